@@ -1,0 +1,121 @@
+"""Metrics against loops, closed forms and published numbers."""
+
+import math
+
+import numpy as np
+import pytest
+
+from uniformer_video.evaluation.metrics import (
+    confusion_matrix,
+    mean_class_accuracy,
+    per_class_accuracy,
+    ranked_classes,
+    softmax,
+    topk_correct,
+    wilson_interval,
+)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_topk_agrees_with_sorting_when_scores_differ(rng, k):
+    scores, labels = rng.normal(size=(50, 7)), rng.integers(0, 7, 50)
+    expected = [
+        label in sorted(range(7), key=lambda c: -row[c])[:k]
+        for row, label in zip(scores, labels, strict=True)
+    ]
+    correct = topk_correct(scores, labels, k)
+    assert correct.dtype == bool
+    assert correct.tolist() == expected
+
+
+def test_a_tie_counts_against_us():
+    constant = np.zeros((4, 4))
+    labels = np.arange(4)
+    assert not topk_correct(constant, labels, 1).any()
+    assert not topk_correct(constant, labels, 3).any()
+    pair = np.array([[2.0, 2.0, 1.0], [2.0, 2.0, 1.0], [2.0, 2.0, 1.0]])
+    assert topk_correct(pair, np.array([0, 1, 2]), 2).tolist() == [True, True, False]
+
+
+def test_k_above_the_number_of_classes_is_all_of_them():
+    scores = np.array([[0.0, 1.0], [0.0, 0.0]])
+    assert topk_correct(scores, np.array([0, 1]), 5).tolist() == [True, True]
+    assert topk_correct(np.zeros((2, 1)), np.array([0, 0]), 1).tolist() == [True, True]
+
+
+def test_nan_is_never_correct():
+    scores = np.array([[np.nan, 0.0], [np.nan, np.nan]])
+    assert not topk_correct(scores, np.array([0, 0]), 1).any()
+    assert not topk_correct(scores, np.array([0, 0]), 5).any()
+
+
+def test_no_videos():
+    assert topk_correct(np.zeros((0, 3)), np.zeros(0, int), 1).shape == (0,)
+    assert ranked_classes(np.zeros((0, 3)), np.zeros(0, int), 2).shape == (0, 2)
+
+
+def test_ranked_classes_agree_with_topk_even_with_ties(rng):
+    scores = rng.integers(0, 3, (200, 6)).astype(np.float32)
+    labels = rng.integers(0, 6, 200)
+    for k in (1, 2, 5, 6):
+        listed = (ranked_classes(scores, labels, k) == labels[:, None]).any(axis=1)
+        assert (listed == topk_correct(scores, labels, k)).all()
+    ranked = np.take_along_axis(scores, ranked_classes(scores, labels, 6), axis=1)
+    assert (np.diff(ranked, axis=1) <= 0).all()
+
+
+def test_wilson_published_values():
+    # Newcombe, "Two-sided confidence intervals for the single proportion" (1998), table I,
+    # method 3.
+    for correct, total, low, high in [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ]:
+        assert wilson_interval(correct, total) == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize("correct, total", [(0, 5), (3, 10), (10, 10), (470, 479)])
+def test_wilson_ends_are_where_the_score_test_is_at_its_limit(correct, total):
+    z = 1.96
+    for end in wilson_interval(correct, total, z):
+        if end in (0.0, 1.0) or math.isclose(end, correct / total, abs_tol=1e-12):
+            continue
+        deviation = abs(correct / total - end) / math.sqrt(end * (1 - end) / total)
+        assert deviation == pytest.approx(z)
+
+
+def test_wilson_without_videos_knows_nothing():
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_confusion_matrix_counts_pairs(rng):
+    labels, predictions = rng.integers(0, 4, 100), rng.integers(0, 4, 100)
+    expected = np.zeros((5, 5), int)
+    for true, predicted in zip(labels, predictions, strict=True):
+        expected[true, predicted] += 1
+    counts = confusion_matrix(labels, predictions, 5)  # class 4 never occurs
+    assert counts.dtype == np.int64
+    assert (counts == expected).all()
+    assert confusion_matrix([], [], 3).tolist() == [[0] * 3] * 3
+
+
+def test_absent_classes_are_nan_and_do_not_count():
+    counts = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 0]])
+    assert per_class_accuracy(counts) == pytest.approx([0.75, math.nan, 0.0], nan_ok=True)
+    assert mean_class_accuracy(counts) == pytest.approx(0.375)
+    assert math.isnan(mean_class_accuracy(np.zeros((2, 2), int)))
+
+
+def test_softmax_is_stable_and_leaves_its_input_alone():
+    scores = np.array([[1000.0, 1000.0 + math.log(3)], [-1e4, -1e4]], dtype=np.float64)
+    before = scores.copy()
+    assert softmax(scores) == pytest.approx(np.array([[0.25, 0.75], [0.5, 0.5]]))
+    assert (scores == before).all()
+    assert softmax(np.zeros((2, 3, 4), np.float32)).sum(axis=-1) == pytest.approx(np.ones((2, 3)))

@@ -1,0 +1,371 @@
+"""The report page: what it says, what it must never do."""
+
+import base64
+import io
+import json
+import re
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from uniformer_video.errors import DataError, DecodeError, UserError
+from uniformer_video.evaluation.report import (
+    TIMES,
+    duration,
+    magnitude,
+    protocol_line,
+    read_metrics,
+    write_report,
+)
+from uniformer_video.evaluation.results import build_results, proportion, save_results
+
+pytest.importorskip("jinja2")
+pytest.importorskip("matplotlib")
+image = pytest.importorskip("PIL.Image")
+
+PROTOCOL = {
+    "num_frames": 8,
+    "sampling_rate": 2,
+    "sampling": "dense",
+    "clips": 4,
+    "crops": 1,
+    "short_side": 64,
+    "crop_size": 64,
+    "score": "logits",
+    "channel_order": "RGB",
+    "playback": "forward",
+}
+MODEL = {
+    "name": "uniformer_s",
+    "parameters": 21_400_400,
+    "checkpoint": "runs/best.pt",
+    "checkpoint_sha256": "ab" * 32,
+    "epoch": 14,
+}
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; fails on tags that do not nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.open, self.words = [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words += data.split()
+
+    @property
+    def text(self):
+        return " ".join(self.words)
+
+
+def make_folder(folder, num_classes=8, videos=40, metrics=True, skill=2.0, **changes):
+    rng = np.random.default_rng(0)
+    labels = np.arange(videos) % num_classes
+    scores = rng.normal(size=(videos, num_classes))
+    scores[np.arange(videos), labels] += skill
+    arguments = {
+        "title": "my run",
+        "names": [f"val/{i}.mp4" for i in range(videos)],
+        "paths": [f"/data/val/{i}.mp4" for i in range(videos)],
+        "labels": labels,
+        "scores": scores,
+        "class_names": [f"class {i}" for i in range(num_classes)],
+        "protocol": PROTOCOL,
+        "model": MODEL,
+        "settings": "TRAIN:\n  EPOCHS: 14\n",
+        "versions": {"torch": "2.13.0"},
+    }
+    save_results(folder, build_results(**{**arguments, **changes}), scores[:, None])
+    if metrics:
+        lines = [{"kind": "train", "epoch": 0.5, "loss": 2.0, "top1": None, "lr": 1e-3}]
+        lines += [{"kind": "train", "epoch": 1.0, "loss": 1.5, "top1": 0.4, "lr": 5e-4}]
+        lines += [{"kind": "val", "epoch": 1, "loss": 1.6, "top1": 0.35}]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    return folder
+
+
+def write(folder, open_video=None):
+    path = write_report(folder, open_video)
+    assert path == folder / "report.html"
+    return Page(path.read_text("utf-8"))
+
+
+def grey(path):
+    return np.full((4, 90, 320, 3), 128, np.uint8)
+
+
+def assert_self_contained(page):
+    for name, value in page.attributes:
+        if name in ("src", "href", "xlink:href", "action", "data", "srcset"):
+            assert value.startswith(("data:", "#")), (name, value[:60])
+        assert not name.startswith("on")
+        assert "url(" not in (value or "") or "url(#" in value
+    assert not {"script", "link", "iframe", "object", "form"} & set(page.tags)
+
+
+def test_page_says_the_numbers(tmp_path):
+    page = write(make_folder(tmp_path))
+    summary = json.loads((tmp_path / "results.json").read_text("utf-8"))["summary"]
+    top1 = summary["top1"]
+    assert f"{100 * top1['value']:.1f}% {top1['correct']} of 40 videos" in page.text
+    assert f"95% interval {100 * top1['low']:.1f}% to {100 * top1['high']:.1f}%" in page.text
+    assert f"4 clips {TIMES} 1 crop of 8 frames, every 2nd frame, 64 px" in page.text
+    assert "all could be read" in page.text
+    assert "21.4 million" in page.text and "runs/best.pt" in page.text and "ab" * 32 in page.text
+    assert "EPOCHS: 14" in page.text
+    assert "motion that is learnt" not in page.text
+    assert_self_contained(page)
+
+
+def test_failures_are_told_plainly(tmp_path):
+    page = write(make_folder(tmp_path, failures={3: "the file is cut short"}))
+    summary = json.loads((tmp_path / "results.json").read_text("utf-8"))["summary"]
+    assert "1 of 40 videos could not be read." in page.text
+    assert f"top-1 {100 * summary['top1_all']['value']:.1f}%" in page.text
+    assert "val/3.mp4 the file is cut short class 3" in page.text
+
+
+def test_all_videos_failed(tmp_path):
+    page = write(make_folder(tmp_path, failures=dict.fromkeys(range(40), "gone")))
+    assert "None of the 40 videos could be read" in page.text
+    assert "n/a" in page.text
+    assert "Accuracy by class" not in page.text and "What is taken" not in page.text
+    assert_self_contained(page)
+
+
+def test_one_class(tmp_path):
+    page = write(make_folder(tmp_path, num_classes=1))
+    assert "100.0%" in page.text and "1 class " in page.text
+    assert "Top-5" not in page.text and "What is taken for what" not in page.text
+
+
+def test_a_class_without_videos(tmp_path):
+    page = write(make_folder(tmp_path, num_classes=8, videos=5))
+    assert "class 7 no videos" in page.text
+
+
+def test_many_classes_get_a_picture_and_a_list(tmp_path):
+    page = write(make_folder(tmp_path, num_classes=400, videos=800))
+    assert "Most frequent confusions" in page.text
+    assert "heat" not in [value for name, value in page.attributes if name == "class"]
+    pictures = [v for n, v in page.attributes if n == "src" and v.startswith("data:image/png")]
+    (picture,) = pictures
+    size = decode(picture).size
+    assert size[0] == size[1] and size[0] % 400 == 0
+    assert (tmp_path / "report.html").stat().st_size < 1_000_000
+
+
+def test_worst_class_comes_first(tmp_path):
+    scores = np.eye(3)[[0, 1, 2, 2, 1, 0]]
+    labels = np.array([0, 1, 2, 0, 1, 1])  # class 0: 1/2, class 1: 2/3, class 2: 1/1
+    names = list("abcdef")
+    results = {"names": names, "paths": names, "labels": labels, "scores": scores}
+    text = write(make_folder(tmp_path, num_classes=3, videos=6, **results)).text
+    text = text[text.index("Accuracy by class") :]
+    assert text.index("class 0") < text.index("class 1 ") < text.index("class 2 100.0%")
+
+
+def test_motion_section(tmp_path):
+    motion = {
+        "forward": proportion(39, 40),
+        "reversed_opposite": proportion(37, 40),
+        "reversed_original": proportion(1, 40),
+        "still": proportion(6, 40),
+        "opposites": {"class 0": "class 1", "class 1": "class 0"},
+    }
+    page = write(make_folder(tmp_path, motion=motion))
+    for words in ("97.5% 39 / 40", "92.5% 37 / 40", "2.5% 1 / 40", "15.0% 6 / 40"):
+        assert words in page.text
+    assert "chance, 12.5%" in page.text
+    assert page.text.count("class 0 ⇄ class 1") == 1
+
+
+def test_mistakes_show_frames_downscaled(tmp_path):
+    asked = []
+
+    def open_video(path):
+        asked.append(path)
+        if len(asked) == 1:
+            raise DecodeError("gone")
+        if len(asked) == 2:
+            raise FileNotFoundError(path)
+        return grey(path)
+
+    page = write(make_folder(tmp_path, videos=60, skill=0.0), open_video)
+    assert len(asked) == 12 and all(path.startswith("/data/val/") for path in asked)
+    assert page.text.count("could not be opened again") == 2
+    frames = [v for n, v in page.attributes if n == "src" and v.startswith("data:image/jpeg")]
+    assert len(frames) == 40
+    assert decode(frames[0]).size == (160, 45)
+
+
+def test_mistakes_are_the_surest_ones(tmp_path):
+    asked = []
+    write(
+        make_folder(tmp_path, videos=60, skill=0.0), lambda path: asked.append(path) or grey(path)
+    )
+    videos = json.loads((tmp_path / "results.json").read_text("utf-8"))["videos"]
+    wrong = [v for v in videos if v["top5"][0]["class"] != v["label"]]
+    wrong.sort(key=lambda video: video["top5"][0]["score"], reverse=True)
+    assert asked == [video["path"] for video in wrong[:12]]
+
+
+def test_a_bug_in_open_video_is_not_hidden(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        write_report(make_folder(tmp_path, skill=0.0), lambda path: 1 / 0)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_everything_is_escaped(tmp_path):
+    evil = ["<script>alert(1)</script>", "a & b", "\"><img src=x onerror='alert(2)'>", '日本語 "q"']
+    names = [f"{evil[i % 4]}/'{i}\".mp4" for i in range(40)]
+    motion = {
+        key: proportion(1, 2)
+        for key in ("forward", "reversed_opposite", "reversed_original", "still")
+    }
+    folder = make_folder(
+        tmp_path,
+        num_classes=4,
+        skill=0.0,
+        title=evil[0],
+        class_names=evil,
+        names=names,
+        paths=names,
+        failures={0: evil[2], 1: evil[0]},
+        motion={**motion, "opposites": {evil[0]: evil[2]}},
+        model={**MODEL, "name": evil[2], "checkpoint": evil[0]},
+        training={evil[0]: evil[2]},
+        notes=[evil[2]],
+        settings=evil[0],
+        versions={evil[2]: evil[0]},
+    )
+    page = write(folder, grey)
+    assert_self_contained(page)
+    for words in (evil[0], evil[1], names[0], names[1]):
+        assert " ".join(words.split()) in page.text
+    source = (folder / "report.html").read_text("utf-8")
+    assert "<script" not in source and "<img src=x" not in source
+    assert "a &amp; b" in source and "a & b" not in source
+
+
+@pytest.mark.parametrize("num_classes", [4, 40])
+def test_class_names_are_escaped_in_table_and_picture(tmp_path, num_classes):
+    names = [f"<b onclick='x'>{i}</b>" for i in range(num_classes)]
+    page = write(make_folder(tmp_path, num_classes, videos=80, skill=0.0, class_names=names))
+    assert "b" not in page.tags
+    assert_self_contained(page)
+
+
+def test_curves(tmp_path):
+    page = write(make_folder(tmp_path))
+    assert page.tags.count("svg") == 3
+    labels = {value for name, value in page.attributes if name == "aria-label"}
+    assert {
+        "Loss over epochs",
+        "Top-1 accuracy over epochs",
+        "Learning rate over epochs",
+    } <= labels
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    drawing = re.search("<svg.*?</svg>", (tmp_path / "report.html").read_text(), re.DOTALL)[0]
+    assert "rgb(var(--accent))" in drawing and "#0102" not in drawing
+    assert "<style" not in drawing
+
+
+def test_no_curves_without_a_log(tmp_path):
+    page = write(make_folder(tmp_path, metrics=False))
+    assert "svg" not in page.tags
+
+
+def test_log_with_unknown_kinds_resumed_epochs_and_a_torn_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    lines = [
+        b'{"kind": "train", "epoch": 1.0, "loss": 3.0}',
+        b'{"kind": "train", "epoch": 2.0, "loss": 2.5}',
+        b'{"kind": "speed", "epoch": 1.0}',
+        b"[1, 2]",
+        b'{"kind": "val"}',
+        b'{"kind": "train", "epoch": 1.5, "loss": 2.8}',
+        b'{"kind": "train", "epoch": 2.0, "loss": 2.4}',
+        b'{"kind": "val", "epoch": 2, "loss": NaN}',
+        b'{"kind": "train", "epoch": 3.0, "lo\xc3',
+    ]
+    path.write_bytes(b"\n".join(lines))
+    records = read_metrics(path)
+    assert [(r["epoch"], r["loss"]) for r in records["train"]] == [
+        (1.0, 3.0),
+        (1.5, 2.8),
+        (2.0, 2.4),
+    ]
+    assert [r["epoch"] for r in records["val"]] == [2]
+    folder = make_folder(tmp_path, metrics=False)
+    assert write(folder).tags.count("svg") == 1
+    assert read_metrics(tmp_path / "none.jsonl") == {"train": [], "val": []}
+
+
+def test_the_page_is_a_function_of_the_folder(tmp_path):
+    folder = make_folder(tmp_path)
+    first = write_report(folder).read_bytes()
+    assert write_report(folder).read_bytes() == first
+
+
+def test_protocol_in_words():
+    kinetics = {**PROTOCOL, "num_frames": 16, "sampling_rate": 4, "clips": 1, "crops": 3}
+    kinetics.update(short_side=256, crop_size=224)
+    assert protocol_line(kinetics) == (
+        f"1 clip {TIMES} 3 crops of 16 frames, every 4th frame, 224 px of a short side of 256 px"
+    )
+    assert "every" not in protocol_line({**PROTOCOL, "sampling_rate": 1})
+    assert "every 11th frame" in protocol_line({**PROTOCOL, "sampling_rate": 11})
+    assert "every 23rd frame" in protocol_line({**PROTOCOL, "sampling_rate": 23})
+    assert "uniform sampling" in protocol_line({**PROTOCOL, "sampling": "uniform"})
+    assert protocol_line({**PROTOCOL, "playback": "reverse"}).endswith("played backwards")
+
+
+def test_durations_and_magnitudes():
+    assert [duration(s) for s in (0.04, 12.34, 59.99, 130.2, 7290)] == [
+        "0.0 s",
+        "12.3 s",
+        "1 min 0 s",
+        "2 min 10 s",
+        "2 h 1 min",
+    ]
+    assert [magnitude(n) for n in (5, 21_400, 21_400_400)] == ["5", "21.4 thousand", "21.4 million"]
+
+
+@pytest.mark.parametrize("library", ["jinja2", "matplotlib", "PIL.Image"])
+def test_a_missing_library_says_what_to_install(tmp_path, monkeypatch, library):
+    folder = make_folder(tmp_path, skill=0.0)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(UserError, match=r'pip install "uniformer-video\[report\]"'):
+        write_report(folder, grey)
+    assert not (folder / "report.html").exists()
+
+
+def test_a_folder_without_results(tmp_path):
+    with pytest.raises(DataError, match=r"results\.json"):
+        write_report(tmp_path)
+
+
+def decode(uri):
+    return image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1])))

@@ -1,0 +1,67 @@
+"""Atomic writes: all or nothing, and nothing left lying about."""
+
+import os
+import stat
+
+import pytest
+
+from uniformer_video.files import atomic_write
+
+
+def test_new_content_appears_only_when_the_block_ends(tmp_path):
+    path = tmp_path / "result.bin"
+    path.write_bytes(b"old")
+    with atomic_write(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["result.bin"]
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt])
+def test_an_error_keeps_the_old_file_and_removes_the_temporary_one(tmp_path, error):
+    path = tmp_path / "result.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(error), atomic_write(path) as file:
+        file.write(b"half of the new")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["result.bin"]
+
+
+def test_an_error_on_a_fresh_path_leaves_an_empty_folder(tmp_path):
+    with pytest.raises(RuntimeError), atomic_write(tmp_path / "result.bin"):
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_rename_that_fails_removes_the_temporary_file(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError), atomic_write(tmp_path / "taken") as file:
+        file.write(b"x")
+    assert os.listdir(tmp_path) == ["taken"]
+
+
+def test_two_writers_of_one_path_do_not_meet(tmp_path):
+    path = tmp_path / "result.bin"
+    with atomic_write(path) as first, atomic_write(path) as second:
+        first.write(b"first")
+        second.write(b"second")
+    assert path.read_bytes() == b"first"  # the outer block ends last
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_permissions_follow_the_umask(tmp_path):
+    old = os.umask(0o027)
+    try:
+        with atomic_write(tmp_path / "result.bin"):
+            pass
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "result.bin").stat().st_mode) == 0o640
+
+
+def test_a_missing_folder_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "nowhere" / "result.bin"):
+        pass

@@ -1,0 +1,24 @@
+"""UniFormer for video action recognition: train, evaluate, inspect and ship."""
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "create_model": "uniformer_video.models.zoo",
+    "load_config": "uniformer_video.config",
+    "open_video": "uniformer_video.data.decoding",
+    "Predictor": "uniformer_video.inference.predictor",
+    "run": "uniformer_video.run",
+}
+
+
+def __getattr__(name):
+    """Import on first use, so that `import uniformer_video` is quick and no dependency can break it."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'uniformer_video' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_EXPORTS[name]), name)
+
+
+def __dir__():
+    return [*_EXPORTS, "__version__"]

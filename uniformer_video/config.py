@@ -1,0 +1,446 @@
+"""Every setting with its default, type and meaning; loading, overriding and checking.
+
+The tree is fvcore's `CfgNode` with the key names of PySlowFast and UniFormer. Files may start from
+another file through `_BASE_`. An unknown key is an error that names the nearest known one.
+"""
+
+import difflib
+import logging
+import re
+from pathlib import Path
+
+import yaml
+from fvcore.common.config import CfgNode
+
+from uniformer_video.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+# (key, default, meaning). The default's type is the key's type.
+SETTINGS = [
+    ("MODEL.MODEL_NAME", "uniformer_s", "architecture: a name that `create_model` knows"),
+    ("MODEL.NUM_CLASSES", 0, "classes; 0 = as many as the class names or labels say"),
+    ("MODEL.USE_CHECKPOINT", False, "recompute activations in the backward pass, to save memory"),
+    ("MODEL.CHECKPOINT_NUM", [0, 0, 0, 0], "how many first blocks of each stage recompute"),
+    ("UNIFORMER.EMBED_DIM", [], "channels of the four stages; [] = the named model's"),
+    ("UNIFORMER.DEPTH", [], "blocks of the four stages; [] = the named model's"),
+    ("UNIFORMER.HEAD_DIM", 0, "channels of an attention head; 0 = the named model's"),
+    ("UNIFORMER.MLP_RATIO", 0.0, "hidden channels of an FFN over its channels; 0 = the model's"),
+    ("UNIFORMER.LOCAL_KERNEL", [], "time, height, width; [] = the weights', else [3, 5, 5]"),
+    ("UNIFORMER.ADAPT_KERNEL", False, "fit weights of another temporal kernel, and report it"),
+    ("UNIFORMER.DROP_DEPTH_RATE", 0.1, "stochastic depth of the last block"),
+    ("UNIFORMER.PRETRAIN_NAME", "", "weights to start from: an image or a video checkpoint"),
+    ("UNIFORMER.INFLATE_MODE", "average", "2D weights to 3D: average or center"),
+    ("DATA.PATH_TO_DATA_DIR", "", "folder with train.csv, val.csv, test.csv, or of videos"),
+    ("DATA.PATH_PREFIX", "", "put before the paths of the csv; empty = the csv's own folder"),
+    ("DATA.PATH_LABEL_SEPARATOR", "auto", "between path and label: auto = last comma or blank"),
+    ("DATA.CLASS_NAMES", "", "file with one class name a line; empty = classes.txt if there"),
+    ("DATA.VAL_RATIO", 0.2, "share of a folder of videos that is held out, by RNG_SEED"),
+    ("DATA.MAX_BAD_RATIO", 0.1, "training stops when more of the videos are broken"),
+    ("DATA.DECODING_BACKEND", "auto", "auto, pyav or decord; auto = pyav"),
+    ("DATA.NUM_FRAMES", 16, "frames of a clip"),
+    ("DATA.SAMPLING_RATE", 4, "temporal stride of a clip, in frames of the video"),
+    ("DATA.SAMPLING", "dense", "dense (a window of the video) or segment (over all of it)"),
+    ("DATA.USE_OFFSET_SAMPLING", True, "spread test clips from the first frame to the last"),
+    ("DATA.REVERSE_FRAMES", False, "play the test videos backwards"),
+    ("DATA.MEAN", [0.45, 0.45, 0.45], "subtracted from values in [0, 1], per channel"),
+    ("DATA.STD", [0.225, 0.225, 0.225], "divides after that, per channel"),
+    ("DATA.CHANNEL_ORDER", "RGB", "RGB or BGR: the order the model sees"),
+    ("DATA.TRAIN_JITTER_SCALES", [256, 320], "short side before a plain random crop, min and max"),
+    ("DATA.TRAIN_JITTER_SCALES_RELATIVE", [0.08, 1.0], "area of the resized crop; [] = plain crop"),
+    ("DATA.TRAIN_JITTER_ASPECT_RELATIVE", [0.75, 1.3333], "aspect ratio of the resized crop"),
+    ("DATA.TRAIN_CROP_SIZE", 224, "side of a training clip, in pixels"),
+    ("DATA.TEST_CROP_SIZE", 224, "side of a test view, in pixels"),
+    ("DATA.TEST_SCALE", 0, "short side before the test crop; 0 = the crop's side"),
+    ("DATA.RANDOM_FLIP", True, "mirror half of the training clips left to right"),
+    ("DATA.FLIP_CLASS_PAIRS", [], "pairs of classes that a mirrored clip exchanges"),
+    ("DATA.OPPOSITE_CLASS_PAIRS", [], "pairs of classes that a reversed video exchanges"),
+    ("AUG.ENABLE", True, "RandAugment, erasing and repeated augmentation in training"),
+    ("AUG.NUM_SAMPLE", 1, "copies of each training clip, augmented independently"),
+    ("AUG.AA_TYPE", "rand-m7-n4-mstd0.5-inc1", "RandAugment policy; empty = none"),
+    ("AUG.COLOR_JITTER", 0.4, "brightness, contrast, saturation; used when AA_TYPE is empty"),
+    ("AUG.INTERPOLATION", "bicubic", "of RandAugment's geometry: bicubic or bilinear"),
+    ("AUG.RE_PROB", 0.25, "probability of random erasing"),
+    ("MIXUP.ENABLE", True, "mixup and cutmix"),
+    ("MIXUP.ALPHA", 0.8, "Beta parameter of mixup; 0 = cutmix only"),
+    ("MIXUP.CUTMIX_ALPHA", 1.0, "Beta parameter of cutmix; 0 = mixup only"),
+    ("MIXUP.PROB", 1.0, "probability that a batch is mixed"),
+    ("MIXUP.SWITCH_PROB", 0.5, "probability of cutmix where both are on"),
+    ("MIXUP.LABEL_SMOOTH_VALUE", 0.1, "label smoothing, with and without mixup"),
+    ("TRAIN.ENABLE", True, "train; False = only test"),
+    ("TRAIN.DATASET", "kinetics", "kinetics (csv lists) or folder (one sub-folder a class)"),
+    ("TRAIN.BATCH_SIZE", 32, "videos of a step on one machine, over its NUM_GPUS"),
+    ("TRAIN.EVAL_PERIOD", 1, "epochs between validations; 0 = never"),
+    ("TRAIN.CHECKPOINT_PERIOD", 1, "epochs between checkpoints"),
+    ("TRAIN.CHECKPOINT_MINUTES", 10.0, "and minutes between checkpoints inside an epoch"),
+    ("TRAIN.PRECISION", "auto", "auto (bf16 on CUDA, fp32 on CPU), fp32, bf16 or fp16"),
+    ("TRAIN.MAX_NONFINITE", 10, "training stops after so many non-finite losses in a row"),
+    ("TEST.ENABLE", True, "run the multi-view test and write the report"),
+    ("TEST.DATASET", "", "format of the test data; empty = as TRAIN.DATASET"),
+    ("TEST.BATCH_SIZE", 16, "views of a forward pass"),
+    ("TEST.NUM_ENSEMBLE_VIEWS", 4, "clips of a video"),
+    ("TEST.NUM_SPATIAL_CROPS", 1, "crops of a clip: 1 (centre) or 3 (along the longer side)"),
+    ("TEST.SCORE", "logits", "sum of logits (as published) or softmax, over the views"),
+    ("TEST.CHECKPOINT_FILE_PATH", "", "weights to test; empty = those of OUTPUT_DIR"),
+    ("TEST.WEIGHTS", "best", "which of OUTPUT_DIR's weights to test: best or last"),
+    ("TEST.MOTION_CHECK", False, "also test backwards and on the still middle frame"),
+    ("SOLVER.BASE_LR", 1e-4, "peak learning rate"),
+    ("SOLVER.BASE_LR_SCALE_NUM_SHARDS", False, "multiply the learning rates by NUM_SHARDS"),
+    ("SOLVER.WARMUP_EPOCHS", 10.0, "linear warm-up"),
+    ("SOLVER.WARMUP_START_LR", 1e-6, "learning rate at the start of the warm-up"),
+    ("SOLVER.COSINE_END_LR", 1e-6, "learning rate at the end of the cosine"),
+    ("SOLVER.MAX_EPOCH", 110, "length of the training"),
+    ("SOLVER.WEIGHT_DECAY", 0.05, "AdamW's, on convolution and linear weights"),
+    ("SOLVER.ZERO_WD_POS_EMBED", False, "no decay on position kernels too; published runs decay"),
+    ("SOLVER.CLIP_GRADIENT", 20.0, "largest gradient norm; 0 = no clipping"),
+    ("DATA_LOADER.NUM_WORKERS", -1, "decoding processes; -1 = one a core, at most 16"),
+    ("TENSORBOARD.ENABLE", True, "write TensorBoard curves where it is installed"),
+    ("NUM_GPUS", 1, "processes a machine the recipe was made for"),
+    ("NUM_SHARDS", 1, "machines the recipe was made for"),
+    ("RNG_SEED", 0, "every random draw follows from it"),
+    ("LOG_PERIOD", 10, "steps between log lines"),
+    ("OUTPUT_DIR", "", "where everything is written; empty = runs/<config name>"),
+]
+DEFAULTS = {key: default for key, default, _ in SETTINGS}
+
+CHOICES = {
+    "UNIFORMER.INFLATE_MODE": ("average", "center"),
+    "DATA.DECODING_BACKEND": ("auto", "pyav", "decord"),
+    "DATA.SAMPLING": ("dense", "segment"),
+    "DATA.CHANNEL_ORDER": ("RGB", "BGR"),
+    "AUG.INTERPOLATION": ("bicubic", "bilinear"),
+    "TRAIN.DATASET": ("kinetics", "folder"),
+    "TEST.DATASET": ("", "kinetics", "folder"),
+    "TRAIN.PRECISION": ("auto", "fp32", "bf16", "fp16"),
+    "TEST.NUM_SPATIAL_CROPS": (1, 3),
+    "TEST.SCORE": ("logits", "softmax"),
+    "TEST.WEIGHTS": ("best", "last"),
+}
+
+# Keys of PySlowFast and the published UniFormer that mean nothing here. A trailing dot covers a section.
+FOREIGN = (
+    *("AVA.", "BENCHMARK.", "BN.", "CONTRASTIVE.", "DEMO.", "DETECTION.", "IMAGENET_", "MASK.", "MULTIGRID."),
+    *("MVIT.", "NONLOCAL.", "RESNET.", "SLOWFAST.", "SSV2.", "TASK", "X3D.", "TENSORBOARD."),
+    *("AUG.GEN_MASK_LOADER", "AUG.MASK", "AUG.MAX_MASK", "AUG.RE_COUNT", "AUG.RE_MODE", "AUG.RE_SPLIT"),
+    *("DATA.INPUT_CHANNEL_NUM", "DATA.DECODING_SHORT_SIZE", "DATA.ENSEMBLE_METHOD", "DATA.INV_UNIFORM_SAMPLE"),
+    *("DATA.MULTI_LABEL", "DATA.REVERSE_INPUT_CHANNEL", "DATA.TARGET_FPS", "DATA.TRAIN_JITTER_FPS"),
+    *("DATA.TRAIN_PCA_EIGVAL", "DATA.TRAIN_PCA_EIGVEC", "DATA.PATH_TO_PRELOAD_IMDB", "DATA.IMAGE_TEMPLATE"),
+    *("DATA_LOADER.PIN_MEMORY", "DATA_LOADER.ENABLE_MULTI_THREAD_DECODE", "DIST_BACKEND", "LOG_MODEL_INFO"),
+    *("MODEL.ARCH", "MODEL.DROPCONNECT_RATE", "MODEL.DROPOUT_RATE", "MODEL.FC_INIT_STD", "MODEL.HEAD_ACT"),
+    *("MODEL.LOSS_FUNC", "MODEL.MULTI_PATHWAY_ARCH", "MODEL.SINGLE_PATHWAY_ARCH", "MODEL.ACT_CHECKPOINT"),
+    *("SHARD_ID", "SOLVER.COSINE_AFTER_WARMUP", "SOLVER.DAMPENING", "SOLVER.GAMMA", "SOLVER.LRS"),
+    *("SOLVER.LR_POLICY", "SOLVER.MOMENTUM", "SOLVER.NESTEROV", "SOLVER.OPTIMIZING_METHOD", "SOLVER.STEPS"),
+    *("SOLVER.STEP_SIZE", "SOLVER.WARMUP_FACTOR", "SOLVER.ZERO_WD_1D_PARAM", "SOLVER.CLIP_GRAD_L2NORM"),
+    *("SOLVER.CLIP_GRAD_VAL", "SOLVER.LAYER_DECAY", "TEST.CHECKPOINT_TYPE", "TEST.SAVE_RESULTS_PATH"),
+    *("TEST.NUM_TEMPORAL_CLIPS", "TRAIN.AUTO_RESUME", "TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN"),
+    *("TRAIN.CHECKPOINT_EPOCH_RESET", "TRAIN.CHECKPOINT_INFLATE", "TRAIN.CHECKPOINT_TYPE"),
+    *("TRAIN.CHECKPOINT_FILE_PATH", "TRAIN.CHECKPOINT_IN_INIT", "TRAIN.KILL_LOSS_EXPLOSION_FACTOR"),
+    *("TRAIN.MIXED_PRECISION", "UNIFORMER.ADDITIONAL_KERNEL_SIZE", "UNIFORMER.ATTENTION_DROPOUT_RATE"),
+    *("UNIFORMER.DROPOUT_RATE", "UNIFORMER.QKV_BIAS", "UNIFORMER.QKV_SCALE", "UNIFORMER.REPRESENTATION_SIZE"),
+    *("UNIFORMER.STAGE_TYPE",),
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which `1e-4` is a number, as in Python; YAML 1.1 wants `1.0e-4`."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def default_config():
+    """The `CfgNode` of all defaults."""
+    return _tree({key: _copy(value) for key, value in DEFAULTS.items()})
+
+
+def load_config(path=None, overrides=()):
+    """The checked, frozen `CfgNode` of a YAML file and `KEY VALUE` overrides.
+
+    Raises `ConfigError` for a missing file, an unknown key, a wrong type or settings that cannot go
+    together.
+    """
+    flat = {key: _copy(value) for key, value in DEFAULTS.items()}
+    foreign = []
+    for file, key, value in _read_files(path) if path else ():
+        if _is_known(key, f"in {file}", foreign):
+            flat[key] = _convert(key, value, f"in {file}")
+    for key, text in _pairs(overrides):
+        if _is_known(key, "on the command line", foreign):
+            flat[key] = _convert(key, _parse_value(key, text), "on the command line")
+    if foreign:
+        log.warning("These settings have no meaning here and are ignored: %s", ", ".join(foreign))
+    check(flat)
+    cfg = _tree(flat)
+    cfg.freeze()
+    return cfg
+
+
+def config_text(cfg):
+    """The whole tree as YAML that `load_config` reads back."""
+    return yaml.safe_dump(nested(cfg), sort_keys=False, default_flow_style=None, width=100)
+
+
+def config_from_text(text, source="the checkpoint"):
+    """The tree stored as YAML by `config_text`. Keys that this version lacks are left out."""
+    flat = {key: _copy(value) for key, value in DEFAULTS.items()}
+    for key, value in _flatten(yaml.load(text, Loader=_Loader)):
+        if key in DEFAULTS:
+            flat[key] = _convert(key, value, f"in {source}")
+    return _tree(flat)
+
+
+def flat_config(cfg):
+    """`{"DATA.NUM_FRAMES": 16, ...}` in the order of `SETTINGS`."""
+    values = {}
+    for key in DEFAULTS:
+        node = cfg
+        for part in key.split("."):
+            node = node[part]
+        values[key] = node
+    return values
+
+
+def nested(cfg):
+    """The tree as plain dicts, lists and scalars."""
+    return {k: nested(v) if isinstance(v, CfgNode) else v for k, v in cfg.items()}
+
+
+def describe():
+    """One line a key: name, default, meaning."""
+    width = max(len(key) for key in DEFAULTS)
+    return "\n".join(f"{key:{width}}  {default!r:28} {text}" for key, default, text in SETTINGS)
+
+
+def check(flat):
+    """Raise `ConfigError` for values outside their range or impossible side by side."""
+    for key, allowed in CHOICES.items():
+        if flat[key] not in allowed:
+            shown = ", ".join(repr(value) for value in allowed)
+            raise ConfigError(f"{key} is {flat[key]!r}; allowed: {shown}")
+    for key, minimum in _MINIMUM.items():
+        if not flat[key] >= minimum:
+            raise ConfigError(f"{key} is {flat[key]!r}; it must be at least {minimum}")
+    for key in _PROBABILITIES:
+        if not 0 <= flat[key] <= 1:
+            raise ConfigError(f"{key} is {flat[key]!r}; it must lie between 0 and 1")
+    for key, length in _LENGTHS.items():
+        if len(flat[key]) not in length:
+            shown = " or ".join(str(n) for n in length)
+            raise ConfigError(f"{key} is {flat[key]!r}; it takes {shown} values")
+    _check_together(flat)
+
+
+_MINIMUM = {
+    "MODEL.NUM_CLASSES": 0,
+    "DATA.NUM_FRAMES": 1,
+    "DATA.SAMPLING_RATE": 1,
+    "DATA.TRAIN_CROP_SIZE": 32,
+    "DATA.TEST_CROP_SIZE": 32,
+    "DATA.TEST_SCALE": 0,
+    "AUG.NUM_SAMPLE": 1,
+    "AUG.COLOR_JITTER": 0,
+    "MIXUP.ALPHA": 0,
+    "MIXUP.CUTMIX_ALPHA": 0,
+    "TRAIN.BATCH_SIZE": 1,
+    "TRAIN.EVAL_PERIOD": 0,
+    "TRAIN.CHECKPOINT_PERIOD": 1,
+    "TRAIN.CHECKPOINT_MINUTES": 0,
+    "TRAIN.MAX_NONFINITE": 1,
+    "TEST.BATCH_SIZE": 1,
+    "TEST.NUM_ENSEMBLE_VIEWS": 1,
+    "SOLVER.BASE_LR": 0,
+    "SOLVER.WARMUP_EPOCHS": 0,
+    "SOLVER.WARMUP_START_LR": 0,
+    "SOLVER.COSINE_END_LR": 0,
+    "SOLVER.MAX_EPOCH": 1,
+    "SOLVER.WEIGHT_DECAY": 0,
+    "SOLVER.CLIP_GRADIENT": 0,
+    "DATA_LOADER.NUM_WORKERS": -1,
+    "NUM_GPUS": 1,
+    "NUM_SHARDS": 1,
+    "RNG_SEED": 0,
+    "LOG_PERIOD": 1,
+}
+_PROBABILITIES = (
+    "UNIFORMER.DROP_DEPTH_RATE",
+    "DATA.VAL_RATIO",
+    "DATA.MAX_BAD_RATIO",
+    "AUG.RE_PROB",
+    "MIXUP.PROB",
+    "MIXUP.SWITCH_PROB",
+    "MIXUP.LABEL_SMOOTH_VALUE",
+)
+_LENGTHS = {
+    "MODEL.CHECKPOINT_NUM": (4,),
+    "UNIFORMER.EMBED_DIM": (0, 4),
+    "UNIFORMER.DEPTH": (0, 4),
+    "UNIFORMER.LOCAL_KERNEL": (0, 3),
+    "DATA.MEAN": (3,),
+    "DATA.STD": (3,),
+    "DATA.TRAIN_JITTER_SCALES": (2,),
+    "DATA.TRAIN_JITTER_SCALES_RELATIVE": (0, 2),
+    "DATA.TRAIN_JITTER_ASPECT_RELATIVE": (2,),
+}
+
+
+def _check_together(flat):
+    scale, crop = flat["DATA.TEST_SCALE"], flat["DATA.TEST_CROP_SIZE"]
+    if scale and crop > scale:
+        raise ConfigError(
+            f"DATA.TEST_CROP_SIZE {crop} is larger than DATA.TEST_SCALE {scale}; "
+            "lower the crop or raise the scale (0 = as large as the crop)"
+        )
+    low, high = flat["DATA.TRAIN_JITTER_SCALES"]
+    crop = flat["DATA.TRAIN_CROP_SIZE"]
+    if low > high:
+        raise ConfigError(f"DATA.TRAIN_JITTER_SCALES {[low, high]} has its minimum above its maximum")
+    if crop > low:
+        raise ConfigError(
+            f"DATA.TRAIN_CROP_SIZE {crop} is larger than the smallest of "
+            f"DATA.TRAIN_JITTER_SCALES {[low, high]}; lower the crop or raise the scales"
+        )
+    warmup, epochs = flat["SOLVER.WARMUP_EPOCHS"], flat["SOLVER.MAX_EPOCH"]
+    if flat["TRAIN.ENABLE"] and warmup >= epochs:
+        raise ConfigError(
+            f"SOLVER.WARMUP_EPOCHS {warmup:g} does not end before SOLVER.MAX_EPOCH {epochs}; "
+            "shorten the warm-up or train longer"
+        )
+    if any(side < 1 or side % 2 == 0 for side in flat["UNIFORMER.LOCAL_KERNEL"]):
+        raise ConfigError(
+            f"UNIFORMER.LOCAL_KERNEL is {flat['UNIFORMER.LOCAL_KERNEL']}; its sides must be odd, "
+            "such as [3, 5, 5] or [5, 5, 5]"
+        )
+    if min(flat["DATA.STD"]) <= 0:
+        raise ConfigError(f"DATA.STD is {flat['DATA.STD']}; every value must be above 0")
+    if flat["MIXUP.ENABLE"] and not (flat["MIXUP.ALPHA"] or flat["MIXUP.CUTMIX_ALPHA"]):
+        raise ConfigError(
+            "MIXUP.ENABLE is True while MIXUP.ALPHA and MIXUP.CUTMIX_ALPHA are both 0; "
+            "set one above 0, or MIXUP.ENABLE False"
+        )
+    if flat["TRAIN.BATCH_SIZE"] % flat["NUM_GPUS"]:
+        raise ConfigError(
+            f"TRAIN.BATCH_SIZE {flat['TRAIN.BATCH_SIZE']} is not a multiple of "
+            f"NUM_GPUS {flat['NUM_GPUS']}; change one of them"
+        )
+    for key in ("DATA.FLIP_CLASS_PAIRS", "DATA.OPPOSITE_CLASS_PAIRS"):
+        if any(not isinstance(pair, list) or len(pair) != 2 for pair in flat[key]):
+            raise ConfigError(f"{key} is {flat[key]!r}; it takes pairs, [[class, class], ...]")
+    if flat["TEST.MOTION_CHECK"] and not flat["DATA.OPPOSITE_CLASS_PAIRS"]:
+        raise ConfigError(
+            "TEST.MOTION_CHECK needs DATA.OPPOSITE_CLASS_PAIRS: which classes a reversed video exchanges"
+        )
+
+
+def _read_files(path, seen=()):
+    """Yield (file, key, value) of a file and its bases, bases first."""
+    path = Path(path)
+    if path.resolve() in seen:
+        chain = " -> ".join(str(p) for p in (*seen, path.resolve()))
+        raise ConfigError(f"the _BASE_ files go in a circle: {chain}")
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the config file {path}: {_reason(error)}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} is not a config: it must hold `KEY: value` lines")
+    base = tree.pop("_BASE_", None)
+    if base is not None:
+        yield from _read_files(path.parent / base, (*seen, path.resolve()))
+    for key, value in _flatten(tree):
+        yield path, key, value
+
+
+def _reason(error):
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _flatten(tree, prefix=""):
+    for name, value in tree.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def _pairs(overrides):
+    overrides = list(overrides)
+    if len(overrides) % 2:
+        raise ConfigError(
+            f"settings come in pairs, KEY VALUE; {overrides[-1]!r} has no value (or no key)"
+        )
+    return zip(overrides[::2], overrides[1::2], strict=True)
+
+
+def _is_known(key, where, foreign):
+    """True for a key of ours; a key of PySlowFast is noted in `foreign`; else an error."""
+    if key in DEFAULTS:
+        return True
+    if any(key == name or (key.startswith(name) and name[-1] in "._") for name in FOREIGN):
+        foreign.append(key)
+        return False
+    near = difflib.get_close_matches(key, DEFAULTS, n=1, cutoff=0.0)[0]
+    same_name = [known for known in DEFAULTS if known.split(".")[-1] == key.split(".")[-1].upper()]
+    near = same_name[0] if same_name else near
+    raise ConfigError(
+        f"unknown setting {key} {where}; did you mean {near}? "
+        "(`uniformer-video config --keys` lists all)"
+    )
+
+
+def _parse_value(key, text):
+    """A value from the command line: YAML, with text kept as it is for text settings."""
+    if not isinstance(text, str) or isinstance(DEFAULTS[key], str):
+        return text
+    if isinstance(DEFAULTS[key], list):
+        text = text.strip()
+        if text[:1] == "(":
+            text = f"[{text[1:].rstrip(')')}]"
+        elif text[:1] != "[":
+            text = f"[{text}]"
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        return text
+
+
+def _convert(key, value, where):
+    """`value` in the type of the key's default, or a `ConfigError`."""
+    default = DEFAULTS[key]
+    if isinstance(default, str) and value is None:
+        return ""
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if isinstance(default, list) and isinstance(value, (list, tuple)):
+        element = type(default[0]) if default else None
+        items = [float(v) if element is float and type(v) is int else v for v in value]
+        if element is None or all(type(item) is element for item in items):
+            return items
+    elif type(value) is type(default):
+        return value
+    kind = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+    wanted = kind.get(type(default), f"a list such as {default}")
+    raise ConfigError(f"{key} is {value!r} {where}; it must be {wanted}")
+
+
+def _copy(value):
+    return list(value) if isinstance(value, list) else value
+
+
+def _tree(flat):
+    cfg = CfgNode()
+    for key, value in flat.items():
+        node = cfg
+        *sections, name = key.split(".")
+        for section in sections:
+            if section not in node:
+                node[section] = CfgNode()
+            node = node[section]
+        node[name] = value
+    return cfg

@@ -1,0 +1,143 @@
+"""Batches from datasets: order, workers, collation.
+
+A training step has a fixed number of slots, as many as the recipe has processes. A slot's videos
+depend on the seed, the epoch and the step alone; one process may work through all slots of a step
+(gradient accumulation) or many processes may share them, and the run is the same.
+"""
+
+import os
+import signal
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import DataLoader
+
+from uniformer_video.data.dataset import TrainKey
+from uniformer_video.errors import ConfigError
+from uniformer_video.randomness import permutation
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """Which videos make which step.
+
+    videos: in the list; slots: shares of a step; slot_size: videos of a slot. What is left over at
+    the end of an epoch, less than a step, waits for another epoch's order.
+    """
+
+    videos: int
+    slots: int
+    slot_size: int
+    seed: int
+
+    def __post_init__(self):
+        if self.steps_per_epoch < 1:
+            raise ConfigError(
+                f"a step takes {self.slots * self.slot_size} videos (TRAIN.BATCH_SIZE x NUM_SHARDS) "
+                f"and the training list has {self.videos}; "
+                f"set TRAIN.BATCH_SIZE {self.videos} or less, with NUM_GPUS 1 and NUM_SHARDS 1"
+            )
+
+    @property
+    def steps_per_epoch(self):
+        return self.videos // (self.slots * self.slot_size)
+
+    def batches(self, epoch, first_step, own_slots):
+        """Lists of `TrainKey`, one for each own slot of each step from `first_step` on."""
+        order = permutation(self.seed, epoch, self.videos)
+        for step in range(first_step, self.steps_per_epoch):
+            for slot in own_slots:
+                start = (step * self.slots + slot) * self.slot_size
+                yield [
+                    TrainKey(epoch, position, int(order[position]))
+                    for position in range(start, start + self.slot_size)
+                ]
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """The samples of one slot: copies of a video stand next to each other.
+
+    clips is None when some sample could not be made from any video; `broken` says why.
+    """
+
+    clips: torch.Tensor | None  # float32 [B * copies, 3, T, H, W]
+    labels: torch.Tensor | None  # int64 [B * copies]
+    paths: tuple
+    broken: tuple  # (path, reason)
+
+
+class _Batches:
+    """A batch sampler whose epoch and offset are set before each pass."""
+
+    def __init__(self, plan, own_slots):
+        self.plan, self.own_slots = plan, own_slots
+        self.epoch = self.first_step = 0
+
+    def __iter__(self):
+        return self.plan.batches(self.epoch, self.first_step, self.own_slots)
+
+
+class TrainLoader:
+    """Batches of an epoch from any step on, by workers that live through the whole run."""
+
+    def __init__(self, dataset, plan, own_slots, num_workers):
+        self.plan = plan
+        self._batches = _Batches(plan, own_slots)
+        self._loader = DataLoader(
+            dataset,
+            batch_sampler=self._batches,
+            collate_fn=collate_train,
+            **_worker_options(num_workers),
+        )
+
+    def epoch(self, epoch, first_step=0):
+        """Iterate `TrainBatch`es: one a slot, slot by slot, from `first_step` of `epoch` on."""
+        self._batches.epoch, self._batches.first_step = epoch, first_step
+        return iter(self._loader)
+
+
+def test_loader(dataset, indices, videos_per_batch, num_workers):
+    """Lists of `TestSample` for the records at `indices`, in their order."""
+    return DataLoader(
+        torch.utils.data.Subset(dataset, indices),
+        batch_size=videos_per_batch,
+        collate_fn=list,
+        **_worker_options(num_workers, persistent=False),
+    )
+
+
+def collate_train(samples):
+    """`TrainSample`s -> one `TrainBatch`."""
+    complete = all(sample.clips is not None for sample in samples)
+    return TrainBatch(
+        clips=torch.cat([sample.clips for sample in samples]) if complete else None,
+        labels=torch.cat([sample.labels for sample in samples]) if complete else None,
+        paths=tuple(sample.path for sample in samples),
+        broken=tuple(item for sample in samples for item in sample.broken),
+    )
+
+
+def resolve_workers(num_workers):
+    """-1 -> one a usable core, at most 16."""
+    if num_workers >= 0:
+        return num_workers
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), 16)
+
+
+def _worker_options(num_workers, persistent=True):
+    """One thread a worker: many workers with many threads each would fight for the cores."""
+    options = {"num_workers": num_workers, "pin_memory": torch.cuda.is_available()}
+    if num_workers:
+        options |= {
+            "persistent_workers": persistent,
+            "worker_init_fn": _start_worker,
+            "multiprocessing_context": "spawn" if os.name == "nt" else None,
+        }
+    return options
+
+
+def _start_worker(_):
+    """Ctrl-C reaches every process of a terminal; the main one alone decides what it means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)

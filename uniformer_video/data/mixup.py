@@ -1,0 +1,105 @@
+"""Mixup and cutmix: mix a batch with itself in reverse order, and its targets by the same share."""
+
+import math
+
+import torch
+
+from uniformer_video.errors import ConfigError
+
+
+def soft_targets(labels, num_classes, smoothing):
+    """Smoothed one-hot targets: int64 `[B]` -> float32 `[B, K]`, rows that sum to 1.
+
+    Off is eps / K and on is 1 - eps + eps / K (Szegedy et al., "Rethinking the Inception
+    Architecture", section 7).
+    """
+    off = smoothing / num_classes
+    on = 1.0 - smoothing + off
+    targets = torch.full((len(labels), num_classes), off, device=labels.device)
+    return targets.scatter_(1, labels[:, None], on)
+
+
+class Mixup:
+    """Blend (mixup) or paste a box of (cutmix) the partner of each sample, the batch reversed.
+
+    One share and one kind for a whole batch; with an odd batch the middle sample stays as it is.
+
+    Args:
+        num_classes: K of the targets.
+        mixup_alpha, cutmix_alpha: the sample's share is Beta(alpha, alpha); 0 switches a kind off.
+        probability: of mixing a batch at all.
+        switch_probability: of cutmix, where both kinds are on.
+        smoothing: eps of the label smoothing; it applies to unmixed batches too.
+
+    Source: Zhang et al., "mixup", section 2; Yun et al., "CutMix", section 3.1.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        mixup_alpha=0.8,
+        cutmix_alpha=1.0,
+        probability=1.0,
+        switch_probability=0.5,
+        smoothing=0.1,
+    ):
+        if min(mixup_alpha, cutmix_alpha) < 0 or max(mixup_alpha, cutmix_alpha) == 0:
+            raise ConfigError(
+                "mixup_alpha and cutmix_alpha are at least 0 and one of them is above 0, got "
+                f"{mixup_alpha} and {cutmix_alpha}; leave mixup out to train without it"
+            )
+        if not (0 <= probability <= 1 and 0 <= switch_probability <= 1):
+            raise ConfigError(
+                "probability and switch_probability of mixup are 0 to 1, got "
+                f"{probability} and {switch_probability}"
+            )
+        self.num_classes = num_classes
+        self.mixup_alpha = mixup_alpha
+        self.cutmix_alpha = cutmix_alpha
+        self.probability = probability
+        self.switch_probability = switch_probability
+        self.smoothing = smoothing
+
+    def draw(self, height, width, rng):
+        """`(share, box)`: the sample's own share in [0, 1], and the partner's box or None.
+
+        A box is (top, bottom, left, right) in pixels; None with a share below 1 means a blend.
+        """
+        if rng.random() >= self.probability:
+            return 1.0, None
+        if not self._draws_cutmix(rng):
+            return rng.beta(self.mixup_alpha, self.mixup_alpha), None
+        cut = math.sqrt(1.0 - rng.beta(self.cutmix_alpha, self.cutmix_alpha))
+        top, bottom = _cut_span(height, cut, rng)
+        left, right = _cut_span(width, cut, rng)
+        # The border clips the box, so the share is what the box really leaves.
+        share = 1.0 - (bottom - top) * (right - left) / (height * width)
+        return share, (top, bottom, left, right)
+
+    def _draws_cutmix(self, rng):
+        if self.mixup_alpha == 0 or self.cutmix_alpha == 0:
+            return self.cutmix_alpha > 0
+        return rng.random() < self.switch_probability
+
+    def __call__(self, clips, labels, rng):
+        """float `[B, C, T, H, W]`, int64 `[B]` -> mixed clips, float32 targets `[B, K]`.
+
+        The inputs are left as they are; both results are on the clips' device.
+        """
+        share, box = self.draw(*clips.shape[-2:], rng)
+        targets = soft_targets(labels.to(clips.device), self.num_classes, self.smoothing)
+        if box is not None:
+            top, bottom, left, right = box
+            partner = clips[..., top:bottom, left:right].flip(0)
+            clips = clips.clone()
+            clips[..., top:bottom, left:right] = partner
+        elif share < 1.0:
+            clips = torch.lerp(clips.flip(0), clips, share)
+        return clips, torch.lerp(targets.flip(0), targets, share)
+
+
+def _cut_span(side, cut, rng):
+    """(start, end) of the fraction `cut` of a side around a uniform centre, clipped, in pixels."""
+    length = int(side * cut)
+    start = int(rng.integers(side)) - length // 2
+    return max(start, 0), min(start + length, side)

@@ -1,0 +1,128 @@
+"""Spatial transforms on whole clips: resize, crop, flip, normalise.
+
+Clips are `uint8 [T, H, W, 3]` RGB frames on the way in and normalised `float32 [3, T, h, w]` on the
+way out. Resizing is bilinear with half-pixel centres and no antialiasing, the published protocol.
+"""
+
+import math
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch.nn import functional as F
+
+CHANNEL_MEAN = (0.45, 0.45, 0.45)
+CHANNEL_STD = (0.225, 0.225, 0.225)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """From bytes to what the model sees: scale to [0, 1], subtract `mean`, divide by `std`."""
+
+    mean: tuple = CHANNEL_MEAN
+    std: tuple = CHANNEL_STD
+    channel_order: str = "RGB"
+
+    def __call__(self, clip):
+        """`float [3, T, H, W]` with values in 0..255, RGB -> the same shape, normalised."""
+        if self.channel_order == "BGR":
+            clip = clip.flip(0)
+        mean = torch.tensor(self.mean).view(3, 1, 1, 1)
+        std = torch.tensor(self.std).view(3, 1, 1, 1)
+        return (clip / 255 - mean) / std
+
+
+@dataclass(frozen=True)
+class TestViews:
+    """What evaluation sees of a video: `num_clips` clips of `num_crops` square crops each.
+
+    short_side: side after resizing; crop_size: side of the crop, in pixels. Views are ordered clip by
+    clip, crop 0 first (left or top, centre, right or bottom).
+    """
+
+    short_side: int
+    crop_size: int
+    num_crops: int = 1
+    normalise: Normalisation = field(default_factory=Normalisation)
+
+    def __call__(self, clips):
+        """`uint8 [clips, T, H, W, 3]` -> `float32 [clips * crops, 3, T, crop, crop]`."""
+        views = []
+        for frames in clips:
+            clip = resize_short_side(to_channels_first(frames), self.short_side)
+            height, width = clip.shape[-2:]
+            for top, left in crop_offsets(height, width, self.crop_size, self.num_crops):
+                crop = clip[..., top : top + self.crop_size, left : left + self.crop_size]
+                views.append(self.normalise(crop))
+        return torch.stack(views)
+
+    def as_dict(self):
+        """The settings as plain data, for checkpoints."""
+        return asdict(self)
+
+
+def to_channels_first(frames):
+    """`uint8 [T, H, W, 3]` numpy -> `float32 [3, T, H, W]` with values in 0..255."""
+    return torch.from_numpy(frames).permute(3, 0, 1, 2).float()
+
+
+def resize(clip, height, width):
+    """`float [C, T, H, W]` -> `[C, T, height, width]`."""
+    if clip.shape[-2:] == (height, width):
+        return clip
+    frames = clip.transpose(0, 1)  # interpolation runs over [T, C, H, W]
+    frames = F.interpolate(frames, (height, width), mode="bilinear", align_corners=False)
+    return frames.transpose(0, 1)
+
+
+def resize_short_side(clip, side):
+    """Scale `[C, T, H, W]` so that its short side is `side`; the long side is cut to whole pixels."""
+    height, width = clip.shape[-2:]
+    if width <= height:
+        return resize(clip, math.floor(height / width * side), side)
+    return resize(clip, side, math.floor(width / height * side))
+
+
+def crop_offsets(height, width, crop, num_crops):
+    """(top, left) of 1 centre crop, or of 3 crops along the longer side."""
+    top, left = math.ceil((height - crop) / 2), math.ceil((width - crop) / 2)
+    if num_crops == 1:
+        return [(top, left)]
+    if height > width:
+        return [(0, left), (top, left), (height - crop, left)]
+    return [(top, 0), (top, left), (top, width - crop)]
+
+
+def random_crop(clip, scales, crop, rng):
+    """Short side drawn from `scales` = (min, max), then a random `crop` x `crop` window."""
+    clip = resize_short_side(clip, int(rng.integers(scales[0], scales[1] + 1)))
+    height, width = clip.shape[-2:]
+    top = int(rng.integers(0, height - crop + 1))
+    left = int(rng.integers(0, width - crop + 1))
+    return clip[..., top : top + crop, left : left + crop]
+
+
+def random_resized_crop(clip, area, ratio, crop, rng):
+    """One box for the clip, of a share of the `area` and an aspect `ratio`, scaled to `crop`."""
+    top, left, height, width = resized_crop_box(*clip.shape[-2:], area, ratio, rng)
+    return resize(clip[..., top : top + height, left : left + width], crop, crop)
+
+
+def resized_crop_box(height, width, area, ratio, rng):
+    """(top, left, height, width) of a random box; area uniform, ratio (w / h) log-uniform.
+
+    Ten tries, then the largest central box whose ratio lies within `ratio`. Source: Szegedy et al.,
+    "Going Deeper with Convolutions", training methodology.
+    """
+    for _ in range(10):
+        target = height * width * rng.uniform(*area)
+        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w, h = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top = int(rng.integers(0, height - h + 1))
+            return top, int(rng.integers(0, width - w + 1)), h, w
+    w, h = width, height
+    if width / height < ratio[0]:
+        h = round(width / ratio[0])
+    elif width / height > ratio[1]:
+        w = round(height * ratio[1])
+    return (height - h) // 2, (width - w) // 2, h, w

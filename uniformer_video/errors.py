@@ -1,0 +1,29 @@
+"""Errors that a user can act on.
+
+Each message says what was given, what is allowed and what to do. The command line prints it as one
+line and exits with status 2; in Python they are all `ValueError`.
+"""
+
+
+class UserError(ValueError):
+    """Something outside the program is wrong: a setting, a file, a path."""
+
+
+class ConfigError(UserError):
+    """A setting is unknown, of the wrong type, or impossible beside the others."""
+
+
+class DataError(UserError):
+    """A list of videos or a class list is missing, empty or inconsistent."""
+
+
+class DecodeError(UserError):
+    """A video cannot be opened, or some of its frames cannot be decoded."""
+
+
+class CheckpointError(UserError):
+    """A weights file cannot be read, or does not fit the model."""
+
+
+class TrainingError(UserError):
+    """Training cannot go on: too many broken videos, or a loss that stays non-finite."""

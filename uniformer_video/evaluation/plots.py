@@ -1,0 +1,152 @@
+"""Pictures of the report page, as markup or data URIs that need nothing beside the page.
+
+Colours are CSS variables of the page (`--muted`, `--line`, `--accent`, `--warm`), so that one
+drawing suits its light and its dark theme.
+"""
+
+import base64
+import importlib
+import io
+import re
+
+import numpy as np
+
+from uniformer_video.errors import UserError
+
+# matplotlib wants real colours: these stand for the page's variables and are replaced in the SVG.
+STAND_INS = {
+    "#010203": "rgb(var(--accent))",
+    "#010204": "rgb(var(--warm))",
+    "#010205": "var(--muted)",
+    "#010206": "var(--line)",
+}
+ACCENT, WARM, MUTED, LINE = STAND_INS
+
+# Mid tones for the one picture that is made of pixels and cannot follow the theme.
+RIGHT_RGB, WRONG_RGB = (74, 131, 226), (222, 118, 52)
+HEAT_MAP_SIDE = 800
+STRIP_WIDTH = 160
+
+
+def report_library(name):
+    """The module `name`, which comes with the "report" extra; `UserError` if it is not there."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(
+            f"the report page needs {name.split('.')[0]}, which cannot be imported; "
+            'run: pip install "uniformer-video[report]"'
+        ) from error
+
+
+def line_chart(label, train, val, percent=False):
+    """Inline SVG of a quantity over epochs: `train` and `val` are lists of (epoch, value).
+
+    `label` is what a screen reader says; `percent` shows fractions as percentages.
+    """
+    matplotlib = report_library("matplotlib")
+    figure_module = report_library("matplotlib.figure")
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": label,
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.spines.left": False,
+    }
+    with matplotlib.rc_context(style):
+        figure = figure_module.Figure(figsize=(3.6, 2.3), layout="constrained")
+        axes = figure.add_subplot()
+        _draw_line(axes, train, ACCENT, marked=len(train) == 1)
+        _draw_line(axes, val, WARM, marked=len(val) <= 60)
+        _dress(axes, percent)
+        drawing = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
+    return _inline(drawing.getvalue(), label)
+
+
+def _draw_line(axes, points, colour, marked):
+    if points:
+        epochs, values = zip(*points, strict=True)
+        marker = {"marker": "o", "markersize": 3.5} if marked else {}
+        axes.plot(epochs, values, color=colour, linewidth=1.6, clip_on=False, **marker)
+
+
+def _dress(axes, percent):
+    ticker = report_library("matplotlib.ticker")
+    axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%" if percent else f"{v:.4g}")
+    axes.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
+    axes.margins(x=0.02, y=0.06)
+    axes.grid(axis="y", color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines["bottom"].set_color(LINE)
+    axes.tick_params(length=0, labelcolor=MUTED)
+    axes.set_xlabel("epoch", color=MUTED)
+
+
+def _inline(svg, label):
+    """matplotlib's SVG file as an element of the page: theme colours, fluid width."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    numbered = r' id="[\w.]+_\d+"'  # figure_1, axes_1: the same in every chart of the page
+    svg = re.sub(numbered, "", svg)
+    size = re.compile(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', flags=re.DOTALL)
+    svg = size.sub(rf'<svg class="plot" \1 role="img" aria-label="{label}">', svg, count=1)
+    for stand_in, colour in STAND_INS.items():
+        svg = svg.replace(stand_in, colour)
+    return svg
+
+
+def heat_map(confusion, num_classes):
+    """A PNG data URI of sparse `[true, predicted, count]` rows: row true, column predicted.
+
+    Opacity grows with the square root of a cell's share of its row, and with very many classes a
+    wrong cell is drawn a little larger than it is, so that rare mistakes can be seen.
+    """
+    image = report_library("PIL.Image")
+    counts = np.zeros((num_classes, num_classes))
+    for true, predicted, count in confusion:
+        counts[true, predicted] = count
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    opacity = np.where(share > 0, 0.2 + 0.8 * np.sqrt(share), 0)
+    diagonal = np.arange(num_classes)
+    right = opacity[diagonal, diagonal]
+    opacity[diagonal, diagonal] = 0
+    opacity = _thicken(opacity, num_classes // 250)
+    opacity[diagonal, diagonal] = right
+    pixels = np.empty((num_classes, num_classes, 4), dtype=np.uint8)
+    pixels[..., :3] = WRONG_RGB
+    pixels[diagonal, diagonal, :3] = RIGHT_RGB
+    pixels[..., 3] = np.round(255 * opacity)
+    zoom = -(-HEAT_MAP_SIDE // num_classes)
+    pixels = pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    return _data_uri(image.fromarray(pixels), "png", optimize=True)
+
+
+def _thicken(cells, radius):
+    """`[K, K]` -> `[K, K]`: each cell takes the largest value within `radius` rows and columns."""
+    padded = np.pad(cells, radius)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * radius + 1,) * 2)
+    return windows.max(axis=(2, 3))
+
+
+def frame_uris(frames):
+    """uint8 `[T, H, W, 3]` -> T JPEG data URIs, at most `STRIP_WIDTH` pixels wide."""
+    image = report_library("PIL.Image")
+    uris = []
+    for frame in frames:
+        picture = image.fromarray(np.ascontiguousarray(frame))
+        if picture.width > STRIP_WIDTH:
+            height = max(1, round(picture.height * STRIP_WIDTH / picture.width))
+            picture = picture.resize((STRIP_WIDTH, height), image.Resampling.LANCZOS)
+        uris.append(_data_uri(picture, "jpeg", quality=80))
+    return uris
+
+
+def _data_uri(picture, kind, **options):
+    data = io.BytesIO()
+    picture.save(data, format=kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode('ascii')}"

@@ -1,0 +1,219 @@
+"""The report page: one self-contained HTML file made from the data in a results folder."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from uniformer_video.errors import DecodeError
+from uniformer_video.evaluation.plots import frame_uris, heat_map, line_chart, report_library
+from uniformer_video.evaluation.results import load_results
+from uniformer_video.files import atomic_write
+
+REPORT_FILE = "report.html"
+METRICS_FILE = "metrics.jsonl"
+TEMPLATE = "report.html.j2"
+MAX_MISTAKES = 12
+MAX_CONFUSIONS = 20
+MAX_TABLE_CLASSES = 30  # beyond it the confusion table is a picture
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+MOTION_ROWS = (
+    ("forward", "Played forward", "right answer: its own class"),
+    ("reversed_opposite", "Played backwards", "right answer: the opposite class"),
+    ("reversed_original", "Played backwards", "still answered: its own class"),
+    ("still", "Middle frame repeated", "right answer: its own class"),
+)
+
+
+def write_report(folder, open_video=None):
+    """Write `folder/report.html` from `results.json` (and `metrics.jsonl`, if there); its path.
+
+    `open_video(path)` gives a few frames, uint8 `[T, H, W, 3]` with T about 4, of a mistaken video;
+    where it raises `DecodeError` or `OSError` the page says so. Without it, no frames are shown.
+    Errors: `DataError` if the results cannot be read, `UserError` if a library is missing.
+    """
+    jinja2 = report_library("jinja2")
+    folder = Path(folder)
+    results = load_results(folder)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, duration=duration, magnitude=magnitude)
+    page = environment.get_template(TEMPLATE).render(
+        results=results,
+        names=results["class_names"],
+        protocol=protocol_line(results["protocol"]),
+        motion=_motion(results),
+        classes=_worst_first(results["per_class"]),
+        spread=_spread(results["per_class"]),
+        confusion=_confusion(results),
+        mistakes=_mistakes(results["videos"], open_video),
+        curves=_curves(read_metrics(folder / METRICS_FILE)),
+    )
+    path = folder / REPORT_FILE
+    with atomic_write(path) as file:
+        file.write(page.encode("utf-8", errors="replace"))  # undecodable file names
+    return path
+
+
+def read_metrics(path):
+    """The training log as {"train": records, "val": records}, each in order of epoch.
+
+    Where a resumed run logged an epoch again, the later record counts. Other kinds and lines that
+    are no JSON object (a write cut short) are passed over; no file means no records.
+    """
+    records = {"train": {}, "val": {}}
+    text = path.read_text("utf-8", errors="replace") if path.exists() else ""
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(record, dict) or not _is_number(record.get("epoch")):
+            continue
+        if record.get("kind") in records:
+            records[record["kind"]][record["epoch"]] = record
+    return {kind: [found[epoch] for epoch in sorted(found)] for kind, found in records.items()}
+
+
+def protocol_line(protocol):
+    """The test protocol in words: "4 clips x 1 crop of 8 frames, every 2nd frame, 64 px"."""
+    views = f"{_plural(protocol['clips'], 'clip')} {TIMES} {_plural(protocol['crops'], 'crop')}"
+    parts = [f"{views} of {_plural(protocol['num_frames'], 'frame')}"]
+    rate = protocol["sampling_rate"]
+    if protocol["sampling"] != "dense":
+        parts.append(f"{protocol['sampling']} sampling")
+    elif rate > 1:
+        parts.append(f"every {_ordinal(rate)} frame")
+    side = f"{protocol['crop_size']} px"
+    if protocol["short_side"] != protocol["crop_size"]:
+        side += f" of a short side of {protocol['short_side']} px"
+    parts.append(side)
+    if protocol["playback"] != "forward":
+        parts.append("played backwards")
+    return ", ".join(parts)
+
+
+def percent(value):
+    """0.98123 -> "98.1%"; None -> "n/a"."""
+    return "n/a" if value is None else f"{100 * value:.1f}%"
+
+
+def duration(seconds):
+    """12.34 -> "12.3 s", 130 -> "2 min 10 s", 7260 -> "2 h 1 min"."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def magnitude(count):
+    """950 -> "950", 21400 -> "21.4 thousand", 21400000 -> "21.4 million"."""
+    for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+        if count >= size:
+            return f"{count / size:.1f} {word}"
+    return str(count)
+
+
+def _plural(count, noun):
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _ordinal(number):
+    teen = number % 100 in (11, 12, 13)
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+def _is_number(value):
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _motion(results):
+    """The bars of the motion section, and pairs of opposite classes, each pair once."""
+    motion = results["motion"]
+    if motion is None:
+        return None
+    bars = [{"title": t, "answer": a, "part": motion[key]} for key, t, a in MOTION_ROWS]
+    pairs = dict.fromkeys(tuple(sorted(pair)) for pair in motion["opposites"].items())
+    return {"bars": bars, "chance": 1 / len(results["class_names"]), "pairs": list(pairs)}
+
+
+def _worst_first(per_class):
+    """Rows by accuracy, then by more videos; classes without videos last."""
+
+    def key(row):
+        absent = row["accuracy"] is None
+        return absent, 0 if absent else row["accuracy"], -row["videos"], row["class"]
+
+    return sorted(per_class, key=key)
+
+
+def _spread(per_class):
+    """How many classes fall into each tenth of accuracy, as 10 counts; None for few classes."""
+    accuracy = [row["accuracy"] for row in per_class if row["accuracy"] is not None]
+    if len(accuracy) <= MAX_TABLE_CLASSES:
+        return None
+    return np.histogram(accuracy, bins=10, range=(0, 1))[0].tolist()
+
+
+def _confusion(results):
+    """A table of cells for few classes; a picture and the most frequent confusions for many."""
+    sparse, total = results["confusion"], len(results["class_names"])
+    if not sparse:
+        return None
+    videos = [row["videos"] for row in results["per_class"]]
+    if total > MAX_TABLE_CLASSES:
+        wrong = sorted((row for row in sparse if row[0] != row[1]), key=lambda row: -row[2])
+        frequent = [
+            {"true": true, "predicted": predicted, "count": count, "share": count / videos[true]}
+            for true, predicted, count in wrong[:MAX_CONFUSIONS]
+        ]
+        return {"image": heat_map(sparse, total), "frequent": frequent, "table": None}
+    table = [[{"count": 0, "share": 0.0} for _ in range(total)] for _ in range(total)]
+    for true, predicted, count in sparse:
+        table[true][predicted] = {"count": count, "share": count / videos[true]}
+    return {"table": table}
+
+
+def _mistakes(videos, open_video):
+    """The mistaken videos with the highest score of the wrong class, and how many there are."""
+    wrong = [v for v in videos if v["top5"] and v["top5"][0]["class"] != v["label"]]
+    wrong.sort(key=lambda video: -(video["top5"][0]["score"] or 0.0))
+    shown = [{**video, "frames": _frames(video, open_video)} for video in wrong[:MAX_MISTAKES]]
+    return {"shown": shown, "total": len(wrong)}
+
+
+def _frames(video, open_video):
+    """Frame data URIs; empty if the video cannot be opened; None if nobody asked for frames."""
+    if open_video is None:
+        return None
+    try:
+        frames = open_video(video["path"])
+    except (DecodeError, OSError):
+        return []
+    return frame_uris(frames)
+
+
+def _curves(records):
+    """The training charts that have data: loss, top-1, learning rate."""
+    curves = []
+    for key, title, is_share in (
+        ("loss", "Loss", False),
+        ("top1", "Top-1 accuracy", True),
+        ("lr", "Learning rate", False),
+    ):
+        train, val = _points(records["train"], key), _points(records["val"], key)
+        if train or val:
+            svg = line_chart(f"{title} over epochs", train, val, percent=is_share)
+            curves.append({"title": title, "svg": svg, "train": bool(train), "val": bool(val)})
+    return curves
+
+
+def _points(records, key):
+    return [(r["epoch"], r[key]) for r in records if _is_number(r.get(key))]

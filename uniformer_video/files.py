@@ -1,0 +1,28 @@
+"""Writing files so that a reader, or a crash, never meets half of one."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic_write(path):
+    """A binary file to write into; it becomes `path` when the block ends without an error.
+
+    Until then it is a temporary file in the same folder, which must exist. After an error (an
+    interrupt too) the temporary file is gone and whatever was at `path` is untouched.
+    """
+    path = Path(path)
+    # `tempfile` makes private files (0600); a plain open lets the umask decide, as for any result.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise

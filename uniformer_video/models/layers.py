@@ -1,0 +1,134 @@
+"""Small pieces that work on channels-last tokens, `[B, *grid, C]` with grid (T, H, W) or (H, W).
+
+Keeping the channel last in memory makes 1x1x1 convolutions, norms and attention plain linear algebra
+on contiguous rows. The depthwise convolutions see the same memory as a `channels_last` tensor.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+
+
+def channels_first(tokens):
+    """`[B, *grid, C]` -> `[B, C, *grid]`, the same memory."""
+    return tokens.movedim(-1, 1)
+
+
+def channels_last(features):
+    """`[B, C, *grid]` -> `[B, *grid, C]`, contiguous; free when the memory is channels-last."""
+    return features.movedim(1, -1).contiguous()
+
+
+class PointwiseConv(nn.Module):
+    """A 1x1x1 (or 1x1) convolution that runs as a linear layer over the last axis.
+
+    The weight has the convolution's shape `[C_out, C_in, 1, 1(, 1)]` and its default initialisation,
+    so that checkpoints and fresh models agree with a real convolution.
+    """
+
+    def __init__(self, in_channels, out_channels, ndim):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *[1] * ndim))
+        self.bias = nn.Parameter(torch.empty(out_channels))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        nn.init.uniform_(self.bias, -1 / math.sqrt(in_channels), 1 / math.sqrt(in_channels))
+
+    def forward(self, tokens):
+        """`[..., C_in]` -> `[..., C_out]`."""
+        return F.linear(tokens, self.weight.flatten(1), self.bias)
+
+
+class DepthwiseConv(nn.Module):
+    """A depthwise convolution over the grid with "same" zero padding; odd kernel sides.
+
+    `kernel` has one side per grid axis. The weight is `[C, 1, *kernel]`.
+    """
+
+    def __init__(self, channels, kernel):
+        super().__init__()
+        conv = CONV[len(kernel)](
+            channels, channels, kernel, padding=tuple(k // 2 for k in kernel), groups=channels
+        )
+        self.weight, self.bias = conv.weight, conv.bias
+        self.padding, self.groups = conv.padding, channels
+
+    def forward(self, tokens):
+        """`[B, *grid, C]` -> `[B, *grid, C]`."""
+        conv = F.conv3d if len(self.padding) == 3 else F.conv2d
+        features = conv(
+            channels_first(tokens), self.weight, self.bias, padding=self.padding, groups=self.groups
+        )
+        return channels_last(features)
+
+
+class TokenBatchNorm(_BatchNorm):
+    """Batch norm over the last axis of `[B, *grid, C]`, with the buffers of `BatchNorm3d`."""
+
+    def _check_input_dim(self, input):
+        pass
+
+    def forward(self, tokens):
+        """`[B, *grid, C]` -> `[B, *grid, C]`."""
+        return channels_last(super().forward(channels_first(tokens)))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: drop a residual branch per sample, rescale the kept ones.
+
+    `rate` is the probability of dropping. Source: Huang et al., "Deep Networks with Stochastic
+    Depth", section 3, with the rescaling at training time.
+    """
+
+    def __init__(self, rate):
+        super().__init__()
+        self.rate = float(rate)
+
+    def forward(self, branch):
+        """`[B, ...]` -> `[B, ...]`."""
+        if self.rate == 0.0 or not self.training:
+            return branch
+        keep = 1.0 - self.rate
+        mask = branch.new_empty(branch.shape[0], *[1] * (branch.dim() - 1)).bernoulli_(keep)
+        return branch * mask.div_(keep)
+
+    def extra_repr(self):
+        return f"rate={self.rate:.3f}"
+
+
+class Mlp(nn.Module):
+    """fc1, exact GELU, fc2 on the last axis. `linear(in, out)` makes each layer."""
+
+    def __init__(self, channels, hidden, linear):
+        super().__init__()
+        self.fc1 = linear(channels, hidden)
+        self.fc2 = linear(hidden, channels)
+
+    def forward(self, tokens):
+        """`[..., C]` -> `[..., C]`."""
+        return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over all tokens (UniFormer, section 3.2, deep layers).
+
+    Rows of `qkv` are q, then k, then v, heads contiguous inside each; scale `head_dim ** -0.5`.
+    """
+
+    def __init__(self, channels, head_dim):
+        super().__init__()
+        self.num_heads = channels // head_dim
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, tokens):
+        """`[B, N, C]` -> `[B, N, C]`."""
+        batch, length, channels = tokens.shape
+        qkv = self.qkv(tokens).view(batch, length, 3, self.num_heads, -1)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, N, head_dim]
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(mixed.transpose(1, 2).reshape(batch, length, channels))

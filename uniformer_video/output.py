@@ -1,0 +1,91 @@
+"""The output folder of a run: whose it is, where things lie in it, and when it may be written."""
+
+import hashlib
+from pathlib import Path
+
+from uniformer_video.config import DEFAULTS, config_from_text, config_text, flat_config
+from uniformer_video.errors import ConfigError
+from uniformer_video.files import atomic_write
+
+CONFIG_FILE = "config.yaml"
+LAST_FILE = "last.pt"
+BEST_FILE = "best.pt"
+BAD_VIDEOS_FILE = "bad_videos.csv"
+
+# Settings that change no weight of a training run; all others must agree to resume it.
+_FREE_IN_TRAINING = (
+    *("TRAIN.ENABLE", "TRAIN.CHECKPOINT_PERIOD", "TRAIN.CHECKPOINT_MINUTES", "TEST.", "DATA_LOADER."),
+    *("DATA.TEST_", "DATA.REVERSE_FRAMES", "DATA.OPPOSITE_CLASS_PAIRS", "DATA.USE_OFFSET_SAMPLING"),
+    *("DATA.PATH_", "DATA.MAX_BAD_RATIO", "TENSORBOARD.", "LOG_PERIOD", "OUTPUT_DIR", "MODEL.NUM_CLASSES"),
+)
+# Settings that change no number of a test.
+_FREE_IN_TEST = ("DATA_LOADER.", "TEST.BATCH_SIZE", "TEST.MOTION_CHECK", "OUTPUT_DIR")
+
+
+class RunFolder:
+    """Paths of a run, and the rule that a folder belongs to one training run."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def claim(self, cfg):
+        """Take the folder for the training run of `cfg`; refuses one of another run."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"cannot make OUTPUT_DIR {self.path}: {error.strerror}") from None
+        differences = _differences(self._recorded(), cfg, _FREE_IN_TRAINING)
+        if differences and (self / LAST_FILE).exists():
+            raise ConfigError(
+                f"{self.path} holds a run with other settings: {'; '.join(differences[:3])}. "
+                "Choose another OUTPUT_DIR, or delete that folder to start over"
+            )
+        with atomic_write(self / CONFIG_FILE) as file:
+            file.write(config_text(cfg).encode())
+
+    def results_folder(self, cfg, tested, settings_of):
+        """Where the results of testing the weights `tested` (a sha256) go.
+
+        The folder itself, unless it holds results of other weights or test settings: then a
+        sub-folder of its own, so that nothing is overwritten. `settings_of(folder)` gives the
+        (sha256, settings) of the results in a folder, or None.
+        """
+        found = settings_of(self.path)
+        if found is None or _same_test(found, tested, cfg):
+            return self.path
+        chosen = {k: v for k, v in flat_config(cfg).items() if _is_test_setting(k)}
+        digest = hashlib.sha256(f"{tested} {chosen}".encode()).hexdigest()[:8]
+        return self / f"test-{digest}"
+
+    def _recorded(self):
+        path = self / CONFIG_FILE
+        if not path.is_file():
+            return None
+        return config_from_text(path.read_text(encoding="utf-8"), path)
+
+
+def _differences(recorded, cfg, free):
+    """ "KEY was A, is B" for settings that differ and are not `free`."""
+    if recorded is None:
+        return []
+    then, now = flat_config(recorded), flat_config(cfg)
+    return [
+        f"{key} was {then[key]!r}, is {now[key]!r}"
+        for key in DEFAULTS
+        if then[key] != now[key] and not key.startswith(free)
+    ]
+
+
+def _is_test_setting(key):
+    in_test = key.startswith(("DATA.", "TEST.")) and not key.startswith("DATA.TRAIN_")
+    return in_test and not key.startswith(_FREE_IN_TEST)
+
+
+def _same_test(found, tested, cfg):
+    sha256, text = found
+    then, now = flat_config(config_from_text(text, "the results")), flat_config(cfg)
+    same = all(then[key] == now[key] for key in DEFAULTS if _is_test_setting(key))
+    return sha256 == tested and same

@@ -1,0 +1,30 @@
+"""Randomness as a function of keys, not a state.
+
+Every draw comes from a generator made for its key, so it does not depend on which process makes it,
+or on what was drawn before: any number of workers gives the same run, and a resumed run goes on as
+if it had never stopped.
+"""
+
+import zlib
+
+import numpy as np
+import torch
+
+
+def generator(purpose, *keys):
+    """A `numpy.random.Generator` for (purpose, keys).
+
+    `purpose` is a short name that keeps draws for different things apart; `keys` are non-negative
+    integers such as (seed, epoch, position, copy).
+    """
+    return np.random.default_rng([zlib.crc32(purpose.encode()), *keys])
+
+
+def permutation(seed, epoch, length):
+    """The order of an epoch: `int64 [length]`."""
+    return generator("order", seed, epoch).permutation(length)
+
+
+def seed_model(seed, step, rank):
+    """Key torch's own draws (stochastic depth, dropout) by (seed, step, rank)."""
+    torch.manual_seed(int(generator("model", seed, step, rank).integers(2**63)))

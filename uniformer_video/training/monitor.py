@@ -1,0 +1,154 @@
+"""What a run says while it trains: console lines, JSON lines, TensorBoard, a progress bar."""
+
+import logging
+import sys
+import time
+from pathlib import Path
+
+import simplejson
+import torch
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+METRICS_FILE = "metrics.jsonl"
+DATA_SHARE_WARNING = 0.3
+
+
+class Monitor:
+    """Collects steps, reports intervals. Only the main process makes one that writes.
+
+    folder: where `metrics.jsonl` and `tensorboard/` go; None keeps silent.
+    """
+
+    def __init__(self, folder, log_period, total_steps, max_epoch, first_step=0, tensorboard=True):
+        self.folder = Path(folder) if folder else None
+        self.log_period, self.total_steps, self.max_epoch = log_period, total_steps, max_epoch
+        self.pending, self.started, self.first_step = [], time.monotonic(), first_step
+        self.writer, self.bar, self.file, self.warned = None, None, None, False
+        if not self.folder:
+            return
+        keep_lines_until(self.folder / METRICS_FILE, first_step)
+        self.file = open(self.folder / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
+        self.writer = _summary_writer(self.folder / "tensorboard", first_step) if tensorboard else None
+        if sys.stderr.isatty():
+            self.bar = tqdm(
+                total=total_steps, initial=first_step, unit="step", leave=False, dynamic_ncols=True
+            )
+
+    def step(self, **values):
+        """Values of one step; every `log_period` steps their means are reported."""
+        self.pending.append(values)
+        if self.bar:
+            self.bar.update()
+        if values["step"] % self.log_period == 0 or values["step"] == self.total_steps:
+            self._report(values["step"])
+
+    def validation(self, epoch, step, top1, loss, seconds):
+        """One validation, top-1 in 0..1."""
+        values = {"kind": "val", "epoch": epoch, "step": step, "top1": top1, "loss": loss}
+        self._write({**values, "seconds": round(seconds, 3)})
+        self.message(f"epoch {epoch}/{self.max_epoch}  validation top-1 {top1:.1%}  loss {loss:.3f}")
+
+    def message(self, text):
+        """A line on the console, above the progress bar."""
+        if not self.folder:
+            return
+        if self.bar:
+            with tqdm.external_write_mode():
+                log.info(text)
+        else:
+            log.info(text)
+
+    def close(self):
+        """Flush and close everything."""
+        for part in (self.bar, self.writer, self.file):
+            if part is not None:
+                part.close()
+
+    def _report(self, step):
+        steps, self.pending = self.pending, []
+        mean = {key: sum(s[key] for s in steps) / len(steps) for key in steps[0]}
+        share = mean["data_seconds"] / max(mean["seconds"], 1e-9)
+        elapsed = time.monotonic() - self.started
+        left = elapsed / max(step - self.first_step, 1) * (self.total_steps - step)
+        epoch = steps[-1]["epoch"]
+        values = {
+            "kind": "train",
+            "epoch": round(epoch, 4),
+            "step": step,
+            "loss": round(mean["loss"], 5),
+            "top1": round(mean["top1"], 5),
+            "lr": steps[-1]["lr"],
+            "step_seconds": round(mean["seconds"], 4),
+            "data_seconds": round(mean["data_seconds"], 4),
+            "memory_bytes": memory_bytes(),
+        }
+        self._write(values)
+        self.message(
+            f"epoch {epoch:.2f}/{self.max_epoch}  step {step}/{self.total_steps}  "
+            f"loss {values['loss']:.3f}  top-1 {values['top1']:.1%}  lr {values['lr']:.2e}  "
+            f"step {mean['seconds'] * 1000:.0f} ms ({share:.0%} waiting for data)  "
+            f"memory {values['memory_bytes'] / 2**30:.1f} GB  left {duration(left)}"
+        )
+        if share > DATA_SHARE_WARNING and step - self.first_step > 2 * self.log_period and not self.warned:
+            self.warned = True
+            self.message(
+                f"training waits {share:.0%} of its time for data; raise DATA_LOADER.NUM_WORKERS, or "
+                "store the videos at a smaller size"
+            )
+
+    def _write(self, values):
+        if not self.folder:
+            return
+        self.file.write(simplejson.dumps(values, ignore_nan=True) + "\n")
+        self.file.flush()
+        if self.writer:
+            for key, value in values.items():
+                if key not in ("kind", "step") and value is not None:
+                    self.writer.add_scalar(f"{values['kind']}/{key}", value, values["step"])
+
+
+def keep_lines_until(path, step):
+    """Drop the lines of steps after `step`: a resumed run writes them again."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if simplejson.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue  # a line torn by a crash
+    path.write_text("".join(kept), encoding="utf-8")
+
+
+def memory_bytes():
+    """Peak memory: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def duration(seconds):
+    """Seconds for people: "45 s", "3 min 10 s", "2 h 05 min"."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def _summary_writer(folder, first_step):
+    """TensorBoard's writer, or None where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=first_step or None)

@@ -1,0 +1,22 @@
+"""Which arithmetic a run uses, and autocast for it."""
+
+from functools import partial
+
+import torch
+
+from uniformer_video.errors import ConfigError
+
+
+def choose_precision(precision, device):
+    """"auto" -> "bf16" on a CUDA device that has it, else "fp32"; other names as they are."""
+    if precision != "auto":
+        if precision == "fp16" and device.type != "cuda":
+            raise ConfigError("TRAIN.PRECISION fp16 needs a CUDA device; use bf16, fp32 or auto")
+        return precision
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def autocast_for(precision, device):
+    """A function that returns the autocast context of "fp32", "bf16" or "fp16"."""
+    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return partial(torch.autocast, device.type, dtype=dtype, enabled=dtype is not None)
