@@ -51,7 +51,9 @@ def main():
     baseline = statistics.median(times["naive float32"])
     for name, values in times.items():
         median = statistics.median(values)
-        print(f"{name:15s} median {median:.3f} s, {baseline / median:.2f}x the naive layout's speed")
+        print(
+            f"{name:15s} median {median:.3f} s, {baseline / median:.2f}x the naive layout's speed"
+        )
 
 
 def step(model, clip, train, autocast=None):

@@ -45,7 +45,9 @@ class Attention(nn.Module):
     def forward(self, x):
         b, n, c = x.shape
         q, k, v = self.qkv(x).chunk(3, dim=2)
-        heads = [t.reshape(b, n, c // self.head_dim, self.head_dim).transpose(1, 2) for t in (q, k, v)]
+        heads = [
+            t.reshape(b, n, c // self.head_dim, self.head_dim).transpose(1, 2) for t in (q, k, v)
+        ]
         q, k, v = heads
         weights = (q @ k.transpose(-1, -2) * self.head_dim**-0.5).softmax(dim=-1)
         return self.proj((weights @ v).transpose(1, 2).reshape(b, n, c))

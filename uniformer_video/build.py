@@ -9,11 +9,11 @@ import torch
 
 from uniformer_video.config import config_text
 from uniformer_video.data import records as lists
-from uniformer_video.data.dataset import TestDataset, TrainAugmentation, TrainDataset
+from uniformer_video.data.dataset import EvalDataset, TrainAugmentation, TrainDataset
 from uniformer_video.data.loader import TrainLoader, TrainPlan, resolve_workers
 from uniformer_video.data.mixup import Mixup
 from uniformer_video.data.sampling import ClipSampling
-from uniformer_video.data.transforms import Normalisation, TestViews
+from uniformer_video.data.transforms import Normalisation, EvalViews
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.models.checkpoint import fit_weights, read_weights
 from uniformer_video.models.zoo import build_for_weights, build_uniformer
@@ -53,7 +53,7 @@ def build_data(cfg):
     for split, records in splits.items():
         lists.check_labels(records, data.num_classes)
         data.notes += _note_missing(split, records)
-    if data.test and data.test == data.val:
+    if data.test and _videos(data.test) == _videos(data.val):
         data.notes.append("Validation and test use the same videos.")
     return data
 
@@ -104,6 +104,12 @@ def match_classes(data, weights, fixed=0):
             f"{weights.path} tells {weights.num_classes} classes apart and the data has "
             f"{data.num_classes}; test on the data it was trained for, or train first"
         )
+    if not own and not _unnamed(data.class_names):
+        note = (
+            "The checkpoint does not name its classes; its outputs were taken to be in the data's "
+            "order. Published Kinetics weights use an order of their own, which the lists must follow."
+        )
+        return replace(data, notes=[*data.notes, note])
     if not own or own == data.class_names or _unnamed(own):
         return data
     if _unnamed(data.class_names):
@@ -178,9 +184,9 @@ def build_normalisation(cfg):
 def build_test_dataset(cfg, records, num_clips, num_crops, playback="forward"):
     """All views of each video."""
     crop = cfg.DATA.TEST_CROP_SIZE
-    views = TestViews(cfg.DATA.TEST_SCALE or crop, crop, num_crops, build_normalisation(cfg))
+    views = EvalViews(cfg.DATA.TEST_SCALE or crop, crop, num_crops, build_normalisation(cfg))
     backend = cfg.DATA.DECODING_BACKEND
-    return TestDataset(records, build_sampling(cfg), views, num_clips, playback, backend)
+    return EvalDataset(records, build_sampling(cfg), views, num_clips, playback, backend)
 
 
 def build_mixup(cfg, num_classes):
@@ -333,7 +339,9 @@ def _read_split(cfg, split):
     is_test = split == "test"
     kind = (is_test and cfg.TEST.DATASET) or cfg.TRAIN.DATASET
     root = Path(cfg.DATA.PATH_TO_DATA_DIR)
-    return _read_kinetics(cfg, root, split) if kind == "kinetics" else _read_folder(cfg, root, split)
+    return (
+        _read_kinetics(cfg, root, split) if kind == "kinetics" else _read_folder(cfg, root, split)
+    )
 
 
 def _read_kinetics(cfg, root, split):
@@ -359,7 +367,8 @@ def _read_folder(cfg, root, split):
     """`root/train` and `root/val` where they exist, else one folder split by the seed."""
     if (root / "train").is_dir() and (root / "val").is_dir():
         part = root / split if (root / split).is_dir() else root / "val"
-        return lists.read_folder(part)
+        names = lists.read_folder(root / "train")[1]
+        return lists.read_folder(part, names)
     records, names = lists.read_folder(root)
     train, val = lists.split_records(records, cfg.DATA.VAL_RATIO, cfg.RNG_SEED)
     chosen = train if split == "train" else val
@@ -388,6 +397,10 @@ def _class_names(cfg, names, splits):
         return names
     known = wanted or 1 + max(record.label for records in splits.values() for record in records)
     return _stand_ins(max(known, 1))
+
+
+def _videos(records):
+    return {(record.path, record.label) for record in records}
 
 
 def _stand_ins(count):

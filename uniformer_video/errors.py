@@ -27,3 +27,7 @@ class CheckpointError(UserError):
 
 class TrainingError(UserError):
     """Training cannot go on: too many broken videos, or a loss that stays non-finite."""
+
+
+class MissingLibraryError(UserError):
+    """An optional library is not installed."""

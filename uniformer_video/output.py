@@ -14,9 +14,22 @@ BAD_VIDEOS_FILE = "bad_videos.csv"
 
 # Settings that change no weight of a training run; all others must agree to resume it.
 _FREE_IN_TRAINING = (
-    *("TRAIN.ENABLE", "TRAIN.CHECKPOINT_PERIOD", "TRAIN.CHECKPOINT_MINUTES", "TEST.", "DATA_LOADER."),
+    *(
+        "TRAIN.ENABLE",
+        "TRAIN.CHECKPOINT_PERIOD",
+        "TRAIN.CHECKPOINT_MINUTES",
+        "TEST.",
+        "DATA_LOADER.",
+    ),
     *("DATA.TEST_", "DATA.REVERSE_FRAMES", "DATA.OPPOSITE_CLASS_PAIRS", "DATA.USE_OFFSET_SAMPLING"),
-    *("DATA.PATH_", "DATA.MAX_BAD_RATIO", "TENSORBOARD.", "LOG_PERIOD", "OUTPUT_DIR", "MODEL.NUM_CLASSES"),
+    *(
+        "DATA.PATH_",
+        "DATA.MAX_BAD_RATIO",
+        "TENSORBOARD.",
+        "LOG_PERIOD",
+        "OUTPUT_DIR",
+        "MODEL.NUM_CLASSES",
+    ),
 )
 # Settings that change no number of a test.
 _FREE_IN_TEST = ("DATA_LOADER.", "TEST.BATCH_SIZE", "TEST.MOTION_CHECK", "OUTPUT_DIR")

@@ -25,6 +25,8 @@ def permutation(seed, epoch, length):
     return generator("order", seed, epoch).permutation(length)
 
 
-def seed_model(seed, step, rank):
-    """Key torch's own draws (stochastic depth, dropout) by (seed, step, rank)."""
-    torch.manual_seed(int(generator("model", seed, step, rank).integers(2**63)))
+def seed_torch(purpose, *keys):
+    """Key torch's own draws by (purpose, keys): initial weights by the seed, stochastic depth and
+    dropout by (seed, step, slot).
+    """
+    torch.manual_seed(int(generator(purpose, *keys).integers(2**63)))

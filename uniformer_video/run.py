@@ -13,7 +13,7 @@ from uniformer_video import build, distributed
 from uniformer_video.config import config_text
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.loader import resolve_workers
-from uniformer_video.errors import CheckpointError, DataError, UserError
+from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
 from uniformer_video.evaluation.metrics import topk_correct
 from uniformer_video.evaluation.report import write_report
 from uniformer_video.evaluation.results import (
@@ -27,6 +27,7 @@ from uniformer_video.evaluation.scoring import score_videos
 from uniformer_video.files import atomic_write
 from uniformer_video.models.checkpoint import file_sha256, read_weights, write_checkpoint
 from uniformer_video.output import BAD_VIDEOS_FILE, BEST_FILE, LAST_FILE, RunFolder
+from uniformer_video.randomness import seed_torch
 from uniformer_video.training.monitor import Monitor, duration
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.training.trainer import Progress, Trainer
@@ -56,6 +57,7 @@ def fit(cfg, data, folder, ranks, command=""):
     if ranks.is_main:
         folder.claim(cfg)
     ranks.wait()
+    seed_torch("weights", cfg.RNG_SEED)
     model, report = build.build_model(cfg, data.num_classes)
     model.to(ranks.device)
     optimizer = build.build_optimizer(cfg, model)
@@ -149,15 +151,17 @@ def test(cfg, data, folder, ranks, name):
     return _report(target, ranks)
 
 
+def report(folder):
+    """Write the page of the results in `folder` again; its path."""
+    return write_report(folder, _strip)
+
+
 def _report(folder, ranks):
-    """Write the page and print the summary."""
-    results = load_results(folder)
-    _say(ranks, *_summary(results))
+    """Print the summary and write the page; without the page's libraries the results stand alone."""
+    _say(ranks, *_summary(load_results(folder)))
     try:
-        _say(ranks, f"Report: {write_report(folder, _strip)}")
-    except (DataError, CheckpointError):
-        raise
-    except UserError as error:
+        _say(ranks, f"Report: {report(folder)}")
+    except MissingLibraryError as error:
         log.warning("No report page: %s", error)
     return folder
 
@@ -222,13 +226,13 @@ def _save(cfg, data, model, optimizer, scaler, folder, ranks, progress, is_best)
         "seed": cfg.RNG_SEED,
     }
     if is_best or not (folder / BEST_FILE).exists():
-        write_checkpoint(folder / BEST_FILE, model, metadata)
+        write_checkpoint(folder / BEST_FILE, model.state_dict(), metadata)
     training = {
         "progress": vars(progress),
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict(),
     }
-    write_checkpoint(folder / LAST_FILE, model, metadata, training)
+    write_checkpoint(folder / LAST_FILE, model.state_dict(), metadata, training)
     if progress.bad_videos:
         with atomic_write(folder / BAD_VIDEOS_FILE) as file:
             for video, reason in progress.bad_videos.items():
@@ -366,7 +370,8 @@ def _summary(results):
 def _percent(share):
     if share["value"] is None:
         return "none"
-    return f"{share['value']:.1%} ({share['correct']}/{share['of']}, 95 % {share['low']:.1%}-{share['high']:.1%})"
+    value, low, high = (f"{share[key]:.1%}" for key in ("value", "low", "high"))
+    return f"{value} ({share['correct']}/{share['of']}, 95 % interval {low}-{high})"
 
 
 def _strip(path):

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from uniformer_video.errors import DataError, DecodeError, UserError
+from uniformer_video.errors import DataError, DecodeError, MissingLibraryError
 from uniformer_video.evaluation.report import (
     TIMES,
     duration,
@@ -357,7 +357,7 @@ def test_durations_and_magnitudes():
 def test_a_missing_library_says_what_to_install(tmp_path, monkeypatch, library):
     folder = make_folder(tmp_path, skill=0.0)
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(UserError, match=r'pip install "uniformer-video\[report\]"'):
+    with pytest.raises(MissingLibraryError, match=r'pip install "uniformer-video\[report\]"'):
         write_report(folder, grey)
     assert not (folder / "report.html").exists()
 

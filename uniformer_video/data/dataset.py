@@ -1,6 +1,6 @@
 """One dataset: record + sampling + decoding + transforms. Formats differ only in the records."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from uniformer_video.data.decoding import open_video
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.data.transforms import (
     Normalisation,
-    TestViews,
+    EvalViews,
     random_crop,
     random_resized_crop,
     to_channels_first,
@@ -41,7 +41,7 @@ class TrainAugmentation:
     flip: bool = True
     flip_labels: tuple = ()
     erasing: float = 0.0
-    normalise: Normalisation = Normalisation()
+    normalise: Normalisation = field(default_factory=Normalisation)
 
     def __post_init__(self):
         self._colors = self._erase = None
@@ -93,7 +93,7 @@ class TrainSample:
 
 
 @dataclass(frozen=True)
-class TestSample:
+class EvalSample:
     """All views of one video, or the reason why there are none."""
 
     index: int
@@ -144,18 +144,16 @@ class TrainDataset(Dataset):
         return TrainSample(torch.stack(clips), torch.tensor(labels), record.path, broken)
 
 
-class TestDataset(Dataset):
+class EvalDataset(Dataset):
     """All views of each video, from one opening and one decoding pass.
 
     playback: "forward", "reverse" (the video backwards) or "still" (its middle frame repeated).
     """
 
-    __test__ = False  # not a test case, whatever its name
-
     def __init__(self, records, sampling, views, num_clips, playback="forward", backend="auto"):
         self.records = records
         self.sampling: ClipSampling = sampling
-        self.views: TestViews = views
+        self.views: EvalViews = views
         self.num_clips = num_clips
         self.playback = playback
         self.backend = backend
@@ -164,12 +162,12 @@ class TestDataset(Dataset):
         return len(self.records)
 
     def __getitem__(self, index):
-        """The `TestSample` of a record; a broken video gives its reason, never another video."""
+        """The `EvalSample` of a record; a broken video gives its reason, never another video."""
         try:
             clips = self._decode(self.records[index].path)
         except (DecodeError, OSError) as error:
-            return TestSample(index, None, one_line(error))
-        return TestSample(index, self.views(clips))
+            return EvalSample(index, None, one_line(error))
+        return EvalSample(index, self.views(clips))
 
     def _decode(self, path):
         with open_video(path, self.backend) as video:

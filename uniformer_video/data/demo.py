@@ -59,11 +59,11 @@ def generate_demo(root, train=1600, val=160, test=480, seed=0, processes=None, p
     missing = [job for job in jobs if not _video_path(*job[:3]).is_file()]
     for split in _SPLITS:
         (root / split).mkdir(exist_ok=True)
-    done = len(jobs) - len(missing)
+    kept = len(jobs) - len(missing)
     with ProcessPoolExecutor(processes or os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(_write_one, missing, chunksize=8), start=done + 1):
+        for made, _ in enumerate(pool.map(_write_one, missing, chunksize=8), start=1):
             if progress:
-                progress(done, len(jobs))
+                progress(kept + made, len(jobs))
     for split in _SPLITS:
         lines = [
             f"{_video_path(root, split, i).relative_to(root).as_posix()},{i % len(CLASS_NAMES)}\n"
@@ -90,7 +90,9 @@ def render(label, rng):
 
 def write_video(path, frames, fps, crf=23, codec="libx264", options=None):
     """Encode `uint8 [T, H, W, 3]` RGB frames to the file `path` at `fps` frames a second."""
-    options = {"crf": str(crf), "preset": "veryfast", "threads": "1"} if options is None else options
+    options = (
+        {"crf": str(crf), "preset": "veryfast", "threads": "1"} if options is None else options
+    )
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(fps), options=options)
         stream.height, stream.width = frames.shape[1:3]

@@ -97,8 +97,8 @@ class TrainLoader:
         return iter(self._loader)
 
 
-def test_loader(dataset, indices, videos_per_batch, num_workers):
-    """Lists of `TestSample` for the records at `indices`, in their order."""
+def eval_loader(dataset, indices, videos_per_batch, num_workers):
+    """Lists of `EvalSample` for the records at `indices`, in their order."""
     return DataLoader(
         torch.utils.data.Subset(dataset, indices),
         batch_size=videos_per_batch,
@@ -122,7 +122,9 @@ def resolve_workers(num_workers):
     """-1 -> one a usable core, at most 16."""
     if num_workers >= 0:
         return num_workers
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), 16)
+    return min(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), 16
+    )
 
 
 def _worker_options(num_workers, persistent=True):

@@ -48,14 +48,17 @@ def read_csv(path, prefix="", separator="auto"):
     return records
 
 
-def read_folder(root):
+def read_folder(root, names=None):
     """The records and class names of a folder with one sub-folder of videos for each class.
 
-    Returns `(records, names)`; classes are numbered in the order of their sorted names.
+    Returns `(records, names)`; classes are numbered in the order of their sorted names, or of the
+    given `names`, beside which no other sub-folder is allowed.
     """
     root = Path(root)
     if not root.is_dir():
-        raise DataError(f"there is no folder {root}; set DATA.PATH_TO_DATA_DIR to a folder of videos")
+        raise DataError(
+            f"there is no folder {root}; set DATA.PATH_TO_DATA_DIR to a folder of videos"
+        )
     classes = {}
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
         videos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
@@ -66,11 +69,16 @@ def read_folder(root):
             f"{root} has no sub-folder with videos; it takes one sub-folder a class, "
             f"such as {root / 'running' / 'a.mp4'}"
         )
-    names = list(classes)
+    names = names or list(classes)
+    if unknown := [name for name in classes if name not in names]:
+        raise DataError(
+            f"{root} has the class {unknown[0]!r}, which the training folder lacks; the classes are "
+            f"{', '.join(names[:8])}" + (" ..." if len(names) > 8 else "")
+        )
     records = [
         VideoRecord(os.path.abspath(video), str(video.relative_to(root)), label, str(root))
         for label, name in enumerate(names)
-        for video in classes[name]
+        for video in classes.get(name, ())
     ]
     return records, names
 

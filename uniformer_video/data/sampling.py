@@ -5,6 +5,7 @@ Sources: the dense rule is that of PySlowFast and the published UniFormer; the s
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -66,15 +67,18 @@ def _segment_train(length, num_frames, rng):
     """One random frame of each of T equal segments, both ends included."""
     segment = _segment_bounds(length, num_frames)
     bounds = [round(segment * i) for i in range(num_frames + 1)]
-    pairs = zip(bounds[:-1], bounds[1:], strict=True)
-    return np.array([rng.integers(low, high + 1) for low, high in pairs], dtype=np.int64)
+    frames = [rng.integers(low, high + 1) for low, high in pairwise(bounds)]
+    return np.array(frames, dtype=np.int64)
 
 
 def _segment_test(length, num_frames, num_clips):
     """The same place inside every segment, one place a clip."""
     segment = _segment_bounds(length, num_frames)
     clips = [
-        [round(segment * i) + int(segment / (num_clips + 1) * (clip + 1)) for i in range(num_frames)]
+        [
+            round(segment * i) + int(segment / (num_clips + 1) * (clip + 1))
+            for i in range(num_frames)
+        ]
         for clip in range(num_clips)
     ]
     return np.array(clips, dtype=np.int64)

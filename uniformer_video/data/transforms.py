@@ -32,7 +32,7 @@ class Normalisation:
 
 
 @dataclass(frozen=True)
-class TestViews:
+class EvalViews:
     """What evaluation sees of a video: `num_clips` clips of `num_crops` square crops each.
 
     short_side: side after resizing; crop_size: side of the crop, in pixels. Views are ordered clip by

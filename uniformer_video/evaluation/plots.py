@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from uniformer_video.errors import UserError
+from uniformer_video.errors import MissingLibraryError
 
 # matplotlib wants real colours: these stand for the page's variables and are replaced in the SVG.
 STAND_INS = {
@@ -29,11 +29,11 @@ STRIP_WIDTH = 160
 
 
 def report_library(name):
-    """The module `name`, which comes with the "report" extra; `UserError` if it is not there."""
+    """The module `name`, which comes with the "report" extra; `MissingLibraryError` if it is not there."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(
+        raise MissingLibraryError(
             f"the report page needs {name.split('.')[0]}, which cannot be imported; "
             'run: pip install "uniformer-video[report]"'
         ) from error

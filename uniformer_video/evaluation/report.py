@@ -32,7 +32,7 @@ def write_report(folder, open_video=None):
 
     `open_video(path)` gives a few frames, uint8 `[T, H, W, 3]` with T about 4, of a mistaken video;
     where it raises `DecodeError` or `OSError` the page says so. Without it, no frames are shown.
-    Errors: `DataError` if the results cannot be read, `UserError` if a library is missing.
+    Errors: `DataError` if the results cannot be read, `MissingLibraryError` if a library is missing.
     """
     jinja2 = report_library("jinja2")
     folder = Path(folder)

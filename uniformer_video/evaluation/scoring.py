@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from uniformer_video.data.loader import test_loader
+from uniformer_video.data.loader import eval_loader
 from uniformer_video.evaluation.metrics import softmax
 
 
@@ -34,8 +34,10 @@ class ViewScores:
 
 
 @torch.inference_mode()
-def score_videos(model, dataset, num_classes, ranks, batch_size, num_workers, autocast, progress=None):
-    """The `ViewScores` of a `TestDataset`.
+def score_videos(
+    model, dataset, num_classes, ranks, batch_size, num_workers, autocast, progress=None
+):
+    """The `ViewScores` of a `EvalDataset`.
 
     Each process takes every size-th video; every (video, view) is counted once, whatever the number
     of processes, workers, or `batch_size` (views of a forward pass). `progress(videos)` is called
@@ -46,7 +48,7 @@ def score_videos(model, dataset, num_classes, ranks, batch_size, num_workers, au
     num_views = dataset.num_clips * dataset.views.num_crops
     per_batch = max(1, batch_size // num_views)
     results = []
-    for samples in test_loader(dataset, own, per_batch, num_workers):
+    for samples in eval_loader(dataset, own, per_batch, num_workers):
         good = [sample for sample in samples if sample.views is not None]
         results += [(s.index, s.reason) for s in samples if s.views is None]
         if good:

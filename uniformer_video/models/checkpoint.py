@@ -14,7 +14,7 @@ from uniformer_video.models.inflate import fit_kernel_in_time, inflate_kernel
 FORMAT = "uniformer-video checkpoint"
 FORMAT_VERSION = 1
 _WRAPPERS = ("model", "model_state", "state_dict")
-_HEADS = ("head.weight", "head.bias")
+HEAD_KEYS = ("head.weight", "head.bias")
 _LOCAL_KERNEL = "blocks1.0.attn.weight"
 
 
@@ -96,10 +96,10 @@ def read_weights(path):
     return _unwrap(path, content)
 
 
-def write_checkpoint(path, model, metadata, training=None):
-    """Write `model`'s weights with `metadata` (plain types), atomically; `training` for resuming."""
+def write_checkpoint(path, state, metadata, training=None):
+    """Write the tensors `state` with `metadata` (plain types), atomically; `training` for resuming."""
     content = {"format": FORMAT, "version": FORMAT_VERSION, "metadata": metadata}
-    content["model"] = {key: value.detach().cpu() for key, value in model.state_dict().items()}
+    content["model"] = {key: value.detach().cpu() for key, value in state.items()}
     if training is not None:
         content["training"] = training
     with atomic_write(path) as file:
@@ -122,7 +122,7 @@ def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, repl
             continue
         state[key] = _fit(key, value, target[key], report, inflate_mode, adapt_kernel, replace_head)
     report.missing = [key for key in target if key not in state]
-    allowed = _HEADS if replace_head else ()
+    allowed = HEAD_KEYS if replace_head else ()
     lost = [key for key in report.missing if key not in allowed and "num_batches" not in key]
     if lost:
         raise CheckpointError(
@@ -148,7 +148,7 @@ def file_sha256(path):
 
 def _fit(key, value, target, report, inflate_mode, adapt_kernel, replace_head):
     """The tensor to load at `key`, entered into the report."""
-    if key in _HEADS and replace_head and value.shape[0] != target.shape[0]:
+    if key in HEAD_KEYS and replace_head and value.shape[0] != target.shape[0]:
         report.replaced.append(f"{key} {value.shape[0]} -> {target.shape[0]} classes")
         return target
     if value.dim() == 4 and target.dim() == 5:
@@ -172,7 +172,7 @@ def _fit(key, value, target, report, inflate_mode, adapt_kernel, replace_head):
 
 
 def _hint(key):
-    if key in _HEADS:
+    if key in HEAD_KEYS:
         return "; it was trained for other classes (training replaces the head, a test cannot)"
     return "; it belongs to another architecture"
 
@@ -207,10 +207,11 @@ def _refusal(path, error):
                 f"{path} wants to load {name}, which is not plain data; it is refused because it "
                 "could run any program. Ask its author for a file of tensors only"
             )
-    return f"{path} is not a readable weights file; it is damaged or not one at all; download it again"
+    return (
+        f"{path} is not a readable weights file; it is damaged or not one at all; download it again"
+    )
 
 
 def _some(items, most=3):
     shown = ", ".join(items[:most])
     return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
-

@@ -83,9 +83,7 @@ class UniFormer(nn.Module):
             if stage < 2:
                 blocks = [LocalBlock(dim, local_kernel, mlp_ratio, rate) for rate in stage_rates]
             else:
-                blocks = [
-                    GlobalBlock(dim, ndim, head_dim, mlp_ratio, rate) for rate in stage_rates
-                ]
+                blocks = [GlobalBlock(dim, ndim, head_dim, mlp_ratio, rate) for rate in stage_rates]
             setattr(self, f"patch_embed{stage + 1}", _patch_embed(stage, channels, dim, ndim))
             setattr(self, f"blocks{stage + 1}", nn.ModuleList(blocks))
             channels = dim

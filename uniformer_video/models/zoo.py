@@ -1,5 +1,6 @@
 """Named models: architecture only. `create_model` adds the number of classes and the options."""
 
+import re
 from dataclasses import dataclass, field
 
 from uniformer_video.errors import CheckpointError, ConfigError
@@ -107,3 +108,21 @@ def choose_kernel(weights, explicit, adapt_kernel, ndim):
             "UNIFORMER.ADAPT_KERNEL True to fit the weights"
         )
     return explicit or found
+
+
+def find_variant(weights, ndim):
+    """The name of the variant with the depths and channels that `weights` shows."""
+    depths = [0] * 4
+    for key in weights.state:
+        if match := re.match(r"blocks([1-4])\.(\d+)\.", key):
+            stage = int(match[1]) - 1
+            depths[stage] = max(depths[stage], int(match[2]) + 1)
+    kernels = [weights.state.get(f"patch_embed{stage}.proj.weight") for stage in range(1, 5)]
+    dims = [0 if kernel is None else kernel.shape[0] for kernel in kernels]
+    for name, known in VARIANTS.items():
+        if known.ndim == ndim and (list(known.depths), list(known.embed_dims)) == (depths, dims):
+            return name
+    raise CheckpointError(
+        f"{weights.path} is of no known architecture: depths {depths}, channels {dims}; "
+        f"known: {', '.join(name for name, known in VARIANTS.items() if known.ndim == ndim)}"
+    )

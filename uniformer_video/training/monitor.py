@@ -30,7 +30,9 @@ class Monitor:
             return
         keep_lines_until(self.folder / METRICS_FILE, first_step)
         self.file = open(self.folder / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
-        self.writer = _summary_writer(self.folder / "tensorboard", first_step) if tensorboard else None
+        self.writer = (
+            _summary_writer(self.folder / "tensorboard", first_step) if tensorboard else None
+        )
         if sys.stderr.isatty():
             self.bar = tqdm(
                 total=total_steps, initial=first_step, unit="step", leave=False, dynamic_ncols=True
@@ -48,7 +50,9 @@ class Monitor:
         """One validation, top-1 in 0..1."""
         values = {"kind": "val", "epoch": epoch, "step": step, "top1": top1, "loss": loss}
         self._write({**values, "seconds": round(seconds, 3)})
-        self.message(f"epoch {epoch}/{self.max_epoch}  validation top-1 {top1:.1%}  loss {loss:.3f}")
+        self.message(
+            f"epoch {epoch}/{self.max_epoch}  validation top-1 {top1:.1%}  loss {loss:.3f}"
+        )
 
     def message(self, text):
         """A line on the console, above the progress bar."""
@@ -91,7 +95,11 @@ class Monitor:
             f"step {mean['seconds'] * 1000:.0f} ms ({share:.0%} waiting for data)  "
             f"memory {values['memory_bytes'] / 2**30:.1f} GB  left {duration(left)}"
         )
-        if share > DATA_SHARE_WARNING and step - self.first_step > 2 * self.log_period and not self.warned:
+        if (
+            share > DATA_SHARE_WARNING
+            and step - self.first_step > 2 * self.log_period
+            and not self.warned
+        ):
             self.warned = True
             self.message(
                 f"training waits {share:.0%} of its time for data; raise DATA_LOADER.NUM_WORKERS, or "

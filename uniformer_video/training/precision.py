@@ -8,7 +8,7 @@ from uniformer_video.errors import ConfigError
 
 
 def choose_precision(precision, device):
-    """"auto" -> "bf16" on a CUDA device that has it, else "fp32"; other names as they are."""
+    """ "auto" -> "bf16" on a CUDA device that has it, else "fp32"; other names as they are."""
     if precision != "auto":
         if precision == "fp16" and device.type != "cuda":
             raise ConfigError("TRAIN.PRECISION fp16 needs a CUDA device; use bf16, fp32 or auto")

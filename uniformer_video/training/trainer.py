@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from uniformer_video.data.mixup import soft_targets
 from uniformer_video.errors import TrainingError
-from uniformer_video.randomness import generator, seed_model
+from uniformer_video.randomness import generator, seed_torch
 
 
 @dataclass
@@ -138,7 +138,7 @@ class Trainer:
             )
         else:
             targets = soft_targets(labels, settings.num_classes, settings.label_smoothing)
-        seed_model(settings.seed, position, slot)
+        seed_torch("model", settings.seed, position, slot)
         quiet = self.ranks.size > 1 and not last
         with self.parallel.no_sync() if quiet else nullcontext():
             with self.autocast():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from uniformer_video.errors import DecodeError, UserError
+from uniformer_video.errors import DecodeError, MissingLibraryError
 
 
 class DecordReader:
@@ -12,7 +12,7 @@ class DecordReader:
         try:
             import decord
         except ImportError:
-            raise UserError(
+            raise MissingLibraryError(
                 "DATA.DECODING_BACKEND is decord, which is not installed: `pip install decord` "
                 "(Linux x86-64 and Windows), or use pyav"
             ) from None

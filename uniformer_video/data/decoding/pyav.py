@@ -9,6 +9,7 @@ from bisect import bisect_right
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from uniformer_video.errors import DecodeError
 
@@ -28,6 +29,7 @@ class PyAVReader:
     def __init__(self, path):
         self._path = str(path)
         self._container = None
+        self._to_rgb = VideoReformatter()  # kept, because it caches the conversion's set-up
         try:
             self._open()
             self._times, self._key_times = self._index()
@@ -132,60 +134,72 @@ class PyAVReader:
         images, left = {}, set(wanted.tolist())
         for count, frame in enumerate(self._container.decode(self._stream)):
             if count in left:
-                images[count] = _to_rgb(frame)
+                images[count] = self._image(frame)
                 left.discard(count)
                 if not left:
                     return images
         raise self._lost(left)
 
     def _decode(self, wanted):
-        """One pass over the sorted indices, with a seek where it skips a stretch of the video."""
+        """One pass over the sorted indices, with a seek where it skips a stretch of the video.
+
+        Where seeking did not bring all of them, once more from the start without it.
+        """
+        try:
+            return self._decode_with_seeks(wanted)
+        except DecodeError:
+            self._open()
+            self._decoder = self._container.decode(self._stream)
+            images = {}
+            self._read_group(wanted.tolist(), images)
+            return images
+
+    def _decode_with_seeks(self, wanted):
         images, position = {}, None
-        groups = np.split(wanted, np.flatnonzero(np.diff(wanted) > _SEEK_GAP) + 1)
-        for group in groups:
+        for group in np.split(wanted, np.flatnonzero(np.diff(wanted) > _SEEK_GAP) + 1):
             key = self._key_before(group[0])
-            if position is None or (key is not None and key > position + _SEEK_GAP):
+            if position is None or key > position + _SEEK_GAP:
                 self._start_at(key)
             position = self._read_group(group.tolist(), images)
         return images
 
     def _key_before(self, index):
-        """Index of the last key frame at or before `index`, or None."""
+        """Index of the last key frame at or before `index`; 0 where there is none."""
         place = bisect_right(self._key_times, self._times[index]) - 1
-        return bisect_right(self._times, self._key_times[place]) - 1 if place >= 0 else None
+        return bisect_right(self._times, self._key_times[place]) - 1 if place >= 0 else 0
 
     def _start_at(self, key):
-        if not key or not self._can_seek:
-            self._open()
-        else:
+        if self._can_seek:
             self._container.seek(self._times[key], stream=self._stream, backward=True)
+        else:
+            self._open()
         self._decoder = self._container.decode(self._stream)
 
     def _read_group(self, group, images):
+        """Decode on until the last of the sorted indices, keeping those; returns the last."""
         left = {self._times[index]: index for index in group}
         last = self._times[group[-1]]
         for frame in self._decoder:
             index = left.pop(frame.pts, None)
             if index is not None:
-                images[index] = _to_rgb(frame)
+                images[index] = self._image(frame)
             if frame.pts >= last:
                 break
         if left:
             raise self._lost(left.values())
         return group[-1]
 
+    def _image(self, frame):
+        """`uint8 [H, W, 3]` RGB, turned the way it is meant to be shown."""
+        image = self._to_rgb.reformat(frame, format="rgb24").to_ndarray()
+        turns = round(frame.rotation / 90) % 4
+        return np.rot90(image, turns) if turns else image
+
     def _lost(self, indices):
         first = min(indices)
         return DecodeError(
             f"{self._path} is damaged: frame {first} of {self.num_frames} cannot be decoded"
         )
-
-
-def _to_rgb(frame):
-    """`uint8 [H, W, 3]`, turned the way it is meant to be shown."""
-    image = frame.to_ndarray(format="rgb24")
-    turns = round(frame.rotation / 90) % 4
-    return np.rot90(image, turns) if turns else image
 
 
 def _reason(error):

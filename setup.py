@@ -1,0 +1,42 @@
+"""Packaging. Ranges are honest; `constraints.txt` pins what was tested."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "(.+)"', (ROOT / "uniformer_video" / "__init__.py").read_text(encoding="utf-8")
+)[1]
+
+REPORT = ["jinja2>=3.1", "matplotlib>=3.7", "tensorboard>=2.14"]
+TEST = ["pytest>=8", "ruff>=0.8"]
+
+setup(
+    name="uniformer-video",
+    version=VERSION,
+    description="UniFormer for video action recognition: train, evaluate, inspect and ship",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["uniformer_video", "uniformer_video.*"]),
+    package_data={"uniformer_video.evaluation": ["*.j2"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.4",
+        "numpy>=1.26",
+        "fvcore>=0.1.5.post20221221",
+        "pyyaml>=6",
+        "simplejson>=3.19",
+        "av>=14.2",
+        # decord has wheels for these alone, and no source release
+        "decord>=0.6; platform_system == 'Linux' and platform_machine == 'x86_64'",
+        "decord>=0.6; platform_system == 'Windows'",
+        "pytorchvideo>=0.1.5",
+        "pillow>=10",
+        "tqdm>=4.66",
+    ],
+    extras_require={"report": REPORT, "test": [*TEST, *REPORT], "all": [*TEST, *REPORT]},
+    entry_points={"console_scripts": ["uniformer-video = uniformer_video.cli:main"]},
+)

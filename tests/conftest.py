@@ -1,0 +1,85 @@
+"""Shared fixtures: small videos, small configs, and the rule for GPU tests."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from uniformer_video.data.demo import generate_demo, write_video
+
+torch.set_num_threads(2)
+
+# A model and a protocol small enough for seconds on a CPU.
+TINY = {
+    "UNIFORMER.EMBED_DIM": "[8,16,16,32]",
+    "UNIFORMER.DEPTH": "[1,1,1,1]",
+    "UNIFORMER.HEAD_DIM": "8",
+    "DATA.NUM_FRAMES": "4",
+    "DATA.SAMPLING_RATE": "2",
+    "DATA.TRAIN_JITTER_SCALES": "[36,40]",
+    "DATA.TRAIN_CROP_SIZE": "32",
+    "DATA.TEST_CROP_SIZE": "32",
+    "TRAIN.BATCH_SIZE": "4",
+    "SOLVER.MAX_EPOCH": "2",
+    "SOLVER.WARMUP_EPOCHS": "1",
+    "SOLVER.BASE_LR": "1e-3",
+    "TEST.NUM_ENSEMBLE_VIEWS": "2",
+    "DATA_LOADER.NUM_WORKERS": "0",
+    "TENSORBOARD.ENABLE": "False",
+    "LOG_PERIOD": "1",
+}
+
+
+def pytest_runtest_setup(item):
+    """A test marked `gpu` is skipped without a GPU; REQUIRE_GPU=1 makes that a failure."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        reason = "needs a CUDA device"
+        if os.environ.get("REQUIRE_GPU") == "1":
+            pytest.fail(f"{reason}, and REQUIRE_GPU=1 forbids to skip")
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """A small demo dataset: 16 training, 8 validation and 8 test videos."""
+    root = tmp_path_factory.mktemp("demo")
+    generate_demo(root, train=16, val=8, test=8, processes=2)
+    return root
+
+
+@pytest.fixture
+def tiny(demo, tmp_path):
+    """A function: overrides for a tiny run on the demo videos into `tmp_path / "run"`."""
+
+    def overrides(**changes):
+        values = {**TINY, "DATA.PATH_TO_DATA_DIR": str(demo), "OUTPUT_DIR": str(tmp_path / "run")}
+        values |= {key.replace("__", "."): str(value) for key, value in changes.items()}
+        return [part for pair in values.items() for part in pair]
+
+    return overrides
+
+
+@pytest.fixture
+def make_video(tmp_path):
+    """A function that writes a video whose frame i is told by its brightness, and returns its path."""
+
+    def make(name="video.mp4", frames=50, size=(48, 64), fps=25, **encoding):
+        path = Path(tmp_path) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, numbered_frames(frames, size), fps, **encoding)
+        return path
+
+    return make
+
+
+def numbered_frames(count, size):
+    """uint8 `[count, H, W, 3]`: a pattern that moves and brightens from frame to frame."""
+    height, width = size
+    y, x = np.mgrid[:height, :width]
+    frames = [
+        np.stack([(x * 3 + 7 * i) % 256, (y * 5 + 3 * i) % 256, np.full_like(x, 4 * i % 256)], -1)
+        for i in range(count)
+    ]
+    return np.array(frames, np.uint8)

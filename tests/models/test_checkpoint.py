@@ -1,0 +1,223 @@
+import io
+import pickle
+import zipfile
+
+import pytest
+import torch
+
+from uniformer_video.errors import CheckpointError
+from uniformer_video.models.checkpoint import (
+    file_sha256,
+    fit_weights,
+    read_weights,
+    write_checkpoint,
+)
+from uniformer_video.models.convert import inflate_file
+from uniformer_video.models.inflate import fit_kernel_in_time, inflate_kernel
+from uniformer_video.models.uniformer import UniFormer
+from uniformer_video.models.zoo import build_uniformer, create_model
+
+SMALL = {"embed_dims": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "head_dim": 8}
+
+
+def model(num_classes=5, **options):
+    torch.manual_seed(0)
+    return UniFormer(num_classes, **SMALL, **options).eval()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"model": state},
+        lambda state: {"model_state": state, "epoch": 3, "cfg": "text"},
+        lambda state: {"state_dict": {f"module.{key}": value for key, value in state.items()}},
+    ],
+)
+def test_every_wrapping_gives_the_same_model(tmp_path, wrap):
+    source = model()
+    torch.save(wrap(source.state_dict()), tmp_path / "weights.pth")
+    loaded = create_model(
+        "uniformer_s", checkpoint=tmp_path / "weights.pth", head_dim=8, **_shape(source)
+    )
+    clip = torch.randn(1, 3, 4, 32, 32)
+    assert torch.equal(loaded(clip), source(clip))
+    assert not loaded.training
+
+
+def _shape(model):
+    return {key: model.arguments[key] for key in ("embed_dims", "depths")}
+
+
+def test_own_checkpoint_carries_its_architecture(tmp_path):
+    source = model(local_kernel=(5, 5, 5))
+    metadata = {"model": {"name": "uniformer_s", "arguments": source.arguments}}
+    write_checkpoint(tmp_path / "own.pt", source.state_dict(), metadata)
+    loaded = create_model(checkpoint=tmp_path / "own.pt")
+    assert loaded.arguments == source.arguments
+    assert loaded.num_classes == 5
+
+
+class Evil:
+    def __reduce__(self):
+        return (open, ("/tmp/uniformer-video-evil", "w"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a readable weights file"),
+        (b"<!DOCTYPE html><html>Sign in</html>", "not a readable weights file"),
+        (b"just some text, not weights\n", "not a readable weights file"),
+        (pickle.dumps(Evil()), "refused|not a readable weights file"),
+        (pickle.dumps([1, 2]), "not a model's weights|not a readable"),
+    ],
+)
+def test_wrong_files_are_one_clear_line(tmp_path, content, message):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=message) as error:
+        read_weights(path)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_hostile_object_in_a_torch_file_is_refused(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"model": Evil()}, path)
+    with pytest.raises(CheckpointError, match="could run any program"):
+        read_weights(path)
+
+
+def test_truncated_file(tmp_path):
+    buffer = io.BytesIO()
+    torch.save(model().state_dict(), buffer)
+    path = tmp_path / "weights.pth"
+    path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    with pytest.raises(CheckpointError, match="damaged, incomplete"):
+        read_weights(path)
+    with pytest.raises(CheckpointError, match="no weights file"):
+        read_weights(tmp_path / "absent.pth")
+    with pytest.raises(CheckpointError, match="directory"):
+        read_weights(tmp_path)
+
+
+def test_zip_that_is_no_checkpoint(tmp_path):
+    path = tmp_path / "weights.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(CheckpointError, match="not a readable weights file"):
+        read_weights(path)
+
+
+def test_head_of_other_classes(tmp_path):
+    torch.save(model(7).state_dict(), tmp_path / "w.pth")
+    weights = read_weights(tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="trained for other classes"):
+        fit_weights(model(5), weights)
+    target = model(5)
+    before = target.head.weight.clone()
+    report = fit_weights(target, weights, replace_head=True)
+    assert torch.equal(target.head.weight, before)
+    assert any("classifier replaced" in line for line in report.lines())
+    assert torch.equal(target.norm.weight, weights.state["norm.weight"])
+
+
+def test_missing_and_left_over_tensors(tmp_path):
+    state = model().state_dict()
+    del state["norm.weight"]
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"lacks norm\.weight"):
+        fit_weights(model(), read_weights(tmp_path / "w.pth"))
+    state = {**model().state_dict(), "extra": torch.zeros(1)}
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="no extra"):
+        fit_weights(model(), read_weights(tmp_path / "w.pth"))
+
+
+def test_the_file_decides_the_kernel_unless_one_is_set(tmp_path):
+    source = model(local_kernel=(5, 5, 5))
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    options = {"head_dim": 8, **_shape(source)}
+    load = lambda **more: create_model("uniformer_s", checkpoint=tmp_path / "w.pth", **options, **more)  # noqa: E731
+    assert load().arguments["local_kernel"] == [5, 5, 5]
+    assert load(local_kernel=(5, 5, 5)).arguments["local_kernel"] == [5, 5, 5]
+    with pytest.raises(CheckpointError, match=r"\[5, 5, 5\].*\[3, 5, 5\].*ADAPT_KERNEL"):
+        load(local_kernel=(3, 5, 5))
+    adapted = load(local_kernel=(3, 5, 5), adapt_kernel=True)
+    assert torch.equal(
+        adapted.blocks1[0].attn.weight, source.blocks1[0].attn.weight[:, :, 1:4]
+    )
+
+
+def test_kernel_longer_in_time_computes_the_same(tmp_path):
+    source = model(local_kernel=(3, 5, 5))
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    loaded = create_model(
+        "uniformer_s",
+        checkpoint=tmp_path / "w.pth",
+        local_kernel=(5, 5, 5),
+        adapt_kernel=True,
+        head_dim=8,
+        **_shape(source),
+    )
+    clip = torch.randn(1, 3, 8, 32, 32)
+    torch.testing.assert_close(loaded(clip), source(clip))
+
+
+def test_average_inflation_treats_a_repeated_frame_like_the_image():
+    torch.manual_seed(0)
+    kernel, image = torch.randn(6, 4, 3, 3), torch.randn(2, 4, 9, 9)
+    clip = image.unsqueeze(2).repeat(1, 1, 5, 1, 1)
+    expected = torch.nn.functional.conv2d(image, kernel)
+    for mode in ("average", "center"):
+        out = torch.nn.functional.conv3d(clip, inflate_kernel(kernel, 5, mode))
+        torch.testing.assert_close(out[:, :, 0], expected)
+    center = inflate_kernel(kernel, 5, "center")
+    assert torch.equal(center[:, :, 2], kernel)
+    assert center[:, :, [0, 1, 3, 4]].abs().max() == 0
+    with pytest.raises(ValueError, match="average, center"):
+        inflate_kernel(kernel, 5, "median")
+
+
+def test_fitting_a_kernel_in_time():
+    kernel = torch.arange(5.0).view(1, 1, 5, 1, 1)
+    assert fit_kernel_in_time(kernel, 3).flatten().tolist() == [1, 2, 3]
+    assert fit_kernel_in_time(kernel, 7).flatten().tolist() == [0, 0, 1, 2, 3, 4, 0]
+    assert torch.equal(fit_kernel_in_time(kernel, 5), kernel)
+
+
+def test_inflation_script_and_training_agree(tmp_path):
+    torch.manual_seed(0)
+    image = build_uniformer("image_uniformer_s", 1000)
+    torch.save({"model": image.state_dict()}, tmp_path / "image.pth")
+    lines = inflate_file(tmp_path / "image.pth", tmp_path / "video.pt", "average", (3, 5, 5))
+    assert any("1000 classes" in line and "dropped" in line for line in lines)
+
+    direct = build_uniformer("uniformer_s", 10, local_kernel=(3, 5, 5))
+    fit_weights(direct, read_weights(tmp_path / "image.pth"), "average", replace_head=True)
+    through = build_uniformer("uniformer_s", 10, local_kernel=(3, 5, 5))
+    report = fit_weights(through, read_weights(tmp_path / "video.pt"), replace_head=True)
+    assert not report.inflated
+    for key, value in direct.state_dict().items():
+        if not key.startswith("head"):
+            assert torch.equal(value, through.state_dict()[key]), key
+    patch = image.patch_embed1.proj.weight
+    assert torch.allclose(direct.patch_embed1.proj.weight.sum(2), patch, atol=1e-6)
+    assert torch.equal(direct.blocks3[0].attn.qkv.weight, image.blocks3[0].attn.qkv.weight)
+
+
+def test_inflation_refuses_what_it_cannot_inflate(tmp_path):
+    torch.save(model().state_dict(), tmp_path / "video.pth")
+    with pytest.raises(CheckpointError, match="video weights already"):
+        inflate_file(tmp_path / "video.pth", tmp_path / "out.pt", "average", (3, 5, 5))
+    small = UniFormer(10, **SMALL, ndim=2)
+    torch.save(small.state_dict(), tmp_path / "small.pth")
+    with pytest.raises(CheckpointError, match="no known architecture"):
+        inflate_file(tmp_path / "small.pth", tmp_path / "out.pt", "average", (3, 5, 5))
+    assert not (tmp_path / "out.pt").exists()
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert file_sha256(tmp_path / "a").startswith("ba7816bf8f01cfea414140de5dae2223b00361a3")

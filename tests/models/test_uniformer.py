@@ -1,0 +1,148 @@
+import parity
+import pytest
+import torch
+from naive_uniformer import NaiveUniFormer
+
+from uniformer_video.models.layers import DropPath
+from uniformer_video.models.uniformer import UniFormer
+from uniformer_video.models.zoo import build_uniformer, create_model
+
+SMALL = {"embed_dims": [8, 16, 24, 32], "depths": [1, 2, 2, 1], "head_dim": 8}
+
+
+def relative_error(logits, reference):
+    reference = torch.from_numpy(reference)
+    return float((logits.double() - reference).norm() / reference.norm())
+
+
+@pytest.mark.parametrize("name", ["uniformer_s", "image_uniformer_s"])
+def test_published_logits(name):
+    facts, logits = parity.case(name)
+    kernel = (5,) * (len(facts["input"]) - 2)
+    model = build_uniformer(name, logits.shape[-1], local_kernel=kernel).eval()
+    assert {key: list(value.shape) for key, value in model.state_dict().items()} == facts["keys"]
+    assert sum(p.numel() for p in model.parameters()) == facts["params"]
+    clip = parity.clip(facts["input"])
+    with torch.no_grad():
+        model.double().load_state_dict(parity.state(facts["keys"]))
+        assert relative_error(model(clip), logits) < 1e-10
+        assert relative_error(model.float()(clip.float()), logits) < 1e-5
+
+
+def small_pair(kernel=(3, 5, 5)):
+    torch.manual_seed(0)
+    ours = UniFormer(7, **SMALL, local_kernel=kernel).double()
+    naive = NaiveUniFormer(7, SMALL["embed_dims"], SMALL["depths"], SMALL["head_dim"], kernel)
+    naive.double().load_state_dict(ours.state_dict())
+    return ours, naive
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("shape", [(2, 3, 4, 64, 64), (3, 3, 5, 32, 77), (2, 3, 1, 50, 34)])
+def test_equals_the_plain_implementation(mode, shape):
+    ours, naive = small_pair()
+    clip = torch.randn(shape, dtype=torch.float64)
+    for model in (ours, naive):
+        model.train(mode == "train")
+        model(clip).square().sum().backward()
+    torch.testing.assert_close(ours(clip), naive(clip), rtol=1e-9, atol=1e-9)
+    expected = dict(naive.named_parameters())
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-7, atol=1e-9)
+    for name, buffer in ours.named_buffers():
+        torch.testing.assert_close(buffer, dict(naive.named_buffers())[name])
+
+
+def test_short_kernel_equals_the_long_one_padded_with_zeros():
+    torch.manual_seed(0)
+    short = UniFormer(5, **SMALL, local_kernel=(3, 5, 5)).double().eval()
+    long = UniFormer(5, **SMALL, local_kernel=(5, 5, 5)).double().eval()
+    state = short.state_dict()
+    for key, value in state.items():
+        if key.endswith("attn.weight") and value.dim() == 5:
+            state[key] = torch.nn.functional.pad(value, (0, 0, 0, 0, 1, 1))
+    long.load_state_dict(state)
+    clip = torch.randn(1, 3, 8, 64, 64, dtype=torch.float64)
+    torch.testing.assert_close(short(clip), long(clip), rtol=1e-10, atol=1e-12)
+
+
+def test_activation_checkpointing_changes_no_gradient():
+    torch.manual_seed(0)
+    plain = UniFormer(5, **SMALL, drop_path_rate=0.5).train()
+    saving = UniFormer(5, **SMALL, drop_path_rate=0.5, checkpoint_blocks=(1, 1, 2, 1)).train()
+    saving.load_state_dict(plain.state_dict())
+    clip = torch.randn(4, 3, 4, 32, 32)
+    for model in (plain, saving):
+        torch.manual_seed(1)
+        model(clip).square().sum().backward()
+    for ours, theirs in zip(plain.parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_tokens_stay_channels_last():
+    model = UniFormer(5, **SMALL).eval()
+    seen = []
+    for block in (*model.blocks1, *model.blocks3):
+        block.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
+    model(torch.randn(2, 3, 4, 64, 64))
+    assert len(seen) == 3
+    assert all(tokens.is_contiguous() for pair in seen for tokens in pair)
+
+
+def test_stochastic_depth_grows_linearly():
+    model = UniFormer(5, **SMALL, drop_path_rate=0.3)
+    rates = [module.rate for module in model.modules() if isinstance(module, DropPath)]
+    assert rates == pytest.approx([0, 0.06, 0.12, 0.18, 0.24, 0.3])
+
+
+def test_drop_path_drops_whole_samples_and_keeps_the_mean():
+    torch.manual_seed(0)
+    layer = DropPath(0.25).train()
+    out = layer(torch.ones(4000, 2, 3))
+    assert out.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+    assert torch.equal(out.amax((1, 2)), out.amin((1, 2)))
+    assert out.mean().item() == pytest.approx(1, abs=0.03)
+    assert torch.equal(layer.eval()(out), out)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 3, 4, 31, 64), "at least 32"),
+        ((1, 3, 4, 64), r"\[B, C, T, H, W\]"),
+        ((1, 3, 0, 64, 64), "at least one frame"),
+    ],
+)
+def test_inputs_that_are_too_small(shape, message):
+    with pytest.raises(ValueError, match=message):
+        UniFormer(5, **SMALL)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"local_kernel": (4, 5, 5)}, "odd"),
+        ({"local_kernel": (5, 5)}, "3 odd sides"),
+        ({"head_dim": 7}, "does not divide"),
+        ({"depths": [1, 1, 1]}, "four entries"),
+        ({"ndim": 1}, "2 .images. or 3"),
+    ],
+)
+def test_impossible_arguments(change, message):
+    with pytest.raises(ValueError, match=message):
+        UniFormer(5, **{**SMALL, **change})
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match="uniformer_s, uniformer_b"):
+        create_model("uniformer_x", num_classes=3)
+
+
+def test_initialisation():
+    torch.manual_seed(0)
+    model = UniFormer(50, **SMALL)
+    assert model.head.weight.std().item() == pytest.approx(0.02, rel=0.15)
+    assert model.blocks3[0].attn.qkv.bias.abs().max() == 0
+    conv = model.blocks1[0].conv1
+    assert conv.weight.abs().max() <= 8**-0.5
+    assert conv.weight.abs().max() > 0.9 * 8**-0.5

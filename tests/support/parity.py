@@ -1,0 +1,39 @@
+"""Weights and inputs of the parity data: every tensor is a function of its key and shape alone."""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+def case(name):
+    """(facts, float64 logits) of the published implementation."""
+    facts = json.loads((FIXTURES / "parity.json").read_text())[name]
+    with np.load(FIXTURES / "parity.npz") as logits:
+        return facts, logits[name]
+
+
+def state(keys):
+    """The state dict for `{key: shape}`, float64."""
+    return {key: torch.from_numpy(np.asarray(_tensor(key, shape))) for key, shape in keys.items()}
+
+
+def clip(shape):
+    """The input, N(0, 1), float64."""
+    return torch.from_numpy(np.random.Generator(np.random.PCG64(0)).standard_normal(shape))
+
+
+def _tensor(key, shape):
+    rng = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
+    if key.endswith("num_batches_tracked"):
+        return np.zeros(shape, np.int64)
+    if key.endswith("running_var") or (key.endswith(".weight") and len(shape) == 1):
+        return 0.5 + rng.random(shape)
+    if key.endswith(("running_mean", "bias")):
+        return 0.1 * rng.standard_normal(shape)
+    gain = 2.0 if ".qkv." in key else 1.0
+    return gain * rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))

@@ -1,0 +1,8 @@
+"""2D ImageNet weights to a 3D checkpoint: see `--help`."""
+
+import sys
+
+from uniformer_video.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(command="inflate"))

@@ -1,0 +1,8 @@
+"""Generate the demo videos: see `--help`."""
+
+import sys
+
+from uniformer_video.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(command="make-demo-data"))

@@ -1,0 +1,8 @@
+"""Classify videos by name: see `--help`."""
+
+import sys
+
+from uniformer_video.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(command="predict"))

@@ -1,0 +1,102 @@
+"""Classify videos with a checkpoint that carries everything: model, sampling, pixels, class names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from uniformer_video.data.decoding import open_video
+from uniformer_video.data.records import VIDEO_SUFFIXES
+from uniformer_video.data.sampling import ClipSampling
+from uniformer_video.data.transforms import Normalisation, EvalViews
+from uniformer_video.errors import CheckpointError, DataError
+from uniformer_video.evaluation.metrics import softmax
+from uniformer_video.models.checkpoint import fit_weights, read_weights
+from uniformer_video.models.zoo import build_for_weights
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Probabilities of all classes for one video, float `[K]`, in the order of `class_names`."""
+
+    path: str
+    probabilities: np.ndarray
+    class_names: tuple
+
+    def top(self, count=5):
+        """The `count` most probable classes: [(name, probability), ...], best first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [(self.class_names[i], float(self.probabilities[i])) for i in order]
+
+
+class Predictor:
+    """A model with its preprocessing: `predictor("my_video.mp4").top(5)`.
+
+    Args:
+        model: maps `[B, 3, T, H, W]` to logits `[B, K]`.
+        sampling: a `ClipSampling`. views: a `EvalViews`. num_clips: clips of a video.
+        score: "logits" (mean of the views' logits, then softmax) or "softmax" (mean probability).
+        class_names: in index order.
+        batch_size: views of a forward pass.
+    """
+
+    def __init__(
+        self, model, sampling, views, num_clips, class_names, score="logits", batch_size=16
+    ):
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = model.eval().to(self.device)
+        self.sampling, self.views, self.num_clips = sampling, views, num_clips
+        self.class_names, self.score, self.batch_size = tuple(class_names), score, batch_size
+
+    @classmethod
+    def from_checkpoint(cls, path, num_clips=None, num_crops=None):
+        """A predictor from a checkpoint of this toolkit, with its own test views unless given."""
+        weights = read_weights(path)
+        metadata = weights.metadata
+        if "input" not in metadata:
+            raise CheckpointError(
+                f"{path} does not record how videos are prepared for it (frames, stride, size, class "
+                "names); use a checkpoint that this toolkit trained"
+            )
+        model = build_for_weights(weights)
+        fit_weights(model, weights)
+        pixels, test = metadata["input"], metadata["test"]
+        normalise = Normalisation(
+            tuple(pixels["mean"]), tuple(pixels["std"]), pixels["channel_order"]
+        )
+        crops = num_crops or test["num_crops"]
+        views = EvalViews(pixels["short_side"], pixels["crop_size"], crops, normalise)
+        sampling = ClipSampling(
+            pixels["num_frames"], pixels["frame_stride"], pixels["rule"], pixels["offset"]
+        )
+        clips = num_clips or test["num_clips"]
+        return cls(model, sampling, views, clips, metadata["class_names"], test["score"])
+
+    @torch.inference_mode()
+    def __call__(self, path):
+        """The `Prediction` for a video file. Raises `DecodeError` when it cannot be decoded."""
+        with open_video(path) as video:
+            indices = self.sampling.test_clips(video.num_frames, self.num_clips)
+            frames = video.frames(indices.ravel())
+        views = self.views(frames.reshape(*indices.shape, *frames.shape[1:]))
+        parts = [
+            self.model(part.to(self.device)).float().cpu() for part in views.split(self.batch_size)
+        ]
+        logits = torch.cat(parts).numpy()
+        if self.score == "softmax":
+            probabilities = softmax(logits).mean(axis=0)
+        else:
+            probabilities = softmax(logits.mean(axis=0))
+        return Prediction(str(path), probabilities, self.class_names)
+
+
+def find_videos(path):
+    """The video files that `path` names: itself, or all below a folder, sorted."""
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    videos = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+    if not videos:
+        raise DataError(f"{path} holds no videos ({', '.join(VIDEO_SUFFIXES[:4])}, ...)")
+    return videos
