@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from videos import numbered_frames
 
 from uniformer_video.data.demo import generate_demo, write_video
 
@@ -73,13 +73,3 @@ def make_video(tmp_path):
 
     return make
 
-
-def numbered_frames(count, size):
-    """uint8 `[count, H, W, 3]`: a pattern that moves and brightens from frame to frame."""
-    height, width = size
-    y, x = np.mgrid[:height, :width]
-    frames = [
-        np.stack([(x * 3 + 7 * i) % 256, (y * 5 + 3 * i) % 256, np.full_like(x, 4 * i % 256)], -1)
-        for i in range(count)
-    ]
-    return np.array(frames, np.uint8)

@@ -59,19 +59,23 @@ class RunFolder:
         with atomic_write(self / CONFIG_FILE) as file:
             file.write(config_text(cfg).encode())
 
-    def results_folder(self, cfg, tested, settings_of):
-        """Where the results of testing the weights `tested` (a sha256) go.
+    def results_folder(self, cfg, tested, recorded):
+        """(where the results of testing the weights `tested` go, whether they are there already).
 
-        The folder itself, unless it holds results of other weights or test settings: then a
-        sub-folder of its own, so that nothing is overwritten. `settings_of(folder)` gives the
-        (sha256, settings) of the results in a folder, or None.
+        The folder itself, unless it holds results with other test settings, or of other weights
+        when nothing is trained: then a sub-folder of its own, so that nothing is lost. `tested` is a
+        sha256; `recorded(folder)` gives the (sha256, settings) of the results in a folder, or None.
         """
-        found = settings_of(self.path)
-        if found is None or _same_test(found, tested, cfg):
-            return self.path
+        found = recorded(self.path)
+        if found is None:
+            return self.path, False
+        same_weights, same_settings = found[0] == tested, _same_test(found[1], cfg)
+        if same_settings and (same_weights or cfg.TRAIN.ENABLE):
+            return self.path, same_weights
         chosen = {k: v for k, v in flat_config(cfg).items() if _is_test_setting(k)}
         digest = hashlib.sha256(f"{tested} {chosen}".encode()).hexdigest()[:8]
-        return self / f"test-{digest}"
+        folder = self / f"test-{digest}"
+        return folder, recorded(folder) is not None
 
     def _recorded(self):
         path = self / CONFIG_FILE
@@ -97,8 +101,6 @@ def _is_test_setting(key):
     return in_test and not key.startswith(_FREE_IN_TEST)
 
 
-def _same_test(found, tested, cfg):
-    sha256, text = found
-    then, now = flat_config(config_from_text(text, "the results")), flat_config(cfg)
-    same = all(then[key] == now[key] for key in DEFAULTS if _is_test_setting(key))
-    return sha256 == tested and same
+def _same_test(settings, cfg):
+    then, now = flat_config(config_from_text(settings, "the results")), flat_config(cfg)
+    return all(then[key] == now[key] for key in DEFAULTS if _is_test_setting(key))

@@ -107,10 +107,11 @@ def fit(cfg, data, folder, ranks, command=""):
 
 def test(cfg, data, folder, ranks, name):
     """The multi-view test and its report. Results that are already there are only shown again."""
+    ranks.wait()  # for the weights of the main process
     path = _tested_weights(cfg, folder)
     digest = file_sha256(path)
-    target = folder.results_folder(cfg, digest, _recorded_test)
-    if ranks.is_main and target == folder.path and _recorded_test(target) is not None:
+    target, done = folder.results_folder(cfg, digest, _recorded_test)
+    if done:
         _say(ranks, f"These weights are tested already ({target / RESULTS_FILE}).")
         return _report(target, ranks)
     model, weights = build.load_tested_model(cfg, path)
@@ -158,6 +159,8 @@ def report(folder):
 
 def _report(folder, ranks):
     """Print the summary and write the page; without the page's libraries the results stand alone."""
+    if not ranks.is_main:
+        return folder
     _say(ranks, *_summary(load_results(folder)))
     try:
         _say(ranks, f"Report: {report(folder)}")

@@ -18,6 +18,8 @@ _ONE_FRAME_A_PACKET = {"h264", "hevc", "vp9", "mjpeg", "ffv1", "png", "rawvideo"
 # Containers that store no timestamps of their own, or whose seeking lands beside the key frame.
 _NO_TIMESTAMPS = {"avi", "h264", "hevc", "m4v", "mpegvideo"}
 _NO_SEEKING = {"mpegts", "mpeg"}
+# Containers whose header lists every frame, so that fewer in the file mean a truncated file.
+_EXACT_HEADER = {"mov", "mp4"}
 # Seeking re-opens a group of pictures, so it pays only over a gap of at least so many frames.
 _SEEK_GAP = 32
 _LOCAL_FILES_ONLY = {"protocol_whitelist": "file,crypto,data"}
@@ -91,8 +93,9 @@ class PyAVReader:
 
     def _index(self):
         """Presentation times of all frames, sorted, and those of the key frames."""
-        times, keys, complete = [], [], True
+        times, keys, complete, packets = [], [], True, 0
         for packet in self._packets():
+            packets += 1
             if packet.is_discard:
                 continue
             complete &= packet.pts is not None
@@ -100,6 +103,10 @@ class PyAVReader:
             if packet.is_keyframe:
                 keys.append(packet.pts)
         formats = set(self._container.format.name.split(","))
+        if formats & _EXACT_HEADER and packets < self._stream.frames:
+            raise DecodeError(
+                f"{self._path} is cut off: {packets} of its {self._stream.frames} frames are there"
+            )
         self._can_seek = not formats & _NO_SEEKING
         self._by_count = (
             not complete

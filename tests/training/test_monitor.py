@@ -1,0 +1,48 @@
+import logging
+
+import simplejson
+
+from uniformer_video.training.monitor import Monitor, duration, keep_lines_until
+
+
+def lines(folder):
+    return [simplejson.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def step(monitor, number, **values):
+    defaults = {"loss": 1.0, "top1": 0.5, "lr": 1e-3, "data_seconds": 0.0, "seconds": 0.1}
+    monitor.step(epoch=number / 4, step=number, **{**defaults, **values})
+
+
+def test_intervals_are_means_in_strict_json(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    monitor = Monitor(tmp_path, 2, total_steps=5, max_epoch=2, tensorboard=False)
+    for number, loss in enumerate((1.0, 3.0, 2.0, float("nan"), 5.0), start=1):
+        step(monitor, number, loss=loss)
+    monitor.validation(1, 5, 0.25, 1.5, 0.1)
+    monitor.close()
+    found = lines(tmp_path)
+    assert [line["step"] for line in found] == [2, 4, 5, 5]
+    assert [line["loss"] for line in found] == [2.0, None, 5.0, 1.5]
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+    assert "step 2/5  loss 2.000  top-1 50.0%  lr 1.00e-03" in caplog.text
+
+
+def test_waiting_for_data_is_pointed_out_once(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    monitor = Monitor(tmp_path, 1, total_steps=9, max_epoch=2, tensorboard=False)
+    for number in range(1, 9):
+        step(monitor, number, data_seconds=0.05)
+    monitor.close()
+    assert caplog.text.count("NUM_WORKERS") == 1
+
+
+def test_a_resumed_log_drops_what_will_come_again(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
+    keep_lines_until(path, 2)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_durations():
+    assert [duration(s) for s in (4.4, 61, 3725)] == ["4 s", "1 min 01 s", "1 h 02 min"]

@@ -1,0 +1,50 @@
+import math
+
+import pytest
+import torch
+
+from uniformer_video.models.uniformer import UniFormer
+from uniformer_video.training.optim import CosineSchedule, adamw, parameter_groups
+
+
+def test_schedule():
+    lr = CosineSchedule(1e-4, 1e-6, 1e-6, warmup_epochs=10, max_epoch=110)
+    assert lr(0) == 1e-6
+    assert lr(5) == pytest.approx((1e-6 + 1e-4) / 2)
+    assert lr(9.999999) == pytest.approx(lr(10), rel=1e-5) == pytest.approx(1e-4)
+    assert lr(60) == pytest.approx(1e-6 + (1e-4 - 1e-6) / 2)
+    assert lr(110) == pytest.approx(1e-6)
+    assert lr(35) == pytest.approx(1e-6 + (1e-4 - 1e-6) / 2 * (1 + math.cos(math.pi / 4)))
+    assert CosineSchedule(1.0, 0.0, 0.0, 0, 10)(0) == 1.0
+
+
+def groups(decay_pos_embed):
+    model = UniFormer(3, [8, 8, 8, 8], [1, 1, 1, 1], 8)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = parameter_groups(model, 0.05, decay_pos_embed)
+    assert [group["weight_decay"] for group in found] == [0.05, 0.0]
+    decayed, plain = ({names[id(p)] for p in group["params"]} for group in found)
+    assert len(decayed) + len(plain) == len(names)
+    return decayed, plain
+
+
+def test_published_decay_groups():
+    decayed, plain = groups(decay_pos_embed=True)
+    assert {"blocks1.0.conv1.weight", "blocks3.0.attn.qkv.weight", "head.weight"} <= decayed
+    assert "blocks1.0.pos_embed.weight" in decayed
+    assert all(name.endswith("bias") or "norm" in name for name in plain)
+    assert {"blocks1.0.norm1.weight", "norm.bias", "patch_embed1.norm.weight"} <= plain
+
+
+def test_position_kernels_can_be_spared():
+    decayed, plain = groups(decay_pos_embed=False)
+    assert not any("pos_embed" in name for name in decayed)
+    assert "blocks3.0.pos_embed.weight" in plain
+    assert "blocks1.0.attn.weight" in decayed
+
+
+def test_adamw_constants():
+    optimizer = adamw(torch.nn.Linear(2, 2), 0.1)
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert optimizer.defaults["betas"] == (0.9, 0.999)
+    assert optimizer.defaults["eps"] == 1e-8

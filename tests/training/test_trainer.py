@@ -1,0 +1,171 @@
+"""Exactness of training: resume, accumulation, processes; and what stops a run."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from uniformer_video.config import load_config
+from uniformer_video.errors import TrainingError
+from uniformer_video.models.checkpoint import read_weights
+from uniformer_video.run import run
+from uniformer_video.training import trainer as trainer_module
+from uniformer_video.training.trainer import Interrupted, Trainer
+
+ROOT = Path(__file__).parents[2]
+
+
+def train(overrides, folder, **changes):
+    """Train only, into `folder`; returns the weights of last.pt."""
+    changes = {"OUTPUT_DIR": str(folder), "TEST.ENABLE": "False", **changes}
+    extra = [part for pair in changes.items() for part in pair]
+    run(load_config(overrides=[*overrides, *extra]), "tiny")
+    return read_weights(folder / "last.pt")
+
+
+def assert_same(a, b):
+    assert a.state.keys() == b.state.keys()
+    for key in a.state:
+        assert torch.equal(a.state[key], b.state[key]), key
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tiny, tmp_path):
+    first = train(tiny(), tmp_path / "a")
+    assert_same(first, train(tiny(), tmp_path / "b", **{"DATA_LOADER.NUM_WORKERS": "2"}))
+    other = train(tiny(), tmp_path / "c", RNG_SEED="1")
+    assert not torch.equal(first.state["head.weight"], other.state["head.weight"])
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 6])
+def test_resume_equals_uninterrupted(tiny, tmp_path, monkeypatch, stop_after):
+    """8 steps in 2 epochs, interrupted in mid-epoch and at the end of one."""
+    options = {"UNIFORMER__DROP_DEPTH_RATE": 0.3, "AUG__NUM_SAMPLE": 2}
+    whole = train(tiny(**options), tmp_path / "whole")
+    steps = []
+    original = Trainer._train_step
+
+    def interrupting(self, progress, batches):
+        original(self, progress, batches)
+        steps.append(progress.step)
+        if len(steps) == stop_after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Trainer, "_train_step", interrupting)
+    with pytest.raises(Interrupted):
+        train(tiny(**options), tmp_path / "parts")
+    monkeypatch.undo()
+    resumed = train(tiny(**options), tmp_path / "parts")
+    assert_same(whole, resumed)
+    assert whole.training["progress"]["epoch"] == resumed.training["progress"]["epoch"] == 2
+    logs = [(tmp_path / d / "metrics.jsonl").read_text().splitlines() for d in ("whole", "parts")]
+    assert len(logs[0]) == len(logs[1])
+
+
+def test_accumulated_gradients_are_those_of_the_whole_step(tiny, tmp_path, monkeypatch):
+    """Two slots of two videos give the mean of both slots' gradients."""
+    seen = []
+    original = Trainer._update
+
+    def record(self, paths):
+        seen.append({n: p.grad.clone() for n, p in self.model.named_parameters()})
+        original(self, paths)
+
+    monkeypatch.setattr(Trainer, "_update", record)
+    slot_gradients = []
+    backward = Trainer._backward
+
+    def alone(self, batch, progress, slot, last):
+        kept = [p.grad.clone() if p.grad is not None else 0 for p in self.model.parameters()]
+        result = backward(self, batch, progress, slot, last)
+        grown = [p.grad - k for p, k in zip(self.model.parameters(), kept, strict=True)]
+        slot_gradients.append(grown)
+        return result
+
+    monkeypatch.setattr(Trainer, "_backward", alone)
+    train(tiny(NUM_GPUS=2, SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0), tmp_path / "a")
+    assert len(slot_gradients) == 2 * len(seen) == 8
+    for i, gradients in enumerate(seen):
+        total = [a + b for a, b in zip(*slot_gradients[2 * i : 2 * i + 2], strict=True)]
+        for value, expected in zip(gradients.values(), total, strict=True):
+            torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_two_processes_equal_one(tiny, tmp_path):
+    """Under torchrun two processes share the slots that one works through in turn."""
+    overrides = tiny(NUM_GPUS=2, SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0)
+    one = train(overrides, tmp_path / "one", **{"TEST.ENABLE": "True"})
+    overrides += ["OUTPUT_DIR", str(tmp_path / "two")]
+    (tmp_path / "empty.yaml").write_text("")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", str(ROOT / "tools/run_net.py")]
+    done = subprocess.run(
+        [*command, "--cfg", str(tmp_path / "empty.yaml"), *overrides],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    two = read_weights(tmp_path / "two" / "last.pt")
+    for key, value in one.state.items():
+        # Each process keeps the batch statistics of its own slots.
+        if "running" not in key and "num_batches" not in key:
+            torch.testing.assert_close(two.state[key], value, rtol=1e-4, atol=2e-4)
+    results = (tmp_path / "two" / "results.json").read_text()
+    assert '"decoded": 8' in results
+
+
+def test_broken_training_videos_are_named_and_too_many_stop_the_run(tiny, tmp_path, demo, caplog):
+    caplog.set_level("INFO")
+    (tmp_path / "bad.mp4").write_bytes(b"broken")
+    good = [f"{demo}/train/{i:05d}.mp4,{i % 8}" for i in range(16)]
+    bad = [f"{tmp_path}/bad.mp4,0"] * 2
+    (tmp_path / "train.csv").write_text("\n".join([*good, *bad]) + "\n")
+    (tmp_path / "val.csv").write_text((demo / "test.csv").read_text().replace("test/", f"{demo}/test/"))
+    options = {"DATA__PATH_TO_DATA_DIR": tmp_path, "TRAIN__BATCH_SIZE": 6}
+    weights = train(tiny(**options, DATA__MAX_BAD_RATIO=0.1), tmp_path / "ok")
+    assert list(weights.training["progress"]["bad_videos"]) == [f"{tmp_path}/bad.mp4"]
+    assert caplog.text.count("broken video, replaced by another") == 1
+    assert "bad.mp4" in (tmp_path / "ok" / "bad_videos.csv").read_text()
+    with pytest.raises(TrainingError, match="MAX_BAD_RATIO 0.01"):
+        train(tiny(**options, DATA__MAX_BAD_RATIO=0.01), tmp_path / "stop")
+
+
+def test_steps_without_finite_gradients_are_left_out_and_counted(tiny, tmp_path, monkeypatch):
+    original = trainer_module.F.cross_entropy
+    calls = []
+
+    def poisoned(logits, targets):
+        calls.append(1)
+        return original(logits, targets) * (float("nan") if len(calls) >= 3 else 1)
+
+    monkeypatch.setattr(trainer_module.F, "cross_entropy", poisoned)
+    with pytest.raises(TrainingError, match=r"not finite for 3 steps in a row.*\.mp4.*BASE_LR"):
+        train(tiny(TRAIN__MAX_NONFINITE=3, TRAIN__EVAL_PERIOD=0), tmp_path / "a")
+    assert len(calls) == 5
+
+
+def test_killed_at_any_moment_a_run_can_go_on(tiny, tmp_path):
+    """kill -9 in mid-run; the next call resumes from the last checkpoint and finishes."""
+    (tmp_path / "empty.yaml").write_text("")
+    overrides = tiny(SOLVER__MAX_EPOCH=40, TRAIN__CHECKPOINT_MINUTES=0, TEST__ENABLE=False)
+    command = [sys.executable, str(ROOT / "tools/run_net.py"), "--cfg", str(tmp_path / "empty.yaml")]
+    process = subprocess.Popen([*command, *overrides], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    last = tmp_path / "run" / "last.pt"
+    deadline = time.monotonic() + 60
+    while not last.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    threading.Event().wait(0.7)
+    process.kill()
+    process.wait()
+    stopped = read_weights(last).training["progress"]
+    assert 0 < stopped["epoch"] * 4 + stopped["step"] < 160
+    shorter = {"SOLVER.MAX_EPOCH": "40", "TRAIN.CHECKPOINT_MINUTES": "10"}
+    finished = train(overrides, tmp_path / "run", **shorter)
+    assert finished.training["progress"]["epoch"] == 40
