@@ -1,6 +1,7 @@
 """The output folder of a run: whose it is, where things lie in it, and when it may be written."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from uniformer_video.config import DEFAULTS, config_from_text, config_text, flat_config
@@ -35,6 +36,15 @@ _FREE_IN_TRAINING = (
 _FREE_IN_TEST = ("DATA_LOADER.", "TEST.BATCH_SIZE", "TEST.MOTION_CHECK", "OUTPUT_DIR")
 
 
+@dataclass(frozen=True)
+class RecordedTest:
+    """What results were made from: digests of the weights and of the list of videos, the config."""
+
+    weights: str
+    videos: str
+    settings: str
+
+
 class RunFolder:
     """Paths of a run, and the rule that a folder belongs to one training run."""
 
@@ -59,21 +69,23 @@ class RunFolder:
         with atomic_write(self / CONFIG_FILE) as file:
             file.write(config_text(cfg).encode())
 
-    def results_folder(self, cfg, tested, recorded):
-        """(where the results of testing the weights `tested` go, whether they are there already).
+    def results_folder(self, cfg, weights, videos, recorded):
+        """(where the results of a test go, whether they are there already).
 
-        The folder itself, unless it holds results with other test settings, or of other weights
-        when nothing is trained: then a sub-folder of its own, so that nothing is lost. `tested` is a
-        sha256; `recorded(folder)` gives the (sha256, settings) of the results in a folder, or None.
+        The folder itself, unless it holds results of other videos or test settings, or of other
+        weights when nothing is trained: then a sub-folder of its own, so that nothing is lost.
+        `weights` and `videos` are digests; `recorded(folder)` gives the `RecordedTest` of the
+        results in a folder, or None.
         """
         found = recorded(self.path)
         if found is None:
             return self.path, False
-        same_weights, same_settings = found[0] == tested, _same_test(found[1], cfg)
-        if same_settings and (same_weights or cfg.TRAIN.ENABLE):
+        same_weights = found.weights == weights
+        same_test = found.videos == videos and _same_test(found.settings, cfg)
+        if same_test and (same_weights or cfg.TRAIN.ENABLE):
             return self.path, same_weights
         chosen = {k: v for k, v in flat_config(cfg).items() if _is_test_setting(k)}
-        digest = hashlib.sha256(f"{tested} {chosen}".encode()).hexdigest()[:8]
+        digest = hashlib.sha256(f"{weights} {videos} {chosen}".encode()).hexdigest()[:8]
         folder = self / f"test-{digest}"
         return folder, recorded(folder) is not None
 

@@ -13,6 +13,7 @@ from uniformer_video import build, distributed
 from uniformer_video.config import config_text
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.loader import resolve_workers
+from uniformer_video.data.records import list_digest
 from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
 from uniformer_video.evaluation.metrics import topk_correct
 from uniformer_video.evaluation.report import write_report
@@ -26,7 +27,13 @@ from uniformer_video.evaluation.results import (
 from uniformer_video.evaluation.scoring import score_videos
 from uniformer_video.files import atomic_write
 from uniformer_video.models.checkpoint import file_sha256, read_weights, write_checkpoint
-from uniformer_video.output import BAD_VIDEOS_FILE, BEST_FILE, LAST_FILE, RunFolder
+from uniformer_video.output import (
+    BAD_VIDEOS_FILE,
+    BEST_FILE,
+    LAST_FILE,
+    RecordedTest,
+    RunFolder,
+)
 from uniformer_video.randomness import seed_torch
 from uniformer_video.training.monitor import Monitor, duration
 from uniformer_video.training.precision import autocast_for, choose_precision
@@ -64,7 +71,7 @@ def fit(cfg, data, folder, ranks, command=""):
     loader = build.build_train_loader(cfg, data, ranks)
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
     scaler = torch.amp.GradScaler(ranks.device.type, enabled=precision == "fp16")
-    progress = _resume(folder / LAST_FILE, model, optimizer, scaler)
+    progress = _resume(folder / LAST_FILE, list_digest(data.train), model, optimizer, scaler)
     if progress.epoch == cfg.SOLVER.MAX_EPOCH:
         _say(ranks, f"Training is finished ({folder / LAST_FILE}); testing only.")
         return
@@ -110,12 +117,13 @@ def test(cfg, data, folder, ranks, name):
     ranks.wait()  # for the weights of the main process
     path = _tested_weights(cfg, folder)
     digest = file_sha256(path)
-    target, done = folder.results_folder(cfg, digest, _recorded_test)
+    model, weights = build.load_tested_model(cfg, path)
+    data = build.match_classes(data, weights, cfg.MODEL.NUM_CLASSES)
+    videos = list_digest(data.test)
+    target, done = folder.results_folder(cfg, digest, videos, _recorded_test)
     if done:
         _say(ranks, f"These weights are tested already ({target / RESULTS_FILE}).")
         return _report(target, ranks)
-    model, weights = build.load_tested_model(cfg, path)
-    data = build.match_classes(data, weights, cfg.MODEL.NUM_CLASSES)
     model.to(ranks.device)
     clips, crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
     _say(ranks, f"Testing {path}: {len(data.test)} videos, {clips} clips x {crops} crops each.")
@@ -132,7 +140,7 @@ def test(cfg, data, folder, ranks, name):
         labels=[record.label for record in data.test],
         scores=view_scores.videos(cfg.TEST.SCORE),
         class_names=data.class_names,
-        protocol=_protocol(cfg, playback),
+        protocol={**_protocol(cfg, playback), "videos_sha256": videos},
         model={
             "name": cfg.MODEL.MODEL_NAME,
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -201,7 +209,7 @@ def _training_facts(cfg, model, loader, precision, ranks, command):
         )
 
 
-def _resume(path, model, optimizer, scaler):
+def _resume(path, train_list, model, optimizer, scaler):
     """Load a run's last checkpoint into its objects; a fresh `Progress` without one."""
     if not path.is_file():
         return Progress()
@@ -209,6 +217,11 @@ def _resume(path, model, optimizer, scaler):
     state = weights.training
     if not state:
         raise CheckpointError(f"{path} holds no training state; choose another OUTPUT_DIR")
+    if state["train_list"] != train_list:
+        raise DataError(
+            f"the training list is not the one that {path} was trained on; restore it, or choose "
+            "another OUTPUT_DIR"
+        )
     model.load_state_dict(weights.state)
     optimizer.load_state_dict(state["optimizer"])
     scaler.load_state_dict(state["scaler"])
@@ -232,6 +245,7 @@ def _save(cfg, data, model, optimizer, scaler, folder, ranks, progress, is_best)
         write_checkpoint(folder / BEST_FILE, model.state_dict(), metadata)
     training = {
         "progress": vars(progress),
+        "train_list": list_digest(data.train),
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict(),
     }
@@ -341,14 +355,18 @@ def _tested_weights(cfg, folder):
 
 
 def _recorded_test(folder):
-    """(checkpoint sha256, settings) of the results in a folder, or None."""
+    """The `RecordedTest` of the results in a folder, or None."""
     if not (Path(folder) / RESULTS_FILE).is_file():
         return None
     try:
         results = load_results(folder)
     except DataError:
         return None
-    return results["model"]["checkpoint_sha256"], results["settings"]
+    return RecordedTest(
+        results["model"]["checkpoint_sha256"],
+        results["protocol"]["videos_sha256"],
+        results["settings"],
+    )
 
 
 def _summary(results):

@@ -1,6 +1,7 @@
 """Lists of videos: csv files and folders -> `VideoRecord`s. Formats differ only here."""
 
 import csv
+import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,6 +122,12 @@ def check_labels(records, num_classes):
                 f"{record.source}: label {record.label} of {record.name} is outside "
                 f"0..{num_classes - 1}; mend the list, or set MODEL.NUM_CLASSES"
             )
+
+
+def list_digest(records):
+    """Hex digest of a list's names and labels: equal for equal lists, wherever they lie."""
+    text = "\n".join(f"{record.name}\t{record.label}" for record in records)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def relabel(record, order):

@@ -1,0 +1,84 @@
+"""Every (video, view) once, whatever the batch size, workers or processes."""
+
+import numpy as np
+import pytest
+import torch
+
+from uniformer_video.data.dataset import EvalDataset
+from uniformer_video.data.records import VideoRecord
+from uniformer_video.data.sampling import ClipSampling
+from uniformer_video.data.transforms import EvalViews
+from uniformer_video.distributed import Ranks
+from uniformer_video.evaluation.scoring import ViewScores, score_videos
+from uniformer_video.training.precision import autocast_for
+
+CPU = torch.device("cpu")
+
+
+class Mean(torch.nn.Module):
+    """Logits that tell one view from another."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = 0
+
+    def forward(self, views):
+        self.seen += len(views)
+        return torch.stack([views.mean((1, 2, 3, 4)), views.amax((1, 2, 3, 4))], 1)
+
+
+@pytest.fixture
+def dataset(make_video):
+    paths = [make_video(f"{i}.mp4", frames=20 + 9 * i) for i in range(7)]
+    paths[3].write_bytes(b"broken")
+    records = [VideoRecord(str(p), p.name, i % 2) for i, p in enumerate(paths)]
+    return EvalDataset(records, ClipSampling(4, 2), EvalViews(40, 32, 3), num_clips=2)
+
+
+def score(dataset, batch_size=4, workers=0, rank=0, size=1):
+    class Part(Ranks):
+        def gather(self, items):
+            return list(items)
+
+    model = Mean()
+    ranks = Part(rank, size, CPU)
+    autocast = autocast_for("fp32", CPU)
+    return score_videos(model, dataset, 2, ranks, batch_size, workers, autocast), model.seen
+
+
+def test_every_view_once_whatever_the_batches(dataset):
+    expected, seen = score(dataset, batch_size=6)
+    assert expected.scores.shape == (7, 6, 2)
+    assert seen == 6 * 6
+    assert list(expected.failures) == [3]
+    assert np.isnan(expected.scores[3]).all()
+    assert np.isfinite(np.delete(expected.scores, 3, 0)).all()
+    assert len(np.unique(expected.scores[0, :, 0])) == 6
+    for options in ({"batch_size": 1}, {"batch_size": 100}, {"batch_size": 7, "workers": 2}):
+        found, seen = score(dataset, **options)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+        assert (seen, found.failures) == (36, expected.failures)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 9])
+def test_processes_share_the_videos_without_overlap(dataset, size):
+    expected, _ = score(dataset)
+    parts = [score(dataset, rank=rank, size=size) for rank in range(size)]
+    filled = np.stack([np.isfinite(part.scores[:, 0, 0]) for part, _ in parts])
+    assert filled.sum(0).tolist() == [1, 1, 1, 0, 1, 1, 1]
+    assert sum(seen for _, seen in parts) == 36
+    merged = np.nansum(np.stack([part.scores for part, _ in parts]), 0)
+    np.testing.assert_allclose(np.delete(merged, 3, 0), np.delete(expected.scores, 3, 0), atol=1e-6)
+
+
+def test_video_scores():
+    logits = np.array([[[0.0, 2.0, 1.0], [4.0, 0.0, 1.0]]], np.float32)
+    views = ViewScores(logits)
+    np.testing.assert_allclose(views.videos("logits"), [[2.0, 1.0, 1.0]])
+    exp = np.exp(logits[0])
+    expected = (exp / exp.sum(1, keepdims=True)).mean(0)
+    np.testing.assert_allclose(views.videos("softmax")[0], expected, rtol=1e-6)
+    # The two rules may disagree: one confident view outweighs in logits, not in probabilities.
+    split = ViewScores(np.array([[[9.0, 0.0], [0.0, 3.0], [0.0, 3.0]]], np.float32))
+    assert split.videos("logits").argmax() == 0
+    assert split.videos("softmax").argmax() == 1
