@@ -72,4 +72,3 @@ def make_video(tmp_path):
         return path
 
     return make
-

@@ -16,7 +16,9 @@ OPPOSITES = "[[0,1],[2,3],[4,5],[6,7]]"
 
 
 def go(overrides, **changes):
-    extra = [part for key, value in changes.items() for part in (key.replace("__", "."), str(value))]
+    extra = [
+        part for key, value in changes.items() for part in (key.replace("__", "."), str(value))
+    ]
     return run(load_config(overrides=[*overrides, *extra]), "tiny")
 
 
@@ -87,7 +89,12 @@ def test_backwards_in_a_test_run(finished, tmp_path):
     motion = record["motion"]
     assert motion["opposites"]["move left"] == "move right"
     checked = results(
-        go(finished, TRAIN__ENABLE=False, TEST__MOTION_CHECK=True, DATA__OPPOSITE_CLASS_PAIRS=OPPOSITES)
+        go(
+            finished,
+            TRAIN__ENABLE=False,
+            TEST__MOTION_CHECK=True,
+            DATA__OPPOSITE_CLASS_PAIRS=OPPOSITES,
+        )
     )
     assert checked["motion"] == motion
     assert checked["summary"]["top1"]["correct"] == motion["forward"]["correct"]

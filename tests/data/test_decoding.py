@@ -84,9 +84,10 @@ def test_variable_frame_rate(tmp_path):
 def damaged(path, keep):
     """The file cut to a share of its bytes, its index moved to the front first."""
     whole = path.with_name("front.mp4")
-    with av.open(str(path)) as source, av.open(
-        str(whole), "w", options={"movflags": "faststart"}
-    ) as target:
+    with (
+        av.open(str(path)) as source,
+        av.open(str(whole), "w", options={"movflags": "faststart"}) as target,
+    ):
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.dts is not None:

@@ -103,7 +103,11 @@ def test_two_processes_equal_one(tiny, tmp_path):
     overrides += ["OUTPUT_DIR", str(tmp_path / "two")]
     (tmp_path / "empty.yaml").write_text("")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", str(ROOT / "tools/run_net.py")]
+    command += [
+        "--rdzv-backend=c10d",
+        "--rdzv-endpoint=localhost:0",
+        str(ROOT / "tools/run_net.py"),
+    ]
     done = subprocess.run(
         [*command, "--cfg", str(tmp_path / "empty.yaml"), *overrides],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
@@ -127,7 +131,9 @@ def test_broken_training_videos_are_named_and_too_many_stop_the_run(tiny, tmp_pa
     good = [f"{demo}/train/{i:05d}.mp4,{i % 8}" for i in range(16)]
     bad = [f"{tmp_path}/bad.mp4,0"] * 2
     (tmp_path / "train.csv").write_text("\n".join([*good, *bad]) + "\n")
-    (tmp_path / "val.csv").write_text((demo / "test.csv").read_text().replace("test/", f"{demo}/test/"))
+    (tmp_path / "val.csv").write_text(
+        (demo / "test.csv").read_text().replace("test/", f"{demo}/test/")
+    )
     options = {"DATA__PATH_TO_DATA_DIR": tmp_path, "TRAIN__BATCH_SIZE": 6}
     weights = train(tiny(**options, DATA__MAX_BAD_RATIO=0.1), tmp_path / "ok")
     assert list(weights.training["progress"]["bad_videos"]) == [f"{tmp_path}/bad.mp4"]
@@ -155,7 +161,12 @@ def test_killed_at_any_moment_a_run_can_go_on(tiny, tmp_path):
     """kill -9 in mid-run; the next call resumes from the last checkpoint and finishes."""
     (tmp_path / "empty.yaml").write_text("")
     overrides = tiny(SOLVER__MAX_EPOCH=40, TRAIN__CHECKPOINT_MINUTES=0, TEST__ENABLE=False)
-    command = [sys.executable, str(ROOT / "tools/run_net.py"), "--cfg", str(tmp_path / "empty.yaml")]
+    command = [
+        sys.executable,
+        str(ROOT / "tools/run_net.py"),
+        "--cfg",
+        str(tmp_path / "empty.yaml"),
+    ]
     process = subprocess.Popen([*command, *overrides], env={**os.environ, "PYTHONPATH": str(ROOT)})
     last = tmp_path / "run" / "last.pt"
     deadline = time.monotonic() + 60

@@ -1,0 +1,147 @@
+"""The commands as a user types them: exit status, one clear line, no traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from uniformer_video import cli
+from uniformer_video.models.zoo import build_uniformer
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """A function: run a command in this process; (status, standard output, errors)."""
+    monkeypatch.delenv("UNIFORMER_TRACEBACK", raising=False)
+
+    def run(*arguments, command=None):
+        try:
+            status = cli.main([str(a) for a in arguments], command)
+        except SystemExit as stop:
+            status = stop.code
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize("tool", ["run_net", "inflate_weights", "predict", "make_demo_data"])
+def test_every_tool_explains_itself_without_being_installed(tool, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / f"{tool}.py"), "--help"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage:")
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "config", "predict", "inflate", "report", "make-demo-data"]
+)
+def test_every_command_explains_itself(call, command):
+    status, out, _ = call(command, "--help")
+    assert status == 0
+    assert len(out.splitlines()) > 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--cfg", "nowhere.yaml"], "cannot read the config file nowhere.yaml"),
+        (["config", "DATA.NUM_FRAME", "3"], "did you mean DATA.NUM_FRAMES?"),
+        (["config", "DATA.NUM_FRAMES"], "pairs"),
+        (["predict", "x.mp4", "--checkpoint", "no.pt"], "no weights file no.pt"),
+        (["inflate", "no.pth", "--out", "x.pt"], "no weights file no.pth"),
+        (["inflate", "no.pth", "--out", "x.pt", "--local-kernel", "3x5"], "T,H,W"),
+        (["report", "nowhere"], "nowhere"),
+        (["make-demo-data", "--train", "0"], "at least 8"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(call, arguments, message):
+    status, _, errors = call(*arguments)
+    assert status == 2
+    assert message in errors
+    assert "Traceback" not in errors
+    assert errors.startswith("error: ")
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["predict", "--checkpoint", "x"]])
+def test_wrong_usage_is_status_2(call, arguments):
+    status, _, errors = call(*arguments)
+    assert status == 2
+    assert "usage:" in errors
+
+
+def test_missing_data_takes_three_lines(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = ROOT / "configs" / "k400" / "uniformer_s_16x4.yaml"
+    status, _, errors = call("--cfg", config, command="run")
+    assert status == 2
+    assert errors.startswith("error: The videos are not prepared")
+    assert len(errors.strip().splitlines()) == 3
+    assert "README.md" in errors
+
+
+def test_config_prints_a_tree_that_reads_back(call, tmp_path):
+    status, out, _ = call("config", "DATA.NUM_FRAMES", "8")
+    assert status == 0
+    (tmp_path / "a.yaml").write_text(out)
+    assert call("config", "--cfg", tmp_path / "a.yaml")[1] == out
+    assert "DATA.NUM_FRAMES" in call("config", "--keys")[1]
+
+
+def test_a_full_disk_says_so(call, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "/data/last.pt")
+
+    monkeypatch.setattr("uniformer_video.config.load_config", full)
+    status, _, errors = call("config")
+    assert status == 2
+    assert "the disk is full: /data/last.pt" in errors
+
+
+def test_train_predict_and_report_by_command(call, tiny, tmp_path, demo):
+    (tmp_path / "tiny.yaml").write_text("")
+    status, _, errors = call("--cfg", tmp_path / "tiny.yaml", *tiny(), command="run")
+    assert status == 0, errors
+    assert "Report: " in errors
+    checkpoint = tmp_path / "run" / "best.pt"
+
+    video = demo / "test" / "00000.mp4"
+    status, out, _ = call(video, "--checkpoint", checkpoint, command="predict")
+    assert status == 0
+    assert out.splitlines()[0] == str(video)
+    assert len(out.splitlines()) == 6
+
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"x")
+    status, out, errors = call("predict", bad, demo / "test", "--checkpoint", checkpoint, "--json")
+    assert status == 2
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert "cannot be opened" in lines[0]["error"]
+    assert len(lines) == 9
+    scores = [entry["score"] for entry in lines[1]["top"]]
+    assert scores == sorted(scores, reverse=True)
+
+    (tmp_path / "run" / "report.html").unlink()
+    assert call("report", tmp_path / "run")[0] == 0
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_inflate_by_command(call, tmp_path):
+    torch.save(build_uniformer("image_uniformer_s", 1000).state_dict(), tmp_path / "image.pth")
+    out_file = tmp_path / "video.pt"
+    status, out, _ = call(tmp_path / "image.pth", "--out", out_file, command="inflate")
+    assert status == 0
+    for part in ("copied as they are", "inflated to 3D (average)", "dropped: the classifier"):
+        assert part in out
+    assert out_file.exists()
