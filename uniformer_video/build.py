@@ -13,7 +13,7 @@ from uniformer_video.data.dataset import EvalDataset, TrainAugmentation, TrainDa
 from uniformer_video.data.loader import TrainLoader, TrainPlan, resolve_workers
 from uniformer_video.data.mixup import Mixup
 from uniformer_video.data.sampling import ClipSampling
-from uniformer_video.data.transforms import Normalisation, EvalViews
+from uniformer_video.data.transforms import EvalViews, Normalisation
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.models.checkpoint import fit_weights, read_weights
 from uniformer_video.models.zoo import build_for_weights, build_uniformer

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from uniformer_video.data.transforms import (
-    Normalisation,
     EvalViews,
+    Normalisation,
     crop_offsets,
     random_crop,
     resize,

@@ -139,9 +139,10 @@ def test_the_file_decides_the_kernel_unless_one_is_set(tmp_path):
     source = model(local_kernel=(5, 5, 5))
     torch.save(source.state_dict(), tmp_path / "w.pth")
     options = {"head_dim": 8, **_shape(source)}
-    load = lambda **more: create_model(
-        "uniformer_s", checkpoint=tmp_path / "w.pth", **options, **more
-    )  # noqa: E731
+
+    def load(**more):
+        return create_model("uniformer_s", checkpoint=tmp_path / "w.pth", **options, **more)
+
     assert load().arguments["local_kernel"] == [5, 5, 5]
     assert load(local_kernel=(5, 5, 5)).arguments["local_kernel"] == [5, 5, 5]
     with pytest.raises(CheckpointError, match=r"\[5, 5, 5\].*\[3, 5, 5\].*ADAPT_KERNEL"):

@@ -139,7 +139,7 @@ def test_broken_training_videos_are_named_and_too_many_stop_the_run(tiny, tmp_pa
     assert list(weights.training["progress"]["bad_videos"]) == [f"{tmp_path}/bad.mp4"]
     assert caplog.text.count("broken video, replaced by another") == 1
     assert "bad.mp4" in (tmp_path / "ok" / "bad_videos.csv").read_text()
-    with pytest.raises(TrainingError, match="MAX_BAD_RATIO 0.01"):
+    with pytest.raises(TrainingError, match=r"MAX_BAD_RATIO 0\.01"):
         train(tiny(**options, DATA__MAX_BAD_RATIO=0.01), tmp_path / "stop")
 
 

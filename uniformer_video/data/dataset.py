@@ -10,8 +10,8 @@ from uniformer_video.data.augment import ColorJitter, RandAugment, RandomErasing
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.data.transforms import (
-    Normalisation,
     EvalViews,
+    Normalisation,
     random_crop,
     random_resized_crop,
     to_channels_first,

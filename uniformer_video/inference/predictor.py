@@ -9,7 +9,7 @@ import torch
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.records import VIDEO_SUFFIXES
 from uniformer_video.data.sampling import ClipSampling
-from uniformer_video.data.transforms import Normalisation, EvalViews
+from uniformer_video.data.transforms import EvalViews, Normalisation
 from uniformer_video.errors import CheckpointError, DataError
 from uniformer_video.evaluation.metrics import softmax
 from uniformer_video.models.checkpoint import fit_weights, read_weights
