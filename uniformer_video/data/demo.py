@@ -1,6 +1,6 @@
 """The demo dataset: generated H.264 videos of eight motions, a small stand-in for Something-Something.
 
-A two-coloured shape moves over a drifting, noisy background. Colours, shape, place, orientation,
+A two-coloured rectangle moves over a drifting, noisy background. Colours, size, aspect, place, angle,
 speed, length and frame rate are random, and each motion is symmetric about the middle of its video,
 so that a single frame says nothing of the class: only the motion does.
 """
@@ -129,23 +129,20 @@ def _motion(label, rng):
 
 
 def _shape(times, motion, rng):
-    """Coverage `[T, H, W]` in 0..1 of the moving shape, and which pixels lie in its first half."""
+    """Coverage `[T, H, W]` in 0..1 of the moving rectangle, and which pixels lie in its first half."""
     center = (SIDE - 1) / 2 + rng.uniform(-8, 8, size=2)
     x = center[0] + motion.dx * times
     y = center[1] + motion.dy * times
-    angle = rng.uniform(0, 2 * np.pi) + motion.turn * times
-    size = rng.uniform(9, 14) * np.exp(motion.growth * times)
+    angle = rng.uniform(-np.pi / 4, np.pi / 4) + motion.turn * times
+    size = rng.uniform(11, 16) * np.exp(motion.growth * times)
+    aspect = rng.uniform(0.45, 0.6)
     grid_y, grid_x = np.mgrid[:SIDE, :SIDE]
     right = grid_x - x[:, None, None]
     down = grid_y - y[:, None, None]
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     along, across = cos * right + sin * down, cos * down - sin * right
-    long, short = size[:, None, None], 0.65 * size[:, None, None]
-    if rng.random() < 0.5:  # rectangle
-        inside = np.clip(long - abs(along) + 0.5, 0, 1) * np.clip(short - abs(across) + 0.5, 0, 1)
-    else:  # ellipse
-        radius = np.hypot(along / long, across / short)
-        inside = np.clip((1.15 - radius) * short + 0.5, 0, 1)
+    long, short = size[:, None, None], aspect * size[:, None, None]
+    inside = np.clip(long - abs(along) + 0.5, 0, 1) * np.clip(short - abs(across) + 0.5, 0, 1)
     return inside, along > 0
 
 
@@ -159,7 +156,7 @@ def _two_colors(rng):
 
 def _background(times, rng):
     """A smooth random picture that drifts slowly: `float [T, H, W, 3]` in 0..1."""
-    knots = rng.uniform(0.15, 0.85, size=(6, 6, 3))
+    knots = rng.uniform(0.3, 0.7, size=(6, 6, 3))
     drift = rng.uniform(-0.15, 0.15, size=2)  # pixels a frame
     scale = 4 / SIDE
     rows = 0.5 + scale * (np.arange(SIDE) + drift[0] * times[:, None] + 4)
