@@ -74,6 +74,26 @@ def test_mistakes_are_one_line_and_status_2(call, arguments, message):
     assert errors.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (["UNIFORMER.HEAD_DIM", "7"], "head_dim 7 does not divide"),
+        (["UNIFORMER.DEPTH", "[0,1,1,1]"], "at least 1"),
+        (["MODEL.MODEL_NAME", "uniformer_x"], "known models: uniformer_s"),
+        (["AUG.AA_TYPE", "rand-m99"], "AUG.AA_TYPE"),
+        (["MIXUP.ALPHA", "0", "MIXUP.CUTMIX_ALPHA", "0"], "MIXUP.ENABLE"),
+        (["DATA.OPPOSITE_CLASS_PAIRS", "[[up, down]]", "TEST.MOTION_CHECK", "True"], "'up'"),
+    ],
+)
+def test_settings_that_no_object_can_be_built_from(call, tiny, tmp_path, setting, message):
+    (tmp_path / "tiny.yaml").write_text("")
+    status, _, errors = call("--cfg", tmp_path / "tiny.yaml", *tiny(), *setting, command="run")
+    assert status == 2
+    assert "Traceback" not in errors
+    assert message in errors.splitlines()[-1]
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["predict", "--checkpoint", "x"]])
 def test_wrong_usage_is_status_2(call, arguments):
     status, _, errors = call(*arguments)

@@ -281,6 +281,13 @@ def device_name():
     return f"CPU ({platform.machine()})"
 
 
+def opposite_classes(cfg, class_names):
+    """`{class: the class of its videos played backwards}`, both ways; {} where none are named."""
+    return class_exchange(
+        cfg.DATA.OPPOSITE_CLASS_PAIRS, class_names, "DATA.OPPOSITE_CLASS_PAIRS"
+    )
+
+
 def class_exchange(pairs, class_names, key):
     """`{class: its counterpart}` both ways, from pairs of class names or indices."""
     exchange = {}

@@ -221,18 +221,18 @@ def demo_command(args):
         raise UserError(
             "--train, --val and --test are at least 8, one a class; --seed is 0 or more"
         )
-    with tqdm(unit="video", desc="making videos") as bar:
-
-        def show(done, total):
-            bar.total = total
-            bar.update(done - bar.n)
-
-        made = generate_demo(args.out, args.train, args.val, args.test, args.seed, progress=show)
-    log.info(
-        "%s: %d videos made, the rest were there" if made else "%s: all %d new videos are there",
-        args.out,
-        made,
-    )
+    total = args.train + args.val + args.test
+    log.info("Making %d demo videos in %s.", total, args.out)
+    with tqdm(total=total, unit="video", leave=False, disable=None) as bar:  # None: not off a terminal
+        made = generate_demo(
+            args.out,
+            args.train,
+            args.val,
+            args.test,
+            args.seed,
+            progress=lambda done, _: bar.update(done - bar.n),
+        )
+    log.info("%s: %d videos made, %d were there.", args.out, made, total - made)
 
 
 def _report_arguments(parser):

@@ -61,6 +61,7 @@ def run(cfg, name, command=""):
 
 def fit(cfg, data, folder, ranks, command=""):
     """Train, or go on with an unfinished training; a finished one is left as it is."""
+    build.opposite_classes(cfg, data.class_names)  # a wrong name shows now, not after training
     if ranks.is_main:
         folder.claim(cfg)
     ranks.wait()
@@ -300,8 +301,8 @@ def _score(
 
 def _motion(cfg, model, data, view_scores, playback, ranks):
     """Backwards and still-frame accuracies, where classes have opposites; else None."""
-    pairs, names = cfg.DATA.OPPOSITE_CLASS_PAIRS, data.class_names
-    opposite = build.class_exchange(pairs, names, "DATA.OPPOSITE_CLASS_PAIRS")
+    names = data.class_names
+    opposite = build.opposite_classes(cfg, names)
     if not opposite or not (cfg.TEST.MOTION_CHECK or playback == "reverse"):
         return None
     clips, crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS

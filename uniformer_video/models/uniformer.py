@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from uniformer_video.errors import ConfigError
 from uniformer_video.models.blocks import GlobalBlock, LocalBlock
 from uniformer_video.models.layers import CONV, TokenBatchNorm, channels_last
 
@@ -139,19 +140,24 @@ def _init_weights(module):
 
 def _check_arguments(num_classes, embed_dims, depths, head_dim, ndim, local_kernel):
     if ndim not in CONV:
-        raise ValueError(f"ndim is 2 (images) or 3 (video), got {ndim}")
+        raise ConfigError(f"ndim is 2 (images) or 3 (video), got {ndim}")
     if num_classes < 1:
-        raise ValueError(f"num_classes is at least 1, got {num_classes}")
+        raise ConfigError(f"num_classes is at least 1, got {num_classes}")
     if len(embed_dims) != 4 or len(depths) != 4:
-        raise ValueError(
+        raise ConfigError(
             f"embed_dims and depths have four entries, one a stage; got {list(embed_dims)} and "
             f"{list(depths)}"
         )
+    if min(depths) < 1 or min(embed_dims) < 1 or head_dim < 1:
+        raise ConfigError(
+            f"depths, embed_dims and head_dim are at least 1; got {list(depths)}, "
+            f"{list(embed_dims)} and {head_dim}"
+        )
     for dim in embed_dims[2:]:
         if dim % head_dim:
-            raise ValueError(f"head_dim {head_dim} does not divide the {dim} channels of a stage")
+            raise ConfigError(f"head_dim {head_dim} does not divide the {dim} channels of a stage")
     if len(local_kernel) != ndim or any(side < 1 or side % 2 == 0 for side in local_kernel):
-        raise ValueError(
+        raise ConfigError(
             f"local_kernel has {ndim} odd sides, such as {list(DEFAULT_KERNEL[-ndim:])}; "
             f"got {list(local_kernel)}"
         )
