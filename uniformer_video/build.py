@@ -283,9 +283,7 @@ def device_name():
 
 def opposite_classes(cfg, class_names):
     """`{class: the class of its videos played backwards}`, both ways; {} where none are named."""
-    return class_exchange(
-        cfg.DATA.OPPOSITE_CLASS_PAIRS, class_names, "DATA.OPPOSITE_CLASS_PAIRS"
-    )
+    return class_exchange(cfg.DATA.OPPOSITE_CLASS_PAIRS, class_names, "DATA.OPPOSITE_CLASS_PAIRS")
 
 
 def class_exchange(pairs, class_names, key):

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import inspect
 import logging
 import os
 import shlex
@@ -46,7 +47,7 @@ def _parse(arguments, command):
     if command:
         parser = argparse.ArgumentParser(
             prog=Path(sys.argv[0]).name,
-            description=_COMMANDS[command][1].__doc__,
+            description=inspect.cleandoc(_COMMANDS[command][1].__doc__),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add(parser, command)
@@ -60,7 +61,7 @@ def _parse(arguments, command):
         subparser = subparsers.add_parser(
             name,
             help=summary,
-            description=handler.__doc__,
+            description=inspect.cleandoc(handler.__doc__),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add(subparser, name)
@@ -223,7 +224,9 @@ def demo_command(args):
         )
     total = args.train + args.val + args.test
     log.info("Making %d demo videos in %s.", total, args.out)
-    with tqdm(total=total, unit="video", leave=False, disable=None) as bar:  # None: not off a terminal
+    with tqdm(
+        total=total, unit="video", leave=False, disable=None
+    ) as bar:  # None: not off a terminal
         made = generate_demo(
             args.out,
             args.train,
@@ -259,7 +262,7 @@ _COMMANDS = {
 def _add_overrides(parser):
     parser.add_argument(
         "overrides",
-        nargs=argparse.REMAINDER,
+        nargs="*",
         metavar="KEY VALUE",
         help="settings in place of the file's",
     )

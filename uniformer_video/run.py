@@ -127,7 +127,7 @@ def test(cfg, data, folder, ranks, name):
         return _report(target, ranks)
     model.to(ranks.device)
     clips, crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
-    _say(ranks, f"Testing {path}: {len(data.test)} videos, {clips} clips x {crops} crops each.")
+    _say(ranks, f"Testing {path}: {len(data.test)} videos, {clips * crops} views of each.")
     started = time.monotonic()
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES else "forward"
     view_scores = _score(cfg, model, data.test, clips, crops, ranks, playback)
