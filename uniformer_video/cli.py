@@ -244,7 +244,7 @@ def _report_arguments(parser):
 
 def report_command(args):
     """Write the report page again from the results in a folder."""
-    from uniformer_video.run import report
+    from uniformer_video.evaluate import report
 
     print(report(args.folder))
 

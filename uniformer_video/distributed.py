@@ -1,5 +1,6 @@
 """The only file that knows about ranks. One process without torchrun, many under it."""
 
+import logging
 import os
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ import torch
 from torch import distributed as dist
 
 from uniformer_video.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,12 @@ class Ranks:
     def is_main(self):
         """True for the one process that writes files and talks."""
         return self.rank == 0
+
+    def say(self, *lines):
+        """Log lines, once and not from every process."""
+        if self.is_main:
+            for line in lines:
+                log.info(line)
 
     def own_slots(self, slots):
         """This process' share of a step's slots, in order."""

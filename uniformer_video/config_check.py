@@ -1,0 +1,139 @@
+"""The limits of settings, alone and side by side."""
+
+from uniformer_video.errors import ConfigError
+
+CHOICES = {
+    "UNIFORMER.INFLATE_MODE": ("average", "center"),
+    "DATA.DECODING_BACKEND": ("auto", "pyav", "decord"),
+    "DATA.SAMPLING": ("dense", "segment"),
+    "DATA.CHANNEL_ORDER": ("RGB", "BGR"),
+    "AUG.INTERPOLATION": ("bicubic", "bilinear"),
+    "TRAIN.DATASET": ("kinetics", "folder"),
+    "TEST.DATASET": ("", "kinetics", "folder"),
+    "TRAIN.PRECISION": ("auto", "fp32", "bf16", "fp16"),
+    "TEST.NUM_SPATIAL_CROPS": (1, 3),
+    "TEST.SCORE": ("logits", "softmax"),
+    "TEST.WEIGHTS": ("best", "last"),
+}
+
+
+def check(flat):
+    """Raise `ConfigError` for values outside their range or impossible side by side."""
+    for key, allowed in CHOICES.items():
+        if flat[key] not in allowed:
+            shown = ", ".join(repr(value) for value in allowed)
+            raise ConfigError(f"{key} is {flat[key]!r}; allowed: {shown}")
+    for key, minimum in _MINIMUM.items():
+        if not flat[key] >= minimum:
+            raise ConfigError(f"{key} is {flat[key]!r}; it must be at least {minimum}")
+    for key in _PROBABILITIES:
+        if not 0 <= flat[key] <= 1:
+            raise ConfigError(f"{key} is {flat[key]!r}; it must lie between 0 and 1")
+    for key, length in _LENGTHS.items():
+        if len(flat[key]) not in length:
+            shown = " or ".join(str(n) for n in length)
+            raise ConfigError(f"{key} is {flat[key]!r}; it takes {shown} values")
+    _check_together(flat)
+
+
+_MINIMUM = {
+    "MODEL.NUM_CLASSES": 0,
+    "DATA.NUM_FRAMES": 1,
+    "DATA.SAMPLING_RATE": 1,
+    "DATA.TRAIN_CROP_SIZE": 32,
+    "DATA.TEST_CROP_SIZE": 32,
+    "DATA.TEST_SCALE": 0,
+    "AUG.NUM_SAMPLE": 1,
+    "AUG.COLOR_JITTER": 0,
+    "MIXUP.ALPHA": 0,
+    "MIXUP.CUTMIX_ALPHA": 0,
+    "TRAIN.BATCH_SIZE": 1,
+    "TRAIN.EVAL_PERIOD": 0,
+    "TRAIN.CHECKPOINT_PERIOD": 1,
+    "TRAIN.CHECKPOINT_MINUTES": 0,
+    "TRAIN.MAX_NONFINITE": 1,
+    "TEST.BATCH_SIZE": 1,
+    "TEST.NUM_ENSEMBLE_VIEWS": 1,
+    "SOLVER.BASE_LR": 0,
+    "SOLVER.WARMUP_EPOCHS": 0,
+    "SOLVER.WARMUP_START_LR": 0,
+    "SOLVER.COSINE_END_LR": 0,
+    "SOLVER.MAX_EPOCH": 1,
+    "SOLVER.WEIGHT_DECAY": 0,
+    "SOLVER.CLIP_GRADIENT": 0,
+    "DATA_LOADER.NUM_WORKERS": -1,
+    "NUM_GPUS": 1,
+    "NUM_SHARDS": 1,
+    "RNG_SEED": 0,
+    "LOG_PERIOD": 1,
+}
+_PROBABILITIES = (
+    "UNIFORMER.DROP_DEPTH_RATE",
+    "DATA.VAL_RATIO",
+    "DATA.MAX_BAD_RATIO",
+    "AUG.RE_PROB",
+    "MIXUP.PROB",
+    "MIXUP.SWITCH_PROB",
+    "MIXUP.LABEL_SMOOTH_VALUE",
+)
+_LENGTHS = {
+    "MODEL.CHECKPOINT_NUM": (4,),
+    "UNIFORMER.EMBED_DIM": (0, 4),
+    "UNIFORMER.DEPTH": (0, 4),
+    "UNIFORMER.LOCAL_KERNEL": (0, 3),
+    "DATA.MEAN": (3,),
+    "DATA.STD": (3,),
+    "DATA.TRAIN_JITTER_SCALES": (2,),
+    "DATA.TRAIN_JITTER_SCALES_RELATIVE": (0, 2),
+    "DATA.TRAIN_JITTER_ASPECT_RELATIVE": (2,),
+}
+
+
+def _check_together(flat):
+    scale, crop = flat["DATA.TEST_SCALE"], flat["DATA.TEST_CROP_SIZE"]
+    if scale and crop > scale:
+        raise ConfigError(
+            f"DATA.TEST_CROP_SIZE {crop} is larger than DATA.TEST_SCALE {scale}; "
+            "lower the crop or raise the scale (0 = as large as the crop)"
+        )
+    low, high = flat["DATA.TRAIN_JITTER_SCALES"]
+    crop = flat["DATA.TRAIN_CROP_SIZE"]
+    if low > high:
+        raise ConfigError(
+            f"DATA.TRAIN_JITTER_SCALES {[low, high]} has its minimum above its maximum"
+        )
+    if crop > low:
+        raise ConfigError(
+            f"DATA.TRAIN_CROP_SIZE {crop} is larger than the smallest of "
+            f"DATA.TRAIN_JITTER_SCALES {[low, high]}; lower the crop or raise the scales"
+        )
+    warmup, epochs = flat["SOLVER.WARMUP_EPOCHS"], flat["SOLVER.MAX_EPOCH"]
+    if flat["TRAIN.ENABLE"] and warmup >= epochs:
+        raise ConfigError(
+            f"SOLVER.WARMUP_EPOCHS {warmup:g} does not end before SOLVER.MAX_EPOCH {epochs}; "
+            "shorten the warm-up or train longer"
+        )
+    if any(side < 1 or side % 2 == 0 for side in flat["UNIFORMER.LOCAL_KERNEL"]):
+        raise ConfigError(
+            f"UNIFORMER.LOCAL_KERNEL is {flat['UNIFORMER.LOCAL_KERNEL']}; its sides must be odd, "
+            "such as [3, 5, 5] or [5, 5, 5]"
+        )
+    if min(flat["DATA.STD"]) <= 0:
+        raise ConfigError(f"DATA.STD is {flat['DATA.STD']}; every value must be above 0")
+    if flat["MIXUP.ENABLE"] and not (flat["MIXUP.ALPHA"] or flat["MIXUP.CUTMIX_ALPHA"]):
+        raise ConfigError(
+            "MIXUP.ENABLE is True while MIXUP.ALPHA and MIXUP.CUTMIX_ALPHA are both 0; "
+            "set one above 0, or MIXUP.ENABLE False"
+        )
+    if flat["TRAIN.BATCH_SIZE"] % flat["NUM_GPUS"]:
+        raise ConfigError(
+            f"TRAIN.BATCH_SIZE {flat['TRAIN.BATCH_SIZE']} is not a multiple of "
+            f"NUM_GPUS {flat['NUM_GPUS']}; change one of them"
+        )
+    for key in ("DATA.FLIP_CLASS_PAIRS", "DATA.OPPOSITE_CLASS_PAIRS"):
+        if any(not isinstance(pair, list) or len(pair) != 2 for pair in flat[key]):
+            raise ConfigError(f"{key} is {flat[key]!r}; it takes pairs, [[class, class], ...]")
+    if flat["TEST.MOTION_CHECK"] and not flat["DATA.OPPOSITE_CLASS_PAIRS"]:
+        raise ConfigError(
+            "TEST.MOTION_CHECK needs DATA.OPPOSITE_CLASS_PAIRS: which classes a reversed video exchanges"
+        )

@@ -1,0 +1,218 @@
+"""The multi-view test as a run does it: score every view, record the results, write the page."""
+
+import logging
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from uniformer_video import build
+from uniformer_video.config import config_text
+from uniformer_video.data.decoding import open_video
+from uniformer_video.data.loader import resolve_workers
+from uniformer_video.data.records import list_digest
+from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
+from uniformer_video.evaluation.metrics import topk_correct
+from uniformer_video.evaluation.report import write_report
+from uniformer_video.evaluation.results import (
+    RESULTS_FILE,
+    build_results,
+    load_results,
+    proportion,
+    save_results,
+)
+from uniformer_video.evaluation.scoring import score_videos
+from uniformer_video.models.checkpoint import file_sha256
+from uniformer_video.output import BEST_FILE, LAST_FILE, RecordedTest
+from uniformer_video.training.precision import autocast_for, choose_precision
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(cfg, data, folder, ranks, name):
+    """The multi-view test and its report. Results that are already there are only shown again."""
+    ranks.wait()  # for the weights of the main process
+    path = _tested_weights(cfg, folder)
+    digest = file_sha256(path)
+    model, weights = build.load_tested_model(cfg, path)
+    data = build.match_classes(data, weights, cfg.MODEL.NUM_CLASSES)
+    videos = list_digest(data.test)
+    target, done = folder.results_folder(cfg, digest, videos, _recorded_test)
+    if done:
+        ranks.say(f"These weights are tested already ({target / RESULTS_FILE}).")
+        return _present(target, ranks)
+    model.to(ranks.device)
+    clips, crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
+    ranks.say(f"Testing {path}: {len(data.test)} videos, {clips * crops} views of each.")
+    started = time.monotonic()
+    playback = "reverse" if cfg.DATA.REVERSE_FRAMES else "forward"
+    view_scores = score_records(cfg, model, data.test, clips, crops, ranks, playback)
+    motion = _motion(cfg, model, data, view_scores, playback, ranks)
+    if not ranks.is_main:
+        return target
+    results = build_results(
+        title=name,
+        names=[record.name for record in data.test],
+        paths=[record.path for record in data.test],
+        labels=[record.label for record in data.test],
+        scores=view_scores.videos(cfg.TEST.SCORE),
+        class_names=data.class_names,
+        protocol={**_protocol(cfg, playback), "videos_sha256": videos},
+        model={
+            "name": cfg.MODEL.MODEL_NAME,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "checkpoint": str(path),
+            "checkpoint_sha256": digest,
+            "epoch": weights.metadata.get("epoch"),
+        },
+        failures=view_scores.failures,
+        motion=motion,
+        training=weights.metadata.get("training"),
+        notes=data.notes,
+        seconds=time.monotonic() - started,
+        settings=config_text(cfg),
+        versions=build.versions(),
+    )
+    save_results(target, results, view_scores.scores)
+    return _present(target, ranks)
+
+
+def _present(folder, ranks):
+    """Print the summary and write the page; without the page's libraries the results stand alone."""
+    if not ranks.is_main:
+        return folder
+    ranks.say(*_summary(load_results(folder)))
+    try:
+        ranks.say(f"Report: {report(folder)}")
+    except MissingLibraryError as error:
+        log.warning("No report page: %s", error)
+    return folder
+
+
+def score_records(cfg, model, records, clips, crops, ranks, playback="forward", quiet=False):
+    """The `ViewScores` of `records`, with a progress bar on a terminal unless `quiet`."""
+    precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
+    dataset = build.build_test_dataset(cfg, records, clips, crops, playback)
+    hidden = True if quiet or not ranks.is_main else None  # None: hidden off a terminal
+    own = len(range(ranks.rank, len(records), ranks.size))
+    with tqdm(total=own, unit="video", leave=False, disable=hidden) as bar:
+        return score_videos(
+            model,
+            dataset,
+            model.num_classes,
+            ranks,
+            cfg.TEST.BATCH_SIZE,
+            resolve_workers(cfg.DATA_LOADER.NUM_WORKERS),
+            autocast_for(precision, ranks.device),
+            bar.update,
+        )
+
+
+def _motion(cfg, model, data, view_scores, playback, ranks):
+    """Backwards and still-frame accuracies, where classes have opposites; else None."""
+    names = data.class_names
+    opposite = build.opposite_classes(cfg, names)
+    if not opposite or not (cfg.TEST.MOTION_CHECK or playback == "reverse"):
+        return None
+    clips, crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
+    score = partial(score_records, cfg, model, data.test, clips, crops, ranks)
+    forward = view_scores if playback == "forward" else score(playback="forward")
+    backward = view_scores if playback == "reverse" else score(playback="reverse")
+    labels = np.array([record.label for record in data.test])
+    opposed = np.array([opposite.get(label, label) for label in labels])
+
+    def share_right(views, answers):
+        good = views.decoded
+        right = topk_correct(views.videos(cfg.TEST.SCORE)[good], answers[good], 1)
+        return proportion(right.sum(), len(right))
+
+    return {
+        "forward": share_right(forward, labels),
+        "reversed_opposite": share_right(backward, opposed),
+        "reversed_original": share_right(backward, labels),
+        "still": share_right(score(playback="still"), labels),
+        "opposites": {names[a]: names[b] for a, b in sorted(opposite.items())},
+    }
+
+
+def _protocol(cfg, playback):
+    crop = cfg.DATA.TEST_CROP_SIZE
+    return {
+        "num_frames": cfg.DATA.NUM_FRAMES,
+        "sampling_rate": cfg.DATA.SAMPLING_RATE,
+        "sampling": cfg.DATA.SAMPLING,
+        "clips": cfg.TEST.NUM_ENSEMBLE_VIEWS,
+        "crops": cfg.TEST.NUM_SPATIAL_CROPS,
+        "short_side": cfg.DATA.TEST_SCALE or crop,
+        "crop_size": crop,
+        "score": cfg.TEST.SCORE,
+        "channel_order": cfg.DATA.CHANNEL_ORDER,
+        "playback": playback,
+    }
+
+
+def _tested_weights(cfg, folder):
+    """The checkpoint that the config asks to test."""
+    if cfg.TEST.CHECKPOINT_FILE_PATH:
+        return Path(cfg.TEST.CHECKPOINT_FILE_PATH)
+    path = folder / (BEST_FILE if cfg.TEST.WEIGHTS == "best" else LAST_FILE)
+    if not path.is_file():
+        raise CheckpointError(
+            f"there are no weights to test in {folder.path}; set TEST.CHECKPOINT_FILE_PATH to a "
+            "checkpoint, or TRAIN.ENABLE True"
+        )
+    return path
+
+
+def _recorded_test(folder):
+    """The `RecordedTest` of the results in a folder, or None."""
+    if not (Path(folder) / RESULTS_FILE).is_file():
+        return None
+    try:
+        results = load_results(folder)
+    except DataError:
+        return None
+    return RecordedTest(
+        results["model"]["checkpoint_sha256"],
+        results["protocol"]["videos_sha256"],
+        results["settings"],
+    )
+
+
+def _summary(results):
+    """The outcome in a few lines."""
+    summary = results["summary"]
+    yield f"top-1 {_percent(summary['top1'])}, top-5 {_percent(summary['top5'])}"
+    if summary["failed"]:
+        first = results["failures"][0]
+        yield (
+            f"{summary['failed']} of {summary['videos']} videos failed and count in neither; with them "
+            f"as wrong: top-1 {_percent(summary['top1_all'])}. The first: {first['reason']}"
+        )
+    motion = results["motion"]
+    if motion:
+        yield (
+            f"played backwards: {_percent(motion['reversed_opposite'])} see the opposite class, "
+            f"{_percent(motion['reversed_original'])} the original one; "
+            f"middle frame repeated: {_percent(motion['still'])}"
+        )
+
+
+def _percent(share):
+    if share["value"] is None:
+        return "none"
+    value, low, high = (f"{share[key]:.1%}" for key in ("value", "low", "high"))
+    return f"{value} ({share['correct']}/{share['of']}, 95 % interval {low}-{high})"
+
+
+def _strip(path):
+    """Four frames spread over a video, for the report."""
+    with open_video(path) as video:
+        return video.frames(np.linspace(0, video.num_frames - 1, 4).round().astype(int))
+
+
+def report(folder):
+    """Write the page of the results in `folder` again; its path."""
+    return write_report(folder, _strip)

@@ -1,0 +1,163 @@
+"""Training as a run does it: build, resume, train, validate, save."""
+
+import time
+from functools import partial
+
+import numpy as np
+import torch
+
+from uniformer_video import build
+from uniformer_video.data.loader import resolve_workers
+from uniformer_video.data.records import list_digest
+from uniformer_video.errors import CheckpointError, DataError
+from uniformer_video.evaluate import score_records
+from uniformer_video.evaluation.metrics import topk_correct
+from uniformer_video.files import atomic_write
+from uniformer_video.models.checkpoint import read_weights, write_checkpoint
+from uniformer_video.output import BAD_VIDEOS_FILE, BEST_FILE, LAST_FILE
+from uniformer_video.randomness import seed_torch
+from uniformer_video.training.monitor import Monitor, duration
+from uniformer_video.training.precision import autocast_for, choose_precision
+from uniformer_video.training.trainer import Progress, Trainer
+
+
+def fit(cfg, data, folder, ranks, command=""):
+    """Train, or go on with an unfinished training; a finished one is left as it is."""
+    build.opposite_classes(cfg, data.class_names)  # a wrong name shows now, not after training
+    if ranks.is_main:
+        folder.claim(cfg)
+    ranks.wait()
+    seed_torch("weights", cfg.RNG_SEED)
+    model, report = build.build_model(cfg, data.num_classes)
+    model.to(ranks.device)
+    optimizer = build.build_optimizer(cfg, model)
+    loader = build.build_train_loader(cfg, data, ranks)
+    precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
+    scaler = torch.amp.GradScaler(ranks.device.type, enabled=precision == "fp16")
+    progress = _resume(folder / LAST_FILE, list_digest(data.train), model, optimizer, scaler)
+    if progress.epoch == cfg.SOLVER.MAX_EPOCH:
+        ranks.say(f"Training is finished ({folder / LAST_FILE}); testing only.")
+        return
+    steps = loader.plan.steps_per_epoch
+    first_step = progress.epoch * steps + progress.step
+    ranks.say(*_training_facts(cfg, model, loader, precision, ranks, command))
+    if report and not first_step:
+        ranks.say(*report.lines())
+    if first_step:
+        ranks.say(f"Resuming at epoch {first_step / steps:.2f} from {folder / LAST_FILE}.")
+    monitor = Monitor(
+        folder.path if ranks.is_main else None,
+        cfg.LOG_PERIOD,
+        cfg.SOLVER.MAX_EPOCH * steps,
+        cfg.SOLVER.MAX_EPOCH,
+        first_step,
+        cfg.TENSORBOARD.ENABLE,
+    )
+    autocast = autocast_for(precision, ranks.device)
+    trainer = Trainer(
+        model=model,
+        loader=loader,
+        optimizer=optimizer,
+        schedule=build.build_schedule(cfg),
+        ranks=ranks,
+        autocast=autocast,
+        scaler=scaler,
+        settings=build.build_train_settings(cfg, data.num_classes),
+        mixup=build.build_mixup(cfg, data.num_classes),
+        monitor=monitor,
+        validate=partial(_validate, cfg, data, model, ranks, monitor, steps),
+        save=partial(_save, cfg, data, model, optimizer, scaler, folder, ranks),
+    )
+    try:
+        trainer.fit(progress)
+    finally:
+        monitor.close()
+    ranks.say(f"Trained in {duration(progress.seconds)}; weights in {folder.path}.")
+
+
+def _training_facts(cfg, model, loader, precision, ranks, command):
+    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    plan = loader.plan
+    yield (
+        f"Training {parameters:.2f} M parameters for {cfg.SOLVER.MAX_EPOCH} epochs of "
+        f"{plan.steps_per_epoch} steps on {ranks.size} x {build.device_name()}, {precision}, "
+        f"{plan.slots * plan.slot_size} videos a step, "
+        f"{resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)} workers."
+    )
+    if plan.slots > ranks.size:
+        yield (
+            f"The recipe is for {plan.slots} processes (NUM_GPUS {cfg.NUM_GPUS} x NUM_SHARDS "
+            f"{cfg.NUM_SHARDS}); {ranks.size} will work through their {plan.slots} parts of each step "
+            f"in turn: {plan.slots // ranks.size} x {plan.slot_size} videos, gradients accumulated."
+        )
+        nodes = f"--nnodes {cfg.NUM_SHARDS} " if cfg.NUM_SHARDS > 1 else ""
+        yield (
+            f"On {plan.slots} GPUs: torchrun {nodes}--nproc_per_node {cfg.NUM_GPUS} "
+            f"{command or 'tools/run_net.py --cfg FILE'}"
+        )
+
+
+def _resume(path, train_list, model, optimizer, scaler):
+    """Load a run's last checkpoint into its objects; a fresh `Progress` without one."""
+    if not path.is_file():
+        return Progress()
+    weights = read_weights(path)
+    state = weights.training
+    if not state:
+        raise CheckpointError(f"{path} holds no training state; choose another OUTPUT_DIR")
+    if state["train_list"] != train_list:
+        raise DataError(
+            f"the training list is not the one that {path} was trained on; restore it, or choose "
+            "another OUTPUT_DIR"
+        )
+    model.load_state_dict(weights.state)
+    optimizer.load_state_dict(state["optimizer"])
+    scaler.load_state_dict(state["scaler"])
+    return Progress(**state["progress"])
+
+
+def _save(cfg, data, model, optimizer, scaler, folder, ranks, progress, is_best):
+    """`last.pt` with the training state, and `best.pt` with weights alone."""
+    if not ranks.is_main:
+        return
+    metadata = build.build_metadata(cfg, model, data.class_names)
+    metadata["epoch"] = progress.epoch
+    metadata["training"] = {
+        "epochs": cfg.SOLVER.MAX_EPOCH,
+        "seconds": round(progress.seconds, 1),
+        "train_videos": len(data.train),
+        "broken_videos": len(progress.bad_videos),
+        "seed": cfg.RNG_SEED,
+    }
+    if is_best or not (folder / BEST_FILE).exists():
+        write_checkpoint(folder / BEST_FILE, model.state_dict(), metadata)
+    training = {
+        "progress": vars(progress),
+        "train_list": list_digest(data.train),
+        "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
+    }
+    write_checkpoint(folder / LAST_FILE, model.state_dict(), metadata, training)
+    if progress.bad_videos:
+        with atomic_write(folder / BAD_VIDEOS_FILE) as file:
+            for video, reason in progress.bad_videos.items():
+                file.write(f'"{video}","{reason}"\n'.encode())
+
+
+def _validate(cfg, data, model, ranks, monitor, steps, progress):
+    """Top-1 on one centre view of the validation videos; None when none can be decoded."""
+    started = time.monotonic()
+    scores = score_records(cfg, model, data.val, 1, 1, ranks, quiet=True)
+    decoded = scores.decoded
+    labels = np.array([record.label for record in data.val])[decoded]
+    if not len(labels):
+        monitor.message("no validation video can be decoded")
+        return None
+    logits = scores.videos()[decoded]
+    loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))
+    top1 = float(topk_correct(logits, labels, 1).mean())
+    seconds = time.monotonic() - started
+    monitor.validation(progress.epoch, progress.epoch * steps, top1, float(loss), seconds)
+    if scores.failures:
+        monitor.message(f"{len(scores.failures)} validation videos cannot be decoded")
+    return top1
