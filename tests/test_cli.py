@@ -1,6 +1,7 @@
 """The commands as a user types them: exit status, one clear line, no traceback."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -28,7 +29,9 @@ def call(capsys, monkeypatch):
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 
-    return run
+    yield run
+    root = logging.getLogger()  # the handler writes into a stream that ends with the test
+    root.handlers = [h for h in root.handlers if type(h) is not logging.StreamHandler]
 
 
 @pytest.mark.parametrize("tool", ["run_net", "inflate_weights", "predict", "make_demo_data"])
@@ -59,6 +62,9 @@ def test_every_command_explains_itself(call, command):
         (["run", "--cfg", "nowhere.yaml"], "cannot read the config file nowhere.yaml"),
         (["config", "DATA.NUM_FRAME", "3"], "did you mean DATA.NUM_FRAMES?"),
         (["config", "DATA.NUM_FRAMES"], "pairs"),
+        (["config", "SOLVER.BASE_LR=1e-3"], "write SOLVER.BASE_LR 1e-3, with a blank"),
+        (["predict", "", "--checkpoint", "no.pt"], "'' is not a file"),
+        (["predict", "http://host/a.mp4", "--checkpoint", "no.pt"], "download the video first"),
         (["predict", "x.mp4", "--checkpoint", "no.pt"], "no weights file no.pt"),
         (["inflate", "no.pth", "--out", "x.pt"], "no weights file no.pth"),
         (["inflate", "no.pth", "--out", "x.pt", "--local-kernel", "3x5"], "T,H,W"),
@@ -77,7 +83,7 @@ def test_mistakes_are_one_line_and_status_2(call, arguments, message):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        (["UNIFORMER.HEAD_DIM", "7"], "head_dim 7 does not divide"),
+        (["UNIFORMER.HEAD_DIM", "7"], "(UNIFORMER.HEAD_DIM) does not divide"),
         (["UNIFORMER.DEPTH", "[0,1,1,1]"], "at least 1"),
         (["MODEL.MODEL_NAME", "uniformer_x"], "known models: uniformer_s"),
         (["AUG.AA_TYPE", "rand-m99"], "AUG.AA_TYPE"),
@@ -164,4 +170,8 @@ def test_inflate_by_command(call, tmp_path):
     assert status == 0
     for part in ("copied as they are", "inflated to 3D (average)", "dropped: the classifier"):
         assert part in out
-    assert out_file.exists()
+    content = out_file.read_bytes()
+    status, _, errors = call("inflate", tmp_path / "image.pth", "--out", out_file)
+    assert (status, out_file.read_bytes()) == (2, content)
+    assert "exists already" in errors
+    assert call("inflate", tmp_path / "image.pth", "--out", tmp_path / "no" / "x.pt")[0] == 2

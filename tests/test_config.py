@@ -98,6 +98,12 @@ def test_an_unknown_key_names_the_nearest(tmp_path, key, near):
         ("NUM_GPUS", "5", "not a multiple of NUM_GPUS 5"),
         ("TEST.MOTION_CHECK", "True", "OPPOSITE_CLASS_PAIRS"),
         ("DATA.FLIP_CLASS_PAIRS", "a,b", "takes pairs"),
+        ("UNIFORMER.EMBED_DIM", "a,b,c,d", "a list such as"),
+        ("UNIFORMER.DROP_DEPTH_RATE", "1.0", "below 1"),
+        ("UNIFORMER.MLP_RATIO", "-1", "at least 0"),
+        ("DATA.TRAIN_JITTER_SCALES_RELATIVE", "[1.0, 0.1]", "share of the area"),
+        ("DATA.TRAIN_JITTER_ASPECT_RELATIVE", "[0, 1]", "above 0"),
+        ("MODEL.CHECKPOINT_NUM", "[-1,0,0,0]", "none is below 0"),
     ],
 )
 def test_wrong_and_impossible_values(key, value, message):
@@ -121,6 +127,8 @@ def test_files_that_cannot_be_used(tmp_path):
         load_config(write(tmp_path / "e.yaml", "_BASE_: d.yaml\n"))
     with pytest.raises(ConfigError, match="pairs"):
         load_config(overrides=["DATA.NUM_FRAMES"])
+    with pytest.raises(ConfigError, match="nothing to do"):
+        load_config(overrides=["TRAIN.ENABLE", "False", "TEST.ENABLE", "False"])
 
 
 def test_keys_of_pyslowfast_give_one_warning(tmp_path, caplog):

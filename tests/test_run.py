@@ -180,15 +180,97 @@ def test_kernel_conflicts_name_both_and_the_remedy(finished, tmp_path):
         ({"TRAIN__BATCH_SIZE": 40}, ConfigError, "the training list has 16"),
         ({"DATA__FLIP_CLASS_PAIRS": "[[jump,run]]"}, ConfigError, "names 'jump'"),
         ({"DATA__PATH_PREFIX": "/nowhere"}, DataError, "none of the 16 train videos exist"),
+        ({"TEST__CHECKPOINT_FILE_PATH": "no.pt"}, CheckpointError, r"no\.pt is not a file"),
+        ({"DATA__CLASS_NAMES": "no.txt"}, DataError, r"DATA\.CLASS_NAMES no\.txt"),
+        ({"DATA__FLIP_CLASS_PAIRS": "[[0,1],[1,2]]"}, ConfigError, "twice"),
         ({"AUG__AA_TYPE": "autoaugment"}, ConfigError, r"AUG\.AA_TYPE"),
         ({"TRAIN__PRECISION": "fp16"}, ConfigError, "CUDA"),
-        ({"TRAIN__ENABLE": False}, CheckpointError, "no weights to test"),
+        ({"TRAIN__ENABLE": False}, CheckpointError, r"no best\.pt to test"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_done(tiny, tmp_path, changes, error, message):
     with pytest.raises(error, match=message):
         go(tiny(), **changes)
     assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def class_folders(root, demo, *parts):
+    for part in parts:
+        for label, name in enumerate(("left", "right")):
+            (root / part / name).mkdir(parents=True)
+            for i in (label, label + 8):
+                source = demo / "train" / f"{i:05d}.mp4"
+                (root / part / name / f"{part or 'all'}{i}.mp4").write_bytes(source.read_bytes())
+    return root
+
+
+def folder_data(tiny, root):
+    return build.build_data(
+        load_config(
+            overrides=[*tiny(), "TRAIN.DATASET", "folder", "DATA.PATH_TO_DATA_DIR", str(root)]
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "counts"),
+    [
+        (("",), (2, 2, 2)),
+        (("train",), (2, 2, 2)),
+        (("train", "val"), (4, 4, 4)),
+        (("train", "test"), (2, 2, 4)),
+        (("train", "val", "test"), (4, 4, 4)),
+    ],
+)
+def test_layouts_of_a_folder_of_videos(tiny, tmp_path, demo, parts, counts):
+    data = folder_data(tiny, class_folders(tmp_path / "videos", demo, *parts))
+    assert data.class_names == ["left", "right"]
+    assert (len(data.train), len(data.val), len(data.test)) == counts
+    assert not {r.path for r in data.train} & {r.path for r in data.val + data.test}
+
+
+def test_parts_are_not_taken_for_classes(tiny, tmp_path, demo):
+    with pytest.raises(DataError, match="a folder validation and none called train"):
+        folder_data(tiny, class_folders(tmp_path / "videos", demo, "training", "validation"))
+    (tmp_path / "videos" / "validation").rename(tmp_path / "gone")
+    with pytest.raises(DataError, match="only one class, 'training'"):
+        folder_data(tiny, tmp_path / "videos")
+
+
+def test_lists_that_overlap_are_pointed_out(tiny, tmp_path, demo):
+    line = f"{demo}/train/00000.mp4,0\n{demo}/train/00001.mp4,1\n"
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.csv").write_text(line)
+    data = build.build_data(load_config(overrides=tiny(DATA__PATH_TO_DATA_DIR=tmp_path)))
+    assert "2 of 2 val videos are train videos too." in data.notes
+
+
+def test_weights_that_are_not_finite_are_refused(finished, tmp_path):
+    weights = torch.load(tmp_path / "run" / "best.pt", weights_only=True)
+    weights["model"]["head.weight"][0, 0] = float("nan")
+    torch.save(weights, tmp_path / "nan.pt")
+    nan = {"TEST__CHECKPOINT_FILE_PATH": tmp_path / "nan.pt", "TRAIN__ENABLE": False}
+    with pytest.raises(CheckpointError, match=r"not finite, in head\.weight"):
+        go(finished, **nan)
+
+
+def test_a_test_without_one_decoded_video_is_an_error(finished, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    (tmp_path / "test.csv").write_text("bad.mp4,0\n")
+    with pytest.raises(DataError, match="none of the test videos can be decoded"):
+        go(finished, TRAIN__ENABLE=False, DATA__PATH_TO_DATA_DIR=tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"a: [b", b"hello", b"\xff\x00"])
+@pytest.mark.parametrize("name", ["config.yaml", "results.json", "metrics.jsonl", "last.pt"])
+def test_damaged_files_in_the_folder_never_give_a_traceback(finished, tmp_path, name, content):
+    (tmp_path / "run" / name).write_bytes(content)
+    if name in ("results.json", "metrics.jsonl"):
+        assert go(finished) == tmp_path / "run"
+    else:
+        with pytest.raises((ConfigError, CheckpointError), match="damaged"):
+            go(finished)
+        assert (tmp_path / "run" / name).read_bytes() == content
 
 
 def test_prediction_equals_the_test(finished, tmp_path, demo):

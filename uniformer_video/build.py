@@ -44,17 +44,24 @@ def build_data(cfg):
             "DATA.PATH_TO_DATA_DIR is not set: give a folder with train.csv, val.csv and test.csv, "
             "or, with TRAIN.DATASET folder, a folder with one sub-folder of videos a class"
         )
+    tested = cfg.TEST.CHECKPOINT_FILE_PATH
+    if cfg.TEST.ENABLE and tested and not Path(tested).is_file():
+        raise CheckpointError(f"TEST.CHECKPOINT_FILE_PATH {tested} is not a file")
     splits, names = {}, None
     for split in _needed_splits(cfg):
         splits[split], found_names = _read_split(cfg, split)
         names = names or found_names
     names = _class_names(cfg, names, splits)
     data = Data(names, **splits)
+    if cfg.TRAIN.ENABLE and data.num_classes < 2:
+        raise DataError(
+            f"there is only one class, {names[0]!r}, so there is nothing to learn; is "
+            f"{cfg.DATA.PATH_TO_DATA_DIR} the folder that holds the classes?"
+        )
     for split, records in splits.items():
         lists.check_labels(records, data.num_classes)
         data.notes += _note_missing(split, records)
-    if data.test and _videos(data.test) == _videos(data.val):
-        data.notes.append("Validation and test use the same videos.")
+    data.notes += _note_overlaps(data)
     return data
 
 
@@ -291,12 +298,16 @@ def class_exchange(pairs, class_names, key):
     exchange = {}
     for pair in pairs:
         a, b = (_class_index(entry, class_names, key) for entry in pair)
+        if a == b or a in exchange or b in exchange:
+            raise ConfigError(
+                f"{key} names a class of {pair} twice; each stands in one pair at most"
+            )
         exchange |= {a: b, b: a}
     return exchange
 
 
 def _class_index(entry, class_names, key):
-    if isinstance(entry, int) and 0 <= entry < len(class_names):
+    if type(entry) is int and 0 <= entry < len(class_names):
         return entry
     if entry in class_names:
         return class_names.index(entry)
@@ -353,6 +364,10 @@ def _read_kinetics(cfg, root, split):
     path = root / f"{split}.csv"
     if split == "test" and not path.is_file():
         path = root / "val.csv"
+    if root.is_file():
+        raise DataError(
+            f"DATA.PATH_TO_DATA_DIR {root} is a file; give the folder that it stands in, {root.parent}"
+        )
     if not path.is_file():
         wanted = "val.csv (or test.csv)" if split == "test" else f"{split}.csv"
         raise DataError(
@@ -361,6 +376,10 @@ def _read_kinetics(cfg, root, split):
             f"How to get and prepare them: {_guide(root)}"
         )
     names_file = cfg.DATA.CLASS_NAMES or root / "classes.txt"
+    if cfg.DATA.CLASS_NAMES and not Path(names_file).is_file():
+        raise DataError(
+            f"DATA.CLASS_NAMES {names_file} is not a file; it holds one class name a line"
+        )
     names = None
     if cfg.DATA.CLASS_NAMES or Path(names_file).is_file():
         names = lists.read_class_names(names_file)
@@ -369,13 +388,22 @@ def _read_kinetics(cfg, root, split):
 
 
 def _read_folder(cfg, root, split):
-    """`root/train` and `root/val` where they exist, else one folder split by the seed."""
-    if (root / "train").is_dir() and (root / "val").is_dir():
-        part = root / split if (root / split).is_dir() else root / "val"
-        names = lists.read_folder(root / "train")[1]
-        return lists.read_folder(part, names)
-    records, names = lists.read_folder(root)
+    """`root/train`, `root/val`, `root/test` where they exist; else the seed splits off what lacks."""
+    divided = (root / "train").is_dir()
+    records, names = lists.read_folder(root / "train" if divided else root)
+    misnamed = sorted({"test", "val", "valid", "validation"} & {name.lower() for name in names})
+    if misnamed and not divided:
+        raise DataError(
+            f"{root} has a folder {misnamed[0]} and none called train; name the parts train, val and "
+            "test, with one sub-folder a class in each, or put the classes side by side"
+        )
+    if divided and split != "train":
+        for part in dict.fromkeys((split, "val")):
+            if (root / part).is_dir():
+                return lists.read_folder(root / part, names)[0], names
     train, val = lists.split_records(records, cfg.DATA.VAL_RATIO, cfg.RNG_SEED)
+    if divided and split == "train" and (root / "val").is_dir():
+        return records, names
     chosen = train if split == "train" else val
     if not chosen:
         raise DataError(
@@ -404,8 +432,13 @@ def _class_names(cfg, names, splits):
     return _stand_ins(max(known, 1))
 
 
-def _videos(records):
-    return {(record.path, record.label) for record in records}
+def _note_overlaps(data):
+    """Videos that stand in two lists make figures flatter."""
+    paths = {split: {r.path for r in getattr(data, split)} for split in ("train", "val", "test")}
+    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+        shared = len(paths[first] & paths[second])
+        if shared:
+            yield f"{shared} of {len(paths[second])} {second} videos are {first} videos too."
 
 
 def _stand_ins(count):

@@ -31,7 +31,9 @@ def main(arguments=None, command=None):
         parsed = _parse(arguments, command)
         return parsed.handler(parsed) or 0
     except KeyboardInterrupt:
-        log.error("Interrupted.")
+        log.error(
+            "Interrupted; what was finished is kept, and the same command goes on from there."
+        )
         return EXIT_INTERRUPTED
     except (UserError, OSError) as error:
         if os.environ.get("UNIFORMER_TRACEBACK"):
@@ -82,8 +84,8 @@ def _run_arguments(parser):
 def run_command(args):
     """Train, run the multi-view test, and write the report.
 
-    An unfinished run with the same config goes on where it stopped; a finished one is tested and
-    reported again. TRAIN.ENABLE False only tests, TEST.ENABLE False only trains.
+    An unfinished run with the same config goes on where it stopped; a finished one only reports
+    again. TRAIN.ENABLE False only tests, TEST.ENABLE False only trains.
 
     KEY VALUE pairs override the config, such as SOLVER.BASE_LR 1e-4 DATA.PATH_TO_DATA_DIR my/data;
     `uniformer-video config --keys` lists every key.
@@ -150,8 +152,10 @@ def predict_command(args):
         except DecodeError as error:
             failed += 1
             if args.json:
-                print(simplejson.dumps({"video": str(video), "error": str(error)}))
-            log.error("error: %s", error)
+                failure = {"video": str(video), "error": str(error)}
+                print(simplejson.dumps(failure, ensure_ascii=False))
+            else:
+                log.error("error: %s", error)
             continue
         if args.json:
             entries = [{"class": name, "score": round(score, 6)} for name, score in top]

@@ -196,6 +196,10 @@ FOREIGN = (
 )
 
 
+# Types of the entries of lists that are empty by default; pairs of classes take names and numbers.
+_ELEMENTS = dict.fromkeys(("UNIFORMER.EMBED_DIM", "UNIFORMER.DEPTH", "UNIFORMER.LOCAL_KERNEL"), int)
+
+
 class _Loader(yaml.SafeLoader):
     """YAML in which `1e-4` is a number, as in Python; YAML 1.1 wants `1.0e-4`."""
 
@@ -242,7 +246,13 @@ def config_text(cfg):
 def config_from_text(text, source="the checkpoint"):
     """The tree stored as YAML by `config_text`. Keys that this version lacks are left out."""
     flat = {key: _copy(value) for key, value in DEFAULTS.items()}
-    for key, value in _flatten(yaml.load(text, Loader=_Loader)):
+    try:
+        tree = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        tree = None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"the settings in {source} are damaged; use another OUTPUT_DIR")
+    for key, value in _flatten(tree):
         if key in DEFAULTS:
             flat[key] = _convert(key, value, f"in {source}")
     return _tree(flat)
@@ -306,6 +316,10 @@ def _flatten(tree, prefix=""):
 
 def _pairs(overrides):
     overrides = list(overrides)
+    for word in overrides:
+        key, equals, value = str(word).partition("=")
+        if equals and key in DEFAULTS:
+            raise ConfigError(f"write {key} {value}, with a blank in place of the =")
     if len(overrides) % 2:
         raise ConfigError(
             f"settings come in pairs, KEY VALUE; {overrides[-1]!r} has no value (or no key)"
@@ -353,14 +367,14 @@ def _convert(key, value, where):
     if isinstance(default, float) and type(value) is int:
         return float(value)
     if isinstance(default, list) and isinstance(value, (list, tuple)):
-        element = type(default[0]) if default else None
+        element = type(default[0]) if default else _ELEMENTS.get(key)
         items = [float(v) if element is float and type(v) is int else v for v in value]
         if element is None or all(type(item) is element for item in items):
             return items
     elif type(value) is type(default):
         return value
     kind = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
-    wanted = kind.get(type(default), f"a list such as {default}")
+    wanted = kind.get(type(default), f"a list such as {default or [3, 5, 5]}")
     raise ConfigError(f"{key} is {value!r} {where}; it must be {wanted}")
 
 

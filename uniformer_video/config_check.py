@@ -44,6 +44,8 @@ _MINIMUM = {
     "DATA.TEST_CROP_SIZE": 32,
     "DATA.TEST_SCALE": 0,
     "AUG.NUM_SAMPLE": 1,
+    "UNIFORMER.HEAD_DIM": 0,
+    "UNIFORMER.MLP_RATIO": 0,
     "AUG.COLOR_JITTER": 0,
     "MIXUP.ALPHA": 0,
     "MIXUP.CUTMIX_ALPHA": 0,
@@ -112,6 +114,26 @@ def _check_together(flat):
         raise ConfigError(
             f"SOLVER.WARMUP_EPOCHS {warmup:g} does not end before SOLVER.MAX_EPOCH {epochs}; "
             "shorten the warm-up or train longer"
+        )
+    if not (flat["TRAIN.ENABLE"] or flat["TEST.ENABLE"]):
+        raise ConfigError("TRAIN.ENABLE and TEST.ENABLE are both False, so there is nothing to do")
+    if flat["UNIFORMER.DROP_DEPTH_RATE"] == 1:
+        raise ConfigError("UNIFORMER.DROP_DEPTH_RATE is 1.0, which drops everything; it is below 1")
+    area = flat["DATA.TRAIN_JITTER_SCALES_RELATIVE"]
+    if area and not 0 < area[0] <= area[1] <= 1:
+        raise ConfigError(
+            f"DATA.TRAIN_JITTER_SCALES_RELATIVE is {area}; it takes [smallest, largest] share of the "
+            "area, above 0 and at most 1, or []"
+        )
+    ratio = flat["DATA.TRAIN_JITTER_ASPECT_RELATIVE"]
+    if not 0 < ratio[0] <= ratio[1]:
+        raise ConfigError(
+            f"DATA.TRAIN_JITTER_ASPECT_RELATIVE is {ratio}; it takes [smallest, largest] width / "
+            "height, above 0"
+        )
+    if min(flat["MODEL.CHECKPOINT_NUM"]) < 0:
+        raise ConfigError(
+            f"MODEL.CHECKPOINT_NUM is {flat['MODEL.CHECKPOINT_NUM']}; none is below 0"
         )
     if any(side < 1 or side % 2 == 0 for side in flat["UNIFORMER.LOCAL_KERNEL"]):
         raise ConfigError(

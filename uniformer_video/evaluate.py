@@ -49,6 +49,7 @@ def evaluate(cfg, data, folder, ranks, name):
     started = time.monotonic()
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES else "forward"
     view_scores = score_records(cfg, model, data.test, clips, crops, ranks, playback)
+    _check_scores(view_scores, path)
     motion = _motion(cfg, model, data, view_scores, playback, ranks)
     if not ranks.is_main:
         return target
@@ -110,6 +111,17 @@ def score_records(cfg, model, records, clips, crops, ranks, playback="forward", 
         )
 
 
+def _check_scores(view_scores, path):
+    """A test that measured nothing is an error, not a result of 0 %."""
+    if not view_scores.decoded.any():
+        reason = next(iter(view_scores.failures.values()))
+        raise DataError(f"none of the test videos can be decoded; the first: {reason}")
+    if not np.isfinite(view_scores.scores[view_scores.decoded]).all():
+        raise CheckpointError(
+            f"{path} gives scores that are not finite; try TRAIN.PRECISION fp32, or other weights"
+        )
+
+
 def _motion(cfg, model, data, view_scores, playback, ranks):
     """Backwards and still-frame accuracies, where classes have opposites; else None."""
     names = data.class_names
@@ -159,9 +171,10 @@ def _tested_weights(cfg, folder):
         return Path(cfg.TEST.CHECKPOINT_FILE_PATH)
     path = folder / (BEST_FILE if cfg.TEST.WEIGHTS == "best" else LAST_FILE)
     if not path.is_file():
+        other = "last" if cfg.TEST.WEIGHTS == "best" else "best"
         raise CheckpointError(
-            f"there are no weights to test in {folder.path}; set TEST.CHECKPOINT_FILE_PATH to a "
-            "checkpoint, or TRAIN.ENABLE True"
+            f"there is no {path.name} to test in {folder.path}; set TEST.WEIGHTS {other} if that is "
+            "there, TEST.CHECKPOINT_FILE_PATH to a checkpoint, or train first"
         )
     return path
 
@@ -175,8 +188,8 @@ def _recorded_test(folder):
     except DataError:
         return None
     return RecordedTest(
-        results["model"]["checkpoint_sha256"],
-        results["protocol"]["videos_sha256"],
+        results["model"].get("checkpoint_sha256", ""),
+        results["protocol"].get("videos_sha256", ""),
         results["settings"],
     )
 

@@ -1,5 +1,7 @@
 """Training as a run does it: build, resume, train, validate, save."""
 
+import csv
+import io
 import time
 from functools import partial
 
@@ -24,9 +26,6 @@ from uniformer_video.training.trainer import Progress, Trainer
 def fit(cfg, data, folder, ranks, command=""):
     """Train, or go on with an unfinished training; a finished one is left as it is."""
     build.opposite_classes(cfg, data.class_names)  # a wrong name shows now, not after training
-    if ranks.is_main:
-        folder.claim(cfg)
-    ranks.wait()
     seed_torch("weights", cfg.RNG_SEED)
     model, report = build.build_model(cfg, data.num_classes)
     model.to(ranks.device)
@@ -34,9 +33,12 @@ def fit(cfg, data, folder, ranks, command=""):
     loader = build.build_train_loader(cfg, data, ranks)
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
     scaler = torch.amp.GradScaler(ranks.device.type, enabled=precision == "fp16")
+    if ranks.is_main:
+        folder.claim(cfg)
+    ranks.wait()
     progress = _resume(folder / LAST_FILE, list_digest(data.train), model, optimizer, scaler)
     if progress.epoch == cfg.SOLVER.MAX_EPOCH:
-        ranks.say(f"Training is finished ({folder / LAST_FILE}); testing only.")
+        ranks.say(f"Training is finished ({folder / LAST_FILE}).")
         return
     steps = loader.plan.steps_per_epoch
     first_step = progress.epoch * steps + progress.step
@@ -101,19 +103,29 @@ def _resume(path, train_list, model, optimizer, scaler):
     """Load a run's last checkpoint into its objects; a fresh `Progress` without one."""
     if not path.is_file():
         return Progress()
-    weights = read_weights(path)
-    state = weights.training
-    if not state:
-        raise CheckpointError(f"{path} holds no training state; choose another OUTPUT_DIR")
-    if state["train_list"] != train_list:
+    damaged = CheckpointError(
+        f"{path} is damaged, so the run cannot go on; delete it to start over, or choose another "
+        "OUTPUT_DIR"
+    )
+    try:
+        weights = read_weights(path)
+        state = weights.training
+        progress = Progress(**state["progress"])
+        known = state["train_list"]
+    except (CheckpointError, KeyError, TypeError):
+        raise damaged from None
+    if known != train_list:
         raise DataError(
             f"the training list is not the one that {path} was trained on; restore it, or choose "
             "another OUTPUT_DIR"
         )
-    model.load_state_dict(weights.state)
-    optimizer.load_state_dict(state["optimizer"])
-    scaler.load_state_dict(state["scaler"])
-    return Progress(**state["progress"])
+    try:
+        model.load_state_dict(weights.state)
+        optimizer.load_state_dict(state["optimizer"])
+        scaler.load_state_dict(state["scaler"])
+    except (KeyError, RuntimeError, TypeError, ValueError):
+        raise damaged from None
+    return progress
 
 
 def _save(cfg, data, model, optimizer, scaler, folder, ranks, progress, is_best):
@@ -140,8 +152,9 @@ def _save(cfg, data, model, optimizer, scaler, folder, ranks, progress, is_best)
     write_checkpoint(folder / LAST_FILE, model.state_dict(), metadata, training)
     if progress.bad_videos:
         with atomic_write(folder / BAD_VIDEOS_FILE) as file:
-            for video, reason in progress.bad_videos.items():
-                file.write(f'"{video}","{reason}"\n'.encode())
+            text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+            csv.writer(text).writerows([("path", "reason"), *progress.bad_videos.items()])
+            text.detach()
 
 
 def _validate(cfg, data, model, ranks, monitor, steps, progress):

@@ -59,7 +59,10 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"cannot make OUTPUT_DIR {self.path}: {error.strerror}") from None
+            reason = "it is a file" if self.path.is_file() else error.strerror
+            raise ConfigError(
+                f"cannot make the folder OUTPUT_DIR {self.path}: {reason}; choose another"
+            ) from None
         differences = _differences(self._recorded(), cfg, _FREE_IN_TRAINING)
         if differences and (self / LAST_FILE).exists():
             raise ConfigError(
@@ -93,7 +96,7 @@ class RunFolder:
         path = self / CONFIG_FILE
         if not path.is_file():
             return None
-        return config_from_text(path.read_text(encoding="utf-8"), path)
+        return config_from_text(path.read_text(encoding="utf-8", errors="replace"), path)
 
 
 def _differences(recorded, cfg, free):

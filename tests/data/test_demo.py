@@ -79,3 +79,11 @@ def test_an_interrupted_call_goes_on_and_other_settings_are_refused(tmp_path):
     assert seen == [(24, 24)]
     with pytest.raises(DataError, match="delete that folder"):
         demo.generate_demo(tmp_path, **counts, seed=5)
+
+
+def test_other_data_is_never_overwritten(tmp_path):
+    (tmp_path / "README.md").write_text("a guide may be there")
+    (tmp_path / "train.csv").write_text("mine.mp4,0\n")
+    with pytest.raises(DataError, match=r"holds other data already \(train\.csv\)"):
+        demo.generate_demo(tmp_path, train=8, val=8, test=8)
+    assert (tmp_path / "train.csv").read_text() == "mine.mp4,0\n"

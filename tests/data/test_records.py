@@ -20,6 +20,7 @@ def write(path, text, **options):
         ("my dir/a, b.mp4,3", "my dir/a, b.mp4", 3),
         ("my dir/a, b.mp4 3", "my dir/a, b.mp4", 3),
         ('"my, video.mp4",3', "my, video.mp4", 3),
+        ('"a.mp4","3"', "a.mp4", 3),
         ("  ünï côde.mp4,0  ", "ünï côde.mp4", 0),
     ],
 )

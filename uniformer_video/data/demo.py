@@ -32,6 +32,7 @@ CLASS_NAMES = (
 SIDE = 72  # pixels, both ways
 VERSION = 1  # raise it when the same seed gives other videos
 _SPLITS = ("train", "val", "test")
+_OWN_NAMES = (*_SPLITS, *(f"{split}.csv" for split in _SPLITS), "classes.txt")
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,12 @@ def _claim(root, settings):
         found = json.loads(marker.read_text()) if marker.is_file() else None
     except (OSError, ValueError) as error:
         raise DataError(f"cannot use {root} for the demo videos: {error}") from None
+    taken = [name for name in _OWN_NAMES if (root / name).exists()]
+    if found is None and taken:
+        raise DataError(
+            f"{root} holds other data already ({', '.join(taken[:3])}), which would be overwritten; "
+            "choose another folder with --out"
+        )
     if found not in (None, settings):
         raise DataError(
             f"{root} holds demo videos made with {found}, not {settings}; "

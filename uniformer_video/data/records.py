@@ -163,7 +163,7 @@ def _split(line, separator, source):
     if name[:1] == '"' == name[-1:] and len(name) > 1:
         name = next(csv.reader([name]))[0]
     try:
-        label = int(text)
+        label = int(text.strip().strip('"'))
     except ValueError:
         label = None
     if not name or label is None:

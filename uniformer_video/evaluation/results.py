@@ -27,6 +27,19 @@ SCHEMA_VERSION = 1
 RESULTS_FILE = "results.json"
 SCORES_FILE = "scores.npz"
 LISTED_CLASSES = 5
+_KEYS = (
+    *(
+        "summary",
+        "protocol",
+        "class_names",
+        "per_class",
+        "confusion",
+        "videos",
+        "failures",
+        "motion",
+    ),
+    *("model", "training", "notes", "settings", "versions"),
+)
 
 
 def proportion(correct, total):
@@ -171,6 +184,9 @@ def load_results(folder):
             f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}; run the "
             "evaluation again or use the program's version that wrote it"
         )
+    lacking = [key for key in _KEYS if key not in results]
+    if lacking or "top1" not in results["summary"]:
+        raise DataError(f"{path} is damaged: it lacks {(lacking or ['top1'])[0]}; delete it")
     return results
 
 

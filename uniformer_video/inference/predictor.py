@@ -93,6 +93,8 @@ class Predictor:
 
 def find_videos(path):
     """The video files that `path` names: itself, or all below a folder, sorted."""
+    if "://" in str(path) or not str(path):
+        raise DataError(f"{str(path)!r} is not a file or a folder here; download the video first")
     path = Path(path)
     if not path.is_dir():
         return [path]

@@ -88,10 +88,10 @@ def read_weights(path):
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, error)) from None
-    except (RuntimeError, EOFError, KeyError, ValueError, UnicodeDecodeError):
+    except Exception:  # on other files the unpickler raises whatever it stumbles on
         raise CheckpointError(
             f"{path} is not a readable weights file: it is damaged, incomplete, or not one at all; "
-            "download it again"
+            "get it again from where it came"
         ) from None
     return _unwrap(path, content)
 
@@ -114,6 +114,11 @@ def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, repl
     time. Any other difference in shape is an error, and so is a missing tensor outside the head.
     """
     report = LoadReport(weights.path)
+    broken = [key for key, value in weights.state.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise CheckpointError(
+            f"{weights.path} holds values that are not finite, in {_some(broken)}: its training failed"
+        )
     target = model.state_dict()
     state = {}
     for key, value in weights.state.items():
@@ -207,9 +212,7 @@ def _refusal(path, error):
                 f"{path} wants to load {name}, which is not plain data; it is refused because it "
                 "could run any program. Ask its author for a file of tensors only"
             )
-    return (
-        f"{path} is not a readable weights file; it is damaged or not one at all; download it again"
-    )
+    return f"{path} is not a readable weights file; it is damaged or not one at all"
 
 
 def _some(items, most=3):

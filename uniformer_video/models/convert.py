@@ -1,6 +1,7 @@
 """Whole weights files from one kind to another."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from uniformer_video.errors import CheckpointError
 from uniformer_video.models.checkpoint import (
@@ -18,12 +19,14 @@ def inflate_file(source, target, mode, local_kernel, name=None):
     `name` is the video architecture; left out, it is told by the file's depths and channels. The
     classifier is dropped. Raises `CheckpointError` for video weights, or of an unknown architecture.
     """
+    if Path(target).exists():
+        raise CheckpointError(f"{target} exists already; delete it, or choose another --out")
+    if not Path(target).absolute().parent.is_dir():
+        raise CheckpointError(f"there is no folder {Path(target).parent} to write {target} into")
     weights = read_weights(source)
     if not weights.is_image:
-        kind = "video weights already" if weights.local_kernel else "not weights of a UniFormer"
-        raise CheckpointError(
-            f"{source} holds {kind}; inflation takes 2D (image) UniFormer weights"
-        )
+        kind = "holds video weights already" if weights.local_kernel else "is not a UniFormer's"
+        raise CheckpointError(f"{source} {kind}; inflation takes 2D (image) UniFormer weights")
     name = name or find_variant(weights, ndim=3)
     model = build_uniformer(name, num_classes=1, local_kernel=local_kernel)
     body = {key: value for key, value in weights.state.items() if key not in HEAD_KEYS}

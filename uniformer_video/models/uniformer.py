@@ -63,7 +63,7 @@ class UniFormer(nn.Module):
     ):
         super().__init__()
         local_kernel = tuple(local_kernel or DEFAULT_KERNEL[-ndim:])
-        _check_arguments(num_classes, embed_dims, depths, head_dim, ndim, local_kernel)
+        _check_arguments(num_classes, embed_dims, depths, head_dim, mlp_ratio, ndim, local_kernel)
         self.arguments = {
             "embed_dims": list(embed_dims),
             "depths": list(depths),
@@ -138,7 +138,7 @@ def _init_weights(module):
         nn.init.zeros_(module.bias)
 
 
-def _check_arguments(num_classes, embed_dims, depths, head_dim, ndim, local_kernel):
+def _check_arguments(num_classes, embed_dims, depths, head_dim, mlp_ratio, ndim, local_kernel):
     if ndim not in CONV:
         raise ConfigError(f"ndim is 2 (images) or 3 (video), got {ndim}")
     if num_classes < 1:
@@ -155,7 +155,12 @@ def _check_arguments(num_classes, embed_dims, depths, head_dim, ndim, local_kern
         )
     for dim in embed_dims[2:]:
         if dim % head_dim:
-            raise ConfigError(f"head_dim {head_dim} does not divide the {dim} channels of a stage")
+            raise ConfigError(
+                f"head_dim {head_dim} (UNIFORMER.HEAD_DIM) does not divide the {dim} channels of a "
+                "stage; choose a divisor"
+            )
+    if min(embed_dims) * mlp_ratio < 1:
+        raise ConfigError(f"mlp_ratio {mlp_ratio} leaves no hidden channels; 4 is usual")
     if len(local_kernel) != ndim or any(side < 1 or side % 2 == 0 for side in local_kernel):
         raise ConfigError(
             f"local_kernel has {ndim} odd sides, such as {list(DEFAULT_KERNEL[-ndim:])}; "

@@ -86,7 +86,10 @@ def build_for_weights(
         )
     num_classes = num_classes or weights.num_classes
     if num_classes is None:
-        raise CheckpointError(f"{weights.path} has no classifier; give num_classes")
+        raise CheckpointError(
+            f"{weights.path} has no classifier: train from it (UNIFORMER.PRETRAIN_NAME), or give "
+            "num_classes"
+        )
     if name == recorded.get("name"):
         options = {**recorded["arguments"], **options}
     options["local_kernel"] = choose_kernel(

@@ -9,6 +9,8 @@ import simplejson
 import torch
 from tqdm import tqdm
 
+from uniformer_video.files import atomic_write
+
 log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
@@ -122,13 +124,14 @@ def keep_lines_until(path, step):
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if simplejson.loads(line)["step"] <= step:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue  # a line torn by a crash
-    path.write_text("".join(kept), encoding="utf-8")
+    with atomic_write(path) as file:
+        file.write("".join(kept).encode())
 
 
 def memory_bytes():

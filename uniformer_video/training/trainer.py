@@ -175,8 +175,8 @@ class Trainer:
     def _note_broken(self, batch, progress):
         """Name each broken video once, and stop when there are too many."""
         new = {path: why for path, why in batch.broken if path not in progress.bad_videos}
-        for path, why in new.items():
-            self.monitor.message(f"broken video, replaced by another: {why} [{path}]")
+        for why in new.values():
+            self.monitor.message(f"broken video, replaced by another: {why}")
         progress.bad_videos |= new
         allowed = self.settings.max_bad_ratio * self.plan.videos
         if batch.clips is None or len(progress.bad_videos) > allowed:

@@ -21,9 +21,14 @@ class DecordReader:
             self._reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
             self.num_frames = len(self._reader)
             self.fps = float(self._reader.get_avg_fps())
-            height, width, _ = self._reader[0].shape
+            height, width, channels = self._reader[0].shape
         except Exception as error:  # decord raises RuntimeError, DECORDError or IndexError
             raise DecodeError(f"{path} cannot be opened as a video: {_first_line(error)}") from None
+        if channels != 3:
+            raise DecodeError(
+                f"{path} comes out of decord with {channels} channels, a fault of decord on small "
+                "pictures; use DATA.DECODING_BACKEND pyav"
+            )
         self.size = (height, width)
 
     def frames(self, indices):
