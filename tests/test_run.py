@@ -10,6 +10,7 @@ from uniformer_video import build
 from uniformer_video.config import load_config
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.inference.predictor import Predictor, find_videos
+from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.run import run
 
 OPPOSITES = "[[0,1],[2,3],[4,5],[6,7]]"
@@ -159,6 +160,21 @@ def test_fine_tuning_from_a_finished_run_on_a_folder(finished, tmp_path, demo, c
     )
     assert "classifier replaced" in caplog.text
     assert results(folder)["class_names"] == ["left", "right", "turn"]
+
+
+def test_training_starts_from_image_weights(tiny, tmp_path, caplog):
+    caplog.set_level("INFO")
+    torch.manual_seed(0)
+    image = UniFormer(10, [8, 16, 16, 32], [1, 1, 1, 1], 8, ndim=2)
+    torch.save({"model": image.state_dict()}, tmp_path / "image.pth")
+    cfg = load_config(overrides=tiny(UNIFORMER__PRETRAIN_NAME=tmp_path / "image.pth"))
+    model, report = build.build_model(cfg, 8)
+    assert any("inflated from 2D to 3D" in line for line in report.lines())
+    kernel = model.blocks1[0].attn.weight
+    assert kernel.shape[2:] == (3, 5, 5)
+    torch.testing.assert_close(kernel.sum(2), image.blocks1[0].attn.weight)
+    go(tiny(UNIFORMER__PRETRAIN_NAME=tmp_path / "image.pth", SOLVER__MAX_EPOCH=2))
+    assert "classifier replaced" in caplog.text
 
 
 def test_kernel_conflicts_name_both_and_the_remedy(finished, tmp_path):

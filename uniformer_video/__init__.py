@@ -7,7 +7,6 @@ _EXPORTS = {
     "load_config": "uniformer_video.config",
     "open_video": "uniformer_video.data.decoding",
     "Predictor": "uniformer_video.inference.predictor",
-    "run": "uniformer_video.run",
 }
 
 
