@@ -59,7 +59,9 @@ def test_a_finished_run_reports_again_without_training_or_testing(finished, tmp_
     caplog.set_level("INFO")
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()}
     (tmp_path / "run" / "report.html").unlink()
+    (tmp_path / "run" / ".last.pt.0123abcd.tmp").write_bytes(b"left by a killed process")
     assert go(finished) == tmp_path / "run"
+    assert not list((tmp_path / "run").glob(".*"))
     assert "Training is finished" in caplog.text
     assert "tested already" in caplog.text
     assert (tmp_path / "run" / "report.html").exists()

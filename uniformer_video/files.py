@@ -6,6 +6,12 @@ import secrets
 from pathlib import Path
 
 
+def remove_unfinished(folder):
+    """Delete what `atomic_write` had to leave in `folder` when its process was killed."""
+    for leftover in Path(folder).glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def atomic_write(path):
     """A binary file to write into; it becomes `path` when the block ends without an error.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from uniformer_video.config import DEFAULTS, config_from_text, config_text, flat_config
 from uniformer_video.errors import ConfigError
-from uniformer_video.files import atomic_write
+from uniformer_video.files import atomic_write, remove_unfinished
 
 CONFIG_FILE = "config.yaml"
 LAST_FILE = "last.pt"
@@ -69,6 +69,7 @@ class RunFolder:
                 f"{self.path} holds a run with other settings: {'; '.join(differences[:3])}. "
                 "Choose another OUTPUT_DIR, or delete that folder to start over"
             )
+        remove_unfinished(self.path)
         with atomic_write(self / CONFIG_FILE) as file:
             file.write(config_text(cfg).encode())
 
