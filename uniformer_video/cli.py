@@ -273,7 +273,8 @@ def _add_overrides(parser):
 
 
 def _start_logging():
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+    log.setLevel(logging.INFO)  # ours alone; libraries speak up only to warn
 
 
 def _describe(error):
