@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from uniformer_video import fit
 from uniformer_video.config import load_config
 from uniformer_video.errors import TrainingError
 from uniformer_video.models.checkpoint import read_weights
@@ -65,6 +66,24 @@ def test_resume_equals_uninterrupted(tiny, tmp_path, monkeypatch, stop_after):
     assert whole.training["progress"]["epoch"] == resumed.training["progress"]["epoch"] == 2
     logs = [(tmp_path / d / "metrics.jsonl").read_text().splitlines() for d in ("whole", "parts")]
     assert len(logs[0]) == len(logs[1])
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_ctrl_c_during_a_validation_stops_the_run_after_it(tiny, tmp_path, monkeypatch, epoch):
+    original = fit._validate
+
+    def interrupted(*args):
+        if args[-1].epoch == epoch:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(*args)
+
+    monkeypatch.setattr(fit, "_validate", interrupted)
+    with pytest.raises(Interrupted):
+        train(tiny(), tmp_path / "a", **{"TEST.ENABLE": "True"})
+    assert not (tmp_path / "a" / "results.json").exists()
+    assert read_weights(tmp_path / "a" / "last.pt").training["progress"]["epoch"] == epoch
+    monkeypatch.undo()
+    assert_same(train(tiny(), tmp_path / "a"), train(tiny(), tmp_path / "b"))
 
 
 def test_accumulated_gradients_are_those_of_the_whole_step(tiny, tmp_path, monkeypatch):

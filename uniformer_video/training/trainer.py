@@ -82,6 +82,7 @@ class Trainer:
                 progress.epoch, progress.step = progress.epoch + 1, 0
                 progress.seconds = time.monotonic() - started
                 self._finish_epoch(progress)
+                self._stop_if_asked(stop, progress)  # asked for during the validation
 
     def _train_epoch(self, progress, stop, started):
         self.parallel.train()
@@ -90,11 +91,14 @@ class Trainer:
             self._train_step(progress, batches)
             progress.step += 1
             progress.seconds = time.monotonic() - started
-            if stop.is_set():
-                self.save(progress, is_best=False)
-                raise Interrupted
+            self._stop_if_asked(stop, progress)
             if time.monotonic() - self.last_save > self.settings.checkpoint_seconds:
                 self._save(progress)
+
+    def _stop_if_asked(self, stop, progress):
+        if stop.is_set():
+            self.save(progress, is_best=False)
+            raise Interrupted
 
     def _train_step(self, progress, batches):
         """One update from all slots of a step. The learning rate follows the exact epoch."""
