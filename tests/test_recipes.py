@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from uniformer_video import build
+from uniformer_video.build_data import build_data
 from uniformer_video.config import flat_config, load_config
 from uniformer_video.data.records import VideoRecord, read_class_names, read_csv
 from uniformer_video.errors import CheckpointError
@@ -227,7 +228,7 @@ def test_fine_tuning_reads_a_folder_of_videos(tmp_path):
     for video in ("run/a.mp4", "run/b.mp4", "run/c.mp4", "jump/deep/d.avi", "jump/e.mp4"):
         (tmp_path / video).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / video).touch()
-    data = build.build_data(load_config(FOLDER_CONFIG, ["DATA.PATH_TO_DATA_DIR", str(tmp_path)]))
+    data = build_data(load_config(FOLDER_CONFIG, ["DATA.PATH_TO_DATA_DIR", str(tmp_path)]))
     assert data.class_names == ["jump", "run"]
     assert {record.label for record in data.train} == {0, 1}
     assert {record.label for record in data.val} == {0, 1}
@@ -282,7 +283,7 @@ def test_script_of_the_kinetics_guide(kinetics):
     assert (kinetics / "test.csv").read_text() == "val/ddd_000100_000110.mp4,1\n"
 
     settings = ["DATA.PATH_TO_DATA_DIR", str(kinetics), "MODEL.NUM_CLASSES", "3"]
-    data = build.build_data(load_config(ROOT / "configs/k400/uniformer_s_16x4.yaml", settings))
+    data = build_data(load_config(ROOT / "configs/k400/uniformer_s_16x4.yaml", settings))
     assert (len(data.train), len(data.val), len(data.test)) == (3, 1, 1)
     assert not any("do not exist" in note for note in data.notes)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from uniformer_video import build
+from uniformer_video.build_data import build_data
 from uniformer_video.config import load_config
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.inference.predictor import Predictor, find_videos
@@ -223,7 +224,7 @@ def class_folders(root, demo, *parts):
 
 
 def folder_data(tiny, root):
-    return build.build_data(
+    return build_data(
         load_config(
             overrides=[*tiny(), "TRAIN.DATASET", "folder", "DATA.PATH_TO_DATA_DIR", str(root)]
         )
@@ -259,7 +260,7 @@ def test_lists_that_overlap_are_pointed_out(tiny, tmp_path, demo):
     line = f"{demo}/train/00000.mp4,0\n{demo}/train/00001.mp4,1\n"
     for split in ("train", "val"):
         (tmp_path / f"{split}.csv").write_text(line)
-    data = build.build_data(load_config(overrides=tiny(DATA__PATH_TO_DATA_DIR=tmp_path)))
+    data = build_data(load_config(overrides=tiny(DATA__PATH_TO_DATA_DIR=tmp_path)))
     assert "2 of 2 val videos are train videos too." in data.notes
 
 

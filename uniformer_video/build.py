@@ -1,68 +1,22 @@
-"""The only place that turns a config into objects."""
+"""The only place, with `build_data.py`, that turns a config into objects."""
 
 import platform
-from dataclasses import dataclass, field, replace
 from importlib import metadata as installed
 from pathlib import Path
 
 import torch
 
 from uniformer_video.config import config_text
-from uniformer_video.data import records as lists
 from uniformer_video.data.dataset import EvalDataset, TrainAugmentation, TrainDataset
 from uniformer_video.data.loader import TrainLoader, TrainPlan, resolve_workers
 from uniformer_video.data.mixup import Mixup
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.data.transforms import EvalViews, Normalisation
-from uniformer_video.errors import CheckpointError, ConfigError, DataError
+from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.checkpoint import fit_weights, read_weights
 from uniformer_video.models.zoo import build_for_weights, build_uniformer
 from uniformer_video.training.optim import CosineSchedule, adamw
 from uniformer_video.training.trainer import TrainSettings
-
-
-@dataclass
-class Data:
-    """The lists of a run. `notes` are facts that belong in the log and on the report page."""
-
-    class_names: list
-    train: list = field(default_factory=list)
-    val: list = field(default_factory=list)
-    test: list = field(default_factory=list)
-    notes: list = field(default_factory=list)
-
-    @property
-    def num_classes(self):
-        """How many classes the model tells apart."""
-        return len(self.class_names)
-
-
-def build_data(cfg):
-    """The `Data` that the config asks for: what it will train, validate and test on, and no more."""
-    if not cfg.DATA.PATH_TO_DATA_DIR:
-        raise ConfigError(
-            "DATA.PATH_TO_DATA_DIR is not set: give a folder with train.csv, val.csv and test.csv, "
-            "or, with TRAIN.DATASET folder, a folder with one sub-folder of videos a class"
-        )
-    tested = cfg.TEST.CHECKPOINT_FILE_PATH
-    if cfg.TEST.ENABLE and tested and not Path(tested).is_file():
-        raise CheckpointError(f"TEST.CHECKPOINT_FILE_PATH {tested} is not a file")
-    splits, names = {}, None
-    for split in _needed_splits(cfg):
-        splits[split], found_names = _read_split(cfg, split)
-        names = names or found_names
-    names = _class_names(cfg, names, splits)
-    data = Data(names, **splits)
-    if cfg.TRAIN.ENABLE and data.num_classes < 2:
-        raise DataError(
-            f"there is only one class, {names[0]!r}, so there is nothing to learn; is "
-            f"{cfg.DATA.PATH_TO_DATA_DIR} the folder that holds the classes?"
-        )
-    for split, records in splits.items():
-        lists.check_labels(records, data.num_classes)
-        data.notes += _note_missing(split, records)
-    data.notes += _note_overlaps(data)
-    return data
 
 
 def build_model(cfg, num_classes):
@@ -95,45 +49,6 @@ def load_tested_model(cfg, path):
     model = _model_for(cfg, weights, weights.num_classes)
     fit_weights(model, weights, adapt_kernel=cfg.UNIFORMER.ADAPT_KERNEL)
     return model.eval(), weights
-
-
-def match_classes(data, weights, fixed=0):
-    """`data` with the class order of the checkpoint's names; refuses when the names differ as sets.
-
-    Data without names takes the checkpoint's, and may lack the last classes unless their number is
-    `fixed` by the config.
-    """
-    own = weights.metadata.get("class_names")
-    if _unnamed(data.class_names) and data.num_classes < weights.num_classes and not fixed:
-        data = replace(data, class_names=own or _stand_ins(weights.num_classes))
-    if weights.num_classes != data.num_classes:
-        raise CheckpointError(
-            f"{weights.path} tells {weights.num_classes} classes apart and the data has "
-            f"{data.num_classes}; test on the data it was trained for, or train first"
-        )
-    if not own and not _unnamed(data.class_names):
-        note = (
-            "The checkpoint does not name its classes; its outputs were taken to be in the data's "
-            "order. Published Kinetics weights use an order of their own, which the lists must follow."
-        )
-        return replace(data, notes=[*data.notes, note])
-    if not own or own == data.class_names or _unnamed(own):
-        return data
-    if _unnamed(data.class_names):
-        return replace(data, class_names=own)
-    differing = [n for n in data.class_names if n not in own]
-    if differing:
-        raise CheckpointError(
-            f"{weights.path} has other classes than the data; the data's "
-            f"{', '.join(repr(n) for n in differing[:3])} are unknown to it"
-        )
-    order = [own.index(name) for name in data.class_names]
-    note = "The checkpoint orders the classes differently; labels were mapped by name."
-    splits = {
-        split: [lists.relabel(record, order) for record in getattr(data, split)]
-        for split in ("train", "val", "test")
-    }
-    return Data(own, **splits, notes=[*data.notes, note])
 
 
 def build_train_loader(cfg, data, ranks):
@@ -341,122 +256,3 @@ def _model_for(cfg, weights, num_classes):
         cfg.UNIFORMER.ADAPT_KERNEL,
         **_model_options(cfg),
     )
-
-
-def _needed_splits(cfg):
-    splits = []
-    if cfg.TRAIN.ENABLE:
-        splits += ["train", "val"] if cfg.TRAIN.EVAL_PERIOD else ["train"]
-    return [*splits, "test"] if cfg.TEST.ENABLE else splits
-
-
-def _read_split(cfg, split):
-    """(records, class names or None) of one split, in the format that the config names."""
-    is_test = split == "test"
-    kind = (is_test and cfg.TEST.DATASET) or cfg.TRAIN.DATASET
-    root = Path(cfg.DATA.PATH_TO_DATA_DIR)
-    return (
-        _read_kinetics(cfg, root, split) if kind == "kinetics" else _read_folder(cfg, root, split)
-    )
-
-
-def _read_kinetics(cfg, root, split):
-    path = root / f"{split}.csv"
-    if split == "test" and not path.is_file():
-        path = root / "val.csv"
-    if root.is_file():
-        raise DataError(
-            f"DATA.PATH_TO_DATA_DIR {root} is a file; give the folder that it stands in, {root.parent}"
-        )
-    if not path.is_file():
-        wanted = "val.csv (or test.csv)" if split == "test" else f"{split}.csv"
-        raise DataError(
-            f"The videos are not prepared: there is no {wanted} in {root}.\n"
-            "It lists the videos, one `path,label` a line; set DATA.PATH_TO_DATA_DIR if it is elsewhere.\n"
-            f"How to get and prepare them: {_guide(root)}"
-        )
-    names_file = cfg.DATA.CLASS_NAMES or root / "classes.txt"
-    if cfg.DATA.CLASS_NAMES and not Path(names_file).is_file():
-        raise DataError(
-            f"DATA.CLASS_NAMES {names_file} is not a file; it holds one class name a line"
-        )
-    names = None
-    if cfg.DATA.CLASS_NAMES or Path(names_file).is_file():
-        names = lists.read_class_names(names_file)
-    prefix, separator = cfg.DATA.PATH_PREFIX, cfg.DATA.PATH_LABEL_SEPARATOR
-    return lists.read_csv(path, prefix, separator), names
-
-
-def _read_folder(cfg, root, split):
-    """`root/train`, `root/val`, `root/test` where they exist; else the seed splits off what lacks."""
-    divided = (root / "train").is_dir()
-    records, names = lists.read_folder(root / "train" if divided else root)
-    misnamed = sorted({"test", "val", "valid", "validation"} & {name.lower() for name in names})
-    if misnamed and not divided:
-        raise DataError(
-            f"{root} has a folder {misnamed[0]} and none called train; name the parts train, val and "
-            "test, with one sub-folder a class in each, or put the classes side by side"
-        )
-    if divided and split != "train":
-        for part in dict.fromkeys((split, "val")):
-            if (root / part).is_dir():
-                return lists.read_folder(root / part, names)[0], names
-    train, val = lists.split_records(records, cfg.DATA.VAL_RATIO, cfg.RNG_SEED)
-    if divided and split == "train" and (root / "val").is_dir():
-        return records, names
-    chosen = train if split == "train" else val
-    if not chosen:
-        raise DataError(
-            f"{root} leaves no videos for {split}: it holds {len(records)} and DATA.VAL_RATIO is "
-            f"{cfg.DATA.VAL_RATIO:g}; add videos or change the ratio"
-        )
-    return chosen, names
-
-
-def _guide(root):
-    own = root / "README.md"
-    return str(own) if own.is_file() else "datasets/README.md"
-
-
-def _class_names(cfg, names, splits):
-    """Names in index order; numbers stand in where nobody named the classes."""
-    wanted = cfg.MODEL.NUM_CLASSES
-    if names and wanted and len(names) != wanted:
-        raise ConfigError(
-            f"MODEL.NUM_CLASSES is {wanted} and there are {len(names)} class names; "
-            "make them agree, or set MODEL.NUM_CLASSES 0"
-        )
-    if names:
-        return names
-    known = wanted or 1 + max(record.label for records in splits.values() for record in records)
-    return _stand_ins(max(known, 1))
-
-
-def _note_overlaps(data):
-    """Videos that stand in two lists make figures flatter."""
-    paths = {split: {r.path for r in getattr(data, split)} for split in ("train", "val", "test")}
-    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
-        shared = len(paths[first] & paths[second])
-        if shared:
-            yield f"{shared} of {len(paths[second])} {second} videos are {first} videos too."
-
-
-def _stand_ins(count):
-    return [f"class {index}" for index in range(count)]
-
-
-def _unnamed(names):
-    return names == _stand_ins(len(names))
-
-
-def _note_missing(split, records):
-    missing = lists.missing_files(records)
-    if len(missing) == len(records):
-        raise DataError(
-            f"none of the {len(records)} {split} videos exist; the first is {missing[0].path} "
-            f"(from {missing[0].source}); set DATA.PATH_PREFIX to the folder that the paths start from"
-        )
-    if not missing:
-        return []
-    shown = ", ".join(record.path for record in missing[:3])
-    return [f"{len(missing)} of {len(records)} {split} videos do not exist: {shown}"]

@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from uniformer_video import build
+from uniformer_video.build_data import match_classes
 from uniformer_video.config import config_text
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.loader import resolve_workers
@@ -37,7 +38,7 @@ def evaluate(cfg, data, folder, ranks, name):
     path = _tested_weights(cfg, folder)
     digest = file_sha256(path)
     model, weights = build.load_tested_model(cfg, path)
-    data = build.match_classes(data, weights, cfg.MODEL.NUM_CLASSES)
+    data = match_classes(data, weights, cfg.MODEL.NUM_CLASSES)
     videos = list_digest(data.test)
     target, done = folder.results_folder(cfg, digest, videos, _recorded_test)
     if done:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from uniformer_video import build, distributed
+from uniformer_video import distributed
+from uniformer_video.build_data import build_data
 from uniformer_video.evaluate import evaluate
 from uniformer_video.fit import fit
 from uniformer_video.output import RunFolder
@@ -15,7 +16,7 @@ def run(cfg, name, command=""):
     """
     ranks = distributed.start()
     try:
-        data = build.build_data(cfg)
+        data = build_data(cfg)
         folder = RunFolder(cfg.OUTPUT_DIR or Path("runs") / name)
         ranks.say(*_introduction(cfg, data, folder))
         if cfg.TRAIN.ENABLE:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from uniformer_video import build
+from uniformer_video.build_data import build_data
 from uniformer_video.config import load_config
 from uniformer_video.data.dataset import EvalDataset, TrainAugmentation, TrainDataset, TrainKey
 from uniformer_video.data.loader import TrainLoader, TrainPlan, eval_loader
@@ -165,7 +165,7 @@ def test_playback(videos):
 
 
 def test_data_from_a_config(tiny, demo):
-    data = build.build_data(load_config(overrides=tiny()))
+    data = build_data(load_config(overrides=tiny()))
     assert (len(data.train), len(data.val), len(data.test)) == (16, 8, 8)
     assert data.class_names[4:6] == ["grow", "shrink"]
     assert not data.notes
