@@ -36,7 +36,8 @@ def fit(cfg, data, folder, ranks, command=""):
     if ranks.is_main:
         folder.claim(cfg)
     ranks.wait()
-    progress = _resume(folder / LAST_FILE, list_digest(data.train), model, optimizer, scaler)
+    train_list = list_digest(data.train)
+    progress = _resume(folder / LAST_FILE, train_list, model, optimizer, scaler)
     if progress.epoch == cfg.SOLVER.MAX_EPOCH:
         ranks.say(f"Training is finished ({folder / LAST_FILE}).")
         return
@@ -68,7 +69,7 @@ def fit(cfg, data, folder, ranks, command=""):
         mixup=build.build_mixup(cfg, data.num_classes),
         monitor=monitor,
         validate=partial(_validate, cfg, data, model, ranks, monitor, steps),
-        save=partial(_save, cfg, data, model, optimizer, scaler, folder, ranks),
+        save=partial(_save, cfg, data, train_list, model, optimizer, scaler, folder, ranks),
     )
     try:
         trainer.fit(progress)
@@ -128,7 +129,7 @@ def _resume(path, train_list, model, optimizer, scaler):
     return progress
 
 
-def _save(cfg, data, model, optimizer, scaler, folder, ranks, progress, is_best):
+def _save(cfg, data, train_list, model, optimizer, scaler, folder, ranks, progress, is_best):
     """`last.pt` with the training state, and `best.pt` with weights alone."""
     if not ranks.is_main:
         return
@@ -145,7 +146,7 @@ def _save(cfg, data, model, optimizer, scaler, folder, ranks, progress, is_best)
         write_checkpoint(folder / BEST_FILE, model.state_dict(), metadata)
     training = {
         "progress": vars(progress),
-        "train_list": list_digest(data.train),
+        "train_list": train_list,
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict(),
     }

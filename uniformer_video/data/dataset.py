@@ -164,20 +164,25 @@ class EvalDataset(Dataset):
     def __getitem__(self, index):
         """The `EvalSample` of a record; a broken video gives its reason, never another video."""
         try:
-            clips = self._decode(self.records[index].path)
+            path = self.records[index].path
+            clips = decode_test_clips(
+                path, self.sampling, self.num_clips, self.playback, self.backend
+            )
         except (DecodeError, OSError) as error:
             return EvalSample(index, None, one_line(error))
         return EvalSample(index, self.views(clips))
 
-    def _decode(self, path):
-        with open_video(path, self.backend) as video:
-            indices = self.sampling.test_clips(video.num_frames, self.num_clips)
-            if self.playback == "reverse":
-                indices = video.num_frames - 1 - indices
-            elif self.playback == "still":
-                indices = np.full_like(indices, video.num_frames // 2)
-            frames = video.frames(indices.ravel())
-        return frames.reshape(*indices.shape, *frames.shape[1:])
+
+def decode_test_clips(path, sampling, num_clips, playback="forward", backend="auto"):
+    """The test clips of a video, `uint8 [num_clips, T, H, W, 3]`, by one opening and one pass."""
+    with open_video(path, backend) as video:
+        indices = sampling.test_clips(video.num_frames, num_clips)
+        if playback == "reverse":
+            indices = video.num_frames - 1 - indices
+        elif playback == "still":
+            indices = np.full_like(indices, video.num_frames // 2)
+        frames = video.frames(indices.ravel())
+    return frames.reshape(*indices.shape, *frames.shape[1:])
 
 
 def one_line(error):

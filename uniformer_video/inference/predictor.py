@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uniformer_video.data.decoding import open_video
+from uniformer_video.data.dataset import decode_test_clips
 from uniformer_video.data.records import VIDEO_SUFFIXES
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.data.transforms import EvalViews, Normalisation
@@ -76,10 +76,7 @@ class Predictor:
     @torch.inference_mode()
     def __call__(self, path):
         """The `Prediction` for a video file. Raises `DecodeError` when it cannot be decoded."""
-        with open_video(path) as video:
-            indices = self.sampling.test_clips(video.num_frames, self.num_clips)
-            frames = video.frames(indices.ravel())
-        views = self.views(frames.reshape(*indices.shape, *frames.shape[1:]))
+        views = self.views(decode_test_clips(path, self.sampling, self.num_clips))
         parts = [
             self.model(part.to(self.device)).float().cpu() for part in views.split(self.batch_size)
         ]

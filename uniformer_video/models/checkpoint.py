@@ -205,13 +205,12 @@ def _unwrap(path, content):
 
 def _refusal(path, error):
     text = str(error)
-    if "Unsupported global" in text or "GLOBAL" in text or "weights_only" in text.lower():
-        name = text.split("GLOBAL ")[1].split()[0] if "GLOBAL " in text else "code"
-        if name != "code":
-            return (
-                f"{path} wants to load {name}, which is not plain data; it is refused because it "
-                "could run any program. Ask its author for a file of tensors only"
-            )
+    if "GLOBAL " in text:
+        name = text.split("GLOBAL ")[1].split()[0]
+        return (
+            f"{path} wants to load {name}, which is not plain data; it is refused because it "
+            "could run any program. Ask its author for a file of tensors only"
+        )
     return f"{path} is not a readable weights file; it is damaged or not one at all"
 
 

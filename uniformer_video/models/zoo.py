@@ -1,7 +1,7 @@
 """Named models: architecture only. `create_model` adds the number of classes and the options."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.checkpoint import fit_weights, read_weights
@@ -17,7 +17,6 @@ class Variant:
     depths: tuple = (3, 4, 8, 3)
     head_dim: int = 64
     mlp_ratio: float = 4.0
-    published: dict = field(default_factory=dict)
 
     def arguments(self):
         """The architecture as keyword arguments of `UniFormer`."""
