@@ -1,0 +1,58 @@
+"""Classify videos."""
+
+import logging
+
+from uniformer_video.commands.status import EXIT_USER_ERROR
+from uniformer_video.errors import UserError
+
+log = logging.getLogger("uniformer_video")
+
+
+def predict_arguments(parser):
+    parser.add_argument(
+        "videos", nargs="+", metavar="VIDEO", help="video files, or folders of them"
+    )
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="such as run/best.pt")
+    parser.add_argument("--json", action="store_true", help="print data: one JSON object a video")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="classes shown (5)")
+    parser.add_argument("--clips", type=int, metavar="N", help="clips of a video (as trained for)")
+    parser.add_argument(
+        "--crops", type=int, choices=(1, 3), help="crops of a clip (as trained for)"
+    )
+
+
+def predict_command(args):
+    """Classify videos by name with a trained checkpoint.
+
+    The checkpoint carries everything: architecture, sampling, normalisation, class names. A video
+    that cannot be decoded is reported, the others are classified, and the exit status is 2.
+    """
+    import simplejson
+
+    from uniformer_video.errors import DecodeError
+    from uniformer_video.inference.predictor import Predictor, find_videos
+
+    if args.top < 1 or (args.clips is not None and args.clips < 1):
+        raise UserError("--top and --clips must be at least 1")
+    videos = [video for path in args.videos for video in find_videos(path)]
+    predictor = Predictor.from_checkpoint(args.checkpoint, args.clips, args.crops)
+    failed = 0
+    for video in videos:
+        try:
+            top = predictor(video).top(args.top)
+        except DecodeError as error:
+            failed += 1
+            if args.json:
+                failure = {"video": str(video), "error": str(error)}
+                print(simplejson.dumps(failure, ensure_ascii=False))
+            else:
+                log.error("error: %s", error)
+            continue
+        if args.json:
+            entries = [{"class": name, "score": round(score, 6)} for name, score in top]
+            print(simplejson.dumps({"video": str(video), "top": entries}, ensure_ascii=False))
+        else:
+            print(video)
+            for name, score in top:
+                print(f"  {score:6.1%}  {name}")
+    return EXIT_USER_ERROR if failed else 0

@@ -1,0 +1,70 @@
+"""Commands around a run: train and test, settings, the report."""
+
+import logging
+import shlex
+from pathlib import Path
+
+from uniformer_video.commands.status import EXIT_INTERRUPTED
+
+log = logging.getLogger("uniformer_video")
+
+
+def run_arguments(parser):
+    parser.add_argument("--cfg", metavar="FILE", required=True, help="a YAML config, see configs/")
+    _add_overrides(parser)
+
+
+def run_command(args):
+    """Train, run the multi-view test, and write the report.
+
+    An unfinished run with the same config goes on where it stopped; a finished one only reports
+    again. TRAIN.ENABLE False only tests, TEST.ENABLE False only trains.
+
+    KEY VALUE pairs override the config, such as SOLVER.BASE_LR 1e-4 DATA.PATH_TO_DATA_DIR my/data;
+    `uniformer-video config --keys` lists every key.
+    """
+    from uniformer_video.config import load_config
+    from uniformer_video.run import run
+    from uniformer_video.training.trainer import Interrupted
+
+    cfg = load_config(args.cfg, args.overrides)
+    again = shlex.join(["tools/run_net.py", "--cfg", args.cfg, *args.overrides])
+    try:
+        run(cfg, Path(args.cfg).stem, again)
+    except Interrupted:
+        log.info("Stopped; all is saved. To go on, run the same command: python %s", again)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def config_arguments(parser):
+    parser.add_argument("--cfg", metavar="FILE", help="a YAML config; without it, the defaults")
+    parser.add_argument("--keys", action="store_true", help="list every key, default and meaning")
+    _add_overrides(parser)
+
+
+def config_command(args):
+    """Print the resolved config, or with --keys what every key means."""
+    from uniformer_video.config import config_text, describe, load_config
+
+    print(describe() if args.keys else config_text(load_config(args.cfg, args.overrides)), end="\n")
+
+
+def report_arguments(parser):
+    parser.add_argument("folder", metavar="FOLDER", help="holds results.json")
+
+
+def report_command(args):
+    """Write the report page again from the results in a folder."""
+    from uniformer_video.evaluate import report
+
+    print(report(args.folder))
+
+
+def _add_overrides(parser):
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY VALUE",
+        help="settings in place of the file's",
+    )
