@@ -1,11 +1,14 @@
-"""The two relation blocks: local (stages 1-2) and global (stages 3-4).
+"""The relation blocks: local (stages 1-2), global and divided (stages 3-4).
 
-Both read `X + DPE(X)`, then `X + DropPath(MHRA(Norm(X)))`, then `X + DropPath(FFN(Norm(X)))`
-(UniFormer, section 3.1), on channels-last tokens `[B, *grid, C]`.
+All read `X + DPE(X)`, then `X + DropPath(MHRA(Norm(X)))`, then `X + DropPath(FFN(Norm(X)))`
+(UniFormer, section 3.1), on channels-last tokens `[B, *grid, C]`. `layer_scale` is the initial value
+of a learned factor per channel on both branches (Touvron et al., "Going deeper with Image
+Transformers", section 2), or None for no such factor.
 """
 
 from functools import partial
 
+import torch
 from torch import nn
 
 from uniformer_video.models.layers import (
@@ -18,46 +21,122 @@ from uniformer_video.models.layers import (
 )
 
 
-class LocalBlock(nn.Module):
+class RelationBlock(nn.Module):
+    """What all blocks share: position encoding, the FFN and the factors of layer scale.
+
+    `gamma_shape` is the shape that the checkpoints give these factors.
+    """
+
+    def __init__(self, channels, ndim, drop_path, layer_scale, gamma_shape):
+        super().__init__()
+        self.pos_embed = DepthwiseConv(channels, (3,) * ndim)
+        self.drop_path = DropPath(drop_path)
+        for name in ("gamma_1", "gamma_2"):
+            gamma = None if layer_scale is None else torch.full(gamma_shape, float(layer_scale))
+            self.register_parameter(name, None if gamma is None else nn.Parameter(gamma))
+
+    def relate(self, tokens):
+        """The relation branch, before DropPath; as `[B, N, C]` where attention flattens the grid."""
+        return scaled(self.attn(self.norm1(tokens)), self.gamma_1)
+
+    def feed(self, tokens):
+        """The feed-forward branch, before DropPath."""
+        return scaled(self.mlp(self.norm2(tokens)), self.gamma_2)
+
+
+def scaled(branch, gamma):
+    """`[..., C]` times a factor per channel, if there is one."""
+    return branch if gamma is None else branch * gamma.flatten()
+
+
+class LocalBlock(RelationBlock):
     """Relation by a learned local neighbourhood: 1x1x1, depthwise `kernel`, 1x1x1."""
 
-    def __init__(self, channels, kernel, mlp_ratio, drop_path):
-        super().__init__()
+    def __init__(self, channels, kernel, mlp_ratio, drop_path, layer_scale=None):
         ndim = len(kernel)
-        self.pos_embed = DepthwiseConv(channels, (3,) * ndim)
+        super().__init__(channels, ndim, drop_path, layer_scale, (1, channels, *[1] * ndim))
         self.norm1 = TokenBatchNorm(channels)
         self.conv1 = PointwiseConv(channels, channels, ndim)
         self.attn = DepthwiseConv(channels, kernel)
         self.conv2 = PointwiseConv(channels, channels, ndim)
         self.norm2 = TokenBatchNorm(channels)
         self.mlp = Mlp(channels, int(channels * mlp_ratio), partial(PointwiseConv, ndim=ndim))
-        self.drop_path = DropPath(drop_path)
 
     def forward(self, tokens):
         """`[B, *grid, C]` -> `[B, *grid, C]`."""
         tokens = tokens + self.pos_embed(tokens)
-        relation = self.conv2(self.attn(self.conv1(self.norm1(tokens))))
-        tokens = tokens + self.drop_path(relation)
-        return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        tokens = tokens + self.drop_path(self.relate(tokens))
+        return tokens + self.drop_path(self.feed(tokens))
+
+    def relate(self, tokens):
+        """The relation branch `[B, *grid, C]`, before DropPath."""
+        return scaled(self.conv2(self.attn(self.conv1(self.norm1(tokens)))), self.gamma_1)
 
 
-class GlobalBlock(nn.Module):
+class GlobalBlock(RelationBlock):
     """Relation by similarity: joint attention over every position of the grid."""
 
-    def __init__(self, channels, ndim, head_dim, mlp_ratio, drop_path):
-        super().__init__()
-        self.pos_embed = DepthwiseConv(channels, (3,) * ndim)
+    def __init__(
+        self, channels, ndim, head_dim, mlp_ratio, drop_path, layer_scale=None, attention=Attention
+    ):
+        super().__init__(channels, ndim, drop_path, layer_scale, (channels,))
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
-        self.attn = Attention(channels, head_dim)
+        self.attn = attention(channels, head_dim)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
         self.mlp = Mlp(channels, int(channels * mlp_ratio), nn.Linear)
-        self.drop_path = DropPath(drop_path)
 
     def forward(self, tokens):
         """`[B, *grid, C]` -> `[B, *grid, C]`; tokens attend in the order T, H, W."""
         tokens = tokens + self.pos_embed(tokens)
         grid = tokens.shape[1:-1]
         tokens = tokens.flatten(1, -2)  # [B, N, C]
-        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens)))
-        tokens = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        tokens = tokens + self.drop_path(self.relate(tokens))
+        tokens = tokens + self.drop_path(self.feed(tokens))
         return tokens.unflatten(1, grid)
+
+    def attention_maps(self, tokens):
+        """`[B, *grid, C]` -> who attends to whom, `[B, heads, N, N]`; rows sum to 1."""
+        tokens = tokens + self.pos_embed(tokens)
+        return self.attn.maps(self.norm1(tokens.flatten(1, -2)))
+
+
+class DividedBlock(GlobalBlock):
+    """Attention along time at each position, then within each frame (the published `SPLIT`).
+
+    The temporal sum feeds the spatial attention only; the spatial branch is added to the block's
+    tokens as they were before it. The temporal branch starts at zero: its `qkv` is zero at first.
+    """
+
+    def __init__(self, channels, ndim, head_dim, mlp_ratio, drop_path, layer_scale=None):
+        super().__init__(channels, ndim, head_dim, mlp_ratio, drop_path, layer_scale)
+        self.t_norm = nn.LayerNorm(channels, eps=1e-6)
+        self.t_attn = Attention(channels, head_dim)
+
+    def init_temporal(self):
+        """The published initialisation of the temporal attention."""
+        nn.init.zeros_(self.t_attn.qkv.weight)
+        nn.init.zeros_(self.t_attn.qkv.bias)
+        nn.init.ones_(self.t_attn.proj.weight)
+        nn.init.zeros_(self.t_attn.proj.bias)
+
+    def forward(self, tokens):
+        """`[B, T, H, W, C]` -> `[B, T, H, W, C]`; DropPath per position, per frame, per sample."""
+        tokens = tokens + self.pos_embed(tokens)
+        batch, time, height, width, _ = tokens.shape
+        frames = self._after_time(tokens)
+        spatial = self.drop_path(self.relate(frames))  # [B * T, H * W, C]
+        tokens = tokens + spatial.view(batch, time, height, width, -1)
+        return tokens + self.drop_path(self.feed(tokens))
+
+    def attention_maps(self, tokens):
+        """`[B, T, H, W, C]` -> spatial attention of each frame, `[B, T, heads, H * W, H * W]`."""
+        frames = self._after_time(tokens + self.pos_embed(tokens))
+        return self.attn.maps(self.norm1(frames)).unflatten(0, tokens.shape[:2])
+
+    def _after_time(self, tokens):
+        """`[B, T, H, W, C]` -> frames `[B * T, H * W, C]` that have attended along time."""
+        batch, time, height, width, channels = tokens.shape
+        tracks = tokens.flatten(2, 3).transpose(1, 2).flatten(0, 1)  # [B * H * W, T, C]
+        tracks = tracks + self.drop_path(self.t_attn(self.t_norm(tracks)))
+        tracks = tracks.view(batch, height * width, time, channels)
+        return tracks.transpose(1, 2).flatten(0, 1)

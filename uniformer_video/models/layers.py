@@ -127,8 +127,20 @@ class Attention(nn.Module):
 
     def forward(self, tokens):
         """`[B, N, C]` -> `[B, N, C]`."""
-        batch, length, channels = tokens.shape
+        return self.mix(*self.heads(tokens))
+
+    def maps(self, tokens):
+        """`[B, N, C]` -> the attention itself, `[B, heads, N, N]`; row i is what token i looks at."""
+        query, key, _ = self.heads(tokens)
+        return (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
+
+    def heads(self, tokens):
+        """`[B, N, C]` -> query, key and value, each `[B, heads, N, head_dim]`."""
+        batch, length, _ = tokens.shape
         qkv = self.qkv(tokens).view(batch, length, 3, self.num_heads, -1)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, N, head_dim]
+        return qkv.permute(2, 0, 3, 1, 4).unbind(0)
+
+    def mix(self, query, key, value):
+        """Values mixed by attention and projected, `[B, N, C]`."""
         mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, length, channels))
+        return self.proj(mixed.transpose(1, 2).flatten(2))

@@ -5,24 +5,12 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from uniformer_video.errors import ConfigError
-from uniformer_video.models.blocks import GlobalBlock, LocalBlock
-from uniformer_video.models.layers import CONV, TokenBatchNorm, channels_last
+from uniformer_video.models.blocks import DividedBlock, GlobalBlock, LocalBlock
+from uniformer_video.models.layers import CONV, TokenBatchNorm, channels_first
+from uniformer_video.models.patch_embed import ConvEmbed, PatchEmbed
 
 DEFAULT_KERNEL = (3, 5, 5)
 MIN_SIDE = 32  # four stages of spatial strides 4, 2, 2, 2
-
-
-class PatchEmbed(nn.Module):
-    """A strided convolution, then LayerNorm over channels. Channels-first in, tokens out."""
-
-    def __init__(self, in_channels, out_channels, kernel, stride, padding):
-        super().__init__()
-        self.proj = CONV[len(kernel)](in_channels, out_channels, kernel, stride, padding)
-        self.norm = nn.LayerNorm(out_channels)
-
-    def forward(self, features):
-        """`[B, C_in, *grid]` -> `[B, *smaller grid, C_out]`."""
-        return self.norm(channels_last(self.proj(features)))
 
 
 class UniFormer(nn.Module):
@@ -37,6 +25,13 @@ class UniFormer(nn.Module):
         ndim: 3 for clips `[B, C, T, H, W]`, 2 for images `[B, C, H, W]`.
         local_kernel: sides of the local blocks' depthwise convolution, odd; (3, 5, 5) by default in
             video, (5, 5) in images. Published video weights need (5, 5, 5).
+        conv_embeds: 1 gives stage 1 a stem of 3x3 convolutions with batch norm, 4 gives such
+            embeddings to every stage, 0 to none.
+        split: attend along time first, then in space, in place of jointly.
+        std: patch embeddings of stages 2-4 that see three frames.
+        layer_scale: a learned factor per channel on each branch: True, False, or "global" for stages
+            3-4 alone; init_value: what it starts from.
+        aux_head: a second head on every token, whose maximum counts half (token labelling).
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
         checkpoint_blocks: how many first blocks of each stage recompute their activations in the
             backward pass, to save memory.
@@ -57,13 +52,18 @@ class UniFormer(nn.Module):
         mlp_ratio=4.0,
         ndim=3,
         local_kernel=None,
+        conv_embeds=0,
+        split=False,
+        std=False,
+        layer_scale=False,
+        init_value=0.1,
+        aux_head=False,
         drop_path_rate=0.0,
         checkpoint_blocks=(0, 0, 0, 0),
         in_channels=3,
     ):
         super().__init__()
         local_kernel = tuple(local_kernel or DEFAULT_KERNEL[-ndim:])
-        _check_arguments(num_classes, embed_dims, depths, head_dim, mlp_ratio, ndim, local_kernel)
         self.arguments = {
             "embed_dims": list(embed_dims),
             "depths": list(depths),
@@ -71,45 +71,147 @@ class UniFormer(nn.Module):
             "mlp_ratio": mlp_ratio,
             "ndim": ndim,
             "local_kernel": list(local_kernel),
+            "conv_embeds": conv_embeds,
+            "split": split,
+            "std": std,
+            "layer_scale": layer_scale,
+            "init_value": init_value,
+            "aux_head": aux_head,
             "in_channels": in_channels,
         }
+        _check_arguments(num_classes, **self.arguments)
         self.ndim = ndim
         self.num_classes = num_classes
         self.checkpoint_blocks = tuple(checkpoint_blocks)
 
-        rates = torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist()
+        rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
+        local_scale = init_value if layer_scale is True else None
+        global_scale = init_value if layer_scale else None
         channels = in_channels
-        for stage, (dim, depth) in enumerate(zip(embed_dims, depths, strict=True)):
-            stage_rates, rates = rates[:depth], rates[depth:]
-            if stage < 2:
-                blocks = [LocalBlock(dim, local_kernel, mlp_ratio, rate) for rate in stage_rates]
+        for stage, (dim, depth) in enumerate(zip(embed_dims, depths, strict=True), start=1):
+            if stage <= conv_embeds:
+                embed = ConvEmbed(stage, channels, dim, ndim)
             else:
-                blocks = [GlobalBlock(dim, ndim, head_dim, mlp_ratio, rate) for rate in stage_rates]
-            setattr(self, f"patch_embed{stage + 1}", _patch_embed(stage, channels, dim, ndim))
-            setattr(self, f"blocks{stage + 1}", nn.ModuleList(blocks))
+                embed = PatchEmbed(stage, channels, dim, ndim, temporal=std)
+            blocks = nn.ModuleList()
+            for index in range(depth):
+                if stage <= 2:
+                    block = LocalBlock(dim, local_kernel, mlp_ratio, next(rates), local_scale)
+                else:
+                    block = self.global_block(
+                        stage,
+                        index,
+                        channels=dim,
+                        ndim=ndim,
+                        head_dim=head_dim,
+                        mlp_ratio=mlp_ratio,
+                        drop_path=next(rates),
+                        layer_scale=global_scale,
+                    )
+                blocks.append(block)
+            setattr(self, f"patch_embed{stage}", embed)
+            setattr(self, f"blocks{stage}", blocks)
             channels = dim
 
         self.norm = TokenBatchNorm(channels)
         self.head = nn.Linear(channels, num_classes)
-        self.apply(_init_weights)
-
-    def forward_features(self, x):
-        """`[B, C, (T,) H, W]` -> tokens of the last stage `[B, (T',) H', W', C']`, normalised."""
-        self._check_input(x)
-        for stage in range(4):
-            tokens = getattr(self, f"patch_embed{stage + 1}")(x)
-            for index, block in enumerate(getattr(self, f"blocks{stage + 1}")):
-                if self.training and index < self.checkpoint_blocks[stage]:
-                    tokens = checkpoint(block, tokens, use_reentrant=False)
-                else:
-                    tokens = block(tokens)
-            x = tokens.movedim(-1, 1)
-        return self.norm(tokens)
+        if aux_head:
+            self.aux_head = nn.Linear(channels, num_classes)
+        self.apply(init_weights)
 
     def forward(self, x):
         """`[B, C, T, H, W]` (or `[B, C, H, W]` for images) -> logits `[B, num_classes]`."""
-        tokens = self.forward_features(x)
-        return self.head(tokens.flatten(1, -2).mean(1))
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x):
+        """`[B, C, (T,) H, W]` -> tokens of the last stage `[B, (T',) H', W', C']`, normalised."""
+        return self.norm(self.forward_stages(x)[-1][0])
+
+    def forward_head(self, tokens, pre_logits=False):
+        """Tokens of `forward_features` -> logits `[B, num_classes]`; their mean with `pre_logits`."""
+        tokens = tokens.flatten(1, -2)  # [B, N, C]
+        pooled = tokens.mean(1)
+        if pre_logits:
+            return pooled
+        if not self.arguments["aux_head"]:
+            return self.head(pooled)
+        return self.head(pooled) + 0.5 * self.aux_head(tokens).amax(1)
+
+    def training_outputs(self, x):
+        """`[B, C, (T,) H, W]` -> a tuple of logits `[B, num_classes]` whose losses are averaged."""
+        return (self(x),)
+
+    def forward_stages(self, x, stages=4, until=None):
+        """What leaves each of the first `stages`: a list of `(tokens [B, *grid, C], *carried)`.
+
+        Of the last one only the first `until` blocks are run, where that is given.
+        """
+        self._check_input(x)
+        flows = [()]
+        for stage in range(1, stages + 1):
+            carried = self.carry(stage, *flows[-1])
+            flow = (getattr(self, f"patch_embed{stage}")(x), *carried)
+            blocks = getattr(self, f"blocks{stage}")
+            for index, block in enumerate(blocks[: until if stage == stages else None]):
+                if self.training and index < self.checkpoint_blocks[stage - 1]:
+                    flow = checkpoint(block, *flow, use_reentrant=False)
+                else:
+                    flow = block(*flow)
+                flow = flow if isinstance(flow, tuple) else (flow,)
+            flows.append(flow)
+            x = channels_first(flow[0])
+        return flows[1:]
+
+    def carry(self, stage, *flow):
+        """What enters the blocks of `stage` beside its tokens, given what left the stage before."""
+        return ()
+
+    def get_attention(self, x, stage=4, block=-1):
+        """The attention maps of a global block (`stage` 3 or 4) for `x` `[B, C, (T,) H, W]`.
+
+        Joint attention gives `[B, heads, N, N]` over the `N = T'H'W'` tokens of the stage, in the
+        order T, H, W: row i says what token i looks at. Divided attention gives its spatial part,
+        `[B, T', heads, H'W', H'W']`. Light models give `[B, heads, 1 + N, 1 + N]`, class token first.
+        """
+        depth = self.arguments["depths"][stage - 1] if stage in (3, 4) else 0
+        if not -depth <= block < depth:
+            raise ConfigError(
+                f"there is no attention in block {block} of stage {stage}; the global blocks are "
+                f"those of stages 3 and 4, numbered from 0 (or from the end, -1)"
+            )
+        block = block % depth
+        flow = self.forward_stages(x, stage, block)[-1]
+        return getattr(self, f"blocks{stage}")[block].attention_maps(*flow)
+
+    def reset_classifier(self, num_classes):
+        """A fresh head for `num_classes`; 0 makes `model(x)` return the pooled features `[B, C]`."""
+        self.num_classes = num_classes
+        for name in self.classifiers():
+            old = self.norm.weight
+            head = nn.Linear(len(old), num_classes) if num_classes else nn.Identity()
+            init_weights(head)
+            setattr(self, name, head.to(old.device, old.dtype))
+
+    def classifiers(self):
+        """The names of the layers whose rows are classes."""
+        return ["head", "aux_head"] if self.arguments["aux_head"] else ["head"]
+
+    @property
+    def head_keys(self):
+        """The checkpoint keys that depend on the classes, `head` first."""
+        return tuple(f"{name}.{part}" for name in self.classifiers() for part in ("weight", "bias"))
+
+    def no_weight_decay(self):
+        """Parameters that are customarily exempt from weight decay, beside all of one dimension."""
+        return {
+            name
+            for name, _ in self.named_parameters()
+            if name == "cls_token" or "gamma_" in name or name.endswith("pos_embed.weight")
+        }
+
+    def global_block(self, stage, index, **arguments):
+        """A fresh block of stage 3 or 4."""
+        return (DividedBlock if self.arguments["split"] else GlobalBlock)(**arguments)
 
     def _check_input(self, x):
         layout = "[B, C, T, H, W]" if self.ndim == 3 else "[B, C, H, W]"
@@ -122,36 +224,29 @@ class UniFormer(nn.Module):
             )
 
 
-def _patch_embed(stage, in_channels, out_channels, ndim):
-    """Stage 1 halves the frames and quarters the sides, the others halve the sides."""
-    if stage == 0:
-        kernel, stride, padding = (3, 4, 4), (2, 4, 4), (1, 0, 0)
-    else:
-        kernel, stride, padding = (1, 2, 2), (1, 2, 2), (0, 0, 0)
-    return PatchEmbed(in_channels, out_channels, kernel[-ndim:], stride[-ndim:], padding[-ndim:])
-
-
-def _init_weights(module):
-    """Linear layers: truncated normal, std 0.02, bias 0. Everything else keeps torch's default."""
+def init_weights(module):
+    """Linear layers: truncated normal, std 0.02, bias 0. Convolutions and norms keep torch's default."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
+    elif isinstance(module, DividedBlock):
+        module.init_temporal()
 
 
-def _check_arguments(num_classes, embed_dims, depths, head_dim, mlp_ratio, ndim, local_kernel):
+def _check_arguments(
+    num_classes, embed_dims, depths, head_dim, mlp_ratio, ndim, local_kernel, **options
+):
     if ndim not in CONV:
         raise ConfigError(f"ndim is 2 (images) or 3 (video), got {ndim}")
     if num_classes < 1:
         raise ConfigError(f"num_classes is at least 1, got {num_classes}")
     if len(embed_dims) != 4 or len(depths) != 4:
         raise ConfigError(
-            f"embed_dims and depths have four entries, one a stage; got {list(embed_dims)} and "
-            f"{list(depths)}"
+            f"embed_dims and depths have four entries, one a stage; got {embed_dims} and {depths}"
         )
     if min(depths) < 1 or min(embed_dims) < 1 or head_dim < 1:
         raise ConfigError(
-            f"depths, embed_dims and head_dim are at least 1; got {list(depths)}, "
-            f"{list(embed_dims)} and {head_dim}"
+            f"depths, embed_dims and head_dim are at least 1; got {depths}, {embed_dims} and {head_dim}"
         )
     for dim in embed_dims[2:]:
         if dim % head_dim:
@@ -164,5 +259,17 @@ def _check_arguments(num_classes, embed_dims, depths, head_dim, mlp_ratio, ndim,
     if len(local_kernel) != ndim or any(side < 1 or side % 2 == 0 for side in local_kernel):
         raise ConfigError(
             f"local_kernel has {ndim} odd sides, such as {list(DEFAULT_KERNEL[-ndim:])}; "
-            f"got {list(local_kernel)}"
+            f"got {local_kernel}"
         )
+    _check_options(ndim, **options)
+
+
+def _check_options(ndim, conv_embeds, split, std, layer_scale, **_):
+    if conv_embeds not in (0, 1, 4):
+        raise ConfigError(f"conv_embeds is 0, 1 (stage 1) or 4 (all stages), got {conv_embeds!r}")
+    if layer_scale not in (True, False, "global"):
+        raise ConfigError(f'layer_scale is True, False or "global", got {layer_scale!r}')
+    if ndim == 2 and (split or std):
+        raise ConfigError("split and std are about time; image models (ndim 2) have none")
+    if std and conv_embeds == 4:
+        raise ConfigError("std is about patch embeddings, and conv_embeds 4 leaves none; drop one")
