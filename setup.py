@@ -11,6 +11,7 @@ VERSION = re.search(
 )[1]
 
 REPORT = ["jinja2>=3.1", "matplotlib>=3.7", "tensorboard>=2.14"]
+HUB = ["huggingface_hub>=0.25", "safetensors>=0.4.3"]
 TEST = ["pytest>=8", "ruff>=0.8"]
 
 setup(
@@ -21,10 +22,14 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["uniformer_video", "uniformer_video.*"]),
-    package_data={"uniformer_video.evaluation": ["*.j2"]},
+    package_data={
+        "uniformer_video.evaluation": ["*.j2"],
+        "uniformer_video.data.labels": ["*.txt"],
+    },
     python_requires=">=3.10",
     install_requires=[
-        "torch>=2.4",
+        # before 2.6, weights_only=True could be made to run code (CVE-2025-32434)
+        "torch>=2.6",
         "numpy>=1.26",
         "fvcore>=0.1.5.post20221221",
         "pyyaml>=6",
@@ -37,6 +42,11 @@ setup(
         "pillow>=10",
         "tqdm>=4.66",
     ],
-    extras_require={"report": REPORT, "test": [*TEST, *REPORT], "all": [*TEST, *REPORT]},
+    extras_require={
+        "report": REPORT,
+        "hub": HUB,
+        "test": [*TEST, *REPORT, *HUB],
+        "all": [*TEST, *REPORT, *HUB],
+    },
     entry_points={"console_scripts": ["uniformer-video = uniformer_video.cli:main"]},
 )

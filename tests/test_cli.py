@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from uniformer_video import cli
-from uniformer_video.models.zoo import build_uniformer
+from uniformer_video.data.labels import class_names
+from uniformer_video.models.checkpoint import write_checkpoint
+from uniformer_video.models.zoo import build_network
 
 ROOT = Path(__file__).parents[1]
 
@@ -164,7 +166,7 @@ def test_train_predict_and_report_by_command(call, tiny, tmp_path, demo):
 
 
 def test_inflate_by_command(call, tmp_path):
-    torch.save(build_uniformer("image_uniformer_s", 1000).state_dict(), tmp_path / "image.pth")
+    torch.save(build_network("image_uniformer_s", 1000).state_dict(), tmp_path / "image.pth")
     out_file = tmp_path / "video.pt"
     status, out, _ = call(tmp_path / "image.pth", "--out", out_file, command="inflate")
     assert status == 0
@@ -175,3 +177,43 @@ def test_inflate_by_command(call, tmp_path):
     assert (status, out_file.read_bytes()) == (2, content)
     assert "exists already" in errors
     assert call("inflate", tmp_path / "image.pth", "--out", tmp_path / "no" / "x.pt")[0] == 2
+
+
+def test_remap_labels_by_command(call, tmp_path):
+    (tmp_path / "a.csv").write_text("x y.mp4 0\nz.mp4,267\n")
+    remap = ("remap-labels", tmp_path / "a.csv", "--from", "k400", "--to")
+    status, out, _ = call(*remap, "k400-published", "--out", tmp_path / "b.csv")
+    assert status == 0
+    assert "b.csv: 2 videos, 2 labels changed" in out
+    assert "DATA.CLASS_NAMES k400-published" in out
+    content = (tmp_path / "b.csv").read_text()
+    assert content.endswith("z.mp4,0\n")
+
+    # The same order from a file of names and from a checkpoint.
+    names = class_names("k400", "published")
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    head = {"head.weight": torch.zeros(400, 2)}
+    write_checkpoint(tmp_path / "own.pt", head, {"class_names": names})
+    for order in ("names.txt", "own.pt"):
+        new = tmp_path / f"{order}.csv"
+        assert call(*remap, tmp_path / order, "--out", new)[0] == 0
+        assert new.read_text() == content
+
+
+def test_remap_labels_refuses(call, tmp_path):
+    (tmp_path / "a.csv").write_text("x.mp4,0\ny.mp4,400\n")
+    torch.save({"head.weight": torch.zeros(400, 2)}, tmp_path / "foreign.pth")
+    for given, wanted, message in (
+        ("k400", "k600", "only in --from: 'baby waking up'"),
+        ("k400", "k400-old", "--to k400-old is not a file"),
+        ("k400", tmp_path / "foreign.pth", "records no class names"),
+        ("k400", "k400-published", "a.csv:2: label 400 of y.mp4 is outside 0..399"),
+    ):
+        arguments = ("--from", given, "--to", wanted, "--out", tmp_path / "b.csv")
+        status, _, errors = call("remap-labels", tmp_path / "a.csv", *arguments)
+        assert status == 2
+        assert message in errors
+        assert "Traceback" not in errors
+        assert not (tmp_path / "b.csv").exists()
+    arguments = ("--from", "k400", "--to", "k400-published", "--out", tmp_path / "a.csv")
+    assert "exists already" in call("remap-labels", tmp_path / "a.csv", *arguments)[2]

@@ -3,6 +3,7 @@
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "class_names": "uniformer_video.data.labels",
     "create_model": "uniformer_video.models.zoo",
     "load_config": "uniformer_video.config",
     "open_video": "uniformer_video.data.decoding",

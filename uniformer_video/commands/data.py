@@ -1,8 +1,9 @@
 """Commands that make or change data."""
 
 import logging
+from pathlib import Path
 
-from uniformer_video.errors import UserError
+from uniformer_video.errors import CheckpointError, UserError
 
 log = logging.getLogger("uniformer_video")
 
@@ -42,3 +43,64 @@ def demo_command(args):
             progress=lambda done, _: bar.update(done - bar.n),
         )
     log.info("%s: %d videos made, %d were there.", args.out, made, total - made)
+
+
+def remap_arguments(parser):
+    parser.add_argument("list", metavar="LIST.csv", help="one path and label a line")
+    order = "class names of its numbers: a known order, a file of names, or a checkpoint"
+    parser.add_argument("--from", required=True, dest="given", metavar="NAMES", help=order)
+    parser.add_argument(
+        "--to", required=True, dest="wanted", metavar="NAMES", help="such as --from"
+    )
+    parser.add_argument("--out", required=True, metavar="NEW.csv", help="the list to write")
+    parser.add_argument(
+        "--separator",
+        default="auto",
+        metavar="TEXT",
+        help="between path and label (last , or blank)",
+    )
+
+
+def remap_command(args):
+    """Write a list with its labels counted in another class order.
+
+    NAMES is a known order such as k400 (the usual one) or k400-published (outputs of the published
+    weights), a file with one class name a line, or a checkpoint that records its class names. Both
+    orders must be of the same names. Paths, lines and separators stay as they are.
+    """
+    from uniformer_video.data.labels import identify
+    from uniformer_video.data.labels.remap import remap_list
+
+    given = _names_of(args.given, "--from")
+    wanted = _names_of(args.wanted, "--to")
+    videos, changed = remap_list(args.list, args.out, given, wanted, args.separator)
+    print(f"{args.out}: {videos} videos, {changed} labels changed")
+    order = identify(wanted) or "FILE, which holds the names of --to"
+    print(f"Its numbers now stand for DATA.CLASS_NAMES {order}; that goes before a classes.txt.")
+
+
+def _names_of(text, flag):
+    """Class names of a known order, of a text file, or of a checkpoint."""
+    from uniformer_video.build_data import recorded_names
+    from uniformer_video.data.labels import named_classes
+
+    if not _is_binary(text):
+        return named_classes(text, flag)
+    from uniformer_video.models.checkpoint import read_weights
+
+    names = recorded_names(read_weights(text))
+    if not names:
+        raise CheckpointError(
+            f"{flag} {text} records no class names; give a known order, such as k400-published, or a "
+            "file of names (tools/convert_checkpoint.py records names in a checkpoint)"
+        )
+    return names
+
+
+def _is_binary(path):
+    """True for a file that is no text, as every kind of weights file."""
+    if not Path(path).is_file():
+        return False
+    with open(path, "rb") as file:
+        start = file.read(4096)
+    return b"\0" in start or start[:1] == b"\x80"  # the latter begins a pickle
