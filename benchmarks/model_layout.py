@@ -12,7 +12,7 @@ import time
 import torch
 from naive_uniformer import NaiveUniFormer
 
-from uniformer_video.models.zoo import build_uniformer, variant
+from uniformer_video.models.zoo import build_network, variant
 
 
 def main():
@@ -29,7 +29,7 @@ def main():
     torch.set_num_threads(args.threads)
 
     kernel = tuple(int(side) for side in args.kernel.split(","))
-    ours = build_uniformer("uniformer_s", 400, local_kernel=kernel).train(args.train)
+    ours = build_network("uniformer_s", 400, local_kernel=kernel).train(args.train)
     shape = variant("uniformer_s")
     naive = NaiveUniFormer(400, shape.embed_dims, shape.depths, shape.head_dim, kernel)
     naive.train(args.train).load_state_dict(ours.state_dict())

@@ -2,7 +2,6 @@
 
 import platform
 from importlib import metadata as installed
-from pathlib import Path
 
 import torch
 
@@ -12,26 +11,23 @@ from uniformer_video.data.loader import TrainLoader, TrainPlan, resolve_workers
 from uniformer_video.data.mixup import Mixup
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.data.transforms import EvalViews, Normalisation
-from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.errors import ConfigError
 from uniformer_video.models.checkpoint import fit_weights, read_weights
-from uniformer_video.models.zoo import build_for_weights, build_uniformer
+from uniformer_video.models.published import locate
+from uniformer_video.models.zoo import build_for_weights, build_network, is_peer, variant
 from uniformer_video.training.optim import CosineSchedule, adamw
 from uniformer_video.training.trainer import TrainSettings
 
 
 def build_model(cfg, num_classes):
     """The model to train, and the `LoadReport` of the weights that it starts from, or None."""
-    options = _model_options(cfg)
-    name, start = cfg.MODEL.MODEL_NAME, cfg.UNIFORMER.PRETRAIN_NAME
+    start = cfg.UNIFORMER.PRETRAIN_NAME
     if not start:
-        kernel = cfg.UNIFORMER.LOCAL_KERNEL or None
-        return build_uniformer(name, num_classes, local_kernel=kernel, **options), None
-    if not Path(start).is_file():
-        raise CheckpointError(
-            f"UNIFORMER.PRETRAIN_NAME {start} is not a file; download those weights and set it to "
-            'their path, or to "" to train from scratch'
-        )
-    weights = read_weights(start)
+        options = _model_options(cfg)
+        if cfg.UNIFORMER.LOCAL_KERNEL and not is_peer(cfg.MODEL.MODEL_NAME):
+            options["local_kernel"] = cfg.UNIFORMER.LOCAL_KERNEL
+        return build_network(cfg.MODEL.MODEL_NAME, num_classes, **options), None
+    weights = read_weights(locate(start))
     model = _model_for(cfg, weights, num_classes)
     report = fit_weights(
         model,
@@ -127,7 +123,7 @@ def build_mixup(cfg, num_classes):
 
 def build_optimizer(cfg, model):
     """AdamW with the published parameter groups."""
-    return adamw(model, cfg.SOLVER.WEIGHT_DECAY, not cfg.SOLVER.ZERO_WD_POS_EMBED)
+    return adamw(model, cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.ZERO_WD_POS_EMBED)
 
 
 def build_schedule(cfg):
@@ -163,6 +159,15 @@ def build_metadata(cfg, model, class_names):
     return {
         "model": {"name": cfg.MODEL.MODEL_NAME, "arguments": dict(model.arguments)},
         "class_names": list(class_names),
+        **build_protocol(cfg),
+        "config": config_text(cfg),
+        "versions": versions(),
+    }
+
+
+def build_protocol(cfg):
+    """How videos are prepared and which views are tested, as checkpoints record it."""
+    return {
         "input": {
             "num_frames": cfg.DATA.NUM_FRAMES,
             "frame_stride": cfg.DATA.SAMPLING_RATE,
@@ -179,8 +184,6 @@ def build_metadata(cfg, model, class_names):
             "num_crops": cfg.TEST.NUM_SPATIAL_CROPS,
             "score": cfg.TEST.SCORE,
         },
-        "config": config_text(cfg),
-        "versions": versions(),
     }
 
 
@@ -233,12 +236,26 @@ def _class_index(entry, class_names, key):
 
 
 def _model_options(cfg):
+    """The arguments of the model that the config sets; what it leaves open is left out."""
+    name = cfg.MODEL.MODEL_NAME
+    if is_peer(name):
+        return {"num_frames": cfg.DATA.NUM_FRAMES, "crop_size": cfg.DATA.TRAIN_CROP_SIZE}
     options = {
         "embed_dims": cfg.UNIFORMER.EMBED_DIM,
         "depths": cfg.UNIFORMER.DEPTH,
         "head_dim": cfg.UNIFORMER.HEAD_DIM,
         "mlp_ratio": cfg.UNIFORMER.MLP_RATIO,
+        "split": cfg.UNIFORMER.SPLIT,
+        "std": cfg.UNIFORMER.STD,
     }
+    if cfg.UNIFORMER.LAYER_SCALE:
+        options |= {"layer_scale": True, "init_value": cfg.UNIFORMER.INIT_VALUE}
+    depths = cfg.UNIFORMER.DEPTH or variant(name).arguments["depths"]
+    for key, values in (
+        ("prune_ratio", cfg.UNIFORMER.PRUNE_RATIO),
+        ("trade_off", cfg.UNIFORMER.TRADE_OFF),
+    ):  # published files list more blocks than some models have
+        options[key] = [stage[:depth] for stage, depth in zip(values, depths[2:], strict=False)]
     options = {key: value for key, value in options.items() if value}
     options["drop_path_rate"] = cfg.UNIFORMER.DROP_DEPTH_RATE
     if cfg.MODEL.USE_CHECKPOINT:

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from uniformer_video.commands import data, predict, runs, weights
+from uniformer_video.commands import data, models, predict, runs, weights
 from uniformer_video.commands.status import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from uniformer_video.errors import UserError
 
@@ -79,8 +79,12 @@ _COMMANDS = {
     "config": (runs.config_arguments, runs.config_command),
     "predict": (predict.predict_arguments, predict.predict_command),
     "inflate": (weights.inflate_arguments, weights.inflate_command),
+    "convert": (weights.convert_arguments, weights.convert_command),
+    "models": (models.models_arguments, models.models_command),
+    "flops": (models.flops_arguments, models.flops_command),
     "report": (runs.report_arguments, runs.report_command),
     "make-demo-data": (data.demo_arguments, data.demo_command),
+    "remap-labels": (data.remap_arguments, data.remap_command),
 }
 
 

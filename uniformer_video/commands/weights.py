@@ -12,13 +12,18 @@ def inflate_arguments(parser):
         "--mode",
         choices=("average", "center"),
         default="average",
-        help="spread over time (average)",
+        help="spread over time (average), or in the middle step",
     )
     parser.add_argument(
         "--local-kernel", default="3,5,5", metavar="T,H,W", help="of the local blocks (3,5,5)"
     )
+    _add_architecture(parser)
     parser.add_argument(
-        "--model", metavar="NAME", help="video architecture (found by the file's shapes)"
+        "--check",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="compare both models on a frame: of this image or video, or of a made-up one",
     )
 
 
@@ -27,15 +32,85 @@ def inflate_command(args):
 
     Linear, norm and attention weights are copied, convolutions get a time axis: "average" repeats a
     kernel along time and divides by its length, "center" puts it in the middle step. The classifier
-    is dropped.
+    is dropped. --check shows how much the video model still sees what the image model sees.
     """
-    from uniformer_video.models.convert import inflate_file
+    from uniformer_video.inference.frame import read_frame
+    from uniformer_video.models.inflate_file import inflate_file
 
-    try:
-        kernel = tuple(int(side) for side in args.local_kernel.split(","))
-    except ValueError:
-        raise UserError(
-            f"--local-kernel is {args.local_kernel!r}; it takes T,H,W such as 3,5,5"
-        ) from None
-    for line in inflate_file(args.image, args.out, args.mode, kernel, args.model):
+    kernel = parse_kernel(args.local_kernel)
+    frame = None if args.check is None else read_frame(args.check)
+    for line in inflate_file(
+        args.image, args.out, args.mode, kernel, args.model, args.head_dim, frame
+    ):
         print(line)
+
+
+def convert_arguments(parser):
+    parser.add_argument("source", metavar="WEIGHTS", help="file, address or published name")
+    parser.add_argument("--out", required=True, metavar="FILE", help="to write (.safetensors too)")
+    parser.add_argument(
+        "--to",
+        choices=("ours", "published", "mmaction2"),
+        default="ours",
+        help="the layout to write (ours)",
+    )
+    _add_architecture(parser)
+    parser.add_argument(
+        "--published", metavar="NAME", help="these are those published weights (by the file's name)"
+    )
+    parser.add_argument(
+        "--cfg", metavar="CONFIG", help="a config that says how videos are prepared and tested"
+    )
+    parser.add_argument(
+        "--classes", metavar="ORDER", help="order of the outputs: k400-published, ssv2, ..., a file"
+    )
+    parser.add_argument("--ema", action="store_true", help="take the averaged (EMA) weights")
+
+
+def convert_command(args):
+    """Convert weights of other projects to a checkpoint that carries all it needs, or back.
+
+    Read are published UniFormer files, PySlowFast's, MMAction2's, pytorchvideo's (with --model), and
+    this toolkit's own. What a file cannot tell is recorded from --model, --head-dim, --published,
+    --cfg and --classes. --to published or mmaction2 writes files for those projects.
+    """
+    from uniformer_video.build import build_protocol
+    from uniformer_video.config import load_config
+    from uniformer_video.models.convert import convert_file, export_file
+
+    if args.to != "ours":
+        given = [name for name in ("published", "cfg", "classes", "ema") if getattr(args, name)]
+        if given:
+            raise UserError(f"--{given[0]} is recorded in files of this toolkit alone; drop --to")
+        lines = export_file(args.source, args.out, args.to)
+    else:
+        record = build_protocol(load_config(args.cfg)) if args.cfg else None
+        lines = convert_file(
+            args.source,
+            args.out,
+            args.model,
+            args.head_dim,
+            args.published,
+            args.classes,
+            record,
+            args.ema,
+        )
+    for line in lines:
+        print(line)
+
+
+def parse_kernel(text):
+    """`3,5,5` as a tuple."""
+    try:
+        return tuple(int(side) for side in text.split(","))
+    except ValueError:
+        raise UserError(f"--local-kernel is {text!r}; it takes T,H,W such as 3,5,5") from None
+
+
+def _add_architecture(parser):
+    parser.add_argument(
+        "--model", metavar="NAME", help="architecture of the file (found by its shapes)"
+    )
+    parser.add_argument(
+        "--head-dim", type=int, metavar="N", help="width of its attention heads, if it cannot tell"
+    )

@@ -1,50 +1,177 @@
-"""Whole weights files from one kind to another."""
+"""Whole weights files from one kind to another: theirs to ours and back."""
 
-from dataclasses import replace
 from pathlib import Path
 
-from uniformer_video.errors import CheckpointError
-from uniformer_video.models.checkpoint import (
-    HEAD_KEYS,
-    fit_weights,
-    read_weights,
-    write_checkpoint,
+from uniformer_video.data.labels import named_classes
+from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.models.architecture import is_light
+from uniformer_video.models.checkpoint import fit_weights, read_weights, write_checkpoint
+from uniformer_video.models.inflate import fit_kernel_in_time
+from uniformer_video.models.published import PUBLISHED, file_stem, locate
+from uniformer_video.models.weights_file import write_content
+from uniformer_video.models.zoo import (
+    build_for_weights,
+    build_network,
+    find_variant,
+    is_peer,
+    shown_arguments,
 )
-from uniformer_video.models.zoo import build_uniformer, find_variant
+
+LAYOUTS = ("published", "mmaction2")
 
 
-def inflate_file(source, target, mode, local_kernel, name=None):
-    """Write the 3D checkpoint `target` from the 2D weights in `source`; returns the report's lines.
+def convert_file(
+    source, target, name=None, head_dim=None, published=None, classes=None, record=None, ema=False
+):
+    """Write the checkpoint `target` of this toolkit from weights of any project.
 
-    `name` is the video architecture; left out, it is told by the file's depths and channels. The
-    classifier is dropped. Raises `CheckpointError` for video weights, or of an unknown architecture.
+    Args:
+        source, target: the weights as `read_weights` takes them; the file to write (`.safetensors`
+            for that format).
+        name, head_dim: the model and the width of its attention heads, where the file cannot tell.
+        published: the name of the published weights that these are; left out, the file's name tells.
+        classes: the order of the outputs, a name or a file as `named_classes` takes it.
+        record: more metadata, `{"input": ..., "test": ...}`, over what is known of published weights.
+        ema: take the averaged weights of a training checkpoint.
+
+    Returns the lines of a report. Raises `CheckpointError` when the file does not fit the model, or
+    does not tell its `head_dim` and none is given.
     """
+    check_target(target)
+    weights = read_weights(locate(source), "ema" if ema else "model")
+    entry = _published_entry(source, published)
+    model, name = _fresh_model(weights, name or (entry.model if entry else None), head_dim)
+    fit_weights(model, weights)
+    metadata = {**weights.metadata, "model": {"name": name, "arguments": dict(model.arguments)}}
+    metadata.pop("config", None)
+    if entry and entry.num_frames:
+        metadata |= {"input": entry.input(), "test": entry.test()}
+    metadata |= record or {}
+    order = classes or _class_order(entry, weights)
+    names = list(named_classes(order)) if order else []
+    if classes and len(names) != model.num_classes:
+        raise CheckpointError(
+            f"{source} tells {model.num_classes} classes apart and {classes} names {len(names)}; give "
+            "the list that it was trained with"
+        )
+    if len(names) == model.num_classes:  # published HMDB51 weights have outputs to spare
+        metadata["class_names"] = names
+    metadata["converted"] = {"from": Path(str(source)).name, "published": entry and entry.name}
+    write_checkpoint(target, model.state_dict(), metadata)
+    return _report(source, target, metadata, entry, order)
+
+
+def export_file(source, target, layout):
+    """Write `target` as the published code ("published") or "mmaction2" reads it; returns a report.
+
+    A local kernel shorter in time than theirs is put into the middle of a 5x5x5 one with zeros around
+    it, which computes the same.
+    """
+    check_target(target)
+    weights = read_weights(locate(source))
+    shown = shown_arguments(weights)
+    if not shown:
+        raise CheckpointError(f"{source} is not a UniFormer's; only these have another layout")
+    state, lines = dict(weights.state), []
+    kernel = shown["local_kernel"]
+    if len(kernel) == 3 and kernel[0] < 5:
+        for key in [key for key in state if key.endswith("attn.weight")]:
+            state[key] = fit_kernel_in_time(state[key], 5)
+        lines.append(f"local kernels {kernel} set in zeros to [5, {kernel[1]}, {kernel[2]}]")
+    if layout == "mmaction2":
+        content = {"state_dict": _mmaction2_keys(state, shown, source)}
+    elif is_light(state):
+        content = state
+    else:
+        content = {"model_state" if shown["ndim"] == 3 else "model": state}
+    write_content(target, content)
+    head_dim = weights.metadata.get("model", {}).get("arguments", {}).get("head_dim")
+    if head_dim:
+        lines.append(f"not part of that format: head_dim, set UNIFORMER.HEAD_DIM {head_dim} there")
+    return [*lines, f"written: {target}, {len(state)} tensors in the layout {layout}"]
+
+
+def check_target(target):
+    """Refuse a file that exists, or whose folder does not."""
     if Path(target).exists():
         raise CheckpointError(f"{target} exists already; delete it, or choose another --out")
     if not Path(target).absolute().parent.is_dir():
         raise CheckpointError(f"there is no folder {Path(target).parent} to write {target} into")
-    weights = read_weights(source)
-    if not weights.is_image:
-        kind = "holds video weights already" if weights.local_kernel else "is not a UniFormer's"
-        raise CheckpointError(f"{source} {kind}; inflation takes 2D (image) UniFormer weights")
-    name = name or find_variant(weights, ndim=3)
-    model = build_uniformer(name, num_classes=1, local_kernel=local_kernel)
-    body = {key: value for key, value in weights.state.items() if key not in HEAD_KEYS}
-    report = fit_weights(model, replace(weights, state=body), mode, replace_head=True)
-    if report.skipped:
-        raise CheckpointError(
-            f"{source} is of another architecture than {name}: it has {', '.join(report.skipped[:3])}"
+
+
+def _published_entry(source, published):
+    if published in PUBLISHED:
+        return PUBLISHED[published]
+    if published:
+        raise ConfigError(
+            f"there are no published weights {published!r}; `uniformer-video models` lists them"
         )
-    state = {key: value for key, value in model.state_dict().items() if key not in HEAD_KEYS}
-    metadata = {
-        "model": {"name": name, "arguments": dict(model.arguments)},
-        "inflated": {"from": str(source), "mode": mode},
-    }
-    write_checkpoint(target, state, metadata)
-    return [
-        f"{source} is 2D weights of {name}",
-        f"copied as they are: {len(report.loaded)} tensors",
-        f"inflated to 3D ({mode}): {len(report.inflated)} tensors, local kernels {list(local_kernel)}",
-        f"dropped: the classifier ({weights.num_classes or 'no'} classes)",
-        f"written: {target}; train from it with UNIFORMER.PRETRAIN_NAME {target}",
-    ]
+    return PUBLISHED.get(file_stem(source))
+
+
+def _fresh_model(weights, name, head_dim):
+    """The model that the weights fit, and its name."""
+    recorded = weights.metadata.get("model", {})
+    options = {"head_dim": head_dim} if head_dim else {}
+    if name and is_peer(name):
+        return build_for_weights(weights, name), name
+    shown = shown_arguments(weights)
+    if recorded or name or not head_dim:
+        name = name or recorded.get("name") or find_variant(weights)
+        return build_for_weights(weights, name, **options), name
+    try:
+        name = find_variant(weights, head_dim)
+    except CheckpointError:  # no named model: its shapes are all there is to know
+        if not shown:
+            raise
+        light = "xxs" if is_light(weights.state) else "s"
+        name = f"uniformer_{light}" if shown["ndim"] == 3 else f"image_uniformer_{light}"
+        return build_network(name, weights.num_classes or 1, **{**shown, **options}), name
+    return build_for_weights(weights, name, **options), name
+
+
+def _class_order(entry, weights):
+    """How `named_classes` spells the order of the outputs, where the origin of the file tells it."""
+    if "class_names" in weights.metadata or entry is None:
+        return None
+    # MMAction2 sorted the rows of the Kinetics classifiers anew when it took the weights over.
+    return entry.data if weights.hints.get("layout") == "mmaction2" else entry.class_order
+
+
+def _mmaction2_keys(state, shown, source):
+    unknown = [key for key in ("split", "std", "layer_scale", "conv_embeds") if shown[key]]
+    if unknown or is_light(state) or shown["ndim"] == 2:
+        what = ", ".join(unknown) or ("images" if shown["ndim"] == 2 else "light models")
+        raise CheckpointError(f"{source}: MMAction2's UniFormer knows no {what}")
+    renamed = {}
+    for key, value in state.items():
+        renamed[
+            key.replace("head.", "cls_head.fc_cls.")
+            if key.startswith("head.")
+            else f"backbone.{key}"
+        ] = value
+    return renamed
+
+
+def _report(source, target, metadata, entry, order):
+    model, names = metadata["model"], metadata.get("class_names")
+    arguments = model["arguments"]
+    lines = [f"{source}: {model['name']}" + (f", the published {entry.name}" if entry else "")]
+    if "head_dim" in arguments:
+        lines.append(f"head_dim {arguments['head_dim']}, local kernel {arguments['local_kernel']}")
+    if names:
+        lines.append(
+            f"classes: {len(names)}, output 0 is {names[0]!r}" + (f" ({order})" if order else "")
+        )
+    elif arguments.get("ndim") != 2:
+        lines.append("classes: not named; give --classes, or predictions will be numbers")
+    if pixels := metadata.get("input"):
+        lines.append(
+            f"input: {pixels['num_frames']} frames, stride {pixels['frame_stride']}, "
+            f"{pixels['rule']}, {pixels['crop_size']} pixels, {pixels['channel_order']}"
+        )
+    elif arguments.get("ndim") != 2:
+        lines.append(
+            "input: not recorded; give --published NAME or --cfg FILE, prediction needs it"
+        )
+    return [*lines, f"written: {target}"]

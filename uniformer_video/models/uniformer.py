@@ -218,9 +218,10 @@ class UniFormer(nn.Module):
         if x.dim() != self.ndim + 2:
             raise ValueError(f"the model takes {layout}, got a tensor of shape {list(x.shape)}")
         if min(x.shape[-2:]) < MIN_SIDE or min(x.shape) < 1:
+            shape = [int(side) for side in x.shape]  # a tracer has tensors there
             raise ValueError(
                 f"the model takes {layout} with H and W of at least {MIN_SIDE} (its total stride) "
-                f"and at least one frame, got {list(x.shape)}; use a larger crop"
+                f"and at least one frame, got {shape}; use a larger crop"
             )
 
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import torch
 
-from uniformer_video.models.layers import DepthwiseConv, TokenBatchNorm
-
 
 @dataclass(frozen=True)
 class CosineSchedule:
@@ -31,28 +29,23 @@ class CosineSchedule:
         return self.end_lr + (self.base_lr - self.end_lr) / 2 * (1 + math.cos(math.pi * share))
 
 
-def parameter_groups(model, weight_decay, decay_pos_embed=True):
-    """Two groups: with `weight_decay`, and without (1-D parameters and batch norms).
+def parameter_groups(model, weight_decay, spare_model_list=False):
+    """Two groups: with `weight_decay`, and without (1-D parameters, which norms and biases are).
 
-    The published runs decay the kernels of the position encoding too; `decay_pos_embed` False
-    exempts them.
+    The published runs decay position kernels, class token and local layer scales, since their list of
+    exemptions never matched; `spare_model_list` exempts what `model.no_weight_decay()` names.
     """
-    exempt = set()
-    for name, module in model.named_modules():
-        is_pos_embed = isinstance(module, DepthwiseConv) and name.endswith("pos_embed")
-        if isinstance(module, TokenBatchNorm) or (is_pos_embed and not decay_pos_embed):
-            exempt |= {id(parameter) for parameter in module.parameters()}
+    spared = model.no_weight_decay() if spare_model_list else ()
     decayed, plain = [], []
-    for parameter in model.parameters():
-        spared = parameter.dim() == 1 or id(parameter) in exempt
-        (plain if spared else decayed).append(parameter)
+    for name, parameter in model.named_parameters():
+        (plain if parameter.dim() == 1 or name in spared else decayed).append(parameter)
     return [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
 
 
-def adamw(model, weight_decay, decay_pos_embed=True):
+def adamw(model, weight_decay, spare_model_list=False):
     """AdamW with the published betas and epsilon; the schedule sets its learning rate."""
-    groups = parameter_groups(model, weight_decay, decay_pos_embed)
+    groups = parameter_groups(model, weight_decay, spare_model_list)
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8)

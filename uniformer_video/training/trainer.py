@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from uniformer_video.data.mixup import soft_targets
@@ -30,11 +31,24 @@ class Interrupted(Exception):
     """Ctrl-C, or a request to end: the run has been saved and can be resumed."""
 
 
+class TrainingOutputs(nn.Module):
+    """A model whose forward pass is its `training_outputs`, so that a parallel wrapper sees it all."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, clips):
+        """`[B, 3, T, H, W]` -> a tuple of logits `[B, K]`, the model's own first."""
+        return self.model.training_outputs(clips)
+
+
 class Trainer:
     """Trains `model` by the plan of `loader`; validates and saves through callbacks.
 
     Args:
-        model: a `UniFormer`; wrapped for several processes here.
+        model: has `training_outputs`, a tuple of logits whose losses are averaged; wrapped for several
+            processes here.
         loader: a `TrainLoader`.
         optimizer, schedule: the schedule maps the epoch (a real number) to the learning rate.
         ranks: this process among all.
@@ -63,7 +77,7 @@ class Trainer:
         validate,
         save,
     ):
-        self.model, self.parallel = model, ranks.wrap(model)
+        self.model, self.parallel = model, ranks.wrap(TrainingOutputs(model))
         self.loader, self.plan = loader, loader.plan
         self.optimizer, self.schedule, self.scaler = optimizer, schedule, scaler
         self.ranks, self.autocast, self.settings = ranks, autocast, settings
@@ -146,10 +160,10 @@ class Trainer:
         quiet = self.ranks.size > 1 and not last
         with self.parallel.no_sync() if quiet else nullcontext():
             with self.autocast():
-                logits = self.parallel(clips).float()
-            loss = F.cross_entropy(logits, targets)
+                outputs = [logits.float() for logits in self.parallel(clips)]
+            loss = sum(F.cross_entropy(logits, targets) for logits in outputs) / len(outputs)
             self.scaler.scale(loss / len(self.own_slots)).backward()
-        hits = (logits.argmax(1) == targets.argmax(1)).sum()
+        hits = (outputs[0].argmax(1) == targets.argmax(1)).sum()
         return float(loss.detach()), int(hits)
 
     def _update(self, paths):

@@ -1,0 +1,72 @@
+"""What models there are and what they cost."""
+
+from uniformer_video.errors import UserError
+
+
+def models_arguments(parser):
+    parser.add_argument(
+        "--filter", default="*", metavar="PATTERN", help="such as uniformer_s, 'image_*', x3d"
+    )
+    parser.add_argument(
+        "--markdown", action="store_true", help="one line a model, as the README's table has it"
+    )
+
+
+def models_command(args):
+    """List every named model: parameters, GFLOPs, input, and the published weights it loads.
+
+    Parameters and GFLOPs (multiply-adds, norms included) are those of the published form: 5x5x5
+    local kernels, 400 classes (1000 for images). Views are clips x crops.
+    """
+    from uniformer_video.models.listing import as_markdown, as_text, list_models
+
+    entries = list_models(args.filter)
+    if not entries:
+        raise UserError(
+            f"no model's name fits {args.filter!r}; `uniformer-video models` lists them"
+        )
+    print(as_markdown(entries) if args.markdown else as_text(entries))
+
+
+def flops_arguments(parser):
+    parser.add_argument("model", metavar="MODEL", help="a name from `uniformer-video models`")
+    parser.add_argument("--frames", type=int, metavar="T", help="of a clip (the model's own)")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="side (the model's own)")
+    parser.add_argument("--classes", type=int, default=400, metavar="K", help="(400)")
+    parser.add_argument(
+        "--local-kernel", default="5,5,5", metavar="T,H,W", help="(5,5,5, as published)"
+    )
+
+
+def flops_command(args):
+    """Count the parameters and the multiply-adds of a model for one view.
+
+    fvcore's count, which published figures use: linear layers, convolutions, the two matrix products
+    of attention, and norms.
+    """
+    from uniformer_video.commands.weights import parse_kernel
+    from uniformer_video.models.flops import count_flops
+    from uniformer_video.models.zoo import build_network, input_size, is_peer, variant
+
+    frames, size = input_size(args.model)
+    if not frames and args.frames:
+        raise UserError(f"{args.model} takes images; leave --frames out")
+    frames, size = args.frames or frames, args.size or size
+    if min(args.classes, size) < 1 or frames < 0:
+        raise UserError("--frames, --size and --classes are at least 1")
+    if is_peer(args.model):
+        options = {"num_frames": frames, "crop_size": size}
+    else:
+        kernel = parse_kernel(args.local_kernel)
+        options = {"local_kernel": kernel[-variant(args.model).arguments["ndim"] :]}
+    model = build_network(args.model, args.classes, **options)
+    shape = (1, 3, frames, size, size) if frames else (1, 3, size, size)
+    try:
+        flops = count_flops(model, shape)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    view = "x".join(str(side) for side in shape[2:])
+    print(
+        f"{args.model}  {view}: {flops / 1e9:.2f} GFLOPs (multiply-adds), {parameters:,} parameters"
+    )

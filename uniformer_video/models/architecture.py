@@ -1,0 +1,55 @@
+"""What the keys and shapes of a state dict tell about its architecture; no model is built here."""
+
+import re
+
+
+def read_architecture(state):
+    """The arguments of `UniFormer` that `state` shows, or None for another kind of model.
+
+    `head_dim` is not among them: it changes no shape. Light models are told by `is_light`.
+    """
+    depths = [0] * 4
+    for key in state:
+        if match := re.match(r"blocks([1-4])\.(\d+)\.", key):
+            stage = int(match[1]) - 1
+            depths[stage] = max(depths[stage], int(match[2]) + 1)
+    embeds = [_embedding(state, stage) for stage in range(1, 5)]
+    kernel, hidden = state.get("blocks1.0.attn.weight"), state.get("blocks1.0.mlp.fc1.weight")
+    if 0 in depths or None in embeds or kernel is None or hidden is None:
+        return None
+    conv_embeds = sum(f"patch_embed{stage}.proj.0.weight" in state for stage in range(1, 5))
+    second = embeds[1]
+    return {
+        "embed_dims": [embed.shape[0] for embed in embeds],
+        "depths": depths,
+        "mlp_ratio": hidden.shape[0] / hidden.shape[1],
+        "ndim": kernel.dim() - 2,
+        "local_kernel": list(kernel.shape[2:]),
+        "conv_embeds": conv_embeds,
+        "split": "blocks3.0.t_attn.qkv.weight" in state,
+        "std": conv_embeds < 4 and second.dim() == 5 and second.shape[2] == 3,
+        "layer_scale": _layer_scale(state),
+        "aux_head": "aux_head.weight" in state,
+        "in_channels": _first_convolution(state).shape[1],
+    }
+
+
+def is_light(state):
+    """Whether `state` is of a light model: it has a class token."""
+    return "cls_token" in state
+
+
+def _embedding(state, stage):
+    """The last convolution of a stage's embedding, or None."""
+    names = ("proj.weight", "proj.3.weight", "proj.0.weight")
+    return next((state[k] for n in names if (k := f"patch_embed{stage}.{n}") in state), None)
+
+
+def _first_convolution(state):
+    return state.get("patch_embed1.proj.weight", state.get("patch_embed1.proj.0.weight"))
+
+
+def _layer_scale(state):
+    if "blocks1.0.gamma_1" in state:
+        return True
+    return "global" if "blocks3.0.gamma_1" in state else False

@@ -1,0 +1,35 @@
+"""Multiply-adds of one view, counted by fvcore with handlers for what it misses."""
+
+import warnings
+from math import prod
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from fvcore.nn.jit_handles import get_shape
+
+
+def count_flops(model, shape):
+    """Multiply-adds of `model` in evaluation mode on an input of `shape` (batch included).
+
+    Linear layers, convolutions, both matrix products of attention and norms count (fvcore's
+    convention, which the published figures use); additions and activations do not. The model runs
+    once, traced, where its parameters lie; a model on the meta device is an error of torch's tracer.
+    """
+    was_training = model.training
+    sample = torch.zeros(shape, device=next(model.parameters()).device)
+    analysis = FlopCountAnalysis(model.eval(), sample)
+    analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
+    analysis.uncalled_modules_warnings(False).unsupported_ops_warnings(False)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            # Shapes become constants of the trace, which is what counting wants.
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)
+            return analysis.total()
+    finally:
+        model.train(was_training)
+
+
+def _attention_flops(inputs, outputs):
+    """`Q K^T` and its product with `V`: queries `[B, heads, N, D]`, keys `[B, heads, M, D]`."""
+    query, key, value = (get_shape(item) for item in inputs[:3])
+    return prod(query) * key[-2] + prod(query[:-1]) * key[-2] * value[-1]

@@ -1,0 +1,124 @@
+"""The weights that the authors of UniFormer published: what each file is for, and where it lies.
+
+Weights have terms of their own and are not part of this repository. File names follow the published
+lists; where these give only links, the name of the published run stands in.
+"""
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from uniformer_video.errors import CheckpointError
+
+WEIGHTS_FOLDER = "weights"  # UNIFORMER_WEIGHTS names another
+SUFFIXES = (".pth", ".pt", ".pyth", ".safetensors")
+IMAGENET = "in1k"
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """One published file. Sides are in pixels, `top1` is in percent, over all views of `test`."""
+
+    name: str
+    model: str
+    data: str  # "in1k" for images, else the dataset of `class_names`
+    num_frames: int  # 0 for images
+    frame_stride: int
+    crop_size: int
+    top1: float
+    drive: str  # id on Google Drive, or ""
+    hub: str  # repository on the Hugging Face hub, or ""
+
+    @property
+    def url(self):
+        """Where people download it, or ""."""
+        return f"https://drive.google.com/file/d/{self.drive}" if self.drive else ""
+
+    @property
+    def class_order(self):
+        """The spelling of its outputs' order for `named_classes`, or None for ImageNet."""
+        if self.data == IMAGENET:
+            return None
+        return f"{self.data}-published" if self.data in ("k400", "k600") else self.data
+
+    def input(self):
+        """How videos are prepared for it, as checkpoints record it."""
+        protocol = self._protocol()
+        return {
+            "num_frames": self.num_frames,
+            "frame_stride": self.frame_stride,
+            "rule": protocol["rule"],
+            "offset": True,
+            "short_side": self.crop_size,
+            "crop_size": self.crop_size,
+            "mean": [0.45] * 3,
+            "std": [0.225] * 3,
+            "channel_order": protocol["channel_order"],
+        }
+
+    def test(self):
+        """The views of its published accuracy, as checkpoints record them."""
+        clips, crops = self._protocol()["views"]
+        return {"num_clips": clips, "num_crops": crops, "score": "logits"}
+
+    def _protocol(self):
+        light = self.model in ("uniformer_xxs", "uniformer_xs")
+        return _PROTOCOLS["light" if light else self.data]
+
+
+_KINETICS = {"rule": "dense", "channel_order": "RGB", "views": (4, 1)}
+_SOMETHING = {"rule": "segment", "channel_order": "BGR", "views": (1, 3)}
+_PROTOCOLS = {
+    "light": {"rule": "segment", "channel_order": "RGB", "views": (1, 1)},
+    "k400": _KINETICS,
+    "k600": _KINETICS,
+    "ssv1": _SOMETHING,
+    "ssv2": _SOMETHING,
+    "ucf101": {"rule": "dense", "channel_order": "RGB", "views": (5, 3)},
+    "hmdb51": {"rule": "dense", "channel_order": "BGR", "views": (5, 3)},
+}
+
+
+def _read_table():
+    """`published.csv` as `{name: PublishedWeights}`."""
+    weights = {}
+    with open(Path(__file__).with_name("published.csv"), newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            for key in ("num_frames", "frame_stride", "crop_size"):
+                row[key] = int(row[key])
+            row["top1"] = float(row["top1"])
+            weights[row["name"]] = PublishedWeights(**row)
+    return weights
+
+
+PUBLISHED = _read_table()
+
+
+def file_stem(source):
+    """The name of a file or address without folder and suffix, which may be that of published weights."""
+    return Path(str(source).partition("#")[0]).name.split(".")[0]
+
+
+def locate(source):
+    """`source` itself, or, for the name of published weights, the file or address that they have.
+
+    Names are looked up in the folder `weights` (or $UNIFORMER_WEIGHTS), then on the Hugging Face hub
+    where the authors put them there. Raises `CheckpointError` that says where to download them.
+    """
+    name = str(source)
+    if name not in PUBLISHED or Path(name).exists():
+        return source
+    folder = Path(os.environ.get("UNIFORMER_WEIGHTS") or WEIGHTS_FOLDER)
+    for suffix in SUFFIXES:
+        if (folder / f"{name}{suffix}").is_file():
+            return str(folder / f"{name}{suffix}")
+    weights = PUBLISHED[name]
+    if weights.hub:
+        return f"hf://{weights.hub}/{name}.pth"
+    if not weights.url:
+        raise CheckpointError(f"{name} was never published; train it, or choose other weights")
+    raise CheckpointError(
+        f"the published weights {name} are not in {folder}{os.sep}; download them in a browser from "
+        f"{weights.url} and save them as {folder / name}.pth"
+    )
