@@ -13,7 +13,7 @@ from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.data.transforms import EvalViews, Normalisation
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.checkpoint import fit_weights, read_weights
-from uniformer_video.models.published import locate
+from uniformer_video.models.published import local_file
 from uniformer_video.models.zoo import build_for_weights, build_network, is_peer, variant
 from uniformer_video.training.optim import CosineSchedule, adamw
 from uniformer_video.training.trainer import TrainSettings
@@ -27,7 +27,7 @@ def build_model(cfg, num_classes):
         if cfg.UNIFORMER.LOCAL_KERNEL and not is_peer(cfg.MODEL.MODEL_NAME):
             options["local_kernel"] = cfg.UNIFORMER.LOCAL_KERNEL
         return build_network(cfg.MODEL.MODEL_NAME, num_classes, **options), None
-    weights = read_weights(locate(start))
+    weights = read_weights(local_file(start))
     model = _model_for(cfg, weights, num_classes)
     report = fit_weights(
         model,
@@ -37,6 +37,14 @@ def build_model(cfg, num_classes):
         replace_head=True,
     )
     return model, report
+
+
+def fetch_weights(source, ranks):
+    """The local file of weights given as a path, an address or a published name; one rank downloads."""
+    if ranks.is_main:
+        local_file(source)
+    ranks.wait()
+    return local_file(source)
 
 
 def load_tested_model(cfg, path):

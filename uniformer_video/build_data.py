@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from uniformer_video.data import labels
 from uniformer_video.data import records as lists
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 
@@ -52,42 +53,101 @@ def build_data(cfg):
 
 
 def match_classes(data, weights, fixed=0):
-    """`data` with the class order of the checkpoint's names; refuses when the names differ as sets.
+    """`data` in the class order of the checkpoint's outputs; a note says what was done or assumed.
 
-    Data without names takes the checkpoint's, and may lack the last classes unless their number is
-    `fixed` by the config.
+    Labels are mapped by name where both name their classes. Data without names takes the
+    checkpoint's, if those are in the usual order, and may lack the last classes unless their number
+    is `fixed` by the config. Raises `CheckpointError` where the classes differ, or where nothing
+    tells in which order the data's numbers are.
     """
-    own = weights.metadata.get("class_names")
-    if _unnamed(data.class_names) and data.num_classes < weights.num_classes and not fixed:
-        data = replace(data, class_names=own or _stand_ins(weights.num_classes))
+    own = recorded_names(weights)
+    named = not _unnamed(data.class_names)
+    if own and named:
+        return _map_by_name(data, own, weights.path)
+    if not named and data.num_classes < weights.num_classes and not fixed:
+        data = replace(data, class_names=_stand_ins(weights.num_classes))
     if weights.num_classes != data.num_classes:
         raise CheckpointError(
             f"{weights.path} tells {weights.num_classes} classes apart and the data has "
             f"{data.num_classes}; test on the data it was trained for, or train first"
         )
-    if not own and not _unnamed(data.class_names):
+    if own:
+        _check_usual_order(own, weights.path)
+        return replace(data, class_names=own)
+    if named:
         note = (
             "The checkpoint does not name its classes; its outputs were taken to be in the data's "
-            "order. Published Kinetics weights use an order of their own, which the lists must follow."
+            "order. Published Kinetics weights use an order of their own, which the lists must "
+            "follow; tools/convert_checkpoint.py records the names in a checkpoint."
         )
         return replace(data, notes=[*data.notes, note])
-    if not own or own == data.class_names or _unnamed(own):
-        return data
-    if _unnamed(data.class_names):
-        return replace(data, class_names=own)
-    differing = [n for n in data.class_names if n not in own]
-    if differing:
+    return data
+
+
+def recorded_names(weights):
+    """The class names that a checkpoint records for its outputs, or None; "class 0", ... are none."""
+    names = list(weights.metadata.get("class_names") or ())
+    if not names or _unnamed(names):
+        return None
+    if not len(names) == len(set(names)) == weights.num_classes:
         raise CheckpointError(
-            f"{weights.path} has other classes than the data; the data's "
-            f"{', '.join(repr(n) for n in differing[:3])} are unknown to it"
+            f"{weights.path} tells {weights.num_classes} classes apart and records {len(names)} names "
+            f"for them, {len(set(names))} of them different; get it again, or convert it again"
         )
-    order = [own.index(name) for name in data.class_names]
+    return names
+
+
+def _map_by_name(data, own, path):
+    if own == data.class_names:
+        return data
+    differences = labels.name_differences(data.class_names, own, "the data", "the checkpoint")
+    if differences:
+        raise CheckpointError(
+            "\n".join(
+                [
+                    f"{path} names {len(own)} classes, the data {data.num_classes}, and not the same "
+                    "ones:",
+                    *differences,
+                    "Test on the data it was trained for, train first, or, where the data's names are "
+                    "wrong, mend classes.txt or DATA.CLASS_NAMES.",
+                ]
+            )
+        )
+    order = labels.places(data.class_names, own)
     note = "The checkpoint orders the classes differently; labels were mapped by name."
     splits = {
         split: [lists.relabel(record, order) for record in getattr(data, split)]
         for split in ("train", "val", "test")
     }
     return Data(own, **splits, notes=[*data.notes, note])
+
+
+def _check_usual_order(own, path):
+    """Refuse an order of the checkpoint's own: bare numbers could be in that or in the usual one."""
+    usual = labels.usual_order(own)
+    differences = [
+        f"  output {index} is {name!r}, in the usual order {other!r}"
+        for index, (name, other) in enumerate(zip(own, usual, strict=True))
+        if name != other
+    ]
+    if not differences:
+        return
+    a_file = "FILE, which holds the names in that order, one a line"
+    raise CheckpointError(
+        "\n".join(
+            [
+                f"{path} numbers its classes in an order of its own, and the list of videos does not "
+                "tell in which order its numbers are:",
+                *differences[:3],
+                f"If the list is in the usual order, set DATA.CLASS_NAMES "
+                f"{labels.identify(usual) or a_file}.",
+                f"If it is in the checkpoint's order, set DATA.CLASS_NAMES "
+                f"{labels.identify(own) or a_file}.",
+                "A classes.txt beside the list also tells; `uniformer-video remap-labels` writes the "
+                "list in another order.",
+            ]
+        )
+    )
 
 
 def _needed_splits(cfg):
@@ -102,36 +162,50 @@ def _read_split(cfg, split):
     is_test = split == "test"
     kind = (is_test and cfg.TEST.DATASET) or cfg.TRAIN.DATASET
     root = Path(cfg.DATA.PATH_TO_DATA_DIR)
-    return (
-        _read_kinetics(cfg, root, split) if kind == "kinetics" else _read_folder(cfg, root, split)
-    )
+    readers = {"kinetics": _read_kinetics, "folder": _read_folder, "frames": _read_frames}
+    return readers[kind](cfg, root, split)
 
 
 def _read_kinetics(cfg, root, split):
-    path = root / f"{split}.csv"
-    if split == "test" and not path.is_file():
-        path = root / "val.csv"
+    choices = ("test.csv", "val.csv") if split == "test" else (f"{split}.csv",)
+    path = _find_list(root, choices, "path,label")
+    prefix, separator = cfg.DATA.PATH_PREFIX, cfg.DATA.PATH_LABEL_SEPARATOR
+    return lists.read_csv(path, prefix, separator), _given_names(cfg, root)
+
+
+def _read_frames(cfg, root, split):
+    """Something-Something calls its parts train and validation, HMDB51 train and val."""
+    words = ("train",) if split == "train" else ("validation", "val")
+    template = cfg.DATA.LABEL_PATH_TEMPLATE or "{}.txt"
+    choices = [template.format(word) for word in words]
+    named = ", or DATA.LABEL_PATH_TEMPLATE if it has another name"
+    path = _find_list(root, choices, "folder num_frames label", named)
+    records = lists.read_frame_list(path, cfg.DATA.IMAGE_TEMPLATE, cfg.DATA.PATH_PREFIX)
+    return records, _given_names(cfg, root)
+
+
+def _find_list(root, choices, line, hint=""):
+    """The first of the lists that exists in `root`; else an error that says what a `line` holds."""
     if root.is_file():
         raise DataError(
             f"DATA.PATH_TO_DATA_DIR {root} is a file; give the folder that it stands in, {root.parent}"
         )
-    if not path.is_file():
-        wanted = "val.csv (or test.csv)" if split == "test" else f"{split}.csv"
-        raise DataError(
-            f"The videos are not prepared: there is no {wanted} in {root}.\n"
-            "It lists the videos, one `path,label` a line; set DATA.PATH_TO_DATA_DIR if it is elsewhere.\n"
-            f"How to get and prepare them: {_guide(root)}"
-        )
-    names_file = cfg.DATA.CLASS_NAMES or root / "classes.txt"
-    if cfg.DATA.CLASS_NAMES and not Path(names_file).is_file():
-        raise DataError(
-            f"DATA.CLASS_NAMES {names_file} is not a file; it holds one class name a line"
-        )
-    names = None
-    if cfg.DATA.CLASS_NAMES or Path(names_file).is_file():
-        names = lists.read_class_names(names_file)
-    prefix, separator = cfg.DATA.PATH_PREFIX, cfg.DATA.PATH_LABEL_SEPARATOR
-    return lists.read_csv(path, prefix, separator), names
+    for name in choices:
+        if (root / name).is_file():
+            return root / name
+    raise DataError(
+        f"The videos are not prepared: there is no {' or '.join(choices)} in {root}.\n"
+        f"It lists the videos, one `{line}` a line; set DATA.PATH_TO_DATA_DIR if it is elsewhere{hint}.\n"
+        f"How to get and prepare them: {_guide(root)}"
+    )
+
+
+def _given_names(cfg, root):
+    """The class names of the config or of `root/classes.txt`; None without either."""
+    beside = root / "classes.txt"
+    if cfg.DATA.CLASS_NAMES:
+        return labels.named_classes(cfg.DATA.CLASS_NAMES, "DATA.CLASS_NAMES")
+    return lists.read_class_names(beside) if beside.is_file() else None
 
 
 def _read_folder(cfg, root, split):
@@ -194,6 +268,11 @@ def _note_missing(split, records):
         raise DataError(
             f"none of the {len(records)} {split} videos exist; the first is {missing[0].path} "
             f"(from {missing[0].source}); set DATA.PATH_PREFIX to the folder that the paths start from"
+            + (
+                ", or DATA.IMAGE_TEMPLATE to the names of the frames"
+                if missing[0].num_frames
+                else ""
+            )
         )
     if not missing:
         return []

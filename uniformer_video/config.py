@@ -1,11 +1,11 @@
 """Every setting with its default, type and meaning; loading, overriding and checking.
 
 The tree is fvcore's `CfgNode` with the key names of PySlowFast and UniFormer. Files may start from
-another file through `_BASE_`. An unknown key is an error that names the nearest known one.
+another file through `_BASE_`. An unknown key is an error that names the nearest known one; keys of
+those projects that are not ours go through `config_compat`.
 """
 
 import difflib
-import logging
 import re
 from pathlib import Path
 
@@ -13,9 +13,8 @@ import yaml
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config_check import check
+from uniformer_video.config_compat import is_foreign, translate
 from uniformer_video.errors import ConfigError
-
-log = logging.getLogger(__name__)
 
 # (key, default, meaning). The default's type is the key's type.
 SETTINGS = [
@@ -29,12 +28,20 @@ SETTINGS = [
     ("UNIFORMER.MLP_RATIO", 0.0, "hidden channels of an FFN over its channels; 0 = the model's"),
     ("UNIFORMER.LOCAL_KERNEL", [], "time, height, width; [] = the weights', else [3, 5, 5]"),
     ("UNIFORMER.ADAPT_KERNEL", False, "fit weights of another temporal kernel, and report it"),
+    ("UNIFORMER.SPLIT", False, "attention over time, then over space, in stages 3 and 4"),
+    ("UNIFORMER.STD", False, "patch embeddings 2 to 4 look at three frames, 3x2x2"),
+    ("UNIFORMER.LAYER_SCALE", False, "learnable factors on both branches of every block"),
+    ("UNIFORMER.INIT_VALUE", 0.1, "what these factors start from"),
+    ("UNIFORMER.PRUNE_RATIO", [], "light: share of tokens kept, by block of stages 3 and 4"),
+    ("UNIFORMER.TRADE_OFF", [], "light: share of a block's own row in the tokens' importance"),
     ("UNIFORMER.DROP_DEPTH_RATE", 0.1, "stochastic depth of the last block"),
-    ("UNIFORMER.PRETRAIN_NAME", "", "weights to start from: an image or a video checkpoint"),
+    ("UNIFORMER.PRETRAIN_NAME", "", "weights to start from: a path, a URL, a published name"),
     ("UNIFORMER.INFLATE_MODE", "average", "2D weights to 3D: average or center"),
     ("DATA.PATH_TO_DATA_DIR", "", "folder with train.csv, val.csv, test.csv, or of videos"),
     ("DATA.PATH_PREFIX", "", "put before the paths of the csv; empty = the csv's own folder"),
     ("DATA.PATH_LABEL_SEPARATOR", "auto", "between path and label: auto = last comma or blank"),
+    ("DATA.LABEL_PATH_TEMPLATE", "", "frames: name of a list, {} for its split; empty = found"),
+    ("DATA.IMAGE_TEMPLATE", "img_{:05d}.jpg", "frames: name of a frame by its number, from 1"),
     ("DATA.CLASS_NAMES", "", "file with one class name a line; empty = classes.txt if there"),
     ("DATA.VAL_RATIO", 0.2, "share of a folder of videos that is held out, by RNG_SEED"),
     ("DATA.MAX_BAD_RATIO", 0.1, "training stops when more of the videos are broken"),
@@ -69,7 +76,7 @@ SETTINGS = [
     ("MIXUP.SWITCH_PROB", 0.5, "probability of cutmix where both are on"),
     ("MIXUP.LABEL_SMOOTH_VALUE", 0.1, "label smoothing, with and without mixup"),
     ("TRAIN.ENABLE", True, "train; False = only test"),
-    ("TRAIN.DATASET", "kinetics", "kinetics (csv lists) or folder (one sub-folder a class)"),
+    ("TRAIN.DATASET", "kinetics", "kinetics (csv lists), folder (one a class) or frames (lists)"),
     ("TRAIN.BATCH_SIZE", 32, "videos of a step on one machine, over its NUM_GPUS"),
     ("TRAIN.EVAL_PERIOD", 1, "epochs between validations; 0 = never"),
     ("TRAIN.CHECKPOINT_PERIOD", 1, "epochs between checkpoints"),
@@ -104,98 +111,6 @@ SETTINGS = [
 ]
 DEFAULTS = {key: default for key, default, _ in SETTINGS}
 
-# Keys of PySlowFast and the published UniFormer that mean nothing here. A trailing dot covers a section.
-FOREIGN = (
-    *(
-        "AVA.",
-        "BENCHMARK.",
-        "BN.",
-        "CONTRASTIVE.",
-        "DEMO.",
-        "DETECTION.",
-        "IMAGENET_",
-        "MASK.",
-        "MULTIGRID.",
-    ),
-    *("MVIT.", "NONLOCAL.", "RESNET.", "SLOWFAST.", "SSV2.", "TASK", "X3D.", "TENSORBOARD."),
-    *(
-        "AUG.GEN_MASK_LOADER",
-        "AUG.MASK",
-        "AUG.MAX_MASK",
-        "AUG.RE_COUNT",
-        "AUG.RE_MODE",
-        "AUG.RE_SPLIT",
-    ),
-    *(
-        "DATA.INPUT_CHANNEL_NUM",
-        "DATA.DECODING_SHORT_SIZE",
-        "DATA.ENSEMBLE_METHOD",
-        "DATA.INV_UNIFORM_SAMPLE",
-    ),
-    *("DATA.MULTI_LABEL", "DATA.REVERSE_INPUT_CHANNEL", "DATA.TARGET_FPS", "DATA.TRAIN_JITTER_FPS"),
-    *(
-        "DATA.TRAIN_PCA_EIGVAL",
-        "DATA.TRAIN_PCA_EIGVEC",
-        "DATA.PATH_TO_PRELOAD_IMDB",
-        "DATA.IMAGE_TEMPLATE",
-    ),
-    *(
-        "DATA_LOADER.PIN_MEMORY",
-        "DATA_LOADER.ENABLE_MULTI_THREAD_DECODE",
-        "DIST_BACKEND",
-        "LOG_MODEL_INFO",
-    ),
-    *(
-        "MODEL.ARCH",
-        "MODEL.DROPCONNECT_RATE",
-        "MODEL.DROPOUT_RATE",
-        "MODEL.FC_INIT_STD",
-        "MODEL.HEAD_ACT",
-    ),
-    *(
-        "MODEL.LOSS_FUNC",
-        "MODEL.MULTI_PATHWAY_ARCH",
-        "MODEL.SINGLE_PATHWAY_ARCH",
-        "MODEL.ACT_CHECKPOINT",
-    ),
-    *("SHARD_ID", "SOLVER.COSINE_AFTER_WARMUP", "SOLVER.DAMPENING", "SOLVER.GAMMA", "SOLVER.LRS"),
-    *(
-        "SOLVER.LR_POLICY",
-        "SOLVER.MOMENTUM",
-        "SOLVER.NESTEROV",
-        "SOLVER.OPTIMIZING_METHOD",
-        "SOLVER.STEPS",
-    ),
-    *(
-        "SOLVER.STEP_SIZE",
-        "SOLVER.WARMUP_FACTOR",
-        "SOLVER.ZERO_WD_1D_PARAM",
-        "SOLVER.CLIP_GRAD_L2NORM",
-    ),
-    *(
-        "SOLVER.CLIP_GRAD_VAL",
-        "SOLVER.LAYER_DECAY",
-        "TEST.CHECKPOINT_TYPE",
-        "TEST.SAVE_RESULTS_PATH",
-    ),
-    *("TEST.NUM_TEMPORAL_CLIPS", "TRAIN.AUTO_RESUME", "TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN"),
-    *("TRAIN.CHECKPOINT_EPOCH_RESET", "TRAIN.CHECKPOINT_INFLATE", "TRAIN.CHECKPOINT_TYPE"),
-    *("TRAIN.CHECKPOINT_FILE_PATH", "TRAIN.CHECKPOINT_IN_INIT", "TRAIN.KILL_LOSS_EXPLOSION_FACTOR"),
-    *(
-        "TRAIN.MIXED_PRECISION",
-        "UNIFORMER.ADDITIONAL_KERNEL_SIZE",
-        "UNIFORMER.ATTENTION_DROPOUT_RATE",
-    ),
-    *(
-        "UNIFORMER.DROPOUT_RATE",
-        "UNIFORMER.QKV_BIAS",
-        "UNIFORMER.QKV_SCALE",
-        "UNIFORMER.REPRESENTATION_SIZE",
-    ),
-    *("UNIFORMER.STAGE_TYPE",),
-)
-
-
 # Types of the entries of lists that are empty by default; pairs of classes take names and numbers.
 _ELEMENTS = dict.fromkeys(("UNIFORMER.EMBED_DIM", "UNIFORMER.DEPTH", "UNIFORMER.LOCAL_KERNEL"), int)
 
@@ -222,16 +137,18 @@ def load_config(path=None, overrides=()):
     Raises `ConfigError` for a missing file, an unknown key, a wrong type or settings that cannot go
     together.
     """
-    flat = {key: _copy(value) for key, value in DEFAULTS.items()}
-    foreign = []
-    for file, key, value in _read_files(path) if path else ():
-        if _is_known(key, f"in {file}", foreign):
-            flat[key] = _convert(key, value, f"in {file}")
+    entries = [(f"in {file}", key, value) for file, key, value in _read_files(path)] if path else []
     for key, text in _pairs(overrides):
-        if _is_known(key, "on the command line", foreign):
-            flat[key] = _convert(key, _parse_value(key, text), "on the command line")
-    if foreign:
-        log.warning("These settings have no meaning here and are ignored: %s", ", ".join(foreign))
+        entries.append(("on the command line", key, _parse_value(key, text)))
+    places = list(dict.fromkeys(where for where, _, _ in entries))
+    given, origin = {}, {}
+    for where, key, value in entries:
+        _check_known(key, where)
+        given[key] = (_without_tuples(key, value), places.index(where))
+        origin[key] = where
+    flat = {key: _copy(value) for key, value in DEFAULTS.items()}
+    for key, value in translate(given, DEFAULTS).items():
+        flat[key] = _convert(key, value, origin.get(key, "for another project's setting"))
     check(flat)
     cfg = _tree(flat)
     cfg.freeze()
@@ -327,13 +244,10 @@ def _pairs(overrides):
     return zip(overrides[::2], overrides[1::2], strict=True)
 
 
-def _is_known(key, where, foreign):
-    """True for a key of ours; a key of PySlowFast is noted in `foreign`; else an error."""
-    if key in DEFAULTS:
-        return True
-    if any(key == name or (key.startswith(name) and name[-1] in "._") for name in FOREIGN):
-        foreign.append(key)
-        return False
+def _check_known(key, where):
+    """Raise `ConfigError` for a key that is neither ours nor another project's."""
+    if key in DEFAULTS or is_foreign(key):
+        return
     near = difflib.get_close_matches(key, DEFAULTS, n=1, cutoff=0.0)[0]
     same_name = [known for known in DEFAULTS if known.split(".")[-1] == key.split(".")[-1].upper()]
     near = same_name[0] if same_name else near
@@ -345,18 +259,34 @@ def _is_known(key, where, foreign):
 
 def _parse_value(key, text):
     """A value from the command line: YAML, with text kept as it is for text settings."""
-    if not isinstance(text, str) or isinstance(DEFAULTS[key], str):
+    if not isinstance(text, str) or isinstance(DEFAULTS.get(key), str):
         return text
-    if isinstance(DEFAULTS[key], list):
-        text = text.strip()
-        if text[:1] == "(":
-            text = f"[{text[1:].rstrip(')')}]"
-        elif text[:1] != "[":
-            text = f"[{text}]"
+    if isinstance(DEFAULTS.get(key), list):
+        return _parse_list(text)
+    return _parse_yaml(text)
+
+
+def _parse_list(text):
+    """`[a, b]`, `(a, b)` or `a, b` as a list."""
+    text = text.strip()
+    if text[:1] == "(":
+        text = f"[{text[1:].rstrip(')')}]"
+    elif text[:1] != "[":
+        text = f"[{text}]"
+    return _parse_yaml(text)
+
+
+def _parse_yaml(text):
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
         return text
+
+
+def _without_tuples(key, value):
+    """A list for the text of a Python tuple, which PySlowFast's files may hold for any list."""
+    as_it_is = not isinstance(value, str) or isinstance(DEFAULTS.get(key), str)
+    return value if as_it_is or not re.fullmatch(r"\(.*\)", value) else _parse_list(value)
 
 
 def _convert(key, value, where):

@@ -8,8 +8,8 @@ CHOICES = {
     "DATA.SAMPLING": ("dense", "segment"),
     "DATA.CHANNEL_ORDER": ("RGB", "BGR"),
     "AUG.INTERPOLATION": ("bicubic", "bilinear"),
-    "TRAIN.DATASET": ("kinetics", "folder"),
-    "TEST.DATASET": ("", "kinetics", "folder"),
+    "TRAIN.DATASET": ("kinetics", "folder", "frames"),
+    "TEST.DATASET": ("", "kinetics", "folder", "frames"),
     "TRAIN.PRECISION": ("auto", "fp32", "bf16", "fp16"),
     "TEST.NUM_SPATIAL_CROPS": (1, 3),
     "TEST.SCORE": ("logits", "softmax"),
@@ -140,6 +140,9 @@ def _check_together(flat):
             f"UNIFORMER.LOCAL_KERNEL is {flat['UNIFORMER.LOCAL_KERNEL']}; its sides must be odd, "
             "such as [3, 5, 5] or [5, 5, 5]"
         )
+    for key in ("UNIFORMER.PRUNE_RATIO", "UNIFORMER.TRADE_OFF"):
+        _check_stages(key, flat[key])
+    _check_templates(flat)
     if min(flat["DATA.STD"]) <= 0:
         raise ConfigError(f"DATA.STD is {flat['DATA.STD']}; every value must be above 0")
     if flat["MIXUP.ENABLE"] and not (flat["MIXUP.ALPHA"] or flat["MIXUP.CUTMIX_ALPHA"]):
@@ -159,3 +162,34 @@ def _check_together(flat):
         raise ConfigError(
             "TEST.MOTION_CHECK needs DATA.OPPOSITE_CLASS_PAIRS: which classes a reversed video exchanges"
         )
+
+
+def _check_stages(key, stages):
+    """Two lists of shares, or none."""
+    lists = [stage for stage in stages if isinstance(stage, list)]
+    shares = [share for stage in lists for share in stage]
+    if stages and not (
+        len(lists) == len(stages) == 2
+        and all(type(share) in (int, float) and 0 <= share <= 1 for share in shares)
+    ):
+        raise ConfigError(
+            f"{key} is {stages!r}; it takes two lists, for the blocks of stages 3 and 4, of numbers "
+            "between 0 and 1, or [] for the named model's"
+        )
+
+
+def _check_templates(flat):
+    """A name without its placeholder would be the same for all."""
+    for key, values, example in (
+        ("DATA.LABEL_PATH_TEMPLATE", ("train", "val"), "{}.txt"),
+        ("DATA.IMAGE_TEMPLATE", (1, 2), "img_{:05d}.jpg"),
+    ):
+        template = flat[key]
+        if not template and key == "DATA.LABEL_PATH_TEMPLATE":
+            continue
+        try:
+            names = {template.format(value) for value in values}
+        except (ValueError, IndexError, KeyError, AttributeError):
+            names = set()
+        if len(names) != len(values):
+            raise ConfigError(f"{key} is {template!r}; it needs a placeholder, such as {example}")

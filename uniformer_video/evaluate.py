@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 def evaluate(cfg, data, folder, ranks, name):
     """The multi-view test and its report. Results that are already there are only shown again."""
     ranks.wait()  # for the weights of the main process
-    path = _tested_weights(cfg, folder)
+    path = _tested_weights(cfg, folder, ranks)
     digest = file_sha256(path)
     model, weights = build.load_tested_model(cfg, path)
     data = match_classes(data, weights, cfg.MODEL.NUM_CLASSES)
@@ -166,10 +166,10 @@ def _protocol(cfg, playback):
     }
 
 
-def _tested_weights(cfg, folder):
-    """The checkpoint that the config asks to test."""
+def _tested_weights(cfg, folder, ranks):
+    """The checkpoint that the config asks to test, on this machine."""
     if cfg.TEST.CHECKPOINT_FILE_PATH:
-        return Path(cfg.TEST.CHECKPOINT_FILE_PATH)
+        return build.fetch_weights(cfg.TEST.CHECKPOINT_FILE_PATH, ranks)
     path = folder / (BEST_FILE if cfg.TEST.WEIGHTS == "best" else LAST_FILE)
     if not path.is_file():
         other = "last" if cfg.TEST.WEIGHTS == "best" else "best"

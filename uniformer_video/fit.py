@@ -27,6 +27,8 @@ def fit(cfg, data, folder, ranks, command=""):
     """Train, or go on with an unfinished training; a finished one is left as it is."""
     build.opposite_classes(cfg, data.class_names)  # a wrong name shows now, not after training
     seed_torch("weights", cfg.RNG_SEED)
+    if cfg.UNIFORMER.PRETRAIN_NAME:
+        build.fetch_weights(cfg.UNIFORMER.PRETRAIN_NAME, ranks)
     model, report = build.build_model(cfg, data.num_classes)
     model.to(ranks.device)
     optimizer = build.build_optimizer(cfg, model)

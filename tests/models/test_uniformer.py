@@ -5,7 +5,7 @@ from naive_uniformer import NaiveUniFormer
 
 from uniformer_video.models.layers import DropPath
 from uniformer_video.models.uniformer import UniFormer
-from uniformer_video.models.zoo import build_uniformer, create_model
+from uniformer_video.models.zoo import build_network, create_model
 
 SMALL = {"embed_dims": [8, 16, 24, 32], "depths": [1, 2, 2, 1], "head_dim": 8}
 
@@ -19,7 +19,7 @@ def relative_error(logits, reference):
 def test_published_logits(name):
     facts, logits = parity.case(name)
     kernel = (5,) * (len(facts["input"]) - 2)
-    model = build_uniformer(name, logits.shape[-1], local_kernel=kernel).eval()
+    model = build_network(name, logits.shape[-1], local_kernel=kernel).eval()
     assert {key: list(value.shape) for key, value in model.state_dict().items()} == facts["keys"]
     assert sum(p.numel() for p in model.parameters()) == facts["params"]
     clip = parity.clip(facts["input"])

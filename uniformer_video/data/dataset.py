@@ -131,7 +131,7 @@ class TrainDataset(Dataset):
         return TrainSample(None, None, record.path, tuple(broken))
 
     def _decode(self, record, rng):
-        with open_video(record.path, self.backend) as video:
+        with open_video(record.path, self.backend, record.num_frames) as video:
             return video.frames(self.sampling.train_clip(video.num_frames, rng))
 
     def _sample(self, frames, record, key, broken):
@@ -164,18 +164,20 @@ class EvalDataset(Dataset):
     def __getitem__(self, index):
         """The `EvalSample` of a record; a broken video gives its reason, never another video."""
         try:
-            path = self.records[index].path
-            clips = decode_test_clips(
-                path, self.sampling, self.num_clips, self.playback, self.backend
-            )
+            record = self.records[index]
+            how = (self.playback, self.backend, record.num_frames)
+            clips = decode_test_clips(record.path, self.sampling, self.num_clips, *how)
         except (DecodeError, OSError) as error:
             return EvalSample(index, None, one_line(error))
         return EvalSample(index, self.views(clips))
 
 
-def decode_test_clips(path, sampling, num_clips, playback="forward", backend="auto"):
-    """The test clips of a video, `uint8 [num_clips, T, H, W, 3]`, by one opening and one pass."""
-    with open_video(path, backend) as video:
+def decode_test_clips(path, sampling, num_clips, playback="forward", backend="auto", num_frames=0):
+    """The test clips of a video, `uint8 [num_clips, T, H, W, 3]`, by one opening and one pass.
+
+    `backend` and `num_frames` are those of `open_video`.
+    """
+    with open_video(path, backend, num_frames) as video:
         indices = sampling.test_clips(video.num_frames, num_clips)
         if playback == "reverse":
             indices = video.num_frames - 1 - indices

@@ -1,8 +1,9 @@
-"""Lists of videos: csv files and folders -> `VideoRecord`s. Formats differ only here."""
+"""Lists of videos: csv files, folders, lists of frames -> `VideoRecord`s. Formats differ only here."""
 
 import csv
 import hashlib
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,19 +15,24 @@ VIDEO_SUFFIXES = (
     *(".3gp", ".m2ts", ".mts", ".ogv", ".vob"),
 )
 
+_LABEL = re.compile(r'[^\s"]+')
+
 
 @dataclass(frozen=True)
 class VideoRecord:
     """One video and its class.
 
-    path: what is opened. name: as the list has it, for reports. label: class index. source: where
-    the label was read, for error messages.
+    path: what is opened: a file, or for extracted frames their folder and the template of their
+    names, `folder/img_{:05d}.jpg`. name: as the list has it, for reports. label: class index. source:
+    where the label was read, for error messages. num_frames: how many frames the list says there are;
+    0 where the file itself tells.
     """
 
     path: str
     name: str
     label: int
     source: str = ""
+    num_frames: int = 0
 
 
 def read_csv(path, prefix="", separator="auto"):
@@ -35,18 +41,45 @@ def read_csv(path, prefix="", separator="auto"):
     `separator` "auto" splits at the last comma or blank of the line, so that paths may hold both.
     Paths are taken from `prefix`, or from the csv's own folder. Raises `DataError` with file and line.
     """
-    path = Path(path)
-    folder = Path(prefix) if prefix else path.parent
+    folder = Path(prefix or Path(path).parent)
     records = []
-    for number, line in enumerate(_read_lines(path), start=1):
-        if not line.strip():
-            continue
-        source = f"{path}:{number}"
+    for source, line in _filled_lines(path):
         name, label = _split(line, separator, source)
         records.append(VideoRecord(os.path.abspath(folder / name), name, label, source))
     if not records:
         raise DataError(f"{path} lists no videos; each line holds a path and a label, `a.mp4,3`")
     return records
+
+
+def read_frame_list(path, template, prefix=""):
+    """The records of a list of folders of frames: `folder num_frames label` on each line.
+
+    The last two blanks or commas of the line split it, so that folders may hold both. Folders are
+    taken from `prefix`, or from the list's own folder; `template` names their frames by number, such
+    as "img_{:05d}.jpg". Raises `DataError` with file and line.
+    """
+    start = Path(prefix or Path(path).parent)
+    expected = "a folder, its number of frames and a whole-number label, such as `folder 40 3`"
+    records = []
+    for source, line in _filled_lines(path):
+        rest, label = _last_number(line, "auto")
+        name, count = _last_number(rest, "auto")
+        name = _unquoted(name)
+        if not name or label is None or count is None:
+            raise DataError(f"{source}: expected {expected}; got {line.strip()!r}")
+        if count < 1:
+            raise DataError(f"{source}: {name} has {count} frames; leave it out, or mend the list")
+        frames = os.path.join(os.path.abspath(start / name), template)
+        records.append(VideoRecord(frames, name, label, source, count))
+    if not records:
+        raise DataError(f"{path} lists no videos; each line holds {expected}")
+    return records
+
+
+def frame_file(path, number):
+    """The file of one frame, where `path` is a folder and a template, `folder/img_{:05d}.jpg`."""
+    folder, template = os.path.split(path)
+    return os.path.join(folder, template.format(number))
 
 
 def read_folder(root, names=None):
@@ -125,8 +158,11 @@ def check_labels(records, num_classes):
 
 
 def list_digest(records):
-    """Hex digest of a list's names and labels: equal for equal lists, wherever they lie."""
-    text = "\n".join(f"{record.name}\t{record.label}" for record in records)
+    """Hex digest of what a list says of its videos: equal for equal lists, wherever they lie."""
+    text = "\n".join(
+        f"{record.name}\t{record.label}" + (f"\t{record.num_frames}" if record.num_frames else "")
+        for record in records
+    )
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -135,14 +171,47 @@ def relabel(record, order):
     return replace(record, label=order[record.label])
 
 
+def relabelled_lines(path, order, separator="auto"):
+    """The lines of a Kinetics-style list with each label L replaced by `order[L]`, all else as it is.
+
+    Yields (line with its ending, L), and L is None for an empty line. Raises `DataError`, with file
+    and line, for a line that cannot be read and for a label outside `order`.
+    """
+    for number, line in enumerate(_read_lines(path, keepends=True), start=1):
+        label = None
+        if line.strip():
+            source = f"{path}:{number}"
+            name, label = _split(line, separator, source)
+            if not 0 <= label < len(order):
+                raise DataError(
+                    f"{source}: label {label} of {name} is outside 0..{len(order) - 1}; mend the list"
+                )
+            start = _label_start(line, separator)
+            line = line[:start] + _LABEL.sub(str(order[label]), line[start:], count=1)
+        yield line, label
+
+
 def missing_files(records):
-    """The records whose file does not exist."""
-    return [record for record in records if not os.path.isfile(record.path)]
+    """The records whose file, or whose first frame, does not exist."""
+    return [record for record in records if not _exists(record)]
 
 
-def _read_lines(path):
+def _exists(record):
+    if not record.num_frames:
+        return os.path.isfile(record.path)
+    return any(os.path.isfile(frame_file(record.path, number)) for number in (1, 0))
+
+
+def _filled_lines(path):
+    """("file:line" for messages, the line) of each line that is not empty."""
+    for number, line in enumerate(_read_lines(path), start=1):
+        if line.strip():
+            yield f"{path}:{number}", line
+
+
+def _read_lines(path, keepends=False):
     try:
-        return Path(path).read_text(encoding="utf-8-sig").splitlines()
+        return Path(path).read_bytes().decode("utf-8-sig").splitlines(keepends)
     except FileNotFoundError:
         raise DataError(f"there is no file {path}") from None
     except UnicodeDecodeError:
@@ -151,23 +220,37 @@ def _read_lines(path):
         raise DataError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _split(line, separator, source):
-    line = line.strip()
+def _label_start(line, separator):
+    """Where the text of the label begins."""
+    text = line.rstrip()
     if separator == "auto":
-        cut = max(line.rfind(mark) for mark in ", \t")
-        name, text = (line[:cut], line[cut + 1 :]) if cut > 0 else ("", line)
-        name = name.rstrip(", \t")
-    else:
-        name, _, text = line.rpartition(separator)
-    name = name.strip()
-    if name[:1] == '"' == name[-1:] and len(name) > 1:
-        name = next(csv.reader([name]))[0]
-    try:
-        label = int(text.strip().strip('"'))
-    except ValueError:
-        label = None
+        return 1 + max(text.rfind(mark) for mark in ", \t")
+    return text.rfind(separator) + len(separator) if separator in text else 0
+
+
+def _split(line, separator, source):
+    rest, label = _last_number(line, separator)
+    name = _unquoted(rest)
     if not name or label is None:
         raise DataError(
-            f"{source}: expected a path and a whole-number label, such as `a.mp4,3`; got {line!r}"
+            f"{source}: expected a path and a whole-number label, such as `a.mp4,3`; got {line.strip()!r}"
         )
     return name, label
+
+
+def _last_number(line, separator):
+    """(what stands before the last separator, the whole number behind it or None)."""
+    start = _label_start(line, separator)
+    rest, text = line[:start], line[start:]
+    rest = rest.rstrip(", \t") if separator == "auto" else rest.removesuffix(separator)
+    try:
+        return rest.strip(), int(text.strip().strip('"'))
+    except ValueError:
+        return rest.strip(), None
+
+
+def _unquoted(name):
+    """A name without the quotes that csv files put around some."""
+    if name[:1] == '"' == name[-1:] and len(name) > 1:
+        return next(csv.reader([name]))[0]
+    return name

@@ -1,34 +1,48 @@
-"""Weights files: reading, fitting to a model, and writing. Nothing is loaded silently."""
+"""Weights: read from anywhere, fitted to a model, and written. Nothing is loaded silently."""
 
-import hashlib
-import pickle
+import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
-from uniformer_video.errors import CheckpointError
-from uniformer_video.files import atomic_write
+from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.models.download import fetch, file_sha256, is_remote, shown
 from uniformer_video.models.inflate import fit_kernel_in_time, inflate_kernel
+from uniformer_video.models.unwrap import find_state, read_hints, shown_key
+from uniformer_video.models.weights_file import FORMAT, FORMAT_VERSION, read_content, write_content
 
-FORMAT = "uniformer-video checkpoint"
-FORMAT_VERSION = 1
-_WRAPPERS = ("model", "model_state", "state_dict")
+__all__ = [
+    "HEAD_KEYS",
+    "LoadReport",
+    "Weights",
+    "file_sha256",
+    "fit_weights",
+    "read_weights",
+    "write_checkpoint",
+]
+
 HEAD_KEYS = ("head.weight", "head.bias")
+SELECTIONS = ("model", "ema")
 _LOCAL_KERNEL = "blocks1.0.attn.weight"
+_GAMMAS = ("gamma_1", "gamma_2")  # LayerScale
+# What training may add to weights that lack it, since it starts as next to nothing: layer scale, and
+# the temporal attention of divided blocks.
+_ADDED = re.compile(r"\.(gamma_[12]|t_norm\.\w+|t_attn\.\w+\.\w+)$")
 
 
 @dataclass(frozen=True)
 class Weights:
     """What a file holds: tensors by key, and what it says about itself.
 
-    metadata: {} for files of other projects. training: the state that resuming needs, or {}.
+    path: the file or its address. metadata: {} for files of other projects. training: the state that
+    resuming needs, or {}. hints: what a file of another project tells, see `unwrap.read_hints`.
     """
 
     path: str
     state: dict
     metadata: dict = field(default_factory=dict)
     training: dict = field(default_factory=dict)
+    hints: dict = field(default_factory=dict)
 
     @property
     def is_image(self):
@@ -45,8 +59,16 @@ class Weights:
     @property
     def num_classes(self):
         """Rows of the classifier; None without one."""
-        head = self.state.get("head.weight")
-        return None if head is None else head.shape[0]
+        for key in ("head.weight", "head.proj.weight", self._last_projection()):
+            if key in self.state:
+                return self.state[key].shape[0]
+        return None
+
+    def _last_projection(self):
+        """Peer models have their classifier as the last of `blocks.N.proj`."""
+        numbers = [re.fullmatch(r"blocks\.(\d+)\.proj\.weight", key) for key in self.state]
+        last = max((int(match[1]) for match in numbers if match), default=None)
+        return f"blocks.{last}.proj.weight"
 
 
 @dataclass
@@ -74,47 +96,63 @@ class LoadReport:
         return [fact for fact in facts if fact]
 
 
-def read_weights(path):
-    """The `Weights` of a file, in any of the wrappings in use.
+def read_weights(source, select="model"):
+    """The `Weights` in a file of torch or safetensors, in any of the wrappings in use.
 
-    Only tensors and plain types are unpickled; a file that needs more is refused.
+    Args:
+        source: a local path, or an address as `download.fetch` takes it: `https://host/file`,
+            `hf://owner/repo/file`, with `#sha256=<digest>` if wanted.
+        select: "model", or "ema" for the averaged weights beside them.
+
+    Only tensors and plain types are unpickled; a file that needs more is refused. Raises
+    `CheckpointError` with one line.
     """
-    path = Path(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"there is no weights file {path}") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_refusal(path, error)) from None
-    except Exception:  # on other files the unpickler raises whatever it stumbles on
+    if select not in SELECTIONS:
+        raise ConfigError(f"weights are one of {', '.join(SELECTIONS)}, got {select!r}")
+    if "://" in str(source) and not is_remote(source):
         raise CheckpointError(
-            f"{path} is not a readable weights file: it is damaged, incomplete, or not one at all; "
-            "get it again from where it came"
-        ) from None
-    return _unwrap(path, content)
+            f"{source}: weights come from a local path, an https:// address or hf://owner/repo/file"
+        )
+    path, name = fetch(source), shown(source)
+    in_messages = f"{name} (kept at {path})" if is_remote(source) else name
+    content = read_content(path, in_messages)
+    if not isinstance(content, dict):
+        kind = "single tensor" if isinstance(content, torch.Tensor) else type(content).__name__
+        raise CheckpointError(f"{in_messages} holds a {kind}, not a model's weights")
+    own = isinstance(content.get("format"), str) and content["format"] == FORMAT
+    if own:
+        _check_own(content, in_messages)
+    state, layout = find_state(content, select, in_messages)
+    if own:
+        return Weights(name, state, content["metadata"], content.get("training", {}))
+    return Weights(name, state, hints=read_hints(content, layout))
 
 
 def write_checkpoint(path, state, metadata, training=None):
-    """Write the tensors `state` with `metadata` (plain types), atomically; `training` for resuming."""
+    """Write the tensors `state` with `metadata` (plain types), atomically; `training` for resuming.
+
+    A path that ends in .safetensors gives such a file, which has no place for `training`.
+    """
     content = {"format": FORMAT, "version": FORMAT_VERSION, "metadata": metadata}
     content["model"] = {key: value.detach().cpu() for key, value in state.items()}
     if training is not None:
         content["training"] = training
-    with atomic_write(path) as file:
-        torch.save(content, file)
+    write_content(path, content)
 
 
 def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, replace_head=False):
     """Load `weights` into `model` and return the `LoadReport`.
 
-    2D weights are inflated into a video model. A head of another class count is left as initialised
-    with `replace_head`, else it is an error; `adapt_kernel` allows local kernels of another length in
-    time. Any other difference in shape is an error, and so is a missing tensor outside the head.
+    2D weights are inflated into a video model. With `replace_head`, a head of another class count, or
+    one that the file lacks, is left as initialised; else both are errors. `model.head_keys`, if there,
+    names the tensors of its heads; layer scale and temporal attention may then be new too.
+    `adapt_kernel` allows local kernels of another length in time. Any other difference in shape is an
+    error, and so is another missing tensor.
     """
     report = LoadReport(weights.path)
-    broken = [key for key, value in weights.state.items() if not torch.isfinite(value).all()]
+    heads = tuple(getattr(model, "head_keys", HEAD_KEYS))
+    replaceable = heads if replace_head else ()
+    broken = [shown_key(key) for key, value in weights.state.items() if not _is_finite(value)]
     if broken:
         raise CheckpointError(
             f"{weights.path} holds values that are not finite, in {_some(broken)}: its training failed"
@@ -123,12 +161,27 @@ def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, repl
     state = {}
     for key, value in weights.state.items():
         if key not in target:
-            report.skipped.append(key)
+            report.skipped.append(shown_key(key))
             continue
-        state[key] = _fit(key, value, target[key], report, inflate_mode, adapt_kernel, replace_head)
+        if key in replaceable and value.shape[:1] != target[key].shape[:1]:
+            report.replaced.append(_class_counts(key, value, target[key]))
+            state[key] = target[key]
+            continue
+        fitted = _fit(key, value, target[key], report, inflate_mode, adapt_kernel)
+        if fitted is None:
+            raise CheckpointError(
+                f"{report.source} does not fit the model: {key} is {list(value.shape)} in the file and "
+                f"{list(target[key].shape)} in the model{_hint(key in heads)}"
+            )
+        state[key] = fitted
     report.missing = [key for key in target if key not in state]
-    allowed = HEAD_KEYS if replace_head else ()
-    lost = [key for key in report.missing if key not in allowed and "num_batches" not in key]
+    lost = [
+        key
+        for key in report.missing
+        if key not in replaceable
+        and "num_batches" not in key
+        and not (replace_head and _ADDED.search(key))
+    ]
     if lost:
         raise CheckpointError(
             f"{weights.path} does not fit the model: it lacks {_some(lost)}"
@@ -142,76 +195,55 @@ def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, repl
     return report
 
 
-def file_sha256(path):
-    """Hex digest of a file's bytes."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _fit(key, value, target, report, inflate_mode, adapt_kernel, replace_head):
-    """The tensor to load at `key`, entered into the report."""
-    if key in HEAD_KEYS and replace_head and value.shape[0] != target.shape[0]:
-        report.replaced.append(f"{key} {value.shape[0]} -> {target.shape[0]} classes")
-        return target
+def _fit(key, value, target, report, inflate_mode, adapt_kernel):
+    """The tensor to load at `key`, entered into the report; None when it does not fit."""
+    if value.shape == target.shape:
+        report.loaded.append(key)
+        return value
     if value.dim() == 4 and target.dim() == 5:
-        inflated = inflate_kernel(value, target.shape[2], inflate_mode)
+        if key.rpartition(".")[2] in _GAMMAS:
+            inflated = value.unsqueeze(2)  # a factor, not a sum over frames: nothing to divide
+        else:
+            inflated = inflate_kernel(value, target.shape[2], inflate_mode)
         if inflated.shape == target.shape:
             report.inflated.append(key)
             return inflated
     same_but_time = value.dim() == target.dim() == 5 and (
         value.shape[:2] + value.shape[3:] == target.shape[:2] + target.shape[3:]
     )
-    if value.shape != target.shape and adapt_kernel and same_but_time and ".attn." in key:
+    if adapt_kernel and same_but_time and ".attn." in key:
         report.adapted.append(f"{key} {list(value.shape[2:])} -> {list(target.shape[2:])}")
         return fit_kernel_in_time(value, target.shape[2])
-    if value.shape != target.shape:
-        raise CheckpointError(
-            f"{report.source} does not fit the model: {key} is {list(value.shape)} in the file and "
-            f"{list(target.shape)} in the model{_hint(key)}"
-        )
-    report.loaded.append(key)
-    return value
+    return None
 
 
-def _hint(key):
-    if key in HEAD_KEYS:
+def _is_finite(value):
+    if value.dtype.itemsize == 1 and value.is_floating_point():
+        value = value.float()  # torch has no such test for 8-bit floats
+    return bool(torch.isfinite(value).all())
+
+
+def _class_counts(key, value, target):
+    counts = [tensor.shape[0] if tensor.dim() else "no" for tensor in (value, target)]
+    return f"{key} {counts[0]} -> {counts[1]} classes"
+
+
+def _hint(of_head):
+    if of_head:
         return "; it was trained for other classes (training replaces the head, a test cannot)"
     return "; it belongs to another architecture"
 
 
-def _unwrap(path, content):
-    """Find the state dict, strip a DDP prefix, and take along what our own files say."""
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a model's weights")
-    own = content.get("format") == FORMAT
-    if own and content.get("version", 0) > FORMAT_VERSION:
+def _check_own(content, name):
+    """Raise `CheckpointError` for a checkpoint of ours that is too new, or not as we write them."""
+    version = content.get("version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} was written by a newer uniformer-video (format {content['version']}); upgrade"
+            f"{name} was written by a newer uniformer-video (format {version}); upgrade"
         )
-    state = next((content[w] for w in _WRAPPERS if isinstance(content.get(w), dict)), content)
-    state = {
-        key.removeprefix("module."): value
-        for key, value in state.items()
-        if isinstance(key, str) and isinstance(value, torch.Tensor)
-    }
-    if not state:
-        raise CheckpointError(f"{path} holds no tensors, so it is not a model's weights")
-    metadata = content["metadata"] if own else {}
-    return Weights(str(path), state, metadata, content.get("training", {}) if own else {})
-
-
-def _refusal(path, error):
-    text = str(error)
-    if "GLOBAL " in text:
-        name = text.split("GLOBAL ")[1].split()[0]
-        return (
-            f"{path} wants to load {name}, which is not plain data; it is refused because it "
-            "could run any program. Ask its author for a file of tensors only"
-        )
-    return f"{path} is not a readable weights file; it is damaged or not one at all"
+    parts = [content.get("metadata"), content.get("model"), content.get("training", {})]
+    if not all(isinstance(part, dict) for part in parts):
+        raise CheckpointError(f"{name}: what it says about its model is damaged")
 
 
 def _some(items, most=3):

@@ -7,7 +7,7 @@ from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.architecture import is_light
 from uniformer_video.models.checkpoint import fit_weights, read_weights, write_checkpoint
 from uniformer_video.models.inflate import fit_kernel_in_time
-from uniformer_video.models.published import PUBLISHED, file_stem, locate
+from uniformer_video.models.published import PUBLISHED, file_stem, local_file
 from uniformer_video.models.weights_file import write_content
 from uniformer_video.models.zoo import (
     build_for_weights,
@@ -38,7 +38,7 @@ def convert_file(
     does not tell its `head_dim` and none is given.
     """
     check_target(target)
-    weights = read_weights(locate(source), "ema" if ema else "model")
+    weights = read_weights(local_file(source), "ema" if ema else "model")
     entry = _published_entry(source, published)
     model, name = _fresh_model(weights, name or (entry.model if entry else None), head_dim)
     fit_weights(model, weights)
@@ -68,7 +68,7 @@ def export_file(source, target, layout):
     it, which computes the same.
     """
     check_target(target)
-    weights = read_weights(locate(source))
+    weights = read_weights(local_file(source))
     shown = shown_arguments(weights)
     if not shown:
         raise CheckpointError(f"{source} is not a UniFormer's; only these have another layout")

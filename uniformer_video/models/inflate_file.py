@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from uniformer_video.errors import CheckpointError
 from uniformer_video.models.checkpoint import fit_weights, read_weights, write_checkpoint
 from uniformer_video.models.convert import check_target
-from uniformer_video.models.published import locate
+from uniformer_video.models.published import local_file
 from uniformer_video.models.zoo import (
     build_for_weights,
     build_network,
@@ -28,7 +28,7 @@ def inflate_file(source, target, mode, local_kernel, name=None, head_dim=None, f
     a comparison of both models on it. Raises `CheckpointError` for video weights.
     """
     check_target(target)
-    weights = read_weights(locate(source))
+    weights = read_weights(local_file(source))
     if not weights.is_image:
         kind = "holds video weights already" if weights.local_kernel else "is not a UniFormer's"
         raise CheckpointError(f"{source} {kind}; inflation takes 2D (image) UniFormer weights")

@@ -9,7 +9,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from uniformer_video.errors import CheckpointError
+from uniformer_video.errors import CheckpointError, MissingLibraryError
+from uniformer_video.models.download import fetch
 
 WEIGHTS_FOLDER = "weights"  # UNIFORMER_WEIGHTS names another
 SUFFIXES = (".pth", ".pt", ".pyth", ".safetensors")
@@ -100,25 +101,28 @@ def file_stem(source):
     return Path(str(source).partition("#")[0]).name.split(".")[0]
 
 
-def locate(source):
-    """`source` itself, or, for the name of published weights, the file or address that they have.
+def local_file(source):
+    """The path of weights given as a path, an address (downloaded once) or a published name.
 
     Names are looked up in the folder `weights` (or $UNIFORMER_WEIGHTS), then on the Hugging Face hub
     where the authors put them there. Raises `CheckpointError` that says where to download them.
     """
     name = str(source)
     if name not in PUBLISHED or Path(name).exists():
-        return source
+        return fetch(source)
     folder = Path(os.environ.get("UNIFORMER_WEIGHTS") or WEIGHTS_FOLDER)
     for suffix in SUFFIXES:
         if (folder / f"{name}{suffix}").is_file():
-            return str(folder / f"{name}{suffix}")
+            return folder / f"{name}{suffix}"
     weights = PUBLISHED[name]
-    if weights.hub:
-        return f"hf://{weights.hub}/{name}.pth"
     if not weights.url:
         raise CheckpointError(f"{name} was never published; train it, or choose other weights")
-    raise CheckpointError(
-        f"the published weights {name} are not in {folder}{os.sep}; download them in a browser from "
-        f"{weights.url} and save them as {folder / name}.pth"
-    )
+    by_hand = f"download it in a browser from {weights.url} and save it as {folder / name}.pth"
+    if not weights.hub:
+        raise CheckpointError(
+            f"the published weights {name} are not in {folder}{os.sep}; {by_hand}"
+        )
+    try:
+        return fetch(f"hf://{weights.hub}/{name}.pth")
+    except (CheckpointError, MissingLibraryError) as error:
+        raise CheckpointError(f"{error}; or {by_hand}") from None

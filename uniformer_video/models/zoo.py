@@ -9,7 +9,7 @@ from uniformer_video.models.checkpoint import fit_weights, read_weights
 from uniformer_video.models.features import FeatureExtractor
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.peers import PEERS, build_peer
-from uniformer_video.models.published import PUBLISHED, file_stem, locate
+from uniformer_video.models.published import PUBLISHED, file_stem, local_file
 from uniformer_video.models.uniformer import UniFormer
 
 
@@ -130,7 +130,7 @@ def create_model(
             options["local_kernel"] = local_kernel
         model = build_network(name, num_classes or 1, **options)
     else:
-        found = read_weights(locate(checkpoint), weights)
+        found = read_weights(local_file(checkpoint), weights)
         model = build_for_weights(found, name, num_classes, local_kernel, adapt_kernel, **options)
         fit_weights(model, found, adapt_kernel=adapt_kernel)
         model.eval()
@@ -147,7 +147,7 @@ def build_for_weights(
     """
     recorded = weights.metadata.get("model", {})
     name = name or recorded.get("name") or find_variant(weights)
-    num_classes = num_classes or _count_classes(weights)
+    num_classes = num_classes or weights.num_classes
     if num_classes is None:
         raise CheckpointError(
             f"{weights.path} has no classifier: train from it (UNIFORMER.PRETRAIN_NAME), or give "
@@ -249,14 +249,6 @@ def _agrees(known, shown, light):
         and all(arguments[key] == shown.get(key) for key in same)
         and arguments.get("layer_scale", False) in (False, shown["layer_scale"])
     )
-
-
-def _count_classes(weights):
-    """Rows of the classifier, of UniFormer's or of pytorchvideo's; None without one."""
-    rows = [
-        v for k, v in weights.state.items() if re.fullmatch(r"(head|blocks\.\d+)\.proj\.weight", k)
-    ]
-    return rows[0].shape[0] if rows and weights.num_classes is None else weights.num_classes
 
 
 def _check_head_dim(weights, name, own, options):

@@ -1,0 +1,309 @@
+import errno
+import hashlib
+import io
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+from pathlib import Path
+
+import pytest
+import torch
+from file_server import Answer, hub_answer, hub_error, serve
+
+from uniformer_video.errors import CheckpointError, MissingLibraryError
+from uniformer_video.models import download
+from uniformer_video.models.checkpoint import read_weights
+from uniformer_video.models.download import cache_folder, fetch, is_remote, shown
+
+
+def torch_bytes(content):
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+BODY = torch_bytes({"model": {"head.weight": torch.ones(3, 2)}})
+DIGEST = hashlib.sha256(BODY).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Downloads go into a folder of the test's own, and past any proxy."""
+    monkeypatch.setenv("UNIFORMER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("no_proxy", "*")
+    return tmp_path / "cache"
+
+
+def files_in(folder):
+    return [path.name for path in folder.iterdir()] if folder.exists() else []
+
+
+def test_a_file_is_downloaded_once(cache):
+    with serve({"/a/w.pth": Answer(BODY)}) as (host, asked):
+        weights = read_weights(f"{host}/a/w.pth?token=secret")
+        assert list(weights.state) == ["head.weight"]
+        assert weights.path == f"{host}/a/w.pth"
+        read_weights(f"{host}/a/w.pth?token=secret")
+        assert fetch(f"{host}/a/w.pth?token=secret#sha256={DIGEST.upper()}").read_bytes() == BODY
+    assert asked == ["GET /a/w.pth?token=secret"]
+    assert [name.partition("-")[2] for name in files_in(cache)] == ["w.pth"]
+    assert fetch(f"{host}/a/w.pth?token=secret").exists()  # the server is gone
+
+
+def test_equal_names_at_two_addresses_stay_apart():
+    answers = {"/a/w.pth": Answer(b"a"), "/b/w.pth": Answer(b"b"), "/%2e%2e%2fx%00": Answer(b"c")}
+    with serve(answers) as (host, _):
+        found = [fetch(f"{host}{path}").read_bytes() for path in answers]
+        assert fetch(f"{host}/%2e%2e%2fx%00").parent == cache_folder()
+    assert found == [b"a", b"b", b"c"]
+
+
+def test_the_checksum_is_checked(cache):
+    wrong = "0" * 64
+    with serve({"/w.pth": Answer(BODY)}) as (host, asked):
+        with pytest.raises(CheckpointError, match=f"sha256 is {DIGEST}, the address says {wrong}"):
+            fetch(f"{host}/w.pth#sha256={wrong}")
+        assert files_in(cache) == []
+        fetch(f"{host}/w.pth").write_bytes(b"an older file")
+        assert fetch(f"{host}/w.pth#sha256={DIGEST}").read_bytes() == BODY
+        assert len(asked) == 3
+        with pytest.raises(CheckpointError, match="64 hexadecimal digits, got 'sha256=12'"):
+            fetch(f"{host}/w.pth#sha256=12")
+        with pytest.raises(CheckpointError, match="got 'md5=12'"):
+            fetch(f"{host}/w.pth#md5=12")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (Answer(status=404), r"no such file on the server \(status 404\)"),
+        (Answer(status=403), r"without a login \(status 403\)"),
+        (Answer(status=503), "answered with status 503; try again later"),
+        (Answer(b"<html>", kind="text/html; charset=utf-8"), "answered with a web page"),
+        (Answer(BODY, promised=len(BODY) + 10), "was cut off: .* bytes came; try again"),
+        (Answer(status=302, Location="/w.pth"), "its redirects lead to no file"),
+        (Answer(status=302, Location="ftp://host/w.pth"), "not encrypted; it is not followed"),
+        (Answer(status=302, Location="http://far.example/w"), "is not encrypted, so anyone"),
+        (Answer(status=302, Location="file:///etc/passwd"), "lead to no file"),
+    ],
+)
+def test_answers_that_are_no_file(cache, answer, message):
+    with (
+        serve({"/w.pth": answer}) as (host, _),
+        pytest.raises(CheckpointError, match=message) as error,
+    ):
+        fetch(f"{host}/w.pth")
+    assert "\n" not in str(error.value)
+    assert files_in(cache) == []
+
+
+def test_redirects_are_followed():
+    answers = {"/old": Answer(status=301, Location="/new"), "/new": Answer(BODY)}
+    with serve(answers) as (host, _):
+        assert fetch(f"{host}/old").read_bytes() == BODY
+
+
+def test_no_redirect_from_https_to_http():
+    redirects = download._Redirects(sha256=DIGEST)
+    request = urllib.request.Request("https://host/w.pth?token=secret")
+    with pytest.raises(CheckpointError, match="not encrypted") as error:
+        redirects.redirect_request(request, None, 302, "", {}, "http://localhost/w.pth")
+    assert "secret" not in str(error.value)
+    followed = redirects.redirect_request(request, None, 302, "", {}, "https://other/w.pth")
+    assert followed.full_url == "https://other/w.pth"
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (urllib.error.URLError(socket.gaierror(-2, "unknown")), "its host is not known"),
+        (urllib.error.URLError(ConnectionRefusedError()), "the server refuses connections"),
+        (TimeoutError(), "no answer for 30 seconds"),
+        (ConnectionResetError(), "the connection broke off"),
+        (urllib.error.URLError(OSError(101, "Network is unreachable")), "Network is unreachable"),
+    ],
+)
+def test_failures_of_the_network(monkeypatch, cache, failure, message):
+    def fail(*arguments, **options):
+        raise failure
+
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", fail)
+    with pytest.raises(CheckpointError, match=f"cannot download https://host/w.pth: .*{message}"):
+        fetch("https://host/w.pth")
+    assert files_in(cache) == []
+
+
+def test_a_closed_port_and_a_bad_certificate():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(CheckpointError, match="the server refuses connections"):
+            fetch(f"http://127.0.0.1:{taken.getsockname()[1]}/w.pth")
+    error = ssl.SSLCertVerificationError()
+    error.verify_message = "self-signed certificate"
+    assert "not valid (self-signed certificate)" in download._explain_failure(error)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("http://far.example/w.pth", "anyone on the way can exchange the file; use https://, or add #sha256"),
+        ("https://user:secret@host/w.pth", "a file on host carries a user name or password"),
+        ("https:///w.pth", "not an address"),
+        ("https://host:port/w.pth", "not an address"),
+        ("https://ho st/w.pth", "not an address"),
+        ("hf://owner/w.pth", "hf://owner/repo/file"),
+        ("hf://owner/repo@/w.pth", "hf://owner/repo/file"),
+    ],
+)  # fmt: skip
+def test_addresses_that_are_refused(source, message):
+    with pytest.raises(CheckpointError, match=message) as error:
+        fetch(source)
+    assert "secret" not in str(error.value)
+
+
+def test_an_open_address_with_a_checksum_is_tried(monkeypatch):
+    tried = []
+    monkeypatch.setattr(download, "_download", lambda address, target: tried.append(address.url))
+    fetch(f"http://far.example/w.pth#sha256={DIGEST}")
+    fetch("http://[::1]:80/w.pth")
+    fetch("http://localhost/w.pth")
+    assert tried == ["http://far.example/w.pth", "http://[::1]:80/w.pth", "http://localhost/w.pth"]
+
+
+def test_what_counts_as_an_address(tmp_path):
+    assert is_remote("https://host/w.pth")
+    assert is_remote(Path("https://host/w.pth"))
+    assert is_remote("hf://owner/repo/w.pth")
+    assert not is_remote("C:/w.pth")
+    assert not is_remote(tmp_path / "w.pth")
+    assert shown(Path("https://host/w.pth?key=1")) == "https://host/w.pth"
+    assert shown(f"hf://owner/repo/w.pth#sha256={DIGEST}") == "hf://owner/repo/w.pth"
+    assert fetch(tmp_path / "w.pth") == tmp_path / "w.pth"
+
+
+def test_the_cache_folder(monkeypatch, tmp_path):
+    assert cache_folder() == tmp_path / "cache"
+    monkeypatch.setenv("UNIFORMER_CACHE", "~/mine")
+    assert cache_folder() == Path.home() / "mine"
+    monkeypatch.delenv("UNIFORMER_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "uniformer-video"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "uniformer-video"
+
+
+def test_two_downloads_at_once_do_not_harm_each_other(cache):
+    body = os.urandom(3 << 20)
+    with serve({"/w.pth": Answer(body)}) as (host, _):
+        code = "import sys; from uniformer_video.models.download import fetch; fetch(sys.argv[1])"
+        other = subprocess.Popen([sys.executable, "-c", code, f"{host}/w.pth"])
+        threads = [threading.Thread(target=fetch, args=(f"{host}/w.pth",)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert other.wait() == 0
+    assert [path.read_bytes() == body for path in cache.iterdir()] == [True]
+
+
+@pytest.mark.parametrize(
+    "failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")]
+)
+def test_an_interrupt_or_a_full_disk_leaves_nothing(cache, monkeypatch, failure):
+    class Bar:
+        def __init__(self, **options):
+            assert options["disable"] is None
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *arguments):
+            pass
+
+        def update(self, count):
+            assert len(files_in(cache)) == 1  # half a file
+            raise failure
+
+    monkeypatch.setattr(download, "tqdm", Bar)
+    with serve({"/w.pth": Answer(BODY)}) as (host, _), pytest.raises(type(failure)):
+        fetch(f"{host}/w.pth")
+    assert files_in(cache) == []
+
+
+def test_a_bad_file_from_the_network_is_named_with_its_place(cache):
+    message = r"w\.pth \(kept at .*cache.*-w\.pth\) is empty"
+    with serve({"/w.pth": Answer(b"")}) as (host, _), pytest.raises(CheckpointError, match=message):
+        read_weights(f"{host}/w.pth")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The settings of huggingface_hub, with a cache of the test's own and without its faster transfer."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between its attempts
+    return constants
+
+
+def test_a_file_of_the_hub(hub, monkeypatch):
+    other = torch_bytes({"head.weight": torch.ones(5, 2)})
+    answers = {
+        "/owner/repo/resolve/main/sub/w.pth": hub_answer(BODY),
+        "/owner/repo/resolve/v1.0/sub/w.pth": hub_answer(other),
+    }
+    with serve(answers) as (host, asked):
+        monkeypatch.setenv("HF_ENDPOINT", host)
+        weights = read_weights("hf://owner/repo/sub/w.pth")
+        assert (weights.path, weights.num_classes) == ("hf://owner/repo/sub/w.pth", 3)
+        assert read_weights("hf://owner/repo@v1.0/sub/w.pth").num_classes == 5
+        fetch(f"hf://owner/repo/sub/w.pth#sha256={DIGEST}")
+        with pytest.raises(CheckpointError, match=f"its sha256 is {DIGEST}, the address says 000"):
+            fetch(f"hf://owner/repo/sub/w.pth#sha256={'0' * 64}")
+    assert [line for line in asked if line.startswith("GET")] == [f"GET {path}" for path in answers]
+    assert (
+        fetch("hf://owner/repo/sub/w.pth").read_bytes() == BODY
+    )  # from its cache, without a server
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (hub_error(404, "EntryNotFound"), r"owner/repo has no file w\.pth"),
+        (hub_error(404, "RevisionNotFound"), "owner/repo has no revision v2"),
+        (hub_error(401, "RepoNotFound"), "there is no repository owner/repo, or it is private"),
+        (hub_error(403, "GatedRepo"), "owner/repo is gated: accept its terms"),
+        (Answer(BODY), "the hub cannot be reached"),
+        (hub_error(500, "Broken"), "the hub cannot be reached"),
+    ],
+)
+def test_refusals_of_the_hub(hub, monkeypatch, answer, message):
+    with serve({"/owner/repo/resolve/v2/w.pth": answer}) as (host, _):
+        monkeypatch.setenv("HF_ENDPOINT", host)
+        expected = f"cannot download hf://owner/repo@v2/w.pth: {message}"
+        with pytest.raises(CheckpointError, match=expected) as error:
+            fetch("hf://owner/repo@v2/w.pth")
+    assert "\n" not in str(error.value)
+
+
+def test_the_hub_without_a_network(hub, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(CheckpointError, match="the hub cannot be reached"):
+        fetch("hf://owner/repo/w.pth")
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match="the hub cannot be reached"):
+        fetch("hf://owner/repo/w.pth")
+    with pytest.raises(CheckpointError, match=r"cannot download hf://own er/repo/w.pth: "):
+        fetch("hf://own er/repo/w.pth")
+
+
+def test_the_hub_without_its_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingLibraryError, match=r"pip install 'uniformer-video\[hub\]'"):
+        fetch("hf://owner/repo/w.pth")

@@ -1,0 +1,182 @@
+import argparse
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.models.checkpoint import read_weights, write_checkpoint
+
+STATE = {
+    "patch_embed1.proj.weight": torch.arange(3.0),
+    "blocks1.0.attn.weight": torch.arange(4.0).view(2, 2),
+    "head.weight": torch.arange(6.0).view(3, 2),
+}
+AVERAGE = {key: value + 100 for key, value in STATE.items()}
+
+
+def prefixed(prefix, state=STATE):
+    return {prefix + key: value for key, value in state.items()}
+
+
+def read(tmp_path, content, select="model"):
+    torch.save(content, tmp_path / "w.pth")
+    return read_weights(tmp_path / "w.pth", select)
+
+
+def assert_state(weights, expected=STATE):
+    assert list(weights.state) == list(expected)
+    assert all(torch.equal(weights.state[key], value) for key, value in expected.items())
+
+
+WRAPPINGS = [
+    lambda state: state,
+    lambda state: {"model": state},
+    lambda state: {"model_state": state, "epoch": 3, "cfg": "text", "optimizer_state": {}},
+    lambda state: {"state_dict": state},
+    lambda state: {"model_state_dict": state},
+    lambda state: {"module": state},
+    lambda state: {"state_dict": {"module": state}},
+    lambda state: {"model": {"name": "uniformer_s"}, "state_dict": state},
+]
+
+
+@pytest.mark.parametrize("wrap", WRAPPINGS)
+def test_every_wrapping(tmp_path, wrap):
+    assert_state(read(tmp_path, wrap(STATE)))
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["".join(parts) for parts in itertools.permutations(["module.", "_orig_mod.", "model."])]
+    + ["module.", "_orig_mod.", "model.", "module.module.", "_fsdp_wrapped_module."],
+)
+def test_every_prefix(tmp_path, prefix):
+    assert_state(read(tmp_path, {"model": prefixed(prefix)}))
+
+
+def test_prefixes_of_inner_modules_and_of_some_keys(tmp_path):
+    inner = {
+        key.replace("blocks1.0.", "blocks1.0._orig_mod._checkpoint_wrapped_module."): value
+        for key, value in STATE.items()
+    }
+    assert_state(read(tmp_path, inner))
+    some = {"module.norm.weight": torch.ones(1), "head.bias": torch.ones(1)}
+    assert_state(read(tmp_path, some), some)
+    twice = {"head.weight": torch.ones(1), "_orig_mod.head.weight": torch.zeros(1)}
+    with pytest.raises(CheckpointError, match="under two names"):
+        read(tmp_path, twice)
+
+
+AVERAGES = {
+    "timm": {"state_dict": STATE, "state_dict_ema": AVERAGE},
+    "deit": {"model": STATE, "model_ema": AVERAGE},
+    "ddp": {"model": STATE, "model_ema": prefixed("module.", AVERAGE)},
+    "torch": {
+        "model": STATE,
+        "ema": {"n_averaged": torch.tensor(3), **prefixed("module.", AVERAGE)},
+    },
+    "nested": {"model": STATE, "ema": {"module": AVERAGE, "decay": 0.99}},
+    "nested twice": {"model": STATE, "ema_state": {"state_dict": prefixed("module.", AVERAGE)}},
+    "pyslowfast": {"model_state": STATE, "model_ema_state": AVERAGE},
+    "other": {"model": STATE, "ema_state_dict": AVERAGE},
+    # MMEngine exchanges the two when it saves
+    "mmengine": {
+        "meta": {"mmengine_version": "0.10.0"},
+        "state_dict": AVERAGE,
+        "ema_state_dict": {"steps": torch.tensor(3), **prefixed("module.")},
+    },
+}
+
+
+@pytest.mark.parametrize("name", list(AVERAGES))
+def test_averaged_weights(tmp_path, name):
+    assert_state(read(tmp_path, AVERAGES[name], "ema"), AVERAGE)
+    if name != "mmengine":
+        assert_state(read(tmp_path, AVERAGES[name]), STATE)
+
+
+def test_averaged_weights_of_our_own_training_state(tmp_path):
+    write_checkpoint(tmp_path / "own.pt", STATE, {"a": 1}, training={"ema": AVERAGE})
+    weights = read_weights(tmp_path / "own.pt", "ema")
+    assert_state(weights, AVERAGE)
+    assert weights.metadata == {"a": 1}
+
+
+def test_a_file_without_averaged_weights_says_what_it_has(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no EMA.*it has model, epoch"):
+        read(tmp_path, {"model": STATE, "epoch": 3}, "ema")
+    with pytest.raises(CheckpointError, match=r"no EMA.*k7 and 12 more"):
+        read(tmp_path, {f"k{i}": torch.ones(1) for i in range(20)}, "ema")
+    with pytest.raises(ConfigError, match="model, ema, got 'average'"):
+        read(tmp_path, STATE, "average")
+
+
+def test_mmaction2_files_have_our_keys(tmp_path):
+    body = {key: value for key, value in STATE.items() if not key.startswith("head")}
+    state = {
+        **prefixed("backbone.", body),
+        "cls_head.fc_cls.weight": STATE["head.weight"],
+        "cls_head.fc_cls.bias": torch.arange(3.0),
+        "data_preprocessor.mean": torch.ones(3),
+    }
+    meta = {"epoch": 9, "dataset_meta": {"classes": ["a", "b", "c"]}, "cfg": "model = dict()"}
+    weights = read(tmp_path, {"state_dict": prefixed("module.", state), "meta": meta})
+    assert_state(weights, {**STATE, "head.bias": torch.arange(3.0)})
+    assert weights.hints == {"meta": meta, "layout": "mmaction2"}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"blocks.0.conv.weight": torch.ones(1), "blocks.5.proj.weight": torch.ones(4, 2)},
+        {"blocks.0.proj.weight": torch.ones(1), "head.proj.weight": torch.ones(4, 2)},
+        {"backbone.conv.weight": torch.ones(1), "head.weight": torch.ones(4, 2)},
+    ],
+)
+def test_other_architectures_keep_their_keys(tmp_path, state):
+    weights = read(tmp_path, {"model_state": state})
+    assert_state(weights, state)
+    assert weights.num_classes == 4
+
+
+def test_a_structure_that_contains_itself(tmp_path):
+    endless = {"epoch": 3}
+    endless["model"] = endless
+    with pytest.raises(CheckpointError, match="holds no tensors"):
+        read(tmp_path, endless)
+
+
+def test_hints_of_other_projects(tmp_path):
+    text = "UNIFORMER:\n  HEAD_DIM: 64\n  DEPTH: [3, 4, 8, 3]\nTRAIN:\n  ENABLE: true\n"
+    weights = read(tmp_path, {"model_state": STATE, "epoch": np.int64(109), "cfg": text})
+    config = {"UNIFORMER": {"HEAD_DIM": 64, "DEPTH": [3, 4, 8, 3]}, "TRAIN": {"ENABLE": True}}
+    assert weights.hints == {"config": config, "epoch": 109}
+    assert weights.metadata == {}
+
+    options = argparse.Namespace(model="uniformer_small", lr=np.float64(1e-3), drop=None)
+    weights = read(tmp_path, {"model": STATE, "args": options, "epoch": 299})
+    args = {"model": "uniformer_small", "lr": 1e-3, "drop": None}
+    assert weights.hints == {"args": args, "epoch": 299}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["just text", "a: [", "!!python/object/apply:os.system ['touch x']", "- 1\n- 2", "[" * 1500],
+)
+def test_settings_that_cannot_be_parsed_are_left_out(tmp_path, text):
+    assert read(tmp_path, {"model_state": STATE, "cfg": text}).hints == {}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"metadata": 3}, {"model": 3}, {"training": []}, {"metadata": None}],
+)
+def test_our_own_checkpoint_made_wrong(tmp_path, damage):
+    own = {"format": "uniformer-video checkpoint", "version": 1, "metadata": {}, "model": STATE}
+    assert_state(read(tmp_path, own))
+    with pytest.raises(CheckpointError, match="damaged"):
+        read(tmp_path, {**own, **damage})
+    with pytest.raises(CheckpointError, match=r"newer uniformer-video \(format 9\); upgrade"):
+        read(tmp_path, {**own, "version": 9})

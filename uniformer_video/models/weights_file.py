@@ -1,0 +1,249 @@
+"""A local weights file to its content. Nothing in the file is executed; a wrong file is named as such."""
+
+import codecs
+import contextlib
+import json
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+
+from uniformer_video.errors import CheckpointError, MissingLibraryError
+from uniformer_video.files import atomic_write
+from uniformer_video.models import unpickle
+from uniformer_video.models.unwrap import shown_key
+
+FORMAT = "uniformer-video checkpoint"
+FORMAT_VERSION = 1
+SAFETENSORS = ".safetensors"
+_HEADER_KEY = "uniformer-video"  # of a safetensors file's header, whose values are texts
+_HEAD_BYTES = 4096
+
+_PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body|\?xml)", re.DOTALL | re.I)
+_ARCHIVE = b"PK"
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_OTHER_KINDS = [  # (where its mark stands, the mark, what it is)
+    (4, b"ftyp", "a video"),
+    (8, b"AVI ", "a video"),
+    (0, b"\x1a\x45\xdf\xa3", "a video"),
+    (0, b"\x00\x00\x01\xba", "a video"),
+    (0, b"\xff\xd8\xff", "an image"),
+    (0, b"\x89PNG", "an image"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"\x89HDF", "an HDF5 file; only files of torch.save and safetensors are read"),
+    (0, b"\x1f\x8b", "compressed (gzip); unpack it first"),
+    (0, b"BZh", "compressed (bzip2); unpack it first"),
+    (0, b"\xfd7zXZ", "compressed (xz); unpack it first"),
+    (0, b"7z\xbc\xaf", "compressed (7z); unpack it first"),
+    (257, b"ustar", "a tar archive; unpack it first"),
+]
+
+
+def read_content(path, name):
+    """What the weights file at `path` holds, as it was saved; `name` is what messages call it.
+
+    safetensors files of this toolkit come back as `write_content` got them, others as tensors by key.
+    Raises `CheckpointError` with one line for anything that is not a weights file or wants to run code.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise CheckpointError(f"{name} is a directory, not a weights file")
+        with open(path, "rb") as file:
+            head = file.read(_HEAD_BYTES)
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no weights file {name}") from None
+    except (OSError, ValueError) as error:  # ValueError: a path that no system takes
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"cannot read {name}: {reason}") from None
+    kind = _other_kind(head)
+    if kind:
+        raise CheckpointError(f"{name} is {kind}")
+    if _is_safetensors(head, path):
+        return _read_safetensors(path, name)
+    if head.startswith(_ARCHIVE):
+        _check_archive(path, name, size)
+    return _read_torch(path, name, head)
+
+
+def write_content(path, content):
+    """Write `content` atomically, as safetensors when `path` ends so, else as `torch.save` does.
+
+    content: a checkpoint of ours, or tensors by key, as they are or in one dict. Raises
+    `CheckpointError` for training state in a safetensors file, `MissingLibraryError` when the library
+    is not there.
+    """
+    if Path(path).suffix != SAFETENSORS:
+        with atomic_write(path) as file:
+            torch.save(content, file)
+        return
+    if "training" in content:
+        raise CheckpointError(
+            f"{path}: a safetensors file holds tensors only, no training state; resuming needs a .pt file"
+        )
+    save = _safetensors().save
+    header = {"format": "pt"}
+    if content.get("format") == FORMAT:
+        rest = {key: value for key, value in content.items() if key != "model"}
+        header[_HEADER_KEY] = json.dumps(rest)
+    state = {
+        key: value.clone(memory_format=torch.contiguous_format)  # it takes no shared memory
+        for key, value in content.get("model", _only_dict(content)).items()
+    }
+    with atomic_write(path) as file:
+        file.write(save(state, header))
+
+
+def _only_dict(content):
+    return next((value for value in content.values() if isinstance(value, dict)), content)
+
+
+def _other_kind(head):
+    """What a file that starts with `head` is, when it is surely not a weights file; else None."""
+    if not head:
+        return "empty (0 bytes): its download failed or was cut off; get it again"
+    if head.startswith(_POINTER):
+        return (
+            "a Git LFS pointer, not the weights it stands for; run `git lfs pull` in its repository, "
+            "or download the file itself"
+        )
+    text = head.removeprefix(b"\xef\xbb\xbf")
+    if _PAGE.match(text):
+        return (
+            "a web page, not a weights file: the download asked for a login or a confirmation; "
+            "download it in a browser, or from an address that answers with the file itself"
+        )
+    for start, mark, kind in _OTHER_KINDS:
+        if head[start : start + len(mark)] == mark:
+            separator = "" if ";" in kind else ", not a weights file"
+            return kind + separator
+    if _is_prose(text, whole=len(head) < _HEAD_BYTES):
+        return "a text file, not a weights file"
+    return None
+
+
+def _is_prose(head, whole):
+    try:  # the last character of a part may be cut
+        text = codecs.getincrementaldecoder("utf-8")().decode(head, final=whole)
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character in "\t\n\r\f" for character in text)
+
+
+def _is_safetensors(head, path):
+    """By content, because a download may have lost its suffix: a length, then a JSON object."""
+    if len(head) < 9 or head[8:9] != b"{":
+        return False
+    length = int.from_bytes(head[:8], "little")
+    return length < 100_000_000 and (path.suffix == SAFETENSORS or head[9:10] in b'"} ')
+
+
+def _read_safetensors(path, name):
+    library = _safetensors()
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get(_HEADER_KEY)
+        state = library.load_file(path)
+    except MemoryError:
+        raise
+    except Exception:
+        raise CheckpointError(_damaged(name)) from None
+    if header is None:
+        return state
+    try:
+        return {**json.loads(header), "model": state}
+    except (ValueError, TypeError, RecursionError):
+        raise CheckpointError(f"{name}: what it says about its model is damaged") from None
+
+
+def _safetensors():
+    try:
+        import safetensors.torch
+    except ImportError:
+        raise MissingLibraryError(
+            "safetensors files need the library safetensors: pip install 'uniformer-video[hub]'"
+        ) from None
+    return safetensors.torch
+
+
+def _check_archive(path, name, size):
+    """Raise `CheckpointError` for a zip archive that is incomplete, or not written by `torch.save`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        raise CheckpointError(
+            f"{name} is not a readable weights file: it is incomplete, {size:,} bytes that end too early; "
+            "get it again from where it came"
+        ) from None
+    if any(member.endswith("/constants.pkl") for member in members):
+        raise CheckpointError(
+            f"{name} is a TorchScript archive, a program with its weights, and is not run; save the "
+            "weights alone where it was made: torch.save(torch.jit.load(FILE).state_dict(), ...)"
+        )
+    if not any(member.endswith("/data.pkl") for member in members):
+        inside = f"it holds {members[0]}" if members else "it is empty"
+        raise CheckpointError(
+            f"{name} is a zip archive that torch.save did not write ({inside}), not a weights file; "
+            "unpack it if the weights are inside"
+        )
+
+
+def _read_torch(path, name, head):
+    try:
+        return unpickle.load(path)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_refusal(path, name, head, str(error))) from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {name}: {error.strerror or error}") from None
+    except Exception as error:  # on other files the unpickler raises whatever it stumbles on
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            raise CheckpointError(f"not enough memory to read {name}") from None
+        raise CheckpointError(_damaged(name)) from None
+
+
+def _refusal(path, name, head, reason):
+    protocol, foreign = _look_inside(path, head)
+    if found := re.search(r"GLOBAL (\S+)", reason):
+        foreign = found[1]
+    if foreign:
+        return (
+            f"{name} wants to load {shown_key(foreign)}, which is not plain data; it is refused because "
+            "it could run any program. Ask its author for the tensors alone: "
+            "torch.save(model.state_dict(), ...)"
+        )
+    if protocol > 2:
+        return (
+            f"{name} is in pickle protocol {protocol}, of which only 2 can be read safely; save it again "
+            "with torch.save and its default protocol"
+        )
+    return _damaged(name)
+
+
+def _look_inside(path, head):
+    """The protocol of a file's pickle (0: there is none) and the first name in it that is refused."""
+    try:
+        with contextlib.ExitStack() as stack:
+            if head.startswith(_ARCHIVE):
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                members = [member for member in archive.namelist() if member.endswith("/data.pkl")]
+                file = stack.enter_context(archive.open(members[0]))
+            else:
+                file = stack.enter_context(open(path, "rb"))
+            start = re.match(rb"\x80([\x02-\x05])", file.read(2))
+            file.seek(0)
+            return (start[1][0], unpickle.foreign_name(file)) if start else (0, None)
+    except Exception:  # what is damaged inside an archive shows in as many ways
+        return 0, None
+
+
+def _damaged(name):
+    return (
+        f"{name} is not a readable weights file: it is damaged, incomplete, or not one at all; "
+        "get it again from where it came"
+    )
