@@ -36,7 +36,9 @@ def call(capsys, monkeypatch):
     root.handlers = [h for h in root.handlers if type(h) is not logging.StreamHandler]
 
 
-@pytest.mark.parametrize("tool", ["run_net", "inflate_weights", "predict", "make_demo_data"])
+@pytest.mark.parametrize(
+    "tool", ["run_net", "inflate_weights", "convert_checkpoint", "predict", "make_demo_data"]
+)
 def test_every_tool_explains_itself_without_being_installed(tool, tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / "tools" / f"{tool}.py"), "--help"],
@@ -50,7 +52,11 @@ def test_every_tool_explains_itself_without_being_installed(tool, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "config", "predict", "inflate", "report", "make-demo-data"]
+    "command",
+    [
+        *("run", "config", "predict", "inflate", "convert", "models", "flops", "report"),
+        *("make-demo-data", "remap-labels"),
+    ],
 )
 def test_every_command_explains_itself(call, command):
     status, out, _ = call(command, "--help")
@@ -87,7 +93,7 @@ def test_mistakes_are_one_line_and_status_2(call, arguments, message):
     [
         (["UNIFORMER.HEAD_DIM", "7"], "(UNIFORMER.HEAD_DIM) does not divide"),
         (["UNIFORMER.DEPTH", "[0,1,1,1]"], "at least 1"),
-        (["MODEL.MODEL_NAME", "uniformer_x"], "known models: uniformer_s"),
+        (["MODEL.MODEL_NAME", "uniformer_x"], "known models: uniformer_xxs"),
         (["AUG.AA_TYPE", "rand-m99"], "AUG.AA_TYPE"),
         (["MIXUP.ALPHA", "0", "MIXUP.CUTMIX_ALPHA", "0"], "MIXUP.ENABLE"),
         (["DATA.OPPOSITE_CLASS_PAIRS", "[[up, down]]", "TEST.MOTION_CHECK", "True"], "'up'"),

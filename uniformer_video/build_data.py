@@ -6,6 +6,7 @@ from pathlib import Path
 from uniformer_video.data import labels
 from uniformer_video.data import records as lists
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
+from uniformer_video.models.published import may_be_fetched
 
 
 @dataclass
@@ -29,10 +30,11 @@ def build_data(cfg):
     if not cfg.DATA.PATH_TO_DATA_DIR:
         raise ConfigError(
             "DATA.PATH_TO_DATA_DIR is not set: give a folder with train.csv, val.csv and test.csv, "
-            "or, with TRAIN.DATASET folder, a folder with one sub-folder of videos a class"
+            "or, with TRAIN.DATASET folder, a folder with one sub-folder of videos a class, or, with "
+            "TRAIN.DATASET frames, the folder of the lists"
         )
     tested = cfg.TEST.CHECKPOINT_FILE_PATH
-    if cfg.TEST.ENABLE and tested and not Path(tested).is_file():
+    if cfg.TEST.ENABLE and tested and not (may_be_fetched(tested) or Path(tested).is_file()):
         raise CheckpointError(f"TEST.CHECKPOINT_FILE_PATH {tested} is not a file")
     splits, names = {}, None
     for split in _needed_splits(cfg):

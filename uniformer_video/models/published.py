@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uniformer_video.errors import CheckpointError, MissingLibraryError
-from uniformer_video.models.download import fetch
+from uniformer_video.models.download import fetch, is_remote
 
 WEIGHTS_FOLDER = "weights"  # UNIFORMER_WEIGHTS names another
 SUFFIXES = (".pth", ".pt", ".pyth", ".safetensors")
@@ -99,6 +99,11 @@ PUBLISHED = _read_table()
 def file_stem(source):
     """The name of a file or address without folder and suffix, which may be that of published weights."""
     return Path(str(source).partition("#")[0]).name.split(".")[0]
+
+
+def may_be_fetched(source):
+    """Whether `source` is an address or a published name, for `local_file` to find."""
+    return is_remote(source) or source in PUBLISHED
 
 
 def local_file(source):
