@@ -45,6 +45,11 @@ def test_lists_on_the_command_line(text):
     assert cfg.UNIFORMER.LOCAL_KERNEL == [5, 5, 5]
 
 
+def test_lists_for_the_blocks_of_two_stages():
+    cfg = load_config(overrides=["UNIFORMER.PRUNE_RATIO", "[[1, 0.5], [0.25]]"])
+    assert cfg.UNIFORMER.PRUNE_RATIO == [[1, 0.5], [0.25]]
+
+
 def test_text_settings_take_any_text():
     cfg = load_config(overrides=["OUTPUT_DIR", "123", "DATA.PATH_PREFIX", "True"])
     assert (cfg.OUTPUT_DIR, cfg.DATA.PATH_PREFIX) == ("123", "True")
@@ -104,6 +109,14 @@ def test_an_unknown_key_names_the_nearest(tmp_path, key, near):
         ("DATA.TRAIN_JITTER_SCALES_RELATIVE", "[1.0, 0.1]", "share of the area"),
         ("DATA.TRAIN_JITTER_ASPECT_RELATIVE", "[0, 1]", "above 0"),
         ("MODEL.CHECKPOINT_NUM", "[-1,0,0,0]", "none is below 0"),
+        ("UNIFORMER.PRUNE_RATIO", "[1, 0.5]", "takes two lists"),
+        ("UNIFORMER.PRUNE_RATIO", "[[1], [0.5], [0.5]]", "takes two lists"),
+        ("UNIFORMER.TRADE_OFF", "[[1, 2], [1]]", "between 0 and 1"),
+        ("UNIFORMER.SPLIT", "both", "True or False"),
+        ("DATA.IMAGE_TEMPLATE", "img.jpg", "needs a placeholder"),
+        ("DATA.IMAGE_TEMPLATE", "", "needs a placeholder"),
+        ("DATA.LABEL_PATH_TEMPLATE", "{:05d}.txt", "needs a placeholder"),
+        ("TRAIN.DATASET", "imagenet", "'kinetics', 'folder', 'frames'"),
     ],
 )
 def test_wrong_and_impossible_values(key, value, message):

@@ -1,5 +1,6 @@
 """Every shipped config builds, recipes hold the published values, and the dataset guides work."""
 
+import json
 import re
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import torch
 from uniformer_video import build
 from uniformer_video.build_data import build_data
 from uniformer_video.config import flat_config, load_config
+from uniformer_video.data.labels import class_names
 from uniformer_video.data.records import VideoRecord, read_class_names, read_csv
 from uniformer_video.errors import CheckpointError
+from uniformer_video.models import published
 from uniformer_video.training.optim import CosineSchedule
 
 ROOT = Path(__file__).parents[1]
@@ -21,81 +24,73 @@ CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.yaml") if p.parent.name 
 PUBLISHED = [path for path in CONFIGS if path.stem.endswith("_published")]
 FOLDER_CONFIG = ROOT / "configs/finetune/folder.yaml"
 
-# The published runs: videos a step and machine, peak learning rate, epochs; frames and stride are
-# in the name, and all else depends on the model or is shared.
-RUNS = {
-    "k400/uniformer_s_8x8": (128, 4e-4, 100),
-    "k400/uniformer_s_16x4": (32, 1e-4, 110),
-    "k400/uniformer_s_16x8": (32, 1e-4, 110),
-    "k400/uniformer_s_32x4": (32, 1e-4, 110),
-    "k400/uniformer_b_8x8": (64, 2e-4, 100),
-    "k400/uniformer_b_16x4": (40, 1.25e-4, 110),
-    "k400/uniformer_b_16x8": (40, 1.25e-4, 110),
-    "k400/uniformer_b_32x4": (32, 1e-4, 110),
-    "k600/uniformer_s_16x4": (96, 3e-4, 110),
-    "k600/uniformer_s_16x8": (32, 1e-4, 110),
-    "k600/uniformer_b_16x4": (40, 1.25e-4, 110),
-    "k600/uniformer_b_16x8": (32, 1.25e-4, 110),
-    "k600/uniformer_b_32x4": (32, 1e-4, 110),
-}
-BY_MODEL = {
-    "uniformer_s": {
-        "UNIFORMER.DROP_DEPTH_RATE": 0.1,
-        "UNIFORMER.PRETRAIN_NAME": "uniformer_small_in1k",
-    },
-    "uniformer_b": {
-        "UNIFORMER.DROP_DEPTH_RATE": 0.3,
-        "UNIFORMER.PRETRAIN_NAME": "uniformer_base_in1k",
-    },
-}
-SHARED = {
+# The published runs as facts: settings, sampling rule, accuracy and cost. A setting that a run lacks was
+# left at its default.
+RUNS = json.loads((ROOT / "tests/fixtures/recipes.json").read_text())
+OWN_RECIPES = ("k400/uniformer_s_", "k400/uniformer_b_", "k600/")  # with a 3x5x5 kernel
+MODELS = {"s": "uniformer_s", "b": "uniformer_b", "xxs": "uniformer_xxs", "xs": "uniformer_xs"}
+LEFT_OUT = {
     "MODEL.USE_CHECKPOINT": False,
     "MODEL.CHECKPOINT_NUM": [0, 0, 0, 0],
-    "UNIFORMER.LOCAL_KERNEL": [3, 5, 5],
-    "DATA.SAMPLING": "dense",
+    "UNIFORMER.LAYER_SCALE": False,
+    "DATA.RANDOM_FLIP": True,
+    "NUM_SHARDS": 1,
+}
+# What every run has beyond the table.
+SHARED = {
+    "UNIFORMER.LOCAL_KERNEL": [5, 5, 5],
+    "UNIFORMER.SPLIT": False,
+    "UNIFORMER.STD": False,
     "DATA.USE_OFFSET_SAMPLING": True,
-    "DATA.CHANNEL_ORDER": "RGB",
     "DATA.MEAN": [0.45, 0.45, 0.45],
     "DATA.STD": [0.225, 0.225, 0.225],
-    "DATA.TRAIN_JITTER_SCALES": [256, 320],
     "DATA.TRAIN_JITTER_SCALES_RELATIVE": [0.08, 1.0],
     "DATA.TRAIN_JITTER_ASPECT_RELATIVE": [0.75, 1.3333],
-    "DATA.TRAIN_CROP_SIZE": 224,
-    "DATA.TEST_CROP_SIZE": 224,
-    "DATA.TEST_SCALE": 0,
-    "DATA.RANDOM_FLIP": True,
+    "DATA.TEST_SCALE": 0,  # the crop's side
     "AUG.ENABLE": True,
-    "AUG.NUM_SAMPLE": 2,
-    "AUG.AA_TYPE": "rand-m7-n4-mstd0.5-inc1",
-    "AUG.COLOR_JITTER": 0.4,
-    "AUG.RE_PROB": 0.25,
     "MIXUP.ENABLE": True,
-    "MIXUP.ALPHA": 0.8,
-    "MIXUP.CUTMIX_ALPHA": 1.0,
     "MIXUP.PROB": 1.0,
     "MIXUP.SWITCH_PROB": 0.5,
-    "MIXUP.LABEL_SMOOTH_VALUE": 0.1,
-    "TEST.NUM_ENSEMBLE_VIEWS": 4,
-    "TEST.NUM_SPATIAL_CROPS": 1,
+    "TEST.DATASET": "",
     "TEST.SCORE": "logits",
-    "SOLVER.BASE_LR_SCALE_NUM_SHARDS": True,
-    "SOLVER.WARMUP_EPOCHS": 10.0,
     "SOLVER.WARMUP_START_LR": 1e-6,
     "SOLVER.COSINE_END_LR": 1e-6,
-    "SOLVER.WEIGHT_DECAY": 0.05,
     "SOLVER.ZERO_WD_POS_EMBED": False,
     "SOLVER.CLIP_GRADIENT": 20.0,
-    "NUM_GPUS": 8,
-    "RNG_SEED": 6666,
 }
-# Parameters at 400 classes with 5x5x5, as published; and those that a 3x5x5 kernel lacks: two of
-# five time steps of 25 weights, for each channel of each local block.
-PARAMETERS = {"uniformer_s": 21_400_400, "uniformer_b": 49_813_200}
+FRAME_NAMES = {
+    "ssv1": ("somesomev1_rgb_{}_split.txt", "{:05d}.jpg"),
+    "ssv2": ("somesomev2_rgb_{}_split.txt", "img_{:05d}.jpg"),
+    "hmdb51": ("{}.txt", "img_{:05d}.jpg"),
+}
+# Parameters at 400 classes with 5x5x5, as published; those of each class; and those that a 3x5x5 kernel
+# lacks: two of five time steps of 25 weights, for each channel of each local block.
+PARAMETERS = {
+    "uniformer_s": 21_400_400,
+    "uniformer_b": 49_813_200,
+    "uniformer_xxs": 9_833_896,
+    "uniformer_xs": 16_099_552,
+}
+PARAMETERS_PER_CLASS = 512 + 1
 SHORT_KERNEL_LACKS = {
     "uniformer_s": 50 * (3 * 64 + 4 * 128),
     "uniformer_b": 50 * (5 * 64 + 8 * 128),
 }
-PARAMETERS_PER_CLASS = 512 + 1
+XXS_LAYER_SCALE = 2 * (2 * 56 + 5 * 112 + 8 * 224 + 2 * 448)
+
+
+def config_name(run):
+    """The config of a published run: data set, model, frames and, of the light ones, pixels."""
+    if match := re.fullmatch(r"uniformer_([sb])(\d+x\d+)_(k\d+)", run):
+        model, sampling, data = match.groups()
+        return f"{data}/uniformer_{model}_{sampling}_published"
+    if match := re.fullmatch(r"uniformer_(xxs|xs)(\d+)_(\d+)_k400", run):
+        model, frames, pixels = match.groups()
+        return f"k400/uniformer_{model}_{frames}x{RUNS[run]['DATA.SAMPLING_RATE']}_{pixels}"
+    model, sampling, data, pretrained = re.fullmatch(
+        r"uniformer_([sb])([\dx]+)_(\w+)_pre(k\d+)", run
+    ).groups()
+    return f"{data.replace('sthv', 'ssv')}/uniformer_{model}_{sampling}_{pretrained}"
 
 
 def name_of(path):
@@ -117,9 +112,13 @@ def meta_model(cfg):
     return model
 
 
-def test_all_published_kinetics_runs_are_there():
-    own = {name_of(path) for path in CONFIGS if path.parent.name in ("k400", "k600")}
-    assert own == set(RUNS) | {f"{run}_published" for run in RUNS}
+def test_every_run_has_a_config_and_every_config_a_run():
+    assert len(RUNS) == 39
+    names = {config_name(run) for run in RUNS}
+    assert len(names) == 39
+    own = {name.removesuffix("_published") for name in names if name.startswith(OWN_RECIPES)}
+    assert len(own) == 13
+    assert {name_of(p) for p in CONFIGS if p.parent.name not in ("demo", "finetune")} == names | own
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
@@ -148,25 +147,40 @@ def test_config_builds(path):
 
 @pytest.mark.parametrize("run", RUNS)
 def test_run_has_the_published_values(run):
-    dataset, name = run.split("/")
-    model, sampling = name.rsplit("_", 1)
-    frames, stride = sampling.split("x")
-    batch, lr, epochs = RUNS[run]
+    facts = {**LEFT_OUT, **RUNS[run]}
+    del facts["published"]
+    name = config_name(run)
+    data, model = name.split("/")[0], name.split("_")[1]
+    light = facts.pop("MODEL.MODEL_NAME")
     expected = {
         **SHARED,
-        **BY_MODEL[model],
-        "MODEL.MODEL_NAME": model,
-        "MODEL.NUM_CLASSES": {"k400": 400, "k600": 600}[dataset],
-        "DATA.PATH_TO_DATA_DIR": f"datasets/{dataset}",
-        "DATA.NUM_FRAMES": int(frames),
-        "DATA.SAMPLING_RATE": int(stride),
-        "TRAIN.BATCH_SIZE": batch,
-        "SOLVER.BASE_LR": lr,
-        "SOLVER.MAX_EPOCH": epochs,
-        "NUM_SHARDS": 4 if run == "k600/uniformer_b_32x4" else 1,
+        **facts,
+        "MODEL.MODEL_NAME": MODELS[model],
+        "DATA.SAMPLING": {"dense": "dense"}.get(facts["sampling"], "segment"),
+        "DATA.PATH_TO_DATA_DIR": f"datasets/{data}",
+        "TRAIN.DATASET": "frames" if data in FRAME_NAMES else "kinetics",
+        "TRAIN.PRECISION": "fp32" if light.endswith("_fp32") else "auto",
     }
-    found = flat_config(load_config(ROOT / "configs" / f"{run}.yaml"))
+    del expected["sampling"]
+    if data == "hmdb51":
+        assert expected["MODEL.NUM_CLASSES"] == 101  # a slip of the published config
+        expected["MODEL.NUM_CLASSES"] = 51
+    if data in FRAME_NAMES:
+        labels, images = FRAME_NAMES[data]
+        expected |= {"DATA.LABEL_PATH_TEMPLATE": labels, "DATA.IMAGE_TEMPLATE": images}
+    assert light.startswith("Uniformer_light") == (model in ("xxs", "xs"))
+    found = flat_config(load_config(ROOT / "configs" / f"{name}.yaml"))
     assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("data", ["k400", "k600", "ssv1", "ssv2", "ucf101", "hmdb51"])
+def test_class_counts_are_those_of_the_names(data):
+    counts = {load_config(p).MODEL.NUM_CLASSES for p in (ROOT / "configs" / data).glob("*.yaml")}
+    assert counts == {len(class_names(data))}
+
+
+def test_runs_start_from_published_weights():
+    assert {run["UNIFORMER.PRETRAIN_NAME"] for run in RUNS.values()} <= set(published.PUBLISHED)
 
 
 def test_four_machines_quadruple_the_learning_rate():
@@ -184,26 +198,39 @@ def test_published_differs_in_the_kernel_alone(path):
 
 @pytest.mark.parametrize("run", RUNS)
 def test_parameter_counts(run):
-    published = load_config(ROOT / "configs" / f"{run}_published.yaml")
-    name = published.MODEL.MODEL_NAME
-    expected = PARAMETERS[name] + (num_classes_of(published) - 400) * PARAMETERS_PER_CLASS
-    assert sum(p.numel() for p in meta_model(published).parameters()) == expected
-    own = meta_model(load_config(ROOT / "configs" / f"{run}.yaml"))
-    assert sum(p.numel() for p in own.parameters()) == expected - SHORT_KERNEL_LACKS[name]
+    name = config_name(run)
+    cfg = load_config(ROOT / "configs" / f"{name}.yaml")
+    model = cfg.MODEL.MODEL_NAME
+    expected = PARAMETERS[model] + (cfg.MODEL.NUM_CLASSES - 400) * PARAMETERS_PER_CLASS
+    if cfg.UNIFORMER.LAYER_SCALE:
+        assert model == "uniformer_xxs"
+        expected += XXS_LAYER_SCALE
+    assert sum(p.numel() for p in meta_model(cfg).parameters()) == expected
+    if name.startswith(OWN_RECIPES):
+        own = load_config(ROOT / "configs" / f"{name.removesuffix('_published')}.yaml")
+        lacks = SHORT_KERNEL_LACKS[model]
+        assert sum(p.numel() for p in meta_model(own).parameters()) == expected - lacks
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_accuracies_stand_with_the_published_weights_alone(run):
-    text = (ROOT / "configs" / f"{run}.yaml").read_text()
-    published = (ROOT / "configs" / f"{run}_published.yaml").read_text()
-    assert "top-1" not in text
-    assert re.search(r"top-1 \d\d\.\d %, \d+ GFLOPs", published)
-    assert "for those weights alone" in published
+def test_figures_stand_with_the_published_weights_alone(run):
+    facts, name = RUNS[run], config_name(run)
+    figures = facts["published"]
+    clips, crops = facts["TEST.NUM_ENSEMBLE_VIEWS"], facts["TEST.NUM_SPATIAL_CROPS"]
+    text = (ROOT / "configs" / f"{name}.yaml").read_text()
+    cost = f"top-1 {figures['top1']} %, {figures['gflops_all_views']} GFLOPs (multiply-adds)"
+    views = f"for all views ({clips} clip{'s'[: clips - 1]} x {crops} crop{'s'[: crops - 1]})"
+    assert f"# Published: {cost} {views}.\n" in text
+    assert "for those weights alone" in text
+    if name.startswith(OWN_RECIPES):
+        own = (ROOT / "configs" / f"{name.removesuffix('_published')}.yaml").read_text()
+        assert "top-1" not in own
 
 
-def test_a_recipe_without_its_file_says_what_to_do():
-    cfg = load_config(ROOT / "configs/k400/uniformer_s_16x4.yaml")
-    with pytest.raises(CheckpointError, match="uniformer_small_in1k is not a file; download"):
+def test_a_recipe_without_its_file_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNIFORMER_WEIGHTS", str(tmp_path))
+    cfg = load_config(ROOT / "configs/k400/uniformer_xxs_16x8_128.yaml")
+    with pytest.raises(CheckpointError, match=r"uniformer_xxs_128_in1k are not in .*download"):
         build.build_model(cfg, 400)
 
 
@@ -242,11 +269,11 @@ def code_block(dataset, language):
     return re.search(rf"```{language}\n(.*?)```", guide, re.DOTALL)[1]
 
 
-def make_lists(folder, *order):
+def make_lists(folder):
     """Run the script of the Kinetics guide on the dataset in `folder`."""
     script = folder / "make_lists.py"
     script.write_text(code_block("k400", "python"))
-    command = [sys.executable, script, folder, *order]
+    command = [sys.executable, script, folder]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
@@ -288,26 +315,65 @@ def test_script_of_the_kinetics_guide(kinetics):
     assert not any("do not exist" in note for note in data.notes)
 
 
-def test_script_of_the_kinetics_guide_with_another_order(kinetics):
-    order = kinetics / "order.txt"
-    order.write_text("2 0\n1\n")
-    assert make_lists(kinetics, order).returncode == 0
-    names = read_class_names(kinetics / "classes.txt")
-    assert names == ["zumba", "abseiling", "yoga"]
-    labels = [names[record.label] for record in read_csv(kinetics / "train.csv")]
-    assert labels == ["zumba", "abseiling", "yoga"]
+@pytest.fixture
+def run_guide(tmp_path, monkeypatch):
+    """A function: run a guide's script among the given files, and read its lists by the recipes."""
 
-    order.write_text("1 0")
-    refused = make_lists(kinetics, order)
-    assert refused.returncode == 1
-    assert "orders 2 classes, the annotations have 3" in refused.stderr
+    def run(dataset, files, *arguments):
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        monkeypatch.setattr(sys, "argv", ["make_lists.py", str(tmp_path), *arguments])
+        exec(code_block(dataset, "python"), {})
+        path = min((ROOT / "configs" / dataset).glob("*.yaml"))
+        data = build_data(load_config(path, ["DATA.PATH_TO_DATA_DIR", str(tmp_path)]))
+        assert data.class_names == class_names(dataset)
+        assert data.test == data.val
+        return [[(r.name, r.num_frames, r.label) for r in part] for part in (data.train, data.val)]
+
+    return run
 
 
-@pytest.mark.parametrize(("dataset", "classes"), [("k400", 400), ("k600", 600)])
-def test_published_order_in_the_guides(dataset, classes):
-    order = [int(number) for number in code_block(dataset, "text").split()]
-    assert sorted(order) == list(range(classes))
-    assert order != sorted(order)
+def test_script_of_the_second_something_something_guide(run_guide):
+    name = "Approaching something with your camera"
+    files = dict.fromkeys((f"frames/{n}/img_0000{i}.jpg" for n in (7, 9) for i in (1, 2)), "")
+    rows = [{"id": "7", "template": name.replace("something", "[something]")}]
+    rows.append({"id": "8", "template": "[Something] falling like a rock"})
+    files["annotations/train.json"] = json.dumps(rows)
+    files["annotations/validation.json"] = json.dumps([{"id": "9", "template": name}])
+    assert run_guide("ssv2", files) == [[("frames/7", 2, 0)], [("frames/9", 2, 0)]]
+
+
+def test_script_of_the_first_something_something_guide(run_guide):
+    files = dict.fromkeys(["frames/7/00001.jpg", "frames/9/00001.jpg"], "")
+    table = "annotations/something-something-v1-{}.csv"
+    files[table.format("train")] = "7;Attaching something to something\n"
+    lines = ("8;Bending something until it breaks", "9;Attaching something to something")
+    files[table.format("validation")] = "\n".join(lines)
+    assert run_guide("ssv1", files) == [[("frames/7", 1, 1)], [("frames/9", 1, 1)]]
+
+
+def test_script_of_the_ucf101_guide(run_guide):
+    names = class_names("ucf101")
+    train, test = "Archery/v_Archery_g08_c01.avi", "ApplyLipstick/v_ApplyLipstick_g01_c02.avi"
+    files = {
+        "annotations/classInd.txt": "".join(f"{i} {n}\n" for i, n in enumerate(names, start=1)),
+        "annotations/trainlist02.txt": f"{train} 3\n",
+        "annotations/testlist02.txt": f"{test}\n\n",
+        f"videos/{train}": "",
+        f"videos/{test}": "",
+    }
+    read = run_guide("ucf101", files, "02")
+    assert read == [[(f"videos/{train}", 0, 2)], [(f"videos/{test}", 0, 1)]]
+
+
+def test_script_of_the_hmdb51_guide(run_guide):
+    files = {f"annotations/{name}_test_split1.txt": "" for name in class_names("hmdb51")}
+    files["annotations/cartwheel_test_split1.txt"] = "a b.avi 1 \n#c.avi 2 \nd.avi 0 \ne.avi 1\n"
+    for name in ("a b", "#c", "d"):
+        files[f"frames/cartwheel/{name}/img_00001.jpg"] = ""
+    read = run_guide("hmdb51", files, "1")
+    assert read == [[("frames/cartwheel/a b", 1, 1)], [("frames/cartwheel/#c", 1, 1)]]
 
 
 def test_guides_and_configs_name_files_that_exist():

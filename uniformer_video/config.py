@@ -40,7 +40,7 @@ SETTINGS = [
     ("DATA.PATH_TO_DATA_DIR", "", "folder with train.csv, val.csv, test.csv, or of videos"),
     ("DATA.PATH_PREFIX", "", "put before the paths of the csv; empty = the csv's own folder"),
     ("DATA.PATH_LABEL_SEPARATOR", "auto", "between path and label: auto = last comma or blank"),
-    ("DATA.LABEL_PATH_TEMPLATE", "", "frames: name of a list, {} for its split; empty = found"),
+    ("DATA.LABEL_PATH_TEMPLATE", "", "frames: name of a list, {} for its split; empty = {}.txt"),
     ("DATA.IMAGE_TEMPLATE", "img_{:05d}.jpg", "frames: name of a frame by its number, from 1"),
     ("DATA.CLASS_NAMES", "", "file with one class name a line; empty = classes.txt if there"),
     ("DATA.VAL_RATIO", 0.2, "share of a folder of videos that is held out, by RNG_SEED"),
