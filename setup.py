@@ -25,6 +25,7 @@ setup(
     package_data={
         "uniformer_video.evaluation": ["*.j2"],
         "uniformer_video.data.labels": ["*.txt"],
+        "uniformer_video.models": ["*.csv"],
     },
     python_requires=">=3.10",
     install_requires=[

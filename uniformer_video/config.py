@@ -140,6 +140,19 @@ def load_config(path=None, overrides=()):
     entries = [(f"in {file}", key, value) for file, key, value in _read_files(path)] if path else []
     for key, text in _pairs(overrides):
         entries.append(("on the command line", key, _parse_value(key, text)))
+    return _build(entries)
+
+
+def config_from_tree(tree, source):
+    """The checked, frozen `CfgNode` of nested settings, in this or another project's words.
+
+    `source` is where they stand, for messages. Raises `ConfigError` as `load_config` does.
+    """
+    return _build([(f"in {source}", key, value) for key, value in _flatten(tree)])
+
+
+def _build(entries):
+    """The `CfgNode` of (place, key, value) in the order in which they override each other."""
     places = list(dict.fromkeys(where for where, _, _ in entries))
     given, origin = {}, {}
     for where, key, value in entries:

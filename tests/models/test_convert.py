@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from uniformer_video import class_names
+from uniformer_video.cli import main
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.inference.frame import read_frame
 from uniformer_video.inference.predictor import Predictor
@@ -128,6 +129,27 @@ def test_short_kernels_leave_in_zeros_and_compute_the_same(tmp_path):
     theirs.load_state_dict(state)
     clip = torch.randn(1, 3, 6, 32, 32)
     torch.testing.assert_close(theirs(clip), model(clip))
+
+
+def test_settings_inside_a_training_checkpoint_tell_the_input(tmp_path):
+    config = "DATA: {NUM_FRAMES: 8, SAMPLING_RATE: 8}\nUNIFORMER: {HEAD_DIM: 8}\n"
+    save(tmp_path / "theirs.pyth", small().state_dict(), cfg=config)
+    command = ["convert", str(tmp_path / "theirs.pyth"), "--out", str(tmp_path / "ours.pt")]
+    assert main([*command, "--head-dim", "8", "--classes", "demo"]) == 2  # 8 names, 5 outputs
+    assert main([*command, "--head-dim", "8"]) == 0
+    recorded = read_weights(tmp_path / "ours.pt").metadata["input"]
+    assert (recorded["num_frames"], recorded["frame_stride"]) == (8, 8)
+
+
+def test_outputs_without_a_class_are_left_out(tmp_path):
+    state = build_network("uniformer_s", 101, local_kernel=KERNEL).state_dict()
+    source = save(tmp_path / "uniformer_s16x4_hmdb51_prek400.pth", state)
+    convert_file(source, tmp_path / "ours.pt")
+    weights = read_weights(tmp_path / "ours.pt")
+    assert weights.metadata["class_names"] == class_names("hmdb51")
+    assert weights.metadata["input"]["channel_order"] == "BGR"
+    assert torch.equal(weights.state["head.weight"], state["head.weight"][:51])
+    assert create_model(checkpoint=tmp_path / "ours.pt").num_classes == 51
 
 
 def test_mmaction2_weights_have_the_usual_order(tmp_path):

@@ -1,6 +1,10 @@
 """Weights files from one kind to another."""
 
-from uniformer_video.errors import UserError
+import logging
+
+from uniformer_video.errors import ConfigError, UserError
+
+log = logging.getLogger("uniformer_video")
 
 
 def inflate_arguments(parser):
@@ -93,6 +97,7 @@ def convert_command(args):
             args.published,
             args.classes,
             record,
+            _protocol_inside,
             args.ema,
         )
     for line in lines:
@@ -105,6 +110,18 @@ def parse_kernel(text):
         return tuple(int(side) for side in text.split(","))
     except ValueError:
         raise UserError(f"--local-kernel is {text!r}; it takes T,H,W such as 3,5,5") from None
+
+
+def _protocol_inside(settings):
+    """The protocol that the settings inside a training checkpoint describe; {} if they are not clear."""
+    from uniformer_video.build import build_protocol
+    from uniformer_video.config import config_from_tree
+
+    try:
+        return build_protocol(config_from_tree(settings, "the weights file"))
+    except ConfigError as error:
+        log.warning("The settings in the file are not used: %s", error)
+        return {}
 
 
 def _add_architecture(parser):

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from uniformer_video.data.labels import named_classes
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.architecture import is_light
@@ -21,7 +23,15 @@ LAYOUTS = ("published", "mmaction2")
 
 
 def convert_file(
-    source, target, name=None, head_dim=None, published=None, classes=None, record=None, ema=False
+    source,
+    target,
+    name=None,
+    head_dim=None,
+    published=None,
+    classes=None,
+    record=None,
+    read_settings=None,
+    ema=False,
 ):
     """Write the checkpoint `target` of this toolkit from weights of any project.
 
@@ -31,7 +41,9 @@ def convert_file(
         name, head_dim: the model and the width of its attention heads, where the file cannot tell.
         published: the name of the published weights that these are; left out, the file's name tells.
         classes: the order of the outputs, a name or a file as `named_classes` takes it.
-        record: more metadata, `{"input": ..., "test": ...}`, over what is known of published weights.
+        record: how videos are prepared and tested, `{"input": ..., "test": ...}`; left out, what is
+            known of published weights.
+        read_settings: makes a `record` of the settings that training left in a file, nested.
         ema: take the averaged weights of a training checkpoint.
 
     Returns the lines of a report. Raises `CheckpointError` when the file does not fit the model, or
@@ -44,9 +56,12 @@ def convert_file(
     fit_weights(model, weights)
     metadata = {**weights.metadata, "model": {"name": name, "arguments": dict(model.arguments)}}
     metadata.pop("config", None)
-    if entry and entry.num_frames:
+    if record:
+        metadata |= record
+    elif entry and entry.num_frames:
         metadata |= {"input": entry.input(), "test": entry.test()}
-    metadata |= record or {}
+    elif read_settings and "config" in weights.hints:
+        metadata |= read_settings(weights.hints["config"])
     order = classes or _class_order(entry, weights)
     names = list(named_classes(order)) if order else []
     if classes and len(names) != model.num_classes:
@@ -54,7 +69,8 @@ def convert_file(
             f"{source} tells {model.num_classes} classes apart and {classes} names {len(names)}; give "
             "the list that it was trained with"
         )
-    if len(names) == model.num_classes:  # published HMDB51 weights have outputs to spare
+    if names and len(names) <= model.num_classes:
+        _drop_spare_outputs(model, len(names))
         metadata["class_names"] = names
     metadata["converted"] = {"from": Path(str(source)).name, "published": entry and entry.name}
     write_checkpoint(target, model.state_dict(), metadata)
@@ -128,6 +144,15 @@ def _fresh_model(weights, name, head_dim):
         name = f"uniformer_{light}" if shown["ndim"] == 3 else f"image_uniformer_{light}"
         return build_network(name, weights.num_classes or 1, **{**shown, **options}), name
     return build_for_weights(weights, name, **options), name
+
+
+def _drop_spare_outputs(model, num_classes):
+    """Leave out outputs beyond the classes: the published HMDB51 run had 101 of them for 51 classes."""
+    for name in model.classifiers() if model.num_classes > num_classes else ():
+        head = getattr(model, name)
+        for key, value in head.named_parameters():
+            setattr(head, key, torch.nn.Parameter(value[:num_classes].detach().clone()))
+        head.out_features = num_classes
 
 
 def _class_order(entry, weights):
