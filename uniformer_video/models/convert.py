@@ -19,8 +19,6 @@ from uniformer_video.models.zoo import (
     shown_arguments,
 )
 
-LAYOUTS = ("published", "mmaction2")
-
 
 def convert_file(
     source,
@@ -84,6 +82,8 @@ def export_file(source, target, layout):
     it, which computes the same.
     """
     check_target(target)
+    if Path(target).suffix == ".safetensors":
+        raise CheckpointError(f"{target}: those projects read torch files; let it end in .pth")
     weights = read_weights(local_file(source))
     shown = shown_arguments(weights)
     if not shown:

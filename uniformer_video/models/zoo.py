@@ -1,5 +1,6 @@
 """Named models. `create_model` makes them by name, by weights file, or both."""
 
+import logging
 import re
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.peers import PEERS, build_peer
 from uniformer_video.models.published import PUBLISHED, file_stem, local_file
 from uniformer_video.models.uniformer import UniFormer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,10 @@ def create_model(
 
     Args:
         name: see `uniformer-video models`; may be left out for a checkpoint that tells its own.
-        num_classes: rows of the head; left out, the checkpoint's.
+        num_classes: rows of the head; left out, the checkpoint's. Another number than the checkpoint's
+            gives a fresh head, with a warning.
         checkpoint: a weights file of any project: a path, `https://...[#sha256=...]`,
-            `hf://owner/repo/file`, or a published name. Nothing may be missing or left over.
+            `hf://owner/repo/file`, or a published name. Nothing else may be missing or left over.
         weights: "model", or "ema" for the averaged weights of a checkpoint that has them.
         local_kernel: sides of the local kernel; left out, the checkpoint's, else 3x5x5.
         adapt_kernel: allow a checkpoint whose local kernel has another length in time.
@@ -131,8 +135,12 @@ def create_model(
         model = build_network(name, num_classes or 1, **options)
     else:
         found = read_weights(local_file(checkpoint), weights)
-        model = build_for_weights(found, name, num_classes, local_kernel, adapt_kernel, **options)
-        fit_weights(model, found, adapt_kernel=adapt_kernel)
+        own = found.num_classes
+        wanted = num_classes or own or (1 if features_only else None)
+        model = build_for_weights(found, name, wanted, local_kernel, adapt_kernel, **options)
+        report = fit_weights(model, found, adapt_kernel=adapt_kernel, replace_head=wanted != own)
+        if report.inflated or (wanted != own and not features_only):
+            log.warning("\n".join(report.lines()))
         model.eval()
     return FeatureExtractor(model) if features_only else model
 
