@@ -1,0 +1,333 @@
+"""What `gpu_model.py` measures: the error, time, memory and profile of one side of a comparison."""
+
+import contextlib
+import copy
+import gc
+import statistics
+import sys
+import time
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch.autograd import DeviceType
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
+
+from uniformer_video.models.zoo import build_network
+from uniformer_video.training.optim import adamw
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
+import parity
+
+PRECISIONS = {
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+# (precision, mode) of the parity rows: the model in that type, or in float32 under autocast.
+MODES = (
+    ("float32", "cast"),
+    ("tf32", "cast"),
+    ("bfloat16", "cast"),
+    ("bfloat16", "autocast"),
+    ("float16", "cast"),
+    ("float16", "autocast"),
+)
+LATE = "not run: the time was up"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What all sides of one comparison do: `work` is "forward" (no gradients) or "train"."""
+
+    kernel: tuple
+    frames: int
+    size: int
+    batch: int
+    work: str
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way to do it.
+
+    layout: "ours", or "plain" for `naive_uniformer.py`. channels_last_input: the clip in the
+    channels_last_3d memory format. Whether cuDNN searches its algorithms is no part of it: torch
+    keeps the algorithm of a shape for both, so that only separate runs can compare them.
+    """
+
+    layout: str
+    precision: str
+    compiled: bool = False
+    channels_last_input: bool = False
+
+
+class Work:
+    """A forward pass, or a training step, of one side; call it without arguments.
+
+    The learning rate is 0: a step costs the same, and every side keeps the same weights. float16
+    trains with a gradient scaler, as it must.
+    """
+
+    def __init__(self, side, network, clip, train, backend=None):
+        """`network` is copied to the device of `clip` `[B, 3, T, H, W]`; `backend` compiles it."""
+        self.precision, self.clip, self.train = side.precision, clip, train
+        self.device = clip.device
+        model = copy.deepcopy(network).to(self.device).train(train)
+        self.model = (
+            torch.compile(model, backend=backend, dynamic=False) if side.compiled else model
+        )
+        self.labels = torch.arange(len(clip), device=self.device) % model.head.out_features
+        self.optimizer = adamw(model, 0.05)
+        # A scale that overflowed would skip the optimiser, and so its time.
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, init_scale=256.0, enabled=side.precision == "float16"
+        )
+
+    def __call__(self):
+        with arithmetic(self.precision):
+            if not self.train:
+                with torch.no_grad(), autocast(self.precision, self.device):
+                    self.model(self.clip)
+                return
+            self.backward(self.forward())
+            self.update()
+
+    def forward(self):
+        """The loss, scaled."""
+        with autocast(self.precision, self.device):
+            logits = self.model(self.clip)
+        return self.scaler.scale(F.cross_entropy(logits.float(), self.labels))
+
+    def backward(self, loss):
+        loss.backward()
+
+    def update(self):
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+@contextlib.contextmanager
+def arithmetic(precision):
+    """TF32 on for the precision "tf32" alone; afterwards as it was."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    try:
+        matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def autocast(precision, device):
+    dtype = PRECISIONS[precision]
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32)
+
+
+def seconds(run, device):
+    """How long `run()` takes on `device`, its kernels included."""
+    if device.type == "cuda":
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        run()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1000
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def attempt(row, function, *arguments):
+    """What `function` returns; after a failure None, and `row["note"]` says what happened."""
+    try:
+        return function(*arguments)
+    except torch.cuda.OutOfMemoryError:
+        row["note"] = "out of memory"
+    except Exception as error:  # a case that fails must not cost the others
+        text = " ".join(str(error).split())
+        row["note"] = f"failed: {type(error).__name__}: {text}"[:200]
+    gc.collect()
+    torch.cuda.empty_cache()
+    return None
+
+
+def compare(case, sides, networks, device, backend, max_rounds, round_seconds, out_of_time):
+    """One row a side, in milliseconds: medians of rounds in which every side runs once.
+
+    networks: `{layout: module}`. At least 3 rounds, and as many more, up to `max_rounds`, as fit
+    into `round_seconds`.
+    """
+    shape = (case.batch, 3, case.frames, case.size, case.size)
+    clip = torch.randn(shape, device=device)
+    clips = {False: clip, True: clip.contiguous(memory_format=torch.channels_last_3d)}
+    rows = [{**asdict(case), **asdict(side)} for side in sides]
+    ready = []
+    for side, row in zip(sides, rows, strict=True):
+        if out_of_time():
+            row["note"] = LATE
+            continue
+        arguments = (networks[side.layout], clips[side.channels_last_input], case.work == "train")
+        warm = attempt(row, _warm_up, row, side, *arguments, backend)
+        if warm:
+            ready.append((row, *warm))
+    once = sum(elapsed for _, _, elapsed in ready)
+    rounds = int(min(max_rounds, max(3, round_seconds / max(once, 1e-6))))
+    retries = _allocator_retries(device)
+    times = defaultdict(list)
+    for _ in range(rounds):
+        for index, (row, work, _) in enumerate(ready):
+            elapsed = None if "note" in row else attempt(row, seconds, work, device)
+            if elapsed is not None:
+                times[index].append(elapsed * 1000)
+    for index, (row, _, _) in enumerate(ready):
+        if "note" not in row:
+            row |= {
+                "ms": statistics.median(times[index]),
+                "ms_min": min(times[index]),
+                "ms_max": max(times[index]),
+                "rounds": rounds,
+            }
+            row["clips_per_s"] = 1000 * case.batch / row["ms"]
+            if _allocator_retries(device) > retries:
+                row["note"] = "memory ran short between sides; times may be too long"
+    torch.compiler.reset()
+    return rows
+
+
+def _warm_up(row, side, network, clip, train, backend):
+    """The work and how long it takes once; notes its memory, and what compiling it took."""
+    cuda = clip.device.type == "cuda"
+    before = torch.cuda.memory_allocated() if cuda else 0
+    work = Work(side, network, clip, train, backend)
+    first = seconds(work, work.device)
+    seconds(work, work.device)
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    elapsed = seconds(work, work.device)
+    if cuda:
+        row["peak_gb"] = (torch.cuda.max_memory_allocated() - before) / 1e9
+    if side.compiled:
+        row["compile_s"] = first - elapsed
+    return work, elapsed
+
+
+def _allocator_retries(device):
+    return torch.cuda.memory_stats()["num_alloc_retries"] if device.type == "cuda" else 0
+
+
+def depthwise_share(work, embed_dims, repeats):
+    """Which part of a training step's forward and backward pass depthwise convolutions take.
+
+    Times are those of the kernels (on a CPU, of the operators), in milliseconds and as medians of
+    `repeats`: the operators `convolution` and `convolution_backward` whose weight is `[C, 1, ...]`,
+    against all operators of that pass. Copies into another memory layout or type beside them, and
+    the optimiser, are left out. Stages are told by their channels, `embed_dims`.
+    """
+    work()
+    work()
+    passes = {"forward": [], "backward": []}
+    for _ in range(repeats):
+        with arithmetic(work.precision):
+            loss, *forward = _profiled(work.forward, work.device)
+            _, *backward = _profiled(lambda loss=loss: work.backward(loss), work.device)
+        work.update()
+        passes["forward"].append(forward)
+        passes["backward"].append(backward)
+    row, parts = {}, []
+    for name, measured in passes.items():
+        totals, found = [total for total, _, _ in measured], [part for _, part, _ in measured]
+        row[f"{name}_ms"] = statistics.median(totals)
+        kernels = measured[-1][2]
+        for (channels, sides), _ in sorted(found[0].items()):
+            part = {"pass": name, "stage": list(embed_dims).index(channels) + 1}
+            part |= {"kernel": sides, "launches": kernels[channels, sides]}
+            part["ms"] = statistics.median(times[channels, sides] for times in found)
+            parts.append(part)
+        taken = sum(part["ms"] for part in parts if part["pass"] == name)
+        row |= {f"{name}_depthwise_ms": taken, f"{name}_share": taken / row[f"{name}_ms"]}
+    taken = row["forward_depthwise_ms"] + row["backward_depthwise_ms"]
+    row["share"] = taken / (row["forward_ms"] + row["backward_ms"])
+    for stage in range(1, 5):
+        of_stage = sum(part["ms"] for part in parts if part["stage"] == stage)
+        row[f"stage{stage}_of_depthwise"] = of_stage / taken
+    return {**row, "parts": parts}
+
+
+def _profiled(run, device):
+    """What `run()` returns, the ms of all its operators, `{(C, kernel): ms}` and kernel names."""
+    cuda = device.type == "cuda"
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda
+    with profile(activities=activities, record_shapes=True) as profiler:
+        result = run()
+        if cuda:
+            torch.cuda.synchronize()
+    clock = "device_time_total" if cuda else "cpu_time_total"
+    total, parts, kernels = 0.0, Counter(), defaultdict(set)
+    for event in profiler.events():
+        if event.device_type != DeviceType.CPU:
+            continue  # kernels count with the operator that launched them
+        total += getattr(event, f"self_{clock}") / 1000
+        position = {"aten::convolution": 1, "aten::convolution_backward": 2}.get(event.name)
+        weight = event.input_shapes[position] if position else ()
+        if len(weight) == 5 and weight[0] > 1 and weight[1] == 1:
+            key = weight[0], "x".join(str(side) for side in weight[2:])
+            parts[key] += getattr(event, clock) / 1000
+            kernels[key] |= _launched(event)
+    if not total or not parts:
+        raise RuntimeError("the profiler saw no time in depthwise convolutions on this device")
+    return result, total, parts, {key: sorted(names) for key, names in kernels.items()}
+
+
+def _launched(event):
+    """The names of the device kernels that an operator and those inside it launched."""
+    own = {kernel.name for kernel in event.kernels}
+    return own.union(*(_launched(child) for child in event.cpu_children))
+
+
+def parity_rows(name, device, modes):
+    """Errors of a model against its published float64 logits, one row a (precision, mode)."""
+    facts, published = parity.case(name)
+    expected = torch.from_numpy(published)
+    model = build_network(name, expected.shape[1], local_kernel=(5, 5, 5)).eval()
+    model.load_state_dict(parity.state(facts["keys"]))
+    clip = parity.clip(facts["input"])
+    rows = []
+    for precision, mode in modes:
+        row = {"model": name, "precision": precision, "mode": mode}
+        found = attempt(row, _logits, model, clip, precision, mode, device)
+        if found is not None and found.isfinite().all():
+            row["error"] = float((found - expected).norm() / expected.norm())
+            row["top1_agrees"] = bool((found.argmax(1) == expected.argmax(1)).all())
+        elif found is not None:
+            row["note"] = "failed: the logits are not finite"
+        rows.append(row)
+    return rows
+
+
+def _logits(model, clip, precision, mode, device):
+    """float64 logits on the CPU, `[B, K]`."""
+    dtype = PRECISIONS[precision] if mode == "cast" else torch.float32
+    model = copy.deepcopy(model).to(device, dtype)
+    autocasts = autocast(precision, device) if mode == "autocast" else contextlib.nullcontext()
+    with torch.no_grad(), arithmetic(precision), autocasts:
+        return model(clip.to(device, dtype)).double().cpu()
+
+
+def matmul_row(precision, side, device, repeats):
+    """The rate of a square product of random matrices with `side` rows."""
+    row = {"precision": precision, "size": side}
+
+    def measure():
+        left, right = torch.randn(2, side, side, device=device).to(PRECISIONS[precision])
+        with arithmetic(precision):
+            times = [seconds(lambda: left @ right, device) for _ in range(3 + repeats)][3:]
+        row["ms"] = 1000 * statistics.median(times)
+        row["tflops"] = 2 * side**3 / row["ms"] / 1e9
+
+    attempt(row, measure)
+    return row
