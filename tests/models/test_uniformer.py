@@ -2,10 +2,11 @@ import parity
 import pytest
 import torch
 from naive_uniformer import NaiveUniFormer
+from plain_blocks import KINDS, plain_outputs, small_input, small_model
 
 from uniformer_video.models.layers import DropPath
 from uniformer_video.models.uniformer import UniFormer
-from uniformer_video.models.zoo import build_network, create_model
+from uniformer_video.models.zoo import create_model
 
 SMALL = {"embed_dims": [8, 16, 24, 32], "depths": [1, 2, 2, 1], "head_dim": 8}
 
@@ -15,11 +16,15 @@ def relative_error(logits, reference):
     return float((logits.double() - reference).norm() / reference.norm())
 
 
-@pytest.mark.parametrize("name", ["uniformer_s", "image_uniformer_s"])
+@pytest.mark.parametrize("name", parity.CASES)
 def test_published_logits(name):
     facts, logits = parity.case(name)
-    kernel = (5,) * (len(facts["input"]) - 2)
-    model = build_network(name, logits.shape[-1], local_kernel=kernel).eval()
+    model = create_model(
+        name.removesuffix("_split"),
+        num_classes=facts["num_classes"],
+        local_kernel=(5,) * (len(facts["input"]) - 2),
+        **({"split": True} if facts.get("split") else {}),
+    ).eval()
     assert {key: list(value.shape) for key, value in model.state_dict().items()} == facts["keys"]
     assert sum(p.numel() for p in model.parameters()) == facts["params"]
     clip = parity.clip(facts["input"])
@@ -27,6 +32,38 @@ def test_published_logits(name):
         model.double().load_state_dict(parity.state(facts["keys"]))
         assert relative_error(model(clip), logits) < 1e-10
         assert relative_error(model.float()(clip.float()), logits) < 1e-5
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_equals_plain_steps(kind, training):
+    """Outputs, gradients and running statistics, against one sample and one head at a time."""
+    model, clip = small_model(kind).train(training), small_input(kind)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    leaves = {name: state[name].requires_grad_() for name, _ in model.named_parameters()}
+    *expected, updated = plain_outputs(state, model.arguments, clip, training)
+    outputs = model.training_outputs(clip)
+    assert len(outputs) == (1 if expected[1] is None else 2)
+    for ours, theirs in zip(outputs, expected, strict=False):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    sum(out.square().sum() for out in outputs).backward()
+    sum(out.square().sum() for out in expected if out is not None).backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, leaves[name].grad, rtol=1e-8, atol=1e-9)
+    buffers = {key: value for key, value in model.named_buffers() if "running" in key}
+    assert set(updated) == (set(buffers) if training else set())
+    for key, value in buffers.items():
+        torch.testing.assert_close(value, updated.get(key, state[key]), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_mode_returns_logits(kind, training):
+    model, clip = small_model(kind).train(training), small_input(kind)
+    logits = model(clip)
+    assert isinstance(logits, torch.Tensor)
+    assert logits.shape == (2, 5)
+    assert torch.equal(logits, model.training_outputs(clip)[0])
 
 
 def small_pair(kernel=(3, 5, 5)):
@@ -126,6 +163,13 @@ def test_inputs_that_are_too_small(shape, message):
         ({"head_dim": 7}, "does not divide"),
         ({"depths": [1, 1, 1]}, "four entries"),
         ({"ndim": 1}, "2 .images. or 3"),
+        ({"conv_embeds": 2}, "0, 1 .stage 1. or 4"),
+        ({"layer_scale": "local"}, 'True, False or "global"'),
+        ({"ndim": 2, "split": True}, "image models .ndim 2. have none"),
+        ({"ndim": 2, "std": True}, "image models .ndim 2. have none"),
+        ({"conv_embeds": 4, "std": True}, "drop one"),
+        ({"mlp_ratio": 0.01}, "no hidden channels"),
+        ({"embed_dims": [8, 16, 24, 0]}, "at least 1"),
     ],
 )
 def test_impossible_arguments(change, message):
@@ -134,7 +178,7 @@ def test_impossible_arguments(change, message):
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match="uniformer_s, uniformer_b"):
+    with pytest.raises(ValueError, match="known models: uniformer_xxs, uniformer_xs, uniformer_s,"):
         create_model("uniformer_x", num_classes=3)
 
 
@@ -146,3 +190,21 @@ def test_initialisation():
     conv = model.blocks1[0].conv1
     assert conv.weight.abs().max() <= 8**-0.5
     assert conv.weight.abs().max() > 0.9 * 8**-0.5
+
+
+@pytest.mark.parametrize(("layer_scale", "stages"), [(True, "1234"), ("global", "34"), (False, "")])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_layer_scale_has_its_place_its_shape_and_its_start(layer_scale, stages, ndim):
+    model = UniFormer(5, **SMALL, ndim=ndim, layer_scale=layer_scale, init_value=0.3)
+    found = {k: list(v.shape) for k, v in model.named_parameters() if "gamma_" in k}
+    expected = {}
+    for stage in stages:
+        dim, depth = (SMALL[key][int(stage) - 1] for key in ("embed_dims", "depths"))
+        shape = [1, dim, *[1] * ndim] if stage in "12" else [dim]
+        for block in range(depth):
+            expected |= {f"blocks{stage}.{block}.gamma_{number}": shape for number in (1, 2)}
+    assert found == expected
+    for name in found:
+        torch.testing.assert_close(
+            model.get_parameter(name), torch.full(found[name], 0.3), rtol=0, atol=0
+        )

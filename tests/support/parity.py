@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
+CASES = tuple(json.loads((FIXTURES / "parity.json").read_text()))
 
 
 def case(name):
@@ -31,9 +32,12 @@ def _tensor(key, shape):
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
     if key.endswith("num_batches_tracked"):
         return np.zeros(shape, np.int64)
-    if key.endswith("running_var") or (key.endswith(".weight") and len(shape) == 1):
+    is_factor = key.endswith("running_var") or "gamma_" in key
+    if is_factor or (key.endswith(".weight") and len(shape) == 1):
         return 0.5 + rng.random(shape)
     if key.endswith(("running_mean", "bias")):
         return 0.1 * rng.standard_normal(shape)
+    if key == "cls_token":
+        return rng.standard_normal(shape)
     gain = 2.0 if ".qkv." in key else 1.0
     return gain * rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.training.optim import CosineSchedule, adamw, parameter_groups
 
@@ -18,10 +19,14 @@ def test_schedule():
     assert CosineSchedule(1.0, 0.0, 0.0, 0, 10)(0) == 1.0
 
 
-def groups(decay_pos_embed):
-    model = UniFormer(3, [8, 8, 8, 8], [1, 1, 1, 1], 8)
+SIZES = {"embed_dims": [8, 8, 8, 8], "depths": [1, 1, 1, 1], "head_dim": 8}
+
+
+def groups(family=UniFormer, spare_model_list=False, **options):
+    """The names of the parameters with weight decay, and of those without."""
+    model = family(3, **SIZES, **options)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    found = parameter_groups(model, 0.05, decay_pos_embed)
+    found = parameter_groups(model, 0.05, spare_model_list)
     assert [group["weight_decay"] for group in found] == [0.05, 0.0]
     decayed, plain = ({names[id(p)] for p in group["params"]} for group in found)
     assert len(decayed) + len(plain) == len(names)
@@ -29,7 +34,7 @@ def groups(decay_pos_embed):
 
 
 def test_published_decay_groups():
-    decayed, plain = groups(decay_pos_embed=True)
+    decayed, plain = groups()
     assert {"blocks1.0.conv1.weight", "blocks3.0.attn.qkv.weight", "head.weight"} <= decayed
     assert "blocks1.0.pos_embed.weight" in decayed
     assert all(name.endswith("bias") or "norm" in name for name in plain)
@@ -37,10 +42,34 @@ def test_published_decay_groups():
 
 
 def test_position_kernels_can_be_spared():
-    decayed, plain = groups(decay_pos_embed=False)
+    decayed, plain = groups(spare_model_list=True)
     assert not any("pos_embed" in name for name in decayed)
     assert "blocks3.0.pos_embed.weight" in plain
     assert "blocks1.0.attn.weight" in decayed
+
+
+def test_published_light_runs_decay_class_token_and_local_layer_scale():
+    """Local factors are [1, C, 1, 1, 1], global ones [C], and only one dimension is exempt."""
+    decayed, plain = groups(LightUniFormer, layer_scale=True)
+    assert {"cls_token", "blocks1.0.gamma_1", "blocks2.0.gamma_2"} <= decayed
+    assert {"cls_upsample.weight", "head_cls.weight"} <= decayed
+    assert {"blocks3.0.gamma_1", "blocks4.0.gamma_2", "norm_cls.weight", "head_cls.bias"} <= plain
+
+
+def test_class_token_and_layer_scale_can_be_spared():
+    decayed, plain = groups(LightUniFormer, spare_model_list=True, layer_scale=True)
+    assert "cls_token" in plain
+    assert not any("gamma_" in name or "pos_embed" in name for name in decayed)
+    assert {"cls_upsample.weight", "head_cls.weight", "patch_embed1.proj.0.weight"} <= decayed
+
+
+def test_adamw_spares_what_it_is_told_to():
+    model = LightUniFormer(3, **SIZES)
+    for spare in (False, True):
+        first, second = adamw(model, 0.1, spare_model_list=spare).param_groups
+        assert (first["weight_decay"], second["weight_decay"]) == (0.1, 0.0)
+        group = second if spare else first
+        assert any(parameter is model.cls_token for parameter in group["params"])
 
 
 def test_adamw_constants():

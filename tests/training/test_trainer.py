@@ -115,6 +115,41 @@ def test_accumulated_gradients_are_those_of_the_whole_step(tiny, tmp_path, monke
             torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_the_loss_of_a_light_model_is_the_mean_of_both_heads(tiny, tmp_path, monkeypatch):
+    """Its gradients too: each head gets half of what its own loss gives."""
+    steps = []
+    original = Trainer._backward
+
+    def observe(self, batch, progress, slot, last):
+        state = {key: value.clone() for key, value in self.model.state_dict().items()}
+        loss, hits = original(self, batch, progress, slot, last)
+        gradients = [p.grad.clone() for p in self.model.parameters()]
+        self.model.load_state_dict(state)
+        self.model.zero_grad(set_to_none=True)
+        outputs = self.model.training_outputs(batch.clips)
+        classes = torch.nn.functional.one_hot(batch.labels, outputs[0].shape[1]).float()
+        targets = 0.9 * classes + 0.1 / classes.shape[1]
+        both = [-(targets * logits.log_softmax(1)).sum(1).mean() for logits in outputs]
+        (sum(both) / 2).backward()
+        expected = [p.grad.clone() for p in self.model.parameters()]
+        steps.append((loss, [float(value) for value in both]))
+        torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-6)
+        assert self.model.head_cls.weight.grad.norm() > 0
+        assert self.model.cls_token.grad.norm() > 0
+        assert hits == int((outputs[0].argmax(1) == batch.labels).sum())
+        return loss, hits
+
+    monkeypatch.setattr(Trainer, "_backward", observe)
+    options = {"MODEL__MODEL_NAME": "uniformer_xxs", "UNIFORMER__DROP_DEPTH_RATE": 0}
+    train(
+        tiny(**options, MIXUP__ENABLE=False, SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0), tmp_path
+    )
+    assert len(steps) == 4
+    for loss, both in steps:
+        assert len(both) == 2 and both[0] != both[1]
+        assert loss == pytest.approx(sum(both) / 2, rel=1e-5)
+
+
 def test_two_processes_equal_one(tiny, tmp_path):
     """Under torchrun two processes share the slots that one works through in turn."""
     overrides = tiny(NUM_GPUS=2, SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0)

@@ -23,7 +23,13 @@ class FeatureExtractor(nn.Module):
             )
         self.model = model
         self.out_stages = tuple(out_stages)
+        if not self.out_stages or not set(self.out_stages) <= {1, 2, 3, 4}:
+            raise ConfigError(f"out_stages are some of 1, 2, 3 and 4, got {self.out_stages}")
+        # Nothing stays that a loss on the maps would leave without a gradient.
         model.reset_classifier(0)
+        for name in ("norm", "norm_cls"):
+            if hasattr(model, name):
+                setattr(model, name, nn.Identity())
         dims = model.arguments["embed_dims"]
         self.channels = [dims[stage - 1] for stage in self.out_stages]
         self.strides = [(2, *[2 ** (stage + 1)] * 2)[-model.ndim :] for stage in self.out_stages]

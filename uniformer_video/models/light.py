@@ -63,9 +63,9 @@ class HourglassBlock(GlobalBlock):
         short, rest, order, ranked, _ = self._shrink(tokens, cls, importance)
         short, update, row = self._update(short)
         tokens = torch.cat([short[:, 1:-1], rest + update[:, -1:]], 1)
-        count = tokens.shape[1] - rest.shape[1]
-        blended = torch.lerp(ranked[:, :count], row[:, :-1], self.blend)
-        importance = torch.cat([blended, ranked[:, count:]], 1)
+        kept = row.shape[1] - 1  # the last column is the merged token's
+        blended = torch.lerp(ranked[:, :kept], row[:, :kept], self.blend)
+        importance = torch.cat([blended, ranked[:, kept:]], 1)
         back = order.argsort(1)
         tokens = _take(tokens, back).unflatten(1, grid)
         return tokens, short[:, :1], importance.gather(1, back)
@@ -135,13 +135,14 @@ class LightUniFormer(UniFormer):
         trade_off=None,
         **options,
     ):
+        if options.get("split"):
+            raise ConfigError("light models have no divided attention; leave split out")
+        # Before the base class, whose constructor makes the blocks through `global_block`.
         self.prune_ratio = _per_block(prune_ratio, depths, "prune_ratio")
         self.trade_off = _per_block(trade_off, depths, "trade_off")
         super().__init__(
             num_classes, embed_dims, depths, head_dim, mlp_ratio, conv_embeds=conv_embeds, **options
         )
-        if self.arguments["split"]:
-            raise ConfigError("light models have no divided attention; leave split out")
         self.arguments |= {"prune_ratio": self.prune_ratio, "trade_off": self.trade_off}
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dims[2]))
         self.cls_upsample = nn.Linear(embed_dims[2], embed_dims[3])
@@ -158,7 +159,7 @@ class LightUniFormer(UniFormer):
     def carry(self, stage, tokens=None, cls=None, importance=None):
         """The class token joins before stage 3; before stage 4 it and the importance are resized."""
         if stage == 3:
-            return self.cls_token.expand(len(tokens), -1, -1), None
+            return self.cls_token.expand(tokens.shape[0], -1, -1), None
         if stage == 4:
             return self.cls_upsample(cls), _pool_importance(importance, tokens.shape[1:-1])
         return ()
@@ -189,10 +190,16 @@ def _pool_importance(importance, grid):
     return pooled * (importance.sum(1, True) / pooled.sum(1, True).clamp_min(smallest))
 
 
+def _listed(values):
+    return values if isinstance(values, (list, tuple)) else [values]
+
+
 def _per_block(values, depths, name):
     """Two lists, for the blocks of stages 3 and 4, in place of None; the published ones by default."""
-    if not values:
+    if values is None:
         return [[1.0] + [0.5] * (depths[2] - 1), [0.5] * depths[3]]
+    if not all(isinstance(stage, (list, tuple)) for stage in _listed(values)):
+        raise ConfigError(f"{name} is {values!r}; it takes two lists, for stages 3 and 4")
     values = [[float(value) for value in stage] for stage in values]
     if [len(stage) for stage in values] != list(depths[2:]):
         raise ConfigError(

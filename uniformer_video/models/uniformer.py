@@ -63,7 +63,11 @@ class UniFormer(nn.Module):
         in_channels=3,
     ):
         super().__init__()
-        local_kernel = tuple(local_kernel or DEFAULT_KERNEL[-ndim:])
+        local_kernel = DEFAULT_KERNEL[-ndim:] if local_kernel is None else local_kernel
+        if isinstance(local_kernel, int):
+            raise ConfigError(
+                f"local_kernel is a tuple such as {DEFAULT_KERNEL}, got {local_kernel}"
+            )
         self.arguments = {
             "embed_dims": list(embed_dims),
             "depths": list(depths),
@@ -80,6 +84,7 @@ class UniFormer(nn.Module):
             "in_channels": in_channels,
         }
         _check_arguments(num_classes, **self.arguments)
+        _check_training_options(drop_path_rate, checkpoint_blocks)
         self.ndim = ndim
         self.num_classes = num_classes
         self.checkpoint_blocks = tuple(checkpoint_blocks)
@@ -123,6 +128,35 @@ class UniFormer(nn.Module):
         """`[B, C, T, H, W]` (or `[B, C, H, W]` for images) -> logits `[B, num_classes]`."""
         return self.forward_head(self.forward_features(x))
 
+    def forward_stages(self, x, stages=4, until=None):
+        """What leaves each of the first `stages`: a list of tuples, tokens `[B, *grid, C]` first.
+
+        Behind the tokens stands what light models hand from block to block, see `carry`; for others
+        there is nothing. Of the last stage only the first `until` blocks are run, if given.
+        """
+        self._check_input(x)
+        outputs, flow = [], ()
+        for stage in range(1, stages + 1):
+            tokens = getattr(self, f"patch_embed{stage}")(x)
+            flow = (tokens, *self.carry(stage, *flow))
+            blocks = getattr(self, f"blocks{stage}")[: until if stage == stages else None]
+            for index, block in enumerate(blocks):
+                if self.training and index < self.checkpoint_blocks[stage - 1]:
+                    out = checkpoint(block, *flow, use_reentrant=False)
+                else:
+                    out = block(*flow)
+                flow = out if isinstance(out, tuple) else (out,)
+            outputs.append(flow)
+            x = channels_first(flow[0])
+        return outputs
+
+    def carry(self, stage, *flow):
+        """What enters the blocks of `stage` beside its tokens, given what left the stage before.
+
+        Nothing here; light models carry their class token and the importance of the tokens.
+        """
+        return ()
+
     def forward_features(self, x):
         """`[B, C, (T,) H, W]` -> tokens of the last stage `[B, (T',) H', W', C']`, normalised."""
         return self.norm(self.forward_stages(x)[-1][0])
@@ -140,31 +174,6 @@ class UniFormer(nn.Module):
     def training_outputs(self, x):
         """`[B, C, (T,) H, W]` -> a tuple of logits `[B, num_classes]` whose losses are averaged."""
         return (self(x),)
-
-    def forward_stages(self, x, stages=4, until=None):
-        """What leaves each of the first `stages`: a list of `(tokens [B, *grid, C], *carried)`.
-
-        Of the last one only the first `until` blocks are run, where that is given.
-        """
-        self._check_input(x)
-        flows = [()]
-        for stage in range(1, stages + 1):
-            carried = self.carry(stage, *flows[-1])
-            flow = (getattr(self, f"patch_embed{stage}")(x), *carried)
-            blocks = getattr(self, f"blocks{stage}")
-            for index, block in enumerate(blocks[: until if stage == stages else None]):
-                if self.training and index < self.checkpoint_blocks[stage - 1]:
-                    flow = checkpoint(block, *flow, use_reentrant=False)
-                else:
-                    flow = block(*flow)
-                flow = flow if isinstance(flow, tuple) else (flow,)
-            flows.append(flow)
-            x = channels_first(flow[0])
-        return flows[1:]
-
-    def carry(self, stage, *flow):
-        """What enters the blocks of `stage` beside its tokens, given what left the stage before."""
-        return ()
 
     def get_attention(self, x, stage=4, block=-1):
         """The attention maps of a global block (`stage` 3 or 4) for `x` `[B, C, (T,) H, W]`.
@@ -185,12 +194,15 @@ class UniFormer(nn.Module):
 
     def reset_classifier(self, num_classes):
         """A fresh head for `num_classes`; 0 makes `model(x)` return the pooled features `[B, C]`."""
+        if num_classes < 0:
+            raise ConfigError(f"num_classes is 0 (no head) or more, got {num_classes}")
         self.num_classes = num_classes
+        like = next(self.parameters())
         for name in self.classifiers():
-            old = self.norm.weight
-            head = nn.Linear(len(old), num_classes) if num_classes else nn.Identity()
+            dim = self.arguments["embed_dims"][-1]
+            head = nn.Linear(dim, num_classes) if num_classes else nn.Identity()
             init_weights(head)
-            setattr(self, name, head.to(old.device, old.dtype))
+            setattr(self, name, head.to(like.device, like.dtype))
 
     def classifiers(self):
         """The names of the layers whose rows are classes."""
@@ -217,6 +229,11 @@ class UniFormer(nn.Module):
         layout = "[B, C, T, H, W]" if self.ndim == 3 else "[B, C, H, W]"
         if x.dim() != self.ndim + 2:
             raise ValueError(f"the model takes {layout}, got a tensor of shape {list(x.shape)}")
+        if x.shape[1] != self.arguments["in_channels"]:
+            raise ValueError(
+                f"the model takes {layout} with {self.arguments['in_channels']} channels, got "
+                f"{int(x.shape[1])}"
+            )
         if min(x.shape[-2:]) < MIN_SIDE or min(x.shape) < 1:
             shape = [int(side) for side in x.shape]  # a tracer has tensors there
             raise ValueError(
@@ -235,19 +252,20 @@ def init_weights(module):
 
 
 def _check_arguments(
-    num_classes, embed_dims, depths, head_dim, mlp_ratio, ndim, local_kernel, **options
+    num_classes, embed_dims, depths, head_dim, mlp_ratio, ndim, local_kernel, in_channels, **options
 ):
     if ndim not in CONV:
         raise ConfigError(f"ndim is 2 (images) or 3 (video), got {ndim}")
-    if num_classes < 1:
-        raise ConfigError(f"num_classes is at least 1, got {num_classes}")
+    if not isinstance(num_classes, int) or num_classes < 1:
+        raise ConfigError(f"num_classes is a whole number of at least 1, got {num_classes!r}")
     if len(embed_dims) != 4 or len(depths) != 4:
         raise ConfigError(
             f"embed_dims and depths have four entries, one a stage; got {embed_dims} and {depths}"
         )
-    if min(depths) < 1 or min(embed_dims) < 1 or head_dim < 1:
+    if min(depths) < 1 or min(embed_dims) < 1 or head_dim < 1 or in_channels < 1:
         raise ConfigError(
-            f"depths, embed_dims and head_dim are at least 1; got {depths}, {embed_dims} and {head_dim}"
+            f"depths, embed_dims, head_dim and in_channels are at least 1; got {depths}, {embed_dims}, "
+            f"{head_dim} and {in_channels}"
         )
     for dim in embed_dims[2:]:
         if dim % head_dim:
@@ -257,7 +275,8 @@ def _check_arguments(
             )
     if min(embed_dims) * mlp_ratio < 1:
         raise ConfigError(f"mlp_ratio {mlp_ratio} leaves no hidden channels; 4 is usual")
-    if len(local_kernel) != ndim or any(side < 1 or side % 2 == 0 for side in local_kernel):
+    odd = all(isinstance(side, int) and side > 0 and side % 2 for side in local_kernel)
+    if len(local_kernel) != ndim or not odd:
         raise ConfigError(
             f"local_kernel has {ndim} odd sides, such as {list(DEFAULT_KERNEL[-ndim:])}; "
             f"got {local_kernel}"
@@ -265,12 +284,23 @@ def _check_arguments(
     _check_options(ndim, **options)
 
 
-def _check_options(ndim, conv_embeds, split, std, layer_scale, **_):
+def _check_options(ndim, conv_embeds, split, std, layer_scale, init_value, **_):
     if conv_embeds not in (0, 1, 4):
         raise ConfigError(f"conv_embeds is 0, 1 (stage 1) or 4 (all stages), got {conv_embeds!r}")
-    if layer_scale not in (True, False, "global"):
+    if not isinstance(layer_scale, bool) and layer_scale != "global":
         raise ConfigError(f'layer_scale is True, False or "global", got {layer_scale!r}')
+    if layer_scale and not init_value > 0:
+        raise ConfigError(f"init_value (of the layer scale) is above 0, got {init_value}")
     if ndim == 2 and (split or std):
         raise ConfigError("split and std are about time; image models (ndim 2) have none")
     if std and conv_embeds == 4:
         raise ConfigError("std is about patch embeddings, and conv_embeds 4 leaves none; drop one")
+
+
+def _check_training_options(drop_path_rate, checkpoint_blocks):
+    if not 0 <= drop_path_rate < 1:
+        raise ConfigError(f"drop_path_rate is at least 0 and below 1, got {drop_path_rate}")
+    if len(checkpoint_blocks) != 4 or min(checkpoint_blocks) < 0:
+        raise ConfigError(
+            f"checkpoint_blocks has four entries of at least 0, one a stage; got {checkpoint_blocks}"
+        )

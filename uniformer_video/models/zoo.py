@@ -1,5 +1,7 @@
 """Named models. `create_model` makes them by name, by weights file, or both."""
 
+import difflib
+import inspect
 import logging
 import re
 from dataclasses import dataclass
@@ -97,9 +99,24 @@ def input_size(name):
 def build_network(name, num_classes, **options):
     """A fresh model called `name`; `options` override its arguments."""
     if is_peer(name):
+        _check_option_names(name, build_peer, options)
         return build_peer(name, num_classes, **options)
     known = variant(name)
+    _check_option_names(name, known.family, options)
     return known.family(num_classes, **{**known.arguments, **options})
+
+
+def _check_option_names(name, builder, options):
+    known = [*inspect.signature(builder).parameters]
+    if builder is LightUniFormer:
+        known += [*inspect.signature(UniFormer).parameters]
+    for option in options:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            raise ConfigError(
+                f"{name} has no option {option!r}"
+                + (f"; did you mean {near[0]}?" if near else f"; it has {', '.join(known)}")
+            )
 
 
 def create_model(
@@ -110,6 +127,7 @@ def create_model(
     local_kernel=None,
     adapt_kernel=False,
     features_only=False,
+    out_stages=(1, 2, 3, 4),
     **options,
 ):
     """A model by name, by weights file, or both; in evaluation mode when weights were loaded.
@@ -117,13 +135,13 @@ def create_model(
     Args:
         name: see `uniformer-video models`; may be left out for a checkpoint that tells its own.
         num_classes: rows of the head; left out, the checkpoint's. Another number than the checkpoint's
-            gives a fresh head, with a warning.
+            gives a fresh head, with a warning; 0 gives no head: pooled features.
         checkpoint: a weights file of any project: a path, `https://...[#sha256=...]`,
             `hf://owner/repo/file`, or a published name. Nothing else may be missing or left over.
         weights: "model", or "ema" for the averaged weights of a checkpoint that has them.
         local_kernel: sides of the local kernel; left out, the checkpoint's, else 3x5x5.
         adapt_kernel: allow a checkpoint whose local kernel has another length in time.
-        features_only: return the four stages' feature maps in place of logits.
+        features_only: return the feature maps of `out_stages` in place of logits.
         options: further arguments of `UniFormer` (`split`, `layer_scale`, `drop_path_rate`, ...), or
             `num_frames` and `crop_size` for models of pytorchvideo.
     """
@@ -136,13 +154,17 @@ def create_model(
     else:
         found = read_weights(local_file(checkpoint), weights)
         own = found.num_classes
-        wanted = num_classes or own or (1 if features_only else None)
+        wanted = num_classes or own or (1 if features_only or num_classes == 0 else None)
         model = build_for_weights(found, name, wanted, local_kernel, adapt_kernel, **options)
         report = fit_weights(model, found, adapt_kernel=adapt_kernel, replace_head=wanted != own)
-        if report.inflated or (wanted != own and not features_only):
+        if report.inflated or (num_classes and wanted != own):
             log.warning("\n".join(report.lines()))
         model.eval()
-    return FeatureExtractor(model) if features_only else model
+    if features_only:
+        return FeatureExtractor(model, out_stages)
+    if num_classes == 0:
+        model.reset_classifier(0)
+    return model
 
 
 def build_for_weights(
