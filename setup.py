@@ -12,6 +12,8 @@ VERSION = re.search(
 
 REPORT = ["jinja2>=3.1", "matplotlib>=3.7", "tensorboard>=2.14"]
 HUB = ["huggingface_hub>=0.25", "safetensors>=0.4.3"]
+# pulls no torch of its own: take the release that fits, and have FFmpeg's libraries installed
+TORCHCODEC = ["torchcodec>=0.7"]
 TEST = ["pytest>=8", "ruff>=0.8"]
 
 setup(
@@ -46,6 +48,7 @@ setup(
     extras_require={
         "report": REPORT,
         "hub": HUB,
+        "torchcodec": TORCHCODEC,
         "test": [*TEST, *REPORT, *HUB],
         "all": [*TEST, *REPORT, *HUB],
     },

@@ -37,7 +37,15 @@ def call(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "tool", ["run_net", "inflate_weights", "convert_checkpoint", "predict", "make_demo_data"]
+    "tool",
+    [
+        "run_net",
+        "inflate_weights",
+        "convert_checkpoint",
+        "predict",
+        "make_demo_data",
+        "prepare_dataset",
+    ],
 )
 def test_every_tool_explains_itself_without_being_installed(tool, tmp_path):
     done = subprocess.run(
@@ -55,7 +63,7 @@ def test_every_tool_explains_itself_without_being_installed(tool, tmp_path):
     "command",
     [
         *("run", "config", "predict", "inflate", "convert", "models", "flops", "report"),
-        *("make-demo-data", "remap-labels"),
+        *("make-demo-data", "prepare", "remap-labels", "bench"),
     ],
 )
 def test_every_command_explains_itself(call, command):

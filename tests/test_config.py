@@ -163,3 +163,12 @@ def test_every_key_is_described_once():
     assert len(keys) == len(set(keys))
     assert all(text for _, _, text in SETTINGS)
     assert all(key in describe() for key in keys)
+
+
+@pytest.mark.parametrize("text", ["off", "'off'", "False"])
+def test_off_is_a_word_in_a_file_too(tmp_path, text):
+    cfg = load_config(write(tmp_path / "a.yaml", f"DATA: {{FLIP: {text}}}\n"))
+    assert cfg.DATA.FLIP == "off"
+    assert load_config(overrides=["DATA.FLIP", "off"]).DATA.FLIP == "off"
+    with pytest.raises(ConfigError, match=r"DATA\.FLIP is 'no'; allowed: 'auto', 'off'"):
+        load_config(overrides=["DATA.FLIP", "no"])

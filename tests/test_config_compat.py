@@ -300,6 +300,7 @@ def test_pyslowfast_with_every_section(load):
         TRAIN__PRECISION="fp32",
         SOLVER__CLIP_GRADIENT=1.0,
         NUM_GPUS=1,
+        DATA__TARGET_FPS=0.0,
     )
     for words in (
         "MODEL.MODEL_NAME UniFormer -> uniformer_s",
@@ -313,6 +314,7 @@ def test_pyslowfast_with_every_section(load):
         "SOLVER.OPTIMIZING_METHOD sgd: AdamW is used",
         "SOLVER.COSINE_AFTER_WARMUP False: the cosine begins after the warm-up",
         "SOLVER.BETAS,",
+        "DATA.TARGET_FPS 30: strides count the frames of the video",
         "AUG.MASK_TUBE, AUG.MASK_FRAMES",
         "TENSORBOARD.MODEL_VIS.GRAD_CAM.ENABLE",
         "DATA.IN22k_VAL_IN1K",
@@ -461,3 +463,10 @@ def test_their_files_build(tmp_path, changes, blocks):
 def test_no_key_is_both_ours_and_ignored():
     own = [key for key in DEFAULTS if config_compat.is_foreign(key)]
     assert own == ["TENSORBOARD.ENABLE"]  # the rest of that section is ignored
+
+
+def test_a_frame_rate_counts_where_it_is_asked_for_here(load):
+    flat, _, ignored = load("MODEL: {MODEL_NAME: uniformer_s}\nDATA: {TARGET_FPS: 15}\n")
+    assert flat["DATA.TARGET_FPS"] == 15.0 and not ignored
+    flat, _, _ = load("MODEL: {MODEL_NAME: Uniformer}\n", "DATA.TARGET_FPS", "12.5")
+    assert flat["DATA.TARGET_FPS"] == 12.5

@@ -5,22 +5,33 @@ from importlib import metadata as installed
 
 import torch
 
+from uniformer_video.class_order import arrange_head
 from uniformer_video.config import config_text
 from uniformer_video.data.dataset import EvalDataset, TrainAugmentation, TrainDataset
-from uniformer_video.data.loader import TrainLoader, TrainPlan, resolve_workers
+from uniformer_video.data.flips import mirror_pairs
+from uniformer_video.data.loader import TrainLoader, TrainPlan, resolve_workers, sampling_weights
 from uniformer_video.data.mixup import Mixup
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.data.transforms import EvalViews, Normalisation
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.checkpoint import fit_weights, read_weights
 from uniformer_video.models.published import local_file
-from uniformer_video.models.zoo import build_for_weights, build_network, is_peer, variant
+from uniformer_video.models.zoo import (
+    build_for_weights,
+    build_network,
+    is_peer,
+    variant,
+    video_counterpart,
+)
 from uniformer_video.training.optim import CosineSchedule, adamw
 from uniformer_video.training.trainer import TrainSettings
 
 
-def build_model(cfg, num_classes):
-    """The model to train, and the `LoadReport` of the weights that it starts from, or None."""
+def build_model(cfg, num_classes, class_names=()):
+    """The model to train, and the `LoadReport` of the weights that it starts from, or None.
+
+    `class_names` are the data's: a classifier that the weights bring is put into their order.
+    """
     start = cfg.UNIFORMER.PRETRAIN_NAME
     if not start:
         options = _model_options(cfg)
@@ -29,6 +40,7 @@ def build_model(cfg, num_classes):
         return build_network(cfg.MODEL.MODEL_NAME, num_classes, **options), None
     weights = read_weights(local_file(start))
     model = _model_for(cfg, weights, num_classes)
+    weights, line = arrange_head(weights, model.head_keys, list(class_names))
     report = fit_weights(
         model,
         weights,
@@ -36,6 +48,7 @@ def build_model(cfg, num_classes):
         adapt_kernel=cfg.UNIFORMER.ADAPT_KERNEL,
         replace_head=True,
     )
+    report.notes += [line] if line else []
     return model, report
 
 
@@ -66,7 +79,13 @@ def build_train_loader(cfg, data, ranks):
         backend=cfg.DATA.DECODING_BACKEND,
     )
     slots = cfg.NUM_GPUS * cfg.NUM_SHARDS
-    plan = TrainPlan(len(data.train), slots, cfg.TRAIN.BATCH_SIZE // cfg.NUM_GPUS, cfg.RNG_SEED)
+    plan = TrainPlan(
+        len(data.train),
+        slots,
+        cfg.TRAIN.BATCH_SIZE // cfg.NUM_GPUS,
+        cfg.RNG_SEED,
+        sampling_weights(data.train, cfg.DATA.BALANCE),
+    )
     workers = resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)
     return TrainLoader(dataset, plan, ranks.own_slots(slots), workers)
 
@@ -78,6 +97,7 @@ def build_sampling(cfg):
         cfg.DATA.SAMPLING_RATE,
         cfg.DATA.SAMPLING,
         cfg.DATA.USE_OFFSET_SAMPLING,
+        cfg.DATA.TARGET_FPS,
     )
 
 
@@ -93,13 +113,30 @@ def build_augmentation(cfg, class_names):
         area=tuple(relative) if relative else None,
         ratio=tuple(cfg.DATA.TRAIN_JITTER_ASPECT_RELATIVE),
         scales=tuple(cfg.DATA.TRAIN_JITTER_SCALES),
-        flip=cfg.DATA.RANDOM_FLIP,
-        flip_labels=tuple(
-            class_exchange(cfg.DATA.FLIP_CLASS_PAIRS, class_names, "DATA.FLIP_CLASS_PAIRS").items()
-        ),
+        **_flips(cfg, class_names),
         erasing=cfg.AUG.RE_PROB if on else 0.0,
         normalise=build_normalisation(cfg),
     )
+
+
+def _flips(cfg, class_names):
+    """Which clips may be mirrored, and what that does to their classes."""
+    given, mode = cfg.DATA.FLIP_CLASS_PAIRS, cfg.DATA.FLIP
+    exchange = class_exchange(given, class_names, "DATA.FLIP_CLASS_PAIRS")
+    if mode == "auto":
+        flipped = "swap-labels" if given else "all"
+        mode = flipped if cfg.DATA.RANDOM_FLIP else "off"
+    if mode in ("off", "all"):
+        return {"flip": mode == "all"}
+    exchange = exchange or class_exchange(mirror_pairs(class_names), class_names, "DATA.FLIP")
+    if not exchange:
+        raise ConfigError(
+            f"DATA.FLIP is {mode}, and no two classes differ in left and right alone; set "
+            "DATA.FLIP_CLASS_PAIRS [[class, class], ...], name the classes, or set DATA.FLIP all or off"
+        )
+    if mode == "skip-directional":
+        return {"flip": True, "flip_skipped": tuple(exchange)}
+    return {"flip": True, "flip_labels": tuple(exchange.items())}
 
 
 def build_normalisation(cfg):
@@ -248,6 +285,11 @@ def _model_options(cfg):
     name = cfg.MODEL.MODEL_NAME
     if is_peer(name):
         return {"num_frames": cfg.DATA.NUM_FRAMES, "crop_size": cfg.DATA.TRAIN_CROP_SIZE}
+    if variant(name).arguments["ndim"] != 3:
+        raise ConfigError(
+            f"MODEL.MODEL_NAME {name} takes images, and a run is about videos; take "
+            f"{video_counterpart(name)}, and the image weights as UNIFORMER.PRETRAIN_NAME"
+        )
     options = {
         "embed_dims": cfg.UNIFORMER.EMBED_DIM,
         "depths": cfg.UNIFORMER.DEPTH,

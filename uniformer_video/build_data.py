@@ -1,10 +1,19 @@
 """The lists that a config asks for: which videos, which classes, what is worth a note."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
+from uniformer_video.class_order import (
+    are_stand_ins,
+    check_order_is_told,
+    known_names,
+    stand_ins,
+)
 from uniformer_video.data import labels
 from uniformer_video.data import records as lists
+from uniformer_video.data import records_official as official
+from uniformer_video.data.records_check import check_list, note_overlaps
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.models.published import may_be_fetched
 
@@ -31,7 +40,7 @@ def build_data(cfg):
         raise ConfigError(
             "DATA.PATH_TO_DATA_DIR is not set: give a folder with train.csv, val.csv and test.csv, "
             "or, with TRAIN.DATASET folder, a folder with one sub-folder of videos a class, or, with "
-            "TRAIN.DATASET frames, the folder of the lists"
+            "any other TRAIN.DATASET, the folder of its lists"
         )
     tested = cfg.TEST.CHECKPOINT_FILE_PATH
     if cfg.TEST.ENABLE and tested and not (may_be_fetched(tested) or Path(tested).is_file()):
@@ -49,8 +58,10 @@ def build_data(cfg):
         )
     for split, records in splits.items():
         lists.check_labels(records, data.num_classes)
-        data.notes += _note_missing(split, records)
-    data.notes += _note_overlaps(data)
+        records, notes = check_list(split, records)
+        setattr(data, split, records)
+        data.notes += notes
+    data.notes += note_overlaps({split: getattr(data, split) for split in splits})
     return data
 
 
@@ -62,12 +73,12 @@ def match_classes(data, weights, fixed=0):
     is `fixed` by the config. Raises `CheckpointError` where the classes differ, or where nothing
     tells in which order the data's numbers are.
     """
-    own = recorded_names(weights)
-    named = not _unnamed(data.class_names)
+    own = known_names(weights)
+    named = not are_stand_ins(data.class_names)
     if own and named:
         return _map_by_name(data, own, weights.path)
     if not named and data.num_classes < weights.num_classes and not fixed:
-        data = replace(data, class_names=_stand_ins(weights.num_classes))
+        data = replace(data, class_names=stand_ins(weights.num_classes))
     if weights.num_classes != data.num_classes:
         raise CheckpointError(
             f"{weights.path} tells {weights.num_classes} classes apart and the data has "
@@ -77,26 +88,16 @@ def match_classes(data, weights, fixed=0):
         _check_usual_order(own, weights.path)
         return replace(data, class_names=own)
     if named:
+        check_order_is_told(weights, data.class_names)
         note = (
             "The checkpoint does not name its classes; its outputs were taken to be in the data's "
-            "order. Published Kinetics weights use an order of their own, which the lists must "
-            "follow; tools/convert_checkpoint.py records the names in a checkpoint."
+            "order. tools/convert_checkpoint.py records the names in a checkpoint."
         )
         return replace(data, notes=[*data.notes, note])
-    return data
-
-
-def recorded_names(weights):
-    """The class names that a checkpoint records for its outputs, or None; "class 0", ... are none."""
-    names = list(weights.metadata.get("class_names") or ())
-    if not names or _unnamed(names):
-        return None
-    if not len(names) == len(set(names)) == weights.num_classes:
-        raise CheckpointError(
-            f"{weights.path} tells {weights.num_classes} classes apart and records {len(names)} names "
-            f"for them, {len(set(names))} of them different; get it again, or convert it again"
-        )
-    return names
+    note = (
+        "Neither the checkpoint nor the data names the classes; both were taken to have one order."
+    )
+    return replace(data, notes=[*data.notes, note]) if not weights.metadata else data
 
 
 def _map_by_name(data, own, path):
@@ -165,7 +166,7 @@ def _read_split(cfg, split):
     kind = (is_test and cfg.TEST.DATASET) or cfg.TRAIN.DATASET
     root = Path(cfg.DATA.PATH_TO_DATA_DIR)
     readers = {"kinetics": _read_kinetics, "folder": _read_folder, "frames": _read_frames}
-    return readers[kind](cfg, root, split)
+    return readers.get(kind, partial(_read_official, kind))(cfg, root, split)
 
 
 def _read_kinetics(cfg, root, split):
@@ -186,6 +187,24 @@ def _read_frames(cfg, root, split):
     return records, _given_names(cfg, root)
 
 
+def _read_official(kind, cfg, root, split):
+    """Annotations as their owners publish them. They have no third part: val validates and is tested."""
+    beside = root / "videos"
+    videos = cfg.DATA.PATH_PREFIX or (beside if beside.is_dir() else root)
+    part = "train" if split == "train" else "val"
+    records = official.read_official(kind, root, videos, part, cfg.DATA.SPLIT_NUMBER)
+    usual = labels.class_names(official.FORMATS[kind][0])
+    names = _given_names(cfg, root) or usual
+    if names == usual:
+        return records, names
+    if differences := labels.name_differences(names, usual, "the names given", kind):
+        raise DataError(
+            "\n".join([f"the class names given are not those of {kind}:", *differences])
+        )
+    order = labels.places(usual, names)
+    return [lists.relabel(record, order) for record in records], names
+
+
 def _find_list(root, choices, line, hint=""):
     """The first of the lists that exists in `root`; else an error that says what a `line` holds."""
     if root.is_file():
@@ -193,7 +212,7 @@ def _find_list(root, choices, line, hint=""):
             f"DATA.PATH_TO_DATA_DIR {root} is a file; give the folder that it stands in, {root.parent}"
         )
     for name in choices:
-        if (root / name).is_file():
+        if (root / name).exists() or (root / name).is_symlink():
             return root / name
     raise DataError(
         f"The videos are not prepared: there is no {' or '.join(choices)} in {root}.\n"
@@ -252,39 +271,4 @@ def _class_names(cfg, names, splits):
     if names:
         return names
     known = wanted or 1 + max(record.label for records in splits.values() for record in records)
-    return _stand_ins(max(known, 1))
-
-
-def _note_overlaps(data):
-    """Videos that stand in two lists make figures flatter."""
-    paths = {split: {r.path for r in getattr(data, split)} for split in ("train", "val", "test")}
-    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
-        shared = len(paths[first] & paths[second])
-        if shared:
-            yield f"{shared} of {len(paths[second])} {second} videos are {first} videos too."
-
-
-def _note_missing(split, records):
-    missing = lists.missing_files(records)
-    if len(missing) == len(records):
-        raise DataError(
-            f"none of the {len(records)} {split} videos exist; the first is {missing[0].path} "
-            f"(from {missing[0].source}); set DATA.PATH_PREFIX to the folder that the paths start from"
-            + (
-                ", or DATA.IMAGE_TEMPLATE to the names of the frames"
-                if missing[0].num_frames
-                else ""
-            )
-        )
-    if not missing:
-        return []
-    shown = ", ".join(record.path for record in missing[:3])
-    return [f"{len(missing)} of {len(records)} {split} videos do not exist: {shown}"]
-
-
-def _stand_ins(count):
-    return [f"class {index}" for index in range(count)]
-
-
-def _unnamed(names):
-    return names == _stand_ins(len(names))
+    return stand_ins(max(known, 1))

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 from fvcore.common.config import CfgNode
 
-from uniformer_video.config_check import check
+from uniformer_video.config_check import CHOICES, check
 from uniformer_video.config_compat import is_foreign, translate
 from uniformer_video.errors import ConfigError
 
@@ -42,12 +42,19 @@ SETTINGS = [
     ("DATA.PATH_LABEL_SEPARATOR", "auto", "between path and label: auto = last comma or blank"),
     ("DATA.LABEL_PATH_TEMPLATE", "", "frames: name of a list, {} for its split; empty = {}.txt"),
     ("DATA.IMAGE_TEMPLATE", "img_{:05d}.jpg", "frames: name of a frame by its number, from 1"),
+    ("DATA.SPLIT_NUMBER", 1, "ucf101, hmdb51: which of the three official splits"),
     ("DATA.CLASS_NAMES", "", "file with one class name a line; empty = classes.txt if there"),
     ("DATA.VAL_RATIO", 0.2, "share of a folder of videos that is held out, by RNG_SEED"),
+    ("DATA.BALANCE", 0.0, "0 = classes as frequent as they are ... 1 = all equally frequent"),
     ("DATA.MAX_BAD_RATIO", 0.1, "training stops when more of the videos are broken"),
-    ("DATA.DECODING_BACKEND", "auto", "auto, pyav or decord; auto = pyav"),
+    (
+        "DATA.DECODING_BACKEND",
+        "auto",
+        "auto (pyav, exact on every file), pyav, decord or torchcodec",
+    ),
     ("DATA.NUM_FRAMES", 16, "frames of a clip"),
     ("DATA.SAMPLING_RATE", 4, "temporal stride of a clip, in frames of the video"),
+    ("DATA.TARGET_FPS", 0.0, "strides count frames of the video at this rate; 0 = its own frames"),
     ("DATA.SAMPLING", "dense", "dense (a window of the video) or segment (over all of it)"),
     ("DATA.USE_OFFSET_SAMPLING", True, "spread test clips from the first frame to the last"),
     ("DATA.REVERSE_FRAMES", False, "play the test videos backwards"),
@@ -61,7 +68,8 @@ SETTINGS = [
     ("DATA.TEST_CROP_SIZE", 224, "side of a test view, in pixels"),
     ("DATA.TEST_SCALE", 0, "short side before the test crop; 0 = the crop's side"),
     ("DATA.RANDOM_FLIP", True, "mirror half of the training clips left to right"),
-    ("DATA.FLIP_CLASS_PAIRS", [], "pairs of classes that a mirrored clip exchanges"),
+    ("DATA.FLIP", "auto", "auto (RANDOM_FLIP decides), off, all, skip-directional or swap-labels"),
+    ("DATA.FLIP_CLASS_PAIRS", [], "pairs that a mirrored clip exchanges; [] = by their names"),
     ("DATA.OPPOSITE_CLASS_PAIRS", [], "pairs of classes that a reversed video exchanges"),
     ("AUG.ENABLE", True, "RandAugment, erasing and repeated augmentation in training"),
     ("AUG.NUM_SAMPLE", 1, "copies of each training clip, augmented independently"),
@@ -76,7 +84,7 @@ SETTINGS = [
     ("MIXUP.SWITCH_PROB", 0.5, "probability of cutmix where both are on"),
     ("MIXUP.LABEL_SMOOTH_VALUE", 0.1, "label smoothing, with and without mixup"),
     ("TRAIN.ENABLE", True, "train; False = only test"),
-    ("TRAIN.DATASET", "kinetics", "kinetics (csv lists), folder (one a class) or frames (lists)"),
+    ("TRAIN.DATASET", "kinetics", "kinetics (csv), folder, frames, ssv2-json, ucf101 or hmdb51"),
     ("TRAIN.BATCH_SIZE", 32, "videos of a step on one machine, over its NUM_GPUS"),
     ("TRAIN.EVAL_PERIOD", 1, "epochs between validations; 0 = never"),
     ("TRAIN.CHECKPOINT_PERIOD", 1, "epochs between checkpoints"),
@@ -307,6 +315,8 @@ def _convert(key, value, where):
     default = DEFAULTS[key]
     if isinstance(default, str) and value is None:
         return ""
+    if value is False and "off" in CHOICES.get(key, ()):
+        return "off"  # YAML reads a bare `off` as False
     if isinstance(default, float) and type(value) is int:
         return float(value)
     if isinstance(default, list) and isinstance(value, (list, tuple)):

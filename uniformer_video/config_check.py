@@ -2,15 +2,18 @@
 
 from uniformer_video.errors import ConfigError
 
+_FORMATS = ("kinetics", "folder", "frames", "ssv2-json", "ucf101", "hmdb51")
 CHOICES = {
     "UNIFORMER.INFLATE_MODE": ("average", "center"),
-    "DATA.DECODING_BACKEND": ("auto", "pyav", "decord"),
+    "DATA.DECODING_BACKEND": ("auto", "pyav", "decord", "torchcodec"),
     "DATA.SAMPLING": ("dense", "segment"),
     "DATA.CHANNEL_ORDER": ("RGB", "BGR"),
+    "DATA.FLIP": ("auto", "off", "all", "skip-directional", "swap-labels"),
     "AUG.INTERPOLATION": ("bicubic", "bilinear"),
-    "TRAIN.DATASET": ("kinetics", "folder", "frames"),
-    "TEST.DATASET": ("", "kinetics", "folder", "frames"),
+    "TRAIN.DATASET": _FORMATS,
+    "TEST.DATASET": ("", *_FORMATS),
     "TRAIN.PRECISION": ("auto", "fp32", "bf16", "fp16"),
+    "DATA.SPLIT_NUMBER": (1, 2, 3),
     "TEST.NUM_SPATIAL_CROPS": (1, 3),
     "TEST.SCORE": ("logits", "softmax"),
     "TEST.WEIGHTS": ("best", "last"),
@@ -40,6 +43,7 @@ _MINIMUM = {
     "MODEL.NUM_CLASSES": 0,
     "DATA.NUM_FRAMES": 1,
     "DATA.SAMPLING_RATE": 1,
+    "DATA.TARGET_FPS": 0,
     "DATA.TRAIN_CROP_SIZE": 32,
     "DATA.TEST_CROP_SIZE": 32,
     "DATA.TEST_SCALE": 0,
@@ -72,6 +76,7 @@ _MINIMUM = {
 _PROBABILITIES = (
     "UNIFORMER.DROP_DEPTH_RATE",
     "DATA.VAL_RATIO",
+    "DATA.BALANCE",
     "DATA.MAX_BAD_RATIO",
     "AUG.RE_PROB",
     "MIXUP.PROB",
@@ -92,6 +97,12 @@ _LENGTHS = {
 
 
 def _check_together(flat):
+    formats = {flat["TRAIN.DATASET"], flat["TEST.DATASET"] or flat["TRAIN.DATASET"]}
+    if flat["DATA.TARGET_FPS"] and "frames" in formats:
+        raise ConfigError(
+            f"DATA.TARGET_FPS {flat['DATA.TARGET_FPS']:g} needs the times of frames, and extracted "
+            "frames (TRAIN.DATASET or TEST.DATASET frames) have none; set it to 0"
+        )
     scale, crop = flat["DATA.TEST_SCALE"], flat["DATA.TEST_CROP_SIZE"]
     if scale and crop > scale:
         raise ConfigError(

@@ -28,7 +28,7 @@ KEYS = {
     "AUG": "GEN_MASK_LOADER MASK_ MAX_MASK_ RE_COUNT RE_MODE RE_SPLIT",
     "DATA": "COLOR_RND_GRAYSCALE CROP_SIZE DECODING_SHORT_SIZE DUMMY_LOAD IN22K_TRAINVAL "
     "IN22k_VAL_IN1K IN_VAL_CROP_RATIO INPUT_CHANNEL_NUM INV_UNIFORM_SAMPLE LOADER_CHUNK_ MC "
-    "MULTI_LABEL PATH_TO_PRELOAD_IMDB SKIP_ROWS SSL_ TARGET_FPS TIME_DIFF_PROB TRAIN_CROP_NUM_ "
+    "MULTI_LABEL PATH_TO_PRELOAD_IMDB SKIP_ROWS SSL_ TIME_DIFF_PROB TRAIN_CROP_NUM_ "
     "TRAIN_JITTER_FPS TRAIN_JITTER_MOTION_SHIFT TRAIN_PCA_EIGVAL TRAIN_PCA_EIGVEC",
     "DATA_LOADER": "ENABLE_MULTI_THREAD_DECODE PIN_MEMORY",
     "MODEL": "ACT_CHECKPOINT ARCH DETACH_FINAL_FC DROPCONNECT_RATE DROPOUT_RATE FC_INIT_STD "
@@ -56,7 +56,6 @@ _OURS = {
     "BN.USE_PRECISE_STATS": ((False,), "BatchNorm keeps its running statistics"),
     "DATA.INV_UNIFORM_SAMPLE": ((False,), "see DATA.SAMPLING"),
     "DATA.MULTI_LABEL": ((False,), "a video has one label"),
-    "DATA.TARGET_FPS": ((30,), "strides count the frames of the video"),
     "MODEL.DETACH_FINAL_FC": ((False,), "the whole model is trained"),
     "MODEL.FROZEN_BN": ((False,), "the whole model is trained"),
     "MODEL.LOSS_FUNC": (("soft_cross_entropy", "cross_entropy"), "cross-entropy is used"),
@@ -229,6 +228,15 @@ def _model_name(words):
     words.replace("MODEL.MODEL_NAME", named.name, with_it)
 
 
+def _target_fps(words):
+    """Beside a model class of theirs it is a default that changes no published number."""
+    key, name = "DATA.TARGET_FPS", "MODEL.MODEL_NAME"
+    theirs = str(words.get(name)).lower() in ("uniformer", *_LIGHT_CLASSES)
+    if theirs and words.get(key) and words.sources[key] == words.sources[name]:
+        value = words.values.pop(key)
+        words.ignored.append(f"{key} {value}: strides count the frames of the video, as published")
+
+
 def _dataset(words):
     """Their data set classes fix the sampling, the channel order and the names of files."""
     used = {}
@@ -315,7 +323,7 @@ def _aspect(words):
 
 
 _RULES = (
-    *(_stage_lists, _mlp_ratio, _model_name, _dataset, _precision, _start_weights),
+    *(_stage_lists, _mlp_ratio, _target_fps, _model_name, _dataset, _precision, _start_weights),
     *(_tested_weights, _ensemble, _clipping, _machine, _aspect),
 )
 

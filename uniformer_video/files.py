@@ -32,5 +32,6 @@ def atomic_write(path):
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            error.filename = str(path)  # what the caller knows, not the temporary file
+            with contextlib.suppress(AttributeError):  # FFmpeg's errors keep their own
+                error.filename = str(path)  # what the caller knows, not the temporary file
         raise

@@ -29,7 +29,7 @@ def fit(cfg, data, folder, ranks, command=""):
     seed_torch("weights", cfg.RNG_SEED)
     if cfg.UNIFORMER.PRETRAIN_NAME:
         build.fetch_weights(cfg.UNIFORMER.PRETRAIN_NAME, ranks)
-    model, report = build.build_model(cfg, data.num_classes)
+    model, report = build.build_model(cfg, data.num_classes, data.class_names)
     model.to(ranks.device)
     optimizer = build.build_optimizer(cfg, model)
     loader = build.build_train_loader(cfg, data, ranks)

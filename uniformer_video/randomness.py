@@ -8,7 +8,6 @@ if it had never stopped.
 import zlib
 
 import numpy as np
-import torch
 
 
 def generator(purpose, *keys):
@@ -29,4 +28,6 @@ def seed_torch(purpose, *keys):
     """Key torch's own draws by (purpose, keys): initial weights by the seed, stochastic depth and
     dropout by (seed, step, slot).
     """
+    import torch  # slow to import, and workers that prepare data need the rest of this module alone
+
     torch.manual_seed(int(generator(purpose, *keys).integers(2**63)))

@@ -1,6 +1,7 @@
 """What a sample depends on: its key alone. What a broken video does: never pass for another."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,6 +65,22 @@ def test_an_epoch_can_start_at_any_step(videos):
     assert same(batches(videos, 2, first_step=2), expected[4:])
 
 
+def test_balanced_batches_do_not_depend_on_workers_processes_or_a_resume(videos):
+    weights = np.array([1.0, 1, 0, 4, 3, 0])
+
+    def balanced(workers, own=(0, 1), first_step=0):
+        plan = TrainPlan(len(videos), 2, 1, 7, weights)
+        loader = TrainLoader(train_dataset(videos, seed=7), plan, own, workers)
+        return list(loader.epoch(3, first_step))
+
+    expected = balanced(0)
+    assert not same(expected, batches(videos, workers=0))
+    assert {path[-5] for batch in expected for path in batch.paths} <= {"0", "1", "3", "4"}
+    assert same(balanced(2), expected)
+    assert same(balanced(0, own=(1,)), expected[1::2])
+    assert same(balanced(2, first_step=1), expected[2:])
+
+
 def test_each_video_is_drawn_once_an_epoch_and_epochs_differ():
     plan = TrainPlan(videos=103, slots=2, slot_size=5, seed=1)
     epochs = []
@@ -116,6 +133,12 @@ def test_a_broken_video_is_replaced_in_training_the_same_way_each_time(videos):
     assert len(others) > 2
 
 
+def test_a_video_without_weight_replaces_none(videos):
+    videos = [replace(v, weight=float(i in (2, 4))) for i, v in enumerate(videos)]
+    samples = [train_dataset(videos)[TrainKey(0, p, 2)] for p in range(10)]
+    assert {sample.path for sample in samples} == {videos[4].path}
+
+
 def test_when_every_video_is_broken_there_is_no_sample(videos):
     for video in videos:
         shutil.copy(videos[2].path, video.path) if video is not videos[2] else None
@@ -162,6 +185,43 @@ def test_playback(videos):
     torch.testing.assert_close(backward, 4 * 29 - expected, atol=4.5, rtol=0)
     still = brightness(eval_dataset(videos, "still"), 0)
     torch.testing.assert_close(still, torch.full((6, 4), 60.0), atol=4.5, rtol=0)
+
+
+def test_a_segment_is_all_that_its_record_shows(videos):
+    """25 frames a second: seconds 0.4 to 0.8 are frames 10 to 19."""
+    whole, part = videos[0], replace(videos[0], name="0.mp4#0.4-0.8", start=0.4, end=0.8)
+    expected = brightness(eval_dataset([whole]), 0)
+    assert brightness(eval_dataset([part]), 0).shape == expected.shape
+    indices = 10 + ClipSampling(4, 2).test_clips(10, 2)
+    shown = torch.from_numpy(np.repeat(4.0 * indices, 3, axis=0)).float()
+    torch.testing.assert_close(brightness(eval_dataset([part]), 0), shown, atol=4.5, rtol=0)
+    backward = brightness(eval_dataset([part], "reverse"), 0)
+    torch.testing.assert_close(backward, 4 * 29 - shown, atol=4.5, rtol=0)
+    still = brightness(eval_dataset([part], "still"), 0)
+    torch.testing.assert_close(still, torch.full((6, 4), 60.0), atol=4.5, rtol=0)
+    plain = {"policy": "", "erasing": 0.0, "flip": False, "area": None, "scales": (48, 48)}
+    dataset = train_dataset([part], copies=1, **plain)
+    seen = torch.stack([dataset[TrainKey(0, p, 0)].clips[0, 2].mean((-1, -2)) for p in range(20)])
+    assert 38 < seen.min() < seen.max() < 78
+
+
+def test_a_segment_outside_the_video_is_a_failure_that_names_file_and_seconds(videos):
+    outside = replace(videos[0], name="0.mp4#3-4", start=3.0, end=4.0)
+    sample = eval_dataset([outside])[0]
+    assert sample.views is None
+    assert videos[0].path in sample.reason
+    assert "no frame begins from 3 s to 4 s; the last begins at 1.160 s" in sample.reason
+    replaced = train_dataset([outside, videos[1]])[TrainKey(0, 0, 0)]
+    assert replaced.path == videos[1].path
+    assert "from 3 s to 4 s" in replaced.broken[0][1]
+
+
+def test_a_rate_spreads_the_strides_over_time(videos):
+    slow = ClipSampling(4, 1, target_fps=5.0)
+    sample = EvalDataset(videos, slow, EvalViews(48, 48, 1, RAW), 1)[0]
+    # 30 frames at 25 a second show 0, 5, ..., 25 at 5 a second; the middle four of these
+    shown = torch.tensor([[20.0, 40.0, 60.0, 80.0]])
+    torch.testing.assert_close(sample.views[:, 2].mean((-1, -2)), shown, atol=4.5, rtol=0)
 
 
 def test_data_from_a_config(tiny, demo):

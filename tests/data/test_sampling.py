@@ -1,10 +1,15 @@
 from fractions import Fraction
-from math import floor
+from math import ceil, floor
 
 import numpy as np
 import pytest
 
-from uniformer_video.data.sampling import ClipSampling
+from uniformer_video.data.sampling import (
+    ClipSampling,
+    frame_times,
+    frames_at_rate,
+    frames_between,
+)
 from uniformer_video.errors import DataError
 
 CASES = [(16, 4), (16, 8), (32, 4), (8, 8), (8, 2), (4, 1), (1, 5)]
@@ -75,3 +80,103 @@ def test_no_frames():
     for rule in ("dense", "segment"):
         with pytest.raises(DataError, match="at least one frame"):
             ClipSampling(8, 2, rule).test_clips(0, 1)
+
+
+NTSC = 30000 / 1001
+
+
+def test_without_segments_and_rates_all_frames_count():
+    assert ClipSampling(8).timeline(5, None).tolist() == [0, 1, 2, 3, 4]
+
+
+def ms(seconds):
+    """Whole milliseconds, in exact arithmetic."""
+    return floor(Fraction(str(seconds)) * 1000 + Fraction(1, 2))
+
+
+@pytest.mark.parametrize("fps", [10.0, 24000 / 1001, 25.0, NTSC, 30.0, 59.94, 120.0])
+def test_a_segment_holds_the_frames_that_begin_in_it(fps):
+    """Against exact arithmetic, with the ends on frames and between them."""
+    rate = Fraction(fps).limit_denominator(1001)
+    times = frame_times(300, fps)
+    for start, end in ((0, 1), (1, 2.5), (0.7, None), (2, 60), (1.001, 2.002)):
+        inside = [
+            i
+            for i in range(300)
+            if ms(start) <= ms(i / rate) and (end is None or ms(i / rate) < ms(end))
+        ]
+        assert frames_between(times, start, end).tolist() == inside
+
+
+def test_a_segment_without_frames_says_where_the_video_ends():
+    times = frame_times(50, 25.0)
+    for start, end in ((2.0, None), (2, 5), (0.01, 0.03)):
+        with pytest.raises(DataError, match=r"no frame begins from .* last begins at 1\.960 s"):
+            frames_between(times, start, end)
+    assert frames_between(times, 1.96, None).tolist() == [49]
+
+
+def test_clips_of_a_segment_stay_in_it_and_are_those_of_a_video_of_its_length():
+    sampling = ClipSampling(8, 2)
+    timeline = sampling.timeline(300, 25.0, 4.0, 6.0)
+    assert timeline.tolist() == list(range(100, 150))
+    clips = timeline[sampling.test_clips(len(timeline), 4)]
+    assert np.array_equal(clips, 100 + sampling.test_clips(50, 4))
+    assert timeline[sampling.train_clip(50, np.random.default_rng(0))].min() >= 100
+
+
+def shown_at(time, length, fps):
+    """The frame shown at a time, in exact arithmetic."""
+    rate = Fraction(fps).limit_denominator(1001)
+    return max(i for i in range(length) if ms(i / rate) <= ms(time))
+
+
+@pytest.mark.parametrize("fps", [10.0, 15.0, 23.976, 25.0, NTSC, 30.0, 50.0, 60.0])
+@pytest.mark.parametrize("target", [5, 12, 15, 25, 30, 60])
+def test_a_rate_takes_the_frame_shown_at_each_tick(fps, target):
+    timeline = ClipSampling(8, target_fps=target).timeline(90, fps)
+    exact = Fraction(fps).limit_denominator(1001)
+    assert len(timeline) == ceil((90 / exact - Fraction(1, 1000)) * target)
+    expected = [shown_at(Fraction(tick, target), 90, fps) for tick in range(len(timeline))]
+    assert timeline.tolist() == expected
+
+
+def test_the_own_rate_changes_nothing():
+    for fps in (10.0, 23.976, 25.0, NTSC, 59.94):
+        assert ClipSampling(8, target_fps=fps).timeline(97, fps).tolist() == list(range(97))
+
+
+def test_a_rate_inside_a_segment():
+    timeline = ClipSampling(8, target_fps=5.0).timeline(300, 25.0, 2.0, 4.0)
+    assert timeline.tolist() == list(range(50, 100, 5))
+    short = ClipSampling(8, target_fps=1.0).timeline(300, 25.0, 2.0, 2.2)
+    assert short.tolist() == [50]
+
+
+def test_uneven_times():
+    times = np.array([0.0, 0.1, 0.5, 0.6, 2.0])
+    assert frames_between(times, 0.1, 0.6).tolist() == [1, 2]
+    assert frames_at_rate(times, 2.2, 5.0).tolist() == [0, 1, 1, 3, 3, 3, 3, 3, 3, 3, 4]
+
+
+@pytest.mark.parametrize("fps", [10.0, 24000 / 1001, 24.0, NTSC, 30.0, 48.0, 59.94, 60.0, 80.0])
+def test_the_own_rate_changes_nothing_where_times_are_stored_in_milliseconds(fps):
+    for length in (1, 2, 25, 300, 3001):
+        times = np.floor(frame_times(length, fps) * 1000 + 0.5) / 1000
+        own = ClipSampling(8, target_fps=fps).timeline(length, fps, times=times)
+        assert own.tolist() == list(range(length))
+
+
+def test_the_times_of_the_frames_go_before_the_rate():
+    times = np.array([0.0, 0.1, 0.5, 0.6, 2.0])
+    assert ClipSampling(8).timeline(5, 2.0, 0.1, 0.6, times).tolist() == [1, 2]
+    at_5 = ClipSampling(8, target_fps=5.0)
+    assert at_5.timeline(5, None, times=times).tolist() == [0, 1, 1] + [3] * 7 + [4, 4, 4]
+    assert at_5.timeline(5, None, 0.5, 1.2, times).tolist() == [2, 3, 3, 3]
+
+
+def test_seconds_need_a_frame_rate():
+    with pytest.raises(DataError, match="frame rate is not known"):
+        ClipSampling(8, target_fps=5.0).timeline(10, None)
+    with pytest.raises(DataError, match="frame rate is not known"):
+        ClipSampling(8).timeline(10, None, 1.0)

@@ -167,7 +167,7 @@ def test_mmaction2_weights_have_the_usual_order(tmp_path):
 
 def test_what_mmaction2_does_not_know_is_refused(tmp_path):
     save(tmp_path / "a.pth", small(split=True).state_dict())
-    with pytest.raises(CheckpointError, match="knows no split"):
+    with pytest.raises(CheckpointError, match="knows no divided attention"):
         export_file(tmp_path / "a.pth", tmp_path / "b.pth", "mmaction2")
     save(tmp_path / "c.pth", {"weight": torch.zeros(2)})
     with pytest.raises(CheckpointError, match="not a UniFormer's"):

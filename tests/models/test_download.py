@@ -1,7 +1,6 @@
 import errno
 import hashlib
 import io
-import os
 import socket
 import ssl
 import subprocess
@@ -57,11 +56,13 @@ def test_a_file_is_downloaded_once(cache):
 
 
 def test_equal_names_at_two_addresses_stay_apart():
-    answers = {"/a/w.pth": Answer(b"a"), "/b/w.pth": Answer(b"b"), "/%2e%2e%2fx%00": Answer(b"c")}
+    bodies = [torch_bytes({"weight": torch.full((1,), float(i))}) for i in range(3)]
+    paths = ("/a/w.pth", "/b/w.pth", "/%2e%2e%2fx%00")
+    answers = {path: Answer(body) for path, body in zip(paths, bodies, strict=True)}
     with serve(answers) as (host, _):
         found = [fetch(f"{host}{path}").read_bytes() for path in answers]
         assert fetch(f"{host}/%2e%2e%2fx%00").parent == cache_folder()
-    assert found == [b"a", b"b", b"c"]
+    assert found == bodies
 
 
 def test_the_checksum_is_checked(cache):
@@ -199,7 +200,7 @@ def test_the_cache_folder(monkeypatch, tmp_path):
 
 
 def test_two_downloads_at_once_do_not_harm_each_other(cache):
-    body = os.urandom(3 << 20)
+    body = torch_bytes({"weight": torch.randn(3 << 18)})
     with serve({"/w.pth": Answer(body)}) as (host, _):
         code = "import sys; from uniformer_video.models.download import fetch; fetch(sys.argv[1])"
         other = subprocess.Popen([sys.executable, "-c", code, f"{host}/w.pth"])
@@ -236,10 +237,16 @@ def test_an_interrupt_or_a_full_disk_leaves_nothing(cache, monkeypatch, failure)
     assert files_in(cache) == []
 
 
-def test_a_bad_file_from_the_network_is_named_with_its_place(cache):
-    message = r"w\.pth \(kept at .*cache.*-w\.pth\) is empty"
-    with serve({"/w.pth": Answer(b"")}) as (host, _), pytest.raises(CheckpointError, match=message):
-        read_weights(f"{host}/w.pth")
+@pytest.mark.parametrize("body", [b"", BODY[:-100], b"<html>sign in</html>"])
+def test_an_unreadable_file_never_enters_the_cache(cache, body):
+    answers = {"/w.pth": Answer(body)}
+    with serve(answers) as (host, _):
+        with pytest.raises(CheckpointError, match=r"127\.0\.0\.1:\d+/w\.pth") as error:
+            read_weights(f"{host}/w.pth")
+        assert "\n" not in str(error.value)
+        assert files_in(cache) == []
+        answers["/w.pth"] = Answer(BODY)
+        assert list(read_weights(f"{host}/w.pth").state) == ["head.weight"]
 
 
 @pytest.fixture

@@ -81,14 +81,14 @@ def remap_command(args):
 
 def _names_of(text, flag):
     """Class names of a known order, of a text file, or of a checkpoint."""
-    from uniformer_video.build_data import recorded_names
+    from uniformer_video.class_order import known_names
     from uniformer_video.data.labels import named_classes
 
     if not _is_binary(text):
         return named_classes(text, flag)
     from uniformer_video.models.checkpoint import read_weights
 
-    names = recorded_names(read_weights(text))
+    names = known_names(read_weights(text))
     if not names:
         raise CheckpointError(
             f"{flag} {text} records no class names; give a known order, such as k400-published, or a "

@@ -34,7 +34,7 @@ def flops_arguments(parser):
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side (the model's own)")
     parser.add_argument("--classes", type=int, default=400, metavar="K", help="(400)")
     parser.add_argument(
-        "--local-kernel", default="5,5,5", metavar="T,H,W", help="(5,5,5, as published)"
+        "--local-kernel", metavar="T,H,W", help="of UniFormers (5,5,5, as published)"
     )
 
 
@@ -51,13 +51,16 @@ def flops_command(args):
     frames, size = input_size(args.model)
     if not frames and args.frames:
         raise UserError(f"{args.model} takes images; leave --frames out")
-    frames, size = args.frames or frames, args.size or size
-    if min(args.classes, size) < 1 or frames < 0:
+    given = [value for value in (args.frames, args.size, args.classes) if value is not None]
+    if min(given) < 1:
         raise UserError("--frames, --size and --classes are at least 1")
+    frames, size = args.frames or frames, args.size or size
+    if is_peer(args.model) and args.local_kernel:
+        raise UserError(f"{args.model} has no local kernel; leave --local-kernel out")
     if is_peer(args.model):
         options = {"num_frames": frames, "crop_size": size}
     else:
-        kernel = parse_kernel(args.local_kernel)
+        kernel = parse_kernel(args.local_kernel or "5,5,5")
         options = {"local_kernel": kernel[-variant(args.model).arguments["ndim"] :]}
     model = build_network(args.model, args.classes, **options)
     shape = (1, 3, frames, size, size) if frames else (1, 3, size, size)

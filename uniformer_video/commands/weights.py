@@ -14,6 +14,7 @@ def inflate_arguments(parser):
     )
     parser.add_argument(
         "--mode",
+        type=lambda text: text.replace("centre", "center"),
         choices=("average", "center"),
         default="average",
         help="spread over time (average), or in the middle step",

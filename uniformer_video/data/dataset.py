@@ -7,16 +7,19 @@ import torch
 from torch.utils.data import Dataset
 
 from uniformer_video.data.augment import ColorJitter, RandAugment, RandomErasing
+from uniformer_video.data.augment_ops import change_pixels
 from uniformer_video.data.decoding import open_video
+from uniformer_video.data.pixels import Window
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.data.transforms import (
     EvalViews,
     Normalisation,
+    contiguous,
     random_crop,
-    random_resized_crop,
-    to_channels_first,
+    resize,
+    resized_crop_box,
 )
-from uniformer_video.errors import DecodeError
+from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.randomness import generator
 
 MAX_SUBSTITUTES = 20
@@ -28,7 +31,8 @@ class TrainAugmentation:
 
     policy: RandAugment's, "" for none; color_jitter: strength, used without a policy. area, ratio:
     of the resized crop; area None = plain crop after jittering the short side within `scales`.
-    flip: mirror half of the clips; flip_labels: class -> class of the mirrored video.
+    flip: mirror half of the clips; flip_labels: class -> class of the mirrored video;
+    flip_skipped: classes that are never mirrored.
     """
 
     crop_size: int
@@ -40,6 +44,7 @@ class TrainAugmentation:
     scales: tuple = (256, 320)
     flip: bool = True
     flip_labels: tuple = ()
+    flip_skipped: tuple = ()
     erasing: float = 0.0
     normalise: Normalisation = field(default_factory=Normalisation)
 
@@ -52,22 +57,42 @@ class TrainAugmentation:
         if self.erasing:
             self._erase = RandomErasing(self.erasing)
 
-    def __call__(self, frames, label, rng):
-        """`uint8 [T, H, W, 3]`, class -> `float32 [3, T, crop, crop]`, class."""
-        if self._colors:
-            frames = self._colors(frames, rng)
-        clip = to_channels_first(frames)
-        if self.area:
-            clip = random_resized_crop(clip, self.area, self.ratio, self.crop_size, rng)
-        else:
-            clip = random_crop(clip, self.scales, self.crop_size, rng)
-        clip = self.normalise(clip)
-        if self.flip and rng.random() < 0.5:
+    def __call__(self, frames, label, rng, mark=lambda step: None):
+        """`uint8 [T, H, W, 3]`, class -> `float32 [3, T, crop, crop]`, class.
+
+        `mark` is called with the name of each step when it is done, for who times them.
+        """
+        clip = self._crop(frames, rng, mark)
+        if self.flip and rng.random() < 0.5 and label not in self.flip_skipped:
             clip = clip.flip(-1)
             label = dict(self.flip_labels).get(label, label)
+        mark("flip")
+        clip = contiguous(clip)
+        clip = self.normalise(clip, out=clip)
+        mark("normalise")
         if self._erase:
             clip = self._erase(clip, rng)
-        return clip.contiguous(), label
+        mark("erasing")
+        return clip, label
+
+    def _crop(self, frames, rng, mark):
+        """The crop of the frames after RandAugment: `float32 [3, T, crop, crop]`, 0..255.
+
+        The resized crop's box is known before any pixel is touched, so that the ops have no more to
+        do than what it shows.
+        """
+        drawn = self._colors.draw(rng) if self._colors else []
+        weights = self._colors.weights if self._colors else None
+        size = frames.shape[1:3]
+        box = resized_crop_box(*size, self.area, self.ratio, rng) if self.area else (0, 0, *size)
+        clip = change_pixels(frames, drawn, weights, Window(*box)).clip()
+        mark("RandAugment")
+        if self.area:
+            clip = resize(clip, self.crop_size, self.crop_size)
+        else:
+            clip = random_crop(clip, self.scales, self.crop_size, rng)
+        mark("crop and resize")
+        return clip
 
 
 @dataclass(frozen=True)
@@ -111,6 +136,7 @@ class TrainDataset(Dataset):
         self.seed = seed
         self.copies = copies
         self.backend = backend
+        self._substitutes = np.flatnonzero([record.weight for record in records])
 
     def __len__(self):
         return len(self.records)
@@ -120,19 +146,21 @@ class TrainDataset(Dataset):
         broken = []
         for attempt in range(MAX_SUBSTITUTES):
             rng = generator("clip", self.seed, key.epoch, key.position, attempt)
-            index = key.index if attempt == 0 else int(rng.integers(len(self.records)))
+            index = key.index if attempt == 0 else rng.choice(self._substitutes)
             record = self.records[index]
             try:
-                frames = self._decode(record, rng)
+                frames = self.decode(record, rng)
             except (DecodeError, OSError) as error:
                 broken.append((record.path, one_line(error)))
                 continue
             return self._sample(frames, record, key, tuple(broken))
         return TrainSample(None, None, record.path, tuple(broken))
 
-    def _decode(self, record, rng):
+    def decode(self, record, rng):
+        """The frames of a random clip of a `VideoRecord`: `uint8 [T, H, W, 3]`."""
         with open_video(record.path, self.backend, record.num_frames) as video:
-            return video.frames(self.sampling.train_clip(video.num_frames, rng))
+            timeline = timeline_of(video, self.sampling, record.path, record.start, record.end)
+            return video.frames(timeline[self.sampling.train_clip(len(timeline), rng)])
 
     def _sample(self, frames, record, key, broken):
         clips, labels = [], []
@@ -141,7 +169,7 @@ class TrainDataset(Dataset):
             clip, label = self.augment(frames, record.label, rng)
             clips.append(clip)
             labels.append(label)
-        return TrainSample(torch.stack(clips), torch.tensor(labels), record.path, broken)
+        return TrainSample(stack(clips), torch.tensor(labels), record.path, broken)
 
 
 class EvalDataset(Dataset):
@@ -165,26 +193,51 @@ class EvalDataset(Dataset):
         """The `EvalSample` of a record; a broken video gives its reason, never another video."""
         try:
             record = self.records[index]
-            how = (self.playback, self.backend, record.num_frames)
+            how = (self.playback, self.backend, record.num_frames, record.start, record.end)
             clips = decode_test_clips(record.path, self.sampling, self.num_clips, *how)
         except (DecodeError, OSError) as error:
             return EvalSample(index, None, one_line(error))
         return EvalSample(index, self.views(clips))
 
 
-def decode_test_clips(path, sampling, num_clips, playback="forward", backend="auto", num_frames=0):
+def decode_test_clips(
+    path,
+    sampling,
+    num_clips,
+    playback="forward",
+    backend="auto",
+    num_frames=0,
+    start=0.0,
+    end=None,
+):
     """The test clips of a video, `uint8 [num_clips, T, H, W, 3]`, by one opening and one pass.
 
-    `backend` and `num_frames` are those of `open_video`.
+    `backend` and `num_frames` are those of `open_video`; `start` and `end`, in seconds, say which
+    segment of the video counts. Raises `DecodeError` where it has no frame there.
     """
     with open_video(path, backend, num_frames) as video:
-        indices = sampling.test_clips(video.num_frames, num_clips)
+        timeline = timeline_of(video, sampling, path, start, end)
+        indices = sampling.test_clips(len(timeline), num_clips)
         if playback == "reverse":
-            indices = video.num_frames - 1 - indices
+            indices = len(timeline) - 1 - indices
         elif playback == "still":
-            indices = np.full_like(indices, video.num_frames // 2)
-        frames = video.frames(indices.ravel())
+            indices = np.full_like(indices, len(timeline) // 2)
+        frames = video.frames(timeline[indices.ravel()])
     return frames.reshape(*indices.shape, *frames.shape[1:])
+
+
+def timeline_of(video, sampling, path, start=0.0, end=None):
+    """`sampling.timeline` of an open video; a `DecodeError` names `path`."""
+    try:
+        times = getattr(video, "times", None)  # of readers that know each frame's own
+        return sampling.timeline(video.num_frames, video.fps, start, end, times)
+    except DataError as error:
+        raise DecodeError(f"{path}: {error}") from None
+
+
+def stack(clips):
+    """Equal clips -> a batch of them; a single one is not copied."""
+    return torch.stack(clips) if len(clips) > 1 else clips[0][None]
 
 
 def one_line(error):

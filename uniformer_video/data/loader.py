@@ -7,14 +7,15 @@ depend on the seed, the epoch and the step alone; one process may work through a
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from uniformer_video.data.dataset import TrainKey
-from uniformer_video.errors import ConfigError
-from uniformer_video.randomness import permutation
+from uniformer_video.errors import ConfigError, DataError
+from uniformer_video.randomness import generator, permutation
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,15 @@ class TrainPlan:
     """Which videos make which step.
 
     videos: in the list; slots: shares of a step; slot_size: videos of a slot. What is left over at
-    the end of an epoch, less than a step, waits for another epoch's order.
+    the end of an epoch, less than a step, waits for another epoch's order. weights: how often each
+    video comes beside the others, float `[videos]`; None = each once an epoch.
     """
 
     videos: int
     slots: int
     slot_size: int
     seed: int
+    weights: np.ndarray | None = field(default=None, compare=False)
 
     def __post_init__(self):
         if self.steps_per_epoch < 1:
@@ -44,7 +47,7 @@ class TrainPlan:
 
     def batches(self, epoch, first_step, own_slots):
         """Lists of `TrainKey`, one for each own slot of each step from `first_step` on."""
-        order = permutation(self.seed, epoch, self.videos)
+        order = self.order(epoch)
         for step in range(first_step, self.steps_per_epoch):
             for slot in own_slots:
                 start = (step * self.slots + slot) * self.slot_size
@@ -52,6 +55,41 @@ class TrainPlan:
                     TrainKey(epoch, position, int(order[position]))
                     for position in range(start, start + self.slot_size)
                 ]
+
+    def order(self, epoch):
+        """The videos of an epoch in turn: `int64 [videos]`, a function of the seed and the epoch.
+
+        By weights, a video comes as often as its share of the epoch says, rounded up or down at random
+        (systematic sampling): one that is due 2.3 times comes two or three times. Videos of one weight
+        stand side by side for that, so that a class as a whole is rounded in the same way.
+        """
+        order = permutation(self.seed, epoch, self.videos)
+        if self.weights is None:
+            return order
+        order = order[np.argsort(self.weights[order], kind="stable")]
+        rng = generator("weights", self.seed, epoch)
+        due = np.cumsum(self.weights[order])
+        ticks = (rng.random() + np.arange(self.videos)) * (due[-1] / self.videos)
+        drawn = np.minimum(np.searchsorted(due, ticks, side="right"), np.argmax(due))
+        return order[rng.permutation(drawn)]
+
+
+def sampling_weights(records, balance):
+    """How often each record comes in training beside the others: float `[records]`, or None for alike.
+
+    A record's own weight, times the weight of its class to the power -balance: 0 leaves classes as
+    frequent as they are, 1 makes all equally frequent, 0.5 is square-root sampling (Mahajan et al.,
+    "Exploring the Limits of Weakly Supervised Pretraining", section 2.2). Raises `DataError` where all
+    weights are 0.
+    """
+    weights = np.array([record.weight for record in records], np.float64)
+    if not weights.any():
+        raise DataError("all weights of the training list are 0, so there is nothing to train on")
+    if balance:
+        _, classes = np.unique([record.label for record in records], return_inverse=True)
+        totals = np.bincount(classes, weights)[classes]
+        weights = np.divide(weights, totals**balance, out=weights, where=weights > 0)
+    return None if (weights == weights[0]).all() else weights
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,27 @@
 """Lists of videos: csv files, folders, lists of frames -> `VideoRecord`s. Formats differ only here."""
 
-import csv
 import hashlib
 import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from uniformer_video.data.records_table import (
+    Table,
+    is_header,
+    label_of,
+    segment_name,
+    segment_of,
+    weight_of,
+)
+from uniformer_video.data.records_text import (
+    filled_lines,
+    label_start,
+    last_number,
+    read_lines,
+    split_line,
+    unquoted,
+)
 from uniformer_video.errors import DataError
 from uniformer_video.randomness import generator
 
@@ -25,7 +40,8 @@ class VideoRecord:
     path: what is opened: a file, or for extracted frames their folder and the template of their
     names, `folder/img_{:05d}.jpg`. name: as the list has it, for reports. label: class index. source:
     where the label was read, for error messages. num_frames: how many frames the list says there are;
-    0 where the file itself tells.
+    0 where the file itself tells. start, end: the segment that counts, in seconds; end None = to the
+    end of the video. weight: how often it comes in training, beside the others.
     """
 
     path: str
@@ -33,22 +49,56 @@ class VideoRecord:
     label: int
     source: str = ""
     num_frames: int = 0
+    start: float = 0.0
+    end: float | None = None
+    weight: float = 1.0
+
+    @property
+    def segment(self):
+        """What tells it from other records: the path and the seconds."""
+        return self.path, self.start, self.end
 
 
 def read_csv(path, prefix="", separator="auto"):
     """The records of a Kinetics-style list: a path and a label on each line.
 
-    `separator` "auto" splits at the last comma or blank of the line, so that paths may hold both.
-    Paths are taken from `prefix`, or from the csv's own folder. Raises `DataError` with file and line.
+    Without a header line, `separator` "auto" splits at the last comma or blank of the line, so that
+    paths may hold both. A header line names the columns: path and label, and where wanted start, end
+    (seconds; empty = the whole video) and weight. Paths are taken from `prefix`, or from the csv's own
+    folder. Raises `DataError` with file and line.
     """
     folder = Path(prefix or Path(path).parent)
-    records = []
-    for source, line in _filled_lines(path):
-        name, label = _split(line, separator, source)
-        records.append(VideoRecord(os.path.abspath(folder / name), name, label, source))
+    lines = list(filled_lines(path))
+    if lines and is_header(lines[0][1], separator):
+        (source, header), *lines = lines
+        table = Table(header, separator, source)
+        records = [_table_record(table.row(line, source), folder, source) for source, line in lines]
+    else:
+        records = [_line_record(line, separator, folder, source) for source, line in lines]
     if not records:
         raise DataError(f"{path} lists no videos; each line holds a path and a label, `a.mp4,3`")
     return records
+
+
+def _line_record(line, separator, folder, source):
+    name, label = split_line(line, separator, source)
+    return VideoRecord(os.path.abspath(folder / name), name, label, source)
+
+
+def _table_record(row, folder, source):
+    name = row["path"]
+    if not name:
+        raise DataError(f"{source}: the path is empty")
+    start, end = segment_of(row, source)
+    return VideoRecord(
+        os.path.abspath(folder / name),
+        segment_name(name, start, end),
+        label_of(row, source),
+        source,
+        start=start,
+        end=end,
+        weight=weight_of(row, source),
+    )
 
 
 def read_frame_list(path, template, prefix=""):
@@ -61,10 +111,10 @@ def read_frame_list(path, template, prefix=""):
     start = Path(prefix or Path(path).parent)
     expected = "a folder, its number of frames and a whole-number label, such as `folder 40 3`"
     records = []
-    for source, line in _filled_lines(path):
-        rest, label = _last_number(line, "auto")
-        name, count = _last_number(rest, "auto")
-        name = _unquoted(name)
+    for source, line in filled_lines(path):
+        rest, label = last_number(line, "auto")
+        name, count = last_number(rest, "auto")
+        name = unquoted(name)
         if not name or label is None or count is None:
             raise DataError(f"{source}: expected {expected}; got {line.strip()!r}")
         if count < 1:
@@ -136,7 +186,7 @@ def split_records(records, val_ratio, seed):
 
 def read_class_names(path):
     """The class names of a text file, one a line, in index order."""
-    names = [line.strip() for line in _read_lines(path)]
+    names = [line.strip() for line in read_lines(path)]
     while names and not names[-1]:
         names.pop()
     if not names or not all(names):
@@ -157,10 +207,28 @@ def check_labels(records, num_classes):
             )
 
 
+def without_repeats(records):
+    """The records, each segment of a video once.
+
+    Raises `DataError`, with file and line, where one stands there twice with different labels.
+    """
+    first = {}
+    for record in records:
+        known = first.setdefault(record.segment, record)
+        if known.label != record.label:
+            raise DataError(
+                f"{record.source}: {record.name} has label {record.label}, and in {known.source} "
+                f"label {known.label}; a video has one label, so keep one of the lines"
+            )
+    return list(first.values())
+
+
 def list_digest(records):
     """Hex digest of what a list says of its videos: equal for equal lists, wherever they lie."""
     text = "\n".join(
-        f"{record.name}\t{record.label}" + (f"\t{record.num_frames}" if record.num_frames else "")
+        f"{record.name}\t{record.label}"
+        + (f"\t{record.num_frames}" if record.num_frames else "")
+        + (f"\tx{record.weight!r}" if record.weight != 1 else "")
         for record in records
     )
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
@@ -174,21 +242,42 @@ def relabel(record, order):
 def relabelled_lines(path, order, separator="auto"):
     """The lines of a Kinetics-style list with each label L replaced by `order[L]`, all else as it is.
 
-    Yields (line with its ending, L), and L is None for an empty line. Raises `DataError`, with file
-    and line, for a line that cannot be read and for a label outside `order`.
+    Yields (line with its ending, L), and L is None for an empty line and for a header line, below
+    which quotes that a cell does not need are left out. Raises `DataError`, with file and line, for a
+    line that cannot be read and for a label outside `order`.
     """
-    for number, line in enumerate(_read_lines(path, keepends=True), start=1):
-        label = None
-        if line.strip():
-            source = f"{path}:{number}"
-            name, label = _split(line, separator, source)
-            if not 0 <= label < len(order):
-                raise DataError(
-                    f"{source}: label {label} of {name} is outside 0..{len(order) - 1}; mend the list"
-                )
-            start = _label_start(line, separator)
-            line = line[:start] + _LABEL.sub(str(order[label]), line[start:], count=1)
+    table, first = None, True
+    for number, line in enumerate(read_lines(path, keepends=True), start=1):
+        label, source = None, f"{path}:{number}"
+        if first and line.strip() and is_header(line, separator):
+            table = Table(line, separator, source)
+        elif line.strip():
+            relabelled = _relabelled_row if table else _relabelled_line
+            line, label = relabelled(line, order, table or separator, source)
+        first = first and not line.strip()
         yield line, label
+
+
+def _relabelled_line(line, order, separator, source):
+    name, label = split_line(line, separator, source)
+    _check_label(label, name, source, order)
+    start = label_start(line, separator)
+    return line[:start] + _LABEL.sub(str(order[label]), line[start:], count=1), label
+
+
+def _relabelled_row(line, order, table, source):
+    row = table.row(line, source)
+    label = label_of(row, source)
+    _check_label(label, row["path"], source, order)
+    ending = line[len(line.rstrip("\r\n")) :]
+    return table.text(row | {"label": order[label]}) + ending, label
+
+
+def _check_label(label, name, source, order):
+    if not 0 <= label < len(order):
+        raise DataError(
+            f"{source}: label {label} of {name} is outside 0..{len(order) - 1}; mend the list"
+        )
 
 
 def missing_files(records):
@@ -200,57 +289,3 @@ def _exists(record):
     if not record.num_frames:
         return os.path.isfile(record.path)
     return any(os.path.isfile(frame_file(record.path, number)) for number in (1, 0))
-
-
-def _filled_lines(path):
-    """("file:line" for messages, the line) of each line that is not empty."""
-    for number, line in enumerate(_read_lines(path), start=1):
-        if line.strip():
-            yield f"{path}:{number}", line
-
-
-def _read_lines(path, keepends=False):
-    try:
-        return Path(path).read_bytes().decode("utf-8-sig").splitlines(keepends)
-    except FileNotFoundError:
-        raise DataError(f"there is no file {path}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
-
-
-def _label_start(line, separator):
-    """Where the text of the label begins."""
-    text = line.rstrip()
-    if separator == "auto":
-        return 1 + max(text.rfind(mark) for mark in ", \t")
-    return text.rfind(separator) + len(separator) if separator in text else 0
-
-
-def _split(line, separator, source):
-    rest, label = _last_number(line, separator)
-    name = _unquoted(rest)
-    if not name or label is None:
-        raise DataError(
-            f"{source}: expected a path and a whole-number label, such as `a.mp4,3`; got {line.strip()!r}"
-        )
-    return name, label
-
-
-def _last_number(line, separator):
-    """(what stands before the last separator, the whole number behind it or None)."""
-    start = _label_start(line, separator)
-    rest, text = line[:start], line[start:]
-    rest = rest.rstrip(", \t") if separator == "auto" else rest.removesuffix(separator)
-    try:
-        return rest.strip(), int(text.strip().strip('"'))
-    except ValueError:
-        return rest.strip(), None
-
-
-def _unquoted(name):
-    """A name without the quotes that csv files put around some."""
-    if name[:1] == '"' == name[-1:] and len(name) > 1:
-        return next(csv.reader([name]))[0]
-    return name

@@ -4,6 +4,7 @@ Sources: the dense rule is that of PySlowFast and the published UniFormer; the s
 (Wang et al., 2016). N is the number of frames in the video, T the frames of a clip.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,12 +19,35 @@ class ClipSampling:
 
     num_frames: frames of a clip. frame_stride: nominal distance between them (dense only).
     rule: "dense" or "segment". offset: spread dense test clips from the first frame to the last.
+    target_fps: 0 = strides count the frames of the video; else those of the video shown at this rate.
     """
 
     num_frames: int
     frame_stride: int = 1
     rule: str = "dense"
     offset: bool = True
+    target_fps: float = 0.0
+
+    def timeline(self, length, fps, start=0.0, end=None, times=None):
+        """The frames that clips are taken over: `int64 [N]`, indices into a video of `length` frames.
+
+        They are those shown from `start` to before `end`, in seconds, at `target_fps`; N is what the
+        rules below count. times: when each begins to be shown, float `[length]`, seconds from the
+        first; None = evenly, `fps` a second. Raises `DataError` where there are no frames, or neither
+        `fps` nor `times` is known and they are needed.
+        """
+        _check_length(length)
+        if not (start or end is not None or self.target_fps):
+            return np.arange(length)
+        if times is None:
+            times = frame_times(length, fps)
+        frames = frames_between(times, start, end)
+        if not self.target_fps:
+            return frames
+        usual = times[-1] / max(length - 1, 1)  # how long a frame is shown; none tells of the last
+        stop = np.append(times, times[-1] + usual)[frames[-1] + 1]
+        stop = stop if end is None else min(stop, end)
+        return frames_at_rate(times[frames], stop, self.target_fps) + frames[0]
 
     def train_clip(self, length, rng):
         """One random clip of a video with `length` frames: `int64 [T]`."""
@@ -57,6 +81,48 @@ class ClipSampling:
         """T points from `start` to `start + span - 1`, both included, cut to whole frames."""
         points = np.linspace(start, start + self._span - 1, self.num_frames)
         return np.clip(points, 0, length - 1).astype(np.int64)
+
+
+def frame_times(length, fps):
+    """When each frame begins to be shown, in seconds from the first: `float64 [length]`."""
+    if not fps:
+        raise DataError(
+            "its frame rate is not known, so segments in seconds and DATA.TARGET_FPS cannot be had"
+        )
+    return np.arange(length) / fps
+
+
+def frames_between(times, start, end=None):
+    """The frames that begin in [start, end), seconds, from their `times` in order: `int64`.
+
+    Times are compared in whole milliseconds, which is how some containers store them: frame 10 at
+    29.97 a second, shown at 0.33367 s, is in [0.334, 1). Raises `DataError` where there is none.
+    """
+    times = _milliseconds(times)
+    last = len(times) if end is None else np.searchsorted(times, _milliseconds(end))
+    frames = np.arange(np.searchsorted(times, _milliseconds(start)), last)
+    if not len(frames):
+        until = "the end" if end is None else f"{end:g} s"
+        raise DataError(
+            f"no frame begins from {start:g} s to {until}; the last begins at {times[-1] / 1e3:.3f} s"
+        )
+    return frames
+
+
+def frames_at_rate(times, stop, fps):
+    """The frame shown at each tick of `fps`, from `times[0]` to before `stop`, seconds: `int64`.
+
+    A frame is shown from its time until that of the next. At least one tick, and none in the last
+    millisecond. Times are compared in whole milliseconds.
+    """
+    ticks = max(math.ceil((stop - times[0] - 1e-3) * fps), 1)
+    shown = times[0] + np.arange(ticks) / fps
+    return np.searchsorted(_milliseconds(times), _milliseconds(shown), side="right") - 1
+
+
+def _milliseconds(seconds):
+    # 1e-6 keeps halves that floats store as a little less
+    return np.floor(np.multiply(seconds, 1e3) + (0.5 + 1e-6)).astype(np.int64)
 
 
 def _segment_bounds(length, num_frames):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from uniformer_video.class_order import stand_ins
 from uniformer_video.data.dataset import decode_test_clips
 from uniformer_video.data.records import VIDEO_SUFFIXES
 from uniformer_video.data.sampling import ClipSampling
@@ -56,8 +57,9 @@ class Predictor:
         metadata = weights.metadata
         if "input" not in metadata:
             raise CheckpointError(
-                f"{path} does not record how videos are prepared for it (frames, stride, size, class "
-                "names); use a checkpoint that this toolkit trained"
+                f"{path} does not record how videos are prepared for it (frames, stride, size); convert "
+                f"it: python tools/convert_checkpoint.py {path} --out NEW.pt, with --published NAME or "
+                "--cfg CONFIG where the file does not tell"
             )
         model = build_for_weights(weights)
         fit_weights(model, weights)
@@ -71,7 +73,8 @@ class Predictor:
             pixels["num_frames"], pixels["frame_stride"], pixels["rule"], pixels["offset"]
         )
         clips = num_clips or test["num_clips"]
-        return cls(model, sampling, views, clips, metadata["class_names"], test["score"])
+        names = metadata.get("class_names") or stand_ins(model.num_classes)
+        return cls(model, sampling, views, clips, names, test["score"])
 
     @torch.inference_mode()
     def __call__(self, path):

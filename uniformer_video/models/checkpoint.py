@@ -82,6 +82,7 @@ class LoadReport:
     replaced: list = field(default_factory=list)  # head of another class count, left as initialised
     skipped: list = field(default_factory=list)  # in the file only
     missing: list = field(default_factory=list)  # in the model only
+    notes: list = field(default_factory=list)  # sentences about what was done beforehand
 
     def lines(self):
         """The report for people, one fact a line."""
@@ -93,7 +94,7 @@ class LoadReport:
             self.skipped and f"dropped, the model has no such tensor: {_some(self.skipped)}",
             self.missing and f"missing in the file, freshly initialised: {_some(self.missing)}",
         ]
-        return [fact for fact in facts if fact]
+        return [fact for fact in facts if fact] + self.notes
 
 
 def read_weights(source, select="model"):

@@ -9,7 +9,12 @@ from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.architecture import is_light
 from uniformer_video.models.checkpoint import fit_weights, read_weights, write_checkpoint
 from uniformer_video.models.inflate import fit_kernel_in_time
-from uniformer_video.models.published import PUBLISHED, file_stem, local_file
+from uniformer_video.models.published import (
+    PUBLISHED,
+    file_stem,
+    local_file,
+    order_of_outputs,
+)
 from uniformer_video.models.weights_file import write_content
 from uniformer_video.models.zoo import (
     build_for_weights,
@@ -58,9 +63,9 @@ def convert_file(
         metadata |= record
     elif entry and entry.num_frames:
         metadata |= {"input": entry.input(), "test": entry.test()}
-    elif read_settings and "config" in weights.hints:
+    elif read_settings and {"NUM_FRAMES", "SAMPLING_RATE"} <= set(_data_settings(weights)):
         metadata |= read_settings(weights.hints["config"])
-    order = classes or _class_order(entry, weights)
+    order = classes or (None if weights.metadata else order_of_outputs(weights, entry))
     names = list(named_classes(order)) if order else []
     if classes and len(names) != model.num_classes:
         raise CheckpointError(
@@ -125,6 +130,12 @@ def _published_entry(source, published):
     return PUBLISHED.get(file_stem(source))
 
 
+def _data_settings(weights):
+    """The DATA section of the settings that training left in the file."""
+    section = weights.hints.get("config", {}).get("DATA")
+    return section if isinstance(section, dict) else {}
+
+
 def _fresh_model(weights, name, head_dim):
     """The model that the weights fit, and its name."""
     recorded = weights.metadata.get("model", {})
@@ -155,19 +166,13 @@ def _drop_spare_outputs(model, num_classes):
         head.out_features = num_classes
 
 
-def _class_order(entry, weights):
-    """How `named_classes` spells the order of the outputs, where the origin of the file tells it."""
-    if "class_names" in weights.metadata or entry is None:
-        return None
-    # MMAction2 sorted the rows of the Kinetics classifiers anew when it took the weights over.
-    return entry.data if weights.hints.get("layout") == "mmaction2" else entry.class_order
-
-
 def _mmaction2_keys(state, shown, source):
-    unknown = [key for key in ("split", "std", "layer_scale", "conv_embeds") if shown[key]]
-    if unknown or is_light(state) or shown["ndim"] == 2:
-        what = ", ".join(unknown) or ("images" if shown["ndim"] == 2 else "light models")
-        raise CheckpointError(f"{source}: MMAction2's UniFormer knows no {what}")
+    options = {"split": "divided attention", "std": "std", "layer_scale": "layer scale"}
+    unknown = [text for key, text in options.items() if shown[key]]
+    if is_light(state) or shown["conv_embeds"] or shown["ndim"] == 2:
+        unknown = ["image models" if shown["ndim"] == 2 else "light models or convolutional stems"]
+    if unknown:
+        raise CheckpointError(f"{source}: MMAction2's UniFormer knows no {', '.join(unknown)}")
     renamed = {}
     for key, value in state.items():
         renamed[

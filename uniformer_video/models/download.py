@@ -19,6 +19,7 @@ from tqdm import tqdm
 from uniformer_video import __version__
 from uniformer_video.errors import CheckpointError, MissingLibraryError
 from uniformer_video.files import atomic_write
+from uniformer_video.models.weights_file import read_content
 
 TIMEOUT_SECONDS = 30  # without a single byte
 _BLOCK_BYTES = 1 << 20
@@ -184,6 +185,8 @@ def _download(address, target):
                 )
             if address.sha256 not in (None, digest):
                 raise CheckpointError(_wrong_digest(address, digest))
+            file.flush()
+            read_content(file.name, address.shown)  # nothing unreadable enters the cache
 
 
 def _copy(response, file, length, name):

@@ -94,7 +94,8 @@ def similarity_lines(image, video, frame):
     shown = ", ".join(f"stage {i} {value:.4f}" for i, value in enumerate(stages, start=1))
     return [
         f"check, cosine similarity with the image model, the frame repeated {CHECK_FRAMES} times: "
-        f"features {pooled:.4f} ({shown})"
+        f"features {pooled:.4f} ({shown}); below 1 because the zeros before and after the clip enter the "
+        "kernels (average), or because the tokens are ranked over all frames (light models)"
     ]
 
 

@@ -101,6 +101,18 @@ def file_stem(source):
     return Path(str(source).partition("#")[0]).name.split(".")[0]
 
 
+def order_of_outputs(weights, entry=None):
+    """How `named_classes` spells the order of the classes of published `weights`, or None.
+
+    `entry` is the `PublishedWeights` that they are; left out, the name of their file tells.
+    """
+    entry = entry or PUBLISHED.get(file_stem(weights.path))
+    if entry is None or entry.data == IMAGENET:
+        return None
+    # MMAction2 sorted the rows of the Kinetics classifiers anew when it took the weights over.
+    return entry.data if weights.hints.get("layout") == "mmaction2" else entry.class_order
+
+
 def may_be_fetched(source):
     """Whether `source` is an address or a published name, for `local_file` to find."""
     return is_remote(source) or source in PUBLISHED
@@ -113,6 +125,11 @@ def local_file(source):
     where the authors put them there. Raises `CheckpointError` that says where to download them.
     """
     name = str(source)
+    if not name or ("://" in name and not is_remote(name)):
+        raise CheckpointError(
+            f"{name!r} is no place of weights; give a path, https://..., hf://owner/repo/file, or a "
+            "published name"
+        )
     if name not in PUBLISHED or Path(name).exists():
         return fetch(source)
     folder = Path(os.environ.get("UNIFORMER_WEIGHTS") or WEIGHTS_FOLDER)

@@ -40,8 +40,12 @@ def class_names(dataset, order=USUAL):
     """The class names of a known dataset, a list in index order.
 
     `order` is "usual" (alphabetical for Kinetics), "published" (outputs of the published UniFormer
-    weights: k400, k600) or "mmaction2" (ssv1). Raises `ConfigError` for what is not known.
+    weights: k400, k600) or "mmaction2" (ssv1); `class_names("k400-published")` is the same as
+    `class_names("k400", "published")`. Raises `ConfigError` for what is not known.
     """
+    if order == USUAL:
+        dataset, _, order = dataset.partition("-")
+        order = order or USUAL
     if dataset not in _DATASETS:
         raise ConfigError(
             f"no class names are known for {dataset!r}; known datasets: {', '.join(_DATASETS)}"
@@ -81,6 +85,17 @@ def identify(names):
     """
     names = list(names)
     return next((text for text in _known_orders() if named_classes(text) == names), None)
+
+
+def orders_in_use(names):
+    """The spellings of all orders in which weights number the classes `names`; [] for unknown ones.
+
+    Only the Kinetics data sets have weights in several orders that nothing tells apart.
+    """
+    for dataset, (_, others) in _DATASETS.items():
+        if "published" in others and set(names) == set(_usual_names(dataset)):
+            return [dataset, *(f"{dataset}-{order}" for order in others)]
+    return []
 
 
 def usual_order(names):

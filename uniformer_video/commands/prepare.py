@@ -1,0 +1,322 @@
+"""Commands that get a dataset ready for training."""
+
+import argparse
+import contextlib
+import inspect
+import logging
+
+from uniformer_video.commands.status import EXIT_USER_ERROR
+from uniformer_video.errors import UserError
+
+log = logging.getLogger("uniformer_video")
+
+_DATASETS = ("k400", "k600", "ssv1", "ssv2", "ucf101", "hmdb51")
+_PRESETS = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"),
+    "veryslow",
+)
+
+
+def prepare_arguments(parser):
+    steps = parser.add_subparsers(title="steps", required=True, metavar="STEP")
+    for name, (add_arguments, action) in _STEPS.items():
+        step = steps.add_parser(
+            name,
+            help=action.__doc__.splitlines()[0],
+            description=inspect.cleandoc(action.__doc__),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add_arguments(step)
+        step.set_defaults(action=action)
+
+
+def prepare_command(args):
+    """Get a dataset ready: lists, smaller videos, frames, shards, a check of every file.
+
+    Each step keeps what an interrupted or killed call has finished: the same command goes on from
+    there. The guides in datasets/ say which steps a dataset takes. `STEP --help` explains a step.
+    """
+    if getattr(args, "workers", 1) < 0:
+        raise UserError(f"--workers is {args.workers}; it takes 1 or more, or 0 for one a core")
+    return args.action(args)
+
+
+def _lists_arguments(parser):
+    parser.add_argument("dataset", choices=_DATASETS, metavar="DATASET", help=", ".join(_DATASETS))
+    parser.add_argument(
+        "--annotations", required=True, metavar="FOLDER", help="the official annotation files"
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--videos", metavar="FOLDER", help="the videos, in folders of any depth")
+    source.add_argument(
+        "--frames",
+        metavar="FOLDER",
+        help="folders of frames instead, such as the step frames makes",
+    )
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the lists go")
+    parser.add_argument(
+        "--split", type=int, choices=(1, 2, 3), default=1, help="of UCF101 and HMDB51 (1)"
+    )
+    parser.add_argument(
+        "--template", metavar="NAME", help="names of the frames (img_{:05d}.jpg; ssv1: {:05d}.jpg)"
+    )
+    parser.add_argument(
+        "--with-test", action="store_true", help="Kinetics: a list of the test part too"
+    )
+
+
+def _lists(args):
+    """Write a dataset's lists from its official annotations, of the videos that are there.
+
+    Writes train.csv, val.csv (and test.csv) of lines `path,label`; with --frames, lists of lines
+    `folder num_frames label` under the names that the recipes read. classes.txt names the classes in the
+    dataset's usual order. Videos that are annotated and not there are counted and named in missing.csv.
+    """
+    from uniformer_video.prepare.lists import MISSING_FILE, make_lists
+
+    if args.with_test and args.dataset not in ("k400", "k600"):
+        raise UserError(
+            f"--with-test is for k400 and k600; {args.dataset} has no labelled test part"
+        )
+    summaries = make_lists(
+        args.dataset,
+        args.annotations,
+        args.out,
+        videos=args.videos,
+        frames=args.frames,
+        template=args.template,
+        split=args.split,
+        with_test=args.with_test,
+    )
+    for summary in summaries:
+        missing = f", {len(summary.missing)} of the annotated missing" if summary.missing else ""
+        again = f", {summary.repeated} annotations repeat others" if summary.repeated else ""
+        print(f"{args.out}/{summary.file}: {summary.videos} videos{missing}{again}")
+    names = [name for summary in summaries for name, _ in summary.missing]
+    if names:
+        more = ", ..." if len(names) > 3 else ""
+        print(f"Missing: {', '.join(names[:3])}{more}; all are in {args.out}/{MISSING_FILE}")
+
+
+def _resize_arguments(parser):
+    _add_folders(parser)
+    parser.add_argument(
+        "--short-side",
+        type=int,
+        default=320,
+        metavar="PIXELS",
+        help="even, such as 320 or 256 (320)",
+    )
+    parser.add_argument(
+        "--crf", type=int, default=23, help="quality: 0 lossless, 18 fine, 28 coarse (23)"
+    )
+    parser.add_argument(
+        "--preset",
+        choices=_PRESETS,
+        default="veryfast",
+        help="slower makes smaller files (veryfast)",
+    )
+    parser.add_argument(
+        "--gop",
+        type=int,
+        default=60,
+        metavar="N",
+        help="frames between key frames: fewer seek faster (60)",
+    )
+    _add_workers(parser)
+
+
+def _resize(args):
+    """Make smaller copies of videos, H.264 in .mp4, with all frames at their times.
+
+    Folders and names are kept. Rotated videos come out upright, sound is left out. A video whose short
+    side is small enough is hard-linked, or copied, as it is. A video that cannot be read to its end is
+    left out and named in failed.csv; then the exit status is 2.
+    """
+    from uniformer_video.prepare.resize import Encoding, resize_folder
+
+    if args.short_side < 16 or args.short_side % 2:
+        raise UserError(f"--short-side is {args.short_side}; it takes an even number from 16")
+    if not 0 <= args.crf <= 51:
+        raise UserError(f"--crf is {args.crf}; it takes 0 to 51")
+    if args.gop < 1:
+        raise UserError(f"--gop is {args.gop}; it takes 1 or more")
+    encoding = Encoding(args.short_side, args.crf, args.preset, args.gop)
+    with _bar("video") as show:
+        summary = resize_folder(args.videos, args.out, encoding, args.workers, show)
+    return _finish(summary, args.out)
+
+
+def _frames_arguments(parser):
+    _add_folders(parser)
+    parser.add_argument(
+        "--short-side",
+        type=int,
+        default=0,
+        metavar="PIXELS",
+        help="of the pictures, at most (as it is)",
+    )
+    parser.add_argument("--quality", type=int, default=95, help="of JPEG, 1 to 100 (95)")
+    parser.add_argument(
+        "--template",
+        default="img_{:05d}.jpg",
+        metavar="NAME",
+        help="of the pictures (img_{:05d}.jpg)",
+    )
+    _add_workers(parser)
+
+
+def _frames(args):
+    """Take videos apart into folders of pictures, one folder a video, numbered from 1.
+
+    A folder appears when it is complete. frames.csv lists the folders and their numbers of frames. A
+    video that cannot be read to its end is left out and named in failed.csv; then the exit status is 2.
+    """
+    from uniformer_video.prepare.frames import Pictures, extract_folder
+
+    if args.short_side < 0 or not 1 <= args.quality <= 100:
+        raise UserError("--short-side takes 0 (as it is) or more, --quality 1 to 100")
+    pictures = Pictures(args.template, args.quality, args.short_side)
+    with _bar("video") as show:
+        summary = extract_folder(args.videos, args.out, pictures, args.workers, show)
+    return _finish(summary, args.out)
+
+
+def _shards_arguments(parser):
+    parser.add_argument("list", metavar="LIST.csv", help="one path and label a line")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the shards go")
+    parser.add_argument(
+        "--shard-size", type=int, default=500, metavar="MB", help="of a shard, about (500)"
+    )
+    _add_list_options(parser)
+    _add_workers(parser)
+
+
+def _shards(args):
+    """Pack the videos of a list into tar shards (WebDataset's layout) with an index to seek by.
+
+    A video becomes two members, KEY.mp4 and KEY.json, which holds its label and its name in the list.
+    index.csv says where in which shard each video lies: key, shard, offset, length, label, name. It is
+    written when all shards are there. The same list and files give the same shards.
+    """
+    from uniformer_video.prepare.shards import make_shards
+
+    if args.shard_size < 1:
+        raise UserError(f"--shard-size is {args.shard_size}; it takes 1 (million bytes) or more")
+    with _bar("shard") as show:
+        summary = make_shards(
+            args.list, args.out, args.shard_size, args.prefix, args.separator, args.workers, show
+        )
+    return _finish(summary, args.out)
+
+
+def _check_arguments(parser):
+    parser.add_argument(
+        "videos", nargs="+", metavar="LIST_OR_FOLDER", help="lists, or folders of videos"
+    )
+    parser.add_argument("--out", default="bad.csv", metavar="FILE", help="the table (bad.csv)")
+    parser.add_argument(
+        "--timeout", type=float, default=300, metavar="SECONDS", help="for one video (300)"
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="also find damage that decoders hide; takes twice as long",
+    )
+    parser.add_argument(
+        "--template",
+        default="",
+        metavar="NAME",
+        help="the lists are of frame folders, with pictures of such names: img_{:05d}.jpg",
+    )
+    _add_list_options(parser)
+    _add_workers(parser)
+
+
+def _check(args):
+    """Decode every frame of every video, and write a table of the bad ones.
+
+    Its columns: path, reason, frames found (that decode) and frames declared (by the file's header, or
+    by the list). A video that takes longer than --timeout is given up and named. The exit status is 2
+    if any is bad.
+    """
+    from uniformer_video.prepare.check import check_videos, listed_videos
+
+    if args.timeout <= 0:
+        raise UserError(f"--timeout is {args.timeout:g}; it takes more than 0 seconds")
+    videos = [
+        video
+        for source in args.videos
+        for video in listed_videos(source, args.prefix, args.template, args.separator)
+    ]
+    with _bar("video") as show:
+        checked, bad = check_videos(videos, args.out, args.workers, args.timeout, args.strict, show)
+    for path, reason, *_ in bad[:3]:
+        print(f"{path}: {reason}")
+    print(f"{checked} videos checked, {len(bad)} bad" + (f": see {args.out}" if bad else ""))
+    return EXIT_USER_ERROR if bad else 0
+
+
+_STEPS = {
+    "lists": (_lists_arguments, _lists),
+    "resize": (_resize_arguments, _resize),
+    "frames": (_frames_arguments, _frames),
+    "shards": (_shards_arguments, _shards),
+    "check": (_check_arguments, _check),
+}
+
+
+def _add_folders(parser):
+    parser.add_argument(
+        "videos", metavar="VIDEOS", help="a folder of videos, in folders of any depth"
+    )
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the results go")
+
+
+def _add_list_options(parser):
+    parser.add_argument(
+        "--prefix", default="", metavar="FOLDER", help="that paths start from (the list's own)"
+    )
+    parser.add_argument(
+        "--separator",
+        default="auto",
+        metavar="TEXT",
+        help="between path and label (last , or blank)",
+    )
+
+
+def _add_workers(parser):
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="processes (one a core)"
+    )
+
+
+@contextlib.contextmanager
+def _bar(unit):
+    """A function that shows (finished, total, failed) of a run, on a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(unit=unit, leave=False, disable=None) as bar:
+
+        def show(finished, total, failed):
+            bar.total = total
+            bar.set_postfix(failed=failed, refresh=False)
+            bar.update(finished - bar.n)
+
+        yield show
+
+
+def _finish(summary, out):
+    """Say what a run came to; returns the exit status."""
+    from uniformer_video.prepare.summary import FAILED_FILE
+
+    done = [f"{count} {kind}" for kind, count in sorted(summary.done.items())]
+    done += [f"{summary.kept} there before"] if summary.kept else []
+    done += [f"{len(summary.failed)} failed"] if summary.failed else []
+    print(f"{out}: {', '.join(done)}")
+    for path, reason in summary.failed[:3]:
+        print(f"{path}: {reason}")
+    if not summary.failed:
+        return 0
+    print(f"All that failed are in {out}/{FAILED_FILE}.")
+    return EXIT_USER_ERROR

@@ -1,0 +1,145 @@
+"""Every frame of every video decoded, to find the broken ones before a training meets them."""
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import av
+
+from uniformer_video.data.decoding import open_video
+from uniformer_video.errors import DataError, DecodeError
+from uniformer_video.prepare.folders import find_videos, write_table
+from uniformer_video.prepare.jobs import run_jobs
+from uniformer_video.prepare.stream import decoded, opened
+
+HEADER = ("path", "reason", "frames found", "frames declared")
+_CHUNK_BYTES = 256_000_000  # of pixels at a time
+# Headers may count a few more than there are, as for frames dropped while recording.
+_MOSTLY = 0.95
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is wrong with a video (empty: nothing), frames that decode, and frames by its header or list.
+
+    `found` and `declared` are None where nothing tells.
+    """
+
+    reason: str
+    found: int | None
+    declared: int | None
+
+
+def listed_videos(path, prefix="", template="", separator="auto"):
+    """(path, frames that the list declares or 0) of the videos of a folder or a list, in its order.
+
+    With `template` the list is one of folders of frames, `folder num_frames label`.
+    """
+    from uniformer_video.data.records import read_csv, read_frame_list
+
+    if os.path.isdir(path):
+        return [(str(Path(path) / video), 0) for video in find_videos(path)]
+    frames = template and read_frame_list(path, template, prefix)
+    records = frames or read_csv(path, prefix, separator)
+    return [(record.path, record.num_frames) for record in records]
+
+
+def check_videos(videos, out, workers=0, timeout=300, strict=False, progress=None):
+    """Decode the (path, frames) pairs in parallel and write a table of the bad ones to the csv `out`.
+
+    A video that takes more than `timeout` seconds counts as bad, with `strict` also one with damage that
+    decoders hide. Returns (number checked, rows of the
+    table). `progress(checked, all, bad)` is called with counts after each video. The table is written
+    after an interrupt too.
+    """
+    videos = list(dict.fromkeys(videos))
+    bad, checked = [], 0
+
+    def collect(outcome):
+        nonlocal checked
+        checked += 1
+        path, declared = outcome.task
+        video = outcome.result or Found(outcome.reason, None, declared or None)
+        if video.reason:
+            reason = video.reason.removeprefix(f"{path} ")
+            bad.append((path, reason, *map(_cell, (video.found, video.declared))))
+        if progress:
+            progress(checked, len(videos), len(bad))
+
+    _write(out, bad)  # hours of checking must not end at a folder that cannot be written
+    try:
+        run_jobs(partial(check_video, strict=strict), videos, collect, workers, timeout)
+    finally:
+        bad.sort()
+        _write(out, bad)
+    return checked, bad
+
+
+def check_video(video, strict=False):
+    """`video` is (path, frames by the list or 0). Returns what was `Found`.
+
+    Decoders fill small damage with what was there before; `strict` looks for that in a pass of its own.
+    """
+    path, listed = video
+    try:
+        with open_video(path, num_frames=listed) as reader:
+            _decode_all(reader)
+            count = reader.num_frames
+    except DecodeError as error:
+        if listed:
+            return Found(str(error), None, listed)
+        return Found(str(error), _frames_before_damage(path), _frames_by_header(path))
+    if listed:
+        return Found("", count, listed)
+    declared = _frames_by_header(path)
+    # A cut off avi shows by this alone; other headers may count frames that are not to be shown.
+    if path.lower().endswith(".avi") and count < _MOSTLY * (declared or 0):
+        return Found(f"is cut off: {count} of its {declared} frames are there", count, declared)
+    if strict and (hidden := _damaged_frames(path)):
+        return Found(f"has damage in {hidden} of its frames or more", count, declared)
+    return Found("", count, declared)
+
+
+def _decode_all(reader):
+    """In chunks as large as memory allows: each may have to start over from a key frame before it."""
+    first = reader.frames([0])
+    step = max(1, _CHUNK_BYTES // first.nbytes)
+    for start in range(0, reader.num_frames, step):
+        reader.frames(range(start, min(start + step, reader.num_frames)))
+
+
+def _frames_before_damage(path):
+    count = 0
+    try:
+        with opened(path) as (container, stream):
+            for _ in decoded(container, stream):
+                count += 1
+    except (DecodeError, av.FFmpegError, OSError):
+        pass  # that is where it ends
+    return count
+
+
+def _damaged_frames(path):
+    """How many frames the decoder itself marks as damaged; those that follow from them are not."""
+    with opened(path) as (container, stream):
+        return sum(frame.is_corrupt for frame in decoded(container, stream))
+
+
+def _frames_by_header(path):
+    try:
+        with opened(path) as (_, stream):
+            return stream.frames or None
+    except (DecodeError, av.FFmpegError, OSError):
+        return None
+
+
+def _cell(number):
+    return "" if number is None else number
+
+
+def _write(out, rows):
+    try:
+        write_table(out, HEADER, rows)
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {error.strerror}; choose another --out") from None

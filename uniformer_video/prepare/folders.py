@@ -1,0 +1,192 @@
+"""Folders of videos to read, folders of results to write, and whose those are."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+from uniformer_video.errors import DataError
+from uniformer_video.files import atomic_write
+
+SETTINGS_FILE = "prepared.json"
+_PLACEHOLDER = re.compile(r"\{0?(?::0?\d*d)?\}")
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+
+
+def find_videos(folder):
+    """The videos in `folder` and below, sorted paths relative to it; links are followed.
+
+    Names that begin with a dot do not count. Raises `DataError` when there is no such folder or no
+    video in it.
+    """
+    from uniformer_video.data.records import VIDEO_SUFFIXES
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        kind = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"{folder} {kind}; give a folder of videos")
+    videos = [
+        path / name
+        for path, names in walk(folder)
+        for name in names
+        if name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith(".")
+    ]
+    if not videos:
+        raise DataError(
+            f"{folder} holds no videos; their names end in {', '.join(VIDEO_SUFFIXES[:5])}, ..."
+        )
+    return sorted(videos)
+
+
+def walk(folder):
+    """(path relative to `folder`, names of its files) of it and all folders below, links followed."""
+
+    def refuse(error):
+        raise DataError(f"cannot read the folder {error.filename}: {error.strerror}")
+
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        here = os.path.realpath(place)
+        # A link to a folder above it would go round for ever.
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".")
+            and not f"{here}/".startswith(f"{os.path.realpath(os.path.join(place, name))}/")
+        )
+        yield Path(os.path.relpath(place, folder)), names
+
+
+def planned_targets(videos, source, out, suffix):
+    """Video -> the path in `out` that it becomes: its own, with `suffix` for that of the video.
+
+    Raises `DataError` where two videos would become one, and where results would lie among the
+    videos of `source`, which a second run would take for videos of its own.
+    """
+    source, out = Path(source), Path(out)
+    inside = os.path.realpath(source)
+    real_out = os.path.realpath(out)
+    targets, owners = {}, {}
+    for video in videos:
+        target = video.with_suffix(suffix) if suffix else video.with_suffix("")
+        if target in owners:
+            raise DataError(
+                f"{source / owners[target]} and {source / video} would both become {out / target}; "
+                "rename one of them"
+            )
+        if f"{os.path.join(real_out, target)}/".startswith(f"{inside}/"):
+            raise DataError(
+                f"{out / target} would lie inside {source}, among the videos that are read; choose "
+                "another --out"
+            )
+        owners[target] = video
+        targets[video] = out / target
+    return targets
+
+
+def around_the_number(template):
+    """(what stands before, what stands behind) the number in the names of pictures."""
+    parts = _PLACEHOLDER.split(template)
+    if len(parts) != 2 or "/" in template:
+        raise DataError(
+            f"--template {template} must be a name with one number, as img_{{:05d}}.jpg"
+        )
+    return tuple(parts)
+
+
+@contextlib.contextmanager
+def claimed(out, settings, targets):
+    """Hold the folder `out` for one run with `settings`; it is made if need be.
+
+    What a killed run left unfinished is removed. Raises `DataError` when another run works there, when
+    it was made with other settings, or when some of `targets` are there and nobody knows from where.
+    """
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise DataError(
+            f"{out} cannot be a folder, a file is in its place; choose another --out"
+        ) from None
+    with _locked(out):
+        found = _recorded(out / SETTINGS_FILE)
+        if found is None:
+            if present := [target for target in targets if os.path.lexists(target)]:
+                raise DataError(
+                    f"{present[0]} is there already and was not made by this tool; delete it, or choose "
+                    "another --out"
+                )
+        elif found != settings:
+            raise DataError(
+                f"{out} was made with {_shown(found)}, not {_shown(settings)}; use those, delete the "
+                "folder, or choose another --out"
+            )
+        write_text(out / SETTINGS_FILE, json.dumps(settings) + "\n")
+        for parent in {target.parent for target in targets}:
+            parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(parent)
+        yield
+
+
+def write_text(path, text):
+    """Write UTF-8 text, whole or not at all; bytes of names that are no UTF-8 are spelt out."""
+    with atomic_write(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def write_table(path, header, rows):
+    """Write a csv with a header line."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+@contextlib.contextmanager
+def _locked(folder):
+    """Keep other runs out; the lock goes with the process, however that ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"another run is writing to {folder}; wait for it, or choose another --out"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(handle)
+
+
+def _recorded(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise DataError(f"{path} is not what this tool wrote; delete it") from None
+
+
+def _shown(settings):
+    return " ".join(f"{key}={value}" for key, value in settings.items())
+
+
+def _remove_leftovers(folder):
+    for entry in os.scandir(folder):
+        if not _LEFTOVER.fullmatch(entry.name):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            os.unlink(entry.path)

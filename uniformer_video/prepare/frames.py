@@ -1,0 +1,107 @@
+"""Videos taken apart into folders of pictures, for formats that read those."""
+
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+from PIL import Image
+
+from uniformer_video.data.decoding import open_video
+from uniformer_video.errors import DataError, DecodeError
+from uniformer_video.prepare.folders import (
+    around_the_number,
+    claimed,
+    find_videos,
+    planned_targets,
+    write_table,
+)
+from uniformer_video.prepare.jobs import run_jobs
+from uniformer_video.prepare.stream import decoded, opened, quarter_turns, shrunk_size
+from uniformer_video.prepare.summary import Summary
+
+_FORMATS = (".jpg", ".jpeg", ".png", ".webp")
+COUNTS_FILE = "frames.csv"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """template: names of the pictures. quality: of JPEG, 1 to 100. short_side: pixels, 0 = as it is."""
+
+    template: str = "img_{:05d}.jpg"
+    quality: int = 95
+    short_side: int = 0
+
+
+def extract_folder(source, out, pictures, workers=0, progress=None):
+    """Take every video of a folder apart into a folder of its own name in `out`, frames from 1.
+
+    Finished folders are kept; one appears when it is complete. `frames.csv` in `out` lists folders and
+    their numbers of frames, `failed.csv` the videos that failed and why. Returns a `Summary`,
+    which calls `progress`.
+    """
+    _check_template(pictures.template)
+    targets = planned_targets(find_videos(source), source, out, "")
+    jobs = [(Path(source) / video, target) for video, target in targets.items()]
+    settings = {"command": "frames", **vars(pictures)}
+    with claimed(out, settings, list(targets.values())):
+        left = [job for job in jobs if not os.path.lexists(job[1])]
+        summary = Summary(len(jobs), kept=len(jobs) - len(left), progress=progress)
+        with summary.reported(out):
+            work = partial(extract_video, pictures=pictures)
+            run_jobs(work, left, partial(summary.add, kind=lambda _: "extracted"), workers)
+        finished = sorted(target for target in targets.values() if target.is_dir())
+        counts = [
+            (target.relative_to(out).as_posix(), len(os.listdir(target))) for target in finished
+        ]
+        write_table(Path(out) / COUNTS_FILE, ("folder", "frames"), counts)
+    return summary
+
+
+def extract_video(job, pictures):
+    """`job` is (video, the folder to make). Returns the number of frames.
+
+    Raises `DecodeError` unless every frame of the video is there.
+    """
+    source, target = job
+    with open_video(source) as reader:
+        expected = reader.num_frames
+    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        unfinished.mkdir()
+        found = _write_frames(source, unfinished, pictures)
+        if found != expected:
+            raise DecodeError(f"{source} gives {found} frames and has {expected}")
+        unfinished.rename(target)
+    except OSError as error:  # of pictures, mostly without the name of the file
+        raise OSError(error.errno, error.strerror or str(error), str(target)) from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return found
+
+
+def _check_template(template):
+    if not around_the_number(template)[1].lower().endswith(_FORMATS):
+        raise DataError(f"--template {template} must end in {', '.join(_FORMATS)}")
+
+
+def _write_frames(source, folder, pictures):
+    """Write the pictures of a video, all in the size of the first; returns their number."""
+    scaler, size, count = VideoReformatter(), None, 0
+    with opened(source) as (container, stream):
+        for count, frame in enumerate(decoded(container, stream), start=1):
+            size = size or shrunk_size(frame.width, frame.height, pictures.short_side)
+            if size == (frame.width, frame.height):  # the very pixels that decoding gives elsewhere
+                picture = scaler.reformat(frame, format="rgb24")
+            else:
+                picture = scaler.reformat(
+                    frame, *size, format="rgb24", interpolation=Interpolation.BICUBIC
+                )
+            upright = np.rot90(picture.to_ndarray(), quarter_turns(frame))
+            path = folder / pictures.template.format(count)
+            Image.fromarray(np.ascontiguousarray(upright)).save(path, quality=pictures.quality)
+    return count

@@ -1,0 +1,197 @@
+"""Smaller copies of videos: H.264, every frame in its place and at its time."""
+
+import errno
+import os
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.frame import PictureType
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from uniformer_video.data.decoding import open_video
+from uniformer_video.errors import DecodeError
+from uniformer_video.files import atomic_write
+from uniformer_video.prepare.folders import claimed, find_videos, planned_targets
+from uniformer_video.prepare.jobs import run_jobs
+from uniformer_video.prepare.stream import decoded, opened, quarter_turns, shrunk_size
+from uniformer_video.prepare.summary import Summary
+
+_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
+_RGB = 0  # FFmpeg's number for "the planes are red, green and blue"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """short_side: pixels. crf: 0 (lossless) to 51. preset: of x264. gop: frames between key frames."""
+
+    short_side: int = 320
+    crf: int = 23
+    preset: str = "veryfast"
+    gop: int = 60
+
+    @property
+    def options(self):
+        """Options of libx264. One thread: the workers use the cores."""
+        fixed = {"threads": "1", "x264-params": "log-level=error"}
+        return {"crf": str(self.crf), "preset": self.preset, "g": str(self.gop), **fixed}
+
+
+def resize_folder(source, out, encoding, workers=0, progress=None):
+    """Bring all videos of a folder to `encoding.short_side`, under their names, as .mp4.
+
+    Those that are no larger are hard-linked or copied as they are. Finished videos are kept.
+    `failed.csv` in `out` names the videos that failed and why. Returns a `Summary`, which calls
+    `progress`.
+    """
+    videos = find_videos(source)
+    targets = planned_targets(videos, source, out, ".mp4")
+    jobs = {video: (Path(source) / video, target) for video, target in targets.items()}
+    settings = {"command": "resize", **vars(encoding)}
+    named = [_finished_names(*job) for job in jobs.values()]
+    with claimed(out, settings, [name for names in named for name in names]):
+        left = [job for job, names in zip(jobs.values(), named, strict=True) if not _any(names)]
+        summary = Summary(len(jobs), kept=len(jobs) - len(left), progress=progress)
+        with summary.reported(out):
+            run_jobs(partial(resize_video, encoding=encoding), left, summary.add, workers)
+    return summary
+
+
+def resize_video(job, encoding):
+    """`job` is (video, the .mp4 to write). Returns "resized" or "copied".
+
+    Copies keep their own suffix. Raises `DecodeError` unless every frame of the video is in the new one.
+    """
+    source, target = job
+    with open_video(source) as reader:
+        expected = reader.num_frames
+    with opened(source) as (container, stream):
+        first = next(decoded(container, stream))  # headers may not tell the size
+        short_side = min(first.width, first.height)
+    if short_side <= encoding.short_side:
+        _copy(source, target.with_suffix(source.suffix))
+        return "copied"
+    with atomic_write(target) as file:
+        # By its path: errors of a Python file, such as a full disk, do not come back whole.
+        written = os.path.abspath(file.name)
+        try:
+            found = _encode(source, written, encoding)
+        except OSError as error:  # FFmpeg's kind cannot be told the name of the file
+            raise OSError(error.errno, error.strerror) from None
+        _check_count(source, found, expected)
+        with open_video(written) as reader:
+            _check_count(target, reader.num_frames, expected)
+    return "resized"
+
+
+def _finished_names(source, target):
+    """A resized video, or a copied one."""
+    return dict.fromkeys((target, target.with_suffix(source.suffix)))
+
+
+def _any(paths):
+    return any(os.path.lexists(path) for path in paths)
+
+
+def _check_count(path, found, expected):
+    if found != expected:
+        raise DecodeError(f"{path} gives {found} frames and has {expected}")
+
+
+def _copy(source, target):
+    """A hard link, or a copy where the file system has none."""
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        with open(source, "rb") as original, atomic_write(target) as copy:
+            shutil.copyfileobj(original, copy)
+
+
+def _encode(source, path, encoding):
+    """Write the video to `path`, whatever that is called; returns the number of frames."""
+    scaler, encoder, clock, count = VideoReformatter(), None, None, 0
+    with opened(source) as (container, stream), av.open(path, "w", format="mp4") as output:
+        for frame in decoded(container, stream):
+            if encoder is None:
+                clock = _Clock(container, stream)
+                size = shrunk_size(frame.width, frame.height, encoding.short_side)
+            scaled = _scaled(frame, scaler, size)
+            picture = _upright(scaled, quarter_turns(frame))
+            if encoder is None:
+                encoder = _add_encoder(output, stream, frame, picture, encoding)
+                encoder.codec_context.colorspace = scaled.colorspace
+                encoder.codec_context.color_range = scaled.color_range
+            picture.pts, picture.time_base = clock.next(frame.pts), stream.time_base
+            picture.pict_type = PictureType.NONE  # key frames are for the encoder to choose
+            output.mux(encoder.encode(picture))
+            count += 1
+        if encoder is not None:
+            output.mux(encoder.encode())
+    return count
+
+
+def _scaled(frame, scaler, size):
+    """yuv420p; the matrix and range of the colours stay as they are, unless it was RGB."""
+    matrix = {}
+    if frame.colorspace == _RGB:
+        matrix = {"dst_colorspace": "ITU601", "dst_color_range": "MPEG"}
+    return scaler.reformat(
+        frame, *size, format="yuv420p", interpolation=Interpolation.BICUBIC, **matrix
+    )
+
+
+def _upright(frame, turns):
+    """A yuv420p frame turned counter-clockwise by `turns` quarters."""
+    if not turns:
+        return frame
+    height, width = frame.height, frame.width
+    rows = frame.to_ndarray()  # the luma rows, and below them the two small chroma planes
+    luma, chroma = rows[:height], rows[height:].reshape(2, height // 2, width // 2)
+    turned = [np.rot90(plane, turns) for plane in (luma, *chroma)]
+    flat = np.concatenate([plane.ravel() for plane in turned])
+    rows = flat.reshape(-1, turned[0].shape[1])
+    return av.VideoFrame.from_ndarray(rows, format="yuv420p")
+
+
+def _add_encoder(output, stream, frame, picture, encoding):
+    rate = stream.average_rate or stream.guessed_rate or 25
+    encoder = output.add_stream("libx264", rate=rate, options=encoding.options)
+    encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, "yuv420p"
+    encoder.time_base = encoder.codec_context.time_base = stream.time_base
+    context = encoder.codec_context
+    context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
+    aspect = stream.sample_aspect_ratio
+    if aspect:  # of one pixel; players need it to show the form right
+        context.sample_aspect_ratio = 1 / aspect if quarter_turns(frame) % 2 else aspect
+    return encoder
+
+
+class _Clock:
+    """Times of frames from the start of the file, in units of the stream.
+
+    They are kept exactly where they grow from frame to frame. Where a file has none, or turns back, a
+    frame follows one frame's duration after the last.
+    """
+
+    def __init__(self, container, stream):
+        seconds = (container.start_time or 0) / av.time_base
+        self._start = round(seconds / stream.time_base)
+        rate = stream.average_rate or stream.guessed_rate or 25
+        self._step = max(1, round(1 / (rate * stream.time_base)))
+        self._last = None
+
+    def next(self, pts):
+        """The time of the next frame, which has the time `pts` in its file."""
+        time = None if pts is None else pts - self._start
+        if self._last is None:
+            self._last = time or 0
+        elif time is not None and time > self._last:
+            self._last = time
+        else:
+            self._last += self._step
+        return self._last

@@ -1,0 +1,52 @@
+"""All frames of a video file in one pass, for what reads a video from end to end."""
+
+import contextlib
+import os
+
+import av
+
+from uniformer_video.errors import DecodeError
+
+_LOCAL_FILES_ONLY = {"protocol_whitelist": "file,crypto,data"}
+
+
+@contextlib.contextmanager
+def opened(path):
+    """(container, first video stream) of a file, to be decoded by this thread alone.
+
+    With frame threads FFmpeg ends a damaged file early and without an error.
+    """
+    # Absolute, because FFmpeg takes what stands before a colon for a protocol.
+    with av.open(os.path.abspath(path), options=_LOCAL_FILES_ONLY) as container:
+        if not container.streams.video:
+            raise DecodeError(f"{path} holds no video stream")
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+def decoded(container, stream):
+    """All frames in presentation order. Raises `DecodeError` at the first damage."""
+    count = 0
+    try:
+        for frame in container.decode(stream):
+            yield frame
+            count += 1
+    except av.FFmpegError as error:
+        reason = (error.strerror or str(error)).strip()
+        raise DecodeError(f"{container.name} breaks after {count} frames: {reason}") from None
+
+
+def quarter_turns(frame):
+    """How often the picture is to be turned by 90 degrees, counter-clockwise, to be shown upright."""
+    return round(frame.rotation / 90) % 4
+
+
+def shrunk_size(width, height, short_side):
+    """(width, height) with the short side at most `short_side`, the form kept, even where changed."""
+    short = min(width, height)
+    if not short_side or short <= short_side:
+        return width, height
+    even = [max(2, 2 * round(side * short_side / short / 2)) for side in (width, height)]
+    return tuple(even)

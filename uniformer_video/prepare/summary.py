@@ -1,0 +1,47 @@
+"""What a run over many videos came to."""
+
+import contextlib
+from collections import Counter
+from pathlib import Path
+
+from uniformer_video.prepare.folders import write_table
+
+FAILED_FILE = "failed.csv"
+
+
+class Summary:
+    """Counts of a run: `total` tasks, `kept` from before, `done` by kind, `failed` (path, reason).
+
+    `progress(finished, total, failed)` is called with counts at the start and after each task.
+    """
+
+    def __init__(self, total, kept=0, progress=None):
+        self.total, self.kept = total, kept
+        self.done, self.failed = Counter(), []
+        self._progress = progress
+        self._show()
+
+    def add(self, outcome, kind=str):
+        """Count the `Outcome` of a task (video, ...), under the kind that its result is."""
+        if outcome.reason:
+            path = str(outcome.task[0])
+            self.failed.append((path, outcome.reason.removeprefix(f"{path} ")))
+        else:
+            self.done[kind(outcome.result)] += 1
+        self._show()
+
+    def _show(self):
+        if self._progress:
+            finished = self.kept + sum(self.done.values()) + len(self.failed)
+            self._progress(finished, self.total, len(self.failed))
+
+    @contextlib.contextmanager
+    def reported(self, folder):
+        """Write `failed.csv` into `folder` when the block ends, however it does; none if none failed."""
+        path = Path(folder) / FAILED_FILE
+        try:
+            path.unlink(missing_ok=True)
+            yield
+        finally:
+            if self.failed:
+                write_table(path, ("path", "reason"), sorted(self.failed))
