@@ -27,7 +27,7 @@ setup(
     package_data={
         "uniformer_video.evaluation": ["*.j2"],
         "uniformer_video.data.labels": ["*.txt"],
-        "uniformer_video.models": ["*.csv"],
+        "uniformer_video.weights": ["*.csv"],
     },
     python_requires=">=3.10",
     install_requires=[

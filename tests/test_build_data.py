@@ -13,8 +13,8 @@ from uniformer_video.config import load_config
 from uniformer_video.data.labels import class_names
 from uniformer_video.data.records import VideoRecord
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
-from uniformer_video.models.checkpoint import read_weights, write_checkpoint
 from uniformer_video.run import run
+from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
 
 
 def stand_ins(count):

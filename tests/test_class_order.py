@@ -6,7 +6,7 @@ import torch
 from uniformer_video.class_order import arrange_head, check_order_is_told, known_names, stand_ins
 from uniformer_video.data.labels import class_names, orders_in_use
 from uniformer_video.errors import CheckpointError
-from uniformer_video.models.checkpoint import Weights
+from uniformer_video.weights.checkpoint import Weights
 
 NAMES = ["run", "jump", "swim"]
 HEADS = ("head.weight", "head.bias", "head_cls.weight")

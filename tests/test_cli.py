@@ -12,8 +12,8 @@ import torch
 
 from uniformer_video import cli
 from uniformer_video.data.labels import class_names
-from uniformer_video.models.checkpoint import write_checkpoint
 from uniformer_video.models.zoo import build_network
+from uniformer_video.weights.checkpoint import write_checkpoint
 
 ROOT = Path(__file__).parents[1]
 

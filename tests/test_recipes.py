@@ -14,8 +14,8 @@ from uniformer_video.config import flat_config, load_config
 from uniformer_video.data.labels import class_names
 from uniformer_video.data.records import VideoRecord
 from uniformer_video.errors import CheckpointError
-from uniformer_video.models import published
 from uniformer_video.training.optim import CosineSchedule
+from uniformer_video.weights import published
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.yaml") if p.parent.name != "_base_")

@@ -7,8 +7,8 @@ import torch
 
 from uniformer_video.config import load_config
 from uniformer_video.inference.predictor import Predictor
-from uniformer_video.models.checkpoint import read_weights
 from uniformer_video.run import run
+from uniformer_video.weights.checkpoint import read_weights
 
 KINDS = {
     "light": {"MODEL.MODEL_NAME": "uniformer_xxs", "UNIFORMER.LAYER_SCALE": "True"},

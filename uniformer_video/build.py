@@ -14,8 +14,6 @@ from uniformer_video.data.mixup import Mixup
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.data.transforms import EvalViews, Normalisation
 from uniformer_video.errors import ConfigError
-from uniformer_video.models.checkpoint import fit_weights, read_weights
-from uniformer_video.models.published import local_file
 from uniformer_video.models.zoo import (
     build_for_weights,
     build_network,
@@ -25,6 +23,8 @@ from uniformer_video.models.zoo import (
 )
 from uniformer_video.training.optim import CosineSchedule, adamw
 from uniformer_video.training.trainer import TrainSettings
+from uniformer_video.weights.checkpoint import fit_weights, read_weights
+from uniformer_video.weights.published import local_file
 
 
 def build_model(cfg, num_classes, class_names=()):

@@ -15,7 +15,7 @@ from uniformer_video.data import records as lists
 from uniformer_video.data import records_official as official
 from uniformer_video.data.records_check import check_list, note_overlaps
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
-from uniformer_video.models.published import may_be_fetched
+from uniformer_video.weights.published import may_be_fetched
 
 
 @dataclass

@@ -6,7 +6,7 @@ import torch
 
 from uniformer_video.data import labels
 from uniformer_video.errors import CheckpointError
-from uniformer_video.models.published import order_of_outputs
+from uniformer_video.weights.published import order_of_outputs
 
 
 def stand_ins(count):

@@ -25,9 +25,9 @@ from uniformer_video.evaluation.results import (
     save_results,
 )
 from uniformer_video.evaluation.scoring import score_videos
-from uniformer_video.models.checkpoint import file_sha256
 from uniformer_video.output import BEST_FILE, LAST_FILE, RecordedTest
 from uniformer_video.training.precision import autocast_for, choose_precision
+from uniformer_video.weights.checkpoint import file_sha256
 
 log = logging.getLogger(__name__)
 

@@ -15,12 +15,12 @@ from uniformer_video.errors import CheckpointError, DataError
 from uniformer_video.evaluate import score_records
 from uniformer_video.evaluation.metrics import topk_correct
 from uniformer_video.files import atomic_write
-from uniformer_video.models.checkpoint import read_weights, write_checkpoint
 from uniformer_video.output import BAD_VIDEOS_FILE, BEST_FILE, LAST_FILE
 from uniformer_video.randomness import seed_torch
 from uniformer_video.training.monitor import Monitor, duration
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.training.trainer import Progress, Trainer
+from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
 
 
 def fit(cfg, data, folder, ranks, command=""):

@@ -11,12 +11,12 @@ from uniformer_video.cli import main
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.inference.frame import read_frame
 from uniformer_video.inference.predictor import Predictor
-from uniformer_video.models.checkpoint import Weights, fit_weights, read_weights
 from uniformer_video.models.convert import convert_file, export_file
 from uniformer_video.models.inflate_file import compare_on_frame, inflate_file
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.models.zoo import VARIANTS, build_network, create_model, video_counterpart
+from uniformer_video.weights.checkpoint import Weights, fit_weights, read_weights
 
 SMALL = {"embed_dims": [8, 8, 16, 24], "depths": [1, 1, 2, 1], "head_dim": 8}
 KERNEL = (5, 5, 5)

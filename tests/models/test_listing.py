@@ -8,8 +8,8 @@ import pytest
 from uniformer_video import cli
 from uniformer_video.models.listing import as_markdown, as_text, list_models
 from uniformer_video.models.peers import PEERS
-from uniformer_video.models.published import PUBLISHED
 from uniformer_video.models.zoo import VARIANTS, model_names
+from uniformer_video.weights.published import PUBLISHED
 
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("pytorchvideo")

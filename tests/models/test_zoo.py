@@ -5,9 +5,7 @@ import torch
 from plain_blocks import KINDS, small_input, small_model
 
 from uniformer_video.errors import CheckpointError, ConfigError
-from uniformer_video.models.checkpoint import Weights, write_checkpoint
 from uniformer_video.models.light import LightUniFormer
-from uniformer_video.models.published import PUBLISHED
 from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.models.zoo import (
     VARIANTS,
@@ -20,6 +18,8 @@ from uniformer_video.models.zoo import (
     variant,
     video_counterpart,
 )
+from uniformer_video.weights.checkpoint import Weights, write_checkpoint
+from uniformer_video.weights.published import PUBLISHED
 
 SIZES = {"embed_dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "head_dim": 8}
 AUX_HEAD = 512 * 1000 + 1000

@@ -14,10 +14,10 @@ import torch
 from uniformer_video import fit
 from uniformer_video.config import load_config
 from uniformer_video.errors import TrainingError
-from uniformer_video.models.checkpoint import read_weights
 from uniformer_video.run import run
 from uniformer_video.training import trainer as trainer_module
 from uniformer_video.training.trainer import Interrupted, Trainer
+from uniformer_video.weights.checkpoint import read_weights
 
 ROOT = Path(__file__).parents[2]
 

@@ -86,7 +86,7 @@ def _names_of(text, flag):
 
     if not _is_binary(text):
         return named_classes(text, flag)
-    from uniformer_video.models.checkpoint import read_weights
+    from uniformer_video.weights.checkpoint import read_weights
 
     names = known_names(read_weights(text))
     if not names:

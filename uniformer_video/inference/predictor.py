@@ -13,8 +13,8 @@ from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.data.transforms import EvalViews, Normalisation
 from uniformer_video.errors import CheckpointError, DataError
 from uniformer_video.evaluation.metrics import softmax
-from uniformer_video.models.checkpoint import fit_weights, read_weights
 from uniformer_video.models.zoo import build_for_weights
+from uniformer_video.weights.checkpoint import fit_weights, read_weights
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,21 @@ import torch
 from uniformer_video.data.labels import named_classes
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.architecture import is_light
-from uniformer_video.models.checkpoint import fit_weights, read_weights, write_checkpoint
-from uniformer_video.models.inflate import fit_kernel_in_time
-from uniformer_video.models.published import (
-    PUBLISHED,
-    file_stem,
-    local_file,
-    order_of_outputs,
-)
-from uniformer_video.models.weights_file import write_content
 from uniformer_video.models.zoo import (
     build_for_weights,
     build_network,
     find_variant,
     is_peer,
     shown_arguments,
+)
+from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_checkpoint
+from uniformer_video.weights.container import write_content
+from uniformer_video.weights.inflate import fit_kernel_in_time
+from uniformer_video.weights.published import (
+    PUBLISHED,
+    file_stem,
+    local_file,
+    order_of_outputs,
 )
 
 

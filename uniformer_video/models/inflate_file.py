@@ -7,15 +7,15 @@ import torch
 from torch.nn import functional as F
 
 from uniformer_video.errors import CheckpointError
-from uniformer_video.models.checkpoint import fit_weights, read_weights, write_checkpoint
 from uniformer_video.models.convert import check_target
-from uniformer_video.models.published import local_file
 from uniformer_video.models.zoo import (
     build_for_weights,
     build_network,
     find_variant,
     video_counterpart,
 )
+from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_checkpoint
+from uniformer_video.weights.published import local_file
 
 CHECK_FRAMES = 8
 

@@ -6,8 +6,8 @@ from fnmatch import fnmatch
 import torch
 
 from uniformer_video.models.peers import PEERS
-from uniformer_video.models.published import IMAGENET, PUBLISHED
 from uniformer_video.models.zoo import VARIANTS, build_network, model_names
+from uniformer_video.weights.published import IMAGENET, PUBLISHED
 
 DATASETS = {
     IMAGENET: "ImageNet",

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.architecture import is_light, read_architecture
-from uniformer_video.models.checkpoint import fit_weights, read_weights
 from uniformer_video.models.features import FeatureExtractor
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.peers import PEERS, build_peer
-from uniformer_video.models.published import PUBLISHED, file_stem, local_file
 from uniformer_video.models.uniformer import UniFormer
+from uniformer_video.weights.checkpoint import fit_weights, read_weights
+from uniformer_video.weights.published import PUBLISHED, file_stem, local_file
 
 log = logging.getLogger(__name__)
 

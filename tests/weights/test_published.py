@@ -7,9 +7,9 @@ import pytest
 
 from uniformer_video.data.labels import named_classes
 from uniformer_video.errors import CheckpointError, MissingLibraryError
-from uniformer_video.models import published
-from uniformer_video.models.published import PUBLISHED, file_stem, local_file, may_be_fetched
 from uniformer_video.models.zoo import VARIANTS, variant
+from uniformer_video.weights import published
+from uniformer_video.weights.published import PUBLISHED, file_stem, local_file, may_be_fetched
 
 RUNS = json.loads((Path(__file__).parents[1] / "fixtures/recipes.json").read_text())
 MODELS = {"s": "small", "b": "base"}

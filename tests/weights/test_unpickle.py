@@ -15,9 +15,9 @@ from hostile import WRITERS, CallBySetstate, attacks, torch_file, torch_file_of_
 from torch.serialization import get_safe_globals, safe_globals
 
 from uniformer_video.errors import CheckpointError
-from uniformer_video.models import unpickle
-from uniformer_video.models.checkpoint import read_weights
-from uniformer_video.models.weights_file import read_content
+from uniformer_video.weights import unpickle
+from uniformer_video.weights.checkpoint import read_weights
+from uniformer_video.weights.container import read_content
 
 
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)

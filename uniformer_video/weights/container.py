@@ -12,8 +12,8 @@ import torch
 
 from uniformer_video.errors import CheckpointError, MissingLibraryError
 from uniformer_video.files import atomic_write
-from uniformer_video.models import unpickle
-from uniformer_video.models.unwrap import shown_key
+from uniformer_video.weights import unpickle
+from uniformer_video.weights.unwrap import shown_key
 
 FORMAT = "uniformer-video checkpoint"
 FORMAT_VERSION = 1

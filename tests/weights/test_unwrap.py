@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from uniformer_video.errors import CheckpointError, ConfigError
-from uniformer_video.models.checkpoint import read_weights, write_checkpoint
+from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
 
 STATE = {
     "patch_embed1.proj.weight": torch.arange(3.0),

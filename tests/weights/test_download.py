@@ -15,9 +15,9 @@ import torch
 from file_server import Answer, hub_answer, hub_error, serve
 
 from uniformer_video.errors import CheckpointError, MissingLibraryError
-from uniformer_video.models import download
-from uniformer_video.models.checkpoint import read_weights
-from uniformer_video.models.download import cache_folder, fetch, is_remote, shown
+from uniformer_video.weights import download
+from uniformer_video.weights.checkpoint import read_weights
+from uniformer_video.weights.download import cache_folder, fetch, is_remote, shown
 
 
 def torch_bytes(content):
@@ -202,7 +202,7 @@ def test_the_cache_folder(monkeypatch, tmp_path):
 def test_two_downloads_at_once_do_not_harm_each_other(cache):
     body = torch_bytes({"weight": torch.randn(3 << 18)})
     with serve({"/w.pth": Answer(body)}) as (host, _):
-        code = "import sys; from uniformer_video.models.download import fetch; fetch(sys.argv[1])"
+        code = "import sys; from uniformer_video.weights.download import fetch; fetch(sys.argv[1])"
         other = subprocess.Popen([sys.executable, "-c", code, f"{host}/w.pth"])
         threads = [threading.Thread(target=fetch, args=(f"{host}/w.pth",)) for _ in range(3)]
         for thread in threads:

@@ -12,8 +12,8 @@ import torch
 from hostile import attacks
 
 from uniformer_video.errors import CheckpointError, MissingLibraryError
-from uniformer_video.models.checkpoint import read_weights, write_checkpoint
-from uniformer_video.models.weights_file import write_content
+from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
+from uniformer_video.weights.container import write_content
 
 STATE = {"head.weight": torch.arange(6.0).view(2, 3), "head.bias": torch.zeros(2)}
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import torch
 
 from uniformer_video.errors import CheckpointError, ConfigError
-from uniformer_video.models.download import fetch, file_sha256, is_remote, shown
-from uniformer_video.models.inflate import fit_kernel_in_time, inflate_kernel
-from uniformer_video.models.unwrap import find_state, read_hints, shown_key
-from uniformer_video.models.weights_file import FORMAT, FORMAT_VERSION, read_content, write_content
+from uniformer_video.weights.container import FORMAT, FORMAT_VERSION, read_content, write_content
+from uniformer_video.weights.download import fetch, file_sha256, is_remote, shown
+from uniformer_video.weights.inflate import fit_kernel_in_time, inflate_kernel
+from uniformer_video.weights.unwrap import find_state, read_hints, shown_key
 
 __all__ = [
     "HEAD_KEYS",

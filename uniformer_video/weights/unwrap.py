@@ -6,7 +6,7 @@ import torch
 import yaml
 
 from uniformer_video.errors import CheckpointError
-from uniformer_video.models.unpickle import Options, plain
+from uniformer_video.weights.unpickle import Options, plain
 
 _WRAPPERS = ("model", "model_state", "state_dict", "model_state_dict", "module")
 _AVERAGES = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uniformer_video.errors import CheckpointError, MissingLibraryError
-from uniformer_video.models.download import fetch, is_remote
+from uniformer_video.weights.download import fetch, is_remote
 
 WEIGHTS_FOLDER = "weights"  # UNIFORMER_WEIGHTS names another
 SUFFIXES = (".pth", ".pt", ".pyth", ".safetensors")
