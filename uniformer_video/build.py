@@ -218,6 +218,7 @@ def build_protocol(cfg):
             "frame_stride": cfg.DATA.SAMPLING_RATE,
             "rule": cfg.DATA.SAMPLING,
             "offset": cfg.DATA.USE_OFFSET_SAMPLING,
+            "target_fps": cfg.DATA.TARGET_FPS,
             "short_side": cfg.DATA.TEST_SCALE or cfg.DATA.TEST_CROP_SIZE,
             "crop_size": cfg.DATA.TEST_CROP_SIZE,
             "mean": list(cfg.DATA.MEAN),

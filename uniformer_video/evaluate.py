@@ -158,6 +158,7 @@ def _protocol(cfg, playback):
         "num_frames": cfg.DATA.NUM_FRAMES,
         "sampling_rate": cfg.DATA.SAMPLING_RATE,
         "sampling": cfg.DATA.SAMPLING,
+        "target_fps": cfg.DATA.TARGET_FPS,
         "clips": cfg.TEST.NUM_ENSEMBLE_VIEWS,
         "crops": cfg.TEST.NUM_SPATIAL_CROPS,
         "short_side": cfg.DATA.TEST_SCALE or crop,

@@ -70,7 +70,11 @@ class Predictor:
         crops = num_crops or test["num_crops"]
         views = EvalViews(pixels["short_side"], pixels["crop_size"], crops, normalise)
         sampling = ClipSampling(
-            pixels["num_frames"], pixels["frame_stride"], pixels["rule"], pixels["offset"]
+            pixels["num_frames"],
+            pixels["frame_stride"],
+            pixels["rule"],
+            pixels["offset"],
+            pixels.get("target_fps", 0.0),
         )
         clips = num_clips or test["num_clips"]
         names = metadata.get("class_names") or stand_ins(model.num_classes)

@@ -6,10 +6,10 @@ for settings and commands: `k400` is the dataset's usual order, `k400-published`
 A data file `DATASET.txt` holds names, one a line; `DATASET-ORDER.txt` holds indices into them.
 """
 
-import re
 from functools import cache
 from pathlib import Path
 
+from uniformer_video.data import flips
 from uniformer_video.data.records import read_class_names
 from uniformer_video.errors import ConfigError, DataError
 
@@ -27,13 +27,6 @@ _DATASETS = {
     "hmdb51": ("hmdb51.txt", ()),
     "demo": (None, ()),  # its names stand in `data/demo.py`
 }
-_OPPOSITE_SIDES = {
-    "left": "right",
-    "right": "left",
-    "clockwise": "counter-clockwise",
-    "counter-clockwise": "clockwise",
-}
-_SIDES = re.compile(r"\b(left|right|counter-clockwise|clockwise)\b")
 
 
 def class_names(dataset, order=USUAL):
@@ -114,12 +107,7 @@ def mirror_pairs(text):
     They become each other when "left" and "right", and "clockwise" and "counter-clockwise", change
     places. `text` is what `named_classes` takes; a dataset without sides has none.
     """
-    pairs, names = [], named_classes(text)
-    for place, name in enumerate(names):
-        mirrored = _SIDES.sub(lambda side: _OPPOSITE_SIDES[side[0]], name)
-        if mirrored in names[place + 1 :]:
-            pairs.append((name, mirrored))
-    return pairs
+    return flips.mirror_pairs(named_classes(text))
 
 
 def places(names, order):
