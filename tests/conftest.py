@@ -1,14 +1,18 @@
 """Shared fixtures: small videos, small configs, and the rule for GPU tests."""
 
+import logging
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait must not spin on shared cores
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # threads that wait must not spin on shared cores
 
 import pytest
 import torch
 from videos import numbered_frames
 
+from uniformer_video import cli
 from uniformer_video.data.demo import generate_demo, write_video
 
 torch.set_num_threads(2)
@@ -74,3 +78,44 @@ def make_video(tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture
+def one_thread():
+    """One thread for torch: for tiny tensors, threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """A function: run a command in this process; (status, standard output, errors)."""
+    monkeypatch.delenv("UNIFORMER_TRACEBACK", raising=False)
+
+    def run(*arguments, command=None):
+        try:
+            status = cli.main([str(a) for a in arguments], command)
+        except SystemExit as stop:
+            status = stop.code
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    yield run
+    root = logging.getLogger()  # the handler writes into a stream that ends with the test
+    root.handlers = [h for h in root.handlers if type(h) is not logging.StreamHandler]
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A function that writes files below `tmp_path`, name -> text or None; returns that folder."""
+
+    def write(files):
+        for name, text in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes((text or "").encode())
+        return tmp_path
+
+    return write

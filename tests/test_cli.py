@@ -1,7 +1,6 @@
 """The commands as a user types them: exit status, one clear line, no traceback."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -10,30 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from uniformer_video import cli
 from uniformer_video.data.labels import class_names
 from uniformer_video.models.zoo import build_network
 from uniformer_video.weights.checkpoint import write_checkpoint
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """A function: run a command in this process; (status, standard output, errors)."""
-    monkeypatch.delenv("UNIFORMER_TRACEBACK", raising=False)
-
-    def run(*arguments, command=None):
-        try:
-            status = cli.main([str(a) for a in arguments], command)
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    yield run
-    root = logging.getLogger()  # the handler writes into a stream that ends with the test
-    root.handlers = [h for h in root.handlers if type(h) is not logging.StreamHandler]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from uniformer_video.commands import data, models, predict, runs, weights
+from uniformer_video.commands import bench, data, models, predict, prepare, runs, weights
 from uniformer_video.commands.status import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from uniformer_video.errors import UserError
 
@@ -84,7 +84,9 @@ _COMMANDS = {
     "flops": (models.flops_arguments, models.flops_command),
     "report": (runs.report_arguments, runs.report_command),
     "make-demo-data": (data.demo_arguments, data.demo_command),
+    "prepare": (prepare.prepare_arguments, prepare.prepare_command),
     "remap-labels": (data.remap_arguments, data.remap_command),
+    "bench": (bench.bench_arguments, bench.bench_command),
 }
 
 

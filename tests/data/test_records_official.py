@@ -11,20 +11,6 @@ from uniformer_video.data.records_official import read_official
 from uniformer_video.errors import ConfigError, DataError
 
 
-@pytest.fixture
-def place(tmp_path):
-    """A function that writes files: name -> text, or None for an empty one."""
-
-    def write(files):
-        for name, text in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes((text or "").encode())
-        return tmp_path
-
-    return write
-
-
 def data_of(root, kind, *settings):
     fixed = ["DATA.PATH_TO_DATA_DIR", root, "TRAIN.DATASET", kind, *settings]
     return build_data(load_config(overrides=[str(part) for part in fixed]))

@@ -5,7 +5,9 @@ import torch
 from uniformer_video.data.transforms import (
     EvalViews,
     Normalisation,
+    contiguous,
     crop_offsets,
+    join,
     random_crop,
     resize,
     resize_short_side,
@@ -102,3 +104,62 @@ def test_plain_random_crop():
     clip = torch.arange(40.0).repeat(3, 1, 36, 1)
     lefts = {random_crop(clip, (36, 36), 32, rng)[0, 0, 0, 0].item() for _ in range(200)}
     assert lefts == set(range(9))
+
+
+def columns_of(clip):
+    """The same `[C, T, H, W]`, with all values of a pixel side by side in memory."""
+    channels, frames = clip.shape[:2]
+    return (
+        clip.permute(2, 3, 0, 1)
+        .reshape(*clip.shape[2:], -1)
+        .contiguous()
+        .permute(2, 0, 1)
+        .unflatten(0, (channels, frames))
+    )
+
+
+def test_the_layout_in_memory_changes_no_value():
+    clip = torch.rand(3, 4, 11, 17) * 255
+    columns = columns_of(clip)
+    assert columns.stride(1) == 1 and torch.equal(columns, clip)
+    torch.testing.assert_close(resize(columns, 9, 20), resize(clip, 9, 20), atol=1e-4, rtol=0)
+    assert resize(columns, 9, 20).stride(1) == 1  # it stays so, for what follows
+    for view in (columns, columns.flip(-1), columns[..., 2:9, 3:8], clip[:, 1:3]):
+        packed = contiguous(view)
+        assert packed.is_contiguous() and torch.equal(packed, view)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5, 6), (3, 1, 5, 6), (1, 4, 5, 6)])
+def test_single_frames_and_channels_resize_alike(shape):
+    clip = torch.rand(shape)
+    for same in (clip, columns_of(clip)):
+        torch.testing.assert_close(
+            resize(same, 7, 4), resize(clip.repeat(3, 2, 1, 1), 7, 4)[: shape[0], : shape[1]]
+        )
+
+
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+def test_bytes_in_batches_normalise_like_single_clips(order):
+    normalise = Normalisation((0.4, 0.5, 0.6), (0.2, 0.25, 0.3), order)
+    batch = torch.randint(0, 256, (2, 3, 4, 5, 6), dtype=torch.uint8)
+    result = normalise(batch)
+    assert result.dtype == torch.float32
+    for one, clip in zip(result, batch, strict=True):
+        torch.testing.assert_close(one, normalise(clip.float()), atol=1e-6, rtol=0)
+    mean = torch.tensor(normalise.mean).view(3, 1, 1, 1)
+    std = torch.tensor(normalise.std).view(3, 1, 1, 1)
+    ordered = batch.flip(1) if order == "BGR" else batch
+    torch.testing.assert_close(result, (ordered / 255 - mean) / std, atol=1e-5, rtol=0)
+
+
+def test_normalisation_leaves_its_input_alone_unless_given_it_to_fill():
+    clip = torch.full((3, 1, 2, 2), 100.0)
+    result = Normalisation()(clip)
+    assert clip.eq(100).all()
+    assert Normalisation()(clip, out=clip) is clip
+    assert torch.equal(clip, result)
+
+
+def test_batches_join_in_order():
+    parts = [torch.rand(copies, 3, 2, 4, 4) for copies in (2, 1, 3)]
+    assert torch.equal(join(parts), torch.cat(parts))

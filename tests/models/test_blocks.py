@@ -20,14 +20,7 @@ CHANNELS, HEAD_DIM = 12, 4
 GRIDS = [(3, 5, 3), (1, 1, 1), (2, 2, 4), (5, 3)]
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """For tensors this small, threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_block(family, **arguments):

@@ -23,14 +23,7 @@ DIMS = [4, 8, 8, 16]
 SOME = ["joint", "divided", "image", "light", "image_light", "stems_aux"]
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """For tensors this small, threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("kind", SOME)

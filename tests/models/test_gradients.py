@@ -6,14 +6,7 @@ from plain_blocks import KINDS, small_input, small_model
 
 STEP = 1e-5
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """For tensors this small, threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def objective(model, clip):

@@ -14,14 +14,7 @@ from uniformer_video.models.light import LightUniFormer
 SIZES = {"embed_dims": [4, 8, 8, 16], "depths": [1, 1, 3, 2], "head_dim": 4}
 KINDS = ["light", "light_scale", "image_light"]
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """For tensors this small, threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """The preparation tool as a user types it: statuses, what is printed, mistakes."""
 
-import logging
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from uniformer_video import cli
 from uniformer_video.commands import prepare
 from uniformer_video.data.official import DATASETS
 from uniformer_video.prepare.index import read_index
@@ -18,22 +17,10 @@ STEPS = ("lists", "resize", "frames", "shards", "check")
 
 
 @pytest.fixture
-def call(capsys, monkeypatch, tmp_path):
+def prepare_in(call, monkeypatch, tmp_path):
     """A function: run the tool in this process, in `tmp_path`; (status, standard output, errors)."""
-    monkeypatch.delenv("UNIFORMER_TRACEBACK", raising=False)
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        try:
-            status = cli.main([str(a) for a in arguments], "prepare")
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    yield run
-    root = logging.getLogger()  # the handler writes into a stream that ends with the test
-    root.handlers = [h for h in root.handlers if type(h) is not logging.StreamHandler]
+    return partial(call, command="prepare")
 
 
 def test_the_tool_explains_itself_without_being_installed(tmp_path):
@@ -53,8 +40,8 @@ def test_every_dataset_can_be_listed():
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_every_step_explains_itself(call, step):
-    status, out, _ = call(step, "--help")
+def test_every_step_explains_itself(prepare_in, step):
+    status, out, _ = prepare_in(step, "--help")
     assert status == 0
     assert "usage:" in out and len(out.splitlines()) > 10
 
@@ -88,9 +75,9 @@ def test_every_step_explains_itself(call, step):
         ),
     ],
 )
-def test_mistakes_are_one_line_and_status_2(call, make_video, arguments, message):
+def test_mistakes_are_one_line_and_status_2(prepare_in, make_video, arguments, message):
     make_video("in/a.mp4", frames=2)
-    status, _, errors = call(*arguments)
+    status, _, errors = prepare_in(*arguments)
     assert status == 2
     assert errors.startswith("error: ") and message in errors
     assert "Traceback" not in errors
@@ -100,30 +87,34 @@ def test_mistakes_are_one_line_and_status_2(call, make_video, arguments, message
     "arguments",
     [[], ["fly"], ["lists", "k400"], ["lists", "k300"], ["resize", "in"], ["check"]],
 )
-def test_wrong_usage_is_status_2(call, arguments):
-    status, _, errors = call(*arguments)
+def test_wrong_usage_is_status_2(prepare_in, arguments):
+    status, _, errors = prepare_in(*arguments)
     assert status == 2
     assert "usage:" in errors
 
 
-def test_a_bad_video_makes_status_2_and_costs_only_itself(call, make_video, tmp_path):
+def test_a_bad_video_makes_status_2_and_costs_only_itself(prepare_in, make_video, tmp_path):
     make_video("in/a.mp4", frames=4)
     (tmp_path / "in" / "b.mp4").write_bytes(b"")
-    status, out, _ = call("resize", "in", "--out", "o", "--short-side", "32", "--workers", "1")
+    status, out, _ = prepare_in(
+        "resize", "in", "--out", "o", "--short-side", "32", "--workers", "1"
+    )
     assert status == 2
     assert out.startswith("o: 1 resized, 1 failed\nin/b.mp4: cannot be opened")
     assert "All that failed are in o/failed.csv." in out
-    status, out, _ = call("check", "in", "--workers", "1")
+    status, out, _ = prepare_in("check", "in", "--workers", "1")
     assert status == 2
     assert "2 videos checked, 1 bad: see bad.csv" in out and "in/b.mp4: cannot be opened" in out
-    status, out, _ = call("check", "o", "--out", "none.csv", "--workers", "1")
+    status, out, _ = prepare_in("check", "o", "--out", "none.csv", "--workers", "1")
     assert (status, out) == (0, "1 videos checked, 0 bad\n")
 
 
-def test_from_a_list_to_shards(call, make_video, tmp_path):
+def test_from_a_list_to_shards(prepare_in, make_video, tmp_path):
     video = make_video("in/a.mp4", frames=4)
     (tmp_path / "train.csv").write_text("a.mp4,3\n")
-    status, out, _ = call("shards", "train.csv", "--out", "o", "--prefix", "in", "--workers", "1")
+    status, out, _ = prepare_in(
+        "shards", "train.csv", "--out", "o", "--prefix", "in", "--workers", "1"
+    )
     assert (status, out) == (0, "o: 1 packed\n")
     (entry,) = read_index(tmp_path / "o")
     assert (entry.name, entry.label, entry.length) == ("a.mp4", 3, video.stat().st_size)

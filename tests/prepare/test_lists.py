@@ -18,28 +18,14 @@ ROOT = Path(__file__).parents[2]
 HEADER = "label,youtube_id,time_start,time_end,split\n"
 
 
-@pytest.fixture
-def place(tmp_path):
-    """A function that writes files: name -> text."""
-
-    def write(files):
-        for name, text in files.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(text.encode())
-
-    write.root = tmp_path
-    return write
-
-
 def read(path):
     reader = read_csv if path.suffix == ".csv" else (lambda p: read_frame_list(p, "{:05d}.jpg"))
     return [(record.name, record.num_frames, record.label) for record in reader(path)]
 
 
 def build(place, dataset, **options):
-    source = {"videos": place.root / "videos"} if "frames" not in options else {}
-    return make_lists(dataset, place.root / "annotations", place.root, **source, **options)
+    source = {"videos": place({}) / "videos"} if "frames" not in options else {}
+    return make_lists(dataset, place({}) / "annotations", place({}), **source, **options)
 
 
 def kinetics(place, train, val="", kind="csv"):
@@ -63,21 +49,21 @@ def test_kinetics_csv(place, dataset):
     assert (train.file, train.videos, train.repeated) == ("train.csv", 3, 1)
     assert [name for name, _ in train.missing] == ["gone_000003_000013"]
     assert (val.file, val.videos, val.missing) == ("val.csv", 1, [])
-    assert read(place.root / "train.csv") == [
+    assert read(place({}) / "train.csv") == [
         ("videos/train/-dash_id____000001_000011.mp4", 0, label("zumba")),
         ("videos/train/abseiling/b b_000020_000030.mkv", 0, label("abseiling")),
         ("videos/train/plain.mp4", 0, label("yoga")),
     ]
-    assert read_class_names(place.root / "classes.txt") == class_names(dataset)
-    with open(place.root / "missing.csv", newline="") as file:
+    assert read_class_names(place({}) / "classes.txt") == class_names(dataset)
+    with open(place({}) / "missing.csv", newline="") as file:
         header, row = csv.reader(file)
     assert header == ["list", "video", "reason"]
     assert row[:2] == ["train.csv", "gone_000003_000013"]
-    assert row[2] == f"is not there ({place.root / 'annotations/train.csv'}:4)"
+    assert row[2] == f"is not there ({place({}) / 'annotations/train.csv'}:4)"
 
     place({"videos/train/gone_000003_000013.mp4": ""})
     assert [summary.videos for summary in build(place, dataset)] == [4, 1]
-    assert not (place.root / "missing.csv").exists()
+    assert not (place({}) / "missing.csv").exists()
 
 
 def test_kinetics_json_and_the_test_part(place):
@@ -95,8 +81,8 @@ def test_kinetics_json_and_the_test_part(place):
     assert [summary.file for summary in build(place, "k400")] == ["train.csv", "val.csv"]
     files = [summary.file for summary in build(place, "k400", with_test=True)]
     assert files == ["train.csv", "val.csv", "test.csv"]
-    assert read(place.root / "val.csv") == [("videos/b_000005_000015.mp4", 0, ZUMBA)]
-    assert read(place.root / "test.csv") == [("videos/c_000005_000015.mp4", 0, YOGA)]
+    assert read(place({}) / "val.csv") == [("videos/b_000005_000015.mp4", 0, ZUMBA)]
+    assert read(place({}) / "test.csv") == [("videos/c_000005_000015.mp4", 0, YOGA)]
 
 
 def test_videos_elsewhere_are_listed_by_their_whole_path(place, tmp_path):
@@ -114,7 +100,7 @@ def test_of_two_videos_of_a_name_the_one_of_the_part_is_meant(place):
     name = "a_000000_000010.mp4"
     place({f"videos/{f}": "" for f in (f"train/{name}", f"other/{name}", "ddd_000100_000110.mp4")})
     build(place, "k400")
-    assert read(place.root / "train.csv") == [(f"videos/train/{name}", 0, YOGA)]
+    assert read(place({}) / "train.csv") == [(f"videos/train/{name}", 0, YOGA)]
     place({f"videos/train/more/{name}": ""})
     with pytest.raises(DataError, match=r"have the same name, and .*train.csv:2 could mean each"):
         build(place, "k400")
@@ -144,23 +130,23 @@ def test_annotations_that_cannot_be_right(place, train, message):
     place({"videos/ddd_000100_000110.mp4": ""})
     with pytest.raises(DataError, match=message):
         build(place, "k400")
-    assert not (place.root / "train.csv").exists()
+    assert not (place({}) / "train.csv").exists()
 
 
 def test_annotations_and_videos_that_are_not_there(place):
     kinetics(place, HEADER, VAL)
     with pytest.raises(DataError, match=r"videos does not exist"):
         build(place, "k400")
-    (place.root / "videos").mkdir()
+    (place({}) / "videos").mkdir()
     with pytest.raises(DataError, match=r"videos holds no videos"):
         build(place, "k400")
-    (place.root / "annotations" / "val.csv").unlink()
+    (place({}) / "annotations" / "val.csv").unlink()
     with pytest.raises(DataError, match=r"annotations holds no val\.csv or validate\.csv or"):
         build(place, "k400")
     with pytest.raises(DataError, match="is not a folder"):
-        make_lists("k400", place.root / "none", place.root, videos=place.root)
+        make_lists("k400", place({}) / "none", place({}), videos=place({}))
     place({"annotations/train.json": "[1", "annotations/labels.json": "{}"})
-    (place.root / "annotations" / "train.csv").unlink()
+    (place({}) / "annotations" / "train.csv").unlink()
     place({"annotations/val.csv": VAL})
     with pytest.raises(DataError, match=r"train\.json is no json"):
         build(place, "k400")
@@ -192,8 +178,8 @@ def test_the_second_something_something_from_videos(place):
     place({"videos/7.webm": "", "videos/9.webm": ""})
     train, val = build(place, "ssv2")
     assert ([name for name, _ in train.missing], val.missing) == (["8"], [])
-    assert read(place.root / "train.csv") == [("videos/7.webm", 0, 0)]
-    assert read(place.root / "val.csv") == [("videos/9.webm", 0, 0)]
+    assert read(place({}) / "train.csv") == [("videos/7.webm", 0, 0)]
+    assert read(place({}) / "val.csv") == [("videos/9.webm", 0, 0)]
     ssv2(place, labels={NAME: "3"})
     with pytest.raises(
         DataError, match=r"labels\.json numbers 'Approaching .*' 3, and in the usual"
@@ -264,9 +250,9 @@ def test_ucf101(place):
         }
     )
     build(place, "ucf101", split=2)
-    assert read(place.root / "train.csv") == [(f"videos/UCF-101/{train}", 0, 2)]
+    assert read(place({}) / "train.csv") == [(f"videos/UCF-101/{train}", 0, 2)]
     label = [name.lower() for name in names].index("handstandpushups")
-    assert read(place.root / "val.csv") == [(f"videos/UCF-101/{test}", 0, label)]
+    assert read(place({}) / "val.csv") == [(f"videos/UCF-101/{test}", 0, label)]
     place({"annotations/classInd.txt": "2 Archery\n"})
     with pytest.raises(DataError, match=r"classInd\.txt:1 numbers 'Archery' 2, and .* is 3"):
         build(place, "ucf101", split=2)

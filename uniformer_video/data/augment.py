@@ -11,17 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageEnhance, ImageOps
 
+from uniformer_video.data.augment_affine import cubic_weights, linear_weights
+from uniformer_video.data.augment_ops import change_pixels
 from uniformer_video.errors import ConfigError
 
 MAX_MAGNITUDE = 10.0
 APPLY_PROBABILITY = 0.5
-FILL = (128, 128, 128)
-INTERPOLATIONS = {
-    "bicubic": Image.Resampling.BICUBIC,
-    "bilinear": Image.Resampling.BILINEAR,
-}
+INTERPOLATIONS = {"bicubic": cubic_weights, "bilinear": linear_weights}
 ERASING_TRIES = 10
 
 
@@ -110,93 +107,44 @@ def _enhancement_factor(magnitude, sign, increasing):
     return 1 + sign * 0.09 * magnitude if increasing else 0.1 + 0.18 * magnitude
 
 
-def _rotate(image, degrees, resample):
-    """Anticlockwise for positive degrees."""
-    return image.rotate(degrees, resample, fillcolor=FILL)
-
-
-def _affine(image, matrix, resample):
-    """`matrix` takes an output position to the input position it shows."""
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, resample, fillcolor=FILL)
-
-
-def _shear_x(image, slope, resample):
-    return _affine(image, (1, slope, 0, 0, 1, 0), resample)
-
-
-def _shear_y(image, slope, resample):
-    return _affine(image, (1, 0, 0, slope, 1, 0), resample)
-
-
-def _translate_x(image, fraction, resample):
-    """To the left for a positive fraction of the width."""
-    return _affine(image, (1, 0, fraction * image.width, 0, 1, 0), resample)
-
-
-def _translate_y(image, fraction, resample):
-    """Up for a positive fraction of the height."""
-    return _affine(image, (1, 0, 0, 0, 1, fraction * image.height), resample)
-
-
-def _posterize(image, bits, resample):
-    """Keep the highest `bits` bits; 0, which `ImageOps.posterize` refuses, is black."""
-    mask = 256 - 2 ** (8 - bits)
-    return image.point([value & mask for value in range(256)] * 3)
-
-
-def _solarize_add(image, addend, resample):
-    """Brighten the dark half of the range, by a number of levels."""
-    table = [min(value + addend, 255) if value < 128 else value for value in range(256)]
-    return image.point(table * 3)
-
-
-def _enhance(enhancer):
-    return lambda image, factor, resample: enhancer(image).enhance(factor)
-
-
 @dataclass(frozen=True)
 class Op:
-    """How one operation turns a magnitude into a setting, and a setting into pixels.
+    """How one operation turns a magnitude into a setting in its own unit.
 
-    `level(magnitude, sign, increasing)` gives the setting in the op's own unit,
-    `apply(image, setting, resample)` a new image.
+    `level(magnitude, sign, increasing)` gives the setting; `augment_ops` applies it to pixels.
     """
 
     level: Callable
-    apply: Callable
 
 
 OPS = {
-    "AutoContrast": Op(_no_setting, lambda image, *_: ImageOps.autocontrast(image)),
-    "Equalize": Op(_no_setting, lambda image, *_: ImageOps.equalize(image)),
-    "Invert": Op(_no_setting, lambda image, *_: ImageOps.invert(image)),
-    "Rotate": Op(_signed(30.0), _rotate),
-    "Posterize": Op(_kept_bits, _posterize),
-    "Solarize": Op(_solarize_threshold, lambda image, level, _: ImageOps.solarize(image, level)),
-    "SolarizeAdd": Op(_addend, _solarize_add),
-    "Color": Op(_enhancement_factor, _enhance(ImageEnhance.Color)),
-    "Contrast": Op(_enhancement_factor, _enhance(ImageEnhance.Contrast)),
-    "Brightness": Op(_enhancement_factor, _enhance(ImageEnhance.Brightness)),
-    "Sharpness": Op(_enhancement_factor, _enhance(ImageEnhance.Sharpness)),
-    "ShearX": Op(_signed(0.3), _shear_x),
-    "ShearY": Op(_signed(0.3), _shear_y),
-    "TranslateX": Op(_signed(0.45), _translate_x),
-    "TranslateY": Op(_signed(0.45), _translate_y),
+    "AutoContrast": Op(_no_setting),
+    "Equalize": Op(_no_setting),
+    "Invert": Op(_no_setting),
+    "Rotate": Op(_signed(30.0)),
+    "Posterize": Op(_kept_bits),
+    "Solarize": Op(_solarize_threshold),
+    "SolarizeAdd": Op(_addend),
+    "Color": Op(_enhancement_factor),
+    "Contrast": Op(_enhancement_factor),
+    "Brightness": Op(_enhancement_factor),
+    "Sharpness": Op(_enhancement_factor),
+    "ShearX": Op(_signed(0.3)),
+    "ShearY": Op(_signed(0.3)),
+    "TranslateX": Op(_signed(0.45)),
+    "TranslateY": Op(_signed(0.45)),
 }
 _NAMES = tuple(OPS)
 
 
-def apply_ops(frames, drawn, resample):
+def apply_ops(frames, drawn, weights):
     """Apply the drawn ops to every frame: uint8 `[T, H, W, 3]` -> a new array of that shape.
 
-    `drawn` is a list of (name, setting), `resample` one of Pillow's filters.
+    `drawn` is a list of (name, setting), `weights` one of `INTERPOLATIONS`.
     Ops that read statistics (AutoContrast, Equalize, Contrast) read each frame's own, as in the
     published training code.
     """
-    images = [Image.fromarray(frame) for frame in frames]
-    for name, setting in drawn:
-        images = [OPS[name].apply(image, setting, resample) for image in images]
-    return np.stack([np.asarray(image) for image in images])
+    return change_pixels(frames, drawn, weights).frames()
 
 
 class RandAugment:
@@ -217,7 +165,7 @@ class RandAugment:
                 f"known: {', '.join(INTERPOLATIONS)}"
             )
         self.policy = parse_policy(policy_text)
-        self.resample = INTERPOLATIONS[interpolation]
+        self.weights = INTERPOLATIONS[interpolation]
 
     def draw(self, rng):
         """The ops of one clip, in order: a list of (name, setting), often empty."""
@@ -238,7 +186,7 @@ class RandAugment:
     def __call__(self, frames, rng):
         """uint8 `[T, H, W, 3]` -> uint8 `[T, H, W, 3]`; the input itself when no op was drawn."""
         drawn = self.draw(rng)
-        return apply_ops(frames, drawn, self.resample) if drawn else frames
+        return apply_ops(frames, drawn, self.weights) if drawn else frames
 
 
 class RandomErasing:
@@ -301,19 +249,19 @@ class ColorJitter:
     The three follow each other in a random order, the same for all frames of a clip.
     """
 
-    _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+    _NAMES = ("Brightness", "Contrast", "Color")
+    weights = None  # nothing moves
 
     def __init__(self, strength):
         if strength < 0:
             raise ConfigError(f"AUG.COLOR_JITTER is {strength}; it must be at least 0")
         self.strength = strength
 
+    def draw(self, rng):
+        """The three in their order: a list of (name, factor), as `RandAugment.draw`."""
+        factors = rng.uniform(max(1 - self.strength, 0), 1 + self.strength, size=3)
+        return [(self._NAMES[index], float(factors[index])) for index in rng.permutation(3)]
+
     def __call__(self, frames, rng):
         """`uint8 [T, H, W, 3]` -> the same shape, a new array."""
-        factors = rng.uniform(max(1 - self.strength, 0), 1 + self.strength, size=3)
-        order = rng.permutation(3)
-        images = [Image.fromarray(frame) for frame in frames]
-        for index in order:
-            enhancer, factor = self._ENHANCERS[index], factors[index]
-            images = [enhancer(image).enhance(factor) for image in images]
-        return np.stack([np.asarray(image) for image in images])
+        return apply_ops(frames, self.draw(rng), self.weights)

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from uniformer_video.data.dataset import TrainKey
+from uniformer_video.data.transforms import join
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.randomness import generator, permutation
 
@@ -149,7 +150,7 @@ def collate_train(samples):
     """`TrainSample`s -> one `TrainBatch`."""
     complete = all(sample.clips is not None for sample in samples)
     return TrainBatch(
-        clips=torch.cat([sample.clips for sample in samples]) if complete else None,
+        clips=join([sample.clips for sample in samples]) if complete else None,
         labels=torch.cat([sample.labels for sample in samples]) if complete else None,
         paths=tuple(sample.path for sample in samples),
         broken=tuple(item for sample in samples for item in sample.broken),

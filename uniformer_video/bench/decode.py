@@ -1,0 +1,198 @@
+"""Decoding speed: this project's reader against decord, torchcodec and pytorchvideo.
+
+One thread, opening included, all sides in turn, so that what else the machine does falls on each. The
+other libraries are called as their own documentation does, without the checks of our readers.
+"""
+
+import importlib
+import logging
+import math
+import os
+import statistics
+import sys
+import time
+import types
+
+import numpy as np
+
+from uniformer_video.data.decoding import open_video
+from uniformer_video.data.sampling import ClipSampling
+from uniformer_video.errors import UserError
+from uniformer_video.randomness import generator
+
+BASELINE = "decord"
+OURS = "ours"
+_SAMPLING = ClipSampling(16, 4)
+
+
+def requests(num_frames, seed=0):
+    """What is asked of a video: name -> int64 [clips, 16]."""
+    over = np.linspace(0, num_frames - 1, 16).astype(np.int64)
+    return {
+        "random 16x4 clip": _SAMPLING.train_clip(num_frames, generator("bench", seed))[None],
+        "4 clips": _SAMPLING.test_clips(num_frames, 4),
+        "16 over the video": over[None],
+    }
+
+
+def contenders():
+    """Those that can be imported: name -> function of (path, int64 [clips, T], fps) -> [N, H, W, 3]."""
+    found = {OURS: _ours}
+    for name, make in (("decord", _decord), ("torchcodec", _torchcodec), ("pytorchvideo", _ptv)):
+        try:
+            found[name] = make()
+        except Exception:  # not installed, or broken in one of the many ways an import can be
+            continue
+    return found
+
+
+def measure(path, repeat, sides):
+    """request -> contender -> (seconds of each repeat, whether its frames are ours).
+
+    A contender that fails on the video has no seconds.
+    """
+    with open_video(path) as video:
+        num_frames, fps = video.num_frames, video.fps
+    seconds = {name: {side: [] for side in sides} for name in requests(num_frames)}
+    same = {name: dict.fromkeys(sides, True) for name in seconds}
+    failed = set()
+    for seed in range(repeat):
+        for name, clips in requests(num_frames, seed).items():
+            pixels = {}
+            for side, decode in sides.items():
+                if side in failed:
+                    continue
+                start = time.perf_counter()
+                try:
+                    pixels[side] = decode(path, clips, fps)
+                except Exception:  # what a foreign library raises for a video it cannot read
+                    failed.add(side)
+                    continue
+                seconds[name][side].append(time.perf_counter() - start)
+                same[name][side] &= np.array_equal(pixels[side], pixels[OURS])
+                if side != OURS:
+                    del pixels[side]
+    return {
+        name: {side: ([] if side in failed else times[side], same[name][side]) for side in sides}
+        for name, times in seconds.items()
+    }
+
+
+def ratio(results, side):
+    """How many times faster than the baseline: the median over the repeats; None without both."""
+    times, base = results[side][0], results.get(BASELINE, ([], True))[0]
+    if not times or not base:
+        return None
+    return statistics.median(b / t for t, b in zip(times, base, strict=True))
+
+
+def table(measured):
+    """The lines to print for video -> request -> contender -> (seconds, same frames)."""
+    sides = list(next(iter(next(iter(measured.values())).values())))
+    width = max(24, *(len(os.path.basename(path)) for path in measured))
+    header = f"{'video':{width}}  {'request':18}" + "".join(f"  {side:>20}" for side in sides)
+    lines = [f"ms a request, and speed over {BASELINE} (higher is faster)", "", header]
+    speeds = {}
+    for path, by_request in measured.items():
+        for name, results in by_request.items():
+            cells = []
+            for side in sides:
+                speed = ratio(results, side)
+                cells.append(_cell(results[side], speed))
+                if speed:
+                    speeds.setdefault(name, {}).setdefault(side, []).append(speed)
+            row = "".join(f"  {cell:>20}" for cell in cells)
+            lines.append(f"{os.path.basename(path):{width}}  {name:18}{row}")
+    for name, by_side in speeds.items():
+        row = "".join(f"  {_mean(by_side.get(side)):>20}" for side in sides)
+        lines.append(f"{'geometric mean':{width}}  {name:18}{row}")
+    lines += ["", "* its frames differ from ours (a wrong frame, or other rounding)"]
+    return lines
+
+
+def _cell(result, speed):
+    times, same = result
+    if not times:
+        return "cannot read"
+    shown = f"{1e3 * statistics.median(times):.1f} ms" + (
+        "" if speed is None else f" {speed:5.2f}x"
+    )
+    return shown + (" " if same else "*")
+
+
+def _mean(speeds):
+    return f"{math.prod(speeds) ** (1 / len(speeds)):.2f}x " if speeds else "-"
+
+
+def run(paths, repeat):
+    """Measure the videos and return the table's lines; a video that we cannot read is an error."""
+    for path in paths:
+        with open_video(path):
+            pass
+    sides = contenders()
+    if BASELINE not in sides:
+        logging.getLogger("uniformer_video").warning(
+            "%s is not installed; times come without ratios.", BASELINE
+        )
+    if repeat < 1:
+        raise UserError(f"--repeat is {repeat}; it is at least 1")
+    return table({path: measure(path, repeat, sides) for path in paths})
+
+
+def _ours(path, clips, _fps):
+    with open_video(path) as video:
+        return video.frames(clips.ravel())
+
+
+def _decord():
+    import decord
+
+    def decode(path, clips, _fps):
+        return decord.VideoReader(path, num_threads=1).get_batch(clips.ravel()).asnumpy()
+
+    return decode
+
+
+def _torchcodec():
+    from torchcodec.decoders import VideoDecoder
+
+    def decode(path, clips, _fps):
+        video = VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1)
+        return video.get_frames_at(clips.ravel().tolist()).data.numpy()
+
+    return decode
+
+
+def _ptv():
+    """pytorchvideo's `EncodedVideo`, which takes seconds: a clip is cut out, then its frames taken."""
+    encoded = _pytorchvideo_module("encoded_video_pyav").EncodedVideoPyAV
+
+    def decode(path, clips, fps):
+        frames = []
+        with open(path, "rb") as file:
+            video = encoded(file, decode_audio=False)
+            for clip in clips:
+                cut = video.get_clip(clip[0] / fps, (clip[-1] + 1) / fps)["video"]
+                places = np.minimum(clip - clip[0], cut.shape[1] - 1)
+                frames.append(cut[:, places].permute(1, 2, 3, 0).numpy())
+            video.close()
+        return np.concatenate(frames).astype(np.uint8)
+
+    return decode
+
+
+def _pytorchvideo_module(name):
+    """A module of `pytorchvideo.data` without the package's own imports, which need torchvision."""
+    import pytorchvideo
+
+    package = "pytorchvideo.data"
+    before = {key: sys.modules.pop(key) for key in list(sys.modules) if key.startswith(package)}
+    bare = types.ModuleType(package)
+    bare.__path__ = [os.path.join(folder, "data") for folder in pytorchvideo.__path__]
+    sys.modules[package] = bare
+    try:
+        return importlib.import_module(f"{package}.{name}")
+    finally:
+        for key in [key for key in sys.modules if key.startswith(package)]:
+            del sys.modules[key]
+        sys.modules.update(before)

@@ -1,0 +1,252 @@
+"""How fast training clips are made: by the step, by the number of workers, against the published way."""
+
+import importlib.util
+import math
+import statistics
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from uniformer_video.build import build_augmentation, build_sampling
+from uniformer_video.build_data import build_data
+from uniformer_video.data.dataset import TrainDataset, TrainSample, stack
+from uniformer_video.data.demo import write_video
+from uniformer_video.data.loader import TrainLoader, TrainPlan, collate_train
+from uniformer_video.data.records import VideoRecord
+from uniformer_video.errors import ConfigError
+from uniformer_video.randomness import generator
+
+DECODE, COLLATE = "open and decode", "collate"
+STEPS = (DECODE, "RandAugment", "crop and resize", "flip", "normalise", "erasing", COLLATE)
+_BATCH = 4  # videos
+_BASELINE = Path(__file__).resolve().parents[2] / "benchmarks" / "published_loader.py"
+
+
+@dataclass
+class LoaderTimes:
+    """What was measured. Seconds are medians over the rounds of the mean of a round, for one clip."""
+
+    ours: dict  # step -> seconds
+    baseline: dict | None = None  # likewise, of the published way
+    rates: dict = field(default_factory=dict)  # workers -> clips a second of the whole loader
+
+
+def measure(cfg, clips=24, rounds=3, workers=(0, 1, 2), baseline=False):
+    """`LoaderTimes` of the training clips that a config asks for.
+
+    Each round makes the same `clips` clips, ours and the published way in turn, by one thread; then
+    the whole loader is timed over them once for each number of `workers`. A config that names no data
+    gets generated videos.
+    """
+    with _some_videos(cfg) as (records, names):
+        dataset = _dataset(cfg, records, names)
+        sides = {"ours": dataset}
+        if baseline:
+            sides["baseline"] = _published(dataset)
+        with _one_thread():
+            times = _time_steps(sides, clips, rounds)
+        rates = {count: _loader_rate(dataset, clips, count) for count in workers}
+    return LoaderTimes(times["ours"], times.get("baseline"), rates)
+
+
+def worker_counts(text):
+    """`0,1,2` -> [0, 1, 2]; 1 is always among them, because suggestions rest on it."""
+    try:
+        counts = sorted({1, *(int(count) for count in text.split(","))})
+    except ValueError:
+        counts = [-1]
+    if counts[0] < 0:
+        raise ConfigError(f"--workers is {text!r}; give whole numbers from 0 on, such as 0,1,4")
+    return counts
+
+
+def suggest_workers(rates, needed):
+    """Workers for `needed` clips a second, from the rate of one; each is taken to have a core."""
+    return max(1, math.ceil(needed / rates[1]))
+
+
+def generate_videos(folder, count=4, size=(256, 340), frames=300):
+    """H.264 videos of 10 seconds, with texture, noise and motion, as `VideoRecord`s."""
+    records = []
+    for index in range(count):
+        path = Path(folder) / f"{index}.mp4"
+        options = {"crf": "23", "preset": "medium", "threads": "1"}
+        write_video(path, _moving_texture(index, size, frames), fps=30, options=options)
+        records.append(VideoRecord(str(path), path.name, index))
+    return records
+
+
+def report(times, needed=0.0):
+    """The tables as text lines."""
+    lines = [
+        f"{'ms a clip, one thread':24s}{'ours':>9s}"
+        + ("published" * bool(times.baseline)).rjust(11)
+    ]
+    for step in (*STEPS, "all", "all but decoding"):
+        row = f"{step:24s}{1e3 * _seconds(times.ours, step):9.1f}"
+        if times.baseline:
+            row += f"{1e3 * _seconds(times.baseline, step):11.1f}"
+        lines.append(row)
+    for name, step in (("", "all"), (" without decoding", "all but decoding")):
+        row = f"clips/s per core{name}: {1 / _seconds(times.ours, step):.1f}"
+        if times.baseline:
+            other = _seconds(times.baseline, step)
+            row += f", published {1 / other:.1f}, {other / _seconds(times.ours, step):.2f}x"
+        lines.append(row)
+    lines += [f"loader, {count} workers: {rate:.1f} clips/s" for count, rate in times.rates.items()]
+    if needed:
+        lines.append(
+            f"For {needed:g} clips/s: DATA_LOADER.NUM_WORKERS {suggest_workers(times.rates, needed)}, "
+            "each with a core of its own"
+        )
+    return lines
+
+
+def _seconds(times, step):
+    if step == "all":
+        return sum(times.values())
+    if step == "all but decoding":
+        return sum(times.values()) - times[DECODE]
+    return times[step]
+
+
+def _dataset(cfg, records, names):
+    copies = cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1
+    augment = build_augmentation(cfg, names)
+    backend = cfg.DATA.DECODING_BACKEND
+    return TrainDataset(records, build_sampling(cfg), augment, cfg.RNG_SEED, copies, backend)
+
+
+def _published(dataset):
+    """The same clips the published way, which lies beside the package in the repository."""
+    if not _BASELINE.is_file():
+        raise ConfigError(f"--baseline needs {_BASELINE}, which comes with the repository alone")
+    if not dataset.augment.area:
+        raise ConfigError(
+            "--baseline needs a resized crop; set DATA.TRAIN_JITTER_SCALES_RELATIVE [0.08, 1.0]"
+        )
+    spec = importlib.util.spec_from_file_location("published_loader", _BASELINE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.PublishedDataset(dataset)
+
+
+class _Clock:
+    """Adds up the time since the last mark under a step's name."""
+
+    def __init__(self):
+        self.seconds = defaultdict(float)
+        self.start()
+
+    def start(self):
+        self.last = time.perf_counter()
+
+    def mark(self, step):
+        now = time.perf_counter()
+        self.seconds[step] += now - self.last
+        self.last = now
+
+
+def _time_steps(sides, clips, rounds):
+    """{side: {step: seconds a clip}}; the sides take turns clip by clip, after one unmeasured clip."""
+    copies = sides["ours"].copies
+    positions = range(math.ceil(clips / copies))
+    measured = {side: [] for side in sides}
+    for dataset in sides.values():
+        _make_sample(dataset, 0, _Clock())
+    for _ in range(rounds):
+        clocks = {side: _Clock() for side in sides}
+        samples = {side: [] for side in sides}
+        for position in positions:
+            for side, dataset in sides.items():
+                samples[side].append(_make_sample(dataset, position, clocks[side]))
+                if len(samples[side]) == _BATCH or position == positions[-1]:
+                    clocks[side].start()
+                    collate_train(samples[side])
+                    clocks[side].mark(COLLATE)
+                    samples[side].clear()
+        for side, clock in clocks.items():
+            made = len(positions) * copies
+            measured[side].append({step: clock.seconds[step] / made for step in STEPS})
+    return {
+        side: {step: statistics.median(one[step] for one in of_rounds) for step in STEPS}
+        for side, of_rounds in measured.items()
+    }
+
+
+def _make_sample(dataset, position, clock):
+    record = dataset.records[position % len(dataset.records)]
+    clock.start()
+    frames = dataset.decode(record, generator("clip", dataset.seed, 0, position, 0))
+    clock.mark(DECODE)
+    clips = []
+    for number in range(dataset.copies):
+        rng = generator("augment", dataset.seed, 0, position, number)
+        clips.append(dataset.augment(frames, record.label, rng, clock.mark)[0])
+    clock.start()
+    sample = TrainSample(stack(clips), torch.zeros(len(clips), dtype=torch.int64), record.path)
+    clock.mark(COLLATE)
+    return sample
+
+
+def _loader_rate(dataset, clips, workers):
+    """Clips a second over one epoch, after one that starts the workers."""
+    videos = max(math.ceil(clips / dataset.copies) // _BATCH, 1) * _BATCH
+    repeated = [dataset.records[index % len(dataset.records)] for index in range(videos)]
+    longer = copy(dataset)
+    longer.records = repeated
+    loader = TrainLoader(longer, TrainPlan(videos, 1, _BATCH, dataset.seed), (0,), workers)
+    made = 0
+    for epoch in range(2):
+        started = time.perf_counter()
+        made = sum(len(batch.labels) for batch in loader.epoch(epoch))
+    return made / (time.perf_counter() - started)
+
+
+@contextmanager
+def _some_videos(cfg):
+    """(records, class names) of the config's training list, or of generated videos without one."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.TRAIN.ENABLE, cfg.TRAIN.EVAL_PERIOD, cfg.TEST.ENABLE = True, 0, False
+    if cfg.DATA.PATH_TO_DATA_DIR:
+        data = build_data(cfg)
+        yield data.train, data.class_names
+        return
+    with TemporaryDirectory() as folder:
+        records = generate_videos(folder)
+        yield records, [record.name for record in records]
+
+
+@contextmanager
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _moving_texture(seed, size, count):
+    """`uint8 [count, H, W, 3]`: a picture of rough and fine grain that drifts, with fresh noise."""
+    rng = generator("bench", seed)
+    height, width = size
+    tall, wide = height + count // 2, width + count
+    picture = np.zeros((tall, wide, 3))
+    for grain, strength in ((64, 80), (16, 40), (4, 20)):
+        coarse = rng.uniform(-1, 1, (tall // grain + 1, wide // grain + 1, 3))
+        picture += strength * np.kron(coarse, np.ones((grain, grain, 1)))[:tall, :wide]
+    frames = np.empty((count, height, width, 3), np.uint8)
+    for index in range(count):
+        seen = picture[index // 2 : index // 2 + height, index : index + width]
+        noise = rng.normal(0, 2, (height, width, 1))
+        frames[index] = np.clip(128 + seen + noise, 0, 255)
+    return frames

@@ -1,0 +1,70 @@
+"""Measure the speed of parts on this machine."""
+
+from uniformer_video.errors import UserError
+
+
+def bench_arguments(parser):
+    kinds = parser.add_subparsers(title="what to measure", required=True, metavar="WHAT")
+    for name, (add_arguments, measure) in _BENCHES.items():
+        summary = measure.__doc__.splitlines()[0]
+        kind = kinds.add_parser(name, help=summary, description=summary)
+        add_arguments(kind)
+        kind.set_defaults(measure=measure)
+
+
+def bench_command(args):
+    """Measure decoding and the training loader, both sides of a comparison in one run.
+
+    Times of one machine at one time mean little; compare the ratios.
+    """
+    return args.measure(args)
+
+
+def _decode_arguments(parser):
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files")
+    parser.add_argument("--repeat", type=int, default=9, metavar="N", help="rounds (9)")
+
+
+def _decode(args):
+    """Decoding of clips, one thread, opening included: against decord, torchcodec, pytorchvideo."""
+    from uniformer_video.bench.decode import run
+
+    print("\n".join(run(args.videos, args.repeat)))
+
+
+def _loader_arguments(parser):
+    parser.add_argument(
+        "--cfg", metavar="FILE", help="a YAML config (default: the defaults, generated videos)"
+    )
+    parser.add_argument("--clips", type=int, default=24, metavar="N", help="clips a round (24)")
+    parser.add_argument("--repeat", type=int, default=3, metavar="N", help="rounds (3)")
+    parser.add_argument(
+        "--workers", default="0,1,2", metavar="N,N", help="numbers of workers to time (0,1,2)"
+    )
+    parser.add_argument(
+        "--clips-per-second-needed",
+        type=float,
+        default=0.0,
+        metavar="RATE",
+        help="what the GPU takes; suggests a number of workers",
+    )
+    parser.add_argument(
+        "--baseline", action="store_true", help="time the published loader's way too, in turn"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE")
+
+
+def _loader(args):
+    """Training clips: the time of each step, clips a second by the number of workers."""
+    from uniformer_video.bench import loader
+    from uniformer_video.config import load_config
+
+    counts = loader.worker_counts(args.workers)
+    if min(args.clips, args.repeat) < 1 or args.clips_per_second_needed < 0:
+        raise UserError("--clips and --repeat are at least 1, --clips-per-second-needed at least 0")
+    cfg = load_config(args.cfg, args.overrides)
+    times = loader.measure(cfg, args.clips, args.repeat, counts, args.baseline)
+    print("\n".join(loader.report(times, args.clips_per_second_needed)))
+
+
+_BENCHES = {"decode": (_decode_arguments, _decode), "loader": (_loader_arguments, _loader)}

@@ -1,0 +1,140 @@
+"""A clip on its way through augmentation: only the part of its frames that is still needed.
+
+Operations on values work on planes, those that move pixels on columns; `Pixels` holds either and
+turns one into the other.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+
+class Window(NamedTuple):
+    """A box of whole pixels within a frame."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @classmethod
+    def between(cls, top, left, bottom, right, size):
+        """The box of these edges, cut to a frame of `size` (height, width); never empty."""
+        height, width = size
+        top, left = min(max(top, 0), height - 1), min(max(left, 0), width - 1)
+        bottom, right = min(max(bottom, top + 1), height), min(max(right, left + 1), width)
+        return cls(top, left, bottom - top, right - left)
+
+    @classmethod
+    def whole(cls, size):
+        """All of a frame of `size` (height, width)."""
+        return cls(0, 0, *size)
+
+    @property
+    def bottom(self):
+        """The first row below."""
+        return self.top + self.height
+
+    @property
+    def right(self):
+        """The first column to the right."""
+        return self.left + self.width
+
+    def slices(self, outer):
+        """The rows and columns of this window in pixels that hold the window `outer`."""
+        top, left = self.top - outer.top, self.left - outer.left
+        assert top >= 0 and left >= 0, (self, outer)
+        assert self.bottom <= outer.bottom and self.right <= outer.right, (self, outer)
+        return slice(top, top + self.height), slice(left, left + self.width)
+
+
+class Pixels:
+    """One window of the frames of a clip, all frames alike.
+
+    Made of planes, `uint8 [3, T, h, w]`, or of columns, `float32 [h, w, 3 * T]` of whole numbers 0 to
+    255: one pixel of all channels and frames side by side, so that what moves a pixel moves a row of
+    memory. Lookups wait until the planes are needed, and those that follow each other become one.
+
+    size: (height, width) of the full frames; window: what is here of them.
+    """
+
+    def __init__(self, size, window, planes=None, columns=None, tables=None):
+        assert (planes is None) != (columns is None) and (tables is None or columns is None)
+        self.size, self.window = size, window
+        self._planes, self._columns, self._tables = planes, columns, tables
+
+    @classmethod
+    def of(cls, frames, window):
+        """A copy of `window` of the frames `uint8 [T, H, W, 3]`."""
+        rows, columns = window.slices(Window.whole(frames.shape[1:3]))
+        planes = frames[:, rows, columns].transpose(3, 0, 1, 2)
+        return cls(frames.shape[1:3], window, planes=np.array(planes, order="C"))
+
+    def crop(self, window):
+        """The part in `window`, which lies within this one."""
+        rows, columns = window.slices(self.window)
+        if self._planes is None:
+            return Pixels(self.size, window, columns=self._columns[rows, columns])
+        return Pixels(self.size, window, self._planes[..., rows, columns], tables=self._tables)
+
+    def look_up(self, tables):
+        """Values replaced by `tables[value]`: `uint8 [256]`, `[T, 256]` or `[3, T, 256]`."""
+        planes = self._planes if self._planes is not None else self.planes()
+        if self._tables is not None:
+            tables = _chained(self._tables, tables)
+        return Pixels(self.size, self.window, planes, tables=tables)
+
+    def planes(self):
+        """`uint8 [3, T, h, w]`, contiguous; to be left as it is."""
+        if self._planes is None:
+            columns = self._columns.reshape(-1, self._columns.shape[-1]).numpy()
+            planes = np.ascontiguousarray(columns.astype(np.uint8).T)
+            self._planes = planes.reshape(3, -1, self.window.height, self.window.width)
+            self._columns = None
+        elif self._tables is not None:
+            self._planes = _looked_up(self._planes, self._tables)
+            self._tables = None
+        else:
+            self._planes = np.ascontiguousarray(self._planes)
+        return self._planes
+
+    def columns(self):
+        """`float32 [h, w, 3 * T]`, whole numbers, channel by channel; to be left as it is."""
+        if self._columns is not None:
+            return self._columns
+        height, width = self.window.height, self.window.width
+        planes = self.planes().reshape(-1, height * width)
+        columns = np.ascontiguousarray(planes.T).astype(np.float32)  # NumPy is faster at both
+        return torch.from_numpy(columns).reshape(height, width, -1)
+
+    def clip(self):
+        """`float32 [3, T, h, w]`, whole numbers: a view that interpolates fast, not contiguous."""
+        columns = self.columns()
+        return columns.permute(2, 0, 1).reshape(3, -1, *columns.shape[:2])
+
+    def frames(self):
+        """`uint8 [T, h, w, 3]`, a new array."""
+        return np.array(self.planes().transpose(1, 2, 3, 0), order="C")
+
+
+def _chained(first, second):
+    """One table in place of two."""
+    if second.ndim == 1:
+        return second[first]
+    first, second = np.broadcast_arrays(first, second)
+    return np.take_along_axis(second, first.astype(np.intp), axis=-1)
+
+
+def _looked_up(planes, tables):
+    """`bytearray.translate` is the fastest lookup of bytes there is without a compiler."""
+    planes = np.ascontiguousarray(planes)
+    if tables.ndim == 1:
+        changed = bytearray(planes).translate(tables.tobytes())
+        return np.frombuffer(changed, np.uint8).reshape(planes.shape)
+    result = np.empty_like(planes)
+    tables = np.broadcast_to(tables, (*planes.shape[:2], 256))
+    for place in np.ndindex(planes.shape[:2]):
+        changed = planes[place].tobytes().translate(tables[place].tobytes())
+        result[place] = np.frombuffer(changed, np.uint8).reshape(planes.shape[2:])
+    return result
