@@ -1,5 +1,9 @@
-"""Pictures for test videos."""
+"""Pictures for test videos, odd videos, and plain decoding to compare with."""
 
+import struct
+from fractions import Fraction
+
+import av
 import numpy as np
 
 
@@ -12,3 +16,47 @@ def numbered_frames(count, size):
         for i in range(count)
     ]
     return np.array(frames, np.uint8)
+
+
+def encode(path, frames, codec="libx264", pix_fmt="yuv420p", times=None, context=None, **options):
+    """Encode `uint8 [T, H, W, 3]` frames and return the path.
+
+    times: when each frame is shown, in milliseconds; without them 25 a second. context: attributes
+    of the codec context, such as `colorspace`.
+    """
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = pix_fmt
+        for name, value in (context or {}).items():
+            setattr(stream.codec_context, name, value)
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for number, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = int(times[number]), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def turn(path, quarters):
+    """Write into an mp4 that it is shown turned to the left by so many quarters, as phones do."""
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 44  # ISO/IEC 14496-12, track header: the matrix, 16.16 numbers
+    cosine, sine = [(1, 0), (0, -1), (-1, 0), (0, 1)][quarters % 4]
+    matrix = [cosine, sine, 0, -sine, cosine, 0, 0, 0]
+    content[place : place + 32] = struct.pack(">8i", *(value << 16 for value in matrix))
+    path.write_bytes(content)
+    return path
+
+
+def all_frames(path):
+    """Every frame in presentation order as shown, by plain decoding: the independent reference."""
+    frames = []
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "NONE"
+        for frame in container.decode(video=0):
+            frames.append(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+    return np.stack(frames)

@@ -2,8 +2,9 @@
 
 A reader is opened and closed inside the process that uses it, single-threaded, and knows
 `num_frames`, `fps` (or None), `size` (height, width as shown, rotation applied) and
-`frames(indices)`, which returns `uint8 [N, H, W, 3]` RGB: index i is the i-th frame in presentation
-order.
+`frames(indices, short_side=0)`, which returns `uint8 [N, H, W, 3]` RGB: index i is the i-th frame in
+presentation order. All backends give the same pixels, or refuse the file. Pixels are taken as stored:
+not resampled where they are not square, high dynamic range not mapped to low.
 """
 
 import os
@@ -17,23 +18,37 @@ _PLACEHOLDER = re.compile(r"\{0?(:0?\d*d)?\}")
 def open_video(path, backend="auto", num_frames=0):
     """A reader for the video at `path`, a context manager.
 
-    `backend` is "pyav", "decord" or "auto" (PyAV). For a folder of extracted frames, `path` is the
-    folder and the template of their names, `folder/img_{:05d}.jpg`, and `num_frames` says how many
-    there must be; 0 = up to the highest number there. Raises `DecodeError` when the file cannot be
-    opened or holds no video.
+    `backend` is "pyav", "decord", "torchcodec" or "auto" (PyAV, exact on every file). For a folder of
+    extracted frames, `path` is the folder and the template of their names, `folder/img_{:05d}.jpg`,
+    and `num_frames` says how many there must be; 0 = up to the highest number there. Raises
+    `DecodeError` when the file cannot be opened, holds no video, or the backend is not exact on it.
     """
+    path = os.fspath(path)
     is_file = os.path.isfile(path)
     if num_frames or (not is_file and _PLACEHOLDER.search(os.path.basename(path))):
         from uniformer_video.data.decoding.frames import FrameReader
 
         return FrameReader(path, num_frames)
     if not is_file:
-        kind = "is a folder, not a video" if os.path.isdir(path) else "does not exist"
-        raise DecodeError(f"{path} {kind}")
+        raise DecodeError(f"{path} {_what_it_is(path)}")
+    if not os.access(path, os.R_OK):
+        raise DecodeError(f"{path} may not be read by this user; change its permissions")
     if backend == "decord":
         from uniformer_video.data.decoding.decord import DecordReader
 
         return DecordReader(path)
+    if backend == "torchcodec":
+        from uniformer_video.data.decoding.torchcodec import TorchCodecReader
+
+        return TorchCodecReader(path)
     from uniformer_video.data.decoding.pyav import PyAVReader
 
     return PyAVReader(path)
+
+
+def _what_it_is(path):
+    if os.path.isdir(path):
+        return "is a folder, not a video"
+    if os.path.islink(path):
+        return f"is a link to {os.path.realpath(path)}, which does not exist"
+    return "is no file" if os.path.exists(path) else "does not exist"

@@ -9,6 +9,7 @@ import re
 import numpy as np
 from PIL import Image, ImageOps
 
+from uniformer_video.data.decoding.reader import shrink
 from uniformer_video.data.records import frame_file
 from uniformer_video.errors import DecodeError
 
@@ -54,7 +55,7 @@ class FrameReader:
             self._size = self._image(0).shape[:2]
         return self._size
 
-    def frames(self, indices):
+    def frames(self, indices, short_side=0):
         """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1, in their order, repeats allowed."""
         indices = np.asarray(indices, dtype=np.int64)
         if not (indices.size and indices.min() >= 0 and indices.max() < self.num_frames):
@@ -69,7 +70,7 @@ class FrameReader:
                     f"{self._file(index)} is {_shown_size(image)} and {self._file(wanted[0])} "
                     f"{_shown_size(images[0])}; extract the frames again, in one size"
                 )
-        return np.stack(images)[places]
+        return shrink(np.stack(images), short_side)[places]
 
     def _file(self, index):
         return frame_file(self._path, self._first + index)

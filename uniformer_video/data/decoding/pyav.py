@@ -1,62 +1,178 @@
-"""PyAV behind the reader interface: exact frames by a timestamp index.
+"""PyAV behind the reader interface: exact frames, one opening, one forward pass.
 
-Opening lists every packet's timestamp in one demuxing pass (no decoding). Sorted, they are the
-presentation times of the frames: their number is the true frame count, whatever the header says, and
-index i is the i-th of them. Where timestamps cannot be trusted, frames are counted by decoding.
+Opening lists the packets without decoding; `index.py` makes frames of them, `plan.py` says which
+packets a request needs. The packets stay in memory unless the file is large, so that going to another
+place in the video is emptying the decoder and feeding it from there, in any container. Where timestamps
+cannot be trusted, frames are counted by decoding.
 """
 
-from bisect import bisect_right
+import errno
+import os
+from itertools import dropwhile, islice
 
 import av
-import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from uniformer_video.data.decoding.index import build_index
+from uniformer_video.data.decoding.plan import Span, plan
+from uniformer_video.data.decoding.reader import Clip, Reader, shrunk_size
 from uniformer_video.errors import DecodeError
 
-# Codecs in which every packet gives exactly one shown frame, so that counting packets is exact.
-_ONE_FRAME_A_PACKET = {"h264", "hevc", "vp9", "mjpeg", "ffv1", "png", "rawvideo", "prores"}
+# Codecs in which every packet shows exactly one frame, VP8's hidden ones apart.
+_ONE_FRAME_A_PACKET = {
+    *("h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg1video", "mpeg2video"),
+    *("mjpeg", "ffv1", "png", "rawvideo", "prores"),
+}
 # Containers that store no timestamps of their own, or whose seeking lands beside the key frame.
 _NO_TIMESTAMPS = {"avi", "h264", "hevc", "m4v", "mpegvideo"}
 _NO_SEEKING = {"mpegts", "mpeg"}
 # Containers whose header lists every frame, so that fewer in the file mean a truncated file.
 _EXACT_HEADER = {"mov", "mp4"}
-# Seeking re-opens a group of pictures, so it pays only over a gap of at least so many frames.
-_SEEK_GAP = 32
-_LOCAL_FILES_ONLY = {"protocol_whitelist": "file,crypto,data"}
+# Codecs whose decoder leaves out a picture that no other refers to, with the others as they were.
+_SKIPS_EXACTLY = {"h264", "hevc", "mpeg1video", "mpeg2video"}
+_PROGRESSIVE = {None, 0, 1}  # FFmpeg's field orders "unknown" and "progressive"
+_KEPT_BYTES = 64 << 20  # of packets, and of frames that were decoded to count them
+
+# Files alone, and none that name others to read: a playlist can be given any video's name.
+_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,flv,live_flv,asf,"
+    "ogg,nut,mxf,gif,apng,ivf,obu,dv,rm,wtv,amv,mjpeg,yuv4mpegpipe,swf,nuv,dhav",
+    "fpsprobesize": "0",  # the index tells the rate where the header does not
+}
+# Since version 17 a conversion starts threads unless it is told not to.
+_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
-class PyAVReader:
-    """See `uniformer_video.data.decoding` for the interface."""
+class PyAVReader(Reader):
+    """See `uniformer_video.data.decoding` for the interface.
+
+    `index` is the `FrameIndex`, None where frames had to be counted; `why_counted` says why.
+    """
 
     def __init__(self, path):
         self._path = str(path)
-        self._container = None
+        self._container = self._packets = self._decoded = None
         self._to_rgb = VideoReformatter()  # kept, because it caches the conversion's set-up
+        self._size = None
         try:
             self._open()
-            self._times, self._key_times = self._index()
-            if not self._times:
+            self.index = self._scan()
+            self.num_frames = len(self.index.times) if self.index else self._count_frames()
+            if not self.num_frames:
                 raise DecodeError(f"{self._path} holds no frames that can be decoded")
+            self.fps = self._rate()
+        except av.FFmpegError as error:
+            self.close()
+            raise self._broken(error) from None
         except BaseException:
             self.close()
             raise
-        self.num_frames = len(self._times)
-        self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 0) or None
-        self._size = None
 
     def _open(self):
         """Start at the first packet; opening anew is the one rewind that works for every format."""
-        self.close()
+        self._close_container()
         try:
-            self._container = av.open(self._path, options=_LOCAL_FILES_ONLY)
+            # a full path, or else a colon in a name would end the name of a protocol
+            self._container = av.open(os.path.abspath(self._path), options=_OPTIONS)
         except (av.FFmpegError, OSError, ValueError) as error:
-            message = f"{self._path} cannot be opened as a video: {_reason(error)}"
-            raise DecodeError(message) from None
+            raise DecodeError(
+                f"{self._path} cannot be opened as a video: {_why_unopened(error)}"
+            ) from None
         if not self._container.streams.video:
             raise DecodeError(f"{self._path} holds no video stream")
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "NONE"
-        self._stream.codec_context.thread_count = 1
+        self._decoder = self._stream.codec_context
+        if self._decoder is None:
+            raise DecodeError(f"{self._path} has a video codec that this FFmpeg cannot decode")
+        self._decoder.thread_count = 1
+
+    def _scan(self):
+        """List all packets; the `FrameIndex`, or None with `why_counted`."""
+        self._times, keys, hidden, size = [], [], [], 0
+        self._packets = []
+        is_vp8 = self._decoder.name == "vp8"
+        for number, packet in enumerate(self._demux()):
+            self._times.append(packet.pts)
+            if packet.is_keyframe:
+                keys.append(number)
+            if packet.is_discard or (is_vp8 and not memoryview(packet)[0] & 0x10):  # show_frame
+                hidden.append(number)
+            size += packet.size
+            if self._packets is not None:
+                self._packets.append(packet)
+            if size > _KEPT_BYTES:
+                self._packets = None
+        formats = self.formats = set(self._container.format.name.split(","))
+        if formats & _EXACT_HEADER and len(self._times) < self._stream.frames:
+            raise DecodeError(
+                f"{self._path} is cut off: {len(self._times)} of its {self._stream.frames} frames "
+                "are there"
+            )
+        self._skips = self._may_skip(formats)
+        self.why_counted = self._distrust(formats)
+        index = None if self.why_counted else build_index(self._times, keys, hidden)
+        if index is None:
+            self.why_counted = self.why_counted or "the timestamps do not tell the frames apart"
+        elif self._packets is None and formats & _NO_SEEKING:
+            index = index.without_seeking()
+        return index
+
+    def _distrust(self, formats):
+        """Why the timestamps of such a file do not tell its frames, or ""."""
+        codec = self._decoder.name
+        if formats & _NO_TIMESTAMPS:
+            return f"{self._container.format.long_name} stores no presentation times"
+        if codec not in _ONE_FRAME_A_PACKET:
+            return f"{codec} does not give one frame a packet"
+        if codec == "h264" and getattr(self._decoder, "field_order", None) not in _PROGRESSIVE:
+            return "interlaced H.264 may give one frame in two packets"
+        return ""
+
+    def _may_skip(self, formats):
+        """True where pictures that nobody asked for and no other refers to may be left undecoded."""
+        if formats & _NO_TIMESTAMPS or self._decoder.name not in _SKIPS_EXACTLY:
+            return False
+        if self._decoder.name != "hevc":
+            return True
+        # With temporal layers a "non-reference" picture is one for its own layer alone. The hvcC
+        # record (ISO/IEC 14496-15) tells the number of layers.
+        record = bytes(self._decoder.extradata or b"")
+        return len(record) > 21 and record[0] == 1 and record[21] >> 3 & 7 == 1
+
+    def _rate(self):
+        """Frames a second: what the header says where the timestamps bear it out; None = unknown."""
+        declared = float(self._stream.average_rate or 0) or None
+        if not self.index or self.num_frames == 1:
+            return declared
+        ticks = self.index.times[-1] - self.index.times[0]
+        measured = float((self.num_frames - 1) / (ticks * self._stream.time_base))
+        return declared if declared and abs(declared / measured - 1) < 0.02 else measured
+
+    @property
+    def num_packets(self):
+        """How many pieces of coded video the file holds, those that show nothing included."""
+        return len(self._times)
+
+    @property
+    def bits(self):
+        """Bits of a pixel's value in the file."""
+        layout = self._decoder.format
+        return max(component.bits for component in layout.components) if layout else 8
+
+    @property
+    def interlaced(self):
+        """True where the first picture is two half pictures."""
+        return any(f.interlaced_frame for f in self._decoded_span(Span(0, 0, ()), (), skips=False))
+
+    def starts_at_key_frames(self):
+        """True where every key frame comes out of the decoder by itself."""
+        return all(
+            any(frame.pts == self._times[packet] for frame in self._decoded_span(lone, (), False))
+            for _, packet in self.index.entries
+            for lone in [Span(packet, packet, ())]
+        )
 
     @property
     def size(self):
@@ -65,148 +181,133 @@ class PyAVReader:
             self._size = self.frames([0]).shape[1:3]
         return self._size
 
-    def frames(self, indices):
-        """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1, in their order, repeats allowed."""
-        indices = np.asarray(indices, dtype=np.int64)
-        if indices.size == 0 or indices.min() < 0 or indices.max() >= self.num_frames:
-            raise ValueError(
-                f"{self._path} has frames 0..{self.num_frames - 1}, asked for {indices.tolist()}"
-            )
-        wanted = np.unique(indices)
+    def frames(self, indices, short_side=0):
+        """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1, in their order, repeats allowed.
+
+        With `short_side`, larger pictures are scaled down to it in the conversion to RGB: faster than
+        to scale them later, and not the same to the bit.
+        """
+        indices = self._checked(indices)
+        if self.index is None:
+            return self._frames_by_count(Clip(self._path, indices), short_side)
+        clip = Clip(self._path, indices)
+        whole = [Span(0, len(self._times) - 1, tuple(clip.wanted))]
         try:
-            images = self._decode_by_count(wanted) if self._by_count else self._decode(wanted)
+            missing = self._decode(plan(self.index, clip.wanted), clip, short_side, self._skips)
+        except av.FFmpegError:
+            missing = True
+        try:
+            # A key frame may not be what it says: once more from the start, with nothing left out.
+            missing = missing and self._decode(whole, clip, short_side, skips=False)
         except av.FFmpegError as error:
-            raise DecodeError(f"{self._path} breaks while decoding: {_reason(error)}") from None
-        if len({image.shape for image in images.values()}) > 1:
-            raise DecodeError(f"{self._path} changes its picture size; re-encode it first")
-        return np.stack([images[index] for index in indices.tolist()])
+            raise self._broken(error) from None
+        if missing:
+            raise DecodeError(
+                f"{self._path} is damaged: frame {min(missing)} of {self.num_frames} cannot be decoded"
+            )
+        return clip.pixels
 
     def close(self):
+        self._packets = self._decoded = None
+        self._close_container()
+
+    def _close_container(self):
         if self._container is not None:
             self._container.close()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def _index(self):
-        """Presentation times of all frames, sorted, and those of the key frames."""
-        times, keys, complete, packets = [], [], True, 0
-        for packet in self._packets():
-            packets += 1
-            if packet.is_discard:
-                continue
-            complete &= packet.pts is not None
-            times.append(packet.pts)
-            if packet.is_keyframe:
-                keys.append(packet.pts)
-        formats = set(self._container.format.name.split(","))
-        if formats & _EXACT_HEADER and packets < self._stream.frames:
-            raise DecodeError(
-                f"{self._path} is cut off: {packets} of its {self._stream.frames} frames are there"
-            )
-        self._can_seek = not formats & _NO_SEEKING
-        self._by_count = (
-            not complete
-            or len(set(times)) < len(times)
-            or bool(formats & _NO_TIMESTAMPS)
-            or self._stream.codec_context.name not in _ONE_FRAME_A_PACKET
-        )
-        if self._by_count:
-            self._open()
-            return self._count_frames(), []
-        return sorted(times), sorted(keys)
-
-    def _packets(self):
-        """The stream's packets with data, to the end or to the first damage."""
+    def _demux(self):
+        """The stream's packets with data, from where the file stands to its end."""
         try:
             for packet in self._container.demux(self._stream):
                 if packet.size:
                     yield packet
-        except av.FFmpegError as error:
-            if isinstance(error, av.EOFError):
-                return
-            raise DecodeError(f"{self._path} is damaged: {_reason(error)}") from None
+        except av.EOFError:
+            return
+
+    def _packets_from(self, number):
+        """(number, packet) from packet `number` on, with the decoder emptied."""
+        if self._packets is not None:
+            self._decoder.flush_buffers()
+            yield from enumerate(islice(self._packets, number, None), number)
+            return
+        if number == 0:
+            self._open()
+        else:
+            self._container.seek(self._times[number], stream=self._stream)
+            self._decoder.flush_buffers()
+        start = self._times[number]
+        packets = dropwhile(lambda packet: packet.pts != start, self._demux())
+        yield from enumerate(packets, number)
+
+    def _decode(self, spans, clip, short_side, skips):
+        """Fill `clip`; the frames that did not come, where one did not."""
+        for span in spans:
+            left = {self.index.times[frame]: frame for frame in span.frames}
+            needed = {self.index.packets[frame] for frame in span.frames}
+            for frame in self._decoded_span(span, needed, skips):
+                # pictures before the key frame may come out of it broken
+                if frame.pts in left and not (span.start and frame.is_corrupt):
+                    self._put(clip, left.pop(frame.pts), frame, short_side)
+                    if not left:
+                        break
+            if left:
+                return sorted(left.values())
+        return []
+
+    def _decoded_span(self, span, needed, skips):
+        """Decode the packets of a span, then what the decoder holds back."""
+        mode = None
+        for number, packet in self._packets_from(span.start):
+            wish = "NONREF" if skips and number not in needed else "DEFAULT"
+            if wish != mode:
+                self._decoder.skip_frame = mode = wish
+            yield from self._decoder.decode(packet)
+            if number == span.stop:
+                break
+        yield from self._decoder.decode(None)
 
     def _count_frames(self):
+        """Decode all; the number of frames, which are kept while they are few."""
+        count, self._decoded = 0, []
+        for frame in self._all_frames():
+            count += 1
+            if self._decoded is not None:
+                self._decoded.append(frame)
+                if count * frame.width * frame.height * 1.5 > _KEPT_BYTES:  # of 8-bit 4:2:0
+                    self._decoded = None
+        return count
+
+    def _all_frames(self):
+        return self._decoded_span(Span(0, len(self._times) - 1, ()), (), skips=False)
+
+    def _frames_by_count(self, clip, short_side):
+        left = set(clip.wanted)
         try:
-            return list(range(sum(1 for _ in self._container.decode(self._stream))))
+            for count, frame in enumerate(self._decoded or self._all_frames()):
+                if count in left:
+                    self._put(clip, count, frame, short_side)
+                    left.discard(count)
+                    if not left:
+                        return clip.pixels
         except av.FFmpegError as error:
-            raise DecodeError(f"{self._path} breaks while decoding: {_reason(error)}") from None
+            raise self._broken(error) from None
+        raise DecodeError(f"{self._path} has changed: it no longer has {self.num_frames} frames")
 
-    def _decode_by_count(self, wanted):
-        self._open()
-        images, left = {}, set(wanted.tolist())
-        for count, frame in enumerate(self._container.decode(self._stream)):
-            if count in left:
-                images[count] = self._image(frame)
-                left.discard(count)
-                if not left:
-                    return images
-        raise self._lost(left)
+    def _put(self, clip, index, frame, short_side):
+        """Convert to RGB and turn it the way it is meant to be shown."""
+        height, width = shrunk_size((frame.height, frame.width), short_side)
+        options = {"width": width, "height": height, "format": "rgb24", **_ONE_THREAD}
+        image = self._to_rgb.reformat(frame, **options).to_ndarray()
+        clip.put(index, image, round(frame.rotation / 90) % 4)
 
-    def _decode(self, wanted):
-        """One pass over the sorted indices, with a seek where it skips a stretch of the video.
+    def _broken(self, error):
+        return DecodeError(f"{self._path} breaks while decoding: {_reason(error)}")
 
-        Where seeking did not bring all of them, once more from the start without it.
-        """
-        try:
-            return self._decode_with_seeks(wanted)
-        except DecodeError:
-            self._open()
-            self._decoder = self._container.decode(self._stream)
-            images = {}
-            self._read_group(wanted.tolist(), images)
-            return images
 
-    def _decode_with_seeks(self, wanted):
-        images, position = {}, None
-        for group in np.split(wanted, np.flatnonzero(np.diff(wanted) > _SEEK_GAP) + 1):
-            key = self._key_before(group[0])
-            if position is None or key > position + _SEEK_GAP:
-                self._start_at(key)
-            position = self._read_group(group.tolist(), images)
-        return images
-
-    def _key_before(self, index):
-        """Index of the last key frame at or before `index`; 0 where there is none."""
-        place = bisect_right(self._key_times, self._times[index]) - 1
-        return bisect_right(self._times, self._key_times[place]) - 1 if place >= 0 else 0
-
-    def _start_at(self, key):
-        if self._can_seek:
-            self._container.seek(self._times[key], stream=self._stream, backward=True)
-        else:
-            self._open()
-        self._decoder = self._container.decode(self._stream)
-
-    def _read_group(self, group, images):
-        """Decode on until the last of the sorted indices, keeping those; returns the last."""
-        left = {self._times[index]: index for index in group}
-        last = self._times[group[-1]]
-        for frame in self._decoder:
-            index = left.pop(frame.pts, None)
-            if index is not None:
-                images[index] = self._image(frame)
-            if frame.pts >= last:
-                break
-        if left:
-            raise self._lost(left.values())
-        return group[-1]
-
-    def _image(self, frame):
-        """`uint8 [H, W, 3]` RGB, turned the way it is meant to be shown."""
-        image = self._to_rgb.reformat(frame, format="rgb24").to_ndarray()
-        turns = round(frame.rotation / 90) % 4
-        return np.rot90(image, turns) if turns else image
-
-    def _lost(self, indices):
-        first = min(indices)
-        return DecodeError(
-            f"{self._path} is damaged: frame {first} of {self.num_frames} cannot be decoded"
-        )
+def _why_unopened(error):
+    if getattr(error, "errno", None) == errno.EINVAL:
+        return "it is of no known video format, or a playlist, which is refused"
+    return _reason(error)
 
 
 def _reason(error):

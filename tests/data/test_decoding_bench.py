@@ -1,0 +1,51 @@
+"""`uniformer-video bench decode`: what it asks for, and how it shows who is how fast."""
+
+import numpy as np
+import pytest
+
+from uniformer_video import cli
+from uniformer_video.bench import decode
+
+
+def test_requests_are_of_the_published_protocol():
+    asked = decode.requests(300, seed=3)
+    assert [clips.shape for clips in asked.values()] == [(1, 16), (4, 16), (1, 16)]
+    assert asked["4 clips"][:, 0].tolist() == [0, 78, 156, 234]
+    assert not np.array_equal(
+        asked["random 16x4 clip"], decode.requests(300, 4)["random 16x4 clip"]
+    )
+
+
+def test_the_table_shows_ratios_failures_and_other_frames():
+    results = {
+        "ours": ([0.1, 0.1, 0.2], True),
+        "decord": ([0.2, 0.3, 0.2], True),
+        "torchcodec": ([], True),
+        "pytorchvideo": ([0.4, 0.6, 0.4], False),
+    }
+    assert decode.ratio(results, "ours") == 2
+    assert decode.ratio(results, "torchcodec") is None
+    lines = decode.table({"/a/b.mp4": {"4 clips": results}, "/a/c.mp4": {"4 clips": results}})
+    row = next(line for line in lines if line.startswith("b.mp4"))
+    for cell in ("100.0 ms  2.00x ", "200.0 ms  1.00x ", "cannot read", "400.0 ms  0.50x*"):
+        assert cell in row
+    mean = next(line for line in lines if line.startswith("geometric mean"))
+    assert mean.split()[-4:] == ["2.00x", "1.00x", "-", "0.50x"]
+
+
+def test_the_command_measures_what_is_installed(make_video, capsys):
+    path = make_video(frames=80)
+    assert cli.main(["bench", "decode", str(path), "--repeat", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "random 16x4 clip" in shown and "16 over the video" in shown
+    assert all(side in shown for side in decode.contenders())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["absent.mp4"], "absent.mp4 does not exist"), (["--repeat", "0"], "--repeat is 0")],
+)
+def test_mistakes_are_one_line(make_video, capsys, arguments, message):
+    videos = [] if arguments[0].endswith("mp4") else [str(make_video())]
+    assert cli.main(["bench", "decode", *videos, *arguments]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,36 @@
+"""Where to start and stop decoding for a set of frames: pure arithmetic on a `FrameIndex`."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Span:
+    """Decode the packets start..stop, both included; that gives the wanted frames `frames`."""
+
+    start: int
+    stop: int
+    frames: tuple
+
+
+def plan(index, wanted):
+    """The `Span`s that give the frames `wanted` (sorted, no repeats): one forward pass.
+
+    Decoding starts at the key frame before a wanted frame, unless the pass gets there by itself: a
+    jump is made exactly where it leaves packets out.
+
+        key frames    *           *           *           *
+        packets       . . . . . . . . . . . . . . . . . . . . .
+        wanted            x x                           x   x
+        spans         [-----]                 [-------------]
+
+    A span stops at the last packet it needs, not at the next key frame; the decoder is emptied there.
+    """
+    spans = []
+    for frame in wanted:
+        start, packet = index.entry(frame), index.packets[frame]
+        last = spans[-1] if spans else None
+        if last and start <= last.stop + 1:
+            spans[-1] = Span(last.start, max(last.stop, packet), (*last.frames, frame))
+        else:
+            spans.append(Span(start, packet, (frame,)))
+    return spans

@@ -1,0 +1,97 @@
+"""What the readers of video files share."""
+
+import numpy as np
+
+from uniformer_video.errors import DecodeError
+
+
+class Reader:
+    """Base of the readers; see `uniformer_video.data.decoding` for the interface."""
+
+    def close(self):
+        """Let go of the file; the reader is of no use after it."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _checked(self, indices):
+        """`indices` as int64 `[N]`; raises ValueError outside 0..num_frames-1."""
+        indices = np.asarray(indices, dtype=np.int64)
+        if indices.size == 0 or indices.min() < 0 or indices.max() >= self.num_frames:
+            raise ValueError(
+                f"{self._path} has frames 0..{self.num_frames - 1}, asked for {indices.tolist()}"
+            )
+        return indices
+
+
+class Clip:
+    """The pixels of a request while they come in: `uint8 [N, H, W, 3]`, written once each.
+
+    `indices` int64 [N] in any order, with repeats; `path` names the video in errors.
+    """
+
+    def __init__(self, path, indices):
+        self._path = path
+        self._places = {}
+        for place, index in enumerate(indices.tolist()):
+            self._places.setdefault(index, []).append(place)
+        self._count = len(indices)
+        self.pixels = None
+
+    @property
+    def wanted(self):
+        """The frames asked for: sorted, no repeats."""
+        return sorted(self._places)
+
+    def put(self, index, image, turns=0):
+        """Keep `image`, uint8 [H, W, 3], turned left by so many quarters, as frame `index`."""
+        image = np.rot90(image, turns) if turns else image
+        if self.pixels is None:
+            self.pixels = np.empty((self._count, *image.shape), np.uint8)
+        if image.shape != self.pixels.shape[1:]:
+            raise DecodeError(f"{self._path} changes its picture size; re-encode it first")
+        first, *others = self._places[index]
+        if turns:
+            for channel in range(3):  # 3 to 7 times faster than pixels of 3 bytes backwards
+                self.pixels[first, ..., channel] = image[..., channel]
+        else:
+            self.pixels[first] = image
+        for place in others:
+            self.pixels[place] = self.pixels[first]
+
+
+def shrunk_size(size, short_side):
+    """(height, width) with the short side at `short_side`; `size` itself where that is no smaller.
+
+    The long side is floor(long / short * short_side), as in the published resize.
+    """
+    height, width = size
+    short, long = min(size), max(size)
+    if not 0 < short_side < short:
+        return size
+    long = int(long / short * short_side)
+    return (short_side, long) if height <= width else (long, short_side)
+
+
+def shrink(frames, short_side):
+    """`frames`, uint8 [N, H, W, 3], scaled down to `short_side` the way PyAV's reader does it."""
+    size = frames.shape[1:3]
+    height, width = shrunk_size(size, short_side)
+    if (height, width) == tuple(size):
+        return frames
+    import av
+    from av.video.reformatter import VideoReformatter
+
+    scaler, out = VideoReformatter(), np.empty((len(frames), height, width, 3), np.uint8)
+    for place, frame in enumerate(frames):
+        picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+        out[place] = scaler.reformat(picture, width=width, height=height).to_ndarray()
+    return out
+
+
+def first_line(error):
+    """The first line of a library's error message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

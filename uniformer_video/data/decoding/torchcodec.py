@@ -1,0 +1,50 @@
+"""torchcodec behind the reader interface. It is refused on files on which it gives wrong frames."""
+
+import os
+
+from uniformer_video.data.decoding.exact import check_count, true_facts
+from uniformer_video.data.decoding.reader import Reader, first_line, shrink
+from uniformer_video.errors import DecodeError, MissingLibraryError
+
+
+class TorchCodecReader(Reader):
+    """See `uniformer_video.data.decoding` for the interface."""
+
+    def __init__(self, path):
+        decoder = _video_decoder()
+        self._path = path
+        true_count, self.fps = true_facts(path, "torchcodec", open_groups=True)
+        options = {"dimension_order": "NHWC", "num_ffmpeg_threads": 1, "seek_mode": "exact"}
+        try:
+            self._reader = decoder(os.path.abspath(path), **options)
+            self.num_frames = len(self._reader)
+            self.size = tuple(self._reader[0].shape[:2])
+        except Exception as error:  # torchcodec raises RuntimeError, ValueError or IndexError
+            raise DecodeError(f"{path} cannot be opened as a video: {first_line(error)}") from None
+        check_count(path, "torchcodec", self.num_frames, true_count)
+
+    def frames(self, indices, short_side=0):
+        """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1."""
+        indices = self._checked(indices)
+        try:
+            frames = self._reader.get_frames_at(indices.tolist()).data.numpy()
+        except Exception as error:  # as above
+            raise DecodeError(f"{self._path} cannot be decoded: {first_line(error)}") from None
+        return shrink(frames, short_side)
+
+    def close(self):
+        self._reader = None
+
+
+def _video_decoder():
+    try:
+        from torchcodec.decoders import VideoDecoder
+    except ImportError:
+        problem = "is not installed: `pip install torchcodec` (the release made for this torch)"
+    except (
+        Exception
+    ) as error:  # RuntimeError or OSError where no FFmpeg, or one of a wrong age, is found
+        problem = f"cannot be loaded, mostly for lack of FFmpeg's libraries: {first_line(error)}"
+    else:
+        return VideoDecoder
+    raise MissingLibraryError(f"DATA.DECODING_BACKEND is torchcodec, which {problem}; or use pyav")
