@@ -193,3 +193,8 @@ def test_real_videos(name):
         indices = np.linspace(0, video.num_frames - 1, 7).astype(int)
         if expected.shape[1:3] == video.size:
             np.testing.assert_array_equal(video.frames(indices), expected[indices])
+
+
+def test_the_times_of_frames(make_video):
+    with open_video(make_video(frames=20, fps=10), "pyav") as video:
+        np.testing.assert_allclose(video.times, np.arange(20) / 10, atol=1e-6)

@@ -229,8 +229,7 @@ def decode_test_clips(
 def timeline_of(video, sampling, path, start=0.0, end=None):
     """`sampling.timeline` of an open video; a `DecodeError` names `path`."""
     try:
-        times = getattr(video, "times", None)  # of readers that know each frame's own
-        return sampling.timeline(video.num_frames, video.fps, start, end, times)
+        return sampling.timeline(video.num_frames, video.fps, start, end, video.times)
     except DataError as error:
         raise DecodeError(f"{path}: {error}") from None
 

@@ -9,7 +9,7 @@ import re
 import numpy as np
 from PIL import Image, ImageOps
 
-from uniformer_video.data.decoding.reader import shrink
+from uniformer_video.data.decoding.reader import Reader, shrink
 from uniformer_video.data.records import frame_file
 from uniformer_video.errors import DecodeError
 
@@ -17,7 +17,7 @@ from uniformer_video.errors import DecodeError
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
 
 
-class FrameReader:
+class FrameReader(Reader):
     """See `uniformer_video.data.decoding` for the interface.
 
     `path` is the folder and the template of the names, `folder/img_{:05d}.jpg`; `num_frames` as a
@@ -57,11 +57,7 @@ class FrameReader:
 
     def frames(self, indices, short_side=0):
         """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1, in their order, repeats allowed."""
-        indices = np.asarray(indices, dtype=np.int64)
-        if not (indices.size and indices.min() >= 0 and indices.max() < self.num_frames):
-            raise ValueError(
-                f"{self._path} has frames 0..{self.num_frames - 1}, asked for {indices.tolist()}"
-            )
+        indices = self._checked(indices)
         wanted, places = np.unique(indices, return_inverse=True)
         images = [self._image(index) for index in wanted.tolist()]
         for index, image in zip(wanted, images, strict=True):
@@ -87,15 +83,6 @@ class FrameReader:
             # What Pillow raises for damaged pictures depends on their format.
             reason = f"cannot be read as a picture: {getattr(error, 'strerror', None) or error}"
         raise DecodeError(f"{file} {reason}; extract the frames again") from None
-
-    def close(self):
-        """Nothing is held open between two requests."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 def _highest_count(folder, template):

@@ -11,6 +11,7 @@ import os
 from itertools import dropwhile, islice
 
 import av
+import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from uniformer_video.data.decoding.index import build_index
@@ -149,6 +150,14 @@ class PyAVReader(Reader):
         ticks = self.index.times[-1] - self.index.times[0]
         measured = float((self.num_frames - 1) / (ticks * self._stream.time_base))
         return declared if declared and abs(declared / measured - 1) < 0.02 else measured
+
+    @property
+    def times(self):
+        """When each frame begins to show, float64 [num_frames] seconds from the first; None = unknown."""
+        if self.index is None:
+            return None
+        ticks = np.array(self.index.times, np.int64)
+        return (ticks - ticks[0]) * float(self._stream.time_base)
 
     @property
     def num_packets(self):

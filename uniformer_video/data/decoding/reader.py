@@ -8,6 +8,8 @@ from uniformer_video.errors import DecodeError
 class Reader:
     """Base of the readers; see `uniformer_video.data.decoding` for the interface."""
 
+    times = None  # seconds from the first frame, float64 [num_frames], where a reader knows them
+
     def close(self):
         """Let go of the file; the reader is of no use after it."""
 
