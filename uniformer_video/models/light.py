@@ -52,23 +52,9 @@ class HourglassBlock(GlobalBlock):
         """Tokens `[B, *grid, C]`, class token `[B, 1, C]`, importance `[B, N]` or None; the same."""
         tokens = tokens + self.pos_embed(tokens)
         grid = tokens.shape[1:-1]
-        tokens = tokens.flatten(1, -2)  # [B, N, C]
-        if self.keep_ratio == 1.0:
-            short = torch.cat([cls, tokens], 1)
-            short, _, row = self._update(short)
-            cls, tokens = short[:, :1], short[:, 1:]
-            importance = row if importance is None else torch.lerp(importance, row, self.blend)
-            return tokens.unflatten(1, grid), cls, importance
-
-        short, rest, order, ranked, _ = self._shrink(tokens, cls, importance)
-        short, update, row = self._update(short)
-        tokens = torch.cat([short[:, 1:-1], rest + update[:, -1:]], 1)
-        kept = row.shape[1] - 1  # the last column is the merged token's
-        blended = torch.lerp(ranked[:, :kept], row[:, :kept], self.blend)
-        importance = torch.cat([blended, ranked[:, kept:]], 1)
-        back = order.argsort(1)
-        tokens = _take(tokens, back).unflatten(1, grid)
-        return tokens, short[:, :1], importance.gather(1, back)
+        step = self._with_all if self.keep_ratio == 1.0 else self._with_kept
+        tokens, cls, importance = step(tokens.flatten(1, -2), cls, importance)
+        return tokens.unflatten(1, grid), cls, importance
 
     def attention_maps(self, tokens, cls, importance):
         """Who attends to whom, `[B, heads, 1 + N, 1 + N]`, the class token first; rows sum to 1.
@@ -86,6 +72,23 @@ class HourglassBlock(GlobalBlock):
         back = F.pad(order.argsort(1) + 1, (1, 0))[:, None, :]  # the class token stays first
         rows = back.unsqueeze(-1).expand_as(maps)
         return maps.gather(2, rows).gather(3, rows.transpose(2, 3))
+
+    def _with_all(self, tokens, cls, importance):
+        """The block without pruning, on `[B, N, C]`."""
+        short, _, row = self._update(torch.cat([cls, tokens], 1))
+        importance = row if importance is None else torch.lerp(importance, row, self.blend)
+        return short[:, 1:], short[:, :1], importance
+
+    def _with_kept(self, tokens, cls, importance):
+        """Shrink `[B, N, C]`, update, recover: the rest gets what the merged token was given."""
+        short, rest, order, ranked, _ = self._shrink(tokens, cls, importance)
+        short, update, row = self._update(short)
+        tokens = torch.cat([short[:, 1:-1], rest + update[:, -1:]], 1)
+        kept = row.shape[1] - 1  # the last column is the merged token's
+        blended = torch.lerp(ranked[:, :kept], row[:, :kept], self.blend)
+        importance = torch.cat([blended, ranked[:, kept:]], 1)
+        back = order.argsort(1)
+        return _take(tokens, back), short[:, :1], importance.gather(1, back)
 
     def _update(self, short):
         """Both residual branches on `[B, n, C]`: the result, what they added, the class row."""
