@@ -134,11 +134,6 @@ _Loader.add_implicit_resolver(
 )
 
 
-def default_config():
-    """The `CfgNode` of all defaults."""
-    return _tree({key: _copy(value) for key, value in DEFAULTS.items()})
-
-
 def load_config(path=None, overrides=()):
     """The checked, frozen `CfgNode` of a YAML file and `KEY VALUE` overrides.
 

@@ -15,7 +15,6 @@ from uniformer_video.data.labels import class_names
 from uniformer_video.data.records_text import filled_lines, read_text
 from uniformer_video.errors import DataError
 
-SPLITS = (1, 2, 3)  # of UCF101 and HMDB51
 # Folders that the official archives unpack to, or that the guides call so.
 _FOLDERS = ("", "annotations", "labels", "ucfTrainTestlist", "testTrainMulti_7030_splits")
 _WORDS = {

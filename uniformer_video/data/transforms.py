@@ -5,7 +5,7 @@ way out. Resizing is bilinear with half-pixel centres and no antialiasing, the p
 """
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -64,10 +64,6 @@ class EvalViews:
                 crop = clip[..., top : top + self.crop_size, left : left + self.crop_size]
                 views.append(self.normalise(crop))
         return torch.stack(views)
-
-    def as_dict(self):
-        """The settings as plain data, for checkpoints."""
-        return asdict(self)
 
 
 def to_channels_first(frames):

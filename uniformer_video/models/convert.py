@@ -138,22 +138,21 @@ def _data_settings(weights):
 
 def _fresh_model(weights, name, head_dim):
     """The model that the weights fit, and its name."""
-    recorded = weights.metadata.get("model", {})
-    options = {"head_dim": head_dim} if head_dim else {}
     if name and is_peer(name):
         return build_for_weights(weights, name), name
-    shown = shown_arguments(weights)
-    if recorded or name or not head_dim:
-        name = name or recorded.get("name") or find_variant(weights)
-        return build_for_weights(weights, name, **options), name
-    try:
-        name = find_variant(weights, head_dim)
-    except CheckpointError:  # no named model: its shapes are all there is to know
-        if not shown:
-            raise
-        light = "xxs" if is_light(weights.state) else "s"
-        name = f"uniformer_{light}" if shown["ndim"] == 3 else f"image_uniformer_{light}"
-        return build_network(name, weights.num_classes or 1, **{**shown, **options}), name
+    options = {"head_dim": head_dim} if head_dim else {}
+    name = name or weights.metadata.get("model", {}).get("name")
+    if not name:
+        try:
+            name = find_variant(weights, head_dim)
+        except CheckpointError:
+            shown = shown_arguments(weights)
+            if not (head_dim and shown):
+                raise
+            # No named model: its shapes are all there is to know.
+            light = "xxs" if is_light(weights.state) else "s"
+            name = f"uniformer_{light}" if shown["ndim"] == 3 else f"image_uniformer_{light}"
+            return build_network(name, weights.num_classes or 1, **{**shown, **options}), name
     return build_for_weights(weights, name, **options), name
 
 
@@ -173,14 +172,12 @@ def _mmaction2_keys(state, shown, source):
         unknown = ["image models" if shown["ndim"] == 2 else "light models or convolutional stems"]
     if unknown:
         raise CheckpointError(f"{source}: MMAction2's UniFormer knows no {', '.join(unknown)}")
-    renamed = {}
-    for key, value in state.items():
-        renamed[
-            key.replace("head.", "cls_head.fc_cls.")
-            if key.startswith("head.")
-            else f"backbone.{key}"
-        ] = value
-    return renamed
+    return {
+        key.replace("head.", "cls_head.fc_cls.")
+        if key.startswith("head.")
+        else f"backbone.{key}": value
+        for key, value in state.items()
+    }
 
 
 def _report(source, target, metadata, entry, order):

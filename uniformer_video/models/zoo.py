@@ -191,7 +191,8 @@ def build_for_weights(
     kept = own if name == recorded.get("name") else _TOLD_BY_FILE
     if own and own["ndim"] != ndim:
         kept = ("head_dim",)
-        if not {"head_dim"} & {*own, *options} and _matching_variants(weights):
+        told = "head_dim" in own or "head_dim" in options
+        if not told and _matching_variants(weights):
             own["head_dim"] = VARIANTS[find_variant(weights)].arguments["head_dim"]
     options = {**{key: own[key] for key in kept if key in own}, **options}
     options["local_kernel"] = choose_kernel(weights, local_kernel, adapt_kernel, ndim)

@@ -110,10 +110,6 @@ def read_weights(source, select="model"):
     """
     if select not in SELECTIONS:
         raise ConfigError(f"weights are one of {', '.join(SELECTIONS)}, got {select!r}")
-    if "://" in str(source) and not is_remote(source):
-        raise CheckpointError(
-            f"{source}: weights come from a local path, an https:// address or hf://owner/repo/file"
-        )
     path, name = fetch(source), shown(source)
     in_messages = f"{name} (kept at {path})" if is_remote(source) else name
     content = read_content(path, in_messages)

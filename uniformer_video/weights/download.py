@@ -63,6 +63,11 @@ def fetch(source):
     way, and `OSError` when the cache cannot be written.
     """
     if not is_remote(source):
+        if not str(source) or "://" in str(source):
+            raise CheckpointError(
+                f"{str(source)!r} is no place of weights: weights come from a local path, an https:// "
+                "address or hf://owner/repo/file, or by a published name"
+            )
         return Path(source)
     address = _parse(source)
     if address.url.startswith("hf://"):

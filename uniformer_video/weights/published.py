@@ -125,11 +125,6 @@ def local_file(source):
     where the authors put them there. Raises `CheckpointError` that says where to download them.
     """
     name = str(source)
-    if not name or ("://" in name and not is_remote(name)):
-        raise CheckpointError(
-            f"{name!r} is no place of weights; give a path, https://..., hf://owner/repo/file, or a "
-            "published name"
-        )
     if name not in PUBLISHED or Path(name).exists():
         return fetch(source)
     folder = Path(os.environ.get("UNIFORMER_WEIGHTS") or WEIGHTS_FOLDER)
