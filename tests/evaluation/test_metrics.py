@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from uniformer_video.evaluation.metrics import (
+    average_precision,
     confusion_matrix,
+    mean_average_precision,
     mean_class_accuracy,
     per_class_accuracy,
     ranked_classes,
@@ -119,3 +121,33 @@ def test_softmax_is_stable_and_leaves_its_input_alone():
     assert softmax(scores) == pytest.approx(np.array([[0.25, 0.75], [0.5, 0.5]]))
     assert (scores == before).all()
     assert softmax(np.zeros((2, 3, 4), np.float32)).sum(axis=-1) == pytest.approx(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_average_precision_is_the_sum_over_thresholds(rng, levels):
+    scores = rng.integers(0, levels, (60, 5)) / levels
+    truth = rng.random((60, 5)) < (0.5, 0.2, 0.02, 1.0, 0.3)
+    truth[0] = True
+    for k in range(5):
+        area, recall = 0.0, 0.0
+        for threshold in sorted(set(scores[:, k]), reverse=True):
+            chosen = scores[:, k] >= threshold
+            found = (chosen & truth[:, k]).sum()
+            now = found / truth[:, k].sum()
+            area, recall = area + (now - recall) * found / chosen.sum(), now
+        assert average_precision(scores, truth)[k] == pytest.approx(area, abs=1e-12)
+
+
+def test_average_precision_of_a_textbook_ranking_and_of_no_opinion():
+    truth = np.array([[1], [0], [1], [0], [0]], bool)
+    ranked = np.array([[5.0], [4], [3], [2], [1]])
+    assert average_precision(ranked, truth)[0] == pytest.approx((1 + 2 / 3) / 2)
+    assert average_precision(np.zeros((5, 1)), truth)[0] == pytest.approx(2 / 5)
+
+
+def test_mean_average_precision_leaves_out_classes_without_a_positive():
+    truth = np.array([[True, False], [False, False]])
+    scores = np.array([[0.1, 0.9], [0.2, 0.8]])
+    assert np.isnan(average_precision(scores, truth)[1])
+    assert mean_average_precision(scores, truth) == pytest.approx(0.5)
+    assert math.isnan(mean_average_precision(scores, np.zeros((2, 2), bool)))

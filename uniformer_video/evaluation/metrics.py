@@ -68,3 +68,35 @@ def mean_class_accuracy(confusion):
     accuracy = per_class_accuracy(confusion)
     present = accuracy[~np.isnan(accuracy)]
     return float(present.mean()) if len(present) else math.nan
+
+
+def average_precision(scores, truth):
+    """Average precision of each class: scores `[N, K]`, truth bool `[N, K]` -> float64 `[K]`.
+
+    The sum, over the distinct scores from the highest down, of the precision at that score times the
+    recall that it adds: no interpolation, and equal scores count together, so that a constant output
+    earns the share of the positives. NaN for a class without a positive. Source: Manning et al.,
+    "Introduction to Information Retrieval", section 8.4.
+    """
+    scores, truth = np.asarray(scores), np.asarray(truth, dtype=bool)
+    return np.array(
+        [_class_precision(scores[:, k], truth[:, k]) for k in range(scores.shape[1])], np.float64
+    )
+
+
+def _class_precision(scores, truth):
+    if not truth.any():
+        return math.nan
+    order = np.argsort(-scores, kind="stable")
+    scores, hits = scores[order], np.cumsum(truth[order])
+    last_of_equals = np.append(scores[1:] != scores[:-1], True)
+    hits = hits[last_of_equals]
+    precision = hits / (1 + np.flatnonzero(last_of_equals))
+    return float((precision * np.diff(hits, prepend=0)).sum() / hits[-1])
+
+
+def mean_average_precision(scores, truth):
+    """The mean of `average_precision` over the classes that have a positive; NaN if none has."""
+    found = average_precision(scores, truth)
+    found = found[~np.isnan(found)]
+    return float(found.mean()) if len(found) else math.nan
