@@ -5,9 +5,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from videos import numbered_frames
+from videos import all_frames, forget_reordering, numbered_frames, remux
 
 from uniformer_video.data.decoding import open_video
+from uniformer_video.data.decoding.pyav import PyAVReader
 from uniformer_video.errors import DecodeError
 
 BACKENDS = ["pyav", "decord"]
@@ -16,12 +17,6 @@ BACKENDS = ["pyav", "decord"]
 def need(backend):
     if backend == "decord":
         pytest.importorskip("decord", reason="decord has no wheel for this platform")
-
-
-def all_frames(path):
-    """Every frame in presentation order, by plain decoding: the independent reference."""
-    with av.open(str(path)) as container:
-        return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
 
 
 ENCODINGS = {
@@ -51,6 +46,22 @@ def test_index_i_is_the_ith_frame(make_video, kind):
         requests += [rng.integers(0, 120, 4) for _ in range(6)]
         for indices in requests:
             np.testing.assert_array_equal(video.frames(indices), expected[list(indices)])
+
+
+def test_a_stream_that_does_not_say_how_far_it_reorders(make_video, tmp_path, monkeypatch):
+    """A decoder that learns it from the first late frames drops those; none is decoded twice here."""
+    options = {"bf": "8", "b_strategy": "0", "g": "20", "x264-params": "ref=4"}
+    expected = all_frames(make_video(frames=40, options=options))
+    path = remux(forget_reordering(make_video(frames=40, options=options)), tmp_path / "a.mkv")
+    with av.open(str(path), stream_options=[{"skip_frame": "all"}]) as container:
+        assert sum(1 for _ in container.decode(video=0)) < 40, "it learns from opening alone"
+    passes, decode = [], PyAVReader._decode
+    monkeypatch.setattr(PyAVReader, "_decode", lambda *a, **k: passes.append(a) or decode(*a, **k))
+    with open_video(path) as video:
+        np.testing.assert_array_equal(video.frames(range(40)), expected)
+    assert len(passes) == 1
+    with open_video(path) as video:
+        np.testing.assert_array_equal(video.frames([3, 30]), expected[[3, 30]])
 
 
 def test_backends_agree(make_video):
@@ -83,16 +94,7 @@ def test_variable_frame_rate(tmp_path):
 
 def damaged(path, keep):
     """The file cut to a share of its bytes, its index moved to the front first."""
-    whole = path.with_name("front.mp4")
-    with (
-        av.open(str(path)) as source,
-        av.open(str(whole), "w", options={"movflags": "faststart"}) as target,
-    ):
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
+    whole = remux(path, path.with_name("front.mp4"), movflags="faststart")
     content = whole.read_bytes()
     path.write_bytes(content[: int(len(content) * keep)])
     return path

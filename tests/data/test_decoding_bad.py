@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import av
 import numpy as np
 import pytest
-from videos import all_frames, encode, numbered_frames
+from videos import all_frames, encode, numbered_frames, remux
 
 from uniformer_video.data.decoding import open_video, pyav
 from uniformer_video.errors import DecodeError
@@ -145,12 +145,7 @@ def test_live_recordings_without_duration(tmp_path, name):
     frames = numbered_frames(len(times), (48, 64))
     made = encode(tmp_path / f"whole-{name}", frames, codec, times=times, bf="0")
     path = tmp_path / name
-    with av.open(str(made)) as source, av.open(str(path), "w", options={"live": "1"}) as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.size:
-                packet.stream, packet.dts = stream, packet.pts
-                target.mux(packet)
+    remux(made, path, hold_dts=False, live="1")
     with open_video(path) as video:
         assert video.num_frames == len(times)
         assert video.fps == pytest.approx(40 / (times[-1] / 1000), rel=0.01)

@@ -52,6 +52,63 @@ def turn(path, quarters):
     return path
 
 
+def remux(path, target, hold_dts=True, **options):
+    """Write the coded pictures of `path` as they are into the container `target`; its path.
+
+    hold_dts: keep decoding times; else those of showing stand in, as live recorders write them.
+    """
+    with av.open(str(path)) as source, av.open(str(target), "w", options=options) as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                packet.dts = packet.dts if hold_dts else packet.pts
+                out.mux(packet)
+    return target
+
+
+def forget_reordering(path):
+    """Take out of an x264 mp4 what it says of its use (VUI), and so how far pictures are reordered."""
+    content = bytearray(path.read_bytes())
+    place = content.index(b"avcC") + 10  # ISO/IEC 14496-15: length and bytes of the first SPS
+    length = int.from_bytes(content[place : place + 2], "big")
+    record = slice(place + 2, place + 2 + length)
+    bits = "".join(f"{byte:08b}" for byte in content[record])
+    cut = _usability_flag(bits)
+    bits = f"{bits[:cut]}01".ljust(8 * length, "0")
+    content[record] = int(bits, 2).to_bytes(length, "big")
+    path.write_bytes(content)
+    return path
+
+
+def _usability_flag(bits):
+    """Place of vui_parameters_present_flag in a High profile SPS, as x264 writes it (H.264, 7.3.2.1.1)."""
+    place = 8 + 24  # NAL header; profile, constraints, level
+
+    def golomb():
+        nonlocal place
+        zeros = bits.index("1", place) - place
+        place += 2 * zeros + 1
+        return int(bits[place - zeros - 1 : place], 2) - 1
+
+    golomb()  # id
+    assert golomb() == 1, "4:2:0"
+    for _ in range(2):
+        golomb()  # bit depths
+    place += 2  # bypass, scaling matrices
+    golomb()  # bits of the frame number
+    if golomb() == 0:  # kind of picture order
+        golomb()
+    golomb()  # reference frames
+    place += 1  # gaps
+    golomb(), golomb()  # size
+    place += 2  # frames only, direct inference
+    cropped, place = bits[place] == "1", place + 1
+    for _ in range(4 * cropped):
+        golomb()
+    return place
+
+
 def all_frames(path):
     """Every frame in presentation order as shown, by plain decoding: the independent reference."""
     frames = []

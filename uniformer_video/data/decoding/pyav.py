@@ -32,6 +32,7 @@ _EXACT_HEADER = {"mov", "mp4"}
 # Codecs whose decoder leaves out a picture that no other refers to, with the others as they were.
 _SKIPS_EXACTLY = {"h264", "hevc", "mpeg1video", "mpeg2video"}
 _PROGRESSIVE = {None, 0, 1}  # FFmpeg's field orders "unknown" and "progressive"
+_SCANNED = 64  # packets looked at together; what one of them holds is in memory meanwhile
 _KEPT_BYTES = 64 << 20  # of packets, and of frames that were decoded to count them
 
 # Files alone, and none that name others to read: a playlist can be given any video's name.
@@ -41,6 +42,12 @@ _OPTIONS = {
     "ogg,nut,mxf,gif,apng,ivf,obu,dv,rm,wtv,amv,mjpeg,yuv4mpegpipe,swf,nuv,dhav",
     "fpsprobesize": "0",  # the index tells the rate where the header does not
 }
+# Opening a file decodes its first pictures to learn what they are. Here their packets tell that, and
+# opening takes a third of the time; a list of more streams than there are does no harm.
+_UNDECODED = {"stream_options": [{"skip_frame": "all"}] * 64}
+# The decoder holds back as many pictures as the stream may reorder, where it does not say how many;
+# else the first of them, shown before any later one was seen, would be lost.
+_H264_OPTIONS = {"strict": "1"}
 # Since version 17 a conversion starts threads unless it is told not to.
 _ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
@@ -75,7 +82,9 @@ class PyAVReader(Reader):
         self._close_container()
         try:
             # a full path, or else a colon in a name would end the name of a protocol
-            self._container = av.open(os.path.abspath(self._path), options=_OPTIONS)
+            path = os.path.abspath(self._path)
+            quick = _UNDECODED if _describes_streams(path) else {}
+            self._container = av.open(path, options=_OPTIONS, **quick)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(
                 f"{self._path} cannot be opened as a video: {_why_unopened(error)}"
@@ -88,23 +97,28 @@ class PyAVReader(Reader):
         if self._decoder is None:
             raise DecodeError(f"{self._path} has a video codec that this FFmpeg cannot decode")
         self._decoder.thread_count = 1
+        if self._decoder.name == "h264":
+            self._decoder.options = _H264_OPTIONS
 
     def _scan(self):
         """List all packets; the `FrameIndex`, or None with `why_counted`."""
-        self._times, keys, hidden, size = [], [], [], 0
-        self._packets = []
-        is_vp8 = self._decoder.name == "vp8"
-        for number, packet in enumerate(self._demux()):
-            self._times.append(packet.pts)
-            if packet.is_keyframe:
-                keys.append(number)
-            if packet.is_discard or (is_vp8 and not memoryview(packet)[0] & 0x10):  # show_frame
-                hidden.append(number)
-            size += packet.size
-            if self._packets is not None:
-                self._packets.append(packet)
+        self._times, keys, hidden, self._packets = [], [], [], []
+        is_vp8, size = self._decoder.name == "vp8", 0
+        packets = self._demux()
+        while batch := list(islice(packets, _SCANNED)):
+            start = len(self._times)
+            self._times += [packet.pts for packet in batch]
+            keys += [number for number, packet in enumerate(batch, start) if packet.is_keyframe]
+            hidden += [
+                number
+                for number, packet in enumerate(batch, start)
+                if packet.is_discard or (is_vp8 and not memoryview(packet)[0] & 0x10)  # show_frame
+            ]
+            size += sum(packet.size for packet in batch)
             if size > _KEPT_BYTES:
                 self._packets = None
+            elif self._packets is not None:
+                self._packets += batch
         formats = self.formats = set(self._container.format.name.split(","))
         if formats & _EXACT_HEADER and len(self._times) < self._stream.frames:
             raise DecodeError(
@@ -167,13 +181,17 @@ class PyAVReader(Reader):
     @property
     def bits(self):
         """Bits of a pixel's value in the file."""
-        layout = self._decoder.format
-        return max(component.bits for component in layout.components) if layout else 8
+        first = self._first_picture()
+        return max(component.bits for component in first.format.components) if first else 8
 
     @property
     def interlaced(self):
         """True where the first picture is two half pictures."""
-        return any(f.interlaced_frame for f in self._decoded_span(Span(0, 0, ()), (), skips=False))
+        first = self._first_picture()
+        return bool(first and first.interlaced_frame)
+
+    def _first_picture(self):
+        return next(self._decoded_span(Span(0, 0, ()), (), skips=False), None)
 
     def starts_at_key_frames(self):
         """True where every key frame comes out of the decoder by itself."""
@@ -227,9 +245,7 @@ class PyAVReader(Reader):
     def _demux(self):
         """The stream's packets with data, from where the file stands to its end."""
         try:
-            for packet in self._container.demux(self._stream):
-                if packet.size:
-                    yield packet
+            yield from (packet for packet in self._container.demux(self._stream) if packet.size)
         except av.EOFError:
             return
 
@@ -311,6 +327,13 @@ class PyAVReader(Reader):
 
     def _broken(self, error):
         return DecodeError(f"{self._path} breaks while decoding: {_reason(error)}")
+
+
+def _describes_streams(path):
+    """True for MP4, MOV, Matroska and WebM, whose headers tell codec, size and number of streams."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+    return start[4:] == b"ftyp" or start[:4] == b"\x1a\x45\xdf\xa3"
 
 
 def _why_unopened(error):
