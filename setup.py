@@ -37,7 +37,8 @@ setup(
         "fvcore>=0.1.5.post20221221",
         "pyyaml>=6",
         "simplejson>=3.19",
-        "av>=14.2",
+        # before 17 it converts BT.709 colours in another way, and loses frames of some live recordings
+        "av>=17",
         # decord has wheels for these alone, and no source release
         "decord>=0.6; platform_system == 'Linux' and platform_machine == 'x86_64'",
         "decord>=0.6; platform_system == 'Windows'",

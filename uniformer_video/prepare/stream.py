@@ -5,9 +5,8 @@ import os
 
 import av
 
+from uniformer_video.data.decoding.pyav import FILES_ALONE
 from uniformer_video.errors import DecodeError
-
-_LOCAL_FILES_ONLY = {"protocol_whitelist": "file,crypto,data"}
 
 
 @contextlib.contextmanager
@@ -17,7 +16,7 @@ def opened(path):
     With frame threads FFmpeg ends a damaged file early and without an error.
     """
     # Absolute, because FFmpeg takes what stands before a colon for a protocol.
-    with av.open(os.path.abspath(path), options=_LOCAL_FILES_ONLY) as container:
+    with av.open(os.path.abspath(path), container_options=FILES_ALONE) as container:
         if not container.streams.video:
             raise DecodeError(f"{path} holds no video stream")
         stream = container.streams.video[0]

@@ -36,7 +36,7 @@ _SCANNED = 64  # packets looked at together; what one of them holds is in memory
 _KEPT_BYTES = 64 << 20  # of packets, and of frames that were decoded to count them
 
 # Files alone, and none that name others to read: a playlist can be given any video's name.
-_OPTIONS = {
+FILES_ALONE = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,flv,live_flv,asf,"
     "ogg,nut,mxf,gif,apng,ivf,obu,dv,rm,wtv,amv,mjpeg,yuv4mpegpipe,swf,nuv,dhav",
@@ -48,8 +48,6 @@ _UNDECODED = {"stream_options": [{"skip_frame": "all"}] * 64}
 # The decoder holds back as many pictures as the stream may reorder, where it does not say how many;
 # else the first of them, shown before any later one was seen, would be lost.
 _H264_OPTIONS = {"strict": "1"}
-# Since version 17 a conversion starts threads unless it is told not to.
-_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
 class PyAVReader(Reader):
@@ -84,7 +82,7 @@ class PyAVReader(Reader):
             # a full path, or else a colon in a name would end the name of a protocol
             path = os.path.abspath(self._path)
             quick = _UNDECODED if _describes_streams(path) else {}
-            self._container = av.open(path, options=_OPTIONS, **quick)
+            self._container = av.open(path, container_options=FILES_ALONE, **quick)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(
                 f"{self._path} cannot be opened as a video: {_why_unopened(error)}"
@@ -321,7 +319,7 @@ class PyAVReader(Reader):
     def _put(self, clip, index, frame, short_side):
         """Convert to RGB and turn it the way it is meant to be shown."""
         height, width = shrunk_size((frame.height, frame.width), short_side)
-        options = {"width": width, "height": height, "format": "rgb24", **_ONE_THREAD}
+        options = {"width": width, "height": height, "format": "rgb24", "threads": 1}
         image = self._to_rgb.reformat(frame, **options).to_ndarray()
         clip.put(index, image, round(frame.rotation / 90) % 4)
 
