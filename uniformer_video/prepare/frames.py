@@ -95,12 +95,10 @@ def _write_frames(source, folder, pictures):
     with opened(source) as (container, stream):
         for count, frame in enumerate(decoded(container, stream), start=1):
             size = size or shrunk_size(frame.width, frame.height, pictures.short_side)
-            if size == (frame.width, frame.height):  # the very pixels that decoding gives elsewhere
-                picture = scaler.reformat(frame, format="rgb24")
-            else:
-                picture = scaler.reformat(
-                    frame, *size, format="rgb24", interpolation=Interpolation.BICUBIC
-                )
+            options = {"format": "rgb24", "threads": 1}
+            if size != (frame.width, frame.height):  # else the very pixels that decoding gives
+                options |= {"interpolation": Interpolation.BICUBIC}
+            picture = scaler.reformat(frame, *size, **options)
             upright = np.rot90(picture.to_ndarray(), quarter_turns(frame))
             path = folder / pictures.template.format(count)
             Image.fromarray(np.ascontiguousarray(upright)).save(path, quality=pictures.quality)

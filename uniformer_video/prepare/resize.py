@@ -137,12 +137,10 @@ def _encode(source, path, encoding):
 
 def _scaled(frame, scaler, size):
     """yuv420p; the matrix and range of the colours stay as they are, unless it was RGB."""
-    matrix = {}
+    options = {"format": "yuv420p", "interpolation": Interpolation.BICUBIC, "threads": 1}
     if frame.colorspace == _RGB:
-        matrix = {"dst_colorspace": "ITU601", "dst_color_range": "MPEG"}
-    return scaler.reformat(
-        frame, *size, format="yuv420p", interpolation=Interpolation.BICUBIC, **matrix
-    )
+        options |= {"dst_colorspace": "ITU601", "dst_color_range": "MPEG"}
+    return scaler.reformat(frame, *size, **options)
 
 
 def _upright(frame, turns):

@@ -90,7 +90,7 @@ def shrink(frames, short_side):
     scaler, out = VideoReformatter(), np.empty((len(frames), height, width, 3), np.uint8)
     for place, frame in enumerate(frames):
         picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-        out[place] = scaler.reformat(picture, width=width, height=height).to_ndarray()
+        out[place] = scaler.reformat(picture, width=width, height=height, threads=1).to_ndarray()
     return out
 
 
