@@ -33,7 +33,7 @@ def outcomes(augment, label, draws=40):
     frames = np.repeat(ramp[None, ..., None], 3, axis=-1)
     found = set()
     for draw in range(draws):
-        clip, own = augment(frames, label, np.random.default_rng(draw))
+        clip, (own,) = augment(frames, (label,), np.random.default_rng(draw))
         found.add((bool(clip[0, 0, 0, 0] > clip[0, 0, 0, -1]), own))
     return found
 
@@ -129,9 +129,9 @@ def test_soft_targets_are_those_of_the_mirrored_clip():
     left, right = names.index("move left"), names.index("move right")
     frames = np.zeros((2, 40, 48, 3), np.uint8)
     clips, given = zip(
-        *(augment(frames, left, np.random.default_rng(draw)) for draw in range(8)), strict=True
+        *(augment(frames, (left,), np.random.default_rng(draw)) for draw in range(8)), strict=True
     )
-    given = torch.tensor(given)
+    given = torch.tensor([own for (own,) in given])
     assert set(given.tolist()) == {left, right}
     mix = Mixup(len(names), mixup_alpha=0.8, cutmix_alpha=0, smoothing=0.0)
     share, _ = mix.draw(32, 32, np.random.default_rng(5))

@@ -79,7 +79,7 @@ def generate_videos(folder, count=4, size=(256, 340), frames=300):
         path = Path(folder) / f"{index}.mp4"
         options = {"crf": "23", "preset": "medium", "threads": "1"}
         write_video(path, _moving_texture(index, size, frames), fps=30, options=options)
-        records.append(VideoRecord(str(path), path.name, index))
+        records.append(VideoRecord(str(path), path.name, (index,)))
     return records
 
 
@@ -189,7 +189,7 @@ def _make_sample(dataset, position, clock):
     clips = []
     for number in range(dataset.copies):
         rng = generator("augment", dataset.seed, 0, position, number)
-        clips.append(dataset.augment(frames, record.label, rng, clock.mark)[0])
+        clips.append(dataset.augment(frames, record.labels, rng, clock.mark)[0])
     clock.start()
     sample = TrainSample(stack(clips), torch.zeros(len(clips), dtype=torch.int64), record.path)
     clock.mark(COLLATE)
