@@ -57,8 +57,8 @@ class VideoRecord:
         """The class index of a video that has one; `DataError` for another."""
         if len(self.labels) != 1:
             raise DataError(
-                f"{self.source}: {self.name} has {len(self.labels)} labels where one is needed; set "
-                "DATA.MULTI_LABEL True for videos with any number of labels"
+                f"{self.source}: {self.name} has {len(self.labels) or 'no'} labels; this takes videos "
+                "with one label each"
             )
         return self.labels[0]
 

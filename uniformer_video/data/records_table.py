@@ -40,7 +40,7 @@ class Table:
         if len(cells) != len(self.columns):
             raise DataError(
                 f"{source}: {len(cells)} cells below a header of {len(self.columns)}, "
-                f"{self.separator.join(self.columns)}; a path that holds {self.separator!r} goes "
+                f"{self.separator.join(self.columns)}; a cell that holds {self.separator!r} goes "
                 f"into quotes; got {line.strip()!r}"
             )
         return dict(zip(self.columns, cells, strict=True))
