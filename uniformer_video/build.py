@@ -80,7 +80,7 @@ def build_train_loader(cfg, data, ranks):
         cfg.RNG_SEED,
         copies=cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1,
         backend=cfg.DATA.DECODING_BACKEND,
-        columns=data.num_classes if cfg.DATA.MULTI_LABEL else 0,
+        columns=label_columns(cfg, data.class_names),
     )
     slots = cfg.NUM_GPUS * cfg.NUM_SHARDS
     plan = TrainPlan(
@@ -92,6 +92,11 @@ def build_train_loader(cfg, data, ranks):
     )
     workers = resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)
     return TrainLoader(dataset, plan, ranks.own_slots(slots), workers)
+
+
+def label_columns(cfg, class_names):
+    """Columns of multi-hot labels; 0 where a video has one label, and a clip one class index."""
+    return len(class_names) if cfg.DATA.MULTI_LABEL else 0
 
 
 def build_sampling(cfg):

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from uniformer_video.build import build_augmentation, build_sampling
+from uniformer_video.build import build_augmentation, build_sampling, label_columns
 from uniformer_video.build_data import build_data
 from uniformer_video.data.dataset import TrainDataset, TrainSample, stack
 from uniformer_video.data.demo import write_video
@@ -121,7 +121,10 @@ def _dataset(cfg, records, names):
     copies = cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1
     augment = build_augmentation(cfg, names)
     backend = cfg.DATA.DECODING_BACKEND
-    return TrainDataset(records, build_sampling(cfg), augment, cfg.RNG_SEED, copies, backend)
+    columns = label_columns(cfg, names)
+    return TrainDataset(
+        records, build_sampling(cfg), augment, cfg.RNG_SEED, copies, backend, columns
+    )
 
 
 def _published(dataset):
