@@ -130,6 +130,7 @@ def test_what_cannot_work_is_said_before_anything_is_done(several, tmp_path):
         go(several(DATA__MULTI_LABEL=False))
     with pytest.raises(ConfigError, match="2 weights and there are 3 classes"):
         go(several(SOLVER__CLASS_WEIGHTS="[1, 2]"))
+    assert not (tmp_path / "run").exists()
     (tmp_path / "val.csv").write_text("path,label\na.mp4,0 3\n")
     with pytest.raises(DataError, match=r"val\.csv:2: label 3 of a\.mp4 is outside 0\.\.2"):
         go(several())

@@ -1,4 +1,4 @@
-"""What do outputs mean? Whose class is output i, by what a file says or is known for, and of which kind."""
+"""Whose class is output i, and of which kind? What a file says or is known for; heads in another order."""
 
 from dataclasses import replace
 

@@ -32,6 +32,7 @@ def fit(cfg, data, folder, ranks, command=""):
     model.to(ranks.device)
     optimizer = build.build_optimizer(cfg, model)
     loader = build.build_train_loader(cfg, data, ranks)
+    objective = build.build_objective(cfg, data, ranks.device)
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
     scaler = torch.amp.GradScaler(ranks.device.type, enabled=precision == "fp16")
     if ranks.is_main:
@@ -58,7 +59,6 @@ def fit(cfg, data, folder, ranks, command=""):
         cfg.TENSORBOARD.ENABLE,
     )
     autocast = autocast_for(precision, ranks.device)
-    objective = build.build_objective(cfg, data, ranks.device)
     trainer = Trainer(
         model=model,
         loader=loader,
