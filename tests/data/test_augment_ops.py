@@ -177,7 +177,7 @@ def test_a_clip_is_what_the_straightforward_order_makes(interpolation, channel_o
     for seed in range(40):
         names = {name for name, _ in RandAugment(POLICY).draw(rng(seed))}
         clip, (label,) = ours(frames, (seed % 3,), rng(seed))
-        expected, expected_label = straight(frames, seed % 3, rng(seed))
+        expected, (expected_label,) = straight(frames, (seed % 3,), rng(seed))
         assert label == expected_label and clip.shape == (3, 3, 32, 32)
         assert clip.is_contiguous() and clip.dtype == torch.float32
         if names & set(GEOMETRIC):  # a level is 0.02, and what follows may raise it
