@@ -12,6 +12,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch.nn import functional as F
 
 from uniformer_video.data.augment import RandAugment, RandomErasing
+from uniformer_video.data.flips import may_mirror, mirrored
 from uniformer_video.data.transforms import resized_crop_box
 
 FILL = (128, 128, 128)
@@ -74,8 +75,8 @@ class PublishedAugmentation:
         self.erase = RandomErasing(ours.erasing) if ours.erasing else None
         self.mean, self.std = torch.tensor(ours.normalise.mean), torch.tensor(ours.normalise.std)
 
-    def __call__(self, frames, label, rng, mark=lambda step: None):
-        """As `TrainAugmentation`: `float32 [3, T, crop, crop]`, class."""
+    def __call__(self, frames, labels, rng, mark=lambda step: None):
+        """As `TrainAugmentation`: `float32 [3, T, crop, crop]`, classes."""
         ours = self.ours
         if self.rand_augment:
             frames = apply_with_pillow(frames, self.rand_augment.draw(rng), ours.interpolation)
@@ -93,15 +94,15 @@ class PublishedAugmentation:
             align_corners=False,
         ).transpose(0, 1)
         mark("crop and resize")
-        if ours.flip and rng.random() < 0.5 and label not in ours.flip_skipped:
+        if ours.flip and rng.random() < 0.5 and may_mirror(labels, ours.flip_skipped):
             clip = clip.flip(-1)
-            label = dict(ours.flip_labels).get(label, label)
+            labels = mirrored(labels, ours.flip_labels)
         mark("flip")
         if self.erase:
             clip = self.erase(clip, rng)
         clip = clip.contiguous()
         mark("erasing")
-        return clip, label
+        return clip, labels
 
 
 class PublishedDataset:

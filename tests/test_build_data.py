@@ -27,7 +27,7 @@ def checkpoint(names=None, outputs=None):
 
 
 def data(names):
-    return Data(names, test=[VideoRecord(f"{i}.mp4", f"{i}.mp4", i) for i in range(len(names))])
+    return Data(names, test=[VideoRecord(f"{i}.mp4", f"{i}.mp4", (i,)) for i in range(len(names))])
 
 
 def named_labels(matched):

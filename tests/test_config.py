@@ -116,6 +116,12 @@ def test_an_unknown_key_names_the_nearest(tmp_path, key, near):
         ("DATA.IMAGE_TEMPLATE", "img.jpg", "needs a placeholder"),
         ("DATA.IMAGE_TEMPLATE", "", "needs a placeholder"),
         ("DATA.LABEL_PATH_TEMPLATE", "{:05d}.txt", "needs a placeholder"),
+        ("SOLVER.CLASS_BALANCE", "1.5", "between 0 and 1"),
+        ("SOLVER.CLASS_WEIGHTS", "[1, 0]", "holds 0.0; every weight is a number above 0"),
+        ("SOLVER.CLASS_WEIGHTS", "[1, .inf]", "holds inf"),
+        ("SOLVER.CLASS_WEIGHTS", "[.nan, 1]", "holds nan"),
+        ("SOLVER.CLASS_WEIGHTS", "[a, b]", "a list such as"),
+        ("DATA.MULTI_LABEL", "2", "True or False"),
         ("TRAIN.DATASET", "imagenet", "'kinetics', 'folder', 'frames'"),
     ],
 )
@@ -124,6 +130,17 @@ def test_wrong_and_impossible_values(key, value, message):
         load_config(overrides=[key, value])
     assert key in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_settings_that_exclude_each_other():
+    weights = ["SOLVER.CLASS_WEIGHTS", "[1, 2]", "SOLVER.CLASS_BALANCE", "0.5"]
+    with pytest.raises(ConfigError, match=r"CLASS_WEIGHTS and SOLVER\.CLASS_BALANCE both"):
+        load_config(overrides=weights)
+    assert load_config(overrides=weights[:2]).SOLVER.CLASS_WEIGHTS == [1.0, 2.0]
+    for name in ("folder", "frames", "ssv2-json", "ucf101", "hmdb51"):
+        for key in ("TRAIN.DATASET", "TEST.DATASET"):
+            with pytest.raises(ConfigError, match=f"MULTI_LABEL is True and the format {name}"):
+                load_config(overrides=["DATA.MULTI_LABEL", "True", key, name])
 
 
 def test_files_that_cannot_be_used(tmp_path):

@@ -215,6 +215,25 @@ def test_light(load):
     expect(flat, TRAIN__PRECISION="auto")
 
 
+@pytest.mark.parametrize(
+    ("several", "loss", "remark"),
+    [
+        (True, "bce", ""),
+        (True, "bce_logit", ""),
+        (True, "cross_entropy", "binary cross-entropy is used, as DATA.MULTI_LABEL is True"),
+        (False, "soft_cross_entropy", ""),
+        (False, "bce", "cross-entropy is used; DATA.MULTI_LABEL True trains by binary"),
+        (None, "bce_logit", "cross-entropy is used; DATA.MULTI_LABEL True trains by binary"),
+    ],
+)
+def test_the_loss_follows_from_the_labels(load, several, loss, remark):
+    given = published(DATA__MULTI_LABEL=several, MODEL__LOSS_FUNC=loss, MODEL__HEAD_ACT="sigmoid")
+    flat, _, ignored = load(given)
+    expect(flat, DATA__MULTI_LABEL=bool(several))
+    assert ("MODEL.LOSS_FUNC" + (f" {loss}: {remark}" if remark else ",")) in f"{ignored},"
+    assert "DATA.MULTI_LABEL " not in ignored.replace(remark or "-", "")
+
+
 PYSLOWFAST = """
 TASK: ""
 BN: {USE_PRECISE_STATS: False, NORM_TYPE: batchnorm, NUM_SYNC_DEVICES: null, EPSILON: 1e-5}

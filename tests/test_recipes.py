@@ -139,7 +139,7 @@ def test_config_builds(path):
     assert (build.build_mixup(cfg, num_classes_of(cfg)) is not None) == cfg.MIXUP.ENABLE
     assert build.build_train_settings(cfg, num_classes_of(cfg)).max_epoch == cfg.SOLVER.MAX_EPOCH
     num_clips, num_crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
-    tested = build.build_test_dataset(cfg, [VideoRecord("a.mp4", "a", 0)], num_clips, num_crops)
+    tested = build.build_test_dataset(cfg, [VideoRecord("a.mp4", "a", (0,))], num_clips, num_crops)
     assert (len(tested), tested.num_clips, tested.views.num_crops) == (1, num_clips, num_crops)
 
 

@@ -5,8 +5,9 @@ from importlib import metadata as installed
 
 import torch
 
-from uniformer_video.class_order import arrange_head
+from uniformer_video.class_order import arrange_head, check_label_kind
 from uniformer_video.config import config_text
+from uniformer_video.data.balance import class_weights
 from uniformer_video.data.dataset import EvalDataset, TrainAugmentation, TrainDataset
 from uniformer_video.data.flips import mirror_pairs
 from uniformer_video.data.loader import TrainLoader, TrainPlan, resolve_workers, sampling_weights
@@ -21,6 +22,7 @@ from uniformer_video.models.zoo import (
     variant,
     video_counterpart,
 )
+from uniformer_video.training.objective import AnyLabels, OneLabel
 from uniformer_video.training.optim import CosineSchedule, adamw
 from uniformer_video.training.trainer import TrainSettings
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
@@ -63,6 +65,7 @@ def fetch_weights(source, ranks):
 def load_tested_model(cfg, path):
     """The model in the checkpoint at `path`, complete, and its `Weights`."""
     weights = read_weights(path)
+    check_label_kind(weights, cfg.DATA.MULTI_LABEL)
     model = _model_for(cfg, weights, weights.num_classes)
     fit_weights(model, weights, adapt_kernel=cfg.UNIFORMER.ADAPT_KERNEL)
     return model.eval(), weights
@@ -77,6 +80,7 @@ def build_train_loader(cfg, data, ranks):
         cfg.RNG_SEED,
         copies=cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1,
         backend=cfg.DATA.DECODING_BACKEND,
+        columns=label_columns(cfg, data.class_names),
     )
     slots = cfg.NUM_GPUS * cfg.NUM_SHARDS
     plan = TrainPlan(
@@ -88,6 +92,11 @@ def build_train_loader(cfg, data, ranks):
     )
     workers = resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)
     return TrainLoader(dataset, plan, ranks.own_slots(slots), workers)
+
+
+def label_columns(cfg, class_names):
+    """Columns of multi-hot labels; 0 where a video has one label, and a clip one class index."""
+    return len(class_names) if cfg.DATA.MULTI_LABEL else 0
 
 
 def build_sampling(cfg):
@@ -166,6 +175,22 @@ def build_mixup(cfg, num_classes):
     )
 
 
+def build_objective(cfg, data, device):
+    """The loss, with the weights of the classes on `device`, and what training counts."""
+    weights, count = cfg.SOLVER.CLASS_WEIGHTS, data.num_classes
+    if weights and len(weights) != count:
+        raise ConfigError(
+            f"SOLVER.CLASS_WEIGHTS has {len(weights)} weights and there are {count} classes; give one "
+            "for each class, in the order of their names, or [] for none"
+        )
+    if cfg.SOLVER.CLASS_BALANCE:
+        weights = class_weights(data.train, count, cfg.SOLVER.CLASS_BALANCE)
+    weights = torch.tensor(weights, dtype=torch.float32, device=device) if len(weights) else None
+    if cfg.DATA.MULTI_LABEL:
+        return AnyLabels(weights, cfg.MIXUP.LABEL_SMOOTH_VALUE)
+    return OneLabel(weights)
+
+
 def build_optimizer(cfg, model):
     """AdamW with the published parameter groups."""
     return adamw(model, cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.ZERO_WD_POS_EMBED)
@@ -204,6 +229,7 @@ def build_metadata(cfg, model, class_names):
     return {
         "model": {"name": cfg.MODEL.MODEL_NAME, "arguments": dict(model.arguments)},
         "class_names": list(class_names),
+        **({"multi_label": True} if cfg.DATA.MULTI_LABEL else {}),
         **build_protocol(cfg),
         "config": config_text(cfg),
         "versions": versions(),

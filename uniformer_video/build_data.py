@@ -51,14 +51,14 @@ def build_data(cfg):
         names = names or found_names
     names = _class_names(cfg, names, splits)
     data = Data(names, **splits)
-    if cfg.TRAIN.ENABLE and data.num_classes < 2:
+    if cfg.TRAIN.ENABLE and data.num_classes < 2 and not cfg.DATA.MULTI_LABEL:
         raise DataError(
             f"there is only one class, {names[0]!r}, so there is nothing to learn; is "
             f"{cfg.DATA.PATH_TO_DATA_DIR} the folder that holds the classes?"
         )
     for split, records in splits.items():
         lists.check_labels(records, data.num_classes)
-        records, notes = check_list(split, records)
+        records, notes = check_list(split, records, cfg.DATA.MULTI_LABEL)
         setattr(data, split, records)
         data.notes += notes
     data.notes += note_overlaps({split: getattr(data, split) for split in splits})
@@ -173,7 +173,8 @@ def _read_kinetics(cfg, root, split):
     choices = ("test.csv", "val.csv") if split == "test" else (f"{split}.csv",)
     path = _find_list(root, choices, "path,label")
     prefix, separator = cfg.DATA.PATH_PREFIX, cfg.DATA.PATH_LABEL_SEPARATOR
-    return lists.read_csv(path, prefix, separator), _given_names(cfg, root)
+    records = lists.read_csv(path, prefix, separator, cfg.DATA.MULTI_LABEL)
+    return records, _given_names(cfg, root)
 
 
 def _read_frames(cfg, root, split):
@@ -270,5 +271,5 @@ def _class_names(cfg, names, splits):
         )
     if names:
         return names
-    known = wanted or 1 + max(record.label for records in splits.values() for record in records)
-    return stand_ins(max(known, 1))
+    seen = {label for records in splits.values() for record in records for label in record.labels}
+    return stand_ins(wanted or 1 + max({0, *seen}))

@@ -45,6 +45,7 @@ SETTINGS = [
     ("DATA.SPLIT_NUMBER", 1, "ucf101, hmdb51: which of the three official splits"),
     ("DATA.CLASS_NAMES", "", "file with one class name a line; empty = classes.txt if there"),
     ("DATA.VAL_RATIO", 0.2, "share of a folder of videos that is held out, by RNG_SEED"),
+    ("DATA.MULTI_LABEL", False, "videos have any number of labels: BCE and mAP"),
     ("DATA.BALANCE", 0.0, "0 = classes as frequent as they are ... 1 = all equally frequent"),
     ("DATA.MAX_BAD_RATIO", 0.1, "training stops when more of the videos are broken"),
     (
@@ -108,6 +109,12 @@ SETTINGS = [
     ("SOLVER.MAX_EPOCH", 110, "length of the training"),
     ("SOLVER.WEIGHT_DECAY", 0.05, "AdamW's, on convolution and linear weights"),
     ("SOLVER.ZERO_WD_POS_EMBED", False, "no decay on position kernels too; published runs decay"),
+    (
+        "SOLVER.CLASS_BALANCE",
+        0.0,
+        "weight of a class in the loss: its frequency to minus this, 0..1",
+    ),
+    ("SOLVER.CLASS_WEIGHTS", [], "these weights instead, one a class in the order of their names"),
     ("SOLVER.CLIP_GRADIENT", 20.0, "largest gradient norm; 0 = no clipping"),
     ("DATA_LOADER.NUM_WORKERS", -1, "decoding processes; -1 = one a core, at most 16"),
     ("TENSORBOARD.ENABLE", True, "write TensorBoard curves where it is installed"),
@@ -120,7 +127,10 @@ SETTINGS = [
 DEFAULTS = {key: default for key, default, _ in SETTINGS}
 
 # Types of the entries of lists that are empty by default; pairs of classes take names and numbers.
-_ELEMENTS = dict.fromkeys(("UNIFORMER.EMBED_DIM", "UNIFORMER.DEPTH", "UNIFORMER.LOCAL_KERNEL"), int)
+_ELEMENTS = {
+    **dict.fromkeys(("UNIFORMER.EMBED_DIM", "UNIFORMER.DEPTH", "UNIFORMER.LOCAL_KERNEL"), int),
+    "SOLVER.CLASS_WEIGHTS": float,
+}
 
 
 class _Loader(yaml.SafeLoader):

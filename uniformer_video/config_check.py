@@ -1,8 +1,11 @@
 """The limits of settings, alone and side by side."""
 
+import math
+
 from uniformer_video.errors import ConfigError
 
 _FORMATS = ("kinetics", "folder", "frames", "ssv2-json", "ucf101", "hmdb51")
+_MULTI_LABEL_FORMATS = ("kinetics",)
 CHOICES = {
     "UNIFORMER.INFLATE_MODE": ("average", "center"),
     "DATA.DECODING_BACKEND": ("auto", "pyav", "decord", "torchcodec"),
@@ -82,6 +85,7 @@ _PROBABILITIES = (
     "MIXUP.PROB",
     "MIXUP.SWITCH_PROB",
     "MIXUP.LABEL_SMOOTH_VALUE",
+    "SOLVER.CLASS_BALANCE",
 )
 _LENGTHS = {
     "MODEL.CHECKPOINT_NUM": (4,),
@@ -102,6 +106,22 @@ def _check_together(flat):
         raise ConfigError(
             f"DATA.TARGET_FPS {flat['DATA.TARGET_FPS']:g} needs the times of frames, and extracted "
             "frames (TRAIN.DATASET or TEST.DATASET frames) have none; set it to 0"
+        )
+    others = sorted(formats.difference(_MULTI_LABEL_FORMATS))
+    if flat["DATA.MULTI_LABEL"] and others:
+        raise ConfigError(
+            f"DATA.MULTI_LABEL is True and the format {others[0]} has one label a video; take TRAIN.DATASET "
+            f"{' or '.join(_MULTI_LABEL_FORMATS)}, a csv table with a header line"
+        )
+    weights = flat["SOLVER.CLASS_WEIGHTS"]
+    if wrong := [weight for weight in weights if not (math.isfinite(weight) and weight > 0)]:
+        raise ConfigError(
+            f"SOLVER.CLASS_WEIGHTS holds {wrong[0]}; every weight is a number above 0"
+        )
+    if weights and flat["SOLVER.CLASS_BALANCE"]:
+        raise ConfigError(
+            "SOLVER.CLASS_WEIGHTS and SOLVER.CLASS_BALANCE both say how much a class counts in the loss; "
+            "set one of them"
         )
     scale, crop = flat["DATA.TEST_SCALE"], flat["DATA.TEST_CROP_SIZE"]
     if scale and crop > scale:

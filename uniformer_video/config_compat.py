@@ -28,7 +28,7 @@ KEYS = {
     "AUG": "GEN_MASK_LOADER MASK_ MAX_MASK_ RE_COUNT RE_MODE RE_SPLIT",
     "DATA": "COLOR_RND_GRAYSCALE CROP_SIZE DECODING_SHORT_SIZE DUMMY_LOAD IN22K_TRAINVAL "
     "IN22k_VAL_IN1K IN_VAL_CROP_RATIO INPUT_CHANNEL_NUM INV_UNIFORM_SAMPLE LOADER_CHUNK_ MC "
-    "MULTI_LABEL PATH_TO_PRELOAD_IMDB SKIP_ROWS SSL_ TIME_DIFF_PROB TRAIN_CROP_NUM_ "
+    "PATH_TO_PRELOAD_IMDB SKIP_ROWS SSL_ TIME_DIFF_PROB TRAIN_CROP_NUM_ "
     "TRAIN_JITTER_FPS TRAIN_JITTER_MOTION_SHIFT TRAIN_PCA_EIGVAL TRAIN_PCA_EIGVEC",
     "DATA_LOADER": "ENABLE_MULTI_THREAD_DECODE PIN_MEMORY",
     "MODEL": "ACT_CHECKPOINT ARCH DETACH_FINAL_FC DROPCONNECT_RATE DROPOUT_RATE FC_INIT_STD "
@@ -55,10 +55,8 @@ _OURS = {
     "AUG.RE_SPLIT": ((False,), "every copy may be erased"),
     "BN.USE_PRECISE_STATS": ((False,), "BatchNorm keeps its running statistics"),
     "DATA.INV_UNIFORM_SAMPLE": ((False,), "see DATA.SAMPLING"),
-    "DATA.MULTI_LABEL": ((False,), "a video has one label"),
     "MODEL.DETACH_FINAL_FC": ((False,), "the whole model is trained"),
     "MODEL.FROZEN_BN": ((False,), "the whole model is trained"),
-    "MODEL.LOSS_FUNC": (("soft_cross_entropy", "cross_entropy"), "cross-entropy is used"),
     "SOLVER.BETAS": (([0.9, 0.999],), "AdamW has betas 0.9 and 0.999"),
     "SOLVER.CLIP_GRAD_VAL": ((None, 0), "gradients are clipped by their norm"),
     "SOLVER.COSINE_AFTER_WARMUP": ((True,), "the cosine begins after the warm-up"),
@@ -322,9 +320,22 @@ def _aspect(words):
         del words.values["DATA.TRAIN_JITTER_ASPECT_RELATIVE"]
 
 
+def _loss(words):
+    """Here the loss follows from whether a video may have several labels."""
+    key = "MODEL.LOSS_FUNC"
+    several = words.flag("DATA.MULTI_LABEL")
+    fitting = ("bce", "bce_logit") if several else ("soft_cross_entropy", "cross_entropy")
+    if words.get(key) in (None, *fitting):
+        return
+    done = "binary cross-entropy is used, as DATA.MULTI_LABEL is True"
+    if not several:
+        done = "cross-entropy is used; DATA.MULTI_LABEL True trains by binary cross-entropy"
+    words.ignored.append(f"{key} {words.values.pop(key)}: {done}")
+
+
 _RULES = (
     *(_stage_lists, _mlp_ratio, _target_fps, _model_name, _dataset, _precision, _start_weights),
-    *(_tested_weights, _ensemble, _clipping, _machine, _aspect),
+    *(_tested_weights, _ensemble, _clipping, _machine, _aspect, _loss),
 )
 
 

@@ -2,10 +2,10 @@
 
 import csv
 import io
+import math
 import time
 from functools import partial
 
-import numpy as np
 import torch
 
 from uniformer_video import build
@@ -13,7 +13,6 @@ from uniformer_video.data.loader import resolve_workers
 from uniformer_video.data.records import list_digest
 from uniformer_video.errors import CheckpointError, DataError
 from uniformer_video.evaluate import score_records
-from uniformer_video.evaluation.metrics import topk_correct
 from uniformer_video.files import atomic_write
 from uniformer_video.output import BAD_VIDEOS_FILE, BEST_FILE, LAST_FILE
 from uniformer_video.randomness import seed_torch
@@ -33,6 +32,7 @@ def fit(cfg, data, folder, ranks, command=""):
     model.to(ranks.device)
     optimizer = build.build_optimizer(cfg, model)
     loader = build.build_train_loader(cfg, data, ranks)
+    objective = build.build_objective(cfg, data, ranks.device)
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
     scaler = torch.amp.GradScaler(ranks.device.type, enabled=precision == "fp16")
     if ranks.is_main:
@@ -69,8 +69,9 @@ def fit(cfg, data, folder, ranks, command=""):
         scaler=scaler,
         settings=build.build_train_settings(cfg, data.num_classes),
         mixup=build.build_mixup(cfg, data.num_classes),
+        objective=objective,
         monitor=monitor,
-        validate=partial(_validate, cfg, data, model, ranks, monitor, steps),
+        validate=partial(_validate, cfg, data, model, ranks, monitor, objective, steps),
         save=partial(_save, cfg, data, train_list, model, optimizer, scaler, folder, ranks),
     )
     try:
@@ -113,9 +114,9 @@ def _resume(path, train_list, model, optimizer, scaler):
     try:
         weights = read_weights(path)
         state = weights.training
-        progress = Progress(**state["progress"])
+        progress = Progress.restored(state["progress"])
         known = state["train_list"]
-    except (CheckpointError, KeyError, TypeError):
+    except (CheckpointError, KeyError, TypeError, ValueError):
         raise damaged from None
     if known != train_list:
         raise DataError(
@@ -160,20 +161,23 @@ def _save(cfg, data, train_list, model, optimizer, scaler, folder, ranks, progre
             text.detach()
 
 
-def _validate(cfg, data, model, ranks, monitor, steps, progress):
-    """Top-1 on one centre view of the validation videos; None when none can be decoded."""
+def _validate(cfg, data, model, ranks, monitor, objective, steps, progress):
+    """The score on one centre view of the validation videos; None when nothing can be measured."""
     started = time.monotonic()
     scores = score_records(cfg, model, data.val, 1, 1, ranks, quiet=True)
-    decoded = scores.decoded
-    labels = np.array([record.label for record in data.val])[decoded]
-    if not len(labels):
+    videos = [record for record, decoded in zip(data.val, scores.decoded, strict=True) if decoded]
+    if not videos:
         monitor.message("no validation video can be decoded")
         return None
-    logits = scores.videos()[decoded]
-    loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))
-    top1 = float(topk_correct(logits, labels, 1).mean())
+    score, loss = objective.validate(scores.videos()[scores.decoded], videos)
+    if math.isnan(score):
+        monitor.message(
+            "no validation video has a label, so there is no score to choose weights by"
+        )
+        return None
     seconds = time.monotonic() - started
-    monitor.validation(progress.epoch, progress.epoch * steps, top1, float(loss), seconds)
+    step = progress.epoch * steps
+    monitor.validation(progress.epoch, step, score, loss, seconds, objective.score)
     if scores.failures:
         monitor.message(f"{len(scores.failures)} validation videos cannot be decoded")
-    return top1
+    return score

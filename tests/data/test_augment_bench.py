@@ -70,8 +70,8 @@ def test_both_sides_make_the_same_clips(tmp_path):
         np.testing.assert_array_equal(
             frames, published.decode(record, np.random.default_rng(index))
         )
-        clip, _ = ours.augment(frames, 0, np.random.default_rng(index))
-        other, _ = published.augment(frames, 0, np.random.default_rng(index))
+        clip, _ = ours.augment(frames, (0,), np.random.default_rng(index))
+        other, _ = published.augment(frames, (0,), np.random.default_rng(index))
         torch.testing.assert_close(clip, other, atol=1e-5, rtol=0)
 
 

@@ -176,8 +176,8 @@ def test_a_clip_is_what_the_straightforward_order_makes(interpolation, channel_o
     frames, compared = textured(3, 50, 70), 0
     for seed in range(40):
         names = {name for name, _ in RandAugment(POLICY).draw(rng(seed))}
-        clip, label = ours(frames, seed % 3, rng(seed))
-        expected, expected_label = straight(frames, seed % 3, rng(seed))
+        clip, (label,) = ours(frames, (seed % 3,), rng(seed))
+        expected, (expected_label,) = straight(frames, (seed % 3,), rng(seed))
         assert label == expected_label and clip.shape == (3, 3, 32, 32)
         assert clip.is_contiguous() and clip.dtype == torch.float32
         if names & set(GEOMETRIC):  # a level is 0.02, and what follows may raise it
@@ -191,7 +191,7 @@ def test_a_clip_is_what_the_straightforward_order_makes(interpolation, channel_o
 def test_plain_crops_keep_their_draws():
     frames = textured(2, 40, 50)
     plain = TrainAugmentation(32, area=None, scales=(36, 36), flip=False)
-    clip, _ = plain(frames, 0, rng(4))
+    clip, _ = plain(frames, (0,), rng(4))
     resized = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
     resized = torch.nn.functional.interpolate(resized, (36, 45), mode="bilinear")
     generator = rng(4)
@@ -203,7 +203,7 @@ def test_plain_crops_keep_their_draws():
 
 def test_steps_are_marked_in_their_order():
     marks = []
-    TrainAugmentation(16, POLICY, erasing=0.5)(textured(), 0, rng(0), marks.append)
+    TrainAugmentation(16, POLICY, erasing=0.5)(textured(), (0,), rng(0), marks.append)
     assert marks == ["RandAugment", "crop and resize", "flip", "normalise", "erasing"]
 
 
@@ -222,4 +222,4 @@ def test_no_warning_reaches_the_user():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for seed in range(20):
-            TrainAugmentation(16, POLICY, erasing=0.5)(frames, 0, rng(seed))
+            TrainAugmentation(16, POLICY, erasing=0.5)(frames, (0,), rng(seed))

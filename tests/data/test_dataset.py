@@ -24,7 +24,7 @@ def videos(make_video):
     """Six videos, the third of them broken, with labels 0..5."""
     paths = [make_video(f"{i}.mp4", frames=30 + i) for i in range(6)]
     paths[2].write_bytes(b"broken")
-    return [VideoRecord(str(path), path.name, i) for i, path in enumerate(paths)]
+    return [VideoRecord(str(path), path.name, (i,)) for i, path in enumerate(paths)]
 
 
 def train_dataset(videos, seed=0, copies=2, **changes):

@@ -27,13 +27,18 @@ def augmentation(names, *settings):
     return build.build_augmentation(cfg, names)
 
 
-def outcomes(augment, label, draws=40):
-    """{(mirrored, label)} of many draws: the frames grow brighter to the right."""
+def outcomes(augment, label):
+    """{(mirrored, label)} of many draws, for one label."""
+    return {(mirrored, own) for mirrored, (own,) in several(augment, (label,))}
+
+
+def several(augment, given, draws=40):
+    """{(mirrored, labels)} of many draws: the frames grow brighter to the right."""
     ramp = np.tile(np.arange(48, dtype=np.uint8) * 5, (36, 1))
     frames = np.repeat(ramp[None, ..., None], 3, axis=-1)
     found = set()
     for draw in range(draws):
-        clip, own = augment(frames, label, np.random.default_rng(draw))
+        clip, own = augment(frames, given, np.random.default_rng(draw))
         found.add((bool(clip[0, 0, 0, 0] > clip[0, 0, 0, -1]), own))
     return found
 
@@ -99,6 +104,31 @@ def test_every_pair_in_every_mode(pair, side):
         assert outcomes(augmentation(names, *settings), own) == expected, settings
 
 
+@pytest.mark.parametrize("pair", SSV2)
+@pytest.mark.parametrize("side", [0, 1])
+def test_every_pair_beside_other_labels(pair, side):
+    """Each directional label of several is exchanged, and one of them is enough to be skipped."""
+    names = labels.class_names("ssv2")
+    own, other = names.index(pair[side]), names.index(pair[1 - side])
+    paired = {names.index(name) for pair in SSV2 for name in pair}
+    plain = next(index for index in range(len(names)) if index not in paired)
+    second, second_other = (names.index(name) for name in SSV2[(SSV2.index(pair) + 1) % 3])
+    swap = augmentation(names, "DATA.FLIP", "swap-labels")
+    skip = augmentation(names, "DATA.FLIP", "skip-directional")
+    both = augmentation(names, "DATA.FLIP", "all")
+    for given, exchanged in (
+        ((own, plain), (other, plain)),
+        ((own, other), (own, other)),
+        ((own, second, plain), (other, second_other, plain)),
+    ):
+        given, exchanged = tuple(sorted(given)), tuple(sorted(exchanged))
+        assert several(swap, given) == {(False, given), (True, exchanged)}
+        assert several(skip, given) == {(False, given)}
+        assert several(both, given) == {(False, given), (True, given)}
+    for given in ((plain,), ()):
+        assert several(swap, given) == several(skip, given) == {(False, given), (True, given)}
+
+
 @pytest.mark.parametrize("mode", ["skip-directional", "swap-labels"])
 def test_all_other_classes_are_mirrored_and_keep_their_labels(mode):
     names = labels.class_names("ssv2")
@@ -129,9 +159,9 @@ def test_soft_targets_are_those_of_the_mirrored_clip():
     left, right = names.index("move left"), names.index("move right")
     frames = np.zeros((2, 40, 48, 3), np.uint8)
     clips, given = zip(
-        *(augment(frames, left, np.random.default_rng(draw)) for draw in range(8)), strict=True
+        *(augment(frames, (left,), np.random.default_rng(draw)) for draw in range(8)), strict=True
     )
-    given = torch.tensor(given)
+    given = torch.tensor([own for (own,) in given])
     assert set(given.tolist()) == {left, right}
     mix = Mixup(len(names), mixup_alpha=0.8, cutmix_alpha=0, smoothing=0.0)
     share, _ = mix.draw(32, 32, np.random.default_rng(5))

@@ -14,6 +14,7 @@ from uniformer_video.build_data import build_data
 from uniformer_video.config import load_config
 from uniformer_video.data import records as lists
 from uniformer_video.data.decoding import open_video
+from uniformer_video.data.labels.remap import relabelled_lines
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.inference.predictor import Predictor
@@ -100,7 +101,7 @@ def test_the_digest_tells_counts_and_leaves_other_lists_as_they_were(tmp_path):
 
 def test_labels_change_and_counts_stay(tmp_path):
     path = write_list(tmp_path / "t.txt", "a b 40 1\nc 41 0\n")
-    assert [line for line, _ in lists.relabelled_lines(path, [5, 7])] == ["a b 40 7\n", "c 41 5\n"]
+    assert [line for line, _ in relabelled_lines(path, [5, 7])] == ["a b 40 7\n", "c 41 5\n"]
     relabelled = lists.relabel(lists.read_frame_list(path, TEMPLATE)[0], [5, 7])
     assert (relabelled.label, relabelled.num_frames) == (7, 40)
 

@@ -19,7 +19,7 @@ def records(*counts, weights=None):
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     weights = weights or [1.0] * len(labels)
     return [
-        VideoRecord(f"{i}.mp4", f"{i}.mp4", label, weight=weight)
+        VideoRecord(f"{i}.mp4", f"{i}.mp4", (label,), weight=weight)
         for i, (label, weight) in enumerate(zip(labels, weights, strict=True))
     ]
 

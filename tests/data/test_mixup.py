@@ -55,6 +55,17 @@ def test_soft_targets_without_smoothing_are_one_hot():
     assert targets.tolist() == [[0, 1, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]]
 
 
+def test_soft_targets_of_any_number_of_labels():
+    """Off and on are those of one label; a row without labels is off everywhere."""
+    labels = torch.tensor([[1, 0, 0, 1, 0], [0, 0, 0, 0, 0], [0, 0, 1, 0, 0.0]])
+    targets = soft_targets(labels, 5, 0.1)
+    on, off = 0.92, 0.02
+    expected = [[on, off, off, on, off], [off] * 5, [off, off, on, off, off]]
+    assert targets.dtype == torch.float32
+    torch.testing.assert_close(targets, torch.tensor(expected))
+    assert torch.equal(targets[2:], soft_targets(torch.tensor([2]), 5, 0.1))
+
+
 # Mixup
 
 
@@ -84,6 +95,19 @@ def test_mixup_shares_are_beta():
     shares = np.array([mixup.draw(8, 8, generator)[0] for _ in range(4000)])
     assert shares.mean() == pytest.approx(0.5, abs=0.02)
     assert shares.var() == pytest.approx(1 / (4 * (2 * 0.8 + 1)), abs=0.006)
+
+
+@pytest.mark.parametrize("kind", [{"cutmix_alpha": 0.0}, {"mixup_alpha": 0.0}])
+def test_rows_of_several_labels_are_mixed_by_the_share(kind):
+    labels = torch.tensor([[1, 1, 0], [0, 0, 0], [0, 0, 0], [0, 1, 1.0]])
+    mixup = Mixup(3, **kind, smoothing=0.0)
+    share, _ = mixup.draw(16, 24, rng(5))
+    mixed, targets = mixup(constant_clips(4), labels, rng(5))
+    rest = 1 - share
+    expected = [[share, 1, rest], [0, 0, 0], [0, 0, 0], [rest, 1, share]]
+    torch.testing.assert_close(targets, torch.tensor(expected))
+    one_label = mixup(constant_clips(4), torch.tensor([0, 1, 2, 0]), rng(5))
+    assert 0 < share < 1 and torch.equal(mixed, one_label[0])
 
 
 # Cutmix

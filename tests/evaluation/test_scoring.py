@@ -31,7 +31,7 @@ class Mean(torch.nn.Module):
 def dataset(make_video):
     paths = [make_video(f"{i}.mp4", frames=20 + 9 * i) for i in range(7)]
     paths[3].write_bytes(b"broken")
-    records = [VideoRecord(str(p), p.name, i % 2) for i, p in enumerate(paths)]
+    records = [VideoRecord(str(p), p.name, (i % 2,)) for i, p in enumerate(paths)]
     return EvalDataset(records, ClipSampling(4, 2), EvalViews(40, 32, 3), num_clips=2)
 
 

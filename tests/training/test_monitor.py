@@ -14,6 +14,19 @@ def step(monitor, number, **values):
     monitor.step(epoch=number / 4, step=number, **{**defaults, **values})
 
 
+def test_the_figures_of_several_labels_have_their_names(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    monitor = Monitor(tmp_path, 1, total_steps=1, max_epoch=1, tensorboard=False)
+    values = {"loss": 1.0, "lr": 1e-3, "data_seconds": 0.0, "seconds": 0.1}
+    monitor.step(epoch=1, step=1, hit1=0.75, **values)
+    monitor.validation(1, 1, 0.25, 0.5, 0.1, "map")
+    monitor.close()
+    trained, validated = lines(tmp_path)
+    assert trained["hit1"] == 0.75 and validated["map"] == 0.25
+    assert not {"top1"} & (trained.keys() | validated.keys())
+    assert "hit@1 75.0%" in caplog.text and "validation mAP 25.0%" in caplog.text
+
+
 def test_intervals_are_means_in_strict_json(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     monitor = Monitor(tmp_path, 2, total_steps=5, max_epoch=2, tensorboard=False)

@@ -15,7 +15,7 @@ from uniformer_video import fit
 from uniformer_video.config import load_config
 from uniformer_video.errors import TrainingError
 from uniformer_video.run import run
-from uniformer_video.training import trainer as trainer_module
+from uniformer_video.training import objective
 from uniformer_video.training.trainer import Interrupted, Trainer
 from uniformer_video.weights.checkpoint import read_weights
 
@@ -198,14 +198,14 @@ def test_broken_training_videos_are_named_and_too_many_stop_the_run(tiny, tmp_pa
 
 
 def test_steps_without_finite_gradients_are_left_out_and_counted(tiny, tmp_path, monkeypatch):
-    original = trainer_module.F.cross_entropy
+    original = objective.F.cross_entropy
     calls = []
 
-    def poisoned(logits, targets):
+    def poisoned(logits, targets, weight=None):
         calls.append(1)
         return original(logits, targets) * (float("nan") if len(calls) >= 3 else 1)
 
-    monkeypatch.setattr(trainer_module.F, "cross_entropy", poisoned)
+    monkeypatch.setattr(objective.F, "cross_entropy", poisoned)
     with pytest.raises(TrainingError, match=r"not finite for 3 steps in a row.*\.mp4.*BASE_LR"):
         train(tiny(TRAIN__MAX_NONFINITE=3, TRAIN__EVAL_PERIOD=0), tmp_path / "a")
     assert len(calls) == 5

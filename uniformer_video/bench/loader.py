@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from uniformer_video.build import build_augmentation, build_sampling
+from uniformer_video.build import build_augmentation, build_sampling, label_columns
 from uniformer_video.build_data import build_data
 from uniformer_video.data.dataset import TrainDataset, TrainSample, stack
 from uniformer_video.data.demo import write_video
@@ -79,7 +79,7 @@ def generate_videos(folder, count=4, size=(256, 340), frames=300):
         path = Path(folder) / f"{index}.mp4"
         options = {"crf": "23", "preset": "medium", "threads": "1"}
         write_video(path, _moving_texture(index, size, frames), fps=30, options=options)
-        records.append(VideoRecord(str(path), path.name, index))
+        records.append(VideoRecord(str(path), path.name, (index,)))
     return records
 
 
@@ -121,7 +121,10 @@ def _dataset(cfg, records, names):
     copies = cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1
     augment = build_augmentation(cfg, names)
     backend = cfg.DATA.DECODING_BACKEND
-    return TrainDataset(records, build_sampling(cfg), augment, cfg.RNG_SEED, copies, backend)
+    columns = label_columns(cfg, names)
+    return TrainDataset(
+        records, build_sampling(cfg), augment, cfg.RNG_SEED, copies, backend, columns
+    )
 
 
 def _published(dataset):
@@ -189,7 +192,7 @@ def _make_sample(dataset, position, clock):
     clips = []
     for number in range(dataset.copies):
         rng = generator("augment", dataset.seed, 0, position, number)
-        clips.append(dataset.augment(frames, record.label, rng, clock.mark)[0])
+        clips.append(dataset.augment(frames, record.labels, rng, clock.mark)[0])
     clock.start()
     sample = TrainSample(stack(clips), torch.zeros(len(clips), dtype=torch.int64), record.path)
     clock.mark(COLLATE)

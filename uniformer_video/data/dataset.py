@@ -9,7 +9,9 @@ from torch.utils.data import Dataset
 from uniformer_video.data.augment import ColorJitter, RandAugment, RandomErasing
 from uniformer_video.data.augment_ops import change_pixels
 from uniformer_video.data.decoding import open_video
+from uniformer_video.data.flips import may_mirror, mirrored
 from uniformer_video.data.pixels import Window
+from uniformer_video.data.records import multi_hot
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.data.transforms import (
     EvalViews,
@@ -57,15 +59,15 @@ class TrainAugmentation:
         if self.erasing:
             self._erase = RandomErasing(self.erasing)
 
-    def __call__(self, frames, label, rng, mark=lambda step: None):
-        """`uint8 [T, H, W, 3]`, class -> `float32 [3, T, crop, crop]`, class.
+    def __call__(self, frames, labels, rng, mark=lambda step: None):
+        """`uint8 [T, H, W, 3]`, classes -> `float32 [3, T, crop, crop]`, classes.
 
         `mark` is called with the name of each step when it is done, for who times them.
         """
         clip = self._crop(frames, rng, mark)
-        if self.flip and rng.random() < 0.5 and label not in self.flip_skipped:
+        if self.flip and rng.random() < 0.5 and may_mirror(labels, self.flip_skipped):
             clip = clip.flip(-1)
-            label = dict(self.flip_labels).get(label, label)
+            labels = mirrored(labels, self.flip_labels)
         mark("flip")
         clip = contiguous(clip)
         clip = self.normalise(clip, out=clip)
@@ -73,7 +75,7 @@ class TrainAugmentation:
         if self._erase:
             clip = self._erase(clip, rng)
         mark("erasing")
-        return clip, label
+        return clip, labels
 
     def _crop(self, frames, rng, mark):
         """The crop of the frames after RandAugment: `float32 [3, T, crop, crop]`, 0..255.
@@ -112,7 +114,7 @@ class TrainSample:
     """`copies` augmented clips of one video; clips None when no substitute could be decoded either."""
 
     clips: torch.Tensor | None  # float32 [copies, 3, T, H, W]
-    labels: torch.Tensor | None  # int64 [copies]
+    labels: torch.Tensor | None  # int64 [copies], or multi-hot float32 [copies, K]
     path: str
     broken: tuple = ()  # (path, reason) of broken videos met before one that decodes
 
@@ -127,15 +129,19 @@ class EvalSample:
 
 
 class TrainDataset(Dataset):
-    """Random augmented clips; `dataset[TrainKey]` depends on the seed and the key alone."""
+    """Random augmented clips; `dataset[TrainKey]` depends on the seed and the key alone.
 
-    def __init__(self, records, sampling, augment, seed, copies=1, backend="auto"):
+    columns: of the multi-hot labels, the number of classes; 0 = each clip has one class index.
+    """
+
+    def __init__(self, records, sampling, augment, seed, copies=1, backend="auto", columns=0):
         self.records = records
         self.sampling: ClipSampling = sampling
         self.augment: TrainAugmentation = augment
         self.seed = seed
         self.copies = copies
         self.backend = backend
+        self.columns = columns
         self._substitutes = np.flatnonzero([record.weight for record in records])
 
     def __len__(self):
@@ -166,10 +172,10 @@ class TrainDataset(Dataset):
         clips, labels = [], []
         for copy in range(self.copies):
             rng = generator("augment", self.seed, key.epoch, key.position, copy)
-            clip, label = self.augment(frames, record.label, rng)
+            clip, own = self.augment(frames, record.labels, rng)
             clips.append(clip)
-            labels.append(label)
-        return TrainSample(stack(clips), torch.tensor(labels), record.path, broken)
+            labels.append(own)
+        return TrainSample(stack(clips), label_tensor(labels, self.columns), record.path, broken)
 
 
 class EvalDataset(Dataset):
@@ -232,6 +238,13 @@ def timeline_of(video, sampling, path, start=0.0, end=None):
         return sampling.timeline(video.num_frames, video.fps, start, end, video.times)
     except DataError as error:
         raise DecodeError(f"{path}: {error}") from None
+
+
+def label_tensor(labels, columns=0):
+    """Tuples of class indices -> int64 `[len(labels)]`, or multi-hot float32 `[len(labels), columns]`."""
+    if columns:
+        return torch.from_numpy(multi_hot(labels, columns)).float()
+    return torch.tensor([label for (label,) in labels])
 
 
 def stack(clips):

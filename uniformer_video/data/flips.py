@@ -2,7 +2,8 @@
 
 Modes: "off" mirrors nothing; "all" mirrors half of all clips and keeps their labels;
 "skip-directional" never mirrors a class that has a counterpart; "swap-labels" mirrors it too and gives
-the mirrored clip the counterpart's label.
+the mirrored clip the counterpart's label. Of several labels each is exchanged, and one that has a
+counterpart is enough to be skipped.
 """
 
 import re
@@ -27,6 +28,17 @@ def mirror_pairs(names):
         if mirrored != own and mirrored in words[place + 1 :]:
             pairs.append((names[place], names[words.index(mirrored, place + 1)]))
     return pairs
+
+
+def may_mirror(labels, skipped):
+    """Whether a clip with these classes may be mirrored, where `skipped` ones never are."""
+    return not any(label in skipped for label in labels)
+
+
+def mirrored(labels, exchange):
+    """The classes of a mirrored clip in rising order; `exchange`: pairs (class, its counterpart)."""
+    counterparts = dict(exchange)
+    return tuple(sorted(counterparts.get(label, label) for label in labels))
 
 
 def _words(name):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from uniformer_video.data.balance import rarest_totals
 from uniformer_video.data.dataset import TrainKey
 from uniformer_video.data.transforms import join
 from uniformer_video.errors import ConfigError, DataError
@@ -80,15 +81,14 @@ def sampling_weights(records, balance):
 
     A record's own weight, times the weight of its class to the power -balance: 0 leaves classes as
     frequent as they are, 1 makes all equally frequent, 0.5 is square-root sampling (Mahajan et al.,
-    "Exploring the Limits of Weakly Supervised Pretraining", section 2.2). Raises `DataError` where all
-    weights are 0.
+    "Exploring the Limits of Weakly Supervised Pretraining", section 2.2). Of several classes the rarest
+    one counts, see `rarest_totals`. Raises `DataError` where all weights are 0.
     """
     weights = np.array([record.weight for record in records], np.float64)
     if not weights.any():
         raise DataError("all weights of the training list are 0, so there is nothing to train on")
     if balance:
-        _, classes = np.unique([record.label for record in records], return_inverse=True)
-        totals = np.bincount(classes, weights)[classes]
+        totals = rarest_totals(records)
         weights = np.divide(weights, totals**balance, out=weights, where=weights > 0)
     return None if (weights == weights[0]).all() else weights
 
@@ -101,7 +101,7 @@ class TrainBatch:
     """
 
     clips: torch.Tensor | None  # float32 [B * copies, 3, T, H, W]
-    labels: torch.Tensor | None  # int64 [B * copies]
+    labels: torch.Tensor | None  # int64 [B * copies], or multi-hot float32 [B * copies, K]
     paths: tuple
     broken: tuple  # (path, reason)
 

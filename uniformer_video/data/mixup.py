@@ -8,13 +8,15 @@ from uniformer_video.errors import ConfigError
 
 
 def soft_targets(labels, num_classes, smoothing):
-    """Smoothed one-hot targets: int64 `[B]` -> float32 `[B, K]`, rows that sum to 1.
+    """Smoothed targets float32 `[B, K]`: int64 `[B]`, or multi-hot float32 `[B, K]` with any labels.
 
     Off is eps / K and on is 1 - eps + eps / K (Szegedy et al., "Rethinking the Inception
-    Architecture", section 7).
+    Architecture", section 7); rows of one label sum to 1.
     """
     off = smoothing / num_classes
     on = 1.0 - smoothing + off
+    if labels.dim() == 2:
+        return torch.where(labels > 0, on, off)
     targets = torch.full((len(labels), num_classes), off, device=labels.device)
     return targets.scatter_(1, labels[:, None], on)
 
@@ -82,9 +84,10 @@ class Mixup:
         return rng.random() < self.switch_probability
 
     def __call__(self, clips, labels, rng):
-        """float `[B, C, T, H, W]`, int64 `[B]` -> mixed clips, float32 targets `[B, K]`.
+        """float `[B, C, T, H, W]`, labels -> mixed clips, float32 targets `[B, K]`.
 
-        The inputs are left as they are; both results are on the clips' device.
+        Labels are as `soft_targets` takes them. The inputs are left as they are; both results are on
+        the clips' device.
         """
         share, box = self.draw(*clips.shape[-2:], rng)
         targets = soft_targets(labels.to(clips.device), self.num_classes, self.smoothing)

@@ -2,21 +2,21 @@
 
 import hashlib
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from uniformer_video.data.records_table import (
     Table,
     is_header,
-    label_of,
+    labels_of,
     segment_name,
     segment_of,
     weight_of,
 )
 from uniformer_video.data.records_text import (
     filled_lines,
-    label_start,
     last_number,
     read_lines,
     split_line,
@@ -30,23 +30,22 @@ VIDEO_SUFFIXES = (
     *(".3gp", ".m2ts", ".mts", ".ogv", ".vob"),
 )
 
-_LABEL = re.compile(r'[^\s"]+')
-
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """One video and its class.
+    """One video and its classes.
 
     path: what is opened: a file, or for extracted frames their folder and the template of their
-    names, `folder/img_{:05d}.jpg`. name: as the list has it, for reports. label: class index. source:
-    where the label was read, for error messages. num_frames: how many frames the list says there are;
-    0 where the file itself tells. start, end: the segment that counts, in seconds; end None = to the
-    end of the video. weight: how often it comes in training, beside the others.
+    names, `folder/img_{:05d}.jpg`. name: as the list has it, for reports. labels: class indices in
+    rising order; just one, unless videos may have several or none. source: where they were read, for
+    error messages. num_frames: how many frames the list says there are; 0 where the file itself tells.
+    start, end: the segment that counts, in seconds; end None = to the end of the video. weight: how
+    often it comes in training, beside the others.
     """
 
     path: str
     name: str
-    label: int
+    labels: tuple
     source: str = ""
     num_frames: int = 0
     start: float = 0.0
@@ -54,38 +53,59 @@ class VideoRecord:
     weight: float = 1.0
 
     @property
+    def label(self):
+        """The class index of a video that has one; `DataError` for another."""
+        if len(self.labels) != 1:
+            raise DataError(
+                f"{self.source}: {self.name} has {len(self.labels) or 'no'} labels; this takes videos "
+                "with one label each"
+            )
+        return self.labels[0]
+
+    @property
     def segment(self):
         """What tells it from other records: the path and the seconds."""
         return self.path, self.start, self.end
 
 
-def read_csv(path, prefix="", separator="auto"):
+def read_csv(path, prefix="", separator="auto", multi_label=False):
     """The records of a Kinetics-style list: a path and a label on each line.
 
     Without a header line, `separator` "auto" splits at the last comma or blank of the line, so that
     paths may hold both. A header line names the columns: path and label, and where wanted start, end
-    (seconds; empty = the whole video) and weight. Paths are taken from `prefix`, or from the csv's own
-    folder. Raises `DataError` with file and line.
+    (seconds; empty = the whole video) and weight; with `multi_label` the label's cell may hold several
+    of them, or none. Paths are taken from `prefix`, or from the csv's own folder. Raises `DataError`
+    with file and line.
     """
     folder = Path(prefix or Path(path).parent)
     lines = list(filled_lines(path))
     if lines and is_header(lines[0][1], separator):
         (source, header), *lines = lines
         table = Table(header, separator, source)
-        records = [_table_record(table.row(line, source), folder, source) for source, line in lines]
+        records = [
+            _table_record(table.row(line, source), folder, source, multi_label)
+            for source, line in lines
+        ]
     else:
-        records = [_line_record(line, separator, folder, source) for source, line in lines]
+        records = [
+            _line_record(line, separator, folder, source, multi_label) for source, line in lines
+        ]
     if not records:
         raise DataError(f"{path} lists no videos; each line holds a path and a label, `a.mp4,3`")
     return records
 
 
-def _line_record(line, separator, folder, source):
+def _line_record(line, separator, folder, source, multi_label):
     name, label = split_line(line, separator, source)
-    return VideoRecord(os.path.abspath(folder / name), name, label, source)
+    if multi_label and all(value not in ("", None) for value in last_number(name, separator)):
+        raise DataError(
+            f"{source}: {line.strip()!r} ends in two numbers; for several labels, or a path that ends "
+            "in a number, begin the list with a header line, `path,label`"
+        )
+    return VideoRecord(os.path.abspath(folder / name), name, (label,), source)
 
 
-def _table_record(row, folder, source):
+def _table_record(row, folder, source, multi_label):
     name = row["path"]
     if not name:
         raise DataError(f"{source}: the path is empty")
@@ -93,7 +113,7 @@ def _table_record(row, folder, source):
     return VideoRecord(
         os.path.abspath(folder / name),
         segment_name(name, start, end),
-        label_of(row, source),
+        labels_of(row, source, multi_label),
         source,
         start=start,
         end=end,
@@ -120,7 +140,7 @@ def read_frame_list(path, template, prefix=""):
         if count < 1:
             raise DataError(f"{source}: {name} has {count} frames; leave it out, or mend the list")
         frames = os.path.join(os.path.abspath(start / name), template)
-        records.append(VideoRecord(frames, name, label, source, count))
+        records.append(VideoRecord(frames, name, (label,), source, count))
     if not records:
         raise DataError(f"{path} lists no videos; each line holds {expected}")
     return records
@@ -160,7 +180,7 @@ def read_folder(root, names=None):
             f"{', '.join(names[:8])}" + (" ..." if len(names) > 8 else "")
         )
     records = [
-        VideoRecord(os.path.abspath(video), str(video.relative_to(root)), label, str(root))
+        VideoRecord(os.path.abspath(video), str(video.relative_to(root)), (label,), str(root))
         for label, name in enumerate(names)
         for video in classes.get(name, ())
     ]
@@ -200,33 +220,54 @@ def read_class_names(path):
 def check_labels(records, num_classes):
     """Raise `DataError`, with file and line, for a label outside 0..num_classes-1."""
     for record in records:
-        if not 0 <= record.label < num_classes:
-            raise DataError(
-                f"{record.source}: label {record.label} of {record.name} is outside "
-                f"0..{num_classes - 1}; mend the list, or set MODEL.NUM_CLASSES"
-            )
+        for label in record.labels:
+            if not 0 <= label < num_classes:
+                raise DataError(
+                    f"{record.source}: label {label} of {record.name} is outside "
+                    f"0..{num_classes - 1}; mend the list, or set MODEL.NUM_CLASSES"
+                )
 
 
-def without_repeats(records):
+def label_table(records, num_classes):
+    """Which classes the videos show: bool `[videos, num_classes]`."""
+    return multi_hot([record.labels for record in records], num_classes)
+
+
+def multi_hot(labels, num_classes):
+    """Tuples of class indices -> bool `[len(labels), num_classes]`."""
+    table = np.zeros((len(labels), num_classes), bool)
+    for row, own in zip(table, labels, strict=True):
+        row[list(own)] = True
+    return table
+
+
+def without_repeats(records, multi_label=False):
     """The records, each segment of a video once.
 
     Raises `DataError`, with file and line, where one stands there twice with different labels.
     """
+    remedy = "a video has one label, so keep one of the lines"
+    if multi_label:
+        remedy = "put all labels of a video into one line"
     first = {}
     for record in records:
         known = first.setdefault(record.segment, record)
-        if known.label != record.label:
+        if known.labels != record.labels:
             raise DataError(
-                f"{record.source}: {record.name} has label {record.label}, and in {known.source} "
-                f"label {known.label}; a video has one label, so keep one of the lines"
+                f"{record.source}: {record.name} has label {_shown(record.labels)}, and in "
+                f"{known.source} label {_shown(known.labels)}; {remedy}"
             )
     return list(first.values())
+
+
+def _shown(labels):
+    return " ".join(map(str, labels)) or "none"
 
 
 def list_digest(records):
     """Hex digest of what a list says of its videos: equal for equal lists, wherever they lie."""
     text = "\n".join(
-        f"{record.name}\t{record.label}"
+        f"{record.name}\t{' '.join(map(str, record.labels))}"
         + (f"\t{record.num_frames}" if record.num_frames else "")
         + (f"\tx{record.weight!r}" if record.weight != 1 else "")
         for record in records
@@ -235,49 +276,8 @@ def list_digest(records):
 
 
 def relabel(record, order):
-    """`record` with its label L replaced by `order[L]`."""
-    return replace(record, label=order[record.label])
-
-
-def relabelled_lines(path, order, separator="auto"):
-    """The lines of a Kinetics-style list with each label L replaced by `order[L]`, all else as it is.
-
-    Yields (line with its ending, L), and L is None for an empty line and for a header line, below
-    which quotes that a cell does not need are left out. Raises `DataError`, with file and line, for a
-    line that cannot be read and for a label outside `order`.
-    """
-    table, first = None, True
-    for number, line in enumerate(read_lines(path, keepends=True), start=1):
-        label, source = None, f"{path}:{number}"
-        if first and line.strip() and is_header(line, separator):
-            table = Table(line, separator, source)
-        elif line.strip():
-            relabelled = _relabelled_row if table else _relabelled_line
-            line, label = relabelled(line, order, table or separator, source)
-        first = first and not line.strip()
-        yield line, label
-
-
-def _relabelled_line(line, order, separator, source):
-    name, label = split_line(line, separator, source)
-    _check_label(label, name, source, order)
-    start = label_start(line, separator)
-    return line[:start] + _LABEL.sub(str(order[label]), line[start:], count=1), label
-
-
-def _relabelled_row(line, order, table, source):
-    row = table.row(line, source)
-    label = label_of(row, source)
-    _check_label(label, row["path"], source, order)
-    ending = line[len(line.rstrip("\r\n")) :]
-    return table.text(row | {"label": order[label]}) + ending, label
-
-
-def _check_label(label, name, source, order):
-    if not 0 <= label < len(order):
-        raise DataError(
-            f"{source}: label {label} of {name} is outside 0..{len(order) - 1}; mend the list"
-        )
+    """`record` with each label L replaced by `order[L]`."""
+    return replace(record, labels=tuple(sorted(order[label] for label in record.labels)))
 
 
 def missing_files(records):

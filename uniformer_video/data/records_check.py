@@ -6,14 +6,14 @@ from uniformer_video.data.records import missing_files, without_repeats
 from uniformer_video.errors import DataError
 
 
-def check_list(split, records):
+def check_list(split, records, multi_label=False):
     """(the records to use, notes) of the list of a split: "train", "val" or "test".
 
-    A test counts each video once; training takes a list as it is. Raises `DataError` for a video with
-    two labels, and where none of the videos exist.
+    A test counts each video once; training takes a list as it is. Raises `DataError` for a video
+    that stands there with different labels, and where none of the videos exist.
     """
     notes = []
-    single = without_repeats(records)
+    single = without_repeats(records, multi_label)
     if repeats := len(records) - len(single):
         train = split == "train"
         done = "it comes as often in training" if train else "each counts once"

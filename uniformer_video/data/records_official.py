@@ -27,7 +27,7 @@ def read_official(kind, annotations, videos, part, split=1):
     for video in read_part(dataset, annotations, part, split):
         name = there.find(video)
         path = os.path.abspath(os.path.join(videos, name))
-        records.append(VideoRecord(path, name, video.label, video.source))
+        records.append(VideoRecord(path, name, (video.label,), video.source))
     if not records:
         raise DataError(f"the official {part} list in {annotations} names no videos")
     return records

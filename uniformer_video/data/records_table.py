@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 
 from uniformer_video.data.records_text import whole_number
 from uniformer_video.errors import DataError
@@ -11,6 +12,7 @@ NEEDED = ("path", "label")
 OPTIONAL = ("start", "end", "weight")
 _COLUMNS = f"{', '.join(NEEDED)} and, where wanted, {', '.join(OPTIONAL)}"
 _SEPARATORS = (",", ";", "\t")
+_LABEL = re.compile(r"[^\s,;|]+")
 
 
 class Table:
@@ -38,7 +40,7 @@ class Table:
         if len(cells) != len(self.columns):
             raise DataError(
                 f"{source}: {len(cells)} cells below a header of {len(self.columns)}, "
-                f"{self.separator.join(self.columns)}; a path that holds {self.separator!r} goes "
+                f"{self.separator.join(self.columns)}; a cell that holds {self.separator!r} goes "
                 f"into quotes; got {line.strip()!r}"
             )
         return dict(zip(self.columns, cells, strict=True))
@@ -67,14 +69,30 @@ def is_header(line, separator):
     return whole_number(cells[-1]) is None and named(cell in NEEDED for cell in cells)
 
 
-def label_of(row, source):
-    """The class index of a row."""
-    label = whole_number(row["label"])
-    if label is None:
+def labels_of(row, source, multi_label=False):
+    """The class indices of a row: a sorted tuple, each class once.
+
+    Several stand in the cell between blanks, commas (in quotes where commas part the columns), `;` or
+    `|`; an empty cell has none. Without `multi_label`, a cell that has not just one is an error.
+    """
+    cell = row["label"]
+    labels = [whole_number(text) for text in _LABEL.findall(cell)]
+    if None in labels or (not labels and (cell or not multi_label)):
+        several = ", or several with blanks between" if multi_label else ""
         raise DataError(
-            f"{source}: the label is {row['label']!r}; it must be a whole number from 0"
+            f"{source}: the label is {cell!r}; it must be a whole number from 0{several}"
         )
-    return label
+    if len(labels) > 1 and not multi_label:
+        raise DataError(
+            f"{source}: {cell!r} are {len(labels)} labels; keep one, or set DATA.MULTI_LABEL True for "
+            "videos with several"
+        )
+    return tuple(sorted(set(labels)))
+
+
+def relabelled_cell(cell, order):
+    """The cell of a row with each label L replaced by `order[L]`, all between them as it is."""
+    return _LABEL.sub(lambda label: str(order[int(label[0])]), cell)
 
 
 def segment_of(row, source):

@@ -41,7 +41,7 @@ def listed_videos(path, prefix="", template="", separator="auto"):
     if os.path.isdir(path):
         return [(str(Path(path) / video), 0) for video in find_videos(path)]
     frames = template and read_frame_list(path, template, prefix)
-    records = frames or read_csv(path, prefix, separator)
+    records = frames or read_csv(path, prefix, separator, multi_label=True)
     return [(record.path, record.num_frames) for record in records]
 
 

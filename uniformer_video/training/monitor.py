@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
 DATA_SHARE_WARNING = 0.3
+SCORES = {"top1": "top-1", "hit1": "hit@1", "map": "mAP"}  # name in the file: for people
 
 
 class Monitor:
@@ -41,19 +42,21 @@ class Monitor:
             )
 
     def step(self, **values):
-        """Values of one step; every `log_period` steps their means are reported."""
+        """Values of one step, one of `SCORES` among them; every `log_period` steps their means are
+        reported.
+        """
         self.pending.append(values)
         if self.bar:
             self.bar.update()
         if values["step"] % self.log_period == 0 or values["step"] == self.total_steps:
             self._report(values["step"])
 
-    def validation(self, epoch, step, top1, loss, seconds):
-        """One validation, top-1 in 0..1."""
-        values = {"kind": "val", "epoch": epoch, "step": step, "top1": top1, "loss": loss}
+    def validation(self, epoch, step, score, loss, seconds, name="top1"):
+        """One validation; `score` in 0..1 is what `name`, one of `SCORES`, says."""
+        values = {"kind": "val", "epoch": epoch, "step": step, name: score, "loss": loss}
         self._write({**values, "seconds": round(seconds, 3)})
         self.message(
-            f"epoch {epoch}/{self.max_epoch}  validation top-1 {top1:.1%}  loss {loss:.3f}"
+            f"epoch {epoch}/{self.max_epoch}  validation {SCORES[name]} {score:.1%}  loss {loss:.3f}"
         )
 
     def message(self, text):
@@ -79,12 +82,13 @@ class Monitor:
         elapsed = time.monotonic() - self.started
         left = elapsed / max(step - self.first_step, 1) * (self.total_steps - step)
         epoch = steps[-1]["epoch"]
+        score = next(name for name in SCORES if name in mean)
         values = {
             "kind": "train",
             "epoch": round(epoch, 4),
             "step": step,
             "loss": round(mean["loss"], 5),
-            "top1": round(mean["top1"], 5),
+            score: round(mean[score], 5),
             "lr": steps[-1]["lr"],
             "step_seconds": round(mean["seconds"], 4),
             "data_seconds": round(mean["data_seconds"], 4),
@@ -93,7 +97,7 @@ class Monitor:
         self._write(values)
         self.message(
             f"epoch {epoch:.2f}/{self.max_epoch}  step {step}/{self.total_steps}  "
-            f"loss {values['loss']:.3f}  top-1 {values['top1']:.1%}  lr {values['lr']:.2e}  "
+            f"loss {values['loss']:.3f}  {SCORES[score]} {values[score]:.1%}  lr {values['lr']:.2e}  "
             f"step {mean['seconds'] * 1000:.0f} ms ({share:.0%} waiting for data)  "
             f"memory {values['memory_bytes'] / 2**30:.1f} GB  left {duration(left)}"
         )

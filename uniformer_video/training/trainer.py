@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from uniformer_video.data.mixup import soft_targets
 from uniformer_video.errors import TrainingError
@@ -21,10 +20,18 @@ class Progress:
 
     epoch: int = 0
     step: int = 0  # steps done in this epoch
-    best_top1: float = -1.0
+    best_score: float = -1.0  # top-1 or mAP, in 0..1
     best_epoch: int = 0
     seconds: float = 0.0
     bad_videos: dict = field(default_factory=dict)  # path -> reason
+
+    @classmethod
+    def restored(cls, values):
+        """From what a checkpoint records. Raises `TypeError` for other values."""
+        values = dict(values)
+        if "best_top1" in values:  # its name when top-1 was the only score
+            values["best_score"] = values.pop("best_top1")
+        return cls(**values)
 
 
 class Interrupted(Exception):
@@ -56,8 +63,9 @@ class Trainer:
         scaler: a `torch.amp.GradScaler`, disabled unless the run is in fp16.
         settings: a `TrainSettings`.
         mixup: a `Mixup`, or None for smoothed targets alone.
+        objective: the loss and what is counted, see `training.objective`.
         monitor: receives `interval(...)` after some steps, and messages.
-        validate: () -> top-1 in 0..1, or None.
+        validate: (progress) -> a score in 0..1, the more the better, or None.
         save: (progress, is_best) -> None, writes checkpoints.
     """
 
@@ -73,6 +81,7 @@ class Trainer:
         scaler,
         settings,
         mixup,
+        objective,
         monitor,
         validate,
         save,
@@ -81,7 +90,7 @@ class Trainer:
         self.loader, self.plan = loader, loader.plan
         self.optimizer, self.schedule, self.scaler = optimizer, schedule, scaler
         self.ranks, self.autocast, self.settings = ranks, autocast, settings
-        self.mixup, self.monitor = mixup, monitor
+        self.mixup, self.objective, self.monitor = mixup, objective, monitor
         self.validate, self.save = validate, save
         self.own_slots = ranks.own_slots(self.plan.slots)
         self.nonfinite_in_a_row = 0
@@ -122,7 +131,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
-        loss_sum = correct = clips = 0
+        loss_sum = hit = clips = 0
         data_seconds, start, paths = 0.0, time.monotonic(), []
         for slot in self.own_slots:
             waiting = time.monotonic()
@@ -132,20 +141,20 @@ class Trainer:
             paths += batch.paths
             last = slot == self.own_slots[-1]
             loss, hits = self._backward(batch, progress, slot, last)
-            loss_sum, correct, clips = loss_sum + loss, correct + hits, clips + len(batch.labels)
+            loss_sum, hit, clips = loss_sum + loss, hit + hits, clips + len(batch.labels)
         self._update(paths)
         self.monitor.step(
             epoch=epoch + 1 / steps,
             step=progress.epoch * steps + progress.step + 1,
             loss=loss_sum / len(self.own_slots),
-            top1=correct / clips,
             lr=lr,
             data_seconds=data_seconds,
             seconds=time.monotonic() - start,
+            **{self.objective.share: hit / clips},
         )
 
     def _backward(self, batch, progress, slot, last):
-        """Add a slot's gradients; returns its loss and how many clips were right."""
+        """Add a slot's gradients; returns its loss and how many clips were hit."""
         position = progress.epoch * self.plan.steps_per_epoch + progress.step
         device = self.ranks.device
         clips, labels = batch.clips.to(device, non_blocking=True), batch.labels.to(device)
@@ -161,10 +170,10 @@ class Trainer:
         with self.parallel.no_sync() if quiet else nullcontext():
             with self.autocast():
                 outputs = [logits.float() for logits in self.parallel(clips)]
-            loss = sum(F.cross_entropy(logits, targets) for logits in outputs) / len(outputs)
+            loss = sum(self.objective.loss(logits, targets) for logits in outputs) / len(outputs)
             self.scaler.scale(loss / len(self.own_slots)).backward()
-        hits = (outputs[0].argmax(1) == targets.argmax(1)).sum()
-        return float(loss.detach()), int(hits)
+        hits = self.objective.hits(outputs[0], targets)
+        return float(loss.detach()), hits
 
     def _update(self, paths):
         """Clip and step; a step with non-finite gradients is left out and counted."""
@@ -209,10 +218,10 @@ class Trainer:
         done = progress.epoch == settings.max_epoch
         is_best = False
         if settings.eval_period and (done or progress.epoch % settings.eval_period == 0):
-            top1 = self.validate(progress)
-            is_best = top1 is not None and top1 >= progress.best_top1
+            score = self.validate(progress)
+            is_best = score is not None and score >= progress.best_score
             if is_best:
-                progress.best_top1, progress.best_epoch = top1, progress.epoch
+                progress.best_score, progress.best_epoch = score, progress.epoch
         if done or is_best or progress.epoch % settings.checkpoint_period == 0:
             self._save(progress, is_best)
 
