@@ -46,6 +46,11 @@ SETTINGS = [
     ("DATA.CLASS_NAMES", "", "file with one class name a line; empty = classes.txt if there"),
     ("DATA.VAL_RATIO", 0.2, "share of a folder of videos that is held out, by RNG_SEED"),
     ("DATA.BALANCE", 0.0, "0 = classes as frequent as they are ... 1 = all equally frequent"),
+    (
+        "DATA.MULTI_LABEL",
+        False,
+        "videos may have several labels, or none; loss by BCE, judged by mAP",
+    ),
     ("DATA.MAX_BAD_RATIO", 0.1, "training stops when more of the videos are broken"),
     (
         "DATA.DECODING_BACKEND",
@@ -96,7 +101,7 @@ SETTINGS = [
     ("TEST.BATCH_SIZE", 16, "views of a forward pass"),
     ("TEST.NUM_ENSEMBLE_VIEWS", 4, "clips of a video"),
     ("TEST.NUM_SPATIAL_CROPS", 1, "crops of a clip: 1 (centre) or 3 (along the longer side)"),
-    ("TEST.SCORE", "logits", "sum of logits (as published) or softmax, over the views"),
+    ("TEST.SCORE", "logits", "sum of logits (as published), softmax, or sigmoid (multi-label)"),
     ("TEST.CHECKPOINT_FILE_PATH", "", "weights to test; empty = those of OUTPUT_DIR"),
     ("TEST.WEIGHTS", "best", "which of OUTPUT_DIR's weights to test: best or last"),
     ("TEST.MOTION_CHECK", False, "also test backwards and on the still middle frame"),
