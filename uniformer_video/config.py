@@ -45,12 +45,8 @@ SETTINGS = [
     ("DATA.SPLIT_NUMBER", 1, "ucf101, hmdb51: which of the three official splits"),
     ("DATA.CLASS_NAMES", "", "file with one class name a line; empty = classes.txt if there"),
     ("DATA.VAL_RATIO", 0.2, "share of a folder of videos that is held out, by RNG_SEED"),
+    ("DATA.MULTI_LABEL", False, "videos have any number of labels: BCE and mAP"),
     ("DATA.BALANCE", 0.0, "0 = classes as frequent as they are ... 1 = all equally frequent"),
-    (
-        "DATA.MULTI_LABEL",
-        False,
-        "videos may have several labels, or none; loss by BCE, judged by mAP",
-    ),
     ("DATA.MAX_BAD_RATIO", 0.1, "training stops when more of the videos are broken"),
     (
         "DATA.DECODING_BACKEND",

@@ -65,7 +65,7 @@ def best_classes(scores, truth, count):
     return np.lexsort((truth, -scores), axis=-1)[:, :count]
 
 
-def truth_matrix(labels, num_classes):
+def multi_hot(labels, num_classes):
     """The classes of each video, N tuples of indices -> bool `[N, K]`."""
     truth = np.zeros((len(labels), num_classes), dtype=bool)
     for row, own in zip(truth, labels, strict=True):

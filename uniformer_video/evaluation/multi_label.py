@@ -10,8 +10,8 @@ from uniformer_video.evaluation.metrics import (
     basic_interval,
     best_classes,
     hit_at_1,
+    multi_hot,
     resampled_map,
-    truth_matrix,
 )
 from uniformer_video.evaluation.parts import LISTED_CLASSES, counts, listed, number, proportion
 from uniformer_video.randomness import generator
@@ -29,7 +29,7 @@ def multi_label_outcome(entries, labels, scores, decoded, class_names, score):
         labels: one tuple of class indices a video. scores: `[N, K]`, means over the views of what
             `score` names; rows that are not decoded, bool `[N]`, are not read.
     """
-    truth = truth_matrix(labels, len(class_names))
+    truth = multi_hot(labels, len(class_names))
     shares = as_probabilities(scores, score, multi_label=True)
     precision = average_precision(scores[decoded], truth[decoded])
     return {

@@ -17,10 +17,10 @@ from uniformer_video.evaluation.metrics import (
     as_probabilities,
     confusion_matrix,
     mean_class_accuracy,
+    multi_hot,
     per_class_accuracy,
     ranked_classes,
     topk_correct,
-    truth_matrix,
 )
 from uniformer_video.evaluation.multi_label import multi_label_outcome
 from uniformer_video.evaluation.parts import LISTED_CLASSES, counts, listed, number, proportion
@@ -267,7 +267,7 @@ def _score_notes(scores):
 def _saved_labels(results, num_classes):
     videos = results["videos"]
     if is_multi_label(results):
-        return truth_matrix([video["labels"] for video in videos], num_classes)
+        return multi_hot([video["labels"] for video in videos], num_classes)
     return np.array([video["label"] for video in videos], dtype=np.int64)
 
 
