@@ -14,7 +14,8 @@ def softmax(scores):
 
 def sigmoid(scores):
     """Scores of any shape -> the probability of each by itself, float64 of the same shape."""
-    return np.exp(-np.logaddexp(0.0, -np.asarray(scores, dtype=np.float64)))
+    with np.errstate(invalid="ignore"):  # NaN, of a video that failed, stays NaN
+        return np.exp(-np.logaddexp(0.0, -np.asarray(scores, dtype=np.float64)))
 
 
 _VIEW_SCORES = {"logits": np.asarray, "softmax": softmax, "sigmoid": sigmoid}
