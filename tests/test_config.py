@@ -128,17 +128,6 @@ def test_wrong_and_impossible_values(key, value, message):
     assert "\n" not in str(error.value)
 
 
-def test_what_a_multi_label_test_measures():
-    many = ["DATA.MULTI_LABEL", "True"]
-    assert load_config(overrides=many).TEST.SCORE == "logits"
-    assert load_config(overrides=[*many, "TEST.SCORE", "sigmoid"]).TEST.SCORE == "sigmoid"
-    with pytest.raises(ConfigError, match="which is True; allowed: logits, sigmoid"):
-        load_config(overrides=[*many, "TEST.SCORE", "softmax"])
-    pairs = ["DATA.OPPOSITE_CLASS_PAIRS", "[[0,1]]"]
-    with pytest.raises(ConfigError, match=r"set TEST\.MOTION_CHECK False"):
-        load_config(overrides=[*many, *pairs, "TEST.MOTION_CHECK", "True"])
-
-
 def test_files_that_cannot_be_used(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read .*absent\.yaml: No such file"):
         load_config(tmp_path / "absent.yaml")
@@ -164,6 +153,17 @@ def test_keys_of_pyslowfast_give_one_warning(tmp_path, caplog):
     assert cfg.AUG.RE_PROB == 0.5
     (record,) = caplog.records
     assert record.getMessage().endswith("MODEL.ARCH, BN.NORM_TYPE, AUG.RE_MODE")
+
+
+def test_what_a_multi_label_test_measures():
+    many = ["DATA.MULTI_LABEL", "True"]
+    assert load_config(overrides=many).TEST.SCORE == "logits"
+    assert load_config(overrides=[*many, "TEST.SCORE", "sigmoid"]).TEST.SCORE == "sigmoid"
+    with pytest.raises(ConfigError, match="which is True; allowed: logits, sigmoid"):
+        load_config(overrides=[*many, "TEST.SCORE", "softmax"])
+    pairs = ["DATA.OPPOSITE_CLASS_PAIRS", "[[0,1]]"]
+    with pytest.raises(ConfigError, match=r"set TEST\.MOTION_CHECK False"):
+        load_config(overrides=[*many, *pairs, "TEST.MOTION_CHECK", "True"])
 
 
 def test_the_resolved_config_reads_back(tmp_path):
