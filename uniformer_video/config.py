@@ -97,7 +97,7 @@ SETTINGS = [
     ("TEST.BATCH_SIZE", 16, "views of a forward pass"),
     ("TEST.NUM_ENSEMBLE_VIEWS", 4, "clips of a video"),
     ("TEST.NUM_SPATIAL_CROPS", 1, "crops of a clip: 1 (centre) or 3 (along the longer side)"),
-    ("TEST.SCORE", "logits", "sum of logits (as published) or softmax, over the views"),
+    ("TEST.SCORE", "logits", "sum of logits (as published), softmax, or sigmoid (multi-label)"),
     ("TEST.CHECKPOINT_FILE_PATH", "", "weights to test; empty = those of OUTPUT_DIR"),
     ("TEST.WEIGHTS", "best", "which of OUTPUT_DIR's weights to test: best or last"),
     ("TEST.MOTION_CHECK", False, "also test backwards and on the still middle frame"),

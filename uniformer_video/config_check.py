@@ -18,7 +18,7 @@ CHOICES = {
     "TRAIN.PRECISION": ("auto", "fp32", "bf16", "fp16"),
     "DATA.SPLIT_NUMBER": (1, 2, 3),
     "TEST.NUM_SPATIAL_CROPS": (1, 3),
-    "TEST.SCORE": ("logits", "softmax"),
+    "TEST.SCORE": ("logits", "softmax", "sigmoid"),
     "TEST.WEIGHTS": ("best", "last"),
 }
 
@@ -189,6 +189,22 @@ def _check_together(flat):
     for key in ("DATA.FLIP_CLASS_PAIRS", "DATA.OPPOSITE_CLASS_PAIRS"):
         if any(not isinstance(pair, list) or len(pair) != 2 for pair in flat[key]):
             raise ConfigError(f"{key} is {flat[key]!r}; it takes pairs, [[class, class], ...]")
+    _check_test(flat)
+
+
+def _check_test(flat):
+    """What a test can measure."""
+    many = flat["DATA.MULTI_LABEL"]
+    if flat["TEST.SCORE"] == ("softmax" if many else "sigmoid"):
+        raise ConfigError(
+            f"TEST.SCORE {flat['TEST.SCORE']} is for DATA.MULTI_LABEL {not many}, which is {many}; "
+            f"allowed: logits, {'sigmoid' if many else 'softmax'}"
+        )
+    if flat["TEST.MOTION_CHECK"] and many:
+        raise ConfigError(
+            "TEST.MOTION_CHECK compares videos of one class with its opposite, and DATA.MULTI_LABEL "
+            "is True; set TEST.MOTION_CHECK False"
+        )
     if flat["TEST.MOTION_CHECK"] and not flat["DATA.OPPOSITE_CLASS_PAIRS"]:
         raise ConfigError(
             "TEST.MOTION_CHECK needs DATA.OPPOSITE_CLASS_PAIRS: which classes a reversed video exchanges"

@@ -11,15 +11,18 @@ from tqdm import tqdm
 from uniformer_video import build
 from uniformer_video.build_data import match_classes
 from uniformer_video.config import config_text
+from uniformer_video.data.dataset import timeline_of
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.loader import resolve_workers
 from uniformer_video.data.records import list_digest
+from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
 from uniformer_video.evaluation.metrics import topk_correct
 from uniformer_video.evaluation.report import write_report
 from uniformer_video.evaluation.results import (
     RESULTS_FILE,
     build_results,
+    is_multi_label,
     load_results,
     proportion,
     save_results,
@@ -53,14 +56,15 @@ def evaluate(cfg, data, folder, ranks, name):
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES else "forward"
     view_scores = score_records(cfg, model, data.test, clips, crops, ranks, playback)
     _check_scores(view_scores, path)
-    motion = _motion(cfg, model, data, view_scores, playback, ranks)
+    many = cfg.DATA.MULTI_LABEL
+    motion = None if many else _motion(cfg, model, data, view_scores, playback, ranks)
     if not ranks.is_main:
         return target
     results = build_results(
         title=name,
         names=[record.name for record in data.test],
         paths=[record.path for record in data.test],
-        labels=[record.label for record in data.test],
+        labels=[record.labels if many else record.label for record in data.test],
         scores=view_scores.videos(cfg.TEST.SCORE),
         class_names=data.class_names,
         protocol={**_protocol(cfg, playback), "videos_sha256": videos},
@@ -71,6 +75,8 @@ def evaluate(cfg, data, folder, ranks, name):
             "checkpoint_sha256": digest,
             "epoch": weights.metadata.get("epoch"),
         },
+        multi_label=many,
+        segments=[(record.start, record.end) for record in data.test],
         failures=view_scores.failures,
         motion=motion,
         training=weights.metadata.get("training"),
@@ -201,12 +207,17 @@ def _recorded_test(folder):
 def _summary(results):
     """The outcome in a few lines."""
     summary = results["summary"]
-    yield f"top-1 {_percent(summary['top1'])}, top-5 {_percent(summary['top5'])}"
+    if is_multi_label(results):
+        yield f"mAP {_map(summary['map'])} over {_classes(results)}, hit@1 {_percent(summary['hit1'])}"
+        failed = f"scored lowest: mAP {_map(summary['map_all'])}"
+    else:
+        yield f"top-1 {_percent(summary['top1'])}, top-5 {_percent(summary['top5'])}"
+        failed = f"wrong: top-1 {_percent(summary['top1_all'])}"
     if summary["failed"]:
         first = results["failures"][0]
         yield (
             f"{summary['failed']} of {summary['videos']} videos failed and count in neither; with them "
-            f"as wrong: top-1 {_percent(summary['top1_all'])}. The first: {first['reason']}"
+            f"as {failed}. The first: {first['reason']}"
         )
     motion = results["motion"]
     if motion:
@@ -224,10 +235,24 @@ def _percent(share):
     return f"{value} ({share['correct']}/{share['of']}, 95 % interval {low}-{high})"
 
 
-def _strip(path):
-    """Four frames spread over a video, for the report."""
+def _map(found):
+    if found["value"] is None:
+        return "none"
+    if found["low"] is None:
+        return f"{found['value']:.1%}"
+    return f"{found['value']:.1%} (95 % interval {found['low']:.1%}-{found['high']:.1%})"
+
+
+def _classes(results):
+    occur, total = results["summary"]["classes"], len(results["class_names"])
+    return f"{occur} classes" if occur == total else f"the {occur} of {total} classes that occur"
+
+
+def _strip(path, start=0.0, end=None):
+    """Four frames spread over a video, or over the seconds of it that count, for the report."""
     with open_video(path) as video:
-        return video.frames(np.linspace(0, video.num_frames - 1, 4).round().astype(int))
+        timeline = timeline_of(video, ClipSampling(4), path, start, end)
+        return video.frames(timeline[np.linspace(0, len(timeline) - 1, 4).round().astype(int)])
 
 
 def report(folder):

@@ -1,17 +1,26 @@
 """Metrics against loops, closed forms and published numbers."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
 
 from uniformer_video.evaluation.metrics import (
+    as_probabilities,
     average_precision,
+    basic_interval,
+    best_classes,
     confusion_matrix,
+    hit_at_1,
     mean_average_precision,
     mean_class_accuracy,
+    mean_over_views,
+    multi_hot,
     per_class_accuracy,
     ranked_classes,
+    resampled_map,
+    sigmoid,
     softmax,
     topk_correct,
     wilson_interval,
@@ -151,3 +160,73 @@ def test_mean_average_precision_leaves_out_classes_without_a_positive():
     assert np.isnan(average_precision(scores, truth)[1])
     assert mean_average_precision(scores, truth) == pytest.approx(0.5)
     assert math.isnan(mean_average_precision(scores, np.zeros((2, 2), bool)))
+
+
+def test_a_nan_score_ranks_last():
+    truth = np.array([[True], [False], [True], [False]])
+    with_nan = average_precision(np.array([[np.nan], [3.0], [2.0], [np.nan]]), truth)
+    assert with_nan == average_precision(np.array([[0.0], [3.0], [2.0], [0.0]]), truth)
+    assert with_nan[0] == pytest.approx((1 / 2 + 2 / 4) / 2)
+
+
+def test_sigmoid_at_the_ends_and_between():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sigmoid([-800.0, 0.0, 800.0]).tolist() == [0.0, 0.5, 1.0]
+        assert np.isnan(sigmoid(np.float32([np.nan]))).all()
+    assert sigmoid(np.float32([-100, 1.5])) == pytest.approx(
+        [math.exp(-100), 1 / (1 + math.exp(-1.5))], rel=1e-12
+    )
+
+
+def test_views_to_video_scores_to_probabilities(rng):
+    logits = rng.normal(size=(4, 3, 5))
+    for score, of_one in (("logits", lambda x: x), ("sigmoid", lambda x: 1 / (1 + np.exp(-x)))):
+        expected = [[np.mean([of_one(v[k]) for v in video]) for k in range(5)] for video in logits]
+        assert mean_over_views(logits, score) == pytest.approx(np.array(expected))
+    means = mean_over_views(logits, "logits")
+    assert as_probabilities(means, "logits") == pytest.approx(softmax(means))
+    assert as_probabilities(means, "logits", True) == pytest.approx(1 / (1 + np.exp(-means)))
+    shares = mean_over_views(logits, "sigmoid")
+    assert as_probabilities(shares, "sigmoid", True) is shares
+
+
+def test_hit_at_1_needs_a_true_class_above_all_others():
+    scores = np.array([[3.0, 1, 2], [3, 3, 1], [3, 3, 1], [1, 2, 3], [np.nan, 1, 0], [np.nan] * 3])
+    labels = [(0, 1), (0,), (0, 1), (), (1,), (0, 1, 2)]
+    truth = multi_hot(labels, 3)
+    assert truth.tolist() == [[k in own for k in range(3)] for own in labels]
+    assert hit_at_1(scores, truth).tolist() == [True, False, True, False, True, False]
+    assert hit_at_1(np.zeros((2, 1)), np.array([[True], [False]])).tolist() == [True, False]
+
+
+def test_best_classes_list_true_ones_last_among_equals():
+    truth = np.array([[True, False, True, False]])
+    assert best_classes(np.array([[1.0, 1, 2, 0]]), truth, 3).tolist() == [[2, 1, 0]]
+
+
+def test_resampled_map_is_the_map_of_videos_drawn_again(rng):
+    scores = rng.integers(0, 5, (30, 4)).astype(float)
+    scores[2, 1] = np.nan
+    truth = rng.random((30, 4)) < (0.3, 0.1, 0.03, 0.0)
+    drawn = rng.integers(0, 30, (25, 30))
+
+    class Draws:
+        def multinomial(self, videos, shares, count):
+            assert (videos, count) == (30, 25) and shares == pytest.approx(1 / 30)
+            return np.array([np.bincount(own, minlength=30) for own in drawn])
+
+    expected = [mean_average_precision(scores[own], truth[own]) for own in drawn]
+    found = resampled_map(scores, truth, 25, Draws())
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert len(set(found)) > 10
+
+
+def test_basic_interval_mirrors_the_quantiles_and_keeps_the_value():
+    drawn = np.append(np.linspace(0.4, 0.6, 201), math.nan)
+    assert basic_interval(0.45, drawn) == pytest.approx((0.9 - 0.595, 0.9 - 0.405))
+    assert basic_interval(0.3, drawn) == pytest.approx((0.005, 0.3))
+    assert basic_interval(0.95, drawn) == (0.95, 1.0)
+    assert basic_interval(0.5, np.full(9, 0.5)) is None
+    assert basic_interval(math.nan, drawn) is None
+    assert basic_interval(0.5, np.full(3, math.nan)) is None

@@ -5,10 +5,10 @@ import io
 import json
 import re
 import sys
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from pages import MODEL, PROTOCOL, Page, assert_self_contained
 
 from uniformer_video.errors import DataError, DecodeError, MissingLibraryError
 from uniformer_video.evaluation.report import (
@@ -24,58 +24,6 @@ from uniformer_video.evaluation.results import build_results, proportion, save_r
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 image = pytest.importorskip("PIL.Image")
-
-PROTOCOL = {
-    "num_frames": 8,
-    "sampling_rate": 2,
-    "sampling": "dense",
-    "clips": 4,
-    "crops": 1,
-    "short_side": 64,
-    "crop_size": 64,
-    "score": "logits",
-    "channel_order": "RGB",
-    "playback": "forward",
-}
-MODEL = {
-    "name": "uniformer_s",
-    "parameters": 21_400_400,
-    "checkpoint": "runs/best.pt",
-    "checkpoint_sha256": "ab" * 32,
-    "epoch": 14,
-}
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page; fails on tags that do not nest."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.attributes, self.open, self.words = [], [], [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.words += data.split()
-
-    @property
-    def text(self):
-        return " ".join(self.words)
 
 
 def make_folder(folder, num_classes=8, videos=40, metrics=True, skill=2.0, **changes):
@@ -112,15 +60,6 @@ def write(folder, open_video=None):
 
 def grey(path):
     return np.full((4, 90, 320, 3), 128, np.uint8)
-
-
-def assert_self_contained(page):
-    for name, value in page.attributes:
-        if name in ("src", "href", "xlink:href", "action", "data", "srcset"):
-            assert value.startswith(("data:", "#")), (name, value[:60])
-        assert not name.startswith("on")
-        assert "url(" not in (value or "") or "url(#" in value
-    assert not {"script", "link", "iframe", "object", "form"} & set(page.tags)
 
 
 def test_page_says_the_numbers(tmp_path):

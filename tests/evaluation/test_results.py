@@ -154,6 +154,15 @@ def test_scores_file(tmp_path):
         assert arrays["names"].tolist() == ["ü.mp4", "b", "c", "d", "e"]
 
 
+def test_a_segment_is_told_where_there_is_one():
+    assert set(make()["videos"][0]) == {"name", "path", "label", "top5"}
+    segments = [(0.0, None), (1.5, None), (0.0, 2.0), (1.0, 3.0), (2.0, 4.0)]
+    results = make(segments=segments)
+    told = [(v.get("start"), v.get("end")) for v in results["videos"]]
+    assert told == [(None, None), (1.5, None), (None, 2.0), (1.0, 3.0), (2.0, 4.0)]
+    assert (results["failures"][0]["start"], results["failures"][0]["end"]) == (2.0, 4.0)
+
+
 def test_a_file_name_that_is_no_utf8_survives(tmp_path):
     name = b"caf\xe9.mp4".decode("utf-8", "surrogateescape")
     save_results(tmp_path, make(names=[name, "b", "c", "d", "e"]), views())

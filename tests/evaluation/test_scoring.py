@@ -78,6 +78,8 @@ def test_video_scores():
     exp = np.exp(logits[0])
     expected = (exp / exp.sum(1, keepdims=True)).mean(0)
     np.testing.assert_allclose(views.videos("softmax")[0], expected, rtol=1e-6)
+    alone = (1 / (1 + np.exp(-logits[0].astype(float)))).mean(0)
+    np.testing.assert_allclose(views.videos("sigmoid")[0], alone, rtol=1e-6)
     # The two rules may disagree: one confident view outweighs in logits, not in probabilities.
     split = ViewScores(np.array([[[9.0, 0.0], [0.0, 3.0], [0.0, 3.0]]], np.float32))
     assert split.videos("logits").argmax() == 0

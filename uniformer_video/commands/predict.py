@@ -25,17 +25,22 @@ def predict_command(args):
     """Classify videos by name with a trained checkpoint.
 
     The checkpoint carries everything: architecture, sampling, normalisation, class names. A video
-    that cannot be decoded is reported, the others are classified, and the exit status is 2.
+    that cannot be decoded is reported, the others are classified, and the exit status is 2. Of a
+    checkpoint for videos with several labels each score is a probability by itself.
     """
     import simplejson
 
     from uniformer_video.errors import DecodeError
+    from uniformer_video.evaluation.results import MULTI_LABEL
     from uniformer_video.inference.predictor import Predictor, find_videos
 
     if args.top < 1 or (args.clips is not None and args.clips < 1):
         raise UserError("--top and --clips must be at least 1")
     videos = [video for path in args.videos for video in find_videos(path)]
     predictor = Predictor.from_checkpoint(args.checkpoint, args.clips, args.crops)
+    task = {"task": MULTI_LABEL} if predictor.multi_label else {}
+    if task and not args.json:
+        log.info("Several classes may be true of a video, or none: each score stands by itself.")
     failed = 0
     for video in videos:
         try:
@@ -50,7 +55,8 @@ def predict_command(args):
             continue
         if args.json:
             entries = [{"class": name, "score": round(score, 6)} for name, score in top]
-            print(simplejson.dumps({"video": str(video), "top": entries}, ensure_ascii=False))
+            found = {"video": str(video), **task, "top": entries}
+            print(simplejson.dumps(found, ensure_ascii=False))
         else:
             print(video)
             for name, score in top:

@@ -12,6 +12,33 @@ def softmax(scores):
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
+def sigmoid(scores):
+    """Scores of any shape -> the probability of each by itself, float64 of the same shape."""
+    with np.errstate(invalid="ignore"):  # NaN, of a video that failed, stays NaN
+        return np.exp(-np.logaddexp(0.0, -np.asarray(scores, dtype=np.float64)))
+
+
+_VIEW_SCORES = {"logits": np.asarray, "softmax": softmax, "sigmoid": sigmoid}
+
+
+def mean_over_views(logits, score):
+    """Logits `[..., view, K]` -> the mean over the views `[..., K]` of what `score` names.
+
+    score: "logits", "softmax" or "sigmoid". The mean of logits ranks as their sum, the published rule.
+    """
+    return _VIEW_SCORES[score](logits).mean(axis=-2)
+
+
+def as_probabilities(scores, score, multi_label=False):
+    """What `mean_over_views` gave `[..., K]` as probabilities `[..., K]`.
+
+    Those of one video add up to 1; with `multi_label` each stands by itself.
+    """
+    if score != "logits":
+        return scores
+    return sigmoid(scores) if multi_label else softmax(scores)
+
+
 def topk_correct(scores, labels, k):
     """Whether the true class is among the `k` best: scores `[N, K]`, labels `[N]` -> bool `[N]`.
 
@@ -31,7 +58,31 @@ def ranked_classes(scores, labels, count):
     with `topk_correct` video by video. A `count` above the number of classes means all of them.
     """
     is_true = np.arange(scores.shape[1]) == np.asarray(labels)[:, None]
-    return np.lexsort((is_true, -scores), axis=-1)[:, :count]
+    return best_classes(scores, is_true, count)
+
+
+def best_classes(scores, truth, count):
+    """As `ranked_classes`, for several true classes or none: truth bool `[N, K]`."""
+    return np.lexsort((truth, -scores), axis=-1)[:, :count]
+
+
+def multi_hot(labels, num_classes):
+    """The classes of each video, N tuples of indices -> bool `[N, K]`."""
+    truth = np.zeros((len(labels), num_classes), dtype=bool)
+    for row, own in zip(truth, labels, strict=True):
+        row[list(own)] = True
+    return truth
+
+
+def hit_at_1(scores, truth):
+    """Whether a true class scores above all others: scores `[N, K]`, truth bool `[N, K]` -> bool `[N]`.
+
+    A tie counts against us, a NaN score counts as the lowest, and a video without a true class is
+    never a hit.
+    """
+    scores = _nan_lowest(scores)
+    best_true = np.where(truth, scores, -np.inf).max(axis=1, initial=-np.inf)
+    return best_true > np.where(truth, -np.inf, scores).max(axis=1, initial=-np.inf)
 
 
 def wilson_interval(correct, total, z=1.96):
@@ -75,13 +126,18 @@ def average_precision(scores, truth):
 
     The sum, over the distinct scores from the highest down, of the precision at that score times the
     recall that it adds: no interpolation, and equal scores count together, so that a constant output
-    earns the share of the positives. NaN for a class without a positive. Source: Manning et al.,
-    "Introduction to Information Retrieval", section 8.4.
+    earns the share of the positives. A NaN score counts as the lowest. NaN for a class without a
+    positive. Source: Manning et al., "Introduction to Information Retrieval", section 8.4.
     """
-    scores, truth = np.asarray(scores), np.asarray(truth, dtype=bool)
+    scores, truth = _nan_lowest(scores), np.asarray(truth, dtype=bool)
     return np.array(
         [_class_precision(scores[:, k], truth[:, k]) for k in range(scores.shape[1])], np.float64
     )
+
+
+def _nan_lowest(scores):
+    scores = np.asarray(scores)
+    return np.where(np.isnan(scores), -np.inf, scores)
 
 
 def _class_precision(scores, truth):
@@ -100,3 +156,51 @@ def mean_average_precision(scores, truth):
     found = average_precision(scores, truth)
     found = found[~np.isnan(found)]
     return float(found.mean()) if len(found) else math.nan
+
+
+def resampled_map(scores, truth, count, rng):
+    """`mean_average_precision` of `count` resamples of the videos, with replacement: float64 `[count]`.
+
+    A class that a resample leaves without a positive does not count in its mean.
+    """
+    scores, truth = _nan_lowest(scores), np.asarray(truth, dtype=bool)
+    videos = len(scores)
+    times = rng.multinomial(videos, np.full(videos, 1 / max(videos, 1)), count).astype(np.int32)
+    total, classes = np.zeros(count), np.zeros(count)
+    for k in np.flatnonzero(truth.any(axis=0)):
+        precision, has_positive = _resampled_precision(scores[:, k], truth[:, k], times)
+        total += precision
+        classes += has_positive
+    return np.divide(total, classes, out=np.full(count, np.nan), where=classes > 0)
+
+
+def _resampled_precision(scores, truth, times):
+    """Average precision where video n counts `times[:, n]` times, 0 without a positive; and whether
+    there is one."""
+    order = np.argsort(-scores, kind="stable")
+    scores = scores[order]
+    positives = np.flatnonzero(truth[order])
+    # Equal scores count together: what is above a positive reaches to the last of its equals.
+    ends = np.searchsorted(-scores, -scores[positives], side="right") - 1
+    times = times[:, order]
+    new = times[:, positives]
+    hits = np.cumsum(new, axis=1)[:, np.searchsorted(positives, ends, side="right") - 1]
+    seen = np.cumsum(times, axis=1)[:, ends]
+    found = new.sum(axis=1)
+    area = (new * hits / np.maximum(seen, 1)).sum(axis=1)
+    return area / np.maximum(found, 1), found > 0
+
+
+def basic_interval(value, resampled):
+    """The 95 % basic bootstrap interval `(low, high)` of a share; None where resamples do not differ.
+
+    It mirrors the resamples' quantiles at the value: average precision with few positives is too
+    high, of a sample and once more of its resamples, and the mirror takes that back. It is widened to
+    the value where that lies outside. Source: Davison and Hinkley, "Bootstrap Methods and Their
+    Application" (1997), section 5.2.
+    """
+    resampled = resampled[~np.isnan(resampled)]
+    if math.isnan(value) or not len(resampled) or np.ptp(resampled) == 0:
+        return None
+    low, high = 2 * value - np.quantile(resampled, (0.975, 0.025))
+    return max(0.0, min(low, value)), min(1.0, max(high, value))

@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from uniformer_video.errors import DecodeError
+from uniformer_video.evaluation.multi_label import THRESHOLD
 from uniformer_video.evaluation.plots import frame_uris, heat_map, line_chart, report_library
-from uniformer_video.evaluation.results import load_results
+from uniformer_video.evaluation.results import is_multi_label, load_results
 from uniformer_video.files import atomic_write
 
 REPORT_FILE = "report.html"
 METRICS_FILE = "metrics.jsonl"
-TEMPLATE = "report.html.j2"
+TEMPLATE, MULTI_LABEL_TEMPLATE = "report.html.j2", "report_multi_label.html.j2"
 MAX_MISTAKES = 12
 MAX_CONFUSIONS = 20
+MAX_MISSED = 20
 MAX_TABLE_CLASSES = 30  # beyond it the confusion table is a picture
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -31,7 +33,8 @@ def write_report(folder, open_video=None):
     """Write `folder/report.html` from `results.json` (and `metrics.jsonl`, if there); its path.
 
     `open_video(path)` gives a few frames, uint8 `[T, H, W, 3]` with T about 4, of a mistaken video;
-    where it raises `DecodeError` or `OSError` the page says so. Without it, no frames are shown.
+    it is given `start` and `end` too, in seconds, where only a part of the video counts. Where it
+    raises `DecodeError` or `OSError` the page says so. Without it, no frames are shown.
     Errors: `DataError` if the results cannot be read, `MissingLibraryError` if a library is missing.
     """
     jinja2 = report_library("jinja2")
@@ -45,15 +48,21 @@ def write_report(folder, open_video=None):
         lstrip_blocks=True,
     )
     environment.filters.update(percent=percent, duration=duration, magnitude=magnitude)
-    page = environment.get_template(TEMPLATE).render(
+    many = is_multi_label(results)
+    figure = "average_precision" if many else "accuracy"
+    page = environment.get_template(MULTI_LABEL_TEMPLATE if many else TEMPLATE).render(
         results=results,
+        summary=results["summary"],
+        model=results["model"],
         names=results["class_names"],
         protocol=protocol_line(results["protocol"]),
         motion=_motion(results),
-        classes=_worst_first(results["per_class"]),
-        spread=_spread(results["per_class"]),
-        confusion=_confusion(results),
-        mistakes=_mistakes(results["videos"], open_video),
+        classes=_worst_first(results["per_class"], figure),
+        spread=_spread(results["per_class"], figure),
+        confusion=None if many else _confusion(results),
+        mistakes=(_wrong_labels if many else _mistakes)(results["videos"], open_video),
+        missed=_missed(results["videos"]) if many else None,
+        threshold=f"{THRESHOLD:.0%}",
         curves=_curves(read_metrics(folder / METRICS_FILE)),
     )
     path = folder / REPORT_FILE
@@ -144,22 +153,22 @@ def _motion(results):
     return {"bars": bars, "chance": 1 / len(results["class_names"]), "pairs": list(pairs)}
 
 
-def _worst_first(per_class):
-    """Rows by accuracy, then by more videos; classes without videos last."""
+def _worst_first(per_class, figure):
+    """Rows by accuracy or another figure, then by more videos; classes without videos last."""
 
     def key(row):
-        absent = row["accuracy"] is None
-        return absent, 0 if absent else row["accuracy"], -row["videos"], row["class"]
+        absent = row[figure] is None
+        return absent, 0 if absent else row[figure], -row["videos"], row["class"]
 
     return sorted(per_class, key=key)
 
 
-def _spread(per_class):
-    """How many classes fall into each tenth of accuracy, as 10 counts; None for few classes."""
-    accuracy = [row["accuracy"] for row in per_class if row["accuracy"] is not None]
-    if len(accuracy) <= MAX_TABLE_CLASSES:
+def _spread(per_class, figure):
+    """How many classes fall into each tenth of the figure, as 10 counts; None for few classes."""
+    shares = [row[figure] for row in per_class if row[figure] is not None]
+    if len(shares) <= MAX_TABLE_CLASSES:
         return None
-    return np.histogram(accuracy, bins=10, range=(0, 1))[0].tolist()
+    return np.histogram(shares, bins=10, range=(0, 1))[0].tolist()
 
 
 def _confusion(results):
@@ -185,8 +194,38 @@ def _mistakes(videos, open_video):
     """The mistaken videos with the highest score of the wrong class, and how many there are."""
     wrong = [v for v in videos if v["top5"] and v["top5"][0]["class"] != v["label"]]
     wrong.sort(key=lambda video: -(video["top5"][0]["score"] or 0.0))
+    return _shown(wrong, open_video)
+
+
+def _shown(wrong, open_video):
     shown = [{**video, "frames": _frames(video, open_video)} for video in wrong[:MAX_MISTAKES]]
     return {"shown": shown, "total": len(wrong)}
+
+
+def _wrong_labels(videos, open_video):
+    """The videos whose best-scored wrong class scores highest, each with that class as `wrong`."""
+    wrong = []
+    for video in videos:
+        others = (entry for entry in video["top5"] if entry["class"] not in video["labels"])
+        if (best := next(others, None)) and best["score"] is not None:
+            own = zip(video["labels"], video["label_scores"], strict=True)
+            true = sorted(own, key=lambda pair: -(pair[1] or 0.0))
+            wrong.append({**video, "wrong": best, "true": true})
+    wrong.sort(key=lambda video: -video["wrong"]["score"])
+    return _shown(wrong, open_video)
+
+
+def _missed(videos):
+    """The true labels below the threshold, the lowest-scored first, and how many labels there are."""
+    labels = [
+        {"class": label, "score": score, "name": video["name"], "path": video["path"]}
+        for video in videos
+        if video["top5"]
+        for label, score in zip(video["labels"], video["label_scores"], strict=True)
+    ]
+    missed = [entry for entry in labels if entry["score"] is None or entry["score"] < THRESHOLD]
+    missed.sort(key=lambda entry: entry["score"] or 0.0)
+    return {"shown": missed[:MAX_MISSED], "total": len(missed), "labels": len(labels)}
 
 
 def _frames(video, open_video):
@@ -194,18 +233,24 @@ def _frames(video, open_video):
     if open_video is None:
         return None
     try:
-        frames = open_video(video["path"])
+        frames = open_video(video["path"], **_segment(video))
     except (DecodeError, OSError):
         return []
     return frame_uris(frames)
 
 
+def _segment(video):
+    return {key: video[key] for key in ("start", "end") if key in video}
+
+
 def _curves(records):
-    """The training charts that have data: loss, top-1, learning rate."""
+    """The training charts that have data."""
     curves = []
     for key, title, is_share in (
         ("loss", "Loss", False),
         ("top1", "Top-1 accuracy", True),
+        ("map", "Mean average precision", True),
+        ("hit1", "Hit@1", True),
         ("lr", "Learning rate", False),
     ):
         train, val = _points(records["train"], key), _points(records["val"], key)

@@ -2,7 +2,8 @@
 
 `results.json` holds all that the report page shows. `scores.npz` holds the raw scores:
 `scores` float32 `[video, view, class]`, with NaN rows for videos that could not be decoded,
-`labels` int64 `[video]` and `names` `[video]`, in the order of `results["videos"]`.
+`labels` int64 `[video]`, or bool `[video, class]` of a multi-label test, and `names` `[video]`, in the
+order of `results["videos"]`.
 """
 
 import time
@@ -13,20 +14,22 @@ import simplejson
 
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.metrics import (
+    as_probabilities,
     confusion_matrix,
     mean_class_accuracy,
+    multi_hot,
     per_class_accuracy,
     ranked_classes,
-    softmax,
     topk_correct,
-    wilson_interval,
 )
+from uniformer_video.evaluation.multi_label import multi_label_outcome
+from uniformer_video.evaluation.parts import LISTED_CLASSES, counts, listed, number, proportion
 from uniformer_video.files import atomic_write
 
 SCHEMA_VERSION = 1
 RESULTS_FILE = "results.json"
 SCORES_FILE = "scores.npz"
-LISTED_CLASSES = 5
+MULTI_LABEL = "multi-label"
 _KEYS = (
     *(
         "summary",
@@ -42,19 +45,6 @@ _KEYS = (
 )
 
 
-def proportion(correct, total):
-    """`correct` of `total` with its 95% Wilson interval, as fractions; None for 0 of 0."""
-    low, high = wilson_interval(correct, total)
-    value = float(correct / total) if total else None
-    return {
-        "correct": int(correct),
-        "of": int(total),
-        "value": value,
-        "low": float(low),
-        "high": float(high),
-    }
-
-
 def summarise(scores, labels, decoded):
     """The headline numbers of video scores `[N, K]`, labels `[N]`, decoded bool `[N]`.
 
@@ -65,14 +55,12 @@ def summarise(scores, labels, decoded):
     scores, labels = np.asarray(scores)[decoded], np.asarray(labels)[decoded]
     correct = {k: topk_correct(scores, labels, k).sum() for k in (1, 5)}
     return {
-        "videos": len(decoded),
-        "decoded": len(labels),
-        "failed": len(decoded) - len(labels),
+        **counts(decoded),
         "top1": proportion(correct[1], len(labels)),
         "top5": proportion(correct[5], len(labels)),
         "top1_all": proportion(correct[1], len(decoded)),
         "top5_all": proportion(correct[5], len(decoded)),
-        "mean_class_accuracy": _number(mean_class_accuracy(_confusion(scores, labels))),
+        "mean_class_accuracy": number(mean_class_accuracy(_confusion(scores, labels))),
     }
 
 
@@ -86,6 +74,8 @@ def build_results(
     class_names,
     protocol,
     model,
+    multi_label=False,
+    segments=None,
     failures=None,
     motion=None,
     training=None,
@@ -98,9 +88,12 @@ def build_results(
     """The record of one evaluation, ready for JSON.
 
     Args:
-        names, paths, labels: one entry a video; labels are class indices.
+        names, paths, labels: one entry a video; a label is a class index, or with `multi_label` a
+            tuple of them, empty for none.
         scores: video scores `[N, K]`: mean logits or mean probabilities over the views, whichever
-            `protocol["score"]` ("logits" or "softmax") says. Rows of failed videos are not read.
+            `protocol["score"]` ("logits", "softmax", or "sigmoid" with `multi_label`) says. Rows of
+            failed videos are not read.
+        segments: (start, end) of each video in seconds, the part that counts; (0, None) is all of it.
         failures: {index of a video: one-line reason why it could not be decoded}.
         motion: fractions made by `proportion` for "forward", "reversed_opposite",
             "reversed_original" and "still", and the "opposites" {class name: class name}.
@@ -110,23 +103,25 @@ def build_results(
         created: ISO 8601 time; now, in UTC, by default.
     """
     failures = failures or {}
-    labels, scores = np.asarray(labels, dtype=np.int64), np.asarray(scores)
+    segments = segments or [(0.0, None)] * len(names)
+    scores = np.asarray(scores)
     assert len(names) == len(paths) == len(labels) == len(scores)
     assert scores.shape[1] == len(class_names)
     decoded = np.array([index not in failures for index in range(len(labels))], dtype=bool)
-    confusion = _confusion(scores[decoded], labels[decoded])
+    entries = _entries(names, paths, labels, segments, multi_label)
+    outcome = multi_label_outcome if multi_label else _outcome
+    found = outcome(entries, labels, scores, decoded, class_names, protocol["score"])
     return {
         "schema_version": SCHEMA_VERSION,
+        **({"task": MULTI_LABEL} if multi_label else {}),
         "created": created or time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
         "title": title,
-        "summary": summarise(scores, labels, decoded),
+        "summary": found.pop("summary"),
         "protocol": dict(protocol),
         "class_names": list(class_names),
-        "per_class": _per_class(confusion, class_names),
-        "confusion": [[*map(int, at), int(confusion[tuple(at)])] for at in np.argwhere(confusion)],
-        "videos": _videos(names, paths, labels, scores, decoded, protocol["score"]),
+        **found,
         "failures": [
-            {**_video(names, paths, labels, index), "reason": " ".join(str(reason).split())}
+            {**entries[index], "reason": " ".join(str(reason).split())}
             for index, reason in sorted(failures.items())
         ],
         "motion": motion,
@@ -137,6 +132,11 @@ def build_results(
         "settings": settings,
         "versions": dict(versions or {}),
     }
+
+
+def is_multi_label(results):
+    """Whether a record is of videos with several labels, or none."""
+    return results.get("task") == MULTI_LABEL
 
 
 def save_results(folder, results, view_scores):
@@ -153,7 +153,7 @@ def save_results(folder, results, view_scores):
         np.savez(
             file,
             scores=view_scores,
-            labels=np.array([video["label"] for video in videos], dtype=np.int64),
+            labels=_saved_labels(results, view_scores.shape[2]),
             names=np.array([video["name"] for video in videos], dtype=np.str_),
         )
     text = simplejson.dumps(
@@ -184,10 +184,24 @@ def load_results(folder):
             f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}; run the "
             "evaluation again or use the program's version that wrote it"
         )
-    lacking = [key for key in _KEYS if key not in results]
-    if lacking or "top1" not in results["summary"]:
-        raise DataError(f"{path} is damaged: it lacks {(lacking or ['top1'])[0]}; delete it")
+    many = is_multi_label(results)
+    headline = "map" if many else "top1"
+    lacking = [key for key in _KEYS if key not in results and not (many and key == "confusion")]
+    if lacking or headline not in results["summary"]:
+        raise DataError(f"{path} is damaged: it lacks {(lacking or [headline])[0]}; delete it")
     return results
+
+
+def _outcome(entries, labels, scores, decoded, class_names, score):
+    """`summary`, `per_class`, `confusion` and `videos` of a record where a video has one label."""
+    labels = np.asarray(labels, dtype=np.int64)
+    confusion = _confusion(scores[decoded], labels[decoded])
+    return {
+        "summary": summarise(scores, labels, decoded),
+        "per_class": _per_class(confusion, class_names),
+        "confusion": [[*map(int, at), int(confusion[tuple(at)])] for at in np.argwhere(confusion)],
+        "videos": _videos(entries, labels, scores, decoded, score),
+    }
 
 
 def _confusion(scores, labels):
@@ -209,29 +223,38 @@ def _per_class(confusion, class_names):
                 "name": name,
                 "videos": int(confusion[index].sum()),
                 "correct": int(confusion[index, index]),
-                "accuracy": _number(accuracy[index]),
+                "accuracy": number(accuracy[index]),
                 "confused_with": confused,
             }
         )
     return rows
 
 
-def _videos(names, paths, labels, scores, decoded, score_kind):
+def _videos(entries, labels, scores, decoded, score):
     """Every video in order; `top5` is empty for one that could not be decoded."""
-    assert score_kind in ("logits", "softmax"), score_kind
     ranked = ranked_classes(scores, labels, LISTED_CLASSES)
     videos = []
-    for index in range(len(labels)):
+    for index, entry in enumerate(entries):
         top = []
         if decoded[index]:
-            row = softmax(scores[index]) if score_kind == "logits" else scores[index]
-            top = [{"class": int(c), "score": _number(row[c], digits=6)} for c in ranked[index]]
-        videos.append({**_video(names, paths, labels, index), "top5": top})
+            top = listed(ranked[index], as_probabilities(scores[index], score))
+        videos.append({**entry, "top5": top})
     return videos
 
 
-def _video(names, paths, labels, index):
-    return {"name": str(names[index]), "path": str(paths[index]), "label": int(labels[index])}
+def _entries(names, paths, labels, segments, multi_label):
+    """What is known of each video before it is tested."""
+    entries = []
+    for name, path, label, (start, end) in zip(names, paths, labels, segments, strict=True):
+        entry = {"name": str(name), "path": str(path)}
+        if multi_label:
+            entry["labels"] = [int(own) for own in label]
+        else:
+            entry["label"] = int(label)
+        entry |= {"start": float(start)} if start else {}
+        entry |= {"end": float(end)} if end is not None else {}
+        entries.append(entry)
+    return entries
 
 
 def _score_notes(scores):
@@ -241,12 +264,11 @@ def _score_notes(scores):
     return [f"For {bad} of {len(scores)} decoded videos the model's scores are not all finite."]
 
 
-def _number(value, digits=None):
-    """A float for JSON, None for NaN; `digits` after the point, if given."""
-    value = float(value)
-    if np.isnan(value):
-        return None
-    return value if digits is None else round(value, digits)
+def _saved_labels(results, num_classes):
+    videos = results["videos"]
+    if is_multi_label(results):
+        return multi_hot([video["labels"] for video in videos], num_classes)
+    return np.array([video["label"] for video in videos], dtype=np.int64)
 
 
 def _plain_number(value):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from uniformer_video.data.loader import eval_loader
-from uniformer_video.evaluation.metrics import softmax
+from uniformer_video.evaluation.metrics import mean_over_views
 
 
 @dataclass
@@ -25,12 +25,8 @@ class ViewScores:
         return np.array([index not in self.failures for index in range(len(self.scores))], bool)
 
     def videos(self, score="logits"):
-        """Video scores `[video, class]`: mean over the views of logits, or of probabilities.
-
-        The mean of logits ranks as their sum, the published rule.
-        """
-        views = softmax(self.scores) if score == "softmax" else self.scores
-        return views.mean(axis=1)
+        """Video scores `[video, class]`: the `mean_over_views` of logits, or of probabilities."""
+        return mean_over_views(self.scores, score)
 
 
 @torch.inference_mode()

@@ -12,23 +12,32 @@ from uniformer_video.data.records import VIDEO_SUFFIXES
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.data.transforms import EvalViews, Normalisation
 from uniformer_video.errors import CheckpointError, DataError
-from uniformer_video.evaluation.metrics import softmax
+from uniformer_video.evaluation.metrics import as_probabilities, mean_over_views
 from uniformer_video.models.zoo import build_for_weights
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Probabilities of all classes for one video, float `[K]`, in the order of `class_names`."""
+    """Probabilities of all classes for one video, float `[K]`, in the order of `class_names`.
+
+    They add up to 1; with `multi_label` each stands by itself, and several classes, or none, may be
+    true of the video.
+    """
 
     path: str
     probabilities: np.ndarray
     class_names: tuple
+    multi_label: bool = False
 
     def top(self, count=5):
         """The `count` most probable classes: [(name, probability), ...], best first."""
         order = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.class_names[i], float(self.probabilities[i])) for i in order]
+
+    def above(self, threshold=0.5):
+        """The classes of at least this probability: [(name, probability), ...], best first."""
+        return self.top(int((self.probabilities >= threshold).sum()))
 
 
 class Predictor:
@@ -37,18 +46,29 @@ class Predictor:
     Args:
         model: maps `[B, 3, T, H, W]` to logits `[B, K]`.
         sampling: a `ClipSampling`. views: a `EvalViews`. num_clips: clips of a video.
-        score: "logits" (mean of the views' logits, then softmax) or "softmax" (mean probability).
+        score: "logits" (mean of the views' logits, then probabilities), or "softmax" or, with
+            `multi_label`, "sigmoid" (mean probability).
         class_names: in index order.
         batch_size: views of a forward pass.
+        multi_label: the model was trained for videos with several labels, or none.
     """
 
     def __init__(
-        self, model, sampling, views, num_clips, class_names, score="logits", batch_size=16
+        self,
+        model,
+        sampling,
+        views,
+        num_clips,
+        class_names,
+        score="logits",
+        batch_size=16,
+        multi_label=False,
     ):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.eval().to(self.device)
         self.sampling, self.views, self.num_clips = sampling, views, num_clips
         self.class_names, self.score, self.batch_size = tuple(class_names), score, batch_size
+        self.multi_label = multi_label
 
     @classmethod
     def from_checkpoint(cls, path, num_clips=None, num_crops=None):
@@ -78,7 +98,8 @@ class Predictor:
         )
         clips = num_clips or test["num_clips"]
         names = metadata.get("class_names") or stand_ins(model.num_classes)
-        return cls(model, sampling, views, clips, names, test["score"])
+        many = metadata.get("multi_label", False)
+        return cls(model, sampling, views, clips, names, test["score"], multi_label=many)
 
     @torch.inference_mode()
     def __call__(self, path):
@@ -87,12 +108,9 @@ class Predictor:
         parts = [
             self.model(part.to(self.device)).float().cpu() for part in views.split(self.batch_size)
         ]
-        logits = torch.cat(parts).numpy()
-        if self.score == "softmax":
-            probabilities = softmax(logits).mean(axis=0)
-        else:
-            probabilities = softmax(logits.mean(axis=0))
-        return Prediction(str(path), probabilities, self.class_names)
+        scores = mean_over_views(torch.cat(parts).numpy(), self.score)
+        probabilities = as_probabilities(scores, self.score, self.multi_label)
+        return Prediction(str(path), probabilities, self.class_names, self.multi_label)
 
 
 def find_videos(path):

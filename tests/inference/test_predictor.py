@@ -1,0 +1,89 @@
+"""Predictions of one label a video, and of several or none."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from uniformer_video import build
+from uniformer_video.config import load_config
+from uniformer_video.inference.predictor import Prediction, Predictor
+from uniformer_video.weights.checkpoint import write_checkpoint
+
+NAMES = ["sit", "run", "eat"]
+
+
+def test_top_and_above():
+    prediction = Prediction("a.mp4", np.array([0.5, 0.2, 0.9]), tuple(NAMES), multi_label=True)
+    assert prediction.top(2) == [("eat", 0.9), ("sit", 0.5)]
+    assert prediction.above() == [("eat", 0.9), ("sit", 0.5)]
+    assert prediction.above(0.95) == []
+    assert [name for name, _ in prediction.above(0.0)] == ["eat", "sit", "run"]
+
+
+@pytest.fixture
+def checkpoint(tiny, tmp_path):
+    """A function: an untrained checkpoint with this metadata beside its own."""
+    cfg = load_config(overrides=tiny())
+    torch.manual_seed(0)
+    model, _ = build.build_model(cfg, len(NAMES))
+    torch.nn.init.normal_(model.head.weight)
+
+    def write(score="logits", **changes):
+        metadata = build.build_metadata(cfg, model, NAMES) | changes
+        metadata["test"] = {**metadata["test"], "score": score}
+        path = tmp_path / "weights.pt"
+        write_checkpoint(path, model.state_dict(), metadata)
+        return path
+
+    return write
+
+
+def logits_of(predictor, path):
+    """The logits of each view, `[view, K]`, as the model of the predictor gives them."""
+    seen = []
+    hook = predictor.model.register_forward_hook(lambda _, __, out: seen.append(out))
+    prediction = predictor(path)
+    hook.remove()
+    return torch.cat(seen).double().numpy(), prediction
+
+
+@pytest.mark.parametrize("score", ["logits", "sigmoid"])
+def test_each_class_by_itself(checkpoint, make_video, score):
+    predictor = Predictor.from_checkpoint(checkpoint(score, multi_label=True), num_clips=3)
+    logits, prediction = logits_of(predictor, make_video())
+    assert logits.shape == (3, 3)
+    for k in range(3):
+        if score == "logits":
+            expected = 1 / (1 + np.exp(-logits[:, k].mean()))
+        else:
+            expected = np.mean(1 / (1 + np.exp(-logits[:, k])))
+        assert prediction.probabilities[k] == pytest.approx(expected, abs=1e-6)
+    assert prediction.multi_label
+
+
+@pytest.mark.parametrize("score", ["logits", "softmax"])
+def test_one_label_adds_up_to_one(checkpoint, make_video, score):
+    predictor = Predictor.from_checkpoint(checkpoint(score), num_clips=3)
+    logits, prediction = logits_of(predictor, make_video())
+    views = logits.mean(0, keepdims=True) if score == "logits" else logits
+    expected = np.mean([np.exp(view) / np.exp(view).sum() for view in views], axis=0)
+    assert prediction.probabilities == pytest.approx(expected, abs=1e-6)
+    assert not prediction.multi_label
+
+
+def test_the_command_says_that_scores_stand_by_themselves(call, checkpoint, make_video):
+    path, video = checkpoint(multi_label=True), make_video()
+    status, out, errors = call("predict", video, "--checkpoint", path)
+    assert (status, out.splitlines()[0]) == (0, str(video))
+    assert "Several classes may be true" in errors
+    status, out, errors = call("predict", video, "--checkpoint", path, "--json")
+    found = json.loads(out)
+    assert (status, found["task"], errors) == (0, "multi-label", "")
+    expected = Predictor.from_checkpoint(path)(video).top(5)
+    assert [(entry["class"], entry["score"]) for entry in found["top"]] == [
+        (name, pytest.approx(score, abs=1e-6)) for name, score in expected
+    ]
+    status, out, errors = call("predict", video, "--checkpoint", checkpoint(), "--json")
+    assert "task" not in json.loads(out) and "Several" not in errors

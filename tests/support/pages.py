@@ -1,0 +1,64 @@
+"""What a report page is made from, and reading it back."""
+
+from html.parser import HTMLParser
+
+PROTOCOL = {
+    "num_frames": 8,
+    "sampling_rate": 2,
+    "sampling": "dense",
+    "clips": 4,
+    "crops": 1,
+    "short_side": 64,
+    "crop_size": 64,
+    "score": "logits",
+    "channel_order": "RGB",
+    "playback": "forward",
+}
+MODEL = {
+    "name": "uniformer_s",
+    "parameters": 21_400_400,
+    "checkpoint": "runs/best.pt",
+    "checkpoint_sha256": "ab" * 32,
+    "epoch": 14,
+}
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; fails on tags that do not nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.open, self.words = [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words += data.split()
+
+    @property
+    def text(self):
+        return " ".join(self.words)
+
+
+def assert_self_contained(page):
+    for name, value in page.attributes:
+        if name in ("src", "href", "xlink:href", "action", "data", "srcset"):
+            assert value.startswith(("data:", "#")), (name, value[:60])
+        assert not name.startswith("on")
+        assert "url(" not in (value or "") or "url(#" in value
+    assert not {"script", "link", "iframe", "object", "form"} & set(page.tags)

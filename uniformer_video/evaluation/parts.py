@@ -1,0 +1,39 @@
+"""Pieces that the record of an evaluation is made of, whatever its videos' labels are."""
+
+import numpy as np
+
+from uniformer_video.evaluation.metrics import wilson_interval
+
+LISTED_CLASSES = 5
+
+
+def proportion(correct, total):
+    """`correct` of `total` with its 95% Wilson interval, as fractions; None for 0 of 0."""
+    low, high = wilson_interval(correct, total)
+    value = float(correct / total) if total else None
+    return {
+        "correct": int(correct),
+        "of": int(total),
+        "value": value,
+        "low": float(low),
+        "high": float(high),
+    }
+
+
+def number(value, digits=None):
+    """A float for JSON, None for NaN; `digits` after the point, if given."""
+    value = float(value)
+    if np.isnan(value):
+        return None
+    return value if digits is None else round(value, digits)
+
+
+def counts(decoded):
+    """How many videos there are, bool `[N]`, how many were decoded, and how many not."""
+    good = int(decoded.sum())
+    return {"videos": len(decoded), "decoded": good, "failed": len(decoded) - good}
+
+
+def listed(classes, scores):
+    """Class indices and the scores `[K]` of a video as the record lists them."""
+    return [{"class": int(c), "score": number(scores[c], digits=6)} for c in classes]
