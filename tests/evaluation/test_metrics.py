@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
+from uniformer_video.data.records import multi_hot
 from uniformer_video.evaluation.metrics import (
     as_probabilities,
     average_precision,
@@ -16,7 +17,6 @@ from uniformer_video.evaluation.metrics import (
     mean_average_precision,
     mean_class_accuracy,
     mean_over_views,
-    multi_hot,
     per_class_accuracy,
     ranked_classes,
     resampled_map,

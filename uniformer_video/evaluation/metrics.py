@@ -66,14 +66,6 @@ def best_classes(scores, truth, count):
     return np.lexsort((truth, -scores), axis=-1)[:, :count]
 
 
-def multi_hot(labels, num_classes):
-    """The classes of each video, N tuples of indices -> bool `[N, K]`."""
-    truth = np.zeros((len(labels), num_classes), dtype=bool)
-    for row, own in zip(truth, labels, strict=True):
-        row[list(own)] = True
-    return truth
-
-
 def hit_at_1(scores, truth):
     """Whether a true class scores above all others: scores `[N, K]`, truth bool `[N, K]` -> bool `[N]`.
 

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 
+from uniformer_video.data.records import multi_hot
 from uniformer_video.evaluation.metrics import (
     as_probabilities,
     average_precision,
     basic_interval,
     best_classes,
     hit_at_1,
-    multi_hot,
     resampled_map,
 )
 from uniformer_video.evaluation.parts import LISTED_CLASSES, counts, listed, number, proportion

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import simplejson
 
+from uniformer_video.data.records import multi_hot
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.metrics import (
     as_probabilities,
     confusion_matrix,
     mean_class_accuracy,
-    multi_hot,
     per_class_accuracy,
     ranked_classes,
     topk_correct,
