@@ -1,7 +1,7 @@
 """A test as a run does it, where videos have several labels; pictures of the part that counts."""
 
 import json
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,26 +10,12 @@ import torch
 from uniformer_video import build, evaluate
 from uniformer_video.build_data import Data
 from uniformer_video.config import load_config
+from uniformer_video.data.records import VideoRecord
 from uniformer_video.distributed import Ranks
 from uniformer_video.output import RunFolder
 from uniformer_video.weights.checkpoint import write_checkpoint
 
 NAMES = ["sit", "run", "eat"]
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """What a test reads of a record."""
-
-    path: str
-    labels: tuple
-    start: float = 0.0
-    end: float | None = None
-    num_frames: int = 0
-    weight: float = 1.0
-
-    name = property(lambda self: self.path.rsplit("/", 1)[-1])
-    label = property(lambda self: self.labels[0] if self.labels else -1)
 
 
 @pytest.fixture
@@ -39,7 +25,10 @@ def tested(tiny, tmp_path, make_video):
     (tmp_path / "3.mp4").write_bytes(b"broken")
     labels = [(0, 1), (), (1,), (0, 2)]
     ends = [None, None, 0.8, None]
-    records = [Labelled(*own, end=end) for *own, end in zip(paths, labels, ends, strict=True)]
+    records = [
+        VideoRecord(path, Path(path).name, own, end=end)
+        for path, own, end in zip(paths, labels, ends, strict=True)
+    ]
     weights = tmp_path / "weights.pt"
 
     def test(**changes):
