@@ -2,7 +2,7 @@
 
 from uniformer_video.errors import ConfigError
 
-_FORMATS = ("kinetics", "folder", "frames", "ssv2-json", "ucf101", "hmdb51")
+_FORMATS = ("kinetics", "folder", "frames", "shards", "ssv2-json", "ucf101", "hmdb51")
 CHOICES = {
     "UNIFORMER.INFLATE_MODE": ("average", "center"),
     "DATA.DECODING_BACKEND": ("auto", "pyav", "decord", "torchcodec"),
@@ -102,6 +102,11 @@ def _check_together(flat):
         raise ConfigError(
             f"DATA.TARGET_FPS {flat['DATA.TARGET_FPS']:g} needs the times of frames, and extracted "
             "frames (TRAIN.DATASET or TEST.DATASET frames) have none; set it to 0"
+        )
+    if flat["DATA.DECODING_BACKEND"] not in ("auto", "pyav") and "shards" in formats:
+        raise ConfigError(
+            f"DATA.DECODING_BACKEND {flat['DATA.DECODING_BACKEND']} cannot read videos in shards "
+            "(TRAIN.DATASET or TEST.DATASET shards); set it to auto"
         )
     scale, crop = flat["DATA.TEST_SCALE"], flat["DATA.TEST_CROP_SIZE"]
     if scale and crop > scale:

@@ -10,7 +10,7 @@ import pytest
 
 from uniformer_video.commands import prepare
 from uniformer_video.data.official import DATASETS
-from uniformer_video.prepare.index import read_index
+from uniformer_video.data.shards import read_index
 
 ROOT = Path(__file__).parents[2]
 STEPS = ("lists", "resize", "frames", "shards", "check")

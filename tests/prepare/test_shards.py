@@ -6,8 +6,8 @@ import tarfile
 
 import pytest
 
+from uniformer_video.data.shards import ShardEntry, read_index, read_member
 from uniformer_video.errors import DataError
-from uniformer_video.prepare.index import ShardEntry, read_index, read_member
 from uniformer_video.prepare.shards import make_shards
 
 

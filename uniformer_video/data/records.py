@@ -278,14 +278,3 @@ def _check_label(label, name, source, order):
         raise DataError(
             f"{source}: label {label} of {name} is outside 0..{len(order) - 1}; mend the list"
         )
-
-
-def missing_files(records):
-    """The records whose file, or whose first frame, does not exist."""
-    return [record for record in records if not _exists(record)]
-
-
-def _exists(record):
-    if not record.num_frames:
-        return os.path.isfile(record.path)
-    return any(os.path.isfile(frame_file(record.path, number)) for number in (1, 0))

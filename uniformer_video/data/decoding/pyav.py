@@ -7,7 +7,6 @@ cannot be trusted, frames are counted by decoding.
 """
 
 import errno
-import os
 from itertools import dropwhile, islice
 
 import av
@@ -17,6 +16,8 @@ from av.video.reformatter import VideoReformatter
 from uniformer_video.data.decoding.index import build_index
 from uniformer_video.data.decoding.plan import Span, plan
 from uniformer_video.data.decoding.reader import Clip, Reader, shrunk_size
+from uniformer_video.data.decoding.source import SINGLE_FILES, source_of
+from uniformer_video.data.storage import shown
 from uniformer_video.errors import DecodeError
 
 # Codecs in which every packet shows exactly one frame, VP8's hidden ones apart.
@@ -34,13 +35,10 @@ _SKIPS_EXACTLY = {"h264", "hevc", "mpeg1video", "mpeg2video"}
 _PROGRESSIVE = {None, 0, 1}  # FFmpeg's field orders "unknown" and "progressive"
 _KEPT_BYTES = 64 << 20  # of packets, and of frames that were decoded to count them
 
-# Files alone, and none that name others to read: a playlist can be given any video's name.
 _OPTIONS = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,flv,live_flv,asf,"
-    "ogg,nut,mxf,gif,apng,ivf,obu,dv,rm,wtv,amv,mjpeg,yuv4mpegpipe,swf,nuv,dhav",
-    "fpsprobesize": "0",  # the index tells the rate where the header does not
-}
+    **SINGLE_FILES,
+    "fpsprobesize": "0",
+}  # the index tells the rate where the header does not
 # Since version 17 a conversion starts threads unless it is told not to.
 _ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
@@ -52,10 +50,11 @@ class PyAVReader(Reader):
     """
 
     def __init__(self, path):
-        self._path = str(path)
+        self._path = shown(path)
         self._container = self._packets = self._decoded = None
         self._to_rgb = VideoReformatter()  # kept, because it caches the conversion's set-up
         self._size = None
+        self._source = source_of(path)
         try:
             self._open()
             self.index = self._scan()
@@ -74,8 +73,7 @@ class PyAVReader(Reader):
         """Start at the first packet; opening anew is the one rewind that works for every format."""
         self._close_container()
         try:
-            # a full path, or else a colon in a name would end the name of a protocol
-            self._container = av.open(os.path.abspath(self._path), options=_OPTIONS)
+            self._container = av.open(self._source(), options=_OPTIONS)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(
                 f"{self._path} cannot be opened as a video: {_why_unopened(error)}"
@@ -163,6 +161,11 @@ class PyAVReader(Reader):
     def num_packets(self):
         """How many pieces of coded video the file holds, those that show nothing included."""
         return len(self._times)
+
+    @property
+    def declared_frames(self):
+        """How many frames the header says there are; None where it does not."""
+        return self._stream.frames or None
 
     @property
     def bits(self):
