@@ -298,8 +298,8 @@ def _read_folder(cfg, root, split):
 
 
 def _guide(root):
-    own = root / "README.md"
-    return str(own) if own.is_file() else "datasets/README.md"
+    own = os.path.join(root, "README.md")
+    return own if os.path.isfile(own) else "datasets/README.md"
 
 
 def _class_names(cfg, names, splits):

@@ -57,6 +57,7 @@ def serve_folder(root):
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def setup(self):
             served.connections += 1
@@ -65,9 +66,10 @@ def serve_folder(root):
         def do_GET(self):
             wanted = self.headers.get("Range", "")
             served.asked.append((self.path, wanted))
-            faults = served.faults.get(self.path, [])
+            path = self.path.partition("?")[0]
+            faults = served.faults.get(path, [])
             fault = faults.pop(0) if faults else None
-            file = os.path.join(root, self.path.lstrip("/"))
+            file = os.path.join(root, path.lstrip("/"))
             if isinstance(fault, int):
                 return self.reply(fault, b"busy", {"Retry-After": "0"})
             if fault and "://" in fault:
@@ -101,6 +103,7 @@ def serve_folder(root):
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # of a client that went away
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     served.address = f"http://127.0.0.1:{server.server_port}"

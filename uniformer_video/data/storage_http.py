@@ -89,7 +89,7 @@ def _part(url, start, length):
             )
         body = response.read(expected + 1)
         if len(body) != expected:
-            raise _Passing(f"{len(body)} of {expected} bytes came")
+            raise _Passing(f"the connection broke off, {len(body)} of {expected} bytes came")
         return body, size
 
 
@@ -150,14 +150,17 @@ def _follow(url, headers):
         if not target:
             return response
         response.close()
-        following = urllib.parse.urljoin(address, target)
-        if address.startswith("https:") and not following.startswith("https:"):
-            raise DataError(
-                f"{shown(address)} leads on to {shown(following)}, which is not encrypted; it is not "
-                "followed"
-            )
-        address = following
+        address = _next(address, target)
     raise DataError(f"{shown(url)} leads on to other addresses more than {_MAX_REDIRECTS} times")
+
+
+def _next(address, target):
+    following = urllib.parse.urljoin(address, target)
+    if address.startswith("https:") and not following.startswith("https:"):
+        raise DataError(
+            f"{shown(address)} leads on to {shown(following)}, which is not encrypted; it is not followed"
+        )
+    return following
 
 
 def _check_status(url, response):
