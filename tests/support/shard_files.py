@@ -13,9 +13,9 @@ from uniformer_video.data.shards import member_path, read_index
 from uniformer_video.prepare.shards import make_shards
 
 
-def pack(path, files):
+def pack(path, files, form=tarfile.USTAR_FORMAT):
     """Write a tar of {name: bytes}; returns what `open_video` takes for each of them."""
-    with tarfile.open(path, "w") as tar:
+    with tarfile.open(path, "w", format=form) as tar:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
