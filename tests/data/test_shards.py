@@ -271,7 +271,7 @@ def test_what_is_no_folder_of_shards(tmp_path, sharded, server, tiny):
         build_data(settings(tiny, f"{server.address}/shards"))
     with pytest.raises(ConfigError, match=r"https://h/x is an address.*kinetics takes a folder"):
         build_data(settings(tiny, "https://h/x", TRAIN__DATASET="kinetics"))
-    with pytest.raises(DataError, match=r"PATH_TO_DATA_DIR https://h/x carries a password") as e:
+    with pytest.raises(ConfigError, match=r"PATH_TO_DATA_DIR https://h/x carries a password") as e:
         build_data(settings(tiny, "https://me:hidden@h/x"))
     assert "hidden" not in str(e.value)
 

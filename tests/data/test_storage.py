@@ -3,14 +3,16 @@
 import multiprocessing
 import os
 import socket
+import ssl
 import sys
 
 import fsspec
 import pytest
+import urllib3
 from shard_files import serve_folder
 
 from uniformer_video.data import storage, storage_http
-from uniformer_video.errors import AbsentError, DataError, MissingLibraryError
+from uniformer_video.errors import AbsentError, ConfigError, DataError, MissingLibraryError
 
 DATA = bytes(range(256)) * 8
 
@@ -72,7 +74,7 @@ def test_secrets_are_refused_and_never_shown():
         "https://host/x?token=hidden",
         "ftp://me:hid@den@host/x",
     ):
-        with pytest.raises(DataError, match=r"HERE .*host/x carries a password") as caught:
+        with pytest.raises(ConfigError, match=r"HERE .*host/x carries a password") as caught:
             storage.check_no_secret(address, "HERE")
         assert "hid" not in str(caught.value)
         assert "hid" not in storage.shown(address)
@@ -159,6 +161,21 @@ def test_servers_that_cannot_be_reached(served):
             storage.read_bytes(address)
     with pytest.raises(DataError, match="is not an address"):
         storage.read_bytes("http://host:port/a")
+
+
+def test_a_bad_certificate_is_final(monkeypatch):
+    asked = []
+
+    def refuse(url, headers):
+        asked.append(url)
+        error = ssl.SSLCertVerificationError()
+        error.verify_message = "self-signed certificate"
+        raise urllib3.exceptions.SSLError(error) from error
+
+    monkeypatch.setattr(storage_http, "_follow", refuse)
+    with pytest.raises(DataError, match=r"cannot read https://h/x: .*\(self-signed certificate\)"):
+        storage.read_bytes("https://h/x")
+    assert len(asked) == 1
 
 
 def test_a_silent_server_is_given_up(monkeypatch, served):

@@ -9,7 +9,7 @@ import os
 import re
 import urllib.parse
 
-from uniformer_video.errors import AbsentError, DataError, MissingLibraryError
+from uniformer_video.errors import AbsentError, ConfigError, DataError, MissingLibraryError
 
 _HTTP = re.compile("https?://")
 _USER_INFO = re.compile(r"(?<=://)[^/]*@")
@@ -40,7 +40,7 @@ def check_no_secret(address, setting):
     """Refuse an address with a password or a token: it would be written into logs and results."""
     user = _USER_INFO.search(address)
     if (user and ":" in user[0]) or (_HTTP.match(address) and (user or "?" in address)):
-        raise DataError(
+        raise ConfigError(
             f"{setting} {shown(address)} carries a password or a token, which would be written into "
             "results; leave it out: libraries of storage such as s3:// read it from the environment or "
             "from files of their own"

@@ -9,6 +9,7 @@ import contextlib
 import math
 import os
 import re
+import ssl
 import time
 import urllib.parse
 import urllib.request
@@ -116,7 +117,7 @@ def _answer(url, headers):
     except exceptions.HTTPError as error:
         reason = _root(error)
         text = explain_failure(reason, TIMEOUT_SECONDS)
-        if isinstance(error, exceptions.SSLError):
+        if isinstance(reason, ssl.SSLCertVerificationError):
             raise DataError(f"cannot read {shown(url)}: {text}") from None
         raise _Passing(text) from None
     finally:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 
+from uniformer_video.data import storage
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.shards import shard_folder
 from uniformer_video.errors import DataError, DecodeError
@@ -41,6 +42,7 @@ def listed_videos(path, prefix="", template="", separator="auto"):
     from uniformer_video.data.records import read_csv, read_frame_list
     from uniformer_video.data.records_shards import read_shards
 
+    storage.check_no_secret(str(path), "the address")
     if folder := shard_folder(path):
         return [(record.path, 0) for record in read_shards(folder)]
     if os.path.isdir(path):
