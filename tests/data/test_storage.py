@@ -54,6 +54,8 @@ def test_every_place_tells_what_is_cut_off_and_what_is_not_there(place):
             DataError, match=rf"a\.bin is cut off: .* before byte {start + 10}; get"
         ):
             storage.read_range(place, start, 10)
+    with pytest.raises(DataError, match="is cut off" if "file:" not in place else "a.bin"):
+        storage.read_range(place, 7, 1 << 60)  # no memory for that is asked for
     absent = place.replace("a.bin", "b.bin")
     assert not storage.is_file(absent)
     for action in (storage.read_bytes, storage.size_of):

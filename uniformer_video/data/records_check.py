@@ -1,5 +1,6 @@
 """What is worth a note about the lists of a run before it starts: repeats, missing files, overlaps."""
 
+import math
 import os
 
 from uniformer_video.data.records import frame_file, without_repeats
@@ -43,12 +44,11 @@ def missing_files(records):
     lost = lost_shards(filter(None, members))
     missing = []
     for record, member in zip(records, members, strict=True):
-        present, problem = lost.get(member.shard, (0, "")) if member else (0, "")
-        if member and not (problem and member.end > present):
+        present, problem = lost.get(member and member.shard, (math.inf, ""))
+        if (member and member.end <= present) or _exists(record):
             continue
-        if not _exists(record):
-            place = f"{shown(member.shard)} ({problem})" if member else record.path
-            missing.append((record, place if member else place + _what_is(place)))
+        file = f"{record.path}{_what_is(record.path)}"
+        missing.append((record, f"{shown(member.shard)} ({problem})" if member else file))
     return missing
 
 

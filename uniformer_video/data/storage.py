@@ -112,7 +112,8 @@ class _Disk:
         try:
             with open(path, "rb") as file:
                 file.seek(start)
-                return file.read(length)
+                left = max(os.fstat(file.fileno()).st_size - start, 0)
+                return file.read(left if length is None else min(length, left))
         except FileNotFoundError:
             raise AbsentError(f"{path} does not exist") from None
         except OSError as error:
