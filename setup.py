@@ -14,6 +14,8 @@ REPORT = ["jinja2>=3.1", "matplotlib>=3.7", "tensorboard>=2.14"]
 HUB = ["huggingface_hub>=0.25", "safetensors>=0.4.3"]
 # pulls no torch of its own: take the release that fits, and have FFmpeg's libraries installed
 TORCHCODEC = ["torchcodec>=0.7"]
+# training from shards behind http; for s3:// and others fsspec's driver, such as s3fs
+REMOTE = ["urllib3>=2", "fsspec>=2023.1"]
 TEST = ["pytest>=8", "ruff>=0.8"]
 
 setup(
@@ -49,9 +51,10 @@ setup(
     extras_require={
         "report": REPORT,
         "hub": HUB,
+        "remote": REMOTE,
         "torchcodec": TORCHCODEC,
-        "test": [*TEST, *REPORT, *HUB],
-        "all": [*TEST, *REPORT, *HUB],
+        "test": [*TEST, *REPORT, *HUB, *REMOTE],
+        "all": [*TEST, *REPORT, *HUB, *REMOTE],
     },
     entry_points={"console_scripts": ["uniformer-video = uniformer_video.cli:main"]},
 )

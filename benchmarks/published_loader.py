@@ -12,6 +12,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch.nn import functional as F
 
 from uniformer_video.data.augment import RandAugment, RandomErasing
+from uniformer_video.data.decoding.source import source_of
 from uniformer_video.data.flips import may_mirror, mirrored
 from uniformer_video.data.transforms import resized_crop_box
 
@@ -120,7 +121,7 @@ class PublishedDataset:
             return self.ours.decode(record, rng)
         if record.num_frames:
             return self.ours.decode(record, rng)
-        reader = decord.VideoReader(record.path, num_threads=1)
+        reader = decord.VideoReader(source_of(record.path)(), num_threads=1)
         sampling = self.ours.sampling
         timeline = sampling.timeline(len(reader), reader.get_avg_fps(), record.start, record.end)
         return reader.get_batch(timeline[sampling.train_clip(len(timeline), rng)]).asnumpy()

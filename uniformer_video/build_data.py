@@ -1,5 +1,6 @@
 """The lists that a config asks for: which videos, which classes, what is worth a note."""
 
+import os
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,12 @@ from uniformer_video.class_order import (
     known_names,
     stand_ins,
 )
-from uniformer_video.data import labels
+from uniformer_video.data import labels, storage
 from uniformer_video.data import records as lists
 from uniformer_video.data import records_official as official
 from uniformer_video.data.records_check import check_list, note_overlaps
+from uniformer_video.data.records_shards import read_shards
+from uniformer_video.data.shards import COLUMNS, INDEX_FILE
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.weights.published import may_be_fetched
 
@@ -164,9 +167,27 @@ def _read_split(cfg, split):
     """(records, class names or None) of one split, in the format that the config names."""
     is_test = split == "test"
     kind = (is_test and cfg.TEST.DATASET) or cfg.TRAIN.DATASET
-    root = Path(cfg.DATA.PATH_TO_DATA_DIR)
-    readers = {"kinetics": _read_kinetics, "folder": _read_folder, "frames": _read_frames}
+    root = _root(cfg.DATA.PATH_TO_DATA_DIR, kind)
+    readers = {
+        "kinetics": _read_kinetics,
+        "folder": _read_folder,
+        "frames": _read_frames,
+        "shards": _read_shards,
+    }
     return readers.get(kind, partial(_read_official, kind))(cfg, root, split)
+
+
+def _root(place, kind):
+    """`DATA.PATH_TO_DATA_DIR` as a `Path`, or an address as it is."""
+    if not storage.is_address(place):
+        return Path(place)
+    storage.check_no_secret(place, "DATA.PATH_TO_DATA_DIR")
+    if kind != "shards":
+        raise ConfigError(
+            f"DATA.PATH_TO_DATA_DIR {place} is an address, which TRAIN.DATASET shards can read; "
+            f"{kind} takes a folder of this computer"
+        )
+    return place
 
 
 def _read_kinetics(cfg, root, split):
@@ -186,6 +207,15 @@ def _read_frames(cfg, root, split):
     path = _find_list(root, choices, "folder num_frames label", named)
     records = lists.read_frame_list(path, cfg.DATA.IMAGE_TEMPLATE, cfg.DATA.PATH_PREFIX)
     return records, _given_names(cfg, root)
+
+
+def _read_shards(cfg, root, split):
+    choices = [
+        f"{part}/{INDEX_FILE}" for part in (("test", "val") if split == "test" else (split,))
+    ]
+    path = _find_list(root, choices, ",".join(COLUMNS))
+    folder = path.removesuffix(f"/{INDEX_FILE}")
+    return read_shards(folder, cfg.DATA.MULTI_LABEL), _given_names(cfg, root)
 
 
 def _read_official(kind, cfg, root, split):
@@ -208,26 +238,39 @@ def _read_official(kind, cfg, root, split):
 
 def _find_list(root, choices, line, hint=""):
     """The first of the lists that exists in `root`; else an error that says what a `line` holds."""
-    if root.is_file():
+    if os.path.isfile(root):
         raise DataError(
             f"DATA.PATH_TO_DATA_DIR {root} is a file; give the folder that it stands in, {root.parent}"
         )
-    for name in choices:
-        if (root / name).exists() or (root / name).is_symlink():
-            return root / name
+    places = [storage.join(root, name) for name in choices]
+    for place in places:
+        if storage.is_file(place) or os.path.lexists(place):
+            return place
     raise DataError(
-        f"The videos are not prepared: there is no {' or '.join(choices)} in {root}.\n"
+        f"The videos are not prepared: there is no {' or '.join(choices)} in {root}"
+        f"{_refusal(places[-1])}.\n"
         f"It lists the videos, one `{line}` a line; set DATA.PATH_TO_DATA_DIR if it is elsewhere{hint}.\n"
         f"How to get and prepare them: {_guide(root)}"
     )
 
 
+def _refusal(place):
+    """Why there is no list at an address, in its server's words."""
+    if not storage.is_address(place):
+        return ""
+    try:
+        storage.size_of(place)
+    except DataError as error:
+        return f": {error}"
+    return ""
+
+
 def _given_names(cfg, root):
     """The class names of the config or of `root/classes.txt`; None without either."""
-    beside = root / "classes.txt"
+    beside = storage.join(root, "classes.txt")
     if cfg.DATA.CLASS_NAMES:
         return labels.named_classes(cfg.DATA.CLASS_NAMES, "DATA.CLASS_NAMES")
-    return lists.read_class_names(beside) if beside.is_file() else None
+    return lists.read_class_names(beside) if storage.is_file(beside) else None
 
 
 def _read_folder(cfg, root, split):
@@ -257,8 +300,8 @@ def _read_folder(cfg, root, split):
 
 
 def _guide(root):
-    own = root / "README.md"
-    return str(own) if own.is_file() else "datasets/README.md"
+    own = os.path.join(root, "README.md")
+    return own if os.path.isfile(own) else "datasets/README.md"
 
 
 def _class_names(cfg, names, splits):

@@ -4,8 +4,8 @@ import math
 
 from uniformer_video.errors import ConfigError
 
-_FORMATS = ("kinetics", "folder", "frames", "ssv2-json", "ucf101", "hmdb51")
-_MULTI_LABEL_FORMATS = ("kinetics",)
+_FORMATS = ("kinetics", "folder", "frames", "shards", "ssv2-json", "ucf101", "hmdb51")
+_MULTI_LABEL_FORMATS = ("kinetics", "shards")
 CHOICES = {
     "UNIFORMER.INFLATE_MODE": ("average", "center"),
     "DATA.DECODING_BACKEND": ("auto", "pyav", "decord", "torchcodec"),
@@ -111,7 +111,7 @@ def _check_together(flat):
     if flat["DATA.MULTI_LABEL"] and others:
         raise ConfigError(
             f"DATA.MULTI_LABEL is True and the format {others[0]} has one label a video; take TRAIN.DATASET "
-            f"{' or '.join(_MULTI_LABEL_FORMATS)}, a csv table with a header line"
+            "kinetics, a csv table with a header line, or shards made of one"
         )
     weights = flat["SOLVER.CLASS_WEIGHTS"]
     if wrong := [weight for weight in weights if not (math.isfinite(weight) and weight > 0)]:
@@ -122,6 +122,11 @@ def _check_together(flat):
         raise ConfigError(
             "SOLVER.CLASS_WEIGHTS and SOLVER.CLASS_BALANCE both say how much a class counts in the loss; "
             "set one of them"
+        )
+    if flat["DATA.DECODING_BACKEND"] not in ("auto", "pyav") and "shards" in formats:
+        raise ConfigError(
+            f"DATA.DECODING_BACKEND {flat['DATA.DECODING_BACKEND']} cannot read videos in shards "
+            "(TRAIN.DATASET or TEST.DATASET shards); set it to auto"
         )
     scale, crop = flat["DATA.TEST_SCALE"], flat["DATA.TEST_CROP_SIZE"]
     if scale and crop > scale:

@@ -17,6 +17,10 @@ class DataError(UserError):
     """A list of videos or a class list is missing, empty or inconsistent."""
 
 
+class AbsentError(DataError):
+    """There is no such file, or none that may be read."""
+
+
 class DecodeError(UserError):
     """A video cannot be opened, or some of its frames cannot be decoded."""
 

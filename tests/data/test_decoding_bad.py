@@ -7,10 +7,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import av
 import numpy as np
 import pytest
+from shard_files import pack
 from videos import all_frames, encode, numbered_frames, remux
 
 from uniformer_video.data.decoding import open_video, pyav
 from uniformer_video.errors import DecodeError
+from uniformer_video.prepare.stream import opened
 
 
 @pytest.fixture
@@ -56,6 +58,21 @@ def test_a_playlist_reaches_nothing(make_video, asked, backend, name, kind, to):
     path.write_text(PLAYLISTS[kind].format(target=address if to == "net" else secret.name))
     with pytest.raises(DecodeError, match="cannot be opened as a video"):
         open_video(path, backend)
+    assert not paths
+
+
+@pytest.mark.parametrize("name", ["list.{kind}", "innocent.mp4"])
+@pytest.mark.parametrize("kind", PLAYLISTS)
+@pytest.mark.parametrize("to", ["net", "file"])
+def test_a_playlist_in_a_shard_reaches_nothing(make_video, asked, name, kind, to):
+    address, paths = asked
+    secret = make_video("secret.ts")
+    text = PLAYLISTS[kind].format(target=address if to == "net" else secret)
+    (member,) = pack(secret.with_name("a.tar"), {name.format(kind=kind): text.encode()})
+    with pytest.raises(DecodeError, match=r"a\.tar#512\+\d+ cannot be opened as a video"):
+        open_video(member)
+    with pytest.raises(av.FFmpegError), opened(member):
+        pass
     assert not paths
 
 

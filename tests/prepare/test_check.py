@@ -78,6 +78,7 @@ def test_long_videos_are_decoded_in_parts(make_video, monkeypatch):
 
         def __init__(self, path, num_frames):
             self._reader = real(path)
+            self.formats, self.declared_frames = self._reader.formats, 50
 
         def frames(self, indices):
             asked.extend(indices)

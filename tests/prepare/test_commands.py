@@ -10,7 +10,7 @@ import pytest
 
 from uniformer_video.commands import prepare
 from uniformer_video.data.official import DATASETS
-from uniformer_video.prepare.index import read_index
+from uniformer_video.data.shards import read_index
 
 ROOT = Path(__file__).parents[2]
 STEPS = ("lists", "resize", "frames", "shards", "check")
@@ -117,4 +117,4 @@ def test_from_a_list_to_shards(prepare_in, make_video, tmp_path):
     )
     assert (status, out) == (0, "o: 1 packed\n")
     (entry,) = read_index(tmp_path / "o")
-    assert (entry.name, entry.label, entry.length) == ("a.mp4", 3, video.stat().st_size)
+    assert (entry.name, entry.labels, entry.length) == ("a.mp4", 3, video.stat().st_size)

@@ -5,9 +5,13 @@ import os
 import tarfile
 
 import pytest
+from shard_files import pack, shards_of
 
-from uniformer_video.errors import DataError
-from uniformer_video.prepare.index import ShardEntry, read_index, read_member
+from uniformer_video.data.records import read_csv
+from uniformer_video.data.records_shards import read_shards
+from uniformer_video.data.shards import member_of, member_path, read_index, read_member
+from uniformer_video.errors import DataError, DecodeError
+from uniformer_video.prepare.check import check_videos, listed_videos
 from uniformer_video.prepare.shards import make_shards
 
 
@@ -41,14 +45,16 @@ def test_every_video_is_read_back_by_its_offset(tmp_path, listed):
     out = tmp_path / "out"
     shards = ["shard-000000.tar", "shard-000001.tar"]
     assert sorted(os.listdir(out)) == ["index.csv", "prepared.json", *shards]
-    entries = read_index(out)
-    assert [(entry.name, entry.label) for entry in entries] == [
-        (n, i) for i, n in enumerate(listed)
+    entries = list(read_index(out))
+    assert [(entry.name, entry.labels) for entry in entries] == [
+        (name, (label,)) for label, name in enumerate(listed)
     ]
     assert [entry.key for entry in entries] == [f"{n:08d}" for n in range(12)]
     assert {entry.shard for entry in entries} == set(shards)
     for entry in entries:
-        assert read_member(out, entry) == listed[entry.name]
+        member = member_of(member_path(out / entry.shard, entry))
+        kind = entry.name.rpartition(".")[2].lower()
+        assert read_member(member) == (f"{entry.key}.{kind}", listed[entry.name])
     assert max((out / shard).stat().st_size for shard in shards) < 1_050_000
 
 
@@ -63,7 +69,7 @@ def test_python_and_the_layout_of_webdataset_agree(tmp_path, listed):
                 data, entry = tar.extractfile(info).read(), entries[key]
                 if kind == "json":
                     assert seen[-1] == key  # members of a key stand together
-                    assert json.loads(data) == {"label": entry.label, "name": entry.name}
+                    assert json.loads(data) == {"label": entry.labels[0], "name": entry.name}
                 else:
                     seen.append(key)
                     assert kind == entry.name.rpartition(".")[2].lower()
@@ -88,7 +94,7 @@ def test_equal_input_gives_equal_files_and_finished_shards_stay(tmp_path, listed
     first_data = first.read_bytes()
     assert make(tmp_path).done == {"packed": 1, "kept": 1}
     assert first.read_bytes() != first_data
-    assert read_index(tmp_path / "out")[0].label == 5
+    assert next(read_index(tmp_path / "out")).labels == (5,)
     second.write_bytes(data[:5000])
     assert make(tmp_path).done == {"packed": 1, "kept": 1}
     assert second.read_bytes() == data
@@ -116,28 +122,109 @@ def test_shards_of_another_list_are_not_mixed_in(tmp_path, listed):
         make(tmp_path)
 
 
-def test_segments_are_not_dropped_in_silence(tmp_path, listed):
-    (tmp_path / "train.csv").write_text("path,label,start,end\na/0.mp4,0,1,2\n")
-    with pytest.raises(DataError, match=r"train\.csv:2: shards hold whole videos"):
-        make(tmp_path)
+def test_segments_and_weights_are_kept_and_a_file_is_packed_once(tmp_path, listed):
+    (tmp_path / "train.csv").write_text(
+        "path,label,start,end,weight\n"
+        "a/1.mp4,0,0.1,2,\na/2.mp4,1,,,\na/1.mp4,2,2,,0.5\na/1.mp4,0,0.1,2,\na/3.mp4,3,,,0\n"
+    )
+    assert make(tmp_path).done == {"packed": 1}
+    files = read_csv(tmp_path / "train.csv", tmp_path / "videos")
+    entries = list(read_index(tmp_path / "out"))
+    for entry, record in zip(entries, files, strict=True):
+        same = ("labels", "name", "start", "end", "weight")
+        assert [getattr(entry, key) for key in same] == [getattr(record, key) for key in same]
+    assert [entry.key for entry in entries] == [f"{n:08d}" for n in (0, 1, 0, 0, 4)]
+    assert entries[0].offset == entries[2].offset == entries[3].offset
+    lines = (tmp_path / "out" / "index.csv").read_text().splitlines()
+    assert lines[0].endswith(",label,name,start,end,weight")
+    assert lines[1].endswith(",0,a/1.mp4#0.1-2,0.1,2.0,1.0")
+    with tarfile.open(tmp_path / "out" / "shard-000000.tar") as tar:
+        notes = [json.loads(tar.extractfile(i).read()) for i in tar if i.name.endswith(".json")]
+    first = {"label": 0, "name": "a/1.mp4#0.1-2", "start": 0.1, "end": 2.0}
+    second = {"label": 2, "name": "a/1.mp4#2-", "start": 2.0, "weight": 0.5}
+    assert notes == [
+        {"label": 0, "name": "a/1.mp4#0.1-2", "segments": [first, second, first]},
+        {"label": 1, "name": "a/2.mp4"},
+        {
+            "label": 3,
+            "name": "a/3.mp4",
+            "segments": [{"label": 3, "name": "a/3.mp4", "weight": 0.0}],
+        },
+    ]
 
 
-def test_an_index_that_is_none(tmp_path):
-    with pytest.raises(DataError, match=r"there is no .*index\.csv"):
-        read_index(tmp_path)
-    for text, message in (
-        ("", "does not begin"),
-        ("key,shard\n", "does not begin with the line key,shard,offset,length,label,name"),
-        ("key,shard,offset,length,label,name\na,b,c,1,2,d\n", "no entry: invalid literal"),
-        ("key,shard,offset,length,label,name\na,b\n", "no entry"),
-    ):
-        (tmp_path / "index.csv").write_text(text)
-        with pytest.raises(DataError, match=message):
-            read_index(tmp_path)
+def test_several_labels_are_kept(tmp_path, listed):
+    (tmp_path / "train.csv").write_text("path,label\na/1.mp4,3 1\na/2.mp4,\na/3.mp4,2\n")
+    make(tmp_path)
+    out = tmp_path / "out"
+    assert [record.labels for record in read_shards(out, multi_label=True)] == [(1, 3), (), (2,)]
+    with pytest.raises(DataError, match=r"index\.csv:2: '1 3' are 2 labels"):
+        read_shards(out, multi_label=False)
+    with tarfile.open(out / "shard-000000.tar") as tar:
+        notes = [json.loads(tar.extractfile(i).read()) for i in tar if i.name.endswith(".json")]
+    assert [note["label"] for note in notes] == [[1, 3], [], 2]
 
 
-def test_a_shard_that_is_cut_off(tmp_path):
-    (tmp_path / "s.tar").write_bytes(b"0123456789")
-    assert read_member(tmp_path, ShardEntry("k", "s.tar", 2, 3, 0, "n")) == b"234"
-    with pytest.raises(DataError, match=r"s\.tar is cut off within n"):
-        read_member(tmp_path, ShardEntry("k", "s.tar", 8, 3, 0, "n"))
+def test_columns_that_say_nothing_are_left_out(tmp_path, listed):
+    (tmp_path / "train.csv").write_text(
+        "path,label,start,end,weight\na/1.mp4,0,,,2\na/2.mp4,1,,,\n"
+    )
+    make(tmp_path)
+    text = (tmp_path / "out" / "index.csv").read_text()
+    assert text.startswith("key,shard,offset,length,label,name,weight\n")
+    (tmp_path / "train.csv").write_text("path,label,start,end,weight\na/1.mp4,0,,,\n")
+    make(tmp_path, "out2")
+    text = (tmp_path / "out2" / "index.csv").read_text()
+    assert text.startswith("key,shard,offset,length,label,name\n")
+
+
+def test_a_missing_file_of_several_segments_is_named_once(tmp_path, listed):
+    (tmp_path / "train.csv").write_text(
+        "path,label,start,end\nno.mp4,0,1,2\na/1.mp4,1,,\nno.mp4,0,2,3\n"
+    )
+    summary = make(tmp_path)
+    ((path, reason),) = summary.failed
+    assert path.endswith("no.mp4") and "train.csv:2" in reason
+    assert [entry.name for entry in read_index(tmp_path / "out")] == ["a/1.mp4"]
+
+
+def test_shards_of_other_tools_are_read(tmp_path):
+    """Long names take further blocks of a tar; the data stand behind the last of them."""
+    files = {"n" * 150 + ".mp4": b"first", "ü/a.b.webm": b"second", "empty.avi": b""}
+    for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        path = tmp_path / f"{form}.tar"
+        for text, data in zip(pack(path, files, form), files.values(), strict=True):
+            assert read_member(member_of(text))[1] == data
+
+
+def test_a_shard_that_is_cut_off_or_another(tmp_path):
+    text, other = pack(tmp_path / "s.tar", {"a.mp4": b"0123", "b.mp4": b"x" * 3000})
+    assert read_member(member_of(text)) == ("a.mp4", b"0123")
+    for wrong in (text.replace("+4", "+5"), text.replace("#512", "#100"), text.replace("#5", "#6")):
+        with pytest.raises(DecodeError, match=r"s\.tar#\d+\+\d is no member of this shard"):
+            read_member(member_of(wrong))
+    os.truncate(tmp_path / "s.tar", 3000)
+    with pytest.raises(DecodeError, match=r"s\.tar is cut off"):
+        read_member(member_of(other))
+
+
+def test_every_video_of_shards_is_checked(tmp_path, make_video, monkeypatch):
+    """By their folder, their index, or an address."""
+    data = make_video("videos/good.mp4", frames=6).read_bytes()
+    (tmp_path / "videos" / "bad.mp4").write_bytes(data[: len(data) // 2])
+    (tmp_path / "videos" / "train.csv").write_text("good.mp4,0\nbad.mp4,1\n")
+    shards = shards_of(tmp_path / "videos", tmp_path / "shards") / "train"
+    good, bad = [record.path for record in read_shards(shards)]
+    monkeypatch.chdir(shards)
+    for place in (shards, f"{shards}/index.csv", "index.csv", "."):
+        assert listed_videos(place) == [(good, 0), (bad, 0)]
+    assert listed_videos(f"file://{shards}") == [(f"file://{p}", 0) for p in (good, bad)]
+    checked, rows = check_videos([(good, 0), (bad, 0)], tmp_path / "bad.csv", workers=1)
+    assert checked == 2
+    ((path, reason, *_),) = rows
+    assert path == bad and reason.startswith("cannot be opened")
+    assert bad in (tmp_path / "bad.csv").read_text()
+
+    (tmp_path / "videos" / "index.csv").write_text("good.mp4,0\n")  # a list like any other
+    assert len(listed_videos(tmp_path / "videos" / "index.csv")) == 1
+    assert len(listed_videos(tmp_path / "videos")) == 2

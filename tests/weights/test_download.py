@@ -15,6 +15,7 @@ import torch
 from file_server import Answer, hub_answer, hub_error, serve
 
 from uniformer_video.errors import CheckpointError, MissingLibraryError
+from uniformer_video.network import explain_failure
 from uniformer_video.weights import download
 from uniformer_video.weights.checkpoint import read_weights
 from uniformer_video.weights.download import cache_folder, fetch, is_remote, shown
@@ -147,7 +148,7 @@ def test_a_closed_port_and_a_bad_certificate():
             fetch(f"http://127.0.0.1:{taken.getsockname()[1]}/w.pth")
     error = ssl.SSLCertVerificationError()
     error.verify_message = "self-signed certificate"
-    assert "not valid (self-signed certificate)" in download._explain_failure(error)
+    assert "not valid (self-signed certificate)" in explain_failure(error, 30)
 
 
 @pytest.mark.parametrize(

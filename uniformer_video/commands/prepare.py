@@ -196,8 +196,9 @@ def _shards(args):
     """Pack the videos of a list into tar shards (WebDataset's layout) with an index to seek by.
 
     A video becomes two members, KEY.mp4 and KEY.json, which holds its label and its name in the list.
-    index.csv says where in which shard each video lies: key, shard, offset, length, label, name. It is
-    written when all shards are there. The same list and files give the same shards.
+    index.csv says where in which shard each video lies: key, shard, offset, length, label, name, and start,
+    end and weight where the list has them. It is written when all shards are there. The same list and
+    files give the same shards. TRAIN.DATASET shards trains from them: see datasets/README.md.
     """
     from uniformer_video.prepare.shards import make_shards
 
@@ -212,7 +213,10 @@ def _shards(args):
 
 def _check_arguments(parser):
     parser.add_argument(
-        "videos", nargs="+", metavar="LIST_OR_FOLDER", help="lists, or folders of videos"
+        "videos",
+        nargs="+",
+        metavar="LIST_OR_FOLDER",
+        help="lists, or folders of videos or of shards",
     )
     parser.add_argument("--out", default="bad.csv", metavar="FILE", help="the table (bad.csv)")
     parser.add_argument(

@@ -74,8 +74,8 @@ def read_csv(path, prefix="", separator="auto", multi_label=False):
     Without a header line, `separator` "auto" splits at the last comma or blank of the line, so that
     paths may hold both. A header line names the columns: path and label, and where wanted start, end
     (seconds; empty = the whole video) and weight; with `multi_label` the label's cell may hold several
-    of them, or none. Paths are taken from `prefix`, or from the csv's own folder. Raises `DataError`
-    with file and line.
+    of them, or none, and with None it is the list that tells. Paths are taken from `prefix`, or from the
+    csv's own folder. Raises `DataError` with file and line.
     """
     folder = Path(prefix or Path(path).parent)
     lines = list(filled_lines(path))
@@ -278,14 +278,3 @@ def list_digest(records):
 def relabel(record, order):
     """`record` with each label L replaced by `order[L]`."""
     return replace(record, labels=tuple(sorted(order[label] for label in record.labels)))
-
-
-def missing_files(records):
-    """The records whose file, or whose first frame, does not exist."""
-    return [record for record in records if not _exists(record)]
-
-
-def _exists(record):
-    if not record.num_frames:
-        return os.path.isfile(record.path)
-    return any(os.path.isfile(frame_file(record.path, number)) for number in (1, 0))

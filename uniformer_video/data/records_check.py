@@ -1,8 +1,11 @@
 """What is worth a note about the lists of a run before it starts: repeats, missing files, overlaps."""
 
+import math
 import os
 
-from uniformer_video.data.records import missing_files, without_repeats
+from uniformer_video.data.records import frame_file, without_repeats
+from uniformer_video.data.shards import lost_shards, member_of
+from uniformer_video.data.storage import shown
 from uniformer_video.errors import DataError
 
 
@@ -35,20 +38,47 @@ def note_overlaps(splits):
     return notes
 
 
+def missing_files(records):
+    """(record, what is not there) of the records whose file, first frame or part of a shard is not."""
+    members = [member_of(record.path) for record in records]
+    lost = lost_shards(filter(None, members))
+    missing = []
+    for record, member in zip(records, members, strict=True):
+        present, problem = lost.get(member and member.shard, (math.inf, ""))
+        if (member and member.end <= present) or _exists(record):
+            continue
+        file = f"{record.path}{_what_is(record.path)}"
+        missing.append((record, f"{shown(member.shard)} ({problem})" if member else file))
+    return missing
+
+
+def _exists(record):
+    if not record.num_frames:
+        return os.path.isfile(record.path)
+    return any(os.path.isfile(frame_file(record.path, number)) for number in (1, 0))
+
+
 def _note_missing(split, records):
     missing = missing_files(records)
-    if len(missing) == len(records):
-        first = missing[0]
-        template = ", or DATA.IMAGE_TEMPLATE to the names of the frames" if first.num_frames else ""
-        raise DataError(
-            f"none of the {len(records)} {split} videos exist; the first is {first.path}"
-            f"{_what_is(first.path)}, from {first.source}; set DATA.PATH_PREFIX to the folder that the "
-            f"paths start from{template}"
-        )
     if not missing:
         return []
-    shown = ", ".join(f"{record.path}{_what_is(record.path)}" for record in missing[:3])
-    return [f"{len(missing)} of {len(records)} {split} videos do not exist: {shown}"]
+    first, place = missing[0]
+    if len(missing) == len(records):
+        raise DataError(
+            f"none of the {len(records)} {split} videos exist; the first is {place}, from "
+            f"{first.source}; {_remedy(first)}"
+        )
+    shown_places = list(dict.fromkeys(place for _, place in missing))[:3]
+    return [
+        f"{len(missing)} of {len(records)} {split} videos do not exist: {', '.join(shown_places)}"
+    ]
+
+
+def _remedy(record):
+    if member_of(record.path):
+        return "the shards belong beside their index.csv"
+    template = ", or DATA.IMAGE_TEMPLATE to the names of the frames" if record.num_frames else ""
+    return f"set DATA.PATH_PREFIX to the folder that the paths start from{template}"
 
 
 def _what_is(path):

@@ -73,16 +73,17 @@ def labels_of(row, source, multi_label=False):
     """The class indices of a row: a sorted tuple, each class once.
 
     Several stand in the cell between blanks, commas (in quotes where commas part the columns), `;` or
-    `|`; an empty cell has none. Without `multi_label`, a cell that has not just one is an error.
+    `|`; an empty cell has none. With `multi_label` False, not None, a cell that has not just one is an
+    error.
     """
     cell = row["label"]
     labels = [whole_number(text) for text in _LABEL.findall(cell)]
-    if None in labels or (not labels and (cell or not multi_label)):
-        several = ", or several with blanks between" if multi_label else ""
+    if None in labels or (not labels and (cell or multi_label is False)):
+        several = "" if multi_label is False else ", or several with blanks between"
         raise DataError(
             f"{source}: the label is {cell!r}; it must be a whole number from 0{several}"
         )
-    if len(labels) > 1 and not multi_label:
+    if len(labels) > 1 and multi_label is False:
         raise DataError(
             f"{source}: {cell!r} are {len(labels)} labels; keep one, or set DATA.MULTI_LABEL True for "
             "videos with several"

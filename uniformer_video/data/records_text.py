@@ -5,15 +5,18 @@ import io
 import os
 from pathlib import Path
 
+from uniformer_video.data import storage
 from uniformer_video.errors import DataError
 
 
 def read_text(path):
-    """The text of a UTF-8 file, with or without a BOM. Raises `DataError` naming the file."""
+    """The text of a UTF-8 file or address, with or without a BOM. Raises `DataError` naming it."""
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        remote = storage.is_address(path)
+        data = storage.read_bytes(path) if remote else Path(path).read_bytes()
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+        raise DataError(f"{storage.shown(path)} is not UTF-8 text; save it as UTF-8") from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder; a list is a text file") from None
     except FileNotFoundError:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import av
 
+from uniformer_video.data import storage
 from uniformer_video.data.decoding import open_video
+from uniformer_video.data.shards import shard_folder
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.folders import find_videos, write_table
 from uniformer_video.prepare.jobs import run_jobs
@@ -34,14 +36,19 @@ class Found:
 def listed_videos(path, prefix="", template="", separator="auto"):
     """(path, frames that the list declares or 0) of the videos of a folder or a list, in its order.
 
-    With `template` the list is one of folders of frames, `folder num_frames label`.
+    A folder with an index of shards, also an address, stands for the videos in them, and so does the
+    index. With `template` the list is one of folders of frames, `folder num_frames label`.
     """
     from uniformer_video.data.records import read_csv, read_frame_list
+    from uniformer_video.data.records_shards import read_shards
 
+    storage.check_no_secret(str(path), "the address")
+    if folder := shard_folder(path):
+        return [(record.path, 0) for record in read_shards(folder)]
     if os.path.isdir(path):
         return [(str(Path(path) / video), 0) for video in find_videos(path)]
     frames = template and read_frame_list(path, template, prefix)
-    records = frames or read_csv(path, prefix, separator, multi_label=True)
+    records = frames or read_csv(path, prefix, separator, multi_label=None)
     return [(record.path, record.num_frames) for record in records]
 
 
@@ -86,15 +93,15 @@ def check_video(video, strict=False):
         with open_video(path, num_frames=listed) as reader:
             _decode_all(reader)
             count = reader.num_frames
+            declared = listed or reader.declared_frames
     except DecodeError as error:
         if listed:
             return Found(str(error), None, listed)
         return Found(str(error), _frames_before_damage(path), _frames_by_header(path))
     if listed:
         return Found("", count, listed)
-    declared = _frames_by_header(path)
     # A cut off avi shows by this alone; other headers may count frames that are not to be shown.
-    if path.lower().endswith(".avi") and count < _MOSTLY * (declared or 0):
+    if "avi" in reader.formats and count < _MOSTLY * (declared or 0):
         return Found(f"is cut off: {count} of its {declared} frames are there", count, declared)
     if strict and (hidden := _damaged_frames(path)):
         return Found(f"has damage in {hidden} of its frames or more", count, declared)

@@ -1,7 +1,9 @@
 """Videos in tar files of even size, in the layout of WebDataset, with an index to seek by.
 
-A video is two members: `KEY.mp4` (or as its file ends) and `KEY.json`, `{"label": 3, "name": ...}`. KEY
-is its place in the list. The same list and files give the same bytes.
+A video is two members: `KEY.mp4` (or as its file ends) and `KEY.json`, `{"label": 3, "name": ...}`, with
+a list of labels where there are several or none. KEY is its place in the list. A file of which the list
+has several segments is packed once; its json tells the first, and under "segments" all of them. The
+same list and files give the same bytes.
 """
 
 import io
@@ -12,10 +14,10 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from uniformer_video.data.shards import INDEX_FILE, ShardEntry, index_table
 from uniformer_video.errors import DataError
 from uniformer_video.files import atomic_write
-from uniformer_video.prepare.folders import claimed
-from uniformer_video.prepare.index import INDEX_FILE, ShardEntry, write_index
+from uniformer_video.prepare.folders import claimed, write_table
 from uniformer_video.prepare.jobs import run_jobs
 from uniformer_video.prepare.summary import Summary
 
@@ -25,13 +27,16 @@ _PADDING = 4 * tarfile.BLOCKSIZE  # of a tar, about, for each video
 
 @dataclass(frozen=True)
 class Member:
-    """A video to be packed: its key, file, size in bytes, label, and name in the list."""
+    """A file to be packed: its key, its size in bytes, and the `VideoRecord`s of the list that show it."""
 
     key: str
-    path: str
     length: int
-    label: int
-    name: str
+    records: tuple
+
+    @property
+    def path(self):
+        """Where the file is."""
+        return self.records[0].path
 
     @property
     def video_name(self):
@@ -46,7 +51,23 @@ class Member:
     @property
     def note(self):
         """The bytes of the json beside it."""
-        return json.dumps({"label": self.label, "name": self.name}).encode()
+        note = _described(self.records[0])
+        if len(self.records) > 1 or len(_timed(self.records[0])) > len(note):
+            note["segments"] = [_timed(record) for record in self.records]
+        return json.dumps(note).encode()
+
+
+def _described(record):
+    single = len(record.labels) == 1
+    return {"label": record.label if single else list(record.labels), "name": record.name}
+
+
+def _timed(record):
+    """The description of a record with what is not the default of segment and weight."""
+    further = {"start": (record.start, 0), "end": (record.end, None), "weight": (record.weight, 1)}
+    return _described(record) | {
+        key: value for key, (value, default) in further.items() if value != default
+    }
 
 
 def make_shards(
@@ -60,7 +81,8 @@ def make_shards(
     """
     from uniformer_video.data.records import read_csv
 
-    members, unreadable = _members(read_csv(list_file, prefix, separator))
+    records = read_csv(list_file, prefix, separator, multi_label=None)
+    members, unreadable = _members(records)
     out = Path(out)
     plan = _plan(members, shard_mb * 1_000_000)
     jobs = [(out / f"shard-{number:06d}.tar", part) for number, part in enumerate(plan)]
@@ -68,53 +90,70 @@ def make_shards(
     with claimed(out, settings, [path for path, _ in jobs]):
         _refuse_others(out, {path.name for path, _ in jobs})
         summary = Summary(len(jobs), progress=progress)
-        entries = {}
+        offsets = {}
 
         def collect(outcome):
-            made, offsets = outcome.result or (None, None)
-            entries[outcome.task[0]] = offsets
+            made, offsets[outcome.task[0]] = outcome.result or (None, None)
             summary.add(outcome, kind=lambda _: "packed" if made else "kept")
 
         (out / INDEX_FILE).unlink(missing_ok=True)
         with summary.reported(out):
             run_jobs(make_shard, jobs, collect, workers)
             summary.failed += unreadable
-        if all(entries[path] for path, _ in jobs):
-            write_index(out, [entry for path, _ in jobs for entry in entries[path]])
+        if all(offsets[path] for path, _ in jobs):
+            places = {
+                member.path: (member.key, path.name, offset, member.length)
+                for path, part in jobs
+                for member, offset in zip(part, offsets[path], strict=True)
+            }
+            write_table(out / INDEX_FILE, *index_table(_entries(records, places)))
     return summary
 
 
 def make_shard(job):
-    """`job` is (the tar to write, its members). Returns (was it made now, their `ShardEntry`s)."""
+    """`job` is (the tar to write, its members). Returns (was it made now, their offsets in bytes)."""
     path, members = job
-    if path.is_file() and (entries := _verified(path, members)):
-        return False, entries
+    if path.is_file() and (offsets := _verified(path, members)):
+        return False, offsets
     with atomic_write(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
         for member in members:
             _add(tar, member.video_name, _read(member))
             _add(tar, member.note_name, member.note)
-    entries = _verified(path, members)
-    if not entries:
+    offsets = _verified(path, members)
+    if not offsets:
         raise DataError(f"{path} does not hold what was written to it; check the disk")
-    return True, entries
+    return True, offsets
+
+
+def _entries(records, places):
+    """The `ShardEntry`s of the records whose file was packed: key, shard, offset and length by path."""
+    return [
+        ShardEntry(
+            *places[record.path],
+            record.labels,
+            record.name,
+            record.start,
+            record.end,
+            record.weight,
+        )
+        for record in records
+        if record.path in places
+    ]
 
 
 def _members(records):
-    """The `Member`s that can be read, and (path, reason) of the others."""
-    members, unreadable = [], []
+    """The `Member`s that can be read, and (path, reason) of the other files."""
+    files = {}
     for place, record in enumerate(records):
-        if record.segment != (record.path, 0, None) or record.weight != 1:
-            raise DataError(
-                f"{record.source}: shards hold whole videos without weights; cut the segments out first"
-            )
-        if os.path.isfile(record.path) and os.access(record.path, os.R_OK):
-            length = os.path.getsize(record.path)
-            key = f"{place:08d}"
-            members.append(Member(key, record.path, length, record.label, record.name))
+        files.setdefault(record.path, (f"{place:08d}", []))[1].append(record)
+    members, unreadable = [], []
+    for path, (key, shown) in files.items():
+        if os.path.isfile(path) and os.access(path, os.R_OK):
+            members.append(Member(key, os.path.getsize(path), tuple(shown)))
         else:
-            there = os.path.lexists(record.path)
+            there = os.path.lexists(path)
             reason = "is not a file that can be read" if there else "does not exist"
-            unreadable.append((record.path, f"{reason} ({record.source})"))
+            unreadable.append((path, f"{reason} ({shown[0].source})"))
     if not members:
         raise DataError(
             f"none of the {len(records)} listed videos can be read; the first is {unreadable[0][0]}; "
@@ -164,7 +203,7 @@ def _read(member):
 
 
 def _verified(path, members):
-    """The entries of a shard by its own headers; None unless it holds just these members."""
+    """The offsets of the videos by the shard's own headers; None unless it holds just these members."""
     wanted = [
         (name, size, member)
         for member in members
@@ -183,7 +222,4 @@ def _verified(path, members):
         return None
     if notes != [member.note for member in members]:
         return None
-    return [
-        ShardEntry(member.key, path.name, info.offset_data, info.size, member.label, member.name)
-        for member, info in zip(members, found[::2], strict=True)
-    ]
+    return [info.offset_data for info in found[::2]]

@@ -1,22 +1,20 @@
 """All frames of a video file in one pass, for what reads a video from end to end."""
 
 import contextlib
-import os
 
 import av
 
-from uniformer_video.data.decoding.pyav import FILES_ALONE
+from uniformer_video.data.decoding.source import SINGLE_FILES, source_of
 from uniformer_video.errors import DecodeError
 
 
 @contextlib.contextmanager
 def opened(path):
-    """(container, first video stream) of a file, to be decoded by this thread alone.
+    """(container, first video stream) of a file or a video in a shard, to be decoded by this thread alone.
 
     With frame threads FFmpeg ends a damaged file early and without an error.
     """
-    # Absolute, because FFmpeg takes what stands before a colon for a protocol.
-    with av.open(os.path.abspath(path), container_options=FILES_ALONE) as container:
+    with av.open(source_of(path)(), container_options=SINGLE_FILES) as container:
         if not container.streams.video:
             raise DecodeError(f"{path} holds no video stream")
         stream = container.streams.video[0]

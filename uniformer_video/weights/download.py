@@ -6,8 +6,6 @@ import http.client
 import ipaddress
 import os
 import re
-import socket
-import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -19,6 +17,7 @@ from tqdm import tqdm
 from uniformer_video import __version__
 from uniformer_video.errors import CheckpointError, MissingLibraryError
 from uniformer_video.files import atomic_write
+from uniformer_video.network import explain_failure
 from uniformer_video.weights.container import read_content
 
 TIMEOUT_SECONDS = 30  # without a single byte
@@ -227,7 +226,9 @@ def _network_errors(name):
         raise CheckpointError(f"{name}: {_explain_status(error.code)}") from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise CheckpointError(f"cannot download {name}: {_explain_failure(reason)}") from None
+        raise CheckpointError(
+            f"cannot download {name}: {explain_failure(reason, TIMEOUT_SECONDS)}"
+        ) from None
 
 
 def _explain_status(code):
@@ -241,20 +242,6 @@ def _explain_status(code):
     if code in (301, 302, 303, 307, 308):
         return "its redirects lead to no file; check the address"
     return f"the server answered with status {code}; try again later"
-
-
-def _explain_failure(reason):
-    if isinstance(reason, socket.gaierror):
-        return "its host is not known; check the address and the network connection"
-    if isinstance(reason, ConnectionRefusedError):
-        return "the server refuses connections; check the address, or try again later"
-    if isinstance(reason, TimeoutError):
-        return f"no answer for {TIMEOUT_SECONDS} seconds; try again later"
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        return f"the server's certificate is not valid ({reason.verify_message})"
-    if isinstance(reason, (ConnectionError, http.client.HTTPException)):
-        return "the connection broke off; try again"
-    return " ".join(str(reason).split()) or type(reason).__name__
 
 
 def _wrong_digest(address, digest):

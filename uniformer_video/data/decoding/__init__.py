@@ -10,6 +10,7 @@ not resampled where they are not square, high dynamic range not mapped to low.
 import os
 import re
 
+from uniformer_video.data.decoding.source import is_member
 from uniformer_video.errors import DecodeError
 
 _PLACEHOLDER = re.compile(r"\{0?(:0?\d*d)?\}")
@@ -20,10 +21,13 @@ def open_video(path, backend="auto", num_frames=0):
 
     `backend` is "pyav", "decord", "torchcodec" or "auto" (PyAV, exact on every file). For a folder of
     extracted frames, `path` is the folder and the template of their names, `folder/img_{:05d}.jpg`,
-    and `num_frames` says how many there must be; 0 = up to the highest number there. Raises
+    and `num_frames` says how many there must be; 0 = up to the highest number there. For a video in a
+    shard it is `SHARD#OFFSET+LENGTH`, the shard a path or an address; "auto" and "pyav" read it. Raises
     `DecodeError` when the file cannot be opened, holds no video, or the backend is not exact on it.
     """
     path = os.fspath(path)
+    if is_member(path):
+        return _open_member(path, backend)
     is_file = os.path.isfile(path)
     if num_frames or (not is_file and _PLACEHOLDER.search(os.path.basename(path))):
         from uniformer_video.data.decoding.frames import FrameReader
@@ -41,6 +45,16 @@ def open_video(path, backend="auto", num_frames=0):
         from uniformer_video.data.decoding.torchcodec import TorchCodecReader
 
         return TorchCodecReader(path)
+    from uniformer_video.data.decoding.pyav import PyAVReader
+
+    return PyAVReader(path)
+
+
+def _open_member(path, backend):
+    if backend not in ("auto", "pyav"):
+        raise DecodeError(
+            f"{path} lies in a shard, which DATA.DECODING_BACKEND {backend} cannot read; use auto"
+        )
     from uniformer_video.data.decoding.pyav import PyAVReader
 
     return PyAVReader(path)

@@ -7,7 +7,6 @@ cannot be trusted, frames are counted by decoding.
 """
 
 import errno
-import os
 from itertools import dropwhile, islice
 
 import av
@@ -17,6 +16,8 @@ from av.video.reformatter import VideoReformatter
 from uniformer_video.data.decoding.index import build_index
 from uniformer_video.data.decoding.plan import Span, plan
 from uniformer_video.data.decoding.reader import Clip, Reader, shrunk_size
+from uniformer_video.data.decoding.source import SINGLE_FILES, source_of
+from uniformer_video.data.storage import shown
 from uniformer_video.errors import DecodeError
 
 # Codecs in which every packet shows exactly one frame, VP8's hidden ones apart.
@@ -35,13 +36,10 @@ _PROGRESSIVE = {None, 0, 1}  # FFmpeg's field orders "unknown" and "progressive"
 _SCANNED = 64  # packets looked at together; what one of them holds is in memory meanwhile
 _KEPT_BYTES = 64 << 20  # of packets, and of frames that were decoded to count them
 
-# Files alone, and none that name others to read: a playlist can be given any video's name.
-FILES_ALONE = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,flv,live_flv,asf,"
-    "ogg,nut,mxf,gif,apng,ivf,obu,dv,rm,wtv,amv,mjpeg,yuv4mpegpipe,swf,nuv,dhav",
-    "fpsprobesize": "0",  # the index tells the rate where the header does not
-}
+_OPTIONS = {
+    **SINGLE_FILES,
+    "fpsprobesize": "0",
+}  # the index tells the rate where the header does not
 # Opening a file decodes its first pictures to learn what they are. Here their packets tell that, and
 # opening takes a third of the time; a list of more streams than there are does no harm.
 _UNDECODED = {"stream_options": [{"skip_frame": "all"}] * 64}
@@ -57,10 +55,11 @@ class PyAVReader(Reader):
     """
 
     def __init__(self, path):
-        self._path = str(path)
+        self._path = shown(path)
         self._container = self._packets = self._decoded = None
         self._to_rgb = VideoReformatter()  # kept, because it caches the conversion's set-up
         self._size = None
+        self._source = source_of(path)
         try:
             self._open()
             self.index = self._scan()
@@ -79,10 +78,9 @@ class PyAVReader(Reader):
         """Start at the first packet; opening anew is the one rewind that works for every format."""
         self._close_container()
         try:
-            # a full path, or else a colon in a name would end the name of a protocol
-            path = os.path.abspath(self._path)
-            quick = _UNDECODED if _describes_streams(path) else {}
-            self._container = av.open(path, container_options=FILES_ALONE, **quick)
+            source = self._source()
+            quick = _UNDECODED if _describes_streams(source) else {}
+            self._container = av.open(source, container_options=_OPTIONS, **quick)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(
                 f"{self._path} cannot be opened as a video: {_why_unopened(error)}"
@@ -175,6 +173,11 @@ class PyAVReader(Reader):
     def num_packets(self):
         """How many pieces of coded video the file holds, those that show nothing included."""
         return len(self._times)
+
+    @property
+    def declared_frames(self):
+        """How many frames the header says there are; None where it does not."""
+        return self._stream.frames or None
 
     @property
     def bits(self):
@@ -327,10 +330,13 @@ class PyAVReader(Reader):
         return DecodeError(f"{self._path} breaks while decoding: {_reason(error)}")
 
 
-def _describes_streams(path):
+def _describes_streams(source):
     """True for MP4, MOV, Matroska and WebM, whose headers tell codec, size and number of streams."""
-    with open(path, "rb") as file:
-        start = file.read(8)
+    if isinstance(source, str):
+        with open(source, "rb") as file:
+            start = file.read(8)
+    else:
+        start = bytes(source.getbuffer()[:8])
     return start[4:] == b"ftyp" or start[:4] == b"\x1a\x45\xdf\xa3"
 
 

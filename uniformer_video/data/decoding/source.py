@@ -1,0 +1,40 @@
+"""What a video is opened from: a file, or bytes of a shard that were read at once."""
+
+import io
+import os
+
+from uniformer_video.data.shards import member_of, read_member
+
+# Files alone, and none that name others to read: a playlist can be given any video's name.
+SINGLE_FILES = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,flv,live_flv,asf,"
+    "ogg,nut,mxf,gif,apng,ivf,obu,dv,rm,wtv,amv,mjpeg,yuv4mpegpipe,swf,nuv,dhav",
+}
+
+
+class _NamedBytes(io.BytesIO):
+    """A file in memory. The end of its name helps FFmpeg to tell the format, as that of a file does."""
+
+    def __init__(self, name, data):
+        super().__init__(data)
+        suffix = os.path.splitext(name)[1]
+        self.name = f"member{suffix if suffix.isascii() else ''}"
+
+
+def is_member(path):
+    """True where `path` names a video in a shard, and no file has that name."""
+    member = member_of(path)
+    return member is not None and not os.path.isfile(path)
+
+
+def source_of(path):
+    """A function that gives what `av.open` takes for the video at `path`, from its beginning.
+
+    The bytes of a member are read once, here; raises `DecodeError` as `read_member` does.
+    """
+    if not is_member(path):
+        # a full path, or else a colon in a name would end the name of a protocol
+        return lambda: os.path.abspath(path)
+    name, data = read_member(member_of(path))
+    return lambda: _NamedBytes(name, data)

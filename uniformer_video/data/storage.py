@@ -1,0 +1,166 @@
+"""Files, and parts of files, wherever they lie: on a disk, behind http, in what fsspec knows.
+
+A place is a path, or an address: `https://host/folder/file`, `s3://bucket/folder/file`. Nothing is kept
+from call to call but connections, and those by process, so that forked workers have their own.
+"""
+
+import math
+import os
+import re
+import urllib.parse
+
+from uniformer_video.errors import AbsentError, ConfigError, DataError, MissingLibraryError
+
+_HTTP = re.compile("https?://")
+_USER_INFO = re.compile(r"(?<=://)[^/]*@")
+
+
+def is_address(place):
+    """True for what is no path of this computer's files."""
+    return "://" in str(place)
+
+
+def join(folder, *names):
+    """The place of a file in a folder."""
+    if not is_address(folder):
+        return os.path.join(folder, *names)
+    quoted = map(urllib.parse.quote, names) if _HTTP.match(folder) else names
+    return "/".join([folder.rstrip("/"), *quoted])
+
+
+def shown(place):
+    """`place` as messages name it: an address without user, password and query."""
+    if not is_address(place):
+        return str(place)
+    plain = _USER_INFO.sub("", str(place))
+    return plain.partition("?")[0] if _HTTP.match(plain) else plain
+
+
+def check_no_secret(address, setting):
+    """Refuse an address with a password or a token: it would be written into logs and results."""
+    user = _USER_INFO.search(address)
+    if (user and ":" in user[0]) or (_HTTP.match(address) and (user or "?" in address)):
+        raise ConfigError(
+            f"{setting} {shown(address)} carries a password or a token, which would be written into "
+            "results; leave it out: libraries of storage such as s3:// read it from the environment or "
+            "from files of their own"
+        )
+
+
+def is_file(place):
+    """True where `place` is a file that may be read."""
+    if not is_address(place):
+        return os.path.isfile(place)
+    try:
+        size_of(place)
+    except AbsentError:
+        return False
+    return True
+
+
+def size_of(place):
+    """Bytes of a file, `math.inf` where an address does not tell.
+
+    Raises `AbsentError` where there is none, `DataError` where it cannot be asked for.
+    """
+    return _store(place).size_of(place)
+
+
+def read_bytes(place):
+    """All bytes of a file. Raises as `size_of` does."""
+    return _store(place).read(place, 0, None)
+
+
+def read_range(place, start, length):
+    """`length` bytes of a file from byte `start` on. Raises `DataError`, also where it is shorter."""
+    data = _store(place).read(place, start, length)
+    if len(data) != length:
+        raise DataError(
+            f"{shown(place)} is cut off: it ends {length - len(data)} bytes before byte "
+            f"{start + length}; get it again, or make it again"
+        )
+    return data
+
+
+def _store(place):
+    if not is_address(place):
+        return _Disk
+    if _HTTP.match(place):
+        try:
+            from uniformer_video.data import storage_http
+        except ImportError:
+            raise MissingLibraryError(
+                f"{shown(place)} needs the library urllib3: pip install 'uniformer-video[remote]'"
+            ) from None
+        return storage_http
+    return _Fsspec
+
+
+class _Disk:
+    """Files of this computer."""
+
+    @staticmethod
+    def size_of(path):
+        """See `size_of`."""
+        if not os.path.isfile(path):
+            raise AbsentError(f"{path} does not exist")
+        return os.path.getsize(path)
+
+    @staticmethod
+    def read(path, start, length):
+        """Bytes from `start` on, fewer than `length` at the end of the file; None = to its end."""
+        try:
+            with open(path, "rb") as file:
+                file.seek(start)
+                left = max(os.fstat(file.fileno()).st_size - start, 0)
+                return file.read(left if length is None else min(length, left))
+        except FileNotFoundError:
+            raise AbsentError(f"{path} does not exist") from None
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}") from None
+
+
+class _Fsspec:
+    """What fsspec has a driver for. The drivers make their own further attempts."""
+
+    @classmethod
+    def size_of(cls, address):
+        """See `size_of`."""
+        info = cls._call(address, lambda system, path: system.info(path))
+        if info["type"] == "directory":
+            raise AbsentError(f"{shown(address)} is a folder")
+        return math.inf if info.get("size") is None else info["size"]
+
+    @classmethod
+    def read(cls, address, start, length):
+        """As `_Disk.read`."""
+        end = None if length is None else start + length
+        return cls._call(address, lambda system, path: system.cat_file(path, start, end))
+
+    @staticmethod
+    def _call(address, action):
+        try:
+            from fsspec.core import url_to_fs
+        except ImportError:
+            raise MissingLibraryError(
+                f"{shown(address)} needs the library fsspec: `pip install fsspec`"
+            ) from None
+        try:
+            # Asked for anew each time: fsspec keeps file systems, each for the process that made it.
+            return action(*url_to_fs(address))
+        except ImportError as error:
+            raise MissingLibraryError(
+                f"{shown(address)} needs another library: {_one_line(error)}"
+            ) from None
+        except FileNotFoundError:
+            raise AbsentError(f"{shown(address)} does not exist") from None
+        except PermissionError as error:
+            raise AbsentError(
+                f"{shown(address)} may not be read, or does not exist: {_one_line(error)}"
+            ) from None
+        except Exception as error:  # each driver has its own
+            raise DataError(f"cannot read {shown(address)}: {_one_line(error)}") from None
+
+
+def _one_line(error):
+    return " ".join(str(error).split())[:300] or type(error).__name__
