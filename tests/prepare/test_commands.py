@@ -117,4 +117,4 @@ def test_from_a_list_to_shards(prepare_in, make_video, tmp_path):
     )
     assert (status, out) == (0, "o: 1 packed\n")
     (entry,) = read_index(tmp_path / "o")
-    assert (entry.name, entry.labels, entry.length) == ("a.mp4", 3, video.stat().st_size)
+    assert (entry.name, entry.labels, entry.length) == ("a.mp4", (3,), video.stat().st_size)
