@@ -163,7 +163,7 @@ def _save(cfg, data, train_list, model, optimizer, scaler, folder, ranks, progre
 def _validate(cfg, data, model, ranks, monitor, steps, progress):
     """Top-1 on one centre view of the validation videos; None when none can be decoded."""
     started = time.monotonic()
-    scores = score_records(cfg, model, data.val, 1, 1, ranks, quiet=True)
+    scores = score_records(cfg, model, data.val, 1, 1, ranks, quiet=True, faults=data.faults)
     decoded = scores.decoded
     labels = np.array([record.label for record in data.val])[decoded]
     if not len(labels):

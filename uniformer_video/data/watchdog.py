@@ -1,0 +1,118 @@
+"""Which video each worker is at, so that one that hangs or takes its worker down can be named.
+
+A worker writes into a table in shared memory which record it decodes and since when; the main process
+reads it when batches stop coming. In the main process itself, without workers, nothing is written:
+there is nobody who could look.
+"""
+
+import signal
+import time
+from contextlib import contextmanager
+from multiprocessing.sharedctypes import RawArray
+
+from uniformer_video.errors import DecodeError
+
+_CRASHES = {
+    int(getattr(signal, name)): name
+    for name in ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT")
+    if hasattr(signal, name)
+}
+_KILLED = -getattr(signal, "SIGKILL", 9)  # Windows has none
+_SHARED_MEMORY_HINT = (
+    "many of these mean that /dev/shm is full: enlarge it (docker run --shm-size) or lower "
+    "DATA_LOADER.NUM_WORKERS"
+)
+_IDLE = 0.0
+
+_own_row = None  # (table, row) of this process, where it is a worker
+
+
+class WorkTable:
+    """A row for each worker: the index of the record that it decodes, and the time when it began.
+
+    Times are `time.monotonic`'s, which is one clock for all processes of a machine.
+    """
+
+    def __init__(self, workers):
+        self._cells = RawArray("d", 2 * workers)
+
+    def claim(self, row):
+        """Make `row` the one that this process writes to."""
+        global _own_row
+        _own_row = (self, row)
+
+    def begin(self, row, index):
+        """Write that the decoding of a record begins."""
+        self._cells[2 * row] = index
+        self._cells[2 * row + 1] = time.monotonic()  # last: it makes the row count
+
+    def end(self, row):
+        """Write that nothing is decoded."""
+        self._cells[2 * row + 1] = _IDLE
+
+    def at(self, row):
+        """(index of the record, when its decoding began); None where nothing is decoded."""
+        began = self._cells[2 * row + 1]
+        index = int(self._cells[2 * row])
+        if began == _IDLE or began != self._cells[2 * row + 1]:  # it has gone on while we looked
+            return None
+        return index, began
+
+
+@contextmanager
+def decoding(dataset, index):
+    """The record at `index` of `dataset`, for as long as the block decodes it.
+
+    Raises `DecodeError` for a video that is among `dataset.faults`, {path: why it is not tried again}.
+    """
+    record = dataset.records[index]
+    if record.path in dataset.faults:
+        raise DecodeError(dataset.faults[record.path])
+    if _own_row is None:
+        yield record
+        return
+    table, row = _own_row
+    table.begin(row, index)
+    try:
+        yield record
+    finally:
+        table.end(row)
+
+
+def hang_reason(path, timeout):
+    """Why a video is given up that is not decoded after `timeout` seconds."""
+    return f"{path} takes more than {timeout:g} s to decode (DATA_LOADER.TIMEOUT)"
+
+
+def crashed(exitcode):
+    """Whether a process that ended so was brought down by what it did itself."""
+    return -exitcode in _CRASHES
+
+
+def crash_reason(path, exitcode):
+    """Why a video is given up in whose decoding a process crashed."""
+    name = _CRASHES[-exitcode]
+    hint = f"; {_SHARED_MEMORY_HINT}" if name == "SIGBUS" else ""
+    return f"{path} crashes the decoder ({name}){hint}"
+
+
+def loss_message(exitcode, path):
+    """What to tell the user of a worker that ended through no video; `path` is the one it was at."""
+    at = f"while it decoded {path}" if path else "while it decoded nothing"
+    happened = f"a process that prepares videos {ending(exitcode)} {at}"
+    if exitcode == _KILLED:
+        return (
+            f"{happened}; lower DATA_LOADER.NUM_WORKERS, so that fewer videos are in memory at once"
+        )
+    if _CRASHES.get(-exitcode) == "SIGBUS":
+        return f"{happened}; {_SHARED_MEMORY_HINT}"
+    return f"{happened}; what it wrote above tells more, and so does DATA_LOADER.NUM_WORKERS 0"
+
+
+def ending(exitcode):
+    """How a process ended, for messages: "crashed (SIGSEGV)"."""
+    if exitcode == _KILLED:
+        return "was killed, perhaps for want of memory"
+    if exitcode is not None and exitcode < 0:
+        return f"crashed ({signal.Signals(-exitcode).name})"
+    return f"ended with status {exitcode}"

@@ -1,0 +1,200 @@
+"""Batches by worker processes that are replaced when a video hangs or takes one of them down."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from functools import partial
+from itertools import islice
+from multiprocessing import connection
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data._utils import signal_handling
+
+from uniformer_video.data.watchdog import (
+    WorkTable,
+    crash_reason,
+    crashed,
+    hang_reason,
+    loss_message,
+)
+from uniformer_video.errors import WorkerError
+
+log = logging.getLogger(__name__)
+
+HANGING_SECONDS = 300.0
+_LOOK_SECONDS = 1.0
+_END_SECONDS = 5.0  # for a killed process to be gone; one that waits for a dead disk may stay
+_STARTS = 3
+
+
+class WatchedLoader:
+    """Batches of `dataset` from the keys in `batches`, in their order, whatever its videos do.
+
+    The run waits `timeout` seconds for one video, 0 = for ever. One that takes longer, or that crashes
+    its worker, is added to `dataset.faults`; all workers are then replaced, for a dead one may hold
+    locks that the others wait for, and the batches go on from the first that was not delivered.
+    Without workers (`num_workers` 0) nobody can look, and a hanging video hangs the run.
+
+    Raises `WorkerError` when a worker ends for another reason, such as want of memory.
+
+    Args:
+        dataset: has `records`, with paths, and `faults`; decodes inside `watchdog.decoding`.
+        batches: gives the same lists of keys each time it is iterated.
+        collate: samples of a list of keys -> batch.
+        persistent: workers live from pass to pass.
+    """
+
+    def __init__(self, dataset, batches, collate, num_workers, timeout, persistent=True):
+        self.dataset, self.collate, self.timeout = dataset, collate, timeout
+        self.num_workers, self.persistent = num_workers, persistent
+        self._rest = _Rest(batches)
+        self._loader = self._iterator = self._table = None
+
+    def __iter__(self):
+        self._rest.delivered = 0
+        self._start()
+        while True:
+            try:
+                batch = self._next()
+            except StopIteration:
+                return
+            self._rest.delivered += 1
+            yield batch
+
+    def _start(self):
+        """Begin a pass at the first batch that is not delivered."""
+        for attempt in range(_STARTS):
+            if self._loader is None:
+                self._loader = self._new_loader()
+            try:
+                self._iterator = iter(self._loader)
+                break
+            except RuntimeError:
+                # Workers of a pass that was left early, at a slow video; or the first video has
+                # crashed one before they were all started.
+                self._end_workers()
+                if attempt == _STARTS - 1:
+                    raise
+        _keep_quiet(self._iterator)
+
+    def _new_loader(self):
+        options = {}
+        if self.num_workers:
+            self._table = WorkTable(self.num_workers)
+            options = {
+                "num_workers": self.num_workers,
+                "timeout": min(_LOOK_SECONDS, self.timeout / 4 or _LOOK_SECONDS),
+                "persistent_workers": self.persistent,
+                "worker_init_fn": partial(_start_worker, self._table),
+                "multiprocessing_context": "spawn" if os.name == "nt" else None,
+            }
+        return DataLoader(
+            self.dataset,
+            batch_sampler=self._rest,
+            collate_fn=self.collate,
+            pin_memory=torch.cuda.is_available(),
+            **options,
+        )
+
+    def _next(self):
+        """The next batch, by new workers where need be."""
+        waiting_since = looked = time.monotonic()
+        while True:
+            try:
+                return next(self._iterator)
+            except (RuntimeError, OSError, EOFError) as error:
+                if not self._workers or str(error).startswith("Caught "):  # raised by the dataset
+                    raise
+                timed_out = str(error).startswith("DataLoader timed out")
+                if not timed_out:  # a worker is dead, or about to be
+                    connection.wait([worker.sentinel for worker in self._workers], _LOOK_SECONDS)
+                now = time.monotonic()
+                if now - looked > 10 * _LOOK_SECONDS:  # this process was stopped, its workers too
+                    waiting_since = now
+                looked = now
+                if self._replace_workers(waiting_since):
+                    waiting_since = time.monotonic()
+                elif not timed_out:
+                    raise
+
+    @property
+    def _workers(self):
+        return getattr(self._iterator, "_workers", [])
+
+    def _replace_workers(self, waiting_since):
+        """Whether a video was found that hangs or has crashed a worker."""
+        try:
+            found = self._new_faults(waiting_since)
+        except WorkerError:
+            self._end_workers()
+            raise
+        if found:
+            for reason in found.values():
+                log.warning("%s; the decoding processes start again without it", reason)
+            self.dataset.faults.update(found)
+            self._end_workers()
+            self._start()
+        return bool(found)
+
+    def _new_faults(self, waiting_since):
+        """{path: reason} of the videos that hang or have crashed a worker."""
+        found = {}
+        now = time.monotonic()
+        for row, worker in enumerate(self._workers):
+            at = self._table.at(row)
+            path = self.dataset.records[at[0]].path if at else ""
+            if worker.exitcode is not None:
+                if not (path and crashed(worker.exitcode)):
+                    raise WorkerError(loss_message(worker.exitcode, path))
+                found[path] = crash_reason(path, worker.exitcode)
+            elif at and self.timeout and now - max(at[1], waiting_since) > self.timeout:
+                found[path] = hang_reason(path, self.timeout)
+        return found
+
+    def _end_workers(self):
+        """Kill them all: a worker that hangs hears nothing, a dead one may hold what others need."""
+        for worker in self._workers:
+            worker.kill()
+        for worker in self._workers:
+            worker.join(_END_SECONDS)
+            if worker.exitcode is None:
+                log.warning("process %d cannot be killed; it waits for its disk", worker.pid)
+        if hasattr(self._iterator, "_workers_done_event"):
+            # torch sets it to end them, and would wait for its lock if one died holding it
+            self._iterator._workers_done_event = threading.Event()
+        if hasattr(self._iterator, "_shutdown_workers"):
+            self._iterator._shutdown_workers()
+        self._loader = self._iterator = None
+
+
+class _Rest:
+    """The batches that are not delivered yet."""
+
+    def __init__(self, batches):
+        self.batches, self.delivered = batches, 0
+
+    def __iter__(self):
+        return islice(self.batches, self.delivered, None)
+
+
+def _keep_quiet(iterator):
+    """Have a worker's death found by looking.
+
+    torch raises at once, from a signal handler, and so in the middle of whatever the main process does.
+    """
+    if getattr(iterator, "_worker_pids_set", False):
+        signal_handling._remove_worker_pids(id(iterator))
+        iterator._worker_pids_set = False
+
+
+def _start_worker(table, row):
+    """Ctrl-C reaches every process of a terminal; the main one alone decides what it means.
+
+    One thread a worker: many workers with many threads each would fight for the cores.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    table.claim(row)
