@@ -122,7 +122,7 @@ def test_a_hanging_video_counts_as_broken_and_changes_nothing_else(videos, start
     before = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method(start, force=True)
     try:
-        loader = train_loader(videos, {3: "hang"})
+        loader = train_loader(videos, {3: "hang"}, workers=2 if start == "fork" else 1)
         found = list(loader.epoch(0, 1)), list(loader.epoch(1))
     finally:
         multiprocessing.set_start_method(before, force=True)
@@ -154,12 +154,12 @@ def test_one_that_hangs_with_pythons_lock(videos):
 
 
 def test_slow_videos_are_not_blamed(videos):
-    deeds = dict.fromkeys(range(8), "be_slow")
-    dataset = train_loader(videos, deeds, workers=1, timeout=1.2)._loader.dataset
-    loader = TrainLoader(dataset, TrainPlan(8, 1, 4, seed=7), (0,), 1, 1.2)  # 2.8 s a batch
+    deeds = dict.fromkeys(range(4), "be_slow")
+    dataset = train_loader(videos[:4], deeds)._loader.dataset
+    loader = TrainLoader(dataset, TrainPlan(4, 1, 4, seed=7), (0,), 1, TIMEOUT)  # 2.8 s a batch
     found = list(loader.epoch(0))
-    assert len(found) == 2 and not reasons(found)
-    assert all(tries(record) == 1 for record in videos)
+    assert len(found) == 1 and not reasons(found)
+    assert all(tries(record) == 1 for record in videos[:4])
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT"])

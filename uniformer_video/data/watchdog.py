@@ -6,6 +6,7 @@ there is nobody who could look.
 """
 
 import signal
+import threading
 import time
 from contextlib import contextmanager
 from multiprocessing.sharedctypes import RawArray
@@ -23,6 +24,7 @@ _SHARED_MEMORY_HINT = (
     "DATA_LOADER.NUM_WORKERS"
 )
 _IDLE = 0.0
+_LOOK_SECONDS = 0.5
 
 _own_row = None  # (table, row) of this process, where it is a worker
 
@@ -77,6 +79,54 @@ def decoding(dataset, index):
         yield record
     finally:
         table.end(row)
+
+
+class Lookout(threading.Thread):
+    """Kills a worker that the main process waits for while one video takes it more than `timeout` seconds.
+
+    A thread, for the main one may itself be waiting for an answer of that worker. `hanging` is then
+    {row of the worker: index of the record}. Times when this process was stopped do not count.
+    """
+
+    def __init__(self, workers, table, timeout):
+        super().__init__(daemon=True)
+        self.hanging = {}
+        self._workers, self._table, self._timeout = workers, table, timeout
+        self._waiting_since = None
+        self._over = threading.Event()
+        self.start()
+
+    @contextmanager
+    def waiting(self):
+        """Around what waits for the workers."""
+        self._waiting_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._waiting_since = None
+
+    def stop(self):
+        """End it, before the processes that it looks at are replaced."""
+        self._over.set()
+        self.join()
+
+    def run(self):
+        pause = min(_LOOK_SECONDS, self._timeout / 4)
+        looked = awake_since = time.monotonic()
+        while not self._over.wait(pause):
+            now = time.monotonic()
+            if now - looked > 10 * pause:
+                awake_since = now
+            looked, waiting_since = now, self._waiting_since
+            if waiting_since is not None:
+                self._kill_hanging(now, max(waiting_since, awake_since))
+
+    def _kill_hanging(self, now, since):
+        for row, worker in enumerate(self._workers):
+            at = self._table.at(row)
+            if at and row not in self.hanging and now - max(at[1], since) > self._timeout:
+                self.hanging[row] = at[0]
+                worker.kill()
 
 
 def hang_reason(path, timeout):

@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import threading
-import time
+from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from multiprocessing import connection
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data._utils import signal_handling
 
 from uniformer_video.data.watchdog import (
+    Lookout,
     WorkTable,
     crash_reason,
     crashed,
@@ -25,7 +26,7 @@ from uniformer_video.errors import WorkerError
 log = logging.getLogger(__name__)
 
 HANGING_SECONDS = 300.0
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
 _END_SECONDS = 5.0  # for a killed process to be gone; one that waits for a dead disk may stay
 _STARTS = 3
 
@@ -51,18 +52,23 @@ class WatchedLoader:
         self.dataset, self.collate, self.timeout = dataset, collate, timeout
         self.num_workers, self.persistent = num_workers, persistent
         self._rest = _Rest(batches)
-        self._loader = self._iterator = self._table = None
+        self._loader = self._iterator = self._table = self._lookout = None
 
     def __iter__(self):
+        if self._rest.delivered != self._rest.handed_out:  # the last pass was left early
+            self._end_workers()
         self._rest.delivered = 0
         self._start()
-        while True:
-            try:
-                batch = self._next()
-            except StopIteration:
-                return
-            self._rest.delivered += 1
-            yield batch
+        try:
+            while True:
+                try:
+                    batch = self._next()
+                except StopIteration:
+                    return
+                self._rest.delivered += 1
+                yield batch
+        finally:
+            self._stop_looking()
 
     def _start(self):
         """Begin a pass at the first batch that is not delivered."""
@@ -73,12 +79,13 @@ class WatchedLoader:
                 self._iterator = iter(self._loader)
                 break
             except RuntimeError:
-                # Workers of a pass that was left early, at a slow video; or the first video has
-                # crashed one before they were all started.
+                # a worker died idle, or at its first video before all were started
                 self._end_workers()
                 if attempt == _STARTS - 1:
                     raise
         _keep_quiet(self._iterator)
+        if self._workers and self.timeout:
+            self._lookout = Lookout(self._workers, self._table, self.timeout)
 
     def _new_loader(self):
         options = {}
@@ -86,7 +93,7 @@ class WatchedLoader:
             self._table = WorkTable(self.num_workers)
             options = {
                 "num_workers": self.num_workers,
-                "timeout": min(_LOOK_SECONDS, self.timeout / 4 or _LOOK_SECONDS),
+                "timeout": _LOOK_SECONDS,
                 "persistent_workers": self.persistent,
                 "worker_init_fn": partial(_start_worker, self._table),
                 "multiprocessing_context": "spawn" if os.name == "nt" else None,
@@ -101,61 +108,69 @@ class WatchedLoader:
 
     def _next(self):
         """The next batch, by new workers where need be."""
-        waiting_since = looked = time.monotonic()
+        while True:
+            try:
+                with self._lookout.waiting() if self._lookout else nullcontext():
+                    return self._wait()
+            except (RuntimeError, OSError, EOFError) as error:
+                if str(error).startswith("Caught ") or not self._replace_workers():
+                    self._end_workers()
+                    raise  # the dataset's own, or no worker is to blame
+
+    def _wait(self):
         while True:
             try:
                 return next(self._iterator)
-            except (RuntimeError, OSError, EOFError) as error:
-                if not self._workers or str(error).startswith("Caught "):  # raised by the dataset
-                    raise
-                timed_out = str(error).startswith("DataLoader timed out")
-                if not timed_out:  # a worker is dead, or about to be
-                    connection.wait([worker.sentinel for worker in self._workers], _LOOK_SECONDS)
-                now = time.monotonic()
-                if now - looked > 10 * _LOOK_SECONDS:  # this process was stopped, its workers too
-                    waiting_since = now
-                looked = now
-                if self._replace_workers(waiting_since):
-                    waiting_since = time.monotonic()
-                elif not timed_out:
+            except RuntimeError as error:  # torch says by its text alone what it is
+                if not str(error).startswith("DataLoader timed out"):
                     raise
 
     @property
     def _workers(self):
         return getattr(self._iterator, "_workers", [])
 
-    def _replace_workers(self, waiting_since):
+    def _replace_workers(self):
         """Whether a video was found that hangs or has crashed a worker."""
+        if not self._workers:
+            return False
+        # a connection to a worker may break a moment before it is dead
+        connection.wait([worker.sentinel for worker in self._workers], _LOOK_SECONDS)
         try:
-            found = self._new_faults(waiting_since)
-        except WorkerError:
+            found = self._new_faults()
+        finally:
             self._end_workers()
-            raise
         if found:
             for reason in found.values():
                 log.warning("%s; the decoding processes start again without it", reason)
             self.dataset.faults.update(found)
-            self._end_workers()
             self._start()
         return bool(found)
 
-    def _new_faults(self, waiting_since):
-        """{path: reason} of the videos that hang or have crashed a worker."""
+    def _new_faults(self):
+        """{path: reason} of the videos that hung or have crashed a worker."""
         found = {}
-        now = time.monotonic()
         for row, worker in enumerate(self._workers):
-            at = self._table.at(row)
-            path = self.dataset.records[at[0]].path if at else ""
-            if worker.exitcode is not None:
-                if not (path and crashed(worker.exitcode)):
-                    raise WorkerError(loss_message(worker.exitcode, path))
-                found[path] = crash_reason(path, worker.exitcode)
-            elif at and self.timeout and now - max(at[1], waiting_since) > self.timeout:
+            if worker.exitcode is None:
+                continue
+            hung = self._lookout.hanging.get(row) if self._lookout else None
+            index = self._table.at(row)[0] if hung is None and self._table.at(row) else hung
+            path = "" if index is None else self.dataset.records[index].path
+            if hung is not None:
                 found[path] = hang_reason(path, self.timeout)
+            elif path and crashed(worker.exitcode):
+                found[path] = crash_reason(path, worker.exitcode)
+            else:
+                raise WorkerError(loss_message(worker.exitcode, path))
         return found
+
+    def _stop_looking(self):
+        if self._lookout:
+            self._lookout.stop()
+            self._lookout = None
 
     def _end_workers(self):
         """Kill them all: a worker that hangs hears nothing, a dead one may hold what others need."""
+        self._stop_looking()
         for worker in self._workers:
             worker.kill()
         for worker in self._workers:
@@ -171,13 +186,17 @@ class WatchedLoader:
 
 
 class _Rest:
-    """The batches that are not delivered yet."""
+    """The batches that are not delivered yet. Those handed out and not delivered are being made."""
 
     def __init__(self, batches):
-        self.batches, self.delivered = batches, 0
+        self.batches = batches
+        self.handed_out = self.delivered = 0
 
     def __iter__(self):
-        return islice(self.batches, self.delivered, None)
+        self.handed_out = self.delivered
+        for keys in islice(self.batches, self.delivered, None):
+            self.handed_out += 1
+            yield keys
 
 
 def _keep_quiet(iterator):
