@@ -183,7 +183,7 @@ def test_a_worker_that_ends_for_no_video_is_an_error(videos):
 
     loader = train_loader(videos, {})
     loader._loader.dataset.__class__ = Leaving
-    with pytest.raises(WorkerError, match="ended with status 3 while it decoded nothing"):
+    with pytest.raises(WorkerError, match="ended with status 3; it was between two videos"):
         list(loader.epoch(0))
 
 
@@ -230,3 +230,12 @@ def test_evaluation_lists_it_as_failed(videos, monkeypatch):
             assert torch.equal(sample.views, dataset[sample.index].views)
     again = EvalDataset(videos, ClipSampling(4, 2), views, 2, faults=faults)
     assert again[2].reason == samples[2].reason  # another test of these videos knows
+
+
+def test_a_batch_without_room_in_shared_memory_is_an_error(videos, monkeypatch):
+    def no_room(tensor):
+        raise RuntimeError("No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", no_room)
+    with pytest.raises(WorkerError, match=r"No space left.*/dev/shm.*DATA_LOADER\.NUM_WORKERS"):
+        list(train_loader(videos, {}).epoch(0))

@@ -19,9 +19,8 @@ _CRASHES = {
     if hasattr(signal, name)
 }
 _KILLED = -getattr(signal, "SIGKILL", 9)  # Windows has none
-_SHARED_MEMORY_HINT = (
-    "many of these mean that /dev/shm is full: enlarge it (docker run --shm-size) or lower "
-    "DATA_LOADER.NUM_WORKERS"
+SHM_HINT = (
+    "enlarge /dev/shm (docker run --shm-size), or lower DATA_LOADER.NUM_WORKERS or the batch size"
 )
 _IDLE = 0.0
 _LOOK_SECONDS = 0.5
@@ -142,20 +141,20 @@ def crashed(exitcode):
 def crash_reason(path, exitcode):
     """Why a video is given up in whose decoding a process crashed."""
     name = _CRASHES[-exitcode]
-    hint = f"; {_SHARED_MEMORY_HINT}" if name == "SIGBUS" else ""
+    hint = f"; where many videos do, {SHM_HINT}" if name == "SIGBUS" else ""
     return f"{path} crashes the decoder ({name}){hint}"
 
 
 def loss_message(exitcode, path):
     """What to tell the user of a worker that ended through no video; `path` is the one it was at."""
-    at = f"while it decoded {path}" if path else "while it decoded nothing"
-    happened = f"a process that prepares videos {ending(exitcode)} {at}"
+    at = f"decoding {path}" if path else "between two videos"
+    happened = f"a process that prepares videos {ending(exitcode)}; it was {at}"
     if exitcode == _KILLED:
         return (
             f"{happened}; lower DATA_LOADER.NUM_WORKERS, so that fewer videos are in memory at once"
         )
     if _CRASHES.get(-exitcode) == "SIGBUS":
-        return f"{happened}; {_SHARED_MEMORY_HINT}"
+        return f"{happened}; {SHM_HINT}"
     return f"{happened}; what it wrote above tells more, and so does DATA_LOADER.NUM_WORKERS 0"
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from contextlib import nullcontext
+from dataclasses import is_dataclass
 from functools import partial
 from itertools import islice
 from multiprocessing import connection
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data._utils import signal_handling
 
 from uniformer_video.data.watchdog import (
+    SHM_HINT,
     Lookout,
     WorkTable,
     crash_reason,
@@ -39,7 +41,8 @@ class WatchedLoader:
     locks that the others wait for, and the batches go on from the first that was not delivered.
     Without workers (`num_workers` 0) nobody can look, and a hanging video hangs the run.
 
-    Raises `WorkerError` when a worker ends for another reason, such as want of memory.
+    Raises `WorkerError` when a worker ends for another reason, such as want of memory, or when there is
+    no room for a batch in shared memory.
 
     Args:
         dataset: has `records`, with paths, and `faults`; decodes inside `watchdog.decoding`.
@@ -101,7 +104,7 @@ class WatchedLoader:
         return DataLoader(
             self.dataset,
             batch_sampler=self._rest,
-            collate_fn=self.collate,
+            collate_fn=partial(_collate_shared, self.collate) if options else self.collate,
             pin_memory=torch.cuda.is_available(),
             **options,
         )
@@ -111,11 +114,16 @@ class WatchedLoader:
         while True:
             try:
                 with self._lookout.waiting() if self._lookout else nullcontext():
-                    return self._wait()
+                    batch = self._wait()
             except (RuntimeError, OSError, EOFError) as error:
                 if str(error).startswith("Caught ") or not self._replace_workers():
                     self._end_workers()
                     raise  # the dataset's own, or no worker is to blame
+            else:
+                if isinstance(batch, WorkerError):
+                    self._end_workers()
+                    raise batch
+                return batch
 
     def _wait(self):
         while True:
@@ -207,6 +215,30 @@ def _keep_quiet(iterator):
     if getattr(iterator, "_worker_pids_set", False):
         signal_handling._remove_worker_pids(id(iterator))
         iterator._worker_pids_set = False
+
+
+def _collate_shared(collate, samples):
+    """A batch in shared memory, or the `WorkerError` that there is no room for it.
+
+    torch would move it there in a thread, where a failure loses the batch and the run waits for ever.
+    """
+    batch = collate(samples)
+    try:
+        for tensor in _tensors(batch):
+            tensor.share_memory_()
+    except (RuntimeError, OSError) as error:
+        return WorkerError(f"a batch does not fit into shared memory ({error}); {SHM_HINT}")
+    return batch
+
+
+def _tensors(batch):
+    if isinstance(batch, torch.Tensor):
+        yield batch
+    elif isinstance(batch, (list, tuple)):
+        for part in batch:
+            yield from _tensors(part)
+    elif is_dataclass(batch):
+        yield from _tensors([*vars(batch).values()])
 
 
 def _start_worker(table, row):
