@@ -1,5 +1,6 @@
 """Exactness of training: resume, accumulation, processes; and what stops a run."""
 
+import json
 import os
 import signal
 import subprocess
@@ -88,9 +89,9 @@ def test_ctrl_c_during_a_validation_stops_the_run_after_it(tiny, tmp_path, monke
     assert_same(train(tiny(), tmp_path / "a"), train(tiny(), tmp_path / "b"))
 
 
-@pytest.mark.parametrize(("dataset", "stands_at"), [(TrainDataset, (1, 2)), (EvalDataset, (0, 4))])
-def test_a_killed_worker_costs_no_finished_step(tiny, tmp_path, monkeypatch, dataset, stands_at):
-    """In the third step of the second epoch, or in the first validation, which is then repeated."""
+@pytest.mark.parametrize("dataset", [TrainDataset, EvalDataset])
+def test_a_killed_worker_costs_no_finished_step(tiny, tmp_path, monkeypatch, dataset):
+    """Before the third step of the second epoch, or in the first validation, which is then repeated."""
     original = dataset.__getitem__
 
     def deadly(self, key):
@@ -103,7 +104,8 @@ def test_a_killed_worker_costs_no_finished_step(tiny, tmp_path, monkeypatch, dat
     with pytest.raises(WorkerError, match="was killed, perhaps for want of memory"):
         train(tiny(**options), tmp_path / "parts")
     progress = read_weights(tmp_path / "parts" / "last.pt").training["progress"]
-    assert (progress["epoch"], progress["step"]) == stands_at
+    logged = (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()
+    assert progress["epoch"] * 4 + progress["step"] == json.loads(logged[-1])["step"] >= 4
     monkeypatch.undo()
     whole = train(tiny(**options), tmp_path / "whole")
     assert_same(train(tiny(**options), tmp_path / "parts"), whole)
