@@ -130,12 +130,17 @@ class WatchedLoader:
             try:
                 return next(self._iterator)
             except RuntimeError as error:  # torch says by its text alone what it is
-                if not str(error).startswith("DataLoader timed out"):
+                # a process that waits for its disk may hang on though it is killed
+                if not str(error).startswith("DataLoader timed out") or self._hanging:
                     raise
 
     @property
     def _workers(self):
         return getattr(self._iterator, "_workers", [])
+
+    @property
+    def _hanging(self):
+        return self._lookout.hanging if self._lookout else {}
 
     def _replace_workers(self):
         """Whether a video was found that hangs or has crashed a worker."""
@@ -158,14 +163,15 @@ class WatchedLoader:
         """{path: reason} of the videos that hung or have crashed a worker."""
         found = {}
         for row, worker in enumerate(self._workers):
+            if row in self._hanging:
+                path = self.dataset.records[self._hanging[row]].path
+                found[path] = hang_reason(path, self.timeout)
+                continue
             if worker.exitcode is None:
                 continue
-            hung = self._lookout.hanging.get(row) if self._lookout else None
-            index = self._table.at(row)[0] if hung is None and self._table.at(row) else hung
-            path = "" if index is None else self.dataset.records[index].path
-            if hung is not None:
-                found[path] = hang_reason(path, self.timeout)
-            elif path and crashed(worker.exitcode):
+            at = self._table.at(row)
+            path = self.dataset.records[at[0]].path if at else ""
+            if path and crashed(worker.exitcode):
                 found[path] = crash_reason(path, worker.exitcode)
             else:
                 raise WorkerError(loss_message(worker.exitcode, path))
