@@ -81,6 +81,7 @@ def build_train_loader(cfg, data, ranks):
         copies=cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1,
         backend=cfg.DATA.DECODING_BACKEND,
         columns=label_columns(cfg, data.class_names),
+        faults=data.faults,
     )
     slots = cfg.NUM_GPUS * cfg.NUM_SHARDS
     plan = TrainPlan(
@@ -91,7 +92,8 @@ def build_train_loader(cfg, data, ranks):
         sampling_weights(data.train, cfg.DATA.BALANCE),
     )
     workers = resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)
-    return TrainLoader(dataset, plan, ranks.own_slots(slots), workers)
+    own_slots = ranks.own_slots(slots)
+    return TrainLoader(dataset, plan, own_slots, workers, cfg.DATA_LOADER.TIMEOUT)
 
 
 def label_columns(cfg, class_names):
@@ -153,12 +155,13 @@ def build_normalisation(cfg):
     return Normalisation(tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD), cfg.DATA.CHANNEL_ORDER)
 
 
-def build_test_dataset(cfg, records, num_clips, num_crops, playback="forward"):
-    """All views of each video."""
+def build_test_dataset(cfg, records, num_clips, num_crops, playback="forward", faults=None):
+    """All views of each video; `faults` as in `Data`."""
     crop = cfg.DATA.TEST_CROP_SIZE
     views = EvalViews(cfg.DATA.TEST_SCALE or crop, crop, num_crops, build_normalisation(cfg))
     backend = cfg.DATA.DECODING_BACKEND
-    return EvalDataset(records, build_sampling(cfg), views, num_clips, playback, backend)
+    sampling = build_sampling(cfg)
+    return EvalDataset(records, sampling, views, num_clips, playback, backend, faults)
 
 
 def build_mixup(cfg, num_classes):

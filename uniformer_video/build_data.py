@@ -23,13 +23,17 @@ from uniformer_video.weights.published import may_be_fetched
 
 @dataclass
 class Data:
-    """The lists of a run. `notes` are facts that belong in the log and on the report page."""
+    """The lists of a run. `notes` are facts that belong in the log and on the report page.
+
+    faults: {path: reason} of videos that hung or crashed their decoder in this run.
+    """
 
     class_names: list
     train: list = field(default_factory=list)
     val: list = field(default_factory=list)
     test: list = field(default_factory=list)
     notes: list = field(default_factory=list)
+    faults: dict = field(default_factory=dict)
 
     @property
     def num_classes(self):
@@ -125,7 +129,7 @@ def _map_by_name(data, own, path):
         split: [lists.relabel(record, order) for record in getattr(data, split)]
         for split in ("train", "val", "test")
     }
-    return Data(own, **splits, notes=[*data.notes, note])
+    return replace(data, class_names=own, **splits, notes=[*data.notes, note])
 
 
 def _check_usual_order(own, path):

@@ -121,6 +121,11 @@ SETTINGS = [
     ("SOLVER.CLASS_WEIGHTS", [], "these weights instead, one a class in the order of their names"),
     ("SOLVER.CLIP_GRADIENT", 20.0, "largest gradient norm; 0 = no clipping"),
     ("DATA_LOADER.NUM_WORKERS", -1, "decoding processes; -1 = one a core, at most 16"),
+    (
+        "DATA_LOADER.TIMEOUT",
+        300.0,
+        "seconds to wait for a video before it counts as broken; 0 = for ever, as without workers",
+    ),
     ("TENSORBOARD.ENABLE", True, "write TensorBoard curves where it is installed"),
     ("NUM_GPUS", 1, "processes a machine the recipe was made for"),
     ("NUM_SHARDS", 1, "machines the recipe was made for"),

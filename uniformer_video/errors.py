@@ -33,5 +33,9 @@ class TrainingError(UserError):
     """Training cannot go on: too many broken videos, or a loss that stays non-finite."""
 
 
+class WorkerError(UserError):
+    """A process that prepares data was killed, or ended on its own."""
+
+
 class MissingLibraryError(UserError):
     """An optional library is not installed."""

@@ -54,7 +54,9 @@ def evaluate(cfg, data, folder, ranks, name):
     ranks.say(f"Testing {path}: {len(data.test)} videos, {clips * crops} views of each.")
     started = time.monotonic()
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES else "forward"
-    view_scores = score_records(cfg, model, data.test, clips, crops, ranks, playback)
+    view_scores = score_records(
+        cfg, model, data.test, clips, crops, ranks, playback, faults=data.faults
+    )
     _check_scores(view_scores, path)
     many = cfg.DATA.MULTI_LABEL
     motion = None if many else _motion(cfg, model, data, view_scores, playback, ranks)
@@ -101,10 +103,15 @@ def _present(folder, ranks):
     return folder
 
 
-def score_records(cfg, model, records, clips, crops, ranks, playback="forward", quiet=False):
-    """The `ViewScores` of `records`, with a progress bar on a terminal unless `quiet`."""
+def score_records(
+    cfg, model, records, clips, crops, ranks, playback="forward", quiet=False, faults=None
+):
+    """The `ViewScores` of `records`, with a progress bar on a terminal unless `quiet`.
+
+    faults: as in `Data`.
+    """
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
-    dataset = build.build_test_dataset(cfg, records, clips, crops, playback)
+    dataset = build.build_test_dataset(cfg, records, clips, crops, playback, faults)
     hidden = True if quiet or not ranks.is_main else None  # None: hidden off a terminal
     own = len(range(ranks.rank, len(records), ranks.size))
     with tqdm(total=own, unit="video", leave=False, disable=hidden) as bar:
@@ -117,6 +124,7 @@ def score_records(cfg, model, records, clips, crops, ranks, playback="forward", 
             resolve_workers(cfg.DATA_LOADER.NUM_WORKERS),
             autocast_for(precision, ranks.device),
             bar.update,
+            cfg.DATA_LOADER.TIMEOUT,
         )
 
 
@@ -138,7 +146,7 @@ def _motion(cfg, model, data, view_scores, playback, ranks):
     if not opposite or not (cfg.TEST.MOTION_CHECK or playback == "reverse"):
         return None
     clips, crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
-    score = partial(score_records, cfg, model, data.test, clips, crops, ranks)
+    score = partial(score_records, cfg, model, data.test, clips, crops, ranks, faults=data.faults)
     forward = view_scores if playback == "forward" else score(playback="forward")
     backward = view_scores if playback == "reverse" else score(playback="reverse")
     labels = np.array([record.label for record in data.test])

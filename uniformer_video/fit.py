@@ -164,7 +164,7 @@ def _save(cfg, data, train_list, model, optimizer, scaler, folder, ranks, progre
 def _validate(cfg, data, model, ranks, monitor, objective, steps, progress):
     """The score on one centre view of the validation videos; None when nothing can be measured."""
     started = time.monotonic()
-    scores = score_records(cfg, model, data.val, 1, 1, ranks, quiet=True)
+    scores = score_records(cfg, model, data.val, 1, 1, ranks, quiet=True, faults=data.faults)
     videos = [record for record, decoded in zip(data.val, scores.decoded, strict=True) if decoded]
     if not videos:
         monitor.message("no validation video can be decoded")

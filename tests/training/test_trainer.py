@@ -1,5 +1,6 @@
 """Exactness of training: resume, accumulation, processes; and what stops a run."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,9 +14,11 @@ import torch
 
 from uniformer_video import fit
 from uniformer_video.config import load_config
-from uniformer_video.errors import TrainingError
+from uniformer_video.data.dataset import EvalDataset, TrainDataset, TrainKey
+from uniformer_video.errors import DecodeError, TrainingError, WorkerError
 from uniformer_video.run import run
 from uniformer_video.training import objective
+from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.trainer import Interrupted, Trainer
 from uniformer_video.weights.checkpoint import read_weights
 
@@ -84,6 +87,47 @@ def test_ctrl_c_during_a_validation_stops_the_run_after_it(tiny, tmp_path, monke
     assert read_weights(tmp_path / "a" / "last.pt").training["progress"]["epoch"] == epoch
     monkeypatch.undo()
     assert_same(train(tiny(), tmp_path / "a"), train(tiny(), tmp_path / "b"))
+
+
+@pytest.mark.parametrize("dataset", [TrainDataset, EvalDataset])
+def test_a_killed_worker_costs_no_finished_step(tiny, tmp_path, monkeypatch, dataset):
+    """Before the third step of the second epoch, or in the first validation, which is then repeated."""
+    original = dataset.__getitem__
+
+    def deadly(self, key):
+        if key in (3, TrainKey(1, 9, getattr(key, "index", None))):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(self, key)
+
+    monkeypatch.setattr(dataset, "__getitem__", deadly)
+    options = {"DATA_LOADER__NUM_WORKERS": 1, "TRAIN__CHECKPOINT_PERIOD": 10}
+    with pytest.raises(WorkerError, match="was killed, perhaps for want of memory"):
+        train(tiny(**options), tmp_path / "parts")
+    progress = read_weights(tmp_path / "parts" / "last.pt").training["progress"]
+    logged = (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()
+    assert progress["epoch"] * 4 + progress["step"] == json.loads(logged[-1])["step"] >= 4
+    monkeypatch.undo()
+    whole = train(tiny(**options), tmp_path / "whole")
+    assert_same(train(tiny(**options), tmp_path / "parts"), whole)
+    logs = [(tmp_path / d / "metrics.jsonl").read_text().splitlines() for d in ("whole", "parts")]
+    assert len(logs[0]) == len(logs[1])
+
+
+def test_too_many_broken_videos_do_not_cost_finished_steps(tiny, tmp_path, monkeypatch):
+    original = TrainDataset.decode
+
+    def failing(self, record, rng):
+        if steps:
+            raise DecodeError(f"{record.path} is broken")
+        return original(self, record, rng)
+
+    monkeypatch.setattr(TrainDataset, "decode", failing)
+    steps = []
+    monkeypatch.setattr(Monitor, "step", lambda self, **values: steps.append(values))
+    with pytest.raises(TrainingError, match=r"MAX_BAD_RATIO"):
+        train(tiny(), tmp_path / "a")
+    progress = read_weights(tmp_path / "a" / "last.pt").training["progress"]
+    assert (progress["epoch"], progress["step"], len(steps)) == (0, 1, 1)
 
 
 def test_accumulated_gradients_are_those_of_the_whole_step(tiny, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from uniformer_video.data.transforms import (
     resize,
     resized_crop_box,
 )
+from uniformer_video.data.watchdog import decoding
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.randomness import generator
 
@@ -131,10 +132,14 @@ class EvalSample:
 class TrainDataset(Dataset):
     """Random augmented clips; `dataset[TrainKey]` depends on the seed and the key alone.
 
-    columns: of the multi-hot labels, the number of classes; 0 = each clip has one class index.
+    columns: of the multi-hot labels, the number of classes; 0 = each clip has one class index. faults:
+    {path: reason} of videos that are not tried, which count as broken; loaders add those that hang or
+    crash the decoder.
     """
 
-    def __init__(self, records, sampling, augment, seed, copies=1, backend="auto", columns=0):
+    def __init__(
+        self, records, sampling, augment, seed, copies=1, backend="auto", columns=0, faults=None
+    ):
         self.records = records
         self.sampling: ClipSampling = sampling
         self.augment: TrainAugmentation = augment
@@ -142,6 +147,7 @@ class TrainDataset(Dataset):
         self.copies = copies
         self.backend = backend
         self.columns = columns
+        self.faults = {} if faults is None else faults
         self._substitutes = np.flatnonzero([record.weight for record in records])
 
     def __len__(self):
@@ -155,7 +161,8 @@ class TrainDataset(Dataset):
             index = key.index if attempt == 0 else rng.choice(self._substitutes)
             record = self.records[index]
             try:
-                frames = self.decode(record, rng)
+                with decoding(self, index):
+                    frames = self.decode(record, rng)
             except (DecodeError, OSError) as error:
                 broken.append((record.path, one_line(error)))
                 continue
@@ -182,15 +189,26 @@ class EvalDataset(Dataset):
     """All views of each video, from one opening and one decoding pass.
 
     playback: "forward", "reverse" (the video backwards) or "still" (its middle frame repeated).
+    faults: as in `TrainDataset`.
     """
 
-    def __init__(self, records, sampling, views, num_clips, playback="forward", backend="auto"):
+    def __init__(
+        self,
+        records,
+        sampling,
+        views,
+        num_clips,
+        playback="forward",
+        backend="auto",
+        faults=None,
+    ):
         self.records = records
         self.sampling: ClipSampling = sampling
         self.views: EvalViews = views
         self.num_clips = num_clips
         self.playback = playback
         self.backend = backend
+        self.faults = {} if faults is None else faults
 
     def __len__(self):
         return len(self.records)
@@ -198,9 +216,9 @@ class EvalDataset(Dataset):
     def __getitem__(self, index):
         """The `EvalSample` of a record; a broken video gives its reason, never another video."""
         try:
-            record = self.records[index]
-            how = (self.playback, self.backend, record.num_frames, record.start, record.end)
-            clips = decode_test_clips(record.path, self.sampling, self.num_clips, *how)
+            with decoding(self, index) as record:
+                how = (self.playback, self.backend, record.num_frames, record.start, record.end)
+                clips = decode_test_clips(record.path, self.sampling, self.num_clips, *how)
         except (DecodeError, OSError) as error:
             return EvalSample(index, None, one_line(error))
         return EvalSample(index, self.views(clips))

@@ -6,16 +6,15 @@ depend on the seed, the epoch and the step alone; one process may work through a
 """
 
 import os
-import signal
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from uniformer_video.data.balance import rarest_totals
 from uniformer_video.data.dataset import TrainKey
 from uniformer_video.data.transforms import join
+from uniformer_video.data.workers import HANGING_SECONDS, WatchedLoader
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.randomness import generator, permutation
 
@@ -118,17 +117,15 @@ class _Batches:
 
 
 class TrainLoader:
-    """Batches of an epoch from any step on, by workers that live through the whole run."""
+    """Batches of an epoch from any step on, by workers that live through the whole run.
 
-    def __init__(self, dataset, plan, own_slots, num_workers):
+    A video that hangs, for `timeout` seconds, or crashes its worker counts as broken: `WatchedLoader`.
+    """
+
+    def __init__(self, dataset, plan, own_slots, num_workers, timeout=HANGING_SECONDS):
         self.plan = plan
         self._batches = _Batches(plan, own_slots)
-        self._loader = DataLoader(
-            dataset,
-            batch_sampler=self._batches,
-            collate_fn=collate_train,
-            **_worker_options(num_workers),
-        )
+        self._loader = WatchedLoader(dataset, self._batches, collate_train, num_workers, timeout)
 
     def epoch(self, epoch, first_step=0):
         """Iterate `TrainBatch`es: one a slot, slot by slot, from `first_step` of `epoch` on."""
@@ -136,14 +133,13 @@ class TrainLoader:
         return iter(self._loader)
 
 
-def eval_loader(dataset, indices, videos_per_batch, num_workers):
-    """Lists of `EvalSample` for the records at `indices`, in their order."""
-    return DataLoader(
-        torch.utils.data.Subset(dataset, indices),
-        batch_size=videos_per_batch,
-        collate_fn=list,
-        **_worker_options(num_workers, persistent=False),
-    )
+def eval_loader(dataset, indices, videos_per_batch, num_workers, timeout=HANGING_SECONDS):
+    """Lists of `EvalSample` for the records at `indices`, in their order.
+
+    A video that hangs, for `timeout` seconds, or crashes its worker counts as broken: `WatchedLoader`.
+    """
+    batches = torch.utils.data.BatchSampler(indices, videos_per_batch, drop_last=False)
+    return WatchedLoader(dataset, batches, list, num_workers, timeout, persistent=False)
 
 
 def collate_train(samples):
@@ -164,21 +160,3 @@ def resolve_workers(num_workers):
     return min(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), 16
     )
-
-
-def _worker_options(num_workers, persistent=True):
-    """One thread a worker: many workers with many threads each would fight for the cores."""
-    options = {"num_workers": num_workers, "pin_memory": torch.cuda.is_available()}
-    if num_workers:
-        options |= {
-            "persistent_workers": persistent,
-            "worker_init_fn": _start_worker,
-            "multiprocessing_context": "spawn" if os.name == "nt" else None,
-        }
-    return options
-
-
-def _start_worker(_):
-    """Ctrl-C reaches every process of a terminal; the main one alone decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from uniformer_video.data.loader import eval_loader
+from uniformer_video.data.workers import HANGING_SECONDS
 from uniformer_video.evaluation.metrics import mean_over_views
 
 
@@ -31,20 +32,28 @@ class ViewScores:
 
 @torch.inference_mode()
 def score_videos(
-    model, dataset, num_classes, ranks, batch_size, num_workers, autocast, progress=None
+    model,
+    dataset,
+    num_classes,
+    ranks,
+    batch_size,
+    num_workers,
+    autocast,
+    progress=None,
+    timeout=HANGING_SECONDS,
 ):
     """The `ViewScores` of a `EvalDataset`.
 
     Each process takes every size-th video; every (video, view) is counted once, whatever the number
     of processes, workers, or `batch_size` (views of a forward pass). `progress(videos)` is called
-    with the number of videos just finished.
+    with the number of videos just finished. A video that hangs, for `timeout` seconds, is a failure.
     """
     model.eval()
     own = range(ranks.rank, len(dataset), ranks.size)
     num_views = dataset.num_clips * dataset.views.num_crops
     per_batch = max(1, batch_size // num_views)
     results = []
-    for samples in eval_loader(dataset, own, per_batch, num_workers):
+    for samples in eval_loader(dataset, own, per_batch, num_workers, timeout):
         good = [sample for sample in samples if sample.views is not None]
         results += [(s.index, s.reason) for s in samples if s.views is None]
         if good:

@@ -16,6 +16,7 @@ from collections import deque
 from dataclasses import dataclass
 from multiprocessing import connection
 
+from uniformer_video.data.watchdog import ending
 from uniformer_video.errors import UserError
 
 _SPAWN = multiprocessing.get_context("spawn")
@@ -112,13 +113,13 @@ class _Worker:
         except (EOFError, OSError):
             self.alive = False
             self._process.join(_GRACE_SECONDS)
-            ending = f"its process {_described(self._process.exitcode)}"
+            how = f"its process {ending(self._process.exitcode)}"
             if not self._ready:
                 raise UserError(
-                    f"no worker process can start: {ending}; a script of your own needs "
+                    f"no worker process can start: {how}; a script of your own needs "
                     "`if __name__ == '__main__':` around what it does"
                 ) from None
-            return Outcome(self._task, reason=ending)
+            return Outcome(self._task, reason=how)
         if not self._ready:
             self._ready = True
             return None
@@ -188,11 +189,3 @@ def _end_with_parent():
     """Stop at once when the parent was killed: nobody waits for the result."""
     connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
-
-
-def _described(exitcode):
-    if exitcode == -getattr(signal, "SIGKILL", 9):
-        return "was killed, perhaps for want of memory"
-    if exitcode is not None and exitcode < 0:
-        return f"crashed ({signal.Signals(-exitcode).name})"
-    return f"ended with status {exitcode}"

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from uniformer_video.data.mixup import soft_targets
-from uniformer_video.errors import TrainingError
+from uniformer_video.errors import TrainingError, WorkerError
 from uniformer_video.randomness import generator, seed_torch
 
 
@@ -94,18 +94,31 @@ class Trainer:
         self.validate, self.save = validate, save
         self.own_slots = ranks.own_slots(self.plan.slots)
         self.nonfinite_in_a_row = 0
+        self.between_updates = True  # the model is as the last update, or the resume, left it
         self.last_save = time.monotonic()
 
     def fit(self, progress):
-        """Train from where `progress` stands to the last epoch. Raises `Interrupted` after saving."""
+        """Train from where `progress` stands to the last epoch. Raises `Interrupted` after saving.
+
+        Where the data lets it down, by a `TrainingError` or `WorkerError`, finished steps are saved too.
+        """
         started = time.monotonic() - progress.seconds
-        with _stop_requests() as stop:
+        with _stop_requests() as stop, self._saved_without_data(progress):
             while progress.epoch < self.settings.max_epoch:
                 self._train_epoch(progress, stop, started)
                 progress.epoch, progress.step = progress.epoch + 1, 0
                 progress.seconds = time.monotonic() - started
                 self._finish_epoch(progress)
                 self._stop_if_asked(stop, progress)  # asked for during the validation
+
+    @contextmanager
+    def _saved_without_data(self, progress):
+        try:
+            yield
+        except (TrainingError, WorkerError):
+            if self.between_updates and (progress.epoch or progress.step):
+                self._save(progress)
+            raise
 
     def _train_epoch(self, progress, stop, started):
         self.parallel.train()
@@ -138,11 +151,13 @@ class Trainer:
             batch = next(batches)
             data_seconds += time.monotonic() - waiting
             self._note_broken(batch, progress)
+            self.between_updates = False
             paths += batch.paths
             last = slot == self.own_slots[-1]
             loss, hits = self._backward(batch, progress, slot, last)
             loss_sum, hit, clips = loss_sum + loss, hit + hits, clips + len(batch.labels)
         self._update(paths)
+        self.between_updates = True
         self.monitor.step(
             epoch=epoch + 1 / steps,
             step=progress.epoch * steps + progress.step + 1,
@@ -218,12 +233,19 @@ class Trainer:
         done = progress.epoch == settings.max_epoch
         is_best = False
         if settings.eval_period and (done or progress.epoch % settings.eval_period == 0):
-            score = self.validate(progress)
+            score = self._validated(progress)
             is_best = score is not None and score >= progress.best_score
             if is_best:
                 progress.best_score, progress.best_epoch = score, progress.epoch
         if done or is_best or progress.epoch % settings.checkpoint_period == 0:
             self._save(progress, is_best)
+
+    def _validated(self, progress):
+        try:
+            return self.validate(progress)
+        except WorkerError:  # a resume begins with this validation
+            progress.epoch, progress.step = progress.epoch - 1, self.plan.steps_per_epoch
+            raise
 
     def _save(self, progress, is_best=False):
         self.save(progress, is_best=is_best)

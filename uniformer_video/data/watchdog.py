@@ -1,0 +1,167 @@
+"""Which video each worker is at, so that one that hangs or takes its worker down can be named.
+
+A worker writes into a table in shared memory which record it decodes and since when; the main process
+reads it when batches stop coming. In the main process itself, without workers, nothing is written:
+there is nobody who could look.
+"""
+
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from multiprocessing.sharedctypes import RawArray
+
+from uniformer_video.errors import DecodeError
+
+_CRASHES = {
+    int(getattr(signal, name)): name
+    for name in ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT")
+    if hasattr(signal, name)
+}
+_KILLED = -getattr(signal, "SIGKILL", 9)  # Windows has none
+SHM_HINT = (
+    "enlarge /dev/shm (docker run --shm-size), or lower DATA_LOADER.NUM_WORKERS or the batch size"
+)
+_IDLE = 0.0
+_LOOK_SECONDS = 0.5
+
+_own_row = None  # (table, row) of this process, where it is a worker
+
+
+class WorkTable:
+    """A row for each worker: the index of the record that it decodes, and the time when it began.
+
+    Times are `time.monotonic`'s, which is one clock for all processes of a machine.
+    """
+
+    def __init__(self, workers):
+        self._cells = RawArray("d", 2 * workers)
+
+    def claim(self, row):
+        """Make `row` the one that this process writes to."""
+        global _own_row
+        _own_row = (self, row)
+
+    def begin(self, row, index):
+        """Write that the decoding of a record begins."""
+        self._cells[2 * row] = index
+        self._cells[2 * row + 1] = time.monotonic()  # last: it makes the row count
+
+    def end(self, row):
+        """Write that nothing is decoded."""
+        self._cells[2 * row + 1] = _IDLE
+
+    def at(self, row):
+        """(index of the record, when its decoding began); None where nothing is decoded."""
+        began = self._cells[2 * row + 1]
+        index = int(self._cells[2 * row])
+        if began == _IDLE or began != self._cells[2 * row + 1]:  # it has gone on while we looked
+            return None
+        return index, began
+
+
+@contextmanager
+def decoding(dataset, index):
+    """The record at `index` of `dataset`, for as long as the block decodes it.
+
+    Raises `DecodeError` for a video that is among `dataset.faults`, {path: why it is not tried again}.
+    """
+    record = dataset.records[index]
+    if record.path in dataset.faults:
+        raise DecodeError(dataset.faults[record.path])
+    if _own_row is None:
+        yield record
+        return
+    table, row = _own_row
+    table.begin(row, index)
+    try:
+        yield record
+    finally:
+        table.end(row)
+
+
+class Lookout(threading.Thread):
+    """Kills a worker that the main process waits for while one video takes it more than `timeout` seconds.
+
+    A thread, for the main one may itself be waiting for an answer of that worker. `hanging` is then
+    {row of the worker: index of the record}. Times when this process was stopped do not count.
+    """
+
+    def __init__(self, workers, table, timeout):
+        super().__init__(daemon=True)
+        self.hanging = {}
+        self._workers, self._table, self._timeout = workers, table, timeout
+        self._waiting_since = None
+        self._over = threading.Event()
+        self.start()
+
+    @contextmanager
+    def waiting(self):
+        """Around what waits for the workers."""
+        self._waiting_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._waiting_since = None
+
+    def stop(self):
+        """End it, before the processes that it looks at are replaced."""
+        self._over.set()
+        self.join()
+
+    def run(self):
+        pause = min(_LOOK_SECONDS, self._timeout / 4)
+        looked = awake_since = time.monotonic()
+        while not self._over.wait(pause):
+            now = time.monotonic()
+            if now - looked > 10 * pause:
+                awake_since = now
+            looked, waiting_since = now, self._waiting_since
+            if waiting_since is not None:
+                self._kill_hanging(now, max(waiting_since, awake_since))
+
+    def _kill_hanging(self, now, since):
+        for row, worker in enumerate(self._workers):
+            at = self._table.at(row)
+            if at and row not in self.hanging and now - max(at[1], since) > self._timeout:
+                self.hanging[row] = at[0]
+                worker.kill()
+
+
+def hang_reason(path, timeout):
+    """Why a video is given up that is not decoded after `timeout` seconds."""
+    return f"{path} takes more than {timeout:g} s to decode (DATA_LOADER.TIMEOUT)"
+
+
+def crashed(exitcode):
+    """Whether a process that ended so was brought down by what it did itself."""
+    return -exitcode in _CRASHES
+
+
+def crash_reason(path, exitcode):
+    """Why a video is given up in whose decoding a process crashed."""
+    name = _CRASHES[-exitcode]
+    hint = f"; where many videos do, {SHM_HINT}" if name == "SIGBUS" else ""
+    return f"{path} crashes the decoder ({name}){hint}"
+
+
+def loss_message(exitcode, path):
+    """What to tell the user of a worker that ended through no video; `path` is the one it was at."""
+    at = f"decoding {path}" if path else "between two videos"
+    happened = f"a process that prepares videos {ending(exitcode)}; it was {at}"
+    if exitcode == _KILLED:
+        return (
+            f"{happened}; lower DATA_LOADER.NUM_WORKERS, so that fewer videos are in memory at once"
+        )
+    if _CRASHES.get(-exitcode) == "SIGBUS":
+        return f"{happened}; {SHM_HINT}"
+    return f"{happened}; what it wrote above tells more, and so does DATA_LOADER.NUM_WORKERS 0"
+
+
+def ending(exitcode):
+    """How a process ended, for messages: "crashed (SIGSEGV)"."""
+    if exitcode == _KILLED:
+        return "was killed, perhaps for want of memory"
+    if exitcode is not None and exitcode < 0:
+        return f"crashed ({signal.Signals(-exitcode).name})"
+    return f"ended with status {exitcode}"
