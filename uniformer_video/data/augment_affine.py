@@ -93,15 +93,14 @@ def transform(pixels, matrix, window, weights):
     y = _centres(window.top, window.bottom, table.device)[:, None]
     x, y = _source(matrix, x, y)
     height, width = pixels.size
+    outside = (x < 0) | (x >= width) | (y < 0) | (y >= height)
     a, b, c, d, e, f = matrix
-    along_x, along_y = _needed(weights, a, b, c), _needed(weights, e, d, f)
-    rows, row_shares, above_or_below = _taps(y, height, held.top, held.height, along_y)
-    columns, column_shares, beside = _taps(x, width, held.left, held.width, along_x)
-    places = _paired(torch.add, rows * held.width, columns)
-    shares = _paired(torch.mul, row_shares, column_shares)
+    rows, row_shares = _taps(y, held.top, held.height, _needed(weights, e, d, f))
+    columns, column_shares = _taps(x, held.left, held.width, _needed(weights, a, b, c))
+    places = _paired(torch.add, [row * held.width for row in rows], columns)
+    shares = _paired(torch.mul, [share * ~outside for share in row_shares], column_shares)
     moved = F.embedding_bag(places, table, mode="sum", per_sample_weights=shares)
-    background = torch.where(above_or_below | beside, FILL, _SLACK).to(moved.dtype)
-    moved.add_(background.expand(window.height, window.width).reshape(-1, 1))
+    moved.add_(torch.where(outside, float(FILL), _SLACK).reshape(-1, 1))
     moved.clamp_(0, 255).floor_()
     return pixels.of_columns(window, moved.reshape(window.height, window.width, -1))
 
@@ -125,24 +124,23 @@ def _alone(offset):
     return {0: torch.ones_like(offset)}
 
 
-def _taps(position, side, start, length, weights):
-    """The pixels that a position along one axis shows: their indices from `start`, their weights.
+def _taps(position, start, length, weights):
+    """The pixels that a position along one axis shows: lists of indices from `start`, of weights.
 
-    Both are `[..., taps]`. Beyond the edge the last pixel is repeated. What lies outside the frame's
-    `side`, the third result says, has no weights.
+    Beyond the edge the last pixel is repeated.
     """
-    outside = (position < 0) | (position >= side)
     position = position - 0.5
     first = position.floor()
-    offset = (position - first).float()
-    shares = weights(offset)
+    shares = weights((position - first).float())
     first = first.int() - start
-    places = torch.stack([first + step for step in shares], -1).clamp_(0, length - 1)
-    shares = torch.stack(list(shares.values()), -1).masked_fill_(outside[..., None], 0)
-    return places, shares, outside
+    return [(first + step).clamp_(0, length - 1) for step in shares], list(shares.values())
 
 
 def _paired(combine, rows, columns):
     """`combine` of every row's tap with every column's: a tensor `[pixels, taps]`."""
-    pairs = combine(rows[..., :, None], columns[..., None, :])
-    return pairs.reshape(-1, rows.shape[-1] * columns.shape[-1])
+    columns = torch.stack(columns, -1)
+    shape = torch.broadcast_shapes(rows[0].shape, columns.shape[:2])
+    pairs = columns.new_empty(*shape, len(rows), columns.shape[-1])
+    for tap, row in enumerate(rows):
+        combine(row[..., None], columns, out=pairs[..., tap, :])
+    return pairs.flatten(0, 1).flatten(1)
