@@ -7,14 +7,14 @@ depend on the seed, the epoch and the step alone; one process may work through a
 
 import os
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from uniformer_video.data.dataset import TrainKey
-from uniformer_video.data.transforms import join
+from uniformer_video.data.packed import PackedClips, join
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.randomness import generator, permutation
 
@@ -100,10 +100,16 @@ class TrainBatch:
     clips is None when some sample could not be made from any video; `broken` says why.
     """
 
-    clips: torch.Tensor | None  # float32 [B * copies, 3, T, H, W]
+    clips: torch.Tensor | PackedClips | None  # float32 [B * copies, 3, T, H, W]
     labels: torch.Tensor | None  # int64 [B * copies]
     paths: tuple
     broken: tuple  # (path, reason)
+
+    def pin_memory(self):
+        """As a tensor's; the loader's pinning thread calls it and leaves other classes unpinned."""
+        if self.clips is None:
+            return self
+        return replace(self, clips=self.clips.pin_memory(), labels=self.labels.pin_memory())
 
 
 class _Batches:
@@ -118,10 +124,13 @@ class _Batches:
 
 
 class TrainLoader:
-    """Batches of an epoch from any step on, by workers that live through the whole run."""
+    """Batches of an epoch from any step on, by workers that live through the whole run.
+
+    finish: what is left to do to the clips of a batch, once they are on the device.
+    """
 
     def __init__(self, dataset, plan, own_slots, num_workers):
-        self.plan = plan
+        self.plan, self.finish = plan, dataset.augment.finish
         self._batches = _Batches(plan, own_slots)
         self._loader = DataLoader(
             dataset,
