@@ -79,6 +79,15 @@ def test_what_was_there_before_is_left_alone():
     np.testing.assert_array_equal(given, frames)
 
 
+def test_nothing_waits_for_the_device():
+    """On the meta device there are no values to wait for."""
+    for name, op in OPS.items():
+        for window in (Window(0, 0, 48, 64), Window(10, 20, 8, 9)):
+            drawn = [(name, op.level(7.0, 1, True))]
+            clip = changed(textured(), drawn, BICUBIC, window, "meta").clip()
+            assert clip.shape == (3, 2, window.height, window.width), name
+
+
 def test_blends_of_all_pairs_of_levels():
     table = blends(1.5)
     assert table.shape == (256, 256) and table.dtype == np.uint8
