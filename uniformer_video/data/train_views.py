@@ -5,6 +5,7 @@ A `ClipPlan` holds all that chance decides, so who does a step, and where, chang
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from uniformer_video.data.augment import ColorJitter, RandAugment, RandomErasing, erase
@@ -22,6 +23,7 @@ from uniformer_video.data.transforms import (
 from uniformer_video.errors import ConfigError
 
 ON_DEVICE = ("off", "normalise", "all")
+_COLUMNS = (2, 3, 0, 1)  # from [3, T, h, w] to [h, w, 3, T] and back; the device moves bytes faster
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class TrainAugmentation:
             return packed, label
         clip = self._crop(Pixels.of(frames, plan.window), plan, mark)
         if self.on_device == "normalise":
-            packed = PackedClips.of(contiguous(clip).add_(0.5).byte(), plan)
+            packed = PackedClips.of(_rounded(clip.permute(*_COLUMNS)), plan)
             mark("pack")
             return packed, label
         clip = contiguous(clip)
@@ -141,10 +143,12 @@ class TrainAugmentation:
         for place, (pixels, plan) in enumerate(clips):
             if self.on_device == "all":
                 pixels = DevicePixels.of_window(pixels, plan.window, plan.frame_size)
-                pixels = self._crop(pixels, plan)
+                clip = self._crop(pixels, plan)
+            else:
+                clip = pixels.permute(*_COLUMNS)
             if finished is None:
-                finished = torch.empty(len(clips), *pixels.shape, device=pixels.device)
-            finished[place] = pixels
+                finished = torch.empty(len(clips), *clip.shape, device=clip.device)
+            finished[place] = clip
         finished = self.normalise(finished, out=finished)
         for clip, plan in zip(finished, clips.plans, strict=True):
             if plan.erased:
@@ -165,3 +169,10 @@ class TrainAugmentation:
             clip = clip.flip(-1)
         mark("flip")
         return clip
+
+
+def _rounded(clip):
+    """Values in 0..255 -> the nearest bytes, a new tensor. NumPy is several times as fast at this."""
+    levels = np.empty(clip.shape, np.uint8)
+    np.add(clip.numpy(), np.float32(0.5), out=levels, casting="unsafe")
+    return torch.from_numpy(levels)
