@@ -195,6 +195,15 @@ def test_every_key_is_described_once():
     assert all(key in describe() for key in keys)
 
 
+def test_where_to_augment():
+    assert load_config().AUG.ON_DEVICE == "off"
+    assert load_config(overrides=["AUG.ON_DEVICE", "off"]).AUG.ON_DEVICE == "off"
+    with pytest.raises(
+        ConfigError, match=r"AUG\.ON_DEVICE is 'gpu'; allowed: 'off', 'normalise', 'all'"
+    ):
+        load_config(overrides=["AUG.ON_DEVICE", "gpu"])
+
+
 @pytest.mark.parametrize("text", ["off", "'off'", "False"])
 def test_off_is_a_word_in_a_file_too(tmp_path, text):
     cfg = load_config(write(tmp_path / "a.yaml", f"DATA: {{FLIP: {text}}}\n"))

@@ -127,6 +127,7 @@ def build_augmentation(cfg, class_names):
         **_flips(cfg, class_names),
         erasing=cfg.AUG.RE_PROB if on else 0.0,
         normalise=build_normalisation(cfg),
+        on_device=cfg.AUG.ON_DEVICE,
     )
 
 

@@ -78,6 +78,7 @@ SETTINGS = [
     ("AUG.COLOR_JITTER", 0.4, "brightness, contrast, saturation; used when AA_TYPE is empty"),
     ("AUG.INTERPOLATION", "bicubic", "of RandAugment's geometry: bicubic or bilinear"),
     ("AUG.RE_PROB", 0.25, "probability of random erasing"),
+    ("AUG.ON_DEVICE", "off", "what the training device does: off, normalise (and erase) or all"),
     ("MIXUP.ENABLE", True, "mixup and cutmix"),
     ("MIXUP.ALPHA", 0.8, "Beta parameter of mixup; 0 = cutmix only"),
     ("MIXUP.CUTMIX_ALPHA", 1.0, "Beta parameter of cutmix; 0 = mixup only"),

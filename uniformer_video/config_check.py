@@ -13,6 +13,7 @@ CHOICES = {
     "DATA.CHANNEL_ORDER": ("RGB", "BGR"),
     "DATA.FLIP": ("auto", "off", "all", "skip-directional", "swap-labels"),
     "AUG.INTERPOLATION": ("bicubic", "bilinear"),
+    "AUG.ON_DEVICE": ("off", "normalise", "all"),
     "TRAIN.DATASET": _FORMATS,
     "TEST.DATASET": ("", *_FORMATS),
     "TRAIN.PRECISION": ("auto", "fp32", "bf16", "fp16"),

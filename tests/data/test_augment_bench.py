@@ -46,6 +46,25 @@ def test_numbers_of_the_report():
     assert "published" not in alone and "NUM_WORKERS" not in alone
 
 
+@pytest.mark.parametrize(("on_device", "absent"), [("normalise", 2), ("all", 5)])
+def test_what_the_device_does_is_no_time_of_a_worker(small_videos, on_device, absent):
+    cfg = load_config(overrides=[*SMALL, "AUG.ON_DEVICE", on_device])
+    times = loader.measure(cfg, clips=4, rounds=1, workers=(1,), baseline=True)
+    assert len(times.ours) == len(loader.STEPS) - absent + 2
+    assert "normalise" not in times.ours and tuple(times.ours)[-3:] == (
+        "pack",
+        "collate",
+        "on the device",
+    )
+    assert tuple(times.baseline) == loader.STEPS
+    times.ours |= dict.fromkeys(times.ours, 0.001) | {loader.DEVICE: 1.0}
+    lines = loader.report(times)
+    made = len(times.ours) - 1
+    assert f"{'all':24s}{made:9.1f}" in [line[:33] for line in lines]
+    assert f"{'on the device':24s}{1000:9.1f}" in lines
+    assert any(line.startswith("normalise" + " " * 24) for line in lines)
+
+
 def test_worker_counts():
     assert loader.worker_counts("4,0") == [0, 1, 4]
     for text in ("", "a", "-1", "1,,2"):

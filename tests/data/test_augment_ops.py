@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from clips import POLICY, rng, settings, textured, window_of
 from published_loader import PublishedAugmentation, apply_with_pillow
 
 from uniformer_video.data.augment import (
@@ -21,33 +22,6 @@ from uniformer_video.data.transforms import Normalisation
 
 GEOMETRIC = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 ON_VALUES = tuple(name for name in OPS if name not in GEOMETRIC)
-POLICY = "rand-m7-n4-mstd0.5-inc1"
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
-
-def textured(frames=2, height=48, width=64, seed=0):
-    """Smooth shapes, hard edges and noise, another picture and range of levels in each frame."""
-    generator = rng(seed)
-    coarse = generator.uniform(0, 255, (frames, height // 8 + 1, width // 8 + 1, 3))
-    picture = np.kron(coarse, np.ones((1, 8, 8, 1)))[:, :height, :width]
-    picture[:, :, width // 2 :] = (picture + np.roll(picture, 4, 2))[:, :, width // 2 :] / 2
-    picture += generator.normal(0, 8, picture.shape)
-    contrast = np.linspace(1, 0.4, frames)[:, None, None, None]
-    return np.clip(picture * contrast, 0, 255).astype(np.uint8)
-
-
-def settings(name, count=12, seed=1):
-    """Settings of random magnitudes and signs, with and without `inc1`, and of the ends."""
-    generator = rng(seed)
-    magnitudes = [0.0, 10.0, *generator.uniform(0, 10, count)]
-    signs = generator.choice([-1, 1], len(magnitudes)).tolist()
-    return [
-        OPS[name].level(magnitude, sign, bool(index % 2))
-        for index, (magnitude, sign) in enumerate(zip(magnitudes, signs, strict=True))
-    ]
 
 
 def both(frames, drawn, interpolation="bicubic"):
@@ -116,17 +90,6 @@ def test_policies_agree_with_pillow_frame_by_frame():
         if not {name for name, _ in drawn} & set(GEOMETRIC):
             np.testing.assert_array_equal(ours, pillow)
     assert np.mean(agreeing) > 0.999
-
-
-def window_of(size, generator):
-    top, left = (int(generator.integers(side - 4)) for side in size)
-    return Window.between(
-        top,
-        left,
-        int(generator.integers(top, size[0])),
-        int(generator.integers(left, size[1])),
-        size,
-    )
 
 
 @pytest.mark.parametrize("name", OPS)

@@ -46,10 +46,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tiny, tmp_pat
     assert not torch.equal(first.state["head.weight"], other.state["head.weight"])
 
 
-@pytest.mark.parametrize("stop_after", [1, 4, 6])
-def test_resume_equals_uninterrupted(tiny, tmp_path, monkeypatch, stop_after):
+@pytest.mark.parametrize(
+    ("stop_after", "on_device"), [(1, "off"), (4, "off"), (6, "off"), (3, "normalise"), (3, "all")]
+)
+def test_resume_equals_uninterrupted(tiny, tmp_path, monkeypatch, stop_after, on_device):
     """8 steps in 2 epochs, interrupted in mid-epoch and at the end of one."""
-    options = {"UNIFORMER__DROP_DEPTH_RATE": 0.3, "AUG__NUM_SAMPLE": 2}
+    options = {"UNIFORMER__DROP_DEPTH_RATE": 0.3, "AUG__NUM_SAMPLE": 2, "AUG__ON_DEVICE": on_device}
     whole = train(tiny(**options), tmp_path / "whole")
     steps = []
     original = Trainer._train_step
@@ -69,6 +71,22 @@ def test_resume_equals_uninterrupted(tiny, tmp_path, monkeypatch, stop_after):
     assert whole.training["progress"]["epoch"] == resumed.training["progress"]["epoch"] == 2
     logs = [(tmp_path / d / "metrics.jsonl").read_text().splitlines() for d in ("whole", "parts")]
     assert len(logs[0]) == len(logs[1])
+
+
+def test_where_clips_are_augmented_changes_no_loss(tiny, tmp_path):
+    """Without the noise of erasing, which is drawn where it is needed."""
+    losses, weights = {}, {}
+    for on_device, workers in (("off", "0"), ("normalise", "1"), ("all", "2")):
+        folder = tmp_path / on_device
+        changes = {"AUG.ON_DEVICE": on_device, "DATA_LOADER.NUM_WORKERS": workers}
+        weights[on_device] = train(tiny(AUG__RE_PROB=0), folder, **changes)
+        lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+        losses[on_device] = [line["loss"] for line in lines]
+    assert len(losses["off"]) == len(losses["all"]) > 8
+    assert_same(weights["all"], weights["off"])
+    assert losses["all"] == losses["off"]
+    assert losses["normalise"] == pytest.approx(losses["off"], abs=0.01)
+    assert losses["normalise"] != losses["off"]
 
 
 @pytest.mark.parametrize("epoch", [1, 2])

@@ -16,15 +16,17 @@ import torch
 
 from uniformer_video.build import build_augmentation, build_sampling, label_columns
 from uniformer_video.build_data import build_data
-from uniformer_video.data.dataset import TrainDataset, TrainSample, stack
+from uniformer_video.data.dataset import TrainDataset, TrainSample
 from uniformer_video.data.demo import write_video
 from uniformer_video.data.loader import TrainLoader, TrainPlan, collate_train
+from uniformer_video.data.packed import PackedClips, stack
 from uniformer_video.data.records import VideoRecord
 from uniformer_video.errors import ConfigError
 from uniformer_video.randomness import generator
 
-DECODE, COLLATE = "open and decode", "collate"
+DECODE, COLLATE, DEVICE = "open and decode", "collate", "on the device"
 STEPS = (DECODE, "RandAugment", "crop and resize", "flip", "normalise", "erasing", COLLATE)
+_ALL_STEPS = (*STEPS[:-1], "pack", COLLATE, DEVICE)
 _BATCH = 4  # videos
 _BASELINE = Path(__file__).resolve().parents[2] / "benchmarks" / "published_loader.py"
 
@@ -33,7 +35,7 @@ _BASELINE = Path(__file__).resolve().parents[2] / "benchmarks" / "published_load
 class LoaderTimes:
     """What was measured. Seconds are medians over the rounds of the mean of a round, for one clip."""
 
-    ours: dict  # step -> seconds
+    ours: dict  # step -> seconds; DEVICE is what AUG.ON_DEVICE leaves to it, transfer included
     baseline: dict | None = None  # likewise, of the published way
     rates: dict = field(default_factory=dict)  # workers -> clips a second of the whole loader
 
@@ -89,11 +91,15 @@ def report(times, needed=0.0):
         f"{'ms a clip, one thread':24s}{'ours':>9s}"
         + ("published" * bool(times.baseline)).rjust(11)
     ]
-    for step in (*STEPS, "all", "all but decoding"):
-        row = f"{step:24s}{1e3 * _seconds(times.ours, step):9.1f}"
-        if times.baseline:
-            row += f"{1e3 * _seconds(times.baseline, step):11.1f}"
-        lines.append(row)
+    sides = {"ours": (times.ours, 9), "published": (times.baseline or {}, 11)}
+    made = [step for step in _ALL_STEPS if any(step in steps for steps, _ in sides.values())]
+    workers = [step for step in made if step != DEVICE]
+    for step in (*workers, "all", "all but decoding", *made[len(workers) :]):
+        row = f"{step:24s}"
+        for steps, width in sides.values():
+            known = steps and (step in steps or step.startswith("all"))
+            row += f"{1e3 * _seconds(steps, step):{width}.1f}" if known else " " * width
+        lines.append(row.rstrip())
     for name, step in (("", "all"), (" without decoding", "all but decoding")):
         row = f"clips/s per core{name}: {1 / _seconds(times.ours, step):.1f}"
         if times.baseline:
@@ -110,11 +116,9 @@ def report(times, needed=0.0):
 
 
 def _seconds(times, step):
-    if step == "all":
-        return sum(times.values())
-    if step == "all but decoding":
-        return sum(times.values()) - times[DECODE]
-    return times[step]
+    """Of a step, or of all that a worker does."""
+    workers = sum(times.values()) - times.get(DEVICE, 0.0)
+    return {"all": workers, "all but decoding": workers - times[DECODE], **times}[step]
 
 
 def _dataset(cfg, records, names):
@@ -171,15 +175,14 @@ def _time_steps(sides, clips, rounds):
             for side, dataset in sides.items():
                 samples[side].append(_make_sample(dataset, position, clocks[side]))
                 if len(samples[side]) == _BATCH or position == positions[-1]:
-                    clocks[side].start()
-                    collate_train(samples[side])
-                    clocks[side].mark(COLLATE)
+                    _make_batch(dataset, samples[side], clocks[side])
                     samples[side].clear()
         for side, clock in clocks.items():
             made = len(positions) * copies
-            measured[side].append({step: clock.seconds[step] / made for step in STEPS})
+            steps = [step for step in _ALL_STEPS if step in clock.seconds]
+            measured[side].append({step: clock.seconds[step] / made for step in steps})
     return {
-        side: {step: statistics.median(one[step] for one in of_rounds) for step in STEPS}
+        side: {step: statistics.median(one[step] for one in of_rounds) for step in of_rounds[0]}
         for side, of_rounds in measured.items()
     }
 
@@ -197,6 +200,17 @@ def _make_sample(dataset, position, clock):
     sample = TrainSample(stack(clips), torch.zeros(len(clips), dtype=torch.int64), record.path)
     clock.mark(COLLATE)
     return sample
+
+
+def _make_batch(dataset, samples, clock):
+    """Collate, and what is left to do on the device, where something is."""
+    clock.start()
+    batch = collate_train(samples)
+    clock.mark(COLLATE)
+    if isinstance(batch.clips, PackedClips):
+        clips = batch.clips.to("cuda" if torch.cuda.is_available() else "cpu")
+        dataset.augment.finish(clips)[0, 0, 0, 0, 0].item()  # waits for the device
+        clock.mark(DEVICE)
 
 
 def _loader_rate(dataset, clips, workers):

@@ -234,13 +234,22 @@ class RandomErasing:
         The input itself comes back when nothing is erased.
         """
         box = self.draw(*clip.shape[-2:], rng)
-        if box is None:
-            return clip
-        top, left, height, width = box
-        noise = rng.standard_normal((*clip.shape[:2], height, width), dtype=np.float32)
-        erased = clip.clone()
-        erased[..., top : top + height, left : left + width] = torch.from_numpy(noise)
-        return erased
+        return clip if box is None else erase(clip.clone(), box, rng)
+
+
+def erase(clip, box, rng):
+    """float `[C, T, H, W]`, itself, with N(0, 1) in the box (top, left, height, width).
+
+    `rng` is NumPy's generator, or a torch one on the clip's device.
+    """
+    top, left, height, width = box
+    shape = (*clip.shape[:2], height, width)
+    if isinstance(rng, torch.Generator):
+        noise = torch.randn(shape, generator=rng, device=clip.device)
+    else:
+        noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+    clip[..., top : top + height, left : left + width] = noise
+    return clip
 
 
 class ColorJitter:

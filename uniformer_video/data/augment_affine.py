@@ -5,13 +5,11 @@ of a table `[pixels, 3 * T]`, which `embedding_bag` sums at the speed of memory.
 """
 
 import math
-from itertools import product
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
-from uniformer_video.data.pixels import Pixels, Window
+from uniformer_video.data.pixels import Window
 
 FILL = 128
 # Pillow computes in double precision and rounds down, so a sum that should be whole must not fall
@@ -89,21 +87,26 @@ def transform(pixels, matrix, window, weights):
     """
     if tuple(matrix) == (1, 0, 0, 0, 1, 0):
         return pixels.crop(window)
-    x = np.arange(window.left, window.right)[None] + 0.5
-    y = np.arange(window.top, window.bottom)[:, None] + 0.5
+    held = pixels.window
+    table = pixels.columns().reshape(held.height * held.width, -1)
+    x = _centres(window.left, window.right, table.device)[None]
+    y = _centres(window.top, window.bottom, table.device)[:, None]
     x, y = _source(matrix, x, y)
     height, width = pixels.size
     outside = (x < 0) | (x >= width) | (y < 0) | (y >= height)
-    held = pixels.window
-    rows, row_shares = _taps(y, held.top, held.height, weights)
-    columns, column_shares = _taps(x, held.left, held.width, weights)
-    places = _paired(np.add, [row * np.int32(held.width) for row in rows], columns)
-    shares = _paired(np.multiply, row_shares, column_shares)
-    table = pixels.columns().reshape(held.height * held.width, -1)
+    a, b, c, d, e, f = matrix
+    rows, row_shares = _taps(y, held.top, held.height, _needed(weights, e, d, f))
+    columns, column_shares = _taps(x, held.left, held.width, _needed(weights, a, b, c))
+    places = _paired(torch.add, [row * held.width for row in rows], columns)
+    shares = _paired(torch.mul, [share * ~outside for share in row_shares], column_shares)
     moved = F.embedding_bag(places, table, mode="sum", per_sample_weights=shares)
-    moved.add_(_SLACK).clamp_(0, 255).floor_()
-    moved.numpy()[np.flatnonzero(outside)] = FILL
-    return Pixels(pixels.size, window, columns=moved.reshape(window.height, window.width, -1))
+    moved.add_(torch.where(outside, float(FILL), _SLACK).reshape(-1, 1))
+    moved.clamp_(0, 255).floor_()
+    return pixels.of_columns(window, moved.reshape(window.height, window.width, -1))
+
+
+def _centres(start, stop, device):
+    return torch.arange(start, stop, dtype=torch.float64, device=device) + 0.5
 
 
 def _source(matrix, x, y):
@@ -112,23 +115,32 @@ def _source(matrix, x, y):
     return a * x + (b * y if b else 0.0) + c, (d * x if d else 0.0) + e * y + f
 
 
+def _needed(weights, own, other, shift):
+    """`weights`, or those of a whole shift along an axis, which needs no neighbours."""
+    return weights if (own, other, shift % 1) != (1, 0, 0) else _alone
+
+
+def _alone(offset):
+    return {0: torch.ones_like(offset)}
+
+
 def _taps(position, start, length, weights):
     """The pixels that a position along one axis shows: lists of indices from `start`, of weights.
 
-    Beyond the edge the last pixel is repeated. A whole shift needs no neighbours.
+    Beyond the edge the last pixel is repeated.
     """
     position = position - 0.5
-    first = np.floor(position)
-    offset = (position - first).astype(np.float32)
-    shares = weights(offset) if offset.any() else {0: np.ones_like(offset)}
-    first = first.astype(np.int32) - np.int32(start)
-    return [np.clip(first + step, 0, length - 1) for step in shares], list(shares.values())
+    first = position.floor()
+    shares = weights((position - first).float())
+    first = first.int() - start
+    return [(first + step).clamp_(0, length - 1) for step in shares], list(shares.values())
 
 
 def _paired(combine, rows, columns):
     """`combine` of every row's tap with every column's: a tensor `[pixels, taps]`."""
-    shape = np.broadcast_shapes(rows[0].shape, columns[0].shape)
-    pairs = np.empty((*shape, len(rows) * len(columns)), rows[0].dtype)
-    for place, (row, column) in enumerate(product(rows, columns)):
-        combine(row, column, out=pairs[..., place])
-    return torch.from_numpy(pairs.reshape(-1, pairs.shape[-1]))
+    columns = torch.stack(columns, -1)
+    shape = torch.broadcast_shapes(rows[0].shape, columns.shape[:2])
+    pairs = columns.new_empty(*shape, len(rows), columns.shape[-1])
+    for tap, row in enumerate(rows):
+        combine(row[..., None], columns, out=pairs[..., tap, :])
+    return pairs.flatten(0, 1).flatten(1)

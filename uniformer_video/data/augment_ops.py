@@ -1,20 +1,21 @@
 """What each augmentation does to pixels: whole clips at once, with Pillow's arithmetic.
 
-An operation is a `Change`. Lookup tables come from running Pillow on a ramp of the 256 levels, and
-blends of whole planes are Pillow's own, so that both stay what Pillow makes of single frames.
+An operation is a `Change`. Lookup tables come from running Pillow on a ramp of the 256 levels, so that
+they stay what Pillow makes of single frames. Pixels are `Pixels` or `DevicePixels`: the operations
+are the same for both.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from uniformer_video.data import augment_affine as affine
-from uniformer_video.data.pixels import Pixels, Window
+from uniformer_video.data.pixels import LEVELS, Pixels, Window, blends
 
-_LEVELS = np.arange(256, dtype=np.uint8)
-_RAMP = Image.fromarray(_LEVELS[None])
+_RAMP = Image.fromarray(LEVELS[None])
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ def lookup(make_table):
 
 
 def statistical(make_tables):
-    """Every value by tables, `make_tables(planes, setting)`, that each full frame has of its own."""
+    """Every value by tables, `make_tables(pixels, setting)`, that each full frame has of its own."""
 
     def apply(pixels, setting, window, weights):
-        tables = make_tables(pixels.planes(), setting)
+        tables = make_tables(pixels, setting)
         return pixels.crop(window).look_up(tables)
 
     return Change(lambda setting, window, size: Window.whole(size), apply)
@@ -67,65 +68,45 @@ def _table(image):
 
 def _posterize(bits):
     """Keep the highest `bits` bits; 0, which `ImageOps.posterize` refuses, is black."""
-    return _LEVELS & np.uint8(256 - 2 ** (8 - bits))
+    return LEVELS & np.uint8(256 - 2 ** (8 - bits))
 
 
 def _solarize_add(addend):
     """Brighten the dark half of the range, by a number of levels."""
-    brighter = np.minimum(_LEVELS.astype(int) + addend, 255).astype(np.uint8)
-    return np.where(_LEVELS < 128, brighter, _LEVELS)
+    brighter = np.minimum(LEVELS.astype(int) + addend, 255).astype(np.uint8)
+    return np.where(LEVELS < 128, brighter, LEVELS)
 
 
-def _auto_contrast(planes, _):
+def _auto_contrast(pixels, _):
     """Stretch from the lowest to the highest level of each frame and channel: `[3, T, 256]`."""
-    flat = planes.reshape(*planes.shape[:2], -1)
-    tables = np.tile(_LEVELS, (*planes.shape[:2], 1))
-    lows, highs = flat.min(-1), flat.max(-1)
-    for place in np.ndindex(lows.shape):
-        used = slice(int(lows[place]), int(highs[place]) + 1)
-        tables[place][used] = ImageOps.autocontrast(Image.fromarray(_LEVELS[None, used]))
-    return tables
+    lows, highs = (levels.double()[..., None] for levels in pixels.ranges())
+    levels = torch.arange(256, dtype=torch.float64, device=lows.device)
+    # `ImageOps` divides first, in double precision; 255 / tensor is a product in torch.
+    scales = torch.full_like(lows, 255) / (highs - lows)
+    stretched = (levels * scales + -lows * scales).clamp(0, 255)
+    return torch.where(highs > lows, stretched, levels).byte()
 
 
-def _equalize(planes, _):
+def _equalize(pixels, _):
     """Spread the levels of each frame and channel by their rank, as `ImageOps.equalize`."""
-    tables = np.tile(_LEVELS, (*planes.shape[:2], 1))
-    for place in np.ndindex(planes.shape[:2]):
-        counts = np.array(Image.fromarray(planes[place]).histogram())
-        last = counts[counts > 0][-1]
-        step = (counts.sum() - last) // 255
-        if step:
-            below = np.cumsum(counts) - counts
-            tables[place] = np.minimum((step // 2 + below) // step, 255)
-    return tables
+    counts = pixels.histograms()
+    levels = torch.arange(256, device=counts.device)
+    highest = (levels * (counts > 0)).amax(-1, keepdim=True)
+    steps = (counts.sum(-1, keepdim=True) - counts.gather(-1, highest)) // 255
+    below = counts.cumsum(-1) - counts
+    ranks = (steps // 2 + below) // steps.clamp(min=1)
+    return torch.where(steps > 0, ranks.clamp(max=255), levels).byte()
 
 
-def _contrast(planes, factor):
+def _contrast(pixels, factor):
     """Away from, or towards, the mean gray of each frame: `[T, 256]`."""
-    gray = np.asarray(_gray(planes)).reshape(planes.shape[1], -1)
-    means = (gray.mean(axis=1) + 0.5).astype(int)
-    return np.stack(
-        [
-            _table(Image.blend(Image.new("L", _RAMP.size, int(mean)), _RAMP, factor))
-            for mean in means
-        ]
-    )
-
-
-def _stacked(planes):
-    """Pillow's image of `[..., h, w]`, all frames below each other; no copy."""
-    return Image.fromarray(planes.reshape(-1, planes.shape[-1]))
-
-
-def _gray(planes):
-    return Image.merge("RGB", [_stacked(plane) for plane in planes]).convert("L")
+    means = pixels.gray_means()
+    return torch.from_numpy(blends(factor)).to(means.device, non_blocking=True)[means]
 
 
 def _color(pixels, factor, window, weights):
-    planes = pixels.crop(window).planes()
-    gray = _gray(planes)
-    blended = [np.asarray(Image.blend(gray, _stacked(plane), factor)) for plane in planes]
-    return Pixels(pixels.size, window, np.stack(blended).reshape(planes.shape))
+    """Away from, or towards, gray."""
+    return pixels.crop(window).away_from_gray(factor)
 
 
 def _sharpness_needs(setting, window, size):
@@ -135,37 +116,14 @@ def _sharpness_needs(setting, window, size):
 
 def _sharpness(pixels, factor, window, weights):
     """Away from, or towards, the smoothed frame. The border of a frame is never smoothed."""
-    pixels = pixels.crop(_sharpness_needs(factor, window, pixels.size))
-    planes = pixels.planes()
-    sharp = np.empty_like(planes)
-    for place in np.ndindex(planes.shape[:2]):
-        smooth, plane = Image.fromarray(_smooth(planes[place])), Image.fromarray(planes[place])
-        sharp[place] = Image.blend(smooth, plane, factor)
-    return Pixels(pixels.size, pixels.window, sharp).crop(window)
-
-
-def _smooth(plane):
-    """`ImageFilter.SMOOTH` in whole numbers: 3 x 3 pixels, the middle one with weight 5 of 13.
-
-    The nearest whole number is never in doubt, since 13 is odd: two lie equally near nowhere.
-    """
-    wide = plane.astype(np.uint16)
-    rows = wide[:-2] + wide[1:-1]
-    rows += wide[2:]
-    sums = rows[:, :-2] + rows[:, 1:-1]
-    sums += rows[:, 2:]
-    sums += 4 * wide[1:-1, 1:-1]
-    sums += 6
-    sums //= 13
-    smooth = plane.copy()
-    smooth[1:-1, 1:-1] = sums
-    return smooth
+    needed = pixels.crop(_sharpness_needs(factor, window, pixels.size))
+    return needed.away_from_smooth(factor).crop(window)
 
 
 CHANGES = {
     "AutoContrast": statistical(_auto_contrast),
     "Equalize": statistical(_equalize),
-    "Invert": lookup(lambda _: ~_LEVELS),
+    "Invert": lookup(lambda _: ~LEVELS),
     "Rotate": geometric(affine.rotation),
     "Posterize": lookup(_posterize),
     "Solarize": lookup(lambda threshold: _table(ImageOps.solarize(_RAMP, threshold))),
@@ -184,14 +142,30 @@ CHANGES = {
 def change_pixels(frames, drawn, weights, window=None):
     """The `window` (default: all) of frames after the drawn (name, setting) pairs, as `Pixels`.
 
-    `frames` are `uint8 [T, H, W, 3]`. Nothing is computed that the window does not depend on: what is
-    needed of each step's input is found from the last step to the first.
+    `frames` are `uint8 [T, H, W, 3]`. Nothing is computed that the window does not depend on.
     """
     size = frames.shape[1:3]
-    windows = [window or Window.whole(size)]
+    window = window or Window.whole(size)
+    pixels = Pixels.of(frames, input_window(drawn, window, size))
+    return apply_changes(pixels, drawn, weights, window)
+
+
+def input_window(drawn, window, size):
+    """What of frames of `size` (height, width) `window` depends on, after the drawn pairs."""
+    return _windows(drawn, window, size)[0]
+
+
+def apply_changes(pixels, drawn, weights, window):
+    """`window` after the drawn (name, setting) pairs, from pixels that hold its `input_window`."""
+    windows = _windows(drawn, window, pixels.size)
+    for (name, setting), after in zip(drawn, windows[1:], strict=True):
+        pixels = CHANGES[name].apply(pixels, setting, after, weights)
+    return pixels
+
+
+def _windows(drawn, window, size):
+    """The window before the first step and after each, found from the last step to the first."""
+    windows = [window]
     for name, setting in reversed(drawn):
         windows.append(CHANGES[name].needs(setting, windows[-1], size))
-    pixels = Pixels.of(frames, windows.pop())
-    for name, setting in drawn:
-        pixels = CHANGES[name].apply(pixels, setting, windows.pop(), weights)
-    return pixels
+    return windows[::-1]

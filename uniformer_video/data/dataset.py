@@ -1,101 +1,22 @@
 """One dataset: record + sampling + decoding + transforms. Formats differ only in the records."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from uniformer_video.data.augment import ColorJitter, RandAugment, RandomErasing
-from uniformer_video.data.augment_ops import change_pixels
 from uniformer_video.data.decoding import open_video
-from uniformer_video.data.flips import may_mirror, mirrored
-from uniformer_video.data.pixels import Window
+from uniformer_video.data.packed import PackedClips, stack
 from uniformer_video.data.records import multi_hot
 from uniformer_video.data.sampling import ClipSampling
-from uniformer_video.data.transforms import (
-    EvalViews,
-    Normalisation,
-    contiguous,
-    random_crop,
-    resize,
-    resized_crop_box,
-)
+from uniformer_video.data.train_views import TrainAugmentation
+from uniformer_video.data.transforms import EvalViews
 from uniformer_video.data.watchdog import decoding
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.randomness import generator
 
 MAX_SUBSTITUTES = 20
-
-
-@dataclass
-class TrainAugmentation:
-    """What training does to the frames of a clip, in this order.
-
-    policy: RandAugment's, "" for none; color_jitter: strength, used without a policy. area, ratio:
-    of the resized crop; area None = plain crop after jittering the short side within `scales`.
-    flip: mirror half of the clips; flip_labels: class -> class of the mirrored video;
-    flip_skipped: classes that are never mirrored.
-    """
-
-    crop_size: int
-    policy: str = ""
-    interpolation: str = "bicubic"
-    color_jitter: float = 0.0
-    area: tuple | None = (0.08, 1.0)
-    ratio: tuple = (0.75, 1.3333)
-    scales: tuple = (256, 320)
-    flip: bool = True
-    flip_labels: tuple = ()
-    flip_skipped: tuple = ()
-    erasing: float = 0.0
-    normalise: Normalisation = field(default_factory=Normalisation)
-
-    def __post_init__(self):
-        self._colors = self._erase = None
-        if self.policy:
-            self._colors = RandAugment(self.policy, self.interpolation)
-        elif self.color_jitter:
-            self._colors = ColorJitter(self.color_jitter)
-        if self.erasing:
-            self._erase = RandomErasing(self.erasing)
-
-    def __call__(self, frames, labels, rng, mark=lambda step: None):
-        """`uint8 [T, H, W, 3]`, classes -> `float32 [3, T, crop, crop]`, classes.
-
-        `mark` is called with the name of each step when it is done, for who times them.
-        """
-        clip = self._crop(frames, rng, mark)
-        if self.flip and rng.random() < 0.5 and may_mirror(labels, self.flip_skipped):
-            clip = clip.flip(-1)
-            labels = mirrored(labels, self.flip_labels)
-        mark("flip")
-        clip = contiguous(clip)
-        clip = self.normalise(clip, out=clip)
-        mark("normalise")
-        if self._erase:
-            clip = self._erase(clip, rng)
-        mark("erasing")
-        return clip, labels
-
-    def _crop(self, frames, rng, mark):
-        """The crop of the frames after RandAugment: `float32 [3, T, crop, crop]`, 0..255.
-
-        The resized crop's box is known before any pixel is touched, so that the ops have no more to
-        do than what it shows.
-        """
-        drawn = self._colors.draw(rng) if self._colors else []
-        weights = self._colors.weights if self._colors else None
-        size = frames.shape[1:3]
-        box = resized_crop_box(*size, self.area, self.ratio, rng) if self.area else (0, 0, *size)
-        clip = change_pixels(frames, drawn, weights, Window(*box)).clip()
-        mark("RandAugment")
-        if self.area:
-            clip = resize(clip, self.crop_size, self.crop_size)
-        else:
-            clip = random_crop(clip, self.scales, self.crop_size, rng)
-        mark("crop and resize")
-        return clip
 
 
 @dataclass(frozen=True)
@@ -114,7 +35,7 @@ class TrainKey:
 class TrainSample:
     """`copies` augmented clips of one video; clips None when no substitute could be decoded either."""
 
-    clips: torch.Tensor | None  # float32 [copies, 3, T, H, W]
+    clips: torch.Tensor | PackedClips | None  # float32 [copies, 3, T, H, W]
     labels: torch.Tensor | None  # int64 [copies], or multi-hot float32 [copies, K]
     path: str
     broken: tuple = ()  # (path, reason) of broken videos met before one that decodes
@@ -263,11 +184,6 @@ def label_tensor(labels, columns=0):
     if columns:
         return torch.from_numpy(multi_hot(labels, columns)).float()
     return torch.tensor([label for (label,) in labels])
-
-
-def stack(clips):
-    """Equal clips -> a batch of them; a single one is not copied."""
-    return torch.stack(clips) if len(clips) > 1 else clips[0][None]
 
 
 def one_line(error):

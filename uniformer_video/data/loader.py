@@ -6,14 +6,14 @@ depend on the seed, the epoch and the step alone; one process may work through a
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from uniformer_video.data.balance import rarest_totals
 from uniformer_video.data.dataset import TrainKey
-from uniformer_video.data.transforms import join
+from uniformer_video.data.packed import PackedClips, join
 from uniformer_video.data.workers import HANGING_SECONDS, WatchedLoader
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.randomness import generator, permutation
@@ -99,10 +99,16 @@ class TrainBatch:
     clips is None when some sample could not be made from any video; `broken` says why.
     """
 
-    clips: torch.Tensor | None  # float32 [B * copies, 3, T, H, W]
+    clips: torch.Tensor | PackedClips | None  # float32 [B * copies, 3, T, H, W]
     labels: torch.Tensor | None  # int64 [B * copies], or multi-hot float32 [B * copies, K]
     paths: tuple
     broken: tuple  # (path, reason)
+
+    def pin_memory(self):
+        """As a tensor's; the loader's pinning thread calls it and leaves other classes unpinned."""
+        if self.clips is None:
+            return self
+        return replace(self, clips=self.clips.pin_memory(), labels=self.labels.pin_memory())
 
 
 class _Batches:
@@ -119,11 +125,12 @@ class _Batches:
 class TrainLoader:
     """Batches of an epoch from any step on, by workers that live through the whole run.
 
-    A video that hangs, for `timeout` seconds, or crashes its worker counts as broken: `WatchedLoader`.
+    finish: what is left to do to the clips of a batch, once they are on the device. A video that hangs,
+    for `timeout` seconds, or crashes its worker counts as broken: `WatchedLoader`.
     """
 
     def __init__(self, dataset, plan, own_slots, num_workers, timeout=HANGING_SECONDS):
-        self.plan = plan
+        self.plan, self.finish = plan, dataset.augment.finish
         self._batches = _Batches(plan, own_slots)
         self._loader = WatchedLoader(dataset, self._batches, collate_train, num_workers, timeout)
 

@@ -1,13 +1,17 @@
 """A clip on its way through augmentation: only the part of its frames that is still needed.
 
 Operations on values work on planes, those that move pixels on columns; `Pixels` holds either and
-turns one into the other.
+turns one into the other. What an operation asks of pixels is a method here, by NumPy and Pillow, which
+are the fastest on a processor; `device_pixels` has the same methods for any device.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
+
+LEVELS = np.arange(256, dtype=np.uint8)
 
 
 class Window(NamedTuple):
@@ -75,15 +79,56 @@ class Pixels:
         """The part in `window`, which lies within this one."""
         rows, columns = window.slices(self.window)
         if self._planes is None:
-            return Pixels(self.size, window, columns=self._columns[rows, columns])
-        return Pixels(self.size, window, self._planes[..., rows, columns], tables=self._tables)
+            return self.of_columns(window, self._columns[rows, columns])
+        planes = self._planes[..., rows, columns]
+        return type(self)(self.size, window, planes, tables=self._tables)
+
+    def of_columns(self, window, columns):
+        """Another window of the same clip, made of `float32 [h, w, 3 * T]`."""
+        return type(self)(self.size, window, columns=columns)
 
     def look_up(self, tables):
         """Values replaced by `tables[value]`: `uint8 [256]`, `[T, 256]` or `[3, T, 256]`."""
         planes = self._planes if self._planes is not None else self.planes()
+        tables = np.asarray(tables)
         if self._tables is not None:
             tables = _chained(self._tables, tables)
         return Pixels(self.size, self.window, planes, tables=tables)
+
+    def ranges(self):
+        """The lowest and the highest level of each frame and channel: two of `uint8 [3, T]`."""
+        planes = self.planes()
+        flat = planes.reshape(*planes.shape[:2], -1)
+        return torch.from_numpy(flat.min(-1)), torch.from_numpy(flat.max(-1))
+
+    def histograms(self):
+        """How often each frame and channel has each level: `int64 [3, T, 256]`."""
+        planes = self.planes()
+        counts = [Image.fromarray(plane).histogram() for frames in planes for plane in frames]
+        return torch.tensor(counts).view(*planes.shape[:2], 256)
+
+    def gray_means(self):
+        """The mean gray of each frame, rounded: `int64 [T]`."""
+        planes = self.planes()
+        gray = np.asarray(_gray(planes)).reshape(planes.shape[1], -1)
+        return torch.from_numpy((gray.mean(axis=1) + 0.5).astype(np.int64))
+
+    def away_from_gray(self, factor):
+        """`Image.blend` of every pixel's gray with each of its channels."""
+        planes = self.planes()
+        gray = _gray(planes)
+        blended = [np.asarray(Image.blend(gray, _stacked(plane), factor)) for plane in planes]
+        return Pixels(self.size, self.window, np.stack(blended).reshape(planes.shape))
+
+    def away_from_smooth(self, factor):
+        """`Image.blend` of every pixel smoothed with itself; those at the border stay as they are."""
+        planes = self.planes()
+        changed = np.empty_like(planes)
+        for place in np.ndindex(planes.shape[:2]):
+            smooth, plane = planes[place].copy(), Image.fromarray(planes[place])
+            smooth[1:-1, 1:-1] = smoothed(planes[place].astype(np.uint16))
+            changed[place] = Image.blend(Image.fromarray(smooth), plane, factor)
+        return Pixels(self.size, self.window, changed)
 
     def planes(self):
         """`uint8 [3, T, h, w]`, contiguous; to be left as it is."""
@@ -116,6 +161,37 @@ class Pixels:
     def frames(self):
         """`uint8 [T, h, w, 3]`, a new array."""
         return np.array(self.planes().transpose(1, 2, 3, 0), order="C")
+
+
+def blends(factor):
+    """`Image.blend` of every level with every other by a factor: `uint8 [256, 256]`."""
+    first, second = np.meshgrid(LEVELS, LEVELS, indexing="ij")
+    return np.array(Image.blend(Image.fromarray(first), Image.fromarray(second), factor))
+
+
+def smoothed(planes):
+    """`ImageFilter.SMOOTH` in whole numbers of 16 bits: 3 x 3 pixels, the middle one weighs 5 of 13.
+
+    `[..., h, w]`, of NumPy or torch -> what is not at the border, `[..., h - 2, w - 2]`. The nearest
+    whole number is never in doubt, since 13 is odd: two lie equally near nowhere.
+    """
+    rows = planes[..., :-2, :] + planes[..., 1:-1, :]
+    rows += planes[..., 2:, :]
+    sums = rows[..., :-2] + rows[..., 1:-1]
+    sums += rows[..., 2:]
+    sums += 4 * planes[..., 1:-1, 1:-1]
+    sums += 6
+    sums //= 13
+    return sums
+
+
+def _stacked(planes):
+    """Pillow's image of `[..., h, w]`, all frames below each other; no copy."""
+    return Image.fromarray(planes.reshape(-1, planes.shape[-1]))
+
+
+def _gray(planes):
+    return Image.merge("RGB", [_stacked(plane) for plane in planes]).convert("L")
 
 
 def _chained(first, second):

@@ -92,15 +92,9 @@ def contiguous(clip):
     return planes.copy_(columns.t()).view(clip.shape)  # a matrix is transposed in blocks
 
 
-def uninitialised(shape):
-    """`float32` memory from NumPy, which asks for huge pages: torch's costs up to 4 times as much."""
-    return torch.from_numpy(np.empty(tuple(shape), np.float32))
-
-
-def join(clips):
-    """`float32` batches `[B, C, T, H, W]` -> one."""
-    shape = (sum(len(batch) for batch in clips), *clips[0].shape[1:])
-    return torch.cat(clips, out=uninitialised(shape))
+def uninitialised(shape, dtype=np.float32):
+    """Memory from NumPy, which asks for huge pages: torch's costs up to 4 times as much."""
+    return torch.from_numpy(np.empty(tuple(shape), dtype))
 
 
 def _in_columns(clip):
@@ -109,11 +103,15 @@ def _in_columns(clip):
 
 
 def resize_short_side(clip, side):
-    """Scale `[C, T, H, W]` so that its short side is `side`; the long side is cut to whole pixels."""
-    height, width = clip.shape[-2:]
+    """Scale `[C, T, H, W]` as `scaled_size` says."""
+    return resize(clip, *scaled_size(*clip.shape[-2:], side))
+
+
+def scaled_size(height, width, side):
+    """(height, width) with a short side of `side`; the long side is cut to whole pixels."""
     if width <= height:
-        return resize(clip, math.floor(height / width * side), side)
-    return resize(clip, side, math.floor(width / height * side))
+        return math.floor(height / width * side), side
+    return side, math.floor(width / height * side)
 
 
 def crop_offsets(height, width, crop, num_crops):
@@ -126,13 +124,15 @@ def crop_offsets(height, width, crop, num_crops):
     return [(top, 0), (top, left), (top, width - crop)]
 
 
-def random_crop(clip, scales, crop, rng):
-    """Short side drawn from `scales` = (min, max), then a random `crop` x `crop` window."""
-    clip = resize_short_side(clip, int(rng.integers(scales[0], scales[1] + 1)))
-    height, width = clip.shape[-2:]
+def random_crop(height, width, scales, crop, rng):
+    """((height, width), (top, left)): what to scale to and where the `crop` x `crop` window is in that.
+
+    The short side is drawn from `scales` = (min, max), then the window's place.
+    """
+    height, width = scaled_size(height, width, int(rng.integers(scales[0], scales[1] + 1)))
     top = int(rng.integers(0, height - crop + 1))
     left = int(rng.integers(0, width - crop + 1))
-    return clip[..., top : top + crop, left : left + crop]
+    return (height, width), (top, left)
 
 
 def resized_crop_box(height, width, area, ratio, rng):

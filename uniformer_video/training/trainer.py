@@ -172,7 +172,8 @@ class Trainer:
         """Add a slot's gradients; returns its loss and how many clips were hit."""
         position = progress.epoch * self.plan.steps_per_epoch + progress.step
         device = self.ranks.device
-        clips, labels = batch.clips.to(device, non_blocking=True), batch.labels.to(device)
+        clips = self.loader.finish(batch.clips.to(device, non_blocking=True))
+        labels = batch.labels.to(device)
         settings = self.settings
         if self.mixup:
             clips, targets = self.mixup(
