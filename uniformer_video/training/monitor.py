@@ -108,8 +108,9 @@ class Monitor:
         ):
             self.warned = True
             self.message(
-                f"training waits {share:.0%} of its time for data; raise DATA_LOADER.NUM_WORKERS, or "
-                "store the videos at a smaller size"
+                f"training waits {share:.0%} of its time for data; raise DATA_LOADER.NUM_WORKERS, set "
+                "AUG.ON_DEVICE all, or store the videos at a smaller size; `uniformer-video bench loader` "
+                "shows where the time goes"
             )
 
     def _write(self, values):
