@@ -40,7 +40,7 @@ setup(
         "pyyaml>=6",
         "simplejson>=3.19",
         # before 17 it converts BT.709 colours in another way, and loses frames of some live recordings
-        "av>=17",
+        "av>=17.1",
         # decord has wheels for these alone, and no source release
         "decord>=0.6; platform_system == 'Linux' and platform_machine == 'x86_64'",
         "decord>=0.6; platform_system == 'Windows'",

@@ -11,6 +11,7 @@ from itertools import dropwhile, islice
 
 import av
 import numpy as np
+from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 
 from uniformer_video.data.decoding.index import build_index
@@ -36,13 +37,14 @@ _PROGRESSIVE = {None, 0, 1}  # FFmpeg's field orders "unknown" and "progressive"
 _SCANNED = 64  # packets looked at together; what one of them holds is in memory meanwhile
 _KEPT_BYTES = 64 << 20  # of packets, and of frames that were decoded to count them
 
-_OPTIONS = {
-    **SINGLE_FILES,
-    "fpsprobesize": "0",
-}  # the index tells the rate where the header does not
-# Opening a file decodes its first pictures to learn what they are. Here their packets tell that, and
-# opening takes a third of the time; a list of more streams than there are does no harm.
-_UNDECODED = {"stream_options": [{"skip_frame": "all"}] * 64}
+# The index tells the frame rate where the header does not.
+_OPTIONS = {**SINGLE_FILES, "fpsprobesize": "0"}
+# Opening a file reads on and decodes its first pictures to learn what is in it. Where the header tells,
+# that is left out, which is most of the time. More streams than there are do no harm.
+_QUICKLY = {
+    "container_options": {**_OPTIONS, "analyzeduration": "1"},  # microseconds
+    "stream_options": [{"skip_frame": "all"}] * 64,
+}
 # The decoder holds back as many pictures as the stream may reorder, where it does not say how many;
 # else the first of them, shown before any later one was seen, would be lost.
 _H264_OPTIONS = {"strict": "1"}
@@ -79,8 +81,9 @@ class PyAVReader(Reader):
         self._close_container()
         try:
             source = self._source()
-            quick = _UNDECODED if _describes_streams(source) else {}
-            self._container = av.open(source, container_options=_OPTIONS, **quick)
+            told = _describes_streams(source)
+            options = _QUICKLY if told else {"container_options": _OPTIONS}
+            self._container = av.open(source, **options)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(
                 f"{self._path} cannot be opened as a video: {_why_unopened(error)}"
@@ -88,6 +91,9 @@ class PyAVReader(Reader):
         if not self._container.streams.video:
             raise DecodeError(f"{self._path} holds no video stream")
         self._stream = self._container.streams.video[0]
+        for other in self._container.streams:
+            if other is not self._stream:
+                other.discard = Discard.all
         self._stream.thread_type = "NONE"
         self._decoder = self._stream.codec_context
         if self._decoder is None:
