@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault(
@@ -14,6 +16,7 @@ from videos import numbered_frames
 
 from uniformer_video import cli
 from uniformer_video.data.demo import generate_demo, write_video
+from uniformer_video.training.trainer import Trainer
 
 torch.set_num_threads(2)
 
@@ -78,6 +81,27 @@ def make_video(tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture
+def interrupt_after():
+    """A context manager: Ctrl-C comes at the end of the training step of this number."""
+
+    @contextmanager
+    def interrupted(count):
+        steps, original = [], Trainer._train_step
+
+        def step(self, progress, batches):
+            original(self, progress, batches)
+            steps.append(progress.step)
+            if len(steps) == count:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Trainer, "_train_step", step)
+            yield
+
+    return interrupted
 
 
 @pytest.fixture

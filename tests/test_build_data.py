@@ -1,126 +1,18 @@
 """Whose class names count, and what a test does where the data and the checkpoint disagree."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from uniformer_video import build
-from uniformer_video.build_data import Data, build_data, match_classes
+from uniformer_video.build_data import build_data
 from uniformer_video.config import load_config
 from uniformer_video.data.labels import class_names
-from uniformer_video.data.records import VideoRecord
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.run import run
 from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
-
-
-def stand_ins(count):
-    return [f"class {i}" for i in range(count)]
-
-
-def checkpoint(names=None, outputs=None):
-    metadata = {"class_names": names} if names else {}
-    return SimpleNamespace(path="w.pt", metadata=metadata, num_classes=outputs or len(names))
-
-
-def data(names):
-    return Data(names, test=[VideoRecord(f"{i}.mp4", f"{i}.mp4", (i,)) for i in range(len(names))])
-
-
-def named_labels(matched):
-    return [matched.class_names[record.label] for record in matched.test]
-
-
-def refusal(*arguments):
-    with pytest.raises(CheckpointError) as refused:
-        match_classes(*arguments)
-    return str(refused.value).splitlines()
-
-
-def test_equal_names_change_nothing():
-    own = data(["b", "a"])
-    assert match_classes(own, checkpoint(["b", "a"])) is own
-
-
-def test_another_order_is_mapped_by_name():
-    matched = match_classes(data(class_names("k400")), checkpoint(class_names("k400", "published")))
-    assert matched.class_names == class_names("k400", "published")
-    assert named_labels(matched) == class_names("k400")
-    assert "mapped by name" in matched.notes[0]
-
-
-def test_other_names_are_refused_with_the_first_three_of_each_side():
-    lines = refusal(data(list("abcdez")), checkpoint(list("zxy")))
-    assert lines[0] == "w.pt names 3 classes, the data 6, and not the same ones:"
-    assert lines[1] == "  only in the data: 'a', 'b', 'c' and 2 more"
-    assert lines[2] == "  only in the checkpoint: 'x', 'y'"
-    assert "classes.txt or DATA.CLASS_NAMES" in lines[3]
-
-
-def test_a_part_of_the_classes_is_another_set_of_names():
-    lines = refusal(data(["a", "b"]), checkpoint(["a", "b", "c"]))
-    assert lines[1:-1] == ["  only in the checkpoint: 'c'"]
-
-
-def test_bare_numbers_beside_an_order_of_the_checkpoints_own_are_refused():
-    lines = refusal(data(stand_ins(400)), checkpoint(class_names("k400", "published")))
-    assert "does not tell in which order" in lines[0]
-    assert lines[1:4] == [
-        "  output 0 is 'riding a bike', in the usual order 'abseiling'",
-        "  output 1 is 'marching', in the usual order 'air drumming'",
-        "  output 2 is 'dodgeball', in the usual order 'answering questions'",
-    ]
-    assert "usual order, set DATA.CLASS_NAMES k400." in lines[4]
-    assert "the checkpoint's order, set DATA.CLASS_NAMES k400-published." in lines[5]
-    assert "remap-labels" in lines[6]
-
-
-def test_bare_numbers_beside_an_unknown_order():
-    lines = refusal(data(stand_ins(3)), checkpoint(["a", "c", "b"]))
-    assert lines[1:3] == [
-        "  output 1 is 'c', in the usual order 'b'",
-        "  output 2 is 'b', in the usual order 'c'",
-    ]
-    assert "DATA.CLASS_NAMES FILE" in lines[3]
-    assert refusal(data(stand_ins(2)), checkpoint(["a", "c", "b"])) == lines
-
-
-@pytest.mark.parametrize("names", [["a", "b", "c"], class_names("ucf101"), class_names("demo")])
-def test_bare_numbers_take_the_names_of_a_checkpoint_in_the_usual_order(names):
-    for count in (len(names), 2):
-        matched = match_classes(data(stand_ins(count)), checkpoint(names))
-        assert matched.class_names == names
-        assert named_labels(matched) == names[:count]
-        assert not matched.notes
-
-
-def test_class_counts_that_differ():
-    assert (
-        "3 classes apart and the data has 4" in refusal(data(stand_ins(4)), checkpoint(None, 3))[0]
-    )
-    assert "3 classes apart and the data has 2" in refusal(data(list("ab")), checkpoint(None, 3))[0]
-    fixed = refusal(data(stand_ins(2)), checkpoint(["a", "b", "c"]), 2)
-    assert "3 classes apart and the data has 2" in fixed[0]
-    assert match_classes(data(stand_ins(2)), checkpoint(None, 3)).class_names == stand_ins(3)
-
-
-@pytest.mark.parametrize("names", [None, stand_ins(2)])
-def test_a_checkpoint_without_names_is_taken_and_said(names):
-    matched = match_classes(data(["b", "a"]), checkpoint(names, 2))
-    assert matched.class_names == ["b", "a"]
-    assert "does not name its classes" in matched.notes[0]
-    assert "tools/convert_checkpoint.py" in matched.notes[0]
-
-
-@pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "b"]])
-def test_names_that_do_not_fit_the_outputs_are_refused(names):
-    assert "3 classes apart and records" in refusal(data(list("abc")), checkpoint(names, 3))[0]
-
-
-# Sources of names
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Whole runs on videos with several labels or none: trained, resumed, and kept apart from one label."""
 
 import json
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from uniformer_video.config import load_config
 from uniformer_video.data.demo import write_video
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.run import run
-from uniformer_video.training.trainer import Interrupted, Progress, Trainer
+from uniformer_video.training.trainer import Interrupted, Progress
 from uniformer_video.weights.checkpoint import read_weights
 
 # Of the demo's eight motions, "move left" shows classes 0 and 1; some show one, and the last two none.
@@ -85,21 +83,11 @@ def test_a_run_learns_and_says_how_well_by_map(several, tmp_path, call):
 
 
 @pytest.mark.parametrize("stop_after", [2, 4])
-def test_resume_equals_uninterrupted(several, tmp_path, monkeypatch, stop_after):
+def test_resume_equals_uninterrupted(several, tmp_path, interrupt_after, stop_after):
     options = {"AUG__NUM_SAMPLE": 2, "SOLVER__CLASS_BALANCE": 1.0, "DATA__BALANCE": 0.5}
     go(several(**options), OUTPUT_DIR=tmp_path / "whole")
-    steps, original = [], Trainer._train_step
-
-    def interrupting(self, progress, batches):
-        original(self, progress, batches)
-        steps.append(progress.step)
-        if len(steps) == stop_after:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(Trainer, "_train_step", interrupting)
-    with pytest.raises(Interrupted):
+    with interrupt_after(stop_after), pytest.raises(Interrupted):
         go(several(**options), OUTPUT_DIR=tmp_path / "parts")
-    monkeypatch.undo()
     go(several(**options), OUTPUT_DIR=tmp_path / "parts", DATA_LOADER__NUM_WORKERS=1)
     whole, parts = (read_weights(tmp_path / name / "last.pt") for name in ("whole", "parts"))
     assert all(torch.equal(whole.state[key], parts.state[key]) for key in whole.state)

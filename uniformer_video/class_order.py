@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from uniformer_video.data import labels
+from uniformer_video.data.records import relabel
 from uniformer_video.errors import CheckpointError
 from uniformer_video.weights.published import order_of_outputs
 
@@ -87,3 +88,91 @@ def arrange_head(weights, head_keys, class_names):
     arranged = {key: value[rows] for key, value in heads.items()}
     line = "the classifier's rows are put into the order of the data's classes, by name"
     return replace(weights, state=rest | arranged), line
+
+
+def match_classes(data, weights, fixed=0):
+    """`data` in the class order of the checkpoint's outputs; a note says what was done or assumed.
+
+    Labels are mapped by name where both name their classes. Data without names takes the
+    checkpoint's, if those are in the usual order, and may lack the last classes unless their number
+    is `fixed` by the config. Raises `CheckpointError` where the classes differ, or where nothing
+    tells in which order the data's numbers are.
+    """
+    own = known_names(weights)
+    named = not are_stand_ins(data.class_names)
+    if own and named:
+        return _map_by_name(data, own, weights.path)
+    if not named and data.num_classes < weights.num_classes and not fixed:
+        data = replace(data, class_names=stand_ins(weights.num_classes))
+    if weights.num_classes != data.num_classes:
+        raise CheckpointError(
+            f"{weights.path} tells {weights.num_classes} classes apart and the data has "
+            f"{data.num_classes}; test on the data it was trained for, or train first"
+        )
+    if own:
+        _check_usual_order(own, weights.path)
+        return replace(data, class_names=own)
+    if named:
+        check_order_is_told(weights, data.class_names)
+        note = (
+            "The checkpoint does not name its classes; its outputs were taken to be in the data's "
+            "order. tools/convert_checkpoint.py records the names in a checkpoint."
+        )
+        return replace(data, notes=[*data.notes, note])
+    note = (
+        "Neither the checkpoint nor the data names the classes; both were taken to have one order."
+    )
+    return replace(data, notes=[*data.notes, note]) if not weights.metadata else data
+
+
+def _map_by_name(data, own, path):
+    if own == data.class_names:
+        return data
+    differences = labels.name_differences(data.class_names, own, "the data", "the checkpoint")
+    if differences:
+        raise CheckpointError(
+            "\n".join(
+                [
+                    f"{path} names {len(own)} classes, the data {data.num_classes}, and not the same "
+                    "ones:",
+                    *differences,
+                    "Test on the data it was trained for, train first, or, where the data's names are "
+                    "wrong, mend classes.txt or DATA.CLASS_NAMES.",
+                ]
+            )
+        )
+    order = labels.places(data.class_names, own)
+    note = "The checkpoint orders the classes differently; labels were mapped by name."
+    splits = {
+        split: [relabel(record, order) for record in getattr(data, split)]
+        for split in ("train", "val", "test")
+    }
+    return replace(data, class_names=own, **splits, notes=[*data.notes, note])
+
+
+def _check_usual_order(own, path):
+    """Refuse an order of the checkpoint's own: bare numbers could be in that or in the usual one."""
+    usual = labels.usual_order(own)
+    differences = [
+        f"  output {index} is {name!r}, in the usual order {other!r}"
+        for index, (name, other) in enumerate(zip(own, usual, strict=True))
+        if name != other
+    ]
+    if not differences:
+        return
+    a_file = "FILE, which holds the names in that order, one a line"
+    raise CheckpointError(
+        "\n".join(
+            [
+                f"{path} numbers its classes in an order of its own, and the list of videos does not "
+                "tell in which order its numbers are:",
+                *differences[:3],
+                f"If the list is in the usual order, set DATA.CLASS_NAMES "
+                f"{labels.identify(usual) or a_file}.",
+                f"If it is in the checkpoint's order, set DATA.CLASS_NAMES "
+                f"{labels.identify(own) or a_file}.",
+                "A classes.txt beside the list also tells; `uniformer-video remap-labels` writes the "
+                "list in another order.",
+            ]
+        )
+    )

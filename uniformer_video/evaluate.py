@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from uniformer_video import build
-from uniformer_video.build_data import match_classes
+from uniformer_video.class_order import match_classes
 from uniformer_video.config import config_text
 from uniformer_video.data.dataset import timeline_of
 from uniformer_video.data.decoding import open_video

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 from dataclasses import replace
 from unittest.mock import ANY
 
@@ -27,7 +26,6 @@ from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.data.shards import INDEX_FILE, read_index
 from uniformer_video.data.transforms import EvalViews, Normalisation
 from uniformer_video.errors import ConfigError, DataError, DecodeError
-from uniformer_video.training.trainer import Trainer
 from uniformer_video.weights.checkpoint import read_weights
 
 RAW = Normalisation((0, 0, 0), (1 / 255,) * 3)  # values stay bytes
@@ -323,7 +321,7 @@ def test_an_index_of_another_hand_may_have_a_bom_and_crlf(tmp_path):
     assert second.source == f"{tmp_path}/index.csv:3"
 
 
-def test_a_run_from_shards_is_that_from_files(tmp_path, demo, tiny, call, server, monkeypatch):
+def test_a_run_from_shards_is_that_from_files(tmp_path, demo, tiny, call, server, interrupt_after):
     """Through the command line: from files; from shards, stopped in mid-epoch; resumed by http."""
     root = shards_of(demo, tmp_path / "shards")
     shutil.copy(demo / "classes.txt", root)
@@ -336,17 +334,8 @@ def test_a_run_from_shards_is_that_from_files(tmp_path, demo, tiny, call, server
 
     shards = ["TRAIN.DATASET", "shards", "DATA.PATH_TO_DATA_DIR"]
     assert run("files") == (0, ANY)
-    steps, original = [], Trainer._train_step
-
-    def interrupting(self, progress, batches):
-        original(self, progress, batches)
-        steps.append(progress.step)
-        if len(steps) == 6:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(Trainer, "_train_step", interrupting)
-    assert run("shards", *shards, root)[0] == 130
-    monkeypatch.setattr(Trainer, "_train_step", original)
+    with interrupt_after(6):
+        assert run("shards", *shards, root)[0] == 130
     assert run("shards", *shards, f"{server.address}/shards") == (0, ANY)
 
     files, ours = (

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from pages import PROTOCOL
 
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.results import (
@@ -16,18 +17,6 @@ from uniformer_video.evaluation.results import (
     summarise,
 )
 
-PROTOCOL = {
-    "num_frames": 8,
-    "sampling_rate": 2,
-    "sampling": "dense",
-    "clips": 4,
-    "crops": 1,
-    "short_side": 64,
-    "crop_size": 64,
-    "score": "logits",
-    "channel_order": "RGB",
-    "playback": "forward",
-}
 # Predictions 0, 1, 1, 2; the last video failed. Class 3 has no decoded video.
 SCORES = np.array(
     [[3, 1, 0, 0], [1, 3, 0, 0], [0, 3, 2, 0], [0, 0, 9, 0], [np.nan] * 4], np.float32

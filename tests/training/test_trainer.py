@@ -49,23 +49,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tiny, tmp_pat
 @pytest.mark.parametrize(
     ("stop_after", "on_device"), [(1, "off"), (4, "off"), (6, "off"), (3, "normalise"), (3, "all")]
 )
-def test_resume_equals_uninterrupted(tiny, tmp_path, monkeypatch, stop_after, on_device):
+def test_resume_equals_uninterrupted(tiny, tmp_path, interrupt_after, stop_after, on_device):
     """8 steps in 2 epochs, interrupted in mid-epoch and at the end of one."""
     options = {"UNIFORMER__DROP_DEPTH_RATE": 0.3, "AUG__NUM_SAMPLE": 2, "AUG__ON_DEVICE": on_device}
     whole = train(tiny(**options), tmp_path / "whole")
-    steps = []
-    original = Trainer._train_step
-
-    def interrupting(self, progress, batches):
-        original(self, progress, batches)
-        steps.append(progress.step)
-        if len(steps) == stop_after:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(Trainer, "_train_step", interrupting)
-    with pytest.raises(Interrupted):
+    with interrupt_after(stop_after), pytest.raises(Interrupted):
         train(tiny(**options), tmp_path / "parts")
-    monkeypatch.undo()
     resumed = train(tiny(**options), tmp_path / "parts")
     assert_same(whole, resumed)
     assert whole.training["progress"]["epoch"] == resumed.training["progress"]["epoch"] == 2
