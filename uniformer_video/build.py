@@ -71,18 +71,24 @@ def load_tested_model(cfg, path):
     return model.eval(), weights
 
 
-def build_train_loader(cfg, data, ranks):
-    """Batches of augmented clips for this process."""
-    dataset = TrainDataset(
-        data.train,
+def build_train_dataset(cfg, records, class_names, faults=None):
+    """Random augmented clips; `faults` as in `Data`."""
+    return TrainDataset(
+        records,
         build_sampling(cfg),
-        build_augmentation(cfg, data.class_names),
+        build_augmentation(cfg, class_names),
         cfg.RNG_SEED,
         copies=cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1,
         backend=cfg.DATA.DECODING_BACKEND,
-        columns=label_columns(cfg, data.class_names),
-        faults=data.faults,
+        columns=len(class_names) if cfg.DATA.MULTI_LABEL else 0,
+        faults=faults,
+        short_side=cfg.DATA.DECODE_SHORT_SIDE,
     )
+
+
+def build_train_loader(cfg, data, ranks):
+    """Batches of augmented clips for this process."""
+    dataset = build_train_dataset(cfg, data.train, data.class_names, data.faults)
     slots = cfg.NUM_GPUS * cfg.NUM_SHARDS
     plan = TrainPlan(
         len(data.train),
@@ -94,11 +100,6 @@ def build_train_loader(cfg, data, ranks):
     workers = resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)
     own_slots = ranks.own_slots(slots)
     return TrainLoader(dataset, plan, own_slots, workers, cfg.DATA_LOADER.TIMEOUT)
-
-
-def label_columns(cfg, class_names):
-    """Columns of multi-hot labels; 0 where a video has one label, and a clip one class index."""
-    return len(class_names) if cfg.DATA.MULTI_LABEL else 0
 
 
 def build_sampling(cfg):
@@ -160,9 +161,16 @@ def build_test_dataset(cfg, records, num_clips, num_crops, playback="forward", f
     """All views of each video; `faults` as in `Data`."""
     crop = cfg.DATA.TEST_CROP_SIZE
     views = EvalViews(cfg.DATA.TEST_SCALE or crop, crop, num_crops, build_normalisation(cfg))
-    backend = cfg.DATA.DECODING_BACKEND
-    sampling = build_sampling(cfg)
-    return EvalDataset(records, sampling, views, num_clips, playback, backend, faults)
+    return EvalDataset(
+        records,
+        build_sampling(cfg),
+        views,
+        num_clips,
+        playback,
+        backend=cfg.DATA.DECODING_BACKEND,
+        faults=faults,
+        short_side=cfg.DATA.DECODE_SHORT_SIDE,
+    )
 
 
 def build_mixup(cfg, num_classes):
@@ -249,6 +257,7 @@ def build_protocol(cfg):
             "rule": cfg.DATA.SAMPLING,
             "offset": cfg.DATA.USE_OFFSET_SAMPLING,
             "target_fps": cfg.DATA.TARGET_FPS,
+            "decode_short_side": cfg.DATA.DECODE_SHORT_SIDE,
             "short_side": cfg.DATA.TEST_SCALE or cfg.DATA.TEST_CROP_SIZE,
             "crop_size": cfg.DATA.TEST_CROP_SIZE,
             "mean": list(cfg.DATA.MEAN),

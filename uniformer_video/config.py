@@ -53,6 +53,7 @@ SETTINGS = [
         "auto",
         "auto (pyav, exact on every file), pyav, decord or torchcodec",
     ),
+    ("DATA.DECODE_SHORT_SIDE", 0, "larger videos are scaled down to it in decoding; 0 = exact"),
     ("DATA.NUM_FRAMES", 16, "frames of a clip"),
     ("DATA.SAMPLING_RATE", 4, "temporal stride of a clip, in frames of the video"),
     ("DATA.TARGET_FPS", 0.0, "strides count frames of the video at this rate; 0 = its own frames"),

@@ -45,6 +45,7 @@ def check(flat):
 
 _MINIMUM = {
     "MODEL.NUM_CLASSES": 0,
+    "DATA.DECODE_SHORT_SIDE": 0,
     "DATA.NUM_FRAMES": 1,
     "DATA.SAMPLING_RATE": 1,
     "DATA.TARGET_FPS": 0,
@@ -135,6 +136,13 @@ def _check_together(flat):
         raise ConfigError(
             f"DATA.TEST_CROP_SIZE {crop} is larger than DATA.TEST_SCALE {scale}; "
             "lower the crop or raise the scale (0 = as large as the crop)"
+        )
+    least, decoded = scale or crop, flat["DATA.DECODE_SHORT_SIDE"]
+    if 0 < decoded < least:
+        raise ConfigError(
+            f"DATA.DECODE_SHORT_SIDE {decoded} is smaller than the short side of the test, {least} "
+            "(DATA.TEST_SCALE, or else DATA.TEST_CROP_SIZE), which would scale it up again; raise it, or "
+            "set it to 0"
         )
     low, high = flat["DATA.TRAIN_JITTER_SCALES"]
     crop = flat["DATA.TRAIN_CROP_SIZE"]

@@ -173,6 +173,7 @@ def _protocol(cfg, playback):
         "sampling_rate": cfg.DATA.SAMPLING_RATE,
         "sampling": cfg.DATA.SAMPLING,
         "target_fps": cfg.DATA.TARGET_FPS,
+        "decode_short_side": cfg.DATA.DECODE_SHORT_SIDE,
         "clips": cfg.TEST.NUM_ENSEMBLE_VIEWS,
         "crops": cfg.TEST.NUM_SPATIAL_CROPS,
         "short_side": cfg.DATA.TEST_SCALE or crop,

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from uniformer_video import build
 from uniformer_video.build_data import build_data
 from uniformer_video.config import load_config
 from uniformer_video.data.dataset import EvalDataset, TrainAugmentation, TrainDataset, TrainKey
+from uniformer_video.data.decoding import open_video
 from uniformer_video.data.loader import TrainLoader, TrainPlan, eval_loader
 from uniformer_video.data.records import VideoRecord
 from uniformer_video.data.sampling import ClipSampling
@@ -222,6 +224,25 @@ def test_a_rate_spreads_the_strides_over_time(videos):
     # 30 frames at 25 a second show 0, 5, ..., 25 at 5 a second; the middle four of these
     shown = torch.tensor([[20.0, 40.0, 60.0, 80.0]])
     torch.testing.assert_close(sample.views[:, 2].mean((-1, -2)), shown, atol=4.5, rtol=0)
+
+
+def test_a_short_side_is_reached_in_decoding(make_video, tiny):
+    record = VideoRecord(str(make_video(frames=20, size=(96, 128))), "a", (0,))
+    settings = ["DATA.DECODE_SHORT_SIDE", "40", "MODEL.NUM_CLASSES", "1"]
+    cfg = load_config(overrides=[*tiny(), *settings])
+    with open_video(record.path) as video:
+        expected = video.frames(ClipSampling(4, 2).test_clips(20, 1)[0], short_side=40)
+    test = build.build_test_dataset(cfg, [record], 1, 1)
+    test.views = EvalViews(40, 40, 1, RAW)
+    centre = torch.from_numpy(expected[:, :, 7:47]).permute(3, 0, 1, 2).float()
+    torch.testing.assert_close(test[0].views[0], centre)
+    train = build.build_train_dataset(cfg, [record], ["a"])
+    assert train.decode(record, np.random.default_rng(0)).shape == (4, 40, 53, 3)
+
+
+def test_a_short_side_below_that_of_the_test_is_refused(tiny):
+    with pytest.raises(ConfigError, match="smaller than the short side of the test, 32"):
+        load_config(overrides=[*tiny(), "DATA.DECODE_SHORT_SIDE", "24"])
 
 
 def test_data_from_a_config(tiny, demo):

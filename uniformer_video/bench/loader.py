@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from uniformer_video.build import build_augmentation, build_sampling, label_columns
+from uniformer_video.build import build_train_dataset
 from uniformer_video.build_data import build_data
-from uniformer_video.data.dataset import TrainDataset, TrainSample
+from uniformer_video.data.dataset import TrainSample
 from uniformer_video.data.demo import write_video
 from uniformer_video.data.loader import TrainLoader, TrainPlan, collate_train
 from uniformer_video.data.packed import PackedClips, stack
@@ -48,7 +48,7 @@ def measure(cfg, clips=24, rounds=3, workers=(0, 1, 2), baseline=False):
     gets generated videos.
     """
     with _some_videos(cfg) as (records, names):
-        dataset = _dataset(cfg, records, names)
+        dataset = build_train_dataset(cfg, records, names)
         sides = {"ours": dataset}
         if baseline:
             sides["baseline"] = _published(dataset)
@@ -119,16 +119,6 @@ def _seconds(times, step):
     """Of a step, or of all that a worker does."""
     workers = sum(times.values()) - times.get(DEVICE, 0.0)
     return {"all": workers, "all but decoding": workers - times[DECODE], **times}[step]
-
-
-def _dataset(cfg, records, names):
-    copies = cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1
-    augment = build_augmentation(cfg, names)
-    backend = cfg.DATA.DECODING_BACKEND
-    columns = label_columns(cfg, names)
-    return TrainDataset(
-        records, build_sampling(cfg), augment, cfg.RNG_SEED, copies, backend, columns
-    )
 
 
 def _published(dataset):

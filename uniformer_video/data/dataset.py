@@ -55,11 +55,20 @@ class TrainDataset(Dataset):
 
     columns: of the multi-hot labels, the number of classes; 0 = each clip has one class index. faults:
     {path: reason} of videos that are not tried, which count as broken; loaders add those that hang or
-    crash the decoder.
+    crash the decoder. short_side: what a reader's `frames` takes.
     """
 
     def __init__(
-        self, records, sampling, augment, seed, copies=1, backend="auto", columns=0, faults=None
+        self,
+        records,
+        sampling,
+        augment,
+        seed,
+        copies=1,
+        backend="auto",
+        columns=0,
+        faults=None,
+        short_side=0,
     ):
         self.records = records
         self.sampling: ClipSampling = sampling
@@ -69,6 +78,7 @@ class TrainDataset(Dataset):
         self.backend = backend
         self.columns = columns
         self.faults = {} if faults is None else faults
+        self.short_side = short_side
         self._substitutes = np.flatnonzero([record.weight for record in records])
 
     def __len__(self):
@@ -94,7 +104,8 @@ class TrainDataset(Dataset):
         """The frames of a random clip of a `VideoRecord`: `uint8 [T, H, W, 3]`."""
         with open_video(record.path, self.backend, record.num_frames) as video:
             timeline = timeline_of(video, self.sampling, record.path, record.start, record.end)
-            return video.frames(timeline[self.sampling.train_clip(len(timeline), rng)])
+            indices = timeline[self.sampling.train_clip(len(timeline), rng)]
+            return video.frames(indices, self.short_side)
 
     def _sample(self, frames, record, key, broken):
         clips, labels = [], []
@@ -110,7 +121,7 @@ class EvalDataset(Dataset):
     """All views of each video, from one opening and one decoding pass.
 
     playback: "forward", "reverse" (the video backwards) or "still" (its middle frame repeated).
-    faults: as in `TrainDataset`.
+    faults, short_side: as in `TrainDataset`.
     """
 
     def __init__(
@@ -122,6 +133,7 @@ class EvalDataset(Dataset):
         playback="forward",
         backend="auto",
         faults=None,
+        short_side=0,
     ):
         self.records = records
         self.sampling: ClipSampling = sampling
@@ -130,6 +142,7 @@ class EvalDataset(Dataset):
         self.playback = playback
         self.backend = backend
         self.faults = {} if faults is None else faults
+        self.short_side = short_side
 
     def __len__(self):
         return len(self.records)
@@ -138,8 +151,17 @@ class EvalDataset(Dataset):
         """The `EvalSample` of a record; a broken video gives its reason, never another video."""
         try:
             with decoding(self, index) as record:
-                how = (self.playback, self.backend, record.num_frames, record.start, record.end)
-                clips = decode_test_clips(record.path, self.sampling, self.num_clips, *how)
+                clips = decode_test_clips(
+                    record.path,
+                    self.sampling,
+                    self.num_clips,
+                    self.playback,
+                    self.backend,
+                    record.num_frames,
+                    record.start,
+                    record.end,
+                    self.short_side,
+                )
         except (DecodeError, OSError) as error:
             return EvalSample(index, None, one_line(error))
         return EvalSample(index, self.views(clips))
@@ -154,11 +176,13 @@ def decode_test_clips(
     num_frames=0,
     start=0.0,
     end=None,
+    short_side=0,
 ):
     """The test clips of a video, `uint8 [num_clips, T, H, W, 3]`, by one opening and one pass.
 
-    `backend` and `num_frames` are those of `open_video`; `start` and `end`, in seconds, say which
-    segment of the video counts. Raises `DecodeError` where it has no frame there.
+    `backend` and `num_frames` are those of `open_video`, `short_side` that of `frames`; `start` and
+    `end`, in seconds, say which segment of the video counts. Raises `DecodeError` where it has no frame
+    there.
     """
     with open_video(path, backend, num_frames) as video:
         timeline = timeline_of(video, sampling, path, start, end)
@@ -167,7 +191,7 @@ def decode_test_clips(
             indices = len(timeline) - 1 - indices
         elif playback == "still":
             indices = np.full_like(indices, len(timeline) // 2)
-        frames = video.frames(timeline[indices.ravel()])
+        frames = video.frames(timeline[indices.ravel()], short_side)
     return frames.reshape(*indices.shape, *frames.shape[1:])
 
 

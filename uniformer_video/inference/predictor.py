@@ -51,6 +51,7 @@ class Predictor:
         class_names: in index order.
         batch_size: views of a forward pass.
         multi_label: the model was trained for videos with several labels, or none.
+        decode_short_side: larger videos are scaled down to it in decoding; 0 = as they are.
     """
 
     def __init__(
@@ -63,12 +64,13 @@ class Predictor:
         score="logits",
         batch_size=16,
         multi_label=False,
+        decode_short_side=0,
     ):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.eval().to(self.device)
         self.sampling, self.views, self.num_clips = sampling, views, num_clips
         self.class_names, self.score, self.batch_size = tuple(class_names), score, batch_size
-        self.multi_label = multi_label
+        self.multi_label, self.decode_short_side = multi_label, decode_short_side
 
     @classmethod
     def from_checkpoint(cls, path, num_clips=None, num_crops=None):
@@ -98,13 +100,23 @@ class Predictor:
         )
         clips = num_clips or test["num_clips"]
         names = metadata.get("class_names") or stand_ins(model.num_classes)
-        many = metadata.get("multi_label", False)
-        return cls(model, sampling, views, clips, names, test["score"], multi_label=many)
+        return cls(
+            model,
+            sampling,
+            views,
+            clips,
+            names,
+            test["score"],
+            multi_label=metadata.get("multi_label", False),
+            decode_short_side=pixels.get("decode_short_side", 0),
+        )
 
     @torch.inference_mode()
     def __call__(self, path):
         """The `Prediction` for a video file. Raises `DecodeError` when it cannot be decoded."""
-        views = self.views(decode_test_clips(path, self.sampling, self.num_clips))
+        short_side = self.decode_short_side
+        clips = decode_test_clips(path, self.sampling, self.num_clips, short_side=short_side)
+        views = self.views(clips)
         parts = [
             self.model(part.to(self.device)).float().cpu() for part in views.split(self.batch_size)
         ]
