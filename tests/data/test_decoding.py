@@ -64,6 +64,19 @@ def test_a_stream_that_does_not_say_how_far_it_reorders(make_video, tmp_path, mo
         np.testing.assert_array_equal(video.frames([3, 30]), expected[[3, 30]])
 
 
+@pytest.mark.parametrize("cut", [10, 35])
+def test_frames_that_an_edit_list_cuts_off_do_not_count(make_video, tmp_path, cut):
+    """As a cut without encoding makes them: the key frame before the cut is decoded and not shown."""
+    whole = make_video(frames=60, options={"g": "30", "bf": "2", "b_strategy": "0"})
+    path = remux(whole, tmp_path / "cut.mp4", earlier=cut / 25)
+    expected = all_frames(whole)[cut:]
+    np.testing.assert_array_equal(all_frames(path), expected)
+    with open_video(path) as video:
+        assert video.num_frames == 60 - cut
+        np.testing.assert_array_equal(video.frames(range(60 - cut)), expected)
+        np.testing.assert_array_equal(video.frames([20, 3, 0]), expected[[20, 3, 0]])
+
+
 def test_backends_agree(make_video):
     need("decord")
     path = make_video(frames=100, options={"bf": "3", "g": "24"})

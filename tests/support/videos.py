@@ -52,10 +52,11 @@ def turn(path, quarters):
     return path
 
 
-def remux(path, target, hold_dts=True, **options):
+def remux(path, target, hold_dts=True, earlier=0.0, **options):
     """Write the coded pictures of `path` as they are into the container `target`; its path.
 
     hold_dts: keep decoding times; else those of showing stand in, as live recorders write them.
+    earlier: by how many seconds they move; what comes before 0 is cut off by an edit list.
     """
     with av.open(str(path)) as source, av.open(str(target), "w", options=options) as out:
         stream = out.add_stream_from_template(source.streams.video[0])
@@ -63,6 +64,8 @@ def remux(path, target, hold_dts=True, **options):
             if packet.size:
                 packet.stream = stream
                 packet.dts = packet.dts if hold_dts else packet.pts
+                shift = round(earlier / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 out.mux(packet)
     return target
 

@@ -122,10 +122,10 @@ class PyAVReader(Reader):
             elif self._packets is not None:
                 self._packets += batch
         formats = self.formats = set(self._container.format.name.split(","))
-        if formats & _EXACT_HEADER and len(self._times) < self._stream.frames:
+        listed = len(self._stream.index_entries)  # without those that an edit list leaves out
+        if formats & _EXACT_HEADER and len(self._times) < listed:
             raise DecodeError(
-                f"{self._path} is cut off: {len(self._times)} of its {self._stream.frames} frames "
-                "are there"
+                f"{self._path} is cut off: {len(self._times)} of its {listed} frames are there"
             )
         self._skips = self._may_skip(formats)
         self.why_counted = self._distrust(formats)
