@@ -218,6 +218,24 @@ def test_rotation_is_applied_once(make_video, quarters):
         check(path, all_frames(path), backend)
 
 
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_mirrored_pictures(make_video, quarters):
+    path = make_video(frames=8, size=(64, 96), options={"bf": "2"})
+    turned = np.rot90(all_frames(path), quarters, axes=(1, 2))
+    expected = turned[:, :, ::-1]
+    turn(path, quarters, mirrored=True)
+    with open_video(path) as video:
+        assert video.size == expected.shape[1:3]
+        np.testing.assert_array_equal(video.frames(range(8)), expected)
+    for backend in ("decord", "torchcodec"):
+        try:
+            need(backend)
+        except pytest.skip.Exception:
+            continue
+        with pytest.raises(DecodeError, match="does not mirror pictures"):
+            open_video(path, backend)
+
+
 def test_scaling_only_shrinks(tmp_path):
     path = encode(tmp_path / "a.mp4", np.full((4, 54, 97 + 1, 3), 90, np.uint8))
     with open_video(path) as video:

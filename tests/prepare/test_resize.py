@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from videos import numbered_frames
+from videos import numbered_frames, turn
 
 from uniformer_video.data.decoding import open_video
 from uniformer_video.errors import DataError, DecodeError
@@ -112,23 +112,11 @@ def test_key_frames_are_as_asked(make_video, tmp_path):
     assert keys[:2] == [0, 20] and len(keys) == 3  # the third may come early, at a change of scene
 
 
-def rotated(source, target, degrees):
-    """A copy of an mp4 whose header says that it is to be shown turned."""
-    turned = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
-    data = source.read_bytes()
-    start = data.index(b"tkhd") + 4 + 4 + 20 + 16  # version, times and ids, layer to volume
-    plain = np.frombuffer(data[start : start + 36], ">i4").copy()
-    assert plain[0] == plain[4] == 0x10000
-    plain[[0, 1, 3, 4]] = np.array(turned) * 0x10000
-    target.write_bytes(data[:start] + plain.astype(">i4").tobytes() + data[start + 36 :])
-    return target
-
-
-@pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_rotated_videos_come_out_as_they_are_shown(make_video, tmp_path, degrees):
-    video = rotated(make_video(frames=6, size=(64, 128)), tmp_path / "turned.mp4", degrees)
+@pytest.mark.parametrize(("quarters", "mirrored"), [(1, False), (2, False), (3, False), (1, True)])
+def test_turned_videos_come_out_as_they_are_shown(make_video, tmp_path, quarters, mirrored):
+    video = turn(make_video("turned.mp4", frames=6, size=(64, 128)), quarters, mirrored)
     large, small = pixels_of(video), pixels_of(resized(video, tmp_path))
-    assert large.shape[1:3] == ((64, 128) if degrees == 180 else (128, 64))
+    assert large.shape[1:3] == ((64, 128) if quarters == 2 else (128, 64))
     assert abs(small - halved(large)).mean() < 6
     with av.open(str(tmp_path / "out" / "turned.mp4")) as container:
         assert next(container.decode(video=0)).rotation == 0

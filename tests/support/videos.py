@@ -41,12 +41,16 @@ def encode(path, frames, codec="libx264", pix_fmt="yuv420p", times=None, context
     return path
 
 
-def turn(path, quarters):
-    """Write into an mp4 that it is shown turned to the left by so many quarters, as phones do."""
+def turn(path, quarters, mirrored=False):
+    """Write into an mp4 that it is shown turned to the left by so many quarters, as phones do.
+
+    mirrored: and after that left and right exchanged, as cameras on the front do.
+    """
     content = bytearray(path.read_bytes())
     place = content.index(b"tkhd") + 44  # ISO/IEC 14496-12, track header: the matrix, 16.16 numbers
     cosine, sine = [(1, 0), (0, -1), (-1, 0), (0, 1)][quarters % 4]
-    matrix = [cosine, sine, 0, -sine, cosine, 0, 0, 0]
+    side = -1 if mirrored else 1
+    matrix = [side * cosine, sine, 0, side * -sine, cosine, 0, 0, 0]
     content[place : place + 32] = struct.pack(">8i", *(value << 16 for value in matrix))
     path.write_bytes(content)
     return path

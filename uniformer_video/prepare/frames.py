@@ -12,6 +12,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image
 
 from uniformer_video.data.decoding import open_video
+from uniformer_video.data.decoding.orientation import orientation, upright
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.folders import (
     around_the_number,
@@ -21,7 +22,7 @@ from uniformer_video.prepare.folders import (
     write_table,
 )
 from uniformer_video.prepare.jobs import run_jobs
-from uniformer_video.prepare.stream import decoded, opened, quarter_turns, shrunk_size
+from uniformer_video.prepare.stream import decoded, opened, shrunk_size
 from uniformer_video.prepare.summary import Summary
 
 _FORMATS = (".jpg", ".jpeg", ".png", ".webp")
@@ -99,7 +100,7 @@ def _write_frames(source, folder, pictures):
             if size != (frame.width, frame.height):  # else the very pixels that decoding gives
                 options |= {"interpolation": Interpolation.BICUBIC}
             picture = scaler.reformat(frame, *size, **options)
-            upright = np.rot90(picture.to_ndarray(), quarter_turns(frame))
+            image = upright(picture.to_ndarray(), orientation(frame))
             path = folder / pictures.template.format(count)
-            Image.fromarray(np.ascontiguousarray(upright)).save(path, quality=pictures.quality)
+            Image.fromarray(np.ascontiguousarray(image)).save(path, quality=pictures.quality)
     return count

@@ -13,11 +13,12 @@ from av.video.frame import PictureType
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from uniformer_video.data.decoding import open_video
+from uniformer_video.data.decoding.orientation import Orientation, orientation, upright
 from uniformer_video.errors import DecodeError
 from uniformer_video.files import atomic_write
 from uniformer_video.prepare.folders import claimed, find_videos, planned_targets
 from uniformer_video.prepare.jobs import run_jobs
-from uniformer_video.prepare.stream import decoded, opened, quarter_turns, shrunk_size
+from uniformer_video.prepare.stream import decoded, opened, shrunk_size
 from uniformer_video.prepare.summary import Summary
 
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
@@ -121,7 +122,7 @@ def _encode(source, path, encoding):
                 clock = _Clock(container, stream)
                 size = shrunk_size(frame.width, frame.height, encoding.short_side)
             scaled = _scaled(frame, scaler, size)
-            picture = _upright(scaled, quarter_turns(frame))
+            picture = _upright(scaled, orientation(frame))
             if encoder is None:
                 encoder = _add_encoder(output, stream, frame, picture, encoding)
                 encoder.codec_context.colorspace = scaled.colorspace
@@ -143,14 +144,14 @@ def _scaled(frame, scaler, size):
     return scaler.reformat(frame, *size, **options)
 
 
-def _upright(frame, turns):
-    """A yuv420p frame turned counter-clockwise by `turns` quarters."""
-    if not turns:
+def _upright(frame, way):
+    """A yuv420p frame the way it is meant to be shown, an `Orientation`."""
+    if way == Orientation():
         return frame
     height, width = frame.height, frame.width
     rows = frame.to_ndarray()  # the luma rows, and below them the two small chroma planes
     luma, chroma = rows[:height], rows[height:].reshape(2, height // 2, width // 2)
-    turned = [np.rot90(plane, turns) for plane in (luma, *chroma)]
+    turned = [upright(plane, way) for plane in (luma, *chroma)]
     flat = np.concatenate([plane.ravel() for plane in turned])
     rows = flat.reshape(-1, turned[0].shape[1])
     return av.VideoFrame.from_ndarray(rows, format="yuv420p")
@@ -165,7 +166,7 @@ def _add_encoder(output, stream, frame, picture, encoding):
     context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
     aspect = stream.sample_aspect_ratio
     if aspect:  # of one pixel; players need it to show the form right
-        context.sample_aspect_ratio = 1 / aspect if quarter_turns(frame) % 2 else aspect
+        context.sample_aspect_ratio = 1 / aspect if orientation(frame).transposed else aspect
     return encoder
 
 

@@ -35,11 +35,6 @@ def decoded(container, stream):
         raise DecodeError(f"{container.name} breaks after {count} frames: {reason}") from None
 
 
-def quarter_turns(frame):
-    """How often the picture is to be turned by 90 degrees, counter-clockwise, to be shown upright."""
-    return round(frame.rotation / 90) % 4
-
-
 def shrunk_size(width, height, short_side):
     """(width, height) with the short side at most `short_side`, the form kept, even where changed."""
     short = min(width, height)

@@ -44,6 +44,8 @@ def _reason(video, open_groups):
         return "as an edit list or hidden frames leave packets out"
     if video.bits > 8:
         return f"as it rounds {video.bits}-bit pixels in another way"
+    if video.mirrored:
+        return "as it does not mirror pictures"
     if video.interlaced:
         return "as it converts interlaced pictures in another way"
     if not (video.starts_at_key_frames() and (open_groups or _groups_are_closed(video.index))):

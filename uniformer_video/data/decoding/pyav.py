@@ -15,6 +15,7 @@ from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 
 from uniformer_video.data.decoding.index import build_index
+from uniformer_video.data.decoding.orientation import orientation
 from uniformer_video.data.decoding.plan import Span, plan
 from uniformer_video.data.decoding.reader import Clip, Reader, shrunk_size
 from uniformer_video.data.decoding.source import SINGLE_FILES, source_of
@@ -60,7 +61,7 @@ class PyAVReader(Reader):
         self._path = shown(path)
         self._container = self._packets = self._decoded = None
         self._to_rgb = VideoReformatter()  # kept, because it caches the conversion's set-up
-        self._size = None
+        self._size, self._orientations = None, {}
         self._source = source_of(path)
         try:
             self._open()
@@ -197,6 +198,12 @@ class PyAVReader(Reader):
         first = self._first_picture()
         return bool(first and first.interlaced_frame)
 
+    @property
+    def mirrored(self):
+        """True where the picture is shown mirrored, and not only turned."""
+        first = self._first_picture()
+        return bool(first) and sum(orientation(first)) % 2 == 1
+
     def _first_picture(self):
         return next(self._decoded_span(Span(0, 0, ()), (), skips=False), None)
 
@@ -330,7 +337,9 @@ class PyAVReader(Reader):
         height, width = shrunk_size((frame.height, frame.width), short_side)
         options = {"width": width, "height": height, "format": "rgb24", "threads": 1}
         image = self._to_rgb.reformat(frame, **options).to_ndarray()
-        clip.put(index, image, round(frame.rotation / 90) % 4)
+        if frame.rotation not in self._orientations:  # to read the matrix takes longer
+            self._orientations[frame.rotation] = orientation(frame)
+        clip.put(index, image, self._orientations[frame.rotation])
 
     def _broken(self, error):
         return DecodeError(f"{self._path} breaks while decoding: {_reason(error)}")

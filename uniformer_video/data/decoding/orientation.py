@@ -1,0 +1,35 @@
+"""How a picture is to be turned and mirrored to be shown: phones store what the sensor sees."""
+
+import struct
+from typing import NamedTuple
+
+
+class Orientation(NamedTuple):
+    """First rows and columns change places, then what is left is exchanged with right, top with bottom."""
+
+    transposed: bool = False
+    mirrored: bool = False
+    upside_down: bool = False
+
+
+def orientation(frame):
+    """The `Orientation` of a PyAV frame; upright where its file says nothing.
+
+    The display matrix takes (x, y) to (ax + cy, bx + dy) (ISO/IEC 14496-12, 8.3.2, track header).
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return Orientation()
+    a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Orientation(False, a < 0, d < 0)
+    return Orientation(True, c < 0, b < 0)
+
+
+def upright(image, orientation):
+    """A view of `image`, `[H, W, ...]`, as it is meant to be shown."""
+    if orientation.transposed:
+        image = image.swapaxes(0, 1)
+    if orientation.mirrored:
+        image = image[:, ::-1]
+    return image[::-1] if orientation.upside_down else image
