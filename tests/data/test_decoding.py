@@ -77,6 +77,64 @@ def test_frames_that_an_edit_list_cuts_off_do_not_count(make_video, tmp_path, cu
         np.testing.assert_array_equal(video.frames([20, 3, 0]), expected[[20, 3, 0]])
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg2video"])
+def test_times_of_decoding_in_place_of_those_of_showing(make_video, tmp_path, codec):
+    options = {"bf": "3", "g": "20", "b_strategy": "0", "x265-params": "log-level=none:bframes=3"}
+    whole = make_video("whole.mp4", frames=48, codec=codec, options=options)
+    path = remux(whole, tmp_path / "a.mp4", hold_pts=False, earlier=-0.4)
+    expected = all_frames(whole)
+    with open_video(path) as video:
+        assert video.why_counted == "its times are those of decoding"
+        np.testing.assert_array_equal(video.frames([1]), expected[[1]])
+        np.testing.assert_array_equal(video.frames([47, 30, 2]), expected[[47, 30, 2]])
+    with open_video(remux(whole, tmp_path / "b.mp4")) as video:
+        assert video.index
+
+
+def test_streams_that_overlap_are_shown_one_after_the_other(make_video, tmp_path):
+    parts = [make_video(f"{n}.mp4", frames=40, options={"g": "15", "bf": "2"}) for n in range(2)]
+    first, second = (
+        remux(part, part.with_suffix(".ts"), earlier=-shift)
+        for part, shift in zip(parts, (0.1, 1.413), strict=True)
+    )
+    path = tmp_path / "both.ts"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    expected = all_frames(path)
+    assert len(expected) == 80
+    with open_video(path) as video:
+        assert video.num_frames == 80
+        assert video.fps == pytest.approx(25, rel=0.05)
+        np.testing.assert_array_equal(video.frames([70, 34, 36, 0]), expected[[70, 34, 36, 0]])
+
+
+def test_parameter_sets_that_change_on_the_way(make_video, tmp_path):
+    """The header tells the first ones; a decoder keeps the last it met."""
+    parts = [
+        make_video(f"{n}.h264", frames=30, options={"bf": "0", "g": "10", "x264-params": params})
+        for n, params in enumerate(("qp=18", "qp=36:chroma-qp-offset=6"))
+    ]
+    both = tmp_path / "both.h264"
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    path = tmp_path / "both.mp4"
+    with av.open(str(both)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        stream.time_base = Fraction(1, 25)
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for number, packet in enumerate(packets):
+            packet.time_base, packet.stream = Fraction(1, 25), stream
+            packet.pts = packet.dts = number
+            packet.duration = 1
+            target.mux(packet)
+    expected = all_frames(path)
+    with open_video(path) as video:
+        for indices in ([3], [50], [3, 12], [59, 0], range(60)):
+            np.testing.assert_array_equal(video.frames(indices), expected[list(indices)])
+    for backend in ("decord", "torchcodec"):
+        pytest.importorskip(backend)
+        with pytest.raises(DecodeError, match="parameter sets change"):
+            open_video(path, backend)
+
+
 def test_backends_agree(make_video):
     need("decord")
     path = make_video(frames=100, options={"bf": "3", "g": "24"})

@@ -25,11 +25,6 @@ def test_a_key_frame_serves_what_is_shown_after_it():
     assert index.without_seeking().entry(7) == 0
 
 
-def test_a_key_frame_shown_before_what_it_follows_is_no_place_to_start():
-    index = build_index([0, 3, 1, 2, 4], [0, 2, 4])
-    assert index.entries == ((0, 0), (4, 4))
-
-
 def test_hidden_packets_are_no_frames():
     index = build_index([0, 33, 33, 67], [0], hidden=[1])
     assert (index.times, index.packets) == ((0, 33, 67), (0, 2, 3))
@@ -84,14 +79,17 @@ def test_a_span_reaches_the_last_packet_it_needs():
 
 
 def test_any_plan_is_one_forward_pass_that_covers_what_is_wanted():
-    rng = np.random.default_rng(0)
-    for _ in range(300):
+    rng, tried = np.random.default_rng(0), 0
+    for _ in range(600):
         count = int(rng.integers(2, 60))
         times = np.arange(count)
         for start in range(1, count - 3, 3):  # B-frames: swap inside small groups
             times[start : start + 3] = times[start + rng.permutation(3)]
         keys = sorted({0, *rng.integers(0, count, 3).tolist()})
         index = build_index(times.tolist(), keys)
+        if index is None:  # a key frame among those that swap
+            continue
+        tried += 1
         wanted = np.unique(rng.integers(0, count, rng.integers(1, 20))).tolist()
         spans = plan(index, wanted)
         assert [frame for span in spans for frame in span.frames] == wanted
@@ -100,3 +98,4 @@ def test_any_plan_is_one_forward_pass_that_covers_what_is_wanted():
             first = next(frame for frame, packet in index.entries if packet == span.start)
             assert first <= span.frames[0]
         assert all(a.stop < b.start - 1 for a, b in pairwise(spans))
+    assert tried > 100

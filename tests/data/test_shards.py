@@ -26,6 +26,7 @@ from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.data.shards import INDEX_FILE, read_index
 from uniformer_video.data.transforms import EvalViews, Normalisation
 from uniformer_video.errors import ConfigError, DataError, DecodeError
+from uniformer_video.prepare.check import listed_videos
 from uniformer_video.weights.checkpoint import read_weights
 
 RAW = Normalisation((0, 0, 0), (1 / 255,) * 3)  # values stay bytes
@@ -274,6 +275,21 @@ def test_what_is_no_folder_of_shards(tmp_path, sharded, server, tiny):
     assert "hidden" not in str(e.value)
 
 
+def test_a_cut_off_index_is_refused_wherever_it_lies(sharded, server, tiny):
+    index = sharded / "train" / INDEX_FILE
+    index.write_bytes(index.read_bytes()[:-3])
+    for root in (sharded, f"{server.address}/shards"):
+        with pytest.raises(DataError, match=r"train/index\.csv is cut off.*; get it again"):
+            build_data(settings(tiny, root))
+    with pytest.raises(DataError, match="is cut off"):
+        listed_videos(index.parent)
+
+
+def test_the_folder_above_is_the_one_to_give(address, tiny):
+    with pytest.raises(DataError, match=r"shards/train is a folder of shards itself.* above, with"):
+        build_data(settings(tiny, f"{address}/train"))
+
+
 HEADER = "key,shard,offset,length,label,name"
 
 
@@ -299,6 +315,9 @@ HEADER = "key,shard,offset,length,label,name"
         (f"{HEADER},weight\na,s.tar,512,2,0,n,-1\n", r"index\.csv:2: weight is '-1'"),
         (f'{HEADER}\na,s.tar,512,2,0,"n\n', r"index\.csv:2: cannot be read as csv"),
         (f"{HEADER}\na,s.tar,512,2,0,\udcff\n", "is not UTF-8 text"),
+        (HEADER, r"index\.csv is cut off"),
+        (f"{HEADER}\na,s.tar,512,2,0,n\nb,s.tar,1536,2,1", r"index\.csv is cut off: .*again"),
+        (f"{HEADER}\na,s.tar,512,2,0,n\nb,s.tar,1536,2,1,n", r"index\.csv is cut off"),
     ],
 )
 def test_an_index_that_is_none(tmp_path, text, message):

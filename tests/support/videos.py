@@ -56,10 +56,11 @@ def turn(path, quarters, mirrored=False):
     return path
 
 
-def remux(path, target, hold_dts=True, earlier=0.0, **options):
+def remux(path, target, hold_dts=True, hold_pts=True, earlier=0.0, **options):
     """Write the coded pictures of `path` as they are into the container `target`; its path.
 
     hold_dts: keep decoding times; else those of showing stand in, as live recorders write them.
+    hold_pts: likewise; else those of decoding stand in, as for bare streams that are given a container.
     earlier: by how many seconds they move; what comes before 0 is cut off by an edit list.
     """
     with av.open(str(path)) as source, av.open(str(target), "w", options=options) as out:
@@ -68,6 +69,7 @@ def remux(path, target, hold_dts=True, earlier=0.0, **options):
             if packet.size:
                 packet.stream = stream
                 packet.dts = packet.dts if hold_dts else packet.pts
+                packet.pts = packet.pts if hold_pts else packet.dts
                 shift = round(earlier / packet.time_base)
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 out.mux(packet)

@@ -116,8 +116,9 @@ class _Disk:
                 return file.read(left if length is None else min(length, left))
         except FileNotFoundError:
             raise AbsentError(f"{path} does not exist") from None
-        except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror}") from None
+        except (OSError, ValueError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(f"cannot read {path}: {reason}") from None
 
 
 class _Fsspec:

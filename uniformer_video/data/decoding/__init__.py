@@ -25,7 +25,7 @@ def open_video(path, backend="auto", num_frames=0):
     shard it is `SHARD#OFFSET+LENGTH`, the shard a path or an address; "auto" and "pyav" read it. Raises
     `DecodeError` when the file cannot be opened, holds no video, or the backend is not exact on it.
     """
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     if is_member(path):
         return _open_member(path, backend)
     is_file = os.path.isfile(path)

@@ -3,9 +3,11 @@
 It also keeps playlists from them: PyAV, restricted to single files, has to open a file first.
 """
 
+from uniformer_video.data.decoding.orientation import orientation
 from uniformer_video.data.decoding.pyav import PyAVReader
 from uniformer_video.errors import DecodeError
 
+_UNCLEAN = "as it does not start cleanly at every key frame"
 _SEEKS_BESIDE = {"mpegts": "MPEG-TS", "mpeg": "MPEG-PS"}
 
 
@@ -42,14 +44,34 @@ def _reason(video, open_groups):
             return f"as it seeks beside the key frames of {shown}"
     if video.num_frames < video.num_packets:
         return "as an edit list or hidden frames leave packets out"
-    if video.bits > 8:
-        return f"as it rounds {video.bits}-bit pixels in another way"
-    if video.mirrored:
+    if video.parameters_change:
+        return "as its parameter sets change on the way"
+    if not (open_groups or _groups_are_closed(video.index)):
+        return _UNCLEAN
+    first = None
+    for picture in video.key_pictures():
+        if picture is None:
+            return _UNCLEAN
+        first = first or picture
+        if _form(picture) != _form(first):
+            return "as its pictures change their size or format"
+        if reason := _picture_reason(picture):
+            return reason
+    return ""
+
+
+def _form(picture):
+    return picture.format.name, picture.width, picture.height
+
+
+def _picture_reason(picture):
+    bits = max(component.bits for component in picture.format.components)
+    if bits > 8:
+        return f"as it rounds {bits}-bit pixels in another way"
+    if sum(orientation(picture)) % 2:
         return "as it does not mirror pictures"
-    if video.interlaced:
+    if picture.interlaced_frame:
         return "as it converts interlaced pictures in another way"
-    if not (video.starts_at_key_frames() and (open_groups or _groups_are_closed(video.index))):
-        return "as it does not start cleanly at every key frame"
     return ""
 
 

@@ -47,7 +47,8 @@ def build_index(times, keys, hidden=()):
 
     times: presentation time of each packet, None where the file gives none. keys: numbers of the key
     frames, rising. hidden: numbers of packets that show no frame. There is no index without times,
-    with equal ones, and where the first packet is no key frame or is not the first to be shown.
+    with equal ones, where the first packet is no key frame or is not the first to be shown, and where a
+    key frame is shown before one that it follows, as where streams overlap.
     """
     hidden = set(hidden)
     shown = [(time, number) for number, time in enumerate(times) if number not in hidden]
@@ -57,12 +58,8 @@ def build_index(times, keys, hidden=()):
     ordered, packets = zip(*shown, strict=True)
     if len(set(ordered)) < len(ordered) or times[0] is None or ordered[0] < times[0]:
         return None
-    return FrameIndex(ordered, packets, tuple(_entries(times, keys, ordered)))
-
-
-def _entries(times, keys, ordered):
-    """(first frame, packet) of the key frames that are shown, as they must, after all they follow."""
     latest = list(accumulate((-inf if time is None else time for time in times), max))
-    for key in keys:
-        if times[key] is not None and (key == 0 or latest[key - 1] < times[key]):
-            yield bisect_left(ordered, times[key]), key
+    if any(key and times[key] is not None and times[key] <= latest[key - 1] for key in keys):
+        return None
+    entries = [(bisect_left(ordered, times[key]), key) for key in keys if times[key] is not None]
+    return FrameIndex(ordered, packets, tuple(entries))

@@ -7,7 +7,9 @@ cannot be trusted, frames are counted by decoding.
 """
 
 import errno
-from itertools import dropwhile, islice
+from itertools import dropwhile, islice, pairwise
+from math import inf
+from statistics import median
 
 import av
 import numpy as np
@@ -15,6 +17,7 @@ from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 
 from uniformer_video.data.decoding.index import build_index
+from uniformer_video.data.decoding.nal import ParameterSets, holds_b_slice, length_size
 from uniformer_video.data.decoding.orientation import orientation
 from uniformer_video.data.decoding.plan import Span, plan
 from uniformer_video.data.decoding.reader import Clip, Reader, shrunk_size
@@ -28,13 +31,16 @@ _ONE_FRAME_A_PACKET = {
     *("mjpeg", "ffv1", "png", "rawvideo", "prores"),
 }
 # Containers that store no timestamps of their own, or whose seeking lands beside the key frame.
-_NO_TIMESTAMPS = {"avi", "h264", "hevc", "m4v", "mpegvideo"}
+_NO_TIMESTAMPS = {"avi", "h264", "hevc", "m4v", "mpegvideo", "obu"}
 _NO_SEEKING = {"mpegts", "mpeg"}
 # Containers whose header lists every frame, so that fewer in the file mean a truncated file.
 _EXACT_HEADER = {"mov", "mp4"}
 # Codecs whose decoder leaves out a picture that no other refers to, with the others as they were.
 _SKIPS_EXACTLY = {"h264", "hevc", "mpeg1video", "mpeg2video"}
-_PROGRESSIVE = {None, 0, 1}  # FFmpeg's field orders "unknown" and "progressive"
+# Codecs that show pictures in another order than they decode them.
+_REORDERS = {"h264", "hevc", "mpeg1video", "mpeg2video"}
+_SEARCHED = 256  # packets, for the first B picture
+_LOOKED_AT = 16  # packets that are decoded to see in which order they are shown
 _SCANNED = 64  # packets looked at together; what one of them holds is in memory meanwhile
 _KEPT_BYTES = 64 << 20  # of packets, and of frames that were decoded to count them
 
@@ -55,6 +61,7 @@ class PyAVReader(Reader):
     """See `uniformer_video.data.decoding` for the interface.
 
     `index` is the `FrameIndex`, None where frames had to be counted; `why_counted` says why.
+    parameters_change: the decoder gets other parameter sets on the way than at the beginning.
     """
 
     def __init__(self, path):
@@ -107,44 +114,84 @@ class PyAVReader(Reader):
         """List all packets; the `FrameIndex`, or None with `why_counted`."""
         self._times, keys, hidden, self._packets = [], [], [], []
         is_vp8, size = self._decoder.name == "vp8", 0
+        sets, broken = ParameterSets(self._decoder), 0
         packets = self._demux()
         while batch := list(islice(packets, _SCANNED)):
             start = len(self._times)
             self._times += [packet.pts for packet in batch]
             keys += [number for number, packet in enumerate(batch, start) if packet.is_keyframe]
+            sets.add(packet for packet in batch if packet.is_keyframe)
             hidden += [
                 number
                 for number, packet in enumerate(batch, start)
                 if packet.is_discard or (is_vp8 and not memoryview(packet)[0] & 0x10)  # show_frame
             ]
             size += sum(packet.size for packet in batch)
+            broken += sum(packet.is_corrupt for packet in batch)
             if size > _KEPT_BYTES:
                 self._packets = None
             elif self._packets is not None:
                 self._packets += batch
         formats = self.formats = set(self._container.format.name.split(","))
-        listed = len(self._stream.index_entries)  # without those that an edit list leaves out
-        if formats & _EXACT_HEADER and len(self._times) < listed:
-            raise DecodeError(
-                f"{self._path} is cut off: {len(self._times)} of its {listed} frames are there"
-            )
+        if formats & _EXACT_HEADER:
+            self._check_complete(len(self._times) - broken)
         self._skips = self._may_skip(formats)
-        self.why_counted = self._distrust(formats)
+        self.parameters_change = sets.change
+        self.why_counted = self._distrust(formats, sets)
         index = None if self.why_counted else build_index(self._times, keys, hidden)
         if index is None:
             self.why_counted = self.why_counted or "the timestamps do not tell the frames apart"
+        elif (
+            self.parameters_change
+        ):  # a decoder keeps the last ones, and the header tells the first
+            self._packets, index = None, index.without_seeking()
         elif self._packets is None and formats & _NO_SEEKING:
             index = index.without_seeking()
+        if index and self._shows_in_another_order(index):
+            self.why_counted, index = "its times are those of decoding", None
         return index
 
-    def _distrust(self, formats):
+    def _check_complete(self, found):
+        """Raise `DecodeError` where the header lists more frames than the file holds."""
+        listed = len(self._stream.index_entries)  # without those that an edit list leaves out
+        if found < listed:
+            listed = sum(entry.size > 0 for entry in self._stream.index_entries)
+        if found < listed:
+            raise DecodeError(f"{self._path} is cut off: {found} of its {listed} frames are there")
+
+    def _shows_in_another_order(self, index):
+        """True where times that rise from packet to packet are not those of the pictures shown.
+
+        Files made from a bare stream may have them so. It is looked at where pictures are reordered.
+        """
+        rises = all(a < b for a, b in pairwise(self._times))
+        if not rises or self._decoder.name not in _REORDERS or len(self._times) < 2:
+            return False
+        first = self._first_reordered()
+        if first is None:
+            return False
+        start = max(packet for _, packet in index.entries if packet <= first)
+        span = Span(start, min(first + _LOOKED_AT, len(self._times) - 1), ())
+        shown = [frame.pts for frame in self._decoded_span(span, (), skips=False)]
+        return any(b <= a for a, b in pairwise(shown))
+
+    def _first_reordered(self):
+        """The number of a packet from which on pictures may be shown in another order; None = none."""
+        if self._decoder.name != "h264":
+            self._decoder.open(strict=False)
+            return 0 if self._decoder.has_b_frames else None
+        size = length_size(bytes(self._decoder.extradata or b""), "h264")
+        packets = islice(self._packets_from(0), _SEARCHED)
+        return next((number for number, p in packets if holds_b_slice(memoryview(p), size)), None)
+
+    def _distrust(self, formats, sets):
         """Why the timestamps of such a file do not tell its frames, or ""."""
         codec = self._decoder.name
         if formats & _NO_TIMESTAMPS:
             return f"{self._container.format.long_name} stores no presentation times"
         if codec not in _ONE_FRAME_A_PACKET:
             return f"{codec} does not give one frame a packet"
-        if codec == "h264" and getattr(self._decoder, "field_order", None) not in _PROGRESSIVE:
+        if sets.fields:
             return "interlaced H.264 may give one frame in two packets"
         return ""
 
@@ -162,10 +209,17 @@ class PyAVReader(Reader):
     def _rate(self):
         """Frames a second: what the header says where the timestamps bear it out; None = unknown."""
         declared = float(self._stream.average_rate or 0) or None
-        if not self.index or self.num_frames == 1:
+        if self.formats & _NO_TIMESTAMPS:
             return declared
-        ticks = self.index.times[-1] - self.index.times[0]
-        measured = float((self.num_frames - 1) / (ticks * self._stream.time_base))
+        shown = self.index.times if self.index else self._shown
+        steps = [b - a for a, b in pairwise(shown)]
+        if not steps or max(steps) <= 0:
+            return declared
+        rises = min(steps) > 0
+        if declared and not rises:
+            return declared
+        step = sum(steps) / len(steps) if rises else median(step for step in steps if step > 0)
+        measured = float(1 / (step * self._stream.time_base))
         return declared if declared and abs(declared / measured - 1) < 0.02 else measured
 
     @property
@@ -186,34 +240,11 @@ class PyAVReader(Reader):
         """How many frames the header says there are; None where it does not."""
         return self._stream.frames or None
 
-    @property
-    def bits(self):
-        """Bits of a pixel's value in the file."""
-        first = self._first_picture()
-        return max(component.bits for component in first.format.components) if first else 8
-
-    @property
-    def interlaced(self):
-        """True where the first picture is two half pictures."""
-        first = self._first_picture()
-        return bool(first and first.interlaced_frame)
-
-    @property
-    def mirrored(self):
-        """True where the picture is shown mirrored, and not only turned."""
-        first = self._first_picture()
-        return bool(first) and sum(orientation(first)) % 2 == 1
-
-    def _first_picture(self):
-        return next(self._decoded_span(Span(0, 0, ()), (), skips=False), None)
-
-    def starts_at_key_frames(self):
-        """True where every key frame comes out of the decoder by itself."""
-        return all(
-            any(frame.pts == self._times[packet] for frame in self._decoded_span(lone, (), False))
-            for _, packet in self.index.entries
-            for lone in [Span(packet, packet, ())]
-        )
+    def key_pictures(self):
+        """Yield each key frame, a PyAV frame decoded by itself; None for one that does not come so."""
+        for _, packet in self.index.entries:
+            alone = self._decoded_span(Span(packet, packet, ()), (), skips=False)
+            yield next((frame for frame in alone if frame.pts == self._times[packet]), None)
 
     @property
     def size(self):
@@ -231,7 +262,13 @@ class PyAVReader(Reader):
         indices = self._checked(indices)
         if self.index is None:
             return self._frames_by_count(Clip(self._path, indices), short_side)
-        clip = Clip(self._path, indices)
+        try:
+            return self._frames_by_index(Clip(self._path, indices), short_side)
+        except _OutOfOrder:
+            self.index, self.why_counted = None, "its timestamps do not follow what is shown"
+            return self._frames_by_count(Clip(self._path, indices), short_side)
+
+    def _frames_by_index(self, clip, short_side):
         whole = [Span(0, len(self._times) - 1, tuple(clip.wanted))]
         try:
             missing = self._decode(plan(self.index, clip.wanted), clip, short_side, self._skips)
@@ -281,9 +318,13 @@ class PyAVReader(Reader):
     def _decode(self, spans, clip, short_side, skips):
         """Fill `clip`; the frames that did not come, where one did not."""
         for span in spans:
-            left = {self.index.times[frame]: frame for frame in span.frames}
+            left, shown = {self.index.times[frame]: frame for frame in span.frames}, -inf
             needed = {self.index.packets[frame] for frame in span.frames}
             for frame in self._decoded_span(span, needed, skips):
+                if frame.pts is not None:
+                    if frame.pts <= shown:
+                        raise _OutOfOrder
+                    shown = frame.pts
                 # pictures before the key frame may come out of it broken
                 if frame.pts in left and not (span.start and frame.is_corrupt):
                     self._put(clip, left.pop(frame.pts), frame, short_side)
@@ -307,9 +348,11 @@ class PyAVReader(Reader):
 
     def _count_frames(self):
         """Decode all; the number of frames, which are kept while they are few."""
-        count, self._decoded = 0, []
+        count, self._decoded, self._shown = 0, [], []
         for frame in self._all_frames():
             count += 1
+            if frame.pts is not None:
+                self._shown.append(frame.pts)
             if self._decoded is not None:
                 self._decoded.append(frame)
                 if count * frame.width * frame.height * 1.5 > _KEPT_BYTES:  # of 8-bit 4:2:0
@@ -343,6 +386,10 @@ class PyAVReader(Reader):
 
     def _broken(self, error):
         return DecodeError(f"{self._path} breaks while decoding: {_reason(error)}")
+
+
+class _OutOfOrder(Exception):
+    """Frames came out of the decoder in another order than their times say."""
 
 
 def _describes_streams(source):
