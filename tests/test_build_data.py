@@ -220,6 +220,25 @@ def test_something_else_in_place_of_a_list(split):
         split("c.mp4,0\nd.mp4,1\n")
 
 
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ("kinetics", r"train\.csv"),
+        ("frames", r"train\.txt"),
+        ("shards", r"train/index\.csv"),
+    ],
+)
+def test_a_folder_that_does_not_exist(tmp_path, kind, wanted):
+    there = ["TRAIN.DATASET", kind, "DATA.PATH_TO_DATA_DIR"]
+    nowhere = tmp_path / "nowhere"
+    message = rf"no folder {nowhere}; set DATA\.PATH_TO_DATA_DIR .*\n.* {wanted}, .*\n.*README"
+    with pytest.raises(DataError, match=message):
+        build_data(load_config(overrides=[*there, str(nowhere)]))
+    nowhere.mkdir()
+    with pytest.raises(DataError, match=rf"there is no {wanted} in {nowhere}\.\n"):
+        build_data(load_config(overrides=[*there, str(nowhere)]))
+
+
 def test_relative_and_absolute_paths(split, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     text = f"../lists/c.mp4,0\n{split.folder}/d.mp4,1\n"

@@ -151,3 +151,11 @@ def test_a_checkpoint_of_the_time_of_top1_goes_on():
 def test_the_loader_is_measured_on_several_labels(several):
     times = measure(load_config(overrides=several()), clips=4, rounds=1, workers=(0,))
     assert times.rates[0] > 0 and times.ours["collate"] > 0
+
+
+def test_a_training_list_without_any_label_is_refused(several, tmp_path):
+    rows = (tmp_path / "train.csv").read_text().splitlines()[1:]
+    empty = [f"{row.partition(',')[0]}," for row in rows]
+    (tmp_path / "train.csv").write_text("\n".join(["path,label", *empty]))
+    with pytest.raises(DataError, match="no video of the training list has a label"):
+        go(several(), OUTPUT_DIR=tmp_path / "run")

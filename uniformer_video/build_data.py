@@ -58,6 +58,11 @@ def build_data(cfg):
             f"there is only one class, {names[0]!r}, so there is nothing to learn; is "
             f"{cfg.DATA.PATH_TO_DATA_DIR} the folder that holds the classes?"
         )
+    if cfg.TRAIN.ENABLE and not any(record.labels for record in data.train):
+        raise DataError(
+            "no video of the training list has a label, so there is nothing to learn; is the column "
+            "label filled?"
+        )
     for split, records in splits.items():
         lists.check_labels(records, data.num_classes)
         records, notes = check_list(split, records, cfg.DATA.MULTI_LABEL)
@@ -124,7 +129,15 @@ def _read_shards(cfg, root, split):
     choices = [
         f"{part}/{INDEX_FILE}" for part in (("test", "val") if split == "test" else (split,))
     ]
-    path = _find_list(root, choices, ",".join(COLUMNS))
+    try:
+        path = _find_list(root, choices, ",".join(COLUMNS))
+    except DataError:
+        if not storage.is_file(storage.join(root, INDEX_FILE)):
+            raise
+        raise DataError(
+            f"DATA.PATH_TO_DATA_DIR {root} is a folder of shards itself, {INDEX_FILE} stands in it; "
+            "give the folder above, with train/ and val/ in it"
+        ) from None
     folder = path.removesuffix(f"/{INDEX_FILE}")
     return read_shards(folder, cfg.DATA.MULTI_LABEL), _given_names(cfg, root)
 
@@ -157,11 +170,18 @@ def _find_list(root, choices, line, hint=""):
     for place in places:
         if storage.is_file(place) or os.path.lexists(place):
             return place
+    wanted = " or ".join(choices)
+    reason = (
+        f"there is no {wanted} in {root}{_refusal(places[-1])}.\n"
+        f"It lists the videos, one `{line}` a line; set DATA.PATH_TO_DATA_DIR if it is elsewhere{hint}."
+    )
+    if not storage.is_address(root) and not os.path.exists(root):
+        reason = (
+            f"there is no folder {root}; set DATA.PATH_TO_DATA_DIR if it is elsewhere.\n"
+            f"It holds {wanted}, which lists the videos, one `{line}` a line."
+        )
     raise DataError(
-        f"The videos are not prepared: there is no {' or '.join(choices)} in {root}"
-        f"{_refusal(places[-1])}.\n"
-        f"It lists the videos, one `{line}` a line; set DATA.PATH_TO_DATA_DIR if it is elsewhere{hint}.\n"
-        f"How to get and prepare them: {_guide(root)}"
+        f"The videos are not prepared: {reason}\nHow to get and prepare them: {_guide(root)}"
     )
 
 

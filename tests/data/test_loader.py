@@ -124,3 +124,9 @@ def test_the_config_balances(tiny):
         cfg = load_config(overrides=tiny(**settings))
         plan = build.build_train_loader(cfg, data, Ranks(0, 1, torch.device("cpu"))).plan
         assert abs(sum(data.train[i].label for i in plan.order(0)) - often) <= 1
+
+
+def test_huge_weights_count_as_their_shares():
+    records = [VideoRecord("v", "v", (0,), weight=weight) for weight in (1e308, 5.0, 1e308, 1e308)]
+    order = TrainPlan(4, 1, 1, 0, sampling_weights(records, 0.0)).order(0)
+    assert sorted(set(order.tolist())) == [0, 2, 3]

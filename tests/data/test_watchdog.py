@@ -187,6 +187,17 @@ def test_a_worker_that_ends_for_no_video_is_an_error(videos):
         list(loader.epoch(0))
 
 
+def test_a_worker_that_stands_still_between_two_videos_is_an_error(videos):
+    class Still(ActingDataset):
+        def _sample(self, *args):
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    loader = train_loader(videos, {})
+    loader._loader.dataset.__class__ = Still
+    with pytest.raises(WorkerError, match=r"have done nothing for 1\.5 s"):
+        list(loader.epoch(0))
+
+
 def test_errors_of_the_dataset_pass_through(videos):
     class Wrong(ActingDataset):
         def _sample(self, *args):

@@ -2,8 +2,10 @@
 
 import csv
 import os
+import shutil
 
 import pytest
+from shard_files import shards_of
 
 from uniformer_video.errors import DataError
 from uniformer_video.prepare import check
@@ -113,6 +115,33 @@ def test_lists_of_videos_and_of_frames(make_video, tmp_path):
     assert "img_00006.jpg is not there" in check_video(videos[1]).reason
     (tmp_path / "f" / "img_00003.jpg").write_bytes(b"")
     assert "img_00003.jpg" in check_video((path, 5)).reason
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this platform")
+def test_a_pipe_is_no_video_and_not_waited_for(tmp_path):
+    pipe = tmp_path / "in" / "a.mp4"
+    pipe.parent.mkdir()
+    os.mkfifo(pipe)
+    _, bad = check_videos(listed_videos(pipe.parent), tmp_path / "bad.csv", 1, timeout=20)
+    assert bad == [(str(pipe), "is no file", 0, "")]
+
+
+def test_what_is_neither_a_list_nor_a_folder_of_videos(make_video, tmp_path):
+    video = make_video("in/a.MP4", frames=3)
+    with pytest.raises(DataError, match=r"a\.MP4 is a video; give its folder or a list"):
+        listed_videos(video)
+    (video.parent / "train.csv").write_text("a.MP4,0\n")
+    root = shards_of(video.parent, tmp_path / "shards")
+    shutil.copytree(root / "train", root / "val")
+    with pytest.raises(DataError, match=r"name these instead: \S+/shards/train \S+/shards/val$"):
+        listed_videos(root)
+    (root / "val" / "index.csv").unlink()
+    for place in (root, root / "val"):
+        with pytest.raises(DataError, match=r"shards/val holds shards without index\.csv; get it"):
+            listed_videos(place)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no videos"):
+        listed_videos(tmp_path / "empty")
 
 
 def test_a_video_that_takes_too_long_is_named(make_video, tmp_path):

@@ -115,6 +115,8 @@ def test_from_a_list_to_shards(prepare_in, make_video, tmp_path):
     status, out, _ = prepare_in(
         "shards", "train.csv", "--out", "o", "--prefix", "in", "--workers", "1"
     )
-    assert (status, out) == (0, "o: 1 packed\n")
+    assert (status, out) == (0, "o: 1 shard packed\n")
+    _, out, _ = prepare_in("shards", "train.csv", "--out", "o", "--prefix", "in", "--workers", "1")
+    assert out == "o: 1 shard kept\n"
     (entry,) = read_index(tmp_path / "o")
     assert (entry.name, entry.labels, entry.length) == ("a.mp4", (3,), video.stat().st_size)

@@ -58,6 +58,20 @@ def test_a_folder_appears_when_it_is_complete(make_video, tmp_path):
         extract_folder(tmp_path / "in", out, Pictures(quality=90), 2)
 
 
+def test_pictures_of_another_folder_or_of_an_older_video_are_not_taken(make_video, tmp_path):
+    source, out = make_video("one/a.mp4", frames=5).parent, tmp_path / "out"
+    other = make_video("two/a.mp4", frames=6).parent
+    extract_folder(source, out, Pictures(), 1)
+    with pytest.raises(DataError, match=r"was made from .*/one, not .*/two"):
+        extract_folder(other, out, Pictures(), 1)
+    video = make_video("one/a.mp4", frames=4)
+    later = (out / "a").stat().st_mtime + 10
+    os.utime(video, (later, later))
+    assert extract_folder(source, out, Pictures(), 1).done == {"extracted": 1}
+    assert counts(out) == [["folder", "frames"], ["a", "4"]]
+    assert sorted(os.listdir(out)) == ["a", "frames.csv", "prepared.json"]
+
+
 def test_a_damaged_video_leaves_nothing(make_video, tmp_path, monkeypatch):
     video = make_video(frames=5)
     monkeypatch.setattr("uniformer_video.prepare.frames._write_frames", lambda *_: 4)

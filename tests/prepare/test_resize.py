@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -216,6 +217,50 @@ def test_results_of_something_else_are_not_taken(make_video, tmp_path):
     resize_folder(source, out, SMALL, 1)
     with pytest.raises(DataError, match=r"crf=10.*, not .*crf=11"):
         resize_folder(source, out, Encoding(32, 11))
+
+
+def test_results_of_another_folder_are_not_taken(make_video, tmp_path, monkeypatch):
+    source = make_video("one/a.mp4").parent
+    other = make_video("two/a.mp4", frames=20).parent
+    out = tmp_path / "out"
+    resize_folder(source, out, SMALL, 1)
+    with pytest.raises(DataError, match=r"out was made from .*/one, not .*/two; .* another --out"):
+        resize_folder(other, out, SMALL, 1)
+    monkeypatch.chdir(tmp_path)
+    assert resize_folder("one", "out", SMALL, 1).kept == 1
+
+    settings = json.loads((out / "prepared.json").read_text())
+    moved = source.rename(tmp_path / "three")
+    with pytest.raises(DataError, match=r"only moved, put their new place into .*prepared\.json"):
+        resize_folder(moved, out, SMALL, 1)
+    (out / "prepared.json").write_text(json.dumps({**settings, "source": str(moved)}))
+    assert resize_folder(moved, out, SMALL, 1).kept == 1
+
+    del settings["source"]  # as older versions wrote it
+    (out / "prepared.json").write_text(json.dumps(settings))
+    assert resize_folder(moved, out, SMALL, 1).kept == 1
+    assert json.loads((out / "prepared.json").read_text())["source"] == str(moved)
+    (out / "prepared.json").write_text("[]")
+    with pytest.raises(DataError, match="is not what this tool wrote"):
+        resize_folder(moved, out, SMALL, 1)
+
+
+def test_a_video_that_is_newer_than_its_result_is_done_again(make_video, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    for name in "ab":
+        make_video(f"in/{name}.mkv")
+    make_video("in/small.mkv", size=(24, 40))
+    resize_folder(source, out, SMALL, 1)
+    later = (out / "a.mp4").stat().st_mtime + 10
+    make_video("in/a.mkv", frames=20, size=(24, 40))
+    (source / "small.mkv").unlink()  # else the copy, a hard link, would be written too
+    make_video("in/small.mkv", frames=20)
+    for name in ("a", "small"):
+        os.utime(source / f"{name}.mkv", (later, later))
+    again = resize_folder(source, out, SMALL, 1)
+    assert (again.kept, again.done, again.failed) == (1, {"resized": 1, "copied": 1}, [])
+    assert files_in(out) == ["a.mkv", "b.mp4", "prepared.json", "small.mp4"]
+    assert len(pixels_of(out / "a.mkv")) == len(pixels_of(out / "small.mp4")) == 20
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import io
 import os
 import pickle
@@ -12,6 +13,7 @@ import torch
 from hostile import attacks
 
 from uniformer_video.errors import CheckpointError, MissingLibraryError
+from uniformer_video.weights import container
 from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
 from uniformer_video.weights.container import write_content
 
@@ -154,6 +156,24 @@ def test_values_that_are_no_floats_are_fine(tmp_path):
 def test_legacy_torch_files_are_read(tmp_path):
     (tmp_path / "w.pth").write_bytes(torch_bytes(STATE, _use_new_zipfile_serialization=False))
     assert torch.equal(read_weights(tmp_path / "w.pth").state["head.weight"], STATE["head.weight"])
+
+
+@pytest.mark.parametrize("room", [0, 100, 5_000, 200_000])
+def test_a_full_disk_is_told_wherever_it_fills(tmp_path, monkeypatch, room):
+    class Filling(io.FileIO):
+        def write(self, data):
+            if self.tell() + len(data) > room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    @contextlib.contextmanager
+    def filling(path):
+        with Filling(path, "w") as file:
+            yield file
+
+    monkeypatch.setattr(container, "atomic_write", filling)
+    with pytest.raises(OSError, match="No space left"):
+        container.write_content(tmp_path / "a.pt", {"model": {"w": torch.zeros(100_000)}})
 
 
 def test_safetensors_there_and_back(tmp_path):

@@ -130,8 +130,9 @@ def _resize(args):
     """Make smaller copies of videos, H.264 in .mp4, with all frames at their times.
 
     Folders and names are kept. Rotated videos come out upright, sound is left out. A video whose short
-    side is small enough is hard-linked, or copied, as it is. A video that cannot be read to its end is
-    left out and named in failed.csv; then the exit status is 2.
+    side is small enough is hard-linked, or copied, as it is. What is there from before is kept, unless
+    its video is newer. A video that cannot be read to its end is left out and named in failed.csv; then
+    the exit status is 2.
     """
     from uniformer_video.prepare.resize import Encoding, resize_folder
 
@@ -169,8 +170,9 @@ def _frames_arguments(parser):
 def _frames(args):
     """Take videos apart into folders of pictures, one folder a video, numbered from 1.
 
-    A folder appears when it is complete. frames.csv lists the folders and their numbers of frames. A
-    video that cannot be read to its end is left out and named in failed.csv; then the exit status is 2.
+    A folder appears when it is complete, and is made again when its video is newer. frames.csv lists the
+    folders and their numbers of frames. A video that cannot be read to its end is left out and named in
+    failed.csv; then the exit status is 2.
     """
     from uniformer_video.prepare.frames import Pictures, extract_folder
 
@@ -208,7 +210,7 @@ def _shards(args):
         summary = make_shards(
             args.list, args.out, args.shard_size, args.prefix, args.separator, args.workers, show
         )
-    return _finish(summary, args.out)
+    return _finish(summary, args.out, "shard")
 
 
 def _check_arguments(parser):
@@ -310,11 +312,14 @@ def _bar(unit):
         yield show
 
 
-def _finish(summary, out):
-    """Say what a run came to; returns the exit status."""
+def _finish(summary, out, unit=""):
+    """Say what a run came to, with the word for what it counts; returns the exit status."""
     from uniformer_video.prepare.summary import FAILED_FILE
 
-    done = [f"{count} {kind}" for kind, count in sorted(summary.done.items())]
+    done = []
+    for kind, count in sorted(summary.done.items()):
+        word = unit and f" {unit}{'s' * (count != 1)}"
+        done.append(f"{count}{word} {kind}")
     done += [f"{summary.kept} there before"] if summary.kept else []
     done += [f"{len(summary.failed)} failed"] if summary.failed else []
     print(f"{out}: {', '.join(done)}")

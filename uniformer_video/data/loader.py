@@ -89,6 +89,9 @@ def sampling_weights(records, balance):
     if balance:
         totals = rarest_totals(records)
         weights = np.divide(weights, totals**balance, out=weights, where=weights > 0)
+    with np.errstate(over="ignore"):
+        if not np.isfinite(weights.sum()):
+            weights /= weights.max()
     return None if (weights == weights[0]).all() else weights
 
 

@@ -100,10 +100,11 @@ def read_member(member):
 def read_index(folder, multi_label=None):
     """Yield the `ShardEntry`s of a folder or an address, in order; `multi_label` as in `labels_of`.
 
-    Raises `DataError` for what is no index, with file and line where one is wrong.
+    Raises `DataError` for what is no index or a part of one, with file and line where one is wrong.
     """
     place = storage.join(folder, INDEX_FILE)
-    lines = csv.reader(io.StringIO(read_text(place), newline=""), strict=True)
+    text = read_text(place)
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     place = storage.shown(place)
     header = tuple(next(lines, ()))
     extra = header[len(COLUMNS) :]
@@ -111,6 +112,10 @@ def read_index(folder, multi_label=None):
         raise DataError(
             f"{place} does not begin with the line {','.join(COLUMNS)} (and, where wanted, "
             f"{', '.join(OPTIONAL)}); make it with tools/prepare_dataset.py shards"
+        )
+    if not text.endswith(("\n", "\r")):
+        raise DataError(
+            f"{place} is cut off: its last line has no end; get it again, or make it again"
         )
     try:
         for cells in lines:

@@ -84,12 +84,13 @@ class Lookout(threading.Thread):
     """Kills a worker that the main process waits for while one video takes it more than `timeout` seconds.
 
     A thread, for the main one may itself be waiting for an answer of that worker. `hanging` is then
-    {row of the worker: index of the record}. Times when this process was stopped do not count.
+    {row of the worker: index of the record}. Times when this process was stopped do not count. Where none
+    of the workers begins a video for that long, all are killed, and `stuck` is True.
     """
 
     def __init__(self, workers, table, timeout):
         super().__init__(daemon=True)
-        self.hanging = {}
+        self.hanging, self.stuck = {}, False
         self._workers, self._table, self._timeout = workers, table, timeout
         self._waiting_since = None
         self._over = threading.Event()
@@ -111,14 +112,23 @@ class Lookout(threading.Thread):
 
     def run(self):
         pause = min(_LOOK_SECONDS, self._timeout / 4)
-        looked = awake_since = time.monotonic()
+        looked = awake_since = busy = time.monotonic()
         while not self._over.wait(pause):
             now = time.monotonic()
             if now - looked > 10 * pause:
                 awake_since = now
             looked, waiting_since = now, self._waiting_since
-            if waiting_since is not None:
-                self._kill_hanging(now, max(waiting_since, awake_since))
+            if waiting_since is None:
+                busy = now
+                continue
+            since = max(waiting_since, awake_since)
+            self._kill_hanging(now, since)
+            if any(map(self._table.at, range(len(self._workers)))):
+                busy = now
+            elif now - max(busy, since) > self._timeout and not self.stuck:
+                self.stuck = True
+                for worker in self._workers:
+                    worker.kill()
 
     def _kill_hanging(self, now, since):
         for row, worker in enumerate(self._workers):
@@ -156,6 +166,14 @@ def loss_message(exitcode, path):
     if _CRASHES.get(-exitcode) == "SIGBUS":
         return f"{happened}; {SHM_HINT}"
     return f"{happened}; what it wrote above tells more, and so does DATA_LOADER.NUM_WORKERS 0"
+
+
+def stuck_message(timeout):
+    """What to tell the user where the workers stand still, and no video is to blame."""
+    return (
+        f"the processes that prepare videos have done nothing for {timeout:g} s (DATA_LOADER.TIMEOUT); "
+        "run the same command again to go on, and see whether something has stopped them"
+    )
 
 
 def ending(exitcode):

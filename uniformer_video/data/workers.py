@@ -22,6 +22,7 @@ from uniformer_video.data.watchdog import (
     crashed,
     hang_reason,
     loss_message,
+    stuck_message,
 )
 from uniformer_video.errors import WorkerError
 
@@ -161,6 +162,8 @@ class WatchedLoader:
 
     def _new_faults(self):
         """{path: reason} of the videos that hung or have crashed a worker."""
+        if self._lookout and self._lookout.stuck:
+            raise WorkerError(stuck_message(self.timeout))
         found = {}
         for row, worker in enumerate(self._workers):
             if row in self._hanging:

@@ -1,5 +1,6 @@
 """Every frame of every video decoded, to find the broken ones before a training meets them."""
 
+import fnmatch
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -9,9 +10,10 @@ import av
 
 from uniformer_video.data import storage
 from uniformer_video.data.decoding import open_video
-from uniformer_video.data.shards import shard_folder
+from uniformer_video.data.decoding.source import is_member
+from uniformer_video.data.shards import INDEX_FILE, shard_folder
 from uniformer_video.errors import DataError, DecodeError
-from uniformer_video.prepare.folders import find_videos, write_table
+from uniformer_video.prepare.folders import find_videos, walk, write_table
 from uniformer_video.prepare.jobs import run_jobs
 from uniformer_video.prepare.stream import decoded, opened
 
@@ -39,17 +41,44 @@ def listed_videos(path, prefix="", template="", separator="auto"):
     A folder with an index of shards, also an address, stands for the videos in them, and so does the
     index. With `template` the list is one of folders of frames, `folder num_frames label`.
     """
-    from uniformer_video.data.records import read_csv, read_frame_list
+    from uniformer_video.data.records import VIDEO_SUFFIXES, read_csv, read_frame_list
     from uniformer_video.data.records_shards import read_shards
 
     storage.check_no_secret(str(path), "the address")
     if folder := shard_folder(path):
         return [(record.path, 0) for record in read_shards(folder)]
     if os.path.isdir(path):
-        return [(str(Path(path) / video), 0) for video in find_videos(path)]
+        return [(str(Path(path) / video), 0) for video in _videos_in(path)]
+    if os.path.isfile(path) and str(path).lower().endswith(VIDEO_SUFFIXES):
+        raise DataError(f"{path} is a video; give its folder or a list")
     frames = template and read_frame_list(path, template, prefix)
     records = frames or read_csv(path, prefix, separator, multi_label=None)
     return [(record.path, record.num_frames) for record in records]
+
+
+def _videos_in(folder):
+    """As `find_videos`; where there are none but shards, says what to do with those."""
+    try:
+        return find_videos(folder)
+    except DataError:
+        _refuse_shards(folder)
+        raise
+
+
+def _refuse_shards(folder):
+    indexed = []
+    for part, names in walk(folder):
+        place = Path(folder) / part
+        if shard_folder(place):
+            indexed.append(str(place))
+        elif INDEX_FILE not in names and fnmatch.filter(names, "shard-*.tar"):
+            raise DataError(
+                f"{place} holds shards without {INDEX_FILE}; get it too, or make them again"
+            ) from None
+    if indexed:
+        raise DataError(
+            f"{folder} holds folders of shards; name these instead: {' '.join(indexed)}"
+        ) from None
 
 
 def check_videos(videos, out, workers=0, timeout=300, strict=False, progress=None):
@@ -97,6 +126,8 @@ def check_video(video, strict=False):
     except DecodeError as error:
         if listed:
             return Found(str(error), None, listed)
+        if not (is_member(path) or os.path.isfile(path)):  # whoever opens a pipe waits
+            return Found(str(error), 0, None)
         return Found(str(error), _frames_before_damage(path), _frames_by_header(path))
     if listed:
         return Found("", count, listed)

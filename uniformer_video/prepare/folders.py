@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import secrets
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from uniformer_video.errors import DataError
 from uniformer_video.files import atomic_write
 
 SETTINGS_FILE = "prepared.json"
+_SOURCE = "source"  # a setting
 _PLACEHOLDER = re.compile(r"\{0?(?::0?\d*d)?\}")
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
@@ -102,7 +104,8 @@ def claimed(out, settings, targets):
     """Hold the folder `out` for one run with `settings`; it is made if need be.
 
     What a killed run left unfinished is removed. Raises `DataError` when another run works there, when
-    it was made with other settings, or when some of `targets` are there and nobody knows from where.
+    it was made with other settings or, where they hold a `source_setting`, from another folder, or when
+    some of `targets` are there and nobody knows from where.
     """
     out = Path(out)
     try:
@@ -119,16 +122,37 @@ def claimed(out, settings, targets):
                     f"{present[0]} is there already and was not made by this tool; delete it, or choose "
                     "another --out"
                 )
-        elif found != settings:
-            raise DataError(
-                f"{out} was made with {_shown(found)}, not {_shown(settings)}; use those, delete the "
-                "folder, or choose another --out"
-            )
+        else:
+            _compare(out, found, settings)
         write_text(out / SETTINGS_FILE, json.dumps(settings) + "\n")
         for parent in {target.parent for target in targets}:
             parent.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(parent)
         yield
+
+
+def source_setting(source):
+    """What `claimed` takes so that the results of one folder of videos are not taken for another's."""
+    return {_SOURCE: os.path.realpath(source)}
+
+
+def drop_outdated(source, results):
+    """Remove the `results` that are older than the video `source`: they show what it was before."""
+    try:
+        changed = os.stat(source).st_mtime_ns
+    except OSError:
+        return  # no video to make others from
+    for result in filter(os.path.lexists, results):
+        if os.lstat(result).st_mtime_ns < changed:
+            # Half a folder must never stand there under its name.
+            unwanted = unfinished_name(result)
+            result.rename(unwanted)
+            _remove(unwanted)
+
+
+def unfinished_name(path):
+    """A name beside `path` that is removed by the next run, should this one be killed."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def write_text(path, text):
@@ -171,11 +195,31 @@ def _locked(folder):
 
 def _recorded(path):
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError:
-        raise DataError(f"{path} is not what this tool wrote; delete it") from None
+        found = None
+    if not isinstance(found, dict):
+        raise DataError(f"{path} is not what this tool wrote; delete it")
+    return found
+
+
+def _compare(out, found, settings):
+    """Refuse `settings` other than those `found`; older versions of this tool recorded no source."""
+    source = settings.get(_SOURCE)
+    known = found.get(_SOURCE, source)
+    if found | {_SOURCE: source} != settings | {_SOURCE: source}:
+        raise DataError(
+            f"{out} was made with {_shown(found)}, not {_shown(settings)}; use those, delete the "
+            "folder, or choose another --out"
+        )
+    if known != source:
+        raise DataError(
+            f"{out} was made from the videos in {known}, not those in {source}; delete the folder, or "
+            "choose another --out; where the same videos were only moved, put their new place into "
+            f"{out / SETTINGS_FILE}"
+        )
 
 
 def _shown(settings):
@@ -184,9 +228,12 @@ def _shown(settings):
 
 def _remove_leftovers(folder):
     for entry in os.scandir(folder):
-        if not _LEFTOVER.fullmatch(entry.name):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path, ignore_errors=True)
-        else:
-            os.unlink(entry.path)
+        if _LEFTOVER.fullmatch(entry.name):
+            _remove(Path(entry.path))
+
+
+def _remove(path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink()

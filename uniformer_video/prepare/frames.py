@@ -1,7 +1,6 @@
 """Videos taken apart into folders of pictures, for formats that read those."""
 
 import os
-import secrets
 import shutil
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +16,11 @@ from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.folders import (
     around_the_number,
     claimed,
+    drop_outdated,
     find_videos,
     planned_targets,
+    source_setting,
+    unfinished_name,
     write_table,
 )
 from uniformer_video.prepare.jobs import run_jobs
@@ -41,15 +43,17 @@ class Pictures:
 def extract_folder(source, out, pictures, workers=0, progress=None):
     """Take every video of a folder apart into a folder of its own name in `out`, frames from 1.
 
-    Finished folders are kept; one appears when it is complete. `frames.csv` in `out` lists folders and
-    their numbers of frames, `failed.csv` the videos that failed and why. Returns a `Summary`,
-    which calls `progress`.
+    Finished folders are kept, unless their video is newer; one appears when it is complete. `frames.csv`
+    in `out` lists folders and their numbers of frames, `failed.csv` the videos that failed and why.
+    Returns a `Summary`, which calls `progress`.
     """
     _check_template(pictures.template)
     targets = planned_targets(find_videos(source), source, out, "")
     jobs = [(Path(source) / video, target) for video, target in targets.items()]
-    settings = {"command": "frames", **vars(pictures)}
+    settings = {"command": "frames", **source_setting(source), **vars(pictures)}
     with claimed(out, settings, list(targets.values())):
+        for video, target in jobs:
+            drop_outdated(video, [target])
         left = [job for job in jobs if not os.path.lexists(job[1])]
         summary = Summary(len(jobs), kept=len(jobs) - len(left), progress=progress)
         with summary.reported(out):
@@ -71,7 +75,7 @@ def extract_video(job, pictures):
     source, target = job
     with open_video(source) as reader:
         expected = reader.num_frames
-    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    unfinished = unfinished_name(target)
     try:
         unfinished.mkdir()
         found = _write_frames(source, unfinished, pictures)

@@ -16,7 +16,13 @@ from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.orientation import Orientation, orientation, upright
 from uniformer_video.errors import DecodeError
 from uniformer_video.files import atomic_write
-from uniformer_video.prepare.folders import claimed, find_videos, planned_targets
+from uniformer_video.prepare.folders import (
+    claimed,
+    drop_outdated,
+    find_videos,
+    planned_targets,
+    source_setting,
+)
 from uniformer_video.prepare.jobs import run_jobs
 from uniformer_video.prepare.stream import decoded, opened, shrunk_size
 from uniformer_video.prepare.summary import Summary
@@ -44,16 +50,18 @@ class Encoding:
 def resize_folder(source, out, encoding, workers=0, progress=None):
     """Bring all videos of a folder to `encoding.short_side`, under their names, as .mp4.
 
-    Those that are no larger are hard-linked or copied as they are. Finished videos are kept.
-    `failed.csv` in `out` names the videos that failed and why. Returns a `Summary`, which calls
-    `progress`.
+    Those that are no larger are hard-linked or copied as they are. Finished videos are kept, unless
+    the video that they were made from is newer. `failed.csv` in `out` names the videos that failed and
+    why. Returns a `Summary`, which calls `progress`.
     """
     videos = find_videos(source)
     targets = planned_targets(videos, source, out, ".mp4")
     jobs = {video: (Path(source) / video, target) for video, target in targets.items()}
-    settings = {"command": "resize", **vars(encoding)}
+    settings = {"command": "resize", **source_setting(source), **vars(encoding)}
     named = [_finished_names(*job) for job in jobs.values()]
     with claimed(out, settings, [name for names in named for name in names]):
+        for (video, _), names in zip(jobs.values(), named, strict=True):
+            drop_outdated(video, names)
         left = [job for job, names in zip(jobs.values(), named, strict=True) if not _any(names)]
         summary = Summary(len(jobs), kept=len(jobs) - len(left), progress=progress)
         with summary.reported(out):

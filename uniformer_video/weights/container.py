@@ -69,6 +69,17 @@ def read_content(path, name):
     return _read_torch(path, name, head)
 
 
+def _save(content, file):
+    """`torch.save`, whose own error at a full disk hides the one that tells it."""
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        cause = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__ or cause.__context__
+        raise cause or error from None
+
+
 def write_content(path, content):
     """Write `content` atomically, as safetensors when `path` ends so, else as `torch.save` does.
 
@@ -78,7 +89,7 @@ def write_content(path, content):
     """
     if Path(path).suffix != SAFETENSORS:
         with atomic_write(path) as file:
-            torch.save(content, file)
+            _save(content, file)
         return
     if "training" in content:
         raise CheckpointError(
