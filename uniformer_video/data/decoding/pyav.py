@@ -141,11 +141,9 @@ class PyAVReader(Reader):
         index = None if self.why_counted else build_index(self._times, keys, hidden)
         if index is None:
             self.why_counted = self.why_counted or "the timestamps do not tell the frames apart"
-        elif (
-            self.parameters_change
-        ):  # a decoder keeps the last ones, and the header tells the first
-            self._packets, index = None, index.without_seeking()
-        elif self._packets is None and formats & _NO_SEEKING:
+        if self.parameters_change:
+            self._packets = None  # each request opens anew: a decoder keeps the last sets it met
+        if index and (self.parameters_change or (self._packets is None and formats & _NO_SEEKING)):
             index = index.without_seeking()
         if index and self._shows_in_another_order(index):
             self.why_counted, index = "its times are those of decoding", None
