@@ -199,7 +199,8 @@ def test_lists_that_cannot_be_right(split, train, message):
 def test_what_stands_where_a_video_should_is_named(split):
     (split.folder / "gone.mp4").symlink_to(split.folder / "nowhere.mp4")
     (split.folder / "dir.mp4").mkdir()
-    found = split("a.mp4,0\ngone.mp4,1\ndir.mp4,1\nno.mp4,1\nc.mp4,0\n")
+    listed = "a.mp4,0\ngone.mp4,1\ndir.mp4,1\nno.mp4,1\nc.mp4,0\n"
+    found = split(listed, "a.mp4,0\n", "DATA.MAX_BAD_RATIO", 0.6)
     (note,) = [note for note in found.notes if "exist" in note]
     assert note.startswith("3 of 5 train videos do not exist: ")
     assert "gone.mp4 (a broken link), " in note
@@ -207,6 +208,10 @@ def test_what_stands_where_a_video_should_is_named(split):
     assert note.endswith("no.mp4")
     with pytest.raises(DataError, match=r"none of the 1 train .*gone\.mp4 \(a broken link\), from"):
         split("gone.mp4,0\n")
+    with pytest.raises(
+        DataError, match=r"3 of 5 train videos.*DATA\.MAX_BAD_RATIO 0\.1 allows: .*gone"
+    ):
+        split(listed)
 
 
 def test_something_else_in_place_of_a_list(split):

@@ -65,7 +65,8 @@ def build_data(cfg):
         )
     for split, records in splits.items():
         lists.check_labels(records, data.num_classes)
-        records, notes = check_list(split, records, cfg.DATA.MULTI_LABEL)
+        allowed = cfg.DATA.MAX_BAD_RATIO if split == "train" else 1.0
+        records, notes = check_list(split, records, cfg.DATA.MULTI_LABEL, allowed)
         setattr(data, split, records)
         data.notes += notes
     data.notes += note_overlaps({split: getattr(data, split) for split in splits})

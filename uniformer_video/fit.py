@@ -157,7 +157,10 @@ def _save(cfg, data, train_list, model, optimizer, scaler, folder, ranks, progre
     if progress.bad_videos:
         with atomic_write(folder / BAD_VIDEOS_FILE) as file:
             text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
-            csv.writer(text).writerows([("path", "reason"), *progress.bad_videos.items()])
+            reasons = (
+                (path, why.removeprefix(f"{path} ")) for path, why in progress.bad_videos.items()
+            )
+            csv.writer(text).writerows([("path", "reason"), *reasons])
             text.detach()
 
 

@@ -222,7 +222,7 @@ def test_missing_and_cut_off_shards_are_counted_and_named(tmp_path, make_video, 
         records = read_shards(f"{root}/train")
         assert [r.name for r, _ in missing_files(records)] == ["0.mp4", "1.mp4", "3.mp4"]
         assert len(server.asked) in (0, 4)  # the index, and each shard once
-        data = build_data(settings(tiny, root))
+        data = build_data(settings(tiny, root, DATA__MAX_BAD_RATIO=0.6))
         assert data.notes[0].startswith(
             f"3 of 5 train videos do not exist: {root}/train/shard-000000.tar (does not exist"
         )

@@ -9,11 +9,12 @@ from uniformer_video.data.storage import shown
 from uniformer_video.errors import DataError
 
 
-def check_list(split, records, multi_label=False):
+def check_list(split, records, multi_label=False, max_missing=1.0):
     """(the records to use, notes) of the list of a split: "train", "val" or "test".
 
     A test counts each video once; training takes a list as it is. Raises `DataError` for a video
-    that stands there with different labels, and where none of the videos exist.
+    that stands there with different labels, where none of the videos exist, and where a larger share
+    than `max_missing` of those that are drawn does not.
     """
     notes = []
     single = without_repeats(records, multi_label)
@@ -23,7 +24,7 @@ def check_list(split, records, multi_label=False):
         lines = f"{repeats} of the {len(records)} lines of the {split} list"
         notes.append(f"{lines} repeat a video of it; {done}.")
         records = records if train else single
-    return records, notes + _note_missing(split, records)
+    return records, notes + _note_missing(split, records, max_missing)
 
 
 def note_overlaps(splits):
@@ -58,7 +59,7 @@ def _exists(record):
     return any(os.path.isfile(frame_file(record.path, number)) for number in (1, 0))
 
 
-def _note_missing(split, records):
+def _note_missing(split, records, allowed):
     missing = missing_files(records)
     if not missing:
         return []
@@ -68,10 +69,14 @@ def _note_missing(split, records):
             f"none of the {len(records)} {split} videos exist; the first is {place}, from "
             f"{first.source}; {_remedy(first)}"
         )
-    shown_places = list(dict.fromkeys(place for _, place in missing))[:3]
-    return [
-        f"{len(missing)} of {len(records)} {split} videos do not exist: {', '.join(shown_places)}"
-    ]
+    places = ", ".join(list(dict.fromkeys(place for _, place in missing))[:3])
+    told = f"{len(missing)} of {len(records)} {split} videos do not exist"
+    if len({record.path for record, _ in missing if record.weight}) > allowed * len(records):
+        raise DataError(
+            f"{told}, more than DATA.MAX_BAD_RATIO {allowed:g} allows: {places}; get them, leave them "
+            "out of the list, or raise it"
+        )
+    return [f"{told}: {places}"]
 
 
 def _remedy(record):
