@@ -29,13 +29,13 @@ _own_row = None  # (table, row) of this process, where it is a worker
 
 
 class WorkTable:
-    """A row for each worker: the index of the record that it decodes, and the time when it began.
+    """A row for each worker: the record that it decodes, when it began, and when its last one ended.
 
     Times are `time.monotonic`'s, which is one clock for all processes of a machine.
     """
 
     def __init__(self, workers):
-        self._cells = RawArray("d", 2 * workers)
+        self._cells = RawArray("d", 3 * workers)
 
     def claim(self, row):
         """Make `row` the one that this process writes to."""
@@ -44,20 +44,28 @@ class WorkTable:
 
     def begin(self, row, index):
         """Write that the decoding of a record begins."""
-        self._cells[2 * row] = index
-        self._cells[2 * row + 1] = time.monotonic()  # last: it makes the row count
+        self._cells[3 * row] = index
+        self._cells[3 * row + 1] = time.monotonic()  # last: it makes the row count
 
     def end(self, row):
         """Write that nothing is decoded."""
-        self._cells[2 * row + 1] = _IDLE
+        self._cells[3 * row + 2] = time.monotonic()
+        self._cells[3 * row + 1] = _IDLE
 
     def at(self, row):
         """(index of the record, when its decoding began); None where nothing is decoded."""
-        began = self._cells[2 * row + 1]
-        index = int(self._cells[2 * row])
-        if began == _IDLE or began != self._cells[2 * row + 1]:  # it has gone on while we looked
+        began = self._cells[3 * row + 1]
+        index = int(self._cells[3 * row])
+        if began == _IDLE or began != self._cells[3 * row + 1]:  # it has gone on while we looked
             return None
         return index, began
+
+    @property
+    def idle_since(self):
+        """When the last video ended; None where one is decoded, and before the first."""
+        if any(self._cells[1::3]):
+            return None
+        return max(self._cells[2::3]) or None
 
 
 @contextmanager
@@ -112,29 +120,29 @@ class Lookout(threading.Thread):
 
     def run(self):
         pause = min(_LOOK_SECONDS, self._timeout / 4)
-        looked = awake_since = busy = time.monotonic()
+        looked = awake_since = time.monotonic()
         while not self._over.wait(pause):
             now = time.monotonic()
             if now - looked > 10 * pause:
                 awake_since = now
             looked, waiting_since = now, self._waiting_since
-            if waiting_since is None:
-                busy = now
-                continue
-            since = max(waiting_since, awake_since)
-            self._kill_hanging(now, since)
-            if any(map(self._table.at, range(len(self._workers)))):
-                busy = now
-            elif now - max(busy, since) > self._timeout and not self.stuck:
-                self.stuck = True
-                for worker in self._workers:
-                    worker.kill()
+            if waiting_since is not None:
+                since = max(waiting_since, awake_since)
+                self._kill_hanging(now, since)
+                self._kill_idle(now, since)
 
     def _kill_hanging(self, now, since):
         for row, worker in enumerate(self._workers):
             at = self._table.at(row)
             if at and row not in self.hanging and now - max(at[1], since) > self._timeout:
                 self.hanging[row] = at[0]
+                worker.kill()
+
+    def _kill_idle(self, now, since):
+        idle_since = self._table.idle_since
+        if idle_since and not self.stuck and now - max(idle_since, since) > self._timeout:
+            self.stuck = True
+            for worker in self._workers:
                 worker.kill()
 
 
