@@ -51,7 +51,7 @@ def test_something_something(place):
 def test_videos_that_are_not_there_are_counted_and_named(place):
     entries = [{"id": str(i), "template": class_names("ssv2")[3]} for i in (12, 99, 100)]
     root = something(place, entries)
-    data = data_of(root, "ssv2-json")
+    data = data_of(root, "ssv2-json", "DATA.MAX_BAD_RATIO", 0.7)
     assert [r.name for r in data.train] == ["12.webm", "99.webm", "100.webm"]
     assert data.notes[0].startswith("2 of 3 train videos do not exist: ")
     assert str(root / "videos" / "99.webm") in data.notes[0]
