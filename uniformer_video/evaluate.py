@@ -28,6 +28,7 @@ from uniformer_video.evaluation.results import (
     save_results,
 )
 from uniformer_video.evaluation.scoring import score_videos
+from uniformer_video.models.zoo import count_parameters
 from uniformer_video.output import BEST_FILE, LAST_FILE, RecordedTest
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.weights.checkpoint import file_sha256
@@ -72,7 +73,7 @@ def evaluate(cfg, data, folder, ranks, name):
         protocol={**_protocol(cfg, playback), "videos_sha256": videos},
         model={
             "name": cfg.MODEL.MODEL_NAME,
-            "parameters": sum(p.numel() for p in model.parameters()),
+            "parameters": count_parameters(model),
             "checkpoint": str(path),
             "checkpoint_sha256": digest,
             "epoch": weights.metadata.get("epoch"),

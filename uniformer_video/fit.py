@@ -14,6 +14,7 @@ from uniformer_video.data.records import list_digest
 from uniformer_video.errors import CheckpointError, DataError
 from uniformer_video.evaluate import score_records
 from uniformer_video.files import atomic_write
+from uniformer_video.models.zoo import count_parameters
 from uniformer_video.output import BAD_VIDEOS_FILE, BEST_FILE, LAST_FILE
 from uniformer_video.randomness import seed_torch
 from uniformer_video.training.monitor import Monitor, duration
@@ -82,7 +83,7 @@ def fit(cfg, data, folder, ranks, command=""):
 
 
 def _training_facts(cfg, model, loader, precision, ranks, command):
-    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    parameters = count_parameters(model) / 1e6
     plan = loader.plan
     yield (
         f"Training {parameters:.2f} M parameters for {cfg.SOLVER.MAX_EPOCH} epochs of "

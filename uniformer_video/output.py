@@ -12,6 +12,7 @@ CONFIG_FILE = "config.yaml"
 LAST_FILE = "last.pt"
 BEST_FILE = "best.pt"
 BAD_VIDEOS_FILE = "bad_videos.csv"
+METRICS_FILE = "metrics.jsonl"
 
 # Settings that change no weight of a training run; all others must agree to resume it.
 _FREE_IN_TRAINING = (

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from videos import all_frames, encode, numbered_frames, turn
+from videos import all_frames, encode, need, numbered_frames, other_backends, turn
 
 from uniformer_video.data.decoding import open_video, pyav
 from uniformer_video.errors import DecodeError, MissingLibraryError
@@ -89,13 +89,6 @@ def video_of(tmp_path_factory):
         return made[kind]
 
     return make
-
-
-def need(backend):
-    if backend == "decord":
-        pytest.importorskip("decord", reason="decord has no wheel for this platform")
-    if backend == "torchcodec":
-        pytest.importorskip("torchcodec", reason="torchcodec is not installed", exc_type=Exception)
 
 
 def check(path, expected, backend, requests=8):
@@ -210,11 +203,7 @@ def test_rotation_is_applied_once(make_video, quarters):
     expected = np.rot90(stored[[7, 0, 0]], quarters, axes=(1, 2))
     assert np.abs(frames.astype(int) - expected).mean() < 30  # a wrong turn is 60 off
     check(path, all_frames(path), "auto")
-    for backend in ("decord", "torchcodec"):
-        try:
-            need(backend)
-        except pytest.skip.Exception:
-            continue
+    for backend in other_backends():
         check(path, all_frames(path), backend)
 
 
@@ -227,11 +216,7 @@ def test_mirrored_pictures(make_video, quarters):
     with open_video(path) as video:
         assert video.size == expected.shape[1:3]
         np.testing.assert_array_equal(video.frames(range(8)), expected)
-    for backend in ("decord", "torchcodec"):
-        try:
-            need(backend)
-        except pytest.skip.Exception:
-            continue
+    for backend in other_backends():
         with pytest.raises(DecodeError, match="does not mirror pictures"):
             open_video(path, backend)
 

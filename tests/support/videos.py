@@ -1,10 +1,30 @@
 """Pictures for test videos, odd videos, and plain decoding to compare with."""
 
+import contextlib
 import struct
 from fractions import Fraction
 
 import av
 import numpy as np
+import pytest
+
+
+def need(backend):
+    """Skip the test where a decoder's library cannot be loaded; PyAV always can."""
+    if backend == "decord":
+        pytest.importorskip("decord", reason="decord has no wheel for this platform")
+    if backend == "torchcodec":
+        pytest.importorskip("torchcodec", reason="torchcodec is not installed", exc_type=Exception)
+
+
+def other_backends():
+    """The decoders beside PyAV that can be loaded here."""
+    found = []
+    for backend in ("decord", "torchcodec"):
+        with contextlib.suppress(pytest.skip.Exception):
+            need(backend)
+            found.append(backend)
+    return found
 
 
 def numbered_frames(count, size):

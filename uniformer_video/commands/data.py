@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from uniformer_video.commands.options import add_separator
 from uniformer_video.errors import CheckpointError, UserError
 
 log = logging.getLogger("uniformer_video")
@@ -53,12 +54,7 @@ def remap_arguments(parser):
         "--to", required=True, dest="wanted", metavar="NAMES", help="such as --from"
     )
     parser.add_argument("--out", required=True, metavar="NEW.csv", help="the list to write")
-    parser.add_argument(
-        "--separator",
-        default="auto",
-        metavar="TEXT",
-        help="between path and label (last , or blank)",
-    )
+    add_separator(parser)
 
 
 def remap_command(args):

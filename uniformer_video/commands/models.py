@@ -46,7 +46,13 @@ def flops_command(args):
     """
     from uniformer_video.commands.weights import parse_kernel
     from uniformer_video.models.flops import count_flops
-    from uniformer_video.models.zoo import build_network, input_size, is_peer, variant
+    from uniformer_video.models.zoo import (
+        build_network,
+        count_parameters,
+        input_size,
+        is_peer,
+        variant,
+    )
 
     frames, size = input_size(args.model)
     if not frames and args.frames:
@@ -68,7 +74,7 @@ def flops_command(args):
         flops = count_flops(model, shape)
     except ValueError as error:
         raise UserError(str(error)) from None
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters = count_parameters(model)
     view = "x".join(str(side) for side in shape[2:])
     print(
         f"{args.model}  {view}: {flops / 1e9:.2f} GFLOPs (multiply-adds), {parameters:,} parameters"

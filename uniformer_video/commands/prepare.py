@@ -5,6 +5,7 @@ import contextlib
 import inspect
 import logging
 
+from uniformer_video.commands.options import add_separator
 from uniformer_video.commands.status import EXIT_USER_ERROR
 from uniformer_video.errors import UserError
 
@@ -283,12 +284,7 @@ def _add_list_options(parser):
     parser.add_argument(
         "--prefix", default="", metavar="FOLDER", help="that paths start from (the list's own)"
     )
-    parser.add_argument(
-        "--separator",
-        default="auto",
-        metavar="TEXT",
-        help="between path and label (last , or blank)",
-    )
+    add_separator(parser)
 
 
 def _add_workers(parser):

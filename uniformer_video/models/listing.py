@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 import torch
 
 from uniformer_video.models.peers import PEERS
-from uniformer_video.models.zoo import VARIANTS, build_network, model_names
+from uniformer_video.models.zoo import VARIANTS, build_network, count_parameters, model_names
 from uniformer_video.weights.published import IMAGENET, PUBLISHED
 
 DATASETS = {
@@ -76,7 +76,7 @@ def _entry(name):
     weights = [weights for weights in PUBLISHED.values() if weights.model == name]
     return Entry(
         name,
-        _count(model),
+        count_parameters(model),
         _size(known.num_frames, known.crop_size),
         known.gflops,
         _ranges(weights),
@@ -92,7 +92,7 @@ def _peer_entry(name, peer):
         f"{peer.weights}  K400 {peer.top1} %, {peer.num_frames} frames, "
         f"stride {peer.sampling_rate}, {peer.test_crop_size} pixels, {peer.clips}x{peer.crops} views"
     )
-    return Entry(name, _count(model), size, peer.gflops, f"K400 {peer.top1}", (line,))
+    return Entry(name, count_parameters(model), size, peer.gflops, f"K400 {peer.top1}", (line,))
 
 
 def _describe(weights):
@@ -120,7 +120,3 @@ def _ranges(weights):
 
 def _size(num_frames, side):
     return f"{num_frames}x{side}x{side}" if num_frames else f"{side}x{side}"
-
-
-def _count(model):
-    return sum(parameter.numel() for parameter in model.parameters())

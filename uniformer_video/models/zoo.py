@@ -290,3 +290,8 @@ def _check_head_dim(weights, name, own, options):
             f"{weights.path} was made with head_dim {recorded}, and head_dim {wanted} is asked for "
             f"({name}); leave head_dim (UNIFORMER.HEAD_DIM) out, or choose the weights that fit"
         )
+
+
+def count_parameters(model):
+    """How many numbers a model learns."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -85,9 +85,8 @@ def check_videos(videos, out, workers=0, timeout=300, strict=False, progress=Non
     """Decode the (path, frames) pairs in parallel and write a table of the bad ones to the csv `out`.
 
     A video that takes more than `timeout` seconds counts as bad, with `strict` also one with damage that
-    decoders hide. Returns (number checked, rows of the
-    table). `progress(checked, all, bad)` is called with counts after each video. The table is written
-    after an interrupt too.
+    decoders hide. Returns (number checked, rows of the table). `progress(checked, all, bad)` is called
+    with counts after each video. The table is written after an interrupt too.
     """
     videos = list(dict.fromkeys(videos))
     bad, checked = [], 0

@@ -10,10 +10,10 @@ import torch
 from tqdm import tqdm
 
 from uniformer_video.files import atomic_write
+from uniformer_video.output import METRICS_FILE
 
 log = logging.getLogger(__name__)
 
-METRICS_FILE = "metrics.jsonl"
 DATA_SHARE_WARNING = 0.3
 SCORES = {"top1": "top-1", "hit1": "hit@1", "map": "mAP"}  # name in the file: for people
 

@@ -64,7 +64,7 @@ class Trainer:
         settings: a `TrainSettings`.
         mixup: a `Mixup`, or None for smoothed targets alone.
         objective: the loss and what is counted, see `training.objective`.
-        monitor: receives `interval(...)` after some steps, and messages.
+        monitor: receives `step(...)` after each step, and messages.
         validate: (progress) -> a score in 0..1, the more the better, or None.
         save: (progress, is_best) -> None, writes checkpoints.
     """

@@ -13,22 +13,23 @@ _CODE = b"\0\0\1"
 class ParameterSets:
     """The parameter sets of H.264 and HEVC in a file's header and key frames.
 
-    fields: pictures may be coded as two fields. change: not all are there from the beginning.
+    fields: pictures may be coded as two fields. change: not all are there from the beginning. size: as
+    `length_size` gives it.
     """
 
     def __init__(self, decoder):
         self._codec = decoder.name if decoder.name in ("h264", "hevc") else ""
         self.fields = self.change = False
+        self.size, self._known = 0, set()
         if self._codec:
             extradata = bytes(decoder.extradata or b"")
-            self._size = length_size(extradata, self._codec)
-            self._known = set()
+            self.size = length_size(extradata, self._codec)
             self._note(stored_sets(extradata, self._codec))
 
     def add(self, packets):
         """Look into these packets."""
         for packet in packets if self._codec else ():
-            found = parameter_sets(bytes(packet), self._codec, self._size) - self._known
+            found = parameter_sets(bytes(packet), self._codec, self.size) - self._known
             self.change |= bool(found and self._known)
             self._note(found)
 
@@ -44,6 +45,11 @@ def length_size(extradata, codec):
     if len(extradata) <= place or extradata[0] != 1:
         return 0
     return (extradata[place] & 3) + 1
+
+
+def temporal_layers(extradata):
+    """How many layers of frame rates an HEVC stream has by its hvcC record; 0 = unknown."""
+    return extradata[21] >> 3 & 7 if length_size(extradata, "hevc") else 0
 
 
 def units(data, size):

@@ -17,7 +17,7 @@ from av.stream import Discard
 from av.video.reformatter import VideoReformatter
 
 from uniformer_video.data.decoding.index import build_index
-from uniformer_video.data.decoding.nal import ParameterSets, holds_b_slice, length_size
+from uniformer_video.data.decoding.nal import ParameterSets, holds_b_slice, temporal_layers
 from uniformer_video.data.decoding.orientation import orientation
 from uniformer_video.data.decoding.plan import Span, plan
 from uniformer_video.data.decoding.reader import Clip, Reader, shrunk_size
@@ -35,10 +35,9 @@ _NO_TIMESTAMPS = {"avi", "h264", "hevc", "m4v", "mpegvideo", "obu"}
 _NO_SEEKING = {"mpegts", "mpeg"}
 # Containers whose header lists every frame, so that fewer in the file mean a truncated file.
 _EXACT_HEADER = {"mov", "mp4"}
-# Codecs whose decoder leaves out a picture that no other refers to, with the others as they were.
-_SKIPS_EXACTLY = {"h264", "hevc", "mpeg1video", "mpeg2video"}
-# Codecs that show pictures in another order than they decode them.
-_REORDERS = {"h264", "hevc", "mpeg1video", "mpeg2video"}
+# Codecs with B pictures, which may be shown before what was decoded before them; their decoders leave
+# out a picture that no other refers to, with the others as they were.
+_HAS_B_PICTURES = {"h264", "hevc", "mpeg1video", "mpeg2video"}
 _SEARCHED = 256  # packets, for the first B picture
 _LOOKED_AT = 16  # packets that are decoded to see in which order they are shown
 _SCANNED = 64  # packets looked at together; what one of them holds is in memory meanwhile
@@ -145,7 +144,7 @@ class PyAVReader(Reader):
             self._packets = None  # each request opens anew: a decoder keeps the last sets it met
         if index and (self.parameters_change or (self._packets is None and formats & _NO_SEEKING)):
             index = index.without_seeking()
-        if index and self._shows_in_another_order(index):
+        if index and self._shows_in_another_order(index, sets.size):
             self.why_counted, index = "its times are those of decoding", None
         return index
 
@@ -157,15 +156,16 @@ class PyAVReader(Reader):
         if found < listed:
             raise DecodeError(f"{self._path} is cut off: {found} of its {listed} frames are there")
 
-    def _shows_in_another_order(self, index):
+    def _shows_in_another_order(self, index, length_size):
         """True where times that rise from packet to packet are not those of the pictures shown.
 
         Files made from a bare stream may have them so. It is looked at where pictures are reordered.
+        `length_size` is that of `nal`.
         """
         rises = all(a < b for a, b in pairwise(self._times))
-        if not rises or self._decoder.name not in _REORDERS or len(self._times) < 2:
+        if not rises or self._decoder.name not in _HAS_B_PICTURES or len(self._times) < 2:
             return False
-        first = self._first_reordered()
+        first = self._first_reordered(length_size)
         if first is None:
             return False
         start = max(packet for _, packet in index.entries if packet <= first)
@@ -173,14 +173,14 @@ class PyAVReader(Reader):
         shown = [frame.pts for frame in self._decoded_span(span, (), skips=False)]
         return any(b <= a for a, b in pairwise(shown))
 
-    def _first_reordered(self):
+    def _first_reordered(self, length_size):
         """The number of a packet from which on pictures may be shown in another order; None = none."""
         if self._decoder.name != "h264":
             self._decoder.open(strict=False)
             return 0 if self._decoder.has_b_frames else None
-        size = length_size(bytes(self._decoder.extradata or b""), "h264")
         packets = islice(self._packets_from(0), _SEARCHED)
-        return next((number for number, p in packets if holds_b_slice(memoryview(p), size)), None)
+        held = (number for number, p in packets if holds_b_slice(memoryview(p), length_size))
+        return next(held, None)
 
     def _distrust(self, formats, sets):
         """Why the timestamps of such a file do not tell its frames, or ""."""
@@ -195,14 +195,12 @@ class PyAVReader(Reader):
 
     def _may_skip(self, formats):
         """True where pictures that nobody asked for and no other refers to may be left undecoded."""
-        if formats & _NO_TIMESTAMPS or self._decoder.name not in _SKIPS_EXACTLY:
+        if formats & _NO_TIMESTAMPS or self._decoder.name not in _HAS_B_PICTURES:
             return False
         if self._decoder.name != "hevc":
             return True
-        # With temporal layers a "non-reference" picture is one for its own layer alone. The hvcC
-        # record (ISO/IEC 14496-15) tells the number of layers.
-        record = bytes(self._decoder.extradata or b"")
-        return len(record) > 21 and record[0] == 1 and record[21] >> 3 & 7 == 1
+        # With temporal layers a "non-reference" picture is one for its own layer alone.
+        return temporal_layers(bytes(self._decoder.extradata or b"")) == 1
 
     def _rate(self):
         """Frames a second: what the header says where the timestamps bear it out; None = unknown."""
