@@ -11,7 +11,7 @@ from uniformer_video import build, evaluate
 from uniformer_video.build_data import Data
 from uniformer_video.config import load_config
 from uniformer_video.data.records import VideoRecord
-from uniformer_video.distributed import Ranks
+from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.output import RunFolder
 from uniformer_video.weights.checkpoint import write_checkpoint
 

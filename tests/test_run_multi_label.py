@@ -11,7 +11,8 @@ from uniformer_video.config import load_config
 from uniformer_video.data.demo import write_video
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.run import run
-from uniformer_video.training.trainer import Interrupted, Progress
+from uniformer_video.signals import Interrupted
+from uniformer_video.training.state import Progress
 from uniformer_video.weights.checkpoint import read_weights
 
 # Of the demo's eight motions, "move left" shows classes 0 and 1; some show one, and the last two none.

@@ -24,6 +24,7 @@ from uniformer_video.models.zoo import (
 )
 from uniformer_video.training.objective import AnyLabels, OneLabel
 from uniformer_video.training.optim import CosineSchedule, adamw
+from uniformer_video.training.state import TrainState
 from uniformer_video.training.trainer import TrainSettings
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
 from uniformer_video.weights.published import local_file
@@ -56,9 +57,7 @@ def build_model(cfg, num_classes, class_names=()):
 
 def fetch_weights(source, ranks):
     """The local file of weights given as a path, an address or a published name; one rank downloads."""
-    if ranks.is_main:
-        local_file(source)
-    ranks.wait()
+    ranks.on_main(lambda: str(local_file(source)))
     return local_file(source)
 
 
@@ -206,6 +205,13 @@ def build_objective(cfg, data, device):
 def build_optimizer(cfg, model):
     """AdamW with the published parameter groups."""
     return adamw(model, cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.ZERO_WD_POS_EMBED)
+
+
+def build_train_state(cfg, model, precision, device):
+    """The `TrainState` at the beginning, of a model on its device."""
+    optimizer = build_optimizer(cfg, model)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    return TrainState(model, optimizer, scaler, device)
 
 
 def build_schedule(cfg):

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from uniformer_video.commands import bench, data, models, predict, prepare, runs, weights
 from uniformer_video.commands.status import EXIT_INTERRUPTED, EXIT_USER_ERROR
+from uniformer_video.distributed import environment
 from uniformer_video.errors import UserError
+from uniformer_video.signals import told_ends
 
 log = logging.getLogger("uniformer_video")
 
@@ -27,7 +29,8 @@ def main(arguments=None, command=None):
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         parsed = _parse(arguments, command)
-        return parsed.handler(parsed) or 0
+        with told_ends():
+            return parsed.handler(parsed) or 0
     except KeyboardInterrupt:
         log.error(
             "Interrupted; what was finished is kept, and the same command goes on from there."
@@ -92,7 +95,8 @@ _COMMANDS = {
 
 def _start_logging():
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
-    log.setLevel(logging.INFO)  # ours alone; libraries speak up only to warn
+    # ours alone; libraries speak up only to warn. Of many processes the main one speaks for all.
+    log.setLevel(logging.CRITICAL + 1 if environment.rank() else logging.INFO)
 
 
 def _describe(error):

@@ -128,6 +128,11 @@ SETTINGS = [
         300.0,
         "seconds to wait for a video before it counts as broken; 0 = for ever, as without workers",
     ),
+    (
+        "DISTRIBUTED.TIMEOUT",
+        120.0,
+        "seconds without a heartbeat after which one of many processes is given up",
+    ),
     ("TENSORBOARD.ENABLE", True, "write TensorBoard curves where it is installed"),
     ("NUM_GPUS", 1, "processes a machine the recipe was made for"),
     ("NUM_SHARDS", 1, "machines the recipe was made for"),

@@ -29,12 +29,20 @@ class CheckpointError(UserError):
     """A weights file cannot be read, or does not fit the model."""
 
 
+class DamagedError(CheckpointError):
+    """A weights file is incomplete or damaged."""
+
+
 class TrainingError(UserError):
     """Training cannot go on: too many broken videos, or a loss that stays non-finite."""
 
 
 class WorkerError(UserError):
     """A process that prepares data was killed, or ended on its own."""
+
+
+class RankError(UserError):
+    """Another process of the run failed, was killed, or does not answer."""
 
 
 class MissingLibraryError(UserError):

@@ -10,7 +10,9 @@ from uniformer_video.files import atomic_write, remove_unfinished
 
 CONFIG_FILE = "config.yaml"
 LAST_FILE = "last.pt"
+PREVIOUS_FILE = "previous.pt"  # the last.pt before
 BEST_FILE = "best.pt"
+LOCK_FILE = ".lock"
 BAD_VIDEOS_FILE = "bad_videos.csv"
 METRICS_FILE = "metrics.jsonl"
 
@@ -20,6 +22,7 @@ _FREE_IN_TRAINING = (
         "TRAIN.ENABLE",
         "TRAIN.CHECKPOINT_PERIOD",
         "TRAIN.CHECKPOINT_MINUTES",
+        "TRAIN.MAX_NONFINITE",
         "TEST.",
         "DATA_LOADER.",
     ),
@@ -27,14 +30,19 @@ _FREE_IN_TRAINING = (
     *(
         "DATA.PATH_",
         "DATA.MAX_BAD_RATIO",
+        "DISTRIBUTED.",
         "TENSORBOARD.",
         "LOG_PERIOD",
         "OUTPUT_DIR",
         "MODEL.NUM_CLASSES",
     ),
 )
+# Settings that may differ from then on where a run goes on from its best weights.
+_FREE_FROM_BEST = ("SOLVER.", "TRAIN.PRECISION")
 # Settings that change no number of a test.
 _FREE_IN_TEST = ("DATA_LOADER.", "TEST.BATCH_SIZE", "TEST.MOTION_CHECK", "OUTPUT_DIR")
+
+_STATES = (LAST_FILE, PREVIOUS_FILE)
 
 
 @dataclass(frozen=True)
@@ -55,8 +63,8 @@ class RunFolder:
     def __truediv__(self, name):
         return self.path / name
 
-    def claim(self, cfg):
-        """Take the folder for the training run of `cfg`; refuses one of another run."""
+    def make(self):
+        """Make the folder; raises `ConfigError` where that cannot be."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -64,12 +72,31 @@ class RunFolder:
             raise ConfigError(
                 f"cannot make the folder OUTPUT_DIR {self.path}: {reason}; choose another"
             ) from None
-        differences = _differences(self._recorded(), cfg, _FREE_IN_TRAINING)
-        if differences and (self / LAST_FILE).exists():
-            raise ConfigError(
-                f"{self.path} holds a run with other settings: {'; '.join(differences[:3])}. "
-                "Choose another OUTPUT_DIR, or delete that folder to start over"
-            )
+
+    def check(self, cfg, recorded, from_best=False):
+        """Raise `ConfigError` unless the training run in the folder, of the settings `recorded`, is that of
+        `cfg`; `from_best`: or goes on from its best weights with those of `cfg`.
+        """
+        free = _FREE_IN_TRAINING + (_FREE_FROM_BEST if from_best else ())
+        differences = _differences(recorded, cfg, free)
+        if not differences:
+            return
+        remedy = "Choose another OUTPUT_DIR, or delete that folder to start over"
+        if all(line.startswith(_FREE_FROM_BEST) for line in differences):
+            remedy += "; --from best goes on from its best weights with the new settings"
+        raise ConfigError(
+            f"{self.path} holds a run with other settings: {'; '.join(differences[:3])}. {remedy}"
+        )
+
+    def recorded(self):
+        """The settings of the training run in the folder by its config.yaml; None without one."""
+        path = self / CONFIG_FILE
+        if not path.is_file() or not any((self / name).exists() for name in _STATES):
+            return None
+        return config_from_text(path.read_text(encoding="utf-8", errors="replace"), path)
+
+    def record(self, cfg):
+        """Take the folder for the training run of `cfg`."""
         remove_unfinished(self.path)
         with atomic_write(self / CONFIG_FILE) as file:
             file.write(config_text(cfg).encode())
@@ -93,12 +120,6 @@ class RunFolder:
         digest = hashlib.sha256(f"{weights} {videos} {chosen}".encode()).hexdigest()[:8]
         folder = self / f"test-{digest}"
         return folder, recorded(folder) is not None
-
-    def _recorded(self):
-        path = self / CONFIG_FILE
-        if not path.is_file():
-            return None
-        return config_from_text(path.read_text(encoding="utf-8", errors="replace"), path)
 
 
 def _differences(recorded, cfg, free):

@@ -46,7 +46,9 @@ def test_index_i_is_the_ith_frame(make_video, kind):
 def test_a_stream_that_does_not_say_how_far_it_reorders(make_video, tmp_path, monkeypatch):
     """A decoder that learns it from the first late frames drops those; none is decoded twice here."""
     options = {"bf": "8", "b_strategy": "0", "g": "20", "x264-params": "ref=4"}
-    video = make_video(frames=40, options=options)  # once: x264's threads may differ between two runs
+    video = make_video(
+        frames=40, options=options
+    )  # once: x264's threads may differ between two runs
     expected = all_frames(video)
     path = remux(forget_reordering(video), tmp_path / "a.mkv")
     with av.open(str(path), stream_options=[{"skip_frame": "all"}]) as container:

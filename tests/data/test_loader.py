@@ -9,7 +9,7 @@ from uniformer_video.build_data import Data
 from uniformer_video.config import load_config
 from uniformer_video.data.loader import TrainPlan, sampling_weights
 from uniformer_video.data.records import VideoRecord
-from uniformer_video.distributed import Ranks
+from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import DataError
 from uniformer_video.randomness import permutation
 

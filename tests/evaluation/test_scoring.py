@@ -8,7 +8,7 @@ from uniformer_video.data.dataset import EvalDataset
 from uniformer_video.data.records import VideoRecord
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.data.transforms import EvalViews
-from uniformer_video.distributed import Ranks
+from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.evaluation.scoring import ViewScores, score_videos
 from uniformer_video.training.precision import autocast_for
 
@@ -37,8 +37,8 @@ def dataset(make_video):
 
 def score(dataset, batch_size=4, workers=0, rank=0, size=1):
     class Part(Ranks):
-        def gather(self, items):
-            return list(items)
+        def exchange(self, value=None, error=None):
+            return [value]
 
     model = Mean()
     ranks = Part(rank, size, CPU)

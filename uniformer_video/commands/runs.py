@@ -1,16 +1,21 @@
 """Commands around a run: train and test, settings, the report."""
 
-import logging
 import shlex
 from pathlib import Path
 
 from uniformer_video.commands.status import EXIT_INTERRUPTED
-
-log = logging.getLogger("uniformer_video")
+from uniformer_video.errors import ConfigError
 
 
 def run_arguments(parser):
     parser.add_argument("--cfg", metavar="FILE", required=True, help="a YAML config, see configs/")
+    parser.add_argument(
+        "--from",
+        choices=["best"],
+        dest="start_from",
+        help="go on from best.pt of the run, at the epoch after it, with fresh moments; SOLVER.* and "
+        "TRAIN.PRECISION may then differ from before",
+    )
     _add_overrides(parser)
 
 
@@ -25,14 +30,16 @@ def run_command(args):
     """
     from uniformer_video.config import load_config
     from uniformer_video.run import run
-    from uniformer_video.training.trainer import Interrupted
+    from uniformer_video.signals import Interrupted
 
     cfg = load_config(args.cfg, args.overrides)
+    if args.start_from and not cfg.TRAIN.ENABLE:
+        raise ConfigError("--from best trains on, and TRAIN.ENABLE is False; leave one of them out")
+    # without --from: once begun, the run goes on from its last checkpoint
     again = shlex.join(["tools/run_net.py", "--cfg", args.cfg, *args.overrides])
     try:
-        run(cfg, Path(args.cfg).stem, again)
+        run(cfg, Path(args.cfg).stem, again, from_best=args.start_from == "best")
     except Interrupted:
-        log.info("Stopped; all is saved. To go on, run the same command: python %s", again)
         return EXIT_INTERRUPTED
     return 0
 

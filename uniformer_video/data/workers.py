@@ -25,6 +25,7 @@ from uniformer_video.data.watchdog import (
     stuck_message,
 )
 from uniformer_video.errors import WorkerError
+from uniformer_video.signals import restore_defaults
 
 log = logging.getLogger(__name__)
 
@@ -256,5 +257,6 @@ def _start_worker(table, row):
     One thread a worker: many workers with many threads each would fight for the cores.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    restore_defaults()
     torch.set_num_threads(1)
     table.claim(row)

@@ -7,7 +7,10 @@ import torch
 
 from uniformer_video.data.loader import eval_loader
 from uniformer_video.data.workers import HANGING_SECONDS
+from uniformer_video.errors import UserError
 from uniformer_video.evaluation.metrics import mean_over_views
+
+_HELD_LOGITS = 2**22  # 16 MB; on a GPU then once every few hundred videos
 
 
 @dataclass
@@ -52,27 +55,57 @@ def score_videos(
     own = range(ranks.rank, len(dataset), ranks.size)
     num_views = dataset.num_clips * dataset.views.num_crops
     per_batch = max(1, batch_size // num_views)
-    results = []
-    for samples in eval_loader(dataset, own, per_batch, num_workers, timeout):
-        good = [sample for sample in samples if sample.views is not None]
-        results += [(s.index, s.reason) for s in samples if s.views is None]
-        if good:
-            views = torch.cat([sample.views for sample in good])
-            logits = _forward(model, views, batch_size, ranks.device, autocast)
-            per_video = logits.reshape(len(good), num_views, -1).numpy()
-            results += [(s.index, scores) for s, scores in zip(good, per_video, strict=True)]
-        if progress:
-            progress(len(samples))
-    return _collect(ranks.gather(results), len(dataset), num_views, num_classes)
+    results, logits, error = [], _DeviceLogits(num_views), None
+    try:
+        for samples in eval_loader(dataset, own, per_batch, num_workers, timeout):
+            good = [sample for sample in samples if sample.views is not None]
+            results += [(s.index, s.reason) for s in samples if s.views is None]
+            if good:
+                views = torch.cat([sample.views for sample in good])
+                passes = _forward(model, views, batch_size, ranks.device, autocast)
+                logits.add([sample.index for sample in good], passes)
+            if progress:
+                progress(len(samples))
+        results += logits.read()
+    except UserError as failure:  # the others wait for this process' share
+        error = failure
+    return _collect(ranks.gather(results, error), len(dataset), num_views, num_classes)
 
 
 def _forward(model, views, batch_size, device, autocast):
-    """Float32 logits `[views, class]` on the CPU, in passes of at most `batch_size` views."""
+    """Float32 logits `[views, class]` on the device, in passes of at most `batch_size` views."""
     parts = []
     for part in views.split(batch_size):
         with autocast():
-            parts.append(model(part.to(device, non_blocking=True)).float().cpu())
+            parts.append(model(part.to(device, non_blocking=True)).float())
     return torch.cat(parts)
+
+
+class _DeviceLogits:
+    """Logits that stay on the device until they are many: fetching them waits for it."""
+
+    def __init__(self, num_views):
+        self._num_views, self._held, self._indices, self._parts = num_views, 0, [], []
+        self._results = []
+
+    def add(self, indices, logits):
+        """Take the logits `[videos * views, class]` of the videos at `indices`."""
+        self._indices += indices
+        self._parts.append(logits)
+        self._held += logits.numel()
+        if self._held >= _HELD_LOGITS:
+            self._fetch()
+
+    def read(self):
+        """[(index of a video, float32 `[view, class]`)] of all."""
+        self._fetch()
+        return self._results
+
+    def _fetch(self):
+        if self._parts:
+            logits = torch.cat(self._parts).reshape(len(self._indices), self._num_views, -1)
+            self._results += zip(self._indices, logits.cpu().numpy(), strict=True)
+        self._held, self._indices, self._parts = 0, [], []
 
 
 def _collect(results, num_videos, num_views, num_classes):

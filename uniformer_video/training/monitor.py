@@ -48,8 +48,12 @@ class Monitor:
         self.pending.append(values)
         if self.bar:
             self.bar.update()
-        if values["step"] % self.log_period == 0 or values["step"] == self.total_steps:
+        if self.is_due(values["step"]):
             self._report(values["step"])
+
+    def is_due(self, step):
+        """Whether a line is printed after this step."""
+        return step % self.log_period == 0 or step == self.total_steps
 
     def validation(self, epoch, step, score, loss, seconds, name="top1"):
         """One validation; `score` in 0..1 is what `name`, one of `SCORES`, says."""

@@ -28,8 +28,8 @@ class OneLabel:
         return F.cross_entropy(logits, targets, weight=self.weights)
 
     def hits(self, logits, targets):
-        """How many clips score highest in the class that their target has most of."""
-        return int((logits.argmax(1) == targets.argmax(1)).sum())
+        """How many clips score highest in the class that their target has most of, int64 `[]`."""
+        return (logits.argmax(1) == targets.argmax(1)).sum()
 
     def validate(self, logits, records):
         """Logits float32 `[videos, K]` on the CPU -> (top-1 in 0..1, unweighted loss)."""
@@ -55,11 +55,11 @@ class AnyLabels:
 
     def hits(self, logits, targets):
         """How many clips score highest in one of their classes; of a mixed clip in one that has more
-        than half of it. A clip without a class has no hit.
+        than half of it. A clip without a class has no hit. int64 `[]`.
         """
         half = (1 - self.smoothing) / 2 + self.smoothing / targets.shape[1]
         best = targets.gather(1, logits.argmax(1, keepdim=True))
-        return int((best > half).sum())
+        return (best > half).sum()
 
     def validate(self, logits, records):
         """Logits float32 `[videos, K]` on the CPU -> (mAP in 0..1, unweighted loss).

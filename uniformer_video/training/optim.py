@@ -46,6 +46,9 @@ def parameter_groups(model, weight_decay, spare_model_list=False):
 
 
 def adamw(model, weight_decay, spare_model_list=False):
-    """AdamW with the published betas and epsilon; the schedule sets its learning rate."""
+    """AdamW with the published betas and epsilon; the schedule sets its learning rate.
+
+    The fused step can be skipped by a flag on the device, `optimizer.found_inf`, without waiting for it.
+    """
     groups = parameter_groups(model, weight_decay, spare_model_list)
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8)
+    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=True)

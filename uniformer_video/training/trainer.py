@@ -1,41 +1,22 @@
-"""The training loop: epochs of steps of slots, with exact resume."""
+"""The training loop: epochs of steps of slots, with exact resume, the same for one process and many."""
 
-import signal
 import threading
 import time
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from uniformer_video.data.mixup import soft_targets
-from uniformer_video.errors import TrainingError, WorkerError
+from uniformer_video.errors import TrainingError, UserError, WorkerError
 from uniformer_video.randomness import generator, seed_torch
+from uniformer_video.signals import Interrupted, stop_requests
+from uniformer_video.training.batch_statistics import BatchStatistics
+from uniformer_video.training.readings import REMEDY, StepReading, StepReadings
 
-
-@dataclass
-class Progress:
-    """Where a run stands: all that resuming needs beside weights and optimiser."""
-
-    epoch: int = 0
-    step: int = 0  # steps done in this epoch
-    best_score: float = -1.0  # top-1 or mAP, in 0..1
-    best_epoch: int = 0
-    seconds: float = 0.0
-    bad_videos: dict = field(default_factory=dict)  # path -> reason
-
-    @classmethod
-    def restored(cls, values):
-        """From what a checkpoint records. Raises `TypeError` for other values."""
-        values = dict(values)
-        if "best_top1" in values:  # its name when top-1 was the only score
-            values["best_score"] = values.pop("best_top1")
-        return cls(**values)
-
-
-class Interrupted(Exception):
-    """Ctrl-C, or a request to end: the run has been saved and can be resumed."""
+_LOCK_SECONDS = 5.0
 
 
 class TrainingOutputs(nn.Module):
@@ -50,35 +31,46 @@ class TrainingOutputs(nn.Module):
         return self.model.training_outputs(clips)
 
 
+class _News(NamedTuple):
+    """What a process tells the others before a slot: requests, and what its videos were like."""
+
+    stop: bool
+    save: bool
+    complete: bool  # False: some sample could not be made from any video
+    broken: tuple  # (path, reason)
+
+
 class Trainer:
-    """Trains `model` by the plan of `loader`; validates and saves through callbacks.
+    """Trains by the plan of `loader`; validates and saves through callbacks.
+
+    Until its update a step changes nothing, neither weights nor BatchNorm's running statistics: it may be
+    dropped at any time, by a request to stop, a broken video, a lost process or gradients that are not
+    finite. Whatever drops it is agreed by all processes before the device starts, or known to all from the
+    same numbers afterwards.
 
     Args:
-        model: has `training_outputs`, a tuple of logits whose losses are averaged; wrapped for several
-            processes here.
+        state: a `TrainState`; its model has `training_outputs`, a tuple of logits whose losses are
+            averaged, and is wrapped for several processes here.
         loader: a `TrainLoader`.
-        optimizer, schedule: the schedule maps the epoch (a real number) to the learning rate.
+        schedule: maps the epoch (a real number) to the learning rate.
         ranks: this process among all.
         autocast: a function that returns the autocast context.
-        scaler: a `torch.amp.GradScaler`, disabled unless the run is in fp16.
         settings: a `TrainSettings`.
         mixup: a `Mixup`, or None for smoothed targets alone.
         objective: the loss and what is counted, see `training.objective`.
-        monitor: receives `step(...)` after each step, and messages.
-        validate: (progress) -> a score in 0..1, the more the better, or None.
-        save: (progress, is_best) -> None, writes checkpoints.
+        monitor: receives `step(...)` of each step once its numbers are read, and messages.
+        validate: (number of the epoch) -> a score in 0..1, the more the better, or None.
+        save: (is_best) -> None, has this process write the checkpoints.
     """
 
     def __init__(
         self,
         *,
-        model,
+        state,
         loader,
-        optimizer,
         schedule,
         ranks,
         autocast,
-        scaler,
         settings,
         mixup,
         objective,
@@ -86,95 +78,107 @@ class Trainer:
         validate,
         save,
     ):
-        self.model, self.parallel = model, ranks.wrap(TrainingOutputs(model))
-        self.loader, self.plan = loader, loader.plan
-        self.optimizer, self.schedule, self.scaler = optimizer, schedule, scaler
+        self.state, self.model = state, state.model
+        self.parallel = ranks.wrap(TrainingOutputs(state.model))
+        self.statistics = BatchStatistics(state.model)
+        self.loader, self.plan, self.schedule = loader, loader.plan, schedule
         self.ranks, self.autocast, self.settings = ranks, autocast, settings
         self.mixup, self.objective, self.monitor = mixup, objective, monitor
         self.validate, self.save = validate, save
         self.own_slots = ranks.own_slots(self.plan.slots)
-        self.nonfinite_in_a_row = 0
-        self.between_updates = True  # the model is as the last update, or the resume, left it
-        self.last_save = time.monotonic()
+        self.readings = StepReadings(monitor, ranks, settings.max_nonfinite, objective.share)
+        # Held where the state changes or is written: outside, any thread may save the finished steps.
+        self.lock = threading.RLock()
+        self.stop = threading.Event()
+        self.started = self.last_save = time.monotonic()
+        self.saved = self._place() if self.finished_steps else None
 
-    def fit(self, progress):
-        """Train from where `progress` stands to the last epoch. Raises `Interrupted` after saving.
+    @property
+    def finished_steps(self):
+        """Steps from the beginning of the training, those that were left out included."""
+        progress = self.state.progress
+        return progress.epoch * self.plan.steps_per_epoch + progress.step
 
-        Where the data lets it down, by a `TrainingError` or `WorkerError`, finished steps are saved too.
+    def _place(self):
+        return self.state.progress.epoch, self.state.progress.step
+
+    def fit(self):
+        """Train from where the state's progress stands to the last epoch.
+
+        Raises `Interrupted` after saving. Where the data lets it down, by a `TrainingError` or `WorkerError`,
+        finished steps are saved too.
         """
-        started = time.monotonic() - progress.seconds
-        with _stop_requests() as stop, self._saved_without_data(progress):
+        progress = self.state.progress
+        self.started = time.monotonic() - progress.seconds
+        self.readings.check(int(self.state.nonfinite_in_a_row), ())
+        with (
+            stop_requests() as self.stop,
+            self.statistics.attached(),
+            self.ranks.guarding(self._position, self._rescue),
+            self._saved_without_data(),
+        ):
             while progress.epoch < self.settings.max_epoch:
-                self._train_epoch(progress, stop, started)
-                progress.epoch, progress.step = progress.epoch + 1, 0
-                progress.seconds = time.monotonic() - started
+                self._train_epoch(progress)
+                self._stop_if_asked()
                 self._finish_epoch(progress)
-                self._stop_if_asked(stop, progress)  # asked for during the validation
+                self._stop_if_asked()  # asked for during the validation
 
-    @contextmanager
-    def _saved_without_data(self, progress):
-        try:
-            yield
-        except (TrainingError, WorkerError):
-            if self.between_updates and (progress.epoch or progress.step):
-                self._save(progress)
-            raise
-
-    def _train_epoch(self, progress, stop, started):
+    def _train_epoch(self, progress):
         self.parallel.train()
         batches = self.loader.epoch(progress.epoch, progress.step)
         while progress.step < self.plan.steps_per_epoch:
             self._train_step(progress, batches)
-            progress.step += 1
-            progress.seconds = time.monotonic() - started
-            self._stop_if_asked(stop, progress)
-            if time.monotonic() - self.last_save > self.settings.checkpoint_seconds:
-                self._save(progress)
-
-    def _stop_if_asked(self, stop, progress):
-        if stop.is_set():
-            self.save(progress, is_best=False)
-            raise Interrupted
+        self.readings.read()
 
     def _train_step(self, progress, batches):
         """One update from all slots of a step. The learning rate follows the exact epoch."""
-        steps = self.plan.steps_per_epoch
+        steps, start = self.plan.steps_per_epoch, time.monotonic()
         epoch = progress.epoch + progress.step / steps
-        lr = self.schedule(epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.zero_grad(set_to_none=True)
-        loss_sum = hit = clips = 0
-        data_seconds, start, paths = 0.0, time.monotonic(), []
+        reading = StepReading(self.finished_steps + 1, epoch + 1 / steps, self.schedule(epoch))
+        for group in self.state.optimizer.param_groups:
+            group["lr"] = reading.lr
+        self.state.optimizer.zero_grad(set_to_none=True)
+        rows = []
         for slot in self.own_slots:
             waiting = time.monotonic()
-            batch = next(batches)
-            data_seconds += time.monotonic() - waiting
-            self._note_broken(batch, progress)
-            self.between_updates = False
-            paths += batch.paths
+            batch = self._next_batch(batches)
+            reading.data_seconds += time.monotonic() - waiting
+            reading.paths[slot] = batch.paths
             last = slot == self.own_slots[-1]
-            loss, hits = self._backward(batch, progress, slot, last)
-            loss_sum, hit, clips = loss_sum + loss, hit + hits, clips + len(batch.labels)
-        self._update(paths)
-        self.between_updates = True
-        self.monitor.step(
-            epoch=epoch + 1 / steps,
-            step=progress.epoch * steps + progress.step + 1,
-            loss=loss_sum / len(self.own_slots),
-            lr=lr,
-            data_seconds=data_seconds,
-            seconds=time.monotonic() - start,
-            **{self.objective.share: hit / clips},
-        )
+            rows.append(self._backward(batch, progress, slot, last))
+        reading.values = self._update(progress, torch.stack(rows))
+        reading.seconds = time.monotonic() - start
+        self.readings.add(reading, at_once=self.ranks.device.type == "cpu")
+
+    def _next_batch(self, batches):
+        """The batch of the next slot, when every process has its own; no one stops or gives up alone."""
+        batch = error = None
+        if not self.stop.is_set():
+            try:
+                batch = next(batches)
+            except UserError as failure:
+                error = failure
+        stop = (
+            self.stop.is_set()
+        )  # who ends the workers with the run is not to be told of dead workers
+        complete, broken = (batch.clips is not None, batch.broken) if batch else (True, ())
+        news = _News(stop, self._is_save_due(), complete, broken)
+        heard = self.ranks.exchange(news, None if stop else error)
+        if any(other.stop for other in heard):
+            self._save_and_stop()
+        if heard[0].save:  # clocks differ; the main process' decides
+            self._save()
+        self._note_broken(heard)
+        return batch
 
     def _backward(self, batch, progress, slot, last):
-        """Add a slot's gradients; returns its loss and how many clips were hit."""
+        """Add a slot's gradients; what it measured, `[3 + notes]`: loss, clips hit, clips, the notes of
+        BatchNorm.
+        """
         position = progress.epoch * self.plan.steps_per_epoch + progress.step
-        device = self.ranks.device
+        device, settings = self.ranks.device, self.settings
         clips = self.loader.finish(batch.clips.to(device, non_blocking=True))
-        labels = batch.labels.to(device)
-        settings = self.settings
+        labels = batch.labels.to(device, non_blocking=True)
         if self.mixup:
             clips, targets = self.mixup(
                 clips, labels, generator("mixup", settings.seed, position, slot)
@@ -183,74 +187,150 @@ class Trainer:
             targets = soft_targets(labels, settings.num_classes, settings.label_smoothing)
         seed_torch("model", settings.seed, position, slot)
         quiet = self.ranks.size > 1 and not last
-        with self.parallel.no_sync() if quiet else nullcontext():
-            with self.autocast():
-                outputs = [logits.float() for logits in self.parallel(clips)]
+        with self.parallel.no_sync() if quiet else nullcontext(), self.ranks.communicating():
+            with self.statistics.noted():
+                with self.autocast():
+                    outputs = [_not_halved(logits) for logits in self.parallel(clips)]
+                dtype = outputs[0].dtype
+                notes = self.statistics.row(dtype, device)
+            targets = targets.to(dtype)
             loss = sum(self.objective.loss(logits, targets) for logits in outputs) / len(outputs)
-            self.scaler.scale(loss / len(self.own_slots)).backward()
-        hits = self.objective.hits(outputs[0], targets)
-        return float(loss.detach()), hits
+            self.state.scaler.scale(loss / len(self.own_slots)).backward()
+        hits = self.objective.hits(outputs[0], targets).to(dtype)
+        count = torch.full_like(hits, len(labels))
+        return torch.cat([torch.stack([loss.detach(), hits, count]), notes])
 
-    def _update(self, paths):
-        """Clip and step; a step with non-finite gradients is left out and counted."""
-        self.scaler.unscale_(self.optimizer)
+    def _update(self, progress, rows):
+        """Clip and step, or leave the step out without a trace if anything in it is not finite.
+
+        rows: what the own slots measured. Decided on the device, which nobody waits for; gives the values
+        of a `StepReading`.
+        """
+        state = self.state
+        state.scaler.unscale_(state.optimizer)
         limit = self.settings.clip_gradient or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        if torch.isfinite(norm):
-            self.nonfinite_in_a_row = 0
-            self.scaler.step(self.optimizer)
-        else:
-            self._count_nonfinite(paths)
-        self.scaler.update()
+        rows = self.ranks.gather_rows(rows)
+        seen = torch.isfinite(rows).all()
+        taken = seen & torch.isfinite(norm)
+        # In float16 a scale that was too large is part of the method, and lowering it the remedy.
+        scaled_too_far = ~taken & seen & (state.scaler.scale(torch.ones_like(norm)) > 1)
+        with self.lock:
+            # not by GradScaler.step, which waits for the device and sets a flag of its own
+            state.optimizer.found_inf = (~taken).float()
+            state.optimizer.step()
+            state.scaler.update()
+            self.statistics.fold(rows[:, 3:], taken)
+            counted = torch.where(scaled_too_far, state.nonfinite_in_a_row, 0)
+            failed = ~taken & ~scaled_too_far
+            state.nonfinite_in_a_row = torch.where(failed, state.nonfinite_in_a_row + 1, counted)
+            progress.step += 1
+            progress.seconds = time.monotonic() - self.started
+            self.ranks.note_step(self.finished_steps)
+        outcome = torch.stack([taken, scaled_too_far, state.nonfinite_in_a_row]).to(rows.dtype)
+        return torch.cat([rows[:, :3].flatten(), outcome])
 
-    def _count_nonfinite(self, paths):
-        self.nonfinite_in_a_row += 1
-        self.monitor.message(
-            f"non-finite gradients ({self.nonfinite_in_a_row} in a row), step left out: {paths[0]} ..."
-        )
-        if self.nonfinite_in_a_row >= self.settings.max_nonfinite:
-            raise TrainingError(
-                f"the loss was not finite for {self.nonfinite_in_a_row} steps in a row, the last with "
-                f"{', '.join(paths[:4])}; lower SOLVER.BASE_LR, set SOLVER.CLIP_GRADIENT, or use "
-                "TRAIN.PRECISION fp32"
-            )
-
-    def _note_broken(self, batch, progress):
-        """Name each broken video once, and stop when there are too many."""
-        new = {path: why for path, why in batch.broken if path not in progress.bad_videos}
-        for why in new.values():
-            self.monitor.message(f"broken video, replaced by another: {why}")
-        progress.bad_videos |= new
+    def _note_broken(self, heard):
+        """Name each broken video once, and stop when there are too many: all processes, of all videos."""
+        known = self.state.progress.bad_videos
+        for path, why in (item for news in heard for item in news.broken):
+            if path not in known:
+                known[path] = why
+                self.monitor.message(f"broken video, replaced by another: {why}")
         allowed = self.settings.max_bad_ratio * self.plan.videos
-        if batch.clips is None or len(progress.bad_videos) > allowed:
-            first = "; ".join(list(progress.bad_videos.values())[:3])
+        if not all(news.complete for news in heard) or len(known) > allowed:
             raise TrainingError(
-                f"{len(progress.bad_videos)} of {self.plan.videos} training videos are broken, more "
-                f"than DATA.MAX_BAD_RATIO {self.settings.max_bad_ratio:g} allows: {first}"
+                f"{len(known)} of {self.plan.videos} training videos are broken, more than "
+                f"DATA.MAX_BAD_RATIO {self.settings.max_bad_ratio:g} allows: "
+                + "; ".join([*known.values()][:3])
             )
 
     def _finish_epoch(self, progress):
-        settings = self.settings
-        done = progress.epoch == settings.max_epoch
+        """Validate and save. Until then the epoch counts as unfinished: a resume begins with this."""
+        settings, epoch = self.settings, progress.epoch + 1
+        done = epoch == settings.max_epoch
         is_best = False
-        if settings.eval_period and (done or progress.epoch % settings.eval_period == 0):
-            score = self._validated(progress)
+        if settings.eval_period and (done or epoch % settings.eval_period == 0):
+            score = self._agreed_score(epoch)
             is_best = score is not None and score >= progress.best_score
+        with self.lock:
+            progress.epoch, progress.step = epoch, 0
+            progress.seconds = time.monotonic() - self.started
             if is_best:
-                progress.best_score, progress.best_epoch = score, progress.epoch
-        if done or is_best or progress.epoch % settings.checkpoint_period == 0:
-            self._save(progress, is_best)
+                progress.best_score, progress.best_epoch = score, epoch
+        if done or is_best or epoch % settings.checkpoint_period == 0:
+            self._save(is_best)
 
-    def _validated(self, progress):
+    def _agreed_score(self, epoch):
+        score = self.validate(epoch)
+        return self.ranks.on_main(lambda: score)
+
+    def _stop_if_asked(self):
+        if any(self.ranks.exchange(self.stop.is_set())):
+            self._save_and_stop()
+
+    def _save_and_stop(self):
+        self._save()
+        raise Interrupted
+
+    def _is_save_due(self):
+        return time.monotonic() - self.last_save > self.settings.checkpoint_seconds
+
+    def _save(self, is_best=False):
+        """Write checkpoints of the finished steps, unless those are there; no process goes on before."""
+        self.readings.read()
+        self.last_save = time.monotonic()
+        if self.saved == self._place() and not is_best:
+            return
+        if not self.state.is_finite():
+            raise TrainingError(
+                f"the weights are not finite after step {self.finished_steps}, and not saved; {REMEDY}"
+            )
+        self.ranks.on_main(lambda: self._write(is_best))
+        self.saved, self.last_save = self._place(), time.monotonic()
+
+    def _write(self, is_best):
+        with self.lock:
+            self.save(is_best)
+            self.saved = self._place()
+
+    @contextmanager
+    def _saved_without_data(self):
         try:
-            return self.validate(progress)
-        except WorkerError:  # a resume begins with this validation
-            progress.epoch, progress.step = progress.epoch - 1, self.plan.steps_per_epoch
+            yield
+        except (TrainingError, WorkerError):
+            if self.finished_steps:
+                with suppress(TrainingError):  # the first error tells more
+                    self._save()
             raise
 
-    def _save(self, progress, is_best=False):
-        self.save(progress, is_best=is_best)
-        self.last_save = time.monotonic()
+    def _position(self):
+        """The last finished step, for a process that has lost another; None where it cannot be saved.
+
+        A GPU may wait for the lost process for ever, and whoever asks it for the weights with it.
+        """
+        if self.ranks.device.type != "cpu" or not self.lock.acquire(timeout=_LOCK_SECONDS):
+            return None
+        try:
+            return self.finished_steps
+        finally:
+            self.lock.release()
+
+    def _rescue(self, save):
+        """Where the run goes on after a process is lost; the finished steps are saved first if `save`."""
+        with self.lock:
+            if save and self.saved != self._place() and self.state.is_finite():
+                self._write(is_best=False)
+            if self.saved is None:
+                return "nothing was saved yet, and the same command starts from the beginning"
+            epoch, step = self.saved
+        saved = epoch * self.plan.steps_per_epoch + step
+        return f"all up to step {saved} is saved, and the same command goes on from there"
+
+
+def _not_halved(logits):
+    """Logits in float32 at least: the loss of half precision is too coarse."""
+    return logits.float() if logits.dtype.itemsize < 4 else logits
 
 
 @dataclass(frozen=True)
@@ -267,21 +347,3 @@ class TrainSettings:
     checkpoint_seconds: float = 600.0
     max_bad_ratio: float = 0.1
     max_nonfinite: int = 10
-
-
-@contextmanager
-def _stop_requests():
-    """An event that Ctrl-C or SIGTERM sets; a second Ctrl-C ends at once."""
-    stop = threading.Event()
-
-    def request(signum, _frame):
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    previous = {s: signal.signal(s, request) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)

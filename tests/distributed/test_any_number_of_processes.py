@@ -1,0 +1,86 @@
+"""The number of processes changes nothing: in float64 to the last digits, in float32 through the command."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from processes import ROOT, by_hand, torchrun
+from train_float64 import main as train_float64
+
+from uniformer_video.config import load_config
+from uniformer_video.run import run
+from uniformer_video.weights.checkpoint import read_weights
+
+# Softmax cancels the keys' bias and the next BatchNorm a convolution's: their gradients are rounding
+# noise, which Adam turns into steps of full size.
+CANCELLED = ("attn.qkv.bias",)
+
+
+@pytest.fixture
+def six_slots(tiny):
+    """20 steps of 6 slots with mixup and stochastic depth."""
+    return tiny(
+        NUM_GPUS=6,
+        TRAIN__BATCH_SIZE=6,
+        AUG__NUM_SAMPLE=2,
+        UNIFORMER__DROP_DEPTH_RATE=0.3,
+        SOLVER__MAX_EPOCH=10,
+        TRAIN__EVAL_PERIOD=5,
+    )
+
+
+@pytest.mark.parametrize(
+    "size", [2, 3, pytest.param(6, marks=pytest.mark.slow)], ids=lambda size: f"{size} processes"
+)
+def test_in_float64_weights_buffers_losses_and_validation_agree(six_slots, tmp_path, size):
+    train_float64(tmp_path / "one.pt", *six_slots)
+    script = ROOT / "tests/support/train_float64.py"
+    launches = by_hand(size, [script, tmp_path / "many.pt", *six_slots], tmp_path / "log")
+    for launch in launches:
+        assert launch.wait() == 0, launch.text
+    one, many = (torch.load(tmp_path / f"{name}.pt") for name in ("one", "many"))
+    assert len(one["losses"]) == 20
+    np.testing.assert_allclose(many["losses"], one["losses"], rtol=0, atol=1e-9)
+    for key, value in one["state"].items():
+        torch.testing.assert_close(many["state"][key], value, rtol=0, atol=1e-9, msg=key)
+    assert one["state"]["norm.num_batches_tracked"] == 120
+    for found, expected in zip(many["scores"], one["scores"], strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # scores are kept in float32
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("size", "model"),
+    [
+        (2, "uniformer_s"),
+        pytest.param(3, "uniformer_s", marks=pytest.mark.slow),
+        pytest.param(6, "uniformer_s", marks=pytest.mark.slow),
+        pytest.param(2, "x3d_s", marks=pytest.mark.slow),
+    ],
+)
+def test_through_the_command_everything_agrees(tiny, tmp_path, size, model):
+    slots = max(size, 2)
+    options = {"NUM_GPUS": slots, "TRAIN__BATCH_SIZE": 2 * slots, "MODEL__MODEL_NAME": model}
+    overrides = tiny(**options, SOLVER__MAX_EPOCH=3)
+    run(load_config(overrides=[*overrides, "OUTPUT_DIR", str(tmp_path / "one")]), "tiny")
+    (tmp_path / "empty.yaml").write_text("")
+    command = [ROOT / "tools/run_net.py", "--cfg", tmp_path / "empty.yaml", *overrides]
+    launch = torchrun(size, [*command, "OUTPUT_DIR", tmp_path / "many"], tmp_path / "log")
+    assert launch.wait() == 0, launch.text
+    assert "strides" not in launch.text
+    assert launch.text.count("Trained in") == 1
+    one, many = lines(tmp_path / "one"), lines(tmp_path / "many")
+    assert [line["kind"] for line in many] == [line["kind"] for line in one]
+    for found, expected in zip(many, one, strict=True):
+        assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+        assert found["top1"] == expected["top1"]
+    scores = [np.load(tmp_path / name / "scores.npz")["scores"] for name in ("one", "many")]
+    assert np.abs(scores[1] - scores[0]).max() < 1e-4 * np.abs(scores[0]).max()
+    weights = [read_weights(tmp_path / name / "last.pt").state for name in ("one", "many")]
+    for key, value in weights[0].items():
+        if not key.endswith(CANCELLED):
+            torch.testing.assert_close(weights[1][key], value, rtol=1e-4, atol=2e-4, msg=key)

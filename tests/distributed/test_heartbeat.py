@@ -1,0 +1,195 @@
+"""Who is dead and who is only slow, and that all who are left make the same of it. Short times, one store."""
+
+import contextlib
+import logging
+import threading
+import time
+
+import pytest
+from torch import distributed as dist
+
+from uniformer_video.distributed import heartbeat
+from uniformer_video.distributed.heartbeat import Heartbeat
+from uniformer_video.errors import DecodeError, RankError
+
+TIMEOUT = 0.5
+
+
+@pytest.fixture
+def crew():
+    """A function: `size` heartbeats on one store, of which `silent` ranks never beat."""
+    made = []
+
+    def make(size, silent=(), timeout=TIMEOUT):
+        store = dist.HashStore()
+        beats = [Heartbeat(store, rank, size, timeout) for rank in range(size)]
+        for beat in beats:
+            if beat.rank not in silent:
+                beat.start()
+        made.extend(beats)
+        return beats
+
+    yield make
+    for beat in made:
+        beat.stop()
+
+
+@pytest.fixture
+def ends(monkeypatch):
+    """[(status, what was logged last)] of the ends in place of the main thread."""
+    found = []
+    monkeypatch.setattr(heartbeat.os, "_exit", found.append)
+    return found
+
+
+@pytest.fixture
+def guard():
+    """A function: let a process train, with `step` finished; the list of what it was asked to save."""
+    with contextlib.ExitStack() as trainings:
+
+        def enter(beat, step):
+            asked = []
+
+            def rescue(save):
+                asked.append(save)
+                return f"step {step} is saved" if save else "go on from the checkpoint"
+
+            trainings.enter_context(beat.guarding(lambda: step, rescue))
+            return asked
+
+        yield enter
+
+
+def losses(beats):
+    """What `loss()` gives on each, at the same time as processes would ask."""
+    found = {}
+
+    def ask(beat):
+        found[beat.rank] = beat.loss()
+
+    threads = [threading.Thread(target=ask, args=(beat,)) for beat in beats]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    return [found[beat.rank] for beat in beats]
+
+
+def test_whoever_beats_is_not_dead_however_long_it_takes(crew, ends):
+    beats = crew(3, timeout=1.0)
+    time.sleep(2.0)
+    assert not ends
+    assert all(not beat._silent(time.monotonic()) for beat in beats)
+
+
+def test_one_whose_heart_stands_still_is_given_up_though_the_others_are_stuck(
+    crew, guard, ends, caplog
+):
+    beats = crew(3, silent=[1])
+    asked = {rank: guard(beats[rank], 7) for rank in (0, 2)}
+    deadline = time.monotonic() + 10
+    while len(ends) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert ends == [2, 2]
+    assert asked[0] == [True]
+    assert asked[2] == [False]
+    assert (
+        "error: process 1 of 3 no longer answers (killed, or stopped); step 7 is saved"
+        in caplog.text
+    )
+
+
+def test_a_broken_connection_names_who_does_not_report(crew, guard):
+    beats = crew(3, silent=[0])
+    asked = {rank: guard(beats[rank], 7) for rank in (1, 2)}
+    first, second = losses(beats[1:])
+    assert isinstance(first, RankError)
+    assert str(first).startswith("process 0 of 3 no longer answers")
+    assert "step 7 is saved" in str(first)
+    assert "go on from the checkpoint" in str(second)
+    assert (asked[1], asked[2]) == ([True], [False])
+
+
+@pytest.mark.parametrize("other", [8, None])
+def test_nobody_saves_where_the_survivors_do_not_stand_at_one_step(crew, guard, other):
+    beats = crew(3, silent=[0])
+    asked = guard(beats[1], 7), guard(beats[2], other)
+    for error in losses(beats[1:]):
+        assert str(error).endswith("go on from the checkpoint")
+    assert asked == ([False], [False])
+
+
+def test_an_error_of_one_is_raised_by_all(crew, guard):
+    beats = crew(3)
+    guard(beats[0], 3), guard(beats[1], 3)
+    beats[2].stop(DecodeError("a.mp4 is broken"))
+    for error in losses(beats[:2]):
+        assert type(error) is DecodeError
+        assert str(error) == "a.mp4 is broken"
+
+
+def test_an_error_of_our_own_is_named_with_its_process(crew, guard):
+    beats = crew(2)
+    asked = guard(beats[0], 3)
+    beats[1].stop(MemoryError("no room\nfor it"))
+    (error,) = losses(beats[:1])
+    assert str(error) == "process 1 of 2 failed: MemoryError: no room for it; step 3 is saved"
+    assert asked == [True]
+
+
+def test_outside_a_training_the_same_command_is_the_remedy(crew):
+    beats = crew(2, silent=[1])
+    (error,) = losses(beats[:1])
+    assert str(error).endswith("run the same command again")
+
+
+def test_who_left_is_not_missed(crew, ends):
+    beats = crew(2, timeout=1.0)
+    beats[1].stop()
+    time.sleep(2.0)
+    assert not ends
+
+
+def test_one_that_wakes_up_after_the_others_gave_it_up_saves_nothing(crew, guard):
+    beats = crew(2, silent=[0])
+    asked = [guard(beat, 5) for beat in beats]
+    losses(beats[1:])
+    (error,) = losses(beats[:1])
+    assert "did not answer for so long that the others ended the run" in str(error)
+    assert asked == [[], [True]]
+
+
+def test_a_process_that_itself_stood_still_does_not_blame_the_others(crew, ends, monkeypatch):
+    """As when a machine sleeps: its clock has jumped, and everybody looks late."""
+    beats = crew(2, timeout=1.0)
+    time.sleep(0.5)
+    real = time.monotonic
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: real() + 1000)
+    time.sleep(1.0)
+    assert not ends
+    assert beats[0].is_alive() and beats[1].is_alive()
+
+
+def test_the_lowest_that_is_left_speaks(crew, monkeypatch):
+    spoken = []
+    monkeypatch.setattr(heartbeat, "speak_up", lambda: spoken.append(threading.current_thread()))
+    beats = crew(3, silent=[0])
+    losses(beats[1:])
+    assert len(spoken) == 1
+
+
+def test_without_the_store_nobody_saves(crew, guard, caplog):
+    caplog.set_level(logging.INFO)
+
+    class Gone:
+        def __getattr__(self, name):
+            raise RuntimeError("Connection reset by peer")
+
+    beats = crew(2, silent=[0, 1])
+    asked = guard(beats[1], 5)
+    beats[1]._store = Gone()
+    error = beats[1].loss()
+    assert str(error) == (
+        "what connects the 2 processes (torchrun, or process 0) no longer answers; go on from the checkpoint"
+    )
+    assert asked == [False]

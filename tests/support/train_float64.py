@@ -1,0 +1,87 @@
+"""Train in float64 through the trainer, as one of any number of processes.
+
+Called as `train_float64.py OUT KEY VALUE ...`. The main process writes to OUT the weights and buffers, the
+losses and the validations.
+"""
+
+import sys
+
+import torch
+
+from uniformer_video import build
+from uniformer_video.build_data import build_data
+from uniformer_video.config import load_config
+from uniformer_video.distributed.ranks import joined
+from uniformer_video.evaluate import score_records
+from uniformer_video.randomness import seed_torch
+from uniformer_video.training.precision import autocast_for
+from uniformer_video.training.trainer import Trainer
+
+
+class Log:
+    """Takes the place of the monitor."""
+
+    def __init__(self):
+        self.losses = []
+
+    def is_due(self, step):
+        return True
+
+    def step(self, **values):
+        self.losses.append(values["loss"])
+
+    def message(self, text):
+        raise AssertionError(text)
+
+
+class InFloat64(torch.nn.Module):
+    """A float64 model for the test's float32 clips."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.num_classes = model, model.num_classes
+
+    def forward(self, clips):
+        return self.model(clips.double())
+
+
+def main(out, *overrides):
+    torch.set_num_threads(1)
+    cfg = load_config(overrides=overrides)
+    data = build_data(cfg)
+    with joined() as ranks:
+        seed_torch("weights", cfg.RNG_SEED)
+        model, _ = build.build_model(cfg, data.num_classes)
+        model.double()
+        loader = build.build_train_loader(cfg, data, ranks)
+        finish = loader.finish
+        loader.finish = lambda clips: finish(clips).double()
+        log, validations = Log(), []
+
+        def validate(epoch):
+            scores = score_records(cfg, InFloat64(model), data.val, 1, 1, ranks, quiet=True)
+            model.train()
+            validations.append(torch.from_numpy(scores.scores))
+            return 0.0
+
+        trainer = Trainer(
+            state=build.build_train_state(cfg, model, "fp32", ranks.device),
+            loader=loader,
+            schedule=build.build_schedule(cfg),
+            ranks=ranks,
+            autocast=autocast_for("fp32", ranks.device),
+            settings=build.build_train_settings(cfg, data.num_classes),
+            mixup=build.build_mixup(cfg, data.num_classes),
+            objective=build.build_objective(cfg, data, ranks.device),
+            monitor=log,
+            validate=validate,
+            save=lambda is_best: None,
+        )
+        trainer.fit()
+        if ranks.is_main:
+            content = {"state": model.state_dict(), "losses": log.losses, "scores": validations}
+            torch.save(content, out)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

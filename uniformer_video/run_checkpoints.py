@@ -1,0 +1,171 @@
+"""The checkpoints of a training run: `last.pt`, `previous.pt` and `best.pt`, written and gone on from."""
+
+import contextlib
+import csv
+import io
+import logging
+import os
+import secrets
+
+from uniformer_video import build
+from uniformer_video.config import config_from_text
+from uniformer_video.data.records import list_digest
+from uniformer_video.errors import CheckpointError, ConfigError, DamagedError, DataError
+from uniformer_video.files import atomic_write
+from uniformer_video.output import BAD_VIDEOS_FILE, BEST_FILE, LAST_FILE, PREVIOUS_FILE
+from uniformer_video.training.state import Progress
+from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+class RunCheckpoints:
+    """What `folder` keeps of a `TrainState`.
+
+    last.pt holds all that resuming needs, previous.pt the last.pt before it, best.pt the weights alone that
+    were best on validation; where no validation has chosen any, the latest.
+    """
+
+    def __init__(self, folder, cfg, data, state):
+        self.folder, self.cfg, self.data, self.state = folder, cfg, data, state
+        self._train_list = list_digest(data.train)
+        self._keeps_last = True  # False: last.pt is damaged, and must not take previous.pt's place
+
+    def resume(self):
+        """Load the last checkpoint that is whole into the state; the path of it, None without any.
+
+        Raises `CheckpointError` where none of those that are there can be used, `ConfigError` and `DataError`
+        for another run's.
+        """
+        last, previous = self.folder / LAST_FILE, self.folder / PREVIOUS_FILE
+        if not last.is_file():
+            if not previous.is_file():
+                return None
+            log.warning("%s is missing; going on from %s", last, previous)
+            self._load(previous)
+            return previous
+        try:
+            self._load(last)
+            return last
+        except DamagedError as error:
+            if not previous.is_file():
+                raise DamagedError(
+                    f"{error}: the run cannot go on; delete the file to start over, add --from best if "
+                    f"{BEST_FILE} is there, or choose another OUTPUT_DIR"
+                ) from None
+            log.warning("%s; going on from the checkpoint before it, %s", error, previous)
+        self._keeps_last = False
+        self._load(previous)
+        return previous
+
+    def start_from_best(self):
+        """Load the weights of best.pt into the state, and start the epoch after it with fresh moments."""
+        path = self.folder / BEST_FILE
+        if not path.is_file():
+            raise CheckpointError(
+                f"there is no {path} to go on from; leave --from best out to go on from {LAST_FILE}, or "
+                "to start over"
+            )
+        weights = read_weights(path)
+        epoch, training = weights.metadata.get("epoch"), weights.metadata.get("training", {})
+        if not isinstance(epoch, int) or epoch >= self.cfg.SOLVER.MAX_EPOCH:
+            raise ConfigError(
+                f"{path} is of epoch {epoch}, and SOLVER.MAX_EPOCH is {self.cfg.SOLVER.MAX_EPOCH}: no "
+                "epoch is left to train; raise it, or leave --from best out"
+            )
+        try:
+            self.state.model.load_state_dict(weights.state)
+        except RuntimeError:
+            raise CheckpointError(f"{path} does not fit the model of this run") from None
+        score = training.get(
+            "score"
+        )  # missing in files of version 0.1.0's first half, and unvalidated
+        self.state.progress = Progress(
+            epoch=epoch,
+            best_score=-1.0 if score is None else score,
+            best_epoch=0 if score is None else epoch,
+            seconds=training.get("seconds", 0.0),
+        )
+
+    def expect_best(self):
+        """Say so if the best weights are gone; the best of what follows then takes their place."""
+        progress = self.state.progress
+        if progress.best_epoch and not (self.folder / BEST_FILE).is_file():
+            log.warning(
+                "%s, the weights of epoch %d, is missing: from now on it is the best of what follows",
+                self.folder / BEST_FILE,
+                progress.best_epoch,
+            )
+            progress.best_score, progress.best_epoch = -1.0, 0
+
+    def write(self, is_best=False):
+        """Write last.pt, keep the one before it, and best.pt if the weights are the best ones."""
+        state, progress = self.state, self.state.progress
+        metadata = self._metadata(progress)
+        model = state.model.state_dict()
+        if is_best or not progress.best_epoch:
+            write_checkpoint(self.folder / BEST_FILE, model, metadata)
+        if self._keeps_last:
+            _keep(self.folder / LAST_FILE, self.folder / PREVIOUS_FILE)
+        training = {**state.state_dict(), "train_list": self._train_list}
+        write_checkpoint(self.folder / LAST_FILE, model, metadata, training)
+        self._keeps_last = True
+        if progress.bad_videos:
+            self._write_bad_videos(progress.bad_videos)
+
+    def _load(self, path):
+        weights = read_weights(path)
+        recorded = weights.metadata.get("config")
+        if isinstance(recorded, str):
+            self.folder.check(self.cfg, config_from_text(recorded, path))
+        try:
+            known = weights.training["train_list"]
+            if known != self._train_list:
+                raise DataError(
+                    f"the training list is not the one that {path} was trained on; restore it, or choose "
+                    "another OUTPUT_DIR"
+                )
+            self.state.load_state_dict(weights.state, weights.training)
+        except DataError:
+            raise
+        except (KeyError, RuntimeError, TypeError, ValueError):
+            raise DamagedError(f"{path} holds no training state that fits this run") from None
+
+    def _metadata(self, progress):
+        metadata = build.build_metadata(self.cfg, self.state.model, self.data.class_names)
+        metadata["epoch"] = progress.epoch
+        metadata["training"] = {
+            "epochs": self.cfg.SOLVER.MAX_EPOCH,
+            "seconds": round(progress.seconds, 1),
+            "score": progress.best_score if progress.best_epoch == progress.epoch else None,
+            "train_videos": len(self.data.train),
+            "broken_videos": len(progress.bad_videos),
+            "seed": self.cfg.RNG_SEED,
+        }
+        return metadata
+
+    def _write_bad_videos(self, bad_videos):
+        with atomic_write(self.folder / BAD_VIDEOS_FILE) as file:
+            text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+            reasons = ((path, why.removeprefix(f"{path} ")) for path, why in bad_videos.items())
+            csv.writer(text).writerows([("path", "reason"), *reasons])
+            text.detach()
+
+
+def _keep(last, previous):
+    """Give `last` the name `previous` too, so that it is there until a new one takes its place."""
+    if not last.is_file():
+        return
+    link = previous.with_name(f".{previous.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        os.link(last, link)
+    except (
+        OSError
+    ):  # a file system without hard links: `last` is gone for as long as the new one is written
+        os.replace(last, previous)
+        return
+    try:
+        os.replace(link, previous)  # nothing happens where both are the same file already
+    finally:
+        with contextlib.suppress(OSError):
+            link.unlink()

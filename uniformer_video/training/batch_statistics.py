@@ -1,0 +1,178 @@
+"""BatchNorm's running statistics as a property of the run, not of the process.
+
+In torch a forward pass in training mode changes the running mean and variance of each BatchNorm layer on the
+spot: of whatever this process saw, recomputed passes twice, passes that are thrown away too. Here a pass only
+writes down what it saw. After the step the notes of all its slots, on whichever process, are folded into the
+running statistics in the order of the slots, or dropped with the step.
+"""
+
+from contextlib import contextmanager
+
+import torch
+from torch import distributed as dist
+from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
+
+
+class BatchStatistics:
+    """Notes of the BatchNorm layers of `model`, its own and anybody else's: all are torch's `_BatchNorm`.
+
+    A slot's notes are one row, `[row_length]`: for each layer the number of its calls, and what these calls
+    add to its mean and its variance. That row has the same length whatever the layers did.
+    """
+
+    def __init__(self, model):
+        self.layers = [
+            layer
+            for layer in model.modules()
+            if isinstance(layer, _BatchNorm) and layer.running_mean is not None
+        ]
+        self._lengths = [1 + 2 * len(layer.running_mean) for layer in self.layers]
+        self.row_length = sum(self._lengths)
+        self._notes = None  # {layer: [calls, mean, variance]} of the pass that is written down
+        self._kept = {}  # layer -> its buffers and momentum, while it runs
+        self._known_layout = None
+
+    @contextmanager
+    def attached(self):
+        """Around the training: no forward pass in training mode changes a running statistic by itself."""
+        handles = []
+        for layer in self.layers:
+            handles.append(layer.register_forward_pre_hook(self._before))
+            # also after an error: a recomputed pass ends by one as soon as it has what it needs
+            handles.append(layer.register_forward_hook(self._after, always_call=True))
+        try:
+            yield self
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def noted(self):
+        """Around the forward pass of a slot. Passes outside, such as recomputed ones, leave no note."""
+        self._notes = {}
+        try:
+            yield
+        finally:
+            self._notes = None
+
+    def row(self, dtype, device):
+        """The notes so far of the slot, `[row_length]`; inside `noted`."""
+        parts = []
+        for layer, length in zip(self.layers, self._lengths, strict=True):
+            if layer in self._notes:
+                calls, mean, variance = self._notes[layer]
+                parts += [torch.full((1,), calls, dtype=dtype, device=device), mean, variance]
+            else:
+                parts.append(torch.zeros(length, dtype=dtype, device=device))
+        return (
+            torch.cat([part.to(dtype) for part in parts])
+            if parts
+            else torch.empty(0, dtype=dtype, device=device)
+        )
+
+    @torch.no_grad()
+    def fold(self, rows, taken):
+        """Fold the rows of a step, `[slots, row_length]` in the order of slots, into the layers.
+
+        taken: bool `[]` on the device; where it is False everything stays as it is.
+        """
+        if not self.layers:
+            return
+        layout = self._layout(rows)
+        before = torch.cat([part for layer in self.layers for part in _values(layer, rows.dtype)])
+        folded, calls = before, torch.zeros_like(before)
+        counted = layout.counted(self.layers, rows)
+        for row in rows:
+            calls_now = row[layout.calls_at]
+            by_average = layout.keep**calls_now * folded + row
+            total = counted + calls + calls_now
+            by_count = ((counted + calls) * folded + row) / total.clamp(min=1)
+            changed = torch.where(layout.cumulative, by_count, by_average)
+            folded = torch.where(calls_now > 0, changed, folded)
+            calls = calls + calls_now
+        folded = torch.where(taken, folded, before)
+        calls = torch.where(taken, calls, 0)
+        for layer, part, number in zip(
+            self.layers, folded.split(self._lengths), calls.split(self._lengths), strict=True
+        ):
+            mean, variance = part[1:].chunk(2)
+            layer.running_mean.copy_(mean)
+            layer.running_var.copy_(variance)
+            if layer.num_batches_tracked is not None:
+                layer.num_batches_tracked += number[0].to(layer.num_batches_tracked.dtype)
+
+    def _before(self, layer, _inputs):
+        """Have the layer write into scratch buffers, fresh for each call: 0 * old would keep a NaN for ever.
+
+        With momentum 1 they hold the batch's mean and its unbiased variance afterwards.
+        """
+        if not layer.training:
+            return
+        self._kept[layer] = (
+            layer.running_mean,
+            layer.running_var,
+            layer.num_batches_tracked,
+            layer.momentum,
+        )
+        layer.running_mean = torch.zeros_like(layer.running_mean)
+        layer.running_var = torch.zeros_like(layer.running_var)
+        layer.num_batches_tracked, layer.momentum = None, 1.0
+
+    def _after(self, layer, _inputs, _output):
+        if layer not in self._kept:
+            return
+        seen = layer.running_mean, layer.running_var
+        kept = self._kept.pop(layer)
+        layer.running_mean, layer.running_var, layer.num_batches_tracked, layer.momentum = kept
+        if self._notes is None or not _notes_for_its_group(layer):
+            return
+        calls, *sums = self._notes.get(layer, (0, 0.0, 0.0))
+        if layer.momentum is None:
+            sums = [before + now for before, now in zip(sums, seen, strict=True)]
+        else:
+            share = layer.momentum
+            sums = [(1 - share) * b + share * now for b, now in zip(sums, seen, strict=True)]
+        self._notes[layer] = [calls + 1, *sums]
+
+    def _layout(self, rows):
+        """The `_Layout` of a row on the device, made anew when somebody changes a layer's momentum."""
+        momenta = tuple(layer.momentum for layer in self.layers)
+        if self._known_layout is None or self._known_layout.momenta != momenta:
+            self._known_layout = _Layout(momenta, self._lengths, rows)
+        return self._known_layout
+
+
+class _Layout:
+    """What belongs to each number of a row: how much of the old value is kept, where its calls stand."""
+
+    def __init__(self, momenta, lengths, rows):
+        self.momenta = momenta
+        starts = torch.tensor([0, *lengths[:-1]]).cumsum(0)
+        self.lengths = torch.tensor(lengths)
+        keep = torch.tensor([0.0 if m is None else 1 - m for m in momenta], dtype=rows.dtype)
+        cumulative = torch.tensor([m is None for m in momenta])
+        self.keep, self.cumulative, self.calls_at = (
+            values.repeat_interleave(self.lengths).to(rows.device)
+            for values in (keep, cumulative, starts)
+        )
+
+    def counted(self, layers, rows):
+        """How many batches each layer has counted, beside each of its numbers; 0 where nobody asks."""
+        if not any(momentum is None for momentum in self.momenta):
+            return torch.zeros((), dtype=rows.dtype, device=rows.device)
+        counts = torch.stack([layer.num_batches_tracked.to(rows) for layer in layers])
+        return counts.repeat_interleave(self.lengths.to(rows.device), output_size=rows.shape[1])
+
+
+def _values(layer, dtype):
+    """A layer's part of a row, with the running statistics in place of notes."""
+    zero = torch.zeros(1, dtype=dtype, device=layer.running_mean.device)
+    return zero, layer.running_mean.to(dtype), layer.running_var.to(dtype)
+
+
+def _notes_for_its_group(layer):
+    """False where a synchronised layer saw the same as on another process, whose note counts for all."""
+    if not isinstance(layer, SyncBatchNorm) or not dist.is_initialized():
+        return True
+    group = layer.process_group or dist.group.WORLD
+    return dist.get_process_group_ranks(group)[0] == dist.get_rank()

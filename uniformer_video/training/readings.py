@@ -1,0 +1,121 @@
+"""What the steps measured: it stays on the device until somebody wants to know."""
+
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from uniformer_video.errors import TrainingError
+
+REMEDY = (
+    "run the same command with --from best, which goes on from the weights of best.pt, and a lower "
+    "SOLVER.BASE_LR, SOLVER.CLIP_GRADIENT or TRAIN.PRECISION fp32"
+)
+
+
+@dataclass
+class StepReading:
+    """One step: what the host knows of it, and `values` on the device.
+
+    step: from 1 on. epoch: a real number. paths: {slot: the videos of this process}. values: loss, hits and
+    clips of each slot, then whether the step was taken, whether float16 was to blame if not, and how many
+    steps in a row were left out for another reason, `[3 * slots + 3]`.
+    """
+
+    step: int
+    epoch: float
+    lr: float
+    data_seconds: float = 0.0
+    seconds: float = 0.0
+    paths: dict = field(default_factory=dict)
+    values: torch.Tensor | None = None
+
+
+class StepReadings:
+    """Collects steps, and reads them when a line is due, and at the most after `max_nonfinite` steps.
+
+    share: the name of the share of hits among the clips. All processes read at the same steps.
+    """
+
+    def __init__(self, monitor, ranks, max_nonfinite, share):
+        self.monitor, self.ranks, self.share = monitor, ranks, share
+        self.max_nonfinite = max_nonfinite
+        self._pending = []
+
+    def add(self, reading, at_once=False):
+        """Take a step, and read if it is time; `at_once` where reading costs nothing."""
+        self._pending.append(reading)
+        if at_once or self.monitor.is_due(reading.step) or len(self._pending) >= self.max_nonfinite:
+            self.read()
+
+    def read(self):
+        """Tell the monitor what was measured since the last reading.
+
+        The one place of the training loop that waits for the device. Raises `TrainingError` when too many
+        steps in a row were left out.
+        """
+        if not self._pending:
+            return
+        steps, self._pending = self._pending, []
+        began = time.monotonic()
+        rows = torch.stack([step.values for step in steps]).tolist()
+        steps[-1].seconds += time.monotonic() - began
+        blamed = self._blamed(steps, rows)
+        for step, row in zip(steps, rows, strict=True):
+            *slots, _, overflow, in_a_row = row
+            losses, hits, clips = slots[::3], slots[1::3], slots[2::3]
+            if step.step in blamed:
+                self._tell_left_out(overflow, int(in_a_row), blamed[step.step])
+            self.monitor.step(
+                epoch=step.epoch,
+                step=step.step,
+                loss=sum(losses) / len(losses),
+                lr=step.lr,
+                data_seconds=step.data_seconds,
+                seconds=step.seconds,
+                **{self.share: sum(hits) / sum(clips)},
+            )
+            if step.step in blamed:
+                self.check(int(in_a_row), blamed[step.step])
+
+    def check(self, in_a_row, paths):
+        """Raise `TrainingError` when so many steps in a row were left out, the last one with `paths`."""
+        if in_a_row < self.max_nonfinite:
+            return
+        last = f", the last with {', '.join(paths[:4])}" if paths else ""
+        raise TrainingError(
+            f"the loss was not finite for {in_a_row} steps in a row{last}; {REMEDY}"
+        )
+
+    def _blamed(self, steps, rows):
+        """{step: videos} of the steps left out: those whose loss was not finite, or all of the step's.
+
+        The videos of a step lie with the processes that decoded them.
+        """
+        left_out = {}
+        for step, row in zip(steps, rows, strict=True):
+            *slots, taken, _, _ = row
+            if not taken:
+                losses = slots[::3]
+                bad = [slot for slot, loss in enumerate(losses) if loss - loss != 0]  # inf or NaN
+                left_out[step.step] = bad or range(len(losses))
+        if not left_out:
+            return {}
+        own = [
+            (step.step, slot, paths)
+            for step in steps
+            if step.step in left_out
+            for slot, paths in step.paths.items()
+            if slot in left_out[step.step]
+        ]
+        found = {number: [] for number in left_out}
+        for number, _, paths in sorted(self.ranks.gather(own)):
+            found[number] += paths
+        return found
+
+    def _tell_left_out(self, overflow, in_a_row, paths):
+        if overflow:
+            text = "gradients beyond the range of float16: step left out, their scale is lowered"
+        else:
+            text = f"non-finite gradients ({in_a_row} in a row), step left out: {paths[0]} ..."
+        self.monitor.message(text)
