@@ -29,6 +29,10 @@ class CheckpointError(UserError):
     """A weights file cannot be read, or does not fit the model."""
 
 
+class DamagedError(CheckpointError):
+    """A weights file is incomplete or damaged."""
+
+
 class TrainingError(UserError):
     """Training cannot go on: too many broken videos, or a loss that stays non-finite."""
 
