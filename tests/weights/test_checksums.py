@@ -1,4 +1,5 @@
 import errno
+import io
 import zipfile
 
 import pytest
@@ -28,6 +29,12 @@ def same(one, other):
     return one == other
 
 
+def legacy_bytes(content):
+    buffer = io.BytesIO()
+    torch.save(content, buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
 def refused(path, data):
     """The one line with which a file of these bytes is refused as damaged."""
     path.write_bytes(data)
@@ -37,6 +44,17 @@ def refused(path, data):
     assert str(error.value).startswith("w.pt ")
     assert "get it again" in str(error.value)
     return str(error.value)
+
+
+@pytest.mark.parametrize("content", [STATE, {"epoch": 3}, {"empty": torch.zeros(0)}])
+def test_legacy_files_end_where_their_last_tensor_does(tmp_path, content):
+    path, whole = tmp_path / "w.pt", legacy_bytes(content)
+    path.write_bytes(whole)
+    assert same(read_content(path, "w.pt"), content)
+    for size in range(len(whole)):
+        refused(path, whole[:size])
+    for more in (b"\0", b"x", bytes(8), b"x" * 5000, whole):
+        refused(path, whole + more)
 
 
 def test_safetensors_files_end_where_their_last_tensor_does(tmp_path):

@@ -7,6 +7,7 @@ file cannot plant an attribute (a `__setstate__` of its own, say) on them.
 """
 
 import contextlib
+import pickle
 import pickletools
 import re
 import threading
@@ -21,6 +22,7 @@ from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_g
 MAX_ITEMS = 100_000  # of `plain`: a small file can describe an endless structure
 MAX_DEPTH = 16
 _MAX_ARRAY = 4096
+_ARCHIVE = b"PK"  # how a file of `torch.save` starts, unless it is from before torch 1.6
 _DROPPED = object()
 _NUMBERS = re.compile(r"[<>=|]?[biufcSU]\d{1,4}")
 _TENSOR_PARTS = re.compile(
@@ -193,10 +195,21 @@ def load(path):
     """What `torch.save` wrote to `path`, on the CPU, with stand-ins for the inert types above.
 
     Raises `pickle.UnpicklingError` for anything else, and whatever torch stumbles on in a damaged file.
+    A file from before torch 1.6 is refused, too, unless it ends where its last tensor does.
     """
     with _LOCK, open(path, "rb") as file, warnings.catch_warnings(), _stand_ins_in_place():
+        is_archive = file.read(len(_ARCHIVE)) == _ARCHIVE
+        file.seek(0)
         warnings.simplefilter("ignore")
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=False)
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=False)
+        except pickle.UnpicklingError:
+            if not is_archive and not file.read(1):  # a name that is cut off, not a foreign one
+                raise EOFError("the file ends within its pickle") from None
+            raise
+        if not is_archive and file.read(1):
+            raise ValueError("the file goes on behind its last tensor")
+        return content
 
 
 @contextlib.contextmanager
