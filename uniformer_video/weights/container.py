@@ -3,7 +3,9 @@
 import codecs
 import contextlib
 import errno
+import io
 import json
+import logging
 import pickle
 import re
 import zipfile
@@ -16,11 +18,15 @@ from uniformer_video.files import atomic_write
 from uniformer_video.weights import unpickle
 from uniformer_video.weights.unwrap import shown_key
 
+log = logging.getLogger(__name__)
+
 FORMAT = "uniformer-video checkpoint"
 FORMAT_VERSION = 1
 SAFETENSORS = ".safetensors"
 _HEADER_KEY = "uniformer-video"  # of a safetensors file's header, whose values are texts
 _HEAD_BYTES = 4096
+_PIECE = 1 << 20  # bytes
+_DIRECTORY = 0x10  # among a zip member's attributes
 
 _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body|\?xml)", re.DOTALL | re.I)
 _ARCHIVE = b"PK"
@@ -47,7 +53,7 @@ def read_content(path, name):
 
     safetensors files of this toolkit come back as `write_content` got them, others as tensors by key.
     Raises `CheckpointError` with one line for anything that is not a weights file or wants to run code,
-    `DamagedError` where the file is incomplete or damaged.
+    `DamagedError` where the file is incomplete, or its content is not what its checksums say.
     """
     path = Path(path)
     try:
@@ -217,6 +223,7 @@ def _check_archive(path, name, size, head):
             )
         with zipfile.ZipFile(path) as archive:
             _check_kind(archive.namelist(), name, head)
+            _check_sums(archive, name)
 
 
 def _check_kind(members, name, head):
@@ -234,6 +241,54 @@ def _check_kind(members, name, head):
         f"{name} is a zip archive that torch.save did not write ({inside}), not a weights file; "
         "unpack it if the weights are inside"
     )
+
+
+def _check_sums(archive, name):
+    """Raise `DamagedError` where a member of a zip archive is not what was saved.
+
+    torch writes a CRC-32 of each and ignores it when it loads, so a flipped bit would become a weight.
+    """
+    members = [member for member in archive.infolist() if member.file_size]
+    summed = any(member.CRC for member in members)
+    if not summed:  # as after `torch.serialization.set_crc32_options(False)`
+        log.warning(
+            "%s was saved without checksums, so damage inside it would not be noticed", name
+        )
+    for member in members:
+        if not _is_as_torch_writes(member) or (summed and not _has_its_sum(archive, member)):
+            raise DamagedError(
+                f"{name} is damaged: {_part(archive, member)} is not what was saved; "
+                "get it again from where it came"
+            )
+
+
+def _is_as_torch_writes(member):
+    """For a directory torch would give memory as it found it; other kinds of packing it cannot read."""
+    is_packed = member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    return not (member.external_attr & _DIRECTORY or is_packed)
+
+
+def _has_its_sum(archive, member):
+    """Whether a zip member can be read and has the sum that it is listed with."""
+    try:
+        with archive.open(member) as file:
+            while file.read(_PIECE):  # after the last one, it compares the sum
+                pass
+    except (OSError, MemoryError):
+        raise
+    except Exception:  # BadZipFile, and whatever zlib and `zipfile` stumble on
+        return False
+    return True
+
+
+def _part(archive, member):
+    """What messages call a zip member: by the tensor that is in it, where a whole data.pkl tells."""
+    folder, _, storage = member.filename.rpartition("/data/")
+    key = None
+    with contextlib.suppress(Exception):  # there may be none, or that is damaged too
+        key = unpickle.tensor_key(io.BytesIO(archive.read(f"{folder}/data.pkl")), storage)
+    inside = shown_key(member.filename)
+    return f"its part {inside}" if key is None else f"the tensor {shown_key(key)} ({inside})"
 
 
 def _read_torch(path, name, head):

@@ -230,22 +230,30 @@ def _stand_ins_in_place():
         add_safe_globals([*theirs, *added])
 
 
+def _operations(stream):
+    """(name, argument, text that it gives or None) of each operation of a pickle, which is not run."""
+    memo, text = {}, None
+    for opcode, argument, _ in pickletools.genops(stream):
+        kind = opcode.name
+        if kind in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
+            memo[len(memo) if kind == "MEMOIZE" else argument] = text
+            continue
+        text = argument if "UNICODE" in kind else None
+        if kind in ("GET", "BINGET", "LONG_BINGET"):
+            text = memo.get(argument)
+        yield kind, argument, text
+
+
 def foreign_name(stream):
     """Full name of the first thing that `load` refuses in the pickle in a binary `stream`, or None.
 
     The pickle's opcodes are only read. This tells what is in pickles of protocols that `load` does not
     speak at all.
     """
-    texts, memo, text = [], {}, None
+    texts = []
     try:
-        for opcode, argument, _ in pickletools.genops(stream):
-            kind, name = opcode.name, None
-            if kind in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
-                memo[len(memo) if kind == "MEMOIZE" else argument] = text
-                continue
-            text = argument if "UNICODE" in kind else None
-            if kind in ("GET", "BINGET", "LONG_BINGET"):
-                text = memo.get(argument)
+        for kind, argument, text in _operations(stream):
+            name = None
             if text is not None:
                 texts.append(text)
             if kind in ("GLOBAL", "INST"):
@@ -255,6 +263,25 @@ def foreign_name(stream):
             if name and name not in _NAMES and not _TENSOR_PARTS.fullmatch(name):
                 return name.removeprefix("builtins.")
     except Exception:  # damaged, or no pickle: genops raises whatever it stumbles on
+        return None
+    return None
+
+
+def tensor_key(stream, storage):
+    """Key of the first tensor whose values are in `storage`, by the pickle in a binary `stream`, or None.
+
+    storage: such as "17", for the archive's member data/17. The pickle's opcodes are only read.
+    """
+    texts = []
+    try:
+        for kind, _, text in _operations(stream):
+            if text is not None:
+                texts.append(text)
+            elif kind == "BINPERSID":  # closes the tensor's key, "storage", the storage, its device
+                if len(texts) > 3 and texts[-3:-1] == ["storage", storage]:
+                    return texts[-4]
+                texts.clear()
+    except Exception:  # as above
         return None
     return None
 
