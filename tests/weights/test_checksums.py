@@ -8,12 +8,12 @@ import zipfile
 
 import pytest
 import torch
-from torch.serialization import set_crc32_options
+from torch.serialization import get_crc32_options, set_crc32_options
 
 from uniformer_video.errors import CheckpointError, DamagedError
 from uniformer_video.weights import unpickle
 from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
-from uniformer_video.weights.container import FORMAT, read_content
+from uniformer_video.weights.container import FORMAT, read_content, write_content
 
 STATE = {
     "norm.weight": torch.arange(5.0),
@@ -204,6 +204,19 @@ def test_a_file_without_sums_is_read_with_one_line(tmp_path, caplog, sums_off, c
     assert same(weights.state, STATE)
     assert caplog.messages == [f"{tmp_path / 'w.pt'} {WITHOUT_SUMS}"]
     assert caplog.records[0].name == "uniformer_video.weights.container"
+
+
+def test_our_files_always_have_sums(tmp_path, caplog, sums_off):
+    own_file(tmp_path / "w.pt")
+    assert not get_crc32_options()
+    with zipfile.ZipFile(tmp_path / "w.pt") as archive:
+        assert archive.testzip() is None
+        assert all(member.CRC for member in archive.infolist())
+    read_weights(tmp_path / "w.pt")
+    assert not caplog.messages
+    with pytest.raises(Exception, match="pickle"):
+        write_content(tmp_path / "x.pt", {"model": lambda: None})
+    assert not get_crc32_options()
 
 
 @pytest.mark.parametrize("limit", [None, 3])  # 3: as if every size were beyond 4 GB

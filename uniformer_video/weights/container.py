@@ -8,10 +8,12 @@ import json
 import logging
 import pickle
 import re
+import threading
 import zipfile
 from pathlib import Path
 
 import torch
+from torch.serialization import get_crc32_options, set_crc32_options
 
 from uniformer_video.errors import CheckpointError, DamagedError, MissingLibraryError
 from uniformer_video.files import atomic_write
@@ -27,6 +29,8 @@ _HEADER_KEY = "uniformer-video"  # of a safetensors file's header, whose values 
 _HEAD_BYTES = 4096
 _PIECE = 1 << 20  # bytes
 _DIRECTORY = 0x10  # among a zip member's attributes
+
+_OPTION_LOCK = threading.Lock()
 
 _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body|\?xml)", re.DOTALL | re.I)
 _ARCHIVE = b"PK"
@@ -81,10 +85,23 @@ def read_content(path, name):
     return _read_torch(path, name, head)
 
 
+@contextlib.contextmanager
+def _sums_written():
+    """torch's option of checksums, one for the whole process, is on for the length of the block."""
+    with _OPTION_LOCK:
+        before = get_crc32_options()
+        set_crc32_options(True)
+        try:
+            yield
+        finally:
+            set_crc32_options(before)
+
+
 def _save(content, file):
-    """`torch.save`, whose own error at a full disk hides the one that tells it."""
+    """`torch.save` with checksums. Its own error at a full disk hides the one that tells it."""
     try:
-        torch.save(content, file)
+        with _sums_written():
+            torch.save(content, file)
     except RuntimeError as error:
         cause = error
         while cause is not None and not isinstance(cause, OSError):
