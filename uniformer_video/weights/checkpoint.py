@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.errors import CheckpointError, ConfigError, DamagedError
 from uniformer_video.weights.container import FORMAT, FORMAT_VERSION, read_content, write_content
 from uniformer_video.weights.download import fetch, file_sha256, is_remote, shown
 from uniformer_video.weights.inflate import fit_kernel_in_time, inflate_kernel
@@ -240,7 +240,7 @@ def _check_own(content, name):
         )
     parts = [content.get("metadata"), content.get("model"), content.get("training", {})]
     if not all(isinstance(part, dict) for part in parts):
-        raise CheckpointError(f"{name}: what it says about its model is damaged")
+        raise DamagedError(f"{name}: what it says about its model is damaged")
 
 
 def _some(items, most=3):

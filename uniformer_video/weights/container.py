@@ -2,24 +2,35 @@
 
 import codecs
 import contextlib
+import errno
+import io
 import json
+import logging
 import pickle
 import re
+import threading
 import zipfile
 from pathlib import Path
 
 import torch
+from torch.serialization import get_crc32_options, set_crc32_options
 
-from uniformer_video.errors import CheckpointError, MissingLibraryError
+from uniformer_video.errors import CheckpointError, DamagedError, MissingLibraryError
 from uniformer_video.files import atomic_write
 from uniformer_video.weights import unpickle
 from uniformer_video.weights.unwrap import shown_key
+
+log = logging.getLogger(__name__)
 
 FORMAT = "uniformer-video checkpoint"
 FORMAT_VERSION = 1
 SAFETENSORS = ".safetensors"
 _HEADER_KEY = "uniformer-video"  # of a safetensors file's header, whose values are texts
 _HEAD_BYTES = 4096
+_PIECE = 1 << 20  # bytes
+_DIRECTORY = 0x10  # among a zip member's attributes
+
+_OPTION_LOCK = threading.Lock()
 
 _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body|\?xml)", re.DOTALL | re.I)
 _ARCHIVE = b"PK"
@@ -45,7 +56,8 @@ def read_content(path, name):
     """What the weights file at `path` holds, as it was saved; `name` is what messages call it.
 
     safetensors files of this toolkit come back as `write_content` got them, others as tensors by key.
-    Raises `CheckpointError` with one line for anything that is not a weights file or wants to run code.
+    Raises `CheckpointError` with one line for anything that is not a weights file or wants to run code,
+    `DamagedError` where the file is incomplete, or its content is not what its checksums say.
     """
     path = Path(path)
     try:
@@ -59,20 +71,37 @@ def read_content(path, name):
     except (OSError, ValueError) as error:  # ValueError: a path that no system takes
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"cannot read {name}: {reason}") from None
+    if not head:
+        raise DamagedError(
+            f"{name} is empty (0 bytes): its download failed or was cut off; get it again"
+        )
     kind = _other_kind(head)
     if kind:
         raise CheckpointError(f"{name} is {kind}")
     if _is_safetensors(head, path):
         return _read_safetensors(path, name)
     if head.startswith(_ARCHIVE):
-        _check_archive(path, name, size)
+        _check_archive(path, name, size, head)
     return _read_torch(path, name, head)
 
 
+@contextlib.contextmanager
+def _sums_written():
+    """torch's option of checksums, one for the whole process, is on for the length of the block."""
+    with _OPTION_LOCK:
+        before = get_crc32_options()
+        set_crc32_options(True)
+        try:
+            yield
+        finally:
+            set_crc32_options(before)
+
+
 def _save(content, file):
-    """`torch.save`, whose own error at a full disk hides the one that tells it."""
+    """`torch.save` with checksums. Its own error at a full disk hides the one that tells it."""
     try:
-        torch.save(content, file)
+        with _sums_written():
+            torch.save(content, file)
     except RuntimeError as error:
         cause = error
         while cause is not None and not isinstance(cause, OSError):
@@ -114,8 +143,6 @@ def _only_dict(content):
 
 def _other_kind(head):
     """What a file that starts with `head` is, when it is surely not a weights file; else None."""
-    if not head:
-        return "empty (0 bytes): its download failed or was cut off; get it again"
     if head.startswith(_POINTER):
         return (
             "a Git LFS pointer, not the weights it stands for; run `git lfs pull` in its repository, "
@@ -156,20 +183,16 @@ def _read_safetensors(path, name):
     library = _safetensors()
     import safetensors
 
-    try:
+    with _one_line(name):  # the library refuses any size but the one that the header gives
         with safetensors.safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get(_HEADER_KEY)
         state = library.load_file(path)
-    except MemoryError:
-        raise
-    except Exception:
-        raise CheckpointError(_damaged(name)) from None
     if header is None:
         return state
     try:
         return {**json.loads(header), "model": state}
     except (ValueError, TypeError, RecursionError):
-        raise CheckpointError(f"{name}: what it says about its model is damaged") from None
+        raise DamagedError(f"{name}: what it says about its model is damaged") from None
 
 
 def _safetensors():
@@ -182,54 +205,130 @@ def _safetensors():
     return safetensors.torch
 
 
-def _check_archive(path, name, size):
-    """Raise `CheckpointError` for a zip archive that is incomplete, or not written by `torch.save`."""
+@contextlib.contextmanager
+def _one_line(name):
+    """What libraries raise while they read the file that messages call `name`, as `CheckpointError`."""
     try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # on damaged files, they raise whatever they stumble on
+        if _is_want_of_memory(error):
+            raise CheckpointError(f"not enough memory to read {name}") from None
+        code = getattr(error, "errno", None)
+        if code is not None and code != errno.EINVAL:  # EINVAL: sought a place that no file has
+            raise CheckpointError(f"cannot read {name}: {error.strerror}") from None
+        raise _damaged(name) from None
+
+
+def _is_want_of_memory(error):
+    """Python, the system and torch each tell it in their way."""
+    return (
+        isinstance(error, MemoryError)
+        or getattr(error, "errno", None) == errno.ENOMEM
+        or "DefaultCPUAllocator" in str(error)
+    )
+
+
+def _check_archive(path, name, size, head):
+    """Raise `CheckpointError` for a zip archive that is damaged, or not written by `torch.save`."""
+    with _one_line(name):
+        if not zipfile.is_zipfile(path):
+            raise DamagedError(
+                f"{name} is not a readable weights file: it is incomplete, {size:,} bytes that end too "
+                "early; get it again from where it came"
+            )
         with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        raise CheckpointError(
-            f"{name} is not a readable weights file: it is incomplete, {size:,} bytes that end too early; "
-            "get it again from where it came"
-        ) from None
+            _check_kind(archive.namelist(), name, head)
+            _check_sums(archive, name)
+
+
+def _check_kind(members, name, head):
     if any(member.endswith("/constants.pkl") for member in members):
         raise CheckpointError(
             f"{name} is a TorchScript archive, a program with its weights, and is not run; save the "
             "weights alone where it was made: torch.save(torch.jit.load(FILE).state_dict(), ...)"
         )
-    if not any(member.endswith("/data.pkl") for member in members):
-        inside = f"it holds {members[0]}" if members else "it is empty"
-        raise CheckpointError(
-            f"{name} is a zip archive that torch.save did not write ({inside}), not a weights file; "
-            "unpack it if the weights are inside"
+    if any(member.endswith("/data.pkl") for member in members):
+        return
+    if b"/data.pkl" in head:  # it is there, but the list at the end of the archive is damaged
+        raise _damaged(name)
+    inside = f"it holds {shown_key(members[0])}" if members else "it is empty"
+    raise CheckpointError(
+        f"{name} is a zip archive that torch.save did not write ({inside}), not a weights file; "
+        "unpack it if the weights are inside"
+    )
+
+
+def _check_sums(archive, name):
+    """Raise `DamagedError` where a member of a zip archive is not what was saved.
+
+    torch writes a CRC-32 of each and ignores it when it loads, so a flipped bit would become a weight.
+    """
+    members = [member for member in archive.infolist() if member.file_size]
+    summed = any(member.CRC for member in members)
+    if not summed:  # as after `torch.serialization.set_crc32_options(False)`
+        log.warning(
+            "%s was saved without checksums, so damage inside it would not be noticed", name
         )
+    for member in members:
+        if not _is_as_torch_writes(member) or (summed and not _has_its_sum(archive, member)):
+            raise DamagedError(
+                f"{name} is damaged: {_part(archive, member)} is not what was saved; "
+                "get it again from where it came"
+            )
+
+
+def _is_as_torch_writes(member):
+    """For a directory torch would give memory as it found it; other kinds of packing it cannot read."""
+    is_packed = member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    return not (member.external_attr & _DIRECTORY or is_packed)
+
+
+def _has_its_sum(archive, member):
+    """Whether a zip member can be read and has the sum that it is listed with."""
+    try:
+        with archive.open(member) as file:
+            while file.read(_PIECE):  # after the last one, it compares the sum
+                pass
+    except (OSError, MemoryError):
+        raise
+    except Exception:  # BadZipFile, and whatever zlib and `zipfile` stumble on
+        return False
+    return True
+
+
+def _part(archive, member):
+    """What messages call a zip member: by the tensor that is in it, where a whole data.pkl tells."""
+    folder, _, storage = member.filename.rpartition("/data/")
+    key = None
+    with contextlib.suppress(Exception):  # there may be none, or that is damaged too
+        key = unpickle.tensor_key(io.BytesIO(archive.read(f"{folder}/data.pkl")), storage)
+    inside = shown_key(member.filename)
+    return f"its part {inside}" if key is None else f"the tensor {shown_key(key)} ({inside})"
 
 
 def _read_torch(path, name, head):
-    try:
-        return unpickle.load(path)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_refusal(path, name, head, str(error))) from None
-    except OSError as error:
-        raise CheckpointError(f"cannot read {name}: {error.strerror or error}") from None
-    except Exception as error:  # on other files the unpickler raises whatever it stumbles on
-        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-            raise CheckpointError(f"not enough memory to read {name}") from None
-        raise CheckpointError(_damaged(name)) from None
+    with _one_line(name):
+        try:
+            return unpickle.load(path)
+        except pickle.UnpicklingError as error:
+            raise _refusal(path, name, head, str(error)) from None
 
 
 def _refusal(path, name, head, reason):
+    """The error for a pickle that torch refuses for `reason`."""
     protocol, foreign = _look_inside(path, head)
     if found := re.search(r"GLOBAL (\S+)", reason):
         foreign = found[1]
     if foreign:
-        return (
+        return CheckpointError(
             f"{name} wants to load {shown_key(foreign)}, which is not plain data; it is refused because "
             "it could run any program. Ask its author for the tensors alone: "
             "torch.save(model.state_dict(), ...)"
         )
     if protocol > 2:
-        return (
+        return CheckpointError(
             f"{name} is in pickle protocol {protocol}, of which only 2 can be read safely; save it again "
             "with torch.save and its default protocol"
         )
@@ -254,7 +353,7 @@ def _look_inside(path, head):
 
 
 def _damaged(name):
-    return (
+    return DamagedError(
         f"{name} is not a readable weights file: it is damaged, incomplete, or not one at all; "
         "get it again from where it came"
     )

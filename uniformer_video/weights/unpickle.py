@@ -7,6 +7,7 @@ file cannot plant an attribute (a `__setstate__` of its own, say) on them.
 """
 
 import contextlib
+import pickle
 import pickletools
 import re
 import threading
@@ -21,6 +22,7 @@ from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_g
 MAX_ITEMS = 100_000  # of `plain`: a small file can describe an endless structure
 MAX_DEPTH = 16
 _MAX_ARRAY = 4096
+_ARCHIVE = b"PK"  # how a file of `torch.save` starts, unless it is from before torch 1.6
 _DROPPED = object()
 _NUMBERS = re.compile(r"[<>=|]?[biufcSU]\d{1,4}")
 _TENSOR_PARTS = re.compile(
@@ -193,10 +195,21 @@ def load(path):
     """What `torch.save` wrote to `path`, on the CPU, with stand-ins for the inert types above.
 
     Raises `pickle.UnpicklingError` for anything else, and whatever torch stumbles on in a damaged file.
+    A file from before torch 1.6 is refused, too, unless it ends where its last tensor does.
     """
     with _LOCK, open(path, "rb") as file, warnings.catch_warnings(), _stand_ins_in_place():
+        is_archive = file.read(len(_ARCHIVE)) == _ARCHIVE
+        file.seek(0)
         warnings.simplefilter("ignore")
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=False)
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=False)
+        except pickle.UnpicklingError:
+            if not is_archive and not file.read(1):  # a name that is cut off, not a foreign one
+                raise EOFError("the file ends within its pickle") from None
+            raise
+        if not is_archive and file.read(1):
+            raise ValueError("the file goes on behind its last tensor")
+        return content
 
 
 @contextlib.contextmanager
@@ -217,22 +230,30 @@ def _stand_ins_in_place():
         add_safe_globals([*theirs, *added])
 
 
+def _operations(stream):
+    """(name, argument, text that it gives or None) of each operation of a pickle, which is not run."""
+    memo, text = {}, None
+    for opcode, argument, _ in pickletools.genops(stream):
+        kind = opcode.name
+        if kind in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
+            memo[len(memo) if kind == "MEMOIZE" else argument] = text
+            continue
+        text = argument if "UNICODE" in kind else None
+        if kind in ("GET", "BINGET", "LONG_BINGET"):
+            text = memo.get(argument)
+        yield kind, argument, text
+
+
 def foreign_name(stream):
     """Full name of the first thing that `load` refuses in the pickle in a binary `stream`, or None.
 
     The pickle's opcodes are only read. This tells what is in pickles of protocols that `load` does not
     speak at all.
     """
-    texts, memo, text = [], {}, None
+    texts = []
     try:
-        for opcode, argument, _ in pickletools.genops(stream):
-            kind, name = opcode.name, None
-            if kind in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
-                memo[len(memo) if kind == "MEMOIZE" else argument] = text
-                continue
-            text = argument if "UNICODE" in kind else None
-            if kind in ("GET", "BINGET", "LONG_BINGET"):
-                text = memo.get(argument)
+        for kind, argument, text in _operations(stream):
+            name = None
             if text is not None:
                 texts.append(text)
             if kind in ("GLOBAL", "INST"):
@@ -242,6 +263,25 @@ def foreign_name(stream):
             if name and name not in _NAMES and not _TENSOR_PARTS.fullmatch(name):
                 return name.removeprefix("builtins.")
     except Exception:  # damaged, or no pickle: genops raises whatever it stumbles on
+        return None
+    return None
+
+
+def tensor_key(stream, storage):
+    """Key of the first tensor whose values are in `storage`, by the pickle in a binary `stream`, or None.
+
+    storage: such as "17", for the archive's member data/17. The pickle's opcodes are only read.
+    """
+    texts = []
+    try:
+        for kind, _, text in _operations(stream):
+            if text is not None:
+                texts.append(text)
+            elif kind == "BINPERSID":  # closes the tensor's key, "storage", the storage, its device
+                if len(texts) > 3 and texts[-3:-1] == ["storage", storage]:
+                    return texts[-4]
+                texts.clear()
+    except Exception:  # as above
         return None
     return None
 
