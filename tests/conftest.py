@@ -12,6 +12,7 @@ os.environ.setdefault(
 
 import pytest
 import torch
+from tiny_run import TINY
 from videos import numbered_frames
 
 from uniformer_video import cli
@@ -19,27 +20,6 @@ from uniformer_video.data.demo import generate_demo, write_video
 from uniformer_video.training.trainer import Trainer
 
 torch.set_num_threads(2)
-
-# A model and a protocol small enough for seconds on a CPU.
-TINY = {
-    "UNIFORMER.EMBED_DIM": "[8,16,16,32]",
-    "UNIFORMER.DEPTH": "[1,1,1,1]",
-    "UNIFORMER.HEAD_DIM": "8",
-    "DATA.NUM_FRAMES": "4",
-    "DATA.SAMPLING_RATE": "2",
-    "DATA.TRAIN_JITTER_SCALES": "[36,40]",
-    "DATA.TRAIN_CROP_SIZE": "32",
-    "DATA.TEST_CROP_SIZE": "32",
-    "TRAIN.BATCH_SIZE": "4",
-    "SOLVER.MAX_EPOCH": "2",
-    "SOLVER.WARMUP_EPOCHS": "1",
-    "SOLVER.BASE_LR": "1e-3",
-    "TEST.NUM_ENSEMBLE_VIEWS": "2",
-    "DATA_LOADER.NUM_WORKERS": "0",
-    "TENSORBOARD.ENABLE": "False",
-    "LOG_PERIOD": "1",
-}
-
 
 def pytest_runtest_setup(item):
     """A test marked `gpu` is skipped without a GPU; REQUIRE_GPU=1 makes that a failure."""

@@ -30,7 +30,7 @@ class CheckpointError(UserError):
 
 
 class DamagedError(CheckpointError):
-    """A weights file is incomplete or damaged."""
+    """A weights file is incomplete or damaged, or not one at all."""
 
 
 class TrainingError(UserError):

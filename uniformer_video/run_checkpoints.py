@@ -10,7 +10,13 @@ import secrets
 from uniformer_video import build
 from uniformer_video.config import config_from_text
 from uniformer_video.data.records import list_digest
-from uniformer_video.errors import CheckpointError, ConfigError, DamagedError, DataError
+from uniformer_video.errors import (
+    AbsentError,
+    CheckpointError,
+    ConfigError,
+    DamagedError,
+    DataError,
+)
 from uniformer_video.files import atomic_write
 from uniformer_video.output import BAD_VIDEOS_FILE, BEST_FILE, LAST_FILE, PREVIOUS_FILE
 from uniformer_video.training.state import Progress
@@ -38,24 +44,25 @@ class RunCheckpoints:
         for another run's.
         """
         last, previous = self.folder / LAST_FILE, self.folder / PREVIOUS_FILE
-        if not last.is_file():
-            if not previous.is_file():
-                return None
-            log.warning("%s is missing; going on from %s", last, previous)
-            self._load(previous)
-            return previous
+        if last.is_file():
+            try:
+                self._load(last)
+                return last
+            except DamagedError as error:
+                reason = str(error).removesuffix("; get it again from where it came")
+            self._keeps_last = False
+        elif previous.is_file():
+            reason = f"{last} is missing"
+        else:
+            return None
         try:
-            self._load(last)
-            return last
-        except DamagedError as error:
-            if not previous.is_file():
-                raise DamagedError(
-                    f"{error}: the run cannot go on; delete the file to start over, add --from best if "
-                    f"{BEST_FILE} is there, or choose another OUTPUT_DIR"
-                ) from None
-            log.warning("%s; going on from the checkpoint before it, %s", error, previous)
-        self._keeps_last = False
-        self._load(previous)
+            self._load(previous)
+        except (DamagedError, AbsentError):
+            raise DamagedError(
+                f"{reason}, so the run cannot go on; delete {LAST_FILE} and {PREVIOUS_FILE} to start over, "
+                f"add --from best if {BEST_FILE} is there, or choose another OUTPUT_DIR"
+            ) from None
+        log.warning("%s; going on from the checkpoint before it, %s", reason, previous)
         return previous
 
     def start_from_best(self):
@@ -114,6 +121,8 @@ class RunCheckpoints:
             self._write_bad_videos(progress.bad_videos)
 
     def _load(self, path):
+        if not path.is_file():
+            raise AbsentError(f"there is no {path}")
         weights = read_weights(path)
         recorded = weights.metadata.get("config")
         if isinstance(recorded, str):

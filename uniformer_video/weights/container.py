@@ -57,7 +57,7 @@ def read_content(path, name):
 
     safetensors files of this toolkit come back as `write_content` got them, others as tensors by key.
     Raises `CheckpointError` with one line for anything that is not a weights file or wants to run code,
-    `DamagedError` where the file is incomplete, or its content is not what its checksums say.
+    `DamagedError` where the file is incomplete, another kind of file, or not what its checksums say.
     """
     path = Path(path)
     try:
@@ -77,7 +77,7 @@ def read_content(path, name):
         )
     kind = _other_kind(head)
     if kind:
-        raise CheckpointError(f"{name} is {kind}")
+        raise DamagedError(f"{name} is {kind}")
     if _is_safetensors(head, path):
         return _read_safetensors(path, name)
     if head.startswith(_ARCHIVE):
