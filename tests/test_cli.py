@@ -1,7 +1,9 @@
 """The commands as a user types them: exit status, one clear line, no traceback."""
 
+import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -121,14 +123,23 @@ def test_config_prints_a_tree_that_reads_back(call, tmp_path):
     assert "DATA.NUM_FRAMES" in call("config", "--keys")[1]
 
 
-def test_a_full_disk_says_so(call, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device", "/data/last.pt")
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "the disk is full: /data/last.pt; free some space"),
+        (errno.EFBIG, "the file gets too large: /data/last.pt; raise .*`ulimit -f unlimited`"),
+        (errno.EMFILE, "too many files are open: /data/last.pt; raise .*`ulimit -n`"),
+        (errno.EACCES, "Permission denied: /data/last.pt$"),
+    ],
+)
+def test_a_file_that_cannot_be_written_says_why(call, monkeypatch, number, told):
+    def fail(*_):
+        raise OSError(number, os.strerror(number), "/data/last.pt")
 
-    monkeypatch.setattr("uniformer_video.config.load_config", full)
+    monkeypatch.setattr("uniformer_video.config.load_config", fail)
     status, _, errors = call("config")
     assert status == 2
-    assert "the disk is full: /data/last.pt" in errors
+    assert re.search(f"^error: {told}", errors, re.MULTILINE)
 
 
 def test_train_predict_and_report_by_command(call, tiny, tmp_path, demo):

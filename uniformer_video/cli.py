@@ -105,6 +105,13 @@ def _describe(error):
     place = f": {error.filename}" if error.filename else ""
     if error.errno == errno.ENOSPC:
         return f"the disk is full{place}; free some space and run the same command again"
+    if error.errno == errno.EFBIG:
+        return (
+            f"the file gets too large{place}; raise the limit on the size of files (`ulimit -f unlimited`), "
+            "or, where there is none, use a file system that takes larger ones"
+        )
+    if error.errno == errno.EMFILE:
+        return f"too many files are open{place}; raise the limit (`ulimit -n`)"
     return f"{error.strerror or error}{place}"
 
 

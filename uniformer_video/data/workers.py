@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 from contextlib import nullcontext
-from dataclasses import is_dataclass
 from functools import partial
 from itertools import islice
 from multiprocessing import connection
@@ -14,8 +13,8 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data._utils import signal_handling
 
+from uniformer_video.data import shared_memory
 from uniformer_video.data.watchdog import (
-    SHM_HINT,
     Lookout,
     WorkTable,
     crash_reason,
@@ -43,8 +42,8 @@ class WatchedLoader:
     locks that the others wait for, and the batches go on from the first that was not delivered.
     Without workers (`num_workers` 0) nobody can look, and a hanging video hangs the run.
 
-    Raises `WorkerError` when a worker ends for another reason, such as want of memory, or when there is
-    no room for a batch in shared memory.
+    Raises `WorkerError` when a worker ends for another reason, such as want of memory, or when a batch
+    cannot come through shared memory: there is no room, or too many files are open.
 
     Args:
         dataset: has `records`, with paths, and `faults`; decodes inside `watchdog.decoding`.
@@ -118,6 +117,9 @@ class WatchedLoader:
                 with self._lookout.waiting() if self._lookout else nullcontext():
                     batch = self._wait()
             except (RuntimeError, OSError, EOFError) as error:
+                if shared_memory.too_many_files(error):
+                    self._end_workers()
+                    raise WorkerError(shared_memory.TOO_MANY_FILES) from None
                 if str(error).startswith("Caught ") or not self._replace_workers():
                     self._end_workers()
                     raise  # the dataset's own, or no worker is to blame
@@ -189,12 +191,15 @@ class WatchedLoader:
     def _end_workers(self):
         """Kill them all: a worker that hangs hears nothing, a dead one may hold what others need."""
         self._stop_looking()
+        unfinished = []
         for worker in self._workers:
+            unfinished += shared_memory.stop(worker)
             worker.kill()
         for worker in self._workers:
             worker.join(_END_SECONDS)
             if worker.exitcode is None:
                 log.warning("process %d cannot be killed; it waits for its disk", worker.pid)
+        shared_memory.remove(unfinished)
         if hasattr(self._iterator, "_workers_done_event"):
             # torch sets it to end them, and would wait for its lock if one died holding it
             self._iterator._workers_done_event = threading.Event()
@@ -233,22 +238,7 @@ def _collate_shared(collate, samples):
     torch would move it there in a thread, where a failure loses the batch and the run waits for ever.
     """
     batch = collate(samples)
-    try:
-        for tensor in _tensors(batch):
-            tensor.share_memory_()
-    except (RuntimeError, OSError) as error:
-        return WorkerError(f"a batch does not fit into shared memory ({error}); {SHM_HINT}")
-    return batch
-
-
-def _tensors(batch):
-    if isinstance(batch, torch.Tensor):
-        yield batch
-    elif isinstance(batch, (list, tuple)):
-        for part in batch:
-            yield from _tensors(part)
-    elif is_dataclass(batch):
-        yield from _tensors([*vars(batch).values()])
+    return shared_memory.share(batch) or batch
 
 
 def _start_worker(table, row):

@@ -1,0 +1,140 @@
+"""One process at a time in a folder, by a lock on a file in it that ends with its process.
+
+The lock belongs to the process, not to an open file as `flock`'s does: a worker that was forked from
+the holder and outlives it does not keep it. The price is that it ends when the process closes any handle
+of the file, so nothing else may open it.
+"""
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import socket
+import threading
+from datetime import datetime
+from pathlib import Path
+
+from uniformer_video.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+_HELD = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}  # EDEADLK: of Windows alone
+_NO_PLACE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
+}
+_FAR = 1 << 30  # the byte that Windows locks: what is locked there cannot be read, so not the text
+_TEXT_BYTES = 4096
+
+_own = {}  # {path of a lock: the process that holds it}; a forked one inherits no lock
+_own_guard = threading.Lock()
+
+
+@contextlib.contextmanager
+def folder_lock(path):
+    """Hold the lock file at `path` while the block runs, so that one process alone works in its folder.
+
+    The folder must exist; the file is made and stays, for another process may be about to lock it.
+    Where the file system has no locks, one warning is logged and the block runs.
+
+    Raises `ConfigError` without waiting where another process holds the lock, or this one already does,
+    and where no file can be written in the folder.
+    """
+    path = Path(path)
+    with _once_in_this_process(path), _opened(path) as file:
+        locked = _lock_or_warn(file, path)
+        if locked:
+            _write_holder(file)
+        try:
+            yield
+        finally:
+            if locked:
+                with contextlib.suppress(OSError):
+                    file.truncate(0)
+                    _lock(file, hold=False)  # Windows asks for it; elsewhere closing is enough
+
+
+@contextlib.contextmanager
+def _once_in_this_process(path):
+    """The system would give a process its own lock again, and end both with the first."""
+    path, shown = path.resolve(), path
+    with _own_guard:
+        if _own.get(path) == os.getpid():
+            raise _busy(shown, "this process itself")
+        _own[path] = os.getpid()
+    try:
+        yield
+    finally:
+        with _own_guard:
+            del _own[path]
+
+
+def _opened(path):
+    try:
+        return open(path, "a+b", buffering=0)
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
+        raise ConfigError(
+            f"cannot write {path}: {error.strerror}; choose another OUTPUT_DIR"
+        ) from None
+
+
+def _lock_or_warn(file, path):
+    """Whether the file is locked now; not where its file system has no locks."""
+    try:
+        _lock(file)
+    except OSError as error:
+        if error.errno in _HELD:
+            raise _busy(path, _read_holder(file)) from None
+        log.warning(
+            "%s cannot be locked (%s), so see to it that no other training runs there",
+            path.parent,
+            error.strerror,
+        )
+        return False
+    return True
+
+
+def _lock(file, hold=True):
+    """Lock a file for this process without waiting, or let it go; raises the system's `OSError`."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        file.seek(_FAR)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK if hold else msvcrt.LK_UNLCK, 1)
+    else:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB if hold else fcntl.LOCK_UN)
+
+
+def _write_holder(file):
+    with contextlib.suppress(OSError):  # such as a full disk: the lock holds without a text
+        file.truncate(0)
+        file.write(_holder())
+
+
+def _holder():
+    holder = {
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "start": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    return json.dumps(holder).encode()
+
+
+def _read_holder(file):
+    """Who holds the lock, as far as its file tells."""
+    try:
+        file.seek(0)
+        holder = json.loads(file.read(_TEXT_BYTES))
+        return f"process {holder['process']} on {holder['host']} since {holder['start']}"
+    except (OSError, ValueError, KeyError, TypeError):  # another process is about to write it
+        return "another process"
+
+
+def _busy(path, holder):
+    return ConfigError(
+        f"{path.parent} is in use by {holder}; wait for it, end that process, or choose another OUTPUT_DIR"
+    )
