@@ -21,6 +21,7 @@ from uniformer_video.training.trainer import Trainer
 
 torch.set_num_threads(2)
 
+
 def pytest_runtest_setup(item):
     """A test marked `gpu` is skipped without a GPU; REQUIRE_GPU=1 makes that a failure."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():

@@ -40,7 +40,7 @@ def test_everything_a_run_leaves(finished, tmp_path, demo):
     folder = tmp_path / "run"
     names = {path.name for path in folder.iterdir()}
     assert {
-        *("config.yaml", "metrics.jsonl", "last.pt", "previous.pt", "best.pt"),
+        *(".lock", "config.yaml", "metrics.jsonl", "last.pt", "previous.pt", "best.pt"),
         *("results.json", "scores.npz", "report.html"),
     } == names
     record = results(folder)
@@ -62,7 +62,7 @@ def test_a_finished_run_reports_again_without_training_or_testing(finished, tmp_
     (tmp_path / "run" / "report.html").unlink()
     (tmp_path / "run" / ".last.pt.0123abcd.tmp").write_bytes(b"left by a killed process")
     assert go(finished) == tmp_path / "run"
-    assert not list((tmp_path / "run").glob(".*"))
+    assert not list((tmp_path / "run").glob(".*.tmp"))
     assert "Training is finished" in caplog.text
     assert "tested already" in caplog.text
     assert (tmp_path / "run" / "report.html").exists()

@@ -12,8 +12,9 @@ from uniformer_video.data.loader import resolve_workers
 from uniformer_video.distributed import environment
 from uniformer_video.errors import ConfigError, TrainingError
 from uniformer_video.evaluate import score_records
+from uniformer_video.locks import folder_lock
 from uniformer_video.models.zoo import count_parameters
-from uniformer_video.output import BEST_FILE
+from uniformer_video.output import BEST_FILE, LOCK_FILE
 from uniformer_video.randomness import seed_torch
 from uniformer_video.run_checkpoints import RunCheckpoints
 from uniformer_video.training.monitor import Monitor, duration
@@ -78,10 +79,11 @@ def fit(cfg, data, folder, ranks, command="", from_best=False):
 @contextmanager
 def _taken(folder, ranks):
     """The folder, made if need be; the main process keeps other trainings out of it."""
-    with ExitStack() as held:  # noqa: F841
+    with ExitStack() as held:
 
         def take():
             folder.make()
+            held.enter_context(folder_lock(folder / LOCK_FILE))
 
         ranks.on_main(take)
         yield

@@ -146,7 +146,9 @@ def test_killed_the_others_save_what_they_have_in_common(start, undisturbed, tmp
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "rank"), [(2, 1), (3, 0)])
-def test_stopped_in_silence_it_is_given_up_by_its_heartbeat(start, undisturbed, tmp_path, size, rank):
+def test_stopped_in_silence_it_is_given_up_by_its_heartbeat(
+    start, undisturbed, tmp_path, size, rank
+):
     """SIGSTOP: no connection breaks, and torchrun notices nothing."""
     launch = start(size)
     launch.wait_for(r"step 1\d/")

@@ -89,7 +89,7 @@ class Trainer:
         self.readings = StepReadings(monitor, ranks, settings.max_nonfinite, objective.share)
         # Held where the state changes or is written: outside, any thread may save the finished steps.
         self.lock = threading.RLock()
-        self.stop = threading.Event()
+        self.stop, self.rehearsed = threading.Event(), False
         self.started = self.last_save = time.monotonic()
         self.saved = self._place() if self.finished_steps else None
 
@@ -144,6 +144,7 @@ class Trainer:
             batch = self._next_batch(batches)
             reading.data_seconds += time.monotonic() - waiting
             reading.paths[slot] = batch.paths
+            self._rehearse(batch, progress, slot)
             last = slot == self.own_slots[-1]
             rows.append(self._backward(batch, progress, slot, last))
         reading.values = self._update(progress, torch.stack(rows))
@@ -170,6 +171,17 @@ class Trainer:
             self._save()
         self._note_broken(heard)
         return batch
+
+    def _rehearse(self, batch, progress, slot):
+        """Before the first step of a process, one that comes to nothing.
+
+        DDP orders the gradients after its first backward pass, and with their order changes that of sums over
+        more than two processes: a resumed run would differ from one that was never stopped.
+        """
+        if self.ranks.size > 2 and not self.rehearsed:
+            self._backward(batch, progress, slot, last=True)
+            self.state.optimizer.zero_grad(set_to_none=True)
+            self.rehearsed = True
 
     def _backward(self, batch, progress, slot, last):
         """Add a slot's gradients; what it measured, `[3 + notes]`: loss, clips hit, clips, the notes of
