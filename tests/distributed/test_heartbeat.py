@@ -10,6 +10,7 @@ from torch import distributed as dist
 
 from uniformer_video.distributed import heartbeat
 from uniformer_video.distributed.heartbeat import Heartbeat
+from uniformer_video.distributed.ranks import device_timeout
 from uniformer_video.errors import DecodeError, RankError
 
 TIMEOUT = 0.5
@@ -193,3 +194,11 @@ def test_without_the_store_nobody_saves(crew, guard, caplog):
         "what connects the 2 processes (torchrun, or process 0) no longer answers; go on from the checkpoint"
     )
     assert asked == [False]
+
+
+@pytest.mark.parametrize(
+    ("longest_wait", "seconds"),
+    [(0, 1800), (300, 1800), (1000, 2060), (float("inf"), 7 * 24 * 3600)],
+)
+def test_operations_take_longer_than_any_wait_for_data(longest_wait, seconds):
+    assert device_timeout(longest_wait).total_seconds() == seconds

@@ -121,6 +121,27 @@ def test_a_killed_worker_costs_no_finished_step(tiny, tmp_path, monkeypatch, dat
     assert len(logs[0]) == len(logs[1])
 
 
+def test_ctrl_c_is_answered_while_the_run_waits_for_a_video(tiny, tmp_path, monkeypatch):
+    original = TrainDataset.__getitem__
+
+    def slow(self, key):
+        if key.position == 8:
+            time.sleep(30)
+        return original(self, key)
+
+    monkeypatch.setattr(TrainDataset, "__getitem__", slow)
+    began = time.monotonic()
+    timer = threading.Timer(3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(Interrupted):
+        train(tiny(DATA_LOADER__NUM_WORKERS=1), tmp_path / "a")
+    assert time.monotonic() - began < 15
+    progress = read_weights(tmp_path / "a" / "last.pt").training["progress"]
+    assert (progress["epoch"], progress["step"]) == (0, 2)
+    monkeypatch.undo()
+    assert_same(train(tiny(), tmp_path / "a"), train(tiny(), tmp_path / "b"))
+
+
 def test_too_many_broken_videos_do_not_cost_finished_steps(tiny, tmp_path, monkeypatch):
     original = TrainDataset.decode
 

@@ -137,6 +137,10 @@ class TrainLoader:
         self._batches = _Batches(plan, own_slots)
         self._loader = WatchedLoader(dataset, self._batches, collate_train, num_workers, timeout)
 
+    def give_up_on(self, stop):
+        """From now on raise `StopAsked` in place of waiting for a batch once the event `stop` is set."""
+        self._loader.stop = stop
+
     def epoch(self, epoch, first_step=0):
         """Iterate `TrainBatch`es: one a slot, slot by slot, from `first_step` of `epoch` on."""
         self._batches.epoch, self._batches.first_step = epoch, first_step

@@ -34,6 +34,10 @@ _END_SECONDS = 5.0  # for a killed process to be gone; one that waits for a dead
 _STARTS = 3
 
 
+class StopAsked(Exception):
+    """A batch is not waited for, since the run is to stop."""
+
+
 class WatchedLoader:
     """Batches of `dataset` from the keys in `batches`, in their order, whatever its videos do.
 
@@ -50,11 +54,14 @@ class WatchedLoader:
         batches: gives the same lists of keys each time it is iterated.
         collate: samples of a list of keys -> batch.
         persistent: workers live from pass to pass.
+
+    stop: an event, or None. Once it is set, a batch that is not there yet is not waited for: `StopAsked`.
     """
 
     def __init__(self, dataset, batches, collate, num_workers, timeout, persistent=True):
         self.dataset, self.collate, self.timeout = dataset, collate, timeout
         self.num_workers, self.persistent = num_workers, persistent
+        self.stop = None
         self._rest = _Rest(batches)
         self._loader = self._iterator = self._table = self._lookout = None
 
@@ -137,6 +144,9 @@ class WatchedLoader:
                 # a process that waits for its disk may hang on though it is killed
                 if not str(error).startswith("DataLoader timed out") or self._hanging:
                     raise
+                if self.stop is not None and self.stop.is_set():
+                    self._end_workers()
+                    raise StopAsked from None
 
     @property
     def _workers(self):

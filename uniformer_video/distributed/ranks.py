@@ -21,7 +21,7 @@ from uniformer_video.signals import Interrupted
 log = logging.getLogger(__name__)
 
 LEAST_WAIT = 1800.0  # seconds; whoever is slow is not dead, that is for the heartbeat to say
-_HOST_WAIT = timedelta(days=7)  # the main process may download weights for hours
+_HOST_WAIT = timedelta(days=7)  # the main process may download weights or write for hours
 _JOIN_WAIT = timedelta(minutes=30)
 # Texts of errors of communication, which have no class of their own.
 _CONNECTION = re.compile(r"gloo|nccl|connection|socket|processgroup|timed? ?out", re.IGNORECASE)
@@ -187,18 +187,26 @@ def _join(dead_after, longest_wait):
     if rank:
         keep_quiet()
     store, beats = _stores(rank, size)
-    seconds = max(LEAST_WAIT, 2 * longest_wait + 60)
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         store=store,
         rank=rank,
         world_size=size,
-        timeout=min(timedelta(seconds=min(seconds, 1e9)), _HOST_WAIT),
+        timeout=device_timeout(longest_wait),
     )
     host = dist.new_group(backend="gloo", timeout=_HOST_WAIT)
     heartbeat = Heartbeat(beats, rank, size, dead_after)
     heartbeat.start()
     return Ranks(rank, size, device, host, heartbeat)
+
+
+def device_timeout(longest_wait):
+    """How long an operation between devices may take, where a process waits `longest_wait` s for its data.
+
+    At least `LEAST_WAIT`, and above twice that wait; at most what the host's operations may take.
+    """
+    seconds = max(LEAST_WAIT, 2 * longest_wait + 60)
+    return timedelta(seconds=min(seconds, _HOST_WAIT.total_seconds()))
 
 
 def _stores(rank, size):

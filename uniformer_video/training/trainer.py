@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from uniformer_video.data.mixup import soft_targets
+from uniformer_video.data.workers import StopAsked
 from uniformer_video.errors import TrainingError, UserError, WorkerError
 from uniformer_video.randomness import generator, seed_torch
 from uniformer_video.signals import Interrupted, stop_requests
@@ -117,6 +118,7 @@ class Trainer:
             self.ranks.guarding(self._position, self._rescue),
             self._saved_without_data(),
         ):
+            self.loader.give_up_on(self.stop)
             while progress.epoch < self.settings.max_epoch:
                 self._train_epoch(progress)
                 self._stop_if_asked()
@@ -157,6 +159,8 @@ class Trainer:
         if not self.stop.is_set():
             try:
                 batch = next(batches)
+            except StopAsked:
+                pass  # told below
             except UserError as failure:
                 error = failure
         stop = (

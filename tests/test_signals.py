@@ -1,0 +1,106 @@
+"""Requests to stop, and ends that are told."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from uniformer_video import signals
+from uniformer_video.signals import restore_defaults, stop_requests, told_ends
+
+NAMES = ["SIGINT", "SIGTERM", "SIGHUP"]
+
+
+def send(name):
+    os.kill(os.getpid(), getattr(signal, name))
+
+
+@pytest.fixture
+def handlers():
+    """The handlers before, which must be there again afterwards."""
+    numbers = [getattr(signal, name) for name in NAMES]
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_signal_is_a_request_and_a_second_one_at_once_the_same(handlers, name):
+    with stop_requests() as stop:
+        assert not stop.is_set()
+        send(name)
+        assert stop.is_set()
+        send("SIGTERM")  # as torchrun passes a Ctrl-C on
+
+
+def test_one_that_comes_later_ends_at_once(handlers, monkeypatch):
+    monkeypatch.setattr(signals, "SAME_REQUEST_SECONDS", 0.05)
+    with pytest.raises(KeyboardInterrupt), stop_requests():
+        send("SIGINT")
+        time.sleep(0.1)
+        send("SIGINT")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_elsewhere_a_signal_ends_as_ctrl_c_does(handlers, name):
+    with pytest.raises(KeyboardInterrupt), told_ends():
+        send(name)
+        time.sleep(1)
+
+
+@pytest.mark.parametrize("context", [stop_requests, told_ends])
+def test_a_run_under_nohup_outlives_its_terminal(context):
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with context() as stop:
+            send("SIGHUP")
+            assert not (stop and stop.is_set())
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+
+
+def test_outside_the_main_thread_no_handler_is_installed(handlers):
+    found = []
+
+    def run():
+        with stop_requests() as stop, told_ends():
+            found.append(stop.is_set())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [False]
+
+
+def test_a_forked_worker_does_not_keep_them(handlers):
+    with stop_requests():
+        ready, tell = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            restore_defaults()
+            os.write(tell, b"x")
+            time.sleep(10)
+            os._exit(0)
+        os.read(ready, 1)
+        os.kill(pid, signal.SIGTERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_every_command_tells_its_end(name):
+    code = (
+        "import os, signal, time\n"
+        "from uniformer_video import cli\n"
+        f"handler = lambda args: os.kill(os.getpid(), signal.{name}) or time.sleep(5)\n"
+        "handler.__doc__ = 'Wait.'\n"
+        "cli._COMMANDS['models'] = (lambda parser: None, handler)\n"
+        "raise SystemExit(cli.main([], 'models'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr.startswith("Interrupted; what was finished is kept")
