@@ -13,7 +13,7 @@ DEMO_VIDEOS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test test-all lint clean
+.PHONY: help install demo test test-slow test-all lint clean
 
 help:
 	@echo "make demo      install, make the demo videos, train, test, write the report page"
@@ -38,6 +38,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -m "not slow"
+
+# one of four groups of the tests that take minutes, by the number GROUP
+test-slow: install
+	$(BIN)/python -m pytest -m slow --slow-group $(GROUP)/4
 
 test-all: install
 	$(BIN)/python -m pytest

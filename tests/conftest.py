@@ -22,6 +22,22 @@ from uniformer_video.training.trainer import Trainer
 torch.set_num_threads(2)
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--slow-group", metavar="I/N", help="of the slow tests, those of group I, from 0, among N"
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """`--slow-group I/N` leaves every N-th slow test, so that N runs see each of them once."""
+    if group := config.getoption("--slow-group"):
+        number, of = map(int, group.split("/"))
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        left_out = {item for index, item in enumerate(slow) if index % of != number}
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
 def pytest_runtest_setup(item):
     """A test marked `gpu` is skipped without a GPU; REQUIRE_GPU=1 makes that a failure."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():

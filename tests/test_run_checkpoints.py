@@ -10,6 +10,7 @@ import torch
 from uniformer_video import build, run_checkpoints
 from uniformer_video.config import load_config
 from uniformer_video.errors import CheckpointError, ConfigError, TrainingError
+from uniformer_video.locks import folder_lock
 from uniformer_video.run import run
 from uniformer_video.signals import Interrupted
 from uniformer_video.weights.checkpoint import read_weights
@@ -295,3 +296,13 @@ def test_the_remedy_for_a_rate_that_is_too_high_works_in_the_same_folder(train, 
     finished = train(from_best=True, **gentle)
     assert finished.training["progress"]["epoch"] == 6
     assert all(value.isfinite().all() for value in finished.state.values())
+
+
+def test_one_training_a_folder_beside_any_number_of_tests(train, folder):
+    train()
+    with folder_lock(folder / ".lock"):
+        with pytest.raises(ConfigError, match="is in use by this process itself"):
+            train()
+        train(TRAIN__ENABLE=False, TEST__ENABLE=True)
+    assert (folder / "results.json").exists()
+    train()  # the lock is free again

@@ -162,6 +162,33 @@ def test_nothing_waits_for_the_device_inside_a_step(train, monkeypatch, poison, 
     assert waits == [0] * 14
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("on_device", ["off", "normalise", "all"])
+def test_on_a_gpu_torch_finds_no_wait_either(train, monkeypatch, poison, on_device, precision):
+    waited, train_step = [], Trainer._train_step
+    add = StepReadings.add
+    if on_device == "off":
+        poison(5)
+
+    def step(self, progress, batches):
+        watched = progress.step > 0
+        torch.cuda.set_sync_debug_mode("error" if watched else "default")
+        try:
+            train_step(self, progress, batches)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        waited.extend([progress.step] if watched else [])
+
+    monkeypatch.setattr(Trainer, "_train_step", step)
+    monkeypatch.setattr(
+        StepReadings, "add", lambda self, reading, at_once=False: add(self, reading)
+    )
+    options = {"AUG__ON_DEVICE": on_device, "TRAIN__PRECISION": precision, "NUM_GPUS": 2}
+    train(**options, TRAIN__BATCH_SIZE=2, LOG_PERIOD=100, TRAIN__MAX_NONFINITE=100)
+    assert len(waited) == 14
+
+
 def test_the_count_of_waits_counts():
     with Waits() as mode:
         assert float(torch.ones(()) + 1) == 2
