@@ -31,7 +31,9 @@ def six_slots(tiny):
 
 
 @pytest.mark.parametrize(
-    "size", [2, 3, pytest.param(6, marks=pytest.mark.slow)], ids=lambda size: f"{size} processes"
+    "size",
+    [2, *(pytest.param(size, marks=pytest.mark.slow) for size in (3, 6))],
+    ids=lambda size: f"{size} processes",
 )
 def test_in_float64_weights_buffers_losses_and_validation_agree(six_slots, tmp_path, size):
     train_float64(tmp_path / "one.pt", *six_slots)

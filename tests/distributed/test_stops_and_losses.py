@@ -11,7 +11,7 @@ import time
 
 import pytest
 import torch
-from processes import ROOT, Launch, torchrun
+from processes import ROOT, Launch, by_hand, torchrun
 from tiny_run import TINY
 
 from uniformer_video.weights.checkpoint import read_weights
@@ -92,6 +92,28 @@ def told(launch):
     return re.findall(r"^(?:error: .*|Stopped; .*|Interrupted.*)$", launch.text, re.MULTILINE)
 
 
+def test_one_is_killed_and_the_other_saves(settings, tmp_path):
+    """Without torchrun: nobody but the other process notices."""
+    words = [*settings, "OUTPUT_DIR", tmp_path / "run", "DISTRIBUTED.TIMEOUT", 1]
+    launches = by_hand(2, [ROOT / "tools/run_net.py", *words], tmp_path / "log")
+    try:
+        launches[0].wait_for(r"step 1\d/")
+        launches[1].process.kill()
+        assert launches[0].wait(30) == 2
+    finally:
+        for launch in launches:
+            launch.kill()
+    (line,) = told(launches[0])
+    found = re.fullmatch(
+        r"error: process 1 of 2 no longer answers \(killed, or stopped\); "
+        rf"all up to step (\d+) is saved, and {AGAIN}",
+        line,
+    )
+    progress = read_weights(tmp_path / "run" / "last.pt").training["progress"]
+    assert progress["epoch"] * 2 + progress["step"] == int(found[1]) >= 10
+
+
+@pytest.mark.slow
 def test_torchrun_starts_a_run_again_that_has_lost_a_process(start, undisturbed, tmp_path):
     """kill -9 of one; the others save, end with one line, and `--max-restarts` goes on by itself."""
     launch = start(2, options=["--max-restarts=1"])

@@ -5,6 +5,8 @@ import inspect
 import logging
 import os
 import re
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -21,7 +23,7 @@ from uniformer_video.signals import Interrupted
 log = logging.getLogger(__name__)
 
 LEAST_WAIT = 1800.0  # seconds; whoever is slow is not dead, that is for the heartbeat to say
-_HOST_WAIT = timedelta(days=7)  # the main process may download weights or write for hours
+_HOST_WAIT = timedelta(days=1)  # the main process may download weights or write for hours
 _JOIN_WAIT = timedelta(minutes=30)
 # Texts of errors of communication, which have no class of their own.
 _CONNECTION = re.compile(r"gloo|nccl|connection|socket|processgroup|timed? ?out", re.IGNORECASE)
@@ -186,6 +188,14 @@ def _join(dead_after, longest_wait):
         return Ranks(0, 1, device)
     if rank:
         keep_quiet()
+    host, beats = _in_reach_of_signals(lambda: _connect(rank, size, device, longest_wait))
+    heartbeat = Heartbeat(beats, rank, size, dead_after)
+    heartbeat.start()
+    return Ranks(rank, size, device, host, heartbeat)
+
+
+def _connect(rank, size, device, longest_wait):
+    """Wait for all processes; (the host's group, the store of the heartbeats)."""
     store, beats = _stores(rank, size)
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
@@ -194,10 +204,21 @@ def _join(dead_after, longest_wait):
         world_size=size,
         timeout=device_timeout(longest_wait),
     )
-    host = dist.new_group(backend="gloo", timeout=_HOST_WAIT)
-    heartbeat = Heartbeat(beats, rank, size, dead_after)
-    heartbeat.start()
-    return Ranks(rank, size, device, host, heartbeat)
+    return dist.new_group(backend="gloo", timeout=_HOST_WAIT), beats
+
+
+def _in_reach_of_signals(action):
+    """What `action()` returns, in a thread: Python answers signals in the main one, unless it waits in C."""
+    outcome = Future()
+
+    def act():
+        try:
+            outcome.set_result(action())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=act, daemon=True).start()
+    return outcome.result()
 
 
 def device_timeout(longest_wait):
