@@ -95,8 +95,8 @@ _COMMANDS = {
 
 def _start_logging():
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
-    # ours alone; libraries speak up only to warn. Of many processes the main one speaks for all.
-    log.setLevel(logging.CRITICAL + 1 if environment.rank() else logging.INFO)
+    # ours alone; libraries speak up only to warn
+    environment.speak(aloud=environment.rank() == 0)
 
 
 def _describe(error):

@@ -97,7 +97,7 @@ def _go_on(cfg, folder, ranks, checkpoints, plan, from_best):
     found = checkpoints.start_from_best() if from_best else checkpoints.resume()
     progress = checkpoints.state.progress
     first_step = progress.epoch * plan.steps_per_epoch + progress.step
-    if len(set(ranks.exchange(first_step))) > 1:
+    if len(set(ranks.exchange((first_step, progress.best_epoch)))) > 1:
         raise ConfigError(
             f"the processes find different checkpoints in OUTPUT_DIR {folder.path}; it must be one folder "
             "that all machines share"
@@ -111,7 +111,8 @@ def _go_on(cfg, folder, ranks, checkpoints, plan, from_best):
         )
     elif found and progress.epoch < cfg.SOLVER.MAX_EPOCH:
         ranks.say(f"Resuming at epoch {first_step / plan.steps_per_epoch:.2f} from {found}.")
-        checkpoints.expect_best()
+        if ranks.on_main(checkpoints.lacks_best):
+            checkpoints.forget_best()
     return first_step
 
 

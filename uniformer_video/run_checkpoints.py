@@ -5,6 +5,7 @@ import csv
 import io
 import logging
 import os
+import re
 import secrets
 
 from uniformer_video import build
@@ -23,6 +24,9 @@ from uniformer_video.training.state import Progress
 from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
 
 log = logging.getLogger(__name__)
+
+# What is said of a download, and is no use for a file of one's own run.
+_GET_IT_AGAIN = re.compile(r"(: its download failed or was cut off)?; get it again.*$")
 
 
 class RunCheckpoints:
@@ -49,7 +53,7 @@ class RunCheckpoints:
                 self._load(last)
                 return last
             except DamagedError as error:
-                reason = str(error).removesuffix("; get it again from where it came")
+                reason = _GET_IT_AGAIN.sub("", str(error))
             self._keeps_last = False
         elif previous.is_file():
             reason = f"{last} is missing"
@@ -74,6 +78,7 @@ class RunCheckpoints:
                 "to start over"
             )
         weights = read_weights(path)
+        self._check_run(path, weights, weights.metadata.get("train_list"), from_best=True)
         epoch, training = weights.metadata.get("epoch"), weights.metadata.get("training", {})
         if not isinstance(epoch, int) or epoch >= self.cfg.SOLVER.MAX_EPOCH:
             raise ConfigError(
@@ -84,9 +89,7 @@ class RunCheckpoints:
             self.state.model.load_state_dict(weights.state)
         except RuntimeError:
             raise CheckpointError(f"{path} does not fit the model of this run") from None
-        score = training.get(
-            "score"
-        )  # missing in files of version 0.1.0's first half, and unvalidated
+        score = training.get("score")  # None: not validated, or from before it was recorded
         self.state.progress = Progress(
             epoch=epoch,
             best_score=-1.0 if score is None else score,
@@ -94,16 +97,19 @@ class RunCheckpoints:
             seconds=training.get("seconds", 0.0),
         )
 
-    def expect_best(self):
-        """Say so if the best weights are gone; the best of what follows then takes their place."""
+    def lacks_best(self):
+        """True where the best weights that the progress speaks of are gone."""
+        return bool(self.state.progress.best_epoch) and not (self.folder / BEST_FILE).is_file()
+
+    def forget_best(self):
+        """The best of what follows takes the place of the best weights, which are gone."""
         progress = self.state.progress
-        if progress.best_epoch and not (self.folder / BEST_FILE).is_file():
-            log.warning(
-                "%s, the weights of epoch %d, is missing: from now on it is the best of what follows",
-                self.folder / BEST_FILE,
-                progress.best_epoch,
-            )
-            progress.best_score, progress.best_epoch = -1.0, 0
+        log.warning(
+            "%s, the weights of epoch %d, is missing: from now on it is the best of what follows",
+            self.folder / BEST_FILE,
+            progress.best_epoch,
+        )
+        progress.best_score, progress.best_epoch = -1.0, 0
 
     def write(self, is_best=False):
         """Write last.pt, keep the one before it, and best.pt if the weights are the best ones."""
@@ -124,29 +130,37 @@ class RunCheckpoints:
         if not path.is_file():
             raise AbsentError(f"there is no {path}")
         weights = read_weights(path)
-        recorded = weights.metadata.get("config")
-        if isinstance(recorded, str):
-            self.folder.check(self.cfg, config_from_text(recorded, path))
+        if not weights.training:
+            raise DamagedError(f"{path} holds no training state")
+        self._check_run(path, weights, weights.training.get("train_list"))
         try:
-            known = weights.training["train_list"]
-            if known != self._train_list:
-                raise DataError(
-                    f"the training list is not the one that {path} was trained on; restore it, or choose "
-                    "another OUTPUT_DIR"
-                )
             self.state.load_state_dict(weights.state, weights.training)
-        except DataError:
-            raise
         except (KeyError, RuntimeError, TypeError, ValueError):
             raise DamagedError(f"{path} holds no training state that fits this run") from None
+
+    def _check_run(self, path, weights, train_list, from_best=False):
+        """Raise `ConfigError` or `DataError` where the checkpoint is of other settings or another list."""
+        recorded = weights.metadata.get("config")
+        if isinstance(recorded, str):
+            self.folder.check(self.cfg, config_from_text(recorded, path), from_best)
+        if train_list not in (None, self._train_list):
+            raise DataError(
+                f"the training list is not the one that {path} was trained on; restore it, or choose "
+                "another OUTPUT_DIR"
+            )
 
     def _metadata(self, progress):
         metadata = build.build_metadata(self.cfg, self.state.model, self.data.class_names)
         metadata["epoch"] = progress.epoch
+        metadata["train_list"] = self._train_list
+        validated = progress.best_epoch and (progress.epoch, progress.step) == (
+            progress.best_epoch,
+            0,
+        )
         metadata["training"] = {
             "epochs": self.cfg.SOLVER.MAX_EPOCH,
             "seconds": round(progress.seconds, 1),
-            "score": progress.best_score if progress.best_epoch == progress.epoch else None,
+            "score": progress.best_score if validated else None,
             "train_videos": len(self.data.train),
             "broken_videos": len(progress.bad_videos),
             "seed": self.cfg.RNG_SEED,

@@ -1,14 +1,13 @@
 """Who is dead and who is only slow, and that all who are left make the same of it. Short times, one store."""
 
 import contextlib
-import logging
 import threading
 import time
 
 import pytest
 from torch import distributed as dist
 
-from uniformer_video.distributed import heartbeat
+from uniformer_video.distributed import environment, heartbeat
 from uniformer_video.distributed.heartbeat import Heartbeat
 from uniformer_video.distributed.ranks import device_timeout
 from uniformer_video.errors import DecodeError, RankError
@@ -94,10 +93,8 @@ def test_one_whose_heart_stands_still_is_given_up_though_the_others_are_stuck(
     assert ends == [2, 2]
     assert asked[0] == [True]
     assert asked[2] == [False]
-    assert (
-        "error: process 1 of 3 no longer answers (killed, or stopped); step 7 is saved"
-        in caplog.text
-    )
+    lost = "error: process 1 of 3 no longer answers (killed, or stopped; last heard of at step 0)"
+    assert f"{lost}; step 7 is saved" in caplog.text
 
 
 def test_a_broken_connection_names_who_does_not_report(crew, guard):
@@ -168,32 +165,76 @@ def test_a_process_that_itself_stood_still_does_not_blame_the_others(crew, ends,
     monkeypatch.setattr(heartbeat.time, "monotonic", lambda: real() + 1000)
     time.sleep(1.0)
     assert not ends
-    assert beats[0].is_alive() and beats[1].is_alive()
+    assert not beats[0].in_trouble
 
 
 def test_the_lowest_that_is_left_speaks(crew, monkeypatch):
     spoken = []
-    monkeypatch.setattr(heartbeat, "speak_up", lambda: spoken.append(threading.current_thread()))
+    monkeypatch.setattr(environment, "speak", lambda: spoken.append(threading.current_thread()))
     beats = crew(3, silent=[0])
     losses(beats[1:])
     assert len(spoken) == 1
 
 
-def test_without_the_store_nobody_saves(crew, guard, caplog):
-    caplog.set_level(logging.INFO)
+class Silent:
+    """A store whose machine is gone: calls neither return nor fail."""
 
-    class Gone:
-        def __getattr__(self, name):
-            raise RuntimeError("Connection reset by peer")
+    def __getattr__(self, name):
+        return lambda *_args: threading.Event().wait()
 
-    beats = crew(2, silent=[0, 1])
-    asked = guard(beats[1], 5)
-    beats[1]._store = Gone()
-    error = beats[1].loss()
-    assert str(error) == (
-        "what connects the 2 processes (torchrun, or process 0) no longer answers; go on from the checkpoint"
-    )
-    assert asked == [False]
+
+class Gone:
+    """A store whose process is gone."""
+
+    def __getattr__(self, name):
+        raise RuntimeError("Connection reset by peer")
+
+
+@pytest.mark.parametrize("store", [Silent(), Gone()], ids=["silent", "gone"])
+def test_a_store_that_does_not_answer_ends_the_run_and_the_main_process_alone_saves(
+    crew, guard, ends, monkeypatch, caplog, store
+):
+    monkeypatch.setattr(heartbeat, "STORE_SECONDS", 0.5)
+    beats = crew(3, silent=[0, 1, 2])
+    asked = [guard(beat, 5) for beat in beats]
+    for beat in beats:
+        beat._store = store
+        beat.start()
+    deadline = time.monotonic() + 15
+    while len(ends) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert ends == [2, 2, 2]
+    assert asked == [[True], [False], [False]]
+    lost = "what connects the 3 processes (torchrun, or process 0) no longer answers"
+    assert f"{lost}; step 5 is saved" in caplog.text
+    for beat in beats:
+        beat._store = dist.HashStore()  # so that the farewells need not wait
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), MemoryError()])
+def test_a_rescue_that_fails_is_told_and_the_dead_named_all_the_same(crew, failure):
+    beats = crew(2, silent=[1])
+
+    def rescue(save):
+        if save:
+            raise failure
+        return "go on from the checkpoint"
+
+    with beats[0].guarding(lambda: 5, rescue):
+        (error,) = losses(beats[:1])
+    assert str(error).startswith("process 1 of 2 no longer answers")
+    assert "its finished steps cannot be saved" in str(error)
+    assert str(error).endswith("go on from the checkpoint")
+
+
+def test_others_wait_until_the_main_process_has_left(crew):
+    """torchrun ends the main process, which has yet to speak, as soon as one of the others is gone."""
+    beats = crew(2, timeout=1.0)
+    timer = threading.Timer(0.5, beats[0].stop)
+    timer.start()
+    began = time.monotonic()
+    beats[1].wait_for_main()
+    assert 0.4 < time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_one_is_killed_and_the_other_saves(settings, tmp_path):
             launch.kill()
     (line,) = told(launches[0])
     found = re.fullmatch(
-        r"error: process 1 of 2 no longer answers \(killed, or stopped\); "
+        r"error: process 1 of 2 no longer answers \(killed, or stopped; last heard of at step \d+\); "
         rf"all up to step (\d+) is saved, and {AGAIN}",
         line,
     )
@@ -120,7 +120,7 @@ def test_torchrun_starts_a_run_again_that_has_lost_a_process(start, undisturbed,
     launch.wait_for(r"step 1\d/")
     os.kill(launch.ranks()[1], signal.SIGKILL)
     text = finished(launch)
-    lost = "error: process 1 of 2 no longer answers (killed, or stopped); all up to step"
+    lost = "error: process 1 of 2 no longer answers (killed, or stopped; last heard of at step"
     (line,) = told(launch)
     assert line.startswith(lost)
     step = int(re.search(r"up to step (\d+) is saved", text)[1])
@@ -244,6 +244,31 @@ def test_an_error_of_one_process_is_that_of_all(start, script, tmp_path, raised,
     assert read_weights(tmp_path / "run" / "last.pt").training["progress"]["epoch"] == 3
     statuses = {int(code) for code in re.findall(r"exitcode\s*: (\d+)", launch.text)}
     assert status in statuses
+
+
+FAILING = """
+import sys
+from uniformer_video import cli, evaluate, run
+from uniformer_video.distributed import environment
+from uniformer_video.errors import CheckpointError
+def fail(*args, **kwargs):
+    raise CheckpointError("its weights are broken")
+if environment.rank() == 1:
+    {where} = fail
+sys.exit(cli.main(command="run"))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["run.build_data", "evaluate.score_records"])
+def test_an_error_of_one_outside_the_training_is_told_too(start, tmp_path, where):
+    """Before torchrun's SIGTERM to the others can hide it."""
+    (tmp_path / "script.py").write_text(FAILING.format(where=where))
+    words = ("SOLVER.MAX_EPOCH", 2, "TEST.ENABLE", "True")
+    launch = start(2, *words, script=tmp_path / "script.py")
+    assert launch.wait(60) == 1
+    assert told(launch) == ["error: its weights are broken"]
+    assert set(re.findall(r"exitcode\s*: (-?\d+)", launch.text)) == {"2"}
 
 
 @pytest.mark.slow

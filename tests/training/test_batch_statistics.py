@@ -109,6 +109,25 @@ def test_a_step_that_is_left_out_leaves_no_trace_nor_does_the_next_remember_it()
     assert_equal(model, expected)
 
 
+def test_whoever_saves_the_model_in_the_middle_of_a_pass_saves_the_true_statistics():
+    """As the thread does that saves a run whose other process is lost."""
+    model = Norms().double()
+    statistics, saved = BatchStatistics(model), []
+    with statistics.attached():
+        step(statistics, model, slots())
+        before = copy.deepcopy(model.state_dict())
+        watcher = model.once.register_forward_pre_hook(
+            lambda *_args: saved.append(copy.deepcopy(model.state_dict()))
+        )
+        with statistics.noted():
+            model(slots(1, seed=1)[0])
+        watcher.remove()
+    (found,) = saved
+    assert found.keys() == before.keys()
+    for key, value in found.items():
+        assert torch.equal(value, before[key]), key
+
+
 def test_passes_that_nobody_notes_change_nothing_and_afterwards_torch_is_as_it_was():
     model = Norms().double()
     before, statistics = copy.deepcopy(model), BatchStatistics(model)
@@ -138,7 +157,8 @@ def test_a_synchronised_layer_is_folded_once(monkeypatch):
     """Its statistics are those of all processes of its group, so the first one's note counts."""
 
     class Synchronised(nn.SyncBatchNorm):
-        def forward(self, x):  # torch's own needs a GPU
+        def forward(self, x):  # torch's own needs a GPU; it asks for the count too
+            assert self.num_batches_tracked is not None
             return nn.BatchNorm1d.forward(self, x)
 
         def _check_input_dim(self, x):

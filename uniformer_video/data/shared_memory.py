@@ -27,6 +27,11 @@ TOO_MANY_FILES = (
     "lower DATA_LOADER.NUM_WORKERS or the batch size, or, in Python, call "
     "torch.multiprocessing.set_sharing_strategy('file_system')"
 )
+NO_MORE_PINNED = (
+    "the thread that copies batches into pinned memory has ended, as it does when too many files are open; "
+    "what it wrote above tells more. Raise the limit (`ulimit -n`), or lower DATA_LOADER.NUM_WORKERS or the "
+    "batch size"
+)
 _HANDLES_OF_A_CONNECTION = 4
 
 

@@ -32,6 +32,7 @@ HANGING_SECONDS = 300.0
 _LOOK_SECONDS = 0.5
 _END_SECONDS = 5.0  # for a killed process to be gone; one that waits for a dead disk may stay
 _STARTS = 3
+_ALIVE = threading.current_thread()  # in place of a thread that there is none of
 
 
 class StopAsked(Exception):
@@ -144,6 +145,9 @@ class WatchedLoader:
                 # a process that waits for its disk may hang on though it is killed
                 if not str(error).startswith("DataLoader timed out") or self._hanging:
                     raise
+                if not getattr(self._iterator, "_pin_memory_thread", _ALIVE).is_alive():
+                    self._end_workers()
+                    raise WorkerError(shared_memory.NO_MORE_PINNED) from None
                 if self.stop is not None and self.stop.is_set():
                     self._end_workers()
                     raise StopAsked from None

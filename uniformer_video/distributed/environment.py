@@ -1,5 +1,6 @@
-"""What torchrun, or another launcher, tells a process about itself. Imports no torch."""
+"""What torchrun tells a process about itself, and whether it is the one of many that speaks. No torch."""
 
+import logging
 import os
 
 
@@ -21,3 +22,9 @@ def local_rank():
 def attempt():
     """How often torchrun has started the processes anew after one of them ended (`--max-restarts`)."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+
+
+def speak(aloud=True):
+    """Whether this process logs: of many the main one alone does, and another where that one is lost."""
+    level = logging.INFO if aloud else logging.CRITICAL + 1
+    logging.getLogger("uniformer_video").setLevel(level)

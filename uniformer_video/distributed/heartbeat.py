@@ -7,7 +7,7 @@ process waits for a video or computes.
 
 When a process is lost, each of the others reports the last step that it has finished; who is lost and who
 saves is decided once, in the store, so that all act alike. The main thread may then be stuck in an
-operation that waits for the lost process and cannot be called back: the thread ends the process in its place.
+operation that waits for the lost process and cannot be called back: a thread ends the process in its place.
 """
 
 import contextlib
@@ -17,10 +17,12 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 
 from uniformer_video import errors
+from uniformer_video.distributed import environment
+from uniformer_video.distributed.threads import in_thread
 from uniformer_video.errors import RankError, UserError
 
 log = logging.getLogger(__name__)
@@ -28,49 +30,80 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 5.0
 REPORT_SECONDS = 10.0  # torchrun kills what is left 30 s after it has noticed that a process ended
 SAVE_SECONDS = 15.0
-STORE_SECONDS = 10.0
+STORE_SECONDS = 5.0
 EXIT_LOST = 2
+_NO_STORE = (RuntimeError, OSError, TimeoutError, FutureTimeoutError)
+_AGAIN = "run the same command again"
 
 
 @dataclass
 class Verdict:
     """What the processes make of a loss.
 
-    dead: ranks that do not answer. errors: {rank: [class, text]} of those that ended by an error. saver:
-    the rank that saves the finished steps, None where the survivors do not stand at one step. speaker:
-    the rank that tells the user.
+    dead: {rank: the step it was last heard of at} of those that do not answer. errors: {rank: [class, text]}
+    of those that ended by an error. saver: the rank that saves the finished steps, None where the survivors
+    do not stand at one step. speaker: the rank that tells the user. Keys are texts, as in JSON.
     """
 
-    dead: list = field(default_factory=list)
+    dead: dict = field(default_factory=dict)
     errors: dict = field(default_factory=dict)
     saver: int | None = None
     speaker: int = 0
 
 
-class Heartbeat(threading.Thread):
-    """Beats for this process and looks after the others.
+class Heartbeat:
+    """Beats for this process and looks after the others, in threads, from `start` to `stop`.
 
     Args:
-        store: the processes' own `torch.distributed.Store`, a connection that nobody else uses, since a
+        store: the processes' own `torch.distributed.Store`, by a connection that nobody else uses, since a
             waiting call blocks it.
         rank, size: of this process, and of all.
         timeout: seconds without a heartbeat after which a process is dead.
     """
 
     def __init__(self, store, rank, size, timeout):
-        super().__init__(daemon=True, name="heartbeat")
-        store.set_timeout(timedelta(seconds=STORE_SECONDS))
         self._store, self.rank, self.size, self.timeout = store, rank, size, timeout
         self._period = min(BEAT_SECONDS, timeout / 4)
+        self._pause = min(1.0, self._period / 4)
         self._report_seconds = min(REPORT_SECONDS, 2 * timeout)
         self._others = [other for other in range(size) if other != rank]
-        self._over = threading.Event()
+        self._over, self._lost = threading.Event(), threading.Event()
         self._deciding = threading.RLock()
-        self._verdict = self._outcome = None
+        self._outcome = None
         self._in_main = False  # the main thread knows of the loss and ends by itself
         self._seen = {}  # rank -> (heartbeat, when it was new here)
+        self._answered = time.monotonic()  # when the store last did
         self._position, self._rescue = _nowhere, None
         self.step = 0  # how many steps this process has finished; the trainer counts
+
+    def start(self):
+        """Begin to beat and to look."""
+        self._answered = time.monotonic()
+        for target in (self._beat_and_look, self._judge):
+            threading.Thread(target=target, daemon=True).start()
+
+    def stop(self, error=None):
+        """Say goodbye, with the error that ends this process if there is one."""
+        self._over.set()
+        said = [type(error).__name__, _one_line(error)] if error is not None else None
+
+        def say():
+            self._store.set(f"left/{self.rank}", json.dumps(said))
+            if error is not None:
+                self._store.set("trouble", "1")
+
+        with contextlib.suppress(*_NO_STORE):
+            in_thread(say, STORE_SECONDS)
+
+    def wait_for_main(self):
+        """Stay until the main process has left: torchrun ends it as soon as another one is gone."""
+        until = time.monotonic() + SAVE_SECONDS
+        with contextlib.suppress(
+            KeyboardInterrupt, *_NO_STORE
+        ):  # torchrun's SIGTERM, as it has left
+            while time.monotonic() < until and not in_thread(self._main_is_gone, STORE_SECONDS):
+                time.sleep(self._pause / 4)
+            time.sleep(0.5)  # for its last words
 
     @contextlib.contextmanager
     def guarding(self, position, rescue):
@@ -86,13 +119,30 @@ class Heartbeat(threading.Thread):
         finally:
             self._position, self._rescue = _nowhere, None
 
-    def run(self):
+    def loss(self):
+        """The error that all processes raise, after an operation failed that waits for the others."""
+        self._in_main = True
+        error, speaks = self._outcome_of_loss()
+        if speaks:
+            environment.speak()
+        return error
+
+    @property
+    def in_trouble(self):
+        """Whether some process has told that it ends by an error, or misses another."""
+        if self._lost.is_set():
+            return True
+        with contextlib.suppress(*_NO_STORE):
+            return in_thread(lambda: self._store.check(["trouble"]), STORE_SECONDS)
+        return False
+
+    def _beat_and_look(self):
+        """One thread: all that asks the store, which may not answer."""
         beaten, looked = -self._period, time.monotonic()
-        pause = min(1.0, self._period / 4)
-        while not self._over.wait(pause):
+        while not self._over.wait(self._pause):
             now = time.monotonic()
             if now - looked > 2 * self._period:
-                self._seen.clear()  # this process itself stood still: it cannot judge the others
+                self._seen = {}  # this process itself stood still: it cannot judge the others
             looked = now
             try:
                 if now - beaten >= self._period:
@@ -100,52 +150,56 @@ class Heartbeat(threading.Thread):
                     beaten = now
                 lost = self._silent(now) or self._store.check(["trouble"])
             except (RuntimeError, OSError):
-                continue  # the store is gone: what depends on it fails in the main thread
-            if lost and not self._over.is_set():
+                continue
+            self._answered = time.monotonic()
+            if lost:
+                self._lost.set()
+
+    def _judge(self):
+        """The other thread: it never waits for anybody."""
+        looked = time.monotonic()
+        while not self._over.wait(self._pause):
+            now = time.monotonic()
+            if now - looked > 2 * self._period:
+                self._answered = now  # as above
+            looked = now
+            if self._lost.is_set() or now - self._answered > self.timeout:
                 self._end_in_place_of_main()
                 return
-
-    def stop(self, error=None):
-        """Say goodbye, with the error that ends this process if there is one."""
-        self._over.set()
-        if self.is_alive():
-            self.join(STORE_SECONDS)
-        said = [type(error).__name__, _one_line(error)] if error else None
-        with contextlib.suppress(RuntimeError, OSError):
-            self._store.set(f"left/{self.rank}", json.dumps(said))
-            if error is not None:
-                self._store.set("trouble", "1")
-
-    def loss(self):
-        """The error that all processes raise, after an operation failed that waits for the others."""
-        self._in_main = True
-        error, speaker = self._outcome_of_loss()
-        if self.rank == speaker:
-            speak_up()
-        return error
 
     def _beat(self, now):
         self._store.set(f"beat/{self.rank}", f"{now} {self.step}")
         for other in self._others:
-            key = f"beat/{other}"
-            beat = self._store.get(key) if self._store.check([key]) else b""
+            beat = self._heard(other)
             if self._seen.get(other, (None,))[0] != beat:
                 self._seen[other] = (beat, now)
 
+    def _heard(self, rank):
+        key = f"beat/{rank}"
+        return self._store.get(key).decode() if self._store.check([key]) else ""
+
     def _silent(self, now):
         """Ranks whose heartbeat stands still though they did not leave."""
-        late = [rank for rank, (_, since) in self._seen.items() if now - since > self.timeout]
+        seen = list(self._seen.items())
+        late = [rank for rank, (_, since) in seen if now - since > self.timeout]
         return [rank for rank in late if not self._store.check([f"left/{rank}"])]
 
+    def _main_is_gone(self):
+        if self._store.check(["left/0"]):
+            return True
+        return (
+            self._store.check(["verdict"]) and "0" in json.loads(self._store.get("verdict"))["dead"]
+        )
+
     def _outcome_of_loss(self):
-        """(the error to raise, the rank that tells it), found out once."""
+        """(the error to raise, whether this process tells it), found out once."""
         with self._deciding:
             if self._outcome is None:
                 try:
-                    self._outcome = self._act(self._decide())
-                except (RuntimeError, OSError):  # no store, and so no common decision
-                    where = self._rescue(False) if self._rescue else _AGAIN
-                    self._outcome = _error_without_store(self.size, where), self.rank
+                    verdict = in_thread(self._decide, self._report_seconds + STORE_SECONDS)
+                except _NO_STORE:  # and so no common decision
+                    verdict = None
+                self._outcome = self._act(verdict)
             return self._outcome
 
     def _decide(self):
@@ -155,12 +209,17 @@ class Heartbeat(threading.Thread):
         self._store.set(f"report/{self.rank}", json.dumps(step))
         reported, left = self._collected_reports()
         reported[self.rank] = step
+        dead = [rank for rank in self._others if rank not in reported and rank not in left]
         verdict = Verdict(
-            dead=[rank for rank in self._others if rank not in reported and rank not in left],
+            dead={str(rank): int(self._heard(rank).partition(" ")[2] or 0) for rank in dead},
             errors={str(rank): said for rank, said in left.items() if said},
             saver=min(reported) if _one_step(reported.values()) else None,
             speaker=min({*reported, *left}),
         )
+        if (
+            self._over.is_set()
+        ):  # the reports were not waited for, and this process has its own error
+            return verdict
         chosen = self._store.compare_set("verdict", "", json.dumps(asdict(verdict)))
         return Verdict(**json.loads(chosen))
 
@@ -181,38 +240,57 @@ class Heartbeat(threading.Thread):
             time.sleep(0.05)
 
     def _act(self, verdict):
-        """Save if it falls to this process; (the error, the rank that tells it)."""
-        if self.rank in verdict.dead:
-            return RankError(
+        """Save if it falls to this process; (the error, whether this process tells it).
+
+        Without a verdict the main process, if it lives, saves what it has, as nobody else does.
+        """
+        if verdict is None:
+            where = self._rescued(save=self.rank == 0)
+            error = RankError(
+                f"what connects the {self.size} processes (torchrun, or process 0) no longer answers; {where}"
+            )
+            return error, self.rank <= 1  # process 0 may be the one that is lost
+        if str(self.rank) in verdict.dead:
+            error = RankError(
                 f"process {self.rank} did not answer for so long that the others ended the run; "
                 "nothing is saved by it"
-            ), self.rank
-        if self._rescue is None or self._over.is_set():
-            where = _AGAIN
-        elif verdict.saver == self.rank:
-            where = self._rescue(True)
-            self._store.set("saved", "1")
-        else:
-            if verdict.saver is not None:
-                with contextlib.suppress(RuntimeError):
-                    self._store.wait(["saved"], timedelta(seconds=SAVE_SECONDS))
-            where = self._rescue(False)
-        return _error(verdict, self.size, where), verdict.speaker
+            )
+            return error, True
+        saves = verdict.saver == self.rank
+        if verdict.saver is not None and not saves:
+            with contextlib.suppress(*_NO_STORE):
+                in_thread(lambda: self._until("saved"), SAVE_SECONDS)
+        where = self._rescued(saves)
+        if saves:
+            with contextlib.suppress(*_NO_STORE):
+                in_thread(lambda: self._store.set("saved", "1"), STORE_SECONDS)
+        return _error(verdict, self.size, where), verdict.speaker == self.rank
+
+    def _until(self, key):
+        while not self._store.check([key]):
+            time.sleep(0.05)
+
+    def _rescued(self, save):
+        """Where the run goes on, after saving if `save`; what goes wrong with that is told."""
+        rescue = self._rescue
+        if rescue is None or self._over.is_set():
+            return _AGAIN
+        try:
+            return rescue(save)
+        except Exception as error:  # a full disk, say: the process ends all the same
+            return f"its finished steps cannot be saved ({_one_line(error)}); {rescue(False)}"
 
     def _end_in_place_of_main(self):
         """End the process, unless the main thread comes back from what it waits for and ends by itself."""
-        error, speaker = self._outcome_of_loss()
+        error, speaks = self._outcome_of_loss()
         if self._in_main or self._over.wait(self._period):
             return
-        if self.rank == speaker:
-            speak_up()
+        if speaks:
+            environment.speak()
         log.error("error: %s", error)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(EXIT_LOST)
-
-
-_AGAIN = "run the same command again"
 
 
 def _nowhere():
@@ -225,9 +303,13 @@ def _one_step(steps):
 
 def _error(verdict, size, where):
     if verdict.dead:
-        who = " and ".join(str(rank) for rank in verdict.dead)
+        who = " and ".join(verdict.dead)
         verb = "answers" if len(verdict.dead) == 1 else "answer"
-        return RankError(f"process {who} of {size} no longer {verb} (killed, or stopped); {where}")
+        at = max(verdict.dead.values())
+        return RankError(
+            f"process {who} of {size} no longer {verb} (killed, or stopped; last heard of at step {at}); "
+            + where
+        )
     if verdict.errors:
         rank, (name, text) = min(verdict.errors.items(), key=lambda item: int(item[0]))
         kind = getattr(errors, name, None)
@@ -237,23 +319,7 @@ def _error(verdict, size, where):
     return RankError(f"the connection between the {size} processes broke; {where}")
 
 
-def _error_without_store(size, where):
-    return RankError(
-        f"what connects the {size} processes (torchrun, or process 0) no longer answers; {where}"
-    )
-
-
 def _one_line(error):
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted"
     return " ".join(str(error).split())
-
-
-def keep_quiet():
-    """From now on the main process alone speaks."""
-    logging.getLogger("uniformer_video").setLevel(logging.CRITICAL + 1)
-
-
-def speak_up():
-    """Speak in the place of the main process."""
-    logging.getLogger("uniformer_video").setLevel(logging.INFO)

@@ -5,8 +5,6 @@ import inspect
 import logging
 import os
 import re
-import threading
-from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,7 +14,8 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from uniformer_video.distributed import environment
-from uniformer_video.distributed.heartbeat import Heartbeat, keep_quiet
+from uniformer_video.distributed.heartbeat import Heartbeat
+from uniformer_video.distributed.threads import in_thread
 from uniformer_video.errors import ConfigError, UserError
 from uniformer_video.signals import Interrupted
 
@@ -144,17 +143,28 @@ class Ranks:
             return contextlib.nullcontext()
         return self.heartbeat.guarding(position, rescue)
 
+    def reason_of(self, error):
+        """`error`, or the one of another process that made torchrun interrupt this one by SIGTERM."""
+        interrupted = isinstance(error, KeyboardInterrupt)
+        if interrupted and self.heartbeat is not None and self.heartbeat.in_trouble:
+            return self.heartbeat.loss()
+        return error
+
     def note_step(self, step):
-        """Tell the other processes how many steps this one has finished."""
+        """Have the heartbeat tell how many steps this process has finished."""
         if self.heartbeat is not None:
             self.heartbeat.step = step
 
     def leave(self, error=None):
         """Leave the others, who hear of the `error` that ends this process."""
-        if self.heartbeat is not None:
-            self.heartbeat.stop(error)
-        if self.size > 1 and dist.is_initialized():
+        if self.heartbeat is None:
+            return
+        self.heartbeat.stop(error)
+        # After an error NCCL would wait for operations that nobody answers any more.
+        if dist.is_initialized() and (error is None or self.device.type == "cpu"):
             dist.destroy_process_group()
+        if error is not None and not self.is_main:
+            self.heartbeat.wait_for_main()
 
 
 @contextlib.contextmanager
@@ -172,8 +182,11 @@ def joined(dead_after=120.0, longest_wait=0.0):
         ranks.leave()
         raise
     except BaseException as error:
-        ranks.leave(error)
-        raise
+        reason = ranks.reason_of(error)
+        ranks.leave(reason)
+        if reason is error:
+            raise
+        raise reason from error
     ranks.leave()
 
 
@@ -186,9 +199,8 @@ def _join(dead_after, longest_wait):
         device = torch.device("cpu")
     if size == 1:
         return Ranks(0, 1, device)
-    if rank:
-        keep_quiet()
-    host, beats = _in_reach_of_signals(lambda: _connect(rank, size, device, longest_wait))
+    environment.speak(aloud=rank == 0)
+    host, beats = in_thread(lambda: _connect(rank, size, device, longest_wait))
     heartbeat = Heartbeat(beats, rank, size, dead_after)
     heartbeat.start()
     return Ranks(rank, size, device, host, heartbeat)
@@ -205,20 +217,6 @@ def _connect(rank, size, device, longest_wait):
         timeout=device_timeout(longest_wait),
     )
     return dist.new_group(backend="gloo", timeout=_HOST_WAIT), beats
-
-
-def _in_reach_of_signals(action):
-    """What `action()` returns, in a thread: Python answers signals in the main one, unless it waits in C."""
-    outcome = Future()
-
-    def act():
-        try:
-            outcome.set_result(action())
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    threading.Thread(target=act, daemon=True).start()
-    return outcome.result()
 
 
 def device_timeout(longest_wait):

@@ -62,6 +62,8 @@ def score_videos(
             results += [(s.index, s.reason) for s in samples if s.views is None]
             if good:
                 views = torch.cat([sample.views for sample in good])
+                if ranks.device.type == "cuda":
+                    views = views.pin_memory()  # only such memory is copied without a wait
                 passes = _forward(model, views, batch_size, ranks.device, autocast)
                 logits.add([sample.index for sample in good], passes)
             if progress:

@@ -12,6 +12,8 @@ import torch
 from torch import distributed as dist
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
 
 class BatchStatistics:
     """Notes of the BatchNorm layers of `model`, its own and anybody else's: all are torch's `_BatchNorm`.
@@ -29,7 +31,7 @@ class BatchStatistics:
         self._lengths = [1 + 2 * len(layer.running_mean) for layer in self.layers]
         self.row_length = sum(self._lengths)
         self._notes = None  # {layer: [calls, mean, variance]} of the pass that is written down
-        self._kept = {}  # layer -> its buffers and momentum, while it runs
+        self._kept = {}  # layer -> its momentum, while it runs
         self._known_layout = None
 
     @contextmanager
@@ -104,26 +106,24 @@ class BatchStatistics:
     def _before(self, layer, _inputs):
         """Have the layer write into scratch buffers, fresh for each call: 0 * old would keep a NaN for ever.
 
-        With momentum 1 they hold the batch's mean and its unbiased variance afterwards.
+        With momentum 1 they hold the batch's mean and its unbiased variance afterwards. They only hide the
+        registered buffers, so that whoever saves the model meanwhile, from another thread, saves those.
         """
         if not layer.training:
             return
-        self._kept[layer] = (
-            layer.running_mean,
-            layer.running_var,
-            layer.num_batches_tracked,
-            layer.momentum,
-        )
-        layer.running_mean = torch.zeros_like(layer.running_mean)
-        layer.running_var = torch.zeros_like(layer.running_var)
-        layer.num_batches_tracked, layer.momentum = None, 1.0
+        self._kept[layer] = layer.momentum
+        layer.momentum = 1.0
+        for name in _BUFFERS:
+            buffer = getattr(layer, name)
+            vars(layer)[name] = None if buffer is None else torch.zeros_like(buffer)
 
     def _after(self, layer, _inputs, _output):
         if layer not in self._kept:
             return
         seen = layer.running_mean, layer.running_var
-        kept = self._kept.pop(layer)
-        layer.running_mean, layer.running_var, layer.num_batches_tracked, layer.momentum = kept
+        layer.momentum = self._kept.pop(layer)
+        for name in _BUFFERS:
+            del vars(layer)[name]
         if self._notes is None or not _notes_for_its_group(layer):
             return
         calls, *sums = self._notes.get(layer, (0, 0.0, 0.0))
@@ -148,11 +148,11 @@ class _Layout:
     def __init__(self, momenta, lengths, rows):
         self.momenta = momenta
         starts = torch.tensor([0, *lengths[:-1]]).cumsum(0)
-        self.lengths = torch.tensor(lengths)
+        self.lengths = torch.tensor(lengths, device=rows.device)
         keep = torch.tensor([0.0 if m is None else 1 - m for m in momenta], dtype=rows.dtype)
         cumulative = torch.tensor([m is None for m in momenta])
         self.keep, self.cumulative, self.calls_at = (
-            values.repeat_interleave(self.lengths).to(rows.device)
+            values.to(rows.device).repeat_interleave(self.lengths)
             for values in (keep, cumulative, starts)
         )
 
@@ -161,7 +161,7 @@ class _Layout:
         if not any(momentum is None for momentum in self.momenta):
             return torch.zeros((), dtype=rows.dtype, device=rows.device)
         counts = torch.stack([layer.num_batches_tracked.to(rows) for layer in layers])
-        return counts.repeat_interleave(self.lengths.to(rows.device), output_size=rows.shape[1])
+        return counts.repeat_interleave(self.lengths, output_size=rows.shape[1])
 
 
 def _values(layer, dtype):

@@ -18,6 +18,7 @@ from uniformer_video.training.batch_statistics import BatchStatistics
 from uniformer_video.training.readings import REMEDY, StepReading, StepReadings
 
 _LOCK_SECONDS = 5.0
+_BEFORE_VALIDATION_SECONDS = 60.0  # whoever stops the run may not wait for the validation's end
 
 
 class TrainingOutputs(nn.Module):
@@ -44,8 +45,8 @@ class _News(NamedTuple):
 class Trainer:
     """Trains by the plan of `loader`; validates and saves through callbacks.
 
-    Until its update a step changes nothing, neither weights nor BatchNorm's running statistics: it may be
-    dropped at any time, by a request to stop, a broken video, a lost process or gradients that are not
+    Until its update a step changes neither weights nor BatchNorm's running statistics: it may be dropped
+    at any time, by a request to stop, a broken video, a lost process or gradients that are not
     finite. Whatever drops it is agreed by all processes before the device starts, or known to all from the
     same numbers afterwards.
 
@@ -121,9 +122,15 @@ class Trainer:
             self.loader.give_up_on(self.stop)
             while progress.epoch < self.settings.max_epoch:
                 self._train_epoch(progress)
-                self._stop_if_asked()
+                self._stop_or_save(
+                    _BEFORE_VALIDATION_SECONDS
+                    if self._is_validated(progress.epoch + 1)
+                    else self.settings.checkpoint_seconds
+                )
                 self._finish_epoch(progress)
-                self._stop_if_asked()  # asked for during the validation
+                self._stop_or_save(
+                    self.settings.checkpoint_seconds
+                )  # asked for during the validation
 
     def _train_epoch(self, progress):
         self.parallel.train()
@@ -163,11 +170,11 @@ class Trainer:
                 pass  # told below
             except UserError as failure:
                 error = failure
-        stop = (
-            self.stop.is_set()
-        )  # who ends the workers with the run is not to be told of dead workers
+        # A stop wins over this process' own error: Ctrl-C and SIGTERM may have reached its workers too.
+        stop = self.stop.is_set()
+        save = self._is_save_due(self.settings.checkpoint_seconds)
         complete, broken = (batch.clips is not None, batch.broken) if batch else (True, ())
-        news = _News(stop, self._is_save_due(), complete, broken)
+        news = _News(stop, save, complete, broken)
         heard = self.ranks.exchange(news, None if stop else error)
         if any(other.stop for other in heard):
             self._save_and_stop()
@@ -248,11 +255,12 @@ class Trainer:
 
     def _note_broken(self, heard):
         """Name each broken video once, and stop when there are too many: all processes, of all videos."""
-        known = self.state.progress.bad_videos
+        known = dict(self.state.progress.bad_videos)
         for path, why in (item for news in heard for item in news.broken):
             if path not in known:
                 known[path] = why
                 self.monitor.message(f"broken video, replaced by another: {why}")
+        self.state.progress.bad_videos = known  # at once, since another thread may save it
         allowed = self.settings.max_bad_ratio * self.plan.videos
         if not all(news.complete for news in heard) or len(known) > allowed:
             raise TrainingError(
@@ -266,7 +274,7 @@ class Trainer:
         settings, epoch = self.settings, progress.epoch + 1
         done = epoch == settings.max_epoch
         is_best = False
-        if settings.eval_period and (done or epoch % settings.eval_period == 0):
+        if self._is_validated(epoch):
             score = self._agreed_score(epoch)
             is_best = score is not None and score >= progress.best_score
         with self.lock:
@@ -277,20 +285,28 @@ class Trainer:
         if done or is_best or epoch % settings.checkpoint_period == 0:
             self._save(is_best)
 
+    def _is_validated(self, epoch):
+        period = self.settings.eval_period
+        return period > 0 and (epoch == self.settings.max_epoch or epoch % period == 0)
+
     def _agreed_score(self, epoch):
         score = self.validate(epoch)
         return self.ranks.on_main(lambda: score)
 
-    def _stop_if_asked(self):
-        if any(self.ranks.exchange(self.stop.is_set())):
+    def _stop_or_save(self, seconds):
+        """Stop if any process is asked to; save if the last time is longer ago, by the main one's clock."""
+        heard = self.ranks.exchange((self.stop.is_set(), self._is_save_due(seconds)))
+        if any(stop for stop, _ in heard):
             self._save_and_stop()
+        if heard[0][1]:
+            self._save()
 
     def _save_and_stop(self):
         self._save()
         raise Interrupted
 
-    def _is_save_due(self):
-        return time.monotonic() - self.last_save > self.settings.checkpoint_seconds
+    def _is_save_due(self, seconds):
+        return time.monotonic() - self.last_save > seconds
 
     def _save(self, is_best=False):
         """Write checkpoints of the finished steps, unless those are there; no process goes on before."""
@@ -334,12 +350,13 @@ class Trainer:
 
     def _rescue(self, save):
         """Where the run goes on after a process is lost; the finished steps are saved first if `save`."""
-        with self.lock:
-            if save and self.saved != self._place() and self.state.is_finite():
-                self._write(is_best=False)
-            if self.saved is None:
-                return "nothing was saved yet, and the same command starts from the beginning"
-            epoch, step = self.saved
+        if save:
+            with self.lock:
+                if self.saved != self._place() and self.state.is_finite():
+                    self._write(is_best=False)
+        if self.saved is None:
+            return "nothing was saved yet, and the same command starts from the beginning"
+        epoch, step = self.saved
         saved = epoch * self.plan.steps_per_epoch + step
         return f"all up to step {saved} is saved, and the same command goes on from there"
 
