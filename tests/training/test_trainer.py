@@ -279,3 +279,23 @@ def test_killed_at_any_moment_a_run_can_go_on(tiny, tmp_path):
     shorter = {"SOLVER.MAX_EPOCH": "40", "TRAIN.CHECKPOINT_MINUTES": "10"}
     finished = train(overrides, tmp_path / "run", **shorter)
     assert finished.training["progress"]["epoch"] == 40
+
+
+def test_best_weights_that_are_not_written_yet_are_saved_with_a_rescue(tiny, tmp_path, monkeypatch):
+    """Another process is lost between a validation and the checkpoint that is due after it."""
+    told, save = [], Trainer._save
+
+    def lost(self):
+        if self.best_is_unsaved:
+            told.append(self._rescue(True))
+            raise TrainingError("a process is lost")
+        save(self)
+
+    monkeypatch.setattr(Trainer, "_save", lost)
+    with pytest.raises(TrainingError, match="is lost"):
+        train(tiny(), tmp_path / "a")
+    monkeypatch.undo()
+    assert told[0].startswith("all up to step 4 is saved")
+    progress = read_weights(tmp_path / "a" / "last.pt").training["progress"]
+    assert (progress["epoch"], progress["best_epoch"]) == (1, 1)
+    assert read_weights(tmp_path / "a" / "best.pt").metadata["epoch"] == 1

@@ -94,6 +94,9 @@ class Trainer:
         self.stop, self.rehearsed = threading.Event(), False
         self.started = self.last_save = time.monotonic()
         self.saved = self._place() if self.finished_steps else None
+        self.best_is_unsaved = (
+            False  # the weights are the best so far, and best.pt does not hold them yet
+        )
 
     @property
     def finished_steps(self):
@@ -122,15 +125,10 @@ class Trainer:
             self.loader.give_up_on(self.stop)
             while progress.epoch < self.settings.max_epoch:
                 self._train_epoch(progress)
-                self._stop_or_save(
-                    _BEFORE_VALIDATION_SECONDS
-                    if self._is_validated(progress.epoch + 1)
-                    else self.settings.checkpoint_seconds
-                )
+                if self._is_validated(progress.epoch + 1):
+                    self._stop_or_save(_BEFORE_VALIDATION_SECONDS)
                 self._finish_epoch(progress)
-                self._stop_or_save(
-                    self.settings.checkpoint_seconds
-                )  # asked for during the validation
+                self._stop_or_save(self.settings.checkpoint_seconds)
 
     def _train_epoch(self, progress):
         self.parallel.train()
@@ -273,17 +271,15 @@ class Trainer:
         """Validate and save. Until then the epoch counts as unfinished: a resume begins with this."""
         settings, epoch = self.settings, progress.epoch + 1
         done = epoch == settings.max_epoch
-        is_best = False
-        if self._is_validated(epoch):
-            score = self._agreed_score(epoch)
-            is_best = score is not None and score >= progress.best_score
+        score = self._agreed_score(epoch) if self._is_validated(epoch) else None
         with self.lock:
             progress.epoch, progress.step = epoch, 0
             progress.seconds = time.monotonic() - self.started
-            if is_best:
+            if score is not None and score >= progress.best_score:
                 progress.best_score, progress.best_epoch = score, epoch
-        if done or is_best or epoch % settings.checkpoint_period == 0:
-            self._save(is_best)
+                self.best_is_unsaved = True
+        if done or self.best_is_unsaved or epoch % settings.checkpoint_period == 0:
+            self._save()
 
     def _is_validated(self, epoch):
         period = self.settings.eval_period
@@ -308,23 +304,27 @@ class Trainer:
     def _is_save_due(self, seconds):
         return time.monotonic() - self.last_save > seconds
 
-    def _save(self, is_best=False):
+    def _save(self):
         """Write checkpoints of the finished steps, unless those are there; no process goes on before."""
         self.readings.read()
         self.last_save = time.monotonic()
-        if self.saved == self._place() and not is_best:
+        if self.saved == self._place() and not self.best_is_unsaved:
             return
         if not self.state.is_finite():
             raise TrainingError(
                 f"the weights are not finite after step {self.finished_steps}, and not saved; {REMEDY}"
             )
-        self.ranks.on_main(lambda: self._write(is_best))
-        self.saved, self.last_save = self._place(), time.monotonic()
+        self.ranks.on_main(self._write)
+        self._note_saved()
 
-    def _write(self, is_best):
+    def _write(self):
         with self.lock:
-            self.save(is_best)
-            self.saved = self._place()
+            self.save(self.best_is_unsaved)
+            self._note_saved()
+
+    def _note_saved(self):
+        self.saved, self.best_is_unsaved = self._place(), False
+        self.last_save = time.monotonic()
 
     @contextmanager
     def _saved_without_data(self):
@@ -353,7 +353,7 @@ class Trainer:
         if save:
             with self.lock:
                 if self.saved != self._place() and self.state.is_finite():
-                    self._write(is_best=False)
+                    self._write()
         if self.saved is None:
             return "nothing was saved yet, and the same command starts from the beginning"
         epoch, step = self.saved
