@@ -147,14 +147,16 @@ def test_other_settings_are_refused_by_the_checkpoint_alone(stopped, train, dele
         train(SOLVER__MAX_EPOCH=3)
 
 
-def test_missing_best_weights_are_said_and_the_best_of_what_follows_takes_their_place(
-    stopped, train, caplog
+@pytest.mark.parametrize("damaged", [False, True])
+def test_lost_best_weights_are_said_and_the_best_of_what_follows_takes_their_place(
+    stopped, train, caplog, damaged
 ):
     best = read_weights(stopped / LAST).training["progress"]["best_epoch"]
-    (stopped / BEST).unlink()
+    flip_a_bit(stopped / BEST) if damaged else (stopped / BEST).unlink()
     caplog.clear()
     train(SOLVER__MAX_EPOCH=3)
-    assert f"{stopped / BEST}, the weights of epoch {best}, is missing" in caplog.text
+    lost = rf"{re.escape(str(stopped / BEST))} is (missing|damaged: the tensor .*)"
+    assert re.search(rf"{lost}, the weights of epoch {best}: from now on", caplog.text)
     assert read_weights(stopped / BEST).metadata["epoch"] == 3
 
 
@@ -270,14 +272,61 @@ def test_from_best_without_best_weights(train, folder):
 
 def test_from_best_through_the_command(stopped, call, tiny, tmp_path, monkeypatch):
     (tmp_path / "empty.yaml").write_text("")
-    words = ["--cfg", tmp_path / "empty.yaml", "--from", "best", *tiny(SOLVER__MAX_EPOCH=3)]
-    words += ["TEST.ENABLE", "False", "SOLVER.BASE_LR", "5e-4"]
+    words = ["--cfg", tmp_path / "empty.yaml", *tiny(SOLVER__MAX_EPOCH=3), "TEST.ENABLE", "False"]
+    words += ["--from", "best", "SOLVER.BASE_LR", "5e-4"]  # settings on both sides of it
     monkeypatch.setattr("sys.argv", ["tools/run_net.py"])
     status, _, errors = call(*words, "TRAIN.ENABLE", "False", "TEST.ENABLE", "True", command="run")
     assert status == 2 and "--from best trains on" in errors
     status, _, errors = call(*words, command="run")
     assert status == 0, errors
     assert "Going on from" in errors
+
+
+def test_before_any_validation_there_is_nothing_to_go_on_from(train, folder):
+    wild = {"SOLVER__BASE_LR": "1e30", "TRAIN__MAX_NONFINITE": 2, "SOLVER__WARMUP_EPOCHS": 0}
+    with pytest.raises(TrainingError, match=r"no weights have been validated yet.*start over"):
+        train(**wild)
+    assert not (folder / BEST).exists()
+    for name in (LAST, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
+    assert train().metadata["epoch"] == 2
+
+
+def test_the_same_words_again_go_on_and_do_not_start_from_best_once_more(
+    stopped, train, interrupt_after, caplog
+):
+    changed = {"SOLVER__MAX_EPOCH": 5, "SOLVER__BASE_LR": "5e-4"}
+    with interrupt_after(3), pytest.raises(Interrupted):
+        train(from_best=True, **changed)
+    epoch, step = position(stopped / LAST)
+    caplog.clear()
+    with interrupt_after(1), pytest.raises(Interrupted):
+        train(from_best=True, **changed)
+    assert "gone on from best.pt already" in caplog.text
+    assert position(stopped / LAST) == (epoch, step + 1)
+    train(from_best=True, **changed)
+    assert train(from_best=True, **changed).metadata["epoch"] == 5  # finished, and only said so
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"epoch": None}, "does not tell its epoch"),
+        ({"epoch": 1, "nan": True}, "holds values that are not finite"),
+    ],
+)
+def test_from_best_takes_no_foreign_and_no_broken_weights(stopped, train, content, message):
+    weights = read_weights(stopped / BEST)
+    state = {key: value * float("nan") for key, value in weights.state.items()}
+    own = state if content.pop("nan", False) else weights.state
+    metadata = {**weights.metadata, **content}
+    write_content(
+        stopped / BEST, {"format": FORMAT, "version": 1, "metadata": metadata, "model": own}
+    )
+    before = (stopped / LAST).read_bytes()
+    with pytest.raises(CheckpointError, match=message):
+        train(from_best=True, SOLVER__MAX_EPOCH=3)
+    assert (stopped / LAST).read_bytes() == before
 
 
 def test_the_remedy_for_a_rate_that_is_too_high_works_in_the_same_folder(train, folder, caplog):

@@ -5,6 +5,7 @@ import errno
 import inspect
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from uniformer_video.signals import told_ends
 
 log = logging.getLogger("uniformer_video")
 
+_NUMBER = re.compile(r"-[\d.].*")
+
 
 def main(arguments=None, command=None):
     """Run one sub-command and return the exit status.
@@ -24,10 +27,10 @@ def main(arguments=None, command=None):
     printed without a traceback and give status 2; set UNIFORMER_TRACEBACK=1 to see where they rose.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    _start_logging()
     # Training and decoding share the cores; threads that wait for each other must not spin.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
+        _start_logging()
         parsed = _parse(arguments, command)
         with told_ends():
             return parsed.handler(parsed) or 0
@@ -54,7 +57,7 @@ def _parse(arguments, command):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add(parser, command)
-        return parser.parse_args(arguments)
+        return _parsed(parser, arguments)
     parser = argparse.ArgumentParser(
         prog="uniformer-video", description="UniFormer for video action recognition."
     )
@@ -68,7 +71,18 @@ def _parse(arguments, command):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add(subparser, name)
-    return parser.parse_args(arguments)
+    return _parsed(parser, arguments)
+
+
+def _parsed(parser, arguments):
+    """The arguments; `KEY VALUE` pairs stand before and behind options, of which argparse takes the first."""
+    parsed, rest = parser.parse_known_args(arguments)
+    unknown = [word for word in rest if word.startswith("-") and not _NUMBER.fullmatch(word)]
+    if rest and (unknown or not hasattr(parsed, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
+    if rest:
+        parsed.overrides = [*parsed.overrides, *rest]
+    return parsed
 
 
 def _add(parser, command):

@@ -9,17 +9,15 @@ import numpy as np
 
 from uniformer_video import build
 from uniformer_video.data.loader import resolve_workers
-from uniformer_video.distributed import environment
 from uniformer_video.errors import ConfigError, TrainingError
 from uniformer_video.evaluate import score_records
 from uniformer_video.locks import folder_lock
 from uniformer_video.models.zoo import count_parameters
-from uniformer_video.output import BEST_FILE, LOCK_FILE
+from uniformer_video.output import BEST_FILE, LAST_FILE, LOCK_FILE
 from uniformer_video.randomness import seed_torch
 from uniformer_video.run_checkpoints import RunCheckpoints
 from uniformer_video.training.monitor import Monitor, duration
 from uniformer_video.training.precision import autocast_for, choose_precision
-from uniformer_video.training.readings import REMEDY
 from uniformer_video.training.trainer import Trainer
 
 
@@ -66,8 +64,11 @@ def fit(cfg, data, folder, ranks, command="", from_best=False):
             mixup=build.build_mixup(cfg, data.num_classes),
             objective=objective,
             monitor=monitor,
-            validate=partial(_validate, cfg, data, model, ranks, monitor, objective, steps),
+            validate=partial(
+                _validate, cfg, data, model, ranks, monitor, objective, steps, checkpoints.remedy
+            ),
             save=checkpoints.write,
+            remedy=checkpoints.remedy,
         )
         try:
             trainer.fit()
@@ -91,9 +92,11 @@ def _taken(folder, ranks):
 
 def _go_on(cfg, folder, ranks, checkpoints, plan, from_best):
     """Load what the folder holds of this run and take the folder for it; the steps that are done."""
-    if environment.attempt():
-        from_best = False  # torchrun has started the processes anew, with the first start's words
-    ranks.on_main(lambda: folder.check(cfg, folder.recorded(), from_best))
+    if from_best and ranks.on_main(checkpoints.went_on_from_best):
+        ranks.say(
+            f"This run has gone on from {BEST_FILE} already; going on from {folder / LAST_FILE}."
+        )
+        from_best = False
     found = checkpoints.start_from_best() if from_best else checkpoints.resume()
     progress = checkpoints.state.progress
     first_step = progress.epoch * plan.steps_per_epoch + progress.step
@@ -102,7 +105,6 @@ def _go_on(cfg, folder, ranks, checkpoints, plan, from_best):
             f"the processes find different checkpoints in OUTPUT_DIR {folder.path}; it must be one folder "
             "that all machines share"
         )
-    ranks.on_main(lambda: folder.record(cfg))
     if from_best:
         # the run is that of the best weights from here on, also if it ends before its first checkpoint
         ranks.on_main(checkpoints.write)
@@ -111,8 +113,9 @@ def _go_on(cfg, folder, ranks, checkpoints, plan, from_best):
         )
     elif found and progress.epoch < cfg.SOLVER.MAX_EPOCH:
         ranks.say(f"Resuming at epoch {first_step / plan.steps_per_epoch:.2f} from {found}.")
-        if ranks.on_main(checkpoints.lacks_best):
-            checkpoints.forget_best()
+        if reason := ranks.on_main(checkpoints.lost_best):
+            checkpoints.forget_best(reason)
+    ranks.on_main(lambda: folder.record(cfg))
     return first_step
 
 
@@ -138,7 +141,7 @@ def _training_facts(cfg, model, loader, precision, ranks, command):
         )
 
 
-def _validate(cfg, data, model, ranks, monitor, objective, steps, epoch):
+def _validate(cfg, data, model, ranks, monitor, objective, steps, remedy, epoch):
     """The score on one centre view of the validation videos; None when nothing can be measured.
 
     Raises `TrainingError` for scores that are not finite: no such weights are ever the best.
@@ -151,7 +154,7 @@ def _validate(cfg, data, model, ranks, monitor, objective, steps, epoch):
         return None
     if not np.isfinite(scores.scores[scores.decoded]).all():
         raise TrainingError(
-            f"the scores of the validation after epoch {epoch} are not finite; {REMEDY}"
+            f"the scores of the validation after epoch {epoch} are not finite; {remedy()}"
         )
     score, loss = objective.validate(scores.videos()[scores.decoded], videos)
     if math.isnan(score):

@@ -42,8 +42,6 @@ _FREE_FROM_BEST = ("SOLVER.", "TRAIN.PRECISION")
 # Settings that change no number of a test.
 _FREE_IN_TEST = ("DATA_LOADER.", "TEST.BATCH_SIZE", "TEST.MOTION_CHECK", "OUTPUT_DIR")
 
-_STATES = (LAST_FILE, PREVIOUS_FILE)
-
 
 @dataclass(frozen=True)
 class RecordedTest:
@@ -72,6 +70,12 @@ class RunFolder:
             raise ConfigError(
                 f"cannot make the folder OUTPUT_DIR {self.path}: {reason}; choose another"
             ) from None
+        for name in (CONFIG_FILE, LAST_FILE, PREVIOUS_FILE, BEST_FILE):
+            if (self / name).is_dir():
+                raise ConfigError(
+                    f"{self / name} is a folder, where a run writes a file; move it away, or choose another "
+                    "OUTPUT_DIR"
+                )
 
     def check(self, cfg, recorded, from_best=False):
         """Raise `ConfigError` unless the training run in the folder, of the settings `recorded`, is that of
@@ -87,13 +91,6 @@ class RunFolder:
         raise ConfigError(
             f"{self.path} holds a run with other settings: {'; '.join(differences[:3])}. {remedy}"
         )
-
-    def recorded(self):
-        """The settings of the training run in the folder by its config.yaml; None without one."""
-        path = self / CONFIG_FILE
-        if not path.is_file() or not any((self / name).exists() for name in _STATES):
-            return None
-        return config_from_text(path.read_text(encoding="utf-8", errors="replace"), path)
 
     def record(self, cfg):
         """Take the folder for the training run of `cfg`."""

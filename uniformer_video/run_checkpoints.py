@@ -39,6 +39,7 @@ class RunCheckpoints:
     def __init__(self, folder, cfg, data, state):
         self.folder, self.cfg, self.data, self.state = folder, cfg, data, state
         self._train_list = list_digest(data.train)
+        self._from_best = False  # this training has gone on from best.pt
         self._keeps_last = True  # False: last.pt is damaged, and must not take previous.pt's place
 
     def resume(self):
@@ -58,6 +59,8 @@ class RunCheckpoints:
         elif previous.is_file():
             reason = f"{last} is missing"
         else:
+            if (self.folder / BEST_FILE).is_file():
+                log.warning("%s is missing: starting over; %s will be replaced", last, BEST_FILE)
             return None
         try:
             self._load(previous)
@@ -80,7 +83,11 @@ class RunCheckpoints:
         weights = read_weights(path)
         self._check_run(path, weights, weights.metadata.get("train_list"), from_best=True)
         epoch, training = weights.metadata.get("epoch"), weights.metadata.get("training", {})
-        if not isinstance(epoch, int) or epoch >= self.cfg.SOLVER.MAX_EPOCH:
+        if not isinstance(epoch, int):
+            raise CheckpointError(
+                f"{path} does not tell its epoch, so it is not of a run; leave --from best out"
+            )
+        if epoch >= self.cfg.SOLVER.MAX_EPOCH:
             raise ConfigError(
                 f"{path} is of epoch {epoch}, and SOLVER.MAX_EPOCH is {self.cfg.SOLVER.MAX_EPOCH}: no "
                 "epoch is left to train; raise it, or leave --from best out"
@@ -89,6 +96,9 @@ class RunCheckpoints:
             self.state.model.load_state_dict(weights.state)
         except RuntimeError:
             raise CheckpointError(f"{path} does not fit the model of this run") from None
+        if not self.state.is_finite():
+            raise CheckpointError(f"{path} holds values that are not finite; leave --from best out")
+        self._from_best = True
         score = training.get("score")  # None: not validated, or from before it was recorded
         self.state.progress = Progress(
             epoch=epoch,
@@ -97,16 +107,52 @@ class RunCheckpoints:
             seconds=training.get("seconds", 0.0),
         )
 
-    def lacks_best(self):
-        """True where the best weights that the progress speaks of are gone."""
-        return bool(self.state.progress.best_epoch) and not (self.folder / BEST_FILE).is_file()
+    def went_on_from_best(self):
+        """True where last.pt is of this run as it goes on from best.pt, and nothing is wrong with it.
 
-    def forget_best(self):
-        """The best of what follows takes the place of the best weights, which are gone."""
+        To go on from best.pt once more would repeat what is done.
+        """
+        path = self.folder / LAST_FILE
+        try:
+            weights = read_weights(path)
+            self._check_run(path, weights, weights.training.get("train_list"))
+        except (CheckpointError, ConfigError, DataError):
+            return False
+        failing = int(weights.training.get("nonfinite_in_a_row", 0))
+        return bool(weights.training.get("from_best")) and not failing
+
+    def remedy(self):
+        """What to do when steps, weights or scores are not finite, for messages."""
+        if (self.folder / BEST_FILE).is_file():
+            return (
+                "run the same command with --from best, which goes on from the weights of best.pt, and a "
+                "lower SOLVER.BASE_LR, SOLVER.CLIP_GRADIENT or TRAIN.PRECISION fp32"
+            )
+        return (
+            "no weights have been validated yet to go on from; start over, in another OUTPUT_DIR or after "
+            f"deleting {LAST_FILE} and {PREVIOUS_FILE}, with a lower SOLVER.BASE_LR, SOLVER.CLIP_GRADIENT "
+            "or TRAIN.PRECISION fp32"
+        )
+
+    def lost_best(self):
+        """What is wrong with the best weights that the progress speaks of, or ""."""
+        path = self.folder / BEST_FILE
+        if not self.state.progress.best_epoch:
+            return ""
+        if not path.is_file():
+            return f"{path} is missing"
+        try:
+            read_weights(path)
+        except DamagedError as error:
+            return _GET_IT_AGAIN.sub("", str(error))
+        return ""
+
+    def forget_best(self, reason):
+        """The best of what follows takes the place of the best weights, which are lost for this `reason`."""
         progress = self.state.progress
         log.warning(
-            "%s, the weights of epoch %d, is missing: from now on it is the best of what follows",
-            self.folder / BEST_FILE,
+            "%s, the weights of epoch %d: from now on it is the best of what follows",
+            reason,
             progress.best_epoch,
         )
         progress.best_score, progress.best_epoch = -1.0, 0
@@ -116,11 +162,18 @@ class RunCheckpoints:
         state, progress = self.state, self.state.progress
         metadata = self._metadata(progress)
         model = state.model.state_dict()
-        if is_best or not progress.best_epoch:
+        # Where nothing is ever validated, the latest weights are as good as any.
+        last = progress.epoch == self.cfg.SOLVER.MAX_EPOCH
+        unchosen = not progress.best_epoch and (last or not self.cfg.TRAIN.EVAL_PERIOD)
+        if is_best or unchosen:
             write_checkpoint(self.folder / BEST_FILE, model, metadata)
         if self._keeps_last:
             _keep(self.folder / LAST_FILE, self.folder / PREVIOUS_FILE)
-        training = {**state.state_dict(), "train_list": self._train_list}
+        training = {
+            **state.state_dict(),
+            "train_list": self._train_list,
+            "from_best": self._from_best,
+        }
         write_checkpoint(self.folder / LAST_FILE, model, metadata, training)
         self._keeps_last = True
         if progress.bad_videos:
@@ -135,6 +188,7 @@ class RunCheckpoints:
         self._check_run(path, weights, weights.training.get("train_list"))
         try:
             self.state.load_state_dict(weights.state, weights.training)
+            self._from_best = bool(weights.training.get("from_best"))
         except (KeyError, RuntimeError, TypeError, ValueError):
             raise DamagedError(f"{path} holds no training state that fits this run") from None
 

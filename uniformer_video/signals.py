@@ -12,6 +12,14 @@ class Interrupted(Exception):
     """A run was asked to stop; it has been saved and can be resumed."""
 
 
+_last_request = [float("-inf")]  # when a stop was asked for, on the clock of time.monotonic
+_held = []  # signals that came while they were held back; None in front while they are
+
+
+def _is_same_request():
+    return time.monotonic() - _last_request[0] <= SAME_REQUEST_SECONDS
+
+
 @contextmanager
 def stop_requests():
     """An event that the signals set.
@@ -19,12 +27,13 @@ def stop_requests():
     One that comes more than `SAME_REQUEST_SECONDS` after the first raises `KeyboardInterrupt`, which ends at
     once.
     """
-    stop, first = threading.Event(), []
+    stop = threading.Event()
 
     def request(_signum, _frame):
-        if first and time.monotonic() - first[0] > SAME_REQUEST_SECONDS:
+        if not stop.is_set():
+            _last_request[0] = time.monotonic()
+        elif not _is_same_request():
             raise KeyboardInterrupt
-        first.append(time.monotonic())
         stop.set()
 
     with _handling(request, "SIGINT", "SIGTERM", "SIGHUP"):
@@ -33,13 +42,32 @@ def stop_requests():
 
 @contextmanager
 def told_ends():
-    """SIGTERM and SIGHUP raise `KeyboardInterrupt` in the block, as Ctrl-C does, in place of a silent end."""
+    """The signals raise `KeyboardInterrupt` in the block, as Ctrl-C does, in place of a silent end.
 
-    def end(_signum, _frame):
-        raise KeyboardInterrupt
+    One that repeats a request to stop, which is being answered, does nothing.
+    """
 
-    with _handling(end, "SIGTERM", "SIGHUP"):
+    def end(signum, _frame):
+        if _held:
+            _held.append(signum)
+        elif not _is_same_request():
+            raise KeyboardInterrupt
+
+    with _handling(end, "SIGINT", "SIGTERM", "SIGHUP"):
         yield
+
+
+@contextmanager
+def held_back():
+    """Inside `told_ends`, around imports: libraries swallow an interrupt there, or stay half imported."""
+    _held.append(None)
+    try:
+        yield
+    finally:
+        came = len(_held) > 1
+        _held.clear()
+    if came:
+        raise KeyboardInterrupt
 
 
 def restore_defaults():

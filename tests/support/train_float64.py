@@ -76,6 +76,7 @@ def main(out, *overrides):
             monitor=log,
             validate=validate,
             save=lambda is_best: None,
+            remedy=str,
         )
         trainer.fit()
         if ranks.is_main:

@@ -28,9 +28,11 @@ def run_command(args):
     KEY VALUE pairs override the config, such as SOLVER.BASE_LR 1e-4 DATA.PATH_TO_DATA_DIR my/data;
     `uniformer-video config --keys` lists every key.
     """
-    from uniformer_video.config import load_config
-    from uniformer_video.run import run
-    from uniformer_video.signals import Interrupted
+    from uniformer_video.signals import Interrupted, held_back
+
+    with held_back():
+        from uniformer_video.config import load_config
+        from uniformer_video.run import run
 
     cfg = load_config(args.cfg, args.overrides)
     if args.start_from and not cfg.TRAIN.ENABLE:

@@ -3,25 +3,37 @@
 import logging
 import os
 
+from uniformer_video.errors import ConfigError
+
 
 def world_size():
     """How many processes the run has."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    return _number("WORLD_SIZE", 1)
 
 
 def rank():
     """The number of this process among all, from 0."""
-    return int(os.environ.get("RANK", 0)) if world_size() > 1 else 0
+    return _number("RANK", 0) if world_size() > 1 else 0
 
 
 def local_rank():
     """The number of this process among those of its machine: the GPU that it takes."""
-    return int(os.environ.get("LOCAL_RANK", 0))
+    return _number("LOCAL_RANK", 0)
 
 
 def attempt():
     """How often torchrun has started the processes anew after one of them ended (`--max-restarts`)."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+    return _number("TORCHELASTIC_RESTART_COUNT", 0)
+
+
+def _number(name, default):
+    text = os.environ.get(name) or default
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(
+            f"the environment variable {name} is {text!r}; torchrun sets it to a number, without it unset it"
+        ) from None
 
 
 def speak(aloud=True):

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from uniformer_video.distributed import environment
 from uniformer_video.distributed.heartbeat import Heartbeat
 from uniformer_video.distributed.threads import in_thread
-from uniformer_video.errors import ConfigError, UserError
+from uniformer_video.errors import ConfigError, RankError, UserError
 from uniformer_video.signals import Interrupted
 
 log = logging.getLogger(__name__)
@@ -200,7 +200,14 @@ def _join(dead_after, longest_wait):
     if size == 1:
         return Ranks(0, 1, device)
     environment.speak(aloud=rank == 0)
-    host, beats = in_thread(lambda: _connect(rank, size, device, longest_wait))
+    try:
+        host, beats = in_thread(lambda: _connect(rank, size, device, longest_wait))
+    except RuntimeError as error:
+        text = str(error).partition("\n")[0]  # C++ frames follow
+        raise RankError(
+            f"the {size} processes could not connect ({text}); see whether one of them has ended, and run "
+            "the same command again"
+        ) from None
     heartbeat = Heartbeat(beats, rank, size, dead_after)
     heartbeat.start()
     return Ranks(rank, size, device, host, heartbeat)

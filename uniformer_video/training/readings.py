@@ -7,10 +7,7 @@ import torch
 
 from uniformer_video.errors import TrainingError
 
-REMEDY = (
-    "run the same command with --from best, which goes on from the weights of best.pt, and a lower "
-    "SOLVER.BASE_LR, SOLVER.CLIP_GRADIENT or TRAIN.PRECISION fp32"
-)
+_NAMED = 32  # videos in a message
 
 
 @dataclass
@@ -34,11 +31,12 @@ class StepReading:
 class StepReadings:
     """Collects steps, and reads them when a line is due, and at the most after `max_nonfinite` steps.
 
-    share: the name of the share of hits among the clips. All processes read at the same steps.
+    share: the name of the share of hits among the clips. remedy: () -> what to do when training cannot go
+    on. All processes read at the same steps.
     """
 
-    def __init__(self, monitor, ranks, max_nonfinite, share):
-        self.monitor, self.ranks, self.share = monitor, ranks, share
+    def __init__(self, monitor, ranks, max_nonfinite, share, remedy):
+        self.monitor, self.ranks, self.share, self.remedy = monitor, ranks, share, remedy
         self.max_nonfinite = max_nonfinite
         self._pending = []
 
@@ -84,7 +82,7 @@ class StepReadings:
             return
         last = f", the last with {', '.join(paths[:4])}" if paths else ""
         raise TrainingError(
-            f"the loss was not finite for {in_a_row} steps in a row{last}; {REMEDY}"
+            f"the loss was not finite for {in_a_row} steps in a row{last}; {self.remedy()}"
         )
 
     def _blamed(self, steps, rows):
@@ -117,5 +115,7 @@ class StepReadings:
         if overflow:
             text = "gradients beyond the range of float16: step left out, their scale is lowered"
         else:
-            text = f"non-finite gradients ({in_a_row} in a row), step left out: {paths[0]} ..."
+            named = ", ".join(dict.fromkeys(paths[:_NAMED]))
+            more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+            text = f"non-finite gradients ({in_a_row} in a row), step left out; its videos: {named}{more}"
         self.monitor.message(text)

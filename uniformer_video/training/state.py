@@ -22,6 +22,8 @@ class Progress:
         values = dict(values)
         if "best_top1" in values:  # its name when top-1 was the only score
             values["best_score"] = values.pop("best_top1")
+        if not isinstance(values.get("bad_videos", {}), dict):
+            raise TypeError("bad_videos")
         return cls(**values)
 
 

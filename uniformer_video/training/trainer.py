@@ -15,7 +15,7 @@ from uniformer_video.errors import TrainingError, UserError, WorkerError
 from uniformer_video.randomness import generator, seed_torch
 from uniformer_video.signals import Interrupted, stop_requests
 from uniformer_video.training.batch_statistics import BatchStatistics
-from uniformer_video.training.readings import REMEDY, StepReading, StepReadings
+from uniformer_video.training.readings import StepReading, StepReadings
 
 _LOCK_SECONDS = 5.0
 _BEFORE_VALIDATION_SECONDS = 60.0  # whoever stops the run may not wait for the validation's end
@@ -63,6 +63,7 @@ class Trainer:
         monitor: receives `step(...)` of each step once its numbers are read, and messages.
         validate: (number of the epoch) -> a score in 0..1, the more the better, or None.
         save: (is_best) -> None, has this process write the checkpoints.
+        remedy: () -> what to do when steps or weights are not finite, for messages.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Trainer:
         monitor,
         validate,
         save,
+        remedy,
     ):
         self.state, self.model = state, state.model
         self.parallel = ranks.wrap(TrainingOutputs(state.model))
@@ -86,9 +88,11 @@ class Trainer:
         self.loader, self.plan, self.schedule = loader, loader.plan, schedule
         self.ranks, self.autocast, self.settings = ranks, autocast, settings
         self.mixup, self.objective, self.monitor = mixup, objective, monitor
-        self.validate, self.save = validate, save
+        self.validate, self.save, self.remedy = validate, save, remedy
         self.own_slots = ranks.own_slots(self.plan.slots)
-        self.readings = StepReadings(monitor, ranks, settings.max_nonfinite, objective.share)
+        self.readings = StepReadings(
+            monitor, ranks, settings.max_nonfinite, objective.share, remedy
+        )
         # Held where the state changes or is written: outside, any thread may save the finished steps.
         self.lock = threading.RLock()
         self.stop, self.rehearsed = threading.Event(), False
@@ -312,7 +316,7 @@ class Trainer:
             return
         if not self.state.is_finite():
             raise TrainingError(
-                f"the weights are not finite after step {self.finished_steps}, and not saved; {REMEDY}"
+                f"the weights are not finite after step {self.finished_steps}, and not saved; {self.remedy()}"
             )
         self.ranks.on_main(self._write)
         self._note_saved()
