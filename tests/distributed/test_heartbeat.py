@@ -12,7 +12,7 @@ from uniformer_video.distributed.heartbeat import Heartbeat
 from uniformer_video.distributed.ranks import device_timeout
 from uniformer_video.errors import DecodeError, RankError
 
-TIMEOUT = 0.5
+TIMEOUT = 0.3
 
 
 @pytest.fixture
