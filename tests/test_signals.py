@@ -88,6 +88,18 @@ def test_a_run_under_nohup_outlives_its_terminal(context):
         signal.signal(signal.SIGHUP, previous)
 
 
+def test_a_command_in_the_background_does_not_hear_ctrl_c_but_a_training_saves(handlers):
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with told_ends():
+            send("SIGINT")
+            with stop_requests() as stop:
+                send("SIGINT")
+                assert stop.is_set()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
 def test_outside_the_main_thread_no_handler_is_installed(handlers):
     found = []
 

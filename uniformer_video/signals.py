@@ -53,7 +53,7 @@ def told_ends():
         elif not _is_same_request():
             raise KeyboardInterrupt
 
-    with _handling(end, "SIGINT", "SIGTERM", "SIGHUP"):
+    with _handling(end, "SIGINT", "SIGTERM", "SIGHUP", respected=("SIGINT", "SIGHUP")):
         yield
 
 
@@ -79,16 +79,19 @@ def restore_defaults():
 
 
 @contextmanager
-def _handling(handler, *names):
-    """Handle these signals so. Outside the main thread Python allows no handlers, and nothing changes."""
+def _handling(handler, *names, respected=("SIGHUP",)):
+    """Handle these signals so, but for those of `respected` that are ignored.
+
+    A shell has SIGINT ignored by what runs in its background, nohup SIGHUP. Outside the main thread Python
+    allows no handlers, and nothing changes.
+    """
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         numbers = []
     previous = {number: signal.getsignal(number) for number in numbers}
     for number in numbers:
-        if number == getattr(signal, "SIGHUP", None) and previous[number] is signal.SIG_IGN:
-            continue  # started under nohup, to outlive its terminal
-        signal.signal(number, handler)
+        if signal.Signals(number).name not in respected or previous[number] is not signal.SIG_IGN:
+            signal.signal(number, handler)
     try:
         yield
     finally:
