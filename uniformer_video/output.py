@@ -121,8 +121,6 @@ class RunFolder:
 
 def _differences(recorded, cfg, free):
     """ "KEY was A, is B" for settings that differ and are not `free`."""
-    if recorded is None:
-        return []
     then, now = flat_config(recorded), flat_config(cfg)
     return [
         f"{key} was {then[key]!r}, is {now[key]!r}"

@@ -207,10 +207,8 @@ class RunCheckpoints:
         metadata = build.build_metadata(self.cfg, self.state.model, self.data.class_names)
         metadata["epoch"] = progress.epoch
         metadata["train_list"] = self._train_list
-        validated = progress.best_epoch and (progress.epoch, progress.step) == (
-            progress.best_epoch,
-            0,
-        )
+        at_best = progress.epoch == progress.best_epoch and progress.step == 0
+        validated = at_best and progress.best_epoch > 0
         metadata["training"] = {
             "epochs": self.cfg.SOLVER.MAX_EPOCH,
             "seconds": round(progress.seconds, 1),
@@ -236,9 +234,8 @@ def _keep(last, previous):
     link = previous.with_name(f".{previous.name}.{secrets.token_hex(4)}.tmp")
     try:
         os.link(last, link)
-    except (
-        OSError
-    ):  # a file system without hard links: `last` is gone for as long as the new one is written
+    except OSError:
+        # a file system without hard links: `last` is gone for as long as the new one is written
         os.replace(last, previous)
         return
     try:

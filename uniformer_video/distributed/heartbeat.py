@@ -98,9 +98,8 @@ class Heartbeat:
     def wait_for_main(self):
         """Stay until the main process has left: torchrun ends it as soon as another one is gone."""
         until = time.monotonic() + SAVE_SECONDS
-        with contextlib.suppress(
-            KeyboardInterrupt, *_NO_STORE
-        ):  # torchrun's SIGTERM, as it has left
+        # KeyboardInterrupt: torchrun's SIGTERM, since the main process has left
+        with contextlib.suppress(KeyboardInterrupt, *_NO_STORE):
             while time.monotonic() < until and not in_thread(self._main_is_gone, STORE_SECONDS):
                 time.sleep(self._pause / 4)
             time.sleep(0.5)  # for its last words

@@ -18,7 +18,7 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 class BatchStatistics:
     """Notes of the BatchNorm layers of `model`, its own and anybody else's: all are torch's `_BatchNorm`.
 
-    A slot's notes are one row, `[row_length]`: for each layer the number of its calls, and what these calls
+    A slot's notes are one row, `[values]`: for each layer the number of its calls, and what these calls
     add to its mean and its variance. That row has the same length whatever the layers did.
     """
 
@@ -29,7 +29,6 @@ class BatchStatistics:
             if isinstance(layer, _BatchNorm) and layer.running_mean is not None
         ]
         self._lengths = [1 + 2 * len(layer.running_mean) for layer in self.layers]
-        self.row_length = sum(self._lengths)
         self._notes = None  # {layer: [calls, mean, variance]} of the pass that is written down
         self._kept = {}  # layer -> its momentum, while it runs
         self._known_layout = None
@@ -58,7 +57,7 @@ class BatchStatistics:
             self._notes = None
 
     def row(self, dtype, device):
-        """The notes so far of the slot, `[row_length]`; inside `noted`."""
+        """The notes so far of the slot, `[values]`; inside `noted`."""
         parts = []
         for layer, length in zip(self.layers, self._lengths, strict=True):
             if layer in self._notes:
@@ -74,7 +73,7 @@ class BatchStatistics:
 
     @torch.no_grad()
     def fold(self, rows, taken):
-        """Fold the rows of a step, `[slots, row_length]` in the order of slots, into the layers.
+        """Fold the rows of a step, `[slots, values]` in the order of slots, into the layers.
 
         taken: bool `[]` on the device; where it is False everything stays as it is.
         """
