@@ -28,8 +28,8 @@ setup(
     packages=find_packages(include=["uniformer_video", "uniformer_video.*"]),
     package_data={
         "uniformer_video.evaluation": ["*.j2"],
-        "uniformer_video.data.labels": ["*.txt"],
-        "uniformer_video.weights": ["*.csv"],
+        "uniformer_video.data.lists": ["names/*.txt"],
+        "uniformer_video.zoo": ["*.csv"],
     },
     python_requires=">=3.10",
     install_requires=[

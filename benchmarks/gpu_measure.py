@@ -15,8 +15,8 @@ from torch.autograd import DeviceType
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from uniformer_video.models.zoo import build_network
 from uniformer_video.training.optim import adamw
+from uniformer_video.zoo.create import build_network
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 import parity

@@ -31,7 +31,7 @@ from gpu_measure import (
 from gpu_report import Report
 from naive_uniformer import NaiveUniFormer
 
-from uniformer_video.models.zoo import build_network
+from uniformer_video.zoo.create import build_network
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import time
 import torch
 from naive_uniformer import NaiveUniFormer
 
-from uniformer_video.models.zoo import build_network, variant
+from uniformer_video.zoo.create import build_network, variant
 
 
 def main():

@@ -16,10 +16,12 @@ from tiny_run import TINY
 from videos import numbered_frames
 
 from uniformer_video import cli
-from uniformer_video.data.demo import generate_demo, write_video
+from uniformer_video.prepare.demo import generate_demo, write_video
 from uniformer_video.training.trainer import Trainer
 
 torch.set_num_threads(2)
+# A shell starts what runs in its background deaf to Ctrl-C, and the commands under test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):

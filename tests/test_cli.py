@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from uniformer_video.data.labels import class_names
-from uniformer_video.models.zoo import build_network
+from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.weights.checkpoint import write_checkpoint
+from uniformer_video.zoo.create import build_network
 
 ROOT = Path(__file__).parents[1]
 
@@ -136,7 +136,7 @@ def test_a_file_that_cannot_be_written_says_why(call, monkeypatch, number, told)
     def fail(*_):
         raise OSError(number, os.strerror(number), "/data/last.pt")
 
-    monkeypatch.setattr("uniformer_video.config.load_config", fail)
+    monkeypatch.setattr("uniformer_video.config.settings.load_config", fail)
     status, _, errors = call("config")
     assert status == 2
     assert re.search(f"^error: {told}", errors, re.MULTILINE)

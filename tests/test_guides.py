@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from uniformer_video import cli
-from uniformer_video.build_data import build_data
-from uniformer_video.config import load_config
-from uniformer_video.data.labels import class_names
+from uniformer_video.config.settings import load_config
+from uniformer_video.data.lists.class_names import class_names
+from uniformer_video.runs.build_data import build_data
 
 ROOT = Path(__file__).parents[1]
 HEADER = "label,youtube_id,time_start,time_end,split\n"

@@ -26,7 +26,7 @@ def test_import_is_light_and_survives_a_broken_torchvision(tmp_path):
     code = (
         "import sys, uniformer_video, uniformer_video.cli\n"
         "assert not {'torch', 'matplotlib', 'decord', 'av'} & set(sys.modules)\n"
-        "import uniformer_video.run\n"
+        "import uniformer_video.runs.run\n"
         "assert not {'torchvision', 'decord', 'matplotlib', 'tensorboard'} & set(sys.modules)\n"
     )
     done = subprocess.run(

@@ -3,9 +3,9 @@
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "class_names": "uniformer_video.data.labels",
-    "create_model": "uniformer_video.models.zoo",
-    "load_config": "uniformer_video.config",
+    "class_names": "uniformer_video.data.lists.class_names",
+    "create_model": "uniformer_video.zoo.create",
+    "load_config": "uniformer_video.config.settings",
     "open_video": "uniformer_video.data.decoding",
     "Predictor": "uniformer_video.inference.predictor",
 }

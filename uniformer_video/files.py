@@ -5,6 +5,8 @@ import os
 import secrets
 from pathlib import Path
 
+METRICS_FILE = "metrics.jsonl"  # of a run: written by the training, drawn by the report
+
 
 def remove_unfinished(folder):
     """Delete what `atomic_write` had to leave in `folder` when its process was killed."""

@@ -8,8 +8,8 @@ import torch
 from processes import ROOT, by_hand, torchrun
 from train_float64 import main as train_float64
 
-from uniformer_video.config import load_config
-from uniformer_video.run import run
+from uniformer_video.config.settings import load_config
+from uniformer_video.runs.run import run
 from uniformer_video.weights.checkpoint import read_weights
 
 # Softmax cancels the keys' bias and the next BatchNorm a convolution's: their gradients are rounding

@@ -187,7 +187,7 @@ def test_stopped_in_silence_it_is_given_up_by_its_heartbeat(
 SLOW_DATA = """
 import sys, time
 from uniformer_video import cli
-from uniformer_video.data.dataset import TrainDataset
+from uniformer_video.data.loading.dataset import TrainDataset
 from uniformer_video.distributed import environment
 original = TrainDataset.__getitem__
 def slow(self, key):
@@ -248,7 +248,8 @@ def test_an_error_of_one_process_is_that_of_all(start, script, tmp_path, raised,
 
 FAILING = """
 import sys
-from uniformer_video import cli, evaluate, run
+from uniformer_video import cli
+from uniformer_video.runs import multi_view_test, run
 from uniformer_video.distributed import environment
 from uniformer_video.errors import CheckpointError
 def fail(*args, **kwargs):
@@ -260,7 +261,7 @@ sys.exit(cli.main(command="run"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["run.build_data", "evaluate.score_records"])
+@pytest.mark.parametrize("where", ["run.build_data", "multi_view_test.score_records"])
 def test_an_error_of_one_outside_the_training_is_told_too(start, tmp_path, where):
     """Before torchrun's SIGTERM to the others can hide it."""
     (tmp_path / "script.py").write_text(FAILING.format(where=where))

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from uniformer_video.data.records import multi_hot
+from uniformer_video.data.lists.records import multi_hot
 from uniformer_video.evaluation.metrics import (
     as_probabilities,
     average_precision,

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from uniformer_video.data.dataset import EvalDataset
-from uniformer_video.data.records import VideoRecord
+from uniformer_video.data.clips.transforms import EvalViews
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.loading.dataset import EvalDataset
 from uniformer_video.data.sampling import ClipSampling
-from uniformer_video.data.transforms import EvalViews
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.evaluation.scoring import ViewScores, score_videos
 from uniformer_video.training.precision import autocast_for

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from uniformer_video import build
-from uniformer_video.config import load_config
+from uniformer_video.config.settings import load_config
 from uniformer_video.inference.predictor import Prediction, Predictor
+from uniformer_video.runs import build
 from uniformer_video.weights.checkpoint import write_checkpoint
 
 NAMES = ["sit", "run", "eat"]

@@ -17,7 +17,7 @@ from plain_blocks import (
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.features import FeatureExtractor
 from uniformer_video.models.uniformer import UniFormer
-from uniformer_video.models.zoo import create_model
+from uniformer_video.zoo.create import create_model
 
 DIMS = [4, 8, 8, 16]
 SOME = ["joint", "divided", "image", "light", "image_light", "stems_aux"]

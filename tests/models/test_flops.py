@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from uniformer_video.models.flops import count_flops
 from uniformer_video.models.peers import PEERS
-from uniformer_video.models.zoo import VARIANTS, build_network, input_size, is_peer, variant
+from uniformer_video.zoo.create import VARIANTS, build_network, input_size, is_peer, variant
 
 GIGA = 1e9
 

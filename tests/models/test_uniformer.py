@@ -6,7 +6,7 @@ from plain_blocks import KINDS, plain_outputs, small_input, small_model
 
 from uniformer_video.models.layers import DropPath
 from uniformer_video.models.uniformer import UniFormer
-from uniformer_video.models.zoo import create_model
+from uniformer_video.zoo.create import create_model
 
 SMALL = {"embed_dims": [8, 16, 24, 32], "depths": [1, 2, 2, 1], "head_dim": 8}
 

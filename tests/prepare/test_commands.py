@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from uniformer_video.commands import prepare
-from uniformer_video.data.official import DATASETS
-from uniformer_video.data.shards import read_index
+from uniformer_video.data.lists.annotations import DATASETS
+from uniformer_video.data.lists.shard_index import read_index
 
 ROOT = Path(__file__).parents[2]
 STEPS = ("lists", "resize", "frames", "shards", "check")

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from uniformer_video.build_data import build_data
-from uniformer_video.config import load_config
-from uniformer_video.data.labels import class_names
-from uniformer_video.data.records import read_class_names, read_csv, read_frame_list
+from uniformer_video.config.settings import load_config
+from uniformer_video.data.lists.class_names import class_names
+from uniformer_video.data.lists.records import read_class_names, read_csv, read_frame_list
 from uniformer_video.errors import DataError
 from uniformer_video.prepare.lists import make_lists
+from uniformer_video.runs.build_data import build_data
 
 ROOT = Path(__file__).parents[2]
 HEADER = "label,youtube_id,time_start,time_end,split\n"

@@ -7,12 +7,13 @@ import tarfile
 import pytest
 from shard_files import pack, shards_of
 
-from uniformer_video.data.records import read_csv
-from uniformer_video.data.records_shards import read_shards
-from uniformer_video.data.shards import member_of, member_path, read_index, read_member
+from uniformer_video.data.lists.records import read_csv
+from uniformer_video.data.lists.shard_index import read_index
+from uniformer_video.data.lists.sharded import read_shards
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.check import check_videos, listed_videos
 from uniformer_video.prepare.shards import make_shards
+from uniformer_video.storage.members import member_of, member_path, read_member
 
 
 @pytest.fixture

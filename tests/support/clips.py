@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from uniformer_video.data.augment import OPS
-from uniformer_video.data.pixels import Window
+from uniformer_video.data.clips.augment import OPS
+from uniformer_video.data.clips.pixels import Window
 
 POLICY = "rand-m7-n4-mstd0.5-inc1"
 

@@ -9,8 +9,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from uniformer_video.data.shards import member_path, read_index
+from uniformer_video.data.lists.shard_index import read_index
 from uniformer_video.prepare.shards import make_shards
+from uniformer_video.storage.members import member_path
 
 
 def pack(path, files, form=tarfile.USTAR_FORMAT):

@@ -8,12 +8,12 @@ import sys
 
 import torch
 
-from uniformer_video import build
-from uniformer_video.build_data import build_data
-from uniformer_video.config import load_config
+from uniformer_video.config.settings import load_config
 from uniformer_video.distributed.ranks import joined
-from uniformer_video.evaluate import score_records
 from uniformer_video.randomness import seed_torch
+from uniformer_video.runs import build
+from uniformer_video.runs.build_data import build_data
+from uniformer_video.runs.multi_view_test import score_records
 from uniformer_video.training.precision import autocast_for
 from uniformer_video.training.trainer import Trainer
 

@@ -8,8 +8,8 @@ from torch import distributed as dist
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from uniformer_video.models.zoo import build_network
 from uniformer_video.training.batch_statistics import BatchStatistics
+from uniformer_video.zoo.create import build_network
 
 TAKEN, LEFT_OUT = torch.tensor(True), torch.tensor(False)
 

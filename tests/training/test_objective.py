@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from uniformer_video.build import build_objective
-from uniformer_video.build_data import Data
-from uniformer_video.config import load_config
-from uniformer_video.data.mixup import Mixup, soft_targets
-from uniformer_video.data.records import VideoRecord
+from uniformer_video.config.settings import load_config
+from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import ConfigError
+from uniformer_video.runs.build import build_objective
+from uniformer_video.runs.build_data import Data
+from uniformer_video.training.mixup import Mixup, soft_targets
 from uniformer_video.training.objective import AnyLabels, OneLabel
 
 CPU = torch.device("cpu")

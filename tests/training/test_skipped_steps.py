@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from uniformer_video import build, fit
-from uniformer_video.config import load_config
+from uniformer_video.config.settings import load_config
 from uniformer_video.errors import TrainingError
-from uniformer_video.run import run
+from uniformer_video.runs import build, fit
+from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
 from uniformer_video.training import objective
 from uniformer_video.training.readings import StepReadings

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from uniformer_video import fit
-from uniformer_video.config import load_config
-from uniformer_video.data.dataset import EvalDataset, TrainDataset, TrainKey
+from uniformer_video.config.settings import load_config
+from uniformer_video.data.loading.dataset import EvalDataset, TrainDataset, TrainKey
 from uniformer_video.errors import DecodeError, TrainingError, WorkerError
-from uniformer_video.run import run
+from uniformer_video.runs import fit
+from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
 from uniformer_video.training import objective
 from uniformer_video.training.monitor import Monitor

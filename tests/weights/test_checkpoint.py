@@ -2,9 +2,7 @@ import pytest
 import torch
 
 from uniformer_video.errors import CheckpointError
-from uniformer_video.models.inflate_file import inflate_file
 from uniformer_video.models.uniformer import UniFormer
-from uniformer_video.models.zoo import create_model
 from uniformer_video.weights.checkpoint import (
     Weights,
     file_sha256,
@@ -13,6 +11,8 @@ from uniformer_video.weights.checkpoint import (
     write_checkpoint,
 )
 from uniformer_video.weights.inflate import fit_kernel_in_time, inflate_kernel
+from uniformer_video.zoo.create import create_model
+from uniformer_video.zoo.inflate import inflate_file
 
 SMALL = {"embed_dims": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "head_dim": 8}
 

@@ -15,7 +15,7 @@ import torch
 from file_server import Answer, hub_answer, hub_error, serve
 
 from uniformer_video.errors import CheckpointError, MissingLibraryError
-from uniformer_video.network import explain_failure
+from uniformer_video.storage.failures import explain_failure
 from uniformer_video.weights import download
 from uniformer_video.weights.checkpoint import read_weights
 from uniformer_video.weights.download import cache_folder, fetch, is_remote, shown

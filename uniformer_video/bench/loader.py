@@ -1,6 +1,5 @@
 """How fast training clips are made: by the step, by the number of workers, against the published way."""
 
-import importlib.util
 import math
 import statistics
 import time
@@ -14,21 +13,21 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from uniformer_video.build import build_train_dataset
-from uniformer_video.build_data import build_data
-from uniformer_video.data.dataset import TrainSample
-from uniformer_video.data.demo import write_video
-from uniformer_video.data.loader import TrainLoader, TrainPlan, collate_train
-from uniformer_video.data.packed import PackedClips, stack
-from uniformer_video.data.records import VideoRecord
+from uniformer_video.bench.published_loader import PublishedDataset
+from uniformer_video.data.clips.packed import PackedClips, stack
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.loading.dataset import TrainSample
+from uniformer_video.data.loading.loader import TrainLoader, TrainPlan, collate_train
 from uniformer_video.errors import ConfigError
+from uniformer_video.prepare.demo import write_video
 from uniformer_video.randomness import generator
+from uniformer_video.runs.build import build_train_dataset
+from uniformer_video.runs.build_data import build_data
 
 DECODE, COLLATE, DEVICE = "open and decode", "collate", "on the device"
 STEPS = (DECODE, "RandAugment", "crop and resize", "flip", "normalise", "erasing", COLLATE)
 _ALL_STEPS = (*STEPS[:-1], "pack", COLLATE, DEVICE)
 _BATCH = 4  # videos
-_BASELINE = Path(__file__).resolve().parents[2] / "benchmarks" / "published_loader.py"
 
 
 @dataclass
@@ -122,17 +121,12 @@ def _seconds(times, step):
 
 
 def _published(dataset):
-    """The same clips the published way, which lies beside the package in the repository."""
-    if not _BASELINE.is_file():
-        raise ConfigError(f"--baseline needs {_BASELINE}, which comes with the repository alone")
+    """The same clips the published way."""
     if not dataset.augment.area:
         raise ConfigError(
             "--baseline needs a resized crop; set DATA.TRAIN_JITTER_SCALES_RELATIVE [0.08, 1.0]"
         )
-    spec = importlib.util.spec_from_file_location("published_loader", _BASELINE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.PublishedDataset(dataset)
+    return PublishedDataset(dataset)
 
 
 class _Clock:

@@ -57,7 +57,7 @@ def _loader_arguments(parser):
 def _loader(args):
     """Training clips: the time of each step, clips a second by the number of workers."""
     from uniformer_video.bench import loader
-    from uniformer_video.config import load_config
+    from uniformer_video.config.settings import load_config
 
     counts = loader.worker_counts(args.workers)
     if min(args.clips, args.repeat) < 1 or args.clips_per_second_needed < 0:

@@ -24,7 +24,7 @@ def demo_command(args):
     """
     from tqdm import tqdm
 
-    from uniformer_video.data.demo import generate_demo
+    from uniformer_video.prepare.demo import generate_demo
 
     if min(args.train, args.val, args.test) < 8 or args.seed < 0:
         raise UserError(
@@ -64,8 +64,8 @@ def remap_command(args):
     weights), a file with one class name a line, or a checkpoint that records its class names. Both
     orders must be of the same names. Paths, lines and separators stay as they are.
     """
-    from uniformer_video.data.labels import identify
-    from uniformer_video.data.labels.remap import remap_list
+    from uniformer_video.data.lists.class_names import identify
+    from uniformer_video.data.lists.remap import remap_list
 
     given = _names_of(args.given, "--from")
     wanted = _names_of(args.wanted, "--to")
@@ -77,8 +77,8 @@ def remap_command(args):
 
 def _names_of(text, flag):
     """Class names of a known order, of a text file, or of a checkpoint."""
-    from uniformer_video.class_order import known_names
-    from uniformer_video.data.labels import named_classes
+    from uniformer_video.data.lists.class_names import named_classes
+    from uniformer_video.runs.class_order import known_names
 
     if not _is_binary(text):
         return named_classes(text, flag)

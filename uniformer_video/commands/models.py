@@ -18,7 +18,7 @@ def models_command(args):
     Parameters and GFLOPs (multiply-adds, norms included) are those of the published form: 5x5x5
     local kernels, 400 classes (1000 for images). Views are clips x crops.
     """
-    from uniformer_video.models.listing import as_markdown, as_text, list_models
+    from uniformer_video.zoo.listing import as_markdown, as_text, list_models
 
     entries = list_models(args.filter)
     if not entries:
@@ -46,7 +46,7 @@ def flops_command(args):
     """
     from uniformer_video.commands.weights import parse_kernel
     from uniformer_video.models.flops import count_flops
-    from uniformer_video.models.zoo import (
+    from uniformer_video.zoo.create import (
         build_network,
         count_parameters,
         input_size,

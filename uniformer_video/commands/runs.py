@@ -31,8 +31,8 @@ def run_command(args):
     from uniformer_video.signals import Interrupted, held_back
 
     with held_back():
-        from uniformer_video.config import load_config
-        from uniformer_video.run import run
+        from uniformer_video.config.settings import load_config
+        from uniformer_video.runs.run import run
 
     cfg = load_config(args.cfg, args.overrides)
     if args.start_from and not cfg.TRAIN.ENABLE:
@@ -54,7 +54,7 @@ def config_arguments(parser):
 
 def config_command(args):
     """Print the resolved config, or with --keys what every key means."""
-    from uniformer_video.config import config_text, describe, load_config
+    from uniformer_video.config.settings import config_text, describe, load_config
 
     print(describe() if args.keys else config_text(load_config(args.cfg, args.overrides)), end="\n")
 
@@ -65,7 +65,7 @@ def report_arguments(parser):
 
 def report_command(args):
     """Write the report page again from the results in a folder."""
-    from uniformer_video.evaluate import report
+    from uniformer_video.runs.multi_view_test import report
 
     print(report(args.folder))
 

@@ -39,8 +39,8 @@ def inflate_command(args):
     kernel along time and divides by its length, "center" puts it in the middle step. The classifier
     is dropped. --check shows how much the video model still sees what the image model sees.
     """
-    from uniformer_video.inference.frame import read_frame
-    from uniformer_video.models.inflate_file import inflate_file
+    from uniformer_video.zoo.frame import read_frame
+    from uniformer_video.zoo.inflate import inflate_file
 
     kernel = parse_kernel(args.local_kernel)
     frame = None if args.check is None else read_frame(args.check)
@@ -79,9 +79,9 @@ def convert_command(args):
     this toolkit's own. What a file cannot tell is recorded from --model, --head-dim, --published,
     --cfg and --classes. --to published or mmaction2 writes files for those projects.
     """
-    from uniformer_video.build import build_protocol
-    from uniformer_video.config import load_config
-    from uniformer_video.models.convert import convert_file, export_file
+    from uniformer_video.config.settings import load_config
+    from uniformer_video.runs.build import build_protocol
+    from uniformer_video.zoo.convert import convert_file, export_file
 
     if args.to != "ours":
         given = [name for name in ("published", "cfg", "classes", "ema") if getattr(args, name)]
@@ -115,8 +115,8 @@ def parse_kernel(text):
 
 def _protocol_inside(settings):
     """The protocol that the settings inside a training checkpoint describe; {} if they are not clear."""
-    from uniformer_video.build import build_protocol
-    from uniformer_video.config import config_from_tree
+    from uniformer_video.config.settings import config_from_tree
+    from uniformer_video.runs.build import build_protocol
 
     try:
         return build_protocol(config_from_tree(settings, "the weights file"))

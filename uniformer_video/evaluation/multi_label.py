@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from uniformer_video.data.records import multi_hot
+from uniformer_video.data.lists.records import multi_hot
 from uniformer_video.evaluation.metrics import (
     as_probabilities,
     average_precision,

@@ -10,8 +10,7 @@ from uniformer_video.errors import DecodeError
 from uniformer_video.evaluation.multi_label import THRESHOLD
 from uniformer_video.evaluation.plots import frame_uris, heat_map, line_chart, report_library
 from uniformer_video.evaluation.results import is_multi_label, load_results
-from uniformer_video.files import atomic_write
-from uniformer_video.output import METRICS_FILE
+from uniformer_video.files import METRICS_FILE, atomic_write
 
 REPORT_FILE = "report.html"
 TEMPLATE, MULTI_LABEL_TEMPLATE = "report.html.j2", "report_multi_label.html.j2"

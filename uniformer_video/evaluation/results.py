@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import simplejson
 
-from uniformer_video.data.records import multi_hot
+from uniformer_video.data.lists.records import multi_hot
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.metrics import (
     as_probabilities,

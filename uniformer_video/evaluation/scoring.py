@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from uniformer_video.data.loader import eval_loader
-from uniformer_video.data.workers import HANGING_SECONDS
+from uniformer_video.data.loading.loader import eval_loader
+from uniformer_video.data.loading.workers import HANGING_SECONDS
 from uniformer_video.errors import UserError
 from uniformer_video.evaluation.metrics import mean_over_views
 

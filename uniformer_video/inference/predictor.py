@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from uniformer_video.class_order import stand_ins
-from uniformer_video.data.dataset import decode_test_clips
-from uniformer_video.data.records import VIDEO_SUFFIXES
+from uniformer_video.data.clips.transforms import EvalViews, Normalisation
+from uniformer_video.data.lists.class_names import stand_ins
+from uniformer_video.data.lists.records import VIDEO_SUFFIXES
+from uniformer_video.data.loading.dataset import decode_test_clips
 from uniformer_video.data.sampling import ClipSampling
-from uniformer_video.data.transforms import EvalViews, Normalisation
 from uniformer_video.errors import CheckpointError, DataError
 from uniformer_video.evaluation.metrics import as_probabilities, mean_over_views
-from uniformer_video.models.zoo import build_for_weights
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
+from uniformer_video.zoo.create import build_for_weights
 
 
 @dataclass(frozen=True)

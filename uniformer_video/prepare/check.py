@@ -8,14 +8,14 @@ from pathlib import Path
 
 import av
 
-from uniformer_video.data import storage
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.source import is_member
-from uniformer_video.data.shards import INDEX_FILE, shard_folder
+from uniformer_video.data.lists.shard_index import INDEX_FILE, shard_folder
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.folders import find_videos, walk, write_table
 from uniformer_video.prepare.jobs import run_jobs
 from uniformer_video.prepare.stream import decoded, opened
+from uniformer_video.storage.address import check_no_secret
 
 HEADER = ("path", "reason", "frames found", "frames declared")
 _CHUNK_BYTES = 256_000_000  # of pixels at a time
@@ -41,10 +41,10 @@ def listed_videos(path, prefix="", template="", separator="auto"):
     A folder with an index of shards, also an address, stands for the videos in them, and so does the
     index. With `template` the list is one of folders of frames, `folder num_frames label`.
     """
-    from uniformer_video.data.records import VIDEO_SUFFIXES, read_csv, read_frame_list
-    from uniformer_video.data.records_shards import read_shards
+    from uniformer_video.data.lists.records import VIDEO_SUFFIXES, read_csv, read_frame_list
+    from uniformer_video.data.lists.sharded import read_shards
 
-    storage.check_no_secret(str(path), "the address")
+    check_no_secret(str(path), "the address")
     if folder := shard_folder(path):
         return [(record.path, 0) for record in read_shards(folder)]
     if os.path.isdir(path):

@@ -25,7 +25,7 @@ def find_videos(folder):
     Names that begin with a dot do not count. Raises `DataError` when there is no such folder or no
     video in it.
     """
-    from uniformer_video.data.records import VIDEO_SUFFIXES
+    from uniformer_video.data.lists.records import VIDEO_SUFFIXES
 
     folder = Path(folder)
     if not folder.is_dir():

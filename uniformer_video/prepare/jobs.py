@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass
 from multiprocessing import connection
 
-from uniformer_video.data.watchdog import ending
+from uniformer_video.data.loading.watchdog import ending
 from uniformer_video.errors import UserError
 
 _SPAWN = multiprocessing.get_context("spawn")

@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uniformer_video.data.labels import class_names
-from uniformer_video.data.official import read_annotations
+from uniformer_video.data.lists.annotations import read_annotations
+from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.errors import DataError
 from uniformer_video.prepare.folders import (
     around_the_number,

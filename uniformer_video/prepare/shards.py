@@ -14,7 +14,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from uniformer_video.data.shards import INDEX_FILE, ShardEntry, index_table
+from uniformer_video.data.lists.shard_index import INDEX_FILE, ShardEntry, index_table
 from uniformer_video.errors import DataError
 from uniformer_video.files import atomic_write
 from uniformer_video.prepare.folders import claimed, write_table
@@ -79,7 +79,7 @@ def make_shards(
     `failed.csv` names videos that cannot be read, which are left out, and shards that failed. Returns a
     `Summary` that counts shards and calls `progress`.
     """
-    from uniformer_video.data.records import read_csv
+    from uniformer_video.data.lists.records import read_csv
 
     records = read_csv(list_file, prefix, separator, multi_label=None)
     members, unreadable = _members(records)

@@ -9,8 +9,7 @@ import simplejson
 import torch
 from tqdm import tqdm
 
-from uniformer_video.files import atomic_write
-from uniformer_video.output import METRICS_FILE
+from uniformer_video.files import METRICS_FILE, atomic_write
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from uniformer_video.data.records import label_table
+from uniformer_video.data.lists.records import label_table
 from uniformer_video.evaluation.metrics import mean_average_precision, topk_correct
 
 

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from uniformer_video.data.mixup import soft_targets
-from uniformer_video.data.workers import StopAsked
+from uniformer_video.data.loading.workers import StopAsked
 from uniformer_video.errors import TrainingError, UserError, WorkerError
 from uniformer_video.randomness import generator, seed_torch
 from uniformer_video.signals import Interrupted, stop_requests
 from uniformer_video.training.batch_statistics import BatchStatistics
+from uniformer_video.training.mixup import soft_targets
 from uniformer_video.training.readings import StepReading, StepReadings
 
 _LOCK_SECONDS = 5.0

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from uniformer_video import __version__
 from uniformer_video.errors import CheckpointError, MissingLibraryError
 from uniformer_video.files import atomic_write
-from uniformer_video.network import explain_failure
+from uniformer_video.storage.failures import explain_failure
 from uniformer_video.weights.container import read_content
 
 TIMEOUT_SECONDS = 30  # without a single byte

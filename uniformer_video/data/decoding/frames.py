@@ -10,11 +10,16 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from uniformer_video.data.decoding.reader import Reader, shrink
-from uniformer_video.data.records import frame_file
 from uniformer_video.errors import DecodeError
 
 # What frames are extracted to. Pillow knows more formats; one of them starts another program.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
+
+
+def frame_file(path, number):
+    """The file of one frame, where `path` is a folder and a template, `folder/img_{:05d}.jpg`."""
+    folder, template = os.path.split(path)
+    return os.path.join(folder, template.format(number))
 
 
 class FrameReader(Reader):

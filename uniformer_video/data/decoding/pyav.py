@@ -22,8 +22,8 @@ from uniformer_video.data.decoding.orientation import orientation
 from uniformer_video.data.decoding.plan import Span, plan
 from uniformer_video.data.decoding.reader import Clip, Reader, shrunk_size
 from uniformer_video.data.decoding.source import SINGLE_FILES, source_of
-from uniformer_video.data.storage import shown
 from uniformer_video.errors import DecodeError
+from uniformer_video.storage.address import shown
 
 # Codecs in which every packet shows exactly one frame, VP8's hidden ones apart.
 _ONE_FRAME_A_PACKET = {

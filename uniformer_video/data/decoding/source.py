@@ -3,7 +3,7 @@
 import io
 import os
 
-from uniformer_video.data.shards import member_of, read_member
+from uniformer_video.storage.members import member_of, read_member
 
 # Files alone, and none that name others to read: a playlist can be given any video's name.
 SINGLE_FILES = {

@@ -1,0 +1,213 @@
+import logging
+
+import pytest
+
+from uniformer_video.config.settings import (
+    DEFAULTS,
+    SETTINGS,
+    config_text,
+    describe,
+    flat_config,
+    load_config,
+)
+from uniformer_video.errors import ConfigError
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_defaults_pass_their_own_checks():
+    assert flat_config(load_config()) == DEFAULTS
+
+
+def test_files_build_on_each_other_and_overrides_come_last(tmp_path):
+    write(tmp_path / "base" / "a.yaml", "DATA: {NUM_FRAMES: 8}\nSOLVER:\n  BASE_LR: 1e-3\n")
+    write(tmp_path / "base" / "b.yaml", "_BASE_: a.yaml\nDATA: {SAMPLING_RATE: 2}\n")
+    path = write(tmp_path / "c.yaml", "_BASE_: base/b.yaml\nDATA: {NUM_FRAMES: 32}\n")
+    cfg = load_config(path, ["SOLVER.MAX_EPOCH", "50"])
+    assert (cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE) == (32, 2)
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_EPOCH) == (1e-3, 50)
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1E-4", "1.e-4", "1.0e-4", "0.0001", ".1e-3", "+1e-4"])
+def test_scientific_notation_is_a_number_everywhere(tmp_path, text):
+    path = write(tmp_path / "a.yaml", f"SOLVER:\n  BASE_LR: {text}\n")
+    assert load_config(path).SOLVER.BASE_LR == 1e-4
+    assert load_config(overrides=["SOLVER.BASE_LR", text]).SOLVER.BASE_LR == 1e-4
+
+
+@pytest.mark.parametrize("text", ["[5,5,5]", "[5, 5, 5]", "(5,5,5)", "5,5,5"])
+def test_lists_on_the_command_line(text):
+    cfg = load_config(overrides=["UNIFORMER.LOCAL_KERNEL", text])
+    assert cfg.UNIFORMER.LOCAL_KERNEL == [5, 5, 5]
+
+
+def test_lists_for_the_blocks_of_two_stages():
+    cfg = load_config(overrides=["UNIFORMER.PRUNE_RATIO", "[[1, 0.5], [0.25]]"])
+    assert cfg.UNIFORMER.PRUNE_RATIO == [[1, 0.5], [0.25]]
+
+
+def test_text_settings_take_any_text():
+    cfg = load_config(overrides=["OUTPUT_DIR", "123", "DATA.PATH_PREFIX", "True"])
+    assert (cfg.OUTPUT_DIR, cfg.DATA.PATH_PREFIX) == ("123", "True")
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("DATA.NUM_FRAME", "DATA.NUM_FRAMES"),
+        ("SOLVER.BASELR", "SOLVER.BASE_LR"),
+        ("NUM_FRAMES", "DATA.NUM_FRAMES"),
+        ("data.sampling_rate", "DATA.SAMPLING_RATE"),
+        ("TRAIN.BASE_LR", "SOLVER.BASE_LR"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(tmp_path, key, near):
+    with pytest.raises(ConfigError, match=f"unknown setting {key}.*did you mean {near}\\?"):
+        load_config(overrides=[key, "3"])
+    section, _, name = key.rpartition(".")
+    text = f"{section}:\n  {name}: 3\n" if section else f"{name}: 3\n"
+    with pytest.raises(ConfigError, match=rf"in .*typo\.yaml; did you mean {near}\?"):
+        load_config(write(tmp_path / "typo.yaml", text))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("DATA.NUM_FRAMES", "many", "a whole number"),
+        ("DATA.NUM_FRAMES", "8.5", "a whole number"),
+        ("DATA.NUM_FRAMES", "True", "a whole number"),
+        ("SOLVER.BASE_LR", "fast", "a number"),
+        ("SOLVER.BASE_LR", "nan", "at least 0|a number"),
+        ("TRAIN.ENABLE", "1", "True or False"),
+        ("TRAIN.ENABLE", "yess", "True or False"),
+        ("DATA.TRAIN_JITTER_SCALES", "256", "takes 2 values"),
+        ("DATA.TRAIN_JITTER_SCALES", "a,b", "a list such as"),
+        ("DATA.NUM_FRAMES", "0", "at least 1"),
+        ("TEST.NUM_ENSEMBLE_VIEWS", "0", "at least 1"),
+        ("TEST.NUM_SPATIAL_CROPS", "2", "allowed: 1, 3"),
+        ("TRAIN.PRECISION", "fp8", "allowed: 'auto', 'fp32'"),
+        ("DATA.DECODING_BACKEND", "opencv", "'pyav', 'decord'"),
+        ("AUG.RE_PROB", "1.5", "between 0 and 1"),
+        ("UNIFORMER.LOCAL_KERNEL", "4,5,5", "must be odd"),
+        ("UNIFORMER.LOCAL_KERNEL", "5,5", "0 or 3 values"),
+        ("UNIFORMER.DEPTH", "3,4,8", "0 or 4 values"),
+        ("DATA.TEST_SCALE", "200", "TEST_CROP_SIZE 224 is larger than DATA.TEST_SCALE 200"),
+        ("DATA.TRAIN_CROP_SIZE", "300", "larger than the smallest of"),
+        ("DATA.TRAIN_JITTER_SCALES", "320,256", "minimum above its maximum"),
+        ("SOLVER.WARMUP_EPOCHS", "110", "does not end before SOLVER.MAX_EPOCH 110"),
+        ("DATA.STD", "0,1,1", "above 0"),
+        ("NUM_GPUS", "5", "not a multiple of NUM_GPUS 5"),
+        ("TEST.MOTION_CHECK", "True", "OPPOSITE_CLASS_PAIRS"),
+        ("TEST.SCORE", "sum", "allowed: 'logits', 'softmax', 'sigmoid'"),
+        ("TEST.SCORE", "sigmoid", "MULTI_LABEL True, which is False; allowed: logits, softmax"),
+        ("DATA.FLIP_CLASS_PAIRS", "a,b", "takes pairs"),
+        ("UNIFORMER.EMBED_DIM", "a,b,c,d", "a list such as"),
+        ("UNIFORMER.DROP_DEPTH_RATE", "1.0", "below 1"),
+        ("UNIFORMER.MLP_RATIO", "-1", "at least 0"),
+        ("DATA.TRAIN_JITTER_SCALES_RELATIVE", "[1.0, 0.1]", "share of the area"),
+        ("DATA.TRAIN_JITTER_ASPECT_RELATIVE", "[0, 1]", "above 0"),
+        ("MODEL.CHECKPOINT_NUM", "[-1,0,0,0]", "none is below 0"),
+        ("UNIFORMER.PRUNE_RATIO", "[1, 0.5]", "takes two lists"),
+        ("UNIFORMER.PRUNE_RATIO", "[[1], [0.5], [0.5]]", "takes two lists"),
+        ("UNIFORMER.TRADE_OFF", "[[1, 2], [1]]", "between 0 and 1"),
+        ("UNIFORMER.SPLIT", "both", "True or False"),
+        ("DATA.IMAGE_TEMPLATE", "img.jpg", "needs a placeholder"),
+        ("DATA.IMAGE_TEMPLATE", "", "needs a placeholder"),
+        ("DATA.LABEL_PATH_TEMPLATE", "{:05d}.txt", "needs a placeholder"),
+        ("SOLVER.CLASS_BALANCE", "1.5", "between 0 and 1"),
+        ("SOLVER.CLASS_WEIGHTS", "[1, 0]", "holds 0.0; every weight is a number above 0"),
+        ("SOLVER.CLASS_WEIGHTS", "[1, .inf]", "holds inf"),
+        ("SOLVER.CLASS_WEIGHTS", "[.nan, 1]", "holds nan"),
+        ("SOLVER.CLASS_WEIGHTS", "[a, b]", "a list such as"),
+        ("DATA.MULTI_LABEL", "2", "True or False"),
+        ("TRAIN.DATASET", "imagenet", "'kinetics', 'folder', 'frames'"),
+    ],
+)
+def test_wrong_and_impossible_values(key, value, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        load_config(overrides=[key, value])
+    assert key in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_settings_that_exclude_each_other():
+    weights = ["SOLVER.CLASS_WEIGHTS", "[1, 2]", "SOLVER.CLASS_BALANCE", "0.5"]
+    with pytest.raises(ConfigError, match=r"CLASS_WEIGHTS and SOLVER\.CLASS_BALANCE both"):
+        load_config(overrides=weights)
+    assert load_config(overrides=weights[:2]).SOLVER.CLASS_WEIGHTS == [1.0, 2.0]
+    for name in ("folder", "frames", "ssv2-json", "ucf101", "hmdb51"):
+        for key in ("TRAIN.DATASET", "TEST.DATASET"):
+            with pytest.raises(ConfigError, match=f"MULTI_LABEL is True and the format {name}"):
+                load_config(overrides=["DATA.MULTI_LABEL", "True", key, name])
+
+
+def test_files_that_cannot_be_used(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot read .*absent\.yaml: No such file"):
+        load_config(tmp_path / "absent.yaml")
+    with pytest.raises(ConfigError, match=r"cannot read .*base\.yaml"):
+        load_config(write(tmp_path / "a.yaml", "_BASE_: base.yaml\n"))
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(write(tmp_path / "b.yaml", "DATA: [1, 2\n"))
+    with pytest.raises(ConfigError, match="is not a config"):
+        load_config(write(tmp_path / "c.yaml", "hello\n"))
+    write(tmp_path / "d.yaml", "_BASE_: e.yaml\n")
+    with pytest.raises(ConfigError, match="in a circle"):
+        load_config(write(tmp_path / "e.yaml", "_BASE_: d.yaml\n"))
+    with pytest.raises(ConfigError, match="pairs"):
+        load_config(overrides=["DATA.NUM_FRAMES"])
+    with pytest.raises(ConfigError, match="nothing to do"):
+        load_config(overrides=["TRAIN.ENABLE", "False", "TEST.ENABLE", "False"])
+
+
+def test_keys_of_pyslowfast_give_one_warning(tmp_path, caplog):
+    text = "MODEL: {ARCH: uniformer}\nBN: {NORM_TYPE: sync}\nAUG: {RE_MODE: pixel, RE_PROB: 0.5}\n"
+    with caplog.at_level(logging.WARNING):
+        cfg = load_config(write(tmp_path / "a.yaml", text))
+    assert cfg.AUG.RE_PROB == 0.5
+    (record,) = caplog.records
+    assert record.getMessage().endswith("MODEL.ARCH, BN.NORM_TYPE, AUG.RE_MODE")
+
+
+def test_what_a_multi_label_test_measures():
+    many = ["DATA.MULTI_LABEL", "True"]
+    assert load_config(overrides=many).TEST.SCORE == "logits"
+    assert load_config(overrides=[*many, "TEST.SCORE", "sigmoid"]).TEST.SCORE == "sigmoid"
+    with pytest.raises(ConfigError, match="which is True; allowed: logits, sigmoid"):
+        load_config(overrides=[*many, "TEST.SCORE", "softmax"])
+    pairs = ["DATA.OPPOSITE_CLASS_PAIRS", "[[0,1]]"]
+    with pytest.raises(ConfigError, match=r"set TEST\.MOTION_CHECK False"):
+        load_config(overrides=[*many, *pairs, "TEST.MOTION_CHECK", "True"])
+
+
+def test_the_resolved_config_reads_back(tmp_path):
+    cfg = load_config(overrides=["SOLVER.BASE_LR", "3e-5", "DATA.FLIP_CLASS_PAIRS", "[[a b, c]]"])
+    assert load_config(write(tmp_path / "a.yaml", config_text(cfg))) == cfg
+
+
+def test_every_key_is_described_once():
+    keys = [key for key, _, _ in SETTINGS]
+    assert len(keys) == len(set(keys))
+    assert all(text for _, _, text in SETTINGS)
+    assert all(key in describe() for key in keys)
+
+
+def test_where_to_augment():
+    assert load_config().AUG.ON_DEVICE == "off"
+    assert load_config(overrides=["AUG.ON_DEVICE", "off"]).AUG.ON_DEVICE == "off"
+    with pytest.raises(
+        ConfigError, match=r"AUG\.ON_DEVICE is 'gpu'; allowed: 'off', 'normalise', 'all'"
+    ):
+        load_config(overrides=["AUG.ON_DEVICE", "gpu"])
+
+
+@pytest.mark.parametrize("text", ["off", "'off'", "False"])
+def test_off_is_a_word_in_a_file_too(tmp_path, text):
+    cfg = load_config(write(tmp_path / "a.yaml", f"DATA: {{FLIP: {text}}}\n"))
+    assert cfg.DATA.FLIP == "off"
+    assert load_config(overrides=["DATA.FLIP", "off"]).DATA.FLIP == "off"
+    with pytest.raises(ConfigError, match=r"DATA\.FLIP is 'no'; allowed: 'auto', 'off'"):
+        load_config(overrides=["DATA.FLIP", "no"])

@@ -1,0 +1,103 @@
+"""The loader bench on small generated videos: every step is timed, both sides do the same work."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from uniformer_video.bench import loader
+from uniformer_video.bench.published_loader import PublishedDataset
+from uniformer_video.config.settings import load_config
+from uniformer_video.data.loading.dataset import TrainAugmentation, TrainDataset
+from uniformer_video.data.sampling import ClipSampling
+from uniformer_video.errors import ConfigError
+
+SMALL = ("DATA.NUM_FRAMES", "4", "DATA.SAMPLING_RATE", "2", "DATA.TRAIN_CROP_SIZE", "32")
+
+
+@pytest.fixture
+def small_videos(monkeypatch):
+    """Short, small videos in place of the generated ones."""
+    make = loader.generate_videos
+    monkeypatch.setattr(loader, "generate_videos", lambda folder: make(folder, 2, (64, 80), 20))
+
+
+def test_measure_and_report(small_videos):
+    cfg = load_config(overrides=[*SMALL])
+    times = loader.measure(cfg, clips=4, rounds=1, workers=(0, 1), baseline=True)
+    for side in (times.ours, times.baseline):
+        assert tuple(side) == loader.STEPS
+        assert all(seconds > 0 for step, seconds in side.items())
+    assert set(times.rates) == {0, 1} and min(times.rates.values()) > 0
+    text = "\n".join(loader.report(times, needed=100))
+    assert all(step in text for step in loader.STEPS)
+    assert "published" in text and "DATA_LOADER.NUM_WORKERS" in text
+
+
+def test_numbers_of_the_report():
+    ours = dict.fromkeys(loader.STEPS, 0.01)
+    published = dict.fromkeys(loader.STEPS, 0.03) | {loader.DECODE: 0.01}
+    text = "\n".join(loader.report(loader.LoaderTimes(ours, published, {1: 12.0}), 100))
+    assert "clips/s per core: 14.3, published 5.3, 2.71x" in text
+    assert "without decoding: 16.7, published 5.6, 3.00x" in text
+    assert "NUM_WORKERS 9," in text
+    alone = "\n".join(loader.report(loader.LoaderTimes(ours, None, {1: 12.0})))
+    assert "published" not in alone and "NUM_WORKERS" not in alone
+
+
+@pytest.mark.parametrize(("on_device", "absent"), [("normalise", 2), ("all", 5)])
+def test_what_the_device_does_is_no_time_of_a_worker(small_videos, on_device, absent):
+    cfg = load_config(overrides=[*SMALL, "AUG.ON_DEVICE", on_device])
+    times = loader.measure(cfg, clips=4, rounds=1, workers=(1,), baseline=True)
+    assert len(times.ours) == len(loader.STEPS) - absent + 2
+    assert "normalise" not in times.ours and tuple(times.ours)[-3:] == (
+        "pack",
+        "collate",
+        "on the device",
+    )
+    assert tuple(times.baseline) == loader.STEPS
+    times.ours |= dict.fromkeys(times.ours, 0.001) | {loader.DEVICE: 1.0}
+    lines = loader.report(times)
+    made = len(times.ours) - 1
+    assert f"{'all':24s}{made:9.1f}" in [line[:33] for line in lines]
+    assert f"{'on the device':24s}{1000:9.1f}" in lines
+    assert any(line.startswith("normalise" + " " * 24) for line in lines)
+
+
+def test_worker_counts():
+    assert loader.worker_counts("4,0") == [0, 1, 4]
+    for text in ("", "a", "-1", "1,,2"):
+        with pytest.raises(ConfigError, match="--workers"):
+            loader.worker_counts(text)
+
+
+def test_the_baseline_needs_a_resized_crop(small_videos):
+    cfg = load_config(overrides=[*SMALL, "DATA.TRAIN_JITTER_SCALES_RELATIVE", "[]"])
+    with pytest.raises(ConfigError, match="resized crop"):
+        loader.measure(cfg, clips=4, rounds=1, workers=(0,), baseline=True)
+
+
+def test_both_sides_make_the_same_clips(tmp_path):
+    """The times compare equal work: the same frames, and without rounding ops the same values."""
+    records = loader.generate_videos(tmp_path, 2, (64, 80), 20)
+    augment = TrainAugmentation(32, "", erasing=0.5)
+    ours = TrainDataset(records, ClipSampling(4, 2), augment, seed=0)
+    published = PublishedDataset(ours)
+    for index, record in enumerate(records):
+        frames = ours.decode(record, np.random.default_rng(index))
+        np.testing.assert_array_equal(
+            frames, published.decode(record, np.random.default_rng(index))
+        )
+        clip, _ = ours.augment(frames, (0,), np.random.default_rng(index))
+        other, _ = published.augment(frames, (0,), np.random.default_rng(index))
+        torch.testing.assert_close(clip, other, atol=1e-5, rtol=0)
+
+
+def test_generated_videos_move_and_have_texture(tmp_path):
+    (record,) = loader.generate_videos(tmp_path, 1, (64, 80), 30)
+    dataset = TrainDataset([record], ClipSampling(4, 4), None, seed=0)
+    frames = dataset.decode(record, np.random.default_rng(0)).astype(int)
+    assert frames.shape == (4, 64, 80, 3)
+    assert frames.std() > 20 and np.abs(np.diff(frames, axis=0)).mean() > 3
+    assert not math.isclose(frames[0].mean(), frames[-1].mean(), abs_tol=1e-9)

@@ -1,0 +1,141 @@
+import pytest
+
+from uniformer_video.data.lists import records as lists
+from uniformer_video.errors import DataError
+
+
+def write(path, text, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "label"),
+    [
+        ("a.mp4,3", "a.mp4", 3),
+        ("a.mp4 3", "a.mp4", 3),
+        ("a.mp4\t3", "a.mp4", 3),
+        ("a.mp4, 3", "a.mp4", 3),
+        ("my dir/a, b.mp4,3", "my dir/a, b.mp4", 3),
+        ("my dir/a, b.mp4 3", "my dir/a, b.mp4", 3),
+        ('"my, video.mp4",3', "my, video.mp4", 3),
+        ('"a.mp4","3"', "a.mp4", 3),
+        ("  ünï côde.mp4,0  ", "ünï côde.mp4", 0),
+    ],
+)
+def test_the_last_separator_splits(tmp_path, line, name, label):
+    (record,) = lists.read_csv(write(tmp_path / "train.csv", line + "\n", encoding="utf-8"))
+    assert (record.name, record.label) == (name, label)
+    assert record.path == str(tmp_path / name)
+
+
+def test_bom_crlf_empty_lines_and_prefix(tmp_path):
+    text = "\ufeffa.mp4,0\r\n\r\nsub/b.mp4,1\r\n"
+    path = tmp_path / "train.csv"
+    path.write_bytes(text.encode())
+    records = lists.read_csv(path, prefix=tmp_path / "videos")
+    assert [r.path for r in records] == [
+        str(tmp_path / "videos" / "a.mp4"),
+        str(tmp_path / "videos" / "sub" / "b.mp4"),
+    ]
+    assert records[1].source == f"{path}:3"
+
+
+def test_absolute_paths_stand_for_themselves(tmp_path):
+    (record,) = lists.read_csv(write(tmp_path / "a" / "train.csv", "/data/x.mp4,0\n"))
+    assert record.path == "/data/x.mp4"
+
+
+def test_given_separator(tmp_path):
+    (record,) = lists.read_csv(write(tmp_path / "t.csv", "a b.mp4;7\n"), separator=";")
+    assert (record.name, record.label) == ("a b.mp4", 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a.mp4,0\nb.mp4\n", r"t\.csv:2.*expected a path and a whole-number label.*'b\.mp4'"),
+        ("a.mp4,zero\n", r"t\.csv:1"),
+        ("a.mp4,1.5\n", r"t\.csv:1"),
+        (",3\n", r"t\.csv:1"),
+        ("7\n", r"t\.csv:1"),
+        ("\n\n", "lists no videos"),
+        ("", "lists no videos"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        lists.read_csv(write(tmp_path / "t.csv", text))
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(DataError, match="no file"):
+        lists.read_csv(tmp_path / "absent.csv")
+    (tmp_path / "latin.csv").write_bytes("vidéo.mp4,1\n".encode("latin-1"))
+    with pytest.raises(DataError, match="UTF-8"):
+        lists.read_csv(tmp_path / "latin.csv")
+
+
+def test_labels_outside_the_classes_are_named_with_their_line(tmp_path):
+    records = lists.read_csv(write(tmp_path / "t.csv", "a.mp4,0\nb.mp4,5\n"))
+    lists.check_labels(records, 6)
+    with pytest.raises(DataError, match=r"t\.csv:2: label 5 .* outside 0\.\.4"):
+        lists.check_labels(records, 5)
+    with pytest.raises(DataError, match="label -1"):
+        lists.check_labels(lists.read_csv(write(tmp_path / "n.csv", "a.mp4,-1\n")), 5)
+
+
+def folder(root, **counts):
+    for name, count in counts.items():
+        for i in range(count):
+            write(root / name / f"{i}.mp4", "x")
+    return root
+
+
+def test_folder_of_classes(tmp_path):
+    folder(tmp_path, jump=2, walk=1)
+    write(tmp_path / "walk" / "deep" / "z.MKV", "x")
+    write(tmp_path / "walk" / "notes.txt", "x")
+    write(tmp_path / ".cache" / "a.mp4", "x")
+    (tmp_path / "empty").mkdir()
+    records, names = lists.read_folder(tmp_path)
+    assert names == ["jump", "walk"]
+    assert [(r.name, r.label) for r in records] == [
+        ("jump/0.mp4", 0),
+        ("jump/1.mp4", 0),
+        ("walk/0.mp4", 1),
+        ("walk/deep/z.MKV", 1),
+    ]
+
+
+def test_given_names_number_the_classes(tmp_path):
+    records, names = lists.read_folder(folder(tmp_path, walk=1), ["jump", "walk"])
+    assert (records[0].label, names) == (1, ["jump", "walk"])
+    with pytest.raises(DataError, match="'walk', which the training folder lacks"):
+        lists.read_folder(tmp_path, ["jump"])
+
+
+def test_folders_without_classes(tmp_path):
+    with pytest.raises(DataError, match="no folder"):
+        lists.read_folder(tmp_path / "absent")
+    write(tmp_path / "a.mp4", "x")
+    with pytest.raises(DataError, match="no sub-folder with videos"):
+        lists.read_folder(tmp_path)
+
+
+def test_split_is_stratified_and_repeatable(tmp_path):
+    records, _ = lists.read_folder(folder(tmp_path, a=10, b=5, c=2, d=1))
+    train, val = lists.split_records(records, 0.2, seed=3)
+    assert sorted(r.path for r in train + val) == sorted(r.path for r in records)
+    assert [sum(r.label == c for r in val) for c in range(4)] == [2, 1, 1, 0]
+    assert (train, val) == lists.split_records(records, 0.2, seed=3)
+    assert val != lists.split_records(records, 0.2, seed=4)[1]
+
+
+def test_class_names(tmp_path):
+    names = lists.read_class_names(write(tmp_path / "c.txt", "riding a bike\njump\n\n"))
+    assert names == ["riding a bike", "jump"]
+    for text, message in (("a\n\nb\n", "no empty line"), ("", "no empty"), ("a\na\n", "twice: a")):
+        with pytest.raises(DataError, match=message):
+            lists.read_class_names(write(tmp_path / "c.txt", text))

@@ -1,0 +1,95 @@
+"""A test as a run does it, where videos have several labels; pictures of the part that counts."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from uniformer_video.config.settings import load_config
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.distributed.ranks import Ranks
+from uniformer_video.runs import build, multi_view_test
+from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.folder import RunFolder
+from uniformer_video.weights.checkpoint import write_checkpoint
+
+NAMES = ["sit", "run", "eat"]
+
+
+@pytest.fixture
+def tested(tiny, tmp_path, make_video):
+    """A function: test an untrained model on four videos, the last of them broken."""
+    paths = [str(make_video(f"{i}.mp4", frames=40 + i)) for i in range(4)]
+    (tmp_path / "3.mp4").write_bytes(b"broken")
+    labels = [(0, 1), (), (1,), (0, 2)]
+    ends = [None, None, 0.8, None]
+    records = [
+        VideoRecord(path, Path(path).name, own, end=end)
+        for path, own, end in zip(paths, labels, ends, strict=True)
+    ]
+    weights = tmp_path / "weights.pt"
+
+    def test(**changes):
+        changes |= {"DATA__MULTI_LABEL": True, "TRAIN__ENABLE": False}
+        cfg = load_config(overrides=tiny(TEST__CHECKPOINT_FILE_PATH=weights, **changes))
+        torch.manual_seed(0)
+        model, _ = build.build_model(cfg, 3)
+        torch.nn.init.normal_(model.head.weight)
+        metadata = build.build_metadata(cfg, model, NAMES) | {"multi_label": True}
+        write_checkpoint(weights, model.state_dict(), metadata)
+        ranks = Ranks(0, 1, torch.device("cpu"))
+        data = Data(NAMES, test=records)
+        return multi_view_test.evaluate(cfg, data, RunFolder(tmp_path / "run"), ranks, "tiny")
+
+    return test
+
+
+@pytest.mark.parametrize("score", ["logits", "sigmoid"])
+def test_a_multi_label_test(tested, caplog, score):
+    caplog.set_level("INFO")
+    folder = tested(TEST__SCORE=score)
+    results = json.loads((folder / "results.json").read_text())
+    assert (results["task"], results["motion"]) == ("multi-label", None)
+    assert [video["labels"] for video in results["videos"]] == [[0, 1], [], [1], [0, 2]]
+    assert [video.get("end") for video in results["videos"]] == [None, None, 0.8, None]
+    with np.load(folder / "scores.npz") as arrays:
+        views = arrays["scores"][:3].astype(np.float64)
+    if score == "logits":
+        views = views.mean(1, keepdims=True)
+    shares = (1 / (1 + np.exp(-views))).mean(1)
+    for row, video in zip(shares, results["videos"], strict=False):
+        assert video["top5"][0]["score"] == pytest.approx(row.max(), abs=1e-5)
+        assert video["label_scores"] == pytest.approx(row[video["labels"]], abs=1e-5)
+    summary = results["summary"]
+    assert (summary["failed"], summary["unlabelled"], summary["classes"]) == (1, 1, 2)
+    assert f"mAP {summary['map']['value']:.1%}" in caplog.text
+    assert "over the 2 of 3 classes that occur, hit@1" in caplog.text
+    assert f"scored lowest: mAP {summary['map_all']['value']:.1%}" in caplog.text
+    assert "Mean average precision" in (folder / "report.html").read_text()
+    assert tested(TEST__SCORE=score) == folder
+    assert "tested already" in caplog.text
+
+
+def test_opposite_classes_start_no_motion_check(tested):
+    folder = tested(DATA__OPPOSITE_CLASS_PAIRS="[[0,1]]", DATA__REVERSE_FRAMES=True)
+    assert json.loads((folder / "results.json").read_text())["motion"] is None
+
+
+def test_pictures_show_the_segment_that_counts(tmp_path, make_video, monkeypatch):
+    path = make_video(frames=50)  # 25 a second
+    asked = []
+
+    def write_report(folder, open_video):
+        asked.append(open_video(path))
+        asked.append(open_video(path, start=1.0))
+        asked.append(open_video(path, start=0.4, end=0.8))
+
+    monkeypatch.setattr(multi_view_test, "write_report", write_report)
+    multi_view_test.report(tmp_path)
+    with multi_view_test.open_video(path) as video:
+        for frames, indices in zip(
+            asked, ([0, 16, 33, 49], [25, 33, 41, 49], [10, 13, 16, 19]), strict=True
+        ):
+            assert (frames == video.frames(np.array(indices))).all()

@@ -1,0 +1,232 @@
+"""Whole weights files from one kind to another: nothing is lost, and what a file cannot tell is asked."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from uniformer_video import class_names
+from uniformer_video.cli import main
+from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.inference.predictor import Predictor
+from uniformer_video.models.light import LightUniFormer
+from uniformer_video.models.uniformer import UniFormer
+from uniformer_video.weights.checkpoint import Weights, fit_weights, read_weights
+from uniformer_video.zoo.convert import convert_file, export_file
+from uniformer_video.zoo.create import VARIANTS, build_network, create_model, video_counterpart
+from uniformer_video.zoo.frame import read_frame
+from uniformer_video.zoo.inflate import compare_on_frame, inflate_file
+
+SMALL = {"embed_dims": [8, 8, 16, 24], "depths": [1, 1, 2, 1], "head_dim": 8}
+KERNEL = (5, 5, 5)
+
+
+def small(family=UniFormer, num_classes=5, **options):
+    torch.manual_seed(0)
+    return family(num_classes, **{**SMALL, "local_kernel": KERNEL, **options}).eval()
+
+
+def save(path, state, **beside):
+    torch.save({"model_state": state, **beside} if beside else state, path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def narrow_zoo(monkeypatch):
+    """The named models with few channels: depths and kinds tell them apart as before."""
+    for name, known in VARIANTS.items():
+        head_dim = max(4, known.arguments["head_dim"] // 8)
+        narrow = {**known.arguments, "embed_dims": [8, 8, 16, 16], "head_dim": head_dim}
+        monkeypatch.setitem(VARIANTS, name, replace(known, arguments=narrow))
+
+
+@pytest.fixture
+def published_xxs(tmp_path):
+    """Random weights under the name of published ones."""
+    torch.manual_seed(0)
+    state = build_network("uniformer_xxs", 400, local_kernel=KERNEL).state_dict()
+    return save(tmp_path / "uniformer_xxs16_128_k400.pth", state)
+
+
+def test_published_weights_get_all_that_prediction_needs(published_xxs, tmp_path):
+    lines = convert_file(published_xxs, tmp_path / "ours.pt")
+    assert any("output 0 is 'riding a bike'" in line for line in lines)
+    metadata = read_weights(tmp_path / "ours.pt").metadata
+    assert metadata["class_names"] == class_names("k400", "published")
+    assert metadata["model"]["arguments"]["head_dim"] == 4
+    assert metadata["model"]["arguments"]["local_kernel"] == [5, 5, 5]
+    assert metadata["input"]["rule"] == "segment" and metadata["input"]["crop_size"] == 128
+    assert metadata["test"] == {"num_clips": 1, "num_crops": 1, "score": "logits"}
+    predictor = Predictor.from_checkpoint(tmp_path / "ours.pt")
+    assert predictor.class_names[0] == "riding a bike"
+    clip = torch.randn(1, 3, 4, 64, 64)
+    theirs = create_model("uniformer_xxs", checkpoint=published_xxs)
+    assert torch.equal(predictor.model.cpu()(clip), theirs(clip))
+
+
+def test_another_order_and_another_format(published_xxs, tmp_path):
+    target = tmp_path / "ours.safetensors"
+    convert_file(published_xxs, target, classes="k400")
+    weights = read_weights(target)
+    assert weights.metadata["class_names"][0] == "abseiling"
+    assert torch.equal(weights.state["cls_token"], read_weights(published_xxs).state["cls_token"])
+    with pytest.raises(CheckpointError, match="400 classes apart and ucf101 names 101"):
+        convert_file(published_xxs, tmp_path / "other.pt", classes="ucf101")
+    with pytest.raises(ConfigError, match="no published weights 'xxs'"):
+        convert_file(published_xxs, tmp_path / "other.pt", published="xxs")
+
+
+@pytest.mark.parametrize("kind", ["joint", "divided", "light"])
+def test_there_and_back(tmp_path, kind):
+    family = LightUniFormer if kind == "light" else UniFormer
+    model = small(family, split=kind == "divided", layer_scale=kind == "light")
+    source = save(tmp_path / "theirs.pyth", model.state_dict(), epoch=3)
+    with pytest.raises(CheckpointError, match="no known architecture"):
+        convert_file(source, tmp_path / "ours.pt")
+    convert_file(source, tmp_path / "ours.pt", head_dim=8)
+    ours = create_model(checkpoint=tmp_path / "ours.pt")
+    clip = torch.randn(2, 3, 4, 32, 32)
+    assert torch.equal(ours(clip), model(clip))
+    lines = export_file(tmp_path / "ours.pt", tmp_path / "back.pyth", "published")
+    assert any("UNIFORMER.HEAD_DIM 8" in line for line in lines)
+    back = read_weights(tmp_path / "back.pyth").state
+    assert all(torch.equal(value, back[key]) for key, value in model.state_dict().items())
+
+
+def test_the_config_inside_a_training_checkpoint_tells_the_head_dim(tmp_path):
+    state = build_network("image_uniformer_s_plus", 10).state_dict()
+    config = "UNIFORMER: {HEAD_DIM: 8}\n"
+    source = save(tmp_path / "theirs.pyth", state, cfg=config)
+    lines = convert_file(source, tmp_path / "ours.pt")
+    assert any("head_dim 8" in line for line in lines)
+
+
+def test_a_file_that_cannot_tell_its_head_dim_asks_for_it(tmp_path):
+    state = build_network("image_uniformer_s_plus", 10).state_dict()
+    source = save(tmp_path / "theirs.pth", state)
+    with pytest.raises(CheckpointError, match=r"changes no tensor's shape.*4 .*8 "):
+        convert_file(source, tmp_path / "ours.pt")
+    convert_file(source, tmp_path / "a.pt", head_dim=8)
+    convert_file(source, tmp_path / "b.pt", name="image_uniformer_s_plus_dim64")
+    for name in ("a.pt", "b.pt"):
+        model = read_weights(tmp_path / name).metadata["model"]
+        assert (model["name"], model["arguments"]["head_dim"]) == (
+            "image_uniformer_s_plus_dim64",
+            8,
+        )
+
+
+def test_short_kernels_leave_in_zeros_and_compute_the_same(tmp_path):
+    model = small(local_kernel=(3, 5, 5))
+    save(tmp_path / "a.pth", model.state_dict())
+    convert_file(tmp_path / "a.pth", tmp_path / "ours.pt", head_dim=8)
+    export_file(tmp_path / "ours.pt", tmp_path / "mm.pth", "mmaction2")
+    keys = set(torch.load(tmp_path / "mm.pth", weights_only=True)["state_dict"])
+    assert {"backbone.norm.weight", "cls_head.fc_cls.weight"} <= keys
+    state = read_weights(tmp_path / "mm.pth").state
+    theirs = small()
+    theirs.load_state_dict(state)
+    clip = torch.randn(1, 3, 6, 32, 32)
+    torch.testing.assert_close(theirs(clip), model(clip))
+
+
+def test_settings_inside_a_training_checkpoint_tell_the_input(tmp_path):
+    config = "DATA: {NUM_FRAMES: 8, SAMPLING_RATE: 8}\nUNIFORMER: {HEAD_DIM: 8}\n"
+    save(tmp_path / "theirs.pyth", small().state_dict(), cfg=config)
+    command = ["convert", str(tmp_path / "theirs.pyth"), "--out", str(tmp_path / "ours.pt")]
+    assert main([*command, "--head-dim", "8", "--classes", "demo"]) == 2  # 8 names, 5 outputs
+    assert main([*command, "--head-dim", "8"]) == 0
+    recorded = read_weights(tmp_path / "ours.pt").metadata["input"]
+    assert (recorded["num_frames"], recorded["frame_stride"]) == (8, 8)
+
+
+def test_outputs_without_a_class_are_left_out(tmp_path):
+    state = build_network("uniformer_s", 101, local_kernel=KERNEL).state_dict()
+    source = save(tmp_path / "uniformer_s16x4_hmdb51_prek400.pth", state)
+    convert_file(source, tmp_path / "ours.pt")
+    weights = read_weights(tmp_path / "ours.pt")
+    assert weights.metadata["class_names"] == class_names("hmdb51")
+    assert weights.metadata["input"]["channel_order"] == "BGR"
+    assert torch.equal(weights.state["head.weight"], state["head.weight"][:51])
+    assert create_model(checkpoint=tmp_path / "ours.pt").num_classes == 51
+
+
+def test_mmaction2_weights_have_the_usual_order(tmp_path):
+    state = build_network("uniformer_s", 400, local_kernel=KERNEL).state_dict()
+    state = {
+        key.replace("head.", "cls_head.fc_cls.") if key[:5] == "head." else f"backbone.{key}": value
+        for key, value in state.items()
+    }
+    torch.save({"meta": {}, "state_dict": state}, tmp_path / "theirs.pth")
+    convert_file(
+        tmp_path / "theirs.pth", tmp_path / "ours.pt", published="uniformer_small_k400_16x4"
+    )
+    assert read_weights(tmp_path / "ours.pt").metadata["class_names"][0] == "abseiling"
+
+
+def test_what_mmaction2_does_not_know_is_refused(tmp_path):
+    save(tmp_path / "a.pth", small(split=True).state_dict())
+    with pytest.raises(CheckpointError, match="knows no divided attention"):
+        export_file(tmp_path / "a.pth", tmp_path / "b.pth", "mmaction2")
+    save(tmp_path / "c.pth", {"weight": torch.zeros(2)})
+    with pytest.raises(CheckpointError, match="not a UniFormer's"):
+        export_file(tmp_path / "c.pth", tmp_path / "b.pth", "published")
+    assert not (tmp_path / "b.pth").exists()
+
+
+def test_nothing_is_overwritten(tmp_path):
+    save(tmp_path / "a.pth", small().state_dict())
+    with pytest.raises(CheckpointError, match="exists already"):
+        convert_file(tmp_path / "a.pth", tmp_path / "a.pth", head_dim=8)
+    with pytest.raises(CheckpointError, match="no folder"):
+        convert_file(tmp_path / "a.pth", tmp_path / "x/a.pt", head_dim=8)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name.startswith("image")])
+def test_every_image_model_inflates_into_its_video_model(tmp_path, name):
+    torch.manual_seed(0)
+    image = build_network(name, 7)
+    save(tmp_path / "image.pth", image.state_dict())
+    inflate_file(tmp_path / "image.pth", tmp_path / "video.pt", "center", KERNEL, name)
+    weights = read_weights(tmp_path / "video.pt")
+    recorded = weights.metadata["model"]
+    assert recorded["name"] == video_counterpart(name)
+    assert recorded["arguments"]["head_dim"] == image.arguments["head_dim"]
+    assert recorded["arguments"]["local_kernel"] == [5, 5, 5]
+    assert not any(key in weights.state for key in image.head_keys)
+    if "blocks3.0.gamma_1" in image.state_dict():
+        assert torch.equal(weights.state["blocks3.0.gamma_1"], image.blocks3[0].gamma_1)
+
+
+def test_centre_inflation_sees_what_the_image_model_sees():
+    torch.manual_seed(0)
+    image = UniFormer(7, **SMALL, ndim=2).eval()
+    image.blocks3[0].attn.proj.weight.data.mul_(30)  # so that attention matters
+    weights, similar = Weights("image.pth", image.state_dict()), {}
+    for mode in ("center", "average"):
+        video = UniFormer(1, **SMALL, local_kernel=KERNEL).eval()
+        fit_weights(video, weights, mode, replace_head=True)
+        similar[mode] = compare_on_frame(image, video, torch.randn(3, 64, 64))
+    assert similar["center"] == pytest.approx([1] * 5, abs=1e-5)
+    assert 0.3 < min(similar["average"]) < 0.999  # the zeros before and after the clip show
+
+
+def test_the_check_is_part_of_the_report(tmp_path):
+    image = build_network("image_uniformer_xxs", 3)
+    save(tmp_path / "image.pth", image.state_dict())
+    frame = torch.randn(3, 64, 64)
+    target = tmp_path / "video.pt"
+    *_, line = inflate_file(tmp_path / "image.pth", target, "average", KERNEL, frame=frame)
+    assert re.search(r"repeated 8 times: features 0\.\d{4} \(stage 1 0\.\d{4}, ", line)
+
+
+def test_frames_to_check_on(tmp_path, make_video):
+    made_up = read_frame()
+    assert made_up.shape == (3, 224, 224) and made_up.std() > 0.5
+    assert torch.equal(made_up, read_frame())
+    video = make_video(frames=11)
+    assert read_frame(video).shape == (3, 224, 224)
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(ValueError, match="neither an image nor a video"):
+        read_frame(tmp_path / "text.jpg")

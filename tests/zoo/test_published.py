@@ -1,0 +1,179 @@
+"""The published weights: what the table says agrees with the published runs, and where files are."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from uniformer_video.data.lists.class_names import named_classes
+from uniformer_video.errors import CheckpointError, MissingLibraryError
+from uniformer_video.zoo import published
+from uniformer_video.zoo.create import VARIANTS, variant
+from uniformer_video.zoo.published import PUBLISHED, file_stem, local_file, may_be_fetched
+
+RUNS = json.loads((Path(__file__).parents[1] / "fixtures/recipes.json").read_text())
+MODELS = {"s": "small", "b": "base"}
+
+
+def file_of(run):
+    """The name of the weights of a run: they are spelt otherwise, light models and UCF/HMDB aside."""
+    if run in PUBLISHED:
+        return run
+    size, *rest = run.removeprefix("uniformer_")[:1], *run.removeprefix("uniformer_")[1:].split("_")
+    frames, data, *base = rest
+    parts = [f"{data}_{frames}", *base]
+    return "_".join(["uniformer", MODELS[size], *parts])
+
+
+def test_every_row_is_about_a_known_model():
+    for name, weights in PUBLISHED.items():
+        assert name == weights.name
+        assert weights.model in VARIANTS
+        of_images = variant(weights.model).arguments["ndim"] == 2
+        assert of_images == (weights.data == "in1k") == (weights.num_frames == 0)
+        assert of_images == (weights.class_order is None)
+        assert 50 < weights.top1 < 100
+    assert len({w.drive for w in PUBLISHED.values()}) == len(PUBLISHED)
+
+
+def test_every_run_has_its_weights():
+    assert len(RUNS) == 39
+    files = {file_of(run) for run in RUNS}
+    assert files == {name for name, weights in PUBLISHED.items() if weights.num_frames}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_table_agrees_with_the_published_runs(run):
+    facts, weights = RUNS[run], PUBLISHED[file_of(run)]
+    light = run.startswith("uniformer_x")
+    assert weights.top1 == facts["published"]["top1"]
+    pixels = weights.input()
+    assert pixels["num_frames"] == facts["DATA.NUM_FRAMES"]
+    assert pixels["frame_stride"] == facts["DATA.SAMPLING_RATE"]
+    assert pixels["crop_size"] == pixels["short_side"] == facts["DATA.TEST_CROP_SIZE"]
+    assert pixels["channel_order"] == facts["DATA.CHANNEL_ORDER"]
+    assert pixels["rule"] == facts["sampling"].split()[0]
+    assert pixels["mean"] == [0.45] * 3
+    assert pixels["std"] == [0.225] * 3
+    test = weights.test()
+    assert test["num_clips"] == facts["TEST.NUM_ENSEMBLE_VIEWS"]
+    assert test["num_crops"] == facts["TEST.NUM_SPATIAL_CROPS"]
+    assert test["score"] == "logits"
+    letters = run.removeprefix("uniformer_")
+    expected = f"uniformer_{'xxs' if letters.startswith('xxs') else 'xs' if light else letters[0]}"
+    assert weights.model == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "order", "count", "first"),
+    [
+        ("k400", "k400-published", 400, "riding a bike"),
+        ("k600", "k600-published", 600, None),
+        ("ssv1", "ssv1", 174, None),
+        ("ssv2", "ssv2", 174, None),
+        ("ucf101", "ucf101", 101, None),
+        ("hmdb51", "hmdb51", 51, None),
+    ],
+)
+def test_orders_of_outputs(data, order, count, first):
+    rows = [weights for weights in PUBLISHED.values() if weights.data == data]
+    assert {weights.class_order for weights in rows} == {order}
+    names = named_classes(order)
+    assert len(names) == count
+    assert first in (None, names[0])
+
+
+def test_addresses():
+    assert PUBLISHED["uniformer_small_k400_8x8"].url == (
+        "https://drive.google.com/file/d/1-kitVTkWErHXI_x-sLItvK9-sOmb53j6"
+    )
+    assert PUBLISHED["uniformer_small_k400_32x4"].url == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "stem"),
+    [
+        ("a/b/name.pth", "name"),
+        ("https://host/x/name.pth#sha256=0.1", "name"),
+        ("hf://owner/repo/name.safetensors", "name"),
+        ("name", "name"),
+        (Path("a") / "name.pth.tar", "name"),
+    ],
+)
+def test_stems(source, stem):
+    assert file_stem(source) == stem
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNIFORMER_WEIGHTS", str(tmp_path / "kept"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kept").mkdir()
+    return tmp_path / "kept"
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """Addresses and paths that were asked for, none of which is opened."""
+    asked = []
+    monkeypatch.setattr(published, "fetch", lambda source: asked.append(source) or "a file")
+    return asked
+
+
+def test_other_sources_are_fetched_as_they_are(folder, fetched):
+    sources = ["w.pth", Path("a/w.pth"), "hf://owner/repo/w.pth", "https://host/w.pth"]
+    assert [local_file(source) for source in sources] == ["a file"] * 4
+    assert fetched == sources
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".pyth", ".safetensors"])
+def test_the_folder_of_weights_goes_before_the_hub(folder, fetched, suffix):
+    name = "uniformer_small_k400_16x8"
+    assert local_file(name) == "a file"
+    assert fetched == [f"hf://Sense-X/uniformer_video/{name}.pth"]
+    (folder / f"{name}{suffix}").write_bytes(b"")
+    assert local_file(name) == folder / f"{name}{suffix}"
+    assert len(fetched) == 1
+
+
+def test_a_path_that_exists_goes_before_all(folder, fetched):
+    name = "uniformer_small_k400_16x8"
+    (folder / f"{name}.pth").write_bytes(b"")
+    (folder.parent / name).write_bytes(b"")
+    local_file(name)
+    assert fetched == [name]
+
+
+def test_the_usual_folder(folder, monkeypatch):
+    monkeypatch.delenv("UNIFORMER_WEIGHTS")
+    (folder.parent / "weights").mkdir()
+    (folder.parent / "weights" / "uniformer_base_k400_8x8.pyth").write_bytes(b"")
+    assert local_file("uniformer_base_k400_8x8") == Path("weights/uniformer_base_k400_8x8.pyth")
+
+
+def test_where_to_download(folder):
+    with pytest.raises(CheckpointError) as caught:
+        local_file("uniformer_base_k400_8x8")
+    link = "https://drive.google.com/file/d/1hBxGU-QE8hGRBjSNCymJ7Au06LhluvTv"
+    assert link in str(caught.value)
+    assert f"{folder / 'uniformer_base_k400_8x8.pth'}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match="was never published"):
+        local_file("uniformer_small_k400_32x4")
+
+
+@pytest.mark.parametrize("error", [CheckpointError, MissingLibraryError])
+def test_a_hub_out_of_reach_leaves_the_browser(folder, monkeypatch, error):
+    def fail(source):
+        raise error("no hub")
+
+    monkeypatch.setattr(published, "fetch", fail)
+    link = PUBLISHED["uniformer_small_k400_16x8"].url
+    with pytest.raises(CheckpointError, match=f"no hub; or download it in a browser from {link}"):
+        local_file("uniformer_small_k400_16x8")
+
+
+def test_what_may_be_fetched():
+    for source in ("uniformer_small_k400_16x8", "https://host/w.pth", "hf://owner/repo/w.pth"):
+        assert may_be_fetched(source)
+    assert not may_be_fetched("weights/uniformer_small_k400_16x8.pth")

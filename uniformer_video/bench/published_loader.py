@@ -1,0 +1,127 @@
+"""The published loader's way of making a training clip, written small: what ours is measured against.
+
+Each frame becomes a Pillow image at full size and goes through RandAugment by itself; then numpy,
+a float tensor of full size, normalisation, and only then the resized crop, flip and erasing.
+`bench loader --baseline` times it with the draws of our own augmentation on the same videos; the tests
+take `PILLOW_OPS` as the truth about single frames.
+"""
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance, ImageOps
+from torch.nn import functional as F
+
+from uniformer_video.data.clips.augment import RandAugment, RandomErasing
+from uniformer_video.data.clips.transforms import resized_crop_box
+from uniformer_video.data.decoding.source import source_of
+from uniformer_video.data.lists.flips import may_mirror, mirrored
+
+FILL = (128, 128, 128)
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+def _affine(image, matrix, resample):
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, resample, fillcolor=FILL)
+
+
+def _posterize(image, bits, _):
+    return image.point([value & (256 - 2 ** (8 - bits)) for value in range(256)] * 3)
+
+
+def _solarize_add(image, addend, _):
+    table = [min(value + addend, 255) if value < 128 else value for value in range(256)]
+    return image.point(table * 3)
+
+
+PILLOW_OPS = {  # (image, setting, filter) -> image
+    "AutoContrast": lambda image, *_: ImageOps.autocontrast(image),
+    "Equalize": lambda image, *_: ImageOps.equalize(image),
+    "Invert": lambda image, *_: ImageOps.invert(image),
+    "Rotate": lambda image, degrees, filter: image.rotate(degrees, filter, fillcolor=FILL),
+    "Posterize": _posterize,
+    "Solarize": lambda image, threshold, _: ImageOps.solarize(image, threshold),
+    "SolarizeAdd": _solarize_add,
+    "Color": lambda image, factor, _: ImageEnhance.Color(image).enhance(factor),
+    "Contrast": lambda image, factor, _: ImageEnhance.Contrast(image).enhance(factor),
+    "Brightness": lambda image, factor, _: ImageEnhance.Brightness(image).enhance(factor),
+    "Sharpness": lambda image, factor, _: ImageEnhance.Sharpness(image).enhance(factor),
+    "ShearX": lambda image, slope, filter: _affine(image, (1, slope, 0, 0, 1, 0), filter),
+    "ShearY": lambda image, slope, filter: _affine(image, (1, 0, 0, slope, 1, 0), filter),
+    "TranslateX": lambda image, fraction, filter: _affine(
+        image, (1, 0, fraction * image.width, 0, 1, 0), filter
+    ),
+    "TranslateY": lambda image, fraction, filter: _affine(
+        image, (1, 0, 0, 0, 1, fraction * image.height), filter
+    ),
+}
+
+
+def apply_with_pillow(frames, drawn, interpolation="bicubic"):
+    """`uint8 [T, H, W, 3]` and (name, setting) pairs -> the same shape, frame by frame."""
+    images = [Image.fromarray(frame) for frame in frames]
+    for name, setting in drawn:
+        images = [PILLOW_OPS[name](image, setting, FILTERS[interpolation]) for image in images]
+    return np.stack([np.asarray(image) for image in images])
+
+
+class PublishedAugmentation:
+    """The order and the settings of a `TrainAugmentation` with a resized crop, done the published way.
+
+    The same generator gives the same clip, up to the rounding of geometric operations.
+    """
+
+    def __init__(self, ours):
+        self.ours = ours
+        self.rand_augment = RandAugment(ours.policy, ours.interpolation) if ours.policy else None
+        self.erase = RandomErasing(ours.erasing) if ours.erasing else None
+        self.mean, self.std = torch.tensor(ours.normalise.mean), torch.tensor(ours.normalise.std)
+
+    def __call__(self, frames, labels, rng, mark=lambda step: None):
+        """As `TrainAugmentation`: `float32 [3, T, crop, crop]`, classes."""
+        ours = self.ours
+        if self.rand_augment:
+            frames = apply_with_pillow(frames, self.rand_augment.draw(rng), ours.interpolation)
+        mark("RandAugment")
+        clip = torch.stack([torch.from_numpy(frame).float() / 255 for frame in frames])
+        if ours.normalise.channel_order == "BGR":
+            clip = clip.flip(-1)
+        clip = ((clip - self.mean) / self.std).permute(3, 0, 1, 2)
+        mark("normalise")
+        top, left, height, width = resized_crop_box(*clip.shape[-2:], ours.area, ours.ratio, rng)
+        clip = F.interpolate(
+            clip[..., top : top + height, left : left + width].transpose(0, 1),
+            (ours.crop_size, ours.crop_size),
+            mode="bilinear",
+            align_corners=False,
+        ).transpose(0, 1)
+        mark("crop and resize")
+        if ours.flip and rng.random() < 0.5 and may_mirror(labels, ours.flip_skipped):
+            clip = clip.flip(-1)
+            labels = mirrored(labels, ours.flip_labels)
+        mark("flip")
+        if self.erase:
+            clip = self.erase(clip, rng)
+        clip = clip.contiguous()
+        mark("erasing")
+        return clip, labels
+
+
+class PublishedDataset:
+    """Stands in for a `TrainDataset` where it is timed: decord alone decodes, if it is installed."""
+
+    def __init__(self, ours):
+        self.ours, self.augment = ours, PublishedAugmentation(ours.augment)
+        self.records, self.seed, self.copies = ours.records, ours.seed, ours.copies
+
+    def decode(self, record, rng):
+        """The same frames as `TrainDataset.decode`; folders of frames are left to it."""
+        try:
+            import decord
+        except ImportError:
+            return self.ours.decode(record, rng)
+        if record.num_frames:
+            return self.ours.decode(record, rng)
+        reader = decord.VideoReader(source_of(record.path)(), num_threads=1)
+        sampling = self.ours.sampling
+        timeline = sampling.timeline(len(reader), reader.get_avg_fps(), record.start, record.end)
+        return reader.get_batch(timeline[sampling.train_clip(len(timeline), rng)]).asnumpy()

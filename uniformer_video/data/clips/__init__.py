@@ -1,0 +1,1 @@
+"""From decoded pixels to augmented training clips and test views."""

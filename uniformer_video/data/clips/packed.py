@@ -1,0 +1,72 @@
+"""Clips on their way from a worker to the device, finished or with a plan of what is left to do."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from uniformer_video.data.clips.transforms import uninitialised
+
+
+@dataclass(frozen=True)
+class PackedClips:
+    """Clips of bytes, of any sizes, in one piece of memory, and what is left to do to each.
+
+    One piece because each tensor between processes costs an open file, and each transfer a start.
+    """
+
+    memory: torch.Tensor  # uint8 [bytes of all clips]
+    shapes: tuple  # of each clip
+    plans: tuple  # likewise
+
+    @classmethod
+    def of(cls, clip, plan):
+        """A batch of one clip, a contiguous `uint8` tensor, whose memory it takes over."""
+        return cls(clip.view(-1), (tuple(clip.shape),), (plan,))
+
+    @classmethod
+    def join(cls, batches):
+        """One batch of several; a single one is not copied."""
+        if len(batches) == 1:
+            return batches[0]
+        memory = uninitialised((sum(len(batch.memory) for batch in batches),), np.uint8)
+        return cls(
+            torch.cat([batch.memory for batch in batches], out=memory),
+            sum((batch.shapes for batch in batches), ()),
+            sum((batch.plans for batch in batches), ()),
+        )
+
+    def __len__(self):
+        return len(self.shapes)
+
+    def __iter__(self):
+        """(clip, plan) in turn; clips are views."""
+        sizes = [math.prod(shape) for shape in self.shapes]
+        for clip, shape, plan in zip(
+            self.memory.split(sizes), self.shapes, self.plans, strict=True
+        ):
+            yield clip.view(shape), plan
+
+    def to(self, device, non_blocking=False):
+        """As a tensor's."""
+        return replace(self, memory=self.memory.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self):
+        """As a tensor's; the loader's pinning thread calls it."""
+        return replace(self, memory=self.memory.pin_memory())
+
+
+def stack(clips):
+    """Clips of one size, or packed ones -> a batch of them; a single clip is not copied."""
+    if isinstance(clips[0], PackedClips):
+        return PackedClips.join(clips)
+    return torch.stack(clips) if len(clips) > 1 else clips[0][None]
+
+
+def join(batches):
+    """Batches of packed clips, or `float32 [B, C, T, H, W]` -> one."""
+    if isinstance(batches[0], PackedClips):
+        return PackedClips.join(batches)
+    shape = (sum(len(batch) for batch in batches), *batches[0].shape[1:])
+    return torch.cat(batches, out=uninitialised(shape))

@@ -1,0 +1,179 @@
+"""What training does to the frames of a clip: drawn first, then done, in workers or on the device.
+
+A `ClipPlan` holds all that chance decides, so who does a step, and where, changes nothing else.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from uniformer_video.data.clips.augment import ColorJitter, RandAugment, RandomErasing, erase
+from uniformer_video.data.clips.device_pixels import DevicePixels
+from uniformer_video.data.clips.ops import apply_changes, input_window
+from uniformer_video.data.clips.packed import PackedClips
+from uniformer_video.data.clips.pixels import Pixels, Window
+from uniformer_video.data.clips.transforms import (
+    Normalisation,
+    contiguous,
+    random_crop,
+    resize,
+    resized_crop_box,
+)
+from uniformer_video.data.lists.flips import may_mirror, mirrored
+from uniformer_video.errors import ConfigError
+
+ON_DEVICE = ("off", "normalise", "all")
+_COLUMNS = (2, 3, 0, 1)  # from [3, T, h, w] to [h, w, 3, T] and back; the device moves bytes faster
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """What chance decided about one clip, in the order in which it is done. Sizes are (height, width).
+
+    frame_size: of the decoded frames; ops: (name, setting) pairs for `apply_changes`; box: what is
+    shown of the frames after these; scaled_size: what the box is scaled to; corner: (top, left) of
+    the crop in that; mirrored: left to right; erased: a box of the crop for noise, or None.
+    """
+
+    frame_size: tuple
+    ops: tuple
+    box: Window
+    scaled_size: tuple
+    corner: tuple
+    mirrored: bool
+    erased: tuple | None
+    noise_seed: int = 0  # for noise that is drawn on the device
+
+    @property
+    def window(self):
+        """What of the decoded frames the clip depends on."""
+        return input_window(self.ops, self.box, self.frame_size)
+
+
+@dataclass
+class TrainAugmentation:
+    """What training does to the frames of a clip, in this order.
+
+    policy: RandAugment's, "" for none; color_jitter: strength, used without a policy. area, ratio:
+    of the resized crop; area None = plain crop after jittering the short side within `scales`.
+    flip: mirror half of the clips; flip_labels: class -> class of the mirrored video;
+    flip_skipped: classes that are never mirrored.
+
+    on_device says what `finish` does to a batch on the device, and calling this not yet: "off",
+    nothing; "normalise", normalising and erasing, of clips rounded to bytes; "all", everything, of the
+    bytes that the clip depends on. The draws are the same, but for the values of erasing's noise,
+    which differ between kinds of devices too.
+    """
+
+    crop_size: int
+    policy: str = ""
+    interpolation: str = "bicubic"
+    color_jitter: float = 0.0
+    area: tuple | None = (0.08, 1.0)
+    ratio: tuple = (0.75, 1.3333)
+    scales: tuple = (256, 320)
+    flip: bool = True
+    flip_labels: tuple = ()
+    flip_skipped: tuple = ()
+    erasing: float = 0.0
+    normalise: Normalisation = field(default_factory=Normalisation)
+    on_device: str = "off"
+
+    def __post_init__(self):
+        if self.on_device not in ON_DEVICE:
+            raise ConfigError(
+                f"on_device is {self.on_device!r}; allowed: {', '.join(map(repr, ON_DEVICE))}"
+            )
+        self._colors = self._erase = None
+        if self.policy:
+            self._colors = RandAugment(self.policy, self.interpolation)
+        elif self.color_jitter:
+            self._colors = ColorJitter(self.color_jitter)
+        if self.erasing:
+            self._erase = RandomErasing(self.erasing)
+
+    def draw(self, frame_size, labels, rng):
+        """(height, width) of the frames, classes -> `ClipPlan`, classes."""
+        side = self.crop_size
+        ops = tuple(self._colors.draw(rng)) if self._colors else ()
+        if self.area:
+            box = Window(*resized_crop_box(*frame_size, self.area, self.ratio, rng))
+            scaled_size, corner = (side, side), (0, 0)
+        else:
+            box = Window.whole(frame_size)
+            scaled_size, corner = random_crop(*frame_size, self.scales, side, rng)
+        flips = self.flip and rng.random() < 0.5 and may_mirror(labels, self.flip_skipped)
+        if flips:
+            labels = mirrored(labels, self.flip_labels)
+        erased = self._erase.draw(side, side, rng) if self._erase else None
+        seed = int(rng.integers(2**63)) if erased and self.on_device != "off" else 0
+        return ClipPlan(frame_size, ops, box, scaled_size, corner, flips, erased, seed), labels
+
+    def __call__(self, frames, labels, rng, mark=lambda step: None):
+        """`uint8 [T, H, W, 3]`, classes -> clip, classes.
+
+        The clip is `float32 [3, T, crop, crop]` where nothing is left to do on the device, else a
+        `PackedClips` of one. `mark` is called with the name of each step when it is done, for who
+        times them.
+        """
+        plan, labels = self.draw(frames.shape[1:3], labels, rng)
+        if self.on_device == "all":
+            rows, columns = plan.window.slices(Window.whole(plan.frame_size))
+            packed = PackedClips.of(torch.from_numpy(frames[:, rows, columns].copy()), plan)
+            mark("pack")
+            return packed, labels
+        clip = self._crop(Pixels.of(frames, plan.window), plan, mark)
+        if self.on_device == "normalise":
+            packed = PackedClips.of(_rounded(clip.permute(*_COLUMNS)), plan)
+            mark("pack")
+            return packed, labels
+        clip = contiguous(clip)
+        clip = self.normalise(clip, out=clip)
+        mark("normalise")
+        if plan.erased:
+            clip = erase(clip, plan.erased, rng)
+        mark("erasing")
+        return clip, labels
+
+    def finish(self, clips):
+        """The rest, for a batch that is on the device -> `float32 [B, 3, T, crop, crop]` there."""
+        if self.on_device == "off":
+            return clips
+        finished = None
+        for place, (pixels, plan) in enumerate(clips):
+            if self.on_device == "all":
+                pixels = DevicePixels.of_window(pixels, plan.window, plan.frame_size)
+                clip = self._crop(pixels, plan)
+            else:
+                clip = pixels.permute(*_COLUMNS)
+            if finished is None:
+                finished = torch.empty(len(clips), *clip.shape, device=clip.device)
+            finished[place] = clip
+        finished = self.normalise(finished, out=finished)
+        for clip, plan in zip(finished, clips.plans, strict=True):
+            if plan.erased:
+                noise = torch.Generator(finished.device).manual_seed(plan.noise_seed)
+                erase(clip, plan.erased, noise)
+        return finished
+
+    def _crop(self, pixels, plan, mark=lambda step: None):
+        """The crop of the changed frames: `float32 [3, T, crop, crop]`, 0..255, of any layout."""
+        weights = self._colors.weights if self._colors else None
+        clip = apply_changes(pixels, plan.ops, weights, plan.box).clip()
+        mark("RandAugment")
+        top, left = plan.corner
+        clip = resize(clip, *plan.scaled_size)
+        clip = clip[..., top : top + self.crop_size, left : left + self.crop_size]
+        mark("crop and resize")
+        if plan.mirrored:
+            clip = clip.flip(-1)
+        mark("flip")
+        return clip
+
+
+def _rounded(clip):
+    """Values in 0..255 -> the nearest bytes, a new tensor. NumPy is several times as fast at this."""
+    levels = np.empty(clip.shape, np.uint8)
+    np.add(clip.numpy(), np.float32(0.5), out=levels, casting="unsafe")
+    return torch.from_numpy(levels)

@@ -1,0 +1,94 @@
+"""What is worth a note about the lists of a run before it starts: repeats, missing files, overlaps."""
+
+import math
+import os
+
+from uniformer_video.data.decoding.frames import frame_file
+from uniformer_video.data.lists.records import without_repeats
+from uniformer_video.errors import DataError
+from uniformer_video.storage.address import shown
+from uniformer_video.storage.members import lost_shards, member_of
+
+
+def check_list(split, records, multi_label=False, max_missing=1.0):
+    """(the records to use, notes) of the list of a split: "train", "val" or "test".
+
+    A test counts each video once; training takes a list as it is. Raises `DataError` for a video
+    that stands there with different labels, where none of the videos exist, and where a larger share
+    than `max_missing` of those that are drawn does not.
+    """
+    notes = []
+    single = without_repeats(records, multi_label)
+    if repeats := len(records) - len(single):
+        train = split == "train"
+        done = "it comes as often in training" if train else "each counts once"
+        lines = f"{repeats} of the {len(records)} lines of the {split} list"
+        notes.append(f"{lines} repeat a video of it; {done}.")
+        records = records if train else single
+    return records, notes + _note_missing(split, records, max_missing)
+
+
+def note_overlaps(splits):
+    """Notes on videos that stand in two of the lists, `{split: records}`: they flatter figures."""
+    paths = {split: {record.path for record in records} for split, records in splits.items()}
+    notes = []
+    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+        if shared := len(paths.get(first, set()) & paths.get(second, set())):
+            notes.append(
+                f"{shared} of {len(paths[second])} {second} videos are {first} videos too."
+            )
+    return notes
+
+
+def missing_files(records):
+    """(record, what is not there) of the records whose file, first frame or part of a shard is not."""
+    members = [member_of(record.path) for record in records]
+    lost = lost_shards(filter(None, members))
+    missing = []
+    for record, member in zip(records, members, strict=True):
+        present, problem = lost.get(member and member.shard, (math.inf, ""))
+        if (member and member.end <= present) or _exists(record):
+            continue
+        file = f"{record.path}{_what_is(record.path)}"
+        missing.append((record, f"{shown(member.shard)} ({problem})" if member else file))
+    return missing
+
+
+def _exists(record):
+    if not record.num_frames:
+        return os.path.isfile(record.path)
+    return any(os.path.isfile(frame_file(record.path, number)) for number in (1, 0))
+
+
+def _note_missing(split, records, allowed):
+    missing = missing_files(records)
+    if not missing:
+        return []
+    first, place = missing[0]
+    if len(missing) == len(records):
+        raise DataError(
+            f"none of the {len(records)} {split} videos exist; the first is {place}, from "
+            f"{first.source}; {_remedy(first)}"
+        )
+    places = ", ".join(list(dict.fromkeys(place for _, place in missing))[:3])
+    told = f"{len(missing)} of {len(records)} {split} videos do not exist"
+    if len({record.path for record, _ in missing if record.weight}) > allowed * len(records):
+        raise DataError(
+            f"{told}, more than DATA.MAX_BAD_RATIO {allowed:g} allows: {places}; get them, leave them "
+            "out of the list, or raise it"
+        )
+    return [f"{told}: {places}"]
+
+
+def _remedy(record):
+    if member_of(record.path):
+        return "the shards belong beside their index.csv"
+    template = ", or DATA.IMAGE_TEMPLATE to the names of the frames" if record.num_frames else ""
+    return f"set DATA.PATH_PREFIX to the folder that the paths start from{template}"
+
+
+def _what_is(path):
+    """What stands where a video should, for messages."""
+    if os.path.isdir(path):
+        return " (a folder)"
+    return " (a broken link)" if os.path.islink(path) else ""

@@ -1,0 +1,70 @@
+"""Videos that official annotations name, found in a folder by their names -> `VideoRecord`s."""
+
+import os
+from pathlib import Path
+
+from uniformer_video.data.lists.annotations import read_part
+from uniformer_video.data.lists.records import VIDEO_SUFFIXES, VideoRecord
+from uniformer_video.errors import DataError
+
+# Format: its dataset, and what its videos are when they come. A video found in another form counts too.
+FORMATS = {
+    "ssv2-json": ("ssv2", ".webm"),
+    "ucf101": ("ucf101", ".avi"),
+    "hmdb51": ("hmdb51", ".avi"),
+}
+
+
+def read_official(kind, annotations, videos, part, split=1):
+    """The records of one part ("train" or "val") of a dataset in one of `FORMATS`.
+
+    `annotations` is the folder of the official files; `videos` that of the videos, which lie in it or
+    in its folders of classes. A video that is not there gets the path where it was looked for. Labels
+    count in the usual order of the dataset. Raises `DataError` as `read_annotations` does.
+    """
+    dataset, suffix = FORMATS[kind]
+    there, records = _Videos(videos, suffix), []
+    for video in read_part(dataset, annotations, part, split):
+        name = there.find(video)
+        path = os.path.abspath(os.path.join(videos, name))
+        records.append(VideoRecord(path, name, (video.label,), video.source))
+    if not records:
+        raise DataError(f"the official {part} list in {annotations} names no videos")
+    return records
+
+
+class _Videos:
+    """What a folder holds, each of its folders listed once."""
+
+    def __init__(self, root, suffix):
+        self._root, self._suffix = Path(root), suffix
+        self._listed = {}
+
+    def find(self, video):
+        """The path of an `Annotated` video from the root, with slashes."""
+        places = [f"{folder}/{name}" for folder in video.folders for name in video.names]
+        places += video.names
+        found = (self._files(place).get(place.rpartition("/")[2]) for place in places)
+        default = f"{places[0]}{self._suffix}"
+        return next((name for name in found if name), default)
+
+    def _files(self, place):
+        """Name without suffix -> the best file of that name, in the folder of `place`."""
+        folder, slash, _ = place.rpartition("/")
+        if folder not in self._listed:
+            self._listed[folder] = {
+                os.path.splitext(name)[0]: f"{folder}{slash}{name}"
+                for name in sorted(self._names(folder), key=self._rank, reverse=True)
+            }
+        return self._listed[folder]
+
+    def _names(self, folder):
+        try:
+            names = os.listdir(self._root / folder)
+        except OSError:
+            return []  # a folder without videos: they are counted as missing, and named
+        return [name for name in names if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES]
+
+    def _rank(self, name):
+        suffix = os.path.splitext(name)[1]
+        return suffix != self._suffix, VIDEO_SUFFIXES.index(suffix.lower()), name

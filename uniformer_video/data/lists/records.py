@@ -1,0 +1,274 @@
+"""Lists of videos: csv files, folders, lists of frames -> `VideoRecord`s. Formats differ only here."""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from uniformer_video.data.lists.table import (
+    Table,
+    is_header,
+    labels_of,
+    segment_name,
+    segment_of,
+    weight_of,
+)
+from uniformer_video.data.lists.text import (
+    filled_lines,
+    last_number,
+    read_lines,
+    split_line,
+    unquoted,
+)
+from uniformer_video.errors import DataError
+from uniformer_video.randomness import generator
+
+VIDEO_SUFFIXES = (
+    *(".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"),
+    *(".3gp", ".m2ts", ".mts", ".ogv", ".vob"),
+)
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """One video and its classes.
+
+    path: what is opened: a file, or for extracted frames their folder and the template of their
+    names, `folder/img_{:05d}.jpg`. name: as the list has it, for reports. labels: class indices in
+    rising order; just one, unless videos may have several or none. source: where they were read, for
+    error messages. num_frames: how many frames the list says there are; 0 where the file itself tells.
+    start, end: the segment that counts, in seconds; end None = to the end of the video. weight: how
+    often it comes in training, beside the others.
+    """
+
+    path: str
+    name: str
+    labels: tuple
+    source: str = ""
+    num_frames: int = 0
+    start: float = 0.0
+    end: float | None = None
+    weight: float = 1.0
+
+    @property
+    def label(self):
+        """The class index of a video that has one; `DataError` for another."""
+        if len(self.labels) != 1:
+            raise DataError(
+                f"{self.source}: {self.name} has {len(self.labels) or 'no'} labels; this takes videos "
+                "with one label each"
+            )
+        return self.labels[0]
+
+    @property
+    def segment(self):
+        """What tells it from other records: the path and the seconds."""
+        return self.path, self.start, self.end
+
+
+def read_csv(path, prefix="", separator="auto", multi_label=False):
+    """The records of a Kinetics-style list: a path and a label on each line.
+
+    Without a header line, `separator` "auto" splits at the last comma or blank of the line, so that
+    paths may hold both. A header line names the columns: path and label, and where wanted start, end
+    (seconds; empty = the whole video) and weight; with `multi_label` the label's cell may hold several
+    of them, or none, and with None it is the list that tells. Paths are taken from `prefix`, or from the
+    csv's own folder. Raises `DataError` with file and line.
+    """
+    folder = Path(prefix or Path(path).parent)
+    lines = list(filled_lines(path))
+    if lines and is_header(lines[0][1], separator):
+        (source, header), *lines = lines
+        table = Table(header, separator, source)
+        records = [
+            _table_record(table.row(line, source), folder, source, multi_label)
+            for source, line in lines
+        ]
+    else:
+        records = [
+            _line_record(line, separator, folder, source, multi_label) for source, line in lines
+        ]
+    if not records:
+        raise DataError(f"{path} lists no videos; each line holds a path and a label, `a.mp4,3`")
+    return records
+
+
+def _line_record(line, separator, folder, source, multi_label):
+    name, label = split_line(line, separator, source)
+    if multi_label and all(value not in ("", None) for value in last_number(name, separator)):
+        raise DataError(
+            f"{source}: {line.strip()!r} ends in two numbers; for several labels, or a path that ends "
+            "in a number, begin the list with a header line, `path,label`"
+        )
+    return VideoRecord(os.path.abspath(folder / name), name, (label,), source)
+
+
+def _table_record(row, folder, source, multi_label):
+    name = row["path"]
+    if not name:
+        raise DataError(f"{source}: the path is empty")
+    start, end = segment_of(row, source)
+    return VideoRecord(
+        os.path.abspath(folder / name),
+        segment_name(name, start, end),
+        labels_of(row, source, multi_label),
+        source,
+        start=start,
+        end=end,
+        weight=weight_of(row, source),
+    )
+
+
+def read_frame_list(path, template, prefix=""):
+    """The records of a list of folders of frames: `folder num_frames label` on each line.
+
+    The last two blanks or commas of the line split it, so that folders may hold both. Folders are
+    taken from `prefix`, or from the list's own folder; `template` names their frames by number, such
+    as "img_{:05d}.jpg". Raises `DataError` with file and line.
+    """
+    start = Path(prefix or Path(path).parent)
+    expected = "a folder, its number of frames and a whole-number label, such as `folder 40 3`"
+    records = []
+    for source, line in filled_lines(path):
+        rest, label = last_number(line, "auto")
+        name, count = last_number(rest, "auto")
+        name = unquoted(name)
+        if not name or label is None or count is None:
+            raise DataError(f"{source}: expected {expected}; got {line.strip()!r}")
+        if count < 1:
+            raise DataError(f"{source}: {name} has {count} frames; leave it out, or mend the list")
+        frames = os.path.join(os.path.abspath(start / name), template)
+        records.append(VideoRecord(frames, name, (label,), source, count))
+    if not records:
+        raise DataError(f"{path} lists no videos; each line holds {expected}")
+    return records
+
+
+def read_folder(root, names=None):
+    """The records and class names of a folder with one sub-folder of videos for each class.
+
+    Returns `(records, names)`; classes are numbered in the order of their sorted names, or of the
+    given `names`, beside which no other sub-folder is allowed.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(
+            f"there is no folder {root}; set DATA.PATH_TO_DATA_DIR to a folder of videos"
+        )
+    classes = {}
+    for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        videos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+        if videos:
+            classes[folder.name] = videos
+    if not classes:
+        raise DataError(
+            f"{root} has no sub-folder with videos; it takes one sub-folder a class, "
+            f"such as {root / 'running' / 'a.mp4'}"
+        )
+    names = names or list(classes)
+    if unknown := [name for name in classes if name not in names]:
+        raise DataError(
+            f"{root} has the class {unknown[0]!r}, which the training folder lacks; the classes are "
+            f"{', '.join(names[:8])}" + (" ..." if len(names) > 8 else "")
+        )
+    records = [
+        VideoRecord(os.path.abspath(video), str(video.relative_to(root)), (label,), str(root))
+        for label, name in enumerate(names)
+        for video in classes.get(name, ())
+    ]
+    return records, names
+
+
+def split_records(records, val_ratio, seed):
+    """Split into (train, val), each class by itself, the same way for the same seed.
+
+    A class with two or more videos has at least one in each part when `val_ratio` is between 0 and 1.
+    """
+    train, val = [], []
+    for label in sorted({record.label for record in records}):
+        own = [record for record in records if record.label == label]
+        order = generator("split", seed, label).permutation(len(own))
+        held_out = round(len(own) * val_ratio)
+        if 0 < val_ratio < 1 and len(own) > 1:
+            held_out = min(max(held_out, 1), len(own) - 1)
+        val += [own[i] for i in sorted(order[:held_out])]
+        train += [own[i] for i in sorted(order[held_out:])]
+    return train, val
+
+
+def read_class_names(path):
+    """The class names of a text file, one a line, in index order."""
+    names = [line.strip() for line in read_lines(path)]
+    while names and not names[-1]:
+        names.pop()
+    if not names or not all(names):
+        raise DataError(f"{path} must hold one class name a line, with no empty line between")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(f"{path} names a class twice: {', '.join(repeated[:3])}")
+    return names
+
+
+def check_labels(records, num_classes):
+    """Raise `DataError`, with file and line, for a label outside 0..num_classes-1."""
+    for record in records:
+        for label in record.labels:
+            if not 0 <= label < num_classes:
+                raise DataError(
+                    f"{record.source}: label {label} of {record.name} is outside "
+                    f"0..{num_classes - 1}; mend the list, or set MODEL.NUM_CLASSES"
+                )
+
+
+def label_table(records, num_classes):
+    """Which classes the videos show: bool `[videos, num_classes]`."""
+    return multi_hot([record.labels for record in records], num_classes)
+
+
+def multi_hot(labels, num_classes):
+    """Tuples of class indices -> bool `[len(labels), num_classes]`."""
+    table = np.zeros((len(labels), num_classes), bool)
+    for row, own in zip(table, labels, strict=True):
+        row[list(own)] = True
+    return table
+
+
+def without_repeats(records, multi_label=False):
+    """The records, each segment of a video once.
+
+    Raises `DataError`, with file and line, where one stands there twice with different labels.
+    """
+    remedy = "a video has one label, so keep one of the lines"
+    if multi_label:
+        remedy = "put all labels of a video into one line"
+    first = {}
+    for record in records:
+        known = first.setdefault(record.segment, record)
+        if known.labels != record.labels:
+            raise DataError(
+                f"{record.source}: {record.name} has label {_shown(record.labels)}, and in "
+                f"{known.source} label {_shown(known.labels)}; {remedy}"
+            )
+    return list(first.values())
+
+
+def _shown(labels):
+    return " ".join(map(str, labels)) or "none"
+
+
+def list_digest(records):
+    """Hex digest of what a list says of its videos: equal for equal lists, wherever they lie."""
+    text = "\n".join(
+        f"{record.name}\t{' '.join(map(str, record.labels))}"
+        + (f"\t{record.num_frames}" if record.num_frames else "")
+        + (f"\tx{record.weight!r}" if record.weight != 1 else "")
+        for record in records
+    )
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def relabel(record, order):
+    """`record` with each label L replaced by `order[L]`."""
+    return replace(record, labels=tuple(sorted(order[label] for label in record.labels)))

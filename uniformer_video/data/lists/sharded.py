@@ -1,0 +1,36 @@
+"""The videos of a folder of shards -> `VideoRecord`s."""
+
+import os
+
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.lists.shard_index import INDEX_FILE, read_index
+from uniformer_video.errors import DataError
+from uniformer_video.storage.address import is_address, join, shown
+from uniformer_video.storage.members import member_path
+
+
+def read_shards(folder, multi_label=None):
+    """The records of a folder, or an address, of shards, in the order of the list they were made from.
+
+    All but the path is as in that list; `multi_label` as in `labels_of`. Raises `DataError` as
+    `read_index` does.
+    """
+    folder = folder if is_address(folder) else os.path.abspath(folder)
+    places, records = {}, []
+    for entry in read_index(folder, multi_label):
+        if entry.shard not in places:
+            places[entry.shard] = join(folder, entry.shard)
+        records.append(
+            VideoRecord(
+                member_path(places[entry.shard], entry),
+                entry.name,
+                entry.labels,
+                entry.source,
+                start=entry.start,
+                end=entry.end,
+                weight=entry.weight,
+            )
+        )
+    if not records:
+        raise DataError(f"{shown(join(folder, INDEX_FILE))} lists no videos")
+    return records

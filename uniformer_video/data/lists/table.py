@@ -1,0 +1,149 @@
+"""Lists with a header line: a table whose columns stand in any order, most of them optional."""
+
+import csv
+import io
+import math
+import re
+
+from uniformer_video.data.lists.text import whole_number
+from uniformer_video.errors import DataError
+
+NEEDED = ("path", "label")
+OPTIONAL = ("start", "end", "weight")
+_COLUMNS = f"{', '.join(NEEDED)} and, where wanted, {', '.join(OPTIONAL)}"
+_SEPARATORS = (",", ";", "\t")
+_LABEL = re.compile(r"[^\s,;|]+")
+
+
+class Table:
+    """The columns of a list, from its header line.
+
+    Raises `DataError`, naming `source`, for a header with unknown, repeated or lacking columns.
+    """
+
+    def __init__(self, header, separator, source):
+        self.separator = _separator(header, separator, source)
+        self.columns = [cell.lower() for cell in self._cells(header, source)]
+        for column in self.columns:
+            if column not in NEEDED + OPTIONAL:
+                raise DataError(f"{source}: unknown column {column!r}; the columns are {_COLUMNS}")
+            if self.columns.count(column) > 1:
+                raise DataError(f"{source}: the column {column} stands there twice; keep one")
+        if lacking := [column for column in NEEDED if column not in self.columns]:
+            raise DataError(
+                f"{source}: there is no column {lacking[0]}; the columns are {_COLUMNS}"
+            )
+
+    def row(self, line, source):
+        """`{column: text}` of a line."""
+        cells = self._cells(line, source)
+        if len(cells) != len(self.columns):
+            raise DataError(
+                f"{source}: {len(cells)} cells below a header of {len(self.columns)}, "
+                f"{self.separator.join(self.columns)}; a cell that holds {self.separator!r} goes "
+                f"into quotes; got {line.strip()!r}"
+            )
+        return dict(zip(self.columns, cells, strict=True))
+
+    def text(self, row):
+        """The line, without its end, of a row as `row` gives it."""
+        out = io.StringIO()
+        csv.writer(out, delimiter=self.separator, lineterminator="").writerow(row.values())
+        return out.getvalue()
+
+    def _cells(self, line, source):
+        try:
+            (cells,) = csv.reader(
+                [line.strip("\r\n")], delimiter=self.separator, skipinitialspace=True, strict=True
+            )
+        except csv.Error as error:
+            raise DataError(f"{source}: cannot be read as csv, {error}: {line.strip()!r}") from None
+        return [cell.strip() for cell in cells]
+
+
+def is_header(line, separator):
+    """True for a line that names columns, which ends in no number."""
+    mark = _found_separator(line) if separator == "auto" else separator
+    cells = [cell.strip(' \t"\r\n').lower() for cell in line.strip().split(mark or None)]
+    named = any if mark else all  # names of videos hold blanks
+    return whole_number(cells[-1]) is None and named(cell in NEEDED for cell in cells)
+
+
+def labels_of(row, source, multi_label=False):
+    """The class indices of a row: a sorted tuple, each class once.
+
+    Several stand in the cell between blanks, commas (in quotes where commas part the columns), `;` or
+    `|`; an empty cell has none. With `multi_label` False, not None, a cell that has not just one is an
+    error.
+    """
+    cell = row["label"]
+    labels = [whole_number(text) for text in _LABEL.findall(cell)]
+    if None in labels or (not labels and (cell or multi_label is False)):
+        several = "" if multi_label is False else ", or several with blanks between"
+        raise DataError(
+            f"{source}: the label is {cell!r}; it must be a whole number from 0{several}"
+        )
+    if len(labels) > 1 and multi_label is False:
+        raise DataError(
+            f"{source}: {cell!r} are {len(labels)} labels; keep one, or set DATA.MULTI_LABEL True for "
+            "videos with several"
+        )
+    return tuple(sorted(set(labels)))
+
+
+def relabelled_cell(cell, order):
+    """The cell of a row with each label L replaced by `order[L]`, all between them as it is."""
+    return _LABEL.sub(lambda label: str(order[int(label[0])]), cell)
+
+
+def segment_of(row, source):
+    """(start, end) of a row in seconds; (0, None), the whole video, where its cells are empty."""
+    start = _number(row, "start", 0.0, source)
+    end = _number(row, "end", None, source)
+    if end is not None and end <= start:
+        raise DataError(f"{source}: the segment ends at {end:g} s and starts at {start:g} s")
+    return start, end
+
+
+def weight_of(row, source):
+    """How often a row's video comes in training, beside the others; 1 where nothing is said."""
+    return _number(row, "weight", 1.0, source)
+
+
+def segment_name(name, start, end):
+    """`name#2-4.5` for a segment of a video, `name` for all of it."""
+    if not start and end is None:
+        return name
+    return f"{name}#{_plain(start)}-{'' if end is None else _plain(end)}"
+
+
+def _plain(seconds):
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")
+
+
+def _number(row, column, default, source):
+    text = row.get(column)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise DataError(f"{source}: {column} is {text!r}; it must be a number from 0, or empty")
+    return value
+
+
+def _found_separator(line):
+    return next((mark for mark in _SEPARATORS if mark in line), "")
+
+
+def _separator(header, separator, source):
+    if separator == "auto":
+        separator = _found_separator(header)
+    if len(separator) != 1:
+        raise DataError(
+            f"{source}: a header line takes commas, semicolons or tabs between its columns, or one "
+            f"character as DATA.PATH_LABEL_SEPARATOR; got {header.strip()!r}"
+        )
+    return separator

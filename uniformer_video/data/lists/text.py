@@ -1,0 +1,83 @@
+"""Lines of text lists: reading them, and where a line's last number begins."""
+
+import csv
+import io
+import os
+from pathlib import Path
+
+from uniformer_video.errors import DataError
+from uniformer_video.storage.address import is_address, shown
+from uniformer_video.storage.places import read_bytes
+
+
+def read_text(path):
+    """The text of a UTF-8 file or address, with or without a BOM. Raises `DataError` naming it."""
+    try:
+        remote = is_address(path)
+        data = read_bytes(path) if remote else Path(path).read_bytes()
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{shown(path)} is not UTF-8 text; save it as UTF-8") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder; a list is a text file") from None
+    except FileNotFoundError:
+        if os.path.islink(path):
+            target = os.readlink(path)
+            raise DataError(f"{path} is a link to {target}, which is not there") from None
+        raise DataError(f"there is no file {path}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+
+
+def read_lines(path, keepends=False):
+    """The lines of a UTF-8 file, whose names may hold all but line breaks. Raises `DataError`."""
+    lines = io.StringIO(read_text(path), newline="")  # str.splitlines would break at more
+    return [line if keepends else line.rstrip("\r\n") for line in lines]
+
+
+def filled_lines(path):
+    """("file:line" for messages, the line) of each line that is not empty."""
+    for number, line in enumerate(read_lines(path), start=1):
+        if line.strip():
+            yield f"{path}:{number}", line
+
+
+def split_line(line, separator, source):
+    """(name, label) of a line that ends in its label; `DataError` naming `source` for another."""
+    rest, label = last_number(line, separator)
+    name = unquoted(rest)
+    if not name or label is None:
+        raise DataError(
+            f"{source}: expected a path and a whole-number label, such as `a.mp4,3`, or a header line "
+            f"`path,label`; got {line.strip()!r}"
+        )
+    return name, label
+
+
+def last_number(line, separator):
+    """(what stands before the last separator, the whole number behind it or None)."""
+    start = label_start(line, separator)
+    rest, text = line[:start], line[start:]
+    rest = rest.rstrip(", \t") if separator == "auto" else rest.removesuffix(separator)
+    return rest.strip(), whole_number(text.strip().strip('"'))
+
+
+def whole_number(text):
+    """The whole number that `text` spells in plain digits, or None."""
+    digits = text.strip().removeprefix("-")
+    return int(text) if digits.isascii() and digits.isdigit() else None
+
+
+def label_start(line, separator):
+    """Where the text of the label begins."""
+    text = line.rstrip()
+    if separator == "auto":
+        return 1 + max(text.rfind(mark) for mark in ", \t")
+    return text.rfind(separator) + len(separator) if separator in text else 0
+
+
+def unquoted(name):
+    """A name without the quotes that csv files put around some."""
+    if name[:1] == '"' == name[-1:] and len(name) > 1:
+        return next(csv.reader([name]))[0]
+    return name

@@ -1,0 +1,1 @@
+"""Datasets of clips, and the workers that make their batches."""

@@ -1,0 +1,215 @@
+"""One dataset: record + sampling + decoding + transforms. Formats differ only in the records."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from uniformer_video.data.clips.packed import PackedClips, stack
+from uniformer_video.data.clips.train_views import TrainAugmentation
+from uniformer_video.data.clips.transforms import EvalViews
+from uniformer_video.data.decoding import open_video
+from uniformer_video.data.lists.records import multi_hot
+from uniformer_video.data.loading.watchdog import decoding
+from uniformer_video.data.sampling import ClipSampling
+from uniformer_video.errors import DataError, DecodeError
+from uniformer_video.randomness import generator
+
+MAX_SUBSTITUTES = 20
+
+
+@dataclass(frozen=True)
+class TrainKey:
+    """Which sample of a run: all its draws follow from the seed and these.
+
+    position: its place in the epoch's order; index: which record stands there.
+    """
+
+    epoch: int
+    position: int
+    index: int
+
+
+@dataclass(frozen=True)
+class TrainSample:
+    """`copies` augmented clips of one video; clips None when no substitute could be decoded either."""
+
+    clips: torch.Tensor | PackedClips | None  # float32 [copies, 3, T, H, W]
+    labels: torch.Tensor | None  # int64 [copies], or multi-hot float32 [copies, K]
+    path: str
+    broken: tuple = ()  # (path, reason) of broken videos met before one that decodes
+
+
+@dataclass(frozen=True)
+class EvalSample:
+    """All views of one video, or the reason why there are none."""
+
+    index: int
+    views: torch.Tensor | None  # float32 [views, 3, T, H, W]
+    reason: str = ""
+
+
+class TrainDataset(Dataset):
+    """Random augmented clips; `dataset[TrainKey]` depends on the seed and the key alone.
+
+    columns: of the multi-hot labels, the number of classes; 0 = each clip has one class index. faults:
+    {path: reason} of videos that are not tried, which count as broken; loaders add those that hang or
+    crash the decoder. short_side: what a reader's `frames` takes.
+    """
+
+    def __init__(
+        self,
+        records,
+        sampling,
+        augment,
+        seed,
+        copies=1,
+        backend="auto",
+        columns=0,
+        faults=None,
+        short_side=0,
+    ):
+        self.records = records
+        self.sampling: ClipSampling = sampling
+        self.augment: TrainAugmentation = augment
+        self.seed = seed
+        self.copies = copies
+        self.backend = backend
+        self.columns = columns
+        self.faults = {} if faults is None else faults
+        self.short_side = short_side
+        self._substitutes = np.flatnonzero([record.weight for record in records])
+
+    def __len__(self):
+        return len(self.records)
+
+    def __getitem__(self, key):
+        """The `TrainSample` at a `TrainKey`; a broken video is replaced by another, keyed, draw."""
+        broken = []
+        for attempt in range(MAX_SUBSTITUTES):
+            rng = generator("clip", self.seed, key.epoch, key.position, attempt)
+            index = key.index if attempt == 0 else rng.choice(self._substitutes)
+            record = self.records[index]
+            try:
+                with decoding(self, index):
+                    frames = self.decode(record, rng)
+            except (DecodeError, OSError) as error:
+                broken.append((record.path, one_line(error)))
+                continue
+            return self._sample(frames, record, key, tuple(broken))
+        return TrainSample(None, None, record.path, tuple(broken))
+
+    def decode(self, record, rng):
+        """The frames of a random clip of a `VideoRecord`: `uint8 [T, H, W, 3]`."""
+        with open_video(record.path, self.backend, record.num_frames) as video:
+            timeline = timeline_of(video, self.sampling, record.path, record.start, record.end)
+            indices = timeline[self.sampling.train_clip(len(timeline), rng)]
+            return video.frames(indices, self.short_side)
+
+    def _sample(self, frames, record, key, broken):
+        clips, labels = [], []
+        for copy in range(self.copies):
+            rng = generator("augment", self.seed, key.epoch, key.position, copy)
+            clip, own = self.augment(frames, record.labels, rng)
+            clips.append(clip)
+            labels.append(own)
+        return TrainSample(stack(clips), label_tensor(labels, self.columns), record.path, broken)
+
+
+class EvalDataset(Dataset):
+    """All views of each video, from one opening and one decoding pass.
+
+    playback: "forward", "reverse" (the video backwards) or "still" (its middle frame repeated).
+    faults, short_side: as in `TrainDataset`.
+    """
+
+    def __init__(
+        self,
+        records,
+        sampling,
+        views,
+        num_clips,
+        playback="forward",
+        backend="auto",
+        faults=None,
+        short_side=0,
+    ):
+        self.records = records
+        self.sampling: ClipSampling = sampling
+        self.views: EvalViews = views
+        self.num_clips = num_clips
+        self.playback = playback
+        self.backend = backend
+        self.faults = {} if faults is None else faults
+        self.short_side = short_side
+
+    def __len__(self):
+        return len(self.records)
+
+    def __getitem__(self, index):
+        """The `EvalSample` of a record; a broken video gives its reason, never another video."""
+        try:
+            with decoding(self, index) as record:
+                clips = decode_test_clips(
+                    record.path,
+                    self.sampling,
+                    self.num_clips,
+                    self.playback,
+                    self.backend,
+                    record.num_frames,
+                    record.start,
+                    record.end,
+                    self.short_side,
+                )
+        except (DecodeError, OSError) as error:
+            return EvalSample(index, None, one_line(error))
+        return EvalSample(index, self.views(clips))
+
+
+def decode_test_clips(
+    path,
+    sampling,
+    num_clips,
+    playback="forward",
+    backend="auto",
+    num_frames=0,
+    start=0.0,
+    end=None,
+    short_side=0,
+):
+    """The test clips of a video, `uint8 [num_clips, T, H, W, 3]`, by one opening and one pass.
+
+    `backend` and `num_frames` are those of `open_video`, `short_side` that of `frames`; `start` and
+    `end`, in seconds, say which segment of the video counts. Raises `DecodeError` where it has no frame
+    there.
+    """
+    with open_video(path, backend, num_frames) as video:
+        timeline = timeline_of(video, sampling, path, start, end)
+        indices = sampling.test_clips(len(timeline), num_clips)
+        if playback == "reverse":
+            indices = len(timeline) - 1 - indices
+        elif playback == "still":
+            indices = np.full_like(indices, len(timeline) // 2)
+        frames = video.frames(timeline[indices.ravel()], short_side)
+    return frames.reshape(*indices.shape, *frames.shape[1:])
+
+
+def timeline_of(video, sampling, path, start=0.0, end=None):
+    """`sampling.timeline` of an open video; a `DecodeError` names `path`."""
+    try:
+        return sampling.timeline(video.num_frames, video.fps, start, end, video.times)
+    except DataError as error:
+        raise DecodeError(f"{path}: {error}") from None
+
+
+def label_tensor(labels, columns=0):
+    """Tuples of class indices -> int64 `[len(labels)]`, or multi-hot float32 `[len(labels), columns]`."""
+    if columns:
+        return torch.from_numpy(multi_hot(labels, columns)).float()
+    return torch.tensor([label for (label,) in labels])
+
+
+def one_line(error):
+    """An error's message on one line."""
+    return " ".join(str(error).split())

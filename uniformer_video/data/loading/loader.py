@@ -1,0 +1,176 @@
+"""Batches from datasets: order, workers, collation.
+
+A training step has a fixed number of slots, as many as the recipe has processes. A slot's videos
+depend on the seed, the epoch and the step alone; one process may work through all slots of a step
+(gradient accumulation) or many processes may share them, and the run is the same.
+"""
+
+import os
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from uniformer_video.data.clips.packed import PackedClips, join
+from uniformer_video.data.lists.balance import rarest_totals
+from uniformer_video.data.loading.dataset import TrainKey
+from uniformer_video.data.loading.workers import HANGING_SECONDS, WatchedLoader
+from uniformer_video.errors import ConfigError, DataError
+from uniformer_video.randomness import generator, permutation
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """Which videos make which step.
+
+    videos: in the list; slots: shares of a step; slot_size: videos of a slot. What is left over at
+    the end of an epoch, less than a step, waits for another epoch's order. weights: how often each
+    video comes beside the others, float `[videos]`; None = each once an epoch.
+    """
+
+    videos: int
+    slots: int
+    slot_size: int
+    seed: int
+    weights: np.ndarray | None = field(default=None, compare=False)
+
+    def __post_init__(self):
+        if self.steps_per_epoch < 1:
+            raise ConfigError(
+                f"a step takes {self.slots * self.slot_size} videos (TRAIN.BATCH_SIZE x NUM_SHARDS) "
+                f"and the training list has {self.videos}; "
+                f"set TRAIN.BATCH_SIZE {self.videos} or less, with NUM_GPUS 1 and NUM_SHARDS 1"
+            )
+
+    @property
+    def steps_per_epoch(self):
+        return self.videos // (self.slots * self.slot_size)
+
+    def batches(self, epoch, first_step, own_slots):
+        """Lists of `TrainKey`, one for each own slot of each step from `first_step` on."""
+        order = self.order(epoch)
+        for step in range(first_step, self.steps_per_epoch):
+            for slot in own_slots:
+                start = (step * self.slots + slot) * self.slot_size
+                yield [
+                    TrainKey(epoch, position, int(order[position]))
+                    for position in range(start, start + self.slot_size)
+                ]
+
+    def order(self, epoch):
+        """The videos of an epoch in turn: `int64 [videos]`, a function of the seed and the epoch.
+
+        By weights, a video comes as often as its share of the epoch says, rounded up or down at random
+        (systematic sampling): one that is due 2.3 times comes two or three times. Videos of one weight
+        stand side by side for that, so that a class as a whole is rounded in the same way.
+        """
+        order = permutation(self.seed, epoch, self.videos)
+        if self.weights is None:
+            return order
+        order = order[np.argsort(self.weights[order], kind="stable")]
+        rng = generator("weights", self.seed, epoch)
+        due = np.cumsum(self.weights[order])
+        ticks = (rng.random() + np.arange(self.videos)) * (due[-1] / self.videos)
+        drawn = np.minimum(np.searchsorted(due, ticks, side="right"), np.argmax(due))
+        return order[rng.permutation(drawn)]
+
+
+def sampling_weights(records, balance):
+    """How often each record comes in training beside the others: float `[records]`, or None for alike.
+
+    A record's own weight, times the weight of its class to the power -balance: 0 leaves classes as
+    frequent as they are, 1 makes all equally frequent, 0.5 is square-root sampling (Mahajan et al.,
+    "Exploring the Limits of Weakly Supervised Pretraining", section 2.2). Of several classes the rarest
+    one counts, see `rarest_totals`. Raises `DataError` where all weights are 0.
+    """
+    weights = np.array([record.weight for record in records], np.float64)
+    if not weights.any():
+        raise DataError("all weights of the training list are 0, so there is nothing to train on")
+    if balance:
+        totals = rarest_totals(records)
+        weights = np.divide(weights, totals**balance, out=weights, where=weights > 0)
+    with np.errstate(over="ignore"):
+        if not np.isfinite(weights.sum()):
+            weights /= weights.max()
+    return None if (weights == weights[0]).all() else weights
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """The samples of one slot: copies of a video stand next to each other.
+
+    clips is None when some sample could not be made from any video; `broken` says why.
+    """
+
+    clips: torch.Tensor | PackedClips | None  # float32 [B * copies, 3, T, H, W]
+    labels: torch.Tensor | None  # int64 [B * copies], or multi-hot float32 [B * copies, K]
+    paths: tuple
+    broken: tuple  # (path, reason)
+
+    def pin_memory(self):
+        """As a tensor's; the loader's pinning thread calls it and leaves other classes unpinned."""
+        if self.clips is None:
+            return self
+        return replace(self, clips=self.clips.pin_memory(), labels=self.labels.pin_memory())
+
+
+class _Batches:
+    """A batch sampler whose epoch and offset are set before each pass."""
+
+    def __init__(self, plan, own_slots):
+        self.plan, self.own_slots = plan, own_slots
+        self.epoch = self.first_step = 0
+
+    def __iter__(self):
+        return self.plan.batches(self.epoch, self.first_step, self.own_slots)
+
+
+class TrainLoader:
+    """Batches of an epoch from any step on, by workers that live through the whole run.
+
+    finish: what is left to do to the clips of a batch, once they are on the device. A video that hangs,
+    for `timeout` seconds, or crashes its worker counts as broken: `WatchedLoader`.
+    """
+
+    def __init__(self, dataset, plan, own_slots, num_workers, timeout=HANGING_SECONDS):
+        self.plan, self.finish = plan, dataset.augment.finish
+        self._batches = _Batches(plan, own_slots)
+        self._loader = WatchedLoader(dataset, self._batches, collate_train, num_workers, timeout)
+
+    def give_up_on(self, stop):
+        """From now on raise `StopAsked` in place of waiting for a batch once the event `stop` is set."""
+        self._loader.stop = stop
+
+    def epoch(self, epoch, first_step=0):
+        """Iterate `TrainBatch`es: one a slot, slot by slot, from `first_step` of `epoch` on."""
+        self._batches.epoch, self._batches.first_step = epoch, first_step
+        return iter(self._loader)
+
+
+def eval_loader(dataset, indices, videos_per_batch, num_workers, timeout=HANGING_SECONDS):
+    """Lists of `EvalSample` for the records at `indices`, in their order.
+
+    A video that hangs, for `timeout` seconds, or crashes its worker counts as broken: `WatchedLoader`.
+    """
+    batches = torch.utils.data.BatchSampler(indices, videos_per_batch, drop_last=False)
+    return WatchedLoader(dataset, batches, list, num_workers, timeout, persistent=False)
+
+
+def collate_train(samples):
+    """`TrainSample`s -> one `TrainBatch`."""
+    complete = all(sample.clips is not None for sample in samples)
+    return TrainBatch(
+        clips=join([sample.clips for sample in samples]) if complete else None,
+        labels=torch.cat([sample.labels for sample in samples]) if complete else None,
+        paths=tuple(sample.path for sample in samples),
+        broken=tuple(item for sample in samples for item in sample.broken),
+    )
+
+
+def resolve_workers(num_workers):
+    """-1 -> one a usable core, at most 16."""
+    if num_workers >= 0:
+        return num_workers
+    return min(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), 16
+    )

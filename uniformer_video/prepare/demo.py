@@ -1,0 +1,202 @@
+"""The demo dataset: generated H.264 videos of eight motions, a small stand-in for Something-Something.
+
+A two-coloured rectangle moves over a drifting, noisy background. Colours, size, aspect, place, angle,
+speed, length and frame rate are random, and each motion is symmetric about the middle of its video,
+so that a single frame says nothing of the class: only the motion does.
+"""
+
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from uniformer_video.data.lists.class_names import class_names
+from uniformer_video.errors import DataError
+from uniformer_video.files import atomic_write
+from uniformer_video.randomness import generator
+
+CLASS_NAMES = tuple(class_names("demo"))
+SIDE = 72  # pixels, both ways
+VERSION = 2  # raise it when the same seed gives other videos
+_SPLITS = ("train", "val", "test")
+_OWN_NAMES = (*_SPLITS, *(f"{split}.csv" for split in _SPLITS), "classes.txt")
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Change of the shape from one frame to the next, for a class."""
+
+    dx: float = 0.0  # pixels
+    dy: float = 0.0  # pixels, downwards
+    growth: float = 0.0  # log of the size's factor
+    turn: float = 0.0  # radians, clockwise on the screen
+
+
+def generate_demo(root, train=1600, val=160, test=480, seed=0, processes=None, progress=None):
+    """Write the videos, `train.csv`, `val.csv`, `test.csv` and `classes.txt` under `root`.
+
+    The same seed gives the same files. Finished videos of an interrupted call are kept; a folder made
+    with other settings is refused. `progress(done, total)` is called as videos are finished. Returns
+    the number of videos made.
+    """
+    root = Path(root)
+    counts = dict(zip(_SPLITS, (train, val, test), strict=True))
+    settings = {"version": VERSION, "seed": seed, **counts}
+    _claim(root, settings)
+    jobs = [(root, split, i, seed) for split in _SPLITS for i in range(counts[split])]
+    missing = [job for job in jobs if not _video_path(*job[:3]).is_file()]
+    for split in _SPLITS:
+        (root / split).mkdir(exist_ok=True)
+    kept = len(jobs) - len(missing)
+    with ProcessPoolExecutor(processes or os.cpu_count()) as pool:
+        for made, _ in enumerate(pool.map(_write_one, missing, chunksize=8), start=1):
+            if progress:
+                progress(kept + made, len(jobs))
+    for split in _SPLITS:
+        lines = [
+            f"{_video_path(root, split, i).relative_to(root).as_posix()},{i % len(CLASS_NAMES)}\n"
+            for i in range(counts[split])
+        ]
+        _write_text(root / f"{split}.csv", "".join(lines))
+    _write_text(root / "classes.txt", "".join(f"{name}\n" for name in CLASS_NAMES))
+    return len(missing)
+
+
+def render(label, rng):
+    """One video of the class `label`: `uint8 [T, SIDE, SIDE, 3]` RGB."""
+    length = int(rng.integers(20, 29))
+    times = np.arange(length) - (length - 1) / 2
+    motion = _motion(label, rng)
+    background = _background(times, rng)
+    inside, half = _shape(times, motion, rng)
+    colors = _two_colors(rng)
+    shape = np.where(half[..., None], colors[0], colors[1])
+    frames = background + inside[..., None] * (shape - background)
+    frames += 0.03 * rng.standard_normal(frames.shape)
+    return (frames.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def write_video(path, frames, fps, crf=23, codec="libx264", options=None):
+    """Encode `uint8 [T, H, W, 3]` RGB frames to the file `path` at `fps` frames a second.
+
+    Without `options` the same frames give the same file on every processor: one thread, and none of
+    x264's assembly, which on some gives another file each time.
+    """
+    if options is None:
+        options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "x264-params": "asm=0"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(fps), options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _write_one(job):
+    root, split, index, seed = job
+    rng = generator("demo", seed, _SPLITS.index(split), index)
+    frames = render(index % len(CLASS_NAMES), rng)
+    path = _video_path(root, split, index)
+    unfinished = path.with_suffix(".part.mp4")
+    write_video(unfinished, frames, fps=int(rng.choice([12, 15, 24, 25, 30])))
+    os.replace(unfinished, path)
+
+
+def _motion(label, rng):
+    speed = rng.uniform(0.95, 1.9)
+    growth = np.log(rng.uniform(1.033, 1.065))
+    turn = rng.uniform(0.085, 0.165)
+    return (
+        Motion(dx=-speed),
+        Motion(dx=speed),
+        Motion(dy=-speed),
+        Motion(dy=speed),
+        Motion(growth=growth),
+        Motion(growth=-growth),
+        Motion(turn=turn),
+        Motion(turn=-turn),
+    )[label]
+
+
+def _shape(times, motion, rng):
+    """Coverage `[T, H, W]` in 0..1 of the moving rectangle, and which pixels lie in its first half."""
+    center = (SIDE - 1) / 2 + rng.uniform(-8, 8, size=2)
+    x = center[0] + motion.dx * times
+    y = center[1] + motion.dy * times
+    angle = rng.uniform(-np.pi / 4, np.pi / 4) + motion.turn * times
+    size = rng.uniform(11, 16) * np.exp(motion.growth * times)
+    aspect = rng.uniform(0.45, 0.6)
+    grid_y, grid_x = np.mgrid[:SIDE, :SIDE]
+    right = grid_x - x[:, None, None]
+    down = grid_y - y[:, None, None]
+    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+    along, across = cos * right + sin * down, cos * down - sin * right
+    long, short = size[:, None, None], aspect * size[:, None, None]
+    inside = np.clip(long - abs(along) + 0.5, 0, 1) * np.clip(short - abs(across) + 0.5, 0, 1)
+    return inside, along > 0
+
+
+def _two_colors(rng):
+    """Two colours that differ clearly from each other."""
+    while True:
+        colors = rng.random((2, 3))
+        if np.linalg.norm(colors[0] - colors[1]) > 0.6:
+            return colors
+
+
+def _background(times, rng):
+    """A smooth random picture that drifts slowly: `float [T, H, W, 3]` in 0..1."""
+    knots = rng.uniform(0.3, 0.7, size=(6, 6, 3))
+    drift = rng.uniform(-0.15, 0.15, size=2)  # pixels a frame
+    scale = 4 / SIDE
+    rows = 0.5 + scale * (np.arange(SIDE) + drift[0] * times[:, None] + 4)
+    columns = 0.5 + scale * (np.arange(SIDE) + drift[1] * times[:, None] + 4)
+    return np.stack(
+        [_bilinear(knots, r, c) for r, c in zip(rows, columns, strict=True)],
+    )
+
+
+def _bilinear(knots, rows, columns):
+    rows, columns = np.clip(rows, 0, 4.999), np.clip(columns, 0, 4.999)
+    top, left = rows.astype(int), columns.astype(int)
+    down, right = (rows - top)[:, None, None], (columns - left)[None, :, None]
+    upper = knots[top][:, left] * (1 - right) + knots[top][:, left + 1] * right
+    lower = knots[top + 1][:, left] * (1 - right) + knots[top + 1][:, left + 1] * right
+    return upper * (1 - down) + lower * down
+
+
+def _video_path(root, split, index):
+    return Path(root) / split / f"{index:05d}.mp4"
+
+
+def _claim(root, settings):
+    """Mark `root` as made with `settings`, or refuse a folder made with others."""
+    marker = root / "demo.json"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        found = json.loads(marker.read_text()) if marker.is_file() else None
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot use {root} for the demo videos: {error}") from None
+    taken = [name for name in _OWN_NAMES if (root / name).exists()]
+    if found is None and taken:
+        raise DataError(
+            f"{root} holds other data already ({', '.join(taken[:3])}), which would be overwritten; "
+            "choose another folder with --out"
+        )
+    if found not in (None, settings):
+        raise DataError(
+            f"{root} holds demo videos made with {found}, not {settings}; "
+            "delete that folder or choose another with --out"
+        )
+    _write_text(marker, json.dumps(settings) + "\n")
+
+
+def _write_text(path, text):
+    with atomic_write(path) as file:
+        file.write(text.encode())

@@ -1,0 +1,245 @@
+"""The checkpoints of a training run: `last.pt`, `previous.pt` and `best.pt`, written and gone on from."""
+
+import contextlib
+import csv
+import io
+import logging
+import os
+import re
+import secrets
+
+from uniformer_video.config.settings import config_from_text
+from uniformer_video.data.lists.records import list_digest
+from uniformer_video.errors import (
+    AbsentError,
+    CheckpointError,
+    ConfigError,
+    DamagedError,
+    DataError,
+)
+from uniformer_video.files import atomic_write
+from uniformer_video.runs import build
+from uniformer_video.runs.folder import BAD_VIDEOS_FILE, BEST_FILE, LAST_FILE, PREVIOUS_FILE
+from uniformer_video.training.state import Progress
+from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
+
+log = logging.getLogger(__name__)
+
+# What is said of a download, and is no use for a file of one's own run.
+_GET_IT_AGAIN = re.compile(r"(: its download failed or was cut off)?; get it again.*$")
+
+
+class RunCheckpoints:
+    """What `folder` keeps of a `TrainState`.
+
+    last.pt holds all that resuming needs, previous.pt the last.pt before it, best.pt the weights alone that
+    were best on validation; where no validation has chosen any, the latest.
+    """
+
+    def __init__(self, folder, cfg, data, state):
+        self.folder, self.cfg, self.data, self.state = folder, cfg, data, state
+        self._train_list = list_digest(data.train)
+        self._from_best = False  # this training has gone on from best.pt
+        self._keeps_last = True  # False: last.pt is damaged, and must not take previous.pt's place
+
+    def resume(self):
+        """Load the last checkpoint that is whole into the state; the path of it, None without any.
+
+        Raises `CheckpointError` where none of those that are there can be used, `ConfigError` and `DataError`
+        for another run's.
+        """
+        last, previous = self.folder / LAST_FILE, self.folder / PREVIOUS_FILE
+        if last.is_file():
+            try:
+                self._load(last)
+                return last
+            except DamagedError as error:
+                reason = _GET_IT_AGAIN.sub("", str(error))
+            self._keeps_last = False
+        elif previous.is_file():
+            reason = f"{last} is missing"
+        else:
+            if (self.folder / BEST_FILE).is_file():
+                log.warning("%s is missing: starting over; %s will be replaced", last, BEST_FILE)
+            return None
+        try:
+            self._load(previous)
+        except (DamagedError, AbsentError):
+            raise DamagedError(
+                f"{reason}, so the run cannot go on; delete {LAST_FILE} and {PREVIOUS_FILE} to start over, "
+                f"add --from best if {BEST_FILE} is there, or choose another OUTPUT_DIR"
+            ) from None
+        log.warning("%s; going on from the checkpoint before it, %s", reason, previous)
+        return previous
+
+    def start_from_best(self):
+        """Load the weights of best.pt into the state, and start the epoch after it with fresh moments."""
+        path = self.folder / BEST_FILE
+        if not path.is_file():
+            raise CheckpointError(
+                f"there is no {path} to go on from; leave --from best out to go on from {LAST_FILE}, or "
+                "to start over"
+            )
+        weights = read_weights(path)
+        self._check_run(path, weights, weights.metadata.get("train_list"), from_best=True)
+        epoch, training = weights.metadata.get("epoch"), weights.metadata.get("training", {})
+        if not isinstance(epoch, int):
+            raise CheckpointError(
+                f"{path} does not tell its epoch, so it is not of a run; leave --from best out"
+            )
+        if epoch >= self.cfg.SOLVER.MAX_EPOCH:
+            raise ConfigError(
+                f"{path} is of epoch {epoch}, and SOLVER.MAX_EPOCH is {self.cfg.SOLVER.MAX_EPOCH}: no "
+                "epoch is left to train; raise it, or leave --from best out"
+            )
+        try:
+            self.state.model.load_state_dict(weights.state)
+        except RuntimeError:
+            raise CheckpointError(f"{path} does not fit the model of this run") from None
+        if not self.state.is_finite():
+            raise CheckpointError(f"{path} holds values that are not finite; leave --from best out")
+        self._from_best = True
+        score = training.get("score")  # None: not validated, or from before it was recorded
+        self.state.progress = Progress(
+            epoch=epoch,
+            best_score=-1.0 if score is None else score,
+            best_epoch=0 if score is None else epoch,
+            seconds=training.get("seconds", 0.0),
+        )
+
+    def went_on_from_best(self):
+        """True where last.pt is of this run as it goes on from best.pt, and nothing is wrong with it.
+
+        To go on from best.pt once more would repeat what is done.
+        """
+        path = self.folder / LAST_FILE
+        try:
+            weights = read_weights(path)
+            self._check_run(path, weights, weights.training.get("train_list"))
+        except (CheckpointError, ConfigError, DataError):
+            return False
+        failing = int(weights.training.get("nonfinite_in_a_row", 0))
+        return bool(weights.training.get("from_best")) and not failing
+
+    def remedy(self):
+        """What to do when steps, weights or scores are not finite, for messages."""
+        if (self.folder / BEST_FILE).is_file():
+            return (
+                "run the same command with --from best, which goes on from the weights of best.pt, and a "
+                "lower SOLVER.BASE_LR, SOLVER.CLIP_GRADIENT or TRAIN.PRECISION fp32"
+            )
+        return (
+            "no weights have been validated yet to go on from; start over, in another OUTPUT_DIR or after "
+            f"deleting {LAST_FILE} and {PREVIOUS_FILE}, with a lower SOLVER.BASE_LR, SOLVER.CLIP_GRADIENT "
+            "or TRAIN.PRECISION fp32"
+        )
+
+    def lost_best(self):
+        """What is wrong with the best weights that the progress speaks of, or ""."""
+        path = self.folder / BEST_FILE
+        if not self.state.progress.best_epoch:
+            return ""
+        if not path.is_file():
+            return f"{path} is missing"
+        try:
+            read_weights(path)
+        except DamagedError as error:
+            return _GET_IT_AGAIN.sub("", str(error))
+        return ""
+
+    def forget_best(self, reason):
+        """The best of what follows takes the place of the best weights, which are lost for this `reason`."""
+        progress = self.state.progress
+        log.warning(
+            "%s, the weights of epoch %d: from now on it is the best of what follows",
+            reason,
+            progress.best_epoch,
+        )
+        progress.best_score, progress.best_epoch = -1.0, 0
+
+    def write(self, is_best=False):
+        """Write last.pt, keep the one before it, and best.pt if the weights are the best ones."""
+        state, progress = self.state, self.state.progress
+        metadata = self._metadata(progress)
+        model = state.model.state_dict()
+        # Where nothing is ever validated, the latest weights are as good as any.
+        last = progress.epoch == self.cfg.SOLVER.MAX_EPOCH
+        unchosen = not progress.best_epoch and (last or not self.cfg.TRAIN.EVAL_PERIOD)
+        if is_best or unchosen:
+            write_checkpoint(self.folder / BEST_FILE, model, metadata)
+        if self._keeps_last:
+            _keep(self.folder / LAST_FILE, self.folder / PREVIOUS_FILE)
+        training = {
+            **state.state_dict(),
+            "train_list": self._train_list,
+            "from_best": self._from_best,
+        }
+        write_checkpoint(self.folder / LAST_FILE, model, metadata, training)
+        self._keeps_last = True
+        if progress.bad_videos:
+            self._write_bad_videos(progress.bad_videos)
+
+    def _load(self, path):
+        if not path.is_file():
+            raise AbsentError(f"there is no {path}")
+        weights = read_weights(path)
+        if not weights.training:
+            raise DamagedError(f"{path} holds no training state")
+        self._check_run(path, weights, weights.training.get("train_list"))
+        try:
+            self.state.load_state_dict(weights.state, weights.training)
+            self._from_best = bool(weights.training.get("from_best"))
+        except (KeyError, RuntimeError, TypeError, ValueError):
+            raise DamagedError(f"{path} holds no training state that fits this run") from None
+
+    def _check_run(self, path, weights, train_list, from_best=False):
+        """Raise `ConfigError` or `DataError` where the checkpoint is of other settings or another list."""
+        recorded = weights.metadata.get("config")
+        if isinstance(recorded, str):
+            self.folder.check(self.cfg, config_from_text(recorded, path), from_best)
+        if train_list not in (None, self._train_list):
+            raise DataError(
+                f"the training list is not the one that {path} was trained on; restore it, or choose "
+                "another OUTPUT_DIR"
+            )
+
+    def _metadata(self, progress):
+        metadata = build.build_metadata(self.cfg, self.state.model, self.data.class_names)
+        metadata["epoch"] = progress.epoch
+        metadata["train_list"] = self._train_list
+        at_best = progress.epoch == progress.best_epoch and progress.step == 0
+        validated = at_best and progress.best_epoch > 0
+        metadata["training"] = {
+            "epochs": self.cfg.SOLVER.MAX_EPOCH,
+            "seconds": round(progress.seconds, 1),
+            "score": progress.best_score if validated else None,
+            "train_videos": len(self.data.train),
+            "broken_videos": len(progress.bad_videos),
+            "seed": self.cfg.RNG_SEED,
+        }
+        return metadata
+
+    def _write_bad_videos(self, bad_videos):
+        with atomic_write(self.folder / BAD_VIDEOS_FILE) as file:
+            text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+            reasons = ((path, why.removeprefix(f"{path} ")) for path, why in bad_videos.items())
+            csv.writer(text).writerows([("path", "reason"), *reasons])
+            text.detach()
+
+
+def _keep(last, previous):
+    """Give `last` the name `previous` too, so that it is there until a new one takes its place."""
+    if not last.is_file():
+        return
+    link = previous.with_name(f".{previous.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        os.link(last, link)
+    except OSError:
+        # a file system without hard links: `last` is gone for as long as the new one is written
+        os.replace(last, previous)
+        return
+    try:
+        os.replace(link, previous)  # nothing happens where both are the same file already
+    finally:
+        with contextlib.suppress(OSError):
+            link.unlink()

@@ -1,0 +1,177 @@
+"""Whose class is output i, and of which kind? What a file says or is known for; heads in another order."""
+
+from dataclasses import replace
+
+import torch
+
+from uniformer_video.data.lists.class_names import (
+    are_stand_ins,
+    identify,
+    name_differences,
+    named_classes,
+    orders_in_use,
+    places,
+    stand_ins,
+    usual_order,
+)
+from uniformer_video.data.lists.records import relabel
+from uniformer_video.errors import CheckpointError
+from uniformer_video.zoo.published import order_of_outputs
+
+
+def known_names(weights):
+    """The class names of a file's outputs in their order, or None.
+
+    A checkpoint records them; published weights, told by the name of their file, are known for them.
+    Raises `CheckpointError` for a record that does not fit the outputs.
+    """
+    names = list(weights.metadata.get("class_names") or ())
+    if not names:
+        order = None if weights.metadata else order_of_outputs(weights)
+        names = named_classes(order) if order else []
+        return names if len(names) == weights.num_classes else None
+    if are_stand_ins(names):
+        return None
+    if not len(names) == len(set(names)) == weights.num_classes:
+        raise CheckpointError(
+            f"{weights.path} tells {weights.num_classes} classes apart and records {len(names)} names "
+            f"for them, {len(set(names))} of them different; get it again, or convert it again"
+        )
+    return names
+
+
+def check_order_is_told(weights, class_names):
+    """Refuse weights without names for classes that are in use in more than one order."""
+    orders = orders_in_use(class_names)
+    if len(orders) > 1:
+        raise CheckpointError(
+            f"{weights.path} does not name its outputs, and there are weights with these classes in "
+            f"{len(orders)} orders ({', '.join(orders)}); record the right one: "
+            f"python tools/convert_checkpoint.py {weights.path} --classes ORDER --out NEW.pt"
+        )
+
+
+def check_label_kind(weights, multi_label):
+    """Refuse to test weights that were trained for one label a video on several, and the reverse.
+
+    Files that this toolkit did not train do not tell, and pass. Raises `CheckpointError`.
+    """
+    trained = bool(weights.metadata.get("multi_label"))
+    if trained == multi_label or not (trained or weights.metadata.get("training")):
+        return
+    kinds = {True: "any number of labels", False: "one label"}
+    raise CheckpointError(
+        f"{weights.path} was trained on videos with {kinds[trained]} each, and DATA.MULTI_LABEL is "
+        f"{multi_label}; set it to {trained}, with a list of that kind, or test other weights"
+    )
+
+
+def arrange_head(weights, head_keys, class_names):
+    """`weights` with the rows of their classifiers in the order of `class_names`, and a line about it.
+
+    Where the names differ as sets the classifiers are left out, to be made anew. Without names on
+    either side the rows stay; the line is None where there is nothing to say.
+    """
+    own = known_names(weights)
+    if are_stand_ins(class_names) or weights.num_classes != len(class_names) or own == class_names:
+        return weights, None
+    if own is None:
+        return weights, "the classifier is taken as it is: the file does not name its classes"
+    heads = {key: value for key, value in weights.state.items() if key in head_keys}
+    rest = {key: value for key, value in weights.state.items() if key not in head_keys}
+    if set(own) != set(class_names):
+        return replace(
+            weights, state=rest
+        ), "the classifier is left out: it tells other classes apart"
+    rows = torch.tensor([own.index(name) for name in class_names])
+    arranged = {key: value[rows] for key, value in heads.items()}
+    line = "the classifier's rows are put into the order of the data's classes, by name"
+    return replace(weights, state=rest | arranged), line
+
+
+def match_classes(data, weights, fixed=0):
+    """`data` in the class order of the checkpoint's outputs; a note says what was done or assumed.
+
+    Labels are mapped by name where both name their classes. Data without names takes the
+    checkpoint's, if those are in the usual order, and may lack the last classes unless their number
+    is `fixed` by the config. Raises `CheckpointError` where the classes differ, or where nothing
+    tells in which order the data's numbers are.
+    """
+    own = known_names(weights)
+    named = not are_stand_ins(data.class_names)
+    if own and named:
+        return _map_by_name(data, own, weights.path)
+    if not named and data.num_classes < weights.num_classes and not fixed:
+        data = replace(data, class_names=stand_ins(weights.num_classes))
+    if weights.num_classes != data.num_classes:
+        raise CheckpointError(
+            f"{weights.path} tells {weights.num_classes} classes apart and the data has "
+            f"{data.num_classes}; test on the data it was trained for, or train first"
+        )
+    if own:
+        _check_usual_order(own, weights.path)
+        return replace(data, class_names=own)
+    if named:
+        check_order_is_told(weights, data.class_names)
+        note = (
+            "The checkpoint does not name its classes; its outputs were taken to be in the data's "
+            "order. tools/convert_checkpoint.py records the names in a checkpoint."
+        )
+        return replace(data, notes=[*data.notes, note])
+    note = (
+        "Neither the checkpoint nor the data names the classes; both were taken to have one order."
+    )
+    return replace(data, notes=[*data.notes, note]) if not weights.metadata else data
+
+
+def _map_by_name(data, own, path):
+    if own == data.class_names:
+        return data
+    differences = name_differences(data.class_names, own, "the data", "the checkpoint")
+    if differences:
+        raise CheckpointError(
+            "\n".join(
+                [
+                    f"{path} names {len(own)} classes, the data {data.num_classes}, and not the same "
+                    "ones:",
+                    *differences,
+                    "Test on the data it was trained for, train first, or, where the data's names are "
+                    "wrong, mend classes.txt or DATA.CLASS_NAMES.",
+                ]
+            )
+        )
+    order = places(data.class_names, own)
+    note = "The checkpoint orders the classes differently; labels were mapped by name."
+    splits = {
+        split: [relabel(record, order) for record in getattr(data, split)]
+        for split in ("train", "val", "test")
+    }
+    return replace(data, class_names=own, **splits, notes=[*data.notes, note])
+
+
+def _check_usual_order(own, path):
+    """Refuse an order of the checkpoint's own: bare numbers could be in that or in the usual one."""
+    usual = usual_order(own)
+    differences = [
+        f"  output {index} is {name!r}, in the usual order {other!r}"
+        for index, (name, other) in enumerate(zip(own, usual, strict=True))
+        if name != other
+    ]
+    if not differences:
+        return
+    a_file = "FILE, which holds the names in that order, one a line"
+    raise CheckpointError(
+        "\n".join(
+            [
+                f"{path} numbers its classes in an order of its own, and the list of videos does not "
+                "tell in which order its numbers are:",
+                *differences[:3],
+                f"If the list is in the usual order, set DATA.CLASS_NAMES "
+                f"{identify(usual) or a_file}.",
+                f"If it is in the checkpoint's order, set DATA.CLASS_NAMES "
+                f"{identify(own) or a_file}.",
+                "A classes.txt beside the list also tells; `uniformer-video remap-labels` writes the "
+                "list in another order.",
+            ]
+        )
+    )

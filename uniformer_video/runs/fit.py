@@ -1,0 +1,170 @@
+"""Training as a run does it: build, resume, train, validate, save."""
+
+import math
+import time
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import numpy as np
+
+from uniformer_video.data.loading.loader import resolve_workers
+from uniformer_video.errors import ConfigError, TrainingError
+from uniformer_video.locks import folder_lock
+from uniformer_video.randomness import seed_torch
+from uniformer_video.runs import build
+from uniformer_video.runs.checkpoints import RunCheckpoints
+from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE
+from uniformer_video.runs.multi_view_test import score_records
+from uniformer_video.training.monitor import Monitor, duration
+from uniformer_video.training.precision import autocast_for, choose_precision
+from uniformer_video.training.trainer import Trainer
+from uniformer_video.versions import device_name
+from uniformer_video.zoo.create import count_parameters
+
+
+def fit(cfg, data, folder, ranks, command="", from_best=False):
+    """Train, or go on with an unfinished training; a finished one is left as it is.
+
+    from_best: go on from the best weights in place of the last ones, with fresh moments.
+    """
+    build.opposite_classes(cfg, data.class_names)  # a wrong name shows now, not after training
+    seed_torch("weights", cfg.RNG_SEED)
+    if cfg.UNIFORMER.PRETRAIN_NAME:
+        build.fetch_weights(cfg.UNIFORMER.PRETRAIN_NAME, ranks)
+    model, report = build.build_model(cfg, data.num_classes, data.class_names)
+    model.to(ranks.device)
+    loader = build.build_train_loader(cfg, data, ranks)
+    objective = build.build_objective(cfg, data, ranks.device)
+    precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
+    state = build.build_train_state(cfg, model, precision, ranks.device)
+    checkpoints = RunCheckpoints(folder, cfg, data, state)
+    with _taken(folder, ranks):
+        first_step = _go_on(cfg, folder, ranks, checkpoints, loader.plan, from_best)
+        progress, steps = state.progress, loader.plan.steps_per_epoch
+        if progress.epoch == cfg.SOLVER.MAX_EPOCH:
+            ranks.say(f"Training is finished ({folder.path}).")
+            return
+        ranks.say(*_training_facts(cfg, model, loader, precision, ranks, command))
+        if report and not first_step:
+            ranks.say(*report.lines())
+        monitor = Monitor(
+            folder.path if ranks.is_main else None,
+            cfg.LOG_PERIOD,
+            cfg.SOLVER.MAX_EPOCH * steps,
+            cfg.SOLVER.MAX_EPOCH,
+            first_step,
+            cfg.TENSORBOARD.ENABLE,
+        )
+        trainer = Trainer(
+            state=state,
+            loader=loader,
+            schedule=build.build_schedule(cfg),
+            ranks=ranks,
+            autocast=autocast_for(precision, ranks.device),
+            settings=build.build_train_settings(cfg, data.num_classes),
+            mixup=build.build_mixup(cfg, data.num_classes),
+            objective=objective,
+            monitor=monitor,
+            validate=partial(
+                _validate, cfg, data, model, ranks, monitor, objective, steps, checkpoints.remedy
+            ),
+            save=checkpoints.write,
+            remedy=checkpoints.remedy,
+        )
+        try:
+            trainer.fit()
+        finally:
+            monitor.close()
+    ranks.say(f"Trained in {duration(progress.seconds)}; weights in {folder.path}.")
+
+
+@contextmanager
+def _taken(folder, ranks):
+    """The folder, made if need be; the main process keeps other trainings out of it."""
+    with ExitStack() as held:
+
+        def take():
+            folder.make()
+            held.enter_context(folder_lock(folder / LOCK_FILE))
+
+        ranks.on_main(take)
+        yield
+
+
+def _go_on(cfg, folder, ranks, checkpoints, plan, from_best):
+    """Load what the folder holds of this run and take the folder for it; the steps that are done."""
+    if from_best and ranks.on_main(checkpoints.went_on_from_best):
+        ranks.say(
+            f"This run has gone on from {BEST_FILE} already; going on from {folder / LAST_FILE}."
+        )
+        from_best = False
+    found = checkpoints.start_from_best() if from_best else checkpoints.resume()
+    progress = checkpoints.state.progress
+    first_step = progress.epoch * plan.steps_per_epoch + progress.step
+    if len(set(ranks.exchange((first_step, progress.best_epoch)))) > 1:
+        raise ConfigError(
+            f"the processes find different checkpoints in OUTPUT_DIR {folder.path}; it must be one folder "
+            "that all machines share"
+        )
+    if from_best:
+        # the run is that of the best weights from here on, also if it ends before its first checkpoint
+        ranks.on_main(checkpoints.write)
+        ranks.say(
+            f"Going on from {folder / BEST_FILE}, epoch {progress.epoch}, with fresh moments."
+        )
+    elif found and progress.epoch < cfg.SOLVER.MAX_EPOCH:
+        ranks.say(f"Resuming at epoch {first_step / plan.steps_per_epoch:.2f} from {found}.")
+        if reason := ranks.on_main(checkpoints.lost_best):
+            checkpoints.forget_best(reason)
+    ranks.on_main(lambda: folder.record(cfg))
+    return first_step
+
+
+def _training_facts(cfg, model, loader, precision, ranks, command):
+    parameters = count_parameters(model) / 1e6
+    plan = loader.plan
+    yield (
+        f"Training {parameters:.2f} M parameters for {cfg.SOLVER.MAX_EPOCH} epochs of "
+        f"{plan.steps_per_epoch} steps on {ranks.size} x {device_name()}, {precision}, "
+        f"{plan.slots * plan.slot_size} videos a step, "
+        f"{resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)} workers."
+    )
+    if plan.slots > ranks.size:
+        yield (
+            f"The recipe is for {plan.slots} processes (NUM_GPUS {cfg.NUM_GPUS} x NUM_SHARDS "
+            f"{cfg.NUM_SHARDS}); {ranks.size} will work through their {plan.slots} parts of each step "
+            f"in turn: {plan.slots // ranks.size} x {plan.slot_size} videos, gradients accumulated."
+        )
+        nodes = f"--nnodes {cfg.NUM_SHARDS} " if cfg.NUM_SHARDS > 1 else ""
+        yield (
+            f"On {plan.slots} GPUs: torchrun {nodes}--nproc_per_node {cfg.NUM_GPUS} "
+            f"{command or 'tools/run_net.py --cfg FILE'}"
+        )
+
+
+def _validate(cfg, data, model, ranks, monitor, objective, steps, remedy, epoch):
+    """The score on one centre view of the validation videos; None when nothing can be measured.
+
+    Raises `TrainingError` for scores that are not finite: no such weights are ever the best.
+    """
+    started = time.monotonic()
+    scores = score_records(cfg, model, data.val, 1, 1, ranks, quiet=True, faults=data.faults)
+    videos = [record for record, decoded in zip(data.val, scores.decoded, strict=True) if decoded]
+    if not videos:
+        monitor.message("no validation video can be decoded")
+        return None
+    if not np.isfinite(scores.scores[scores.decoded]).all():
+        raise TrainingError(
+            f"the scores of the validation after epoch {epoch} are not finite; {remedy()}"
+        )
+    score, loss = objective.validate(scores.videos()[scores.decoded], videos)
+    if math.isnan(score):
+        monitor.message(
+            "no validation video has a label, so there is no score to choose weights by"
+        )
+        return None
+    seconds = time.monotonic() - started
+    monitor.validation(epoch, epoch * steps, score, loss, seconds, objective.score)
+    if scores.failures:
+        monitor.message(f"{len(scores.failures)} validation videos cannot be decoded")
+    return score

@@ -1,0 +1,138 @@
+"""The output folder of a run: whose it is, where things lie in it, and when it may be written."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from uniformer_video.config.settings import DEFAULTS, config_from_text, config_text, flat_config
+from uniformer_video.errors import ConfigError
+from uniformer_video.files import atomic_write, remove_unfinished
+
+CONFIG_FILE = "config.yaml"
+LAST_FILE = "last.pt"
+PREVIOUS_FILE = "previous.pt"  # the last.pt before
+BEST_FILE = "best.pt"
+LOCK_FILE = ".lock"
+BAD_VIDEOS_FILE = "bad_videos.csv"
+
+# Settings that change no weight of a training run; all others must agree to resume it.
+_FREE_IN_TRAINING = (
+    *(
+        "TRAIN.ENABLE",
+        "TRAIN.CHECKPOINT_PERIOD",
+        "TRAIN.CHECKPOINT_MINUTES",
+        "TRAIN.MAX_NONFINITE",
+        "TEST.",
+        "DATA_LOADER.",
+    ),
+    *("DATA.TEST_", "DATA.REVERSE_FRAMES", "DATA.OPPOSITE_CLASS_PAIRS", "DATA.USE_OFFSET_SAMPLING"),
+    *(
+        "DATA.PATH_",
+        "DATA.MAX_BAD_RATIO",
+        "DISTRIBUTED.",
+        "TENSORBOARD.",
+        "LOG_PERIOD",
+        "OUTPUT_DIR",
+        "MODEL.NUM_CLASSES",
+    ),
+)
+# Settings that may differ from then on where a run goes on from its best weights.
+_FREE_FROM_BEST = ("SOLVER.", "TRAIN.PRECISION")
+# Settings that change no number of a test.
+_FREE_IN_TEST = ("DATA_LOADER.", "TEST.BATCH_SIZE", "TEST.MOTION_CHECK", "OUTPUT_DIR")
+
+
+@dataclass(frozen=True)
+class RecordedTest:
+    """What results were made from: digests of the weights and of the list of videos, the config."""
+
+    weights: str
+    videos: str
+    settings: str
+
+
+class RunFolder:
+    """Paths of a run, and the rule that a folder belongs to one training run."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def make(self):
+        """Make the folder; raises `ConfigError` where that cannot be."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = "it is a file" if self.path.is_file() else error.strerror
+            raise ConfigError(
+                f"cannot make the folder OUTPUT_DIR {self.path}: {reason}; choose another"
+            ) from None
+        for name in (CONFIG_FILE, LAST_FILE, PREVIOUS_FILE, BEST_FILE):
+            if (self / name).is_dir():
+                raise ConfigError(
+                    f"{self / name} is a folder, where a run writes a file; move it away, or choose another "
+                    "OUTPUT_DIR"
+                )
+
+    def check(self, cfg, recorded, from_best=False):
+        """Raise `ConfigError` unless the training run in the folder, of the settings `recorded`, is that of
+        `cfg`; `from_best`: or goes on from its best weights with those of `cfg`.
+        """
+        free = _FREE_IN_TRAINING + (_FREE_FROM_BEST if from_best else ())
+        differences = _differences(recorded, cfg, free)
+        if not differences:
+            return
+        remedy = "Choose another OUTPUT_DIR, or delete that folder to start over"
+        if all(line.startswith(_FREE_FROM_BEST) for line in differences):
+            remedy += "; --from best goes on from its best weights with the new settings"
+        raise ConfigError(
+            f"{self.path} holds a run with other settings: {'; '.join(differences[:3])}. {remedy}"
+        )
+
+    def record(self, cfg):
+        """Take the folder for the training run of `cfg`."""
+        remove_unfinished(self.path)
+        with atomic_write(self / CONFIG_FILE) as file:
+            file.write(config_text(cfg).encode())
+
+    def results_folder(self, cfg, weights, videos, recorded):
+        """(where the results of a test go, whether they are there already).
+
+        The folder itself, unless it holds results of other videos or test settings, or of other
+        weights when nothing is trained: then a sub-folder of its own, so that nothing is lost.
+        `weights` and `videos` are digests; `recorded(folder)` gives the `RecordedTest` of the
+        results in a folder, or None.
+        """
+        found = recorded(self.path)
+        if found is None:
+            return self.path, False
+        same_weights = found.weights == weights
+        same_test = found.videos == videos and _same_test(found.settings, cfg)
+        if same_test and (same_weights or cfg.TRAIN.ENABLE):
+            return self.path, same_weights
+        chosen = {k: v for k, v in flat_config(cfg).items() if _is_test_setting(k)}
+        digest = hashlib.sha256(f"{weights} {videos} {chosen}".encode()).hexdigest()[:8]
+        folder = self / f"test-{digest}"
+        return folder, recorded(folder) is not None
+
+
+def _differences(recorded, cfg, free):
+    """ "KEY was A, is B" for settings that differ and are not `free`."""
+    then, now = flat_config(recorded), flat_config(cfg)
+    return [
+        f"{key} was {then[key]!r}, is {now[key]!r}"
+        for key in DEFAULTS
+        if then[key] != now[key] and not key.startswith(free)
+    ]
+
+
+def _is_test_setting(key):
+    in_test = key.startswith(("DATA.", "TEST.")) and not key.startswith("DATA.TRAIN_")
+    return in_test and not key.startswith(_FREE_IN_TEST)
+
+
+def _same_test(settings, cfg):
+    then, now = flat_config(config_from_text(settings, "the results")), flat_config(cfg)
+    return all(then[key] == now[key] for key in DEFAULTS if _is_test_setting(key))

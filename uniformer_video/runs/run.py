@@ -1,0 +1,41 @@
+"""The story of a run: load the lists, train, test, report."""
+
+import math
+from pathlib import Path
+
+from uniformer_video.distributed.ranks import joined
+from uniformer_video.runs.build_data import build_data
+from uniformer_video.runs.fit import fit
+from uniformer_video.runs.folder import RunFolder
+from uniformer_video.runs.multi_view_test import evaluate
+from uniformer_video.signals import Interrupted
+
+
+def run(cfg, name, command="", from_best=False):
+    """Train and test by `cfg`. `name` is the config's; `command` repeats this run, for messages.
+
+    from_best: go on from the best weights of the run in OUTPUT_DIR. Returns the folder of the results, or
+    None when nothing was tested. Raises `Interrupted` when asked to stop, after saving.
+    """
+    with joined(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
+        try:
+            data = build_data(cfg)
+            folder = RunFolder(cfg.OUTPUT_DIR or Path("runs") / name)
+            ranks.say(*_introduction(cfg, data, folder))
+            if cfg.TRAIN.ENABLE:
+                fit(cfg, data, folder, ranks, command, from_best)
+            return evaluate(cfg, data, folder, ranks, name) if cfg.TEST.ENABLE else None
+        except Interrupted:
+            ranks.say(f"Stopped; all is saved. To go on, run the same command: python {command}")
+            ranks.wait()  # torchrun ends the others as soon as one has left
+            raise
+
+
+def _introduction(cfg, data, folder):
+    counts = ", ".join(
+        f"{len(records)} {split}"
+        for split in ("train", "val", "test")
+        if (records := getattr(data, split))
+    )
+    yield f"{cfg.MODEL.MODEL_NAME}, {data.num_classes} classes, videos: {counts}; output {folder.path}"
+    yield from data.notes

@@ -1,0 +1,1 @@
+"""Where bytes are: on a disk, behind http, in what fsspec knows, inside a tar file."""

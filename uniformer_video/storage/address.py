@@ -1,0 +1,42 @@
+"""Addresses of files: told from paths, joined, shortened for messages, refused with a secret in them."""
+
+import os
+import re
+import urllib.parse
+
+from uniformer_video.errors import ConfigError
+
+HTTP = re.compile("https?://")
+_USER_INFO = re.compile(r"(?<=://)[^/]*@")
+
+
+def is_address(place):
+    """True for what is no path of this computer's files."""
+    return "://" in str(place)
+
+
+def join(folder, *names):
+    """The place of a file in a folder."""
+    if not is_address(folder):
+        return os.path.join(folder, *names)
+    quoted = map(urllib.parse.quote, names) if HTTP.match(folder) else names
+    return "/".join([folder.rstrip("/"), *quoted])
+
+
+def shown(place):
+    """`place` as messages name it: an address without user, password and query."""
+    if not is_address(place):
+        return str(place)
+    plain = _USER_INFO.sub("", str(place))
+    return plain.partition("?")[0] if HTTP.match(plain) else plain
+
+
+def check_no_secret(address, setting):
+    """Refuse an address with a password or a token: it would be written into logs and results."""
+    user = _USER_INFO.search(address)
+    if (user and ":" in user[0]) or (HTTP.match(address) and (user or "?" in address)):
+        raise ConfigError(
+            f"{setting} {shown(address)} carries a password or a token, which would be written into "
+            "results; leave it out: libraries of storage such as s3:// read it from the environment or "
+            "from files of their own"
+        )

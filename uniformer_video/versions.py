@@ -1,0 +1,25 @@
+"""What the numbers depend on: versions of packages, and the device."""
+
+import platform
+from importlib import metadata as installed
+
+import torch
+
+
+def versions():
+    """Versions of what the numbers depend on."""
+    packages = ("uniformer-video", "torch", "numpy", "av", "decord", "fvcore")
+    found = {}
+    for package in packages:
+        try:
+            found[package] = installed.version(package)
+        except installed.PackageNotFoundError:
+            continue
+    return {"python": platform.python_version(), **found, "device": device_name()}
+
+
+def device_name():
+    """The GPU's name, or the processor architecture."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU ({platform.machine()})"

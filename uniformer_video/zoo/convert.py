@@ -1,0 +1,199 @@
+"""Whole weights files from one kind to another: theirs to ours and back."""
+
+from pathlib import Path
+
+import torch
+
+from uniformer_video.data.lists.class_names import named_classes
+from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_checkpoint
+from uniformer_video.weights.container import write_content
+from uniformer_video.weights.inflate import fit_kernel_in_time
+from uniformer_video.zoo.architecture import is_light
+from uniformer_video.zoo.create import (
+    build_for_weights,
+    build_network,
+    find_variant,
+    is_peer,
+    shown_arguments,
+)
+from uniformer_video.zoo.published import PUBLISHED, file_stem, local_file, order_of_outputs
+
+
+def convert_file(
+    source,
+    target,
+    name=None,
+    head_dim=None,
+    published=None,
+    classes=None,
+    record=None,
+    read_settings=None,
+    ema=False,
+):
+    """Write the checkpoint `target` of this toolkit from weights of any project.
+
+    Args:
+        source, target: the weights as `read_weights` takes them; the file to write (`.safetensors`
+            for that format).
+        name, head_dim: the model and the width of its attention heads, where the file cannot tell.
+        published: the name of the published weights that these are; left out, the file's name tells.
+        classes: the order of the outputs, a name or a file as `named_classes` takes it.
+        record: how videos are prepared and tested, `{"input": ..., "test": ...}`; left out, what is
+            known of published weights.
+        read_settings: makes a `record` of the settings that training left in a file, nested.
+        ema: take the averaged weights of a training checkpoint.
+
+    Returns the lines of a report. Raises `CheckpointError` when the file does not fit the model, or
+    does not tell its `head_dim` and none is given.
+    """
+    check_target(target)
+    weights = read_weights(local_file(source), "ema" if ema else "model")
+    entry = _published_entry(source, published)
+    model, name = _fresh_model(weights, name or (entry.model if entry else None), head_dim)
+    fit_weights(model, weights)
+    metadata = {**weights.metadata, "model": {"name": name, "arguments": dict(model.arguments)}}
+    metadata.pop("config", None)
+    if record:
+        metadata |= record
+    elif entry and entry.num_frames:
+        metadata |= {"input": entry.input(), "test": entry.test()}
+    elif read_settings and {"NUM_FRAMES", "SAMPLING_RATE"} <= set(_data_settings(weights)):
+        metadata |= read_settings(weights.hints["config"])
+    order = classes or (None if weights.metadata else order_of_outputs(weights, entry))
+    names = list(named_classes(order)) if order else []
+    if classes and len(names) != model.num_classes:
+        raise CheckpointError(
+            f"{source} tells {model.num_classes} classes apart and {classes} names {len(names)}; give "
+            "the list that it was trained with"
+        )
+    if names and len(names) <= model.num_classes:
+        _drop_spare_outputs(model, len(names))
+        metadata["class_names"] = names
+    metadata["converted"] = {"from": Path(str(source)).name, "published": entry and entry.name}
+    write_checkpoint(target, model.state_dict(), metadata)
+    return _report(source, target, metadata, entry, order)
+
+
+def export_file(source, target, layout):
+    """Write `target` as the published code ("published") or "mmaction2" reads it; returns a report.
+
+    A local kernel shorter in time than theirs is put into the middle of a 5x5x5 one with zeros around
+    it, which computes the same.
+    """
+    check_target(target)
+    if Path(target).suffix == ".safetensors":
+        raise CheckpointError(f"{target}: those projects read torch files; let it end in .pth")
+    weights = read_weights(local_file(source))
+    shown = shown_arguments(weights)
+    if not shown:
+        raise CheckpointError(f"{source} is not a UniFormer's; only these have another layout")
+    state, lines = dict(weights.state), []
+    kernel = shown["local_kernel"]
+    if len(kernel) == 3 and kernel[0] < 5:
+        for key in [key for key in state if key.endswith("attn.weight")]:
+            state[key] = fit_kernel_in_time(state[key], 5)
+        lines.append(f"local kernels {kernel} set in zeros to [5, {kernel[1]}, {kernel[2]}]")
+    if layout == "mmaction2":
+        content = {"state_dict": _mmaction2_keys(state, shown, source)}
+    elif is_light(state):
+        content = state
+    else:
+        content = {"model_state" if shown["ndim"] == 3 else "model": state}
+    write_content(target, content)
+    head_dim = weights.metadata.get("model", {}).get("arguments", {}).get("head_dim")
+    if head_dim:
+        lines.append(f"not part of that format: head_dim, set UNIFORMER.HEAD_DIM {head_dim} there")
+    return [*lines, f"written: {target}, {len(state)} tensors in the layout {layout}"]
+
+
+def check_target(target):
+    """Refuse a file that exists, or whose folder does not."""
+    if Path(target).exists():
+        raise CheckpointError(f"{target} exists already; delete it, or choose another --out")
+    if not Path(target).absolute().parent.is_dir():
+        raise CheckpointError(f"there is no folder {Path(target).parent} to write {target} into")
+
+
+def _published_entry(source, published):
+    if published in PUBLISHED:
+        return PUBLISHED[published]
+    if published:
+        raise ConfigError(
+            f"there are no published weights {published!r}; `uniformer-video models` lists them"
+        )
+    return PUBLISHED.get(file_stem(source))
+
+
+def _data_settings(weights):
+    """The DATA section of the settings that training left in the file."""
+    section = weights.hints.get("config", {}).get("DATA")
+    return section if isinstance(section, dict) else {}
+
+
+def _fresh_model(weights, name, head_dim):
+    """The model that the weights fit, and its name."""
+    if name and is_peer(name):
+        return build_for_weights(weights, name), name
+    options = {"head_dim": head_dim} if head_dim else {}
+    name = name or weights.metadata.get("model", {}).get("name")
+    if not name:
+        try:
+            name = find_variant(weights, head_dim)
+        except CheckpointError:
+            shown = shown_arguments(weights)
+            if not (head_dim and shown):
+                raise
+            # No named model: its shapes are all there is to know.
+            light = "xxs" if is_light(weights.state) else "s"
+            name = f"uniformer_{light}" if shown["ndim"] == 3 else f"image_uniformer_{light}"
+            return build_network(name, weights.num_classes or 1, **{**shown, **options}), name
+    return build_for_weights(weights, name, **options), name
+
+
+def _drop_spare_outputs(model, num_classes):
+    """Leave out outputs beyond the classes: the published HMDB51 run had 101 of them for 51 classes."""
+    for name in model.classifiers() if model.num_classes > num_classes else ():
+        head = getattr(model, name)
+        for key, value in head.named_parameters():
+            setattr(head, key, torch.nn.Parameter(value[:num_classes].detach().clone()))
+        head.out_features = num_classes
+
+
+def _mmaction2_keys(state, shown, source):
+    options = {"split": "divided attention", "std": "std", "layer_scale": "layer scale"}
+    unknown = [text for key, text in options.items() if shown[key]]
+    if is_light(state) or shown["conv_embeds"] or shown["ndim"] == 2:
+        unknown = ["image models" if shown["ndim"] == 2 else "light models or convolutional stems"]
+    if unknown:
+        raise CheckpointError(f"{source}: MMAction2's UniFormer knows no {', '.join(unknown)}")
+    return {
+        key.replace("head.", "cls_head.fc_cls.")
+        if key.startswith("head.")
+        else f"backbone.{key}": value
+        for key, value in state.items()
+    }
+
+
+def _report(source, target, metadata, entry, order):
+    model, names = metadata["model"], metadata.get("class_names")
+    arguments = model["arguments"]
+    lines = [f"{source}: {model['name']}" + (f", the published {entry.name}" if entry else "")]
+    if "head_dim" in arguments:
+        lines.append(f"head_dim {arguments['head_dim']}, local kernel {arguments['local_kernel']}")
+    if names:
+        lines.append(
+            f"classes: {len(names)}, output 0 is {names[0]!r}" + (f" ({order})" if order else "")
+        )
+    elif arguments.get("ndim") != 2:
+        lines.append("classes: not named; give --classes, or predictions will be numbers")
+    if pixels := metadata.get("input"):
+        lines.append(
+            f"input: {pixels['num_frames']} frames, stride {pixels['frame_stride']}, "
+            f"{pixels['rule']}, {pixels['crop_size']} pixels, {pixels['channel_order']}"
+        )
+    elif arguments.get("ndim") != 2:
+        lines.append(
+            "input: not recorded; give --published NAME or --cfg FILE, prediction needs it"
+        )
+    return [*lines, f"written: {target}"]

@@ -1,0 +1,49 @@
+"""One frame as a model sees it."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from uniformer_video.data.clips.transforms import EvalViews, Normalisation
+from uniformer_video.data.decoding import open_video
+from uniformer_video.data.lists.records import VIDEO_SUFFIXES
+from uniformer_video.errors import DataError
+
+SIDE = 224
+
+
+def read_frame(path=""):
+    """`[3, 224, 224]` float, normalised: an image, the middle frame of a video, or a made-up picture.
+
+    The made-up one (no `path`) is always the same: smooth noise of several scales, as photographs
+    have. Raises `DataError` for a file that cannot be read as either.
+    """
+    if not path:
+        pixels = _smooth_noise()
+    elif Path(path).suffix.lower() in VIDEO_SUFFIXES:
+        with open_video(path) as video:
+            pixels = video.frames([video.num_frames // 2])[0]
+    else:
+        try:
+            pixels = np.asarray(Image.open(path).convert("RGB"))
+        except OSError as error:
+            reason = error.strerror or "it is neither an image nor a video by its name"
+            raise DataError(f"cannot read a frame from {path}: {reason}") from None
+    views = EvalViews(SIDE, SIDE, 1, Normalisation((0.45,) * 3, (0.225,) * 3, "RGB"))
+    return views([np.array(pixels)[None]])[0, :, 0]
+
+
+def _smooth_noise():
+    """uint8 [SIDE, SIDE, 3]."""
+    draw = torch.Generator().manual_seed(0)
+    picture = sum(
+        torch.nn.functional.interpolate(
+            torch.randn(1, 3, cells, cells, generator=draw), (SIDE, SIDE), mode="bicubic"
+        )
+        / cells**0.5
+        for cells in (2, 4, 8, 16, 32, 64)
+    )
+    picture = (picture / picture.std()).mul(50).add(115).clamp(0, 255)
+    return picture[0].permute(1, 2, 0).to(torch.uint8).numpy()

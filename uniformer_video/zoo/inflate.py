@@ -1,0 +1,103 @@
+"""2D weights files to 3D ones, and how close the video model then is to the image model."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from uniformer_video.errors import CheckpointError
+from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_checkpoint
+from uniformer_video.zoo.convert import check_target
+from uniformer_video.zoo.create import (
+    build_for_weights,
+    build_network,
+    find_variant,
+    video_counterpart,
+)
+from uniformer_video.zoo.published import local_file
+
+CHECK_FRAMES = 8
+
+
+def inflate_file(source, target, mode, local_kernel, name=None, head_dim=None, frame=None):
+    """Write the 3D checkpoint `target` from the 2D weights in `source`; returns the report's lines.
+
+    `name` is the image architecture; left out, the file tells it, or, where only `head_dim` could, is
+    an error that asks for it. The classifiers are dropped. `frame` `[3, H, W]`, normalised, asks for
+    a comparison of both models on it. Raises `CheckpointError` for video weights.
+    """
+    check_target(target)
+    weights = read_weights(local_file(source))
+    if not weights.is_image:
+        kind = "holds video weights already" if weights.local_kernel else "is not a UniFormer's"
+        raise CheckpointError(f"{source} {kind}; inflation takes 2D (image) UniFormer weights")
+    recorded = weights.metadata.get("model", {}).get("name")
+    name = name or recorded or find_variant(weights, head_dim)
+    options = {"head_dim": head_dim} if head_dim else {}
+    image = build_for_weights(weights, name, weights.num_classes or 1, **options)
+    fit_weights(image, weights, replace_head=True)
+    arguments = {
+        **image.arguments,
+        "ndim": 3,
+        "local_kernel": list(local_kernel),
+        "aux_head": False,
+    }
+    video_name = video_counterpart(name)
+    video = build_network(video_name, 1, **arguments)
+    body = {key: value for key, value in weights.state.items() if key not in image.head_keys}
+    report = fit_weights(video, replace(weights, state=body), mode, replace_head=True)
+    if report.skipped:
+        raise CheckpointError(
+            f"{source} is of another architecture than {name}: it has {', '.join(report.skipped[:3])}"
+        )
+    state = {key: value for key, value in video.state_dict().items() if key not in video.head_keys}
+    metadata = {
+        "model": {"name": video_name, "arguments": dict(video.arguments)},
+        "inflated": {"from": Path(str(source)).name, "mode": mode},
+    }
+    write_checkpoint(target, state, metadata)
+    lines = [
+        f"{source} is 2D weights of {name}, for {video_name} with head_dim {arguments['head_dim']}",
+        f"copied as they are: {len(report.loaded)} tensors",
+        f"inflated to 3D ({mode}): {len(report.inflated)} tensors, local kernels {list(local_kernel)}",
+        f"dropped: the classifier ({weights.num_classes or 'no'} classes)",
+        f"written: {target}; train from it with UNIFORMER.PRETRAIN_NAME {target}",
+    ]
+    if frame is not None:
+        lines += similarity_lines(image, video, frame)
+    return lines
+
+
+@torch.inference_mode()
+def compare_on_frame(image, video, frame):
+    """Cosine similarities of the image model on `frame` `[3, H, W]` and the video model on it repeated.
+
+    Returns those of the four stages' maps, the video's averaged over time, and of the pooled features.
+    """
+    image, video = image.eval(), video.eval()
+    clip = frame.unsqueeze(1).repeat(1, CHECK_FRAMES, 1, 1)
+    maps, clip_maps = image.forward_stages(frame[None]), video.forward_stages(clip[None])
+    similarities = [
+        _cosine(ours[0], theirs[0].mean(1)) for ours, theirs in zip(maps, clip_maps, strict=True)
+    ]
+    pooled = image.forward_head(image.norm(maps[-1][0]), pre_logits=True)
+    return [
+        *similarities,
+        _cosine(pooled, video.forward_head(video.norm(clip_maps[-1][0]), pre_logits=True)),
+    ]
+
+
+def similarity_lines(image, video, frame):
+    """The comparison for people."""
+    *stages, pooled = compare_on_frame(image, video, frame)
+    shown = ", ".join(f"stage {i} {value:.4f}" for i, value in enumerate(stages, start=1))
+    return [
+        f"check, cosine similarity with the image model, the frame repeated {CHECK_FRAMES} times: "
+        f"features {pooled:.4f} ({shown}); below 1 because the zeros before and after the clip enter the "
+        "kernels (average), or because the tokens are ranked over all frames (light models)"
+    ]
+
+
+def _cosine(ours, theirs):
+    return float(F.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0))
