@@ -13,6 +13,7 @@ from uniformer_video.distributed.ranks import joined
 from uniformer_video.randomness import seed_torch
 from uniformer_video.runs import build
 from uniformer_video.runs.build_data import build_data
+from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.multi_view_test import score_records
 from uniformer_video.training.precision import autocast_for
 from uniformer_video.training.trainer import Trainer
@@ -70,9 +71,9 @@ def main(out, *overrides):
             schedule=build.build_schedule(cfg),
             ranks=ranks,
             autocast=autocast_for("fp32", ranks.device),
-            settings=build.build_train_settings(cfg, data.num_classes),
-            mixup=build.build_mixup(cfg, data.num_classes),
-            objective=build.build_objective(cfg, data, ranks.device),
+            settings=build.build_train_settings(cfg),
+            mixup=build.build_mixup(cfg),
+            task=build_training_task(cfg, data, ranks.device),
             monitor=log,
             validate=validate,
             save=lambda is_best: None,

@@ -31,20 +31,19 @@ def predict_command(args):
     import simplejson
 
     from uniformer_video.errors import DecodeError
-    from uniformer_video.evaluation.results import MULTI_LABEL
     from uniformer_video.inference.predictor import Predictor, find_videos
 
     if args.top < 1 or (args.clips is not None and args.clips < 1):
         raise UserError("--top and --clips must be at least 1")
     videos = [video for path in args.videos for video in find_videos(path)]
     predictor = Predictor.from_checkpoint(args.checkpoint, args.clips, args.crops)
-    task = {"task": MULTI_LABEL} if predictor.multi_label else {}
-    if task and not args.json:
-        log.info("Several classes may be true of a video, or none: each score stands by itself.")
+    task = predictor.task
+    if task.prediction_note and not args.json:
+        log.info(task.prediction_note)
     failed = 0
     for video in videos:
         try:
-            top = predictor(video).top(args.top)
+            prediction = predictor(video)
         except DecodeError as error:
             failed += 1
             if args.json:
@@ -54,11 +53,10 @@ def predict_command(args):
                 log.error("error: %s", error)
             continue
         if args.json:
-            entries = [{"class": name, "score": round(score, 6)} for name, score in top]
-            found = {"video": str(video), **task, "top": entries}
+            found = {"video": str(video), **task.mark(), **prediction.to_dict(args.top)}
             print(simplejson.dumps(found, ensure_ascii=False))
         else:
             print(video)
-            for name, score in top:
-                print(f"  {score:6.1%}  {name}")
+            for line in prediction.lines(args.top):
+                print(f"  {line}")
     return EXIT_USER_ERROR if failed else 0

@@ -44,7 +44,8 @@ KEYS = {
 }
 # Keys that have a rule below.
 TRANSLATED = (
-    *("DATA.ENSEMBLE_METHOD", "DATA.REVERSE_INPUT_CHANNEL", "SOLVER.CLIP_GRAD_L2NORM"),
+    *("DATA.ENSEMBLE_METHOD", "DATA.MULTI_LABEL", "DATA.REVERSE_INPUT_CHANNEL"),
+    "SOLVER.CLIP_GRAD_L2NORM",
     *("TEST.TEST_BEST", "TRAIN.CHECKPOINT_FILE_PATH", "TRAIN.MIXED_PRECISION"),
 )
 
@@ -320,22 +321,46 @@ def _aspect(words):
         del words.values["DATA.TRAIN_JITTER_ASPECT_RELATIVE"]
 
 
+def with_task(values):
+    """`values`, a dict of settings, with TRAIN.TASK in place of DATA.MULTI_LABEL, its other name.
+
+    Raises `ConfigError` where both are given and contradict each other.
+    """
+    key, task, named = "DATA.MULTI_LABEL", values.get("TRAIN.TASK"), "multi-label"
+    several = values.get(key)
+    values = {known: value for known, value in values.items() if known != key}
+    if several is None or several == (task == named):
+        return values
+    if task is None:
+        return {**values, "TRAIN.TASK": named}
+    raise ConfigError(
+        f"{key} is {several} and TRAIN.TASK is {task}, which contradict each other: {key} True is "
+        f"another name of TRAIN.TASK {named}; set one of them"
+    )
+
+
+def _task(words):
+    """PySlowFast says with a switch what a model is trained for."""
+    words.flag("DATA.MULTI_LABEL")
+    words.values = with_task(words.values)
+
+
 def _loss(words):
-    """Here the loss follows from whether a video may have several labels."""
+    """Here the loss follows from the task."""
     key = "MODEL.LOSS_FUNC"
-    several = words.flag("DATA.MULTI_LABEL")
+    several = words.get("TRAIN.TASK") == "multi-label"
     fitting = ("bce", "bce_logit") if several else ("soft_cross_entropy", "cross_entropy")
     if words.get(key) in (None, *fitting):
         return
-    done = "binary cross-entropy is used, as DATA.MULTI_LABEL is True"
+    done = "binary cross-entropy is used, as TRAIN.TASK is multi-label"
     if not several:
-        done = "cross-entropy is used; DATA.MULTI_LABEL True trains by binary cross-entropy"
+        done = "the loss follows from TRAIN.TASK; multi-label trains by binary cross-entropy"
     words.ignored.append(f"{key} {words.values.pop(key)}: {done}")
 
 
 _RULES = (
     *(_stage_lists, _mlp_ratio, _target_fps, _model_name, _dataset, _precision, _start_weights),
-    *(_tested_weights, _ensemble, _clipping, _machine, _aspect, _loss),
+    *(_tested_weights, _ensemble, _clipping, _machine, _aspect, _task, _loss),
 )
 
 

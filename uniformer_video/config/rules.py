@@ -5,7 +5,6 @@ import math
 from uniformer_video.errors import ConfigError
 
 _FORMATS = ("kinetics", "folder", "frames", "shards", "ssv2-json", "ucf101", "hmdb51")
-_MULTI_LABEL_FORMATS = ("kinetics", "shards")
 CHOICES = {
     "UNIFORMER.INFLATE_MODE": ("average", "center"),
     "DATA.DECODING_BACKEND": ("auto", "pyav", "decord", "torchcodec"),
@@ -19,7 +18,6 @@ CHOICES = {
     "TRAIN.PRECISION": ("auto", "fp32", "bf16", "fp16"),
     "DATA.SPLIT_NUMBER": (1, 2, 3),
     "TEST.NUM_SPATIAL_CROPS": (1, 3),
-    "TEST.SCORE": ("logits", "softmax", "sigmoid"),
     "TEST.WEIGHTS": ("best", "last"),
 }
 
@@ -111,12 +109,6 @@ def _check_together(flat):
             f"DATA.TARGET_FPS {flat['DATA.TARGET_FPS']:g} needs the times of frames, and extracted "
             "frames (TRAIN.DATASET or TEST.DATASET frames) have none; set it to 0"
         )
-    others = sorted(formats.difference(_MULTI_LABEL_FORMATS))
-    if flat["DATA.MULTI_LABEL"] and others:
-        raise ConfigError(
-            f"DATA.MULTI_LABEL is True and the format {others[0]} has one label a video; take TRAIN.DATASET "
-            "kinetics, a csv table with a header line, or shards made of one"
-        )
     weights = flat["SOLVER.CLASS_WEIGHTS"]
     if wrong := [weight for weight in weights if not (math.isfinite(weight) and weight > 0)]:
         raise ConfigError(
@@ -205,22 +197,6 @@ def _check_together(flat):
     for key in ("DATA.FLIP_CLASS_PAIRS", "DATA.OPPOSITE_CLASS_PAIRS"):
         if any(not isinstance(pair, list) or len(pair) != 2 for pair in flat[key]):
             raise ConfigError(f"{key} is {flat[key]!r}; it takes pairs, [[class, class], ...]")
-    _check_test(flat)
-
-
-def _check_test(flat):
-    """What a test can measure."""
-    many = flat["DATA.MULTI_LABEL"]
-    if flat["TEST.SCORE"] == ("softmax" if many else "sigmoid"):
-        raise ConfigError(
-            f"TEST.SCORE {flat['TEST.SCORE']} is for DATA.MULTI_LABEL {not many}, which is {many}; "
-            f"allowed: logits, {'sigmoid' if many else 'softmax'}"
-        )
-    if flat["TEST.MOTION_CHECK"] and many:
-        raise ConfigError(
-            "TEST.MOTION_CHECK compares videos of one class with its opposite, and DATA.MULTI_LABEL "
-            "is True; set TEST.MOTION_CHECK False"
-        )
     if flat["TEST.MOTION_CHECK"] and not flat["DATA.OPPOSITE_CLASS_PAIRS"]:
         raise ConfigError(
             "TEST.MOTION_CHECK needs DATA.OPPOSITE_CLASS_PAIRS: which classes a reversed video exchanges"

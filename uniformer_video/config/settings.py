@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 from fvcore.common.config import CfgNode
 
-from uniformer_video.config.foreign import is_foreign, translate
+from uniformer_video.config.foreign import is_foreign, translate, with_task
 from uniformer_video.config.rules import CHOICES, check
 from uniformer_video.errors import ConfigError
 
@@ -45,7 +45,6 @@ SETTINGS = [
     ("DATA.SPLIT_NUMBER", 1, "ucf101, hmdb51: which of the three official splits"),
     ("DATA.CLASS_NAMES", "", "file with one class name a line; empty = classes.txt if there"),
     ("DATA.VAL_RATIO", 0.2, "share of a folder of videos that is held out, by RNG_SEED"),
-    ("DATA.MULTI_LABEL", False, "videos have any number of labels: BCE and mAP"),
     ("DATA.BALANCE", 0.0, "0 = classes as frequent as they are ... 1 = all equally frequent"),
     ("DATA.MAX_BAD_RATIO", 0.1, "training stops when more of the videos are broken"),
     (
@@ -92,6 +91,7 @@ SETTINGS = [
         "kinetics",
         "kinetics (csv), folder, frames, shards, ssv2-json, ucf101 or hmdb51",
     ),
+    ("TRAIN.TASK", "single-label", "or multi-label (as DATA.MULTI_LABEL True), or one registered"),
     ("TRAIN.BATCH_SIZE", 32, "videos of a step on one machine, over its NUM_GPUS"),
     ("TRAIN.EVAL_PERIOD", 1, "epochs between validations; 0 = never"),
     ("TRAIN.CHECKPOINT_PERIOD", 1, "epochs between checkpoints"),
@@ -211,7 +211,7 @@ def config_from_text(text, source="the checkpoint"):
         tree = None
     if not isinstance(tree, dict):
         raise ConfigError(f"the settings in {source} are damaged; use another OUTPUT_DIR")
-    for key, value in _flatten(tree):
+    for key, value in with_task(dict(_flatten(tree))).items():
         if key in DEFAULTS:
             flat[key] = _convert(key, value, f"in {source}")
     return _tree(flat)

@@ -18,27 +18,6 @@ def sigmoid(scores):
         return np.exp(-np.logaddexp(0.0, -np.asarray(scores, dtype=np.float64)))
 
 
-_VIEW_SCORES = {"logits": np.asarray, "softmax": softmax, "sigmoid": sigmoid}
-
-
-def mean_over_views(logits, score):
-    """Logits `[..., view, K]` -> the mean over the views `[..., K]` of what `score` names.
-
-    score: "logits", "softmax" or "sigmoid". The mean of logits ranks as their sum, the published rule.
-    """
-    return _VIEW_SCORES[score](logits).mean(axis=-2)
-
-
-def as_probabilities(scores, score, multi_label=False):
-    """What `mean_over_views` gave `[..., K]` as probabilities `[..., K]`.
-
-    Those of one video add up to 1; with `multi_label` each stands by itself.
-    """
-    if score != "logits":
-        return scores
-    return sigmoid(scores) if multi_label else softmax(scores)
-
-
 def topk_correct(scores, labels, k):
     """Whether the true class is among the `k` best: scores `[N, K]`, labels `[N]` -> bool `[N]`.
 

@@ -1,10 +1,20 @@
 """Pieces that the record of an evaluation is made of, whatever its videos' labels are."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from uniformer_video.evaluation.metrics import wilson_interval
 
 LISTED_CLASSES = 5
+
+
+class Figure(NamedTuple):
+    """A share, 0 to 1, that training or a validation measures: its key in metrics.jsonl and its names."""
+
+    key: str
+    short: str  # in a line of the log: "top-1"
+    title: str  # above its curve: "Top-1 accuracy"
 
 
 def proportion(correct, total):
@@ -18,6 +28,14 @@ def proportion(correct, total):
         "low": float(low),
         "high": float(high),
     }
+
+
+def share_text(share):
+    """What `proportion` gives, in words."""
+    if share["value"] is None:
+        return "none"
+    value, low, high = (f"{share[key]:.1%}" for key in ("value", "low", "high"))
+    return f"{value} ({share['correct']}/{share['of']}, 95 % interval {low}-{high})"
 
 
 def number(value, digits=None):

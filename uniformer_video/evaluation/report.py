@@ -4,65 +4,42 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
-
-from uniformer_video.errors import DecodeError
-from uniformer_video.evaluation.multi_label import THRESHOLD
-from uniformer_video.evaluation.plots import frame_uris, heat_map, line_chart, report_library
-from uniformer_video.evaluation.results import is_multi_label, load_results
+from uniformer_video.evaluation.plots import line_chart, report_library
 from uniformer_video.files import METRICS_FILE, atomic_write
 
 REPORT_FILE = "report.html"
-TEMPLATE, MULTI_LABEL_TEMPLATE = "report.html.j2", "report_multi_label.html.j2"
-MAX_MISTAKES = 12
-MAX_CONFUSIONS = 20
-MAX_MISSED = 20
-MAX_TABLE_CLASSES = 30  # beyond it the confusion table is a picture
 TIMES = "\N{MULTIPLICATION SIGN}"
 
-MOTION_ROWS = (
-    ("forward", "Played forward", "right answer: its own class"),
-    ("reversed_opposite", "Played backwards", "right answer: the opposite class"),
-    ("reversed_original", "Played backwards", "still answered: its own class"),
-    ("still", "Middle frame repeated", "right answer: its own class"),
-)
 
+def write_report(folder, results, task, open_video=None):
+    """Write `folder/report.html` from a results record (and `metrics.jsonl`, if there); its path.
 
-def write_report(folder, open_video=None):
-    """Write `folder/report.html` from `results.json` (and `metrics.jsonl`, if there); its path.
+    task: that of the results; its template extends "report.html.j2", and is found by its path. Both
+    templates get the same variables: those below and what the task's `page` gives.
 
     `open_video(path)` gives a few frames, uint8 `[T, H, W, 3]` with T about 4, of a mistaken video;
     it is given `start` and `end` too, in seconds, where only a part of the video counts. Where it
     raises `DecodeError` or `OSError` the page says so. Without it, no frames are shown.
-    Errors: `DataError` if the results cannot be read, `MissingLibraryError` if a library is missing.
+    Raises `MissingLibraryError` if a library is missing.
     """
     jinja2 = report_library("jinja2")
     folder = Path(folder)
-    results = load_results(folder)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([task.template.parent, Path(__file__).parent]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(percent=percent, duration=duration, magnitude=magnitude)
-    many = is_multi_label(results)
-    figure = "average_precision" if many else "accuracy"
-    page = environment.get_template(MULTI_LABEL_TEMPLATE if many else TEMPLATE).render(
+    page = environment.get_template(task.template.name).render(
         results=results,
         summary=results["summary"],
         model=results["model"],
         names=results["class_names"],
         protocol=protocol_line(results["protocol"]),
-        motion=_motion(results),
-        classes=_worst_first(results["per_class"], figure),
-        spread=_spread(results["per_class"], figure),
-        confusion=None if many else _confusion(results),
-        mistakes=(_wrong_labels if many else _mistakes)(results["videos"], open_video),
-        missed=_missed(results["videos"]) if many else None,
-        threshold=f"{THRESHOLD:.0%}",
-        curves=_curves(read_metrics(folder / METRICS_FILE)),
+        curves=_curves(read_metrics(folder / METRICS_FILE), task.figures),
+        **task.page(results, open_video),
     )
     path = folder / REPORT_FILE
     with atomic_write(path) as file:
@@ -142,116 +119,12 @@ def _is_number(value):
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _motion(results):
-    """The bars of the motion section, and pairs of opposite classes, each pair once."""
-    motion = results["motion"]
-    if motion is None:
-        return None
-    bars = [{"title": t, "answer": a, "part": motion[key]} for key, t, a in MOTION_ROWS]
-    pairs = dict.fromkeys(tuple(sorted(pair)) for pair in motion["opposites"].items())
-    return {"bars": bars, "chance": 1 / len(results["class_names"]), "pairs": list(pairs)}
-
-
-def _worst_first(per_class, figure):
-    """Rows by accuracy or another figure, then by more videos; classes without videos last."""
-
-    def key(row):
-        absent = row[figure] is None
-        return absent, 0 if absent else row[figure], -row["videos"], row["class"]
-
-    return sorted(per_class, key=key)
-
-
-def _spread(per_class, figure):
-    """How many classes fall into each tenth of the figure, as 10 counts; None for few classes."""
-    shares = [row[figure] for row in per_class if row[figure] is not None]
-    if len(shares) <= MAX_TABLE_CLASSES:
-        return None
-    return np.histogram(shares, bins=10, range=(0, 1))[0].tolist()
-
-
-def _confusion(results):
-    """A table of cells for few classes; a picture and the most frequent confusions for many."""
-    sparse, total = results["confusion"], len(results["class_names"])
-    if not sparse:
-        return None
-    videos = [row["videos"] for row in results["per_class"]]
-    if total > MAX_TABLE_CLASSES:
-        wrong = sorted((row for row in sparse if row[0] != row[1]), key=lambda row: -row[2])
-        frequent = [
-            {"true": true, "predicted": predicted, "count": count, "share": count / videos[true]}
-            for true, predicted, count in wrong[:MAX_CONFUSIONS]
-        ]
-        return {"image": heat_map(sparse, total), "frequent": frequent, "table": None}
-    table = [[{"count": 0, "share": 0.0} for _ in range(total)] for _ in range(total)]
-    for true, predicted, count in sparse:
-        table[true][predicted] = {"count": count, "share": count / videos[true]}
-    return {"table": table}
-
-
-def _mistakes(videos, open_video):
-    """The mistaken videos with the highest score of the wrong class, and how many there are."""
-    wrong = [v for v in videos if v["top5"] and v["top5"][0]["class"] != v["label"]]
-    wrong.sort(key=lambda video: -(video["top5"][0]["score"] or 0.0))
-    return _shown(wrong, open_video)
-
-
-def _shown(wrong, open_video):
-    shown = [{**video, "frames": _frames(video, open_video)} for video in wrong[:MAX_MISTAKES]]
-    return {"shown": shown, "total": len(wrong)}
-
-
-def _wrong_labels(videos, open_video):
-    """The videos whose best-scored wrong class scores highest, each with that class as `wrong`."""
-    wrong = []
-    for video in videos:
-        others = (entry for entry in video["top5"] if entry["class"] not in video["labels"])
-        if (best := next(others, None)) and best["score"] is not None:
-            own = zip(video["labels"], video["label_scores"], strict=True)
-            true = sorted(own, key=lambda pair: -(pair[1] or 0.0))
-            wrong.append({**video, "wrong": best, "true": true})
-    wrong.sort(key=lambda video: -video["wrong"]["score"])
-    return _shown(wrong, open_video)
-
-
-def _missed(videos):
-    """The true labels below the threshold, the lowest-scored first, and how many labels there are."""
-    labels = [
-        {"class": label, "score": score, "name": video["name"], "path": video["path"]}
-        for video in videos
-        if video["top5"]
-        for label, score in zip(video["labels"], video["label_scores"], strict=True)
-    ]
-    missed = [entry for entry in labels if entry["score"] is None or entry["score"] < THRESHOLD]
-    missed.sort(key=lambda entry: entry["score"] or 0.0)
-    return {"shown": missed[:MAX_MISSED], "total": len(missed), "labels": len(labels)}
-
-
-def _frames(video, open_video):
-    """Frame data URIs; empty if the video cannot be opened; None if nobody asked for frames."""
-    if open_video is None:
-        return None
-    try:
-        frames = open_video(video["path"], **_segment(video))
-    except (DecodeError, OSError):
-        return []
-    return frame_uris(frames)
-
-
-def _segment(video):
-    return {key: video[key] for key in ("start", "end") if key in video}
-
-
-def _curves(records):
-    """The training charts that have data."""
+def _curves(records, figures):
+    """The training charts that have data: the loss, the task's figures, the learning rate."""
     curves = []
-    for key, title, is_share in (
-        ("loss", "Loss", False),
-        ("top1", "Top-1 accuracy", True),
-        ("map", "Mean average precision", True),
-        ("hit1", "Hit@1", True),
-        ("lr", "Learning rate", False),
-    ):
+    shares = [(figure.key, figure.title, True) for figure in figures]
+    charts = [("loss", "Loss", False), *shares, ("lr", "Learning rate", False)]
+    for key, title, is_share in charts:
         train, val = _points(records["train"], key), _points(records["val"], key)
         if train or val:
             svg = line_chart(f"{title} over epochs", train, val, percent=is_share)

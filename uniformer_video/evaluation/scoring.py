@@ -8,7 +8,6 @@ import torch
 from uniformer_video.data.loading.loader import eval_loader
 from uniformer_video.data.loading.workers import HANGING_SECONDS
 from uniformer_video.errors import UserError
-from uniformer_video.evaluation.metrics import mean_over_views
 
 _HELD_LOGITS = 2**22  # 16 MB; on a GPU then once every few hundred videos
 
@@ -27,10 +26,6 @@ class ViewScores:
     def decoded(self):
         """bool `[video]`."""
         return np.array([index not in self.failures for index in range(len(self.scores))], bool)
-
-    def videos(self, score="logits"):
-        """Video scores `[video, class]`: the `mean_over_views` of logits, or of probabilities."""
-        return mean_over_views(self.scores, score)
 
 
 @torch.inference_mode()

@@ -52,7 +52,7 @@ def listed_videos(path, prefix="", template="", separator="auto"):
     if os.path.isfile(path) and str(path).lower().endswith(VIDEO_SUFFIXES):
         raise DataError(f"{path} is a video; give its folder or a list")
     frames = template and read_frame_list(path, template, prefix)
-    records = frames or read_csv(path, prefix, separator, multi_label=None)
+    records = frames or read_csv(path, prefix, separator)
     return [(record.path, record.num_frames) for record in records]
 
 

@@ -81,7 +81,7 @@ def make_shards(
     """
     from uniformer_video.data.lists.records import read_csv
 
-    records = read_csv(list_file, prefix, separator, multi_label=None)
+    records = read_csv(list_file, prefix, separator)
     members, unreadable = _members(records)
     out = Path(out)
     plan = _plan(members, shard_mb * 1_000_000)

@@ -1,10 +1,11 @@
 """The only place, with `build_data.py`, that turns a config into objects."""
 
+from functools import partial
+
 import torch
 
 from uniformer_video.config.settings import config_text
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
-from uniformer_video.data.lists.balance import class_weights
 from uniformer_video.data.lists.flips import mirror_pairs
 from uniformer_video.data.loading.dataset import EvalDataset, TrainAugmentation, TrainDataset
 from uniformer_video.data.loading.loader import (
@@ -15,9 +16,9 @@ from uniformer_video.data.loading.loader import (
 )
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import ConfigError
-from uniformer_video.runs.class_order import arrange_head, check_label_kind
+from uniformer_video.runs.build_task import build_task, check_same_task
+from uniformer_video.runs.class_order import arrange_head
 from uniformer_video.training.mixup import Mixup
-from uniformer_video.training.objective import AnyLabels, OneLabel
 from uniformer_video.training.optim import CosineSchedule, adamw
 from uniformer_video.training.state import TrainState
 from uniformer_video.training.trainer import TrainSettings
@@ -67,7 +68,7 @@ def fetch_weights(source, ranks):
 def load_tested_model(cfg, path):
     """The model in the checkpoint at `path`, complete, and its `Weights`."""
     weights = read_weights(path)
-    check_label_kind(weights, cfg.DATA.MULTI_LABEL)
+    check_same_task(weights, build_task(cfg))
     model = _model_for(cfg, weights, weights.num_classes)
     fit_weights(model, weights, adapt_kernel=cfg.UNIFORMER.ADAPT_KERNEL)
     return model.eval(), weights
@@ -82,7 +83,7 @@ def build_train_dataset(cfg, records, class_names, faults=None):
         cfg.RNG_SEED,
         copies=cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1,
         backend=cfg.DATA.DECODING_BACKEND,
-        columns=len(class_names) if cfg.DATA.MULTI_LABEL else 0,
+        label_tensor=partial(build_task(cfg).label_tensor, num_classes=len(class_names)),
         faults=faults,
         short_side=cfg.DATA.DECODE_SHORT_SIDE,
     )
@@ -175,34 +176,11 @@ def build_test_dataset(cfg, records, num_clips, num_crops, playback="forward", f
     )
 
 
-def build_mixup(cfg, num_classes):
+def build_mixup(cfg):
     """Mixup and cutmix, or None."""
     if not cfg.MIXUP.ENABLE:
         return None
-    return Mixup(
-        num_classes,
-        cfg.MIXUP.ALPHA,
-        cfg.MIXUP.CUTMIX_ALPHA,
-        cfg.MIXUP.PROB,
-        cfg.MIXUP.SWITCH_PROB,
-        cfg.MIXUP.LABEL_SMOOTH_VALUE,
-    )
-
-
-def build_objective(cfg, data, device):
-    """The loss, with the weights of the classes on `device`, and what training counts."""
-    weights, count = cfg.SOLVER.CLASS_WEIGHTS, data.num_classes
-    if weights and len(weights) != count:
-        raise ConfigError(
-            f"SOLVER.CLASS_WEIGHTS has {len(weights)} weights and there are {count} classes; give one "
-            "for each class, in the order of their names, or [] for none"
-        )
-    if cfg.SOLVER.CLASS_BALANCE:
-        weights = class_weights(data.train, count, cfg.SOLVER.CLASS_BALANCE)
-    weights = torch.tensor(weights, dtype=torch.float32, device=device) if len(weights) else None
-    if cfg.DATA.MULTI_LABEL:
-        return AnyLabels(weights, cfg.MIXUP.LABEL_SMOOTH_VALUE)
-    return OneLabel(weights)
+    return Mixup(cfg.MIXUP.ALPHA, cfg.MIXUP.CUTMIX_ALPHA, cfg.MIXUP.PROB, cfg.MIXUP.SWITCH_PROB)
 
 
 def build_optimizer(cfg, model):
@@ -229,13 +207,11 @@ def build_schedule(cfg):
     )
 
 
-def build_train_settings(cfg, num_classes):
+def build_train_settings(cfg):
     """The numbers of the training loop."""
     return TrainSettings(
-        num_classes=num_classes,
         max_epoch=cfg.SOLVER.MAX_EPOCH,
         seed=cfg.RNG_SEED,
-        label_smoothing=cfg.MIXUP.LABEL_SMOOTH_VALUE,
         clip_gradient=cfg.SOLVER.CLIP_GRADIENT,
         eval_period=cfg.TRAIN.EVAL_PERIOD,
         checkpoint_period=cfg.TRAIN.CHECKPOINT_PERIOD,
@@ -250,7 +226,7 @@ def build_metadata(cfg, model, class_names):
     return {
         "model": {"name": cfg.MODEL.MODEL_NAME, "arguments": dict(model.arguments)},
         "class_names": list(class_names),
-        **({"multi_label": True} if cfg.DATA.MULTI_LABEL else {}),
+        **build_task(cfg).mark(),
         **build_protocol(cfg),
         "config": config_text(cfg),
         "versions": versions(),

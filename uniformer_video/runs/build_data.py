@@ -18,6 +18,7 @@ from uniformer_video.data.lists.class_names import (
 from uniformer_video.data.lists.shard_index import COLUMNS, INDEX_FILE
 from uniformer_video.data.lists.sharded import read_shards
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
+from uniformer_video.runs.build_task import build_task
 from uniformer_video.storage.address import check_no_secret, is_address, join
 from uniformer_video.storage.places import is_file, size_of
 from uniformer_video.zoo.published import may_be_fetched
@@ -51,6 +52,7 @@ def build_data(cfg):
             "or, with TRAIN.DATASET folder, a folder with one sub-folder of videos a class, or, with "
             "any other TRAIN.DATASET, the folder of its lists"
         )
+    task = build_task(cfg)
     tested = cfg.TEST.CHECKPOINT_FILE_PATH
     if cfg.TEST.ENABLE and tested and not (may_be_fetched(tested) or Path(tested).is_file()):
         raise CheckpointError(f"TEST.CHECKPOINT_FILE_PATH {tested} is not a file")
@@ -60,7 +62,9 @@ def build_data(cfg):
         names = names or found_names
     names = _class_names(cfg, names, splits)
     data = Data(names, **splits)
-    if cfg.TRAIN.ENABLE and data.num_classes < 2 and not cfg.DATA.MULTI_LABEL:
+    for records in splits.values():
+        task.check_records(records, data.num_classes)
+    if cfg.TRAIN.ENABLE and data.num_classes < task.min_classes:
         raise DataError(
             f"there is only one class, {names[0]!r}, so there is nothing to learn; is "
             f"{cfg.DATA.PATH_TO_DATA_DIR} the folder that holds the classes?"
@@ -71,9 +75,8 @@ def build_data(cfg):
             "label filled?"
         )
     for split, records in splits.items():
-        lists.check_labels(records, data.num_classes)
         allowed = cfg.DATA.MAX_BAD_RATIO if split == "train" else 1.0
-        records, notes = check_list(split, records, cfg.DATA.MULTI_LABEL, allowed)
+        records, notes = check_list(split, records, allowed)
         setattr(data, split, records)
         data.notes += notes
     data.notes += note_overlaps({split: getattr(data, split) for split in splits})
@@ -118,7 +121,7 @@ def _read_kinetics(cfg, root, split):
     choices = ("test.csv", "val.csv") if split == "test" else (f"{split}.csv",)
     path = _find_list(root, choices, "path,label")
     prefix, separator = cfg.DATA.PATH_PREFIX, cfg.DATA.PATH_LABEL_SEPARATOR
-    records = lists.read_csv(path, prefix, separator, cfg.DATA.MULTI_LABEL)
+    records = lists.read_csv(path, prefix, separator)
     return records, _given_names(cfg, root)
 
 
@@ -147,7 +150,7 @@ def _read_shards(cfg, root, split):
             "give the folder above, with train/ and val/ in it"
         ) from None
     folder = path.removesuffix(f"/{INDEX_FILE}")
-    return read_shards(folder, cfg.DATA.MULTI_LABEL), _given_names(cfg, root)
+    return read_shards(folder), _given_names(cfg, root)
 
 
 def _read_official(kind, cfg, root, split):

@@ -1,4 +1,4 @@
-"""Whose class is output i, and of which kind? What a file says or is known for; heads in another order."""
+"""Whose class is output i? What a file says or is known for; heads in another order."""
 
 from dataclasses import replace
 
@@ -49,21 +49,6 @@ def check_order_is_told(weights, class_names):
             f"{len(orders)} orders ({', '.join(orders)}); record the right one: "
             f"python tools/convert_checkpoint.py {weights.path} --classes ORDER --out NEW.pt"
         )
-
-
-def check_label_kind(weights, multi_label):
-    """Refuse to test weights that were trained for one label a video on several, and the reverse.
-
-    Files that this toolkit did not train do not tell, and pass. Raises `CheckpointError`.
-    """
-    trained = bool(weights.metadata.get("multi_label"))
-    if trained == multi_label or not (trained or weights.metadata.get("training")):
-        return
-    kinds = {True: "any number of labels", False: "one label"}
-    raise CheckpointError(
-        f"{weights.path} was trained on videos with {kinds[trained]} each, and DATA.MULTI_LABEL is "
-        f"{multi_label}; set it to {trained}, with a list of that kind, or test other weights"
-    )
 
 
 def arrange_head(weights, head_keys, class_names):

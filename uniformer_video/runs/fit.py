@@ -12,6 +12,7 @@ from uniformer_video.errors import ConfigError, TrainingError
 from uniformer_video.locks import folder_lock
 from uniformer_video.randomness import seed_torch
 from uniformer_video.runs import build
+from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.checkpoints import RunCheckpoints
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE
 from uniformer_video.runs.multi_view_test import score_records
@@ -34,7 +35,7 @@ def fit(cfg, data, folder, ranks, command="", from_best=False):
     model, report = build.build_model(cfg, data.num_classes, data.class_names)
     model.to(ranks.device)
     loader = build.build_train_loader(cfg, data, ranks)
-    objective = build.build_objective(cfg, data, ranks.device)
+    task = build_training_task(cfg, data, ranks.device)
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
     state = build.build_train_state(cfg, model, precision, ranks.device)
     checkpoints = RunCheckpoints(folder, cfg, data, state)
@@ -52,6 +53,7 @@ def fit(cfg, data, folder, ranks, command="", from_best=False):
             cfg.LOG_PERIOD,
             cfg.SOLVER.MAX_EPOCH * steps,
             cfg.SOLVER.MAX_EPOCH,
+            task.figures,
             first_step,
             cfg.TENSORBOARD.ENABLE,
         )
@@ -61,12 +63,12 @@ def fit(cfg, data, folder, ranks, command="", from_best=False):
             schedule=build.build_schedule(cfg),
             ranks=ranks,
             autocast=autocast_for(precision, ranks.device),
-            settings=build.build_train_settings(cfg, data.num_classes),
-            mixup=build.build_mixup(cfg, data.num_classes),
-            objective=objective,
+            settings=build.build_train_settings(cfg),
+            mixup=build.build_mixup(cfg),
+            task=task,
             monitor=monitor,
             validate=partial(
-                _validate, cfg, data, model, ranks, monitor, objective, steps, checkpoints.remedy
+                _validate, cfg, data, model, ranks, monitor, task, steps, checkpoints.remedy
             ),
             save=checkpoints.write,
             remedy=checkpoints.remedy,
@@ -142,7 +144,7 @@ def _training_facts(cfg, model, loader, precision, ranks, command):
         )
 
 
-def _validate(cfg, data, model, ranks, monitor, objective, steps, remedy, epoch):
+def _validate(cfg, data, model, ranks, monitor, task, steps, remedy, epoch):
     """The score on one centre view of the validation videos; None when nothing can be measured.
 
     Raises `TrainingError` for scores that are not finite: no such weights are ever the best.
@@ -157,14 +159,15 @@ def _validate(cfg, data, model, ranks, monitor, objective, steps, remedy, epoch)
         raise TrainingError(
             f"the scores of the validation after epoch {epoch} are not finite; {remedy()}"
         )
-    score, loss = objective.validate(scores.videos()[scores.decoded], videos)
+    means = task.video_scores(scores.scores, "logits")
+    score, loss = task.validate(means[scores.decoded], videos)
     if math.isnan(score):
         monitor.message(
             "no validation video has a label, so there is no score to choose weights by"
         )
         return None
     seconds = time.monotonic() - started
-    monitor.validation(epoch, epoch * steps, score, loss, seconds, objective.score)
+    monitor.validation(epoch, epoch * steps, score, loss, seconds, task.score_key)
     if scores.failures:
         monitor.message(f"{len(scores.failures)} validation videos cannot be decoded")
     return score

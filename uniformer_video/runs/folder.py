@@ -129,7 +129,7 @@ def _differences(recorded, cfg, free):
 
 
 def _is_test_setting(key):
-    in_test = key.startswith(("DATA.", "TEST.")) and not key.startswith("DATA.TRAIN_")
+    in_test = key.startswith(("DATA.", "TEST.", "TRAIN.TASK")) and not key.startswith("DATA.TRAIN_")
     return in_test and not key.startswith(_FREE_IN_TEST)
 
 

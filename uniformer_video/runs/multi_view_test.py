@@ -15,20 +15,14 @@ from uniformer_video.data.loading.dataset import timeline_of
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
-from uniformer_video.evaluation.metrics import topk_correct
 from uniformer_video.evaluation.report import write_report
-from uniformer_video.evaluation.results import (
-    RESULTS_FILE,
-    build_results,
-    is_multi_label,
-    load_results,
-    proportion,
-    save_results,
-)
+from uniformer_video.evaluation.results import RESULTS_FILE, build_results, save_results
 from uniformer_video.evaluation.scoring import score_videos
 from uniformer_video.runs import build
+from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.class_order import match_classes
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest
+from uniformer_video.tasks.registry import load_tested
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.versions import versions
 from uniformer_video.weights.checkpoint import file_sha256
@@ -39,6 +33,7 @@ log = logging.getLogger(__name__)
 
 def evaluate(cfg, data, folder, ranks, name):
     """The multi-view test and its report. Results that are already there are only shown again."""
+    task = build_task(cfg)
     ranks.wait()  # for the weights of the main process
     path = _tested_weights(cfg, folder, ranks)
     digest = file_sha256(path)
@@ -60,16 +55,16 @@ def evaluate(cfg, data, folder, ranks, name):
         cfg, model, data.test, clips, crops, ranks, playback, faults=data.faults
     )
     _check_scores(view_scores, path)
-    many = cfg.DATA.MULTI_LABEL
-    motion = None if many else _motion(cfg, model, data, view_scores, playback, ranks)
+    motion = _motion(cfg, task, model, data, view_scores, playback, ranks)
     if not ranks.is_main:
         return target
     results = build_results(
+        task=task,
         title=name,
         names=[record.name for record in data.test],
         paths=[record.path for record in data.test],
-        labels=[record.labels if many else record.label for record in data.test],
-        scores=view_scores.videos(cfg.TEST.SCORE),
+        labels=[task.label_of(record) for record in data.test],
+        scores=task.video_scores(view_scores.scores, cfg.TEST.SCORE),
         class_names=data.class_names,
         protocol={**_protocol(cfg, playback), "videos_sha256": videos},
         model={
@@ -79,7 +74,6 @@ def evaluate(cfg, data, folder, ranks, name):
             "checkpoint_sha256": digest,
             "epoch": weights.metadata.get("epoch"),
         },
-        multi_label=many,
         segments=[(record.start, record.end) for record in data.test],
         failures=view_scores.failures,
         motion=motion,
@@ -89,7 +83,7 @@ def evaluate(cfg, data, folder, ranks, name):
         settings=config_text(cfg),
         versions=versions(),
     )
-    save_results(target, results, view_scores.scores)
+    save_results(target, results, view_scores.scores, task)
     return _present(target, ranks)
 
 
@@ -97,7 +91,8 @@ def _present(folder, ranks):
     """Print the summary and write the page; without the page's libraries the results stand alone."""
     if not ranks.is_main:
         return folder
-    ranks.say(*_summary(load_results(folder)))
+    results, task = load_tested(folder)
+    ranks.say(*task.summary_lines(results))
     try:
         ranks.say(f"Report: {report(folder)}")
     except MissingLibraryError as error:
@@ -141,31 +136,22 @@ def _check_scores(view_scores, path):
         )
 
 
-def _motion(cfg, model, data, view_scores, playback, ranks):
+def _motion(cfg, task, model, data, view_scores, playback, ranks):
     """Backwards and still-frame accuracies, where classes have opposites; else None."""
+    if not task.has_motion_check:
+        return None
     names = data.class_names
     opposite = build.opposite_classes(cfg, names)
     if not opposite or not (cfg.TEST.MOTION_CHECK or playback == "reverse"):
         return None
     clips, crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
     score = partial(score_records, cfg, model, data.test, clips, crops, ranks, faults=data.faults)
-    forward = view_scores if playback == "forward" else score(playback="forward")
-    backward = view_scores if playback == "reverse" else score(playback="reverse")
-    labels = np.array([record.label for record in data.test])
-    opposed = np.array([opposite.get(label, label) for label in labels])
-
-    def share_right(views, answers):
-        good = views.decoded
-        right = topk_correct(views.videos(cfg.TEST.SCORE)[good], answers[good], 1)
-        return proportion(right.sum(), len(right))
-
-    return {
-        "forward": share_right(forward, labels),
-        "reversed_opposite": share_right(backward, opposed),
-        "reversed_original": share_right(backward, labels),
-        "still": share_right(score(playback="still"), labels),
-        "opposites": {names[a]: names[b] for a, b in sorted(opposite.items())},
+    played = {
+        way: view_scores if way == playback else score(playback=way)
+        for way in ("forward", "reverse", "still")
     }
+    labels = [task.label_of(record) for record in data.test]
+    return task.motion(played, labels, opposite, names, cfg.TEST.SCORE)
 
 
 def _protocol(cfg, playback):
@@ -205,7 +191,7 @@ def _recorded_test(folder):
     if not (Path(folder) / RESULTS_FILE).is_file():
         return None
     try:
-        results = load_results(folder)
+        results, _ = load_tested(folder)
     except DataError:
         return None
     return RecordedTest(
@@ -213,50 +199,6 @@ def _recorded_test(folder):
         results["protocol"].get("videos_sha256", ""),
         results["settings"],
     )
-
-
-def _summary(results):
-    """The outcome in a few lines."""
-    summary = results["summary"]
-    if is_multi_label(results):
-        yield f"mAP {_map(summary['map'])} over {_classes(results)}, hit@1 {_percent(summary['hit1'])}"
-        failed = f"scored lowest: mAP {_map(summary['map_all'])}"
-    else:
-        yield f"top-1 {_percent(summary['top1'])}, top-5 {_percent(summary['top5'])}"
-        failed = f"wrong: top-1 {_percent(summary['top1_all'])}"
-    if summary["failed"]:
-        first = results["failures"][0]
-        yield (
-            f"{summary['failed']} of {summary['videos']} videos failed and count in neither; with them "
-            f"as {failed}. The first: {first['reason']}"
-        )
-    motion = results["motion"]
-    if motion:
-        yield (
-            f"played backwards: {_percent(motion['reversed_opposite'])} see the opposite class, "
-            f"{_percent(motion['reversed_original'])} the original one; "
-            f"middle frame repeated: {_percent(motion['still'])}"
-        )
-
-
-def _percent(share):
-    if share["value"] is None:
-        return "none"
-    value, low, high = (f"{share[key]:.1%}" for key in ("value", "low", "high"))
-    return f"{value} ({share['correct']}/{share['of']}, 95 % interval {low}-{high})"
-
-
-def _map(found):
-    if found["value"] is None:
-        return "none"
-    if found["low"] is None:
-        return f"{found['value']:.1%}"
-    return f"{found['value']:.1%} (95 % interval {found['low']:.1%}-{found['high']:.1%})"
-
-
-def _classes(results):
-    occur, total = results["summary"]["classes"], len(results["class_names"])
-    return f"{occur} classes" if occur == total else f"the {occur} of {total} classes that occur"
 
 
 def _strip(path, start=0.0, end=None):
@@ -268,4 +210,4 @@ def _strip(path, start=0.0, end=None):
 
 def report(folder):
     """Write the page of the results in `folder` again; its path."""
-    return write_report(folder, _strip)
+    return write_report(folder, *load_tested(folder), _strip)

@@ -7,44 +7,20 @@ import torch
 from uniformer_video.errors import ConfigError
 
 
-def soft_targets(labels, num_classes, smoothing):
-    """Smoothed targets float32 `[B, K]`: int64 `[B]`, or multi-hot float32 `[B, K]` with any labels.
-
-    Off is eps / K and on is 1 - eps + eps / K (Szegedy et al., "Rethinking the Inception
-    Architecture", section 7); rows of one label sum to 1.
-    """
-    off = smoothing / num_classes
-    on = 1.0 - smoothing + off
-    if labels.dim() == 2:
-        return torch.where(labels > 0, on, off)
-    targets = torch.full((len(labels), num_classes), off, device=labels.device)
-    return targets.scatter_(1, labels[:, None], on)
-
-
 class Mixup:
     """Blend (mixup) or paste a box of (cutmix) the partner of each sample, the batch reversed.
 
     One share and one kind for a whole batch; with an odd batch the middle sample stays as it is.
 
     Args:
-        num_classes: K of the targets.
         mixup_alpha, cutmix_alpha: the sample's share is Beta(alpha, alpha); 0 switches a kind off.
         probability: of mixing a batch at all.
         switch_probability: of cutmix, where both kinds are on.
-        smoothing: eps of the label smoothing; it applies to unmixed batches too.
 
     Source: Zhang et al., "mixup", section 2; Yun et al., "CutMix", section 3.1.
     """
 
-    def __init__(
-        self,
-        num_classes,
-        mixup_alpha=0.8,
-        cutmix_alpha=1.0,
-        probability=1.0,
-        switch_probability=0.5,
-        smoothing=0.1,
-    ):
+    def __init__(self, mixup_alpha=0.8, cutmix_alpha=1.0, probability=1.0, switch_probability=0.5):
         if min(mixup_alpha, cutmix_alpha) < 0 or max(mixup_alpha, cutmix_alpha) == 0:
             raise ConfigError(
                 "mixup_alpha and cutmix_alpha are at least 0 and one of them is above 0, got "
@@ -55,12 +31,10 @@ class Mixup:
                 "probability and switch_probability of mixup are 0 to 1, got "
                 f"{probability} and {switch_probability}"
             )
-        self.num_classes = num_classes
         self.mixup_alpha = mixup_alpha
         self.cutmix_alpha = cutmix_alpha
         self.probability = probability
         self.switch_probability = switch_probability
-        self.smoothing = smoothing
 
     def draw(self, height, width, rng):
         """`(share, box)`: the sample's own share in [0, 1], and the partner's box or None.
@@ -83,14 +57,12 @@ class Mixup:
             return self.cutmix_alpha > 0
         return rng.random() < self.switch_probability
 
-    def __call__(self, clips, labels, rng):
-        """float `[B, C, T, H, W]`, labels -> mixed clips, float32 targets `[B, K]`.
+    def __call__(self, clips, targets, rng):
+        """float `[B, C, T, H, W]`, float targets `[B, ...]` on one device -> mixed clips, mixed targets.
 
-        Labels are as `soft_targets` takes them. The inputs are left as they are; both results are on
-        the clips' device.
+        The inputs are left as they are.
         """
         share, box = self.draw(*clips.shape[-2:], rng)
-        targets = soft_targets(labels.to(clips.device), self.num_classes, self.smoothing)
         if box is not None:
             top, bottom, left, right = box
             partner = clips[..., top:bottom, left:right].flip(0)

@@ -14,18 +14,28 @@ from uniformer_video.files import METRICS_FILE, atomic_write
 log = logging.getLogger(__name__)
 
 DATA_SHARE_WARNING = 0.3
-SCORES = {"top1": "top-1", "hit1": "hit@1", "map": "mAP"}  # name in the file: for people
 
 
 class Monitor:
     """Collects steps, reports intervals. Only the main process makes one that writes.
 
-    folder: where `metrics.jsonl` and `tensorboard/` go; None keeps silent.
+    folder: where `metrics.jsonl` and `tensorboard/` go; None keeps silent. figures: the task's, `Figure`s
+    that name what is measured beside the loss.
     """
 
-    def __init__(self, folder, log_period, total_steps, max_epoch, first_step=0, tensorboard=True):
+    def __init__(
+        self,
+        folder,
+        log_period,
+        total_steps,
+        max_epoch,
+        figures,
+        first_step=0,
+        tensorboard=True,
+    ):
         self.folder = Path(folder) if folder else None
         self.log_period, self.total_steps, self.max_epoch = log_period, total_steps, max_epoch
+        self.shown = {figure.key: figure.short for figure in figures}
         self.pending, self.started, self.first_step = [], time.monotonic(), first_step
         self.writer, self.bar, self.file, self.warned = None, None, None, False
         if not self.folder:
@@ -41,7 +51,7 @@ class Monitor:
             )
 
     def step(self, **values):
-        """Values of one step, one of `SCORES` among them; every `log_period` steps their means are
+        """Values of one step, one of the figures among them; every `log_period` steps their means are
         reported.
         """
         self.pending.append(values)
@@ -54,12 +64,12 @@ class Monitor:
         """Whether a line is printed after this step."""
         return step % self.log_period == 0 or step == self.total_steps
 
-    def validation(self, epoch, step, score, loss, seconds, name="top1"):
-        """One validation; `score` in 0..1 is what `name`, one of `SCORES`, says."""
+    def validation(self, epoch, step, score, loss, seconds, name):
+        """One validation; `score` in 0..1 is the figure whose key is `name`."""
         values = {"kind": "val", "epoch": epoch, "step": step, name: score, "loss": loss}
         self._write({**values, "seconds": round(seconds, 3)})
         self.message(
-            f"epoch {epoch}/{self.max_epoch}  validation {SCORES[name]} {score:.1%}  loss {loss:.3f}"
+            f"epoch {epoch}/{self.max_epoch}  validation {self.shown[name]} {score:.1%}  loss {loss:.3f}"
         )
 
     def message(self, text):
@@ -85,7 +95,7 @@ class Monitor:
         elapsed = time.monotonic() - self.started
         left = elapsed / max(step - self.first_step, 1) * (self.total_steps - step)
         epoch = steps[-1]["epoch"]
-        score = next(name for name in SCORES if name in mean)
+        score = next(name for name in self.shown if name in mean)
         values = {
             "kind": "train",
             "epoch": round(epoch, 4),
@@ -100,7 +110,7 @@ class Monitor:
         self._write(values)
         self.message(
             f"epoch {epoch:.2f}/{self.max_epoch}  step {step}/{self.total_steps}  "
-            f"loss {values['loss']:.3f}  {SCORES[score]} {values[score]:.1%}  lr {values['lr']:.2e}  "
+            f"loss {values['loss']:.3f}  {self.shown[score]} {values[score]:.1%}  lr {values['lr']:.2e}  "
             f"step {mean['seconds'] * 1000:.0f} ms ({share:.0%} waiting for data)  "
             f"memory {values['memory_bytes'] / 2**30:.1f} GB  left {duration(left)}"
         )

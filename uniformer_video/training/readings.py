@@ -15,8 +15,8 @@ class StepReading:
     """One step: what the host knows of it, and `values` on the device.
 
     step: from 1 on. epoch: a real number. paths: {slot: the videos of this process}. values: loss, hits and
-    clips of each slot, then whether the step was taken, whether float16 was to blame if not, and how many
-    steps in a row were left out for another reason, `[3 * slots + 3]`.
+    of how many, of each slot; then whether the step was taken, whether float16 was to blame if not, and how
+    many steps in a row were left out for another reason, `[3 * slots + 3]`.
     """
 
     step: int
@@ -31,7 +31,7 @@ class StepReading:
 class StepReadings:
     """Collects steps, and reads them when a line is due, and at the most after `max_nonfinite` steps.
 
-    share: the name of the share of hits among the clips. remedy: () -> what to do when training cannot go
+    share: the name of the share of hits. remedy: () -> what to do when training cannot go
     on. All processes read at the same steps.
     """
 
@@ -61,7 +61,7 @@ class StepReadings:
         blamed = self._blamed(steps, rows)
         for step, row in zip(steps, rows, strict=True):
             *slots, _, overflow, in_a_row = row
-            losses, hits, clips = slots[::3], slots[1::3], slots[2::3]
+            losses, hits, counts = slots[::3], slots[1::3], slots[2::3]
             if step.step in blamed:
                 self._tell_left_out(overflow, int(in_a_row), blamed[step.step])
             self.monitor.step(
@@ -71,7 +71,7 @@ class StepReadings:
                 lr=step.lr,
                 data_seconds=step.data_seconds,
                 seconds=step.seconds,
-                **{self.share: sum(hits) / sum(clips)},
+                **{self.share: sum(hits) / sum(counts)},
             )
             if step.step in blamed:
                 self.check(int(in_a_row), blamed[step.step])

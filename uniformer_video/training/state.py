@@ -11,7 +11,7 @@ class Progress:
 
     epoch: int = 0
     step: int = 0  # steps done in this epoch
-    best_score: float = -1.0  # top-1 or mAP, in 0..1
+    best_score: float = -1.0  # the task's, in 0..1
     best_epoch: int = 0  # 0: no validation has chosen any weights yet
     seconds: float = 0.0
     bad_videos: dict = field(default_factory=dict)  # path -> reason

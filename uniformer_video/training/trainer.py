@@ -14,7 +14,6 @@ from uniformer_video.errors import TrainingError, UserError, WorkerError
 from uniformer_video.randomness import generator, seed_torch
 from uniformer_video.signals import Interrupted, stop_requests
 from uniformer_video.training.batch_statistics import BatchStatistics
-from uniformer_video.training.mixup import soft_targets
 from uniformer_video.training.readings import StepReading, StepReadings
 
 _LOCK_SECONDS = 5.0
@@ -58,8 +57,8 @@ class Trainer:
         ranks: this process among all.
         autocast: a function that returns the autocast context.
         settings: a `TrainSettings`.
-        mixup: a `Mixup`, or None for smoothed targets alone.
-        objective: the loss and what is counted, see `training.objective`.
+        mixup: a `Mixup`, or None for the task's targets alone.
+        task: a `Task`: the targets, the loss and what is counted.
         monitor: receives `step(...)` of each step once its numbers are read, and messages.
         validate: (number of the epoch) -> a score in 0..1, the more the better, or None.
         save: (is_best) -> None, has this process write the checkpoints.
@@ -76,7 +75,7 @@ class Trainer:
         autocast,
         settings,
         mixup,
-        objective,
+        task,
         monitor,
         validate,
         save,
@@ -87,12 +86,10 @@ class Trainer:
         self.statistics = BatchStatistics(state.model)
         self.loader, self.plan, self.schedule = loader, loader.plan, schedule
         self.ranks, self.autocast, self.settings = ranks, autocast, settings
-        self.mixup, self.objective, self.monitor = mixup, objective, monitor
+        self.mixup, self.task, self.monitor = mixup, task, monitor
         self.validate, self.save, self.remedy = validate, save, remedy
         self.own_slots = ranks.own_slots(self.plan.slots)
-        self.readings = StepReadings(
-            monitor, ranks, settings.max_nonfinite, objective.share, remedy
-        )
+        self.readings = StepReadings(monitor, ranks, settings.max_nonfinite, task.hits_key, remedy)
         # Held where the state changes or is written: outside, any thread may save the finished steps.
         self.lock = threading.RLock()
         self.stop, self.rehearsed = threading.Event(), False
@@ -197,19 +194,17 @@ class Trainer:
             self.rehearsed = True
 
     def _backward(self, batch, progress, slot, last):
-        """Add a slot's gradients; what it measured, `[3 + notes]`: loss, clips hit, clips, the notes of
+        """Add a slot's gradients; what it measured, `[3 + notes]`: loss, hits, of how many, the notes of
         BatchNorm.
         """
         position = progress.epoch * self.plan.steps_per_epoch + progress.step
         device, settings = self.ranks.device, self.settings
         clips = self.loader.finish(batch.clips.to(device, non_blocking=True))
         labels = batch.labels.to(device, non_blocking=True)
+        targets = self.task.targets(labels)
         if self.mixup:
-            clips, targets = self.mixup(
-                clips, labels, generator("mixup", settings.seed, position, slot)
-            )
-        else:
-            targets = soft_targets(labels, settings.num_classes, settings.label_smoothing)
+            rng = generator("mixup", settings.seed, position, slot)
+            clips, targets = self.mixup(clips, targets, rng)
         seed_torch("model", settings.seed, position, slot)
         quiet = self.ranks.size > 1 and not last
         with self.parallel.no_sync() if quiet else nullcontext(), self.ranks.communicating():
@@ -218,11 +213,9 @@ class Trainer:
                     outputs = [_not_halved(logits) for logits in self.parallel(clips)]
                 dtype = outputs[0].dtype
                 notes = self.statistics.row(dtype, device)
-            targets = targets.to(dtype)
-            loss = sum(self.objective.loss(logits, targets) for logits in outputs) / len(outputs)
+            loss = sum(self.task.loss(logits, targets) for logits in outputs) / len(outputs)
             self.state.scaler.scale(loss / len(self.own_slots)).backward()
-        hits = self.objective.hits(outputs[0], targets).to(dtype)
-        count = torch.full_like(hits, len(labels))
+        hits, count = (part.to(dtype) for part in self.task.hits(outputs[0], targets))
         return torch.cat([torch.stack([loss.detach(), hits, count]), notes])
 
     def _update(self, progress, rows):
@@ -374,10 +367,8 @@ def _not_halved(logits):
 class TrainSettings:
     """Numbers of the loop; see the settings of the same names in `config.py`."""
 
-    num_classes: int
     max_epoch: int
     seed: int = 0
-    label_smoothing: float = 0.1
     clip_gradient: float = 20.0
     eval_period: int = 1
     checkpoint_period: int = 1

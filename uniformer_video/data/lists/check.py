@@ -10,7 +10,7 @@ from uniformer_video.storage.address import shown
 from uniformer_video.storage.members import lost_shards, member_of
 
 
-def check_list(split, records, multi_label=False, max_missing=1.0):
+def check_list(split, records, max_missing=1.0):
     """(the records to use, notes) of the list of a split: "train", "val" or "test".
 
     A test counts each video once; training takes a list as it is. Raises `DataError` for a video
@@ -18,7 +18,7 @@ def check_list(split, records, multi_label=False, max_missing=1.0):
     than `max_missing` of those that are drawn does not.
     """
     notes = []
-    single = without_repeats(records, multi_label)
+    single = without_repeats(records)
     if repeats := len(records) - len(single):
         train = split == "train"
         done = "it comes as often in training" if train else "each counts once"

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,10 @@ VIDEO_SUFFIXES = (
     *(".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"),
     *(".3gp", ".m2ts", ".mts", ".ogv", ".vob"),
 )
+# What a line without its last number ends in where it holds two: `a.mp4,3`.
+_NUMBER_BEHIND_VIDEO = re.compile(
+    rf"({'|'.join(map(re.escape, VIDEO_SUFFIXES))})[\s,;|]+\d+$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,10 @@ class VideoRecord:
 
     path: what is opened: a file, or for extracted frames their folder and the template of their
     names, `folder/img_{:05d}.jpg`. name: as the list has it, for reports. labels: class indices in
-    rising order; just one, unless videos may have several or none. source: where they were read, for
-    error messages. num_frames: how many frames the list says there are; 0 where the file itself tells.
-    start, end: the segment that counts, in seconds; end None = to the end of the video. weight: how
-    often it comes in training, beside the others.
+    rising order, as many as the list says; the task says how many it takes. source: where they were
+    read, for error messages. num_frames: how many frames the list says there are; 0 where the file
+    itself tells. start, end: the segment that counts, in seconds; end None = to the end of the video.
+    weight: how often it comes in training, beside the others.
     """
 
     path: str
@@ -68,36 +73,31 @@ class VideoRecord:
         return self.path, self.start, self.end
 
 
-def read_csv(path, prefix="", separator="auto", multi_label=False):
+def read_csv(path, prefix="", separator="auto"):
     """The records of a Kinetics-style list: a path and a label on each line.
 
     Without a header line, `separator` "auto" splits at the last comma or blank of the line, so that
     paths may hold both. A header line names the columns: path and label, and where wanted start, end
-    (seconds; empty = the whole video) and weight; with `multi_label` the label's cell may hold several
-    of them, or none, and with None it is the list that tells. Paths are taken from `prefix`, or from the
-    csv's own folder. Raises `DataError` with file and line.
+    (seconds; empty = the whole video) and weight; there the label's cell may hold several of them, or
+    none. Paths are taken from `prefix`, or from the csv's own folder. Raises `DataError` with file and
+    line.
     """
     folder = Path(prefix or Path(path).parent)
     lines = list(filled_lines(path))
     if lines and is_header(lines[0][1], separator):
         (source, header), *lines = lines
         table = Table(header, separator, source)
-        records = [
-            _table_record(table.row(line, source), folder, source, multi_label)
-            for source, line in lines
-        ]
+        records = [_table_record(table.row(line, source), folder, source) for source, line in lines]
     else:
-        records = [
-            _line_record(line, separator, folder, source, multi_label) for source, line in lines
-        ]
+        records = [_line_record(line, separator, folder, source) for source, line in lines]
     if not records:
         raise DataError(f"{path} lists no videos; each line holds a path and a label, `a.mp4,3`")
     return records
 
 
-def _line_record(line, separator, folder, source, multi_label):
+def _line_record(line, separator, folder, source):
     name, label = split_line(line, separator, source)
-    if multi_label and all(value not in ("", None) for value in last_number(name, separator)):
+    if _NUMBER_BEHIND_VIDEO.search(name):
         raise DataError(
             f"{source}: {line.strip()!r} ends in two numbers; for several labels, or a path that ends "
             "in a number, begin the list with a header line, `path,label`"
@@ -105,7 +105,7 @@ def _line_record(line, separator, folder, source, multi_label):
     return VideoRecord(os.path.abspath(folder / name), name, (label,), source)
 
 
-def _table_record(row, folder, source, multi_label):
+def _table_record(row, folder, source):
     name = row["path"]
     if not name:
         raise DataError(f"{source}: the path is empty")
@@ -113,7 +113,7 @@ def _table_record(row, folder, source, multi_label):
     return VideoRecord(
         os.path.abspath(folder / name),
         segment_name(name, start, end),
-        labels_of(row, source, multi_label),
+        labels_of(row, source),
         source,
         start=start,
         end=end,
@@ -235,21 +235,19 @@ def multi_hot(labels, num_classes):
     return table
 
 
-def without_repeats(records, multi_label=False):
+def without_repeats(records):
     """The records, each segment of a video once.
 
     Raises `DataError`, with file and line, where one stands there twice with different labels.
     """
-    remedy = "a video has one label, so keep one of the lines"
-    if multi_label:
-        remedy = "put all labels of a video into one line"
     first = {}
     for record in records:
         known = first.setdefault(record.segment, record)
         if known.labels != record.labels:
             raise DataError(
                 f"{record.source}: {record.name} has label {_shown(record.labels)}, and in "
-                f"{known.source} label {_shown(known.labels)}; {remedy}"
+                f"{known.source} label {_shown(known.labels)}; keep one of the lines, or, where videos may "
+                "have several labels, put all of them into one line"
             )
     return list(first.values())
 

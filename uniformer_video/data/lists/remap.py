@@ -73,7 +73,7 @@ def _relabelled_line(line, order, separator, source):
 
 def _relabelled_row(line, order, table, source):
     row = table.row(line, source)
-    labels = labels_of(row, source, multi_label=True)
+    labels = labels_of(row, source)
     _check_known(labels, row["path"], source, order)
     ending = line[len(line.rstrip("\r\n")) :]
     return table.text(row | {"label": relabelled_cell(row["label"], order)}) + ending, labels

@@ -47,8 +47,8 @@ class ShardEntry(NamedTuple):
     source: str = ""
 
 
-def read_index(folder, multi_label=None):
-    """Yield the `ShardEntry`s of a folder or an address, in order; `multi_label` as in `labels_of`.
+def read_index(folder):
+    """Yield the `ShardEntry`s of a folder or an address, in order.
 
     Raises `DataError` for what is no index or a part of one, with file and line where one is wrong.
     """
@@ -70,12 +70,12 @@ def read_index(folder, multi_label=None):
     try:
         for cells in lines:
             if cells:
-                yield _entry(cells, header, f"{place}:{lines.line_num}", multi_label)
+                yield _entry(cells, header, f"{place}:{lines.line_num}")
     except csv.Error as error:
         raise DataError(f"{place}:{lines.line_num}: cannot be read as csv, {error}") from None
 
 
-def _entry(cells, header, source, multi_label):
+def _entry(cells, header, source):
     if len(cells) != len(header):
         raise DataError(f"{source}: {len(cells)} cells below a header of {len(header)}")
     row = dict(zip(header, cells, strict=True))
@@ -93,7 +93,7 @@ def _entry(cells, header, source, multi_label):
         if len(row) > len(COLUMNS)
         else (0.0, None, 1.0)
     )
-    labels = labels_of(row, source, multi_label)
+    labels = labels_of(row, source)
     return ShardEntry(row["key"], shard, offset, length, labels, row["name"], *timing, source)
 
 

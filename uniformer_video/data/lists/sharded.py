@@ -9,15 +9,14 @@ from uniformer_video.storage.address import is_address, join, shown
 from uniformer_video.storage.members import member_path
 
 
-def read_shards(folder, multi_label=None):
+def read_shards(folder):
     """The records of a folder, or an address, of shards, in the order of the list they were made from.
 
-    All but the path is as in that list; `multi_label` as in `labels_of`. Raises `DataError` as
-    `read_index` does.
+    All but the path is as in that list. Raises `DataError` as `read_index` does.
     """
     folder = folder if is_address(folder) else os.path.abspath(folder)
     places, records = {}, []
-    for entry in read_index(folder, multi_label):
+    for entry in read_index(folder):
         if entry.shard not in places:
             places[entry.shard] = join(folder, entry.shard)
         records.append(

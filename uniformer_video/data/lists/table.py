@@ -69,24 +69,18 @@ def is_header(line, separator):
     return whole_number(cells[-1]) is None and named(cell in NEEDED for cell in cells)
 
 
-def labels_of(row, source, multi_label=False):
+def labels_of(row, source):
     """The class indices of a row: a sorted tuple, each class once.
 
     Several stand in the cell between blanks, commas (in quotes where commas part the columns), `;` or
-    `|`; an empty cell has none. With `multi_label` False, not None, a cell that has not just one is an
-    error.
+    `|`; an empty cell has none.
     """
     cell = row["label"]
     labels = [whole_number(text) for text in _LABEL.findall(cell)]
-    if None in labels or (not labels and (cell or multi_label is False)):
-        several = "" if multi_label is False else ", or several with blanks between"
+    if None in labels or (cell and not labels):
         raise DataError(
-            f"{source}: the label is {cell!r}; it must be a whole number from 0{several}"
-        )
-    if len(labels) > 1 and multi_label is False:
-        raise DataError(
-            f"{source}: {cell!r} are {len(labels)} labels; keep one, or set DATA.MULTI_LABEL True for "
-            "videos with several"
+            f"{source}: the label is {cell!r}; it must be a whole number from 0, or several with blanks "
+            "between"
         )
     return tuple(sorted(set(labels)))
 

@@ -10,7 +10,6 @@ from uniformer_video.data.clips.packed import PackedClips, stack
 from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.decoding import open_video
-from uniformer_video.data.lists.records import multi_hot
 from uniformer_video.data.loading.watchdog import decoding
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError, DecodeError
@@ -36,7 +35,7 @@ class TrainSample:
     """`copies` augmented clips of one video; clips None when no substitute could be decoded either."""
 
     clips: torch.Tensor | PackedClips | None  # float32 [copies, 3, T, H, W]
-    labels: torch.Tensor | None  # int64 [copies], or multi-hot float32 [copies, K]
+    labels: torch.Tensor | None  # [copies, ...]: what `label_tensor` gave
     path: str
     broken: tuple = ()  # (path, reason) of broken videos met before one that decodes
 
@@ -50,12 +49,17 @@ class EvalSample:
     reason: str = ""
 
 
+def class_indices(labels):
+    """Tuples of one class index -> int64 `[len(labels)]`."""
+    return torch.tensor([label for (label,) in labels])
+
+
 class TrainDataset(Dataset):
     """Random augmented clips; `dataset[TrainKey]` depends on the seed and the key alone.
 
-    columns: of the multi-hot labels, the number of classes; 0 = each clip has one class index. faults:
-    {path: reason} of videos that are not tried, which count as broken; loaders add those that hang or
-    crash the decoder. short_side: what a reader's `frames` takes.
+    label_tensor: the task's, from the labels of clips, a tuple each, to a tensor `[clips, ...]`; worker
+    processes get a copy. faults: {path: reason} of videos that are not tried, which count as broken;
+    loaders add those that hang or crash the decoder. short_side: what a reader's `frames` takes.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class TrainDataset(Dataset):
         seed,
         copies=1,
         backend="auto",
-        columns=0,
+        label_tensor=class_indices,
         faults=None,
         short_side=0,
     ):
@@ -76,7 +80,7 @@ class TrainDataset(Dataset):
         self.seed = seed
         self.copies = copies
         self.backend = backend
-        self.columns = columns
+        self.label_tensor = label_tensor
         self.faults = {} if faults is None else faults
         self.short_side = short_side
         self._substitutes = np.flatnonzero([record.weight for record in records])
@@ -114,7 +118,7 @@ class TrainDataset(Dataset):
             clip, own = self.augment(frames, record.labels, rng)
             clips.append(clip)
             labels.append(own)
-        return TrainSample(stack(clips), label_tensor(labels, self.columns), record.path, broken)
+        return TrainSample(stack(clips), self.label_tensor(labels), record.path, broken)
 
 
 class EvalDataset(Dataset):
@@ -201,13 +205,6 @@ def timeline_of(video, sampling, path, start=0.0, end=None):
         return sampling.timeline(video.num_frames, video.fps, start, end, video.times)
     except DataError as error:
         raise DecodeError(f"{path}: {error}") from None
-
-
-def label_tensor(labels, columns=0):
-    """Tuples of class indices -> int64 `[len(labels)]`, or multi-hot float32 `[len(labels), columns]`."""
-    if columns:
-        return torch.from_numpy(multi_hot(labels, columns)).float()
-    return torch.tensor([label for (label,) in labels])
 
 
 def one_line(error):

@@ -103,7 +103,7 @@ class TrainBatch:
     """
 
     clips: torch.Tensor | PackedClips | None  # float32 [B * copies, 3, T, H, W]
-    labels: torch.Tensor | None  # int64 [B * copies], or multi-hot float32 [B * copies, K]
+    labels: torch.Tensor | None  # [B * copies, ...], the task's
     paths: tuple
     broken: tuple  # (path, reason)
 

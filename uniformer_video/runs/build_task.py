@@ -1,0 +1,71 @@
+"""The task of a run: chosen by its name, and checked against the settings that it must go with."""
+
+import torch
+
+from uniformer_video.data.lists.balance import class_weights
+from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.tasks.registry import recorded_name, task_by_name
+from uniformer_video.tasks.single_label import SingleLabel
+
+# TRAIN.DATASET -> the kinds of labels that its lists can hold beside one a video.
+_LABEL_KINDS = {"kinetics": ("any",), "shards": ("any",)}
+_KIND_WORDS = {"any": "any number of labels a video"}
+
+
+def build_task(cfg):
+    """The `Task` that the config names, for all but training.
+
+    Raises `ConfigError` for an unknown name, and for settings that the task cannot go with.
+    """
+    task = task_by_name(cfg.TRAIN.TASK)
+    if cfg.TEST.SCORE not in task.view_scores:
+        allowed = ", ".join(map(repr, task.view_scores))
+        raise ConfigError(
+            f"TEST.SCORE is {cfg.TEST.SCORE!r}; allowed with TRAIN.TASK {task.name}: {allowed}"
+        )
+    if cfg.TEST.MOTION_CHECK and not task.has_motion_check:
+        raise ConfigError(
+            f"TEST.MOTION_CHECK compares videos of one class with its opposite, and TRAIN.TASK {task.name} "
+            "has nothing of that kind; set TEST.MOTION_CHECK False"
+        )
+    for kind in (cfg.TRAIN.DATASET, cfg.TEST.DATASET or cfg.TRAIN.DATASET):
+        if task.label_kind not in ("one", *_LABEL_KINDS.get(kind, ())):
+            others = [name for name, kinds in _LABEL_KINDS.items() if task.label_kind in kinds]
+            raise ConfigError(
+                f"TRAIN.TASK {task.name} takes {_KIND_WORDS.get(task.label_kind, task.label_kind)}, and "
+                f"lists of the format {kind} have one label each; take TRAIN.DATASET "
+                f"{' or '.join(others) or 'of another kind'}"
+            )
+    return task
+
+
+def build_training_task(cfg, data, device):
+    """The same for training, with the weights of the classes on `device`."""
+    weights, count = cfg.SOLVER.CLASS_WEIGHTS, data.num_classes
+    if weights and len(weights) != count:
+        raise ConfigError(
+            f"SOLVER.CLASS_WEIGHTS has {len(weights)} weights and there are {count} classes; give one "
+            "for each class, in the order of their names, or [] for none"
+        )
+    if cfg.SOLVER.CLASS_BALANCE:
+        weights = class_weights(data.train, count, cfg.SOLVER.CLASS_BALANCE)
+    weights = torch.tensor(weights, dtype=torch.float32, device=device) if len(weights) else None
+    smoothing = cfg.MIXUP.LABEL_SMOOTH_VALUE
+    return task_by_name(
+        cfg.TRAIN.TASK, num_classes=count, class_weights=weights, label_smoothing=smoothing
+    )
+
+
+def check_same_task(weights, task):
+    """Refuse to test weights that were trained for another task than `task`.
+
+    Files that this toolkit did not train do not tell, and pass. Raises `CheckpointError`.
+    """
+    told = recorded_name(weights.metadata)
+    trained = told or SingleLabel.name
+    if trained == task.name or not (told or weights.metadata.get("training")):
+        return
+    raise CheckpointError(
+        f"{weights.path} was trained for TRAIN.TASK {trained}, and TRAIN.TASK is {task.name}; set it to "
+        f"{trained}, with a list of that kind, or test other weights"
+    )

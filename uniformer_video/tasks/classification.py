@@ -1,0 +1,38 @@
+"""What tasks have in common whose labels are classes of a whole video, one or several."""
+
+import torch
+
+from uniformer_video.data.lists.records import check_labels
+from uniformer_video.tasks.prediction import Prediction
+from uniformer_video.tasks.task import Task
+
+
+class Classification(Task):
+    """Labels are class indices, logits `[B, K]`, and targets are soft: float32 `[B, K]`."""
+
+    def check_records(self, records, num_classes):
+        """Raise `DataError`, with file and line, for a label outside the classes."""
+        check_labels(records, num_classes)
+
+    def targets(self, labels):
+        """Smoothed targets float32 `[B, K]`: `soft_targets`."""
+        return soft_targets(labels, self.num_classes, self.label_smoothing)
+
+    def predict(self, path, logits, score, class_names):
+        """The `Prediction` for a video from the logits of its views `[view, K]`."""
+        scores = self.video_scores(logits, score)
+        return Prediction(path, self.probabilities(scores, score), class_names)
+
+
+def soft_targets(labels, num_classes, smoothing):
+    """Smoothed targets float32 `[B, K]`: int64 `[B]`, or multi-hot float32 `[B, K]` with any labels.
+
+    Off is eps / K and on is 1 - eps + eps / K (Szegedy et al., "Rethinking the Inception
+    Architecture", section 7); rows of one label sum to 1.
+    """
+    off = smoothing / num_classes
+    on = 1.0 - smoothing + off
+    if labels.dim() == 2:
+        return torch.where(labels > 0, on, off)
+    targets = torch.full((len(labels), num_classes), off, device=labels.device)
+    return targets.scatter_(1, labels[:, None], on)

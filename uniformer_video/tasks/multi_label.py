@@ -1,0 +1,248 @@
+"""Videos with several labels, or none: binary cross entropy, and average precision in place of accuracy."""
+
+import math
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from uniformer_video.data.lists.records import label_table, multi_hot
+from uniformer_video.evaluation.metrics import (
+    average_precision,
+    basic_interval,
+    best_classes,
+    hit_at_1,
+    mean_average_precision,
+    resampled_map,
+    sigmoid,
+)
+from uniformer_video.evaluation.page_parts import shown_mistakes, spread, worst_first
+from uniformer_video.evaluation.parts import (
+    LISTED_CLASSES,
+    Figure,
+    counts,
+    listed,
+    number,
+    proportion,
+    share_text,
+)
+from uniformer_video.randomness import generator
+from uniformer_video.tasks.classification import Classification
+
+THRESHOLD = 0.5
+MAX_MISSED = 20
+MAX_RESAMPLES, MIN_RESAMPLES = 1000, 100
+_RESAMPLED_SCORES = 3e8  # a few seconds of work
+
+
+class MultiLabel(Classification):
+    """Binary cross entropy of each class by itself, the mean over clips and classes; mAP."""
+
+    name = "multi-label"
+    label_kind = "any"
+    min_classes = 1
+    view_scores: ClassVar = {"logits": np.asarray, "sigmoid": sigmoid}
+    figures = (Figure("map", "mAP", "Mean average precision"), Figure("hit1", "hit@1", "Hit@1"))
+    hits_key, score_key, headline = "hit1", "map", "map"
+    result_keys = ("per_class",)
+    template = Path(__file__).with_name("multi_label.html.j2")
+    prediction_note = (
+        "Several classes may be true of a video, or none: each score stands by itself."
+    )
+
+    def label_of(self, record):
+        """The class indices of a `VideoRecord`, a tuple."""
+        return record.labels
+
+    def label_tensor(self, labels, num_classes):
+        """Tuples of class indices -> multi-hot float32 `[len(labels), num_classes]`."""
+        return torch.from_numpy(multi_hot(labels, num_classes)).float()
+
+    def loss(self, logits, targets):
+        """Logits and soft targets, both `[B, K]` -> a scalar."""
+        targets = targets.to(logits.dtype)
+        return F.binary_cross_entropy_with_logits(logits, targets, weight=self.class_weights)
+
+    def hits(self, logits, targets):
+        """(how many clips score highest in one of their classes, clips), int64 `[]`.
+
+        A mixed clip is hit in a class that has more than half of it. A clip without a class has no hit.
+        """
+        half = (1 - self.label_smoothing) / 2 + self.label_smoothing / targets.shape[1]
+        best = targets.gather(1, logits.argmax(1, keepdim=True))
+        hits = (best > half).sum()
+        return hits, torch.full_like(hits, len(logits))
+
+    def validate(self, scores, records):
+        """Mean logits float32 `[N, K]` -> (mAP in 0..1, unweighted loss).
+
+        mAP is NaN where no video has a label.
+        """
+        table = label_table(records, scores.shape[1])
+        truth = torch.from_numpy(table).float()
+        loss = F.binary_cross_entropy_with_logits(torch.from_numpy(scores), truth)
+        return mean_average_precision(scores, table), float(loss)
+
+    def probabilities(self, scores, score):
+        """Each class by itself."""
+        return sigmoid(scores) if score == "logits" else scores
+
+    def label_entry(self, label):
+        """`{"labels": class indices}`."""
+        return {"labels": [int(own) for own in label]}
+
+    def results(self, entries, labels, scores, decoded, class_names, score):
+        """`summary`, `per_class` and `videos` of a record."""
+        truth = multi_hot(labels, len(class_names))
+        shares = self.probabilities(scores, score)
+        precision = average_precision(scores[decoded], truth[decoded])
+        return {
+            "summary": _summary(scores, truth, decoded, precision),
+            "per_class": _per_class(shares[decoded], truth[decoded], precision, class_names),
+            "videos": _videos(entries, scores, shares, truth, decoded),
+        }
+
+    def saved_labels(self, videos, num_classes):
+        """bool `[N, K]`."""
+        return multi_hot([video["labels"] for video in videos], num_classes)
+
+    def summary_lines(self, results):
+        """mAP and hit@1, and what failed."""
+        summary = results["summary"]
+        lines = [
+            f"mAP {_map_text(summary['map'])} over {_classes_text(results)}, "
+            f"hit@1 {share_text(summary['hit1'])}"
+        ]
+        if summary["failed"]:
+            lines.append(
+                f"{summary['failed']} of {summary['videos']} videos failed and count in neither; with them "
+                f"as scored lowest: mAP {_map_text(summary['map_all'])}. The first: "
+                f"{results['failures'][0]['reason']}"
+            )
+        return lines
+
+    def page(self, results, open_video):
+        """What multi_label.html.j2 shows."""
+        per_class, videos = results["per_class"], results["videos"]
+        return {
+            "classes": worst_first(per_class, "average_precision"),
+            "spread": spread(per_class, "average_precision"),
+            "mistakes": _mistakes(videos, open_video),
+            "missed": _missed(videos),
+            "threshold": f"{THRESHOLD:.0%}",
+        }
+
+
+def _summary(scores, truth, decoded, precision):
+    """The headline numbers; those of all videos count failed ones as scored lowest, as no hit."""
+    good, own = scores[decoded], truth[decoded]
+    hits, labelled = hit_at_1(good, own).sum(), truth.any(axis=1)
+    positives = own.sum(axis=0)
+    known = positives > 0
+    weighted = (precision * positives)[known].sum() / positives.sum() if known.any() else math.nan
+    found = _map(good, own, precision)
+    return {
+        **counts(decoded),
+        "unlabelled": int((~labelled & decoded).sum()),
+        "classes": int(known.sum()),
+        "map": found,
+        "map_all": found if decoded.all() else _map_of_all(scores, truth, decoded),
+        "weighted_map": number(weighted),
+        "micro_ap": number(average_precision(good.reshape(-1, 1), own.reshape(-1, 1))[0]),
+        "hit1": proportion(hits, (labelled & decoded).sum()),
+        "hit1_all": proportion(hits, labelled.sum()),
+    }
+
+
+def _map_of_all(scores, truth, decoded):
+    scores = np.where(decoded[:, None], scores, -np.inf)
+    return _map(scores, truth, average_precision(scores, truth))
+
+
+def _map(scores, truth, precision):
+    """Mean average precision with its interval; None where nothing tells."""
+    precision = precision[~np.isnan(precision)]
+    if not len(precision):
+        return {"value": None, "low": None, "high": None, "resamples": 0}
+    value = float(precision.mean())
+    resamples = int(np.clip(_RESAMPLED_SCORES // scores.size, MIN_RESAMPLES, MAX_RESAMPLES))
+    drawn = resampled_map(scores, truth, resamples, generator("resamples", len(scores)))
+    low, high = basic_interval(value, drawn) or (None, None)
+    return {"value": value, "low": low, "high": high, "resamples": resamples}
+
+
+def _per_class(shares, truth, precision, class_names):
+    chosen = shares >= THRESHOLD
+    right = (chosen & truth).sum(axis=0)
+    chosen, positives = chosen.sum(axis=0), truth.sum(axis=0)
+    return [
+        {
+            "class": index,
+            "name": name,
+            "videos": int(positives[index]),
+            "average_precision": number(precision[index]),
+            "chosen": int(chosen[index]),
+            "correct": int(right[index]),
+            "precision": _share(right[index], chosen[index]),
+            "recall": _share(right[index], positives[index]),
+        }
+        for index, name in enumerate(class_names)
+    ]
+
+
+def _share(part, total):
+    return float(part / total) if total else None
+
+
+def _videos(entries, scores, shares, truth, decoded):
+    """Every video in order; `top5` and `label_scores` are empty for one that could not be decoded."""
+    ranked = best_classes(scores, truth, LISTED_CLASSES)
+    videos = []
+    for index, entry in enumerate(entries):
+        top, own = [], []
+        if decoded[index]:
+            top = listed(ranked[index], shares[index])
+            own = [number(shares[index][label], digits=6) for label in entry["labels"]]
+        videos.append({**entry, "top5": top, "label_scores": own})
+    return videos
+
+
+def _map_text(found):
+    if found["value"] is None:
+        return "none"
+    if found["low"] is None:
+        return f"{found['value']:.1%}"
+    return f"{found['value']:.1%} (95 % interval {found['low']:.1%}-{found['high']:.1%})"
+
+
+def _classes_text(results):
+    occur, total = results["summary"]["classes"], len(results["class_names"])
+    return f"{occur} classes" if occur == total else f"the {occur} of {total} classes that occur"
+
+
+def _mistakes(videos, open_video):
+    """The videos whose best-scored wrong class scores highest, each with that class as `wrong`."""
+    wrong = []
+    for video in videos:
+        others = (entry for entry in video["top5"] if entry["class"] not in video["labels"])
+        if (best := next(others, None)) and best["score"] is not None:
+            own = zip(video["labels"], video["label_scores"], strict=True)
+            true = sorted(own, key=lambda pair: -(pair[1] or 0.0))
+            wrong.append({**video, "wrong": best, "true": true})
+    wrong.sort(key=lambda video: -video["wrong"]["score"])
+    return shown_mistakes(wrong, open_video)
+
+
+def _missed(videos):
+    """The true labels below the threshold, the lowest-scored first, and how many labels there are."""
+    labels = [
+        {"class": label, "score": score, "name": video["name"], "path": video["path"]}
+        for video in videos
+        if video["top5"]
+        for label, score in zip(video["labels"], video["label_scores"], strict=True)
+    ]
+    missed = [entry for entry in labels if entry["score"] is None or entry["score"] < THRESHOLD]
+    missed.sort(key=lambda entry: entry["score"] or 0.0)
+    return {"shown": missed[:MAX_MISSED], "total": len(missed), "labels": len(labels)}

@@ -1,0 +1,68 @@
+"""Tasks by name: the built-in ones, those that somebody registers, and those that files record."""
+
+from pathlib import Path
+
+from uniformer_video.errors import ConfigError, DataError
+from uniformer_video.evaluation.results import RESULTS_FILE, load_results
+from uniformer_video.tasks.multi_label import MultiLabel
+from uniformer_video.tasks.single_label import SingleLabel
+from uniformer_video.tasks.task import Task
+
+_TASKS: dict[str, type[Task]] = {task.name: task for task in (SingleLabel, MultiLabel)}
+
+
+def register_task(task: type[Task]) -> type[Task]:
+    """Make a subclass of `Task` known by its `name`; a decorator. Raises `ConfigError` for a name in use."""
+    known = _TASKS.setdefault(task.name, task)
+    if known is not task:
+        raise ConfigError(
+            f"there is a task {task.name!r} already, {known.__module__}.{known.__qualname__}; give yours "
+            "another name"
+        )
+    return task
+
+
+def task_names() -> tuple[str, ...]:
+    """The names of all tasks."""
+    return tuple(_TASKS)
+
+
+def task_by_name(name: str, **options) -> Task:
+    """The task of that name; `options` are those of `Task`. Raises `ConfigError` for an unknown name."""
+    if name not in _TASKS:
+        allowed = ", ".join(map(repr, _TASKS))
+        raise ConfigError(
+            f"TRAIN.TASK is {name!r}; allowed: {allowed}, and what `tasks.registry.register_task` adds"
+        )
+    return _TASKS[name](**options)
+
+
+def recorded_name(record: dict) -> str | None:
+    """The name of the task that a checkpoint's metadata or a results record tells; None without one."""
+    if "task" in record:
+        return record["task"]
+    return MultiLabel.name if record.get("multi_label") else None  # as checkpoints told it at first
+
+
+def recorded_task(record: dict, place) -> Task:
+    """The task of a checkpoint's metadata or a results record; one that tells none is `SingleLabel`'s.
+
+    Raises `DataError`, naming the file `place`, for a task that is not registered.
+    """
+    name = recorded_name(record) or SingleLabel.name
+    if name not in _TASKS:
+        raise DataError(
+            f"{place} is of the task {name!r}, and the tasks known here are "
+            f"{', '.join(map(repr, _TASKS))}; import the module that registers it first"
+        )
+    return task_by_name(name)
+
+
+def load_tested(folder) -> tuple[dict, Task]:
+    """The results record in `folder`, and its task. Raises `DataError` as `load_results` does, and where
+    the task's part of it is lacking.
+    """
+    results, place = load_results(folder), Path(folder) / RESULTS_FILE
+    task = recorded_task(results, place)
+    task.check_results(results, place)
+    return results, task

@@ -1,0 +1,256 @@
+"""Videos with one label each: cross entropy, and accuracy."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from uniformer_video.data.loading.dataset import class_indices
+from uniformer_video.errors import DataError
+from uniformer_video.evaluation.metrics import (
+    confusion_matrix,
+    mean_class_accuracy,
+    per_class_accuracy,
+    ranked_classes,
+    softmax,
+    topk_correct,
+)
+from uniformer_video.evaluation.page_parts import (
+    MAX_TABLE_CLASSES,
+    shown_mistakes,
+    spread,
+    worst_first,
+)
+from uniformer_video.evaluation.parts import (
+    LISTED_CLASSES,
+    Figure,
+    counts,
+    listed,
+    number,
+    proportion,
+    share_text,
+)
+from uniformer_video.evaluation.plots import heat_map
+from uniformer_video.tasks.classification import Classification
+
+MAX_CONFUSIONS = 20
+MOTION_ROWS = (
+    ("forward", "Played forward", "right answer: its own class"),
+    ("reversed_opposite", "Played backwards", "right answer: the opposite class"),
+    ("reversed_original", "Played backwards", "still answered: its own class"),
+    ("still", "Middle frame repeated", "right answer: its own class"),
+)
+
+
+class SingleLabel(Classification):
+    """Soft-target cross entropy, the mean over the clips; top-1."""
+
+    name = "single-label"
+    view_scores: ClassVar = {"logits": np.asarray, "softmax": softmax}
+    has_motion_check = True
+    figures = (Figure("top1", "top-1", "Top-1 accuracy"),)
+    hits_key = score_key = headline = "top1"
+    result_keys = ("per_class", "confusion")
+    template = Path(__file__).with_name("single_label.html.j2")
+
+    def check_records(self, records, num_classes):
+        """Raise `DataError`, with file and line, for a video that has not just one label of these."""
+        for record in records:
+            if len(record.labels) != 1:
+                raise DataError(
+                    f"{record.source}: {record.name} has {len(record.labels) or 'no'} labels; give each "
+                    "video one, or set TRAIN.TASK multi-label for videos with several or none"
+                )
+        super().check_records(records, num_classes)
+
+    def label_of(self, record):
+        """The class index of a `VideoRecord`."""
+        return record.label
+
+    def label_tensor(self, labels, num_classes):
+        """Tuples of one class index -> int64 `[len(labels)]`."""
+        return class_indices(labels)
+
+    def loss(self, logits, targets):
+        """Logits and soft targets, both `[B, K]` -> a scalar."""
+        return F.cross_entropy(logits, targets.to(logits.dtype), weight=self.class_weights)
+
+    def hits(self, logits, targets):
+        """(how many clips score highest in the class that their target has most of, clips), int64 `[]`."""
+        hits = (logits.argmax(1) == targets.argmax(1)).sum()
+        return hits, torch.full_like(hits, len(logits))
+
+    def validate(self, scores, records):
+        """Mean logits float32 `[N, K]` -> (top-1 in 0..1, unweighted loss)."""
+        labels = np.array([record.label for record in records])
+        loss = F.cross_entropy(torch.from_numpy(scores), torch.from_numpy(labels))
+        return float(topk_correct(scores, labels, 1).mean()), float(loss)
+
+    def probabilities(self, scores, score):
+        """Those of one video add up to 1."""
+        return softmax(scores) if score == "logits" else scores
+
+    def label_entry(self, label):
+        """`{"label": class index}`."""
+        return {"label": int(label)}
+
+    def results(self, entries, labels, scores, decoded, class_names, score):
+        """`summary`, `per_class`, `confusion` and `videos` of a record."""
+        labels = np.asarray(labels, dtype=np.int64)
+        confusion = _confusion(scores[decoded], labels[decoded])
+        cells = [[*map(int, at), int(confusion[tuple(at)])] for at in np.argwhere(confusion)]
+        shares = self.probabilities(scores, score)
+        return {
+            "summary": summarise(scores, labels, decoded),
+            "per_class": _per_class(confusion, class_names),
+            "confusion": cells,
+            "videos": _videos(entries, labels, scores, shares, decoded),
+        }
+
+    def saved_labels(self, videos, num_classes):
+        """int64 `[N]`."""
+        return np.array([video["label"] for video in videos], dtype=np.int64)
+
+    def motion(self, played, labels, opposite, class_names, score):
+        """Shares of right answers forward, backwards (its own class, and the opposite one), and still."""
+        labels = np.asarray(labels)
+        opposed = np.array([opposite.get(label, label) for label in labels])
+
+        def share_right(playback, answers):
+            good = played[playback].decoded
+            scores = self.video_scores(played[playback].scores, score)
+            right = topk_correct(scores[good], answers[good], 1)
+            return proportion(right.sum(), len(right))
+
+        return {
+            "forward": share_right("forward", labels),
+            "reversed_opposite": share_right("reverse", opposed),
+            "reversed_original": share_right("reverse", labels),
+            "still": share_right("still", labels),
+            "opposites": {class_names[a]: class_names[b] for a, b in sorted(opposite.items())},
+        }
+
+    def summary_lines(self, results):
+        """Top-1 and top-5, what failed, and what happens backwards."""
+        summary, motion = results["summary"], results["motion"]
+        lines = [f"top-1 {share_text(summary['top1'])}, top-5 {share_text(summary['top5'])}"]
+        if summary["failed"]:
+            lines.append(
+                f"{summary['failed']} of {summary['videos']} videos failed and count in neither; with them "
+                f"as wrong: top-1 {share_text(summary['top1_all'])}. The first: "
+                f"{results['failures'][0]['reason']}"
+            )
+        if motion:
+            lines.append(
+                f"played backwards: {share_text(motion['reversed_opposite'])} see the opposite class, "
+                f"{share_text(motion['reversed_original'])} the original one; "
+                f"middle frame repeated: {share_text(motion['still'])}"
+            )
+        return lines
+
+    def page(self, results, open_video):
+        """What single_label.html.j2 shows."""
+        per_class = results["per_class"]
+        return {
+            "classes": worst_first(per_class, "accuracy"),
+            "spread": spread(per_class, "accuracy"),
+            "confusion": _confusion_shown(results),
+            "mistakes": _mistakes(results["videos"], open_video),
+            "motion": _motion_shown(results),
+        }
+
+    def mark(self):
+        """Nothing: a file that does not tell its task is from before there were others, and is of this."""
+        return {}
+
+
+def summarise(scores, labels, decoded):
+    """The headline numbers of video scores `[N, K]`, labels `[N]`, decoded bool `[N]`.
+
+    `top1` and `top5` are over decoded videos; `top1_all` and `top5_all` are over all of them, where
+    a video that could not be decoded counts as wrong.
+    """
+    decoded = np.asarray(decoded, dtype=bool)
+    scores, labels = np.asarray(scores)[decoded], np.asarray(labels)[decoded]
+    correct = {k: topk_correct(scores, labels, k).sum() for k in (1, 5)}
+    return {
+        **counts(decoded),
+        "top1": proportion(correct[1], len(labels)),
+        "top5": proportion(correct[5], len(labels)),
+        "top1_all": proportion(correct[1], len(decoded)),
+        "top5_all": proportion(correct[5], len(decoded)),
+        "mean_class_accuracy": number(mean_class_accuracy(_confusion(scores, labels))),
+    }
+
+
+def _confusion(scores, labels):
+    predictions = ranked_classes(scores, labels, 1)[:, 0]
+    return confusion_matrix(labels, predictions, scores.shape[1])
+
+
+def _per_class(confusion, class_names):
+    accuracy = per_class_accuracy(confusion)
+    rows = []
+    for index, name in enumerate(class_names):
+        mistakes = confusion[index].copy()
+        mistakes[index] = 0
+        other = int(mistakes.argmax())
+        confused = {"class": other, "count": int(mistakes[other])} if mistakes[other] else None
+        rows.append(
+            {
+                "class": index,
+                "name": name,
+                "videos": int(confusion[index].sum()),
+                "correct": int(confusion[index, index]),
+                "accuracy": number(accuracy[index]),
+                "confused_with": confused,
+            }
+        )
+    return rows
+
+
+def _videos(entries, labels, scores, shares, decoded):
+    """Every video in order; `top5` is empty for one that could not be decoded."""
+    ranked = ranked_classes(scores, labels, LISTED_CLASSES)
+    return [
+        {**entry, "top5": listed(ranked[index], shares[index]) if decoded[index] else []}
+        for index, entry in enumerate(entries)
+    ]
+
+
+def _confusion_shown(results):
+    """A table of cells for few classes; a picture and the most frequent confusions for many."""
+    sparse, total = results["confusion"], len(results["class_names"])
+    if not sparse:
+        return None
+    videos = [row["videos"] for row in results["per_class"]]
+    if total > MAX_TABLE_CLASSES:
+        wrong = sorted((row for row in sparse if row[0] != row[1]), key=lambda row: -row[2])
+        frequent = [
+            {"true": true, "predicted": predicted, "count": count, "share": count / videos[true]}
+            for true, predicted, count in wrong[:MAX_CONFUSIONS]
+        ]
+        return {"image": heat_map(sparse, total), "frequent": frequent, "table": None}
+    table = [[{"count": 0, "share": 0.0} for _ in range(total)] for _ in range(total)]
+    for true, predicted, count in sparse:
+        table[true][predicted] = {"count": count, "share": count / videos[true]}
+    return {"table": table}
+
+
+def _mistakes(videos, open_video):
+    """The mistaken videos with the highest score of the wrong class."""
+    wrong = [v for v in videos if v["top5"] and v["top5"][0]["class"] != v["label"]]
+    wrong.sort(key=lambda video: -(video["top5"][0]["score"] or 0.0))
+    return shown_mistakes(wrong, open_video)
+
+
+def _motion_shown(results):
+    """The bars of the motion section, and pairs of opposite classes, each pair once."""
+    motion = results["motion"]
+    if motion is None:
+        return None
+    bars = [{"title": t, "answer": a, "part": motion[key]} for key, t, a in MOTION_ROWS]
+    pairs = dict.fromkeys(tuple(sorted(pair)) for pair in motion["opposites"].items())
+    return {"bars": bars, "chance": 1 / len(results["class_names"]), "pairs": list(pairs)}

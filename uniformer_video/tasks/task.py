@@ -1,0 +1,204 @@
+"""The contract of a task: all that a run, the training loop, a test and a page ask of it.
+
+A task says what a model is trained for and judged by. The loop, the test and the report get one handed
+in and know none by name; `runs/` and `inference/` take it from `tasks/registry.py`. To add one, write a
+subclass of `Task` and register it; the two built-in ones, `single_label.py` and `multi_label.py`, show how.
+
+Shapes: B clips of a batch, K classes, N videos. Where a shape says `[B, K]` or `[N, K]`, that is what the
+built-in tasks have; the callers pass such values on as they are. Each method also says, after "Dense:",
+what it would be for a class at each pixel, with logits `[B, K, H/4, W/4]`.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from uniformer_video.errors import DataError
+from uniformer_video.evaluation.parts import Figure
+
+
+class Task:
+    """What a model is trained for and judged by.
+
+    Args, which only training needs:
+        num_classes: K.
+        class_weights: of the classes in the loss, float32 `[K]` on the device of the logits; None for all
+            alike.
+        label_smoothing: the eps of smoothed targets.
+    """
+
+    name: ClassVar[str]  # the value of TRAIN.TASK, and what checkpoints and results record
+    label_kind: ClassVar[str] = (
+        "one"  # what a format must deliver: "one" label a video, or "any" number
+    )
+    min_classes: ClassVar[int] = 2  # with fewer there is nothing to learn
+    # TEST.SCORE -> what is averaged over the views: a function of logits `[..., K]`; "logits" must be there.
+    view_scores: ClassVar[dict] = {"logits": np.asarray}
+    has_motion_check: ClassVar[bool] = False  # whether `motion` measures something
+    # What metrics.jsonl, the log and the curves of the page show beside the loss, in the page's order.
+    figures: ClassVar[tuple[Figure, ...]]
+    hits_key: ClassVar[str]  # of `figures`: the share of hits while training
+    score_key: ClassVar[
+        str
+    ]  # of `figures`: the score of a validation, by which the best weights are chosen
+    result_keys: ClassVar[
+        tuple[str, ...]
+    ] = ()  # what `results` gives beside "summary" and "videos"
+    headline: ClassVar[str]  # the key of the summary that no record is without
+    template: ClassVar[Path]  # of the page; it extends "report.html.j2" and fills its blocks
+    prediction_note: ClassVar[str] = ""  # one line about how predictions are to be read, if need be
+
+    def __init__(
+        self,
+        num_classes: int = 0,
+        class_weights: torch.Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ):
+        self.num_classes, self.class_weights = num_classes, class_weights
+        self.label_smoothing = label_smoothing
+
+    # What a list of videos says.
+
+    def check_records(self, records: list, num_classes: int) -> None:
+        """Raise `DataError`, with file and line, for a `VideoRecord` whose labels are not such as these.
+
+        Dense: that each names its file of masks.
+        """
+        raise NotImplementedError
+
+    def label_of(self, record) -> Any:
+        """What `results` wants to know of a `VideoRecord`'s labels. Dense: the path of its masks."""
+        raise NotImplementedError
+
+    def label_tensor(self, labels: list, num_classes: int) -> torch.Tensor:
+        """The labels of clips, a tuple each as its augmentation left it, as a tensor `[clips, ...]`.
+
+        Called in worker processes; batches join the tensors along the clips. Dense: int64 `[clips, H/4,
+        W/4]`, from masks that are cropped and mirrored with the frames.
+        """
+        raise NotImplementedError
+
+    # Training. Nothing here may wait for the device but `validate`.
+
+    def targets(self, labels: torch.Tensor) -> torch.Tensor:
+        """Labels of a batch, on the device -> float targets `[B, ...]`, of which mixup blends two clips'.
+
+        Dense: one-hot `[B, K, H/4, W/4]`. A blend of the rows is what mixup asks for; the boxes of cutmix are
+        not moved in them, so such a task sets MIXUP.CUTMIX_ALPHA 0.
+        """
+        raise NotImplementedError
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Logits of a batch, float32 or float64, and its targets -> a scalar.
+
+        Dense: cross entropy over the second axis, the mean over clips and pixels.
+        """
+        raise NotImplementedError
+
+    def hits(
+        self, logits: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(what is right, of how much) in a batch, two numbers `[]` on the device.
+
+        Their quotient over all batches is the figure `hits_key`. Dense: pixels.
+        """
+        raise NotImplementedError
+
+    def validate(self, scores: np.ndarray, records: list) -> tuple[float, float]:
+        """Mean logits of videos `[N, K]` and their records -> (score in 0..1, unweighted loss).
+
+        The score is NaN where nothing can be measured. Dense: the mean intersection over union.
+        """
+        raise NotImplementedError
+
+    # From the logits of views to what people read.
+
+    def video_scores(self, logits: np.ndarray, score: str) -> np.ndarray:
+        """Logits `[..., view, K]` -> the mean over the views `[..., K]` of what `score`, of
+        `view_scores`, names. The mean of logits ranks as their sum, the published rule.
+
+        Dense: views that see the same pixels are averaged where they overlap, `[..., K, H, W]`.
+        """
+        return self.view_scores[score](logits).mean(axis=-2)
+
+    def probabilities(self, scores: np.ndarray, score: str) -> np.ndarray:
+        """What `video_scores` gave as probabilities of the same shape. Dense: softmax over the classes."""
+        raise NotImplementedError
+
+    def predict(self, path: str, logits: np.ndarray, score: str, class_names: tuple):
+        """The prediction for a video from the logits of its views `[view, K]`.
+
+        An object with `lines(count)`, text for people, and `to_dict(count)`, plain data, such as
+        `tasks.prediction.Prediction`. Dense: one that holds a map of classes, and says each one's share.
+        """
+        raise NotImplementedError
+
+    # The record of a test, results.json and scores.npz.
+
+    def label_entry(self, label) -> dict:
+        """A label, as `label_of` gives it, as the record lists it beside a video's name.
+
+        Dense: `{"mask": path}`.
+        """
+        raise NotImplementedError
+
+    def results(
+        self,
+        entries: list[dict],
+        labels: list,
+        scores: np.ndarray,
+        decoded: np.ndarray,
+        class_names: list[str],
+        score: str,
+    ) -> dict:
+        """The task's own part of a record: "summary", "videos" and the `result_keys`, ready for JSON.
+
+        Args:
+            entries: one dict a video, `label_entry` among it; "videos" adds to each what was found.
+            labels: one a video, as `label_of` gives it.
+            scores: `[N, K]` from `video_scores` with `score`; rows that are not decoded are not read.
+            decoded: bool `[N]`. The summary begins with `evaluation.parts.counts` of it.
+
+        Dense: "summary" with pixel accuracy and mean IoU, "per_class" with the IoU of each class.
+        """
+        raise NotImplementedError
+
+    def check_results(self, results: dict, place) -> None:
+        """Raise `DataError`, naming the file `place`, where a record lacks what `results` puts there."""
+        lacking = [key for key in self.result_keys if key not in results]
+        if lacking or self.headline not in results["summary"]:
+            key = (lacking or [self.headline])[0]
+            raise DataError(f"{place} is damaged: it lacks {key}; delete it")
+
+    def saved_labels(self, videos: list[dict], num_classes: int) -> np.ndarray:
+        """The labels of a record's "videos" for scores.npz, `[N, ...]`. Dense: the paths of the masks."""
+        raise NotImplementedError
+
+    def motion(self, played: dict, labels: list, opposite: dict, class_names, score: str) -> dict:
+        """The record's "motion", of tasks with `has_motion_check`.
+
+        played: the `ViewScores` of "forward", "reverse" and "still" playback. opposite: {class: the class of
+        its videos played backwards}. Dense: none.
+        """
+        raise NotImplementedError
+
+    def summary_lines(self, results: dict) -> list[str]:
+        """The outcome of a record in a few lines for the terminal."""
+        raise NotImplementedError
+
+    # The page.
+
+    def page(self, results: dict, open_video) -> dict:
+        """The variables that `template` takes beside those of "report.html.j2".
+
+        open_video: as `evaluation.report.write_report` takes it. Dense: pictures of masks beside frames.
+        """
+        raise NotImplementedError
+
+    # What files say.
+
+    def mark(self) -> dict:
+        """What checkpoints, results and predictions record of the task."""
+        return {"task": self.name}
