@@ -14,6 +14,7 @@ import simplejson
 
 from uniformer_video.data.lists.records import multi_hot
 from uniformer_video.errors import DataError
+from uniformer_video.evaluation.earlier_results import from_schema_1
 from uniformer_video.evaluation.metrics import (
     as_probabilities,
     confusion_matrix,
@@ -26,7 +27,7 @@ from uniformer_video.evaluation.multi_label import multi_label_outcome
 from uniformer_video.evaluation.parts import LISTED_CLASSES, counts, listed, number, proportion
 from uniformer_video.files import atomic_write
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RESULTS_FILE = "results.json"
 SCORES_FILE = "scores.npz"
 MULTI_LABEL = "multi-label"
@@ -34,6 +35,7 @@ _KEYS = (
     *(
         "summary",
         "protocol",
+        "playback",
         "class_names",
         "per_class",
         "confusion",
@@ -74,6 +76,8 @@ def build_results(
     class_names,
     protocol,
     model,
+    playback="forward",
+    videos_sha256="",
     multi_label=False,
     segments=None,
     failures=None,
@@ -91,13 +95,16 @@ def build_results(
         names, paths, labels: one entry a video; a label is a class index, or with `multi_label` a
             tuple of them, empty for none.
         scores: video scores `[N, K]`: mean logits or mean probabilities over the views, whichever
-            `protocol["score"]` ("logits", "softmax", or "sigmoid" with `multi_label`) says. Rows of
+            `protocol.score` ("logits", "softmax", or "sigmoid" with `multi_label`) says. Rows of
             failed videos are not read.
         segments: (start, end) of each video in seconds, the part that counts; (0, None) is all of it.
         failures: {index of a video: one-line reason why it could not be decoded}.
         motion: fractions made by `proportion` for "forward", "reversed_opposite",
             "reversed_original" and "still", and the "opposites" {class name: class name}.
-        protocol, model, training, versions: plain dicts, recorded as they are.
+        protocol: the `Protocol` of the test, its precision the one that was used.
+        playback: "forward", or "reverse" for videos played backwards.
+        videos_sha256: the digest of the list of videos.
+        model, training, versions: plain dicts, recorded as they are.
         seconds: duration of the evaluation.
         settings: the resolved config as YAML text.
         created: ISO 8601 time; now, in UTC, by default.
@@ -110,14 +117,16 @@ def build_results(
     decoded = np.array([index not in failures for index in range(len(labels))], dtype=bool)
     entries = _entries(names, paths, labels, segments, multi_label)
     outcome = multi_label_outcome if multi_label else _outcome
-    found = outcome(entries, labels, scores, decoded, class_names, protocol["score"])
+    found = outcome(entries, labels, scores, decoded, class_names, protocol.score)
     return {
         "schema_version": SCHEMA_VERSION,
         **({"task": MULTI_LABEL} if multi_label else {}),
         "created": created or time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
         "title": title,
         "summary": found.pop("summary"),
-        "protocol": dict(protocol),
+        "protocol": protocol.to_dict(),
+        "playback": playback,
+        "videos_sha256": videos_sha256,
         "class_names": list(class_names),
         **found,
         "failures": [
@@ -179,11 +188,13 @@ def load_results(folder):
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON ({error}); run the evaluation again") from error
     version = results.get("schema_version") if isinstance(results, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in range(1, SCHEMA_VERSION + 1):
         raise DataError(
-            f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}; run the "
+            f"{path} has schema version {version}, this program reads 1 to {SCHEMA_VERSION}; run the "
             "evaluation again or use the program's version that wrote it"
         )
+    if version == 1:
+        results = from_schema_1(results, str(path))
     many = is_multi_label(results)
     headline = "map" if many else "top1"
     lacking = [key for key in _KEYS if key not in results and not (many and key == "confusion")]

@@ -1,20 +1,23 @@
 """Classify videos with a checkpoint that carries everything: model, sampling, pixels, class names."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.records import VIDEO_SUFFIXES
 from uniformer_video.data.loading.dataset import decode_test_clips
-from uniformer_video.data.sampling import ClipSampling
+from uniformer_video.data.protocol import recorded_protocol
 from uniformer_video.errors import CheckpointError, DataError
 from uniformer_video.evaluation.metrics import as_probabilities, mean_over_views
+from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
 from uniformer_video.zoo.create import build_for_weights
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,39 +48,34 @@ class Predictor:
 
     Args:
         model: maps `[B, 3, T, H, W]` to logits `[B, K]`.
-        sampling: a `ClipSampling`. views: a `EvalViews`. num_clips: clips of a video.
-        score: "logits" (mean of the views' logits, then probabilities), or "softmax" or, with
-            `multi_label`, "sigmoid" (mean probability).
+        protocol: the `Protocol` by which videos become views, and views one score. Its precision is
+            used as in a test; "fp16", which a CPU does not compute in, becomes "fp32" there.
         class_names: in index order.
         batch_size: views of a forward pass.
         multi_label: the model was trained for videos with several labels, or none.
-        decode_short_side: larger videos are scaled down to it in decoding; 0 = as they are.
     """
 
     def __init__(
         self,
         model,
-        sampling,
-        views,
-        num_clips,
+        protocol,
         class_names,
-        score="logits",
         batch_size=16,
         multi_label=False,
-        decode_short_side=0,
     ):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.eval().to(self.device)
-        self.sampling, self.views, self.num_clips = sampling, views, num_clips
-        self.class_names, self.score, self.batch_size = tuple(class_names), score, batch_size
-        self.multi_label, self.decode_short_side = multi_label, decode_short_side
+        self.protocol, self.class_names = protocol, tuple(class_names)
+        self.batch_size, self.multi_label = batch_size, multi_label
+        self._autocast = autocast_for(_precision(protocol.precision, self.device), self.device)
 
     @classmethod
     def from_checkpoint(cls, path, num_clips=None, num_crops=None):
         """A predictor from a checkpoint of this toolkit, with its own test views unless given."""
         weights = read_weights(path)
         metadata = weights.metadata
-        if "input" not in metadata:
+        protocol = recorded_protocol(metadata, str(path))
+        if protocol is None:
             raise CheckpointError(
                 f"{path} does not record how videos are prepared for it (frames, stride, size); convert "
                 f"it: python tools/convert_checkpoint.py {path} --out NEW.pt, with --published NAME or "
@@ -85,44 +83,38 @@ class Predictor:
             )
         model = build_for_weights(weights)
         fit_weights(model, weights)
-        pixels, test = metadata["input"], metadata["test"]
-        normalise = Normalisation(
-            tuple(pixels["mean"]), tuple(pixels["std"]), pixels["channel_order"]
-        )
-        crops = num_crops or test["num_crops"]
-        views = EvalViews(pixels["short_side"], pixels["crop_size"], crops, normalise)
-        sampling = ClipSampling(
-            pixels["num_frames"],
-            pixels["frame_stride"],
-            pixels["rule"],
-            pixels["offset"],
-            pixels.get("target_fps", 0.0),
-        )
-        clips = num_clips or test["num_clips"]
-        names = metadata.get("class_names") or stand_ins(model.num_classes)
         return cls(
             model,
-            sampling,
-            views,
-            clips,
-            names,
-            test["score"],
+            protocol.with_views(num_clips, num_crops),
+            metadata.get("class_names") or stand_ins(model.num_classes),
             multi_label=metadata.get("multi_label", False),
-            decode_short_side=pixels.get("decode_short_side", 0),
         )
 
     @torch.inference_mode()
     def __call__(self, path):
         """The `Prediction` for a video file. Raises `DecodeError` when it cannot be decoded."""
-        short_side = self.decode_short_side
-        clips = decode_test_clips(path, self.sampling, self.num_clips, short_side=short_side)
-        views = self.views(clips)
-        parts = [
-            self.model(part.to(self.device)).float().cpu() for part in views.split(self.batch_size)
-        ]
-        scores = mean_over_views(torch.cat(parts).numpy(), self.score)
-        probabilities = as_probabilities(scores, self.score, self.multi_label)
+        protocol = self.protocol
+        clips = decode_test_clips(
+            path,
+            protocol.sampling,
+            protocol.num_clips,
+            short_side=protocol.decode_short_side,
+        )
+        logits = []
+        for views in protocol.views(clips).split(self.batch_size):
+            with self._autocast():
+                logits.append(self.model(views.to(self.device)).float().cpu())
+        scores = mean_over_views(torch.cat(logits).numpy(), protocol.score)
+        probabilities = as_probabilities(scores, protocol.score, self.multi_label)
         return Prediction(str(path), probabilities, self.class_names, self.multi_label)
+
+
+def _precision(name, device):
+    """The precision of the test, or the nearest that the device computes in."""
+    if name == "fp16" and device.type != "cuda":
+        log.warning("The test used fp16, which needs a CUDA device; predicting in fp32.")
+        return "fp32"
+    return choose_precision(name, device)
 
 
 def find_videos(path):

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from uniformer_video.data.decoding import open_video
 from uniformer_video.data.lists.records import list_digest
 from uniformer_video.data.loading.dataset import timeline_of
 from uniformer_video.data.loading.loader import resolve_workers
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
 from uniformer_video.evaluation.metrics import topk_correct
@@ -52,16 +54,16 @@ def evaluate(cfg, data, folder, ranks, name):
         ranks.say(f"These weights are tested already ({target / RESULTS_FILE}).")
         return _present(target, ranks)
     model.to(ranks.device)
-    clips, crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
-    ranks.say(f"Testing {path}: {len(data.test)} videos, {clips * crops} views of each.")
+    protocol = Protocol.from_cfg(cfg)
+    protocol = replace(protocol, precision=choose_precision(protocol.precision, ranks.device))
+    ranks.say(f"Testing {path}: {len(data.test)} videos, {protocol.num_views} views of each.")
     started = time.monotonic()
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES else "forward"
-    view_scores = score_records(
-        cfg, model, data.test, clips, crops, ranks, playback, faults=data.faults
-    )
+    score = partial(score_records, cfg, model, data.test, protocol, ranks, faults=data.faults)
+    view_scores = score(playback=playback)
     _check_scores(view_scores, path)
     many = cfg.DATA.MULTI_LABEL
-    motion = None if many else _motion(cfg, model, data, view_scores, playback, ranks)
+    motion = None if many else _motion(cfg, data, score, view_scores, playback)
     if not ranks.is_main:
         return target
     results = build_results(
@@ -69,9 +71,11 @@ def evaluate(cfg, data, folder, ranks, name):
         names=[record.name for record in data.test],
         paths=[record.path for record in data.test],
         labels=[record.labels if many else record.label for record in data.test],
-        scores=view_scores.videos(cfg.TEST.SCORE),
+        scores=view_scores.videos(protocol.score),
         class_names=data.class_names,
-        protocol={**_protocol(cfg, playback), "videos_sha256": videos},
+        protocol=protocol,
+        playback=playback,
+        videos_sha256=videos,
         model={
             "name": cfg.MODEL.MODEL_NAME,
             "parameters": count_parameters(model),
@@ -106,14 +110,14 @@ def _present(folder, ranks):
 
 
 def score_records(
-    cfg, model, records, clips, crops, ranks, playback="forward", quiet=False, faults=None
+    cfg, model, records, protocol, ranks, playback="forward", quiet=False, faults=None
 ):
     """The `ViewScores` of `records`, with a progress bar on a terminal unless `quiet`.
 
     faults: as in `Data`.
     """
-    precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
-    dataset = build.build_test_dataset(cfg, records, clips, crops, playback, faults)
+    precision = choose_precision(protocol.precision, ranks.device)
+    dataset = build.build_test_dataset(cfg, records, protocol, playback, faults)
     hidden = True if quiet or not ranks.is_main else None  # None: hidden off a terminal
     own = len(range(ranks.rank, len(records), ranks.size))
     with tqdm(total=own, unit="video", leave=False, disable=hidden) as bar:
@@ -141,14 +145,15 @@ def _check_scores(view_scores, path):
         )
 
 
-def _motion(cfg, model, data, view_scores, playback, ranks):
-    """Backwards and still-frame accuracies, where classes have opposites; else None."""
+def _motion(cfg, data, score, view_scores, playback):
+    """Backwards and still-frame accuracies, where classes have opposites; else None.
+
+    `score(playback=...)` gives the `ViewScores` of the same videos; `view_scores` are those of `playback`.
+    """
     names = data.class_names
     opposite = build.opposite_classes(cfg, names)
     if not opposite or not (cfg.TEST.MOTION_CHECK or playback == "reverse"):
         return None
-    clips, crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
-    score = partial(score_records, cfg, model, data.test, clips, crops, ranks, faults=data.faults)
     forward = view_scores if playback == "forward" else score(playback="forward")
     backward = view_scores if playback == "reverse" else score(playback="reverse")
     labels = np.array([record.label for record in data.test])
@@ -165,24 +170,6 @@ def _motion(cfg, model, data, view_scores, playback, ranks):
         "reversed_original": share_right(backward, labels),
         "still": share_right(score(playback="still"), labels),
         "opposites": {names[a]: names[b] for a, b in sorted(opposite.items())},
-    }
-
-
-def _protocol(cfg, playback):
-    crop = cfg.DATA.TEST_CROP_SIZE
-    return {
-        "num_frames": cfg.DATA.NUM_FRAMES,
-        "sampling_rate": cfg.DATA.SAMPLING_RATE,
-        "sampling": cfg.DATA.SAMPLING,
-        "target_fps": cfg.DATA.TARGET_FPS,
-        "decode_short_side": cfg.DATA.DECODE_SHORT_SIDE,
-        "clips": cfg.TEST.NUM_ENSEMBLE_VIEWS,
-        "crops": cfg.TEST.NUM_SPATIAL_CROPS,
-        "short_side": cfg.DATA.TEST_SCALE or crop,
-        "crop_size": crop,
-        "score": cfg.TEST.SCORE,
-        "channel_order": cfg.DATA.CHANNEL_ORDER,
-        "playback": playback,
     }
 
 
@@ -210,7 +197,7 @@ def _recorded_test(folder):
         return None
     return RecordedTest(
         results["model"].get("checkpoint_sha256", ""),
-        results["protocol"].get("videos_sha256", ""),
+        results["videos_sha256"],
         results["settings"],
     )
 
