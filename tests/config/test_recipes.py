@@ -11,6 +11,7 @@ import torch
 from uniformer_video.config.settings import flat_config, load_config
 from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError
 from uniformer_video.runs import build
 from uniformer_video.runs.build_data import build_data
@@ -131,16 +132,17 @@ def test_config_builds(path):
     assert schedule(cfg.SOLVER.WARMUP_EPOCHS) == pytest.approx(schedule.base_lr)
     assert schedule(0) < schedule.base_lr > schedule(cfg.SOLVER.MAX_EPOCH)
 
-    clips = build.build_sampling(cfg).test_clips(300, cfg.TEST.NUM_ENSEMBLE_VIEWS)
+    clips = Protocol.from_cfg(cfg).sampling.test_clips(300, cfg.TEST.NUM_ENSEMBLE_VIEWS)
     assert clips.shape == (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.DATA.NUM_FRAMES)
 
     classes = list(dict.fromkeys(chain(*cfg.DATA.FLIP_CLASS_PAIRS, *cfg.DATA.OPPOSITE_CLASS_PAIRS)))
     assert build.build_augmentation(cfg, classes).crop_size == cfg.DATA.TRAIN_CROP_SIZE
     assert (build.build_mixup(cfg, num_classes_of(cfg)) is not None) == cfg.MIXUP.ENABLE
     assert build.build_train_settings(cfg, num_classes_of(cfg)).max_epoch == cfg.SOLVER.MAX_EPOCH
-    num_clips, num_crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
-    tested = build.build_test_dataset(cfg, [VideoRecord("a.mp4", "a", (0,))], num_clips, num_crops)
-    assert (len(tested), tested.num_clips, tested.views.num_crops) == (1, num_clips, num_crops)
+    protocol = Protocol.from_cfg(cfg)
+    tested = build.build_test_dataset(cfg, [VideoRecord("a.mp4", "a", (0,))], protocol)
+    views = (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS)
+    assert (len(tested), tested.num_clips, tested.views.num_crops) == (1, *views)
 
 
 @pytest.mark.parametrize("run", RUNS)

@@ -2,9 +2,11 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from pages import PROTOCOL
 
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.results import (
@@ -15,7 +17,6 @@ from uniformer_video.evaluation.results import (
     save_results,
 )
 
-PROTOCOL = {"score": "logits", "clips": 1}
 NAMES = ["sit", "run", "eat", "fly"]
 # The last video failed; video 3 has no label; nobody flies.
 LABELS = [(0, 1), (1,), (0, 2), (), (2,), (0,)]
@@ -39,7 +40,7 @@ def make(labels=LABELS, scores=LOGITS, failures=None, score="logits", **changes)
         "names": [f"{i}.mp4" for i in range(count)],
         "paths": [f"/data/{i}.mp4" for i in range(count)],
         "class_names": NAMES[: scores.shape[1]],
-        "protocol": {**PROTOCOL, "score": score},
+        "protocol": replace(PROTOCOL, score=score),
         "model": {"name": "m", "parameters": 5},
         "multi_label": True,
     }

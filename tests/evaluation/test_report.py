@@ -5,11 +5,15 @@ import io
 import json
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pages import MODEL, PROTOCOL, Page, assert_self_contained
 
+from uniformer_video.data.clips.transforms import EvalViews
+from uniformer_video.data.protocol import Protocol
+from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError, DecodeError, MissingLibraryError
 from uniformer_video.evaluation.report import (
     TIMES,
@@ -269,16 +273,18 @@ def test_the_page_is_a_function_of_the_folder(tmp_path):
 
 
 def test_protocol_in_words():
-    kinetics = {**PROTOCOL, "num_frames": 16, "sampling_rate": 4, "clips": 1, "crops": 3}
-    kinetics.update(short_side=256, crop_size=224)
+    def sampled(**changes):
+        return protocol_line(replace(PROTOCOL, sampling=replace(PROTOCOL.sampling, **changes)))
+
+    kinetics = Protocol(ClipSampling(16, 4), EvalViews(256, 224, num_crops=3))
     assert protocol_line(kinetics) == (
         f"1 clip {TIMES} 3 crops of 16 frames, every 4th frame, 224 px of a short side of 256 px"
     )
-    assert "every" not in protocol_line({**PROTOCOL, "sampling_rate": 1})
-    assert "every 11th frame" in protocol_line({**PROTOCOL, "sampling_rate": 11})
-    assert "every 23rd frame" in protocol_line({**PROTOCOL, "sampling_rate": 23})
-    assert "uniform sampling" in protocol_line({**PROTOCOL, "sampling": "uniform"})
-    assert protocol_line({**PROTOCOL, "playback": "reverse"}).endswith("played backwards")
+    assert "every" not in sampled(frame_stride=1)
+    assert "every 11th frame" in sampled(frame_stride=11)
+    assert "every 23rd frame" in sampled(frame_stride=23)
+    assert "segment sampling" in sampled(rule="segment")
+    assert protocol_line(PROTOCOL, "reverse").endswith("played backwards")
 
 
 def test_durations_and_magnitudes():

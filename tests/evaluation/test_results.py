@@ -2,11 +2,16 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pages import PROTOCOL
 
+from uniformer_video.config.settings import config_text, load_config
+from uniformer_video.data.clips.transforms import EvalViews, Normalisation
+from uniformer_video.data.protocol import Protocol
+from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.results import (
     SCHEMA_VERSION,
@@ -62,7 +67,7 @@ def test_summary_when_everything_failed():
 
 def test_record_of_classes_and_confusions():
     results = make()
-    assert results["schema_version"] == SCHEMA_VERSION == 1
+    assert results["schema_version"] == SCHEMA_VERSION == 2
     assert results["confusion"] == [[0, 0, 1], [0, 1, 1], [1, 1, 1], [2, 2, 1]]
     first, *_, last = results["per_class"]
     assert first == {
@@ -91,7 +96,7 @@ def test_listed_scores_are_probabilities_either_way():
     assert [entry["class"] for entry in top][:2] == [0, 1]
     assert top[0]["score"] == pytest.approx(math.e**3 / total, abs=1e-6)
     means = np.array([[0.7, 0.2, 0.1, 0.0]] * 5)
-    as_given = make(scores=means, protocol={**PROTOCOL, "score": "softmax"})
+    as_given = make(scores=means, protocol=replace(PROTOCOL, score="softmax"))
     assert [entry["score"] for entry in as_given["videos"][0]["top5"]] == [0.7, 0.2, 0.1, 0.0]
 
 
@@ -121,6 +126,45 @@ def test_round_trip(tmp_path):
     assert {**loaded, "training": None} == {**results, "training": None}
     assert "päth" in (folder / "results.json").read_text("utf-8")
     assert sorted(file.name for file in folder.iterdir()) == ["results.json", "scores.npz"]
+
+
+def test_results_of_schema_1_are_completed_from_their_settings(tmp_path):
+    """Their protocol had names of its own and lacked offset, mean, std and precision."""
+    settings = load_config(
+        overrides=["DATA.MEAN", "[0.5, 0.5, 0.5]", "DATA.USE_OFFSET_SAMPLING", "False"]
+    )
+    results = make(settings=config_text(settings))
+    save_results(tmp_path, results, views())
+    earlier = {
+        key: value for key, value in results.items() if key not in ("playback", "videos_sha256")
+    }
+    earlier["schema_version"] = 1
+    earlier["protocol"] = {
+        "num_frames": 8,
+        "sampling_rate": 2,
+        "sampling": "dense",
+        "clips": 4,
+        "crops": 3,
+        "short_side": 64,
+        "crop_size": 56,
+        "score": "softmax",
+        "channel_order": "BGR",
+        "playback": "reverse",
+        "videos_sha256": "ab",
+    }
+    (tmp_path / "results.json").write_text(json.dumps(earlier))
+    loaded = load_results(tmp_path)
+    assert (loaded["playback"], loaded["videos_sha256"], loaded["schema_version"]) == (
+        "reverse",
+        "ab",
+        2,
+    )
+    assert Protocol.from_dict(loaded["protocol"]) == Protocol(
+        ClipSampling(8, 2, offset=False),
+        EvalViews(64, 56, 3, Normalisation((0.5,) * 3, channel_order="BGR")),
+        num_clips=4,
+        score="softmax",
+    )
 
 
 def test_the_file_is_strict_json(tmp_path):
@@ -169,10 +213,10 @@ def test_a_value_that_is_no_json_keeps_the_old_results(tmp_path):
     "content, message",
     [
         (None, "finished evaluation"),
-        (b'{"schema_version": 1, "tit', "not valid JSON"),
+        (b'{"schema_version": 2, "tit', "not valid JSON"),
         (b"\xff\xfe\x00", "not valid JSON"),
         (b"[1, 2]", "schema version None"),
-        (b'{"schema_version": 2}', "schema version 2"),
+        (b'{"schema_version": 3}', "schema version 3"),
     ],
 )
 def test_load_errors_are_plain(tmp_path, content, message):

@@ -30,9 +30,9 @@ def checkpoint(tiny, tmp_path):
     model, _ = build.build_model(cfg, len(NAMES))
     torch.nn.init.normal_(model.head.weight)
 
-    def write(score="logits", **changes):
+    def write(score="logits", protocol=(), **changes):
         metadata = build.build_metadata(cfg, model, NAMES) | changes
-        metadata["test"] = {**metadata["test"], "score": score}
+        metadata["protocol"] = {**metadata["protocol"], "score": score, **dict(protocol)}
         path = tmp_path / "weights.pt"
         write_checkpoint(path, model.state_dict(), metadata)
         return path
@@ -87,3 +87,21 @@ def test_the_command_says_that_scores_stand_by_themselves(call, checkpoint, make
     ]
     status, out, errors = call("predict", video, "--checkpoint", checkpoint(), "--json")
     assert "task" not in json.loads(out) and "Several" not in errors
+
+
+def test_a_prediction_is_computed_in_the_precision_of_the_test(checkpoint, make_video, caplog):
+    video, seen = make_video(), []
+
+    def logits(precision):
+        predictor = Predictor.from_checkpoint(checkpoint(protocol={"precision": precision}))
+        hook = predictor.model.head.register_forward_hook(lambda *args: seen.append(args[2].dtype))
+        predictor(video)
+        hook.remove()
+        return seen.pop()
+
+    assert logits("fp32") == torch.float32
+    assert logits("bf16") == torch.bfloat16
+    assert not caplog.text
+    if not torch.cuda.is_available():
+        assert logits("fp16") == torch.float32
+        assert "fp16, which needs a CUDA device" in caplog.text

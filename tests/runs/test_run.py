@@ -45,7 +45,7 @@ def test_everything_a_run_leaves(finished, tmp_path, demo):
     } == names
     record = results(folder)
     assert record["summary"]["videos"] == record["summary"]["decoded"] == 8
-    assert record["protocol"]["clips"] == 2
+    assert record["protocol"]["num_clips"] == 2
     assert record["model"]["checkpoint_sha256"]
     assert record["training"]["epochs"] == 2
     with np.load(folder / "scores.npz") as scores:
@@ -81,7 +81,7 @@ def test_other_test_settings_get_a_folder_of_their_own(finished, tmp_path):
     first = (tmp_path / "run" / "results.json").read_text()
     other = go(finished, TEST__NUM_ENSEMBLE_VIEWS=3, TRAIN__ENABLE=False)
     assert other.parent == tmp_path / "run"
-    assert results(other)["protocol"]["clips"] == 3
+    assert results(other)["protocol"]["num_clips"] == 3
     assert go(finished, TEST__NUM_ENSEMBLE_VIEWS=3, TRAIN__ENABLE=False) == other
     assert (tmp_path / "run" / "results.json").read_text() == first
 
@@ -89,7 +89,7 @@ def test_other_test_settings_get_a_folder_of_their_own(finished, tmp_path):
 def test_backwards_in_a_test_run(finished, tmp_path):
     backwards = {"DATA__REVERSE_FRAMES": True, "DATA__OPPOSITE_CLASS_PAIRS": OPPOSITES}
     record = results(go(finished, TRAIN__ENABLE=False, **backwards))
-    assert record["protocol"]["playback"] == "reverse"
+    assert record["playback"] == "reverse"
     motion = record["motion"]
     assert motion["opposites"]["move left"] == "move right"
     checked = results(

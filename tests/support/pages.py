@@ -2,18 +2,11 @@
 
 from html.parser import HTMLParser
 
-PROTOCOL = {
-    "num_frames": 8,
-    "sampling_rate": 2,
-    "sampling": "dense",
-    "clips": 4,
-    "crops": 1,
-    "short_side": 64,
-    "crop_size": 64,
-    "score": "logits",
-    "channel_order": "RGB",
-    "playback": "forward",
-}
+from uniformer_video.data.clips.transforms import EvalViews
+from uniformer_video.data.protocol import Protocol
+from uniformer_video.data.sampling import ClipSampling
+
+PROTOCOL = Protocol(ClipSampling(8, 2), EvalViews(64, 64), num_clips=4, precision="fp32")
 MODEL = {
     "name": "uniformer_s",
     "parameters": 21_400_400,

@@ -9,6 +9,7 @@ import sys
 import torch
 
 from uniformer_video.config.settings import load_config
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import joined
 from uniformer_video.randomness import seed_torch
 from uniformer_video.runs import build
@@ -60,7 +61,14 @@ def main(out, *overrides):
         log, validations = Log(), []
 
         def validate(epoch):
-            scores = score_records(cfg, InFloat64(model), data.val, 1, 1, ranks, quiet=True)
+            scores = score_records(
+                cfg,
+                InFloat64(model),
+                data.val,
+                Protocol.from_cfg(cfg).with_views(1, 1),
+                ranks,
+                quiet=True,
+            )
             model.train()
             validations.append(torch.from_numpy(scores.scores))
             return 0.0

@@ -17,6 +17,7 @@ from uniformer_video.zoo.convert import convert_file, export_file
 from uniformer_video.zoo.create import VARIANTS, build_network, create_model, video_counterpart
 from uniformer_video.zoo.frame import read_frame
 from uniformer_video.zoo.inflate import compare_on_frame, inflate_file
+from uniformer_video.zoo.published import PUBLISHED
 
 SMALL = {"embed_dims": [8, 8, 16, 24], "depths": [1, 1, 2, 1], "head_dim": 8}
 KERNEL = (5, 5, 5)
@@ -56,8 +57,8 @@ def test_published_weights_get_all_that_prediction_needs(published_xxs, tmp_path
     assert metadata["class_names"] == class_names("k400", "published")
     assert metadata["model"]["arguments"]["head_dim"] == 4
     assert metadata["model"]["arguments"]["local_kernel"] == [5, 5, 5]
-    assert metadata["input"]["rule"] == "segment" and metadata["input"]["crop_size"] == 128
-    assert metadata["test"] == {"num_clips": 1, "num_crops": 1, "score": "logits"}
+    assert metadata["protocol"] == PUBLISHED[published_xxs.stem].protocol().to_dict()
+    assert metadata["protocol"]["rule"] == "segment" and metadata["protocol"]["crop_size"] == 128
     predictor = Predictor.from_checkpoint(tmp_path / "ours.pt")
     assert predictor.class_names[0] == "riding a bike"
     clip = torch.randn(1, 3, 4, 64, 64)
@@ -137,7 +138,7 @@ def test_settings_inside_a_training_checkpoint_tell_the_input(tmp_path):
     command = ["convert", str(tmp_path / "theirs.pyth"), "--out", str(tmp_path / "ours.pt")]
     assert main([*command, "--head-dim", "8", "--classes", "demo"]) == 2  # 8 names, 5 outputs
     assert main([*command, "--head-dim", "8"]) == 0
-    recorded = read_weights(tmp_path / "ours.pt").metadata["input"]
+    recorded = read_weights(tmp_path / "ours.pt").metadata["protocol"]
     assert (recorded["num_frames"], recorded["frame_stride"]) == (8, 8)
 
 
@@ -147,7 +148,7 @@ def test_outputs_without_a_class_are_left_out(tmp_path):
     convert_file(source, tmp_path / "ours.pt")
     weights = read_weights(tmp_path / "ours.pt")
     assert weights.metadata["class_names"] == class_names("hmdb51")
-    assert weights.metadata["input"]["channel_order"] == "BGR"
+    assert weights.metadata["protocol"]["channel_order"] == "BGR"
     assert torch.equal(weights.state["head.weight"], state["head.weight"][:51])
     assert create_model(checkpoint=tmp_path / "ours.pt").num_classes == 51
 

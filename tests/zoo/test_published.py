@@ -47,18 +47,17 @@ def test_the_table_agrees_with_the_published_runs(run):
     facts, weights = RUNS[run], PUBLISHED[file_of(run)]
     light = run.startswith("uniformer_x")
     assert weights.top1 == facts["published"]["top1"]
-    pixels = weights.input()
-    assert pixels["num_frames"] == facts["DATA.NUM_FRAMES"]
-    assert pixels["frame_stride"] == facts["DATA.SAMPLING_RATE"]
-    assert pixels["crop_size"] == pixels["short_side"] == facts["DATA.TEST_CROP_SIZE"]
-    assert pixels["channel_order"] == facts["DATA.CHANNEL_ORDER"]
-    assert pixels["rule"] == facts["sampling"].split()[0]
-    assert pixels["mean"] == [0.45] * 3
-    assert pixels["std"] == [0.225] * 3
-    test = weights.test()
-    assert test["num_clips"] == facts["TEST.NUM_ENSEMBLE_VIEWS"]
-    assert test["num_crops"] == facts["TEST.NUM_SPATIAL_CROPS"]
-    assert test["score"] == "logits"
+    protocol = weights.protocol()
+    sampling, views = protocol.sampling, protocol.views
+    assert sampling.num_frames == facts["DATA.NUM_FRAMES"]
+    assert sampling.frame_stride == facts["DATA.SAMPLING_RATE"]
+    assert sampling.rule == facts["sampling"].split()[0]
+    assert views.crop_size == views.short_side == facts["DATA.TEST_CROP_SIZE"]
+    assert views.normalise.channel_order == facts["DATA.CHANNEL_ORDER"]
+    assert (views.normalise.mean, views.normalise.std) == ((0.45,) * 3, (0.225,) * 3)
+    assert protocol.num_clips == facts["TEST.NUM_ENSEMBLE_VIEWS"]
+    assert views.num_crops == facts["TEST.NUM_SPATIAL_CROPS"]
+    assert protocol.score == "logits"
     letters = run.removeprefix("uniformer_")
     expected = f"uniformer_{'xxs' if letters.startswith('xxs') else 'xs' if light else letters[0]}"
     assert weights.model == expected

@@ -80,7 +80,7 @@ def convert_command(args):
     --cfg and --classes. --to published or mmaction2 writes files for those projects.
     """
     from uniformer_video.config.settings import load_config
-    from uniformer_video.runs.build import build_protocol
+    from uniformer_video.data.protocol import Protocol
     from uniformer_video.zoo.convert import convert_file, export_file
 
     if args.to != "ours":
@@ -89,7 +89,7 @@ def convert_command(args):
             raise UserError(f"--{given[0]} is recorded in files of this toolkit alone; drop --to")
         lines = export_file(args.source, args.out, args.to)
     else:
-        record = build_protocol(load_config(args.cfg)) if args.cfg else None
+        protocol = Protocol.from_cfg(load_config(args.cfg)) if args.cfg else None
         lines = convert_file(
             args.source,
             args.out,
@@ -97,7 +97,7 @@ def convert_command(args):
             args.head_dim,
             args.published,
             args.classes,
-            record,
+            protocol,
             _protocol_inside,
             args.ema,
         )
@@ -114,15 +114,15 @@ def parse_kernel(text):
 
 
 def _protocol_inside(settings):
-    """The protocol that the settings inside a training checkpoint describe; {} if they are not clear."""
+    """The `Protocol` of the settings inside a training checkpoint; None if they are not clear."""
     from uniformer_video.config.settings import config_from_tree
-    from uniformer_video.runs.build import build_protocol
+    from uniformer_video.data.protocol import Protocol
 
     try:
-        return build_protocol(config_from_tree(settings, "the weights file"))
+        return Protocol.from_cfg(config_from_tree(settings, "the weights file"))
     except ConfigError as error:
         log.warning("The settings in the file are not used: %s", error)
-        return {}
+        return None
 
 
 def _add_architecture(parser):

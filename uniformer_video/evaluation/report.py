@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.evaluation.plots import line_chart, report_library
 from uniformer_video.files import METRICS_FILE, atomic_write
 
@@ -37,7 +38,7 @@ def write_report(folder, results, task, open_video=None):
         summary=results["summary"],
         model=results["model"],
         names=results["class_names"],
-        protocol=protocol_line(results["protocol"]),
+        protocol=protocol_line(Protocol.from_dict(results["protocol"]), results["playback"]),
         curves=_curves(read_metrics(folder / METRICS_FILE), task.figures),
         **task.page(results, open_video),
     )
@@ -67,20 +68,20 @@ def read_metrics(path):
     return {kind: [found[epoch] for epoch in sorted(found)] for kind, found in records.items()}
 
 
-def protocol_line(protocol):
-    """The test protocol in words: "4 clips x 1 crop of 8 frames, every 2nd frame, 64 px"."""
-    views = f"{_plural(protocol['clips'], 'clip')} {TIMES} {_plural(protocol['crops'], 'crop')}"
-    parts = [f"{views} of {_plural(protocol['num_frames'], 'frame')}"]
-    rate = protocol["sampling_rate"]
-    if protocol["sampling"] != "dense":
-        parts.append(f"{protocol['sampling']} sampling")
-    elif rate > 1:
-        parts.append(f"every {_ordinal(rate)} frame")
-    side = f"{protocol['crop_size']} px"
-    if protocol["short_side"] != protocol["crop_size"]:
-        side += f" of a short side of {protocol['short_side']} px"
+def protocol_line(protocol, playback="forward"):
+    """A `Protocol` in words: "4 clips x 1 crop of 8 frames, every 2nd frame, 64 px"."""
+    sampling, pixels = protocol.sampling, protocol.views
+    views = f"{_plural(protocol.num_clips, 'clip')} {TIMES} {_plural(pixels.num_crops, 'crop')}"
+    parts = [f"{views} of {_plural(sampling.num_frames, 'frame')}"]
+    if sampling.rule != "dense":
+        parts.append(f"{sampling.rule} sampling")
+    elif sampling.frame_stride > 1:
+        parts.append(f"every {_ordinal(sampling.frame_stride)} frame")
+    side = f"{pixels.crop_size} px"
+    if pixels.short_side != pixels.crop_size:
+        side += f" of a short side of {pixels.short_side} px"
     parts.append(side)
-    if protocol["playback"] != "forward":
+    if playback != "forward":
         parts.append("played backwards")
     return ", ".join(parts)
 

@@ -13,13 +13,14 @@ import numpy as np
 import simplejson
 
 from uniformer_video.errors import DataError
+from uniformer_video.evaluation.earlier_results import from_schema_1
 from uniformer_video.files import atomic_write
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RESULTS_FILE = "results.json"
 SCORES_FILE = "scores.npz"
 _KEYS = (
-    *("summary", "protocol", "class_names", "videos", "failures", "motion"),
+    *("summary", "protocol", "playback", "class_names", "videos", "failures", "motion"),
     *("model", "training", "notes", "settings", "versions"),
 )
 
@@ -35,6 +36,8 @@ def build_results(
     class_names,
     protocol,
     model,
+    playback="forward",
+    videos_sha256="",
     segments=None,
     failures=None,
     motion=None,
@@ -50,12 +53,15 @@ def build_results(
     Args:
         task: the `Task` that the model was trained for.
         names, paths, labels: one entry a video; a label is what the task's `label_of` gives.
-        scores: video scores `[N, K]`, from the task's `video_scores` with `protocol["score"]`. Rows of
+        scores: video scores `[N, K]`, from the task's `video_scores` with `protocol.score`. Rows of
             failed videos are not read.
         segments: (start, end) of each video in seconds, the part that counts; (0, None) is all of it.
         failures: {index of a video: one-line reason why it could not be decoded}.
         motion: what the task's `motion` gives, if that is measured.
-        protocol, model, training, versions: plain dicts, recorded as they are.
+        protocol: the `Protocol` of the test, its precision the one that was used.
+        playback: "forward", or "reverse" for videos played backwards.
+        videos_sha256: the digest of the list of videos.
+        model, training, versions: plain dicts, recorded as they are.
         seconds: duration of the evaluation.
         settings: the resolved config as YAML text.
         created: ISO 8601 time; now, in UTC, by default.
@@ -67,14 +73,16 @@ def build_results(
     assert scores.shape[1] == len(class_names)
     decoded = np.array([index not in failures for index in range(len(labels))], dtype=bool)
     entries = _entries(names, paths, map(task.label_entry, labels), segments)
-    found = task.results(entries, labels, scores, decoded, class_names, protocol["score"])
+    found = task.results(entries, labels, scores, decoded, class_names, protocol.score)
     return {
         "schema_version": SCHEMA_VERSION,
         **task.mark(),
         "created": created or time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
         "title": title,
         "summary": found.pop("summary"),
-        "protocol": dict(protocol),
+        "protocol": protocol.to_dict(),
+        "playback": playback,
+        "videos_sha256": videos_sha256,
         "class_names": list(class_names),
         **found,
         "failures": [
@@ -135,11 +143,13 @@ def load_results(folder):
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON ({error}); run the evaluation again") from error
     version = results.get("schema_version") if isinstance(results, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in range(1, SCHEMA_VERSION + 1):
         raise DataError(
-            f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}; run the "
+            f"{path} has schema version {version}, this program reads 1 to {SCHEMA_VERSION}; run the "
             "evaluation again or use the program's version that wrote it"
         )
+    if version == 1:
+        results = from_schema_1(results, str(path))
     if lacking := [key for key in _KEYS if key not in results]:
         raise DataError(f"{path} is damaged: it lacks {lacking[0]}; delete it")
     return results

@@ -1,19 +1,22 @@
 """Classify videos with a checkpoint that carries everything: model, sampling, pixels, class names."""
 
+import logging
 from pathlib import Path
 
 import torch
 
-from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.records import VIDEO_SUFFIXES
 from uniformer_video.data.loading.dataset import decode_test_clips
-from uniformer_video.data.sampling import ClipSampling
+from uniformer_video.data.protocol import recorded_protocol
 from uniformer_video.errors import CheckpointError, DataError
 from uniformer_video.tasks.registry import recorded_task
 from uniformer_video.tasks.single_label import SingleLabel
+from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
 from uniformer_video.zoo.create import build_for_weights
+
+log = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -21,39 +24,34 @@ class Predictor:
 
     Args:
         model: maps `[B, 3, T, H, W]` to logits `[B, K]`.
-        sampling: a `ClipSampling`. views: a `EvalViews`. num_clips: clips of a video.
-        score: what is averaged over the views, of the task's `view_scores`: "logits" (their mean, then
-            probabilities), or for the mean probability "softmax" or "sigmoid".
+        protocol: the `Protocol` by which videos become views, and views one score. Its precision is
+            used as in a test; "fp16", which a CPU does not compute in, becomes "fp32" there.
         class_names: in index order.
         batch_size: views of a forward pass.
         task: the `Task` that the model was trained for; None = one label a video.
-        decode_short_side: larger videos are scaled down to it in decoding; 0 = as they are.
     """
 
     def __init__(
         self,
         model,
-        sampling,
-        views,
-        num_clips,
+        protocol,
         class_names,
-        score="logits",
         batch_size=16,
         task=None,
-        decode_short_side=0,
     ):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.eval().to(self.device)
-        self.sampling, self.views, self.num_clips = sampling, views, num_clips
-        self.class_names, self.score, self.batch_size = tuple(class_names), score, batch_size
-        self.task, self.decode_short_side = task or SingleLabel(), decode_short_side
+        self.protocol, self.class_names = protocol, tuple(class_names)
+        self.batch_size, self.task = batch_size, task or SingleLabel()
+        self._autocast = autocast_for(_precision(protocol.precision, self.device), self.device)
 
     @classmethod
     def from_checkpoint(cls, path, num_clips=None, num_crops=None):
         """A predictor from a checkpoint of this toolkit, with its own test views unless given."""
         weights = read_weights(path)
         metadata = weights.metadata
-        if "input" not in metadata:
+        protocol = recorded_protocol(metadata, str(path))
+        if protocol is None:
             raise CheckpointError(
                 f"{path} does not record how videos are prepared for it (frames, stride, size); convert "
                 f"it: python tools/convert_checkpoint.py {path} --out NEW.pt, with --published NAME or "
@@ -61,30 +59,11 @@ class Predictor:
             )
         model = build_for_weights(weights)
         fit_weights(model, weights)
-        pixels, test = metadata["input"], metadata["test"]
-        normalise = Normalisation(
-            tuple(pixels["mean"]), tuple(pixels["std"]), pixels["channel_order"]
-        )
-        crops = num_crops or test["num_crops"]
-        views = EvalViews(pixels["short_side"], pixels["crop_size"], crops, normalise)
-        sampling = ClipSampling(
-            pixels["num_frames"],
-            pixels["frame_stride"],
-            pixels["rule"],
-            pixels["offset"],
-            pixels.get("target_fps", 0.0),
-        )
-        clips = num_clips or test["num_clips"]
-        names = metadata.get("class_names") or stand_ins(model.num_classes)
         return cls(
             model,
-            sampling,
-            views,
-            clips,
-            names,
-            test["score"],
+            protocol.with_views(num_clips, num_crops),
+            metadata.get("class_names") or stand_ins(model.num_classes),
             task=recorded_task(metadata, path),
-            decode_short_side=pixels.get("decode_short_side", 0),
         )
 
     @torch.inference_mode()
@@ -93,13 +72,27 @@ class Predictor:
 
         Raises `DecodeError` when it cannot be decoded.
         """
-        short_side = self.decode_short_side
-        clips = decode_test_clips(path, self.sampling, self.num_clips, short_side=short_side)
-        views = self.views(clips)
-        parts = [
-            self.model(part.to(self.device)).float().cpu() for part in views.split(self.batch_size)
-        ]
-        return self.task.predict(str(path), torch.cat(parts).numpy(), self.score, self.class_names)
+        protocol = self.protocol
+        clips = decode_test_clips(
+            path,
+            protocol.sampling,
+            protocol.num_clips,
+            short_side=protocol.decode_short_side,
+        )
+        logits = []
+        for views in protocol.views(clips).split(self.batch_size):
+            with self._autocast():
+                logits.append(self.model(views.to(self.device)).float().cpu())
+        scores = torch.cat(logits).numpy()
+        return self.task.predict(str(path), scores, protocol.score, self.class_names)
+
+
+def _precision(name, device):
+    """The precision of the test, or the nearest that the device computes in."""
+    if name == "fp16" and device.type != "cuda":
+        log.warning("The test used fp16, which needs a CUDA device; predicting in fp32.")
+        return "fp32"
+    return choose_precision(name, device)
 
 
 def find_videos(path):

@@ -5,7 +5,6 @@ from functools import partial
 import torch
 
 from uniformer_video.config.settings import config_text
-from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.lists.flips import mirror_pairs
 from uniformer_video.data.loading.dataset import EvalDataset, TrainAugmentation, TrainDataset
 from uniformer_video.data.loading.loader import (
@@ -14,7 +13,7 @@ from uniformer_video.data.loading.loader import (
     resolve_workers,
     sampling_weights,
 )
-from uniformer_video.data.sampling import ClipSampling
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.class_order import arrange_head
@@ -78,7 +77,7 @@ def build_train_dataset(cfg, records, class_names, faults=None):
     """Random augmented clips; `faults` as in `Data`."""
     return TrainDataset(
         records,
-        build_sampling(cfg),
+        Protocol.from_cfg(cfg).sampling,
         build_augmentation(cfg, class_names),
         cfg.RNG_SEED,
         copies=cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1,
@@ -105,17 +104,6 @@ def build_train_loader(cfg, data, ranks):
     return TrainLoader(dataset, plan, own_slots, workers, cfg.DATA_LOADER.TIMEOUT)
 
 
-def build_sampling(cfg):
-    """How clips are taken from videos."""
-    return ClipSampling(
-        cfg.DATA.NUM_FRAMES,
-        cfg.DATA.SAMPLING_RATE,
-        cfg.DATA.SAMPLING,
-        cfg.DATA.USE_OFFSET_SAMPLING,
-        cfg.DATA.TARGET_FPS,
-    )
-
-
 def build_augmentation(cfg, class_names):
     """What training does to clips."""
     on = cfg.AUG.ENABLE
@@ -130,7 +118,7 @@ def build_augmentation(cfg, class_names):
         scales=tuple(cfg.DATA.TRAIN_JITTER_SCALES),
         **_flips(cfg, class_names),
         erasing=cfg.AUG.RE_PROB if on else 0.0,
-        normalise=build_normalisation(cfg),
+        normalise=Protocol.from_cfg(cfg).views.normalise,
         on_device=cfg.AUG.ON_DEVICE,
     )
 
@@ -155,24 +143,17 @@ def _flips(cfg, class_names):
     return {"flip": True, "flip_labels": tuple(exchange.items())}
 
 
-def build_normalisation(cfg):
-    """From bytes to what the model sees."""
-    return Normalisation(tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD), cfg.DATA.CHANNEL_ORDER)
-
-
-def build_test_dataset(cfg, records, num_clips, num_crops, playback="forward", faults=None):
+def build_test_dataset(cfg, records, protocol, playback="forward", faults=None):
     """All views of each video; `faults` as in `Data`."""
-    crop = cfg.DATA.TEST_CROP_SIZE
-    views = EvalViews(cfg.DATA.TEST_SCALE or crop, crop, num_crops, build_normalisation(cfg))
     return EvalDataset(
         records,
-        build_sampling(cfg),
-        views,
-        num_clips,
+        protocol.sampling,
+        protocol.views,
+        protocol.num_clips,
         playback,
         backend=cfg.DATA.DECODING_BACKEND,
         faults=faults,
-        short_side=cfg.DATA.DECODE_SHORT_SIDE,
+        short_side=protocol.decode_short_side,
     )
 
 
@@ -227,33 +208,9 @@ def build_metadata(cfg, model, class_names):
         "model": {"name": cfg.MODEL.MODEL_NAME, "arguments": dict(model.arguments)},
         "class_names": list(class_names),
         **build_task(cfg).mark(),
-        **build_protocol(cfg),
+        "protocol": Protocol.from_cfg(cfg).to_dict(),
         "config": config_text(cfg),
         "versions": versions(),
-    }
-
-
-def build_protocol(cfg):
-    """How videos are prepared and which views are tested, as checkpoints record it."""
-    return {
-        "input": {
-            "num_frames": cfg.DATA.NUM_FRAMES,
-            "frame_stride": cfg.DATA.SAMPLING_RATE,
-            "rule": cfg.DATA.SAMPLING,
-            "offset": cfg.DATA.USE_OFFSET_SAMPLING,
-            "target_fps": cfg.DATA.TARGET_FPS,
-            "decode_short_side": cfg.DATA.DECODE_SHORT_SIDE,
-            "short_side": cfg.DATA.TEST_SCALE or cfg.DATA.TEST_CROP_SIZE,
-            "crop_size": cfg.DATA.TEST_CROP_SIZE,
-            "mean": list(cfg.DATA.MEAN),
-            "std": list(cfg.DATA.STD),
-            "channel_order": cfg.DATA.CHANNEL_ORDER,
-        },
-        "test": {
-            "num_clips": cfg.TEST.NUM_ENSEMBLE_VIEWS,
-            "num_crops": cfg.TEST.NUM_SPATIAL_CROPS,
-            "score": cfg.TEST.SCORE,
-        },
     }
 
 

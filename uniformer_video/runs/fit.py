@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from uniformer_video.data.loading.loader import resolve_workers
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import ConfigError, TrainingError
 from uniformer_video.locks import folder_lock
 from uniformer_video.randomness import seed_torch
@@ -150,7 +151,8 @@ def _validate(cfg, data, model, ranks, monitor, task, steps, remedy, epoch):
     Raises `TrainingError` for scores that are not finite: no such weights are ever the best.
     """
     started = time.monotonic()
-    scores = score_records(cfg, model, data.val, 1, 1, ranks, quiet=True, faults=data.faults)
+    protocol = Protocol.from_cfg(cfg).with_views(1, 1)
+    scores = score_records(cfg, model, data.val, protocol, ranks, quiet=True, faults=data.faults)
     videos = [record for record, decoded in zip(data.val, scores.decoded, strict=True) if decoded]
     if not videos:
         monitor.message("no validation video can be decoded")

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from uniformer_video.data.decoding import open_video
 from uniformer_video.data.lists.records import list_digest
 from uniformer_video.data.loading.dataset import timeline_of
 from uniformer_video.data.loading.loader import resolve_workers
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
 from uniformer_video.evaluation.report import write_report
@@ -47,15 +49,15 @@ def evaluate(cfg, data, folder, ranks, name):
         ranks.say(f"These weights are tested already ({target / RESULTS_FILE}).")
         return _present(target, ranks)
     model.to(ranks.device)
-    clips, crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
-    ranks.say(f"Testing {path}: {len(data.test)} videos, {clips * crops} views of each.")
+    protocol = Protocol.from_cfg(cfg)
+    protocol = replace(protocol, precision=choose_precision(protocol.precision, ranks.device))
+    ranks.say(f"Testing {path}: {len(data.test)} videos, {protocol.num_views} views of each.")
     started = time.monotonic()
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES else "forward"
-    view_scores = score_records(
-        cfg, model, data.test, clips, crops, ranks, playback, faults=data.faults
-    )
+    score = partial(score_records, cfg, model, data.test, protocol, ranks, faults=data.faults)
+    view_scores = score(playback=playback)
     _check_scores(view_scores, path)
-    motion = _motion(cfg, task, model, data, view_scores, playback, ranks)
+    motion = _motion(cfg, task, data, score, view_scores, playback)
     if not ranks.is_main:
         return target
     results = build_results(
@@ -64,9 +66,11 @@ def evaluate(cfg, data, folder, ranks, name):
         names=[record.name for record in data.test],
         paths=[record.path for record in data.test],
         labels=[task.label_of(record) for record in data.test],
-        scores=task.video_scores(view_scores.scores, cfg.TEST.SCORE),
+        scores=task.video_scores(view_scores.scores, protocol.score),
         class_names=data.class_names,
-        protocol={**_protocol(cfg, playback), "videos_sha256": videos},
+        protocol=protocol,
+        playback=playback,
+        videos_sha256=videos,
         model={
             "name": cfg.MODEL.MODEL_NAME,
             "parameters": count_parameters(model),
@@ -101,14 +105,14 @@ def _present(folder, ranks):
 
 
 def score_records(
-    cfg, model, records, clips, crops, ranks, playback="forward", quiet=False, faults=None
+    cfg, model, records, protocol, ranks, playback="forward", quiet=False, faults=None
 ):
     """The `ViewScores` of `records`, with a progress bar on a terminal unless `quiet`.
 
     faults: as in `Data`.
     """
-    precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
-    dataset = build.build_test_dataset(cfg, records, clips, crops, playback, faults)
+    precision = choose_precision(protocol.precision, ranks.device)
+    dataset = build.build_test_dataset(cfg, records, protocol, playback, faults)
     hidden = True if quiet or not ranks.is_main else None  # None: hidden off a terminal
     own = len(range(ranks.rank, len(records), ranks.size))
     with tqdm(total=own, unit="video", leave=False, disable=hidden) as bar:
@@ -136,40 +140,22 @@ def _check_scores(view_scores, path):
         )
 
 
-def _motion(cfg, task, model, data, view_scores, playback, ranks):
-    """Backwards and still-frame accuracies, where classes have opposites; else None."""
+def _motion(cfg, task, data, score, view_scores, playback):
+    """Backwards and still-frame accuracies, where the task has them and classes have opposites; else None.
+
+    `score(playback=...)` gives the `ViewScores` of the same videos; `view_scores` are those of `playback`.
+    """
     if not task.has_motion_check:
         return None
-    names = data.class_names
-    opposite = build.opposite_classes(cfg, names)
+    opposite = build.opposite_classes(cfg, data.class_names)
     if not opposite or not (cfg.TEST.MOTION_CHECK or playback == "reverse"):
         return None
-    clips, crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
-    score = partial(score_records, cfg, model, data.test, clips, crops, ranks, faults=data.faults)
     played = {
         way: view_scores if way == playback else score(playback=way)
         for way in ("forward", "reverse", "still")
     }
     labels = [task.label_of(record) for record in data.test]
-    return task.motion(played, labels, opposite, names, cfg.TEST.SCORE)
-
-
-def _protocol(cfg, playback):
-    crop = cfg.DATA.TEST_CROP_SIZE
-    return {
-        "num_frames": cfg.DATA.NUM_FRAMES,
-        "sampling_rate": cfg.DATA.SAMPLING_RATE,
-        "sampling": cfg.DATA.SAMPLING,
-        "target_fps": cfg.DATA.TARGET_FPS,
-        "decode_short_side": cfg.DATA.DECODE_SHORT_SIDE,
-        "clips": cfg.TEST.NUM_ENSEMBLE_VIEWS,
-        "crops": cfg.TEST.NUM_SPATIAL_CROPS,
-        "short_side": cfg.DATA.TEST_SCALE or crop,
-        "crop_size": crop,
-        "score": cfg.TEST.SCORE,
-        "channel_order": cfg.DATA.CHANNEL_ORDER,
-        "playback": playback,
-    }
+    return task.motion(played, labels, opposite, data.class_names, cfg.TEST.SCORE)
 
 
 def _tested_weights(cfg, folder, ranks):
@@ -196,7 +182,7 @@ def _recorded_test(folder):
         return None
     return RecordedTest(
         results["model"].get("checkpoint_sha256", ""),
-        results["protocol"].get("videos_sha256", ""),
+        results["videos_sha256"],
         results["settings"],
     )
 

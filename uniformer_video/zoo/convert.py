@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from uniformer_video.data.lists.class_names import named_classes
+from uniformer_video.data.protocol import EARLIER_PARTS, recorded_protocol
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_checkpoint
 from uniformer_video.weights.container import write_content
@@ -27,7 +28,7 @@ def convert_file(
     head_dim=None,
     published=None,
     classes=None,
-    record=None,
+    protocol=None,
     read_settings=None,
     ema=False,
 ):
@@ -39,9 +40,8 @@ def convert_file(
         name, head_dim: the model and the width of its attention heads, where the file cannot tell.
         published: the name of the published weights that these are; left out, the file's name tells.
         classes: the order of the outputs, a name or a file as `named_classes` takes it.
-        record: how videos are prepared and tested, `{"input": ..., "test": ...}`; left out, what is
-            known of published weights.
-        read_settings: makes a `record` of the settings that training left in a file, nested.
+        protocol: the `Protocol` by which they are tested; left out, what is known of published weights.
+        read_settings: makes a `Protocol` of the settings that training left in a file, nested, or None.
         ema: take the averaged weights of a training checkpoint.
 
     Returns the lines of a report. Raises `CheckpointError` when the file does not fit the model, or
@@ -53,13 +53,12 @@ def convert_file(
     model, name = _fresh_model(weights, name or (entry.model if entry else None), head_dim)
     fit_weights(model, weights)
     metadata = {**weights.metadata, "model": {"name": name, "arguments": dict(model.arguments)}}
-    metadata.pop("config", None)
-    if record:
-        metadata |= record
-    elif entry and entry.num_frames:
-        metadata |= {"input": entry.input(), "test": entry.test()}
-    elif read_settings and {"NUM_FRAMES", "SAMPLING_RATE"} <= set(_data_settings(weights)):
-        metadata |= read_settings(weights.hints["config"])
+    for key in ("config", *EARLIER_PARTS):
+        metadata.pop(key, None)
+    if protocol is None:
+        protocol = _known_protocol(weights, entry, read_settings)
+    if protocol:
+        metadata["protocol"] = protocol.to_dict()
     order = classes or (None if weights.metadata else order_of_outputs(weights, entry))
     names = list(named_classes(order)) if order else []
     if classes and len(names) != model.num_classes:
@@ -125,6 +124,17 @@ def _published_entry(source, published):
     return PUBLISHED.get(file_stem(source))
 
 
+def _known_protocol(weights, entry, read_settings):
+    """The `Protocol` that the file, the published table or the settings in the file tell, or None."""
+    if entry and entry.num_frames:
+        return entry.protocol()
+    if own := recorded_protocol(weights.metadata, weights.path):
+        return own
+    if read_settings and {"NUM_FRAMES", "SAMPLING_RATE"} <= set(_data_settings(weights)):
+        return read_settings(weights.hints["config"])
+    return None
+
+
 def _data_settings(weights):
     """The DATA section of the settings that training left in the file."""
     section = weights.hints.get("config", {}).get("DATA")
@@ -187,10 +197,10 @@ def _report(source, target, metadata, entry, order):
         )
     elif arguments.get("ndim") != 2:
         lines.append("classes: not named; give --classes, or predictions will be numbers")
-    if pixels := metadata.get("input"):
+    if facts := metadata.get("protocol"):
         lines.append(
-            f"input: {pixels['num_frames']} frames, stride {pixels['frame_stride']}, "
-            f"{pixels['rule']}, {pixels['crop_size']} pixels, {pixels['channel_order']}"
+            f"input: {facts['num_frames']} frames, stride {facts['frame_stride']}, "
+            f"{facts['rule']}, {facts['crop_size']} pixels, {facts['channel_order']}"
         )
     elif arguments.get("ndim") != 2:
         lines.append(

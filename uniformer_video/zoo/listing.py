@@ -99,11 +99,11 @@ def _describe(weights):
     title = DATASETS[weights.data]
     if not weights.num_frames:
         return f"{weights.name:34}{title} {weights.top1} %, {weights.crop_size} pixels"
-    views = weights.test()
+    protocol = weights.protocol()
     return (
         f"{weights.name:34}{title} {weights.top1} %, {weights.num_frames} frames, "
         f"stride {weights.frame_stride}, {weights.crop_size} pixels, "
-        f"{views['num_clips']}x{views['num_crops']} views"
+        f"{protocol.num_clips}x{protocol.views.num_crops} views"
     )
 
 

@@ -9,6 +9,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from uniformer_video.data.clips.transforms import EvalViews, Normalisation
+from uniformer_video.data.protocol import Protocol
+from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import CheckpointError, MissingLibraryError
 from uniformer_video.weights.download import fetch, is_remote
 
@@ -43,29 +46,17 @@ class PublishedWeights:
             return None
         return f"{self.data}-published" if self.data in ("k400", "k600") else self.data
 
-    def input(self):
-        """How videos are prepared for it, as checkpoints record it."""
-        protocol = self._protocol()
-        return {
-            "num_frames": self.num_frames,
-            "frame_stride": self.frame_stride,
-            "rule": protocol["rule"],
-            "offset": True,
-            "short_side": self.crop_size,
-            "crop_size": self.crop_size,
-            "mean": [0.45] * 3,
-            "std": [0.225] * 3,
-            "channel_order": protocol["channel_order"],
-        }
-
-    def test(self):
-        """The views of its published accuracy, as checkpoints record them."""
-        clips, crops = self._protocol()["views"]
-        return {"num_clips": clips, "num_crops": crops, "score": "logits"}
-
-    def _protocol(self):
+    def protocol(self) -> Protocol:
+        """How videos are prepared for it, and the views of its published accuracy."""
         light = self.model in ("uniformer_xxs", "uniformer_xs")
-        return _PROTOCOLS["light" if light else self.data]
+        facts = _PROTOCOLS["light" if light else self.data]
+        clips, crops = facts["views"]
+        pixels = Normalisation(channel_order=facts["channel_order"])
+        return Protocol(
+            ClipSampling(self.num_frames, self.frame_stride, facts["rule"]),
+            EvalViews(self.crop_size, self.crop_size, crops, pixels),
+            num_clips=clips,
+        )
 
 
 _KINETICS = {"rule": "dense", "channel_order": "RGB", "views": (4, 1)}

@@ -366,7 +366,7 @@ def test_a_run_from_shards_is_that_from_files(tmp_path, demo, tiny, call, server
         json.loads((tmp_path / name / "results.json").read_text()) for name in ("files", "shards")
     )
     assert ours["summary"] == files["summary"]
-    assert ours["protocol"]["videos_sha256"] == files["protocol"]["videos_sha256"]
+    assert ours["videos_sha256"] == files["videos_sha256"]
     for a, b in zip(ours["videos"], files["videos"], strict=True):
         assert a["name"] == b["name"] and a["top5"] == b["top5"]
         assert a["path"].startswith(f"{server.address}/shards/test/shard-000000.tar#")

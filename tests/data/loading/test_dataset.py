@@ -18,6 +18,7 @@ from uniformer_video.data.loading.dataset import (
     TrainKey,
 )
 from uniformer_video.data.loading.loader import TrainLoader, TrainPlan, eval_loader
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs import build
@@ -237,7 +238,7 @@ def test_a_short_side_is_reached_in_decoding(make_video, tiny):
     cfg = load_config(overrides=[*tiny(), *settings])
     with open_video(record.path) as video:
         expected = video.frames(ClipSampling(4, 2).test_clips(20, 1)[0], short_side=40)
-    test = build.build_test_dataset(cfg, [record], 1, 1)
+    test = build.build_test_dataset(cfg, [record], Protocol.from_cfg(cfg).with_views(1, 1))
     test.views = EvalViews(40, 40, 1, RAW)
     centre = torch.from_numpy(expected[:, :, 7:47]).permute(3, 0, 1, 2).float()
     torch.testing.assert_close(test[0].views[0], centre)
