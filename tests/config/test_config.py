@@ -102,8 +102,6 @@ def test_an_unknown_key_names_the_nearest(tmp_path, key, near):
         ("DATA.STD", "0,1,1", "above 0"),
         ("NUM_GPUS", "5", "not a multiple of NUM_GPUS 5"),
         ("TEST.MOTION_CHECK", "True", "OPPOSITE_CLASS_PAIRS"),
-        ("TEST.SCORE", "sum", "allowed: 'logits', 'softmax', 'sigmoid'"),
-        ("TEST.SCORE", "sigmoid", "MULTI_LABEL True, which is False; allowed: logits, softmax"),
         ("DATA.FLIP_CLASS_PAIRS", "a,b", "takes pairs"),
         ("UNIFORMER.EMBED_DIM", "a,b,c,d", "a list such as"),
         ("UNIFORMER.DROP_DEPTH_RATE", "1.0", "below 1"),
@@ -139,10 +137,6 @@ def test_settings_that_exclude_each_other():
     with pytest.raises(ConfigError, match=r"CLASS_WEIGHTS and SOLVER\.CLASS_BALANCE both"):
         load_config(overrides=weights)
     assert load_config(overrides=weights[:2]).SOLVER.CLASS_WEIGHTS == [1.0, 2.0]
-    for name in ("folder", "frames", "ssv2-json", "ucf101", "hmdb51"):
-        for key in ("TRAIN.DATASET", "TEST.DATASET"):
-            with pytest.raises(ConfigError, match=f"MULTI_LABEL is True and the format {name}"):
-                load_config(overrides=["DATA.MULTI_LABEL", "True", key, name])
 
 
 def test_files_that_cannot_be_used(tmp_path):
@@ -170,17 +164,6 @@ def test_keys_of_pyslowfast_give_one_warning(tmp_path, caplog):
     assert cfg.AUG.RE_PROB == 0.5
     (record,) = caplog.records
     assert record.getMessage().endswith("MODEL.ARCH, BN.NORM_TYPE, AUG.RE_MODE")
-
-
-def test_what_a_multi_label_test_measures():
-    many = ["DATA.MULTI_LABEL", "True"]
-    assert load_config(overrides=many).TEST.SCORE == "logits"
-    assert load_config(overrides=[*many, "TEST.SCORE", "sigmoid"]).TEST.SCORE == "sigmoid"
-    with pytest.raises(ConfigError, match="which is True; allowed: logits, sigmoid"):
-        load_config(overrides=[*many, "TEST.SCORE", "softmax"])
-    pairs = ["DATA.OPPOSITE_CLASS_PAIRS", "[[0,1]]"]
-    with pytest.raises(ConfigError, match=r"set TEST\.MOTION_CHECK False"):
-        load_config(overrides=[*many, *pairs, "TEST.MOTION_CHECK", "True"])
 
 
 def test_the_resolved_config_reads_back(tmp_path):

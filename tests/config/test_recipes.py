@@ -137,8 +137,8 @@ def test_config_builds(path):
 
     classes = list(dict.fromkeys(chain(*cfg.DATA.FLIP_CLASS_PAIRS, *cfg.DATA.OPPOSITE_CLASS_PAIRS)))
     assert build.build_augmentation(cfg, classes).crop_size == cfg.DATA.TRAIN_CROP_SIZE
-    assert (build.build_mixup(cfg, num_classes_of(cfg)) is not None) == cfg.MIXUP.ENABLE
-    assert build.build_train_settings(cfg, num_classes_of(cfg)).max_epoch == cfg.SOLVER.MAX_EPOCH
+    assert (build.build_mixup(cfg) is not None) == cfg.MIXUP.ENABLE
+    assert build.build_train_settings(cfg).max_epoch == cfg.SOLVER.MAX_EPOCH
     protocol = Protocol.from_cfg(cfg)
     tested = build.build_test_dataset(cfg, [VideoRecord("a.mp4", "a", (0,))], protocol)
     views = (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS)

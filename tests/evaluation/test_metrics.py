@@ -8,7 +8,6 @@ import pytest
 
 from uniformer_video.data.lists.records import multi_hot
 from uniformer_video.evaluation.metrics import (
-    as_probabilities,
     average_precision,
     basic_interval,
     best_classes,
@@ -16,7 +15,6 @@ from uniformer_video.evaluation.metrics import (
     hit_at_1,
     mean_average_precision,
     mean_class_accuracy,
-    mean_over_views,
     per_class_accuracy,
     ranked_classes,
     resampled_map,
@@ -177,18 +175,6 @@ def test_sigmoid_at_the_ends_and_between():
     assert sigmoid(np.float32([-100, 1.5])) == pytest.approx(
         [math.exp(-100), 1 / (1 + math.exp(-1.5))], rel=1e-12
     )
-
-
-def test_views_to_video_scores_to_probabilities(rng):
-    logits = rng.normal(size=(4, 3, 5))
-    for score, of_one in (("logits", lambda x: x), ("sigmoid", lambda x: 1 / (1 + np.exp(-x)))):
-        expected = [[np.mean([of_one(v[k]) for v in video]) for k in range(5)] for video in logits]
-        assert mean_over_views(logits, score) == pytest.approx(np.array(expected))
-    means = mean_over_views(logits, "logits")
-    assert as_probabilities(means, "logits") == pytest.approx(softmax(means))
-    assert as_probabilities(means, "logits", True) == pytest.approx(1 / (1 + np.exp(-means)))
-    shares = mean_over_views(logits, "sigmoid")
-    assert as_probabilities(shares, "sigmoid", True) is shares
 
 
 def test_hit_at_1_needs_a_true_class_above_all_others():

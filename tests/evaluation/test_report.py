@@ -15,6 +15,7 @@ from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError, DecodeError, MissingLibraryError
+from uniformer_video.evaluation.parts import proportion
 from uniformer_video.evaluation.report import (
     TIMES,
     duration,
@@ -23,7 +24,10 @@ from uniformer_video.evaluation.report import (
     read_metrics,
     write_report,
 )
-from uniformer_video.evaluation.results import build_results, proportion, save_results
+from uniformer_video.evaluation.results import build_results, save_results
+from uniformer_video.runs.multi_view_test import report
+from uniformer_video.tasks.registry import load_tested
+from uniformer_video.tasks.single_label import SingleLabel
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
@@ -36,6 +40,7 @@ def make_folder(folder, num_classes=8, videos=40, metrics=True, skill=2.0, **cha
     scores = rng.normal(size=(videos, num_classes))
     scores[np.arange(videos), labels] += skill
     arguments = {
+        "task": SingleLabel(),
         "title": "my run",
         "names": [f"val/{i}.mp4" for i in range(videos)],
         "paths": [f"/data/val/{i}.mp4" for i in range(videos)],
@@ -47,7 +52,8 @@ def make_folder(folder, num_classes=8, videos=40, metrics=True, skill=2.0, **cha
         "settings": "TRAIN:\n  EPOCHS: 14\n",
         "versions": {"torch": "2.13.0"},
     }
-    save_results(folder, build_results(**{**arguments, **changes}), scores[:, None])
+    results = build_results(**{**arguments, **changes})
+    save_results(folder, results, scores[:, None], SingleLabel())
     if metrics:
         lines = [{"kind": "train", "epoch": 0.5, "loss": 2.0, "top1": None, "lr": 1e-3}]
         lines += [{"kind": "train", "epoch": 1.0, "loss": 1.5, "top1": 0.4, "lr": 5e-4}]
@@ -57,7 +63,7 @@ def make_folder(folder, num_classes=8, videos=40, metrics=True, skill=2.0, **cha
 
 
 def write(folder, open_video=None):
-    path = write_report(folder, open_video)
+    path = write_report(folder, *load_tested(folder), open_video)
     assert path == folder / "report.html"
     return Page(path.read_text("utf-8"))
 
@@ -175,7 +181,7 @@ def test_mistakes_are_the_surest_ones(tmp_path):
 
 def test_a_bug_in_open_video_is_not_hidden(tmp_path):
     with pytest.raises(ZeroDivisionError):
-        write_report(make_folder(tmp_path, skill=0.0), lambda path: 1 / 0)
+        write(make_folder(tmp_path, skill=0.0), lambda path: 1 / 0)
     assert not (tmp_path / "report.html").exists()
 
 
@@ -268,8 +274,8 @@ def test_log_with_unknown_kinds_resumed_epochs_and_a_torn_line(tmp_path):
 
 def test_the_page_is_a_function_of_the_folder(tmp_path):
     folder = make_folder(tmp_path)
-    first = write_report(folder).read_bytes()
-    assert write_report(folder).read_bytes() == first
+    first = write_report(folder, *load_tested(folder)).read_bytes()
+    assert write_report(folder, *load_tested(folder)).read_bytes() == first
 
 
 def test_protocol_in_words():
@@ -303,13 +309,13 @@ def test_a_missing_library_says_what_to_install(tmp_path, monkeypatch, library):
     folder = make_folder(tmp_path, skill=0.0)
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingLibraryError, match=r'pip install "uniformer-video\[report\]"'):
-        write_report(folder, grey)
+        write(folder, grey)
     assert not (folder / "report.html").exists()
 
 
 def test_a_folder_without_results(tmp_path):
     with pytest.raises(DataError, match=r"results\.json"):
-        write_report(tmp_path)
+        report(tmp_path)
 
 
 def decode(uri):

@@ -9,7 +9,7 @@ from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import EvalDataset
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.distributed.ranks import Ranks
-from uniformer_video.evaluation.scoring import ViewScores, score_videos
+from uniformer_video.evaluation.scoring import score_videos
 from uniformer_video.training.precision import autocast_for
 
 CPU = torch.device("cpu")
@@ -69,18 +69,3 @@ def test_processes_share_the_videos_without_overlap(dataset, size):
     assert sum(seen for _, seen in parts) == 36
     merged = np.nansum(np.stack([part.scores for part, _ in parts]), 0)
     np.testing.assert_allclose(np.delete(merged, 3, 0), np.delete(expected.scores, 3, 0), atol=1e-6)
-
-
-def test_video_scores():
-    logits = np.array([[[0.0, 2.0, 1.0], [4.0, 0.0, 1.0]]], np.float32)
-    views = ViewScores(logits)
-    np.testing.assert_allclose(views.videos("logits"), [[2.0, 1.0, 1.0]])
-    exp = np.exp(logits[0])
-    expected = (exp / exp.sum(1, keepdims=True)).mean(0)
-    np.testing.assert_allclose(views.videos("softmax")[0], expected, rtol=1e-6)
-    alone = (1 / (1 + np.exp(-logits[0].astype(float)))).mean(0)
-    np.testing.assert_allclose(views.videos("sigmoid")[0], alone, rtol=1e-6)
-    # The two rules may disagree: one confident view outweighs in logits, not in probabilities.
-    split = ViewScores(np.array([[[9.0, 0.0], [0.0, 3.0], [0.0, 3.0]]], np.float32))
-    assert split.videos("logits").argmax() == 0
-    assert split.videos("softmax").argmax() == 1

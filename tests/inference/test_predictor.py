@@ -7,19 +7,13 @@ import pytest
 import torch
 
 from uniformer_video.config.settings import load_config
-from uniformer_video.inference.predictor import Prediction, Predictor
+from uniformer_video.inference.predictor import Predictor
 from uniformer_video.runs import build
+from uniformer_video.tasks.multi_label import MultiLabel
+from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.weights.checkpoint import write_checkpoint
 
 NAMES = ["sit", "run", "eat"]
-
-
-def test_top_and_above():
-    prediction = Prediction("a.mp4", np.array([0.5, 0.2, 0.9]), tuple(NAMES), multi_label=True)
-    assert prediction.top(2) == [("eat", 0.9), ("sit", 0.5)]
-    assert prediction.above() == [("eat", 0.9), ("sit", 0.5)]
-    assert prediction.above(0.95) == []
-    assert [name for name, _ in prediction.above(0.0)] == ["eat", "sit", "run"]
 
 
 @pytest.fixture
@@ -51,7 +45,7 @@ def logits_of(predictor, path):
 
 @pytest.mark.parametrize("score", ["logits", "sigmoid"])
 def test_each_class_by_itself(checkpoint, make_video, score):
-    predictor = Predictor.from_checkpoint(checkpoint(score, multi_label=True), num_clips=3)
+    predictor = Predictor.from_checkpoint(checkpoint(score, task="multi-label"), num_clips=3)
     logits, prediction = logits_of(predictor, make_video())
     assert logits.shape == (3, 3)
     for k in range(3):
@@ -60,7 +54,7 @@ def test_each_class_by_itself(checkpoint, make_video, score):
         else:
             expected = np.mean(1 / (1 + np.exp(-logits[:, k])))
         assert prediction.probabilities[k] == pytest.approx(expected, abs=1e-6)
-    assert prediction.multi_label
+    assert type(predictor.task) is MultiLabel
 
 
 @pytest.mark.parametrize("score", ["logits", "softmax"])
@@ -70,7 +64,7 @@ def test_one_label_adds_up_to_one(checkpoint, make_video, score):
     views = logits.mean(0, keepdims=True) if score == "logits" else logits
     expected = np.mean([np.exp(view) / np.exp(view).sum() for view in views], axis=0)
     assert prediction.probabilities == pytest.approx(expected, abs=1e-6)
-    assert not prediction.multi_label
+    assert type(predictor.task) is SingleLabel
 
 
 def test_the_command_says_that_scores_stand_by_themselves(call, checkpoint, make_video):

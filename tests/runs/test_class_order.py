@@ -11,7 +11,6 @@ from uniformer_video.errors import CheckpointError
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.class_order import (
     arrange_head,
-    check_label_kind,
     check_order_is_told,
     known_names,
     match_classes,
@@ -71,16 +70,6 @@ def test_kinetics_weights_must_tell_their_order():
         CheckpointError, match=r"2 orders \(k400, k400-published\).*--classes ORDER"
     ):
         check_order_is_told(weights(400), class_names("k400"))
-
-
-@pytest.mark.parametrize("several", [True, False])
-def test_weights_are_tested_on_videos_of_their_kind(several):
-    trained = weights(training={"epochs": 1}, **({"multi_label": True} if several else {}))
-    check_label_kind(trained, several)
-    with pytest.raises(CheckpointError, match=f"is {not several}; set it to {several}"):
-        check_label_kind(trained, not several)
-    check_label_kind(weights(), several)
-    check_label_kind(weights(class_names=NAMES), several)
 
 
 def checkpoint(names=None, outputs=None):

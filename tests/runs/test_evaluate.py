@@ -32,12 +32,12 @@ def tested(tiny, tmp_path, make_video):
     weights = tmp_path / "weights.pt"
 
     def test(**changes):
-        changes |= {"DATA__MULTI_LABEL": True, "TRAIN__ENABLE": False}
+        changes |= {"TRAIN__TASK": "multi-label", "TRAIN__ENABLE": False}
         cfg = load_config(overrides=tiny(TEST__CHECKPOINT_FILE_PATH=weights, **changes))
         torch.manual_seed(0)
         model, _ = build.build_model(cfg, 3)
         torch.nn.init.normal_(model.head.weight)
-        metadata = build.build_metadata(cfg, model, NAMES) | {"multi_label": True}
+        metadata = build.build_metadata(cfg, model, NAMES) | {"task": "multi-label"}
         write_checkpoint(weights, model.state_dict(), metadata)
         ranks = Ranks(0, 1, torch.device("cpu"))
         data = Data(NAMES, test=records)
@@ -81,11 +81,12 @@ def test_pictures_show_the_segment_that_counts(tmp_path, make_video, monkeypatch
     path = make_video(frames=50)  # 25 a second
     asked = []
 
-    def write_report(folder, open_video):
+    def write_report(folder, results, task, open_video):
         asked.append(open_video(path))
         asked.append(open_video(path, start=1.0))
         asked.append(open_video(path, start=0.4, end=0.8))
 
+    monkeypatch.setattr(multi_view_test, "load_tested", lambda folder: ({}, None))
     monkeypatch.setattr(multi_view_test, "write_report", write_report)
     multi_view_test.report(tmp_path)
     with multi_view_test.open_video(path) as video:

@@ -78,7 +78,7 @@ def test_a_run_learns_and_says_how_well_by_map(several, tmp_path, call):
     assert all(0 < line["map"] <= 1 for line in validated) and validated[-1]["map"] > 0.9
     best = read_weights(tmp_path / "run" / "best.pt")
     progress = read_weights(tmp_path / "run" / "last.pt").training["progress"]
-    assert best.metadata["multi_label"] is True and best.num_classes == 3
+    assert best.metadata["task"] == "multi-label" and best.num_classes == 3
     assert progress["best_score"] == max(line["map"] for line in validated)
     assert best.metadata["epoch"] == progress["best_epoch"]
 
@@ -115,7 +115,9 @@ def test_a_validation_without_a_label_chooses_nothing(several, tmp_path, demo, c
 
 
 def test_what_cannot_work_is_said_before_anything_is_done(several, tmp_path):
-    with pytest.raises(DataError, match=r"train\.csv:2: '0 1' are 2 labels.*MULTI_LABEL True"):
+    with pytest.raises(
+        DataError, match=r"train\.csv:2: .*00000\.mp4 has 2 labels.*TASK multi-label"
+    ):
         go(several(DATA__MULTI_LABEL=False))
     with pytest.raises(ConfigError, match="2 weights and there are 3 classes"):
         go(several(SOLVER__CLASS_WEIGHTS="[1, 2]"))
@@ -132,11 +134,14 @@ def test_weights_of_one_kind_start_the_other_and_are_not_tested_on_it(several, t
     go(tiny(**one, **short))
     go(several(**short, UNIFORMER__PRETRAIN_NAME=tmp_path / "one" / "best.pt"))
     tested = {"TRAIN__ENABLE": False, "TEST__ENABLE": True}
-    with pytest.raises(
-        CheckpointError, match=r"with any number of labels each, and DATA\.MULTI_LABEL"
-    ):
+    message = (
+        "was trained for TRAIN.TASK multi-label, and TRAIN.TASK is single-label; set it to multi"
+    )
+    with pytest.raises(CheckpointError, match=message):
         go(tiny(**tested, TEST__CHECKPOINT_FILE_PATH=tmp_path / "run" / "best.pt"))
-    with pytest.raises(CheckpointError, match=r"with one label each.*is True; set it to False"):
+    with pytest.raises(
+        CheckpointError, match=r"trained for TRAIN\.TASK single-label, .* set it to single"
+    ):
         go(several(**tested, TEST__CHECKPOINT_FILE_PATH=tmp_path / "one" / "best.pt"))
 
 

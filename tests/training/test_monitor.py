@@ -2,6 +2,8 @@ import logging
 
 import simplejson
 
+from uniformer_video.tasks.multi_label import MultiLabel
+from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.training.monitor import Monitor, duration, keep_lines_until
 
 
@@ -16,7 +18,7 @@ def step(monitor, number, **values):
 
 def test_the_figures_of_several_labels_have_their_names(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    monitor = Monitor(tmp_path, 1, total_steps=1, max_epoch=1, tensorboard=False)
+    monitor = Monitor(tmp_path, 1, 1, 1, MultiLabel.figures, tensorboard=False)
     values = {"loss": 1.0, "lr": 1e-3, "data_seconds": 0.0, "seconds": 0.1}
     monitor.step(epoch=1, step=1, hit1=0.75, **values)
     monitor.validation(1, 1, 0.25, 0.5, 0.1, "map")
@@ -29,10 +31,10 @@ def test_the_figures_of_several_labels_have_their_names(tmp_path, caplog):
 
 def test_intervals_are_means_in_strict_json(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    monitor = Monitor(tmp_path, 2, total_steps=5, max_epoch=2, tensorboard=False)
+    monitor = Monitor(tmp_path, 2, 5, 2, SingleLabel.figures, tensorboard=False)
     for number, loss in enumerate((1.0, 3.0, 2.0, float("nan"), 5.0), start=1):
         step(monitor, number, loss=loss)
-    monitor.validation(1, 5, 0.25, 1.5, 0.1)
+    monitor.validation(1, 5, 0.25, 1.5, 0.1, "top1")
     monitor.close()
     found = lines(tmp_path)
     assert [line["step"] for line in found] == [2, 4, 5, 5]
@@ -43,7 +45,7 @@ def test_intervals_are_means_in_strict_json(tmp_path, caplog):
 
 def test_waiting_for_data_is_pointed_out_once(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    monitor = Monitor(tmp_path, 1, total_steps=9, max_epoch=2, tensorboard=False)
+    monitor = Monitor(tmp_path, 1, 9, 2, SingleLabel.figures, tensorboard=False)
     for number in range(1, 9):
         step(monitor, number, data_seconds=0.05)
     monitor.close()

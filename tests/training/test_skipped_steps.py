@@ -11,7 +11,7 @@ from uniformer_video.errors import TrainingError
 from uniformer_video.runs import build, fit
 from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
-from uniformer_video.training import objective
+from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.training.readings import StepReadings
 from uniformer_video.training.trainer import Trainer
 from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
@@ -253,8 +253,8 @@ def test_an_overflow_of_float16_only_lowers_the_scale(train, monkeypatch, caplog
         states.append(state)
         return state
 
-    loss = objective.OneLabel.loss
-    monkeypatch.setattr(objective.OneLabel, "loss", lambda *args: 64 * loss(*args))
+    loss = SingleLabel.loss
+    monkeypatch.setattr(SingleLabel, "loss", lambda *args: 64 * loss(*args))
     monkeypatch.setattr(build, "build_train_state", scaled)
     last = train(TRAIN__MAX_NONFINITE=2, SOLVER__MAX_EPOCH=6, SOLVER__WARMUP_EPOCHS=1)
     assert "non-finite gradients" not in caplog.text

@@ -18,7 +18,7 @@ from uniformer_video.errors import DecodeError, TrainingError, WorkerError
 from uniformer_video.runs import fit
 from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
-from uniformer_video.training import objective
+from uniformer_video.tasks import single_label
 from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.trainer import Trainer
 from uniformer_video.weights.checkpoint import read_weights
@@ -243,14 +243,14 @@ def test_broken_training_videos_are_named_and_too_many_stop_the_run(tiny, tmp_pa
 
 
 def test_steps_without_finite_gradients_are_left_out_and_counted(tiny, tmp_path, monkeypatch):
-    original = objective.F.cross_entropy
+    original = single_label.F.cross_entropy
     calls = []
 
     def poisoned(logits, targets, weight=None):
         calls.append(1)
         return original(logits, targets) * (float("nan") if len(calls) >= 3 else 1)
 
-    monkeypatch.setattr(objective.F, "cross_entropy", poisoned)
+    monkeypatch.setattr(single_label.F, "cross_entropy", poisoned)
     with pytest.raises(TrainingError, match=r"not finite for 3 steps in a row.*\.mp4.*BASE_LR"):
         train(tiny(TRAIN__MAX_NONFINITE=3, TRAIN__EVAL_PERIOD=0), tmp_path / "a")
     assert len(calls) == 5

@@ -1,5 +1,7 @@
 """Videos with several labels or none: what a list may say, and what stands in a batch."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -12,11 +14,12 @@ from uniformer_video.data.loading.dataset import TrainAugmentation, TrainDataset
 from uniformer_video.data.loading.loader import collate_train
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError
+from uniformer_video.tasks.multi_label import MultiLabel
 
 
-def read(tmp_path, text, multi_label=True, **options):
+def read(tmp_path, text, **options):
     (tmp_path / "t.csv").write_text(text)
-    return lists.read_csv(tmp_path / "t.csv", multi_label=multi_label, **options)
+    return lists.read_csv(tmp_path / "t.csv", **options)
 
 
 def video(labels, name="a.mp4", source="t.csv:2"):
@@ -64,15 +67,6 @@ def test_labels_that_cannot_be_read(tmp_path, text, message):
         read(tmp_path, text)
 
 
-@pytest.mark.parametrize("cell", ["3 17", "3;17", "3 3", '"3,17"'])
-def test_several_labels_need_the_setting(tmp_path, cell):
-    message = r"t\.csv:2: '3.*' are 2 labels; .*set DATA\.MULTI_LABEL True"
-    with pytest.raises(DataError, match=message):
-        read(tmp_path, f"path,label\na.mp4,{cell}\n", multi_label=False)
-    with pytest.raises(DataError, match=r"t\.csv:2: the label is ''"):
-        read(tmp_path, "path,label\na.mp4,\n", multi_label=False)
-
-
 def test_lists_without_a_header_have_one_label(tmp_path):
     records = read(tmp_path, "a.mp4,3\nb c 1.mp4 17\n7 4\n")
     assert [(record.name, record.labels) for record in records] == [
@@ -103,15 +97,15 @@ def test_the_table_of_labels():
 
 def test_all_labels_of_a_segment_stand_in_one_line(tmp_path):
     records = read(tmp_path, "path,label\na.mp4,3 4\na.mp4,4 3\n")
-    assert lists.without_repeats(records, multi_label=True) == records[:1]
+    assert lists.without_repeats(records) == records[:1]
     (tmp_path / "a.mp4").write_bytes(b"x")
     split = read(tmp_path, "path,label\na.mp4,3\na.mp4,\n")
     message = (
-        r"t\.csv:3: a\.mp4 has label none, and in .*t\.csv:2 label 3; put all labels of a video"
+        r"t\.csv:3: a\.mp4 has label none, and in .*t\.csv:2 label 3; .* put all of them into one"
     )
     with pytest.raises(DataError, match=message):
-        check_list("train", split, multi_label=True)
-    with pytest.raises(DataError, match="a video has one label"):
+        check_list("train", split)
+    with pytest.raises(DataError, match="keep one of the lines"):
         check_list("train", [video((1,)), video((2,))])
 
 
@@ -144,7 +138,8 @@ def test_batches_hold_multi_hot_rows(make_video):
     path = str(make_video("a.mp4", frames=12))
     items = [VideoRecord(path, "a", labels) for labels in ((0, 3), (), (2,))]
     augment = TrainAugmentation(32, flip=True, flip_labels=((0, 1), (1, 0)), area=None)
-    dataset = TrainDataset(items, ClipSampling(2, 2), augment, 0, copies=4, columns=5)
+    rows = partial(MultiLabel().label_tensor, num_classes=5)
+    dataset = TrainDataset(items, ClipSampling(2, 2), augment, 0, copies=4, label_tensor=rows)
     batch = collate_train([dataset[TrainKey(0, index, index)] for index in range(3)])
     assert batch.clips.shape == (12, 3, 2, 32, 32)
     assert batch.labels.dtype == torch.float32 and batch.labels.shape == (12, 5)

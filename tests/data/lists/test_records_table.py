@@ -90,7 +90,6 @@ def test_a_video_is_no_header(tmp_path, text):
         ("path,label\n,1\n", r"t\.csv:2: the path is empty"),
         ("path,label\na.mp4,walk\n", r"t\.csv:2: the label is 'walk'; it must be a whole number"),
         ("path,label\na.mp4,1.5\n", r"t\.csv:2: the label is '1\.5'"),
-        ("path,label\na.mp4,\n", r"t\.csv:2: the label is ''"),
         ("path,label,start\na.mp4,1,x\n", r"t\.csv:2: start is 'x'; it must be a number from 0"),
         ("path,label,end\na.mp4,1,nan\n", "end is 'nan'"),
         ("path,label,weight\na.mp4,1,-2\n", "weight is '-2'"),

@@ -9,13 +9,13 @@ import pytest
 from pages import PROTOCOL
 
 from uniformer_video.errors import DataError
+from uniformer_video.evaluation.parts import proportion
 from uniformer_video.evaluation.results import (
     build_results,
-    is_multi_label,
-    load_results,
-    proportion,
     save_results,
 )
+from uniformer_video.tasks.multi_label import MultiLabel
+from uniformer_video.tasks.registry import load_tested
 
 NAMES = ["sit", "run", "eat", "fly"]
 # The last video failed; video 3 has no label; nobody flies.
@@ -42,7 +42,7 @@ def make(labels=LABELS, scores=LOGITS, failures=None, score="logits", **changes)
         "class_names": NAMES[: scores.shape[1]],
         "protocol": replace(PROTOCOL, score=score),
         "model": {"name": "m", "parameters": 5},
-        "multi_label": True,
+        "task": MultiLabel(),
     }
     failures = {5: "cut"} if failures is None else failures
     return build_results(
@@ -118,16 +118,16 @@ def test_the_interval_holds_the_value_and_is_the_same_each_time():
 
 
 def test_a_wider_test_draws_fewer_resamples(monkeypatch):
-    monkeypatch.setattr("uniformer_video.evaluation.multi_label._RESAMPLED_SCORES", 500 * 20)
+    monkeypatch.setattr("uniformer_video.tasks.multi_label._RESAMPLED_SCORES", 500 * 20)
     assert make()["summary"]["map"]["resamples"] == 500
-    monkeypatch.setattr("uniformer_video.evaluation.multi_label._RESAMPLED_SCORES", 1)
+    monkeypatch.setattr("uniformer_video.tasks.multi_label._RESAMPLED_SCORES", 1)
     assert make()["summary"]["map"]["resamples"] == 100
 
 
 def test_rows_of_classes():
     results = make()
     assert results["task"] == "multi-label"
-    assert is_multi_label(results) and "confusion" not in results
+    assert "confusion" not in results
     chosen = [[k for k in range(4) if row[k] >= 0] for row in LOGITS[:5]]
     expected = by_class(LABELS[:5], LOGITS[:5].tolist())
     for k, row in enumerate(results["per_class"]):
@@ -166,8 +166,9 @@ def test_mean_probabilities_are_listed_as_they_are():
 
 
 def test_round_trip(tmp_path):
-    save_results(tmp_path, make(), LOGITS[:, None])
-    loaded = load_results(tmp_path)
+    save_results(tmp_path, make(), LOGITS[:, None], MultiLabel())
+    loaded, task = load_tested(tmp_path)
+    assert type(task) is MultiLabel
     assert loaded == json.loads(json.dumps(make() | {"created": loaded["created"]}))
     with np.load(tmp_path / "scores.npz", allow_pickle=False) as arrays:
         assert arrays["labels"].dtype == bool
@@ -178,9 +179,9 @@ def test_round_trip(tmp_path):
 def test_a_record_without_its_headline_is_damaged(tmp_path):
     results = make()
     del results["summary"]["map"]
-    save_results(tmp_path, results, LOGITS[:, None])
+    save_results(tmp_path, results, LOGITS[:, None], MultiLabel())
     with pytest.raises(DataError, match="lacks map"):
-        load_results(tmp_path)
+        load_tested(tmp_path)
 
 
 def assert_nothing_measured(summary):
@@ -194,8 +195,8 @@ def test_no_video_has_a_label(tmp_path):
     assert_nothing_measured(results["summary"])
     assert results["summary"]["unlabelled"] == 5
     assert results["summary"]["hit1_all"]["of"] == 0
-    save_results(tmp_path, results, LOGITS[:, None])
-    assert load_results(tmp_path)["summary"] == results["summary"]
+    save_results(tmp_path, results, LOGITS[:, None], MultiLabel())
+    assert load_tested(tmp_path)[0]["summary"] == results["summary"]
 
 
 def test_all_videos_failed():

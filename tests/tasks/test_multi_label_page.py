@@ -8,6 +8,7 @@ from pages import MODEL, PROTOCOL, Page, assert_self_contained
 
 from uniformer_video.evaluation.report import write_report
 from uniformer_video.evaluation.results import build_results, load_results, save_results
+from uniformer_video.tasks.multi_label import MultiLabel
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
@@ -27,15 +28,16 @@ def make_folder(folder, num_classes=4, videos=20, labels=None, scores=None, **ch
         "class_names": [f"class {i}" for i in range(num_classes)],
         "protocol": PROTOCOL,
         "model": MODEL,
-        "multi_label": True,
+        "task": MultiLabel(),
     }
     results = build_results(labels=labels, scores=scores, **{**arguments, **changes})
-    save_results(folder, results, np.asarray(scores)[:, None])
+    save_results(folder, results, np.asarray(scores)[:, None], MultiLabel())
     return folder
 
 
 def write(folder, open_video=None):
-    page = Page(write_report(folder, open_video).read_text("utf-8"))
+    path = write_report(folder, load_results(folder), MultiLabel(), open_video)
+    page = Page(path.read_text("utf-8"))
     assert_self_contained(page)
     return page
 
