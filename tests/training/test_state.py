@@ -139,11 +139,13 @@ def saver(state, ranks, write):
 
 def test_all_processes_give_their_state_and_only_the_main_one_writes(monkeypatch):
     state, asked, written = small_state(average=ToyAverage), [], []
-    monkeypatch.setattr(ToyAverage, "state_dict", lambda self: asked.append(self) or {})
+    for name in ("state_dict", "tested_weights"):
+        monkeypatch.setattr(TrainState, name, lambda self, name=name: asked.append(name))
     other = saver(state, Others(), lambda *args: written.append(args))
     state.progress.step = 1
     other.save()
-    assert asked and not written
+    assert asked == ["state_dict", "tested_weights"]
+    assert not written
     assert other.rescue(False).startswith("all up to step 1 is saved")
 
 
