@@ -73,7 +73,7 @@ def main(out, *overrides):
             return 0.0
 
         trainer = Trainer(
-            state=build.build_train_state(cfg, model, "fp32", ranks.device),
+            state=build.build_train_state(cfg, model, "fp32", ranks),
             loader=loader,
             schedule=build.build_schedule(cfg),
             ranks=ranks,
@@ -83,7 +83,7 @@ def main(out, *overrides):
             objective=build.build_objective(cfg, data, ranks.device),
             monitor=log,
             validate=validate,
-            save=lambda is_best: None,
+            write=lambda *_args: None,
             remedy=str,
         )
         trainer.fit()
