@@ -293,15 +293,22 @@ def test_before_any_validation_there_is_nothing_to_go_on_from(train, folder):
 
 
 def test_the_same_words_again_go_on_and_do_not_start_from_best_once_more(
-    stopped, train, interrupt_after, caplog
+    stopped, train, interrupt_after, caplog, monkeypatch
 ):
+    """Nor is a large file read twice to find that out."""
     changed = {"SOLVER__MAX_EPOCH": 5, "SOLVER__BASE_LR": "5e-4"}
+    read, original = [], checkpoints.read_weights
+    monkeypatch.setattr(
+        checkpoints, "read_weights", lambda path: read.append(path.name) or original(path)
+    )
     with interrupt_after(3), pytest.raises(Interrupted):
         train(from_best=True, **changed)
     epoch, step = position(stopped / LAST)
     caplog.clear()
+    read.clear()
     with interrupt_after(1), pytest.raises(Interrupted):
         train(from_best=True, **changed)
+    assert read.count(LAST) == 1
     assert "gone on from best.pt already" in caplog.text
     assert position(stopped / LAST) == (epoch, step + 1)
     train(from_best=True, **changed)

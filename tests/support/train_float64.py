@@ -74,7 +74,7 @@ def main(out, *overrides):
             return 0.0
 
         trainer = Trainer(
-            state=build.build_train_state(cfg, model, "fp32", ranks.device),
+            state=build.build_train_state(cfg, model, "fp32", ranks),
             loader=loader,
             schedule=build.build_schedule(cfg),
             ranks=ranks,
@@ -84,7 +84,7 @@ def main(out, *overrides):
             task=build_training_task(cfg, data, ranks.device),
             monitor=log,
             validate=validate,
-            save=lambda is_best: None,
+            write=lambda *_args: None,
             remedy=str,
         )
         trainer.fit()

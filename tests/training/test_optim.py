@@ -1,11 +1,17 @@
+import json
 import math
 
 import pytest
 import torch
 
+from uniformer_video.config.settings import load_config
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
+from uniformer_video.runs import build
+from uniformer_video.runs.run import run
+from uniformer_video.signals import Interrupted
 from uniformer_video.training.optim import CosineSchedule, adamw, parameter_groups
+from uniformer_video.training.trainer import Trainer
 
 
 def test_schedule():
@@ -77,3 +83,30 @@ def test_adamw_constants():
     assert isinstance(optimizer, torch.optim.AdamW)
     assert optimizer.defaults["betas"] == (0.9, 0.999)
     assert optimizer.defaults["eps"] == 1e-8
+
+
+def test_learning_rates_are_scaled_by_group_and_the_base_rate_is_logged(
+    tiny, monkeypatch, tmp_path, interrupt_after
+):
+    """Also when a run goes on from a checkpoint of before its groups had a scale."""
+    cfg = load_config(overrides=tiny(TEST__ENABLE=False))
+    rates, optimizer, original = [], build.build_optimizer, Trainer._update
+
+    def scaled(cfg, model):
+        made = optimizer(cfg, model)
+        made.param_groups[1]["lr_scale"] = 0.5
+        return made
+
+    def update(self, progress, rows):
+        rates.append([group["lr"] for group in self.state.optimizer.param_groups])
+        return original(self, progress, rows)
+
+    monkeypatch.setattr(Trainer, "_update", update)
+    with interrupt_after(2), pytest.raises(Interrupted):
+        run(cfg, "tiny")
+    monkeypatch.setattr(build, "build_optimizer", scaled)
+    run(cfg, "tiny")
+    lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    logged = [line["lr"] for line in lines if line["kind"] == "train"]
+    assert rates == [[lr, lr] for lr in logged[:2]] + [[lr, lr / 2] for lr in logged[2:]]
+    assert len(logged) == 8

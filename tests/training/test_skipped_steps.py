@@ -247,8 +247,8 @@ def test_an_overflow_of_float16_only_lowers_the_scale(train, monkeypatch, caplog
     """It counts neither as a failed step nor against the learning rate, and leaves no trace."""
     states, build_state = [], build.build_train_state
 
-    def scaled(cfg, model, precision, device):
-        state = build_state(cfg, model, precision, device)
+    def scaled(*args):
+        state = build_state(*args)
         state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=1000)
         states.append(state)
         return state

@@ -20,6 +20,7 @@ from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
 from uniformer_video.tasks import single_label
 from uniformer_video.training.monitor import Monitor
+from uniformer_video.training.saver import Saver
 from uniformer_video.training.trainer import Trainer
 from uniformer_video.weights.checkpoint import read_weights
 
@@ -283,15 +284,15 @@ def test_killed_at_any_moment_a_run_can_go_on(tiny, tmp_path):
 
 def test_best_weights_that_are_not_written_yet_are_saved_with_a_rescue(tiny, tmp_path, monkeypatch):
     """Another process is lost between a validation and the checkpoint that is due after it."""
-    told, save = [], Trainer._save
+    told, save = [], Saver.save
 
     def lost(self):
         if self.best_is_unsaved:
-            told.append(self._rescue(True))
+            told.append(self.rescue(True))
             raise TrainingError("a process is lost")
         save(self)
 
-    monkeypatch.setattr(Trainer, "_save", lost)
+    monkeypatch.setattr(Saver, "save", lost)
     with pytest.raises(TrainingError, match="is lost"):
         train(tiny(), tmp_path / "a")
     monkeypatch.undo()

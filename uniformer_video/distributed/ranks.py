@@ -80,9 +80,10 @@ class Ranks:
             if 1 in parameter.shape and parameter.requires_grad:
                 parameter.register_hook(_with_plain_strides)
         on_gpu = self.device.type == "cuda"
-        return DistributedDataParallel(
-            model, device_ids=[self.device.index] if on_gpu else None, **_OWN_BUFFERS
-        )
+        with self.communicating():
+            return DistributedDataParallel(
+                model, device_ids=[self.device.index] if on_gpu else None, **_OWN_BUFFERS
+            )
 
     def exchange(self, value=None, error=None):
         """The `value` of every process, in the order of ranks, on every process.

@@ -19,7 +19,7 @@ from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.class_order import arrange_head
 from uniformer_video.training.mixup import Mixup
 from uniformer_video.training.optim import CosineSchedule, adamw
-from uniformer_video.training.state import TrainState
+from uniformer_video.training.state import TrainingOutputs, TrainState
 from uniformer_video.training.trainer import TrainSettings
 from uniformer_video.versions import versions
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
@@ -169,11 +169,15 @@ def build_optimizer(cfg, model):
     return adamw(model, cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.ZERO_WD_POS_EMBED)
 
 
-def build_train_state(cfg, model, precision, device):
+def build_train_state(cfg, model, precision, ranks):
     """The `TrainState` at the beginning, of a model on its device."""
-    optimizer = build_optimizer(cfg, model)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-    return TrainState(model, optimizer, scaler, device)
+    network = ranks.wrap(TrainingOutputs(model))  # before anybody holds the parameters
+    return TrainState(
+        model=model,
+        network=network,
+        optimizer=build_optimizer(cfg, model),
+        scaler=torch.amp.GradScaler(ranks.device.type, enabled=precision == "fp16"),
+    )
 
 
 def build_schedule(cfg):

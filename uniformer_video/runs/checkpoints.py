@@ -40,6 +40,7 @@ class RunCheckpoints:
         self.folder, self.cfg, self.data, self.state = folder, cfg, data, state
         self._train_list = list_digest(data.train)
         self._from_best = False  # this training has gone on from best.pt
+        self._last_read = None  # the content of last.pt, where it is to be loaded next
         self._keeps_last = True  # False: last.pt is damaged, and must not take previous.pt's place
 
     def resume(self):
@@ -92,20 +93,20 @@ class RunCheckpoints:
                 f"{path} is of epoch {epoch}, and SOLVER.MAX_EPOCH is {self.cfg.SOLVER.MAX_EPOCH}: no "
                 "epoch is left to train; raise it, or leave --from best out"
             )
-        try:
-            self.state.model.load_state_dict(weights.state)
-        except RuntimeError:
-            raise CheckpointError(f"{path} does not fit the model of this run") from None
-        if not self.state.is_finite():
-            raise CheckpointError(f"{path} holds values that are not finite; leave --from best out")
-        self._from_best = True
         score = training.get("score")  # None: not validated, or from before it was recorded
-        self.state.progress = Progress(
+        progress = Progress(
             epoch=epoch,
             best_score=-1.0 if score is None else score,
             best_epoch=0 if score is None else epoch,
             seconds=training.get("seconds", 0.0),
         )
+        try:
+            self.state.start_from(weights.state, progress)
+        except RuntimeError:
+            raise CheckpointError(f"{path} does not fit the model of this run") from None
+        if not self.state.is_finite():
+            raise CheckpointError(f"{path} holds values that are not finite; leave --from best out")
+        self._from_best = True
 
     def went_on_from_best(self):
         """True where last.pt is of this run as it goes on from best.pt, and nothing is wrong with it.
@@ -119,7 +120,10 @@ class RunCheckpoints:
         except (CheckpointError, ConfigError, DataError):
             return False
         failing = int(weights.training.get("nonfinite_in_a_row", 0))
-        return bool(weights.training.get("from_best")) and not failing
+        if failing or not weights.training.get("from_best"):
+            return False
+        self._last_read = weights
+        return True
 
     def remedy(self):
         """What to do when steps, weights or scores are not finite, for messages."""
@@ -157,24 +161,23 @@ class RunCheckpoints:
         )
         progress.best_score, progress.best_epoch = -1.0, 0
 
-    def write(self, is_best=False):
-        """Write last.pt, keep the one before it, and best.pt if the weights are the best ones."""
-        state, progress = self.state, self.state.progress
+    def write(self, saved, weights, is_best=False):
+        """Write last.pt, keep the one before it, and best.pt if the weights are the best ones.
+
+        saved, weights: `state_dict()` and `tested_weights()` of the state.
+        """
+        progress = Progress.restored(saved["progress"])
         metadata = self._metadata(progress)
-        model = state.model.state_dict()
         # Where nothing is ever validated, the latest weights are as good as any.
         last = progress.epoch == self.cfg.SOLVER.MAX_EPOCH
         unchosen = not progress.best_epoch and (last or not self.cfg.TRAIN.EVAL_PERIOD)
         if is_best or unchosen:
-            write_checkpoint(self.folder / BEST_FILE, model, metadata)
+            write_checkpoint(self.folder / BEST_FILE, weights, metadata)
         if self._keeps_last:
             _keep(self.folder / LAST_FILE, self.folder / PREVIOUS_FILE)
-        training = {
-            **state.state_dict(),
-            "train_list": self._train_list,
-            "from_best": self._from_best,
-        }
-        write_checkpoint(self.folder / LAST_FILE, model, metadata, training)
+        training = {key: value for key, value in saved.items() if key != "model"}
+        training |= {"train_list": self._train_list, "from_best": self._from_best}
+        write_checkpoint(self.folder / LAST_FILE, saved["model"], metadata, training)
         self._keeps_last = True
         if progress.bad_videos:
             self._write_bad_videos(progress.bad_videos)
@@ -182,15 +185,17 @@ class RunCheckpoints:
     def _load(self, path):
         if not path.is_file():
             raise AbsentError(f"there is no {path}")
-        weights = read_weights(path)
+        weights, self._last_read = self._last_read or read_weights(path), None
         if not weights.training:
             raise DamagedError(f"{path} holds no training state")
         self._check_run(path, weights, weights.training.get("train_list"))
         try:
-            self.state.load_state_dict(weights.state, weights.training)
-            self._from_best = bool(weights.training.get("from_best"))
+            notes = self.state.load_state_dict({**weights.training, "model": weights.state})
         except (KeyError, RuntimeError, TypeError, ValueError):
             raise DamagedError(f"{path} holds no training state that fits this run") from None
+        self._from_best = bool(weights.training.get("from_best"))
+        for note in notes:
+            log.warning("%s %s", path, note)
 
     def _check_run(self, path, weights, train_list, from_best=False):
         """Raise `ConfigError` or `DataError` where the checkpoint is of other settings or another list."""

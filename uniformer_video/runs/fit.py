@@ -38,11 +38,12 @@ def fit(cfg, data, folder, ranks, command="", from_best=False):
     loader = build.build_train_loader(cfg, data, ranks)
     task = build_training_task(cfg, data, ranks.device)
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
-    state = build.build_train_state(cfg, model, precision, ranks.device)
+    state = build.build_train_state(cfg, model, precision, ranks)
     checkpoints = RunCheckpoints(folder, cfg, data, state)
     with _taken(folder, ranks):
         first_step = _go_on(cfg, folder, ranks, checkpoints, loader.plan, from_best)
         progress, steps = state.progress, loader.plan.steps_per_epoch
+        tested = state.tested_model
         if progress.epoch == cfg.SOLVER.MAX_EPOCH:
             ranks.say(f"Training is finished ({folder.path}).")
             return
@@ -69,9 +70,9 @@ def fit(cfg, data, folder, ranks, command="", from_best=False):
             task=task,
             monitor=monitor,
             validate=partial(
-                _validate, cfg, data, model, ranks, monitor, task, steps, checkpoints.remedy
+                _validate, cfg, data, tested, ranks, monitor, task, steps, checkpoints.remedy
             ),
-            save=checkpoints.write,
+            write=checkpoints.write,
             remedy=checkpoints.remedy,
         )
         try:
@@ -102,8 +103,8 @@ def _go_on(cfg, folder, ranks, checkpoints, plan, from_best):
         )
         from_best = False
     found = checkpoints.start_from_best() if from_best else checkpoints.resume()
-    progress = checkpoints.state.progress
-    first_step = progress.epoch * plan.steps_per_epoch + progress.step
+    state, progress = checkpoints.state, checkpoints.state.progress
+    first_step = progress.finished_steps(plan.steps_per_epoch)
     if len(set(ranks.exchange((first_step, progress.best_epoch)))) > 1:
         raise ConfigError(
             f"the processes find different checkpoints in OUTPUT_DIR {folder.path}; it must be one folder "
@@ -111,7 +112,8 @@ def _go_on(cfg, folder, ranks, checkpoints, plan, from_best):
         )
     if from_best:
         # the run is that of the best weights from here on, also if it ends before its first checkpoint
-        ranks.on_main(checkpoints.write)
+        saved, weights = state.state_dict(), state.tested_weights()
+        ranks.on_main(lambda: checkpoints.write(saved, weights))
         ranks.say(
             f"Going on from {folder / BEST_FILE}, epoch {progress.epoch}, with fresh moments."
         )

@@ -52,3 +52,9 @@ def adamw(model, weight_decay, spare_model_list=False):
     """
     groups = parameter_groups(model, weight_decay, spare_model_list)
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give each parameter group its learning rate: `lr` times its `lr_scale`, 1 where it has none."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_scale", 1)

@@ -14,9 +14,10 @@ _NAMED = 32  # videos in a message
 class StepReading:
     """One step: what the host knows of it, and `values` on the device.
 
-    step: from 1 on. epoch: a real number. paths: {slot: the videos of this process}. values: loss, hits and
-    of how many, of each slot; then whether the step was taken, whether float16 was to blame if not, and how
-    many steps in a row were left out for another reason, `[3 * slots + 3]`.
+    step: from 1 on. epoch: a real number. lr: the base rate, before the `lr_scale` of a parameter group.
+    paths: {slot: the videos of this process}. values: loss, hits and of how many, of each slot; then whether
+    the step was taken, whether float16 was to blame if not, and how many steps in a row were left out for
+    another reason, `[3 * slots + 3]`.
     """
 
     step: int

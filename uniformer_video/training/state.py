@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 
 
 @dataclass
@@ -26,60 +27,169 @@ class Progress:
             raise TypeError("bad_videos")
         return cls(**values)
 
+    def finished_steps(self, steps_per_epoch: int) -> int:
+        """Steps from the beginning of the training, those that were left out included."""
+        return self.epoch * steps_per_epoch + self.step
 
-class TrainState:
-    """Model, optimiser, loss scale, progress, and the steps that were left out in a row.
 
-    model: on its device. scaler: a `torch.amp.GradScaler`. nonfinite_in_a_row: int64 `[]` on the device,
-    where it is counted.
+class TrainingOutputs(nn.Module):
+    """A model whose forward pass is its `training_outputs`, so that a parallel wrapper sees it all."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, clips):
+        """`[B, 3, T, H, W]` -> a tuple of logits `[B, K]`, the model's own first."""
+        return self.model.training_outputs(clips)
+
+
+class StatePart:
+    """Something more that a training keeps from step to step, such as an average of its weights.
+
+    What a `TrainState` is given under a name in `parts` is saved and resumed with it, and hears of its steps.
+    A part derives from this class, or has all that stands here.
+
+    tested_model: a module like the model that is trained, for a part that provides the weights to validate
+    and to keep as the best ones; else None.
     """
 
-    def __init__(self, model, optimizer, scaler, device):
-        self.model, self.optimizer, self.scaler = model, optimizer, scaler
+    tested_model: nn.Module | None = None
+
+    def state_dict(self) -> dict:
+        """What resuming needs, in plain types and tensors. Called on all processes at once, and on one alone
+        where another is lost.
+        """
+        raise NotImplementedError
+
+    def load_state_dict(self, saved: dict) -> None:
+        """Take over what `state_dict` gave.
+
+        Raises `KeyError`, `TypeError`, `ValueError` or `RuntimeError` for anything else.
+        """
+        raise NotImplementedError
+
+    def restart(self, state: "TrainState") -> None:
+        """Begin anew: `state.model` has weights of a checkpoint that knows nothing of this part."""
+
+    def after_step(self, state: "TrainState", taken: torch.Tensor) -> None:
+        """After each step, once weights and BatchNorm's running statistics are those of the next one.
+
+        taken: bool `[]` on the device, which nobody waits for. Where it is False, all must stay as it is:
+        `tensor.copy_(torch.where(taken, new, tensor))`.
+        """
+
+
+class TrainState:
+    """Model, optimiser, loss scale, progress, the steps that were left out in a row, and further parts.
+
+    model: on its device; its tensors are saved by their keys. network: what a step calls, clips to training
+    outputs: the model in `TrainingOutputs` and whatever shares the work among processes. optimizer: made
+    after that, since some of these replace the parameters. scaler: a `torch.amp.GradScaler`. parts:
+    {name: `StatePart`}, of which one at most has a `tested_model`. nonfinite_in_a_row: int64 `[]` on the
+    device, where it is counted.
+    """
+
+    def __init__(self, *, model, network, optimizer, scaler, parts=None):
+        self.model, self.network = model, network
+        self.optimizer, self.scaler = optimizer, scaler
+        self.parts = dict(parts or {})
         self.progress = Progress()
+        device = next(model.parameters()).device
         self.nonfinite_in_a_row = torch.zeros((), dtype=torch.int64, device=device)
 
-    def state_dict(self):
-        """What resuming needs beside the model's own tensors, in plain types and tensors."""
+    def state_dict(self) -> dict:
+        """What resuming needs, in plain types and tensors. All processes call it, though one writes it:
+        of a sharded model each holds a part.
+        """
         return {
+            "model": self.model.state_dict(),
             "progress": dict(vars(self.progress)),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "nonfinite_in_a_row": self.nonfinite_in_a_row.cpu(),
+            "parts": {name: part.state_dict() for name, part in self.parts.items()},
         }
 
-    def load_state_dict(self, model, rest):
-        """Take over the tensors `model` by key and what `state_dict` gave.
+    def load_state_dict(self, saved: dict) -> list[str]:
+        """Take over what `state_dict` gave; what was saved of other parts than there are, a sentence each.
 
-        Raises `KeyError`, `TypeError`, `ValueError` or `RuntimeError` for anything else.
+        A part that was not saved starts from the weights. Raises `KeyError`, `TypeError`, `ValueError` or
+        `RuntimeError` for anything else.
         """
-        progress = Progress.restored(rest["progress"])
-        self.model.load_state_dict(model)
-        self.optimizer.load_state_dict(_with_current_choices(rest["optimizer"], self.optimizer))
-        self.scaler.load_state_dict(rest["scaler"])
-        self.nonfinite_in_a_row.fill_(int(rest.get("nonfinite_in_a_row", 0)))
+        progress, parts = Progress.restored(saved["progress"]), dict(saved.get("parts", {}))
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(_with_current_choices(saved["optimizer"], self.optimizer))
+        self.scaler.load_state_dict(saved["scaler"])
+        self.nonfinite_in_a_row.fill_(int(saved.get("nonfinite_in_a_row", 0)))
         self.progress = progress
+        notes = []
+        for name, part in self.parts.items():
+            if name in parts:
+                part.load_state_dict(parts.pop(name))
+            else:
+                part.restart(self)
+                notes.append(f"holds no {name!r}, which starts from its weights")
+        return notes + [f"holds {name!r}, which this run does not keep: left out" for name in parts]
+
+    def start_from(self, weights: dict, progress: Progress) -> None:
+        """Take over the tensors `weights` by key, where `progress` stands; all else stays fresh.
+
+        Raises `RuntimeError` for tensors of another model.
+        """
+        self.model.load_state_dict(weights)
+        self.progress = progress
+        for part in self.parts.values():
+            part.restart(self)
+
+    def after_step(self, taken: torch.Tensor) -> None:
+        """Let the parts take part in a step. taken: see `StatePart.after_step`."""
+        for part in self.parts.values():
+            part.after_step(self, taken)
+
+    @property
+    def tested_model(self) -> nn.Module:
+        """The model to validate, whose weights may be the best: a part's, or the one that is trained."""
+        models = [part.tested_model for part in self.parts.values()]
+        return next((model for model in models if model is not None), self.model)
+
+    def tested_weights(self) -> dict:
+        """The tensors of `tested_model` by the model's keys. All processes call it, as `state_dict`."""
+        return self.tested_model.state_dict()
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether this process holds a part only, so that `state_dict` waits for the others."""
+        # Told by an attribute of torch's DTensor, whose import alone takes most of a second.
+        return any(hasattr(parameter, "device_mesh") for parameter in self.model.parameters())
 
     @torch.no_grad()
-    def is_finite(self):
-        """False where a number of the model or of the optimiser is infinite or NaN; waits for the device."""
-        tensors = [*self.model.state_dict().values()]
-        for values in self.optimizer.state.values():
-            tensors += [value for value in values.values() if isinstance(value, torch.Tensor)]
+    def is_finite(self) -> bool:
+        """False where a number of model, optimiser or parts is infinite or NaN; waits for the device."""
+        parts = [part.state_dict() for part in self.parts.values()]
         sums = {}  # of one device
-        for tensor in tensors:
+        for tensor in _tensors([self.model.state_dict(), self.optimizer.state, parts]):
             if tensor.is_floating_point() and tensor.numel():
                 sums.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())
         return all(bool(torch.stack(flags).all()) for flags in sums.values())
 
 
+def _tensors(value):
+    """All tensors in nested dicts, lists and tuples."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)
+
+
 def _with_current_choices(saved, optimizer):
-    """A saved optimiser state with the way of computing of this one.
+    """A saved optimiser state with this one's way of computing and share of the learning rate.
 
     `fused` and its like are recorded, so an older checkpoint would switch the fused step off, which alone
     can be skipped on the device; and with it on, the counts of steps belong on the device.
     """
-    keys = ("fused", "foreach", "capturable")
+    keys = ("fused", "foreach", "capturable", "lr_scale")
     groups = [
         {**group, **{key: now[key] for key in keys if key in now}}
         for group, now in zip(saved["param_groups"], optimizer.param_groups, strict=True)

@@ -7,29 +7,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
 from uniformer_video.data.loading.workers import StopAsked
 from uniformer_video.errors import TrainingError, UserError, WorkerError
 from uniformer_video.randomness import generator, seed_torch
 from uniformer_video.signals import Interrupted, stop_requests
 from uniformer_video.training.batch_statistics import BatchStatistics
+from uniformer_video.training.optim import set_learning_rate
 from uniformer_video.training.readings import StepReading, StepReadings
+from uniformer_video.training.saver import Saver
 
-_LOCK_SECONDS = 5.0
 _BEFORE_VALIDATION_SECONDS = 60.0  # whoever stops the run may not wait for the validation's end
-
-
-class TrainingOutputs(nn.Module):
-    """A model whose forward pass is its `training_outputs`, so that a parallel wrapper sees it all."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, clips):
-        """`[B, 3, T, H, W]` -> a tuple of logits `[B, K]`, the model's own first."""
-        return self.model.training_outputs(clips)
 
 
 class _News(NamedTuple):
@@ -50,8 +38,7 @@ class Trainer:
     same numbers afterwards.
 
     Args:
-        state: a `TrainState`; its model has `training_outputs`, a tuple of logits whose losses are
-            averaged, and is wrapped for several processes here.
+        state: a `TrainState`; its network gives a tuple of logits, whose losses are averaged.
         loader: a `TrainLoader`.
         schedule: maps the epoch (a real number) to the learning rate.
         ranks: this process among all.
@@ -61,7 +48,7 @@ class Trainer:
         task: a `Task`: the targets, the loss and what is counted.
         monitor: receives `step(...)` of each step once its numbers are read, and messages.
         validate: (number of the epoch) -> a score in 0..1, the more the better, or None.
-        save: (is_best) -> None, has this process write the checkpoints.
+        write: has this process write the checkpoints, see `Saver`.
         remedy: () -> what to do when steps or weights are not finite, for messages.
     """
 
@@ -78,35 +65,32 @@ class Trainer:
         task,
         monitor,
         validate,
-        save,
+        write,
         remedy,
     ):
-        self.state, self.model = state, state.model
-        self.parallel = ranks.wrap(TrainingOutputs(state.model))
+        self.state, self.model, self.network = state, state.model, state.network
         self.statistics = BatchStatistics(state.model)
         self.loader, self.plan, self.schedule = loader, loader.plan, schedule
         self.ranks, self.autocast, self.settings = ranks, autocast, settings
         self.mixup, self.task, self.monitor = mixup, task, monitor
-        self.validate, self.save, self.remedy = validate, save, remedy
+        self.validate = validate
         self.own_slots = ranks.own_slots(self.plan.slots)
         self.readings = StepReadings(monitor, ranks, settings.max_nonfinite, task.hits_key, remedy)
-        # Held where the state changes or is written: outside, any thread may save the finished steps.
-        self.lock = threading.RLock()
-        self.stop, self.rehearsed = threading.Event(), False
-        self.started = self.last_save = time.monotonic()
-        self.saved = self._place() if self.finished_steps else None
-        self.best_is_unsaved = (
-            False  # the weights are the best so far, and best.pt does not hold them yet
+        self.saver = Saver(
+            state=state,
+            settings=settings,
+            steps_per_epoch=self.plan.steps_per_epoch,
+            ranks=ranks,
+            write=write,
+            remedy=remedy,
         )
+        self.stop, self.rehearsed = threading.Event(), False
+        self.started = time.monotonic()
 
     @property
     def finished_steps(self):
         """Steps from the beginning of the training, those that were left out included."""
-        progress = self.state.progress
-        return progress.epoch * self.plan.steps_per_epoch + progress.step
-
-    def _place(self):
-        return self.state.progress.epoch, self.state.progress.step
+        return self.saver.finished_steps
 
     def fit(self):
         """Train from where the state's progress stands to the last epoch.
@@ -120,19 +104,17 @@ class Trainer:
         with (
             stop_requests() as self.stop,
             self.statistics.attached(),
-            self.ranks.guarding(self._position, self._rescue),
+            self.ranks.guarding(self.saver.position, self.saver.rescue),
             self._saved_without_data(),
         ):
             self.loader.give_up_on(self.stop)
             while progress.epoch < self.settings.max_epoch:
                 self._train_epoch(progress)
-                if self._is_validated(progress.epoch + 1):
-                    self._stop_or_save(_BEFORE_VALIDATION_SECONDS)
                 self._finish_epoch(progress)
                 self._stop_or_save(self.settings.checkpoint_seconds)
 
     def _train_epoch(self, progress):
-        self.parallel.train()
+        self.network.train()
         batches = self.loader.epoch(progress.epoch, progress.step)
         while progress.step < self.plan.steps_per_epoch:
             self._train_step(progress, batches)
@@ -143,8 +125,7 @@ class Trainer:
         steps, start = self.plan.steps_per_epoch, time.monotonic()
         epoch = progress.epoch + progress.step / steps
         reading = StepReading(self.finished_steps + 1, epoch + 1 / steps, self.schedule(epoch))
-        for group in self.state.optimizer.param_groups:
-            group["lr"] = reading.lr
+        set_learning_rate(self.state.optimizer, reading.lr)
         self.state.optimizer.zero_grad(set_to_none=True)
         rows = []
         for slot in self.own_slots:
@@ -171,7 +152,7 @@ class Trainer:
                 error = failure
         # A stop wins over this process' own error: Ctrl-C and SIGTERM may have reached its workers too.
         stop = self.stop.is_set()
-        save = self._is_save_due(self.settings.checkpoint_seconds)
+        save = self.saver.is_due(self.settings.checkpoint_seconds)
         complete, broken = (batch.clips is not None, batch.broken) if batch else (True, ())
         news = _News(stop, save, complete, broken)
         heard = self.ranks.exchange(news, None if stop else error)
@@ -207,10 +188,10 @@ class Trainer:
             clips, targets = self.mixup(clips, targets, rng)
         seed_torch("model", settings.seed, position, slot)
         quiet = self.ranks.size > 1 and not last
-        with self.parallel.no_sync() if quiet else nullcontext(), self.ranks.communicating():
+        with self.network.no_sync() if quiet else nullcontext(), self.ranks.communicating():
             with self.statistics.noted():
                 with self.autocast():
-                    outputs = [_not_halved(logits) for logits in self.parallel(clips)]
+                    outputs = [_not_halved(logits) for logits in self.network(clips)]
                 dtype = outputs[0].dtype
                 notes = self.statistics.row(dtype, device)
             loss = sum(self.task.loss(logits, targets) for logits in outputs) / len(outputs)
@@ -233,12 +214,13 @@ class Trainer:
         taken = seen & torch.isfinite(norm)
         # In float16 a scale that was too large is part of the method, and lowering it the remedy.
         scaled_too_far = ~taken & seen & (state.scaler.scale(torch.ones_like(norm)) > 1)
-        with self.lock:
+        with self.saver.lock:
             # not by GradScaler.step, which waits for the device and sets a flag of its own
             state.optimizer.found_inf = (~taken).float()
             state.optimizer.step()
             state.scaler.update()
             self.statistics.fold(rows[:, 3:], taken)
+            state.after_step(taken)
             counted = torch.where(scaled_too_far, state.nonfinite_in_a_row, 0)
             failed = ~taken & ~scaled_too_far
             state.nonfinite_in_a_row = torch.where(failed, state.nonfinite_in_a_row + 1, counted)
@@ -266,16 +248,15 @@ class Trainer:
 
     def _finish_epoch(self, progress):
         """Validate and save. Until then the epoch counts as unfinished: a resume begins with this."""
-        settings, epoch = self.settings, progress.epoch + 1
-        done = epoch == settings.max_epoch
-        score = self._agreed_score(epoch) if self._is_validated(epoch) else None
-        with self.lock:
+        epoch, score = progress.epoch + 1, None
+        if self._is_validated(epoch):
+            self._stop_or_save(_BEFORE_VALIDATION_SECONDS)
+            score = self._agreed_score(epoch)
+        with self.saver.lock:
             progress.epoch, progress.step = epoch, 0
             progress.seconds = time.monotonic() - self.started
-            if score is not None and score >= progress.best_score:
-                progress.best_score, progress.best_epoch = score, epoch
-                self.best_is_unsaved = True
-        if done or self.best_is_unsaved or epoch % settings.checkpoint_period == 0:
+            self.saver.note_score(score)
+        if self.saver.is_due_after(epoch):
             self._save()
 
     def _is_validated(self, epoch):
@@ -288,7 +269,7 @@ class Trainer:
 
     def _stop_or_save(self, seconds):
         """Stop if any process is asked to; save if the last time is longer ago, by the main one's clock."""
-        heard = self.ranks.exchange((self.stop.is_set(), self._is_save_due(seconds)))
+        heard = self.ranks.exchange((self.stop.is_set(), self.saver.is_due(seconds)))
         if any(stop for stop, _ in heard):
             self._save_and_stop()
         if heard[0][1]:
@@ -298,30 +279,9 @@ class Trainer:
         self._save()
         raise Interrupted
 
-    def _is_save_due(self, seconds):
-        return time.monotonic() - self.last_save > seconds
-
     def _save(self):
-        """Write checkpoints of the finished steps, unless those are there; no process goes on before."""
         self.readings.read()
-        self.last_save = time.monotonic()
-        if self.saved == self._place() and not self.best_is_unsaved:
-            return
-        if not self.state.is_finite():
-            raise TrainingError(
-                f"the weights are not finite after step {self.finished_steps}, and not saved; {self.remedy()}"
-            )
-        self.ranks.on_main(self._write)
-        self._note_saved()
-
-    def _write(self):
-        with self.lock:
-            self.save(self.best_is_unsaved)
-            self._note_saved()
-
-    def _note_saved(self):
-        self.saved, self.best_is_unsaved = self._place(), False
-        self.last_save = time.monotonic()
+        self.saver.save()
 
     @contextmanager
     def _saved_without_data(self):
@@ -332,30 +292,6 @@ class Trainer:
                 with suppress(TrainingError):  # the first error tells more
                     self._save()
             raise
-
-    def _position(self):
-        """The last finished step, for a process that has lost another; None where it cannot be saved.
-
-        A GPU may wait for the lost process for ever, and whoever asks it for the weights with it.
-        """
-        if self.ranks.device.type != "cpu" or not self.lock.acquire(timeout=_LOCK_SECONDS):
-            return None
-        try:
-            return self.finished_steps
-        finally:
-            self.lock.release()
-
-    def _rescue(self, save):
-        """Where the run goes on after a process is lost; the finished steps are saved first if `save`."""
-        if save:
-            with self.lock:
-                if self.saved != self._place() and self.state.is_finite():
-                    self._write()
-        if self.saved is None:
-            return "nothing was saved yet, and the same command starts from the beginning"
-        epoch, step = self.saved
-        saved = epoch * self.plan.steps_per_epoch + step
-        return f"all up to step {saved} is saved, and the same command goes on from there"
 
 
 def _not_halved(logits):

@@ -1,0 +1,113 @@
+"""When a training is saved and how far it is; and who writes, also where another process is lost."""
+
+import threading
+import time
+
+from uniformer_video.errors import TrainingError
+
+_LOCK_SECONDS = 5.0
+
+
+class Saver:
+    """Saves the finished steps of a training, and knows which are saved.
+
+    All processes give their share of the state, and the main one writes. Where a process is lost, one of the
+    others does it alone, from any thread.
+
+    Args:
+        state: a `TrainState`.
+        settings: a `TrainSettings`.
+        steps_per_epoch: as the loader plans them.
+        ranks: this process among all.
+        write: (saved, weights, is_best) -> None, has this process write `state.state_dict()`, and
+            `state.tested_weights()` if they are the best.
+        remedy: () -> what to do when weights are not finite, for messages.
+    """
+
+    def __init__(self, *, state, settings, steps_per_epoch, ranks, write, remedy):
+        self.state, self.settings, self.steps_per_epoch = state, settings, steps_per_epoch
+        self.ranks, self.write, self.remedy = ranks, write, remedy
+        # Held where the state changes or is written: outside, any thread may save the finished steps.
+        self.lock = threading.RLock()
+        self.saved = self._place() if self.finished_steps else None  # (epoch, step)
+        self.last_save = time.monotonic()
+        # the weights are the best so far, and best.pt does not hold them yet
+        self.best_is_unsaved = False
+
+    @property
+    def finished_steps(self) -> int:
+        """Steps from the beginning of the training, those that were left out included."""
+        return self.state.progress.finished_steps(self.steps_per_epoch)
+
+    def note_score(self, score: float | None) -> None:
+        """Hear of the score in 0..1 of the epoch that has just been finished; None without one."""
+        progress = self.state.progress
+        if score is not None and score >= progress.best_score:
+            progress.best_score, progress.best_epoch = score, progress.epoch
+            self.best_is_unsaved = True
+
+    def is_due(self, seconds: float) -> bool:
+        """Whether the last time is longer ago than `seconds`, by this process' clock."""
+        return time.monotonic() - self.last_save > seconds
+
+    def is_due_after(self, epoch: int) -> bool:
+        """Whether this number of finished epochs is to be saved in any case."""
+        done = epoch == self.settings.max_epoch
+        return done or self.best_is_unsaved or epoch % self.settings.checkpoint_period == 0
+
+    def save(self) -> None:
+        """On all processes: write the finished steps, unless they are saved; none goes on before that.
+
+        Raises `TrainingError` for weights that are not finite.
+        """
+        self.last_save = time.monotonic()
+        if self.saved == self._place() and not self.best_is_unsaved:
+            return
+        if not self.state.is_finite():
+            raise TrainingError(
+                f"the weights are not finite after step {self.finished_steps}, and not saved; {self.remedy()}"
+            )
+        saved, weights = self.state.state_dict(), self.state.tested_weights()
+        self.ranks.on_main(lambda: self._write(saved, weights))
+        self._note_saved()
+
+    def position(self) -> int | None:
+        """The last finished step, for a process that has lost another; None where it cannot be saved.
+
+        A GPU may wait for the lost process for ever, and whoever asks it for the weights with it; and of a
+        sharded state a share is lost.
+        """
+        alone = self.ranks.device.type == "cpu" and not self.state.is_sharded
+        if not alone or not self.lock.acquire(timeout=_LOCK_SECONDS):
+            return None
+        try:
+            return self.finished_steps
+        finally:
+            self.lock.release()
+
+    def rescue(self, save: bool) -> str:
+        """Where the run goes on after a process is lost; the finished steps are saved first if `save`.
+
+        Asks no other process for anything.
+        """
+        if save:
+            with self.lock:
+                if self.saved != self._place() and self.state.is_finite():
+                    self._write(self.state.state_dict(), self.state.tested_weights())
+        if self.saved is None:
+            return "nothing was saved yet, and the same command starts from the beginning"
+        epoch, step = self.saved
+        saved = epoch * self.steps_per_epoch + step
+        return f"all up to step {saved} is saved, and the same command goes on from there"
+
+    def _place(self):
+        return self.state.progress.epoch, self.state.progress.step
+
+    def _write(self, saved, weights):
+        with self.lock:
+            self.write(saved, weights, self.best_is_unsaved)
+            self._note_saved()
+
+    def _note_saved(self):
+        self.saved, self.best_is_unsaved = self._place(), False
+        self.last_save = time.monotonic()
