@@ -131,7 +131,7 @@ class Others:
 
 
 def saver(state, ranks, write):
-    settings = TrainSettings(num_classes=3, max_epoch=2)
+    settings = TrainSettings(max_epoch=2)
     return Saver(
         state=state, settings=settings, steps_per_epoch=4, ranks=ranks, write=write, remedy=str
     )
