@@ -16,6 +16,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def system_reason(error: Exception) -> str:
+    """What the system says of an error, "No space left on device"; the message of one it knows nothing of."""
+    return (getattr(error, "strerror", None) or str(error)).strip()
+
+
 def one_line(error: object) -> str:
     """The message of an error on one line; the kind of error where it has no message."""
     return " ".join(str(error).split()) or type(error).__name__

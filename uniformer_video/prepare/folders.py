@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from uniformer_video.errors import DataError
-from uniformer_video.files import atomic_write
+from uniformer_video.files import write_text
 
 SETTINGS_FILE = "prepared.json"
 _SOURCE = "source"  # a setting
@@ -155,12 +155,6 @@ def unfinished_name(path):
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
-def write_text(path, text):
-    """Write UTF-8 text, whole or not at all; bytes of names that are no UTF-8 are spelt out."""
-    with atomic_write(path) as file:
-        file.write(text.encode("utf-8", "backslashreplace"))
-
-
 def write_table(path, header, rows):
     """Write a csv with a header line."""
     text = io.StringIO()
@@ -211,8 +205,8 @@ def _compare(out, found, settings):
     known = found.get(_SOURCE, source)
     if found | {_SOURCE: source} != settings | {_SOURCE: source}:
         raise DataError(
-            f"{out} was made with {_shown(found)}, not {_shown(settings)}; use those, delete the "
-            "folder, or choose another --out"
+            f"{out} was made with {_settings_text(found)}, not {_settings_text(settings)}; use those, "
+            "delete the folder, or choose another --out"
         )
     if known != source:
         raise DataError(
@@ -222,7 +216,7 @@ def _compare(out, found, settings):
         )
 
 
-def _shown(settings):
+def _settings_text(settings):
     return " ".join(f"{key}={value}" for key, value in settings.items())
 
 

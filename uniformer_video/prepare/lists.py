@@ -9,12 +9,12 @@ from pathlib import Path
 from uniformer_video.data.lists.annotations import read_annotations
 from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.errors import DataError
+from uniformer_video.files import write_text
 from uniformer_video.prepare.folders import (
     around_the_number,
     find_videos,
     walk,
     write_table,
-    write_text,
 )
 
 MISSING_FILE = "missing.csv"

@@ -10,7 +10,7 @@ import os
 from uniformer_video.errors import AbsentError, DataError, MissingLibraryError
 from uniformer_video.storage import http
 from uniformer_video.storage.address import HTTP, is_address, name_for_messages
-from uniformer_video.words import one_line
+from uniformer_video.words import one_line, system_reason
 
 
 def is_file(place):
@@ -75,8 +75,7 @@ class _Disk:
         except FileNotFoundError:
             raise AbsentError(f"{path} does not exist") from None
         except (OSError, ValueError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise DataError(f"cannot read {path}: {reason}") from None
+            raise DataError(f"cannot read {path}: {system_reason(error)}") from None
 
 
 class _Fsspec:

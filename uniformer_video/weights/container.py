@@ -19,6 +19,7 @@ from uniformer_video.errors import CheckpointError, DamagedError, MissingLibrary
 from uniformer_video.files import atomic_write
 from uniformer_video.weights import unpickle
 from uniformer_video.weights.unwrap import key_for_messages
+from uniformer_video.words import system_reason
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +70,7 @@ def read_content(path, name):
     except FileNotFoundError:
         raise CheckpointError(f"there is no weights file {name}") from None
     except (OSError, ValueError) as error:  # ValueError: a path that no system takes
-        reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"cannot read {name}: {reason}") from None
+        raise CheckpointError(f"cannot read {name}: {system_reason(error)}") from None
     if not head:
         raise DamagedError(
             f"{name} is empty (0 bytes): its download failed or was cut off; get it again"

@@ -248,13 +248,13 @@ def without_repeats(records, multi_label=False):
         known = first.setdefault(record.segment, record)
         if known.labels != record.labels:
             raise DataError(
-                f"{record.source}: {record.name} has label {_shown(record.labels)}, and in "
-                f"{known.source} label {_shown(known.labels)}; {remedy}"
+                f"{record.source}: {record.name} has label {_label_text(record.labels)}, and in "
+                f"{known.source} label {_label_text(known.labels)}; {remedy}"
             )
     return list(first.values())
 
 
-def _shown(labels):
+def _label_text(labels):
     return " ".join(map(str, labels)) or "none"
 
 
