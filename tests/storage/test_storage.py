@@ -190,6 +190,7 @@ def test_a_bad_certificate_is_final(monkeypatch):
         error.verify_message = "self-signed certificate"
         raise error
 
+    monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(urllib3.connection.HTTPSConnection, "connect", refuse)
     with pytest.raises(DataError, match=r"cannot read https://h/x: .*\(self-signed certificate\)"):
         places.read_bytes("https://h/x")
