@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from uniformer_video.data.lists.folders import find_videos
 from uniformer_video.data.lists.table import (
     Table,
     is_header,
@@ -24,11 +25,6 @@ from uniformer_video.data.lists.text import (
 )
 from uniformer_video.errors import DataError
 from uniformer_video.randomness import generator
-
-VIDEO_SUFFIXES = (
-    *(".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"),
-    *(".3gp", ".m2ts", ".mts", ".ogv", ".vob"),
-)
 
 
 @dataclass(frozen=True)
@@ -147,21 +143,20 @@ def read_frame_list(path, template, prefix=""):
 
 
 def read_folder(root, names=None):
-    """The records and class names of a folder with one sub-folder of videos for each class.
+    """The videos of a folder with one sub-folder for each class.
 
-    Returns `(records, names)`; classes are numbered in the order of their sorted names, or of the
-    given `names`, beside which no other sub-folder is allowed.
+    Returns `(records, names, notes)`; classes are numbered in the order of their sorted names, or of the
+    given `names`, beside which no other sub-folder is allowed. notes: lines on videos left out.
     """
     root = Path(root)
     if not root.is_dir():
         raise DataError(
             f"there is no folder {root}; set DATA.PATH_TO_DATA_DIR to a folder of videos"
         )
-    classes = {}
-    for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        videos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
-        if videos:
-            classes[folder.name] = videos
+    found, classes = find_videos(root), {}
+    for video in found.videos:
+        if video.parent.parts:
+            classes.setdefault(video.parts[0], []).append(video)
     if not classes:
         raise DataError(
             f"{root} has no sub-folder with videos; it takes one sub-folder a class, "
@@ -174,11 +169,11 @@ def read_folder(root, names=None):
             f"{', '.join(names[:8])}" + (" ..." if len(names) > 8 else "")
         )
     records = [
-        VideoRecord(os.path.abspath(video), str(video.relative_to(root)), (label,), str(root))
+        VideoRecord(os.path.abspath(root / video), str(video), (label,), str(root))
         for label, name in enumerate(names)
         for video in classes.get(name, ())
     ]
-    return records, names
+    return records, names, found.notes
 
 
 def split_records(records, val_ratio, seed):
@@ -248,13 +243,13 @@ def without_repeats(records, multi_label=False):
         known = first.setdefault(record.segment, record)
         if known.labels != record.labels:
             raise DataError(
-                f"{record.source}: {record.name} has label {_shown(record.labels)}, and in "
-                f"{known.source} label {_shown(known.labels)}; {remedy}"
+                f"{record.source}: {record.name} has label {_label_text(record.labels)}, and in "
+                f"{known.source} label {_label_text(known.labels)}; {remedy}"
             )
     return list(first.values())
 
 
-def _shown(labels):
+def _label_text(labels):
     return " ".join(map(str, labels)) or "none"
 
 

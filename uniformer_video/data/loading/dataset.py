@@ -15,6 +15,7 @@ from uniformer_video.data.loading.watchdog import decoding
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.randomness import generator
+from uniformer_video.words import one_line
 
 MAX_SUBSTITUTES = 20
 
@@ -208,8 +209,3 @@ def label_tensor(labels, columns=0):
     if columns:
         return torch.from_numpy(multi_hot(labels, columns)).float()
     return torch.tensor([label for (label,) in labels])
-
-
-def one_line(error):
-    """An error's message on one line."""
-    return " ".join(str(error).split())
