@@ -14,8 +14,8 @@ REPORT = ["jinja2>=3.1", "matplotlib>=3.7", "tensorboard>=2.14"]
 HUB = ["huggingface_hub>=0.25", "safetensors>=0.4.3"]
 # pulls no torch of its own: take the release that fits, and have FFmpeg's libraries installed
 TORCHCODEC = ["torchcodec>=0.7"]
-# training from shards behind http; for s3:// and others fsspec's driver, such as s3fs
-REMOTE = ["urllib3>=2", "fsspec>=2023.1"]
+# training from shards in s3:// and others, with fsspec's driver for them, such as s3fs
+REMOTE = ["fsspec>=2023.1"]
 TEST = ["pytest>=8", "ruff>=0.8"]
 
 setup(
@@ -48,6 +48,7 @@ setup(
         "pytorchvideo>=0.1.5",
         "pillow>=10",
         "tqdm>=4.66",
+        "urllib3>=2",
     ],
     extras_require={
         "report": REPORT,

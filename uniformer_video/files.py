@@ -37,3 +37,9 @@ def atomic_write(path):
             with contextlib.suppress(AttributeError):  # FFmpeg's errors keep their own
                 error.filename = str(path)  # what the caller knows, not the temporary file
         raise
+
+
+def write_text(path, text):
+    """Write UTF-8 text, whole or not at all; bytes of names that are no UTF-8 are spelt out."""
+    with atomic_write(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))

@@ -8,7 +8,7 @@ import torch
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
-from uniformer_video.inference.predictor import Predictor, find_videos
+from uniformer_video.inference.predictor import Predictor, videos_at
 from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.runs import build
 from uniformer_video.runs.build_data import build_data
@@ -303,9 +303,9 @@ def test_prediction_equals_the_test(finished, tmp_path, demo):
         ]
         expected = [entry["score"] for entry in video["top5"]]
         assert [score for _, score in top] == pytest.approx(expected, abs=1e-4)
-    assert len(find_videos(demo / "test")) == 8
+    assert len(videos_at(demo / "test")) == 8
     with pytest.raises(DataError, match="holds no videos"):
-        find_videos(tmp_path / "run")
+        videos_at(tmp_path / "run")
 
 
 def test_prediction_needs_a_checkpoint_that_says_how(tmp_path):

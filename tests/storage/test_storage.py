@@ -19,8 +19,9 @@ DATA = bytes(range(256)) * 8
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    """A server of a folder with `a.bin`; further attempts come at once."""
-    monkeypatch.setattr(http, "_PAUSES", (0.0, 0.0))
+    """A server of a folder with `a.bin`; it is asked three times at most, and at once."""
+    monkeypatch.setattr(http, "_REPEATS", 2)
+    monkeypatch.setattr(http, "_BACKOFF_SECONDS", 0)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "a.bin").write_bytes(DATA)
@@ -79,10 +80,10 @@ def test_secrets_are_refused_and_never_shown():
         with pytest.raises(ConfigError, match=r"HERE .*host/x carries a password") as caught:
             address.check_no_secret(given, "HERE")
         assert "hid" not in str(caught.value)
-        assert "hid" not in address.shown(given)
+        assert "hid" not in address.name_for_messages(given)
     for given in ("https://host/x", "s3://bucket/x?y", "sftp://me@host/x"):
         address.check_no_secret(given, "HERE")
-    assert address.shown("/a/b?c") == "/a/b?c"
+    assert address.name_for_messages("/a/b?c") == "/a/b?c"
 
 
 def test_one_connection_serves_many_requests(served):
@@ -94,7 +95,7 @@ def test_one_connection_serves_many_requests(served):
     assert served.connections <= 2  # a refusal closes its own
 
 
-@pytest.mark.parametrize("fault", [429, 500, 503, "cut"])
+@pytest.mark.parametrize("fault", [408, 429, 500, 503, "cut", "drop"])
 @pytest.mark.parametrize("whole", [False, True])
 def test_what_may_pass_is_tried_again(served, fault, whole):
     url = f"{served.address}/a.bin"
@@ -151,8 +152,23 @@ def test_redirects_are_followed_and_never_to_where_anyone_can_read_along(served)
     served.faults["/round"] = [f"{served.address}/round"] * 20
     with pytest.raises(DataError, match="leads on to other addresses more than 5 times"):
         places.read_bytes(f"{served.address}/round")
-    with pytest.raises(DataError, match="not encrypted; it is not followed"):
-        http._next("https://host/x", "http://host/y?token=z")
+    served.faults["/file"] = ["file:///etc/passwd"]
+    with pytest.raises(DataError, match="passwd, which is not encrypted; it is not followed"):
+        places.read_bytes(f"{served.address}/file")
+
+
+def test_no_redirect_from_https_to_http(monkeypatch):
+    """In place of a server with a certificate: an answer of one."""
+
+    def answer(*arguments, **options):
+        return urllib3.HTTPResponse(
+            headers={"Location": "http://host/y?token=hidden"}, status=302, retries=urllib3.Retry()
+        )
+
+    monkeypatch.setattr(urllib3.HTTPSConnectionPool, "urlopen", answer)
+    with pytest.raises(DataError, match="not encrypted; it is not followed") as caught:
+        places.read_bytes("https://host/x?token=hidden")
+    assert "hidden" not in str(caught.value)
 
 
 def test_servers_that_cannot_be_reached(served):
@@ -168,16 +184,71 @@ def test_servers_that_cannot_be_reached(served):
 def test_a_bad_certificate_is_final(monkeypatch):
     asked = []
 
-    def refuse(url, headers):
-        asked.append(url)
+    def refuse(connection):
+        asked.append(connection.host)
         error = ssl.SSLCertVerificationError()
         error.verify_message = "self-signed certificate"
-        raise urllib3.exceptions.SSLError(error) from error
+        raise error
 
-    monkeypatch.setattr(http, "_follow", refuse)
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(urllib3.connection.HTTPSConnection, "connect", refuse)
     with pytest.raises(DataError, match=r"cannot read https://h/x: .*\(self-signed certificate\)"):
         places.read_bytes("https://h/x")
-    assert len(asked) == 1
+    assert asked == ["h"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "slept"),
+    [
+        (["7"], [7]),
+        (["9999"], [http._LONGEST_PAUSE]),
+        (["Fri, 01 Jan 2100 00:00:00 GMT"], [http._LONGEST_PAUSE]),
+        (["soon"], []),  # no time: the first repeat comes at once
+    ],
+)
+def test_a_busy_server_is_given_the_time_it_asks_for(served, monkeypatch, answers, slept):
+    pauses = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", pauses.append)
+    served.faults["/a.bin"] = [{"Retry-After": answer} for answer in answers]
+    assert places.read_range(f"{served.address}/a.bin", 0, 9) == DATA[:9]
+    assert pauses == slept
+
+
+def test_what_breaks_off_goes_on_where_it_broke_off(served, tmp_path, monkeypatch):
+    monkeypatch.setattr(http, "_BLOCK_BYTES", 1 << 10)
+    data = bytes(range(251)) * 80  # 20 kB
+    (tmp_path / "b.bin").write_bytes(data)
+    url = f"{served.address}/b.bin"
+    served.faults["/b.bin"] = ["cut"] * 4  # more than repeats: each brings some of it
+    assert places.read_bytes(url) == data
+    starts = [int(wanted[6:].partition("-")[0]) for _, wanted in served.asked[1:]]
+    assert starts == sorted(set(starts)) and len(starts) == 4 and starts[0] >= 9 << 10
+    served.asked.clear()
+    served.faults["/b.bin"] = ["cut", "no range"]  # then what is known is left out
+    assert places.read_bytes(url) == data
+    served.faults["/b.bin"] = ["cut"]
+    assert places.read_range(url, 100, 19_000) == data[100:19_100]
+    assert served.asked[-1][1].endswith("-19099")
+
+
+def test_the_rest_of_another_file_is_not_put_behind_what_came(served, tmp_path, monkeypatch):
+    monkeypatch.setattr(http, "_BLOCK_BYTES", 1 << 10)
+    path = tmp_path / "b.bin"
+    path.write_bytes(bytes(20_000))
+    served.faults["/b.bin"] = ["cut"]
+    with (
+        pytest.raises(DataError, match=r"b\.bin changed on its server while it came; try again"),
+        http.open_stream(f"{served.address}/b.bin") as stream,
+    ):
+        for _ in stream:
+            path.write_bytes(bytes(20_001))
+
+
+def test_no_token_is_written_into_the_log(served, caplog):
+    served.faults["/a.bin"] = [503, "drop"]
+    with caplog.at_level("INFO"):
+        places.read_bytes(f"{served.address}/a.bin?token=hidden")
+    assert "hidden" not in caplog.text
 
 
 def test_a_silent_server_is_given_up(monkeypatch, served):
@@ -254,11 +325,6 @@ def test_libraries_that_are_missing_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     with pytest.raises(MissingLibraryError, match="pip install fsspec"):
         places.read_bytes("memory://x")
-    monkeypatch.delitem(sys.modules, "uniformer_video.storage.http")
-    monkeypatch.delattr("uniformer_video.storage.http")
-    monkeypatch.setitem(sys.modules, "urllib3", None)
-    with pytest.raises(MissingLibraryError, match=r"urllib3: pip install 'uniformer-video\[remote"):
-        places.read_bytes("https://host/x")
 
 
 def test_what_is_no_readable_file(tmp_path):

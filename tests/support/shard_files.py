@@ -41,10 +41,10 @@ def first_member(folder):
 class Served:
     """What was asked of the server, and what goes wrong.
 
-    faults: path -> list of faults, one for each coming request: a status; "cut", which breaks off
-    inside the body; "shift", another part than asked for; "no range", the whole file; a redirect is
-    an address. None answers well; when the list is used up all is well. connections: how many were
-    opened; asked: (path, range or "").
+    faults: path -> list of faults, one for each coming request: a status, or headers of a 503; "drop",
+    no answer; "cut", which breaks off inside the body; "shift", another part than asked for; "no range",
+    the whole file; a redirect is an address. None answers well; when the list is used up all is well.
+    connections: how many were opened; asked: (path, range or "").
     """
 
     def __init__(self):
@@ -71,8 +71,12 @@ def serve_folder(root):
             faults = served.faults.get(path, [])
             fault = faults.pop(0) if faults else None
             file = os.path.join(root, path.lstrip("/"))
-            if isinstance(fault, int):
-                return self.reply(fault, b"busy", {"Retry-After": "0"})
+            if isinstance(fault, int | dict):
+                status, headers = (503, fault) if isinstance(fault, dict) else (fault, {})
+                return self.reply(status, b"busy", {"Retry-After": "0", **headers})
+            if fault == "drop":
+                self.close_connection = True
+                return None
             if fault and "://" in fault:
                 return self.reply(302, b"", {"Location": fault})
             if not os.path.isfile(file):
@@ -86,7 +90,7 @@ def serve_folder(root):
             start += fault == "shift"
             part = data[start : end + 1]
             span = f"bytes {start}-{start + len(part) - 1}/{len(data)}"
-            self.reply(206, part, {"Content-Range": span}, fault == "cut")
+            return self.reply(206, part, {"Content-Range": span}, fault == "cut")
 
         def reply(self, status, body, headers=None, cut=False):
             self.send_response(status)

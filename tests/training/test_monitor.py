@@ -4,7 +4,7 @@ import simplejson
 
 from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.single_label import SingleLabel
-from uniformer_video.training.monitor import Monitor, duration, keep_lines_until
+from uniformer_video.training.monitor import Monitor, keep_lines_until
 
 
 def lines(folder):
@@ -57,7 +57,3 @@ def test_a_resumed_log_drops_what_will_come_again(tmp_path):
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
     keep_lines_until(path, 2)
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
-
-
-def test_durations():
-    assert [duration(s) for s in (4.4, 61, 3725)] == ["4 s", "1 min 01 s", "1 h 02 min"]

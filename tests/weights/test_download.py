@@ -7,18 +7,20 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 from pathlib import Path
 
 import pytest
 import torch
 from file_server import Answer, hub_answer, hub_error, serve
+from shard_files import serve_folder
 
 from uniformer_video.errors import CheckpointError, MissingLibraryError
+from uniformer_video.storage import http
+from uniformer_video.storage.address import name_for_messages
 from uniformer_video.storage.failures import explain_failure
 from uniformer_video.weights import download
 from uniformer_video.weights.checkpoint import read_weights
-from uniformer_video.weights.download import cache_folder, fetch, is_remote, shown
+from uniformer_video.weights.download import cache_folder, fetch, is_remote
 
 
 def torch_bytes(content):
@@ -33,7 +35,8 @@ DIGEST = hashlib.sha256(BODY).hexdigest()
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """Downloads go into a folder of the test's own, and past any proxy."""
+    """Downloads go into a folder of the test's own, past any proxy, and repeats come at once."""
+    monkeypatch.setattr(http, "_BACKOFF_SECONDS", 0)
     monkeypatch.setenv("UNIFORMER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setenv("no_proxy", "*")
@@ -58,11 +61,11 @@ def test_a_file_is_downloaded_once(cache):
 
 def test_equal_names_at_two_addresses_stay_apart():
     bodies = [torch_bytes({"weight": torch.full((1,), float(i))}) for i in range(3)]
-    paths = ("/a/w.pth", "/b/w.pth", "/%2e%2e%2fx%00")
+    paths = ("/a/w.pth", "/b/w.pth", "/%2E%2E%2Fx%00")
     answers = {path: Answer(body) for path, body in zip(paths, bodies, strict=True)}
     with serve(answers) as (host, _):
         found = [fetch(f"{host}{path}").read_bytes() for path in answers]
-        assert fetch(f"{host}/%2e%2e%2fx%00").parent == cache_folder()
+        assert fetch(f"{host}/%2E%2E%2Fx%00").parent == cache_folder()
     assert found == bodies
 
 
@@ -84,15 +87,16 @@ def test_the_checksum_is_checked(cache):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (Answer(status=404), r"no such file on the server \(status 404\)"),
-        (Answer(status=403), r"without a login \(status 403\)"),
-        (Answer(status=503), "answered with status 503; try again later"),
+        (Answer(status=404), r"w\.pth does not exist \(status 404\); check the address"),
+        (Answer(status=403), r"\(status 403\), which asks for a login.*; .* in a browser"),
+        (Answer(status=503), "5 times: the server answered with status 503; try again later"),
+        (Answer(status=400), "the server answered with status 400$"),
         (Answer(b"<html>", kind="text/html; charset=utf-8"), "answered with a web page"),
-        (Answer(BODY, promised=len(BODY) + 10), "was cut off: .* bytes came; try again"),
-        (Answer(status=302, Location="/w.pth"), "its redirects lead to no file"),
+        (Answer(BODY, promised=len(BODY) + 10), "5 times: the connection broke off; try again"),
+        (Answer(status=302, Location="/w.pth"), "leads on to other addresses more than 5 times"),
         (Answer(status=302, Location="ftp://host/w.pth"), "not encrypted; it is not followed"),
         (Answer(status=302, Location="http://far.example/w"), "is not encrypted, so anyone"),
-        (Answer(status=302, Location="file:///etc/passwd"), "lead to no file"),
+        (Answer(status=302, Location="file:///etc/passwd"), "not encrypted; it is not followed"),
     ],
 )
 def test_answers_that_are_no_file(cache, answer, message):
@@ -111,34 +115,42 @@ def test_redirects_are_followed():
         assert fetch(f"{host}/old").read_bytes() == BODY
 
 
-def test_no_redirect_from_https_to_http():
-    redirects = download._Redirects(sha256=DIGEST)
-    request = urllib.request.Request("https://host/w.pth?token=secret")
-    with pytest.raises(CheckpointError, match="not encrypted") as error:
-        redirects.redirect_request(request, None, 302, "", {}, "http://localhost/w.pth")
-    assert "secret" not in str(error.value)
-    followed = redirects.redirect_request(request, None, 302, "", {}, "https://other/w.pth")
-    assert followed.full_url == "https://other/w.pth"
-
-
 @pytest.mark.parametrize(
     ("failure", "message"),
     [
-        (urllib.error.URLError(socket.gaierror(-2, "unknown")), "its host is not known"),
-        (urllib.error.URLError(ConnectionRefusedError()), "the server refuses connections"),
+        (socket.gaierror(-2, "unknown"), "its host is not known"),
+        (ConnectionRefusedError(), "the server refuses connections"),
         (TimeoutError(), "no answer for 30 seconds"),
         (ConnectionResetError(), "the connection broke off"),
-        (urllib.error.URLError(OSError(101, "Network is unreachable")), "Network is unreachable"),
+        (OSError(101, "Network is unreachable"), "Network is unreachable"),
     ],
 )
 def test_failures_of_the_network(monkeypatch, cache, failure, message):
+    tried = []
+
     def fail(*arguments, **options):
+        tried.append(arguments)
         raise failure
 
-    monkeypatch.setattr(urllib.request.OpenerDirector, "open", fail)
-    with pytest.raises(CheckpointError, match=f"cannot download https://host/w.pth: .*{message}"):
-        fetch("https://host/w.pth")
+    monkeypatch.setattr("urllib3.util.connection.create_connection", fail)
+    with pytest.raises(
+        CheckpointError, match=f"cannot read https://host/w.pth, 5 times: .*{message}"
+    ):
+        fetch("https://host/w.pth?token=secret")
+    assert len(tried) == 5
     assert files_in(cache) == []
+
+
+def test_a_download_that_breaks_off_goes_on(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(http, "_BLOCK_BYTES", 1 << 10)
+    body = torch_bytes({"weight": torch.randn(5000)})
+    (tmp_path / "w.pth").write_bytes(body)
+    with serve_folder(tmp_path) as served:
+        served.faults["/w.pth"] = ["cut", 503, "drop", "cut"]
+        digest = hashlib.sha256(body).hexdigest()
+        assert fetch(f"{served.address}/w.pth#sha256={digest}").read_bytes() == body
+    assert [wanted != "" for _, wanted in served.asked] == [False, True, True, True, True]
+    assert len(files_in(cache)) == 1
 
 
 def test_a_closed_port_and_a_bad_certificate():
@@ -184,8 +196,8 @@ def test_what_counts_as_an_address(tmp_path):
     assert is_remote("hf://owner/repo/w.pth")
     assert not is_remote("C:/w.pth")
     assert not is_remote(tmp_path / "w.pth")
-    assert shown(Path("https://host/w.pth?key=1")) == "https://host/w.pth"
-    assert shown(f"hf://owner/repo/w.pth#sha256={DIGEST}") == "hf://owner/repo/w.pth"
+    assert name_for_messages(Path("https://host/w.pth?key=1")) == "https://host/w.pth"
+    assert name_for_messages(f"hf://owner/repo/w.pth#sha256={DIGEST}") == "hf://owner/repo/w.pth"
     assert fetch(tmp_path / "w.pth") == tmp_path / "w.pth"
 
 

@@ -31,11 +31,11 @@ def predict_command(args):
     import simplejson
 
     from uniformer_video.errors import DecodeError
-    from uniformer_video.inference.predictor import Predictor, find_videos
+    from uniformer_video.inference.predictor import Predictor, videos_at
 
     if args.top < 1 or (args.clips is not None and args.clips < 1):
         raise UserError("--top and --clips must be at least 1")
-    videos = [video for path in args.videos for video in find_videos(path)]
+    videos = [video for path in args.videos for video in videos_at(path)]
     predictor = Predictor.from_checkpoint(args.checkpoint, args.clips, args.crops)
     task = predictor.task
     if task.prediction_note and not args.json:

@@ -8,6 +8,7 @@ import logging
 from uniformer_video.commands.options import add_separator
 from uniformer_video.commands.status import EXIT_USER_ERROR
 from uniformer_video.errors import UserError
+from uniformer_video.words import plural
 
 log = logging.getLogger("uniformer_video")
 
@@ -314,8 +315,7 @@ def _finish(summary, out, unit=""):
 
     done = []
     for kind, count in sorted(summary.done.items()):
-        word = unit and f" {unit}{'s' * (count != 1)}"
-        done.append(f"{count}{word} {kind}")
+        done.append(f"{plural(count, unit) if unit else count} {kind}")
     done += [f"{summary.kept} there before"] if summary.kept else []
     done += [f"{len(summary.failed)} failed"] if summary.failed else []
     print(f"{out}: {', '.join(done)}")

@@ -24,6 +24,7 @@ from uniformer_video import errors
 from uniformer_video.distributed import environment
 from uniformer_video.distributed.threads import in_thread
 from uniformer_video.errors import RankError, UserError
+from uniformer_video.words import one_line
 
 log = logging.getLogger(__name__)
 
@@ -321,4 +322,4 @@ def _error(verdict, size, where):
 def _one_line(error):
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted"
-    return " ".join(str(error).split())
+    return one_line(error)

@@ -2,11 +2,13 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.evaluation.plots import line_chart, report_library
 from uniformer_video.files import METRICS_FILE, atomic_write
+from uniformer_video.words import duration, plural
 
 REPORT_FILE = "report.html"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -32,7 +34,9 @@ def write_report(folder, results, task, open_video=None):
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, duration=duration, magnitude=magnitude)
+    environment.filters.update(
+        percent=percent, duration=partial(duration, digits=1), magnitude=magnitude
+    )
     page = environment.get_template(task.template.name).render(
         results=results,
         summary=results["summary"],
@@ -71,8 +75,8 @@ def read_metrics(path):
 def protocol_line(protocol, playback="forward"):
     """A `Protocol` in words: "4 clips x 1 crop of 8 frames, every 2nd frame, 64 px"."""
     sampling, pixels = protocol.sampling, protocol.views
-    views = f"{_plural(protocol.num_clips, 'clip')} {TIMES} {_plural(pixels.num_crops, 'crop')}"
-    parts = [f"{views} of {_plural(sampling.num_frames, 'frame')}"]
+    views = f"{plural(protocol.num_clips, 'clip')} {TIMES} {plural(pixels.num_crops, 'crop')}"
+    parts = [f"{views} of {plural(sampling.num_frames, 'frame')}"]
     if sampling.rule != "dense":
         parts.append(f"{sampling.rule} sampling")
     elif sampling.frame_stride > 1:
@@ -91,24 +95,12 @@ def percent(value):
     return "n/a" if value is None else f"{100 * value:.1f}%"
 
 
-def duration(seconds):
-    """12.34 -> "12.3 s", 130 -> "2 min 10 s", 7260 -> "2 h 1 min"."""
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def magnitude(count):
     """950 -> "950", 21400 -> "21.4 thousand", 21400000 -> "21.4 million"."""
     for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
         if count >= size:
             return f"{count / size:.1f} {word}"
     return str(count)
-
-
-def _plural(count, noun):
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _ordinal(number):

@@ -14,7 +14,8 @@ import simplejson
 
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.earlier_results import from_schema_1
-from uniformer_video.files import atomic_write
+from uniformer_video.files import atomic_write, write_text
+from uniformer_video.words import one_line
 
 SCHEMA_VERSION = 2
 RESULTS_FILE = "results.json"
@@ -86,7 +87,7 @@ def build_results(
         "class_names": list(class_names),
         **found,
         "failures": [
-            {**entries[index], "reason": " ".join(str(reason).split())}
+            {**entries[index], "reason": one_line(reason)}
             for index, reason in sorted(failures.items())
         ],
         "motion": motion,
@@ -120,10 +121,9 @@ def save_results(folder, results, view_scores, task):
     text = simplejson.dumps(
         results, ignore_nan=True, indent=1, ensure_ascii=False, default=_plain_number
     )
-    with atomic_write(folder / RESULTS_FILE) as file:
-        # A file name that is no valid UTF-8 arrives as lone surrogates, whose backslash form is
-        # also their JSON escape.
-        file.write(text.encode("utf-8", errors="backslashreplace"))
+    # A file name that is no valid UTF-8 arrives as lone surrogates, whose backslash form is
+    # also their JSON escape.
+    write_text(folder / RESULTS_FILE, text)
 
 
 def load_results(folder):

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from uniformer_video.data.lists.class_names import stand_ins
-from uniformer_video.data.lists.records import VIDEO_SUFFIXES
+from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.data.loading.dataset import decode_test_clips
 from uniformer_video.data.protocol import recorded_protocol
 from uniformer_video.errors import CheckpointError, DataError
@@ -95,14 +95,9 @@ def _precision(name, device):
     return choose_precision(name, device)
 
 
-def find_videos(path):
-    """The video files that `path` names: itself, or all below a folder, sorted."""
+def videos_at(path):
+    """The video files that `path` names: itself, or all of a folder and below, sorted."""
     if "://" in str(path) or not str(path):
         raise DataError(f"{str(path)!r} is not a file or a folder here; download the video first")
     path = Path(path)
-    if not path.is_dir():
-        return [path]
-    videos = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
-    if not videos:
-        raise DataError(f"{path} holds no videos ({', '.join(VIDEO_SUFFIXES[:4])}, ...)")
-    return videos
+    return [path / video for video in list_videos(path)] if path.is_dir() else [path]

@@ -10,9 +10,10 @@ import av
 
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.source import is_member
+from uniformer_video.data.lists.folders import is_video, list_videos, walk
 from uniformer_video.data.lists.shard_index import INDEX_FILE, shard_folder
 from uniformer_video.errors import DataError, DecodeError
-from uniformer_video.prepare.folders import find_videos, walk, write_table
+from uniformer_video.prepare.folders import write_table
 from uniformer_video.prepare.jobs import run_jobs
 from uniformer_video.prepare.stream import decoded, opened
 from uniformer_video.storage.address import check_no_secret
@@ -41,7 +42,7 @@ def listed_videos(path, prefix="", template="", separator="auto"):
     A folder with an index of shards, also an address, stands for the videos in them, and so does the
     index. With `template` the list is one of folders of frames, `folder num_frames label`.
     """
-    from uniformer_video.data.lists.records import VIDEO_SUFFIXES, read_csv, read_frame_list
+    from uniformer_video.data.lists.records import read_csv, read_frame_list
     from uniformer_video.data.lists.sharded import read_shards
 
     check_no_secret(str(path), "the address")
@@ -49,7 +50,7 @@ def listed_videos(path, prefix="", template="", separator="auto"):
         return [(record.path, 0) for record in read_shards(folder)]
     if os.path.isdir(path):
         return [(str(Path(path) / video), 0) for video in _videos_in(path)]
-    if os.path.isfile(path) and str(path).lower().endswith(VIDEO_SUFFIXES):
+    if os.path.isfile(path) and is_video(path):
         raise DataError(f"{path} is a video; give its folder or a list")
     frames = template and read_frame_list(path, template, prefix)
     records = frames or read_csv(path, prefix, separator)
@@ -57,9 +58,9 @@ def listed_videos(path, prefix="", template="", separator="auto"):
 
 
 def _videos_in(folder):
-    """As `find_videos`; where there are none but shards, says what to do with those."""
+    """As `list_videos`; where there are none but shards, says what to do with those."""
     try:
-        return find_videos(folder)
+        return list_videos(folder)
     except DataError:
         _refuse_shards(folder)
         raise

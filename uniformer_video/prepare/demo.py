@@ -15,9 +15,10 @@ from pathlib import Path
 import av
 import numpy as np
 
+from uniformer_video.cores import usable_cores
 from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.errors import DataError
-from uniformer_video.files import atomic_write
+from uniformer_video.files import write_text
 from uniformer_video.randomness import generator
 
 CLASS_NAMES = tuple(class_names("demo"))
@@ -53,7 +54,7 @@ def generate_demo(root, train=1600, val=160, test=480, seed=0, processes=None, p
     for split in _SPLITS:
         (root / split).mkdir(exist_ok=True)
     kept = len(jobs) - len(missing)
-    with ProcessPoolExecutor(processes or os.cpu_count()) as pool:
+    with ProcessPoolExecutor(processes or usable_cores()) as pool:
         for made, _ in enumerate(pool.map(_write_one, missing, chunksize=8), start=1):
             if progress:
                 progress(kept + made, len(jobs))
@@ -62,8 +63,8 @@ def generate_demo(root, train=1600, val=160, test=480, seed=0, processes=None, p
             f"{_video_path(root, split, i).relative_to(root).as_posix()},{i % len(CLASS_NAMES)}\n"
             for i in range(counts[split])
         ]
-        _write_text(root / f"{split}.csv", "".join(lines))
-    _write_text(root / "classes.txt", "".join(f"{name}\n" for name in CLASS_NAMES))
+        write_text(root / f"{split}.csv", "".join(lines))
+    write_text(root / "classes.txt", "".join(f"{name}\n" for name in CLASS_NAMES))
     return len(missing)
 
 
@@ -194,9 +195,4 @@ def _claim(root, settings):
             f"{root} holds demo videos made with {found}, not {settings}; "
             "delete that folder or choose another with --out"
         )
-    _write_text(marker, json.dumps(settings) + "\n")
-
-
-def _write_text(path, text):
-    with atomic_write(path) as file:
-        file.write(text.encode())
+    write_text(marker, json.dumps(settings) + "\n")

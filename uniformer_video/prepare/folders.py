@@ -1,4 +1,4 @@
-"""Folders of videos to read, folders of results to write, and whose those are."""
+"""Folders of results to write, and whose those are."""
 
 import contextlib
 import csv
@@ -11,55 +11,12 @@ import shutil
 from pathlib import Path
 
 from uniformer_video.errors import DataError
-from uniformer_video.files import atomic_write
+from uniformer_video.files import write_text
 
 SETTINGS_FILE = "prepared.json"
 _SOURCE = "source"  # a setting
 _PLACEHOLDER = re.compile(r"\{0?(?::0?\d*d)?\}")
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-
-
-def find_videos(folder):
-    """The videos in `folder` and below, sorted paths relative to it; links are followed.
-
-    Names that begin with a dot do not count. Raises `DataError` when there is no such folder or no
-    video in it.
-    """
-    from uniformer_video.data.lists.records import VIDEO_SUFFIXES
-
-    folder = Path(folder)
-    if not folder.is_dir():
-        kind = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise DataError(f"{folder} {kind}; give a folder of videos")
-    videos = [
-        path / name
-        for path, names in walk(folder)
-        for name in names
-        if name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith(".")
-    ]
-    if not videos:
-        raise DataError(
-            f"{folder} holds no videos; their names end in {', '.join(VIDEO_SUFFIXES[:5])}, ..."
-        )
-    return sorted(videos)
-
-
-def walk(folder):
-    """(path relative to `folder`, names of its files) of it and all folders below, links followed."""
-
-    def refuse(error):
-        raise DataError(f"cannot read the folder {error.filename}: {error.strerror}")
-
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
-        here = os.path.realpath(place)
-        # A link to a folder above it would go round for ever.
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".")
-            and not f"{here}/".startswith(f"{os.path.realpath(os.path.join(place, name))}/")
-        )
-        yield Path(os.path.relpath(place, folder)), names
 
 
 def planned_targets(videos, source, out, suffix):
@@ -155,12 +112,6 @@ def unfinished_name(path):
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
-def write_text(path, text):
-    """Write UTF-8 text, whole or not at all; bytes of names that are no UTF-8 are spelt out."""
-    with atomic_write(path) as file:
-        file.write(text.encode("utf-8", "backslashreplace"))
-
-
 def write_table(path, header, rows):
     """Write a csv with a header line."""
     text = io.StringIO()
@@ -211,8 +162,8 @@ def _compare(out, found, settings):
     known = found.get(_SOURCE, source)
     if found | {_SOURCE: source} != settings | {_SOURCE: source}:
         raise DataError(
-            f"{out} was made with {_shown(found)}, not {_shown(settings)}; use those, delete the "
-            "folder, or choose another --out"
+            f"{out} was made with {_settings_text(found)}, not {_settings_text(settings)}; use those, "
+            "delete the folder, or choose another --out"
         )
     if known != source:
         raise DataError(
@@ -222,7 +173,7 @@ def _compare(out, found, settings):
         )
 
 
-def _shown(settings):
+def _settings_text(settings):
     return " ".join(f"{key}={value}" for key, value in settings.items())
 
 

@@ -12,12 +12,12 @@ from PIL import Image
 
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.orientation import orientation, upright
+from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.folders import (
     around_the_number,
     claimed,
     drop_outdated,
-    find_videos,
     planned_targets,
     source_setting,
     unfinished_name,
@@ -48,7 +48,7 @@ def extract_folder(source, out, pictures, workers=0, progress=None):
     Returns a `Summary`, which calls `progress`.
     """
     _check_template(pictures.template)
-    targets = planned_targets(find_videos(source), source, out, "")
+    targets = planned_targets(list_videos(source), source, out, "")
     jobs = [(Path(source) / video, target) for video, target in targets.items()]
     settings = {"command": "frames", **source_setting(source), **vars(pictures)}
     with claimed(out, settings, list(targets.values())):

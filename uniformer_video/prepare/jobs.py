@@ -16,6 +16,7 @@ from collections import deque
 from dataclasses import dataclass
 from multiprocessing import connection
 
+from uniformer_video.cores import usable_cores
 from uniformer_video.data.loading.watchdog import ending
 from uniformer_video.errors import UserError
 
@@ -34,17 +35,10 @@ class Outcome:
     reason: str = ""
 
 
-def usable_cores():
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def run_jobs(function, tasks, report, workers=0, timeout=None):
     """Call `function(task)` for each task in worker processes, and `report(Outcome)` as they end.
 
-    `function` and its answers must be picklable; `workers` 0 is one for each core. A task is given up,
+    `function` and its answers must be picklable; `workers` 0 is one a usable core. A task is given up,
     and its process killed, after `timeout` seconds. Raises `OSError` when the disk is full or
     read-only, and `UserError` when workers cannot start. However this call ends, by an interrupt too,
     its workers end with it.
@@ -175,10 +169,10 @@ def _answer(function, task):
         if number in _FATAL:
             place = getattr(error, "filename", None)
             return None, "", (number, os.strerror(number), place and str(place))
-        return None, _one_line(error), None
+        return None, _first_line(error), None
 
 
-def _one_line(error):
+def _first_line(error):
     place = getattr(error, "filename", None)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {place}" if place else error.strerror

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from uniformer_video.data.lists.annotations import read_annotations
 from uniformer_video.data.lists.class_names import class_names
+from uniformer_video.data.lists.folders import list_videos, walk
 from uniformer_video.errors import DataError
+from uniformer_video.files import write_text
 from uniformer_video.prepare.folders import (
     around_the_number,
-    find_videos,
-    walk,
     write_table,
-    write_text,
 )
 
 MISSING_FILE = "missing.csv"
@@ -130,7 +129,7 @@ def _matching(row, there, source):
 def _video_files(source):
     """Name without suffix -> the videos of that name."""
     there = defaultdict(list)
-    for path in find_videos(source):
+    for path in list_videos(source):
         there[path.stem].append(_Found(path))
     return there
 

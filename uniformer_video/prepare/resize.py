@@ -14,12 +14,12 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.orientation import Orientation, orientation, upright
+from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.errors import DecodeError
 from uniformer_video.files import atomic_write
 from uniformer_video.prepare.folders import (
     claimed,
     drop_outdated,
-    find_videos,
     planned_targets,
     source_setting,
 )
@@ -54,7 +54,7 @@ def resize_folder(source, out, encoding, workers=0, progress=None):
     the video that they were made from is newer. `failed.csv` in `out` names the videos that failed and
     why. Returns a `Summary`, which calls `progress`.
     """
-    videos = find_videos(source)
+    videos = list_videos(source)
     targets = planned_targets(videos, source, out, ".mp4")
     jobs = {video: (Path(source) / video, target) for video, target in targets.items()}
     settings = {"command": "resize", **source_setting(source), **vars(encoding)}

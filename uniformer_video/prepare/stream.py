@@ -6,6 +6,7 @@ import av
 
 from uniformer_video.data.decoding.source import SINGLE_FILES, source_of
 from uniformer_video.errors import DecodeError
+from uniformer_video.words import system_reason
 
 
 @contextlib.contextmanager
@@ -31,8 +32,9 @@ def decoded(container, stream):
             yield frame
             count += 1
     except av.FFmpegError as error:
-        reason = (error.strerror or str(error)).strip()
-        raise DecodeError(f"{container.name} breaks after {count} frames: {reason}") from None
+        raise DecodeError(
+            f"{container.name} breaks after {count} frames: {system_reason(error)}"
+        ) from None
 
 
 def shrunk_size(width, height, short_side):

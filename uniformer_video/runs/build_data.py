@@ -56,12 +56,13 @@ def build_data(cfg):
     tested = cfg.TEST.CHECKPOINT_FILE_PATH
     if cfg.TEST.ENABLE and tested and not (may_be_fetched(tested) or Path(tested).is_file()):
         raise CheckpointError(f"TEST.CHECKPOINT_FILE_PATH {tested} is not a file")
-    splits, names = {}, None
+    splits, names, notes = {}, None, {}
     for split in _needed_splits(cfg):
-        splits[split], found_names = _read_split(cfg, split)
+        splits[split], found_names, found_notes = _read_split(cfg, split)
         names = names or found_names
+        notes |= dict.fromkeys(found_notes)  # of a folder that is split, each part has the same
     names = _class_names(cfg, names, splits)
-    data = Data(names, **splits)
+    data = Data(names, **splits, notes=list(notes))
     for records in splits.values():
         task.check_records(records, data.num_classes)
     if cfg.TRAIN.ENABLE and data.num_classes < task.min_classes:
@@ -91,17 +92,14 @@ def _needed_splits(cfg):
 
 
 def _read_split(cfg, split):
-    """(records, class names or None) of one split, in the format that the config names."""
+    """(records, class names or None, notes) of one split, in the format that the config names."""
     is_test = split == "test"
     kind = (is_test and cfg.TEST.DATASET) or cfg.TRAIN.DATASET
     root = _root(cfg.DATA.PATH_TO_DATA_DIR, kind)
-    readers = {
-        "kinetics": _read_kinetics,
-        "folder": _read_folder,
-        "frames": _read_frames,
-        "shards": _read_shards,
-    }
-    return readers.get(kind, partial(_read_official, kind))(cfg, root, split)
+    if kind == "folder":
+        return _read_folder(cfg, root, split)
+    readers = {"kinetics": _read_kinetics, "frames": _read_frames, "shards": _read_shards}
+    return *readers.get(kind, partial(_read_official, kind))(cfg, root, split), []
 
 
 def _root(place, kind):
@@ -218,7 +216,7 @@ def _given_names(cfg, root):
 def _read_folder(cfg, root, split):
     """`root/train`, `root/val`, `root/test` where they exist; else the seed splits off what lacks."""
     divided = (root / "train").is_dir()
-    records, names = lists.read_folder(root / "train" if divided else root)
+    records, names, notes = lists.read_folder(root / "train" if divided else root)
     misnamed = sorted({"test", "val", "valid", "validation"} & {name.lower() for name in names})
     if misnamed and not divided:
         raise DataError(
@@ -228,17 +226,17 @@ def _read_folder(cfg, root, split):
     if divided and split != "train":
         for part in dict.fromkeys((split, "val")):
             if (root / part).is_dir():
-                return lists.read_folder(root / part, names)[0], names
+                return lists.read_folder(root / part, names)
     train, val = lists.split_records(records, cfg.DATA.VAL_RATIO, cfg.RNG_SEED)
     if divided and split == "train" and (root / "val").is_dir():
-        return records, names
+        return records, names, notes
     chosen = train if split == "train" else val
     if not chosen:
         raise DataError(
             f"{root} leaves no videos for {split}: it holds {len(records)} and DATA.VAL_RATIO is "
             f"{cfg.DATA.VAL_RATIO:g}; add videos or change the ratio"
         )
-    return chosen, names
+    return chosen, names, notes
 
 
 def _guide(root):

@@ -17,10 +17,11 @@ from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.checkpoints import RunCheckpoints
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE
 from uniformer_video.runs.multi_view_test import score_records
-from uniformer_video.training.monitor import Monitor, duration
+from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.training.trainer import Trainer
 from uniformer_video.versions import device_name
+from uniformer_video.words import duration
 from uniformer_video.zoo.create import count_parameters
 
 

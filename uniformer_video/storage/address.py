@@ -1,4 +1,4 @@
-"""Addresses of files: told from paths, joined, shortened for messages, refused with a secret in them."""
+"""Addresses of files: told from paths, joined, cleaned for messages, refused with a secret in them."""
 
 import os
 import re
@@ -8,11 +8,18 @@ from uniformer_video.errors import ConfigError
 
 HTTP = re.compile("https?://")
 _USER_INFO = re.compile(r"(?<=://)[^/]*@")
+_ONE_SLASH = re.compile(r"^(https?|hf):/(?=[^/])")
+_CHECKSUM = re.compile("#sha256=[0-9a-fA-F]*$")
 
 
 def is_address(place):
     """True for what is no path of this computer's files."""
     return "://" in str(place)
+
+
+def address_text(place):
+    """The text of a place; a `Path` of an address has lost one of the slashes, which comes back."""
+    return _ONE_SLASH.sub(r"\1://", str(place))
 
 
 def join(folder, *names):
@@ -23,11 +30,12 @@ def join(folder, *names):
     return "/".join([folder.rstrip("/"), *quoted])
 
 
-def shown(place):
-    """`place` as messages name it: an address without user, password and query."""
-    if not is_address(place):
-        return str(place)
-    plain = _USER_INFO.sub("", str(place))
+def name_for_messages(place):
+    """`place` as messages and records name it: an address without user, password, query and checksum."""
+    name = address_text(place)
+    if not is_address(name):
+        return name
+    plain = _CHECKSUM.sub("", _USER_INFO.sub("", name))
     return plain.partition("?")[0] if HTTP.match(plain) else plain
 
 
@@ -36,7 +44,7 @@ def check_no_secret(address, setting):
     user = _USER_INFO.search(address)
     if (user and ":" in user[0]) or (HTTP.match(address) and (user or "?" in address)):
         raise ConfigError(
-            f"{setting} {shown(address)} carries a password or a token, which would be written into "
-            "results; leave it out: libraries of storage such as s3:// read it from the environment or "
-            "from files of their own"
+            f"{setting} {name_for_messages(address)} carries a password or a token, which would be written "
+            "into results; leave it out: libraries of storage such as s3:// read it from the environment "
+            "or from files of their own"
         )

@@ -4,6 +4,8 @@ import http.client
 import socket
 import ssl
 
+from uniformer_video.words import one_line
+
 
 def explain_failure(reason, timeout_seconds):
     """One line for an error of a connection that waits `timeout_seconds` for an answer."""
@@ -17,4 +19,4 @@ def explain_failure(reason, timeout_seconds):
         return f"the server's certificate is not valid ({reason.verify_message})"
     if isinstance(reason, (ConnectionError, http.client.HTTPException)):
         return "the connection broke off; try again"
-    return " ".join(str(reason).split()) or type(reason).__name__
+    return one_line(reason)

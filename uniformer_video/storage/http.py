@@ -1,18 +1,20 @@
 """Files and parts of files by http, over connections that are kept open.
 
 A part is asked for as a range (RFC 9110, section 14); a server that answers with the whole file is
-refused before that comes. What may pass is tried again: lost connections, silence, answers that break
-off, and the statuses by which servers say that they are busy.
+refused before that comes. What may pass is tried again: urllib3's `Retry` repeats requests that meet lost
+connections, silence, and the statuses by which servers say that they are busy; `_Stream` asks for the rest
+of an answer that breaks off, and that counts among the same repeats.
 """
 
 import contextlib
+import logging
 import math
 import os
 import re
 import ssl
-import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import urllib3
@@ -20,124 +22,230 @@ from urllib3 import exceptions
 
 from uniformer_video import __version__
 from uniformer_video.errors import AbsentError, DataError
-from uniformer_video.storage.address import shown
+from uniformer_video.storage.address import name_for_messages
 from uniformer_video.storage.failures import explain_failure
 
 TIMEOUT_SECONDS = 30  # without a single byte
 CONNECTIONS = 16  # at once to a host
-_PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before each further attempt
-_LONGEST_PAUSE = 60.0  # where the server itself says how long to wait
+_REPEATS = 4  # of a request that fails
+_BACKOFF_SECONDS = 0.5  # the first repeat comes at once, the next after 2 of these, then 4, 8
+_LONGEST_PAUSE = 60  # seconds, where the server itself says how long to wait
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _MAX_REDIRECTS = 5
+_BLOCK_BYTES = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 
-
-class _Passing(Exception):
-    """A failure that may pass: its text, and how many seconds the server asks to wait."""
-
-    def __init__(self, text, pause=0.0):
-        super().__init__(text)
-        self.pause = pause
+# Its warnings of requests that it repeats would show addresses with the tokens in them.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
-def size_of(url):
+def size_of(url: str) -> float:
     """Bytes of a file, `math.inf` where the server does not tell; raises as `storage.size_of` does."""
-    return _persistently(url, _part, 0, 1)[1]
+    with open_stream(url, 0, 1) as stream:
+        for _ in stream:  # what is read to its end leaves the connection to others
+            pass
+        return stream.size
 
 
-def read(url, start, length):
+def read(url: str, start: int, length: int | None) -> bytes:
     """Bytes from `start` on, fewer than `length` at the end of the file; length None = the whole file."""
-    if length is None:
-        return _persistently(url, _whole)
-    return _persistently(url, _part, start, length)[0]
-
-
-def _persistently(url, attempt, *span):
-    """`attempt(url, *span)`, again after pauses while its failure may pass."""
-    for pause in (*_PAUSES, None):
-        try:
-            return attempt(url, *span)
-        except _Passing as failure:
-            if pause is None:
-                tries = len(_PAUSES) + 1
-                raise DataError(f"cannot read {shown(url)}, {tries} times: {failure}") from None
-            spread = 1 + os.getpid() % 8 / 8  # workers that failed together come back one by one
-            time.sleep(min(max(pause * spread, failure.pause), _LONGEST_PAUSE))
-
-
-def _whole(url):
-    with _answer(url, {}) as response:
-        return response.read()
-
-
-def _part(url, start, length):
-    """(bytes of a range, size of the file)."""
-    with _answer(url, {"Range": f"bytes={start}-{start + length - 1}"}) as response:
-        if response.status == 200:
-            raise DataError(
-                f"the server of {shown(url)} knows no range requests: it sends the whole file where a "
-                "part is asked for; use one that does, such as nginx or an object store, or copy the "
-                "files to a disk"
-            )
-        first, last, size = _content_range(response)
-        if response.status == 416:
-            return b"", size
-        expected = min(length, size - start)
-        if (first, last) != (start, start + expected - 1):
-            raise DataError(
-                f"the server of {shown(url)} sends bytes {first} to {last}; asked for were {length} "
-                f"from {start} on"
-            )
-        body = response.read(expected + 1)
-        if len(body) != expected:
-            raise _Passing(f"the connection broke off, {len(body)} of {expected} bytes came")
-        return body, size
-
-
-def _content_range(response):
-    """(first byte, last byte, size of the file); None and `math.inf` for what is not told."""
-    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    first, last, size = match.groups() if match else (None, None, "*")
-    return first and int(first), last and int(last), math.inf if size == "*" else int(size)
+    with open_stream(url, start, length) as stream:
+        return b"".join(stream)
 
 
 @contextlib.contextmanager
-def _answer(url, headers):
-    """The answer to a GET, its body not read yet, with status 200, 206 or 416.
+def open_stream(
+    url: str,
+    start: int = 0,
+    length: int | None = None,
+    check_redirect: Callable[[str], None] | None = None,
+) -> Iterator["_Stream"]:
+    """The blocks of bytes of a file, as they come: of all of it, or of `length` bytes from `start` on.
 
-    What goes wrong, while the body is read too, is a `_Passing` or a `DataError`.
+    To be iterated over once. `size` is that of the whole file in bytes, `math.inf` where the server does
+    not tell, and `content_type` what it takes the file for, such as "text/html". `check_redirect` is
+    called with each address that the given one leads on to, and raises for one not to be followed.
+
+    Raises `AbsentError` where there is no such file and `DataError` for whatever else goes wrong, while
+    the blocks come, too.
     """
-    response = None
+    stream = _Stream(url, start, length, check_redirect)
     try:
-        response = _follow(url, headers)
-        _check_status(url, response)
-        yield response
-    except (exceptions.LocationValueError, UnicodeError) as error:
-        raise DataError(f"{shown(url)} is not an address: {error}") from None
-    except exceptions.HTTPError as error:
-        reason = _root(error)
-        text = explain_failure(reason, TIMEOUT_SECONDS)
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            raise DataError(f"cannot read {shown(url)}: {text}") from None
-        raise _Passing(text) from None
+        stream.ask()
+        yield stream
     finally:
-        if response is not None:
-            response.close()  # one that was read to its end has given its connection back
+        stream.close()
+
+
+class _Stream:
+    """See `open_stream`. An answer that breaks off is followed by a request for the rest."""
+
+    def __init__(self, url, start, length, check_redirect):
+        self.size, self.content_type = math.inf, ""
+        self._url, self._check_redirect = url, check_redirect
+        self._is_part = length is not None
+        self._start = self._next = start  # the byte of the file that comes next
+        self._end = start + length if self._is_part else math.inf
+        self._known = 0  # bytes that an answer begins with and that came before
+        self._version, self._response, self._retries = None, None, _first_attempt()
+
+    def __iter__(self):
+        while self._next < self._end:
+            before, failure = self._next, None
+            try:
+                yield from self._blocks()
+            except exceptions.HTTPError as error:
+                failure = error
+            if failure is None:
+                if self._next == self._end or self._end == math.inf:
+                    return
+                failure = exceptions.IncompleteRead(self._next - before, self._end - self._next)
+            self._ask_again(failure, self._next - before)
+
+    def ask(self):
+        """Ask for what is lacking, and read the head of the answer."""
+        headers = {}
+        if self._is_part or self._next > self._start:
+            last = "" if self._end == math.inf else self._end - 1
+            headers["Range"] = f"bytes={self._next}-{last}"
+        with _network_errors(self._url):
+            self._response = _follow(self._url, headers, self._retries, self._check_redirect)
+        self._retries = self._response.retries
+        _check_status(self._url, self._response, (200, 206, 416) if headers else (200,))
+        if self._response.status == 200:
+            self._expect_all()
+        else:
+            self._expect_part()
+
+    def close(self):
+        """Let the connection go; where an answer was read to its end, others have it already."""
+        if self._response is not None:
+            self._response.close()
+
+    def _blocks(self):
+        for block in self._response.stream(_BLOCK_BYTES):
+            new = block[self._known :]
+            self._known -= len(block) - len(new)
+            if self._next + len(new) > self._end:
+                raise exceptions.ProtocolError("more bytes came than its length says")
+            self._next += len(new)
+            if new:
+                yield new
+
+    def _ask_again(self, failure, came):
+        """Ask for the rest, after a pause; raises where the repeats are used up."""
+        self.close()
+        if came >= _BLOCK_BYTES:  # however often it breaks off, it gets on
+            self._retries = _first_attempt()
+        with _network_errors(self._url):
+            self._retries = self._retries.increment("GET", self._url, error=failure)
+        self._retries.sleep()
+        self.ask()
+
+    def _expect_all(self):
+        if self._is_part:
+            raise DataError(
+                f"the server of {name_for_messages(self._url)} knows no range requests: it sends the whole "
+                "file where a part is asked for; use one that does, such as nginx or an object store, or "
+                "copy the files to a disk"
+            )
+        length = self._response.headers.get("Content-Length", "")
+        self._note_file(int(length) if length.isdecimal() else math.inf)
+        self._end, self._known = self.size, self._next
+
+    def _expect_part(self):
+        match = _CONTENT_RANGE.fullmatch(self._response.headers.get("Content-Range", ""))
+        first, last, size = match.groups() if match else (None, None, "*")
+        self._note_file(math.inf if size == "*" else int(size))
+        if self._response.status == 416 and self._next == self._start:
+            self._end = self._start  # the file ends before
+            return
+        end = min(self._end, self.size)
+        if (first, last) != (str(self._next), str(end - 1)):
+            raise DataError(
+                f"the server of {name_for_messages(self._url)} sends bytes {first} to {last}; asked for "
+                f"were {self._end - self._next} from {self._next} on"
+            )
+        self._end, self._known = end, 0
+
+    def _note_file(self, size):
+        """Take in what is told of the file; the rest of another one is not put behind what came."""
+        told = self._response.headers
+        self.content_type = told.get("Content-Type", "").partition(";")[0].strip().lower()
+        # The parts of a file are asked for one by one, of whatever servers share its address and give it
+        # tags of their own, so that the halves of a part may differ in them, too.
+        tag = None if self._is_part else told.get("ETag", told.get("Last-Modified"))
+        if self._version not in (None, (size, tag)):
+            raise DataError(
+                f"{name_for_messages(self._url)} changed on its server while it came; try again"
+            )
+        self.size, self._version = size, (size, tag)
+
+
+class _Retry(urllib3.Retry):
+    """Repeats no request that meets a bad certificate, and waits as long as servers ask, within reason."""
+
+    def increment(
+        self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None
+    ):
+        if isinstance(_root(error), ssl.SSLCertVerificationError):
+            raise error
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+    def parse_retry_after(self, retry_after):
+        try:
+            return min(super().parse_retry_after(retry_after), _LONGEST_PAUSE)
+        except (exceptions.InvalidHeader, ValueError, OverflowError):
+            return 0
+
+
+def _first_attempt():
+    return _Retry(
+        _REPEATS,
+        status_forcelist=_BUSY,
+        raise_on_status=False,
+        backoff_factor=_BACKOFF_SECONDS,
+        backoff_jitter=_BACKOFF_SECONDS,  # workers that failed together come back one by one
+    )
+
+
+@contextlib.contextmanager
+def _network_errors(url):
+    """What urllib3 raises, as a `DataError`."""
+    try:
+        yield
+    except (exceptions.LocationValueError, UnicodeError) as error:
+        raise DataError(f"{name_for_messages(url)} is not an address: {error}") from None
+    except exceptions.HTTPError as error:
+        times = _times() if isinstance(error, exceptions.MaxRetryError) else ""
+        text = explain_failure(_root(error), TIMEOUT_SECONDS)
+        raise DataError(f"cannot read {name_for_messages(url)}{times}: {text}") from None
 
 
 def _root(error):
-    """The error of a socket below one of urllib3, with its own for timeouts as Python's."""
-    if isinstance(error, exceptions.TimeoutError) and not isinstance(
-        error, exceptions.NewConnectionError
-    ):
-        return TimeoutError()
-    return error.__cause__ or error.__context__ or error
+    """The error of a socket below those of urllib3, with its own for timeouts as Python's."""
+    while isinstance(error, exceptions.HTTPError):
+        if isinstance(error, exceptions.TimeoutError) and not isinstance(
+            error, exceptions.NewConnectionError
+        ):
+            return TimeoutError()
+        below = (error.__cause__, error.__context__, *error.args)
+        below = [part for part in below if isinstance(part, Exception)]
+        if not below:
+            break
+        error = below[0]
+    return error
 
 
-def _follow(url, headers):
+def _times():
+    return f", {_REPEATS + 1} times"
+
+
+def _follow(url, headers, retries, check_redirect):
     """The answer where redirects end; none is followed from https to http."""
     address = url
     for _ in range(_MAX_REDIRECTS + 1):
+        # Redirects may lead past a proxy, or to one, so each address is asked by itself.
         response = _connections(os.getpid(), *_proxy(address)).request(
             "GET",
             address,
@@ -145,43 +253,47 @@ def _follow(url, headers):
             preload_content=False,
             decode_content=False,
             redirect=False,
-            retries=False,
+            retries=retries,
         )
         target = response.get_redirect_location()
         if not target:
             return response
+        retries = response.retries
         response.close()
-        address = _next(address, target)
-    raise DataError(f"{shown(url)} leads on to other addresses more than {_MAX_REDIRECTS} times")
+        address = _next_address(address, target)
+        if check_redirect:
+            check_redirect(address)
+    raise DataError(
+        f"{name_for_messages(url)} leads on to other addresses more than {_MAX_REDIRECTS} times"
+    )
 
 
-def _next(address, target):
+def _next_address(address, target):
     following = urllib.parse.urljoin(address, target)
-    if address.startswith("https:") and not following.startswith("https:"):
+    before, after = (urllib.parse.urlsplit(url).scheme for url in (address, following))
+    if after != "https" and (before, after) != ("http", "http"):
         raise DataError(
-            f"{shown(address)} leads on to {shown(following)}, which is not encrypted; it is not followed"
+            f"{name_for_messages(address)} leads on to {name_for_messages(following)}, which is not "
+            "encrypted; it is not followed"
         )
     return following
 
 
-def _check_status(url, response):
-    status = response.status
-    if status in (200, 206, 416):
+def _check_status(url, response, expected):
+    status, name = response.status, name_for_messages(url)
+    if status in expected:
         return
     if status in (404, 410):
-        raise AbsentError(f"{shown(url)} does not exist (status {status})")
+        raise AbsentError(f"{name} does not exist (status {status})")
     if status in (401, 403):
         raise AbsentError(
-            f"{shown(url)} is refused by its server (status {status}), which asks for a login, or answers "
+            f"{name} is refused by its server (status {status}), which asks for a login, or answers "
             "so for what is not there"
         )
+    answered = f"the server answered with status {status}"
     if status in _BUSY:
-        wait = response.headers.get("Retry-After", "")
-        raise _Passing(
-            f"the server answered with status {status}; try again later",
-            float(wait) if wait.isdecimal() else 0.0,
-        )
-    raise DataError(f"the server answered with status {status} for {shown(url)}")
+        raise DataError(f"cannot read {name}{_times()}: {answered}; try again later")
+    raise DataError(f"cannot read {name}: {answered}")
 
 
 def _proxy(url):
@@ -191,7 +303,7 @@ def _proxy(url):
     return (proxy,) if proxy and not urllib.request.proxy_bypass(parts.hostname or "") else ()
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _connections(process, proxy=None):
     """The open connections of a process; a forked one must not use those of its parent."""
     timeout = urllib3.Timeout(TIMEOUT_SECONDS)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from uniformer_video.errors import AbsentError, DataError, DecodeError
-from uniformer_video.storage.address import shown
+from uniformer_video.storage.address import name_for_messages
 from uniformer_video.storage.places import read_range, size_of
 
 _MEMBER = re.compile(r"(.+)#(\d+)\+(\d+)", re.DOTALL)
@@ -54,7 +54,7 @@ def read_member(member):
         header = None
     if start < 0 or header is None or header.size != member.length:
         raise DecodeError(
-            f"{member_path(shown(member.shard), member)} is no member of this shard: the index "
+            f"{member_path(name_for_messages(member.shard), member)} is no member of this shard: the index "
             "is of other shards; get both again, or make them again"
         )
     return header.name, data[tarfile.BLOCKSIZE :]
@@ -89,4 +89,4 @@ def _present(shard, needed):
 
 
 def _without_place(error, shard):
-    return str(error).removeprefix(f"{shown(shard)} ")
+    return str(error).removeprefix(f"{name_for_messages(shard)} ")

@@ -8,7 +8,9 @@ import math
 import os
 
 from uniformer_video.errors import AbsentError, DataError, MissingLibraryError
-from uniformer_video.storage.address import HTTP, is_address, shown
+from uniformer_video.storage import http
+from uniformer_video.storage.address import HTTP, is_address, name_for_messages
+from uniformer_video.words import one_line, system_reason
 
 
 def is_file(place):
@@ -40,7 +42,7 @@ def read_range(place, start, length):
     data = _store(place).read(place, start, length)
     if len(data) != length:
         raise DataError(
-            f"{shown(place)} is cut off: it ends {length - len(data)} bytes before byte "
+            f"{name_for_messages(place)} is cut off: it ends {length - len(data)} bytes before byte "
             f"{start + length}; get it again, or make it again"
         )
     return data
@@ -49,15 +51,7 @@ def read_range(place, start, length):
 def _store(place):
     if not is_address(place):
         return _Disk
-    if HTTP.match(place):
-        try:
-            from uniformer_video.storage import http
-        except ImportError:
-            raise MissingLibraryError(
-                f"{shown(place)} needs the library urllib3: pip install 'uniformer-video[remote]'"
-            ) from None
-        return http
-    return _Fsspec
+    return http if HTTP.match(place) else _Fsspec
 
 
 class _Disk:
@@ -81,8 +75,7 @@ class _Disk:
         except FileNotFoundError:
             raise AbsentError(f"{path} does not exist") from None
         except (OSError, ValueError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise DataError(f"cannot read {path}: {reason}") from None
+            raise DataError(f"cannot read {path}: {system_reason(error)}") from None
 
 
 class _Fsspec:
@@ -93,7 +86,7 @@ class _Fsspec:
         """See `size_of`."""
         info = cls._call(address, lambda system, path: system.info(path))
         if info["type"] == "directory":
-            raise AbsentError(f"{shown(address)} is a folder")
+            raise AbsentError(f"{name_for_messages(address)} is a folder")
         return math.inf if info.get("size") is None else info["size"]
 
     @classmethod
@@ -104,28 +97,27 @@ class _Fsspec:
 
     @staticmethod
     def _call(address, action):
+        name = name_for_messages(address)
         try:
             from fsspec.core import url_to_fs
         except ImportError:
             raise MissingLibraryError(
-                f"{shown(address)} needs the library fsspec: `pip install fsspec`"
+                f"{name} needs the library fsspec: `pip install fsspec`"
             ) from None
         try:
             # Asked for anew each time: fsspec keeps file systems, each for the process that made it.
             return action(*url_to_fs(address))
         except ImportError as error:
-            raise MissingLibraryError(
-                f"{shown(address)} needs another library: {_one_line(error)}"
-            ) from None
+            raise MissingLibraryError(f"{name} needs another library: {_reason(error)}") from None
         except FileNotFoundError:
-            raise AbsentError(f"{shown(address)} does not exist") from None
+            raise AbsentError(f"{name} does not exist") from None
         except PermissionError as error:
             raise AbsentError(
-                f"{shown(address)} may not be read, or does not exist: {_one_line(error)}"
+                f"{name} may not be read, or does not exist: {_reason(error)}"
             ) from None
         except Exception as error:  # each driver has its own
-            raise DataError(f"cannot read {shown(address)}: {_one_line(error)}") from None
+            raise DataError(f"cannot read {name}: {_reason(error)}") from None
 
 
-def _one_line(error):
-    return " ".join(str(error).split())[:300] or type(error).__name__
+def _reason(error):
+    return one_line(error)[:300]  # some drivers give the whole answer of a server

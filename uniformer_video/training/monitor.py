@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from uniformer_video.files import METRICS_FILE, atomic_write
+from uniformer_video.words import duration
 
 log = logging.getLogger(__name__)
 
@@ -162,16 +163,6 @@ def memory_bytes():
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def duration(seconds):
-    """Seconds for people: "45 s", "3 min 10 s", "2 h 05 min"."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60:02d} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
 def _summary_writer(folder, first_step):

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import torch
 
 from uniformer_video.errors import CheckpointError, ConfigError, DamagedError
+from uniformer_video.storage.address import name_for_messages
 from uniformer_video.weights.container import FORMAT, FORMAT_VERSION, read_content, write_content
-from uniformer_video.weights.download import fetch, file_sha256, is_remote, shown
+from uniformer_video.weights.download import fetch, file_sha256, is_remote
 from uniformer_video.weights.inflate import fit_kernel_in_time, inflate_kernel
-from uniformer_video.weights.unwrap import find_state, read_hints, shown_key
+from uniformer_video.weights.unwrap import find_state, key_for_messages, read_hints
 
 __all__ = [
     "HEAD_KEYS",
@@ -110,7 +111,7 @@ def read_weights(source, select="model"):
     """
     if select not in SELECTIONS:
         raise ConfigError(f"weights are one of {', '.join(SELECTIONS)}, got {select!r}")
-    path, name = fetch(source), shown(source)
+    path, name = fetch(source), name_for_messages(source)
     in_messages = f"{name} (kept at {path})" if is_remote(source) else name
     content = read_content(path, in_messages)
     if not isinstance(content, dict):
@@ -149,7 +150,9 @@ def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, repl
     report = LoadReport(weights.path)
     heads = tuple(getattr(model, "head_keys", HEAD_KEYS))
     replaceable = heads if replace_head else ()
-    broken = [shown_key(key) for key, value in weights.state.items() if not _is_finite(value)]
+    broken = [
+        key_for_messages(key) for key, value in weights.state.items() if not _is_finite(value)
+    ]
     if broken:
         raise CheckpointError(
             f"{weights.path} holds values that are not finite, in {_some(broken)}: its training failed"
@@ -158,7 +161,7 @@ def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, repl
     state = {}
     for key, value in weights.state.items():
         if key not in target:
-            report.skipped.append(shown_key(key))
+            report.skipped.append(key_for_messages(key))
             continue
         if key in replaceable and value.shape[:1] != target[key].shape[:1]:
             report.replaced.append(_class_counts(key, value, target[key]))

@@ -18,7 +18,8 @@ from torch.serialization import get_crc32_options, set_crc32_options
 from uniformer_video.errors import CheckpointError, DamagedError, MissingLibraryError
 from uniformer_video.files import atomic_write
 from uniformer_video.weights import unpickle
-from uniformer_video.weights.unwrap import shown_key
+from uniformer_video.weights.unwrap import key_for_messages
+from uniformer_video.words import system_reason
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +70,7 @@ def read_content(path, name):
     except FileNotFoundError:
         raise CheckpointError(f"there is no weights file {name}") from None
     except (OSError, ValueError) as error:  # ValueError: a path that no system takes
-        reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"cannot read {name}: {reason}") from None
+        raise CheckpointError(f"cannot read {name}: {system_reason(error)}") from None
     if not head:
         raise DamagedError(
             f"{name} is empty (0 bytes): its download failed or was cut off; get it again"
@@ -253,7 +253,7 @@ def _check_kind(members, name, head):
         return
     if b"/data.pkl" in head:  # it is there, but the list at the end of the archive is damaged
         raise _damaged(name)
-    inside = f"it holds {shown_key(members[0])}" if members else "it is empty"
+    inside = f"it holds {key_for_messages(members[0])}" if members else "it is empty"
     raise CheckpointError(
         f"{name} is a zip archive that torch.save did not write ({inside}), not a weights file; "
         "unpack it if the weights are inside"
@@ -304,8 +304,8 @@ def _part(archive, member):
     key = None
     with contextlib.suppress(Exception):  # there may be none, or that is damaged too
         key = unpickle.tensor_key(io.BytesIO(archive.read(f"{folder}/data.pkl")), storage)
-    inside = shown_key(member.filename)
-    return f"its part {inside}" if key is None else f"the tensor {shown_key(key)} ({inside})"
+    inside = key_for_messages(member.filename)
+    return f"its part {inside}" if key is None else f"the tensor {key_for_messages(key)} ({inside})"
 
 
 def _read_torch(path, name, head):
@@ -323,8 +323,8 @@ def _refusal(path, name, head, reason):
         foreign = found[1]
     if foreign:
         return CheckpointError(
-            f"{name} wants to load {shown_key(foreign)}, which is not plain data; it is refused because "
-            "it could run any program. Ask its author for the tensors alone: "
+            f"{name} wants to load {key_for_messages(foreign)}, which is not plain data; it is refused "
+            "because it could run any program. Ask its author for the tensors alone: "
             "torch.save(model.state_dict(), ...)"
         )
     if protocol > 2:

@@ -2,25 +2,24 @@
 
 import contextlib
 import hashlib
-import http.client
 import ipaddress
+import math
 import os
 import re
-import urllib.error
 import urllib.parse
-import urllib.request
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from uniformer_video import __version__
-from uniformer_video.errors import CheckpointError, MissingLibraryError
+from uniformer_video.errors import AbsentError, CheckpointError, DataError, MissingLibraryError
 from uniformer_video.files import atomic_write
-from uniformer_video.storage.failures import explain_failure
+from uniformer_video.storage.address import address_text, name_for_messages
+from uniformer_video.storage.http import open_stream
 from uniformer_video.weights.container import read_content
 
-TIMEOUT_SECONDS = 30  # without a single byte
 _BLOCK_BYTES = 1 << 20
 _SCHEME = re.compile(r"(https?|hf):/")
 
@@ -33,19 +32,14 @@ class _Address:
     sha256: str | None
 
     @property
-    def shown(self):
-        """For messages and records: without a query, where access tokens are."""
-        return self.url.partition("?")[0]
+    def name(self):
+        """For messages: without a query, where access tokens are."""
+        return name_for_messages(self.url)
 
 
 def is_remote(source):
     """True for `https://`, `http://` and `hf://` addresses, as text or as a `Path` of it."""
     return _SCHEME.match(str(source)) is not None
-
-
-def shown(source):
-    """`source` as messages and records name it: an address without checksum and access tokens."""
-    return _parse(source).shown if is_remote(source) else str(source)
 
 
 def fetch(source):
@@ -98,15 +92,13 @@ def file_sha256(path):
 
 
 def _parse(source):
-    # A `Path` has made "//" of an address into "/".
-    text = re.sub(r"^(https?|hf):/(?=[^/])", r"\1://", str(source))
-    url, _, fragment = text.partition("#")
+    url, _, fragment = address_text(source).partition("#")
     if not fragment:
         return _Address(url, None)
     match = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
     if not match:
         raise CheckpointError(
-            f"{url}: what follows # is sha256= and 64 hexadecimal digits, got {fragment!r}"
+            f"{name_for_messages(url)}: what follows # is sha256= and 64 hexadecimal digits, got {fragment!r}"
         )
     return _Address(url, match[1].lower())
 
@@ -118,9 +110,11 @@ def _check_url(url, sha256):
         host = parts.hostname
         _ = parts.port  # raises for a port that is no number
     except ValueError as error:
-        raise CheckpointError(f"{url} is not an address: {error}") from None
+        raise CheckpointError(f"{name_for_messages(url)} is not an address: {error}") from None
     if not host or re.search(r"[\s\x00-\x1f]", url):
-        raise CheckpointError(f"{url!r} is not an address such as https://host/path/file.pth")
+        raise CheckpointError(
+            f"{name_for_messages(url)!r} is not an address such as https://host/path/file.pth"
+        )
     if parts.username is not None:
         raise CheckpointError(
             f"the address of a file on {host} carries a user name or password, which is not supported; "
@@ -128,7 +122,7 @@ def _check_url(url, sha256):
         )
     if parts.scheme == "http" and not sha256 and not _is_this_computer(host):
         raise CheckpointError(
-            f"{url.partition('?')[0]} is not encrypted, so anyone on the way can exchange the file; use "
+            f"{name_for_messages(url)} is not encrypted, so anyone on the way can exchange the file; use "
             "https://, or add #sha256=<digest> to the address"
         )
 
@@ -148,56 +142,34 @@ def _cached_path(url):
     return cache_folder() / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{readable}"
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects by the rules of the first address, and never from https to http."""
-
-    def __init__(self, sha256):
-        self.sha256 = sha256
-
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
-        scheme = urllib.parse.urlsplit(newurl).scheme
-        if scheme not in ("http", "https") or (req.type == "https" and scheme == "http"):
-            raise CheckpointError(
-                f"{req.full_url.partition('?')[0]} leads on to {newurl.partition('?')[0]}, which is not "
-                "encrypted; it is not followed"
-            )
-        _check_url(newurl, self.sha256)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
 def _download(address, target):
-    request = urllib.request.Request(
-        address.url,
-        headers={"User-Agent": f"uniformer-video/{__version__}", "Accept-Encoding": "identity"},
-    )
-    opener = urllib.request.build_opener(_Redirects(address.sha256))
-    with _network_errors(address.shown):
-        response = opener.open(request, timeout=TIMEOUT_SECONDS)
-    with response:
-        if response.headers.get_content_type() == "text/html":
-            raise CheckpointError(
-                f"{address.shown} answered with a web page in place of a file: it asks for a login or a "
-                "confirmation; download the file in a browser and give its path"
-            )
-        length = response.headers.get("Content-Length")
-        length = int(length) if length and length.isdigit() else None
-        with atomic_write(target) as file:
-            size, digest = _copy(response, file, length, address.shown)
-            if length is not None and size != length:
+    check_redirect = partial(_check_url, sha256=address.sha256)
+    try:
+        with open_stream(address.url, check_redirect=check_redirect) as stream:
+            if stream.content_type == "text/html":
                 raise CheckpointError(
-                    f"{address.shown} was cut off: {size:,} of {length:,} bytes came; try again"
+                    f"{address.name} answered with a web page in place of a file: it asks for a login or a "
+                    "confirmation; download the file in a browser and give its path"
                 )
-            if address.sha256 not in (None, digest):
-                raise CheckpointError(_wrong_digest(address, digest))
-            file.flush()
-            read_content(file.name, address.shown)  # nothing unreadable enters the cache
+            with atomic_write(target) as file:
+                digest = _copy(stream, file, address.name)
+                if address.sha256 not in (None, digest):
+                    raise CheckpointError(_wrong_digest(address, digest))
+                file.flush()
+                read_content(file.name, address.name)  # nothing unreadable enters the cache
+    except AbsentError as error:
+        raise CheckpointError(
+            f"{error}; check the address, or download the file in a browser and give its path"
+        ) from None
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
 
 
-def _copy(response, file, length, name):
-    """The count and the sha256 of the bytes that came."""
-    digest, size = hashlib.sha256(), 0
+def _copy(stream, file, name):
+    """Write the bytes that come into `file`; their sha256."""
+    digest = hashlib.sha256()
     bar = tqdm(
-        total=length,
+        total=None if stream.size == math.inf else stream.size,
         unit="B",
         unit_scale=True,
         desc=name.rpartition("/")[2],
@@ -205,48 +177,16 @@ def _copy(response, file, length, name):
         leave=False,
     )
     with bar:
-        while True:
-            with _network_errors(name):
-                block = response.read(_BLOCK_BYTES)
-            if not block:
-                return size, digest.hexdigest()
+        for block in stream:
             file.write(block)
             digest.update(block)
-            size += len(block)
             bar.update(len(block))
-
-
-@contextlib.contextmanager
-def _network_errors(name):
-    """Every way in which a download fails, as one line. A full disk is not among them."""
-    try:
-        yield
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise CheckpointError(f"{name}: {_explain_status(error.code)}") from None
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise CheckpointError(
-            f"cannot download {name}: {explain_failure(reason, TIMEOUT_SECONDS)}"
-        ) from None
-
-
-def _explain_status(code):
-    if code in (404, 410):
-        return f"there is no such file on the server (status {code}); check the address"
-    if code in (401, 403):
-        return (
-            f"the server refuses to give it without a login (status {code}); download it in a browser "
-            "and give its path"
-        )
-    if code in (301, 302, 303, 307, 308):
-        return "its redirects lead to no file; check the address"
-    return f"the server answered with status {code}; try again later"
+    return digest.hexdigest()
 
 
 def _wrong_digest(address, digest):
     return (
-        f"{address.shown} is not the expected file: its sha256 is {digest}, the address says "
+        f"{address.name} is not the expected file: its sha256 is {digest}, the address says "
         f"{address.sha256}"
     )
 
@@ -294,4 +234,4 @@ def _fetch_from_hub(address):
         if address.sha256 not in (None, digest := file_sha256(path)):
             raise CheckpointError(_wrong_digest(address, digest))
         return Path(path)
-    raise CheckpointError(f"cannot download {address.shown}: {reason}")
+    raise CheckpointError(f"cannot download {address.name}: {reason}")

@@ -46,7 +46,7 @@ def find_state(content, select, name):
     for key, value in state.items():
         if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_nested:
             raise CheckpointError(
-                f"{name}: {shown_key(key)} is sparse, quantised or without values; save it as an "
+                f"{name}: {key_for_messages(key)} is sparse, quantised or without values; save it as an "
                 "ordinary tensor (to_dense(), dequantize())"
             )
     state = _strip(state, name)
@@ -151,13 +151,13 @@ def _dict(value):
 
 
 def _keys(content, most=8):
-    keys = [shown_key(key) for key in content]
+    keys = [key_for_messages(key) for key in content]
     if not keys:
         return "nothing"
     return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")
 
 
-def shown_key(key):
+def key_for_messages(key):
     """A file's key for a message of one line, whatever is in it."""
     text = str(key)
     return text[:80] if text.isprintable() else repr(text)[:80]

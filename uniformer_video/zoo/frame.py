@@ -1,14 +1,12 @@
 """One frame as a model sees it."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from PIL import Image
 
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.decoding import open_video
-from uniformer_video.data.lists.records import VIDEO_SUFFIXES
+from uniformer_video.data.lists.folders import is_video
 from uniformer_video.errors import DataError
 
 SIDE = 224
@@ -22,7 +20,7 @@ def read_frame(path=""):
     """
     if not path:
         pixels = _smooth_noise()
-    elif Path(path).suffix.lower() in VIDEO_SUFFIXES:
+    elif is_video(path):
         with open_video(path) as video:
             pixels = video.frames([video.num_frames // 2])[0]
     else:

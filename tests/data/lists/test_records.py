@@ -98,8 +98,9 @@ def test_folder_of_classes(tmp_path):
     write(tmp_path / "walk" / "deep" / "z.MKV", "x")
     write(tmp_path / "walk" / "notes.txt", "x")
     write(tmp_path / ".cache" / "a.mp4", "x")
+    write(tmp_path / "jump" / "._0.mp4", "x")
     (tmp_path / "empty").mkdir()
-    records, names = lists.read_folder(tmp_path)
+    records, names, notes = lists.read_folder(tmp_path)
     assert names == ["jump", "walk"]
     assert [(r.name, r.label) for r in records] == [
         ("jump/0.mp4", 0),
@@ -107,10 +108,13 @@ def test_folder_of_classes(tmp_path):
         ("walk/0.mp4", 1),
         ("walk/deep/z.MKV", 1),
     ]
+    assert notes == [
+        f"{tmp_path}: left out 2 hidden videos, by names that begin with a dot: .cache/a.mp4, jump/._0.mp4"
+    ]
 
 
 def test_given_names_number_the_classes(tmp_path):
-    records, names = lists.read_folder(folder(tmp_path, walk=1), ["jump", "walk"])
+    records, names, _ = lists.read_folder(folder(tmp_path, walk=1), ["jump", "walk"])
     assert (records[0].label, names) == (1, ["jump", "walk"])
     with pytest.raises(DataError, match="'walk', which the training folder lacks"):
         lists.read_folder(tmp_path, ["jump"])
@@ -125,7 +129,7 @@ def test_folders_without_classes(tmp_path):
 
 
 def test_split_is_stratified_and_repeatable(tmp_path):
-    records, _ = lists.read_folder(folder(tmp_path, a=10, b=5, c=2, d=1))
+    records, *_ = lists.read_folder(folder(tmp_path, a=10, b=5, c=2, d=1))
     train, val = lists.split_records(records, 0.2, seed=3)
     assert sorted(r.path for r in train + val) == sorted(r.path for r in records)
     assert [sum(r.label == c for r in val) for c in range(4)] == [2, 1, 1, 0]

@@ -66,8 +66,9 @@ def sharded(lists, tmp_path):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """The folder of the test by http; further attempts come at once."""
-    monkeypatch.setattr(http, "_PAUSES", (0.0, 0.0))
+    """The folder of the test by http; it is asked three times at most, and at once."""
+    monkeypatch.setattr(http, "_REPEATS", 2)
+    monkeypatch.setattr(http, "_BACKOFF_SECONDS", 0)
     with serve_folder(tmp_path) as served:
         yield served
 

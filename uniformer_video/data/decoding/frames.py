@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from uniformer_video.data.decoding.reader import Reader, shrink
 from uniformer_video.errors import DecodeError
+from uniformer_video.words import system_reason
 
 # What frames are extracted to. Pillow knows more formats; one of them starts another program.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
@@ -86,7 +87,7 @@ class FrameReader(Reader):
             reason = "is not there"
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             # What Pillow raises for damaged pictures depends on their format.
-            reason = f"cannot be read as a picture: {getattr(error, 'strerror', None) or error}"
+            reason = f"cannot be read as a picture: {system_reason(error)}"
         raise DecodeError(f"{file} {reason}; extract the frames again") from None
 
 

@@ -23,7 +23,7 @@ from uniformer_video.data.decoding.plan import Span, plan
 from uniformer_video.data.decoding.reader import Clip, Reader, shrunk_size
 from uniformer_video.data.decoding.source import SINGLE_FILES, source_of
 from uniformer_video.errors import DecodeError
-from uniformer_video.storage.address import shown
+from uniformer_video.storage.address import name_for_messages
 
 # Codecs in which every packet shows exactly one frame, VP8's hidden ones apart.
 _ONE_FRAME_A_PACKET = {
@@ -64,7 +64,7 @@ class PyAVReader(Reader):
     """
 
     def __init__(self, path):
-        self._path = shown(path)
+        self._path = name_for_messages(path)
         self._container = self._packets = self._decoded = None
         self._to_rgb = VideoReformatter()  # kept, because it caches the conversion's set-up
         self._size, self._orientations = None, {}

@@ -6,7 +6,7 @@ import os
 from uniformer_video.data.decoding.frames import frame_file
 from uniformer_video.data.lists.records import without_repeats
 from uniformer_video.errors import DataError
-from uniformer_video.storage.address import shown
+from uniformer_video.storage.address import name_for_messages
 from uniformer_video.storage.members import lost_shards, member_of
 
 
@@ -50,7 +50,9 @@ def missing_files(records):
         if (member and member.end <= present) or _exists(record):
             continue
         file = f"{record.path}{_what_is(record.path)}"
-        missing.append((record, f"{shown(member.shard)} ({problem})" if member else file))
+        missing.append(
+            (record, f"{name_for_messages(member.shard)} ({problem})" if member else file)
+        )
     return missing
 
 

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from uniformer_video.data.lists.annotations import read_part
-from uniformer_video.data.lists.records import VIDEO_SUFFIXES, VideoRecord
+from uniformer_video.data.lists.folders import VIDEO_SUFFIXES, is_video
+from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 
 # Format: its dataset, and what its videos are when they come. A video found in another form counts too.
@@ -63,7 +64,7 @@ class _Videos:
             names = os.listdir(self._root / folder)
         except OSError:
             return []  # a folder without videos: they are counted as missing, and named
-        return [name for name in names if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES]
+        return [name for name in names if is_video(name) and not name.startswith(".")]
 
     def _rank(self, name):
         suffix = os.path.splitext(name)[1]

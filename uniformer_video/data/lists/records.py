@@ -2,12 +2,12 @@
 
 import hashlib
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from uniformer_video.data.lists.folders import find_videos, is_video
 from uniformer_video.data.lists.table import (
     Table,
     is_header,
@@ -25,15 +25,6 @@ from uniformer_video.data.lists.text import (
 )
 from uniformer_video.errors import DataError
 from uniformer_video.randomness import generator
-
-VIDEO_SUFFIXES = (
-    *(".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"),
-    *(".3gp", ".m2ts", ".mts", ".ogv", ".vob"),
-)
-# What a line without its last number ends in where it holds two: `a.mp4,3`.
-_NUMBER_BEHIND_VIDEO = re.compile(
-    rf"({'|'.join(map(re.escape, VIDEO_SUFFIXES))})[\s,;|]+\d+$", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -97,7 +88,8 @@ def read_csv(path, prefix="", separator="auto"):
 
 def _line_record(line, separator, folder, source):
     name, label = split_line(line, separator, source)
-    if _NUMBER_BEHIND_VIDEO.search(name):
+    video, number = last_number(name, separator)
+    if number is not None and is_video(video):  # such as a.mp4,3 of the line a.mp4,3 17
         raise DataError(
             f"{source}: {line.strip()!r} ends in two numbers; for several labels, or a path that ends "
             "in a number, begin the list with a header line, `path,label`"
@@ -147,21 +139,20 @@ def read_frame_list(path, template, prefix=""):
 
 
 def read_folder(root, names=None):
-    """The records and class names of a folder with one sub-folder of videos for each class.
+    """The videos of a folder with one sub-folder for each class.
 
-    Returns `(records, names)`; classes are numbered in the order of their sorted names, or of the
-    given `names`, beside which no other sub-folder is allowed.
+    Returns `(records, names, notes)`; classes are numbered in the order of their sorted names, or of the
+    given `names`, beside which no other sub-folder is allowed. notes: lines on videos left out.
     """
     root = Path(root)
     if not root.is_dir():
         raise DataError(
             f"there is no folder {root}; set DATA.PATH_TO_DATA_DIR to a folder of videos"
         )
-    classes = {}
-    for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        videos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
-        if videos:
-            classes[folder.name] = videos
+    found, classes = find_videos(root), {}
+    for video in found.videos:
+        if video.parent.parts:
+            classes.setdefault(video.parts[0], []).append(video)
     if not classes:
         raise DataError(
             f"{root} has no sub-folder with videos; it takes one sub-folder a class, "
@@ -174,11 +165,11 @@ def read_folder(root, names=None):
             f"{', '.join(names[:8])}" + (" ..." if len(names) > 8 else "")
         )
     records = [
-        VideoRecord(os.path.abspath(video), str(video.relative_to(root)), (label,), str(root))
+        VideoRecord(os.path.abspath(root / video), str(video), (label,), str(root))
         for label, name in enumerate(names)
         for video in classes.get(name, ())
     ]
-    return records, names
+    return records, names, found.notes
 
 
 def split_records(records, val_ratio, seed):
@@ -245,14 +236,14 @@ def without_repeats(records):
         known = first.setdefault(record.segment, record)
         if known.labels != record.labels:
             raise DataError(
-                f"{record.source}: {record.name} has label {_shown(record.labels)}, and in "
-                f"{known.source} label {_shown(known.labels)}; keep one of the lines, or, where videos may "
-                "have several labels, put all of them into one line"
+                f"{record.source}: {record.name} has label {_label_text(record.labels)}, and in "
+                f"{known.source} label {_label_text(known.labels)}; keep one of the lines, or, where videos "
+                "may have several labels, put all of them into one line"
             )
     return list(first.values())
 
 
-def _shown(labels):
+def _label_text(labels):
     return " ".join(map(str, labels)) or "none"
 
 

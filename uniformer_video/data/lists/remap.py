@@ -7,7 +7,7 @@ from uniformer_video.data.lists.class_names import name_differences, places
 from uniformer_video.data.lists.table import Table, is_header, labels_of, relabelled_cell
 from uniformer_video.data.lists.text import label_start, read_lines, split_line
 from uniformer_video.errors import DataError
-from uniformer_video.files import atomic_write
+from uniformer_video.files import write_text
 
 _LABEL = re.compile(r'[^\s"]+')
 
@@ -40,8 +40,7 @@ def remap_list(path, out, given, wanted, separator="auto"):
     videos = [labels for _, labels in lines if labels is not None]
     if not videos:
         raise DataError(f"{path} lists no videos; each line holds a path and a label, `a.mp4,3`")
-    with atomic_write(out) as file:
-        file.write("".join(line for line, _ in lines).encode("utf-8"))
+    write_text(out, "".join(line for line, _ in lines))
     return len(videos), sum(order[label] != label for labels in videos for label in labels)
 
 

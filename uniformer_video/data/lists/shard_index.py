@@ -23,7 +23,7 @@ from typing import NamedTuple
 from uniformer_video.data.lists.table import OPTIONAL, labels_of, segment_of, weight_of
 from uniformer_video.data.lists.text import read_text, whole_number
 from uniformer_video.errors import DataError
-from uniformer_video.storage.address import is_address, join, shown
+from uniformer_video.storage.address import is_address, join, name_for_messages
 
 INDEX_FILE = "index.csv"
 COLUMNS = ("key", "shard", "offset", "length", "label", "name")
@@ -55,7 +55,7 @@ def read_index(folder):
     place = join(folder, INDEX_FILE)
     text = read_text(place)
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    place = shown(place)
+    place = name_for_messages(place)
     header = tuple(next(lines, ()))
     extra = header[len(COLUMNS) :]
     if header[: len(COLUMNS)] != COLUMNS or len(set(extra) & set(OPTIONAL)) < len(extra):

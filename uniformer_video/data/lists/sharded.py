@@ -5,7 +5,7 @@ import os
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.lists.shard_index import INDEX_FILE, read_index
 from uniformer_video.errors import DataError
-from uniformer_video.storage.address import is_address, join, shown
+from uniformer_video.storage.address import is_address, join, name_for_messages
 from uniformer_video.storage.members import member_path
 
 
@@ -31,5 +31,5 @@ def read_shards(folder):
             )
         )
     if not records:
-        raise DataError(f"{shown(join(folder, INDEX_FILE))} lists no videos")
+        raise DataError(f"{name_for_messages(join(folder, INDEX_FILE))} lists no videos")
     return records

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from uniformer_video.errors import DataError
-from uniformer_video.storage.address import is_address, shown
+from uniformer_video.storage.address import is_address, name_for_messages
 from uniformer_video.storage.places import read_bytes
 
 
@@ -17,7 +17,7 @@ def read_text(path):
         data = read_bytes(path) if remote else Path(path).read_bytes()
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise DataError(f"{shown(path)} is not UTF-8 text; save it as UTF-8") from None
+        raise DataError(f"{name_for_messages(path)} is not UTF-8 text; save it as UTF-8") from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder; a list is a text file") from None
     except FileNotFoundError:

@@ -14,6 +14,7 @@ from uniformer_video.data.loading.watchdog import decoding
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.randomness import generator
+from uniformer_video.words import one_line
 
 MAX_SUBSTITUTES = 20
 
@@ -205,8 +206,3 @@ def timeline_of(video, sampling, path, start=0.0, end=None):
         return sampling.timeline(video.num_frames, video.fps, start, end, video.times)
     except DataError as error:
         raise DecodeError(f"{path}: {error}") from None
-
-
-def one_line(error):
-    """An error's message on one line."""
-    return " ".join(str(error).split())

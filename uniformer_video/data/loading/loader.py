@@ -5,12 +5,12 @@ depend on the seed, the epoch and the step alone; one process may work through a
 (gradient accumulation) or many processes may share them, and the run is the same.
 """
 
-import os
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
+from uniformer_video.cores import usable_cores
 from uniformer_video.data.clips.packed import PackedClips, join
 from uniformer_video.data.lists.balance import rarest_totals
 from uniformer_video.data.loading.dataset import TrainKey
@@ -169,8 +169,4 @@ def collate_train(samples):
 
 def resolve_workers(num_workers):
     """-1 -> one a usable core, at most 16."""
-    if num_workers >= 0:
-        return num_workers
-    return min(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), 16
-    )
+    return min(usable_cores(), 16) if num_workers < 0 else num_workers

@@ -1,0 +1,26 @@
+"""Numbers and errors as people read them: durations, counts of things, one line of an error."""
+
+
+def duration(seconds: float, digits: int = 0) -> str:
+    """Seconds for people: "45 s", "3 min 10 s", "2 h 05 min"; below a minute with so many `digits`."""
+    if round(seconds, digits) < 60:
+        return f"{seconds:.{digits}f} s"
+    seconds = round(seconds)
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def plural(count: int, noun: str) -> str:
+    """1, "clip" -> "1 clip"; 4, "clip" -> "4 clips"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def system_reason(error: Exception) -> str:
+    """What the system says of an error, "No space left on device"; the message of one it knows nothing of."""
+    return (getattr(error, "strerror", None) or str(error)).strip()
+
+
+def one_line(error: object) -> str:
+    """The message of an error on one line; the kind of error where it has no message."""
+    return " ".join(str(error).split()) or type(error).__name__
