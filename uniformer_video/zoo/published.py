@@ -15,6 +15,16 @@ from uniformer_video.weights.download import fetch, is_remote
 WEIGHTS_FOLDER = "weights"  # UNIFORMER_WEIGHTS names another
 SUFFIXES = (".pth", ".pt", ".pyth", ".safetensors")
 IMAGENET = "in1k"
+# Titles of the data sets, in the order of lists.
+DATASETS = {
+    IMAGENET: "ImageNet",
+    "k400": "K400",
+    "k600": "K600",
+    "ssv1": "SSv1",
+    "ssv2": "SSv2",
+    "ucf101": "UCF101",
+    "hmdb51": "HMDB51",
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,16 @@ class PublishedWeights:
         """The views of its published accuracy, as checkpoints record them."""
         clips, crops = self._protocol()["views"]
         return {"num_clips": clips, "num_crops": crops, "score": "logits"}
+
+    def describe_protocol(self):
+        """The input and the views of its published accuracy, for people."""
+        if not self.num_frames:
+            return f"{self.crop_size} pixels"
+        views = self.test()
+        return (
+            f"{self.num_frames} frames, stride {self.frame_stride}, {self.crop_size} pixels, "
+            f"{views['num_clips']}x{views['num_crops']} views"
+        )
 
     def _protocol(self):
         light = self.model in ("uniformer_xxs", "uniformer_xs")
