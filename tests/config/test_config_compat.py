@@ -29,7 +29,11 @@ def load(tmp_path, caplog):
             lines[record.levelno].append(record.getMessage())
         assert len(lines[logging.INFO]) <= 1 and len(lines[logging.WARNING]) <= 1
         assert not any("\n" in line for found in lines.values() for line in found)
-        return flat_config(build.name_model(cfg)), "".join(lines[logging.INFO]), "".join(lines[logging.WARNING])
+        return (
+            flat_config(build.name_model(cfg)),
+            "".join(lines[logging.INFO]),
+            "".join(lines[logging.WARNING]),
+        )
 
     return read
 

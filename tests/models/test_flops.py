@@ -83,10 +83,7 @@ QUICK = (
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
-        for name in MODELS
-    ],
+    [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in MODELS],
 )
 def test_stated_figures(name):
     known = find_model(name)

@@ -66,8 +66,10 @@ def test_files_are_those_that_one_can_have(every):
     for peer in PEERS:
         (line,) = entries[peer.name].files
         assert line.startswith("https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/")
-    assert entries["x3d_xs"].files[0].endswith(
-        "/X3D_XS.pyth  K400 69.12 %, 4 frames, stride 12, 182 pixels, 10x3 views"
+    assert (
+        entries["x3d_xs"]
+        .files[0]
+        .endswith("/X3D_XS.pyth  K400 69.12 %, 4 frames, stride 12, 182 pixels, 10x3 views")
     )
 
 

@@ -53,7 +53,7 @@ def name_model(cfg):
     return named
 
 
-def unread_settings(cfg):
+def unread_settings(cfg) -> dict[str, str]:
     """`{key: reason}` of the settings about the model that the chosen one does not have, set or not.
 
     The keys are those of `UNIFORMER`, and those of recomputed activations. Raises `ConfigError` for a

@@ -31,7 +31,9 @@ class Family:
     def defaults(self) -> dict:
         """The options of `build` that have a default, and it."""
         options = _parameters(self.build)[0]
-        return {key: value for key, value in options.items() if value is not inspect.Parameter.empty}
+        return {
+            key: value for key, value in options.items() if value is not inspect.Parameter.empty
+        }
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -44,7 +44,11 @@ PEERS = (
     _peer("x3d_m", X3D, 16, 5, 224, 4.90, 75.94, (256, "10x3"), "X3D_M.pyth"),
     _peer("slow_r50", SLOW, 8, 8, 224, 41.92, 74.58, (256, "10x3"), "SLOW_8x8_R50.pyth"),
     # 8x8 counts the frames of the slow pathway: one in four of a clip of 32 frames, 2 apart
-    _peer("slowfast_r50", SLOWFAST, 32, 2, 224, 50.58, 76.94, (256, "10x3"), "SLOWFAST_8x8_R50.pyth"),
-    _peer("r2plus1d_r50", R2PLUS1D, 16, 4, 224, 57.93, 76.01, (256, "10x3"), "R2PLUS1D_16x4_R50.pyth"),
+    _peer(
+        "slowfast_r50", SLOWFAST, 32, 2, 224, 50.58, 76.94, (256, "10x3"), "SLOWFAST_8x8_R50.pyth"
+    ),
+    _peer(
+        "r2plus1d_r50", R2PLUS1D, 16, 4, 224, 57.93, 76.01, (256, "10x3"), "R2PLUS1D_16x4_R50.pyth"
+    ),
     _peer("mvit_base_16x4", MVIT, 16, 4, 224, 70.80, 78.85, (224, "5x1"), "MVIT_B_16x4.pyth"),
 )

@@ -53,7 +53,9 @@ def register_model(
     else:
         family = Family(name, build, settings or {}, classifier)
         if settings is None:
-            known = {key: option for key, option in _CLIP_SETTINGS.items() if option in family.options}
+            known = {
+                key: option for key, option in _CLIP_SETTINGS.items() if option in family.options
+            }
             family = Family(name, build, known, classifier)
     model = NamedModel(name, family, dict(arguments or {}), num_frames, crop_size, gflops=gflops)
     check_options(model, [*model.arguments, *family.settings.values()])
@@ -71,14 +73,19 @@ def find_model(name: str) -> NamedModel:
     return MODELS[name]
 
 
-def identify_model(weights, options=()) -> NamedModel:
+def identify_model(weights, options: Mapping | tuple = ()) -> NamedModel:
     """The model that `weights` hold: what they record, or else what their tensors show.
 
     options: what is known beside them, such as `{"head_dim": 64}`. Raises `CheckpointError` for
     no known architecture, and where the weights do not tell which of several it is.
     """
     if recorded := read_model_name(weights):
-        return find_model(recorded)
+        if recorded not in MODELS:
+            raise CheckpointError(
+                f"{weights.path} holds the model {recorded!r}, which is not known here; register it first "
+                "(uniformer_video.register_model), or name another one"
+            )
+        return MODELS[recorded]
     for family in dict.fromkeys(model.family for model in MODELS.values()):
         if name := family.recognise(weights, models_of(family), dict(options)):
             return MODELS[name]
@@ -131,7 +138,7 @@ def models_with(option: str) -> list[str]:
     return [name for name, model in MODELS.items() if option in model.family.options]
 
 
-def count_classes(weights, name=None) -> int | None:
+def count_classes(weights, name: str | None = None) -> int | None:
     """The rows of the classifier in `weights`, of the model `name` or as they record; None without one.
 
     Where nobody says which model it is, every classifier of the registry is looked for.

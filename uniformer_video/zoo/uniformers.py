@@ -155,7 +155,11 @@ _SIZES = ("ndim", "embed_dims", "depths", "head_dim", "mlp_ratio", "conv_embeds"
 
 UNIFORMER = UniFormerFamily("uniformer", UniFormer, _SETTINGS, sizes=_SIZES)
 LIGHT = UniFormerFamily(
-    "uniformer_light", LightUniFormer, {**_SETTINGS, **_HOURGLASS_SETTINGS}, sizes=_SIZES, light=True
+    "uniformer_light",
+    LightUniFormer,
+    {**_SETTINGS, **_HOURGLASS_SETTINGS},
+    sizes=_SIZES,
+    light=True,
 )
 
 _SMALL = {"embed_dims": [64, 128, 320, 512], "depths": [3, 4, 8, 3], "head_dim": 64}
@@ -200,9 +204,7 @@ def _list_weights(name):
     for weights in PUBLISHED.values():
         if weights.model == name:
             source, title = weights.name if weights.url else "", DATASETS[weights.data]
-            found.append(
-                ListedWeights(source, title, weights.top1, weights.describe_protocol())
-            )
+            found.append(ListedWeights(source, title, weights.top1, weights.describe_protocol()))
     return tuple(found)
 
 
