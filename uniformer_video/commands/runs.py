@@ -56,7 +56,12 @@ def config_command(args):
     """Print the resolved config, or with --keys what every key means."""
     from uniformer_video.config.settings import config_text, describe, load_config
 
-    print(describe() if args.keys else config_text(load_config(args.cfg, args.overrides)), end="\n")
+    if args.keys:
+        print(describe())
+        return
+    from uniformer_video.runs.build import name_model
+
+    print(config_text(name_model(load_config(args.cfg, args.overrides))))
 
 
 def report_arguments(parser):
