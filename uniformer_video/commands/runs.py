@@ -32,9 +32,11 @@ def run_command(args):
 
     with held_back():
         from uniformer_video.config.settings import load_config
+        from uniformer_video.runs.data_settings import check_data_settings
         from uniformer_video.runs.run import run
 
     cfg = load_config(args.cfg, args.overrides)
+    check_data_settings(cfg)
     if args.start_from and not cfg.TRAIN.ENABLE:
         raise ConfigError("--from best trains on, and TRAIN.ENABLE is False; leave one of them out")
     # without --from: once begun, the run goes on from its last checkpoint
@@ -55,8 +57,14 @@ def config_arguments(parser):
 def config_command(args):
     """Print the resolved config, or with --keys what every key means."""
     from uniformer_video.config.settings import config_text, describe, load_config
+    from uniformer_video.runs.data_settings import check_data_settings
 
-    print(describe() if args.keys else config_text(load_config(args.cfg, args.overrides)), end="\n")
+    if args.keys:
+        print(describe())
+        return
+    cfg = load_config(args.cfg, args.overrides)
+    check_data_settings(cfg)
+    print(config_text(cfg))
 
 
 def report_arguments(parser):
