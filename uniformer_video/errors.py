@@ -49,7 +49,7 @@ class RankError(UserError):
 
 
 class MissingLibraryError(UserError):
-    """An optional library is not installed."""
+    """A library is not installed, or not in a version that works here."""
 
 
 def choice_error(what: str, value: object, allowed: Iterable[str]) -> ConfigError:

@@ -31,6 +31,9 @@ def run_command(args):
     from uniformer_video.signals import Interrupted, held_back
 
     with held_back():
+        from uniformer_video.torch_internals import check_torch
+
+        check_torch()
         from uniformer_video.config.settings import load_config
         from uniformer_video.runs.data_settings import check_data_settings
         from uniformer_video.runs.run import run

@@ -20,9 +20,9 @@ class ListFormat:
     """What `TRAIN.DATASET` and `TEST.DATASET` name.
 
     name: the word for it. read: `read(root, split, **settings)` gives the `VideoList` of `split`, which is
-    "train", "val" or "test"; `root` is `DATA.PATH_TO_DATA_DIR`, a `Path`, or an address as text. It raises `DataError` for lists
-    that are absent or wrong. holds: what the folder holds, for messages. settings: the settings that
-    `read` gets, key -> name of its argument.
+    "train", "val" or "test"; `root` is `DATA.PATH_TO_DATA_DIR`, a `Path`, or an address as text. It raises
+    `DataError` for lists that are absent or wrong. holds: what the folder holds, for messages. settings: the
+    settings that `read` gets, key -> name of its argument.
 
     several_labels: a video may have several labels, or none. times_known: it is known when frames are
     shown, in seconds. in_shards: videos lie in tar files, which not every decoder reads. takes_address:
