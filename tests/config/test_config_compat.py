@@ -441,7 +441,6 @@ def test_data_sets_that_a_run_cannot_join(load):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("TRAIN: {DATASET: ptvkinetics}", "'ptvkinetics'; allowed: 'kinetics', 'folder', 'frames'"),
         ("DATA: {ENSEMBLE_METHOD: max}", "'max'; the scores of views are summed"),
         ("UNIFORMER: {MLP_RATIO: [4, 4, 3, 3]}", "all stages have one ratio"),
         ("TRAIN: {MIXED_PRECISION: 1}", "must be True or False"),

@@ -121,7 +121,7 @@ def build_train_dataset(cfg, records, class_names, faults=None):
         backend=cfg.DATA.DECODING_BACKEND,
         columns=len(class_names) if cfg.DATA.MULTI_LABEL else 0,
         faults=faults,
-        short_side=cfg.DATA.DECODE_SHORT_SIDE,
+        decode_short_side=cfg.DATA.DECODE_SHORT_SIDE,
     )
 
 
@@ -190,7 +190,7 @@ def build_test_dataset(cfg, records, protocol, playback="forward", faults=None):
         playback,
         backend=cfg.DATA.DECODING_BACKEND,
         faults=faults,
-        short_side=protocol.decode_short_side,
+        decode_short_side=protocol.decode_short_side,
     )
 
 

@@ -56,7 +56,7 @@ class TrainDataset(Dataset):
 
     columns: of the multi-hot labels, the number of classes; 0 = each clip has one class index. faults:
     {path: reason} of videos that are not tried, which count as broken; loaders add those that hang or
-    crash the decoder. short_side: what a reader's `frames` takes.
+    crash the decoder. decode_short_side: what a reader's `frames` takes.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class TrainDataset(Dataset):
         backend="auto",
         columns=0,
         faults=None,
-        short_side=0,
+        decode_short_side=0,
     ):
         self.records = records
         self.sampling: ClipSampling = sampling
@@ -79,7 +79,7 @@ class TrainDataset(Dataset):
         self.backend = backend
         self.columns = columns
         self.faults = {} if faults is None else faults
-        self.short_side = short_side
+        self.decode_short_side = decode_short_side
         self._substitutes = np.flatnonzero([record.weight for record in records])
 
     def __len__(self):
@@ -106,7 +106,7 @@ class TrainDataset(Dataset):
         with open_video(record.path, self.backend, record.num_frames) as video:
             timeline = timeline_of(video, self.sampling, record.path, record.start, record.end)
             indices = timeline[self.sampling.train_clip(len(timeline), rng)]
-            return video.frames(indices, self.short_side)
+            return video.frames(indices, self.decode_short_side)
 
     def _sample(self, frames, record, key, broken):
         clips, labels = [], []
@@ -122,7 +122,7 @@ class EvalDataset(Dataset):
     """All views of each video, from one opening and one decoding pass.
 
     playback: "forward", "reverse" (the video backwards) or "still" (its middle frame repeated).
-    faults, short_side: as in `TrainDataset`.
+    faults, decode_short_side: as in `TrainDataset`.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class EvalDataset(Dataset):
         playback="forward",
         backend="auto",
         faults=None,
-        short_side=0,
+        decode_short_side=0,
     ):
         self.records = records
         self.sampling: ClipSampling = sampling
@@ -143,7 +143,7 @@ class EvalDataset(Dataset):
         self.playback = playback
         self.backend = backend
         self.faults = {} if faults is None else faults
-        self.short_side = short_side
+        self.decode_short_side = decode_short_side
 
     def __len__(self):
         return len(self.records)
@@ -161,7 +161,7 @@ class EvalDataset(Dataset):
                     record.num_frames,
                     record.start,
                     record.end,
-                    self.short_side,
+                    self.decode_short_side,
                 )
         except (DecodeError, OSError) as error:
             return EvalSample(index, None, one_line(error))
@@ -177,13 +177,13 @@ def decode_test_clips(
     num_frames=0,
     start=0.0,
     end=None,
-    short_side=0,
+    decode_short_side=0,
 ):
     """The test clips of a video, `uint8 [num_clips, T, H, W, 3]`, by one opening and one pass.
 
-    `backend` and `num_frames` are those of `open_video`, `short_side` that of `frames`; `start` and
-    `end`, in seconds, say which segment of the video counts. Raises `DecodeError` where it has no frame
-    there.
+    `backend` and `num_frames` are those of `open_video`, `decode_short_side` is what a reader's `frames`
+    takes; `start` and `end`, in seconds, say which segment of the video counts. Raises `DecodeError`
+    where it has no frame there.
     """
     with open_video(path, backend, num_frames) as video:
         timeline = timeline_of(video, sampling, path, start, end)
@@ -192,7 +192,7 @@ def decode_test_clips(
             indices = len(timeline) - 1 - indices
         elif playback == "still":
             indices = np.full_like(indices, len(timeline) // 2)
-        frames = video.frames(timeline[indices.ravel()], short_side)
+        frames = video.frames(timeline[indices.ravel()], decode_short_side)
     return frames.reshape(*indices.shape, *frames.shape[1:])
 
 

@@ -1,0 +1,34 @@
+"""Settings against what is registered: formats of lists and decoders.
+
+`load_config` knows no names of either, since anybody may add one. This is light to import, so that a command
+can check a config before it does anything else.
+"""
+
+from uniformer_video.data.decoding.decoders import find_decoder
+from uniformer_video.data.lists.formats import find_format, list_formats
+from uniformer_video.errors import ConfigError
+
+
+def check_data_settings(cfg) -> None:
+    """Raise `ConfigError` for an unknown format or decoder, and for what these cannot do."""
+    formats = [find_format(cfg.TRAIN.DATASET, "TRAIN.DATASET")]
+    if cfg.TEST.DATASET:
+        formats.append(find_format(cfg.TEST.DATASET, "TEST.DATASET"))
+    decoder = find_decoder(cfg.DATA.DECODING_BACKEND)
+    for used in formats:
+        if cfg.DATA.TARGET_FPS and not used.times_known:
+            raise ConfigError(
+                f"DATA.TARGET_FPS {cfg.DATA.TARGET_FPS:g} needs the times of frames, and the format "
+                f"{used.name} (TRAIN.DATASET or TEST.DATASET) knows none; set it to 0"
+            )
+        if cfg.DATA.MULTI_LABEL and not used.several_labels:
+            able = [known.name for known in list_formats() if known.several_labels]
+            raise ConfigError(
+                f"DATA.MULTI_LABEL is True and the format {used.name} has one label a video; videos may "
+                f"have several in {' and '.join(able)}, from a csv table with a header line"
+            )
+        if used.in_shards and not decoder.reads_shards:
+            raise ConfigError(
+                f"DATA.DECODING_BACKEND {decoder.name} cannot read videos in shards (TRAIN.DATASET or "
+                f"TEST.DATASET {used.name}); set it to auto"
+            )
