@@ -34,8 +34,9 @@ setup(
     },
     python_requires=">=3.10",
     install_requires=[
-        # before 2.6, weights_only=True could be made to run code (CVE-2025-32434)
-        "torch>=2.6",
+        # before 2.6, weights_only=True could be made to run code (CVE-2025-32434); after the last one tested,
+        # what uniformer_video/torch_internals.py lists may be otherwise
+        "torch>=2.6,<2.14",
         "numpy>=1.26",
         "fvcore>=0.1.5.post20221221",
         "pyyaml>=6",

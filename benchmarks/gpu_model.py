@@ -35,8 +35,8 @@ from uniformer_video.zoo.create import build_network
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Sizes of a run; the first entry of each list is the most important one, and is done first."""
+class Scope:
+    """Scope of a run; the first entry of each list is the most important one, and is done first."""
 
     parity_models: tuple = ("uniformer_s", "uniformer_xxs")
     parity_modes: tuple = MODES
@@ -56,7 +56,7 @@ class Plan:
 
 
 TINY = {"embed_dims": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "head_dim": 8}
-QUICK = Plan(
+QUICK = Scope(
     parity_models=("uniformer_xxs",),
     parity_modes=MODES[:2],  # half precision is slow on most CPUs
     network=TINY,
@@ -85,76 +85,76 @@ COMPILED = [
 PROFILED = [Side(layout, way) for way in ("bfloat16", "float32") for layout in ("ours", "plain")]
 
 
-def groups(plan):
+def groups(scope):
     """(case, sides) of every comparison, the most important first."""
 
     def pair(kernel, frames, index):
-        for work, batches in (("forward", plan.forward_batches), ("train", plan.train_batches)):
+        for work, batches in (("forward", scope.forward_batches), ("train", scope.train_batches)):
             if index < len(batches):
-                yield Case(kernel, frames, plan.size, batches[index], work)
+                yield Case(kernel, frames, scope.size, batches[index], work)
 
-    kernel, *other_kernels = plan.kernels
-    for frames in plan.frames:
+    kernel, *other_kernels = scope.kernels
+    for frames in scope.frames:
         yield from ((case, EAGER) for case in pair(kernel, frames, 0))
         yield from (
-            (case, COMPILED) for case in pair(kernel, frames, 0) if frames == plan.frames[0]
+            (case, COMPILED) for case in pair(kernel, frames, 0) if frames == scope.frames[0]
         )
-    for index in range(1, max(len(plan.forward_batches), len(plan.train_batches))):
-        for frames in plan.frames:
+    for index in range(1, max(len(scope.forward_batches), len(scope.train_batches))):
+        for frames in scope.frames:
             yield from ((case, EAGER) for case in pair(kernel, frames, index))
     for other in other_kernels:
-        for frames in plan.frames:
+        for frames in scope.frames:
             yield from ((case, EAGER) for case in pair(other, frames, 0))
-    for frames in plan.frames[1:]:
+    for frames in scope.frames[1:]:
         yield from ((case, COMPILED[:2]) for case in pair(kernel, frames, 0))
 
 
-def build_networks(plan, kernel):
+def build_networks(scope, kernel):
     """`{layout: module}` with the same weights, on the CPU."""
-    ours = build_network("uniformer_s", plan.classes, local_kernel=kernel, **plan.network)
+    ours = build_network("uniformer_s", scope.classes, local_kernel=kernel, **scope.network)
     shape = [ours.arguments[key] for key in ("embed_dims", "depths", "head_dim")]
-    plain = NaiveUniFormer(plan.classes, *shape, kernel)
+    plain = NaiveUniFormer(scope.classes, *shape, kernel)
     plain.load_state_dict(ours.state_dict())
     return {"ours": ours, "plain": plain}
 
 
-def measure(plan, device, report):
+def measure(scope, device, report):
     """All sections in turn."""
-    for name in plan.parity_models:
-        report.add("parity", parity_rows(name, device, plan.parity_modes))
-    rates = [matmul_row(name, plan.matmul_side, device, plan.max_rounds) for name in PRECISIONS]
+    for name in scope.parity_models:
+        report.add("parity", parity_rows(name, device, scope.parity_modes))
+    rates = [matmul_row(name, scope.matmul_side, device, scope.max_rounds) for name in PRECISIONS]
     report.add("matmul", rates)
-    networks = {kernel: build_networks(plan, kernel) for kernel in plan.kernels}
-    for kernel in plan.kernels:
-        for frames in plan.frames:
+    networks = {kernel: build_networks(scope, kernel) for kernel in scope.kernels}
+    for kernel in scope.kernels:
+        for frames in scope.frames:
             arguments = kernel, frames, networks[kernel], device, report.out_of_time
-            report.add("depthwise", depthwise_rows(plan, *arguments))
+            report.add("depthwise", depthwise_rows(scope, *arguments))
     rates = {row["precision"]: row.get("tflops") for row in rates}
     flops = {}
-    for case, sides in groups(plan):
+    for case, sides in groups(scope):
         clip = case.kernel, case.frames
         if clip not in flops:
             flops[clip] = clip_flops(networks[case.kernel]["ours"], case, device)
         row = {**asdict(case), "layout": "all"}
-        limits = plan.backend, plan.max_rounds, plan.round_seconds, report.out_of_time
+        limits = scope.backend, scope.max_rounds, scope.round_seconds, report.out_of_time
         rows = attempt(row, compare, case, sides, networks[case.kernel], device, *limits) or [row]
         for row in rows:
             add_rate(row, flops[clip], rates)
         report.add("times", rows)
 
 
-def depthwise_rows(plan, kernel, frames, networks, device, out_of_time):
+def depthwise_rows(scope, kernel, frames, networks, device, out_of_time):
     """Profiles of both layouts at each batch, of longer clips only at the first."""
     dims = networks["ours"].arguments["embed_dims"]
-    batches = plan.profile_batches if frames == plan.frames[0] else plan.profile_batches[:1]
+    batches = scope.profile_batches if frames == scope.frames[0] else scope.profile_batches[:1]
     rows = []
     for batch in batches:
-        clip = torch.randn(batch, 3, frames, plan.size, plan.size, device=device)
+        clip = torch.randn(batch, 3, frames, scope.size, scope.size, device=device)
         for side in PROFILED:
             row = {"kernel": kernel, "frames": frames, "batch": batch, **asdict(side)}
             if out_of_time():
                 row["note"] = LATE
-            elif found := attempt(row, profiled, side, networks, clip, dims, plan.profile_repeats):
+            elif found := attempt(row, profiled, side, networks, clip, dims, scope.profile_repeats):
                 row |= found
             rows.append(row)
     return rows
@@ -204,13 +204,13 @@ def main():
     torch.backends.cudnn.benchmark = args.cudnn_search
     if args.quick:
         torch.set_num_threads(1)  # tiny operators mostly wait for other threads
-    plan = QUICK if args.quick else Plan()
-    report = Report(args.out, plan, device, args.minutes)
+    scope = QUICK if args.quick else Scope()
+    report = Report(args.out, scope, device, args.minutes)
     status = 0
     with tempfile.TemporaryDirectory() as cache:  # what another run compiled must not be found
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
         try:
-            measure(plan, device, report)
+            measure(scope, device, report)
         except KeyboardInterrupt:
             print("interrupted; what was measured is kept", flush=True)
             status = 130

@@ -74,10 +74,10 @@ CAPTIONS = {
 class Report:
     """The results so far, on the screen and in a folder."""
 
-    def __init__(self, folder, plan, device, minutes):
+    def __init__(self, folder, scope, device, minutes):
         self.folder, self.start, self.minutes = Path(folder), time.monotonic(), minutes
         self.data = {"format": 1, "complete": False, "machine": machine(device)}
-        self.data |= {"plan": asdict(plan), "minutes": minutes, "seconds": 0.0}
+        self.data |= {"scope": asdict(scope), "minutes": minutes, "seconds": 0.0}
         self.data |= {section: [] for section in COLUMNS}
         self.folder.mkdir(parents=True, exist_ok=True)
 

@@ -12,7 +12,7 @@ import time
 import torch
 from naive_uniformer import NaiveUniFormer
 
-from uniformer_video.zoo.create import build_network, variant
+from uniformer_video.zoo.create import build_network
 
 
 def main():
@@ -30,8 +30,8 @@ def main():
 
     kernel = tuple(int(side) for side in args.kernel.split(","))
     ours = build_network("uniformer_s", 400, local_kernel=kernel).train(args.train)
-    shape = variant("uniformer_s")
-    naive = NaiveUniFormer(400, shape.embed_dims, shape.depths, shape.head_dim, kernel)
+    sizes = ours.arguments
+    naive = NaiveUniFormer(400, sizes["embed_dims"], sizes["depths"], sizes["head_dim"], kernel)
     naive.train(args.train).load_state_dict(ours.state_dict())
     clip = torch.randn(args.batch, 3, args.frames, args.size, args.size)
 

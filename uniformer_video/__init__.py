@@ -8,6 +8,10 @@ _EXPORTS = {
     "load_config": "uniformer_video.config.settings",
     "open_video": "uniformer_video.data.decoding",
     "Predictor": "uniformer_video.inference.predictor",
+    "RecognitionModel": "uniformer_video.models.contract",
+    "register_model": "uniformer_video.zoo.registry",
+    "register_task": "uniformer_video.tasks.registry",
+    "Task": "uniformer_video.tasks.task",
 }
 
 

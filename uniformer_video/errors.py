@@ -4,6 +4,9 @@ Each message says what was given, what is allowed and what to do. The command li
 line and exits with status 2; in Python they are all `ValueError`.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class UserError(ValueError):
     """Something outside the program is wrong: a setting, a file, a path."""
@@ -46,4 +49,12 @@ class RankError(UserError):
 
 
 class MissingLibraryError(UserError):
-    """An optional library is not installed."""
+    """A library is not installed, or not in a version that works here."""
+
+
+def choice_error(what: str, value: object, allowed: Iterable[str]) -> ConfigError:
+    """The error for a setting or argument `what` that is none of `allowed`; it suggests the nearest."""
+    allowed = list(allowed)
+    near = get_close_matches(str(value), allowed, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return ConfigError(f"{what} is {value!r}; allowed: {', '.join(map(repr, allowed))}{hint}")

@@ -55,7 +55,7 @@ def test_a_quick_run_fills_every_table(tmp_path):
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["complete"] and results["seconds"] > 0
     assert results["machine"]["torch"] == torch.__version__
-    assert results["plan"]["network"] == gpu_model.TINY
+    assert results["scope"]["network"] == gpu_model.TINY
 
     rows = [row for section in gpu_report.COLUMNS for row in results[section]]
     assert not [row["note"] for row in rows if "note" in row]
@@ -216,9 +216,9 @@ def test_an_interrupt_keeps_what_was_measured(tmp_path, monkeypatch):
     assert "1.0e-06" in (tmp_path / "results.md").read_text()
 
 
-def test_the_plan_covers_all_and_starts_with_what_matters():
-    plan = gpu_model.Plan()
-    cases = list(gpu_model.groups(plan))
+def test_the_cases_cover_all_and_starts_with_what_matters():
+    scope = gpu_model.Scope()
+    cases = list(gpu_model.groups(scope))
     first = Case((5, 5, 5), 16, 224, 8, "forward")
     assert cases[0] == (first, gpu_model.EAGER)
     eager = {case for case, sides in cases if sides == gpu_model.EAGER}

@@ -10,27 +10,30 @@ from uniformer_video.config import foreign
 from uniformer_video.config.settings import DEFAULTS, flat_config, load_config
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs import build
-from uniformer_video.zoo.create import VARIANTS
 
 B = "UNIFORMER: {DEPTH: [5, 8, 20, 7]}\n"
 
 
 @pytest.fixture
 def load(tmp_path, caplog):
-    """A function: text of a file and overrides -> flat settings, said in the log, warnings."""
+    """A function: text of a file and overrides -> flat settings of a run, said in the log, warnings."""
 
     def read(text, *overrides):
         path = tmp_path / "theirs.yaml"
         path.write_text(text)
         caplog.clear()
         with caplog.at_level(logging.INFO):
-            flat = flat_config(load_config(path, overrides))
+            cfg = load_config(path, overrides)
         lines = {logging.INFO: [], logging.WARNING: []}
         for record in caplog.records:
             lines[record.levelno].append(record.getMessage())
         assert len(lines[logging.INFO]) <= 1 and len(lines[logging.WARNING]) <= 1
         assert not any("\n" in line for found in lines.values() for line in found)
-        return flat, "".join(lines[logging.INFO]), "".join(lines[logging.WARNING])
+        return (
+            flat_config(build.name_model(cfg)),
+            "".join(lines[logging.INFO]),
+            "".join(lines[logging.WARNING]),
+        )
 
     return read
 
@@ -372,13 +375,13 @@ def test_sizes_that_no_named_model_has_are_kept(load):
     assert "UNIFORMER.EMBED_DIM [64, 128, 320, 512]" in said
 
 
-def test_named_sizes_are_those_of_the_zoo():
-    for known in foreign.VARIANTS:
-        arguments = VARIANTS[known.name].arguments
-        assert known.embed_dim == arguments["embed_dims"]
-        assert known.depth == arguments["depths"]
-        assert known.head_dim == arguments["head_dim"]
-        assert known.mlp_ratio == arguments.get("mlp_ratio", 4.0)
+def test_sizes_that_they_leave_out_are_theirs(tmp_path):
+    (tmp_path / "theirs.yaml").write_text("MODEL: {MODEL_NAME: Uniformer}\n")
+    with torch.device("meta"):
+        model, _ = build.build_model(load_config(tmp_path / "theirs.yaml"), 400)
+    sizes = {"embed_dims": [64, 128, 320, 512], "depths": [3, 4, 8, 3], "head_dim": 64}
+    sizes["mlp_ratio"] = 4.0
+    assert {key: model.arguments[key] for key in sizes} == sizes
 
 
 def test_what_is_set_wins_over_what_follows(load):
@@ -438,7 +441,6 @@ def test_data_sets_that_a_run_cannot_join(load):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("TRAIN: {DATASET: ptvkinetics}", "'ptvkinetics'; allowed: 'kinetics', 'folder', 'frames'"),
         ("DATA: {ENSEMBLE_METHOD: max}", "'max'; the scores of views are summed"),
         ("UNIFORMER: {MLP_RATIO: [4, 4, 3, 3]}", "all stages have one ratio"),
         ("TRAIN: {MIXED_PRECISION: 1}", "must be True or False"),

@@ -6,8 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from uniformer_video.models.flops import count_flops
-from uniformer_video.models.peers import PEERS
-from uniformer_video.zoo.create import VARIANTS, build_network, input_size, is_peer, variant
+from uniformer_video.zoo.create import build_network
+from uniformer_video.zoo.peers import PEERS
+from uniformer_video.zoo.registry import MODELS, find_model
 
 GIGA = 1e9
 
@@ -41,12 +42,9 @@ def test_hand_counts(module, shape, expected):
 
 
 def counted(name, num_frames, side):
-    if is_peer(name):
-        model = build_network(name, 400, num_frames=num_frames, crop_size=side)
-    else:
-        known = variant(name)
-        kernel = (5,) * known.arguments["ndim"]
-        model = build_network(name, known.num_classes, local_kernel=kernel)
+    known = find_model(name)
+    options = {**known.figure_arguments, **known.family.options_for_clip(num_frames, side)}
+    model = build_network(name, known.num_classes, **options)
     shape = (1, 3, num_frames, side, side) if num_frames else (1, 3, side, side)
     return count_flops(model, shape) / GIGA
 
@@ -85,16 +83,14 @@ QUICK = (
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
-        for name in [*VARIANTS, *PEERS]
-    ],
+    [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in MODELS],
 )
 def test_stated_figures(name):
-    if is_peer(name):
+    known = find_model(name)
+    if known in PEERS:
         pytest.importorskip("pytorchvideo")
-    known = PEERS[name] if is_peer(name) else variant(name)
-    assert counted(name, *input_size(name)) == pytest.approx(known.gflops, rel=0.01)
+    figure = counted(name, known.num_frames, known.crop_size)
+    assert figure == pytest.approx(known.gflops, rel=0.01)
 
 
 @pytest.mark.parametrize("training", [True, False])

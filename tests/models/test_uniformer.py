@@ -56,16 +56,6 @@ def test_every_kind_equals_plain_steps(kind, training):
         torch.testing.assert_close(value, updated.get(key, state[key]), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_mode_returns_logits(kind, training):
-    model, clip = small_model(kind).train(training), small_input(kind)
-    logits = model(clip)
-    assert isinstance(logits, torch.Tensor)
-    assert logits.shape == (2, 5)
-    assert torch.equal(logits, model.training_outputs(clip)[0])
-
-
 def small_pair(kernel=(3, 5, 5)):
     torch.manual_seed(0)
     ours = UniFormer(7, **SMALL, local_kernel=kernel).double()

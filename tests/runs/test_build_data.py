@@ -253,12 +253,6 @@ def test_relative_and_absolute_paths(split, monkeypatch, tmp_path):
     assert elsewhere.train[0].path == str(split.folder / "c.mp4")
 
 
-def test_seconds_and_rates_need_videos():
-    for key in ("TRAIN.DATASET", "TEST.DATASET"):
-        with pytest.raises(ConfigError, match=r"DATA\.TARGET_FPS 15 needs the times of frames"):
-            load_config(overrides=["DATA.TARGET_FPS", "15", key, "frames"])
-
-
 # A whole run on a table
 
 

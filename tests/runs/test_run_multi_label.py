@@ -14,6 +14,7 @@ from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
 from uniformer_video.training.state import Progress
 from uniformer_video.weights.checkpoint import read_weights
+from uniformer_video.zoo.registry import count_classes
 
 # Of the demo's eight motions, "move left" shows classes 0 and 1; some show one, and the last two none.
 CELLS = ("0 1", "0", "1 2", "2", "0 1 2", "1", "", "")
@@ -78,7 +79,7 @@ def test_a_run_learns_and_says_how_well_by_map(several, tmp_path, call):
     assert all(0 < line["map"] <= 1 for line in validated) and validated[-1]["map"] > 0.9
     best = read_weights(tmp_path / "run" / "best.pt")
     progress = read_weights(tmp_path / "run" / "last.pt").training["progress"]
-    assert best.metadata["task"] == "multi-label" and best.num_classes == 3
+    assert best.metadata["task"] == "multi-label" and count_classes(best) == 3
     assert progress["best_score"] == max(line["map"] for line in validated)
     assert best.metadata["epoch"] == progress["best_epoch"]
 
@@ -102,7 +103,7 @@ def test_resume_equals_uninterrupted(several, tmp_path, interrupt_after, stop_af
 def test_classes_without_names_are_counted_over_all_labels(several, tmp_path):
     (tmp_path / "classes.txt").unlink()
     go(several(SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0))
-    assert read_weights(tmp_path / "run" / "best.pt").num_classes == 3
+    assert count_classes(read_weights(tmp_path / "run" / "best.pt")) == 3
 
 
 def test_a_validation_without_a_label_chooses_nothing(several, tmp_path, demo, caplog):

@@ -63,7 +63,7 @@ def test_head_of_other_classes(tmp_path):
 
 
 class TwoHeads(torch.nn.Module):
-    """A model that names its heads, as peers and models with more than one head do."""
+    """A model with more than one head."""
 
     head_keys = ("proj.weight", "proj.bias", "aux_head.weight", "aux_head.bias")
 
@@ -103,6 +103,7 @@ def test_heads_that_the_model_lacks_are_dropped_aloud():
 @pytest.mark.parametrize("mode", ["average", "center"])
 def test_layer_scale_of_images_is_not_divided(mode):
     video, image = torch.nn.Module(), {}
+    video.head_keys = ()
     for name in ("gamma_1", "gamma_2"):
         setattr(video, name, torch.nn.Parameter(torch.zeros(1, 6, 1, 1, 1)))
         image[name] = torch.randn(1, 6, 1, 1)

@@ -281,8 +281,8 @@ def test_a_file_of_the_hub(hub, monkeypatch):
     with serve(answers) as (host, asked):
         monkeypatch.setenv("HF_ENDPOINT", host)
         weights = read_weights("hf://owner/repo/sub/w.pth")
-        assert (weights.path, weights.num_classes) == ("hf://owner/repo/sub/w.pth", 3)
-        assert read_weights("hf://owner/repo@v1.0/sub/w.pth").num_classes == 5
+        assert (weights.path, len(weights.state["head.weight"])) == ("hf://owner/repo/sub/w.pth", 3)
+        assert len(read_weights("hf://owner/repo@v1.0/sub/w.pth").state["head.weight"]) == 5
         fetch(f"hf://owner/repo/sub/w.pth#sha256={DIGEST}")
         with pytest.raises(CheckpointError, match=f"its sha256 is {DIGEST}, the address says 000"):
             fetch(f"hf://owner/repo/sub/w.pth#sha256={'0' * 64}")

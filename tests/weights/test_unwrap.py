@@ -138,7 +138,6 @@ def test_mmaction2_files_have_our_keys(tmp_path):
 def test_other_architectures_keep_their_keys(tmp_path, state):
     weights = read(tmp_path, {"model_state": state})
     assert_state(weights, state)
-    assert weights.num_classes == 4
 
 
 def test_a_structure_that_contains_itself(tmp_path):

@@ -14,10 +14,12 @@ from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.weights.checkpoint import Weights, fit_weights, read_weights
 from uniformer_video.zoo.convert import convert_file, export_file
-from uniformer_video.zoo.create import VARIANTS, build_network, create_model, video_counterpart
+from uniformer_video.zoo.create import build_network, create_model
 from uniformer_video.zoo.frame import read_frame
 from uniformer_video.zoo.inflate import compare_on_frame, inflate_file
 from uniformer_video.zoo.published import PUBLISHED
+from uniformer_video.zoo.registry import MODELS
+from uniformer_video.zoo.uniformers import UNIFORMERS
 
 SMALL = {"embed_dims": [8, 8, 16, 24], "depths": [1, 1, 2, 1], "head_dim": 8}
 KERNEL = (5, 5, 5)
@@ -36,10 +38,10 @@ def save(path, state, **beside):
 @pytest.fixture(autouse=True)
 def narrow_zoo(monkeypatch):
     """The named models with few channels: depths and kinds tell them apart as before."""
-    for name, known in VARIANTS.items():
+    for known in UNIFORMERS:
         head_dim = max(4, known.arguments["head_dim"] // 8)
         narrow = {**known.arguments, "embed_dims": [8, 8, 16, 16], "head_dim": head_dim}
-        monkeypatch.setitem(VARIANTS, name, replace(known, arguments=narrow))
+        monkeypatch.setitem(MODELS, known.name, replace(known, arguments=narrow))
 
 
 @pytest.fixture
@@ -184,7 +186,7 @@ def test_nothing_is_overwritten(tmp_path):
         convert_file(tmp_path / "a.pth", tmp_path / "x/a.pt", head_dim=8)
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name.startswith("image")])
+@pytest.mark.parametrize("name", [model.name for model in UNIFORMERS if model.takes_images])
 def test_every_image_model_inflates_into_its_video_model(tmp_path, name):
     torch.manual_seed(0)
     image = build_network(name, 7)
@@ -192,7 +194,7 @@ def test_every_image_model_inflates_into_its_video_model(tmp_path, name):
     inflate_file(tmp_path / "image.pth", tmp_path / "video.pt", "center", KERNEL, name)
     weights = read_weights(tmp_path / "video.pt")
     recorded = weights.metadata["model"]
-    assert recorded["name"] == video_counterpart(name)
+    assert recorded["name"] == MODELS[name].video_model
     assert recorded["arguments"]["head_dim"] == image.arguments["head_dim"]
     assert recorded["arguments"]["local_kernel"] == [5, 5, 5]
     assert not any(key in weights.state for key in image.head_keys)

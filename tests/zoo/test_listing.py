@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from uniformer_video import cli
-from uniformer_video.models.peers import PEERS
-from uniformer_video.zoo.create import VARIANTS, model_names
 from uniformer_video.zoo.listing import as_markdown, as_text, list_models
+from uniformer_video.zoo.peers import PEERS
 from uniformer_video.zoo.published import PUBLISHED
+from uniformer_video.zoo.registry import MODELS
+from uniformer_video.zoo.uniformers import UNIFORMERS
 
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("pytorchvideo")
@@ -32,7 +33,7 @@ def test_the_readme_has_the_table(capsys):
 
 
 def test_every_model_is_listed_once(every):
-    assert [entry.name for entry in every] == model_names()
+    assert [entry.name for entry in every] == list(MODELS)
 
 
 def test_figures(every):
@@ -53,17 +54,23 @@ def test_figures(every):
 
 def test_files_are_those_that_one_can_have(every):
     entries = by_name(every)
-    for name in VARIANTS:
-        have = [w.name for w in PUBLISHED.values() if w.model == name and w.url]
-        assert [line.split()[0] for line in entries[name].files] == have
+    for model in UNIFORMERS:
+        have = [w.name for w in PUBLISHED.values() if w.model == model.name and w.url]
+        assert [line.split()[0] for line in entries[model.name].files] == have
     lines = entries["uniformer_s"].files
     published = next(line for line in lines if line.startswith("uniformer_small_k400_16x4 "))
     assert published.split(maxsplit=1)[1] == (
         "K400 80.8 %, 16 frames, stride 4, 224 pixels, 4x1 views"
     )
     assert not any(line.startswith("uniformer_small_k400_32x4") for line in lines)
-    for name, peer in PEERS.items():
-        assert entries[name].files[0].startswith(peer.weights)
+    for peer in PEERS:
+        (line,) = entries[peer.name].files
+        assert line.startswith("https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/")
+    assert (
+        entries["x3d_xs"]
+        .files[0]
+        .endswith("/X3D_XS.pyth  K400 69.12 %, 4 frames, stride 12, 182 pixels, 10x3 views")
+    )
 
 
 def test_text(every):

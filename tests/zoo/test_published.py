@@ -8,8 +8,8 @@ import pytest
 from uniformer_video.data.lists.class_names import named_classes
 from uniformer_video.errors import CheckpointError, MissingLibraryError
 from uniformer_video.zoo import published
-from uniformer_video.zoo.create import VARIANTS, variant
 from uniformer_video.zoo.published import PUBLISHED, file_stem, local_file, may_be_fetched
+from uniformer_video.zoo.registry import find_model
 
 RUNS = json.loads((Path(__file__).parents[1] / "fixtures/recipes.json").read_text())
 MODELS = {"s": "small", "b": "base"}
@@ -28,8 +28,7 @@ def file_of(run):
 def test_every_row_is_about_a_known_model():
     for name, weights in PUBLISHED.items():
         assert name == weights.name
-        assert weights.model in VARIANTS
-        of_images = variant(weights.model).arguments["ndim"] == 2
+        of_images = find_model(weights.model).takes_images
         assert of_images == (weights.data == "in1k") == (weights.num_frames == 0)
         assert of_images == (weights.class_order is None)
         assert 50 < weights.top1 < 100

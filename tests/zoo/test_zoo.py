@@ -8,19 +8,12 @@ from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.weights.checkpoint import Weights, write_checkpoint
-from uniformer_video.zoo.create import (
-    VARIANTS,
-    build_for_weights,
-    build_network,
-    create_model,
-    find_variant,
-    input_size,
-    model_names,
-    variant,
-    video_counterpart,
-)
+from uniformer_video.zoo.create import build_for_weights, build_network, create_model
 from uniformer_video.zoo.published import PUBLISHED
+from uniformer_video.zoo.registry import MODELS, find_model, identify_model
+from uniformer_video.zoo.uniformers import UNIFORMERS
 
+NAMES = [model.name for model in UNIFORMERS]
 SIZES = {"embed_dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "head_dim": 8}
 AUX_HEAD = 512 * 1000 + 1000
 # With 5x5x5 local kernels and 400 classes, or 1000 for images.
@@ -49,7 +42,7 @@ HEAD_DIMS = {
     **dict.fromkeys(("image_uniformer_s_plus", "image_uniformer_s_tl"), 32),
     **dict.fromkeys(("image_uniformer_s_plus_tl", "image_uniformer_b_tl"), 32),
 }
-# Variants that `head_dim` alone tells apart.
+# Models that `head_dim` alone tells apart.
 TWINS = [
     {"image_uniformer_s_plus", "image_uniformer_s_plus_dim64"},
     {"image_uniformer_s_tl", "image_uniformer_s_tl_dim64"},
@@ -60,19 +53,18 @@ TWIN_OF = {name: (pair - {name}).pop() for pair in TWINS for name in pair}
 
 
 def meta_model(name):
-    known = variant(name)
-    kernel = (5,) * known.arguments["ndim"]
+    known = find_model(name)
     with torch.device("meta"):
-        return build_network(name, known.num_classes, local_kernel=kernel)
+        return build_network(name, known.num_classes, **known.figure_arguments)
 
 
 def foreign(name, path="weights.pth", hints=None):
-    """`Weights` of another project that hold the variant `name`."""
+    """`Weights` of another project that hold the model `name`."""
     return Weights(path, meta_model(name).state_dict(), hints=hints or {})
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_variants(name):
+@pytest.mark.parametrize("name", NAMES)
+def test_named_models(name):
     model = meta_model(name)
     if name in PARAMETERS:
         assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
@@ -82,64 +74,65 @@ def test_variants(name):
 
 
 def test_layer_scale_of_the_image_model_starts_small_and_deep():
-    arguments = variant("image_uniformer_b_ls").arguments
+    arguments = find_model("image_uniformer_b_ls").arguments
     assert arguments["layer_scale"] == "global"
     assert arguments["init_value"] == 1e-6
 
 
 def test_every_name_has_an_input():
-    assert input_size("uniformer_xxs") == (16, 128)
-    assert input_size("uniformer_xs") == (32, 192)
-    assert input_size("uniformer_b") == (16, 224)
-    assert input_size("image_uniformer_b") == (0, 224)
-    assert input_size("x3d_m") == (16, 224)
-    assert len({*model_names()}) == len(model_names()) == 25
+    sizes = {name: (model.num_frames, model.crop_size) for name, model in MODELS.items()}
+    assert sizes["uniformer_xxs"] == (16, 128)
+    assert sizes["uniformer_xs"] == (32, 192)
+    assert sizes["uniformer_b"] == (16, 224)
+    assert sizes["image_uniformer_b"] == (0, 224)
+    assert sizes["x3d_m"] == (16, 224)
+    assert len(sizes) == 25
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_a_variant_is_recognised(name):
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_is_recognised(name):
     if name not in TWIN_OF:
-        assert find_variant(foreign(name)) == name
+        assert identify_model(foreign(name)).name == name
         return
     with pytest.raises(CheckpointError, match="head_dim changes no") as caught:
-        find_variant(foreign(name))
+        identify_model(foreign(name))
     for twin in (name, TWIN_OF[name]):
-        head_dim = VARIANTS[twin].arguments["head_dim"]
+        head_dim = find_model(twin).arguments["head_dim"]
         assert f"{head_dim} ({twin})" in str(caught.value)
-    assert find_variant(foreign(name), HEAD_DIMS.get(name, 64)) == name
+    assert identify_model(foreign(name), {"head_dim": HEAD_DIMS.get(name, 64)}).name == name
 
 
 @pytest.mark.parametrize("head_dim", [32, 64])
 def test_the_config_in_a_file_tells_the_head_dim(head_dim):
     hints = {"config": {"UNIFORMER": {"HEAD_DIM": head_dim}}}
-    found = find_variant(foreign("image_uniformer_s_plus", hints=hints))
-    assert VARIANTS[found].arguments["head_dim"] == head_dim
+    found = identify_model(foreign("image_uniformer_s_plus", hints=hints))
+    assert found.arguments["head_dim"] == head_dim
 
 
 @pytest.mark.parametrize("config", [{"UNIFORMER": None}, {"UNIFORMER": "x"}, {}])
 def test_a_config_without_head_dim_tells_nothing(config):
-    assert find_variant(foreign("uniformer_s", hints={"config": config})) == "uniformer_s"
+    assert identify_model(foreign("uniformer_s", hints={"config": config})).name == "uniformer_s"
 
 
 @pytest.mark.parametrize("stem", [name for name, w in PUBLISHED.items() if w.model in TWIN_OF])
-def test_the_name_of_a_published_file_tells_the_variant(stem):
+def test_the_name_of_a_published_file_tells_the_model(stem):
     model = PUBLISHED[stem].model
     for path in (f"folder/{stem}.pth", f"https://host/{stem}.pth#sha256=00", f"{stem}.pth.tar"):
-        assert find_variant(foreign(model, path)) == model
+        assert identify_model(foreign(model, path)).name == model
 
 
 def test_a_published_name_of_another_model_tells_nothing():
     misnamed = foreign("image_uniformer_s_tl", "uniformer_small_plus_in1k.pth")
     with pytest.raises(CheckpointError, match="image_uniformer_s_tl_dim64"):
-        find_variant(misnamed)
+        identify_model(misnamed)
 
 
-def test_options_of_a_known_variant_do_not_hide_it():
+def test_options_of_a_named_model_do_not_hide_it():
     with torch.device("meta"):
         for options in ({"split": True}, {"std": True}, {"layer_scale": True}):
             model = build_network("uniformer_s", 7, **options)
             weights = Weights("w.pth", model.state_dict())
-            assert find_variant(weights) == "uniformer_s"
+            assert identify_model(weights).name == "uniformer_s"
             rebuilt = build_for_weights(weights)
             assert rebuilt.arguments == model.arguments
             assert rebuilt.num_classes == 7
@@ -156,9 +149,9 @@ def test_layer_scale_of_light_models_is_found():
 def test_unknown_architectures_show_what_they_are():
     weights = Weights("w.pth", small_model("joint").state_dict())
     with pytest.raises(CheckpointError, match=r"depths \[1, 1, 2, 1\], channels \[4, 8, 8, 16\]"):
-        find_variant(weights)
+        identify_model(weights)
     with pytest.raises(CheckpointError, match="is of no known architecture; name the model"):
-        find_variant(Weights("w.pth", {"weight": torch.zeros(2, 2)}))
+        identify_model(Weights("w.pth", {"weight": torch.zeros(2, 2)}))
 
 
 def test_inflated_names():
@@ -168,9 +161,9 @@ def test_inflated_names():
         "image_uniformer_s_plus_dim64": "uniformer_s_plus",
         "image_uniformer_b_ls": "uniformer_b",
         "image_uniformer_xxs": "uniformer_xxs",
-        "uniformer_s": "uniformer_s",
+        "uniformer_s": "",
     }
-    assert {name: video_counterpart(name) for name in expected} == expected
+    assert {name: find_model(name).video_model for name in expected} == expected
 
 
 def saved(folder, model, name, **more):
@@ -277,13 +270,13 @@ def test_too_little_to_build_from(arguments):
         create_model(*arguments)
 
 
-def test_peer_by_name_and_by_checkpoint(tmp_path):
+def test_a_file_of_pytorchvideo_by_name(tmp_path):
     pytest.importorskip("pytorchvideo")
     torch.manual_seed(0)
     model = create_model("x3d_xs", num_classes=3, crop_size=64).eval()
     clip = torch.randn(1, 3, 4, 64, 64)
-    rebuilt = create_model(checkpoint=saved(tmp_path, model, "x3d_xs"))
-    assert torch.equal(rebuilt(clip), model(clip))
     torch.save({"model_state": model.state_dict()}, tmp_path / "X3D_XS.pyth")
-    named = create_model("x3d_xs", checkpoint=tmp_path / "X3D_XS.pyth", crop_size=64)
-    assert torch.equal(named(clip), model(clip))
+    loaded = create_model("x3d_xs", checkpoint=tmp_path / "X3D_XS.pyth", crop_size=64)
+    assert torch.equal(loaded(clip), model(clip))
+    with pytest.raises(CheckpointError, match="no known architecture; name the model"):
+        create_model(checkpoint=tmp_path / "X3D_XS.pyth")

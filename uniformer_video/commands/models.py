@@ -34,7 +34,7 @@ def flops_arguments(parser):
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side (the model's own)")
     parser.add_argument("--classes", type=int, default=400, metavar="K", help="(400)")
     parser.add_argument(
-        "--local-kernel", metavar="T,H,W", help="of UniFormers (5,5,5, as published)"
+        "--local-kernel", metavar="T,H,W", help="of UniFormers; images: H,W (5,5,5, as published)"
     )
 
 
@@ -46,28 +46,19 @@ def flops_command(args):
     """
     from uniformer_video.commands.weights import parse_kernel
     from uniformer_video.models.flops import count_flops
-    from uniformer_video.zoo.create import (
-        build_network,
-        count_parameters,
-        input_size,
-        is_peer,
-        variant,
-    )
+    from uniformer_video.zoo.create import build_network, count_parameters
+    from uniformer_video.zoo.registry import find_model
 
-    frames, size = input_size(args.model)
-    if not frames and args.frames:
+    known = find_model(args.model)
+    if known.takes_images and args.frames:
         raise UserError(f"{args.model} takes images; leave --frames out")
     given = [value for value in (args.frames, args.size, args.classes) if value is not None]
     if min(given) < 1:
         raise UserError("--frames, --size and --classes are at least 1")
-    frames, size = args.frames or frames, args.size or size
-    if is_peer(args.model) and args.local_kernel:
-        raise UserError(f"{args.model} has no local kernel; leave --local-kernel out")
-    if is_peer(args.model):
-        options = {"num_frames": frames, "crop_size": size}
-    else:
-        kernel = parse_kernel(args.local_kernel or "5,5,5")
-        options = {"local_kernel": kernel[-variant(args.model).arguments["ndim"] :]}
+    frames, size = args.frames or known.num_frames, args.size or known.crop_size
+    options = {**known.figure_arguments, **known.family.options_for_clip(frames, size)}
+    if args.local_kernel:
+        options["local_kernel"] = parse_kernel(args.local_kernel)
     model = build_network(args.model, args.classes, **options)
     shape = (1, 3, frames, size, size) if frames else (1, 3, size, size)
     try:

@@ -31,10 +31,17 @@ def run_command(args):
     from uniformer_video.signals import Interrupted, held_back
 
     with held_back():
+        from uniformer_video.torch_internals import check_torch
+
+        check_torch()
         from uniformer_video.config.settings import load_config
+        from uniformer_video.runs.build_task import build_task
+        from uniformer_video.runs.data_settings import check_data_settings
         from uniformer_video.runs.run import run
 
     cfg = load_config(args.cfg, args.overrides)
+    check_data_settings(cfg)
+    build_task(cfg)
     if args.start_from and not cfg.TRAIN.ENABLE:
         raise ConfigError("--from best trains on, and TRAIN.ENABLE is False; leave one of them out")
     # without --from: once begun, the run goes on from its last checkpoint
@@ -55,8 +62,18 @@ def config_arguments(parser):
 def config_command(args):
     """Print the resolved config, or with --keys what every key means."""
     from uniformer_video.config.settings import config_text, describe, load_config
+    from uniformer_video.runs.data_settings import check_data_settings
 
-    print(describe() if args.keys else config_text(load_config(args.cfg, args.overrides)), end="\n")
+    if args.keys:
+        print(describe())
+        return
+    from uniformer_video.runs.build import name_model
+    from uniformer_video.runs.build_task import build_task
+
+    cfg = name_model(load_config(args.cfg, args.overrides))
+    check_data_settings(cfg)
+    build_task(cfg)
+    print(config_text(cfg))
 
 
 def report_arguments(parser):

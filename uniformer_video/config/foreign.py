@@ -11,7 +11,6 @@ data set class its sampling, its channel order and its names of lists and frames
 """
 
 import logging
-from typing import NamedTuple
 
 from uniformer_video.errors import ConfigError
 
@@ -76,24 +75,13 @@ _OURS = {
 }
 
 
-class Variant(NamedTuple):
-    """The size of a model, under its name here."""
-
-    name: str
-    embed_dim: list
-    depth: list
-    head_dim: int
-    mlp_ratio: float
-
-
-# Their model classes take any size; a named model is told by its depths.
-VARIANTS = (
-    Variant("uniformer_s", [64, 128, 320, 512], [3, 4, 8, 3], 64, 4.0),
-    Variant("uniformer_b", [64, 128, 320, 512], [5, 8, 20, 7], 64, 4.0),
-    Variant("uniformer_xxs", [56, 112, 224, 448], [2, 5, 8, 2], 28, 3.0),
-    Variant("uniformer_xs", [64, 128, 256, 512], [3, 5, 9, 3], 32, 3.0),
-)
-_THEIR_DEFAULT = VARIANTS[0]
+# The sizes that their models have where a config leaves them out, those of our uniformer_s.
+_THEIR_SIZES = {
+    "UNIFORMER.EMBED_DIM": [64, 128, 320, 512],
+    "UNIFORMER.DEPTH": [3, 4, 8, 3],
+    "UNIFORMER.HEAD_DIM": 64,
+    "UNIFORMER.MLP_RATIO": 4.0,
+}
 _LIGHT_CLASSES = ("uniformer_light", "uniformer_light_fp32", "uniformer_light_ls_fp32")
 
 
@@ -204,18 +192,16 @@ def _mlp_ratio(words):
 
 
 def _model_name(words):
-    """Their classes take their size from other keys, and their local kernel is always 5x5x5."""
+    """Their classes take their size from other keys, and their local kernel is always 5x5x5.
+
+    A model of each kind stands for them here, whatever the sizes; a run goes under the name of the one
+    that has these sizes.
+    """
     theirs = str(words.get("MODEL.MODEL_NAME")).lower()
     light = theirs in _LIGHT_CLASSES
     if theirs != "uniformer" and not light:
         return
-    depth = words.get("UNIFORMER.DEPTH") or _THEIR_DEFAULT.depth
-    family = VARIANTS[2:] if light else VARIANTS[:2]
-    named = next((known for known in family if known.depth == depth), family[0])
-    with_it = {"UNIFORMER.LOCAL_KERNEL": [5, 5, 5]}
-    for field in ("embed_dim", "depth", "head_dim", "mlp_ratio"):
-        if getattr(named, field) != getattr(_THEIR_DEFAULT, field):
-            with_it[f"UNIFORMER.{field.upper()}"] = getattr(_THEIR_DEFAULT, field)
+    with_it = {"UNIFORMER.LOCAL_KERNEL": [5, 5, 5], **(_THEIR_SIZES if light else {})}
     if "_ls" in theirs:
         with_it["UNIFORMER.LAYER_SCALE"] = True
     if "_fp32" in theirs:
@@ -224,7 +210,7 @@ def _model_name(words):
         for key in ("UNIFORMER.PRUNE_RATIO", "UNIFORMER.TRADE_OFF"):
             if words.values.pop(key, None):
                 words.ignored.append(key)
-    words.replace("MODEL.MODEL_NAME", named.name, with_it)
+    words.replace("MODEL.MODEL_NAME", "uniformer_xxs" if light else "uniformer_s", with_it)
 
 
 def _target_fps(words):

@@ -4,17 +4,13 @@ import math
 
 from uniformer_video.errors import ConfigError
 
-_FORMATS = ("kinetics", "folder", "frames", "shards", "ssv2-json", "ucf101", "hmdb51")
 CHOICES = {
     "UNIFORMER.INFLATE_MODE": ("average", "center"),
-    "DATA.DECODING_BACKEND": ("auto", "pyav", "decord", "torchcodec"),
     "DATA.SAMPLING": ("dense", "segment"),
     "DATA.CHANNEL_ORDER": ("RGB", "BGR"),
     "DATA.FLIP": ("auto", "off", "all", "skip-directional", "swap-labels"),
     "AUG.INTERPOLATION": ("bicubic", "bilinear"),
     "AUG.ON_DEVICE": ("off", "normalise", "all"),
-    "TRAIN.DATASET": _FORMATS,
-    "TEST.DATASET": ("", *_FORMATS),
     "TRAIN.PRECISION": ("auto", "fp32", "bf16", "fp16"),
     "DATA.SPLIT_NUMBER": (1, 2, 3),
     "TEST.NUM_SPATIAL_CROPS": (1, 3),
@@ -103,12 +99,6 @@ _LENGTHS = {
 
 
 def _check_together(flat):
-    formats = {flat["TRAIN.DATASET"], flat["TEST.DATASET"] or flat["TRAIN.DATASET"]}
-    if flat["DATA.TARGET_FPS"] and "frames" in formats:
-        raise ConfigError(
-            f"DATA.TARGET_FPS {flat['DATA.TARGET_FPS']:g} needs the times of frames, and extracted "
-            "frames (TRAIN.DATASET or TEST.DATASET frames) have none; set it to 0"
-        )
     weights = flat["SOLVER.CLASS_WEIGHTS"]
     if wrong := [weight for weight in weights if not (math.isfinite(weight) and weight > 0)]:
         raise ConfigError(
@@ -118,11 +108,6 @@ def _check_together(flat):
         raise ConfigError(
             "SOLVER.CLASS_WEIGHTS and SOLVER.CLASS_BALANCE both say how much a class counts in the loss; "
             "set one of them"
-        )
-    if flat["DATA.DECODING_BACKEND"] not in ("auto", "pyav") and "shards" in formats:
-        raise ConfigError(
-            f"DATA.DECODING_BACKEND {flat['DATA.DECODING_BACKEND']} cannot read videos in shards "
-            "(TRAIN.DATASET or TEST.DATASET shards); set it to auto"
         )
     scale, crop = flat["DATA.TEST_SCALE"], flat["DATA.TEST_CROP_SIZE"]
     if scale and crop > scale:

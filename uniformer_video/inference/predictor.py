@@ -77,7 +77,7 @@ class Predictor:
             path,
             protocol.sampling,
             protocol.num_clips,
-            short_side=protocol.decode_short_side,
+            decode_short_side=protocol.decode_short_side,
         )
         logits = []
         for views in protocol.views(clips).split(self.batch_size):

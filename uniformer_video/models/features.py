@@ -1,38 +1,39 @@
-"""Feature maps of the four stages, for detection, segmentation and the like."""
+"""Feature maps of a model's stages, for detection, segmentation and the like."""
 
 from torch import nn
 
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.layers import channels_first
-from uniformer_video.models.uniformer import UniFormer
 
 
 class FeatureExtractor(nn.Module):
-    """A `UniFormer` without its head: `extractor(x)` gives the maps of `out_stages`.
+    """A model with stages, such as `UniFormer`, without its head: `extractor(x)` gives their maps.
 
-    Each map is `[B, C_s, (T_s,) H_s, W_s]`, as it leaves its stage, before the final norm. `channels`
-    and `strides` (of time, height and width against the input; height and width for images) have an
-    entry a map.
+    The model offers `stage_channels` and `stage_strides`, an entry a stage, `forward_stages(x, stages)`, a
+    list of what leaves the first `stages` (tuples, whose first is the tokens `[B, *grid, C]`), and
+    `remove_head()`, which leaves nothing behind the last stage. It is changed: its head is gone.
+
+    `out_stages` are numbered from 1; left out, they are all. Each map is `[B, C_s, (T_s,) H_s, W_s]`, as it
+    leaves its stage, before the final norm. `channels` and `strides` (of time, height and width against
+    the input; height and width for images) have an entry a map.
     """
 
-    def __init__(self, model, out_stages=(1, 2, 3, 4)):
+    def __init__(self, model, out_stages=None):
         super().__init__()
-        if not isinstance(model, UniFormer):
+        if not hasattr(model, "forward_stages"):
             raise ConfigError(
-                f"feature maps are those of UniFormer's stages; {type(model).__name__} has none"
+                "feature maps (features_only) are those of models with stages, such as UniFormers; "
+                f"{type(model).__name__} has none"
             )
+        count = len(model.stage_channels)
         self.model = model
-        self.out_stages = tuple(out_stages)
-        if not self.out_stages or not set(self.out_stages) <= {1, 2, 3, 4}:
-            raise ConfigError(f"out_stages are some of 1, 2, 3 and 4, got {self.out_stages}")
-        # Nothing stays that a loss on the maps would leave without a gradient.
-        model.reset_classifier(0)
-        for name in ("norm", "norm_cls"):
-            if hasattr(model, name):
-                setattr(model, name, nn.Identity())
-        dims = model.arguments["embed_dims"]
-        self.channels = [dims[stage - 1] for stage in self.out_stages]
-        self.strides = [(2, *[2 ** (stage + 1)] * 2)[-model.ndim :] for stage in self.out_stages]
+        self.out_stages = tuple(range(1, count + 1) if out_stages is None else out_stages)
+        if not self.out_stages or not set(self.out_stages) <= set(range(1, count + 1)):
+            known = ", ".join(str(stage) for stage in range(1, count))
+            raise ConfigError(f"out_stages are some of {known} and {count}, got {self.out_stages}")
+        model.remove_head()
+        self.channels = [model.stage_channels[stage - 1] for stage in self.out_stages]
+        self.strides = [model.stage_strides[stage - 1] for stage in self.out_stages]
 
     def forward(self, x):
         """`[B, C, (T,) H, W]` -> a list of maps `[B, C_s, (T_s,) H_s, W_s]`."""

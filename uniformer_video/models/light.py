@@ -171,6 +171,11 @@ class LightUniFormer(UniFormer):
         """The names of the layers whose rows are classes."""
         return [*super().classifiers(), "head_cls"]
 
+    def remove_head(self):
+        """Remove what follows the last stage, the class token's part of it too."""
+        super().remove_head()
+        self.norm_cls = nn.Identity()
+
     def global_block(self, stage, index, **arguments):
         """The hourglass block number `index` of a stage."""
         return HourglassBlock(

@@ -11,128 +11,104 @@ import sys
 import threading
 import types
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from uniformer_video.errors import ConfigError, MissingLibraryError
+from uniformer_video.models.contract import RecognitionModel
 
 TOTAL_STRIDE = 32  # in space, of every peer; also the smallest side that is accepted
 SLOWFAST_ALPHA = 4  # fast frames for each slow one
-ZOO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/"
 
 
-@dataclass(frozen=True)
-class Peer:
-    """A peer's native input and what is published about it, on Kinetics-400.
+def build_x3d(num_classes, num_frames, crop_size):
+    """X3D (XS, S and M differ in their input alone), for clips of `num_frames` and `crop_size` pixels.
 
-    `sampling_rate` is the step between frames, `crop_size` and `test_crop_size` are sides in pixels.
-    `gflops` is of one view of `crop_size` (multiply-adds, norms included; the zoo's own figures are
-    for the larger test crops), `top1` (percent) of `clips` x `crops` views of `test_crop_size`.
-    `weights` is the address of the published file. Frames and crop sides other than the native ones
-    are accepted in multiples of `frame_multiple` and `side_multiple`.
-
-    Sources: pytorchvideo's model zoo (docs/source/model_zoo.md) for the numbers, PySlowFast's
-    configs/Kinetics/pytorchvideo for the test crops.
+    All builders here raise `ConfigError` for an impossible size, `MissingLibraryError` without
+    pytorchvideo.
     """
-
-    family: str
-    num_frames: int
-    sampling_rate: int
-    crop_size: int
-    test_crop_size: int
-    top1: float
-    gflops: float
-    params_millions: float
-    weights: str
-    clips: int = 10
-    crops: int = 3
-    frame_multiple: int = 1
-    side_multiple: int = 1
+    _check_sizes("X3D", num_classes, num_frames, crop_size)
+    network = _pytorchvideo("x3d").create_x3d(
+        input_clip_length=num_frames,
+        input_crop_size=crop_size,
+        inner_act=nn.SiLU,  # pytorchvideo's Swish in one step, and open to export
+        **_conv_options(num_classes),
+    )
+    return ConvPeer(network, "blocks.5", num_classes, num_frames, crop_size)
 
 
-PEERS = {
-    "x3d_xs": Peer("x3d", 4, 12, 160, 182, 69.12, 0.63, 3.79, ZOO + "X3D_XS.pyth"),
-    "x3d_s": Peer("x3d", 13, 6, 160, 182, 73.33, 2.03, 3.79, ZOO + "X3D_S.pyth"),
-    "x3d_m": Peer("x3d", 16, 5, 224, 256, 75.94, 4.90, 3.79, ZOO + "X3D_M.pyth"),
-    "slow_r50": Peer("slow", 8, 8, 224, 256, 74.58, 41.92, 32.45, ZOO + "SLOW_8x8_R50.pyth"),
-    # 8x8 counts the slow frames: one in SLOWFAST_ALPHA of a clip of 32 frames, 2 apart
-    "slowfast_r50": Peer(
-        "slowfast", 32, 2, 224, 256, 76.94, 50.58, 34.57, ZOO + "SLOWFAST_8x8_R50.pyth",
-        frame_multiple=SLOWFAST_ALPHA,
-    ),
-    "r2plus1d_r50": Peer(
-        "r2plus1d", 16, 4, 224, 256, 76.01, 57.93, 28.11, ZOO + "R2PLUS1D_16x4_R50.pyth"
-    ),
-    # patches of 2 frames and 4 x 4 pixels
-    "mvit_base_16x4": Peer(
-        "mvit", 16, 4, 224, 224, 78.85, 70.80, 36.61, ZOO + "MVIT_B_16x4.pyth",
-        clips=5, crops=1, frame_multiple=2, side_multiple=4,
-    ),
-}  # fmt: skip
+def build_slow(num_classes, num_frames, crop_size):
+    """Slow, a ResNet-50 that convolves in time in its deep stages alone."""
+    _check_sizes("Slow", num_classes, num_frames, crop_size)
+    network = _pytorchvideo("resnet").create_resnet(
+        stem_conv_kernel_size=(1, 7, 7),
+        head_pool_kernel_size=(num_frames, *_window(crop_size)),
+        **_conv_options(num_classes),
+    )
+    return ConvPeer(network, "blocks.5", num_classes, num_frames, crop_size)
 
 
-def build_peer(name, num_classes, num_frames=None, crop_size=None):
-    """A fresh `PeerModel` called `name`, for clips of `num_frames` frames and `crop_size` pixels.
-
-    Sizes left out are the native ones of `PEERS`. Errors: `ConfigError` for an unknown name or an
-    impossible size, `MissingLibraryError` without pytorchvideo.
-    """
-    if name not in PEERS:
-        raise ConfigError(f"unknown peer model {name!r}; known peers: {', '.join(PEERS)}")
-    peer = PEERS[name]
-    num_frames = peer.num_frames if num_frames is None else num_frames
-    crop_size = peer.crop_size if crop_size is None else crop_size
-    _check_classes(num_classes)
-    _check_size(name, "frames", num_frames, peer.frame_multiple, peer.frame_multiple)
-    _check_size(name, "pixels a side", crop_size, peer.side_multiple, TOTAL_STRIDE)
-    if peer.family == "mvit":
-        network = _build_mvit(num_classes, num_frames, crop_size)
-        return MViTPeer(network, "head", num_classes, num_frames, crop_size)
-    network = _build_conv(peer.family, num_classes, num_frames, crop_size)
-    head = f"blocks.{len(network.blocks) - 1}"
-    alpha = SLOWFAST_ALPHA if peer.family == "slowfast" else None
-    return ConvPeer(network, head, num_classes, num_frames, crop_size, alpha)
+def build_slowfast(num_classes, num_frames, crop_size):
+    """SlowFast with ResNet-50s; `num_frames` are those of the fast pathway."""
+    _check_sizes("SlowFast", num_classes, num_frames, crop_size, frame_multiple=SLOWFAST_ALPHA)
+    window = _window(crop_size)
+    network = _pytorchvideo("slowfast").create_slowfast(
+        head_pool_kernel_sizes=((num_frames // SLOWFAST_ALPHA, *window), (num_frames, *window)),
+        **_conv_options(num_classes),
+    )
+    return ConvPeer(network, "blocks.6", num_classes, num_frames, crop_size, SLOWFAST_ALPHA)
 
 
-class PeerModel(nn.Module):
+def build_r2plus1d(num_classes, num_frames, crop_size):
+    """R(2+1)D, a ResNet-50 whose convolutions are split into space and time."""
+    _check_sizes("R(2+1)D", num_classes, num_frames, crop_size)
+    strided_frames = -(-num_frames // 4)  # two stages halve the frames
+    network = _pytorchvideo("r2plus1d").create_r2plus1d(
+        head_pool_kernel_size=(strided_frames, *_window(crop_size)), **_conv_options(num_classes)
+    )
+    return ConvPeer(network, "blocks.5", num_classes, num_frames, crop_size)
+
+
+def build_mvit(num_classes, num_frames, crop_size):
+    """MViT-B; its patches have 2 frames and 4 x 4 pixels, which divide the clip."""
+    _check_sizes("MViT", num_classes, num_frames, crop_size, frame_multiple=2, side_multiple=4)
+    create = _pytorchvideo("vision_transformers").create_multiscale_vision_transformers
+    # The builder computes its widths with tensors and reads them, which the meta device cannot.
+    with torch.device("cpu"):
+        network = create(
+            spatial_size=crop_size,
+            temporal_size=num_frames,
+            embed_dim_mul=[[1, 2.0], [3, 2.0], [14, 2.0]],
+            atten_head_mul=[[1, 2.0], [3, 2.0], [14, 2.0]],
+            pool_q_stride_size=[[1, 1, 2, 2], [3, 1, 2, 2], [14, 1, 2, 2]],
+            pool_kv_stride_adaptive=[1, 8, 8],
+            pool_kvq_kernel=[3, 3, 3],
+            head_num_classes=num_classes,
+        )
+    network = network.to(torch.get_default_device())
+    return MViTPeer(network, "head", num_classes, num_frames, crop_size)
+
+
+class PeerModel(RecognitionModel):
     """What all peers share; holds the layers of a pytorchvideo network under their own names.
 
-    `arguments` is what `build_peer` needs, beside name and classes, to build the model again;
-    `head_keys` are the state-dict keys of the classifier's weight and bias.
+    head: the module that ends in the classifier, `proj`.
     """
 
     head_std = 0.01
 
     def __init__(self, network, head, num_classes, num_frames, crop_size):
-        super().__init__()
+        super().__init__(num_classes, num_frames=num_frames, crop_size=crop_size)
         for name, child in network.named_children():
             self.add_module(name, child)
-        self.num_classes = num_classes
         self.num_frames = num_frames
         self.crop_size = crop_size
-        self.arguments = {"num_frames": num_frames, "crop_size": crop_size}
-        self.head_keys = (f"{head}.proj.weight", f"{head}.proj.bias")
         self._head = head
 
-    def training_outputs(self, x):
-        """`[B, 3, T, H, W]` -> a tuple of what the loss needs: the logits `[B, num_classes]`."""
-        return (self(x),)
-
-    def reset_classifier(self, num_classes):
-        """Replaces the classifier by a fresh one of `num_classes` rows, on the same device."""
-        _check_classes(num_classes)
-        head = self.get_submodule(self._head)
-        like = {"device": head.proj.weight.device, "dtype": head.proj.weight.dtype}
-        head.proj = nn.Linear(head.proj.in_features, num_classes, **like)
-        nn.init.trunc_normal_(head.proj.weight, std=self.head_std)
-        nn.init.zeros_(head.proj.bias)
-        self.num_classes = num_classes
-
-    def no_weight_decay(self):
-        """Names of the parameters that weight decay leaves alone, beside norms and biases."""
-        return set()
+    def classifiers(self):
+        """The name of the layer whose rows are classes."""
+        return [f"{self._head}.proj"]
 
     def _check_input(self, x, fits, sides):
         """An error unless `x` is a clip of `num_frames` and `fits(side)` for height and width."""
@@ -220,65 +196,35 @@ def _grid(side):
     return -(-side // TOTAL_STRIDE)
 
 
-def _check_classes(num_classes):
-    if num_classes < 1:
-        raise ConfigError(f"num_classes is at least 1, got {num_classes}")
+def _window(crop_size):
+    """Height and width of the head's pooling, in cells after the last stage."""
+    return _grid(crop_size), _grid(crop_size)
 
 
-def _check_size(name, what, value, multiple, least):
-    if value < least or value % multiple:
-        allowed = f"any number of {what} from {least}"
-        if multiple > 1:
-            lower = max(value // multiple * multiple, least)
-            allowed += f" in steps of {multiple}; use {lower} or {lower + multiple}"
-        raise ConfigError(f"{name} takes {allowed}, got {value}")
-
-
-def _build_conv(family, num_classes, num_frames, crop_size):
-    window = (_grid(crop_size), _grid(crop_size))
-    options = {
+def _conv_options(num_classes):
+    """What all convolutional networks are built with: logits at every position."""
+    return {
         "model_num_class": num_classes,
         "dropout_rate": 0.5,
         "head_activation": None,
         "head_output_with_global_average": False,
     }
-    if family == "x3d":
-        return _pytorchvideo("x3d").create_x3d(
-            input_clip_length=num_frames,
-            input_crop_size=crop_size,
-            inner_act=nn.SiLU,  # pytorchvideo's Swish in one step, and open to export
-            **options,
-        )
-    if family == "slowfast":
-        return _pytorchvideo("slowfast").create_slowfast(
-            head_pool_kernel_sizes=((num_frames // SLOWFAST_ALPHA, *window), (num_frames, *window)),
-            **options,
-        )
-    if family == "r2plus1d":
-        strided_frames = -(-num_frames // 4)  # two stages halve the frames
-        return _pytorchvideo("r2plus1d").create_r2plus1d(
-            head_pool_kernel_size=(strided_frames, *window), **options
-        )
-    return _pytorchvideo("resnet").create_resnet(
-        stem_conv_kernel_size=(1, 7, 7), head_pool_kernel_size=(num_frames, *window), **options
-    )
 
 
-def _build_mvit(num_classes, num_frames, crop_size):
-    create = _pytorchvideo("vision_transformers").create_multiscale_vision_transformers
-    # The builder computes its widths with tensors and reads them, which the meta device cannot.
-    with torch.device("cpu"):
-        network = create(
-            spatial_size=crop_size,
-            temporal_size=num_frames,
-            embed_dim_mul=[[1, 2.0], [3, 2.0], [14, 2.0]],
-            atten_head_mul=[[1, 2.0], [3, 2.0], [14, 2.0]],
-            pool_q_stride_size=[[1, 1, 2, 2], [3, 1, 2, 2], [14, 1, 2, 2]],
-            pool_kv_stride_adaptive=[1, 8, 8],
-            pool_kvq_kernel=[3, 3, 3],
-            head_num_classes=num_classes,
-        )
-    return network.to(torch.get_default_device())
+def _check_sizes(title, num_classes, num_frames, crop_size, frame_multiple=1, side_multiple=1):
+    if num_classes < 1:
+        raise ConfigError(f"num_classes is at least 1, got {num_classes}")
+    _check_size(title, "frames", num_frames, frame_multiple, frame_multiple)
+    _check_size(title, "pixels a side", crop_size, side_multiple, TOTAL_STRIDE)
+
+
+def _check_size(title, what, value, multiple, least):
+    if value < least or value % multiple:
+        allowed = f"any number of {what} from {least}"
+        if multiple > 1:
+            lower = max(value // multiple * multiple, least)
+            allowed += f" in steps of {multiple}; use {lower} or {lower + multiple}"
+        raise ConfigError(f"{title} takes {allowed}, got {value}")
 
 
 _IMPORT_LOCK = threading.Lock()

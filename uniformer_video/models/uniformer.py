@@ -6,6 +6,7 @@ from torch.utils.checkpoint import checkpoint
 
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.blocks import DividedBlock, GlobalBlock, LocalBlock
+from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.layers import CONV, TokenBatchNorm, channels_first
 from uniformer_video.models.patch_embed import ConvEmbed, PatchEmbed
 
@@ -13,7 +14,7 @@ DEFAULT_KERNEL = (3, 5, 5)
 MIN_SIDE = 32  # four stages of spatial strides 4, 2, 2, 2
 
 
-class UniFormer(nn.Module):
+class UniFormer(RecognitionModel):
     """UniFormer: local relation blocks in stages 1-2, global ones in stages 3-4.
 
     Args:
@@ -37,7 +38,7 @@ class UniFormer(nn.Module):
             backward pass, to save memory.
         in_channels: channels of the input.
 
-    `arguments` holds the architecture as plain data, which checkpoints record.
+    `RecognitionModel` says what it offers beside its forward pass.
 
     Source: Li et al., "UniFormer: Unified Transformer for Efficient Spatial-Temporal Representation
     Learning" (ICLR 2022), sections 3 and 4.1.
@@ -62,31 +63,30 @@ class UniFormer(nn.Module):
         checkpoint_blocks=(0, 0, 0, 0),
         in_channels=3,
     ):
-        super().__init__()
         local_kernel = DEFAULT_KERNEL[-ndim:] if local_kernel is None else local_kernel
         if isinstance(local_kernel, int):
             raise ConfigError(
                 f"local_kernel is a tuple such as {DEFAULT_KERNEL}, got {local_kernel}"
             )
-        self.arguments = {
-            "embed_dims": list(embed_dims),
-            "depths": list(depths),
-            "head_dim": head_dim,
-            "mlp_ratio": mlp_ratio,
-            "ndim": ndim,
-            "local_kernel": list(local_kernel),
-            "conv_embeds": conv_embeds,
-            "split": split,
-            "std": std,
-            "layer_scale": layer_scale,
-            "init_value": init_value,
-            "aux_head": aux_head,
-            "in_channels": in_channels,
-        }
+        super().__init__(
+            num_classes,
+            embed_dims=list(embed_dims),
+            depths=list(depths),
+            head_dim=head_dim,
+            mlp_ratio=mlp_ratio,
+            ndim=ndim,
+            local_kernel=list(local_kernel),
+            conv_embeds=conv_embeds,
+            split=split,
+            std=std,
+            layer_scale=layer_scale,
+            init_value=init_value,
+            aux_head=aux_head,
+            in_channels=in_channels,
+        )
         _check_arguments(num_classes, **self.arguments)
         _check_training_options(drop_path_rate, checkpoint_blocks)
         self.ndim = ndim
-        self.num_classes = num_classes
         self.checkpoint_blocks = tuple(checkpoint_blocks)
 
         rates = iter(torch.linspace(0, drop_path_rate, sum(depths), device="cpu").tolist())
@@ -171,10 +171,6 @@ class UniFormer(nn.Module):
             return self.head(pooled)
         return self.head(pooled) + 0.5 * self.aux_head(tokens).amax(1)
 
-    def training_outputs(self, x):
-        """`[B, C, (T,) H, W]` -> a tuple of logits `[B, num_classes]` whose losses are averaged."""
-        return (self(x),)
-
     def get_attention(self, x, stage=4, block=-1):
         """The attention maps of a global block (`stage` 3 or 4) for `x` `[B, C, (T,) H, W]`.
 
@@ -208,10 +204,20 @@ class UniFormer(nn.Module):
         """The names of the layers whose rows are classes."""
         return ["head", "aux_head"] if self.arguments["aux_head"] else ["head"]
 
+    def remove_head(self):
+        """Remove what follows the last stage, which a loss on its maps would leave without a gradient."""
+        self.reset_classifier(0)
+        self.norm = nn.Identity()
+
     @property
-    def head_keys(self):
-        """The checkpoint keys that depend on the classes, `head` first."""
-        return tuple(f"{name}.{part}" for name in self.classifiers() for part in ("weight", "bias"))
+    def stage_channels(self):
+        """The channels of the maps of the four stages."""
+        return list(self.arguments["embed_dims"])
+
+    @property
+    def stage_strides(self):
+        """Their strides against the input: of time, height and width; of images height and width."""
+        return [(2, *[2 ** (stage + 1)] * 2)[-self.ndim :] for stage in range(1, 5)]
 
     def no_weight_decay(self):
         """Parameters that are customarily exempt from weight decay, beside all of one dimension."""

@@ -24,7 +24,7 @@ from uniformer_video.prepare.folders import (
     write_table,
 )
 from uniformer_video.prepare.jobs import run_jobs
-from uniformer_video.prepare.stream import decoded, opened, shrunk_size
+from uniformer_video.prepare.stream import decoded, even_size, opened
 from uniformer_video.prepare.summary import Summary
 
 _FORMATS = (".jpg", ".jpeg", ".png", ".webp")
@@ -99,7 +99,7 @@ def _write_frames(source, folder, pictures):
     scaler, size, count = VideoReformatter(), None, 0
     with opened(source) as (container, stream):
         for count, frame in enumerate(decoded(container, stream), start=1):
-            size = size or shrunk_size(frame.width, frame.height, pictures.short_side)
+            size = size or even_size(frame.width, frame.height, pictures.short_side)
             options = {"format": "rgb24", "threads": 1}
             if size != (frame.width, frame.height):  # else the very pixels that decoding gives
                 options |= {"interpolation": Interpolation.BICUBIC}

@@ -24,7 +24,7 @@ from uniformer_video.prepare.folders import (
     source_setting,
 )
 from uniformer_video.prepare.jobs import run_jobs
-from uniformer_video.prepare.stream import decoded, opened, shrunk_size
+from uniformer_video.prepare.stream import decoded, even_size, opened
 from uniformer_video.prepare.summary import Summary
 
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
@@ -128,7 +128,7 @@ def _encode(source, path, encoding):
         for frame in decoded(container, stream):
             if encoder is None:
                 clock = _Clock(container, stream)
-                size = shrunk_size(frame.width, frame.height, encoding.short_side)
+                size = even_size(frame.width, frame.height, encoding.short_side)
             scaled = _scaled(frame, scaler, size)
             picture = _upright(scaled, orientation(frame))
             if encoder is None:

@@ -26,7 +26,7 @@ _PADDING = 4 * tarfile.BLOCKSIZE  # of a tar, about, for each video
 
 
 @dataclass(frozen=True)
-class Member:
+class PackedFile:
     """A file to be packed: its key, its size in bytes, and the `VideoRecord`s of the list that show it."""
 
     key: str
@@ -82,10 +82,10 @@ def make_shards(
     from uniformer_video.data.lists.records import read_csv
 
     records = read_csv(list_file, prefix, separator)
-    members, unreadable = _members(records)
+    files, unreadable = _readable_files(records)
     out = Path(out)
-    plan = _plan(members, shard_mb * 1_000_000)
-    jobs = [(out / f"shard-{number:06d}.tar", part) for number, part in enumerate(plan)]
+    shards = _files_by_shard(files, shard_mb * 1_000_000)
+    jobs = [(out / f"shard-{number:06d}.tar", part) for number, part in enumerate(shards)]
     settings = {"command": "shards", "list": Path(list_file).name, "shard_mb": shard_mb}
     with claimed(out, settings, [path for path, _ in jobs]):
         _refuse_others(out, {path.name for path, _ in jobs})
@@ -102,24 +102,24 @@ def make_shards(
             summary.failed += unreadable
         if all(offsets[path] for path, _ in jobs):
             places = {
-                member.path: (member.key, path.name, offset, member.length)
+                file.path: (file.key, path.name, offset, file.length)
                 for path, part in jobs
-                for member, offset in zip(part, offsets[path], strict=True)
+                for file, offset in zip(part, offsets[path], strict=True)
             }
             write_table(out / INDEX_FILE, *index_table(_entries(records, places)))
     return summary
 
 
 def make_shard(job):
-    """`job` is (the tar to write, its members). Returns (was it made now, their offsets in bytes)."""
-    path, members = job
-    if path.is_file() and (offsets := _verified(path, members)):
+    """`job` is (the tar to write, its files). Returns (was it made now, their offsets in bytes)."""
+    path, files = job
+    if path.is_file() and (offsets := _verified(path, files)):
         return False, offsets
     with atomic_write(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
-        for member in members:
-            _add(tar, member.video_name, _read(member))
-            _add(tar, member.note_name, member.note)
-    offsets = _verified(path, members)
+        for file in files:
+            _add(tar, file.video_name, _read(file))
+            _add(tar, file.note_name, file.note)
+    offsets = _verified(path, files)
     if not offsets:
         raise DataError(f"{path} does not hold what was written to it; check the disk")
     return True, offsets
@@ -141,42 +141,42 @@ def _entries(records, places):
     ]
 
 
-def _members(records):
-    """The `Member`s that can be read, and (path, reason) of the other files."""
-    files = {}
+def _readable_files(records):
+    """The `PackedFile`s that can be read, and (path, reason) of the other files."""
+    known = {}
     for place, record in enumerate(records):
-        files.setdefault(record.path, (f"{place:08d}", []))[1].append(record)
-    members, unreadable = [], []
-    for path, (key, shown) in files.items():
+        known.setdefault(record.path, (f"{place:08d}", []))[1].append(record)
+    files, unreadable = [], []
+    for path, (key, shown) in known.items():
         if os.path.isfile(path) and os.access(path, os.R_OK):
-            members.append(Member(key, os.path.getsize(path), tuple(shown)))
+            files.append(PackedFile(key, os.path.getsize(path), tuple(shown)))
         else:
             there = os.path.lexists(path)
             reason = "is not a file that can be read" if there else "does not exist"
             unreadable.append((path, f"{reason} ({shown[0].source})"))
-    if not members:
+    if not files:
         raise DataError(
             f"none of the {len(records)} listed videos can be read; the first is {unreadable[0][0]}; "
             "--prefix is the folder that the paths start from"
         )
-    return members, unreadable
+    return files, unreadable
 
 
-def _plan(members, shard_bytes):
-    """The members of each shard, in order: as many as fit, and at least one."""
+def _files_by_shard(files, shard_bytes):
+    """The files of each shard, in order: as many as fit, and at least one."""
     shards, room = [], 0
-    for member in members:
-        size = member.length + _PADDING
+    for file in files:
+        size = file.length + _PADDING
         if size > room or not shards:
             shards.append([])
             room = shard_bytes
-        shards[-1].append(member)
+        shards[-1].append(file)
         room -= size
     return shards
 
 
 def _refuse_others(out, names):
-    """Shards beyond the plan are of another list; with a new index they would only mislead."""
+    """Shards that this list does not fill are of another one; with a new index they would only mislead."""
     others = sorted(n for n in os.listdir(out) if _SHARD.fullmatch(n) and n not in names)
     if others:
         raise DataError(
@@ -192,24 +192,24 @@ def _add(tar, name, data):
     tar.addfile(info, io.BytesIO(data))
 
 
-def _read(member):
-    data = Path(member.path).read_bytes()
-    if len(data) != member.length:
+def _read(file):
+    data = Path(file.path).read_bytes()
+    if len(data) != file.length:
         raise DataError(
-            f"{member.path} changes: it had {member.length} bytes, now {len(data)}; run again when it "
+            f"{file.path} changes: it had {file.length} bytes, now {len(data)}; run again when it "
             "is complete"
         )
     return data
 
 
-def _verified(path, members):
-    """The offsets of the videos by the shard's own headers; None unless it holds just these members."""
+def _verified(path, files):
+    """The offsets of the videos by the shard's own headers; None unless it holds just these files."""
     wanted = [
-        (name, size, member)
-        for member in members
+        (name, size, file)
+        for file in files
         for name, size in (
-            (member.video_name, member.length),
-            (member.note_name, len(member.note)),
+            (file.video_name, file.length),
+            (file.note_name, len(file.note)),
         )
     ]
     try:
@@ -220,6 +220,6 @@ def _verified(path, members):
             notes = [tar.extractfile(info).read() for info in found[1::2]]
     except tarfile.TarError:
         return None
-    if notes != [member.note for member in members]:
+    if notes != [file.note for file in files]:
         return None
     return [info.offset_data for info in found[::2]]

@@ -37,7 +37,7 @@ def decoded(container, stream):
         ) from None
 
 
-def shrunk_size(width, height, short_side):
+def even_size(width, height, short_side):
     """(width, height) with the short side at most `short_side`, the form kept, even where changed."""
     short = min(width, height)
     if not short_side or short <= short_side:

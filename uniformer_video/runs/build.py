@@ -1,10 +1,11 @@
 """The only place, with `build_data.py`, that turns a config into objects."""
 
+import logging
 from functools import partial
 
 import torch
 
-from uniformer_video.config.settings import config_text
+from uniformer_video.config.settings import DEFAULTS, config_text, flat_config
 from uniformer_video.data.lists.flips import mirror_pairs
 from uniformer_video.data.loading.dataset import EvalDataset, TrainAugmentation, TrainDataset
 from uniformer_video.data.loading.loader import (
@@ -23,14 +24,53 @@ from uniformer_video.training.state import TrainingOutputs, TrainState
 from uniformer_video.training.trainer import TrainSettings
 from uniformer_video.versions import versions
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
-from uniformer_video.zoo.create import (
-    build_for_weights,
-    build_network,
-    is_peer,
-    variant,
-    video_counterpart,
-)
+from uniformer_video.zoo.create import build_for_weights, build_network
 from uniformer_video.zoo.published import local_file
+from uniformer_video.zoo.registry import MODELS, count_classes, find_model, name_by_sizes
+
+log = logging.getLogger(__name__)
+
+# What the build of a run reads for a model of any family: the weights to start from.
+_READ_FOR_ANY_MODEL = ("UNIFORMER.PRETRAIN_NAME", "UNIFORMER.INFLATE_MODE")
+_ABOUT_THE_MODEL = ("UNIFORMER.", "MODEL.USE_CHECKPOINT", "MODEL.CHECKPOINT_NUM")
+
+
+def name_model(cfg):
+    """`cfg` under the name of the registered model that has its sizes, if it gives those of another.
+
+    Raises `ConfigError` for a name that nobody knows.
+    """
+    name = cfg.MODEL.MODEL_NAME
+    found = name_by_sizes(name, _model_options(cfg))
+    if found == name:
+        return cfg
+    log.info("The sizes that are set make MODEL.MODEL_NAME %s the model %s.", name, found)
+    named = cfg.clone()
+    named.defrost()
+    named.MODEL.MODEL_NAME = found
+    named.freeze()
+    return named
+
+
+def unread_settings(cfg) -> dict[str, str]:
+    """`{key: reason}` of the settings about the model that the chosen one does not have, set or not.
+
+    The keys are those of `UNIFORMER`, and those of recomputed activations. Raises `ConfigError` for a
+    model that nobody knows.
+    """
+    model = find_model(cfg.MODEL.MODEL_NAME)
+    unread = {}
+    for key in DEFAULTS:
+        if not key.startswith(_ABOUT_THE_MODEL):
+            continue
+        if key not in model.family.settings and key not in _READ_FOR_ANY_MODEL:
+            having = [
+                name
+                for name, other in MODELS.items()
+                if key in other.family.settings and not other.takes_images
+            ]
+            unread[key] = f"{model.name} has no such setting, it is one of {', '.join(having)}"
+    return unread
 
 
 def build_model(cfg, num_classes, class_names=()):
@@ -40,10 +80,7 @@ def build_model(cfg, num_classes, class_names=()):
     """
     start = cfg.UNIFORMER.PRETRAIN_NAME
     if not start:
-        options = _model_options(cfg)
-        if cfg.UNIFORMER.LOCAL_KERNEL and not is_peer(cfg.MODEL.MODEL_NAME):
-            options["local_kernel"] = cfg.UNIFORMER.LOCAL_KERNEL
-        return build_network(cfg.MODEL.MODEL_NAME, num_classes, **options), None
+        return build_network(cfg.MODEL.MODEL_NAME, num_classes, **_model_options(cfg)), None
     weights = read_weights(local_file(start))
     model = _model_for(cfg, weights, num_classes)
     weights, line = arrange_head(weights, model.head_keys, list(class_names))
@@ -51,7 +88,7 @@ def build_model(cfg, num_classes, class_names=()):
         model,
         weights,
         inflate_mode=cfg.UNIFORMER.INFLATE_MODE,
-        adapt_kernel=cfg.UNIFORMER.ADAPT_KERNEL,
+        adapt_kernel=_adapt_kernel(cfg),
         replace_head=True,
     )
     report.notes += [line] if line else []
@@ -68,8 +105,8 @@ def load_tested_model(cfg, path):
     """The model in the checkpoint at `path`, complete, and its `Weights`."""
     weights = read_weights(path)
     check_same_task(weights, build_task(cfg))
-    model = _model_for(cfg, weights, weights.num_classes)
-    fit_weights(model, weights, adapt_kernel=cfg.UNIFORMER.ADAPT_KERNEL)
+    model = _model_for(cfg, weights, count_classes(weights, cfg.MODEL.MODEL_NAME))
+    fit_weights(model, weights, adapt_kernel=_adapt_kernel(cfg))
     return model.eval(), weights
 
 
@@ -84,7 +121,7 @@ def build_train_dataset(cfg, records, class_names, faults=None):
         backend=cfg.DATA.DECODING_BACKEND,
         label_tensor=partial(build_task(cfg).label_tensor, num_classes=len(class_names)),
         faults=faults,
-        short_side=cfg.DATA.DECODE_SHORT_SIDE,
+        decode_short_side=cfg.DATA.DECODE_SHORT_SIDE,
     )
 
 
@@ -153,7 +190,7 @@ def build_test_dataset(cfg, records, protocol, playback="forward", faults=None):
         playback,
         backend=cfg.DATA.DECODING_BACKEND,
         faults=faults,
-        short_side=protocol.decode_short_side,
+        decode_short_side=protocol.decode_short_side,
     )
 
 
@@ -249,44 +286,27 @@ def _class_index(entry, class_names, key):
 
 def _model_options(cfg):
     """The arguments of the model that the config sets; what it leaves open is left out."""
-    name = cfg.MODEL.MODEL_NAME
-    if is_peer(name):
-        return {"num_frames": cfg.DATA.NUM_FRAMES, "crop_size": cfg.DATA.TRAIN_CROP_SIZE}
-    if variant(name).arguments["ndim"] != 3:
+    model = find_model(cfg.MODEL.MODEL_NAME)
+    if model.takes_images:
         raise ConfigError(
-            f"MODEL.MODEL_NAME {name} takes images, and a run is about videos; take "
-            f"{video_counterpart(name)}, and the image weights as UNIFORMER.PRETRAIN_NAME"
+            f"MODEL.MODEL_NAME {model.name} takes images, and a run is about videos; take "
+            f"{model.video_model or 'a video model'}, and the image weights as "
+            "UNIFORMER.PRETRAIN_NAME"
         )
-    options = {
-        "embed_dims": cfg.UNIFORMER.EMBED_DIM,
-        "depths": cfg.UNIFORMER.DEPTH,
-        "head_dim": cfg.UNIFORMER.HEAD_DIM,
-        "mlp_ratio": cfg.UNIFORMER.MLP_RATIO,
-        "split": cfg.UNIFORMER.SPLIT,
-        "std": cfg.UNIFORMER.STD,
-    }
-    if cfg.UNIFORMER.LAYER_SCALE:
-        options |= {"layer_scale": True, "init_value": cfg.UNIFORMER.INIT_VALUE}
-    depths = cfg.UNIFORMER.DEPTH or variant(name).arguments["depths"]
-    for key, values in (
-        ("prune_ratio", cfg.UNIFORMER.PRUNE_RATIO),
-        ("trade_off", cfg.UNIFORMER.TRADE_OFF),
-    ):  # published files list more blocks than some models have
-        options[key] = [stage[:depth] for stage, depth in zip(values, depths[2:], strict=False)]
-    options = {key: value for key, value in options.items() if value}
-    options["drop_path_rate"] = cfg.UNIFORMER.DROP_DEPTH_RATE
-    if cfg.MODEL.USE_CHECKPOINT:
-        options["checkpoint_blocks"] = cfg.MODEL.CHECKPOINT_NUM
-    return options
+    flat = flat_config(cfg)
+    values = {key: flat[key] for key in model.family.settings}
+    # An empty default leaves the choice to the model.
+    values = {key: value for key, value in values.items() if value or DEFAULTS[key]}
+    return model.family.options_from_settings(model, values)
+
+
+def _adapt_kernel(cfg):
+    """Whether weights of another local kernel may be fitted, to a model that has one."""
+    has_kernel = "UNIFORMER.ADAPT_KERNEL" in find_model(cfg.MODEL.MODEL_NAME).family.settings
+    return cfg.UNIFORMER.ADAPT_KERNEL and has_kernel
 
 
 def _model_for(cfg, weights, num_classes):
     """A video model by the config, with what the checkpoint alone knows taken from it."""
-    return build_for_weights(
-        weights,
-        cfg.MODEL.MODEL_NAME,
-        num_classes,
-        cfg.UNIFORMER.LOCAL_KERNEL or None,
-        cfg.UNIFORMER.ADAPT_KERNEL,
-        **_model_options(cfg),
-    )
+    name, options = cfg.MODEL.MODEL_NAME, _model_options(cfg)
+    return build_for_weights(weights, name, num_classes, _adapt_kernel(cfg), **options)

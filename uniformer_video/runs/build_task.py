@@ -3,13 +3,12 @@
 import torch
 
 from uniformer_video.data.lists.balance import class_weights
-from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.data.lists.formats import find_format, list_formats
+from uniformer_video.errors import CheckpointError, ConfigError, choice_error
 from uniformer_video.tasks.registry import recorded_name, task_by_name
 from uniformer_video.tasks.single_label import SingleLabel
 
-# TRAIN.DATASET -> the kinds of labels that its lists can hold beside one a video.
-_LABEL_KINDS = {"kinetics": ("any",), "shards": ("any",)}
-_KIND_WORDS = {"any": "any number of labels a video"}
+_KIND_WORDS = {"one": "one label a video", "any": "any number of labels a video"}
 
 
 def build_task(cfg):
@@ -19,24 +18,29 @@ def build_task(cfg):
     """
     task = task_by_name(cfg.TRAIN.TASK)
     if cfg.TEST.SCORE not in task.view_scores:
-        allowed = ", ".join(map(repr, task.view_scores))
-        raise ConfigError(
-            f"TEST.SCORE is {cfg.TEST.SCORE!r}; allowed with TRAIN.TASK {task.name}: {allowed}"
-        )
+        what = f"TRAIN.TASK is {task.name} and TEST.SCORE"
+        raise choice_error(what, cfg.TEST.SCORE, task.view_scores)
     if cfg.TEST.MOTION_CHECK and not task.has_motion_check:
         raise ConfigError(
             f"TEST.MOTION_CHECK compares videos of one class with its opposite, and TRAIN.TASK {task.name} "
             "has nothing of that kind; set TEST.MOTION_CHECK False"
         )
-    for kind in (cfg.TRAIN.DATASET, cfg.TEST.DATASET or cfg.TRAIN.DATASET):
-        if task.label_kind not in ("one", *_LABEL_KINDS.get(kind, ())):
-            others = [name for name, kinds in _LABEL_KINDS.items() if task.label_kind in kinds]
-            raise ConfigError(
-                f"TRAIN.TASK {task.name} takes {_KIND_WORDS.get(task.label_kind, task.label_kind)}, and "
-                f"lists of the format {kind} have one label each; take TRAIN.DATASET "
-                f"{' or '.join(others) or 'of another kind'}"
-            )
+    _check_label_kind(task, find_format(cfg.TRAIN.DATASET, "TRAIN.DATASET"))
+    if cfg.TEST.DATASET:
+        _check_label_kind(task, find_format(cfg.TEST.DATASET, "TEST.DATASET"))
     return task
+
+
+def _check_label_kind(task, list_format):
+    """Refuse lists that cannot hold labels such as the task takes."""
+    if task.label_kind in list_format.label_kinds:
+        return
+    able = [known.name for known in list_formats() if task.label_kind in known.label_kinds]
+    remedy = f"take {' or '.join(able)}" if able else "register a format that can"
+    raise ConfigError(
+        f"TRAIN.TASK {task.name} takes {_KIND_WORDS.get(task.label_kind, task.label_kind)}, which lists of "
+        f"the format {list_format.name} cannot hold; {remedy}"
+    )
 
 
 def build_training_task(cfg, data, device):

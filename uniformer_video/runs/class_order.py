@@ -17,6 +17,7 @@ from uniformer_video.data.lists.class_names import (
 from uniformer_video.data.lists.records import relabel
 from uniformer_video.errors import CheckpointError
 from uniformer_video.zoo.published import order_of_outputs
+from uniformer_video.zoo.registry import count_classes
 
 
 def known_names(weights):
@@ -26,15 +27,16 @@ def known_names(weights):
     Raises `CheckpointError` for a record that does not fit the outputs.
     """
     names = list(weights.metadata.get("class_names") or ())
+    outputs = count_classes(weights)
     if not names:
         order = None if weights.metadata else order_of_outputs(weights)
         names = named_classes(order) if order else []
-        return names if len(names) == weights.num_classes else None
+        return names if len(names) == outputs else None
     if are_stand_ins(names):
         return None
-    if not len(names) == len(set(names)) == weights.num_classes:
+    if not len(names) == len(set(names)) == outputs:
         raise CheckpointError(
-            f"{weights.path} tells {weights.num_classes} classes apart and records {len(names)} names "
+            f"{weights.path} tells {outputs} classes apart and records {len(names)} names "
             f"for them, {len(set(names))} of them different; get it again, or convert it again"
         )
     return names
@@ -58,7 +60,8 @@ def arrange_head(weights, head_keys, class_names):
     either side the rows stay; the line is None where there is nothing to say.
     """
     own = known_names(weights)
-    if are_stand_ins(class_names) or weights.num_classes != len(class_names) or own == class_names:
+    same_count = count_classes(weights) == len(class_names)
+    if are_stand_ins(class_names) or not same_count or own == class_names:
         return weights, None
     if own is None:
         return weights, "the classifier is taken as it is: the file does not name its classes"
@@ -86,11 +89,12 @@ def match_classes(data, weights, fixed=0):
     named = not are_stand_ins(data.class_names)
     if own and named:
         return _map_by_name(data, own, weights.path)
-    if not named and data.num_classes < weights.num_classes and not fixed:
-        data = replace(data, class_names=stand_ins(weights.num_classes))
-    if weights.num_classes != data.num_classes:
+    outputs = count_classes(weights)
+    if not named and data.num_classes < outputs and not fixed:
+        data = replace(data, class_names=stand_ins(outputs))
+    if outputs != data.num_classes:
         raise CheckpointError(
-            f"{weights.path} tells {weights.num_classes} classes apart and the data has "
+            f"{weights.path} tells {outputs} classes apart and the data has "
             f"{data.num_classes}; test on the data it was trained for, or train first"
         )
     if own:

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from uniformer_video.distributed.ranks import joined
+from uniformer_video.runs.build import name_model
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.fit import fit
 from uniformer_video.runs.folder import RunFolder
@@ -17,6 +18,7 @@ def run(cfg, name, command="", from_best=False):
     from_best: go on from the best weights of the run in OUTPUT_DIR. Returns the folder of the results, or
     None when nothing was tested. Raises `Interrupted` when asked to stop, after saving.
     """
+    cfg = name_model(cfg)
     with joined(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
         try:
             data = build_data(cfg)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from uniformer_video.errors import ConfigError, DataError
+from uniformer_video.errors import ConfigError, DataError, choice_error
 from uniformer_video.evaluation.results import RESULTS_FILE, load_results
 from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.single_label import SingleLabel
@@ -30,10 +30,7 @@ def task_names() -> tuple[str, ...]:
 def task_by_name(name: str, **options) -> Task:
     """The task of that name; `options` are those of `Task`. Raises `ConfigError` for an unknown name."""
     if name not in _TASKS:
-        allowed = ", ".join(map(repr, _TASKS))
-        raise ConfigError(
-            f"TRAIN.TASK is {name!r}; allowed: {allowed}, and what `tasks.registry.register_task` adds"
-        )
+        raise choice_error("TRAIN.TASK", name, _TASKS)
     return _TASKS[name](**options)
 
 

@@ -29,26 +29,29 @@ class Task:
         label_smoothing: the eps of smoothed targets.
     """
 
-    name: ClassVar[str]  # the value of TRAIN.TASK, and what checkpoints and results record
-    label_kind: ClassVar[str] = (
-        "one"  # what a format must deliver: "one" label a video, or "any" number
-    )
-    min_classes: ClassVar[int] = 2  # with fewer there is nothing to learn
-    # TEST.SCORE -> what is averaged over the views: a function of logits `[..., K]`; "logits" must be there.
+    # The value of TRAIN.TASK, and what checkpoints and results record.
+    name: ClassVar[str]
+    # What a format's lists must be able to hold, one of its `label_kinds`: "one" label a video, "any" number.
+    # Dense: "mask", which such a format names.
+    label_kind: ClassVar[str] = "one"
+    # With fewer classes there is nothing to learn.
+    min_classes: ClassVar[int] = 2
+    # TEST.SCORE -> what is averaged over the views, a function of logits `[..., K]`; "logits" must be there.
     view_scores: ClassVar[dict] = {"logits": np.asarray}
-    has_motion_check: ClassVar[bool] = False  # whether `motion` measures something
+    # Whether `motion` measures something.
+    has_motion_check: ClassVar[bool] = False
     # What metrics.jsonl, the log and the curves of the page show beside the loss, in the page's order.
     figures: ClassVar[tuple[Figure, ...]]
-    hits_key: ClassVar[str]  # of `figures`: the share of hits while training
-    score_key: ClassVar[
-        str
-    ]  # of `figures`: the score of a validation, by which the best weights are chosen
-    result_keys: ClassVar[
-        tuple[str, ...]
-    ] = ()  # what `results` gives beside "summary" and "videos"
-    headline: ClassVar[str]  # the key of the summary that no record is without
-    template: ClassVar[Path]  # of the page; it extends "report.html.j2" and fills its blocks
-    prediction_note: ClassVar[str] = ""  # one line about how predictions are to be read, if need be
+    # Of these: the share of hits while training; the score of a validation, which chooses the best weights.
+    hits_key: ClassVar[str]
+    score_key: ClassVar[str]
+    # What `results` gives beside "summary" and "videos", and the key of the summary that is always there.
+    result_keys: ClassVar[tuple[str, ...]] = ()
+    headline: ClassVar[str]
+    # The template of the page, which extends "report.html.j2" and fills its blocks.
+    template: ClassVar[Path]
+    # One line about how predictions are to be read, if need be.
+    prediction_note: ClassVar[str] = ""
 
     def __init__(
         self,

@@ -13,7 +13,6 @@ from uniformer_video.weights.inflate import fit_kernel_in_time, inflate_kernel
 from uniformer_video.weights.unwrap import find_state, key_for_messages, read_hints
 
 __all__ = [
-    "HEAD_KEYS",
     "LoadReport",
     "Weights",
     "file_sha256",
@@ -22,7 +21,6 @@ __all__ = [
     "write_checkpoint",
 ]
 
-HEAD_KEYS = ("head.weight", "head.bias")
 SELECTIONS = ("model", "ema")
 _LOCAL_KERNEL = "blocks1.0.attn.weight"
 _GAMMAS = ("gamma_1", "gamma_2")  # LayerScale
@@ -56,20 +54,6 @@ class Weights:
         """Sides of the local blocks' kernel, such as (5, 5, 5); None when the file has none."""
         kernel = self.state.get(_LOCAL_KERNEL)
         return None if kernel is None else tuple(kernel.shape[2:])
-
-    @property
-    def num_classes(self):
-        """Rows of the classifier; None without one."""
-        for key in ("head.weight", "head.proj.weight", self._last_projection()):
-            if key in self.state:
-                return self.state[key].shape[0]
-        return None
-
-    def _last_projection(self):
-        """Peer models have their classifier as the last of `blocks.N.proj`."""
-        numbers = [re.fullmatch(r"blocks\.(\d+)\.proj\.weight", key) for key in self.state]
-        last = max((int(match[1]) for match in numbers if match), default=None)
-        return f"blocks.{last}.proj.weight"
 
 
 @dataclass
@@ -142,13 +126,13 @@ def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, repl
     """Load `weights` into `model` and return the `LoadReport`.
 
     2D weights are inflated into a video model. With `replace_head`, a head of another class count, or
-    one that the file lacks, is left as initialised; else both are errors. `model.head_keys`, if there,
-    names the tensors of its heads; layer scale and temporal attention may then be new too.
+    one that the file lacks, is left as initialised; else both are errors. `model.head_keys` names
+    the tensors of its heads; layer scale and temporal attention may then be new too.
     `adapt_kernel` allows local kernels of another length in time. Any other difference in shape is an
     error, and so is another missing tensor.
     """
     report = LoadReport(weights.path)
-    heads = tuple(getattr(model, "head_keys", HEAD_KEYS))
+    heads = tuple(model.head_keys)
     replaceable = heads if replace_head else ()
     broken = [
         key_for_messages(key) for key, value in weights.state.items() if not _is_finite(value)

@@ -1,1 +1,1 @@
-"""Names to models and weights: create, list, convert, inflate."""
+"""Names to models and weights: the registry, create, list, convert, inflate."""

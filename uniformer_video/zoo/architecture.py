@@ -1,13 +1,22 @@
-"""What the keys and shapes of a state dict tell about its architecture; no model is built here."""
+"""What a weights file tells about the architecture of a UniFormer; no model is built here."""
 
 import re
 
 
-def read_architecture(state):
-    """The arguments of `UniFormer` that `state` shows, or None for another kind of model.
+def read_arguments(weights):
+    """The arguments of `UniFormer` that `weights` show; {} for another kind of model.
 
-    `head_dim` is not among them: it changes no shape. Light models are told by `is_light`.
+    `head_dim` is among them only where the settings that training left in the file tell it: it changes no
+    shape. Light models are told by `is_light`.
     """
+    shown = _read_shapes(weights.state)
+    settings = weights.hints.get("config", {}).get("UNIFORMER", {})
+    if shown and isinstance(settings, dict) and settings.get("HEAD_DIM"):
+        shown["head_dim"] = settings["HEAD_DIM"]
+    return shown
+
+
+def _read_shapes(state):
     depths = [0] * 4
     for key in state:
         if match := re.match(r"blocks([1-4])\.(\d+)\.", key):
@@ -16,7 +25,7 @@ def read_architecture(state):
     embeds = [_embedding(state, stage) for stage in range(1, 5)]
     kernel, hidden = state.get("blocks1.0.attn.weight"), state.get("blocks1.0.mlp.fc1.weight")
     if 0 in depths or None in embeds or kernel is None or hidden is None:
-        return None
+        return {}
     conv_embeds = sum(f"patch_embed{stage}.proj.0.weight" in state for stage in range(1, 5))
     second = embeds[1]
     return {

@@ -10,15 +10,10 @@ from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_checkpoint
 from uniformer_video.weights.container import write_content
 from uniformer_video.weights.inflate import fit_kernel_in_time
-from uniformer_video.zoo.architecture import is_light
-from uniformer_video.zoo.create import (
-    build_for_weights,
-    build_network,
-    find_variant,
-    is_peer,
-    shown_arguments,
-)
+from uniformer_video.zoo.architecture import is_light, read_arguments
+from uniformer_video.zoo.create import build_for_weights, build_network
 from uniformer_video.zoo.published import PUBLISHED, file_stem, local_file, order_of_outputs
+from uniformer_video.zoo.registry import count_classes, identify_model
 
 
 def convert_file(
@@ -84,7 +79,7 @@ def export_file(source, target, layout):
     if Path(target).suffix == ".safetensors":
         raise CheckpointError(f"{target}: those projects read torch files; let it end in .pth")
     weights = read_weights(local_file(source))
-    shown = shown_arguments(weights)
+    shown = read_arguments(weights)
     if not shown:
         raise CheckpointError(f"{source} is not a UniFormer's; only these have another layout")
     state, lines = dict(weights.state), []
@@ -143,28 +138,26 @@ def _data_settings(weights):
 
 def _fresh_model(weights, name, head_dim):
     """The model that the weights fit, and its name."""
-    if name and is_peer(name):
-        return build_for_weights(weights, name), name
     options = {"head_dim": head_dim} if head_dim else {}
-    name = name or weights.metadata.get("model", {}).get("name")
     if not name:
         try:
-            name = find_variant(weights, head_dim)
+            name = identify_model(weights, options).name
         except CheckpointError:
-            shown = shown_arguments(weights)
+            shown = read_arguments(weights)
             if not (head_dim and shown):
                 raise
             # No named model: its shapes are all there is to know.
             light = "xxs" if is_light(weights.state) else "s"
             name = f"uniformer_{light}" if shown["ndim"] == 3 else f"image_uniformer_{light}"
-            return build_network(name, weights.num_classes or 1, **{**shown, **options}), name
+            classes = count_classes(weights, name) or 1
+            return build_network(name, classes, **{**shown, **options}), name
     return build_for_weights(weights, name, **options), name
 
 
 def _drop_spare_outputs(model, num_classes):
     """Leave out outputs beyond the classes: the published HMDB51 run had 101 of them for 51 classes."""
     for name in model.classifiers() if model.num_classes > num_classes else ():
-        head = getattr(model, name)
+        head = model.get_submodule(name)
         for key, value in head.named_parameters():
             setattr(head, key, torch.nn.Parameter(value[:num_classes].detach().clone()))
         head.out_features = num_classes

@@ -9,13 +9,9 @@ from torch.nn import functional as F
 from uniformer_video.errors import CheckpointError
 from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_checkpoint
 from uniformer_video.zoo.convert import check_target
-from uniformer_video.zoo.create import (
-    build_for_weights,
-    build_network,
-    find_variant,
-    video_counterpart,
-)
+from uniformer_video.zoo.create import build_for_weights, build_network
 from uniformer_video.zoo.published import local_file
+from uniformer_video.zoo.registry import count_classes, find_model, identify_model
 
 CHECK_FRAMES = 8
 
@@ -32,10 +28,10 @@ def inflate_file(source, target, mode, local_kernel, name=None, head_dim=None, f
     if not weights.is_image:
         kind = "holds video weights already" if weights.local_kernel else "is not a UniFormer's"
         raise CheckpointError(f"{source} {kind}; inflation takes 2D (image) UniFormer weights")
-    recorded = weights.metadata.get("model", {}).get("name")
-    name = name or recorded or find_variant(weights, head_dim)
     options = {"head_dim": head_dim} if head_dim else {}
-    image = build_for_weights(weights, name, weights.num_classes or 1, **options)
+    name = name or identify_model(weights, options).name
+    num_classes = count_classes(weights, name)
+    image = build_for_weights(weights, name, num_classes or 1, **options)
     fit_weights(image, weights, replace_head=True)
     arguments = {
         **image.arguments,
@@ -43,7 +39,7 @@ def inflate_file(source, target, mode, local_kernel, name=None, head_dim=None, f
         "local_kernel": list(local_kernel),
         "aux_head": False,
     }
-    video_name = video_counterpart(name)
+    video_name = find_model(name).video_model or name
     video = build_network(video_name, 1, **arguments)
     body = {key: value for key, value in weights.state.items() if key not in image.head_keys}
     report = fit_weights(video, replace(weights, state=body), mode, replace_head=True)
@@ -61,7 +57,7 @@ def inflate_file(source, target, mode, local_kernel, name=None, head_dim=None, f
         f"{source} is 2D weights of {name}, for {video_name} with head_dim {arguments['head_dim']}",
         f"copied as they are: {len(report.loaded)} tensors",
         f"inflated to 3D ({mode}): {len(report.inflated)} tensors, local kernels {list(local_kernel)}",
-        f"dropped: the classifier ({weights.num_classes or 'no'} classes)",
+        f"dropped: the classifier ({num_classes or 'no'} classes)",
         f"written: {target}; train from it with UNIFORMER.PRETRAIN_NAME {target}",
     ]
     if frame is not None:

@@ -5,29 +5,22 @@ from fnmatch import fnmatch
 
 import torch
 
-from uniformer_video.models.peers import PEERS
-from uniformer_video.zoo.create import VARIANTS, build_network, count_parameters, model_names
-from uniformer_video.zoo.published import IMAGENET, PUBLISHED
-
-DATASETS = {
-    IMAGENET: "ImageNet",
-    "k400": "K400",
-    "k600": "K600",
-    "ssv1": "SSv1",
-    "ssv2": "SSv2",
-    "ucf101": "UCF101",
-    "hmdb51": "HMDB51",
-}
+from uniformer_video.zoo.create import build_network, count_parameters
+from uniformer_video.zoo.published import DATASETS
+from uniformer_video.zoo.registry import MODELS
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model's line. `parameters` is a count, `gflops` of one view of `input`; `files` are lines."""
+    """A model's line. `parameters` is a count, `files` are lines.
+
+    `gflops` are of one view of `input`; None where nobody has counted.
+    """
 
     name: str
     parameters: int
     input: str
-    gflops: float
+    gflops: float | None
     top1: str
     files: tuple
 
@@ -36,7 +29,7 @@ def list_models(pattern="*"):
     """The `Entry` of every named model that `pattern` (a shell pattern, or a part of the name) fits."""
     if not any(sign in pattern for sign in "*?["):
         pattern = f"*{pattern}*"
-    return [_entry(name) for name in model_names() if fnmatch(name, pattern)]
+    return [_entry(model) for name, model in MODELS.items() if fnmatch(name, pattern)]
 
 
 def as_text(entries):
@@ -46,7 +39,7 @@ def as_text(entries):
     for entry in entries:
         lines.append(
             f"{entry.name:{width}}  {entry.parameters / 1e6:6.2f} M parameters  "
-            f"{entry.input:10}  {entry.gflops:6.2f} GFLOPs a view"
+            f"{entry.input:10}  {_gflops(entry):>6} GFLOPs a view"
         )
         lines += [f"    {line}" for line in entry.files] or ["    no published weights"]
     return "\n".join(lines)
@@ -59,62 +52,42 @@ def as_markdown(entries):
         "|---|---|---|---|---|---|",
     ]
     rows += [
-        f"| `{entry.name}` | {entry.parameters / 1e6:.2f} M | {entry.input} | {entry.gflops:.2f} | "
+        f"| `{entry.name}` | {entry.parameters / 1e6:.2f} M | {entry.input} | {_gflops(entry)} | "
         f"{entry.top1 or 'none'} | {len(entry.files)} |"
         for entry in entries
     ]
     return "\n".join(rows)
 
 
-def _entry(name):
-    if name in PEERS:
-        return _peer_entry(name, PEERS[name])
-    known = VARIANTS[name]
-    kernel = (5,) * known.arguments["ndim"]
+def _entry(model):
     with torch.device("meta"):
-        model = build_network(name, known.num_classes, local_kernel=kernel)
-    weights = [weights for weights in PUBLISHED.values() if weights.model == name]
+        network = build_network(model.name, model.num_classes, **model.figure_arguments)
     return Entry(
-        name,
-        count_parameters(model),
-        _size(known.num_frames, known.crop_size),
-        known.gflops,
-        _ranges(weights),
-        tuple(_describe(entry) for entry in weights if entry.url),
+        model.name,
+        count_parameters(network),
+        _size(model.num_frames, model.crop_size),
+        model.gflops,
+        _ranges(model.weights),
+        tuple(_describe(weights) for weights in model.weights if weights.source),
     )
 
 
-def _peer_entry(name, peer):
-    with torch.device("meta"):
-        model = build_network(name, 400)
-    size = _size(peer.num_frames, peer.crop_size)
-    line = (
-        f"{peer.weights}  K400 {peer.top1} %, {peer.num_frames} frames, "
-        f"stride {peer.sampling_rate}, {peer.test_crop_size} pixels, {peer.clips}x{peer.crops} views"
-    )
-    return Entry(name, count_parameters(model), size, peer.gflops, f"K400 {peer.top1}", (line,))
+def _gflops(entry):
+    return "?" if entry.gflops is None else f"{entry.gflops:.2f}"
 
 
 def _describe(weights):
-    title = DATASETS[weights.data]
-    if not weights.num_frames:
-        return f"{weights.name:34}{title} {weights.top1} %, {weights.crop_size} pixels"
-    protocol = weights.protocol()
-    return (
-        f"{weights.name:34}{title} {weights.top1} %, {weights.num_frames} frames, "
-        f"stride {weights.frame_stride}, {weights.crop_size} pixels, "
-        f"{protocol.num_clips}x{protocol.views.num_crops} views"
-    )
+    return f"{weights.source:32}  {weights.data} {weights.top1} %, {weights.protocol}"
 
 
 def _ranges(weights):
     """`K400 78.4-82.0, SSv2 67.7-70.4`: the lowest and highest of each dataset."""
     shown = []
-    for data, title in DATASETS.items():
+    for data in dict.fromkeys([*DATASETS.values(), *(entry.data for entry in weights)]):
         values = [entry.top1 for entry in weights if entry.data == data]
         if values:
             low, high = min(values), max(values)
-            shown.append(f"{title} {low}" if low == high else f"{title} {low}-{high}")
+            shown.append(f"{data} {low}" if low == high else f"{data} {low}-{high}")
     return ", ".join(shown)
 
 

@@ -18,6 +18,16 @@ from uniformer_video.weights.download import fetch, is_remote
 WEIGHTS_FOLDER = "weights"  # UNIFORMER_WEIGHTS names another
 SUFFIXES = (".pth", ".pt", ".pyth", ".safetensors")
 IMAGENET = "in1k"
+# Titles of the data sets, in the order of lists.
+DATASETS = {
+    IMAGENET: "ImageNet",
+    "k400": "K400",
+    "k600": "K600",
+    "ssv1": "SSv1",
+    "ssv2": "SSv2",
+    "ucf101": "UCF101",
+    "hmdb51": "HMDB51",
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,16 @@ class PublishedWeights:
         if self.data == IMAGENET:
             return None
         return f"{self.data}-published" if self.data in ("k400", "k600") else self.data
+
+    def describe_protocol(self) -> str:
+        """The input and the views of its published accuracy, for people."""
+        if not self.num_frames:
+            return f"{self.crop_size} pixels"
+        protocol = self.protocol()
+        return (
+            f"{self.num_frames} frames, stride {self.frame_stride}, {self.crop_size} pixels, "
+            f"{protocol.num_clips}x{protocol.views.num_crops} views"
+        )
 
     def protocol(self) -> Protocol:
         """How videos are prepared for it, and the views of its published accuracy."""

@@ -16,7 +16,7 @@ def clip(seed, *shape):
 
 def packed(*shapes):
     clips = [clip(seed, *shape) for seed, shape in enumerate(shapes)]
-    return clips, [PackedClips.of(one, f"plan {seed}") for seed, one in enumerate(clips)]
+    return clips, [PackedClips.of(one, f"drawn {seed}") for seed, one in enumerate(clips)]
 
 
 def test_batches_join_in_order():
@@ -31,10 +31,10 @@ def test_clips_of_several_sizes_are_one_piece_of_memory(by):
     clips, parts = packed((2, 5, 7, 3), (2, 1, 1, 3), (2, 9, 4, 3))
     batch = by([by(parts[:2]), by(parts[2:])])
     assert len(batch) == 3 and batch.memory.shape == (sum(one.numel() for one in clips),)
-    for number, ((found, plan), expected) in enumerate(zip(batch, clips, strict=True)):
-        assert torch.equal(found, expected) and plan == f"plan {number}"
-    (_, plan), *_ = pickle.loads(pickle.dumps(batch))
-    assert plan == "plan 0"
+    for number, ((found, drawn), expected) in enumerate(zip(batch, clips, strict=True)):
+        assert torch.equal(found, expected) and drawn == f"drawn {number}"
+    (_, drawn), *_ = pickle.loads(pickle.dumps(batch))
+    assert drawn == "drawn 0"
 
 
 def test_a_batch_moves_as_one_tensor():

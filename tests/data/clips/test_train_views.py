@@ -108,7 +108,7 @@ def test_normalising_on_the_device_differs_by_half_a_level_at_most(case):
 def test_the_same_boxes_are_erased_with_noise_of_the_clips_own(on_device):
     expected, batch, shared = both("strong", on_device)
     clips = shared.finish(batch)
-    boxes = [plan.erased for plan in batch.plans]
+    boxes = [drawn.erased for drawn in batch.draws]
     assert all(boxes) and len(set(boxes)) == len(boxes)
     noise = []
     for clip, other, (top, left, height, width) in zip(clips, expected, boxes, strict=True):
@@ -128,13 +128,13 @@ def test_the_same_boxes_are_erased_with_noise_of_the_clips_own(on_device):
 def test_workers_send_no_more_than_the_clip_depends_on():
     augment = TrainAugmentation(32, area=(0.1, 0.2), flip=False, on_device="all")
     batch, _ = augment(frames(), (0,), rng(1))
-    ((pixels, plan),) = batch
-    rows, columns = plan.box.slices(Window.whole((50, 70)))
-    assert pixels.shape == (3, plan.box.height, plan.box.width, 3)
+    ((pixels, drawn),) = batch
+    rows, columns = drawn.box.slices(Window.whole((50, 70)))
+    assert pixels.shape == (3, drawn.box.height, drawn.box.width, 3)
     np.testing.assert_array_equal(pixels, frames()[:, rows, columns])
-    sharper = replace(plan, ops=(("Sharpness", 1.5),), box=Window(10, 20, 8, 9))
+    sharper = replace(drawn, ops=(("Sharpness", 1.5),), box=Window(10, 20, 8, 9))
     assert sharper.window == Window(9, 19, 10, 11)
-    equalised = replace(plan, ops=(("Equalize", None),))
+    equalised = replace(drawn, ops=(("Equalize", None),))
     assert equalised.window == Window(0, 0, 50, 70)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from videos import all_frames, encode, need, numbered_frames, other_backends, turn
 
-from uniformer_video.data.decoding import open_video, pyav
+from uniformer_video.data.decoding import open_video
+from uniformer_video.data.decoding.packets import VideoPackets
 from uniformer_video.errors import DecodeError, MissingLibraryError
 
 X265 = "log-level=none:keyint=25:bframes=4"
@@ -107,7 +108,7 @@ def check(path, expected, backend, requests=8):
 @pytest.mark.parametrize("kind", KINDS)
 def test_exact_on_every_kind(video_of, monkeypatch, kind, kept):
     if kept == "packets read again":
-        monkeypatch.setattr(pyav, "_KEPT_BYTES", 0)
+        monkeypatch.setattr(VideoPackets, "kept_bytes", 0)
     check(*video_of(kind), "auto")
 
 
@@ -131,13 +132,13 @@ def test_the_others_are_the_same_or_refuse(video_of, kind, backend):
 
 def skipped(path, monkeypatch):
     """How many packets of a video were decoded as "not if nobody refers to it" for one frame."""
-    modes, spanned = [], pyav.PyAVReader._decoded_span
+    modes, spanned = [], VideoPackets.decoded
 
-    def spy(self, span, needed, skips):
+    def spy(self, span, needed=(), skips=False):
         modes.append((skips, span.stop - span.start + 1 - len(needed)))
         return spanned(self, span, needed, skips)
 
-    monkeypatch.setattr(pyav.PyAVReader, "_decoded_span", spy)
+    monkeypatch.setattr(VideoPackets, "decoded", spy)
     with open_video(path) as video:
         video.frames([20])
     return sum(count for skips, count in modes if skips)
@@ -162,9 +163,9 @@ def test_pictures_are_left_out_where_that_is_exact(video_of, monkeypatch, kind, 
 def test_a_jump_leaves_packets_out(make_video, monkeypatch):
     path = make_video(frames=200, options={"g": "20", "keyint_min": "20", "sc_threshold": "0"})
     with open_video(path) as video:
-        decoded, real = [], video._packets_from
+        decoded, real = [], video._packets.from_number
         monkeypatch.setattr(
-            video, "_packets_from", lambda n: (decoded.append(p[0]) or p for p in real(n))
+            video._packets, "from_number", lambda n: (decoded.append(p[0]) or p for p in real(n))
         )
         frames = video.frames([1, 150, 151, 2])
     assert len(decoded) < 30 and min(decoded) == 0 and max(decoded) < 160
@@ -174,7 +175,7 @@ def test_a_jump_leaves_packets_out(make_video, monkeypatch):
 def test_counted_frames_that_were_too_many_to_keep(video_of):
     path, expected = video_of("mpeg-4 in avi")
     with open_video(path) as video:
-        video._decoded = None
+        video._counted.forget()
         for indices in ([59, 0, 7], [3], [58]):
             np.testing.assert_array_equal(video.frames(indices), expected[indices])
 

@@ -10,7 +10,8 @@ import pytest
 from shard_files import pack
 from videos import all_frames, encode, numbered_frames, remux
 
-from uniformer_video.data.decoding import open_video, pyav
+from uniformer_video.data.decoding import open_video
+from uniformer_video.data.decoding.packets import VideoPackets
 from uniformer_video.errors import DecodeError
 from uniformer_video.prepare.stream import opened
 
@@ -198,7 +199,7 @@ def test_a_file_that_shrinks_between_two_reads(tmp_path, monkeypatch):
         os.truncate(path, len(whole) // 3)
         np.testing.assert_array_equal(video.frames([39]), expected[[39]])
     path.write_bytes(whole)
-    monkeypatch.setattr(pyav, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(VideoPackets, "kept_bytes", 0)
     with open_video(path) as video:
         os.truncate(path, len(whole) // 3)
         with pytest.raises(DecodeError, match=r"a\.mkv"):
@@ -208,7 +209,7 @@ def test_a_file_that_shrinks_between_two_reads(tmp_path, monkeypatch):
 
 def test_counted_frames_of_a_file_that_shrinks(make_video, monkeypatch):
     path = make_video("a.avi", frames=60, codec="mpeg4", options={"bf": "2"})
-    monkeypatch.setattr(pyav, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(VideoPackets, "kept_bytes", 0)
     with open_video(path) as video:
         os.truncate(path, path.stat().st_size // 3)
         with pytest.raises(DecodeError, match=r"a\.avi (has changed|breaks|cannot be opened)"):

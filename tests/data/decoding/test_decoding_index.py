@@ -1,4 +1,4 @@
-"""The frame index and the plan of spans, as arithmetic."""
+"""The frame index and the spans to decode, as arithmetic."""
 
 from itertools import pairwise
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from uniformer_video.data.decoding.index import FrameIndex, build_index
-from uniformer_video.data.decoding.plan import Span, plan
+from uniformer_video.data.decoding.spans import Span, spans_for
 
 # Two groups, the second one open: packets 5 and 6 are shown before the key frame of packet 4.
 TIMES, KEYS = [0, 3, 1, 2, 6, 4, 5, 7], [0, 4]
@@ -68,17 +68,17 @@ def regular(count, group):
     ],
 )
 def test_spans(wanted, spans):
-    assert plan(regular(24, 6), wanted) == spans
+    assert spans_for(regular(24, 6), wanted) == spans
 
 
 def test_a_span_reaches_the_last_packet_it_needs():
     index = build_index(TIMES, KEYS)
-    assert plan(index, [1, 3]) == [Span(0, 2, (1, 3))]
-    assert plan(index, [2, 4]) == [Span(0, 5, (2, 4))]
-    assert plan(index, [1, 6]) == [Span(0, 2, (1,)), Span(4, 4, (6,))]
+    assert spans_for(index, [1, 3]) == [Span(0, 2, (1, 3))]
+    assert spans_for(index, [2, 4]) == [Span(0, 5, (2, 4))]
+    assert spans_for(index, [1, 6]) == [Span(0, 2, (1,)), Span(4, 4, (6,))]
 
 
-def test_any_plan_is_one_forward_pass_that_covers_what_is_wanted():
+def test_any_spans_are_one_forward_pass_that_covers_what_is_wanted():
     rng, tried = np.random.default_rng(0), 0
     for _ in range(600):
         count = int(rng.integers(2, 60))
@@ -91,7 +91,7 @@ def test_any_plan_is_one_forward_pass_that_covers_what_is_wanted():
             continue
         tried += 1
         wanted = np.unique(rng.integers(0, count, rng.integers(1, 20))).tolist()
-        spans = plan(index, wanted)
+        spans = spans_for(index, wanted)
         assert [frame for span in spans for frame in span.frames] == wanted
         for span in spans:
             assert all(span.start <= index.packets[frame] <= span.stop for frame in span.frames)

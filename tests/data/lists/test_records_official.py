@@ -70,7 +70,7 @@ def test_other_orders_of_the_same_names_are_mapped_and_other_names_refused(place
     root = something(place, **{"classes.txt": "\n".join(reversed(names))})
     data = data_of(root, "ssv2-json")
     assert (data.train[0].label, data.class_names) == (173 - 5, names[::-1])
-    with pytest.raises(DataError, match=r"not those of ssv2-json:\n  only in the names given"):
+    with pytest.raises(DataError, match=r"not those of ssv2:\n  only in the names given"):
         data_of(root, "ssv2-json", "DATA.CLASS_NAMES", "ucf101")
 
 

@@ -1,4 +1,4 @@
-"""Clips on their way from a worker to the device, finished or with a plan of what is left to do."""
+"""Clips on their way from a worker to the device, finished or with what chance decided for the rest."""
 
 import math
 from dataclasses import dataclass, replace
@@ -11,19 +11,19 @@ from uniformer_video.data.clips.transforms import uninitialised
 
 @dataclass(frozen=True)
 class PackedClips:
-    """Clips of bytes, of any sizes, in one piece of memory, and what is left to do to each.
+    """Clips of bytes, of any sizes, in one piece of memory, and the `ClipDraws` for the rest of each.
 
     One piece because each tensor between processes costs an open file, and each transfer a start.
     """
 
     memory: torch.Tensor  # uint8 [bytes of all clips]
     shapes: tuple  # of each clip
-    plans: tuple  # likewise
+    draws: tuple  # likewise
 
     @classmethod
-    def of(cls, clip, plan):
+    def of(cls, clip, drawn):
         """A batch of one clip, a contiguous `uint8` tensor, whose memory it takes over."""
-        return cls(clip.view(-1), (tuple(clip.shape),), (plan,))
+        return cls(clip.view(-1), (tuple(clip.shape),), (drawn,))
 
     @classmethod
     def join(cls, batches):
@@ -34,19 +34,19 @@ class PackedClips:
         return cls(
             torch.cat([batch.memory for batch in batches], out=memory),
             sum((batch.shapes for batch in batches), ()),
-            sum((batch.plans for batch in batches), ()),
+            sum((batch.draws for batch in batches), ()),
         )
 
     def __len__(self):
         return len(self.shapes)
 
     def __iter__(self):
-        """(clip, plan) in turn; clips are views."""
+        """(clip, drawn) in turn; clips are views."""
         sizes = [math.prod(shape) for shape in self.shapes]
-        for clip, shape, plan in zip(
-            self.memory.split(sizes), self.shapes, self.plans, strict=True
+        for clip, shape, drawn in zip(
+            self.memory.split(sizes), self.shapes, self.draws, strict=True
         ):
-            yield clip.view(shape), plan
+            yield clip.view(shape), drawn
 
     def to(self, device, non_blocking=False):
         """As a tensor's."""

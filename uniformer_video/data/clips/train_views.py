@@ -1,6 +1,6 @@
 """What training does to the frames of a clip: drawn first, then done, in workers or on the device.
 
-A `ClipPlan` holds all that chance decides, so who does a step, and where, changes nothing else.
+A `ClipDraws` holds all that chance decides, so who does a step, and where, changes nothing else.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ _COLUMNS = (2, 3, 0, 1)  # from [3, T, h, w] to [h, w, 3, T] and back; the devic
 
 
 @dataclass(frozen=True)
-class ClipPlan:
+class ClipDraws:
     """What chance decided about one clip, in the order in which it is done. Sizes are (height, width).
 
     frame_size: of the decoded frames; ops: (name, setting) pairs for `apply_changes`; box: what is
@@ -94,7 +94,7 @@ class TrainAugmentation:
             self._erase = RandomErasing(self.erasing)
 
     def draw(self, frame_size, labels, rng):
-        """(height, width) of the frames, classes -> `ClipPlan`, classes."""
+        """(height, width) of the frames, classes -> `ClipDraws`, classes."""
         side = self.crop_size
         ops = tuple(self._colors.draw(rng)) if self._colors else ()
         if self.area:
@@ -108,7 +108,7 @@ class TrainAugmentation:
             labels = mirrored(labels, self.flip_labels)
         erased = self._erase.draw(side, side, rng) if self._erase else None
         seed = int(rng.integers(2**63)) if erased and self.on_device != "off" else 0
-        return ClipPlan(frame_size, ops, box, scaled_size, corner, flips, erased, seed), labels
+        return ClipDraws(frame_size, ops, box, scaled_size, corner, flips, erased, seed), labels
 
     def __call__(self, frames, labels, rng, mark=lambda step: None):
         """`uint8 [T, H, W, 3]`, classes -> clip, classes.
@@ -117,22 +117,22 @@ class TrainAugmentation:
         `PackedClips` of one. `mark` is called with the name of each step when it is done, for who
         times them.
         """
-        plan, labels = self.draw(frames.shape[1:3], labels, rng)
+        drawn, labels = self.draw(frames.shape[1:3], labels, rng)
         if self.on_device == "all":
-            rows, columns = plan.window.slices(Window.whole(plan.frame_size))
-            packed = PackedClips.of(torch.from_numpy(frames[:, rows, columns].copy()), plan)
+            rows, columns = drawn.window.slices(Window.whole(drawn.frame_size))
+            packed = PackedClips.of(torch.from_numpy(frames[:, rows, columns].copy()), drawn)
             mark("pack")
             return packed, labels
-        clip = self._crop(Pixels.of(frames, plan.window), plan, mark)
+        clip = self._crop(Pixels.of(frames, drawn.window), drawn, mark)
         if self.on_device == "normalise":
-            packed = PackedClips.of(_rounded(clip.permute(*_COLUMNS)), plan)
+            packed = PackedClips.of(_rounded(clip.permute(*_COLUMNS)), drawn)
             mark("pack")
             return packed, labels
         clip = contiguous(clip)
         clip = self.normalise(clip, out=clip)
         mark("normalise")
-        if plan.erased:
-            clip = erase(clip, plan.erased, rng)
+        if drawn.erased:
+            clip = erase(clip, drawn.erased, rng)
         mark("erasing")
         return clip, labels
 
@@ -141,32 +141,32 @@ class TrainAugmentation:
         if self.on_device == "off":
             return clips
         finished = None
-        for place, (pixels, plan) in enumerate(clips):
+        for place, (pixels, drawn) in enumerate(clips):
             if self.on_device == "all":
-                pixels = DevicePixels.of_window(pixels, plan.window, plan.frame_size)
-                clip = self._crop(pixels, plan)
+                pixels = DevicePixels.of_window(pixels, drawn.window, drawn.frame_size)
+                clip = self._crop(pixels, drawn)
             else:
                 clip = pixels.permute(*_COLUMNS)
             if finished is None:
                 finished = torch.empty(len(clips), *clip.shape, device=clip.device)
             finished[place] = clip
         finished = self.normalise(finished, out=finished)
-        for clip, plan in zip(finished, clips.plans, strict=True):
-            if plan.erased:
-                noise = torch.Generator(finished.device).manual_seed(plan.noise_seed)
-                erase(clip, plan.erased, noise)
+        for clip, drawn in zip(finished, clips.draws, strict=True):
+            if drawn.erased:
+                noise = torch.Generator(finished.device).manual_seed(drawn.noise_seed)
+                erase(clip, drawn.erased, noise)
         return finished
 
-    def _crop(self, pixels, plan, mark=lambda step: None):
+    def _crop(self, pixels, drawn, mark=lambda step: None):
         """The crop of the changed frames: `float32 [3, T, crop, crop]`, 0..255, of any layout."""
         weights = self._colors.weights if self._colors else None
-        clip = apply_changes(pixels, plan.ops, weights, plan.box).clip()
+        clip = apply_changes(pixels, drawn.ops, weights, drawn.box).clip()
         mark("RandAugment")
-        top, left = plan.corner
-        clip = resize(clip, *plan.scaled_size)
+        top, left = drawn.corner
+        clip = resize(clip, *drawn.scaled_size)
         clip = clip[..., top : top + self.crop_size, left : left + self.crop_size]
         mark("crop and resize")
-        if plan.mirrored:
+        if drawn.mirrored:
             clip = clip.flip(-1)
         mark("flip")
         return clip

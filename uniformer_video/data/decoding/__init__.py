@@ -10,6 +10,7 @@ not resampled where they are not square, high dynamic range not mapped to low.
 import os
 import re
 
+from uniformer_video.data.decoding.decoders import find_decoder
 from uniformer_video.data.decoding.source import is_member
 from uniformer_video.errors import DecodeError
 
@@ -19,15 +20,20 @@ _PLACEHOLDER = re.compile(r"\{0?(:0?\d*d)?\}")
 def open_video(path, backend="auto", num_frames=0):
     """A reader for the video at `path`, a context manager.
 
-    `backend` is "pyav", "decord", "torchcodec" or "auto" (PyAV, exact on every file). For a folder of
-    extracted frames, `path` is the folder and the template of their names, `folder/img_{:05d}.jpg`,
-    and `num_frames` says how many there must be; 0 = up to the highest number there. For a video in a
-    shard it is `SHARD#OFFSET+LENGTH`, the shard a path or an address; "auto" and "pyav" read it. Raises
-    `DecodeError` when the file cannot be opened, holds no video, or the backend is not exact on it.
+    `backend` names a registered `Decoder`: "pyav", "decord", "torchcodec" or "auto" (PyAV, exact on every
+    file). For a folder of extracted frames, `path` is the folder and the template of their names,
+    `folder/img_{:05d}.jpg`, and `num_frames` says how many there must be; 0 = up to the highest number
+    there. For a video in a shard it is `SHARD#OFFSET+LENGTH`, the shard a path or an address; "auto" and
+    "pyav" read it. Raises `DecodeError` when the file cannot be opened, holds no video, or the backend is
+    not exact on it, `ConfigError` for a backend that is not known.
     """
-    path = os.fsdecode(path)
+    path, decoder = os.fsdecode(path), find_decoder(backend)
     if is_member(path):
-        return _open_member(path, backend)
+        if not decoder.reads_shards:
+            raise DecodeError(
+                f"{path} lies in a shard, which DATA.DECODING_BACKEND {backend} cannot read; use auto"
+            )
+        return decoder.open(path)
     is_file = os.path.isfile(path)
     if num_frames or (not is_file and _PLACEHOLDER.search(os.path.basename(path))):
         from uniformer_video.data.decoding.frames import FrameReader
@@ -37,27 +43,7 @@ def open_video(path, backend="auto", num_frames=0):
         raise DecodeError(f"{path} {_what_it_is(path)}")
     if not os.access(path, os.R_OK):
         raise DecodeError(f"{path} may not be read by this user; change its permissions")
-    if backend == "decord":
-        from uniformer_video.data.decoding.decord import DecordReader
-
-        return DecordReader(path)
-    if backend == "torchcodec":
-        from uniformer_video.data.decoding.torchcodec import TorchCodecReader
-
-        return TorchCodecReader(path)
-    from uniformer_video.data.decoding.pyav import PyAVReader
-
-    return PyAVReader(path)
-
-
-def _open_member(path, backend):
-    if backend not in ("auto", "pyav"):
-        raise DecodeError(
-            f"{path} lies in a shard, which DATA.DECODING_BACKEND {backend} cannot read; use auto"
-        )
-    from uniformer_video.data.decoding.pyav import PyAVReader
-
-    return PyAVReader(path)
+    return decoder.open(path)
 
 
 def _what_it_is(path):

@@ -8,23 +8,18 @@ from uniformer_video.data.lists.folders import VIDEO_SUFFIXES, is_video
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 
-# Format: its dataset, and what its videos are when they come. A video found in another form counts too.
-FORMATS = {
-    "ssv2-json": ("ssv2", ".webm"),
-    "ucf101": ("ucf101", ".avi"),
-    "hmdb51": ("hmdb51", ".avi"),
-}
+# How the videos of a dataset end when they come. A video found in another form counts too.
+_SUFFIXES = {"ssv2": ".webm", "ucf101": ".avi", "hmdb51": ".avi"}
 
 
-def read_official(kind, annotations, videos, part, split=1):
-    """The records of one part ("train" or "val") of a dataset in one of `FORMATS`.
+def read_official(dataset, annotations, videos, part, split=1):
+    """The records of one part ("train" or "val") of "ssv2", "ucf101" or "hmdb51".
 
     `annotations` is the folder of the official files; `videos` that of the videos, which lie in it or
     in its folders of classes. A video that is not there gets the path where it was looked for. Labels
     count in the usual order of the dataset. Raises `DataError` as `read_annotations` does.
     """
-    dataset, suffix = FORMATS[kind]
-    there, records = _Videos(videos, suffix), []
+    there, records = _Videos(videos, _SUFFIXES[dataset]), []
     for video in read_part(dataset, annotations, part, split):
         name = there.find(video)
         path = os.path.abspath(os.path.join(videos, name))

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,19 @@ class VideoRecord:
     def segment(self):
         """What tells it from other records: the path and the seconds."""
         return self.path, self.start, self.end
+
+
+@dataclass(frozen=True)
+class VideoList:
+    """The videos of one part of a data set, as a format reads them.
+
+    class_names: in index order, None where nothing names them. notes: lines for the log and the report on
+    what was left out.
+    """
+
+    records: list[VideoRecord]
+    class_names: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def read_csv(path, prefix="", separator="auto"):

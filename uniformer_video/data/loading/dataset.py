@@ -60,7 +60,7 @@ class TrainDataset(Dataset):
 
     label_tensor: the task's, from the labels of clips, a tuple each, to a tensor `[clips, ...]`; worker
     processes get a copy. faults: {path: reason} of videos that are not tried, which count as broken;
-    loaders add those that hang or crash the decoder. short_side: what a reader's `frames` takes.
+    loaders add those that hang or crash the decoder. decode_short_side: what a reader's `frames` takes.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class TrainDataset(Dataset):
         backend="auto",
         label_tensor=class_indices,
         faults=None,
-        short_side=0,
+        decode_short_side=0,
     ):
         self.records = records
         self.sampling: ClipSampling = sampling
@@ -83,7 +83,7 @@ class TrainDataset(Dataset):
         self.backend = backend
         self.label_tensor = label_tensor
         self.faults = {} if faults is None else faults
-        self.short_side = short_side
+        self.decode_short_side = decode_short_side
         self._substitutes = np.flatnonzero([record.weight for record in records])
 
     def __len__(self):
@@ -110,7 +110,7 @@ class TrainDataset(Dataset):
         with open_video(record.path, self.backend, record.num_frames) as video:
             timeline = timeline_of(video, self.sampling, record.path, record.start, record.end)
             indices = timeline[self.sampling.train_clip(len(timeline), rng)]
-            return video.frames(indices, self.short_side)
+            return video.frames(indices, self.decode_short_side)
 
     def _sample(self, frames, record, key, broken):
         clips, labels = [], []
@@ -126,7 +126,7 @@ class EvalDataset(Dataset):
     """All views of each video, from one opening and one decoding pass.
 
     playback: "forward", "reverse" (the video backwards) or "still" (its middle frame repeated).
-    faults, short_side: as in `TrainDataset`.
+    faults, decode_short_side: as in `TrainDataset`.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class EvalDataset(Dataset):
         playback="forward",
         backend="auto",
         faults=None,
-        short_side=0,
+        decode_short_side=0,
     ):
         self.records = records
         self.sampling: ClipSampling = sampling
@@ -147,7 +147,7 @@ class EvalDataset(Dataset):
         self.playback = playback
         self.backend = backend
         self.faults = {} if faults is None else faults
-        self.short_side = short_side
+        self.decode_short_side = decode_short_side
 
     def __len__(self):
         return len(self.records)
@@ -165,7 +165,7 @@ class EvalDataset(Dataset):
                     record.num_frames,
                     record.start,
                     record.end,
-                    self.short_side,
+                    self.decode_short_side,
                 )
         except (DecodeError, OSError) as error:
             return EvalSample(index, None, one_line(error))
@@ -181,13 +181,13 @@ def decode_test_clips(
     num_frames=0,
     start=0.0,
     end=None,
-    short_side=0,
+    decode_short_side=0,
 ):
     """The test clips of a video, `uint8 [num_clips, T, H, W, 3]`, by one opening and one pass.
 
-    `backend` and `num_frames` are those of `open_video`, `short_side` that of `frames`; `start` and
-    `end`, in seconds, say which segment of the video counts. Raises `DecodeError` where it has no frame
-    there.
+    `backend` and `num_frames` are those of `open_video`, `decode_short_side` is what a reader's `frames`
+    takes; `start` and `end`, in seconds, say which segment of the video counts. Raises `DecodeError`
+    where it has no frame there.
     """
     with open_video(path, backend, num_frames) as video:
         timeline = timeline_of(video, sampling, path, start, end)
@@ -196,7 +196,7 @@ def decode_test_clips(
             indices = len(timeline) - 1 - indices
         elif playback == "still":
             indices = np.full_like(indices, len(timeline) // 2)
-        frames = video.frames(timeline[indices.ravel()], short_side)
+        frames = video.frames(timeline[indices.ravel()], decode_short_side)
     return frames.reshape(*indices.shape, *frames.shape[1:])
 
 

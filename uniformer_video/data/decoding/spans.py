@@ -1,6 +1,9 @@
-"""Where to start and stop decoding for a set of frames: pure arithmetic on a `FrameIndex`."""
+"""Which packets to decode for a set of frames: pure arithmetic on a `FrameIndex`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from uniformer_video.data.decoding.index import FrameIndex
 
 
 @dataclass(frozen=True)
@@ -9,10 +12,10 @@ class Span:
 
     start: int
     stop: int
-    frames: tuple
+    frames: tuple = ()
 
 
-def plan(index, wanted):
+def spans_for(index: FrameIndex, wanted: Sequence[int]) -> list[Span]:
     """The `Span`s that give the frames `wanted` (sorted, no repeats): one forward pass.
 
     Decoding starts at the key frame before a wanted frame, unless the pass gets there by itself: a

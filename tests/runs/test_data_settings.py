@@ -1,0 +1,71 @@
+"""Settings that name a format of lists or a decoder, against what these can."""
+
+import pytest
+
+from uniformer_video.config.settings import load_config
+from uniformer_video.errors import ConfigError
+from uniformer_video.runs.build_data import build_data
+from uniformer_video.runs.data_settings import check_data_settings
+
+PARTS = ("TRAIN.DATASET", "TEST.DATASET")
+
+
+def refusal(*overrides):
+    """What is said of these settings before any list is read."""
+    cfg = load_config(overrides=["DATA.PATH_TO_DATA_DIR", "nowhere", *overrides])
+    with pytest.raises(ConfigError) as error:
+        check_data_settings(cfg)
+    with pytest.raises(ConfigError) as of_run:
+        build_data(cfg)
+    assert str(of_run.value) == str(error.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("key", PARTS)
+def test_an_unknown_format_names_the_nearest(key):
+    assert refusal(key, "kinetcs") == (
+        f"{key} is 'kinetcs'; allowed: 'kinetics', 'folder', 'frames', 'shards', 'ssv2-json', "
+        "'ucf101', 'hmdb51'; did you mean 'kinetics'?"
+    )
+    assert refusal(key, "imagenet").endswith("'hmdb51'")
+
+
+def test_an_unknown_decoder():
+    assert refusal("DATA.DECODING_BACKEND", "torchcodecs") == (
+        "DATA.DECODING_BACKEND is 'torchcodecs'; allowed: 'auto', 'pyav', 'decord', 'torchcodec'; "
+        "did you mean 'torchcodec'?"
+    )
+
+
+@pytest.mark.parametrize("key", PARTS)
+def test_what_a_format_cannot_do(key):
+    message = refusal("DATA.TARGET_FPS", "15", key, "frames")
+    assert "DATA.TARGET_FPS 15 needs the times of frames, and the format frames" in message
+    for backend in ("decord", "torchcodec"):
+        message = refusal("DATA.DECODING_BACKEND", backend, key, "shards")
+        assert f"DATA.DECODING_BACKEND {backend} cannot read videos in shards" in message
+
+
+def test_what_the_formats_can_do():
+    for overrides in (
+        ["DATA.TARGET_FPS", "15", "TRAIN.DATASET", "folder"],
+        ["DATA.DECODING_BACKEND", "pyav", "TRAIN.DATASET", "shards"],
+        ["DATA.DECODING_BACKEND", "decord", "TRAIN.DATASET", "ucf101"],
+    ):
+        check_data_settings(load_config(overrides=overrides))
+
+
+def test_the_commands_say_it_at_once(call, monkeypatch, tmp_path):
+    """Neither is a process group joined nor a folder made before."""
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "a.yaml"
+    config.write_text("TRAIN: {DATASET: kinetic}\n")
+    monkeypatch.setattr(
+        "uniformer_video.runs.run.run", lambda *args, **kwargs: pytest.fail("it ran")
+    )
+    for command in ("config", "run"):
+        status, out, errors = call(command, "--cfg", config)
+        assert (status, out) == (2, "")
+        assert errors.startswith("error: TRAIN.DATASET is 'kinetic'; allowed: 'kinetics', ")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]

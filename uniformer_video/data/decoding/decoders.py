@@ -1,0 +1,64 @@
+"""The decoders of video files by name: what `DATA.DECODING_BACKEND` takes.
+
+Their libraries are imported when a video is opened. All of them work in one thread, inside the process
+that reads the video.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from uniformer_video.errors import choice_error
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """name: as the setting spells it. open: path -> `Reader`. reads_shards: also videos inside tar files."""
+
+    name: str
+    open: Callable
+    reads_shards: bool = False
+
+
+_DECODERS: dict[str, Decoder] = {}
+
+
+def register_decoder(decoder: Decoder) -> None:
+    """Make a decoder known by its name, which must be free.
+
+    Where worker processes are spawned and not forked, as on Windows, they must do it too: at the top of a
+    module that they import.
+    """
+    if decoder.name in _DECODERS:
+        raise ValueError(f"there is a decoder {decoder.name} already; choose another name")
+    _DECODERS[decoder.name] = decoder
+
+
+def find_decoder(name: str) -> Decoder:
+    """The decoder of this name; `ConfigError`, with the nearest name, for another."""
+    if name not in _DECODERS:
+        raise choice_error("DATA.DECODING_BACKEND", name, _DECODERS)
+    return _DECODERS[name]
+
+
+def _open_pyav(path):
+    from uniformer_video.data.decoding.pyav import PyAVReader
+
+    return PyAVReader(path)
+
+
+def _open_decord(path):
+    from uniformer_video.data.decoding.decord import DecordReader
+
+    return DecordReader(path)
+
+
+def _open_torchcodec(path):
+    from uniformer_video.data.decoding.torchcodec import TorchCodecReader
+
+    return TorchCodecReader(path)
+
+
+register_decoder(Decoder("auto", _open_pyav, reads_shards=True))  # exact on every file
+register_decoder(Decoder("pyav", _open_pyav, reads_shards=True))
+register_decoder(Decoder("decord", _open_decord))
+register_decoder(Decoder("torchcodec", _open_torchcodec))

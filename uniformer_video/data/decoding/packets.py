@@ -1,0 +1,265 @@
+"""The packets of a video file by PyAV: listed once without decoding, with what they say; and their decoding.
+
+A packet is a piece of coded video, mostly one picture. Listing them tells times, key frames and pictures
+that are never shown. The packets stay in memory unless the file is large, so that going to another place
+in the video is emptying the decoder and feeding it from there, in any container.
+"""
+
+import errno
+from collections.abc import Container, Iterator
+from fractions import Fraction
+from itertools import dropwhile, islice
+
+import av
+from av.stream import Discard
+
+from uniformer_video.data.decoding.nal import ParameterSets, temporal_layers
+from uniformer_video.data.decoding.source import SINGLE_FILES, source_of
+from uniformer_video.data.decoding.spans import Span
+from uniformer_video.errors import DecodeError
+from uniformer_video.storage.address import name_for_messages
+
+# Containers that store no timestamps of their own, or whose seeking lands beside the key frame.
+_NO_TIMESTAMPS = {"avi", "h264", "hevc", "m4v", "mpegvideo", "obu"}
+_NO_SEEKING = {"mpegts", "mpeg"}
+# Containers whose header lists every frame, so that fewer in the file mean a truncated file.
+_EXACT_HEADER = {"mov", "mp4"}
+# Codecs with B pictures, which may be shown before what was decoded before them; their decoders leave
+# out a picture that no other refers to, with the others as they were.
+_HAS_B_PICTURES = {"h264", "hevc", "mpeg1video", "mpeg2video"}
+_SCANNED = 64  # packets looked at together; what one of them holds is in memory meanwhile
+
+# The index tells the frame rate where the header does not.
+_OPTIONS = {**SINGLE_FILES, "fpsprobesize": "0"}
+# Opening a file reads on and decodes its first pictures to learn what is in it. Where the header tells,
+# that is left out, which is most of the time. More streams than there are do no harm.
+_QUICKLY = {
+    "container_options": {**_OPTIONS, "analyzeduration": "1"},  # microseconds
+    "stream_options": [{"skip_frame": "all"}] * 64,
+}
+# The decoder holds back as many pictures as the stream may reorder, where it does not say how many;
+# else the first of them, shown before any later one was seen, would be lost.
+_H264_OPTIONS = {"strict": "1"}
+
+
+class VideoPackets:
+    """The packets of a file's first video stream, numbered from 0 in decoding order.
+
+    Known once they are listed: `times`, the presentation time of each packet in ticks of `time_base`, None
+    where the file gives none; `keys` and `hidden`, the numbers of the key frames and of the packets that
+    show no frame; `parameter_sets`; `formats`, the names of the container's format; `allow_skipping`,
+    whether pictures that nobody asked for and no other refers to may be left undecoded.
+    """
+
+    kept_bytes = 64 << 20  # of packets, and of frames that were decoded to count them
+
+    def __init__(self, path):
+        self.path = name_for_messages(path)
+        self._source = source_of(path)
+        self._container = self._kept = None
+        self.times, self.keys, self.hidden = [], [], []
+        self.formats, self.parameter_sets, self.allow_skipping = set(), None, False
+
+    def open(self):
+        """Open the file and list its packets.
+
+        Raises `DecodeError` for what is no video or is cut off, `av.FFmpegError` where reading breaks.
+        """
+        self._open_container()
+        self.formats = set(self._container.format.name.split(","))
+        self.parameter_sets = ParameterSets(self._decoder)
+        broken = self._list()
+        if self.formats & _EXACT_HEADER:
+            self._check_complete(len(self.times) - broken)
+        self.allow_skipping = self._may_skip()
+        if self.parameter_sets.change:
+            self._kept = None  # each request opens anew: a decoder keeps the last sets it met
+
+    def _open_container(self):
+        """Start at the first packet; opening anew is the one rewind that works for every format."""
+        self._close_container()
+        try:
+            source = self._source()
+            told = _describes_streams(source)
+            options = _QUICKLY if told else {"container_options": _OPTIONS}
+            self._container = av.open(source, **options)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise DecodeError(
+                f"{self.path} cannot be opened as a video: {_why_unopened(error)}"
+            ) from None
+        if not self._container.streams.video:
+            raise DecodeError(f"{self.path} holds no video stream")
+        self._stream = self._container.streams.video[0]
+        for other in self._container.streams:
+            if other is not self._stream:
+                other.discard = Discard.all
+        self._stream.thread_type = "NONE"
+        self._decoder = self._stream.codec_context
+        if self._decoder is None:
+            raise DecodeError(f"{self.path} has a video codec that this FFmpeg cannot decode")
+        self._decoder.thread_count = 1
+        if self._decoder.name == "h264":
+            self._decoder.options = _H264_OPTIONS
+
+    def _list(self):
+        """Note what all packets say; how many of them are broken."""
+        self._kept, size, broken = [], 0, 0
+        is_vp8, packets = self.codec == "vp8", self._demux()
+        while batch := list(islice(packets, _SCANNED)):
+            numbered = list(enumerate(batch, len(self.times)))
+            self.times += [packet.pts for packet in batch]
+            self.keys += [number for number, packet in numbered if packet.is_keyframe]
+            self.parameter_sets.add(packet for packet in batch if packet.is_keyframe)
+            self.hidden += [
+                number
+                for number, packet in numbered
+                if packet.is_discard or (is_vp8 and not memoryview(packet)[0] & 0x10)  # show_frame
+            ]
+            size += sum(packet.size for packet in batch)
+            broken += sum(packet.is_corrupt for packet in batch)
+            if size > self.kept_bytes:
+                self._kept = None
+            elif self._kept is not None:
+                self._kept += batch
+        return broken
+
+    def _check_complete(self, found):
+        """Raise `DecodeError` where the header lists more frames than the file holds."""
+        listed = len(self._stream.index_entries)  # without those that an edit list leaves out
+        if found < listed:
+            listed = sum(entry.size > 0 for entry in self._stream.index_entries)
+        if found < listed:
+            raise DecodeError(f"{self.path} is cut off: {found} of its {listed} frames are there")
+
+    def _may_skip(self):
+        if not (self.have_times and self.have_b_pictures):
+            return False
+        if self.codec != "hevc":
+            return True
+        # With temporal layers a "non-reference" picture is one for its own layer alone.
+        return temporal_layers(bytes(self._decoder.extradata or b"")) == 1
+
+    def __len__(self):
+        return len(self.times)
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the decoder, such as "h264"."""
+        return self._decoder.name
+
+    @property
+    def container(self) -> str:
+        """What the container is called in full, for messages."""
+        return self._container.format.long_name
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds of one tick of `times`."""
+        return self._stream.time_base
+
+    @property
+    def declared_rate(self) -> float | None:
+        """Frames a second as the header says; None where it does not."""
+        return float(self._stream.average_rate or 0) or None
+
+    @property
+    def declared_frames(self) -> int | None:
+        """How many frames the header says there are; None where it does not."""
+        return self._stream.frames or None
+
+    @property
+    def have_times(self) -> bool:
+        """False for containers that store no presentation times; those of FFmpeg are then guesses."""
+        return not self.formats & _NO_TIMESTAMPS
+
+    @property
+    def have_b_pictures(self) -> bool:
+        """True where a picture may be shown before what was decoded before it."""
+        return self.codec in _HAS_B_PICTURES
+
+    @property
+    def allow_seeking(self) -> bool:
+        """True where decoding may start at any key frame and not at the first packet alone."""
+        lands_beside = self._kept is None and self.formats & _NO_SEEKING
+        return not (self.parameter_sets.change or lands_beside)
+
+    def may_reorder(self) -> bool:
+        """Whether the decoder may give pictures in another order than that of the packets."""
+        self._decoder.open(strict=False)
+        return bool(self._decoder.has_b_frames)
+
+    def from_number(self, number: int) -> Iterator[tuple[int, av.Packet]]:
+        """(number, packet) from packet `number` on, with the decoder emptied."""
+        if self._kept is not None:
+            self._decoder.flush_buffers()
+            yield from enumerate(islice(self._kept, number, None), number)
+            return
+        if number == 0:
+            self._open_container()
+        else:
+            self._container.seek(self.times[number], stream=self._stream)
+            self._decoder.flush_buffers()
+        start = self.times[number]
+        packets = dropwhile(lambda packet: packet.pts != start, self._demux())
+        yield from enumerate(packets, number)
+
+    def decoded(
+        self, span: Span, needed: Container[int] = (), skips: bool = False
+    ) -> Iterator[av.VideoFrame]:
+        """Decode the packets of a span, then what the decoder holds back.
+
+        With `skips`, packets outside `needed` are left out where no other refers to them.
+        """
+        mode = None
+        for number, packet in self.from_number(span.start):
+            wish = "NONREF" if skips and number not in needed else "DEFAULT"
+            if wish != mode:
+                self._decoder.skip_frame = mode = wish
+            yield from self._decoder.decode(packet)
+            if number == span.stop:
+                break
+        yield from self._decoder.decode(None)
+
+    def all_decoded(self) -> Iterator[av.VideoFrame]:
+        """Decode all of them."""
+        return self.decoded(Span(0, len(self) - 1))
+
+    def failure(self, error: av.FFmpegError) -> DecodeError:
+        """The `DecodeError` to raise for an error of FFmpeg."""
+        return DecodeError(f"{self.path} breaks while decoding: {_reason(error)}")
+
+    def close(self):
+        """Let go of the file and the packets."""
+        self._kept = None
+        self._close_container()
+
+    def _close_container(self):
+        if self._container is not None:
+            self._container.close()
+
+    def _demux(self):
+        """The stream's packets with data, from where the file stands to its end."""
+        try:
+            yield from (packet for packet in self._container.demux(self._stream) if packet.size)
+        except av.EOFError:
+            return
+
+
+def _describes_streams(source):
+    """True for MP4, MOV, Matroska and WebM, whose headers tell codec, size and number of streams."""
+    if isinstance(source, str):
+        with open(source, "rb") as file:
+            start = file.read(8)
+    else:
+        start = bytes(source.getbuffer()[:8])
+    return start[4:] == b"ftyp" or start[:4] == b"\x1a\x45\xdf\xa3"
+
+
+def _why_unopened(error):
+    if getattr(error, "errno", None) == errno.EINVAL:
+        return "it is of no known video format, or a playlist, which is refused"
+    return _reason(error)
+
+
+def _reason(error):
+    return (getattr(error, "strerror", None) or str(error)).strip()

@@ -1,0 +1,105 @@
+"""Formats of lists by name: how each is read, what its videos can, which settings it reads.
+
+The package knows them from this registry alone, so that a program can add its own:
+
+    register_format(ListFormat("pairs", read_pairs, "pairs.txt", {"DATA.PATH_PREFIX": "prefix"}))
+
+after which `TRAIN.DATASET pairs` is a setting like any other.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from uniformer_video.data.lists import layouts
+from uniformer_video.data.lists.records import VideoList
+from uniformer_video.errors import choice_error
+
+
+@dataclass(frozen=True)
+class ListFormat:
+    """What `TRAIN.DATASET` and `TEST.DATASET` name.
+
+    name: the word for it. read: `read(root, split, **settings)` gives the `VideoList` of `split`, which is
+    "train", "val" or "test"; `root` is `DATA.PATH_TO_DATA_DIR`, a `Path`, or an address as text. It raises
+    `DataError` for lists that are absent or wrong. holds: what the folder holds, for messages. settings: the
+    settings that `read` gets, key -> name of its argument.
+
+    label_kinds: the kinds of labels that its lists can hold, in the words of a task's `label_kind`: "one" a
+    video, or "any" number. times_known: it is known when frames are shown, in seconds. in_shards: videos lie
+    in tar files, which not every decoder reads. takes_address: the folder may be an address, as of a web
+    server.
+    """
+
+    name: str
+    read: Callable[..., VideoList]
+    holds: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    label_kinds: tuple[str, ...] = ("one",)
+    times_known: bool = True
+    in_shards: bool = False
+    takes_address: bool = False
+
+
+def register_format(list_format: ListFormat) -> None:
+    """Make a format known by its name, which must be free."""
+    if list_format.name in _FORMATS:
+        raise ValueError(f"there is a list format {list_format.name} already; choose another name")
+    _FORMATS[list_format.name] = list_format
+
+
+def list_formats() -> tuple[ListFormat, ...]:
+    """All formats, in the order in which they were registered."""
+    return tuple(_FORMATS.values())
+
+
+def find_format(name: str, setting: str = "TRAIN.DATASET") -> ListFormat:
+    """The format of this name; else a `ConfigError` that names `setting` and the nearest format."""
+    if name not in _FORMATS:
+        raise choice_error(setting, name, _FORMATS)
+    return _FORMATS[name]
+
+
+_NAMES = {"DATA.CLASS_NAMES": "class_names"}
+_PATHS = {"DATA.PATH_PREFIX": "prefix", **_NAMES}
+_OFFICIAL = {"DATA.SPLIT_NUMBER": "split_number", **_PATHS}
+_FORMATS: dict[str, ListFormat] = {}
+
+for _format in (
+    ListFormat(
+        "kinetics",
+        layouts.read_kinetics,
+        "train.csv, val.csv and test.csv",
+        {"DATA.PATH_LABEL_SEPARATOR": "separator", **_PATHS},
+        label_kinds=("one", "any"),
+    ),
+    ListFormat(
+        "folder",
+        layouts.read_class_folders,
+        "one sub-folder of videos a class",
+        {"DATA.VAL_RATIO": "val_ratio", "RNG_SEED": "seed"},
+    ),
+    ListFormat(
+        "frames",
+        layouts.read_frames,
+        "lists of folders of extracted frames",
+        {
+            "DATA.LABEL_PATH_TEMPLATE": "list_template",
+            "DATA.IMAGE_TEMPLATE": "image_template",
+            **_PATHS,
+        },
+        times_known=False,
+    ),
+    ListFormat(
+        "shards",
+        layouts.read_shard_folders,
+        "folders of tar files, each with its index.csv",
+        _NAMES,
+        label_kinds=("one", "any"),
+        in_shards=True,
+        takes_address=True,
+    ),
+    ListFormat("ssv2-json", layouts.read_ssv2, "the official json files and videos", _OFFICIAL),
+    ListFormat("ucf101", layouts.read_ucf101, "the official split files and videos", _OFFICIAL),
+    ListFormat("hmdb51", layouts.read_hmdb51, "the official split files and videos", _OFFICIAL),
+):
+    register_format(_format)

@@ -1,0 +1,181 @@
+"""Where the lists of a folder stand: its readers, one a format, `(root, split)` -> `VideoList`.
+
+`split` is "train", "val" or "test". `root` is the folder, a `Path`, or an address where the format allows it.
+All raise `DataError` for what is not there, with what was looked for.
+"""
+
+import os
+from functools import partial
+from pathlib import Path
+
+from uniformer_video.data.lists import class_names as known_classes
+from uniformer_video.data.lists.official import read_official
+from uniformer_video.data.lists.records import (
+    VideoList,
+    read_class_names,
+    read_csv,
+    read_folder,
+    read_frame_list,
+    relabel,
+    split_records,
+)
+from uniformer_video.data.lists.shard_index import COLUMNS, INDEX_FILE
+from uniformer_video.data.lists.sharded import read_shards
+from uniformer_video.errors import DataError
+from uniformer_video.storage.address import is_address, join
+from uniformer_video.storage.places import is_file, size_of
+
+
+def read_kinetics(
+    root: Path,
+    split: str,
+    prefix: str = "",
+    separator: str = "auto",
+    class_names: str = "",
+) -> VideoList:
+    """csv lists of video files; without test.csv, val.csv is tested."""
+    choices = ("test.csv", "val.csv") if split == "test" else (f"{split}.csv",)
+    path = find_list(root, choices, "path,label")
+    records = read_csv(path, prefix, separator)
+    return VideoList(records, given_names(class_names, root))
+
+
+def read_class_folders(root: Path, split: str, val_ratio: float = 0.2, seed: int = 0) -> VideoList:
+    """`root/train`, `root/val`, `root/test` where they exist; else the seed splits off what lacks."""
+    divided = (root / "train").is_dir()
+    records, names, notes = read_folder(root / "train" if divided else root)
+    misnamed = sorted({"test", "val", "valid", "validation"} & {name.lower() for name in names})
+    if misnamed and not divided:
+        raise DataError(
+            f"{root} has a folder {misnamed[0]} and none called train; name the parts train, val and "
+            "test, with one sub-folder a class in each, or put the classes side by side"
+        )
+    if divided and split != "train":
+        for part in dict.fromkeys((split, "val")):
+            if (root / part).is_dir():
+                return VideoList(*read_folder(root / part, names))
+    train, val = split_records(records, val_ratio, seed)
+    if divided and split == "train" and (root / "val").is_dir():
+        return VideoList(records, names, notes)
+    chosen = train if split == "train" else val
+    if not chosen:
+        raise DataError(
+            f"{root} leaves no videos for {split}: it holds {len(records)} and DATA.VAL_RATIO is "
+            f"{val_ratio:g}; add videos or change the ratio"
+        )
+    return VideoList(chosen, names, notes)
+
+
+def read_frames(
+    root: Path,
+    split: str,
+    image_template: str,
+    list_template: str = "",
+    prefix: str = "",
+    class_names: str = "",
+) -> VideoList:
+    """Lists of folders of frames.
+
+    Something-Something calls its parts train and validation, HMDB51 train and val.
+    """
+    words = ("train",) if split == "train" else ("validation", "val")
+    choices = [(list_template or "{}.txt").format(word) for word in words]
+    named = ", or DATA.LABEL_PATH_TEMPLATE if it has another name"
+    path = find_list(root, choices, "folder num_frames label", named)
+    records = read_frame_list(path, image_template, prefix)
+    return VideoList(records, given_names(class_names, root))
+
+
+def read_shard_folders(root: Path | str, split: str, class_names: str = "") -> VideoList:
+    """Folders `train`, `val` and `test` of shards; without `test`, `val` is tested."""
+    parts = ("test", "val") if split == "test" else (split,)
+    try:
+        path = find_list(root, [f"{part}/{INDEX_FILE}" for part in parts], ",".join(COLUMNS))
+    except DataError:
+        if not is_file(join(root, INDEX_FILE)):
+            raise
+        raise DataError(
+            f"DATA.PATH_TO_DATA_DIR {root} is a folder of shards itself, {INDEX_FILE} stands in it; "
+            "give the folder above, with train/ and val/ in it"
+        ) from None
+    folder = path.removesuffix(f"/{INDEX_FILE}")
+    return VideoList(read_shards(folder), given_names(class_names, root))
+
+
+def _read_official_parts(
+    dataset: str,
+    root: Path,
+    split: str,
+    split_number: int = 1,
+    prefix: str = "",
+    class_names: str = "",
+) -> VideoList:
+    """Annotations as their owners publish them. They have no third part: val validates and is tested."""
+    beside = root / "videos"
+    videos = prefix or (beside if beside.is_dir() else root)
+    part = "train" if split == "train" else "val"
+    records = read_official(dataset, root, videos, part, split_number)
+    usual = known_classes.class_names(dataset)
+    names = given_names(class_names, root) or usual
+    if names == usual:
+        return VideoList(records, names)
+    if differences := known_classes.name_differences(names, usual, "the names given", dataset):
+        raise DataError(
+            "\n".join([f"the class names given are not those of {dataset}:", *differences])
+        )
+    order = known_classes.places(usual, names)
+    return VideoList([relabel(record, order) for record in records], names)
+
+
+read_ssv2, read_ucf101, read_hmdb51 = (
+    partial(_read_official_parts, dataset) for dataset in ("ssv2", "ucf101", "hmdb51")
+)
+
+
+def given_names(class_names: str, root: Path | str) -> list[str] | None:
+    """The class names that `DATA.CLASS_NAMES` gives, or else `root/classes.txt`; None without either."""
+    beside = join(root, "classes.txt")
+    if class_names:
+        return known_classes.named_classes(class_names, "DATA.CLASS_NAMES")
+    return read_class_names(beside) if is_file(beside) else None
+
+
+def find_list(root: Path | str, choices, line: str, hint: str = "") -> str:
+    """The first of the lists `choices` that exists in `root`; else `DataError`, with what a `line` holds."""
+    if os.path.isfile(root):
+        raise DataError(
+            f"DATA.PATH_TO_DATA_DIR {root} is a file; give the folder that it stands in, {root.parent}"
+        )
+    paths = [join(root, name) for name in choices]
+    for path in paths:
+        if is_file(path) or os.path.lexists(path):
+            return path
+    wanted = " or ".join(choices)
+    reason = (
+        f"there is no {wanted} in {root}{_refusal(paths[-1])}.\n"
+        f"It lists the videos, one `{line}` a line; set DATA.PATH_TO_DATA_DIR if it is elsewhere{hint}."
+    )
+    if not is_address(root) and not os.path.exists(root):
+        reason = (
+            f"there is no folder {root}; set DATA.PATH_TO_DATA_DIR if it is elsewhere.\n"
+            f"It holds {wanted}, which lists the videos, one `{line}` a line."
+        )
+    raise DataError(
+        f"The videos are not prepared: {reason}\nHow to get and prepare them: {_guide(root)}"
+    )
+
+
+def _refusal(place):
+    """Why there is no list at an address, in its server's words."""
+    if not is_address(place):
+        return ""
+    try:
+        size_of(place)
+    except DataError as error:
+        return f": {error}"
+    return ""
+
+
+def _guide(root):
+    own = os.path.join(root, "README.md")
+    return own if os.path.isfile(own) else "datasets/README.md"

@@ -1,0 +1,105 @@
+"""What every model offers to those that build, train, test, store and list it."""
+
+from torch import nn
+
+from uniformer_video.errors import ConfigError
+
+
+class RecognitionModel(nn.Module):
+    """A network for clips or images that keeps the contract of the registry.
+
+    The contract:
+
+    - `model(x)` maps `[B, C, T, H, W]` (images: `[B, C, H, W]`) to logits `[B, num_classes]`, in training
+      as in evaluation. No softmax, and no state that one call leaves to the next.
+    - `num_classes`: how many classes the logits are of.
+    - `arguments`: the architecture as plain data. The family's `build(num_classes, **arguments)` makes the
+      model again; checkpoints record it. What only training needs (stochastic depth, recomputation)
+      stays out.
+    - `training_outputs(x)`: a tuple of logits `[B, num_classes]`, the model's own first; their losses are
+      averaged.
+    - `classifiers()`: the names of the linear layers whose rows are classes; the first one gives the
+      logits, and is the family's `classifier`.
+    - `head_keys`: the state-dict keys of these layers. They are made anew where the classes differ, and
+      put into the order of the data's classes.
+    - `reset_classifier(num_classes)`: fresh classifiers in their place, with the model's device and type.
+    - `no_weight_decay()`: the names of parameters that weight decay may spare, beside all of one dimension.
+
+    Models with stages offer feature maps too, see `FeatureExtractor`: `stage_channels`, `stage_strides`,
+    `forward_stages(x, stages)` and `remove_head()`.
+
+    A model of another origin keeps the contract by having these attributes; this class is the short way.
+    For it a model passes its arguments up, and calls its classifier `head` or overrides `classifiers`:
+
+        class Small(RecognitionModel):
+            def __init__(self, num_classes, width=64):
+                super().__init__(num_classes, width=width)
+    """
+
+    head_std = 0.02  # of the weights of fresh classifiers
+
+    def __init__(self, num_classes, **arguments):
+        super().__init__()
+        self.num_classes = num_classes
+        self.arguments = arguments
+
+    def training_outputs(self, x):
+        """`[B, C, (T,) H, W]` -> a tuple of logits `[B, num_classes]` whose losses are averaged."""
+        return (self(x),)
+
+    def classifiers(self):
+        """The names of the layers whose rows are classes; the first gives the logits."""
+        return ["head"]
+
+    @property
+    def head_keys(self):
+        """The checkpoint keys that depend on the classes, those of the logits first."""
+        return tuple(f"{name}.{part}" for name in self.classifiers() for part in ("weight", "bias"))
+
+    def reset_classifier(self, num_classes):
+        """Fresh classifiers of `num_classes` rows, at least 1."""
+        if num_classes < 1:
+            raise ConfigError(f"num_classes is at least 1, got {num_classes}")
+        for name in self.classifiers():
+            parent, _, child = name.rpartition(".")
+            old = self.get_submodule(name)
+            like = {"device": old.weight.device, "dtype": old.weight.dtype}
+            head = nn.Linear(old.in_features, num_classes, **like)
+            nn.init.trunc_normal_(head.weight, std=self.head_std)
+            nn.init.zeros_(head.bias)
+            setattr(self.get_submodule(parent), child, head)
+        self.num_classes = num_classes
+
+    def no_weight_decay(self):
+        """Names of the parameters that weight decay leaves alone, beside norms and biases."""
+        return set()
+
+
+_NEEDED = (
+    "num_classes",
+    "arguments",
+    "training_outputs",
+    "classifiers",
+    "head_keys",
+    "reset_classifier",
+    "no_weight_decay",
+)
+
+
+def check_contract(model, name, classifier):
+    """Raise `ConfigError` unless `model`, called `name`, offers what a run needs.
+
+    classifier: the name of the layer that its family says gives the logits.
+    """
+    missing = [attribute for attribute in _NEEDED if not hasattr(model, attribute)]
+    if missing:
+        raise ConfigError(
+            f"the model {name} has no {', '.join(missing)}; derive {type(model).__name__} from "
+            "uniformer_video.RecognitionModel, which says what they are"
+        )
+    own = model.classifiers()[0]
+    if own != classifier:
+        raise ConfigError(
+            f"the model {name} is registered with the classifier {classifier!r}, and its classifiers() "
+            f"begin with {own!r}; register it with classifier={own!r}"
+        )

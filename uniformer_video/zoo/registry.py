@@ -1,0 +1,155 @@
+"""The registry of models by name: found, recognised in weights files, and added to from outside."""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+
+from torch import nn
+
+from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.zoo.family import Family, NamedModel, read_model_name
+from uniformer_video.zoo.peers import PEERS
+from uniformer_video.zoo.uniformers import UNIFORMERS
+
+# By name, in the order of lists.
+MODELS = {model.name: model for model in (*UNIFORMERS, *PEERS)}
+
+_CLIP_SETTINGS = {"DATA.NUM_FRAMES": "num_frames", "DATA.TRAIN_CROP_SIZE": "crop_size"}
+
+
+def register_model(
+    name: str,
+    build: Callable[..., nn.Module] | Family,
+    *,
+    num_frames: int,
+    crop_size: int = 224,
+    arguments: Mapping | None = None,
+    settings: Mapping[str, str] | None = None,
+    classifier: str = "head",
+    gflops: float | None = None,
+    replace: bool = False,
+) -> NamedModel:
+    """Make a model known by `name`: to `create_model`, and to configs, checkpoints and commands.
+
+    Args:
+        build: a function or class, `build(num_classes, **options)`, whose model keeps the contract of
+            `RecognitionModel`. Or a `Family`: `zoo.uniformers.UNIFORMER` for another size of UniFormer,
+            or one of your own that recognises its weights.
+        num_frames, crop_size: the native input, in frames (0 for images) and pixels a side.
+        arguments: the options of `build` that make this model.
+        settings: `{config key: option}`, what a run hands on to `build`; without it `DATA.NUM_FRAMES`
+            and `DATA.TRAIN_CROP_SIZE`, if `build` has the options `num_frames` and `crop_size`.
+        classifier: the state-dict name of the linear layer that gives the logits.
+        gflops: multiply-adds of a view, in 1e9, for lists.
+        replace: whether the name may be in use.
+
+    Raises `ConfigError` for a name in use, and for arguments and settings that `build` does not take.
+    """
+    if name in MODELS and not replace:
+        raise ConfigError(
+            f"there is a model {name!r} already; choose another name, or give replace=True"
+        )
+    if isinstance(build, Family):
+        family = build
+    else:
+        family = Family(name, build, settings or {}, classifier)
+        if settings is None:
+            known = {
+                key: option for key, option in _CLIP_SETTINGS.items() if option in family.options
+            }
+            family = Family(name, build, known, classifier)
+    model = NamedModel(name, family, dict(arguments or {}), num_frames, crop_size, gflops=gflops)
+    check_options(model, [*model.arguments, *family.settings.values()])
+    MODELS[name] = model
+    return model
+
+
+def find_model(name: str) -> NamedModel:
+    """The model called `name`; an unknown name is a `ConfigError` that lists the known ones."""
+    if name not in MODELS:
+        raise ConfigError(
+            f"unknown model {name!r}; known models: {', '.join(MODELS)} (and those of your own after "
+            "uniformer_video.register_model)"
+        )
+    return MODELS[name]
+
+
+def identify_model(weights, options: Mapping | tuple = ()) -> NamedModel:
+    """The model that `weights` hold: what they record, or else what their tensors show.
+
+    options: what is known beside them, such as `{"head_dim": 64}`. Raises `CheckpointError` for
+    no known architecture, and where the weights do not tell which of several it is.
+    """
+    if recorded := read_model_name(weights):
+        if recorded not in MODELS:
+            raise CheckpointError(
+                f"{weights.path} holds the model {recorded!r}, which is not known here; register it first "
+                "(uniformer_video.register_model), or name another one"
+            )
+        return MODELS[recorded]
+    for family in dict.fromkeys(model.family for model in MODELS.values()):
+        if name := family.recognise(weights, models_of(family), dict(options)):
+            return MODELS[name]
+    raise CheckpointError(
+        f"{weights.path} is of no known architecture; name the model it belongs to, see "
+        "`uniformer-video models`"
+    )
+
+
+def models_of(family: Family) -> list[NamedModel]:
+    """The registered models of one family."""
+    return [model for model in MODELS.values() if model.family is family]
+
+
+def name_by_sizes(name: str, options: Mapping) -> str:
+    """The name of the registered model that `name` is with `options`, which may be sizes of another.
+
+    `name` itself where no model of its family has these sizes.
+    """
+    model = find_model(name)
+    family = model.family
+
+    def sizes(arguments):
+        return [{**family.defaults, **arguments}.get(key) for key in family.sizes]
+
+    wanted = sizes({**model.arguments, **options})
+    same = [other.name for other in models_of(family) if sizes(other.arguments) == wanted]
+    return name if name in same or not same else same[0]
+
+
+def check_options(model: NamedModel, options: Iterable[str]) -> None:
+    """Raise `ConfigError` for an option that `model` does not have, with the nearest that it has."""
+    family = model.family
+    if family.is_open:
+        return
+    for option in options:
+        if option in family.options:
+            continue
+        near = difflib.get_close_matches(option, family.options, n=1)
+        having = models_with(option)
+        raise ConfigError(
+            f"{model.name} has no option {option!r}"
+            + (f", which {_some(having)} have" if having else "")
+            + (f"; did you mean {near[0]}?" if near else f"; it has {', '.join(family.options)}")
+        )
+
+
+def models_with(option: str) -> list[str]:
+    """The names of the registered models that have an option of this name."""
+    return [name for name, model in MODELS.items() if option in model.family.options]
+
+
+def count_classes(weights, name: str | None = None) -> int | None:
+    """The rows of the classifier in `weights`, of the model `name` or as they record; None without one.
+
+    Where nobody says which model it is, every classifier of the registry is looked for.
+    """
+    name = name or read_model_name(weights)
+    models = [MODELS[name]] if name in MODELS else MODELS.values()
+    for classifier in dict.fromkeys(model.family.classifier for model in models):
+        if (rows := weights.state.get(f"{classifier}.weight")) is not None:
+            return rows.shape[0]
+    return None
+
+
+def _some(names, most=4):
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

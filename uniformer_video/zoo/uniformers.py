@@ -1,0 +1,230 @@
+"""The named UniFormers for video and images, and what weights files tell about the one they hold."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from uniformer_video.errors import CheckpointError
+from uniformer_video.models.light import LightUniFormer
+from uniformer_video.models.uniformer import UniFormer
+from uniformer_video.zoo.architecture import is_light, read_arguments
+from uniformer_video.zoo.family import Family, ListedWeights, NamedModel, read_model_name
+from uniformer_video.zoo.published import DATASETS, PUBLISHED, file_stem
+
+# What a file may decide about a model that is named beside it; the name decides all else.
+_TOLD_BY_FILE = ("head_dim", "split", "std", "layer_scale", "aux_head", "in_channels")
+
+
+@dataclass(frozen=True, eq=False)
+class UniFormerFamily(Family):
+    """UniFormers, plain or `light`. Their weights show all of their architecture but `head_dim`."""
+
+    light: bool = False
+
+    def options_from_settings(self, model: NamedModel, values: Mapping) -> dict:
+        """As for any family; factors and recomputation have a setting that switches them on."""
+        values = dict(values)
+        values.pop("UNIFORMER.ADAPT_KERNEL", None)  # about loading
+        init_value = values.pop("UNIFORMER.INIT_VALUE", None)
+        recomputed = values.pop("MODEL.CHECKPOINT_NUM", None)
+        if values.pop("MODEL.USE_CHECKPOINT", False):
+            values["MODEL.CHECKPOINT_NUM"] = recomputed
+        if "UNIFORMER.LAYER_SCALE" in values:
+            values["UNIFORMER.INIT_VALUE"] = init_value
+        options = super().options_from_settings(model, values)
+        depths = options.get("depths") or model.arguments["depths"]
+        for key in ("prune_ratio", "trade_off"):  # published files list more blocks than some have
+            if key in options:
+                pairs = zip(options[key], depths[2:], strict=False)
+                options[key] = [stage[:depth] for stage, depth in pairs]
+        return options
+
+    def options_for_weights(self, model, weights, models, options, adapt_kernel=False) -> dict:
+        """What the weights record or show is taken from them; inflating weights keep the ndim of `model`.
+
+        Where `options` contradict them the conflict shows when the weights are fitted.
+        """
+        ndim = model.arguments["ndim"]
+        own = _read_own_arguments(weights) or read_arguments(weights)
+        _check_head_dim(weights, model.name, own, options)
+        kept = own if read_model_name(weights) == model.name else _TOLD_BY_FILE
+        if own and own["ndim"] != ndim:
+            kept = ("head_dim",)
+            told = "head_dim" in own or "head_dim" in options
+            if not told and self._candidates(weights, models):
+                image = self.recognise(weights, models, {})
+                head_dims = {known.name: known.arguments["head_dim"] for known in models}
+                own["head_dim"] = head_dims[image]
+        kernel = _choose_kernel(weights, options.get("local_kernel"), adapt_kernel, ndim)
+        told_by_file = {key: own[key] for key in kept if key in own}
+        return {**told_by_file, **options, "local_kernel": kernel}
+
+    def recognise(self, weights, models, options) -> str | None:
+        """As for any family. Two models may differ in `head_dim` alone, which `options` may tell."""
+        shown = read_arguments(weights)
+        if not shown or is_light(weights.state) != self.light:
+            return None
+        found = self._candidates(weights, models, options.get("head_dim"))
+        if not found:
+            raise CheckpointError(
+                f"{weights.path} is of no known architecture: depths {shown['depths']}, channels "
+                f"{shown['embed_dims']}; name the model it belongs to, see `uniformer-video models`"
+            )
+        if len(found) > 1:
+            dims = ", ".join(f"{model.arguments['head_dim']} ({model.name})" for model in found)
+            raise CheckpointError(
+                f"{weights.path} does not tell the width of its attention heads: head_dim changes no "
+                "tensor's shape, and a wrong one loads silently and ruins the accuracy. Give the one "
+                f"that it was trained with, by model name or head_dim (UNIFORMER.HEAD_DIM): {dims}"
+            )
+        return found[0].name
+
+    def _candidates(self, weights, models, head_dim=None):
+        """Those of `models` that a file may hold; several where only `head_dim` is open."""
+        shown = read_arguments(weights)
+        if not shown or is_light(weights.state) != self.light:
+            return []
+        head_dim = head_dim or shown.get("head_dim")
+        found = [model for model in models if self._agrees(model, shown)]
+        # The model that has layer scale is the better match for a file that has it.
+        found = [model for model in found if model.arguments.get("layer_scale")] or found
+        published = PUBLISHED.get(file_stem(weights.path))
+        for model in found:
+            if published and published.model == model.name and not head_dim:
+                return [model]
+        chosen = [model for model in found if head_dim in (None, model.arguments["head_dim"])]
+        return chosen or found[:1]
+
+    def _agrees(self, model, shown):
+        """Whether a model has the shapes of a file, layer scale aside if the model has none."""
+        arguments = {**self.defaults, **model.arguments}
+        same = ("embed_dims", "depths", "ndim", "conv_embeds", "aux_head")
+        return all(arguments[key] == shown[key] for key in same) and (
+            arguments["layer_scale"] in (False, shown["layer_scale"])
+        )
+
+
+def _read_own_arguments(weights):
+    """The arguments that a checkpoint records, if it holds a UniFormer of any name."""
+    recorded = weights.metadata.get("model", {}).get("arguments") or {}
+    return dict(recorded) if "ndim" in recorded else {}
+
+
+def _check_head_dim(weights, name, own, options):
+    """Attention heads of another width would load without a word and compute something else."""
+    recorded, wanted = own.get("head_dim"), options.get("head_dim")
+    if recorded and wanted and recorded != wanted:
+        raise CheckpointError(
+            f"{weights.path} was made with head_dim {recorded}, and head_dim {wanted} is asked for "
+            f"({name}); leave head_dim (UNIFORMER.HEAD_DIM) out, or choose the weights that fit"
+        )
+
+
+def _choose_kernel(weights, explicit, adapt_kernel, ndim):
+    """The local kernel to build: the file decides, unless one is set; a conflict is an error."""
+    explicit = tuple(explicit) if explicit else None
+    found = weights.local_kernel
+    if found is None or len(found) != ndim:
+        return explicit
+    if explicit and explicit != found and not adapt_kernel:
+        raise CheckpointError(
+            f"{weights.path} has local kernels {list(found)} and UNIFORMER.LOCAL_KERNEL is "
+            f"{list(explicit)}; set UNIFORMER.LOCAL_KERNEL to {list(found)}, or "
+            "UNIFORMER.ADAPT_KERNEL True to fit the weights"
+        )
+    return explicit or found
+
+
+_SETTINGS = {
+    "MODEL.USE_CHECKPOINT": "checkpoint_blocks",
+    "MODEL.CHECKPOINT_NUM": "checkpoint_blocks",
+    "UNIFORMER.EMBED_DIM": "embed_dims",
+    "UNIFORMER.DEPTH": "depths",
+    "UNIFORMER.HEAD_DIM": "head_dim",
+    "UNIFORMER.MLP_RATIO": "mlp_ratio",
+    "UNIFORMER.LOCAL_KERNEL": "local_kernel",
+    "UNIFORMER.ADAPT_KERNEL": "local_kernel",
+    "UNIFORMER.SPLIT": "split",
+    "UNIFORMER.STD": "std",
+    "UNIFORMER.LAYER_SCALE": "layer_scale",
+    "UNIFORMER.INIT_VALUE": "init_value",
+    "UNIFORMER.DROP_DEPTH_RATE": "drop_path_rate",
+}
+_HOURGLASS_SETTINGS = {"UNIFORMER.PRUNE_RATIO": "prune_ratio", "UNIFORMER.TRADE_OFF": "trade_off"}
+_SIZES = ("ndim", "embed_dims", "depths", "head_dim", "mlp_ratio", "conv_embeds")
+
+UNIFORMER = UniFormerFamily("uniformer", UniFormer, _SETTINGS, sizes=_SIZES)
+LIGHT = UniFormerFamily(
+    "uniformer_light",
+    LightUniFormer,
+    {**_SETTINGS, **_HOURGLASS_SETTINGS},
+    sizes=_SIZES,
+    light=True,
+)
+
+_SMALL = {"embed_dims": [64, 128, 320, 512], "depths": [3, 4, 8, 3], "head_dim": 64}
+_PLUS = {**_SMALL, "depths": [3, 5, 9, 3], "head_dim": 32, "conv_embeds": 4}
+_BASE = {**_SMALL, "depths": [5, 8, 20, 7]}
+_XXS = {"embed_dims": [56, 112, 224, 448], "depths": [2, 5, 8, 2], "head_dim": 28, "mlp_ratio": 3.0}
+_XS = {"embed_dims": [64, 128, 256, 512], "depths": [3, 5, 9, 3], "head_dim": 32, "mlp_ratio": 3.0}
+# Token labelling adds a second head, and the first such weights have narrower attention heads.
+_LABELLED = {"aux_head": True, "head_dim": 32}
+
+
+def _video(name, arguments, gflops, family=UNIFORMER, num_frames=16, crop_size=224):
+    return NamedModel(
+        name,
+        family,
+        {**arguments, "ndim": 3},
+        num_frames,
+        crop_size,
+        gflops=gflops,
+        figure_arguments={"local_kernel": (5, 5, 5)},
+        weights=_list_weights(name),
+    )
+
+
+def _image(name, arguments, gflops, family=UNIFORMER, **more):
+    return NamedModel(
+        name,
+        family,
+        {**arguments, "ndim": 2, **more},
+        num_frames=0,
+        crop_size=224,
+        num_classes=1000,
+        gflops=gflops,
+        figure_arguments={"local_kernel": (5, 5)},
+        video_model=re.sub(r"^image_|_tl|_dim64|_ls", "", name),
+        weights=_list_weights(name),
+    )
+
+
+def _list_weights(name):
+    found = []
+    for weights in PUBLISHED.values():
+        if weights.model == name:
+            source, title = weights.name if weights.url else "", DATASETS[weights.data]
+            found.append(ListedWeights(source, title, weights.top1, weights.describe_protocol()))
+    return tuple(found)
+
+
+UNIFORMERS = (
+    _video("uniformer_xxs", _XXS, 4.21, LIGHT, 16, 128),
+    _video("uniformer_xs", _XS, 33.91, LIGHT, 32, 192),
+    _video("uniformer_s", _SMALL, 41.76),
+    _video("uniformer_s_plus", _PLUS, 49.01),
+    _video("uniformer_b", _BASE, 96.74),
+    _image("image_uniformer_xxs", _XXS, 1.31, LIGHT),
+    _image("image_uniformer_xs", _XS, 1.94, LIGHT),
+    _image("image_uniformer_s", _SMALL, 3.64),
+    _image("image_uniformer_s_plus", _PLUS, 4.21),
+    _image("image_uniformer_s_plus_dim64", _PLUS, 4.21, head_dim=64),
+    _image("image_uniformer_b", _BASE, 8.27),
+    _image("image_uniformer_b_ls", _BASE, 8.27, layer_scale="global", init_value=1e-6),
+    _image("image_uniformer_s_tl", _SMALL, 3.67, **_LABELLED),
+    _image("image_uniformer_s_tl_dim64", _SMALL, 3.67, aux_head=True),
+    _image("image_uniformer_s_plus_tl", _PLUS, 4.24, **_LABELLED),
+    _image("image_uniformer_s_plus_tl_dim64", _PLUS, 4.24, aux_head=True, head_dim=64),
+    _image("image_uniformer_b_tl", _BASE, 8.3, **_LABELLED),
+    _image("image_uniformer_b_tl_dim64", _BASE, 8.3, aux_head=True),
+)
