@@ -48,7 +48,9 @@ def run_command(args):
 
 def config_arguments(parser):
     parser.add_argument("--cfg", metavar="FILE", help="a YAML config; without it, the defaults")
-    parser.add_argument("--keys", action="store_true", help="list every key, default and meaning")
+    parser.add_argument(
+        "--keys", action="store_true", help="list every key: default, meaning, what is allowed"
+    )
     _add_overrides(parser)
 
 
@@ -56,7 +58,14 @@ def config_command(args):
     """Print the resolved config, or with --keys what every key means."""
     from uniformer_video.config.settings import config_text, describe, load_config
 
-    print(describe() if args.keys else config_text(load_config(args.cfg, args.overrides)), end="\n")
+    if args.keys:
+        print(describe())
+        return
+    from uniformer_video.runs.build import check_settings
+
+    cfg = load_config(args.cfg, args.overrides)
+    check_settings(cfg)
+    print(config_text(cfg))
 
 
 def report_arguments(parser):

@@ -3,6 +3,8 @@
 import torch
 
 from uniformer_video.config.settings import config_text
+from uniformer_video.config.unused import report_unused, unused_settings
+from uniformer_video.data.clips.augment import parse_policy
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.lists.balance import class_weights
 from uniformer_video.data.lists.flips import mirror_pairs
@@ -31,6 +33,16 @@ from uniformer_video.zoo.create import (
     video_counterpart,
 )
 from uniformer_video.zoo.published import local_file
+
+
+def check_settings(cfg):
+    """What can be said of settings before any list is read: errors, and a warning of those without effect.
+
+    Raises `ConfigError`.
+    """
+    if cfg.TRAIN.ENABLE and cfg.AUG.ENABLE and cfg.AUG.AA_TYPE:
+        parse_policy(cfg.AUG.AA_TYPE)
+    report_unused(cfg, unused_settings(cfg))
 
 
 def build_model(cfg, num_classes, class_names=()):

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from uniformer_video.distributed.ranks import joined
+from uniformer_video.runs import build
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.fit import fit
 from uniformer_video.runs.folder import RunFolder
@@ -19,6 +20,7 @@ def run(cfg, name, command="", from_best=False):
     """
     with joined(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
         try:
+            ranks.on_main(lambda: build.check_settings(cfg))
             data = build_data(cfg)
             folder = RunFolder(cfg.OUTPUT_DIR or Path("runs") / name)
             ranks.say(*_introduction(cfg, data, folder))
