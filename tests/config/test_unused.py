@@ -242,7 +242,9 @@ def test_on_the_command_line_beside_the_switch_it_is_refused(warning):
     assert warning("", "TRAIN.ENABLE", "False", *off, "AUG.NUM_SAMPLE", "2") == ""
 
 
-def test_a_more_particular_word_on_the_command_line_may_put_a_file_s_aside(warning):
+def test_what_is_meant_to_put_a_file_s_settings_aside_says_nothing(warning):
+    frames = "{TRAIN: {DATASET: frames}, DATA: {LABEL_PATH_TEMPLATE: 'a_{}.txt'}}"
+    assert warning(frames, "TRAIN.DATASET", "ssv2-json") == ""
     tested = ["TEST.CHECKPOINT_FILE_PATH", "a.pt"]
     assert warning("TEST: {WEIGHTS: last}", *tested) == ""
     assert warning("DATA: {RANDOM_FLIP: False}", "DATA.FLIP", "all") == ""

@@ -42,7 +42,9 @@ def used_formats(flat: dict) -> set[str]:
 
 def _lists_are(*formats):
     switches = ("TRAIN.DATASET", "TEST.DATASET")
-    return Condition(switches, lambda flat: not used_formats(flat).isdisjoint(formats))
+    return Condition(
+        switches, lambda flat: not used_formats(flat).isdisjoint(formats), gives_way=True
+    )
 
 
 def _mirrors_by_class(flat):

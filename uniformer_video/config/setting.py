@@ -41,8 +41,8 @@ class Limits:
 class Condition:
     """When a setting has an effect, as far as other settings, its `switches`, decide that.
 
-    holds: flat settings -> whether it has. gives_way: a switch is the more particular word for the same
-    thing, so that one on the command line puts aside what a file says here, as is meant.
+    holds: flat settings -> whether it has. gives_way: who sets a switch on the command line means to put
+    aside what a file says here, as by another format of lists, or by weights given by their path.
     """
 
     switches: tuple[str, ...]
