@@ -113,11 +113,12 @@ def is_foreign(key):
 
 
 def translate(given, known):
-    """`{our key: value}` of settings in any of the projects' words.
+    """`{our key: value}` and `{our key: source}` of settings in any of the projects' words.
 
     given: `{key: (value, source)}`; a larger source number overrides a smaller one, and the settings
-    of one file have one number. known: our keys. Says in one log line what was translated, and in
-    one warning what was ignored. Raises `ConfigError` for what cannot be had here.
+    of one file have one number. What only follows from a setting has no source. known: our keys. Says
+    in one log line what was translated, and in one warning what was ignored. Raises `ConfigError` for
+    what cannot be had here.
     """
     words = _Words(given)
     for rule in _RULES:
@@ -130,7 +131,7 @@ def translate(given, known):
         log.warning(
             "These settings have no meaning here and are ignored: %s", ", ".join(words.ignored)
         )
-    return words.values
+    return words.values, {key: words.sources[key] for key in words.values if key in words.sources}
 
 
 class _Words:
@@ -167,6 +168,7 @@ class _Words:
             self.ignored.append(f"{key} {old}: {target} {self.get(target)} is given")
             return
         self.values[target] = value
+        self.sources[target] = self.sources[key]
         self.said.append(f"{key} {old} -> {target} {value}")
 
 
