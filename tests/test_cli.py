@@ -82,7 +82,7 @@ def test_mistakes_are_one_line_and_status_2(call, arguments, message):
     ("setting", "message"),
     [
         (["UNIFORMER.HEAD_DIM", "7"], "(UNIFORMER.HEAD_DIM) does not divide"),
-        (["UNIFORMER.DEPTH", "[0,1,1,1]"], "at least 1"),
+        (["AUG.ENABLE", "False", "AUG.NUM_SAMPLE", "2"], "AUG.NUM_SAMPLE 2 (AUG.ENABLE is False)"),
         (["MODEL.MODEL_NAME", "uniformer_x"], "known models: uniformer_xxs"),
         (["AUG.AA_TYPE", "rand-m99"], "AUG.AA_TYPE"),
         (["MIXUP.ALPHA", "0", "MIXUP.CUTMIX_ALPHA", "0"], "MIXUP.ENABLE"),
@@ -96,6 +96,24 @@ def test_settings_that_no_object_can_be_built_from(call, tiny, tmp_path, setting
     assert "Traceback" not in errors
     assert message in errors.splitlines()[-1]
     assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_what_is_told_of_settings_before_any_list_is_read(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # there are no lists
+    config = tmp_path / "given.yaml"
+    config.write_text("{AUG: {ENABLE: False, NUM_SAMPLE: 2}, DATA: {PATH_TO_DATA_DIR: nowhere}}")
+    said = "These settings have no effect: AUG.NUM_SAMPLE 2 (AUG.ENABLE is False)\n"
+    status, printed, errors = call("config", "--cfg", config)
+    assert (status, errors) == (0, said)
+    assert "NUM_SAMPLE: 2" in printed
+    _, _, errors = call("--cfg", config, command="run")
+    assert errors.startswith(said) and errors.count("no effect") == 1
+    assert "there is no folder nowhere" in errors
+    config.write_text("{AUG: {AA_TYPE: rand-m99}, DATA: {PATH_TO_DATA_DIR: nowhere}}")
+    for command in ("config", "run"):
+        status, _, errors = call(command, "--cfg", config)
+        assert status == 2 and errors.startswith("error: AUG.AA_TYPE is 'rand-m99'")
+    assert call("run", "--cfg", config, "TRAIN.ENABLE", "False")[2].count("AA_TYPE") == 0
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["predict", "--checkpoint", "x"]])

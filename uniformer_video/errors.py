@@ -52,9 +52,19 @@ class MissingLibraryError(UserError):
     """A library is not installed, or not in a version that works here."""
 
 
-def choice_error(what: str, value: object, allowed: Iterable[str]) -> ConfigError:
+def choice_error(what: str, value: object, allowed: Iterable) -> ConfigError:
     """The error for a setting or argument `what` that is none of `allowed`; it suggests the nearest."""
     allowed = list(allowed)
-    near = get_close_matches(str(value), allowed, n=1)
+    words = [word for word in allowed if isinstance(word, str)]
+    near = get_close_matches(value, words, n=1) if isinstance(value, str) else ()
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return ConfigError(f"{what} is {value!r}; allowed: {', '.join(map(repr, allowed))}{hint}")
+    return ConfigError(f"{what} is {quote(value)}; allowed: {', '.join(map(repr, allowed))}{hint}")
+
+
+def quote(value: object, most: int = 200) -> str:
+    """A value that somebody gave, in quotes where it is a text, cut to `most` characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of that many digits
+        return "a number of thousands of digits"
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -444,7 +444,7 @@ def test_data_sets_that_a_run_cannot_join(load):
         ("DATA: {ENSEMBLE_METHOD: max}", "'max'; the scores of views are summed"),
         ("UNIFORMER: {MLP_RATIO: [4, 4, 3, 3]}", "all stages have one ratio"),
         ("TRAIN: {MIXED_PRECISION: 1}", "must be True or False"),
-        ("UNIFORMER: {PRUNE_RATIO: [[1], [], [1], [1]]}", "takes two lists"),
+        ("UNIFORMER: {PRUNE_RATIO: [[1], [], [1], [1]]}", "two lists"),
         ("AUG: {MASKS: 1}", r"unknown setting AUG\.MASKS in .*did you mean "),
     ],
 )

@@ -15,6 +15,7 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError
 from uniformer_video.runs import build
 from uniformer_video.runs.build_data import build_data
+from uniformer_video.runs.check import check_settings
 from uniformer_video.training.optim import CosineSchedule
 from uniformer_video.zoo import published
 
@@ -57,6 +58,11 @@ SHARED = {
     "SOLVER.ZERO_WD_POS_EMBED": False,
     "SOLVER.CLIP_GRADIENT": 20.0,
 }
+# What the published files give beside a setting that leaves it no effect.
+WITHOUT_EFFECT = (
+    ("DATA.SAMPLING_RATE", "DATA.SAMPLING", "segment"),
+    ("DATA.TRAIN_JITTER_SCALES", "DATA.TRAIN_JITTER_SCALES_RELATIVE", [0.08, 1.0]),
+)
 FRAME_NAMES = {
     "ssv1": ("somesomev1_rgb_{}_split.txt", "{:05d}.jpg"),
     "ssv2": ("somesomev2_rgb_{}_split.txt", "img_{:05d}.jpg"),
@@ -121,8 +127,10 @@ def test_every_run_has_a_config_and_every_config_a_run():
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
-def test_config_builds(path):
+def test_config_builds(path, caplog):
     cfg = load_config(path)
+    check_settings(cfg)
+    assert not caplog.records  # every setting has an effect
     model = meta_model(cfg)
     optimizer = build.build_optimizer(cfg, model)
     grouped = sum(len(group["params"]) for group in optimizer.param_groups)
@@ -162,6 +170,9 @@ def test_run_has_the_published_values(run):
         "TRAIN.PRECISION": "fp32" if light.endswith("_fp32") else "auto",
     }
     del expected["sampling"]
+    for key, switch, without_effect in WITHOUT_EFFECT:
+        if expected[switch] == without_effect:
+            del expected[key]
     if data == "hmdb51":
         assert expected["MODEL.NUM_CLASSES"] == 101  # a slip of the published config
         expected["MODEL.NUM_CLASSES"] = 51

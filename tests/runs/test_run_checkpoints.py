@@ -11,6 +11,7 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.errors import CheckpointError, ConfigError, TrainingError
 from uniformer_video.locks import folder_lock
 from uniformer_video.runs import build, checkpoints
+from uniformer_video.runs.folder import RunFolder
 from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
 from uniformer_video.weights.checkpoint import read_weights
@@ -264,6 +265,20 @@ def test_from_best_is_refused_where_it_makes_no_sense(stopped, train, changes, m
     assert position(stopped / LAST) == before
 
 
+def test_settings_without_effect_tell_no_runs_apart(tmp_path):
+    recorded = load_config(overrides=["AUG.ENABLE", "False", "DATA.SAMPLING", "segment"])
+    others = recorded.clone()
+    others.defrost()
+    others.AUG.NUM_SAMPLE, others.DATA.SAMPLING_RATE = 2, 8
+    others.DATA.TRAIN_JITTER_SCALES = [64, 64]
+    folder = RunFolder(tmp_path)
+    folder.check(others, recorded)
+    others.DATA.SAMPLING = "dense"
+    told = r"SAMPLING_RATE was 4, is 8; DATA\.SAMPLING was 'segment', is 'dense'\. Choose"
+    with pytest.raises(ConfigError, match=told):
+        folder.check(others, recorded)
+
+
 def test_from_best_without_best_weights(train, folder):
     with pytest.raises(CheckpointError, match=r"there is no .*best\.pt to go on from"):
         train(from_best=True)
@@ -282,10 +297,16 @@ def test_from_best_through_the_command(stopped, call, tiny, tmp_path, monkeypatc
     assert "Going on from" in errors
 
 
-def test_before_any_validation_there_is_nothing_to_go_on_from(train, folder):
-    wild = {"SOLVER__BASE_LR": "1e30", "TRAIN__MAX_NONFINITE": 2, "SOLVER__WARMUP_EPOCHS": 0}
+def wildly_high(epoch):
+    """A learning rate that no setting allows, for weights that soon are not finite."""
+    return 1e30
+
+
+def test_before_any_validation_there_is_nothing_to_go_on_from(train, folder, monkeypatch):
+    monkeypatch.setattr(build, "build_schedule", lambda cfg: wildly_high)
     with pytest.raises(TrainingError, match=r"no weights have been validated yet.*start over"):
-        train(**wild)
+        train(TRAIN__MAX_NONFINITE=2)
+    monkeypatch.undo()
     assert not (folder / BEST).exists()
     for name in (LAST, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
@@ -336,11 +357,14 @@ def test_from_best_takes_no_foreign_and_no_broken_weights(stopped, train, conten
     assert (stopped / LAST).read_bytes() == before
 
 
-def test_the_remedy_for_a_rate_that_is_too_high_works_in_the_same_folder(train, folder, caplog):
+def test_the_remedy_for_a_rate_that_is_too_high_works_in_the_same_folder(
+    train, folder, monkeypatch
+):
     """Weights that are not finite are neither saved nor the best, and the message tells the way on."""
     train(SOLVER__MAX_EPOCH=2)
     shutil.copytree(folder, folder.with_name("kept"))
-    wild = {"SOLVER__MAX_EPOCH": 6, "SOLVER__BASE_LR": "1e30", "TRAIN__MAX_NONFINITE": 3}
+    wild = {"SOLVER__MAX_EPOCH": 6, "SOLVER__BASE_LR": "1e3", "TRAIN__MAX_NONFINITE": 3}
+    monkeypatch.setattr(build, "build_schedule", lambda cfg: wildly_high)
     with pytest.raises(TrainingError, match="--from best") as caught:
         train(from_best=True, **wild)
     assert re.search(r"not (saved|finite)", str(caught.value))
@@ -348,6 +372,7 @@ def test_the_remedy_for_a_rate_that_is_too_high_works_in_the_same_folder(train, 
         weights = read_weights(folder / name)
         assert all(value.isfinite().all() for value in weights.state.values()), name
     assert best_epoch(folder) <= 2
+    monkeypatch.undo()
     gentle = {"SOLVER__MAX_EPOCH": 6, "SOLVER__BASE_LR": "1e-4"}
     finished = train(from_best=True, **gentle)
     assert finished.training["progress"]["epoch"] == 6

@@ -7,7 +7,7 @@ import torch
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.inference.predictor import Predictor
-from uniformer_video.runs.build import unread_settings
+from uniformer_video.runs.check import settings_of_other_models
 from uniformer_video.runs.run import run
 from uniformer_video.weights.checkpoint import read_weights
 
@@ -21,7 +21,7 @@ SHORT = {"SOLVER__MAX_EPOCH": 1, "SOLVER__WARMUP_EPOCHS": 0, "SOLVER__WARMUP_STA
 
 def load(overrides):
     """The config of the settings that the model has."""
-    unread = unread_settings(load_config(overrides=overrides))
+    unread = settings_of_other_models(load_config(overrides=overrides))
     pairs = zip(overrides[::2], overrides[1::2], strict=True)
     return load_config(overrides=[word for pair in pairs if pair[0] not in unread for word in pair])
 

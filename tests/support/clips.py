@@ -4,12 +4,19 @@ import numpy as np
 
 from uniformer_video.data.clips.augment import OPS
 from uniformer_video.data.clips.pixels import Window
+from uniformer_video.data.clips.train_views import TrainAugmentation
 
 POLICY = "rand-m7-n4-mstd0.5-inc1"
 
 
 def rng(seed=0):
     return np.random.default_rng(seed)
+
+
+def augmentation(*arguments, **options):
+    """A `TrainAugmentation` with a resized crop, unless the options say otherwise."""
+    crop = {"area": (0.08, 1.0), "ratio": (0.75, 1.3333), "scales": (256, 320)}
+    return TrainAugmentation(*arguments, **{**crop, **options})
 
 
 def textured(frames=2, height=48, width=64, seed=0):

@@ -4,9 +4,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from uniformer_video.config.settings import config_from_text, config_text, load_config
+from uniformer_video.config.settings import (
+    COMMAND_LINE,
+    DEFAULT,
+    config_from_text,
+    config_text,
+    load_config,
+    origin,
+)
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.runs.build_task import build_task, check_same_task
+from uniformer_video.runs.check import check_settings
 from uniformer_video.tasks import registry
 from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.registry import recorded_task, register_task, task_by_name, task_names
@@ -100,6 +108,16 @@ def test_the_check_of_motion():
         built("TRAIN.TASK", "multi-label", *pairs)
 
 
+def test_opposite_classes_have_no_effect_without_the_check_of_motion(tmp_path, caplog):
+    text = "DATA: {OPPOSITE_CLASS_PAIRS: [[0, 1]], REVERSE_FRAMES: True}"
+    (tmp_path / "a.yaml").write_text(text)
+    check_settings(load_config(tmp_path / "a.yaml"))
+    assert not caplog.messages
+    check_settings(load_config(tmp_path / "a.yaml", ["DATA.MULTI_LABEL", "True"]))
+    told = "DATA.OPPOSITE_CLASS_PAIRS [[0, 1]] (TRAIN.TASK multi-label has no check of motion)"
+    assert caplog.messages == [f"These settings have no effect: {told}"]
+
+
 def test_lists_that_cannot_hold_several_labels():
     several = ("TRAIN.TASK", "multi-label")
     for name in ONE_LABEL_FORMATS:
@@ -125,6 +143,8 @@ def test_lists_that_cannot_hold_several_labels():
 )
 def test_the_other_name_in_a_config(settings, name):
     cfg = load_config(overrides=[str(part) for part in settings])
+    said = "TRAIN.TASK" in settings or name == "multi-label"
+    assert origin(cfg, "TRAIN.TASK") == (COMMAND_LINE if said else DEFAULT)
     assert name == cfg.TRAIN.TASK and "MULTI_LABEL" not in config_text(cfg)
 
 

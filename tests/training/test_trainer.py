@@ -98,6 +98,26 @@ def test_ctrl_c_during_a_validation_stops_the_run_after_it(tiny, tmp_path, monke
     assert_same(train(tiny(), tmp_path / "a"), train(tiny(), tmp_path / "b"))
 
 
+def test_a_stop_that_ends_the_workers_of_a_validation_too_is_a_stop(tiny, tmp_path, monkeypatch):
+    """As `timeout` and batch systems do, which send SIGTERM to the whole group of processes."""
+    original = EvalDataset.__getitem__
+
+    def ended(self, key):
+        if key == 3:
+            os.kill(os.getppid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, key)
+
+    monkeypatch.setattr(EvalDataset, "__getitem__", ended)
+    options = {"DATA_LOADER__NUM_WORKERS": 1}
+    with pytest.raises(Interrupted):
+        train(tiny(**options), tmp_path / "parts")
+    monkeypatch.undo()
+    assert_same(
+        train(tiny(**options), tmp_path / "parts"), train(tiny(**options), tmp_path / "whole")
+    )
+
+
 @pytest.mark.parametrize("dataset", [TrainDataset, EvalDataset])
 def test_a_killed_worker_costs_no_finished_step(tiny, tmp_path, monkeypatch, dataset):
     """Before the third step of the second epoch, or in the first validation, which is then repeated."""

@@ -12,6 +12,7 @@ import uniformer_video as uv
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.runs import build
+from uniformer_video.runs.check import settings_of_other_models
 from uniformer_video.runs.run import run
 from uniformer_video.weights.checkpoint import write_checkpoint
 from uniformer_video.zoo.create import build_network, create_model
@@ -204,7 +205,7 @@ def test_conversion_drops_no_option(call, tmp_path):
 
 
 def unread(name, *overrides):
-    return build.unread_settings(load_config(overrides=["MODEL.MODEL_NAME", name, *overrides]))
+    return settings_of_other_models(load_config(overrides=["MODEL.MODEL_NAME", name, *overrides]))
 
 
 def test_settings_that_a_model_does_not_have():

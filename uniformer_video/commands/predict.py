@@ -3,6 +3,7 @@
 import logging
 
 from uniformer_video.commands.status import EXIT_USER_ERROR
+from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import UserError
 
 log = logging.getLogger("uniformer_video")
@@ -17,7 +18,10 @@ def predict_arguments(parser):
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes shown (5)")
     parser.add_argument("--clips", type=int, metavar="N", help="clips of a video (as trained for)")
     parser.add_argument(
-        "--crops", type=int, choices=(1, 3), help="crops of a clip (as trained for)"
+        "--crops",
+        type=int,
+        choices=SETTINGS["TEST.NUM_SPATIAL_CROPS"].choices,
+        help="crops of a clip (as trained for)",
     )
 
 

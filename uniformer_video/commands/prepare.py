@@ -7,12 +7,14 @@ import logging
 
 from uniformer_video.commands.options import add_separator
 from uniformer_video.commands.status import EXIT_USER_ERROR
+from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import UserError
 from uniformer_video.words import plural
 
 log = logging.getLogger("uniformer_video")
 
 _DATASETS = ("k400", "k600", "ssv1", "ssv2", "ucf101", "hmdb51")
+_SPLIT = SETTINGS["DATA.SPLIT_NUMBER"]
 _PRESETS = (
     *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"),
     "veryslow",
@@ -57,7 +59,11 @@ def _lists_arguments(parser):
     )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the lists go")
     parser.add_argument(
-        "--split", type=int, choices=(1, 2, 3), default=1, help="of UCF101 and HMDB51 (1)"
+        "--split",
+        type=int,
+        choices=_SPLIT.choices,
+        default=_SPLIT.default,
+        help=f"of UCF101 and HMDB51 ({_SPLIT.default})",
     )
     parser.add_argument(
         "--template", metavar="NAME", help="names of the frames (img_{:05d}.jpg; ssv1: {:05d}.jpg)"

@@ -35,13 +35,9 @@ def run_command(args):
 
         check_torch()
         from uniformer_video.config.settings import load_config
-        from uniformer_video.runs.build_task import build_task
-        from uniformer_video.runs.data_settings import check_data_settings
         from uniformer_video.runs.run import run
 
     cfg = load_config(args.cfg, args.overrides)
-    check_data_settings(cfg)
-    build_task(cfg)
     if args.start_from and not cfg.TRAIN.ENABLE:
         raise ConfigError("--from best trains on, and TRAIN.ENABLE is False; leave one of them out")
     # without --from: once begun, the run goes on from its last checkpoint
@@ -55,24 +51,24 @@ def run_command(args):
 
 def config_arguments(parser):
     parser.add_argument("--cfg", metavar="FILE", help="a YAML config; without it, the defaults")
-    parser.add_argument("--keys", action="store_true", help="list every key, default and meaning")
+    parser.add_argument(
+        "--keys", action="store_true", help="list every key: default, meaning, what is allowed"
+    )
     _add_overrides(parser)
 
 
 def config_command(args):
     """Print the resolved config, or with --keys what every key means."""
     from uniformer_video.config.settings import config_text, describe, load_config
-    from uniformer_video.runs.data_settings import check_data_settings
 
     if args.keys:
         print(describe())
         return
     from uniformer_video.runs.build import name_model
-    from uniformer_video.runs.build_task import build_task
+    from uniformer_video.runs.check import check_settings
 
     cfg = name_model(load_config(args.cfg, args.overrides))
-    check_data_settings(cfg)
-    build_task(cfg)
+    check_settings(cfg)
     print(config_text(cfg))
 
 

@@ -2,8 +2,10 @@
 
 import logging
 
+from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import ConfigError, UserError
 
+_INFLATE_MODE = SETTINGS["UNIFORMER.INFLATE_MODE"]
 log = logging.getLogger("uniformer_video")
 
 
@@ -15,8 +17,8 @@ def inflate_arguments(parser):
     parser.add_argument(
         "--mode",
         type=lambda text: text.replace("centre", "center"),
-        choices=("average", "center"),
-        default="average",
+        choices=_INFLATE_MODE.choices,
+        default=_INFLATE_MODE.default,
         help="spread over time (average), or in the middle step",
     )
     parser.add_argument(

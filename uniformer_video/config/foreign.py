@@ -114,11 +114,12 @@ def is_foreign(key):
 
 
 def translate(given, known):
-    """`{our key: value}` of settings in any of the projects' words.
+    """`{our key: value}` and `{our key: source}` of settings in any of the projects' words.
 
     given: `{key: (value, source)}`; a larger source number overrides a smaller one, and the settings
-    of one file have one number. known: our keys. Says in one log line what was translated, and in
-    one warning what was ignored. Raises `ConfigError` for what cannot be had here.
+    of one file have one number. What only follows from a setting has no source. known: our keys. Says
+    in one log line what was translated, and in one warning what was ignored. Raises `ConfigError` for
+    what cannot be had here.
     """
     words = _Words(given)
     for rule in _RULES:
@@ -131,7 +132,7 @@ def translate(given, known):
         log.warning(
             "These settings have no meaning here and are ignored: %s", ", ".join(words.ignored)
         )
-    return words.values
+    return words.values, {key: words.sources[key] for key in words.values if key in words.sources}
 
 
 class _Words:
@@ -168,6 +169,7 @@ class _Words:
             self.ignored.append(f"{key} {old}: {target} {self.get(target)} is given")
             return
         self.values[target] = value
+        self.sources[target] = self.sources[key]
         self.said.append(f"{key} {old} -> {target} {value}")
 
 
@@ -327,7 +329,9 @@ def with_task(values):
 
 def _task(words):
     """PySlowFast says with a switch what a model is trained for."""
-    words.flag("DATA.MULTI_LABEL")
+    key = "DATA.MULTI_LABEL"
+    if words.flag(key):
+        words.sources.setdefault("TRAIN.TASK", words.sources[key])
     words.values = with_task(words.values)
 
 

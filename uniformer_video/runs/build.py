@@ -5,7 +5,8 @@ from functools import partial
 
 import torch
 
-from uniformer_video.config.settings import DEFAULTS, config_text, flat_config
+from uniformer_video.config.rows import DEFAULTS
+from uniformer_video.config.settings import config_text, flat_config
 from uniformer_video.data.lists.flips import mirror_pairs
 from uniformer_video.data.loading.dataset import EvalDataset, TrainAugmentation, TrainDataset
 from uniformer_video.data.loading.loader import (
@@ -26,13 +27,9 @@ from uniformer_video.versions import versions
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
 from uniformer_video.zoo.create import build_for_weights, build_network
 from uniformer_video.zoo.published import local_file
-from uniformer_video.zoo.registry import MODELS, count_classes, find_model, name_by_sizes
+from uniformer_video.zoo.registry import count_classes, find_model, name_by_sizes
 
 log = logging.getLogger(__name__)
-
-# What the build of a run reads for a model of any family: the weights to start from.
-_READ_FOR_ANY_MODEL = ("UNIFORMER.PRETRAIN_NAME", "UNIFORMER.INFLATE_MODE")
-_ABOUT_THE_MODEL = ("UNIFORMER.", "MODEL.USE_CHECKPOINT", "MODEL.CHECKPOINT_NUM")
 
 
 def name_model(cfg):
@@ -50,27 +47,6 @@ def name_model(cfg):
     named.MODEL.MODEL_NAME = found
     named.freeze()
     return named
-
-
-def unread_settings(cfg) -> dict[str, str]:
-    """`{key: reason}` of the settings about the model that the chosen one does not have, set or not.
-
-    The keys are those of `UNIFORMER`, and those of recomputed activations. Raises `ConfigError` for a
-    model that nobody knows.
-    """
-    model = find_model(cfg.MODEL.MODEL_NAME)
-    unread = {}
-    for key in DEFAULTS:
-        if not key.startswith(_ABOUT_THE_MODEL):
-            continue
-        if key not in model.family.settings and key not in _READ_FOR_ANY_MODEL:
-            having = [
-                name
-                for name, other in MODELS.items()
-                if key in other.family.settings and not other.takes_images
-            ]
-            unread[key] = f"{model.name} has no such setting, it is one of {', '.join(having)}"
-    return unread
 
 
 def build_model(cfg, num_classes, class_names=()):

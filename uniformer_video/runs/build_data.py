@@ -9,7 +9,7 @@ from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.formats import find_format, list_formats
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.runs.build_task import build_task
-from uniformer_video.runs.data_settings import check_data_settings
+from uniformer_video.runs.check import check_data_settings
 from uniformer_video.storage.address import check_no_secret, is_address
 from uniformer_video.zoo.published import may_be_fetched
 

@@ -20,7 +20,7 @@ def build_task(cfg):
     if cfg.TEST.SCORE not in task.view_scores:
         what = f"TRAIN.TASK is {task.name} and TEST.SCORE"
         raise choice_error(what, cfg.TEST.SCORE, task.view_scores)
-    if cfg.TEST.MOTION_CHECK and not task.has_motion_check:
+    if cfg.TEST.ENABLE and cfg.TEST.MOTION_CHECK and not task.has_motion_check:
         raise ConfigError(
             f"TEST.MOTION_CHECK compares videos of one class with its opposite, and TRAIN.TASK {task.name} "
             "has nothing of that kind; set TEST.MOTION_CHECK False"

@@ -4,7 +4,10 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from uniformer_video.config.settings import DEFAULTS, config_from_text, config_text, flat_config
+from uniformer_video.config.rows import SETTINGS
+from uniformer_video.config.setting import FREE, MATCHES_UNLESS_FROM_BEST
+from uniformer_video.config.settings import config_from_text, config_text, flat_config
+from uniformer_video.config.unused import unused_settings
 from uniformer_video.errors import ConfigError
 from uniformer_video.files import atomic_write, remove_unfinished
 
@@ -14,32 +17,6 @@ PREVIOUS_FILE = "previous.pt"  # the last.pt before
 BEST_FILE = "best.pt"
 LOCK_FILE = ".lock"
 BAD_VIDEOS_FILE = "bad_videos.csv"
-
-# Settings that change no weight of a training run; all others must agree to resume it.
-_FREE_IN_TRAINING = (
-    *(
-        "TRAIN.ENABLE",
-        "TRAIN.CHECKPOINT_PERIOD",
-        "TRAIN.CHECKPOINT_MINUTES",
-        "TRAIN.MAX_NONFINITE",
-        "TEST.",
-        "DATA_LOADER.",
-    ),
-    *("DATA.TEST_", "DATA.REVERSE_FRAMES", "DATA.OPPOSITE_CLASS_PAIRS", "DATA.USE_OFFSET_SAMPLING"),
-    *(
-        "DATA.PATH_",
-        "DATA.MAX_BAD_RATIO",
-        "DISTRIBUTED.",
-        "TENSORBOARD.",
-        "LOG_PERIOD",
-        "OUTPUT_DIR",
-        "MODEL.NUM_CLASSES",
-    ),
-)
-# Settings that may differ from then on where a run goes on from its best weights.
-_FREE_FROM_BEST = ("SOLVER.", "TRAIN.PRECISION")
-# Settings that change no number of a test.
-_FREE_IN_TEST = ("DATA_LOADER.", "TEST.BATCH_SIZE", "TEST.MOTION_CHECK", "OUTPUT_DIR")
 
 
 @dataclass(frozen=True)
@@ -80,15 +57,18 @@ class RunFolder:
         """Raise `ConfigError` unless the training run in the folder, of the settings `recorded`, is that of
         `cfg`; `from_best`: or goes on from its best weights with those of `cfg`.
         """
-        free = _FREE_IN_TRAINING + (_FREE_FROM_BEST if from_best else ())
-        differences = _differences(recorded, cfg, free)
+        differences = _differences(recorded, cfg)
+        if from_best:
+            differences = {
+                key: line for key, line in differences.items() if not _free_from_best(key)
+            }
         if not differences:
             return
         remedy = "Choose another OUTPUT_DIR, or delete that folder to start over"
-        if all(line.startswith(_FREE_FROM_BEST) for line in differences):
+        if all(_free_from_best(key) for key in differences):
             remedy += "; --from best goes on from its best weights with the new settings"
         raise ConfigError(
-            f"{self.path} holds a run with other settings: {'; '.join(differences[:3])}. {remedy}"
+            f"{self.path} holds a run with other settings: {'; '.join([*differences.values()][:3])}. {remedy}"
         )
 
     def record(self, cfg):
@@ -112,27 +92,33 @@ class RunFolder:
         same_test = found.videos == videos and _same_test(found.settings, cfg)
         if same_test and (same_weights or cfg.TRAIN.ENABLE):
             return self.path, same_weights
-        chosen = {k: v for k, v in flat_config(cfg).items() if _is_test_setting(k)}
+        chosen = _test_settings(cfg)
         digest = hashlib.sha256(f"{weights} {videos} {chosen}".encode()).hexdigest()[:8]
         folder = self / f"test-{digest}"
         return folder, recorded(folder) is not None
 
 
-def _differences(recorded, cfg, free):
-    """ "KEY was A, is B" for settings that differ and are not `free`."""
+def _differences(recorded, cfg):
+    """{key: "KEY was A, is B"} of what another training run than the one recorded would have otherwise.
+
+    A setting without effect in both of them tells no runs apart.
+    """
     then, now = flat_config(recorded), flat_config(cfg)
-    return [
-        f"{key} was {then[key]!r}, is {now[key]!r}"
-        for key in DEFAULTS
-        if then[key] != now[key] and not key.startswith(free)
-    ]
+    idle = unused_settings(recorded).keys() & unused_settings(cfg).keys()
+    return {
+        key: f"{key} was {then[key]!r}, is {now[key]!r}"
+        for key, setting in SETTINGS.items()
+        if then[key] != now[key] and setting.on_resume != FREE and key not in idle
+    }
 
 
-def _is_test_setting(key):
-    in_test = key.startswith(("DATA.", "TEST.", "TRAIN.TASK")) and not key.startswith("DATA.TRAIN_")
-    return in_test and not key.startswith(_FREE_IN_TEST)
+def _free_from_best(key):
+    return SETTINGS[key].on_resume == MATCHES_UNLESS_FROM_BEST
+
+
+def _test_settings(cfg):
+    return {key: value for key, value in flat_config(cfg).items() if SETTINGS[key].affects_test}
 
 
 def _same_test(settings, cfg):
-    then, now = flat_config(config_from_text(settings, "the results")), flat_config(cfg)
-    return all(then[key] == now[key] for key in DEFAULTS if _is_test_setting(key))
+    return _test_settings(config_from_text(settings, "the results")) == _test_settings(cfg)

@@ -6,6 +6,7 @@ from pathlib import Path
 from uniformer_video.distributed.ranks import joined
 from uniformer_video.runs.build import name_model
 from uniformer_video.runs.build_data import build_data
+from uniformer_video.runs.check import check_settings
 from uniformer_video.runs.fit import fit
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.runs.multi_view_test import evaluate
@@ -19,6 +20,7 @@ def run(cfg, name, command="", from_best=False):
     None when nothing was tested. Raises `Interrupted` when asked to stop, after saving.
     """
     cfg = name_model(cfg)
+    check_settings(cfg)
     with joined(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
         try:
             data = build_data(cfg)

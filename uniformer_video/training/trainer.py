@@ -264,7 +264,16 @@ class Trainer:
         return period > 0 and (epoch == self.settings.max_epoch or epoch % period == 0)
 
     def _agreed_score(self, epoch):
-        score = self.validate(epoch)
+        """The main process' score. A request to stop that ended the workers too is no error of theirs."""
+        score = error = None
+        try:
+            score = self.validate(epoch)
+        except WorkerError as failure:
+            error = failure
+        if error and any(self.ranks.exchange(self.stop.is_set())):
+            self._save_and_stop()
+        if error:
+            raise error
         return self.ranks.on_main(lambda: score)
 
     def _stop_or_save(self, seconds):

@@ -82,7 +82,9 @@ def test_policy_strings(text, policy):
         ("rand-m7-m8", "repeats"),
         ("rand-inc1-inc1", "repeats"),
         ("rand-m11", "above 10"),
-        ("rand-n0", "below 1"),
+        ("rand-n0", "N is not 1 to 100"),
+        ("rand-n101", "N is not 1 to 100"),
+        ("rand-n9999999999", "'n9999999999'"),
     ],
 )
 def test_malformed_policy_says_what_is_wrong_and_what_is_right(text, reason):

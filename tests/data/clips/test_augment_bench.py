@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from clips import augmentation
 
 from uniformer_video.bench import loader
 from uniformer_video.bench.published_loader import PublishedDataset
 from uniformer_video.config.settings import load_config
-from uniformer_video.data.loading.dataset import TrainAugmentation, TrainDataset
+from uniformer_video.data.loading.dataset import TrainDataset
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import ConfigError
 
@@ -81,7 +82,7 @@ def test_the_baseline_needs_a_resized_crop(small_videos):
 def test_both_sides_make_the_same_clips(tmp_path):
     """The times compare equal work: the same frames, and without rounding ops the same values."""
     records = loader.generate_videos(tmp_path, 2, (64, 80), 20)
-    augment = TrainAugmentation(32, "", erasing=0.5)
+    augment = augmentation(32, "", erasing=0.5)
     ours = TrainDataset(records, ClipSampling(4, 2), augment, seed=0)
     published = PublishedDataset(ours)
     for index, record in enumerate(records):

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from clips import POLICY, rng, settings, textured, window_of
+from clips import POLICY, augmentation, rng, settings, textured, window_of
 
 from uniformer_video.bench.published_loader import PublishedAugmentation, apply_with_pillow
 from uniformer_video.data.clips.augment import (
@@ -18,7 +18,6 @@ from uniformer_video.data.clips.augment import (
 from uniformer_video.data.clips.ops import CHANGES, change_pixels
 from uniformer_video.data.clips.pixels import Window
 from uniformer_video.data.clips.transforms import Normalisation
-from uniformer_video.data.loading.dataset import TrainAugmentation
 
 GEOMETRIC = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 ON_VALUES = tuple(name for name in OPS if name not in GEOMETRIC)
@@ -132,7 +131,7 @@ def test_only_what_the_window_shows_is_read():
 def test_a_clip_is_what_the_straightforward_order_makes(interpolation, channel_order):
     """RandAugment at full size, float, normalise, crop, flip, erase: the same up to rounding."""
     normalise = Normalisation((0.45, 0.4, 0.5), (0.225, 0.2, 0.25), channel_order)
-    ours = TrainAugmentation(
+    ours = augmentation(
         32, POLICY, interpolation, flip_skipped=(2,), erasing=0.5, normalise=normalise
     )
     straight = PublishedAugmentation(ours)
@@ -153,7 +152,7 @@ def test_a_clip_is_what_the_straightforward_order_makes(interpolation, channel_o
 
 def test_plain_crops_keep_their_draws():
     frames = textured(2, 40, 50)
-    plain = TrainAugmentation(32, area=None, scales=(36, 36), flip=False)
+    plain = augmentation(32, area=None, scales=(36, 36), flip=False)
     clip, _ = plain(frames, (0,), rng(4))
     resized = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
     resized = torch.nn.functional.interpolate(resized, (36, 45), mode="bilinear")
@@ -166,7 +165,7 @@ def test_plain_crops_keep_their_draws():
 
 def test_steps_are_marked_in_their_order():
     marks = []
-    TrainAugmentation(16, POLICY, erasing=0.5)(textured(), (0,), rng(0), marks.append)
+    augmentation(16, POLICY, erasing=0.5)(textured(), (0,), rng(0), marks.append)
     assert marks == ["RandAugment", "crop and resize", "flip", "normalise", "erasing"]
 
 
@@ -185,4 +184,4 @@ def test_no_warning_reaches_the_user():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for seed in range(20):
-            TrainAugmentation(16, POLICY, erasing=0.5)(frames, (0,), rng(seed))
+            augmentation(16, POLICY, erasing=0.5)(frames, (0,), rng(seed))

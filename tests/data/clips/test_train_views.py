@@ -5,13 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from clips import POLICY, rng, textured
+from clips import POLICY, augmentation, rng, textured
 
 from uniformer_video.data.clips.packed import join
 from uniformer_video.data.clips.pixels import Window
-from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.clips.transforms import Normalisation
-from uniformer_video.errors import ConfigError
 
 ODD = Normalisation((0.45, 0.4, 0.5), (0.225, 0.2, 0.25), "BGR")
 CASES = {
@@ -52,7 +50,7 @@ def frames():
 
 @pytest.mark.parametrize("case", CASES)
 def test_clips_by_workers_alone_are_what_they_were(case):
-    augment = TrainAugmentation(32, **CASES[case])
+    augment = augmentation(32, **CASES[case])
     weights = rng(99).standard_normal((3, 3, 32, 32))
     for seed, (label, value) in enumerate(PINNED[case]):
         clip, new_label = augment(frames(), (seed % 3,), rng(seed))
@@ -64,8 +62,8 @@ def test_clips_by_workers_alone_are_what_they_were(case):
 def both(case, on_device, seeds=24, **changes):
     """(clips by workers alone, a packed batch of the same, the augmentation that finishes it)."""
     options = CASES[case] | changes
-    alone = TrainAugmentation(32, **options)
-    shared = TrainAugmentation(32, **options, on_device=on_device)
+    alone = augmentation(32, **options)
+    shared = augmentation(32, **options, on_device=on_device)
     clips, batches = [], []
     for seed in range(seeds):
         clip, label = alone(frames(), (seed % 3,), rng(seed))
@@ -126,7 +124,7 @@ def test_the_same_boxes_are_erased_with_noise_of_the_clips_own(on_device):
 
 
 def test_workers_send_no_more_than_the_clip_depends_on():
-    augment = TrainAugmentation(32, area=(0.1, 0.2), flip=False, on_device="all")
+    augment = augmentation(32, area=(0.1, 0.2), flip=False, on_device="all")
     batch, _ = augment(frames(), (0,), rng(1))
     ((pixels, drawn),) = batch
     rows, columns = drawn.box.slices(Window.whole((50, 70)))
@@ -141,7 +139,7 @@ def test_workers_send_no_more_than_the_clip_depends_on():
 def test_frames_are_neither_changed_nor_kept():
     given = frames()
     given.flags.writeable = False
-    batch, _ = TrainAugmentation(32, area=(1.0, 1.0), ratio=(1.4, 1.4), on_device="all")(
+    batch, _ = augmentation(32, area=(1.0, 1.0), ratio=(1.4, 1.4), on_device="all")(
         given, (0,), rng(0)
     )
     assert not np.shares_memory(batch.memory.numpy(), given)
@@ -150,11 +148,6 @@ def test_frames_are_neither_changed_nor_kept():
 @pytest.mark.parametrize("on_device", ["normalise", "all"])
 def test_steps_are_marked(on_device):
     marks = []
-    TrainAugmentation(16, POLICY, on_device=on_device)(frames(), (0,), rng(0), marks.append)
+    augmentation(16, POLICY, on_device=on_device)(frames(), (0,), rng(0), marks.append)
     before = ["RandAugment", "crop and resize", "flip"] if on_device == "normalise" else []
     assert marks == [*before, "pack"]
-
-
-def test_an_unknown_place_is_an_error():
-    with pytest.raises(ConfigError, match="on_device is 'gpu'; allowed: 'off', 'normalise', 'all'"):
-        TrainAugmentation(32, on_device="gpu")

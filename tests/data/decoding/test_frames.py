@@ -259,6 +259,7 @@ def frames_run(tiny, tmp_path):
         "DATA__LABEL_PATH_TEMPLATE": "rgb_{}_split.txt",
         "DATA__IMAGE_TEMPLATE": "{:05d}.jpg",
         "DATA__SAMPLING": "segment",
+        "DATA__SAMPLING_RATE": 4,  # the default, as it has no effect
         "DATA__CHANNEL_ORDER": "BGR",
         "SOLVER__MAX_EPOCH": 1,
         "SOLVER__WARMUP_EPOCHS": 0,

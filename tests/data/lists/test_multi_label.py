@@ -5,12 +5,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from clips import augmentation
 
 from uniformer_video.data.lists import records as lists
 from uniformer_video.data.lists.check import check_list
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.lists.remap import remap_list
-from uniformer_video.data.loading.dataset import TrainAugmentation, TrainDataset, TrainKey
+from uniformer_video.data.loading.dataset import TrainDataset, TrainKey
 from uniformer_video.data.loading.loader import collate_train
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError
@@ -137,7 +138,7 @@ def test_labels_in_another_order(tmp_path):
 def test_batches_hold_multi_hot_rows(make_video):
     path = str(make_video("a.mp4", frames=12))
     items = [VideoRecord(path, "a", labels) for labels in ((0, 3), (), (2,))]
-    augment = TrainAugmentation(32, flip=True, flip_labels=((0, 1), (1, 0)), area=None)
+    augment = augmentation(32, flip=True, flip_labels=((0, 1), (1, 0)), area=None)
     rows = partial(MultiLabel().label_tensor, num_classes=5)
     dataset = TrainDataset(items, ClipSampling(2, 2), augment, 0, copies=4, label_tensor=rows)
     batch = collate_train([dataset[TrainKey(0, index, index)] for index in range(3)])

@@ -10,6 +10,7 @@ import fsspec
 import numpy as np
 import pytest
 import torch
+from clips import augmentation
 from shard_files import first_member, pack, serve_folder, shards_of
 from videos import all_frames, encode, numbered_frames
 
@@ -20,7 +21,7 @@ from uniformer_video.data.lists.check import missing_files
 from uniformer_video.data.lists.records import list_digest, read_csv, without_repeats
 from uniformer_video.data.lists.shard_index import INDEX_FILE, read_index
 from uniformer_video.data.lists.sharded import read_shards
-from uniformer_video.data.loading.dataset import EvalDataset, TrainAugmentation, TrainDataset
+from uniformer_video.data.loading.dataset import EvalDataset, TrainDataset
 from uniformer_video.data.loading.loader import (
     TrainLoader,
     TrainPlan,
@@ -87,7 +88,7 @@ def address(request, sharded):
 
 
 def batches(records, workers=0, first_step=0):
-    augment = TrainAugmentation(32, policy="rand-m7-n4-mstd0.5-inc1", erasing=0.5, normalise=RAW)
+    augment = augmentation(32, policy="rand-m7-n4-mstd0.5-inc1", erasing=0.5, normalise=RAW)
     dataset = TrainDataset(records, ClipSampling(4, 2), augment, seed=7, copies=2)
     plan = TrainPlan(len(records), 2, 1, 7, sampling_weights(records, 0.5))
     loader = TrainLoader(dataset, plan, (0, 1), workers)
@@ -192,9 +193,7 @@ def test_shards_that_change_make_broken_videos_and_no_other_pictures(sharded, ad
 def test_a_server_that_fails_makes_a_broken_video_after_its_attempts(sharded, server):
     records = read_shards(f"{server.address}/shards/train")
     path = "/shards/train/shard-000000.tar"
-    dataset = TrainDataset(
-        records[:1], ClipSampling(4, 2), TrainAugmentation(32, normalise=RAW), seed=7
-    )
+    dataset = TrainDataset(records[:1], ClipSampling(4, 2), augmentation(32, normalise=RAW), seed=7)
     server.faults[path] = [503, "cut"]
     (batch,) = TrainLoader(dataset, TrainPlan(1, 1, 1, 7), (0,), 0).epoch(0)
     assert batch.clips is not None and not batch.broken

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from clips import augmentation
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
@@ -13,7 +14,6 @@ from uniformer_video.data.decoding import open_video
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import (
     EvalDataset,
-    TrainAugmentation,
     TrainDataset,
     TrainKey,
 )
@@ -37,7 +37,7 @@ def videos(make_video):
 
 def train_dataset(videos, seed=0, copies=2, **changes):
     options = {"policy": "rand-m7-n4-mstd0.5-inc1", "erasing": 0.5, "normalise": RAW, **changes}
-    augment = TrainAugmentation(32, **options)
+    augment = augmentation(32, **options)
     return TrainDataset(videos, ClipSampling(4, 2), augment, seed, copies)
 
 

@@ -12,13 +12,13 @@ from typing import ClassVar
 
 import pytest
 import torch
+from clips import augmentation
 
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading import dataset as dataset_module
 from uniformer_video.data.loading.dataset import (
     EvalDataset,
-    TrainAugmentation,
     TrainDataset,
     decode_test_clips,
 )
@@ -96,7 +96,7 @@ def tries(record):
 
 
 def train_loader(videos, deeds, workers=2, timeout=TIMEOUT):
-    augment = TrainAugmentation(32, color_jitter=0.4, erasing=0.5)
+    augment = augmentation(32, color_jitter=0.4, erasing=0.5)
     dataset = ActingDataset(videos, ClipSampling(4, 2), augment, seed=7, copies=2)
     dataset.deeds = {videos[index].path: deed for index, deed in deeds.items()}
     plan = TrainPlan(len(videos), 2, 1, seed=7)

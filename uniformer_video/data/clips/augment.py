@@ -17,6 +17,7 @@ from uniformer_video.data.clips.ops import change_pixels
 from uniformer_video.errors import ConfigError
 
 MAX_MAGNITUDE = 10.0
+MAX_OPS = 100
 APPLY_PROBABILITY = 0.5
 INTERPOLATIONS = {"bicubic": cubic_weights, "bilinear": linear_weights}
 ERASING_TRIES = 10
@@ -36,7 +37,7 @@ class Policy:
 
 
 _POLICY_PART = re.compile(
-    r"m(?P<magnitude>\d+(?:\.\d+)?)|n(?P<num_ops>\d+)|mstd(?P<magnitude_std>\d+(?:\.\d+)?)"
+    r"m(?P<magnitude>\d+(?:\.\d+)?)|n(?P<num_ops>\d{1,9})|mstd(?P<magnitude_std>\d+(?:\.\d+)?)"
     r"|inc(?P<increasing>[01])",
     re.ASCII,
 )
@@ -51,7 +52,7 @@ _POLICY_TYPES = {
 def parse_policy(text):
     """`rand[-mM][-nN][-mstdS][-inc1]` -> `Policy`; the parts may stand in any order.
 
-    Raises `ConfigError` for anything else, and for M above 10 or N below 1.
+    Raises `ConfigError` for anything else, and for M above 10 or N outside 1 to 100.
     """
     name, *parts = text.split("-")
     if name != "rand":
@@ -68,15 +69,15 @@ def parse_policy(text):
     policy = Policy(**settings)
     if policy.magnitude > MAX_MAGNITUDE:
         raise _policy_error(text, f"the magnitude M is above {MAX_MAGNITUDE:g}")
-    if policy.num_ops < 1:
-        raise _policy_error(text, "the number of ops N is below 1")
+    if not 1 <= policy.num_ops <= MAX_OPS:
+        raise _policy_error(text, f"the number of ops N is not 1 to {MAX_OPS}")
     return policy
 
 
 def _policy_error(text, reason):
     return ConfigError(
         f"AUG.AA_TYPE is {text!r}: {reason}; write rand[-mM][-nN][-mstdS][-inc1] with M from 0 to "
-        "10, N at least 1 and S at least 0, such as 'rand-m7-n4-mstd0.5-inc1'"
+        f"10, N from 1 to {MAX_OPS} and S at least 0, such as 'rand-m7-n4-mstd0.5-inc1'"
     )
 
 

@@ -24,16 +24,17 @@ class ListFormat:
     `DataError` for lists that are absent or wrong. holds: what the folder holds, for messages. settings: the
     settings that `read` gets, key -> name of its argument.
 
-    label_kinds: the kinds of labels that its lists can hold, in the words of a task's `label_kind`: "one" a
-    video, or "any" number. times_known: it is known when frames are shown, in seconds. in_shards: videos lie
-    in tar files, which not every decoder reads. takes_address: the folder may be an address, as of a web
-    server.
+    needs_decoder: its entries are video files, not pictures. label_kinds: the kinds of labels that its lists
+    can hold, in the words of a task's `label_kind`: "one" a video, or "any" number. times_known: it is known
+    when frames are shown, in seconds. in_shards: videos lie in tar files, which not every decoder reads.
+    takes_address: the folder may be an address, as of a web server.
     """
 
     name: str
     read: Callable[..., VideoList]
     holds: str
     settings: Mapping[str, str] = field(default_factory=dict)
+    needs_decoder: bool = True
     label_kinds: tuple[str, ...] = ("one",)
     times_known: bool = True
     in_shards: bool = False
@@ -61,7 +62,7 @@ def find_format(name: str, setting: str = "TRAIN.DATASET") -> ListFormat:
 
 _NAMES = {"DATA.CLASS_NAMES": "class_names"}
 _PATHS = {"DATA.PATH_PREFIX": "prefix", **_NAMES}
-_OFFICIAL = {"DATA.SPLIT_NUMBER": "split_number", **_PATHS}
+_SPLITS = {"DATA.SPLIT_NUMBER": "split_number", **_PATHS}
 _FORMATS: dict[str, ListFormat] = {}
 
 for _format in (
@@ -87,6 +88,7 @@ for _format in (
             "DATA.IMAGE_TEMPLATE": "image_template",
             **_PATHS,
         },
+        needs_decoder=False,
         times_known=False,
     ),
     ListFormat(
@@ -98,8 +100,8 @@ for _format in (
         in_shards=True,
         takes_address=True,
     ),
-    ListFormat("ssv2-json", layouts.read_ssv2, "the official json files and videos", _OFFICIAL),
-    ListFormat("ucf101", layouts.read_ucf101, "the official split files and videos", _OFFICIAL),
-    ListFormat("hmdb51", layouts.read_hmdb51, "the official split files and videos", _OFFICIAL),
+    ListFormat("ssv2-json", layouts.read_ssv2, "the official json files and videos", _PATHS),
+    ListFormat("ucf101", layouts.read_ucf101, "the official split files and videos", _SPLITS),
+    ListFormat("hmdb51", layouts.read_hmdb51, "the official split files and videos", _SPLITS),
 ):
     register_format(_format)

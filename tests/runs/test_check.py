@@ -5,7 +5,7 @@ import pytest
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_data import build_data
-from uniformer_video.runs.data_settings import check_data_settings
+from uniformer_video.runs.check import check_data_settings
 
 PARTS = ("TRAIN.DATASET", "TEST.DATASET")
 
@@ -61,9 +61,7 @@ def test_the_commands_say_it_at_once(call, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     config = tmp_path / "a.yaml"
     config.write_text("TRAIN: {DATASET: kinetic}\n")
-    monkeypatch.setattr(
-        "uniformer_video.runs.run.run", lambda *args, **kwargs: pytest.fail("it ran")
-    )
+    monkeypatch.setattr("uniformer_video.runs.run.joined", lambda *args: pytest.fail("it joined"))
     for command in ("config", "run"):
         status, out, errors = call(command, "--cfg", config)
         assert (status, out) == (2, "")

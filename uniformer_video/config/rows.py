@@ -1,0 +1,257 @@
+"""Every setting, one row each. A new one is a row here and its use in `runs/build.py`."""
+
+from itertools import chain
+
+from uniformer_video.config.setting import (
+    FREE,
+    MATCHES_UNLESS_FROM_BEST,
+    MAX_CLASSES,
+    TEST,
+    TRAINING,
+    Condition,
+    Setting,
+    all_of,
+    choice,
+    class_pairs,
+    flag,
+    needs,
+    number,
+    share,
+    text,
+)
+
+# Limits keep out slips and what never ends well; nothing that anybody wants comes near them.
+_MANY = 1_000_000_000  # a period of so many is never
+_LONG = 1_000_000  # seconds: eleven days
+_SMALLEST_CROP, _PIXELS = 32, 16_384
+_CHANNELS = 65_536
+_BLOCKS = 1_000
+_BATCH = 1_000_000
+_EPOCHS = 1_000_000
+_RATE = 1_000  # of learning
+
+_TWO_STAGES = "two lists of numbers from 0 to 1, for the blocks of stages 3 and 4, or []"
+
+
+def _mirrors_by_class(flat):
+    if flat["DATA.FLIP"] == "auto":
+        return flat["DATA.RANDOM_FLIP"]
+    return flat["DATA.FLIP"] in ("skip-directional", "swap-labels")
+
+
+def _loads_weights(flat):
+    given = flat["UNIFORMER.PRETRAIN_NAME"] or flat["TEST.CHECKPOINT_FILE_PATH"]
+    return bool(given) or not flat[TRAINING]
+
+
+_RESIZED_CROP = "DATA.TRAIN_JITTER_SCALES_RELATIVE"
+_DENSE = needs("DATA.SAMPLING", "dense")
+_BY_CLASS = Condition(("DATA.FLIP", "DATA.RANDOM_FLIP"), _mirrors_by_class)
+_BACKWARDS = Condition(
+    ("TEST.MOTION_CHECK", "DATA.REVERSE_FRAMES"),
+    lambda flat: flat["TEST.MOTION_CHECK"] or flat["DATA.REVERSE_FRAMES"],
+)
+_WEIGHTS = Condition(
+    ("UNIFORMER.PRETRAIN_NAME", "TEST.CHECKPOINT_FILE_PATH", TRAINING), _loads_weights
+)
+_RECOMPUTES = Condition(("MODEL.CHECKPOINT_NUM",), lambda flat: any(flat["MODEL.CHECKPOINT_NUM"]))
+
+# A table: key, default and meaning stand in a row's first line, what restricts it in the next.
+# fmt: off
+_MODEL = (
+    text("MODEL.MODEL_NAME", "uniformer_s", "architecture: a name that `create_model` knows"),
+    number("MODEL.NUM_CLASSES", 0, "classes; 0 = as many as the class names or labels say",
+           0, MAX_CLASSES, on_resume=FREE),
+    flag("MODEL.USE_CHECKPOINT", False, "recompute activations in the backward pass, to save memory",
+         _RECOMPUTES, phase=TRAINING),
+    number("MODEL.CHECKPOINT_NUM", [0, 0, 0, 0], "how many first blocks of each stage recompute",
+           0, _BLOCKS, needs("MODEL.USE_CHECKPOINT"), lengths=(4,), phase=TRAINING),
+    number("UNIFORMER.EMBED_DIM", [], "channels of the four stages; [] = the named model's",
+           1, _CHANNELS, elements=(int,), lengths=(0, 4)),
+    number("UNIFORMER.DEPTH", [], "blocks of the four stages; [] = the named model's",
+           1, _BLOCKS, elements=(int,), lengths=(0, 4)),
+    number("UNIFORMER.HEAD_DIM", 0, "channels of an attention head; 0 = the named model's",
+           0, _CHANNELS),
+    number("UNIFORMER.MLP_RATIO", 0.0, "hidden channels of an FFN over its channels; 0 = the model's",
+           0, 100),
+    number("UNIFORMER.LOCAL_KERNEL", [], "time, height, width; [] = the weights', else [3, 5, 5]",
+           1, 99, elements=(int,), lengths=(0, 3)),
+    flag("UNIFORMER.ADAPT_KERNEL", False, "fit weights of another temporal kernel, and report it",
+         needs("UNIFORMER.LOCAL_KERNEL"), _WEIGHTS),
+    flag("UNIFORMER.SPLIT", False, "attention over time, then over space, in stages 3 and 4"),
+    flag("UNIFORMER.STD", False, "patch embeddings 2 to 4 look at three frames, 3x2x2"),
+    flag("UNIFORMER.LAYER_SCALE", False, "learnable factors on both branches of every block"),
+    number("UNIFORMER.INIT_VALUE", 0.1, "what these factors start from",
+           0, 1_000, needs("UNIFORMER.LAYER_SCALE"), above=True, phase=TRAINING),
+    number("UNIFORMER.PRUNE_RATIO", [], "light: share of tokens kept, by block of stages 3 and 4",
+           0, 1, elements=(float,), nested=True, lengths=(0, 2), form=_TWO_STAGES),
+    number("UNIFORMER.TRADE_OFF", [], "light: share of a block's own row in the tokens' importance",
+           0, 1, elements=(float,), nested=True, lengths=(0, 2), form=_TWO_STAGES),
+    share("UNIFORMER.DROP_DEPTH_RATE", 0.1, "stochastic depth of the last block", below=True),
+    text("UNIFORMER.PRETRAIN_NAME", "", "weights to start from: a path, a URL, a published name"),
+    choice("UNIFORMER.INFLATE_MODE", "average", "2D weights to 3D: spread over time, or in the middle",
+           ("average", "center"), needs("UNIFORMER.PRETRAIN_NAME"), phase=TRAINING),
+)
+_VIDEOS = all_of(
+    *all_of(
+        text("DATA.PATH_TO_DATA_DIR", "", "folder of lists, of videos, or of shards (also an address)"),
+        text("DATA.PATH_PREFIX", "", "put before the paths of a list; empty = the list's own folder",),
+        text("DATA.PATH_LABEL_SEPARATOR", "auto", "between path and label: auto = last comma or blank",),
+        on_resume=FREE,
+    ),
+    text("DATA.LABEL_PATH_TEMPLATE", "", "frames: name of a list, {} for its split; empty = {}.txt",),
+    text("DATA.IMAGE_TEMPLATE", "img_{:05d}.jpg", "frames: name of a frame by its number, from 1",),
+    choice("DATA.SPLIT_NUMBER", 1, "ucf101, hmdb51: which of the official splits",
+           (1, 2, 3)),
+    text("DATA.CLASS_NAMES", "", "file with one class name a line; empty = classes.txt if there",),
+    share("DATA.VAL_RATIO", 0.2, "share of a folder of videos that is held out, by RNG_SEED",),
+    share("DATA.BALANCE", 0.0, "0 = classes as frequent as they are ... 1 = all equally frequent"),
+    share("DATA.MAX_BAD_RATIO", 0.1, "training stops when more of the videos are broken",
+          on_resume=FREE),
+    text("DATA.DECODING_BACKEND", "auto", "a registered decoder; auto = pyav, which is exact on every file"),
+    number("DATA.DECODE_SHORT_SIDE", 0, "larger videos are scaled down to it in decoding; 0 = exact",
+           0, _PIXELS),
+    affects_test=True,
+)
+_CLIPS = all_of(
+    number("DATA.NUM_FRAMES", 16, "frames of a clip", 1, 10_000),
+    number("DATA.SAMPLING_RATE", 4, "temporal stride of a clip, in frames of the video",
+           1, 100_000, _DENSE),
+    number("DATA.TARGET_FPS", 0.0, "clips count frames of the video at this rate; 0 = its own frames",
+           0, 10_000),
+    choice("DATA.SAMPLING", "dense", "dense = a window of the video, segment = over all of it",
+           ("dense", "segment")),
+    flag("DATA.USE_OFFSET_SAMPLING", True, "spread test clips from the first frame to the last",
+         _DENSE, on_resume=FREE),
+    flag("DATA.REVERSE_FRAMES", False, "play the test videos backwards", on_resume=FREE),
+    number("DATA.MEAN", [0.45, 0.45, 0.45], "subtracted from values in [0, 1], per channel",
+           0, 1, lengths=(3,)),
+    number("DATA.STD", [0.225, 0.225, 0.225], "divides after that, per channel",
+           1e-4, 1, lengths=(3,)),
+    choice("DATA.CHANNEL_ORDER", "RGB", "the order that the model sees", ("RGB", "BGR")),
+    affects_test=True,
+)
+_TRAINING_CROP = all_of(
+    number("DATA.TRAIN_JITTER_SCALES", [256, 320], "short side before a plain random crop, min and max",
+           1, _PIXELS, needs(_RESIZED_CROP, []), lengths=(2,)),
+    number(_RESIZED_CROP, [0.08, 1.0], "share of the area that a resized crop takes; [] = plain crop",
+           0, 1, above=True, lengths=(0, 2)),
+    number("DATA.TRAIN_JITTER_ASPECT_RELATIVE", [0.75, 1.3333], "width / height of the resized crop",
+           0.01, 100, needs(_RESIZED_CROP), lengths=(2,)),
+    number("DATA.TRAIN_CROP_SIZE", 224, "side of a training clip, in pixels", _SMALLEST_CROP, _PIXELS),
+    phase=TRAINING,
+)
+_VIEWS_AND_FLIPS = all_of(
+    number("DATA.TEST_CROP_SIZE", 224, "side of a test view, in pixels",
+           _SMALLEST_CROP, _PIXELS, on_resume=FREE),
+    number("DATA.TEST_SCALE", 0, "short side before the test crop; 0 = the crop's side",
+           0, _PIXELS, on_resume=FREE),
+    flag("DATA.RANDOM_FLIP", True, "mirror half of the training clips left to right",
+         needs("DATA.FLIP", "auto", gives_way=True), phase=TRAINING),
+    choice("DATA.FLIP", "auto", "which clips are mirrored, and their labels; auto = see RANDOM_FLIP",
+           ("auto", "off", "all", "skip-directional", "swap-labels"), phase=TRAINING),
+    class_pairs("DATA.FLIP_CLASS_PAIRS", "what a mirrored clip exchanges; [] = by the classes' names",
+                _BY_CLASS, phase=TRAINING),
+    class_pairs("DATA.OPPOSITE_CLASS_PAIRS", "what a video played backwards exchanges",
+                _BACKWARDS, on_resume=FREE, phase=TEST),
+    affects_test=True,
+)
+_AUGMENTATION = all_of(
+    flag("AUG.ENABLE", True, "RandAugment, erasing and repeated augmentation in training"),
+    *all_of(
+        number("AUG.NUM_SAMPLE", 1, "copies of each training clip, augmented independently", 1, 100),
+        text("AUG.AA_TYPE", "rand-m7-n4-mstd0.5-inc1", "RandAugment policy; empty = none"),
+        number("AUG.COLOR_JITTER", 0.4, "brightness, contrast, saturation, where AA_TYPE is empty",
+               0, 10, needs("AUG.AA_TYPE", "")),
+        choice("AUG.INTERPOLATION", "bicubic", "of RandAugment's geometry",
+               ("bicubic", "bilinear"), needs("AUG.AA_TYPE")),
+        share("AUG.RE_PROB", 0.25, "probability of random erasing"),
+        used_when=needs("AUG.ENABLE"),
+    ),
+    choice("AUG.ON_DEVICE", "off", "what the training device does: nothing, normalise (and erase), all",
+           ("off", "normalise", "all")),
+    flag("MIXUP.ENABLE", True, "mixup and cutmix"),
+    *all_of(
+        number("MIXUP.ALPHA", 0.8, "Beta parameter of mixup; 0 = cutmix only",
+               0, 1_000, needs("MIXUP.PROB")),
+        number("MIXUP.CUTMIX_ALPHA", 1.0, "Beta parameter of cutmix; 0 = mixup only",
+               0, 1_000, needs("MIXUP.PROB")),
+        share("MIXUP.PROB", 1.0, "probability that a batch is mixed"),
+        share("MIXUP.SWITCH_PROB", 0.5, "probability of cutmix where both are on",
+              needs("MIXUP.PROB"), needs("MIXUP.ALPHA"), needs("MIXUP.CUTMIX_ALPHA")),
+        used_when=needs("MIXUP.ENABLE"),
+    ),
+    share("MIXUP.LABEL_SMOOTH_VALUE", 0.1, "label smoothing, with and without mixup"),
+    phase=TRAINING,
+)
+_TRAIN = (
+    flag(TRAINING, True, "train; False = only test", on_resume=FREE),
+    text("TRAIN.DATASET", "kinetics", "a format of lists by its name; kinetics = csv, folder = by class"),
+    text("TRAIN.TASK", "single-label", "what is learnt: single-label, multi-label, or a task of one's own",
+         affects_test=True),
+    number("TRAIN.BATCH_SIZE", 32, "videos of a step on one machine, over its NUM_GPUS", 1, _BATCH),
+    number("TRAIN.EVAL_PERIOD", 1, "epochs between validations; 0 = never", 0, _MANY),
+    number("TRAIN.CHECKPOINT_PERIOD", 1, "epochs between checkpoints", 1, _MANY, on_resume=FREE),
+    number("TRAIN.CHECKPOINT_MINUTES", 10.0, "and minutes between checkpoints inside an epoch",
+           0, _MANY, on_resume=FREE),
+    choice("TRAIN.PRECISION", "auto", "auto = bf16 on CUDA, fp32 on CPU",
+           ("auto", "fp32", "bf16", "fp16"), on_resume=MATCHES_UNLESS_FROM_BEST),
+    number("TRAIN.MAX_NONFINITE", 10, "training stops after so many non-finite losses in a row",
+           1, _MANY, on_resume=FREE),
+)
+_TESTS = all_of(
+    flag(TEST, True, "run the multi-view test and write the report", affects_test=True),
+    text("TEST.DATASET", "", "format of the test data; empty = as TRAIN.DATASET", affects_test=True),
+    number("TEST.BATCH_SIZE", 16, "views of a forward pass", 1, _BATCH),
+    number("TEST.NUM_ENSEMBLE_VIEWS", 4, "clips of a video", 1, 1_000, affects_test=True),
+    choice("TEST.NUM_SPATIAL_CROPS", 1, "crops of a clip: the centre, or along the longer side",
+           (1, 3), affects_test=True),
+    text("TEST.SCORE", "logits", "what is summed over views: logits (as published), or as the task allows",
+         affects_test=True),
+    text("TEST.CHECKPOINT_FILE_PATH", "", "weights to test; empty = those of OUTPUT_DIR",
+         affects_test=True),
+    choice("TEST.WEIGHTS", "best", "which of OUTPUT_DIR's weights to test",
+           ("best", "last"), needs("TEST.CHECKPOINT_FILE_PATH", "", gives_way=True), affects_test=True),
+    flag("TEST.MOTION_CHECK", False, "also test backwards and on the still middle frame"),
+    on_resume=FREE,
+    phase=TEST,
+)
+_SOLVER = all_of(
+    number("SOLVER.BASE_LR", 1e-4, "peak learning rate", 0, _RATE),
+    flag("SOLVER.BASE_LR_SCALE_NUM_SHARDS", False, "multiply the learning rates by NUM_SHARDS"),
+    number("SOLVER.WARMUP_EPOCHS", 10.0, "linear warm-up", 0, _EPOCHS),
+    number("SOLVER.WARMUP_START_LR", 1e-6, "learning rate at the start of the warm-up",
+           0, _RATE, needs("SOLVER.WARMUP_EPOCHS")),
+    number("SOLVER.COSINE_END_LR", 1e-6, "learning rate at the end of the cosine", 0, _RATE),
+    number("SOLVER.MAX_EPOCH", 110, "length of the training", 1, _EPOCHS),
+    number("SOLVER.WEIGHT_DECAY", 0.05, "AdamW's, on convolution and linear weights", 0, 1_000),
+    flag("SOLVER.ZERO_WD_POS_EMBED", False, "no decay on position kernels too; published runs decay",
+         needs("SOLVER.WEIGHT_DECAY")),
+    share("SOLVER.CLASS_BALANCE", 0.0, "weight of a class in the loss: its frequency to minus this"),
+    number("SOLVER.CLASS_WEIGHTS", [], "these weights instead, one a class in the order of their names",
+           0, 1e9, above=True, elements=(float,)),
+    number("SOLVER.CLIP_GRADIENT", 20.0, "largest gradient norm; 0 = no clipping", 0, 1e12),
+    on_resume=MATCHES_UNLESS_FROM_BEST,
+    phase=TRAINING,
+)
+_MACHINE = (
+    number("DATA_LOADER.NUM_WORKERS", -1, "decoding processes; -1 = one a core, at most 16",
+           -1, 1_024, on_resume=FREE),
+    number("DATA_LOADER.TIMEOUT", 300.0,
+           "seconds to wait for a video before it counts as broken; 0 = for ever, as without workers",
+           0, _LONG, on_resume=FREE),
+    number("DISTRIBUTED.TIMEOUT", 120.0,
+           "seconds without a heartbeat after which one of many processes is given up",
+           1, _LONG, on_resume=FREE),
+    flag("TENSORBOARD.ENABLE", True, "write TensorBoard curves where it is installed", on_resume=FREE),
+    number("NUM_GPUS", 1, "processes a machine the recipe was made for", 1, 1_024),
+    number("NUM_SHARDS", 1, "machines the recipe was made for", 1, 100_000),
+    number("RNG_SEED", 0, "every random draw follows from it", 0, 2**63 - 1),
+    number("LOG_PERIOD", 10, "steps between log lines", 1, _MANY, on_resume=FREE),
+    text("OUTPUT_DIR", "", "where everything is written; empty = runs/<config name>", on_resume=FREE),
+)
+# fmt: on
+
+_PARTS = (_MODEL, _VIDEOS, _CLIPS, _TRAINING_CROP, _VIEWS_AND_FLIPS, _AUGMENTATION, _TRAIN, _TESTS)
+SETTINGS: dict[str, Setting] = {row.key: row for row in chain(*_PARTS, _SOLVER, _MACHINE)}
+DEFAULTS = {key: row.default for key, row in SETTINGS.items()}

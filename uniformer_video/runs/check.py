@@ -1,0 +1,92 @@
+"""Settings against what is registered: models, tasks, formats of lists, decoders; and those without effect.
+
+`load_config` knows no names of these, since anybody may add one.
+"""
+
+from fvcore.common.config import CfgNode
+
+from uniformer_video.config.rows import DEFAULTS
+from uniformer_video.config.unused import Unused, report_unused, unused_settings
+from uniformer_video.data.clips.augment import parse_policy
+from uniformer_video.data.decoding.decoders import find_decoder
+from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats
+from uniformer_video.errors import ConfigError
+from uniformer_video.runs.build_task import build_task
+from uniformer_video.zoo.registry import MODELS, find_model
+
+_FORMAT_SWITCHES = ("TRAIN.DATASET", "TEST.DATASET")
+# What the build of a run reads for a model of any family: the weights to start from.
+_READ_FOR_ANY_MODEL = ("UNIFORMER.PRETRAIN_NAME", "UNIFORMER.INFLATE_MODE")
+_ABOUT_THE_MODEL = ("UNIFORMER.", "MODEL.USE_CHECKPOINT", "MODEL.CHECKPOINT_NUM")
+
+
+def check_settings(cfg: CfgNode) -> None:
+    """What can be said before any list is read: errors, and one warning of settings without effect.
+
+    Raises `ConfigError`.
+    """
+    check_data_settings(cfg)
+    task = build_task(cfg)
+    if cfg.TRAIN.ENABLE and cfg.AUG.ENABLE and cfg.AUG.AA_TYPE:
+        parse_policy(cfg.AUG.AA_TYPE)
+    unused = {**unused_settings(cfg), **settings_of_other_formats(cfg)}
+    if cfg.TEST.ENABLE and not task.has_motion_check:
+        reason = f"TRAIN.TASK {task.name} has no check of motion"
+        unused["DATA.OPPOSITE_CLASS_PAIRS"] = Unused(reason, ("TRAIN.TASK",))
+    report_unused(cfg, unused, settings_of_other_models(cfg))
+
+
+def check_data_settings(cfg: CfgNode) -> None:
+    """Raise `ConfigError` for an unknown format or decoder, and for what these cannot do."""
+    decoder = find_decoder(cfg.DATA.DECODING_BACKEND)
+    for used in _used_formats(cfg):
+        if cfg.DATA.TARGET_FPS and not used.times_known:
+            raise ConfigError(
+                f"DATA.TARGET_FPS {cfg.DATA.TARGET_FPS:g} needs the times of frames, and the format "
+                f"{used.name} (TRAIN.DATASET or TEST.DATASET) knows none; set it to 0"
+            )
+        if used.in_shards and not decoder.reads_shards:
+            raise ConfigError(
+                f"DATA.DECODING_BACKEND {decoder.name} cannot read videos in shards (TRAIN.DATASET or "
+                f"TEST.DATASET {used.name}); set it to auto"
+            )
+
+
+def settings_of_other_formats(cfg: CfgNode) -> dict[str, Unused]:
+    """`{key: Unused}` of the settings that formats of lists read, but not those that are used."""
+    used = _used_formats(cfg)
+    read = {key for each in used for key in each.settings}
+    of_any = {key for each in list_formats() for key in each.settings if key.startswith("DATA.")}
+    names = " and ".join(dict.fromkeys(each.name for each in used))
+    unread = dict.fromkeys(sorted(of_any - read), f"the format {names} reads no such setting")
+    if not any(each.needs_decoder for each in used):
+        unread["DATA.DECODING_BACKEND"] = f"the format {names} holds no videos to decode"
+    return {key: Unused(reason, _FORMAT_SWITCHES, gives_way=True) for key, reason in unread.items()}
+
+
+def settings_of_other_models(cfg: CfgNode) -> dict[str, str]:
+    """`{key: reason}` of the settings about the model that the chosen one does not have, set or not.
+
+    The keys are those of `UNIFORMER`, and those of recomputed activations. Raises `ConfigError` for a
+    model that nobody knows.
+    """
+    model = find_model(cfg.MODEL.MODEL_NAME)
+    unread = {}
+    for key in DEFAULTS:
+        if not key.startswith(_ABOUT_THE_MODEL):
+            continue
+        if key not in model.family.settings and key not in _READ_FOR_ANY_MODEL:
+            having = [
+                name
+                for name, other in MODELS.items()
+                if key in other.family.settings and not other.takes_images
+            ]
+            unread[key] = f"{model.name} has no such setting, it is one of {', '.join(having)}"
+    return unread
+
+
+def _used_formats(cfg) -> list[ListFormat]:
+    formats = [find_format(cfg.TRAIN.DATASET, "TRAIN.DATASET")]
+    if cfg.TEST.DATASET:
+        formats.append(find_format(cfg.TEST.DATASET, "TEST.DATASET"))
+    return formats
