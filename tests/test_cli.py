@@ -44,8 +44,18 @@ def test_every_tool_explains_itself_without_being_installed(tool, tmp_path):
 @pytest.mark.parametrize(
     "command",
     [
-        *("run", "config", "predict", "inflate", "convert", "models", "flops", "report"),
-        *("make-demo-data", "prepare", "remap-labels", "bench"),
+        "run",
+        "config",
+        "predict",
+        "inflate",
+        "convert",
+        "models",
+        "flops",
+        "report",
+        "make-demo-data",
+        "prepare",
+        "remap-labels",
+        "bench",
     ],
 )
 def test_every_command_explains_itself(call, command):

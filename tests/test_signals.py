@@ -10,7 +10,12 @@ import time
 import pytest
 
 from uniformer_video import signals
-from uniformer_video.signals import held_back, restore_defaults, stop_requests, told_ends
+from uniformer_video.signals import (
+    delay_interrupts,
+    raise_interrupts,
+    restore_defaults,
+    stop_requests,
+)
 
 NAMES = ["SIGINT", "SIGTERM", "SIGHUP"]
 
@@ -48,13 +53,13 @@ def test_one_that_comes_later_ends_at_once(handlers, monkeypatch):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_elsewhere_a_signal_ends_as_ctrl_c_does(handlers, name):
-    with pytest.raises(KeyboardInterrupt), told_ends():
+    with pytest.raises(KeyboardInterrupt), raise_interrupts():
         send(name)
         time.sleep(1)
 
 
 def test_one_that_repeats_a_request_does_not_disturb_its_answer(handlers):
-    with told_ends():
+    with raise_interrupts():
         with stop_requests():
             send("SIGINT")
         send("SIGTERM")
@@ -64,7 +69,7 @@ def test_one_that_repeats_a_request_does_not_disturb_its_answer(handlers):
 def test_one_that_comes_during_imports_ends_after_them(handlers):
     """numpy and others catch everything that is raised while they look for optional parts."""
     imported = []
-    with pytest.raises(KeyboardInterrupt), told_ends(), held_back():
+    with pytest.raises(KeyboardInterrupt), raise_interrupts(), delay_interrupts():
         try:
             send("SIGINT")
             time.sleep(0.01)
@@ -72,11 +77,11 @@ def test_one_that_comes_during_imports_ends_after_them(handlers):
             raise AssertionError("swallowed in an import") from None
         imported.append("all")
     assert imported == ["all"]
-    with told_ends(), held_back():
+    with raise_interrupts(), delay_interrupts():
         imported.append("again")
 
 
-@pytest.mark.parametrize("context", [stop_requests, told_ends])
+@pytest.mark.parametrize("context", [stop_requests, raise_interrupts])
 def test_a_run_under_nohup_outlives_its_terminal(context):
     previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -91,7 +96,7 @@ def test_a_run_under_nohup_outlives_its_terminal(context):
 def test_a_command_in_the_background_does_not_hear_ctrl_c_but_a_training_saves(handlers):
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with told_ends():
+        with raise_interrupts():
             send("SIGINT")
             with stop_requests() as stop:
                 send("SIGINT")
@@ -104,7 +109,7 @@ def test_outside_the_main_thread_no_handler_is_installed(handlers):
     found = []
 
     def run():
-        with stop_requests() as stop, told_ends():
+        with stop_requests() as stop, raise_interrupts():
             found.append(stop.is_set())
 
     thread = threading.Thread(target=run)

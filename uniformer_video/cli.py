@@ -13,7 +13,7 @@ from uniformer_video.commands import bench, data, models, predict, prepare, runs
 from uniformer_video.commands.status import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from uniformer_video.distributed import environment
 from uniformer_video.errors import UserError
-from uniformer_video.signals import told_ends
+from uniformer_video.signals import raise_interrupts
 
 log = logging.getLogger("uniformer_video")
 
@@ -32,7 +32,7 @@ def main(arguments=None, command=None):
     try:
         _start_logging()
         parsed = _parse(arguments, command)
-        with told_ends():
+        with raise_interrupts():
             return parsed.handler(parsed) or 0
     except KeyboardInterrupt:
         log.error(
@@ -57,7 +57,7 @@ def _parse(arguments, command):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add(parser, command)
-        return _parsed(parser, arguments)
+        return _parse_arguments(parser, arguments)
     parser = argparse.ArgumentParser(
         prog="uniformer-video", description="UniFormer for video action recognition."
     )
@@ -71,10 +71,10 @@ def _parse(arguments, command):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add(subparser, name)
-    return _parsed(parser, arguments)
+    return _parse_arguments(parser, arguments)
 
 
-def _parsed(parser, arguments):
+def _parse_arguments(parser, arguments):
     """The arguments; `KEY VALUE` pairs stand before and behind options, of which argparse takes the first."""
     parsed, rest = parser.parse_known_args(arguments)
     unknown = [word for word in rest if word.startswith("-") and not _NUMBER.fullmatch(word)]

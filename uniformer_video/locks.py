@@ -21,7 +21,12 @@ log = logging.getLogger(__name__)
 
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}  # EDEADLK: of Windows alone
 _NO_PLACE = {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
 }
 _FAR = 1 << 30  # the byte that Windows locks: what is locked there cannot be read, so not the text
 _TEXT_BYTES = 4096
@@ -41,7 +46,7 @@ def folder_lock(path):
     and where no file can be written in the folder.
     """
     path = Path(path)
-    with _once_in_this_process(path), _opened(path) as file:
+    with _once_in_this_process(path), _open_once(path) as file:
         locked = _lock_or_warn(file, path)
         if locked:
             _write_holder(file)
@@ -69,7 +74,7 @@ def _once_in_this_process(path):
             del _own[path]
 
 
-def _opened(path):
+def _open_once(path):
     try:
         return open(path, "a+b", buffering=0)
     except OSError as error:

@@ -41,7 +41,7 @@ def stop_requests():
 
 
 @contextmanager
-def told_ends():
+def raise_interrupts():
     """The signals raise `KeyboardInterrupt` in the block, as Ctrl-C does, in place of a silent end.
 
     One that repeats a request to stop, which is being answered, does nothing.
@@ -58,8 +58,8 @@ def told_ends():
 
 
 @contextmanager
-def held_back():
-    """Inside `told_ends`, around imports: libraries swallow an interrupt there, or stay half imported."""
+def delay_interrupts():
+    """Inside `raise_interrupts`, around imports: libraries swallow interrupts, or stay half imported."""
     _held.append(None)
     try:
         yield

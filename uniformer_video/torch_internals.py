@@ -138,10 +138,10 @@ INTERNALS = (
 
 def lacking() -> list[Internal]:
     """What this torch does otherwise."""
-    return [internal for internal in INTERNALS if not _found(internal)]
+    return [internal for internal in INTERNALS if not _is_there(internal)]
 
 
-def _found(internal):
+def _is_there(internal):
     try:
         return internal.holds()
     except (AttributeError, ImportError, TypeError, RuntimeError):

@@ -54,7 +54,7 @@ def guard():
                 asked.append(save)
                 return f"step {step} is saved" if save else "go on from the checkpoint"
 
-            trainings.enter_context(beat.guarding(lambda: step, rescue))
+            trainings.enter_context(beat.guard_training(lambda: step, rescue))
             return asked
 
         yield enter
@@ -220,7 +220,7 @@ def test_a_rescue_that_fails_is_told_and_the_dead_named_all_the_same(crew, failu
             raise failure
         return "go on from the checkpoint"
 
-    with beats[0].guarding(lambda: 5, rescue):
+    with beats[0].guard_training(lambda: 5, rescue):
         (error,) = losses(beats[:1])
     assert str(error).startswith("process 1 of 2 no longer answers")
     assert "its finished steps cannot be saved" in str(error)

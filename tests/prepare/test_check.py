@@ -9,7 +9,7 @@ from shard_files import shards_of
 
 from uniformer_video.errors import DataError
 from uniformer_video.prepare import check
-from uniformer_video.prepare.check import check_video, check_videos, listed_videos
+from uniformer_video.prepare.check import check_video, check_videos, videos_to_check
 from uniformer_video.prepare.frames import Pictures, extract_video
 
 
@@ -42,7 +42,7 @@ def mixed(make_video, tmp_path):
 
 def test_bad_files_are_found_and_nothing_else(mixed, tmp_path):
     out, counts = tmp_path / "bad.csv", []
-    videos = listed_videos(mixed)
+    videos = videos_to_check(mixed)
     checked, bad = check_videos(videos, out, 2, progress=lambda *numbers: counts.append(numbers))
     assert checked == len(videos) == 8
     assert counts[-1] == (8, 8, len(bad))
@@ -101,14 +101,14 @@ def test_long_videos_are_decoded_in_parts(make_video, monkeypatch):
 def test_lists_of_videos_and_of_frames(make_video, tmp_path):
     good = make_video("a, b.mp4", frames=5)
     (tmp_path / "train.csv").write_text('"a, b.mp4",0\ngone.mp4,1\n')
-    videos = listed_videos(tmp_path / "train.csv")
+    videos = videos_to_check(tmp_path / "train.csv")
     assert videos == [(str(good), 0), (str(tmp_path / "gone.mp4"), 0)]
     _, bad = check_videos(videos * 2, tmp_path / "bad.csv", 1)
     assert bad == [(str(tmp_path / "gone.mp4"), "does not exist", 0, "")]
 
     extract_video((good, tmp_path / "f"), Pictures())
     (tmp_path / "train.txt").write_text("f 5 0\nf 6 1\n")
-    videos = listed_videos(tmp_path / "train.txt", template="img_{:05d}.jpg")
+    videos = videos_to_check(tmp_path / "train.txt", template="img_{:05d}.jpg")
     path = str(tmp_path / "f" / "img_{:05d}.jpg")
     assert videos == [(path, 5), (path, 6)]
     assert check_video(videos[0]) == check.Found("", 5, 5)
@@ -122,26 +122,26 @@ def test_a_pipe_is_no_video_and_not_waited_for(tmp_path):
     pipe = tmp_path / "in" / "a.mp4"
     pipe.parent.mkdir()
     os.mkfifo(pipe)
-    _, bad = check_videos(listed_videos(pipe.parent), tmp_path / "bad.csv", 1, timeout=20)
+    _, bad = check_videos(videos_to_check(pipe.parent), tmp_path / "bad.csv", 1, timeout=20)
     assert bad == [(str(pipe), "is no file", 0, "")]
 
 
 def test_what_is_neither_a_list_nor_a_folder_of_videos(make_video, tmp_path):
     video = make_video("in/a.MP4", frames=3)
     with pytest.raises(DataError, match=r"a\.MP4 is a video; give its folder or a list"):
-        listed_videos(video)
+        videos_to_check(video)
     (video.parent / "train.csv").write_text("a.MP4,0\n")
     root = shards_of(video.parent, tmp_path / "shards")
     shutil.copytree(root / "train", root / "val")
     with pytest.raises(DataError, match=r"name these instead: \S+/shards/train \S+/shards/val$"):
-        listed_videos(root)
+        videos_to_check(root)
     (root / "val" / "index.csv").unlink()
     for place in (root, root / "val"):
         with pytest.raises(DataError, match=r"shards/val holds shards without index\.csv; get it"):
-            listed_videos(place)
+            videos_to_check(place)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no videos"):
-        listed_videos(tmp_path / "empty")
+        videos_to_check(tmp_path / "empty")
 
 
 def test_a_video_that_takes_too_long_is_named(make_video, tmp_path):

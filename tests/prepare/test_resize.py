@@ -156,7 +156,11 @@ def test_a_folder(make_video, tmp_path):
     ]
     assert shown[0] == (0, 6, 0) and shown[-1] == (6, 6, 3)
     assert files_in(out) == [
-        *("a/x.mp4", "b, ü/x.mp4", "failed.csv", "prepared.json", "small.webm.mp4")
+        "a/x.mp4",
+        "b, ü/x.mp4",
+        "failed.csv",
+        "prepared.json",
+        "small.webm.mp4",
     ]
     table = (out / "failed.csv").read_text().splitlines()
     assert table[0] == "path,reason"

@@ -11,7 +11,7 @@ from uniformer_video.data.lists.records import read_csv
 from uniformer_video.data.lists.shard_index import read_index
 from uniformer_video.data.lists.sharded import read_shards
 from uniformer_video.errors import DataError, DecodeError
-from uniformer_video.prepare.check import check_videos, listed_videos
+from uniformer_video.prepare.check import check_videos, videos_to_check
 from uniformer_video.prepare.shards import make_shards
 from uniformer_video.storage.members import member_of, member_path, read_member
 
@@ -216,8 +216,8 @@ def test_every_video_of_shards_is_checked(tmp_path, make_video, monkeypatch):
     good, bad = [record.path for record in read_shards(shards)]
     monkeypatch.chdir(shards)
     for place in (shards, f"{shards}/index.csv", "index.csv", "."):
-        assert listed_videos(place) == [(good, 0), (bad, 0)]
-    assert listed_videos(f"file://{shards}") == [(f"file://{p}", 0) for p in (good, bad)]
+        assert videos_to_check(place) == [(good, 0), (bad, 0)]
+    assert videos_to_check(f"file://{shards}") == [(f"file://{p}", 0) for p in (good, bad)]
     checked, rows = check_videos([(good, 0), (bad, 0)], tmp_path / "bad.csv", workers=1)
     assert checked == 2
     ((path, reason, *_),) = rows
@@ -225,5 +225,5 @@ def test_every_video_of_shards_is_checked(tmp_path, make_video, monkeypatch):
     assert bad in (tmp_path / "bad.csv").read_text()
 
     (tmp_path / "videos" / "index.csv").write_text("good.mp4,0\n")  # a list like any other
-    assert len(listed_videos(tmp_path / "videos" / "index.csv")) == 1
-    assert len(listed_videos(tmp_path / "videos")) == 2
+    assert len(videos_to_check(tmp_path / "videos" / "index.csv")) == 1
+    assert len(videos_to_check(tmp_path / "videos")) == 2

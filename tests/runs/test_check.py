@@ -61,7 +61,9 @@ def test_the_commands_say_it_at_once(call, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     config = tmp_path / "a.yaml"
     config.write_text("TRAIN: {DATASET: kinetic}\n")
-    monkeypatch.setattr("uniformer_video.runs.run.joined", lambda *args: pytest.fail("it joined"))
+    monkeypatch.setattr(
+        "uniformer_video.runs.run.join_ranks", lambda *args: pytest.fail("it joined")
+    )
     for command in ("config", "run"):
         status, out, errors = call(command, "--cfg", config)
         assert (status, out) == (2, "")

@@ -40,8 +40,15 @@ def test_everything_a_run_leaves(finished, tmp_path, demo):
     folder = tmp_path / "run"
     names = {path.name for path in folder.iterdir()}
     assert {
-        *(".lock", "config.yaml", "metrics.jsonl", "last.pt", "previous.pt", "best.pt"),
-        *("results.json", "scores.npz", "report.html"),
+        ".lock",
+        "config.yaml",
+        "metrics.jsonl",
+        "last.pt",
+        "previous.pt",
+        "best.pt",
+        "results.json",
+        "scores.npz",
+        "report.html",
     } == names
     record = results(folder)
     assert record["summary"]["videos"] == record["summary"]["decoded"] == 8

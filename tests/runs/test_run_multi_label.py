@@ -148,11 +148,11 @@ def test_weights_of_one_kind_start_the_other_and_are_not_tested_on_it(several, t
 
 def test_a_checkpoint_of_the_time_of_top1_goes_on():
     values = {"epoch": 3, "step": 1, "best_top1": 0.5, "best_epoch": 2, "seconds": 9.0}
-    progress = Progress.restored({**values, "bad_videos": {}})
+    progress = Progress.from_dict({**values, "bad_videos": {}})
     assert (progress.best_score, progress.best_epoch, progress.epoch) == (0.5, 2, 3)
-    assert Progress.restored(vars(progress)) == progress
+    assert Progress.from_dict(vars(progress)) == progress
     with pytest.raises(TypeError):
-        Progress.restored({"best": 1})
+        Progress.from_dict({"best": 1})
 
 
 def test_the_loader_is_measured_on_several_labels(several):

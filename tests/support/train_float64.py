@@ -10,7 +10,7 @@ import torch
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.protocol import Protocol
-from uniformer_video.distributed.ranks import joined
+from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.randomness import seed_torch
 from uniformer_video.runs import build
 from uniformer_video.runs.build_data import build_data
@@ -51,7 +51,7 @@ def main(out, *overrides):
     torch.set_num_threads(1)
     cfg = load_config(overrides=overrides)
     data = build_data(cfg)
-    with joined() as ranks:
+    with join_ranks() as ranks:
         seed_torch("weights", cfg.RNG_SEED)
         model, _ = build.build_model(cfg, data.num_classes)
         model.double()

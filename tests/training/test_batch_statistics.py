@@ -45,7 +45,7 @@ def slots(count=3, seed=0):
 def step(statistics, model, inputs, taken=TAKEN, **options):
     rows = []
     for x in inputs:
-        with statistics.noted():
+        with statistics.record_pass():
             loss = model(x, **options)
             rows.append(statistics.row(torch.float64, "cpu"))
         loss.backward()
@@ -61,7 +61,7 @@ def assert_equal(model, expected):
 def test_folded_notes_are_what_torch_writes_on_the_spot(recompute):
     model = Norms().double()
     expected, statistics = copy.deepcopy(model), BatchStatistics(model)
-    with statistics.attached():
+    with statistics.attach():
         for seed in range(3):
             step(statistics, model, slots(seed=seed), recompute=recompute)
     for seed in range(3):
@@ -77,9 +77,9 @@ def test_slots_on_other_processes_are_folded_in_their_order():
     model = Norms().double()
     expected, statistics = copy.deepcopy(model), BatchStatistics(model)
     parts = []
-    with statistics.attached():
+    with statistics.attach():
         for x in slots():
-            with statistics.noted():
+            with statistics.record_pass():
                 model(x)
                 parts.append(statistics.row(torch.float64, "cpu"))
     statistics.fold(torch.stack(parts), TAKEN)
@@ -94,7 +94,7 @@ def test_slots_on_other_processes_are_folded_in_their_order():
 def test_a_step_that_is_left_out_leaves_no_trace_nor_does_the_next_remember_it():
     model = Norms().double()
     expected, statistics = copy.deepcopy(model), BatchStatistics(model)
-    with statistics.attached():
+    with statistics.attach():
         step(statistics, model, slots())
         before = copy.deepcopy(model.state_dict())
         poisoned = slots(seed=1)
@@ -113,13 +113,13 @@ def test_whoever_saves_the_model_in_the_middle_of_a_pass_saves_the_true_statisti
     """As the thread does that saves a run whose other process is lost."""
     model = Norms().double()
     statistics, saved = BatchStatistics(model), []
-    with statistics.attached():
+    with statistics.attach():
         step(statistics, model, slots())
         before = copy.deepcopy(model.state_dict())
         watcher = model.once.register_forward_pre_hook(
             lambda *_args: saved.append(copy.deepcopy(model.state_dict()))
         )
-        with statistics.noted():
+        with statistics.record_pass():
             model(slots(1, seed=1)[0])
         watcher.remove()
     (found,) = saved
@@ -131,7 +131,7 @@ def test_whoever_saves_the_model_in_the_middle_of_a_pass_saves_the_true_statisti
 def test_passes_that_nobody_notes_change_nothing_and_afterwards_torch_is_as_it_was():
     model = Norms().double()
     before, statistics = copy.deepcopy(model), BatchStatistics(model)
-    with statistics.attached():
+    with statistics.attach():
         model(slots(1)[0])
         assert_equal(model, before)
     model(slots(1)[0])
@@ -142,7 +142,7 @@ def test_passes_that_nobody_notes_change_nothing_and_afterwards_torch_is_as_it_w
 def test_a_momentum_that_is_changed_on_the_way_counts_from_then_on():
     model = Norms().double()
     expected, statistics = copy.deepcopy(model), BatchStatistics(model)
-    with statistics.attached():
+    with statistics.attach():
         step(statistics, model, slots())
         model.once.momentum = 0.7
         step(statistics, model, slots(seed=1))
@@ -172,7 +172,7 @@ def test_a_synchronised_layer_is_folded_once(monkeypatch):
         monkeypatch.setattr(dist, "get_rank", lambda rank=rank: rank)
         model[0].process_group = "the whole run"
         statistics = BatchStatistics(model)
-        with statistics.attached(), statistics.noted():
+        with statistics.attach(), statistics.record_pass():
             model(torch.randn(6, 4))
             notes[rank] = statistics.row(torch.float32, "cpu")
     half = len(notes[0]) // 2
@@ -190,8 +190,8 @@ def test_a_uniformer_that_recomputes_counts_each_batch_once(recomputed):
     model = build_network("uniformer_s", 4, checkpoint_blocks=recomputed, **options).train()
     statistics, clips = BatchStatistics(model), torch.randn(2, 3, 4, 32, 32)
     assert len(statistics.layers) == 5
-    with statistics.attached():
-        with statistics.noted():
+    with statistics.attach():
+        with statistics.record_pass():
             loss = model(clips).sum()
             row = statistics.row(torch.float32, "cpu")
         loss.backward()

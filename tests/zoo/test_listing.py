@@ -80,7 +80,12 @@ def test_text(every):
         r"image_uniformer_b_ls +49\.80 M parameters +224x224 +8\.27 GFLOPs a view", text[start]
     )
     assert text[start + 1].split() == [
-        *("uniformer_base_ls_in1k", "ImageNet", "83.9", "%,", "224", "pixels"),
+        "uniformer_base_ls_in1k",
+        "ImageNet",
+        "83.9",
+        "%,",
+        "224",
+        "pixels",
     ]
     plus = next(i for i, line in enumerate(text) if line.startswith("uniformer_s_plus "))
     assert text[plus + 1].strip() == "no published weights"

@@ -50,7 +50,7 @@ def measure(cfg, clips=24, rounds=3, workers=(0, 1, 2), baseline=False):
         dataset = build_train_dataset(cfg, records, names)
         sides = {"ours": dataset}
         if baseline:
-            sides["baseline"] = _published(dataset)
+            sides["baseline"] = _published_dataset(dataset)
         with _one_thread():
             times = _time_steps(sides, clips, rounds)
         rates = {count: _loader_rate(dataset, clips, count) for count in workers}
@@ -120,7 +120,7 @@ def _seconds(times, step):
     return {"all": workers, "all but decoding": workers - times[DECODE], **times}[step]
 
 
-def _published(dataset):
+def _published_dataset(dataset):
     """The same clips the published way."""
     if not dataset.augment.area:
         raise ConfigError(

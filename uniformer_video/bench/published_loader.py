@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from uniformer_video.data.clips.augment import RandAugment, RandomErasing
 from uniformer_video.data.clips.transforms import resized_crop_box
 from uniformer_video.data.decoding.source import source_of
-from uniformer_video.data.lists.flips import may_mirror, mirrored
+from uniformer_video.data.lists.flips import may_mirror, mirror_labels
 
 FILL = (128, 128, 128)
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -97,7 +97,7 @@ class PublishedAugmentation:
         mark("crop and resize")
         if ours.flip and rng.random() < 0.5 and may_mirror(labels, ours.flip_skipped):
             clip = clip.flip(-1)
-            labels = mirrored(labels, ours.flip_labels)
+            labels = mirror_labels(labels, ours.flip_labels)
         mark("flip")
         if self.erase:
             clip = self.erase(clip, rng)

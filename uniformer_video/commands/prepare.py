@@ -16,7 +16,14 @@ log = logging.getLogger("uniformer_video")
 _DATASETS = ("k400", "k600", "ssv1", "ssv2", "ucf101", "hmdb51")
 _SPLIT = SETTINGS["DATA.SPLIT_NUMBER"]
 _PRESETS = (
-    *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"),
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
     "veryslow",
 )
 
@@ -254,14 +261,14 @@ def _check(args):
     by the list). A video that takes longer than --timeout is given up and named. The exit status is 2
     if any is bad.
     """
-    from uniformer_video.prepare.check import check_videos, listed_videos
+    from uniformer_video.prepare.check import check_videos, videos_to_check
 
     if args.timeout <= 0:
         raise UserError(f"--timeout is {args.timeout:g}; it takes more than 0 seconds")
     videos = [
         video
         for source in args.videos
-        for video in listed_videos(source, args.prefix, args.template, args.separator)
+        for video in videos_to_check(source, args.prefix, args.template, args.separator)
     ]
     with _bar("video") as show:
         checked, bad = check_videos(videos, args.out, args.workers, args.timeout, args.strict, show)

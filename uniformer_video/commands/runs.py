@@ -28,9 +28,9 @@ def run_command(args):
     KEY VALUE pairs override the config, such as SOLVER.BASE_LR 1e-4 DATA.PATH_TO_DATA_DIR my/data;
     `uniformer-video config --keys` lists every key.
     """
-    from uniformer_video.signals import Interrupted, held_back
+    from uniformer_video.signals import Interrupted, delay_interrupts
 
-    with held_back():
+    with delay_interrupts():
         from uniformer_video.torch_internals import check_torch
 
         check_torch()

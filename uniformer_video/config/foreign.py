@@ -18,8 +18,21 @@ log = logging.getLogger(__name__)
 
 # Whole sections, with all that is nested in them.
 SECTIONS = (
-    *("AVA", "BENCHMARK", "BN", "CONTRASTIVE", "DEMO", "DETECTION", "MASK", "MULTIGRID", "MVIT"),
-    *("NONLOCAL", "RESNET", "SLOWFAST", "TENSORBOARD", "VIS_MASK", "X3D"),
+    "AVA",
+    "BENCHMARK",
+    "BN",
+    "CONTRASTIVE",
+    "DEMO",
+    "DETECTION",
+    "MASK",
+    "MULTIGRID",
+    "MVIT",
+    "NONLOCAL",
+    "RESNET",
+    "SLOWFAST",
+    "TENSORBOARD",
+    "VIS_MASK",
+    "X3D",
 )
 # Keys by section, "" at the top; a trailing underscore covers all that begin so.
 KEYS = {
@@ -43,9 +56,13 @@ KEYS = {
 }
 # Keys that have a rule below.
 TRANSLATED = (
-    *("DATA.ENSEMBLE_METHOD", "DATA.MULTI_LABEL", "DATA.REVERSE_INPUT_CHANNEL"),
+    "DATA.ENSEMBLE_METHOD",
+    "DATA.MULTI_LABEL",
+    "DATA.REVERSE_INPUT_CHANNEL",
     "SOLVER.CLIP_GRAD_L2NORM",
-    *("TEST.TEST_BEST", "TRAIN.CHECKPOINT_FILE_PATH", "TRAIN.MIXED_PRECISION"),
+    "TEST.TEST_BEST",
+    "TRAIN.CHECKPOINT_FILE_PATH",
+    "TRAIN.MIXED_PRECISION",
 )
 
 # What is always done here, in their words, and what to say to somebody who asked for another thing.
@@ -349,8 +366,20 @@ def _loss(words):
 
 
 _RULES = (
-    *(_stage_lists, _mlp_ratio, _target_fps, _model_name, _dataset, _precision, _start_weights),
-    *(_tested_weights, _ensemble, _clipping, _machine, _aspect, _task, _loss),
+    _stage_lists,
+    _mlp_ratio,
+    _target_fps,
+    _model_name,
+    _dataset,
+    _precision,
+    _start_weights,
+    _tested_weights,
+    _ensemble,
+    _clipping,
+    _machine,
+    _aspect,
+    _task,
+    _loss,
 )
 
 

@@ -51,7 +51,7 @@ class Condition:
 
     def reason(self, flat: dict[str, Any]) -> str:
         """Why it does not hold: what the switches are."""
-        return " and ".join(f"{key} is {shown(flat[key])}" for key in self.switches)
+        return " and ".join(f"{key} is {value_in_words(flat[key])}" for key in self.switches)
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Setting:
         return f"a list of {count}{entries}{inside and f', each{inside}'}{or_none}"
 
 
-def shown(value: Any) -> str:
+def value_in_words(value: Any) -> str:
     """A value in the middle of a sentence."""
     return "empty" if value == "" else str(value)
 

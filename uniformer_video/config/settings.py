@@ -76,7 +76,7 @@ def origin(cfg: CfgNode, key: str) -> str:
 
 def config_text(cfg: CfgNode) -> str:
     """The whole tree as YAML that `load_config` reads back."""
-    return yaml.safe_dump(nested(cfg), sort_keys=False, default_flow_style=None, width=100)
+    return yaml.safe_dump(to_nested_dict(cfg), sort_keys=False, default_flow_style=None, width=100)
 
 
 def config_from_text(text: str, source="the checkpoint") -> CfgNode:
@@ -108,9 +108,9 @@ def flat_config(cfg: CfgNode) -> dict[str, Any]:
     return values
 
 
-def nested(cfg: CfgNode) -> dict:
+def to_nested_dict(cfg: CfgNode) -> dict:
     """The tree as plain dicts, lists and scalars."""
-    return {k: nested(v) if isinstance(v, CfgNode) else v for k, v in cfg.items()}
+    return {k: to_nested_dict(v) if isinstance(v, CfgNode) else v for k, v in cfg.items()}
 
 
 def describe() -> str:

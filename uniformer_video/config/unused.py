@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.rows import SETTINGS
-from uniformer_video.config.setting import shown
+from uniformer_video.config.setting import value_in_words
 from uniformer_video.config.settings import COMMAND_LINE, DEFAULT, flat_config, origin
 from uniformer_video.errors import ConfigError
 
@@ -55,7 +55,7 @@ def report_unused(
     for key, setting in SETTINGS.items():
         is_wish = origin(cfg, key) != DEFAULT and flat[key] != setting.default
         if key in lacking:
-            told = f"{key} {shown(flat[key])} ({lacking[key]})"
+            told = f"{key} {value_in_words(flat[key])} ({lacking[key]})"
             if on_command_line(key):
                 refused.append(told)
             elif is_wish:
@@ -64,7 +64,7 @@ def report_unused(
             why = unused[key]
             if not flat[key] and not any(flat[switch] for switch in why.switches):
                 continue  # off, 0 or empty beside what is off: as it is
-            told = f"{key} {shown(flat[key])} ({why.reason})"
+            told = f"{key} {value_in_words(flat[key])} ({why.reason})"
             switched_later = on_command_line(*why.switches)
             if on_command_line(key) and switched_later:
                 refused.append(told)

@@ -106,7 +106,7 @@ class Heartbeat:
             time.sleep(0.5)  # for its last words
 
     @contextlib.contextmanager
-    def guarding(self, position, rescue):
+    def guard_training(self, position, rescue):
         """Around the training.
 
         position: () -> the last finished step, or None where the state cannot be saved without the other
@@ -170,11 +170,11 @@ class Heartbeat:
     def _beat(self, now):
         self._store.set(f"beat/{self.rank}", f"{now} {self.step}")
         for other in self._others:
-            beat = self._heard(other)
+            beat = self._has_news_of(other)
             if self._seen.get(other, (None,))[0] != beat:
                 self._seen[other] = (beat, now)
 
-    def _heard(self, rank):
+    def _has_news_of(self, rank):
         key = f"beat/{rank}"
         return self._store.get(key).decode() if self._store.check([key]) else ""
 
@@ -207,11 +207,11 @@ class Heartbeat:
         step = self._position()
         self._store.set("trouble", "1")
         self._store.set(f"report/{self.rank}", json.dumps(step))
-        reported, left = self._collected_reports()
+        reported, left = self._collect_reports()
         reported[self.rank] = step
         dead = [rank for rank in self._others if rank not in reported and rank not in left]
         verdict = Verdict(
-            dead={str(rank): int(self._heard(rank).partition(" ")[2] or 0) for rank in dead},
+            dead={str(rank): int(self._has_news_of(rank).partition(" ")[2] or 0) for rank in dead},
             errors={str(rank): said for rank, said in left.items() if said},
             saver=min(reported) if _one_step(reported.values()) else None,
             speaker=min({*reported, *left}),
@@ -223,7 +223,7 @@ class Heartbeat:
         chosen = self._store.compare_set("verdict", "", json.dumps(asdict(verdict)))
         return Verdict(**json.loads(chosen))
 
-    def _collected_reports(self):
+    def _collect_reports(self):
         """({rank: its step} of the others that report, {rank: its error or None} of those that left)."""
         until = time.monotonic() + self._report_seconds
         reported, left = {}, {}
@@ -245,7 +245,7 @@ class Heartbeat:
         Without a verdict the main process, if it lives, saves what it has, as nobody else does.
         """
         if verdict is None:
-            where = self._rescued(save=self.rank == 0)
+            where = self._save_alone(save=self.rank == 0)
             error = RankError(
                 f"what connects the {self.size} processes (torchrun, or process 0) no longer answers; {where}"
             )
@@ -260,7 +260,7 @@ class Heartbeat:
         if verdict.saver is not None and not saves:
             with contextlib.suppress(*_NO_STORE):
                 in_thread(lambda: self._until("saved"), SAVE_SECONDS)
-        where = self._rescued(saves)
+        where = self._save_alone(saves)
         if saves:
             with contextlib.suppress(*_NO_STORE):
                 in_thread(lambda: self._store.set("saved", "1"), STORE_SECONDS)
@@ -270,7 +270,7 @@ class Heartbeat:
         while not self._store.check([key]):
             time.sleep(0.05)
 
-    def _rescued(self, save):
+    def _save_alone(self, save):
         """Where the run goes on, after saving if `save`; what goes wrong with that is told."""
         rescue = self._rescue
         if rescue is None or self._over.is_set():

@@ -138,11 +138,11 @@ class Ranks:
                 raise
             raise self.heartbeat.loss() from error
 
-    def guarding(self, position, rescue):
+    def guard_training(self, position, rescue):
         """`Heartbeat.guarding`, where there are other processes."""
         if self.heartbeat is None:
             return contextlib.nullcontext()
-        return self.heartbeat.guarding(position, rescue)
+        return self.heartbeat.guard_training(position, rescue)
 
     def reason_of(self, error):
         """`error`, or the one of another process that made torchrun interrupt this one by SIGTERM."""
@@ -169,7 +169,7 @@ class Ranks:
 
 
 @contextlib.contextmanager
-def joined(dead_after=120.0, longest_wait=0.0):
+def join_ranks(dead_after=120.0, longest_wait=0.0):
     """Join the processes that torchrun describes, or stand alone; yields the `Ranks`.
 
     dead_after: seconds without a heartbeat after which a process is given up. longest_wait: seconds that a

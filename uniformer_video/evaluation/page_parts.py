@@ -27,7 +27,7 @@ def spread(per_class, figure):
     return np.histogram(shares, bins=10, range=(0, 1))[0].tolist()
 
 
-def shown_mistakes(wrong, open_video):
+def mistakes_with_frames(wrong, open_video):
     """The first of the mistaken videos, each with its `frames`, and how many there are.
 
     open_video: as `write_report` takes it. `frames` are data URIs; empty if the video cannot be opened;

@@ -52,6 +52,6 @@ def counts(decoded):
     return {"videos": len(decoded), "decoded": good, "failed": len(decoded) - good}
 
 
-def listed(classes, scores):
+def class_entries(classes, scores):
     """Class indices and the scores `[K]` of a video as the record lists them."""
     return [{"class": int(c), "score": number(scores[c], digits=6)} for c in classes]

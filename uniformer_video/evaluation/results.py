@@ -21,8 +21,18 @@ SCHEMA_VERSION = 2
 RESULTS_FILE = "results.json"
 SCORES_FILE = "scores.npz"
 _KEYS = (
-    *("summary", "protocol", "playback", "class_names", "videos", "failures", "motion"),
-    *("model", "training", "notes", "settings", "versions"),
+    "summary",
+    "protocol",
+    "playback",
+    "class_names",
+    "videos",
+    "failures",
+    "motion",
+    "model",
+    "training",
+    "notes",
+    "settings",
+    "versions",
 )
 
 

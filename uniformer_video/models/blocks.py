@@ -37,14 +37,14 @@ class RelationBlock(nn.Module):
 
     def relate(self, tokens):
         """The relation branch, before DropPath; as `[B, N, C]` where attention flattens the grid."""
-        return scaled(self.attn(self.norm1(tokens)), self.gamma_1)
+        return scale_branch(self.attn(self.norm1(tokens)), self.gamma_1)
 
     def feed(self, tokens):
         """The feed-forward branch, before DropPath."""
-        return scaled(self.mlp(self.norm2(tokens)), self.gamma_2)
+        return scale_branch(self.mlp(self.norm2(tokens)), self.gamma_2)
 
 
-def scaled(branch, gamma):
+def scale_branch(branch, gamma):
     """`[..., C]` times a factor per channel, if there is one."""
     return branch if gamma is None else branch * gamma.flatten()
 
@@ -70,7 +70,7 @@ class LocalBlock(RelationBlock):
 
     def relate(self, tokens):
         """The relation branch `[B, *grid, C]`, before DropPath."""
-        return scaled(self.conv2(self.attn(self.conv1(self.norm1(tokens)))), self.gamma_1)
+        return scale_branch(self.conv2(self.attn(self.conv1(self.norm1(tokens)))), self.gamma_1)
 
 
 class GlobalBlock(RelationBlock):

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from uniformer_video.errors import ConfigError
-from uniformer_video.models.blocks import GlobalBlock, scaled
+from uniformer_video.models.blocks import GlobalBlock, scale_branch
 from uniformer_video.models.layers import Attention
 from uniformer_video.models.uniformer import UniFormer, init_weights
 
@@ -52,7 +52,7 @@ class HourglassBlock(GlobalBlock):
         """Tokens `[B, *grid, C]`, class token `[B, 1, C]`, importance `[B, N]` or None; the same."""
         tokens = tokens + self.pos_embed(tokens)
         grid = tokens.shape[1:-1]
-        step = self._with_all if self.keep_ratio == 1.0 else self._with_kept
+        step = self._with_all if self.keep_ratio == 1.0 else self._update_kept_tokens
         tokens, cls, importance = step(tokens.flatten(1, -2), cls, importance)
         return tokens.unflatten(1, grid), cls, importance
 
@@ -79,7 +79,7 @@ class HourglassBlock(GlobalBlock):
         importance = row if importance is None else torch.lerp(importance, row, self.blend)
         return short[:, 1:], short[:, :1], importance
 
-    def _with_kept(self, tokens, cls, importance):
+    def _update_kept_tokens(self, tokens, cls, importance):
         """Shrink `[B, N, C]`, update, recover: the rest gets what the merged token was given."""
         short, rest, order, ranked, _ = self._shrink(tokens, cls, importance)
         short, update, row = self._update(short)
@@ -93,7 +93,7 @@ class HourglassBlock(GlobalBlock):
     def _update(self, short):
         """Both residual branches on `[B, n, C]`: the result, what they added, the class row."""
         relation, row = self.attn(self.norm1(short))
-        relation = scaled(relation, self.gamma_1)
+        relation = scale_branch(relation, self.gamma_1)
         short = short + self.drop_path(relation)
         fed = self.feed(short)
         return short + self.drop_path(fed), relation + fed, row
@@ -198,7 +198,7 @@ def _pool_importance(importance, grid):
     return pooled * (importance.sum(1, True) / pooled.sum(1, True).clamp_min(smallest))
 
 
-def _listed(values):
+def _as_lists(values):
     return values if isinstance(values, (list, tuple)) else [values]
 
 
@@ -206,7 +206,7 @@ def _per_block(values, depths, name):
     """Two lists, for the blocks of stages 3 and 4, in place of None; the published ones by default."""
     if values is None:
         return [[1.0] + [0.5] * (depths[2] - 1), [0.5] * depths[3]]
-    if not all(isinstance(stage, (list, tuple)) for stage in _listed(values)):
+    if not all(isinstance(stage, (list, tuple)) for stage in _as_lists(values)):
         raise ConfigError(f"{name} is {values!r}; it takes two lists, for stages 3 and 4")
     values = [[float(value) for value in stage] for stage in values]
     if [len(stage) for stage in values] != list(depths[2:]):

@@ -15,7 +15,7 @@ from uniformer_video.data.lists.shard_index import INDEX_FILE, shard_folder
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.folders import write_table
 from uniformer_video.prepare.jobs import run_jobs
-from uniformer_video.prepare.stream import decoded, opened
+from uniformer_video.prepare.stream import decode_all, open_stream
 from uniformer_video.storage.address import check_no_secret
 
 HEADER = ("path", "reason", "frames found", "frames declared")
@@ -36,7 +36,7 @@ class Found:
     declared: int | None
 
 
-def listed_videos(path, prefix="", template="", separator="auto"):
+def videos_to_check(path, prefix="", template="", separator="auto"):
     """(path, frames that the list declares or 0) of the videos of a folder or a list, in its order.
 
     A folder with an index of shards, also an address, stands for the videos in them, and so does the
@@ -150,8 +150,8 @@ def _decode_all(reader):
 def _frames_before_damage(path):
     count = 0
     try:
-        with opened(path) as (container, stream):
-            for _ in decoded(container, stream):
+        with open_stream(path) as (container, stream):
+            for _ in decode_all(container, stream):
                 count += 1
     except (DecodeError, av.FFmpegError, OSError):
         pass  # that is where it ends
@@ -160,13 +160,13 @@ def _frames_before_damage(path):
 
 def _damaged_frames(path):
     """How many frames the decoder itself marks as damaged; those that follow from them are not."""
-    with opened(path) as (container, stream):
-        return sum(frame.is_corrupt for frame in decoded(container, stream))
+    with open_stream(path) as (container, stream):
+        return sum(frame.is_corrupt for frame in decode_all(container, stream))
 
 
 def _frames_by_header(path):
     try:
-        with opened(path) as (_, stream):
+        with open_stream(path) as (_, stream):
             return stream.frames or None
     except (DecodeError, av.FFmpegError, OSError):
         return None

@@ -57,7 +57,7 @@ def around_the_number(template):
 
 
 @contextlib.contextmanager
-def claimed(out, settings, targets):
+def claim_folder(out, settings, targets):
     """Hold the folder `out` for one run with `settings`; it is made if need be.
 
     What a killed run left unfinished is removed. Raises `DataError` when another run works there, when
@@ -71,8 +71,8 @@ def claimed(out, settings, targets):
         raise DataError(
             f"{out} cannot be a folder, a file is in its place; choose another --out"
         ) from None
-    with _locked(out):
-        found = _recorded(out / SETTINGS_FILE)
+    with _lock(out):
+        found = _read_settings(out / SETTINGS_FILE)
         if found is None:
             if present := [target for target in targets if os.path.lexists(target)]:
                 raise DataError(
@@ -89,7 +89,7 @@ def claimed(out, settings, targets):
 
 
 def source_setting(source):
-    """What `claimed` takes so that the results of one folder of videos are not taken for another's."""
+    """What `claim_folder` takes so that the results of one folder of videos are not taken for another's."""
     return {_SOURCE: os.path.realpath(source)}
 
 
@@ -122,7 +122,7 @@ def write_table(path, header, rows):
 
 
 @contextlib.contextmanager
-def _locked(folder):
+def _lock(folder):
     """Keep other runs out; the lock goes with the process, however that ends."""
     try:
         import fcntl
@@ -144,7 +144,7 @@ def _locked(folder):
         os.close(handle)
 
 
-def _recorded(path):
+def _read_settings(path):
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -11,12 +11,12 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image
 
 from uniformer_video.data.decoding import open_video
-from uniformer_video.data.decoding.orientation import orientation, upright
+from uniformer_video.data.decoding.orientation import orientation, turn_upright
 from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.folders import (
     around_the_number,
-    claimed,
+    claim_folder,
     drop_outdated,
     planned_targets,
     source_setting,
@@ -24,7 +24,7 @@ from uniformer_video.prepare.folders import (
     write_table,
 )
 from uniformer_video.prepare.jobs import run_jobs
-from uniformer_video.prepare.stream import decoded, even_size, opened
+from uniformer_video.prepare.stream import decode_all, even_size, open_stream
 from uniformer_video.prepare.summary import Summary
 
 _FORMATS = (".jpg", ".jpeg", ".png", ".webp")
@@ -51,12 +51,12 @@ def extract_folder(source, out, pictures, workers=0, progress=None):
     targets = planned_targets(list_videos(source), source, out, "")
     jobs = [(Path(source) / video, target) for video, target in targets.items()]
     settings = {"command": "frames", **source_setting(source), **vars(pictures)}
-    with claimed(out, settings, list(targets.values())):
+    with claim_folder(out, settings, list(targets.values())):
         for video, target in jobs:
             drop_outdated(video, [target])
         left = [job for job in jobs if not os.path.lexists(job[1])]
         summary = Summary(len(jobs), kept=len(jobs) - len(left), progress=progress)
-        with summary.reported(out):
+        with summary.write_failures(out):
             work = partial(extract_video, pictures=pictures)
             run_jobs(work, left, partial(summary.add, kind=lambda _: "extracted"), workers)
         finished = sorted(target for target in targets.values() if target.is_dir())
@@ -97,14 +97,14 @@ def _check_template(template):
 def _write_frames(source, folder, pictures):
     """Write the pictures of a video, all in the size of the first; returns their number."""
     scaler, size, count = VideoReformatter(), None, 0
-    with opened(source) as (container, stream):
-        for count, frame in enumerate(decoded(container, stream), start=1):
+    with open_stream(source) as (container, stream):
+        for count, frame in enumerate(decode_all(container, stream), start=1):
             size = size or even_size(frame.width, frame.height, pictures.short_side)
             options = {"format": "rgb24", "threads": 1}
             if size != (frame.width, frame.height):  # else the very pixels that decoding gives
                 options |= {"interpolation": Interpolation.BICUBIC}
             picture = scaler.reformat(frame, *size, **options)
-            image = upright(picture.to_ndarray(), orientation(frame))
+            image = turn_upright(picture.to_ndarray(), orientation(frame))
             path = folder / pictures.template.format(count)
             Image.fromarray(np.ascontiguousarray(image)).save(path, quality=pictures.quality)
     return count

@@ -102,7 +102,7 @@ def _list_of(rows, there, source, out, file):
             summary.repeated += 1
             continue
         labels[found.path] = row.label
-        lines.append(_line(_listed_path(source / found.path, out), found.frames, row.label))
+        lines.append(_line(_path_in_list(source / found.path, out), found.frames, row.label))
     summary.videos = len(lines)
     if not lines:
         first = f", such as {rows[0].names[0]}" if rows else ""
@@ -156,7 +156,7 @@ def _frame_folders(source, template):
     return there
 
 
-def _listed_path(path, out):
+def _path_in_list(path, out):
     """As the list gives it: from the list's folder where it lies inside that, else absolute."""
     path, out = os.path.abspath(path), os.path.abspath(out)
     inside = path.startswith(os.path.join(out, ""))

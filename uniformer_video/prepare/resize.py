@@ -13,18 +13,18 @@ from av.video.frame import PictureType
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from uniformer_video.data.decoding import open_video
-from uniformer_video.data.decoding.orientation import Orientation, orientation, upright
+from uniformer_video.data.decoding.orientation import Orientation, orientation, turn_upright
 from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.errors import DecodeError
 from uniformer_video.files import atomic_write
 from uniformer_video.prepare.folders import (
-    claimed,
+    claim_folder,
     drop_outdated,
     planned_targets,
     source_setting,
 )
 from uniformer_video.prepare.jobs import run_jobs
-from uniformer_video.prepare.stream import decoded, even_size, opened
+from uniformer_video.prepare.stream import decode_all, even_size, open_stream
 from uniformer_video.prepare.summary import Summary
 
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
@@ -59,12 +59,12 @@ def resize_folder(source, out, encoding, workers=0, progress=None):
     jobs = {video: (Path(source) / video, target) for video, target in targets.items()}
     settings = {"command": "resize", **source_setting(source), **vars(encoding)}
     named = [_finished_names(*job) for job in jobs.values()]
-    with claimed(out, settings, [name for names in named for name in names]):
+    with claim_folder(out, settings, [name for names in named for name in names]):
         for (video, _), names in zip(jobs.values(), named, strict=True):
             drop_outdated(video, names)
         left = [job for job, names in zip(jobs.values(), named, strict=True) if not _any(names)]
         summary = Summary(len(jobs), kept=len(jobs) - len(left), progress=progress)
-        with summary.reported(out):
+        with summary.write_failures(out):
             run_jobs(partial(resize_video, encoding=encoding), left, summary.add, workers)
     return summary
 
@@ -77,8 +77,8 @@ def resize_video(job, encoding):
     source, target = job
     with open_video(source) as reader:
         expected = reader.num_frames
-    with opened(source) as (container, stream):
-        first = next(decoded(container, stream))  # headers may not tell the size
+    with open_stream(source) as (container, stream):
+        first = next(decode_all(container, stream))  # headers may not tell the size
         short_side = min(first.width, first.height)
     if short_side <= encoding.short_side:
         _copy(source, target.with_suffix(source.suffix))
@@ -124,13 +124,13 @@ def _copy(source, target):
 def _encode(source, path, encoding):
     """Write the video to `path`, whatever that is called; returns the number of frames."""
     scaler, encoder, clock, count = VideoReformatter(), None, None, 0
-    with opened(source) as (container, stream), av.open(path, "w", format="mp4") as output:
-        for frame in decoded(container, stream):
+    with open_stream(source) as (container, stream), av.open(path, "w", format="mp4") as output:
+        for frame in decode_all(container, stream):
             if encoder is None:
                 clock = _Clock(container, stream)
                 size = even_size(frame.width, frame.height, encoding.short_side)
-            scaled = _scaled(frame, scaler, size)
-            picture = _upright(scaled, orientation(frame))
+            scaled = _scale(frame, scaler, size)
+            picture = _turn_frame_upright(scaled, orientation(frame))
             if encoder is None:
                 encoder = _add_encoder(output, stream, frame, picture, encoding)
                 encoder.codec_context.colorspace = scaled.colorspace
@@ -144,7 +144,7 @@ def _encode(source, path, encoding):
     return count
 
 
-def _scaled(frame, scaler, size):
+def _scale(frame, scaler, size):
     """yuv420p; the matrix and range of the colours stay as they are, unless it was RGB."""
     options = {"format": "yuv420p", "interpolation": Interpolation.BICUBIC, "threads": 1}
     if frame.colorspace == _RGB:
@@ -152,14 +152,14 @@ def _scaled(frame, scaler, size):
     return scaler.reformat(frame, *size, **options)
 
 
-def _upright(frame, way):
+def _turn_frame_upright(frame, way):
     """A yuv420p frame the way it is meant to be shown, an `Orientation`."""
     if way == Orientation():
         return frame
     height, width = frame.height, frame.width
     rows = frame.to_ndarray()  # the luma rows, and below them the two small chroma planes
     luma, chroma = rows[:height], rows[height:].reshape(2, height // 2, width // 2)
-    turned = [upright(plane, way) for plane in (luma, *chroma)]
+    turned = [turn_upright(plane, way) for plane in (luma, *chroma)]
     flat = np.concatenate([plane.ravel() for plane in turned])
     rows = flat.reshape(-1, turned[0].shape[1])
     return av.VideoFrame.from_ndarray(rows, format="yuv420p")

@@ -17,7 +17,7 @@ from pathlib import Path
 from uniformer_video.data.lists.shard_index import INDEX_FILE, ShardEntry, index_table
 from uniformer_video.errors import DataError
 from uniformer_video.files import atomic_write
-from uniformer_video.prepare.folders import claimed, write_table
+from uniformer_video.prepare.folders import claim_folder, write_table
 from uniformer_video.prepare.jobs import run_jobs
 from uniformer_video.prepare.summary import Summary
 
@@ -51,21 +51,21 @@ class PackedFile:
     @property
     def note(self):
         """The bytes of the json beside it."""
-        note = _described(self.records[0])
-        if len(self.records) > 1 or len(_timed(self.records[0])) > len(note):
-            note["segments"] = [_timed(record) for record in self.records]
+        note = _describe(self.records[0])
+        if len(self.records) > 1 or len(_describe_segment(self.records[0])) > len(note):
+            note["segments"] = [_describe_segment(record) for record in self.records]
         return json.dumps(note).encode()
 
 
-def _described(record):
+def _describe(record):
     single = len(record.labels) == 1
     return {"label": record.label if single else list(record.labels), "name": record.name}
 
 
-def _timed(record):
+def _describe_segment(record):
     """The description of a record with what is not the default of segment and weight."""
     further = {"start": (record.start, 0), "end": (record.end, None), "weight": (record.weight, 1)}
-    return _described(record) | {
+    return _describe(record) | {
         key: value for key, (value, default) in further.items() if value != default
     }
 
@@ -87,7 +87,7 @@ def make_shards(
     shards = _files_by_shard(files, shard_mb * 1_000_000)
     jobs = [(out / f"shard-{number:06d}.tar", part) for number, part in enumerate(shards)]
     settings = {"command": "shards", "list": Path(list_file).name, "shard_mb": shard_mb}
-    with claimed(out, settings, [path for path, _ in jobs]):
+    with claim_folder(out, settings, [path for path, _ in jobs]):
         _refuse_others(out, {path.name for path, _ in jobs})
         summary = Summary(len(jobs), progress=progress)
         offsets = {}
@@ -97,7 +97,7 @@ def make_shards(
             summary.add(outcome, kind=lambda _: "packed" if made else "kept")
 
         (out / INDEX_FILE).unlink(missing_ok=True)
-        with summary.reported(out):
+        with summary.write_failures(out):
             run_jobs(make_shard, jobs, collect, workers)
             summary.failed += unreadable
         if all(offsets[path] for path, _ in jobs):
@@ -113,13 +113,13 @@ def make_shards(
 def make_shard(job):
     """`job` is (the tar to write, its files). Returns (was it made now, their offsets in bytes)."""
     path, files = job
-    if path.is_file() and (offsets := _verified(path, files)):
+    if path.is_file() and (offsets := _read_offsets(path, files)):
         return False, offsets
     with atomic_write(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
         for file in files:
             _add(tar, file.video_name, _read(file))
             _add(tar, file.note_name, file.note)
-    offsets = _verified(path, files)
+    offsets = _read_offsets(path, files)
     if not offsets:
         raise DataError(f"{path} does not hold what was written to it; check the disk")
     return True, offsets
@@ -202,7 +202,7 @@ def _read(file):
     return data
 
 
-def _verified(path, files):
+def _read_offsets(path, files):
     """The offsets of the videos by the shard's own headers; None unless it holds just these files."""
     wanted = [
         (name, size, file)

@@ -10,7 +10,7 @@ from uniformer_video.words import system_reason
 
 
 @contextlib.contextmanager
-def opened(path):
+def open_stream(path):
     """(container, first video stream) of a file or a video in a shard, to be decoded by this thread alone.
 
     With frame threads FFmpeg ends a damaged file early and without an error.
@@ -24,7 +24,7 @@ def opened(path):
         yield container, stream
 
 
-def decoded(container, stream):
+def decode_all(container, stream):
     """All frames in presentation order. Raises `DecodeError` at the first damage."""
     count = 0
     try:

@@ -36,7 +36,7 @@ class Summary:
             self._progress(finished, self.total, len(self.failed))
 
     @contextlib.contextmanager
-    def reported(self, folder):
+    def write_failures(self, folder):
         """Write `failed.csv` into `folder` when the block ends, however it does; none if none failed."""
         path = Path(folder) / FAILED_FILE
         try:

@@ -138,7 +138,7 @@ class RunCheckpoints:
             "or TRAIN.PRECISION fp32"
         )
 
-    def lost_best(self):
+    def fault_of_best(self):
         """What is wrong with the best weights that the progress speaks of, or ""."""
         path = self.folder / BEST_FILE
         if not self.state.progress.best_epoch:
@@ -166,7 +166,7 @@ class RunCheckpoints:
 
         saved, weights: `state_dict()` and `tested_weights()` of the state.
         """
-        progress = Progress.restored(saved["progress"])
+        progress = Progress.from_dict(saved["progress"])
         metadata = self._metadata(progress)
         # Where nothing is ever validated, the latest weights are as good as any.
         last = progress.epoch == self.cfg.SOLVER.MAX_EPOCH

@@ -41,7 +41,7 @@ def fit(cfg, data, folder, ranks, command="", from_best=False):
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
     state = build.build_train_state(cfg, model, precision, ranks)
     checkpoints = RunCheckpoints(folder, cfg, data, state)
-    with _taken(folder, ranks):
+    with _take_folder(folder, ranks):
         first_step = _go_on(cfg, folder, ranks, checkpoints, loader.plan, from_best)
         progress, steps = state.progress, loader.plan.steps_per_epoch
         tested = state.tested_model
@@ -84,7 +84,7 @@ def fit(cfg, data, folder, ranks, command="", from_best=False):
 
 
 @contextmanager
-def _taken(folder, ranks):
+def _take_folder(folder, ranks):
     """The folder, made if need be; the main process keeps other trainings out of it."""
     with ExitStack() as held:
 
@@ -120,7 +120,7 @@ def _go_on(cfg, folder, ranks, checkpoints, plan, from_best):
         )
     elif found and progress.epoch < cfg.SOLVER.MAX_EPOCH:
         ranks.say(f"Resuming at epoch {first_step / plan.steps_per_epoch:.2f} from {found}.")
-        if reason := ranks.on_main(checkpoints.lost_best):
+        if reason := ranks.on_main(checkpoints.fault_of_best):
             checkpoints.forget_best(reason)
     ranks.on_main(lambda: folder.record(cfg))
     return first_step

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from uniformer_video.distributed.ranks import joined
+from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.runs.build import name_model
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.check import check_settings
@@ -21,7 +21,7 @@ def run(cfg, name, command="", from_best=False):
     """
     cfg = name_model(cfg)
     check_settings(cfg)
-    with joined(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
+    with join_ranks(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
         try:
             data = build_data(cfg)
             folder = RunFolder(cfg.OUTPUT_DIR or Path("runs") / name)

@@ -18,12 +18,12 @@ from uniformer_video.evaluation.metrics import (
     resampled_map,
     sigmoid,
 )
-from uniformer_video.evaluation.page_parts import shown_mistakes, spread, worst_first
+from uniformer_video.evaluation.page_parts import mistakes_with_frames, spread, worst_first
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
+    class_entries,
     counts,
-    listed,
     number,
     proportion,
     share_text,
@@ -130,7 +130,7 @@ class MultiLabel(Classification):
             "classes": worst_first(per_class, "average_precision"),
             "spread": spread(per_class, "average_precision"),
             "mistakes": _mistakes(videos, open_video),
-            "missed": _missed(videos),
+            "missed": _missed_labels(videos),
             "threshold": f"{THRESHOLD:.0%}",
         }
 
@@ -203,7 +203,7 @@ def _videos(entries, scores, shares, truth, decoded):
     for index, entry in enumerate(entries):
         top, own = [], []
         if decoded[index]:
-            top = listed(ranked[index], shares[index])
+            top = class_entries(ranked[index], shares[index])
             own = [number(shares[index][label], digits=6) for label in entry["labels"]]
         videos.append({**entry, "top5": top, "label_scores": own})
     return videos
@@ -232,10 +232,10 @@ def _mistakes(videos, open_video):
             true = sorted(own, key=lambda pair: -(pair[1] or 0.0))
             wrong.append({**video, "wrong": best, "true": true})
     wrong.sort(key=lambda video: -video["wrong"]["score"])
-    return shown_mistakes(wrong, open_video)
+    return mistakes_with_frames(wrong, open_video)
 
 
-def _missed(videos):
+def _missed_labels(videos):
     """The true labels below the threshold, the lowest-scored first, and how many labels there are."""
     labels = [
         {"class": label, "score": score, "name": video["name"], "path": video["path"]}

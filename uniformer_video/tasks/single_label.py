@@ -19,15 +19,15 @@ from uniformer_video.evaluation.metrics import (
 )
 from uniformer_video.evaluation.page_parts import (
     MAX_TABLE_CLASSES,
-    shown_mistakes,
+    mistakes_with_frames,
     spread,
     worst_first,
 )
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
+    class_entries,
     counts,
-    listed,
     number,
     proportion,
     share_text,
@@ -156,9 +156,9 @@ class SingleLabel(Classification):
         return {
             "classes": worst_first(per_class, "accuracy"),
             "spread": spread(per_class, "accuracy"),
-            "confusion": _confusion_shown(results),
+            "confusion": _confusion_section(results),
             "mistakes": _mistakes(results["videos"], open_video),
-            "motion": _motion_shown(results),
+            "motion": _motion_section(results),
         }
 
     def mark(self):
@@ -215,12 +215,12 @@ def _videos(entries, labels, scores, shares, decoded):
     """Every video in order; `top5` is empty for one that could not be decoded."""
     ranked = ranked_classes(scores, labels, LISTED_CLASSES)
     return [
-        {**entry, "top5": listed(ranked[index], shares[index]) if decoded[index] else []}
+        {**entry, "top5": class_entries(ranked[index], shares[index]) if decoded[index] else []}
         for index, entry in enumerate(entries)
     ]
 
 
-def _confusion_shown(results):
+def _confusion_section(results):
     """A table of cells for few classes; a picture and the most frequent confusions for many."""
     sparse, total = results["confusion"], len(results["class_names"])
     if not sparse:
@@ -243,10 +243,10 @@ def _mistakes(videos, open_video):
     """The mistaken videos with the highest score of the wrong class."""
     wrong = [v for v in videos if v["top5"] and v["top5"][0]["class"] != v["label"]]
     wrong.sort(key=lambda video: -(video["top5"][0]["score"] or 0.0))
-    return shown_mistakes(wrong, open_video)
+    return mistakes_with_frames(wrong, open_video)
 
 
-def _motion_shown(results):
+def _motion_section(results):
     """The bars of the motion section, and pairs of opposite classes, each pair once."""
     motion = results["motion"]
     if motion is None:

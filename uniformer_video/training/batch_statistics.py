@@ -34,7 +34,7 @@ class BatchStatistics:
         self._known_layout = None
 
     @contextmanager
-    def attached(self):
+    def attach(self):
         """Around the training: no forward pass in training mode changes a running statistic by itself."""
         handles = []
         for layer in self.layers:
@@ -48,7 +48,7 @@ class BatchStatistics:
                 handle.remove()
 
     @contextmanager
-    def noted(self):
+    def record_pass(self):
         """Around the forward pass of a slot. Passes outside, such as recomputed ones, leave no note."""
         self._notes = {}
         try:
@@ -57,7 +57,7 @@ class BatchStatistics:
             self._notes = None
 
     def row(self, dtype, device):
-        """The notes so far of the slot, `[values]`; inside `noted`."""
+        """The notes so far of the slot, `[values]`; inside `record_pass`."""
         parts = []
         for layer, length in zip(self.layers, self._lengths, strict=True):
             if layer in self._notes:
@@ -82,7 +82,7 @@ class BatchStatistics:
         layout = self._layout(rows)
         before = torch.cat([part for layer in self.layers for part in _values(layer, rows.dtype)])
         folded, calls = before, torch.zeros_like(before)
-        counted = layout.counted(self.layers, rows)
+        counted = layout.batch_counts(self.layers, rows)
         for row in rows:
             calls_now = row[layout.calls_at]
             by_average = layout.keep**calls_now * folded + row
@@ -155,7 +155,7 @@ class _Layout:
             for values in (keep, cumulative, starts)
         )
 
-    def counted(self, layers, rows):
+    def batch_counts(self, layers, rows):
         """How many batches each layer has counted, beside each of its numbers; 0 where nobody asks."""
         if not any(momentum is None for momentum in self.momenta):
             return torch.zeros((), dtype=rows.dtype, device=rows.device)

@@ -59,7 +59,7 @@ class StepReadings:
         began = time.monotonic()
         rows = torch.stack([step.values for step in steps]).tolist()
         steps[-1].seconds += time.monotonic() - began
-        blamed = self._blamed(steps, rows)
+        blamed = self._videos_to_blame(steps, rows)
         for step, row in zip(steps, rows, strict=True):
             *slots, _, overflow, in_a_row = row
             losses, hits, counts = slots[::3], slots[1::3], slots[2::3]
@@ -86,7 +86,7 @@ class StepReadings:
             f"the loss was not finite for {in_a_row} steps in a row{last}; {self.remedy()}"
         )
 
-    def _blamed(self, steps, rows):
+    def _videos_to_blame(self, steps, rows):
         """{step: videos} of the steps left out: those whose loss was not finite, or all of the step's.
 
         The videos of a step lie with the processes that decoded them.

@@ -18,7 +18,7 @@ class Progress:
     bad_videos: dict = field(default_factory=dict)  # path -> reason
 
     @classmethod
-    def restored(cls, values):
+    def from_dict(cls, values):
         """From what a checkpoint records. Raises `TypeError` for other values."""
         values = dict(values)
         if "best_top1" in values:  # its name when top-1 was the only score
@@ -117,7 +117,7 @@ class TrainState:
         A part that was not saved starts from the weights. Raises `KeyError`, `TypeError`, `ValueError` or
         `RuntimeError` for anything else.
         """
-        progress, parts = Progress.restored(saved["progress"]), dict(saved.get("parts", {}))
+        progress, parts = Progress.from_dict(saved["progress"]), dict(saved.get("parts", {}))
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(_with_current_choices(saved["optimizer"], self.optimizer))
         self.scaler.load_state_dict(saved["scaler"])

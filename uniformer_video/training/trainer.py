@@ -103,9 +103,9 @@ class Trainer:
         self.readings.check(int(self.state.nonfinite_in_a_row), ())
         with (
             stop_requests() as self.stop,
-            self.statistics.attached(),
-            self.ranks.guarding(self.saver.position, self.saver.rescue),
-            self._saved_without_data(),
+            self.statistics.attach(),
+            self.ranks.guard_training(self.saver.position, self.saver.rescue),
+            self._save_without_data(),
         ):
             self.loader.give_up_on(self.stop)
             while progress.epoch < self.settings.max_epoch:
@@ -189,7 +189,7 @@ class Trainer:
         seed_torch("model", settings.seed, position, slot)
         quiet = self.ranks.size > 1 and not last
         with self.network.no_sync() if quiet else nullcontext(), self.ranks.communicating():
-            with self.statistics.noted():
+            with self.statistics.record_pass():
                 with self.autocast():
                     outputs = [_not_halved(logits) for logits in self.network(clips)]
                 dtype = outputs[0].dtype
@@ -293,7 +293,7 @@ class Trainer:
         self.saver.save()
 
     @contextmanager
-    def _saved_without_data(self):
+    def _save_without_data(self):
         try:
             yield
         except (TrainingError, WorkerError):

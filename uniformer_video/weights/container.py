@@ -86,7 +86,7 @@ def read_content(path, name):
 
 
 @contextlib.contextmanager
-def _sums_written():
+def _write_checksums():
     """torch's option of checksums, one for the whole process, is on for the length of the block."""
     with _OPTION_LOCK:
         before = get_crc32_options()
@@ -100,7 +100,7 @@ def _sums_written():
 def _save(content, file):
     """`torch.save` with checksums. Its own error at a full disk hides the one that tells it."""
     try:
-        with _sums_written():
+        with _write_checksums():
             torch.save(content, file)
     except RuntimeError as error:
         cause = error
@@ -218,7 +218,7 @@ def _one_line(name):
         code = getattr(error, "errno", None)
         if code is not None and code != errno.EINVAL:  # EINVAL: sought a place that no file has
             raise CheckpointError(f"cannot read {name}: {error.strerror}") from None
-        raise _damaged(name) from None
+        raise _damage_error(name) from None
 
 
 def _is_want_of_memory(error):
@@ -252,7 +252,7 @@ def _check_kind(members, name, head):
     if any(member.endswith("/data.pkl") for member in members):
         return
     if b"/data.pkl" in head:  # it is there, but the list at the end of the archive is damaged
-        raise _damaged(name)
+        raise _damage_error(name)
     inside = f"it holds {key_for_messages(members[0])}" if members else "it is empty"
     raise CheckpointError(
         f"{name} is a zip archive that torch.save did not write ({inside}), not a weights file; "
@@ -332,7 +332,7 @@ def _refusal(path, name, head, reason):
             f"{name} is in pickle protocol {protocol}, of which only 2 can be read safely; save it again "
             "with torch.save and its default protocol"
         )
-    return _damaged(name)
+    return _damage_error(name)
 
 
 def _look_inside(path, head):
@@ -352,7 +352,7 @@ def _look_inside(path, head):
         return 0, None
 
 
-def _damaged(name):
+def _damage_error(name):
     return DamagedError(
         f"{name} is not a readable weights file: it is damaged, incomplete, or not one at all; "
         "get it again from where it came"

@@ -146,9 +146,13 @@ def _stand_ins():
         Options: ("argparse.Namespace", "types.SimpleNamespace"),
         Mapping: (
             "collections.defaultdict",
-            *("fvcore.common.config.CfgNode", "yacs.config.CfgNode", "easydict.EasyDict"),
-            *("detectron2.config.config.CfgNode", "mmengine.config.config.ConfigDict"),
-            *("mmcv.utils.config.ConfigDict", "addict.addict.Dict"),
+            "fvcore.common.config.CfgNode",
+            "yacs.config.CfgNode",
+            "easydict.EasyDict",
+            "detectron2.config.config.CfgNode",
+            "mmengine.config.config.ConfigDict",
+            "mmcv.utils.config.ConfigDict",
+            "addict.addict.Dict",
         ),
         Sequence: ("collections.deque",),
         PathText: [
@@ -162,22 +166,30 @@ def _stand_ins():
         Inert: (
             "numpy.ndarray",
             *(f"numpy.{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
-            *("numpy.float16", "numpy.float32", "numpy.float64", "numpy.bool_", "numpy.str_"),
-            *("datetime.datetime", "datetime.date", "datetime.timedelta"),
+            "numpy.float16",
+            "numpy.float32",
+            "numpy.float64",
+            "numpy.bool_",
+            "numpy.str_",
+            "datetime.datetime",
+            "datetime.date",
+            "datetime.timedelta",
             # Logs of MMAction2: objects of mmengine, and their methods by `getattr`
             "mmengine.logging.history_buffer.HistoryBuffer",
             "mmengine.logging.log_buffer.LogBuffer",
             "mmengine.logging.message_hub.MessageHub",
-            *("mmengine.config.config.Config", "mmcv.utils.config.Config"),
+            "mmengine.config.config.Config",
+            "mmcv.utils.config.Config",
             *(f"builtins.{name}" for name in ("getattr", "int", "float", "bool", "str", "bytes")),
             *(f"builtins.{name}" for name in ("list", "tuple", "dict", "frozenset", "slice")),
-            *("builtins.range", "builtins.object"),
+            "builtins.range",
+            "builtins.object",
         ),
     }
-    return [_named(stand_in, name) for stand_in, names in modules.items() for name in names]
+    return [_rename_class(stand_in, name) for stand_in, names in modules.items() for name in names]
 
 
-def _named(stand_in, full_name):
+def _rename_class(stand_in, full_name):
     module, _, name = full_name.rpartition(".")
     return type(name, (stand_in,), {"__slots__": (), "__module__": module})
 

@@ -10,8 +10,13 @@ from uniformer_video.weights.unpickle import Options, plain
 
 _WRAPPERS = ("model", "model_state", "state_dict", "model_state_dict", "module")
 _AVERAGES = (
-    *("model_ema", "state_dict_ema", "ema_state_dict", "model_ema_state"),
-    *("ema", "ema_state", "ema_model"),
+    "model_ema",
+    "state_dict_ema",
+    "ema_state_dict",
+    "model_ema_state",
+    "ema",
+    "ema_state",
+    "ema_model",
 )
 _COUNTERS = {"n_averaged", "steps"}  # beside the weights that an averaging wrapper holds
 _PREFIXES = ("module.", "model.")

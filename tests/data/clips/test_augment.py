@@ -107,9 +107,21 @@ def test_unknown_interpolation_lists_the_known_ones():
 
 def test_there_are_the_fifteen_published_ops():
     assert set(OPS) == {
-        *("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd"),
-        *("Color", "Contrast", "Brightness", "Sharpness"),
-        *("ShearX", "ShearY", "TranslateX", "TranslateY"),
+        "AutoContrast",
+        "Equalize",
+        "Invert",
+        "Rotate",
+        "Posterize",
+        "Solarize",
+        "SolarizeAdd",
+        "Color",
+        "Contrast",
+        "Brightness",
+        "Sharpness",
+        "ShearX",
+        "ShearY",
+        "TranslateX",
+        "TranslateY",
     }
 
 

@@ -132,13 +132,13 @@ def test_the_others_are_the_same_or_refuse(video_of, kind, backend):
 
 def skipped(path, monkeypatch):
     """How many packets of a video were decoded as "not if nobody refers to it" for one frame."""
-    modes, spanned = [], VideoPackets.decoded
+    modes, spanned = [], VideoPackets.decode_span
 
     def spy(self, span, needed=(), skips=False):
         modes.append((skips, span.stop - span.start + 1 - len(needed)))
         return spanned(self, span, needed, skips)
 
-    monkeypatch.setattr(VideoPackets, "decoded", spy)
+    monkeypatch.setattr(VideoPackets, "decode_span", spy)
     with open_video(path) as video:
         video.frames([20])
     return sum(count for skips, count in modes if skips)

@@ -13,7 +13,7 @@ from videos import all_frames, encode, numbered_frames, remux
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.packets import VideoPackets
 from uniformer_video.errors import DecodeError
-from uniformer_video.prepare.stream import opened
+from uniformer_video.prepare.stream import open_stream
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_playlist_in_a_shard_reaches_nothing(make_video, asked, name, kind, to
     (member,) = pack(secret.with_name("a.tar"), {name.format(kind=kind): text.encode()})
     with pytest.raises(DecodeError, match=r"a\.tar#512\+\d+ cannot be opened as a video"):
         open_video(member)
-    with pytest.raises(av.FFmpegError), opened(member):
+    with pytest.raises(av.FFmpegError), open_stream(member):
         pass
     assert not paths
 

@@ -13,7 +13,7 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.lists import records as lists
 from uniformer_video.data.lists.check import missing_files
-from uniformer_video.data.lists.remap import relabelled_lines
+from uniformer_video.data.lists.remap import relabel_lines
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError, DecodeError
@@ -103,7 +103,7 @@ def test_the_digest_tells_counts_and_leaves_other_lists_as_they_were(tmp_path):
 
 def test_labels_change_and_counts_stay(tmp_path):
     path = write_list(tmp_path / "t.txt", "a b 40 1\nc 41 0\n")
-    assert [line for line, _ in relabelled_lines(path, [5, 7])] == ["a b 40 7\n", "c 41 5\n"]
+    assert [line for line, _ in relabel_lines(path, [5, 7])] == ["a b 40 7\n", "c 41 5\n"]
     relabelled = lists.relabel(lists.read_frame_list(path, TEMPLATE)[0], [5, 7])
     assert (relabelled.label, relabelled.num_frames) == (7, 40)
 

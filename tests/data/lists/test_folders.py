@@ -11,7 +11,7 @@ from uniformer_video.data.lists.folders import find_videos, is_video, list_video
 from uniformer_video.data.lists.records import read_folder
 from uniformer_video.errors import DataError
 from uniformer_video.inference.predictor import videos_at
-from uniformer_video.prepare.check import listed_videos
+from uniformer_video.prepare.check import videos_to_check
 from uniformer_video.prepare.frames import Pictures, extract_folder
 from uniformer_video.prepare.lists import make_lists
 from uniformer_video.prepare.resize import Encoding, resize_folder
@@ -75,7 +75,7 @@ def read_with_lists(folder, tmp_path):
 READERS = {
     "folder": lambda folder, _: [record.path for record in read_folder(folder)[0]],
     "predict": lambda folder, _: videos_at(folder),
-    "check": lambda folder, _: [path for path, _ in listed_videos(folder)],
+    "check": lambda folder, _: [path for path, _ in videos_to_check(folder)],
     "resize": read_with_resize,
     "frames": read_with_frames,
     "lists": read_with_lists,
@@ -118,7 +118,10 @@ def test_links_are_followed_and_never_in_a_circle(place):
     expected = ["linked/b.mp4", "linked/there/c.mp4", "run/a.mp4"]
     assert [path.as_posix() for path in find_videos(root / "videos").videos] == expected
     assert [part.as_posix() for part, _ in walk(root / "videos")] == [
-        *(".", "linked", "linked/there", "run"),
+        ".",
+        "linked",
+        "linked/there",
+        "run",
     ]
     assert len(read_folder(root / "videos")[0]) == len(videos_at(root / "videos")) == 3
 

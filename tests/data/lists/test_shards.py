@@ -30,7 +30,7 @@ from uniformer_video.data.loading.loader import (
 )
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import ConfigError, DataError, DecodeError
-from uniformer_video.prepare.check import listed_videos
+from uniformer_video.prepare.check import videos_to_check
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.storage import http
 from uniformer_video.weights.checkpoint import read_weights
@@ -284,7 +284,7 @@ def test_a_cut_off_index_is_refused_wherever_it_lies(sharded, server, tiny):
         with pytest.raises(DataError, match=r"train/index\.csv is cut off.*; get it again"):
             build_data(settings(tiny, root))
     with pytest.raises(DataError, match="is cut off"):
-        listed_videos(index.parent)
+        videos_to_check(index.parent)
 
 
 def test_the_folder_above_is_the_one_to_give(address, tiny):

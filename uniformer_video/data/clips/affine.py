@@ -95,10 +95,12 @@ def transform(pixels, matrix, window, weights):
     height, width = pixels.size
     outside = (x < 0) | (x >= width) | (y < 0) | (y >= height)
     a, b, c, d, e, f = matrix
-    rows, row_shares = _taps(y, held.top, held.height, _needed(weights, e, d, f))
-    columns, column_shares = _taps(x, held.left, held.width, _needed(weights, a, b, c))
-    places = _paired(torch.add, [row * held.width for row in rows], columns)
-    shares = _paired(torch.mul, [share * ~outside for share in row_shares], column_shares)
+    rows, row_shares = _taps(y, held.top, held.height, _without_idle_neighbours(weights, e, d, f))
+    columns, column_shares = _taps(
+        x, held.left, held.width, _without_idle_neighbours(weights, a, b, c)
+    )
+    places = _combine_taps(torch.add, [row * held.width for row in rows], columns)
+    shares = _combine_taps(torch.mul, [share * ~outside for share in row_shares], column_shares)
     moved = F.embedding_bag(places, table, mode="sum", per_sample_weights=shares)
     moved.add_(torch.where(outside, float(FILL), _SLACK).reshape(-1, 1))
     moved.clamp_(0, 255).floor_()
@@ -115,12 +117,12 @@ def _source(matrix, x, y):
     return a * x + (b * y if b else 0.0) + c, (d * x if d else 0.0) + e * y + f
 
 
-def _needed(weights, own, other, shift):
+def _without_idle_neighbours(weights, own, other, shift):
     """`weights`, or those of a whole shift along an axis, which needs no neighbours."""
-    return weights if (own, other, shift % 1) != (1, 0, 0) else _alone
+    return weights if (own, other, shift % 1) != (1, 0, 0) else _weight_of_one
 
 
-def _alone(offset):
+def _weight_of_one(offset):
     return {0: torch.ones_like(offset)}
 
 
@@ -136,7 +138,7 @@ def _taps(position, start, length, weights):
     return [(first + step).clamp_(0, length - 1) for step in shares], list(shares.values())
 
 
-def _paired(combine, rows, columns):
+def _combine_taps(combine, rows, columns):
     """`combine` of every row's tap with every column's: a tensor `[pixels, taps]`."""
     columns = torch.stack(columns, -1)
     shape = torch.broadcast_shapes(rows[0].shape, columns.shape[:2])

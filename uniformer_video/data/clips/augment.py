@@ -85,12 +85,12 @@ def _no_setting(magnitude, sign, increasing):
     return None
 
 
-def _signed(maximum):
+def _level_of_either_sign(maximum):
     """The level of a geometric op: `maximum` at magnitude 10, in a random direction."""
     return lambda magnitude, sign, increasing: sign * maximum * magnitude / MAX_MAGNITUDE
 
 
-def _kept_bits(magnitude, sign, increasing):
+def _bits_to_keep(magnitude, sign, increasing):
     bits = int(0.4 * magnitude)
     return 4 - bits if increasing else bits
 
@@ -122,18 +122,18 @@ OPS = {
     "AutoContrast": Op(_no_setting),
     "Equalize": Op(_no_setting),
     "Invert": Op(_no_setting),
-    "Rotate": Op(_signed(30.0)),
-    "Posterize": Op(_kept_bits),
+    "Rotate": Op(_level_of_either_sign(30.0)),
+    "Posterize": Op(_bits_to_keep),
     "Solarize": Op(_solarize_threshold),
     "SolarizeAdd": Op(_addend),
     "Color": Op(_enhancement_factor),
     "Contrast": Op(_enhancement_factor),
     "Brightness": Op(_enhancement_factor),
     "Sharpness": Op(_enhancement_factor),
-    "ShearX": Op(_signed(0.3)),
-    "ShearY": Op(_signed(0.3)),
-    "TranslateX": Op(_signed(0.45)),
-    "TranslateY": Op(_signed(0.45)),
+    "ShearX": Op(_level_of_either_sign(0.3)),
+    "ShearY": Op(_level_of_either_sign(0.3)),
+    "TranslateX": Op(_level_of_either_sign(0.45)),
+    "TranslateY": Op(_level_of_either_sign(0.45)),
 }
 _NAMES = tuple(OPS)
 

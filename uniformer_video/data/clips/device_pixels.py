@@ -5,7 +5,7 @@ Nothing here waits for the device: statistics stay on it and become tables there
 
 import torch
 
-from uniformer_video.data.clips.pixels import Pixels, blends, smoothed
+from uniformer_video.data.clips.pixels import Pixels, blends, smooth_planes
 
 
 class DevicePixels(Pixels):
@@ -42,13 +42,13 @@ class DevicePixels(Pixels):
 
     def away_from_gray(self, factor):
         """As `Pixels.away_from_gray`."""
-        return self._blended(_gray(self.planes()), factor)
+        return self._blend(_gray(self.planes()), factor)
 
     def away_from_smooth(self, factor):
         """As `Pixels.away_from_smooth`."""
         smooth = self.planes().short()
-        smooth[..., 1:-1, 1:-1] = smoothed(smooth)
-        return self._blended(smooth, factor)
+        smooth[..., 1:-1, 1:-1] = smooth_planes(smooth)
+        return self._blend(smooth, factor)
 
     def planes(self):
         """As `Pixels.planes`."""
@@ -68,7 +68,7 @@ class DevicePixels(Pixels):
     def _of(self, planes):
         return DevicePixels(self.size, self.window, planes)
 
-    def _blended(self, other, factor):
+    def _blend(self, other, factor):
         """`Image.blend` of whole-number levels, `[3, T, h, w]` or one for all channels, with these."""
         planes = self.planes()
         table = torch.from_numpy(blends(factor)).to(planes.device, non_blocking=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from uniformer_video.data.clips.transforms import uninitialised
+from uniformer_video.data.clips.transforms import empty_tensor
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class PackedClips:
         """One batch of several; a single one is not copied."""
         if len(batches) == 1:
             return batches[0]
-        memory = uninitialised((sum(len(batch.memory) for batch in batches),), np.uint8)
+        memory = empty_tensor((sum(len(batch.memory) for batch in batches),), np.uint8)
         return cls(
             torch.cat([batch.memory for batch in batches], out=memory),
             sum((batch.shapes for batch in batches), ()),
@@ -69,4 +69,4 @@ def join(batches):
     if isinstance(batches[0], PackedClips):
         return PackedClips.join(batches)
     shape = (sum(len(batch) for batch in batches), *batches[0].shape[1:])
-    return torch.cat(batches, out=uninitialised(shape))
+    return torch.cat(batches, out=empty_tensor(shape))

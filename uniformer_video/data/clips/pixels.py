@@ -92,7 +92,7 @@ class Pixels:
         planes = self._planes if self._planes is not None else self.planes()
         tables = np.asarray(tables)
         if self._tables is not None:
-            tables = _chained(self._tables, tables)
+            tables = _chain_tables(self._tables, tables)
         return Pixels(self.size, self.window, planes, tables=tables)
 
     def ranges(self):
@@ -117,7 +117,7 @@ class Pixels:
         """`Image.blend` of every pixel's gray with each of its channels."""
         planes = self.planes()
         gray = _gray(planes)
-        blended = [np.asarray(Image.blend(gray, _stacked(plane), factor)) for plane in planes]
+        blended = [np.asarray(Image.blend(gray, _stack_frames(plane), factor)) for plane in planes]
         return Pixels(self.size, self.window, np.stack(blended).reshape(planes.shape))
 
     def away_from_smooth(self, factor):
@@ -126,7 +126,7 @@ class Pixels:
         changed = np.empty_like(planes)
         for place in np.ndindex(planes.shape[:2]):
             smooth, plane = planes[place].copy(), Image.fromarray(planes[place])
-            smooth[1:-1, 1:-1] = smoothed(planes[place].astype(np.uint16))
+            smooth[1:-1, 1:-1] = smooth_planes(planes[place].astype(np.uint16))
             changed[place] = Image.blend(Image.fromarray(smooth), plane, factor)
         return Pixels(self.size, self.window, changed)
 
@@ -169,7 +169,7 @@ def blends(factor):
     return np.array(Image.blend(Image.fromarray(first), Image.fromarray(second), factor))
 
 
-def smoothed(planes):
+def smooth_planes(planes):
     """`ImageFilter.SMOOTH` in whole numbers of 16 bits: 3 x 3 pixels, the middle one weighs 5 of 13.
 
     `[..., h, w]`, of NumPy or torch -> what is not at the border, `[..., h - 2, w - 2]`. The nearest
@@ -185,16 +185,16 @@ def smoothed(planes):
     return sums
 
 
-def _stacked(planes):
+def _stack_frames(planes):
     """Pillow's image of `[..., h, w]`, all frames below each other; no copy."""
     return Image.fromarray(planes.reshape(-1, planes.shape[-1]))
 
 
 def _gray(planes):
-    return Image.merge("RGB", [_stacked(plane) for plane in planes]).convert("L")
+    return Image.merge("RGB", [_stack_frames(plane) for plane in planes]).convert("L")
 
 
-def _chained(first, second):
+def _chain_tables(first, second):
     """One table in place of two."""
     if second.ndim == 1:
         return second[first]

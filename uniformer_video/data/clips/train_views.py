@@ -20,7 +20,7 @@ from uniformer_video.data.clips.transforms import (
     resize,
     resized_crop_box,
 )
-from uniformer_video.data.lists.flips import may_mirror, mirrored
+from uniformer_video.data.lists.flips import may_mirror, mirror_labels
 
 _COLUMNS = (2, 3, 0, 1)  # from [3, T, h, w] to [h, w, 3, T] and back; the device moves bytes faster
 
@@ -99,7 +99,7 @@ class TrainAugmentation:
             scaled_size, corner = random_crop(*frame_size, self.scales, side, rng)
         flips = self.flip and rng.random() < 0.5 and may_mirror(labels, self.flip_skipped)
         if flips:
-            labels = mirrored(labels, self.flip_labels)
+            labels = mirror_labels(labels, self.flip_labels)
         erased = self._erase.draw(side, side, rng) if self._erase else None
         seed = int(rng.integers(2**63)) if erased and self.on_device != "off" else 0
         return ClipDraws(frame_size, ops, box, scaled_size, corner, flips, erased, seed), labels
@@ -119,7 +119,7 @@ class TrainAugmentation:
             return packed, labels
         clip = self._crop(Pixels.of(frames, drawn.window), drawn, mark)
         if self.on_device == "normalise":
-            packed = PackedClips.of(_rounded(clip.permute(*_COLUMNS)), drawn)
+            packed = PackedClips.of(_round_to_bytes(clip.permute(*_COLUMNS)), drawn)
             mark("pack")
             return packed, labels
         clip = contiguous(clip)
@@ -166,7 +166,7 @@ class TrainAugmentation:
         return clip
 
 
-def _rounded(clip):
+def _round_to_bytes(clip):
     """Values in 0..255 -> the nearest bytes, a new tensor. NumPy is several times as fast at this."""
     levels = np.empty(clip.shape, np.uint8)
     np.add(clip.numpy(), np.float32(0.5), out=levels, casting="unsafe")

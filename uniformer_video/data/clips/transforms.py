@@ -88,11 +88,11 @@ def contiguous(clip):
     if not _in_columns(clip):
         return clip.contiguous()
     columns = clip.permute(2, 3, 0, 1).reshape(-1, clip.shape[0] * clip.shape[1])
-    planes = uninitialised(columns.shape[::-1])
+    planes = empty_tensor(columns.shape[::-1])
     return planes.copy_(columns.t()).view(clip.shape)  # a matrix is transposed in blocks
 
 
-def uninitialised(shape, dtype=np.float32):
+def empty_tensor(shape, dtype=np.float32):
     """Memory from NumPy, which asks for huge pages: torch's costs up to 4 times as much."""
     return torch.from_numpy(np.empty(tuple(shape), dtype))
 

@@ -38,7 +38,7 @@ class DecordReader(Reader):
 
     def frames(self, indices, short_side=0):
         """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1."""
-        indices = self._checked(indices)
+        indices = self._check_indices(indices)
         try:
             return shrink(self._reader.get_batch(indices).asnumpy(), short_side)
         except Exception as error:  # as above

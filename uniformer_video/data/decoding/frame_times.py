@@ -73,7 +73,7 @@ def _shows_in_another_order(packets, index):
         return False
     start = max(packet for _, packet in index.entries if packet <= first)
     span = Span(start, min(first + _LOOKED_AT, len(packets) - 1))
-    shown = [frame.pts for frame in packets.decoded(span)]
+    shown = [frame.pts for frame in packets.decode_span(span)]
     return any(b <= a for a, b in pairwise(shown))
 
 
@@ -96,7 +96,7 @@ class CountedFrames:
     def count(self) -> tuple[int, list[int]]:
         """Decode all; how many frames there are, and the times, in ticks, of those that have one."""
         count, times, self._kept = 0, [], []
-        for frame in self._packets.all_decoded():
+        for frame in self._packets.decode_all():
             count += 1
             if frame.pts is not None:
                 times.append(frame.pts)
@@ -107,7 +107,7 @@ class CountedFrames:
         return count, times
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
-        return iter(self._kept or self._packets.all_decoded())
+        return iter(self._kept or self._packets.decode_all())
 
     def forget(self):
         """Keep no frames; they are decoded anew when they are asked for."""

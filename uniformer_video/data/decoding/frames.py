@@ -63,14 +63,14 @@ class FrameReader(Reader):
 
     def frames(self, indices, short_side=0):
         """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1, in their order, repeats allowed."""
-        indices = self._checked(indices)
+        indices = self._check_indices(indices)
         wanted, places = np.unique(indices, return_inverse=True)
         images = [self._image(index) for index in wanted.tolist()]
         for index, image in zip(wanted, images, strict=True):
             if image.shape != images[0].shape:
                 raise DecodeError(
-                    f"{self._file(index)} is {_shown_size(image)} and {self._file(wanted[0])} "
-                    f"{_shown_size(images[0])}; extract the frames again, in one size"
+                    f"{self._file(index)} is {_upright_size(image)} and {self._file(wanted[0])} "
+                    f"{_upright_size(images[0])}; extract the frames again, in one size"
                 )
         return shrink(np.stack(images), short_side)[places]
 
@@ -108,6 +108,6 @@ def _highest_count(folder, template):
     return max(numbers) + (0 in numbers)
 
 
-def _shown_size(image):
+def _upright_size(image):
     height, width = image.shape[:2]
     return f"{width}x{height}"

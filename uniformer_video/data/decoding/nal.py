@@ -143,7 +143,7 @@ def _h264_record(record):
     for mask in (31, 255):
         count, place = record[place : place + 1], place + 1
         for _ in range(count[0] & mask if count else 0):
-            unit, place = _counted(record, place)
+            unit, place = _read_unit(record, place)
             yield unit
 
 
@@ -152,11 +152,11 @@ def _hevc_record(record):
     for _ in range(record[22] if len(record) > 22 else 0):
         count, place = int.from_bytes(record[place + 1 : place + 3], "big"), place + 3
         for _ in range(count):
-            unit, place = _counted(record, place)
+            unit, place = _read_unit(record, place)
             yield unit
 
 
-def _counted(record, place):
+def _read_unit(record, place):
     end = place + 2 + int.from_bytes(record[place : place + 2], "big")
     return record[place + 2 : end].rstrip(b"\0"), end
 

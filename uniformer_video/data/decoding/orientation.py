@@ -26,7 +26,7 @@ def orientation(frame):
     return Orientation(True, c < 0, b < 0)
 
 
-def upright(image, orientation):
+def turn_upright(image, orientation):
     """A view of `image`, `[H, W, ...]`, as it is meant to be shown."""
     if orientation.transposed:
         image = image.swapaxes(0, 1)

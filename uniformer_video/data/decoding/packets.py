@@ -203,7 +203,7 @@ class VideoPackets:
         packets = dropwhile(lambda packet: packet.pts != start, self._demux())
         yield from enumerate(packets, number)
 
-    def decoded(
+    def decode_span(
         self, span: Span, needed: Container[int] = (), skips: bool = False
     ) -> Iterator[av.VideoFrame]:
         """Decode the packets of a span, then what the decoder holds back.
@@ -220,9 +220,9 @@ class VideoPackets:
                 break
         yield from self._decoder.decode(None)
 
-    def all_decoded(self) -> Iterator[av.VideoFrame]:
+    def decode_all(self) -> Iterator[av.VideoFrame]:
         """Decode all of them."""
-        return self.decoded(Span(0, len(self) - 1))
+        return self.decode_span(Span(0, len(self) - 1))
 
     def failure(self, error: av.FFmpegError) -> DecodeError:
         """The `DecodeError` to raise for an error of FFmpeg."""

@@ -75,7 +75,7 @@ class PyAVReader(Reader):
     def key_pictures(self):
         """Yield each key frame, a PyAV frame decoded by itself; None for one that does not come so."""
         for _, packet in self.index.entries:
-            alone = self._packets.decoded(Span(packet, packet))
+            alone = self._packets.decode_span(Span(packet, packet))
             time = self._packets.times[packet]
             yield next((frame for frame in alone if frame.pts == time), None)
 
@@ -92,7 +92,7 @@ class PyAVReader(Reader):
         With `short_side`, larger pictures are scaled down to it in the conversion to RGB: faster than
         to scale them later, and not the same to the bit.
         """
-        indices = self._checked(indices)
+        indices = self._check_indices(indices)
         if self.index is None:
             return self._frames_by_count(Clip(self._path, indices), short_side)
         try:
@@ -124,7 +124,7 @@ class PyAVReader(Reader):
         for span in spans:
             left, shown = {self.index.times[frame]: frame for frame in span.frames}, -inf
             needed = {self.index.packets[frame] for frame in span.frames}
-            for frame in self._packets.decoded(span, needed, skips):
+            for frame in self._packets.decode_span(span, needed, skips):
                 if frame.pts is not None:
                     if frame.pts <= shown:
                         raise _OutOfOrder

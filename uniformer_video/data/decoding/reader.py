@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from uniformer_video.data.decoding.orientation import Orientation, upright
+from uniformer_video.data.decoding.orientation import Orientation, turn_upright
 from uniformer_video.errors import DecodeError
 
 _UPRIGHT = Orientation()
@@ -22,7 +22,7 @@ class Reader:
     def __exit__(self, *_):
         self.close()
 
-    def _checked(self, indices):
+    def _check_indices(self, indices):
         """`indices` as int64 `[N]`; raises ValueError outside 0..num_frames-1."""
         indices = np.asarray(indices, dtype=np.int64)
         if indices.size == 0 or indices.min() < 0 or indices.max() >= self.num_frames:
@@ -53,7 +53,7 @@ class Clip:
 
     def put(self, index, image, orientation=_UPRIGHT):
         """Keep `image`, uint8 [H, W, 3], as frame `index`, the way it is meant to be shown."""
-        image = upright(image, orientation)
+        image = turn_upright(image, orientation)
         if self.pixels is None:
             self.pixels = np.empty((self._count, *image.shape), np.uint8)
         if image.shape != self.pixels.shape[1:]:

@@ -25,7 +25,7 @@ class TorchCodecReader(Reader):
 
     def frames(self, indices, short_side=0):
         """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1."""
-        indices = self._checked(indices)
+        indices = self._check_indices(indices)
         try:
             frames = self._reader.get_frames_at(indices.tolist()).data.numpy()
         except Exception as error:  # as above

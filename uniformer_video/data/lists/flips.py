@@ -9,8 +9,11 @@ counterpart is enough to be skipped.
 import re
 
 _OPPOSITES = (
-    *(("left", "right"), ("leftward", "rightward"), ("leftwards", "rightwards")),
-    *(("clockwise", "counterclockwise"), ("cw", "ccw")),
+    ("left", "right"),
+    ("leftward", "rightward"),
+    ("leftwards", "rightwards"),
+    ("clockwise", "counterclockwise"),
+    ("cw", "ccw"),
 )
 _OTHER_SIDE = {side: other for a, b in _OPPOSITES for side, other in ((a, b), (b, a))}
 
@@ -35,7 +38,7 @@ def may_mirror(labels, skipped):
     return not any(label in skipped for label in labels)
 
 
-def mirrored(labels, exchange):
+def mirror_labels(labels, exchange):
     """The classes of a mirrored clip in rising order; `exchange`: pairs (class, its counterpart)."""
     counterparts = dict(exchange)
     return tuple(sorted(counterparts.get(label, label) for label in labels))

@@ -12,8 +12,22 @@ from uniformer_video.words import plural
 log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = (
-    *(".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"),
-    *(".3gp", ".m2ts", ".mts", ".ogv", ".vob"),
+    ".mp4",
+    ".avi",
+    ".mkv",
+    ".mov",
+    ".webm",
+    ".m4v",
+    ".mpg",
+    ".mpeg",
+    ".ts",
+    ".flv",
+    ".wmv",
+    ".3gp",
+    ".m2ts",
+    ".mts",
+    ".ogv",
+    ".vob",
 )
 _NAMED = 3  # hidden videos in a note
 

@@ -21,7 +21,7 @@ from uniformer_video.data.lists.text import (
     last_number,
     read_lines,
     split_line,
-    unquoted,
+    without_quotes,
 )
 from uniformer_video.errors import DataError
 from uniformer_video.randomness import generator
@@ -139,7 +139,7 @@ def read_frame_list(path, template, prefix=""):
     for source, line in filled_lines(path):
         rest, label = last_number(line, "auto")
         name, count = last_number(rest, "auto")
-        name = unquoted(name)
+        name = without_quotes(name)
         if not name or label is None or count is None:
             raise DataError(f"{source}: expected {expected}; got {line.strip()!r}")
         if count < 1:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from uniformer_video.data.lists.class_names import name_differences, places
-from uniformer_video.data.lists.table import Table, is_header, labels_of, relabelled_cell
+from uniformer_video.data.lists.table import Table, is_header, labels_of, relabel_cell
 from uniformer_video.data.lists.text import label_start, read_lines, split_line
 from uniformer_video.errors import DataError
 from uniformer_video.files import write_text
@@ -36,7 +36,7 @@ def remap_list(path, out, given, wanted, separator="auto"):
             )
         )
     order = places(given, wanted)
-    lines = list(relabelled_lines(path, order, separator))
+    lines = list(relabel_lines(path, order, separator))
     videos = [labels for _, labels in lines if labels is not None]
     if not videos:
         raise DataError(f"{path} lists no videos; each line holds a path and a label, `a.mp4,3`")
@@ -44,7 +44,7 @@ def remap_list(path, out, given, wanted, separator="auto"):
     return len(videos), sum(order[label] != label for labels in videos for label in labels)
 
 
-def relabelled_lines(path, order, separator="auto"):
+def relabel_lines(path, order, separator="auto"):
     """The lines of a Kinetics-style list with each label L replaced by `order[L]`, all else as it is.
 
     Yields (line with its ending, its labels before), None in place of the labels for an empty line and
@@ -57,25 +57,25 @@ def relabelled_lines(path, order, separator="auto"):
         if first and line.strip() and is_header(line, separator):
             table = Table(line, separator, source)
         elif line.strip():
-            relabelled = _relabelled_row if table else _relabelled_line
+            relabelled = _relabel_row if table else _relabel_line
             line, labels = relabelled(line, order, table or separator, source)
         first = first and not line.strip()
         yield line, labels
 
 
-def _relabelled_line(line, order, separator, source):
+def _relabel_line(line, order, separator, source):
     name, label = split_line(line, separator, source)
     _check_known((label,), name, source, order)
     start = label_start(line, separator)
     return line[:start] + _LABEL.sub(str(order[label]), line[start:], count=1), (label,)
 
 
-def _relabelled_row(line, order, table, source):
+def _relabel_row(line, order, table, source):
     row = table.row(line, source)
     labels = labels_of(row, source)
     _check_known(labels, row["path"], source, order)
     ending = line[len(line.rstrip("\r\n")) :]
-    return table.text(row | {"label": relabelled_cell(row["label"], order)}) + ending, labels
+    return table.text(row | {"label": relabel_cell(row["label"], order)}) + ending, labels
 
 
 def _check_known(labels, name, source, order):

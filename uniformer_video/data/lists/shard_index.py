@@ -108,8 +108,12 @@ def index_table(entries):
     # An empty cell is what None becomes, and means the same.
     return (*COLUMNS, *extra), [
         [
-            *(entry.key, entry.shard, entry.offset, entry.length),
-            *(" ".join(map(str, entry.labels)), entry.name),
+            entry.key,
+            entry.shard,
+            entry.offset,
+            entry.length,
+            " ".join(map(str, entry.labels)),
+            entry.name,
             *(getattr(entry, column) for column in extra),
         ]
         for entry in entries

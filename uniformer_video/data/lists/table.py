@@ -63,7 +63,7 @@ class Table:
 
 def is_header(line, separator):
     """True for a line that names columns, which ends in no number."""
-    mark = _found_separator(line) if separator == "auto" else separator
+    mark = _find_separator(line) if separator == "auto" else separator
     cells = [cell.strip(' \t"\r\n').lower() for cell in line.strip().split(mark or None)]
     named = any if mark else all  # names of videos hold blanks
     return whole_number(cells[-1]) is None and named(cell in NEEDED for cell in cells)
@@ -85,7 +85,7 @@ def labels_of(row, source):
     return tuple(sorted(set(labels)))
 
 
-def relabelled_cell(cell, order):
+def relabel_cell(cell, order):
     """The cell of a row with each label L replaced by `order[L]`, all between them as it is."""
     return _LABEL.sub(lambda label: str(order[int(label[0])]), cell)
 
@@ -128,13 +128,13 @@ def _number(row, column, default, source):
     return value
 
 
-def _found_separator(line):
+def _find_separator(line):
     return next((mark for mark in _SEPARATORS if mark in line), "")
 
 
 def _separator(header, separator, source):
     if separator == "auto":
-        separator = _found_separator(header)
+        separator = _find_separator(header)
     if len(separator) != 1:
         raise DataError(
             f"{source}: a header line takes commas, semicolons or tabs between its columns, or one "

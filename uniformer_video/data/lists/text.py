@@ -45,7 +45,7 @@ def filled_lines(path):
 def split_line(line, separator, source):
     """(name, label) of a line that ends in its label; `DataError` naming `source` for another."""
     rest, label = last_number(line, separator)
-    name = unquoted(rest)
+    name = without_quotes(rest)
     if not name or label is None:
         raise DataError(
             f"{source}: expected a path and a whole-number label, such as `a.mp4,3`, or a header line "
@@ -76,7 +76,7 @@ def label_start(line, separator):
     return text.rfind(separator) + len(separator) if separator in text else 0
 
 
-def unquoted(name):
+def without_quotes(name):
     """A name without the quotes that csv files put around some."""
     if name[:1] == '"' == name[-1:] and len(name) > 1:
         return next(csv.reader([name]))[0]

@@ -46,7 +46,7 @@ def share(batch):
             tensor.share_memory_()
         _check_handles(len(tensors))
     except (RuntimeError, OSError) as error:
-        remove(_failed(error))
+        remove(_unfinished_files(error))
         return WorkerError(_reason(error, sum(tensor.nbytes for tensor in tensors)))
     return None
 
@@ -109,7 +109,7 @@ def remove(names):
             shm_unlink(f"/{name}")
 
 
-def _failed(error):
+def _unfinished_files(error):
     """The name, in a list, of the file that torch had made when it failed with `error`, which tells it.
 
     No other is looked for: this process may have batches there that nobody has opened yet, and where

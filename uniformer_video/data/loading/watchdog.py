@@ -151,7 +151,7 @@ def hang_reason(path, timeout):
     return f"{path} takes more than {timeout:g} s to decode (DATA_LOADER.TIMEOUT)"
 
 
-def crashed(exitcode):
+def is_crash(exitcode):
     """Whether a process that ended so was brought down by what it did itself."""
     return -exitcode in _CRASHES
 

@@ -18,8 +18,8 @@ from uniformer_video.data.loading.watchdog import (
     Lookout,
     WorkTable,
     crash_reason,
-    crashed,
     hang_reason,
+    is_crash,
     loss_message,
     stuck_message,
 )
@@ -113,7 +113,9 @@ class WatchedLoader:
         return DataLoader(
             self.dataset,
             batch_sampler=self._rest,
-            collate_fn=partial(_collate_shared, self.collate) if options else self.collate,
+            collate_fn=partial(_collate_into_shared_memory, self.collate)
+            if options
+            else self.collate,
             pin_memory=torch.cuda.is_available(),
             **options,
         )
@@ -191,7 +193,7 @@ class WatchedLoader:
                 continue
             at = self._table.at(row)
             path = self.dataset.records[at[0]].path if at else ""
-            if path and crashed(worker.exitcode):
+            if path and is_crash(worker.exitcode):
                 found[path] = crash_reason(path, worker.exitcode)
             else:
                 raise WorkerError(loss_message(worker.exitcode, path))
@@ -246,7 +248,7 @@ def _keep_quiet(iterator):
         iterator._worker_pids_set = False
 
 
-def _collate_shared(collate, samples):
+def _collate_into_shared_memory(collate, samples):
     """A batch in shared memory, or the `WorkerError` that there is no room for it.
 
     torch would move it there in a thread, where a failure loses the batch and the run waits for ever.
