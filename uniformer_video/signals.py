@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: a request to stop where nothing is lost, or an end at once that is told."""
+"""Ctrl-C, SIGTERM and SIGHUP: as a request to stop that loses nothing, or as an interrupt."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""What the numbers depend on: versions of packages, and the device."""
+"""Versions of packages and the name of the device, for records."""
 
 import platform
 from importlib import metadata as installed

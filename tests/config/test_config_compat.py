@@ -457,7 +457,8 @@ def test_data_sets_that_a_run_cannot_join(load):
         ("UNIFORMER: {MLP_RATIO: [4, 4, 3, 3]}", "all stages have one ratio"),
         ("TRAIN: {MIXED_PRECISION: 1}", "must be True or False"),
         ("UNIFORMER: {PRUNE_RATIO: [[1], [], [1], [1]]}", "two lists"),
-        ("AUG: {MASKS: 1}", r"unknown setting AUG\.MASKS in .*did you mean "),
+        ("AUG: {MASKS: 1}", r"unknown setting AUG\.MASKS in .*did you mean AUG\."),
+        ("MODEL: {DEPT: 1}", r"unknown setting MODEL\.DEPT in .*did you mean UNIFORMER\.DEPTH"),
     ],
 )
 def test_what_cannot_be_had(load, text, message):

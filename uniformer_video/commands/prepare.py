@@ -1,4 +1,4 @@
-"""Commands that get a dataset ready for training."""
+"""Commands that prepare a dataset for training."""
 
 import argparse
 import contextlib

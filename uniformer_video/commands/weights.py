@@ -1,4 +1,4 @@
-"""Weights files from one kind to another."""
+"""Commands that convert and inflate weights files."""
 
 import logging
 

@@ -175,9 +175,13 @@ def _check_known(key, where):
     """Raise `ConfigError` for a key that is neither ours nor another project's."""
     if key in DEFAULTS or is_foreign(key):
         return
-    near = difflib.get_close_matches(key, DEFAULTS, n=1, cutoff=0.0)[0]
-    same_name = [known for known in DEFAULTS if known.split(".")[-1] == key.split(".")[-1].upper()]
-    near = same_name[0] if same_name else near
+    section, _, name = key.upper().rpartition(".")
+    names = [known.rpartition(".")[2] for known in DEFAULTS]
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
+    same_name = [known for known in DEFAULTS if known.rpartition(".")[2] in close]
+    same_section = [known for known in DEFAULTS if known.rpartition(".")[0] == section]
+    likely = same_name or same_section or DEFAULTS
+    near = difflib.get_close_matches(key.upper(), likely, n=1, cutoff=0.0)[0]
     raise ConfigError(
         f"unknown setting {key} {where}; did you mean {near}? "
         "(`uniformer-video config --keys` lists all)"

@@ -1,1 +1,1 @@
-"""One process or many: who this process is, what all of them decide together, and who still answers."""
+"""The processes of a run: their environment, what they decide together, and their heartbeats."""

@@ -1,4 +1,4 @@
-"""Who of the processes still answers, and what the others do when one does not.
+"""Heartbeats of the processes of a run: a lost one is found, and one of the others saves.
 
 A thread in each process writes a heartbeat into the store that the processes share, and looks at those of
 the others. A process is dead when its heartbeat stands still for `timeout` seconds, or when a connection

@@ -1,4 +1,4 @@
-"""A call in a thread of its own, so that the caller need not wait for ever or out of reach."""
+"""A blocking call in a thread of its own, so that signals and timeouts still reach the caller."""
 
 import threading
 from concurrent.futures import Future

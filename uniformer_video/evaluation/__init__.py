@@ -1,0 +1,1 @@
+"""Scores of views to metrics, the result record and the report page."""

@@ -1,4 +1,4 @@
-"""Pieces that the record of an evaluation is made of, whatever its videos' labels are."""
+"""Parts of a result record that do not depend on the task."""
 
 from typing import NamedTuple
 

@@ -1,0 +1,1 @@
+"""Prediction on anybody's videos with a trained checkpoint."""

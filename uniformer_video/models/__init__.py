@@ -1,0 +1,1 @@
+"""nn.Modules only: layers, blocks, UniFormer, its light sibling, and other families."""

@@ -1,4 +1,4 @@
-"""What begins a stage: a strided convolution to the stage's channels, or the convolutional stem.
+"""Patch embeddings: the strided convolution, or the convolutional stem, at the start of a stage.
 
 Channels-first features in, channels-last tokens out. Time is halved once, in stage 1.
 """

@@ -1,4 +1,4 @@
-"""Folders of results to write, and whose those are."""
+"""Folders that preparation writes its results to, locked for one run at a time."""
 
 import contextlib
 import csv

@@ -1,4 +1,4 @@
-"""What a run over many videos came to."""
+"""Counts of a run over many videos, and the list of those that failed."""
 
 import contextlib
 from collections import Counter

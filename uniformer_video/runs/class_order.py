@@ -1,4 +1,4 @@
-"""Whose class is output i? What a file says or is known for; heads in another order."""
+"""Class names of a model's outputs: what a weights file records, and a head in the order of the data."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The output folder of a run: whose it is, where things lie in it, and when it may be written."""
+"""The output folder of a run: the names of its files, and the rule that it belongs to one training run."""
 
 import hashlib
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a run says while it trains: console lines, JSON lines, TensorBoard, a progress bar."""
+"""The log of a training: console lines, JSON lines, TensorBoard, a progress bar."""
 
 import logging
 import sys

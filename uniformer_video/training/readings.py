@@ -1,4 +1,4 @@
-"""What the steps measured: it stays on the device until somebody wants to know."""
+"""Losses and hits of training steps, kept on the device until they are logged."""
 
 import time
 from dataclasses import dataclass, field

@@ -1,0 +1,1 @@
+"""Weights files: fetched, read safely, fitted to a model, written."""

@@ -1,4 +1,4 @@
-"""From what a weights file holds to a state dict with UniFormer's keys, and what else the file tells."""
+"""The state dict in a weights file with UniFormer's keys, out of any wrapping, and its other hints."""
 
 import re
 

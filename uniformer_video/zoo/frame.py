@@ -1,4 +1,4 @@
-"""One frame as a model sees it."""
+"""One picture as the input of a model, to compare an image model with its inflation."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Clips on their way from a worker to the device, finished or with what chance decided for the rest."""
+"""Batches of clips as workers send them to the device: finished, or with the augmentation still to do."""
 
 import math
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""A clip on its way through augmentation: only the part of its frames that is still needed.
+"""The pixels of a clip during augmentation: only the part of its frames that is still needed.
 
 Operations on values work on planes, those that move pixels on columns; `Pixels` holds either and
 turns one into the other. What an operation asks of pixels is a method here, by NumPy and Pillow, which

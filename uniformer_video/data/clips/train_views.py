@@ -1,4 +1,4 @@
-"""What training does to the frames of a clip: drawn first, then done, in workers or on the device.
+"""Training views of a clip: augmentation is drawn first, then applied in a worker or on the device.
 
 A `ClipDraws` holds all that chance decides, so who does a step, and where, changes nothing else.
 """

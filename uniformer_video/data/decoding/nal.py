@@ -1,4 +1,4 @@
-"""What H.264 and HEVC streams say of themselves, as far as frames and times depend on it.
+"""Parsing of H.264 and HEVC headers, as far as frames and times depend on them.
 
 Sources: ITU-T H.264, 7.3.1 to 7.3.3 and annex B; ISO/IEC 14496-15, 5.3.3 (avcC) and 8.3.3 (hvcC).
 """

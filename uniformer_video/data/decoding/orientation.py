@@ -1,4 +1,4 @@
-"""How a picture is to be turned and mirrored to be shown: phones store what the sensor sees."""
+"""Rotation and mirroring that a video file asks for, as phones record it."""
 
 import struct
 from typing import NamedTuple

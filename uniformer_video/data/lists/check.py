@@ -1,4 +1,4 @@
-"""What is worth a note about the lists of a run before it starts: repeats, missing files, overlaps."""
+"""Notes on the lists of a run before it starts: repeated videos, missing files, overlaps of splits."""
 
 import math
 import os

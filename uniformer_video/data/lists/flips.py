@@ -1,4 +1,4 @@
-"""What mirroring a clip does to its class: "move left", mirrored, shows "move right".
+"""Classes that mirroring a clip exchanges: "move left", mirrored, shows "move right".
 
 Modes: "off" mirrors nothing; "all" mirrors half of all clips and keeps their labels;
 "skip-directional" never mirrors a class that has a counterpart; "swap-labels" mirrors it too and gives

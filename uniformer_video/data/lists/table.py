@@ -1,4 +1,4 @@
-"""Lists with a header line: a table whose columns stand in any order, most of them optional."""
+"""Csv tables with a header line: columns in any order, most of them optional."""
 
 import csv
 import io

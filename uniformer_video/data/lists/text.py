@@ -1,4 +1,4 @@
-"""Lines of text lists: reading them, and where a line's last number begins."""
+"""Text lists: reading their lines, and splitting a line before its labels."""
 
 import csv
 import io

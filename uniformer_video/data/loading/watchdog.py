@@ -1,4 +1,4 @@
-"""Which video each worker is at, so that one that hangs or takes its worker down can be named.
+"""Which video each worker is decoding, so that one that hangs or crashes it can be named.
 
 A worker writes into a table in shared memory which record it decodes and since when; the main process
 reads it when batches stop coming. In the main process itself, without workers, nothing is written:

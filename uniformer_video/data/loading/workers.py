@@ -1,4 +1,4 @@
-"""Batches by worker processes that are replaced when a video hangs or takes one of them down."""
+"""Worker processes that make batches, and are replaced when a video hangs or crashes one of them."""
 
 import logging
 import os
