@@ -51,7 +51,7 @@ def main(out, *overrides):
     torch.set_num_threads(1)
     cfg = load_config(overrides=overrides)
     data = build_data(cfg)
-    with join_ranks() as ranks:
+    with join_ranks(120.0, 0.0) as ranks:
         seed_torch("weights", cfg.RNG_SEED)
         model, _ = build.build_model(cfg, data.num_classes)
         model.double()

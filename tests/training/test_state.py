@@ -16,7 +16,6 @@ from uniformer_video.runs import build
 from uniformer_video.training.optim import adamw
 from uniformer_video.training.saver import Saver
 from uniformer_video.training.state import Progress, TrainingOutputs, TrainState
-from uniformer_video.training.trainer import TrainSettings
 from uniformer_video.zoo.create import build_network
 
 CPU = torch.device("cpu")
@@ -131,7 +130,9 @@ class Others:
 
 
 def saver(state, ranks, write):
-    settings = TrainSettings(max_epoch=2)
+    settings = build.build_train_settings(
+        load_config(overrides=["SOLVER.MAX_EPOCH", "2", "SOLVER.WARMUP_EPOCHS", "0"])
+    )
     return Saver(
         state=state, settings=settings, steps_per_epoch=4, ranks=ranks, write=write, remedy=str
     )

@@ -169,7 +169,7 @@ class Ranks:
 
 
 @contextlib.contextmanager
-def join_ranks(dead_after=120.0, longest_wait=0.0):
+def join_ranks(dead_after: float, longest_wait: float):
     """Join the processes that torchrun describes, or stand alone; yields the `Ranks`.
 
     dead_after: seconds without a heartbeat after which a process is given up. longest_wait: seconds that a

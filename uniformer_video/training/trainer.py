@@ -310,13 +310,13 @@ def _not_halved(logits):
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Numbers of the loop; see the settings of the same names in `config.py`."""
+    """Numbers of the loop; see the settings of the same names in `config/rows.py`."""
 
     max_epoch: int
-    seed: int = 0
-    clip_gradient: float = 20.0
-    eval_period: int = 1
-    checkpoint_period: int = 1
-    checkpoint_seconds: float = 600.0
-    max_bad_ratio: float = 0.1
-    max_nonfinite: int = 10
+    seed: int
+    clip_gradient: float
+    eval_period: int
+    checkpoint_period: int
+    checkpoint_seconds: float
+    max_bad_ratio: float
+    max_nonfinite: int
