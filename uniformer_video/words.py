@@ -1,5 +1,7 @@
 """Numbers and errors as people read them: durations, counts of things, one line of an error."""
 
+from collections.abc import Sequence
+
 
 def duration(seconds: float, digits: int = 0) -> str:
     """Seconds for people: "45 s", "3 min 10 s", "2 h 05 min"; below a minute with so many `digits`."""
@@ -14,6 +16,12 @@ def duration(seconds: float, digits: int = 0) -> str:
 def plural(count: int, noun: str) -> str:
     """1, "clip" -> "1 clip"; 4, "clip" -> "4 clips"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def name_some(items: Sequence[str], most: int = 3) -> str:
+    """The first few of many: "a, b, c and 4 more"."""
+    named = ", ".join(items[:most])
+    return named if len(items) <= most else f"{named} and {len(items) - most} more"
 
 
 def system_reason(error: Exception) -> str:

@@ -66,6 +66,14 @@ def test_every_setting_of_a_test_is_in_it_and_survives_a_file():
     assert Protocol.from_cfg(config(**{"DATA.TEST_SCALE": 0})).views.short_side == 224
 
 
+@pytest.mark.parametrize(
+    "damaged", [{"protocol": 7}, {"protocol": ["a"]}, {"input": 1, "test": {}}]
+)
+def test_a_record_of_another_kind_is_damaged(damaged):
+    with pytest.raises(DataError, match=r"the test protocol in a\.pt is damaged: it is "):
+        recorded_protocol(damaged, "a.pt")
+
+
 def test_other_numbers_of_views_change_nothing_else():
     other = PROTOCOL.with_views(2, 1)
     assert (other.num_clips, other.views.num_crops) == (2, 1)

@@ -280,3 +280,20 @@ def test_a_run_on_segments_with_weights_balance_rates_and_flips(tiny, demo, tmp_
     assert failure["name"] == f"{video}#8-9"
     assert "no frame begins from 8 s to 9 s" in failure["reason"] and video in failure["reason"]
     assert found["summary"]["failed"] == 1
+
+
+def test_a_test_folder_takes_its_labels_by_name_from_the_training_list(tmp_path, make_video):
+    """Its own classes are numbered in the order of their names, those of the list in another."""
+    for video in ("a/x.mp4", "a/y.mp4", "b/x.mp4", "b/y.mp4"):
+        (tmp_path / video).parent.mkdir(exist_ok=True)
+        make_video(tmp_path / video, frames=3)
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.csv").write_text("a/x.mp4,1\nb/x.mp4,0\n")
+    (tmp_path / "classes.txt").write_text("b\na\n")
+    overrides = ["DATA.PATH_TO_DATA_DIR", str(tmp_path), "TEST.DATASET", "folder"]
+    data = build_data(load_config(overrides=overrides))
+    assert data.class_names == ["b", "a"]
+    assert sorted((record.name[0], record.label) for record in data.test) == [("a", 1), ("b", 0)]
+    (tmp_path / "classes.txt").write_text("b\nc\n")
+    with pytest.raises(DataError, match="split test are of the class 'a', which the splits before"):
+        build_data(load_config(overrides=overrides))

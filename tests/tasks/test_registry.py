@@ -13,12 +13,14 @@ from uniformer_video.config.settings import (
     origin,
 )
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
+from uniformer_video.evaluation.parts import Figure
 from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.check import check_settings
 from uniformer_video.tasks import registry
 from uniformer_video.tasks.multi_label import MultiLabel
-from uniformer_video.tasks.registry import recorded_task, register_task, task_by_name, task_names
+from uniformer_video.tasks.registry import recorded_task, register_task, task_by_name
 from uniformer_video.tasks.single_label import SingleLabel
+from uniformer_video.tasks.task import Task
 
 ONE_LABEL_FORMATS = ("folder", "frames", "ssv2-json", "ucf101", "hmdb51")
 
@@ -44,10 +46,30 @@ def test_a_name_is_registered_once(monkeypatch):
         name = "other"
 
     assert register_task(Other) is register_task(Other) is Other
-    assert task_names() == ("single-label", "multi-label", "other")
     assert type(built("TRAIN.TASK", "other")) is Other
     with pytest.raises(ConfigError, match=r"a task 'other' already, .*Other; give yours another"):
         register_task(type("Third", (MultiLabel,), {"name": "other"}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bases": (Task,)}, "the task Own lacks figures, hits_key, score_key, headline, template"),
+        ({"hits_key": "none"}, "'none'; its name stands in `figures`"),
+        ({"figures": (Figure("loss", "a", "A"), *SingleLabel.figures)}, "calls a figure 'loss'"),
+    ],
+)
+def test_a_task_that_could_not_run_is_refused_at_once(changes, message):
+    bases = changes.pop("bases", (SingleLabel,))
+    with pytest.raises(ConfigError, match=message):
+        register_task(type("Own", bases, {"name": "own", **changes}))
+    with pytest.raises(ConfigError, match="allowed: "):
+        task_by_name("own")
+
+
+def test_a_recorded_task_that_is_no_name_is_refused():
+    with pytest.raises(DataError, match=r"a\.pt is of the task \['x'\]"):
+        recorded_task({"task": ["x"]}, "a.pt")
 
 
 @pytest.mark.parametrize(

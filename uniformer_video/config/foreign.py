@@ -346,7 +346,11 @@ def with_task(values):
 
 def _task(words):
     """PySlowFast says with a switch what a model is trained for."""
-    key = "DATA.MULTI_LABEL"
+    key, name = "DATA.MULTI_LABEL", "TRAIN.TASK"
+    if key in words.values and name in words.values:
+        first, last = sorted((key, name), key=lambda given: words.sources[given])
+        if words.sources[first] < words.sources[last]:
+            del words.values[first]  # as everywhere, what comes later counts
     if words.flag(key):
         words.sources.setdefault("TRAIN.TASK", words.sources[key])
     words.values = with_task(words.values)

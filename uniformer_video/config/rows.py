@@ -58,14 +58,8 @@ _RECOMPUTES = Condition(("MODEL.CHECKPOINT_NUM",), lambda flat: any(flat["MODEL.
 
 # A table: key, default and meaning stand in a row's first line, what restricts it in the next.
 # fmt: off
-_MODEL = (
+_ARCHITECTURE = all_of(
     text("MODEL.MODEL_NAME", "uniformer_s", "architecture: a name that `create_model` knows"),
-    number("MODEL.NUM_CLASSES", 0, "classes; 0 = as many as the class names or labels say",
-           0, MAX_CLASSES, on_resume=FREE),
-    flag("MODEL.USE_CHECKPOINT", False, "recompute activations in the backward pass, to save memory",
-         _RECOMPUTES, phase=TRAINING),
-    number("MODEL.CHECKPOINT_NUM", [0, 0, 0, 0], "how many first blocks of each stage recompute",
-           0, _BLOCKS, needs("MODEL.USE_CHECKPOINT"), lengths=(4,), phase=TRAINING),
     number("UNIFORMER.EMBED_DIM", [], "channels of the four stages; [] = the named model's",
            1, _CHANNELS, elements=(int,), lengths=(0, 4)),
     number("UNIFORMER.DEPTH", [], "blocks of the four stages; [] = the named model's",
@@ -81,12 +75,21 @@ _MODEL = (
     flag("UNIFORMER.SPLIT", False, "attention over time, then over space, in stages 3 and 4"),
     flag("UNIFORMER.STD", False, "patch embeddings 2 to 4 look at three frames, 3x2x2"),
     flag("UNIFORMER.LAYER_SCALE", False, "learnable factors on both branches of every block"),
-    number("UNIFORMER.INIT_VALUE", 0.1, "what these factors start from",
-           0, 1_000, needs("UNIFORMER.LAYER_SCALE"), above=True, phase=TRAINING),
     number("UNIFORMER.PRUNE_RATIO", [], "light: share of tokens kept, by block of stages 3 and 4",
            0, 1, elements=(float,), nested=True, lengths=(0, 2), form=_TWO_STAGES),
     number("UNIFORMER.TRADE_OFF", [], "light: share of a block's own row in the tokens' importance",
            0, 1, elements=(float,), nested=True, lengths=(0, 2), form=_TWO_STAGES),
+    affects_test=True,
+)
+_MODEL = (
+    number("MODEL.NUM_CLASSES", 0, "classes; 0 = as many as the class names or labels say",
+           0, MAX_CLASSES, on_resume=FREE),
+    flag("MODEL.USE_CHECKPOINT", False, "recompute activations in the backward pass, to save memory",
+         _RECOMPUTES, phase=TRAINING),
+    number("MODEL.CHECKPOINT_NUM", [0, 0, 0, 0], "how many first blocks of each stage recompute",
+           0, _BLOCKS, needs("MODEL.USE_CHECKPOINT"), lengths=(4,), phase=TRAINING),
+    number("UNIFORMER.INIT_VALUE", 0.1, "what these factors start from",
+           0, 1_000, needs("UNIFORMER.LAYER_SCALE"), above=True, phase=TRAINING),
     share("UNIFORMER.DROP_DEPTH_RATE", 0.1, "stochastic depth of the last block", below=True),
     text("UNIFORMER.PRETRAIN_NAME", "", "weights to start from: a path, a URL, a published name"),
     choice("UNIFORMER.INFLATE_MODE", "average", "2D weights to 3D: spread over time, or in the middle",
@@ -104,13 +107,16 @@ _VIDEOS = all_of(
     choice("DATA.SPLIT_NUMBER", 1, "ucf101, hmdb51: which of the official splits", (1, 2, 3)),
     text("DATA.CLASS_NAMES", "", "file with one class name a line; empty = classes.txt if there"),
     share("DATA.VAL_RATIO", 0.2, "share of a folder of videos that is held out, by RNG_SEED"),
-    share("DATA.BALANCE", 0.0, "0 = classes as frequent as they are ... 1 = all equally frequent"),
-    share("DATA.MAX_BAD_RATIO", 0.1, "training stops when more of the videos are broken",
-          on_resume=FREE),
     text("DATA.DECODING_BACKEND", "auto", "a registered decoder; auto = pyav, which is exact on every file"),
     number("DATA.DECODE_SHORT_SIDE", 0, "larger videos are scaled down to it in decoding; 0 = exact",
            0, _PIXELS),
     affects_test=True,
+)
+_BALANCE = (
+    share("DATA.BALANCE", 0.0, "0 = classes as frequent as they are ... 1 = all equally frequent",
+          phase=TRAINING),
+    share("DATA.MAX_BAD_RATIO", 0.1, "training stops when more of the videos are broken",
+          on_resume=FREE),
 )
 _CLIPS = all_of(
     number("DATA.NUM_FRAMES", 16, "frames of a clip", 1, 10_000),
@@ -140,20 +146,22 @@ _TRAINING_CROP = all_of(
     number("DATA.TRAIN_CROP_SIZE", 224, "side of a training clip, in pixels", _SMALLEST_CROP, _PIXELS),
     phase=TRAINING,
 )
-_VIEWS_AND_FLIPS = all_of(
+_VIEWS = all_of(
     number("DATA.TEST_CROP_SIZE", 224, "side of a test view, in pixels",
            _SMALLEST_CROP, _PIXELS, on_resume=FREE),
     number("DATA.TEST_SCALE", 0, "short side before the test crop; 0 = the crop's side",
            0, _PIXELS, on_resume=FREE),
+    class_pairs("DATA.OPPOSITE_CLASS_PAIRS", "what a video played backwards exchanges",
+                _BACKWARDS, on_resume=FREE, phase=TEST),
+    affects_test=True,
+)
+_FLIPS = (
     flag("DATA.RANDOM_FLIP", True, "mirror half of the training clips left to right",
          needs("DATA.FLIP", "auto", gives_way=True), phase=TRAINING),
     choice("DATA.FLIP", "auto", "which clips are mirrored, and their labels; auto = see RANDOM_FLIP",
            ("auto", "off", "all", "skip-directional", "swap-labels"), phase=TRAINING),
     class_pairs("DATA.FLIP_CLASS_PAIRS", "what a mirrored clip exchanges; [] = by the classes' names",
                 _BY_CLASS, phase=TRAINING),
-    class_pairs("DATA.OPPOSITE_CLASS_PAIRS", "what a video played backwards exchanges",
-                _BACKWARDS, on_resume=FREE, phase=TEST),
-    affects_test=True,
 )
 _AUGMENTATION = all_of(
     flag("AUG.ENABLE", True, "RandAugment, erasing and repeated augmentation in training"),
@@ -194,7 +202,7 @@ _TRAIN = (
     number("TRAIN.CHECKPOINT_MINUTES", 10.0, "and minutes between checkpoints inside an epoch",
            0, _MANY, on_resume=FREE),
     choice("TRAIN.PRECISION", "auto", "auto = bf16 on CUDA, fp32 on CPU",
-           ("auto", "fp32", "bf16", "fp16"), on_resume=MATCHES_UNLESS_FROM_BEST),
+           ("auto", "fp32", "bf16", "fp16"), on_resume=MATCHES_UNLESS_FROM_BEST, affects_test=True),
     number("TRAIN.MAX_NONFINITE", 10, "training stops after so many non-finite losses in a row",
            1, _MANY, on_resume=FREE),
 )
@@ -211,7 +219,8 @@ _TESTS = all_of(
          affects_test=True),
     choice("TEST.WEIGHTS", "best", "which of OUTPUT_DIR's weights to test",
            ("best", "last"), needs("TEST.CHECKPOINT_FILE_PATH", "", gives_way=True), affects_test=True),
-    flag("TEST.MOTION_CHECK", False, "also test backwards and on the still middle frame"),
+    flag("TEST.MOTION_CHECK", False, "also test backwards and on the still middle frame",
+         affects_test=True),
     on_resume=FREE,
     phase=TEST,
 )
@@ -251,6 +260,7 @@ _MACHINE = (
 )
 # fmt: on
 
-_PARTS = (_MODEL, _VIDEOS, _CLIPS, _TRAINING_CROP, _VIEWS_AND_FLIPS, _AUGMENTATION, _TRAIN, _TESTS)
-SETTINGS: dict[str, Setting] = {row.key: row for row in chain(*_PARTS, _SOLVER, _MACHINE)}
+_DATA = (*_VIDEOS, *_BALANCE, *_CLIPS, *_TRAINING_CROP, *_VIEWS, *_FLIPS)
+_PARTS = (_ARCHITECTURE, _MODEL, _DATA, _AUGMENTATION, _TRAIN, _TESTS, _SOLVER, _MACHINE)
+SETTINGS: dict[str, Setting] = {row.key: row for row in chain(*_PARTS)}
 DEFAULTS = {key: row.default for key, row in SETTINGS.items()}

@@ -11,7 +11,7 @@ from typing import Any
 from uniformer_video.config.settings import config_from_text
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.sampling import ClipSampling
-from uniformer_video.errors import DataError
+from uniformer_video.errors import DataError, quote
 
 # What earlier results call the same things.
 _EARLIER_NAMES = {
@@ -100,6 +100,8 @@ class Protocol:
 
         `source` is where it stands, for messages. Raises `DataError` where something is missing.
         """
+        if not isinstance(record, Mapping):
+            raise DataError(f"the test protocol in {source} is damaged: it is {quote(record)}")
         known = {**_EARLIER_DEFAULTS, **{_EARLIER_NAMES.get(k, k): v for k, v in record.items()}}
         try:
             pixels = Normalisation(
@@ -129,7 +131,10 @@ def recorded_protocol(metadata: Mapping[str, Any], source: str) -> Protocol | No
         return Protocol.from_dict(metadata["protocol"], source)
     if not all(part in metadata for part in EARLIER_PARTS):
         return None
-    record = {key: value for part in EARLIER_PARTS for key, value in metadata[part].items()}
+    parts = [metadata[part] for part in EARLIER_PARTS]
+    if not all(isinstance(part, Mapping) for part in parts):
+        raise DataError(f"the test protocol in {source} is damaged: it is {quote(parts)}")
+    record = {key: value for part in parts for key, value in part.items()}
     if settings := metadata.get("config"):
         record["precision"] = config_from_text(settings, source).TRAIN.PRECISION
     return Protocol.from_dict(record, source)

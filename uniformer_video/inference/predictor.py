@@ -15,6 +15,7 @@ from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
 from uniformer_video.zoo.create import build_for_weights
+from uniformer_video.zoo.published import local_file
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Predictor:
     @classmethod
     def from_checkpoint(cls, path, num_clips=None, num_crops=None):
         """A predictor from a checkpoint of this toolkit, with its own test views unless given."""
-        weights = read_weights(path)
+        weights = read_weights(local_file(path))
         metadata = weights.metadata
         protocol = recorded_protocol(metadata, str(path))
         if protocol is None:

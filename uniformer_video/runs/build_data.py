@@ -5,8 +5,9 @@ from pathlib import Path
 
 from uniformer_video.config.settings import flat_config
 from uniformer_video.data.lists.check import check_list, note_overlaps
-from uniformer_video.data.lists.class_names import stand_ins
+from uniformer_video.data.lists.class_names import places, stand_ins
 from uniformer_video.data.lists.formats import find_format, list_formats
+from uniformer_video.data.lists.records import relabel
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.check import check_data_settings
@@ -51,8 +52,8 @@ def build_data(cfg):
     splits, names, notes = {}, None, {}
     for split in _needed_splits(cfg):
         listed = _read_split(cfg, split)
-        splits[split] = listed.records
         names = names or listed.class_names
+        splits[split] = _in_order(listed, names, split)
         notes |= dict.fromkeys(listed.notes)  # of a folder that is split, each part has the same
     names = _class_names(cfg, names, splits)
     data = Data(names, **splits, notes=list(notes))
@@ -82,6 +83,23 @@ def _needed_splits(cfg):
     if cfg.TRAIN.ENABLE:
         splits += ["train", "val"] if cfg.TRAIN.EVAL_PERIOD else ["train"]
     return [*splits, "test"] if cfg.TEST.ENABLE else splits
+
+
+def _in_order(listed, names, split):
+    """The records of a `VideoList` with their labels in the order of `names`, by the names of its own.
+
+    Raises `DataError` where these are other classes.
+    """
+    own = listed.class_names
+    if not own or list(own) == list(names):
+        return listed.records
+    if unknown := sorted(set(own) - set(names)):
+        raise DataError(
+            f"the videos of the split {split} are of the class {unknown[0]!r}, which the splits before it do "
+            f"not name; their classes are {', '.join(names[:8])}"
+            + (" ..." if len(names) > 8 else "")
+        )
+    return [relabel(record, places(own, names)) for record in listed.records]
 
 
 def _read_split(cfg, split):

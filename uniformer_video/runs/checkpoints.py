@@ -107,6 +107,7 @@ class RunCheckpoints:
         if not self.state.is_finite():
             raise CheckpointError(f"{path} holds values that are not finite; leave --from best out")
         self._from_best = True
+        self._keeps_last = self._last_is_whole()
 
     def went_on_from_best(self):
         """True where last.pt is of this run as it goes on from best.pt, and nothing is wrong with it.
@@ -123,6 +124,14 @@ class RunCheckpoints:
         if failing or not weights.training.get("from_best"):
             return False
         self._last_read = weights
+        return True
+
+    def _last_is_whole(self):
+        """Whether last.pt may take the place of previous.pt."""
+        try:
+            read_weights(self.folder / LAST_FILE)
+        except (CheckpointError, DataError):
+            return False
         return True
 
     def remedy(self):

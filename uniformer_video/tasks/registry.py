@@ -8,11 +8,18 @@ from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.tasks.task import Task
 
+# What a class has to say of itself, and what every line of metrics.jsonl holds beside its figures.
+_ASKED = ("name", "figures", "hits_key", "score_key", "headline", "template")
+_TAKEN = ("kind", "epoch", "step", "loss", "lr", "seconds")
 _TASKS: dict[str, type[Task]] = {task.name: task for task in (SingleLabel, MultiLabel)}
 
 
 def register_task(task: type[Task]) -> type[Task]:
-    """Make a subclass of `Task` known by its `name`; a decorator. Raises `ConfigError` for a name in use."""
+    """Make a subclass of `Task` known by its `name`; a decorator.
+
+    Raises `ConfigError` for a name in use, and for a class that lacks what `Task` asks of it.
+    """
+    _check_task(task)
     known = _TASKS.setdefault(task.name, task)
     if known is not task:
         raise ConfigError(
@@ -22,9 +29,19 @@ def register_task(task: type[Task]) -> type[Task]:
     return task
 
 
-def task_names() -> tuple[str, ...]:
-    """The names of all tasks."""
-    return tuple(_TASKS)
+def _check_task(task):
+    lacking = [key for key in _ASKED if not hasattr(task, key)]
+    if lacking:
+        raise ConfigError(
+            f"the task {task.__qualname__} lacks {', '.join(lacking)}; see `uniformer_video.Task`"
+        )
+    keys = [figure.key for figure in task.figures]
+    for key in (task.hits_key, task.score_key, *keys):
+        if key not in keys or key in _TAKEN:
+            raise ConfigError(
+                f"the task {task.name!r} calls a figure {key!r}; its name stands in `figures`, and is none "
+                f"of {', '.join(_TAKEN)}, which every line of metrics.jsonl has"
+            )
 
 
 def task_by_name(name: str, **options) -> Task:
@@ -47,7 +64,7 @@ def recorded_task(record: dict, place) -> Task:
     Raises `DataError`, naming the file `place`, for a task that is not registered.
     """
     name = recorded_name(record) or SingleLabel.name
-    if name not in _TASKS:
+    if not isinstance(name, str) or name not in _TASKS:
         raise DataError(
             f"{place} is of the task {name!r}, and the tasks known here are "
             f"{', '.join(map(repr, _TASKS))}; import the module that registers it first"

@@ -105,7 +105,7 @@ class Task:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(what is right, of how much) in a batch, two numbers `[]` on the device.
 
-        Their quotient over all batches is the figure `hits_key`. Dense: pixels.
+        Their quotient, averaged over the steps that have any count, is the figure `hits_key`. Dense: pixels.
         """
         raise NotImplementedError
 

@@ -91,7 +91,7 @@ class Monitor:
 
     def _report(self, step):
         steps, self.pending = self.pending, []
-        mean = {key: sum(s[key] for s in steps) / len(steps) for key in steps[0]}
+        mean = {key: _mean(values[key] for values in steps) for key in steps[0]}
         share = mean["data_seconds"] / max(mean["seconds"], 1e-9)
         elapsed = time.monotonic() - self.started
         left = elapsed / max(step - self.first_step, 1) * (self.total_steps - step)
@@ -111,7 +111,8 @@ class Monitor:
         self._write(values)
         self.message(
             f"epoch {epoch:.2f}/{self.max_epoch}  step {step}/{self.total_steps}  "
-            f"loss {values['loss']:.3f}  {self.shown[score]} {values[score]:.1%}  lr {values['lr']:.2e}  "
+            f"loss {values['loss']:.3f}  {self.shown[score]} {_percent(values[score])}  "
+            f"lr {values['lr']:.2e}  "
             f"step {mean['seconds'] * 1000:.0f} ms ({share:.0%} waiting for data)  "
             f"memory {values['memory_bytes'] / 2**30:.1f} GB  left {duration(left)}"
         )
@@ -172,3 +173,13 @@ def _summary_writer(folder, first_step):
     except ImportError:
         return None
     return SummaryWriter(str(folder), purge_step=first_step or None)
+
+
+def _mean(values):
+    """The mean of the numbers among `values`, in which None stands for a step that measured nothing."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _percent(value):
+    return "n/a" if value is None else f"{value:.1%}"

@@ -72,7 +72,7 @@ class StepReadings:
                 lr=step.lr,
                 data_seconds=step.data_seconds,
                 seconds=step.seconds,
-                **{self.share: sum(hits) / sum(counts)},
+                **{self.share: sum(hits) / sum(counts) if sum(counts) else None},
             )
             if step.step in blamed:
                 self.check(int(in_a_row), blamed[step.step])

@@ -11,6 +11,7 @@ from uniformer_video.weights.container import FORMAT, FORMAT_VERSION, read_conte
 from uniformer_video.weights.download import fetch, file_sha256, is_remote
 from uniformer_video.weights.inflate import fit_kernel_in_time, inflate_kernel
 from uniformer_video.weights.unwrap import find_state, key_for_messages, read_hints
+from uniformer_video.words import name_some
 
 __all__ = [
     "LoadReport",
@@ -74,10 +75,11 @@ class LoadReport:
         facts = [
             f"weights from {self.source}: {len(self.loaded)} tensors copied as they are",
             self.inflated and f"inflated from 2D to 3D: {len(self.inflated)} tensors",
-            self.adapted and f"local kernels fitted to another length: {_some(self.adapted)}",
-            self.replaced and f"classifier replaced, it has other classes: {_some(self.replaced)}",
-            self.skipped and f"dropped, the model has no such tensor: {_some(self.skipped)}",
-            self.missing and f"missing in the file, freshly initialised: {_some(self.missing)}",
+            self.adapted and f"local kernels fitted to another length: {name_some(self.adapted)}",
+            self.replaced
+            and f"classifier replaced, it has other classes: {name_some(self.replaced)}",
+            self.skipped and f"dropped, the model has no such tensor: {name_some(self.skipped)}",
+            self.missing and f"missing in the file, freshly initialised: {name_some(self.missing)}",
         ]
         return [fact for fact in facts if fact] + self.notes
 
@@ -139,7 +141,7 @@ def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, repl
     ]
     if broken:
         raise CheckpointError(
-            f"{weights.path} holds values that are not finite, in {_some(broken)}: its training failed"
+            f"{weights.path} holds values that are not finite, in {name_some(broken)}: its training failed"
         )
     target = model.state_dict()
     state = {}
@@ -168,12 +170,12 @@ def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, repl
     ]
     if lost:
         raise CheckpointError(
-            f"{weights.path} does not fit the model: it lacks {_some(lost)}"
-            + (f" and has {_some(report.skipped)} instead" if report.skipped else "")
+            f"{weights.path} does not fit the model: it lacks {name_some(lost)}"
+            + (f" and has {name_some(report.skipped)} instead" if report.skipped else "")
         )
     if report.skipped and not replace_head:
         raise CheckpointError(
-            f"{weights.path} does not fit the model: the model has no {_some(report.skipped)}"
+            f"{weights.path} does not fit the model: the model has no {name_some(report.skipped)}"
         )
     model.load_state_dict(state, strict=False)
     return report
@@ -228,8 +230,3 @@ def _check_own(content, name):
     parts = [content.get("metadata"), content.get("model"), content.get("training", {})]
     if not all(isinstance(part, dict) for part in parts):
         raise DamagedError(f"{name}: what it says about its model is damaged")
-
-
-def _some(items, most=3):
-    shown = ", ".join(items[:most])
-    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"

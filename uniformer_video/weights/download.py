@@ -67,7 +67,7 @@ def fetch(source):
         return _fetch_from_hub(address)
     _check_url(address.url, address.sha256)
     target = _cached_path(address.url)
-    if target.exists() and address.sha256 in (None, file_sha256(target)):
+    if target.exists() and (not address.sha256 or address.sha256 == file_sha256(target)):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     _download(address, target)
@@ -231,7 +231,7 @@ def _fetch_from_hub(address):
             raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
     else:
-        if address.sha256 not in (None, digest := file_sha256(path)):
+        if address.sha256 and address.sha256 != (digest := file_sha256(path)):
             raise CheckpointError(_wrong_digest(address, digest))
         return Path(path)
     raise CheckpointError(f"cannot download {address.name}: {reason}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from torch import nn
 
 from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.words import name_some
 from uniformer_video.zoo.family import Family, NamedModel, read_model_name
 from uniformer_video.zoo.peers import PEERS
 from uniformer_video.zoo.uniformers import UNIFORMERS
@@ -128,7 +129,7 @@ def check_options(model: NamedModel, options: Iterable[str]) -> None:
         having = models_with(option)
         raise ConfigError(
             f"{model.name} has no option {option!r}"
-            + (f", which {_some(having)} have" if having else "")
+            + (f", which {name_some(having, 4)} have" if having else "")
             + (f"; did you mean {near[0]}?" if near else f"; it has {', '.join(family.options)}")
         )
 
@@ -149,7 +150,3 @@ def count_classes(weights, name: str | None = None) -> int | None:
         if (rows := weights.state.get(f"{classifier}.weight")) is not None:
             return rows.shape[0]
     return None
-
-
-def _some(names, most=4):
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -99,7 +99,6 @@ def test_folder_of_classes(tmp_path):
     write(tmp_path / "walk" / "notes.txt", "x")
     write(tmp_path / ".cache" / "a.mp4", "x")
     write(tmp_path / "jump" / "._0.mp4", "x")
-    (tmp_path / "empty").mkdir()
     records, names, notes = lists.read_folder(tmp_path)
     assert names == ["jump", "walk"]
     assert [(r.name, r.label) for r in records] == [
@@ -143,3 +142,14 @@ def test_class_names(tmp_path):
     for text, message in (("a\n\nb\n", "no empty line"), ("", "no empty"), ("a\na\n", "twice: a")):
         with pytest.raises(DataError, match=message):
             lists.read_class_names(write(tmp_path / "c.txt", text))
+
+
+def test_what_a_folder_of_classes_leaves_out_is_named(tmp_path):
+    for name in ("run/a.mp4", "walk/b.mp4", "top.mp4", "jump/c.gif", ".cache/d.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    records, names, notes = lists.read_folder(tmp_path)
+    assert (names, len(records)) == (["run", "walk"], 2)
+    loose, empty = notes
+    assert "left out 1 video beside the folders of the classes: top.mp4" in loose
+    assert "no class is jump, a folder without a video" in empty

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from uniformer_video.data.lists.folders import find_videos, is_video
+from uniformer_video.data.lists.folders import VIDEO_SUFFIXES, find_videos, is_video
 from uniformer_video.data.lists.table import (
     Table,
     is_header,
@@ -25,6 +25,7 @@ from uniformer_video.data.lists.text import (
 )
 from uniformer_video.errors import DataError
 from uniformer_video.randomness import generator
+from uniformer_video.words import name_some, plural
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,22 @@ def read_folder(root, names=None):
         for label, name in enumerate(names)
         for video in classes.get(name, ())
     ]
-    return records, names, found.notes
+    return records, names, [*found.notes, *_left_out_of_classes(root, found.videos, classes)]
+
+
+def _left_out_of_classes(root, videos, classes):
+    """Lines on videos that lie in no sub-folder, and on sub-folders without a video."""
+    if loose := [str(video) for video in videos if not video.parent.parts]:
+        yield (
+            f"{root}: left out {plural(len(loose), 'video')} beside the folders of the classes: "
+            f"{name_some(loose)}"
+        )
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir())
+    if empty := [name for name in folders if name not in classes and not name.startswith(".")]:
+        yield (
+            f"{root}: no class is {name_some(empty)}, {'a folder' if len(empty) == 1 else 'folders'} "
+            f"without a video; names of videos end in {', '.join(VIDEO_SUFFIXES[:5])}, ..."
+        )
 
 
 def split_records(records, val_ratio, seed):
