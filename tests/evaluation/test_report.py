@@ -312,3 +312,13 @@ def test_a_folder_without_results(tmp_path):
 
 def decode(uri):
     return image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1])))
+
+
+def test_results_without_what_the_page_shows_are_an_error(tmp_path):
+    """As where a later version shows one figure more."""
+    folder = make_folder(tmp_path)
+    record = json.loads((folder / "results.json").read_text())
+    del record["summary"]["mean_class_accuracy"]
+    (folder / "results.json").write_text(json.dumps(record))
+    with pytest.raises(DataError, match=r"lack what the page shows \(.*mean_class_accuracy"):
+        write_report(folder, *load_tested(folder))

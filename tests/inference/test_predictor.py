@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from uniformer_video.config.settings import load_config
+from uniformer_video.data.decoding import decoders, open_video
+from uniformer_video.data.decoding.decoders import Decoder
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.runs import build
 from uniformer_video.tasks.multi_label import MultiLabel
@@ -99,3 +101,12 @@ def test_a_prediction_is_computed_in_the_precision_of_the_test(checkpoint, make_
     if not torch.cuda.is_available():
         assert logits("fp16") == torch.float32
         assert "fp16, which needs a CUDA device" in caplog.text
+
+
+def test_a_prediction_is_decoded_as_the_test_was(checkpoint, make_video, monkeypatch):
+    opened = []
+    own = Decoder("noting", lambda path: opened.append(path) or open_video(path))
+    monkeypatch.setitem(decoders._DECODERS, "noting", own)
+    video = make_video()
+    Predictor.from_checkpoint(checkpoint(protocol={"decoder": "noting"}))(video)
+    assert opened == [video]

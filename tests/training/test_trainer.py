@@ -14,11 +14,12 @@ import torch
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.loading.dataset import EvalDataset, TrainDataset, TrainKey
-from uniformer_video.errors import DecodeError, TrainingError, WorkerError
+from uniformer_video.errors import ConfigError, DecodeError, TrainingError, WorkerError
 from uniformer_video.runs import fit
 from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
 from uniformer_video.tasks import single_label
+from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.saver import Saver
 from uniformer_video.training.trainer import Trainer
@@ -320,3 +321,10 @@ def test_best_weights_that_are_not_written_yet_are_saved_with_a_rescue(tiny, tmp
     progress = read_weights(tmp_path / "a" / "last.pt").training["progress"]
     assert (progress["epoch"], progress["best_epoch"]) == (1, 1)
     assert read_weights(tmp_path / "a" / "best.pt").metadata["epoch"] == 1
+
+
+def test_a_score_that_is_no_share_is_refused(tiny, tmp_path, monkeypatch):
+    """It would choose no best weights, or the wrong ones."""
+    monkeypatch.setattr(SingleLabel, "validate", lambda *args: (-0.5, 1.0))
+    with pytest.raises(ConfigError, match=r"single-label gives .* 1 the score -0\.5; a score"):
+        train(tiny(), tmp_path / "a")

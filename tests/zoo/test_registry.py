@@ -105,6 +105,14 @@ def test_settings_reach_the_options_that_they_are_registered_for():
         assert model.drop == rate
 
 
+class Forgetful(Narrow):
+    """Records none of its options."""
+
+    def __init__(self, num_classes, width=4):
+        super().__init__(num_classes, width)
+        self.arguments = {}
+
+
 def headless(num_classes):
     return nn.Linear(2, num_classes)
 
@@ -122,6 +130,8 @@ def renamed(num_classes):
         (renamed, {}, r"begin with 'fc'; register it with classifier='fc'"),
         (Narrow, {"arguments": {"widht": 3}}, "no option 'widht'; did you mean width"),
         (Narrow, {"settings": {"UNIFORMER.SPLIT": "split"}}, "no option 'split', which uniformer_"),
+        (Narrow, {"settings": {"MY.WIDTH": "width"}}, r"reads MY\.WIDTH, which is no setting"),
+        (Forgetful, {"arguments": {"width": 3}}, "built with width and records nothing"),
     ],
 )
 def test_what_keeps_no_contract_is_told(builder, more, message):

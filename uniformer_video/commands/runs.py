@@ -1,6 +1,7 @@
 """Commands around a run: train and test, settings, the report."""
 
 import shlex
+import sys
 from pathlib import Path
 
 from uniformer_video.commands.status import EXIT_INTERRUPTED
@@ -41,12 +42,20 @@ def run_command(args):
     if args.start_from and not cfg.TRAIN.ENABLE:
         raise ConfigError("--from best trains on, and TRAIN.ENABLE is False; leave one of them out")
     # without --from: once begun, the run goes on from its last checkpoint
-    again = shlex.join(["tools/run_net.py", "--cfg", args.cfg, *args.overrides])
+    again = shlex.join([*_this_program(), "--cfg", args.cfg, *args.overrides])
     try:
         run(cfg, Path(args.cfg).stem, again, from_best=args.start_from == "best")
     except Interrupted:
         return EXIT_INTERRUPTED
     return 0
+
+
+def _this_program():
+    """What starts a run again, behind `python` or torchrun: a script of anybody's, or this package."""
+    script = Path(sys.argv[0])
+    if script.suffix == ".py" and script.name != "__main__.py":
+        return [sys.argv[0]]
+    return ["-m", "uniformer_video", "run"]
 
 
 def config_arguments(parser):

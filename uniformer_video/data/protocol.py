@@ -22,7 +22,12 @@ _EARLIER_NAMES = {
 }
 EARLIER_PARTS = ("input", "test")  # of the metadata of earlier checkpoints, in place of "protocol"
 # What earlier files leave out.
-_EARLIER_DEFAULTS = {"target_fps": 0.0, "decode_short_side": 0, "precision": "auto"}
+_EARLIER_DEFAULTS = {
+    "target_fps": 0.0,
+    "decode_short_side": 0,
+    "precision": "auto",
+    "decoder": "auto",
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Protocol:
     num_clips: clips of a video. score: what the views are averaged as: "logits", or probabilities by
     "softmax" or "sigmoid". precision: "fp32", "bf16", "fp16", or "auto", which the device decides.
     decode_short_side: larger videos are scaled down to it in decoding, in pixels; 0 = as they are.
+    decoder: the name of the decoder that opens videos.
     """
 
     sampling: ClipSampling
@@ -41,6 +47,7 @@ class Protocol:
     score: str = "logits"
     precision: str = "auto"
     decode_short_side: int = 0
+    decoder: str = "auto"
 
     @classmethod
     def from_cfg(cls, cfg) -> "Protocol":
@@ -66,6 +73,7 @@ class Protocol:
             score=cfg.TEST.SCORE,
             precision=cfg.TRAIN.PRECISION,
             decode_short_side=cfg.DATA.DECODE_SHORT_SIDE,
+            decoder=cfg.DATA.DECODING_BACKEND,
         )
 
     @property
@@ -115,6 +123,7 @@ class Protocol:
                 score=known["score"],
                 precision=known["precision"],
                 decode_short_side=known["decode_short_side"],
+                decoder=known["decoder"],
             )
         except (KeyError, TypeError) as error:
             raise DataError(
@@ -136,7 +145,8 @@ def recorded_protocol(metadata: Mapping[str, Any], source: str) -> Protocol | No
         raise DataError(f"the test protocol in {source} is damaged: it is {quote(parts)}")
     record = {key: value for part in parts for key, value in part.items()}
     if settings := metadata.get("config"):
-        record["precision"] = config_from_text(settings, source).TRAIN.PRECISION
+        cfg = config_from_text(settings, source)
+        record |= {"precision": cfg.TRAIN.PRECISION, "decoder": cfg.DATA.DECODING_BACKEND}
     return Protocol.from_dict(record, source)
 
 

@@ -40,3 +40,12 @@ def speak(aloud=True):
     """Whether this process logs: of many the main one alone does, and another where that one is lost."""
     level = logging.INFO if aloud else logging.CRITICAL + 1
     logging.getLogger("uniformer_video").setLevel(level)
+
+
+def launcher() -> str:
+    """What this process was started with, to stand before a script in messages: python, or torchrun."""
+    size, on_machine = _number("WORLD_SIZE", 1), _number("LOCAL_WORLD_SIZE", 1)
+    if size == 1:
+        return "python"
+    nodes = f"--nnodes {size // on_machine} " if size > on_machine else ""
+    return f"torchrun {nodes}--nproc_per_node {on_machine}"

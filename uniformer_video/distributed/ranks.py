@@ -139,7 +139,7 @@ class Ranks:
             raise self.heartbeat.loss() from error
 
     def guard_training(self, position, rescue):
-        """`Heartbeat.guarding`, where there are other processes."""
+        """`Heartbeat.guard_training`, where there are other processes."""
         if self.heartbeat is None:
             return contextlib.nullcontext()
         return self.heartbeat.guard_training(position, rescue)

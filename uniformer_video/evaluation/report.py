@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from uniformer_video.data.protocol import Protocol
+from uniformer_video.errors import DataError
 from uniformer_video.evaluation.plots import line_chart, report_library
 from uniformer_video.files import METRICS_FILE, atomic_write
 from uniformer_video.words import duration, plural
@@ -37,15 +38,21 @@ def write_report(folder, results, task, open_video=None):
     environment.filters.update(
         percent=percent, duration=partial(duration, digits=1), magnitude=magnitude
     )
-    page = environment.get_template(task.template.name).render(
-        results=results,
-        summary=results["summary"],
-        model=results["model"],
-        names=results["class_names"],
-        protocol=protocol_line(Protocol.from_dict(results["protocol"]), results["playback"]),
-        curves=_curves(read_metrics(folder / METRICS_FILE), task.figures),
-        **task.page(results, open_video),
-    )
+    try:
+        page = environment.get_template(task.template.name).render(
+            results=results,
+            summary=results["summary"],
+            model=results["model"],
+            names=results["class_names"],
+            protocol=protocol_line(Protocol.from_dict(results["protocol"]), results["playback"]),
+            curves=_curves(read_metrics(folder / METRICS_FILE), task.figures),
+            **task.page(results, open_video),
+        )
+    except jinja2.UndefinedError as error:
+        raise DataError(
+            f"the results in {folder} lack what the page shows ({error.message}): they are damaged or of "
+            "another version; delete results.json there and run the test again"
+        ) from None
     path = folder / REPORT_FILE
     with atomic_write(path) as file:
         file.write(page.encode("utf-8", errors="replace"))  # undecodable file names

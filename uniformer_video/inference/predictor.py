@@ -78,6 +78,7 @@ class Predictor:
             path,
             protocol.sampling,
             protocol.num_clips,
+            backend=protocol.decoder,
             decode_short_side=protocol.decode_short_side,
         )
         logits = []

@@ -86,16 +86,22 @@ _NEEDED = (
 )
 
 
-def check_contract(model, name, classifier):
+def check_contract(model, name, classifier, options):
     """Raise `ConfigError` unless `model`, called `name`, offers what a run needs.
 
-    classifier: the name of the layer that its family says gives the logits.
+    classifier: the name of the layer that its family says gives the logits. options: it was built with.
     """
     missing = [attribute for attribute in _NEEDED if not hasattr(model, attribute)]
     if missing:
         raise ConfigError(
             f"the model {name} has no {', '.join(missing)}; derive {type(model).__name__} from "
             "uniformer_video.RecognitionModel, which says what they are"
+        )
+    if options and not model.arguments:
+        raise ConfigError(
+            f"the model {name} was built with {', '.join(options)} and records nothing in its arguments, so "
+            f"no checkpoint could build it again; hand the options of {type(model).__name__} that change its "
+            "tensors or what it computes to RecognitionModel.__init__"
         )
     own = model.classifiers()[0]
     if own != classifier:

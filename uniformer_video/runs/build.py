@@ -59,7 +59,7 @@ def build_model(cfg, num_classes, class_names=()):
         return build_network(cfg.MODEL.MODEL_NAME, num_classes, **_model_options(cfg)), None
     weights = read_weights(local_file(start))
     model = _model_for(cfg, weights, num_classes)
-    weights, line = arrange_head(weights, model.head_keys, list(class_names))
+    weights, line = arrange_head(weights, model.head_keys, list(class_names), cfg.MODEL.MODEL_NAME)
     report = fit_weights(
         model,
         weights,
@@ -164,7 +164,7 @@ def build_test_dataset(cfg, records, protocol, playback="forward", faults=None):
         protocol.views,
         protocol.num_clips,
         playback,
-        backend=cfg.DATA.DECODING_BACKEND,
+        backend=protocol.decoder,
         faults=faults,
         decode_short_side=protocol.decode_short_side,
     )

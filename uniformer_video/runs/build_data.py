@@ -7,7 +7,7 @@ from uniformer_video.config.settings import flat_config
 from uniformer_video.data.lists.check import check_list, note_overlaps
 from uniformer_video.data.lists.class_names import places, stand_ins
 from uniformer_video.data.lists.formats import find_format, list_formats
-from uniformer_video.data.lists.records import relabel
+from uniformer_video.data.lists.records import VideoList, relabel
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.check import check_data_settings
@@ -109,7 +109,24 @@ def _read_split(cfg, split):
     list_format = find_format(flat[key], key)
     root = _root(cfg.DATA.PATH_TO_DATA_DIR, list_format)
     arguments = {name: flat[setting] for setting, name in list_format.settings.items()}
-    return list_format.read(root, split, **arguments)
+    found = list_format.read(root, split, **arguments)
+    _check_list(found, list_format.name)
+    return found
+
+
+def _check_list(found, name):
+    """Raise `ConfigError` for what a format of somebody's own must not give."""
+    if not isinstance(found, VideoList):
+        raise ConfigError(
+            f"the format {name} gives a {type(found).__name__}; its reader returns a VideoList"
+        )
+    for record in found.records:
+        labels = record.labels
+        if not isinstance(labels, tuple) or any(type(label) is not int for label in labels):
+            raise ConfigError(
+                f"the format {name} gives {record.name} the labels {labels!r}; they are a tuple of class "
+                "numbers"
+            )
 
 
 def _root(place, list_format):

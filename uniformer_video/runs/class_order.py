@@ -20,14 +20,15 @@ from uniformer_video.zoo.published import order_of_outputs
 from uniformer_video.zoo.registry import count_classes
 
 
-def known_names(weights):
+def known_names(weights, model=None):
     """The class names of a file's outputs in their order, or None.
 
     A checkpoint records them; published weights, told by the name of their file, are known for them.
-    Raises `CheckpointError` for a record that does not fit the outputs.
+    `model` is the name of the model where the file may not tell. Raises `CheckpointError` for a record that
+    does not fit the outputs.
     """
     names = list(weights.metadata.get("class_names") or ())
-    outputs = count_classes(weights)
+    outputs = count_classes(weights, model)
     if not names:
         order = None if weights.metadata else order_of_outputs(weights)
         names = named_classes(order) if order else []
@@ -53,14 +54,14 @@ def check_order_is_told(weights, class_names):
         )
 
 
-def arrange_head(weights, head_keys, class_names):
+def arrange_head(weights, head_keys, class_names, model=None):
     """`weights` with the rows of their classifiers in the order of `class_names`, and a line about it.
 
     Where the names differ as sets the classifiers are left out, to be made anew. Without names on
     either side the rows stay; the line is None where there is nothing to say.
     """
-    own = known_names(weights)
-    same_count = count_classes(weights) == len(class_names)
+    own = known_names(weights, model)
+    same_count = count_classes(weights, model) == len(class_names)
     if are_stand_ins(class_names) or not same_count or own == class_names:
         return weights, None
     if own is None:
@@ -77,7 +78,7 @@ def arrange_head(weights, head_keys, class_names):
     return replace(weights, state=rest | arranged), line
 
 
-def match_classes(data, weights, fixed=0):
+def match_classes(data, weights, fixed=0, model=None):
     """`data` in the class order of the checkpoint's outputs; a note says what was done or assumed.
 
     Labels are mapped by name where both name their classes. Data without names takes the
@@ -85,11 +86,11 @@ def match_classes(data, weights, fixed=0):
     is `fixed` by the config. Raises `CheckpointError` where the classes differ, or where nothing
     tells in which order the data's numbers are.
     """
-    own = known_names(weights)
+    own = known_names(weights, model)
     named = not are_stand_ins(data.class_names)
     if own and named:
         return _map_by_name(data, own, weights.path)
-    outputs = count_classes(weights)
+    outputs = count_classes(weights, model)
     if not named and data.num_classes < outputs and not fixed:
         data = replace(data, class_names=stand_ins(outputs))
     if outputs != data.num_classes:

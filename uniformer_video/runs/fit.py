@@ -171,6 +171,11 @@ def _validate(cfg, data, model, ranks, monitor, task, steps, remedy, epoch):
             "no validation video has a label, so there is no score to choose weights by"
         )
         return None
+    if not 0 <= score <= 1:
+        raise ConfigError(
+            f"the task {task.name} gives the validation after epoch {epoch} the score {score:g}; a score is "
+            "a share from 0 to 1, the more the better"
+        )
     seconds = time.monotonic() - started
     monitor.validation(epoch, epoch * steps, score, loss, seconds, task.score_key)
     if scores.failures:

@@ -41,7 +41,7 @@ def evaluate(cfg, data, folder, ranks, name):
     digest = file_sha256(path)
     model, weights = build.load_tested_model(cfg, path)
     known_notes = data.notes
-    data = match_classes(data, weights, cfg.MODEL.NUM_CLASSES)
+    data = match_classes(data, weights, cfg.MODEL.NUM_CLASSES, cfg.MODEL.MODEL_NAME)
     ranks.say(*data.notes[len(known_notes) :])
     videos = list_digest(data.test)
     target, done = folder.results_folder(cfg, digest, videos, _recorded_test)

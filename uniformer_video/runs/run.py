@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+from uniformer_video.distributed.environment import launcher
 from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.runs.build import name_model
 from uniformer_video.runs.build_data import build_data
@@ -30,7 +31,9 @@ def run(cfg, name, command="", from_best=False):
                 fit(cfg, data, folder, ranks, command, from_best)
             return evaluate(cfg, data, folder, ranks, name) if cfg.TEST.ENABLE else None
         except Interrupted:
-            ranks.say(f"Stopped; all is saved. To go on, run the same command: python {command}")
+            ranks.say(
+                f"Stopped; all is saved. To go on, run the same command: {launcher()} {command}"
+            )
             ranks.wait()  # torchrun ends the others as soon as one has left
             raise
 

@@ -40,7 +40,7 @@ logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 def size_of(url: str) -> float:
-    """Bytes of a file, `math.inf` where the server does not tell; raises as `storage.size_of` does."""
+    """Bytes of a file, `math.inf` where the server does not tell; raises as `storage.places.size_of` does."""
     with open_stream(url, 0, 1) as stream:
         for _ in stream:  # what is read to its end leaves the connection to others
             pass

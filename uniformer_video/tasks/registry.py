@@ -31,9 +31,14 @@ def register_task(task: type[Task]) -> type[Task]:
 
 def _check_task(task):
     lacking = [key for key in _ASKED if not hasattr(task, key)]
+    lacking += sorted(getattr(task, "__abstractmethods__", ()))
     if lacking:
         raise ConfigError(
             f"the task {task.__qualname__} lacks {', '.join(lacking)}; see `uniformer_video.Task`"
+        )
+    if not Path(task.template).is_file():
+        raise ConfigError(
+            f"the task {task.name!r} has the page {task.template}, which is not there"
         )
     keys = [figure.key for figure in task.figures]
     for key in (task.hits_key, task.score_key, *keys):

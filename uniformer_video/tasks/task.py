@@ -9,6 +9,7 @@ built-in tasks have; the callers pass such values on as they are. Each method al
 what it would be for a class at each pixel, with logits `[B, K, H/4, W/4]`.
 """
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from uniformer_video.errors import DataError
 from uniformer_video.evaluation.parts import Figure
 
 
-class Task:
+class Task(ABC):
     """What a model is trained for and judged by.
 
     Args, which only training needs:
@@ -64,6 +65,7 @@ class Task:
 
     # What a list of videos says.
 
+    @abstractmethod
     def check_records(self, records: list, num_classes: int) -> None:
         """Raise `DataError`, with file and line, for a `VideoRecord` whose labels are not such as these.
 
@@ -71,10 +73,12 @@ class Task:
         """
         raise NotImplementedError
 
+    @abstractmethod
     def label_of(self, record) -> Any:
         """What `results` wants to know of a `VideoRecord`'s labels. Dense: the path of its masks."""
         raise NotImplementedError
 
+    @abstractmethod
     def label_tensor(self, labels: list, num_classes: int) -> torch.Tensor:
         """The labels of clips, a tuple each as its augmentation left it, as a tensor `[clips, ...]`.
 
@@ -85,6 +89,7 @@ class Task:
 
     # Training. Nothing here may wait for the device but `validate`.
 
+    @abstractmethod
     def targets(self, labels: torch.Tensor) -> torch.Tensor:
         """Labels of a batch, on the device -> float targets `[B, ...]`, of which mixup blends two clips'.
 
@@ -93,6 +98,7 @@ class Task:
         """
         raise NotImplementedError
 
+    @abstractmethod
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Logits of a batch, float32 or float64, and its targets -> a scalar.
 
@@ -100,6 +106,7 @@ class Task:
         """
         raise NotImplementedError
 
+    @abstractmethod
     def hits(
         self, logits: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -109,6 +116,7 @@ class Task:
         """
         raise NotImplementedError
 
+    @abstractmethod
     def validate(self, scores: np.ndarray, records: list) -> tuple[float, float]:
         """Mean logits of videos `[N, K]` and their records -> (score in 0..1, unweighted loss).
 
@@ -130,6 +138,7 @@ class Task:
         """What `video_scores` gave as probabilities of the same shape. Dense: softmax over the classes."""
         raise NotImplementedError
 
+    @abstractmethod
     def predict(self, path: str, logits: np.ndarray, score: str, class_names: tuple):
         """The prediction for a video from the logits of its views `[view, K]`.
 
@@ -140,6 +149,7 @@ class Task:
 
     # The record of a test, results.json and scores.npz.
 
+    @abstractmethod
     def label_entry(self, label) -> dict:
         """A label, as `label_of` gives it, as the record lists it beside a video's name.
 
@@ -147,6 +157,7 @@ class Task:
         """
         raise NotImplementedError
 
+    @abstractmethod
     def results(
         self,
         entries: list[dict],
@@ -175,6 +186,7 @@ class Task:
             key = (lacking or [self.headline])[0]
             raise DataError(f"{place} is damaged: it lacks {key}; delete it")
 
+    @abstractmethod
     def saved_labels(self, videos: list[dict], num_classes: int) -> np.ndarray:
         """The labels of a record's "videos" for scores.npz, `[N, ...]`. Dense: the paths of the masks."""
         raise NotImplementedError
@@ -187,12 +199,14 @@ class Task:
         """
         raise NotImplementedError
 
+    @abstractmethod
     def summary_lines(self, results: dict) -> list[str]:
         """The outcome of a record in a few lines for the terminal."""
         raise NotImplementedError
 
     # The page.
 
+    @abstractmethod
     def page(self, results: dict, open_video) -> dict:
         """The variables that `template` takes beside those of "report.html.j2".
 

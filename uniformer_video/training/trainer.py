@@ -310,7 +310,7 @@ def _not_halved(logits):
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Numbers of the loop; see the settings of the same names in `config/rows.py`."""
+    """Numbers of the loop, as `runs/build.build_train_settings` reads them from SOLVER, TRAIN and DATA."""
 
     max_epoch: int
     seed: int

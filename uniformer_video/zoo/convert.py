@@ -121,8 +121,8 @@ def _published_entry(source, published):
 
 def _known_protocol(weights, entry, read_settings):
     """The `Protocol` that the file, the published table or the settings in the file tell, or None."""
-    if entry and entry.num_frames:
-        return entry.protocol()
+    if entry and (published := entry.protocol()):
+        return published
     if own := recorded_protocol(weights.metadata, weights.path):
         return own
     if read_settings and {"NUM_FRAMES", "SAMPLING_RATE"} <= set(_data_settings(weights)):

@@ -77,8 +77,9 @@ def build_network(name, num_classes, **options):
     """
     known = find_model(name)
     check_options(known, options)
-    model = known.family.build(num_classes, **{**known.arguments, **options})
-    check_contract(model, name, known.family.classifier)
+    options = {**known.arguments, **options}
+    model = known.family.build(num_classes, **options)
+    check_contract(model, name, known.family.classifier, options)
     return model
 
 

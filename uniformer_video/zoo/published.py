@@ -66,8 +66,10 @@ class PublishedWeights:
             f"{protocol.num_clips}x{protocol.views.num_crops} views"
         )
 
-    def protocol(self) -> Protocol:
-        """How videos are prepared for it, and the views of its published accuracy."""
+    def protocol(self) -> Protocol | None:
+        """How videos are prepared for it, and the views of its published accuracy; None for images."""
+        if not self.num_frames:
+            return None
         light = self.model in ("uniformer_xxs", "uniformer_xs")
         facts = _PROTOCOLS["light" if light else self.data]
         clips, crops = facts["views"]

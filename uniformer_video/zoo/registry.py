@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import nn
 
+from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.words import name_some
 from uniformer_video.zoo.family import Family, NamedModel, read_model_name
@@ -58,6 +59,11 @@ def register_model(
                 key: option for key, option in _CLIP_SETTINGS.items() if option in family.options
             }
             family = Family(name, build, known, classifier)
+    if unknown := [key for key in family.settings if key not in DEFAULTS]:
+        raise ConfigError(
+            f"the model {name!r} reads {', '.join(unknown)}, which is no setting; `uniformer-video config "
+            "--keys` lists them"
+        )
     model = NamedModel(name, family, dict(arguments or {}), num_frames, crop_size, gflops=gflops)
     check_options(model, [*model.arguments, *family.settings.values()])
     MODELS[name] = model

@@ -21,7 +21,7 @@ def test_a_decoder_from_outside_opens_videos(make_video, monkeypatch):
     with open_video(path, "mine") as video:
         assert video.num_frames == 3
     assert opened == [str(path)]
-    with pytest.raises(ValueError, match="there is a decoder mine already"):
+    with pytest.raises(ConfigError, match="there is a decoder 'mine' already"):
         register_decoder(find_decoder("mine"))
 
 

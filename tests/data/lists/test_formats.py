@@ -14,7 +14,7 @@ from uniformer_video.data.lists.formats import (
     list_formats,
     register_format,
 )
-from uniformer_video.data.lists.records import VideoList
+from uniformer_video.data.lists.records import VideoList, VideoRecord
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_data import build_data
 
@@ -55,8 +55,33 @@ def test_the_example_of_the_guide(own_registry, place, tiny, call, tmp_path, mon
 
 def test_a_name_is_given_once(own_registry):
     register_format(ListFormat("mine", lambda root, split: VideoList([]), "nothing"))
-    with pytest.raises(ValueError, match="there is a list format mine already"):
+    with pytest.raises(ConfigError, match="there is a list format 'mine' already"):
         register_format(find_format("mine"))
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (
+            [VideoRecord("a.mp4", "a", (0,))],
+            "the format mine gives a list; its reader returns a VideoList",
+        ),
+        (
+            VideoList([VideoRecord("a.mp4", "a", ("b",))]),
+            r"gives a the labels \('b',\); they are a tuple",
+        ),
+        (
+            VideoList([VideoRecord("a.mp4", "a", [1])]),
+            r"gives a the labels \[1\]; they are a tuple",
+        ),
+    ],
+)
+def test_what_a_reader_must_not_give(own_registry, tmp_path, found, message):
+    register_format(ListFormat("mine", lambda root, split: found, "nothing"))
+    with pytest.raises(ConfigError, match=message):
+        build_data(
+            load_config(overrides=["TRAIN.DATASET", "mine", "DATA.PATH_TO_DATA_DIR", str(tmp_path)])
+        )
 
 
 def test_formats_read_settings_that_there_are_and_the_guides_name_them():

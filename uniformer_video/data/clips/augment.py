@@ -112,7 +112,7 @@ def _enhancement_factor(magnitude, sign, increasing):
 class Op:
     """How one operation turns a magnitude into a setting in its own unit.
 
-    `level(magnitude, sign, increasing)` gives the setting; `augment_ops` applies it to pixels.
+    `level(magnitude, sign, increasing)` gives the setting; `clips/ops` applies it to pixels.
     """
 
     level: Callable

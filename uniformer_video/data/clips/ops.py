@@ -24,7 +24,7 @@ class Change:
 
     `needs(setting, window, size)` is the window of the input that `window` of the output depends on,
     `apply(pixels, setting, window, weights)` that window of the output, from pixels that hold at least
-    what is needed. `weights` is an interpolation of `augment_affine`.
+    what is needed. `weights` is an interpolation of `clips/affine`.
     """
 
     needs: Callable

@@ -7,7 +7,7 @@ that reads the video.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from uniformer_video.errors import choice_error
+from uniformer_video.errors import ConfigError, choice_error
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def register_decoder(decoder: Decoder) -> None:
     module that they import.
     """
     if decoder.name in _DECODERS:
-        raise ValueError(f"there is a decoder {decoder.name} already; choose another name")
+        raise ConfigError(f"there is a decoder {decoder.name!r} already; choose another name")
     _DECODERS[decoder.name] = decoder
 
 

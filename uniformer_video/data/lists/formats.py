@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from uniformer_video.data.lists import layouts
 from uniformer_video.data.lists.records import VideoList
-from uniformer_video.errors import choice_error
+from uniformer_video.errors import ConfigError, choice_error
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class ListFormat:
 def register_format(list_format: ListFormat) -> None:
     """Make a format known by its name, which must be free."""
     if list_format.name in _FORMATS:
-        raise ValueError(f"there is a list format {list_format.name} already; choose another name")
+        raise ConfigError(
+            f"there is a list format {list_format.name!r} already; choose another name"
+        )
     _FORMATS[list_format.name] = list_format
 
 
