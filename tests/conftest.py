@@ -12,7 +12,7 @@ os.environ.setdefault(
 
 import pytest
 import torch
-from tiny_run import TINY
+from tiny_run import tiny_overrides
 from videos import numbered_frames
 
 from uniformer_video import cli
@@ -62,9 +62,7 @@ def tiny(demo, tmp_path):
     """A function: overrides for a tiny run on the demo videos into `tmp_path / "run"`."""
 
     def overrides(**changes):
-        values = {**TINY, "DATA.PATH_TO_DATA_DIR": str(demo), "OUTPUT_DIR": str(tmp_path / "run")}
-        values |= {key.replace("__", "."): str(value) for key, value in changes.items()}
-        return [part for pair in values.items() for part in pair]
+        return tiny_overrides(demo, tmp_path / "run", **changes)
 
     return overrides
 
@@ -82,7 +80,7 @@ def make_video(tmp_path):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def interrupt_after():
     """A context manager: Ctrl-C comes at the end of the training step of this number."""
 
