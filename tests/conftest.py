@@ -6,6 +6,8 @@ import signal
 from contextlib import contextmanager
 from pathlib import Path
 
+# For tiny tensors, threads only wait for each other; what tests start inherits it.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "PASSIVE"
 )  # threads that wait must not spin on shared cores
@@ -19,7 +21,7 @@ from uniformer_video import cli
 from uniformer_video.prepare.demo import generate_demo, write_video
 from uniformer_video.training.trainer import Trainer
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 # A shell starts what runs in its background deaf to Ctrl-C, and the commands under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -102,12 +104,11 @@ def interrupt_after():
 
 
 @pytest.fixture
-def one_thread():
-    """One thread for torch: for tiny tensors, threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def two_threads():
+    """Two threads for torch, for models of full size."""
+    torch.set_num_threads(2)
     yield
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from uniformer_video.zoo.create import build_network
 from uniformer_video.zoo.peers import PEERS
 from uniformer_video.zoo.registry import MODELS, find_model
 
+pytestmark = pytest.mark.usefixtures("two_threads")
 GIGA = 1e9
 
 

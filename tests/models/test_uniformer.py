@@ -17,7 +17,7 @@ def relative_error(logits, reference):
 
 
 @pytest.mark.parametrize("name", parity.CASES)
-def test_published_logits(name):
+def test_published_logits(name, two_threads):
     facts, logits = parity.case(name)
     with torch.device("meta"):  # the weights follow
         model = create_model(

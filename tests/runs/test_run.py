@@ -61,7 +61,9 @@ def test_everything_a_run_leaves(template, demo):
         assert scores["labels"].tolist() == list(range(8))
         right = (scores["scores"].mean(1).argmax(1) == scores["labels"]).sum()
     assert right == record["summary"]["top1"]["correct"]
-    assert load_config(folder / "config.yaml") == load_config(overrides=tiny_overrides(demo, folder))
+    assert load_config(folder / "config.yaml") == load_config(
+        overrides=tiny_overrides(demo, folder)
+    )
 
 
 def test_a_finished_run_reports_again_without_training_or_testing(finished, tmp_path, caplog):

@@ -38,7 +38,7 @@ def train(overrides, folder, **changes):
 
 @pytest.fixture(scope="module")
 def whole(demo, tmp_path_factory):
-    """A function: the folder of an uninterrupted tiny run of these settings, trained once, to be read only."""
+    """A function: the folder of an uninterrupted tiny run of these settings, made once; only read it."""
     made = {}
 
     def get(**changes):
@@ -75,9 +75,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tiny, tmp_pat
 @pytest.mark.parametrize(
     ("stop_after", "on_device"), [(1, "off"), (4, "off"), (6, "off"), (3, "normalise"), (3, "all")]
 )
-def test_resume_equals_uninterrupted(
-    tiny, tmp_path, interrupt_after, whole, stop_after, on_device
-):
+def test_resume_equals_uninterrupted(tiny, tmp_path, interrupt_after, whole, stop_after, on_device):
     """8 steps in 2 epochs, interrupted in mid-epoch and at the end of one."""
     options = {"UNIFORMER__DROP_DEPTH_RATE": 0.3, "AUG__NUM_SAMPLE": 2, "AUG__ON_DEVICE": on_device}
     expected = last_weights(whole(**options))
