@@ -6,20 +6,22 @@ import signal
 from contextlib import contextmanager
 from pathlib import Path
 
+# For tiny tensors, threads only wait for each other; what tests start inherits it.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "PASSIVE"
 )  # threads that wait must not spin on shared cores
 
 import pytest
 import torch
-from tiny_run import TINY
+from tiny_run import tiny_overrides
 from videos import numbered_frames
 
 from uniformer_video import cli
 from uniformer_video.prepare.demo import generate_demo, write_video
 from uniformer_video.training.trainer import Trainer
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 # A shell starts what runs in its background deaf to Ctrl-C, and the commands under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -62,9 +64,7 @@ def tiny(demo, tmp_path):
     """A function: overrides for a tiny run on the demo videos into `tmp_path / "run"`."""
 
     def overrides(**changes):
-        values = {**TINY, "DATA.PATH_TO_DATA_DIR": str(demo), "OUTPUT_DIR": str(tmp_path / "run")}
-        values |= {key.replace("__", "."): str(value) for key, value in changes.items()}
-        return [part for pair in values.items() for part in pair]
+        return tiny_overrides(demo, tmp_path / "run", **changes)
 
     return overrides
 
@@ -82,7 +82,7 @@ def make_video(tmp_path):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def interrupt_after():
     """A context manager: Ctrl-C comes at the end of the training step of this number."""
 
@@ -104,12 +104,11 @@ def interrupt_after():
 
 
 @pytest.fixture
-def one_thread():
-    """One thread for torch: for tiny tensors, threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def two_threads():
+    """Two threads for torch, for models of full size."""
+    torch.set_num_threads(2)
     yield
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -27,14 +27,6 @@ def run_script(*arguments):
     return subprocess.run(command, capture_output=True, text=True, env=hidden, timeout=300)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # tiny operators mostly wait for other threads
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def networks():
     return gpu_model.build_networks(gpu_model.QUICK, (5, 5, 5))
@@ -49,9 +41,20 @@ def compare(case, sides, networks, out_of_time=lambda: False):
     return gpu_measure.compare(case, sides, networks, CPU, "eager", 3, 1.0, out_of_time)
 
 
-def test_a_quick_run_fills_every_table(tmp_path):
-    done = run_script("--quick", "--device", "cpu", "--out", tmp_path)
-    assert done.returncode == 0, done.stderr
+@pytest.fixture
+def run_main(monkeypatch):
+    """A function: the script's `main` with these arguments, in this process; its status."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # put back what it sets
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gpu_model.py", *map(str, arguments)])
+        return gpu_model.main()
+
+    return run
+
+
+def test_a_quick_run_fills_every_table(tmp_path, run_main):
+    assert run_main("--quick", "--device", "cpu", "--out", tmp_path) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["complete"] and results["seconds"] > 0
     assert results["machine"]["torch"] == torch.__version__
@@ -201,16 +204,13 @@ def test_after_the_time_is_up_nothing_starts(networks, report):
     assert not json.loads((report.folder / "results.json").read_text())["complete"]
 
 
-def test_an_interrupt_keeps_what_was_measured(tmp_path, monkeypatch):
+def test_an_interrupt_keeps_what_was_measured(tmp_path, monkeypatch, run_main):
     def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(gpu_model, "parity_rows", lambda *_: [{"model": "m", "error": 1e-6}])
     monkeypatch.setattr(gpu_model, "matmul_row", interrupt)
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
-    arguments = ["gpu_model.py", "--quick", "--device", "cpu", "--out", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    assert gpu_model.main() == 130
+    assert run_main("--quick", "--device", "cpu", "--out", tmp_path) == 130
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["parity"] == [{"model": "m", "error": 1e-6}] and not results["complete"]
     assert "1.0e-06" in (tmp_path / "results.md").read_text()

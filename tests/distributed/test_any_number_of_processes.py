@@ -36,9 +36,9 @@ def six_slots(tiny):
     ids=lambda size: f"{size} processes",
 )
 def test_in_float64_weights_buffers_losses_and_validation_agree(six_slots, tmp_path, size):
-    train_float64(tmp_path / "one.pt", *six_slots)
     script = ROOT / "tests/support/train_float64.py"
     launches = by_hand(size, [script, tmp_path / "many.pt", *six_slots], tmp_path / "log")
+    train_float64(tmp_path / "one.pt", *six_slots)  # while they start
     for launch in launches:
         assert launch.wait() == 0, launch.text
     one, many = (torch.load(tmp_path / f"{name}.pt") for name in ("one", "many"))
@@ -68,10 +68,11 @@ def test_through_the_command_everything_agrees(tiny, tmp_path, size, model):
     slots = max(size, 2)
     options = {"NUM_GPUS": slots, "TRAIN__BATCH_SIZE": 2 * slots, "MODEL__MODEL_NAME": model}
     overrides = tiny(**options, SOLVER__MAX_EPOCH=3)
-    run(load_config(overrides=[*overrides, "OUTPUT_DIR", str(tmp_path / "one")]), "tiny")
     (tmp_path / "empty.yaml").write_text("")
     command = [ROOT / "tools/run_net.py", "--cfg", tmp_path / "empty.yaml", *overrides]
     launch = torchrun(size, [*command, "OUTPUT_DIR", tmp_path / "many"], tmp_path / "log")
+    # while they start
+    run(load_config(overrides=[*overrides, "OUTPUT_DIR", str(tmp_path / "one")]), "tiny")
     assert launch.wait() == 0, launch.text
     assert "strides" not in launch.text
     assert launch.text.count("Trained in") == 1

@@ -20,8 +20,6 @@ CHANNELS, HEAD_DIM = 12, 4
 GRIDS = [(3, 5, 3), (1, 1, 1), (2, 2, 4), (5, 3)]
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def random_block(family, **arguments):
     torch.manual_seed(0)

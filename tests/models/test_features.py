@@ -23,8 +23,6 @@ DIMS = [4, 8, 8, 16]
 SOME = ["joint", "divided", "image", "light", "image_light", "stems_aux"]
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.parametrize("kind", SOME)
 def test_feature_maps(kind):

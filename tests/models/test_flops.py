@@ -1,5 +1,7 @@
 """Multiply-adds against hand counts, published figures and the figures that the zoo states."""
 
+from functools import cache
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from uniformer_video.zoo.create import build_network
 from uniformer_video.zoo.peers import PEERS
 from uniformer_video.zoo.registry import MODELS, find_model
 
+pytestmark = pytest.mark.usefixtures("two_threads")
 GIGA = 1e9
 
 
@@ -41,6 +44,7 @@ def test_hand_counts(module, shape, expected):
     assert count_flops(module, shape) == expected
 
 
+@cache
 def counted(name, num_frames, side):
     known = find_model(name)
     options = {**known.figure_arguments, **known.family.options_for_clip(num_frames, side)}

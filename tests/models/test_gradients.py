@@ -6,8 +6,6 @@ from plain_blocks import KINDS, small_input, small_model
 
 STEP = 1e-5
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def objective(model, clip):
     """A smooth number that depends on every logit of every head."""

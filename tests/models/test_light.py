@@ -14,8 +14,6 @@ from uniformer_video.models.light import LightUniFormer
 SIZES = {"embed_dims": [4, 8, 8, 16], "depths": [1, 1, 3, 2], "head_dim": 4}
 KINDS = ["light", "light_scale", "image_light"]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def light():

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tiny_run import copy_run, tiny_overrides
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
@@ -24,20 +25,27 @@ def go(overrides, **changes):
     return run(load_config(overrides=[*overrides, *extra]), "tiny")
 
 
+@pytest.fixture(scope="module")
+def template(demo, tmp_path_factory):
+    """The folder of a finished run, to be left unchanged."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert go(tiny_overrides(demo, folder)) == folder
+    return folder
+
+
 @pytest.fixture
-def finished(tiny, tmp_path):
-    """A finished run; returns its overrides."""
-    overrides = tiny()
-    assert go(overrides) == tmp_path / "run"
-    return overrides
+def finished(template, tiny, tmp_path):
+    """A copy of a finished run; returns its overrides."""
+    copy_run(template, tmp_path / "run")
+    return tiny()
 
 
 def results(folder):
     return json.loads((folder / "results.json").read_text())
 
 
-def test_everything_a_run_leaves(finished, tmp_path, demo):
-    folder = tmp_path / "run"
+def test_everything_a_run_leaves(template, demo):
+    folder = template
     names = {path.name for path in folder.iterdir()}
     assert {
         ".lock",
@@ -60,7 +68,9 @@ def test_everything_a_run_leaves(finished, tmp_path, demo):
         assert scores["labels"].tolist() == list(range(8))
         right = (scores["scores"].mean(1).argmax(1) == scores["labels"]).sum()
     assert right == record["summary"]["top1"]["correct"]
-    assert load_config(folder / "config.yaml") == load_config(overrides=finished)
+    assert load_config(folder / "config.yaml") == load_config(
+        overrides=tiny_overrides(demo, folder)
+    )
 
 
 def test_a_finished_run_reports_again_without_training_or_testing(finished, tmp_path, caplog):

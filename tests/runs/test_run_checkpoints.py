@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from tiny_run import copy_run, tiny_overrides
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import CheckpointError, ConfigError, TrainingError
@@ -18,6 +19,7 @@ from uniformer_video.weights.checkpoint import read_weights
 from uniformer_video.weights.container import FORMAT, write_content
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+TRAIN_ONLY = {"TEST__ENABLE": False, "TRAIN__EVAL_PERIOD": 1}
 
 
 @pytest.fixture
@@ -31,22 +33,38 @@ def train(tiny, caplog):
     caplog.set_level("INFO")
 
     def go(from_best=False, **changes):
-        changes = {"TEST__ENABLE": False, "TRAIN__EVAL_PERIOD": 1, **changes}
-        cfg = load_config(overrides=tiny(**changes))
+        cfg = load_config(overrides=tiny(**{**TRAIN_ONLY, **changes}))
         run(cfg, "tiny", from_best=from_best)
         return read_weights(f"{cfg.OUTPUT_DIR}/{LAST}")
 
     return go
 
 
-@pytest.fixture
-def stopped(train, interrupt_after, folder):
-    """A run of 3 epochs that was stopped in the third, with all three checkpoints."""
+@pytest.fixture(scope="module")
+def template(demo, tmp_path_factory, interrupt_after):
+    """A run of 3 epochs that was stopped in the third, with all three checkpoints; to be left unchanged."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    overrides = tiny_overrides(demo, folder, **TRAIN_ONLY, SOLVER__MAX_EPOCH=3)
     with interrupt_after(10), pytest.raises(Interrupted):
-        train(SOLVER__MAX_EPOCH=3)
+        run(load_config(overrides=overrides), "tiny")
     assert position(folder / LAST) == (2, 2)
     assert position(folder / PREVIOUS) == (2, 0)
     return folder
+
+
+@pytest.fixture
+def stopped(template, folder):
+    """A copy of it."""
+    return copy_run(template, folder)
+
+
+@pytest.fixture(scope="module")
+def whole(demo, tmp_path_factory):
+    """The weights of the same run where nothing stopped it."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    overrides = tiny_overrides(demo, folder, **TRAIN_ONLY, SOLVER__MAX_EPOCH=3)
+    run(load_config(overrides=overrides), "tiny")
+    return read_weights(folder / LAST)
 
 
 def position(path):
@@ -68,7 +86,7 @@ def assert_same(a, b):
 
 @pytest.mark.parametrize("harm", ["flip", "truncate", "text", "delete"])
 def test_a_damaged_last_checkpoint_falls_back_loudly_to_the_one_before(
-    stopped, train, tmp_path, caplog, harm
+    stopped, whole, train, caplog, harm
 ):
     last = stopped / LAST
     if harm == "flip":
@@ -85,7 +103,7 @@ def test_a_damaged_last_checkpoint_falls_back_loudly_to_the_one_before(
     assert len(loud) == 1 and "going on from" in loud[0].getMessage()
     assert str(last) in loud[0].getMessage() and str(stopped / PREVIOUS) in loud[0].getMessage()
     assert "Resuming at epoch 2.00" in caplog.text
-    assert_same(resumed, train(SOLVER__MAX_EPOCH=3, OUTPUT_DIR=tmp_path / "whole"))
+    assert_same(resumed, whole)
 
 
 def test_the_damaged_one_never_takes_the_place_of_the_one_before(stopped, train, interrupt_after):

@@ -1,4 +1,6 @@
-"""The settings of a run of seconds on a CPU."""
+"""A run of seconds on a CPU: its settings, and a copy of one that several tests start from."""
+
+import shutil
 
 # A model and a protocol small enough for seconds on a CPU.
 TINY = {
@@ -18,3 +20,20 @@ TINY = {
     "TENSORBOARD.ENABLE": "False",
     "LOG_PERIOD": "1",
 }
+
+
+def tiny_overrides(data, output, **changes):
+    """The words `KEY VALUE ...` of a tiny run on the videos in `data` into the folder `output`."""
+    values = {**TINY, "DATA.PATH_TO_DATA_DIR": str(data), "OUTPUT_DIR": str(output)}
+    values |= {key.replace("__", "."): str(value) for key, value in changes.items()}
+    return [part for pair in values.items() for part in pair]
+
+
+def copy_run(source, target):
+    """A copy of a run's folder, with the times of its files, whose settings name the copy's place."""
+    shutil.copytree(source, target)
+    config = target / "config.yaml"
+    text = config.read_text()
+    assert text.count(f"OUTPUT_DIR: {source}\n") == 1
+    config.write_text(text.replace(f"OUTPUT_DIR: {source}\n", f"OUTPUT_DIR: {target}\n"))
+    return target

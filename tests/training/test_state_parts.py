@@ -156,7 +156,7 @@ def assert_same_runs(folder, other):
 
 
 def test_killed_at_any_moment_and_resumed_the_average_is_that_of_a_whole_run(
-    start, train, monkeypatch, tmp_path, one_thread
+    start, train, monkeypatch, tmp_path
 ):
     launches = start(1, "parts", "TRAIN.CHECKPOINT_MINUTES", 0)
     kill_last_on_the_way(launches)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_run import tiny_overrides
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.loading.dataset import EvalDataset, TrainDataset, TrainKey
@@ -33,7 +34,30 @@ def train(overrides, folder, **changes):
     changes = {"OUTPUT_DIR": str(folder), "TEST.ENABLE": "False", **changes}
     extra = [part for pair in changes.items() for part in pair]
     run(load_config(overrides=[*overrides, *extra]), "tiny")
+    return last_weights(folder)
+
+
+@pytest.fixture(scope="module")
+def whole(demo, tmp_path_factory):
+    """A function: the folder of an uninterrupted tiny run of these settings, made once; only read it."""
+    made = {}
+
+    def get(**changes):
+        key = json.dumps(changes, sort_keys=True)
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("whole")
+            train(tiny_overrides(demo, made[key], **changes), made[key])
+        return made[key]
+
+    return get
+
+
+def last_weights(folder):
     return read_weights(folder / "last.pt")
+
+
+def logged_lines(folder):
+    return (folder / "metrics.jsonl").read_text().splitlines()
 
 
 def assert_same(a, b):
@@ -42,8 +66,8 @@ def assert_same(a, b):
         assert torch.equal(a.state[key], b.state[key]), key
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_does_not(tiny, tmp_path):
-    first = train(tiny(), tmp_path / "a")
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tiny, tmp_path, whole):
+    first = last_weights(whole())
     assert_same(first, train(tiny(), tmp_path / "b", **{"DATA_LOADER.NUM_WORKERS": "2"}))
     other = train(tiny(), tmp_path / "c", RNG_SEED="1")
     assert not torch.equal(first.state["head.weight"], other.state["head.weight"])
@@ -52,17 +76,16 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tiny, tmp_pat
 @pytest.mark.parametrize(
     ("stop_after", "on_device"), [(1, "off"), (4, "off"), (6, "off"), (3, "normalise"), (3, "all")]
 )
-def test_resume_equals_uninterrupted(tiny, tmp_path, interrupt_after, stop_after, on_device):
+def test_resume_equals_uninterrupted(tiny, tmp_path, interrupt_after, whole, stop_after, on_device):
     """8 steps in 2 epochs, interrupted in mid-epoch and at the end of one."""
     options = {"UNIFORMER__DROP_DEPTH_RATE": 0.3, "AUG__NUM_SAMPLE": 2, "AUG__ON_DEVICE": on_device}
-    whole = train(tiny(**options), tmp_path / "whole")
+    expected = last_weights(whole(**options))
     with interrupt_after(stop_after), pytest.raises(Interrupted):
         train(tiny(**options), tmp_path / "parts")
     resumed = train(tiny(**options), tmp_path / "parts")
-    assert_same(whole, resumed)
-    assert whole.training["progress"]["epoch"] == resumed.training["progress"]["epoch"] == 2
-    logs = [(tmp_path / d / "metrics.jsonl").read_text().splitlines() for d in ("whole", "parts")]
-    assert len(logs[0]) == len(logs[1])
+    assert_same(expected, resumed)
+    assert expected.training["progress"]["epoch"] == resumed.training["progress"]["epoch"] == 2
+    assert len(logged_lines(whole(**options))) == len(logged_lines(tmp_path / "parts"))
 
 
 def test_where_clips_are_augmented_changes_no_loss(tiny, tmp_path):
@@ -82,7 +105,9 @@ def test_where_clips_are_augmented_changes_no_loss(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
-def test_ctrl_c_during_a_validation_stops_the_run_after_it(tiny, tmp_path, monkeypatch, epoch):
+def test_ctrl_c_during_a_validation_stops_the_run_after_it(
+    tiny, tmp_path, monkeypatch, whole, epoch
+):
     original = fit._validate
 
     def interrupted(*args):
@@ -96,10 +121,12 @@ def test_ctrl_c_during_a_validation_stops_the_run_after_it(tiny, tmp_path, monke
     assert not (tmp_path / "a" / "results.json").exists()
     assert read_weights(tmp_path / "a" / "last.pt").training["progress"]["epoch"] == epoch
     monkeypatch.undo()
-    assert_same(train(tiny(), tmp_path / "a"), train(tiny(), tmp_path / "b"))
+    assert_same(train(tiny(), tmp_path / "a"), last_weights(whole()))
 
 
-def test_a_stop_that_ends_the_workers_of_a_validation_too_is_a_stop(tiny, tmp_path, monkeypatch):
+def test_a_stop_that_ends_the_workers_of_a_validation_too_is_a_stop(
+    tiny, tmp_path, monkeypatch, whole
+):
     """As `timeout` and batch systems do, which send SIGTERM to the whole group of processes."""
     original = EvalDataset.__getitem__
 
@@ -114,13 +141,11 @@ def test_a_stop_that_ends_the_workers_of_a_validation_too_is_a_stop(tiny, tmp_pa
     with pytest.raises(Interrupted):
         train(tiny(**options), tmp_path / "parts")
     monkeypatch.undo()
-    assert_same(
-        train(tiny(**options), tmp_path / "parts"), train(tiny(**options), tmp_path / "whole")
-    )
+    assert_same(train(tiny(**options), tmp_path / "parts"), last_weights(whole(**options)))
 
 
 @pytest.mark.parametrize("dataset", [TrainDataset, EvalDataset])
-def test_a_killed_worker_costs_no_finished_step(tiny, tmp_path, monkeypatch, dataset):
+def test_a_killed_worker_costs_no_finished_step(tiny, tmp_path, monkeypatch, whole, dataset):
     """Before the third step of the second epoch, or in the first validation, which is then repeated."""
     original = dataset.__getitem__
 
@@ -134,16 +159,14 @@ def test_a_killed_worker_costs_no_finished_step(tiny, tmp_path, monkeypatch, dat
     with pytest.raises(WorkerError, match="was killed, perhaps for want of memory"):
         train(tiny(**options), tmp_path / "parts")
     progress = read_weights(tmp_path / "parts" / "last.pt").training["progress"]
-    logged = (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()
+    logged = logged_lines(tmp_path / "parts")
     assert progress["epoch"] * 4 + progress["step"] == json.loads(logged[-1])["step"] >= 4
     monkeypatch.undo()
-    whole = train(tiny(**options), tmp_path / "whole")
-    assert_same(train(tiny(**options), tmp_path / "parts"), whole)
-    logs = [(tmp_path / d / "metrics.jsonl").read_text().splitlines() for d in ("whole", "parts")]
-    assert len(logs[0]) == len(logs[1])
+    assert_same(train(tiny(**options), tmp_path / "parts"), last_weights(whole(**options)))
+    assert len(logged_lines(whole(**options))) == len(logged_lines(tmp_path / "parts"))
 
 
-def test_ctrl_c_is_answered_while_the_run_waits_for_a_video(tiny, tmp_path, monkeypatch):
+def test_ctrl_c_is_answered_while_the_run_waits_for_a_video(tiny, tmp_path, monkeypatch, whole):
     original = TrainDataset.__getitem__
 
     def slow(self, key):
@@ -151,17 +174,22 @@ def test_ctrl_c_is_answered_while_the_run_waits_for_a_video(tiny, tmp_path, monk
             time.sleep(30)
         return original(self, key)
 
+    def step(self, progress, batches):
+        take_step(self, progress, batches)
+        if progress.step == 2:  # the next one waits for the slow video
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    take_step = Trainer._train_step
+    monkeypatch.setattr(Trainer, "_train_step", step)
     monkeypatch.setattr(TrainDataset, "__getitem__", slow)
     began = time.monotonic()
-    timer = threading.Timer(3, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
     with pytest.raises(Interrupted):
         train(tiny(DATA_LOADER__NUM_WORKERS=1), tmp_path / "a")
     assert time.monotonic() - began < 15
     progress = read_weights(tmp_path / "a" / "last.pt").training["progress"]
     assert (progress["epoch"], progress["step"]) == (0, 2)
     monkeypatch.undo()
-    assert_same(train(tiny(), tmp_path / "a"), train(tiny(), tmp_path / "b"))
+    assert_same(train(tiny(), tmp_path / "a"), last_weights(whole()))
 
 
 def test_too_many_broken_videos_do_not_cost_finished_steps(tiny, tmp_path, monkeypatch):
@@ -281,7 +309,7 @@ def test_steps_without_finite_gradients_are_left_out_and_counted(tiny, tmp_path,
 def test_killed_at_any_moment_a_run_can_go_on(tiny, tmp_path):
     """kill -9 in mid-run; the next call resumes from the last checkpoint and finishes."""
     (tmp_path / "empty.yaml").write_text("")
-    overrides = tiny(SOLVER__MAX_EPOCH=40, TRAIN__CHECKPOINT_MINUTES=0, TEST__ENABLE=False)
+    overrides = tiny(SOLVER__MAX_EPOCH=20, TRAIN__CHECKPOINT_MINUTES=0, TEST__ENABLE=False)
     command = [
         sys.executable,
         str(ROOT / "tools/run_net.py"),
@@ -293,14 +321,14 @@ def test_killed_at_any_moment_a_run_can_go_on(tiny, tmp_path):
     deadline = time.monotonic() + 60
     while not last.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    threading.Event().wait(0.7)
+    time.sleep(0.3)
     process.kill()
     process.wait()
     stopped = read_weights(last).training["progress"]
-    assert 0 < stopped["epoch"] * 4 + stopped["step"] < 160
-    shorter = {"SOLVER.MAX_EPOCH": "40", "TRAIN.CHECKPOINT_MINUTES": "10"}
+    assert 0 < stopped["epoch"] * 4 + stopped["step"] < 80
+    shorter = {"SOLVER.MAX_EPOCH": "20", "TRAIN.CHECKPOINT_MINUTES": "10"}
     finished = train(overrides, tmp_path / "run", **shorter)
-    assert finished.training["progress"]["epoch"] == 40
+    assert finished.training["progress"]["epoch"] == 20
 
 
 def test_best_weights_that_are_not_written_yet_are_saved_with_a_rescue(tiny, tmp_path, monkeypatch):

@@ -14,7 +14,6 @@ from uniformer_video.zoo.create import build_for_weights, build_network, create_
 from uniformer_video.zoo.registry import MODELS, count_classes, find_model
 
 pytest.importorskip("pytorchvideo")
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 # By family: the options of a small form, and its input without the batch, [C, (T,) H, W].
 SMALL = {

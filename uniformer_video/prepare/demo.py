@@ -72,14 +72,19 @@ def render(label, rng):
     """One video of the class `label`: `uint8 [T, SIDE, SIDE, 3]` RGB."""
     length = int(rng.integers(20, 29))
     times = np.arange(length) - (length - 1) / 2
+    frames = _without_noise(label, times, rng)
+    frames += 0.03 * rng.standard_normal(frames.shape)
+    return (frames.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def _without_noise(label, times, rng):
+    """What is seen at `times`, in frames from the middle of a video: `float [T, SIDE, SIDE, 3]` in 0..1."""
     motion = _motion(label, rng)
     background = _background(times, rng)
     inside, half = _shape(times, motion, rng)
     colors = _two_colors(rng)
     shape = np.where(half[..., None], colors[0], colors[1])
-    frames = background + inside[..., None] * (shape - background)
-    frames += 0.03 * rng.standard_normal(frames.shape)
-    return (frames.clip(0, 1) * 255).round().astype(np.uint8)
+    return background + inside[..., None] * (shape - background)
 
 
 def write_video(path, frames, fps, crf=23, codec="libx264", options=None):

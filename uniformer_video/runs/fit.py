@@ -79,6 +79,7 @@ def fit(cfg, data, folder, ranks, command="", from_best=False):
         try:
             trainer.fit()
         finally:
+            loader.close()
             monitor.close()
     ranks.say(f"Trained in {duration(progress.seconds)}; weights in {folder.path}.")
 

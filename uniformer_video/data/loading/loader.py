@@ -141,6 +141,10 @@ class TrainLoader:
         """From now on raise `StopAsked` in place of waiting for a batch once the event `stop` is set."""
         self._loader.stop = stop
 
+    def close(self):
+        """End the workers, which otherwise wait for the next epoch."""
+        self._loader.close()
+
     def epoch(self, epoch, first_step=0):
         """Iterate `TrainBatch`es: one a slot, slot by slot, from `first_step` of `epoch` on."""
         self._batches.epoch, self._batches.first_step = epoch, first_step

@@ -204,6 +204,10 @@ class WatchedLoader:
             self._lookout.stop()
             self._lookout = None
 
+    def close(self):
+        """End the workers; another pass starts new ones."""
+        self._end_workers()
+
     def _end_workers(self):
         """Kill them all: a worker that hangs hears nothing, a dead one may hold what others need."""
         self._stop_looking()
