@@ -109,4 +109,4 @@ def test_a_prediction_is_decoded_as_the_test_was(checkpoint, make_video, monkeyp
     monkeypatch.setitem(decoders._DECODERS, "noting", own)
     video = make_video()
     Predictor.from_checkpoint(checkpoint(protocol={"decoder": "noting"}))(video)
-    assert opened == [video]
+    assert opened == [str(video)]
