@@ -212,3 +212,30 @@ def test_off_is_a_word_in_a_file_too(tmp_path, text):
     assert load_config(overrides=["DATA.FLIP", "off"]).DATA.FLIP == "off"
     with pytest.raises(ConfigError, match=r"DATA\.FLIP is 'no'; allowed: 'auto', 'off'"):
         load_config(overrides=["DATA.FLIP", "no"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("DATA: {NUM_FRAMES: 8}\nDATA: {SAMPLING_RATE: 2}\n", "DATA stands in it twice"),
+        ("DATA: {NUM_FRAMES: 8, NUM_FRAMES: 4}\n", "NUM_FRAMES stands in it twice"),
+        ("DATA: {NUM_FRAMES: 8}\nDATA.NUM_FRAMES: 4\n", r"sets DATA\.NUM_FRAMES twice"),
+        ("_BASE_: [a.yaml]\n", r"_BASE_ is \['a.yaml'\] in .*; it is the path of one other file"),
+        ("_BASE_: 5\n", "_BASE_ is 5 in "),
+        ("DATA: &a {x: *a}\n", "not a config: it refers to itself|not valid YAML"),
+        ("DATA: 5\n", "DATA is a section in .*; it holds settings"),
+        ("DATA: {MEAN: {}}\n", r"DATA\.MEAN is \{\} in "),
+        ("SOLVER: {MAX_EPOCH: !!int ''}\n", "not valid YAML"),
+        (f"SOLVER: {'[' * 3000}\n", "not valid YAML: it is nested too deeply"),
+        ("OUTPUT_DIR: http://host/x\n", "OUTPUT_DIR is .*a folder of this computer"),
+    ],
+)
+def test_files_that_would_lose_a_setting_or_break(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "a.yaml")
+
+
+def test_an_empty_section_and_a_setting_said_twice_alike_are_fine(tmp_path):
+    (tmp_path / "a.yaml").write_text("DATA:\nSOLVER: {MAX_EPOCH: 20, MAX_EPOCH: 20}\n")
+    assert load_config(tmp_path / "a.yaml").SOLVER.MAX_EPOCH == 20

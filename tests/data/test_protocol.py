@@ -8,7 +8,7 @@ from uniformer_video.config.settings import config_text, load_config
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.protocol import Protocol, recorded_protocol
 from uniformer_video.data.sampling import ClipSampling
-from uniformer_video.errors import DataError
+from uniformer_video.errors import ConfigError, DataError
 
 SETTINGS = {
     "DATA.NUM_FRAMES": 32,
@@ -101,3 +101,34 @@ def test_what_is_missing_is_named(key):
     del record[key]
     with pytest.raises(DataError, match=rf"protocol in a\.pt is damaged: it lacks '{key}'"):
         recorded_protocol({"protocol": record}, "a.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("std", [0, 0, 0]),
+        ("mean", [1]),
+        ("rule", "x"),
+        ("channel_order", 7),
+        ("frame_stride", -3),
+        ("num_clips", 0),
+        ("num_crops", 2),
+        ("short_side", 0),
+        ("crop_size", None),
+        ("target_fps", float("nan")),
+        ("offset", "x"),
+        ("precision", "fp7"),
+        ("decode_short_side", -1),
+    ],
+)
+def test_values_that_no_test_can_have_are_damage(name, value):
+    with pytest.raises(
+        DataError, match=rf"the test protocol in a\.pt is damaged: {name} stands for"
+    ):
+        Protocol.from_dict({**PROTOCOL.to_dict(), name: value}, "a.pt")
+
+
+@pytest.mark.parametrize("views", [(-1, 1), (0, 1), ("a", 1), (1, 2)])
+def test_views_that_no_test_can_have_are_refused(views):
+    with pytest.raises(ConfigError, match=r"TEST\.NUM_"):
+        PROTOCOL.with_views(*views)

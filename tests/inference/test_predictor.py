@@ -9,6 +9,7 @@ import torch
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.decoding import decoders, open_video
 from uniformer_video.data.decoding.decoders import Decoder
+from uniformer_video.errors import UserError
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.runs import build
 from uniformer_video.tasks.multi_label import MultiLabel
@@ -110,3 +111,28 @@ def test_a_prediction_is_decoded_as_the_test_was(checkpoint, make_video, monkeyp
     video = make_video()
     Predictor.from_checkpoint(checkpoint(protocol={"decoder": "noting"}))(video)
     assert opened == [str(video)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"model": None},
+        {"model": {"name": [1]}},
+        {"model": {"name": "uniformer_s", "arguments": 7}},
+        {"model": {"name": "uniformer_s", "arguments": {"depths": 0}}},
+        {"class_names": ["a", "b"]},
+        {"class_names": [None] * 3},
+        {"class_names": 5},
+        {"task": []},
+        {"config": 5},
+        {"protocol": {"score": "x"}},
+    ],
+)
+def test_a_checkpoint_that_says_nonsense_of_itself_is_refused(checkpoint, damage):
+    path = (
+        checkpoint(**damage)
+        if "protocol" not in damage
+        else checkpoint(protocol=damage["protocol"])
+    )
+    with pytest.raises(UserError, match=r"weights\.pt"):
+        Predictor.from_checkpoint(path)

@@ -6,6 +6,7 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.check import check_data_settings
+from uniformer_video.runs.folder import RunFolder
 
 PARTS = ("TRAIN.DATASET", "TEST.DATASET")
 
@@ -69,3 +70,13 @@ def test_the_commands_say_it_at_once(call, monkeypatch, tmp_path):
         assert (status, out) == (2, "")
         assert errors.startswith("error: TRAIN.DATASET is 'kinetic'; allowed: 'kinetics', ")
     assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
+
+
+def test_what_has_no_effect_in_a_run_does_not_stop_its_resume(tmp_path):
+    """Whoever follows the warning and takes such a setting out goes on with the same run."""
+    folder = RunFolder(tmp_path)
+    for kept in (["MODEL.MODEL_NAME", "x3d_s"], ["TRAIN.DATASET", "kinetics"]):
+        idle = ["UNIFORMER.DEPTH", "[1, 1, 1, 1]"] if "x3d_s" in kept else ["DATA.VAL_RATIO", "0.5"]
+        folder.check(load_config(overrides=kept), load_config(overrides=[*kept, *idle]))
+    with pytest.raises(ConfigError, match=r"UNIFORMER\.DEPTH was \[1, 1, 1, 1\]"):
+        folder.check(load_config(), load_config(overrides=["UNIFORMER.DEPTH", "[1, 1, 1, 1]"]))

@@ -173,3 +173,25 @@ def test_of_a_sharded_state_a_lone_survivor_can_save_nothing(monkeypatch):
         assert lone.position() is None
     finally:
         dist.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epoch": None},
+        {"epoch": -5},
+        {"epoch": 1.5},
+        {"step": "x"},
+        {"step": 10**13},
+        {"best_score": None},
+        {"best_score": 1e9},
+        {"seconds": float("nan")},
+        {"bad_videos": []},
+        {"unknown": 1},
+    ],
+)
+def test_progress_that_no_run_can_have_is_damage(changes):
+    with pytest.raises((TypeError, ValueError)):
+        Progress.from_dict({**vars(Progress()), **changes})
+    with pytest.raises(ValueError):
+        Progress.from_dict({})

@@ -37,8 +37,8 @@ def predict_command(args):
     from uniformer_video.errors import DecodeError
     from uniformer_video.inference.predictor import Predictor, videos_at
 
-    if args.top < 1 or (args.clips is not None and args.clips < 1):
-        raise UserError("--top and --clips must be at least 1")
+    if args.top < 1:
+        raise UserError("--top must be at least 1")
     videos = [video for path in args.videos for video in videos_at(path)]
     predictor = Predictor.from_checkpoint(args.checkpoint, args.clips, args.crops)
     task = predictor.task

@@ -4,7 +4,7 @@ import re
 
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.config.setting import TEST, TRAINING
-from uniformer_video.errors import ConfigError
+from uniformer_video.errors import ConfigError, quote
 
 
 def check(flat: dict) -> None:
@@ -23,6 +23,13 @@ def check(flat: dict) -> None:
 def _something_to_do(flat):
     if not (flat[TRAINING] or flat[TEST]):
         raise ConfigError(f"{TRAINING} and {TEST} are both False, so there is nothing to do")
+
+
+def _output_folder(flat):
+    if "://" in flat["OUTPUT_DIR"]:
+        raise ConfigError(
+            f"OUTPUT_DIR is {quote(flat['OUTPUT_DIR'])}; it is a folder of this computer, not an address"
+        )
 
 
 def _names_of_files(flat):
@@ -136,7 +143,7 @@ def _motion(flat):
 
 
 _RULES = {
-    "": (_something_to_do, _names_of_files, _test_sizes, _local_kernel),
+    "": (_something_to_do, _output_folder, _names_of_files, _test_sizes, _local_kernel),
     TRAINING: (_plain_crop, _resized_crop, _mixing, _class_weights, _warm_up, _slots),
     TEST: (_motion,),
 }

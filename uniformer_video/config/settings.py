@@ -17,7 +17,7 @@ from uniformer_video.config.foreign import is_foreign, translate, with_task
 from uniformer_video.config.rows import DEFAULTS, SETTINGS
 from uniformer_video.config.rules import check
 from uniformer_video.config.values import convert, parse_value, read_yaml, without_tuple
-from uniformer_video.errors import ConfigError
+from uniformer_video.errors import ConfigError, quote
 
 DEFAULT, FILE, COMMAND_LINE = "default", "file", "command line"
 _OVERRIDES = "on the command line"
@@ -140,8 +140,19 @@ def _read_files(path, seen=()):
         raise ConfigError(f"{path} is not a config: it must hold `KEY: value` lines")
     base = tree.pop("_BASE_", None)
     if base is not None:
+        if not isinstance(base, str) or "\0" in base:
+            raise ConfigError(
+                f"_BASE_ is {quote(base)} in {path}; it is the path of one other file"
+            )
         yield from _read_files(path.parent / base, (*seen, path.resolve()))
-    for key, value in _flatten(tree):
+    try:
+        settings = list(_flatten(tree))
+    except RecursionError:
+        raise ConfigError(f"{path} is not a config: it refers to itself") from None
+    values = {}
+    for key, value in settings:
+        if values.setdefault(key, value) != value:
+            raise ConfigError(f"{path} sets {key} twice, to two values; write it once")
         yield path, key, value
 
 
@@ -152,10 +163,16 @@ def _reason(error):
 def _flatten(tree, prefix=""):
     for name, value in tree.items():
         key = f"{prefix}{name}"
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key not in DEFAULTS:
             yield from _flatten(value, f"{key}.")
+        elif value is None and _is_section(key):
+            continue  # all its lines are commented out
         else:
             yield key, value
+
+
+def _is_section(key):
+    return any(known.startswith(f"{key}.") for known in DEFAULTS)
 
 
 def _pairs(overrides):
@@ -175,6 +192,10 @@ def _check_known(key, where):
     """Raise `ConfigError` for a key that is neither ours nor another project's."""
     if key in DEFAULTS or is_foreign(key):
         return
+    if _is_section(key):
+        raise ConfigError(
+            f"{key} is a section {where}; it holds settings, `{key}: {{NAME: value}}`"
+        )
     section, _, name = key.upper().rpartition(".")
     names = [known.rpartition(".")[2] for known in DEFAULTS]
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.8)

@@ -11,6 +11,17 @@ from uniformer_video.config.rows import DEFAULTS, SETTINGS
 class _Loader(yaml.SafeLoader):
     """YAML in which `1e-4` is a number, as in Python; YAML 1.1 wants `1.0e-4`."""
 
+    def construct_mapping(self, node, deep=False):
+        """A dict; `ValueError` for a key that stands in it with two values, of which YAML takes the last."""
+        found = {}
+        for key, value in node.value:
+            value = self.construct_object(value, deep=True)
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if found.setdefault(key.value, value) != value:
+                raise ValueError(f"{key.value} stands in it twice, with two values; write it once")
+        return super().construct_mapping(node, deep)
+
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -23,7 +34,10 @@ def read_yaml(text: str) -> Any:
     """What YAML says; raises `ValueError`, in one line, where it is none."""
     try:
         return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError) as error:  # the latter for a day 32, or too many digits
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    # of the library, for a day 32, for too many digits, and for tags such as !!int that do not fit
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
         raise ValueError(" ".join(str(error).split())) from None
 
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from uniformer_video.config.rows import SETTINGS
 from uniformer_video.config.settings import config_from_text
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.sampling import ClipSampling
-from uniformer_video.errors import DataError, quote
+from uniformer_video.errors import ConfigError, DataError, quote
 
 # What earlier results call the same things.
 _EARLIER_NAMES = {
@@ -19,6 +20,25 @@ _EARLIER_NAMES = {
     "sampling": "rule",
     "clips": "num_clips",
     "crops": "num_crops",
+}
+# Which setting each value comes from, for what it may be; scores and decoders are named by registries.
+_SETTINGS = {
+    "num_frames": "DATA.NUM_FRAMES",
+    "frame_stride": "DATA.SAMPLING_RATE",
+    "rule": "DATA.SAMPLING",
+    "offset": "DATA.USE_OFFSET_SAMPLING",
+    "target_fps": "DATA.TARGET_FPS",
+    "decode_short_side": "DATA.DECODE_SHORT_SIDE",
+    "short_side": "DATA.TEST_SCALE",
+    "crop_size": "DATA.TEST_CROP_SIZE",
+    "mean": "DATA.MEAN",
+    "std": "DATA.STD",
+    "channel_order": "DATA.CHANNEL_ORDER",
+    "num_clips": "TEST.NUM_ENSEMBLE_VIEWS",
+    "num_crops": "TEST.NUM_SPATIAL_CROPS",
+    "score": "TEST.SCORE",
+    "precision": "TRAIN.PRECISION",
+    "decoder": "DATA.DECODING_BACKEND",
 }
 EARLIER_PARTS = ("input", "test")  # of the metadata of earlier checkpoints, in place of "protocol"
 # What earlier files leave out.
@@ -82,7 +102,16 @@ class Protocol:
         return self.num_clips * self.views.num_crops
 
     def with_views(self, num_clips: int | None = None, num_crops: int | None = None) -> "Protocol":
-        """The same with other numbers of clips and crops; None leaves them as they are."""
+        """The same with other numbers of clips and crops; None leaves them as they are.
+
+        Raises `ConfigError` for numbers that no test may have.
+        """
+        given = {"TEST.NUM_ENSEMBLE_VIEWS": num_clips, "TEST.NUM_SPATIAL_CROPS": num_crops}
+        for key, value in given.items():
+            if value is not None and SETTINGS[key].convert(value) is None:
+                raise SETTINGS[key].error(value)
+            if value is not None:
+                SETTINGS[key].check(value)
         crops = num_crops or self.views.num_crops
         return replace(
             self,
@@ -111,6 +140,7 @@ class Protocol:
         if not isinstance(record, Mapping):
             raise DataError(f"the test protocol in {source} is damaged: it is {quote(record)}")
         known = {**_EARLIER_DEFAULTS, **{_EARLIER_NAMES.get(k, k): v for k, v in record.items()}}
+        _check_values(known, source)
         try:
             pixels = Normalisation(
                 tuple(known["mean"]), tuple(known["std"]), known["channel_order"]
@@ -128,6 +158,24 @@ class Protocol:
         except (KeyError, TypeError) as error:
             raise DataError(
                 f"the test protocol in {source} is damaged: {_what_is_wrong(error)}"
+            ) from None
+
+
+def _check_values(record, source):
+    """Raise `DataError` for a value that the setting of the same meaning could not have."""
+    for name, key in _SETTINGS.items():
+        if name not in record:
+            continue
+        row, value = SETTINGS[key], record[name]
+        value = list(value) if isinstance(value, tuple) else value
+        try:
+            converted = row.convert(value)
+            if converted is None or (name == "short_side" and converted < 1):
+                raise row.error(value)
+            row.check(converted)
+        except ConfigError as error:
+            raise DataError(
+                f"the test protocol in {source} is damaged: {name} stands for {error}"
             ) from None
 
 

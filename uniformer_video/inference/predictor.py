@@ -14,7 +14,7 @@ from uniformer_video.tasks.registry import recorded_task
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
-from uniformer_video.zoo.create import build_for_weights
+from uniformer_video.zoo.create import build_for_weights, recorded_class_names
 from uniformer_video.zoo.published import local_file
 
 log = logging.getLogger(__name__)
@@ -58,13 +58,19 @@ class Predictor:
                 f"it: python tools/convert_checkpoint.py {path} --out NEW.pt, with --published NAME or "
                 "--cfg CONFIG where the file does not tell"
             )
+        task = recorded_task(metadata, path)
+        if protocol.score not in task.view_scores:
+            raise CheckpointError(
+                f"{path} is damaged: it records the score {protocol.score!r}, and the task {task.name} has "
+                f"{', '.join(task.view_scores)}"
+            )
         model = build_for_weights(weights)
         fit_weights(model, weights)
         return cls(
             model,
             protocol.with_views(num_clips, num_crops),
-            metadata.get("class_names") or stand_ins(model.num_classes),
-            task=recorded_task(metadata, path),
+            recorded_class_names(weights, model) or stand_ins(model.num_classes),
+            task=task,
         )
 
     @torch.inference_mode()

@@ -3,6 +3,8 @@
 `load_config` knows no names of these, since anybody may add one.
 """
 
+from contextlib import suppress
+
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.rows import DEFAULTS
@@ -34,6 +36,18 @@ def check_settings(cfg: CfgNode) -> None:
         reason = f"TRAIN.TASK {task.name} has no check of motion"
         unused["DATA.OPPOSITE_CLASS_PAIRS"] = Unused(reason, ("TRAIN.TASK",))
     report_unused(cfg, unused, settings_of_other_models(cfg))
+
+
+def settings_without_effect(cfg: CfgNode) -> set[str]:
+    """The keys of the settings that other settings, the formats of lists or the model put aside.
+
+    Where a name is not registered (any more), its part is left out.
+    """
+    keys = set(unused_settings(cfg))
+    for part in (settings_of_other_formats, settings_of_other_models):
+        with suppress(ConfigError):
+            keys |= part(cfg).keys()
+    return keys
 
 
 def check_data_settings(cfg: CfgNode) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.config.setting import FREE, MATCHES_UNLESS_FROM_BEST
 from uniformer_video.config.settings import config_from_text, config_text, flat_config
-from uniformer_video.config.unused import unused_settings
 from uniformer_video.errors import ConfigError
 from uniformer_video.files import atomic_write, remove_unfinished
+from uniformer_video.runs.check import settings_without_effect
 
 CONFIG_FILE = "config.yaml"
 LAST_FILE = "last.pt"
@@ -104,7 +104,7 @@ def _differences(recorded, cfg):
     A setting without effect in both of them tells no runs apart.
     """
     then, now = flat_config(recorded), flat_config(cfg)
-    idle = unused_settings(recorded).keys() & unused_settings(cfg).keys()
+    idle = settings_without_effect(recorded) & settings_without_effect(cfg)
     return {
         key: f"{key} was {then[key]!r}, is {now[key]!r}"
         for key, setting in SETTINGS.items()

@@ -150,13 +150,13 @@ class _Stream:
                 "copy the files to a disk"
             )
         length = self._response.headers.get("Content-Length", "")
-        self._note_file(int(length) if length.isdecimal() else math.inf)
+        self._note_file(_size(length))
         self._end, self._known = self.size, self._next
 
     def _expect_part(self):
         match = _CONTENT_RANGE.fullmatch(self._response.headers.get("Content-Range", ""))
         first, last, size = match.groups() if match else (None, None, "*")
-        self._note_file(math.inf if size == "*" else int(size))
+        self._note_file(_size(size))
         if self._response.status == 416 and self._next == self._start:
             self._end = self._start  # the file ends before
             return
@@ -269,7 +269,10 @@ def _follow(url, headers, retries, check_redirect):
 
 
 def _next_address(address, target):
-    following = urllib.parse.urljoin(address, target)
+    try:
+        following = urllib.parse.urljoin(address, target)
+    except ValueError as error:
+        raise DataError(f"{name_for_messages(address)} leads on to no address: {error}") from None
     before, after = (urllib.parse.urlsplit(url).scheme for url in (address, following))
     if after != "https" and (before, after) != ("http", "http"):
         raise DataError(
@@ -312,3 +315,8 @@ def _connections(process, proxy=None):
     address = urllib3.util.parse_url(proxy)
     login = urllib3.make_headers(proxy_basic_auth=urllib.parse.unquote(address.auth or "")) or None
     return urllib3.ProxyManager(proxy, proxy_headers=login, maxsize=CONNECTIONS, timeout=timeout)
+
+
+def _size(digits):
+    """A size in bytes as a server tells it; infinite for none, and for more than any file has."""
+    return int(digits) if digits.isdecimal() and len(digits) < 20 else math.inf

@@ -1,9 +1,12 @@
 """All that a training consists of between two steps: what is saved, and what a resumed run starts from."""
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+
+_MOST = 10**12  # steps, or epochs, of any training
 
 
 @dataclass
@@ -19,13 +22,20 @@ class Progress:
 
     @classmethod
     def from_dict(cls, values):
-        """From what a checkpoint records. Raises `TypeError` for other values."""
+        """From what a checkpoint records. Raises `TypeError` or `ValueError` for anything else."""
         values = dict(values)
         if "best_top1" in values:  # its name when top-1 was the only score
             values["best_score"] = values.pop("best_top1")
-        if not isinstance(values.get("bad_videos", {}), dict):
-            raise TypeError("bad_videos")
-        return cls(**values)
+        found = cls(**values)
+        counts = (found.epoch, found.step, found.best_epoch)
+        if not all(type(count) is int and 0 <= count <= _MOST for count in counts):
+            raise ValueError("epochs and steps")
+        numbers = (found.best_score, found.seconds)
+        if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+            raise ValueError("score and seconds")
+        if not (found.best_score <= 1 and isinstance(found.bad_videos, dict) and values):
+            raise ValueError("score and videos")
+        return found
 
     def finished_steps(self, steps_per_epoch: int) -> int:
         """Steps from the beginning of the training, those that were left out included."""

@@ -23,6 +23,14 @@ __all__ = [
 ]
 
 SELECTIONS = ("model", "ema")
+# What the metadata of a checkpoint of ours are made of, where they are there.
+_KINDS = {
+    "model": (dict,),
+    "class_names": (list, tuple),
+    "task": (str,),
+    "multi_label": (bool,),
+    "config": (str,),
+}
 _LOCAL_KERNEL = "blocks1.0.attn.weight"
 _GAMMAS = ("gamma_1", "gamma_2")  # LayerScale
 # What training may add to weights that lack it, since it starts as next to nothing: layer scale, and
@@ -230,3 +238,14 @@ def _check_own(content, name):
     parts = [content.get("metadata"), content.get("model"), content.get("training", {})]
     if not all(isinstance(part, dict) for part in parts):
         raise DamagedError(f"{name}: what it says about its model is damaged")
+    for key, kinds in _KINDS.items():
+        if not isinstance(content["metadata"].get(key, kinds[0]()), kinds):
+            raise DamagedError(f"{name}: what it says of {key} is damaged")
+    model = content["metadata"].get("model", {})
+    names = content["metadata"].get("class_names", ())
+    if not (
+        isinstance(model.get("name", ""), str) and isinstance(model.get("arguments", {}), dict)
+    ):
+        raise DamagedError(f"{name}: what it says about its model is damaged")
+    if not all(isinstance(each, str) for each in names):
+        raise DamagedError(f"{name}: what it says of class_names is damaged")

@@ -2,10 +2,11 @@
 
 import logging
 
-from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.errors import CheckpointError, ConfigError, quote
 from uniformer_video.models.contract import check_contract
 from uniformer_video.models.features import FeatureExtractor
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
+from uniformer_video.words import one_line
 from uniformer_video.zoo.published import local_file
 from uniformer_video.zoo.registry import (
     check_options,
@@ -102,7 +103,27 @@ def build_for_weights(weights, name=None, num_classes=None, adapt_kernel=False, 
     options = known.family.options_for_weights(
         known, weights, models_of(known.family), options, adapt_kernel
     )
-    return build_network(known.name, num_classes, **options)
+    try:
+        return build_network(known.name, num_classes, **options)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{weights.path} does not tell a model that can be built ({one_line(error)}): "
+            f"{known.name} with {', '.join(f'{key} {quote(value)}' for key, value in options.items())}"
+        ) from None
+
+
+def recorded_class_names(weights, model):
+    """The class names that a checkpoint records for the outputs of `model`, a list; empty without any.
+
+    Raises `CheckpointError` for another number of names.
+    """
+    names = list(weights.metadata.get("class_names") or ())
+    if names and len(names) != model.num_classes:
+        raise CheckpointError(
+            f"{weights.path} tells {model.num_classes} classes apart and records {len(names)} names for "
+            "them; get it again, or convert it again"
+        )
+    return names
 
 
 def count_parameters(model):
