@@ -20,6 +20,17 @@ from uniformer_video.signals import (
 NAMES = ["SIGINT", "SIGTERM", "SIGHUP"]
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """SIGHUP is heard, also where the tests were started by `nohup`, which is respected otherwise."""
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def send(name):
     os.kill(os.getpid(), getattr(signal, name))
 
