@@ -142,7 +142,10 @@ def test_a_request_to_stop_loses_nothing(start, undisturbed, tmp_path, size, nam
         os.kill(launch.ranks()[size - 1], target)
     assert launch.wait(60) == (130 if size == 1 else 1)
     lines = told(launch)
-    assert lines[0].startswith("Stopped; all is saved. To go on, run the same command: python")
+    begun_with = "python" if size == 1 else f"torchrun --nproc_per_node {size}"
+    assert lines[0].startswith(
+        f"Stopped; all is saved. To go on, run the same command: {begun_with} "
+    )
     assert sum(line.startswith("Stopped") for line in lines) == 1
     position = read_weights(tmp_path / "run" / "last.pt").training["progress"]
     assert 5 <= position["epoch"] < 39
