@@ -405,3 +405,20 @@ def test_one_training_a_folder_beside_any_number_of_tests(train, folder):
         train(TRAIN__ENABLE=False, TEST__ENABLE=True)
     assert (folder / "results.json").exists()
     train()  # the lock is free again
+
+
+def test_from_best_beside_a_damaged_last_checkpoint_keeps_the_one_before(
+    train, folder, monkeypatch
+):
+    """What is damaged never takes its place."""
+    train()
+    (folder / LAST).write_bytes(b"damaged")
+    kept, original = [], checkpoints._keep
+
+    def keep(last, previous):
+        kept.append(last.read_bytes())
+        original(last, previous)
+
+    monkeypatch.setattr(checkpoints, "_keep", keep)
+    train(from_best=True, SOLVER__MAX_EPOCH=9)
+    assert kept and b"damaged" not in kept

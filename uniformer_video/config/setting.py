@@ -97,6 +97,14 @@ class Setting:
         inner = [self._entries(entry) for entry in value]
         return None if None in inner else inner
 
+    def accept(self, value: Any, where: str = "") -> Any:
+        """`value` in the type of the setting; `ConfigError`, with `where` it stands, unless it is allowed."""
+        converted = self.convert(value)
+        if converted is None:
+            raise self.error(value, where)
+        self.check(converted)
+        return converted
+
     def _entries(self, values):
         entries = [_as_type(value, self.elements) for value in values]
         return None if None in entries else entries

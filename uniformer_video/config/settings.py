@@ -18,6 +18,7 @@ from uniformer_video.config.rows import DEFAULTS, SETTINGS
 from uniformer_video.config.rules import check
 from uniformer_video.config.values import convert, parse_value, read_yaml, without_tuple
 from uniformer_video.errors import ConfigError, quote
+from uniformer_video.words import system_reason
 
 DEFAULT, FILE, COMMAND_LINE = "default", "file", "command line"
 _OVERRIDES = "on the command line"
@@ -133,7 +134,7 @@ def _read_files(path, seen=()):
     try:
         tree = read_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the config file {path}: {_reason(error)}") from None
+        raise ConfigError(f"cannot read the config file {path}: {system_reason(error)}") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(tree, dict):
@@ -154,10 +155,6 @@ def _read_files(path, seen=()):
         if values.setdefault(key, value) != value:
             raise ConfigError(f"{path} sets {key} twice, to two values; write it once")
         yield path, key, value
-
-
-def _reason(error):
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _flatten(tree, prefix=""):

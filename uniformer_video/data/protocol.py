@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from uniformer_video.config.rows import SETTINGS
-from uniformer_video.config.settings import config_from_text
+from uniformer_video.config.settings import config_from_text, flat_config
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import ConfigError, DataError, quote
@@ -72,28 +72,25 @@ class Protocol:
     @classmethod
     def from_cfg(cls, cfg) -> "Protocol":
         """The protocol that the settings of a run describe."""
-        crop = cfg.DATA.TEST_CROP_SIZE
+        flat = flat_config(cfg)
+        values = {name: flat[key] for name, key in _SETTINGS.items()}
+        values["short_side"] = values["short_side"] or values["crop_size"]
+        return cls._from_values(values)
+
+    @classmethod
+    def _from_values(cls, values):
+        """From the values of `_SETTINGS` by name."""
         return cls(
-            sampling=ClipSampling(
-                cfg.DATA.NUM_FRAMES,
-                cfg.DATA.SAMPLING_RATE,
-                cfg.DATA.SAMPLING,
-                cfg.DATA.USE_OFFSET_SAMPLING,
-                cfg.DATA.TARGET_FPS,
-            ),
+            sampling=ClipSampling(**{f.name: values[f.name] for f in fields(ClipSampling)}),
             views=EvalViews(
-                short_side=cfg.DATA.TEST_SCALE or crop,
-                crop_size=crop,
-                num_crops=cfg.TEST.NUM_SPATIAL_CROPS,
+                short_side=values["short_side"],
+                crop_size=values["crop_size"],
+                num_crops=values["num_crops"],
                 normalise=Normalisation(
-                    tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD), cfg.DATA.CHANNEL_ORDER
+                    tuple(values["mean"]), tuple(values["std"]), values["channel_order"]
                 ),
             ),
-            num_clips=cfg.TEST.NUM_ENSEMBLE_VIEWS,
-            score=cfg.TEST.SCORE,
-            precision=cfg.TRAIN.PRECISION,
-            decode_short_side=cfg.DATA.DECODE_SHORT_SIDE,
-            decoder=cfg.DATA.DECODING_BACKEND,
+            **{f.name: values[f.name] for f in fields(cls) if f.name not in ("sampling", "views")},
         )
 
     @property
@@ -106,12 +103,9 @@ class Protocol:
 
         Raises `ConfigError` for numbers that no test may have.
         """
-        given = {"TEST.NUM_ENSEMBLE_VIEWS": num_clips, "TEST.NUM_SPATIAL_CROPS": num_crops}
-        for key, value in given.items():
-            if value is not None and SETTINGS[key].convert(value) is None:
-                raise SETTINGS[key].error(value)
+        for name, value in (("num_clips", num_clips), ("num_crops", num_crops)):
             if value is not None:
-                SETTINGS[key].check(value)
+                SETTINGS[_SETTINGS[name]].accept(value)
         crops = num_crops or self.views.num_crops
         return replace(
             self,
@@ -135,48 +129,28 @@ class Protocol:
     def from_dict(cls, record: Mapping[str, Any], source: str = "the file") -> "Protocol":
         """The protocol in a record of `to_dict`, or of an earlier version.
 
-        `source` is where it stands, for messages. Raises `DataError` where something is missing.
+        `source` is where it stands, for messages. Raises `DataError` for what is missing or cannot be.
         """
         if not isinstance(record, Mapping):
             raise DataError(f"the test protocol in {source} is damaged: it is {quote(record)}")
         known = {**_EARLIER_DEFAULTS, **{_EARLIER_NAMES.get(k, k): v for k, v in record.items()}}
-        _check_values(known, source)
-        try:
-            pixels = Normalisation(
-                tuple(known["mean"]), tuple(known["std"]), known["channel_order"]
-            )
-            sizes = {key: known[key] for key in ("short_side", "crop_size", "num_crops")}
-            return cls(
-                sampling=ClipSampling(**{f.name: known[f.name] for f in fields(ClipSampling)}),
-                views=EvalViews(**sizes, normalise=pixels),
-                num_clips=known["num_clips"],
-                score=known["score"],
-                precision=known["precision"],
-                decode_short_side=known["decode_short_side"],
-                decoder=known["decoder"],
-            )
-        except (KeyError, TypeError) as error:
-            raise DataError(
-                f"the test protocol in {source} is damaged: {_what_is_wrong(error)}"
-            ) from None
+        if lacking := [name for name in _SETTINGS if name not in known]:
+            raise DataError(f"the test protocol in {source} is damaged: it lacks {lacking[0]!r}")
+        return cls._from_values({name: _value(name, known[name], source) for name in _SETTINGS})
 
 
-def _check_values(record, source):
-    """Raise `DataError` for a value that the setting of the same meaning could not have."""
-    for name, key in _SETTINGS.items():
-        if name not in record:
-            continue
-        row, value = SETTINGS[key], record[name]
-        value = list(value) if isinstance(value, tuple) else value
-        try:
-            converted = row.convert(value)
-            if converted is None or (name == "short_side" and converted < 1):
-                raise row.error(value)
-            row.check(converted)
-        except ConfigError as error:
-            raise DataError(
-                f"the test protocol in {source} is damaged: {name} stands for {error}"
-            ) from None
+def _value(name, value, source):
+    """A value of a record; `DataError` for one that the setting of the same meaning could not have."""
+    row = SETTINGS[_SETTINGS[name]]
+    try:
+        accepted = row.accept(value)
+        if name == "short_side" and accepted < 1:
+            raise row.error(value)
+    except ConfigError as error:
+        raise DataError(
+            f"the test protocol in {source} is damaged: {name} stands for {error}"
+        ) from None
+    return accepted
 
 
 def recorded_protocol(metadata: Mapping[str, Any], source: str) -> Protocol | None:
@@ -196,7 +170,3 @@ def recorded_protocol(metadata: Mapping[str, Any], source: str) -> Protocol | No
         cfg = config_from_text(settings, source)
         record |= {"precision": cfg.TRAIN.PRECISION, "decoder": cfg.DATA.DECODING_BACKEND}
     return Protocol.from_dict(record, source)
-
-
-def _what_is_wrong(error):
-    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)

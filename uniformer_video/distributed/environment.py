@@ -45,7 +45,10 @@ def speak(aloud=True):
 def launcher() -> str:
     """What this process was started with, to stand before a script in messages: python, or torchrun."""
     size, on_machine = _number("WORLD_SIZE", 1), _number("LOCAL_WORLD_SIZE", 1)
-    if size == 1:
-        return "python"
-    nodes = f"--nnodes {size // on_machine} " if size > on_machine else ""
+    return "python" if size == 1 else torchrun(on_machine, size // on_machine)
+
+
+def torchrun(on_machine: int, machines: int = 1) -> str:
+    """The words that start so many processes on each of so many machines, before a script's name."""
+    nodes = f"--nnodes {machines} " if machines > 1 else ""
     return f"torchrun {nodes}--nproc_per_node {on_machine}"

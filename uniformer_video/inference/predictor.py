@@ -14,8 +14,9 @@ from uniformer_video.tasks.registry import recorded_task
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
-from uniformer_video.zoo.create import build_for_weights, recorded_class_names
+from uniformer_video.zoo.create import build_for_weights
 from uniformer_video.zoo.published import local_file
+from uniformer_video.zoo.registry import recorded_class_names
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Predictor:
         return cls(
             model,
             protocol.with_views(num_clips, num_crops),
-            recorded_class_names(weights, model) or stand_ins(model.num_classes),
+            recorded_class_names(weights, model.num_classes) or stand_ins(model.num_classes),
             task=task,
         )
 

@@ -82,7 +82,7 @@ class _Worker:
     def __init__(self, function):
         self.pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_work, args=(function, theirs), daemon=True)
-        with _delay_interrupts():
+        with _block_interrupts():
             self._process.start()
         theirs.close()
         self.alive = True
@@ -135,7 +135,7 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _delay_interrupts():
+def _block_interrupts():
     """Ctrl-C reaches every process of a terminal; one that starts now leaves it to its parent."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

@@ -107,7 +107,6 @@ class RunCheckpoints:
         if not self.state.is_finite():
             raise CheckpointError(f"{path} holds values that are not finite; leave --from best out")
         self._from_best = True
-        self._keeps_last = self._last_is_whole()
 
     def went_on_from_best(self):
         """True where last.pt is of this run as it goes on from best.pt, and nothing is wrong with it.
@@ -117,6 +116,10 @@ class RunCheckpoints:
         path = self.folder / LAST_FILE
         try:
             weights = read_weights(path)
+        except CheckpointError:
+            self._keeps_last = False
+            return False
+        try:
             self._check_run(path, weights, weights.training.get("train_list"))
         except (CheckpointError, ConfigError, DataError):
             return False
@@ -124,14 +127,6 @@ class RunCheckpoints:
         if failing or not weights.training.get("from_best"):
             return False
         self._last_read = weights
-        return True
-
-    def _last_is_whole(self):
-        """Whether last.pt may take the place of previous.pt."""
-        try:
-            read_weights(self.folder / LAST_FILE)
-        except (CheckpointError, DataError):
-            return False
         return True
 
     def remedy(self):

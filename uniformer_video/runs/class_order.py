@@ -17,7 +17,7 @@ from uniformer_video.data.lists.class_names import (
 from uniformer_video.data.lists.records import relabel
 from uniformer_video.errors import CheckpointError
 from uniformer_video.zoo.published import order_of_outputs
-from uniformer_video.zoo.registry import count_classes
+from uniformer_video.zoo.registry import count_classes, recorded_class_names
 
 
 def known_names(weights, model=None):
@@ -33,14 +33,7 @@ def known_names(weights, model=None):
         order = None if weights.metadata else order_of_outputs(weights)
         names = named_classes(order) if order else []
         return names if len(names) == outputs else None
-    if are_stand_ins(names):
-        return None
-    if not len(names) == len(set(names)) == outputs:
-        raise CheckpointError(
-            f"{weights.path} tells {outputs} classes apart and records {len(names)} names "
-            f"for them, {len(set(names))} of them different; get it again, or convert it again"
-        )
-    return names
+    return None if are_stand_ins(names) else recorded_class_names(weights, outputs)
 
 
 def check_order_is_told(weights, class_names):

@@ -9,6 +9,7 @@ import numpy as np
 
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.protocol import Protocol
+from uniformer_video.distributed.environment import torchrun
 from uniformer_video.errors import ConfigError, TrainingError
 from uniformer_video.locks import folder_lock
 from uniformer_video.randomness import seed_torch
@@ -142,9 +143,8 @@ def _training_facts(cfg, model, loader, precision, ranks, command):
             f"{cfg.NUM_SHARDS}); {ranks.size} will work through their {plan.slots} parts of each step "
             f"in turn: {plan.slots // ranks.size} x {plan.slot_size} videos, gradients accumulated."
         )
-        nodes = f"--nnodes {cfg.NUM_SHARDS} " if cfg.NUM_SHARDS > 1 else ""
         yield (
-            f"On {plan.slots} GPUs: torchrun {nodes}--nproc_per_node {cfg.NUM_GPUS} "
+            f"On {plan.slots} GPUs: {torchrun(cfg.NUM_GPUS, cfg.NUM_SHARDS)} "
             f"{command or 'tools/run_net.py --cfg FILE'}"
         )
 

@@ -11,9 +11,9 @@ from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_
 from uniformer_video.weights.container import write_content
 from uniformer_video.weights.inflate import fit_kernel_in_time
 from uniformer_video.zoo.architecture import is_light, read_arguments
-from uniformer_video.zoo.create import build_for_weights, build_network, recorded_class_names
+from uniformer_video.zoo.create import build_for_weights, build_network
 from uniformer_video.zoo.published import PUBLISHED, file_stem, local_file, order_of_outputs
-from uniformer_video.zoo.registry import count_classes, identify_model
+from uniformer_video.zoo.registry import count_classes, identify_model, recorded_class_names
 
 
 def convert_file(
@@ -47,7 +47,7 @@ def convert_file(
     entry = _published_entry(source, published)
     model, name = _fresh_model(weights, name or (entry.model if entry else None), head_dim)
     fit_weights(model, weights)
-    recorded_class_names(weights, model)
+    recorded_class_names(weights, model.num_classes)
     metadata = {**weights.metadata, "model": {"name": name, "arguments": dict(model.arguments)}}
     for key in ("config", *EARLIER_PARTS):
         metadata.pop(key, None)

@@ -112,20 +112,6 @@ def build_for_weights(weights, name=None, num_classes=None, adapt_kernel=False, 
         ) from None
 
 
-def recorded_class_names(weights, model):
-    """The class names that a checkpoint records for the outputs of `model`, a list; empty without any.
-
-    Raises `CheckpointError` for another number of names.
-    """
-    names = list(weights.metadata.get("class_names") or ())
-    if names and len(names) != model.num_classes:
-        raise CheckpointError(
-            f"{weights.path} tells {model.num_classes} classes apart and records {len(names)} names for "
-            "them; get it again, or convert it again"
-        )
-    return names
-
-
 def count_parameters(model):
     """How many numbers a model learns."""
     return sum(parameter.numel() for parameter in model.parameters())

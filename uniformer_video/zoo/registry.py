@@ -107,6 +107,20 @@ def models_of(family: Family) -> list[NamedModel]:
     return [model for model in MODELS.values() if model.family is family]
 
 
+def recorded_class_names(weights, outputs: int | None) -> list[str]:
+    """The class names that a checkpoint records for its `outputs`, in their order; empty without any.
+
+    Raises `CheckpointError` for names that are not one for each of them.
+    """
+    names = list(weights.metadata.get("class_names") or ())
+    if names and not len(names) == len(set(names)) == outputs:
+        raise CheckpointError(
+            f"{weights.path} tells {outputs} classes apart and records {len(names)} names "
+            f"for them, {len(set(names))} of them different; get it again, or convert it again"
+        )
+    return names
+
+
 def name_by_sizes(name: str, options: Mapping) -> str:
     """The name of the registered model that `name` is with `options`, which may be sizes of another.
 
