@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from pages import PROTOCOL
+from five_videos import LABELS, SCORES, make
 
 from uniformer_video.config.settings import config_text, load_config
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
@@ -15,33 +15,10 @@ from uniformer_video.errors import DataError
 from uniformer_video.evaluation.parts import proportion
 from uniformer_video.evaluation.results import (
     SCHEMA_VERSION,
-    build_results,
     load_results,
     save_results,
 )
 from uniformer_video.tasks.single_label import SingleLabel
-
-# The last video failed.
-SCORES = np.array(
-    [[3, 1, 0, 0], [1, 3, 0, 0], [0, 3, 2, 0], [0, 0, 9, 0], [np.nan] * 4], np.float32
-)
-LABELS = [0, 0, 1, 2, 3]
-
-
-def make(**changes):
-    arguments = {
-        "task": SingleLabel(),
-        "title": "run",
-        "names": [f"{i}.mp4" for i in range(len(LABELS))],
-        "paths": [f"/data/{i}.mp4" for i in range(len(LABELS))],
-        "labels": LABELS,
-        "scores": SCORES,
-        "class_names": ["a", "b", "c", "d"],
-        "protocol": PROTOCOL,
-        "model": {"name": "m", "parameters": 5},
-        "failures": {4: "cut\n  short"},
-    }
-    return build_results(**{**arguments, **changes})
 
 
 def views(scores=SCORES, count=2):

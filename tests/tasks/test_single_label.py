@@ -5,36 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from five_videos import LABELS, SCORES, make
 from pages import PROTOCOL
 
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.parts import proportion
-from uniformer_video.evaluation.results import build_results, load_results, save_results
+from uniformer_video.evaluation.results import load_results, save_results
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.single_label import SingleLabel, summarise
-
-# Predictions 0, 1, 1, 2; the last video failed. Class 3 has no decoded video.
-SCORES = np.array(
-    [[3, 1, 0, 0], [1, 3, 0, 0], [0, 3, 2, 0], [0, 0, 9, 0], [np.nan] * 4], np.float32
-)
-LABELS = [0, 0, 1, 2, 3]
-
-
-def make(**changes):
-    arguments = {
-        "task": SingleLabel(),
-        "title": "run",
-        "names": [f"{i}.mp4" for i in range(len(LABELS))],
-        "paths": [f"/data/{i}.mp4" for i in range(len(LABELS))],
-        "labels": LABELS,
-        "scores": SCORES,
-        "class_names": ["a", "b", "c", "d"],
-        "protocol": PROTOCOL,
-        "model": {"name": "m", "parameters": 5},
-        "failures": {4: "cut short"},
-    }
-    return build_results(**{**arguments, **changes})
 
 
 def test_summary_counts_failures_apart_and_as_wrong():
