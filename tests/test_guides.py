@@ -10,6 +10,7 @@ import pytest
 
 from uniformer_video import cli
 from uniformer_video.config.settings import load_config
+from uniformer_video.config.shipped import list_configs
 from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.runs.build_data import build_data
 
@@ -21,7 +22,7 @@ CAMERA = "Approaching something with your camera"
 def commands(dataset):
     """The calls of the preparation tool in a guide, in their order, as lists of arguments."""
     guide = (ROOT / "datasets" / dataset / "README.md").read_text().replace("\\\n", " ")
-    calls = re.findall(r"^ +python tools/prepare_dataset\.py (.*)$", guide, re.MULTILINE)
+    calls = re.findall(r"^ +uniformer-video prepare (.*)$", guide, re.MULTILINE)
     assert calls
     return [shlex.split(call) for call in calls]
 
@@ -122,12 +123,16 @@ def test_hmdb51(follow):
     assert read == [[("frames/cartwheel/a b", 3, 1)], [("frames/cartwheel/#c", 3, 1)]]
 
 
-def test_guides_and_configs_name_files_that_exist():
-    """Configs and tools in the guides' and the configs' commands."""
-    for text_file in [
-        *(ROOT / "configs").rglob("*.yaml"),
-        *(ROOT / "datasets").glob("**/README.md"),
-    ]:
-        text = text_file.read_text()
-        for name in re.findall(r"(?:configs|tools)/[\w/]+\.(?:yaml|py)", text):
-            assert (ROOT / name).is_file(), f"{text_file} names {name}"
+def shipped_texts():
+    return [*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("datasets/**/README.md")]
+
+
+@pytest.mark.parametrize("path", shipped_texts(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_shipped_names_what_an_installed_user_has(path):
+    """Guides and configs are in the wheel, where there are no `tools/` and no folder `configs/`."""
+    text = path.read_text()
+    assert not re.findall(r"\b(?:tools|configs)/\S*|requirements\.txt|constraints\.txt", text)
+    for name in re.findall(r"--cfg ([a-z]\S+)", text):
+        assert name in list_configs(), name
+    for called in re.findall(r"uniformer-video ([a-z-]+)", text):
+        assert called in cli.COMMANDS, called

@@ -28,7 +28,7 @@ FLOORS = [
     ["storage", "models", "config"],
     ["distributed"],
     ["locks", "signals", "files", "words"],
-    ["torch_internals", "versions", "cores", "randomness"],
+    ["torch_internals", "versions", "cores", "randomness", "program"],
     ["errors"],
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,6 +1,7 @@
 """What models there are and what they cost."""
 
 from uniformer_video.errors import UserError
+from uniformer_video.program import command
 
 
 def models_arguments(parser):
@@ -22,9 +23,7 @@ def models_command(args):
 
     entries = list_models(args.filter)
     if not entries:
-        raise UserError(
-            f"no model's name fits {args.filter!r}; `uniformer-video models` lists them"
-        )
+        raise UserError(f"no model's name fits {args.filter!r}; `{command('models')}` lists them")
     print(as_markdown(entries) if args.markdown else as_text(entries))
 
 

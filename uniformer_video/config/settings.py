@@ -16,8 +16,10 @@ from fvcore.common.config import CfgNode
 from uniformer_video.config.foreign import is_foreign, translate, with_task
 from uniformer_video.config.rows import DEFAULTS, SETTINGS
 from uniformer_video.config.rules import check
+from uniformer_video.config.shipped import find_config, nearest_config
 from uniformer_video.config.values import convert, parse_value, read_yaml, without_tuple
 from uniformer_video.errors import ConfigError, quote
+from uniformer_video.program import command
 from uniformer_video.words import system_reason
 
 DEFAULT, FILE, COMMAND_LINE = "default", "file", "command line"
@@ -28,8 +30,8 @@ _ORIGINS = "_origins"  # among CfgNode's own attributes, which are copied and pi
 def load_config(path: str | Path | None = None, overrides=()) -> CfgNode:
     """The checked, frozen `CfgNode` of a YAML file and `KEY VALUE` overrides.
 
-    Raises `ConfigError` for a missing file, an unknown key, a value that is not allowed or settings that
-    cannot go together.
+    path: of a file, or the name of a shipped config, such as `k400/uniformer_s_16x4`. Raises `ConfigError`
+    for a missing file, an unknown key, a value that is not allowed or settings that cannot go together.
     """
     entries = [(f"in {file}", key, value) for file, key, value in _read_files(path)] if path else []
     for key, text in _pairs(overrides):
@@ -114,6 +116,14 @@ def to_nested_dict(cfg: CfgNode) -> dict:
     return {k: to_nested_dict(v) if isinstance(v, CfgNode) else v for k, v in cfg.items()}
 
 
+def differences(first: CfgNode, second: CfgNode) -> dict[str, tuple[Any, Any]]:
+    """`{key: (value of the first, value of the second)}` of the settings that differ."""
+    other = flat_config(second)
+    return {
+        key: (value, other[key]) for key, value in flat_config(first).items() if value != other[key]
+    }
+
+
 def describe() -> str:
     """A line for each key: name, default, meaning, and what is allowed, unless it is any text or a switch."""
     width = max(len(key) for key in SETTINGS)
@@ -127,12 +137,14 @@ def describe() -> str:
 
 def _read_files(path, seen=()):
     """Yield (file, key, value) of a file and its bases, bases first."""
-    path = Path(path)
+    path = find_config(path)
     if path.resolve() in seen:
         chain = " -> ".join(str(p) for p in (*seen, path.resolve()))
         raise ConfigError(f"the _BASE_ files go in a circle: {chain}")
     try:
         tree = read_yaml(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise _no_config(path) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the config file {path}: {system_reason(error)}") from None
     except ValueError as error:
@@ -145,7 +157,10 @@ def _read_files(path, seen=()):
             raise ConfigError(
                 f"_BASE_ is {quote(base)} in {path}; it is the path of one other file"
             )
-        yield from _read_files(path.parent / base, (*seen, path.resolve()))
+        beside = path.parent / base
+        yield from _read_files(
+            beside if beside.exists() else find_config(base), (*seen, path.resolve())
+        )
     try:
         settings = list(_flatten(tree))
     except RecursionError:
@@ -155,6 +170,15 @@ def _read_files(path, seen=()):
         if values.setdefault(key, value) != value:
             raise ConfigError(f"{path} sets {key} twice, to two values; write it once")
         yield path, key, value
+
+
+def _no_config(path):
+    near = nearest_config(path)
+    hint = f"; did you mean {near}?" if near else ""
+    return ConfigError(
+        f"cannot read the config file {path}: there is none, and no shipped config has that name{hint} "
+        f"(`{command('configs')}` lists them)"
+    )
 
 
 def _flatten(tree, prefix=""):
@@ -202,7 +226,7 @@ def _check_known(key, where):
     near = difflib.get_close_matches(key.upper(), likely, n=1, cutoff=0.0)[0]
     raise ConfigError(
         f"unknown setting {key} {where}; did you mean {near}? "
-        "(`uniformer-video config --keys` lists all)"
+        f"(`{command('config --keys')}` lists all)"
     )
 
 

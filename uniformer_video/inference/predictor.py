@@ -10,6 +10,7 @@ from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.data.loading.dataset import decode_test_clips
 from uniformer_video.data.protocol import recorded_protocol
 from uniformer_video.errors import CheckpointError, DataError
+from uniformer_video.program import command
 from uniformer_video.tasks.registry import recorded_task
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.training.precision import autocast_for, choose_precision
@@ -56,7 +57,7 @@ class Predictor:
         if protocol is None:
             raise CheckpointError(
                 f"{path} does not record how videos are prepared for it (frames, stride, size); convert "
-                f"it: python tools/convert_checkpoint.py {path} --out NEW.pt, with --published NAME or "
+                f"it: {command(f'convert {path} --out NEW.pt')}, with --published NAME or "
                 "--cfg CONFIG where the file does not tell"
             )
         task = recorded_task(metadata, path)

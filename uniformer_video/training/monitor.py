@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from uniformer_video.files import METRICS_FILE, atomic_write
+from uniformer_video.program import command
 from uniformer_video.words import duration
 
 log = logging.getLogger(__name__)
@@ -124,8 +125,8 @@ class Monitor:
             self.warned = True
             self.message(
                 f"training waits {share:.0%} of its time for data; raise DATA_LOADER.NUM_WORKERS, set "
-                "AUG.ON_DEVICE all, or store the videos at a smaller size; `uniformer-video bench loader` "
-                "shows where the time goes"
+                "AUG.ON_DEVICE all, or store the videos at a smaller size; "
+                f"`{command('bench loader')}` shows where the time goes"
             )
 
     def _write(self, values):

@@ -17,6 +17,7 @@ from torch.serialization import get_crc32_options, set_crc32_options
 
 from uniformer_video.errors import CheckpointError, DamagedError, MissingLibraryError
 from uniformer_video.files import atomic_write
+from uniformer_video.program import install
 from uniformer_video.weights import unpickle
 from uniformer_video.weights.unwrap import key_for_messages
 from uniformer_video.words import system_reason
@@ -200,7 +201,7 @@ def _safetensors():
         import safetensors.torch
     except ImportError:
         raise MissingLibraryError(
-            "safetensors files need the library safetensors: pip install 'uniformer-video[hub]'"
+            f"safetensors files need the library safetensors: {install('hub')}"
         ) from None
     return safetensors.torch
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.program import command
 from uniformer_video.words import name_some
 from uniformer_video.zoo.family import Family, NamedModel, read_model_name
 from uniformer_video.zoo.peers import PEERS
@@ -61,8 +62,8 @@ def register_model(
             family = Family(name, build, known, classifier)
     if unknown := [key for key in family.settings if key not in DEFAULTS]:
         raise ConfigError(
-            f"the model {name!r} reads {', '.join(unknown)}, which is no setting; `uniformer-video config "
-            "--keys` lists them"
+            f"the model {name!r} reads {', '.join(unknown)}, which is no setting; "
+            f"`{command('config --keys')}` lists them"
         )
     model = NamedModel(name, family, dict(arguments or {}), num_frames, crop_size, gflops=gflops)
     check_options(model, [*model.arguments, *family.settings.values()])
@@ -98,7 +99,7 @@ def identify_model(weights, options: Mapping | tuple = ()) -> NamedModel:
             return MODELS[name]
     raise CheckpointError(
         f"{weights.path} is of no known architecture; name the model it belongs to, see "
-        "`uniformer-video models`"
+        f"`{command('models')}`"
     )
 
 

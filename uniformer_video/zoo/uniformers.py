@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uniformer_video.errors import CheckpointError
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
+from uniformer_video.program import command
 from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.family import Family, ListedWeights, NamedModel, read_model_name
 from uniformer_video.zoo.published import DATASETS, PUBLISHED, file_stem
@@ -68,7 +69,7 @@ class UniFormerFamily(Family):
         if not found:
             raise CheckpointError(
                 f"{weights.path} is of no known architecture: depths {shown['depths']}, channels "
-                f"{shown['embed_dims']}; name the model it belongs to, see `uniformer-video models`"
+                f"{shown['embed_dims']}; name the model it belongs to, see `{command('models')}`"
             )
         if len(found) > 1:
             dims = ", ".join(f"{model.arguments['head_dim']} ({model.name})" for model in found)

@@ -1,0 +1,64 @@
+"""How commands are named in messages."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from uniformer_video import cli, program
+
+PACKAGE = Path(program.__file__).parent
+# What stands in a check-out alone, and a command that is not called by `program.command`.
+LACKING = re.compile(
+    r"\b(?:tools|configs|docs|benchmarks|datasets)/\w*\.?\w*|\bmake [a-z]+`|README|CONTRIBUTING|"
+    r"constraints\.txt|requirements\.txt|uniformer-video [a-z-]+|uniformer-video\["
+)
+ALLOWED = {"datasets/demo", "uniformer-video checkpoint"}  # a folder to write, a format's name
+
+
+def test_the_console_script_is_named_where_it_is_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program.command("models") == "python -m uniformer_video models"
+    (tmp_path / "uniformer-video").write_text("")
+    (tmp_path / "uniformer-video").chmod(0o755)
+    monkeypatch.setenv("PATH", "")
+    assert program.command("models") == "uniformer-video models"
+
+
+def texts(path):
+    """The texts of a file beside its comments and docstrings, those of its f-strings included."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docs = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node.value
+
+
+def test_messages_name_nothing_that_an_installed_user_lacks():
+    files = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "commands"]
+    found = {
+        f"{path.relative_to(PACKAGE)}: {match}"
+        for path in files
+        for text in texts(path)
+        for match in LACKING.findall(text)
+        if match not in ALLOWED
+    }
+    assert not {line for line in found if not line.startswith(("config/shipped.py", "program.py"))}
+
+
+def called(text):
+    return re.findall(r"uniformer-video ([a-z-]+)", text)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
+def test_named_commands_exist(path):
+    source = path.read_text(encoding="utf-8")
+    named = re.findall(r"\bcommand\(f?['\"]([a-z-]+)", source)
+    assert {*named, *called(source)} - {"checkpoint"} <= set(cli.COMMANDS)
