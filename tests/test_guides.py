@@ -132,7 +132,7 @@ def test_what_is_shipped_names_what_an_installed_user_has(path):
     """Guides and configs are in the wheel, where there are no `tools/` and no folder `configs/`."""
     text = path.read_text()
     assert not re.findall(r"\b(?:tools|configs)/\S*|requirements\.txt|constraints\.txt", text)
-    for name in re.findall(r"--cfg ([a-z]\S+)", text):
+    for name in re.findall(r"--cfg ([a-z][\w/]+)(?=[\s`])", text):
         assert name in list_configs(), name
     for called in re.findall(r"uniformer-video ([a-z-]+)", text):
         assert called in cli.COMMANDS, called

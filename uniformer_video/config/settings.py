@@ -143,10 +143,10 @@ def _read_files(path, seen=()):
         raise ConfigError(f"the _BASE_ files go in a circle: {chain}")
     try:
         tree = read_yaml(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise _no_config(path) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the config file {path}: {system_reason(error)}") from None
+        other = _other_config(path) if isinstance(error, FileNotFoundError) else ""
+        reason = f"{system_reason(error)}{other}"
+        raise ConfigError(f"cannot read the config file {path}: {reason}") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(tree, dict):
@@ -172,13 +172,10 @@ def _read_files(path, seen=()):
         yield path, key, value
 
 
-def _no_config(path):
+def _other_config(path):
     near = nearest_config(path)
     hint = f"; did you mean {near}?" if near else ""
-    return ConfigError(
-        f"cannot read the config file {path}: there is none, and no shipped config has that name{hint} "
-        f"(`{command('configs')}` lists them)"
-    )
+    return f", and no shipped config has that name{hint} (`{command('configs')}` lists them)"
 
 
 def _flatten(tree, prefix=""):

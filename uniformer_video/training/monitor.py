@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from uniformer_video.files import METRICS_FILE, atomic_write
-from uniformer_video.program import command
+from uniformer_video.program import command, install
 from uniformer_video.words import duration
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,11 @@ class Monitor:
         self.writer = (
             _summary_writer(self.folder / "tensorboard", first_step) if tensorboard else None
         )
+        if tensorboard and not self.writer:
+            self.message(
+                f"TensorBoard is not installed, and {METRICS_FILE} alone holds the curves; for it, run: "
+                f"{install('report')}"
+            )
         if sys.stderr.isatty():
             self.bar = tqdm(
                 total=total_steps, initial=first_step, unit="step", leave=False, dynamic_ncols=True
