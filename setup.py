@@ -106,6 +106,7 @@ setup(
         "pillow>=10",
         "tqdm>=4.66",
         "urllib3>=2",
+        "packaging>=22",
     ],
     extras_require={
         "report": REPORT,

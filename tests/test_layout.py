@@ -14,7 +14,7 @@ FLOORS = [
     ["__main__"],
     ["cli"],
     ["commands"],
-    ["bench"],
+    ["bench", "doctor"],
     ["runs"],
     ["inference"],
     ["tasks"],

@@ -10,7 +10,17 @@ import sys
 from pathlib import Path
 
 from uniformer_video import __version__, program
-from uniformer_video.commands import bench, configs, data, models, predict, prepare, runs, weights
+from uniformer_video.commands import (
+    bench,
+    configs,
+    data,
+    doctor,
+    models,
+    predict,
+    prepare,
+    runs,
+    weights,
+)
 from uniformer_video.commands.status import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from uniformer_video.distributed import environment
 from uniformer_video.errors import UserError, choice_error
@@ -118,6 +128,7 @@ COMMANDS = {
     "prepare": (prepare.prepare_arguments, prepare.prepare_command),
     "remap-labels": (data.remap_arguments, data.remap_command),
     "bench": (bench.bench_arguments, bench.bench_command),
+    "doctor": (doctor.doctor_arguments, doctor.doctor_command),
 }
 
 

@@ -100,10 +100,8 @@ def test_pictures_show_the_segment_that_counts(tmp_path, make_video, monkeypatch
             assert (frames == video.frames(np.array(indices))).all()
 
 
-@pytest.mark.parametrize("library", ["jinja2", "matplotlib"])
-def test_without_the_pages_libraries_the_results_stand_alone(tested, library, caplog, monkeypatch):
-    monkeypatch.setitem(sys.modules, library, None)
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+def test_without_the_pages_libraries_the_results_stand_alone(tested, caplog, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     folder = tested()
     assert (folder / "results.json").is_file() and not (folder / "report.html").exists()
     assert 'pip install "uniformer-video[report]"' in caplog.text
