@@ -74,7 +74,7 @@ lint: $(INSTALLED)-lint $(RESOLVED)
 $(RESOLVED): setup.py constraints.txt | $(INSTALLED)-lint
 	for version in $(PYTHONS); do \
 	    $(BIN)/uv pip compile --quiet setup.py --all-extras -c constraints.txt --python-version $$version \
-	        --output-file $(VENV)/resolved-$$version.txt || exit 1; \
+	        > /dev/null || exit 1; \
 	done
 	@touch $@
 
