@@ -10,7 +10,7 @@ from uniformer_video import cli, program
 
 PACKAGE = Path(program.__file__).parent
 IN_A_CHECK_OUT = re.compile(
-    r"\b(?:tools|configs|docs|benchmarks)/\w+|datasets/README|\bmake [a-z]+`|CONTRIBUTING|"
+    r"\b(?:tools|configs|docs|benchmarks)/\w+|README|\bmake [a-z]+`|CONTRIBUTING|"
     r"constraints\.txt|requirements\.txt"
 )
 BY_HAND = re.compile(r"uniformer-video [a-z-]+|uniformer-video\[")
@@ -43,7 +43,9 @@ def texts(path):
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
 def test_messages_name_nothing_that_an_installed_user_lacks(path):
-    said = list(texts(path))
+    said = [
+        text for text in texts(path) if text != "README.md"
+    ]  # the name of a file that is looked for
     if path.parent.name == "commands":
         said = [
             path.read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ def models_arguments(parser):
         "--filter", default="*", metavar="PATTERN", help="such as uniformer_s, 'image_*', x3d"
     )
     parser.add_argument(
-        "--markdown", action="store_true", help="one line a model, as the README's table has it"
+        "--markdown", action="store_true", help="one line a model, a table in Markdown"
     )
 
 
