@@ -41,6 +41,14 @@ def test_a_file_of_that_path_goes_before(tmp_path, monkeypatch):
     assert load_config("k400/uniformer_s_16x4.yaml").DATA.NUM_FRAMES == 16
 
 
+def test_a_folder_of_that_name_does_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "k400/uniformer_s_16x4").mkdir(parents=True)  # such as the output of a run
+    assert load_config("k400/uniformer_s_16x4").DATA.NUM_FRAMES == 16
+    with pytest.raises(ConfigError, match=r"cannot read the config file k400: Is a directory"):
+        load_config("k400")
+
+
 def test_a_config_of_ones_own_starts_from_a_shipped_one(tmp_path):
     own = tmp_path / "mine.yaml"
     own.write_text("_BASE_: k400/uniformer_s_32x4\nSOLVER: {MAX_EPOCH: 30}")

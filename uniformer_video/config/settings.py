@@ -16,7 +16,7 @@ from fvcore.common.config import CfgNode
 from uniformer_video.config.foreign import is_foreign, translate, with_task
 from uniformer_video.config.rows import DEFAULTS, SETTINGS
 from uniformer_video.config.rules import check
-from uniformer_video.config.shipped import find_config, nearest_config
+from uniformer_video.config.shipped import find_config, is_config, nearest_config
 from uniformer_video.config.values import convert, parse_value, read_yaml, without_tuple
 from uniformer_video.errors import ConfigError, quote
 from uniformer_video.program import command
@@ -159,7 +159,7 @@ def _read_files(path, seen=()):
             )
         beside = path.parent / base
         yield from _read_files(
-            beside if beside.exists() else find_config(base), (*seen, path.resolve())
+            beside if is_config(beside) else find_config(base), (*seen, path.resolve())
         )
     try:
         settings = list(_flatten(tree))

@@ -4,6 +4,7 @@ They stand at the top of the repository, `configs/` and `datasets/`; the build o
 the package (`setup.py`), so that an installed toolkit has them too.
 """
 
+import os
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -33,6 +34,11 @@ def list_configs(pattern: str = "*") -> list[str]:
     ]
 
 
+def is_config(path: Path) -> bool:
+    """Whether there is something to read at `path`: a file, a pipe, but no folder."""
+    return os.path.exists(path) and not os.path.isdir(path)
+
+
 def find_config(path: str | Path) -> Path:
     """The file at `path`; without one, the shipped config of that name, with or without `.yaml`.
 
@@ -40,7 +46,7 @@ def find_config(path: str | Path) -> Path:
     neither, `path` comes back.
     """
     path = Path(path)
-    if path.exists():
+    if is_config(path):
         return path
     name = _name(path)
     return _path(name) if name in _names() else path

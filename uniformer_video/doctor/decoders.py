@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from ctypes.util import find_library
 from importlib import import_module, metadata
 from pathlib import Path
 
@@ -42,11 +43,11 @@ def check_decoders() -> Iterator[Finding]:
         yield Finding(
             "pyav", f"{av.__version__}, FFmpeg {av.ffmpeg_version_info} (libavcodec {avcodec})"
         )
-    yield _check_other("decord", "decord", "FFmpeg 4.1 inside", "pip install decord")
+    yield _check_other("decord", "decord", "with FFmpeg 4.1", "pip install decord")
     yield _check_other(
         "torchcodec",
         "torchcodec.decoders",
-        "the system's FFmpeg",
+        f"with the system's FFmpeg ({find_library('avcodec') or 'no libavcodec found'})",
         f"{install('torchcodec')} (the release made for this torch), and FFmpeg's libraries",
     )
 
@@ -56,7 +57,7 @@ def _check_other(name, module, ffmpeg, remedy):
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
-        return note(name, "not installed; only DATA.DECODING_BACKEND " + name + " needs it", remedy)
+        return note(name, f"not installed; only DATA.DECODING_BACKEND {name} needs it", remedy)
     try:
         import_module(module)
     except Exception as error:  # RuntimeError or OSError too, for lack of FFmpeg's libraries
