@@ -55,6 +55,12 @@ def test_messages_name_nothing_that_an_installed_user_lacks(path):
     assert not [match for text in said for match in IN_A_CHECK_OUT.findall(text)]
 
 
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.j2")), ids=lambda path: path.name)
+def test_pages_name_nothing_that_an_installed_user_lacks(path):
+    text = path.read_text(encoding="utf-8")
+    assert not IN_A_CHECK_OUT.findall(text) + BY_HAND.findall(text)
+
+
 def called(text):
     return re.findall(r"uniformer-video ([a-z-]+)", text)
 

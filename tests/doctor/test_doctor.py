@@ -12,6 +12,7 @@ from uniformer_video.data.decoding.decoders import Decoder
 from uniformer_video.doctor import decoders, examine, libraries, machine, self_test
 from uniformer_video.doctor.finding import Level
 from uniformer_video.errors import DecodeError
+from uniformer_video.signals import Interrupted
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -111,6 +112,14 @@ def test_a_step_of_the_self_test_that_fails_is_told(tmp_path, monkeypatch):
     )
     assert model.level is Level.WRONG and "bfloat16 on" in model.found
     assert videos.found == "ZeroDivisionError: division by zero"
+
+
+def test_a_training_that_is_asked_to_stop_stops_the_doctor():
+    def stop():
+        raise Interrupted
+
+    with pytest.raises(KeyboardInterrupt):
+        list(self_test._try("training", stop))
 
 
 def test_the_command_looks_and_says_that_all_is_well(call, monkeypatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from uniformer_video.doctor.finding import Finding, wrong
 from uniformer_video.errors import UserError
+from uniformer_video.signals import Interrupted
 from uniformer_video.words import duration, one_line
 
 _SETTINGS = {
@@ -35,8 +36,8 @@ _REPORT = "report this, with all that is printed here"
 
 def self_test(folder: Path) -> Iterator[Finding]:
     """Make videos, train, test, predict inside `folder`, which is empty; compare precisions."""
-    yield from _try("model", _compare_precisions)
     yield from _try("videos", lambda: _make_videos(folder / "videos"))
+    yield from _try("model", _compare_precisions)
     if not (folder / "videos" / "test.csv").is_file():
         return
     yield from _try("training, test", lambda: _run(folder))
@@ -51,6 +52,8 @@ def _try(about: str, action: Callable[[], str]) -> Iterator[Finding]:
     try:
         with _quiet():
             said = action()
+    except Interrupted:  # a training that was asked to stop; so is the doctor
+        raise KeyboardInterrupt from None
     except (UserError, OSError) as error:
         yield wrong(about, one_line(error), _REPORT)
     except Exception as error:  # whatever it is, it is what the doctor was asked to find
