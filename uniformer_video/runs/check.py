@@ -8,6 +8,8 @@ from contextlib import suppress
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.rows import DEFAULTS
+from uniformer_video.config.setting import TEST, TRAINING
+from uniformer_video.config.settings import unmet_settings
 from uniformer_video.config.unused import Unused, report_unused, unused_settings
 from uniformer_video.data.clips.augment import parse_policy
 from uniformer_video.data.decoding.decoders import find_decoder
@@ -19,7 +21,13 @@ from uniformer_video.zoo.registry import MODELS, find_model
 _FORMAT_SWITCHES = ("TRAIN.DATASET", "TEST.DATASET")
 # What the build of a run reads for a model of any family: the weights to start from.
 _READ_FOR_ANY_MODEL = ("UNIFORMER.PRETRAIN_NAME", "UNIFORMER.INFLATE_MODE")
-_ABOUT_THE_MODEL = ("UNIFORMER.", "MODEL.USE_CHECKPOINT", "MODEL.CHECKPOINT_NUM")
+_ABOUT_THE_MODEL = (
+    "UNIFORMER.",
+    "MODEL.USE_CHECKPOINT",
+    "MODEL.CHECKPOINT_NUM",
+    "MODEL.DROPOUT_RATE",
+    "MVIT.",
+)
 
 
 def check_settings(cfg: CfgNode) -> None:
@@ -36,6 +44,14 @@ def check_settings(cfg: CfgNode) -> None:
         reason = f"TRAIN.TASK {task.name} has no check of motion"
         unused["DATA.OPPOSITE_CLASS_PAIRS"] = Unused(reason, ("TRAIN.TASK",))
     report_unused(cfg, unused, settings_of_other_models(cfg))
+
+
+def check_phases(cfg: CfgNode) -> None:
+    """Raise `ConfigError` where another project's settings ask a phase of the run for what is not here."""
+    for phase, wanted in ((TRAINING, cfg.TRAIN.ENABLE), (TEST, cfg.TEST.ENABLE)):
+        unmet = unmet_settings(cfg, phase)
+        if wanted and unmet:
+            raise ConfigError(f"{unmet}; or set {phase} False")
 
 
 def settings_without_effect(cfg: CfgNode) -> set[str]:
@@ -81,8 +97,8 @@ def settings_of_other_formats(cfg: CfgNode) -> dict[str, Unused]:
 def settings_of_other_models(cfg: CfgNode) -> dict[str, str]:
     """`{key: reason}` of the settings about the model that the chosen one does not have, set or not.
 
-    The keys are those of `UNIFORMER`, and those of recomputed activations. Raises `ConfigError` for a
-    model that nobody knows.
+    The keys are those of `UNIFORMER` and `MVIT`, of dropout, and of recomputed activations. Raises
+    `ConfigError` for a model that nobody knows.
     """
     model = find_model(cfg.MODEL.MODEL_NAME)
     unread = {}
