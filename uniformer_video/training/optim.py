@@ -80,7 +80,7 @@ def parameter_groups(
     of_batch_norms = {
         id(parameter)
         for module in model.modules()
-        if isinstance(module, torch.nn.modules.batchnorm._NormBase)
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
         for parameter in module.parameters(recurse=False)
     }
     decayed, plain, batch_norms = [], [], []

@@ -9,9 +9,10 @@ models/ptv_model_builder.py of facebookresearch/SlowFast.
 from dataclasses import dataclass
 
 from uniformer_video.config.setting import TEST, TRAINING
-from uniformer_video.errors import ConfigError
+from uniformer_video.errors import ConfigError, quote
 
 _NAME, _ARCH = "MODEL.MODEL_NAME", "MODEL.ARCH"
+_PEERS = ("x3d_xs", "x3d_s", "x3d_m", "slow_r50", "slowfast_r50", "r2plus1d_r50", "mvit_base_16x4")
 # Where a config names no class, the architecture tells it.
 _CLASS_OF = {
     "2d": "ResNet",
@@ -93,11 +94,6 @@ _ARCHITECTURE = {
         "MVIT.PATCH_KERNEL": _same([3, 7, 7]),
         "MVIT.PATCH_STRIDE": _same([2, 4, 4]),
         "MVIT.PATCH_PADDING": _Key([2, 4, 4], [1, 3, 3]),
-        "MVIT.DIM_MUL": _Key([], _WIDENED),
-        "MVIT.HEAD_MUL": _Key([], _WIDENED),
-        "MVIT.POOL_Q_STRIDE": _Key([], [[1, 1, 2, 2], [3, 1, 2, 2], [14, 1, 2, 2]]),
-        "MVIT.POOL_KV_STRIDE_ADAPTIVE": _Key(None, [1, 8, 8]),
-        "MVIT.POOL_KVQ_KERNEL": _Key(None, [3, 3, 3]),
         "MVIT.POOL_FIRST": _same(False),
         "MVIT.MODE": _same("conv"),
         "MVIT.NORM": _same("layernorm"),
@@ -113,6 +109,11 @@ _ARCHITECTURE = {
         "MVIT.DIM_MUL_IN_ATT": _same(False),
         "MVIT.RESIDUAL_POOLING": _same(False),
         "MVIT.LAYER_SCALE_INIT_VALUE": _same(0.0),
+        "MVIT.DIM_MUL": _Key([], _WIDENED),
+        "MVIT.HEAD_MUL": _Key([], _WIDENED),
+        "MVIT.POOL_Q_STRIDE": _Key([], [[1, 1, 2, 2], [3, 1, 2, 2], [14, 1, 2, 2]]),
+        "MVIT.POOL_KV_STRIDE_ADAPTIVE": _Key(None, [1, 8, 8]),
+        "MVIT.POOL_KVQ_KERNEL": _Key(None, [3, 3, 3]),
     },
 }
 _NEAREST = {
@@ -210,32 +211,43 @@ def model_class(words):
     elif name in _NATIVE:
         words.theirs = _NATIVE[name]
     else:
+        _take_peer_instead(words)
         return
     _check_architecture(words, name)
     _leave_out_what_it_does_not_read(words)
     peer = _peer(words)
-    shown = words.complete(_defaults(words))
+    shown = words.complete(_defaults(words, peer))
     words.said.append(f"{_NAME} {name} -> {peer}{shown}")
     words.values[_NAME] = peer
     _set_label_smoothing(words)
 
 
+def _take_peer_instead(words):
+    """A peer's name that was set beside a config of PySlowFast, on the command line: its recipe is meant."""
+    name, arch = words.get(_NAME), words.get(_ARCH)
+    if name not in _PEERS or arch not in _CLASS_OF or arch == "uniformer":
+        return
+    if words.sources[_NAME] > words.sources[_ARCH]:
+        shown = words.complete(_defaults(words, name))
+        words.said.append(f"{_ARCH} {arch}, in place of which {_NAME} {name} is set{shown}")
+        _set_label_smoothing(words)
+
+
 def _check_architecture(words, name):
     """Take out the keys that the class reads; `ConfigError` where they make another network."""
     nearest = _peer(words)
-    way_on = (
-        f"the nearest model is {nearest}: set {_NAME} {nearest}, or one of `uniformer-video models`"
-    )
+    way_on = f"set {_NAME} {nearest} to take that, or see `uniformer-video models`"
+    missing = "is a model of PySlowFast that is not here"
     if words.theirs not in _ARCHITECTURE:
-        raise ConfigError(f"{_NAME} is {name}, a model of PySlowFast that is not here; {way_on}")
+        raise ConfigError(f"{_NAME} {name} {missing}; the nearest one is {nearest}: {way_on}")
     for key, known in _ARCHITECTURE[words.theirs].items():
         given = words.values.pop(key, known.theirs)
         read = not (known.native and words.from_pytorchvideo)
         if read and _per_stage(given) != _per_stage(known.ours):
-            left_out = "" if key in words.sources else " by PySlowFast's default"
+            left_out = "" if key in words.sources else " (PySlowFast's default)"
             raise ConfigError(
-                f"{_NAME} {name} with {key} {given}{left_out} is a model of PySlowFast that is not here; "
-                f"{way_on}, which has {known.ours}"
+                f"{_NAME} {name} with {key} {quote(given)}{left_out} {missing}; the nearest one is "
+                f"{nearest}, with {quote(known.ours)}: {way_on}"
             )
 
 
@@ -266,10 +278,10 @@ def _peer(words):
     return _NEAREST[words.theirs]
 
 
-def _defaults(words):
+def _defaults(words, peer):
     """PySlowFast's defaults, and how its tests scale a video."""
     found = dict(_DEFAULTS)
-    if words.theirs == "mvit":
+    if peer == "mvit_base_16x4":
         found["MVIT.DROPPATH_RATE"] = 0.1
     crops = words.get("TEST.NUM_SPATIAL_CROPS", found["TEST.NUM_SPATIAL_CROPS"])
     scales = words.get("DATA.TRAIN_JITTER_SCALES", [256, 320])
