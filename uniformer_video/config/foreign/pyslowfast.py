@@ -133,6 +133,7 @@ _FROM_PYTORCHVIDEO = {
     "PTVR2plus1D": "r2plus1d",
     "PTVCSN": "csn",
 }
+_PICTURES = {"frames", "ssv2", "ptvssv2"}  # data sets without times of frames
 # What a config of theirs means where it leaves these out.
 _DEFAULTS = {
     "AUG.ENABLE": False,
@@ -295,7 +296,7 @@ def _defaults(words, peer):
         for part in (TRAINING, TEST)
         if words.get(part) is not False
     }
-    if datasets <= {"kinetics", "ptvkinetics"}:
+    if not datasets & _PICTURES:
         found["DATA.TARGET_FPS"] = 30.0
     elif words.get("DATA.TARGET_FPS"):
         words.ignore("DATA.TARGET_FPS", "lists of pictures know no times")
