@@ -89,10 +89,21 @@ def test_a_class_that_is_here_is_its_peer(load, text):
         "SOLVER.CLIP_GRADIENT": 0.0,
         "TEST.NUM_ENSEMBLE_VIEWS": 10,
         "TEST.NUM_SPATIAL_CROPS": 3,
+        "TEST.SCORE": "softmax",
         "DATA.TEST_CROP_SIZE": 256,
     }
     assert {key: flat[key] for key in defaults} == defaults
     assert "DEPTH" not in ignored and "X3D." not in ignored and "SLOWFAST." not in ignored
+
+
+def test_views_are_summed_as_their_heads_give_them(load):
+    for several, act, score in (
+        ("True", "sigmoid", "sigmoid"),
+        ("True", "softmax", "logits"),
+        ("False", "sigmoid", "logits"),
+    ):
+        labels = f"DATA: {{MULTI_LABEL: {several}}}\n"
+        assert load(model("X3D", HEAD_ACT=act) + X3D + labels)[0]["TEST.SCORE"] == score
 
 
 def test_what_a_file_says_comes_before_the_defaults(load):

@@ -1,13 +1,11 @@
 """The model classes of PySlowFast: the peer that each of them is here, or why there is none.
 
-A class takes its architecture from its config. `_ARCHITECTURE` has the keys that it reads for that, with
+A class takes its network from its config. `ARCHITECTURES` has the keys that it reads for that, with
 PySlowFast's default and the value of our peer: any other value makes another network, which is refused
-with the nearest peer. Sources: slowfast/config/defaults.py, models/video_model_builder.py and
-models/ptv_model_builder.py of facebookresearch/SlowFast.
+with the nearest peer.
 """
 
-from dataclasses import dataclass
-
+from uniformer_video.config.foreign.architectures import ARCHITECTURES
 from uniformer_video.config.setting import TEST, TRAINING
 from uniformer_video.errors import ConfigError, quote
 
@@ -28,93 +26,6 @@ _CLASS_OF = {
     "slowfast": "SlowFast",
     "uniformer": "Uniformer",
     "x3d": "X3D",
-}
-
-
-@dataclass(frozen=True)
-class _Key:
-    """A key of theirs that decides an architecture: their default, and what the peer has.
-
-    native: only PySlowFast's own class reads it, not the one from pytorchvideo.
-    """
-
-    theirs: object
-    ours: object
-    native: bool = False
-
-
-def _same(value, native=False):
-    return _Key(value, value, native)
-
-
-_NO_BLOCKS = [[[]], [[]], [[]], [[]]]
-_BOTTLENECKS = {
-    "RESNET.DEPTH": _same(50),
-    "RESNET.NUM_GROUPS": _same(1),
-    "RESNET.WIDTH_PER_GROUP": _same(64),
-    "RESNET.TRANS_FUNC": _same("bottleneck_transform"),
-    "RESNET.STRIDE_1X1": _same(False),
-    "RESNET.NUM_BLOCK_TEMP_KERNEL": _same([[3], [4], [6], [3]], native=True),
-    "RESNET.SPATIAL_STRIDES": _same([[1], [2], [2], [2]]),
-    "RESNET.SPATIAL_DILATIONS": _same([[1], [1], [1], [1]]),
-    "NONLOCAL.LOCATION": _same(_NO_BLOCKS, native=True),
-}
-_WIDENED = [[1, 2.0], [3, 2.0], [14, 2.0]]  # block, factor
-_ARCHITECTURE = {
-    "resnet": {_ARCH: _Key("slowfast", "slow"), **_BOTTLENECKS},
-    "slowfast": {
-        _ARCH: _same("slowfast"),
-        "SLOWFAST.ALPHA": _Key(8, 4),
-        "SLOWFAST.BETA_INV": _same(8),
-        "SLOWFAST.FUSION_CONV_CHANNEL_RATIO": _same(2),
-        "SLOWFAST.FUSION_KERNEL_SZ": _Key(5, 7),
-        **_BOTTLENECKS,
-    },
-    "x3d": {
-        "X3D.WIDTH_FACTOR": _Key(1.0, 2.0),
-        "X3D.DEPTH_FACTOR": _Key(1.0, 2.2),
-        "X3D.BOTTLENECK_FACTOR": _Key(1.0, 2.25),
-        "X3D.DIM_C5": _same(2048),
-        "X3D.DIM_C1": _same(12),
-        "X3D.SCALE_RES2": _same(False, native=True),
-        "X3D.BN_LIN5": _same(False),
-        "X3D.CHANNELWISE_3x3x3": _same(True, native=True),
-        "RESNET.TRANS_FUNC": _Key("bottleneck_transform", "x3d_transform"),
-        "RESNET.STRIDE_1X1": _same(False),
-        "RESNET.SPATIAL_DILATIONS": _same([[1], [1], [1], [1]], native=True),
-    },
-    "r2plus1d": {"RESNET.DEPTH": _same(50), "RESNET.WIDTH_PER_GROUP": _same(64)},
-    "mvit": {
-        "MVIT.REV.ENABLE": _same(False),
-        "MVIT.PATCH_2D": _same(False),
-        "MVIT.DEPTH": _same(16),
-        "MVIT.EMBED_DIM": _same(96),
-        "MVIT.NUM_HEADS": _same(1),
-        "MVIT.MLP_RATIO": _same(4.0),
-        "MVIT.PATCH_KERNEL": _same([3, 7, 7]),
-        "MVIT.PATCH_STRIDE": _same([2, 4, 4]),
-        "MVIT.PATCH_PADDING": _Key([2, 4, 4], [1, 3, 3]),
-        "MVIT.POOL_FIRST": _same(False),
-        "MVIT.MODE": _same("conv"),
-        "MVIT.NORM": _same("layernorm"),
-        "MVIT.NORM_STEM": _same(False),
-        "MVIT.QKV_BIAS": _same(True),
-        "MVIT.CLS_EMBED_ON": _same(True),
-        "MVIT.USE_MEAN_POOLING": _same(False),
-        "MVIT.SEP_POS_EMBED": _Key(False, True),
-        "MVIT.USE_ABS_POS": _same(True),
-        "MVIT.USE_FIXED_SINCOS_POS": _same(False),
-        "MVIT.REL_POS_SPATIAL": _same(False),
-        "MVIT.REL_POS_TEMPORAL": _same(False),
-        "MVIT.DIM_MUL_IN_ATT": _same(False),
-        "MVIT.RESIDUAL_POOLING": _same(False),
-        "MVIT.LAYER_SCALE_INIT_VALUE": _same(0.0),
-        "MVIT.DIM_MUL": _Key([], _WIDENED),
-        "MVIT.HEAD_MUL": _Key([], _WIDENED),
-        "MVIT.POOL_Q_STRIDE": _Key([], [[1, 1, 2, 2], [3, 1, 2, 2], [14, 1, 2, 2]]),
-        "MVIT.POOL_KV_STRIDE_ADAPTIVE": _Key(None, [1, 8, 8]),
-        "MVIT.POOL_KVQ_KERNEL": _Key(None, [3, 3, 3]),
-    },
 }
 _NEAREST = {
     "resnet": "slow_r50",
@@ -239,9 +150,9 @@ def _check_architecture(words, name):
     nearest = _peer(words)
     way_on = f"set {_NAME} {nearest} to take that, or see `uniformer-video models`"
     missing = "is a model of PySlowFast that is not here"
-    if words.theirs not in _ARCHITECTURE:
+    if words.theirs not in ARCHITECTURES:
         raise ConfigError(f"{_NAME} {name} {missing}; the nearest one is {nearest}: {way_on}")
-    for key, known in _ARCHITECTURE[words.theirs].items():
+    for key, known in ARCHITECTURES[words.theirs].items():
         given = words.values.pop(key, known.theirs)
         read = not (known.native and words.from_pytorchvideo)
         if read and _per_stage(given) != _per_stage(known.ours):
@@ -284,6 +195,11 @@ def _defaults(words, peer):
     found = dict(_DEFAULTS)
     if peer == "mvit_base_16x4":
         found["MVIT.DROPPATH_RATE"] = 0.1
+    # their heads give probabilities outside of training, and those are summed over views
+    act = words.get("MODEL.HEAD_ACT", "softmax")
+    several = words.get("DATA.MULTI_LABEL") or words.get("TRAIN.TASK") == "multi-label"
+    if act == ("sigmoid" if several else "softmax"):
+        found["TEST.SCORE"] = act
     crops = words.get("TEST.NUM_SPATIAL_CROPS", found["TEST.NUM_SPATIAL_CROPS"])
     scales = words.get("DATA.TRAIN_JITTER_SCALES", [256, 320])
     side = words.get("DATA.TEST_CROP_SIZE", found["DATA.TEST_CROP_SIZE"])
