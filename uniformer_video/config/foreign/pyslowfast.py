@@ -197,8 +197,7 @@ def _defaults(words, peer):
         found["MVIT.DROPPATH_RATE"] = 0.1
     # their heads give probabilities outside of training, and those are summed over views
     act = words.get("MODEL.HEAD_ACT", "softmax")
-    several = words.get("DATA.MULTI_LABEL") or words.get("TRAIN.TASK") == "multi-label"
-    if act == ("sigmoid" if several else "softmax"):
+    if act == ("sigmoid" if words.several_labels else "softmax"):
         found["TEST.SCORE"] = act
     crops = words.get("TEST.NUM_SPATIAL_CROPS", found["TEST.NUM_SPATIAL_CROPS"])
     scales = words.get("DATA.TRAIN_JITTER_SCALES", [256, 320])

@@ -233,7 +233,7 @@ def optimizer(words):
 def loss(words):
     """Here the loss follows from the task."""
     key = "MODEL.LOSS_FUNC"
-    several = words.get("TRAIN.TASK") == "multi-label"
+    several = words.several_labels
     crossed, binary = ("soft_cross_entropy", "cross_entropy"), ("bce", "bce_logit")
     given = words.get(key)
     if given in (None, *(binary if several else crossed)):

@@ -31,6 +31,11 @@ class Words:
             raise ConfigError(f"{key} is {value!r}; it must be True or False")
         return value
 
+    @property
+    def several_labels(self):
+        """Whether a video may have several, in their words or in ours."""
+        return bool(self.get("DATA.MULTI_LABEL")) or self.get("TRAIN.TASK") == "multi-label"
+
     def replace(self, key, value, with_it=()):
         """Give `key` another value, and the settings in `with_it` theirs unless they are given."""
         shown = self.complete(with_it)
