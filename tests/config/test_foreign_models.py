@@ -271,5 +271,6 @@ def test_small_words_of_theirs(load):
     assert flat["AUG.COLOR_JITTER"] == 0.0 and "PREFETCH.NUM_LOADERS" in ignored
     flat, _, _ = load("TEST: {NUM_TEMPORAL_CLIPS: [7], NUM_ENSEMBLE_VIEWS: 10}\n")
     assert flat["TEST.NUM_ENSEMBLE_VIEWS"] == 7
+    assert "TRAIN.AUTO_RESUME False: a run goes on" in load("TRAIN: {AUTO_RESUME: False}\n")[2]
     flat, _, _ = load("SOLVER: {CLIP_GRAD_L2NORM: null}\n")
     assert flat["SOLVER.CLIP_GRADIENT"] == 0.0

@@ -63,6 +63,7 @@ STOPS = [
     ("SOLVER.OPTIMIZING_METHOD", "adam", "adamw", EVERYBODY),
     ("MULTIGRID.SHORT_CYCLE", "True", "False", EVERYBODY),
     ("AUG.RE_COUNT", "3", "1", {"uniformer", "ours"}),  # PySlowFast's default is no augmentation
+    ("DATA.SKIP_ROWS", "5", "0", EVERYBODY),
     ("DATA.TRAIN_CROP_NUM_TEMPORAL", "4", "1", EVERYBODY),
     ("DATA.INV_UNIFORM_SAMPLE", "True", "False", EVERYBODY - {"uniformer", "ours"}),
 ]

@@ -246,7 +246,7 @@ _SOLVER = all_of(
            ("cosine", "steps_with_relative_lrs")),
     number("SOLVER.COSINE_END_LR", 1e-6, "learning rate at the end of the cosine",
            0, _RATE, _COSINE),
-    flag("SOLVER.COSINE_AFTER_WARMUP", True, "the cosine begins at the end of the warm-up, not below it",
+    flag("SOLVER.COSINE_AFTER_WARMUP", True, "the cosine begins where the warm-up ends; False = at epoch 0",
          needs("SOLVER.WARMUP_EPOCHS"), _COSINE),
     number("SOLVER.STEPS", [], "epochs from which the next of SOLVER.LRS counts, the first of them 0",
            0, _EPOCHS, _STEPS, elements=(float,)),

@@ -85,6 +85,12 @@ def ensemble(words):
         )
 
 
+def resuming(words):
+    """What a run here always does."""
+    if words.flag("TRAIN.AUTO_RESUME") is False:
+        words.ignore("TRAIN.AUTO_RESUME", "a run goes on from what its OUTPUT_DIR holds")
+
+
 def test_clips(words):
     """PySlowFast's list of numbers of clips, of a test each, counts before NUM_ENSEMBLE_VIEWS."""
     key = "TEST.NUM_TEMPORAL_CLIPS"

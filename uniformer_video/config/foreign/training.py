@@ -93,6 +93,8 @@ BENDS = {
     "DATA.INV_UNIFORM_SAMPLE": Bend(
         _NOTHING, "a plain crop's scale is drawn uniformly: set it to False", _crops_plainly
     ),
+    "DATA.LOADER_CHUNK_SIZE": Bend(_NOTHING, "an epoch takes all of a list: set it to 0"),
+    "DATA.SKIP_ROWS": Bend(_NOTHING, "all rows of a list are read: set it to 0"),
     "DATA.SSL_COLOR_JITTER": Bend(_NOTHING, "there is AUG.COLOR_JITTER: set it to False"),
     "DATA.TIME_DIFF_PROB": Bend(_NOTHING, "clips are pictures as they are: set it to 0"),
     "DATA.TRAIN_CROP_NUM_SPATIAL": Bend(_one_of(1), "see AUG.NUM_SAMPLE, and set it to 1"),

@@ -29,6 +29,7 @@ _RULES = (
     training.optimizer,
     data.augmentation,
     data.test_clips,
+    data.resuming,
     pyslowfast.model_class,
     uniformers.model_class,
     training.network,
