@@ -5,7 +5,12 @@ import torch
 
 from uniformer_video.config.foreign.training import BENDS
 from uniformer_video.config.setting import TEST, TRAINING
-from uniformer_video.config.settings import config_text, load_config, unmet_settings
+from uniformer_video.config.settings import (
+    config_text,
+    load_config,
+    unmet_settings,
+    with_settings,
+)
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs import build
 from uniformer_video.runs.check import check_phases
@@ -109,6 +114,9 @@ def test_settings_that_are_printed_still_stop_a_training(resolve, tmp_path):
     assert unmet_settings(again, TRAINING) == unmet_settings(cfg, TRAINING) != ""
     assert config_text(again) == config_text(cfg)
     assert unmet_settings(build.name_model(again), TRAINING)  # a copy knows it too
+    changed = with_settings(again, {"SOLVER.OPTIMIZING_METHOD": "sgd", "TEST.ENABLE": False})
+    unmet = unmet_settings(changed, TRAINING)
+    assert "BN.USE_PRECISE_STATS" in unmet and "OPTIMIZING_METHOD" not in unmet
 
 
 @pytest.mark.parametrize(
