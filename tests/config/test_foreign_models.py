@@ -6,6 +6,7 @@ import torch
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs import build
+from uniformer_video.runs.check import check_settings
 
 BOTTLENECKS = """
 RESNET: {ZERO_INIT_FINAL_BN: True, WIDTH_PER_GROUP: 64, NUM_GROUPS: 1, DEPTH: 50,
@@ -263,6 +264,18 @@ def test_their_data_sets(load, dataset, ours, expected):
     flat, _, _ = load(model("X3D") + X3D + sets)
     assert flat["TRAIN.DATASET"] == flat["TEST.DATASET"] == ours
     assert {key: flat[key] for key in expected} == expected
+
+
+def test_a_rate_that_a_model_does_not_have_is_named(caplog):
+    for name, named in (("uniformer_s", True), ("x3d_s", True), ("mvit_base_16x4", False)):
+        caplog.clear()
+        words = ["MODEL.DROPOUT_RATE", "0.3", "MVIT.DROPPATH_RATE", "0.2"]
+        cfg = load_config(overrides=[*words, "DATA.NUM_FRAMES", "16"])
+        cfg.defrost()
+        cfg.MODEL.MODEL_NAME = name
+        check_settings(cfg)
+        assert ("MVIT.DROPPATH_RATE 0.2 (" in caplog.text) == named
+        assert ("MODEL.DROPOUT_RATE 0.3 (uniformer_s has" in caplog.text) == (name == "uniformer_s")
 
 
 def test_small_words_of_theirs(load):

@@ -22,13 +22,9 @@ from uniformer_video.zoo.registry import MODELS, find_model
 _FORMAT_SWITCHES = ("TRAIN.DATASET", "TEST.DATASET")
 # What the build of a run reads for a model of any family: the weights to start from.
 _READ_FOR_ANY_MODEL = ("UNIFORMER.PRETRAIN_NAME", "UNIFORMER.INFLATE_MODE")
-_ABOUT_THE_MODEL = (
-    "UNIFORMER.",
-    "MODEL.USE_CHECKPOINT",
-    "MODEL.CHECKPOINT_NUM",
-    "MODEL.DROPOUT_RATE",
-    "MVIT.",
-)
+_ABOUT_THE_MODEL = ("UNIFORMER.", "MODEL.USE_CHECKPOINT", "MODEL.CHECKPOINT_NUM")
+# What only some models have, and configs of other projects set for all of them.
+_RATES = ("MODEL.DROPOUT_RATE", "MVIT.DROPPATH_RATE")
 
 
 def check_settings(cfg: CfgNode) -> None:
@@ -40,7 +36,11 @@ def check_settings(cfg: CfgNode) -> None:
     task = build_task(cfg)
     if cfg.TRAIN.ENABLE and cfg.AUG.ENABLE and cfg.AUG.AA_TYPE:
         parse_policy(cfg.AUG.AA_TYPE)
-    unused = {**unused_settings(cfg), **settings_of_other_formats(cfg)}
+    unused = {
+        **unused_settings(cfg),
+        **settings_of_other_formats(cfg),
+        **rates_of_other_models(cfg),
+    }
     if cfg.TEST.ENABLE and not task.has_motion_check:
         reason = f"TRAIN.TASK {task.name} has no check of motion"
         unused["DATA.OPPOSITE_CLASS_PAIRS"] = Unused(reason, ("TRAIN.TASK",))
@@ -61,7 +61,7 @@ def settings_without_effect(cfg: CfgNode) -> set[str]:
     Where a name is not registered (any more), its part is left out.
     """
     keys = set(unused_settings(cfg))
-    for part in (settings_of_other_formats, settings_of_other_models):
+    for part in (settings_of_other_formats, rates_of_other_models, settings_of_other_models):
         with suppress(ConfigError):
             keys |= part(cfg).keys()
     return keys
@@ -98,7 +98,7 @@ def settings_of_other_formats(cfg: CfgNode) -> dict[str, Unused]:
 def settings_of_other_models(cfg: CfgNode) -> dict[str, str]:
     """`{key: reason}` of the settings about the model that the chosen one does not have, set or not.
 
-    The keys are those of `UNIFORMER` and `MVIT`, of dropout, recomputed activations and plugins. Raises
+    The keys are those of `UNIFORMER`, those of recomputed activations, and those of plugins. Raises
     `ConfigError` for a model that nobody knows.
     """
     model = find_model(cfg.MODEL.MODEL_NAME)
@@ -113,13 +113,27 @@ def settings_of_other_models(cfg: CfgNode) -> dict[str, str]:
         if not (key.startswith(_ABOUT_THE_MODEL) or key in of_plugins):
             continue
         if key not in model.family.settings and key not in _READ_FOR_ANY_MODEL:
-            having = [
-                name
-                for name, other in MODELS.items()
-                if key in other.family.settings and not other.takes_images
-            ]
-            unread[key] = f"{model.name} has no such setting, it is one of {', '.join(having)}"
+            unread[key] = _has_no_such(model, key)
     return unread
+
+
+def rates_of_other_models(cfg: CfgNode) -> dict[str, Unused]:
+    """`{key: Unused}` of the rates of dropout that the chosen model does not have."""
+    model = find_model(cfg.MODEL.MODEL_NAME)
+    return {
+        key: Unused(_has_no_such(model, key), ("MODEL.MODEL_NAME",))
+        for key in _RATES
+        if key not in model.family.settings
+    }
+
+
+def _has_no_such(model, key):
+    having = [
+        name
+        for name, other in MODELS.items()
+        if key in other.family.settings and not other.takes_images
+    ]
+    return f"{model.name} has no such setting, it is one of {', '.join(having)}"
 
 
 def _used_formats(cfg) -> list[ListFormat]:
