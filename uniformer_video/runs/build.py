@@ -21,7 +21,13 @@ from uniformer_video.plugins import all_plugins
 from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.class_order import arrange_head
 from uniformer_video.training.mixup import Mixup
-from uniformer_video.training.optim import CosineSchedule, adamw
+from uniformer_video.training.optim import (
+    SGD,
+    CosineSchedule,
+    StepSchedule,
+    adamw,
+    parameter_groups,
+)
 from uniformer_video.training.state import TrainingOutputs, TrainState
 from uniformer_video.training.trainer import TrainSettings
 from uniformer_video.versions import versions
@@ -180,12 +186,23 @@ def build_mixup(cfg):
 
 
 def build_optimizer(cfg, model):
-    """AdamW with the published parameter groups."""
-    return adamw(model, cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.ZERO_WD_POS_EMBED)
+    """The optimiser with the published parameter groups, if the settings do not change them."""
+    solver = cfg.SOLVER
+    decay = {
+        "weight_decay": solver.WEIGHT_DECAY,
+        "spare_model_list": solver.ZERO_WD_POS_EMBED,
+        "spare_vectors": solver.ZERO_WD_1D_PARAM,
+        "batch_norm_decay": cfg.BN.WEIGHT_DECAY,
+    }
+    if solver.OPTIMIZING_METHOD == "sgd":
+        groups = parameter_groups(model, **decay)
+        return SGD(groups, solver.MOMENTUM, solver.DAMPENING, solver.NESTEROV)
+    return adamw(model, betas=solver.BETAS, **decay)
 
 
 def build_train_state(cfg, model, precision, ranks):
     """The `TrainState` at the beginning, of a model on its device."""
+    _set_batch_norms(cfg, model)
     network = ranks.wrap(TrainingOutputs(model))  # before anybody holds the parameters
     return TrainState(
         model=model,
@@ -195,15 +212,32 @@ def build_train_state(cfg, model, precision, ranks):
     )
 
 
+def _set_batch_norms(cfg, model):
+    """Give BatchNorm another momentum than its own, where one is set."""
+    momentum = cfg.BN.MOMENTUM
+    if momentum == DEFAULTS["BN.MOMENTUM"]:
+        return
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = momentum
+
+
 def build_schedule(cfg):
     """The learning rate as a function of the epoch."""
-    factor = cfg.NUM_SHARDS if cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS else 1
+    solver = cfg.SOLVER
+    factor = cfg.NUM_SHARDS if solver.BASE_LR_SCALE_NUM_SHARDS else 1
+    shared = {
+        "base_lr": solver.BASE_LR * factor,
+        "warmup_start_lr": solver.WARMUP_START_LR * factor,
+        "warmup_epochs": solver.WARMUP_EPOCHS,
+    }
+    if solver.LR_POLICY == "steps_with_relative_lrs":
+        return StepSchedule(**shared, steps=tuple(solver.STEPS), factors=tuple(solver.LRS))
     return CosineSchedule(
-        base_lr=cfg.SOLVER.BASE_LR * factor,
-        end_lr=cfg.SOLVER.COSINE_END_LR * factor,
-        warmup_start_lr=cfg.SOLVER.WARMUP_START_LR * factor,
-        warmup_epochs=cfg.SOLVER.WARMUP_EPOCHS,
-        max_epoch=cfg.SOLVER.MAX_EPOCH,
+        **shared,
+        end_lr=solver.COSINE_END_LR * factor,
+        max_epoch=solver.MAX_EPOCH,
+        after_warmup=solver.COSINE_AFTER_WARMUP,
     )
 
 

@@ -42,8 +42,8 @@ def create_model(
         adapt_kernel: allow a checkpoint whose local kernel has another length in time.
         features_only: return the feature maps of `out_stages` (left out: of all) in place of logits.
         options: the arguments of the model's family: of `UniFormer` (`local_kernel`, `split`,
-            `layer_scale`, `drop_path_rate`, ...), or `num_frames` and `crop_size` for models of
-            pytorchvideo. A local kernel that is left out is the checkpoint's, else 3x5x5.
+            `layer_scale`, `drop_path_rate`, ...), or `num_frames`, `crop_size` and `head_dropout` for
+            models of pytorchvideo. A local kernel that is left out is the checkpoint's, else 3x5x5.
 
     Raises `ConfigError` for an option that the model does not have.
     """
