@@ -250,6 +250,11 @@ def _check_arguments(parser):
         metavar="NAME",
         help="the lists are of frame folders, with pictures of such names: img_{:05d}.jpg",
     )
+    parser.add_argument(
+        "--overlap",
+        action="store_true",
+        help="look for the same footage in several lists instead; see below",
+    )
     _add_list_options(parser)
     _add_workers(parser)
 
@@ -260,11 +265,25 @@ def _check(args):
     Its columns: path, reason, frames found (that decode) and frames declared (by the file's header, or
     by the list). A video that takes longer than --timeout is given up and named. The exit status is 2
     if any is bad.
+
+    --overlap looks for the same footage in several lists instead (train and test, say) by what the
+    videos show, whatever their names: copies, also re-encoded, smaller, or cut by a tenth. A folder with
+    train and val or test in it stands for these. Beside --out it writes overlap.csv (path, list,
+    other path, other list, mean distance in bits of 64: pairs have 6 or less; first those between lists,
+    then, once each, videos that repeat another of their list), not_compared.csv (what cannot be read, or is
+    of one colour) and fingerprints.tsv, from which the next call goes on. The exit status is 2 if two
+    lists share footage, if a single list has some twice, or if a video cannot be read.
     """
+    from uniformer_video.commands.overlap import check_overlap
     from uniformer_video.prepare.check import check_videos, videos_to_check
 
     if args.timeout <= 0:
         raise UserError(f"--timeout is {args.timeout:g}; it takes more than 0 seconds")
+    if args.overlap and args.strict:
+        raise UserError("--strict looks at every frame, --overlap at a few; give one of them")
+    if args.overlap:
+        with _bar("video") as show:
+            return check_overlap(args, show)
     videos = [
         video
         for source in args.videos

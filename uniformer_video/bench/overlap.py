@@ -1,0 +1,73 @@
+"""Looking for the same footage among many videos: made-up fingerprints, read from their cache and compared."""
+
+import tempfile
+import time
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from uniformer_video.cores import usable_cores
+from uniformer_video.prepare.fingerprints import BITS, FRAMES, open_cache, read_cache
+from uniformer_video.prepare.matching import close_pairs
+from uniformer_video.randomness import generator
+from uniformer_video.words import plural
+
+_COPIES = 10  # every so manieth video is a copy of another one
+
+
+def run(videos: int, threads: int = 0) -> list[str]:
+    """Lines on the time for so many videos, and on how many of the pairs among them were found."""
+    fingerprints, same = made_up(videos)
+    keys = [f"video {number}" for number in range(videos)]
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder) / "fingerprints.tsv"
+        with open_cache(cache) as add:
+            for key, numbers in zip(keys, fingerprints, strict=True):
+                add(key, numbers)
+        begin = time.perf_counter()
+        known = read_cache(cache, keys)
+        stacked = np.stack([known[key] for key in keys])
+        read = time.perf_counter() - begin
+    begin = time.perf_counter()
+    pairs, _ = close_pairs(stacked, threads)
+    compared = time.perf_counter() - begin
+    found = set(map(tuple, pairs.tolist()))
+    return [
+        f"{videos} videos, {videos * (videos - 1) / 2e6:.1f} million pairs, "
+        f"{plural(threads or usable_cores(), 'thread')}",
+        f"read from the cache in {read:.1f} s, compared in {compared:.1f} s",
+        f"{len(found & same)} of {len(same)} pairs of the same footage found, {len(found - same)} others",
+    ]
+
+
+def made_up(videos: int) -> tuple[np.ndarray, set[tuple[int, int]]]:
+    """(int8 `[videos, 32, 64]`, the pairs that show the same): smooth pictures that change slowly.
+
+    Neighbouring cells are alike, as in real pictures, so that the buckets are as uneven as with those.
+    """
+    rng = generator("overlap benchmark", videos)
+    numbers = np.empty((videos, FRAMES, BITS), np.int8)
+    sources = np.arange(0, videos, _COPIES)  # of which there are copies
+    same = {int(source): [int(source)] for source in sources}
+    along = np.linspace(0, 1, FRAMES)[:, None, None]
+    for video in range(videos):
+        if video % _COPIES == _COPIES - 1:
+            source = int(rng.choice(sources[: video // _COPIES + 1]))
+            changed = numbers[source] + rng.normal(0, 1.5, (FRAMES, BITS))
+            same[source].append(video)
+        else:
+            begin, end = (_smooth(rng) for _ in range(2))
+            cells = begin + 0.5 * along * (end - begin)
+            changed = (cells[..., :-1] - cells[..., 1:]).reshape(FRAMES, BITS)
+        numbers[video] = np.rint(changed).clip(-127, 127)
+    return numbers, {pair for group in same.values() for pair in combinations(group, 2)}
+
+
+def _smooth(rng):
+    """Grey levels of 8x9 cells between 5x5 random ones."""
+    knots = rng.uniform(0, 200, (5, 5))
+    rows, columns = np.linspace(0, 4, 8), np.linspace(0, 4, 9)
+    places = np.arange(5)
+    down = np.stack([np.interp(rows, places, column) for column in knots.T], axis=1)
+    return np.stack([np.interp(columns, places, row) for row in down])
