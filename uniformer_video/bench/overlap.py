@@ -1,4 +1,4 @@
-"""Looking for the same footage among many videos: made-up fingerprints, read from their cache and compared."""
+"""Looking for the same footage among many videos: made-up fingerprints, read from a cache and compared."""
 
 import tempfile
 import time

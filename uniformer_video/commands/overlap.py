@@ -15,7 +15,7 @@ def check_overlap(args, show):
     from uniformer_video.prepare import overlap
 
     lists = overlap.lists_to_compare(args.videos, args.prefix, args.template, args.separator)
-    folder = os.path.dirname(args.out) or "."
+    folder = os.path.dirname(args.out)
     found = overlap.find_overlap(lists, folder, args.workers, args.timeout, show)
     _say_speed(found)
     for path, name, other, other_name, distance in [*found.between, *found.within][:3]:

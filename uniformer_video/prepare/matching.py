@@ -152,7 +152,7 @@ class _Buckets:
         return videos, np.searchsorted(values, np.arange((1 << _PIECE_BITS) + 1))
 
     def candidates(self, start, stop):
-        """(first, second): each video of `start` to before `stop`, with the later ones that have a like frame."""
+        """(first, second): each video from `start` to before `stop`, and later ones with a like frame."""
         stop = min(stop, self._videos)
         marked = np.zeros((stop - start, self._videos), bool)
         counted = self._counted[start:stop, COMPARED]
