@@ -74,12 +74,12 @@ def _overlap_arguments(parser):
 
 
 def _overlap(args):
-    """Comparing videos by cached, made-up fingerprints, as `prepare check --overlap` does."""
-    from uniformer_video.bench.overlap import run
+    """What `prepare check --overlap` does: hashing videos, comparing cached, made-up fingerprints."""
+    from uniformer_video.bench.overlap import comparing, hashing
 
     if args.videos < 1 or args.threads < 0:
         raise UserError("--videos is at least 1, --threads 1 or more, or 0 for one a core")
-    print("\n".join(run(args.videos, args.threads)))
+    print("\n".join([*comparing(args.videos, args.threads), *hashing()]))
 
 
 _BENCHES = {
