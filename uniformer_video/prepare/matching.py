@@ -12,6 +12,7 @@ The first is the Hamming distance of the hashes without the bits of plain places
 random. It is quick, and blind to what tells two videos of one place apart, which the second sees.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -32,11 +33,15 @@ _ALL, _EVERY_OTHER = range(8), range(0, 8, 2)  # of the 8 frames
 _BEFORE, _AFTER = ((0, 0), (1, 0), (0, 0)), ((0, 0), (0, 1), (0, 0))
 
 
-def close_pairs(fingerprints: np.ndarray, threads: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def close_pairs(
+    fingerprints: np.ndarray,
+    threads: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """The pairs of the same footage among `fingerprints`, int8 `[N, 32, 64]`, all of them comparable.
 
     Returns int64 `[P, 2]`, the lower number first, and their distances, float `[P]`. `threads` 0 is one a
-    usable core.
+    usable core; `progress(done, N)` is called with numbers of videos.
     """
     videos = len(fingerprints)
     hashes, buckets = _Hashes(fingerprints), _Buckets(fingerprints)
@@ -45,7 +50,12 @@ def close_pairs(fingerprints: np.ndarray, threads: int = 0) -> tuple[np.ndarray,
     pool = ThreadPoolExecutor(threads or usable_cores())  # NumPy lets go of the interpreter's lock
     try:
         starts = range(0, videos, rows)
-        found += pool.map(partial(_search, hashes, buckets, rows), starts)
+        for start, part in zip(
+            starts, pool.map(partial(_search, hashes, buckets, rows), starts), strict=True
+        ):
+            found.append(part)
+            if progress:
+                progress(min(start + rows, videos), videos)
     finally:
         pool.shutdown(cancel_futures=True)
     return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -80,15 +90,17 @@ class _Hashes:
         def backwards(measure):
             return lambda first, second: measure(second, first)
 
-        bits = self._contradictions
-        some = partial(self._apart, frames=_EVERY_OTHER)  # at most what all frames give
-        return bits, backwards(bits), some, self._apart, backwards(self._apart)
+        found = []
+        for measure in (self._contradictions, self._apart):
+            some = partial(measure, frames=_EVERY_OTHER)  # at most what all frames give
+            found += [some, measure, backwards(measure)]
+        return found
 
     def distances(self, first, second):
         """The largest of the measures: float `[P]`."""
         return np.maximum.reduce([measure(first, second) for measure in self.measures()])
 
-    def _contradictions(self, first, second):
+    def _contradictions(self, first, second, frames=_ALL):
         """Of each of the 8 frames of the videos `first`, with the nearest of those of `second`."""
 
         def part(first, second):
@@ -100,7 +112,7 @@ class _Hashes:
                 opposite |= own_down[:, frame, None] & up
                 return _bit_counts(opposite)
 
-            return _monotone_mean(bits, self._counted[first])
+            return _monotone_mean(bits, self._counted[first], frames)
 
         return _in_parts(part, first, second, 8 * _PAIRS_AT_ONCE)
 

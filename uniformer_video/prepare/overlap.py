@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from uniformer_video.data.decoding.source import is_member
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.lists.shard_index import shard_folder
 from uniformer_video.data.lists.table import segment_name
@@ -91,24 +92,30 @@ def find_overlap(
 
     `overlap.csv` has the pairs, those between two lists first; `not_compared.csv` the videos that cannot be
     read within `timeout` seconds, or show too little; `fingerprints.tsv` keeps what was read of each video.
-    `progress(done, all, failed)` is called with numbers of videos.
+    `progress(done, all, failed)` is called with numbers of videos, read and then compared.
     """
     footage, members = {}, {}  # by segment: a record, and the lists that it stands in
     for name, records in lists.items():
         for record in records:
-            footage.setdefault(record.segment, record)
-            members.setdefault(record.segment, {})[name] = None
+            footage.setdefault(_segment(record), record)
+            members.setdefault(_segment(record), {})[name] = None
     found = Overlap(len(footage))
     out = Path(out)
     with _say_where_to_write(out):
         for file in (OVERLAP_FILE, NOT_COMPARED_FILE):  # of another call
             (out / file).unlink(missing_ok=True)
         fingerprints = _fingerprints(found, footage, members, out, workers, timeout, progress)
-    _compare(found, fingerprints, footage, members, list(lists), workers)
+    _compare(found, fingerprints, footage, members, list(lists), workers, progress)
     write_table(out / OVERLAP_FILE, _HEADER, [*found.between, *found.within])
     rows = [*found.unreadable, *found.plain]
     write_table(out / NOT_COMPARED_FILE, ("path", "list", "reason"), rows)
     return found
+
+
+def _segment(record):
+    """What tells it from other footage, by whichever list it is named."""
+    path, start, end = record.segment
+    return path if is_member(path) else os.path.abspath(path), start, end
 
 
 @contextlib.contextmanager
@@ -132,7 +139,7 @@ def _fingerprints(found, footage, members, out, workers, timeout, progress):
     with open_cache(out / CACHE_FILE) as add:
 
         def collect(outcome):
-            segment = outcome.task.segment
+            segment = _segment(outcome.task)
             if outcome.reason:
                 reason = outcome.reason.removeprefix(f"{outcome.task.path} ")
                 _note(found.unreadable, outcome.task, members[segment], reason)
@@ -151,7 +158,7 @@ def _fingerprints(found, footage, members, out, workers, timeout, progress):
     return fingerprints
 
 
-def _compare(found, fingerprints, footage, members, names, workers):
+def _compare(found, fingerprints, footage, members, names, workers, progress):
     """Fill `between`, `within` and `plain` of `found`."""
     begin = time.perf_counter()
     segments = []
@@ -163,7 +170,9 @@ def _compare(found, fingerprints, footage, members, names, workers):
     pairs, measured = np.empty((0, 2), int), np.empty(0)
     if segments:
         stacked = np.stack([fingerprints[segment] for segment in segments])
-        pairs, measured = close_pairs(stacked, workers)
+        failed = len(found.unreadable)
+        show = progress and (lambda done, of: progress(done, of, failed))
+        pairs, measured = close_pairs(stacked, workers, show)
     closest = np.argsort(measured, kind="stable")
     # One segment in two lists needs no look at what it shows.
     couples = [(segment, segment, 0.0) for segment in footage if len(members[segment]) > 1]
