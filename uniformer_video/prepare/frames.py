@@ -11,7 +11,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image
 
 from uniformer_video.data.decoding import open_video
-from uniformer_video.data.decoding.orientation import orientation, turn_upright
+from uniformer_video.data.decoding.colours import matrix_options
+from uniformer_video.data.decoding.orientation import turn_upright
 from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.folders import (
@@ -24,7 +25,7 @@ from uniformer_video.prepare.folders import (
     write_table,
 )
 from uniformer_video.prepare.jobs import run_jobs
-from uniformer_video.prepare.stream import decode_all, even_size, open_stream
+from uniformer_video.prepare.stream import decode_shown, even_size, open_stream
 from uniformer_video.prepare.summary import Summary
 
 _FORMATS = (".jpg", ".jpeg", ".png", ".webp")
@@ -98,13 +99,13 @@ def _write_frames(source, folder, pictures):
     """Write the pictures of a video, all in the size of the first; returns their number."""
     scaler, size, count = VideoReformatter(), None, 0
     with open_stream(source) as (container, stream):
-        for count, frame in enumerate(decode_all(container, stream), start=1):
+        for count, (frame, way) in enumerate(decode_shown(container, stream), start=1):
             size = size or even_size(frame.width, frame.height, pictures.short_side)
-            options = {"format": "rgb24", "threads": 1}
+            options = {"format": "rgb24", "threads": 1, **matrix_options(frame)}
             if size != (frame.width, frame.height):  # else the very pixels that decoding gives
                 options |= {"interpolation": Interpolation.BICUBIC}
             picture = scaler.reformat(frame, *size, **options)
-            image = turn_upright(picture.to_ndarray(), orientation(frame))
+            image = turn_upright(picture.to_ndarray(), way)
             path = folder / pictures.template.format(count)
             Image.fromarray(np.ascontiguousarray(image)).save(path, quality=pictures.quality)
     return count
