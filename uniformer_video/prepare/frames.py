@@ -1,5 +1,6 @@
 """Videos taken apart into folders of pictures, for formats that read those."""
 
+import csv
 import os
 import shutil
 from dataclasses import dataclass
@@ -25,11 +26,13 @@ from uniformer_video.prepare.folders import (
     write_table,
 )
 from uniformer_video.prepare.jobs import run_jobs
-from uniformer_video.prepare.stream import decode_shown, even_size, open_stream
+from uniformer_video.prepare.stream import decode_shown, even_size, open_stream, pixel_form
 from uniformer_video.prepare.summary import Summary
 
+_SQUARE = "1:1"
 _FORMATS = (".jpg", ".jpeg", ".png", ".webp")
 COUNTS_FILE = "frames.csv"
+FORMS_FILE = "not_square.csv"
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,9 @@ def extract_folder(source, out, pictures, workers=0, progress=None):
     """Take every video of a folder apart into a folder of its own name in `out`, frames from 1.
 
     Finished folders are kept, unless their video is newer; one appears when it is complete. `frames.csv`
-    in `out` lists folders and their numbers of frames, `failed.csv` the videos that failed and why.
-    Returns a `Summary`, which calls `progress`.
+    in `out` lists folders and their numbers of frames, `failed.csv` the videos that failed and why,
+    `not_square.csv` the folders of videos whose pixels are not square: their pictures are as stored. Returns
+    a `Summary`, which calls `progress`; its `remarks` are the rows of the last table.
     """
     _check_template(pictures.template)
     targets = planned_targets(list_videos(source), source, out, "")
@@ -57,15 +61,49 @@ def extract_folder(source, out, pictures, workers=0, progress=None):
             drop_outdated(video, [target])
         left = [job for job in jobs if not os.path.lexists(job[1])]
         summary = Summary(len(jobs), kept=len(jobs) - len(left), progress=progress)
+        forms = _read_forms(out)
+
+        def collect(outcome):
+            forms[_name(outcome.task[1], out)] = outcome.result
+            summary.add(outcome, kind=lambda _: "extracted")
+
         with summary.write_failures(out):
-            work = partial(extract_video, pictures=pictures)
-            run_jobs(work, left, partial(summary.add, kind=lambda _: "extracted"), workers)
+            run_jobs(partial(_extract, pictures=pictures), left, collect, workers)
         finished = sorted(target for target in targets.values() if target.is_dir())
-        counts = [
-            (target.relative_to(out).as_posix(), len(os.listdir(target))) for target in finished
-        ]
+        counts = [(_name(target, out), len(os.listdir(target))) for target in finished]
         write_table(Path(out) / COUNTS_FILE, ("folder", "frames"), counts)
+        summary.remarks = [
+            (name, form) for name, _ in counts if (form := forms.get(name, _SQUARE)) != _SQUARE
+        ]
+        _write_forms(out, summary.remarks)
     return summary
+
+
+def _name(folder, out):
+    return folder.relative_to(out).as_posix()
+
+
+def _extract(job, pictures):
+    """Extract a video; the form of its pixels, width:height."""
+    extract_video(job, pictures)
+    form = pixel_form(job[0])
+    return f"{form.numerator}:{form.denominator}"
+
+
+def _read_forms(out):
+    """What an earlier run noted of the folders that are there: {name: form}."""
+    try:
+        with open(Path(out) / FORMS_FILE, newline="", encoding="utf-8") as file:
+            return dict(row for row in csv.reader(file) if len(row) == 2)
+    except FileNotFoundError:
+        return {}
+
+
+def _write_forms(out, rows):
+    if rows:
+        write_table(Path(out) / FORMS_FILE, ("folder", "pixels"), rows)
+    else:
+        (Path(out) / FORMS_FILE).unlink(missing_ok=True)
 
 
 def extract_video(job, pictures):

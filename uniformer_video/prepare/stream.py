@@ -1,6 +1,7 @@
 """All frames of a video file in one pass, for what reads a video from end to end."""
 
 import contextlib
+from fractions import Fraction
 
 import av
 
@@ -18,7 +19,6 @@ from uniformer_video.errors import DecodeError
 from uniformer_video.words import system_reason
 
 
-
 @contextlib.contextmanager
 def open_stream(path):
     """(container, video stream) of a file or a video in a shard, to be decoded by this thread alone.
@@ -34,13 +34,19 @@ def open_stream(path):
         yield container, stream
 
 
+def pixel_form(path):
+    """Width / height of the pixels of a video as stored, a `Fraction`; 1 where nothing tells."""
+    with open_stream(path) as (_, stream):
+        return stream.sample_aspect_ratio or Fraction(1)
+
+
 def decode_all(container, stream):
     """All frames in presentation order. Raises `DecodeError` at the first damage."""
     count = 0
     packets = demux(container, stream)
     try:
         with faults_of(container.name):
-            for frame in decode_packets(stream.codec_context, packets, is_bare(container)):
+            for frame in decode_packets(stream.codec_context.decode, packets, is_bare(container)):
                 yield frame
                 count += 1
     except av.FFmpegError as error:

@@ -13,7 +13,9 @@ from uniformer_video.errors import DecodeError
 
 _UNCLEAN = "as it does not start cleanly at every key frame"
 _SEEKS_BESIDE = {"mpegts": "MPEG-TS", "mpeg": "MPEG-PS"}
-_ROUNDING = 2  # levels of 0-255, on average: more is another picture, turned or coloured in another way
+_ROUNDING = (
+    2  # levels of 0-255, on average: more is another picture, turned or coloured in another way
+)
 
 
 @dataclass(frozen=True)

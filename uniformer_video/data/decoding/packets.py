@@ -17,7 +17,7 @@ from uniformer_video.data.decoding.nal import ParameterSets, temporal_layers
 from uniformer_video.data.decoding.source import SINGLE_FILES, source_of
 from uniformer_video.data.decoding.spans import Span
 from uniformer_video.data.decoding.streams import (
-    BARE_STREAMS,
+    bare_by_name,
     decode_packets,
     demux,
     find_video_stream,
@@ -29,7 +29,7 @@ from uniformer_video.errors import DecodeError
 from uniformer_video.storage.address import name_for_messages
 
 # Containers that store no timestamps of their own, or whose seeking lands beside the key frame.
-_NO_TIMESTAMPS = {"avi", *BARE_STREAMS}
+_NO_TIMESTAMPS = {"avi"}
 _NO_SEEKING = {"mpegts", "mpeg"}
 # Containers whose header lists every frame, so that fewer in the file mean a truncated file.
 _EXACT_HEADER = {"mov", "mp4"}
@@ -88,8 +88,10 @@ class VideoPackets:
         """Start at the first packet; opening anew is the one rewind that works for every format."""
         self._close_container()
         try:
-            told = _describes_streams(self._source())
-            options = _QUICKLY if told else {"options": _OPTIONS}
+            source = self._source()
+            options = {"options": SINGLE_FILES if bare_by_name(source) else _OPTIONS}
+            if _describes_streams(source):
+                options = _QUICKLY
             self._container = open_container(self._source, **options)
             if self._number is None:
                 self._number = find_video_stream(self._container, self.path, self._source).index
@@ -190,7 +192,7 @@ class VideoPackets:
     @property
     def have_times(self) -> bool:
         """False for containers that store no presentation times; those of FFmpeg are then guesses."""
-        return not self.formats & _NO_TIMESTAMPS
+        return not (is_bare(self._container) or self.formats & _NO_TIMESTAMPS)
 
     @property
     def have_b_pictures(self) -> bool:
@@ -220,7 +222,9 @@ class VideoPackets:
             self._container.seek(self.times[number], stream=self._stream)
             self._decoder.flush_buffers()
         start = self.times[number]
-        packets = dropwhile(lambda packet: packet.pts != start, demux(self._container, self._stream))
+        packets = dropwhile(
+            lambda packet: packet.pts != start, demux(self._container, self._stream)
+        )
         yield from enumerate(packets, number)
 
     def decode_span(
@@ -231,7 +235,10 @@ class VideoPackets:
         With `skips`, packets outside `needed` are left out where no other refers to them.
         """
         to_bare_end = is_bare(self._container) and span.stop == len(self) - 1
-        return decode_packets(self._decoder, self._fed(span, needed, skips), to_bare_end)
+        return decode_packets(self._decode, self._fed(span, needed, skips), to_bare_end)
+
+    def _decode(self, packet):
+        return self._decoder.decode(packet)  # of the container that is open by now
 
     def _fed(self, span, needed, skips):
         """The packets of a span, each when the decoder is set for it."""

@@ -10,8 +10,8 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from uniformer_video.data.decoding.frame_times import CountedFrames, frame_rate, trusted_index
 from uniformer_video.data.decoding.colours import matrix_options
+from uniformer_video.data.decoding.frame_times import CountedFrames, frame_rate, trusted_index
 from uniformer_video.data.decoding.orientation import UPRIGHT, orientation
 from uniformer_video.data.decoding.packets import VideoPackets
 from uniformer_video.data.decoding.reader import Clip, Reader, shrunk_size

@@ -5,19 +5,16 @@ Whatever reads a video does it through here, so that all see the same frames.
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from typing import IO
 
 import av
+from av.format import Flags
 from av.sidedata.sidedata import Type
 from av.stream import Disposition
 
 from uniformer_video.data.decoding.source import SINGLE_FILES
 from uniformer_video.errors import DecodeError
 
-# Coded pictures one after the other and nothing around them: there is no list of them, and what follows the
-# last picture is read as a part of it.
-BARE_STREAMS = frozenset(
-    "h264 hevc vvc m4v mpegvideo obu mjpeg h261 h263 vc1 dirac cavsvideo dnxhd".split()
-)
 # What tells a bare stream where its first bytes do not: JPEGs in a row look like one, and a file of few
 # pictures with something behind them may look like nothing.
 _BARE_BY_SUFFIX = {
@@ -61,17 +58,22 @@ def open_container(
 
     options, stream_options: of FFmpeg. Raises `av.FFmpegError` or `OSError` for what is no video.
     """
+    opened = source()
     # Texts in a file that are not UTF-8 are no reason to refuse its pictures.
     further = {"container_options": options, "metadata_errors": "replace"}
     try:
-        return av.open(source(), **further, stream_options=stream_options)
+        return av.open(opened, **further, stream_options=stream_options)
     except (av.InvalidDataError, av.ArgumentError):
-        opened = source()
-        name = opened if isinstance(opened, str) else opened.name
-        bare = _BARE_BY_SUFFIX.get(os.path.splitext(name)[1].lower())
+        bare = bare_by_name(opened)
         if bare is None:
             raise
-    return av.open(opened, format=bare, **further)
+    return av.open(source(), format=bare, **further)
+
+
+def bare_by_name(opened: str | IO) -> str | None:
+    """FFmpeg's format of bare streams named as this file is; None for other names."""
+    name = opened if isinstance(opened, str) else opened.name
+    return _BARE_BY_SUFFIX.get(os.path.splitext(name)[1].lower())
 
 
 def video_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
@@ -115,13 +117,14 @@ def _rank(stream):
 
 
 def is_bare(container: av.container.InputContainer) -> bool:
-    """True for a bare stream, coded pictures with nothing around them."""
-    return container.format.name in BARE_STREAMS
+    """True for a bare stream: coded pictures with nothing around them, not even times.
+
+    There is no list of the pictures, and what follows the last one is read as a part of it.
+    """
+    return bool(container.format.flags & Flags.no_timestamps.value)
 
 
-def demux(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[av.Packet]:
+def demux(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
     """The stream's packets with data, from where the file stands to its end. Raises `av.FFmpegError`.
 
     Something behind the last picture that is none ends a stream without a list of its pictures.
@@ -141,21 +144,22 @@ def demux(
 
 
 def decode_packets(
-    decoder: av.VideoCodecContext, packets: Iterable[av.Packet], to_bare_end: bool
+    decode: Callable, packets: Iterable[av.Packet], to_bare_end: bool
 ) -> Iterator[av.VideoFrame]:
     """The frames of `packets`, then those that the decoder holds back. Raises `av.FFmpegError`.
 
-    to_bare_end: the packets are those of a bare stream to its end. The last one holds whatever follows the
-    last picture, so that an error there is the end of the stream, with all pictures that came out.
+    decode: of the decoder, from a packet to frames; None empties it. to_bare_end: the packets are those of
+    a bare stream to its end. The last one holds whatever follows the last picture, so that an error there
+    is the end of the stream, with all pictures that came out.
     """
     late = None
     for packet in packets:
         if late is not None:
             raise late
         try:
-            yield from decoder.decode(packet)
-        except av.InvalidDataError as error:
+            yield from decode(packet)
+        except av.FFmpegError as error:
             if not to_bare_end:
                 raise
             late = error
-    yield from decoder.decode(None)
+    yield from decode(None)
