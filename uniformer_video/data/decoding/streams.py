@@ -22,6 +22,7 @@ _BARE_BY_SUFFIX = {
     ".264": "h264",
     ".avc": "h264",
     ".hevc": "hevc",
+    ".h265": "hevc",
     ".265": "hevc",
     ".vvc": "vvc",
     ".266": "vvc",
@@ -29,12 +30,9 @@ _BARE_BY_SUFFIX = {
     ".mjpg": "mjpeg",
     ".m1v": "mpegvideo",
     ".m2v": "mpegvideo",
-    ".mpv": "mpegvideo",
-    ".m4v": "m4v",
     ".obu": "obu",
     ".h261": "h261",
     ".h263": "h263",
-    ".vc1": "vc1",
 }
 _IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 
