@@ -3,7 +3,6 @@
 `load_config` knows no names of these, since anybody may add one.
 """
 
-import math
 from contextlib import suppress
 
 from fvcore.common.config import CfgNode
@@ -11,15 +10,12 @@ from fvcore.common.config import CfgNode
 from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.config.unused import Unused, report_unused, unused_settings
 from uniformer_video.data.clips.augment import parse_policy
-from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.decoders import find_decoder
 from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats
-from uniformer_video.errors import ConfigError, DecodeError
+from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_task import build_task
-from uniformer_video.words import plural
 from uniformer_video.zoo.registry import MODELS, find_model
 
-_TRIED_VIDEOS = 4  # of each list
 _FORMAT_SWITCHES = ("TRAIN.DATASET", "TEST.DATASET")
 # What the build of a run reads for a model of any family: the weights to start from.
 _READ_FOR_ANY_MODEL = ("UNIFORMER.PRETRAIN_NAME", "UNIFORMER.INFLATE_MODE")
@@ -68,40 +64,6 @@ def check_data_settings(cfg: CfgNode) -> None:
                 f"DATA.DECODING_BACKEND {decoder.name} cannot read videos in shards (TRAIN.DATASET or "
                 f"TEST.DATASET {used.name}); set it to auto"
             )
-
-
-def check_decoder(cfg: CfgNode, splits: dict[str, list]) -> None:
-    """Raise `ConfigError` for a decoder that reads none of some videos of a list, where another does.
-
-    splits: the records of each list by its name. What a decoder cannot do, such as decord small pictures,
-    mostly holds for all videos of a dataset, and would be known after the first epoch only.
-    """
-    name = cfg.DATA.DECODING_BACKEND
-    if not find_decoder(name).refuses_some:
-        return
-    for split, records in splits.items():
-        files = list(dict.fromkeys(each.path for each in records if not each.num_frames))
-        tried = files[:: math.ceil(len(files) / _TRIED_VIDEOS) or 1]
-        refusals = [reason for path in tried if (reason := _refusal(path, name)) is not None]
-        if refusals and all(refusals):
-            raise ConfigError(
-                f"DATA.DECODING_BACKEND {name} reads none of {plural(len(refusals), 'video')} tried of the "
-                f"split {split}, which auto reads; set it to auto. The first: {refusals[0]}"
-            )
-
-
-def _refusal(path, backend):
-    """Why a decoder does not read a video that "auto" reads; "" where it does, None where neither does."""
-    try:
-        with open_video(path, backend):
-            return ""
-    except DecodeError as error:
-        reason = str(error)
-    try:
-        with open_video(path):
-            return reason
-    except DecodeError:
-        return None
 
 
 def settings_of_other_formats(cfg: CfgNode) -> dict[str, Unused]:
