@@ -1,5 +1,7 @@
 """Which stream of a file is its video, bare streams, and side data: the same for all that reads files."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from av.stream import Disposition
@@ -15,6 +17,7 @@ from videos import (
 )
 
 from uniformer_video.data.decoding import open_video
+from uniformer_video.data.decoding.streams import best_index
 from uniformer_video.errors import DecodeError
 from uniformer_video.prepare.check import check_video
 from uniformer_video.prepare.frames import Pictures, extract_video
@@ -41,14 +44,21 @@ FILES = {
 }
 
 
-@pytest.fixture(params=FILES)
-def video(request, tmp_path):
-    name, videos, cover = FILES[request.param]
-    path = write_streams(tmp_path / name, videos, cover)
-    return put_cover_first(path) if name == "a.mp4" else path
+@pytest.fixture
+def write(tmp_path):
+    """A function: the file of a kind."""
+
+    def make(kind):
+        name, videos, cover = FILES[kind]
+        path = write_streams(tmp_path / name, videos, cover)
+        return put_cover_first(path) if name == "a.mp4" else path
+
+    return make
 
 
-def test_every_reader_takes_the_best_stream(video, tmp_path):
+@pytest.mark.parametrize("kind", FILES)
+def test_every_reader_takes_the_best_stream(write, tmp_path, kind):
+    video = write(kind)
     expected = all_frames(video)
     assert expected.shape == LARGE.shape
     assert np.abs(expected.astype(int) - LARGE).mean() < 30  # others are 60 off
@@ -68,7 +78,9 @@ def test_every_reader_takes_the_best_stream(video, tmp_path):
             assert "would not give the right frames, as" in str(error)
 
 
-def test_preparation_takes_the_best_stream(video, tmp_path):
+@pytest.mark.parametrize("kind", ["a cover stands first", "the second is marked"])
+def test_preparation_takes_the_best_stream(write, tmp_path, kind):
+    video = write(kind)
     assert check_video((str(video), 0)).found == 30
     assert extract_video((video, tmp_path / "out"), Pictures("{:05d}.png")) == 30
     with Image.open(tmp_path / "out" / "00030.png") as picture:
@@ -96,6 +108,24 @@ def test_a_song_with_a_cover_is_no_video(tmp_path, name):
     assert check_video((str(path), 0)).reason.endswith("but a cover picture")
 
 
+def test_a_cover_that_is_marked_as_what_to_show_first():
+    """FFmpeg's own choice is the cover then; its rule says which of the others."""
+    cover = Disposition.attached_pic | DEFAULT
+    marks = [(NONE, 9), (cover, 99), (Disposition.hearing_impaired, 999), (NONE, 90), (NONE, 90)]
+    streams = [
+        SimpleNamespace(index=index, disposition=disposition, bit_rate=rate)
+        for index, (disposition, rate) in enumerate(marks)
+    ]
+
+    class Streams:
+        video = streams
+
+        def best(self, kind):
+            return streams[1]
+
+    assert best_index(SimpleNamespace(streams=Streams())) == 3
+
+
 def jpegs(path, count, orientation=None, size=(48, 64)):
     """Write JPEGs one after the other, as a camera does."""
     exif = Image.Exif()
@@ -107,9 +137,16 @@ def jpegs(path, count, orientation=None, size=(48, 64)):
     return path
 
 
-@pytest.mark.parametrize("name", ["a.mjpeg", "a.MJPG"])
-@pytest.mark.parametrize("size", [(48, 64), (240, 320)])
-@pytest.mark.parametrize("orientation", [None, 1, 2, 6])
+@pytest.mark.parametrize(
+    ("name", "size", "orientation"),
+    [
+        ("a.mjpeg", (48, 64), None),
+        ("a.MJPG", (240, 320), None),
+        ("a.mjpeg", (240, 320), 1),
+        ("a.mjpeg", (48, 64), 2),
+        ("a.mjpg", (240, 320), 6),
+    ],
+)
 def test_bare_jpegs(tmp_path, name, size, orientation):
     path = jpegs(tmp_path / name, 9, orientation, size)
     expected = numbered_frames(9, size).astype(int)
@@ -173,7 +210,7 @@ def test_bare_streams_with_something_behind_them(tmp_path, kind):
     whole = encode(tmp_path / kind, stored, codec, **options).read_bytes()
     expected = all_frames(tmp_path / kind)
     assert len(expected) == 12
-    for suffix in {whole and kind[1:], {"a.h264": ".264", "a.hevc": ".265"}.get(kind, kind[1:])}:
+    for suffix in {kind[1:], {"a.h264": ".264", "a.hevc": ".265"}.get(kind, kind[1:])}:
         for tail in TAILS.values():
             path = tmp_path / f"b{suffix}"
             path.write_bytes(whole + tail)

@@ -20,7 +20,7 @@ class DecordReader(Reader):
             ) from None
         self._path = path
         true = true_facts(path, "decord", open_groups=False, takes_stream=False)
-        self.fps = true.fps
+        self.fps, self.times = true.fps, true.times
         try:
             self._reader = decord.VideoReader(
                 os.path.abspath(path), ctx=decord.cpu(0), num_threads=1

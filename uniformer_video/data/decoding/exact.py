@@ -20,12 +20,13 @@ _ROUNDING = (
 
 @dataclass(frozen=True)
 class TrueFacts:
-    """Of a video by PyAV: frames a second or None, number of frames, the first of them, uint8 [H, W, 3]; and
-    which of the file's streams it is, counted from 0.
+    """Of a video by PyAV: what a `Reader` has of these; the first frame, uint8 [H, W, 3]; and which of the
+    file's streams it is, counted from 0.
     """
 
-    fps: float | None
     num_frames: int
+    fps: float | None
+    times: np.ndarray | None
     first: np.ndarray
     stream_number: int
 
@@ -41,7 +42,7 @@ def true_facts(path, library, open_groups, takes_stream):
         if reason:
             raise _refusal(path, library, reason)
         first = video.frames([0])[0]
-        return TrueFacts(video.fps, video.num_frames, first, video.stream_number)
+        return TrueFacts(video.num_frames, video.fps, video.times, first, video.stream_number)
 
 
 def check_facts(path, library, num_frames, first, true):

@@ -96,11 +96,12 @@ def find_video_stream(
     if len(found) == 1:
         return found[0]
     with open_container(source) as whole:
-        index = _best_index(whole)
+        index = best_index(whole)
     return next((stream for stream in found if stream.index == index), found[0])
 
 
-def _best_index(container):
+def best_index(container: av.container.InputContainer) -> int | None:
+    """The number of FFmpeg's best video stream in the file; None where there is none."""
     found = {stream.index: stream for stream in video_streams(container)}
     best = container.streams.best("video")
     if best is not None and best.index in found:

@@ -14,7 +14,7 @@ class TorchCodecReader(Reader):
         decoder = _video_decoder()
         self._path = path
         true = true_facts(path, "torchcodec", open_groups=True, takes_stream=True)
-        self.fps = true.fps
+        self.fps, self.times = true.fps, true.times
         options = {"dimension_order": "NHWC", "num_ffmpeg_threads": 1, "seek_mode": "exact"}
         options["stream_index"] = true.stream_number
         try:
