@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 from av.stream import Disposition
@@ -163,6 +164,32 @@ def test_bare_jpegs(tmp_path, name, size, orientation):
         np.testing.assert_array_equal(video.frames([8]), last)
     assert not check_video((str(path), 0)).reason
     assert extract_video((path, tmp_path / "out"), Pictures()) == 9
+
+
+@pytest.mark.parametrize("orientations", [(3, 3, 3, 3), (1, 3, 1, 3)])
+def test_other_decoders_do_not_read_exif(tmp_path, orientations):
+    """They would show a picture upside down, whose size tells nothing."""
+    parts = [jpegs(tmp_path / f"{n}.mjpeg", 1, turn) for n, turn in enumerate(orientations)]
+    bare = tmp_path / "bare.mjpeg"
+    bare.write_bytes(b"".join(part.read_bytes() for part in parts))
+    path = tmp_path / "a.mkv"
+    with av.open(str(bare), format="mjpeg") as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    with open_video(path) as video:
+        assert video.index
+        found = video.frames(range(4)).astype(int)
+    for frame, turn in zip(found, orientations, strict=True):
+        shown = numbered_frames(1, (48, 64))[0][
+            :: 1 if turn == 1 else -1, :: 1 if turn == 1 else -1
+        ]
+        assert np.abs(frame - shown).mean() < 12
+    for backend in other_backends():
+        with pytest.raises(DecodeError, match=r"orientation|turned or coloured"):
+            open_video(path, backend)
 
 
 def test_one_jpeg_is_a_picture(tmp_path):

@@ -13,9 +13,8 @@ from uniformer_video.errors import DecodeError
 
 _UNCLEAN = "as it does not start cleanly at every key frame"
 _SEEKS_BESIDE = {"mpegts": "MPEG-TS", "mpeg": "MPEG-PS"}
-_ROUNDING = (
-    2  # levels of 0-255, on average: more is another picture, turned or coloured in another way
-)
+# Levels of 0-255, on average; more is another picture, turned or coloured in another way.
+_ROUNDING = 2
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,14 @@ def _reason(video, open_groups, takes_stream):
             return _UNCLEAN
         first = first or picture
         if _form(picture) != _form(first):
-            return "as its pictures change their size or format"
+            return "as its pictures change their size, format or orientation"
         if reason := _picture_reason(picture):
             return reason
     return ""
 
 
 def _form(picture):
-    return picture.format.name, picture.width, picture.height
+    return picture.format.name, picture.width, picture.height, orientation(picture)
 
 
 def _picture_reason(picture):
