@@ -64,7 +64,7 @@ def extract_folder(source, out, pictures, workers=0, progress=None):
         forms = _read_forms(out)
 
         def collect(outcome):
-            forms[_name(outcome.task[1], out)] = outcome.result
+            forms[_name(outcome.task[1], out)] = outcome.result or _SQUARE
             summary.add(outcome, kind=lambda _: "extracted")
 
         with summary.write_failures(out):
