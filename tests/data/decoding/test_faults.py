@@ -113,6 +113,7 @@ def test_what_is_no_fault_of_a_video_passes(failing, make_video, where):
 
 def test_frames_that_nobody_has_are_the_callers_mistake(make_video):
     with open_video(make_video(frames=3)) as video:
+        assert len(video) == 3
         with pytest.raises(WrongIndices):
             video.frames([3])
         assert not isinstance(WrongIndices(), DecodeError)

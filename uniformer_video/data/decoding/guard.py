@@ -75,6 +75,10 @@ class GuardedReader:
         with faults_of(self._path):
             return self._reader.times
 
+    def __len__(self):
+        """How many frames there are."""
+        return self.num_frames
+
     def close(self):
         """Let go of the file; the reader is of no use after it."""
         with faults_of(self._path):
