@@ -187,15 +187,23 @@ def _frames(args):
 
     A folder appears when it is complete, and is made again when its video is newer. frames.csv lists the
     folders and their numbers of frames. A video that cannot be read to its end is left out and named in
-    failed.csv; then the exit status is 2.
+    failed.csv; then the exit status is 2. Pictures are as stored: videos whose pixels are not square are
+    named in not_square.csv.
     """
-    from uniformer_video.prepare.frames import Pictures, extract_folder
+    from uniformer_video.prepare.frames import FORMS_FILE, Pictures, extract_folder
 
     if args.short_side < 0 or not 1 <= args.quality <= 100:
         raise UserError("--short-side takes 0 (as it is) or more, --quality 1 to 100")
     pictures = Pictures(args.template, args.quality, args.short_side)
     with progress_bar("video") as show:
         summary = extract_folder(args.videos, args.out, pictures, args.workers, show)
+    if summary.remarks:
+        folder, form = summary.remarks[0]
+        print(
+            f"{plural(len(summary.remarks), 'video')} with pixels that are not square: their pictures are as "
+            f"stored, wider or narrower than players show them; the first is {folder} ({form}), all are in "
+            f"{args.out}/{FORMS_FILE}"
+        )
     return _finish(summary, args.out)
 
 

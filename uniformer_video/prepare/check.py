@@ -126,7 +126,7 @@ def check_video(video, strict=False):
     path, listed = video
     try:
         with open_video(path, num_frames=listed) as reader:
-            _decode_all(reader)
+            read_all(reader)
             count = reader.num_frames
             declared = listed or reader.declared_frames
     except DecodeError as error:
@@ -145,8 +145,11 @@ def check_video(video, strict=False):
     return Found("", count, declared)
 
 
-def _decode_all(reader):
-    """In chunks as large as memory allows: each may have to start over from a key frame before it."""
+def read_all(reader):
+    """Decode every frame of an open video as training does. Raises `DecodeError` where one does not come.
+
+    In chunks as large as memory allows: each may have to start over from a key frame before it.
+    """
     first = reader.frames([0])
     step = max(1, _CHUNK_BYTES // first.nbytes)
     for start in range(0, reader.num_frames, step):

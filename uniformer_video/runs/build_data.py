@@ -11,6 +11,7 @@ from uniformer_video.data.lists.records import VideoList, relabel
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.check import check_data_settings
+from uniformer_video.runs.try_decoder import try_decoder
 from uniformer_video.storage.address import check_no_secret, is_address
 from uniformer_video.zoo.published import may_be_fetched
 
@@ -74,6 +75,7 @@ def build_data(cfg):
         records, notes = check_list(split, records, allowed)
         setattr(data, split, records)
         data.notes += notes
+    try_decoder(cfg, {split: getattr(data, split) for split in splits})
     data.notes += note_overlaps({split: getattr(data, split) for split in splits})
     return data
 
