@@ -135,10 +135,10 @@ def test_logs_of_mmengine_are_read_without_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     log = HistoryBuffer()
     log._log_history, log._statistics_methods = np.arange(4.0), {"mean": HistoryBuffer.mean}
-    state = {"backbone.norm.weight": torch.ones(2)}
+    state = {"backbone.blocks1.0.norm1.weight": torch.ones(2)}
     torch.save({"state_dict": state, "message_hub": {"log": log}}, tmp_path / "w.pth")
     monkeypatch.undo()
-    assert list(read_weights(tmp_path / "w.pth").state) == ["norm.weight"]
+    assert list(read_weights(tmp_path / "w.pth").state) == ["blocks1.0.norm1.weight"]
 
 
 def test_the_programs_own_allowances_are_as_before(tmp_path):
