@@ -5,6 +5,7 @@ import logging
 from uniformer_video.errors import CheckpointError, ConfigError, quote
 from uniformer_video.models.contract import check_contract
 from uniformer_video.models.features import FeatureExtractor
+from uniformer_video.weights.architectures import check_architecture
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
 from uniformer_video.words import one_line
 from uniformer_video.zoo.published import local_file
@@ -96,6 +97,7 @@ def build_for_weights(weights, name=None, num_classes=None, adapt_kernel=False, 
         raise ConfigError(f"{known.name} has no local kernel to adapt; leave adapt_kernel out")
     num_classes = num_classes or count_classes(weights, known.name)
     if num_classes is None:
+        check_architecture(weights.path, weights.state, build_network(known.name, 1).state_dict())
         raise CheckpointError(
             f"{weights.path} has no classifier: train from it (UNIFORMER.PRETRAIN_NAME), or give "
             "num_classes"
@@ -103,13 +105,17 @@ def build_for_weights(weights, name=None, num_classes=None, adapt_kernel=False, 
     options = known.family.options_for_weights(
         known, weights, models_of(known.family), options, adapt_kernel
     )
+    # What a file records may be anything, and a constructor need not check its types; else it is right
+    # about what it refuses, and any other error is one of the program.
+    recorded = weights.metadata.get("model", {}).get("arguments") or weights.hints.get("config")
+    wrong = (TypeError, ValueError, OverflowError, RuntimeError) if recorded else ValueError
     try:
         return build_network(known.name, num_classes, **options)
-    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+    except wrong as error:
         raise CheckpointError(
             f"{weights.path} does not tell a model that can be built ({one_line(error)}): "
             f"{known.name} with {', '.join(f'{key} {quote(value)}' for key, value in options.items())}"
-        ) from None
+        ) from error
 
 
 def count_parameters(model):

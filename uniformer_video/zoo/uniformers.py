@@ -1,5 +1,6 @@
 """The named UniFormers for video and images, and what weights files tell about the one they hold."""
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +10,22 @@ from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.family import Family, ListedWeights, NamedModel, read_model_name
-from uniformer_video.zoo.published import DATASETS, PUBLISHED, file_stem
+from uniformer_video.zoo.published import DATASETS, PUBLISHED, published_by_name
+
+log = logging.getLogger(__name__)
 
 # What a file may decide about a model that is named beside it; the name decides all else.
-_TOLD_BY_FILE = ("head_dim", "split", "std", "layer_scale", "aux_head", "in_channels")
+_TOLD_BY_FILE = (
+    "head_dim",
+    "split",
+    "std",
+    "layer_scale",
+    "aux_head",
+    "in_channels",
+    "prune_ratio",
+    "trade_off",
+)
+_RENAME = "; where the file is another one than its name says, rename it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,22 +55,108 @@ class UniFormerFamily(Family):
     def options_for_weights(self, model, weights, models, options, adapt_kernel=False) -> dict:
         """What the weights record or show is taken from them; inflating weights keep the ndim of `model`.
 
-        Where `options` contradict them the conflict shows when the weights are fitted.
+        Where `options` contradict them the conflict shows when the weights are fitted. What no shape shows is
+        never guessed: `head_dim` is that of the file, of `options`, or of a `model` that the file may hold.
         """
         ndim = model.arguments["ndim"]
         own = _read_own_arguments(weights) or read_arguments(weights)
-        _check_head_dim(weights, model.name, own, options)
-        kept = own if read_model_name(weights) == model.name else _TOLD_BY_FILE
-        if own and own["ndim"] != ndim:
+        inflates = bool(own) and own["ndim"] != ndim
+        if own and is_light(weights.state) == self.light:
+            head_dim = self._settle_head_dim(model, weights, models, own, options)
+            if head_dim:
+                own["head_dim"] = head_dim
+            if inflates and head_dim not in (None, model.arguments["head_dim"]):
+                log.info(
+                    "%s: head_dim %d comes from the image weights %s, by itself it is %d.",
+                    model.name,
+                    head_dim,
+                    weights.path,
+                    model.arguments["head_dim"],
+                )
+        if inflates:
             kept = ("head_dim",)
-            told = "head_dim" in own or "head_dim" in options
-            if not told and self._candidates(weights, models):
-                image = self.recognise(weights, models, {})
-                head_dims = {known.name: known.arguments["head_dim"] for known in models}
-                own["head_dim"] = head_dims[image]
+        elif read_model_name(weights) == model.name:
+            kept = tuple(own)
+        else:
+            kept = [key for key in _TOLD_BY_FILE if key in self.options]
         kernel = _choose_kernel(weights, options.get("local_kernel"), adapt_kernel, ndim)
         told_by_file = {key: own[key] for key in kept if key in own}
+        if not inflates:
+            _note_other_pruning(weights, told_by_file, options)
         return {**told_by_file, **options, "local_kernel": kernel}
+
+    def check_head_dim(self, weights, models, head_dim) -> None:
+        """Raise `CheckpointError` where a file tells another width of its attention heads than is given.
+
+        Attention heads of another width would load without a word and compute something else.
+        """
+        own = _read_own_arguments(weights) or read_arguments(weights)
+        told, how = self._told_head_dim(weights, models, own)
+        if told and head_dim and told != head_dim:
+            raise CheckpointError(
+                f"{weights.path} was made with head_dim {told}{how}, and head_dim {head_dim} is asked for; "
+                "leave head_dim (UNIFORMER.HEAD_DIM, --head-dim) out, or choose the weights that fit"
+                + (_RENAME if how else "")
+            )
+
+    def _settle_head_dim(self, model, weights, models, own, options):
+        """The head_dim to build `model` with; None where nothing but the name of the model tells it.
+
+        Raises `CheckpointError` where the file tells another one than the name or `options`, and where it
+        tells none and may be of models with several.
+        """
+        given, named = options.get("head_dim"), model.arguments["head_dim"]
+        told, how = self._told_head_dim(weights, models, own)
+        self.check_head_dim(weights, models, given)
+        if given or own["ndim"] != model.arguments["ndim"]:
+            if given or told:
+                return given or told
+            if not self._candidates(weights, models):
+                return None
+            image = self.recognise(weights, models, {})
+            return {known.name: known.arguments["head_dim"] for known in models}[image]
+        # Beside sizes that the named model does not have, its name says nothing of the heads.
+        if told:
+            if told == named or read_model_name(weights) == model.name or not self._has_sizes(model, own):
+                return told
+            raise CheckpointError(
+                f"{weights.path} was made with head_dim {told}{how}, and {model.name} has {named}: name the "
+                f"model that it holds{self._names(weights, models, told)}, or set head_dim {told} "
+                f"(UNIFORMER.HEAD_DIM, --head-dim){_RENAME if how else ''}"
+            )
+        found = self._candidates(weights, models)
+        if model in found or not found or {other.arguments["head_dim"] for other in found} == {named}:
+            return None
+        raise _open_head_dim(weights, found)
+
+    def _told_head_dim(self, weights, models, own):
+        """`(head_dim, how)` that a file tells: recorded, in its settings, or by its published name.
+
+        `how` is for messages, "" where the file itself says it. (None, "") where it tells none.
+        """
+        if own.get("head_dim"):
+            return own["head_dim"], ""
+        published = published_by_name(weights.path)
+        known = {model.name: model for model in models}
+        model = known.get(published.model) if published else None
+        if not own or not model or not self._has_sizes(model, own):
+            return None, ""
+        return model.arguments["head_dim"], f" (by its name it is the published {published.name})"
+
+    def _has_sizes(self, model, own):
+        """Whether a model has the channels and depths of a file, whatever its heads."""
+        arguments = {**self.defaults, **model.arguments}
+        sizes = ("embed_dims", "depths", "conv_embeds")
+        return all(key in own and arguments[key] == own[key] for key in sizes)
+
+    def _names(self, weights, models, head_dim):
+        """Those of `models` that a file may hold, in brackets."""
+        found = [
+            model.name
+            for model in self._candidates(weights, models, head_dim)
+            if model.arguments["head_dim"] == head_dim
+        ]
+        return f" ({', '.join(found)})" if found else ""
 
     def recognise(self, weights, models, options) -> str | None:
         """As for any family. Two models may differ in `head_dim` alone, which `options` may tell."""
@@ -71,12 +170,7 @@ class UniFormerFamily(Family):
                 f"{shown['embed_dims']}; name the model it belongs to, see `uniformer-video models`"
             )
         if len(found) > 1:
-            dims = ", ".join(f"{model.arguments['head_dim']} ({model.name})" for model in found)
-            raise CheckpointError(
-                f"{weights.path} does not tell the width of its attention heads: head_dim changes no "
-                "tensor's shape, and a wrong one loads silently and ruins the accuracy. Give the one "
-                f"that it was trained with, by model name or head_dim (UNIFORMER.HEAD_DIM): {dims}"
-            )
+            raise _open_head_dim(weights, found)
         return found[0].name
 
     def _candidates(self, weights, models, head_dim=None):
@@ -84,14 +178,10 @@ class UniFormerFamily(Family):
         shown = read_arguments(weights)
         if not shown or is_light(weights.state) != self.light:
             return []
-        head_dim = head_dim or shown.get("head_dim")
+        head_dim = head_dim or self._told_head_dim(weights, models, shown)[0]
         found = [model for model in models if self._agrees(model, shown)]
         # The model that has layer scale is the better match for a file that has it.
         found = [model for model in found if model.arguments.get("layer_scale")] or found
-        published = PUBLISHED.get(file_stem(weights.path))
-        for model in found:
-            if published and published.model == model.name and not head_dim:
-                return [model]
         chosen = [model for model in found if head_dim in (None, model.arguments["head_dim"])]
         return chosen or found[:1]
 
@@ -110,14 +200,27 @@ def _read_own_arguments(weights):
     return dict(recorded) if "ndim" in recorded else {}
 
 
-def _check_head_dim(weights, name, own, options):
-    """Attention heads of another width would load without a word and compute something else."""
-    recorded, wanted = own.get("head_dim"), options.get("head_dim")
-    if recorded and wanted and recorded != wanted:
-        raise CheckpointError(
-            f"{weights.path} was made with head_dim {recorded}, and head_dim {wanted} is asked for "
-            f"({name}); leave head_dim (UNIFORMER.HEAD_DIM) out, or choose the weights that fit"
-        )
+def _open_head_dim(weights, models):
+    """The error for a file that does not tell which one of several widths its attention heads have."""
+    dims = ", ".join(f"{model.arguments['head_dim']} ({model.name})" for model in models)
+    return CheckpointError(
+        f"{weights.path} does not tell the width of its attention heads: head_dim changes no "
+        "tensor's shape, and a wrong one loads silently and ruins the accuracy. Give the one "
+        f"that it was trained with, by model name or head_dim (UNIFORMER.HEAD_DIM, --head-dim): {dims}"
+    )
+
+
+def _note_other_pruning(weights, told, options):
+    """Say where a light model keeps or ranks its tokens otherwise than it was trained to."""
+    for key in ("prune_ratio", "trade_off"):
+        ours, theirs = _as_lists(options.get(key)), _as_lists(told.get(key))
+        if ours and theirs and ours != theirs:
+            log.warning("%s was trained with %s %s, and %s is set.", weights.path, key, theirs, ours)
+
+
+def _as_lists(value):
+    """Nested tuples as nested lists, to compare them with what a file holds."""
+    return [_as_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _choose_kernel(weights, explicit, adapt_kernel, ndim):
