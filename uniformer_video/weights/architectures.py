@@ -9,7 +9,10 @@ UNIFORMER = "a UniFormer"
 # of which there are models here:
 _KNOWN_HERE = [
     (UNIFORMER, r"blocks[1-4]\.\d+\.(attn|conv1|pos_embed)\."),
-    ("a SlowFast", r"s\d\.pathway1_|blocks\.\d+\.multipathway_|(slow|fast)_path\.(conv1|layer\d)\."),
+    (
+        "a SlowFast",
+        r"s\d\.pathway1_|blocks\.\d+\.multipathway_|(slow|fast)_path\.(conv1|layer\d)\.",
+    ),
     ("an X3D", r"s1\.pathway0_stem\.conv_xy|blocks\.0\.conv\.conv_xy\.|conv1_s\.conv\."),
     (
         "a ResNet of pytorchvideo or PySlowFast (Slow, I3D, R(2+1)D)",
@@ -22,7 +25,10 @@ _KNOWN_HERE = [
     ),
 ]
 _OTHERS = [
-    ("a UniFormer of OpenMixup, whose keys and norms are others", r"patch_embed[1-4]\.projection\."),
+    (
+        "a UniFormer of OpenMixup, whose keys and norms are others",
+        r"patch_embed[1-4]\.projection\.",
+    ),
     (
         "a UniFormerV2",
         r"transformer\.(dec|dpe)\.\d+\.|resblocks\.\d+\.(lmhra|dpe)|transformer\.temporal_cls_token",
@@ -100,4 +106,6 @@ def check_architecture(path, keys, wanted_keys) -> None:
     """Raise `CheckpointError` where the `keys` of a file are those of another kind of model than wanted."""
     found, wanted = name_architecture(keys), name_architecture(wanted_keys)
     if found and found != wanted:
-        raise CheckpointError(f"{path} holds the weights of {found}, not of {wanted or 'this model'}")
+        raise CheckpointError(
+            f"{path} holds the weights of {found}, not of {wanted or 'this model'}"
+        )

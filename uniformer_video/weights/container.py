@@ -14,7 +14,12 @@ from pathlib import Path
 import torch
 from torch.serialization import get_crc32_options, set_crc32_options
 
-from uniformer_video.errors import CheckpointError, DamagedError, MissingLibraryError
+from uniformer_video.errors import (
+    CheckpointError,
+    DamagedError,
+    MissingLibraryError,
+    is_want_of_memory,
+)
 from uniformer_video.files import atomic_write
 from uniformer_video.weights import unpickle
 from uniformer_video.weights.file_kinds import (
@@ -182,21 +187,12 @@ def _one_line(name):
     except CheckpointError:
         raise
     except Exception as error:  # on damaged files, they raise whatever they stumble on
-        if _is_want_of_memory(error):
+        if is_want_of_memory(error):
             raise CheckpointError(f"not enough memory to read {name}") from None
         code = getattr(error, "errno", None)
         if code is not None and code != errno.EINVAL:  # EINVAL: sought a place that no file has
             raise CheckpointError(f"cannot read {name}: {error.strerror}") from None
         raise _damage_error(name) from None
-
-
-def _is_want_of_memory(error):
-    """Python, the system and torch each tell it in their way."""
-    return (
-        isinstance(error, MemoryError)
-        or getattr(error, "errno", None) == errno.ENOMEM
-        or "DefaultCPUAllocator" in str(error)
-    )
 
 
 def _check_archive(path, name, size, head):

@@ -1,4 +1,4 @@
-"""What stands at a path in place of a weights file, called by its name: folders, pipes, other kinds of file."""
+"""What stands at a path in place of a weights file, called by its name: folders, pipes, other files."""
 
 import codecs
 import json
@@ -10,7 +10,9 @@ from uniformer_video.errors import CheckpointError, DamagedError
 from uniformer_video.words import name_some, system_reason
 
 HEAD_BYTES = 4096  # of a file, which tell its kind
-_INDEX_SUFFIX = ".index.json"  # of the list of a file in parts, as Hugging Face's libraries write it
+_INDEX_SUFFIX = (
+    ".index.json"  # of the list of a file in parts, as Hugging Face's libraries write it
+)
 _MAX_INDEX = 100_000_000  # bytes
 
 _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body|\?xml)", re.DOTALL | re.I)
@@ -58,8 +60,14 @@ _FOLDERS = [  # (files that tell the kind of a folder, itself or one level below
         ("latest_checkpointed_iteration.txt", "mp_rank_*/model_optim_rng.pt"),
         "is a checkpoint of Megatron-LM, in parts; make one file of it with its tools/checkpoint/convert.py",
     ),
-    (("saved_model.pb", "*.data-00000-of-*"), "is a checkpoint of TensorFlow; only torch's are read"),
-    (("_METADATA", "_CHECKPOINT_METADATA"), "is a checkpoint of JAX (Orbax); only torch's are read"),
+    (
+        ("saved_model.pb", "*.data-00000-of-*"),
+        "is a checkpoint of TensorFlow; only torch's are read",
+    ),
+    (
+        ("_METADATA", "_CHECKPOINT_METADATA"),
+        "is a checkpoint of JAX (Orbax); only torch's are read",
+    ),
 ]
 _SUFFIXES = (".pt", ".pth", ".pyth", ".ckpt", ".safetensors", ".bin", ".tar")
 
@@ -87,10 +95,14 @@ def check_place(path, name):
         )
     elif path.suffix == ".distcp":
         folder = path.parent
-        raise CheckpointError(f"{name} is one part of {folder}, which {_in_folder(_FROM_DCP, folder)}")
+        raise CheckpointError(
+            f"{name} is one part of {folder}, which {_in_folder(_FROM_DCP, folder)}"
+        )
     elif re.match(r"(bf16_)?zero_pp_rank_", path.name):
         folder = path.parent.parent
-        raise CheckpointError(f"{name} is one part of {folder}, which {_in_folder(_FROM_ZERO, folder)}")
+        raise CheckpointError(
+            f"{name} is one part of {folder}, which {_in_folder(_FROM_ZERO, folder)}"
+        )
 
 
 def find_index(path):

@@ -37,7 +37,7 @@ def choose_model(state, averaged, name):
     if len(likely) > 1:
         shown = name_some(sorted(prefix or "no prefix" for prefix in likely))
         raise CheckpointError(
-            f"{name} holds several UniFormers ({shown}), and nothing tells which is meant; save that one alone"
+            f"{name} holds several UniFormers ({shown}), and nothing tells which is meant; save it alone"
         )
     if not likely:
         return _without_losses(state)
@@ -64,11 +64,14 @@ def _take(state, prefix, others):
     """The model under `prefix`; what belongs to the models under the prefixes `others` is left out."""
     taken = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
     parts = prefix.split(".")
-    above = [".".join([*parts[:depth], ""]) if depth else "" for depth in range(len(parts) - 2, -1, -1)]
+    above = [
+        ".".join([*parts[:depth], ""]) if depth else "" for depth in range(len(parts) - 2, -1, -1)
+    ]
     outside = [
         key
         for key in state
-        if not key.startswith(prefix) and not any(other and key.startswith(other) for other in others)
+        if not key.startswith(prefix)
+        and not any(other and key.startswith(other) for other in others)
     ]
     used = set()
     for key in outside:

@@ -44,7 +44,9 @@ _HEAD_NAME = re.compile(r"(?:cls_)?head|classifier|fc")
 # (What it is called here, and in files)
 _HINTS = (("config", "cfg"), ("args", "hyper_parameters"), ("args", "args"), ("meta", "meta"))
 # What holds tensors beside a model's
-_OTHER_STATES = re.compile(r"optim|sched|scaler|moment|rng|random|loop|callback|sampler|loss|criter")
+_OTHER_STATES = re.compile(
+    r"optim|sched|scaler|moment|rng|random|loop|callback|sampler|loss|criter"
+)
 _COUNTERS = {"n_averaged", "steps"}  # beside the weights that an averaging wrapper holds
 _PREFIXES = ("module.", "model.")
 # Put by torch.compile, FSDP and activation checkpointing, before whichever module they wrap
@@ -155,7 +157,10 @@ def _only_state(found):
     states = _states(found)
     if len(states) == 1:
         return next(iter(states.values()))
-    if len(states) == 2 and len(bodies := [key for key in states if _BODY_NAME.fullmatch(key)]) == 1:
+    if (
+        len(states) == 2
+        and len(bodies := [key for key in states if _BODY_NAME.fullmatch(key)]) == 1
+    ):
         (head,) = [key for key in states if key not in bodies]
         if _HEAD_NAME.fullmatch(head):
             parts = {key: _unwrap(value, own=True) for key, value in states.items()}

@@ -94,7 +94,9 @@ def export_file(source, target, layout):
     shown = read_arguments(weights)
     if not shown:
         what = name_architecture(weights.state)
-        held = f"holds the weights of {what}, not of a UniFormer" if what else "is not a UniFormer's"
+        held = (
+            f"holds the weights of {what}, not of a UniFormer" if what else "is not a UniFormer's"
+        )
         raise CheckpointError(f"{source} {held}; only these have another layout")
     check_values(weights.state, source)
     state, lines = dict(weights.state), []

@@ -129,7 +129,7 @@ def file_stem(source):
 
 
 def published_by_name(source) -> PublishedWeights | None:
-    """The published weights whose name, or MMAction2's name of them, a file or address has; None for others."""
+    """The published weights whose name, or MMAction2's name of them, a file has; None for others."""
     stem = file_stem(source)
     return PUBLISHED.get(_MMACTION2_NAMES.get(stem, stem))
 
@@ -150,17 +150,15 @@ def order_of_outputs(weights, entry=None):
 
 def may_be_fetched(source):
     """Whether `source` is an address or a published name, for `local_file` to find."""
-    return is_remote(source) or (
-        _published_name(source) is not None and not os.path.exists(source)
-    )
+    return is_remote(source) or (_published_name(source) is not None and not os.path.exists(source))
 
 
 def local_file(source):
     """The path of weights given as a path, an address (downloaded once) or a published name.
 
-    Names, with or without a suffix, are looked up in the folder `weights` (or $UNIFORMER_WEIGHTS), then on the
-    Hugging Face hub where the authors put them there. Raises `CheckpointError` that says where to download
-    them, for a path with a published name too.
+    Names, with or without a suffix, are looked up in the folder `weights` (or $UNIFORMER_WEIGHTS), then
+    on the Hugging Face hub where the authors put them there. Raises `CheckpointError` that says where to
+    download them, for a path with a published name too.
     """
     name = _published_name(source)
     if is_remote(source) or os.path.exists(source):
@@ -190,7 +188,7 @@ def local_file(source):
 
 
 def _published_name(source):
-    """The published name that `source` is, without a suffix that it may have; None for a path or another name."""
+    """The published name that `source` is, without its suffix; None for a path or another name."""
     text = str(source)
     for suffix in ("", *SUFFIXES):
         name = text.removesuffix(suffix) if suffix else text

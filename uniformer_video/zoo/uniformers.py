@@ -117,7 +117,11 @@ class UniFormerFamily(Family):
             return {known.name: known.arguments["head_dim"] for known in models}[image]
         # Beside sizes that the named model does not have, its name says nothing of the heads.
         if told:
-            if told == named or read_model_name(weights) == model.name or not self._has_sizes(model, own):
+            if (
+                told == named
+                or read_model_name(weights) == model.name
+                or not self._has_sizes(model, own)
+            ):
                 return told
             raise CheckpointError(
                 f"{weights.path} was made with head_dim {told}{how}, and {model.name} has {named}: name the "
@@ -125,7 +129,11 @@ class UniFormerFamily(Family):
                 f"(UNIFORMER.HEAD_DIM, --head-dim){_RENAME if how else ''}"
             )
         found = self._candidates(weights, models)
-        if model in found or not found or {other.arguments["head_dim"] for other in found} == {named}:
+        if (
+            model in found
+            or not found
+            or {other.arguments["head_dim"] for other in found} == {named}
+        ):
             return None
         raise _open_head_dim(weights, found)
 
@@ -215,7 +223,9 @@ def _note_other_pruning(weights, told, options):
     for key in ("prune_ratio", "trade_off"):
         ours, theirs = _as_lists(options.get(key)), _as_lists(told.get(key))
         if ours and theirs and ours != theirs:
-            log.warning("%s was trained with %s %s, and %s is set.", weights.path, key, theirs, ours)
+            log.warning(
+                "%s was trained with %s %s, and %s is set.", weights.path, key, theirs, ours
+            )
 
 
 def _as_lists(value):
