@@ -64,8 +64,8 @@ def flops_command(args):
     pixels = max(frames, 1) * size * size
     if pixels > _MOST_PIXELS:
         raise UserError(
-            f"an input of {input_size(frames, size)} has {pixels:,} pixels, and the model runs on it once to be "
-            f"counted; give at most {_MOST_PIXELS:,}, such as 256 frames of 512x512 (--frames, --size)"
+            f"an input of {input_size(frames, size)} has {pixels:,} pixels, and the model runs on it once to "
+            f"be counted; give at most {_MOST_PIXELS:,}, such as 256 frames of 512x512 (--frames, --size)"
         )
     options = {**known.figure_arguments, **known.family.options_for_clip(frames, size)}
     if args.local_kernel:
