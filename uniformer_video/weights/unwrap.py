@@ -25,7 +25,6 @@ _WRAPPERS = (
     "params",
     "weights",
     "student",
-    "backbone",
 )
 _AVERAGES = (
     "model_ema",

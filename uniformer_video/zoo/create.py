@@ -105,13 +105,12 @@ def build_for_weights(weights, name=None, num_classes=None, adapt_kernel=False, 
     options = known.family.options_for_weights(
         known, weights, models_of(known.family), options, adapt_kernel
     )
-    # What a file records may be anything, and a constructor need not check its types; else it is right
-    # about what it refuses, and any other error is one of the program.
-    recorded = weights.metadata.get("model", {}).get("arguments") or weights.hints.get("config")
-    wrong = (TypeError, ValueError, OverflowError, RuntimeError) if recorded else ValueError
+    if not (weights.metadata.get("model", {}).get("arguments") or weights.hints):
+        return build_network(known.name, num_classes, **options)
+    # What a file records may be anything, and a constructor need not check its types.
     try:
         return build_network(known.name, num_classes, **options)
-    except wrong as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise CheckpointError(
             f"{weights.path} does not tell a model that can be built ({one_line(error)}): "
             f"{known.name} with {', '.join(f'{key} {quote(value)}' for key, value in options.items())}"
