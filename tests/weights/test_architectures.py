@@ -35,7 +35,9 @@ OTHERS = {
         ["features.0.0.weight", "features.1.0.attn.relative_position_bias_table"],
         ["swin.embeddings.patch_embeddings.projection.weight"],
     ],
-    "a TimeSformer": [["cls_token", "blocks.0.temporal_attn.qkv.weight", "blocks.0.attn.qkv.weight"]],
+    "a TimeSformer": [
+        ["cls_token", "blocks.0.temporal_attn.qkv.weight", "blocks.0.attn.qkv.weight"]
+    ],
     "a VideoMAE or BEiT (a ViT)": [["blocks.0.attn.q_bias", "blocks.0.attn.qkv.weight"]],
     "a ViT": [
         ["cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"],

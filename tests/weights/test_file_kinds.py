@@ -63,12 +63,20 @@ PART = "global_step10/bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"
         (["latest", "zero_to_fp32.py", STEP, PART], "", "python {}/zero_to_fp32.py {} weights.pt"),
         (["latest", STEP], "", "python {}/zero_to_fp32.py {} weights.pt"),
         (["latest", "zero_to_fp32.py", STEP, PART], "global_step10", "{}/zero_to_fp32.py {}"),
-        (["zero_to_fp32.py", STEP, PART], PART, "is one part of {}, which is a distributed .* DeepSpeed"),
+        (
+            ["zero_to_fp32.py", STEP, PART],
+            PART,
+            "is one part of {}, which is a distributed .* DeepSpeed",
+        ),
         (["latest_checkpointed_iteration.txt"], "", "is a checkpoint of Megatron-LM"),
         (["saved_model.pb"], "", "of TensorFlow"),
         ([".metadata", "__0_0.distcp"], "", "is a distributed checkpoint of torch"),
         (["step/.metadata", "step/__0_0.distcp"], "", "is a distributed checkpoint of torch"),
-        (["best.pt", "last.pt", "config.yaml"], "", "give the file in it: {}/best.pt .it holds best.pt"),
+        (
+            ["best.pt", "last.pt", "config.yaml"],
+            "",
+            "give the file in it: {}/best.pt .it holds best.pt",
+        ),
         (["model.safetensors", "config.json"], "", "give the file in it: {}/model.safetensors$"),
         (["notes.txt"], "", "is a directory, not a weights file$"),
     ],
@@ -109,7 +117,8 @@ def test_weights_in_parts_are_put_together(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", "{}", '{"weight_map": {}}', '{"weight_map": {"a": "../x.bin"}}', "[" * 99999]
+    "text",
+    ["{", "[]", "{}", '{"weight_map": {}}', '{"weight_map": {"a": "../x.bin"}}', "[" * 99999],
 )
 def test_a_list_of_parts_that_is_damaged_or_reaches_elsewhere(tmp_path, text):
     (tmp_path / "model.bin.index.json").write_text(text)

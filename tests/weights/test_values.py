@@ -14,7 +14,11 @@ SMALL = {"embed_dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "head_dim": 8}
 @pytest.mark.parametrize(
     ("key", "change", "message"),
     [
-        ("head.weight", lambda value: value.to(torch.int8), r"whole numbers in head\.weight \(int8\)"),
+        (
+            "head.weight",
+            lambda value: value.to(torch.int8),
+            r"whole numbers in head\.weight \(int8\)",
+        ),
         ("norm.running_mean", lambda value: value.long(), r"in norm\.running_mean \(int64\)"),
         ("norm.running_var", lambda value: value.int(), r"in norm\.running_var \(int32\)"),
         ("norm.bias", lambda value: value.bool(), r"in norm\.bias \(bool\)"),

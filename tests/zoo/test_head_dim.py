@@ -57,7 +57,9 @@ def settings(**changes):
 
 
 def head_dims(model):
-    return {block.attn.head_dim if hasattr(block.attn, "head_dim") else None for block in model.blocks3}
+    return {
+        block.attn.head_dim if hasattr(block.attn, "head_dim") else None for block in model.blocks3
+    }
 
 
 @pytest.mark.parametrize("wrong", ["image_uniformer_s_tl_dim64", "image_uniformer_s"])
@@ -101,7 +103,9 @@ def test_a_copy_of_a_published_file_still_tells(tmp_path, copy):
 
 
 def test_a_file_that_tells_nothing_asks_whoever_reads_it(renamed, tmp_path):
-    said = r"does not tell the width .*: 4 \(image_uniformer_s_tl\), 8 \(image_uniformer_s_tl_dim64\)"
+    said = (
+        r"does not tell the width .*: 4 \(image_uniformer_s_tl\), 8 \(image_uniformer_s_tl_dim64\)"
+    )
     out = tmp_path / "out.pt"
     for read in (
         lambda: create_model(checkpoint=renamed),
