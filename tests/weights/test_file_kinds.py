@@ -1,4 +1,4 @@
-"""What stands in place of a weights file is called by its name and never waited for; parts are put together."""
+"""What stands in place of a weights file is called by its name, not waited for; parts are put together."""
 
 import json
 import os

@@ -180,7 +180,11 @@ def _folder_kind(folder):
         for patterns, text in _FOLDERS:
             if any(next(folder.glob(pattern), None) for pattern in patterns):
                 return _in_folder(text, folder)
-        inside = [each.name for each in sorted(folder.iterdir()) if each.suffix in _SUFFIXES]
+        inside = [
+            each.name
+            for each in sorted(folder.iterdir())
+            if each.suffix in _SUFFIXES and each.is_file()
+        ]
     except OSError as error:
         return f"is a directory that cannot be read: {system_reason(error)}"
     if not inside:
