@@ -141,6 +141,31 @@ def test_logs_of_mmengine_are_read_without_it(tmp_path, monkeypatch):
     assert list(read_weights(tmp_path / "w.pth").state) == ["blocks1.0.norm1.weight"]
 
 
+def test_options_of_lightning_and_hydra_are_read_without_them(tmp_path, monkeypatch):
+    made = {}
+    for full, base in (
+        ("pytorch_lightning.utilities.parsing.AttributeDict", dict),
+        ("omegaconf.dictconfig.DictConfig", object),
+        ("omegaconf.nodes.AnyNode", object),
+    ):
+        module, _, name = full.rpartition(".")
+        made[name] = type(name, (base,), {"__module__": module})
+        parts = module.split(".")
+        for end in range(1, len(parts) + 1):
+            path = ".".join(parts[:end])
+            monkeypatch.setitem(sys.modules, path, types.ModuleType(path))
+        setattr(sys.modules[module], name, made[name])
+    config, node = made["DictConfig"](), made["AnyNode"]()
+    config._content, node._val = {"lr": node}, 1e-3
+    options = made["AttributeDict"](head_dim=32, inner=config)
+    content = {"state_dict": {"net.blocks1.0.norm1.weight": torch.ones(2)}}
+    torch.save({**content, "hyper_parameters": options}, tmp_path / "w.ckpt")
+    monkeypatch.undo()
+    weights = read_weights(tmp_path / "w.ckpt")
+    assert list(weights.state) == ["blocks1.0.norm1.weight"]
+    assert weights.hints == {"args": {"head_dim": 32}}
+
+
 def test_the_programs_own_allowances_are_as_before(tmp_path):
     torch.save({"args": argparse.Namespace(a=1)}, tmp_path / "w.pth")
     before = set(get_safe_globals())

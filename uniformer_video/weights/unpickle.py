@@ -153,6 +153,10 @@ def _stand_ins():
             "mmengine.config.config.ConfigDict",
             "mmcv.utils.config.ConfigDict",
             "addict.addict.Dict",
+            # Options of Lightning
+            "lightning.fabric.utilities.data.AttributeDict",
+            "lightning_fabric.utilities.data.AttributeDict",
+            "pytorch_lightning.utilities.parsing.AttributeDict",
         ),
         Sequence: ("collections.deque",),
         PathText: [
@@ -184,6 +188,16 @@ def _stand_ins():
             *(f"builtins.{name}" for name in ("list", "tuple", "dict", "frozenset", "slice")),
             "builtins.range",
             "builtins.object",
+            # Options of Hydra
+            "omegaconf.dictconfig.DictConfig",
+            "omegaconf.listconfig.ListConfig",
+            "omegaconf.base.ContainerMetadata",
+            "omegaconf.base.Metadata",
+            *(
+                f"omegaconf.nodes.{kind}Node"
+                for kind in ("Any", "Boolean", "Float", "Integer", "String")
+            ),
+            "typing.Any",
         ),
     }
     return [_rename_class(stand_in, name) for stand_in, names in modules.items() for name in names]

@@ -111,8 +111,10 @@ def export_file(source, target, layout):
         content = state
     else:
         content = {"model_state" if shown["ndim"] == 3 else "model": state}
-    write_content(target, content)
     head_dim = weights.metadata.get("model", {}).get("arguments", {}).get("head_dim")
+    if head_dim and "model_state" in content:
+        content["cfg"] = f"UNIFORMER:\n  HEAD_DIM: {head_dim}\n"  # as a training there leaves it
+    write_content(target, content)
     if head_dim:
         lines.append(f"not part of that format: head_dim, set UNIFORMER.HEAD_DIM {head_dim} there")
     return [*lines, f"written: {target}, {len(state)} tensors in the layout {layout}"]
