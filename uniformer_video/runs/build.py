@@ -31,6 +31,9 @@ from uniformer_video.zoo.registry import count_classes, find_model, name_by_size
 
 log = logging.getLogger(__name__)
 
+# Half of the lowest learning rate at which published runs train without weights to start from
+_LOW_RATE = 5e-4
+
 
 def name_model(cfg):
     """`cfg` under the name of the registered model that has its sizes, if it gives those of another.
@@ -47,10 +50,6 @@ def name_model(cfg):
     named.MODEL.MODEL_NAME = found
     named.freeze()
     return named
-
-
-# The lowest learning rate at which published runs train without weights to start from, halved.
-_LOW_RATE = 5e-4
 
 
 def build_begun_model(cfg, num_classes, weights):

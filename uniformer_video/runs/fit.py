@@ -97,9 +97,8 @@ def _build_model(cfg, data, begun, ranks):
         model = begun and build.build_begun_model(cfg, data.num_classes, begun.weights)
         if all(ranks.exchange(model is not None)):
             return model, None
-        seed_torch(
-            "weights", cfg.RNG_SEED
-        )  # again: a model that was built in vain has drawn from it
+        # Again: a model that was built in vain has drawn from it.
+        seed_torch("weights", cfg.RNG_SEED)
         build.fetch_weights(cfg.UNIFORMER.PRETRAIN_NAME, ranks)
     return build.build_model(cfg, data.num_classes, data.class_names)
 
