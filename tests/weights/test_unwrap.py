@@ -109,6 +109,11 @@ PROGRAMS = [
     larger("", criterion__weight=torch.ones(3), train_acc__tp=torch.ones(1)),
     larger("model.net.", loss_fn__weight=torch.ones(3)),
     larger("uniformer.encoder."),
+    {
+        "uniformer.embeddings.patch_embed1.proj.weight": STATE["patch_embed1.proj.weight"],
+        "uniformer.encoder.blocks1.0.attn.weight": STATE["blocks1.0.attn.weight"],
+        "classifier.weight": STATE["head.weight"],
+    },
     larger("backbone."),
     larger("student.", teacher__norm__weight=torch.ones(1)),
     {**larger("net."), **prefixed("net_ema.", AVERAGE)},
@@ -219,6 +224,7 @@ def test_mmaction2_files_have_our_keys(tmp_path):
         {"blocks.0.conv.weight": torch.ones(1), "blocks.5.proj.weight": torch.ones(4, 2)},
         {"blocks.0.proj.weight": torch.ones(1), "head.proj.weight": torch.ones(4, 2)},
         {"backbone.conv.weight": torch.ones(1), "head.weight": torch.ones(4, 2)},
+        {"net.conv.weight": torch.ones(1), "metric_fc.weight": torch.ones(4, 2)},
     ],
 )
 def test_other_architectures_keep_their_keys(tmp_path, state):

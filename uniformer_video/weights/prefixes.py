@@ -17,7 +17,9 @@ _CLASSIFIER = re.compile(
 )
 _AVERAGE = re.compile(r"(?:^|[._])(?:ema|teacher|averaged?|swa|momentum|target)(?:[._]|$)")
 # What a training keeps beside its model.
-_BESIDE = re.compile(r"\w*(?:criterion|loss|metric|accuracy|_acc|preprocess|mixup)\w*\.")
+_BESIDE = re.compile(
+    r"(?:\w+_)?(?:criterion|criteria|loss|losses|loss_fn|loss_function|metrics?|acc\d?|accuracy)\."
+)
 _ATTRIBUTE = re.compile(r"(?:module|model|net|network)\.")  # that a training keeps its model as
 _MMACTION2 = "data_preprocessor."
 
@@ -34,6 +36,8 @@ def choose_model(state, averaged, name):
     if averaged and not averages:
         return None
     likely = averages if averaged else (prefixes - averages) or averages
+    if len(likely) > 1 and _are_one(state, likely):
+        state, likely = _under_one(state, likely)
     if len(likely) > 1:
         shown = name_some(sorted(prefix or "no prefix" for prefix in likely))
         raise CheckpointError(
@@ -45,6 +49,28 @@ def choose_model(state, averaged, name):
     if not prefix and prefixes == {""}:
         return _without_losses(state)
     return _take(state, prefix, prefixes - likely)
+
+
+def _are_one(state, prefixes):
+    """Whether the parts under several prefixes are of one model: none of them twice, as in two models."""
+    keys = [
+        key[found.start() :]
+        for key in state
+        if (found := _BODY.search(key)) and key[: found.start()] in prefixes
+    ]
+    return len(set(keys)) == len(keys)
+
+
+def _under_one(state, prefixes):
+    """`state` with the parts under several prefixes under that of the first block, and that prefix."""
+    blocks = {key[: key.index("blocks1.")] for key in state if "blocks1." in key} & prefixes
+    prefix = min(blocks or prefixes)
+    moved = {}
+    for key, value in state.items():
+        found = _BODY.search(key)
+        moves = found and key[: found.start()] in prefixes
+        moved[prefix + key[found.start() :] if moves else key] = value
+    return moved, {prefix}
 
 
 def _without_losses(state):
@@ -81,27 +107,29 @@ def _take(state, prefix, others):
             used.add(key)
     layout = None
     if "head.weight" not in taken:
-        classifiers = [
-            key
-            for key in outside
-            if key.endswith(".weight")
-            and state[key].dim() == 2
-            and _CLASSIFIER.search(key.removesuffix(".weight"))
-            and not _BESIDE.match(key)
-        ]
-        if len(classifiers) == 1:
-            stem = classifiers[0].removesuffix("weight")
-            for part in ("weight", "bias"):
-                if stem + part in state:
-                    taken[f"head.{part}"] = state[stem + part]
-                    used.add(stem + part)
-            of_mmaction2 = "cls_head." in stem
-        else:
-            of_mmaction2 = not classifiers
-        layout = "mmaction2" if of_mmaction2 and prefix.endswith("backbone.") else None
+        stem = _find_classifier(state, outside)
+        for part in ("weight", "bias") if stem else ():
+            if stem + part in state:
+                taken[f"head.{part}"] = state[stem + part]
+                used.add(stem + part)
+        if prefix.endswith("backbone.") and (not stem or "cls_head." in stem):
+            layout = "mmaction2"
     left_out = [
         key
         for key in state
         if not key.startswith(prefix) and key not in used and not key.startswith(_MMACTION2)
     ]
     return taken, layout, left_out
+
+
+def _find_classifier(state, keys):
+    """What the keys of the one layer among `keys` that looks like a classifier begin with, or ""."""
+    found = [
+        key.removesuffix("weight")
+        for key in keys
+        if key.endswith(".weight")
+        and state[key].dim() == 2
+        and _CLASSIFIER.search(key.removesuffix(".weight"))
+        and not _BESIDE.match(key)
+    ]
+    return found[0] if len(found) == 1 else ""
