@@ -51,8 +51,14 @@ OTHERS = {
     ],
     "a CLIP": [["visual.transformer.resblocks.0.attn.in_proj_weight", "visual.proj"]],
     "a UniFormerV2": [["transformer.resblocks.0.lmhra1.0.weight", "transformer.dec.0.ln_1.weight"]],
-    "a UniFormer of OpenMixup, whose keys and norms are others": [
-        ["backbone.patch_embed1.projection.weight", "backbone.blocks1.0.bn1.weight"]
+    "a UniFormer of OpenMixup (with other keys and norms)": [
+        [
+            "backbone.patch_embed1.projection.weight",
+            "backbone.blocks1.0.bn1.weight",
+            "backbone.blocks1.0.attn.weight",
+            "backbone.norm3.weight",
+            "head.fc.weight",
+        ]
     ],
     "a language model": [["model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight"]],
     "an adapter (LoRA)": [["base.layer.lora_A.weight"]],

@@ -5,8 +5,11 @@ import re
 from uniformer_video.errors import CheckpointError
 
 UNIFORMER = "a UniFormer"
-# (What it is, a pattern that begins at one of its keys or behind a dot in it); the first that fits. Those
-# of which there are models here:
+# (What it is, a pattern that begins at one of its keys or behind a dot in it); the first that fits.
+_NEAR = [
+    ("a UniFormer of OpenMixup (with other keys and norms)", r"patch_embed[1-4]\.projection\.")
+]
+# Of these there are models here:
 _KNOWN_HERE = [
     (UNIFORMER, r"blocks[1-4]\.\d+\.(attn|conv1|pos_embed)\."),
     (
@@ -25,10 +28,6 @@ _KNOWN_HERE = [
     ),
 ]
 _OTHERS = [
-    (
-        "a UniFormer of OpenMixup, whose keys and norms are others",
-        r"patch_embed[1-4]\.projection\.",
-    ),
     (
         "a UniFormerV2",
         r"transformer\.(dec|dpe)\.\d+\.|resblocks\.\d+\.(lmhra|dpe)|transformer\.temporal_cls_token",
@@ -85,7 +84,9 @@ _OTHERS = [
     ("a U-Net", r"(down_blocks|up_blocks|input_blocks|middle_block)\.\d"),
     ("an adapter (LoRA)", r"lora_(A|B|down|up)\."),
 ]
-_PATTERNS = [(what, re.compile(rf"(?:^|\.)(?:{keys})")) for what, keys in _KNOWN_HERE + _OTHERS]
+_PATTERNS = [
+    (what, re.compile(rf"(?:^|\.)(?:{keys})")) for what, keys in _NEAR + _KNOWN_HERE + _OTHERS
+]
 
 
 def name_architecture(keys) -> str | None:

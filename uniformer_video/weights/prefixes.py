@@ -107,7 +107,7 @@ def _take(state, prefix, others):
             used.add(key)
     layout = None
     if "head.weight" not in taken:
-        stem = _find_classifier(state, outside)
+        stem = _find_classifier(state, [key for key in outside if key not in used])
         for part in ("weight", "bias") if stem else ():
             if stem + part in state:
                 taken[f"head.{part}"] = state[stem + part]
