@@ -184,12 +184,37 @@ def test_a_checkpoint_of_a_model_without_local_kernels_adapts_none(tmp_path):
         (["flops", "x3d_xs", "--local-kernel", "5,5,5"], "x3d_xs has no option 'local_kernel'"),
         (["flops", "image_uniformer_xxs", "--local-kernel", "5,5,5"], "has 2 odd sides"),
         (["flops", "image_uniformer_xxs", "--frames", "8"], "takes images"),
+        (
+            ["flops", "uniformer_s", "--frames", "10000", "--size", "10000"],
+            "1,000,000,000,000 pixels",
+        ),
+        (["flops", "uniformer_s", "--frames", "9" * 30], "--frames is 9999"),
+        (["flops", "image_uniformer_s", "--size", "999999"], "an input of 999999x999999 has"),
+        (["flops", "uniformer_s", "--size", "0"], "--size is 0; it is from 1 to"),
+        (["flops", "uniformer_s", "--classes", "9999999"], "--classes is 9999999; it is from 1 to"),
+        (["flops", "uniformer_s", "--local-kernel", "99999,5,5"], "its sides are from 1 to 99"),
         (["flops", "x3d_xss"], "unknown model 'x3d_xss'; known models: uniformer_xxs"),
     ],
 )
 def test_commands_drop_no_option(call, arguments, message):
     status, _, errors = call(*arguments)
     assert status == 2 and message in errors
+
+
+def test_the_classes_of_a_count_are_those_of_the_published_weights(call):
+    for name, parameters in (("image_uniformer_xxs", "10,215,280"), ("uniformer_xxs", "9,833,896")):
+        _, output, _ = call("flops", name, "--size", "32", *(["--frames", "2"] * (name[0] == "u")))
+        assert f"{parameters} parameters" in output
+
+
+def test_a_want_of_memory_is_one_line(call, monkeypatch):
+    def fail(model, shape):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("uniformer_video.models.flops.count_flops", fail)
+    status, _, errors = call("flops", "uniformer_xxs")
+    assert status == 2
+    assert "not enough memory to run uniformer_xxs on 16x128x128 once" in errors
 
 
 def test_conversion_drops_no_option(call, tmp_path):

@@ -16,7 +16,7 @@ from uniformer_video.data.loading.loader import (
     sampling_weights,
 )
 from uniformer_video.data.protocol import Protocol
-from uniformer_video.errors import ConfigError
+from uniformer_video.errors import ConfigError, UserError
 from uniformer_video.plugins import all_plugins
 from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.class_order import arrange_head
@@ -38,6 +38,9 @@ from uniformer_video.zoo.registry import count_classes, find_model, name_by_size
 
 log = logging.getLogger(__name__)
 
+# Half of the lowest learning rate at which published runs train without weights to start from
+_LOW_RATE = 5e-4
+
 
 def name_model(cfg):
     """`cfg` under the name of the registered model that has its sizes, if it gives those of another.
@@ -54,6 +57,29 @@ def name_model(cfg):
     named.MODEL.MODEL_NAME = found
     named.freeze()
     return named
+
+
+def build_begun_model(cfg, num_classes, weights):
+    """The model of a training that goes on from `weights`, which are loaded later; None if they do not fit.
+
+    What it once started from is not needed any more.
+    """
+    try:
+        return _model_for(cfg, weights, num_classes)
+    except UserError:  # another run's, of which the settings tell more
+        return None
+
+
+def note_from_scratch(cfg) -> str:
+    """What to say before a training without weights at a rate of fine-tuning, or ""."""
+    rate = cfg.SOLVER.BASE_LR * _rate_factor(cfg)
+    if cfg.UNIFORMER.PRETRAIN_NAME or rate >= _LOW_RATE:
+        return ""
+    return (
+        f"No weights to start from (UNIFORMER.PRETRAIN_NAME is empty): {cfg.MODEL.MODEL_NAME} trains from "
+        f"scratch, at a learning rate for fine-tuning (SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}). Name the "
+        "weights, see `uniformer-video models`; or set a rate for training from scratch, about 1e-3."
+    )
 
 
 def build_model(cfg, num_classes, class_names=()):
@@ -225,7 +251,7 @@ def _set_batch_norms(cfg, model):
 def build_schedule(cfg):
     """The learning rate as a function of the epoch."""
     solver = cfg.SOLVER
-    factor = cfg.NUM_SHARDS if solver.BASE_LR_SCALE_NUM_SHARDS else 1
+    factor = _rate_factor(cfg)
     shared = {
         "base_lr": solver.BASE_LR * factor,
         "warmup_start_lr": solver.WARMUP_START_LR * factor,
@@ -239,6 +265,10 @@ def build_schedule(cfg):
         max_epoch=solver.MAX_EPOCH,
         after_warmup=solver.COSINE_AFTER_WARMUP,
     )
+
+
+def _rate_factor(cfg):
+    return cfg.NUM_SHARDS if cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS else 1
 
 
 def build_train_settings(cfg):
