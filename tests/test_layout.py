@@ -14,6 +14,7 @@ FLOORS = [
     ["__main__"],
     ["cli"],
     ["commands"],
+    ["api"],
     ["bench", "doctor"],
     ["runs"],
     ["inference"],
@@ -27,6 +28,7 @@ FLOORS = [
     ["weights"],
     ["storage", "models", "config"],
     ["distributed"],
+    ["plugins"],
     ["locks", "signals", "files", "words"],
     ["torch_internals", "versions", "cores", "randomness", "program"],
     ["errors"],
@@ -133,7 +135,8 @@ EXAMPLES = {
 ELSEWHERE = {
     "bench/decode.py",  # compares decoders
     "bench/published_loader.py",  # the other side of a comparison
-    "config/foreign.py",  # DATA.MULTI_LABEL, the other name of one task
+    "config/foreign/data.py",  # DATA.MULTI_LABEL, the other name of one task
+    "config/foreign/words.py",  # where that is asked
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from uniformer_video.data.decoding import decoders as registry
 from uniformer_video.data.decoding.decoders import Decoder
+from uniformer_video.data.decoding.reader import Reader
 from uniformer_video.doctor import decoders, examine, libraries, machine, self_test
 from uniformer_video.doctor.finding import Level
 from uniformer_video.errors import DecodeError
@@ -81,20 +82,14 @@ def test_pyav_reads_what_it_has_written(tmp_path):
     assert finding.found.startswith("H.264, ")
 
 
-class Shifted:
+class Shifted(Reader):
     """A reader whose frames are one too late."""
 
     def __init__(self, path):
         if not str(path).endswith("libx264.mp4"):
             raise DecodeError("not this one")
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
-
-    def frames(self, indices):
+    def frames(self, indices, short_side=0):
         return np.full((1, 2, 2, 3), 12) * (3 + indices[:, None, None, None])
 
 

@@ -52,7 +52,8 @@ def config_command(args):
     `diff A B` takes files or names of shipped configs, and prints each setting that differs: its key, the
     value in A, the value in B. KEY VALUE pairs behind it hold for both.
     """
-    from uniformer_video.config.settings import config_text, describe, load_config
+    from uniformer_video.config.setting import TEST, TRAINING
+    from uniformer_video.config.settings import config_text, describe, load_config, unmet_settings
 
     if args.keys:
         print(describe())
@@ -65,6 +66,9 @@ def config_command(args):
 
     cfg = name_model(load_config(args.cfg, args.overrides))
     check_settings(cfg)
+    for phase in (TRAINING, TEST):
+        if unmet := unmet_settings(cfg, phase):
+            log.warning("%s", unmet)
     print(config_text(cfg))
 
 

@@ -1,13 +1,12 @@
 """The named models with their figures, as text for a terminal and as the README's table."""
 
 from dataclasses import dataclass
-from fnmatch import fnmatch
 
 import torch
 
 from uniformer_video.zoo.create import build_network, count_parameters
 from uniformer_video.zoo.published import DATASETS
-from uniformer_video.zoo.registry import MODELS
+from uniformer_video.zoo.registry import matching_models
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,9 @@ class Entry:
     files: tuple
 
 
-def list_models(pattern="*"):
+def list_entries(pattern="*"):
     """The `Entry` of every named model that `pattern` (a shell pattern, or a part of the name) fits."""
-    if not any(sign in pattern for sign in "*?["):
-        pattern = f"*{pattern}*"
-    return [_entry(model) for name, model in MODELS.items() if fnmatch(name, pattern)]
+    return [_entry(model) for model in matching_models(pattern)]
 
 
 def as_text(entries):
@@ -65,7 +62,7 @@ def _entry(model):
     return Entry(
         model.name,
         count_parameters(network),
-        _size(model.num_frames, model.crop_size),
+        input_size(model.num_frames, model.crop_size),
         model.gflops,
         _ranges(model.weights),
         tuple(_describe(weights) for weights in model.weights if weights.source),
@@ -91,5 +88,6 @@ def _ranges(weights):
     return ", ".join(shown)
 
 
-def _size(num_frames, side):
+def input_size(num_frames, side):
+    """The sides of an input for people: `16x224x224`, `224x224` for images (0 frames)."""
     return f"{num_frames}x{side}x{side}" if num_frames else f"{side}x{side}"

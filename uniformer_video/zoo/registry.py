@@ -2,12 +2,15 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatch
 
 from torch import nn
 
 from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.plugins import hint_at_plugins
 from uniformer_video.program import command
+from uniformer_video.weights.architectures import is_known_here, name_architecture
 from uniformer_video.words import name_some
 from uniformer_video.zoo.family import Family, NamedModel, read_model_name
 from uniformer_video.zoo.peers import PEERS
@@ -74,9 +77,11 @@ def register_model(
 def find_model(name: str) -> NamedModel:
     """The model called `name`; an unknown name is a `ConfigError` that lists the known ones."""
     if name not in MODELS:
+        near = difflib.get_close_matches(str(name), MODELS, n=1)
         raise ConfigError(
-            f"unknown model {name!r}; known models: {', '.join(MODELS)} (and those of your own after "
-            "uniformer_video.register_model)"
+            f"unknown model {name!r}; known models: {', '.join(MODELS)} (and those of your own, from "
+            "PLUGINS, --plugins or uniformer_video.register_model)"
+            + (f"; did you mean {near[0]}?" if near else "")
         )
     return MODELS[name]
 
@@ -90,17 +95,30 @@ def identify_model(weights, options: Mapping | tuple = ()) -> NamedModel:
     if recorded := read_model_name(weights):
         if recorded not in MODELS:
             raise CheckpointError(
-                f"{weights.path} holds the model {recorded!r}, which is not known here; register it first "
-                "(uniformer_video.register_model), or name another one"
+                f"{weights.path} holds the model {recorded!r}, which is not known here; "
+                f"{hint_at_plugins(weights.metadata.get('plugins'))}"
             )
         return MODELS[recorded]
     for family in dict.fromkeys(model.family for model in MODELS.values()):
         if name := family.recognise(weights, models_of(family), dict(options)):
             return MODELS[name]
+    what = name_architecture(weights.state)
+    held = f"holds the weights of {what}" if what else "is of no known architecture"
+    if what and not is_known_here(what):
+        raise CheckpointError(
+            f"{weights.path} {held}, not of a UniFormer or another model that is known here; see "
+            f"`{command('models')}`"
+        )
     raise CheckpointError(
-        f"{weights.path} is of no known architecture; name the model it belongs to, see "
-        f"`{command('models')}`"
+        f"{weights.path} {held}; name the model it belongs to, see `{command('models')}`"
     )
+
+
+def matching_models(pattern: str = "*") -> list[NamedModel]:
+    """The registered models whose name fits a shell pattern, or holds it where it has no such sign."""
+    if not any(sign in pattern for sign in "*?["):
+        pattern = f"*{pattern}*"
+    return [model for name, model in MODELS.items() if fnmatch(name, pattern)]
 
 
 def models_of(family: Family) -> list[NamedModel]:

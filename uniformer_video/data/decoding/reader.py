@@ -2,16 +2,19 @@
 
 import numpy as np
 
-from uniformer_video.data.decoding.orientation import Orientation, turn_upright
+from uniformer_video.data.decoding.guard import WrongIndices
+from uniformer_video.data.decoding.orientation import UPRIGHT, turn_upright
 from uniformer_video.errors import DecodeError
-
-_UPRIGHT = Orientation()
 
 
 class Reader:
     """Base of the readers; see `uniformer_video.data.decoding` for the interface."""
 
     times = None  # seconds from the first frame, float64 [num_frames], where a reader knows them
+
+    def __len__(self):
+        """How many frames there are."""
+        return self.num_frames
 
     def close(self):
         """Let go of the file; the reader is of no use after it."""
@@ -23,10 +26,10 @@ class Reader:
         self.close()
 
     def _check_indices(self, indices):
-        """`indices` as int64 `[N]`; raises ValueError outside 0..num_frames-1."""
+        """`indices` as int64 `[N]`; raises `WrongIndices` outside 0..num_frames-1."""
         indices = np.asarray(indices, dtype=np.int64)
         if indices.size == 0 or indices.min() < 0 or indices.max() >= self.num_frames:
-            raise ValueError(
+            raise WrongIndices(
                 f"{self._path} has frames 0..{self.num_frames - 1}, asked for {indices.tolist()}"
             )
         return indices
@@ -51,7 +54,7 @@ class Clip:
         """The frames asked for: sorted, no repeats."""
         return sorted(self._places)
 
-    def put(self, index, image, orientation=_UPRIGHT):
+    def put(self, index, image, orientation=UPRIGHT):
         """Keep `image`, uint8 [H, W, 3], as frame `index`, the way it is meant to be shown."""
         image = turn_upright(image, orientation)
         if self.pixels is None:
@@ -59,7 +62,7 @@ class Clip:
         if image.shape != self.pixels.shape[1:]:
             raise DecodeError(f"{self._path} changes its picture size; re-encode it first")
         first, *others = self._places[index]
-        if orientation != _UPRIGHT:
+        if orientation != UPRIGHT:
             for channel in range(3):  # 3 to 7 times faster than pixels of 3 bytes backwards
                 self.pixels[first, ..., channel] = image[..., channel]
         else:
