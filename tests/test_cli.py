@@ -160,8 +160,8 @@ def test_a_mistyped_word_is_answered_with_the_nearest(call, arguments, nearest):
 
 
 def test_other_words_for_commands_mean_commands():
-    assert set(cli._OTHER_WORDS.values()) <= set(cli.COMMANDS)
-    assert not set(cli._OTHER_WORDS) & set(cli.COMMANDS)
+    assert set(cli._OTHER_WORDS.values()) <= set(cli._COMMANDS)
+    assert not set(cli._OTHER_WORDS) & set(cli._COMMANDS)
 
 
 def test_the_version(call):

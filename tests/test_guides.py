@@ -135,4 +135,4 @@ def test_what_is_shipped_names_what_an_installed_user_has(path):
     for name in re.findall(r"--cfg ([a-z][\w/]+)(?=[\s`])", text):
         assert name in list_configs(), name
     for called in re.findall(r"uniformer-video ([a-z-]+)", text):
-        assert called in cli.COMMANDS, called
+        assert called in cli._COMMANDS, called

@@ -70,4 +70,4 @@ def called(text):
 def test_named_commands_exist(path):
     source = path.read_text(encoding="utf-8")
     named = re.findall(r"\bcommand\(f?['\"]([a-z-]+)", source)
-    assert {*named, *called(source)} - {"checkpoint", "relies"} <= set(cli.COMMANDS)
+    assert {*named, *called(source)} - {"checkpoint", "relies"} <= set(cli._COMMANDS)

@@ -78,7 +78,7 @@ def _parse(arguments, command):
     if command:
         parser = _Parser(
             prog=Path(sys.argv[0]).name,
-            description=inspect.cleandoc(COMMANDS[command][1].__doc__),
+            description=inspect.cleandoc(_COMMANDS[command][1].__doc__),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add(parser, command)
@@ -86,7 +86,7 @@ def _parse(arguments, command):
     parser = _Parser(prog=program.NAME, description="UniFormer for video action recognition.")
     parser.add_argument("--version", action="version", version=f"{program.NAME} {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, (_, handler) in COMMANDS.items():
+    for name, (_, handler) in _COMMANDS.items():
         summary = handler.__doc__.splitlines()[0]
         subparser = subparsers.add_parser(
             name,
@@ -121,7 +121,7 @@ def _import_plugins(parsed):
 
 
 def _add(parser, command):
-    add_arguments, handler = COMMANDS[command]
+    add_arguments, handler = _COMMANDS[command]
     add_arguments(parser)
     parser.add_argument(
         "--plugins",
@@ -134,7 +134,7 @@ def _add(parser, command):
     parser.set_defaults(handler=handler)
 
 
-COMMANDS = {
+_COMMANDS = {
     "run": (runs.run_arguments, runs.run_command),
     "config": (configs.config_arguments, configs.config_command),
     "configs": (configs.configs_arguments, configs.configs_command),
