@@ -19,7 +19,7 @@ class DecordReader(Reader):
                 "(Linux x86-64 and Windows), or use pyav"
             ) from None
         self._path = path
-        true_count, self.fps = true_facts(path, "decord", open_groups=False)
+        true_count, self.fps, self.times = true_facts(path, "decord", open_groups=False)
         try:
             self._reader = decord.VideoReader(
                 os.path.abspath(path), ctx=decord.cpu(0), num_threads=1

@@ -12,15 +12,16 @@ _SEEKS_BESIDE = {"mpegts": "MPEG-TS", "mpeg": "MPEG-PS"}
 
 
 def true_facts(path, library, open_groups):
-    """(number of frames, fps); raises `DecodeError` where `library` is not exact on the file.
+    """(number of frames, fps, times) as a `Reader` has them.
 
+    Raises `DecodeError` where `library` is not exact on the file.
     open_groups: it is exact where frames shown before a key frame are decoded after it.
     """
     with PyAVReader(path) as video:
         reason = _reason(video, open_groups)
         if reason:
             raise _refusal(path, library, reason)
-        return video.num_frames, video.fps
+        return video.num_frames, video.fps, video.times
 
 
 def check_count(path, library, found, true):

@@ -13,7 +13,7 @@ class TorchCodecReader(Reader):
     def __init__(self, path):
         decoder = _video_decoder()
         self._path = path
-        true_count, self.fps = true_facts(path, "torchcodec", open_groups=True)
+        true_count, self.fps, self.times = true_facts(path, "torchcodec", open_groups=True)
         options = {"dimension_order": "NHWC", "num_ffmpeg_threads": 1, "seek_mode": "exact"}
         try:
             self._reader = decoder(os.path.abspath(path), **options)
