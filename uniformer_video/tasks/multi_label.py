@@ -24,6 +24,7 @@ from uniformer_video.evaluation.parts import (
     Figure,
     class_entries,
     counts,
+    failure_lines,
     number,
     proportion,
     share_text,
@@ -118,10 +119,9 @@ class MultiLabel(Classification):
         if summary["failed"]:
             lines.append(
                 f"{summary['failed']} of {summary['videos']} videos failed and count in neither; with them "
-                f"as scored lowest: mAP {_map_text(summary['map_all'])}. The first: "
-                f"{results['failures'][0]['reason']}"
+                f"as scored lowest: mAP {_map_text(summary['map_all'])}"
             )
-        return lines
+        return lines + failure_lines(results)
 
     def page(self, results, open_video):
         """What multi_label.html.j2 shows."""

@@ -28,6 +28,7 @@ from uniformer_video.evaluation.parts import (
     Figure,
     class_entries,
     counts,
+    failure_lines,
     number,
     proportion,
     share_text,
@@ -139,9 +140,9 @@ class SingleLabel(Classification):
         if summary["failed"]:
             lines.append(
                 f"{summary['failed']} of {summary['videos']} videos failed and count in neither; with them "
-                f"as wrong: top-1 {share_text(summary['top1_all'])}. The first: "
-                f"{results['failures'][0]['reason']}"
+                f"as wrong: top-1 {share_text(summary['top1_all'])}"
             )
+            lines += failure_lines(results)
         if motion:
             lines.append(
                 f"played backwards: {share_text(motion['reversed_opposite'])} see the opposite class, "

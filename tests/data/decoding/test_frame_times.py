@@ -88,7 +88,7 @@ def test_other_decoders_know_the_times_or_refuse(paused, backend):
 def test_a_segment_of_a_counted_video_in_a_shard(paused, tmp_path):
     path = paused("mpeg-4 in mp4")
     (member,) = pack(tmp_path / "a.tar", {"a.mp4": path.read_bytes()})
-    clips = decode_test_clips(member, ClipSampling(4), 1, start=20.0, end=25.0)
+    clips, _ = decode_test_clips(member, ClipSampling(4), 1, start=20.0, end=25.0)
     with open_video(path) as video:
         expected = video.frames(30 + ClipSampling(4).test_clips(30, 1)[0])
     np.testing.assert_array_equal(clips[0], expected)
