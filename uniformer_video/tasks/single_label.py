@@ -84,9 +84,9 @@ class SingleLabel(Classification):
         return hits, torch.full_like(hits, len(logits))
 
     def validate(self, scores, records):
-        """Mean logits float32 `[N, K]` -> (top-1 in 0..1, unweighted loss)."""
+        """Mean logits float `[N, K]` -> (top-1 in 0..1, unweighted loss)."""
         labels = np.array([record.label for record in records])
-        loss = F.cross_entropy(torch.from_numpy(scores), torch.from_numpy(labels))
+        loss = F.cross_entropy(torch.from_numpy(scores).float(), torch.from_numpy(labels))
         return float(topk_correct(scores, labels, 1).mean()), float(loss)
 
     def probabilities(self, scores, score):
