@@ -131,7 +131,9 @@ def _ranks(keys, errors, views_at, exact):
     apart = key[1:] - error[1:] > np.maximum.accumulate(key + error)[:-1]
     equal = (key[1:] == key[:-1]) & (error[1:] == 0) & (error[:-1] == 0)
     unclear = np.flatnonzero(~apart & ~equal)
-    unclear = unclear[(views_at(order[unclear]) != views_at(order[unclear + 1])).any(axis=1)]
+    parts = np.split(unclear, range(_CHUNK // 64, len(unclear), _CHUNK // 64))
+    differ = [(views_at(order[p]) != views_at(order[p + 1])).any(axis=1) for p in parts]
+    unclear = unclear[np.concatenate(differ)]
     rises = np.concatenate([[1], apart.astype(np.int64)])[: len(order)]
     if len(unclear):
         group = np.cumsum(rises)

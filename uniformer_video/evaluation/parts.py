@@ -45,8 +45,9 @@ def failure_lines(results):
     lines = []
     for failure in named[:_NAMED_FAILURES]:
         reason = failure["reason"]
-        name = "" if failure["path"] in reason else f"{failure['name']}: "
-        lines.append(f"failed: {name}{reason}")
+        name, _, _ = failure["name"].rpartition("#")  # of a segment
+        is_told = (name or failure["name"]) in reason
+        lines.append(f"failed: {reason}" if is_told else f"failed: {failure['name']}: {reason}")
     if more := len(named) - len(lines):
         lines.append(f"failed: {more} more, which the report and results.json name")
     return lines
