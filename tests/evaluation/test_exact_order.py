@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 from pages import PROTOCOL
 
-from uniformer_video.evaluation.exact_order import in_order, mean_logits, mean_sigmoids
-from uniformer_video.evaluation.metrics import mean_average_precision, sigmoid
+from uniformer_video.evaluation.exact_order import (
+    in_order,
+    mean_logits,
+    mean_sigmoids,
+    mean_softmaxes,
+)
+from uniformer_video.evaluation.metrics import mean_average_precision, sigmoid, softmax
 from uniformer_video.evaluation.results import build_results, save_results
 from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.single_label import SingleLabel
@@ -75,8 +80,34 @@ def test_views_in_another_order_tie_and_opposite_ones_too():
     assert mean_sigmoids(halves).tolist() == [[0.5]] * 3
 
 
+def exact_softmaxes(logits):
+    """Sums of the softmax over the views of one video `[view, K]`, in decimals."""
+    with localcontext(Context(prec=400)) as context:
+        powers = [[Decimal(float(x)).exp() for x in view] for view in logits]
+        exact = [
+            sum(p / sum(view) for p, view in zip(own, powers, strict=True))
+            for own in zip(*powers, strict=True)
+        ]
+        context.prec = 380
+        return [+value for value in exact]
+
+
+@pytest.mark.parametrize("scale", [1, 60, 200])
+@pytest.mark.parametrize("coarse", [False, True])
+def test_means_of_softmaxes(scale, coarse):
+    """Of each video: two views that are sure of different classes are the close ones."""
+    logits = np.random.default_rng(0).normal(size=(30, 2, 4)) * scale
+    logits = (np.round(logits * 4 / scale) * scale / 4 if coarse else logits).astype(np.float32)
+    logits[:10, :, 0] = logits[:10, :, 3]  # classes alike
+    found = mean_softmaxes(logits)
+    for video, means in zip(logits, found, strict=True):
+        assert same_order(means, [exact_softmaxes(video)])
+    np.testing.assert_allclose(found, plain(logits, softmax), rtol=0, atol=1e-14)
+
+
 def test_failed_videos_stay_unknown():
     logits = np.array([[[50.0], [60.0]], [[np.nan]] * 2, [[50.0], [61.0]]], np.float32)
+    assert np.isnan(mean_softmaxes(logits)[1]).all()
     for means in (mean_sigmoids(logits), mean_logits(logits)):
         assert np.isnan(means[1, 0]) and means[0, 0] < means[2, 0]
     assert np.nanmax(mean_sigmoids(logits)) <= 1

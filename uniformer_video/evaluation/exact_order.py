@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from uniformer_video.evaluation.metrics import sigmoid
+from uniformer_video.evaluation.metrics import sigmoid, softmax
 
 _CHUNK = 2**21  # logits worked on together
 _KEY_ERROR = 1e-12  # of its size, far above what a mean of thousands of views may be off
@@ -28,6 +28,29 @@ def mean_logits(logits):
 def mean_sigmoids(logits):
     """Logits `[..., view, K]` -> the mean of their sigmoids, float64 `[..., K]`, in the exact order."""
     return _exact_means(logits, sigmoid, _logits_of_means, _exact_sigmoids)
+
+
+def mean_softmaxes(logits):
+    """Logits `[..., view, K]` -> the mean of their softmax, float64 `[..., K]`, each video's in order."""
+    logits = np.asarray(logits)
+    *lead, views, classes = logits.shape
+    flat = logits.reshape(-1, views, classes)
+    means = softmax(flat).mean(axis=1)
+    if views > 1:
+        for video in np.flatnonzero([_is_close(*pair) for pair in zip(flat, means, strict=True)]):
+            values = _exact_softmaxes(flat[video].tolist())
+            ranked = {value: rank for rank, value in enumerate(sorted(set(values)))}
+            means[video] = _parted(means[video], np.array([ranked[value] for value in values]))
+    return means.reshape(*lead, classes)
+
+
+def _is_close(logits, means):
+    """Whether rounding may tell the order of a video's mean probabilities `[K]` wrong; logits `[view, K]`."""
+    order = np.argsort(means)
+    sorted_means, columns = means[order], logits[:, order]
+    close = np.diff(sorted_means) <= _KEY_ERROR * sorted_means[1:]
+    differ = (columns[:, 1:] != columns[:, :-1]).any(axis=0)
+    return bool((close & differ).any() and np.isfinite(logits).all())
 
 
 def in_order(values, scores):
@@ -116,6 +139,21 @@ def _exact_sigmoids(rows):
     with localcontext(Context(prec=digits + 10, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])) as context:
         shares = [1 / (1 + (-Decimal(view)).exp()) for view in different.tolist()]
         sums = np.array(shares, object)[places.reshape(rows.shape)].sum(axis=1)
+        context.prec = digits
+        return [+total for total in sums]
+
+
+def _exact_softmaxes(video):
+    """Sums of the softmax over the views, of lists `[view][K]`, with digits beyond the smallest."""
+    span = max(max(view) - min(view) for view in video)
+    digits = min(_DIGITS + int(span / np.log(10)), _MOST_DIGITS)
+    with localcontext(Context(prec=digits + 10, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])) as context:
+        powers = [[Decimal(logit).exp() for logit in view] for view in video]
+        totals = [sum(view) for view in powers]
+        shares = [
+            [power / total for power in view] for view, total in zip(powers, totals, strict=True)
+        ]
+        sums = [sum(own) for own in zip(*shares, strict=True)]
         context.prec = digits
         return [+total for total in sums]
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from uniformer_video.data.loading.dataset import class_indices
 from uniformer_video.errors import DataError
+from uniformer_video.evaluation.exact_order import mean_logits, mean_softmaxes
 from uniformer_video.evaluation.metrics import (
     confusion_matrix,
     mean_class_accuracy,
@@ -50,6 +51,7 @@ class SingleLabel(Classification):
 
     name = "single-label"
     view_scores: ClassVar = {"logits": np.asarray, "softmax": softmax}
+    exact_means: ClassVar = {"logits": mean_logits, "softmax": mean_softmaxes}
     has_motion_check = True
     figures = (Figure("top1", "top-1", "Top-1 accuracy"),)
     hits_key = score_key = headline = "top1"
