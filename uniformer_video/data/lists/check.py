@@ -4,10 +4,11 @@ import math
 import os
 
 from uniformer_video.data.decoding.frames import frame_file
-from uniformer_video.data.lists.records import without_repeats
+from uniformer_video.data.lists.records import label_text, without_repeats
 from uniformer_video.errors import DataError
 from uniformer_video.storage.address import name_for_messages
 from uniformer_video.storage.members import lost_shards, member_of
+from uniformer_video.words import plural
 
 
 def check_list(split, records, max_missing=1.0):
@@ -29,15 +30,35 @@ def check_list(split, records, max_missing=1.0):
 
 
 def note_overlaps(splits):
-    """Notes on videos that stand in two of the lists, `{split: records}`: they flatter figures."""
+    """Notes on videos that stand in two of the lists, `{split: records}`: they flatter figures.
+
+    And on those that have other labels in the one than in the other.
+    """
     paths = {split: {record.path for record in records} for split, records in splits.items()}
-    notes = []
+    notes, told = [], set()
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         if shared := len(paths.get(first, set()) & paths.get(second, set())):
             notes.append(
                 f"{shared} of {len(paths[second])} {second} videos are {first} videos too."
             )
+            notes += _note_conflicts(first, second, splits, told)
     return notes
+
+
+def _note_conflicts(first, second, splits, told):
+    """A line on videos with other labels in the second list, but those whose lines are `told` already."""
+    known = {record.segment: record for record in splits[first]}
+    pairs = [(known.get(record.segment), record) for record in splits[second]]
+    differ = [(own, other) for own, other in pairs if own and own.labels != other.labels]
+    differ = [pair for pair in differ if pair[1].source not in told]
+    told |= {other.source for _, other in differ}
+    if differ:
+        own, other = differ[0]
+        yield (
+            f"{plural(len(differ), 'video')} of {first} and {second} with different labels, such as "
+            f"{other.name}: {label_text(own.labels)} in {own.source}, {label_text(other.labels)} in "
+            f"{other.source}."
+        )
 
 
 def missing_files(records):
@@ -49,7 +70,7 @@ def missing_files(records):
         present, problem = lost.get(member and member.shard, (math.inf, ""))
         if (member and member.end <= present) or _exists(record):
             continue
-        file = f"{record.path}{_what_is(record.path)}"
+        file = f"{record.path}{_what_is(record)}"
         missing.append(
             (record, f"{name_for_messages(member.shard)} ({problem})" if member else file)
         )
@@ -89,8 +110,11 @@ def _remedy(record):
     return f"set DATA.PATH_PREFIX to the folder that the paths start from{template}"
 
 
-def _what_is(path):
+def _what_is(record):
     """What stands where a video should, for messages."""
-    if os.path.isdir(path):
+    if os.path.isdir(record.path):
         return " (a folder)"
-    return " (a broken link)" if os.path.islink(path) else ""
+    if os.path.islink(record.path):
+        return " (a broken link)"
+    spelling = "with / in place of \\ it is not there either"
+    return f" (a path as on Windows; {spelling})" if "\\" in record.name else ""
