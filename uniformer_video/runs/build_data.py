@@ -162,10 +162,11 @@ def _root(place, list_format):
 def _class_names(cfg, names, splits):
     """Names in index order; numbers stand in where nobody named the classes.
 
-    A test alone may show fewer classes than the model has.
+    The videos of a test alone may show fewer classes than the model has.
     """
     wanted = cfg.MODEL.NUM_CLASSES
-    if names and wanted and len(names) != wanted and (cfg.TRAIN.ENABLE or len(names) > wanted):
+    may_lack = not (cfg.TRAIN.ENABLE or cfg.DATA.CLASS_NAMES)
+    if names and wanted and (len(names) > wanted or (len(names) < wanted and not may_lack)):
         raise ConfigError(
             f"MODEL.NUM_CLASSES is {wanted} and there are {len(names)} class names; "
             "make them agree, or set MODEL.NUM_CLASSES 0"

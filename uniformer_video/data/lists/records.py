@@ -28,10 +28,12 @@ from uniformer_video.data.lists.text import (
 from uniformer_video.errors import DataError
 from uniformer_video.randomness import generator
 
-# `folder 40 name`, where no other number stands that could be the one of frames; else in quotes.
-_NAMED = re.compile(
-    r'(?P<rest>.*?[,;\s]\d+)[,;\s]+(?P<name>"[^"]+"|(?!.*[,;\s]\d+(?:[,;\s]|$))[^",;]+)'
+# `folder 40 name`; a name with a number as a word, such as "take 2", goes into quotes, or else that could be
+# the number of frames.
+_NAMED_FRAMES = re.compile(
+    r'(?P<rest>.*?(?:[,;\s]+\d+)+)[,;\s]+("(?P<quoted>[^"]+)"|(?P<plain>\D[^,;"]*))'
 )
+_NUMBER_INSIDE = re.compile(r"\s\d+(\s|$)")
 
 
 @dataclass(frozen=True)
@@ -172,9 +174,10 @@ def read_frame_list(path, template, prefix=""):
 def _frame_line(line):
     """(folder, number of frames or None, label or None) of a line; the label may be a class name."""
     rest, label = last_number(line, "auto")
-    if label is None and (named := _NAMED.fullmatch(line.strip())):
-        rest, label = named["rest"], without_quotes(named["name"])
-        label = label if is_class_name(label) else None
+    if label is None and (named := _NAMED_FRAMES.fullmatch(line.strip())):
+        rest, label = named["rest"], named["quoted"] or named["plain"]
+        clear = named["quoted"] or not _NUMBER_INSIDE.search(label)
+        label = label if clear and is_class_name(label) else None
     name, count = last_number(rest, "auto")
     return without_quotes(name), count, label
 
