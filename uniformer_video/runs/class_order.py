@@ -88,9 +88,11 @@ def match_classes(data, weights, fixed=0, model=None):
     if not named and data.num_classes < outputs and not fixed:
         data = replace(data, class_names=stand_ins(outputs))
     if outputs != data.num_classes:
+        fewer = named and data.num_classes < outputs
+        name_all = ", name all of its classes in its order with DATA.CLASS_NAMES" if fewer else ""
         raise CheckpointError(
             f"{weights.path} tells {outputs} classes apart and the data has "
-            f"{data.num_classes}; test on the data it was trained for, or train first"
+            f"{data.num_classes}; test on the data it was trained for{name_all}, or train first"
         )
     if own:
         _check_usual_order(own, weights.path)

@@ -171,6 +171,7 @@ def test_parts_take_the_classes_of_training_by_name(fill):
     [
         (("train/run/a.mp4", "validation/run/b.mp4"), "has a folder validation, which is no part"),
         (("Train/run/a.mp4", "Test/run/b.mp4"), "has a folder Test and none called train"),
+        (("training/a.mp4", "testing/b.mp4"), "has a folder testing and none called train"),
         (("test/run/a.mp4",), "has a folder test and none called train"),
         (("test/a.mp4", "run/b.mp4"), "has a folder test and none called train"),
     ],

@@ -63,6 +63,16 @@ def test_names_in_place_of_numbers(read, text):
     assert facts(read(text)) == [("a.mp4", ("run",)), ("b c.mp4", ("riding a bike",))]
 
 
+def test_names_may_end_in_a_number(read):
+    for text in (
+        "a.mp4,take 2\n",
+        'a.mp4,"take 2"\n',
+        "a.mp4 take 2\n",
+        "path,label\na.mp4,take 2\n",
+    ):
+        assert facts(read(text)) == [("a.mp4", ("take 2",))]
+
+
 def test_names_with_separators_go_into_quotes(read):
     assert read('a.mp4,"up, and down"\n')[0].labels == ("up, and down",)
     for text in ("a.mp4,up, and down\n", "a.mp4,run;walk\n", "a.mp4,3,run\n", "a,b,run\n"):

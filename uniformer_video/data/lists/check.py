@@ -117,4 +117,4 @@ def _what_is(record):
     if os.path.islink(record.path):
         return " (a broken link)"
     spelling = "with / in place of \\ it is not there either"
-    return f" (a path as on Windows; {spelling})" if "\\" in record.name else ""
+    return f" (a path as on Windows; {spelling})" if "\\" in record.path else ""

@@ -27,16 +27,9 @@ from uniformer_video.storage.address import is_address, join
 from uniformer_video.storage.places import is_file, size_of
 from uniformer_video.words import name_some, plural
 
-# Names that folders of parts have elsewhere -> the part.
-_MEANT = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+# Names that folders of parts have elsewhere -> the part. The latter could be classes, beside others.
+_SURELY_MEANT = {"test": "test", "val": "val", "valid": "val", "validation": "val"}
+_MEANT = {**_SURELY_MEANT, "train": "train", "training": "train", "testing": "test"}
 
 
 def read_kinetics(
@@ -104,14 +97,17 @@ def _parts_of(root, split):
     folders = class_folders(root)
     parts = {"train", "val", "test"} & set(folders)
     others = [name for name in folders if name not in parts]
-    misnamed = [name for name in others if name.lower() in _MEANT]
+    meant = [name for name in folders if name.lower() in _MEANT]
     named = "name the parts train, val and test, with one sub-folder a class in each"
-    if "train" in parts and (wrong := [n for n in misnamed if _MEANT[n.lower()] not in parts]):
-        raise DataError(f"{root} has a folder {wrong[0]}, which is no part; {named}")
-    if "train" not in parts and (misnamed or parts) and (others or split == "train"):
-        first = min([*misnamed, *parts])
+    if "train" in parts:
+        if wrong := [name for name in meant if _MEANT[name.lower()] not in parts]:
+            raise DataError(f"{root} has a folder {wrong[0]}, which is no part; {named}")
+        return parts
+    surely = [name for name in folders if name.lower() in _SURELY_MEANT]
+    surely += meant if len(meant) == len(folders) > 1 else []
+    if surely and (others or split == "train"):
         raise DataError(
-            f"{root} has a folder {first} and none called train; {named}, or put the classes side by side"
+            f"{root} has a folder {surely[0]} and none called train; {named}, or put the classes side by side"
         )
     return parts
 

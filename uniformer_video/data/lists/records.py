@@ -139,8 +139,8 @@ def _table_record(row, folder, source):
 def _place(folder, name):
     """The absolute path of a name in a list. Where only that is there: of one in the spelling of Windows."""
     path = os.path.abspath(folder / name)
-    if "\\" in name and not os.path.exists(path):
-        spelt_here = os.path.abspath(folder / name.replace("\\", "/"))
+    if "\\" in path and not os.path.exists(path):
+        spelt_here = os.path.abspath(os.fspath(folder / name).replace("\\", "/"))
         return spelt_here if os.path.exists(spelt_here) else path
     return path
 
@@ -174,10 +174,11 @@ def read_frame_list(path, template, prefix=""):
 def _frame_line(line):
     """(folder, number of frames or None, label or None) of a line; the label may be a class name."""
     rest, label = last_number(line, "auto")
-    if label is None and (named := _NAMED_FRAMES.fullmatch(line.strip())):
-        rest, label = named["rest"], named["quoted"] or named["plain"]
-        clear = named["quoted"] or not _NUMBER_INSIDE.search(label)
-        label = label if clear and is_class_name(label) else None
+    if named := _NAMED_FRAMES.fullmatch(line.strip()):
+        class_name = named["quoted"] or named["plain"]
+        clear = named["quoted"] or not _NUMBER_INSIDE.search(class_name)
+        if clear and is_class_name(class_name):
+            rest, label = named["rest"], class_name
     name, count = last_number(rest, "auto")
     return without_quotes(name), count, label
 

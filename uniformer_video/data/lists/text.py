@@ -59,10 +59,10 @@ def split_line(line, separator, source):
 
     Raises `DataError` naming `source` for another.
     """
-    rest, label = last_number(line, separator)
-    name = without_quotes(rest)
+    name, label = _before_name(line.strip(), separator)
     if label is None:
-        name, label = _before_name(line.strip(), separator)
+        rest, label = last_number(line, separator)
+        name = without_quotes(rest)
     if not name or label is None:
         raise DataError(
             f"{source}: expected a path and a whole-number label, such as `a.mp4,3`, or a class name, "
