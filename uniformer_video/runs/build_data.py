@@ -74,7 +74,7 @@ def build_data(cfg):
         )
     for split, records in splits.items():
         allowed = cfg.DATA.MAX_BAD_RATIO if split == "train" else 1.0
-        records, notes = check_list(split, records, allowed)
+        records, notes = check_list(split, records, allowed, data.class_names)
         setattr(data, split, records)
         data.notes += notes
     used = {split: getattr(data, split) for split in splits}

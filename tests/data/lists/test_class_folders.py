@@ -103,6 +103,11 @@ def test_a_linked_class_is_a_class_and_a_second_name_is_none(fill):
     assert notes == [f"{root}: left out 1 link back to a folder around: around"]
     (root / "laufen").symlink_to("run")
     assert "the classes laufen and run are one and the same folder" in refusal(root)
+    (root / "laufen").unlink()
+    (root / "run" / "deep").mkdir()
+    (root / "deep").symlink_to("run/deep")
+    (root / "run" / "deep" / "e.mp4").touch()
+    assert "the class deep is a link into the class run" in refusal(root)
 
 
 def test_folders_without_classes(fill, tmp_path):

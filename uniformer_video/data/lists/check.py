@@ -8,10 +8,10 @@ from uniformer_video.data.lists.records import label_text, without_repeats
 from uniformer_video.errors import DataError
 from uniformer_video.storage.address import name_for_messages
 from uniformer_video.storage.members import lost_shards, member_of
-from uniformer_video.words import plural
+from uniformer_video.words import name_some, plural
 
 
-def check_list(split, records, max_missing=1.0):
+def check_list(split, records, max_missing=1.0, class_names=()):
     """(the records to use, notes) of the list of a split: "train", "val" or "test".
 
     A test counts each video once; training takes a list as it is. Raises `DataError` for a video
@@ -26,7 +26,7 @@ def check_list(split, records, max_missing=1.0):
         lines = f"{repeats} of the {len(records)} lines of the {split} list"
         notes.append(f"{lines} repeat a video of it; {done}.")
         records = records if train else single
-    return records, notes + _note_missing(split, records, max_missing)
+    return records, notes + _note_missing(split, records, max_missing, class_names)
 
 
 def note_overlaps(splits):
@@ -83,7 +83,7 @@ def _exists(record):
     return any(os.path.isfile(frame_file(record.path, number)) for number in (1, 0))
 
 
-def _note_missing(split, records, allowed):
+def _note_missing(split, records, allowed, class_names):
     missing = missing_files(records)
     if not missing:
         return []
@@ -100,7 +100,16 @@ def _note_missing(split, records, allowed):
             f"{told}, more than DATA.MAX_BAD_RATIO {allowed:g} allows: {places}; get them, leave them "
             "out of the list, or raise it"
         )
-    return [f"{told}: {places}"]
+    return [f"{told}: {places}{_classes_without(records, missing, class_names)}"]
+
+
+def _classes_without(records, missing, class_names):
+    """What to add on classes of which no video is left; nothing where the classes have no names."""
+    lost = {id(record) for record, _ in missing}
+    left = {label for record in records if id(record) not in lost for label in record.labels}
+    gone = {label for record, _ in missing for label in record.labels} - left
+    named = [class_names[label] for label in sorted(gone) if label < len(class_names)]
+    return f"; no video is left of {name_some(named)}" if named else ""
 
 
 def _remedy(record):

@@ -111,13 +111,21 @@ def _what_it_holds(name, found):
 
 
 def _refuse_twice(root, folders):
-    """A link beside the folder that it leads to would be a second class of the same videos."""
+    """A link to the folder of a class, or into it, would make the same videos show two classes."""
+    places = {name: os.path.realpath(root / name) for name in folders}
     first = {}
-    for name in folders:
-        other = first.setdefault(os.path.realpath(root / name), name)
+    for name, place in places.items():
+        other = first.setdefault(place, name)
         if other != name:
             raise DataError(
                 f"{root}: the classes {other} and {name} are one and the same folder; remove one of them"
+            )
+    for name, place in places.items():
+        around = next((first[str(p)] for p in Path(place).parents if str(p) in first), None)
+        if around:
+            raise DataError(
+                f"{root}: the class {name} is a link into the class {around}, whose videos would show both; "
+                "remove one of them"
             )
 
 
