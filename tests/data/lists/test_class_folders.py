@@ -161,11 +161,12 @@ PARTS = ("train/run/a.mp4", "train/walk/b.mp4", "val/walk/c.mp4")
 
 
 def test_parts_take_the_classes_of_training_by_name(fill):
-    root = fill(*PARTS, "extra/run/d.mp4")
+    root = fill(*PARTS, "extra/run/d.mp4", "top.mp4")
     data = data_of(root)
     assert data.class_names == ["run", "walk"]
     assert labels(data.val) == labels(data.test) == [("walk/c.mp4", 1)]
     assert f"{root}: left out 1 folder beside train and val: extra" in data.notes
+    assert f"{root}: left out 1 video beside train and val: top.mp4" in data.notes
     (root / "val" / "sit").mkdir()
     (root / "val" / "sit" / "a.mp4").touch()
     assert f"'sit', which the training folder {root / 'train'} lacks" in refusal(root)

@@ -28,7 +28,7 @@ def count_line(split: str, records: list, names: list[str]) -> str:
     absent = [name for label, name in enumerate(names) if label not in counts]
     of = f"{len(counts)} of {len(names)}" if absent else str(len(counts))
     none = f"; none of {name_some(absent, _NAMED)}" if absent else ""
-    line = f"{split}: {plural(len(records), 'video')} of {of} classes: "
+    line = f"{split}: {plural(len(records), 'video')} of {of} class{'' if of == '1' else 'es'}: "
     ranked = sorted(counts.items(), key=lambda item: (item[1], item[0]))
     if len(ranked) <= _ALL_NAMED:
         return f"{line}{', '.join(_with_count(names, sorted(ranked)))}{none}"

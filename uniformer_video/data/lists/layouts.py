@@ -10,6 +10,7 @@ from pathlib import Path
 
 from uniformer_video.data.lists import class_names as known_classes
 from uniformer_video.data.lists.class_folders import CLASSES_FILE, class_folders, read_folder
+from uniformer_video.data.lists.folders import is_hidden, is_video
 from uniformer_video.data.lists.labels import number_classes
 from uniformer_video.data.lists.official import read_official
 from uniformer_video.data.lists.records import (
@@ -80,11 +81,16 @@ def read_class_folders(
 
 
 def _beside(root, parts):
-    """A line on folders beside train, val and test, if there are any."""
-    others = [name for name in class_folders(root) if name not in parts] if parts else []
-    if others:
-        count, beside = plural(len(others), "folder"), " and ".join(sorted(parts))
-        yield f"{root}: left out {count} beside {beside}: {name_some(others)}"
+    """Lines on folders and videos beside train, val and test, if there are any."""
+    if not parts:
+        return
+    videos = sorted(name for name in os.listdir(root) if is_video(name) and not is_hidden(name))
+    folders = [name for name in class_folders(root) if name not in parts]
+    beside = " and ".join(sorted(parts))
+    for noun, names in (("folder", folders), ("video", [v for v in videos if v not in folders])):
+        if names:
+            count = plural(len(names), noun)
+            yield f"{root}: left out {count} beside {beside}: {name_some(names)}"
 
 
 def _parts_of(root, split):
