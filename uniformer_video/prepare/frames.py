@@ -14,7 +14,7 @@ from PIL import Image
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.colours import matrix_options
 from uniformer_video.data.decoding.orientation import turn_upright
-from uniformer_video.data.lists.folders import list_videos
+from uniformer_video.data.lists.folders import is_hidden, list_videos
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.folders import (
     around_the_number,
@@ -70,7 +70,10 @@ def extract_folder(source, out, pictures, workers=0, progress=None):
         with summary.write_failures(out):
             run_jobs(partial(_extract, pictures=pictures), left, collect, workers)
         finished = sorted(target for target in targets.values() if target.is_dir())
-        counts = [(_name(target, out), len(os.listdir(target))) for target in finished]
+        counts = [
+            (_name(target, out), sum(not is_hidden(name) for name in os.listdir(target)))
+            for target in finished
+        ]
         write_table(Path(out) / COUNTS_FILE, ("folder", "frames"), counts)
         summary.remarks = [
             (name, form) for name, _ in counts if (form := forms.get(name, _SQUARE)) != _SQUARE
