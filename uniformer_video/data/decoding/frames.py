@@ -7,14 +7,10 @@ import os
 import re
 
 import numpy as np
-from PIL import Image, ImageOps
 
+from uniformer_video.data.decoding.pictures import read_picture
 from uniformer_video.data.decoding.reader import Reader, shrink
 from uniformer_video.errors import DecodeError
-from uniformer_video.words import system_reason
-
-# What frames are extracted to. Pillow knows more formats; one of them starts another program.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
 
 
 def frame_file(path, number):
@@ -79,16 +75,7 @@ class FrameReader(Reader):
 
     def _image(self, index):
         """`uint8 [H, W, 3]` RGB, turned the way it is meant to be shown."""
-        file = self._file(index)
-        try:
-            with Image.open(file, formats=_FORMATS) as image:
-                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        except FileNotFoundError:
-            reason = "is not there"
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            # What Pillow raises for damaged pictures depends on their format.
-            reason = f"cannot be read as a picture: {system_reason(error)}"
-        raise DecodeError(f"{file} {reason}; extract the frames again") from None
+        return read_picture(self._file(index))
 
 
 def _highest_count(folder, template):
