@@ -118,19 +118,20 @@ def check_video(video, strict=False):
     Decoders fill small damage with what was there before; `strict` looks for that in a pass of its own.
     """
     path, listed = video
+    in_file = is_member(path) or os.path.isfile(path)
     try:
         with open_video(path, num_frames=listed) as reader:
             _decode_all(reader)
             count = reader.num_frames
             declared = listed or reader.declared_frames
     except DecodeError as error:
-        if listed:
-            return Found(str(error), None, listed)
-        if not (is_member(path) or os.path.isfile(path)):  # whoever opens a pipe waits
+        if listed or os.path.isdir(path):
+            return Found(str(error), None, listed or None)
+        if not in_file:  # whoever opens a pipe waits
             return Found(str(error), 0, None)
         return Found(str(error), _frames_before_damage(path), _frames_by_header(path))
-    if listed:
-        return Found("", count, listed)
+    if not in_file:  # pictures
+        return Found("", count, declared)
     # A cut off avi shows by this alone; other headers may count frames that are not to be shown.
     if "avi" in reader.formats and count < _MOSTLY * (declared or 0):
         return Found(f"is cut off: {count} of its {declared} frames are there", count, declared)

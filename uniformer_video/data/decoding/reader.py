@@ -11,6 +11,8 @@ _UPRIGHT = Orientation()
 class Reader:
     """Base of the readers; see `uniformer_video.data.decoding` for the interface."""
 
+    formats = ()  # names of the container's format
+    declared_frames = None  # how many frames a header says there are
     times = None  # seconds from the first frame, float64 [num_frames], where a reader knows them
 
     def close(self):

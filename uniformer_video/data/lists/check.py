@@ -3,7 +3,8 @@
 import math
 import os
 
-from uniformer_video.data.decoding.frames import frame_file
+from uniformer_video.data.decoding import names_frames
+from uniformer_video.data.decoding.frame_names import any_frame, is_frame_folder
 from uniformer_video.data.lists.records import without_repeats
 from uniformer_video.errors import DataError
 from uniformer_video.storage.address import name_for_messages
@@ -57,9 +58,11 @@ def missing_files(records):
 
 
 def _exists(record):
-    if not record.num_frames:
-        return os.path.isfile(record.path)
-    return any(os.path.isfile(frame_file(record.path, number)) for number in (1, 0))
+    if record.num_frames:
+        return any_frame(record.path)
+    if os.path.isfile(record.path):
+        return True
+    return is_frame_folder(record.path) or (names_frames(record.path) and any_frame(record.path))
 
 
 def _note_missing(split, records, allowed):
@@ -92,5 +95,5 @@ def _remedy(record):
 def _what_is(path):
     """What stands where a video should, for messages."""
     if os.path.isdir(path):
-        return " (a folder)"
+        return " (a folder without frames)"
     return " (a broken link)" if os.path.islink(path) else ""

@@ -1,4 +1,7 @@
-"""Folders of videos: which files in them and below are videos. All that reads folders asks here."""
+"""Folders of videos: which files in them and below are videos. All that reads folders asks here.
+
+A folder of extracted frames counts as a video too.
+"""
 
 import logging
 import os
@@ -6,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from uniformer_video.data.decoding.frame_names import holds_frames
 from uniformer_video.errors import DataError
 from uniformer_video.words import plural
 
@@ -34,7 +38,7 @@ _NAMED = 3  # hidden videos in a note
 
 @dataclass(frozen=True)
 class FoundVideos:
-    """The videos in `folder` and below it, paths relative to it.
+    """The videos in `folder` and below it, paths relative to it; folders of frames are videos too.
 
     hidden: those that do not count, for their name or that of a folder above them begins with a dot, as
     where macOS or a wastebasket keeps things of its own: `._a.mp4`, `.Trash/a.mp4`.
@@ -63,19 +67,33 @@ def is_video(path: str | os.PathLike) -> bool:
 def find_videos(folder: str | os.PathLike) -> FoundVideos:
     """The videos in `folder` and below, sorted; links are followed.
 
-    Raises `DataError` where there is no such folder, and where one in it cannot be read.
+    A folder of numbered pictures is a video, and may be `folder` itself, `Path(".")`, unless a video lies in
+    it or below, or beside it under its name. Raises `DataError` where there is no such folder, and where one in it cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         kind = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {kind}; give a folder of videos")
-    videos, hidden = [], []
+    videos, hidden, with_pictures = [], [], []
     for part, names, hidden_folders in _visit(folder):
+        if holds_frames(names):
+            with_pictures.append(part)
         for name in filter(is_video, names):
             (hidden if _is_hidden(name) else videos).append(part / name)
         for name in hidden_folders:
             hidden += _videos_below(folder, part / name)
+    videos += _frames_alone(with_pictures, videos)
     return FoundVideos(folder, sorted(videos), sorted(hidden))
+
+
+def _frames_alone(folders, videos):
+    """Those of the `folders` with pictures whose pictures are the frames of a video of their own.
+
+    Not where a video, or another such folder, lies in one, nor where the video itself lies beside it.
+    """
+    taken = {parent for path in (*folders, *videos) for parent in path.parents}
+    taken |= {video.with_suffix("") for video in videos}
+    return [folder for folder in folders if folder not in taken]
 
 
 def list_videos(folder: str | os.PathLike) -> list[Path]:

@@ -167,6 +167,11 @@ def read_folder(root, names=None):
     for video in found.videos:
         if video.parent.parts:
             classes.setdefault(video.parts[0], []).append(video)
+    if not classes and any(video.parts and (root / video).is_dir() for video in found.videos):
+        raise DataError(
+            f"{root / found.videos[0]} holds the frames of one video itself; a class is a folder of videos, "
+            f"and of folders of frames, such as {root / 'running' / 'video1' / 'img_00001.jpg'}"
+        )
     if not classes:
         raise DataError(
             f"{root} has no sub-folder with videos; it takes one sub-folder a class, "
