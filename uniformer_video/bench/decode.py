@@ -17,8 +17,9 @@ import numpy as np
 
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.sampling import ClipSampling
-from uniformer_video.errors import UserError
+from uniformer_video.errors import DecodeError, UserError
 from uniformer_video.randomness import generator
+from uniformer_video.words import name_some, one_line, plural
 
 BASELINE = "decord"
 OURS = "ours"
@@ -69,7 +70,8 @@ def measure(path, repeat, sides):
                     failed.add(side)
                     continue
                 seconds[name][side].append(time.perf_counter() - start)
-                same[name][side] &= np.array_equal(pixels[side], pixels[OURS])
+                ours = pixels.get(OURS)  # None where our own reader has failed
+                same[name][side] &= ours is not None and np.array_equal(pixels[side], ours)
                 if side != OURS:
                     del pixels[side]
     return {
@@ -125,10 +127,13 @@ def _mean(speeds):
 
 
 def run(paths, repeat):
-    """Measure the videos and return the table's lines; a video that we cannot read is an error."""
-    for path in paths:
-        with open_video(path):
-            pass
+    """Measure the videos and return the table's lines.
+
+    A video that we cannot read is left out and named; an error where none is left.
+    """
+    paths, broken = _readable(paths)
+    if not paths:
+        raise UserError(next(iter(broken)))
     sides = contenders()
     if BASELINE not in sides:
         logging.getLogger("uniformer_video").warning(
@@ -136,7 +141,23 @@ def run(paths, repeat):
         )
     if repeat < 1:
         raise UserError(f"--repeat is {repeat}; it is at least 1")
-    return table({path: measure(path, repeat, sides) for path in paths})
+    lines = table({path: measure(path, repeat, sides) for path in paths})
+    if broken:
+        lines.append(f"{plural(len(broken), 'video')} left out as broken: {name_some(broken)}")
+    return lines
+
+
+def _readable(paths):
+    """(the videos that can be read, why each of the others cannot)."""
+    good, broken = [], []
+    for path in map(str, paths):
+        try:
+            with open_video(path) as video:
+                video.frames([0])
+            good.append(path)
+        except (DecodeError, OSError) as error:
+            broken.append(one_line(error))
+    return good, broken
 
 
 def _ours(path, clips, _fps):

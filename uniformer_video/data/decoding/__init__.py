@@ -22,9 +22,10 @@ def open_video(path, backend="auto", num_frames=0):
 
     `backend` names a registered `Decoder`: "pyav", "decord", "torchcodec" or "auto" (PyAV, exact on every
     file). For extracted frames, `path` is their folder, or the folder and the template of their names,
-    `folder/img_{:05d}.jpg`, and `num_frames` says how many there must be; 0 = all that are there. For a video in a shard it is `SHARD#OFFSET+LENGTH`, the shard a path or an address; "auto" and
-    "pyav" read it. Raises `DecodeError` when the file cannot be opened, holds no video, or the backend is
-    not exact on it, `ConfigError` for a backend that is not known.
+    `folder/img_{:05d}.jpg`, and `num_frames` says how many there must be; 0 = all that are there. For a
+    video in a shard it is `SHARD#OFFSET+LENGTH`, the shard a path or an address; "auto" and "pyav" read it.
+    Raises `DecodeError` when the file cannot be opened, holds no video, or the backend is not exact on it,
+    `ConfigError` for a backend that is not known.
     """
     path, decoder = os.fsdecode(path), find_decoder(backend)
     if is_member(path):

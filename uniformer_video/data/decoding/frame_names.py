@@ -13,7 +13,19 @@ from itertools import pairwise
 from uniformer_video.errors import DecodeError
 from uniformer_video.words import plural
 
-PICTURE_SUFFIXES = tuple(".jpg .jpeg .png .webp .bmp .ppm .pgm .pbm .pnm .tif .tiff".split())
+PICTURE_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+    ".tif",
+    ".tiff",
+)
 _NUMBER = re.compile("([0-9]+)")
 
 
@@ -106,8 +118,8 @@ def first_number(path: str, count: int) -> int:
         return lowest
     lost, place = (1, "first") if _is_there(path, count) else (lowest + count - 1, "last")
     raise DecodeError(
-        f"{frame_file(path, lost)} is not there, the {place} of {count} frames; extract the frames again, mend the list, or "
-        "set DATA.IMAGE_TEMPLATE to the names of the frames"
+        f"{frame_file(path, lost)} is not there, the {place} of {count} frames; extract the frames again, "
+        "mend the list, or set DATA.IMAGE_TEMPLATE to the names of the frames"
     )
 
 

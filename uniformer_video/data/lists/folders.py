@@ -68,7 +68,8 @@ def find_videos(folder: str | os.PathLike) -> FoundVideos:
     """The videos in `folder` and below, sorted; links are followed.
 
     A folder of numbered pictures is a video, and may be `folder` itself, `Path(".")`, unless a video lies in
-    it or below, or beside it under its name. Raises `DataError` where there is no such folder, and where one in it cannot be read.
+    it or below, or beside it under its name. Raises `DataError` where there is no such folder, and where one
+    in it cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():

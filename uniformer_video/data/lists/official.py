@@ -17,8 +17,9 @@ def read_official(dataset, annotations, videos, part, split=1):
     """The records of one part ("train" or "val") of "ssv2", "ucf101" or "hmdb51".
 
     `annotations` is the folder of the official files; `videos` that of the videos, which lie in it or
-    in its folders of classes; a folder of frames stands for a video that is not there. One that is not there gets the path where it was looked for. Labels
-    count in the usual order of the dataset. Raises `DataError` as `read_annotations` does.
+    in its folders of classes; a folder of frames stands for a video that is not there. One that is not
+    there gets the path where it was looked for. Labels count in the usual order of the dataset. Raises
+    `DataError` as `read_annotations` does.
     """
     there, records = _Videos(videos, _SUFFIXES[dataset]), []
     for video in read_part(dataset, annotations, part, split):
