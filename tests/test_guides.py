@@ -18,10 +18,14 @@ HEADER = "label,youtube_id,time_start,time_end,split\n"
 CAMERA = "Approaching something with your camera"
 
 
+def guide(dataset):
+    return (ROOT / "datasets" / dataset / "README.md").read_text()
+
+
 def commands(dataset):
     """The calls of the preparation tool in a guide, in their order, as lists of arguments."""
-    guide = (ROOT / "datasets" / dataset / "README.md").read_text().replace("\\\n", " ")
-    calls = re.findall(r"^ +python tools/prepare_dataset\.py (.*)$", guide, re.MULTILINE)
+    text = guide(dataset).replace("\\\n", " ")
+    calls = re.findall(r"^ +python tools/prepare_dataset\.py (.*)$", text, re.MULTILINE)
     assert calls
     return [shlex.split(call) for call in calls]
 
@@ -46,6 +50,10 @@ def follow(tmp_path, monkeypatch, make_video):
             (folder / name).write_bytes(film)
         for arguments in commands(dataset):
             assert cli.main(arguments, "prepare") == 0, arguments
+        tables = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.csv")}
+        named = set(re.findall(r"`(\S+/(?:bad|missing)\.csv)`", guide(dataset)))
+        assert {name for name in tables if name.endswith(("bad.csv", "missing.csv"))} <= named
+        assert {name for name in named if name.endswith("bad.csv")} <= tables
         path = min((ROOT / "configs" / dataset).glob("*.yaml"))
         data = build_data(load_config(path))
         assert data.class_names == class_names(dataset)
@@ -72,6 +80,7 @@ def test_kinetics(follow, dataset, capsys):
     assert "train.csv: 1 videos, 1 of the annotated missing" in printed
     assert "Missing: ccc_000003_000013; all are in" in printed
     assert "2 videos checked, 0 bad" in printed
+    assert "ccc_000003_000013" in Path("datasets", dataset, "missing.csv").read_text()
 
 
 def test_the_first_something_something(follow, make_video, tmp_path):

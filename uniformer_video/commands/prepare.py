@@ -235,7 +235,9 @@ def _check_arguments(parser):
         metavar="LIST_OR_FOLDER",
         help="lists, or folders of videos or of shards",
     )
-    parser.add_argument("--out", default="bad.csv", metavar="FILE", help="the table (bad.csv)")
+    parser.add_argument(
+        "--out", default="bad.csv", metavar="FILE", help="the table to write (bad.csv, here)"
+    )
     parser.add_argument(
         "--timeout", type=float, default=300, metavar="SECONDS", help="for one video (300)"
     )
