@@ -22,7 +22,10 @@ def bench_command(args):
 
 def _decode_arguments(parser):
     parser.add_argument(
-        "videos", nargs="+", metavar="VIDEO", help="video files, or folders of them"
+        "videos",
+        nargs="+",
+        metavar="VIDEO",
+        help="video files, folders of frames, or folders of them",
     )
     parser.add_argument("--repeat", type=int, default=9, metavar="N", help="rounds (9)")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from videos import encode, numbered_frames
 
 from uniformer_video.data.decoding import open_video
@@ -114,6 +114,29 @@ def test_deep_grey_is_that_of_a_deep_video(tmp_path):
         container.mux(stream.encode())
     with open_video(tmp_path / "deep.mkv") as video, open_video(tmp_path / "{}.png") as pictures:
         np.testing.assert_array_equal(video.frames(range(3)), pictures.frames(range(3)))
+
+
+def test_colours_of_print_and_of_films(tmp_path):
+    """CIE Lab, palettes with alpha, and colours stored multiplied by it, which FFmpeg does not read."""
+    few = colours().quantize(64)
+    few.convert("PA").save(tmp_path / "few.tif")
+    np.testing.assert_array_equal(
+        read_picture(tmp_path / "few.tif"), np.asarray(few.convert("RGB"))
+    )
+    red = Image.new("RGB", (24, 16), (200, 10, 30))
+    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    ImageCms.profileToProfile(red, *profiles, outputMode="LAB").save(tmp_path / "lab.tif")
+    assert (
+        np.abs(read_picture(tmp_path / "lab.tif").astype(int) - (200, 10, 30)).max() <= 4
+    )  # 8-bit Lab
+    Image.new("LA", (24, 16), (50, 128)).save(tmp_path / "film.tif")
+    content = (tmp_path / "film.tif").read_bytes()
+    entry = (338).to_bytes(
+        2, "little"
+    ) + b"\3\0\1\0\0\0"  # ExtraSamples: 2 = as it is, 1 = multiplied
+    assert content.count(entry + b"\2") == 1
+    (tmp_path / "film.tif").write_bytes(content.replace(entry + b"\2", entry + b"\1"))
+    assert abs(int(read_picture(tmp_path / "film.tif")[0, 0, 0]) - 100) <= 1
 
 
 def test_grey_of_12_bits_reaches_white(tmp_path):

@@ -46,9 +46,8 @@ def read_picture(file: str | os.PathLike) -> np.ndarray:
         raise
     except FileNotFoundError:
         reason = "is not there"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # What Pillow raises for damaged pictures depends on their format.
-        reason = f"cannot be read as a picture: {system_reason(error)}"
+    except Exception as error:  # what Pillow raises for damaged pictures depends on their format
+        reason = f"cannot be read as a picture: {system_reason(error) or type(error).__name__}"
     raise DecodeError(f"{file} {reason}; extract the frames again") from None
 
 
