@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 
-from uniformer_video.data.decoding import open_video
+from uniformer_video.data.decoding import names_frames, open_video
 from uniformer_video.data.decoding.source import is_member
 from uniformer_video.data.lists.folders import is_video, list_videos, walk
 from uniformer_video.data.lists.shard_index import INDEX_FILE, shard_folder
@@ -40,7 +40,8 @@ def videos_to_check(path, prefix="", template="", separator="auto"):
     """(path, frames that the list declares or 0) of the videos of a folder or a list, in its order.
 
     A folder with an index of shards, also an address, stands for the videos in them, and so does the
-    index. With `template` the list is one of folders of frames, `folder num_frames label`.
+    index. With `template` the list is one of folders of frames, `folder num_frames label`. `path` may also
+    name the frames of one video, `folder/img_{:05d}.jpg`.
     """
     from uniformer_video.data.lists.records import read_csv, read_frame_list
     from uniformer_video.data.lists.sharded import read_shards
@@ -50,6 +51,8 @@ def videos_to_check(path, prefix="", template="", separator="auto"):
         return [(record.path, 0) for record in read_shards(folder)]
     if os.path.isdir(path):
         return [(str(Path(path) / video), 0) for video in _videos_in(path)]
+    if names_frames(str(path)) and not os.path.exists(path):
+        return [(str(path), 0)]
     if os.path.isfile(path) and is_video(path):
         raise DataError(f"{path} is a video; give its folder or a list")
     frames = template and read_frame_list(path, template, prefix)
@@ -125,7 +128,7 @@ def check_video(video, strict=False):
             count = reader.num_frames
             declared = listed or reader.declared_frames
     except DecodeError as error:
-        if listed or os.path.isdir(path):
+        if listed or os.path.isdir(path) or (not in_file and names_frames(path)):
             return Found(str(error), None, listed or None)
         if not in_file:  # whoever opens a pipe waits
             return Found(str(error), 0, None)

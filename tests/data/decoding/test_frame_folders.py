@@ -133,6 +133,19 @@ def test_lists_of_every_format_take_folders_of_frames(tmp_path, make_video):
     assert [record.name for record, _ in missing_files(records)] == ["ApplyEyeMakeup/v_f.avi"]
 
 
+def test_a_list_of_the_format_frames_is_told_from_others(tmp_path):
+    write_frames(tmp_path / "a b", 4)
+    (tmp_path / "train.csv").write_text("a b 4 0\n")
+    with pytest.raises(
+        DataError, match=r"train\.csv:1: 'a b 4 0' names a folder of frames and .*TRAIN"
+    ):
+        read_kinetics(tmp_path, "train")
+    write_frames(tmp_path / "a b 4", 4)
+    assert read_kinetics(tmp_path, "train").records[0].name == "a b 4"
+    place = str(tmp_path / "a b" / "img_{:05d}.png")
+    assert videos_to_check(place) == [(place, 0)]
+
+
 def test_a_folder_without_frames_is_missing(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "train.csv").write_text("empty,0\n")
