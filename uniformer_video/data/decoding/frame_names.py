@@ -6,7 +6,6 @@ is a missing frame.
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 
@@ -40,10 +39,12 @@ def holds_frames(names: Iterable[str]) -> bool:
 
     Their numbers may still be wrong, which makes it a broken video.
     """
-    counts = Counter(_shape(name) for name in _pictures(names))
-    return any(len(shape) > 1 and count > 1 for shape, count in counts.items()) or (
-        len(counts) == 1 and len(next(iter(counts))) > 1
-    )
+    shapes = set()
+    for shape in map(_shape, _pictures(names)):
+        if len(shape) > 1 and shape in shapes:
+            return True
+        shapes.add(shape)
+    return len(shapes) == 1 and len(shapes.pop()) > 1
 
 
 def is_frame_folder(path: str | os.PathLike) -> bool:
@@ -60,7 +61,7 @@ def numbered_frames(folder: str) -> dict[int, str]:
     Raises `DecodeError` where there are none, where their names differ in more than a number, and where a
     number stands there twice or is left out.
     """
-    names = _pictures(_listed(folder))
+    names = list(_pictures(_listed(folder)))
     if not names:
         raise DecodeError(f"{folder} is a folder, not a video: it holds no pictures")
     kinds = {_shape(name): name for name in sorted(names, reverse=True)}
@@ -155,7 +156,7 @@ def _listed(folder):
 
 def _pictures(names):
     """Those of the names that are pictures' and not hidden."""
-    return [n for n in names if n.lower().endswith(PICTURE_SUFFIXES) and not n.startswith(".")]
+    return (n for n in names if n.lower().endswith(PICTURE_SUFFIXES) and not n.startswith("."))
 
 
 def _shape(name):
