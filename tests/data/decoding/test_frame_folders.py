@@ -13,7 +13,6 @@ from uniformer_video.data.decoding import open_video
 from uniformer_video.data.lists.check import missing_files
 from uniformer_video.data.lists.folders import find_videos
 from uniformer_video.data.lists.layouts import read_class_folders, read_kinetics, read_ucf101
-from uniformer_video.data.lists.records import read_folder
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.inference.predictor import videos_at
 from uniformer_video.prepare.check import check_videos, videos_to_check
@@ -156,7 +155,7 @@ def test_a_folder_without_frames_is_missing(tmp_path):
 def test_classes_of_single_pictures_are_told_from_videos(tmp_path):
     write_frames(tmp_path / "cats")
     with pytest.raises(DataError, match=r"cats holds the frames of one video itself; a class is"):
-        read_folder(tmp_path)
+        read_class_folders(tmp_path, "train")
 
 
 def test_the_check_reads_every_picture(tmp_path):
