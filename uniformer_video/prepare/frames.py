@@ -12,6 +12,7 @@ from PIL import Image
 
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.orientation import orientation, turn_upright
+from uniformer_video.data.lists.folders import is_hidden
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.folders import (
     around_the_number,
@@ -63,7 +64,8 @@ def extract_folder(source, out, pictures, workers=0, progress=None):
             run_jobs(work, left, partial(summary.add, kind=lambda _: "extracted"), workers)
         finished = sorted(target for target in targets.values() if target.is_dir())
         counts = [
-            (target.relative_to(out).as_posix(), len(os.listdir(target))) for target in finished
+            (target.relative_to(out).as_posix(), sum(not is_hidden(n) for n in os.listdir(target)))
+            for target in finished
         ]
         write_table(Path(out) / COUNTS_FILE, ("folder", "frames"), counts)
     return summary

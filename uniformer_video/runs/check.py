@@ -101,6 +101,6 @@ def settings_of_other_models(cfg: CfgNode) -> dict[str, str]:
 
 def _used_formats(cfg) -> list[ListFormat]:
     formats = [find_format(cfg.TRAIN.DATASET, "TRAIN.DATASET")]
-    if cfg.TEST.DATASET:
+    if cfg.TEST.DATASET and cfg.TEST.ENABLE:
         formats.append(find_format(cfg.TEST.DATASET, "TEST.DATASET"))
     return formats

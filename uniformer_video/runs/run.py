@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+from uniformer_video.data.lists.class_counts import count_line
 from uniformer_video.distributed.environment import launcher
 from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.runs.build import name_model
@@ -45,4 +46,7 @@ def _introduction(cfg, data, folder):
         if (records := getattr(data, split))
     )
     yield f"{cfg.MODEL.MODEL_NAME}, {data.num_classes} classes, videos: {counts}; output {folder.path}"
+    for split in ("train", "val", "test"):
+        if records := getattr(data, split):
+            yield count_line(split, records, data.class_names)
     yield from data.notes
