@@ -100,8 +100,11 @@ def test_which_folders_are_videos(tmp_path, make_video):
     (tmp_path / "sit" / "covers").mkdir()
     for name in ("one.png", "two.png"):
         shutil.copy(tmp_path / "sit" / "c" / "img_00001.png", tmp_path / "sit" / "covers" / name)
-    names = [path.as_posix() for path in find_videos(tmp_path).videos]
+    found = find_videos(tmp_path)
+    names = [path.as_posix() for path in found.videos]
     assert names == ["run/a", "run/deep/b", "sit/c.mp4"]
+    assert {path.parent.as_posix() for path in found.skipped} == {"run/deep", "sit/c", "sit/covers"}
+    assert [path.as_posix() for path in found.empty] == ["sit/c", "sit/covers"]
     assert videos_at(tmp_path) == [tmp_path / name for name in names]
     assert videos_at(tmp_path / "run" / "a") == [tmp_path / "run" / "a"]
 

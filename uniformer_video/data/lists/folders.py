@@ -136,7 +136,7 @@ def find_videos(folder: str | os.PathLike) -> FoundVideos:
     frames = _frames_alone(with_pictures, videos)
     videos += frames
     skipped = [path for path in skipped if path.parent not in set(frames)]
-    filled = {parent for video in videos for parent in video.parents} | {Path()}
+    filled = {parent for video in videos for parent in video.parents} | {Path(), *frames}
     empty = [part for part in folders if part not in filled and part.parent in filled]
     return FoundVideos(folder, *map(sorted, (videos, hidden, skipped, empty, circular)))
 
