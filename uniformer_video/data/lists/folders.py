@@ -124,21 +124,27 @@ def find_videos(folder: str | os.PathLike) -> FoundVideos:
     for part, names, hidden_folders, links in _visit(folder):
         folders.append(part)
         if holds_frames(names):
-            with_pictures.append(part)
-        for name in names:
-            if is_video(name):
-                (hidden if is_hidden(name) else videos).append(part / name)
-            elif not is_hidden(name):
-                skipped.append(part / name)
+            with_pictures.append(part)  # only names of other folders are kept: frames are many
+        else:
+            skipped += _skipped(part, names)
+        for name in filter(is_video, names):
+            (hidden if is_hidden(name) else videos).append(part / name)
         for name in hidden_folders:
             hidden += _videos_below(folder, part / name)
         circular += [part / name for name in links]
     frames = _frames_alone(with_pictures, videos)
     videos += frames
-    skipped = [path for path in skipped if path.parent not in set(frames)]
+    for part in set(with_pictures) - set(frames):
+        files = [entry.name for entry in os.scandir(folder / part) if not entry.is_dir()]
+        skipped += _skipped(part, files)
     filled = {parent for video in videos for parent in video.parents} | {Path(), *frames}
     empty = [part for part in folders if part not in filled and part.parent in filled]
     return FoundVideos(folder, *map(sorted, (videos, hidden, skipped, empty, circular)))
+
+
+def _skipped(part, names):
+    """The files of a folder `part` that count as nothing and are not hidden."""
+    return [part / name for name in names if not is_video(name) and not is_hidden(name)]
 
 
 def _frames_alone(folders, videos):
