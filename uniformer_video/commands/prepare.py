@@ -233,7 +233,7 @@ def _check_arguments(parser):
         "videos",
         nargs="+",
         metavar="LIST_OR_FOLDER",
-        help="lists, or folders of videos or of shards",
+        help="lists, or folders of videos, of frames or of shards",
     )
     parser.add_argument(
         "--out", default="bad.csv", metavar="FILE", help="the table to write (bad.csv, here)"

@@ -296,7 +296,9 @@ def test_a_missing_list_tells_which_names_were_tried(frames_run, tmp_path):
 
 
 def test_other_names_of_frames_stop_the_run_at_its_start(frames_run):
-    with pytest.raises(DataError, match=r"none of the 8 train videos exist.*DATA\.IMAGE_TEMPLATE"):
+    with pytest.raises(
+        DataError, match=r"none of the 8 .*DATA\.IMAGE_TEMPLATE .*, such as 00001\.jpg"
+    ):
         build_data(load_config(overrides=frames_run(DATA__IMAGE_TEMPLATE="img_{:05d}.jpg")))
 
 

@@ -55,6 +55,14 @@ def is_frame_folder(path: str | os.PathLike) -> bool:
         return False
 
 
+def any_picture(folder: str) -> str:
+    """The name of a picture in a folder, the first one; "" where there is none."""
+    try:
+        return min(_pictures(os.listdir(folder)), default="")
+    except OSError:
+        return ""
+
+
 def numbered_frames(folder: str) -> dict[int, str]:
     """{number: name} of the pictures in a folder, in rising order.
 

@@ -4,7 +4,7 @@ import math
 import os
 
 from uniformer_video.data.decoding import names_frames
-from uniformer_video.data.decoding.frame_names import any_frame, is_frame_folder
+from uniformer_video.data.decoding.frame_names import any_frame, any_picture, is_frame_folder
 from uniformer_video.data.lists.records import label_text, without_repeats
 from uniformer_video.errors import DataError
 from uniformer_video.storage.address import name_for_messages
@@ -119,6 +119,8 @@ def _remedy(record):
     if member_of(record.path):
         return "the shards belong beside their index.csv"
     template = ", or DATA.IMAGE_TEMPLATE to the names of the frames" if record.num_frames else ""
+    if template and (name := any_picture(os.path.dirname(record.path))):
+        template += f", such as {name}"
     return f"set DATA.PATH_PREFIX to the folder that the paths start from{template}"
 
 
