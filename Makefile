@@ -9,9 +9,14 @@ TORCH_INDEX ?=
 # More settings for the demo run, such as DEMO_SETTINGS="RNG_SEED 1 OUTPUT_DIR runs/seed1".
 DEMO_SETTINGS ?=
 DEMO_VIDEOS ?=
+# How many tests run side by side; `auto`: one for each core, 8 at most.
+TEST_PROCESSES ?= auto
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A process that has done its tests takes half of those that wait for another: neighbours mostly stay together,
+# as what they share is made once a process.
+SIDE_BY_SIDE := -n $(TEST_PROCESSES) --maxprocesses 8 --dist worksteal
 
 .PHONY: help install demo test test-slow test-all lint clean
 
@@ -37,14 +42,14 @@ demo: install
 	$(BIN)/python tools/run_net.py --cfg configs/demo/uniformer_demo.yaml $(DEMO_SETTINGS)
 
 test: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 # one of four groups of the tests that take minutes, by the number GROUP
 test-slow: install
 	$(BIN)/python -m pytest -m slow --slow-group $(GROUP)/4
 
-test-all: install
-	$(BIN)/python -m pytest
+test-all: test
+	$(BIN)/python -m pytest -m slow
 
 lint: install
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ HUB = ["huggingface_hub>=0.25", "safetensors>=0.4.3"]
 TORCHCODEC = ["torchcodec>=0.7"]
 # training from shards in s3:// and others, with fsspec's driver for them, such as s3fs
 REMOTE = ["fsspec>=2023.1"]
-TEST = ["pytest>=8", "ruff>=0.8"]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.8"]
 
 setup(
     name="uniformer-video",

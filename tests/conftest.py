@@ -14,6 +14,7 @@ os.environ.setdefault(
 
 import pytest
 import torch
+from own_shared_memory import mark_semaphores
 from tiny_run import tiny_overrides
 from videos import numbered_frames
 
@@ -22,6 +23,7 @@ from uniformer_video.prepare.demo import generate_demo, write_video
 from uniformer_video.training.trainer import Trainer
 
 torch.set_num_threads(1)
+mark_semaphores()
 # A shell starts what runs in its background deaf to Ctrl-C, and the commands under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import inspect
+import json
 import logging
 import os
 import re
@@ -33,6 +34,7 @@ def main(arguments=None, command=None):
         _start_logging()
         parsed = _parse(arguments, command)
         with raise_interrupts():
+            _import_plugins(parsed)
             return parsed.handler(parsed) or 0
     except KeyboardInterrupt:
         log.error(
@@ -85,9 +87,28 @@ def _parse_arguments(parser, arguments):
     return parsed
 
 
+def _import_plugins(parsed):
+    """Import what `--plugins` names and what is installed, for the command to know, whatever it reads."""
+    from uniformer_video import plugins
+
+    named = [plugins.resolve_plugin(plugin) for plugin in parsed.plugins]
+    plugins.import_plugins(named)
+    plugins.import_installed()
+    if named and hasattr(parsed, "overrides"):  # a run records them
+        parsed.overrides = [*parsed.overrides, "PLUGINS", f"[{', '.join(map(json.dumps, named))}]"]
+
+
 def _add(parser, command):
     add_arguments, handler = _COMMANDS[command]
     add_arguments(parser)
+    parser.add_argument(
+        "--plugins",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module, or .py file, that registers models, formats, tasks or settings of your own; again "
+        "for more",
+    )
     parser.set_defaults(handler=handler)
 
 

@@ -90,6 +90,7 @@ def test_what_may_change_while_a_training_goes_on():
         "TENSORBOARD.ENABLE",
         "LOG_PERIOD",
         "OUTPUT_DIR",
+        "PLUGINS",
     }
     assert {key for key in SETTINGS if key.startswith(("TEST.", "DATA_LOADER."))} <= free
     from_best = {key for key, row in SETTINGS.items() if row.on_resume == MATCHES_UNLESS_FROM_BEST}

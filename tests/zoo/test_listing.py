@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from uniformer_video import cli
-from uniformer_video.zoo.listing import as_markdown, as_text, list_models
+from uniformer_video.zoo.listing import as_markdown, as_text, list_entries
 from uniformer_video.zoo.peers import PEERS
 from uniformer_video.zoo.published import PUBLISHED
 from uniformer_video.zoo.uniformers import UNIFORMERS
@@ -17,7 +17,7 @@ pytest.importorskip("pytorchvideo")
 
 @pytest.fixture(scope="module")
 def every():
-    return list_models()
+    return list_entries()
 
 
 def by_name(entries):
@@ -108,7 +108,7 @@ def test_markdown(every):
     ],
 )
 def test_patterns(pattern, expected):
-    assert [entry.name for entry in list_models(pattern)] == expected
+    assert [entry.name for entry in list_entries(pattern)] == expected
 
 
 def test_command(capsys):

@@ -16,7 +16,7 @@ from uniformer_video.runs.check import settings_of_other_models
 from uniformer_video.runs.run import run
 from uniformer_video.weights.checkpoint import write_checkpoint
 from uniformer_video.zoo.create import build_network, create_model
-from uniformer_video.zoo.listing import as_markdown, as_text, list_models
+from uniformer_video.zoo.listing import as_markdown, as_text, list_entries
 from uniformer_video.zoo.registry import MODELS, name_by_sizes
 from uniformer_video.zoo.uniformers import UNIFORMER
 
@@ -67,14 +67,14 @@ def test_the_example_of_the_guide_trains_and_predicts(tiny, tmp_path, make_video
     assert results["model"]["name"] == "small_conv"
     prediction = uv.Predictor.from_checkpoint(tmp_path / "run" / "last.pt")(make_video(frames=12))
     assert prediction.probabilities.shape == (8,)
-    assert "small_conv" in as_text(list_models("small_conv"))
+    assert "small_conv" in as_text(list_entries("small_conv"))
 
 
 def test_a_model_of_ones_own_is_made_kept_and_listed(tmp_path):
     uv.register_model("narrow", Narrow, num_frames=4, crop_size=32, arguments={"width": 6})
     assert create_model("narrow", num_classes=3).stem.out_channels == 6
     assert create_model("narrow", num_classes=3, width=2).stem.out_channels == 2
-    assert as_markdown(list_models("narrow")).splitlines()[2] == (
+    assert as_markdown(list_entries("narrow")).splitlines()[2] == (
         "| `narrow` | 0.00 M | 4x32x32 | ? | none | 0 |"
     )
     with pytest.raises(ConfigError, match="narrow has no option 'wide'; did you mean width"):

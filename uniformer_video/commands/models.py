@@ -18,9 +18,9 @@ def models_command(args):
     Parameters and GFLOPs (multiply-adds, norms included) are those of the published form: 5x5x5
     local kernels, 400 classes (1000 for images). Views are clips x crops.
     """
-    from uniformer_video.zoo.listing import as_markdown, as_text, list_models
+    from uniformer_video.zoo.listing import as_markdown, as_text, list_entries
 
-    entries = list_models(args.filter)
+    entries = list_entries(args.filter)
     if not entries:
         raise UserError(
             f"no model's name fits {args.filter!r}; `uniformer-video models` lists them"

@@ -1,4 +1,7 @@
-"""Every setting, one row each. A new one is a row here and its use in `runs/build.py`."""
+"""Every setting, one row each. A new one is a row here and its use in `runs/build.py`.
+
+Plugins add rows of their own, see `config/register.py`.
+"""
 
 from itertools import chain
 
@@ -256,6 +259,8 @@ _MACHINE = (
     number("NUM_SHARDS", 1, "machines the recipe was made for", 1, 100_000),
     number("RNG_SEED", 0, "every random draw follows from it", 0, 2**63 - 1),
     number("LOG_PERIOD", 10, "steps between log lines", 1, _MANY, on_resume=FREE),
+    Setting("PLUGINS", [], "modules to import first: names, or paths of .py files from this file's folder",
+            elements=(str,), form="a list of module names or paths of .py files", on_resume=FREE),
     text("OUTPUT_DIR", "", "where everything is written; empty = runs/<config name>", on_resume=FREE),
 )
 # fmt: on
@@ -264,3 +269,5 @@ _DATA = (*_VIDEOS, *_BALANCE, *_CLIPS, *_TRAINING_CROP, *_VIEWS, *_FLIPS)
 _PARTS = (_ARCHITECTURE, _MODEL, _DATA, _AUGMENTATION, _TRAIN, _TESTS, _SOLVER, _MACHINE)
 SETTINGS: dict[str, Setting] = {row.key: row for row in chain(*_PARTS)}
 DEFAULTS = {key: row.default for key, row in SETTINGS.items()}
+# Settings of earlier versions that recorded runs may hold, and why they are gone.
+REMOVED: dict[str, str] = {}

@@ -6,6 +6,8 @@ those projects that are not ours go through `config/foreign.py`.
 """
 
 import difflib
+import logging
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,27 +16,84 @@ import yaml
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.foreign import is_foreign, translate, with_task
-from uniformer_video.config.rows import DEFAULTS, SETTINGS
+from uniformer_video.config.register import plugin_of
+from uniformer_video.config.rows import DEFAULTS, REMOVED, SETTINGS
 from uniformer_video.config.rules import check
 from uniformer_video.config.values import convert, parse_value, read_yaml, without_tuple
 from uniformer_video.errors import ConfigError, quote
-from uniformer_video.words import system_reason
+from uniformer_video.plugins import (
+    import_installed,
+    import_plugins,
+    is_installed,
+    plugin_options,
+    resolve_plugin,
+)
+from uniformer_video.words import name_some, system_reason
+
+log = logging.getLogger(__name__)
 
 DEFAULT, FILE, COMMAND_LINE = "default", "file", "command line"
-_OVERRIDES = "on the command line"
-_ORIGINS = "_origins"  # among CfgNode's own attributes, which are copied and pickled with it
+_OVERRIDES, _IN_THE_CALL = "on the command line", "in the call"
+_PLUGINS = "PLUGINS"
+# among CfgNode's own attributes, which are copied and pickled with it
+_ORIGINS, _NAME = "_origins", "_config_name"
 
 
-def load_config(path: str | Path | None = None, overrides=()) -> CfgNode:
-    """The checked, frozen `CfgNode` of a YAML file and `KEY VALUE` overrides.
+def load_config(
+    path: str | Path | None = None, overrides: Iterable = (), **settings: Any
+) -> CfgNode:
+    """The checked, frozen `CfgNode` of a YAML file, and what overrides it.
+
+    Args:
+        path: the file; None = the defaults.
+        overrides: words in pairs, as on the command line: `["SOLVER.BASE_LR", "1e-4"]`.
+        settings: the same as values: `load_config("k.yaml", **{"SOLVER.BASE_LR": 1e-4})`.
 
     Raises `ConfigError` for a missing file, an unknown key, a value that is not allowed or settings that
     cannot go together.
     """
-    entries = [(f"in {file}", key, value) for file, key, value in _read_files(path)] if path else []
-    for key, text in _pairs(overrides):
-        entries.append((_OVERRIDES, key, parse_value(key, text)))
-    return _build(entries)
+    files = list(_read_files(path)) if path else []
+    pairs = [
+        *((_OVERRIDES, *pair) for pair in _pairs(overrides)),
+        *((_IN_THE_CALL, *pair) for pair in settings.items()),
+    ]
+    plugins = _gather_plugins(files, pairs)
+    import_installed()
+    import_plugins(plugins)  # before keys are checked: they add some
+    entries = []
+    for file, tree in files:
+        entries += [(f"in {file}", key, value) for key, value in _settings_in(file, tree)]
+    entries += [(where, key, parse_value(key, text)) for where, key, text in pairs]
+    # all that were named count, not the last list alone
+    entries = [(where, key, plugins if key == _PLUGINS else value) for where, key, value in entries]
+    cfg = _build(entries)
+    cfg.__dict__[_NAME] = Path(path).stem if path else "run"
+    return cfg
+
+
+def config_name(cfg: CfgNode) -> str:
+    """The name of the file that `cfg` was loaded from, without its suffix; "run" without one."""
+    return cfg.__dict__.get(_NAME, "run")
+
+
+def with_settings(cfg: CfgNode, settings: Mapping[str, Any]) -> CfgNode:
+    """`cfg` with other values, checked as a whole; they count as set by a file.
+
+    Raises `ConfigError` as `load_config` does.
+    """
+    flat = flat_config(cfg)
+    for key, value in settings.items():
+        _check_known(key, "")
+        flat[key] = convert(key, value, "")
+    check(flat)
+    changed = _tree(flat)
+    changed.__dict__[_NAME] = config_name(cfg)
+    changed.__dict__[_ORIGINS] = {
+        **cfg.__dict__.get(_ORIGINS, {}),
+        **dict.fromkeys(settings, FILE),
+    }
+    changed.freeze()
+    return changed
 
 
 def config_from_tree(tree: dict, source: str) -> CfgNode:
@@ -60,7 +119,7 @@ def _build(entries):
     check(flat)
     cfg = _tree(flat)
     cfg.__dict__[_ORIGINS] = {
-        key: COMMAND_LINE if places[source] == _OVERRIDES else FILE
+        key: COMMAND_LINE if places[source] in (_OVERRIDES, _IN_THE_CALL) else FILE
         for key, source in sources.items()
     }
     cfg.freeze()
@@ -76,36 +135,91 @@ def origin(cfg: CfgNode, key: str) -> str:
 
 
 def config_text(cfg: CfgNode) -> str:
-    """The whole tree as YAML that `load_config` reads back."""
-    return yaml.safe_dump(to_nested_dict(cfg), sort_keys=False, default_flow_style=None, width=100)
+    """The whole tree as YAML that `load_config` reads back.
+
+    Of plugins that are merely installed it holds what is no default, and `PLUGINS` then names them.
+    """
+    flat = flat_config(cfg)
+    plugins = list(flat[_PLUGINS])
+    for key in list(flat):
+        plugin = plugin_of(key)
+        if not plugin or not is_installed(plugin):
+            continue
+        if flat[key] == DEFAULTS[key]:
+            del flat[key]
+        elif plugin not in plugins:
+            plugins.append(plugin)
+    tree = to_nested_dict(_tree({**flat, _PLUGINS: plugins}))
+    return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=100)
 
 
 def config_from_text(text: str, source="the checkpoint") -> CfgNode:
     """The tree stored as YAML by `config_text`, to compare with: neither limits nor rules are checked.
 
-    Keys that this version lacks are left out. Raises `ConfigError` where it is damaged.
+    Nothing is imported. Raises `ConfigError` where it is damaged, and for a key that nobody has registered;
+    one that this version has no more is left out.
     """
     flat = deepcopy(DEFAULTS)
-    try:
-        tree = read_yaml(text)
-    except ValueError:
-        tree = None
-    if not isinstance(tree, dict):
+    recorded = _recorded_settings(text)
+    if recorded is None:
         raise ConfigError(f"the settings in {source} are damaged; use another OUTPUT_DIR")
-    for key, value in with_task(dict(_flatten(tree))).items():
+    _check_recorded(recorded, source)
+    for key, value in recorded.items():
         if key in DEFAULTS:
             flat[key] = convert(key, value, f"in {source}")
     return _tree(flat)
 
 
+def check_recorded_settings(text: Any, source: str) -> None:
+    """Raise `ConfigError` where `config_text`'s text in `source` has a setting that nobody has registered."""
+    recorded = _recorded_settings(text) if isinstance(text, str) else None
+    if recorded is not None:
+        _check_recorded(recorded, source)
+
+
+def recorded_plugins(text: Any) -> list[str]:
+    """The plugins that `config_text`'s text names; empty where it does not tell."""
+    recorded = _recorded_settings(text) if isinstance(text, str) else None
+    return [str(plugin) for plugin in (recorded or {}).get(_PLUGINS) or []]
+
+
+def _recorded_settings(text):
+    """{key: value} of `config_text`'s text; None where it is damaged."""
+    try:
+        tree = read_yaml(text)
+    except ValueError:
+        return None
+    return with_task(dict(_flatten(tree))) if isinstance(tree, dict) else None
+
+
+def _check_recorded(recorded, source):
+    """Refuse settings of a plugin that is not here; name those that this version has no more."""
+    unknown = [key for key in recorded if key not in DEFAULTS]
+    if gone := [key for key in unknown if key in REMOVED]:
+        log.warning(
+            "%s records settings that are no more: %s",
+            source,
+            ", ".join(f"{key} ({REMOVED[key]})" for key in gone),
+        )
+    if others := [key for key in unknown if key not in REMOVED]:
+        options = plugin_options(recorded.get(_PLUGINS) or [])
+        raise ConfigError(
+            f"{source} records {name_some(others)}, settings of a plugin that is not imported"
+            + (f"; name it: {options}" if options else "; name it with --plugins")
+        )
+
+
 def flat_config(cfg: CfgNode) -> dict[str, Any]:
-    """`{"DATA.NUM_FRAMES": 16, ...}` in the order of `SETTINGS`."""
+    """`{"DATA.NUM_FRAMES": 16, ...}` in the order of `SETTINGS`.
+
+    A setting that was registered after `cfg` was made has its default.
+    """
     values = {}
-    for key in DEFAULTS:
+    for key, default in DEFAULTS.items():
         node = cfg
         for part in key.split("."):
-            node = node[part]
-        values[key] = node
+            node = node.get(part, None) if isinstance(node, CfgNode) else None
+        values[key] = deepcopy(default) if node is None else node
     return values
 
 
@@ -126,7 +240,7 @@ def describe() -> str:
 
 
 def _read_files(path, seen=()):
-    """Yield (file, key, value) of a file and its bases, bases first."""
+    """Yield (file, tree) of a file and its bases, bases first."""
     path = Path(path)
     if path.resolve() in seen:
         chain = " -> ".join(str(p) for p in (*seen, path.resolve()))
@@ -146,6 +260,24 @@ def _read_files(path, seen=()):
                 f"_BASE_ is {quote(base)} in {path}; it is the path of one other file"
             )
         yield from _read_files(path.parent / base, (*seen, path.resolve()))
+    yield path, tree
+
+
+def _gather_plugins(files, pairs):
+    """The plugins that any file or the command line names, in their order."""
+    named = []
+    for file, tree in files:
+        named += [(file.parent, value) for value in [tree.get(_PLUGINS)] if value is not None]
+    named += [(".", parse_value(key, text)) for _, key, text in pairs if key == _PLUGINS]
+    found = []
+    for folder, value in named:
+        for plugin in SETTINGS[_PLUGINS].accept(value):
+            found.append(resolve_plugin(plugin, folder))
+    return list(dict.fromkeys(found))
+
+
+def _settings_in(path, tree):
+    """Yield (key, value) of what a file holds."""
     try:
         settings = list(_flatten(tree))
     except RecursionError:
@@ -154,7 +286,7 @@ def _read_files(path, seen=()):
     for key, value in settings:
         if values.setdefault(key, value) != value:
             raise ConfigError(f"{path} sets {key} twice, to two values; write it once")
-        yield path, key, value
+        yield key, value
 
 
 def _flatten(tree, prefix=""):

@@ -8,6 +8,7 @@ from pathlib import Path
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.plots import line_chart, report_library
+from uniformer_video.evaluation.sections import build_sections
 from uniformer_video.files import METRICS_FILE, atomic_write
 from uniformer_video.words import duration, plural
 
@@ -46,6 +47,7 @@ def write_report(folder, results, task, open_video=None):
             names=results["class_names"],
             protocol=protocol_line(Protocol.from_dict(results["protocol"]), results["playback"]),
             curves=_curves(read_metrics(folder / METRICS_FILE), task.figures),
+            sections=build_sections(results, folder),
             **task.page(results, open_video),
         )
     except jinja2.UndefinedError as error:

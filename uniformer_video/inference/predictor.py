@@ -5,11 +5,13 @@ from pathlib import Path
 
 import torch
 
+from uniformer_video.config.settings import check_recorded_settings
 from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.data.loading.dataset import decode_test_clips
 from uniformer_video.data.protocol import recorded_protocol
 from uniformer_video.errors import CheckpointError, DataError
+from uniformer_video.plugins import import_installed
 from uniformer_video.tasks.registry import recorded_task
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.training.precision import autocast_for, choose_precision
@@ -50,8 +52,10 @@ class Predictor:
     @classmethod
     def from_checkpoint(cls, path, num_clips=None, num_crops=None):
         """A predictor from a checkpoint of this toolkit, with its own test views unless given."""
+        import_installed()
         weights = read_weights(local_file(path))
         metadata = weights.metadata
+        check_recorded_settings(metadata.get("config"), str(path))
         protocol = recorded_protocol(metadata, str(path))
         if protocol is None:
             raise CheckpointError(
@@ -72,6 +76,12 @@ class Predictor:
             protocol.with_views(num_clips, num_crops),
             recorded_class_names(weights, model.num_classes) or stand_ins(model.num_classes),
             task=task,
+        )
+
+    def __repr__(self):
+        return (
+            f"<Predictor: {type(self.model).__name__}, {len(self.class_names)} classes, "
+            f"{self.protocol.num_views} views of {self.protocol.sampling.num_frames} frames, {self.device}>"
         )
 
     @torch.inference_mode()

@@ -235,6 +235,11 @@ class UniFormer(RecognitionModel):
         layout = "[B, C, T, H, W]" if self.ndim == 3 else "[B, C, H, W]"
         if x.dim() != self.ndim + 2:
             raise ValueError(f"the model takes {layout}, got a tensor of shape {list(x.shape)}")
+        if not x.is_floating_point():
+            raise ValueError(
+                f"the model takes {layout} as floating point, scaled and normalised, got {x.dtype}; "
+                "`Predictor` takes care of that for videos"
+            )
         if x.shape[1] != self.arguments["in_channels"]:
             raise ValueError(
                 f"the model takes {layout} with {self.arguments['in_channels']} channels, got "

@@ -19,6 +19,7 @@ from multiprocessing import connection
 from uniformer_video.cores import usable_cores
 from uniformer_video.data.loading.watchdog import ending
 from uniformer_video.errors import UserError
+from uniformer_video.plugins import import_plugins, imported_plugins
 
 _SPAWN = multiprocessing.get_context("spawn")
 # After one of these no other task would fare better.
@@ -81,7 +82,9 @@ class _Worker:
 
     def __init__(self, function):
         self.pipe, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_work, args=(function, theirs), daemon=True)
+        self._process = _SPAWN.Process(
+            target=_work, args=(function, theirs, imported_plugins()), daemon=True
+        )
         with _block_interrupts():
             self._process.start()
         theirs.close()
@@ -147,11 +150,12 @@ def _block_interrupts():
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(function, pipe):
+def _work(function, pipe, plugins):
     """A worker's life, in its own process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception, so that files are removed
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    import_plugins(plugins)
     with contextlib.suppress(EOFError, OSError):  # the parent has no more tasks, or is gone
         pipe.send("ready")
         while True:

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from uniformer_video.config.rows import DEFAULTS
-from uniformer_video.config.settings import config_text, flat_config
+from uniformer_video.config.settings import check_recorded_settings, config_text, flat_config
 from uniformer_video.data.lists.flips import mirror_pairs
 from uniformer_video.data.loading.dataset import EvalDataset, TrainAugmentation, TrainDataset
 from uniformer_video.data.loading.loader import (
@@ -17,6 +17,7 @@ from uniformer_video.data.loading.loader import (
 )
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import ConfigError
+from uniformer_video.plugins import all_plugins
 from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.class_order import arrange_head
 from uniformer_video.training.mixup import Mixup
@@ -80,6 +81,7 @@ def fetch_weights(source, ranks):
 def load_tested_model(cfg, path):
     """The model in the checkpoint at `path`, complete, and its `Weights`."""
     weights = read_weights(path)
+    check_recorded_settings(weights.metadata.get("config"), str(path))
     check_same_task(weights, build_task(cfg))
     model = _model_for(cfg, weights, count_classes(weights, cfg.MODEL.MODEL_NAME))
     fit_weights(model, weights, adapt_kernel=_adapt_kernel(cfg))
@@ -227,6 +229,7 @@ def build_metadata(cfg, model, class_names):
         **build_task(cfg).mark(),
         "protocol": Protocol.from_cfg(cfg).to_dict(),
         "config": config_text(cfg),
+        "plugins": all_plugins(),
         "versions": versions(),
     }
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from fvcore.common.config import CfgNode
 
+from uniformer_video.config.register import plugin_of
 from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.config.unused import Unused, report_unused, unused_settings
 from uniformer_video.data.clips.augment import parse_policy
@@ -81,13 +82,19 @@ def settings_of_other_formats(cfg: CfgNode) -> dict[str, Unused]:
 def settings_of_other_models(cfg: CfgNode) -> dict[str, str]:
     """`{key: reason}` of the settings about the model that the chosen one does not have, set or not.
 
-    The keys are those of `UNIFORMER`, and those of recomputed activations. Raises `ConfigError` for a
-    model that nobody knows.
+    The keys are those of `UNIFORMER`, those of recomputed activations, and those of plugins. Raises
+    `ConfigError` for a model that nobody knows.
     """
     model = find_model(cfg.MODEL.MODEL_NAME)
     unread = {}
+    of_plugins = {
+        key
+        for other in MODELS.values()
+        for key in other.family.settings
+        if plugin_of(key) is not None
+    }
     for key in DEFAULTS:
-        if not key.startswith(_ABOUT_THE_MODEL):
+        if not (key.startswith(_ABOUT_THE_MODEL) or key in of_plugins):
             continue
         if key not in model.family.settings and key not in _READ_FOR_ANY_MODEL:
             having = [

@@ -26,10 +26,11 @@ from uniformer_video.words import duration
 from uniformer_video.zoo.create import count_parameters
 
 
-def fit(cfg, data, folder, ranks, command="", from_best=False):
+def fit(cfg, data, folder, ranks, command="", from_best=False, show_bars=None):
     """Train, or go on with an unfinished training; a finished one is left as it is.
 
     from_best: go on from the best weights in place of the last ones, with fresh moments.
+    show_bars: of progress; None = on a terminal.
     """
     build.opposite_classes(cfg, data.class_names)  # a wrong name shows now, not after training
     seed_torch("weights", cfg.RNG_SEED)
@@ -60,6 +61,7 @@ def fit(cfg, data, folder, ranks, command="", from_best=False):
             task.figures,
             first_step,
             cfg.TENSORBOARD.ENABLE,
+            show_bars,
         )
         trainer = Trainer(
             state=state,
@@ -156,7 +158,7 @@ def _validate(cfg, data, model, ranks, monitor, task, steps, remedy, epoch):
     """
     started = time.monotonic()
     protocol = Protocol.from_cfg(cfg).with_views(1, 1)
-    scores = score_records(cfg, model, data.val, protocol, ranks, quiet=True, faults=data.faults)
+    scores = score_records(cfg, model, data.val, protocol, ranks, False, faults=data.faults)
     videos = [record for record, decoded in zip(data.val, scores.decoded, strict=True) if decoded]
     if not videos:
         monitor.message("no validation video can be decoded")

@@ -98,6 +98,11 @@ class RunFolder:
         return folder, recorded(folder) is not None
 
 
+def run_folder(cfg, name):
+    """The `RunFolder` of the run `cfg`, whose config is called `name`."""
+    return RunFolder(cfg.OUTPUT_DIR or Path("runs") / name)
+
+
 def _differences(recorded, cfg):
     """{key: "KEY was A, is B"} of what another training run than the one recorded would have otherwise.
 

@@ -33,8 +33,11 @@ from uniformer_video.zoo.create import count_parameters
 log = logging.getLogger(__name__)
 
 
-def evaluate(cfg, data, folder, ranks, name):
-    """The multi-view test and its report. Results that are already there are only shown again."""
+def evaluate(cfg, data, folder, ranks, name, show_bars=None):
+    """The multi-view test and its report. Results that are already there are only shown again.
+
+    show_bars: of progress; None = on a terminal.
+    """
     task = build_task(cfg)
     ranks.wait()  # for the weights of the main process
     path = _tested_weights(cfg, folder, ranks)
@@ -54,7 +57,9 @@ def evaluate(cfg, data, folder, ranks, name):
     ranks.say(f"Testing {path}: {len(data.test)} videos, {protocol.num_views} views of each.")
     started = time.monotonic()
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES else "forward"
-    score = partial(score_records, cfg, model, data.test, protocol, ranks, faults=data.faults)
+    score = partial(
+        score_records, cfg, model, data.test, protocol, ranks, show_bars, faults=data.faults
+    )
     view_scores = score(playback=playback)
     _check_scores(view_scores, path)
     motion = _motion(cfg, task, data, score, view_scores, playback)
@@ -105,15 +110,16 @@ def _present(folder, ranks):
 
 
 def score_records(
-    cfg, model, records, protocol, ranks, playback="forward", quiet=False, faults=None
+    cfg, model, records, protocol, ranks, show_bars=None, playback="forward", faults=None
 ):
-    """The `ViewScores` of `records`, with a progress bar on a terminal unless `quiet`.
+    """The `ViewScores` of `records`.
 
-    faults: as in `Data`.
+    show_bars: a bar of progress; None = on a terminal. faults: as in `Data`.
     """
     precision = choose_precision(protocol.precision, ranks.device)
     dataset = build.build_test_dataset(cfg, records, protocol, playback, faults)
-    hidden = True if quiet or not ranks.is_main else None  # None: hidden off a terminal
+    shown = show_bars if ranks.is_main else False
+    hidden = None if shown is None else not shown
     own = len(range(ranks.rank, len(records), ranks.size))
     with tqdm(total=own, unit="video", leave=False, disable=hidden) as bar:
         return score_videos(

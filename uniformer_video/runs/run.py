@@ -1,7 +1,6 @@
 """The story of a run: load the lists, train, test, report."""
 
 import math
-from pathlib import Path
 
 from uniformer_video.data.lists.class_counts import count_line
 from uniformer_video.distributed.environment import launcher
@@ -10,15 +9,16 @@ from uniformer_video.runs.build import name_model
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.check import check_settings
 from uniformer_video.runs.fit import fit
-from uniformer_video.runs.folder import RunFolder
+from uniformer_video.runs.folder import run_folder
 from uniformer_video.runs.multi_view_test import evaluate
 from uniformer_video.signals import Interrupted
 
 
-def run(cfg, name, command="", from_best=False):
+def run(cfg, name, command="", from_best=False, show_bars=None):
     """Train and test by `cfg`. `name` is the config's; `command` repeats this run, for messages.
 
-    from_best: go on from the best weights of the run in OUTPUT_DIR. Returns the folder of the results, or
+    from_best: go on from the best weights of the run in OUTPUT_DIR. show_bars: of progress; None = on a
+    terminal. Returns the folder of the results, or
     None when nothing was tested. Raises `Interrupted` when asked to stop, after saving.
     """
     cfg = name_model(cfg)
@@ -26,15 +26,16 @@ def run(cfg, name, command="", from_best=False):
     with join_ranks(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
         try:
             data = build_data(cfg)
-            folder = RunFolder(cfg.OUTPUT_DIR or Path("runs") / name)
+            folder = run_folder(cfg, name)
             ranks.say(*_introduction(cfg, data, folder))
             if cfg.TRAIN.ENABLE:
-                fit(cfg, data, folder, ranks, command, from_best)
-            return evaluate(cfg, data, folder, ranks, name) if cfg.TEST.ENABLE else None
+                fit(cfg, data, folder, ranks, command, from_best, show_bars)
+            if not cfg.TEST.ENABLE:
+                return None
+            return evaluate(cfg, data, folder, ranks, name, show_bars)
         except Interrupted:
-            ranks.say(
-                f"Stopped; all is saved. To go on, run the same command: {launcher()} {command}"
-            )
+            again = f"run the same command: {launcher()} {command}" if command else "run it again"
+            ranks.say(f"Stopped; all is saved. To go on, {again}")
             ranks.wait()  # torchrun ends the others as soon as one has left
             raise
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """Probabilities of all classes for one video, float `[K]`, in the order of `class_names`.
 
@@ -16,6 +16,10 @@ class Prediction:
     path: str
     probabilities: np.ndarray
     class_names: tuple
+
+    def __repr__(self) -> str:
+        best = "".join(f"{name} {score:.1%}" for name, score in self.top(1))
+        return f"<Prediction {self.path}: {best}>"
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The `count` most probable classes: [(name, probability), ...], best first."""

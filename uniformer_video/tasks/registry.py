@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from uniformer_video.config.settings import recorded_plugins
 from uniformer_video.errors import ConfigError, DataError, choice_error
 from uniformer_video.evaluation.results import RESULTS_FILE, load_results
+from uniformer_video.plugins import hint_at_plugins
 from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.tasks.task import Task
@@ -72,9 +74,16 @@ def recorded_task(record: dict, place) -> Task:
     if not isinstance(name, str) or name not in _TASKS:
         raise DataError(
             f"{place} is of the task {name!r}, and the tasks known here are "
-            f"{', '.join(map(repr, _TASKS))}; import the module that registers it first"
+            f"{', '.join(map(repr, _TASKS))}; {hint_at_plugins(_plugins_of(record))}"
         )
     return task_by_name(name)
+
+
+def _plugins_of(record):
+    """The plugins of a checkpoint's metadata, or of the settings in a results record."""
+    if "plugins" in record:
+        return record["plugins"]
+    return recorded_plugins(record.get("settings"))
 
 
 def load_tested(folder) -> tuple[dict, Task]:

@@ -162,8 +162,11 @@ class SingleLabel(Classification):
         }
 
     def mark(self):
-        """Nothing: a file that does not tell its task is from before there were others, and is of this."""
-        return {}
+        """Nothing: a file that does not tell its task is from before there were others, and is of this.
+
+        A task that derives from this one has a name of its own, which is told.
+        """
+        return {} if self.name == SingleLabel.name else super().mark()
 
 
 def summarise(scores, labels, decoded):

@@ -21,7 +21,7 @@ class Monitor:
     """Collects steps, reports intervals. Only the main process makes one that writes.
 
     folder: where `metrics.jsonl` and `tensorboard/` go; None keeps silent. figures: the task's, `Figure`s
-    that name what is measured beside the loss.
+    that name what is measured beside the loss. show_bar: of progress; None = on a terminal.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class Monitor:
         figures,
         first_step=0,
         tensorboard=True,
+        show_bar=None,
     ):
         self.folder = Path(folder) if folder else None
         self.log_period, self.total_steps, self.max_epoch = log_period, total_steps, max_epoch
@@ -46,7 +47,7 @@ class Monitor:
         self.writer = (
             _summary_writer(self.folder / "tensorboard", first_step) if tensorboard else None
         )
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() if show_bar is None else show_bar:
             self.bar = tqdm(
                 total=total_steps, initial=first_step, unit="step", leave=False, dynamic_ncols=True
             )

@@ -5,6 +5,7 @@ import logging
 from uniformer_video.errors import CheckpointError, ConfigError, quote
 from uniformer_video.models.contract import check_contract
 from uniformer_video.models.features import FeatureExtractor
+from uniformer_video.plugins import import_installed
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
 from uniformer_video.words import one_line
 from uniformer_video.zoo.published import local_file
@@ -46,6 +47,9 @@ def create_model(
 
     Raises `ConfigError` for an option that the model does not have.
     """
+    import_installed()
+    if "pretrained" in options:
+        raise ConfigError(_no_pretrained(name))
     if checkpoint is None and (name is None or (num_classes is None and not features_only)):
         raise ConfigError("create_model needs a name and num_classes, or a checkpoint")
     if checkpoint is None and (adapt_kernel or weights != "model"):
@@ -69,6 +73,21 @@ def create_model(
     if num_classes == 0:
         model.reset_classifier(0)
     return model
+
+
+def _no_pretrained(name):
+    """What to say to `pretrained=True`: which weights there are."""
+    known = find_model(name) if name else None
+    sources = [weights.source for weights in known.weights if weights.source] if known else []
+    if not sources:
+        return (
+            "there is no argument pretrained; give the weights themselves: checkpoint= a path or a published "
+            "name (`uniformer-video models` lists them)"
+        )
+    return (
+        f"there is no argument pretrained, as there are several weights; for {name} give checkpoint= one of "
+        f"{', '.join(map(repr, dict.fromkeys(sources)))}, or a path"
+    )
 
 
 def build_network(name, num_classes, **options):

@@ -1,13 +1,12 @@
 """The named models with their figures, as text for a terminal and as the README's table."""
 
 from dataclasses import dataclass
-from fnmatch import fnmatch
 
 import torch
 
 from uniformer_video.zoo.create import build_network, count_parameters
 from uniformer_video.zoo.published import DATASETS
-from uniformer_video.zoo.registry import MODELS
+from uniformer_video.zoo.registry import matching_models
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,9 @@ class Entry:
     files: tuple
 
 
-def list_models(pattern="*"):
+def list_entries(pattern="*"):
     """The `Entry` of every named model that `pattern` (a shell pattern, or a part of the name) fits."""
-    if not any(sign in pattern for sign in "*?["):
-        pattern = f"*{pattern}*"
-    return [_entry(model) for name, model in MODELS.items() if fnmatch(name, pattern)]
+    return [_entry(model) for model in matching_models(pattern)]
 
 
 def as_text(entries):

@@ -2,11 +2,13 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatch
 
 from torch import nn
 
 from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.plugins import hint_at_plugins
 from uniformer_video.words import name_some
 from uniformer_video.zoo.family import Family, NamedModel, read_model_name
 from uniformer_video.zoo.peers import PEERS
@@ -73,9 +75,11 @@ def register_model(
 def find_model(name: str) -> NamedModel:
     """The model called `name`; an unknown name is a `ConfigError` that lists the known ones."""
     if name not in MODELS:
+        near = difflib.get_close_matches(str(name), MODELS, n=1)
         raise ConfigError(
-            f"unknown model {name!r}; known models: {', '.join(MODELS)} (and those of your own after "
-            "uniformer_video.register_model)"
+            f"unknown model {name!r}; known models: {', '.join(MODELS)} (and those of your own, from "
+            "PLUGINS, --plugins or uniformer_video.register_model)"
+            + (f"; did you mean {near[0]}?" if near else "")
         )
     return MODELS[name]
 
@@ -89,8 +93,8 @@ def identify_model(weights, options: Mapping | tuple = ()) -> NamedModel:
     if recorded := read_model_name(weights):
         if recorded not in MODELS:
             raise CheckpointError(
-                f"{weights.path} holds the model {recorded!r}, which is not known here; register it first "
-                "(uniformer_video.register_model), or name another one"
+                f"{weights.path} holds the model {recorded!r}, which is not known here; "
+                f"{hint_at_plugins(weights.metadata.get('plugins'))}"
             )
         return MODELS[recorded]
     for family in dict.fromkeys(model.family for model in MODELS.values()):
@@ -100,6 +104,13 @@ def identify_model(weights, options: Mapping | tuple = ()) -> NamedModel:
         f"{weights.path} is of no known architecture; name the model it belongs to, see "
         "`uniformer-video models`"
     )
+
+
+def matching_models(pattern: str = "*") -> list[NamedModel]:
+    """The registered models whose name fits a shell pattern, or holds it where it has no such sign."""
+    if not any(sign in pattern for sign in "*?["):
+        pattern = f"*{pattern}*"
+    return [model for name, model in MODELS.items() if fnmatch(name, pattern)]
 
 
 def models_of(family: Family) -> list[NamedModel]:

@@ -36,11 +36,11 @@ def test_the_example_of_the_guide(own_registry, place, tiny, call, tmp_path, mon
         {
             "lists/train.pairs": "0 a b.mp4\n1 c.mp4\n",
             "lists/val.pairs": "1 d.mp4\n",
-            "train_pairs.py": code,
+            "pairs.py": code,
             **dict.fromkeys(("videos/a b.mp4", "videos/c.mp4", "videos/d.mp4")),
         }
     )
-    runpy.run_path(str(root / "train_pairs.py"))
+    runpy.run_path(str(root / "pairs.py"))
     wanted = {"TRAIN__DATASET": "pairs", "DATA__PATH_TO_DATA_DIR": root / "lists"}
     data = build_data(load_config(overrides=tiny(**wanted, DATA__PATH_PREFIX=root / "videos")))
     assert [(r.name, r.label) for r in data.train] == [("a b.mp4", 0), ("c.mp4", 1)]

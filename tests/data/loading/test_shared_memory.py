@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import pytest
 import torch
+from own_shared_memory import SHM, files_that_stay, own_files
 
 from uniformer_video.data.loading.shared_memory import share
 from uniformer_video.data.loading.workers import WatchedLoader
@@ -19,7 +20,6 @@ from uniformer_video.errors import WorkerError
 
 ROOT = Path(__file__).parents[3]
 resource = pytest.importorskip("resource", reason="limits of POSIX")
-SHM = Path("/dev/shm")
 pytestmark = pytest.mark.skipif(not SHM.is_dir(), reason="shared memory is files on Linux alone")
 STRATEGIES = ["file_descriptor", "file_system"]
 FULL = "unable to allocate shared memory(shm) for file </{}>: No space left on device (28)"
@@ -71,30 +71,21 @@ def strategy(request):
     torch.multiprocessing.set_sharing_strategy(before)
 
 
-def left_behind(before):
-    """Files in shared memory that were not there `before`; those of other programs come and go."""
-    for _ in range(20):
-        left = set(os.listdir(SHM)) - before
-        if not left:
-            break
-        time.sleep(0.05)  # torch's own tidying takes 2 s
-    return left
-
-
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
-    before = set(os.listdir(SHM))
+    before = own_files()
     yield
     gc.collect()  # an error that was raised holds its loader
-    assert not left_behind(before)
+    assert not files_that_stay(before)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, indirect=True)
 def test_a_limit_on_the_size_of_files_is_named(strategy):
-    before = set(os.listdir(SHM))
+    before = own_files()
     with limit(resource.RLIMIT_FSIZE, 1_000_000), pytest.raises(WorkerError) as caught:
         list(loader(small_then_large, 1))
-    assert not left_behind(before)  # already now, not when this process ends
+    # already now, not when this process ends and torch tidies
+    assert not files_that_stay(before, seconds=1)
     assert "a batch of 4.0 MB" in str(caught.value) and "`ulimit -f`" in str(caught.value)
     assert "/dev/shm" not in str(caught.value)
 

@@ -13,6 +13,7 @@ from typing import ClassVar
 import pytest
 import torch
 from clips import augmentation
+from own_shared_memory import files_that_stay, own_files
 
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.lists.records import VideoRecord
@@ -77,18 +78,13 @@ def videos(make_video):
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
     """No process, and no file in shared memory, outlives a test."""
-    before = set(Path("/dev/shm").glob("*"))
+    before = own_files()
     yield
     gc.collect()  # an error that was raised holds its loader
     with suppress(ChildProcessError):  # none at all
         assert os.waitpid(-1, os.WNOHANG) == (0, 0)
     assert not multiprocessing.active_children()
-    # The thread that fills a closed queue holds the queue's two semaphores until it has ended by itself.
-    deadline = time.monotonic() + 20
-    while (left := set(Path("/dev/shm").glob("*")) - before) and time.monotonic() < deadline:
-        time.sleep(0.05)
-        gc.collect()
-    assert not left
+    assert not files_that_stay(before)
 
 
 def tries(record):

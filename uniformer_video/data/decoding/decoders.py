@@ -25,8 +25,8 @@ _DECODERS: dict[str, Decoder] = {}
 def register_decoder(decoder: Decoder) -> None:
     """Make a decoder known by its name, which must be free.
 
-    Where worker processes are spawned and not forked, as on Windows, they must do it too: at the top of a
-    module that they import.
+    Where worker processes are spawned and not forked, as on Windows, they must do it too: a plugin
+    (docs/plugins.md) is imported by them.
     """
     if decoder.name in _DECODERS:
         raise ConfigError(f"there is a decoder {decoder.name!r} already; choose another name")

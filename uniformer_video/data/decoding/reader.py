@@ -15,6 +15,10 @@ class Reader:
     declared_frames = None  # how many frames a header says there are
     times = None  # seconds from the first frame, float64 [num_frames], where a reader knows them
 
+    def __len__(self):
+        """How many frames there are."""
+        return self.num_frames
+
     def close(self):
         """Let go of the file; the reader is of no use after it."""
 

@@ -24,6 +24,7 @@ from uniformer_video.data.loading.watchdog import (
     stuck_message,
 )
 from uniformer_video.errors import WorkerError
+from uniformer_video.plugins import import_plugins, imported_plugins
 from uniformer_video.signals import restore_defaults
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class WatchedLoader:
                 "num_workers": self.num_workers,
                 "timeout": _LOOK_SECONDS,
                 "persistent_workers": self.persistent,
-                "worker_init_fn": partial(_start_worker, self._table),
+                "worker_init_fn": partial(_start_worker, self._table, imported_plugins()),
                 "multiprocessing_context": "spawn" if os.name == "nt" else None,
             }
         return DataLoader(
@@ -261,7 +262,7 @@ def _collate_into_shared_memory(collate, samples):
     return shared_memory.share(batch) or batch
 
 
-def _start_worker(table, row):
+def _start_worker(table, plugins, row):
     """Ctrl-C reaches every process of a terminal; the main one alone decides what it means.
 
     One thread a worker: many workers with many threads each would fight for the cores.
@@ -269,4 +270,5 @@ def _start_worker(table, row):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     restore_defaults()
     torch.set_num_threads(1)
+    import_plugins(plugins)  # a spawned process knows none yet
     table.claim(row)

@@ -1,0 +1,274 @@
+"""Plugins: named in configs or on the command line, or installed; and what becomes of a run without one."""
+
+import shutil
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from processes import torchrun
+from tiny_run import TINY
+
+from uniformer_video import plugins
+from uniformer_video.config import register, rows, settings
+from uniformer_video.config.register import register_settings
+from uniformer_video.config.setting import Setting, flag, needs, number
+from uniformer_video.config.settings import config_from_text, config_text, load_config
+from uniformer_video.data.lists import formats
+from uniformer_video.errors import ConfigError
+from uniformer_video.evaluation import sections
+from uniformer_video.runs.check import check_settings
+from uniformer_video.runs.folder import LAST_FILE
+from uniformer_video.tasks import registry as tasks
+from uniformer_video.zoo import registry
+
+TOY = Path(__file__).parent / "support" / "toy_plugin.py"
+
+
+TABLES = (
+    rows.SETTINGS,
+    rows.DEFAULTS,
+    register._registered_by,
+    registry.MODELS,
+    formats._FORMATS,
+    tasks._TASKS,
+    sections._SECTIONS,
+)
+
+
+@contextmanager
+def fresh_process():
+    """What is registered and imported inside ends with the block."""
+    saved, modules = [dict(table) for table in TABLES], set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugins, "_named", [])
+        patch.setattr(plugins, "_installed", [])
+        patch.setattr(plugins, "_looked_for_installed", False)
+        patch.setattr(sys, "path", [*sys.path])
+        yield
+    for table, content in zip(TABLES, saved, strict=True):
+        table.clear()
+        table.update(content)
+    for name in set(sys.modules) - modules:
+        if not name.startswith(("uniformer_video.", "torch.")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def own_registries():
+    with fresh_process():
+        yield
+
+
+@pytest.fixture
+def plugin(tmp_path, own_registries):
+    """A function that writes a plugin `name.py` and returns its path."""
+
+    def write(code, name="my_settings", folder=tmp_path):
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{name}.py"
+        path.write_text(
+            "from uniformer_video import register_settings\n"
+            f"from uniformer_video.config.setting import number\n{code}\n"
+        )
+        return path
+
+    return write
+
+
+WIDTH = 'register_settings(number("MYNET.WIDTH", 64, "channels", 1, 4096))'
+
+
+def test_all_that_files_and_the_command_line_name_is_imported_first(plugin, tmp_path, monkeypatch):
+    plugin(WIDTH, "first", tmp_path / "below")
+    plugin(WIDTH.replace("WIDTH", "DEPTH"), "second")
+    plugin(WIDTH.replace("MYNET", "OTHER"), "third")
+    (tmp_path / "below" / "base.yaml").write_text("PLUGINS: [first.py]\nMYNET: {WIDTH: 8}\n")
+    config = tmp_path / "mine.yaml"
+    config.write_text("_BASE_: below/base.yaml\nPLUGINS: [second.py]\nMYNET: {DEPTH: 9}\n")
+    monkeypatch.chdir(tmp_path)
+    cfg = load_config(config, ["PLUGINS", "third", "OTHER.WIDTH", "10"])
+    assert (cfg.MYNET.WIDTH, cfg.MYNET.DEPTH, cfg.OTHER.WIDTH) == (8, 9, 10)
+    paths = [str(tmp_path / "below" / "first.py"), str(tmp_path / "second.py"), "third"]
+    assert paths == cfg.PLUGINS
+    # what a run records can be loaded from anywhere, again and again
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(config_text(cfg))
+    assert load_config(tmp_path / "run" / "config.yaml") == cfg
+
+
+def test_limits_and_suggestions_are_those_of_any_setting(plugin):
+    words = ["PLUGINS", str(plugin(WIDTH))]
+    with pytest.raises(
+        ConfigError, match=r"MYNET\.WIDTH is 0; it must be a whole number from 1 to"
+    ):
+        load_config(None, [*words, "MYNET.WIDTH", "0"])
+    with pytest.raises(ConfigError, match=r"did you mean MYNET\.WIDTH\?"):
+        load_config(None, [*words, "MYNET.WIDHT", "1"])
+    registry.register_model("w", _Wide, num_frames=4, settings={"MYNET.WIDTH": "width"})
+    with pytest.raises(
+        ConfigError, match=r"MYNET\.WIDTH 7 \(uniformer_s has no such setting, .* w\)"
+    ):
+        check_settings(load_config(None, [*words, "MYNET.WIDTH", "7"]))
+
+
+class _Wide:
+    def __init__(self, num_classes, width=1):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import not_there_at_all", r"cannot be imported: No module named 'not_there_at_all'"),
+        ("1 / 0", r"cannot be imported: ZeroDivisionError: division by zero"),
+        ("def (", r"cannot be imported: SyntaxError"),
+        (WIDTH.replace("MYNET.WIDTH", "LOG_PERIOD"), r"'LOG_PERIOD' is no key"),
+        (
+            WIDTH.replace("MYNET.WIDTH", "SOLVER.BASE_LR"),
+            r"there is a setting SOLVER\.BASE_LR already",
+        ),
+        (WIDTH.replace("MYNET.WIDTH", "SOLVER.BASE_LR.X"), r"a setting and a section at once"),
+        (WIDTH.replace("64", "0"), r"MYNET\.WIDTH is 0; it must be"),
+        ('register_settings("MYNET.WIDTH")', r"is no row of a setting"),
+    ],
+)
+def test_what_is_wrong_with_a_plugin_is_one_line(plugin, code, said):
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_config(None, ["PLUGINS", str(plugin(code))])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("not_a_module_of_anybody", "there is no module not_a_module_of_anybody to import"),
+        ("gone.py", r"there is no plugin .*gone\.py"),
+        ("[3]", "PLUGINS is .3.; it must be a list of module names"),
+        ("''", "PLUGINS holds ''"),
+    ],
+)
+def test_a_plugin_that_is_not_there(named, said, own_registries):
+    with pytest.raises(ConfigError, match=said):
+        load_config(None, ["PLUGINS", named])
+
+
+def test_a_file_called_like_another_module_is_refused(plugin):
+    path = plugin(WIDTH, "json")
+    with pytest.raises(ConfigError, match="is called like another module"):
+        load_config(None, ["PLUGINS", str(path)])
+
+
+class _Point:
+    """An entry point of an installed package."""
+
+    def __init__(self, module, load):
+        self.name, self.module, self.load = "its-name", module, load
+
+
+def test_installed_plugins_are_known_and_a_broken_one_is_one_warning(
+    own_registries, monkeypatch, caplog
+):
+    def good():
+        register_settings(number("GOOD.ONE", 1, "one", 0, 9))
+
+    def broken():
+        raise RuntimeError("not today")
+
+    points = [_Point("broken_one", broken), _Point("good_one", good)]
+    monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: points)
+    assert load_config(None, ["GOOD.ONE", "3"]).GOOD.ONE == 3
+    load_config(None)
+    assert caplog.text.count("its-name (broken_one) cannot be used: not today") == 1
+    # where a run does not use it, it leaves no trace; where it does, the record names it
+    assert "GOOD" not in config_text(load_config(None))
+    recorded = yaml.safe_load(config_text(load_config(None, ["GOOD.ONE", "3"])))
+    assert recorded["PLUGINS"] == ["good_one"] and recorded["GOOD"] == {"ONE": 3}
+    with pytest.raises(ConfigError, match="no module broken_one"):
+        load_config(None, ["PLUGINS", "broken_one"])
+
+
+def test_a_recorded_setting_of_nobody_stops_and_one_that_is_gone_is_named(monkeypatch, caplog):
+    text = config_text(load_config(None)) + "MYNET: {WIDTH: 3}\n"
+    with pytest.raises(ConfigError, match=r"last\.pt records MYNET\.WIDTH.*name it with --plugins"):
+        config_from_text(text, LAST_FILE)
+    named = text.replace("PLUGINS: []", "PLUGINS: [my_net]")
+    with pytest.raises(ConfigError, match=r"name it: --plugins my_net"):
+        config_from_text(named, LAST_FILE)
+    assert "my_net" not in sys.modules
+    monkeypatch.setitem(settings.REMOVED, "MYNET.WIDTH", "it is always 3")
+    config_from_text(text, LAST_FILE)
+    assert "settings that are no more: MYNET.WIDTH (it is always 3)" in caplog.text
+
+
+def test_a_row_that_depends_on_no_setting_is_refused(own_registries):
+    with pytest.raises(ConfigError, match=r"depends on MYNET\.ON, which is no setting"):
+        register_settings(number("MYNET.WIDTH", 1, "", 0, 9, needs("MYNET.ON")))
+    register_settings(
+        number("MYNET.WIDTH", 1, "", 0, 9, needs("MYNET.ON")), flag("MYNET.ON", True, "")
+    )
+    assert isinstance(rows.SETTINGS["MYNET.WIDTH"], Setting)
+
+
+@pytest.fixture(scope="module")
+def toy_folder(demo, tmp_path_factory):
+    """A folder of somebody's own: a plugin, a config beside it, and lists in the plugin's format."""
+    folder = tmp_path_factory.mktemp("toy")
+    shutil.copy(TOY, folder / "my_toy.py")
+    tree = {"PLUGINS": ["my_toy.py"], "MODEL.MODEL_NAME": "toy", "TOY": {"WIDTH": 5}}
+    tree |= {key: value for key, value in TINY.items() if not key.startswith("UNIFORMER")}
+    tree |= {"TRAIN.DATASET": "toy-tsv", "TRAIN.TASK": "toy-task", "OUTPUT_DIR": "run"}
+    tree["DATA.PATH_TO_DATA_DIR"] = str(demo)
+    (folder / "toy.yaml").write_text(
+        "\n".join(f"{key}: {value}" for key, value in tree.items()) + "\n"
+    )
+    for split in ("train", "val", "test"):
+        videos = sorted((demo / split).rglob("*.mp4"))[:8]
+        lines = [f"{'odd' if i % 2 else 'even'}\t{path}" for i, path in enumerate(videos)]
+        (demo / f"videos-{split}.tsv").write_text("\n".join(lines))
+    yield folder
+    for split in ("train", "val", "test"):
+        (demo / f"videos-{split}.tsv").unlink()
+
+
+def test_a_plugin_works_everywhere(toy_folder, call, monkeypatch):
+    """It trains, resumes, tests, reports, predicts, exports and is listed; without it, each says so."""
+    monkeypatch.chdir(toy_folder)
+    with fresh_process():
+        status, _, told = call("run", "--cfg", "toy.yaml", "TEST.ENABLE", "False")
+        assert status == 0, told
+    with fresh_process():
+        status, _, told = call("run", "--cfg", "toy.yaml")
+        assert status == 0 and "Training is finished" in told, told
+    page = Path("run/report.html").read_text()
+    assert "8 videos of toy, says the toy" in page and "The toy&#39;s section" in page
+    video = yaml.safe_load(Path("run/results.json").read_text())["videos"][0]["path"]
+    convert = ["convert", "run/best.pt", "--out"]
+    for words, printed in (
+        (["predict", video, "--checkpoint", "run/best.pt"], "odd"),
+        (["report", "run"], "report.html"),
+        (["models", "--filter", "toy"], "toy "),
+        ([*convert, "with.pt"], ""),
+    ):
+        with fresh_process():
+            status, out, told = call(*words, "--plugins", "my_toy")
+            assert status == 0 and printed in out, told
+        if words[:3] == convert:
+            words = [*convert, "without.pt"]
+        with fresh_process():
+            status, _, told = call(*words)
+            assert status == 2, words
+            assert words[0] == "models" or f"--plugins {toy_folder / 'my_toy.py'}" in told
+
+
+@pytest.mark.slow
+def test_two_processes_and_spawned_workers_know_the_plugin(toy_folder, tmp_path, monkeypatch):
+    words = ["-m", "uniformer_video", "run", "--cfg", "toy.yaml", "OUTPUT_DIR", tmp_path / "run"]
+    monkeypatch.chdir(toy_folder)
+    launch = torchrun(2, [*words, "NUM_GPUS", 2, "DATA_LOADER.NUM_WORKERS", 1], tmp_path / "log")
+    try:
+        assert launch.wait() == 0, launch.text
+    finally:
+        launch.kill()
+    assert "says the toy" in (tmp_path / "run" / "report.html").read_text()

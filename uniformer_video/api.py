@@ -1,0 +1,93 @@
+"""Training, testing and lists of models as calls: what the commands do, for scripts and notebooks."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fvcore.common.config import CfgNode
+
+from uniformer_video.config.settings import config_name, with_settings
+from uniformer_video.distributed import environment
+from uniformer_video.evaluation.record import Results
+from uniformer_video.plugins import import_installed
+from uniformer_video.runs.folder import BEST_FILE, run_folder
+from uniformer_video.runs.run import run as run_settings
+from uniformer_video.torch_internals import check_torch
+
+log = logging.getLogger("uniformer_video")
+
+
+def run(cfg: CfgNode, progress: bool | None = None) -> Results | None:
+    """Train, run the multi-view test and write the report, as `uniformer-video run` does.
+
+    An unfinished run in `OUTPUT_DIR` goes on where it stopped; a finished one is only read again.
+
+    Args:
+        cfg: from `load_config`.
+        progress: print what happens, with progress bars; None = in notebooks. Without it all is said
+            through `logging`, by the logger "uniformer_video".
+
+    Returns the results of the test; None where `TEST.ENABLE` is False, and in all processes but the main one
+    of several. Raises `Interrupted` for Ctrl-C or SIGTERM in the main thread, once all is saved; then the
+    same call goes on from there.
+    """
+    check_torch()
+    name = config_name(cfg)
+    with _speaking(_is_notebook() if progress is None else progress) as bars:
+        folder = run_settings(cfg, name, show_bars=bars)
+    return Results.load(folder) if folder and environment.rank() == 0 else None
+
+
+def train(cfg: CfgNode, progress: bool | None = None) -> Path:
+    """Train without the test; the path of the best weights, `best.pt`. Arguments as those of `run`."""
+    cfg = with_settings(cfg, {"TRAIN.ENABLE": True, "TEST.ENABLE": False})
+    run(cfg, progress)
+    return run_folder(cfg, config_name(cfg)) / BEST_FILE
+
+
+def evaluate(
+    cfg: CfgNode, checkpoint: str | Path | None = None, progress: bool | None = None
+) -> Results | None:
+    """Test only: weights from a path, an address or a published name; without one, those in `OUTPUT_DIR`.
+
+    Arguments and result as those of `run`.
+    """
+    settings = {"TRAIN.ENABLE": False, "TEST.ENABLE": True}
+    if checkpoint is not None:
+        settings["TEST.CHECKPOINT_FILE_PATH"] = str(checkpoint)
+    return run(with_settings(cfg, settings), progress)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names of the known models that fit `pattern`: a shell pattern, or a part of the name."""
+    from uniformer_video.zoo.registry import matching_models
+
+    import_installed()
+    return [model.name for model in matching_models(pattern)]
+
+
+def _is_notebook():
+    """Whether this runs in Jupyter or the like, where IPython has a kernel."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+@contextmanager
+def _speaking(progress: bool) -> Iterator[bool]:
+    """Print the log for as long as this lasts if asked for; of several processes the main one alone logs."""
+    level, propagate, is_main = log.level, log.propagate, environment.rank() == 0
+    handler = logging.StreamHandler(sys.stderr)
+    try:
+        if not is_main:
+            environment.speak(aloud=False)
+        elif progress:
+            environment.speak()
+            log.addHandler(handler)
+            log.propagate = False  # a handler of the root would print it once more
+        yield progress and is_main
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        log.propagate = propagate

@@ -1,0 +1,91 @@
+"""The record of a test as an object: what `results.json` holds, typed, and the scores beside it."""
+
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uniformer_video.data.protocol import Protocol
+from uniformer_video.errors import DataError, MissingLibraryError
+from uniformer_video.evaluation.results import SCORES_FILE, load_results
+
+
+@dataclass(frozen=True, repr=False)
+class Results:
+    """What a multi-view test has found, read from its folder.
+
+    folder: where results.json, scores.npz and report.html lie.
+    summary: the figures, as the task names them: `summary["top1"]["value"]` of one label a video.
+    protocol: by what views, pixels and score. playback: "forward" or "reverse".
+    videos: one dict a video: "name", "path", its labels, whether it was "decoded", and what was found.
+    failures: those of them that could not be decoded, each with its "reason".
+    motion: the check of motion, None where it was not made. model, training, versions: plain dicts.
+    settings: the config as YAML text. seconds: how long the test took.
+    task_parts: what else the task records, such as "per_class".
+    """
+
+    folder: Path
+    schema_version: int
+    created: str
+    title: str
+    summary: dict[str, Any]
+    protocol: Protocol
+    playback: str
+    videos_sha256: str
+    class_names: list[str]
+    videos: list[dict[str, Any]]
+    failures: list[dict[str, Any]]
+    motion: dict[str, Any] | None
+    model: dict[str, Any]
+    training: dict[str, Any] | None
+    notes: list[str]
+    seconds: float
+    settings: str
+    versions: dict[str, str]
+    task: str = "single-label"
+    task_parts: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Results":
+        """The results in a folder. Raises `DataError` where there are none, or they are damaged."""
+        record = load_results(folder)
+        protocol = Protocol.from_dict(record["protocol"])
+        known = {one.name for one in fields(cls)} - {"folder", "protocol", "task_parts"}
+        parts = {key: record[key] for key in record if key not in {*known, "protocol"}}
+        values = {key: record[key] for key in known if key in record}
+        return cls(folder=Path(folder), protocol=protocol, task_parts=parts, **values)
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """The logits of every view, float32 `[video, view, class]` in the order of `videos`; NaN where
+        a video could not be decoded. Raises `DataError` where the file is not there.
+        """
+        path = self.folder / SCORES_FILE
+        try:
+            with np.load(path) as file:
+                return file["scores"]
+        except (OSError, KeyError, ValueError) as error:
+            raise DataError(
+                f"cannot read the scores {path}: {error}; run the test again"
+            ) from error
+
+    def to_frame(self) -> Any:
+        """`videos` as a pandas `DataFrame`, one row a video. Raises `MissingLibraryError` without pandas."""
+        try:
+            import pandas
+        except ImportError:
+            raise MissingLibraryError(
+                "to_frame needs pandas, which is not installed; `pip install pandas`"
+            ) from None
+        return pandas.DataFrame(self.videos)
+
+    def __repr__(self) -> str:
+        figures = ", ".join(
+            f"{key} {value['value']:.1%}"
+            for key, value in self.summary.items()
+            if isinstance(value, dict) and isinstance(value.get("value"), float)
+        )
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"<Results of {self.title}: {figures}; {len(self.videos)} videos{failed}; {self.folder}>"

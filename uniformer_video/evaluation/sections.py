@@ -1,0 +1,60 @@
+"""Sections of the report page that come from outside."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from uniformer_video.errors import ConfigError
+from uniformer_video.plugins import importing_plugin
+from uniformer_video.words import one_line
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Section:
+    title: str
+    build: Callable[[Mapping, Path], str | None]
+    plugin: str
+
+
+_SECTIONS: dict[str, _Section] = {}
+
+
+def register_report_section(title: str, build: Callable[[Mapping, Path], str | None]) -> None:
+    """Add a section to every report page, before its details.
+
+    Args:
+        title: the heading.
+        build: `build(results, folder)`, from what `results.json` holds and the folder it lies in, gives the
+            section's HTML, or None for none. Text in it must be escaped (`html.escape`). Pages load nothing
+            and run no scripts; pictures are `data:` URIs or SVG.
+
+    A module that is run again replaces its own sections. Raises `ConfigError` for a title in use.
+    """
+    known = _SECTIONS.get(title)
+    if known and known.plugin != importing_plugin():
+        raise ConfigError(f"the report has a section {title!r} already; choose another title")
+    _SECTIONS[title] = _Section(title, build, importing_plugin())
+
+
+def build_sections(results: Mapping, folder: Path) -> list[dict]:
+    """The sections for a page: `{"id", "title", "html"}` each. One that fails is left out with a warning."""
+    built = []
+    for section in _SECTIONS.values():
+        try:
+            html = section.build(results, folder)
+        except Exception as error:  # of code that is not ours
+            log.warning(
+                "The section %r is not in the report: %s: %s",
+                section.title,
+                type(error).__name__,
+                one_line(error),
+            )
+            continue
+        if html:
+            name = re.sub(r"\W+", "-", section.title.lower()).strip("-")
+            built.append({"id": f"section-{name}", "title": section.title, "html": str(html)})
+    return built
