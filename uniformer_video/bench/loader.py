@@ -55,7 +55,7 @@ def measure(cfg, clips=24, rounds=3, workers=(0, 1, 2), baseline=False):
     the whole loader is timed over them once for each number of `workers`. A config that names no data
     gets generated videos. Raises `DataError` where none of the videos can be decoded.
     """
-    broken = {}
+    broken: dict[str, str] = {}
     with _some_videos(cfg) as (records, names):
         dataset = build_train_dataset(cfg, records, names)
         sides = {"ours": dataset}
@@ -164,7 +164,8 @@ class _Clock:
 def _decodable(sides, count, broken):
     """For each of `count` positions a record whose clip all sides decode; the others go to `broken`."""
     records = sides["ours"].records
-    chosen, candidates = [], itertools.cycle(records)
+    chosen: list[VideoRecord] = []
+    candidates = itertools.cycle(records)
     while len(chosen) < count:
         record = next(candidates)
         if record.path not in broken:

@@ -174,7 +174,7 @@ def _shape(name):
 
 def _alike(names):
     """Two names with the same last number."""
-    first = {}
+    first: dict[int, str] = {}
     for name in sorted(names):
         number = int(_NUMBER.findall(name)[-1])
         if number in first:
