@@ -183,7 +183,9 @@ def test_the_guide_of_shards(tmp_path, monkeypatch, make_video):
         (folder / f"{part}.csv").write_text("a.mp4,7\n")
     text = guide("").replace("/disk/", f"{tmp_path}/disk/").replace("\\\n", " ")
     for call in re.findall(r"^ +python tools/prepare_dataset\.py (.*)$", text, re.MULTILINE):
-        assert cli.main(shlex.split(call), "prepare") == 0, call
+        status = cli.main(shlex.split(call), "prepare")
+        assert status == (2 if "--overlap" in call else 0), call
+    assert (folder / "overlap.csv").is_file()  # both lists hold the same video
     (words,) = (words for words in other_commands(text) if "shards" in words)
     monkeypatch.chdir(ROOT)
     data = build_data(load_config(words[3], words[4:]))

@@ -116,6 +116,7 @@ COMMANDS = {
     "tools/prepare_dataset.py shards": MENTIONED,
     "tools/prepare_dataset.py resize": MENTIONED,
     "tools/prepare_dataset.py check": MENTIONED,
+    "tools/prepare_dataset.py check --overlap train.csv val.csv test.csv": MENTIONED,
     "uniformer-video bench decode": MENTIONED,
 }
 

@@ -123,7 +123,8 @@ def test_turned_videos_come_out_as_they_are_shown(make_video, tmp_path, quarters
         assert next(container.decode(video=0)).rotation == 0
 
 
-def test_the_form_of_pixels_is_kept(tmp_path):
+@pytest.mark.parametrize("quarters", [0, 1])
+def test_the_form_of_pixels_is_kept(tmp_path, quarters):
     source = tmp_path / "wide.mp4"
     with av.open(str(source), "w") as container:
         stream = container.add_stream("libx264", rate=10)
@@ -132,8 +133,37 @@ def test_the_form_of_pixels_is_kept(tmp_path):
         for pixels in numbered_frames(3, (64, 64)):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
-    with av.open(str(resized(source, tmp_path))) as container:
-        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+    with av.open(str(resized(turn(source, quarters), tmp_path))) as container:
+        shown = Fraction(3, 4) if quarters else Fraction(4, 3)
+        assert container.streams.video[0].sample_aspect_ratio == shown
+
+
+def test_what_was_written_is_read_as_training_reads_it(make_video, tmp_path, monkeypatch):
+    """Where it cannot be, nothing is left under the name of the video."""
+    source, target = make_video(size=(64, 96)), tmp_path / "out.mp4"
+    monkeypatch.setattr(resize, "read_all", _refuse)
+    for encoding in (SMALL, Encoding(short_side=64)):
+        with pytest.raises(DecodeError, match=r"frame 7 does not come"):
+            resize_video((source, target), encoding)
+        assert not target.exists()
+
+
+def _refuse(reader):
+    assert reader.num_frames == 50
+    raise DecodeError("frame 7 does not come")
+
+
+def test_a_small_video_that_breaks_is_not_copied(make_video, tmp_path):
+    source = make_video("a.mkv", frames=60, options={"g": "30", "bf": "0", "sc_threshold": "0"})
+    content = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        hurt = [bytes(packet) for packet in container.demux(video=0) if packet.size][45]
+    place = content.index(hurt)
+    content[place : place + len(hurt)] = b"\xff" * len(hurt)
+    source.write_bytes(content)
+    with pytest.raises(DecodeError, match=r"a\.mkv (breaks while decoding|is damaged)"):
+        resize_video((source, tmp_path / "out.mp4"), Encoding(short_side=64))
+    assert not (tmp_path / "out.mkv").exists()
 
 
 def test_a_folder(make_video, tmp_path):

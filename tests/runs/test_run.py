@@ -216,7 +216,7 @@ def test_kernel_conflicts_name_both_and_the_remedy(finished, tmp_path):
         ({"TRAIN__BATCH_SIZE": 40}, ConfigError, "the training list has 16"),
         ({"DATA__FLIP_CLASS_PAIRS": "[[jump,run]]"}, ConfigError, "names 'jump'"),
         ({"DATA__PATH_PREFIX": "/nowhere"}, DataError, "none of the 16 train videos exist"),
-        ({"TEST__CHECKPOINT_FILE_PATH": "no.pt"}, CheckpointError, r"no\.pt is not a file"),
+        ({"TEST__CHECKPOINT_FILE_PATH": "no.pt"}, CheckpointError, r"no weights file no\.pt"),
         ({"DATA__CLASS_NAMES": "no.txt"}, DataError, r"DATA\.CLASS_NAMES no\.txt"),
         ({"DATA__FLIP_CLASS_PAIRS": "[[0,1],[1,2]]"}, ConfigError, "twice"),
         ({"AUG__AA_TYPE": "autoaugment"}, ConfigError, r"AUG\.AA_TYPE"),

@@ -37,27 +37,33 @@ class Found:
 
 
 def videos_to_check(path, prefix="", template="", separator="auto"):
-    """(path, frames that the list declares or 0) of the videos of a folder or a list, in its order.
+    """(path, frames that the list declares or 0) of the videos that `records_to_check` gives."""
+    records = records_to_check(path, prefix, template, separator)
+    return [(record.path, record.num_frames) for record in records]
+
+
+def records_to_check(path, prefix="", template="", separator="auto"):
+    """The `VideoRecord`s of a folder or a list, in its order.
 
     A folder with an index of shards, also an address, stands for the videos in them, and so does the
     index. With `template` the list is one of folders of frames, `folder num_frames label`. `path` may also
     name the frames of one video, `folder/img_{:05d}.jpg`.
     """
-    from uniformer_video.data.lists.records import read_csv, read_frame_list
+    from uniformer_video.data.lists.records import VideoRecord, read_csv, read_frame_list
     from uniformer_video.data.lists.sharded import read_shards
 
     check_no_secret(str(path), "the address")
     if folder := shard_folder(path):
-        return [(record.path, 0) for record in read_shards(folder)]
+        return read_shards(folder)
     if os.path.isdir(path):
-        return [(str(Path(path) / video), 0) for video in _videos_in(path)]
+        videos = _videos_in(path)
+        return [VideoRecord(str(Path(path) / video), str(video), (), str(path)) for video in videos]
     if names_frames(str(path)) and not os.path.exists(path):
-        return [(str(path), 0)]
+        return [VideoRecord(str(path), str(path), (), str(path))]
     if os.path.isfile(path) and is_video(path):
         raise DataError(f"{path} is a video; give its folder or a list")
     frames = template and read_frame_list(path, template, prefix)
-    records = frames or read_csv(path, prefix, separator)
-    return [(record.path, record.num_frames) for record in records]
+    return frames or read_csv(path, prefix, separator)
 
 
 def _videos_in(folder):
@@ -124,7 +130,7 @@ def check_video(video, strict=False):
     in_file = is_member(path) or os.path.isfile(path)
     try:
         with open_video(path, num_frames=listed) as reader:
-            _decode_all(reader)
+            read_all(reader)
             count = reader.num_frames
             declared = listed or reader.declared_frames
     except DecodeError as error:
@@ -143,8 +149,11 @@ def check_video(video, strict=False):
     return Found("", count, declared)
 
 
-def _decode_all(reader):
-    """In chunks as large as memory allows: each may have to start over from a key frame before it."""
+def read_all(reader):
+    """Decode every frame of an open video as training does. Raises `DecodeError` where one does not come.
+
+    In chunks as large as memory allows: each may have to start over from a key frame before it.
+    """
     first = reader.frames([0])
     step = max(1, _CHUNK_BYTES // first.nbytes)
     for start in range(0, reader.num_frames, step):

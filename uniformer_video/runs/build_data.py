@@ -12,9 +12,11 @@ from uniformer_video.data.lists.records import VideoList, relabel
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.check import check_data_settings
+from uniformer_video.runs.try_decoder import try_decoder
 from uniformer_video.storage.address import check_no_secret, is_address
+from uniformer_video.weights.file_kinds import check_place
 from uniformer_video.words import name_some
-from uniformer_video.zoo.published import may_be_fetched
+from uniformer_video.zoo.published import local_file, may_be_fetched
 
 
 @dataclass
@@ -49,8 +51,11 @@ def build_data(cfg):
             f"{used.holds}; there are also {further}"
         )
     tested = cfg.TEST.CHECKPOINT_FILE_PATH
-    if cfg.TEST.ENABLE and tested and not (may_be_fetched(tested) or Path(tested).is_file()):
-        raise CheckpointError(f"TEST.CHECKPOINT_FILE_PATH {tested} is not a file")
+    if cfg.TEST.ENABLE and tested and not may_be_fetched(tested):
+        try:
+            check_place(local_file(tested), tested)
+        except CheckpointError as error:
+            raise CheckpointError(f"TEST.CHECKPOINT_FILE_PATH: {error}") from None
     splits, names, notes = {}, None, {}
     for split in _needed_splits(cfg):
         listed = _read_split(cfg, split)
@@ -78,6 +83,7 @@ def build_data(cfg):
         setattr(data, split, records)
         data.notes += notes
     used = {split: getattr(data, split) for split in splits}
+    try_decoder(cfg, used)
     data.notes += note_overlaps(used) + note_absent_classes(used, data.class_names)
     return data
 

@@ -41,8 +41,8 @@ def evaluate(cfg, data, folder, ranks, name, show_bars=None):
     task = build_task(cfg)
     ranks.wait()  # for the weights of the main process
     path = _tested_weights(cfg, folder, ranks)
-    digest = file_sha256(path)
     model, weights = build.load_tested_model(cfg, path)
+    digest = file_sha256(path)
     known_notes = data.notes
     data = match_classes(data, weights, cfg.MODEL.NUM_CLASSES, cfg.MODEL.MODEL_NAME)
     ranks.say(*data.notes[len(known_notes) :])

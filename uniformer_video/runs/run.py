@@ -7,7 +7,7 @@ from uniformer_video.distributed.environment import launcher
 from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.runs.build import name_model
 from uniformer_video.runs.build_data import build_data
-from uniformer_video.runs.check import check_settings
+from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.fit import fit
 from uniformer_video.runs.folder import run_folder
 from uniformer_video.runs.multi_view_test import evaluate
@@ -23,6 +23,7 @@ def run(cfg, name, command="", from_best=False, show_bars=None):
     """
     cfg = name_model(cfg)
     check_settings(cfg)
+    check_phases(cfg)
     with join_ranks(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
         try:
             data = build_data(cfg)
