@@ -1,7 +1,8 @@
 """Decoding: frame indices -> RGB pixels. One file a backend, one small interface.
 
 A reader is opened and closed inside the process that uses it, single-threaded, and knows
-`num_frames`, `fps` (or None), `size` (height, width as shown, rotation applied) and
+`num_frames`, `fps` (or None), `times` (seconds from the first frame at which each begins to show; None =
+evenly, `fps` a second), `size` (height, width as shown, rotation applied) and
 `frames(indices, short_side=0)`, which returns `uint8 [N, H, W, 3]` RGB: index i is the i-th frame in
 presentation order. All backends read the same stream of a file, FFmpeg's best one, and give the same pixels,
 or refuse the file. Pixels are taken as stored: not resampled where they are not square, high dynamic range
