@@ -1,7 +1,6 @@
 """Smaller videos: the same frames at the same times, and runs that are cut short."""
 
 import errno
-import itertools
 import json
 import os
 import shutil
@@ -100,8 +99,15 @@ def test_b_frames_odd_sizes_and_times_that_turn_back(make_video, tmp_path):
     assert pixels_of(resized(video, tmp_path)).shape == (50, 48, 32, 3)
     video = make_video("packed.avi", codec="mpeg4", options={"bf": "2", "g": "12"})
     assert pixels_of(resized(video, tmp_path)).shape == (50, 32, 42, 3)
-    times = times_of(tmp_path / "out" / "packed.mp4")
-    assert all(a < b for a, b in itertools.pairwise(times))
+    h264 = make_video("h264.avi", size=(66, 98), options={"bf": "3", "g": "12"})
+    for target in (tmp_path / "out" / "packed.mp4", resized(h264, tmp_path)):
+        times = np.array(times_of(target))
+        np.testing.assert_allclose(times - times[0], np.arange(50) / 25, atol=1e-4)
+
+
+def test_a_bare_stream_keeps_the_rate_of_its_header(make_video, tmp_path):
+    target = resized(make_video("a.h264", size=(66, 98), fps=10), tmp_path)
+    assert times_of(target) == pytest.approx(np.arange(50) / 10, abs=1e-4)
 
 
 def test_key_frames_are_as_asked(make_video, tmp_path):
@@ -230,7 +236,7 @@ def test_what_cannot_be_done_is_said(make_video, tmp_path):
     with pytest.raises(DataError, match="is a file, not a folder"):
         resize_folder(source / "a.mp4", tmp_path / "out", SMALL)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"holds no videos; their names end in \.mp4"):
+    with pytest.raises(DataError, match=r"holds no videos; names of videos end in \.mp4"):
         resize_folder(tmp_path / "empty", tmp_path / "out", SMALL)
     file = tmp_path / "file"
     file.touch()
@@ -300,7 +306,7 @@ def test_a_video_that_is_newer_than_its_result_is_done_again(make_video, tmp_pat
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_told_apart_from_a_bad_video(make_video, tmp_path, monkeypatch):
     encode = resize._encode
-    monkeypatch.setattr(resize, "_encode", lambda a, path, b: encode(a, "/dev/full", b))
+    monkeypatch.setattr(resize, "_encode", lambda a, _, *more: encode(a, "/dev/full", *more))
     with pytest.raises(OSError) as caught:
         resize_video((make_video(), tmp_path / "new.mp4"), SMALL)
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "new.mp4"))

@@ -99,7 +99,7 @@ class Predictor:
         Raises `DecodeError` when it cannot be decoded.
         """
         protocol = self.protocol
-        clips = decode_test_clips(
+        clips, _ = decode_test_clips(
             path,
             protocol.sampling,
             protocol.num_clips,

@@ -15,7 +15,6 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.colours import matrix_options
 from uniformer_video.data.decoding.orientation import UPRIGHT, turn_upright
-from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.errors import DecodeError
 from uniformer_video.files import atomic_write
 from uniformer_video.prepare.check import read_all
@@ -24,12 +23,14 @@ from uniformer_video.prepare.folders import (
     drop_outdated,
     planned_targets,
     source_setting,
+    video_files,
 )
 from uniformer_video.prepare.jobs import run_jobs
 from uniformer_video.prepare.stream import decode_all, decode_shown, even_size, open_stream
 from uniformer_video.prepare.summary import Summary
 
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
+_FRAMES_REMEDY = "DATA.DECODE_SHORT_SIDE scales pictures down as they are read"
 _RGB = 0  # FFmpeg's number for "the planes are red, green and blue"
 
 
@@ -56,7 +57,7 @@ def resize_folder(source, out, encoding, workers=0, progress=None):
     the video that they were made from is newer. `failed.csv` in `out` names the videos that failed and
     why. Returns a `Summary`, which calls `progress`.
     """
-    videos = list_videos(source)
+    videos, frames = video_files(source, _FRAMES_REMEDY)
     targets = planned_targets(videos, source, out, ".mp4")
     jobs = {video: (Path(source) / video, target) for video, target in targets.items()}
     settings = {"command": "resize", **source_setting(source), **vars(encoding)}
@@ -66,6 +67,7 @@ def resize_folder(source, out, encoding, workers=0, progress=None):
             drop_outdated(video, names)
         left = [job for job, names in zip(jobs.values(), named, strict=True) if not _any(names)]
         summary = Summary(len(jobs), kept=len(jobs) - len(left), progress=progress)
+        summary.failed += frames
         with summary.write_failures(out):
             run_jobs(partial(resize_video, encoding=encoding), left, summary.add, workers)
     return summary
@@ -79,7 +81,7 @@ def resize_video(job, encoding):
     """
     source, target = job
     with open_video(source) as reader:
-        expected = reader.num_frames
+        expected, times = reader.num_frames, reader.times
     with open_stream(source) as (container, stream):
         first = next(decode_all(container, stream))  # headers may not tell the size
         short_side = min(first.width, first.height)
@@ -92,7 +94,7 @@ def resize_video(job, encoding):
         # By its path: errors of a Python file, such as a full disk, do not come back whole.
         written = os.path.abspath(file.name)
         try:
-            found = _encode(source, written, encoding)
+            found = _encode(source, written, encoding, times)
         except OSError as error:  # FFmpeg's kind cannot be told the name of the file
             raise OSError(error.errno, error.strerror) from None
         _check_count(source, found, expected)
@@ -136,13 +138,16 @@ def _copy(source, target):
             shutil.copyfileobj(original, copy)
 
 
-def _encode(source, path, encoding):
-    """Write the video to `path`, whatever that is called; returns the number of frames."""
+def _encode(source, path, encoding, times):
+    """Write the video to `path`, whatever that is called; returns the number of frames.
+
+    times: as a reader of the source has them.
+    """
     scaler, encoder, clock, count = VideoReformatter(), None, None, 0
     with open_stream(source) as (container, stream), av.open(path, "w", format="mp4") as output:
         for frame, way in decode_shown(container, stream):
             if encoder is None:
-                clock = _Clock(container, stream)
+                clock = _Clock(container, stream, times, frame.pts)
                 size = even_size(frame.width, frame.height, encoding.short_side)
             scaled = _scale(frame, scaler, size)
             picture = _turn_frame_upright(scaled, way)
@@ -150,7 +155,7 @@ def _encode(source, path, encoding):
                 encoder = _add_encoder(output, stream, frame, picture, way, encoding)
                 encoder.codec_context.colorspace = scaled.colorspace
                 encoder.codec_context.color_range = scaled.color_range
-            picture.pts, picture.time_base = clock.next(frame.pts), stream.time_base
+            picture.pts, picture.time_base = clock.next(), stream.time_base
             picture.pict_type = PictureType.NONE  # key frames are for the encoder to choose
             output.mux(encoder.encode(picture))
             count += 1
@@ -185,7 +190,7 @@ def _turn_frame_upright(frame, way):
 
 
 def _add_encoder(output, stream, frame, picture, way, encoding):
-    rate = stream.average_rate or stream.guessed_rate or 25
+    rate = stream.guessed_rate or stream.average_rate or 25
     encoder = output.add_stream("libx264", rate=rate, options=encoding.options)
     encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, "yuv420p"
     encoder.time_base = encoder.codec_context.time_base = stream.time_base
@@ -198,26 +203,23 @@ def _add_encoder(output, stream, frame, picture, way, encoding):
 
 
 class _Clock:
-    """Times of frames from the start of the file, in units of the stream.
+    """Times of frames from the start of the file, in units of the stream: those that they are read by.
 
-    They are kept exactly where they grow from frame to frame. Where a file has none, or turns back, a
-    frame follows one frame's duration after the last.
+    Where nothing tells them, a frame follows one frame's duration after the last. first: the time that
+    the file gives the first frame; None = the start.
     """
 
-    def __init__(self, container, stream):
+    def __init__(self, container, stream, times, first):
         seconds = (container.start_time or 0) / av.time_base
-        self._start = round(seconds / stream.time_base)
-        rate = stream.average_rate or stream.guessed_rate or 25
+        start = round(seconds / stream.time_base)
+        rate = stream.guessed_rate or stream.average_rate or 25
         self._step = max(1, round(1 / (rate * stream.time_base)))
-        self._last = None
+        self._next = 0 if first is None else first - start
+        times = () if times is None else times
+        self._due = iter([self._next + round(time / stream.time_base) for time in times[1:]])
 
-    def next(self, pts):
-        """The time of the next frame, which has the time `pts` in its file."""
-        time = None if pts is None else pts - self._start
-        if self._last is None:
-            self._last = time or 0
-        elif time is not None and time > self._last:
-            self._last = time
-        else:
-            self._last += self._step
-        return self._last
+    def next(self):
+        """The time of the next frame: later than the last, whatever is rounded."""
+        now = self._next
+        self._next = max(now + 1, next(self._due, now + self._step))
+        return now

@@ -11,6 +11,7 @@ from fractions import Fraction
 from itertools import dropwhile, islice
 
 import av
+from av.format import Flags
 from av.stream import Discard
 
 from uniformer_video.data.decoding.nal import ParameterSets, temporal_layers
@@ -172,7 +173,9 @@ class VideoPackets:
     @property
     def declared_rate(self) -> float | None:
         """Frames a second as the header says; None where it does not."""
-        return float(self._stream.average_rate or 0) or None
+        # FFmpeg's average of a bare stream is 25, whatever that says of itself
+        rate = self._decoder.framerate if self.is_bare_stream else self._stream.average_rate
+        return float(rate or 0) or None
 
     @property
     def declared_frames(self) -> int | None:
@@ -193,6 +196,11 @@ class VideoPackets:
     def have_times(self) -> bool:
         """False for containers that store no presentation times; those of FFmpeg are then guesses."""
         return not (is_bare(self._container) or self.formats & _NO_TIMESTAMPS)
+
+    @property
+    def is_bare_stream(self) -> bool:
+        """True for coded video without a container: all times that FFmpeg gives are guesses."""
+        return bool(self._container.format.flags & Flags.no_timestamps.value)
 
     @property
     def have_b_pictures(self) -> bool:

@@ -11,7 +11,12 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from uniformer_video.data.decoding.colours import matrix_options
-from uniformer_video.data.decoding.frame_times import CountedFrames, frame_rate, trusted_index
+from uniformer_video.data.decoding.frame_times import (
+    CountedFrames,
+    counted_times,
+    frame_rate,
+    trusted_index,
+)
 from uniformer_video.data.decoding.orientation import UPRIGHT, orientation
 from uniformer_video.data.decoding.packets import VideoPackets
 from uniformer_video.data.decoding.reader import Clip, Reader, shrunk_size
@@ -38,12 +43,16 @@ class PyAVReader(Reader):
             self.formats = self._packets.formats
             self.index, self.why_counted = trusted_index(self._packets)
             if self.index:
-                self.num_frames, times = len(self.index.times), self.index.times
+                shown = self._ticks = self.index.times
             else:
-                self.num_frames, times = self._counted.count()
+                shown, decoded = self._counted.count()
+                self._ticks = counted_times(self._packets, shown, decoded)
+            if self._packets.is_bare_stream:
+                self._ticks = None
+            self.num_frames = len(shown)
             if not self.num_frames:
                 raise DecodeError(f"{self._path} holds no frames that can be decoded")
-            self.fps = frame_rate(self._packets, times)
+            self.fps = frame_rate(self._packets, [time for time in shown if time is not None])
         except av.FFmpegError as error:
             self.close()
             raise self._packets.failure(error) from None
@@ -54,9 +63,9 @@ class PyAVReader(Reader):
     @property
     def times(self):
         """When each frame begins to show, float64 [num_frames] seconds from the first; None = unknown."""
-        if self.index is None:
+        if self._ticks is None:
             return None
-        ticks = np.array(self.index.times, np.int64)
+        ticks = np.asarray(self._ticks)
         return (ticks - ticks[0]) * float(self._packets.time_base)
 
     @property
