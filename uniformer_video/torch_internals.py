@@ -46,8 +46,7 @@ def _has_pinning_thread() -> bool:
 
 
 def _forgets_workers() -> bool:
-    handling: Any = torch.utils.data._utils.signal_handling  # the hints say it exports nothing
-    forget = handling._remove_worker_pids
+    forget = torch.utils.data._utils.signal_handling._remove_worker_pids
     return callable(forget) and "_worker_pids_set" in _names(_iterator().__init__)
 
 

@@ -6,7 +6,7 @@ depend on the seed, the epoch and the step alone; one process may work through a
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -57,7 +57,7 @@ class TrainPlan:
         return self.videos // (self.slots * self.slot_size)
 
     def batches(
-        self, epoch: int, first_step: int, own_slots: Iterable[int]
+        self, epoch: int, first_step: int, own_slots: Sequence[int]
     ) -> Iterator[list[TrainKey]]:
         """Lists of `TrainKey`, one for each own slot of each step from `first_step` on."""
         order = self.order(epoch)
@@ -129,7 +129,7 @@ class TrainBatch:
 class _Batches:
     """A batch sampler whose epoch and offset are set before each pass."""
 
-    def __init__(self, plan: TrainPlan, own_slots: Iterable[int]):
+    def __init__(self, plan: TrainPlan, own_slots: Sequence[int]):
         self.plan, self.own_slots = plan, own_slots
         self.epoch = self.first_step = 0
 
@@ -148,7 +148,7 @@ class TrainLoader:
         self,
         dataset: TrainDataset,
         plan: TrainPlan,
-        own_slots: Iterable[int],
+        own_slots: Sequence[int],
         num_workers: int,
         timeout: float = HANGING_SECONDS,
     ):

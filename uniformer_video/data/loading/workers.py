@@ -268,8 +268,7 @@ def _keep_quiet(iterator: Any) -> None:
     torch raises at once, from a signal handler, and so in the middle of whatever the main process does.
     """
     if getattr(iterator, "_worker_pids_set", False):
-        handling: Any = signal_handling  # the hints say it exports nothing
-        handling._remove_worker_pids(id(iterator))
+        signal_handling._remove_worker_pids(id(iterator))
         iterator._worker_pids_set = False
 
 
