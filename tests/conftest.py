@@ -15,6 +15,7 @@ os.environ.setdefault(
 import pytest
 import torch
 from own_shared_memory import mark_semaphores
+from registries import fresh_process
 from tiny_run import tiny_overrides
 from videos import numbered_frames
 
@@ -129,6 +130,13 @@ def call(capsys, monkeypatch):
     yield run
     root = logging.getLogger()  # the handler writes into a stream that ends with the test
     root.handlers = [h for h in root.handlers if type(h) is not logging.StreamHandler]
+
+
+@pytest.fixture
+def own_registries():
+    """What the test registers is gone after it."""
+    with fresh_process():
+        yield
 
 
 @pytest.fixture

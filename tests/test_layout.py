@@ -135,7 +135,8 @@ EXAMPLES = {
 ELSEWHERE = {
     "bench/decode.py",  # compares decoders
     "bench/published_loader.py",  # the other side of a comparison
-    "config/foreign.py",  # DATA.MULTI_LABEL, the other name of one task
+    "config/foreign/data.py",  # DATA.MULTI_LABEL, the other name of one task
+    "config/foreign/words.py",  # where that is asked
 }
 
 

@@ -2,63 +2,25 @@
 
 import shutil
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 from processes import torchrun
+from registries import fresh_process
 from tiny_run import TINY
 
 from uniformer_video import plugins
-from uniformer_video.config import register, rows, settings
+from uniformer_video.config import rows, settings
 from uniformer_video.config.register import register_settings
 from uniformer_video.config.setting import Setting, flag, needs, number
 from uniformer_video.config.settings import config_from_text, config_text, load_config
-from uniformer_video.data.lists import formats
 from uniformer_video.errors import ConfigError
-from uniformer_video.evaluation import sections
 from uniformer_video.runs.check import check_settings
 from uniformer_video.runs.folder import LAST_FILE
-from uniformer_video.tasks import registry as tasks
 from uniformer_video.zoo import registry
 
 TOY = Path(__file__).parent / "support" / "toy_plugin.py"
-
-
-TABLES = (
-    rows.SETTINGS,
-    rows.DEFAULTS,
-    register._registered_by,
-    registry.MODELS,
-    formats._FORMATS,
-    tasks._TASKS,
-    sections._SECTIONS,
-)
-
-
-@contextmanager
-def fresh_process():
-    """What is registered and imported inside ends with the block."""
-    saved, modules = [dict(table) for table in TABLES], set(sys.modules)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plugins, "_named", [])
-        patch.setattr(plugins, "_installed", [])
-        patch.setattr(plugins, "_looked_for_installed", False)
-        patch.setattr(sys, "path", [*sys.path])
-        yield
-    for table, content in zip(TABLES, saved, strict=True):
-        table.clear()
-        table.update(content)
-    for name in set(sys.modules) - modules:
-        if not name.startswith(("uniformer_video.", "torch.")):
-            del sys.modules[name]
-
-
-@pytest.fixture
-def own_registries():
-    with fresh_process():
-        yield
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ Each message says what was given, what is allowed and what to do. The command li
 line and exits with status 2; in Python they are all `ValueError`.
 """
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -68,3 +69,12 @@ def quote(value: object, most: int = 200) -> str:
     except ValueError:  # Python writes no number of that many digits
         return "a number of thousands of digits"
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def is_want_of_memory(error: BaseException) -> bool:
+    """Whether an error tells that memory ran out: Python, the system and torch each say it in their way."""
+    return (
+        isinstance(error, MemoryError)
+        or getattr(error, "errno", None) == errno.ENOMEM
+        or "DefaultCPUAllocator" in str(error)
+    )

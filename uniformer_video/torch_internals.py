@@ -95,6 +95,16 @@ def _takes_a_flag() -> bool:
     return "found_inf" in signature(adam).parameters
 
 
+def _takes_a_flag_too() -> bool:
+    from torch.optim.sgd import sgd
+
+    return "found_inf" in signature(sgd).parameters
+
+
+def _keeps_a_buffer_that_is_there() -> bool:
+    return "momentum_buffer" in _names(torch.optim.SGD._init_group)
+
+
 def _keeps_buffers_apart() -> bool:
     known = signature(torch.nn.parallel.DistributedDataParallel).parameters
     return "forward_sync_buffers" in known or "broadcast_buffers" in known
@@ -128,6 +138,12 @@ INTERNALS = (
         _asks_for_the_shape,
     ),
     Internal("AdamW's fused step can be left out by `found_inf`", "training.optim", _takes_a_flag),
+    Internal("SGD's too", "training.optim", _takes_a_flag_too),
+    Internal(
+        "SGD goes on from a `momentum_buffer` that it has",
+        "training.optim",
+        _keeps_a_buffer_that_is_there,
+    ),
     Internal(
         "DistributedDataParallel can leave each process its own buffers",
         "distributed.ranks",

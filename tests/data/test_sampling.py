@@ -3,9 +3,11 @@ from math import ceil, floor
 
 import numpy as np
 import pytest
+import torch
 
 from uniformer_video.data.sampling import (
     ClipSampling,
+    float32_points,
     frame_times,
     frames_at_rate,
     frames_between,
@@ -36,9 +38,51 @@ def test_dense_test_clips(frames, stride, clips):
         assert indices.tolist() == expected
 
 
-def test_dense_without_offset():
-    indices = ClipSampling(16, 4, offset=False).test_clips(300, 4)
-    assert indices.tolist() == [exact_dense(300, 16, 4, k * 59) for k in range(4)]
+ROUNDS_ONCE = pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() == "DEFAULT",
+    reason="without AVX2, torch.linspace rounds twice and may give other frames",
+)
+
+
+def published_starts(length, span, clips, offset):
+    """Where test clips begin, as PySlowFast's `get_start_end_idx` has it."""
+    delta = max(length - span, 0)
+    if not offset:
+        return [delta * k / clips for k in range(clips)]
+    if clips == 1:
+        return [floor(delta / 2)]
+    return [k * floor(delta / (clips - 1)) for k in range(clips)]
+
+
+@ROUNDS_ONCE
+@pytest.mark.parametrize(("frames", "stride"), [*CASES, (4, 32), (8, 16), (64, 2)])
+def test_dense_clips_are_those_of_the_published_code(frames, stride):
+    """Every length to 400, with and without offset, against the code's own call of torch."""
+    found, expected = [], []
+    for offset in (False, True):
+        sampling = ClipSampling(frames, stride, offset=offset)
+        for clips in (1, 2, 4, 5, 10) if not offset else (4,):
+            for length in range(1, 401):
+                found.append(sampling.test_clips(length, clips))
+                for start in published_starts(length, frames * stride, clips, offset):
+                    points = torch.linspace(start, start + frames * stride - 1, frames)
+                    expected.append(torch.clamp(points, 0, length - 1).long().numpy())
+    np.testing.assert_array_equal(np.concatenate(found), np.stack(expected))
+
+
+def test_the_last_bit_decides_a_frame():
+    without = ClipSampling(16, 4, offset=False)
+    assert without.test_clips(65, 5)[2][3] == 12  # 0.4 + 3 * 4.2 is below 13 in float32
+    assert without.test_clips(70, 5)[3][7] == 33  # 3.6 + 7 * 4.2: rounded twice it is 32.999996
+
+
+@ROUNDS_ONCE
+def test_points_are_those_of_torch():
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 3, 8, 16, 17, 32, 64):
+        for start in [0.0, *rng.uniform(0, 400, 200)]:
+            expected = torch.linspace(start, start + 4 * count - 1, count).numpy()
+            assert np.array_equal(float32_points(start, start + 4 * count - 1, count), expected)
 
 
 def test_known_indices():
@@ -57,6 +101,19 @@ def test_dense_training_clips_cover_the_video():
     assert starts[:24].min() > 70  # 125 expected of each
     short = sampling.train_clip(5, rng)
     assert short.tolist() == exact_dense(5, 8, 2, 0)
+
+
+def test_segment_clips_are_those_of_the_published_code():
+    """`get_seq_frames` of its Something-Something; frame files count from 1 there."""
+    for frames in (8, 16, 32):
+        for clips in (1, 2, 3, 5):
+            sampling = ClipSampling(frames, rule="segment")
+            for length in range(1, 401):
+                seg_size = float(length - 1) / frames
+                starts = [int(np.round(seg_size * i)) for i in range(frames)]
+                duration = seg_size / (clips + 1)
+                expected = [[s + int(duration * (k + 1)) for s in starts] for k in range(clips)]
+                assert sampling.test_clips(length, clips).tolist() == expected
 
 
 def test_segment_test_clips():

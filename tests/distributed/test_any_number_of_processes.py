@@ -31,13 +31,24 @@ def six_slots(tiny):
     )
 
 
+DAMPENED_SGD = "SOLVER.OPTIMIZING_METHOD sgd SOLVER.NESTEROV False SOLVER.DAMPENING 0.2"
+
+
 @pytest.mark.parametrize(
-    "size",
-    [2, *(pytest.param(size, marks=pytest.mark.slow) for size in (3, 6))],
-    ids=lambda size: f"{size} processes",
+    ("size", "optimiser"),
+    [
+        (2, ""),
+        pytest.param(3, "", marks=pytest.mark.slow),
+        pytest.param(6, "", marks=pytest.mark.slow),
+        pytest.param(2, DAMPENED_SGD, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: f"{value} processes" if isinstance(value, int) else value[:30],
 )
-def test_in_float64_weights_buffers_losses_and_validation_agree(six_slots, tmp_path, size):
+def test_in_float64_weights_buffers_losses_and_validation_agree(
+    six_slots, tmp_path, size, optimiser
+):
     script = ROOT / "tests/support/train_float64.py"
+    six_slots += optimiser.split()
     launches = by_hand(size, [script, tmp_path / "many.pt", *six_slots], tmp_path / "log")
     train_float64(tmp_path / "one.pt", *six_slots)  # while they start
     for launch in launches:

@@ -12,7 +12,7 @@ from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError
-from uniformer_video.evaluation.parts import proportion
+from uniformer_video.evaluation.parts import failure_lines, proportion
 from uniformer_video.evaluation.results import (
     SCHEMA_VERSION,
     load_results,
@@ -117,6 +117,23 @@ def test_scores_file(tmp_path):
         assert np.isnan(arrays["scores"][4]).all()
         assert arrays["labels"].tolist() == LABELS
         assert arrays["names"].tolist() == ["ü.mp4", "b", "c", "d", "e"]
+
+
+def test_failed_videos_are_named_once():
+    failures = {i: f"/data/{i}.mp4 is cut" for i in range(7)} | {7: "takes\ntoo long"}
+    shape = {"labels": [0] * 8, "scores": np.zeros((8, 4))}
+    named = {"names": [f"{i}.mp4" for i in range(8)], "paths": [f"/data/{i}.mp4" for i in range(8)]}
+    notes = ["2 of 8 test videos do not exist: /data/0.mp4, /data/1.mp4"]
+    record = make(failures=failures, notes=notes, **shape, **named)
+    lines = failure_lines(record)
+    assert lines[0] == "failed: /data/2.mp4 is cut"
+    assert lines[5] == "failed: 1 more, which the report and results.json name"
+    assert len(lines) == 6
+    record = make(failures={7: failures[7]}, **shape, **named)
+    assert failure_lines(record) == ["failed: 7.mp4: takes too long"]
+    assert failure_lines(make(failures={})) == []
+    assert record["summary"]["failed"] == 1
+    assert SingleLabel().summary_lines(record)[-1] == "failed: 7.mp4: takes too long"
 
 
 def test_a_segment_is_told_where_there_is_one():

@@ -60,6 +60,24 @@ def test_every_view_once_whatever_the_batches(dataset):
         assert (seen, found.failures) == (36, expected.failures)
 
 
+def test_views_of_the_same_frames_are_counted(make_video):
+    frames = (1, 16, 80)
+    paths = [make_video(f"{count}.mp4", frames=count) for count in frames]
+    records = [VideoRecord(str(path), path.name, (0,)) for path in paths]
+    sampling, views = ClipSampling(4, rule="segment"), EvalViews(40, 32, 3)
+    found, _ = score(EvalDataset(records, sampling, views, num_clips=10), workers=2)
+    # segments of 3.75 and 19.75 frames; a clip is the same place in all of them
+    places = [
+        len({int(segment / 11 * (clip + 1)) for clip in range(10)}) for segment in (3.75, 19.75)
+    ]
+    assert places == [4, 10]
+    assert found.repeats == {0: 9 * 3, 1: 6 * 3}
+    still = EvalDataset(records, sampling, views, num_clips=10, playback="still")
+    assert score(still)[0].repeats == found.repeats
+    scores = found.scores[1].reshape(10, 3, 2)
+    assert len(np.unique(scores, axis=0)) == 4
+
+
 @pytest.mark.parametrize("size", [2, 3, 5, 9])
 def test_processes_share_the_videos_without_overlap(dataset, size):
     expected, _ = score(dataset)

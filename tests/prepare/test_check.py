@@ -98,6 +98,19 @@ def test_long_videos_are_decoded_in_parts(make_video, monkeypatch):
     assert asked == [0, *range(50)]
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])  # indexed, counted
+def test_a_segment_without_a_frame_is_bad(make_video, tmp_path, codec):
+    path = str(make_video("a.mp4", codec=codec))  # 2 seconds
+    rows = ["path,label,start,end", "a.mp4,0,0.4,1", "a.mp4,1,3,4", "a.mp4,1,,"]
+    (tmp_path / "train.csv").write_text("\n".join(rows))
+    videos = videos_to_check(tmp_path / "train.csv")
+    assert videos == [(path, 0, ((0.4, 1.0), (3.0, 4.0)))]
+    checked, bad = check_videos(videos, tmp_path / "bad.csv", 1)
+    reason = "no frame begins from 3 s to 4 s; the last begins at 1.960 s"
+    assert (checked, bad) == (1, [(path, reason, 50, 50)])
+    assert not check_video((path, 0, ((0.4, 1.0),))).reason
+
+
 def test_lists_of_videos_and_of_frames(make_video, tmp_path):
     good = make_video("a, b.mp4", frames=5)
     (tmp_path / "train.csv").write_text('"a, b.mp4",0\ngone.mp4,1\n')

@@ -2,9 +2,11 @@
 
 import csv
 import os
+from fractions import Fraction
 
 import pytest
 from PIL import Image
+from videos import encode, numbered_frames
 
 from uniformer_video.data.decoding import open_video
 from uniformer_video.errors import DataError, DecodeError
@@ -94,3 +96,23 @@ def test_names_that_are_none(make_video, tmp_path, template, message):
     source = make_video("in/a.mp4").parent
     with pytest.raises(DataError, match=message):
         extract_folder(source, tmp_path / "out", Pictures(template))
+
+
+def test_videos_whose_pixels_are_not_square_are_named(call, tmp_path):
+    form, folder = {"sample_aspect_ratio": Fraction(16, 11)}, tmp_path / "in"
+    folder.mkdir()
+    frames = numbered_frames(3, (48, 64))
+    encode(folder / "wide.mp4", frames, context=form)
+    encode(folder / "square.mp4", frames)
+    extract = ("prepare", "frames", folder, "--out", tmp_path / "out", "--workers", 1)
+    for _ in range(2):  # the second time nothing is made, and nothing is forgotten
+        status, out, _ = call(*extract)
+        assert status == 0
+        assert "1 video with pixels that are not square" in out and "wide (16:11)" in out
+        table = (tmp_path / "out" / "not_square.csv").read_text()
+        assert table == "folder,pixels\nwide,16:11\n"
+    with Image.open(tmp_path / "out" / "wide" / "img_00001.jpg") as picture:
+        assert picture.size == (64, 48)
+    encode(folder / "wide.mp4", frames)
+    _, out, _ = call(*extract)
+    assert "not square" not in out and not (tmp_path / "out" / "not_square.csv").exists()

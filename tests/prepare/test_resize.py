@@ -1,7 +1,6 @@
 """Smaller videos: the same frames at the same times, and runs that are cut short."""
 
 import errno
-import itertools
 import json
 import os
 import shutil
@@ -100,8 +99,15 @@ def test_b_frames_odd_sizes_and_times_that_turn_back(make_video, tmp_path):
     assert pixels_of(resized(video, tmp_path)).shape == (50, 48, 32, 3)
     video = make_video("packed.avi", codec="mpeg4", options={"bf": "2", "g": "12"})
     assert pixels_of(resized(video, tmp_path)).shape == (50, 32, 42, 3)
-    times = times_of(tmp_path / "out" / "packed.mp4")
-    assert all(a < b for a, b in itertools.pairwise(times))
+    h264 = make_video("h264.avi", size=(66, 98), options={"bf": "3", "g": "12"})
+    for target in (tmp_path / "out" / "packed.mp4", resized(h264, tmp_path)):
+        times = np.array(times_of(target))
+        np.testing.assert_allclose(times - times[0], np.arange(50) / 25, atol=1e-4)
+
+
+def test_a_bare_stream_keeps_the_rate_of_its_header(make_video, tmp_path):
+    target = resized(make_video("a.h264", size=(66, 98), fps=10), tmp_path)
+    assert times_of(target) == pytest.approx(np.arange(50) / 10, abs=1e-4)
 
 
 def test_key_frames_are_as_asked(make_video, tmp_path):
@@ -123,7 +129,8 @@ def test_turned_videos_come_out_as_they_are_shown(make_video, tmp_path, quarters
         assert next(container.decode(video=0)).rotation == 0
 
 
-def test_the_form_of_pixels_is_kept(tmp_path):
+@pytest.mark.parametrize("quarters", [0, 1])
+def test_the_form_of_pixels_is_kept(tmp_path, quarters):
     source = tmp_path / "wide.mp4"
     with av.open(str(source), "w") as container:
         stream = container.add_stream("libx264", rate=10)
@@ -132,8 +139,37 @@ def test_the_form_of_pixels_is_kept(tmp_path):
         for pixels in numbered_frames(3, (64, 64)):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
-    with av.open(str(resized(source, tmp_path))) as container:
-        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+    with av.open(str(resized(turn(source, quarters), tmp_path))) as container:
+        shown = Fraction(3, 4) if quarters else Fraction(4, 3)
+        assert container.streams.video[0].sample_aspect_ratio == shown
+
+
+def test_what_was_written_is_read_as_training_reads_it(make_video, tmp_path, monkeypatch):
+    """Where it cannot be, nothing is left under the name of the video."""
+    source, target = make_video(size=(64, 96)), tmp_path / "out.mp4"
+    monkeypatch.setattr(resize, "read_all", _refuse)
+    for encoding in (SMALL, Encoding(short_side=64)):
+        with pytest.raises(DecodeError, match=r"frame 7 does not come"):
+            resize_video((source, target), encoding)
+        assert not target.exists()
+
+
+def _refuse(reader):
+    assert reader.num_frames == 50
+    raise DecodeError("frame 7 does not come")
+
+
+def test_a_small_video_that_breaks_is_not_copied(make_video, tmp_path):
+    source = make_video("a.mkv", frames=60, options={"g": "30", "bf": "0", "sc_threshold": "0"})
+    content = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        hurt = [bytes(packet) for packet in container.demux(video=0) if packet.size][45]
+    place = content.index(hurt)
+    content[place : place + len(hurt)] = b"\xff" * len(hurt)
+    source.write_bytes(content)
+    with pytest.raises(DecodeError, match=r"a\.mkv (breaks while decoding|is damaged)"):
+        resize_video((source, tmp_path / "out.mp4"), Encoding(short_side=64))
+    assert not (tmp_path / "out.mkv").exists()
 
 
 def test_a_folder(make_video, tmp_path):
@@ -200,7 +236,7 @@ def test_what_cannot_be_done_is_said(make_video, tmp_path):
     with pytest.raises(DataError, match="is a file, not a folder"):
         resize_folder(source / "a.mp4", tmp_path / "out", SMALL)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"holds no videos; their names end in \.mp4"):
+    with pytest.raises(DataError, match=r"holds no videos; names of videos end in \.mp4"):
         resize_folder(tmp_path / "empty", tmp_path / "out", SMALL)
     file = tmp_path / "file"
     file.touch()
@@ -270,7 +306,7 @@ def test_a_video_that_is_newer_than_its_result_is_done_again(make_video, tmp_pat
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_told_apart_from_a_bad_video(make_video, tmp_path, monkeypatch):
     encode = resize._encode
-    monkeypatch.setattr(resize, "_encode", lambda a, path, b: encode(a, "/dev/full", b))
+    monkeypatch.setattr(resize, "_encode", lambda a, _, *more: encode(a, "/dev/full", *more))
     with pytest.raises(OSError) as caught:
         resize_video((make_video(), tmp_path / "new.mp4"), SMALL)
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "new.mp4"))

@@ -72,6 +72,18 @@ def test_a_multi_label_test(tested, caplog, score):
     assert "tested already" in caplog.text
 
 
+def test_views_that_repeat_another_are_told_once(tested, caplog):
+    """The third video counts for 20 frames, so that all its clips begin at the first."""
+    caplog.set_level("INFO")
+    folder = tested(TEST__NUM_ENSEMBLE_VIEWS=20)
+    told = "19 of 60 views show the frames of another one once more: 1 of 3 videos are too short for 20"
+    assert caplog.text.count(told) == 1
+    assert json.loads((folder / "results.json").read_text())["notes"][-1].startswith(told)
+    caplog.clear()
+    tested(TEST__NUM_ENSEMBLE_VIEWS=13)
+    assert "once more" not in caplog.text
+
+
 def test_opposite_classes_start_no_motion_check(tested):
     folder = tested(DATA__OPPOSITE_CLASS_PAIRS="[[0,1]]", DATA__REVERSE_FRAMES=True)
     assert json.loads((folder / "results.json").read_text())["motion"] is None

@@ -122,7 +122,8 @@ def test_backwards_in_a_test_run(finished, tmp_path):
     assert record["summary"]["top1"]["correct"] == motion["reversed_original"]["correct"]
 
 
-def test_broken_test_videos_are_listed_and_never_replaced(finished, tmp_path, demo):
+def test_broken_test_videos_are_listed_and_never_replaced(finished, tmp_path, demo, caplog):
+    caplog.set_level("INFO")
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     lines = [f"{demo}/test/{i:05d}.mp4,{i}" for i in range(8)]
     (tmp_path / "test.csv").write_text("\n".join([*lines, "bad.mp4,0", "absent.mp4,1"]))
@@ -133,6 +134,9 @@ def test_broken_test_videos_are_listed_and_never_replaced(finished, tmp_path, de
     assert record["summary"]["top1_all"]["of"] == 10
     assert [failure["name"] for failure in record["failures"]] == ["bad.mp4", "absent.mp4"]
     assert "1 of 10 test videos do not exist" in record["notes"][0]
+    assert "failed: " in caplog.text
+    for name in ("bad.mp4", "absent.mp4"):  # the second where the list is read
+        assert caplog.text.count(name) == 1
 
 
 def test_classes_in_another_order_are_mapped_by_name(finished, tmp_path, demo):
@@ -216,7 +220,7 @@ def test_kernel_conflicts_name_both_and_the_remedy(finished, tmp_path):
         ({"TRAIN__BATCH_SIZE": 40}, ConfigError, "the training list has 16"),
         ({"DATA__FLIP_CLASS_PAIRS": "[[jump,run]]"}, ConfigError, "names 'jump'"),
         ({"DATA__PATH_PREFIX": "/nowhere"}, DataError, "none of the 16 train videos exist"),
-        ({"TEST__CHECKPOINT_FILE_PATH": "no.pt"}, CheckpointError, r"no\.pt is not a file"),
+        ({"TEST__CHECKPOINT_FILE_PATH": "no.pt"}, CheckpointError, r"no weights file no\.pt"),
         ({"DATA__CLASS_NAMES": "no.txt"}, DataError, r"DATA\.CLASS_NAMES no\.txt"),
         ({"DATA__FLIP_CLASS_PAIRS": "[[0,1],[1,2]]"}, ConfigError, "twice"),
         ({"AUG__AA_TYPE": "autoaugment"}, ConfigError, r"AUG\.AA_TYPE"),

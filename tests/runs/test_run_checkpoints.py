@@ -15,8 +15,9 @@ from uniformer_video.runs import build, checkpoints
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
-from uniformer_video.weights.checkpoint import read_weights
+from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
 from uniformer_video.weights.container import FORMAT, write_content
+from uniformer_video.zoo.create import build_network
 
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 TRAIN_ONLY = {"TEST__ENABLE": False, "TRAIN__EVAL_PERIOD": 1}
@@ -422,3 +423,77 @@ def test_from_best_beside_a_damaged_last_checkpoint_keeps_the_one_before(
     monkeypatch.setattr(checkpoints, "_keep", keep)
     train(from_best=True, SOLVER__MAX_EPOCH=9)
     assert kept and b"damaged" not in kept
+
+
+@pytest.fixture
+def image_weights(tmp_path):
+    """2D weights with attention heads of 4 channels, which no setting of the run tells."""
+    torch.manual_seed(1)
+    sizes = {"embed_dims": [8, 16, 16, 32], "depths": [1, 1, 1, 1], "head_dim": 4}
+    image = build_network("image_uniformer_s", 7, **sizes)
+    recorded = {"model": {"name": "image_uniformer_s", "arguments": image.arguments}}
+    write_checkpoint(tmp_path / "image.pt", image.state_dict(), recorded)
+    return tmp_path / "image.pt"
+
+
+def test_what_a_training_started_from_is_needed_once(
+    train, folder, tmp_path, image_weights, interrupt_after, monkeypatch
+):
+    """Nor is a large checkpoint read twice to tell its model."""
+    start = {
+        "UNIFORMER__HEAD_DIM": 0,
+        "UNIFORMER__PRETRAIN_NAME": image_weights,
+        "OUTPUT_DIR": tmp_path / "a",
+    }
+    whole = train(**start)
+    assert whole.metadata["model"]["arguments"]["head_dim"] == 4
+    with interrupt_after(6), pytest.raises(Interrupted):
+        train(**{**start, "OUTPUT_DIR": folder})
+    image_weights.unlink()
+    read, original = [], checkpoints.read_weights
+    monkeypatch.setattr(
+        checkpoints, "read_weights", lambda path: read.append(path.name) or original(path)
+    )
+    resumed = train(**{**start, "OUTPUT_DIR": folder})
+    assert read.count(LAST) == 1
+    assert_same(resumed, whole)
+    train(**{**start, "OUTPUT_DIR": folder})  # finished, and only said so
+    with pytest.raises(ConfigError, match="holds a run with other settings"):
+        train(**{**start, "OUTPUT_DIR": folder, "SOLVER__BASE_LR": "3e-4"})
+    with pytest.raises(CheckpointError, match="there is no weights file"):
+        train(**{**start, "OUTPUT_DIR": tmp_path / "c"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({"SOLVER__BASE_LR": "5e-5"}, True),
+        ({"SOLVER__BASE_LR": "5e-4"}, False),
+        ({"SOLVER__BASE_LR": "5e-5", "UNIFORMER__PRETRAIN_NAME": "image.pt"}, False),
+    ],
+)
+def test_fine_tuning_without_weights_says_so_once(
+    train, tmp_path, image_weights, monkeypatch, caplog, interrupt_after, changes, warned
+):
+    monkeypatch.chdir(tmp_path)
+    changes = {"UNIFORMER__HEAD_DIM": 4, **changes}
+    with interrupt_after(2), pytest.raises(Interrupted):
+        train(**changes)
+    loud = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(loud) == warned
+    if warned:
+        assert "uniformer_s trains from scratch, at a learning rate for fine-tuning" in loud[0]
+        assert "SOLVER.BASE_LR 5e-05" in loud[0]
+    caplog.clear()
+    train(**changes)
+    assert "from scratch" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "recipe", ["finetune/folder", "ucf101/uniformer_s_16x4_k400", "ssv2/uniformer_b_16_k400"]
+)
+def test_recipes_that_want_weights_say_so(recipe):
+    cfg = load_config(f"configs/{recipe}.yaml", ["UNIFORMER.PRETRAIN_NAME", ""])
+    assert "No weights to start from" in build.note_from_scratch(cfg)
+    for demo in ("uniformer_demo", "overfit"):
+        assert build.note_from_scratch(load_config(f"configs/demo/{demo}.yaml")) == ""

@@ -7,6 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 
 def need(backend):
@@ -58,6 +59,50 @@ def encode(path, frames, codec="libx264", pix_fmt="yuv420p", times=None, context
                 frame.pts, frame.time_base = int(times[number]), Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    return path
+
+
+def write_streams(path, videos, cover=None, sound=False):
+    """Write streams of `videos`, (uint8 `[T, H, W, 3]` frames, disposition) each, into one file; its path.
+
+    cover: (height, width) of a picture that is attached in mp4, which comes last then. sound: a stream of it.
+    """
+    format_name = "mp4" if path.suffix == ".m4a" else None
+    with av.open(str(path), "w", format=format_name) as container:
+        jobs = []
+        if cover:
+            picture = np.full((1, *cover, 3), 200, np.uint8)
+            jobs.append((container.add_stream("mjpeg", rate=25), picture, Disposition.attached_pic))
+        for frames, disposition in videos:
+            jobs.append((container.add_stream("libx264", rate=25), frames, disposition))
+        silent = container.add_stream("aac", rate=16000, layout="mono") if sound else None
+        for stream, frames, disposition in jobs:
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = "yuvj420p" if stream.name == "mjpeg" else "yuv420p"
+            stream.disposition = disposition
+        for stream, frames, _ in jobs:
+            for image in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+        if silent:
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            frame.sample_rate = 16000
+            container.mux(silent.encode(frame))
+            container.mux(silent.encode())
+    return path
+
+
+def put_cover_first(path):
+    """Move what tells the cover of an mp4 before its tracks, as some programs write it."""
+    content = path.read_bytes()
+    start = content.index(b"moov") - 4
+    boxes, place, end = [], start + 8, start + int.from_bytes(content[start : start + 4], "big")
+    while place < end:
+        size = int.from_bytes(content[place : place + 4], "big")
+        boxes.append(content[place : place + size])
+        place += size
+    boxes.sort(key=lambda box: box[4:8] != b"udta")
+    path.write_bytes(content[: start + 8] + b"".join(boxes) + content[end:])
     return path
 
 
@@ -140,9 +185,19 @@ def _usability_flag(bits):
 
 def all_frames(path):
     """Every frame in presentation order as shown, by plain decoding: the independent reference."""
-    frames = []
+    frames, turns = [], 0
     with av.open(str(path)) as container:
-        container.streams.video[0].thread_type = "NONE"
-        for frame in container.decode(video=0):
-            frames.append(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+        stream = container.streams.best("video")
+        stream.thread_type = "NONE"
+        for frame in container.decode(stream):
+            pixels = frame.to_ndarray(format="rgb24", src_colorspace=_matrix(frame.colorspace))
+            turns = round(frame.rotation / 90) if frame.rotation or not frames else turns
+            frames.append(np.rot90(pixels, turns))
     return np.stack(frames)
+
+
+def _matrix(number):
+    """`sws_getCoefficients` of FFmpeg: 10 is as 9, and what it does not know as 5; None = as it is."""
+    if number == 10:
+        return 9
+    return 5 if number == 8 or number > 10 else None

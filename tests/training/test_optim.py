@@ -5,12 +5,19 @@ import pytest
 import torch
 
 from uniformer_video.config.settings import load_config
+from uniformer_video.errors import ConfigError
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.runs import build
 from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
-from uniformer_video.training.optim import CosineSchedule, adamw, parameter_groups
+from uniformer_video.training.optim import (
+    SGD,
+    CosineSchedule,
+    StepSchedule,
+    adamw,
+    parameter_groups,
+)
 from uniformer_video.training.trainer import Trainer
 
 
@@ -23,6 +30,121 @@ def test_schedule():
     assert lr(110) == pytest.approx(1e-6)
     assert lr(35) == pytest.approx(1e-6 + (1e-4 - 1e-6) / 2 * (1 + math.cos(math.pi / 4)))
     assert CosineSchedule(1.0, 0.0, 0.0, 0, 10)(0) == 1.0
+
+
+@pytest.mark.parametrize("after_warmup", [True, False])
+def test_the_warmup_ends_where_the_cosine_is(after_warmup):
+    lr = CosineSchedule(0.1, 0.0, 0.01, 34, 196, after_warmup)
+    peak = 0.1 if after_warmup else 0.05 * (1 + math.cos(math.pi * 34 / 196))
+    assert lr(17) == pytest.approx((0.01 + peak) / 2) and lr(34) == pytest.approx(peak)
+    share = (98 - 34) / (196 - 34) if after_warmup else 98 / 196
+    assert lr(98) == pytest.approx(0.05 * (1 + math.cos(math.pi * share)))
+
+
+def by_steps(epoch, base, steps, factors, last, start, warmup):
+    """PySlowFast's rule, in its own words."""
+
+    def rate(epoch):
+        later = [index for index, step in enumerate([*steps, last]) if epoch < step]
+        return factors[later[0] - 1] * base
+
+    if epoch < warmup:
+        return epoch * (rate(warmup) - start) / warmup + start
+    return rate(epoch)
+
+
+def test_rates_in_steps_are_pyslowfasts():
+    steps, factors = (0, 94, 154, 196), (1, 0.1, 0.01, 0.001)
+    lr = StepSchedule(0.1, steps, factors, 0.01, 34)
+    for tenth in range(2390):
+        expected = by_steps(tenth / 10, 0.1, steps, factors, 239, 0.01, 34)
+        assert lr(tenth / 10) == pytest.approx(expected, rel=1e-12)
+    assert (lr(0), lr(94), lr(153.99), lr(238.9)) == (0.01, 0.1 * 0.1, 0.1 * 0.1, 0.001 * 0.1)
+    assert StepSchedule(0.1, (0, 2), (1, 0.5), 0.0, 3)(3) == 0.05  # a warm-up over the first step
+
+
+def test_the_schedule_and_the_optimiser_are_those_of_the_settings():
+    given = {
+        "SOLVER.BASE_LR": 0.2,
+        "SOLVER.LR_POLICY": "steps_with_relative_lrs",
+        "SOLVER.STEPS": "0,5",
+        "SOLVER.LRS": "1,0.5",
+        "SOLVER.WARMUP_EPOCHS": 2,
+        "SOLVER.WARMUP_START_LR": 0.01,
+        "SOLVER.OPTIMIZING_METHOD": "sgd",
+        "SOLVER.MOMENTUM": 0.7,
+        "SOLVER.DAMPENING": 0.1,
+        "SOLVER.NESTEROV": False,
+        "NUM_SHARDS": 2,
+        "SOLVER.BASE_LR_SCALE_NUM_SHARDS": True,
+    }
+    cfg = load_config(overrides=[str(word) for pair in given.items() for word in pair])
+    assert build.build_schedule(cfg) == StepSchedule(0.4, (0.0, 5.0), (1.0, 0.5), 0.02, 2.0)
+    optimizer = build.build_optimizer(cfg, torch.nn.Linear(2, 2))
+    found = [optimizer.defaults[key] for key in ("momentum", "dampening", "nesterov", "fused")]
+    assert isinstance(optimizer, SGD) and found == [0.7, 0.1, False, True]
+    betas = load_config(overrides=["SOLVER.BETAS", "0.9,0.95"])
+    optimizer = build.build_optimizer(betas, torch.nn.Linear(2, 2))
+    assert isinstance(optimizer, torch.optim.AdamW) and optimizer.defaults["betas"] == (0.9, 0.95)
+    cosine = load_config(overrides=["SOLVER.COSINE_AFTER_WARMUP", "False"])
+    assert not build.build_schedule(cosine).after_warmup
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"STEPS": "[]", "LRS": "[]"}, r"STEPS is \[\]; .* needs rising epochs from 0 on"),
+        ({"STEPS": "[5,9]", "LRS": "[1,1]"}, "needs rising epochs from 0 on"),
+        ({"STEPS": "[0,9,9]", "LRS": "[1,1,1]"}, "needs rising epochs from 0 on"),
+        ({"STEPS": "[0,9]", "LRS": "[1]"}, "does not have a factor of SOLVER.BASE_LR for each"),
+        ({"LR_POLICY": "exp"}, "LR_POLICY 'exp' is not known|LR_POLICY.*'exp'"),
+        ({"OPTIMIZING_METHOD": "lamb"}, "OPTIMIZING_METHOD.*'lamb'"),
+        ({"OPTIMIZING_METHOD": "sgd", "MOMENTUM": "0"}, "NESTEROV True needs a momentum"),
+        ({"OPTIMIZING_METHOD": "sgd", "DAMPENING": "0.1"}, "set SOLVER.NESTEROV False"),
+        ({"BETAS": "[0.9, 1]"}, "SOLVER.BETAS is .*below 1"),
+    ],
+)
+def test_a_schedule_or_an_optimiser_that_cannot_be(given, message):
+    if "STEPS" in given:
+        given = {"LR_POLICY": "steps_with_relative_lrs", **given}
+    overrides = [word for key, value in given.items() for word in (f"SOLVER.{key}", value)]
+    with pytest.raises(ConfigError, match=message):
+        load_config(overrides=overrides)
+    if "LR_POLICY" not in given and "BETAS" not in given and "sgd" in given.values():
+        load_config(overrides=[*overrides, "TRAIN.ENABLE", "False"])
+
+
+class Layers(torch.nn.Module):
+    """One of each kind of parameters."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv3d(3, 4, 1)
+        self.batch_norm = torch.nn.BatchNorm3d(4)
+        self.layer_norm = torch.nn.LayerNorm(4)
+
+
+@pytest.mark.parametrize(
+    ("options", "decays"),
+    [
+        ({}, [0.1, 0, 0, 0]),
+        ({"spare_vectors": False}, [0.1, 0.1, 0, 0.1]),
+        ({"batch_norm_decay": 0.3}, [0.1, 0, 0.3, 0]),
+        ({"spare_vectors": False, "batch_norm_decay": 0.3}, [0.1, 0.1, 0.3, 0.1]),
+    ],
+)
+def test_what_decays(options, decays):
+    """The weights of a convolution, its biases, those of BatchNorm and of LayerNorm."""
+    model = Layers()
+    decay = {
+        id(parameter): group["weight_decay"]
+        for group in parameter_groups(model, 0.1, **options)
+        for parameter in group["params"]
+    }
+    assert [decay[id(part)] for part in (model.conv.weight, model.conv.bias)] == decays[:2]
+    for layer, expected in ((model.batch_norm, decays[2]), (model.layer_norm, decays[3])):
+        assert decay[id(layer.weight)] == decay[id(layer.bias)] == expected
+    assert len(decay) == 6
 
 
 SIZES = {"embed_dims": [8, 8, 8, 8], "depths": [1, 1, 1, 1], "head_dim": 8}

@@ -138,8 +138,18 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("on_device", ["off", "normalise", "all"])
-def test_nothing_waits_for_the_device_inside_a_step(train, monkeypatch, poison, on_device):
+SGD = {"SOLVER__OPTIMIZING_METHOD": "sgd"}
+STEPS = [
+    ("off", {}),
+    ("normalise", {}),
+    ("all", {}),
+    ("off", SGD),
+    ("off", {**SGD, "SOLVER__NESTEROV": False, "SOLVER__DAMPENING": 0.2}),
+]
+
+
+@pytest.mark.parametrize(("on_device", "solver"), STEPS, ids=str)
+def test_nothing_waits_for_the_device_inside_a_step(train, monkeypatch, poison, on_device, solver):
     """With the shortcut of CPUs off, one step left out. With the first batch of an epoch torch's loader
     draws a seed on the CPU, so the first step is not counted.
     """
@@ -157,15 +167,17 @@ def test_nothing_waits_for_the_device_inside_a_step(train, monkeypatch, poison, 
         StepReadings, "add", lambda self, reading, at_once=False: add(self, reading)
     )
     monkeypatch.setattr(Trainer, "_train_step", step)
-    options = {"AUG__ON_DEVICE": on_device, "AUG__NUM_SAMPLE": 2, "NUM_GPUS": 2}
+    options = {"AUG__ON_DEVICE": on_device, "AUG__NUM_SAMPLE": 2, "NUM_GPUS": 2, **solver}
     train(**options, TRAIN__BATCH_SIZE=2, LOG_PERIOD=100, TRAIN__MAX_NONFINITE=100)
     assert waits == [0] * 14
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-@pytest.mark.parametrize("on_device", ["off", "normalise", "all"])
-def test_on_a_gpu_torch_finds_no_wait_either(train, monkeypatch, poison, on_device, precision):
+@pytest.mark.parametrize(("on_device", "solver"), STEPS, ids=str)
+def test_on_a_gpu_torch_finds_no_wait_either(
+    train, monkeypatch, poison, on_device, solver, precision
+):
     waited, train_step = [], Trainer._train_step
     add = StepReadings.add
     if on_device == "off":
@@ -184,7 +196,7 @@ def test_on_a_gpu_torch_finds_no_wait_either(train, monkeypatch, poison, on_devi
     monkeypatch.setattr(
         StepReadings, "add", lambda self, reading, at_once=False: add(self, reading)
     )
-    options = {"AUG__ON_DEVICE": on_device, "TRAIN__PRECISION": precision, "NUM_GPUS": 2}
+    options = {"AUG__ON_DEVICE": on_device, "TRAIN__PRECISION": precision, "NUM_GPUS": 2, **solver}
     train(**options, TRAIN__BATCH_SIZE=2, LOG_PERIOD=100, TRAIN__MAX_NONFINITE=100)
     assert len(waited) == 14
 

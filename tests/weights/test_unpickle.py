@@ -15,7 +15,7 @@ from hostile import WRITERS, CallBySetstate, attacks, torch_file, torch_file_of_
 from torch.serialization import get_safe_globals, safe_globals
 
 from uniformer_video.errors import CheckpointError
-from uniformer_video.weights import unpickle
+from uniformer_video.weights import stand_ins, unpickle
 from uniformer_video.weights.checkpoint import read_weights
 from uniformer_video.weights.container import read_content
 
@@ -67,9 +67,9 @@ def test_a_planted_setstate_is_not_called(tmp_path):
     )
     torch_file_of_opcodes(tmp_path / "w.pth", planted)
     options = unpickle.load(tmp_path / "w.pth")
-    assert isinstance(options, unpickle.Options)
+    assert isinstance(options, stand_ins.Options)
     assert list(options.values) == ["__setstate__"]
-    assert issubclass(options.values["__setstate__"], unpickle.Inert)
+    assert issubclass(options.values["__setstate__"], stand_ins.Inert)
     assert not hasattr(options, "__dict__")
 
 
@@ -78,7 +78,7 @@ def test_getattr_is_never_the_real_one(tmp_path):
         tmp_path / "w.pth",
         b"\x80\x02c__builtin__\ngetattr\nctorch\nTensor\nX\x05\x00\x00\x00numpy\x86R.",
     )
-    assert isinstance(unpickle.load(tmp_path / "w.pth"), unpickle.Inert)
+    assert isinstance(unpickle.load(tmp_path / "w.pth"), stand_ins.Inert)
 
 
 def test_inert_types_of_other_projects_become_plain_data(tmp_path):
@@ -135,17 +135,42 @@ def test_logs_of_mmengine_are_read_without_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     log = HistoryBuffer()
     log._log_history, log._statistics_methods = np.arange(4.0), {"mean": HistoryBuffer.mean}
-    state = {"backbone.norm.weight": torch.ones(2)}
+    state = {"backbone.blocks1.0.norm1.weight": torch.ones(2)}
     torch.save({"state_dict": state, "message_hub": {"log": log}}, tmp_path / "w.pth")
     monkeypatch.undo()
-    assert list(read_weights(tmp_path / "w.pth").state) == ["norm.weight"]
+    assert list(read_weights(tmp_path / "w.pth").state) == ["blocks1.0.norm1.weight"]
+
+
+def test_options_of_lightning_and_hydra_are_read_without_them(tmp_path, monkeypatch):
+    made = {}
+    for full, base in (
+        ("pytorch_lightning.utilities.parsing.AttributeDict", dict),
+        ("omegaconf.dictconfig.DictConfig", object),
+        ("omegaconf.nodes.AnyNode", object),
+    ):
+        module, _, name = full.rpartition(".")
+        made[name] = type(name, (base,), {"__module__": module})
+        parts = module.split(".")
+        for end in range(1, len(parts) + 1):
+            path = ".".join(parts[:end])
+            monkeypatch.setitem(sys.modules, path, types.ModuleType(path))
+        setattr(sys.modules[module], name, made[name])
+    config, node = made["DictConfig"](), made["AnyNode"]()
+    config._content, node._val = {"lr": node}, 1e-3
+    options = made["AttributeDict"](head_dim=32, inner=config)
+    content = {"state_dict": {"net.blocks1.0.norm1.weight": torch.ones(2)}}
+    torch.save({**content, "hyper_parameters": options}, tmp_path / "w.ckpt")
+    monkeypatch.undo()
+    weights = read_weights(tmp_path / "w.ckpt")
+    assert list(weights.state) == ["blocks1.0.norm1.weight"]
+    assert weights.hints == {"args": {"head_dim": 32}}
 
 
 def test_the_programs_own_allowances_are_as_before(tmp_path):
     torch.save({"args": argparse.Namespace(a=1)}, tmp_path / "w.pth")
     before = set(get_safe_globals())
     with safe_globals([argparse.Namespace, np.dtype]):
-        assert isinstance(unpickle.load(tmp_path / "w.pth")["args"], unpickle.Options)
+        assert isinstance(unpickle.load(tmp_path / "w.pth")["args"], stand_ins.Options)
         assert set(get_safe_globals()) == before | {argparse.Namespace, np.dtype}
         content = torch.load(tmp_path / "w.pth", weights_only=True)
         assert type(content["args"]) is argparse.Namespace

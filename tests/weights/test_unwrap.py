@@ -39,6 +39,14 @@ WRAPPINGS = [
     lambda state: {"module": state},
     lambda state: {"state_dict": {"module": state}},
     lambda state: {"model": {"name": "uniformer_s"}, "state_dict": state},
+    *(
+        lambda state, name=name: {name: state, "epoch": 3, "optimizer": {"m": torch.ones(1)}}
+        for name in ("net", "network", "params", "weights", "student", "teacher", "ema", "my_model")
+    ),
+    lambda state: {"student": state, "teacher": AVERAGE},
+    lambda state: {"params": state, "params_ema": AVERAGE},
+    lambda state: {"trainer": {"net": {"module": state}}, "optimizer": {"m": torch.ones(1)}},
+    lambda state: {"state_dict": prefixed("model.", state), "cfg": {"model": {"weights": "x"}}},
 ]
 
 
@@ -90,6 +98,89 @@ AVERAGES = {
 }
 
 
+def larger(prefix, state=STATE, **beside):
+    """`state` under a prefix among tensors that are no part of the model."""
+    return {**prefixed(prefix, state), **{key.replace("__", "."): v for key, v in beside.items()}}
+
+
+PROGRAMS = [
+    larger("net.", criterion__weight=torch.ones(3)),
+    larger("model.", criterion__weight=torch.ones(3)),
+    larger("", criterion__weight=torch.ones(3), train_acc__tp=torch.ones(1)),
+    larger("model.net.", loss_fn__weight=torch.ones(3)),
+    larger("uniformer.encoder."),
+    {
+        "uniformer.embeddings.patch_embed1.proj.weight": STATE["patch_embed1.proj.weight"],
+        "uniformer.encoder.blocks1.0.attn.weight": STATE["blocks1.0.attn.weight"],
+        "classifier.weight": STATE["head.weight"],
+    },
+    larger("backbone."),
+    larger("student.", teacher__norm__weight=torch.ones(1)),
+    {**larger("net."), **prefixed("net_ema.", AVERAGE)},
+    {**larger("model."), **prefixed("ema_model.module.", AVERAGE)},
+]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_model_inside_a_larger_program(tmp_path, program, caplog):
+    weights = read(tmp_path, {"state_dict": program})
+    assert set(weights.state) == set(STATE)
+    assert all(torch.equal(weights.state[key], value) for key, value in STATE.items())
+    left_out = len(program) - len(STATE)
+    assert ("left out, no part of the model" in caplog.text) == bool(left_out)
+
+
+@pytest.mark.parametrize(
+    "head", ["classifier.", "uniformer.head.", "head.fc.", "model.classifier.", "cls_head.fc_cls."]
+)
+def test_the_classifier_may_stand_outside(tmp_path, head):
+    state = {key: value for key, value in STATE.items() if not key.startswith("head")}
+    program = {
+        **prefixed("uniformer.encoder.", state),
+        "uniformer.norm.weight": torch.ones(2),
+        f"{head}weight": STATE["head.weight"],
+        f"{head}bias": torch.zeros(3),
+        "criterion.head.weight": torch.ones(3, 2),
+    }
+    found = read(tmp_path, program).state
+    expected = {**STATE, "norm.weight": torch.ones(2), "head.bias": torch.zeros(3)}
+    assert set(found) == set(expected)
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+def test_a_backbone_and_a_head_saved_apart_are_one_model(tmp_path):
+    body = {key: value for key, value in STATE.items() if not key.startswith("head")}
+    head = {"weight": STATE["head.weight"]}
+    weights = read(tmp_path, {"backbone": body, "head": head, "epoch": 1})
+    assert set(weights.state) == set(STATE)
+
+
+def test_averaged_weights_beside_the_others_by_prefix(tmp_path):
+    program = {"state_dict": {**prefixed("net."), **prefixed("ema.net.", AVERAGE)}}
+    assert_state(read(tmp_path, program, "ema"), AVERAGE)
+    assert_state(read(tmp_path, program), STATE)
+
+
+def test_several_models_are_not_chosen_from(tmp_path):
+    two = {**prefixed("first."), **prefixed("second.")}
+    with pytest.raises(CheckpointError, match=r"holds several UniFormers \(first\., second\.\)"):
+        read(tmp_path, {"state_dict": two})
+    with pytest.raises(CheckpointError, match=r"several sets of tensors \(first, second\)"):
+        read(tmp_path, {"first": STATE, "second": STATE})
+
+
+def test_weights_of_other_kinds_beside_a_loss(tmp_path, caplog):
+    state = {"blocks.0.conv.conv_t.weight": torch.ones(1), "blocks.5.proj.weight": torch.ones(2, 2)}
+    weights = read(tmp_path, larger("net.", state, criterion__weight=torch.ones(1)))
+    assert_state(weights, state)
+    assert "criterion.weight" in caplog.text
+
+
+def test_options_of_a_run_of_lightning_are_hints(tmp_path):
+    content = {"state_dict": prefixed("net."), "hyper_parameters": {"head_dim": 32, "lr": 1e-3}}
+    assert read(tmp_path, content).hints == {"args": {"head_dim": 32, "lr": 1e-3}}
+
+
 @pytest.mark.parametrize("name", list(AVERAGES))
 def test_averaged_weights(tmp_path, name):
     assert_state(read(tmp_path, AVERAGES[name], "ema"), AVERAGE)
@@ -133,6 +224,7 @@ def test_mmaction2_files_have_our_keys(tmp_path):
         {"blocks.0.conv.weight": torch.ones(1), "blocks.5.proj.weight": torch.ones(4, 2)},
         {"blocks.0.proj.weight": torch.ones(1), "head.proj.weight": torch.ones(4, 2)},
         {"backbone.conv.weight": torch.ones(1), "head.weight": torch.ones(4, 2)},
+        {"net.conv.weight": torch.ones(1), "metric_fc.weight": torch.ones(4, 2)},
     ],
 )
 def test_other_architectures_keep_their_keys(tmp_path, state):

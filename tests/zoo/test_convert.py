@@ -93,8 +93,10 @@ def test_there_and_back(tmp_path, kind):
     assert torch.equal(ours(clip), model(clip))
     lines = export_file(tmp_path / "ours.pt", tmp_path / "back.pyth", "published")
     assert any("UNIFORMER.HEAD_DIM 8" in line for line in lines)
-    back = read_weights(tmp_path / "back.pyth").state
-    assert all(torch.equal(value, back[key]) for key, value in model.state_dict().items())
+    back = read_weights(tmp_path / "back.pyth")
+    assert all(torch.equal(value, back.state[key]) for key, value in model.state_dict().items())
+    if kind != "light":  # no shape shows it, so the file says it
+        assert back.hints == {"config": {"UNIFORMER": {"HEAD_DIM": 8}}}
 
 
 def test_the_config_inside_a_training_checkpoint_tells_the_head_dim(tmp_path):
@@ -166,6 +168,18 @@ def test_mmaction2_weights_have_the_usual_order(tmp_path):
         tmp_path / "theirs.pth", tmp_path / "ours.pt", published="uniformer_small_k400_16x4"
     )
     assert read_weights(tmp_path / "ours.pt").metadata["class_names"][0] == "abseiling"
+
+
+def test_files_of_mmaction2_are_known_by_their_own_name(tmp_path, caplog):
+    state = build_network("uniformer_s", 400, local_kernel=KERNEL).state_dict()
+    save(tmp_path / "ours.pth", state)
+    name = "uniformer-small_imagenet1k-pre_16x4x1_kinetics400-rgb_20221219-c630a037.pth"
+    export_file(tmp_path / "ours.pth", tmp_path / name, "mmaction2")
+    convert_file(tmp_path / name, tmp_path / "back.pt")
+    metadata = read_weights(tmp_path / "back.pt").metadata
+    assert metadata["class_names"] == class_names("k400")
+    assert metadata["protocol"] == PUBLISHED["uniformer_small_k400_16x4"].protocol().to_dict()
+    assert caplog.text == ""
 
 
 def test_what_mmaction2_does_not_know_is_refused(tmp_path):

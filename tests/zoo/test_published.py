@@ -1,14 +1,23 @@
 """The published weights: what the table says agrees with the published runs, and where files are."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from uniformer_video.data.lists.class_names import named_classes
 from uniformer_video.errors import CheckpointError, MissingLibraryError
+from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.zoo import published
-from uniformer_video.zoo.published import PUBLISHED, file_stem, local_file, may_be_fetched
+from uniformer_video.zoo.published import (
+    PUBLISHED,
+    file_stem,
+    local_file,
+    may_be_fetched,
+    order_of_outputs,
+    published_by_name,
+)
 from uniformer_video.zoo.registry import find_model
 
 RUNS = json.loads((Path(__file__).parents[1] / "fixtures/recipes.json").read_text())
@@ -96,6 +105,10 @@ def test_addresses():
         ("hf://owner/repo/name.safetensors", "name"),
         ("name", "name"),
         (Path("a") / "name.pth.tar", "name"),
+        ("https://host/name.pth?download=true", "name"),
+        ("a/name (1).pth", "name"),
+        ("name(12).pth", "name"),
+        ("name - Copy.pth", "name"),
     ],
 )
 def test_stems(source, stem):
@@ -169,6 +182,57 @@ def test_a_hub_out_of_reach_leaves_the_browser(folder, monkeypatch, error):
     link = PUBLISHED["uniformer_small_k400_16x8"].url
     with pytest.raises(CheckpointError, match=f"no hub; or download it in a browser from {link}"):
         local_file("uniformer_small_k400_16x8")
+
+
+SMALL_OF_MMACTION2 = "uniformer-small_imagenet1k-pre_16x4x1_kinetics400-rgb_20221219-c630a037"
+
+
+@pytest.mark.parametrize("suffix", ["", ".pth", ".pt", ".safetensors"])
+def test_a_name_with_a_suffix_is_found_as_the_name(folder, fetched, suffix):
+    name = "uniformer_small_k400_16x8"
+    assert may_be_fetched(name + suffix)
+    assert local_file(name + suffix) == "a file"
+    assert fetched == [f"hf://Sense-X/uniformer_video/{name}.pth"]
+    (folder / f"{name}.pth").write_bytes(b"")
+    assert local_file(name + suffix) == folder / f"{name}.pth"
+    (folder.parent / f"{name}.pth").write_bytes(b"")
+    local_file(f"{name}.pth")
+    assert fetched[1:] == [f"{name}.pth"]  # a file of that name goes before all
+
+
+@pytest.mark.parametrize("source", ["{}.pth", "weights/{}.pth", "/nowhere/{}.pth.tar", "{}"])
+def test_what_is_not_found_has_its_link(folder, source):
+    with pytest.raises(CheckpointError) as caught:
+        local_file(source.format("uniformer_base_k400_8x8"))
+    assert "https://drive.google.com/file/d/1hBxGU-QE8hGRBjSNCymJ7Au06LhluvTv" in str(caught.value)
+    with pytest.raises(CheckpointError) as caught:
+        local_file(source.format(SMALL_OF_MMACTION2))
+    link = f"https://download.openmmlab.com/.*/uniformerv1/{SMALL_OF_MMACTION2}.pth"
+    assert re.search(link, str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [
+        (SMALL_OF_MMACTION2, "uniformer_small_k400_16x4"),
+        (
+            "uniformer-base_imagenet1k-pre_16x4x1_kinetics400-rgb_20221219-157c2e66",
+            "uniformer_base_k400_16x4",
+        ),
+        (
+            "uniformer-base_imagenet1k-pre_32x4x1_kinetics400-rgb_20221219-b776322c",
+            "uniformer_base_k400_32x4",
+        ),
+    ],
+)
+def test_names_of_mmaction2(folder, stem, name):
+    entry = published_by_name(f"https://download.openmmlab.com/x/{stem}.pth")
+    assert entry is PUBLISHED[name]
+    (folder / f"{stem}.pth").write_bytes(b"")
+    assert local_file(stem) == local_file(f"{stem}.pth") == folder / f"{stem}.pth"
+    # Its rows are in the usual order, also where somebody has changed the keys.
+    assert order_of_outputs(Weights(f"{stem}.pth", {})) == "k400"
+    assert order_of_outputs(Weights(f"{name}.pth", {})) == "k400-published"
 
 
 def test_what_may_be_fetched():

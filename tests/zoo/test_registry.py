@@ -23,13 +23,7 @@ from uniformer_video.zoo.uniformers import UNIFORMER
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def registry():
-    """What a test registers is gone after it."""
-    before = dict(MODELS)
-    yield
-    MODELS.clear()
-    MODELS.update(before)
+pytestmark = pytest.mark.usefixtures("own_registries")
 
 
 class Narrow(uv.RecognitionModel):
@@ -45,29 +39,22 @@ class Narrow(uv.RecognitionModel):
         return self.head(self.stem(x).relu().mean((2, 3, 4)))
 
 
-def example():
-    """The script of CONTRIBUTING.md that adds a model."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    return re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
-
-
-def test_the_example_of_the_guide_trains_and_predicts(tiny, tmp_path, make_video, monkeypatch):
+def test_the_example_of_the_readme_trains_and_predicts(tiny, tmp_path, make_video, call):
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Plugins")[2]
+    plugin = tmp_path / "my_net.py"
+    plugin.write_text(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1])
     config = tmp_path / "tiny.yaml"
     config.write_text("SOLVER: {MAX_EPOCH: 1, WARMUP_EPOCHS: 0.0, WARMUP_START_LR: 0.0}\n")
-    settings = tiny(MODEL__MODEL_NAME="small_conv", SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0)
-    pairs = dict(zip(settings[::2], settings[1::2], strict=True))
-    given = [
-        word for key, value in pairs.items() if "UNIFORMER" not in key for word in (key, value)
-    ]
-    monkeypatch.setattr("sys.argv", ["my_run.py", "--cfg", str(config), *given])
-    with pytest.raises(SystemExit) as ended:
-        exec(compile(example(), "my_run.py", "exec"), {"__name__": "__main__"})
-    assert ended.value.code == 0
+    settings = tiny(MODEL__MODEL_NAME="my_net", SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0)
+    pairs = dict(zip(settings[::2], settings[1::2], strict=True)) | {"MYNET.WIDTH": "6"}
+    given = [word for key in pairs if "UNIFORMER" not in key for word in (key, pairs[key])]
+    assert call("run", "--cfg", config, "--plugins", plugin, *given)[0] == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["model"]["name"] == "small_conv"
-    prediction = uv.Predictor.from_checkpoint(tmp_path / "run" / "last.pt")(make_video(frames=12))
-    assert prediction.probabilities.shape == (8,)
-    assert "small_conv" in as_text(list_entries("small_conv"))
+    assert results["model"]["name"] == "my_net"
+    predictor = uv.Predictor.from_checkpoint(tmp_path / "run" / "last.pt")
+    assert predictor(make_video(frames=12)).probabilities.shape == (8,)
+    assert predictor.model.head.in_features == 6
+    assert "my_net" in as_text(list_entries("my_net"))
 
 
 def test_a_model_of_ones_own_is_made_kept_and_listed(tmp_path):
@@ -197,12 +184,37 @@ def test_a_checkpoint_of_a_model_without_local_kernels_adapts_none(tmp_path):
         (["flops", "x3d_xs", "--local-kernel", "5,5,5"], "x3d_xs has no option 'local_kernel'"),
         (["flops", "image_uniformer_xxs", "--local-kernel", "5,5,5"], "has 2 odd sides"),
         (["flops", "image_uniformer_xxs", "--frames", "8"], "takes images"),
+        (
+            ["flops", "uniformer_s", "--frames", "10000", "--size", "10000"],
+            "1,000,000,000,000 pixels",
+        ),
+        (["flops", "uniformer_s", "--frames", "9" * 30], "--frames is 9999"),
+        (["flops", "image_uniformer_s", "--size", "999999"], "an input of 999999x999999 has"),
+        (["flops", "uniformer_s", "--size", "0"], "--size is 0; it is from 1 to"),
+        (["flops", "uniformer_s", "--classes", "9999999"], "--classes is 9999999; it is from 1 to"),
+        (["flops", "uniformer_s", "--local-kernel", "99999,5,5"], "its sides are from 1 to 99"),
         (["flops", "x3d_xss"], "unknown model 'x3d_xss'; known models: uniformer_xxs"),
     ],
 )
 def test_commands_drop_no_option(call, arguments, message):
     status, _, errors = call(*arguments)
     assert status == 2 and message in errors
+
+
+def test_the_classes_of_a_count_are_those_of_the_published_weights(call):
+    for name, parameters in (("image_uniformer_xxs", "10,215,280"), ("uniformer_xxs", "9,833,896")):
+        _, output, _ = call("flops", name, "--size", "32", *(["--frames", "2"] * (name[0] == "u")))
+        assert f"{parameters} parameters" in output
+
+
+def test_a_want_of_memory_is_one_line(call, monkeypatch):
+    def fail(model, shape):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("uniformer_video.models.flops.count_flops", fail)
+    status, _, errors = call("flops", "uniformer_xxs")
+    assert status == 2
+    assert "not enough memory to run uniformer_xxs on 16x128x128 once" in errors
 
 
 def test_conversion_drops_no_option(call, tmp_path):

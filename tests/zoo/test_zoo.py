@@ -278,5 +278,5 @@ def test_a_file_of_pytorchvideo_by_name(tmp_path):
     torch.save({"model_state": model.state_dict()}, tmp_path / "X3D_XS.pyth")
     loaded = create_model("x3d_xs", checkpoint=tmp_path / "X3D_XS.pyth", crop_size=64)
     assert torch.equal(loaded(clip), model(clip))
-    with pytest.raises(CheckpointError, match="no known architecture; name the model"):
+    with pytest.raises(CheckpointError, match="holds the weights of an X3D; name the model"):
         create_model(checkpoint=tmp_path / "X3D_XS.pyth")

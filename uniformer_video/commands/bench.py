@@ -13,9 +13,10 @@ def bench_arguments(parser):
 
 
 def bench_command(args):
-    """Measure decoding and the training loader, both sides of a comparison in one run.
+    """Measure decoding, the training loader, and the comparison of videos.
 
-    Times of one machine at one time mean little; compare the ratios.
+    Decoding and loading are timed beside the other side of a comparison, in one run: times of one machine
+    at one time mean little; compare the ratios.
     """
     return args.measure(args)
 
@@ -67,4 +68,22 @@ def _loader(args):
     print("\n".join(loader.report(times, args.clips_per_second_needed)))
 
 
-_BENCHES = {"decode": (_decode_arguments, _decode), "loader": (_loader_arguments, _loader)}
+def _overlap_arguments(parser):
+    parser.add_argument("--videos", type=int, default=10_000, metavar="N", help="(10000)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="(one a core)")
+
+
+def _overlap(args):
+    """What `prepare check --overlap` does: hashing videos, comparing cached, made-up fingerprints."""
+    from uniformer_video.bench.overlap import comparing, hashing
+
+    if args.videos < 1 or args.threads < 0:
+        raise UserError("--videos is at least 1, --threads 1 or more, or 0 for one a core")
+    print("\n".join([*comparing(args.videos, args.threads), *hashing()]))
+
+
+_BENCHES = {
+    "decode": (_decode_arguments, _decode),
+    "loader": (_loader_arguments, _loader),
+    "overlap": (_overlap_arguments, _overlap),
+}

@@ -1,6 +1,9 @@
 """What models there are and what they cost."""
 
-from uniformer_video.errors import UserError
+from uniformer_video.config.setting import MAX_CLASSES
+from uniformer_video.errors import UserError, is_want_of_memory, quote
+
+_MOST_PIXELS = 1 << 26  # of an input that is counted
 
 
 def models_arguments(parser):
@@ -32,7 +35,7 @@ def flops_arguments(parser):
     parser.add_argument("model", metavar="MODEL", help="a name from `uniformer-video models`")
     parser.add_argument("--frames", type=int, metavar="T", help="of a clip (the model's own)")
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side (the model's own)")
-    parser.add_argument("--classes", type=int, default=400, metavar="K", help="(400)")
+    parser.add_argument("--classes", type=int, metavar="K", help="(400; images: 1000)")
     parser.add_argument(
         "--local-kernel", metavar="T,H,W", help="of UniFormers; images: H,W (5,5,5, as published)"
     )
@@ -47,26 +50,41 @@ def flops_command(args):
     from uniformer_video.commands.weights import parse_kernel
     from uniformer_video.models.flops import count_flops
     from uniformer_video.zoo.create import build_network, count_parameters
+    from uniformer_video.zoo.listing import input_size
     from uniformer_video.zoo.registry import find_model
 
     known = find_model(args.model)
     if known.takes_images and args.frames:
         raise UserError(f"{args.model} takes images; leave --frames out")
-    given = [value for value in (args.frames, args.size, args.classes) if value is not None]
-    if min(given) < 1:
-        raise UserError("--frames, --size and --classes are at least 1")
+    for flag, most in (("frames", _MOST_PIXELS), ("size", _MOST_PIXELS), ("classes", MAX_CLASSES)):
+        value = getattr(args, flag)
+        if value is not None and not 1 <= value <= most:
+            raise UserError(f"--{flag} is {quote(value)}; it is from 1 to {most:,}")
     frames, size = args.frames or known.num_frames, args.size or known.crop_size
+    pixels = max(frames, 1) * size * size
+    if pixels > _MOST_PIXELS:
+        raise UserError(
+            f"an input of {input_size(frames, size)} has {pixels:,} pixels, and the model runs on it once to "
+            f"be counted; give at most {_MOST_PIXELS:,}, such as 256 frames of 512x512 (--frames, --size)"
+        )
     options = {**known.figure_arguments, **known.family.options_for_clip(frames, size)}
     if args.local_kernel:
         options["local_kernel"] = parse_kernel(args.local_kernel)
-    model = build_network(args.model, args.classes, **options)
+    model = build_network(args.model, args.classes or known.num_classes, **options)
     shape = (1, 3, frames, size, size) if frames else (1, 3, size, size)
     try:
         flops = count_flops(model, shape)
     except ValueError as error:
         raise UserError(str(error)) from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_want_of_memory(error):
+            raise
+        raise UserError(
+            f"there is not enough memory to run {args.model} on {input_size(frames, size)} once; give fewer "
+            "--frames or a smaller --size"
+        ) from None
     parameters = count_parameters(model)
-    view = "x".join(str(side) for side in shape[2:])
+    view = input_size(frames, size)
     print(
         f"{args.model}  {view}: {flops / 1e9:.2f} GFLOPs (multiply-adds), {parameters:,} parameters"
     )

@@ -1,11 +1,11 @@
 """Commands that prepare a dataset for training."""
 
 import argparse
-import contextlib
 import inspect
 import logging
 
-from uniformer_video.commands.options import add_separator
+from uniformer_video.commands.check import check_arguments, check_step
+from uniformer_video.commands.options import add_list_options, add_workers, progress_bar
 from uniformer_video.commands.status import EXIT_USER_ERROR
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import UserError
@@ -138,7 +138,7 @@ def _resize_arguments(parser):
         metavar="N",
         help="frames between key frames: fewer seek faster (60)",
     )
-    _add_workers(parser)
+    add_workers(parser)
 
 
 def _resize(args):
@@ -158,7 +158,7 @@ def _resize(args):
     if args.gop < 1:
         raise UserError(f"--gop is {args.gop}; it takes 1 or more")
     encoding = Encoding(args.short_side, args.crf, args.preset, args.gop)
-    with _bar("video") as show:
+    with progress_bar("video") as show:
         summary = resize_folder(args.videos, args.out, encoding, args.workers, show)
     return _finish(summary, args.out)
 
@@ -179,7 +179,7 @@ def _frames_arguments(parser):
         metavar="NAME",
         help="of the pictures (img_{:05d}.jpg)",
     )
-    _add_workers(parser)
+    add_workers(parser)
 
 
 def _frames(args):
@@ -187,15 +187,23 @@ def _frames(args):
 
     A folder appears when it is complete, and is made again when its video is newer. frames.csv lists the
     folders and their numbers of frames. A video that cannot be read to its end is left out and named in
-    failed.csv; then the exit status is 2.
+    failed.csv; then the exit status is 2. Pictures are as stored: videos whose pixels are not square are
+    named in not_square.csv.
     """
-    from uniformer_video.prepare.frames import Pictures, extract_folder
+    from uniformer_video.prepare.frames import FORMS_FILE, Pictures, extract_folder
 
     if args.short_side < 0 or not 1 <= args.quality <= 100:
         raise UserError("--short-side takes 0 (as it is) or more, --quality 1 to 100")
     pictures = Pictures(args.template, args.quality, args.short_side)
-    with _bar("video") as show:
+    with progress_bar("video") as show:
         summary = extract_folder(args.videos, args.out, pictures, args.workers, show)
+    if summary.remarks:
+        folder, form = summary.remarks[0]
+        print(
+            f"{plural(len(summary.remarks), 'video')} with pixels that are not square: their pictures are as "
+            f"stored, wider or narrower than players show them; the first is {folder} ({form}), all are in "
+            f"{args.out}/{FORMS_FILE}"
+        )
     return _finish(summary, args.out)
 
 
@@ -205,8 +213,8 @@ def _shards_arguments(parser):
     parser.add_argument(
         "--shard-size", type=int, default=500, metavar="MB", help="of a shard, about (500)"
     )
-    _add_list_options(parser)
-    _add_workers(parser)
+    add_list_options(parser)
+    add_workers(parser)
 
 
 def _shards(args):
@@ -221,61 +229,11 @@ def _shards(args):
 
     if args.shard_size < 1:
         raise UserError(f"--shard-size is {args.shard_size}; it takes 1 (million bytes) or more")
-    with _bar("shard") as show:
+    with progress_bar("shard") as show:
         summary = make_shards(
             args.list, args.out, args.shard_size, args.prefix, args.separator, args.workers, show
         )
     return _finish(summary, args.out, "shard")
-
-
-def _check_arguments(parser):
-    parser.add_argument(
-        "videos",
-        nargs="+",
-        metavar="LIST_OR_FOLDER",
-        help="lists, or folders of videos or of shards",
-    )
-    parser.add_argument("--out", default="bad.csv", metavar="FILE", help="the table (bad.csv)")
-    parser.add_argument(
-        "--timeout", type=float, default=300, metavar="SECONDS", help="for one video (300)"
-    )
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="also find damage that decoders hide; takes twice as long",
-    )
-    parser.add_argument(
-        "--template",
-        default="",
-        metavar="NAME",
-        help="the lists are of frame folders, with pictures of such names: img_{:05d}.jpg",
-    )
-    _add_list_options(parser)
-    _add_workers(parser)
-
-
-def _check(args):
-    """Decode every frame of every video, and write a table of the bad ones.
-
-    Its columns: path, reason, frames found (that decode) and frames declared (by the file's header, or
-    by the list). A video that takes longer than --timeout is given up and named. The exit status is 2
-    if any is bad.
-    """
-    from uniformer_video.prepare.check import check_videos, videos_to_check
-
-    if args.timeout <= 0:
-        raise UserError(f"--timeout is {args.timeout:g}; it takes more than 0 seconds")
-    videos = [
-        video
-        for source in args.videos
-        for video in videos_to_check(source, args.prefix, args.template, args.separator)
-    ]
-    with _bar("video") as show:
-        checked, bad = check_videos(videos, args.out, args.workers, args.timeout, args.strict, show)
-    for path, reason, *_ in bad[:3]:
-        print(f"{path}: {reason}")
-    print(f"{checked} videos checked, {len(bad)} bad" + (f": see {args.out}" if bad else ""))
-    return EXIT_USER_ERROR if bad else 0
 
 
 _STEPS = {
@@ -283,7 +241,7 @@ _STEPS = {
     "resize": (_resize_arguments, _resize),
     "frames": (_frames_arguments, _frames),
     "shards": (_shards_arguments, _shards),
-    "check": (_check_arguments, _check),
+    "check": (check_arguments, check_step),
 }
 
 
@@ -292,34 +250,6 @@ def _add_folders(parser):
         "videos", metavar="VIDEOS", help="a folder of videos, in folders of any depth"
     )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the results go")
-
-
-def _add_list_options(parser):
-    parser.add_argument(
-        "--prefix", default="", metavar="FOLDER", help="that paths start from (the list's own)"
-    )
-    add_separator(parser)
-
-
-def _add_workers(parser):
-    parser.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="processes (one a core)"
-    )
-
-
-@contextlib.contextmanager
-def _bar(unit):
-    """A function that shows (finished, total, failed) of a run, on a terminal."""
-    from tqdm import tqdm
-
-    with tqdm(unit=unit, leave=False, disable=None) as bar:
-
-        def show(finished, total, failed):
-            bar.total = total
-            bar.set_postfix(failed=failed, refresh=False)
-            bar.update(finished - bar.n)
-
-        yield show
 
 
 def _finish(summary, out, unit=""):

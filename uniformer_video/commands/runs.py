@@ -1,11 +1,14 @@
 """Commands around a run: train and test, settings, the report."""
 
+import logging
 import shlex
 import sys
 from pathlib import Path
 
 from uniformer_video.commands.status import EXIT_INTERRUPTED
 from uniformer_video.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 
 def run_arguments(parser):
@@ -68,7 +71,8 @@ def config_arguments(parser):
 
 def config_command(args):
     """Print the resolved config, or with --keys what every key means."""
-    from uniformer_video.config.settings import config_text, describe, load_config
+    from uniformer_video.config.setting import TEST, TRAINING
+    from uniformer_video.config.settings import config_text, describe, load_config, unmet_settings
 
     if args.keys:
         print(describe())
@@ -78,6 +82,9 @@ def config_command(args):
 
     cfg = name_model(load_config(args.cfg, args.overrides))
     check_settings(cfg)
+    for phase in (TRAINING, TEST):
+        if unmet := unmet_settings(cfg, phase):
+            log.warning("%s", unmet)
     print(config_text(cfg))
 
 

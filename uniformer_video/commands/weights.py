@@ -110,9 +110,15 @@ def convert_command(args):
 def parse_kernel(text):
     """`3,5,5` as a tuple."""
     try:
-        return tuple(int(side) for side in text.split(","))
+        kernel = tuple(int(side) for side in text.split(","))
     except ValueError:
         raise UserError(f"--local-kernel is {text!r}; it takes T,H,W such as 3,5,5") from None
+    limits = SETTINGS["UNIFORMER.LOCAL_KERNEL"].limits
+    if not all(limits.allow(side) for side in kernel):
+        raise UserError(
+            f"--local-kernel is {text!r}; its sides are from {limits.lowest} to {limits.highest}"
+        )
+    return kernel
 
 
 def _protocol_inside(settings):

@@ -48,6 +48,10 @@ def _loads_weights(flat):
 
 
 _RESIZED_CROP = "DATA.TRAIN_JITTER_SCALES_RELATIVE"
+_ADAMW, _SGD = (needs("SOLVER.OPTIMIZING_METHOD", method) for method in ("adamw", "sgd"))
+_COSINE, _STEPS = (
+    needs("SOLVER.LR_POLICY", policy) for policy in ("cosine", "steps_with_relative_lrs")
+)
 _DENSE = needs("DATA.SAMPLING", "dense")
 _BY_CLASS = Condition(("DATA.FLIP", "DATA.RANDOM_FLIP"), _mirrors_by_class)
 _BACKWARDS = Condition(
@@ -94,6 +98,14 @@ _MODEL = (
     number("UNIFORMER.INIT_VALUE", 0.1, "what these factors start from",
            0, 1_000, needs("UNIFORMER.LAYER_SCALE"), above=True, phase=TRAINING),
     share("UNIFORMER.DROP_DEPTH_RATE", 0.1, "stochastic depth of the last block", below=True),
+    share("MODEL.DROPOUT_RATE", 0.5, "dropout before the classifier, of pytorchvideo's models",
+          below=True, phase=TRAINING),
+    share("MVIT.DROPPATH_RATE", 0.0, "stochastic depth of the last block, of mvit_base_16x4",
+          below=True, phase=TRAINING),
+    number("BN.MOMENTUM", 0.1, "share of the newest batch in BatchNorm's running statistics",
+           0, 1, above=True, phase=TRAINING),
+    number("BN.WEIGHT_DECAY", 0.0, "decay of BatchNorm's weights and biases", 0, 1_000,
+           phase=TRAINING),
     text("UNIFORMER.PRETRAIN_NAME", "", "weights to start from: a path, a URL, a published name"),
     choice("UNIFORMER.INFLATE_MODE", "average", "2D weights to 3D: spread over time, or in the middle",
            ("average", "center"), needs("UNIFORMER.PRETRAIN_NAME"), phase=TRAINING),
@@ -222,7 +234,8 @@ _TESTS = all_of(
          affects_test=True),
     choice("TEST.WEIGHTS", "best", "which of OUTPUT_DIR's weights to test",
            ("best", "last"), needs("TEST.CHECKPOINT_FILE_PATH", "", gives_way=True), affects_test=True),
-    flag("TEST.MOTION_CHECK", False, "also test backwards and on the still middle frame",
+    flag("TEST.MOTION_CHECK", False,
+         "also test backwards and on the still middle frame; needs DATA.OPPOSITE_CLASS_PAIRS",
          affects_test=True),
     on_resume=FREE,
     phase=TEST,
@@ -233,9 +246,26 @@ _SOLVER = all_of(
     number("SOLVER.WARMUP_EPOCHS", 10.0, "linear warm-up", 0, _EPOCHS),
     number("SOLVER.WARMUP_START_LR", 1e-6, "learning rate at the start of the warm-up",
            0, _RATE, needs("SOLVER.WARMUP_EPOCHS")),
-    number("SOLVER.COSINE_END_LR", 1e-6, "learning rate at the end of the cosine", 0, _RATE),
+    choice("SOLVER.LR_POLICY", "cosine", "how the learning rate goes on: half a cosine, or in steps",
+           ("cosine", "steps_with_relative_lrs")),
+    number("SOLVER.COSINE_END_LR", 1e-6, "learning rate at the end of the cosine",
+           0, _RATE, _COSINE),
+    flag("SOLVER.COSINE_AFTER_WARMUP", True, "the cosine begins where the warm-up ends; False = at epoch 0",
+         needs("SOLVER.WARMUP_EPOCHS"), _COSINE),
+    number("SOLVER.STEPS", [], "epochs from which the next of SOLVER.LRS counts, the first of them 0",
+           0, _EPOCHS, _STEPS, elements=(float,)),
+    number("SOLVER.LRS", [], "learning rates of these steps, as factors of SOLVER.BASE_LR",
+           0, _RATE, _STEPS, elements=(float,)),
     number("SOLVER.MAX_EPOCH", 110, "length of the training", 1, _EPOCHS),
-    number("SOLVER.WEIGHT_DECAY", 0.05, "AdamW's, on convolution and linear weights", 0, 1_000),
+    choice("SOLVER.OPTIMIZING_METHOD", "adamw", "the optimiser", ("adamw", "sgd")),
+    number("SOLVER.BETAS", [0.9, 0.999], "AdamW's, of the mean gradient and of its square",
+           0, 1, _ADAMW, lengths=(2,), below=True),
+    share("SOLVER.MOMENTUM", 0.9, "SGD's: how much of the last update is kept", _SGD, below=True),
+    share("SOLVER.DAMPENING", 0.0, "SGD's: how much less of a gradient counts", _SGD, below=True),
+    flag("SOLVER.NESTEROV", True, "SGD's momentum looks a step ahead", _SGD),
+    number("SOLVER.WEIGHT_DECAY", 0.05, "decay of convolution and linear weights", 0, 1_000),
+    flag("SOLVER.ZERO_WD_1D_PARAM", True, "no decay on biases and on norms other than BatchNorm",
+         needs("SOLVER.WEIGHT_DECAY")),
     flag("SOLVER.ZERO_WD_POS_EMBED", False, "no decay on position kernels too; published runs decay",
          needs("SOLVER.WEIGHT_DECAY")),
     share("SOLVER.CLASS_BALANCE", 0.0, "weight of a class in the loss: its frequency to minus this"),

@@ -1,6 +1,7 @@
 """The rules between settings. What a setting alone may be stands in its row."""
 
 import re
+from itertools import pairwise
 
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.config.setting import TEST, TRAINING
@@ -127,6 +128,33 @@ def _warm_up(flat):
         )
 
 
+def _steps(flat):
+    if flat["SOLVER.LR_POLICY"] != "steps_with_relative_lrs":
+        return
+    steps, factors = flat["SOLVER.STEPS"], flat["SOLVER.LRS"]
+    if not steps or steps[0] or any(b <= a for a, b in pairwise(steps)):
+        raise ConfigError(
+            f"SOLVER.STEPS is {steps}; SOLVER.LR_POLICY steps_with_relative_lrs needs rising epochs "
+            "from 0 on, such as [0, 30, 60]"
+        )
+    if len(factors) != len(steps):
+        raise ConfigError(
+            f"SOLVER.LRS {factors} does not have a factor of SOLVER.BASE_LR for each of SOLVER.STEPS "
+            f"{steps}, such as [1, 0.1, 0.01] for [0, 30, 60]"
+        )
+
+
+def _nesterov(flat):
+    if flat["SOLVER.OPTIMIZING_METHOD"] != "sgd" or not flat["SOLVER.NESTEROV"]:
+        return
+    momentum, dampening = flat["SOLVER.MOMENTUM"], flat["SOLVER.DAMPENING"]
+    if not momentum or dampening:
+        raise ConfigError(
+            f"SOLVER.NESTEROV True needs a momentum without dampening, and SOLVER.MOMENTUM is "
+            f"{momentum:g}, SOLVER.DAMPENING {dampening:g}; set SOLVER.NESTEROV False, or change them"
+        )
+
+
 def _slots(flat):
     if flat["TRAIN.BATCH_SIZE"] % flat["NUM_GPUS"]:
         raise ConfigError(
@@ -144,6 +172,15 @@ def _motion(flat):
 
 _RULES = {
     "": (_something_to_do, _output_folder, _names_of_files, _test_sizes, _local_kernel),
-    TRAINING: (_plain_crop, _resized_crop, _mixing, _class_weights, _warm_up, _slots),
+    TRAINING: (
+        _plain_crop,
+        _resized_crop,
+        _mixing,
+        _class_weights,
+        _warm_up,
+        _steps,
+        _nesterov,
+        _slots,
+    ),
     TEST: (_motion,),
 }

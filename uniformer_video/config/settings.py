@@ -2,7 +2,7 @@
 
 The tree is fvcore's `CfgNode` with the key names of PySlowFast and UniFormer. Files may start from
 another file through `_BASE_`. An unknown key is an error that names the nearest known one; keys of
-those projects that are not ours go through `config/foreign.py`.
+those projects that are not ours go through `config/foreign/`.
 """
 
 import difflib
@@ -15,10 +15,14 @@ from typing import Any
 import yaml
 from fvcore.common.config import CfgNode
 
-from uniformer_video.config.foreign import is_foreign, translate, with_task
+from uniformer_video.config.foreign.data import with_task
+from uniformer_video.config.foreign.keys import is_foreign
+from uniformer_video.config.foreign.pyslowfast import refuse_other_trades
+from uniformer_video.config.foreign.translate import translate
 from uniformer_video.config.register import plugin_of
 from uniformer_video.config.rows import DEFAULTS, REMOVED, SETTINGS
 from uniformer_video.config.rules import check
+from uniformer_video.config.setting import TRAINING
 from uniformer_video.config.values import convert, parse_value, read_yaml, without_tuple
 from uniformer_video.errors import ConfigError, quote
 from uniformer_video.plugins import (
@@ -36,7 +40,7 @@ DEFAULT, FILE, COMMAND_LINE = "default", "file", "command line"
 _OVERRIDES, _IN_THE_CALL = "on the command line", "in the call"
 _PLUGINS = "PLUGINS"
 # among CfgNode's own attributes, which are copied and pickled with it
-_ORIGINS, _NAME = "_origins", "_config_name"
+_ORIGINS, _NAME, _UNMET = "_origins", "_config_name", "_unmet"
 
 
 def load_config(
@@ -92,6 +96,9 @@ def with_settings(cfg: CfgNode, settings: Mapping[str, Any]) -> CfgNode:
         **cfg.__dict__.get(_ORIGINS, {}),
         **dict.fromkeys(settings, FILE),
     }
+    changed.__dict__[_UNMET] = {
+        key: asked for key, asked in cfg.__dict__.get(_UNMET, {}).items() if key not in settings
+    }
     changed.freeze()
     return changed
 
@@ -108,12 +115,14 @@ def _build(entries):
     """The `CfgNode` of (place, key, value) in the order in which they override each other."""
     places = list(dict.fromkeys(where for where, _, _ in entries))
     given = {}
+    refuse_other_trades({key: value for _, key, value in entries})
     for where, key, value in entries:
         _check_known(key, where)
         given[key] = (without_tuple(key, value), places.index(where))
     flat = deepcopy(DEFAULTS)
-    values, sources = translate(given, DEFAULTS)
-    for key, value in values.items():
+    words = translate(given, DEFAULTS)
+    sources = {key: words.sources[key] for key in words.values if key in words.sources}
+    for key, value in words.values.items():
         where = places[sources[key]] if key in sources else "for another project's setting"
         flat[key] = convert(key, value, where)
     check(flat)
@@ -122,6 +131,7 @@ def _build(entries):
         key: COMMAND_LINE if places[source] in (_OVERRIDES, _IN_THE_CALL) else FILE
         for key, source in sources.items()
     }
+    cfg.__dict__[_UNMET] = words.unmet
     cfg.freeze()
     return cfg
 
@@ -134,8 +144,22 @@ def origin(cfg: CfgNode, key: str) -> str:
     return cfg.__dict__.get(_ORIGINS, {}).get(key, DEFAULT)
 
 
+def unmet_settings(cfg: CfgNode, phase: str) -> str:
+    """What another project's settings ask of a phase, `TRAINING` or `TEST`, that is not here, and what to do.
+
+    In a sentence, empty where there is nothing: such a phase must not begin.
+    """
+    found = [
+        f"{key} {value} ({why})"
+        for key, (value, asked, why) in cfg.__dict__.get(_UNMET, {}).items()
+        if asked == phase
+    ]
+    doing = "training" if phase == TRAINING else "test"
+    return f"a {doing} cannot be what these settings ask for: {'; '.join(found)}" if found else ""
+
+
 def config_text(cfg: CfgNode) -> str:
-    """The whole tree as YAML that `load_config` reads back.
+    """The whole tree as YAML that `load_config` reads back, with what another project's settings ask for.
 
     Of plugins that are merely installed it holds what is no default, and `PLUGINS` then names them.
     """
@@ -149,7 +173,8 @@ def config_text(cfg: CfgNode) -> str:
             del flat[key]
         elif plugin not in plugins:
             plugins.append(plugin)
-    tree = to_nested_dict(_tree({**flat, _PLUGINS: plugins}))
+    unmet = {key: value for key, (value, _, _) in cfg.__dict__.get(_UNMET, {}).items()}
+    tree = to_nested_dict(_tree({**flat, _PLUGINS: plugins, **unmet}))
     return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=100)
 
 

@@ -79,8 +79,25 @@ class ClipSampling:
 
     def _dense(self, length, start):
         """T points from `start` to `start + span - 1`, both included, cut to whole frames."""
-        points = np.linspace(start, start + self._span - 1, self.num_frames)
+        points = float32_points(start, start + self._span - 1, self.num_frames)
         return np.clip(points, 0, length - 1).astype(np.int64)
+
+
+def float32_points(first, last, count):
+    """`count` even points from `first` to `last`, both included: float32, as `torch.linspace` gives them.
+
+    The published code cuts these to whole frames, so that their last bit may decide a frame. Each is the
+    nearer end and a multiple of the float32 step, rounded once, as torch does it with AVX2; without, it
+    rounds twice, and about one clip in a thousand differs where starts are no whole frames. Product and
+    sum are exact in float64, so that no processor decides here.
+    """
+    first, last = np.float32(first), np.float32(last)
+    if count == 1:
+        return np.array([first])
+    step = np.float64((last - first) / np.float32(count - 1))
+    place = np.arange(count)
+    points = np.where(place < count // 2, first + step * place, last - step * (count - 1 - place))
+    return points.astype(np.float32)
 
 
 def frame_times(length, fps):

@@ -7,6 +7,7 @@ import numpy as np
 from uniformer_video.evaluation.metrics import wilson_interval
 
 LISTED_CLASSES = 5
+_NAMED_FAILURES = 5
 
 
 class Figure(NamedTuple):
@@ -36,6 +37,20 @@ def share_text(share):
         return "none"
     value, low, high = (f"{share[key]:.1%}" for key in ("value", "low", "high"))
     return f"{value} ({share['correct']}/{share['of']}, 95 % interval {low}-{high})"
+
+
+def failure_lines(results):
+    """The first few videos of a record that failed, and why; without those that a note names already."""
+    named = [f for f in results["failures"] if not any(f["path"] in n for n in results["notes"])]
+    lines = []
+    for failure in named[:_NAMED_FAILURES]:
+        reason = failure["reason"]
+        name, _, _ = failure["name"].rpartition("#")  # of a segment
+        is_told = (name or failure["name"]) in reason
+        lines.append(f"failed: {reason}" if is_told else f"failed: {failure['name']}: {reason}")
+    if more := len(named) - len(lines):
+        lines.append(f"failed: {more} more, which the report and results.json name")
+    return lines
 
 
 def number(value, digits=None):

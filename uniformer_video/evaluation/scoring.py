@@ -16,11 +16,13 @@ _HELD_LOGITS = 2**22  # 16 MB; on a GPU then once every few hundred videos
 class ViewScores:
     """Logits of all views, float32 `[video, view, class]`; NaN where a video failed.
 
-    failures: {index of a video: why it could not be decoded}.
+    failures: {index of a video: why it could not be decoded}. repeats: {index of a video: how many of its
+    views show the frames of another one once more}, for those that have any.
     """
 
     scores: np.ndarray
     failures: dict = field(default_factory=dict)
+    repeats: dict = field(default_factory=dict)
 
     @property
     def decoded(self):
@@ -43,8 +45,9 @@ def score_videos(
     """The `ViewScores` of a `EvalDataset`.
 
     Each process takes every size-th video; every (video, view) is counted once, whatever the number
-    of processes, workers, or `batch_size` (views of a forward pass). `progress(videos)` is called
-    with the number of videos just finished. A video that hangs, for `timeout` seconds, is a failure.
+    of processes, workers, or `batch_size` (views of a forward pass). `progress(videos, failed)` is called
+    with the number of videos just finished, and how many of them failed. A video that hangs, for
+    `timeout` seconds, is a failure.
     """
     model.eval()
     own = range(ranks.rank, len(dataset), ranks.size)
@@ -55,6 +58,7 @@ def score_videos(
         for samples in eval_loader(dataset, own, per_batch, num_workers, timeout):
             good = [sample for sample in samples if sample.views is not None]
             results += [(s.index, s.reason) for s in samples if s.views is None]
+            results += [(s.index, s.repeats) for s in good if s.repeats]
             if good:
                 views = torch.cat([sample.views for sample in good])
                 if ranks.device.type == "cuda":
@@ -62,7 +66,7 @@ def score_videos(
                 passes = _forward(model, views, batch_size, ranks.device, autocast)
                 logits.add([sample.index for sample in good], passes)
             if progress:
-                progress(len(samples))
+                progress(len(samples), len(samples) - len(good))
         results += logits.read()
     except UserError as failure:  # the others wait for this process' share
         error = failure
@@ -107,10 +111,12 @@ class _DeviceLogits:
 
 def _collect(results, num_videos, num_views, num_classes):
     scores = np.full((num_videos, num_views, num_classes), np.nan, np.float32)
-    failures = {}
+    found = ViewScores(scores)
     for index, outcome in results:
         if isinstance(outcome, str):
-            failures[index] = outcome
+            found.failures[index] = outcome
+        elif isinstance(outcome, int):
+            found.repeats[index] = outcome
         else:
             scores[index] = outcome
-    return ViewScores(scores, failures)
+    return found

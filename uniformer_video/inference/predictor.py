@@ -15,6 +15,7 @@ from uniformer_video.plugins import import_installed
 from uniformer_video.tasks.registry import recorded_task
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.training.precision import autocast_for, choose_precision
+from uniformer_video.weights.architectures import is_known_here, name_architecture
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
 from uniformer_video.zoo.create import build_for_weights
 from uniformer_video.zoo.published import local_file
@@ -58,6 +59,12 @@ class Predictor:
         check_recorded_settings(metadata.get("config"), str(path))
         protocol = recorded_protocol(metadata, str(path))
         if protocol is None:
+            what = name_architecture(weights.state)
+            if what and not is_known_here(what):
+                raise CheckpointError(
+                    f"{path} holds the weights of {what}, not of a UniFormer or another model that is known "
+                    "here; see `uniformer-video models`"
+                )
             raise CheckpointError(
                 f"{path} does not record how videos are prepared for it (frames, stride, size); convert "
                 f"it: python tools/convert_checkpoint.py {path} --out NEW.pt, with --published NAME or "
@@ -91,7 +98,7 @@ class Predictor:
         Raises `DecodeError` when it cannot be decoded.
         """
         protocol = self.protocol
-        clips = decode_test_clips(
+        clips, _ = decode_test_clips(
             path,
             protocol.sampling,
             protocol.num_clips,

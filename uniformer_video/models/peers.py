@@ -20,9 +20,10 @@ from uniformer_video.models.contract import RecognitionModel
 
 TOTAL_STRIDE = 32  # in space, of every peer; also the smallest side that is accepted
 SLOWFAST_ALPHA = 4  # fast frames for each slow one
+HEAD_DROPOUT = 0.5  # the published, before the classifier
 
 
-def build_x3d(num_classes, num_frames, crop_size):
+def build_x3d(num_classes, num_frames, crop_size, head_dropout=HEAD_DROPOUT):
     """X3D (XS, S and M differ in their input alone), for clips of `num_frames` and `crop_size` pixels.
 
     All builders here raise `ConfigError` for an impossible size, `MissingLibraryError` without
@@ -33,44 +34,51 @@ def build_x3d(num_classes, num_frames, crop_size):
         input_clip_length=num_frames,
         input_crop_size=crop_size,
         inner_act=nn.SiLU,  # pytorchvideo's Swish in one step, and open to export
-        **_conv_options(num_classes),
+        **_conv_options(num_classes, head_dropout),
     )
-    return ConvPeer(network, "blocks.5", num_classes, num_frames, crop_size)
+    sizes = num_frames, crop_size
+    return ConvPeer(network, "blocks.5", num_classes, *sizes, head_dropout=head_dropout)
 
 
-def build_slow(num_classes, num_frames, crop_size):
+def build_slow(num_classes, num_frames, crop_size, head_dropout=HEAD_DROPOUT):
     """Slow, a ResNet-50 that convolves in time in its deep stages alone."""
     _check_sizes("Slow", num_classes, num_frames, crop_size)
     network = _pytorchvideo("resnet").create_resnet(
         stem_conv_kernel_size=(1, 7, 7),
         head_pool_kernel_size=(num_frames, *_window(crop_size)),
-        **_conv_options(num_classes),
+        **_conv_options(num_classes, head_dropout),
     )
-    return ConvPeer(network, "blocks.5", num_classes, num_frames, crop_size)
+    sizes = num_frames, crop_size
+    return ConvPeer(network, "blocks.5", num_classes, *sizes, head_dropout=head_dropout)
 
 
-def build_slowfast(num_classes, num_frames, crop_size):
+def build_slowfast(num_classes, num_frames, crop_size, head_dropout=HEAD_DROPOUT):
     """SlowFast with ResNet-50s; `num_frames` are those of the fast pathway."""
     _check_sizes("SlowFast", num_classes, num_frames, crop_size, frame_multiple=SLOWFAST_ALPHA)
     window = _window(crop_size)
     network = _pytorchvideo("slowfast").create_slowfast(
         head_pool_kernel_sizes=((num_frames // SLOWFAST_ALPHA, *window), (num_frames, *window)),
-        **_conv_options(num_classes),
+        **_conv_options(num_classes, head_dropout),
     )
-    return ConvPeer(network, "blocks.6", num_classes, num_frames, crop_size, SLOWFAST_ALPHA)
+    sizes = num_frames, crop_size
+    return ConvPeer(
+        network, "blocks.6", num_classes, *sizes, SLOWFAST_ALPHA, head_dropout=head_dropout
+    )
 
 
-def build_r2plus1d(num_classes, num_frames, crop_size):
+def build_r2plus1d(num_classes, num_frames, crop_size, head_dropout=HEAD_DROPOUT):
     """R(2+1)D, a ResNet-50 whose convolutions are split into space and time."""
     _check_sizes("R(2+1)D", num_classes, num_frames, crop_size)
     strided_frames = -(-num_frames // 4)  # two stages halve the frames
     network = _pytorchvideo("r2plus1d").create_r2plus1d(
-        head_pool_kernel_size=(strided_frames, *_window(crop_size)), **_conv_options(num_classes)
+        head_pool_kernel_size=(strided_frames, *_window(crop_size)),
+        **_conv_options(num_classes, head_dropout),
     )
-    return ConvPeer(network, "blocks.5", num_classes, num_frames, crop_size)
+    sizes = num_frames, crop_size
+    return ConvPeer(network, "blocks.5", num_classes, *sizes, head_dropout=head_dropout)
 
 
-def build_mvit(num_classes, num_frames, crop_size):
+def build_mvit(num_classes, num_frames, crop_size, head_dropout=HEAD_DROPOUT, drop_path_rate=0.0):
     """MViT-B; its patches have 2 frames and 4 x 4 pixels, which divide the clip."""
     _check_sizes("MViT", num_classes, num_frames, crop_size, frame_multiple=2, side_multiple=4)
     create = _pytorchvideo("vision_transformers").create_multiscale_vision_transformers
@@ -85,21 +93,24 @@ def build_mvit(num_classes, num_frames, crop_size):
             pool_kv_stride_adaptive=[1, 8, 8],
             pool_kvq_kernel=[3, 3, 3],
             head_num_classes=num_classes,
+            head_dropout_rate=head_dropout,
+            droppath_rate_block=drop_path_rate,
         )
     network = network.to(torch.get_default_device())
-    return MViTPeer(network, "head", num_classes, num_frames, crop_size)
+    rates = {"head_dropout": head_dropout, "drop_path_rate": drop_path_rate}
+    return MViTPeer(network, "head", num_classes, num_frames, crop_size, **rates)
 
 
 class PeerModel(RecognitionModel):
     """What all peers share; holds the layers of a pytorchvideo network under their own names.
 
-    head: the module that ends in the classifier, `proj`.
+    head: the module that ends in the classifier, `proj`. rates: of dropout, which checkpoints record.
     """
 
     head_std = 0.01
 
-    def __init__(self, network, head, num_classes, num_frames, crop_size):
-        super().__init__(num_classes, num_frames=num_frames, crop_size=crop_size)
+    def __init__(self, network, head, num_classes, num_frames, crop_size, **rates):
+        super().__init__(num_classes, num_frames=num_frames, crop_size=crop_size, **rates)
         for name, child in network.named_children():
             self.add_module(name, child)
         self.num_frames = num_frames
@@ -129,8 +140,8 @@ class ConvPeer(PeerModel):
     several windows; see `merge_positions`.
     """
 
-    def __init__(self, network, head, num_classes, num_frames, crop_size, alpha=None):
-        super().__init__(network, head, num_classes, num_frames, crop_size)
+    def __init__(self, network, head, num_classes, num_frames, crop_size, alpha=None, **rates):
+        super().__init__(network, head, num_classes, num_frames, crop_size, **rates)
         self.alpha = alpha
 
     def forward(self, x):
@@ -201,11 +212,11 @@ def _window(crop_size):
     return _grid(crop_size), _grid(crop_size)
 
 
-def _conv_options(num_classes):
+def _conv_options(num_classes, head_dropout):
     """What all convolutional networks are built with: logits at every position."""
     return {
         "model_num_class": num_classes,
-        "dropout_rate": 0.5,
+        "dropout_rate": head_dropout,
         "head_activation": None,
         "head_output_with_global_average": False,
     }

@@ -12,6 +12,7 @@ from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.source import is_member
 from uniformer_video.data.lists.folders import is_video, list_videos, walk
 from uniformer_video.data.lists.shard_index import INDEX_FILE, shard_folder
+from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.folders import write_table
 from uniformer_video.prepare.jobs import run_jobs
@@ -37,24 +38,41 @@ class Found:
 
 
 def videos_to_check(path, prefix="", template="", separator="auto"):
-    """(path, frames that the list declares or 0) of the videos of a folder or a list, in its order.
+    """(path, frames that the list declares or 0) of the videos that `records_to_check` gives, each once.
+
+    Where only parts of a video count, their (start, end) in seconds come third, a tuple of them.
+    """
+    return _with_segments(records_to_check(path, prefix, template, separator))
+
+
+def records_to_check(path, prefix="", template="", separator="auto"):
+    """The `VideoRecord`s of a folder or a list, in its order.
 
     A folder with an index of shards, also an address, stands for the videos in them, and so does the
     index. With `template` the list is one of folders of frames, `folder num_frames label`.
     """
-    from uniformer_video.data.lists.records import read_csv, read_frame_list
+    from uniformer_video.data.lists.records import VideoRecord, read_csv, read_frame_list
     from uniformer_video.data.lists.sharded import read_shards
 
     check_no_secret(str(path), "the address")
     if folder := shard_folder(path):
-        return [(record.path, 0) for record in read_shards(folder)]
+        return read_shards(folder)
     if os.path.isdir(path):
-        return [(str(Path(path) / video), 0) for video in _videos_in(path)]
+        videos = _videos_in(path)
+        return [VideoRecord(str(Path(path) / video), str(video), (), str(path)) for video in videos]
     if os.path.isfile(path) and is_video(path):
         raise DataError(f"{path} is a video; give its folder or a list")
     frames = template and read_frame_list(path, template, prefix)
-    records = frames or read_csv(path, prefix, separator)
-    return [(record.path, record.num_frames) for record in records]
+    return frames or read_csv(path, prefix, separator)
+
+
+def _with_segments(records):
+    segments = {}
+    for record in records:
+        own = segments.setdefault((record.path, record.num_frames), [])
+        if record.start or record.end is not None:
+            own.append((record.start, record.end))
+    return [(*video, tuple(parts)) if parts else video for video, parts in segments.items()]
 
 
 def _videos_in(folder):
@@ -83,7 +101,7 @@ def _refuse_shards(folder):
 
 
 def check_videos(videos, out, workers=0, timeout=300, strict=False, progress=None):
-    """Decode the (path, frames) pairs in parallel and write a table of the bad ones to the csv `out`.
+    """Decode what `videos_to_check` gives in parallel and write a table of the bad ones to the csv `out`.
 
     A video that takes more than `timeout` seconds counts as bad, with `strict` also one with damage that
     decoders hide. Returns (number checked, rows of the table). `progress(checked, all, bad)` is called
@@ -95,7 +113,7 @@ def check_videos(videos, out, workers=0, timeout=300, strict=False, progress=Non
     def collect(outcome):
         nonlocal checked
         checked += 1
-        path, declared = outcome.task
+        path, declared, *_ = outcome.task
         video = outcome.result or Found(outcome.reason, None, declared or None)
         if video.reason:
             reason = video.reason.removeprefix(f"{path} ")
@@ -113,14 +131,15 @@ def check_videos(videos, out, workers=0, timeout=300, strict=False, progress=Non
 
 
 def check_video(video, strict=False):
-    """`video` is (path, frames by the list or 0). Returns what was `Found`.
+    """`video` is one of `videos_to_check`. Returns what was `Found`.
 
     Decoders fill small damage with what was there before; `strict` looks for that in a pass of its own.
     """
-    path, listed = video
+    path, listed, *segments = video
     try:
         with open_video(path, num_frames=listed) as reader:
-            _decode_all(reader)
+            read_all(reader)
+            empty = _empty_segment(reader, *segments)
             count = reader.num_frames
             declared = listed or reader.declared_frames
     except DecodeError as error:
@@ -129,6 +148,8 @@ def check_video(video, strict=False):
         if not (is_member(path) or os.path.isfile(path)):  # whoever opens a pipe waits
             return Found(str(error), 0, None)
         return Found(str(error), _frames_before_damage(path), _frames_by_header(path))
+    if empty:
+        return Found(empty, count, declared)
     if listed:
         return Found("", count, listed)
     # A cut off avi shows by this alone; other headers may count frames that are not to be shown.
@@ -139,8 +160,21 @@ def check_video(video, strict=False):
     return Found("", count, declared)
 
 
-def _decode_all(reader):
-    """In chunks as large as memory allows: each may have to start over from a key frame before it."""
+def _empty_segment(reader, segments=()):
+    """Why the first of the segments that has no frame has none; empty = all have."""
+    for start, end in segments:
+        try:
+            ClipSampling(1).timeline(reader.num_frames, reader.fps, start, end, reader.times)
+        except DataError as error:
+            return str(error)
+    return ""
+
+
+def read_all(reader):
+    """Decode every frame of an open video as training does. Raises `DecodeError` where one does not come.
+
+    In chunks as large as memory allows: each may have to start over from a key frame before it.
+    """
     first = reader.frames([0])
     step = max(1, _CHUNK_BYTES // first.nbytes)
     for start in range(0, reader.num_frames, step):

@@ -1,5 +1,6 @@
 """Videos taken apart into folders of pictures, for formats that read those."""
 
+import csv
 import os
 import shutil
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image
 
 from uniformer_video.data.decoding import open_video
-from uniformer_video.data.decoding.orientation import orientation, turn_upright
-from uniformer_video.data.lists.folders import list_videos
+from uniformer_video.data.decoding.colours import matrix_options
+from uniformer_video.data.decoding.orientation import turn_upright
+from uniformer_video.data.lists.folders import is_hidden, list_videos
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.folders import (
     around_the_number,
@@ -24,11 +26,13 @@ from uniformer_video.prepare.folders import (
     write_table,
 )
 from uniformer_video.prepare.jobs import run_jobs
-from uniformer_video.prepare.stream import decode_all, even_size, open_stream
+from uniformer_video.prepare.stream import decode_shown, even_size, open_stream, pixel_form
 from uniformer_video.prepare.summary import Summary
 
+_SQUARE = "1:1"
 _FORMATS = (".jpg", ".jpeg", ".png", ".webp")
 COUNTS_FILE = "frames.csv"
+FORMS_FILE = "not_square.csv"
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,9 @@ def extract_folder(source, out, pictures, workers=0, progress=None):
     """Take every video of a folder apart into a folder of its own name in `out`, frames from 1.
 
     Finished folders are kept, unless their video is newer; one appears when it is complete. `frames.csv`
-    in `out` lists folders and their numbers of frames, `failed.csv` the videos that failed and why.
-    Returns a `Summary`, which calls `progress`.
+    in `out` lists folders and their numbers of frames, `failed.csv` the videos that failed and why,
+    `not_square.csv` the folders of videos whose pixels are not square: their pictures are as stored. Returns
+    a `Summary`, which calls `progress`; its `remarks` are the rows of the last table.
     """
     _check_template(pictures.template)
     targets = planned_targets(list_videos(source), source, out, "")
@@ -56,15 +61,52 @@ def extract_folder(source, out, pictures, workers=0, progress=None):
             drop_outdated(video, [target])
         left = [job for job in jobs if not os.path.lexists(job[1])]
         summary = Summary(len(jobs), kept=len(jobs) - len(left), progress=progress)
+        forms = _read_forms(out)
+
+        def collect(outcome):
+            forms[_name(outcome.task[1], out)] = outcome.result or _SQUARE
+            summary.add(outcome, kind=lambda _: "extracted")
+
         with summary.write_failures(out):
-            work = partial(extract_video, pictures=pictures)
-            run_jobs(work, left, partial(summary.add, kind=lambda _: "extracted"), workers)
+            run_jobs(partial(_extract, pictures=pictures), left, collect, workers)
         finished = sorted(target for target in targets.values() if target.is_dir())
         counts = [
-            (target.relative_to(out).as_posix(), len(os.listdir(target))) for target in finished
+            (_name(target, out), sum(not is_hidden(name) for name in os.listdir(target)))
+            for target in finished
         ]
         write_table(Path(out) / COUNTS_FILE, ("folder", "frames"), counts)
+        summary.remarks = [
+            (name, form) for name, _ in counts if (form := forms.get(name, _SQUARE)) != _SQUARE
+        ]
+        _write_forms(out, summary.remarks)
     return summary
+
+
+def _name(folder, out):
+    return folder.relative_to(out).as_posix()
+
+
+def _extract(job, pictures):
+    """Extract a video; the form of its pixels, width:height."""
+    extract_video(job, pictures)
+    form = pixel_form(job[0])
+    return f"{form.numerator}:{form.denominator}"
+
+
+def _read_forms(out):
+    """What an earlier run noted of the folders that are there: {name: form}."""
+    try:
+        with open(Path(out) / FORMS_FILE, newline="", encoding="utf-8") as file:
+            return dict(row for row in csv.reader(file) if len(row) == 2)
+    except FileNotFoundError:
+        return {}
+
+
+def _write_forms(out, rows):
+    if rows:
+        write_table(Path(out) / FORMS_FILE, ("folder", "pixels"), rows)
+    else:
+        (Path(out) / FORMS_FILE).unlink(missing_ok=True)
 
 
 def extract_video(job, pictures):
@@ -98,13 +140,13 @@ def _write_frames(source, folder, pictures):
     """Write the pictures of a video, all in the size of the first; returns their number."""
     scaler, size, count = VideoReformatter(), None, 0
     with open_stream(source) as (container, stream):
-        for count, frame in enumerate(decode_all(container, stream), start=1):
+        for count, (frame, way) in enumerate(decode_shown(container, stream), start=1):
             size = size or even_size(frame.width, frame.height, pictures.short_side)
-            options = {"format": "rgb24", "threads": 1}
+            options = {"format": "rgb24", "threads": 1, **matrix_options(frame)}
             if size != (frame.width, frame.height):  # else the very pixels that decoding gives
                 options |= {"interpolation": Interpolation.BICUBIC}
             picture = scaler.reformat(frame, *size, **options)
-            image = turn_upright(picture.to_ndarray(), orientation(frame))
+            image = turn_upright(picture.to_ndarray(), way)
             path = folder / pictures.template.format(count)
             Image.fromarray(np.ascontiguousarray(image)).save(path, quality=pictures.quality)
     return count

@@ -13,10 +13,12 @@ from av.video.frame import PictureType
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from uniformer_video.data.decoding import open_video
-from uniformer_video.data.decoding.orientation import Orientation, orientation, turn_upright
+from uniformer_video.data.decoding.colours import matrix_options
+from uniformer_video.data.decoding.orientation import UPRIGHT, turn_upright
 from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.errors import DecodeError
 from uniformer_video.files import atomic_write
+from uniformer_video.prepare.check import read_all
 from uniformer_video.prepare.folders import (
     claim_folder,
     drop_outdated,
@@ -24,7 +26,7 @@ from uniformer_video.prepare.folders import (
     source_setting,
 )
 from uniformer_video.prepare.jobs import run_jobs
-from uniformer_video.prepare.stream import decode_all, even_size, open_stream
+from uniformer_video.prepare.stream import decode_all, decode_shown, even_size, open_stream
 from uniformer_video.prepare.summary import Summary
 
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
@@ -72,27 +74,29 @@ def resize_folder(source, out, encoding, workers=0, progress=None):
 def resize_video(job, encoding):
     """`job` is (video, the .mp4 to write). Returns "resized" or "copied".
 
-    Copies keep their own suffix. Raises `DecodeError` unless every frame of the video is in the new one.
+    Copies keep their own suffix. What was written or copied is read as training reads it. Raises
+    `DecodeError` unless every frame of the video is there.
     """
     source, target = job
     with open_video(source) as reader:
-        expected = reader.num_frames
+        expected, times = reader.num_frames, reader.times
     with open_stream(source) as (container, stream):
         first = next(decode_all(container, stream))  # headers may not tell the size
         short_side = min(first.width, first.height)
     if short_side <= encoding.short_side:
+        with open_video(source) as reader:
+            read_all(reader)
         _copy(source, target.with_suffix(source.suffix))
         return "copied"
     with atomic_write(target) as file:
         # By its path: errors of a Python file, such as a full disk, do not come back whole.
         written = os.path.abspath(file.name)
         try:
-            found = _encode(source, written, encoding)
+            found = _encode(source, written, encoding, times)
         except OSError as error:  # FFmpeg's kind cannot be told the name of the file
             raise OSError(error.errno, error.strerror) from None
         _check_count(source, found, expected)
-        with open_video(written) as reader:
-            _check_count(target, reader.num_frames, expected)
+        _check_written(written, target, expected)
     return "resized"
 
 
@@ -110,6 +114,17 @@ def _check_count(path, found, expected):
         raise DecodeError(f"{path} gives {found} frames and has {expected}")
 
 
+def _check_written(written, target, expected):
+    """Read the video at `written`, which is to be `target`, as training does."""
+    try:
+        with open_video(written) as reader:
+            _check_count(target, reader.num_frames, expected)
+            read_all(reader)
+    except DecodeError as error:
+        reason = str(error).replace(written, "it")
+        raise DecodeError(f"{target} would not be what was meant: {reason}") from None
+
+
 def _copy(source, target):
     """A hard link, or a copy where the file system has none."""
     try:
@@ -121,21 +136,24 @@ def _copy(source, target):
             shutil.copyfileobj(original, copy)
 
 
-def _encode(source, path, encoding):
-    """Write the video to `path`, whatever that is called; returns the number of frames."""
+def _encode(source, path, encoding, times):
+    """Write the video to `path`, whatever that is called; returns the number of frames.
+
+    times: as a reader of the source has them.
+    """
     scaler, encoder, clock, count = VideoReformatter(), None, None, 0
     with open_stream(source) as (container, stream), av.open(path, "w", format="mp4") as output:
-        for frame in decode_all(container, stream):
+        for frame, way in decode_shown(container, stream):
             if encoder is None:
-                clock = _Clock(container, stream)
+                clock = _Clock(container, stream, times, frame.pts)
                 size = even_size(frame.width, frame.height, encoding.short_side)
             scaled = _scale(frame, scaler, size)
-            picture = _turn_frame_upright(scaled, orientation(frame))
+            picture = _turn_frame_upright(scaled, way)
             if encoder is None:
-                encoder = _add_encoder(output, stream, frame, picture, encoding)
+                encoder = _add_encoder(output, stream, frame, picture, way, encoding)
                 encoder.codec_context.colorspace = scaled.colorspace
                 encoder.codec_context.color_range = scaled.color_range
-            picture.pts, picture.time_base = clock.next(frame.pts), stream.time_base
+            picture.pts, picture.time_base = clock.next(), stream.time_base
             picture.pict_type = PictureType.NONE  # key frames are for the encoder to choose
             output.mux(encoder.encode(picture))
             count += 1
@@ -145,8 +163,12 @@ def _encode(source, path, encoding):
 
 
 def _scale(frame, scaler, size):
-    """yuv420p; the matrix and range of the colours stay as they are, unless it was RGB."""
+    """yuv420p; the matrix and range of the colours stay as they are, unless it was RGB.
+
+    In place of a matrix that FFmpeg cannot convert by stands the one that such a video is shown by.
+    """
     options = {"format": "yuv420p", "interpolation": Interpolation.BICUBIC, "threads": 1}
+    options |= matrix_options(frame)
     if frame.colorspace == _RGB:
         options |= {"dst_colorspace": "ITU601", "dst_color_range": "MPEG"}
     return scaler.reformat(frame, *size, **options)
@@ -154,7 +176,7 @@ def _scale(frame, scaler, size):
 
 def _turn_frame_upright(frame, way):
     """A yuv420p frame the way it is meant to be shown, an `Orientation`."""
-    if way == Orientation():
+    if way == UPRIGHT:
         return frame
     height, width = frame.height, frame.width
     rows = frame.to_ndarray()  # the luma rows, and below them the two small chroma planes
@@ -165,8 +187,8 @@ def _turn_frame_upright(frame, way):
     return av.VideoFrame.from_ndarray(rows, format="yuv420p")
 
 
-def _add_encoder(output, stream, frame, picture, encoding):
-    rate = stream.average_rate or stream.guessed_rate or 25
+def _add_encoder(output, stream, frame, picture, way, encoding):
+    rate = stream.guessed_rate or stream.average_rate or 25
     encoder = output.add_stream("libx264", rate=rate, options=encoding.options)
     encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, "yuv420p"
     encoder.time_base = encoder.codec_context.time_base = stream.time_base
@@ -174,31 +196,28 @@ def _add_encoder(output, stream, frame, picture, encoding):
     context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
     aspect = stream.sample_aspect_ratio
     if aspect:  # of one pixel; players need it to show the form right
-        context.sample_aspect_ratio = 1 / aspect if orientation(frame).transposed else aspect
+        context.sample_aspect_ratio = 1 / aspect if way.transposed else aspect
     return encoder
 
 
 class _Clock:
-    """Times of frames from the start of the file, in units of the stream.
+    """Times of frames from the start of the file, in units of the stream: those that they are read by.
 
-    They are kept exactly where they grow from frame to frame. Where a file has none, or turns back, a
-    frame follows one frame's duration after the last.
+    Where nothing tells them, a frame follows one frame's duration after the last. first: the time that
+    the file gives the first frame; None = the start.
     """
 
-    def __init__(self, container, stream):
+    def __init__(self, container, stream, times, first):
         seconds = (container.start_time or 0) / av.time_base
-        self._start = round(seconds / stream.time_base)
-        rate = stream.average_rate or stream.guessed_rate or 25
+        start = round(seconds / stream.time_base)
+        rate = stream.guessed_rate or stream.average_rate or 25
         self._step = max(1, round(1 / (rate * stream.time_base)))
-        self._last = None
+        self._next = 0 if first is None else first - start
+        times = () if times is None else times
+        self._due = iter([self._next + round(time / stream.time_base) for time in times[1:]])
 
-    def next(self, pts):
-        """The time of the next frame, which has the time `pts` in its file."""
-        time = None if pts is None else pts - self._start
-        if self._last is None:
-            self._last = time or 0
-        elif time is not None and time > self._last:
-            self._last = time
-        else:
-            self._last += self._step
-        return self._last
+    def next(self):
+        """The time of the next frame: later than the last, whatever is rounded."""
+        now = self._next
+        self._next = max(now + 1, next(self._due, now + self._step))
+        return now

@@ -79,9 +79,11 @@ def make_shards(
     `failed.csv` names videos that cannot be read, which are left out, and shards that failed. Returns a
     `Summary` that counts shards and calls `progress`.
     """
+    from uniformer_video.data.lists.labels import check_one_kind
     from uniformer_video.data.lists.records import read_csv
 
     records = read_csv(list_file, prefix, separator)
+    check_one_kind(records)
     files, unreadable = _readable_files(records)
     out = Path(out)
     shards = _files_by_shard(files, shard_mb * 1_000_000)

@@ -10,14 +10,15 @@ FAILED_FILE = "failed.csv"
 
 
 class Summary:
-    """Counts of a run: `total` tasks, `kept` from before, `done` by kind, `failed` (path, reason).
+    """Counts of a run: `total` tasks, `kept` from before, `done` by kind, `failed` (path, reason), and
+    `remarks` (path, remark) on what was done.
 
     `progress(finished, total, failed)` is called with counts at the start and after each task.
     """
 
     def __init__(self, total, kept=0, progress=None):
         self.total, self.kept = total, kept
-        self.done, self.failed = Counter(), []
+        self.done, self.failed, self.remarks = Counter(), [], []
         self._progress = progress
         self._show()
 

@@ -16,12 +16,18 @@ from uniformer_video.data.loading.loader import (
     sampling_weights,
 )
 from uniformer_video.data.protocol import Protocol
-from uniformer_video.errors import ConfigError
+from uniformer_video.errors import ConfigError, UserError
 from uniformer_video.plugins import all_plugins
 from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.class_order import arrange_head
 from uniformer_video.training.mixup import Mixup
-from uniformer_video.training.optim import CosineSchedule, adamw
+from uniformer_video.training.optim import (
+    SGD,
+    CosineSchedule,
+    StepSchedule,
+    adamw,
+    parameter_groups,
+)
 from uniformer_video.training.state import TrainingOutputs, TrainState
 from uniformer_video.training.trainer import TrainSettings
 from uniformer_video.versions import versions
@@ -31,6 +37,9 @@ from uniformer_video.zoo.published import local_file
 from uniformer_video.zoo.registry import count_classes, find_model, name_by_sizes
 
 log = logging.getLogger(__name__)
+
+# Half of the lowest learning rate at which published runs train without weights to start from
+_LOW_RATE = 5e-4
 
 
 def name_model(cfg):
@@ -48,6 +57,29 @@ def name_model(cfg):
     named.MODEL.MODEL_NAME = found
     named.freeze()
     return named
+
+
+def build_begun_model(cfg, num_classes, weights):
+    """The model of a training that goes on from `weights`, which are loaded later; None if they do not fit.
+
+    What it once started from is not needed any more.
+    """
+    try:
+        return _model_for(cfg, weights, num_classes)
+    except UserError:  # another run's, of which the settings tell more
+        return None
+
+
+def note_from_scratch(cfg) -> str:
+    """What to say before a training without weights at a rate of fine-tuning, or ""."""
+    rate = cfg.SOLVER.BASE_LR * _rate_factor(cfg)
+    if cfg.UNIFORMER.PRETRAIN_NAME or rate >= _LOW_RATE:
+        return ""
+    return (
+        f"No weights to start from (UNIFORMER.PRETRAIN_NAME is empty): {cfg.MODEL.MODEL_NAME} trains from "
+        f"scratch, at a learning rate for fine-tuning (SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}). Name the "
+        "weights, see `uniformer-video models`; or set a rate for training from scratch, about 1e-3."
+    )
 
 
 def build_model(cfg, num_classes, class_names=()):
@@ -180,12 +212,23 @@ def build_mixup(cfg):
 
 
 def build_optimizer(cfg, model):
-    """AdamW with the published parameter groups."""
-    return adamw(model, cfg.SOLVER.WEIGHT_DECAY, cfg.SOLVER.ZERO_WD_POS_EMBED)
+    """The optimiser with the published parameter groups, if the settings do not change them."""
+    solver = cfg.SOLVER
+    decay = {
+        "weight_decay": solver.WEIGHT_DECAY,
+        "spare_model_list": solver.ZERO_WD_POS_EMBED,
+        "spare_vectors": solver.ZERO_WD_1D_PARAM,
+        "batch_norm_decay": cfg.BN.WEIGHT_DECAY,
+    }
+    if solver.OPTIMIZING_METHOD == "sgd":
+        groups = parameter_groups(model, **decay)
+        return SGD(groups, solver.MOMENTUM, solver.DAMPENING, solver.NESTEROV)
+    return adamw(model, betas=solver.BETAS, **decay)
 
 
 def build_train_state(cfg, model, precision, ranks):
     """The `TrainState` at the beginning, of a model on its device."""
+    _set_batch_norms(cfg, model)
     network = ranks.wrap(TrainingOutputs(model))  # before anybody holds the parameters
     return TrainState(
         model=model,
@@ -195,16 +238,37 @@ def build_train_state(cfg, model, precision, ranks):
     )
 
 
+def _set_batch_norms(cfg, model):
+    """Give BatchNorm another momentum than its own, where one is set."""
+    momentum = cfg.BN.MOMENTUM
+    if momentum == DEFAULTS["BN.MOMENTUM"]:
+        return
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = momentum
+
+
 def build_schedule(cfg):
     """The learning rate as a function of the epoch."""
-    factor = cfg.NUM_SHARDS if cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS else 1
+    solver = cfg.SOLVER
+    factor = _rate_factor(cfg)
+    shared = {
+        "base_lr": solver.BASE_LR * factor,
+        "warmup_start_lr": solver.WARMUP_START_LR * factor,
+        "warmup_epochs": solver.WARMUP_EPOCHS,
+    }
+    if solver.LR_POLICY == "steps_with_relative_lrs":
+        return StepSchedule(**shared, steps=tuple(solver.STEPS), factors=tuple(solver.LRS))
     return CosineSchedule(
-        base_lr=cfg.SOLVER.BASE_LR * factor,
-        end_lr=cfg.SOLVER.COSINE_END_LR * factor,
-        warmup_start_lr=cfg.SOLVER.WARMUP_START_LR * factor,
-        warmup_epochs=cfg.SOLVER.WARMUP_EPOCHS,
-        max_epoch=cfg.SOLVER.MAX_EPOCH,
+        **shared,
+        end_lr=solver.COSINE_END_LR * factor,
+        max_epoch=solver.MAX_EPOCH,
+        after_warmup=solver.COSINE_AFTER_WARMUP,
     )
+
+
+def _rate_factor(cfg):
+    return cfg.NUM_SHARDS if cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS else 1
 
 
 def build_train_settings(cfg):

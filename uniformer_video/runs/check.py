@@ -9,6 +9,8 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.config.register import plugin_of
 from uniformer_video.config.rows import DEFAULTS
+from uniformer_video.config.setting import TEST, TRAINING
+from uniformer_video.config.settings import unmet_settings
 from uniformer_video.config.unused import Unused, report_unused, unused_settings
 from uniformer_video.data.clips.augment import parse_policy
 from uniformer_video.data.decoding.decoders import find_decoder
@@ -21,6 +23,8 @@ _FORMAT_SWITCHES = ("TRAIN.DATASET", "TEST.DATASET")
 # What the build of a run reads for a model of any family: the weights to start from.
 _READ_FOR_ANY_MODEL = ("UNIFORMER.PRETRAIN_NAME", "UNIFORMER.INFLATE_MODE")
 _ABOUT_THE_MODEL = ("UNIFORMER.", "MODEL.USE_CHECKPOINT", "MODEL.CHECKPOINT_NUM")
+# What only some models have, and configs of other projects set for all of them.
+_RATES = ("MODEL.DROPOUT_RATE", "MVIT.DROPPATH_RATE")
 
 
 def check_settings(cfg: CfgNode) -> None:
@@ -32,11 +36,23 @@ def check_settings(cfg: CfgNode) -> None:
     task = build_task(cfg)
     if cfg.TRAIN.ENABLE and cfg.AUG.ENABLE and cfg.AUG.AA_TYPE:
         parse_policy(cfg.AUG.AA_TYPE)
-    unused = {**unused_settings(cfg), **settings_of_other_formats(cfg)}
+    unused = {
+        **unused_settings(cfg),
+        **settings_of_other_formats(cfg),
+        **rates_of_other_models(cfg),
+    }
     if cfg.TEST.ENABLE and not task.has_motion_check:
         reason = f"TRAIN.TASK {task.name} has no check of motion"
         unused["DATA.OPPOSITE_CLASS_PAIRS"] = Unused(reason, ("TRAIN.TASK",))
     report_unused(cfg, unused, settings_of_other_models(cfg))
+
+
+def check_phases(cfg: CfgNode) -> None:
+    """Raise `ConfigError` where another project's settings ask a phase of the run for what is not here."""
+    for phase, wanted in ((TRAINING, cfg.TRAIN.ENABLE), (TEST, cfg.TEST.ENABLE)):
+        unmet = unmet_settings(cfg, phase)
+        if wanted and unmet:
+            raise ConfigError(f"{unmet}; or set {phase} False")
 
 
 def settings_without_effect(cfg: CfgNode) -> set[str]:
@@ -45,7 +61,7 @@ def settings_without_effect(cfg: CfgNode) -> set[str]:
     Where a name is not registered (any more), its part is left out.
     """
     keys = set(unused_settings(cfg))
-    for part in (settings_of_other_formats, settings_of_other_models):
+    for part in (settings_of_other_formats, rates_of_other_models, settings_of_other_models):
         with suppress(ConfigError):
             keys |= part(cfg).keys()
     return keys
@@ -97,17 +113,31 @@ def settings_of_other_models(cfg: CfgNode) -> dict[str, str]:
         if not (key.startswith(_ABOUT_THE_MODEL) or key in of_plugins):
             continue
         if key not in model.family.settings and key not in _READ_FOR_ANY_MODEL:
-            having = [
-                name
-                for name, other in MODELS.items()
-                if key in other.family.settings and not other.takes_images
-            ]
-            unread[key] = f"{model.name} has no such setting, it is one of {', '.join(having)}"
+            unread[key] = _has_no_such(model, key)
     return unread
+
+
+def rates_of_other_models(cfg: CfgNode) -> dict[str, Unused]:
+    """`{key: Unused}` of the rates of dropout that the chosen model does not have."""
+    model = find_model(cfg.MODEL.MODEL_NAME)
+    return {
+        key: Unused(_has_no_such(model, key), ("MODEL.MODEL_NAME",))
+        for key in _RATES
+        if key not in model.family.settings
+    }
+
+
+def _has_no_such(model, key):
+    having = [
+        name
+        for name, other in MODELS.items()
+        if key in other.family.settings and not other.takes_images
+    ]
+    return f"{model.name} has no such setting, it is one of {', '.join(having)}"
 
 
 def _used_formats(cfg) -> list[ListFormat]:
     formats = [find_format(cfg.TRAIN.DATASET, "TRAIN.DATASET")]
-    if cfg.TEST.DATASET:
+    if cfg.TEST.DATASET and cfg.TEST.ENABLE:
         formats.append(find_format(cfg.TEST.DATASET, "TEST.DATASET"))
     return formats

@@ -7,6 +7,8 @@ import logging
 import os
 import re
 import secrets
+from dataclasses import dataclass
+from pathlib import Path
 
 from uniformer_video.config.settings import config_from_text
 from uniformer_video.data.lists.records import list_digest
@@ -21,12 +23,40 @@ from uniformer_video.files import atomic_write
 from uniformer_video.runs import build
 from uniformer_video.runs.folder import BAD_VIDEOS_FILE, BEST_FILE, LAST_FILE, PREVIOUS_FILE
 from uniformer_video.training.state import Progress
-from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
+from uniformer_video.weights.checkpoint import Weights, read_weights, write_checkpoint
 
 log = logging.getLogger(__name__)
 
 # What is said of a download, and is no use for a file of one's own run.
 _GET_IT_AGAIN = re.compile(r"(: its download failed or was cut off)?; get it again.*$")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A checkpoint of a training that is begun: its path, what it holds, and which file that was."""
+
+    path: Path
+    weights: Weights
+    stamp: tuple
+
+
+def read_begun(folder) -> Begun | None:
+    """The last checkpoint in the run's `folder` that can be read, or None.
+
+    Whether it is of the run that goes on is for `RunCheckpoints` to say.
+    """
+    for name in (LAST_FILE, PREVIOUS_FILE):
+        path = folder / name
+        if path.is_file():
+            with contextlib.suppress(CheckpointError):
+                stamp = _stamp(path)
+                return Begun(path, read_weights(path), stamp)
+    return None
+
+
+def _stamp(path):
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class RunCheckpoints:
@@ -36,7 +66,9 @@ class RunCheckpoints:
     were best on validation; where no validation has chosen any, the latest.
     """
 
-    def __init__(self, folder, cfg, data, state):
+    def __init__(self, folder, cfg, data, state, begun=None):
+        """begun: the `Begun` that is read already, so that a large file is not read twice."""
+        self._begun = begun
         self.folder, self.cfg, self.data, self.state = folder, cfg, data, state
         self._train_list = list_digest(data.train)
         self._from_best = False  # this training has gone on from best.pt
@@ -76,6 +108,7 @@ class RunCheckpoints:
     def start_from_best(self):
         """Load the weights of best.pt into the state, and start the epoch after it with fresh moments."""
         path = self.folder / BEST_FILE
+        self._begun = None
         if not path.is_file():
             raise CheckpointError(
                 f"there is no {path} to go on from; leave --from best out to go on from {LAST_FILE}, or "
@@ -115,7 +148,7 @@ class RunCheckpoints:
         """
         path = self.folder / LAST_FILE
         try:
-            weights = read_weights(path)
+            weights = self._read(path)
         except CheckpointError:
             self._keeps_last = False
             return False
@@ -186,10 +219,17 @@ class RunCheckpoints:
         if progress.bad_videos:
             self._write_bad_videos(progress.bad_videos)
 
+    def _read(self, path):
+        """The `Weights` at `path`; those that are read already, if the file is still the same."""
+        begun, self._begun = self._begun, None
+        if begun and begun.path == path and begun.stamp == _stamp(path):
+            return begun.weights
+        return read_weights(path)
+
     def _load(self, path):
         if not path.is_file():
             raise AbsentError(f"there is no {path}")
-        weights, self._last_read = self._last_read or read_weights(path), None
+        weights, self._last_read = self._last_read or self._read(path), None
         if not weights.training:
             raise DamagedError(f"{path} holds no training state")
         self._check_run(path, weights, weights.training.get("train_list"))

@@ -1,5 +1,6 @@
 """Training as a run does it: build, resume, train, validate, save."""
 
+import logging
 import math
 import time
 from contextlib import ExitStack, contextmanager
@@ -15,7 +16,7 @@ from uniformer_video.locks import folder_lock
 from uniformer_video.randomness import seed_torch
 from uniformer_video.runs import build
 from uniformer_video.runs.build_task import build_training_task
-from uniformer_video.runs.checkpoints import RunCheckpoints
+from uniformer_video.runs.checkpoints import RunCheckpoints, read_begun
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE
 from uniformer_video.runs.multi_view_test import score_records
 from uniformer_video.training.monitor import Monitor
@@ -24,6 +25,8 @@ from uniformer_video.training.trainer import Trainer
 from uniformer_video.versions import device_name
 from uniformer_video.words import duration
 from uniformer_video.zoo.create import count_parameters
+
+log = logging.getLogger(__name__)
 
 
 def fit(cfg, data, folder, ranks, command="", from_best=False, show_bars=None):
@@ -34,15 +37,15 @@ def fit(cfg, data, folder, ranks, command="", from_best=False, show_bars=None):
     """
     build.opposite_classes(cfg, data.class_names)  # a wrong name shows now, not after training
     seed_torch("weights", cfg.RNG_SEED)
-    if cfg.UNIFORMER.PRETRAIN_NAME:
-        build.fetch_weights(cfg.UNIFORMER.PRETRAIN_NAME, ranks)
-    model, report = build.build_model(cfg, data.num_classes, data.class_names)
+    begun = read_begun(folder) if cfg.UNIFORMER.PRETRAIN_NAME else None
+    model, report = _build_model(cfg, data, begun, ranks)
     model.to(ranks.device)
     loader = build.build_train_loader(cfg, data, ranks)
     task = build_training_task(cfg, data, ranks.device)
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
     state = build.build_train_state(cfg, model, precision, ranks)
-    checkpoints = RunCheckpoints(folder, cfg, data, state)
+    checkpoints = RunCheckpoints(folder, cfg, data, state, begun)
+    del begun  # it is large
     with _take_folder(folder, ranks):
         first_step = _go_on(cfg, folder, ranks, checkpoints, loader.plan, from_best)
         progress, steps = state.progress, loader.plan.steps_per_epoch
@@ -51,8 +54,8 @@ def fit(cfg, data, folder, ranks, command="", from_best=False, show_bars=None):
             ranks.say(f"Training is finished ({folder.path}).")
             return
         ranks.say(*_training_facts(cfg, model, loader, precision, ranks, command))
-        if report and not first_step:
-            ranks.say(*report.lines())
+        if not first_step:
+            _say_start(cfg, report, ranks)
         monitor = Monitor(
             folder.path if ranks.is_main else None,
             cfg.LOG_PERIOD,
@@ -85,6 +88,29 @@ def fit(cfg, data, folder, ranks, command="", from_best=False, show_bars=None):
             loader.close()
             monitor.close()
     ranks.say(f"Trained in {duration(progress.seconds)}; weights in {folder.path}.")
+
+
+def _build_model(cfg, data, begun, ranks):
+    """The model to train, and the `LoadReport` of the weights that it starts from, or None.
+
+    A training that is begun, or finished, needs those no more: its own checkpoint tells the model.
+    """
+    if cfg.UNIFORMER.PRETRAIN_NAME:
+        model = begun and build.build_begun_model(cfg, data.num_classes, begun.weights)
+        if all(ranks.exchange(model is not None)):
+            return model, None
+        # Again: a model that was built in vain has drawn from it.
+        seed_torch("weights", cfg.RNG_SEED)
+        build.fetch_weights(cfg.UNIFORMER.PRETRAIN_NAME, ranks)
+    return build.build_model(cfg, data.num_classes, data.class_names)
+
+
+def _say_start(cfg, report, ranks):
+    """What a training begins from."""
+    if report:
+        ranks.say(*report.lines())
+    elif note := build.note_from_scratch(cfg):
+        log.warning(note)
 
 
 @contextmanager

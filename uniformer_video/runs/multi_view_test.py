@@ -28,6 +28,7 @@ from uniformer_video.tasks.registry import load_tested
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.versions import versions
 from uniformer_video.weights.checkpoint import file_sha256
+from uniformer_video.words import plural
 from uniformer_video.zoo.create import count_parameters
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,8 @@ def evaluate(cfg, data, folder, ranks, name, show_bars=None):
     task = build_task(cfg)
     ranks.wait()  # for the weights of the main process
     path = _tested_weights(cfg, folder, ranks)
-    digest = file_sha256(path)
     model, weights = build.load_tested_model(cfg, path)
+    digest = file_sha256(path)
     known_notes = data.notes
     data = match_classes(data, weights, cfg.MODEL.NUM_CLASSES, cfg.MODEL.MODEL_NAME)
     ranks.say(*data.notes[len(known_notes) :])
@@ -62,6 +63,8 @@ def evaluate(cfg, data, folder, ranks, name, show_bars=None):
     )
     view_scores = score(playback=playback)
     _check_scores(view_scores, path)
+    repeats = _repeated_views(view_scores, protocol)
+    ranks.say(*repeats)
     motion = _motion(cfg, task, data, score, view_scores, playback)
     if not ranks.is_main:
         return target
@@ -87,7 +90,7 @@ def evaluate(cfg, data, folder, ranks, name, show_bars=None):
         failures=view_scores.failures,
         motion=motion,
         training=weights.metadata.get("training"),
-        notes=data.notes,
+        notes=[*data.notes, *repeats],
         seconds=time.monotonic() - started,
         settings=config_text(cfg),
         versions=versions(),
@@ -122,6 +125,15 @@ def score_records(
     hidden = None if shown is None else not shown
     own = len(range(ranks.rank, len(records), ranks.size))
     with tqdm(total=own, unit="video", leave=False, disable=hidden) as bar:
+        failed = 0
+
+        def progress(videos, failures):
+            nonlocal failed
+            failed += failures
+            if failures:
+                bar.set_postfix_str(f"{failed} failed", refresh=False)
+            bar.update(videos)
+
         return score_videos(
             model,
             dataset,
@@ -130,7 +142,7 @@ def score_records(
             cfg.TEST.BATCH_SIZE,
             resolve_workers(cfg.DATA_LOADER.NUM_WORKERS),
             autocast_for(precision, ranks.device),
-            bar.update,
+            progress,
             cfg.DATA_LOADER.TIMEOUT,
         )
 
@@ -144,6 +156,19 @@ def _check_scores(view_scores, path):
         raise CheckpointError(
             f"{path} gives scores that are not finite; try TRAIN.PRECISION fp32, or other weights"
         )
+
+
+def _repeated_views(view_scores, protocol):
+    """A note where views of short videos show the same frames, for the log and the report."""
+    if not view_scores.repeats:
+        return []
+    decoded, repeated = view_scores.decoded.sum(), sum(view_scores.repeats.values())
+    return [
+        f"{repeated} of {decoded * protocol.num_views} views show the frames of another one once more: "
+        f"{len(view_scores.repeats)} of {plural(decoded, 'video')} are too short for "
+        f"{protocol.num_clips} different clips. They count again in the mean of their video and tell "
+        "nothing new; with fewer TEST.NUM_ENSEMBLE_VIEWS the test takes less time."
+    ]
 
 
 def _motion(cfg, task, data, score, view_scores, playback):

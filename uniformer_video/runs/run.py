@@ -2,11 +2,12 @@
 
 import math
 
+from uniformer_video.data.lists.class_counts import count_line
 from uniformer_video.distributed.environment import launcher
 from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.runs.build import name_model
 from uniformer_video.runs.build_data import build_data
-from uniformer_video.runs.check import check_settings
+from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.fit import fit
 from uniformer_video.runs.folder import run_folder
 from uniformer_video.runs.multi_view_test import evaluate
@@ -22,6 +23,7 @@ def run(cfg, name, command="", from_best=False, show_bars=None):
     """
     cfg = name_model(cfg)
     check_settings(cfg)
+    check_phases(cfg)
     with join_ranks(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
         try:
             data = build_data(cfg)
@@ -46,4 +48,7 @@ def _introduction(cfg, data, folder):
         if (records := getattr(data, split))
     )
     yield f"{cfg.MODEL.MODEL_NAME}, {data.num_classes} classes, videos: {counts}; output {folder.path}"
+    for split in ("train", "val", "test"):
+        if records := getattr(data, split):
+            yield count_line(split, records, data.class_names)
     yield from data.notes

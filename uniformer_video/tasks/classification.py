@@ -1,14 +1,20 @@
 """What tasks have in common whose labels are classes of a whole video, one or several."""
 
+from typing import ClassVar
+
 import torch
 
 from uniformer_video.data.lists.records import check_labels
+from uniformer_video.evaluation.exact_order import mean_logits
 from uniformer_video.tasks.prediction import Prediction
 from uniformer_video.tasks.task import Task
 
 
 class Classification(Task):
     """Labels are class indices, logits `[B, K]`, and targets are soft: float32 `[B, K]`."""
+
+    # TEST.SCORE -> logits `[..., view, K]` to means that rank as the exact ones do.
+    exact_means: ClassVar[dict] = {"logits": mean_logits}
 
     def check_records(self, records, num_classes):
         """Raise `DataError`, with file and line, for a label outside the classes."""
@@ -17,6 +23,11 @@ class Classification(Task):
     def targets(self, labels):
         """Smoothed targets float32 `[B, K]`: `soft_targets`."""
         return soft_targets(labels, self.num_classes, self.label_smoothing)
+
+    def video_scores(self, logits, score):
+        """As `Task` has it; where `exact_means` can, rounded so that no two tie or change places."""
+        mean = self.exact_means.get(score)
+        return mean(logits) if mean else super().video_scores(logits, score)
 
     def predict(self, path, logits, score, class_names):
         """The `Prediction` for a video from the logits of its views `[view, K]`."""

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from uniformer_video.data.lists.records import label_table, multi_hot
+from uniformer_video.evaluation.exact_order import in_order, mean_logits, mean_sigmoids
 from uniformer_video.evaluation.metrics import (
     average_precision,
     basic_interval,
@@ -24,6 +25,7 @@ from uniformer_video.evaluation.parts import (
     Figure,
     class_entries,
     counts,
+    failure_lines,
     number,
     proportion,
     share_text,
@@ -44,6 +46,7 @@ class MultiLabel(Classification):
     label_kind = "any"
     min_classes = 1
     view_scores: ClassVar = {"logits": np.asarray, "sigmoid": sigmoid}
+    exact_means: ClassVar = {"logits": mean_logits, "sigmoid": mean_sigmoids}
     figures = (Figure("map", "mAP", "Mean average precision"), Figure("hit1", "hit@1", "Hit@1"))
     hits_key, score_key, headline = "hit1", "map", "map"
     result_keys = ("per_class",)
@@ -76,18 +79,19 @@ class MultiLabel(Classification):
         return hits, torch.full_like(hits, len(logits))
 
     def validate(self, scores, records):
-        """Mean logits float32 `[N, K]` -> (mAP in 0..1, unweighted loss).
+        """Mean logits float `[N, K]` -> (mAP in 0..1, unweighted loss).
 
         mAP is NaN where no video has a label.
         """
         table = label_table(records, scores.shape[1])
         truth = torch.from_numpy(table).float()
-        loss = F.binary_cross_entropy_with_logits(torch.from_numpy(scores), truth)
+        logits = torch.from_numpy(scores).float()
+        loss = F.binary_cross_entropy_with_logits(logits, truth)
         return mean_average_precision(scores, table), float(loss)
 
     def probabilities(self, scores, score):
-        """Each class by itself."""
-        return sigmoid(scores) if score == "logits" else scores
+        """Each class by itself, in the order of the scores."""
+        return in_order(sigmoid(scores), scores) if score == "logits" else scores
 
     def label_entry(self, label):
         """`{"labels": class indices}`."""
@@ -118,10 +122,9 @@ class MultiLabel(Classification):
         if summary["failed"]:
             lines.append(
                 f"{summary['failed']} of {summary['videos']} videos failed and count in neither; with them "
-                f"as scored lowest: mAP {_map_text(summary['map_all'])}. The first: "
-                f"{results['failures'][0]['reason']}"
+                f"as scored lowest: mAP {_map_text(summary['map_all'])}"
             )
-        return lines
+        return lines + failure_lines(results)
 
     def page(self, results, open_video):
         """What multi_label.html.j2 shows."""

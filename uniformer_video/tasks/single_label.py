@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from uniformer_video.data.loading.dataset import class_indices
 from uniformer_video.errors import DataError
+from uniformer_video.evaluation.exact_order import mean_logits, mean_softmaxes
 from uniformer_video.evaluation.metrics import (
     confusion_matrix,
     mean_class_accuracy,
@@ -28,6 +29,7 @@ from uniformer_video.evaluation.parts import (
     Figure,
     class_entries,
     counts,
+    failure_lines,
     number,
     proportion,
     share_text,
@@ -49,6 +51,7 @@ class SingleLabel(Classification):
 
     name = "single-label"
     view_scores: ClassVar = {"logits": np.asarray, "softmax": softmax}
+    exact_means: ClassVar = {"logits": mean_logits, "softmax": mean_softmaxes}
     has_motion_check = True
     figures = (Figure("top1", "top-1", "Top-1 accuracy"),)
     hits_key = score_key = headline = "top1"
@@ -83,9 +86,9 @@ class SingleLabel(Classification):
         return hits, torch.full_like(hits, len(logits))
 
     def validate(self, scores, records):
-        """Mean logits float32 `[N, K]` -> (top-1 in 0..1, unweighted loss)."""
+        """Mean logits float `[N, K]` -> (top-1 in 0..1, unweighted loss)."""
         labels = np.array([record.label for record in records])
-        loss = F.cross_entropy(torch.from_numpy(scores), torch.from_numpy(labels))
+        loss = F.cross_entropy(torch.from_numpy(scores).float(), torch.from_numpy(labels))
         return float(topk_correct(scores, labels, 1).mean()), float(loss)
 
     def probabilities(self, scores, score):
@@ -139,9 +142,9 @@ class SingleLabel(Classification):
         if summary["failed"]:
             lines.append(
                 f"{summary['failed']} of {summary['videos']} videos failed and count in neither; with them "
-                f"as wrong: top-1 {share_text(summary['top1_all'])}. The first: "
-                f"{results['failures'][0]['reason']}"
+                f"as wrong: top-1 {share_text(summary['top1_all'])}"
             )
+            lines += failure_lines(results)
         if motion:
             lines.append(
                 f"played backwards: {share_text(motion['reversed_opposite'])} see the opposite class, "

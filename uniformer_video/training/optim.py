@@ -1,17 +1,35 @@
-"""The published optimiser: AdamW's parameter groups and the learning-rate schedule."""
+"""Optimisers, their parameter groups, and learning-rate schedules."""
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import torch
 
 
-@dataclass(frozen=True)
-class CosineSchedule:
-    """Linear warm-up, then half a cosine, as a function of the epoch (a real number).
+class _Warmup:
+    """A schedule as a function of the epoch (a real number) that begins with a linear warm-up.
 
-    Source: Loshchilov & Hutter, "SGDR", equation 5 without restarts; the warm-up ends where the
-    cosine begins.
+    The warm-up ends at the rate that the schedule without it has there.
+    """
+
+    def __call__(self, epoch: float) -> float:
+        """The learning rate at `epoch`, from 0 to the last."""
+        if epoch < self.warmup_epochs:
+            share = epoch / self.warmup_epochs
+            return self.warmup_start_lr + share * (self._peak() - self.warmup_start_lr)
+        return self._after_warmup(epoch)
+
+    def _peak(self):
+        return self._after_warmup(self.warmup_epochs)
+
+
+@dataclass(frozen=True)
+class CosineSchedule(_Warmup):
+    """Linear warm-up, then half a cosine down to `end_lr` at `max_epoch`.
+
+    after_warmup: the cosine begins where the warm-up ends, as in the published runs; else at epoch 0, so that
+    the warm-up runs into it. Source: Loshchilov & Hutter, "SGDR", equation 5 without restarts.
     """
 
     base_lr: float
@@ -19,39 +37,126 @@ class CosineSchedule:
     warmup_start_lr: float
     warmup_epochs: float
     max_epoch: float
+    after_warmup: bool = True
 
-    def __call__(self, epoch):
-        """The learning rate at `epoch`, from 0 to `max_epoch`."""
-        if epoch < self.warmup_epochs:
-            share = epoch / self.warmup_epochs
-            return self.warmup_start_lr + share * (self.base_lr - self.warmup_start_lr)
-        share = (epoch - self.warmup_epochs) / (self.max_epoch - self.warmup_epochs)
+    def _peak(self):
+        return self.base_lr if self.after_warmup else super()._peak()
+
+    def _after_warmup(self, epoch):
+        first = self.warmup_epochs if self.after_warmup else 0.0
+        share = (epoch - first) / (self.max_epoch - first)
         return self.end_lr + (self.base_lr - self.end_lr) / 2 * (1 + math.cos(math.pi * share))
 
 
-def parameter_groups(model, weight_decay, spare_model_list=False):
-    """Two groups: with `weight_decay`, and without (1-D parameters, which norms and biases are).
+@dataclass(frozen=True)
+class StepSchedule(_Warmup):
+    """Linear warm-up, then `base_lr` times the factor of the last of `steps` that is not after the epoch.
+
+    steps: rising epochs, the first of them 0. factors: one for each. Source: PySlowFast's
+    steps_with_relative_lrs.
+    """
+
+    base_lr: float
+    steps: tuple[float, ...]
+    factors: tuple[float, ...]
+    warmup_start_lr: float
+    warmup_epochs: float
+
+    def _after_warmup(self, epoch):
+        return self.factors[bisect_right(self.steps, epoch) - 1] * self.base_lr
+
+
+def parameter_groups(
+    model, weight_decay, spare_model_list=False, spare_vectors=True, batch_norm_decay=0.0
+):
+    """Groups of all parameters: with `weight_decay`, and without (1-D ones, which norms and biases are).
 
     The published runs decay position kernels, class token and local layer scales, since their list of
-    exemptions never matched; `spare_model_list` exempts what `model.no_weight_decay()` names.
+    exemptions never matched; `spare_model_list` exempts what `model.no_weight_decay()` names. Without
+    `spare_vectors` 1-D parameters decay too. Those of BatchNorm have `batch_norm_decay` in any case, in a
+    third group where it is not 0.
     """
     spared = model.no_weight_decay() if spare_model_list else ()
-    decayed, plain = [], []
+    of_batch_norms = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+        for parameter in module.parameters(recurse=False)
+    }
+    decayed, plain, batch_norms = [], [], []
     for name, parameter in model.named_parameters():
-        (plain if parameter.dim() == 1 or name in spared else decayed).append(parameter)
-    return [
+        if id(parameter) in of_batch_norms:
+            (batch_norms if batch_norm_decay else plain).append(parameter)
+        elif name in spared or (spare_vectors and parameter.dim() == 1):
+            plain.append(parameter)
+        else:
+            decayed.append(parameter)
+    groups = [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
+    third = {"params": batch_norms, "weight_decay": batch_norm_decay}
+    return [*groups, third] if batch_norms else groups
 
 
-def adamw(model, weight_decay, spare_model_list=False):
-    """AdamW with the published betas and epsilon; the schedule sets its learning rate.
+def adamw(model, weight_decay, spare_model_list=False, betas=(0.9, 0.999), **exemptions):
+    """AdamW with the published epsilon; the schedule sets its learning rate.
 
-    The fused step can be skipped by a flag on the device, `optimizer.found_inf`, without waiting for it.
+    exemptions: see `parameter_groups`. The fused step can be skipped by a flag on the device,
+    `optimizer.found_inf`, without waiting for it.
     """
-    groups = parameter_groups(model, weight_decay, spare_model_list)
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    groups = parameter_groups(model, weight_decay, spare_model_list, **exemptions)
+    return torch.optim.AdamW(groups, lr=0.0, betas=tuple(betas), eps=1e-8, fused=True)
+
+
+class SGD(torch.optim.SGD):
+    """torch's SGD, whose steps can be skipped by a flag on the device, `found_inf`, as AdamW's can.
+
+    Buffers of momentum start as zeros. torch makes them in the first step, and from memory as it comes where
+    that step is skipped.
+    """
+
+    def __init__(self, groups, momentum=0.9, dampening=0.0, nesterov=True):
+        super().__init__(
+            groups,
+            lr=0.0,
+            momentum=momentum,
+            dampening=dampening,
+            nesterov=nesterov,
+            fused=True,
+        )
+        for group in self.param_groups:
+            for parameter in group["params"] if momentum else ():
+                state = self.state[parameter]
+                state["momentum_buffer"] = torch.zeros_like(parameter)
+                if dampening:
+                    state["step"] = torch.zeros((), device=parameter.device)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """torch's fused step; with dampening one of its own, since the first gradient is not dampened.
+
+        Which step is the first is known to the device alone, where steps may be skipped.
+        """
+        if not self.defaults["dampening"] or not self.defaults["momentum"]:
+            return super().step(closure)
+        skipped = getattr(self, "found_inf", None)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._dampened_step(parameter, group, skipped)
+        return None
+
+    def _dampened_step(self, parameter, group, skipped):
+        state, momentum = self.state[parameter], group["momentum"]
+        gradient = parameter.grad.add(parameter, alpha=group["weight_decay"])
+        buffer, steps = state["momentum_buffer"], state["step"]
+        later = (momentum * buffer).add(gradient, alpha=1 - group["dampening"])
+        new = torch.where(steps == 0, gradient, later)
+        moved = parameter.add(new, alpha=-group["lr"])
+        taken = torch.ones_like(steps) if skipped is None else 1 - skipped.to(steps)
+        for tensor, value in ((buffer, new), (parameter, moved), (steps, steps + 1)):
+            tensor.copy_(torch.where(taken > 0, value, tensor))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -7,10 +7,12 @@ import torch
 
 from uniformer_video.errors import CheckpointError, ConfigError, DamagedError
 from uniformer_video.storage.address import name_for_messages
+from uniformer_video.weights.architectures import check_architecture
 from uniformer_video.weights.container import FORMAT, FORMAT_VERSION, read_content, write_content
 from uniformer_video.weights.download import fetch, file_sha256, is_remote
 from uniformer_video.weights.inflate import fit_kernel_in_time, inflate_kernel
 from uniformer_video.weights.unwrap import find_state, key_for_messages, read_hints
+from uniformer_video.weights.values import check_values
 from uniformer_video.words import name_some
 
 __all__ = [
@@ -114,7 +116,7 @@ def read_weights(source, select="model"):
     own = isinstance(content.get("format"), str) and content["format"] == FORMAT
     if own:
         _check_own(content, in_messages)
-    state, layout = find_state(content, select, in_messages)
+    state, layout = find_state(content, select, in_messages, own)
     if own:
         return Weights(name, state, content["metadata"], content.get("training", {}))
     return Weights(name, state, hints=read_hints(content, layout))
@@ -144,14 +146,8 @@ def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, repl
     report = LoadReport(weights.path)
     heads = tuple(model.head_keys)
     replaceable = heads if replace_head else ()
-    broken = [
-        key_for_messages(key) for key, value in weights.state.items() if not _is_finite(value)
-    ]
-    if broken:
-        raise CheckpointError(
-            f"{weights.path} holds values that are not finite, in {name_some(broken)}: its training failed"
-        )
     target = model.state_dict()
+    check_values(weights.state, weights.path, target)
     state = {}
     for key, value in weights.state.items():
         if key not in target:
@@ -163,6 +159,7 @@ def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, repl
             continue
         fitted = _fit(key, value, target[key], report, inflate_mode, adapt_kernel)
         if fitted is None:
+            check_architecture(weights.path, weights.state, target)
             raise CheckpointError(
                 f"{report.source} does not fit the model: {key} is {list(value.shape)} in the file and "
                 f"{list(target[key].shape)} in the model{_hint(key in heads)}"
@@ -177,6 +174,7 @@ def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, repl
         and not (replace_head and _ADDED.search(key))
     ]
     if lost:
+        check_architecture(weights.path, weights.state, target)
         raise CheckpointError(
             f"{weights.path} does not fit the model: it lacks {name_some(lost)}"
             + (f" and has {name_some(report.skipped)} instead" if report.skipped else "")
@@ -209,12 +207,6 @@ def _fit(key, value, target, report, inflate_mode, adapt_kernel):
         report.adapted.append(f"{key} {list(value.shape[2:])} -> {list(target.shape[2:])}")
         return fit_kernel_in_time(value, target.shape[2])
     return None
-
-
-def _is_finite(value):
-    if value.dtype.itemsize == 1 and value.is_floating_point():
-        value = value.float()  # torch has no such test for 8-bit floats
-    return bool(torch.isfinite(value).all())
 
 
 def _class_counts(key, value, target):

@@ -1,6 +1,5 @@
 """A local weights file to its content. Nothing in the file is executed; a wrong file is named as such."""
 
-import codecs
 import contextlib
 import errno
 import io
@@ -15,9 +14,21 @@ from pathlib import Path
 import torch
 from torch.serialization import get_crc32_options, set_crc32_options
 
-from uniformer_video.errors import CheckpointError, DamagedError, MissingLibraryError
+from uniformer_video.errors import (
+    CheckpointError,
+    DamagedError,
+    MissingLibraryError,
+    is_want_of_memory,
+)
 from uniformer_video.files import atomic_write
 from uniformer_video.weights import unpickle
+from uniformer_video.weights.file_kinds import (
+    HEAD_BYTES,
+    check_place,
+    files_of,
+    find_index,
+    other_kind,
+)
 from uniformer_video.weights.unwrap import key_for_messages
 from uniformer_video.words import system_reason
 
@@ -27,30 +38,12 @@ FORMAT = "uniformer-video checkpoint"
 FORMAT_VERSION = 1
 SAFETENSORS = ".safetensors"
 _HEADER_KEY = "uniformer-video"  # of a safetensors file's header, whose values are texts
-_HEAD_BYTES = 4096
 _PIECE = 1 << 20  # bytes
 _DIRECTORY = 0x10  # among a zip member's attributes
 
 _OPTION_LOCK = threading.Lock()
 
-_PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body|\?xml)", re.DOTALL | re.I)
 _ARCHIVE = b"PK"
-_POINTER = b"version https://git-lfs.github.com/spec/"
-_OTHER_KINDS = [  # (where its mark stands, the mark, what it is)
-    (4, b"ftyp", "a video"),
-    (8, b"AVI ", "a video"),
-    (0, b"\x1a\x45\xdf\xa3", "a video"),
-    (0, b"\x00\x00\x01\xba", "a video"),
-    (0, b"\xff\xd8\xff", "an image"),
-    (0, b"\x89PNG", "an image"),
-    (0, b"%PDF", "a PDF document"),
-    (0, b"\x89HDF", "an HDF5 file; only files of torch.save and safetensors are read"),
-    (0, b"\x1f\x8b", "compressed (gzip); unpack it first"),
-    (0, b"BZh", "compressed (bzip2); unpack it first"),
-    (0, b"\xfd7zXZ", "compressed (xz); unpack it first"),
-    (0, b"7z\xbc\xaf", "compressed (7z); unpack it first"),
-    (257, b"ustar", "a tar archive; unpack it first"),
-]
 
 
 def read_content(path, name):
@@ -59,23 +52,23 @@ def read_content(path, name):
     safetensors files of this toolkit come back as `write_content` got them, others as tensors by key.
     Raises `CheckpointError` with one line for anything that is not a weights file or wants to run code,
     `DamagedError` where the file is incomplete, another kind of file, or not what its checksums say.
+    Weights in parts are read through the list of them, which `path` or a folder there is.
     """
     path = Path(path)
+    check_place(path, name)
+    if find_index(path):
+        return _read_parts(path)
     try:
-        if path.is_dir():
-            raise CheckpointError(f"{name} is a directory, not a weights file")
         with open(path, "rb") as file:
-            head = file.read(_HEAD_BYTES)
+            head = file.read(HEAD_BYTES)
         size = path.stat().st_size
-    except FileNotFoundError:
-        raise CheckpointError(f"there is no weights file {name}") from None
-    except (OSError, ValueError) as error:  # ValueError: a path that no system takes
+    except OSError as error:
         raise CheckpointError(f"cannot read {name}: {system_reason(error)}") from None
     if not head:
         raise DamagedError(
             f"{name} is empty (0 bytes): its download failed or was cut off; get it again"
         )
-    kind = _other_kind(head)
+    kind = other_kind(head)
     if kind:
         raise DamagedError(f"{name} is {kind}")
     if _is_safetensors(head, path):
@@ -141,34 +134,15 @@ def _only_dict(content):
     return next((value for value in content.values() if isinstance(value, dict)), content)
 
 
-def _other_kind(head):
-    """What a file that starts with `head` is, when it is surely not a weights file; else None."""
-    if head.startswith(_POINTER):
-        return (
-            "a Git LFS pointer, not the weights it stands for; run `git lfs pull` in its repository, "
-            "or download the file itself"
-        )
-    text = head.removeprefix(b"\xef\xbb\xbf")
-    if _PAGE.match(text):
-        return (
-            "a web page, not a weights file: the download asked for a login or a confirmation; "
-            "download it in a browser, or from an address that answers with the file itself"
-        )
-    for start, mark, kind in _OTHER_KINDS:
-        if head[start : start + len(mark)] == mark:
-            separator = "" if ";" in kind else ", not a weights file"
-            return kind + separator
-    if _is_prose(text, whole=len(head) < _HEAD_BYTES):
-        return "a text file, not a weights file"
-    return None
-
-
-def _is_prose(head, whole):
-    try:  # the last character of a part may be cut
-        text = codecs.getincrementaldecoder("utf-8")().decode(head, final=whole)
-    except UnicodeDecodeError:
-        return False
-    return all(character.isprintable() or character in "\t\n\r\f" for character in text)
+def _read_parts(path):
+    """The tensors of all parts that a list of parts names."""
+    state = {}
+    for part in files_of(path)[1:]:
+        content = read_content(part, str(part))
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{part} holds no tensors by name, so it is no part of weights")
+        state |= content
+    return state
 
 
 def _is_safetensors(head, path):
@@ -213,21 +187,12 @@ def _one_line(name):
     except CheckpointError:
         raise
     except Exception as error:  # on damaged files, they raise whatever they stumble on
-        if _is_want_of_memory(error):
+        if is_want_of_memory(error):
             raise CheckpointError(f"not enough memory to read {name}") from None
         code = getattr(error, "errno", None)
         if code is not None and code != errno.EINVAL:  # EINVAL: sought a place that no file has
             raise CheckpointError(f"cannot read {name}: {error.strerror}") from None
         raise _damage_error(name) from None
-
-
-def _is_want_of_memory(error):
-    """Python, the system and torch each tell it in their way."""
-    return (
-        isinstance(error, MemoryError)
-        or getattr(error, "errno", None) == errno.ENOMEM
-        or "DefaultCPUAllocator" in str(error)
-    )
 
 
 def _check_archive(path, name, size, head):

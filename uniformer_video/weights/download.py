@@ -19,6 +19,7 @@ from uniformer_video.files import atomic_write
 from uniformer_video.storage.address import address_text, name_for_messages
 from uniformer_video.storage.http import open_stream
 from uniformer_video.weights.container import read_content
+from uniformer_video.weights.file_kinds import files_of
 
 _BLOCK_BYTES = 1 << 20
 _SCHEME = re.compile(r"(https?|hf):/")
@@ -83,11 +84,12 @@ def cache_folder():
 
 
 def file_sha256(path):
-    """Hex digest of a file's bytes."""
+    """Hex digest of a file's bytes; of weights in parts, of those of its list and all parts in order."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
+    for part in files_of(path):
+        with open(part, "rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
     return digest.hexdigest()
 
 

@@ -1,14 +1,31 @@
 """The state dict in a weights file with UniFormer's keys, out of any wrapping, and its other hints."""
 
+import logging
 import re
 
 import torch
 import yaml
 
 from uniformer_video.errors import CheckpointError
+from uniformer_video.weights.prefixes import choose_model
 from uniformer_video.weights.unpickle import Options, plain
+from uniformer_video.words import name_some
 
-_WRAPPERS = ("model", "model_state", "state_dict", "model_state_dict", "module")
+log = logging.getLogger(__name__)
+
+# Under which names files keep a model's tensors, the likeliest first
+_WRAPPERS = (
+    "model",
+    "model_state",
+    "state_dict",
+    "model_state_dict",
+    "module",
+    "net",
+    "network",
+    "params",
+    "weights",
+    "student",
+)
 _AVERAGES = (
     "model_ema",
     "state_dict_ema",
@@ -17,6 +34,17 @@ _AVERAGES = (
     "ema",
     "ema_state",
     "ema_model",
+    "params_ema",
+    "net_ema",
+    "teacher",
+)
+_BODY_NAME = re.compile("backbone|body|encoder|trunk|features")
+_HEAD_NAME = re.compile(r"(?:cls_)?head|classifier|fc")
+# (What it is called here, and in files)
+_HINTS = (("config", "cfg"), ("args", "hyper_parameters"), ("args", "args"), ("meta", "meta"))
+# What holds tensors beside a model's
+_OTHER_STATES = re.compile(
+    r"optim|sched|scaler|moment|rng|random|loop|callback|sampler|loss|criter"
 )
 _COUNTERS = {"n_averaged", "steps"}  # beside the weights that an averaging wrapper holds
 _PREFIXES = ("module.", "model.")
@@ -24,51 +52,67 @@ _PREFIXES = ("module.", "model.")
 _WRAPPED = re.compile(
     r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
-_MMACTION2 = ("backbone.", "cls_head.", "data_preprocessor.")
 _MAX_NESTING = 4
 _MAX_CONFIG = 1_000_000  # characters
 
 
-def find_state(content, select, name):
+def find_state(content, select, name, own=False):
     """The tensors by key in `content`, a dict, without wrappings and prefixes.
 
-    select: "model", or "ema" for averaged weights. `name` is what messages call the file. Returns the
-    tensors, and the layout that they were in: "mmaction2", or None for ours. Raises `CheckpointError`
-    when there are no such weights, or tensors that no model here can take.
+    select: "model", or "ema" for averaged weights. `name` is what messages call the file. own: it is a
+    checkpoint of ours, whose keys are the model's own. Returns the tensors, and the layout that they were in:
+    "mmaction2", or None for ours. What is left out is logged. Raises `CheckpointError` when there are no such
+    weights, or tensors that no model here can take.
     """
-    found = content if select == "model" else _find_average(content, name)
-    for _ in range(_MAX_NESTING):
-        found = next((found[key] for key in _WRAPPERS if _may_be_state(found.get(key))), found)
+    average = _find_average(content) if select == "ema" else None
+    found = _unwrap(content if average is None else average, own)
     state = {
         key: value.detach()
         for key, value in found.items()
         if isinstance(key, str) and isinstance(value, torch.Tensor)
     }
     if not state:
-        raise CheckpointError(
-            f"{name} holds no tensors, so it is not a model's weights; it has {_keys(content)}"
-        )
+        raise CheckpointError(_no_tensors(content, found, name))
     for key, value in state.items():
         if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_nested:
             raise CheckpointError(
                 f"{name}: {key_for_messages(key)} is sparse, quantised or without values; save it as an "
                 "ordinary tensor (to_dense(), dequantize())"
             )
+    if all(not value.numel() for value in state.values()):
+        raise CheckpointError(
+            f"{name} holds tensors of size 0 alone, as one part of a distributed checkpoint does "
+            "(DeepSpeed's zero_to_fp32.py makes one file of all parts)"
+        )
     state = _strip(state, name)
-    if _is_mmaction2(state):
-        return _from_mmaction2(state), "mmaction2"
-    return state, None
+    averaged_by_name = select == "ema" and average is None
+    if own and not averaged_by_name:
+        return state, None
+    chosen = choose_model(state, averaged_by_name, name)
+    if chosen is None:
+        raise CheckpointError(
+            f'{name} has no EMA (averaged) weights, it has {_keys(content)}; take weights="model"'
+        )
+    state, layout, left_out = chosen
+    if left_out:
+        log.warning(
+            "%s: left out, no part of the model: %s",
+            name,
+            name_some([key_for_messages(key) for key in left_out]),
+        )
+    return state, layout
 
 
 def read_hints(content, layout):
     """What a file of another project tells about itself, as plain data: {} or some of these.
 
-    config: the settings of a PySlowFast run, nested. args: the options of an image training run.
+    config: the settings of a PySlowFast run, nested. args: the options of an image training run, or of a
+    run of Lightning.
     epoch: a number. meta: what MMAction2 notes (settings as text, class names). layout: the `layout`
     that `find_state` found, unless it is ours.
     """
     hints = {"layout": layout} if layout else {}
-    for key, source in (("config", "cfg"), ("args", "args"), ("meta", "meta")):
+    for key, source in _HINTS:
         value = content.get(source)
         if isinstance(value, str):
             value = _parse(value)
@@ -80,7 +124,8 @@ def read_hints(content, layout):
     return hints
 
 
-def _find_average(content, name):
+def _find_average(content):
+    """The part of `content` that holds averaged weights, or None."""
     if "mmengine_version" in (_dict(content.get("meta")) or {}) and "ema_state_dict" in content:
         # MMEngine swaps the two when it saves: `state_dict` is the average.
         return content
@@ -88,17 +133,69 @@ def _find_average(content, name):
         for key in _AVERAGES:
             if isinstance(place.get(key), dict):
                 return place[key]
-    raise CheckpointError(
-        f'{name} has no EMA (averaged) weights, it has {_keys(content)}; take weights="model"'
-    )
+    return None
 
 
-def _may_be_state(value):
+def _unwrap(found, own):
+    """The dict inside `found` whose values are a model's tensors, as far as names tell."""
+    for _ in range(_MAX_NESTING):
+        inner = next((found[key] for key in _WRAPPERS if _holds_tensors(found.get(key))), None)
+        if inner is None and not own and not _has_tensors(found):
+            inner = _only_state(found)
+        if inner is None:
+            break
+        found = inner
+    return found
+
+
+def _only_state(found):
+    """The tensors in a dict whose one other part holds them, whatever its name; None for several.
+
+    A backbone and its head, saved apart, are put together.
+    """
+    states = _states(found)
+    if len(states) == 1:
+        return next(iter(states.values()))
+    if (
+        len(states) == 2
+        and len(bodies := [key for key in states if _BODY_NAME.fullmatch(key)]) == 1
+    ):
+        (head,) = [key for key in states if key not in bodies]
+        if _HEAD_NAME.fullmatch(head):
+            parts = {key: _unwrap(value, own=True) for key, value in states.items()}
+            return {f"{part}.{key}": v for part, state in parts.items() for key, v in state.items()}
+    return None
+
+
+def _states(found):
+    """The parts of a dict that may be a model's tensors."""
+    return {
+        key: value
+        for key, value in found.items()
+        if isinstance(key, str) and not _OTHER_STATES.search(key.lower()) and _holds_tensors(value)
+    }
+
+
+def _has_tensors(value):
+    return any(isinstance(item, torch.Tensor) for item in value.values())
+
+
+def _holds_tensors(value, depth=_MAX_NESTING):
     """Some files have settings under a name that is a wrapper in others."""
-    return isinstance(value, dict) and (
-        any(isinstance(item, torch.Tensor) for item in value.values())
-        or any(key in value for key in _WRAPPERS)
+    if not isinstance(value, dict) or not depth:
+        return False
+    return _has_tensors(value) or any(
+        _holds_tensors(value.get(key), depth - 1) for key in _WRAPPERS
     )
+
+
+def _no_tensors(content, found, name):
+    if len(states := list(_states(found))) > 1:
+        return (
+            f"{name} holds several sets of tensors ({name_some(states)}), and nothing tells which is the "
+            "model; save that one alone: torch.save(torch.load(FILE)[NAME], ...)"
+        )
+    return f"{name} holds no tensors, so it is not a model's weights; it has {_keys(content)}"
 
 
 def _strip(state, name):
@@ -117,29 +214,6 @@ def _strip(state, name):
 def _all_carry(state, prefix):
     keys = [key for key in state if key not in _COUNTERS]
     return bool(keys) and all(key.startswith(prefix) and key != prefix for key in keys)
-
-
-def _is_mmaction2(state):
-    known = all(key.startswith(_MMACTION2) for key in state)
-    return known and any(key.startswith("backbone.") for key in state)
-
-
-def _from_mmaction2(state):
-    """MMAction2 puts the classifier's linear layer, under a name of its choice, beside the backbone."""
-    linear = [
-        key.removesuffix("weight")
-        for key, value in state.items()
-        if key.startswith("cls_head.") and key.endswith(".weight") and value.dim() == 2
-    ]
-    classifier = linear[0] if len(linear) == 1 else None
-    renamed = {}
-    for key, value in state.items():
-        if key.startswith("data_preprocessor."):
-            continue
-        if classifier and key.startswith(classifier):
-            key = "head." + key.removeprefix(classifier)
-        renamed[key.removeprefix("backbone.")] = value
-    return renamed
 
 
 def _parse(text):

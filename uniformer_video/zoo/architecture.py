@@ -6,14 +6,33 @@ import re
 def read_arguments(weights):
     """The arguments of `UniFormer` that `weights` show; {} for another kind of model.
 
-    `head_dim` is among them only where the settings that training left in the file tell it: it changes no
-    shape. Light models are told by `is_light`.
+    What changes no shape is among them only where the settings that training left in the file tell it:
+    `head_dim`, and of light models `prune_ratio` and `trade_off`. Light models are told by `is_light`.
     """
     shown = _read_shapes(weights.state)
+    if not shown:
+        return {}
     settings = weights.hints.get("config", {}).get("UNIFORMER", {})
-    if shown and isinstance(settings, dict) and settings.get("HEAD_DIM"):
-        shown["head_dim"] = settings["HEAD_DIM"]
+    settings = settings if isinstance(settings, dict) else {}
+    options = weights.hints.get("args", {})
+    told = (settings.get("HEAD_DIM"), options.get("head_dim"), _head_dim_by_name(options))
+    if head_dim := next((value for value in told if type(value) is int and value > 0), None):
+        shown["head_dim"] = head_dim
+    if is_light(weights.state):
+        for key in ("prune_ratio", "trade_off"):
+            stages = settings.get(key.upper())
+            if isinstance(stages, list) and all(isinstance(stage, list) for stage in stages):
+                # Published files list more blocks than some models have.
+                pairs = zip(stages, shown["depths"][2:], strict=False)
+                shown[key] = [stage[:depth] for stage, depth in pairs]
     return shown
+
+
+def _head_dim_by_name(options):
+    """What the name of the model tells among the options of an image training run, where it is clear."""
+    name = options.get("model")
+    found = re.search(r"uniformer.*_dim(\d+)", name) if isinstance(name, str) else None
+    return int(found[1]) if found else None
 
 
 def _read_shapes(state):

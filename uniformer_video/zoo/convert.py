@@ -7,13 +7,22 @@ import torch
 from uniformer_video.data.lists.class_names import named_classes
 from uniformer_video.data.protocol import EARLIER_PARTS, recorded_protocol
 from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.weights.architectures import name_architecture
 from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_checkpoint
 from uniformer_video.weights.container import write_content
 from uniformer_video.weights.inflate import fit_kernel_in_time
+from uniformer_video.weights.values import check_values
 from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.create import build_for_weights, build_network
-from uniformer_video.zoo.published import PUBLISHED, file_stem, local_file, order_of_outputs
-from uniformer_video.zoo.registry import count_classes, identify_model, recorded_class_names
+from uniformer_video.zoo.family import read_model_name
+from uniformer_video.zoo.published import PUBLISHED, local_file, order_of_outputs, published_by_name
+from uniformer_video.zoo.registry import (
+    count_classes,
+    find_model,
+    identify_model,
+    models_of,
+    recorded_class_names,
+)
 
 
 def convert_file(
@@ -45,6 +54,8 @@ def convert_file(
     check_target(target)
     weights = read_weights(local_file(source), "ema" if ema else "model")
     entry = _published_entry(source, published)
+    if published:
+        _check_answers(entry, name, head_dim)
     model, name = _fresh_model(weights, name or (entry.model if entry else None), head_dim)
     fit_weights(model, weights)
     recorded_class_names(weights, model.num_classes)
@@ -82,7 +93,12 @@ def export_file(source, target, layout):
     weights = read_weights(local_file(source))
     shown = read_arguments(weights)
     if not shown:
-        raise CheckpointError(f"{source} is not a UniFormer's; only these have another layout")
+        what = name_architecture(weights.state)
+        held = (
+            f"holds the weights of {what}, not of a UniFormer" if what else "is not a UniFormer's"
+        )
+        raise CheckpointError(f"{source} {held}; only these have another layout")
+    check_values(weights.state, source)
     state, lines = dict(weights.state), []
     kernel = shown["local_kernel"]
     if len(kernel) == 3 and kernel[0] < 5:
@@ -95,8 +111,10 @@ def export_file(source, target, layout):
         content = state
     else:
         content = {"model_state" if shown["ndim"] == 3 else "model": state}
-    write_content(target, content)
     head_dim = weights.metadata.get("model", {}).get("arguments", {}).get("head_dim")
+    if head_dim and "model_state" in content:
+        content["cfg"] = f"UNIFORMER:\n  HEAD_DIM: {head_dim}\n"  # as a training there leaves it
+    write_content(target, content)
     if head_dim:
         lines.append(f"not part of that format: head_dim, set UNIFORMER.HEAD_DIM {head_dim} there")
     return [*lines, f"written: {target}, {len(state)} tensors in the layout {layout}"]
@@ -112,12 +130,30 @@ def check_target(target):
 
 def _published_entry(source, published):
     if published in PUBLISHED:
-        return PUBLISHED[published]
+        entry, by_name = PUBLISHED[published], published_by_name(source)
+        if by_name not in (None, entry):
+            raise ConfigError(
+                f"{source} has the name of the published {by_name.name}, and --published is {published}; "
+                "leave one of them out: drop --published, or rename the file"
+            )
+        return entry
     if published:
         raise ConfigError(
             f"there are no published weights {published!r}; `uniformer-video models` lists them"
         )
-    return PUBLISHED.get(file_stem(source))
+    return published_by_name(source)
+
+
+def _check_answers(entry, name, head_dim):
+    """Raise `ConfigError` where the model that is named beside published weights is not theirs."""
+    own = find_model(entry.model).arguments["head_dim"]
+    wrong = [f"--model is {name}"] if name not in (None, entry.model) else []
+    wrong += [f"--head-dim is {head_dim}"] if head_dim not in (None, own) else []
+    if wrong:
+        raise ConfigError(
+            f"the published {entry.name} are weights of {entry.model} with head_dim {own}, and "
+            f"{' and '.join(wrong)}; leave that out, or --published"
+        )
 
 
 def _known_protocol(weights, entry, read_settings):
@@ -145,11 +181,13 @@ def _fresh_model(weights, name, head_dim):
             name = identify_model(weights, options).name
         except CheckpointError:
             shown = read_arguments(weights)
-            if not (head_dim and shown):
+            if read_model_name(weights) or not (head_dim and shown):
                 raise
             # No named model: its shapes are all there is to know.
             light = "xxs" if is_light(weights.state) else "s"
             name = f"uniformer_{light}" if shown["ndim"] == 3 else f"image_uniformer_{light}"
+            family = find_model(name).family
+            family.check_head_dim(weights, models_of(family), head_dim)
             classes = count_classes(weights, name) or 1
             return build_network(name, classes, **{**shown, **options}), name
     return build_for_weights(weights, name, **options), name

@@ -6,6 +6,7 @@ from uniformer_video.errors import CheckpointError, ConfigError, quote
 from uniformer_video.models.contract import check_contract
 from uniformer_video.models.features import FeatureExtractor
 from uniformer_video.plugins import import_installed
+from uniformer_video.weights.architectures import check_architecture
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
 from uniformer_video.words import one_line
 from uniformer_video.zoo.published import local_file
@@ -42,8 +43,8 @@ def create_model(
         adapt_kernel: allow a checkpoint whose local kernel has another length in time.
         features_only: return the feature maps of `out_stages` (left out: of all) in place of logits.
         options: the arguments of the model's family: of `UniFormer` (`local_kernel`, `split`,
-            `layer_scale`, `drop_path_rate`, ...), or `num_frames` and `crop_size` for models of
-            pytorchvideo. A local kernel that is left out is the checkpoint's, else 3x5x5.
+            `layer_scale`, `drop_path_rate`, ...), or `num_frames`, `crop_size` and `head_dropout` for
+            models of pytorchvideo. A local kernel that is left out is the checkpoint's, else 3x5x5.
 
     Raises `ConfigError` for an option that the model does not have.
     """
@@ -115,6 +116,7 @@ def build_for_weights(weights, name=None, num_classes=None, adapt_kernel=False, 
         raise ConfigError(f"{known.name} has no local kernel to adapt; leave adapt_kernel out")
     num_classes = num_classes or count_classes(weights, known.name)
     if num_classes is None:
+        check_architecture(weights.path, weights.state, build_network(known.name, 1).state_dict())
         raise CheckpointError(
             f"{weights.path} has no classifier: train from it (UNIFORMER.PRETRAIN_NAME), or give "
             "num_classes"
@@ -122,13 +124,16 @@ def build_for_weights(weights, name=None, num_classes=None, adapt_kernel=False, 
     options = known.family.options_for_weights(
         known, weights, models_of(known.family), options, adapt_kernel
     )
+    if not (weights.metadata.get("model", {}).get("arguments") or weights.hints):
+        return build_network(known.name, num_classes, **options)
+    # What a file records may be anything, and a constructor need not check its types.
     try:
         return build_network(known.name, num_classes, **options)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise CheckpointError(
             f"{weights.path} does not tell a model that can be built ({one_line(error)}): "
             f"{known.name} with {', '.join(f'{key} {quote(value)}' for key, value in options.items())}"
-        ) from None
+        ) from error
 
 
 def count_parameters(model):

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from uniformer_video.errors import CheckpointError
+from uniformer_video.weights.architectures import name_architecture
 from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_checkpoint
 from uniformer_video.zoo.convert import check_target
 from uniformer_video.zoo.create import build_for_weights, build_network
@@ -26,7 +27,10 @@ def inflate_file(source, target, mode, local_kernel, name=None, head_dim=None, f
     check_target(target)
     weights = read_weights(local_file(source))
     if not weights.is_image:
-        kind = "holds video weights already" if weights.local_kernel else "is not a UniFormer's"
+        what = name_architecture(weights.state)
+        kind = f"holds the weights of {what}" if what else "is not a UniFormer's"
+        if weights.local_kernel:
+            kind = "holds video weights already"
         raise CheckpointError(f"{source} {kind}; inflation takes 2D (image) UniFormer weights")
     options = {"head_dim": head_dim} if head_dim else {}
     name = name or identify_model(weights, options).name

@@ -62,7 +62,7 @@ def _entry(model):
     return Entry(
         model.name,
         count_parameters(network),
-        _size(model.num_frames, model.crop_size),
+        input_size(model.num_frames, model.crop_size),
         model.gflops,
         _ranges(model.weights),
         tuple(_describe(weights) for weights in model.weights if weights.source),
@@ -88,5 +88,6 @@ def _ranges(weights):
     return ", ".join(shown)
 
 
-def _size(num_frames, side):
+def input_size(num_frames, side):
+    """The sides of an input for people: `16x224x224`, `224x224` for images (0 frames)."""
     return f"{num_frames}x{side}x{side}" if num_frames else f"{side}x{side}"

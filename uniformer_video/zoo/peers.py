@@ -14,13 +14,19 @@ from uniformer_video.models.peers import (
 from uniformer_video.zoo.family import Family, ListedWeights, NamedModel
 
 _ZOO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/"
-_SETTINGS = {"DATA.NUM_FRAMES": "num_frames", "DATA.TRAIN_CROP_SIZE": "crop_size"}
+_SETTINGS = {
+    "DATA.NUM_FRAMES": "num_frames",
+    "DATA.TRAIN_CROP_SIZE": "crop_size",
+    "MODEL.DROPOUT_RATE": "head_dropout",
+}
 
 X3D = Family("x3d", build_x3d, _SETTINGS, "blocks.5.proj")
 SLOW = Family("slow", build_slow, _SETTINGS, "blocks.5.proj")
 SLOWFAST = Family("slowfast", build_slowfast, _SETTINGS, "blocks.6.proj")
 R2PLUS1D = Family("r2plus1d", build_r2plus1d, _SETTINGS, "blocks.5.proj")
-MVIT = Family("mvit", build_mvit, _SETTINGS, "head.proj")
+MVIT = Family(
+    "mvit", build_mvit, {**_SETTINGS, "MVIT.DROPPATH_RATE": "drop_path_rate"}, "head.proj"
+)
 
 
 def _peer(name, family, num_frames, stride, crop_size, gflops, top1, tested, file):

@@ -6,6 +6,7 @@ lists; where these give only links, the name of the published run stands in.
 
 import csv
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +71,7 @@ class PublishedWeights:
         """How videos are prepared for it, and the views of its published accuracy; None for images."""
         if not self.num_frames:
             return None
-        light = self.model in ("uniformer_xxs", "uniformer_xs")
-        facts = _PROTOCOLS["light" if light else self.data]
+        facts = _PROTOCOLS.get(self.model) or _PROTOCOLS[self.data]
         clips, crops = facts["views"]
         pixels = Normalisation(channel_order=facts["channel_order"])
         return Protocol(
@@ -83,8 +83,11 @@ class PublishedWeights:
 
 _KINETICS = {"rule": "dense", "channel_order": "RGB", "views": (4, 1)}
 _SOMETHING = {"rule": "segment", "channel_order": "BGR", "views": (1, 3)}
+_SPARSE = {"rule": "segment", "channel_order": "RGB", "views": (1, 1)}
+# By model where it has its own, else by data set.
 _PROTOCOLS = {
-    "light": {"rule": "segment", "channel_order": "RGB", "views": (1, 1)},
+    "uniformer_xxs": _SPARSE,
+    "uniformer_xs": _SPARSE,
     "k400": _KINETICS,
     "k600": _KINETICS,
     "ssv1": _SOMETHING,
@@ -109,9 +112,26 @@ def _read_table():
 PUBLISHED = _read_table()
 
 
+# The same weights as MMAction2 hands them out, with its keys and the classes in the usual order.
+_MMACTION2_FOLDER = "https://download.openmmlab.com/mmaction/v1.0/recognition/uniformerv1"
+_MMACTION2_NAMES = {
+    "uniformer-small_imagenet1k-pre_16x4x1_kinetics400-rgb_20221219-c630a037": "uniformer_small_k400_16x4",
+    "uniformer-base_imagenet1k-pre_16x4x1_kinetics400-rgb_20221219-157c2e66": "uniformer_base_k400_16x4",
+    "uniformer-base_imagenet1k-pre_32x4x1_kinetics400-rgb_20221219-b776322c": "uniformer_base_k400_32x4",
+}
+_COPY = re.compile(r"(?: ?\(\d+\)| ?- ?copy|_copy)+$", re.I)  # that a browser or a desktop adds
+
+
 def file_stem(source):
     """The name of a file or address without folder and suffix, which may be that of published weights."""
-    return Path(str(source).partition("#")[0]).name.split(".")[0]
+    name = Path(str(source).partition("#")[0].partition("?")[0]).name.split(".")[0]
+    return _COPY.sub("", name)
+
+
+def published_by_name(source) -> PublishedWeights | None:
+    """The published weights whose name, or MMAction2's name of them, a file has; None for others."""
+    stem = file_stem(source)
+    return PUBLISHED.get(_MMACTION2_NAMES.get(stem, stem))
 
 
 def order_of_outputs(weights, entry=None):
@@ -119,36 +139,45 @@ def order_of_outputs(weights, entry=None):
 
     `entry` is the `PublishedWeights` that they are; left out, the name of their file tells.
     """
-    entry = entry or PUBLISHED.get(file_stem(weights.path))
+    entry = entry or published_by_name(weights.path)
     if entry is None or entry.data == IMAGENET:
         return None
     # MMAction2 sorted the rows of the Kinetics classifiers anew when it took the weights over.
-    return entry.data if weights.hints.get("layout") == "mmaction2" else entry.class_order
+    of_mmaction2 = file_stem(weights.path) in _MMACTION2_NAMES
+    of_mmaction2 |= weights.hints.get("layout") == "mmaction2"
+    return entry.data if of_mmaction2 else entry.class_order
 
 
 def may_be_fetched(source):
     """Whether `source` is an address or a published name, for `local_file` to find."""
-    return is_remote(source) or source in PUBLISHED
+    return is_remote(source) or (_published_name(source) is not None and not os.path.exists(source))
 
 
 def local_file(source):
     """The path of weights given as a path, an address (downloaded once) or a published name.
 
-    Names are looked up in the folder `weights` (or $UNIFORMER_WEIGHTS), then on the Hugging Face hub
-    where the authors put them there. Raises `CheckpointError` that says where to download them.
+    Names, with or without a suffix, are looked up in the folder `weights` (or $UNIFORMER_WEIGHTS), then
+    on the Hugging Face hub where the authors put them there. Raises `CheckpointError` that says where to
+    download them, for a path with a published name too.
     """
-    name = str(source)
-    if name not in PUBLISHED or Path(name).exists():
+    name = _published_name(source)
+    if is_remote(source) or os.path.exists(source):
+        return fetch(source)
+    if name is None:
+        if known := published_by_name(source):
+            raise CheckpointError(
+                f"there is no weights file {source}; {_by_hand(file_stem(source), known, source)}"
+            )
         return fetch(source)
     folder = Path(os.environ.get("UNIFORMER_WEIGHTS") or WEIGHTS_FOLDER)
     for suffix in SUFFIXES:
         if (folder / f"{name}{suffix}").is_file():
             return folder / f"{name}{suffix}"
-    weights = PUBLISHED[name]
-    if not weights.url:
-        raise CheckpointError(f"{name} was never published; train it, or choose other weights")
-    by_hand = f"download it in a browser from {weights.url} and save it as {folder / name}.pth"
-    if not weights.hub:
+    weights = published_by_name(name)
+    by_hand = _by_hand(name, weights, f"{folder / name}.pth")
+    if name not in _MMACTION2_NAMES and not weights.url:
+        raise CheckpointError(by_hand)
+    if not weights.hub or name in _MMACTION2_NAMES:
         raise CheckpointError(
             f"the published weights {name} are not in {folder}{os.sep}; {by_hand}"
         )
@@ -156,3 +185,22 @@ def local_file(source):
         return fetch(f"hf://{weights.hub}/{name}.pth")
     except (CheckpointError, MissingLibraryError) as error:
         raise CheckpointError(f"{error}; or {by_hand}") from None
+
+
+def _published_name(source):
+    """The published name that `source` is, without its suffix; None for a path or another name."""
+    text = str(source)
+    for suffix in ("", *SUFFIXES):
+        name = text.removesuffix(suffix) if suffix else text
+        if name in PUBLISHED or name in _MMACTION2_NAMES:
+            return name
+    return None
+
+
+def _by_hand(name, weights, target):
+    """What to do to have published weights, under the name that MMAction2 or the authors give them."""
+    if name in _MMACTION2_NAMES:
+        return f"download it from {_MMACTION2_FOLDER}/{name}.pth and save it as {target}"
+    if not weights.url:
+        return f"{name} was never published; train it, or choose other weights"
+    return f"download it in a browser from {weights.url} and save it as {target}"

@@ -9,6 +9,7 @@ from torch import nn
 from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.plugins import hint_at_plugins
+from uniformer_video.weights.architectures import is_known_here, name_architecture
 from uniformer_video.words import name_some
 from uniformer_video.zoo.family import Family, NamedModel, read_model_name
 from uniformer_video.zoo.peers import PEERS
@@ -100,9 +101,15 @@ def identify_model(weights, options: Mapping | tuple = ()) -> NamedModel:
     for family in dict.fromkeys(model.family for model in MODELS.values()):
         if name := family.recognise(weights, models_of(family), dict(options)):
             return MODELS[name]
+    what = name_architecture(weights.state)
+    held = f"holds the weights of {what}" if what else "is of no known architecture"
+    if what and not is_known_here(what):
+        raise CheckpointError(
+            f"{weights.path} {held}, not of a UniFormer or another model that is known here; see "
+            "`uniformer-video models`"
+        )
     raise CheckpointError(
-        f"{weights.path} is of no known architecture; name the model it belongs to, see "
-        "`uniformer-video models`"
+        f"{weights.path} {held}; name the model it belongs to, see `uniformer-video models`"
     )
 
 

@@ -291,7 +291,7 @@ def test_real_videos_are_the_same_everywhere(backend):
     for path in sorted(Path(REAL).iterdir()):
         try:
             expected = all_frames(path)
-        except (av.FFmpegError, IndexError):
+        except (av.FFmpegError, AttributeError):  # the latter where there is no video in it
             with pytest.raises(DecodeError), open_video(path, backend) as video:
                 video.frames([video.num_frames - 1])
             continue

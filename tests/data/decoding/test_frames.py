@@ -78,7 +78,7 @@ def test_bom_crlf_empty_lines_and_folders_beside_the_list(tmp_path):
     [
         ("a 40 3\nb 3\n", r"t\.txt:2: expected a folder, its number of frames.*got 'b 3'"),
         ("a.mp4 3\n", r"t\.txt:1: expected a folder"),
-        ("a 40 x\n", r"t\.txt:1: expected a folder"),
+        ("a 40 nan\n", r"t\.txt:1: expected a folder"),
         ("a 4.5 3\n", r"t\.txt:1: expected a folder"),
         ("40 3\n", r"t\.txt:1: expected a folder"),
         ("a 0 3\n", r"t\.txt:1: a has 0 frames"),

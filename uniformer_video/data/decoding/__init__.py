@@ -1,16 +1,20 @@
 """Decoding: frame indices -> RGB pixels. One file a backend, one small interface.
 
 A reader is opened and closed inside the process that uses it, single-threaded, and knows
-`num_frames`, `fps` (or None), `size` (height, width as shown, rotation applied) and
+`num_frames`, `fps` (or None), `times` (seconds from the first frame at which each begins to show; None =
+evenly, `fps` a second), `size` (height, width as shown, rotation applied) and
 `frames(indices, short_side=0)`, which returns `uint8 [N, H, W, 3]` RGB: index i is the i-th frame in
-presentation order. All backends give the same pixels, or refuse the file. Pixels are taken as stored:
-not resampled where they are not square, high dynamic range not mapped to low.
+presentation order. All backends read the same stream of a file, FFmpeg's best one, and give the same pixels,
+or refuse the file. Pixels are taken as stored: not resampled where they are not square, high dynamic range
+not mapped to low.
 """
 
 import os
 import re
+from functools import partial
 
 from uniformer_video.data.decoding.decoders import find_decoder
+from uniformer_video.data.decoding.guard import GuardedReader
 from uniformer_video.data.decoding.source import is_member
 from uniformer_video.errors import DecodeError
 
@@ -25,7 +29,8 @@ def open_video(path, backend="auto", num_frames=0):
     `folder/img_{:05d}.jpg`, and `num_frames` says how many there must be; 0 = up to the highest number
     there. For a video in a shard it is `SHARD#OFFSET+LENGTH`, the shard a path or an address; "auto" and
     "pyav" read it. Raises `DecodeError` when the file cannot be opened, holds no video, or the backend is
-    not exact on it, `ConfigError` for a backend that is not known.
+    not exact on it, `ConfigError` for a backend that is not known. Whatever a decoder raises on the file,
+    then or later, is a `DecodeError` too (`guard.faults_of`).
     """
     path, decoder = os.fsdecode(path), find_decoder(backend)
     if is_member(path):
@@ -33,17 +38,17 @@ def open_video(path, backend="auto", num_frames=0):
             raise DecodeError(
                 f"{path} lies in a shard, which DATA.DECODING_BACKEND {backend} cannot read; use auto"
             )
-        return decoder.open(path)
+        return GuardedReader(path, decoder.open)
     is_file = os.path.isfile(path)
     if num_frames or (not is_file and _PLACEHOLDER.search(os.path.basename(path))):
         from uniformer_video.data.decoding.frames import FrameReader
 
-        return FrameReader(path, num_frames)
+        return GuardedReader(path, partial(FrameReader, num_frames=num_frames))
     if not is_file:
         raise DecodeError(f"{path} {_what_it_is(path)}")
     if not os.access(path, os.R_OK):
         raise DecodeError(f"{path} may not be read by this user; change its permissions")
-    return decoder.open(path)
+    return GuardedReader(path, decoder.open)
 
 
 def _what_it_is(path):

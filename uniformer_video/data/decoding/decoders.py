@@ -12,11 +12,15 @@ from uniformer_video.errors import ConfigError, choice_error
 
 @dataclass(frozen=True)
 class Decoder:
-    """name: as the setting spells it. open: path -> `Reader`. reads_shards: also videos inside tar files."""
+    """name: as the setting spells it. open: path -> `Reader`. reads_shards: also videos inside tar files.
+
+    refuses_some: it has faults of its own, and refuses files that another reads.
+    """
 
     name: str
     open: Callable
     reads_shards: bool = False
+    refuses_some: bool = False
 
 
 _DECODERS: dict[str, Decoder] = {}
@@ -60,5 +64,5 @@ def _open_torchcodec(path):
 
 register_decoder(Decoder("auto", _open_pyav, reads_shards=True))  # exact on every file
 register_decoder(Decoder("pyav", _open_pyav, reads_shards=True))
-register_decoder(Decoder("decord", _open_decord))
-register_decoder(Decoder("torchcodec", _open_torchcodec))
+register_decoder(Decoder("decord", _open_decord, refuses_some=True))
+register_decoder(Decoder("torchcodec", _open_torchcodec, refuses_some=True))

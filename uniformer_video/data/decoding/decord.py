@@ -2,7 +2,7 @@
 
 import os
 
-from uniformer_video.data.decoding.exact import check_count, true_facts
+from uniformer_video.data.decoding.exact import check_facts, true_facts
 from uniformer_video.data.decoding.reader import Reader, first_line, shrink
 from uniformer_video.errors import DecodeError, MissingLibraryError
 
@@ -19,22 +19,23 @@ class DecordReader(Reader):
                 "(Linux x86-64 and Windows), or use pyav"
             ) from None
         self._path = path
-        true_count, self.fps = true_facts(path, "decord", open_groups=False)
+        true = true_facts(path, "decord", open_groups=False, takes_stream=False)
+        self.fps, self.times = true.fps, true.times
         try:
             self._reader = decord.VideoReader(
                 os.path.abspath(path), ctx=decord.cpu(0), num_threads=1
             )
             self.num_frames = len(self._reader)
-            height, width, channels = self._reader[0].shape
+            first = self._reader[0].asnumpy()
         except Exception as error:  # decord raises RuntimeError, DECORDError or IndexError
             raise DecodeError(f"{path} cannot be opened as a video: {first_line(error)}") from None
-        if channels != 3:
+        if first.shape[2] != 3:
             raise DecodeError(
-                f"{path} comes out of decord with {channels} channels, a fault of decord on small "
+                f"{path} comes out of decord with {first.shape[2]} channels, a fault of decord on small "
                 "pictures; use DATA.DECODING_BACKEND pyav"
             )
-        self.size = (height, width)
-        check_count(path, "decord", self.num_frames, true_count)
+        self.size = first.shape[:2]
+        check_facts(path, "decord", self.num_frames, first, true)
 
     def frames(self, indices, short_side=0):
         """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1."""

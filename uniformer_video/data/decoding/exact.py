@@ -3,30 +3,56 @@
 It also keeps playlists from them: PyAV, restricted to single files, has to open a file first.
 """
 
+from dataclasses import dataclass
+
+import numpy as np
+
 from uniformer_video.data.decoding.orientation import orientation
 from uniformer_video.data.decoding.pyav import PyAVReader
 from uniformer_video.errors import DecodeError
 
 _UNCLEAN = "as it does not start cleanly at every key frame"
 _SEEKS_BESIDE = {"mpegts": "MPEG-TS", "mpeg": "MPEG-PS"}
+# Levels of 0-255, on average; more is another picture, turned or coloured in another way.
+_ROUNDING = 2
 
 
-def true_facts(path, library, open_groups):
-    """(number of frames, fps); raises `DecodeError` where `library` is not exact on the file.
+@dataclass(frozen=True)
+class TrueFacts:
+    """Of a video by PyAV: what a `Reader` has of these; the first frame, uint8 [H, W, 3]; and which of the
+    file's streams it is, counted from 0.
+    """
 
-    open_groups: it is exact where frames shown before a key frame are decoded after it.
+    num_frames: int
+    fps: float | None
+    times: np.ndarray | None
+    first: np.ndarray
+    stream_number: int
+
+
+def true_facts(path, library, open_groups, takes_stream):
+    """The `TrueFacts`; raises `DecodeError` where `library` is not exact on the file.
+
+    open_groups: it is exact where frames shown before a key frame are decoded after it. takes_stream: it
+    reads the stream that it is told.
     """
     with PyAVReader(path) as video:
-        reason = _reason(video, open_groups)
+        reason = _reason(video, open_groups, takes_stream)
         if reason:
             raise _refusal(path, library, reason)
-        return video.num_frames, video.fps
+        first = video.frames([0])[0]
+        return TrueFacts(video.num_frames, video.fps, video.times, first, video.stream_number)
 
 
-def check_count(path, library, found, true):
-    """Raise `DecodeError` where `library` found another number of frames than there are."""
-    if found != true:
-        raise _refusal(path, library, f"as it counts {found} of {true}")
+def check_facts(path, library, num_frames, first, true):
+    """Raise `DecodeError` where `library` has other frames, by their number or the `first` of them."""
+    if num_frames != true.num_frames:
+        raise _refusal(path, library, f"as it counts {num_frames} of {true.num_frames}")
+    if first.shape != true.first.shape:
+        shown = " and ".join(f"{w}x{h}" for h, w, *_ in (first.shape, true.first.shape))
+        raise _refusal(path, library, f"as its pictures and the true ones are {shown}")
+    if np.abs(first.astype(np.int16) - true.first).mean() > _ROUNDING:
+        raise _refusal(path, library, "as its pictures are turned or coloured in another way")
 
 
 def _refusal(path, library, reason):
@@ -36,7 +62,9 @@ def _refusal(path, library, reason):
     )
 
 
-def _reason(video, open_groups):
+def _reason(video, open_groups, takes_stream):
+    if not (video.is_alone or takes_stream):
+        return "as the file holds several video streams, of which it takes its own choice"
     if video.index is None:
         return f"as {video.why_counted}"
     for name, shown in _SEEKS_BESIDE.items():
@@ -54,14 +82,14 @@ def _reason(video, open_groups):
             return _UNCLEAN
         first = first or picture
         if _form(picture) != _form(first):
-            return "as its pictures change their size or format"
+            return "as its pictures change their size, format or orientation"
         if reason := _picture_reason(picture):
             return reason
     return ""
 
 
 def _form(picture):
-    return picture.format.name, picture.width, picture.height
+    return picture.format.name, picture.width, picture.height, orientation(picture)
 
 
 def _picture_reason(picture):

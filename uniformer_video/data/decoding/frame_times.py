@@ -1,14 +1,15 @@
 """Which frames a video shows, and when: from the times of its packets, or by counting.
 
 Listing the packets is fast and tells all, where their times can be trusted. Where they cannot, frames are
-counted by decoding every one of them.
+counted by decoding every one of them, and bring their times along.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import islice, pairwise, zip_longest
 from statistics import median
 
 import av
+import numpy as np
 
 from uniformer_video.data.decoding.index import FrameIndex, build_index
 from uniformer_video.data.decoding.nal import holds_b_slice
@@ -93,18 +94,17 @@ class CountedFrames:
     def __init__(self, packets: VideoPackets):
         self._packets, self._kept = packets, None
 
-    def count(self) -> tuple[int, list[int]]:
-        """Decode all; how many frames there are, and the times, in ticks, of those that have one."""
-        count, times, self._kept = 0, [], []
+    def count(self) -> tuple[list[int | None], list[int | None]]:
+        """Decode all; of each frame, in ticks, the time of showing and that of decoding, None without."""
+        shown, decoded, self._kept = [], [], []
         for frame in self._packets.decode_all():
-            count += 1
-            if frame.pts is not None:
-                times.append(frame.pts)
+            shown.append(frame.pts)
+            decoded.append(frame.dts)
             if self._kept is not None:
                 self._kept.append(frame)
-                if count * frame.width * frame.height * 1.5 > self._packets.kept_bytes:
+                if len(shown) * frame.width * frame.height * 1.5 > self._packets.kept_bytes:
                     self._kept = None  # 1.5 bytes a pixel are those of 8-bit 4:2:0
-        return count, times
+        return shown, decoded
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
         return iter(self._kept or self._packets.decode_all())
@@ -114,13 +114,69 @@ class CountedFrames:
         self._kept = None
 
 
+def counted_times(
+    packets: VideoPackets, shown: Sequence[int | None], decoded: Sequence[int | None]
+) -> np.ndarray | None:
+    """When each counted frame begins to show: float64 `[N]`, ticks from the first; None = nothing tells.
+
+    shown, decoded: what `CountedFrames.count` gave. The times of decoding, those of what the decoder took
+    when a frame came out of it, stand in where those of showing lack or turn back more often, and in AVI,
+    which has no others.
+    """
+    candidates = (shown, decoded) if packets.have_times else (decoded,)
+    rate = packets.declared_rate
+    step = 1 / (rate * float(packets.time_base)) if rate else None
+    return rising_times(min(candidates, key=_count_faults), step)
+
+
+def _count_faults(times):
+    """How many lack or turn back. At the end they lack where a decoder is emptied, which is no fault."""
+    times = list(times)
+    while len(times) > 1 and times[-1] is None:
+        times.pop()
+    known = [time for time in times if time is not None]
+    return len(times) - len(known) + sum(b <= a for a, b in pairwise(known))
+
+
+def rising_times(times: Sequence[int | None], step: float | None) -> np.ndarray | None:
+    """`times` made to rise from frame to frame: float64 `[N]`, from the first; None = nothing tells.
+
+    One that lacks, or turns back alone, is put evenly between its neighbours. From where they turn back
+    for good, as where two recordings were joined, they go on one step after the last. step: how long a
+    frame is shown where no two neighbours tell it; else that is the median of what they tell.
+    """
+    if len(times) < 2:
+        return np.zeros(len(times))
+    steps = [b - a for a, b in pairwise(times) if None not in (a, b) and b > a]
+    step = median(steps) if steps else step
+    places = [place for place, time in enumerate(times) if time is not None]
+    if not places or step is None:
+        return None
+    kept, rising = places[:1], [float(times[places[0]])]
+    shift = 0.0
+    for place, following in zip_longest(places[1:], places[2:]):
+        time, last = times[place] + shift, rising[-1]
+        if time <= last:
+            if following is not None and times[following] + shift > last:
+                continue
+            shift += last + (place - kept[-1]) * step - time
+            time = times[place] + shift
+        kept.append(place)
+        rising.append(time)
+    before, after = np.arange(kept[0]), np.arange(kept[-1] + 1, len(times))
+    found = np.interp(np.arange(len(times)), kept, rising)
+    found[before] -= (kept[0] - before) * step
+    found[after] += (after - kept[-1]) * step
+    return found - found[0]
+
+
 def frame_rate(packets: VideoPackets, shown: Sequence[int]) -> float | None:
     """Frames a second: what the header says where the timestamps bear it out; None = unknown.
 
     shown: when the frames are shown, in ticks, as far as that is known.
     """
     declared = packets.declared_rate
-    if not packets.have_times:
+    if packets.is_bare_stream or not packets.have_times:
         return declared
     steps = [b - a for a, b in pairwise(shown)]
     if not steps or max(steps) <= 0:

@@ -12,14 +12,17 @@ class Orientation(NamedTuple):
     upside_down: bool = False
 
 
-def orientation(frame):
-    """The `Orientation` of a PyAV frame; upright where its file says nothing.
+UPRIGHT = Orientation()
+
+
+def orientation(frame, otherwise=UPRIGHT):
+    """The `Orientation` of a PyAV frame; `otherwise` where neither its file nor itself says one.
 
     The display matrix takes (x, y) to (ax + cy, bx + dy) (ISO/IEC 14496-12, 8.3.2, track header).
     """
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return Orientation()
+        return otherwise
     a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return Orientation(False, a < 0, d < 0)

@@ -11,16 +11,26 @@ from fractions import Fraction
 from itertools import dropwhile, islice
 
 import av
+from av.format import Flags
 from av.stream import Discard
 
 from uniformer_video.data.decoding.nal import ParameterSets, temporal_layers
 from uniformer_video.data.decoding.source import SINGLE_FILES, source_of
 from uniformer_video.data.decoding.spans import Span
+from uniformer_video.data.decoding.streams import (
+    bare_by_name,
+    decode_packets,
+    demux,
+    find_video_stream,
+    is_bare,
+    open_container,
+    video_streams,
+)
 from uniformer_video.errors import DecodeError
 from uniformer_video.storage.address import name_for_messages
 
 # Containers that store no timestamps of their own, or whose seeking lands beside the key frame.
-_NO_TIMESTAMPS = {"avi", "h264", "hevc", "m4v", "mpegvideo", "obu"}
+_NO_TIMESTAMPS = {"avi"}
 _NO_SEEKING = {"mpegts", "mpeg"}
 # Containers whose header lists every frame, so that fewer in the file mean a truncated file.
 _EXACT_HEADER = {"mov", "mp4"}
@@ -34,7 +44,7 @@ _OPTIONS = {**SINGLE_FILES, "fpsprobesize": "0"}
 # Opening a file reads on and decodes its first pictures to learn what is in it. Where the header tells,
 # that is left out, which is most of the time. More streams than there are do no harm.
 _QUICKLY = {
-    "container_options": {**_OPTIONS, "analyzeduration": "1"},  # microseconds
+    "options": {**_OPTIONS, "analyzeduration": "1"},  # microseconds
     "stream_options": [{"skip_frame": "all"}] * 64,
 }
 # The decoder holds back as many pictures as the stream may reorder, where it does not say how many;
@@ -43,7 +53,7 @@ _H264_OPTIONS = {"strict": "1"}
 
 
 class VideoPackets:
-    """The packets of a file's first video stream, numbered from 0 in decoding order.
+    """The packets of a file's video stream, numbered from 0 in decoding order.
 
     Known once they are listed: `times`, the presentation time of each packet in ticks of `time_base`, None
     where the file gives none; `keys` and `hidden`, the numbers of the key frames and of the packets that
@@ -56,7 +66,7 @@ class VideoPackets:
     def __init__(self, path):
         self.path = name_for_messages(path)
         self._source = source_of(path)
-        self._container = self._kept = None
+        self._container = self._kept = self._number = None
         self.times, self.keys, self.hidden = [], [], []
         self.formats, self.parameter_sets, self.allow_skipping = set(), None, False
 
@@ -80,16 +90,19 @@ class VideoPackets:
         self._close_container()
         try:
             source = self._source()
-            told = _describes_streams(source)
-            options = _QUICKLY if told else {"container_options": _OPTIONS}
-            self._container = av.open(source, **options)
+            options = {"options": SINGLE_FILES if bare_by_name(source) else _OPTIONS}
+            if _describes_streams(source):
+                options = _QUICKLY
+            self._container = open_container(self._source, **options)
+            if self._number is None:
+                self._number = find_video_stream(self._container, self.path, self._source).index
+            self._stream = self._container.streams[self._number]
+        except DecodeError:
+            raise
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(
                 f"{self.path} cannot be opened as a video: {_why_unopened(error)}"
             ) from None
-        if not self._container.streams.video:
-            raise DecodeError(f"{self.path} holds no video stream")
-        self._stream = self._container.streams.video[0]
         for other in self._container.streams:
             if other is not self._stream:
                 other.discard = Discard.all
@@ -104,7 +117,7 @@ class VideoPackets:
     def _list(self):
         """Note what all packets say; how many of them are broken."""
         self._kept, size, broken = [], 0, 0
-        is_vp8, packets = self.codec == "vp8", self._demux()
+        is_vp8, packets = self.codec == "vp8", demux(self._container, self._stream)
         while batch := list(islice(packets, _SCANNED)):
             numbered = list(enumerate(batch, len(self.times)))
             self.times += [packet.pts for packet in batch]
@@ -160,7 +173,9 @@ class VideoPackets:
     @property
     def declared_rate(self) -> float | None:
         """Frames a second as the header says; None where it does not."""
-        return float(self._stream.average_rate or 0) or None
+        # FFmpeg's average of a bare stream is 25, whatever that says of itself
+        rate = self._decoder.framerate if self.is_bare_stream else self._stream.average_rate
+        return float(rate or 0) or None
 
     @property
     def declared_frames(self) -> int | None:
@@ -168,9 +183,24 @@ class VideoPackets:
         return self._stream.frames or None
 
     @property
+    def number_in_file(self) -> int:
+        """Which of the file's streams this is, counted from 0."""
+        return self._number
+
+    @property
+    def is_alone(self) -> bool:
+        """True where the file holds no other stream of moving pictures."""
+        return len(video_streams(self._container)) == 1
+
+    @property
     def have_times(self) -> bool:
         """False for containers that store no presentation times; those of FFmpeg are then guesses."""
-        return not self.formats & _NO_TIMESTAMPS
+        return not (is_bare(self._container) or self.formats & _NO_TIMESTAMPS)
+
+    @property
+    def is_bare_stream(self) -> bool:
+        """True for coded video without a container: all times that FFmpeg gives are guesses."""
+        return bool(self._container.format.flags & Flags.no_timestamps.value)
 
     @property
     def have_b_pictures(self) -> bool:
@@ -200,7 +230,9 @@ class VideoPackets:
             self._container.seek(self.times[number], stream=self._stream)
             self._decoder.flush_buffers()
         start = self.times[number]
-        packets = dropwhile(lambda packet: packet.pts != start, self._demux())
+        packets = dropwhile(
+            lambda packet: packet.pts != start, demux(self._container, self._stream)
+        )
         yield from enumerate(packets, number)
 
     def decode_span(
@@ -210,15 +242,22 @@ class VideoPackets:
 
         With `skips`, packets outside `needed` are left out where no other refers to them.
         """
+        to_bare_end = is_bare(self._container) and span.stop == len(self) - 1
+        return decode_packets(self._decode, self._fed(span, needed, skips), to_bare_end)
+
+    def _decode(self, packet):
+        return self._decoder.decode(packet)  # of the container that is open by now
+
+    def _fed(self, span, needed, skips):
+        """The packets of a span, each when the decoder is set for it."""
         mode = None
         for number, packet in self.from_number(span.start):
             wish = "NONREF" if skips and number not in needed else "DEFAULT"
             if wish != mode:
                 self._decoder.skip_frame = mode = wish
-            yield from self._decoder.decode(packet)
+            yield packet
             if number == span.stop:
                 break
-        yield from self._decoder.decode(None)
 
     def decode_all(self) -> Iterator[av.VideoFrame]:
         """Decode all of them."""
@@ -236,13 +275,6 @@ class VideoPackets:
     def _close_container(self):
         if self._container is not None:
             self._container.close()
-
-    def _demux(self):
-        """The stream's packets with data, from where the file stands to its end."""
-        try:
-            yield from (packet for packet in self._container.demux(self._stream) if packet.size)
-        except av.EOFError:
-            return
 
 
 def _describes_streams(source):

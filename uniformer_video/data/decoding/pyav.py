@@ -10,8 +10,14 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from uniformer_video.data.decoding.frame_times import CountedFrames, frame_rate, trusted_index
-from uniformer_video.data.decoding.orientation import orientation
+from uniformer_video.data.decoding.colours import matrix_options
+from uniformer_video.data.decoding.frame_times import (
+    CountedFrames,
+    counted_times,
+    frame_rate,
+    trusted_index,
+)
+from uniformer_video.data.decoding.orientation import UPRIGHT, orientation
 from uniformer_video.data.decoding.packets import VideoPackets
 from uniformer_video.data.decoding.reader import Clip, Reader, shrunk_size
 from uniformer_video.data.decoding.spans import Span, spans_for
@@ -31,17 +37,22 @@ class PyAVReader(Reader):
         self._counted = CountedFrames(self._packets)
         self._to_rgb = VideoReformatter()  # kept, because it caches the conversion's set-up
         self._size, self._orientations = None, {}
+        self._first_orientation = UPRIGHT  # of an animation whose first picture alone states it
         try:
             self._packets.open()
             self.formats = self._packets.formats
             self.index, self.why_counted = trusted_index(self._packets)
             if self.index:
-                self.num_frames, times = len(self.index.times), self.index.times
+                shown = self._ticks = self.index.times
             else:
-                self.num_frames, times = self._counted.count()
+                shown, decoded = self._counted.count()
+                self._ticks = counted_times(self._packets, shown, decoded)
+            if self._packets.is_bare_stream:
+                self._ticks = None
+            self.num_frames = len(shown)
             if not self.num_frames:
                 raise DecodeError(f"{self._path} holds no frames that can be decoded")
-            self.fps = frame_rate(self._packets, times)
+            self.fps = frame_rate(self._packets, [time for time in shown if time is not None])
         except av.FFmpegError as error:
             self.close()
             raise self._packets.failure(error) from None
@@ -52,9 +63,9 @@ class PyAVReader(Reader):
     @property
     def times(self):
         """When each frame begins to show, float64 [num_frames] seconds from the first; None = unknown."""
-        if self.index is None:
+        if self._ticks is None:
             return None
-        ticks = np.array(self.index.times, np.int64)
+        ticks = np.asarray(self._ticks)
         return (ticks - ticks[0]) * float(self._packets.time_base)
 
     @property
@@ -66,6 +77,16 @@ class PyAVReader(Reader):
     def parameters_change(self):
         """True where the decoder gets other parameter sets on the way than at the beginning."""
         return self._packets.parameter_sets.change
+
+    @property
+    def stream_number(self):
+        """Which of the file's streams is read, counted from 0."""
+        return self._packets.number_in_file
+
+    @property
+    def is_alone(self):
+        """True where the file holds no other stream of moving pictures."""
+        return self._packets.is_alone
 
     @property
     def declared_frames(self):
@@ -142,6 +163,8 @@ class PyAVReader(Reader):
         left = set(clip.wanted)
         try:
             for count, frame in enumerate(self._counted):
+                if count == 0:
+                    self._first_orientation = orientation(frame)
                 if count in left:
                     self._put(clip, count, frame, short_side)
                     left.discard(count)
@@ -155,9 +178,9 @@ class PyAVReader(Reader):
         """Convert to RGB and turn it the way it is meant to be shown."""
         height, width = shrunk_size((frame.height, frame.width), short_side)
         options = {"width": width, "height": height, "format": "rgb24", "threads": 1}
-        image = self._to_rgb.reformat(frame, **options).to_ndarray()
+        image = self._to_rgb.reformat(frame, **options, **matrix_options(frame)).to_ndarray()
         if frame.rotation not in self._orientations:  # to read the matrix takes longer
-            self._orientations[frame.rotation] = orientation(frame)
+            self._orientations[frame.rotation] = orientation(frame, self._first_orientation)
         clip.put(index, image, self._orientations[frame.rotation])
 
     def close(self):

@@ -9,7 +9,8 @@ from uniformer_video.storage.members import member_of, read_member
 SINGLE_FILES = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,flv,live_flv,asf,"
-    "ogg,nut,mxf,gif,apng,ivf,obu,dv,rm,wtv,amv,mjpeg,yuv4mpegpipe,swf,nuv,dhav",
+    "ogg,nut,mxf,gif,apng,ivf,obu,dv,rm,wtv,amv,mjpeg,yuv4mpegpipe,swf,nuv,dhav,h261,h263,vc1,vvc,dirac,"
+    "cavsvideo,dnxhd",
 }
 
 

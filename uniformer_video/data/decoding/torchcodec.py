@@ -2,7 +2,7 @@
 
 import os
 
-from uniformer_video.data.decoding.exact import check_count, true_facts
+from uniformer_video.data.decoding.exact import check_facts, true_facts
 from uniformer_video.data.decoding.reader import Reader, first_line, shrink
 from uniformer_video.errors import DecodeError, MissingLibraryError
 
@@ -13,15 +13,18 @@ class TorchCodecReader(Reader):
     def __init__(self, path):
         decoder = _video_decoder()
         self._path = path
-        true_count, self.fps = true_facts(path, "torchcodec", open_groups=True)
+        true = true_facts(path, "torchcodec", open_groups=True, takes_stream=True)
+        self.fps, self.times = true.fps, true.times
         options = {"dimension_order": "NHWC", "num_ffmpeg_threads": 1, "seek_mode": "exact"}
+        options["stream_index"] = true.stream_number
         try:
             self._reader = decoder(os.path.abspath(path), **options)
             self.num_frames = len(self._reader)
-            self.size = tuple(self._reader[0].shape[:2])
+            first = self._reader[0].numpy()
         except Exception as error:  # torchcodec raises RuntimeError, ValueError or IndexError
             raise DecodeError(f"{path} cannot be opened as a video: {first_line(error)}") from None
-        check_count(path, "torchcodec", self.num_frames, true_count)
+        self.size = first.shape[:2]
+        check_facts(path, "torchcodec", self.num_frames, first, true)
 
     def frames(self, indices, short_side=0):
         """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1."""

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from uniformer_video.data.lists.annotations import read_part
-from uniformer_video.data.lists.folders import VIDEO_SUFFIXES, is_video
+from uniformer_video.data.lists.folders import VIDEO_SUFFIXES, is_hidden, is_video
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 
@@ -59,7 +59,7 @@ class _Videos:
             names = os.listdir(self._root / folder)
         except OSError:
             return []  # a folder without videos: they are counted as missing, and named
-        return [name for name in names if is_video(name) and not name.startswith(".")]
+        return [name for name in names if is_video(name) and not is_hidden(name)]
 
     def _rank(self, name):
         suffix = os.path.splitext(name)[1]

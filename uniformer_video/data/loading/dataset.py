@@ -48,11 +48,15 @@ class TrainSample:
 
 @dataclass(frozen=True)
 class EvalSample:
-    """All views of one video, or the reason why there are none."""
+    """All views of one video, or the reason why there are none.
+
+    repeats: how many of the views show the frames of another one once more.
+    """
 
     index: int
     views: Tensor | None  # float32 [views, 3, T, H, W]
     reason: str = ""
+    repeats: int = 0
 
 
 def class_indices(labels: Sequence[tuple[int, ...]]) -> Tensor:
@@ -167,7 +171,7 @@ class EvalDataset(Dataset):
         """The `EvalSample` of a record; a broken video gives its reason, never another video."""
         try:
             with decoding(self, index) as record:
-                clips = decode_test_clips(
+                clips, repeated = decode_test_clips(
                     record.path,
                     self.sampling,
                     self.num_clips,
@@ -180,7 +184,7 @@ class EvalDataset(Dataset):
                 )
         except (DecodeError, OSError) as error:
             return EvalSample(index, None, one_line(error))
-        return EvalSample(index, self.views(clips))
+        return EvalSample(index, self.views(clips), repeats=repeated * self.views.num_crops)
 
 
 def decode_test_clips(
@@ -193,9 +197,10 @@ def decode_test_clips(
     start: float = 0.0,
     end: float | None = None,
     decode_short_side: int = 0,
-) -> np.ndarray:
-    """The test clips of a video, `uint8 [num_clips, T, H, W, 3]`, by one opening and one pass.
+) -> tuple[np.ndarray, int]:
+    """The test clips of a video, by one opening and one pass, and how many of them repeat another.
 
+    They are `uint8 [num_clips, T, H, W, 3]`. Clips of a short video may be of the same frames.
     `backend` and `num_frames` are those of `open_video`, `decode_short_side` is what a reader's `frames`
     takes; `start` and `end`, in seconds, say which segment of the video counts. Raises `DecodeError`
     where it has no frame there.
@@ -203,12 +208,13 @@ def decode_test_clips(
     with open_video(path, backend, num_frames) as video:
         timeline = timeline_of(video, sampling, path, start, end)
         indices = sampling.test_clips(len(timeline), num_clips)
+        repeated = num_clips - len(np.unique(timeline[indices], axis=0))
         if playback == "reverse":
             indices = len(timeline) - 1 - indices
         elif playback == "still":
             indices = np.full_like(indices, len(timeline) // 2)
         frames = video.frames(timeline[indices.ravel()], decode_short_side)
-    return frames.reshape(*indices.shape, *frames.shape[1:])
+    return frames.reshape(*indices.shape, *frames.shape[1:]), repeated
 
 
 class OpenVideo(Protocol):

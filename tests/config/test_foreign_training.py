@@ -1,0 +1,220 @@
+"""What bends a training of PySlowFast's is honoured, or stops the training, and nothing else."""
+
+import pytest
+import torch
+
+from uniformer_video.config.foreign.training import BENDS
+from uniformer_video.config.setting import TEST, TRAINING
+from uniformer_video.config.settings import (
+    config_text,
+    load_config,
+    unmet_settings,
+    with_settings,
+)
+from uniformer_video.errors import ConfigError
+from uniformer_video.runs import build
+from uniformer_video.runs.check import check_phases
+from uniformer_video.runs.run import run
+
+X3D = """
+MODEL: {MODEL_NAME: X3D, ARCH: x3d}
+X3D: {WIDTH_FACTOR: 2.0, DEPTH_FACTOR: 2.2, BOTTLENECK_FACTOR: 2.25}
+RESNET: {TRANS_FUNC: x3d_transform}
+"""
+MVIT = """
+MODEL: {MODEL_NAME: MViT, ARCH: mvit}
+MVIT: {PATCH_PADDING: [1, 3, 3], SEP_POS_EMBED: True, POOL_KV_STRIDE_ADAPTIVE: [1, 8, 8],
+  DIM_MUL: [[1, 2.0], [3, 2.0], [14, 2.0]], HEAD_MUL: [[1, 2.0], [3, 2.0], [14, 2.0]],
+  POOL_KVQ_KERNEL: [3, 3, 3], POOL_Q_STRIDE: [[1, 1, 2, 2], [3, 1, 2, 2], [14, 1, 2, 2]]}
+"""
+FILES = {
+    "x3d": X3D,
+    "pytorchvideo's": X3D.replace("MODEL_NAME: X3D", "MODEL_NAME: PTVX3D"),
+    "mvit": MVIT,
+    "uniformer": "MODEL: {MODEL_NAME: Uniformer}\n",
+    "ours": "",
+}
+
+
+@pytest.fixture
+def resolve(tmp_path):
+    """A function: kind of file, overrides -> the config."""
+
+    def read(kind, *overrides):
+        path = tmp_path / "theirs.yaml"
+        path.write_text(FILES[kind])
+        return load_config(path, [str(word) for word in overrides])
+
+    return read
+
+
+EVERYBODY = set(FILES)
+# key, a value that cannot be had, the value to set instead, and beside which models their code reads it
+STOPS = [
+    ("BN.USE_PRECISE_STATS", "True", "False", EVERYBODY - {"mvit"}),
+    ("SOLVER.LAYER_DECAY", "0.75", "1.0", EVERYBODY),
+    ("MODEL.FROZEN_BN", "True", "False", EVERYBODY - {"mvit"}),
+    ("MODEL.DETACH_FINAL_FC", "True", "False", EVERYBODY),
+    ("MODEL.LOSS_FUNC", "multi_mse", "cross_entropy", EVERYBODY),
+    ("MODEL.LOSS_FUNC", "contrastive_loss", "soft_cross_entropy", EVERYBODY),
+    ("BN.NORM_TYPE", "sub_batchnorm", "batchnorm", {"x3d", "pytorchvideo's", "ours"}),
+    ("MODEL.DROPCONNECT_RATE", "0.2", "0", {"x3d", "ours"}),
+    ("MODEL.FC_INIT_STD", "0.1", "0.01", {"x3d"}),
+    ("RESNET.ZERO_INIT_FINAL_BN", "False", "True", {"x3d"}),
+    ("MVIT.DROPOUT_RATE", "0.1", "0.0", {"mvit"}),
+    ("UNIFORMER.DROPOUT_RATE", "0.1", "0", {"uniformer", "ours"}),
+    ("SOLVER.CLIP_GRAD_VAL", "1.0", "0", EVERYBODY),
+    ("SOLVER.LARS_ON", "True", "False", EVERYBODY),
+    ("SOLVER.OPTIMIZING_METHOD", "adam", "adamw", EVERYBODY),
+    ("MULTIGRID.SHORT_CYCLE", "True", "False", EVERYBODY),
+    ("AUG.RE_COUNT", "3", "1", {"uniformer", "ours"}),  # PySlowFast's default is no augmentation
+    ("DATA.SKIP_ROWS", "5", "0", EVERYBODY),
+    ("DATA.TRAIN_CROP_NUM_TEMPORAL", "4", "1", EVERYBODY),
+    ("DATA.INV_UNIFORM_SAMPLE", "True", "False", EVERYBODY - {"uniformer", "ours"}),
+]
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize(("key", "bent", "straight", "readers"), STOPS)
+def test_what_bends_a_training_stops_it_where_their_code_would_have_read_it(
+    resolve, kind, key, bent, straight, readers
+):
+    splits = ["BN.NUM_SPLITS", "2"]
+    cfg = resolve(kind, key, bent, *splits)
+    unmet = unmet_settings(cfg, TRAINING)
+    assert not unmet_settings(cfg, TEST)
+    assert f"{key} {bent} (" in unmet if kind in readers else not unmet
+    if unmet:
+        with pytest.raises(ConfigError, match=rf"{key} {bent} \(.*set .*or set TRAIN.ENABLE False"):
+            check_phases(cfg)
+    check_phases(resolve(kind, key, bent, "TRAIN.ENABLE", "False"))
+    assert not unmet_settings(resolve(kind, key, straight, *splits), TRAINING)
+
+
+def test_a_run_stops_before_anything_is_read_and_the_rest_goes_on(tiny, tmp_path, call):
+    given = tiny(BN__USE_PRECISE_STATS=True)
+    with pytest.raises(ConfigError, match=r"^a training cannot .*BN.USE_PRECISE_STATS True \("):
+        run(load_config(overrides=given), "tiny")
+    assert not (tmp_path / "run").exists()
+
+    path = tmp_path / "theirs.yaml"
+    path.write_text(X3D + "BN: {USE_PRECISE_STATS: True}\nSOLVER: {LAYER_DECAY: 0.5}\n")
+    status, text, errors = call("config", "--cfg", path)
+    assert status == 0 and "USE_PRECISE_STATS: true" in text
+    assert "a training cannot be what these settings ask for: BN.USE_PRECISE_STATS True" in errors
+    status, _, errors = call("run", "--cfg", path)
+    line = errors.strip().splitlines()[-1]
+    assert status == 2 and "BN.USE_PRECISE_STATS True" in line and "SOLVER.LAYER_DECAY 0.5" in line
+
+
+def test_settings_that_are_printed_still_stop_a_training(resolve, tmp_path):
+    cfg = resolve("x3d", "BN.USE_PRECISE_STATS", "True", "SOLVER.OPTIMIZING_METHOD", "adam")
+    (tmp_path / "printed.yaml").write_text(config_text(cfg))
+    again = load_config(tmp_path / "printed.yaml")
+    assert unmet_settings(again, TRAINING) == unmet_settings(cfg, TRAINING) != ""
+    assert config_text(again) == config_text(cfg)
+    assert unmet_settings(build.name_model(again), TRAINING)  # a copy knows it too
+    changed = with_settings(again, {"SOLVER.OPTIMIZING_METHOD": "sgd", "TEST.ENABLE": False})
+    unmet = unmet_settings(changed, TRAINING)
+    assert "BN.USE_PRECISE_STATS" in unmet and "OPTIMIZING_METHOD" not in unmet
+
+
+@pytest.mark.parametrize(
+    ("given", "unmet"),
+    [
+        (["TEST.NUM_TEMPORAL_CLIPS", "[5, 10]"], "TEST.NUM_TEMPORAL_CLIPS"),
+        (["TEST.CHECKPOINT_TYPE", "caffe2", "TEST.CHECKPOINT_FILE_PATH", "a.pkl"], "Caffe2"),
+        (["TEST.CHECKPOINT_TYPE", "caffe2"], ""),
+        (["TEST.NUM_TEMPORAL_CLIPS", "[]"], ""),
+    ],
+)
+def test_what_bends_a_test_stops_the_test(resolve, given, unmet):
+    cfg = resolve("uniformer", *given)
+    assert not unmet_settings(cfg, TRAINING)
+    assert unmet in unmet_settings(cfg, TEST) and bool(unmet) == bool(unmet_settings(cfg, TEST))
+
+
+def test_every_way_on_says_what_to_set():
+    assert all("set " in bend.way_on or "give " in bend.way_on for bend in BENDS.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "stops"),
+    [
+        ("x3d", "BN.EPSILON", "1e-3", True),
+        ("x3d", "BN.EPSILON", "1e-5", False),
+        ("ours", "BN.EPSILON", "1e-3", True),
+        ("uniformer", "BN.EPSILON", "1e-3", False),
+        ("mvit", "BN.EPSILON", "1e-3", False),
+        ("uniformer", "UNIFORMER.QKV_BIAS", "False", True),
+        ("uniformer", "UNIFORMER.STAGE_TYPE", "[1, 1, 1, 1]", True),
+        ("uniformer", "UNIFORMER.REPRESENTATION_SIZE", "64", True),
+        ("uniformer", "UNIFORMER.QKV_SCALE", "0.1", True),
+        ("ours", "BN.MOMENTM", "0.1", True),
+        ("ours", "BN.NUM_BATCHES_PRECISE", "100", False),
+    ],
+)
+def test_what_makes_another_network_is_an_error(resolve, kind, key, value, stops):
+    if stops:
+        with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
+            resolve(kind, key, value)
+    else:
+        resolve(kind, key, value)
+
+
+@pytest.mark.parametrize(
+    ("given", "ours"),
+    [
+        (["BN.NORM_TYPE", "sub_batchnorm"], True),
+        (["BN.NORM_TYPE", "sub_batchnorm", "BN.NUM_SPLITS", "4"], False),
+        (["BN.NORM_TYPE", "sync_batchnorm"], True),
+        (["BN.NORM_TYPE", "sync_batchnorm", "BN.NUM_SYNC_DEVICES", "4"], False),
+        (["BN.NORM_TYPE", "sync_batchnorm", "BN.GLOBAL_SYNC", "True"], False),
+    ],
+)
+def test_kinds_of_batch_norm_that_come_to_the_plain_one(resolve, given, ours):
+    assert bool(unmet_settings(resolve("x3d", *given), TRAINING)) != ours
+
+
+def test_batch_norms_momentum_reaches_the_layers(tiny):
+    class Ranks:
+        device = torch.device("cpu")
+
+        def wrap(self, network):
+            return network
+
+    for given, expected in (("0.1", {0.1}), ("0.03", {0.03})):
+        cfg = load_config(overrides=tiny(BN__MOMENTUM=given))
+        model, _ = build.build_model(cfg, 3)
+        build.build_train_state(cfg, model, "fp32", Ranks())
+        norms = torch.nn.modules.batchnorm._BatchNorm
+        assert {m.momentum for m in model.modules() if isinstance(m, norms)} == expected
+
+
+def test_settings_of_theirs_that_are_honoured_under_their_names(load):
+    flat, _, ignored = load(
+        X3D + "SOLVER: {OPTIMIZING_METHOD: sgd, MOMENTUM: 0.8, DAMPENING: 0.1, NESTEROV: False, "
+        "LR_POLICY: steps_with_relative_lrs, STEPS: [0, 94, 154], LRS: [1, 0.1, 0.01, 0.001], "
+        'MAX_EPOCH: 239, BETAS: "(0.9, 0.95)", ZERO_WD_1D_PARAM: True}\n'
+        "BN: {MOMENTUM: 0.2, WEIGHT_DECAY: 0.001}\n"
+    )
+    expected = {
+        "SOLVER.OPTIMIZING_METHOD": "sgd",
+        "SOLVER.MOMENTUM": 0.8,
+        "SOLVER.DAMPENING": 0.1,
+        "SOLVER.NESTEROV": False,
+        "SOLVER.BETAS": [0.9, 0.95],
+        "SOLVER.LR_POLICY": "steps_with_relative_lrs",
+        "SOLVER.STEPS": [0.0, 94.0, 154.0],
+        "SOLVER.LRS": [1.0, 0.1, 0.01],
+        "SOLVER.ZERO_WD_1D_PARAM": True,
+        "BN.MOMENTUM": 0.2,
+        "BN.WEIGHT_DECAY": 0.001,
+    }
+    assert {key: flat[key] for key in expected} == expected
+    assert "0.001 of SOLVER.LRS: SOLVER.STEPS has no step for it" in ignored
+    assert load("SOLVER: {OPTIMIZING_METHOD: mt_adamw}")[0]["SOLVER.OPTIMIZING_METHOD"] == "adamw"
+    flat, _, ignored = load(
+        "MODEL: {MODEL_NAME: Uniformer}\nBN: {MOMENTUM: 0.2, WEIGHT_DECAY: 0.1}\n"
+    )
+    assert (flat["BN.MOMENTUM"], flat["BN.WEIGHT_DECAY"]) == (0.1, 0.1) and "BN.MOMENTUM" in ignored

@@ -1,0 +1,124 @@
+"""The step of preparation that looks for broken videos, and for footage that lists share."""
+
+import itertools
+import os
+
+from uniformer_video.commands.options import add_list_options, add_workers, progress_bar
+from uniformer_video.commands.status import EXIT_USER_ERROR
+from uniformer_video.errors import UserError
+from uniformer_video.words import duration, plural
+
+
+def check_arguments(parser):
+    parser.add_argument(
+        "videos",
+        nargs="+",
+        metavar="LIST_OR_FOLDER",
+        help="lists, or folders of videos or of shards",
+    )
+    parser.add_argument("--out", default="bad.csv", metavar="FILE", help="the table (bad.csv)")
+    parser.add_argument(
+        "--timeout", type=float, default=300, metavar="SECONDS", help="for one video (300)"
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="also find damage that decoders hide; takes twice as long",
+    )
+    parser.add_argument(
+        "--template",
+        default="",
+        metavar="NAME",
+        help="the lists are of frame folders, with pictures of such names: img_{:05d}.jpg",
+    )
+    parser.add_argument(
+        "--overlap",
+        action="store_true",
+        help="look for the same footage in several lists instead; see below",
+    )
+    add_list_options(parser)
+    add_workers(parser)
+
+
+def check_step(args):
+    """Decode every frame of every video, and write a table of the bad ones.
+
+    Its columns: path, reason, frames found (that decode) and frames declared (by the file's header, or
+    by the list). A video that takes longer than --timeout is given up and named. The exit status is 2
+    if any is bad.
+
+    --overlap looks for the same footage in several lists instead (train and test, say) by what the
+    videos show, whatever their names: copies, also re-encoded, smaller, or cut by a tenth. A folder with
+    train and val or test in it stands for these. Beside --out it writes overlap.csv (path, list,
+    other path, other list, mean distance in bits of 64: pairs have 6 or less; first those between lists,
+    then, once each, videos that repeat another of their list), not_compared.csv (what cannot be read, or is
+    of one colour) and fingerprints.tsv, from which the next call goes on. The exit status is 2 if two
+    lists share footage, if a single list has some twice, or if a video cannot be read.
+    """
+    from uniformer_video.prepare.check import check_videos, videos_to_check
+
+    if args.timeout <= 0:
+        raise UserError(f"--timeout is {args.timeout:g}; it takes more than 0 seconds")
+    if args.overlap and args.strict:
+        raise UserError("--strict looks at every frame, --overlap at a few; give one of them")
+    if args.overlap:
+        with progress_bar("video") as show:
+            return _check_overlap(args, show)
+    videos = [
+        video
+        for source in args.videos
+        for video in videos_to_check(source, args.prefix, args.template, args.separator)
+    ]
+    with progress_bar("video") as show:
+        checked, bad = check_videos(videos, args.out, args.workers, args.timeout, args.strict, show)
+    for path, reason, *_ in bad[:3]:
+        print(f"{path}: {reason}")
+    print(f"{checked} videos checked, {len(bad)} bad" + (f": see {args.out}" if bad else ""))
+    return EXIT_USER_ERROR if bad else 0
+
+
+def _check_overlap(args, show):
+    """Look for the same footage in the lists of `args`, say what was found; the exit status.
+
+    `show(finished, total, failed)` is called with numbers of videos.
+    """
+    from uniformer_video.prepare import overlap
+
+    lists = overlap.lists_to_compare(args.videos, args.prefix, args.template, args.separator)
+    folder = os.path.dirname(args.out)
+    found = overlap.find_overlap(lists, folder, args.workers, args.timeout, show)
+    _say_speed(found)
+    for path, name, other, other_name, distance in [*found.between, *found.within][:3]:
+        print(f"{path} ({name}) shows what {other} ({other_name}) does: {distance} bits")
+    for first, second in itertools.combinations(lists, 2):
+        count = sum((row[1], row[3]) == (first, second) for row in found.between)
+        print(f"{first} and {second}: {plural(count, 'pair')} of the same footage")
+    for name in lists:
+        if count := sum(row[1] == name for row in found.within):
+            print(f"{name}: {plural(count, 'video')} of the footage of another in it")
+    left_out = [*found.unreadable, *found.plain]
+    for path, name, reason in left_out[:3]:
+        print(f"{path} ({name}) is not compared: {reason}")
+    table = os.path.join(folder, overlap.OVERLAP_FILE)
+    between, within = plural(len(found.between), "pair"), plural(len(found.within), "repeat")
+    where = f": see {table}" if found.between or found.within else ""
+    print(
+        f"{plural(found.videos - len(left_out), 'video')} compared, {between} between lists, {within} "
+        f"inside a list{where}"
+    )
+    if left_out:
+        print(
+            f"{plural(len(left_out), 'video')} not compared, {len(found.unreadable)} that cannot be read and "
+            f"{len(found.plain)} that show too little: see "
+            f"{os.path.join(folder, overlap.NOT_COMPARED_FILE)}"
+        )
+    leaks = found.between or (found.within and len(lists) == 1)
+    return EXIT_USER_ERROR if leaks or found.unreadable else 0
+
+
+def _say_speed(found):
+    rate = f", {found.hashed / found.hash_seconds:.1f} a second" if found.hashed else ""
+    print(
+        f"{plural(found.hashed, 'video')} hashed in {duration(found.hash_seconds, 1)}{rate}; "
+        f"{found.known} known from before; compared in {duration(found.compare_seconds, 1)}"
+    )

@@ -1,0 +1,97 @@
+"""Where a decoder ends and a run begins: whatever is raised on one file is the fault of that file.
+
+Decoders, and the libraries under them, raise errors of many kinds on odd files. Here all of them become
+the `DecodeError` that makes one video broken, and what is no fault of a video passes.
+"""
+
+from contextlib import contextmanager
+
+from uniformer_video.errors import DecodeError, UserError
+from uniformer_video.storage.address import name_for_messages
+from uniformer_video.words import one_line, system_reason
+
+
+class WrongIndices(ValueError):
+    """Frames were asked for that a video does not have: the caller's mistake, and not the video's."""
+
+
+@contextmanager
+def faults_of(path):
+    """Raise a `DecodeError` that names the video at `path` in place of any error of the block.
+
+    These pass: errors for the user, such as a library that is not installed; memory that is used up;
+    indices of frames that the caller should not have asked for; interrupts.
+    """
+    try:
+        yield
+    except (UserError, WrongIndices):
+        raise
+    except Exception as error:
+        by_number = getattr(error, "errno", None) is not None  # of the system, or of FFmpeg
+        if isinstance(error, MemoryError) and not by_number:
+            raise
+        reason = system_reason(error) if by_number else f"{type(error).__name__}: {error}"
+        name = name_for_messages(path)
+        raise DecodeError(f"{name} cannot be decoded: {one_line(reason)[:200]}") from error
+
+
+class GuardedReader:
+    """A reader of any decoder, whose every failure is a `DecodeError` that names the video.
+
+    Made from the function that opens a path; otherwise as the reader is.
+    """
+
+    def __init__(self, path, open_reader):
+        self._path = path
+        with faults_of(path):
+            self._reader = open_reader(path)
+
+    def frames(self, indices, short_side=0):
+        """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1, in their order, repeats allowed."""
+        with faults_of(self._path):
+            return self._reader.frames(indices, short_side)
+
+    @property
+    def num_frames(self):
+        """How many frames there are."""
+        with faults_of(self._path):
+            return self._reader.num_frames
+
+    @property
+    def fps(self):
+        """Frames a second; None = unknown."""
+        with faults_of(self._path):
+            return self._reader.fps
+
+    @property
+    def size(self):
+        """(height, width) as shown."""
+        with faults_of(self._path):
+            return self._reader.size
+
+    @property
+    def times(self):
+        """When each frame begins to show, float64 [num_frames] seconds from the first; None = unknown."""
+        with faults_of(self._path):
+            return self._reader.times
+
+    def __len__(self):
+        """How many frames there are."""
+        return self.num_frames
+
+    def close(self):
+        """Let go of the file; the reader is of no use after it."""
+        with faults_of(self._path):
+            self._reader.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __getattr__(self, name):
+        """What a reader knows beside that; it takes no decoding."""
+        if name == "_reader":  # where opening failed
+            raise AttributeError(name)
+        return getattr(self._reader, name)

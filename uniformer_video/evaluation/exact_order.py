@@ -1,0 +1,208 @@
+"""Means over views that rank as the exact means do: numpy, and exact arithmetic where it is close.
+
+Rounded means may tie or change places where the exact ones differ: logits of float32 that are added in
+float32, probabilities near 1, the same views in another order. Here values are compared by a key that keeps
+its digits everywhere; what the key cannot tell apart is compared exactly; and rounded means that are not in
+the exact order are moved by the least steps that a float64 can make.
+"""
+
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
+from fractions import Fraction
+
+import numpy as np
+
+from uniformer_video.evaluation.metrics import sigmoid, softmax
+
+_CHUNK = 2**21  # logits worked on together
+_KEY_ERROR = 1e-12  # of its size, far above what a mean of thousands of views may be off
+_DIGITS, _MOST_DIGITS = 40, 10_000  # of decimals, beyond the smallest probability in play
+
+
+def mean_logits(logits):
+    """Logits `[..., view, K]` -> their mean over the views, float64 `[..., K]`, in the exact order."""
+    if np.shape(logits)[-2] == 1:
+        return np.asarray(logits)[..., 0, :].astype(np.float64)
+    return _exact_means(logits, lambda views: views, _sums, _exact_sums)
+
+
+def mean_sigmoids(logits):
+    """Logits `[..., view, K]` -> the mean of their sigmoids, float64 `[..., K]`, in the exact order."""
+    return _exact_means(logits, sigmoid, _logits_of_means, _exact_sigmoids)
+
+
+def mean_softmaxes(logits):
+    """Logits `[..., view, K]` -> the mean of their softmax, float64 `[..., K]`, each video's in order."""
+    logits = np.asarray(logits)
+    *lead, views, classes = logits.shape
+    flat = logits.reshape(-1, views, classes)
+    means = softmax(flat).mean(axis=1)
+    if views > 1:
+        for video in np.flatnonzero([_is_close(*pair) for pair in zip(flat, means, strict=True)]):
+            values = _exact_softmaxes(flat[video].tolist())
+            ranked = {value: rank for rank, value in enumerate(sorted(set(values)))}
+            means[video] = _parted(means[video], np.array([ranked[value] for value in values]))
+    return means.reshape(*lead, classes)
+
+
+def _is_close(logits, means):
+    """Whether rounding may tell the order of a video's mean probabilities `[K]` wrong; logits `[view, K]`."""
+    order = np.argsort(means)
+    sorted_means, columns = means[order], logits[:, order]
+    close = np.diff(sorted_means) <= _KEY_ERROR * sorted_means[1:]
+    differ = (columns[:, 1:] != columns[:, :-1]).any(axis=0)
+    return bool((close & differ).any() and np.isfinite(logits).all())
+
+
+def in_order(values, scores):
+    """`values`, float64 of any shape, made to rise exactly where `scores` of the same shape do.
+
+    Values rise with scores but where they are rounded, as do sigmoids of high scores. They are moved by the
+    least steps, away from one half there and from 1 and 0 at the ends. NaN stays.
+    """
+    known = ~np.isnan(scores)
+    _, ranks = np.unique(scores[known], return_inverse=True)
+    out = np.array(values, np.float64)
+    out[known] = _parted(out[known], ranks.ravel())
+    return out
+
+
+def _exact_means(logits, value, keys_of, exact):
+    """The means over the views of `value`. keys_of, exact: as `_ranks` takes them, of sorted views."""
+    logits = np.asarray(logits)
+    *lead, views, classes = logits.shape
+    flat = logits.reshape(-1, views, classes)
+    means = np.empty((len(flat), classes))
+    keys, errors = np.empty_like(means), np.empty_like(means)
+    step = max(1, _CHUNK // max(views * classes, 1))
+    for start in range(0, len(flat), step):
+        part = slice(start, start + step)
+        # sorted, so that the same views in another order give the same, to the bit
+        ordered = np.sort(flat[part], axis=1).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            means[part] = value(ordered).mean(axis=1)
+            keys[part], errors[part] = keys_of(ordered)
+    known = np.isfinite(flat).all(axis=1)  # no NaN, of a video that failed
+    which = np.flatnonzero(known)
+
+    def views_at(places):
+        """The sorted views `[len(places), view]` of known means."""
+        video, index = np.divmod(which[places], classes)
+        return np.sort(flat[video, :, index], axis=1)
+
+    ranks = _ranks(keys[known], errors[known], views_at, exact)
+    means[known] = _parted(means[known], ranks)
+    return means.reshape(*lead, classes)
+
+
+def _sums(views):
+    """(key, its error) of means of logits: `[N, view, K]` -> two of `[N, K]`.
+
+    A float64 holds sums of float32 exactly, as long as the largest and the smallest are not too far apart.
+    """
+    sizes = np.abs(views)
+    total = sizes.sum(axis=1)
+    least = np.where(sizes > 0, sizes, np.inf).min(axis=1)
+    narrow = (views.astype(np.float32) == views).all(axis=1)
+    is_exact = narrow & (total < np.ldexp(least, 52 - 23))
+    return views.sum(axis=1), np.where(is_exact, 0.0, _KEY_ERROR * total)
+
+
+def _logits_of_means(views):
+    """(key, its error) of means of sigmoids: `[N, view, K]` -> two of `[N, K]`.
+
+    The logit of the mean, log p - log (1 - p), with both from sums of positive numbers.
+    """
+    if views.shape[1] == 1:
+        return views[:, 0], np.zeros_like(views[:, 0])
+    log_p = -np.logaddexp(0.0, -views)
+    key = _log_mean(log_p) - _log_mean(log_p - views)
+    return key, _KEY_ERROR * np.maximum(1.0, np.abs(key))
+
+
+def _log_mean(logs):
+    """The logarithm of the mean over axis 1 of what `logs` are the logarithms of."""
+    largest = logs.max(axis=1, keepdims=True)
+    return largest[:, 0] + np.log(np.exp(logs - largest).mean(axis=1))
+
+
+def _exact_sums(rows):
+    """Exact sums of rows `[n, view]` of logits."""
+    different, places = np.unique(rows, return_inverse=True)
+    exact = np.array([Fraction(view) for view in different.tolist()], object)
+    return exact[places.reshape(rows.shape)].sum(axis=1).tolist()
+
+
+def _exact_sigmoids(rows):
+    """Sums of the sigmoids of rows `[n, view]`, with digits beyond the smallest; equal ones come out so."""
+    different, places = np.unique(rows, return_inverse=True)
+    digits = min(_DIGITS + int(np.abs(rows).max() / np.log(10)), _MOST_DIGITS)
+    with localcontext(Context(prec=digits + 10, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])) as context:
+        shares = [1 / (1 + (-Decimal(view)).exp()) for view in different.tolist()]
+        sums = np.array(shares, object)[places.reshape(rows.shape)].sum(axis=1)
+        context.prec = digits
+        return [+total for total in sums]
+
+
+def _exact_softmaxes(video):
+    """Sums of the softmax over the views, of lists `[view][K]`, with digits beyond the smallest."""
+    span = max(max(view) - min(view) for view in video)
+    digits = min(_DIGITS + int(span / np.log(10)), _MOST_DIGITS)
+    with localcontext(Context(prec=digits + 10, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])) as context:
+        powers = [[Decimal(logit).exp() for logit in view] for view in video]
+        totals = [sum(view) for view in powers]
+        shares = [
+            [power / total for power in view] for view, total in zip(powers, totals, strict=True)
+        ]
+        sums = [sum(own) for own in zip(*shares, strict=True)]
+        context.prec = digits
+        return [+total for total in sums]
+
+
+def _ranks(keys, errors, views_at, exact):
+    """Ranks from 0 by exact values, equal for equal ones: int64 `[M]`.
+
+    keys: what the values are compared by, float64 `[M]`; errors: how far off each may be. views_at: places
+    -> the sorted views there, `[n, view]`. exact: such views -> values that Python compares exactly.
+    """
+    order = np.argsort(keys)
+    key, error = keys[order], errors[order]
+    apart = key[1:] - error[1:] > np.maximum.accumulate(key + error)[:-1]
+    equal = (key[1:] == key[:-1]) & (error[1:] == 0) & (error[:-1] == 0)
+    unclear = np.flatnonzero(~apart & ~equal)
+    parts = np.split(unclear, range(_CHUNK // 64, len(unclear), _CHUNK // 64))
+    differ = [(views_at(order[p]) != views_at(order[p + 1])).any(axis=1) for p in parts]
+    unclear = unclear[np.concatenate(differ)]
+    rises = np.concatenate([[1], apart.astype(np.int64)])[: len(order)]
+    if len(unclear):
+        group = np.cumsum(rises)
+        close = np.flatnonzero(np.isin(group, group[unclear]))  # whole groups
+        values = exact(views_at(order[close]))
+        ranked = {value: rank for rank, value in enumerate(sorted(set(values)))}
+        value = np.array([ranked[value] for value in values])
+        by_value = np.lexsort((value, group[close]))
+        order[close], value = order[close][by_value], value[by_value]
+        inside = np.flatnonzero(rises[close] == 0)
+        rises[close[inside]] = value[inside] > value[inside - 1]
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = np.cumsum(rises) - 1
+    return ranks
+
+
+def _parted(values, ranks):
+    """`values` float64 `[M]` moved by least steps, so that they rise exactly where `ranks` from 0 do."""
+    if not len(values):
+        return values
+    _, first = np.unique(ranks, return_index=True)
+    bits = values[first].view(np.int64)
+    bits = np.where(bits < 0, np.iinfo(np.int64).min - bits, bits)  # rise as the numbers do
+    if (np.diff(bits) > 0).all():
+        return values[first][ranks]
+    place, level = np.arange(len(bits)), values[first]
+    # to both sides of one half, and from 0 and 1 inwards
+    for low, high in ((0.25, 0.5), (0.75, np.nextafter(1.0, 2.0))):
+        inside = slice(*np.searchsorted(level, (low, high)))
+        falling = (bits[inside] - place[inside])[::-1]
+        bits[inside] = np.minimum.accumulate(falling)[::-1] + place[inside]
+    bits = np.maximum.accumulate(bits - place) + place
+    bits = np.where(bits < 0, np.iinfo(np.int64).min - bits, bits)
+    return bits.view(np.float64)[ranks]

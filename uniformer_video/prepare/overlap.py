@@ -1,0 +1,210 @@
+"""The same footage in several lists, or twice in one, found by what videos show."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from uniformer_video.data.decoding.source import is_member
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.lists.shard_index import shard_folder
+from uniformer_video.data.lists.table import segment_name
+from uniformer_video.errors import DataError
+from uniformer_video.prepare.check import records_to_check
+from uniformer_video.prepare.fingerprints import (
+    cache_key,
+    fingerprint,
+    is_comparable,
+    open_cache,
+    read_cache,
+)
+from uniformer_video.prepare.folders import write_table
+from uniformer_video.prepare.jobs import run_jobs
+from uniformer_video.prepare.matching import close_pairs
+from uniformer_video.storage.address import name_for_messages
+
+OVERLAP_FILE = "overlap.csv"
+NOT_COMPARED_FILE = "not_compared.csv"
+CACHE_FILE = "fingerprints.tsv"
+_HEADER = ("path", "list", "other path", "other list", "mean distance")
+_PARTS = ("train", "val", "test")  # folders that are lists of their own
+_TOO_PLAIN = "shows too little to compare: most of its frames are of one colour, or nearly"
+
+
+@dataclass
+class Overlap:
+    """What `find_overlap` found.
+
+    videos: how many there are, each once. between: rows of the table, on the same footage in two lists;
+    within: on a video that shows what another of its list does, one row each. unreadable, plain: (path, list,
+    reason) of those that could not be compared. hashed, known: fingerprints made now and before; seconds: for
+    those made now, and for comparing.
+    """
+
+    videos: int
+    between: list[tuple] = field(default_factory=list)
+    within: list[tuple] = field(default_factory=list)
+    unreadable: list[tuple] = field(default_factory=list)
+    plain: list[tuple] = field(default_factory=list)
+    hashed: int = 0
+    known: int = 0
+    hash_seconds: float = 0.0
+    compare_seconds: float = 0.0
+
+
+def lists_to_compare(
+    sources: Iterable[str], prefix: str = "", template: str = "", separator: str = "auto"
+) -> dict[str, list[VideoRecord]]:
+    """List -> its videos, for each list or folder of `sources` that `records_to_check` takes.
+
+    A folder that holds train and val, or test, stands for these: each is a list of its own.
+    """
+    lists = {}
+    for source in sources:
+        parts = _parts(source)
+        lists |= {os.path.join(source, part): [] for part in parts}  # in their usual order
+        for record in records_to_check(source, prefix, template, separator):
+            part = Path(record.name).parts[0] if parts else ""
+            name = os.path.join(source, part) if part in parts else str(source)
+            lists.setdefault(name, []).append(record)
+    return lists
+
+
+def _parts(source):
+    if not os.path.isdir(source) or shard_folder(source):
+        return []
+    found = [part for part in _PARTS if os.path.isdir(os.path.join(source, part))]
+    return found if "train" in found and len(found) > 1 else []
+
+
+def find_overlap(
+    lists: Mapping[str, list[VideoRecord]],
+    out: str | os.PathLike,
+    workers: int = 0,
+    timeout: float = 300,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> Overlap:
+    """Look for the same footage in the `lists`, name -> videos; write what is found into the folder `out`.
+
+    `overlap.csv` has the pairs, those between two lists first; `not_compared.csv` the videos that cannot be
+    read within `timeout` seconds, or show too little; `fingerprints.tsv` keeps what was read of each video.
+    `progress(done, all, failed)` is called with numbers of videos, read and then compared.
+    """
+    footage, members = {}, {}  # by segment: a record, and the lists that it stands in
+    for name, records in lists.items():
+        for record in records:
+            footage.setdefault(_segment(record), record)
+            members.setdefault(_segment(record), {})[name] = None
+    found = Overlap(len(footage))
+    out = Path(out)
+    with _say_where_to_write(out):
+        for file in (OVERLAP_FILE, NOT_COMPARED_FILE):  # of another call
+            (out / file).unlink(missing_ok=True)
+        fingerprints = _fingerprints(found, footage, members, out, workers, timeout, progress)
+    _compare(found, fingerprints, footage, members, list(lists), workers, progress)
+    write_table(out / OVERLAP_FILE, _HEADER, [*found.between, *found.within])
+    rows = [*found.unreadable, *found.plain]
+    write_table(out / NOT_COMPARED_FILE, ("path", "list", "reason"), rows)
+    return found
+
+
+def _segment(record):
+    """What tells it from other footage, by whichever list it is named."""
+    path, start, end = record.segment
+    return path if is_member(path) else os.path.abspath(path), start, end
+
+
+@contextlib.contextmanager
+def _say_where_to_write(out):
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise DataError(
+            f"cannot write into {out}: {error.strerror}; choose another --out"
+        ) from None
+
+
+def _fingerprints(found, footage, members, out, workers, timeout, progress):
+    """Segment -> fingerprint, of the cache and of all that can be read; notes in `found` what was done."""
+    keys = {segment: cache_key(record) for segment, record in footage.items()}
+    known = read_cache(out / CACHE_FILE, filter(None, keys.values()))
+    fingerprints = {segment: known[key] for segment, key in keys.items() if key in known}
+    found.known = len(fingerprints)
+    left = [record for segment, record in footage.items() if segment not in fingerprints]
+    begin = time.perf_counter()
+    with open_cache(out / CACHE_FILE) as add:
+
+        def collect(outcome):
+            segment = _segment(outcome.task)
+            if outcome.reason:
+                reason = outcome.reason.removeprefix(f"{outcome.task.path} ")
+                _note(found.unreadable, outcome.task, members[segment], reason)
+            else:
+                found.hashed += 1
+                fingerprints[segment] = outcome.result
+                if keys[segment]:
+                    add(keys[segment], outcome.result)
+            if progress:
+                done = len(fingerprints) + len(found.unreadable)
+                progress(done, len(footage), len(found.unreadable))
+
+        run_jobs(fingerprint, left, collect, workers, timeout)
+    found.hash_seconds = time.perf_counter() - begin
+    found.unreadable.sort()
+    return fingerprints
+
+
+def _compare(found, fingerprints, footage, members, names, workers, progress):
+    """Fill `between`, `within` and `plain` of `found`."""
+    begin = time.perf_counter()
+    segments = []
+    for segment in footage:  # in the order of the lists, whoever was read first
+        if segment in fingerprints and is_comparable(fingerprints[segment]):
+            segments.append(segment)
+        elif segment in fingerprints:
+            _note(found.plain, footage[segment], members[segment], _TOO_PLAIN)
+    pairs, measured = np.empty((0, 2), int), np.empty(0)
+    if segments:
+        stacked = np.stack([fingerprints[segment] for segment in segments])
+        failed = len(found.unreadable)
+        show = progress and (lambda done, of: progress(done, of, failed))
+        pairs, measured = close_pairs(stacked, workers, show)
+    closest = np.argsort(measured, kind="stable")
+    # One segment in two lists needs no look at what it shows.
+    couples = [(segment, segment, 0.0) for segment in footage if len(members[segment]) > 1]
+    couples += [(segments[pairs[i, 0]], segments[pairs[i, 1]], float(measured[i])) for i in closest]
+    repeats = set()
+    for first, second, distance in couples:
+        for name in members[first]:
+            for other in members[second]:
+                if name != other:
+                    row = _ordered((first, name), (second, other), names)
+                    found.between.append((*_cells(row, footage), f"{distance:.2f}"))
+                elif first != second and (second, name) not in repeats:
+                    repeats.add((second, name))
+                    row = ((first, name), (second, name))
+                    found.within.append((*_cells(row, footage), f"{distance:.2f}"))
+    found.between = list(dict.fromkeys(found.between))  # one segment in two lists is met from both
+    found.compare_seconds = time.perf_counter() - begin
+
+
+def _ordered(one, other, names):
+    """The two, that of the list which was named first before the other."""
+    return sorted((one, other), key=lambda side: names.index(side[1]))
+
+
+def _cells(sides, footage):
+    return [cell for segment, name in sides for cell in (_title(footage[segment]), name)]
+
+
+def _note(rows, record, lists, reason):
+    rows.append((_title(record), " and ".join(lists), reason))
+
+
+def _title(record):
+    """The path, and the seconds where a segment counts."""
+    return segment_name(name_for_messages(record.path), record.start, record.end)
