@@ -5,7 +5,7 @@ way out. Resizing is bilinear with half-pixel centres and no antialiasing, the p
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,7 +59,7 @@ class EvalViews:
     num_crops: int = 1
     normalise: Normalisation = field(default_factory=Normalisation)
 
-    def __call__(self, clips: np.ndarray) -> Tensor:
+    def __call__(self, clips: Iterable[np.ndarray]) -> Tensor:
         """`uint8 [clips, T, H, W, 3]` -> `float32 [clips * crops, 3, T, crop, crop]`."""
         views = []
         for frames in clips:
