@@ -216,7 +216,7 @@ def test_what_stands_where_a_video_should_is_named(split):
     (note,) = [note for note in found.notes if "exist" in note]
     assert note.startswith("3 of 5 train videos do not exist: ")
     assert "gone.mp4 (a broken link), " in note
-    assert "dir.mp4 (a folder), " in note
+    assert "dir.mp4 (a folder without frames), " in note
     assert note.endswith("no.mp4; no video is left of class 1")
     with pytest.raises(DataError, match=r"none of the 1 train .*gone\.mp4 \(a broken link\), from"):
         split("gone.mp4,0\n")

@@ -164,6 +164,8 @@ class RandAugment:
     published UniFormer runs.
     """
 
+    step = "RandAugment"  # its name where steps are timed
+
     def __init__(self, policy_text: str, interpolation: str = "bicubic"):
         if interpolation not in INTERPOLATIONS:
             raise ConfigError(
@@ -272,6 +274,7 @@ class ColorJitter:
     """
 
     _NAMES = ("Brightness", "Contrast", "Color")
+    step = "colour jitter"  # its name where steps are timed
     weights: Weights | None = None  # nothing moves
 
     def __init__(self, strength: float):

@@ -3,7 +3,8 @@
 import math
 import os
 
-from uniformer_video.data.decoding.frames import frame_file
+from uniformer_video.data.decoding import names_frames
+from uniformer_video.data.decoding.frame_names import any_frame, any_picture, is_frame_folder
 from uniformer_video.data.lists.records import label_text, without_repeats
 from uniformer_video.errors import DataError
 from uniformer_video.storage.address import name_for_messages
@@ -78,9 +79,11 @@ def missing_files(records):
 
 
 def _exists(record):
-    if not record.num_frames:
-        return os.path.isfile(record.path)
-    return any(os.path.isfile(frame_file(record.path, number)) for number in (1, 0))
+    if record.num_frames:
+        return any_frame(record.path)
+    if os.path.isfile(record.path):
+        return True
+    return is_frame_folder(record.path) or (names_frames(record.path) and any_frame(record.path))
 
 
 def _note_missing(split, records, allowed, class_names):
@@ -116,13 +119,15 @@ def _remedy(record):
     if member_of(record.path):
         return "the shards belong beside their index.csv"
     template = ", or DATA.IMAGE_TEMPLATE to the names of the frames" if record.num_frames else ""
+    if template and (name := any_picture(os.path.dirname(record.path))):
+        template += f", such as {name}"
     return f"set DATA.PATH_PREFIX to the folder that the paths start from{template}"
 
 
 def _what_is(record):
     """What stands where a video should, for messages."""
     if os.path.isdir(record.path):
-        return " (a folder)"
+        return " (a folder without frames)"
     if os.path.islink(record.path):
         return " (a broken link)"
     spelling = "with / in place of \\ it is not there either"

@@ -51,6 +51,11 @@ def read_folder(
     folders = [name for name in class_folders(root) if name not in circular]
     classes = {name: [] for name in folders}
     for video in found.videos:
+        if video.name in classes and len(video.parts) == 1:
+            raise DataError(
+                f"{root / video} holds the frames of one video itself; a class is a folder of videos, or of "
+                f"folders of frames, such as {root / 'running' / 'video1' / 'img_00001.jpg'}"
+            )
         if len(video.parts) > 1:
             classes[video.parts[0]].append(video)
     if not folders:

@@ -1,4 +1,7 @@
-"""Folders of videos: which files in them and below are videos. All that reads folders asks here."""
+"""Folders of videos: which files in them and below are videos. All that reads folders asks here.
+
+A folder of extracted frames counts as a video too.
+"""
 
 import logging
 import os
@@ -7,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from uniformer_video.data.decoding.frame_names import holds_frames
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, plural
 
@@ -42,6 +46,8 @@ _OF_SYSTEMS = {
 @dataclass(frozen=True)
 class FoundVideos:
     """The videos in `folder` and below it, and what is there beside them; paths relative to it.
+
+    Folders of frames are videos too, and their pictures are not skipped.
 
     hidden: videos that do not count, for their name or that of a folder above them is hidden, see
     `is_hidden`. skipped: files that are no videos by their names and not hidden. empty: the uppermost
@@ -106,26 +112,49 @@ def count_suffixes(paths: Iterable[Path]) -> str:
 def find_videos(folder: str | os.PathLike) -> FoundVideos:
     """The videos in `folder` and below, sorted; links are followed.
 
-    Raises `DataError` where there is no such folder, and where one in it cannot be read.
+    A folder of numbered pictures is a video, and may be `folder` itself, `Path(".")`, unless a video lies in
+    it or below, or beside it under its name. Raises `DataError` where there is no such folder, and where one
+    in it cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         kind = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {kind}; give a folder of videos")
-    videos, hidden, skipped, folders, circular = [], [], [], [], []
+    videos, hidden, skipped, folders, circular, with_pictures = [], [], [], [], [], []
     for part, names, hidden_folders, links in _visit(folder):
         folders.append(part)
-        for name in names:
-            if is_video(name):
-                (hidden if is_hidden(name) else videos).append(part / name)
-            elif not is_hidden(name):
-                skipped.append(part / name)
+        if holds_frames(names):
+            with_pictures.append(part)  # only names of other folders are kept: frames are many
+        else:
+            skipped += _skipped(part, names)
+        for name in filter(is_video, names):
+            (hidden if is_hidden(name) else videos).append(part / name)
         for name in hidden_folders:
             hidden += _videos_below(folder, part / name)
         circular += [part / name for name in links]
-    filled = {parent for video in videos for parent in video.parents} | {Path()}
+    frames = _frames_alone(with_pictures, videos)
+    videos += frames
+    for part in set(with_pictures) - set(frames):
+        files = [entry.name for entry in os.scandir(folder / part) if not entry.is_dir()]
+        skipped += _skipped(part, files)
+    filled = {parent for video in videos for parent in video.parents} | {Path(), *frames}
     empty = [part for part in folders if part not in filled and part.parent in filled]
     return FoundVideos(folder, *map(sorted, (videos, hidden, skipped, empty, circular)))
+
+
+def _skipped(part, names):
+    """The files of a folder `part` that count as nothing and are not hidden."""
+    return [part / name for name in names if not is_video(name) and not is_hidden(name)]
+
+
+def _frames_alone(folders, videos):
+    """Those of the `folders` with pictures whose pictures are the frames of a video of their own.
+
+    Not where a video, or another such folder, lies in one, nor where the video itself lies beside it.
+    """
+    taken = {parent for path in (*folders, *videos) for parent in path.parents}
+    taken |= {video.with_suffix("") for video in videos}
+    return [folder for folder in folders if folder not in taken]
 
 
 def list_videos(folder: str | os.PathLike) -> list[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from uniformer_video.data.decoding.frame_names import is_frame_folder
 from uniformer_video.data.lists.folders import is_video
 from uniformer_video.data.lists.table import (
     Table,
@@ -116,6 +117,11 @@ def _line_record(line, separator, folder, source):
         raise DataError(
             f"{source}: {line.strip()!r} ends in two numbers; for several labels, or a path that ends "
             "in a number, begin the list with a header line, `path,label`"
+        )
+    if number is not None and is_frame_folder(folder / video) and not (folder / name).exists():
+        raise DataError(
+            f"{source}: {line.strip()!r} names a folder of frames and their number, as lists of the format "
+            "frames do: set TRAIN.DATASET frames (`check` takes --template), or write `folder,label`"
         )
     return VideoRecord(_place(folder, name), name, (label,), source)
 
