@@ -5,6 +5,7 @@ All raise `DataError` for what is not there, with what was looked for.
 """
 
 import os
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def read_class_folders(
     return VideoList(chosen, names, [*notes, f"{source}: {held}."])
 
 
-def _beside(root, parts):
+def _beside(root: Path, parts: Collection[str]) -> Iterator[str]:
     """Lines on folders and videos beside train, val and test, if there are any."""
     if not parts:
         return
@@ -93,7 +94,7 @@ def _beside(root, parts):
             yield f"{root}: left out {count} beside {beside}: {name_some(names)}"
 
 
-def _parts_of(root, split):
+def _parts_of(root: Path, split: str) -> set[str]:
     """Which of the folders train, val and test there are; none where the classes lie side by side.
 
     Raises `DataError` for parts under other names, and for a part that is called for and is not there.
@@ -192,11 +193,12 @@ def given_names(class_names: str, root: Path | str) -> list[str] | None:
     return read_class_names(beside) if is_file(beside) else None
 
 
-def find_list(root: Path | str, choices, line: str, hint: str = "") -> str:
+def find_list(root: Path | str, choices: Sequence[str], line: str, hint: str = "") -> str:
     """The first of the lists `choices` that exists in `root`; else `DataError`, with what a `line` holds."""
     if os.path.isfile(root):
         raise DataError(
-            f"DATA.PATH_TO_DATA_DIR {root} is a file; give the folder that it stands in, {root.parent}"
+            f"DATA.PATH_TO_DATA_DIR {root} is a file; give the folder that it stands in, "
+            f"{Path(root).parent}"
         )
     paths = [join(root, name) for name in choices]
     for path in paths:
@@ -217,7 +219,7 @@ def find_list(root: Path | str, choices, line: str, hint: str = "") -> str:
     )
 
 
-def _refusal(place):
+def _refusal(place: str) -> str:
     """Why there is no list at an address, in its server's words."""
     if not is_address(place):
         return ""
@@ -228,6 +230,6 @@ def _refusal(place):
     return ""
 
 
-def _guide(root):
+def _guide(root: Path | str) -> str:
     own = os.path.join(root, "README.md")
     return own if os.path.isfile(own) else "datasets/README.md"
