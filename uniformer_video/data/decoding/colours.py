@@ -7,7 +7,7 @@ ones) by its default, BT.601. The newer interface, which PyAV calls, refuses the
 (`sws_test_colorspace`), so that the stand-in is named here.
 """
 
-from typing import TypedDict
+from typing import Any
 
 import av
 from av.video.reformatter import Colorspace
@@ -23,14 +23,7 @@ def stand_in(frame: av.VideoFrame) -> Colorspace | None:
     return Colorspace.BT2020 if frame.colorspace == _BT2020_CONSTANT else Colorspace.ITU601
 
 
-class MatrixOptions(TypedDict, total=False):
-    """What `reformat` takes of matrices; nothing where a frame is converted by its own."""
-
-    src_colorspace: Colorspace
-    dst_colorspace: Colorspace
-
-
-def matrix_options(frame: av.VideoFrame) -> MatrixOptions:
+def matrix_options(frame: av.VideoFrame) -> dict[str, Any]:
     """What `reformat` takes so that it can convert this frame."""
     matrix = stand_in(frame)
     return {} if matrix is None else {"src_colorspace": matrix, "dst_colorspace": matrix}
