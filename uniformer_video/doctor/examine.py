@@ -28,7 +28,7 @@ def examine(folder: Path | None) -> Iterator[Finding]:
     yield from _of("self_test", "self_test", folder / "self-test")
 
 
-def _of(module: str, name: str, *arguments) -> Iterator[Finding]:
+def _of(module: str, name: str, *arguments: Path) -> Iterator[Finding]:
     """What a check finds. One that fails itself, as for want of a library, is a finding too."""
     try:
         check: Callable[..., Finding | Iterable[Finding]] = getattr(

@@ -2,9 +2,10 @@
 
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata as installed
+from types import ModuleType
 
 from packaging.requirements import Requirement
 
@@ -46,7 +47,7 @@ def check_libraries() -> Iterator[Finding]:
         yield _check_extra(extra, purpose, wanted)
 
 
-def _check_extra(extra, purpose, wanted):
+def _check_extra(extra: str, purpose: str, wanted: Sequence[Requirement]) -> Finding:
     asked = [
         each
         for each in wanted
@@ -62,7 +63,7 @@ def _check_extra(extra, purpose, wanted):
     )
 
 
-def _problem(requirement):
+def _problem(requirement: Requirement) -> str:
     """What is wrong with the installed version of a library; "" if nothing."""
     try:
         version = installed.version(requirement.name)
@@ -132,7 +133,7 @@ def check_torch() -> Iterator[Finding]:
     yield _check_processor(torch)
 
 
-def _check_device(torch):
+def _check_device(torch: ModuleType) -> Finding:
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         found = (
@@ -158,7 +159,7 @@ def _check_device(torch):
     return wrong("GPU", "there is one, and this torch is built for the CPU alone", remedy)
 
 
-def _check_processor(torch):
+def _check_processor(torch: ModuleType) -> Finding:
     from uniformer_video.cores import usable_cores
 
     kind = torch.backends.cpu.get_cpu_capability()

@@ -63,7 +63,7 @@ def _try(about: str, action: Callable[[], str]) -> Iterator[Finding]:
 
 
 @contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Only warnings of the run are of interest."""
     log = logging.getLogger("uniformer_video")
     level = log.level
@@ -74,7 +74,7 @@ def _quiet():
         log.setLevel(level)
 
 
-def _compare_precisions():
+def _compare_precisions() -> str:
     """The same small model in several precisions on the device, against float64 on the CPU."""
     import torch
 
@@ -84,7 +84,7 @@ def _compare_precisions():
     seed_torch("weights", 0)
     sizes = {"embed_dims": [16, 16, 32, 32], "depths": [1, 1, 1, 1], "head_dim": 16}
     model = build_network("uniformer_s", 8, **sizes).eval()
-    torch.nn.init.normal_(model.head.weight)
+    torch.nn.init.normal_(model.get_parameter("head.weight"))
     clip = torch.rand(1, 3, 4, 64, 64)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     said = []
@@ -103,19 +103,21 @@ def _compare_precisions():
     return f"on {device}, off from float64 by {', '.join(said)}"
 
 
-def _make_videos(folder):
+def _make_videos(folder: Path) -> str:
     from uniformer_video.prepare.demo import generate_demo
 
     return f"{generate_demo(folder, train=16, val=8, test=8, processes=2)} made"
 
 
-def _run(folder):
+def _run(folder: Path) -> str:
     from uniformer_video.config.settings import load_config
     from uniformer_video.runs.run import run
 
     places = {"DATA.PATH_TO_DATA_DIR": folder / "videos", "OUTPUT_DIR": folder / "run"}
     words = [str(word) for pair in {**_SETTINGS, **places}.items() for word in pair]
-    results = json.loads((run(load_config(overrides=words), "doctor") / "results.json").read_text())
+    tested = run(load_config(overrides=words), "doctor")
+    assert tested is not None  # as TEST.ENABLE is its default
+    results = json.loads((tested / "results.json").read_text())
     summary = results["summary"]
     lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
     losses = [json.loads(line).get("loss") for line in lines]
@@ -126,7 +128,7 @@ def _run(folder):
     return f"{len(results['videos'])} videos tested after 2 epochs, with a worker process"
 
 
-def _predict(checkpoint, video):
+def _predict(checkpoint: Path, video: Path) -> str:
     from uniformer_video.inference.predictor import Predictor
 
     name, score = Predictor.from_checkpoint(checkpoint)(video).top(1)[0]

@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Callable
 
-from uniformer_video.storage.members import member_of, read_member
+from uniformer_video.storage.members import Member, member_of, read_member
 
 # Files alone, and none that name others to read: a playlist can be given any video's name.
 SINGLE_FILES = {
@@ -26,8 +26,12 @@ class _NamedBytes(io.BytesIO):
 
 def is_member(path: str | os.PathLike) -> bool:
     """True where `path` names a video in a shard, and no file has that name."""
+    return _member(os.fspath(path)) is not None
+
+
+def _member(path: str) -> Member | None:
     member = member_of(path)
-    return member is not None and not os.path.isfile(path)
+    return None if member is None or os.path.isfile(path) else member
 
 
 def source_of(path: str) -> Callable[[], str | io.BytesIO]:
@@ -35,8 +39,9 @@ def source_of(path: str) -> Callable[[], str | io.BytesIO]:
 
     The bytes of a member are read once, here; raises `DecodeError` as `read_member` does.
     """
-    if not is_member(path):
+    member = _member(path)
+    if member is None:
         # a full path, or else a colon in a name would end the name of a protocol
         return lambda: os.path.abspath(path)
-    name, data = read_member(member_of(path))
+    name, data = read_member(member)
     return lambda: _NamedBytes(name, data)

@@ -24,7 +24,7 @@ def read_text(path: Path | str) -> str:
     """
     try:
         remote = is_address(path)
-        data = read_bytes(path) if remote else Path(path).read_bytes()
+        data = read_bytes(str(path)) if remote else Path(path).read_bytes()
         text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
         if "\0" in text:
             raise DataError(f"{name_for_messages(path)} is not plain text; save it as UTF-8")
