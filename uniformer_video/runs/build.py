@@ -28,8 +28,8 @@ from uniformer_video.training.optim import (
     adamw,
     parameter_groups,
 )
+from uniformer_video.training.settings import TrainSettings
 from uniformer_video.training.state import TrainingOutputs, TrainState
-from uniformer_video.training.trainer import TrainSettings
 from uniformer_video.versions import versions
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
 from uniformer_video.zoo.create import build_for_weights, build_network
