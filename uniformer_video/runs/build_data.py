@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from uniformer_video.config.settings import flat_config
 from uniformer_video.data.lists.check import check_list, note_overlaps
 from uniformer_video.data.lists.class_names import places, stand_ins
 from uniformer_video.data.lists.formats import find_format, list_formats
-from uniformer_video.data.lists.records import VideoList, relabel
+from uniformer_video.data.lists.records import VideoList, VideoRecord, relabel
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.check import check_data_settings
@@ -24,20 +26,20 @@ class Data:
     faults: {path: reason} of videos that hung or crashed their decoder in this run.
     """
 
-    class_names: list
-    train: list = field(default_factory=list)
-    val: list = field(default_factory=list)
-    test: list = field(default_factory=list)
-    notes: list = field(default_factory=list)
-    faults: dict = field(default_factory=dict)
+    class_names: list[str]
+    train: list[VideoRecord] = field(default_factory=list)
+    val: list[VideoRecord] = field(default_factory=list)
+    test: list[VideoRecord] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         """How many classes the model tells apart."""
         return len(self.class_names)
 
 
-def build_data(cfg):
+def build_data(cfg: CfgNode) -> Data:
     """The `Data` that the config asks for: what it will train, validate and test on, and no more."""
     check_data_settings(cfg)
     task = build_task(cfg)
@@ -54,14 +56,17 @@ def build_data(cfg):
             check_place(local_file(tested), tested)
         except CheckpointError as error:
             raise CheckpointError(f"TEST.CHECKPOINT_FILE_PATH: {error}") from None
-    splits, names, notes = {}, None, {}
+    names: list[str] | None = None
+    splits: dict[str, list[VideoRecord]] = {}
+    notes: dict[str, None] = {}
     for split in _needed_splits(cfg):
         listed = _read_split(cfg, split)
         names = names or listed.class_names
         splits[split] = _in_order(listed, names, split)
         notes |= dict.fromkeys(listed.notes)  # of a folder that is split, each part has the same
     names = _class_names(cfg, names, splits)
-    data = Data(names, **splits, notes=list(notes))
+    train, val, test = (splits.get(split, []) for split in ("train", "val", "test"))
+    data = Data(names, train, val, test, list(notes))
     for records in splits.values():
         task.check_records(records, data.num_classes)
     if cfg.TRAIN.ENABLE and data.num_classes < task.min_classes:
@@ -76,9 +81,9 @@ def build_data(cfg):
         )
     for split, records in splits.items():
         allowed = cfg.DATA.MAX_BAD_RATIO if split == "train" else 1.0
-        records, notes = check_list(split, records, allowed)
+        records, told = check_list(split, records, allowed)
         setattr(data, split, records)
-        data.notes += notes
+        data.notes += told
     try_decoder(cfg, {split: getattr(data, split) for split in splits})
     data.notes += note_overlaps({split: getattr(data, split) for split in splits})
     return data
