@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
+from uniformer_video.data.lists.class_counts import count_line
 from uniformer_video.distributed.environment import launcher
 from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.runs.build import name_model
@@ -57,4 +58,7 @@ def _introduction(cfg: CfgNode, data: Data, folder: RunFolder) -> Iterator[str]:
         if (records := getattr(data, split))
     )
     yield f"{cfg.MODEL.MODEL_NAME}, {data.num_classes} classes, videos: {counts}; output {folder.path}"
+    for split in ("train", "val", "test"):
+        if records := getattr(data, split):
+            yield count_line(split, records, data.class_names)
     yield from data.notes
