@@ -68,7 +68,7 @@ def score_videos(
             results += [(s.index, s.reason) for s in samples if s.views is None]
             results += [(s.index, s.repeats) for s in good if s.repeats]
             if good:
-                views = torch.cat([sample.views for sample in good])
+                views = torch.cat([sample.views for sample in good if sample.views is not None])
                 if ranks.device.type == "cuda":
                     views = views.pin_memory()  # only such memory is copied without a wait
                 passes = _forward(model, views, batch_size, ranks.device, autocast)

@@ -105,7 +105,7 @@ class Predictor:
         """
         protocol = self.protocol
         clips, _ = decode_test_clips(
-            path,
+            str(path),
             protocol.sampling,
             protocol.num_clips,
             backend=protocol.decoder,
