@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from uniformer_video.errors import DecodeError
-from uniformer_video.evaluation.parts import OpenVideo
+from uniformer_video.evaluation.parts import FramesOfVideo
 from uniformer_video.evaluation.plots import frame_uris
 
 MAX_TABLE_CLASSES = 30  # beyond it a table of classes is a picture
@@ -32,7 +32,7 @@ def spread(per_class: Sequence[Mapping[str, Any]], figure: str) -> list[int] | N
 
 
 def mistakes_with_frames(
-    wrong: Sequence[Mapping[str, Any]], open_video: OpenVideo | None
+    wrong: Sequence[Mapping[str, Any]], open_video: FramesOfVideo | None
 ) -> dict[str, Any]:
     """The first of the mistaken videos, each with its `frames`, and how many there are.
 
@@ -43,7 +43,7 @@ def mistakes_with_frames(
     return {"shown": shown, "total": len(wrong)}
 
 
-def _frames(video: Mapping[str, Any], open_video: OpenVideo | None) -> list[str] | None:
+def _frames(video: Mapping[str, Any], open_video: FramesOfVideo | None) -> list[str] | None:
     if open_video is None:
         return None
     try:

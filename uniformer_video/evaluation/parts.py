@@ -11,7 +11,7 @@ from uniformer_video.evaluation.metrics import wilson_interval
 LISTED_CLASSES = 5
 _NAMED_FAILURES = 5
 # See `report.write_report`: (path, start=, end=) -> a few frames, uint8 `[T, H, W, 3]`.
-OpenVideo = Callable[..., np.ndarray]
+FramesOfVideo = Callable[..., np.ndarray]
 
 
 class Figure(NamedTuple):
@@ -42,7 +42,9 @@ class RecordingTask(Protocol):
 
     def saved_labels(self, videos: Sequence[Mapping[str, Any]], num_classes: int) -> np.ndarray: ...
 
-    def page(self, results: Mapping[str, Any], open_video: OpenVideo | None) -> dict[str, Any]: ...
+    def page(
+        self, results: Mapping[str, Any], open_video: FramesOfVideo | None
+    ) -> dict[str, Any]: ...
 
     def mark(self) -> dict[str, Any]: ...
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError
-from uniformer_video.evaluation.parts import Figure, OpenVideo, RecordingTask
+from uniformer_video.evaluation.parts import Figure, FramesOfVideo, RecordingTask
 from uniformer_video.evaluation.plots import line_chart, report_library
 from uniformer_video.evaluation.sections import build_sections
 from uniformer_video.files import METRICS_FILE, atomic_write
@@ -23,7 +23,7 @@ def write_report(
     folder: Path | str,
     results: dict[str, Any],
     task: RecordingTask,
-    open_video: OpenVideo | None = None,
+    open_video: FramesOfVideo | None = None,
 ) -> Path:
     """Write `folder/report.html` from a results record (and `metrics.jsonl`, if there); its path.
 

@@ -25,7 +25,7 @@ from uniformer_video.evaluation.page_parts import mistakes_with_frames, spread, 
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
-    OpenVideo,
+    FramesOfVideo,
     class_entries,
     counts,
     failure_lines,
@@ -137,7 +137,7 @@ class MultiLabel(Classification):
             )
         return lines + failure_lines(results)
 
-    def page(self, results: Mapping[str, Any], open_video: OpenVideo | None) -> dict[str, Any]:
+    def page(self, results: Mapping[str, Any], open_video: FramesOfVideo | None) -> dict[str, Any]:
         """What multi_label.html.j2 shows."""
         per_class, videos = results["per_class"], results["videos"]
         return {
@@ -246,7 +246,7 @@ def _classes_text(results: Mapping[str, Any]) -> str:
     return f"{occur} classes" if occur == total else f"the {occur} of {total} classes that occur"
 
 
-def _mistakes(videos: Sequence[dict[str, Any]], open_video: OpenVideo | None) -> dict[str, Any]:
+def _mistakes(videos: Sequence[dict[str, Any]], open_video: FramesOfVideo | None) -> dict[str, Any]:
     """The videos whose best-scored wrong class scores highest, each with that class as `wrong`."""
     wrong = []
     for video in videos:

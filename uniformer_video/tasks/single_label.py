@@ -31,7 +31,7 @@ from uniformer_video.evaluation.page_parts import (
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
-    OpenVideo,
+    FramesOfVideo,
     class_entries,
     counts,
     failure_lines,
@@ -174,7 +174,7 @@ class SingleLabel(Classification):
             )
         return lines
 
-    def page(self, results: Mapping[str, Any], open_video: OpenVideo | None) -> dict[str, Any]:
+    def page(self, results: Mapping[str, Any], open_video: FramesOfVideo | None) -> dict[str, Any]:
         """What single_label.html.j2 shows."""
         per_class = results["per_class"]
         return {
@@ -272,7 +272,7 @@ def _confusion_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"table": table}
 
 
-def _mistakes(videos: Sequence[dict[str, Any]], open_video: OpenVideo | None) -> dict[str, Any]:
+def _mistakes(videos: Sequence[dict[str, Any]], open_video: FramesOfVideo | None) -> dict[str, Any]:
     """The mistaken videos with the highest score of the wrong class."""
     wrong = [v for v in videos if v["top5"] and v["top5"][0]["class"] != v["label"]]
     wrong.sort(key=lambda video: -(video["top5"][0]["score"] or 0.0))

@@ -19,7 +19,7 @@ import torch
 
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
-from uniformer_video.evaluation.parts import Figure, OpenVideo
+from uniformer_video.evaluation.parts import Figure, FramesOfVideo
 from uniformer_video.evaluation.scoring import ViewScores
 
 
@@ -229,7 +229,7 @@ class Task(ABC):
     # The page.
 
     @abstractmethod
-    def page(self, results: Mapping[str, Any], open_video: OpenVideo | None) -> dict[str, Any]:
+    def page(self, results: Mapping[str, Any], open_video: FramesOfVideo | None) -> dict[str, Any]:
         """The variables that `template` takes beside those of "report.html.j2".
 
         open_video: as `evaluation.report.write_report` takes it. Dense: pictures of masks beside frames.
