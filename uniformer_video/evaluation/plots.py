@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from uniformer_video.errors import MissingLibraryError
+from uniformer_video.program import install
 
 # matplotlib wants real colours: these stand for the page's variables and are replaced in the SVG.
 STAND_INS = {
@@ -39,7 +40,7 @@ def report_library(name: str) -> Any:
     except ImportError as error:
         raise MissingLibraryError(
             f"the report page needs {name.split('.')[0]}, which cannot be imported; "
-            'run: pip install "uniformer-video[report]"'
+            f"run: {install('report')}"
         ) from error
 
 

@@ -18,6 +18,7 @@ from uniformer_video.data.lists.class_names import (
 )
 from uniformer_video.data.lists.records import relabel
 from uniformer_video.errors import CheckpointError
+from uniformer_video.program import command
 from uniformer_video.runs.build_data import Data
 from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.words import name_some
@@ -48,7 +49,7 @@ def check_order_is_told(weights: Weights, class_names: Sequence[str]) -> None:
         raise CheckpointError(
             f"{weights.path} does not name its outputs, and there are weights with these classes in "
             f"{len(orders)} orders ({', '.join(orders)}); record the right one: "
-            f"python tools/convert_checkpoint.py {weights.path} --classes ORDER --out NEW.pt"
+            f"{command(f'convert {weights.path} --classes ORDER --out NEW.pt')}"
         )
 
 
@@ -107,7 +108,7 @@ def match_classes(data: Data, weights: Weights, fixed: int = 0, model: str | Non
         check_order_is_told(weights, data.class_names)
         note = (
             "The checkpoint does not name its classes; its outputs were taken to be in the data's "
-            "order. tools/convert_checkpoint.py records the names in a checkpoint."
+            f"order. `{command('convert')}` records the names in a checkpoint."
         )
         return replace(data, notes=[*data.notes, note])
     note = (
@@ -168,7 +169,7 @@ def _check_usual_order(own: list[str], path: str) -> None:
                 f"{identify(usual) or a_file}.",
                 f"If it is in the checkpoint's order, set DATA.CLASS_NAMES "
                 f"{identify(own) or a_file}.",
-                "A classes.txt beside the list also tells; `uniformer-video remap-labels` writes the "
+                f"A classes.txt beside the list also tells; `{command('remap-labels')}` writes the "
                 "list in another order.",
             ]
         )

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError, TrainingError
 from uniformer_video.locks import folder_lock
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.program import run_again
 from uniformer_video.randomness import seed_torch
 from uniformer_video.runs import build
 from uniformer_video.runs.build_data import Data
@@ -206,7 +208,7 @@ def _training_facts(
         )
         yield (
             f"On {plan.slots} GPUs: {torchrun(cfg.NUM_GPUS, cfg.NUM_SHARDS)} "
-            f"{command or 'tools/run_net.py --cfg FILE'}"
+            f"{command or shlex.join([*run_again(), '--cfg', 'FILE'])}"
         )
 
 

@@ -1,6 +1,7 @@
 """The multi-view test as a run does it: score every view, record the results, write the page."""
 
 import logging
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ from uniformer_video.evaluation.report import write_report
 from uniformer_video.evaluation.results import RESULTS_FILE, build_results, save_results
 from uniformer_video.evaluation.scoring import ViewScores, score_videos
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.program import command
 from uniformer_video.runs import build
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task
@@ -122,7 +124,8 @@ def _present(folder: Path, ranks: Ranks) -> Path:
     try:
         ranks.say(f"Report: {report(folder)}")
     except MissingLibraryError as error:
-        log.warning("No report page: %s", error)
+        again = command(f"report {shlex.quote(str(folder))}")
+        log.warning("No report page: %s\nThen `%s` makes the page of these results.", error, again)
     return folder
 
 
