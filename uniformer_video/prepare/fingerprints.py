@@ -97,9 +97,8 @@ def cache_key(record: VideoRecord) -> str | None:
 
 def _stamp(path: str) -> list[int]:
     """Numbers that are other ones when a video was replaced: size and time of change, mostly."""
-    if is_member(path):  # the text names the place and the length in the shard
-        shard = member_of(path).shard
-        return [] if is_address(shard) else [os.stat(shard).st_mtime_ns]
+    if is_member(path) and (member := member_of(path)):  # the text names place and length in it
+        return [] if is_address(member.shard) else [os.stat(member.shard).st_mtime_ns]
     if os.path.isfile(path):
         status = os.stat(path)
         return [status.st_size, status.st_mtime_ns]

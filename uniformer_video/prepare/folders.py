@@ -142,7 +142,7 @@ def write_table(
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(Path(path), text.getvalue())
 
 
 @contextlib.contextmanager

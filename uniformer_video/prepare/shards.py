@@ -132,7 +132,7 @@ def make_shard(job: tuple[Path, Sequence[PackedFile]]) -> tuple[bool, list[int]]
     path, files = job
     if path.is_file() and (offsets := _read_offsets(path, files)):
         return False, offsets
-    with atomic_write(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
+    with atomic_write(path) as output, tarfile.open(fileobj=output, mode="w") as tar:
         for file in files:
             _add(tar, file.video_name, _read(file))
             _add(tar, file.note_name, file.note)
