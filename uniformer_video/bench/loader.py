@@ -270,7 +270,7 @@ def _loader_rate(dataset: TrainDataset, clips: int, workers: int, broken: dict[s
 
 
 @contextmanager
-def _some_videos(cfg: CfgNode) -> Iterator[tuple[Sequence[VideoRecord], Sequence[str] | None]]:
+def _some_videos(cfg: CfgNode) -> Iterator[tuple[Sequence[VideoRecord], Sequence[str]]]:
     """(records, class names) of the config's training list, or of generated videos without one."""
     cfg = cfg.clone()
     cfg.defrost()
