@@ -3,6 +3,7 @@
 import logging
 import shlex
 import sys
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from uniformer_video.commands.status import EXIT_INTERRUPTED
@@ -11,7 +12,7 @@ from uniformer_video.errors import ConfigError
 log = logging.getLogger(__name__)
 
 
-def run_arguments(parser):
+def run_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--cfg", metavar="FILE", required=True, help="a YAML config, see configs/")
     parser.add_argument(
         "--from",
@@ -23,7 +24,7 @@ def run_arguments(parser):
     _add_overrides(parser)
 
 
-def run_command(args):
+def run_command(args: Namespace) -> int:
     """Train, run the multi-view test, and write the report.
 
     An unfinished run with the same config goes on where it stopped; a finished one only reports
@@ -53,7 +54,7 @@ def run_command(args):
     return 0
 
 
-def _this_program():
+def _this_program() -> list[str]:
     """What starts a run again, behind `python` or torchrun: a script of anybody's, or this package."""
     script = Path(sys.argv[0])
     if script.suffix == ".py" and script.name != "__main__.py":
@@ -61,7 +62,7 @@ def _this_program():
     return ["-m", "uniformer_video", "run"]
 
 
-def config_arguments(parser):
+def config_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--cfg", metavar="FILE", help="a YAML config; without it, the defaults")
     parser.add_argument(
         "--keys", action="store_true", help="list every key: default, meaning, what is allowed"
@@ -69,7 +70,7 @@ def config_arguments(parser):
     _add_overrides(parser)
 
 
-def config_command(args):
+def config_command(args: Namespace) -> None:
     """Print the resolved config, or with --keys what every key means."""
     from uniformer_video.config.setting import TEST, TRAINING
     from uniformer_video.config.settings import config_text, describe, load_config, unmet_settings
@@ -88,18 +89,18 @@ def config_command(args):
     print(config_text(cfg))
 
 
-def report_arguments(parser):
+def report_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="holds results.json")
 
 
-def report_command(args):
+def report_command(args: Namespace) -> None:
     """Write the report page again from the results in a folder."""
     from uniformer_video.runs.multi_view_test import report
 
     print(report(args.folder))
 
 
-def _add_overrides(parser):
+def _add_overrides(parser: ArgumentParser) -> None:
     parser.add_argument(
         "overrides",
         nargs="*",
