@@ -13,6 +13,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -135,7 +136,7 @@ def _mean(speeds: Sequence[float] | None) -> str:
     return f"{math.prod(speeds) ** (1 / len(speeds)):.2f}x " if speeds else "-"
 
 
-def run(paths: Iterable[str | os.PathLike], repeat: int) -> list[str]:
+def run(paths: Iterable[Path | str], repeat: int) -> list[str]:
     """Measure the videos and return the table's lines.
 
     A video that we cannot read is left out and named; an error where none is left.
@@ -156,7 +157,7 @@ def run(paths: Iterable[str | os.PathLike], repeat: int) -> list[str]:
     return lines
 
 
-def _readable(paths: Iterable[str | os.PathLike]) -> tuple[list[str], list[str]]:
+def _readable(paths: Iterable[Path | str]) -> tuple[list[str], list[str]]:
     """(the videos that can be read, why each of the others cannot)."""
     good, broken = [], []
     for path in map(str, paths):

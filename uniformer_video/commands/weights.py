@@ -2,6 +2,7 @@
 
 import logging
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from uniformer_video.config.rows import SETTINGS
@@ -71,7 +72,7 @@ def inflate_command(args: Namespace) -> None:
 
 def _inflated_by_settings(
     args: Namespace,
-) -> tuple[tuple[str, dict[str, Any]] | None, str, tuple[int, ...]]:
+) -> tuple[tuple[str, Mapping[str, Any]] | None, str, tuple[int, ...]]:
     """((name, options) of the video model or None, mode, local kernel) by --cfg and KEY VALUE pairs."""
     if not args.cfg and not args.overrides:
         return None, _INFLATE_MODE.default, _LOCAL_KERNEL

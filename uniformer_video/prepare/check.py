@@ -43,7 +43,7 @@ class Found:
 
 
 def videos_to_check(
-    path: str | os.PathLike, prefix: str = "", template: str = "", separator: str = "auto"
+    path: Path | str, prefix: str = "", template: str = "", separator: str = "auto"
 ) -> list[VideoToCheck]:
     """(path, frames that the list declares or 0) of the videos that `records_to_check` gives, each once.
 
@@ -53,7 +53,7 @@ def videos_to_check(
 
 
 def records_to_check(
-    path: str | os.PathLike, prefix: str = "", template: str = "", separator: str = "auto"
+    path: Path | str, prefix: str = "", template: str = "", separator: str = "auto"
 ) -> list[VideoRecord]:
     """The `VideoRecord`s of a folder or a list, in its order.
 
@@ -86,7 +86,7 @@ def _with_segments(records: Iterable[VideoRecord]) -> list[VideoToCheck]:
     return [(*video, tuple(parts)) if parts else video for video, parts in segments.items()]
 
 
-def _videos_in(folder: str | os.PathLike) -> list[Path]:
+def _videos_in(folder: Path | str) -> list[Path]:
     """As `list_videos`; where there are none but shards, says what to do with those."""
     try:
         return list_videos(folder)
@@ -95,7 +95,7 @@ def _videos_in(folder: str | os.PathLike) -> list[Path]:
         raise
 
 
-def _refuse_shards(folder: str | os.PathLike) -> None:
+def _refuse_shards(folder: Path | str) -> None:
     indexed = []
     for part, names in walk(folder):
         place = Path(folder) / part
@@ -113,7 +113,7 @@ def _refuse_shards(folder: str | os.PathLike) -> None:
 
 def check_videos(
     videos: Iterable[VideoToCheck],
-    out: str | os.PathLike,
+    out: Path | str,
     workers: int = 0,
     timeout: float = 300,
     strict: bool = False,
@@ -230,7 +230,7 @@ def _cell(number: int | None) -> int | str:
     return "" if number is None else number
 
 
-def _write(out: str | os.PathLike, rows: Iterable[tuple]) -> None:
+def _write(out: Path | str, rows: Iterable[tuple]) -> None:
     try:
         write_table(out, HEADER, rows)
     except OSError as error:

@@ -41,7 +41,7 @@ class Motion:
 
 
 def generate_demo(
-    root: str | os.PathLike,
+    root: Path | str,
     train: int = 1600,
     val: int = 160,
     test: int = 480,
@@ -98,7 +98,7 @@ def _without_noise(label: int, times: np.ndarray, rng: np.random.Generator) -> n
 
 
 def write_video(
-    path: str | os.PathLike,
+    path: Path | str,
     frames: np.ndarray,
     fps: float | Fraction,
     crf: int = 23,

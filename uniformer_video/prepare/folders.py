@@ -23,7 +23,7 @@ _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 def planned_targets(
-    videos: Iterable[Path], source: str | os.PathLike, out: str | os.PathLike, suffix: str
+    videos: Iterable[Path], source: Path | str, out: Path | str, suffix: str
 ) -> dict[Path, Path]:
     """Video -> the path in `out` that it becomes: its own, with `suffix` for that of the video.
 
@@ -52,7 +52,7 @@ def planned_targets(
     return targets
 
 
-def video_files(source: str | os.PathLike, remedy: str) -> tuple[list[Path], list[tuple[str, str]]]:
+def video_files(source: Path | str, remedy: str) -> tuple[list[Path], list[tuple[str, str]]]:
     """(the video files of a folder, (path, reason) of its folders of frames), for steps that need files.
 
     Raises `DataError`, with the `remedy`, where the folder holds frames alone.
@@ -78,7 +78,7 @@ def around_the_number(template: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def claim_folder(
-    out: str | os.PathLike, settings: dict[str, Any], targets: Collection[Path]
+    out: Path | str, settings: dict[str, Any], targets: Collection[Path]
 ) -> Iterator[None]:
     """Hold the folder `out` for one run with `settings`; it is made if need be.
 
@@ -110,12 +110,12 @@ def claim_folder(
         yield
 
 
-def source_setting(source: str | os.PathLike) -> dict[str, str]:
+def source_setting(source: Path | str) -> dict[str, str]:
     """What `claim_folder` takes so that the results of one folder of videos are not taken for another's."""
     return {_SOURCE: os.path.realpath(source)}
 
 
-def drop_outdated(source: str | os.PathLike, results: Iterable[Path]) -> None:
+def drop_outdated(source: Path | str, results: Iterable[Path]) -> None:
     """Remove the `results` that are older than the video `source`: they show what it was before."""
     try:
         changed = os.stat(source).st_mtime_ns
@@ -134,9 +134,7 @@ def unfinished_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
-def write_table(
-    path: str | os.PathLike, header: Sequence[str], rows: Iterable[Iterable[Any]]
-) -> None:
+def write_table(path: Path | str, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
     """Write a csv with a header line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

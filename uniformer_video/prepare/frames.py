@@ -48,8 +48,8 @@ class Pictures:
 
 
 def extract_folder(
-    source: str | os.PathLike,
-    out: str | os.PathLike,
+    source: Path | str,
+    out: Path | str,
     pictures: Pictures,
     workers: int = 0,
     progress: Callable[[int, int, int], None] | None = None,
@@ -93,7 +93,7 @@ def extract_folder(
     return summary
 
 
-def _name(folder: Path, out: str | os.PathLike) -> str:
+def _name(folder: Path, out: Path | str) -> str:
     return folder.relative_to(out).as_posix()
 
 
@@ -104,7 +104,7 @@ def _extract(job: tuple[Path, Path], pictures: Pictures) -> str:
     return f"{form.numerator}:{form.denominator}"
 
 
-def _read_forms(out: str | os.PathLike) -> dict[str, str]:
+def _read_forms(out: Path | str) -> dict[str, str]:
     """What an earlier run noted of the folders that are there: {name: form}."""
     try:
         with open(Path(out) / FORMS_FILE, newline="", encoding="utf-8") as file:
@@ -113,7 +113,7 @@ def _read_forms(out: str | os.PathLike) -> dict[str, str]:
         return {}
 
 
-def _write_forms(out: str | os.PathLike, rows: Sequence[tuple[str, str]]) -> None:
+def _write_forms(out: Path | str, rows: Sequence[tuple[str, str]]) -> None:
     if rows:
         write_table(Path(out) / FORMS_FILE, ("folder", "pixels"), rows)
     else:

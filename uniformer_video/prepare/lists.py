@@ -52,10 +52,10 @@ def default_template(dataset: str) -> str:
 
 def make_lists(
     dataset: str,
-    annotations: str | os.PathLike,
-    out: str | os.PathLike,
-    videos: str | os.PathLike | None = None,
-    frames: str | os.PathLike | None = None,
+    annotations: Path | str,
+    out: Path | str,
+    videos: Path | str | None = None,
+    frames: Path | str | None = None,
     template: str | None = None,
     split: int = 1,
     with_test: bool = False,

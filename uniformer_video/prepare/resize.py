@@ -54,8 +54,8 @@ class Encoding:
 
 
 def resize_folder(
-    source: str | os.PathLike,
-    out: str | os.PathLike,
+    source: Path | str,
+    out: Path | str,
     encoding: Encoding,
     workers: int = 0,
     progress: Callable[[int, int, int], None] | None = None,

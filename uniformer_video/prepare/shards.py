@@ -78,8 +78,8 @@ def _describe_segment(record: "VideoRecord") -> dict[str, Any]:
 
 
 def make_shards(
-    list_file: str | os.PathLike,
-    out: str | os.PathLike,
+    list_file: Path | str,
+    out: Path | str,
     shard_mb: int = 500,
     prefix: str = "",
     separator: str = "auto",

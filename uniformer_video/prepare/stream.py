@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import av
 from av.container import InputContainer
@@ -23,7 +24,7 @@ from uniformer_video.words import system_reason
 
 
 @contextlib.contextmanager
-def open_stream(path: str | os.PathLike) -> Iterator[tuple[InputContainer, av.VideoStream]]:
+def open_stream(path: Path | str) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     """(container, video stream) of a file or a video in a shard, to be decoded by this thread alone.
 
     With frame threads FFmpeg ends a damaged file early and without an error.
@@ -38,7 +39,7 @@ def open_stream(path: str | os.PathLike) -> Iterator[tuple[InputContainer, av.Vi
         yield container, stream
 
 
-def pixel_form(path: str | os.PathLike) -> Fraction:
+def pixel_form(path: Path | str) -> Fraction:
     """Width / height of the pixels of a video as stored, a `Fraction`; 1 where nothing tells."""
     with open_stream(path) as (_, stream):
         return stream.sample_aspect_ratio or Fraction(1)

@@ -1,7 +1,6 @@
 """Counts of a run over many videos, and the list of those that failed."""
 
 import contextlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,7 +47,7 @@ class Summary:
             self._progress(finished, self.total, len(self.failed))
 
     @contextlib.contextmanager
-    def write_failures(self, folder: str | os.PathLike) -> Iterator[None]:
+    def write_failures(self, folder: Path | str) -> Iterator[None]:
         """Write `failed.csv` into `folder` when the block ends, however it does; none if none failed."""
         path = Path(folder) / FAILED_FILE
         try:
