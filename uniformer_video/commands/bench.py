@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
-from uniformer_video.commands.options import Command
+from uniformer_video.commands.options import CONFIG_HELP, Command, add_overrides
 from uniformer_video.errors import UserError
 
 
@@ -45,7 +45,7 @@ def _decode(args: Namespace) -> None:
 
 def _loader_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--cfg", metavar="FILE", help="a YAML config (default: the defaults, generated videos)"
+        "--cfg", metavar="FILE", help=f"{CONFIG_HELP} (default: the defaults, generated videos)"
     )
     parser.add_argument("--clips", type=int, default=24, metavar="N", help="clips a round (24)")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="rounds (3)")
@@ -62,7 +62,7 @@ def _loader_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--baseline", action="store_true", help="time the published loader's way too, in turn"
     )
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE")
+    add_overrides(parser)
 
 
 def _loader(args: Namespace) -> None:

@@ -7,6 +7,20 @@ from collections.abc import Callable, Iterator
 # What adds the arguments of a command, and what runs it and returns its exit status; None is 0.
 Command = tuple[Callable[[ArgumentParser], None], Callable[[Namespace], int | None]]
 
+CONFIG_HELP = (
+    "a YAML file, or a config that `uniformer-video configs` lists, such as k400/uniformer_s_16x4"
+)
+
+
+def add_overrides(parser: ArgumentParser) -> None:
+    """`KEY VALUE ...`, settings in place of those of a config."""
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY VALUE",
+        help="settings in place of the file's",
+    )
+
 
 def add_separator(parser: ArgumentParser) -> None:
     """`--separator`, of csv lists of videos."""

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from uniformer_video import __version__
 from uniformer_video.errors import AbsentError, CheckpointError, DataError, MissingLibraryError
 from uniformer_video.files import atomic_write
+from uniformer_video.program import install
 from uniformer_video.storage.address import address_text, name_for_messages
 from uniformer_video.storage.http import open_stream
 from uniformer_video.weights.container import read_content
@@ -205,7 +206,7 @@ def _fetch_from_hub(address):
         from huggingface_hub import errors
     except ImportError:
         raise MissingLibraryError(
-            "hf:// addresses need the library huggingface_hub: pip install 'uniformer-video[hub]'"
+            f"hf:// addresses need the library huggingface_hub: {install('hub')}"
         ) from None
     try:
         path = huggingface_hub.hf_hub_download(

@@ -7,6 +7,7 @@ import torch
 from uniformer_video.data.lists.class_names import named_classes
 from uniformer_video.data.protocol import EARLIER_PARTS, recorded_protocol
 from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.program import command
 from uniformer_video.weights.architectures import name_architecture
 from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_checkpoint
 from uniformer_video.weights.container import write_content
@@ -139,7 +140,7 @@ def _published_entry(source, published):
         return entry
     if published:
         raise ConfigError(
-            f"there are no published weights {published!r}; `uniformer-video models` lists them"
+            f"there are no published weights {published!r}; `{command('models')}` lists them"
         )
     return published_by_name(source)
 
