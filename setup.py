@@ -49,7 +49,7 @@ REMOTE = ["fsspec>=2023.1"]
 # A library of more than 20 MB is none of these: it gets an extra of its own, as torchcodec with its FFmpeg,
 # and its tests are skipped without it. setuptools builds the wheel that is tested.
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "setuptools>=77", *REPORT, *HUB, *REMOTE]
-LINT = ["ruff>=0.8", "uv>=0.5"]
+LINT = ["ruff>=0.8", "mypy>=1.14", "types-PyYAML", "types-simplejson", "types-tqdm", "uv>=0.5"]
 
 setup(
     name="uniformer-video",
@@ -83,6 +83,7 @@ setup(
     cmdclass={"build_py": BuildWithConfigs},
     packages=find_packages(include=["uniformer_video", "uniformer_video.*"]),
     package_data={
+        "uniformer_video": ["py.typed"],
         "uniformer_video.evaluation": ["*.j2"],
         "uniformer_video.tasks": ["*.j2"],
         "uniformer_video.data.lists": ["names/*.txt"],

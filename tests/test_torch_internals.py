@@ -81,3 +81,11 @@ def test_every_use_of_a_private_name_of_torch_is_listed():
             found |= set(re.findall(r"(?:get|has)attr\(self\._iterator, \"(_\w+)\"", text))
     assert found >= {"_BatchNorm", "_workers", "_remove_worker_pids"}
     assert {name for name in found if name not in listed} == set()
+
+
+def test_a_program_that_has_compiled_something_loses_nothing():
+    """torch.compile wraps the methods of optimisers, for the rest of the process."""
+    layer = torch.nn.Linear(2, 2)
+    torch.optim.SGD(layer.parameters(), lr=0.1)
+    torch.compile(layer, backend="eager")(torch.ones(1, 2))
+    check_torch()

@@ -7,7 +7,7 @@ of workers that nobody watches.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import signature
+from inspect import signature, unwrap
 from typing import Any
 
 import torch
@@ -33,8 +33,9 @@ def _iterator() -> Any:
 
 def _names(function: Callable[..., Any]) -> set[str]:
     """The attributes and texts in a function's code."""
-    texts = [constant for constant in function.__code__.co_consts if isinstance(constant, str)]
-    return {*function.__code__.co_names, *texts}
+    code = unwrap(function).__code__  # torch.compile wraps the methods of optimisers
+    texts = [constant for constant in code.co_consts if isinstance(constant, str)]
+    return {*code.co_names, *texts}
 
 
 def _has_workers() -> bool:

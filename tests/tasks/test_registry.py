@@ -87,7 +87,10 @@ def test_what_files_record(record, kind):
 
 
 def test_a_recorded_task_that_nobody_registered():
-    with pytest.raises(DataError, match=r"^w\.pt is of the task 'mine', .* 'multi-label'; import"):
+    with pytest.raises(
+        DataError,
+        match=r"^w\.pt is of the task .mine., .* .multi-label.; register it first",
+    ):
         recorded_task({"task": "mine"}, "w.pt")
 
 

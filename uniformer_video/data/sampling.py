@@ -5,6 +5,7 @@ Sources: the dense rule is that of PySlowFast and the published UniFormer; the s
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,7 +29,14 @@ class ClipSampling:
     offset: bool = True
     target_fps: float = 0.0
 
-    def timeline(self, length, fps, start=0.0, end=None, times=None):
+    def timeline(
+        self,
+        length: int,
+        fps: float | None,
+        start: float = 0.0,
+        end: float | None = None,
+        times: np.ndarray | None = None,
+    ) -> np.ndarray:
         """The frames that clips are taken over: `int64 [N]`, indices into a video of `length` frames.
 
         They are those shown from `start` to before `end`, in seconds, at `target_fps`; N is what the
@@ -49,7 +57,7 @@ class ClipSampling:
         stop = stop if end is None else min(stop, end)
         return frames_at_rate(times[frames], stop, self.target_fps) + frames[0]
 
-    def train_clip(self, length, rng):
+    def train_clip(self, length: int, rng: np.random.Generator) -> np.ndarray:
         """One random clip of a video with `length` frames: `int64 [T]`."""
         _check_length(length)
         if self.rule == "segment":
@@ -57,7 +65,7 @@ class ClipSampling:
         start = rng.uniform(0, max(length - self._span, 0))
         return self._dense(length, start)
 
-    def test_clips(self, length, num_clips):
+    def test_clips(self, length: int, num_clips: int) -> np.ndarray:
         """`num_clips` clips that cover a video with `length` frames: `int64 [num_clips, T]`."""
         _check_length(length)
         if self.rule == "segment":
@@ -66,10 +74,10 @@ class ClipSampling:
         return np.stack([self._dense(length, start) for start in starts])
 
     @property
-    def _span(self):
+    def _span(self) -> int:
         return self.num_frames * self.frame_stride
 
-    def _dense_starts(self, length, num_clips):
+    def _dense_starts(self, length: int, num_clips: int) -> Sequence[float]:
         room = max(length - self._span, 0)
         if not self.offset:
             return [room * clip / num_clips for clip in range(num_clips)]
@@ -77,13 +85,13 @@ class ClipSampling:
             return [room // 2]
         return [clip * (room // (num_clips - 1)) for clip in range(num_clips)]
 
-    def _dense(self, length, start):
+    def _dense(self, length: int, start: float) -> np.ndarray:
         """T points from `start` to `start + span - 1`, both included, cut to whole frames."""
         points = float32_points(start, start + self._span - 1, self.num_frames)
         return np.clip(points, 0, length - 1).astype(np.int64)
 
 
-def float32_points(first, last, count):
+def float32_points(first: float, last: float, count: int) -> np.ndarray:
     """`count` even points from `first` to `last`, both included: float32, as `torch.linspace` gives them.
 
     The published code cuts these to whole frames, so that their last bit may decide a frame. Each is the
@@ -91,16 +99,16 @@ def float32_points(first, last, count):
     rounds twice, and about one clip in a thousand differs where starts are no whole frames. Product and
     sum are exact in float64, so that no processor decides here.
     """
-    first, last = np.float32(first), np.float32(last)
+    begin, end = np.float32(first), np.float32(last)
     if count == 1:
-        return np.array([first])
-    step = np.float64((last - first) / np.float32(count - 1))
+        return np.array([begin])
+    step = np.float64((end - begin) / np.float32(count - 1))
     place = np.arange(count)
-    points = np.where(place < count // 2, first + step * place, last - step * (count - 1 - place))
+    points = np.where(place < count // 2, begin + step * place, end - step * (count - 1 - place))
     return points.astype(np.float32)
 
 
-def frame_times(length, fps):
+def frame_times(length: int, fps: float | None) -> np.ndarray:
     """When each frame begins to be shown, in seconds from the first: `float64 [length]`."""
     if not fps:
         raise DataError(
@@ -109,15 +117,16 @@ def frame_times(length, fps):
     return np.arange(length) / fps
 
 
-def frames_between(times, start, end=None):
+def frames_between(times: np.ndarray, start: float, end: float | None = None) -> np.ndarray:
     """The frames that begin in [start, end), seconds, from their `times` in order: `int64`.
 
     Times are compared in whole milliseconds, which is how some containers store them: frame 10 at
     29.97 a second, shown at 0.33367 s, is in [0.334, 1). Raises `DataError` where there is none.
     """
     times = _milliseconds(times)
-    last = len(times) if end is None else np.searchsorted(times, _milliseconds(end))
-    frames = np.arange(np.searchsorted(times, _milliseconds(start)), last)
+    first = int(np.searchsorted(times, _milliseconds(start)))
+    last = len(times) if end is None else int(np.searchsorted(times, _milliseconds(end)))
+    frames = np.arange(first, last)
     if not len(frames):
         until = "the end" if end is None else f"{end:g} s"
         raise DataError(
@@ -126,7 +135,7 @@ def frames_between(times, start, end=None):
     return frames
 
 
-def frames_at_rate(times, stop, fps):
+def frames_at_rate(times: np.ndarray, stop: float, fps: float) -> np.ndarray:
     """The frame shown at each tick of `fps`, from `times[0]` to before `stop`, seconds: `int64`.
 
     A frame is shown from its time until that of the next. At least one tick, and none in the last
@@ -137,16 +146,16 @@ def frames_at_rate(times, stop, fps):
     return np.searchsorted(_milliseconds(times), _milliseconds(shown), side="right") - 1
 
 
-def _milliseconds(seconds):
+def _milliseconds(seconds: float | np.ndarray) -> np.ndarray:
     # 1e-6 keeps halves that floats store as a little less
     return np.floor(np.multiply(seconds, 1e3) + (0.5 + 1e-6)).astype(np.int64)
 
 
-def _segment_bounds(length, num_frames):
+def _segment_bounds(length: int, num_frames: int) -> float:
     return (length - 1) / num_frames
 
 
-def _segment_train(length, num_frames, rng):
+def _segment_train(length: int, num_frames: int, rng: np.random.Generator) -> np.ndarray:
     """One random frame of each of T equal segments, both ends included."""
     segment = _segment_bounds(length, num_frames)
     bounds = [round(segment * i) for i in range(num_frames + 1)]
@@ -154,7 +163,7 @@ def _segment_train(length, num_frames, rng):
     return np.array(frames, dtype=np.int64)
 
 
-def _segment_test(length, num_frames, num_clips):
+def _segment_test(length: int, num_frames: int, num_clips: int) -> np.ndarray:
     """The same place inside every segment, one place a clip."""
     segment = _segment_bounds(length, num_frames)
     clips = [
@@ -167,6 +176,6 @@ def _segment_test(length, num_frames, num_clips):
     return np.array(clips, dtype=np.int64)
 
 
-def _check_length(length):
+def _check_length(length: int) -> None:
     if length < 1:
         raise DataError(f"a video needs at least one frame to take a clip from, got {length}")

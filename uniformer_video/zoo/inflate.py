@@ -12,6 +12,7 @@ from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_
 from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.convert import check_target
 from uniformer_video.zoo.create import build_for_weights, build_network
+from uniformer_video.zoo.family import read_model_name
 from uniformer_video.zoo.published import local_file
 from uniformer_video.zoo.registry import MODELS, count_classes, find_model, identify_model
 
@@ -92,6 +93,8 @@ def _image_model(video, name, weights):
 
 def _named(weights, options):
     """The name of the image model that `weights` hold; for sizes of one's own says what to give."""
+    if read_model_name(weights):
+        return identify_model(weights, options).name
     shown = read_arguments(weights)
     keys = ("embed_dims", "depths")
     known = [model.arguments for model in MODELS.values() if "ndim" in model.arguments]

@@ -1,10 +1,12 @@
 """The frame index and the spans to decode, as arithmetic."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from uniformer_video.data.decoding.frame_times import trusted_index
 from uniformer_video.data.decoding.index import FrameIndex, build_index
 from uniformer_video.data.decoding.spans import Span, spans_for
 
@@ -31,6 +33,22 @@ def test_hidden_packets_are_no_frames():
     # a stream cut by an edit list: its key frame is decoded and not shown
     index = build_index([-2, -1, 0, 1, 2], [0, 3], hidden=[0, 1])
     assert (index.packets, index.entries) == ((2, 3, 4), ((0, 0), (1, 3)))
+
+
+def test_a_hidden_packet_may_have_no_time():
+    """Such as a picture of VP8 that others refer to and that is never shown."""
+    packets = SimpleNamespace(
+        have_times=True,
+        codec="vp8",
+        parameter_sets=SimpleNamespace(fields=False),
+        times=[0, None, 33],
+        keys=[0],
+        hidden=[1],
+        allow_seeking=True,
+        have_b_pictures=False,
+    )
+    index, why = trusted_index(packets)
+    assert (index.times, index.packets, why) == ((0, 33), (0, 2), "")
 
 
 @pytest.mark.parametrize(

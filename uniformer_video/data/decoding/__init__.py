@@ -21,7 +21,9 @@ from uniformer_video.errors import DecodeError
 _PLACEHOLDER = re.compile(r"\{0?(:0?\d*d)?\}")
 
 
-def open_video(path, backend="auto", num_frames=0):
+def open_video(
+    path: str | os.PathLike, backend: str = "auto", num_frames: int = 0
+) -> GuardedReader:
     """A reader for the video at `path`, a context manager.
 
     `backend` names a registered `Decoder`: "pyav", "decord", "torchcodec" or "auto" (PyAV, exact on every
@@ -56,7 +58,7 @@ def names_frames(path: str) -> bool:
     return bool(_PLACEHOLDER.search(os.path.basename(path)))
 
 
-def _what_it_is(path):
+def _what_it_is(path: str) -> str:
     if os.path.islink(path):
         return f"is a link to {os.path.realpath(path)}, which does not exist"
     return "is no file" if os.path.exists(path) else "does not exist"

@@ -7,6 +7,8 @@ ones) by its default, BT.601. The newer interface, which PyAV calls, refuses the
 (`sws_test_colorspace`), so that the stand-in is named here.
 """
 
+from typing import Any
+
 import av
 from av.video.reformatter import Colorspace
 
@@ -21,7 +23,7 @@ def stand_in(frame: av.VideoFrame) -> Colorspace | None:
     return Colorspace.BT2020 if frame.colorspace == _BT2020_CONSTANT else Colorspace.ITU601
 
 
-def matrix_options(frame: av.VideoFrame) -> dict:
+def matrix_options(frame: av.VideoFrame) -> dict[str, Any]:
     """What `reformat` takes so that it can convert this frame."""
     matrix = stand_in(frame)
     return {} if matrix is None else {"src_colorspace": matrix, "dst_colorspace": matrix}

@@ -7,18 +7,20 @@ that reads the video.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from uniformer_video.data.decoding.guard import VideoReader
 from uniformer_video.errors import ConfigError, choice_error
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """name: as the setting spells it. open: path -> `Reader`. reads_shards: also videos inside tar files.
+    """name: as the setting spells it. open: path -> `VideoReader`.
 
-    refuses_some: it has faults of its own, and refuses files that another reads.
+    reads_shards: also videos inside tar files. refuses_some: it has faults of its own, and refuses files
+    that another reads.
     """
 
     name: str
-    open: Callable
+    open: Callable[[str], VideoReader]
     reads_shards: bool = False
     refuses_some: bool = False
 
@@ -44,19 +46,19 @@ def find_decoder(name: str) -> Decoder:
     return _DECODERS[name]
 
 
-def _open_pyav(path):
+def _open_pyav(path: str) -> VideoReader:
     from uniformer_video.data.decoding.pyav import PyAVReader
 
     return PyAVReader(path)
 
 
-def _open_decord(path):
+def _open_decord(path: str) -> VideoReader:
     from uniformer_video.data.decoding.decord import DecordReader
 
     return DecordReader(path)
 
 
-def _open_torchcodec(path):
+def _open_torchcodec(path: str) -> VideoReader:
     from uniformer_video.data.decoding.torchcodec import TorchCodecReader
 
     return TorchCodecReader(path)

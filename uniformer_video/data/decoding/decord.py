@@ -1,6 +1,9 @@
 """decord behind the reader interface. It is refused on files on which it gives wrong frames."""
 
 import os
+from collections.abc import Sequence
+
+import numpy as np
 
 from uniformer_video.data.decoding.exact import check_facts, true_facts
 from uniformer_video.data.decoding.reader import Reader, first_line, shrink
@@ -10,7 +13,9 @@ from uniformer_video.errors import DecodeError, MissingLibraryError
 class DecordReader(Reader):
     """See `uniformer_video.data.decoding` for the interface."""
 
-    def __init__(self, path):
+    declared_frames = None
+
+    def __init__(self, path: str) -> None:
         try:
             import decord
         except ImportError:
@@ -37,7 +42,7 @@ class DecordReader(Reader):
         self.size = first.shape[:2]
         check_facts(path, "decord", self.num_frames, first, true)
 
-    def frames(self, indices, short_side=0):
+    def frames(self, indices: Sequence[int] | np.ndarray, short_side: int = 0) -> np.ndarray:
         """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1."""
         indices = self._check_indices(indices)
         try:
@@ -45,5 +50,5 @@ class DecordReader(Reader):
         except Exception as error:  # as above
             raise DecodeError(f"{self._path} cannot be decoded: {first_line(error)}") from None
 
-    def close(self):
+    def close(self) -> None:
         self._reader = None

@@ -5,9 +5,11 @@ It also keeps playlists from them: PyAV, restricted to single files, has to open
 
 from dataclasses import dataclass
 
+import av
 import numpy as np
 
-from uniformer_video.data.decoding.orientation import orientation
+from uniformer_video.data.decoding.index import FrameIndex
+from uniformer_video.data.decoding.orientation import Orientation, orientation
 from uniformer_video.data.decoding.pyav import PyAVReader
 from uniformer_video.errors import DecodeError
 
@@ -30,7 +32,7 @@ class TrueFacts:
     stream_number: int
 
 
-def true_facts(path, library, open_groups, takes_stream):
+def true_facts(path: str, library: str, open_groups: bool, takes_stream: bool) -> TrueFacts:
     """The `TrueFacts`; raises `DecodeError` where `library` is not exact on the file.
 
     open_groups: it is exact where frames shown before a key frame are decoded after it. takes_stream: it
@@ -44,7 +46,9 @@ def true_facts(path, library, open_groups, takes_stream):
         return TrueFacts(video.num_frames, video.fps, video.times, first, video.stream_number)
 
 
-def check_facts(path, library, num_frames, first, true):
+def check_facts(
+    path: str, library: str, num_frames: int, first: np.ndarray, true: TrueFacts
+) -> None:
     """Raise `DecodeError` where `library` has other frames, by their number or the `first` of them."""
     if num_frames != true.num_frames:
         raise _refusal(path, library, f"as it counts {num_frames} of {true.num_frames}")
@@ -55,14 +59,14 @@ def check_facts(path, library, num_frames, first, true):
         raise _refusal(path, library, "as its pictures are turned or coloured in another way")
 
 
-def _refusal(path, library, reason):
+def _refusal(path: str, library: str, reason: str) -> DecodeError:
     return DecodeError(
         f"{path}: {library} would not give the right frames, {reason}; use "
         "DATA.DECODING_BACKEND auto"
     )
 
 
-def _reason(video, open_groups, takes_stream):
+def _reason(video: PyAVReader, open_groups: bool, takes_stream: bool) -> str:
     if not (video.is_alone or takes_stream):
         return "as the file holds several video streams, of which it takes its own choice"
     if video.index is None:
@@ -88,11 +92,11 @@ def _reason(video, open_groups, takes_stream):
     return ""
 
 
-def _form(picture):
+def _form(picture: av.VideoFrame) -> tuple[str, int, int, Orientation]:
     return picture.format.name, picture.width, picture.height, orientation(picture)
 
 
-def _picture_reason(picture):
+def _picture_reason(picture: av.VideoFrame) -> str:
     bits = max(component.bits for component in picture.format.components)
     if bits > 8:
         return f"as it rounds {bits}-bit pixels in another way"
@@ -103,6 +107,6 @@ def _picture_reason(picture):
     return ""
 
 
-def _groups_are_closed(index):
+def _groups_are_closed(index: FrameIndex) -> bool:
     """True where no frame shown before a key frame is decoded after it."""
     return all(max(index.packets[:frame], default=-1) < packet for frame, packet in index.entries)

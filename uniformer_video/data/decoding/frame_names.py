@@ -6,7 +6,7 @@ is a missing frame.
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from uniformer_video.errors import DecodeError
@@ -142,11 +142,11 @@ def any_frame(path: str) -> bool:
         return False
 
 
-def _is_there(path, number):
+def _is_there(path: str, number: int) -> bool:
     return os.path.isfile(frame_file(path, number))
 
 
-def _template_numbers(folder, template):
+def _template_numbers(folder: str, template: str) -> set[int]:
     return {
         number
         for name in _listed(folder)
@@ -155,24 +155,24 @@ def _template_numbers(folder, template):
     }
 
 
-def _listed(folder):
+def _listed(folder: str) -> list[str]:
     try:
         return os.listdir(folder)
     except OSError as error:
         raise DecodeError(f"cannot read the folder {folder}: {error.strerror}") from None
 
 
-def _pictures(names):
+def _pictures(names: Iterable[str]) -> Iterator[str]:
     """Those of the names that are pictures' and not hidden."""
     return (n for n in names if n.lower().endswith(PICTURE_SUFFIXES) and not n.startswith("."))
 
 
-def _shape(name):
+def _shape(name: str) -> tuple[str, ...]:
     """What stands around the numbers of a name."""
     return tuple(_NUMBER.split(name)[::2])
 
 
-def _alike(names):
+def _alike(names: Iterable[str]) -> Sequence[str]:
     """Two names with the same last number."""
     first: dict[int, str] = {}
     for name in sorted(names):
@@ -183,12 +183,12 @@ def _alike(names):
     return sorted(names)[:2]
 
 
-def _gap(numbers):
+def _gap(numbers: Iterable[int]) -> int | None:
     """The first number that is left out between those of a rising sequence; None = none."""
     return next((before + 1 for before, after in pairwise(numbers) if after > before + 1), None)
 
 
-def _check_no_gap(folder, frames):
+def _check_no_gap(folder: str, frames: dict[int, str]) -> None:
     gap = _gap(frames)
     if gap is None:
         return
@@ -201,7 +201,7 @@ def _check_no_gap(folder, frames):
     )
 
 
-def _next_name(name, number):
+def _next_name(name: str, number: int) -> str:
     """The name of frame `number` where that of the one before is `name`."""
     digits = next(digits for digits in reversed(_NUMBER.findall(name)) if int(digits) == number - 1)
     start, _, end = name.rpartition(digits)

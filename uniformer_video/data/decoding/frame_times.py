@@ -4,7 +4,7 @@ Listing the packets is fast and tells all, where their times can be trusted. Whe
 counted by decoding every one of them, and bring their times along.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise, zip_longest
 from statistics import median
 
@@ -50,7 +50,7 @@ def trusted_index(packets: VideoPackets) -> tuple[FrameIndex | None, str]:
     return index, ""
 
 
-def _distrust(packets):
+def _distrust(packets: VideoPackets) -> str:
     """Why the timestamps of such a file do not tell its frames, or ""."""
     if not packets.have_times:
         return f"{packets.container} stores no presentation times"
@@ -61,12 +61,12 @@ def _distrust(packets):
     return ""
 
 
-def _shows_in_another_order(packets, index):
+def _shows_in_another_order(packets: VideoPackets, index: FrameIndex) -> bool:
     """True where times that rise from packet to packet are not those of the pictures shown.
 
     Files made from a bare stream may have them so. It is looked at where pictures are reordered.
     """
-    rises = all(a < b for a, b in pairwise(packets.times))
+    rises = all(a < b for a, b in pairwise(_known(packets.times)))
     if not rises or not packets.have_b_pictures or len(packets) < 2:
         return False
     first = _first_reordered(packets)
@@ -74,11 +74,11 @@ def _shows_in_another_order(packets, index):
         return False
     start = max(packet for _, packet in index.entries if packet <= first)
     span = Span(start, min(first + _LOOKED_AT, len(packets) - 1))
-    shown = [frame.pts for frame in packets.decode_span(span)]
+    shown = _known([frame.pts for frame in packets.decode_span(span)])
     return any(b <= a for a, b in pairwise(shown))
 
 
-def _first_reordered(packets):
+def _first_reordered(packets: VideoPackets) -> int | None:
     """The number of a packet from which on pictures may be shown in another order; None = none."""
     if packets.codec != "h264":
         return 0 if packets.may_reorder() else None
@@ -91,8 +91,9 @@ def _first_reordered(packets):
 class CountedFrames:
     """Frames in the order in which they come out of the decoder; those of a small video are kept."""
 
-    def __init__(self, packets: VideoPackets):
-        self._packets, self._kept = packets, None
+    def __init__(self, packets: VideoPackets) -> None:
+        self._packets = packets
+        self._kept: list[av.VideoFrame] | None = None
 
     def count(self) -> tuple[list[int | None], list[int | None]]:
         """Decode all; of each frame, in ticks, the time of showing and that of decoding, None without."""
@@ -109,7 +110,7 @@ class CountedFrames:
     def __iter__(self) -> Iterator[av.VideoFrame]:
         return iter(self._kept or self._packets.decode_all())
 
-    def forget(self):
+    def forget(self) -> None:
         """Keep no frames; they are decoded anew when they are asked for."""
         self._kept = None
 
@@ -129,13 +130,17 @@ def counted_times(
     return rising_times(min(candidates, key=_count_faults), step)
 
 
-def _count_faults(times):
+def _count_faults(times: Iterable[int | None]) -> int:
     """How many lack or turn back. At the end they lack where a decoder is emptied, which is no fault."""
     times = list(times)
     while len(times) > 1 and times[-1] is None:
         times.pop()
-    known = [time for time in times if time is not None]
+    known = _known(times)
     return len(times) - len(known) + sum(b <= a for a, b in pairwise(known))
+
+
+def _known(times: Iterable[int | None]) -> list[int]:
+    return [time for time in times if time is not None]
 
 
 def rising_times(times: Sequence[int | None], step: float | None) -> np.ndarray | None:
@@ -147,20 +152,21 @@ def rising_times(times: Sequence[int | None], step: float | None) -> np.ndarray 
     """
     if len(times) < 2:
         return np.zeros(len(times))
-    steps = [b - a for a, b in pairwise(times) if None not in (a, b) and b > a]
+    steps = [b - a for a, b in pairwise(times) if a is not None and b is not None and b > a]
     step = median(steps) if steps else step
-    places = [place for place, time in enumerate(times) if time is not None]
+    known = {place: time for place, time in enumerate(times) if time is not None}
+    places = list(known)
     if not places or step is None:
         return None
-    kept, rising = places[:1], [float(times[places[0]])]
+    kept, rising = places[:1], [float(known[places[0]])]
     shift = 0.0
     for place, following in zip_longest(places[1:], places[2:]):
-        time, last = times[place] + shift, rising[-1]
+        time, last = known[place] + shift, rising[-1]
         if time <= last:
-            if following is not None and times[following] + shift > last:
+            if following is not None and known[following] + shift > last:
                 continue
             shift += last + (place - kept[-1]) * step - time
-            time = times[place] + shift
+            time = known[place] + shift
         kept.append(place)
         rising.append(time)
     before, after = np.arange(kept[0]), np.arange(kept[-1] + 1, len(times))

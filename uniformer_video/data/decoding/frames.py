@@ -1,6 +1,8 @@
 """Folders of extracted frames behind the reader interface."""
 
 import os
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -22,15 +24,14 @@ class FrameReader(Reader):
     `folder/img_{:05d}.jpg`; `num_frames` as a list says it, 0 = all that are there.
     """
 
-    fps = None
+    fps = times = declared_frames = None  # pictures tell none of them
 
-    def __init__(self, path, num_frames=0):
+    def __init__(self, path: str | os.PathLike, num_frames: int = 0) -> None:
         self._path = os.fspath(path)
         self._files = self._frame_files(num_frames)
         self.num_frames = len(self._files)
-        self._size = None
 
-    def _frame_files(self, count):
+    def _frame_files(self, count: int) -> list[str]:
         """The paths of the frames in their order."""
         if os.path.isdir(self._path):
             folder, found = self._path, numbered_frames(self._path)
@@ -44,14 +45,13 @@ class FrameReader(Reader):
             raise DecodeError(f"{folder} holds {len(found)} frames, and {count} are wanted")
         return [os.path.join(folder, name) for name in found.values()][: count or None]
 
-    @property
-    def size(self):
+    @cached_property
+    def size(self) -> tuple[int, int]:
         """(height, width) as shown."""
-        if self._size is None:
-            self._size = self._image(0).shape[:2]
-        return self._size
+        height, width = self._image(0).shape[:2]
+        return height, width
 
-    def frames(self, indices, short_side=0):
+    def frames(self, indices: Sequence[int] | np.ndarray, short_side: int = 0) -> np.ndarray:
         """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1, in their order, repeats allowed."""
         indices = self._check_indices(indices)
         wanted, places = np.unique(indices, return_inverse=True)
@@ -64,11 +64,11 @@ class FrameReader(Reader):
                 )
         return shrink(np.stack(images), short_side)[places]
 
-    def _image(self, index):
+    def _image(self, index: int) -> np.ndarray:
         """`uint8 [H, W, 3]` RGB, turned the way it is meant to be shown."""
         return read_picture(self._files[index])
 
 
-def _upright_size(image):
+def _upright_size(image: np.ndarray) -> str:
     height, width = image.shape[:2]
     return f"{width}x{height}"

@@ -4,11 +4,43 @@ Decoders, and the libraries under them, raise errors of many kinds on odd files.
 the `DecodeError` that makes one video broken, and what is no fault of a video passes.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 from uniformer_video.errors import DecodeError, UserError
 from uniformer_video.storage.address import name_for_messages
 from uniformer_video.words import one_line, system_reason
+
+if TYPE_CHECKING:
+    import numpy as np
+    from typing_extensions import Self
+
+
+class VideoReader(Protocol):
+    """What the readers of all decoders have; see `uniformer_video.data.decoding`."""
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames there are."""
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second; None = unknown."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) as shown."""
+
+    @property
+    def times(self) -> "np.ndarray | None":
+        """When each frame begins to show, float64 [num_frames] seconds from the first; None = unknown."""
+
+    def frames(self, indices: "Sequence[int] | np.ndarray", short_side: int = 0) -> "np.ndarray":
+        """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1, in their order, repeats allowed."""
+
+    def close(self) -> None:
+        """Let go of the file."""
 
 
 class WrongIndices(ValueError):
@@ -16,7 +48,7 @@ class WrongIndices(ValueError):
 
 
 @contextmanager
-def faults_of(path):
+def faults_of(path: str) -> Iterator[None]:
     """Raise a `DecodeError` that names the video at `path` in place of any error of the block.
 
     These pass: errors for the user, such as a library that is not installed; memory that is used up;
@@ -41,56 +73,56 @@ class GuardedReader:
     Made from the function that opens a path; otherwise as the reader is.
     """
 
-    def __init__(self, path, open_reader):
+    def __init__(self, path: str, open_reader: Callable[[str], VideoReader]) -> None:
         self._path = path
         with faults_of(path):
             self._reader = open_reader(path)
 
-    def frames(self, indices, short_side=0):
+    def frames(self, indices: "Sequence[int] | np.ndarray", short_side: int = 0) -> "np.ndarray":
         """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1, in their order, repeats allowed."""
         with faults_of(self._path):
             return self._reader.frames(indices, short_side)
 
     @property
-    def num_frames(self):
+    def num_frames(self) -> int:
         """How many frames there are."""
         with faults_of(self._path):
             return self._reader.num_frames
 
     @property
-    def fps(self):
+    def fps(self) -> float | None:
         """Frames a second; None = unknown."""
         with faults_of(self._path):
             return self._reader.fps
 
     @property
-    def size(self):
+    def size(self) -> tuple[int, int]:
         """(height, width) as shown."""
         with faults_of(self._path):
             return self._reader.size
 
     @property
-    def times(self):
+    def times(self) -> "np.ndarray | None":
         """When each frame begins to show, float64 [num_frames] seconds from the first; None = unknown."""
         with faults_of(self._path):
             return self._reader.times
 
-    def __len__(self):
+    def __len__(self) -> int:
         """How many frames there are."""
         return self.num_frames
 
-    def close(self):
+    def close(self) -> None:
         """Let go of the file; the reader is of no use after it."""
         with faults_of(self._path):
             self._reader.close()
 
-    def __enter__(self):
+    def __enter__(self) -> "Self":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         """What a reader knows beside that; it takes no decoding."""
         if name == "_reader":  # where opening failed
             raise AttributeError(name)

@@ -14,6 +14,7 @@ not 4 and 5.
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from math import inf
@@ -25,24 +26,26 @@ class FrameIndex:
     in decoding order, that shows each frame. entries: (first exact frame, packet) of the key frames.
     """
 
-    times: tuple
-    packets: tuple
-    entries: tuple
+    times: tuple[int, ...]
+    packets: tuple[int, ...]
+    entries: tuple[tuple[int, int], ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         assert len(self.times) == len(self.packets) > 0
         assert self.entries[0] == (0, 0)
 
-    def entry(self, frame):
+    def entry(self, frame: int) -> int:
         """The last packet from which decoding gives `frame`, and all shown after it, exactly."""
         return self.entries[bisect_right(self.entries, frame, key=lambda entry: entry[0]) - 1][1]
 
-    def without_seeking(self):
+    def without_seeking(self) -> "FrameIndex":
         """The same with the first packet as the only place to start at."""
         return replace(self, entries=self.entries[:1])
 
 
-def build_index(times, keys, hidden=()):
+def build_index(
+    times: Sequence[int | None], keys: Sequence[int], hidden: Iterable[int] = ()
+) -> FrameIndex | None:
     """The `FrameIndex` of packets in decoding order, or None where it would not be exact.
 
     times: presentation time of each packet, None where the file gives none. keys: numbers of the key
@@ -59,7 +62,8 @@ def build_index(times, keys, hidden=()):
     if len(set(ordered)) < len(ordered) or times[0] is None or ordered[0] < times[0]:
         return None
     latest = list(accumulate((-inf if time is None else time for time in times), max))
-    if any(key and times[key] is not None and times[key] <= latest[key - 1] for key in keys):
+    starts = [(time, key) for key in keys if (time := times[key]) is not None]
+    if any(key and time <= latest[key - 1] for time, key in starts):
         return None
-    entries = [(bisect_left(ordered, times[key]), key) for key in keys if times[key] is not None]
+    entries = [(bisect_left(ordered, time), key) for time, key in starts]
     return FrameIndex(ordered, packets, tuple(entries))

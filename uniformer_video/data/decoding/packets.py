@@ -6,13 +6,16 @@ in the video is emptying the decoder and feeding it from there, in any container
 """
 
 import errno
+import io
 from collections.abc import Container, Iterator
 from fractions import Fraction
 from itertools import dropwhile, islice
+from typing import Literal, cast
 
 import av
-from av.format import Flags
+from av.container import InputContainer
 from av.stream import Discard
+from av.video.codeccontext import VideoCodecContext
 
 from uniformer_video.data.decoding.nal import ParameterSets, temporal_layers
 from uniformer_video.data.decoding.source import SINGLE_FILES, source_of
@@ -43,10 +46,8 @@ _SCANNED = 64  # packets looked at together; what one of them holds is in memory
 _OPTIONS = {**SINGLE_FILES, "fpsprobesize": "0"}
 # Opening a file reads on and decodes its first pictures to learn what is in it. Where the header tells,
 # that is left out, which is most of the time. More streams than there are do no harm.
-_QUICKLY = {
-    "options": {**_OPTIONS, "analyzeduration": "1"},  # microseconds
-    "stream_options": [{"skip_frame": "all"}] * 64,
-}
+_QUICK_OPTIONS = {**_OPTIONS, "analyzeduration": "1"}  # microseconds
+_NOTHING_DECODED = [{"skip_frame": "all"}] * 64
 # The decoder holds back as many pictures as the stream may reorder, where it does not say how many;
 # else the first of them, shown before any later one was seen, would be lost.
 _H264_OPTIONS = {"strict": "1"}
@@ -62,15 +63,24 @@ class VideoPackets:
     """
 
     kept_bytes = 64 << 20  # of packets, and of frames that were decoded to count them
+    # From `open` on:
+    parameter_sets: ParameterSets
+    _stream: av.VideoStream
+    _decoder: VideoCodecContext
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         self.path = name_for_messages(path)
         self._source = source_of(path)
-        self._container = self._kept = self._number = None
-        self.times, self.keys, self.hidden = [], [], []
-        self.formats, self.parameter_sets, self.allow_skipping = set(), None, False
+        self._opened: InputContainer | None = None
+        self._number: int | None = None
+        self._kept: list[av.Packet] | None = None
+        self.times: list[int | None] = []
+        self.keys: list[int] = []
+        self.hidden: list[int] = []
+        self.formats: set[str] = set()
+        self.allow_skipping = False
 
-    def open(self):
+    def open(self) -> None:
         """Open the file and list its packets.
 
         Raises `DecodeError` for what is no video or is cut off, `av.FFmpegError` where reading breaks.
@@ -85,18 +95,24 @@ class VideoPackets:
         if self.parameter_sets.change:
             self._kept = None  # each request opens anew: a decoder keeps the last sets it met
 
-    def _open_container(self):
+    @property
+    def _container(self) -> InputContainer:
+        assert self._opened is not None, "the file is opened first"
+        return self._opened
+
+    def _open_container(self) -> None:
         """Start at the first packet; opening anew is the one rewind that works for every format."""
         self._close_container()
         try:
             source = self._source()
-            options = {"options": SINGLE_FILES if bare_by_name(source) else _OPTIONS}
             if _describes_streams(source):
-                options = _QUICKLY
-            self._container = open_container(self._source, **options)
+                self._opened = open_container(self._source, _QUICK_OPTIONS, _NOTHING_DECODED)
+            else:
+                options = SINGLE_FILES if bare_by_name(source) else _OPTIONS
+                self._opened = open_container(self._source, options)
             if self._number is None:
                 self._number = find_video_stream(self._container, self.path, self._source).index
-            self._stream = self._container.streams[self._number]
+            self._stream = cast(av.VideoStream, self._container.streams[self._number])
         except DecodeError:
             raise
         except (av.FFmpegError, OSError, ValueError) as error:
@@ -114,9 +130,10 @@ class VideoPackets:
         if self._decoder.name == "h264":
             self._decoder.options = _H264_OPTIONS
 
-    def _list(self):
+    def _list(self) -> int:
         """Note what all packets say; how many of them are broken."""
-        self._kept, size, broken = [], 0, 0
+        self._kept = []
+        size = broken = 0
         is_vp8, packets = self.codec == "vp8", demux(self._container, self._stream)
         while batch := list(islice(packets, _SCANNED)):
             numbered = list(enumerate(batch, len(self.times)))
@@ -136,7 +153,7 @@ class VideoPackets:
                 self._kept += batch
         return broken
 
-    def _check_complete(self, found):
+    def _check_complete(self, found: int) -> None:
         """Raise `DecodeError` where the header lists more frames than the file holds."""
         listed = len(self._stream.index_entries)  # without those that an edit list leaves out
         if found < listed:
@@ -144,7 +161,7 @@ class VideoPackets:
         if found < listed:
             raise DecodeError(f"{self.path} is cut off: {found} of its {listed} frames are there")
 
-    def _may_skip(self):
+    def _may_skip(self) -> bool:
         if not (self.have_times and self.have_b_pictures):
             return False
         if self.codec != "hevc":
@@ -152,7 +169,7 @@ class VideoPackets:
         # With temporal layers a "non-reference" picture is one for its own layer alone.
         return temporal_layers(bytes(self._decoder.extradata or b"")) == 1
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.times)
 
     @property
@@ -168,7 +185,9 @@ class VideoPackets:
     @property
     def time_base(self) -> Fraction:
         """Seconds of one tick of `times`."""
-        return self._stream.time_base
+        base = self._stream.time_base
+        assert base is not None, "FFmpeg gives one to every stream of a file"
+        return base
 
     @property
     def declared_rate(self) -> float | None:
@@ -185,7 +204,7 @@ class VideoPackets:
     @property
     def number_in_file(self) -> int:
         """Which of the file's streams this is, counted from 0."""
-        return self._number
+        return self._stream.index
 
     @property
     def is_alone(self) -> bool:
@@ -200,7 +219,7 @@ class VideoPackets:
     @property
     def is_bare_stream(self) -> bool:
         """True for coded video without a container: all times that FFmpeg gives are guesses."""
-        return bool(self._container.format.flags & Flags.no_timestamps.value)
+        return is_bare(self._container)
 
     @property
     def have_b_pictures(self) -> bool:
@@ -224,12 +243,13 @@ class VideoPackets:
             self._decoder.flush_buffers()
             yield from enumerate(islice(self._kept, number, None), number)
             return
+        start = self.times[number]
         if number == 0:
             self._open_container()
         else:
-            self._container.seek(self.times[number], stream=self._stream)
+            assert start is not None, "a packet to start at has a time"
+            self._container.seek(start, stream=self._stream)
             self._decoder.flush_buffers()
-        start = self.times[number]
         packets = dropwhile(
             lambda packet: packet.pts != start, demux(self._container, self._stream)
         )
@@ -245,13 +265,14 @@ class VideoPackets:
         to_bare_end = is_bare(self._container) and span.stop == len(self) - 1
         return decode_packets(self._decode, self._fed(span, needed, skips), to_bare_end)
 
-    def _decode(self, packet):
+    def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         return self._decoder.decode(packet)  # of the container that is open by now
 
-    def _fed(self, span, needed, skips):
+    def _fed(self, span: Span, needed: Container[int], skips: bool) -> Iterator[av.Packet]:
         """The packets of a span, each when the decoder is set for it."""
-        mode = None
+        mode = ""
         for number, packet in self.from_number(span.start):
+            wish: Literal["NONREF", "DEFAULT"]
             wish = "NONREF" if skips and number not in needed else "DEFAULT"
             if wish != mode:
                 self._decoder.skip_frame = mode = wish
@@ -267,17 +288,17 @@ class VideoPackets:
         """The `DecodeError` to raise for an error of FFmpeg."""
         return DecodeError(f"{self.path} breaks while decoding: {_reason(error)}")
 
-    def close(self):
+    def close(self) -> None:
         """Let go of the file and the packets."""
         self._kept = None
         self._close_container()
 
-    def _close_container(self):
-        if self._container is not None:
-            self._container.close()
+    def _close_container(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
 
 
-def _describes_streams(source):
+def _describes_streams(source: str | io.BytesIO) -> bool:
     """True for MP4, MOV, Matroska and WebM, whose headers tell codec, size and number of streams."""
     if isinstance(source, str):
         with open(source, "rb") as file:
@@ -287,11 +308,11 @@ def _describes_streams(source):
     return start[4:] == b"ftyp" or start[:4] == b"\x1a\x45\xdf\xa3"
 
 
-def _why_unopened(error):
+def _why_unopened(error: Exception) -> str:
     if getattr(error, "errno", None) == errno.EINVAL:
         return "it is of no known video format, or a playlist, which is refused"
     return _reason(error)
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error)).strip()

@@ -7,10 +7,12 @@ refused.
 """
 
 import os
+from typing import Any
 
 import av
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from uniformer_video.errors import DecodeError
 from uniformer_video.words import system_reason
@@ -51,7 +53,7 @@ def read_picture(file: str | os.PathLike) -> np.ndarray:
     raise DecodeError(f"{file} {reason}; extract the frames again") from None
 
 
-def _check_single(image, file):
+def _check_single(image: Image.Image, file: str | os.PathLike) -> None:
     """Refuse a file of several pictures, of which one would be taken and the others lost.
 
     Those that a JPEG or a TIFF holds beside its own, such as a smaller version of it, do not count.
@@ -59,7 +61,7 @@ def _check_single(image, file):
     if image.format not in ("PNG", "WEBP", "TIFF"):
         return
     count = getattr(image, "n_frames", 1)
-    if count > 1 and image.format == "TIFF":
+    if count > 1 and isinstance(image, TiffImageFile):
         count = sum(not _is_reduced(image, page) for page in range(count))
         image.seek(0)
     if count > 1:
@@ -69,13 +71,13 @@ def _check_single(image, file):
         )
 
 
-def _is_reduced(image, page):
+def _is_reduced(image: TiffImageFile, page: int) -> bool:
     """True for a page that is a smaller version of another one."""
     image.seek(page)
     return page > 0 and bool(image.tag_v2.get(_SUBFILE_TYPE, 0) & 1)
 
 
-def _check_range(image, file):
+def _check_range(image: Image.Image, file: str | os.PathLike) -> None:
     """Refuse values of which nobody can tell which is black and which is white."""
     signed = _tiff_tag(image, _SAMPLE_FORMAT, _UNSIGNED) != _UNSIGNED
     if signed or image.mode == "F" or (image.mode == "I" and not _is_deep(image)):
@@ -86,13 +88,13 @@ def _check_range(image, file):
         )
 
 
-def _is_deep(image):
+def _is_deep(image: Image.Image) -> bool:
     """True for grey of 16 bits, or 9 to 15 of them. Pillow itself reduces deep colours to 8 bits."""
     # Older versions of Pillow say I for the one, and all do for the other, scaled to 65535.
     return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
 
 
-def _deep_pixels(image):
+def _deep_pixels(image: Image.Image) -> np.ndarray:
     """Deep grey the way a gray16 video becomes RGB: by FFmpeg's own conversion."""
     bits = _tiff_tag(image, _BITS, 16)
     inverted = _tiff_tag(image, _PHOTOMETRIC, None) == _WHITE_IS_ZERO
@@ -105,7 +107,7 @@ def _deep_pixels(image):
     return grey.reformat(format="rgb24").to_ndarray()
 
 
-def _tiff_tag(image, number, default):
+def _tiff_tag(image: Image.Image, number: int, default: Any) -> Any:
     """The first value of a tag of a TIFF; `default` for one that it lacks, and for other formats."""
-    value = image.tag_v2.get(number, default) if image.format == "TIFF" else default
+    value = image.tag_v2.get(number, default) if isinstance(image, TiffImageFile) else default
     return value[0] if isinstance(value, tuple) else value

@@ -4,6 +4,8 @@
 which packets a request needs. Where timestamps cannot be trusted, frames are counted by decoding.
 """
 
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from math import inf
 
 import av
@@ -17,7 +19,8 @@ from uniformer_video.data.decoding.frame_times import (
     frame_rate,
     trusted_index,
 )
-from uniformer_video.data.decoding.orientation import UPRIGHT, orientation
+from uniformer_video.data.decoding.index import FrameIndex
+from uniformer_video.data.decoding.orientation import UPRIGHT, Orientation, orientation
 from uniformer_video.data.decoding.packets import VideoPackets
 from uniformer_video.data.decoding.reader import Clip, Reader, shrunk_size
 from uniformer_video.data.decoding.spans import Span, spans_for
@@ -31,17 +34,19 @@ class PyAVReader(Reader):
     `formats` are the names of the container's format.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         self._packets = VideoPackets(path)
         self._path = self._packets.path
         self._counted = CountedFrames(self._packets)
         self._to_rgb = VideoReformatter()  # kept, because it caches the conversion's set-up
-        self._size, self._orientations = None, {}
+        self._orientations: dict[int, Orientation] = {}
         self._first_orientation = UPRIGHT  # of an animation whose first picture alone states it
         try:
             self._packets.open()
             self.formats = self._packets.formats
             self.index, self.why_counted = trusted_index(self._packets)
+            shown: Sequence[int | None]
+            self._ticks: Sequence[int] | np.ndarray | None
             if self.index:
                 shown = self._ticks = self.index.times
             else:
@@ -61,7 +66,7 @@ class PyAVReader(Reader):
             raise
 
     @property
-    def times(self):
+    def times(self) -> np.ndarray | None:
         """When each frame begins to show, float64 [num_frames] seconds from the first; None = unknown."""
         if self._ticks is None:
             return None
@@ -69,45 +74,48 @@ class PyAVReader(Reader):
         return (ticks - ticks[0]) * float(self._packets.time_base)
 
     @property
-    def num_packets(self):
+    def num_packets(self) -> int:
         """How many pieces of coded video the file holds, those that show nothing included."""
         return len(self._packets)
 
     @property
-    def parameters_change(self):
+    def parameters_change(self) -> bool:
         """True where the decoder gets other parameter sets on the way than at the beginning."""
         return self._packets.parameter_sets.change
 
     @property
-    def stream_number(self):
+    def stream_number(self) -> int:
         """Which of the file's streams is read, counted from 0."""
         return self._packets.number_in_file
 
     @property
-    def is_alone(self):
+    def is_alone(self) -> bool:
         """True where the file holds no other stream of moving pictures."""
         return self._packets.is_alone
 
     @property
-    def declared_frames(self):
+    def declared_frames(self) -> int | None:
         """How many frames the header says there are; None where it does not."""
         return self._packets.declared_frames
 
-    def key_pictures(self):
-        """Yield each key frame, a PyAV frame decoded by itself; None for one that does not come so."""
+    def key_pictures(self) -> Iterator[av.VideoFrame | None]:
+        """Yield each key frame, a PyAV frame decoded by itself; None for one that does not come so.
+
+        For videos with an `index`.
+        """
+        assert self.index is not None, "frames that were counted have no key frames"
         for _, packet in self.index.entries:
             alone = self._packets.decode_span(Span(packet, packet))
             time = self._packets.times[packet]
             yield next((frame for frame in alone if frame.pts == time), None)
 
-    @property
-    def size(self):
+    @cached_property
+    def size(self) -> tuple[int, int]:
         """(height, width) as shown."""
-        if self._size is None:
-            self._size = self.frames([0]).shape[1:3]
-        return self._size
+        height, width = self.frames([0]).shape[1:3]
+        return height, width
 
-    def frames(self, indices, short_side=0):
+    def frames(self, indices: Sequence[int] | np.ndarray, short_side: int = 0) -> np.ndarray:
         """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1, in their order, repeats allowed.
 
         With `short_side`, larger pictures are scaled down to it in the conversion to RGB: faster than
@@ -117,21 +125,21 @@ class PyAVReader(Reader):
         if self.index is None:
             return self._frames_by_count(Clip(self._path, indices), short_side)
         try:
-            return self._frames_by_index(Clip(self._path, indices), short_side)
+            return self._frames_by_index(self.index, Clip(self._path, indices), short_side)
         except _OutOfOrder:
             self.index, self.why_counted = None, "its timestamps do not follow what is shown"
             return self._frames_by_count(Clip(self._path, indices), short_side)
 
-    def _frames_by_index(self, clip, short_side):
-        spans, skips = spans_for(self.index, clip.wanted), self._packets.allow_skipping
+    def _frames_by_index(self, index: FrameIndex, clip: Clip, short_side: int) -> np.ndarray:
+        spans, skips = spans_for(index, clip.wanted), self._packets.allow_skipping
         whole = [Span(0, len(self._packets) - 1, tuple(clip.wanted))]
         try:
-            missing = self._decode(spans, clip, short_side, skips)
+            complete = not self._decode(index, spans, clip, short_side, skips)
         except av.FFmpegError:
-            missing = True
+            complete = False
         try:
             # A key frame may not be what it says: once more from the start, with nothing left out.
-            missing = missing and self._decode(whole, clip, short_side, skips=False)
+            missing = [] if complete else self._decode(index, whole, clip, short_side, False)
         except av.FFmpegError as error:
             raise self._packets.failure(error) from None
         if missing:
@@ -140,11 +148,13 @@ class PyAVReader(Reader):
             )
         return clip.pixels
 
-    def _decode(self, spans, clip, short_side, skips):
+    def _decode(
+        self, index: FrameIndex, spans: list[Span], clip: Clip, short_side: int, skips: bool
+    ) -> list[int]:
         """Fill `clip`; the frames that did not come, where one did not."""
         for span in spans:
-            left, shown = {self.index.times[frame]: frame for frame in span.frames}, -inf
-            needed = {self.index.packets[frame] for frame in span.frames}
+            left, shown = {index.times[frame]: frame for frame in span.frames}, -inf
+            needed = {index.packets[frame] for frame in span.frames}
             for frame in self._packets.decode_span(span, needed, skips):
                 if frame.pts is not None:
                     if frame.pts <= shown:
@@ -159,7 +169,7 @@ class PyAVReader(Reader):
                 return sorted(left.values())
         return []
 
-    def _frames_by_count(self, clip, short_side):
+    def _frames_by_count(self, clip: Clip, short_side: int) -> np.ndarray:
         left = set(clip.wanted)
         try:
             for count, frame in enumerate(self._counted):
@@ -174,16 +184,18 @@ class PyAVReader(Reader):
             raise self._packets.failure(error) from None
         raise DecodeError(f"{self._path} has changed: it no longer has {self.num_frames} frames")
 
-    def _put(self, clip, index, frame, short_side):
+    def _put(self, clip: Clip, index: int, frame: av.VideoFrame, short_side: int) -> None:
         """Convert to RGB and turn it the way it is meant to be shown."""
         height, width = shrunk_size((frame.height, frame.width), short_side)
-        options = {"width": width, "height": height, "format": "rgb24", "threads": 1}
-        image = self._to_rgb.reformat(frame, **options, **matrix_options(frame)).to_ndarray()
+        options = matrix_options(frame)
+        image = self._to_rgb.reformat(
+            frame, width, height, "rgb24", threads=1, **options
+        ).to_ndarray()
         if frame.rotation not in self._orientations:  # to read the matrix takes longer
             self._orientations[frame.rotation] = orientation(frame, self._first_orientation)
         clip.put(index, image, self._orientations[frame.rotation])
 
-    def close(self):
+    def close(self) -> None:
         self._counted.forget()
         self._packets.close()
 

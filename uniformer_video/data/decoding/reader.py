@@ -1,33 +1,42 @@
 """What the readers of video files share."""
 
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from uniformer_video.data.decoding.guard import WrongIndices
-from uniformer_video.data.decoding.orientation import UPRIGHT, turn_upright
+from uniformer_video.data.decoding.orientation import UPRIGHT, Orientation, turn_upright
 from uniformer_video.errors import DecodeError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Reader:
-    """Base of the readers; see `uniformer_video.data.decoding` for the interface."""
+    """Base of the readers; see `uniformer_video.data.decoding` for the interface.
 
-    formats = ()  # names of the container's format
-    declared_frames = None  # how many frames a header says there are
-    times = None  # seconds from the first frame, float64 [num_frames], where a reader knows them
+    Each of them has, beside that, `declared_frames`: how many a header says there are; None = it does not.
+    """
 
-    def __len__(self):
+    formats: Collection[str] = ()  # names of the container's format
+    num_frames: int
+    _path: str  # the video in messages
+
+    def __len__(self) -> int:
         """How many frames there are."""
         return self.num_frames
 
-    def close(self):
+    def close(self) -> None:
         """Let go of the file; the reader is of no use after it."""
 
-    def __enter__(self):
+    def __enter__(self) -> "Self":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _check_indices(self, indices):
+    def _check_indices(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """`indices` as int64 `[N]`; raises `WrongIndices` outside 0..num_frames-1."""
         indices = np.asarray(indices, dtype=np.int64)
         if indices.size == 0 or indices.min() < 0 or indices.max() >= self.num_frames:
@@ -43,24 +52,30 @@ class Clip:
     `indices` int64 [N] in any order, with repeats; `path` names the video in errors.
     """
 
-    def __init__(self, path, indices):
+    def __init__(self, path: str, indices: np.ndarray) -> None:
         self._path = path
-        self._places = {}
+        self._places: dict[int, list[int]] = {}
         for place, index in enumerate(indices.tolist()):
             self._places.setdefault(index, []).append(place)
         self._count = len(indices)
-        self.pixels = None
+        self._pixels: np.ndarray | None = None
 
     @property
-    def wanted(self):
+    def wanted(self) -> list[int]:
         """The frames asked for: sorted, no repeats."""
         return sorted(self._places)
 
-    def put(self, index, image, orientation=UPRIGHT):
+    @property
+    def pixels(self) -> np.ndarray:
+        """`uint8 [N, H, W, 3]`, once all that is `wanted` was put."""
+        assert self._pixels is not None, "no frame was put"
+        return self._pixels
+
+    def put(self, index: int, image: np.ndarray, orientation: Orientation = UPRIGHT) -> None:
         """Keep `image`, uint8 [H, W, 3], as frame `index`, the way it is meant to be shown."""
         image = turn_upright(image, orientation)
-        if self.pixels is None:
-            self.pixels = np.empty((self._count, *image.shape), np.uint8)
+        if self._pixels is None:
+            self._pixels = np.empty((self._count, *image.shape), np.uint8)
         if image.shape != self.pixels.shape[1:]:
             raise DecodeError(f"{self._path} changes its picture size; re-encode it first")
         first, *others = self._places[index]
@@ -73,7 +88,7 @@ class Clip:
             self.pixels[place] = self.pixels[first]
 
 
-def shrunk_size(size, short_side):
+def shrunk_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
     """(height, width) with the short side at `short_side`; `size` itself where that is no smaller.
 
     The long side is floor(long / short * short_side), as in the published resize.
@@ -86,7 +101,7 @@ def shrunk_size(size, short_side):
     return (short_side, long) if height <= width else (long, short_side)
 
 
-def shrink(frames, short_side):
+def shrink(frames: np.ndarray, short_side: int) -> np.ndarray:
     """`frames`, uint8 [N, H, W, 3], scaled down to `short_side` the way PyAV's reader does it."""
     size = frames.shape[1:3]
     height, width = shrunk_size(size, short_side)
@@ -102,6 +117,6 @@ def shrink(frames, short_side):
     return out
 
 
-def first_line(error):
+def first_line(error: Exception) -> str:
     """The first line of a library's error message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Callable
 
 from uniformer_video.storage.members import member_of, read_member
 
@@ -17,19 +18,19 @@ SINGLE_FILES = {
 class _NamedBytes(io.BytesIO):
     """A file in memory. The end of its name helps FFmpeg to tell the format, as that of a file does."""
 
-    def __init__(self, name, data):
+    def __init__(self, name: str, data: bytes) -> None:
         super().__init__(data)
         suffix = os.path.splitext(name)[1]
         self.name = f"member{suffix if suffix.isascii() else ''}"
 
 
-def is_member(path):
+def is_member(path: str | os.PathLike) -> bool:
     """True where `path` names a video in a shard, and no file has that name."""
     member = member_of(path)
     return member is not None and not os.path.isfile(path)
 
 
-def source_of(path):
+def source_of(path: str) -> Callable[[], str | io.BytesIO]:
     """A function that gives what `av.open` takes for the video at `path`, from its beginning.
 
     The bytes of a member are read once, here; raises `DecodeError` as `read_member` does.

@@ -12,7 +12,7 @@ class Span:
 
     start: int
     stop: int
-    frames: tuple = ()
+    frames: tuple[int, ...] = ()
 
 
 def spans_for(index: FrameIndex, wanted: Sequence[int]) -> list[Span]:
@@ -28,7 +28,7 @@ def spans_for(index: FrameIndex, wanted: Sequence[int]) -> list[Span]:
 
     A span stops at the last packet it needs, not at the next key frame; the decoder is emptied there.
     """
-    spans = []
+    spans: list[Span] = []
     for frame in wanted:
         start, packet = index.entry(frame), index.packets[frame]
         last = spans[-1] if spans else None

@@ -5,9 +5,10 @@ Whatever reads a video does it through here, so that all see the same frames.
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO
+from typing import IO, Any
 
 import av
+from av.container import InputContainer
 from av.format import Flags
 from av.sidedata.sidedata import Type
 from av.stream import Disposition
@@ -37,7 +38,7 @@ _BARE_BY_SUFFIX = {
 _IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 
 
-def _unnamed(cls, value):
+def _unnamed(cls: Any, value: object) -> Any:
     """A kind of side data that FFmpeg knows and PyAV has no name for, such as EXIF."""
     kind = object.__new__(cls)
     kind._name_, kind._value_ = f"NUMBER_{value}", value
@@ -46,41 +47,47 @@ def _unnamed(cls, value):
 
 # PyAV lists all side data of a frame at once, and refuses to where it cannot name one of them.
 if "_missing_" not in vars(Type):
-    Type._missing_ = classmethod(_unnamed)
+    # An enumeration asks this of itself; no hint foresees that somebody adds it from outside.
+    Type._missing_ = classmethod(_unnamed)  # type: ignore[method-assign, assignment]
 
 
 def open_container(
-    source: Callable, options: dict = SINGLE_FILES, stream_options: list | None = None
-) -> av.container.InputContainer:
+    source: Callable[[], str | IO[bytes]],
+    options: dict[str, str] = SINGLE_FILES,
+    stream_options: list[dict[str, str]] | None = None,
+) -> InputContainer:
     """Open what `source()` gives: a path, or a file in memory with a name.
 
     options, stream_options: of FFmpeg. Raises `av.FFmpegError` or `OSError` for what is no video.
     """
     opened = source()
-    # Texts in a file that are not UTF-8 are no reason to refuse its pictures.
-    further = {"container_options": options, "metadata_errors": "replace"}
     try:
-        return av.open(opened, **further, stream_options=stream_options)
+        return _open(opened, options, stream_options=stream_options)
     except (av.InvalidDataError, av.ArgumentError):
         bare = bare_by_name(opened)
         if bare is None:
             raise
-    return av.open(source(), format=bare, **further)
+    return _open(source(), options, format=bare)
 
 
-def bare_by_name(opened: str | IO) -> str | None:
+def _open(opened: str | IO[bytes], options: dict[str, str], **further: Any) -> InputContainer:
+    # Texts in a file that are not UTF-8 are no reason to refuse its pictures.
+    return av.open(opened, "r", container_options=options, metadata_errors="replace", **further)
+
+
+def bare_by_name(opened: str | IO[bytes]) -> str | None:
     """FFmpeg's format of bare streams named as this file is; None for other names."""
     name = opened if isinstance(opened, str) else opened.name
     return _BARE_BY_SUFFIX.get(os.path.splitext(name)[1].lower())
 
 
-def video_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
+def video_streams(container: InputContainer) -> list[av.VideoStream]:
     """The streams of moving pictures; a cover picture, attached to a song or a film, is none."""
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
 def find_video_stream(
-    container: av.container.InputContainer, path: str, source: Callable
+    container: InputContainer, path: str, source: Callable[[], str | IO[bytes]]
 ) -> av.VideoStream:
     """FFmpeg's best video stream (`av_find_best_stream`) of an open container; `path` is for messages.
 
@@ -100,7 +107,7 @@ def find_video_stream(
     return next((stream for stream in found if stream.index == index), found[0])
 
 
-def best_index(container: av.container.InputContainer) -> int | None:
+def best_index(container: InputContainer) -> int | None:
     """The number of FFmpeg's best video stream in the file; None where there is none."""
     found = {stream.index: stream for stream in video_streams(container)}
     best = container.streams.best("video")
@@ -110,20 +117,21 @@ def best_index(container: av.container.InputContainer) -> int | None:
     return max(found, key=lambda index: _rank(found[index]), default=None)
 
 
-def _rank(stream):
+def _rank(stream: av.VideoStream) -> tuple[int, int]:
     shown = bool(stream.disposition & Disposition.default)
     return shown + (not stream.disposition & _IMPAIRED), stream.bit_rate or 0
 
 
-def is_bare(container: av.container.InputContainer) -> bool:
+def is_bare(container: InputContainer) -> bool:
     """True for a bare stream: coded pictures with nothing around them, not even times.
 
     There is no list of the pictures, and what follows the last one is read as a part of it.
     """
-    return bool(container.format.flags & Flags.no_timestamps.value)
+    no_timestamps: int = Flags.no_timestamps.value  # type: ignore[assignment]  # PyAV hints at Flags
+    return bool(container.format.flags & no_timestamps)
 
 
-def demux(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+def demux(container: InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
     """The stream's packets with data, from where the file stands to its end. Raises `av.FFmpegError`.
 
     Something behind the last picture that is none ends a stream without a list of its pictures.
@@ -143,7 +151,9 @@ def demux(container: av.container.InputContainer, stream: av.VideoStream) -> Ite
 
 
 def decode_packets(
-    decode: Callable, packets: Iterable[av.Packet], to_bare_end: bool
+    decode: Callable[[av.Packet | None], Iterable[av.VideoFrame]],
+    packets: Iterable[av.Packet],
+    to_bare_end: bool,
 ) -> Iterator[av.VideoFrame]:
     """The frames of `packets`, then those that the decoder holds back. Raises `av.FFmpegError`.
 

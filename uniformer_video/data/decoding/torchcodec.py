@@ -1,6 +1,10 @@
 """torchcodec behind the reader interface. It is refused on files on which it gives wrong frames."""
 
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
 
 from uniformer_video.data.decoding.exact import check_facts, true_facts
 from uniformer_video.data.decoding.reader import Reader, first_line, shrink
@@ -11,7 +15,9 @@ from uniformer_video.program import install
 class TorchCodecReader(Reader):
     """See `uniformer_video.data.decoding` for the interface."""
 
-    def __init__(self, path):
+    declared_frames = None
+
+    def __init__(self, path: str) -> None:
         decoder = _video_decoder()
         self._path = path
         true = true_facts(path, "torchcodec", open_groups=True, takes_stream=True)
@@ -27,7 +33,7 @@ class TorchCodecReader(Reader):
         self.size = first.shape[:2]
         check_facts(path, "torchcodec", self.num_frames, first, true)
 
-    def frames(self, indices, short_side=0):
+    def frames(self, indices: Sequence[int] | np.ndarray, short_side: int = 0) -> np.ndarray:
         """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1."""
         indices = self._check_indices(indices)
         try:
@@ -36,11 +42,11 @@ class TorchCodecReader(Reader):
             raise DecodeError(f"{self._path} cannot be decoded: {first_line(error)}") from None
         return shrink(frames, short_side)
 
-    def close(self):
+    def close(self) -> None:
         self._reader = None
 
 
-def _video_decoder():
+def _video_decoder() -> Callable[..., Any]:
     try:
         from torchcodec.decoders import VideoDecoder
     except ImportError:

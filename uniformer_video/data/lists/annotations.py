@@ -7,9 +7,11 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.data.lists.text import filled_lines, read_text
@@ -32,13 +34,15 @@ class Annotated:
     when several have that name. label: class index. source: where it was read.
     """
 
-    names: tuple
-    folders: tuple
+    names: tuple[str, ...]
+    folders: tuple[str, ...]
     label: int
     source: str
 
 
-def read_annotations(dataset, folder, split=1, with_test=False):
+def read_annotations(
+    dataset: str, folder: Path | str, split: int = 1, with_test: bool = False
+) -> dict[str, list[Annotated]]:
     """Part -> list of `Annotated`, in the order of the files, from a folder of official annotations.
 
     `split` is that of UCF101 and HMDB51; `with_test` adds the test part of Kinetics. Raises `DataError`
@@ -50,7 +54,7 @@ def read_annotations(dataset, folder, split=1, with_test=False):
     return {part: read_part(dataset, folder, part, split) for part in parts}
 
 
-def read_part(dataset, folder, part, split=1):
+def read_part(dataset: str, folder: Path | str, part: str, split: int = 1) -> list[Annotated]:
     """The `Annotated` videos of one part, as `read_annotations`.
 
     `folder` holds the files, or one of its folders does that are called as the archives' are.
@@ -65,16 +69,16 @@ def read_part(dataset, folder, part, split=1):
 class _Classes:
     """Class names of a dataset -> their index, whatever the case of letters and the kind of blanks."""
 
-    def __init__(self, dataset):
+    def __init__(self, dataset: str) -> None:
         self._dataset = dataset
         self.names = class_names(dataset)
         self._index = {self._plain(name): index for index, name in enumerate(self.names)}
 
     @staticmethod
-    def _plain(name):
+    def _plain(name: str) -> str:
         return " ".join(name.replace("_", " ").casefold().split())
 
-    def index(self, name, source):
+    def index(self, name: str, source: str) -> int:
         """The index of a class, or a `DataError` that names the nearest one."""
         index = self._index.get(self._plain(name))
         if index is not None:
@@ -83,7 +87,7 @@ class _Classes:
         hint = f"; did they mean {self.names[self._index[near[0]]]!r}?" if near else ""
         raise DataError(f"{source}: {name!r} is no class of {self._dataset}{hint}")
 
-    def check(self, name, number, source, first=0):
+    def check(self, name: str, number: int | str, source: str, first: int = 0) -> None:
         """`DataError` where a table, counted from `first`, numbers a class otherwise than weights do."""
         usual = self.index(name, source) + first
         if str(usual) != str(number):
@@ -92,7 +96,7 @@ class _Classes:
             )
 
 
-def _kinetics(classes, folder, part, _split):
+def _kinetics(classes: _Classes, folder: Path, part: str, _split: int) -> Iterator[Annotated]:
     names = [f"{word}.{kind}" for kind in ("csv", "json") for word in _WORDS[part]]
     path = _first_file(folder, names)
     rows = _kinetics_json(path) if path.suffix == ".json" else _kinetics_csv(path)
@@ -102,7 +106,7 @@ def _kinetics(classes, folder, part, _split):
         yield Annotated((f"{video}_{times}", video), folders, classes.index(label, source), source)
 
 
-def _kinetics_csv(path):
+def _kinetics_csv(path: Path) -> Iterator[tuple[Any, ...]]:
     table = csv.DictReader(io.StringIO(read_text(path), newline=""))
     columns = ("youtube_id", "time_start", "time_end", "label")
     if lacking := [column for column in columns if column not in (table.fieldnames or ())]:
@@ -116,7 +120,7 @@ def _kinetics_csv(path):
         yield *(row[column] for column in columns), source
 
 
-def _kinetics_json(path):
+def _kinetics_json(path: Path) -> Iterator[tuple[Any, ...]]:
     for video, entry in _json(path, dict).items():
         source = f"{path}, {video}"
         try:
@@ -127,14 +131,14 @@ def _kinetics_json(path):
         yield video, start, end, label, source
 
 
-def _seconds(value, source):
+def _seconds(value: Any, source: str) -> int:
     try:
         return int(float(value))
     except (TypeError, ValueError, OverflowError):
         raise DataError(f"{source}: {value!r} is no time in seconds") from None
 
 
-def _ssv1(classes, folder, part, _split):
+def _ssv1(classes: _Classes, folder: Path, part: str, _split: int) -> Iterator[Annotated]:
     word = _WORDS[part][-1]
     path = _first_file(folder, (f"something-something-v1-{word}.csv", f"{word}.csv"))
     for source, line in filled_lines(path):
@@ -144,11 +148,11 @@ def _ssv1(classes, folder, part, _split):
         yield Annotated((video,), (), classes.index(label, source), source)
 
 
-def _ssv2(classes, folder, part, _split):
+def _ssv2(classes: _Classes, folder: Path, part: str, _split: int) -> Iterator[Annotated]:
     start, word = "something-something-v2-", _WORDS[part][-1]
     table = _find_file(folder, ("labels.json", f"{start}labels.json"))
     for label, number in _json(table, dict).items() if table else ():
-        classes.check(label, number, table)
+        classes.check(label, number, str(table))
     path = _first_file(folder, (f"{word}.json", f"{start}{word}.json"))
     for place, entry in enumerate(_json(path, list)):
         source = f"{path}, entry {place}"
@@ -159,7 +163,7 @@ def _ssv2(classes, folder, part, _split):
         yield Annotated((video,), (), classes.index(label, source), source)
 
 
-def _ucf101(classes, folder, part, split):
+def _ucf101(classes: _Classes, folder: Path, part: str, split: int) -> Iterator[Annotated]:
     for source, line in filled_lines(_first_file(folder, ("classInd.txt",))):
         number, _, name = line.strip().partition(" ")
         classes.check(name, number, source, first=1)
@@ -170,7 +174,7 @@ def _ucf101(classes, folder, part, split):
         yield Annotated((video.stem,), (video.parent.name,), label, source)
 
 
-def _hmdb51(classes, folder, part, split):
+def _hmdb51(classes: _Classes, folder: Path, part: str, split: int) -> Iterator[Annotated]:
     wanted = {"train": "1", "val": "2"}[part]  # 0: in neither
     for label, name in enumerate(classes.names):
         for source, line in filled_lines(_first_file(folder, (f"{name}_test_split{split}.txt",))):
@@ -192,12 +196,12 @@ _READERS = {
 DATASETS = tuple(_READERS)
 
 
-def _find_file(folder, names):
+def _find_file(folder: Path, names: Sequence[str]) -> Path | None:
     paths = (folder / inside / name for inside in _FOLDERS for name in names)
     return next((path for path in paths if path.is_file()), None)
 
 
-def _first_file(folder, names):
+def _first_file(folder: Path, names: Sequence[str]) -> Path:
     path = _find_file(folder, names)
     if path is None:
         raise DataError(
@@ -207,7 +211,7 @@ def _first_file(folder, names):
     return path
 
 
-def _json(path, kind):
+def _json(path: Path, kind: type) -> Any:
     try:
         content = json.loads(read_text(path))
     except (json.JSONDecodeError, RecursionError) as error:

@@ -1,18 +1,22 @@
 """How frequent the classes of a list are, and what makes up for it."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
+from uniformer_video.data.lists.records import VideoRecord
 
-def class_totals(records):
+
+def class_totals(records: Iterable[VideoRecord]) -> dict[int, float]:
     """`{class: the weights of its videos in all}` of the classes that occur in a list."""
-    totals = {}
+    totals: dict[int, float] = {}
     for record in records:
         for label in record.labels:
             totals[label] = totals.get(label, 0.0) + record.weight
     return totals
 
 
-def rarest_totals(records):
+def rarest_totals(records: Sequence[VideoRecord]) -> np.ndarray:
     """Of each video, the total of the rarest of its classes: float64 `[records]`.
 
     So a video with several labels comes as often as the rarest of them asks for, as in repeat factor
@@ -27,7 +31,7 @@ def rarest_totals(records):
     )
 
 
-def class_weights(records, num_classes, balance):
+def class_weights(records: Iterable[VideoRecord], num_classes: int, balance: float) -> np.ndarray:
     """Weights of the classes in the loss: float64 `[num_classes]`, mean 1 over those that occur.
 
     The weight of a class is its total to the power -balance; a class that never occurs in training

@@ -2,17 +2,23 @@
 
 import math
 import os
+from collections.abc import Iterator, Mapping, Sequence
 
 from uniformer_video.data.decoding import names_frames
 from uniformer_video.data.decoding.frame_names import any_frame, any_picture, is_frame_folder
-from uniformer_video.data.lists.records import label_text, without_repeats
+from uniformer_video.data.lists.records import VideoRecord, label_text, without_repeats
 from uniformer_video.errors import DataError
 from uniformer_video.storage.address import name_for_messages
 from uniformer_video.storage.members import lost_shards, member_of
 from uniformer_video.words import name_some, plural
 
 
-def check_list(split, records, max_missing=1.0, class_names=()):
+def check_list(
+    split: str,
+    records: list[VideoRecord],
+    max_missing: float = 1.0,
+    class_names: Sequence[str] = (),
+) -> tuple[list[VideoRecord], list[str]]:
     """(the records to use, notes) of the list of a split: "train", "val" or "test".
 
     A test counts each video once; training takes a list as it is. Raises `DataError` for a video
@@ -30,13 +36,14 @@ def check_list(split, records, max_missing=1.0, class_names=()):
     return records, notes + _note_missing(split, records, max_missing, class_names)
 
 
-def note_overlaps(splits):
+def note_overlaps(splits: Mapping[str, Sequence[VideoRecord]]) -> list[str]:
     """Notes on videos that stand in two of the lists, `{split: records}`: they flatter figures.
 
     And on those that have other labels in the one than in the other.
     """
     paths = {split: {record.path for record in records} for split, records in splits.items()}
-    notes, told = [], set()
+    notes: list[str] = []
+    told: set[str] = set()
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         if shared := len(paths.get(first, set()) & paths.get(second, set())):
             notes.append(
@@ -46,7 +53,9 @@ def note_overlaps(splits):
     return notes
 
 
-def _note_conflicts(first, second, splits, told):
+def _note_conflicts(
+    first: str, second: str, splits: Mapping[str, Sequence[VideoRecord]], told: set[str]
+) -> Iterator[str]:
     """A line on videos with other labels in the second list, but those whose lines are `told` already."""
     known = {record.segment: record for record in splits[first]}
     pairs = [(known.get(record.segment), record) for record in splits[second]]
@@ -62,13 +71,14 @@ def _note_conflicts(first, second, splits, told):
         )
 
 
-def missing_files(records):
+def missing_files(records: Sequence[VideoRecord]) -> list[tuple[VideoRecord, str]]:
     """(record, what is not there) of the records whose file, first frame or part of a shard is not."""
     members = [member_of(record.path) for record in records]
     lost = lost_shards(filter(None, members))
     missing = []
     for record, member in zip(records, members, strict=True):
-        present, problem = lost.get(member and member.shard, (math.inf, ""))
+        whole = (math.inf, "")
+        present, problem = lost.get(member.shard, whole) if member else whole
         if (member and member.end <= present) or _exists(record):
             continue
         file = f"{record.path}{_what_is(record)}"
@@ -78,7 +88,7 @@ def missing_files(records):
     return missing
 
 
-def _exists(record):
+def _exists(record: VideoRecord) -> bool:
     if record.num_frames:
         return any_frame(record.path)
     if os.path.isfile(record.path):
@@ -86,7 +96,9 @@ def _exists(record):
     return is_frame_folder(record.path) or (names_frames(record.path) and any_frame(record.path))
 
 
-def _note_missing(split, records, allowed, class_names):
+def _note_missing(
+    split: str, records: Sequence[VideoRecord], allowed: float, class_names: Sequence[str]
+) -> list[str]:
     missing = missing_files(records)
     if not missing:
         return []
@@ -106,7 +118,11 @@ def _note_missing(split, records, allowed, class_names):
     return [f"{told}: {places}{_classes_without(records, missing, class_names)}"]
 
 
-def _classes_without(records, missing, class_names):
+def _classes_without(
+    records: Sequence[VideoRecord],
+    missing: Sequence[tuple[VideoRecord, str]],
+    class_names: Sequence[str],
+) -> str:
     """What to add on classes of which no video is left; nothing where the classes have no names."""
     lost = {id(record) for record, _ in missing}
     left = {label for record in records if id(record) not in lost for label in record.labels}
@@ -115,7 +131,7 @@ def _classes_without(records, missing, class_names):
     return f"; no video is left of {name_some(named)}" if named else ""
 
 
-def _remedy(record):
+def _remedy(record: VideoRecord) -> str:
     if member_of(record.path):
         return "the shards belong beside their index.csv"
     template = ", or DATA.IMAGE_TEMPLATE to the names of the frames" if record.num_frames else ""
@@ -124,7 +140,7 @@ def _remedy(record):
     return f"set DATA.PATH_PREFIX to the folder that the paths start from{template}"
 
 
-def _what_is(record):
+def _what_is(record: VideoRecord) -> str:
     """What stands where a video should, for messages."""
     if os.path.isdir(record.path):
         return " (a folder without frames)"

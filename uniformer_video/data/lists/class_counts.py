@@ -1,8 +1,10 @@
 """Which classes the lists of a run show, and how often: lines for the log, notes on what never occurs."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from uniformer_video.data.lists.class_names import are_stand_ins
+from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, plural
 
@@ -14,12 +16,12 @@ _NAMED = 5
 _MOST_UNNAMED = 10_000
 
 
-def class_counts(records) -> Counter:
+def class_counts(records: Iterable[VideoRecord]) -> Counter[int]:
     """`{class index: how many records have it}`."""
     return Counter(label for record in records for label in record.labels)
 
 
-def count_line(split: str, records: list, names: list[str]) -> str:
+def count_line(split: str, records: Sequence[VideoRecord], names: list[str]) -> str:
     """What the list of a split shows: "train: 5 videos of 2 classes: run (3), walk (2)".
 
     Of many classes the rarest and the most frequent are named.
@@ -39,7 +41,7 @@ def count_line(split: str, records: list, names: list[str]) -> str:
     )
 
 
-def note_absent_classes(splits: dict[str, list], names: list[str]) -> list[str]:
+def note_absent_classes(splits: Mapping[str, Sequence[VideoRecord]], names: list[str]) -> list[str]:
     """Notes on classes that training never sees: at all, or though another list has them.
 
     A test alone may show any of the classes; only numbers that seem to count from 1 are worth a note there.
@@ -56,7 +58,8 @@ def note_absent_classes(splits: dict[str, list], names: list[str]) -> list[str]:
         count = f"{len(absent)} of the {len(names)} classes never"
         verb = "occurs" if len(absent) == 1 else "occur"
         notes.append(f"{count} {verb} in the {first} list: {_name(names, absent)}{hint}.")
-    unseen = {}  # test.csv may be absent, so that val and test are one list
+    # test.csv may be absent, so that val and test are one list
+    unseen: dict[tuple[int, ...], list[str]] = {}
     for split in ("val", "test"):
         unseen.setdefault(tuple(sorted(shown.get(split, set()) - shown[first])), []).append(split)
     for labels, own in unseen.items():
@@ -67,7 +70,7 @@ def note_absent_classes(splits: dict[str, list], names: list[str]) -> list[str]:
     return notes
 
 
-def count_unnamed(splits: dict[str, list]) -> int:
+def count_unnamed(splits: Mapping[str, Sequence[VideoRecord]]) -> int:
     """How many classes there are where nothing names them: one more than the largest label.
 
     Raises `DataError`, with file and line, for a label that is absurd beside the number of videos.
@@ -84,9 +87,9 @@ def count_unnamed(splits: dict[str, list]) -> int:
     return 1 + max({0, *class_counts(records)})
 
 
-def _with_count(names, ranked):
+def _with_count(names: Sequence[str], ranked: Iterable[tuple[int, int]]) -> list[str]:
     return [f"{names[label]} ({count})" for label, count in ranked]
 
 
-def _name(names, labels):
+def _name(names: Sequence[str], labels: Iterable[int]) -> str:
     return name_some([names[label] for label in labels], _NAMED)

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from uniformer_video.words import name_some, plural
 CLASSES_FILE = "classes.txt"
 
 
-def class_folders(root: str | os.PathLike) -> list[str]:
+def class_folders(root: str | os.PathLike[str]) -> list[str]:
     """The names of the sub-folders of `root`, sorted: those of classes. What is hidden is none.
 
     A link counts that leads nowhere and is called like no file: its folder may be on a disk that is absent.
@@ -33,7 +34,7 @@ def class_folders(root: str | os.PathLike) -> list[str]:
 
 
 def read_folder(
-    root: str | os.PathLike, names: list[str] | None = None, owner: str = "the training folder"
+    root: str | os.PathLike[str], names: list[str] | None = None, owner: str = "the training folder"
 ) -> tuple[list[VideoRecord], list[str], list[str]]:
     """The videos of a folder with one sub-folder for each class.
 
@@ -49,7 +50,7 @@ def read_folder(
     found = find_videos(root)
     circular = {path.name for path in found.circular if len(path.parts) == 1}
     folders = [name for name in class_folders(root) if name not in circular]
-    classes = {name: [] for name in folders}
+    classes: dict[str, list[Path]] = {name: [] for name in folders}
     for video in found.videos:
         if video.name in classes and len(video.parts) == 1:
             raise DataError(
@@ -77,12 +78,14 @@ def read_folder(
     return records, names, [*_notes_of(found), *_notes_on_places(root, found.videos)]
 
 
-def _may_lead_to_folder(entry):
+def _may_lead_to_folder(entry: os.DirEntry[str]) -> bool:
     return entry.is_symlink() and not os.path.exists(entry.path) and not Path(entry.name).suffix
 
 
-def _refuse_unknown(unknown, root, names, owner):
-    if not unknown:
+def _refuse_unknown(
+    unknown: Sequence[str], root: Path, names: Sequence[str] | None, owner: str
+) -> None:
+    if not unknown or not names:
         return
     near = get_close_matches(unknown[0], names, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -92,7 +95,7 @@ def _refuse_unknown(unknown, root, names, owner):
     )
 
 
-def _refuse_unfilled(unfilled, found, count):
+def _refuse_unfilled(unfilled: Sequence[str], found: FoundVideos, count: int) -> None:
     """A class without a video would be missing from the model, or be learnt from nothing."""
     if not unfilled:
         return
@@ -104,7 +107,7 @@ def _refuse_unfilled(unfilled, found, count):
     )
 
 
-def _what_it_holds(name, found):
+def _what_it_holds(name: str, found: FoundVideos) -> str:
     place = found.folder / name
     if not place.is_dir():
         return f"a link to {os.readlink(place)}, which is not there"
@@ -115,10 +118,10 @@ def _what_it_holds(name, found):
     return ", ".join(parts) or "empty"
 
 
-def _refuse_twice(root, folders):
+def _refuse_twice(root: Path, folders: Sequence[str]) -> None:
     """A link to the folder of a class, or into it, would make the same videos show two classes."""
     places = {name: os.path.realpath(root / name) for name in folders}
-    first = {}
+    first: dict[str, str] = {}
     for name, place in places.items():
         other = first.setdefault(place, name)
         if other != name:
@@ -134,7 +137,7 @@ def _refuse_twice(root, folders):
             )
 
 
-def _notes_of(found):
+def _notes_of(found: FoundVideos) -> list[str]:
     """The notes on what was left out, without the file beside the folders that names the classes."""
     skipped = [path for path in found.skipped if path != Path(CLASSES_FILE)]
     return FoundVideos(
@@ -142,7 +145,7 @@ def _notes_of(found):
     ).notes
 
 
-def _notes_on_places(root, videos):
+def _notes_on_places(root: Path, videos: Sequence[Path]) -> Iterator[str]:
     """Lines on videos that lie in no sub-folder, and on those that lie deeper than in a class's own."""
     if loose := [str(video) for video in videos if len(video.parts) == 1]:
         yield (

@@ -6,6 +6,7 @@ for settings and commands: `k400` is the dataset's usual order, `k400-published`
 A data file `DATASET.txt` holds names, one a line; `DATASET-ORDER.txt` holds indices into them.
 """
 
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +20,7 @@ _FOLDER = Path(__file__).with_name("names")
 # Dataset: its file of names and the orders beside the usual one. Something-Something V1 and V2 have
 # the same classes in the same order. "published" is the order of the published UniFormer weights;
 # "mmaction2" is that of V1's official label csv, which MMAction2 follows.
-_DATASETS = {
+_DATASETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "k400": ("k400.txt", ("published",)),
     "k600": ("k600.txt", ("published",)),
     "ssv2": ("something.txt", ()),
@@ -30,7 +31,7 @@ _DATASETS = {
 }
 
 
-def class_names(dataset, order=USUAL):
+def class_names(dataset: str, order: str = USUAL) -> list[str]:
     """The class names of a known dataset, a list in index order.
 
     `order` is "usual" (alphabetical for Kinetics), "published" (outputs of the published UniFormer
@@ -55,7 +56,7 @@ def class_names(dataset, order=USUAL):
     return [names[index] for index in _indices(f"{dataset}-{order}.txt")]
 
 
-def named_classes(text, what="class names:"):
+def named_classes(text: str, what: str = "class names:") -> list[str]:
     """The class names that `text` stands for: a known order such as "k400-published", or a file.
 
     The file holds one name a line; a known order goes before a file of that name. `what` begins the
@@ -72,7 +73,7 @@ def named_classes(text, what="class names:"):
     )
 
 
-def identify(names):
+def identify(names: Iterable[str]) -> str | None:
     """The spelling of the known order that `names` are in, such as "k400-published"; None for others.
 
     The names of Something-Something in their usual order are "ssv2", though V1 has them too.
@@ -81,7 +82,7 @@ def identify(names):
     return next((text for text in _known_orders() if named_classes(text) == names), None)
 
 
-def orders_in_use(names):
+def orders_in_use(names: Collection[str]) -> list[str]:
     """The spellings of all orders in which weights number the classes `names`; [] for unknown ones.
 
     Only the Kinetics data sets have weights in several orders that nothing tells apart.
@@ -92,7 +93,7 @@ def orders_in_use(names):
     return []
 
 
-def usual_order(names):
+def usual_order(names: Iterable[str]) -> list[str]:
     """`names` in the usual order of the known dataset that has just these; else in the alphabet's."""
     alphabetical = sorted(names)
     for dataset in _DATASETS:
@@ -102,7 +103,7 @@ def usual_order(names):
     return alphabetical
 
 
-def mirror_pairs(text):
+def mirror_pairs(text: str) -> list[tuple[str, str]]:
     """Pairs of class names that a mirrored video exchanges, as tuples in index order.
 
     They become each other when "left" and "right", and "clockwise" and "counter-clockwise", change
@@ -111,18 +112,20 @@ def mirror_pairs(text):
     return flips.mirror_pairs(named_classes(text))
 
 
-def places(names, order):
+def places(names: Iterable[str], order: Iterable[str]) -> list[int]:
     """The index in `order` of each of `names`, which it must hold."""
     index = {name: place for place, name in enumerate(order)}
     return [index[name] for name in names]
 
 
-def name_differences(first, second, first_owner, second_owner):
+def name_differences(
+    first: Sequence[str], second: Sequence[str], first_owner: str, second_owner: str
+) -> list[str]:
     """Lines that name what only one of two lists of class names has, three a side at most."""
     sides = ((first, second, first_owner), (second, first, second_owner))
     lines = []
-    for own, others, owner in sides:
-        others = set(others)
+    for own, other, owner in sides:
+        others = set(other)
         alone = [repr(name) for name in own if name not in others]
         more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
         if alone:
@@ -130,17 +133,17 @@ def name_differences(first, second, first_owner, second_owner):
     return lines
 
 
-def stand_ins(count):
+def stand_ins(count: int) -> list[str]:
     """Names for classes that nobody named."""
     return [f"class {index}" for index in range(count)]
 
 
-def are_stand_ins(names):
+def are_stand_ins(names: list[str]) -> bool:
     """Whether these are no names of anybody."""
     return names == stand_ins(len(names))
 
 
-def _known_orders():
+def _known_orders() -> dict[str, tuple[str, str]]:
     """Spelling -> (dataset, order), the usual ones first."""
     usual = {dataset: (dataset, USUAL) for dataset in _DATASETS}
     others = {
@@ -152,11 +155,11 @@ def _known_orders():
 
 
 @cache
-def _usual_names(dataset):
+def _usual_names(dataset: str) -> tuple[str, ...]:
     return tuple(read_class_names(_FOLDER / _DATASETS[dataset][0]))
 
 
 @cache
-def _indices(filename):
+def _indices(filename: str) -> tuple[int, ...]:
     text = (_FOLDER / filename).read_text(encoding="utf-8")
     return tuple(int(number) for number in text.split())

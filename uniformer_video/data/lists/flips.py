@@ -7,6 +7,7 @@ counterpart is enough to be skipped.
 """
 
 import re
+from collections.abc import Container, Iterable, Sequence
 
 _OPPOSITES = (
     ("left", "right"),
@@ -18,7 +19,7 @@ _OPPOSITES = (
 _OTHER_SIDE = {side: other for a, b in _OPPOSITES for side, other in ((a, b), (b, a))}
 
 
-def mirror_pairs(names):
+def mirror_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs of class names that a mirrored video exchanges, as tuples in index order.
 
     They become each other when left and right, and clockwise and counter-clockwise, change places,
@@ -33,18 +34,18 @@ def mirror_pairs(names):
     return pairs
 
 
-def may_mirror(labels, skipped):
+def may_mirror(labels: Iterable[int], skipped: Container[int]) -> bool:
     """Whether a clip with these classes may be mirrored, where `skipped` ones never are."""
     return not any(label in skipped for label in labels)
 
 
-def mirror_labels(labels, exchange):
+def mirror_labels(labels: Iterable[int], exchange: Iterable[tuple[int, int]]) -> tuple[int, ...]:
     """The classes of a mirrored clip in rising order; `exchange`: pairs (class, its counterpart)."""
     counterparts = dict(exchange)
     return tuple(sorted(counterparts.get(label, label) for label in labels))
 
 
-def _words(name):
+def _words(name: str) -> tuple[str, ...]:
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
     plain = re.sub(r"[\W_]+", " ", parted).lower()
     return tuple(re.sub(r"\b(counter|anti) ?clockwise\b", "counterclockwise", plain).split())

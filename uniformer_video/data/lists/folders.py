@@ -6,9 +6,10 @@ A folder of extracted frames counts as a video too.
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from uniformer_video.data.decoding.frame_names import holds_frames
 from uniformer_video.errors import DataError
@@ -66,7 +67,7 @@ class FoundVideos:
         """Lines on what was left out: one for each kind of it."""
         return list(self._lines())
 
-    def _lines(self):
+    def _lines(self) -> Iterator[str]:
         if self.hidden:
             yield (
                 f"{self.folder}: left out {plural(len(self.hidden), 'hidden video')}, by names that begin "
@@ -120,7 +121,9 @@ def find_videos(folder: str | os.PathLike) -> FoundVideos:
     if not folder.is_dir():
         kind = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {kind}; give a folder of videos")
-    videos, hidden, skipped, folders, circular, with_pictures = [], [], [], [], [], []
+    videos: list[Path] = []
+    hidden: list[Path] = []
+    skipped, folders, circular, with_pictures = [], [], [], []
     for part, names, hidden_folders, links in _visit(folder):
         folders.append(part)
         if holds_frames(names):
@@ -142,12 +145,12 @@ def find_videos(folder: str | os.PathLike) -> FoundVideos:
     return FoundVideos(folder, *map(sorted, (videos, hidden, skipped, empty, circular)))
 
 
-def _skipped(part, names):
+def _skipped(part: Path, names: Iterable[str]) -> list[Path]:
     """The files of a folder `part` that count as nothing and are not hidden."""
     return [part / name for name in names if not is_video(name) and not is_hidden(name)]
 
 
-def _frames_alone(folders, videos):
+def _frames_alone(folders: Sequence[Path], videos: Sequence[Path]) -> list[Path]:
     """Those of the `folders` with pictures whose pictures are the frames of a video of their own.
 
     Not where a video, or another such folder, lies in one, nor where the video itself lies beside it.
@@ -172,7 +175,7 @@ def list_videos(folder: str | os.PathLike) -> list[Path]:
     return found.videos
 
 
-def walk(folder: str | os.PathLike) -> Iterator[tuple[Path, list[str]]]:
+def walk(folder: str | os.PathLike[str]) -> Iterator[tuple[Path, list[str]]]:
     """(path relative to `folder`, names of its files) of it and all folders below, links followed.
 
     What is hidden is left out, and so is a link back to a folder that it lies in. Raises `DataError`
@@ -182,41 +185,45 @@ def walk(folder: str | os.PathLike) -> Iterator[tuple[Path, list[str]]]:
         yield part, [name for name in names if not is_hidden(name)]
 
 
-def _visit(folder):
+def _visit(
+    folder: str | os.PathLike[str],
+) -> Iterator[tuple[Path, list[str], list[str], list[str]]]:
     """As `walk` with all files, and with the names of hidden folders and of links that lead back."""
 
-    def refuse(error):
+    def refuse(error: OSError) -> NoReturn:
         raise DataError(f"cannot read the folder {error.filename}: {error.strerror}")
 
-    above = {os.fspath(folder): ()}  # real paths on the way to a folder, links counted
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+    top = os.fspath(folder)
+    # Real paths on the way to a folder, links counted.
+    above: dict[str, tuple[str, ...]] = {top: ()}
+    for place, folders, names in os.walk(top, followlinks=True, onerror=refuse):
         way = (*above.pop(place), os.path.realpath(place))
         hidden = sorted(filter(is_hidden, folders))
         seen = sorted(name for name in folders if not is_hidden(name))
         circular = [name for name in seen if _leads_back(os.path.join(place, name), way)]
         folders[:] = [name for name in seen if name not in circular]
         above |= {os.path.join(place, name): way for name in folders}
-        yield Path(os.path.relpath(place, folder)), names, hidden, circular
+        yield Path(os.path.relpath(place, top)), names, hidden, circular
 
 
-def _leads_back(place, way):
+def _leads_back(place: str, way: Iterable[str]) -> bool:
     """Whether a folder is, or holds, one of those on the way to it: it would go round for ever."""
     real = os.path.join(os.path.realpath(place), "")
     return any(os.path.join(passed, "").startswith(real) for passed in way)
 
 
-def _some(paths):
+def _some(paths: Iterable[Path]) -> str:
     return name_some([path.as_posix() for path in paths])
 
 
-def _but(found):
+def _but(found: FoundVideos) -> str:
     """What a folder without a video holds."""
     parts = [f"{count_suffixes(found.skipped)}"] if found.skipped else []
     parts += [plural(len(found.hidden), "hidden video")] if found.hidden else []
     return f" (but {', '.join(parts)})" if parts else ""
 
 
-def _videos_below(folder, part):
+def _videos_below(folder: Path, part: Path) -> list[Path]:
     """The videos in a hidden folder; what cannot be read there matters to nobody, and links neither."""
     return [
         Path(os.path.relpath(place, folder)) / name

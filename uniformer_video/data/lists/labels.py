@@ -1,6 +1,7 @@
 """Labels that are class names, as lists may have them in place of numbers -> class indices."""
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 
@@ -26,7 +27,7 @@ def number_classes(records: list[VideoRecord], given: list[str] | None = None) -
         _refuse_ambiguous(records, own)
     index = {name: place for place, name in enumerate(order)}
 
-    def number(record):
+    def number(record: VideoRecord) -> VideoRecord:
         found = {index[name] for label in record.labels for name in _names_in(label, index, record)}
         return replace(record, labels=tuple(sorted(found)))
 
@@ -35,7 +36,7 @@ def number_classes(records: list[VideoRecord], given: list[str] | None = None) -
 
 def check_one_kind(records: list[VideoRecord]) -> bool:
     """Whether the labels are names. `DataError`, with file and line, where only some of them are."""
-    first = {}
+    first: dict[bool, tuple[VideoRecord, int | str]] = {}
     for record in records:
         for label in record.labels:
             first.setdefault(isinstance(label, str), (record, label))
@@ -49,7 +50,7 @@ def check_one_kind(records: list[VideoRecord]) -> bool:
     return True in first
 
 
-def _names_in(label, index, record):
+def _names_in(label: str, index: Mapping[str, int], record: VideoRecord) -> list[str]:
     """The class names that a label stands for: one, or several with commas or blanks between."""
     if label in index:
         return [label]
@@ -65,7 +66,7 @@ def _names_in(label, index, record):
     )
 
 
-def _refuse_ambiguous(records, names):
+def _refuse_ambiguous(records: Iterable[VideoRecord], names: set[str]) -> None:
     """Without a list of the names nobody knows whether "run jump" is one class or two."""
     for record in records:
         for label in record.labels:
@@ -79,5 +80,5 @@ def _refuse_ambiguous(records, names):
                     )
 
 
-def _parts(label, mark):
+def _parts(label: str, mark: str) -> list[str]:
     return [part.strip() for part in re.split(mark, label) if part.strip()]

@@ -5,6 +5,7 @@ All raise `DataError` for what is not there, with what was looked for.
 """
 
 import os
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def read_class_folders(
     return VideoList(chosen, names, [*notes, f"{source}: {held}."])
 
 
-def _beside(root, parts):
+def _beside(root: Path, parts: Collection[str]) -> Iterator[str]:
     """Lines on folders and videos beside train, val and test, if there are any."""
     if not parts:
         return
@@ -95,7 +96,7 @@ def _beside(root, parts):
             yield f"{root}: left out {count} beside {beside}: {name_some(names)}"
 
 
-def _parts_of(root, split):
+def _parts_of(root: Path, split: str) -> set[str]:
     """Which of the folders train, val and test there are; none where the classes lie side by side.
 
     Raises `DataError` for parts under other names, and for a part that is called for and is not there.
@@ -194,11 +195,12 @@ def given_names(class_names: str, root: Path | str) -> list[str] | None:
     return read_class_names(beside) if is_file(beside) else None
 
 
-def find_list(root: Path | str, choices, line: str, hint: str = "") -> str:
+def find_list(root: Path | str, choices: Sequence[str], line: str, hint: str = "") -> str:
     """The first of the lists `choices` that exists in `root`; else `DataError`, with what a `line` holds."""
     if os.path.isfile(root):
         raise DataError(
-            f"DATA.PATH_TO_DATA_DIR {root} is a file; give the folder that it stands in, {root.parent}"
+            f"DATA.PATH_TO_DATA_DIR {root} is a file; give the folder that it stands in, "
+            f"{Path(root).parent}"
         )
     paths = [join(root, name) for name in choices]
     for path in paths:
@@ -219,7 +221,7 @@ def find_list(root: Path | str, choices, line: str, hint: str = "") -> str:
     )
 
 
-def _refusal(place):
+def _refusal(place: str) -> str:
     """Why there is no list at an address, in its server's words."""
     if not is_address(place):
         return ""
@@ -230,7 +232,7 @@ def _refusal(place):
     return ""
 
 
-def _guide(root):
+def _guide(root: Path | str) -> str:
     own = os.path.join(root, "README.md")
     if os.path.isfile(own):
         return own

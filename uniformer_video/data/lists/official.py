@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from uniformer_video.data.decoding.frame_names import is_frame_folder
-from uniformer_video.data.lists.annotations import read_part
+from uniformer_video.data.lists.annotations import Annotated, read_part
 from uniformer_video.data.lists.folders import VIDEO_SUFFIXES, is_hidden, is_video
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
@@ -13,7 +13,9 @@ from uniformer_video.errors import DataError
 _SUFFIXES = {"ssv2": ".webm", "ucf101": ".avi", "hmdb51": ".avi"}
 
 
-def read_official(dataset, annotations, videos, part, split=1):
+def read_official(
+    dataset: str, annotations: Path | str, videos: Path | str, part: str, split: int = 1
+) -> list[VideoRecord]:
     """The records of one part ("train" or "val") of "ssv2", "ucf101" or "hmdb51".
 
     `annotations` is the folder of the official files; `videos` that of the videos, which lie in it or
@@ -34,11 +36,11 @@ def read_official(dataset, annotations, videos, part, split=1):
 class _Videos:
     """What a folder holds, each of its folders listed once."""
 
-    def __init__(self, root, suffix):
+    def __init__(self, root: Path | str, suffix: str) -> None:
         self._root, self._suffix = Path(root), suffix
-        self._listed = {}
+        self._listed: dict[str, dict[str, str]] = {}
 
-    def find(self, video):
+    def find(self, video: Annotated) -> str:
         """The path of an `Annotated` video from the root, with slashes."""
         places = [f"{folder}/{name}" for folder in video.folders for name in video.names]
         places += video.names
@@ -48,7 +50,7 @@ class _Videos:
         frames = (place for place in places if is_frame_folder(self._root / place))
         return next(frames, f"{places[0]}{self._suffix}")
 
-    def _files(self, place):
+    def _files(self, place: str) -> dict[str, str]:
         """Name without suffix -> the best file of that name, in the folder of `place`."""
         folder, slash, _ = place.rpartition("/")
         if folder not in self._listed:
@@ -58,13 +60,13 @@ class _Videos:
             }
         return self._listed[folder]
 
-    def _names(self, folder):
+    def _names(self, folder: str) -> list[str]:
         try:
             names = os.listdir(self._root / folder)
         except OSError:
             return []  # a folder without videos: they are counted as missing, and named
         return [name for name in names if is_video(name) and not is_hidden(name)]
 
-    def _rank(self, name):
+    def _rank(self, name: str) -> tuple[bool, int, str]:
         suffix = os.path.splitext(name)[1]
         return suffix != self._suffix, VIDEO_SUFFIXES.index(suffix.lower()), name

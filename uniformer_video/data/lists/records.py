@@ -3,8 +3,10 @@
 import hashlib
 import os
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +54,7 @@ class VideoRecord:
 
     path: str
     name: str
-    labels: tuple
+    labels: tuple[Any, ...]
     source: str = ""
     num_frames: int = 0
     start: float = 0.0
@@ -60,7 +62,7 @@ class VideoRecord:
     weight: float = 1.0
 
     @property
-    def label(self):
+    def label(self) -> int:
         """The class index of a video that has one; `DataError` for another."""
         if len(self.labels) != 1:
             raise DataError(
@@ -70,7 +72,7 @@ class VideoRecord:
         return self.labels[0]
 
     @property
-    def segment(self):
+    def segment(self) -> tuple[str, float, float | None]:
         """What tells it from other records: the path and the seconds."""
         return self.path, self.start, self.end
 
@@ -88,7 +90,9 @@ class VideoList:
     notes: list[str] = field(default_factory=list)
 
 
-def read_csv(path, prefix="", separator="auto"):
+def read_csv(
+    path: Path | str, prefix: Path | str = "", separator: str = "auto"
+) -> list[VideoRecord]:
     """The records of a Kinetics-style list: a path and a label, a number or a class name, on each line.
 
     Without a header line, `separator` "auto" splits at the last comma or blank of the line, so that
@@ -110,7 +114,7 @@ def read_csv(path, prefix="", separator="auto"):
     return records
 
 
-def _line_record(line, separator, folder, source):
+def _line_record(line: str, separator: str, folder: Path, source: str) -> VideoRecord:
     name, label = split_line(line, separator, source)
     video, number = last_number(name, separator)
     if number is not None and is_video(video):  # such as a.mp4,3 of the line a.mp4,3 17
@@ -126,7 +130,7 @@ def _line_record(line, separator, folder, source):
     return VideoRecord(_place(folder, name), name, (label,), source)
 
 
-def _table_record(row, folder, source):
+def _table_record(row: Mapping[str, str], folder: Path, source: str) -> VideoRecord:
     name = row["path"]
     if not name:
         raise DataError(f"{source}: the path is empty")
@@ -142,7 +146,7 @@ def _table_record(row, folder, source):
     )
 
 
-def _place(folder, name):
+def _place(folder: Path, name: str) -> str:
     """The absolute path of a name in a list. Where only that is there: of one in the spelling of Windows."""
     path = os.path.abspath(folder / name)
     if "\\" in path and not os.path.exists(path):
@@ -151,7 +155,7 @@ def _place(folder, name):
     return path
 
 
-def read_frame_list(path, template, prefix=""):
+def read_frame_list(path: Path | str, template: str, prefix: Path | str = "") -> list[VideoRecord]:
     """The records of a list of folders of frames: `folder num_frames label` on each line.
 
     The last two blanks or commas of the line split it, so that folders may hold both. Folders are
@@ -177,8 +181,9 @@ def read_frame_list(path, template, prefix=""):
     return records
 
 
-def _frame_line(line):
+def _frame_line(line: str) -> tuple[str, int | None, int | str | None]:
     """(folder, number of frames or None, label or None) of a line; the label may be a class name."""
+    label: int | str | None
     rest, label = last_number(line, "auto")
     if named := _NAMED_FRAMES.fullmatch(line.strip()):
         class_name = named["quoted"] or named["plain"]
@@ -189,12 +194,15 @@ def _frame_line(line):
     return without_quotes(name), count, label
 
 
-def split_records(records, val_ratio, seed):
+def split_records(
+    records: Sequence[VideoRecord], val_ratio: float, seed: int
+) -> tuple[list[VideoRecord], list[VideoRecord]]:
     """Split into (train, val), each class by itself, the same way for the same seed.
 
     A class with two or more videos has at least one in each part when `val_ratio` is between 0 and 1.
     """
-    train, val = [], []
+    train: list[VideoRecord] = []
+    val: list[VideoRecord] = []
     for label in sorted({record.label for record in records}):
         own = [record for record in records if record.label == label]
         order = generator("split", seed, label).permutation(len(own))
@@ -206,7 +214,7 @@ def split_records(records, val_ratio, seed):
     return train, val
 
 
-def read_class_names(path):
+def read_class_names(path: Path | str) -> list[str]:
     """The class names of a text file, one a line, in index order."""
     names = [line.strip() for line in read_lines(path)]
     while names and not names[-1]:
@@ -219,7 +227,7 @@ def read_class_names(path):
     return names
 
 
-def check_labels(records, num_classes):
+def check_labels(records: Sequence[VideoRecord], num_classes: int) -> None:
     """Raise `DataError`, with file and line, for a label outside 0..num_classes-1."""
     for record in records:
         for label in record.labels:
@@ -234,12 +242,12 @@ def check_labels(records, num_classes):
                 )
 
 
-def label_table(records, num_classes):
+def label_table(records: Iterable[VideoRecord], num_classes: int) -> np.ndarray:
     """Which classes the videos show: bool `[videos, num_classes]`."""
     return multi_hot([record.labels for record in records], num_classes)
 
 
-def multi_hot(labels, num_classes):
+def multi_hot(labels: Sequence[Iterable[int]], num_classes: int) -> np.ndarray:
     """Tuples of class indices -> bool `[len(labels), num_classes]`."""
     table = np.zeros((len(labels), num_classes), bool)
     for row, own in zip(table, labels, strict=True):
@@ -247,12 +255,12 @@ def multi_hot(labels, num_classes):
     return table
 
 
-def without_repeats(records):
+def without_repeats(records: Iterable[VideoRecord]) -> list[VideoRecord]:
     """The records, each segment of a video once.
 
     Raises `DataError`, with file and line, where one stands there twice with different labels.
     """
-    first = {}
+    first: dict[tuple[str, float, float | None], VideoRecord] = {}
     for record in records:
         known = first.setdefault(record.segment, record)
         if known.labels != record.labels:
@@ -264,12 +272,12 @@ def without_repeats(records):
     return list(first.values())
 
 
-def label_text(labels):
+def label_text(labels: Iterable[int | str]) -> str:
     """Labels in words, for messages."""
     return " ".join(map(str, labels)) or "none"
 
 
-def list_digest(records):
+def list_digest(records: Iterable[VideoRecord]) -> str:
     """Hex digest of what a list says of its videos: equal for equal lists, wherever they lie."""
     text = "\n".join(
         f"{record.name}\t{' '.join(map(str, record.labels))}"
@@ -280,6 +288,6 @@ def list_digest(records):
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def relabel(record, order):
+def relabel(record: VideoRecord, order: Sequence[int]) -> VideoRecord:
     """`record` with each label L replaced by `order[L]`."""
     return replace(record, labels=tuple(sorted(order[label] for label in record.labels)))

@@ -1,6 +1,7 @@
 """Lists whose labels count in another class order."""
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from uniformer_video.data.lists.class_names import name_differences, places
@@ -12,7 +13,13 @@ from uniformer_video.files import write_text
 _LABEL = re.compile(r'[^\s"]+')
 
 
-def remap_list(path, out, given, wanted, separator="auto"):
+def remap_list(
+    path: Path | str,
+    out: Path | str,
+    given: Sequence[str],
+    wanted: Sequence[str],
+    separator: str = "auto",
+) -> tuple[int, int]:
     """Write the list `path` to `out`, its labels counted in `wanted` instead of `given`.
 
     Both are class names in index order. All else of the list stays as it is. Returns (videos, labels
@@ -44,48 +51,58 @@ def remap_list(path, out, given, wanted, separator="auto"):
     return len(videos), sum(order[label] != label for labels in videos for label in labels)
 
 
-def relabel_lines(path, order, separator="auto"):
+def relabel_lines(
+    path: Path | str, order: Sequence[int], separator: str = "auto"
+) -> Iterator[tuple[str, tuple[int, ...] | None]]:
     """The lines of a Kinetics-style list with each label L replaced by `order[L]`, all else as it is.
 
     Yields (line with its ending, its labels before), None in place of the labels for an empty line and
     for a header line, below which quotes that a cell does not need are left out. Raises `DataError`,
     with file and line, for a line that cannot be read and for a label outside `order`.
     """
-    table, first = None, True
+    table: Table | None = None
+    first = True
     for number, line in enumerate(read_lines(path, keepends=True), start=1):
-        labels, source = None, f"{path}:{number}"
+        labels: tuple[int, ...] | None = None
+        source = f"{path}:{number}"
         if first and line.strip() and is_header(line, separator):
             table = Table(line, separator, source)
+        elif line.strip() and table:
+            line, labels = _relabel_row(line, order, table, source)
         elif line.strip():
-            relabelled = _relabel_row if table else _relabel_line
-            line, labels = relabelled(line, order, table or separator, source)
+            line, labels = _relabel_line(line, order, separator, source)
         first = first and not line.strip()
         yield line, labels
 
 
-def _relabel_line(line, order, separator, source):
+def _relabel_line(
+    line: str, order: Sequence[int], separator: str, source: str
+) -> tuple[str, tuple[int, ...]]:
     name, label = split_line(line, separator, source)
-    _check_known((label,), name, source, order)
+    known = _known_label(label, name, source, order)
     start = label_start(line, separator)
-    return line[:start] + _LABEL.sub(str(order[label]), line[start:], count=1), (label,)
+    return line[:start] + _LABEL.sub(str(order[known]), line[start:], count=1), (known,)
 
 
-def _relabel_row(line, order, table, source):
+def _relabel_row(
+    line: str, order: Sequence[int], table: Table, source: str
+) -> tuple[str, tuple[int, ...]]:
     row = table.row(line, source)
-    labels = labels_of(row, source)
-    _check_known(labels, row["path"], source, order)
+    labels = tuple(
+        _known_label(label, row["path"], source, order) for label in labels_of(row, source)
+    )
     ending = line[len(line.rstrip("\r\n")) :]
     return table.text(row | {"label": relabel_cell(row["label"], order)}) + ending, labels
 
 
-def _check_known(labels, name, source, order):
-    for label in labels:
-        if isinstance(label, str):
-            raise DataError(
-                f"{source}: the label of {name} is the name {label!r}; names hold in every order, so "
-                "this list needs no remapping"
-            )
-        if not 0 <= label < len(order):
-            raise DataError(
-                f"{source}: label {label} of {name} is outside 0..{len(order) - 1}; mend the list"
-            )
+def _known_label(label: int | str, name: str, source: str, order: Sequence[int]) -> int:
+    if isinstance(label, str):
+        raise DataError(
+            f"{source}: the label of {name} is the name {label!r}; names hold in every order, so "
+            "this list needs no remapping"
+        )
+    if not 0 <= label < len(order):
+        raise DataError(
+            f"{source}: label {label} of {name} is outside 0..{len(order) - 1}; mend the list"
+        )
+    return label

@@ -18,7 +18,9 @@ import csv
 import io
 import os
 import tarfile
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from uniformer_video.data.lists.table import OPTIONAL, label_cell, labels_of, segment_of, weight_of
 from uniformer_video.data.lists.text import read_text, whole_number
@@ -40,7 +42,7 @@ class ShardEntry(NamedTuple):
     shard: str
     offset: int
     length: int
-    labels: tuple
+    labels: tuple[Any, ...]
     name: str
     start: float = 0.0
     end: float | None = None
@@ -48,7 +50,7 @@ class ShardEntry(NamedTuple):
     source: str = ""
 
 
-def read_index(folder):
+def read_index(folder: Path | str) -> Iterator[ShardEntry]:
     """Yield the `ShardEntry`s of a folder or an address, in order.
 
     Raises `DataError` for what is no index or a part of one, with file and line where one is wrong.
@@ -76,7 +78,7 @@ def read_index(folder):
         raise DataError(f"{place}:{lines.line_num}: cannot be read as csv, {error}") from None
 
 
-def _entry(cells, header, source):
+def _entry(cells: Sequence[str], header: Sequence[str], source: str) -> ShardEntry:
     if len(cells) != len(header):
         raise DataError(f"{source}: {len(cells)} cells below a header of {len(header)}")
     row = dict(zip(header, cells, strict=True))
@@ -89,16 +91,15 @@ def _entry(cells, header, source):
     shard = row["shard"]
     if shard in ("", ".", "..") or "/" in shard or "\\" in shard:
         raise DataError(f"{source}: the shard is {shard!r}; it must be a file beside the index")
-    timing = (
-        (*segment_of(row, source), weight_of(row, source))
-        if len(row) > len(COLUMNS)
-        else (0.0, None, 1.0)
-    )
     labels = labels_of(row, source)
-    return ShardEntry(row["key"], shard, offset, length, labels, row["name"], *timing, source)
+    entry = ShardEntry(row["key"], shard, offset, length, labels, row["name"], source=source)
+    if len(row) == len(COLUMNS):
+        return entry
+    start, end = segment_of(row, source)
+    return entry._replace(start=start, end=end, weight=weight_of(row, source))
 
 
-def index_table(entries):
+def index_table(entries: Sequence[ShardEntry]) -> tuple[tuple[str, ...], list[list[Any]]]:
     """(header, rows) of the index of `ShardEntry`s, with the further columns that some of them need."""
     plain = ShardEntry("", "", 0, 0, (), "")
     extra = [
@@ -121,7 +122,7 @@ def index_table(entries):
     ]
 
 
-def shard_folder(place):
+def shard_folder(place: Path | str) -> str | None:
     """The folder or address of shards that `place` is, or whose index it is; None for another."""
     parent, name = os.path.split(place)
     folder = (parent or ".") if name == INDEX_FILE else os.fspath(place)

@@ -4,6 +4,8 @@ import csv
 import io
 import math
 import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from uniformer_video.data.lists.text import is_class_name, whole_number
 from uniformer_video.errors import DataError
@@ -21,7 +23,7 @@ class Table:
     Raises `DataError`, naming `source`, for a header with unknown, repeated or lacking columns.
     """
 
-    def __init__(self, header, separator, source):
+    def __init__(self, header: str, separator: str, source: str) -> None:
         self.separator = _separator(header, separator, source)
         self.columns = [cell.lower() for cell in self._cells(header, source)]
         for column in self.columns:
@@ -34,7 +36,7 @@ class Table:
                 f"{source}: there is no column {lacking[0]}; the columns are {_COLUMNS}"
             )
 
-    def row(self, line, source):
+    def row(self, line: str, source: str) -> dict[str, str]:
         """`{column: text}` of a line."""
         cells = self._cells(line, source)
         if len(cells) != len(self.columns):
@@ -45,13 +47,13 @@ class Table:
             )
         return dict(zip(self.columns, cells, strict=True))
 
-    def text(self, row):
+    def text(self, row: Mapping[str, str]) -> str:
         """The line, without its end, of a row as `row` gives it."""
         out = io.StringIO()
         csv.writer(out, delimiter=self.separator, lineterminator="").writerow(row.values())
         return out.getvalue()
 
-    def _cells(self, line, source):
+    def _cells(self, line: str, source: str) -> list[str]:
         try:
             (cells,) = csv.reader(
                 [line.strip("\r\n")], delimiter=self.separator, skipinitialspace=True, strict=True
@@ -61,7 +63,7 @@ class Table:
         return [cell.strip() for cell in cells]
 
 
-def is_header(line, separator):
+def is_header(line: str, separator: str) -> bool:
     """True for a line that names columns, which ends in no number."""
     mark = _find_separator(line) if separator == "auto" else separator
     cells = [cell.strip(' \t"\r\n').lower() for cell in line.strip().split(mark or None)]
@@ -69,15 +71,14 @@ def is_header(line, separator):
     return whole_number(cells[-1]) is None and named(cell in NEEDED for cell in cells)
 
 
-def labels_of(row, source):
+def labels_of(row: Mapping[str, str], source: str) -> tuple[int, ...] | tuple[str, ...]:
     """The labels of a row: a sorted tuple of class indices, or of class names, each class once.
 
     Several numbers stand in the cell between blanks, commas (in quotes where commas part the columns), `;`
     or `|`; several names between the latter two. An empty cell has none.
     """
     cell = row["label"]
-    words = _LABEL.findall(cell)
-    labels = [whole_number(word) for word in words]
+    labels: list[Any] = [whole_number(word) for word in _LABEL.findall(cell)]
     if None in labels:
         labels = [name.strip() for name in re.split("[;|]", cell)]
         if not all(map(is_class_name, labels)):
@@ -90,45 +91,47 @@ def labels_of(row, source):
     return tuple(sorted(set(labels)))
 
 
-def label_cell(labels):
+def label_cell(labels: Collection[int | str]) -> str:
     """The cell that `labels_of` reads as these."""
     return (";" if any(isinstance(label, str) for label in labels) else " ").join(map(str, labels))
 
 
-def relabel_cell(cell, order):
+def relabel_cell(cell: str, order: Sequence[int]) -> str:
     """The cell of a row with each label L replaced by `order[L]`, all between them as it is."""
     return _LABEL.sub(lambda label: str(order[int(label[0])]), cell)
 
 
-def segment_of(row, source):
+def segment_of(row: Mapping[str, str], source: str) -> tuple[float, float | None]:
     """(start, end) of a row in seconds; (0, None), the whole video, where its cells are empty."""
-    start = _number(row, "start", 0.0, source)
-    end = _number(row, "end", None, source)
+    start = _number(row, "start", source) or 0.0
+    end = _number(row, "end", source)
     if end is not None and end <= start:
         raise DataError(f"{source}: the segment ends at {end:g} s and starts at {start:g} s")
     return start, end
 
 
-def weight_of(row, source):
+def weight_of(row: Mapping[str, str], source: str) -> float:
     """How often a row's video comes in training, beside the others; 1 where nothing is said."""
-    return _number(row, "weight", 1.0, source)
+    weight = _number(row, "weight", source)
+    return 1.0 if weight is None else weight
 
 
-def segment_name(name, start, end):
+def segment_name(name: str, start: float, end: float | None) -> str:
     """`name#2-4.5` for a segment of a video, `name` for all of it."""
     if not start and end is None:
         return name
     return f"{name}#{_plain(start)}-{'' if end is None else _plain(end)}"
 
 
-def _plain(seconds):
+def _plain(seconds: float) -> str:
     return f"{seconds:.6f}".rstrip("0").rstrip(".")
 
 
-def _number(row, column, default, source):
+def _number(row: Mapping[str, str], column: str, source: str) -> float | None:
+    """The number in a cell; None where it is empty, or there is no such column."""
     text = row.get(column)
     if not text:
-        return default
+        return None
     try:
         value = float(text)
     except ValueError:
@@ -138,11 +141,11 @@ def _number(row, column, default, source):
     return value
 
 
-def _find_separator(line):
+def _find_separator(line: str) -> str:
     return next((mark for mark in _SEPARATORS if mark in line), "")
 
 
-def _separator(header, separator, source):
+def _separator(header: str, separator: str, source: str) -> str:
     if separator == "auto":
         separator = _find_separator(header)
     if len(separator) != 1:

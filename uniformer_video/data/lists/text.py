@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from uniformer_video.data.lists.folders import is_video
@@ -16,7 +17,7 @@ _MARKS = ",;\t "  # between a path and its label
 _MOST_DIGITS = 18  # more are no number of anything here, and beyond 64 bits
 
 
-def read_text(path):
+def read_text(path: Path | str) -> str:
     """The text of a UTF-8 file or address, with or without a BOM, or of one in UTF-16 with its BOM.
 
     The latter is what spreadsheets call Unicode text. Raises `DataError` naming it.
@@ -41,24 +42,25 @@ def read_text(path):
         raise DataError(f"cannot read {path}: {error.strerror}") from None
 
 
-def read_lines(path, keepends=False):
+def read_lines(path: Path | str, keepends: bool = False) -> list[str]:
     """The lines of a UTF-8 file, whose names may hold all but line breaks. Raises `DataError`."""
     lines = io.StringIO(read_text(path), newline="")  # str.splitlines would break at more
     return [line if keepends else line.rstrip("\r\n") for line in lines]
 
 
-def filled_lines(path):
+def filled_lines(path: Path | str) -> Iterator[tuple[str, str]]:
     """("file:line" for messages, the line) of each line that is not empty."""
     for number, line in enumerate(read_lines(path), start=1):
         if line.strip():
             yield f"{path}:{number}", line
 
 
-def split_line(line, separator, source):
+def split_line(line: str, separator: str, source: str) -> tuple[str, int | str]:
     """(name, label) of a line that ends in its label, a whole number, or a class name behind a video.
 
     Raises `DataError` naming `source` for another.
     """
+    label: int | str | None
     name, label = _before_name(line.strip(), separator)
     if label is None:
         rest, label = last_number(line, separator)
@@ -71,7 +73,7 @@ def split_line(line, separator, source):
     return name, label
 
 
-def _before_name(line, separator):
+def _before_name(line: str, separator: str) -> tuple[str, str | None]:
     """(name of the video, class name) of a line that ends in the latter; ("", None) for another."""
     for place in reversed(range(len(line))):
         found = line[place] in _MARKS if separator == "auto" else line.startswith(separator, place)
@@ -84,7 +86,7 @@ def _before_name(line, separator):
     return "", None
 
 
-def is_class_name(text):
+def is_class_name(text: str) -> bool:
     """Whether a text can be the name of a class: it has a letter, is no number and begins with none."""
     if not any(map(str.isalpha, text)) or whole_number(text.split()[0]) is not None:
         return False
@@ -95,7 +97,7 @@ def is_class_name(text):
     return False
 
 
-def last_number(line, separator):
+def last_number(line: str, separator: str) -> tuple[str, int | None]:
     """(what stands before the last separator, the whole number behind it or None)."""
     start = label_start(line, separator)
     rest, text = line[:start], line[start:]
@@ -103,14 +105,14 @@ def last_number(line, separator):
     return rest.strip(), whole_number(text.strip().strip('"'))
 
 
-def whole_number(text):
+def whole_number(text: str) -> int | None:
     """The whole number that `text` spells in plain digits, 18 at most, or None."""
     digits = text.strip().removeprefix("-")
     plain = digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS
     return int(text) if plain else None
 
 
-def label_start(line, separator):
+def label_start(line: str, separator: str) -> int:
     """Where the text of the label begins."""
     text = line.rstrip()
     if separator == "auto":
@@ -118,7 +120,7 @@ def label_start(line, separator):
     return text.rfind(separator) + len(separator) if separator in text else 0
 
 
-def without_quotes(name):
+def without_quotes(name: str) -> str:
     """A name without the quotes that csv files put around some."""
     if name[:1] == '"' == name[-1:] and len(name) > 1:
         return next(csv.reader([name]))[0]
