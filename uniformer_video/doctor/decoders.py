@@ -1,7 +1,7 @@
 """The decoders: which are there, with which FFmpeg, and what each reads of small videos made here."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from ctypes.util import find_library
 from importlib import import_module, metadata
 from pathlib import Path
@@ -52,7 +52,7 @@ def check_decoders() -> Iterator[Finding]:
     )
 
 
-def _check_other(name, module, ffmpeg, remedy):
+def _check_other(name: str, module: str, ffmpeg: str, remedy: str) -> Finding:
     """A decoder that may be chosen in place of PyAV, which "auto" takes."""
     try:
         version = metadata.version(name)
@@ -65,7 +65,9 @@ def _check_other(name, module, ffmpeg, remedy):
     return Finding(name, f"{version}, {ffmpeg}")
 
 
-def check_reading(folder: Path, backends=("pyav", "decord", "torchcodec")) -> Iterator[Finding]:
+def check_reading(
+    folder: Path, backends: Sequence[str] = ("pyav", "decord", "torchcodec")
+) -> Iterator[Finding]:
     """What each decoder makes of a video of each codec, in `folder`: the right frames, or a refusal.
 
     "auto" is PyAV: what that cannot read is wrong, what the others refuse is a note.
@@ -92,8 +94,10 @@ def check_reading(folder: Path, backends=("pyav", "decord", "torchcodec")) -> It
         yield from _check_backend(backend, videos)
 
 
-def _check_backend(backend, videos):
-    read, refused, false = [], [], []
+def _check_backend(backend: str, videos: Mapping[str, Path]) -> Iterator[Finding]:
+    read: list[str] = []
+    refused: list[str] = []
+    false: list[str] = []
     for name, path in videos.items():
         try:
             is_right = _reads(path, backend)
@@ -121,7 +125,7 @@ def _check_backend(backend, videos):
         yield Finding(about, found, level, remedy)
 
 
-def _reads(path, backend):
+def _reads(path: Path, backend: str) -> bool:
     """Whether a decoder gives the frames that are asked for."""
     from uniformer_video.data.decoding import open_video
 
@@ -131,7 +135,7 @@ def _reads(path, backend):
     return bool((abs(found - 2 - _WANTED) < 0.4).all())
 
 
-def _write(path, encoder):
+def _write(path: Path, encoder: str) -> None:
     """A video whose frame i is a picture of the brightness (2 + i) * 12."""
     import av
 
