@@ -2,7 +2,7 @@
 
 A part is asked for as a range (RFC 9110, section 14); a server that answers with the whole file is
 refused before that comes. What may pass is tried again: urllib3's `Retry` repeats requests that meet lost
-connections, silence, and the statuses by which servers say that they are busy; `_Stream` asks for the rest
+connections, silence, and the statuses by which servers say that they are busy; `Stream` asks for the rest
 of an answer that breaks off, and that counts among the same repeats.
 """
 
@@ -60,7 +60,7 @@ def open_stream(
     start: int = 0,
     length: int | None = None,
     check_redirect: Callable[[str], None] | None = None,
-) -> Iterator["_Stream"]:
+) -> Iterator["Stream"]:
     """The blocks of bytes of a file, as they come: of all of it, or of `length` bytes from `start` on.
 
     To be iterated over once. `size` is that of the whole file in bytes, `math.inf` where the server does
@@ -70,7 +70,7 @@ def open_stream(
     Raises `AbsentError` where there is no such file and `DataError` for whatever else goes wrong, while
     the blocks come, too.
     """
-    stream = _Stream(url, start, length, check_redirect)
+    stream = Stream(url, start, length, check_redirect)
     try:
         stream.ask()
         yield stream
@@ -78,7 +78,7 @@ def open_stream(
         stream.close()
 
 
-class _Stream:
+class Stream:
     """See `open_stream`. An answer that breaks off is followed by a request for the rest."""
 
     def __init__(
