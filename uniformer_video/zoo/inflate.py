@@ -1,12 +1,16 @@
 """2D weights files to 3D ones, and how close the video model then is to the image model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from uniformer_video.errors import CheckpointError
+from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.weights.architectures import name_architecture
 from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_checkpoint
 from uniformer_video.zoo.convert import check_target
@@ -17,7 +21,15 @@ from uniformer_video.zoo.registry import count_classes, find_model, identify_mod
 CHECK_FRAMES = 8
 
 
-def inflate_file(source, target, mode, local_kernel, name=None, head_dim=None, frame=None):
+def inflate_file(
+    source: Path | str,
+    target: Path | str,
+    mode: str,
+    local_kernel: Sequence[int],
+    name: str | None = None,
+    head_dim: int | None = None,
+    frame: Tensor | None = None,
+) -> list[str]:
     """Write the 3D checkpoint `target` from the 2D weights in `source`; returns the report's lines.
 
     `name` is the image architecture; left out, the file tells it, or, where only `head_dim` could, is
@@ -32,7 +44,7 @@ def inflate_file(source, target, mode, local_kernel, name=None, head_dim=None, f
         if weights.local_kernel:
             kind = "holds video weights already"
         raise CheckpointError(f"{source} {kind}; inflation takes 2D (image) UniFormer weights")
-    options = {"head_dim": head_dim} if head_dim else {}
+    options: dict[str, Any] = {"head_dim": head_dim} if head_dim else {}
     name = name or identify_model(weights, options).name
     num_classes = count_classes(weights, name)
     image = build_for_weights(weights, name, num_classes or 1, **options)
@@ -65,12 +77,13 @@ def inflate_file(source, target, mode, local_kernel, name=None, head_dim=None, f
         f"written: {target}; train from it with UNIFORMER.PRETRAIN_NAME {target}",
     ]
     if frame is not None:
-        lines += similarity_lines(image, video, frame)
+        # the only models that image weights are recognised as
+        lines += similarity_lines(cast(UniFormer, image), cast(UniFormer, video), frame)
     return lines
 
 
 @torch.inference_mode()
-def compare_on_frame(image, video, frame):
+def compare_on_frame(image: UniFormer, video: UniFormer, frame: Tensor) -> list[float]:
     """Cosine similarities of the image model on `frame` `[3, H, W]` and the video model on it repeated.
 
     Returns those of the four stages' maps, the video's averaged over time, and of the pooled features.
@@ -88,7 +101,7 @@ def compare_on_frame(image, video, frame):
     ]
 
 
-def similarity_lines(image, video, frame):
+def similarity_lines(image: UniFormer, video: UniFormer, frame: Tensor) -> list[str]:
     """The comparison for people."""
     *stages, pooled = compare_on_frame(image, video, frame)
     shown = ", ".join(f"stage {i} {value:.4f}" for i, value in enumerate(stages, start=1))
@@ -99,5 +112,5 @@ def similarity_lines(image, video, frame):
     ]
 
 
-def _cosine(ours, theirs):
+def _cosine(ours: Tensor, theirs: Tensor) -> float:
     return float(F.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0))
