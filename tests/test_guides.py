@@ -14,14 +14,20 @@ from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.runs.build_data import build_data
 
 ROOT = Path(__file__).parents[1]
+GUIDES = list((ROOT / "datasets").glob("*/README.md"))
 HEADER = "label,youtube_id,time_start,time_end,split\n"
 CAMERA = "Approaching something with your camera"
 
 
+def guide(dataset):
+    """The text of a data set's guide; "" for the overview."""
+    return (ROOT / "datasets" / dataset / "README.md").read_text()
+
+
 def commands(dataset):
     """The calls of the preparation tool in a guide, in their order, as lists of arguments."""
-    guide = (ROOT / "datasets" / dataset / "README.md").read_text().replace("\\\n", " ")
-    calls = re.findall(r"^ +python tools/prepare_dataset\.py (.*)$", guide, re.MULTILINE)
+    text = guide(dataset).replace("\\\n", " ")
+    calls = re.findall(r"^ +python tools/prepare_dataset\.py (.*)$", text, re.MULTILINE)
     assert calls
     return [shlex.split(call) for call in calls]
 
@@ -46,6 +52,10 @@ def follow(tmp_path, monkeypatch, make_video):
             (folder / name).write_bytes(film)
         for arguments in commands(dataset):
             assert cli.main(arguments, "prepare") == 0, arguments
+        tables = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.csv")}
+        named = set(re.findall(r"`(\S+/(?:bad|missing)\.csv)`", guide(dataset)))
+        assert {name for name in tables if name.endswith(("bad.csv", "missing.csv"))} <= named
+        assert {name for name in named if name.endswith("bad.csv")} <= tables
         path = min((ROOT / "configs" / dataset).glob("*.yaml"))
         data = build_data(load_config(path))
         assert data.class_names == class_names(dataset)
@@ -72,6 +82,7 @@ def test_kinetics(follow, dataset, capsys):
     assert "train.csv: 1 videos, 1 of the annotated missing" in printed
     assert "Missing: ccc_000003_000013; all are in" in printed
     assert "2 videos checked, 0 bad" in printed
+    assert "ccc_000003_000013" in Path("datasets", dataset, "missing.csv").read_text()
 
 
 def test_the_first_something_something(follow, make_video, tmp_path):
@@ -120,6 +131,65 @@ def test_hmdb51(follow):
     videos = [f"videos/cartwheel/{name}.avi" for name in ("a b", "#c", "d")]
     read = follow("hmdb51", texts, videos)
     assert read == [[("frames/cartwheel/a b", 3, 1)], [("frames/cartwheel/#c", 3, 1)]]
+
+
+def other_commands(text):
+    """The commands of a guide beside those of the preparation tool, as lists of words."""
+    programs = "python|torchrun|uniformer-video|make|mkdir|cp"
+    lines = re.findall(rf"^ +((?:{programs}) .*)$", text.replace("\\\n", " "), re.MULTILINE)
+    found = [shlex.split(line, comments=True) for line in lines]
+    return [words for words in found if words[:2] != ["python", "tools/prepare_dataset.py"]]
+
+
+@pytest.mark.parametrize("name", ["", *sorted(path.parent.name for path in GUIDES)])
+def test_the_other_commands_of_a_guide(name, tmp_path, monkeypatch, capsys):
+    """Settings of runs resolve, lists are renumbered, classes are printed; the README's test runs models."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("configs", "tools"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    folder = tmp_path / "datasets" / (name or "k400")
+    folder.mkdir(parents=True)
+    (folder / "val.csv").write_text("a.mp4,0\n")
+    for words in other_commands(guide(name)):
+        program = " ".join(words[:2])
+        if "--plugins" in words:
+            assert "pairs.py" in words  # tests/data/lists/test_formats.py runs it
+        elif "tools/run_net.py" in words:
+            settings = words[words.index("tools/run_net.py") + 1 :]
+            assert cli.main(["config", *settings]) == 0, words
+        elif words[0] == "uniformer-video":
+            assert cli.main(words[1:]) == 0, words
+            assert Path(words[words.index("--out") + 1]).read_text().startswith("a.mp4,")
+        elif program == "python -c":
+            exec(words[2], {})
+            assert len(capsys.readouterr().out.splitlines()) == len(class_names(name))
+        elif words[0] == "mkdir":
+            Path(words[-1]).mkdir()
+        else:
+            assert program in {
+                "make demo",
+                "python tools/make_demo_data.py",
+                "python tools/predict.py",
+                "cp datasets/k400/classes.txt",
+            }, f"the guide has a new kind of command: {words}"
+
+
+def test_the_guide_of_shards(tmp_path, monkeypatch, make_video):
+    """Its commands make shards that the settings below them train from."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "datasets" / "k400"
+    make_video("datasets/k400/a.mp4", frames=3, size=(24, 32))
+    for part in ("train", "val"):
+        (folder / f"{part}.csv").write_text("a.mp4,7\n")
+    text = guide("").replace("/disk/", f"{tmp_path}/disk/").replace("\\\n", " ")
+    for call in re.findall(r"^ +python tools/prepare_dataset\.py (.*)$", text, re.MULTILINE):
+        status = cli.main(shlex.split(call), "prepare")
+        assert status == (2 if "--overlap" in call else 0), call
+    assert (folder / "overlap.csv").is_file()  # both lists hold the same video
+    (words,) = (words for words in other_commands(text) if "shards" in words)
+    monkeypatch.chdir(ROOT)
+    data = build_data(load_config(words[3], words[4:]))
+    assert [len(data.train), len(data.val), data.train[0].label] == [1, 1, 7]
 
 
 def test_guides_and_configs_name_files_that_exist():

@@ -85,10 +85,6 @@ CASES = [
         "DATA.SPLIT_NUMBER 2 (the format ssv2-json reads no such setting)",
     ),
     (
-        "{DATA: {CLASS_NAMES: k400}, TRAIN: {DATASET: folder}}",
-        "DATA.CLASS_NAMES k400 (the format folder reads no such setting)",
-    ),
-    (
         "DATA: {VAL_RATIO: 0.3}",
         "DATA.VAL_RATIO 0.3 (the format kinetics reads no such setting)",
     ),

@@ -236,7 +236,7 @@ def test_what_cannot_be_done_is_said(make_video, tmp_path):
     with pytest.raises(DataError, match="is a file, not a folder"):
         resize_folder(source / "a.mp4", tmp_path / "out", SMALL)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"holds no videos; their names end in \.mp4"):
+    with pytest.raises(DataError, match=r"holds no videos; names of videos end in \.mp4"):
         resize_folder(tmp_path / "empty", tmp_path / "out", SMALL)
     file = tmp_path / "file"
     file.touch()

@@ -188,7 +188,19 @@ def test_segments_of_one_video_are_no_repeats(split):
         ("path,label\nc.mp4,-1\nd.mp4,1\n", r"train\.csv:2: label -1 of c\.mp4 is outside"),
         ("path,label\n", "lists no videos"),
         ("\ufeff\r\n\r\n", "lists no videos"),
-        ("c.mp4,x\n", r"train\.csv:1: expected a path and a whole-number label"),
+        ("c.mp4,0.5\n", r"train\.csv:1: expected a path and a whole-number label"),
+        (
+            "c.mp4,99999999\n",
+            r"train\.csv:1: the label 99999999 of c\.mp4 .*or set MODEL\.NUM_CLASSES",
+        ),
+        (
+            "c.mp4,x\nd.mp4,y\n",
+            "the train videos have class names and the val list has bare numbers",
+        ),
+        (
+            "c.mp4,0\nd.mp4,y\n",
+            r"train\.csv:2: the label of d\.mp4 is the name 'y', and in .*:1 the num",
+        ),
     ],
 )
 def test_lists_that_cannot_be_right(split, train, message):
@@ -204,8 +216,8 @@ def test_what_stands_where_a_video_should_is_named(split):
     (note,) = [note for note in found.notes if "exist" in note]
     assert note.startswith("3 of 5 train videos do not exist: ")
     assert "gone.mp4 (a broken link), " in note
-    assert "dir.mp4 (a folder), " in note
-    assert note.endswith("no.mp4")
+    assert "dir.mp4 (a folder without frames), " in note
+    assert note.endswith("no.mp4; no video is left of class 1")
     with pytest.raises(DataError, match=r"none of the 1 train .*gone\.mp4 \(a broken link\), from"):
         split("gone.mp4,0\n")
     with pytest.raises(
@@ -295,5 +307,5 @@ def test_a_test_folder_takes_its_labels_by_name_from_the_training_list(tmp_path,
     assert data.class_names == ["b", "a"]
     assert sorted((record.name[0], record.label) for record in data.test) == [("a", 1), ("b", 0)]
     (tmp_path / "classes.txt").write_text("b\nc\n")
-    with pytest.raises(DataError, match="split test are of the class 'a', which the splits before"):
+    with pytest.raises(DataError, match=r"has the class 'a', which .*classes\.txt lacks"):
         build_data(load_config(overrides=overrides))

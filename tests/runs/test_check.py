@@ -5,6 +5,7 @@ import pytest
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_data import build_data
+from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.check import check_data_settings
 from uniformer_video.runs.folder import RunFolder
 
@@ -80,3 +81,11 @@ def test_what_has_no_effect_in_a_run_does_not_stop_its_resume(tmp_path):
         folder.check(load_config(overrides=kept), load_config(overrides=[*kept, *idle]))
     with pytest.raises(ConfigError, match=r"UNIFORMER\.DEPTH was \[1, 1, 1, 1\]"):
         folder.check(load_config(), load_config(overrides=["UNIFORMER.DEPTH", "[1, 1, 1, 1]"]))
+
+
+def test_what_no_test_reads_is_not_checked(tmp_path):
+    idle = ["TEST.ENABLE", "False", "TEST.DATASET", "nonsense"]
+    check_data_settings(load_config(overrides=idle))
+    build_task(load_config(overrides=[*idle, "TRAIN.TASK", "multi-label"]))
+    timed = ["DATA.TARGET_FPS", "15", "TRAIN.DATASET", "folder", "TEST.DATASET", "frames"]
+    check_data_settings(load_config(overrides=[*timed, "TEST.ENABLE", "False"]))

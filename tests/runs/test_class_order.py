@@ -109,9 +109,16 @@ def test_other_names_are_refused_with_the_first_three_of_each_side():
     assert "classes.txt or DATA.CLASS_NAMES" in lines[3]
 
 
-def test_a_part_of_the_classes_is_another_set_of_names():
-    lines = refusal(data(["a", "b"]), checkpoint(["a", "b", "c"]))
-    assert lines[1:-1] == ["  only in the checkpoint: 'c'"]
+def test_a_part_of_the_classes_is_mapped_by_name():
+    matched = match_classes(data(["b", "a"]), checkpoint(["a", "b", "c", "d"]))
+    assert matched.class_names == ["a", "b", "c", "d"]
+    assert named_labels(matched) == ["b", "a"]
+    assert matched.notes == [
+        "The data has 2 of the 4 classes of the checkpoint; labels were mapped by name. None of its videos "
+        "is of c, d."
+    ]
+    lines = refusal(data(["a", "z"]), checkpoint(["a", "b", "c"]))
+    assert lines[1:3] == ["  only in the data: 'z'", "  only in the checkpoint: 'b', 'c'"]
 
 
 def test_bare_numbers_beside_an_order_of_the_checkpoints_own_are_refused():
@@ -150,7 +157,8 @@ def test_class_counts_that_differ():
     assert (
         "3 classes apart and the data has 4" in refusal(data(stand_ins(4)), checkpoint(None, 3))[0]
     )
-    assert "3 classes apart and the data has 2" in refusal(data(list("ab")), checkpoint(None, 3))[0]
+    fewer = refusal(data(list("ab")), checkpoint(None, 3))[0]
+    assert "3 classes apart and the data has 2" in fewer and "DATA.CLASS_NAMES" in fewer
     fixed = refusal(data(stand_ins(2)), checkpoint(["a", "b", "c"]), 2)
     assert "3 classes apart and the data has 2" in fixed[0]
     assert match_classes(data(stand_ins(2)), checkpoint(None, 3)).class_names == stand_ins(3)

@@ -8,7 +8,7 @@ import torch
 
 from uniformer_video import class_names
 from uniformer_video.cli import main
-from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
@@ -245,5 +245,5 @@ def test_frames_to_check_on(tmp_path, make_video):
     video = make_video(frames=11)
     assert read_frame(video).shape == (3, 224, 224)
     (tmp_path / "text.jpg").write_text("no picture")
-    with pytest.raises(ValueError, match="neither an image nor a video"):
+    with pytest.raises(DataError, match=r"takes a picture, or a video.*text\.jpg cannot be read"):
         read_frame(tmp_path / "text.jpg")

@@ -15,10 +15,11 @@ import types
 
 import numpy as np
 
-from uniformer_video.data.decoding import open_video
+from uniformer_video.data.decoding import names_frames, open_video
 from uniformer_video.data.sampling import ClipSampling
-from uniformer_video.errors import UserError
+from uniformer_video.errors import DecodeError, UserError
 from uniformer_video.randomness import generator
+from uniformer_video.words import name_some, one_line, plural
 
 BASELINE = "decord"
 OURS = "ours"
@@ -55,7 +56,8 @@ def measure(path, repeat, sides):
         num_frames, fps = video.num_frames, video.fps
     seconds = {name: {side: [] for side in sides} for name in requests(num_frames)}
     same = {name: dict.fromkeys(sides, True) for name in seconds}
-    failed = set()
+    pictures = os.path.isdir(path) or (names_frames(path) and not os.path.isfile(path))
+    failed = set(sides) - {OURS} if pictures else set()  # which the others do not read
     for seed in range(repeat):
         for name, clips in requests(num_frames, seed).items():
             pixels = {}
@@ -69,7 +71,8 @@ def measure(path, repeat, sides):
                     failed.add(side)
                     continue
                 seconds[name][side].append(time.perf_counter() - start)
-                same[name][side] &= np.array_equal(pixels[side], pixels[OURS])
+                ours = pixels.get(OURS)  # None where our own reader has failed
+                same[name][side] &= ours is not None and np.array_equal(pixels[side], ours)
                 if side != OURS:
                     del pixels[side]
     return {
@@ -125,10 +128,13 @@ def _mean(speeds):
 
 
 def run(paths, repeat):
-    """Measure the videos and return the table's lines; a video that we cannot read is an error."""
-    for path in paths:
-        with open_video(path):
-            pass
+    """Measure the videos and return the table's lines.
+
+    A video that we cannot read is left out and named; an error where none is left.
+    """
+    paths, broken = _readable(paths)
+    if not paths:
+        raise UserError(next(iter(broken)))
     sides = contenders()
     if BASELINE not in sides:
         logging.getLogger("uniformer_video").warning(
@@ -136,7 +142,23 @@ def run(paths, repeat):
         )
     if repeat < 1:
         raise UserError(f"--repeat is {repeat}; it is at least 1")
-    return table({path: measure(path, repeat, sides) for path in paths})
+    lines = table({path: measure(path, repeat, sides) for path in paths})
+    if broken:
+        lines.append(f"{plural(len(broken), 'video')} left out as broken: {name_some(broken)}")
+    return lines
+
+
+def _readable(paths):
+    """(the videos that can be read, why each of the others cannot)."""
+    good, broken = [], []
+    for path in map(str, paths):
+        try:
+            with open_video(path) as video:
+                video.frames([0])
+            good.append(path)
+        except (DecodeError, OSError) as error:
+            broken.append(one_line(error))
+    return good, broken
 
 
 def _ours(path, clips, _fps):

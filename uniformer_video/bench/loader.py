@@ -1,5 +1,6 @@
 """How fast training clips are made: by the step, by the number of workers, against the published way."""
 
+import itertools
 import math
 import statistics
 import time
@@ -14,29 +15,37 @@ import numpy as np
 import torch
 
 from uniformer_video.bench.published_loader import PublishedDataset
+from uniformer_video.data.clips.augment import ColorJitter, RandAugment
 from uniformer_video.data.clips.packed import PackedClips, stack
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import TrainSample
 from uniformer_video.data.loading.loader import TrainLoader, TrainPlan, collate_train
-from uniformer_video.errors import ConfigError
+from uniformer_video.errors import ConfigError, DataError, DecodeError
 from uniformer_video.prepare.demo import write_video
 from uniformer_video.randomness import generator
 from uniformer_video.runs.build import build_train_dataset
 from uniformer_video.runs.build_data import build_data
+from uniformer_video.words import name_some, one_line, plural
 
 DECODE, COLLATE, DEVICE = "open and decode", "collate", "on the device"
-STEPS = (DECODE, "RandAugment", "crop and resize", "flip", "normalise", "erasing", COLLATE)
-_ALL_STEPS = (*STEPS[:-1], "pack", COLLATE, DEVICE)
+_COLOURS = (RandAugment.step, ColorJitter.step)  # one of them, or none
+_AFTER = ("crop and resize", "flip", "normalise", "erasing")
+STEPS = (DECODE, RandAugment.step, *_AFTER, COLLATE)  # by default
+_ALL_STEPS = (DECODE, *_COLOURS, *_AFTER, "pack", COLLATE, DEVICE)
 _BATCH = 4  # videos
 
 
 @dataclass
 class LoaderTimes:
-    """What was measured. Seconds are medians over the rounds of the mean of a round, for one clip."""
+    """What was measured. Seconds are medians over the rounds of the mean of a round, for one clip.
+
+    broken: path -> reason of the videos that could not be decoded, in whose place the next ones came.
+    """
 
     ours: dict  # step -> seconds; DEVICE is what AUG.ON_DEVICE leaves to it, transfer included
     baseline: dict | None = None  # likewise, of the published way
     rates: dict = field(default_factory=dict)  # workers -> clips a second of the whole loader
+    broken: dict = field(default_factory=dict)
 
 
 def measure(cfg, clips=24, rounds=3, workers=(0, 1, 2), baseline=False):
@@ -44,17 +53,19 @@ def measure(cfg, clips=24, rounds=3, workers=(0, 1, 2), baseline=False):
 
     Each round makes the same `clips` clips, ours and the published way in turn, by one thread; then
     the whole loader is timed over them once for each number of `workers`. A config that names no data
-    gets generated videos.
+    gets generated videos. Raises `DataError` where none of the videos can be decoded.
     """
+    broken: dict[str, str] = {}
     with _some_videos(cfg) as (records, names):
         dataset = build_train_dataset(cfg, records, names)
         sides = {"ours": dataset}
         if baseline:
             sides["baseline"] = _published_dataset(dataset)
         with _one_thread():
-            times = _time_steps(sides, clips, rounds)
-        rates = {count: _loader_rate(dataset, clips, count) for count in workers}
-    return LoaderTimes(times["ours"], times.get("baseline"), rates)
+            records = _decodable(sides, math.ceil(clips / dataset.copies), broken)
+            times = _time_steps(sides, records, rounds)
+        rates = {count: _loader_rate(dataset, clips, count, broken) for count in workers}
+    return LoaderTimes(times["ours"], times.get("baseline"), rates, broken)
 
 
 def worker_counts(text):
@@ -111,6 +122,11 @@ def report(times, needed=0.0):
             f"For {needed:g} clips/s: DATA_LOADER.NUM_WORKERS {suggest_workers(times.rates, needed)}, "
             "each with a core of its own"
         )
+    if times.broken:
+        named = [
+            f"{path}: {reason.removeprefix(f'{path} ')}" for path, reason in times.broken.items()
+        ]
+        lines.append(f"{plural(len(named), 'video')} left out as broken: {name_some(named)}")
     return lines
 
 
@@ -145,19 +161,43 @@ class _Clock:
         self.last = now
 
 
-def _time_steps(sides, clips, rounds):
+def _decodable(sides, count, broken):
+    """For each of `count` positions a record whose clip all sides decode; the others go to `broken`."""
+    records = sides["ours"].records
+    chosen: list[VideoRecord] = []
+    candidates = itertools.cycle(records)
+    while len(chosen) < count:
+        record = next(candidates)
+        if record.path not in broken:
+            try:
+                for dataset in sides.values():
+                    _decode(dataset, record, len(chosen))
+                chosen.append(record)
+            except (DecodeError, OSError) as error:
+                broken[record.path] = one_line(error)
+        if broken and all(record.path in broken for record in records):
+            path, reason = next(iter(broken.items()))
+            raise DataError(
+                f"none of the {len(records)} videos can be decoded; the first is {path}: {reason}"
+            )
+    return chosen
+
+
+def _time_steps(sides, records, rounds):
     """{side: {step: seconds a clip}}; the sides take turns clip by clip, after one unmeasured clip."""
     copies = sides["ours"].copies
-    positions = range(math.ceil(clips / copies))
+    positions = range(len(records))
     measured = {side: [] for side in sides}
     for dataset in sides.values():
-        _make_sample(dataset, 0, _Clock())
+        _make_sample(dataset, records[0], 0, _Clock())
     for _ in range(rounds):
         clocks = {side: _Clock() for side in sides}
         samples = {side: [] for side in sides}
         for position in positions:
             for side, dataset in sides.items():
-                samples[side].append(_make_sample(dataset, position, clocks[side]))
+                samples[side].append(
+                    _make_sample(dataset, records[position], position, clocks[side])
+                )
                 if len(samples[side]) == _BATCH or position == positions[-1]:
                     _make_batch(dataset, samples[side], clocks[side])
                     samples[side].clear()
@@ -171,10 +211,13 @@ def _time_steps(sides, clips, rounds):
     }
 
 
-def _make_sample(dataset, position, clock):
-    record = dataset.records[position % len(dataset.records)]
+def _decode(dataset, record, position):
+    return dataset.decode(record, generator("clip", dataset.seed, 0, position, 0))
+
+
+def _make_sample(dataset, record, position, clock):
     clock.start()
-    frames = dataset.decode(record, generator("clip", dataset.seed, 0, position, 0))
+    frames = _decode(dataset, record, position)
     clock.mark(DECODE)
     clips = []
     for number in range(dataset.copies):
@@ -197,17 +240,18 @@ def _make_batch(dataset, samples, clock):
         clock.mark(DEVICE)
 
 
-def _loader_rate(dataset, clips, workers):
-    """Clips a second over one epoch, after one that starts the workers."""
+def _loader_rate(dataset, clips, workers, broken):
+    """Clips a second over one epoch, after one that starts the workers; adds to `broken` what it met."""
     videos = max(math.ceil(clips / dataset.copies) // _BATCH, 1) * _BATCH
     repeated = [dataset.records[index % len(dataset.records)] for index in range(videos)]
     longer = copy(dataset)
     longer.records = repeated
     loader = TrainLoader(longer, TrainPlan(videos, 1, _BATCH, dataset.seed), (0,), workers)
-    made = 0
     for epoch in range(2):
-        started = time.perf_counter()
-        made = sum(len(batch.labels) for batch in loader.epoch(epoch))
+        started, made = time.perf_counter(), 0
+        for batch in loader.epoch(epoch):
+            made += 0 if batch.labels is None else len(batch.labels)
+            broken |= {path: reason for path, reason in batch.broken if path not in broken}
     return made / (time.perf_counter() - started)
 
 

@@ -1,20 +1,24 @@
 """The published loader's way of making a training clip, written small: what ours is measured against.
 
-Each frame becomes a Pillow image at full size and goes through RandAugment by itself; then numpy,
-a float tensor of full size, normalisation, and only then the resized crop, flip and erasing.
+Each frame becomes a Pillow image at full size and goes through RandAugment or colour jitter by itself;
+then numpy, a float tensor of full size, normalisation, and only then the resized crop, flip and erasing.
 `bench loader --baseline` times it with the draws of our own augmentation on the same videos; the tests
 take `PILLOW_OPS` as the truth about single frames.
 """
+
+import os
 
 import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch.nn import functional as F
 
-from uniformer_video.data.clips.augment import RandAugment, RandomErasing
+from uniformer_video.data.clips.augment import RandomErasing
 from uniformer_video.data.clips.transforms import resized_crop_box
-from uniformer_video.data.decoding.source import source_of
+from uniformer_video.data.decoding.reader import first_line
+from uniformer_video.data.decoding.source import is_member, source_of
 from uniformer_video.data.lists.flips import may_mirror, mirror_labels
+from uniformer_video.errors import DecodeError
 
 FILL = (128, 128, 128)
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -72,16 +76,15 @@ class PublishedAugmentation:
 
     def __init__(self, ours):
         self.ours = ours
-        self.rand_augment = RandAugment(ours.policy, ours.interpolation) if ours.policy else None
         self.erase = RandomErasing(ours.erasing) if ours.erasing else None
         self.mean, self.std = torch.tensor(ours.normalise.mean), torch.tensor(ours.normalise.std)
 
     def __call__(self, frames, labels, rng, mark=lambda step: None):
         """As `TrainAugmentation`: `float32 [3, T, crop, crop]`, classes."""
         ours = self.ours
-        if self.rand_augment:
-            frames = apply_with_pillow(frames, self.rand_augment.draw(rng), ours.interpolation)
-        mark("RandAugment")
+        if ours.colors:
+            frames = apply_with_pillow(frames, ours.colors.draw(rng), ours.interpolation)
+            mark(ours.colors.step)
         clip = torch.stack([torch.from_numpy(frame).float() / 255 for frame in frames])
         if ours.normalise.channel_order == "BGR":
             clip = clip.flip(-1)
@@ -114,13 +117,22 @@ class PublishedDataset:
         self.records, self.seed, self.copies = ours.records, ours.seed, ours.copies
 
     def decode(self, record, rng):
-        """The same frames as `TrainDataset.decode`; folders of frames are left to it."""
+        """The same frames as `TrainDataset.decode`; folders of frames are left to it.
+
+        Raises `DecodeError` for a video that decord cannot read.
+        """
         try:
             import decord
         except ImportError:
             return self.ours.decode(record, rng)
-        if record.num_frames:
+        if record.num_frames or not (is_member(record.path) or os.path.isfile(record.path)):
             return self.ours.decode(record, rng)
+        try:
+            return self._decode(decord, record, rng)
+        except Exception as error:  # decord has kinds of its own
+            raise DecodeError(f"decord cannot read {record.path}: {first_line(error)}") from None
+
+    def _decode(self, decord, record, rng):
         reader = decord.VideoReader(source_of(record.path)(), num_threads=1)
         sampling = self.ours.sampling
         timeline = sampling.timeline(len(reader), reader.get_avg_fps(), record.start, record.end)

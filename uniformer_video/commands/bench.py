@@ -22,15 +22,22 @@ def bench_command(args):
 
 
 def _decode_arguments(parser):
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files")
+    parser.add_argument(
+        "videos",
+        nargs="+",
+        metavar="VIDEO",
+        help="video files, folders of frames, or folders of them",
+    )
     parser.add_argument("--repeat", type=int, default=9, metavar="N", help="rounds (9)")
 
 
 def _decode(args):
     """Decoding of clips, one thread, opening included: against decord, torchcodec, pytorchvideo."""
     from uniformer_video.bench.decode import run
+    from uniformer_video.inference.predictor import videos_at
 
-    print("\n".join(run(args.videos, args.repeat)))
+    videos = [video for path in args.videos for video in videos_at(path)]
+    print("\n".join(run(videos, args.repeat)))
 
 
 def _loader_arguments(parser):

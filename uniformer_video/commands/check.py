@@ -14,9 +14,11 @@ def check_arguments(parser):
         "videos",
         nargs="+",
         metavar="LIST_OR_FOLDER",
-        help="lists, or folders of videos or of shards",
+        help="lists, or folders of videos, of frames or of shards",
     )
-    parser.add_argument("--out", default="bad.csv", metavar="FILE", help="the table (bad.csv)")
+    parser.add_argument(
+        "--out", default="bad.csv", metavar="FILE", help="the table (bad.csv, here)"
+    )
     parser.add_argument(
         "--timeout", type=float, default=300, metavar="SECONDS", help="for one video (300)"
     )

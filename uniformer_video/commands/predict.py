@@ -11,7 +11,10 @@ log = logging.getLogger("uniformer_video")
 
 def predict_arguments(parser):
     parser.add_argument(
-        "videos", nargs="+", metavar="VIDEO", help="video files, or folders of them"
+        "videos",
+        nargs="+",
+        metavar="VIDEO",
+        help="video files, folders of frames, or folders of them",
     )
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="such as run/best.pt")
     parser.add_argument("--json", action="store_true", help="print data: one JSON object a video")

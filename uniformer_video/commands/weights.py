@@ -5,6 +5,7 @@ import logging
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import ConfigError, UserError
 
+_LOCAL_KERNEL = (3, 5, 5)
 _INFLATE_MODE = SETTINGS["UNIFORMER.INFLATE_MODE"]
 log = logging.getLogger("uniformer_video")
 
@@ -18,13 +19,19 @@ def inflate_arguments(parser):
         "--mode",
         type=lambda text: text.replace("centre", "center"),
         choices=_INFLATE_MODE.choices,
-        default=_INFLATE_MODE.default,
-        help="spread over time (average), or in the middle step",
+        help=f"spread over time, or in the middle step ({_INFLATE_MODE.default})",
+    )
+    parser.add_argument("--local-kernel", metavar="T,H,W", help="of the local blocks (3,5,5)")
+    _add_architecture(parser)
+    parser.add_argument(
+        "--cfg", metavar="CONFIG", help="for a model of one's own sizes: the config of its training"
     )
     parser.add_argument(
-        "--local-kernel", default="3,5,5", metavar="T,H,W", help="of the local blocks (3,5,5)"
+        "overrides",
+        nargs="*",
+        metavar="KEY VALUE",
+        help="settings of the video model, MODEL.* and UNIFORMER.*, in place of the config's",
     )
-    _add_architecture(parser)
     parser.add_argument(
         "--check",
         nargs="?",
@@ -40,16 +47,52 @@ def inflate_command(args):
     Linear, norm and attention weights are copied, convolutions get a time axis: "average" repeats a
     kernel along time and divides by its length, "center" puts it in the middle step. The classifier
     is dropped. --check shows how much the video model still sees what the image model sees.
+
+    A model that has no name is told by the settings of its training: --cfg CONFIG, or KEY VALUE pairs such
+    as UNIFORMER.DEPTH [2,2,4,2] UNIFORMER.EMBED_DIM [32,64,128,256] UNIFORMER.HEAD_DIM 32.
     """
     from uniformer_video.zoo.frame import read_frame
     from uniformer_video.zoo.inflate import inflate_file
 
-    kernel = parse_kernel(args.local_kernel)
+    model, mode, kernel = _inflated_by_settings(args)
+    mode = args.mode or mode
+    kernel = parse_kernel(args.local_kernel) if args.local_kernel else kernel
     frame = None if args.check is None else read_frame(args.check)
     for line in inflate_file(
-        args.image, args.out, args.mode, kernel, args.model, args.head_dim, frame
+        args.image, args.out, mode, kernel, args.model, args.head_dim, frame, model
     ):
         print(line)
+
+
+def _inflated_by_settings(args):
+    """((name, options) of the video model or None, mode, local kernel) by --cfg and KEY VALUE pairs."""
+    if not args.cfg and not args.overrides:
+        return None, _INFLATE_MODE.default, _LOCAL_KERNEL
+    from uniformer_video.config.settings import load_config
+    from uniformer_video.runs.build import model_options, name_model
+    from uniformer_video.zoo.registry import find_model
+
+    if args.model:
+        raise UserError(
+            "--model names the image model; beside settings, MODEL.MODEL_NAME names the video model: leave "
+            "--model out"
+        )
+    for key in args.overrides[::2]:
+        if not key.startswith(("MODEL.", "UNIFORMER.")):
+            raise UserError(
+                f"{key} does not change the model; inflate takes MODEL.* and UNIFORMER.*"
+            )
+    start = (
+        []
+        if "UNIFORMER.PRETRAIN_NAME" in args.overrides
+        else ["UNIFORMER.PRETRAIN_NAME", args.image]
+    )
+    cfg = name_model(load_config(args.cfg, [*args.overrides, *start]))
+    name = cfg.MODEL.MODEL_NAME
+    if "local_kernel" not in find_model(name).family.options:
+        raise UserError(f"MODEL.MODEL_NAME {name} takes no inflated weights; a UniFormer does")
+    kernel = tuple(cfg.UNIFORMER.LOCAL_KERNEL) or _LOCAL_KERNEL
+    return (name, model_options(cfg)), cfg.UNIFORMER.INFLATE_MODE, kernel
 
 
 def convert_arguments(parser):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 
-from uniformer_video.data.decoding import open_video
+from uniformer_video.data.decoding import names_frames, open_video
 from uniformer_video.data.decoding.source import is_member
 from uniformer_video.data.lists.folders import is_video, list_videos, walk
 from uniformer_video.data.lists.shard_index import INDEX_FILE, shard_folder
@@ -49,7 +49,8 @@ def records_to_check(path, prefix="", template="", separator="auto"):
     """The `VideoRecord`s of a folder or a list, in its order.
 
     A folder with an index of shards, also an address, stands for the videos in them, and so does the
-    index. With `template` the list is one of folders of frames, `folder num_frames label`.
+    index. With `template` the list is one of folders of frames, `folder num_frames label`. `path` may also
+    name the frames of one video, `folder/img_{:05d}.jpg`.
     """
     from uniformer_video.data.lists.records import VideoRecord, read_csv, read_frame_list
     from uniformer_video.data.lists.sharded import read_shards
@@ -60,6 +61,8 @@ def records_to_check(path, prefix="", template="", separator="auto"):
     if os.path.isdir(path):
         videos = _videos_in(path)
         return [VideoRecord(str(Path(path) / video), str(video), (), str(path)) for video in videos]
+    if names_frames(str(path)) and not os.path.exists(path):
+        return [VideoRecord(str(path), str(path), (), str(path))]
     if os.path.isfile(path) and is_video(path):
         raise DataError(f"{path} is a video; give its folder or a list")
     frames = template and read_frame_list(path, template, prefix)
@@ -136,6 +139,7 @@ def check_video(video, strict=False):
     Decoders fill small damage with what was there before; `strict` looks for that in a pass of its own.
     """
     path, listed, *segments = video
+    in_file = is_member(path) or os.path.isfile(path)
     try:
         with open_video(path, num_frames=listed) as reader:
             read_all(reader)
@@ -143,15 +147,15 @@ def check_video(video, strict=False):
             count = reader.num_frames
             declared = listed or reader.declared_frames
     except DecodeError as error:
-        if listed:
-            return Found(str(error), None, listed)
-        if not (is_member(path) or os.path.isfile(path)):  # whoever opens a pipe waits
+        if listed or os.path.isdir(path) or (not in_file and names_frames(path)):
+            return Found(str(error), None, listed or None)
+        if not in_file:  # whoever opens a pipe waits
             return Found(str(error), 0, None)
         return Found(str(error), _frames_before_damage(path), _frames_by_header(path))
     if empty:
         return Found(empty, count, declared)
-    if listed:
-        return Found("", count, listed)
+    if not in_file:  # pictures
+        return Found("", count, declared)
     # A cut off avi shows by this alone; other headers may count frames that are not to be shown.
     if "avi" in reader.formats and count < _MOSTLY * (declared or 0):
         return Found(f"is cut off: {count} of its {declared} frames are there", count, declared)

@@ -10,6 +10,7 @@ import secrets
 import shutil
 from pathlib import Path
 
+from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.errors import DataError
 from uniformer_video.files import write_text
 
@@ -44,6 +45,20 @@ def planned_targets(videos, source, out, suffix):
         owners[target] = video
         targets[video] = out / target
     return targets
+
+
+def video_files(source, remedy):
+    """(the video files of a folder, (path, reason) of its folders of frames), for steps that need files.
+
+    Raises `DataError`, with the `remedy`, where the folder holds frames alone.
+    """
+    videos = list_videos(source)
+    files = [video for video in videos if not (Path(source) / video).is_dir()]
+    reason = f"is a folder of frames, and this step takes video files; {remedy}"
+    frames = [str(Path(source) / video) for video in videos if video not in set(files)]
+    if not files:
+        raise DataError(f"{frames[0]} {reason}")
+    return files, [(folder, reason) for folder in frames]
 
 
 def around_the_number(template):

@@ -14,7 +14,7 @@ from PIL import Image
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.colours import matrix_options
 from uniformer_video.data.decoding.orientation import turn_upright
-from uniformer_video.data.lists.folders import list_videos
+from uniformer_video.data.lists.folders import is_hidden
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.folders import (
     around_the_number,
@@ -23,6 +23,7 @@ from uniformer_video.prepare.folders import (
     planned_targets,
     source_setting,
     unfinished_name,
+    video_files,
     write_table,
 )
 from uniformer_video.prepare.jobs import run_jobs
@@ -53,7 +54,8 @@ def extract_folder(source, out, pictures, workers=0, progress=None):
     a `Summary`, which calls `progress`; its `remarks` are the rows of the last table.
     """
     _check_template(pictures.template)
-    targets = planned_targets(list_videos(source), source, out, "")
+    videos, frames = video_files(source, "it can be used as it is")
+    targets = planned_targets(videos, source, out, "")
     jobs = [(Path(source) / video, target) for video, target in targets.items()]
     settings = {"command": "frames", **source_setting(source), **vars(pictures)}
     with claim_folder(out, settings, list(targets.values())):
@@ -61,6 +63,7 @@ def extract_folder(source, out, pictures, workers=0, progress=None):
             drop_outdated(video, [target])
         left = [job for job in jobs if not os.path.lexists(job[1])]
         summary = Summary(len(jobs), kept=len(jobs) - len(left), progress=progress)
+        summary.failed += frames
         forms = _read_forms(out)
 
         def collect(outcome):
@@ -70,7 +73,10 @@ def extract_folder(source, out, pictures, workers=0, progress=None):
         with summary.write_failures(out):
             run_jobs(partial(_extract, pictures=pictures), left, collect, workers)
         finished = sorted(target for target in targets.values() if target.is_dir())
-        counts = [(_name(target, out), len(os.listdir(target))) for target in finished]
+        counts = [
+            (_name(target, out), sum(not is_hidden(name) for name in os.listdir(target)))
+            for target in finished
+        ]
         write_table(Path(out) / COUNTS_FILE, ("folder", "frames"), counts)
         summary.remarks = [
             (name, form) for name, _ in counts if (form := forms.get(name, _SQUARE)) != _SQUARE

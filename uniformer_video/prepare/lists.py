@@ -127,10 +127,16 @@ def _matching(row, there, source):
 
 
 def _video_files(source):
-    """Name without suffix -> the videos of that name."""
-    there = defaultdict(list)
+    """Name without suffix -> the videos of that name, or the folders of frames where there is none."""
+    there, frames = defaultdict(list), []
     for path in list_videos(source):
-        there[path.stem].append(_Found(path))
+        if (source / path).is_dir():
+            frames.append(path)
+        else:
+            there[path.stem].append(_Found(path))
+    for path in frames:
+        if path.name not in there:
+            there[path.name].append(_Found(path))
     return there
 
 
@@ -145,7 +151,7 @@ def _frame_folders(source, template):
         numbers = {int(match[1]) for match in map(pattern.fullmatch, names) if match}
         if not numbers:
             continue
-        first, last, present = (0 if 0 in numbers else 1), max(numbers), set(names)
+        first, last, present = min(numbers), max(numbers), set(names)
         lacking = [n for n in range(first, last + 1) if template.format(n) not in present]
         fault = f"lacks {template.format(lacking[0])}" if lacking else ""
         there[path.name].append(_Found(path, len(numbers), fault))

@@ -15,7 +15,6 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.colours import matrix_options
 from uniformer_video.data.decoding.orientation import UPRIGHT, turn_upright
-from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.errors import DecodeError
 from uniformer_video.files import atomic_write
 from uniformer_video.prepare.check import read_all
@@ -24,12 +23,14 @@ from uniformer_video.prepare.folders import (
     drop_outdated,
     planned_targets,
     source_setting,
+    video_files,
 )
 from uniformer_video.prepare.jobs import run_jobs
 from uniformer_video.prepare.stream import decode_all, decode_shown, even_size, open_stream
 from uniformer_video.prepare.summary import Summary
 
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
+_FRAMES_REMEDY = "DATA.DECODE_SHORT_SIDE scales pictures down as they are read"
 _RGB = 0  # FFmpeg's number for "the planes are red, green and blue"
 
 
@@ -56,7 +57,7 @@ def resize_folder(source, out, encoding, workers=0, progress=None):
     the video that they were made from is newer. `failed.csv` in `out` names the videos that failed and
     why. Returns a `Summary`, which calls `progress`.
     """
-    videos = list_videos(source)
+    videos, frames = video_files(source, _FRAMES_REMEDY)
     targets = planned_targets(videos, source, out, ".mp4")
     jobs = {video: (Path(source) / video, target) for video, target in targets.items()}
     settings = {"command": "resize", **source_setting(source), **vars(encoding)}
@@ -66,6 +67,7 @@ def resize_folder(source, out, encoding, workers=0, progress=None):
             drop_outdated(video, names)
         left = [job for job, names in zip(jobs.values(), named, strict=True) if not _any(names)]
         summary = Summary(len(jobs), kept=len(jobs) - len(left), progress=progress)
+        summary.failed += frames
         with summary.write_failures(out):
             run_jobs(partial(resize_video, encoding=encoding), left, summary.add, workers)
     return summary

@@ -14,6 +14,8 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from uniformer_video.data.decoding import names_frames
+from uniformer_video.data.decoding.frame_names import any_frame, is_frame_folder
 from uniformer_video.data.lists.shard_index import INDEX_FILE, ShardEntry, index_table
 from uniformer_video.errors import DataError
 from uniformer_video.files import atomic_write
@@ -79,9 +81,11 @@ def make_shards(
     `failed.csv` names videos that cannot be read, which are left out, and shards that failed. Returns a
     `Summary` that counts shards and calls `progress`.
     """
+    from uniformer_video.data.lists.labels import check_one_kind
     from uniformer_video.data.lists.records import read_csv
 
     records = read_csv(list_file, prefix, separator)
+    check_one_kind(records)
     files, unreadable = _readable_files(records)
     out = Path(out)
     shards = _files_by_shard(files, shard_mb * 1_000_000)
@@ -151,15 +155,20 @@ def _readable_files(records):
         if os.path.isfile(path) and os.access(path, os.R_OK):
             files.append(PackedFile(key, os.path.getsize(path), tuple(shown)))
         else:
-            there = os.path.lexists(path)
-            reason = "is not a file that can be read" if there else "does not exist"
+            reason = _why_unreadable(path)
             unreadable.append((path, f"{reason} ({shown[0].source})"))
     if not files:
         raise DataError(
-            f"none of the {len(records)} listed videos can be read; the first is {unreadable[0][0]}; "
-            "--prefix is the folder that the paths start from"
+            f"none of the {len(records)} listed videos can be packed; the first, {unreadable[0][0]}, "
+            f"{unreadable[0][1]}; --prefix is the folder that the paths start from"
         )
     return files, unreadable
+
+
+def _why_unreadable(path):
+    if is_frame_folder(path) or (names_frames(path) and any_frame(path)):
+        return "is a folder of frames, and shards hold video files; train from the list as it is"
+    return "is not a file that can be read" if os.path.lexists(path) else "does not exist"
 
 
 def _files_by_shard(files, shard_bytes):

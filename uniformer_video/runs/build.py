@@ -48,7 +48,7 @@ def name_model(cfg):
     Raises `ConfigError` for a name that nobody knows.
     """
     name = cfg.MODEL.MODEL_NAME
-    found = name_by_sizes(name, _model_options(cfg))
+    found = name_by_sizes(name, model_options(cfg))
     if found == name:
         return cfg
     log.info("The sizes that are set make MODEL.MODEL_NAME %s the model %s.", name, found)
@@ -89,7 +89,7 @@ def build_model(cfg, num_classes, class_names=()):
     """
     start = cfg.UNIFORMER.PRETRAIN_NAME
     if not start:
-        return build_network(cfg.MODEL.MODEL_NAME, num_classes, **_model_options(cfg)), None
+        return build_network(cfg.MODEL.MODEL_NAME, num_classes, **model_options(cfg)), None
     weights = read_weights(local_file(start))
     model = _model_for(cfg, weights, num_classes)
     weights, line = arrange_head(weights, model.head_keys, list(class_names), cfg.MODEL.MODEL_NAME)
@@ -327,8 +327,11 @@ def _class_index(entry, class_names, key):
     )
 
 
-def _model_options(cfg):
-    """The arguments of the model that the config sets; what it leaves open is left out."""
+def model_options(cfg):
+    """The arguments of the model that the config sets; what it leaves open is left out.
+
+    Raises `ConfigError` for a model of images.
+    """
     model = find_model(cfg.MODEL.MODEL_NAME)
     if model.takes_images:
         raise ConfigError(
@@ -351,5 +354,5 @@ def _adapt_kernel(cfg):
 
 def _model_for(cfg, weights, num_classes):
     """A video model by the config, with what the checkpoint alone knows taken from it."""
-    name, options = cfg.MODEL.MODEL_NAME, _model_options(cfg)
+    name, options = cfg.MODEL.MODEL_NAME, model_options(cfg)
     return build_for_weights(weights, name, num_classes, _adapt_kernel(cfg), **options)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from uniformer_video.config.settings import flat_config
 from uniformer_video.data.lists.check import check_list, note_overlaps
+from uniformer_video.data.lists.class_counts import count_unnamed, note_absent_classes
 from uniformer_video.data.lists.class_names import places, stand_ins
 from uniformer_video.data.lists.formats import find_format, list_formats
 from uniformer_video.data.lists.records import VideoList, relabel
@@ -14,6 +15,7 @@ from uniformer_video.runs.check import check_data_settings
 from uniformer_video.runs.try_decoder import try_decoder
 from uniformer_video.storage.address import check_no_secret, is_address
 from uniformer_video.weights.file_kinds import check_place
+from uniformer_video.words import name_some
 from uniformer_video.zoo.published import local_file, may_be_fetched
 
 
@@ -57,6 +59,7 @@ def build_data(cfg):
     splits, names, notes = {}, None, {}
     for split in _needed_splits(cfg):
         listed = _read_split(cfg, split)
+        _check_named_alike(listed, names, splits, split)
         names = names or listed.class_names
         splits[split] = _in_order(listed, names, split)
         notes |= dict.fromkeys(listed.notes)  # of a folder that is split, each part has the same
@@ -67,7 +70,7 @@ def build_data(cfg):
     if cfg.TRAIN.ENABLE and data.num_classes < task.min_classes:
         raise DataError(
             f"there is only one class, {names[0]!r}, so there is nothing to learn; is "
-            f"{cfg.DATA.PATH_TO_DATA_DIR} the folder that holds the classes?"
+            f"{cfg.DATA.PATH_TO_DATA_DIR} the folder that holds the classes? {' '.join(data.notes)}".strip()
         )
     if cfg.TRAIN.ENABLE and not any(record.labels for record in data.train):
         raise DataError(
@@ -76,11 +79,12 @@ def build_data(cfg):
         )
     for split, records in splits.items():
         allowed = cfg.DATA.MAX_BAD_RATIO if split == "train" else 1.0
-        records, notes = check_list(split, records, allowed)
+        records, notes = check_list(split, records, allowed, data.class_names)
         setattr(data, split, records)
         data.notes += notes
-    try_decoder(cfg, {split: getattr(data, split) for split in splits})
-    data.notes += note_overlaps({split: getattr(data, split) for split in splits})
+    used = {split: getattr(data, split) for split in splits}
+    try_decoder(cfg, used)
+    data.notes += note_overlaps(used) + note_absent_classes(used, data.class_names)
     return data
 
 
@@ -89,6 +93,18 @@ def _needed_splits(cfg):
     if cfg.TRAIN.ENABLE:
         splits += ["train", "val"] if cfg.TRAIN.EVAL_PERIOD else ["train"]
     return [*splits, "test"] if cfg.TEST.ENABLE else splits
+
+
+def _check_named_alike(listed, names, splits, split):
+    """Refuse bare numbers beside class names: nothing tells which number is which class."""
+    if not splits or bool(listed.class_names) == bool(names):
+        return
+    first = next(iter(splits))
+    named, numbered = (first, split) if names else (split, first)
+    raise DataError(
+        f"the {named} videos have class names and the {numbered} list has bare numbers, so nothing tells "
+        "which number is which class; name the classes in classes.txt or DATA.CLASS_NAMES"
+    )
 
 
 def _in_order(listed, names, split):
@@ -101,9 +117,9 @@ def _in_order(listed, names, split):
         return listed.records
     if unknown := sorted(set(own) - set(names)):
         raise DataError(
-            f"the videos of the split {split} are of the class {unknown[0]!r}, which the splits before it do "
-            f"not name; their classes are {', '.join(names[:8])}"
-            + (" ..." if len(names) > 8 else "")
+            f"the videos of the split {split} are of the class {name_some([*map(repr, unknown)])}, which the "
+            f"splits before it do not name; their classes are {name_some(names, 8)}; name all classes in "
+            "classes.txt or DATA.CLASS_NAMES, or mend the data"
         )
     return [relabel(record, places(own, names)) for record in listed.records]
 
@@ -150,14 +166,17 @@ def _root(place, list_format):
 
 
 def _class_names(cfg, names, splits):
-    """Names in index order; numbers stand in where nobody named the classes."""
+    """Names in index order; numbers stand in where nobody named the classes.
+
+    The videos of a test alone may show fewer classes than the model has.
+    """
     wanted = cfg.MODEL.NUM_CLASSES
-    if names and wanted and len(names) != wanted:
+    may_lack = not (cfg.TRAIN.ENABLE or cfg.DATA.CLASS_NAMES)
+    if names and wanted and (len(names) > wanted or (len(names) < wanted and not may_lack)):
         raise ConfigError(
             f"MODEL.NUM_CLASSES is {wanted} and there are {len(names)} class names; "
             "make them agree, or set MODEL.NUM_CLASSES 0"
         )
     if names:
         return names
-    seen = {label for records in splits.values() for record in records for label in record.labels}
-    return stand_ins(wanted or 1 + max({0, *seen}))
+    return stand_ins(wanted or count_unnamed(splits))

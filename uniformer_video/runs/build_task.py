@@ -26,7 +26,7 @@ def build_task(cfg):
             "has nothing of that kind; set TEST.MOTION_CHECK False"
         )
     _check_label_kind(task, find_format(cfg.TRAIN.DATASET, "TRAIN.DATASET"))
-    if cfg.TEST.DATASET:
+    if cfg.TEST.DATASET and cfg.TEST.ENABLE:
         _check_label_kind(task, find_format(cfg.TEST.DATASET, "TEST.DATASET"))
     return task
 

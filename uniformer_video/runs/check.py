@@ -138,6 +138,6 @@ def _has_no_such(model, key):
 
 def _used_formats(cfg) -> list[ListFormat]:
     formats = [find_format(cfg.TRAIN.DATASET, "TRAIN.DATASET")]
-    if cfg.TEST.DATASET:
+    if cfg.TEST.DATASET and cfg.TEST.ENABLE:
         formats.append(find_format(cfg.TEST.DATASET, "TEST.DATASET"))
     return formats

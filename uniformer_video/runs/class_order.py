@@ -16,6 +16,7 @@ from uniformer_video.data.lists.class_names import (
 )
 from uniformer_video.data.lists.records import relabel
 from uniformer_video.errors import CheckpointError
+from uniformer_video.words import name_some
 from uniformer_video.zoo.published import order_of_outputs
 from uniformer_video.zoo.registry import count_classes, recorded_class_names
 
@@ -74,9 +75,9 @@ def arrange_head(weights, head_keys, class_names, model=None):
 def match_classes(data, weights, fixed=0, model=None):
     """`data` in the class order of the checkpoint's outputs; a note says what was done or assumed.
 
-    Labels are mapped by name where both name their classes. Data without names takes the
-    checkpoint's, if those are in the usual order, and may lack the last classes unless their number
-    is `fixed` by the config. Raises `CheckpointError` where the classes differ, or where nothing
+    Labels are mapped by name where both name their classes; the data may lack some. Data without names
+    takes the checkpoint's, if those are in the usual order, and may lack the last classes unless their
+    number is `fixed` by the config. Raises `CheckpointError` where the classes differ, or where nothing
     tells in which order the data's numbers are.
     """
     own = known_names(weights, model)
@@ -87,9 +88,11 @@ def match_classes(data, weights, fixed=0, model=None):
     if not named and data.num_classes < outputs and not fixed:
         data = replace(data, class_names=stand_ins(outputs))
     if outputs != data.num_classes:
+        fewer = named and data.num_classes < outputs
+        name_all = ", name all of its classes in its order with DATA.CLASS_NAMES" if fewer else ""
         raise CheckpointError(
             f"{weights.path} tells {outputs} classes apart and the data has "
-            f"{data.num_classes}; test on the data it was trained for, or train first"
+            f"{data.num_classes}; test on the data it was trained for{name_all}, or train first"
         )
     if own:
         _check_usual_order(own, weights.path)
@@ -110,8 +113,9 @@ def match_classes(data, weights, fixed=0, model=None):
 def _map_by_name(data, own, path):
     if own == data.class_names:
         return data
-    differences = name_differences(data.class_names, own, "the data", "the checkpoint")
-    if differences:
+    absent = [name for name in own if name not in set(data.class_names)]
+    if len(own) - len(absent) < data.num_classes:
+        differences = name_differences(data.class_names, own, "the data", "the checkpoint")
         raise CheckpointError(
             "\n".join(
                 [
@@ -125,6 +129,11 @@ def _map_by_name(data, own, path):
         )
     order = places(data.class_names, own)
     note = "The checkpoint orders the classes differently; labels were mapped by name."
+    if absent:
+        note = (
+            f"The data has {data.num_classes} of the {len(own)} classes of the checkpoint; labels were "
+            f"mapped by name. None of its videos is of {name_some(absent)}."
+        )
     splits = {
         split: [relabel(record, order) for record in getattr(data, split)]
         for split in ("train", "val", "test")

@@ -2,6 +2,7 @@
 
 import math
 
+from uniformer_video.data.lists.class_counts import count_line
 from uniformer_video.distributed.environment import launcher
 from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.runs.build import name_model
@@ -47,4 +48,7 @@ def _introduction(cfg, data, folder):
         if (records := getattr(data, split))
     )
     yield f"{cfg.MODEL.MODEL_NAME}, {data.num_classes} classes, videos: {counts}; output {folder.path}"
+    for split in ("train", "val", "test"):
+        if records := getattr(data, split):
+            yield count_line(split, records, data.class_names)
     yield from data.notes

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.decoding import open_video
+from uniformer_video.data.decoding.pictures import read_picture
 from uniformer_video.data.lists.folders import is_video
-from uniformer_video.errors import DataError
+from uniformer_video.errors import DataError, DecodeError
 
 SIDE = 224
 
@@ -28,10 +28,11 @@ def read_frame(path: Path | str = "") -> Tensor:
             pixels = video.frames([video.num_frames // 2])[0]
     else:
         try:
-            pixels = np.asarray(Image.open(path).convert("RGB"))
-        except OSError as error:
-            reason = error.strerror or "it is neither an image nor a video by its name"
-            raise DataError(f"cannot read a frame from {path}: {reason}") from None
+            pixels = read_picture(path)
+        except DecodeError as error:
+            raise DataError(
+                f"--check takes a picture, or a video by its name: {str(error).partition('; extract')[0]}"
+            ) from None
     views = EvalViews(SIDE, SIDE, 1, Normalisation((0.45,) * 3, (0.225,) * 3, "RGB"))
     return views([np.array(pixels)[None]])[0, :, 0]
 

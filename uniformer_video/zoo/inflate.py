@@ -1,6 +1,6 @@
 """2D weights files to 3D ones, and how close the video model then is to the image model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,13 +10,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from uniformer_video.errors import CheckpointError
+from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.weights.architectures import name_architecture
-from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_checkpoint
+from uniformer_video.weights.checkpoint import (
+    LoadReport,
+    Weights,
+    fit_weights,
+    read_weights,
+    write_checkpoint,
+)
+from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.convert import check_target
 from uniformer_video.zoo.create import build_for_weights, build_network
 from uniformer_video.zoo.published import local_file
-from uniformer_video.zoo.registry import count_classes, find_model, identify_model
+from uniformer_video.zoo.registry import MODELS, count_classes, find_model, identify_model
 
 CHECK_FRAMES = 8
 
@@ -29,12 +37,14 @@ def inflate_file(
     name: str | None = None,
     head_dim: int | None = None,
     frame: Tensor | None = None,
+    video_model: tuple[str, Mapping[str, Any]] | None = None,
 ) -> list[str]:
     """Write the 3D checkpoint `target` from the 2D weights in `source`; returns the report's lines.
 
     `name` is the image architecture; left out, the file tells it, or, where only `head_dim` could, is
-    an error that asks for it. The classifiers are dropped. `frame` `[3, H, W]`, normalised, asks for
-    a comparison of both models on it. Raises `CheckpointError` for video weights.
+    an error that asks for it. `video_model` is (name, options) of the video model instead, for sizes of
+    one's own. The classifiers are dropped. `frame` `[3, H, W]`, normalised, asks for a comparison of both
+    models on it. Raises `CheckpointError` for video weights, and for weights of other sizes.
     """
     check_target(target)
     weights = read_weights(local_file(source))
@@ -45,32 +55,29 @@ def inflate_file(
             kind = "holds video weights already"
         raise CheckpointError(f"{source} {kind}; inflation takes 2D (image) UniFormer weights")
     options: dict[str, Any] = {"head_dim": head_dim} if head_dim else {}
-    name = name or identify_model(weights, options).name
-    num_classes = count_classes(weights, name)
-    image = build_for_weights(weights, name, num_classes or 1, **options)
+    if video_model:
+        video_name, own = video_model
+        options = {**own, **options, "local_kernel": tuple(local_kernel)}
+        video = build_for_weights(weights, video_name, 1, **options)
+        image, image_name = _image_model(video, video_name, weights), "the same sizes"
+    else:
+        image_name = name or _named(weights, options)
+        video_name = find_model(image_name).video_model or image_name
+        classes = count_classes(weights, image_name) or 1
+        image = build_for_weights(weights, image_name, classes, **options)
+        arguments = {"ndim": 3, "local_kernel": list(local_kernel), "aux_head": False}
+        video = build_network(video_name, 1, **{**image.arguments, **arguments})
     fit_weights(image, weights, replace_head=True)
-    arguments = {
-        **image.arguments,
-        "ndim": 3,
-        "local_kernel": list(local_kernel),
-        "aux_head": False,
-    }
-    video_name = find_model(name).video_model or name
-    video = build_network(video_name, 1, **arguments)
-    body = {key: value for key, value in weights.state.items() if key not in image.head_keys}
-    report = fit_weights(video, replace(weights, state=body), mode, replace_head=True)
-    if report.skipped:
-        raise CheckpointError(
-            f"{source} is of another architecture than {name}: it has {', '.join(report.skipped[:3])}"
-        )
+    report = _inflate(weights, image, video, mode)
     state = {key: value for key, value in video.state_dict().items() if key not in video.head_keys}
     metadata = {
         "model": {"name": video_name, "arguments": dict(video.arguments)},
         "inflated": {"from": Path(str(source)).name, "mode": mode},
     }
     write_checkpoint(target, state, metadata)
+    width, num_classes = video.arguments["head_dim"], count_classes(weights, video_name)
     lines = [
-        f"{source} is 2D weights of {name}, for {video_name} with head_dim {arguments['head_dim']}",
+        f"{source} is 2D weights of {image_name}, for {video_name} with head_dim {width}",
         f"copied as they are: {len(report.loaded)} tensors",
         f"inflated to 3D ({mode}): {len(report.inflated)} tensors, local kernels {list(local_kernel)}",
         f"dropped: the classifier ({num_classes or 'no'} classes)",
@@ -80,6 +87,51 @@ def inflate_file(
         # the only models that image weights are recognised as
         lines += similarity_lines(cast(UniFormer, image), cast(UniFormer, video), frame)
     return lines
+
+
+def _inflate(
+    weights: Weights, image: RecognitionModel, video: RecognitionModel, mode: str
+) -> LoadReport:
+    """Fill `video` with the weights of `image`, without its classifiers; the `LoadReport`."""
+    body = {key: value for key, value in weights.state.items() if key not in image.head_keys}
+    report = fit_weights(video, replace(weights, state=body), mode, replace_head=True)
+    if report.skipped:
+        raise CheckpointError(
+            f"{weights.path} is of another architecture than the model: it has "
+            f"{', '.join(report.skipped[:3])}"
+        )
+    return report
+
+
+def _image_model(video: RecognitionModel, name: str, weights: Weights) -> RecognitionModel:
+    """The model of images that has the sizes of `video`, called `name`, and the kernel of `weights`."""
+    shown = read_arguments(weights)
+    keys = ("local_kernel", "aux_head", "layer_scale")
+    own: dict[str, Any] = {key: shown[key] for key in keys if key in shown}
+    arguments = {**video.arguments, **own, "ndim": 2, "split": False, "std": False}
+    image = find_model(name).family.build(count_classes(weights, name) or 1, **arguments)
+    return cast(RecognitionModel, image)
+
+
+def _named(weights: Weights, options: Mapping[str, Any]) -> str:
+    """The name of the image model that `weights` hold; for sizes of one's own says what to give."""
+    shown = read_arguments(weights)
+    keys = ("embed_dims", "depths")
+    known = [model.arguments for model in MODELS.values() if "ndim" in model.arguments]
+    if shown and not any(all(model[key] == shown[key] for key in keys) for model in known):
+        light = "uniformer_xxs" if is_light(weights.state) else "uniformer_s"
+        settings = {
+            "MODEL.MODEL_NAME": "uniformer_s_plus" if shown["conv_embeds"] == 4 else light,
+            "UNIFORMER.EMBED_DIM": str(shown["embed_dims"]).replace(" ", ""),
+            "UNIFORMER.DEPTH": str(shown["depths"]).replace(" ", ""),
+            "UNIFORMER.MLP_RATIO": f"{shown['mlp_ratio']:g}",
+            "UNIFORMER.HEAD_DIM": "N, the width of its attention heads",
+        }
+        raise CheckpointError(
+            f"{weights.path} has sizes that no named model has; give them as a training takes them, by --cfg "
+            f"or as settings: {' '.join(f'{key} {value}' for key, value in settings.items())}"
+        )
+    return identify_model(weights, options).name
 
 
 @torch.inference_mode()

@@ -102,3 +102,37 @@ def test_generated_videos_move_and_have_texture(tmp_path):
     assert frames.shape == (4, 64, 80, 3)
     assert frames.std() > 20 and np.abs(np.diff(frames, axis=0)).mean() > 3
     assert not math.isclose(frames[0].mean(), frames[-1].mean(), abs_tol=1e-9)
+
+
+def test_colour_jitter_is_called_so_and_done_by_both_sides(small_videos, tmp_path):
+    jitter = ["AUG.AA_TYPE", "", "AUG.COLOR_JITTER", "0.4"]
+    times = loader.measure(load_config(overrides=[*SMALL, *jitter]), 2, 1, (1,), baseline=True)
+    for side in (times.ours, times.baseline):
+        assert "colour jitter" in side and "RandAugment" not in side
+    assert any(line.startswith("colour jitter ") for line in loader.report(times))
+    jitter[-1] = "0"
+    neither = loader.measure(load_config(overrides=[*SMALL, *jitter]), 2, 1, (1,)).ours
+    assert tuple(neither) == tuple(step for step in loader.STEPS if step != "RandAugment")
+
+    record, _ = loader.generate_videos(tmp_path)
+    ours = TrainDataset([record], ClipSampling(4, 2), augmentation(32, color_jitter=0.4), seed=0)
+    frames = ours.decode(record, np.random.default_rng(0))
+    clip, _ = ours.augment(frames, (0,), np.random.default_rng(0))
+    other, _ = PublishedDataset(ours).augment(frames, (0,), np.random.default_rng(0))
+    torch.testing.assert_close(clip, other, atol=0.02, rtol=0)
+
+
+def test_broken_videos_are_left_out_counted_and_named(make_video, tmp_path, call):
+    names = [make_video(f"{place}.mp4", frames=12).name for place in range(3)]
+    (tmp_path / "1.mp4").write_bytes(b"no video")
+    rows = [f"{name},{place}\n" for place, name in enumerate(names)]
+    (tmp_path / "train.csv").write_text("".join(rows))
+    data = ["DATA.PATH_TO_DATA_DIR", tmp_path, "DATA.MAX_BAD_RATIO", "1"]
+    options = ["--clips", "3", "--repeat", "1", "--workers", "1", "--baseline"]
+    status, shown, errors = call("bench", "loader", *options, *SMALL, *data)
+    assert status == 0, errors
+    assert f"1 video left out as broken: {tmp_path / '1.mp4'}: " in shown.splitlines()[-1]
+    for name in names:
+        (tmp_path / name).write_bytes(b"no video")
+    status, _, errors = call("bench", "loader", *options, *SMALL, *data)
+    assert status == 2 and "none of the 3 videos can be decoded; the first is" in errors

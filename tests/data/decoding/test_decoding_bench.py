@@ -5,6 +5,7 @@ import pytest
 
 from uniformer_video import cli
 from uniformer_video.bench import decode
+from uniformer_video.prepare.frames import Pictures, extract_video
 
 
 def test_requests_are_of_the_published_protocol():
@@ -49,3 +50,14 @@ def test_mistakes_are_one_line(make_video, capsys, arguments, message):
     videos = [] if arguments[0].endswith("mp4") else [str(make_video())]
     assert cli.main(["bench", "decode", *videos, *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_folder_may_hold_frames_and_broken_videos(make_video, tmp_path, call):
+    path = make_video("videos/a.mp4", frames=20)
+    (tmp_path / "videos" / "b.mp4").write_bytes(b"no video")
+    extract_video((path, tmp_path / "videos" / "c"), Pictures("{}.png"))
+    status, shown, errors = call("bench", "decode", tmp_path / "videos", "--repeat", "1")
+    assert status == 0, errors
+    rows = [line.split()[0] for line in shown.splitlines() if "16 over the video" in line]
+    assert rows[:2] == ["a.mp4", "c"]
+    assert shown.splitlines()[-1].startswith(f"1 video left out as broken: {tmp_path}/videos/b.mp4")

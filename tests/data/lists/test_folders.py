@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from uniformer_video.config.settings import load_config
+from uniformer_video.data.lists.class_folders import read_folder
 from uniformer_video.data.lists.folders import find_videos, is_video, list_videos, walk
-from uniformer_video.data.lists.records import read_folder
 from uniformer_video.errors import DataError
 from uniformer_video.inference.predictor import videos_at
 from uniformer_video.prepare.check import videos_to_check
@@ -17,13 +17,21 @@ from uniformer_video.prepare.lists import make_lists
 from uniformer_video.prepare.resize import Encoding, resize_folder
 from uniformer_video.runs.build_data import build_data
 
-HIDDEN = ("run/._a.mp4", ".Trash/deep/b.avi", "run/.tmp/c.mp4", ".d.mkv")
+HIDDEN = (
+    "run/._a.mp4",
+    ".Trash/deep/b.avi",
+    "run/.tmp/c.mp4",
+    ".d.mkv",
+    "__MACOSX/run/e.mp4",
+    "run/@eaDir/f.mp4",
+)
+OF_SYSTEMS = ("Thumbs.db", "run/desktop.ini", "sit/.DS_Store", ".git/config", ".hidden")
 
 
 @pytest.fixture
 def videos(place):
-    """A folder with two videos that count, four hidden ones, and other files."""
-    names = ("run/a.mp4", "sit/B.MOV", *HIDDEN, "run/notes.txt", ".git/config", ".hidden")
+    """A folder with two videos that count, six hidden ones, and other files."""
+    names = ("run/a.mp4", "sit/B.MOV", *HIDDEN, "run/notes.txt", *OF_SYSTEMS)
     return place({f"videos/{name}": "" for name in names}) / "videos"
 
 
@@ -36,8 +44,9 @@ def test_hidden_videos_are_left_out_counted_and_named(videos):
     assert [path.as_posix() for path in found.videos] == ["run/a.mp4", "sit/B.MOV"]
     assert sorted(path.as_posix() for path in found.hidden) == sorted(HIDDEN)
     assert found.notes == [
-        f"{videos}: left out 4 hidden videos, by names that begin with a dot: .Trash/deep/b.avi, .d.mkv, "
-        "run/._a.mp4, ..."
+        f"{videos}: left out 6 hidden videos, by names that begin with a dot or that systems give, as "
+        "__MACOSX: .Trash/deep/b.avi, .d.mkv, __MACOSX/run/e.mp4 and 3 more",
+        f"{videos}: left out 1 file without a suffix of videos (1 .txt): run/notes.txt",
     ]
     assert find_videos(videos / "sit").notes == []
     assert find_videos(videos / ".Trash").videos == [Path("deep/b.avi")]  # it was asked for
@@ -89,7 +98,7 @@ def test_all_who_read_folders_take_the_same_videos_and_say_the_same(
     with caplog.at_level(logging.WARNING):
         assert relative(READERS[reader](videos, tmp_path), videos) == ["run/a.mp4", "sit/B.MOV"]
     said = [*caplog.messages, *(read_folder(videos)[2] if reader == "folder" else [])]
-    assert sum("left out 4 hidden videos" in line for line in said) == 1
+    assert sum("left out 6 hidden videos" in line for line in said) == 1
 
 
 def test_a_run_notes_them_once(videos, tiny):
@@ -103,7 +112,7 @@ def test_a_run_notes_them_once(videos, tiny):
     for part in ("train", "val"):
         (videos.parent / "divided").mkdir(exist_ok=True)
         (videos.parent / "divided" / part).symlink_to(videos)
-    assert sum("left out 4" in note for note in notes(videos.parent / "divided")) == 2
+    assert sum("left out 6" in note for note in notes(videos.parent / "divided")) == 2
 
 
 def test_links_are_followed_and_never_in_a_circle(place):
@@ -114,7 +123,7 @@ def test_links_are_followed_and_never_in_a_circle(place):
     (root / "videos" / "run" / "up").symlink_to(root / "videos")
     (root / "videos" / "run" / "far up").symlink_to(root)
     (root / "videos" / "run" / "top").symlink_to("/")
-    (root / "videos" / "itself").symlink_to("itself")
+    (root / "videos" / "run" / "itself").symlink_to("itself")
     expected = ["linked/b.mp4", "linked/there/c.mp4", "run/a.mp4"]
     assert [path.as_posix() for path in find_videos(root / "videos").videos] == expected
     assert [part.as_posix() for part, _ in walk(root / "videos")] == [
@@ -147,6 +156,8 @@ def test_folders_without_videos(place):
     with pytest.raises(DataError, match="nowhere does not exist; give a folder of videos"):
         list_videos(root / "nowhere")
     for name in ("empty", "hidden"):
-        with pytest.raises(DataError, match=rf"{name} holds no videos; their names end in \.mp4"):
+        with pytest.raises(
+            DataError, match=rf"{name} holds no videos .*; names of videos end in \.mp4"
+        ):
             list_videos(root / name)
     assert videos_at(root / "a.mp4") == [root / "a.mp4"]

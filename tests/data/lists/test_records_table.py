@@ -88,7 +88,12 @@ def test_a_video_is_no_header(tmp_path, text):
         ("path,label,start\na.mp4,1\n", r"t\.csv:2: 2 cells below a header of 3"),
         ('path,label\n"a.mp4,1\n', r"t\.csv:2: cannot be read as csv"),
         ("path,label\n,1\n", r"t\.csv:2: the path is empty"),
-        ("path,label\na.mp4,walk\n", r"t\.csv:2: the label is 'walk'; it must be a whole number"),
+        (
+            "path,label\na.mp4,walk;2\n",
+            r"t\.csv:2: the label is 'walk;2'; it must be a whole number",
+        ),
+        ("path,label\na.mp4,nan\n", r"t\.csv:2: the label is 'nan'.* or a class name"),
+        ("path,label\na.mp4,walk;\n", r"t\.csv:2: the label is 'walk;'"),
         ("path,label\na.mp4,1.5\n", r"t\.csv:2: the label is '1\.5'"),
         ("path,label,start\na.mp4,1,x\n", r"t\.csv:2: start is 'x'; it must be a number from 0"),
         ("path,label,end\na.mp4,1,nan\n", "end is 'nan'"),

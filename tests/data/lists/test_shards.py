@@ -309,7 +309,7 @@ HEADER = "key,shard,offset,length,label,name"
         (f"{HEADER}\na,s.tar,511,2,0,n\n", r"index\.csv:2: offset '511'.* 512 or more"),
         (f"{HEADER}\na,s.tar,x,2,0,n\n", r"index\.csv:2: offset 'x'"),
         (f"{HEADER}\na,s.tar,512,-1,0,n\n", r"index\.csv:2: .*length '-1'"),
-        (f"{HEADER}\n\na,s.tar,512,2,dog,n\n", r"index\.csv:3: the label is 'dog'"),
+        (f"{HEADER}\n\na,s.tar,512,2,1.5,n\n", r"index\.csv:3: the label is '1\.5'"),
         (f"{HEADER}\na,../s.tar,512,2,0,n\n", r"index\.csv:2: the shard is '\.\./s\.tar'"),
         (f"{HEADER}\na,/s.tar,512,2,0,n\n", r"index\.csv:2: the shard is"),
         (f"{HEADER}\na,http://h/s,512,2,0,n\n", r"index\.csv:2: the shard is"),

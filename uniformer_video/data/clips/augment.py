@@ -159,6 +159,8 @@ class RandAugment:
     published UniFormer runs.
     """
 
+    step = "RandAugment"  # its name where steps are timed
+
     def __init__(self, policy_text, interpolation="bicubic"):
         if interpolation not in INTERPOLATIONS:
             raise ConfigError(
@@ -260,6 +262,7 @@ class ColorJitter:
     """
 
     _NAMES = ("Brightness", "Contrast", "Color")
+    step = "colour jitter"  # its name where steps are timed
     weights = None  # nothing moves
 
     def __init__(self, strength):

@@ -79,18 +79,18 @@ class TrainAugmentation:
     on_device: str = "off"
 
     def __post_init__(self):
-        self._colors = self._erase = None
+        self.colors = self._erase = None
         if self.policy:
-            self._colors = RandAugment(self.policy, self.interpolation)
+            self.colors = RandAugment(self.policy, self.interpolation)
         elif self.color_jitter:
-            self._colors = ColorJitter(self.color_jitter)
+            self.colors = ColorJitter(self.color_jitter)
         if self.erasing:
             self._erase = RandomErasing(self.erasing)
 
     def draw(self, frame_size, labels, rng):
         """(height, width) of the frames, classes -> `ClipDraws`, classes."""
         side = self.crop_size
-        ops = tuple(self._colors.draw(rng)) if self._colors else ()
+        ops = tuple(self.colors.draw(rng)) if self.colors else ()
         if self.area:
             box = Window(*resized_crop_box(*frame_size, self.area, self.ratio, rng))
             scaled_size, corner = (side, side), (0, 0)
@@ -153,9 +153,10 @@ class TrainAugmentation:
 
     def _crop(self, pixels, drawn, mark=lambda step: None):
         """The crop of the changed frames: `float32 [3, T, crop, crop]`, 0..255, of any layout."""
-        weights = self._colors.weights if self._colors else None
+        weights = self.colors.weights if self.colors else None
         clip = apply_changes(pixels, drawn.ops, weights, drawn.box).clip()
-        mark("RandAugment")
+        if self.colors:
+            mark(self.colors.step)
         top, left = drawn.corner
         clip = resize(clip, *drawn.scaled_size)
         clip = clip[..., top : top + self.crop_size, left : left + self.crop_size]

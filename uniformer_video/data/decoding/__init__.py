@@ -25,12 +25,12 @@ def open_video(path, backend="auto", num_frames=0):
     """A reader for the video at `path`, a context manager.
 
     `backend` names a registered `Decoder`: "pyav", "decord", "torchcodec" or "auto" (PyAV, exact on every
-    file). For a folder of extracted frames, `path` is the folder and the template of their names,
-    `folder/img_{:05d}.jpg`, and `num_frames` says how many there must be; 0 = up to the highest number
-    there. For a video in a shard it is `SHARD#OFFSET+LENGTH`, the shard a path or an address; "auto" and
-    "pyav" read it. Raises `DecodeError` when the file cannot be opened, holds no video, or the backend is
-    not exact on it, `ConfigError` for a backend that is not known. Whatever a decoder raises on the file,
-    then or later, is a `DecodeError` too (`guard.faults_of`).
+    file). For extracted frames, `path` is their folder, or the folder and the template of their names,
+    `folder/img_{:05d}.jpg`, and `num_frames` says how many there must be; 0 = all that are there. For a
+    video in a shard it is `SHARD#OFFSET+LENGTH`, the shard a path or an address; "auto" and "pyav" read it.
+    Raises `DecodeError` when the file cannot be opened, holds no video, or the backend is not exact on it,
+    `ConfigError` for a backend that is not known. Whatever a decoder raises on the file, then or later, is a
+    `DecodeError` too (`guard.faults_of`).
     """
     path, decoder = os.fsdecode(path), find_decoder(backend)
     if is_member(path):
@@ -40,7 +40,7 @@ def open_video(path, backend="auto", num_frames=0):
             )
         return GuardedReader(path, decoder.open)
     is_file = os.path.isfile(path)
-    if num_frames or (not is_file and _PLACEHOLDER.search(os.path.basename(path))):
+    if num_frames or os.path.isdir(path) or (not is_file and names_frames(path)):
         from uniformer_video.data.decoding.frames import FrameReader
 
         return GuardedReader(path, partial(FrameReader, num_frames=num_frames))
@@ -51,9 +51,12 @@ def open_video(path, backend="auto", num_frames=0):
     return GuardedReader(path, decoder.open)
 
 
+def names_frames(path: str) -> bool:
+    """Whether a path ends in a template of the names of frames, `folder/img_{:05d}.jpg`."""
+    return bool(_PLACEHOLDER.search(os.path.basename(path)))
+
+
 def _what_it_is(path):
-    if os.path.isdir(path):
-        return "is a folder, not a video"
     if os.path.islink(path):
         return f"is a link to {os.path.realpath(path)}, which does not exist"
     return "is no file" if os.path.exists(path) else "does not exist"

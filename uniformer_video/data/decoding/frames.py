@@ -1,58 +1,48 @@
-"""Folders of extracted frames behind the reader interface, by Pillow.
-
-Frames are numbered from 1, or from 0 where number 0 is there and the last one, counted from 1, is not.
-"""
+"""Folders of extracted frames behind the reader interface."""
 
 import os
-import re
 
 import numpy as np
-from PIL import Image, ImageOps
 
+from uniformer_video.data.decoding.frame_names import (
+    first_number,
+    frame_file,
+    frames_by_template,
+    numbered_frames,
+)
+from uniformer_video.data.decoding.pictures import read_picture
 from uniformer_video.data.decoding.reader import Reader, shrink
 from uniformer_video.errors import DecodeError
-from uniformer_video.words import system_reason
-
-# What frames are extracted to. Pillow knows more formats; one of them starts another program.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
-
-
-def frame_file(path, number):
-    """The file of one frame, where `path` is a folder and a template, `folder/img_{:05d}.jpg`."""
-    folder, template = os.path.split(path)
-    return os.path.join(folder, template.format(number))
 
 
 class FrameReader(Reader):
     """See `uniformer_video.data.decoding` for the interface.
 
-    `path` is the folder and the template of the names, `folder/img_{:05d}.jpg`; `num_frames` as a
-    list says it, 0 = up to the highest number there.
+    `path` is the folder, all of whose pictures are frames, or the folder and the template of their names,
+    `folder/img_{:05d}.jpg`; `num_frames` as a list says it, 0 = all that are there.
     """
 
     fps = None
 
     def __init__(self, path, num_frames=0):
         self._path = os.fspath(path)
-        folder, template = os.path.split(self._path)
-        self.num_frames = num_frames or _highest_count(folder, template)
-        self._first = self._first_number()
+        self._files = self._frame_files(num_frames)
+        self.num_frames = len(self._files)
         self._size = None
 
-    def _first_number(self):
-        """1 or 0. The last frame must be there: where some lack, a list mostly counts too many."""
-        if self._has(self.num_frames):
-            return 1
-        if self._has(0) and self._has(self.num_frames - 1):
-            return 0
-        raise DecodeError(
-            f"{frame_file(self._path, self.num_frames)} is not there, the last of {self.num_frames} "
-            "frames; extract the frames again, mend the list, or set DATA.IMAGE_TEMPLATE to the names "
-            "of the frames"
-        )
-
-    def _has(self, number):
-        return os.path.isfile(frame_file(self._path, number))
+    def _frame_files(self, count):
+        """The paths of the frames in their order."""
+        if os.path.isdir(self._path):
+            folder, found = self._path, numbered_frames(self._path)
+        elif count:
+            first = first_number(self._path, count)
+            return [frame_file(self._path, number) for number in range(first, first + count)]
+        else:
+            folder, template = os.path.split(self._path)
+            found = frames_by_template(folder, template)
+        if count > len(found):
+            raise DecodeError(f"{folder} holds {len(found)} frames, and {count} are wanted")
+        return [os.path.join(folder, name) for name in found.values()][: count or None]
 
     @property
     def size(self):
@@ -69,43 +59,14 @@ class FrameReader(Reader):
         for index, image in zip(wanted, images, strict=True):
             if image.shape != images[0].shape:
                 raise DecodeError(
-                    f"{self._file(index)} is {_upright_size(image)} and {self._file(wanted[0])} "
+                    f"{self._files[index]} is {_upright_size(image)} and {self._files[wanted[0]]} "
                     f"{_upright_size(images[0])}; extract the frames again, in one size"
                 )
         return shrink(np.stack(images), short_side)[places]
 
-    def _file(self, index):
-        return frame_file(self._path, self._first + index)
-
     def _image(self, index):
         """`uint8 [H, W, 3]` RGB, turned the way it is meant to be shown."""
-        file = self._file(index)
-        try:
-            with Image.open(file, formats=_FORMATS) as image:
-                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        except FileNotFoundError:
-            reason = "is not there"
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            # What Pillow raises for damaged pictures depends on their format.
-            reason = f"cannot be read as a picture: {system_reason(error)}"
-        raise DecodeError(f"{file} {reason}; extract the frames again") from None
-
-
-def _highest_count(folder, template):
-    """How many frames there are by the highest number, so that a gap is met and not closed."""
-    try:
-        names = os.listdir(folder)
-    except OSError as error:
-        raise DecodeError(f"cannot read the folder {folder}: {error.strerror}") from None
-    numbers = {
-        number
-        for name in names
-        for number in map(int, re.findall("[0-9]+", name))
-        if template.format(number) == name
-    }
-    if not numbers:
-        raise DecodeError(f"{folder} holds no frames named {template}")
-    return max(numbers) + (0 in numbers)
+        return read_picture(self._files[index])
 
 
 def _upright_size(image):

@@ -10,6 +10,8 @@ from uniformer_video.errors import DecodeError
 class Reader:
     """Base of the readers; see `uniformer_video.data.decoding` for the interface."""
 
+    formats = ()  # names of the container's format
+    declared_frames = None  # how many frames a header says there are
     times = None  # seconds from the first frame, float64 [num_frames], where a reader knows them
 
     def __len__(self):

@@ -3,14 +3,16 @@
 import math
 import os
 
-from uniformer_video.data.decoding.frames import frame_file
-from uniformer_video.data.lists.records import without_repeats
+from uniformer_video.data.decoding import names_frames
+from uniformer_video.data.decoding.frame_names import any_frame, any_picture, is_frame_folder
+from uniformer_video.data.lists.records import label_text, without_repeats
 from uniformer_video.errors import DataError
 from uniformer_video.storage.address import name_for_messages
 from uniformer_video.storage.members import lost_shards, member_of
+from uniformer_video.words import name_some, plural
 
 
-def check_list(split, records, max_missing=1.0):
+def check_list(split, records, max_missing=1.0, class_names=()):
     """(the records to use, notes) of the list of a split: "train", "val" or "test".
 
     A test counts each video once; training takes a list as it is. Raises `DataError` for a video
@@ -25,19 +27,39 @@ def check_list(split, records, max_missing=1.0):
         lines = f"{repeats} of the {len(records)} lines of the {split} list"
         notes.append(f"{lines} repeat a video of it; {done}.")
         records = records if train else single
-    return records, notes + _note_missing(split, records, max_missing)
+    return records, notes + _note_missing(split, records, max_missing, class_names)
 
 
 def note_overlaps(splits):
-    """Notes on videos that stand in two of the lists, `{split: records}`: they flatter figures."""
+    """Notes on videos that stand in two of the lists, `{split: records}`: they flatter figures.
+
+    And on those that have other labels in the one than in the other.
+    """
     paths = {split: {record.path for record in records} for split, records in splits.items()}
-    notes = []
+    notes, told = [], set()
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         if shared := len(paths.get(first, set()) & paths.get(second, set())):
             notes.append(
                 f"{shared} of {len(paths[second])} {second} videos are {first} videos too."
             )
+            notes += _note_conflicts(first, second, splits, told)
     return notes
+
+
+def _note_conflicts(first, second, splits, told):
+    """A line on videos with other labels in the second list, but those whose lines are `told` already."""
+    known = {record.segment: record for record in splits[first]}
+    pairs = [(known.get(record.segment), record) for record in splits[second]]
+    differ = [(own, other) for own, other in pairs if own and own.labels != other.labels]
+    differ = [pair for pair in differ if pair[1].source not in told]
+    told |= {other.source for _, other in differ}
+    if differ:
+        own, other = differ[0]
+        yield (
+            f"{plural(len(differ), 'video')} of {first} and {second} with different labels, such as "
+            f"{other.name}: {label_text(own.labels)} in {own.source}, {label_text(other.labels)} in "
+            f"{other.source}."
+        )
 
 
 def missing_files(records):
@@ -49,7 +71,7 @@ def missing_files(records):
         present, problem = lost.get(member and member.shard, (math.inf, ""))
         if (member and member.end <= present) or _exists(record):
             continue
-        file = f"{record.path}{_what_is(record.path)}"
+        file = f"{record.path}{_what_is(record)}"
         missing.append(
             (record, f"{name_for_messages(member.shard)} ({problem})" if member else file)
         )
@@ -57,12 +79,14 @@ def missing_files(records):
 
 
 def _exists(record):
-    if not record.num_frames:
-        return os.path.isfile(record.path)
-    return any(os.path.isfile(frame_file(record.path, number)) for number in (1, 0))
+    if record.num_frames:
+        return any_frame(record.path)
+    if os.path.isfile(record.path):
+        return True
+    return is_frame_folder(record.path) or (names_frames(record.path) and any_frame(record.path))
 
 
-def _note_missing(split, records, allowed):
+def _note_missing(split, records, allowed, class_names):
     missing = missing_files(records)
     if not missing:
         return []
@@ -79,18 +103,32 @@ def _note_missing(split, records, allowed):
             f"{told}, more than DATA.MAX_BAD_RATIO {allowed:g} allows: {places}; get them, leave them "
             "out of the list, or raise it"
         )
-    return [f"{told}: {places}"]
+    return [f"{told}: {places}{_classes_without(records, missing, class_names)}"]
+
+
+def _classes_without(records, missing, class_names):
+    """What to add on classes of which no video is left; nothing where the classes have no names."""
+    lost = {id(record) for record, _ in missing}
+    left = {label for record in records if id(record) not in lost for label in record.labels}
+    gone = {label for record, _ in missing for label in record.labels} - left
+    named = [class_names[label] for label in sorted(gone) if label < len(class_names)]
+    return f"; no video is left of {name_some(named)}" if named else ""
 
 
 def _remedy(record):
     if member_of(record.path):
         return "the shards belong beside their index.csv"
     template = ", or DATA.IMAGE_TEMPLATE to the names of the frames" if record.num_frames else ""
+    if template and (name := any_picture(os.path.dirname(record.path))):
+        template += f", such as {name}"
     return f"set DATA.PATH_PREFIX to the folder that the paths start from{template}"
 
 
-def _what_is(path):
+def _what_is(record):
     """What stands where a video should, for messages."""
-    if os.path.isdir(path):
-        return " (a folder)"
-    return " (a broken link)" if os.path.islink(path) else ""
+    if os.path.isdir(record.path):
+        return " (a folder without frames)"
+    if os.path.islink(record.path):
+        return " (a broken link)"
+    spelling = "with / in place of \\ it is not there either"
+    return f" (a path as on Windows; {spelling})" if "\\" in record.path else ""

@@ -1,58 +1,91 @@
-"""Folders of videos: which files in them and below are videos. All that reads folders asks here."""
+"""Folders of videos: which files in them and below are videos. All that reads folders asks here.
+
+A folder of extracted frames counts as a video too.
+"""
 
 import logging
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from uniformer_video.data.decoding.frame_names import holds_frames
 from uniformer_video.errors import DataError
-from uniformer_video.words import plural
+from uniformer_video.words import name_some, plural
 
 log = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = (
-    ".mp4",
-    ".avi",
-    ".mkv",
-    ".mov",
-    ".webm",
-    ".m4v",
-    ".mpg",
-    ".mpeg",
-    ".ts",
-    ".flv",
-    ".wmv",
-    ".3gp",
-    ".m2ts",
-    ".mts",
-    ".ogv",
-    ".vob",
+# Names of all that decoding takes (`data/decoding/source.py`), the usual ones first: they stand in messages.
+_SUFFIXES = (
+    "mp4 avi mkv mov webm m4v mpg mpeg ts flv wmv 3gp m2ts mts ogv vob "
+    "3g2 f4v qt mj2 ismv psp m4s mk3d divx amv asf wtv dvr-ms rm rmvb ogg ogm nut mxf gif apng ivf obu "
+    "mpe m1v m2v mp2v mpv m2p m2t trp tp tod mod evo dv dif swf nuv dav y4m mjpeg mjpg "
+    "h264 264 avc h26l hevc h265 265"
 )
-_NAMED = 3  # hidden videos in a note
+VIDEO_SUFFIXES = tuple(f".{suffix}" for suffix in _SUFFIXES.split())
+# What systems put into folders, beside all that begins with a dot; in small letters.
+_OF_SYSTEMS = {
+    "__macosx",
+    "@eadir",
+    "#recycle",
+    "@recycle",
+    "#snapshot",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+    "thumbs.db",
+    "ehthumbs.db",
+    "ehthumbs_vista.db",
+    "desktop.ini",
+    "icon\r",
+    "__pycache__",
+}
 
 
 @dataclass(frozen=True)
 class FoundVideos:
-    """The videos in `folder` and below it, paths relative to it.
+    """The videos in `folder` and below it, and what is there beside them; paths relative to it.
 
-    hidden: those that do not count, for their name or that of a folder above them begins with a dot, as
-    where macOS or a wastebasket keeps things of its own: `._a.mp4`, `.Trash/a.mp4`.
+    Folders of frames are videos too, and their pictures are not skipped.
+
+    hidden: videos that do not count, for their name or that of a folder above them is hidden, see
+    `is_hidden`. skipped: files that are no videos by their names and not hidden. empty: the uppermost
+    folders without any video. circular: links to a folder that they lie in, which are not followed.
     """
 
     folder: Path
     videos: list[Path]
     hidden: list[Path]
+    skipped: list[Path] = field(default_factory=list)
+    empty: list[Path] = field(default_factory=list)
+    circular: list[Path] = field(default_factory=list)
 
     @property
     def notes(self) -> list[str]:
-        """Lines on what was left out: one, or none."""
-        if not self.hidden:
-            return []
-        names = ", ".join(map(str, self.hidden[:_NAMED]))
-        more = ", ..." if len(self.hidden) > _NAMED else ""
-        count = plural(len(self.hidden), "hidden video")
-        return [f"{self.folder}: left out {count}, by names that begin with a dot: {names}{more}"]
+        """Lines on what was left out: one for each kind of it."""
+        return list(self._lines())
+
+    def _lines(self):
+        if self.hidden:
+            yield (
+                f"{self.folder}: left out {plural(len(self.hidden), 'hidden video')}, by names that begin "
+                f"with a dot or that systems give, as __MACOSX: {_some(self.hidden)}"
+            )
+        if self.skipped:
+            yield (
+                f"{self.folder}: left out {plural(len(self.skipped), 'file')} without a suffix of videos "
+                f"({count_suffixes(self.skipped)}): {_some(self.skipped)}"
+            )
+        if self.empty:
+            yield (
+                f"{self.folder}: {plural(len(self.empty), 'folder')} without a video: {_some(self.empty)}"
+            )
+        if self.circular:
+            yield (
+                f"{self.folder}: left out {plural(len(self.circular), 'link')} back to a folder around: "
+                f"{_some(self.circular)}"
+            )
 
 
 def is_video(path: str | os.PathLike) -> bool:
@@ -60,51 +93,97 @@ def is_video(path: str | os.PathLike) -> bool:
     return os.fspath(path).lower().endswith(VIDEO_SUFFIXES)
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name never counts: `._a.mp4`, `.Trash`, `__MACOSX`, `Thumbs.db`."""
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
+
+
+def usual_suffixes() -> str:
+    """How the names of videos end, for messages."""
+    return f"{', '.join(VIDEO_SUFFIXES[:5])}, ..."
+
+
+def count_suffixes(paths: Iterable[Path]) -> str:
+    """How many files there are of each suffix, the most frequent first: "3 .jpg, 1 without any"."""
+    counts = Counter(path.suffix.lower() or "without any" for path in paths)
+    return name_some([f"{count} {suffix}" for suffix, count in counts.most_common()], 5)
+
+
 def find_videos(folder: str | os.PathLike) -> FoundVideos:
     """The videos in `folder` and below, sorted; links are followed.
 
-    Raises `DataError` where there is no such folder, and where one in it cannot be read.
+    A folder of numbered pictures is a video, and may be `folder` itself, `Path(".")`, unless a video lies in
+    it or below, or beside it under its name. Raises `DataError` where there is no such folder, and where one
+    in it cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         kind = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {kind}; give a folder of videos")
-    videos, hidden = [], []
-    for part, names, hidden_folders in _visit(folder):
+    videos, hidden, skipped, folders, circular, with_pictures = [], [], [], [], [], []
+    for part, names, hidden_folders, links in _visit(folder):
+        folders.append(part)
+        if holds_frames(names):
+            with_pictures.append(part)  # only names of other folders are kept: frames are many
+        else:
+            skipped += _skipped(part, names)
         for name in filter(is_video, names):
-            (hidden if _is_hidden(name) else videos).append(part / name)
+            (hidden if is_hidden(name) else videos).append(part / name)
         for name in hidden_folders:
             hidden += _videos_below(folder, part / name)
-    return FoundVideos(folder, sorted(videos), sorted(hidden))
+        circular += [part / name for name in links]
+    frames = _frames_alone(with_pictures, videos)
+    videos += frames
+    for part in set(with_pictures) - set(frames):
+        files = [entry.name for entry in os.scandir(folder / part) if not entry.is_dir()]
+        skipped += _skipped(part, files)
+    filled = {parent for video in videos for parent in video.parents} | {Path(), *frames}
+    empty = [part for part in folders if part not in filled and part.parent in filled]
+    return FoundVideos(folder, *map(sorted, (videos, hidden, skipped, empty, circular)))
+
+
+def _skipped(part, names):
+    """The files of a folder `part` that count as nothing and are not hidden."""
+    return [part / name for name in names if not is_video(name) and not is_hidden(name)]
+
+
+def _frames_alone(folders, videos):
+    """Those of the `folders` with pictures whose pictures are the frames of a video of their own.
+
+    Not where a video, or another such folder, lies in one, nor where the video itself lies beside it.
+    """
+    taken = {parent for path in (*folders, *videos) for parent in path.parents}
+    taken |= {video.with_suffix("") for video in videos}
+    return [folder for folder in folders if folder not in taken]
 
 
 def list_videos(folder: str | os.PathLike) -> list[Path]:
-    """The paths of `find_videos`, with a line in the log on those that it left out.
+    """The paths of `find_videos`, with lines in the log on what that left out.
 
     Raises `DataError` as that does, and where no video is left.
     """
     found = find_videos(folder)
-    for note in found.notes:
-        log.warning(note)
     if not found.videos:
         raise DataError(
-            f"{folder} holds no videos; their names end in {', '.join(VIDEO_SUFFIXES[:5])}, ..."
+            f"{folder} holds no videos{_but(found)}; names of videos end in {usual_suffixes()}"
         )
+    for note in found.notes:
+        log.warning(note)
     return found.videos
 
 
 def walk(folder: str | os.PathLike) -> Iterator[tuple[Path, list[str]]]:
     """(path relative to `folder`, names of its files) of it and all folders below, links followed.
 
-    Hidden folders are left out, and so is a link back to a folder that it lies in. Raises `DataError`
+    What is hidden is left out, and so is a link back to a folder that it lies in. Raises `DataError`
     where a folder cannot be read.
     """
-    for part, names, _ in _visit(folder):
-        yield part, names
+    for part, names, *_ in _visit(folder):
+        yield part, [name for name in names if not is_hidden(name)]
 
 
 def _visit(folder):
-    """As `walk`, with the names of hidden folders."""
+    """As `walk` with all files, and with the names of hidden folders and of links that lead back."""
 
     def refuse(error):
         raise DataError(f"cannot read the folder {error.filename}: {error.strerror}")
@@ -112,14 +191,12 @@ def _visit(folder):
     above = {os.fspath(folder): ()}  # real paths on the way to a folder, links counted
     for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         way = (*above.pop(place), os.path.realpath(place))
-        hidden = sorted(filter(_is_hidden, folders))
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not _is_hidden(name) and not _leads_back(os.path.join(place, name), way)
-        )
+        hidden = sorted(filter(is_hidden, folders))
+        seen = sorted(name for name in folders if not is_hidden(name))
+        circular = [name for name in seen if _leads_back(os.path.join(place, name), way)]
+        folders[:] = [name for name in seen if name not in circular]
         above |= {os.path.join(place, name): way for name in folders}
-        yield Path(os.path.relpath(place, folder)), names, hidden
+        yield Path(os.path.relpath(place, folder)), names, hidden, circular
 
 
 def _leads_back(place, way):
@@ -128,8 +205,15 @@ def _leads_back(place, way):
     return any(os.path.join(passed, "").startswith(real) for passed in way)
 
 
-def _is_hidden(name):
-    return name.startswith(".")
+def _some(paths):
+    return name_some([path.as_posix() for path in paths])
+
+
+def _but(found):
+    """What a folder without a video holds."""
+    parts = [f"{count_suffixes(found.skipped)}"] if found.skipped else []
+    parts += [plural(len(found.hidden), "hidden video")] if found.hidden else []
+    return f" (but {', '.join(parts)})" if parts else ""
 
 
 def _videos_below(folder, part):

@@ -79,7 +79,7 @@ for _format in (
         "folder",
         layouts.read_class_folders,
         "one sub-folder of videos a class",
-        {"DATA.VAL_RATIO": "val_ratio", "RNG_SEED": "seed"},
+        {"DATA.VAL_RATIO": "val_ratio", "RNG_SEED": "seed", **_NAMES},
     ),
     ListFormat(
         "frames",

@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from uniformer_video.data.lists import class_names as known_classes
+from uniformer_video.data.lists.class_folders import CLASSES_FILE, class_folders, read_folder
+from uniformer_video.data.lists.folders import is_hidden, is_video
+from uniformer_video.data.lists.labels import number_classes
 from uniformer_video.data.lists.official import read_official
 from uniformer_video.data.lists.records import (
     VideoList,
     read_class_names,
     read_csv,
-    read_folder,
     read_frame_list,
     relabel,
     split_records,
@@ -24,6 +26,11 @@ from uniformer_video.data.lists.sharded import read_shards
 from uniformer_video.errors import DataError
 from uniformer_video.storage.address import is_address, join
 from uniformer_video.storage.places import is_file, size_of
+from uniformer_video.words import name_some, plural
+
+# Names that folders of parts have elsewhere -> the part. The latter could be classes, beside others.
+_SURELY_MEANT = {"test": "test", "val": "val", "valid": "val", "validation": "val"}
+_MEANT = {**_SURELY_MEANT, "train": "train", "training": "train", "testing": "test"}
 
 
 def read_kinetics(
@@ -36,34 +43,79 @@ def read_kinetics(
     """csv lists of video files; without test.csv, val.csv is tested."""
     choices = ("test.csv", "val.csv") if split == "test" else (f"{split}.csv",)
     path = find_list(root, choices, "path,label")
-    records = read_csv(path, prefix, separator)
-    return VideoList(records, given_names(class_names, root))
+    return number_classes(read_csv(path, prefix, separator), given_names(class_names, root))
 
 
-def read_class_folders(root: Path, split: str, val_ratio: float = 0.2, seed: int = 0) -> VideoList:
-    """`root/train`, `root/val`, `root/test` where they exist; else the seed splits off what lacks."""
-    divided = (root / "train").is_dir()
-    records, names, notes = read_folder(root / "train" if divided else root)
-    misnamed = sorted({"test", "val", "valid", "validation"} & {name.lower() for name in names})
-    if misnamed and not divided:
-        raise DataError(
-            f"{root} has a folder {misnamed[0]} and none called train; name the parts train, val and "
-            "test, with one sub-folder a class in each, or put the classes side by side"
-        )
-    if divided and split != "train":
-        for part in dict.fromkeys((split, "val")):
-            if (root / part).is_dir():
-                return VideoList(*read_folder(root / part, names))
-    train, val = split_records(records, val_ratio, seed)
-    if divided and split == "train" and (root / "val").is_dir():
+def read_class_folders(
+    root: Path, split: str, val_ratio: float = 0.2, seed: int = 0, class_names: str = ""
+) -> VideoList:
+    """`root/train`, `root/val`, `root/test` where they exist; else the seed splits off what lacks.
+
+    A test may have its folder alone, without one of training.
+    """
+    names = given_names(class_names, root)
+    owner = f"DATA.CLASS_NAMES {class_names}" if class_names else join(root, CLASSES_FILE)
+    parts = _parts_of(root, split)
+    if parts and split != "train":
+        if not names and "train" in parts:
+            names, owner = class_folders(root / "train"), f"the training folder {root / 'train'}"
+        if part := next((part for part in (split, "val") if part in parts), ""):
+            records, names, notes = read_folder(root / part, names, owner)
+            return VideoList(records, names, [*notes, *_beside(root, parts)])
+    source = root / "train" if parts else root
+    records, names, notes = read_folder(source, names, owner)
+    notes += _beside(root, parts)
+    if split == "train" and "val" in parts:
         return VideoList(records, names, notes)
+    train, val = split_records(records, val_ratio, seed)
     chosen = train if split == "train" else val
     if not chosen:
         raise DataError(
             f"{root} leaves no videos for {split}: it holds {len(records)} and DATA.VAL_RATIO is "
             f"{val_ratio:g}; add videos or change the ratio"
         )
-    return VideoList(chosen, names, notes)
+    held = (
+        f"{len(val)} of {plural(len(records), 'video')} are held out (DATA.VAL_RATIO {val_ratio:g})"
+    )
+    return VideoList(chosen, names, [*notes, f"{source}: {held}."])
+
+
+def _beside(root, parts):
+    """Lines on folders and videos beside train, val and test, if there are any."""
+    if not parts:
+        return
+    videos = sorted(name for name in os.listdir(root) if is_video(name) and not is_hidden(name))
+    folders = [name for name in class_folders(root) if name not in parts]
+    beside = " and ".join(sorted(parts))
+    for noun, names in (("folder", folders), ("video", [v for v in videos if v not in folders])):
+        if names:
+            count = plural(len(names), noun)
+            yield f"{root}: left out {count} beside {beside}: {name_some(names)}"
+
+
+def _parts_of(root, split):
+    """Which of the folders train, val and test there are; none where the classes lie side by side.
+
+    Raises `DataError` for parts under other names, and for a part that is called for and is not there.
+    """
+    if not root.is_dir():
+        return set()  # what reads it says so
+    folders = class_folders(root)
+    parts = {"train", "val", "test"} & set(folders)
+    others = [name for name in folders if name not in parts]
+    meant = [name for name in folders if name.lower() in _MEANT]
+    named = "name the parts train, val and test, with one sub-folder a class in each"
+    if "train" in parts:
+        if wrong := [name for name in meant if _MEANT[name.lower()] not in parts]:
+            raise DataError(f"{root} has a folder {wrong[0]}, which is no part; {named}")
+        return parts
+    surely = [name for name in folders if name.lower() in _SURELY_MEANT]
+    surely += meant if len(meant) == len(folders) > 1 else []
+    if surely and (others or split == "train"):
+        raise DataError(
+            f"{root} has a folder {surely[0]} and none called train; {named}, or put the classes side by side"
+        )
+    return parts
 
 
 def read_frames(
@@ -83,7 +135,7 @@ def read_frames(
     named = ", or DATA.LABEL_PATH_TEMPLATE if it has another name"
     path = find_list(root, choices, "folder num_frames label", named)
     records = read_frame_list(path, image_template, prefix)
-    return VideoList(records, given_names(class_names, root))
+    return number_classes(records, given_names(class_names, root))
 
 
 def read_shard_folders(root: Path | str, split: str, class_names: str = "") -> VideoList:
@@ -99,7 +151,7 @@ def read_shard_folders(root: Path | str, split: str, class_names: str = "") -> V
             "give the folder above, with train/ and val/ in it"
         ) from None
     folder = path.removesuffix(f"/{INDEX_FILE}")
-    return VideoList(read_shards(folder), given_names(class_names, root))
+    return number_classes(read_shards(folder), given_names(class_names, root))
 
 
 def _read_official_parts(
@@ -134,7 +186,7 @@ read_ssv2, read_ucf101, read_hmdb51 = (
 
 def given_names(class_names: str, root: Path | str) -> list[str] | None:
     """The class names that `DATA.CLASS_NAMES` gives, or else `root/classes.txt`; None without either."""
-    beside = join(root, "classes.txt")
+    beside = join(root, CLASSES_FILE)
     if class_names:
         return known_classes.named_classes(class_names, "DATA.CLASS_NAMES")
     return read_class_names(beside) if is_file(beside) else None

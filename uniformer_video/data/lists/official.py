@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
+from uniformer_video.data.decoding.frame_names import is_frame_folder
 from uniformer_video.data.lists.annotations import read_part
-from uniformer_video.data.lists.folders import VIDEO_SUFFIXES, is_video
+from uniformer_video.data.lists.folders import VIDEO_SUFFIXES, is_hidden, is_video
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 
@@ -16,8 +17,9 @@ def read_official(dataset, annotations, videos, part, split=1):
     """The records of one part ("train" or "val") of "ssv2", "ucf101" or "hmdb51".
 
     `annotations` is the folder of the official files; `videos` that of the videos, which lie in it or
-    in its folders of classes. A video that is not there gets the path where it was looked for. Labels
-    count in the usual order of the dataset. Raises `DataError` as `read_annotations` does.
+    in its folders of classes; a folder of frames stands for a video that is not there. One that is not
+    there gets the path where it was looked for. Labels count in the usual order of the dataset. Raises
+    `DataError` as `read_annotations` does.
     """
     there, records = _Videos(videos, _SUFFIXES[dataset]), []
     for video in read_part(dataset, annotations, part, split):
@@ -41,8 +43,10 @@ class _Videos:
         places = [f"{folder}/{name}" for folder in video.folders for name in video.names]
         places += video.names
         found = (self._files(place).get(place.rpartition("/")[2]) for place in places)
-        default = f"{places[0]}{self._suffix}"
-        return next((name for name in found if name), default)
+        if name := next(filter(None, found), None):
+            return name
+        frames = (place for place in places if is_frame_folder(self._root / place))
+        return next(frames, f"{places[0]}{self._suffix}")
 
     def _files(self, place):
         """Name without suffix -> the best file of that name, in the folder of `place`."""
@@ -59,7 +63,7 @@ class _Videos:
             names = os.listdir(self._root / folder)
         except OSError:
             return []  # a folder without videos: they are counted as missing, and named
-        return [name for name in names if is_video(name) and not name.startswith(".")]
+        return [name for name in names if is_video(name) and not is_hidden(name)]
 
     def _rank(self, name):
         suffix = os.path.splitext(name)[1]

@@ -1,13 +1,15 @@
-"""Lists of videos: csv files, folders, lists of frames -> `VideoRecord`s. Formats differ only here."""
+"""Lists of videos: csv files, lists of frames -> `VideoRecord`s."""
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from uniformer_video.data.lists.folders import VIDEO_SUFFIXES, find_videos, is_video
+from uniformer_video.data.decoding.frame_names import is_frame_folder
+from uniformer_video.data.lists.folders import is_video
 from uniformer_video.data.lists.table import (
     Table,
     is_header,
@@ -18,6 +20,7 @@ from uniformer_video.data.lists.table import (
 )
 from uniformer_video.data.lists.text import (
     filled_lines,
+    is_class_name,
     last_number,
     read_lines,
     split_line,
@@ -25,7 +28,13 @@ from uniformer_video.data.lists.text import (
 )
 from uniformer_video.errors import DataError
 from uniformer_video.randomness import generator
-from uniformer_video.words import name_some, plural
+
+# `folder 40 name`; a name with a number as a word, such as "take 2", goes into quotes, or else that could be
+# the number of frames.
+_NAMED_FRAMES = re.compile(
+    r'(?P<rest>.*?(?:[,;\s]+\d+)+)[,;\s]+("(?P<quoted>[^"]+)"|(?P<plain>\D[^,;"]*))'
+)
+_NUMBER_INSIDE = re.compile(r"\s\d+(\s|$)")
 
 
 @dataclass(frozen=True)
@@ -34,10 +43,11 @@ class VideoRecord:
 
     path: what is opened: a file, or for extracted frames their folder and the template of their
     names, `folder/img_{:05d}.jpg`. name: as the list has it, for reports. labels: class indices in
-    rising order, as many as the list says; the task says how many it takes. source: where they were
-    read, for error messages. num_frames: how many frames the list says there are; 0 where the file
-    itself tells. start, end: the segment that counts, in seconds; end None = to the end of the video.
-    weight: how often it comes in training, beside the others.
+    rising order, as many as the list says; the task says how many it takes. They may be class names
+    until `labels.number_classes` has numbered them. source: where they were read, for error messages.
+    num_frames: how many frames the list says there are; 0 where the file itself tells. start, end: the
+    segment that counts, in seconds; end None = to the end of the video. weight: how often it comes in
+    training, beside the others.
     """
 
     path: str
@@ -79,7 +89,7 @@ class VideoList:
 
 
 def read_csv(path, prefix="", separator="auto"):
-    """The records of a Kinetics-style list: a path and a label on each line.
+    """The records of a Kinetics-style list: a path and a label, a number or a class name, on each line.
 
     Without a header line, `separator` "auto" splits at the last comma or blank of the line, so that
     paths may hold both. A header line names the columns: path and label, and where wanted start, end
@@ -108,7 +118,12 @@ def _line_record(line, separator, folder, source):
             f"{source}: {line.strip()!r} ends in two numbers; for several labels, or a path that ends "
             "in a number, begin the list with a header line, `path,label`"
         )
-    return VideoRecord(os.path.abspath(folder / name), name, (label,), source)
+    if number is not None and is_frame_folder(folder / video) and not (folder / name).exists():
+        raise DataError(
+            f"{source}: {line.strip()!r} names a folder of frames and their number, as lists of the format "
+            "frames do: set TRAIN.DATASET frames (`check` takes --template), or write `folder,label`"
+        )
+    return VideoRecord(_place(folder, name), name, (label,), source)
 
 
 def _table_record(row, folder, source):
@@ -117,7 +132,7 @@ def _table_record(row, folder, source):
         raise DataError(f"{source}: the path is empty")
     start, end = segment_of(row, source)
     return VideoRecord(
-        os.path.abspath(folder / name),
+        _place(folder, name),
         segment_name(name, start, end),
         labels_of(row, source),
         source,
@@ -125,6 +140,15 @@ def _table_record(row, folder, source):
         end=end,
         weight=weight_of(row, source),
     )
+
+
+def _place(folder, name):
+    """The absolute path of a name in a list. Where only that is there: of one in the spelling of Windows."""
+    path = os.path.abspath(folder / name)
+    if "\\" in path and not os.path.exists(path):
+        spelt_here = os.path.abspath(os.fspath(folder / name).replace("\\", "/"))
+        return spelt_here if os.path.exists(spelt_here) else path
+    return path
 
 
 def read_frame_list(path, template, prefix=""):
@@ -135,70 +159,34 @@ def read_frame_list(path, template, prefix=""):
     as "img_{:05d}.jpg". Raises `DataError` with file and line.
     """
     start = Path(prefix or Path(path).parent)
-    expected = "a folder, its number of frames and a whole-number label, such as `folder 40 3`"
+    expected = (
+        "a folder, its number of frames and a whole-number label (or a class name), such as "
+        "`folder 40 3`"
+    )
     records = []
     for source, line in filled_lines(path):
-        rest, label = last_number(line, "auto")
-        name, count = last_number(rest, "auto")
-        name = without_quotes(name)
+        name, count, label = _frame_line(line)
         if not name or label is None or count is None:
             raise DataError(f"{source}: expected {expected}; got {line.strip()!r}")
         if count < 1:
             raise DataError(f"{source}: {name} has {count} frames; leave it out, or mend the list")
-        frames = os.path.join(os.path.abspath(start / name), template)
+        frames = os.path.join(_place(start, name), template)
         records.append(VideoRecord(frames, name, (label,), source, count))
     if not records:
         raise DataError(f"{path} lists no videos; each line holds {expected}")
     return records
 
 
-def read_folder(root, names=None):
-    """The videos of a folder with one sub-folder for each class.
-
-    Returns `(records, names, notes)`; classes are numbered in the order of their sorted names, or of the
-    given `names`, beside which no other sub-folder is allowed. notes: lines on videos left out.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise DataError(
-            f"there is no folder {root}; set DATA.PATH_TO_DATA_DIR to a folder of videos"
-        )
-    found, classes = find_videos(root), {}
-    for video in found.videos:
-        if video.parent.parts:
-            classes.setdefault(video.parts[0], []).append(video)
-    if not classes:
-        raise DataError(
-            f"{root} has no sub-folder with videos; it takes one sub-folder a class, "
-            f"such as {root / 'running' / 'a.mp4'}"
-        )
-    names = names or list(classes)
-    if unknown := [name for name in classes if name not in names]:
-        raise DataError(
-            f"{root} has the class {unknown[0]!r}, which the training folder lacks; the classes are "
-            f"{', '.join(names[:8])}" + (" ..." if len(names) > 8 else "")
-        )
-    records = [
-        VideoRecord(os.path.abspath(root / video), str(video), (label,), str(root))
-        for label, name in enumerate(names)
-        for video in classes.get(name, ())
-    ]
-    return records, names, [*found.notes, *_left_out_of_classes(root, found.videos, classes)]
-
-
-def _left_out_of_classes(root, videos, classes):
-    """Lines on videos that lie in no sub-folder, and on sub-folders without a video."""
-    if loose := [str(video) for video in videos if not video.parent.parts]:
-        yield (
-            f"{root}: left out {plural(len(loose), 'video')} beside the folders of the classes: "
-            f"{name_some(loose)}"
-        )
-    folders = sorted(path.name for path in root.iterdir() if path.is_dir())
-    if empty := [name for name in folders if name not in classes and not name.startswith(".")]:
-        yield (
-            f"{root}: no class is {name_some(empty)}, {'a folder' if len(empty) == 1 else 'folders'} "
-            f"without a video; names of videos end in {', '.join(VIDEO_SUFFIXES[:5])}, ..."
-        )
+def _frame_line(line):
+    """(folder, number of frames or None, label or None) of a line; the label may be a class name."""
+    rest, label = last_number(line, "auto")
+    if named := _NAMED_FRAMES.fullmatch(line.strip()):
+        class_name = named["quoted"] or named["plain"]
+        clear = named["quoted"] or not _NUMBER_INSIDE.search(class_name)
+        if clear and is_class_name(class_name):
+            rest, label = named["rest"], class_name
+    name, count = last_number(rest, "auto")
+    return without_quotes(name), count, label
 
 
 def split_records(records, val_ratio, seed):
@@ -236,9 +224,13 @@ def check_labels(records, num_classes):
     for record in records:
         for label in record.labels:
             if not 0 <= label < num_classes:
+                lowest = min(min(other.labels, default=label) for other in records)
+                shifted = (
+                    "; labels count from 0, and these seem to count from 1" if lowest == 1 else ""
+                )
                 raise DataError(
                     f"{record.source}: label {label} of {record.name} is outside "
-                    f"0..{num_classes - 1}; mend the list, or set MODEL.NUM_CLASSES"
+                    f"0..{num_classes - 1}{shifted}; mend the list, or set MODEL.NUM_CLASSES"
                 )
 
 
@@ -265,14 +257,15 @@ def without_repeats(records):
         known = first.setdefault(record.segment, record)
         if known.labels != record.labels:
             raise DataError(
-                f"{record.source}: {record.name} has label {_label_text(record.labels)}, and in "
-                f"{known.source} label {_label_text(known.labels)}; keep one of the lines, or, where videos "
+                f"{record.source}: {record.name} has label {label_text(record.labels)}, and in "
+                f"{known.source} label {label_text(known.labels)}; keep one of the lines, or, where videos "
                 "may have several labels, put all of them into one line"
             )
     return list(first.values())
 
 
-def _label_text(labels):
+def label_text(labels):
+    """Labels in words, for messages."""
     return " ".join(map(str, labels)) or "none"
 
 

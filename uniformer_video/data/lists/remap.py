@@ -80,6 +80,11 @@ def _relabel_row(line, order, table, source):
 
 def _check_known(labels, name, source, order):
     for label in labels:
+        if isinstance(label, str):
+            raise DataError(
+                f"{source}: the label of {name} is the name {label!r}; names hold in every order, so "
+                "this list needs no remapping"
+            )
         if not 0 <= label < len(order):
             raise DataError(
                 f"{source}: label {label} of {name} is outside 0..{len(order) - 1}; mend the list"

@@ -8,8 +8,8 @@ were made from:
 
 key: the name of the video in its shard, without what follows the first dot. shard: a file beside the
 index. offset, length: the video's own bytes in that file. label: its class, or its classes with blanks
-between. name: as the list had it. Where the list had segments or weights, columns start, end and weight
-follow; an empty cell says nothing.
+between, or their names with ";" between. name: as the list had it. Where the list had segments or
+weights, columns start, end and weight follow; an empty cell says nothing.
 
 A video of a shard is opened by the text `SHARD#OFFSET+LENGTH`, such as `train/shard-000000.tar#1536+482113`.
 """
@@ -20,7 +20,7 @@ import os
 import tarfile
 from typing import NamedTuple
 
-from uniformer_video.data.lists.table import OPTIONAL, labels_of, segment_of, weight_of
+from uniformer_video.data.lists.table import OPTIONAL, label_cell, labels_of, segment_of, weight_of
 from uniformer_video.data.lists.text import read_text, whole_number
 from uniformer_video.errors import DataError
 from uniformer_video.storage.address import is_address, join, name_for_messages
@@ -112,7 +112,7 @@ def index_table(entries):
             entry.shard,
             entry.offset,
             entry.length,
-            " ".join(map(str, entry.labels)),
+            label_cell(entry.labels),
             entry.name,
             *(getattr(entry, column) for column in extra),
         ]

@@ -5,7 +5,7 @@ import io
 import math
 import re
 
-from uniformer_video.data.lists.text import whole_number
+from uniformer_video.data.lists.text import is_class_name, whole_number
 from uniformer_video.errors import DataError
 
 NEEDED = ("path", "label")
@@ -70,19 +70,29 @@ def is_header(line, separator):
 
 
 def labels_of(row, source):
-    """The class indices of a row: a sorted tuple, each class once.
+    """The labels of a row: a sorted tuple of class indices, or of class names, each class once.
 
-    Several stand in the cell between blanks, commas (in quotes where commas part the columns), `;` or
-    `|`; an empty cell has none.
+    Several numbers stand in the cell between blanks, commas (in quotes where commas part the columns), `;`
+    or `|`; several names between the latter two. An empty cell has none.
     """
     cell = row["label"]
-    labels = [whole_number(text) for text in _LABEL.findall(cell)]
-    if None in labels or (cell and not labels):
+    words = _LABEL.findall(cell)
+    labels = [whole_number(word) for word in words]
+    if None in labels:
+        labels = [name.strip() for name in re.split("[;|]", cell)]
+        if not all(map(is_class_name, labels)):
+            labels = []
+    if cell and not labels:
         raise DataError(
             f"{source}: the label is {cell!r}; it must be a whole number from 0, or several with blanks "
-            "between"
+            "between, or a class name, or several with ; between"
         )
     return tuple(sorted(set(labels)))
+
+
+def label_cell(labels):
+    """The cell that `labels_of` reads as these."""
+    return (";" if any(isinstance(label, str) for label in labels) else " ").join(map(str, labels))
 
 
 def relabel_cell(cell, order):

@@ -1,21 +1,33 @@
 """Text lists: reading their lines, and splitting a line before its labels."""
 
+import codecs
 import csv
 import io
 import os
 from pathlib import Path
 
+from uniformer_video.data.lists.folders import is_video
 from uniformer_video.errors import DataError
 from uniformer_video.storage.address import is_address, name_for_messages
 from uniformer_video.storage.places import read_bytes
 
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MARKS = ",;\t "  # between a path and its label
+_MOST_DIGITS = 18  # more are no number of anything here, and beyond 64 bits
+
 
 def read_text(path):
-    """The text of a UTF-8 file or address, with or without a BOM. Raises `DataError` naming it."""
+    """The text of a UTF-8 file or address, with or without a BOM, or of one in UTF-16 with its BOM.
+
+    The latter is what spreadsheets call Unicode text. Raises `DataError` naming it.
+    """
     try:
         remote = is_address(path)
         data = read_bytes(path) if remote else Path(path).read_bytes()
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
+        if "\0" in text:
+            raise DataError(f"{name_for_messages(path)} is not plain text; save it as UTF-8")
+        return text
     except UnicodeDecodeError:
         raise DataError(f"{name_for_messages(path)} is not UTF-8 text; save it as UTF-8") from None
     except IsADirectoryError:
@@ -43,36 +55,66 @@ def filled_lines(path):
 
 
 def split_line(line, separator, source):
-    """(name, label) of a line that ends in its label; `DataError` naming `source` for another."""
-    rest, label = last_number(line, separator)
-    name = without_quotes(rest)
+    """(name, label) of a line that ends in its label, a whole number, or a class name behind a video.
+
+    Raises `DataError` naming `source` for another.
+    """
+    name, label = _before_name(line.strip(), separator)
+    if label is None:
+        rest, label = last_number(line, separator)
+        name = without_quotes(rest)
     if not name or label is None:
         raise DataError(
-            f"{source}: expected a path and a whole-number label, such as `a.mp4,3`, or a header line "
-            f"`path,label`; got {line.strip()!r}"
+            f"{source}: expected a path and a whole-number label, such as `a.mp4,3`, or a class name, "
+            f"`a.mp4,running`, or a header line `path,label`; got {line.strip()!r}"
         )
     return name, label
+
+
+def _before_name(line, separator):
+    """(name of the video, class name) of a line that ends in the latter; ("", None) for another."""
+    for place in reversed(range(len(line))):
+        found = line[place] in _MARKS if separator == "auto" else line.startswith(separator, place)
+        video = without_quotes(line[:place].strip())
+        if found and is_video(video):
+            text = line[place + (1 if separator == "auto" else len(separator)) :].strip()
+            label = without_quotes(text)
+            plain = label != text or not set(text) & set(",;|\t")
+            return (video, label) if plain and is_class_name(label) else ("", None)
+    return "", None
+
+
+def is_class_name(text):
+    """Whether a text can be the name of a class: it has a letter, is no number and begins with none."""
+    if not any(map(str.isalpha, text)) or whole_number(text.split()[0]) is not None:
+        return False
+    try:
+        float(text)  # also nan, which stands for an empty cell in tables
+    except ValueError:
+        return True
+    return False
 
 
 def last_number(line, separator):
     """(what stands before the last separator, the whole number behind it or None)."""
     start = label_start(line, separator)
     rest, text = line[:start], line[start:]
-    rest = rest.rstrip(", \t") if separator == "auto" else rest.removesuffix(separator)
+    rest = rest.rstrip(_MARKS) if separator == "auto" else rest.removesuffix(separator)
     return rest.strip(), whole_number(text.strip().strip('"'))
 
 
 def whole_number(text):
-    """The whole number that `text` spells in plain digits, or None."""
+    """The whole number that `text` spells in plain digits, 18 at most, or None."""
     digits = text.strip().removeprefix("-")
-    return int(text) if digits.isascii() and digits.isdigit() else None
+    plain = digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS
+    return int(text) if plain else None
 
 
 def label_start(line, separator):
     """Where the text of the label begins."""
     text = line.rstrip()
     if separator == "auto":
-        return 1 + max(text.rfind(mark) for mark in ", \t")
+        return 1 + max(text.rfind(mark) for mark in _MARKS)
     return text.rfind(separator) + len(separator) if separator in text else 0
 
 

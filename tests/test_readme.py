@@ -1,0 +1,271 @@
+"""The README typed from top to bottom: each of its commands is known here, and runs on small files.
+
+Models have few channels and clips are small; otherwise the commands are those of the README, in its order
+and in one folder. A command that the README gains needs a line in `COMMANDS`, and a line whose command is
+gone is told too.
+"""
+
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import torch
+from file_server import hub_answer, serve
+from tiny_run import TINY
+
+from uniformer_video import cli
+from uniformer_video.data.lists.class_names import class_names
+from uniformer_video.zoo.create import build_network
+from uniformer_video.zoo.registry import MODELS
+from uniformer_video.zoo.uniformers import UNIFORMERS
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = {"python", "torchrun", "uniformer-video", "make", "git", "pip", "mkdir", ".", "ln", "cp"}
+SMALL_CLIPS = ["DATA.NUM_FRAMES", "4", "DATA.TRAIN_CROP_SIZE", "32", "DATA.TEST_CROP_SIZE", "32"]
+SHORT = [*SMALL_CLIPS, "SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0"]
+SHORT += ["DATA_LOADER.NUM_WORKERS", "0", "TENSORBOARD.ENABLE", "False", "TRAIN.BATCH_SIZE", "8"]
+K400 = "configs/k400/uniformer_s_16x4"
+
+
+@dataclass(frozen=True)
+class Known:
+    """How a command is run here: with words `added`, in it some text `changed`; what it `makes`.
+
+    reason: why it is not run, where it is not.
+    """
+
+    added: list = field(default_factory=list)
+    changed: dict = field(default_factory=dict)
+    makes: tuple = ()
+    reason: str = ""
+
+
+INSTALLS = Known(reason="installs into an environment of its own, from a package index")
+MENTIONED = Known(added=["--help"])  # a tool is named, not called
+
+COMMANDS = {
+    "make demo": Known(reason="six minutes; `.ci/run` does it on fewer videos"),
+    "make test": Known(reason="this is it"),
+    'make demo DEMO_SETTINGS="RNG_SEED 1 OUTPUT_DIR runs/seed1"': Known(reason="as make demo"),
+    "git clone <this repository> && cd uniformer-video": Known(reason="has been done"),
+    "make install": INSTALLS,
+    "make install TORCH_INDEX=https://download.pytorch.org/whl/cpu": INSTALLS,
+    ". .venv/bin/activate": INSTALLS,
+    "pip install -e '.[all]'": INSTALLS,
+    "uniformer-video models": Known(),
+    "mkdir by_heart && ln -s ../my_videos by_heart/train && ln -s ../my_videos by_heart/val": Known(
+        makes=("by_heart/train/jump", "by_heart/val/walk")
+    ),
+    "python tools/run_net.py --cfg configs/demo/overfit.yaml TRAIN.DATASET folder "
+    "DATA.PATH_TO_DATA_DIR by_heart": Known(
+        added=[*SHORT[:10], "UNIFORMER.EMBED_DIM", "[8,8,16,16]", "DATA_LOADER.NUM_WORKERS", "0"],
+        makes=("runs/overfit/report.html",),
+    ),
+    "python tools/run_net.py --cfg configs/finetune/folder.yaml DATA.PATH_TO_DATA_DIR my_videos "
+    "UNIFORMER.PRETRAIN_NAME uniformer_small_k400_16x4.pth": Known(
+        added=SHORT, makes=("runs/folder/best.pt", "runs/folder/report.html")
+    ),
+    "python tools/predict.py new_video.mp4 --checkpoint runs/folder/best.pt": Known(),
+    "python tools/predict.py folder_of_videos --checkpoint runs/folder/best.pt --json": Known(),
+    f"python tools/run_net.py --cfg {K400}.yaml": Known(
+        added=SHORT, makes=("runs/uniformer_s_16x4/report.html",)
+    ),
+    f"python tools/run_net.py --cfg {K400}_published.yaml": Known(
+        added=SHORT, makes=("runs/uniformer_s_16x4_published/report.html",)
+    ),
+    "python tools/convert_checkpoint.py uniformer_small_k400_16x4.pth --out s_k400.pt": Known(
+        makes=("s_k400.pt",)
+    ),
+    "python tools/predict.py my_video.mp4 --checkpoint s_k400.pt": Known(),
+    f"python tools/run_net.py --cfg {K400}_published.yaml TRAIN.ENABLE False "
+    "TEST.CHECKPOINT_FILE_PATH s_k400.pt DATA.CLASS_NAMES k400": Known(added=SMALL_CLIPS),
+    "uniformer-video remap-labels": MENTIONED,
+    "uniformer-video flops uniformer_s --frames 32": Known(changed={"32": "4 --size 32"}),
+    "python tools/convert_checkpoint.py theirs.pth --out ours.pt": Known(makes=("ours.pt",)),
+    "python tools/convert_checkpoint.py ours.pt --out published.pth --to published": Known(
+        makes=("published.pth",)
+    ),
+    "python tools/inflate_weights.py uniformer_small_in1k.pth --out uniformer_s_3d.pt --check": Known(
+        makes=("uniformer_s_3d.pt",)
+    ),
+    "uniformer-video config --keys": Known(),
+    "uniformer-video config --cfg configs/demo/uniformer_demo.yaml": Known(),
+    f"python tools/run_net.py --cfg {K400}.yaml --from best SOLVER.BASE_LR 5e-5": Known(
+        added=[*SHORT, "SOLVER.MAX_EPOCH", "2"]
+    ),
+    f"torchrun --nproc_per_node 8 tools/run_net.py --cfg {K400}.yaml": Known(
+        changed={"--nproc_per_node 8": "--nproc_per_node 2"},
+        makes=("runs/processes/results.json",),
+    ),
+    f"torchrun --nproc_per_node 2 --max-restarts 3 tools/run_net.py --cfg {K400}.yaml": Known(),
+    "python tools/run_net.py --cfg configs/finetune/folder.yaml --plugins my_net MODEL.MODEL_NAME my_net "
+    "MYNET.WIDTH 96 DATA.PATH_TO_DATA_DIR my_videos OUTPUT_DIR runs/my_net": Known(
+        changed={"WIDTH 96": "WIDTH 8"}, added=SHORT, makes=("runs/my_net/report.html",)
+    ),
+    "uniformer-video bench loader --cfg FILE": Known(
+        changed={"FILE": f"{K400}.yaml --clips 2 --repeat 1 --workers 1"}, added=SHORT
+    ),
+    "tools/prepare_dataset.py": MENTIONED,
+    "tools/prepare_dataset.py shards": MENTIONED,
+    "tools/prepare_dataset.py resize": MENTIONED,
+    "tools/prepare_dataset.py check": MENTIONED,
+    "tools/prepare_dataset.py check --overlap train.csv val.csv test.csv": MENTIONED,
+    "uniformer-video bench decode": MENTIONED,
+}
+
+
+def readme_parts():
+    """(language, text) of the blocks between fences, "" = commands; None for the prose around them."""
+    pieces = re.split(r"^```(\w*)\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.M | re.S)
+    yield None, pieces[0]
+    for language, block, prose in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
+        yield language, block
+        yield None, prose
+
+
+def readme_commands():
+    """Every command of the README in its order, on one line each; those in its prose too."""
+    for language, text in readme_parts():
+        if language is None:
+            quoted = (" ".join(words.split()) for words in re.findall(r"`([^`]+)`", text))
+            yield from (words for words in quoted if _is_command(words))
+        elif language == "":
+            for line in text.replace("\\\n", " ").splitlines():
+                command = " ".join(re.sub(r"\s#\s.*", "", line).split())
+                if command and not command.startswith("my_videos/"):
+                    yield command
+
+
+def _is_command(words):
+    program, _, rest = words.partition(" ")
+    return (program in PROGRAMS and rest) or re.match(r"tools/\w+\.py", words)
+
+
+def test_every_command_is_known():
+    assert set(readme_commands()) == set(COMMANDS)
+
+
+def test_what_a_config_says_to_type_is_what_the_readme_says():
+    typed = " ".join((ROOT / "configs/demo/overfit.yaml").read_text().replace("\n#", "").split())
+    typed = typed.replace("\\ ", "")
+    commands = [command for command in COMMANDS if "by_heart" in command]
+    assert commands and all(command in typed for command in commands)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, demo):
+    """A checkout with a user's files beside it, where named models have few channels."""
+    monkeypatch.chdir(tmp_path)
+    programs = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    monkeypatch.setenv("PATH", programs)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    for name in ("configs", "tools"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for known in UNIFORMERS:
+        head_dim = max(4, known.arguments["head_dim"] // 8)
+        narrow = {**known.arguments, "embed_dims": [8, 8, 16, 16], "head_dim": head_dim}
+        monkeypatch.setitem(MODELS, known.name, replace(known, arguments=narrow))
+    _write_videos(tmp_path, sorted((demo / "train").glob("*.mp4")))
+    _write_weights(tmp_path)
+    return tmp_path
+
+
+def _write_videos(folder, videos):
+    for place, video in enumerate(videos[:10]):
+        target = folder / "my_videos" / ("jump" if place % 2 else "walk") / video.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(video, target)
+    (folder / "folder_of_videos").mkdir()
+    for name in ("new_video.mp4", "my_video.mp4", "folder_of_videos/a.mp4"):
+        shutil.copy(videos[0], folder / name)
+    lists = folder / "datasets" / "k400"
+    lists.mkdir(parents=True)
+    rows = [f"{video},{place * 20}\n" for place, video in enumerate(videos[:16])]
+    (lists / "train.csv").write_text("".join(rows))
+    (lists / "val.csv").write_text("".join(rows[:2]))
+    (lists / "classes.txt").write_text("".join(f"{name}\n" for name in class_names("k400")))
+
+
+def _write_weights(folder):
+    torch.manual_seed(0)
+    video = build_network("uniformer_s", 400, local_kernel=(5, 5, 5)).state_dict()
+    torch.save(video, folder / "uniformer_small_k400_16x4.pth")
+    trained = {"epoch": 1, "model_state": video, "cfg": "UNIFORMER:\n  HEAD_DIM: 8\n"}
+    for name in ("theirs.pth", "k400.pth"):  # other names tell nothing, so the file does
+        torch.save(trained, folder / name)
+    (folder / "weights").mkdir()
+    for name in ("uniformer_small_in1k.pth", "weights/uniformer_small_in1k.pth"):
+        torch.save(build_network("image_uniformer_s", 1000).state_dict(), folder / name)
+
+
+def _type(command, known, monkeypatch, capsys):
+    """Run a command as `Known` says; its errors where it fails, else ""."""
+    for old, new in known.changed.items():
+        assert old in command
+        command = command.replace(old, new)
+    program, *words = [*shlex.split(command), *known.added]
+    if (
+        program in ("mkdir", "torchrun") or "--plugins" in words
+    ):  # which this process is not to know
+        command = f"{command} {shlex.join(known.added)}"
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=300)
+        return done.returncode and done.stderr
+    if program == "python":
+        program, *words = words
+    monkeypatch.setattr(sys, "argv", [program, *words])
+    try:
+        if program == "uniformer-video":
+            status = cli.main(words)
+        else:
+            runpy.run_path(str(ROOT / program), run_name="__main__")
+    except SystemExit as stop:
+        status = stop.code
+    return status and f"status {status}: {capsys.readouterr().err}"
+
+
+@pytest.mark.slow
+def test_typed_from_top_to_bottom(folder, monkeypatch, capsys):
+    processes = {**TINY, "NUM_GPUS": "2", "OUTPUT_DIR": "runs/processes", "SOLVER.MAX_EPOCH": "1"}
+    processes |= {"UNIFORMER.PRETRAIN_NAME": "", "SOLVER.WARMUP_EPOCHS": "0"}
+    (folder / "my_net.py").write_text(next(block for block in _python() if "# my_net.py" in block))
+    sizes = " ".join(shlex.quote(word) for pair in processes.items() for word in pair)
+    for command in dict.fromkeys(readme_commands()):
+        known = COMMANDS[command]
+        if known.reason:
+            continue
+        if command.startswith("torchrun"):  # its processes know no narrow models
+            known = replace(known, changed={**known.changed, ".yaml": f".yaml {sizes}"})
+        failure = _type(command, known, monkeypatch, capsys)
+        assert not failure, f"{command}\n{failure}"
+        assert all((folder / path).exists() for path in known.makes), command
+    _run_python(folder, monkeypatch)
+
+
+def _python():
+    return [text for language, text in readme_parts() if language == "python"]
+
+
+def _run_python(folder, monkeypatch):
+    """The blocks of Python, with the hub's file from a server of the test's own."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    weights = Path("uniformer_small_k400_16x4.pth").read_bytes()
+    path = "/Sense-X/uniformer_video/resolve/main/uniformer_small_k400_16x8.pth"
+    blocks = [block for block in _python() if "# my_net.py" not in block]
+    assert len(blocks) == 2 and blocks[0].count("**settings") == 1
+    short = dict(zip(SHORT[::2], SHORT[1::2], strict=True))
+    blocks[0] = blocks[0].replace("**settings", f"**settings, **{short}")
+    with serve({path: hub_answer(weights)}) as (host, _):
+        monkeypatch.setenv("HF_ENDPOINT", host)
+        names = {}
+        for block in blocks:
+            exec(block, names)
+    assert names["model"].num_classes == 51

@@ -1,0 +1,92 @@
+"""Which classes the lists of a run show, and how often: lines for the log, notes on what never occurs."""
+
+from collections import Counter
+
+from uniformer_video.data.lists.class_names import are_stand_ins
+from uniformer_video.errors import DataError
+from uniformer_video.words import name_some, plural
+
+_ALL_NAMED = (
+    20  # so many classes are all counted by name; of more, the rarest and the most frequent
+)
+_NAMED = 5
+# More classes than this, and than there are videos, are taken for a slip of the pen.
+_MOST_UNNAMED = 10_000
+
+
+def class_counts(records) -> Counter:
+    """`{class index: how many records have it}`."""
+    return Counter(label for record in records for label in record.labels)
+
+
+def count_line(split: str, records: list, names: list[str]) -> str:
+    """What the list of a split shows: "train: 5 videos of 2 classes: run (3), walk (2)".
+
+    Of many classes the rarest and the most frequent are named.
+    """
+    counts = class_counts(records)
+    absent = [name for label, name in enumerate(names) if label not in counts]
+    of = f"{len(counts)} of {len(names)}" if absent else str(len(counts))
+    none = f"; none of {name_some(absent, _NAMED)}" if absent else ""
+    line = f"{split}: {plural(len(records), 'video')} of {of} class{'' if of == '1' else 'es'}: "
+    ranked = sorted(counts.items(), key=lambda item: (item[1], item[0]))
+    if len(ranked) <= _ALL_NAMED:
+        return f"{line}{', '.join(_with_count(names, sorted(ranked)))}{none}"
+    rarest, frequent = ranked[:_NAMED], ranked[-_NAMED:]
+    return (
+        f"{line}{', '.join(_with_count(names, rarest))} ... {', '.join(_with_count(names, frequent))}; "
+        f"{len(ranked) - 2 * _NAMED} more between{none}"
+    )
+
+
+def note_absent_classes(splits: dict[str, list], names: list[str]) -> list[str]:
+    """Notes on classes that training never sees: at all, or though another list has them.
+
+    A test alone may show any of the classes; only numbers that seem to count from 1 are worth a note there.
+    """
+    shown = {split: set(class_counts(records)) for split, records in splits.items()}
+    first = "train" if "train" in shown else next(iter(shown), None)
+    if first is None or not shown[first]:
+        return []
+    notes = []
+    absent = sorted(set(range(len(names))) - shown[first])
+    shifted = are_stand_ins(names) and min(shown[first]) == 1
+    if absent and (first == "train" or shifted):
+        hint = "; labels count from 0, and these seem to count from 1" if shifted else ""
+        count = f"{len(absent)} of the {len(names)} classes never"
+        verb = "occurs" if len(absent) == 1 else "occur"
+        notes.append(f"{count} {verb} in the {first} list: {_name(names, absent)}{hint}.")
+    unseen = {}  # test.csv may be absent, so that val and test are one list
+    for split in ("val", "test"):
+        unseen.setdefault(tuple(sorted(shown.get(split, set()) - shown[first])), []).append(split)
+    for labels, own in unseen.items():
+        if labels:
+            count = f"{len(labels)} class{'' if len(labels) == 1 else 'es'}"
+            where = f"{' and '.join(own)} videos and no {first} video"
+            notes.append(f"{count} with {where}: {_name(names, labels)}.")
+    return notes
+
+
+def count_unnamed(splits: dict[str, list]) -> int:
+    """How many classes there are where nothing names them: one more than the largest label.
+
+    Raises `DataError`, with file and line, for a label that is absurd beside the number of videos.
+    """
+    records = [record for own in splits.values() for record in own]
+    most = max(_MOST_UNNAMED, len(records))
+    for record in records:
+        if record.labels and max(record.labels) >= most:
+            raise DataError(
+                f"{record.source}: the label {max(record.labels)} of {record.name} would make as many "
+                f"classes, of {plural(len(records), 'video')}; mend the list, or set MODEL.NUM_CLASSES if it "
+                "is right"
+            )
+    return 1 + max({0, *class_counts(records)})
+
+
+def _with_count(names, ranked):
+    return [f"{names[label]} ({count})" for label, count in ranked]
+
+
+def _name(names, labels):
+    return name_some([names[label] for label in labels], _NAMED)

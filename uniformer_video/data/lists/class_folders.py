@@ -1,0 +1,158 @@
+"""A folder with one sub-folder of videos for each class -> `VideoRecord`s. No class is lost in silence."""
+
+import os
+from collections import Counter
+from difflib import get_close_matches
+from pathlib import Path
+
+from uniformer_video.data.lists.folders import (
+    FoundVideos,
+    count_suffixes,
+    find_videos,
+    is_hidden,
+    usual_suffixes,
+)
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.errors import DataError
+from uniformer_video.words import name_some, plural
+
+CLASSES_FILE = "classes.txt"
+
+
+def class_folders(root: str | os.PathLike) -> list[str]:
+    """The names of the sub-folders of `root`, sorted: those of classes. What is hidden is none.
+
+    A link counts that leads nowhere and is called like no file: its folder may be on a disk that is absent.
+    Raises `DataError` where `root` cannot be read.
+    """
+    try:
+        entries = [entry for entry in os.scandir(root) if not is_hidden(entry.name)]
+    except OSError as error:
+        raise DataError(f"cannot read the folder {root}: {error.strerror}") from None
+    return sorted(entry.name for entry in entries if entry.is_dir() or _may_lead_to_folder(entry))
+
+
+def read_folder(
+    root: str | os.PathLike, names: list[str] | None = None, owner: str = "the training folder"
+) -> tuple[list[VideoRecord], list[str], list[str]]:
+    """The videos of a folder with one sub-folder for each class.
+
+    Returns `(records, names, notes)`; classes are numbered in the order of their sorted names, or of the
+    given `names`, which are those of `owner`. notes: lines on what was left out. Raises `DataError` for a
+    sub-folder without a video, and for one with videos that is none of the `names`.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(
+            f"there is no folder {root}; set DATA.PATH_TO_DATA_DIR to a folder of videos"
+        )
+    found = find_videos(root)
+    circular = {path.name for path in found.circular if len(path.parts) == 1}
+    folders = [name for name in class_folders(root) if name not in circular]
+    classes = {name: [] for name in folders}
+    for video in found.videos:
+        if video.name in classes and len(video.parts) == 1:
+            raise DataError(
+                f"{root / video} holds the frames of one video itself; a class is a folder of videos, or of "
+                f"folders of frames, such as {root / 'running' / 'video1' / 'img_00001.jpg'}"
+            )
+        if len(video.parts) > 1:
+            classes[video.parts[0]].append(video)
+    if not folders:
+        raise DataError(
+            f"{root} has no sub-folder with videos; it takes one sub-folder a class, "
+            f"such as {root / 'running' / 'a.mp4'}"
+        )
+    strangers = [name for name in folders if names and name not in names]
+    _refuse_unknown([name for name in strangers if classes[name]], root, names, owner)
+    unfilled = [name for name in folders if not classes[name] and name not in strangers]
+    _refuse_unfilled(unfilled, found, len(folders))
+    _refuse_twice(root, folders)
+    names = names or folders
+    records = [
+        VideoRecord(os.path.abspath(root / video), str(video), (label,), str(root))
+        for label, name in enumerate(names)
+        for video in classes.get(name, ())
+    ]
+    return records, names, [*_notes_of(found), *_notes_on_places(root, found.videos)]
+
+
+def _may_lead_to_folder(entry):
+    return entry.is_symlink() and not os.path.exists(entry.path) and not Path(entry.name).suffix
+
+
+def _refuse_unknown(unknown, root, names, owner):
+    if not unknown:
+        return
+    near = get_close_matches(unknown[0], names, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise DataError(
+        f"{root} has the class {name_some([repr(name) for name in unknown])}, which {owner} lacks{hint}; "
+        f"the classes are {name_some(names, 8)}"
+    )
+
+
+def _refuse_unfilled(unfilled, found, count):
+    """A class without a video would be missing from the model, or be learnt from nothing."""
+    if not unfilled:
+        return
+    held = [f"{name} ({_what_it_holds(name, found)})" for name in unfilled]
+    raise DataError(
+        f"{found.folder}: {len(unfilled)} of {plural(count, 'class folder')} without a video: "
+        f"{name_some(held, 5)}; names of videos end in {usual_suffixes()}; add videos, or take such "
+        "folders out"
+    )
+
+
+def _what_it_holds(name, found):
+    place = found.folder / name
+    if not place.is_dir():
+        return f"a link to {os.readlink(place)}, which is not there"
+    within = [path for path in found.skipped if path.parts[0] == name]
+    parts = [count_suffixes(within)] if within else []
+    hidden = sum(path.parts[0] == name for path in found.hidden)
+    parts += [plural(hidden, "hidden video")] if hidden else []
+    return ", ".join(parts) or "empty"
+
+
+def _refuse_twice(root, folders):
+    """A link to the folder of a class, or into it, would make the same videos show two classes."""
+    places = {name: os.path.realpath(root / name) for name in folders}
+    first = {}
+    for name, place in places.items():
+        other = first.setdefault(place, name)
+        if other != name:
+            raise DataError(
+                f"{root}: the classes {other} and {name} are one and the same folder; remove one of them"
+            )
+    for name, place in places.items():
+        around = next((first[str(p)] for p in Path(place).parents if str(p) in first), None)
+        if around:
+            raise DataError(
+                f"{root}: the class {name} is a link into the class {around}, whose videos would show both; "
+                "remove one of them"
+            )
+
+
+def _notes_of(found):
+    """The notes on what was left out, without the file beside the folders that names the classes."""
+    skipped = [path for path in found.skipped if path != Path(CLASSES_FILE)]
+    return FoundVideos(
+        found.folder, found.videos, found.hidden, skipped, found.empty, found.circular
+    ).notes
+
+
+def _notes_on_places(root, videos):
+    """Lines on videos that lie in no sub-folder, and on those that lie deeper than in a class's own."""
+    if loose := [str(video) for video in videos if len(video.parts) == 1]:
+        yield (
+            f"{root}: left out {plural(len(loose), 'video')} beside the folders of the classes: "
+            f"{name_some(loose)}"
+        )
+    deeper = Counter(video.parent.as_posix() for video in videos if len(video.parts) > 2)
+    if deeper:
+        places = [f"{place} ({count})" for place, count in sorted(deeper.items())]
+        yield (
+            f"{root}: {plural(sum(deeper.values()), 'video')} in folders inside those of the classes, "
+            f"counted for the class above: {name_some(places, 5)}"
+        )
