@@ -13,47 +13,70 @@ DEMO_VIDEOS ?=
 TEST_PROCESSES ?= auto
 
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+INSTALLED := $(VENV)/.installed
+RESOLVED := $(VENV)/.resolved
+PYTHONS := 3.10 3.11 3.12 3.13
 # A process that has done its tests takes half of those that wait for another: neighbours mostly stay together,
 # as what they share is made once a process.
 SIDE_BY_SIDE := -n $(TEST_PROCESSES) --maxprocesses 8 --dist worksteal
 
-.PHONY: help install demo test test-slow test-all lint clean
+.PHONY: help install demo test test-slow test-wheel test-all lint clean
+.PRECIOUS: $(INSTALLED)-%
+.NOTPARALLEL:
 
 help:
 	@echo "make demo      install, make the demo videos, train, test, write the report page"
 	@echo "make test      install, run the tests"
 	@echo "make test-all  the tests marked slow too"
-	@echo "make lint      ruff's checks and format"
+	@echo "make lint      ruff's checks and format; whether the pins fit together on Python 3.10 to 3.13"
+	@echo "make install   everything that the others need"
 	@echo "make clean     remove $(VENV), runs/ and the demo videos"
 
-install: $(STAMP)
+# Everything; `demo`, `test` and `lint` install what they need of it.
+install: $(INSTALLED)-all
 
-$(STAMP): setup.py pyproject.toml constraints.txt
+# One stamp for each extra.
+$(INSTALLED)-%: $(INSTALLED)-torch setup.py pyproject.toml
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$*]'
+	@touch $@
+
+$(INSTALLED)-torch: constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 10) and \
 	    "Python 3.10 or newer is needed, this is %d.%d; call make with PYTHON=python3.12" % v[:2])'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all]'
 	@touch $@
 
-demo: install
+demo: $(INSTALLED)-report
 	$(BIN)/python tools/make_demo_data.py $(DEMO_VIDEOS)
 	$(BIN)/python tools/run_net.py --cfg configs/demo/uniformer_demo.yaml $(DEMO_SETTINGS)
 
-test: install
+test: $(INSTALLED)-test
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 # one of four groups of the tests that take minutes, by the number GROUP
-test-slow: install
+test-slow: $(INSTALLED)-test
 	$(BIN)/python -m pytest -m slow --slow-group $(GROUP)/4
+
+# the wheel in a clean environment
+test-wheel: $(INSTALLED)-test
+	$(BIN)/python -m pytest -m slow tests/test_wheel.py
 
 test-all: test
 	$(BIN)/python -m pytest -m slow
 
-lint: install
+lint: $(INSTALLED)-lint $(RESOLVED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The pins fit together on every Python that is supported. This asks the package index, and so only where
+# something changed.
+$(RESOLVED): setup.py constraints.txt | $(INSTALLED)-lint
+	for version in $(PYTHONS); do \
+	    $(BIN)/uv pip compile --quiet setup.py --all-extras -c constraints.txt --python-version $$version \
+	        > /dev/null || exit 1; \
+	done
+	@touch $@
 
 clean:
 	rm -rf $(VENV) runs datasets/demo/[!R]*

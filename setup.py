@@ -1,14 +1,44 @@
 """Packaging. Ranges are honest; `constraints.txt` pins what was tested."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 VERSION = re.search(
     r'__version__ = "(.+)"', (ROOT / "uniformer_video" / "__init__.py").read_text(encoding="utf-8")
 )[1]
+
+# What the package carries, from the top of the repository to `uniformer_video/shipped/`.
+SHIPPED = ["configs/**/*.yaml", "datasets/README.md", "datasets/*/README.md"]
+
+
+class BuildWithConfigs(build_py):
+    """Copies the configs and the guides to datasets into what is built; an editable install needs no copy."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib) / "uniformer_video" / "shipped"
+            shutil.rmtree(target, ignore_errors=True)  # of an earlier build
+            for source, copy in self._copies():
+                self.mkpath(str(copy.parent))
+                self.copy_file(str(source), str(copy))
+
+    def get_outputs(self, include_bytecode=1):
+        copies = [] if self.editable_mode else [str(copy) for _, copy in self._copies()]
+        return [*super().get_outputs(include_bytecode), *copies]
+
+    def _copies(self):
+        """(file, its copy) of all that is shipped."""
+        target = Path(self.build_lib) / "uniformer_video" / "shipped"
+        for pattern in SHIPPED:
+            for source in sorted(ROOT.glob(pattern)):
+                yield source, target / source.relative_to(ROOT)
+
 
 REPORT = ["jinja2>=3.1", "matplotlib>=3.7", "tensorboard>=2.14"]
 HUB = ["huggingface_hub>=0.25", "safetensors>=0.4.3"]
@@ -16,7 +46,10 @@ HUB = ["huggingface_hub>=0.25", "safetensors>=0.4.3"]
 TORCHCODEC = ["torchcodec>=0.7"]
 # training from shards in s3:// and others, with fsspec's driver for them, such as s3fs
 REMOTE = ["fsspec>=2023.1"]
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.8"]
+# A library of more than 20 MB is none of these: it gets an extra of its own, as torchcodec with its FFmpeg,
+# and its tests are skipped without it. setuptools builds the wheel that is tested.
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "setuptools>=77", *REPORT, *HUB, *REMOTE]
+LINT = ["ruff>=0.8", "uv>=0.5"]
 
 setup(
     name="uniformer-video",
@@ -25,6 +58,29 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    license_files=["LICENSE"],
+    author="The uniformer-video maintainers",
+    project_urls={
+        "Paper": "https://arxiv.org/abs/2201.04676",
+        "Published code": "https://github.com/Sense-X/UniFormer",
+        "Published weights": "https://huggingface.co/Sense-X/uniformer_video",
+    },
+    keywords="video, action recognition, UniFormer, PyTorch, Kinetics, Something-Something",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Environment :: GPU :: NVIDIA CUDA",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        "Topic :: Multimedia :: Video",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+    cmdclass={"build_py": BuildWithConfigs},
     packages=find_packages(include=["uniformer_video", "uniformer_video.*"]),
     package_data={
         "uniformer_video.evaluation": ["*.j2"],
@@ -50,14 +106,16 @@ setup(
         "pillow>=10",
         "tqdm>=4.66",
         "urllib3>=2",
+        "packaging>=22",
     ],
     extras_require={
         "report": REPORT,
         "hub": HUB,
         "remote": REMOTE,
         "torchcodec": TORCHCODEC,
-        "test": [*TEST, *REPORT, *HUB, *REMOTE],
-        "all": [*TEST, *REPORT, *HUB, *REMOTE],
+        "test": TEST,
+        "lint": LINT,
+        "all": [*TEST, *LINT],
     },
     entry_points={"console_scripts": ["uniformer-video = uniformer_video.cli:main"]},
 )

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import uniformer_video
+from uniformer_video import cli
 from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.weights.checkpoint import write_checkpoint
 from uniformer_video.zoo.create import build_network
@@ -46,6 +48,9 @@ def test_every_tool_explains_itself_without_being_installed(tool, tmp_path):
     [
         "run",
         "config",
+        "configs",
+        "guide",
+        "doctor",
         "predict",
         "inflate",
         "convert",
@@ -77,6 +82,10 @@ def test_every_command_explains_itself(call, command):
         (["inflate", "no.pth", "--out", "x.pt"], "no weights file no.pth"),
         (["inflate", "no.pth", "--out", "x.pt", "--local-kernel", "3x5"], "T,H,W"),
         (["report", "nowhere"], "nowhere"),
+        (["configs", "k500"], "fits 'k500'; they are in demo, finetune,"),
+        (["guide", "k40"], "did you mean 'k400'?"),
+        (["config", "diff", "k400/uniformer_s_8x8"], "config diff takes two configs"),
+        (["config", "--cfg", "uniformer_s_8x8"], "did you mean k400/uniformer_s_8x8?"),
         (["make-demo-data", "--train", "0"], "at least 8"),
     ],
 )
@@ -133,6 +142,42 @@ def test_wrong_usage_is_status_2(call, arguments):
     assert "usage:" in errors
 
 
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (["pridict"], "predict"),
+        (["train"], "run"),
+        (["prepare", "lsits"], "lists"),
+        (["bench", "loadr"], "loader"),
+        (["convert", "a", "--out", "b", "--to", "mmaction"], "mmaction2"),
+    ],
+)
+def test_a_mistyped_word_is_answered_with_the_nearest(call, arguments, nearest):
+    status, _, errors = call(*arguments)
+    assert status == 2
+    assert errors.strip().endswith(f"did you mean {nearest!r}?")
+    assert f"it is {arguments[-1]!r}; allowed: " in errors
+
+
+def test_other_words_for_commands_mean_commands():
+    assert set(cli._OTHER_WORDS.values()) <= set(cli._COMMANDS)
+    assert not set(cli._OTHER_WORDS) & set(cli._COMMANDS)
+
+
+def test_the_version(call):
+    assert call("--version")[:2] == (0, f"uniformer-video {uniformer_video.__version__}\n")
+
+
+def test_config_diff(call, tmp_path):
+    (tmp_path / "a.yaml").write_text("DATA: {NUM_FRAMES: 4}\nRNG_SEED: 5")
+    (tmp_path / "b.yaml").write_text("DATA: {NUM_FRAMES: 8}\nRNG_SEED: 6")
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    status, out, _ = call("config", "diff", first, second, "RNG_SEED", "7")
+    assert status == 0
+    assert [line.split() for line in out.splitlines()[1:]] == [["DATA.NUM_FRAMES", "4", "8"]]
+    assert call("config", "diff", first, first)[1] == "No setting differs.\n"
+
+
 def test_missing_data_takes_three_lines(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = ROOT / "configs" / "k400" / "uniformer_s_16x4.yaml"
@@ -140,7 +185,7 @@ def test_missing_data_takes_three_lines(call, tmp_path, monkeypatch):
     assert status == 2
     assert errors.startswith("error: The videos are not prepared")
     assert len(errors.strip().splitlines()) == 3
-    assert "README.md" in errors
+    assert errors.strip().endswith("uniformer-video guide k400`")
 
 
 def test_config_prints_a_tree_that_reads_back(call, tmp_path):

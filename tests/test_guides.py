@@ -10,6 +10,7 @@ import pytest
 
 from uniformer_video import cli
 from uniformer_video.config.settings import load_config
+from uniformer_video.config.shipped import list_configs
 from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.runs.build_data import build_data
 
@@ -27,7 +28,7 @@ def guide(dataset):
 def commands(dataset):
     """The calls of the preparation tool in a guide, in their order, as lists of arguments."""
     text = guide(dataset).replace("\\\n", " ")
-    calls = re.findall(r"^ +python tools/prepare_dataset\.py (.*)$", text, re.MULTILINE)
+    calls = re.findall(r"^ +uniformer-video prepare (.*)$", text, re.MULTILINE)
     assert calls
     return [shlex.split(call) for call in calls]
 
@@ -138,15 +139,13 @@ def other_commands(text):
     programs = "python|torchrun|uniformer-video|make|mkdir|cp"
     lines = re.findall(rf"^ +((?:{programs}) .*)$", text.replace("\\\n", " "), re.MULTILINE)
     found = [shlex.split(line, comments=True) for line in lines]
-    return [words for words in found if words[:2] != ["python", "tools/prepare_dataset.py"]]
+    return [words for words in found if words[:2] != ["uniformer-video", "prepare"]]
 
 
 @pytest.mark.parametrize("name", ["", *sorted(path.parent.name for path in GUIDES)])
 def test_the_other_commands_of_a_guide(name, tmp_path, monkeypatch, capsys):
     """Settings of runs resolve, lists are renumbered, classes are printed; the README's test runs models."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("configs", "tools"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
     folder = tmp_path / "datasets" / (name or "k400")
     folder.mkdir(parents=True)
     (folder / "val.csv").write_text("a.mp4,0\n")
@@ -154,10 +153,10 @@ def test_the_other_commands_of_a_guide(name, tmp_path, monkeypatch, capsys):
         program = " ".join(words[:2])
         if "--plugins" in words:
             assert "pairs.py" in words  # tests/data/lists/test_formats.py runs it
-        elif "tools/run_net.py" in words:
-            settings = words[words.index("tools/run_net.py") + 1 :]
+        elif "run" in words:  # behind uniformer-video, or behind torchrun and the module
+            settings = words[words.index("run") + 1 :]
             assert cli.main(["config", *settings]) == 0, words
-        elif words[0] == "uniformer-video":
+        elif program == "uniformer-video remap-labels":
             assert cli.main(words[1:]) == 0, words
             assert Path(words[words.index("--out") + 1]).read_text().startswith("a.mp4,")
         elif program == "python -c":
@@ -167,9 +166,8 @@ def test_the_other_commands_of_a_guide(name, tmp_path, monkeypatch, capsys):
             Path(words[-1]).mkdir()
         else:
             assert program in {
-                "make demo",
-                "python tools/make_demo_data.py",
-                "python tools/predict.py",
+                "uniformer-video make-demo-data",
+                "uniformer-video predict",
                 "cp datasets/k400/classes.txt",
             }, f"the guide has a new kind of command: {words}"
 
@@ -182,7 +180,7 @@ def test_the_guide_of_shards(tmp_path, monkeypatch, make_video):
     for part in ("train", "val"):
         (folder / f"{part}.csv").write_text("a.mp4,7\n")
     text = guide("").replace("/disk/", f"{tmp_path}/disk/").replace("\\\n", " ")
-    for call in re.findall(r"^ +python tools/prepare_dataset\.py (.*)$", text, re.MULTILINE):
+    for call in re.findall(r"^ +uniformer-video prepare (.*)$", text, re.MULTILINE):
         status = cli.main(shlex.split(call), "prepare")
         assert status == (2 if "--overlap" in call else 0), call
     assert (folder / "overlap.csv").is_file()  # both lists hold the same video
@@ -192,12 +190,16 @@ def test_the_guide_of_shards(tmp_path, monkeypatch, make_video):
     assert [len(data.train), len(data.val), data.train[0].label] == [1, 1, 7]
 
 
-def test_guides_and_configs_name_files_that_exist():
-    """Configs and tools in the guides' and the configs' commands."""
-    for text_file in [
-        *(ROOT / "configs").rglob("*.yaml"),
-        *(ROOT / "datasets").glob("**/README.md"),
-    ]:
-        text = text_file.read_text()
-        for name in re.findall(r"(?:configs|tools)/[\w/]+\.(?:yaml|py)", text):
-            assert (ROOT / name).is_file(), f"{text_file} names {name}"
+def shipped_texts():
+    return [*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("datasets/**/README.md")]
+
+
+@pytest.mark.parametrize("path", shipped_texts(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_shipped_names_what_an_installed_user_has(path):
+    """Guides and configs are in the wheel, where there are no `tools/` and no folder `configs/`."""
+    text = path.read_text()
+    assert not re.findall(r"\b(?:tools|configs)/\S*|requirements\.txt|constraints\.txt", text)
+    for name in re.findall(r"--cfg ([a-z][\w/]+)(?=[\s`])", text):
+        assert name in list_configs(), name
+    for called in re.findall(r"uniformer-video ([a-z-]+)", text):
+        assert called in cli._COMMANDS, called

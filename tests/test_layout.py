@@ -15,7 +15,7 @@ FLOORS = [
     ["cli"],
     ["commands"],
     ["api"],
-    ["bench"],
+    ["bench", "doctor"],
     ["runs"],
     ["inference"],
     ["tasks"],
@@ -30,7 +30,7 @@ FLOORS = [
     ["distributed"],
     ["plugins"],
     ["locks", "signals", "files", "words"],
-    ["torch_internals", "versions", "cores", "randomness"],
+    ["torch_internals", "versions", "cores", "randomness", "program"],
     ["errors"],
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -31,7 +31,7 @@ PROGRAMS = {"python", "torchrun", "uniformer-video", "make", "git", "pip", "mkdi
 SMALL_CLIPS = ["DATA.NUM_FRAMES", "4", "DATA.TRAIN_CROP_SIZE", "32", "DATA.TEST_CROP_SIZE", "32"]
 SHORT = [*SMALL_CLIPS, "SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0"]
 SHORT += ["DATA_LOADER.NUM_WORKERS", "0", "TENSORBOARD.ENABLE", "False", "TRAIN.BATCH_SIZE", "8"]
-K400 = "configs/k400/uniformer_s_16x4"
+K400 = "k400/uniformer_s_16x4"
 
 
 @dataclass(frozen=True)
@@ -58,65 +58,77 @@ COMMANDS = {
     "make install": INSTALLS,
     "make install TORCH_INDEX=https://download.pytorch.org/whl/cpu": INSTALLS,
     ". .venv/bin/activate": INSTALLS,
-    "pip install -e '.[all]'": INSTALLS,
+    "pip install .": INSTALLS,
+    "python -m pip wheel --no-deps .": Known(reason="`tests/test_wheel.py` does it"),
+    "uniformer-video doctor": Known(),
+    "uniformer-video configs": Known(),
+    "uniformer-video guide k400": Known(),
+    "make lint": Known(reason="is called beside the tests"),
+    "uniformer-video run": MENTIONED,
+    "python tools/run_net.py": MENTIONED,
+    "python -m uniformer_video run": Known(reason="as uniformer-video run"),
     "uniformer-video models": Known(),
     "mkdir by_heart && ln -s ../my_videos by_heart/train && ln -s ../my_videos by_heart/val": Known(
         makes=("by_heart/train/jump", "by_heart/val/walk")
     ),
-    "python tools/run_net.py --cfg configs/demo/overfit.yaml TRAIN.DATASET folder "
+    "uniformer-video run --cfg demo/overfit TRAIN.DATASET folder "
     "DATA.PATH_TO_DATA_DIR by_heart": Known(
         added=[*SHORT[:10], "UNIFORMER.EMBED_DIM", "[8,8,16,16]", "DATA_LOADER.NUM_WORKERS", "0"],
         makes=("runs/overfit/report.html",),
     ),
-    "python tools/run_net.py --cfg configs/finetune/folder.yaml DATA.PATH_TO_DATA_DIR my_videos "
+    "uniformer-video run --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos "
     "UNIFORMER.PRETRAIN_NAME uniformer_small_k400_16x4.pth": Known(
         added=SHORT, makes=("runs/folder/best.pt", "runs/folder/report.html")
     ),
-    "python tools/predict.py new_video.mp4 --checkpoint runs/folder/best.pt": Known(),
-    "python tools/predict.py folder_of_videos --checkpoint runs/folder/best.pt --json": Known(),
-    f"python tools/run_net.py --cfg {K400}.yaml": Known(
+    "uniformer-video predict new_video.mp4 --checkpoint runs/folder/best.pt": Known(),
+    "uniformer-video predict folder_of_videos --checkpoint runs/folder/best.pt --json": Known(),
+    f"uniformer-video run --cfg {K400}": Known(
         added=SHORT, makes=("runs/uniformer_s_16x4/report.html",)
     ),
-    f"python tools/run_net.py --cfg {K400}_published.yaml": Known(
+    f"uniformer-video run --cfg {K400}_published": Known(
         added=SHORT, makes=("runs/uniformer_s_16x4_published/report.html",)
     ),
-    "python tools/convert_checkpoint.py uniformer_small_k400_16x4.pth --out s_k400.pt": Known(
+    "uniformer-video convert uniformer_small_k400_16x4.pth --out s_k400.pt": Known(
         makes=("s_k400.pt",)
     ),
-    "python tools/predict.py my_video.mp4 --checkpoint s_k400.pt": Known(),
-    f"python tools/run_net.py --cfg {K400}_published.yaml TRAIN.ENABLE False "
+    "uniformer-video predict my_video.mp4 --checkpoint s_k400.pt": Known(),
+    f"uniformer-video run --cfg {K400}_published TRAIN.ENABLE False "
     "TEST.CHECKPOINT_FILE_PATH s_k400.pt DATA.CLASS_NAMES k400": Known(added=SMALL_CLIPS),
     "uniformer-video remap-labels": MENTIONED,
+    "uniformer-video inflate": MENTIONED,
     "uniformer-video flops uniformer_s --frames 32": Known(changed={"32": "4 --size 32"}),
-    "python tools/convert_checkpoint.py theirs.pth --out ours.pt": Known(makes=("ours.pt",)),
-    "python tools/convert_checkpoint.py ours.pt --out published.pth --to published": Known(
+    "uniformer-video convert theirs.pth --out ours.pt": Known(makes=("ours.pt",)),
+    "uniformer-video convert ours.pt --out published.pth --to published": Known(
         makes=("published.pth",)
     ),
-    "python tools/inflate_weights.py uniformer_small_in1k.pth --out uniformer_s_3d.pt --check": Known(
+    "uniformer-video inflate uniformer_small_in1k.pth --out uniformer_s_3d.pt --check": Known(
         makes=("uniformer_s_3d.pt",)
     ),
     "uniformer-video config --keys": Known(),
-    "uniformer-video config --cfg configs/demo/uniformer_demo.yaml": Known(),
-    f"python tools/run_net.py --cfg {K400}.yaml --from best SOLVER.BASE_LR 5e-5": Known(
+    "uniformer-video config --cfg demo/uniformer_demo": Known(),
+    f"uniformer-video config diff {K400} mine.yaml": Known(
+        changed={"mine.yaml": f"{K400}_published"}
+    ),
+    f"uniformer-video run --cfg {K400} --from best SOLVER.BASE_LR 5e-5": Known(
         added=[*SHORT, "SOLVER.MAX_EPOCH", "2"]
     ),
-    f"torchrun --nproc_per_node 8 tools/run_net.py --cfg {K400}.yaml": Known(
+    f"torchrun --nproc_per_node 8 -m uniformer_video run --cfg {K400}": Known(
         changed={"--nproc_per_node 8": "--nproc_per_node 2"},
         makes=("runs/processes/results.json",),
     ),
-    f"torchrun --nproc_per_node 2 --max-restarts 3 tools/run_net.py --cfg {K400}.yaml": Known(),
-    "python tools/run_net.py --cfg configs/finetune/folder.yaml --plugins my_net MODEL.MODEL_NAME my_net "
+    f"torchrun --nproc_per_node 2 --max-restarts 3 -m uniformer_video run --cfg {K400}": Known(),
+    "uniformer-video run --cfg finetune/folder --plugins my_net MODEL.MODEL_NAME my_net "
     "MYNET.WIDTH 96 DATA.PATH_TO_DATA_DIR my_videos OUTPUT_DIR runs/my_net": Known(
         changed={"WIDTH 96": "WIDTH 8"}, added=SHORT, makes=("runs/my_net/report.html",)
     ),
     "uniformer-video bench loader --cfg FILE": Known(
-        changed={"FILE": f"{K400}.yaml --clips 2 --repeat 1 --workers 1"}, added=SHORT
+        changed={"FILE": f"{K400} --clips 2 --repeat 1 --workers 1"}, added=SHORT
     ),
-    "tools/prepare_dataset.py": MENTIONED,
-    "tools/prepare_dataset.py shards": MENTIONED,
-    "tools/prepare_dataset.py resize": MENTIONED,
-    "tools/prepare_dataset.py check": MENTIONED,
-    "tools/prepare_dataset.py check --overlap train.csv val.csv test.csv": MENTIONED,
+    "uniformer-video prepare": MENTIONED,
+    "uniformer-video prepare shards": MENTIONED,
+    "uniformer-video prepare resize": MENTIONED,
+    "uniformer-video prepare check": MENTIONED,
+    "uniformer-video prepare check --overlap train.csv val.csv test.csv": MENTIONED,
     "uniformer-video bench decode": MENTIONED,
 }
 
@@ -166,8 +178,7 @@ def folder(tmp_path, monkeypatch, demo):
     programs = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     monkeypatch.setenv("PATH", programs)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    for name in ("configs", "tools"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "tools").symlink_to(ROOT / "tools")
     for known in UNIFORMERS:
         head_dim = max(4, known.arguments["head_dim"] // 8)
         narrow = {**known.arguments, "embed_dims": [8, 8, 16, 16], "head_dim": head_dim}
@@ -241,7 +252,7 @@ def test_typed_from_top_to_bottom(folder, monkeypatch, capsys):
         if known.reason:
             continue
         if command.startswith("torchrun"):  # its processes know no narrow models
-            known = replace(known, changed={**known.changed, ".yaml": f".yaml {sizes}"})
+            known = replace(known, changed={**known.changed, K400: f"{K400} {sizes}"})
         failure = _type(command, known, monkeypatch, capsys)
         assert not failure, f"{command}\n{failure}"
         assert all((folder / path).exists() for path in known.makes), command

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
@@ -54,7 +55,7 @@ def evaluate(
 
     Arguments and result as those of `run`.
     """
-    settings = {"TRAIN.ENABLE": False, "TEST.ENABLE": True}
+    settings: dict[str, Any] = {"TRAIN.ENABLE": False, "TEST.ENABLE": True}
     if checkpoint is not None:
         settings["TEST.CHECKPOINT_FILE_PATH"] = str(checkpoint)
     return run(with_settings(cfg, settings), progress)
@@ -68,7 +69,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return [model.name for model in matching_models(pattern)]
 
 
-def _is_notebook():
+def _is_notebook() -> bool:
     """Whether this runs in Jupyter or the like, where IPython has a kernel."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return shell is not None and hasattr(shell, "kernel")

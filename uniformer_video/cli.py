@@ -10,10 +10,21 @@ import re
 import sys
 from pathlib import Path
 
-from uniformer_video.commands import bench, data, models, predict, prepare, runs, weights
+from uniformer_video import __version__, program
+from uniformer_video.commands import (
+    bench,
+    configs,
+    data,
+    doctor,
+    models,
+    predict,
+    prepare,
+    runs,
+    weights,
+)
 from uniformer_video.commands.status import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from uniformer_video.distributed import environment
-from uniformer_video.errors import UserError
+from uniformer_video.errors import UserError, choice_error
 from uniformer_video.signals import raise_interrupts
 
 log = logging.getLogger("uniformer_video")
@@ -51,18 +62,29 @@ def main(arguments=None, command=None):
         return EXIT_USER_ERROR
 
 
+class _Parser(argparse.ArgumentParser):
+    """Answers a word that is none of the choices, such as a mistyped command, with the nearest one."""
+
+    def _check_value(self, action, value):
+        # argparse's own hook. Without it the message would only lack the suggestion.
+        if action.choices is not None and value not in action.choices:
+            meant = _OTHER_WORDS.get(value) if action.metavar == "COMMAND" else None
+            hint = f"; did you mean {meant!r}?" if meant else ""
+            error = choice_error("it", value, action.choices)
+            raise argparse.ArgumentError(action, f"{error}{hint}")
+
+
 def _parse(arguments, command):
     if command:
-        parser = argparse.ArgumentParser(
+        parser = _Parser(
             prog=Path(sys.argv[0]).name,
             description=inspect.cleandoc(_COMMANDS[command][1].__doc__),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add(parser, command)
         return _parse_arguments(parser, arguments)
-    parser = argparse.ArgumentParser(
-        prog="uniformer-video", description="UniFormer for video action recognition."
-    )
+    parser = _Parser(prog=program.NAME, description="UniFormer for video action recognition.")
+    parser.add_argument("--version", action="version", version=f"{program.NAME} {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, (_, handler) in _COMMANDS.items():
         summary = handler.__doc__.splitlines()[0]
@@ -114,7 +136,9 @@ def _add(parser, command):
 
 _COMMANDS = {
     "run": (runs.run_arguments, runs.run_command),
-    "config": (runs.config_arguments, runs.config_command),
+    "config": (configs.config_arguments, configs.config_command),
+    "configs": (configs.configs_arguments, configs.configs_command),
+    "guide": (configs.guide_arguments, configs.guide_command),
     "predict": (predict.predict_arguments, predict.predict_command),
     "inflate": (weights.inflate_arguments, weights.inflate_command),
     "convert": (weights.convert_arguments, weights.convert_command),
@@ -125,6 +149,22 @@ _COMMANDS = {
     "prepare": (prepare.prepare_arguments, prepare.prepare_command),
     "remap-labels": (data.remap_arguments, data.remap_command),
     "bench": (bench.bench_arguments, bench.bench_command),
+    "doctor": (doctor.doctor_arguments, doctor.doctor_command),
+}
+
+
+# What other programs call a command.
+_OTHER_WORDS = {
+    "train": "run",
+    "test": "run",
+    "eval": "run",
+    "evaluate": "run",
+    "fit": "run",
+    "infer": "predict",
+    "classify": "predict",
+    "demo": "make-demo-data",
+    "datasets": "guide",
+    "check": "doctor",
 }
 
 

@@ -53,7 +53,7 @@ class MissingLibraryError(UserError):
     """A library is not installed, or not in a version that works here."""
 
 
-def choice_error(what: str, value: object, allowed: Iterable) -> ConfigError:
+def choice_error(what: str, value: object, allowed: Iterable[object]) -> ConfigError:
     """The error for a setting or argument `what` that is none of `allowed`; it suggests the nearest."""
     allowed = list(allowed)
     words = [word for word in allowed if isinstance(word, str)]

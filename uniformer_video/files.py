@@ -3,19 +3,21 @@
 import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 METRICS_FILE = "metrics.jsonl"  # of a run: written by the training, drawn by the report
 
 
-def remove_unfinished(folder):
+def remove_unfinished(folder: Path | str) -> None:
     """Delete what `atomic_write` had to leave in `folder` when its process was killed."""
     for leftover in Path(folder).glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def atomic_write(path):
+def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
     """A binary file to write into; it becomes `path` when the block ends without an error.
 
     Until then it is a temporary file in the same folder, which must exist. After an error (an
@@ -39,7 +41,7 @@ def atomic_write(path):
         raise
 
 
-def write_text(path, text):
+def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text, whole or not at all; bytes of names that are no UTF-8 are spelt out."""
     with atomic_write(path) as file:
         file.write(text.encode("utf-8", "backslashreplace"))

@@ -7,13 +7,16 @@ of the file, so nothing else may open it.
 
 import contextlib
 import errno
+import importlib
 import json
 import logging
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import IO, Any
 
 from uniformer_video.errors import ConfigError
 
@@ -31,12 +34,13 @@ _NO_PLACE = {
 _FAR = 1 << 30  # the byte that Windows locks: what is locked there cannot be read, so not the text
 _TEXT_BYTES = 4096
 
-_own = {}  # {path of a lock: the process that holds it}; a forked one inherits no lock
+# {path of a lock: the process that holds it}; a forked one inherits no lock
+_own: dict[Path, int] = {}
 _own_guard = threading.Lock()
 
 
 @contextlib.contextmanager
-def folder_lock(path):
+def folder_lock(path: Path | str) -> Iterator[None]:
     """Hold the lock file at `path` while the block runs, so that one process alone works in its folder.
 
     The folder must exist; the file is made and stays, for another process may be about to lock it.
@@ -60,7 +64,7 @@ def folder_lock(path):
 
 
 @contextlib.contextmanager
-def _once_in_this_process(path):
+def _once_in_this_process(path: Path) -> Iterator[None]:
     """The system would give a process its own lock again, and end both with the first."""
     path, shown = path.resolve(), path
     with _own_guard:
@@ -74,7 +78,7 @@ def _once_in_this_process(path):
             del _own[path]
 
 
-def _open_once(path):
+def _open_once(path: Path) -> IO[bytes]:
     try:
         return open(path, "a+b", buffering=0)
     except OSError as error:
@@ -85,7 +89,7 @@ def _open_once(path):
         ) from None
 
 
-def _lock_or_warn(file, path):
+def _lock_or_warn(file: IO[bytes], path: Path) -> bool:
     """Whether the file is locked now; not where its file system has no locks."""
     try:
         _lock(file)
@@ -101,12 +105,13 @@ def _lock_or_warn(file, path):
     return True
 
 
-def _lock(file, hold=True):
+def _lock(file: IO[bytes], hold: bool = True) -> None:
     """Lock a file for this process without waiting, or let it go; raises the system's `OSError`."""
     try:
         import fcntl
     except ImportError:  # Windows
-        import msvcrt
+        # `Any`, since hints name its functions on Windows alone
+        msvcrt: Any = importlib.import_module("msvcrt")
 
         file.seek(_FAR)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK if hold else msvcrt.LK_UNLCK, 1)
@@ -114,13 +119,13 @@ def _lock(file, hold=True):
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB if hold else fcntl.LOCK_UN)
 
 
-def _write_holder(file):
+def _write_holder(file: IO[bytes]) -> None:
     with contextlib.suppress(OSError):  # such as a full disk: the lock holds without a text
         file.truncate(0)
         file.write(_holder())
 
 
-def _holder():
+def _holder() -> bytes:
     holder = {
         "host": socket.gethostname(),
         "process": os.getpid(),
@@ -129,7 +134,7 @@ def _holder():
     return json.dumps(holder).encode()
 
 
-def _read_holder(file):
+def _read_holder(file: IO[bytes]) -> str:
     """Who holds the lock, as far as its file tells."""
     try:
         file.seek(0)
@@ -139,7 +144,7 @@ def _read_holder(file):
         return "another process"
 
 
-def _busy(path, holder):
+def _busy(path: Path, holder: str) -> ConfigError:
     return ConfigError(
         f"{path.parent} is in use by {holder}; wait for it, end that process, or choose another OUTPUT_DIR"
     )

@@ -103,7 +103,7 @@ def is_installed(plugin: str) -> bool:
     return plugin in _installed and plugin not in _named
 
 
-def _import_named(plugin):
+def _import_named(plugin: str) -> None:
     _importing.append(plugin)
     try:
         if plugin.endswith(".py"):
@@ -128,7 +128,7 @@ def _import_named(plugin):
         _importing.pop()
 
 
-def _import_file(path):
+def _import_file(path: Path) -> None:
     """Import a file as a module of its name, so that other processes find what it holds by that name."""
     if not path.is_file():
         raise ConfigError(f"there is no plugin {path} (PLUGINS, --plugins)")
@@ -145,7 +145,7 @@ def _import_file(path):
         )
 
 
-def _search_in(folder):
+def _search_in(folder: str) -> None:
     """Put a folder last on the search path, "" for the current one; spawned processes inherit the path."""
     if folder not in sys.path and not (not folder and str(Path.cwd()) in sys.path):
         sys.path.append(folder or str(Path.cwd()))

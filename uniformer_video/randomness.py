@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 
 
-def generator(purpose, *keys):
+def generator(purpose: str, *keys: int) -> np.random.Generator:
     """A `numpy.random.Generator` for (purpose, keys).
 
     `purpose` is a short name that keeps draws for different things apart; `keys` are non-negative
@@ -19,12 +19,12 @@ def generator(purpose, *keys):
     return np.random.default_rng([zlib.crc32(purpose.encode()), *keys])
 
 
-def permutation(seed, epoch, length):
+def permutation(seed: int, epoch: int, length: int) -> np.ndarray:
     """The order of an epoch: `int64 [length]`."""
     return generator("order", seed, epoch).permutation(length)
 
 
-def seed_torch(purpose, *keys):
+def seed_torch(purpose: str, *keys: int) -> None:
     """Key torch's own draws by (purpose, keys): initial weights by the seed, stochastic depth and
     dropout by (seed, step, slot).
     """

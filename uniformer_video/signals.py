@@ -3,7 +3,9 @@
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 SAME_REQUEST_SECONDS = 5.0  # torchrun passes a Ctrl-C on that the terminal has sent already
 
@@ -13,15 +15,16 @@ class Interrupted(Exception):
 
 
 _last_request = [float("-inf")]  # when a stop was asked for, on the clock of time.monotonic
-_held = []  # signals that came while they were held back; None in front while they are
+# Signals that came while they were held back; None in front while they are.
+_held: list[int | None] = []
 
 
-def _is_same_request():
+def _is_same_request() -> bool:
     return time.monotonic() - _last_request[0] <= SAME_REQUEST_SECONDS
 
 
 @contextmanager
-def stop_requests():
+def stop_requests() -> Iterator[threading.Event]:
     """An event that the signals set.
 
     One that comes more than `SAME_REQUEST_SECONDS` after the first raises `KeyboardInterrupt`, which ends at
@@ -29,7 +32,7 @@ def stop_requests():
     """
     stop = threading.Event()
 
-    def request(_signum, _frame):
+    def request(_signum: int, _frame: FrameType | None) -> None:
         if not stop.is_set():
             _last_request[0] = time.monotonic()
         elif not _is_same_request():
@@ -41,13 +44,13 @@ def stop_requests():
 
 
 @contextmanager
-def raise_interrupts():
+def raise_interrupts() -> Iterator[None]:
     """The signals raise `KeyboardInterrupt` in the block, as Ctrl-C does, in place of a silent end.
 
     One that repeats a request to stop, which is being answered, does nothing.
     """
 
-    def end(signum, _frame):
+    def end(signum: int, _frame: FrameType | None) -> None:
         if _held:
             _held.append(signum)
         elif not _is_same_request():
@@ -58,7 +61,7 @@ def raise_interrupts():
 
 
 @contextmanager
-def delay_interrupts():
+def delay_interrupts() -> Iterator[None]:
     """Inside `raise_interrupts`, around imports: libraries swallow interrupts, or stay half imported."""
     _held.append(None)
     try:
@@ -70,7 +73,7 @@ def delay_interrupts():
         raise KeyboardInterrupt
 
 
-def restore_defaults():
+def restore_defaults() -> None:
     """For a process that another one has forked: what it inherits of the above was not meant for it."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
@@ -79,7 +82,11 @@ def restore_defaults():
 
 
 @contextmanager
-def _handling(handler, *names, respected=("SIGHUP",)):
+def _handling(
+    handler: Callable[[int, FrameType | None], None],
+    *names: str,
+    respected: tuple[str, ...] = ("SIGHUP",),
+) -> Iterator[None]:
     """Handle these signals so, but for those of `respected` that are ignored.
 
     A shell has SIGINT ignored by what runs in its background, nohup SIGHUP. Outside the main thread Python

@@ -8,6 +8,7 @@ of workers that nobody watches.
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
+from typing import Any
 
 import torch
 
@@ -26,30 +27,30 @@ class Internal:
     holds: Callable[[], bool]
 
 
-def _iterator():
+def _iterator() -> Any:
     return torch.utils.data.dataloader._MultiProcessingDataLoaderIter
 
 
-def _names(function):
+def _names(function: Callable[..., Any]) -> set[str]:
     """The attributes and texts in a function's code."""
     texts = [constant for constant in function.__code__.co_consts if isinstance(constant, str)]
     return {*function.__code__.co_names, *texts}
 
 
-def _has_workers():
+def _has_workers() -> bool:
     return {"_workers", "_workers_done_event"} <= _names(_iterator().__init__)
 
 
-def _has_pinning_thread():
+def _has_pinning_thread() -> bool:
     return "_pin_memory_thread" in _names(_iterator().__init__)
 
 
-def _forgets_workers():
+def _forgets_workers() -> bool:
     forget = torch.utils.data._utils.signal_handling._remove_worker_pids
     return callable(forget) and "_worker_pids_set" in _names(_iterator().__init__)
 
 
-def _shuts_down():
+def _shuts_down() -> bool:
     done = _names(_iterator()._shutdown_workers)
     return (
         len(signature(_iterator()._shutdown_workers).parameters) == 1
@@ -57,15 +58,15 @@ def _shuts_down():
     )
 
 
-def _says_that_it_waited():
+def _says_that_it_waited() -> bool:
     return any(text.startswith("DataLoader timed out") for text in _names(_iterator()._get_data))
 
 
-def _says_that_it_caught():
+def _says_that_it_caught() -> bool:
     return any(text.startswith("Caught ") for text in _names(torch._utils.ExceptionWrapper.reraise))
 
 
-def _are_batch_norms():
+def _are_batch_norms() -> bool:
     base = torch.nn.modules.batchnorm._BatchNorm
     kinds = (
         torch.nn.BatchNorm1d,
@@ -76,40 +77,40 @@ def _are_batch_norms():
     return all(issubclass(kind, base) for kind in kinds)
 
 
-def _asks_for_the_shape():
+def _asks_for_the_shape() -> bool:
     return "_check_input_dim" in _names(torch.nn.modules.batchnorm._BatchNorm.forward)
 
 
-def _hides_buffers():
+def _hides_buffers() -> bool:
     layer = torch.nn.BatchNorm1d(1)
     vars(layer)["running_mean"] = hidden = torch.zeros(1)
     layer(torch.ones(2, 1))
     return bool(hidden > 0) and bool(layer._buffers["running_mean"] == 0)
 
 
-def _takes_a_flag():
+def _takes_a_flag() -> bool:
     # whether a step is then left out is for a test to say: making an optimiser takes a second
     from torch.optim.adam import adam
 
     return "found_inf" in signature(adam).parameters
 
 
-def _takes_a_flag_too():
+def _takes_a_flag_too() -> bool:
     from torch.optim.sgd import sgd
 
     return "found_inf" in signature(sgd).parameters
 
 
-def _keeps_a_buffer_that_is_there():
+def _keeps_a_buffer_that_is_there() -> bool:
     return "momentum_buffer" in _names(torch.optim.SGD._init_group)
 
 
-def _keeps_buffers_apart():
+def _keeps_buffers_apart() -> bool:
     known = signature(torch.nn.parallel.DistributedDataParallel).parameters
     return "forward_sync_buffers" in known or "broadcast_buffers" in known
 
 
-def _meets():
+def _meets() -> bool:
     from torch.distributed.rendezvous import rendezvous
 
     return {"url", "rank", "world_size"} <= set(signature(rendezvous).parameters)
@@ -157,7 +158,7 @@ def lacking() -> list[Internal]:
     return [internal for internal in INTERNALS if not _is_there(internal)]
 
 
-def _is_there(internal):
+def _is_there(internal: Internal) -> bool:
     try:
         return internal.holds()
     except (AttributeError, ImportError, TypeError, RuntimeError):

@@ -6,7 +6,7 @@ from importlib import metadata as installed
 import torch
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     packages = ("uniformer-video", "torch", "numpy", "av", "decord", "fvcore")
     found = {}
@@ -18,7 +18,7 @@ def versions():
     return {"python": platform.python_version(), **found, "device": device_name()}
 
 
-def device_name():
+def device_name() -> str:
     """The GPU's name, or the processor architecture."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()

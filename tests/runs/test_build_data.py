@@ -248,7 +248,7 @@ def test_something_else_in_place_of_a_list(split):
 def test_a_folder_that_does_not_exist(tmp_path, kind, wanted):
     there = ["TRAIN.DATASET", kind, "DATA.PATH_TO_DATA_DIR"]
     nowhere = tmp_path / "nowhere"
-    message = rf"no folder {nowhere}; set DATA\.PATH_TO_DATA_DIR .*\n.* {wanted}, .*\n.*README"
+    message = rf"no folder {nowhere}; set DATA\.PATH_TO_DATA_DIR .*\n.* {wanted}, .*\n.*video guide"
     with pytest.raises(DataError, match=message):
         build_data(load_config(overrides=[*there, str(nowhere)]))
     nowhere.mkdir()

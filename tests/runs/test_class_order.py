@@ -169,7 +169,7 @@ def test_a_checkpoint_without_names_is_taken_and_said(names):
     matched = match_classes(data(["b", "a"]), checkpoint(names, 2))
     assert matched.class_names == ["b", "a"]
     assert "does not name its classes" in matched.notes[0]
-    assert "tools/convert_checkpoint.py" in matched.notes[0]
+    assert "video convert`" in matched.notes[0]
 
 
 @pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "b"]])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from uniformer_video.commands import runs
 from uniformer_video.distributed.environment import launcher
+from uniformer_video.program import run_again
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from uniformer_video.distributed.environment import launcher
 def test_a_run_is_gone_on_with_by_the_program_that_began_it(program, words, monkeypatch):
     """A script of somebody's own may have registered the model that the run is of."""
     monkeypatch.setattr("sys.argv", [program])
-    assert runs._this_program() == words
+    assert run_again() == words
 
 
 @pytest.mark.parametrize(

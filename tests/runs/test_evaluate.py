@@ -1,12 +1,16 @@
 """A test as a run does it, where videos have several labels; pictures of the part that counts."""
 
 import json
+import re
+import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from uniformer_video import cli
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.distributed.ranks import Ranks
@@ -106,3 +110,14 @@ def test_pictures_show_the_segment_that_counts(tmp_path, make_video, monkeypatch
             asked, ([0, 16, 33, 49], [25, 33, 41, 49], [10, 13, 16, 19]), strict=True
         ):
             assert (frames == video.frames(np.array(indices))).all()
+
+
+def test_without_the_pages_libraries_the_results_stand_alone(tested, caplog, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    folder = tested()
+    assert (folder / "results.json").is_file() and not (folder / "report.html").exists()
+    assert 'pip install "uniformer-video[report]"' in caplog.text
+    again = re.search(r"Then `uniformer-video (report .*)` makes the page", caplog.text)[1]
+    monkeypatch.undo()
+    assert cli.main(shlex.split(again)) == 0
+    assert (folder / "report.html").is_file()

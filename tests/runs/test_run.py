@@ -212,7 +212,7 @@ def test_kernel_conflicts_name_both_and_the_remedy(finished, tmp_path):
     ("changes", "error", "message"),
     [
         ({"DATA__PATH_TO_DATA_DIR": ""}, ConfigError, "PATH_TO_DATA_DIR is not set"),
-        ({"DATA__PATH_TO_DATA_DIR": "nowhere"}, DataError, "not prepared: .*\n.*\n.*README"),
+        ({"DATA__PATH_TO_DATA_DIR": "nowhere"}, DataError, "not prepared: .*\n.*\n.*video guide"),
         ({"TRAIN__DATASET": "folder", "DATA__PATH_TO_DATA_DIR": "nowhere"}, DataError, "no folder"),
         ({"MODEL__NUM_CLASSES": 7}, ConfigError, "7 and there are 8 class names"),
         ({"MODEL__MODEL_NAME": "uniformer_z"}, ConfigError, "unknown model"),

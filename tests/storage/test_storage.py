@@ -323,7 +323,7 @@ def test_libraries_that_are_missing_are_named(monkeypatch):
     with pytest.raises(DataError, match=r"cannot read nosuch://b/x: .*nosuch"):
         places.read_bytes("nosuch://b/x")
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
-    with pytest.raises(MissingLibraryError, match="pip install fsspec"):
+    with pytest.raises(MissingLibraryError, match=r'pip install "uniformer-video\[remote\]"'):
         places.read_bytes("memory://x")
 
 

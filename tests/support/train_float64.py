@@ -67,7 +67,7 @@ def main(out, *overrides):
                 data.val,
                 Protocol.from_cfg(cfg).with_views(1, 1),
                 ranks,
-                quiet=True,
+                show_bars=False,
             )
             model.train()
             validations.append(torch.from_numpy(scores.scores))

@@ -1,4 +1,5 @@
 import logging
+import sys
 
 import simplejson
 
@@ -57,3 +58,14 @@ def test_a_resumed_log_drops_what_will_come_again(tmp_path):
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
     keep_lines_until(path, 2)
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_without_tensorboard_one_line_says_so(tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    Monitor(tmp_path, 1, 1, 1, SingleLabel.figures).close()
+    assert "TensorBoard is not installed" in caplog.text
+    assert 'pip install "uniformer-video[report]"' in caplog.text
+    caplog.clear()
+    Monitor(tmp_path, 1, 1, 1, SingleLabel.figures, tensorboard=False).close()
+    assert not caplog.text

@@ -219,7 +219,7 @@ def test_safetensors_of_other_projects(tmp_path):
 def test_a_missing_library_names_the_extra(tmp_path, monkeypatch):
     (tmp_path / "w.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    with pytest.raises(MissingLibraryError, match=r"pip install 'uniformer-video\[hub\]'"):
+    with pytest.raises(MissingLibraryError, match=r'pip install "uniformer-video\[hub\]"'):
         read_weights(tmp_path / "w.safetensors")
     with pytest.raises(MissingLibraryError, match=r"uniformer-video\[hub\]"):
         write_checkpoint(tmp_path / "out.safetensors", STATE, {})

@@ -325,5 +325,5 @@ def test_the_hub_without_a_network(hub, monkeypatch):
 
 def test_the_hub_without_its_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(MissingLibraryError, match=r"pip install 'uniformer-video\[hub\]'"):
+    with pytest.raises(MissingLibraryError, match=r'pip install "uniformer-video\[hub\]"'):
         fetch("hf://owner/repo/w.pth")

@@ -1,5 +1,6 @@
 """Measure the speed of parts on this machine."""
 
+from uniformer_video.commands.options import CONFIG_HELP, add_overrides
 from uniformer_video.errors import UserError
 
 
@@ -42,7 +43,7 @@ def _decode(args):
 
 def _loader_arguments(parser):
     parser.add_argument(
-        "--cfg", metavar="FILE", help="a YAML config (default: the defaults, generated videos)"
+        "--cfg", metavar="FILE", help=f"{CONFIG_HELP} (default: the defaults, generated videos)"
     )
     parser.add_argument("--clips", type=int, default=24, metavar="N", help="clips a round (24)")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="rounds (3)")
@@ -59,7 +60,7 @@ def _loader_arguments(parser):
     parser.add_argument(
         "--baseline", action="store_true", help="time the published loader's way too, in turn"
     )
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE")
+    add_overrides(parser)
 
 
 def _loader(args):

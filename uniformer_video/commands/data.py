@@ -5,6 +5,7 @@ from pathlib import Path
 
 from uniformer_video.commands.options import add_separator
 from uniformer_video.errors import CheckpointError, UserError
+from uniformer_video.program import command
 
 log = logging.getLogger("uniformer_video")
 
@@ -88,7 +89,7 @@ def _names_of(text, flag):
     if not names:
         raise CheckpointError(
             f"{flag} {text} records no class names; give a known order, such as k400-published, or a "
-            "file of names (tools/convert_checkpoint.py records names in a checkpoint)"
+            f"file of names (`{command('convert')}` records names in a checkpoint)"
         )
     return names
 

@@ -2,6 +2,7 @@
 
 from uniformer_video.config.setting import MAX_CLASSES
 from uniformer_video.errors import UserError, is_want_of_memory, quote
+from uniformer_video.program import command
 
 _MOST_PIXELS = 1 << 26  # of an input that is counted
 
@@ -11,7 +12,7 @@ def models_arguments(parser):
         "--filter", default="*", metavar="PATTERN", help="such as uniformer_s, 'image_*', x3d"
     )
     parser.add_argument(
-        "--markdown", action="store_true", help="one line a model, as the README's table has it"
+        "--markdown", action="store_true", help="one line a model, a table in Markdown"
     )
 
 
@@ -25,9 +26,7 @@ def models_command(args):
 
     entries = list_entries(args.filter)
     if not entries:
-        raise UserError(
-            f"no model's name fits {args.filter!r}; `uniformer-video models` lists them"
-        )
+        raise UserError(f"no model's name fits {args.filter!r}; `{command('models')}` lists them")
     print(as_markdown(entries) if args.markdown else as_text(entries))
 
 

@@ -45,7 +45,7 @@ def prepare_command(args):
     """Get a dataset ready: lists, smaller videos, frames, shards, a check of every file.
 
     Each step keeps what an interrupted or killed call has finished: the same command goes on from
-    there. The guides in datasets/ say which steps a dataset takes. `STEP --help` explains a step.
+    there. `uniformer-video guide DATASET` says which steps a dataset takes. `STEP --help` explains a step.
     """
     if getattr(args, "workers", 1) < 0:
         raise UserError(f"--workers is {args.workers}; it takes 1 or more, or 0 for one a core")
@@ -223,7 +223,7 @@ def _shards(args):
     A video becomes two members, KEY.mp4 and KEY.json, which holds its label and its name in the list.
     index.csv says where in which shard each video lies: key, shard, offset, length, label, name, and start,
     end and weight where the list has them. It is written when all shards are there. The same list and
-    files give the same shards. TRAIN.DATASET shards trains from them: see datasets/README.md.
+    files give the same shards. TRAIN.DATASET shards trains from them: see `uniformer-video guide`.
     """
     from uniformer_video.prepare.shards import make_shards
 

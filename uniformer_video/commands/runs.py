@@ -1,18 +1,16 @@
 """Commands around a run: train and test, settings, the report."""
 
-import logging
 import shlex
-import sys
 from pathlib import Path
 
+from uniformer_video.commands.options import CONFIG_HELP, add_overrides
 from uniformer_video.commands.status import EXIT_INTERRUPTED
 from uniformer_video.errors import ConfigError
-
-log = logging.getLogger(__name__)
+from uniformer_video.program import run_again
 
 
 def run_arguments(parser):
-    parser.add_argument("--cfg", metavar="FILE", required=True, help="a YAML config, see configs/")
+    parser.add_argument("--cfg", metavar="FILE", required=True, help=CONFIG_HELP)
     parser.add_argument(
         "--from",
         choices=["best"],
@@ -20,7 +18,7 @@ def run_arguments(parser):
         help="go on from best.pt of the run, at the epoch after it, with fresh moments; SOLVER.* and "
         "TRAIN.PRECISION may then differ from before",
     )
-    _add_overrides(parser)
+    add_overrides(parser)
 
 
 def run_command(args):
@@ -45,47 +43,12 @@ def run_command(args):
     if args.start_from and not cfg.TRAIN.ENABLE:
         raise ConfigError("--from best trains on, and TRAIN.ENABLE is False; leave one of them out")
     # without --from: once begun, the run goes on from its last checkpoint
-    again = shlex.join([*_this_program(), "--cfg", args.cfg, *args.overrides])
+    again = shlex.join([*run_again(), "--cfg", args.cfg, *args.overrides])
     try:
         run(cfg, Path(args.cfg).stem, again, from_best=args.start_from == "best")
     except Interrupted:
         return EXIT_INTERRUPTED
     return 0
-
-
-def _this_program():
-    """What starts a run again, behind `python` or torchrun: a script of anybody's, or this package."""
-    script = Path(sys.argv[0])
-    if script.suffix == ".py" and script.name != "__main__.py":
-        return [sys.argv[0]]
-    return ["-m", "uniformer_video", "run"]
-
-
-def config_arguments(parser):
-    parser.add_argument("--cfg", metavar="FILE", help="a YAML config; without it, the defaults")
-    parser.add_argument(
-        "--keys", action="store_true", help="list every key: default, meaning, what is allowed"
-    )
-    _add_overrides(parser)
-
-
-def config_command(args):
-    """Print the resolved config, or with --keys what every key means."""
-    from uniformer_video.config.setting import TEST, TRAINING
-    from uniformer_video.config.settings import config_text, describe, load_config, unmet_settings
-
-    if args.keys:
-        print(describe())
-        return
-    from uniformer_video.runs.build import name_model
-    from uniformer_video.runs.check import check_settings
-
-    cfg = name_model(load_config(args.cfg, args.overrides))
-    check_settings(cfg)
-    for phase in (TRAINING, TEST):
-        if unmet := unmet_settings(cfg, phase):
-            log.warning("%s", unmet)
-    print(config_text(cfg))
 
 
 def report_arguments(parser):
@@ -97,12 +60,3 @@ def report_command(args):
     from uniformer_video.runs.multi_view_test import report
 
     print(report(args.folder))
-
-
-def _add_overrides(parser):
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="KEY VALUE",
-        help="settings in place of the file's",
-    )

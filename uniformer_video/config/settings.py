@@ -23,6 +23,7 @@ from uniformer_video.config.register import plugin_of
 from uniformer_video.config.rows import DEFAULTS, REMOVED, SETTINGS
 from uniformer_video.config.rules import check
 from uniformer_video.config.setting import TRAINING
+from uniformer_video.config.shipped import find_config, is_config, nearest_config
 from uniformer_video.config.values import convert, parse_value, read_yaml, without_tuple
 from uniformer_video.errors import ConfigError, quote
 from uniformer_video.plugins import (
@@ -32,6 +33,7 @@ from uniformer_video.plugins import (
     plugin_options,
     resolve_plugin,
 )
+from uniformer_video.program import command
 from uniformer_video.words import name_some, system_reason
 
 log = logging.getLogger(__name__)
@@ -49,7 +51,7 @@ def load_config(
     """The checked, frozen `CfgNode` of a YAML file, and what overrides it.
 
     Args:
-        path: the file; None = the defaults.
+        path: the file, or the name of a shipped config, `k400/uniformer_s_16x4`; None = the defaults.
         overrides: words in pairs, as on the command line: `["SOLVER.BASE_LR", "1e-4"]`.
         settings: the same as values: `load_config("k.yaml", **{"SOLVER.BASE_LR": 1e-4})`.
 
@@ -253,6 +255,14 @@ def to_nested_dict(cfg: CfgNode) -> dict[str, Any]:
     return {k: to_nested_dict(v) if isinstance(v, CfgNode) else v for k, v in cfg.items()}
 
 
+def differences(first: CfgNode, second: CfgNode) -> dict[str, tuple[Any, Any]]:
+    """`{key: (value of the first, value of the second)}` of the settings that differ."""
+    other = flat_config(second)
+    return {
+        key: (value, other[key]) for key, value in flat_config(first).items() if value != other[key]
+    }
+
+
 def describe() -> str:
     """A line for each key: name, default, meaning, and what is allowed, unless it is any text or a switch."""
     width = max(len(key) for key in SETTINGS)
@@ -268,14 +278,16 @@ def _read_files(
     path: Path | str, seen: tuple[Path, ...] = ()
 ) -> Iterator[tuple[Path, dict[Any, Any]]]:
     """Yield (file, tree) of a file and its bases, bases first."""
-    path = Path(path)
+    path = find_config(path)
     if path.resolve() in seen:
         chain = " -> ".join(str(p) for p in (*seen, path.resolve()))
         raise ConfigError(f"the _BASE_ files go in a circle: {chain}")
     try:
         tree = read_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the config file {path}: {system_reason(error)}") from None
+        other = _other_config(path) if isinstance(error, FileNotFoundError) else ""
+        reason = f"{system_reason(error)}{other}"
+        raise ConfigError(f"cannot read the config file {path}: {reason}") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(tree, dict):
@@ -286,7 +298,10 @@ def _read_files(
             raise ConfigError(
                 f"_BASE_ is {quote(base)} in {path}; it is the path of one other file"
             )
-        yield from _read_files(path.parent / base, (*seen, path.resolve()))
+        beside = path.parent / base
+        yield from _read_files(
+            beside if is_config(beside) else find_config(base), (*seen, path.resolve())
+        )
     yield path, tree
 
 
@@ -316,6 +331,12 @@ def _settings_in(path: Path, tree: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
         if values.setdefault(key, value) != value:
             raise ConfigError(f"{path} sets {key} twice, to two values; write it once")
         yield key, value
+
+
+def _other_config(path: Path | str) -> str:
+    near = nearest_config(path)
+    hint = f"; did you mean {near}?" if near else ""
+    return f", and no shipped config has that name{hint} (`{command('configs')}` lists them)"
 
 
 def _flatten(tree: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -363,7 +384,7 @@ def _check_known(key: str, where: str) -> None:
     near = difflib.get_close_matches(key.upper(), likely, n=1, cutoff=0.0)[0]
     raise ConfigError(
         f"unknown setting {key} {where}; did you mean {near}? "
-        "(`uniformer-video config --keys` lists all)"
+        f"(`{command('config --keys')}` lists all)"
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from fvcore.common.config import CfgNode
+
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.config.settings import config_from_text, flat_config
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
@@ -70,7 +72,7 @@ class Protocol:
     decoder: str = "auto"
 
     @classmethod
-    def from_cfg(cls, cfg) -> "Protocol":
+    def from_cfg(cls, cfg: CfgNode) -> "Protocol":
         """The protocol that the settings of a run describe."""
         flat = flat_config(cfg)
         values = {name: flat[key] for name, key in _SETTINGS.items()}
@@ -78,7 +80,7 @@ class Protocol:
         return cls._from_values(values)
 
     @classmethod
-    def _from_values(cls, values):
+    def _from_values(cls, values: Mapping[str, Any]) -> "Protocol":
         """From the values of `_SETTINGS` by name."""
         return cls(
             sampling=ClipSampling(**{f.name: values[f.name] for f in fields(ClipSampling)}),
@@ -139,7 +141,7 @@ class Protocol:
         return cls._from_values({name: _value(name, known[name], source) for name in _SETTINGS})
 
 
-def _value(name, value, source):
+def _value(name: str, value: Any, source: str) -> Any:
     """A value of a record; `DataError` for one that the setting of the same meaning could not have."""
     row = SETTINGS[_SETTINGS[name]]
     try:

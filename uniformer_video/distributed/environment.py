@@ -6,27 +6,27 @@ import os
 from uniformer_video.errors import ConfigError
 
 
-def world_size():
+def world_size() -> int:
     """How many processes the run has."""
     return _number("WORLD_SIZE", 1)
 
 
-def rank():
+def rank() -> int:
     """The number of this process among all, from 0."""
     return _number("RANK", 0) if world_size() > 1 else 0
 
 
-def local_rank():
+def local_rank() -> int:
     """The number of this process among those of its machine: the GPU that it takes."""
     return _number("LOCAL_RANK", 0)
 
 
-def attempt():
+def attempt() -> int:
     """How often torchrun has started the processes anew after one of them ended (`--max-restarts`)."""
     return _number("TORCHELASTIC_RESTART_COUNT", 0)
 
 
-def _number(name, default):
+def _number(name: str, default: int) -> int:
     text = os.environ.get(name) or default
     try:
         return int(text)
@@ -36,7 +36,7 @@ def _number(name, default):
         ) from None
 
 
-def speak(aloud=True):
+def speak(aloud: bool = True) -> None:
     """Whether this process logs: of many the main one alone does, and another where that one is lost."""
     level = logging.INFO if aloud else logging.CRITICAL + 1
     logging.getLogger("uniformer_video").setLevel(level)

@@ -17,8 +17,10 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 from uniformer_video import errors
 from uniformer_video.distributed import environment
@@ -46,10 +48,19 @@ class Verdict:
     do not stand at one step. speaker: the rank that tells the user. Keys are texts, as in JSON.
     """
 
-    dead: dict = field(default_factory=dict)
-    errors: dict = field(default_factory=dict)
+    dead: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, list[str]] = field(default_factory=dict)
     saver: int | None = None
     speaker: int = 0
+
+
+class Store(Protocol):
+    """What is used of `torch.distributed.Store`: texts by their keys, for all processes."""
+
+    def set(self, key: str, value: str, /) -> None: ...
+    def get(self, key: str, /) -> bytes: ...
+    def check(self, keys: list[str], /) -> bool: ...
+    def compare_set(self, key: str, expected: str, desired: str, /) -> bytes: ...
 
 
 class Heartbeat:
@@ -62,7 +73,7 @@ class Heartbeat:
         timeout: seconds without a heartbeat after which a process is dead.
     """
 
-    def __init__(self, store, rank, size, timeout):
+    def __init__(self, store: Store, rank: int, size: int, timeout: float):
         self._store, self.rank, self.size, self.timeout = store, rank, size, timeout
         self._period = min(BEAT_SECONDS, timeout / 4)
         self._pause = min(1.0, self._period / 4)
@@ -70,25 +81,26 @@ class Heartbeat:
         self._others = [other for other in range(size) if other != rank]
         self._over, self._lost = threading.Event(), threading.Event()
         self._deciding = threading.RLock()
-        self._outcome = None
+        self._outcome: tuple[UserError, bool] | None = None
         self._in_main = False  # the main thread knows of the loss and ends by itself
-        self._seen = {}  # rank -> (heartbeat, when it was new here)
+        self._seen: dict[int, tuple[str, float]] = {}  # rank -> (heartbeat, when it was new here)
         self._answered = time.monotonic()  # when the store last did
-        self._position, self._rescue = _nowhere, None
+        self._position: Callable[[], int | None] = _nowhere
+        self._rescue: Callable[[bool], str] | None = None
         self.step = 0  # how many steps this process has finished; the trainer counts
 
-    def start(self):
+    def start(self) -> None:
         """Begin to beat and to look."""
         self._answered = time.monotonic()
         for target in (self._beat_and_look, self._judge):
             threading.Thread(target=target, daemon=True).start()
 
-    def stop(self, error=None):
+    def stop(self, error: BaseException | None = None) -> None:
         """Say goodbye, with the error that ends this process if there is one."""
         self._over.set()
         said = [type(error).__name__, _one_line(error)] if error is not None else None
 
-        def say():
+        def say() -> None:
             self._store.set(f"left/{self.rank}", json.dumps(said))
             if error is not None:
                 self._store.set("trouble", "1")
@@ -96,7 +108,7 @@ class Heartbeat:
         with contextlib.suppress(*_NO_STORE):
             in_thread(say, STORE_SECONDS)
 
-    def wait_for_main(self):
+    def wait_for_main(self) -> None:
         """Stay until the main process has left: torchrun ends it as soon as another one is gone."""
         until = time.monotonic() + SAVE_SECONDS
         # KeyboardInterrupt: torchrun's SIGTERM, since the main process has left
@@ -106,7 +118,9 @@ class Heartbeat:
             time.sleep(0.5)  # for its last words
 
     @contextlib.contextmanager
-    def guard_training(self, position, rescue):
+    def guard_training(
+        self, position: Callable[[], int | None], rescue: Callable[[bool], str]
+    ) -> Iterator[None]:
         """Around the training.
 
         position: () -> the last finished step, or None where the state cannot be saved without the other
@@ -119,7 +133,7 @@ class Heartbeat:
         finally:
             self._position, self._rescue = _nowhere, None
 
-    def loss(self):
+    def loss(self) -> UserError:
         """The error that all processes raise, after an operation failed that waits for the others."""
         self._in_main = True
         error, speaks = self._outcome_of_loss()
@@ -128,7 +142,7 @@ class Heartbeat:
         return error
 
     @property
-    def in_trouble(self):
+    def in_trouble(self) -> bool:
         """Whether some process has told that it ends by an error, or misses another."""
         if self._lost.is_set():
             return True
@@ -136,7 +150,7 @@ class Heartbeat:
             return in_thread(lambda: self._store.check(["trouble"]), STORE_SECONDS)
         return False
 
-    def _beat_and_look(self):
+    def _beat_and_look(self) -> None:
         """One thread: all that asks the store, which may not answer."""
         beaten, looked = -self._period, time.monotonic()
         while not self._over.wait(self._pause):
@@ -155,7 +169,7 @@ class Heartbeat:
             if lost:
                 self._lost.set()
 
-    def _judge(self):
+    def _judge(self) -> None:
         """The other thread: it never waits for anybody."""
         looked = time.monotonic()
         while not self._over.wait(self._pause):
@@ -167,31 +181,31 @@ class Heartbeat:
                 self._end_in_place_of_main()
                 return
 
-    def _beat(self, now):
+    def _beat(self, now: float) -> None:
         self._store.set(f"beat/{self.rank}", f"{now} {self.step}")
         for other in self._others:
             beat = self._has_news_of(other)
             if self._seen.get(other, (None,))[0] != beat:
                 self._seen[other] = (beat, now)
 
-    def _has_news_of(self, rank):
+    def _has_news_of(self, rank: int) -> str:
         key = f"beat/{rank}"
         return self._store.get(key).decode() if self._store.check([key]) else ""
 
-    def _silent(self, now):
+    def _silent(self, now: float) -> list[int]:
         """Ranks whose heartbeat stands still though they did not leave."""
         seen = list(self._seen.items())
         late = [rank for rank, (_, since) in seen if now - since > self.timeout]
         return [rank for rank in late if not self._store.check([f"left/{rank}"])]
 
-    def _main_is_gone(self):
+    def _main_is_gone(self) -> bool:
         if self._store.check(["left/0"]):
             return True
         return (
             self._store.check(["verdict"]) and "0" in json.loads(self._store.get("verdict"))["dead"]
         )
 
-    def _outcome_of_loss(self):
+    def _outcome_of_loss(self) -> tuple[UserError, bool]:
         """(the error to raise, whether this process tells it), found out once."""
         with self._deciding:
             if self._outcome is None:
@@ -202,7 +216,7 @@ class Heartbeat:
                 self._outcome = self._act(verdict)
             return self._outcome
 
-    def _decide(self):
+    def _decide(self) -> Verdict:
         """The `Verdict`; the first to reach one sets it for all."""
         step = self._position()
         self._store.set("trouble", "1")
@@ -223,10 +237,11 @@ class Heartbeat:
         chosen = self._store.compare_set("verdict", "", json.dumps(asdict(verdict)))
         return Verdict(**json.loads(chosen))
 
-    def _collect_reports(self):
+    def _collect_reports(self) -> tuple[dict[int, int | None], dict[int, list[str] | None]]:
         """({rank: its step} of the others that report, {rank: its error or None} of those that left)."""
         until = time.monotonic() + self._report_seconds
-        reported, left = {}, {}
+        reported: dict[int, Any] = {}
+        left: dict[int, Any] = {}
         silent = self._silent(time.monotonic())
         while True:
             for rank in self._others:
@@ -239,7 +254,7 @@ class Heartbeat:
                 return {r: step for r, step in reported.items() if r not in left}, left
             time.sleep(0.05)
 
-    def _act(self, verdict):
+    def _act(self, verdict: Verdict | None) -> tuple[UserError, bool]:
         """Save if it falls to this process; (the error, whether this process tells it).
 
         Without a verdict the main process, if it lives, saves what it has, as nobody else does.
@@ -266,11 +281,11 @@ class Heartbeat:
                 in_thread(lambda: self._store.set("saved", "1"), STORE_SECONDS)
         return _error(verdict, self.size, where), verdict.speaker == self.rank
 
-    def _until(self, key):
+    def _until(self, key: str) -> None:
         while not self._store.check([key]):
             time.sleep(0.05)
 
-    def _save_alone(self, save):
+    def _save_alone(self, save: bool) -> str:
         """Where the run goes on, after saving if `save`; what goes wrong with that is told."""
         rescue = self._rescue
         if rescue is None or self._over.is_set():
@@ -280,7 +295,7 @@ class Heartbeat:
         except Exception as error:  # a full disk, say: the process ends all the same
             return f"its finished steps cannot be saved ({_one_line(error)}); {rescue(False)}"
 
-    def _end_in_place_of_main(self):
+    def _end_in_place_of_main(self) -> None:
         """End the process, unless the main thread comes back from what it waits for and ends by itself."""
         error, speaks = self._outcome_of_loss()
         if self._in_main or self._over.wait(self._period):
@@ -293,15 +308,15 @@ class Heartbeat:
         os._exit(EXIT_LOST)
 
 
-def _nowhere():
+def _nowhere() -> None:
     return None
 
 
-def _one_step(steps):
+def _one_step(steps: Collection[int | None]) -> bool:
     return None not in steps and len(set(steps)) == 1
 
 
-def _error(verdict, size, where):
+def _error(verdict: Verdict, size: int, where: str) -> UserError:
     if verdict.dead:
         who = " and ".join(verdict.dead)
         verb = "answers" if len(verdict.dead) == 1 else "answer"
@@ -319,7 +334,7 @@ def _error(verdict, size, where):
     return RankError(f"the connection between the {size} processes broke; {where}")
 
 
-def _one_line(error):
+def _one_line(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted"
     return one_line(error)

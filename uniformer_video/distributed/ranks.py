@@ -5,20 +5,25 @@ import inspect
 import logging
 import os
 import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from uniformer_video.distributed import environment
-from uniformer_video.distributed.heartbeat import Heartbeat
+from uniformer_video.distributed.heartbeat import Heartbeat, Store
 from uniformer_video.distributed.threads import in_thread
 from uniformer_video.errors import ConfigError, RankError, UserError
 from uniformer_video.signals import Interrupted
 
+Value = TypeVar("Value")
 log = logging.getLogger(__name__)
 
 LEAST_WAIT = 1800.0  # seconds; whoever is slow is not dead, that is for the heartbeat to say
@@ -27,7 +32,7 @@ _JOIN_WAIT = timedelta(minutes=30)
 # Texts of errors of communication, which have no class of their own.
 _CONNECTION = re.compile(r"gloo|nccl|connection|socket|processgroup|timed? ?out", re.IGNORECASE)
 # The argument that keeps DDP from handing out the main process' buffers has a new name from torch 2.13 on.
-_OWN_BUFFERS = (
+_OWN_BUFFERS: dict[str, Any] = (
     {"forward_sync_buffers": False}
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
     else {"broadcast_buffers": False}
@@ -48,21 +53,21 @@ class Ranks:
     rank: int
     size: int
     device: torch.device
-    host: object = None
+    host: dist.ProcessGroup | None = None
     heartbeat: Heartbeat | None = None
 
     @property
-    def is_main(self):
+    def is_main(self) -> bool:
         """True for the one process that writes files and talks."""
         return self.rank == 0
 
-    def say(self, *lines):
+    def say(self, *lines: str) -> None:
         """Log lines, once and not from every process."""
         if self.is_main:
             for line in lines:
                 log.info(line)
 
-    def own_slots(self, slots):
+    def own_slots(self, slots: int) -> range:
         """This process' share of a step's slots, in order."""
         if slots % self.size:
             raise ConfigError(
@@ -72,7 +77,7 @@ class Ranks:
         each = slots // self.size
         return range(self.rank * each, (self.rank + 1) * each)
 
-    def wrap(self, model):
+    def wrap(self, model: nn.Module) -> nn.Module:
         """`model` with gradients averaged over the processes. Its buffers are its own affair."""
         if self.size == 1:
             return model
@@ -85,11 +90,12 @@ class Ranks:
                 model, device_ids=[self.device.index] if on_gpu else None, **_OWN_BUFFERS
             )
 
-    def exchange(self, value=None, error=None):
+    def exchange(self, value: Value | None = None, error: Exception | None = None) -> list[Value]:
         """The `value` of every process, in the order of ranks, on every process.
 
         Where some have an `error` in place of a value, the first of these is raised by all.
         """
+        values: list[Any]
         if self.size == 1:
             values = [(value, error)]
         else:
@@ -101,13 +107,14 @@ class Ranks:
                 raise failure
         return [value for value, _ in values]
 
-    def gather(self, items, error=None):
+    def gather(self, items: Iterable[Value], error: Exception | None = None) -> list[Value]:
         """The concatenation of every process' list, in rank order; errors as in `exchange`."""
         return [item for part in self.exchange(list(items), error) for item in part]
 
-    def on_main(self, action):
+    def on_main(self, action: Callable[[], Value]) -> Value:
         """Have the main process do `action()`; what it returns, or its error, on every process."""
-        value = error = None
+        value: Value | None = None
+        error: Exception | None = None
         if self.is_main:
             try:
                 value = action()
@@ -115,11 +122,11 @@ class Ranks:
                 error = failure
         return self.exchange(value, error)[0]
 
-    def wait(self):
+    def wait(self) -> None:
         """Until every process is here."""
         self.exchange()
 
-    def gather_rows(self, rows):
+    def gather_rows(self, rows: Tensor) -> Tensor:
         """`[n, values]` on the device -> those of all processes, `[size * n, values]`, in rank order."""
         if self.size == 1:
             return rows
@@ -129,7 +136,7 @@ class Ranks:
         return torch.cat(parts)
 
     @contextlib.contextmanager
-    def communicating(self):
+    def communicating(self) -> Iterator[None]:
         """Around what waits for other processes: a broken connection becomes the error of all."""
         try:
             yield
@@ -138,25 +145,27 @@ class Ranks:
                 raise
             raise self.heartbeat.loss() from error
 
-    def guard_training(self, position, rescue):
+    def guard_training(
+        self, position: Callable[[], int | None], rescue: Callable[[bool], str]
+    ) -> AbstractContextManager[None]:
         """`Heartbeat.guard_training`, where there are other processes."""
         if self.heartbeat is None:
             return contextlib.nullcontext()
         return self.heartbeat.guard_training(position, rescue)
 
-    def reason_of(self, error):
+    def reason_of(self, error: BaseException) -> BaseException:
         """`error`, or the one of another process that made torchrun interrupt this one by SIGTERM."""
         interrupted = isinstance(error, KeyboardInterrupt)
         if interrupted and self.heartbeat is not None and self.heartbeat.in_trouble:
             return self.heartbeat.loss()
         return error
 
-    def note_step(self, step):
+    def note_step(self, step: int) -> None:
         """Have the heartbeat tell how many steps this process has finished."""
         if self.heartbeat is not None:
             self.heartbeat.step = step
 
-    def leave(self, error=None):
+    def leave(self, error: BaseException | None = None) -> None:
         """Leave the others, who hear of the `error` that ends this process."""
         if self.heartbeat is None:
             return
@@ -169,7 +178,7 @@ class Ranks:
 
 
 @contextlib.contextmanager
-def join_ranks(dead_after: float, longest_wait: float):
+def join_ranks(dead_after: float, longest_wait: float) -> Iterator[Ranks]:
     """Join the processes that torchrun describes, or stand alone; yields the `Ranks`.
 
     dead_after: seconds without a heartbeat after which a process is given up. longest_wait: seconds that a
@@ -191,7 +200,7 @@ def join_ranks(dead_after: float, longest_wait: float):
     ranks.leave()
 
 
-def _join(dead_after, longest_wait):
+def _join(dead_after: float, longest_wait: float) -> Ranks:
     size, rank = environment.world_size(), environment.rank()
     if torch.cuda.is_available():
         device = torch.device("cuda", environment.local_rank())
@@ -214,7 +223,9 @@ def _join(dead_after, longest_wait):
     return Ranks(rank, size, device, host, heartbeat)
 
 
-def _connect(rank, size, device, longest_wait):
+def _connect(
+    rank: int, size: int, device: torch.device, longest_wait: float
+) -> tuple[dist.ProcessGroup, Store]:
     """Wait for all processes; (the host's group, the store of the heartbeats)."""
     store, beats = _stores(rank, size)
     dist.init_process_group(
@@ -227,7 +238,7 @@ def _connect(rank, size, device, longest_wait):
     return dist.new_group(backend="gloo", timeout=_HOST_WAIT), beats
 
 
-def device_timeout(longest_wait):
+def device_timeout(longest_wait: float) -> timedelta:
     """How long an operation between devices may take, where a process waits `longest_wait` s for its data.
 
     At least `LEAST_WAIT`, and above twice that wait; at most what the host's operations may take.
@@ -236,7 +247,7 @@ def device_timeout(longest_wait):
     return timedelta(seconds=min(seconds, _HOST_WAIT.total_seconds()))
 
 
-def _stores(rank, size):
+def _stores(rank: int, size: int) -> tuple[dist.PrefixStore, Store]:
     """Two connections to the processes' store, under names that no other start has used.
 
     torchrun keeps one store for all its starts, and a process may run twice.
@@ -256,7 +267,7 @@ def _stores(rank, size):
     return dist.PrefixStore(name, first), dist.PrefixStore(f"{name}/beats", second)
 
 
-def _with_plain_strides(gradient):
+def _with_plain_strides(gradient: Tensor) -> Tensor:
     """A dense gradient with the strides of a fresh tensor, the same memory where it can.
 
     Convolutions on channels-last tokens give depthwise kernels, `[C, 1, ...]`, gradients whose axis of

@@ -12,6 +12,7 @@ import re
 import numpy as np
 
 from uniformer_video.errors import MissingLibraryError
+from uniformer_video.program import install
 
 # matplotlib wants real colours: these stand for the page's variables and are replaced in the SVG.
 STAND_INS = {
@@ -35,7 +36,7 @@ def report_library(name):
     except ImportError as error:
         raise MissingLibraryError(
             f"the report page needs {name.split('.')[0]}, which cannot be imported; "
-            'run: pip install "uniformer-video[report]"'
+            f"run: {install('report')}"
         ) from error
 
 

@@ -12,6 +12,7 @@ from uniformer_video.data.loading.dataset import decode_test_clips
 from uniformer_video.data.protocol import recorded_protocol
 from uniformer_video.errors import CheckpointError, DataError
 from uniformer_video.plugins import import_installed
+from uniformer_video.program import command
 from uniformer_video.tasks.registry import recorded_task
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.training.precision import autocast_for, choose_precision
@@ -63,11 +64,11 @@ class Predictor:
             if what and not is_known_here(what):
                 raise CheckpointError(
                     f"{path} holds the weights of {what}, not of a UniFormer or another model that is known "
-                    "here; see `uniformer-video models`"
+                    f"here; see `{command('models')}`"
                 )
             raise CheckpointError(
                 f"{path} does not record how videos are prepared for it (frames, stride, size); convert "
-                f"it: python tools/convert_checkpoint.py {path} --out NEW.pt, with --published NAME or "
+                f"it: {command(f'convert {path} --out NEW.pt')}, with --published NAME or "
                 "--cfg CONFIG where the file does not tell"
             )
         task = recorded_task(metadata, path)

@@ -1,6 +1,9 @@
 """What every model offers to those that build, train, test, store and list it."""
 
-from torch import nn
+from collections.abc import Collection
+from typing import Any, cast
+
+from torch import Tensor, nn
 
 from uniformer_video.errors import ConfigError
 
@@ -38,39 +41,39 @@ class RecognitionModel(nn.Module):
 
     head_std = 0.02  # of the weights of fresh classifiers
 
-    def __init__(self, num_classes, **arguments):
+    def __init__(self, num_classes: int, **arguments: Any):
         super().__init__()
         self.num_classes = num_classes
         self.arguments = arguments
 
-    def training_outputs(self, x):
+    def training_outputs(self, x: Tensor) -> tuple[Tensor, ...]:
         """`[B, C, (T,) H, W]` -> a tuple of logits `[B, num_classes]` whose losses are averaged."""
         return (self(x),)
 
-    def classifiers(self):
+    def classifiers(self) -> list[str]:
         """The names of the layers whose rows are classes; the first gives the logits."""
         return ["head"]
 
     @property
-    def head_keys(self):
+    def head_keys(self) -> tuple[str, ...]:
         """The checkpoint keys that depend on the classes, those of the logits first."""
         return tuple(f"{name}.{part}" for name in self.classifiers() for part in ("weight", "bias"))
 
-    def reset_classifier(self, num_classes):
+    def reset_classifier(self, num_classes: int) -> None:
         """Fresh classifiers of `num_classes` rows, at least 1."""
         if num_classes < 1:
             raise ConfigError(f"num_classes is at least 1, got {num_classes}")
         for name in self.classifiers():
             parent, _, child = name.rpartition(".")
-            old = self.get_submodule(name)
-            like = {"device": old.weight.device, "dtype": old.weight.dtype}
-            head = nn.Linear(old.in_features, num_classes, **like)
+            old = cast(nn.Linear, self.get_submodule(name))
+            device, dtype = old.weight.device, old.weight.dtype
+            head = nn.Linear(old.in_features, num_classes, device=device, dtype=dtype)
             nn.init.trunc_normal_(head.weight, std=self.head_std)
             nn.init.zeros_(head.bias)
             setattr(self.get_submodule(parent), child, head)
         self.num_classes = num_classes
 
-    def no_weight_decay(self):
+    def no_weight_decay(self) -> set[str]:
         """Names of the parameters that weight decay leaves alone, beside norms and biases."""
         return set()
 
@@ -86,7 +89,7 @@ _NEEDED = (
 )
 
 
-def check_contract(model, name, classifier, options):
+def check_contract(model: Any, name: str, classifier: str, options: Collection[str]) -> None:
     """Raise `ConfigError` unless `model`, called `name`, offers what a run needs.
 
     classifier: the name of the layer that its family says gives the logits. options: it was built with.

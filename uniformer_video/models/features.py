@@ -1,9 +1,23 @@
 """Feature maps of a model's stages, for detection, segmentation and the like."""
 
-from torch import nn
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol, cast
+
+from torch import Tensor, nn
 
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.layers import channels_first
+
+
+class ModelWithStages(Protocol):
+    """What `FeatureExtractor` asks of a model."""
+
+    @property
+    def stage_channels(self) -> Sequence[int]: ...
+    @property
+    def stage_strides(self) -> Sequence[tuple[int, ...]]: ...
+    def forward_stages(self, x: Tensor, stages: int) -> Sequence[tuple[Any, ...]]: ...
+    def remove_head(self) -> None: ...
 
 
 class FeatureExtractor(nn.Module):
@@ -18,24 +32,24 @@ class FeatureExtractor(nn.Module):
     the input; height and width for images) have an entry a map.
     """
 
-    def __init__(self, model, out_stages=None):
+    def __init__(self, model: nn.Module, out_stages: Collection[int] | None = None):
         super().__init__()
         if not hasattr(model, "forward_stages"):
             raise ConfigError(
                 "feature maps (features_only) are those of models with stages, such as UniFormers; "
                 f"{type(model).__name__} has none"
             )
-        count = len(model.stage_channels)
-        self.model = model
+        self.model = cast(ModelWithStages, model)
+        count = len(self.model.stage_channels)
         self.out_stages = tuple(range(1, count + 1) if out_stages is None else out_stages)
         if not self.out_stages or not set(self.out_stages) <= set(range(1, count + 1)):
             known = ", ".join(str(stage) for stage in range(1, count))
             raise ConfigError(f"out_stages are some of {known} and {count}, got {self.out_stages}")
-        model.remove_head()
-        self.channels = [model.stage_channels[stage - 1] for stage in self.out_stages]
-        self.strides = [model.stage_strides[stage - 1] for stage in self.out_stages]
+        self.model.remove_head()
+        self.channels = [self.model.stage_channels[stage - 1] for stage in self.out_stages]
+        self.strides = [self.model.stage_strides[stage - 1] for stage in self.out_stages]
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> list[Tensor]:
         """`[B, C, (T,) H, W]` -> a list of maps `[B, C_s, (T_s,) H_s, W_s]`."""
         flows = self.model.forward_stages(x, max(self.out_stages))
         return [channels_first(flows[stage - 1][0]) for stage in self.out_stages]

@@ -1,14 +1,16 @@
 """Multiply-adds of one view, counted by fvcore with handlers for what it misses."""
 
 import warnings
+from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import torch
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import get_shape
 
 
-def count_flops(model, shape):
+def count_flops(model: torch.nn.Module, shape: Sequence[int]) -> int:
     """Multiply-adds of `model` in evaluation mode on an input of `shape` (batch included).
 
     Linear layers, convolutions, both matrix products of attention and norms count (fvcore's
@@ -29,7 +31,7 @@ def count_flops(model, shape):
         model.train(was_training)
 
 
-def _attention_flops(inputs, outputs):
+def _attention_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
     """`Q K^T` and its product with `V`: queries `[B, heads, N, D]`, keys `[B, heads, M, D]`."""
     query, key, value = (get_shape(item) for item in inputs[:3])
     return prod(query) * key[-2] + prod(query[:-1]) * key[-2] * value[-1]

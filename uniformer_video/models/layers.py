@@ -5,21 +5,23 @@ on contiguous rows. The depthwise convolutions see the same memory as a `channel
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+# By the number of the grid's axes.
+CONV: dict[int, Callable[..., nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
-def channels_first(tokens):
+def channels_first(tokens: Tensor) -> Tensor:
     """`[B, *grid, C]` -> `[B, C, *grid]`, the same memory."""
     return tokens.movedim(-1, 1)
 
 
-def channels_last(features):
+def channels_last(features: Tensor) -> Tensor:
     """`[B, C, *grid]` -> `[B, *grid, C]`, contiguous; free when the memory is channels-last."""
     return features.movedim(1, -1).contiguous()
 
@@ -31,14 +33,14 @@ class PointwiseConv(nn.Module):
     so that checkpoints and fresh models agree with a real convolution.
     """
 
-    def __init__(self, in_channels, out_channels, ndim):
+    def __init__(self, in_channels: int, out_channels: int, ndim: int):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *[1] * ndim))
         self.bias = nn.Parameter(torch.empty(out_channels))
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         nn.init.uniform_(self.bias, -1 / math.sqrt(in_channels), 1 / math.sqrt(in_channels))
 
-    def forward(self, tokens):
+    def forward(self, tokens: Tensor) -> Tensor:
         """`[..., C_in]` -> `[..., C_out]`."""
         return F.linear(tokens, self.weight.flatten(1), self.bias)
 
@@ -49,15 +51,14 @@ class DepthwiseConv(nn.Module):
     `kernel` has one side per grid axis. The weight is `[C, 1, *kernel]`.
     """
 
-    def __init__(self, channels, kernel):
+    def __init__(self, channels: int, kernel: Sequence[int]):
         super().__init__()
-        conv = CONV[len(kernel)](
-            channels, channels, kernel, padding=tuple(k // 2 for k in kernel), groups=channels
-        )
+        padding = tuple(k // 2 for k in kernel)
+        conv = CONV[len(kernel)](channels, channels, kernel, padding=padding, groups=channels)
         self.weight, self.bias = conv.weight, conv.bias
-        self.padding, self.groups = conv.padding, channels
+        self.padding, self.groups = padding, channels
 
-    def forward(self, tokens):
+    def forward(self, tokens: Tensor) -> Tensor:
         """`[B, *grid, C]` -> `[B, *grid, C]`."""
         conv = F.conv3d if len(self.padding) == 3 else F.conv2d
         features = conv(
@@ -69,10 +70,10 @@ class DepthwiseConv(nn.Module):
 class TokenBatchNorm(_BatchNorm):
     """Batch norm over the last axis of `[B, *grid, C]`, with the buffers of `BatchNorm3d`."""
 
-    def _check_input_dim(self, input):
+    def _check_input_dim(self, input: Tensor) -> None:
         pass
 
-    def forward(self, tokens):
+    def forward(self, tokens: Tensor) -> Tensor:
         """`[B, *grid, C]` -> `[B, *grid, C]`."""
         return channels_last(super().forward(channels_first(tokens)))
 
@@ -84,11 +85,11 @@ class DropPath(nn.Module):
     Depth", section 3, with the rescaling at training time.
     """
 
-    def __init__(self, rate):
+    def __init__(self, rate: float):
         super().__init__()
         self.rate = float(rate)
 
-    def forward(self, branch):
+    def forward(self, branch: Tensor) -> Tensor:
         """`[B, ...]` -> `[B, ...]`."""
         if self.rate == 0.0 or not self.training:
             return branch
@@ -96,51 +97,55 @@ class DropPath(nn.Module):
         mask = branch.new_empty(branch.shape[0], *[1] * (branch.dim() - 1)).bernoulli_(keep)
         return branch * mask.div_(keep)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"rate={self.rate:.3f}"
 
 
 class Mlp(nn.Module):
     """fc1, exact GELU, fc2 on the last axis. `linear(in, out)` makes each layer."""
 
-    def __init__(self, channels, hidden, linear):
+    def __init__(self, channels: int, hidden: int, linear: Callable[[int, int], nn.Module]):
         super().__init__()
         self.fc1 = linear(channels, hidden)
         self.fc2 = linear(hidden, channels)
 
-    def forward(self, tokens):
+    def forward(self, tokens: Tensor) -> Tensor:
         """`[..., C]` -> `[..., C]`."""
         return self.fc2(F.gelu(self.fc1(tokens)))
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention over all tokens (UniFormer, section 3.2, deep layers).
+class AttentionHeads(nn.Module):
+    """What layers of multi-head self-attention share (UniFormer, section 3.2, deep layers).
 
     Rows of `qkv` are q, then k, then v, heads contiguous inside each; scale `head_dim ** -0.5`.
     """
 
-    def __init__(self, channels, head_dim):
+    def __init__(self, channels: int, head_dim: int):
         super().__init__()
         self.num_heads = channels // head_dim
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
 
-    def forward(self, tokens):
-        """`[B, N, C]` -> `[B, N, C]`."""
-        return self.mix(*self.heads(tokens))
-
-    def maps(self, tokens):
+    def maps(self, tokens: Tensor) -> Tensor:
         """`[B, N, C]` -> the attention itself, `[B, heads, N, N]`; row i is what token i looks at."""
         query, key, _ = self.heads(tokens)
         return (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
 
-    def heads(self, tokens):
+    def heads(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """`[B, N, C]` -> query, key and value, each `[B, heads, N, head_dim]`."""
         batch, length, _ = tokens.shape
         qkv = self.qkv(tokens).view(batch, length, 3, self.num_heads, -1)
         return qkv.permute(2, 0, 3, 1, 4).unbind(0)
 
-    def mix(self, query, key, value):
+    def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Values mixed by attention and projected, `[B, N, C]`."""
         mixed = F.scaled_dot_product_attention(query, key, value)
         return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+class Attention(AttentionHeads):
+    """Self-attention over all tokens."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`[B, N, C]` -> `[B, N, C]`."""
+        return self.mix(*self.heads(tokens))

@@ -10,20 +10,23 @@ two threads, never meet.
 Source: UniFormer (journal version, Li et al., TPAMI 2023), section 6, after Xu et al., "Evo-ViT".
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from uniformer_video.errors import ConfigError
-from uniformer_video.models.blocks import GlobalBlock, scale_branch
-from uniformer_video.models.layers import Attention
+from uniformer_video.models.blocks import AttentionBlock, scale_branch
+from uniformer_video.models.layers import AttentionHeads
 from uniformer_video.models.uniformer import UniFormer, init_weights
 
 
-class ClassAttention(Attention):
+class ClassAttention(AttentionHeads):
     """Attention that also returns what its first token, the class token, pays to the others."""
 
-    def forward(self, tokens):
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """`[B, 1 + N, C]` -> `[B, 1 + N, C]`, and the class token's row `[B, N]`, mean of the heads."""
         query, key, value = self.heads(tokens)
         # Elementwise, so that autocast leaves it alone: a ranking in half precision has ties.
@@ -33,22 +36,32 @@ class ClassAttention(Attention):
         return self.mix(query, key, value), row
 
 
-class HourglassBlock(GlobalBlock):
-    """A global block over the class token, the kept tokens and the merge of the others.
+class HourglassBlock(AttentionBlock):
+    """Attention over the class token, the kept tokens and the merge of the others.
 
     keep_ratio: share of the tokens that are kept, 1 for all. blend: share of the block's own row in
     the new importance.
     """
 
     def __init__(
-        self, channels, ndim, head_dim, mlp_ratio, drop_path, layer_scale, keep_ratio, blend
+        self,
+        channels: int,
+        ndim: int,
+        head_dim: int,
+        mlp_ratio: float,
+        drop_path: float,
+        layer_scale: float | None,
+        keep_ratio: float,
+        blend: float,
     ):
         super().__init__(
             channels, ndim, head_dim, mlp_ratio, drop_path, layer_scale, ClassAttention
         )
         self.keep_ratio, self.blend = float(keep_ratio), float(blend)
 
-    def forward(self, tokens, cls, importance):
+    def forward(
+        self, tokens: Tensor, cls: Tensor, importance: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens `[B, *grid, C]`, class token `[B, 1, C]`, importance `[B, N]` or None; the same."""
         tokens = tokens + self.pos_embed(tokens)
         grid = tokens.shape[1:-1]
@@ -56,7 +69,7 @@ class HourglassBlock(GlobalBlock):
         tokens, cls, importance = step(tokens.flatten(1, -2), cls, importance)
         return tokens.unflatten(1, grid), cls, importance
 
-    def attention_maps(self, tokens, cls, importance):
+    def attention_maps(self, tokens: Tensor, cls: Tensor, importance: Tensor | None) -> Tensor:
         """Who attends to whom, `[B, heads, 1 + N, 1 + N]`, the class token first; rows sum to 1.
 
         Merged tokens have the merged token's row, and split its column by their importance.
@@ -73,13 +86,17 @@ class HourglassBlock(GlobalBlock):
         rows = back.unsqueeze(-1).expand_as(maps)
         return maps.gather(2, rows).gather(3, rows.transpose(2, 3))
 
-    def _with_all(self, tokens, cls, importance):
+    def _with_all(
+        self, tokens: Tensor, cls: Tensor, importance: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The block without pruning, on `[B, N, C]`."""
         short, _, row = self._update(torch.cat([cls, tokens], 1))
         importance = row if importance is None else torch.lerp(importance, row, self.blend)
         return short[:, 1:], short[:, :1], importance
 
-    def _update_kept_tokens(self, tokens, cls, importance):
+    def _update_kept_tokens(
+        self, tokens: Tensor, cls: Tensor, importance: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Shrink `[B, N, C]`, update, recover: the rest gets what the merged token was given."""
         short, rest, order, ranked, _ = self._shrink(tokens, cls, importance)
         short, update, row = self._update(short)
@@ -90,7 +107,7 @@ class HourglassBlock(GlobalBlock):
         back = order.argsort(1)
         return _take(tokens, back), short[:, :1], importance.gather(1, back)
 
-    def _update(self, short):
+    def _update(self, short: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Both residual branches on `[B, n, C]`: the result, what they added, the class row."""
         relation, row = self.attn(self.norm1(short))
         relation = scale_branch(relation, self.gamma_1)
@@ -98,12 +115,15 @@ class HourglassBlock(GlobalBlock):
         fed = self.feed(short)
         return short + self.drop_path(fed), relation + fed, row
 
-    def _shrink(self, tokens, cls, importance):
+    def _shrink(
+        self, tokens: Tensor, cls: Tensor, importance: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """`[B, N, C]` -> `[class, kept, merged]`, and the way back.
 
         Returns the short `[B, 2 + kept, C]`, the rest `[B, N - kept, C]`, the order `[B, N]`, the
         importance in that order, and the shares of the rest in the merged token.
         """
+        assert importance is not None  # the first block of all keeps every token
         order = importance.argsort(dim=1, descending=True, stable=True)
         ranked = importance.gather(1, order)
         tokens = _take(tokens, order)
@@ -128,15 +148,15 @@ class LightUniFormer(UniFormer):
 
     def __init__(
         self,
-        num_classes,
-        embed_dims,
-        depths,
-        head_dim,
-        mlp_ratio=3.0,
-        conv_embeds=1,
-        prune_ratio=None,
-        trade_off=None,
-        **options,
+        num_classes: int,
+        embed_dims: Sequence[int],
+        depths: Sequence[int],
+        head_dim: int,
+        mlp_ratio: float = 3.0,
+        conv_embeds: int = 1,
+        prune_ratio: Sequence[Sequence[float]] | None = None,
+        trade_off: Sequence[Sequence[float]] | None = None,
+        **options: Any,
     ):
         if options.get("split"):
             raise ConfigError("light models have no divided attention; leave split out")
@@ -149,34 +169,36 @@ class LightUniFormer(UniFormer):
         self.arguments |= {"prune_ratio": self.prune_ratio, "trade_off": self.trade_off}
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dims[2]))
         self.cls_upsample = nn.Linear(embed_dims[2], embed_dims[3])
-        self.norm_cls = nn.LayerNorm(embed_dims[3])
+        self.norm_cls: nn.Module = nn.LayerNorm(embed_dims[3])
         self.head_cls = nn.Linear(embed_dims[3], num_classes)
         init_weights(self.cls_upsample)
         init_weights(self.head_cls)
 
-    def training_outputs(self, x):
+    def training_outputs(self, x: Tensor) -> tuple[Tensor, ...]:
         """`[B, C, T, H, W]` -> the logits of both heads, two `[B, num_classes]`; mean their losses."""
         tokens, cls, _ = self.forward_stages(x)[-1]
         return self.forward_head(self.norm(tokens)), self.head_cls(self.norm_cls(cls[:, 0]))
 
-    def carry(self, stage, tokens=None, cls=None, importance=None):
+    def carry(self, stage: int, *flow: Any) -> tuple[Any, ...]:
         """The class token joins before stage 3; before stage 4 it and the importance are resized."""
         if stage == 3:
+            (tokens,) = flow
             return self.cls_token.expand(tokens.shape[0], -1, -1), None
         if stage == 4:
+            tokens, cls, importance = flow
             return self.cls_upsample(cls), _pool_importance(importance, tokens.shape[1:-1])
         return ()
 
-    def classifiers(self):
+    def classifiers(self) -> list[str]:
         """The names of the layers whose rows are classes."""
         return [*super().classifiers(), "head_cls"]
 
-    def remove_head(self):
+    def remove_head(self) -> None:
         """Remove what follows the last stage, the class token's part of it too."""
         super().remove_head()
         self.norm_cls = nn.Identity()
 
-    def global_block(self, stage, index, **arguments):
+    def global_block(self, stage: int, index: int, **arguments: Any) -> HourglassBlock:
         """The hourglass block number `index` of a stage."""
         return HourglassBlock(
             **arguments,
@@ -185,12 +207,12 @@ class LightUniFormer(UniFormer):
         )
 
 
-def _take(tokens, order):
+def _take(tokens: Tensor, order: Tensor) -> Tensor:
     """Rows of `[B, N, C]` in the `order` `[B, N]`."""
     return tokens.gather(1, order.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
 
-def _pool_importance(importance, grid):
+def _pool_importance(importance: Tensor, grid: Sequence[int]) -> Tensor:
     """`[B, N]` -> `[B, N / 4]` by 2x2 averages (odd sides floored), with the sum as it was."""
     pool = F.avg_pool3d if len(grid) == 3 else F.avg_pool2d
     pooled = pool(importance.unflatten(1, grid).unsqueeze(1), (1, 2, 2)[-len(grid) :]).flatten(1)
@@ -198,11 +220,11 @@ def _pool_importance(importance, grid):
     return pooled * (importance.sum(1, True) / pooled.sum(1, True).clamp_min(smallest))
 
 
-def _as_lists(values):
+def _as_lists(values: Any) -> Sequence[Any]:
     return values if isinstance(values, (list, tuple)) else [values]
 
 
-def _per_block(values, depths, name):
+def _per_block(values: Any, depths: Sequence[int], name: str) -> list[list[float]]:
     """Two lists, for the blocks of stages 3 and 4, in place of None; the published ones by default."""
     if values is None:
         return [[1.0] + [0.5] * (depths[2] - 1), [0.5] * depths[3]]

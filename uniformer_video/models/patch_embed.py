@@ -3,11 +3,13 @@
 Channels-first features in, channels-last tokens out. Time is halved once, in stage 1.
 """
 
-from torch import nn
+from collections.abc import Callable
+
+from torch import Tensor, nn
 
 from uniformer_video.models.layers import CONV, channels_last
 
-BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+BATCH_NORM: dict[int, Callable[[int], nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class PatchEmbed(nn.Module):
@@ -17,7 +19,9 @@ class PatchEmbed(nn.Module):
     (the published `STD`) gives stages 2-4 a kernel of three frames.
     """
 
-    def __init__(self, stage, in_channels, out_channels, ndim, temporal=False):
+    def __init__(
+        self, stage: int, in_channels: int, out_channels: int, ndim: int, temporal: bool = False
+    ):
         super().__init__()
         if stage == 1:
             kernel, stride, padding = (3, 4, 4), (2, 4, 4), (1, 0, 0)
@@ -29,7 +33,7 @@ class PatchEmbed(nn.Module):
         self.proj = CONV[ndim](in_channels, out_channels, *shape)
         self.norm = nn.LayerNorm(out_channels)
 
-    def forward(self, features):
+    def forward(self, features: Tensor) -> Tensor:
         """`[B, C_in, *grid]` -> `[B, *smaller grid, C_out]`."""
         return self.norm(channels_last(self.proj(features)))
 
@@ -41,7 +45,7 @@ class ConvEmbed(nn.Module):
     have 1x3x3.
     """
 
-    def __init__(self, stage, in_channels, out_channels, ndim):
+    def __init__(self, stage: int, in_channels: int, out_channels: int, ndim: int):
         super().__init__()
         conv, norm = CONV[ndim], BATCH_NORM[ndim]
         if stage == 1:
@@ -57,6 +61,6 @@ class ConvEmbed(nn.Module):
             shape = (1, 3, 3)[-ndim:], (1, 2, 2)[-ndim:], (0, 1, 1)[-ndim:]
             self.proj = nn.Sequential(conv(in_channels, out_channels, *shape), norm(out_channels))
 
-    def forward(self, features):
+    def forward(self, features: Tensor) -> Tensor:
         """`[B, C_in, *grid]` -> `[B, *smaller grid, C_out]`."""
         return channels_last(self.proj(features))

@@ -10,10 +10,12 @@ import math
 import sys
 import threading
 import types
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from uniformer_video.errors import ConfigError, MissingLibraryError
 from uniformer_video.models.contract import RecognitionModel
@@ -23,7 +25,9 @@ SLOWFAST_ALPHA = 4  # fast frames for each slow one
 HEAD_DROPOUT = 0.5  # the published, before the classifier
 
 
-def build_x3d(num_classes, num_frames, crop_size, head_dropout=HEAD_DROPOUT):
+def build_x3d(
+    num_classes: int, num_frames: int, crop_size: int, head_dropout: float = HEAD_DROPOUT
+) -> "ConvPeer":
     """X3D (XS, S and M differ in their input alone), for clips of `num_frames` and `crop_size` pixels.
 
     All builders here raise `ConfigError` for an impossible size, `MissingLibraryError` without
@@ -40,7 +44,9 @@ def build_x3d(num_classes, num_frames, crop_size, head_dropout=HEAD_DROPOUT):
     return ConvPeer(network, "blocks.5", num_classes, *sizes, head_dropout=head_dropout)
 
 
-def build_slow(num_classes, num_frames, crop_size, head_dropout=HEAD_DROPOUT):
+def build_slow(
+    num_classes: int, num_frames: int, crop_size: int, head_dropout: float = HEAD_DROPOUT
+) -> "ConvPeer":
     """Slow, a ResNet-50 that convolves in time in its deep stages alone."""
     _check_sizes("Slow", num_classes, num_frames, crop_size)
     network = _pytorchvideo("resnet").create_resnet(
@@ -52,7 +58,9 @@ def build_slow(num_classes, num_frames, crop_size, head_dropout=HEAD_DROPOUT):
     return ConvPeer(network, "blocks.5", num_classes, *sizes, head_dropout=head_dropout)
 
 
-def build_slowfast(num_classes, num_frames, crop_size, head_dropout=HEAD_DROPOUT):
+def build_slowfast(
+    num_classes: int, num_frames: int, crop_size: int, head_dropout: float = HEAD_DROPOUT
+) -> "ConvPeer":
     """SlowFast with ResNet-50s; `num_frames` are those of the fast pathway."""
     _check_sizes("SlowFast", num_classes, num_frames, crop_size, frame_multiple=SLOWFAST_ALPHA)
     window = _window(crop_size)
@@ -66,7 +74,9 @@ def build_slowfast(num_classes, num_frames, crop_size, head_dropout=HEAD_DROPOUT
     )
 
 
-def build_r2plus1d(num_classes, num_frames, crop_size, head_dropout=HEAD_DROPOUT):
+def build_r2plus1d(
+    num_classes: int, num_frames: int, crop_size: int, head_dropout: float = HEAD_DROPOUT
+) -> "ConvPeer":
     """R(2+1)D, a ResNet-50 whose convolutions are split into space and time."""
     _check_sizes("R(2+1)D", num_classes, num_frames, crop_size)
     strided_frames = -(-num_frames // 4)  # two stages halve the frames
@@ -78,7 +88,13 @@ def build_r2plus1d(num_classes, num_frames, crop_size, head_dropout=HEAD_DROPOUT
     return ConvPeer(network, "blocks.5", num_classes, *sizes, head_dropout=head_dropout)
 
 
-def build_mvit(num_classes, num_frames, crop_size, head_dropout=HEAD_DROPOUT, drop_path_rate=0.0):
+def build_mvit(
+    num_classes: int,
+    num_frames: int,
+    crop_size: int,
+    head_dropout: float = HEAD_DROPOUT,
+    drop_path_rate: float = 0.0,
+) -> "MViTPeer":
     """MViT-B; its patches have 2 frames and 4 x 4 pixels, which divide the clip."""
     _check_sizes("MViT", num_classes, num_frames, crop_size, frame_multiple=2, side_multiple=4)
     create = _pytorchvideo("vision_transformers").create_multiscale_vision_transformers
@@ -109,7 +125,17 @@ class PeerModel(RecognitionModel):
 
     head_std = 0.01
 
-    def __init__(self, network, head, num_classes, num_frames, crop_size, **rates):
+    blocks: nn.ModuleList
+
+    def __init__(
+        self,
+        network: nn.Module,
+        head: str,
+        num_classes: int,
+        num_frames: int,
+        crop_size: int,
+        **rates: float,
+    ):
         super().__init__(num_classes, num_frames=num_frames, crop_size=crop_size, **rates)
         for name, child in network.named_children():
             self.add_module(name, child)
@@ -117,11 +143,11 @@ class PeerModel(RecognitionModel):
         self.crop_size = crop_size
         self._head = head
 
-    def classifiers(self):
+    def classifiers(self) -> list[str]:
         """The name of the layer whose rows are classes."""
         return [f"{self._head}.proj"]
 
-    def _check_input(self, x, fits, sides):
+    def _check_input(self, x: Tensor, fits: Callable[[int], bool], sides: str) -> None:
         """An error unless `x` is a clip of `num_frames` and `fits(side)` for height and width."""
         if x.dim() != 5 or x.shape[1] != 3:
             raise ValueError(f"the model takes [B, 3, T, H, W], got {list(x.shape)}")
@@ -140,29 +166,43 @@ class ConvPeer(PeerModel):
     several windows; see `merge_positions`.
     """
 
-    def __init__(self, network, head, num_classes, num_frames, crop_size, alpha=None, **rates):
+    def __init__(
+        self,
+        network: nn.Module,
+        head: str,
+        num_classes: int,
+        num_frames: int,
+        crop_size: int,
+        alpha: int | None = None,
+        **rates: float,
+    ):
         super().__init__(network, head, num_classes, num_frames, crop_size, **rates)
         self.alpha = alpha
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """`[B, 3, T, H, W]`, with H and W of `crop_size` or more -> logits `[B, num_classes]`."""
         least = _grid(self.crop_size)
         self._check_input(
             x, lambda side: _grid(side) >= least, f"at least {self.crop_size} pixels a side"
         )
+        flow: Any = x
         if self.alpha:
-            x = [x.index_select(2, slow_frames(x.shape[2], self.alpha, x.device)), x]
+            flow = [x.index_select(2, slow_frames(x.shape[2], self.alpha, x.device)), x]
         for block in self.blocks:
-            x = block(x)
-        return merge_positions(x)
+            flow = block(flow)
+        return merge_positions(flow)
 
 
 class MViTPeer(PeerModel):
     """MViT; its positional encodings fix both the frames and the sides of a clip."""
 
     head_std = 0.02
+    patch_embed: nn.Module
+    cls_positional_encoding: Any  # pytorchvideo's
+    norm_embed: nn.Module
+    head: nn.Module
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """`[B, 3, num_frames, crop_size, crop_size]` -> logits `[B, num_classes]`."""
         self._check_input(x, lambda side: side == self.crop_size, f"{self.crop_size} pixels a side")
         tokens = self.cls_positional_encoding(self.patch_embed(x))
@@ -171,13 +211,13 @@ class MViTPeer(PeerModel):
             tokens, grid = block(tokens, grid)
         return self.head(self.norm_embed(tokens))
 
-    def no_weight_decay(self):
+    def no_weight_decay(self) -> set[str]:
         """The class token and the positional encodings."""
         encoding = self.cls_positional_encoding
         return {f"cls_positional_encoding.{name}" for name, _ in encoding.named_parameters()}
 
 
-def slow_frames(num_frames, alpha, device=None):
+def slow_frames(num_frames: int, alpha: int, device: torch.device | None = None) -> Tensor:
     """Indices of SlowFast's slow frames, `int64 [num_frames // alpha]`, first and last included.
 
     Evenly spaced and truncated, as `PackPathway` of pytorchvideo's examples has it; in integers,
@@ -187,7 +227,7 @@ def slow_frames(num_frames, alpha, device=None):
     return torch.arange(count, device=device) * (num_frames - 1) // max(count - 1, 1)
 
 
-def merge_positions(logits):
+def merge_positions(logits: Tensor) -> Tensor:
     """Logits at every position of the head `[B, K, t, h, w]` -> logits of the clip `[B, K]`.
 
     Their softmax is the mean of the positions' softmax, which is how the published accuracies with
@@ -202,17 +242,17 @@ def merge_positions(logits):
     return (logits - level).logsumexp(-1) - math.log(positions) + level.mean(-1)
 
 
-def _grid(side):
+def _grid(side: int) -> int:
     """Cells that a side of that many pixels has after the last stage."""
     return -(-side // TOTAL_STRIDE)
 
 
-def _window(crop_size):
+def _window(crop_size: int) -> tuple[int, int]:
     """Height and width of the head's pooling, in cells after the last stage."""
     return _grid(crop_size), _grid(crop_size)
 
 
-def _conv_options(num_classes, head_dropout):
+def _conv_options(num_classes: int, head_dropout: float) -> dict[str, Any]:
     """What all convolutional networks are built with: logits at every position."""
     return {
         "model_num_class": num_classes,
@@ -222,14 +262,21 @@ def _conv_options(num_classes, head_dropout):
     }
 
 
-def _check_sizes(title, num_classes, num_frames, crop_size, frame_multiple=1, side_multiple=1):
+def _check_sizes(
+    title: str,
+    num_classes: int,
+    num_frames: int,
+    crop_size: int,
+    frame_multiple: int = 1,
+    side_multiple: int = 1,
+) -> None:
     if num_classes < 1:
         raise ConfigError(f"num_classes is at least 1, got {num_classes}")
     _check_size(title, "frames", num_frames, frame_multiple, frame_multiple)
     _check_size(title, "pixels a side", crop_size, side_multiple, TOTAL_STRIDE)
 
 
-def _check_size(title, what, value, multiple, least):
+def _check_size(title: str, what: str, value: int, multiple: int, least: int) -> None:
     if value < least or value % multiple:
         allowed = f"any number of {what} from {least}"
         if multiple > 1:
@@ -241,7 +288,7 @@ def _check_size(title, what, value, multiple, least):
 _IMPORT_LOCK = threading.Lock()
 
 
-def _pytorchvideo(module):
+def _pytorchvideo(module: str) -> Any:
     """The module `pytorchvideo.models.<module>`, with or without torchvision."""
     try:
         with _IMPORT_LOCK, roi_align_for_pytorchvideo():
@@ -254,7 +301,7 @@ def _pytorchvideo(module):
 
 
 @contextmanager
-def roi_align_for_pytorchvideo():
+def roi_align_for_pytorchvideo() -> Iterator[None]:
     """Lets `pytorchvideo.models` be imported without torchvision.
 
     One of its modules, `head`, imports `torchvision.ops.RoIAlign`, for detection heads alone. If
@@ -265,7 +312,7 @@ def roi_align_for_pytorchvideo():
         yield
         return
     before = _torchvision_modules()
-    ops = types.ModuleType("torchvision.ops")
+    ops: Any = types.ModuleType("torchvision.ops")
     ops.RoIAlign = _NoRoIAlign
     _set_torchvision_modules({"torchvision": types.ModuleType("torchvision"), ops.__name__: ops})
     try:
@@ -275,13 +322,13 @@ def roi_align_for_pytorchvideo():
 
 
 class _NoRoIAlign:
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         raise MissingLibraryError(
             "detection heads need torchvision: install the build that fits your torch, and restart"
         )
 
 
-def _torchvision_works():
+def _torchvision_works() -> bool:
     before = _torchvision_modules()
     try:
         return importlib.import_module("torchvision.ops").RoIAlign is not None
@@ -290,7 +337,7 @@ def _torchvision_works():
         return False
 
 
-def _torchvision_modules():
+def _torchvision_modules() -> dict[str, types.ModuleType]:
     return {
         name: module
         for name, module in list(sys.modules.items())
@@ -298,7 +345,7 @@ def _torchvision_modules():
     }
 
 
-def _set_torchvision_modules(modules):
+def _set_torchvision_modules(modules: Mapping[str, types.ModuleType]) -> None:
     for name in _torchvision_modules():
         del sys.modules[name]
     sys.modules.update(modules)

@@ -1,11 +1,14 @@
 """UniFormer for images (`ndim=2`) and video (`ndim=3`): one class, options as arguments."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from uniformer_video.errors import ConfigError
-from uniformer_video.models.blocks import DividedBlock, GlobalBlock, LocalBlock
+from uniformer_video.models.blocks import AttentionBlock, DividedBlock, GlobalBlock, LocalBlock
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.layers import CONV, TokenBatchNorm, channels_first
 from uniformer_video.models.patch_embed import ConvEmbed, PatchEmbed
@@ -46,22 +49,22 @@ class UniFormer(RecognitionModel):
 
     def __init__(
         self,
-        num_classes,
-        embed_dims,
-        depths,
-        head_dim,
-        mlp_ratio=4.0,
-        ndim=3,
-        local_kernel=None,
-        conv_embeds=0,
-        split=False,
-        std=False,
-        layer_scale=False,
-        init_value=0.1,
-        aux_head=False,
-        drop_path_rate=0.0,
-        checkpoint_blocks=(0, 0, 0, 0),
-        in_channels=3,
+        num_classes: int,
+        embed_dims: Sequence[int],
+        depths: Sequence[int],
+        head_dim: int,
+        mlp_ratio: float = 4.0,
+        ndim: int = 3,
+        local_kernel: Sequence[int] | None = None,
+        conv_embeds: int = 0,
+        split: bool = False,
+        std: bool = False,
+        layer_scale: bool | str = False,
+        init_value: float = 0.1,
+        aux_head: bool = False,
+        drop_path_rate: float = 0.0,
+        checkpoint_blocks: Sequence[int] = (0, 0, 0, 0),
+        in_channels: int = 3,
     ):
         local_kernel = DEFAULT_KERNEL[-ndim:] if local_kernel is None else local_kernel
         if isinstance(local_kernel, int):
@@ -94,12 +97,14 @@ class UniFormer(RecognitionModel):
         global_scale = init_value if layer_scale else None
         channels = in_channels
         for stage, (dim, depth) in enumerate(zip(embed_dims, depths, strict=True), start=1):
+            embed: nn.Module
             if stage <= conv_embeds:
                 embed = ConvEmbed(stage, channels, dim, ndim)
             else:
                 embed = PatchEmbed(stage, channels, dim, ndim, temporal=std)
             blocks = nn.ModuleList()
             for index in range(depth):
+                block: nn.Module
                 if stage <= 2:
                     block = LocalBlock(dim, local_kernel, mlp_ratio, next(rates), local_scale)
                 else:
@@ -118,24 +123,27 @@ class UniFormer(RecognitionModel):
             setattr(self, f"blocks{stage}", blocks)
             channels = dim
 
-        self.norm = TokenBatchNorm(channels)
+        self.norm: nn.Module = TokenBatchNorm(channels)
         self.head = nn.Linear(channels, num_classes)
         if aux_head:
             self.aux_head = nn.Linear(channels, num_classes)
         self.apply(init_weights)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """`[B, C, T, H, W]` (or `[B, C, H, W]` for images) -> logits `[B, num_classes]`."""
         return self.forward_head(self.forward_features(x))
 
-    def forward_stages(self, x, stages=4, until=None):
+    def forward_stages(
+        self, x: Tensor, stages: int = 4, until: int | None = None
+    ) -> list[tuple[Any, ...]]:
         """What leaves each of the first `stages`: a list of tuples, tokens `[B, *grid, C]` first.
 
         Behind the tokens stands what light models hand from block to block, see `carry`; for others
         there is nothing. Of the last stage only the first `until` blocks are run, if given.
         """
         self._check_input(x)
-        outputs, flow = [], ()
+        outputs: list[tuple[Any, ...]] = []
+        flow: tuple[Any, ...] = ()
         for stage in range(1, stages + 1):
             tokens = getattr(self, f"patch_embed{stage}")(x)
             flow = (tokens, *self.carry(stage, *flow))
@@ -150,18 +158,18 @@ class UniFormer(RecognitionModel):
             x = channels_first(flow[0])
         return outputs
 
-    def carry(self, stage, *flow):
+    def carry(self, stage: int, *flow: Any) -> tuple[Any, ...]:
         """What enters the blocks of `stage` beside its tokens, given what left the stage before.
 
         Nothing here; light models carry their class token and the importance of the tokens.
         """
         return ()
 
-    def forward_features(self, x):
+    def forward_features(self, x: Tensor) -> Tensor:
         """`[B, C, (T,) H, W]` -> tokens of the last stage `[B, (T',) H', W', C']`, normalised."""
         return self.norm(self.forward_stages(x)[-1][0])
 
-    def forward_head(self, tokens, pre_logits=False):
+    def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
         """Tokens of `forward_features` -> logits `[B, num_classes]`; their mean with `pre_logits`."""
         tokens = tokens.flatten(1, -2)  # [B, N, C]
         pooled = tokens.mean(1)
@@ -171,7 +179,7 @@ class UniFormer(RecognitionModel):
             return self.head(pooled)
         return self.head(pooled) + 0.5 * self.aux_head(tokens).amax(1)
 
-    def get_attention(self, x, stage=4, block=-1):
+    def get_attention(self, x: Tensor, stage: int = 4, block: int = -1) -> Tensor:
         """The attention maps of a global block (`stage` 3 or 4) for `x` `[B, C, (T,) H, W]`.
 
         Joint attention gives `[B, heads, N, N]` over the `N = T'H'W'` tokens of the stage, in the
@@ -188,7 +196,7 @@ class UniFormer(RecognitionModel):
         flow = self.forward_stages(x, stage, block)[-1]
         return getattr(self, f"blocks{stage}")[block].attention_maps(*flow)
 
-    def reset_classifier(self, num_classes):
+    def reset_classifier(self, num_classes: int) -> None:
         """A fresh head for `num_classes`; 0 makes `model(x)` return the pooled features `[B, C]`."""
         if num_classes < 0:
             raise ConfigError(f"num_classes is 0 (no head) or more, got {num_classes}")
@@ -200,26 +208,26 @@ class UniFormer(RecognitionModel):
             init_weights(head)
             setattr(self, name, head.to(like.device, like.dtype))
 
-    def classifiers(self):
+    def classifiers(self) -> list[str]:
         """The names of the layers whose rows are classes."""
         return ["head", "aux_head"] if self.arguments["aux_head"] else ["head"]
 
-    def remove_head(self):
+    def remove_head(self) -> None:
         """Remove what follows the last stage, which a loss on its maps would leave without a gradient."""
         self.reset_classifier(0)
         self.norm = nn.Identity()
 
     @property
-    def stage_channels(self):
+    def stage_channels(self) -> list[int]:
         """The channels of the maps of the four stages."""
         return list(self.arguments["embed_dims"])
 
     @property
-    def stage_strides(self):
+    def stage_strides(self) -> list[tuple[int, ...]]:
         """Their strides against the input: of time, height and width; of images height and width."""
         return [(2, *[2 ** (stage + 1)] * 2)[-self.ndim :] for stage in range(1, 5)]
 
-    def no_weight_decay(self):
+    def no_weight_decay(self) -> set[str]:
         """Parameters that are customarily exempt from weight decay, beside all of one dimension."""
         return {
             name
@@ -227,11 +235,11 @@ class UniFormer(RecognitionModel):
             if name == "cls_token" or "gamma_" in name or name.endswith("pos_embed.weight")
         }
 
-    def global_block(self, stage, index, **arguments):
+    def global_block(self, stage: int, index: int, **arguments: Any) -> AttentionBlock:
         """A fresh block of stage 3 or 4."""
         return (DividedBlock if self.arguments["split"] else GlobalBlock)(**arguments)
 
-    def _check_input(self, x):
+    def _check_input(self, x: Tensor) -> None:
         layout = "[B, C, T, H, W]" if self.ndim == 3 else "[B, C, H, W]"
         if x.dim() != self.ndim + 2:
             raise ValueError(f"the model takes {layout}, got a tensor of shape {list(x.shape)}")
@@ -253,7 +261,7 @@ class UniFormer(RecognitionModel):
             )
 
 
-def init_weights(module):
+def init_weights(module: nn.Module) -> None:
     """Linear layers: truncated normal, std 0.02, bias 0. Convolutions and norms keep torch's default."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
@@ -263,8 +271,16 @@ def init_weights(module):
 
 
 def _check_arguments(
-    num_classes, embed_dims, depths, head_dim, mlp_ratio, ndim, local_kernel, in_channels, **options
-):
+    num_classes: int,
+    embed_dims: Sequence[int],
+    depths: Sequence[int],
+    head_dim: int,
+    mlp_ratio: float,
+    ndim: int,
+    local_kernel: Sequence[int],
+    in_channels: int,
+    **options: Any,
+) -> None:
     if ndim not in CONV:
         raise ConfigError(f"ndim is 2 (images) or 3 (video), got {ndim}")
     if not isinstance(num_classes, int) or num_classes < 1:
@@ -295,7 +311,15 @@ def _check_arguments(
     _check_options(ndim, **options)
 
 
-def _check_options(ndim, conv_embeds, split, std, layer_scale, init_value, **_):
+def _check_options(
+    ndim: int,
+    conv_embeds: int,
+    split: bool,
+    std: bool,
+    layer_scale: bool | str,
+    init_value: float,
+    **_: Any,
+) -> None:
     if conv_embeds not in (0, 1, 4):
         raise ConfigError(f"conv_embeds is 0, 1 (stage 1) or 4 (all stages), got {conv_embeds!r}")
     if not isinstance(layer_scale, bool) and layer_scale != "global":
@@ -308,7 +332,7 @@ def _check_options(ndim, conv_embeds, split, std, layer_scale, init_value, **_):
         raise ConfigError("std is about patch embeddings, and conv_embeds 4 leaves none; drop one")
 
 
-def _check_training_options(drop_path_rate, checkpoint_blocks):
+def _check_training_options(drop_path_rate: float, checkpoint_blocks: Sequence[int]) -> None:
     if not 0 <= drop_path_rate < 1:
         raise ConfigError(f"drop_path_rate is at least 0 and below 1, got {drop_path_rate}")
     if len(checkpoint_blocks) != 4 or min(checkpoint_blocks) < 0:

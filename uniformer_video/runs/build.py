@@ -18,6 +18,7 @@ from uniformer_video.data.loading.loader import (
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import ConfigError, UserError
 from uniformer_video.plugins import all_plugins
+from uniformer_video.program import command
 from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.class_order import arrange_head
 from uniformer_video.training.mixup import Mixup
@@ -78,7 +79,7 @@ def note_from_scratch(cfg) -> str:
     return (
         f"No weights to start from (UNIFORMER.PRETRAIN_NAME is empty): {cfg.MODEL.MODEL_NAME} trains from "
         f"scratch, at a learning rate for fine-tuning (SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}). Name the "
-        "weights, see `uniformer-video models`; or set a rate for training from scratch, about 1e-3."
+        f"weights, see `{command('models')}`; or set a rate for training from scratch, about 1e-3."
     )
 
 

@@ -16,6 +16,7 @@ from uniformer_video.data.lists.class_names import (
 )
 from uniformer_video.data.lists.records import relabel
 from uniformer_video.errors import CheckpointError
+from uniformer_video.program import command
 from uniformer_video.words import name_some
 from uniformer_video.zoo.published import order_of_outputs
 from uniformer_video.zoo.registry import count_classes, recorded_class_names
@@ -44,7 +45,7 @@ def check_order_is_told(weights, class_names):
         raise CheckpointError(
             f"{weights.path} does not name its outputs, and there are weights with these classes in "
             f"{len(orders)} orders ({', '.join(orders)}); record the right one: "
-            f"python tools/convert_checkpoint.py {weights.path} --classes ORDER --out NEW.pt"
+            f"{command(f'convert {weights.path} --classes ORDER --out NEW.pt')}"
         )
 
 
@@ -101,7 +102,7 @@ def match_classes(data, weights, fixed=0, model=None):
         check_order_is_told(weights, data.class_names)
         note = (
             "The checkpoint does not name its classes; its outputs were taken to be in the data's "
-            "order. tools/convert_checkpoint.py records the names in a checkpoint."
+            f"order. `{command('convert')}` records the names in a checkpoint."
         )
         return replace(data, notes=[*data.notes, note])
     note = (
@@ -162,7 +163,7 @@ def _check_usual_order(own, path):
                 f"{identify(usual) or a_file}.",
                 f"If it is in the checkpoint's order, set DATA.CLASS_NAMES "
                 f"{identify(own) or a_file}.",
-                "A classes.txt beside the list also tells; `uniformer-video remap-labels` writes the "
+                f"A classes.txt beside the list also tells; `{command('remap-labels')}` writes the "
                 "list in another order.",
             ]
         )

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -13,6 +14,7 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.environment import torchrun
 from uniformer_video.errors import ConfigError, TrainingError
 from uniformer_video.locks import folder_lock
+from uniformer_video.program import run_again
 from uniformer_video.randomness import seed_torch
 from uniformer_video.runs import build
 from uniformer_video.runs.build_task import build_training_task
@@ -173,7 +175,7 @@ def _training_facts(cfg, model, loader, precision, ranks, command):
         )
         yield (
             f"On {plan.slots} GPUs: {torchrun(cfg.NUM_GPUS, cfg.NUM_SHARDS)} "
-            f"{command or 'tools/run_net.py --cfg FILE'}"
+            f"{command or shlex.join([*run_again(), '--cfg', 'FILE'])}"
         )
 
 

@@ -1,6 +1,7 @@
 """The multi-view test as a run does it: score every view, record the results, write the page."""
 
 import logging
+import shlex
 import time
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from uniformer_video.errors import CheckpointError, DataError, MissingLibraryErr
 from uniformer_video.evaluation.report import write_report
 from uniformer_video.evaluation.results import RESULTS_FILE, build_results, save_results
 from uniformer_video.evaluation.scoring import score_videos
+from uniformer_video.program import command
 from uniformer_video.runs import build
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.class_order import match_classes
@@ -108,7 +110,8 @@ def _present(folder, ranks):
     try:
         ranks.say(f"Report: {report(folder)}")
     except MissingLibraryError as error:
-        log.warning("No report page: %s", error)
+        again = command(f"report {shlex.quote(str(folder))}")
+        log.warning("No report page: %s\nThen `%s` makes the page of these results.", error, again)
     return folder
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from uniformer_video.errors import AbsentError, DataError, MissingLibraryError
+from uniformer_video.program import install
 from uniformer_video.storage import http
 from uniformer_video.storage.address import HTTP, is_address, name_for_messages
 from uniformer_video.words import one_line, system_reason
@@ -111,7 +112,7 @@ class _Fsspec:
             from fsspec.core import url_to_fs
         except ImportError:
             raise MissingLibraryError(
-                f"{name} needs the library fsspec: `pip install fsspec`"
+                f"{name} needs the library fsspec: {install('remote')}"
             ) from None
         try:
             # Asked for anew each time: fsspec keeps file systems, each for the process that made it.

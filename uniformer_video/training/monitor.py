@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from uniformer_video.files import METRICS_FILE, atomic_write
+from uniformer_video.program import command, install
 from uniformer_video.words import duration
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,11 @@ class Monitor:
         self.writer = (
             _summary_writer(self.folder / "tensorboard", first_step) if tensorboard else None
         )
+        if tensorboard and not self.writer:
+            self.message(
+                f"TensorBoard is not installed, and {METRICS_FILE} alone holds the curves; for it, run: "
+                f"{install('report')}"
+            )
         if sys.stderr.isatty() if show_bar is None else show_bar:
             self.bar = tqdm(
                 total=total_steps, initial=first_step, unit="step", leave=False, dynamic_ncols=True
@@ -125,8 +131,8 @@ class Monitor:
             self.warned = True
             self.message(
                 f"training waits {share:.0%} of its time for data; raise DATA_LOADER.NUM_WORKERS, set "
-                "AUG.ON_DEVICE all, or store the videos at a smaller size; `uniformer-video bench loader` "
-                "shows where the time goes"
+                "AUG.ON_DEVICE all, or store the videos at a smaller size; "
+                f"`{command('bench loader')}` shows where the time goes"
             )
 
     def _write(self, values):

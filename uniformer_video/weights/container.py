@@ -25,6 +25,7 @@ from uniformer_video.errors import (
     is_want_of_memory,
 )
 from uniformer_video.files import atomic_write
+from uniformer_video.program import install
 from uniformer_video.weights import unpickle
 from uniformer_video.weights.file_kinds import (
     HEAD_BYTES,
@@ -178,7 +179,7 @@ def _safetensors() -> ModuleType:
         import safetensors.torch
     except ImportError:
         raise MissingLibraryError(
-            "safetensors files need the library safetensors: pip install 'uniformer-video[hub]'"
+            f"safetensors files need the library safetensors: {install('hub')}"
         ) from None
     return safetensors.torch
 

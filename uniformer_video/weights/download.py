@@ -17,6 +17,7 @@ from tqdm import tqdm
 from uniformer_video import __version__
 from uniformer_video.errors import AbsentError, CheckpointError, DataError, MissingLibraryError
 from uniformer_video.files import atomic_write
+from uniformer_video.program import install
 from uniformer_video.storage.address import address_text, name_for_messages
 from uniformer_video.storage.http import Stream, open_stream
 from uniformer_video.weights.container import read_content
@@ -206,7 +207,7 @@ def _fetch_from_hub(address: _Address) -> Path:
         from huggingface_hub import errors
     except ImportError:
         raise MissingLibraryError(
-            "hf:// addresses need the library huggingface_hub: pip install 'uniformer-video[hub]'"
+            f"hf:// addresses need the library huggingface_hub: {install('hub')}"
         ) from None
     try:
         path = huggingface_hub.hf_hub_download(

@@ -11,6 +11,7 @@ from uniformer_video.data.lists.class_names import named_classes
 from uniformer_video.data.protocol import EARLIER_PARTS, Protocol, recorded_protocol
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.program import command
 from uniformer_video.weights.architectures import name_architecture
 from uniformer_video.weights.checkpoint import (
     Weights,
@@ -161,7 +162,7 @@ def _published_entry(source: Path | str, published: str | None) -> PublishedWeig
         return entry
     if published:
         raise ConfigError(
-            f"there are no published weights {published!r}; `uniformer-video models` lists them"
+            f"there are no published weights {published!r}; `{command('models')}` lists them"
         )
     return published_by_name(source)
 

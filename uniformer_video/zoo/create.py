@@ -11,6 +11,7 @@ from uniformer_video.errors import CheckpointError, ConfigError, quote
 from uniformer_video.models.contract import RecognitionModel, check_contract
 from uniformer_video.models.features import FeatureExtractor
 from uniformer_video.plugins import import_installed
+from uniformer_video.program import command
 from uniformer_video.weights.architectures import check_architecture
 from uniformer_video.weights.checkpoint import Weights, fit_weights, read_weights
 from uniformer_video.words import one_line
@@ -116,7 +117,7 @@ def _no_pretrained(name: str | None) -> str:
     if not sources:
         return (
             "there is no argument pretrained; give the weights themselves: checkpoint= a path or a published "
-            "name (`uniformer-video models` lists them)"
+            f"name (`{command('models')}` lists them)"
         )
     return (
         f"there is no argument pretrained, as there are several weights; for {name} give checkpoint= one of "

@@ -10,6 +10,7 @@ from torch import nn
 from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.plugins import hint_at_plugins
+from uniformer_video.program import command
 from uniformer_video.weights.architectures import is_known_here, name_architecture
 from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.words import name_some
@@ -66,8 +67,8 @@ def register_model(
             family = Family(name, build, known, classifier)
     if unknown := [key for key in family.settings if key not in DEFAULTS]:
         raise ConfigError(
-            f"the model {name!r} reads {', '.join(unknown)}, which is no setting; `uniformer-video config "
-            "--keys` lists them"
+            f"the model {name!r} reads {', '.join(unknown)}, which is no setting; "
+            f"`{command('config --keys')}` lists them"
         )
     model = NamedModel(name, family, dict(arguments or {}), num_frames, crop_size, gflops=gflops)
     check_options(model, [*model.arguments, *family.settings.values()])
@@ -108,10 +109,10 @@ def identify_model(weights: Weights, options: Mapping[str, Any] | tuple[()] = ()
     if what and not is_known_here(what):
         raise CheckpointError(
             f"{weights.path} {held}, not of a UniFormer or another model that is known here; see "
-            "`uniformer-video models`"
+            f"`{command('models')}`"
         )
     raise CheckpointError(
-        f"{weights.path} {held}; name the model it belongs to, see `uniformer-video models`"
+        f"{weights.path} {held}; name the model it belongs to, see `{command('models')}`"
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from uniformer_video.errors import CheckpointError
+from uniformer_video.program import command
 from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.family import Family, NamedModel, read_model_name
@@ -195,7 +196,7 @@ class UniFormerFamily(Family):
         if not found:
             raise CheckpointError(
                 f"{weights.path} is of no known architecture: depths {shown['depths']}, channels "
-                f"{shown['embed_dims']}; name the model it belongs to, see `uniformer-video models`"
+                f"{shown['embed_dims']}; name the model it belongs to, see `{command('models')}`"
             )
         if len(found) > 1:
             raise _open_head_dim(weights, found)

@@ -244,7 +244,7 @@ def test_scaling_is_there_for_every_backend(make_video, backend):
 
 def test_a_missing_torchcodec_says_what_to_install(make_video, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
-    with pytest.raises(MissingLibraryError, match="pip install torchcodec"):
+    with pytest.raises(MissingLibraryError, match=r'pip install "uniformer-video\[torchcodec\]"'):
         open_video(make_video(), "torchcodec")
 
 

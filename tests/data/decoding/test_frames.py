@@ -289,7 +289,7 @@ def test_a_missing_list_tells_which_names_were_tried(frames_run, tmp_path):
     (tmp_path / "lists" / "rgb_validation_split.txt").unlink()
     message = (
         r"no rgb_validation_split\.txt or rgb_val_split\.txt in .*lists\.\n"
-        r".*`folder num_frames label` a line.*DATA\.LABEL_PATH_TEMPLATE.*\n.*datasets/README\.md"
+        r".*`folder num_frames label` a line.*DATA\.LABEL_PATH_TEMPLATE.*\n.*uniformer.video guide`"
     )
     with pytest.raises(DataError, match=message):
         build_data(load_config(overrides=frames_run()))

@@ -11,6 +11,7 @@ from uniformer_video.config.foreign.architectures import ARCHITECTURES
 from uniformer_video.config.foreign.words import Words
 from uniformer_video.config.setting import TEST, TRAINING
 from uniformer_video.errors import ConfigError, quote
+from uniformer_video.program import command
 
 _NAME, _ARCH = "MODEL.MODEL_NAME", "MODEL.ARCH"
 _PEERS = ("x3d_xs", "x3d_s", "x3d_m", "slow_r50", "slowfast_r50", "r2plus1d_r50", "mvit_base_16x4")
@@ -111,7 +112,7 @@ def name_by_architecture(words: Words) -> None:
     if arch not in _CLASS_OF:
         raise ConfigError(
             f"{_ARCH} is {arch!r}, and no {_NAME} is given; set {_NAME}, which "
-            f"`uniformer-video models` lists, or {_ARCH} to one of {', '.join(_CLASS_OF)}"
+            f"`{command('models')}` lists, or {_ARCH} to one of {', '.join(_CLASS_OF)}"
         )
     words.values[_NAME] = _CLASS_OF[arch]
     words.sources[_NAME] = words.sources[_ARCH]
@@ -151,7 +152,7 @@ def _take_peer_instead(words: Words) -> None:
 def _check_architecture(words: Words, name: str) -> None:
     """Take out the keys that the class reads; `ConfigError` where they make another network."""
     nearest = _peer(words)
-    way_on = f"set {_NAME} {nearest} to take that, or see `uniformer-video models`"
+    way_on = f"set {_NAME} {nearest} to take that, or see `{command('models')}`"
     missing = "is a model of PySlowFast that is not here"
     if words.theirs not in ARCHITECTURES:
         raise ConfigError(f"{_NAME} {name} {missing}; the nearest one is {nearest}: {way_on}")

@@ -5,11 +5,20 @@ of a table `[pixels, 3 * T]`, which `embedding_bag` sums at the speed of memory.
 """
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from uniformer_video.data.clips.pixels import Window
+from uniformer_video.data.clips.pixels import Pixels, Size, Window
+
+# Where an output pixel lies behind an input pixel, 0..1 -> the weights of that one's neighbours, by their
+# distance to it.
+Weights = Callable[[Tensor], dict[int, Tensor]]
+Matrix = tuple[float, float, float, float, float, float]  # as `transform` takes it
+Place = TypeVar("Place", float, Tensor)
 
 FILL = 128
 # Pillow computes in double precision and rounds down, so a sum that should be whole must not fall
@@ -17,12 +26,12 @@ FILL = 128
 _SLACK = 2e-4
 
 
-def linear_weights(offset):
+def linear_weights(offset: Tensor) -> dict[int, Tensor]:
     """Weights of the pixels 0 and 1, for a place `offset` in 0..1 behind pixel 0."""
     return {0: 1 - offset, 1: offset}
 
 
-def cubic_weights(offset):
+def cubic_weights(offset: Tensor) -> dict[int, Tensor]:
     """Weights of the pixels -1 to 2, by the cubic kernel of a = -1 that Pillow's transforms use.
 
     Source: Keys, "Cubic Convolution Interpolation for Digital Image Processing", equation 15.
@@ -36,7 +45,7 @@ def cubic_weights(offset):
     }
 
 
-def rotation(degrees, size):
+def rotation(degrees: float, size: Size) -> Matrix:
     """Anticlockwise about the centre; a matrix as `transform` takes it."""
     height, width = size
     radians = -math.radians(degrees % 360)
@@ -45,27 +54,27 @@ def rotation(degrees, size):
     return cos, sin, cos * -x + sin * -y + x, -sin, cos, -sin * -x + cos * -y + y
 
 
-def shear_x(slope, size):
+def shear_x(slope: float, size: Size) -> Matrix:
     """Rows move in proportion to their depth."""
     return 1, slope, 0, 0, 1, 0
 
 
-def shear_y(slope, size):
+def shear_y(slope: float, size: Size) -> Matrix:
     """Columns move in proportion to their distance from the left."""
     return 1, 0, 0, slope, 1, 0
 
 
-def translation_x(fraction, size):
+def translation_x(fraction: float, size: Size) -> Matrix:
     """To the left for a positive fraction of the width."""
     return 1, 0, fraction * size[1], 0, 1, 0
 
 
-def translation_y(fraction, size):
+def translation_y(fraction: float, size: Size) -> Matrix:
     """Up for a positive fraction of the height."""
     return 1, 0, 0, 0, 1, fraction * size[0]
 
 
-def source_window(matrix, window, size):
+def source_window(matrix: Matrix, window: Window, size: Size) -> Window:
     """The part of the input that `transform` reads for `window` of its output."""
     corners = [
         _source(matrix, x + 0.5, y + 0.5)
@@ -78,7 +87,7 @@ def source_window(matrix, window, size):
     return Window.between(top, left, bottom, right, size)
 
 
-def transform(pixels, matrix, window, weights):
+def transform(pixels: Pixels, matrix: Matrix, window: Window, weights: Weights) -> Pixels:
     """`window` of the transformed frames; `pixels` hold the `source_window` for it.
 
     `matrix` (a, b, c, d, e, f) takes the centre of an output pixel to the place (ax + by + c,
@@ -107,26 +116,28 @@ def transform(pixels, matrix, window, weights):
     return pixels.of_columns(window, moved.reshape(window.height, window.width, -1))
 
 
-def _centres(start, stop, device):
+def _centres(start: int, stop: int, device: torch.device) -> Tensor:
     return torch.arange(start, stop, dtype=torch.float64, device=device) + 0.5
 
 
-def _source(matrix, x, y):
+def _source(matrix: Matrix, x: Place, y: Place) -> tuple[Place, Place]:
     """An axis that the other has no part in stays a row, or a column, of positions."""
     a, b, c, d, e, f = matrix
     return a * x + (b * y if b else 0.0) + c, (d * x if d else 0.0) + e * y + f
 
 
-def _without_idle_neighbours(weights, own, other, shift):
+def _without_idle_neighbours(weights: Weights, own: float, other: float, shift: float) -> Weights:
     """`weights`, or those of a whole shift along an axis, which needs no neighbours."""
     return weights if (own, other, shift % 1) != (1, 0, 0) else _weight_of_one
 
 
-def _weight_of_one(offset):
+def _weight_of_one(offset: Tensor) -> dict[int, Tensor]:
     return {0: torch.ones_like(offset)}
 
 
-def _taps(position, start, length, weights):
+def _taps(
+    position: Tensor, start: int, length: int, weights: Weights
+) -> tuple[list[Tensor], list[Tensor]]:
     """The pixels that a position along one axis shows: lists of indices from `start`, of weights.
 
     Beyond the edge the last pixel is repeated.
@@ -138,11 +149,13 @@ def _taps(position, start, length, weights):
     return [(first + step).clamp_(0, length - 1) for step in shares], list(shares.values())
 
 
-def _combine_taps(combine, rows, columns):
+def _combine_taps(
+    combine: Callable[..., Tensor], rows: list[Tensor], columns: list[Tensor]
+) -> Tensor:
     """`combine` of every row's tap with every column's: a tensor `[pixels, taps]`."""
-    columns = torch.stack(columns, -1)
-    shape = torch.broadcast_shapes(rows[0].shape, columns.shape[:2])
-    pairs = columns.new_empty(*shape, len(rows), columns.shape[-1])
+    taps = torch.stack(columns, -1)
+    shape = torch.broadcast_shapes(rows[0].shape, taps.shape[:2])
+    pairs = taps.new_empty(*shape, len(rows), taps.shape[-1])
     for tap, row in enumerate(rows):
-        combine(row[..., None], columns, out=pairs[..., tap, :])
+        combine(row[..., None], taps, out=pairs[..., tap, :])
     return pairs.flatten(0, 1).flatten(1)

@@ -8,19 +8,23 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from uniformer_video.data.clips.affine import cubic_weights, linear_weights
-from uniformer_video.data.clips.ops import change_pixels
+from uniformer_video.data.clips.affine import Weights, cubic_weights, linear_weights
+from uniformer_video.data.clips.ops import Drawn, change_pixels
 from uniformer_video.errors import ConfigError
 
 MAX_MAGNITUDE = 10.0
 MAX_OPS = 100
 APPLY_PROBABILITY = 0.5
-INTERPOLATIONS = {"bicubic": cubic_weights, "bilinear": linear_weights}
+INTERPOLATIONS: dict[str, Weights] = {"bicubic": cubic_weights, "bilinear": linear_weights}
 ERASING_TRIES = 10
+
+Level = Callable[[float, int, bool], float | None]
+Box = tuple[int, int, int, int]  # top, left, height, width
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ _POLICY_PART = re.compile(
     r"|inc(?P<increasing>[01])",
     re.ASCII,
 )
-_POLICY_TYPES = {
+_POLICY_TYPES: dict[str, Callable[[str], float]] = {
     "magnitude": float,
     "num_ops": int,
     "magnitude_std": float,
@@ -49,7 +53,7 @@ _POLICY_TYPES = {
 }
 
 
-def parse_policy(text):
+def parse_policy(text: str) -> Policy:
     """`rand[-mM][-nN][-mstdS][-inc1]` -> `Policy`; the parts may stand in any order.
 
     Raises `ConfigError` for anything else, and for M above 10 or N outside 1 to 100.
@@ -57,12 +61,13 @@ def parse_policy(text):
     name, *parts = text.split("-")
     if name != "rand":
         raise _policy_error(text, "it does not start with 'rand'")
-    settings = {}
+    settings: dict[str, Any] = {}
     for part in parts:
         match = _POLICY_PART.fullmatch(part)
         if match is None:
             raise _policy_error(text, f"the part {part!r} is unknown")
         field = match.lastgroup
+        assert field is not None  # every part of the pattern has a name
         if field in settings:
             raise _policy_error(text, f"the part {part!r} repeats an earlier one")
         settings[field] = _POLICY_TYPES[field](match[field])
@@ -74,37 +79,37 @@ def parse_policy(text):
     return policy
 
 
-def _policy_error(text, reason):
+def _policy_error(text: str, reason: str) -> ConfigError:
     return ConfigError(
         f"AUG.AA_TYPE is {text!r}: {reason}; write rand[-mM][-nN][-mstdS][-inc1] with M from 0 to "
         f"10, N from 1 to {MAX_OPS} and S at least 0, such as 'rand-m7-n4-mstd0.5-inc1'"
     )
 
 
-def _no_setting(magnitude, sign, increasing):
+def _no_setting(magnitude: float, sign: int, increasing: bool) -> None:
     return None
 
 
-def _level_of_either_sign(maximum):
+def _level_of_either_sign(maximum: float) -> Level:
     """The level of a geometric op: `maximum` at magnitude 10, in a random direction."""
     return lambda magnitude, sign, increasing: sign * maximum * magnitude / MAX_MAGNITUDE
 
 
-def _bits_to_keep(magnitude, sign, increasing):
+def _bits_to_keep(magnitude: float, sign: int, increasing: bool) -> int:
     bits = int(0.4 * magnitude)
     return 4 - bits if increasing else bits
 
 
-def _solarize_threshold(magnitude, sign, increasing):
+def _solarize_threshold(magnitude: float, sign: int, increasing: bool) -> int:
     threshold = int(25.6 * magnitude)
     return 256 - threshold if increasing else threshold
 
 
-def _addend(magnitude, sign, increasing):
+def _addend(magnitude: float, sign: int, increasing: bool) -> int:
     return int(11 * magnitude)
 
 
-def _enhancement_factor(magnitude, sign, increasing):
+def _enhancement_factor(magnitude: float, sign: int, increasing: bool) -> float:
     return 1 + sign * 0.09 * magnitude if increasing else 0.1 + 0.18 * magnitude
 
 
@@ -115,7 +120,7 @@ class Op:
     `level(magnitude, sign, increasing)` gives the setting; `clips/ops` applies it to pixels.
     """
 
-    level: Callable
+    level: Level
 
 
 OPS = {
@@ -138,7 +143,7 @@ OPS = {
 _NAMES = tuple(OPS)
 
 
-def apply_ops(frames, drawn, weights):
+def apply_ops(frames: np.ndarray, drawn: Drawn, weights: Weights | None) -> np.ndarray:
     """Apply the drawn ops to every frame: uint8 `[T, H, W, 3]` -> a new array of that shape.
 
     `drawn` is a list of (name, setting), `weights` one of `INTERPOLATIONS`.
@@ -161,7 +166,7 @@ class RandAugment:
 
     step = "RandAugment"  # its name where steps are timed
 
-    def __init__(self, policy_text, interpolation="bicubic"):
+    def __init__(self, policy_text: str, interpolation: str = "bicubic"):
         if interpolation not in INTERPOLATIONS:
             raise ConfigError(
                 f"unknown interpolation {interpolation!r} for RandAugment; "
@@ -170,7 +175,7 @@ class RandAugment:
         self.policy = parse_policy(policy_text)
         self.weights = INTERPOLATIONS[interpolation]
 
-    def draw(self, rng):
+    def draw(self, rng: np.random.Generator) -> list[tuple[str, float | None]]:
         """The ops of one clip, in order: a list of (name, setting), often empty."""
         policy = self.policy
         chosen = rng.integers(len(OPS), size=policy.num_ops)
@@ -186,7 +191,7 @@ class RandAugment:
             drawn.append((name, level(magnitude, sign, policy.increasing)))
         return drawn
 
-    def __call__(self, frames, rng):
+    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """uint8 `[T, H, W, 3]` -> uint8 `[T, H, W, 3]`; the input itself when no op was drawn."""
         drawn = self.draw(rng)
         return apply_ops(frames, drawn, self.weights) if drawn else frames
@@ -203,7 +208,13 @@ class RandomErasing:
     Source: Zhong et al., "Random Erasing Data Augmentation", algorithm 1, with normal noise.
     """
 
-    def __init__(self, probability, min_area=0.02, max_area=1 / 3, min_aspect=0.3):
+    def __init__(
+        self,
+        probability: float,
+        min_area: float = 0.02,
+        max_area: float = 1 / 3,
+        min_aspect: float = 0.3,
+    ):
         if not 0 <= probability <= 1:
             raise ConfigError(f"the probability of erasing is 0 to 1, got {probability}")
         if not 0 < min_area <= max_area <= 1:
@@ -216,7 +227,7 @@ class RandomErasing:
         self.areas = (min_area, max_area)
         self.log_aspects = (math.log(min_aspect), -math.log(min_aspect))
 
-    def draw(self, height, width, rng):
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> Box | None:
         """The box (top, left, height, width) in pixels, or None where nothing is erased."""
         if rng.random() >= self.probability:
             return None
@@ -231,16 +242,17 @@ class RandomErasing:
                 return top, left, box_height, box_width
         return None
 
-    def __call__(self, clip, rng):
+    def __call__(self, clip: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """float `[C, T, H, W]` -> a copy with the box replaced by N(0, 1), fresh for every value.
 
         The input itself comes back when nothing is erased.
         """
-        box = self.draw(*clip.shape[-2:], rng)
+        height, width = clip.shape[-2:]
+        box = self.draw(height, width, rng)
         return clip if box is None else erase(clip.clone(), box, rng)
 
 
-def erase(clip, box, rng):
+def erase(clip: torch.Tensor, box: Box, rng: np.random.Generator | torch.Generator) -> torch.Tensor:
     """float `[C, T, H, W]`, itself, with N(0, 1) in the box (top, left, height, width).
 
     `rng` is NumPy's generator, or a torch one on the clip's device.
@@ -263,18 +275,18 @@ class ColorJitter:
 
     _NAMES = ("Brightness", "Contrast", "Color")
     step = "colour jitter"  # its name where steps are timed
-    weights = None  # nothing moves
+    weights: Weights | None = None  # nothing moves
 
-    def __init__(self, strength):
+    def __init__(self, strength: float):
         if strength < 0:
             raise ConfigError(f"AUG.COLOR_JITTER is {strength}; it must be at least 0")
         self.strength = strength
 
-    def draw(self, rng):
+    def draw(self, rng: np.random.Generator) -> list[tuple[str, float | None]]:
         """The three in their order: a list of (name, factor), as `RandAugment.draw`."""
         factors = rng.uniform(max(1 - self.strength, 0), 1 + self.strength, size=3)
         return [(self._NAMES[index], float(factors[index])) for index in rng.permutation(3)]
 
-    def __call__(self, frames, rng):
+    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """`uint8 [T, H, W, 3]` -> the same shape, a new array."""
         return apply_ops(frames, self.draw(rng), self.weights)

@@ -5,16 +5,19 @@ they stay what Pillow makes of single frames. Pixels are `Pixels` or `DevicePixe
 are the same for both.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from uniformer_video.data.clips import affine as affine
-from uniformer_video.data.clips.pixels import LEVELS, Pixels, Window, blends
+from uniformer_video.data.clips import affine
+from uniformer_video.data.clips.affine import Matrix, Weights
+from uniformer_video.data.clips.pixels import LEVELS, Pixels, Size, Window, blends
 
+Drawn = Sequence[tuple[str, float | None]]  # operations in order: name, setting in its own unit
 _RAMP = Image.fromarray(LEVELS[None])
 
 
@@ -27,57 +30,58 @@ class Change:
     what is needed. `weights` is an interpolation of `clips/affine`.
     """
 
-    needs: Callable
-    apply: Callable
+    needs: Callable[[Any, Window, Size], Window]
+    apply: Callable[[Pixels, Any, Window, Weights | None], Pixels]
 
 
-def lookup(make_table):
+def lookup(make_table: Callable[[Any], np.ndarray]) -> Change:
     """Every value by one table, `make_table(setting)`."""
 
-    def apply(pixels, setting, window, weights):
+    def apply(pixels: Pixels, setting: Any, window: Window, weights: Weights | None) -> Pixels:
         return pixels.crop(window).look_up(make_table(setting))
 
     return Change(lambda setting, window, size: window, apply)
 
 
-def statistical(make_tables):
+def statistical(make_tables: Callable[[Pixels, Any], torch.Tensor]) -> Change:
     """Every value by tables, `make_tables(pixels, setting)`, that each full frame has of its own."""
 
-    def apply(pixels, setting, window, weights):
+    def apply(pixels: Pixels, setting: Any, window: Window, weights: Weights | None) -> Pixels:
         tables = make_tables(pixels, setting)
         return pixels.crop(window).look_up(tables)
 
     return Change(lambda setting, window, size: Window.whole(size), apply)
 
 
-def geometric(make_matrix):
+def geometric(make_matrix: Callable[[float, Size], Matrix]) -> Change:
     """Pixels moved by `make_matrix(setting, size)`."""
 
-    def needs(setting, window, size):
+    def needs(setting: float, window: Window, size: Size) -> Window:
         return affine.source_window(make_matrix(setting, size), window, size)
 
-    def apply(pixels, setting, window, weights):
+    def apply(pixels: Pixels, setting: Any, window: Window, weights: Weights | None) -> Pixels:
+        assert weights is not None  # whoever draws what moves pixels says how
         return affine.transform(pixels, make_matrix(setting, pixels.size), window, weights)
 
     return Change(needs, apply)
 
 
-def _table(image):
+def _table(image: Image.Image) -> np.ndarray:
     return np.array(image).reshape(256)
 
 
-def _posterize(bits):
+def _posterize(bits: int) -> np.ndarray:
     """Keep the highest `bits` bits; 0, which `ImageOps.posterize` refuses, is black."""
     return LEVELS & np.uint8(256 - 2 ** (8 - bits))
 
 
-def _solarize_add(addend):
+def _solarize_add(addend: int) -> np.ndarray:
     """Brighten the dark half of the range, by a number of levels."""
     brighter = np.minimum(LEVELS.astype(int) + addend, 255).astype(np.uint8)
     return np.where(LEVELS < 128, brighter, LEVELS)
 
 
-def _auto_contrast(pixels, _):
+def _auto_contrast(pixels: Pixels, _: None) -> torch.Tensor:
     """Stretch from the lowest to the highest level of each frame and channel: `[3, T, 256]`."""
     lows, highs = (levels.double()[..., None] for levels in pixels.ranges())
     levels = torch.arange(256, dtype=torch.float64, device=lows.device)
@@ -87,7 +91,7 @@ def _auto_contrast(pixels, _):
     return torch.where(highs > lows, stretched, levels).byte()
 
 
-def _equalize(pixels, _):
+def _equalize(pixels: Pixels, _: None) -> torch.Tensor:
     """Spread the levels of each frame and channel by their rank, as `ImageOps.equalize`."""
     counts = pixels.histograms()
     levels = torch.arange(256, device=counts.device)
@@ -98,23 +102,23 @@ def _equalize(pixels, _):
     return torch.where(steps > 0, ranks.clamp(max=255), levels).byte()
 
 
-def _contrast(pixels, factor):
+def _contrast(pixels: Pixels, factor: float) -> torch.Tensor:
     """Away from, or towards, the mean gray of each frame: `[T, 256]`."""
     means = pixels.gray_means()
     return torch.from_numpy(blends(factor)).to(means.device, non_blocking=True)[means]
 
 
-def _color(pixels, factor, window, weights):
+def _color(pixels: Pixels, factor: float, window: Window, weights: Weights | None) -> Pixels:
     """Away from, or towards, gray."""
     return pixels.crop(window).away_from_gray(factor)
 
 
-def _sharpness_needs(setting, window, size):
+def _sharpness_needs(setting: float, window: Window, size: Size) -> Window:
     top, left, bottom, right = window.top, window.left, window.bottom, window.right
     return Window.between(top - 1, left - 1, bottom + 1, right + 1, size)
 
 
-def _sharpness(pixels, factor, window, weights):
+def _sharpness(pixels: Pixels, factor: float, window: Window, weights: Weights | None) -> Pixels:
     """Away from, or towards, the smoothed frame. The border of a frame is never smoothed."""
     needed = pixels.crop(_sharpness_needs(factor, window, pixels.size))
     return needed.away_from_smooth(factor).crop(window)
@@ -139,7 +143,9 @@ CHANGES = {
 }
 
 
-def change_pixels(frames, drawn, weights, window=None):
+def change_pixels(
+    frames: np.ndarray, drawn: Drawn, weights: Weights | None, window: Window | None = None
+) -> Pixels:
     """The `window` (default: all) of frames after the drawn (name, setting) pairs, as `Pixels`.
 
     `frames` are `uint8 [T, H, W, 3]`. Nothing is computed that the window does not depend on.
@@ -150,12 +156,12 @@ def change_pixels(frames, drawn, weights, window=None):
     return apply_changes(pixels, drawn, weights, window)
 
 
-def input_window(drawn, window, size):
+def input_window(drawn: Drawn, window: Window, size: Size) -> Window:
     """What of frames of `size` (height, width) `window` depends on, after the drawn pairs."""
     return _windows(drawn, window, size)[0]
 
 
-def apply_changes(pixels, drawn, weights, window):
+def apply_changes(pixels: Pixels, drawn: Drawn, weights: Weights | None, window: Window) -> Pixels:
     """`window` after the drawn (name, setting) pairs, from pixels that hold its `input_window`."""
     windows = _windows(drawn, window, pixels.size)
     for (name, setting), after in zip(drawn, windows[1:], strict=True):
@@ -163,7 +169,7 @@ def apply_changes(pixels, drawn, weights, window):
     return pixels
 
 
-def _windows(drawn, window, size):
+def _windows(drawn: Drawn, window: Window, size: Size) -> list[Window]:
     """The window before the first step and after each, found from the last step to the first."""
     windows = [window]
     for name, setting in reversed(drawn):

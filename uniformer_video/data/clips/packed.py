@@ -1,10 +1,13 @@
 """Batches of clips as workers send them to the device: finished, or with the augmentation still to do."""
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from uniformer_video.data.clips.transforms import empty_tensor
 
@@ -16,17 +19,17 @@ class PackedClips:
     One piece because each tensor between processes costs an open file, and each transfer a start.
     """
 
-    memory: torch.Tensor  # uint8 [bytes of all clips]
-    shapes: tuple  # of each clip
-    draws: tuple  # likewise
+    memory: Tensor  # uint8 [bytes of all clips]
+    shapes: tuple[tuple[int, ...], ...]  # of each clip
+    draws: tuple[Any, ...]  # likewise, each a `ClipDraws`
 
     @classmethod
-    def of(cls, clip, drawn):
+    def of(cls, clip: Tensor, drawn: Any) -> "PackedClips":
         """A batch of one clip, a contiguous `uint8` tensor, whose memory it takes over."""
         return cls(clip.view(-1), (tuple(clip.shape),), (drawn,))
 
     @classmethod
-    def join(cls, batches):
+    def join(cls, batches: Sequence["PackedClips"]) -> "PackedClips":
         """One batch of several; a single one is not copied."""
         if len(batches) == 1:
             return batches[0]
@@ -37,10 +40,10 @@ class PackedClips:
             sum((batch.draws for batch in batches), ()),
         )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.shapes)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         """(clip, drawn) in turn; clips are views."""
         sizes = [math.prod(shape) for shape in self.shapes]
         for clip, shape, drawn in zip(
@@ -48,25 +51,30 @@ class PackedClips:
         ):
             yield clip.view(shape), drawn
 
-    def to(self, device, non_blocking=False):
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "PackedClips":
         """As a tensor's."""
         return replace(self, memory=self.memory.to(device, non_blocking=non_blocking))
 
-    def pin_memory(self):
+    def pin_memory(self) -> "PackedClips":
         """As a tensor's; the loader's pinning thread calls it."""
         return replace(self, memory=self.memory.pin_memory())
 
 
-def stack(clips):
+Clips = Tensor | PackedClips
+
+
+def stack(clips: list[Clips]) -> Clips:
     """Clips of one size, or packed ones -> a batch of them; a single clip is not copied."""
     if isinstance(clips[0], PackedClips):
-        return PackedClips.join(clips)
-    return torch.stack(clips) if len(clips) > 1 else clips[0][None]
+        return PackedClips.join(cast("list[PackedClips]", clips))
+    tensors = cast("list[Tensor]", clips)
+    return torch.stack(tensors) if len(tensors) > 1 else tensors[0][None]
 
 
-def join(batches):
+def join(batches: list[Clips]) -> Clips:
     """Batches of packed clips, or `float32 [B, C, T, H, W]` -> one."""
     if isinstance(batches[0], PackedClips):
-        return PackedClips.join(batches)
-    shape = (sum(len(batch) for batch in batches), *batches[0].shape[1:])
-    return torch.cat(batches, out=empty_tensor(shape))
+        return PackedClips.join(cast("list[PackedClips]", batches))
+    tensors = cast("list[Tensor]", batches)
+    shape = (sum(len(batch) for batch in tensors), *tensors[0].shape[1:])
+    return torch.cat(tensors, out=empty_tensor(shape))

@@ -3,16 +3,18 @@
 A `ClipDraws` holds all that chance decides, so who does a step, and where, changes nothing else.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from uniformer_video.data.clips.augment import ColorJitter, RandAugment, RandomErasing, erase
+from uniformer_video.data.clips.augment import Box, ColorJitter, RandAugment, RandomErasing, erase
 from uniformer_video.data.clips.device_pixels import DevicePixels
-from uniformer_video.data.clips.ops import apply_changes, input_window
+from uniformer_video.data.clips.ops import Drawn, apply_changes, input_window
 from uniformer_video.data.clips.packed import PackedClips
-from uniformer_video.data.clips.pixels import Pixels, Window
+from uniformer_video.data.clips.pixels import Pixels, Size, Window
 from uniformer_video.data.clips.transforms import (
     Normalisation,
     contiguous,
@@ -34,17 +36,17 @@ class ClipDraws:
     the crop in that; mirrored: left to right; erased: a box of the crop for noise, or None.
     """
 
-    frame_size: tuple
-    ops: tuple
+    frame_size: Size
+    ops: Drawn
     box: Window
-    scaled_size: tuple
-    corner: tuple
+    scaled_size: Size
+    corner: tuple[int, int]
     mirrored: bool
-    erased: tuple | None
+    erased: Box | None
     noise_seed: int = 0  # for noise that is drawn on the device
 
     @property
-    def window(self):
+    def window(self) -> Window:
         """What of the decoded frames the clip depends on."""
         return input_window(self.ops, self.box, self.frame_size)
 
@@ -68,18 +70,19 @@ class TrainAugmentation:
     policy: str = ""
     interpolation: str = "bicubic"
     color_jitter: float = 0.0
-    area: tuple | None = field(kw_only=True)
-    ratio: tuple = field(kw_only=True)
-    scales: tuple = field(kw_only=True)
+    area: tuple[float, float] | None = field(kw_only=True)
+    ratio: tuple[float, float] = field(kw_only=True)
+    scales: tuple[int, int] = field(kw_only=True)
     flip: bool = True
-    flip_labels: tuple = ()
-    flip_skipped: tuple = ()
+    flip_labels: tuple[tuple[int, int], ...] = ()
+    flip_skipped: tuple[int, ...] = ()
     erasing: float = 0.0
     normalise: Normalisation = field(default_factory=Normalisation)
     on_device: str = "off"
 
-    def __post_init__(self):
-        self.colors = self._erase = None
+    def __post_init__(self) -> None:
+        self.colors: RandAugment | ColorJitter | None = None
+        self._erase: RandomErasing | None = None
         if self.policy:
             self.colors = RandAugment(self.policy, self.interpolation)
         elif self.color_jitter:
@@ -87,7 +90,9 @@ class TrainAugmentation:
         if self.erasing:
             self._erase = RandomErasing(self.erasing)
 
-    def draw(self, frame_size, labels, rng):
+    def draw(
+        self, frame_size: Size, labels: tuple[int, ...], rng: np.random.Generator
+    ) -> tuple[ClipDraws, tuple[int, ...]]:
         """(height, width) of the frames, classes -> `ClipDraws`, classes."""
         side = self.crop_size
         ops = tuple(self.colors.draw(rng)) if self.colors else ()
@@ -104,7 +109,13 @@ class TrainAugmentation:
         seed = int(rng.integers(2**63)) if erased and self.on_device != "off" else 0
         return ClipDraws(frame_size, ops, box, scaled_size, corner, flips, erased, seed), labels
 
-    def __call__(self, frames, labels, rng, mark=lambda step: None):
+    def __call__(
+        self,
+        frames: np.ndarray,
+        labels: tuple[int, ...],
+        rng: np.random.Generator,
+        mark: Callable[[str], None] = lambda step: None,
+    ) -> tuple[Tensor | PackedClips, tuple[int, ...]]:
         """`uint8 [T, H, W, 3]`, classes -> clip, classes.
 
         The clip is `float32 [3, T, crop, crop]` where nothing is left to do on the device, else a
@@ -130,20 +141,21 @@ class TrainAugmentation:
         mark("erasing")
         return clip, labels
 
-    def finish(self, clips):
+    def finish(self, clips: Tensor | PackedClips) -> Tensor:
         """The rest, for a batch that is on the device -> `float32 [B, 3, T, crop, crop]` there."""
-        if self.on_device == "off":
+        if isinstance(clips, Tensor):  # nothing is left to do
             return clips
-        finished = None
+        finished: Tensor | None = None
         for place, (pixels, drawn) in enumerate(clips):
             if self.on_device == "all":
-                pixels = DevicePixels.of_window(pixels, drawn.window, drawn.frame_size)
-                clip = self._crop(pixels, drawn)
+                held = DevicePixels.of_window(pixels, drawn.window, drawn.frame_size)
+                clip = self._crop(held, drawn)
             else:
                 clip = pixels.permute(*_COLUMNS)
             if finished is None:
                 finished = torch.empty(len(clips), *clip.shape, device=clip.device)
             finished[place] = clip
+        assert finished is not None  # a batch has a clip
         finished = self.normalise(finished, out=finished)
         for clip, drawn in zip(finished, clips.draws, strict=True):
             if drawn.erased:
@@ -151,7 +163,9 @@ class TrainAugmentation:
                 erase(clip, drawn.erased, noise)
         return finished
 
-    def _crop(self, pixels, drawn, mark=lambda step: None):
+    def _crop(
+        self, pixels: Pixels, drawn: ClipDraws, mark: Callable[[str], None] = lambda step: None
+    ) -> Tensor:
         """The crop of the changed frames: `float32 [3, T, crop, crop]`, 0..255, of any layout."""
         weights = self.colors.weights if self.colors else None
         clip = apply_changes(pixels, drawn.ops, weights, drawn.box).clip()
@@ -167,7 +181,7 @@ class TrainAugmentation:
         return clip
 
 
-def _round_to_bytes(clip):
+def _round_to_bytes(clip: Tensor) -> Tensor:
     """Values in 0..255 -> the nearest bytes, a new tensor. NumPy is several times as fast at this."""
     levels = np.empty(clip.shape, np.uint8)
     np.add(clip.numpy(), np.float32(0.5), out=levels, casting="unsafe")

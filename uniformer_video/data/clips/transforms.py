@@ -5,11 +5,16 @@ way out. Resizing is bilinear with half-pixel centres and no antialiasing, the p
 """
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
+from torch import Tensor
 from torch.nn import functional as F
+
+from uniformer_video.data.clips.pixels import Size
 
 CHANNEL_MEAN = (0.45, 0.45, 0.45)
 CHANNEL_STD = (0.225, 0.225, 0.225)
@@ -19,11 +24,11 @@ CHANNEL_STD = (0.225, 0.225, 0.225)
 class Normalisation:
     """From bytes to what the model sees: scale to [0, 1], subtract `mean`, divide by `std`."""
 
-    mean: tuple = CHANNEL_MEAN
-    std: tuple = CHANNEL_STD
+    mean: tuple[float, ...] = CHANNEL_MEAN
+    std: tuple[float, ...] = CHANNEL_STD
     channel_order: str = "RGB"
 
-    def __call__(self, clip, out=None):
+    def __call__(self, clip: Tensor, out: Tensor | None = None) -> Tensor:
         """`[..., 3, T, H, W]` with values in 0..255, RGB -> the same shape, `float32`, normalised.
 
         Bytes and batches will do, on any device, so that it can follow the transfer. `out` may be a
@@ -54,7 +59,7 @@ class EvalViews:
     num_crops: int = 1
     normalise: Normalisation = field(default_factory=Normalisation)
 
-    def __call__(self, clips):
+    def __call__(self, clips: Iterable[np.ndarray]) -> Tensor:
         """`uint8 [clips, T, H, W, 3]` -> `float32 [clips * crops, 3, T, crop, crop]`."""
         views = []
         for frames in clips:
@@ -66,12 +71,12 @@ class EvalViews:
         return torch.stack(views)
 
 
-def to_channels_first(frames):
+def to_channels_first(frames: np.ndarray) -> Tensor:
     """`uint8 [T, H, W, 3]` numpy -> `float32 [3, T, H, W]` with values in 0..255."""
     return torch.from_numpy(frames).permute(3, 0, 1, 2).float()
 
 
-def resize(clip, height, width):
+def resize(clip: Tensor, height: int, width: int) -> Tensor:
     """`float [C, T, H, W]` -> `[C, T, height, width]`."""
     if clip.shape[-2:] == (height, width):
         return clip
@@ -83,7 +88,7 @@ def resize(clip, height, width):
     return images[0].unflatten(0, clip.shape[:2]) if len(images) == 1 else images.transpose(0, 1)
 
 
-def contiguous(clip):
+def contiguous(clip: Tensor) -> Tensor:
     """`[C, T, H, W]` in that order in memory."""
     if not _in_columns(clip):
         return clip.contiguous()
@@ -92,29 +97,30 @@ def contiguous(clip):
     return planes.copy_(columns.t()).view(clip.shape)  # a matrix is transposed in blocks
 
 
-def empty_tensor(shape, dtype=np.float32):
+def empty_tensor(shape: Sequence[int], dtype: DTypeLike = np.float32) -> Tensor:
     """Memory from NumPy, which asks for huge pages: torch's costs up to 4 times as much."""
     return torch.from_numpy(np.empty(tuple(shape), dtype))
 
 
-def _in_columns(clip):
+def _in_columns(clip: Tensor) -> bool:
     """True where all values of a pixel, of every channel and frame, lie side by side."""
     return clip.stride(1) == 1 and clip.stride(0) == clip.shape[1]
 
 
-def resize_short_side(clip, side):
+def resize_short_side(clip: Tensor, side: int) -> Tensor:
     """Scale `[C, T, H, W]` as `scaled_size` says."""
-    return resize(clip, *scaled_size(*clip.shape[-2:], side))
+    height, width = clip.shape[-2:]
+    return resize(clip, *scaled_size(height, width, side))
 
 
-def scaled_size(height, width, side):
+def scaled_size(height: int, width: int, side: int) -> Size:
     """(height, width) with a short side of `side`; the long side is cut to whole pixels."""
     if width <= height:
         return math.floor(height / width * side), side
     return side, math.floor(width / height * side)
 
 
-def crop_offsets(height, width, crop, num_crops):
+def crop_offsets(height: int, width: int, crop: int, num_crops: int) -> list[tuple[int, int]]:
     """(top, left) of 1 centre crop, or of 3 crops along the longer side."""
     top, left = math.ceil((height - crop) / 2), math.ceil((width - crop) / 2)
     if num_crops == 1:
@@ -124,7 +130,9 @@ def crop_offsets(height, width, crop, num_crops):
     return [(top, 0), (top, left), (top, width - crop)]
 
 
-def random_crop(height, width, scales, crop, rng):
+def random_crop(
+    height: int, width: int, scales: tuple[int, int], crop: int, rng: np.random.Generator
+) -> tuple[Size, tuple[int, int]]:
     """((height, width), (top, left)): what to scale to and where the `crop` x `crop` window is in that.
 
     The short side is drawn from `scales` = (min, max), then the window's place.
@@ -135,7 +143,13 @@ def random_crop(height, width, scales, crop, rng):
     return (height, width), (top, left)
 
 
-def resized_crop_box(height, width, area, ratio, rng):
+def resized_crop_box(
+    height: int,
+    width: int,
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+    rng: np.random.Generator,
+) -> tuple[int, int, int, int]:
     """(top, left, height, width) of a random box; area uniform, ratio (w / h) log-uniform.
 
     Ten tries, then the largest central box whose ratio lies within `ratio`. Source: Szegedy et al.,

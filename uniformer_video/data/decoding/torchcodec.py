@@ -5,6 +5,7 @@ import os
 from uniformer_video.data.decoding.exact import check_facts, true_facts
 from uniformer_video.data.decoding.reader import Reader, first_line, shrink
 from uniformer_video.errors import DecodeError, MissingLibraryError
+from uniformer_video.program import install
 
 
 class TorchCodecReader(Reader):
@@ -43,7 +44,7 @@ def _video_decoder():
     try:
         from torchcodec.decoders import VideoDecoder
     except ImportError:
-        problem = "is not installed: `pip install torchcodec` (the release made for this torch)"
+        problem = f"is not installed: {install('torchcodec')} (the release made for this torch)"
     except (
         Exception
     ) as error:  # RuntimeError or OSError where no FFmpeg, or one of a wrong age, is found

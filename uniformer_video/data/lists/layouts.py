@@ -8,6 +8,7 @@ import os
 from functools import partial
 from pathlib import Path
 
+from uniformer_video.config.shipped import list_guides
 from uniformer_video.data.lists import class_names as known_classes
 from uniformer_video.data.lists.class_folders import CLASSES_FILE, class_folders, read_folder
 from uniformer_video.data.lists.folders import is_hidden, is_video
@@ -24,6 +25,7 @@ from uniformer_video.data.lists.records import (
 from uniformer_video.data.lists.shard_index import COLUMNS, INDEX_FILE
 from uniformer_video.data.lists.sharded import read_shards
 from uniformer_video.errors import DataError
+from uniformer_video.program import command
 from uniformer_video.storage.address import is_address, join
 from uniformer_video.storage.places import is_file, size_of
 from uniformer_video.words import name_some, plural
@@ -230,4 +232,7 @@ def _refusal(place):
 
 def _guide(root):
     own = os.path.join(root, "README.md")
-    return own if os.path.isfile(own) else "datasets/README.md"
+    if os.path.isfile(own):
+        return own
+    dataset = os.path.basename(os.fspath(root))
+    return f"`{command(f'guide {dataset}' if dataset in list_guides() else 'guide')}`"

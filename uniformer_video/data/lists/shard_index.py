@@ -23,6 +23,7 @@ from typing import NamedTuple
 from uniformer_video.data.lists.table import OPTIONAL, label_cell, labels_of, segment_of, weight_of
 from uniformer_video.data.lists.text import read_text, whole_number
 from uniformer_video.errors import DataError
+from uniformer_video.program import command
 from uniformer_video.storage.address import is_address, join, name_for_messages
 
 INDEX_FILE = "index.csv"
@@ -61,7 +62,7 @@ def read_index(folder):
     if header[: len(COLUMNS)] != COLUMNS or len(set(extra) & set(OPTIONAL)) < len(extra):
         raise DataError(
             f"{place} does not begin with the line {','.join(COLUMNS)} (and, where wanted, "
-            f"{', '.join(OPTIONAL)}); make it with tools/prepare_dataset.py shards"
+            f"{', '.join(OPTIONAL)}); make it with `{command('prepare shards')}`"
         )
     if not text.endswith(("\n", "\r")):
         raise DataError(

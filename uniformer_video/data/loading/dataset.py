@@ -1,15 +1,19 @@
 """One dataset: record + sampling + decoding + transforms. Formats differ only in the records."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from uniformer_video.data.clips.packed import PackedClips, stack
 from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.decoding import open_video
+from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.watchdog import decoding
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError, DecodeError
@@ -35,10 +39,11 @@ class TrainKey:
 class TrainSample:
     """`copies` augmented clips of one video; clips None when no substitute could be decoded either."""
 
-    clips: torch.Tensor | PackedClips | None  # float32 [copies, 3, T, H, W]
-    labels: torch.Tensor | None  # [copies, ...]: what `label_tensor` gave
+    clips: Tensor | PackedClips | None  # float32 [copies, 3, T, H, W]
+    labels: Tensor | None  # [copies, ...]: what `label_tensor` gave
     path: str
-    broken: tuple = ()  # (path, reason) of broken videos met before one that decodes
+    # (path, reason) of broken videos met before one that decodes
+    broken: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,12 @@ class EvalSample:
     """
 
     index: int
-    views: torch.Tensor | None  # float32 [views, 3, T, H, W]
+    views: Tensor | None  # float32 [views, 3, T, H, W]
     reason: str = ""
     repeats: int = 0
 
 
-def class_indices(labels):
+def class_indices(labels: Sequence[tuple[int, ...]]) -> Tensor:
     """Tuples of one class index -> int64 `[len(labels)]`."""
     return torch.tensor([label for (label,) in labels])
 
@@ -69,19 +74,19 @@ class TrainDataset(Dataset):
 
     def __init__(
         self,
-        records,
-        sampling,
-        augment,
-        seed,
-        copies=1,
-        backend="auto",
-        label_tensor=class_indices,
-        faults=None,
-        decode_short_side=0,
+        records: Sequence[VideoRecord],
+        sampling: ClipSampling,
+        augment: TrainAugmentation,
+        seed: int,
+        copies: int = 1,
+        backend: str = "auto",
+        label_tensor: Callable[[Sequence[tuple[int, ...]]], Tensor] = class_indices,
+        faults: dict[str, str] | None = None,
+        decode_short_side: int = 0,
     ):
         self.records = records
-        self.sampling: ClipSampling = sampling
-        self.augment: TrainAugmentation = augment
+        self.sampling = sampling
+        self.augment = augment
         self.seed = seed
         self.copies = copies
         self.backend = backend
@@ -90,10 +95,10 @@ class TrainDataset(Dataset):
         self.decode_short_side = decode_short_side
         self._substitutes = np.flatnonzero([record.weight for record in records])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: TrainKey) -> TrainSample:
         """The `TrainSample` at a `TrainKey`; a broken video is replaced by another, keyed, draw."""
         broken = []
         for attempt in range(MAX_SUBSTITUTES):
@@ -109,14 +114,20 @@ class TrainDataset(Dataset):
             return self._sample(frames, record, key, tuple(broken))
         return TrainSample(None, None, record.path, tuple(broken))
 
-    def decode(self, record, rng):
+    def decode(self, record: VideoRecord, rng: np.random.Generator) -> np.ndarray:
         """The frames of a random clip of a `VideoRecord`: `uint8 [T, H, W, 3]`."""
         with open_video(record.path, self.backend, record.num_frames) as video:
             timeline = timeline_of(video, self.sampling, record.path, record.start, record.end)
             indices = timeline[self.sampling.train_clip(len(timeline), rng)]
             return video.frames(indices, self.decode_short_side)
 
-    def _sample(self, frames, record, key, broken):
+    def _sample(
+        self,
+        frames: np.ndarray,
+        record: VideoRecord,
+        key: TrainKey,
+        broken: tuple[tuple[str, str], ...],
+    ) -> TrainSample:
         clips, labels = [], []
         for copy in range(self.copies):
             rng = generator("augment", self.seed, key.epoch, key.position, copy)
@@ -135,28 +146,28 @@ class EvalDataset(Dataset):
 
     def __init__(
         self,
-        records,
-        sampling,
-        views,
-        num_clips,
-        playback="forward",
-        backend="auto",
-        faults=None,
-        decode_short_side=0,
+        records: Sequence[VideoRecord],
+        sampling: ClipSampling,
+        views: EvalViews,
+        num_clips: int,
+        playback: str = "forward",
+        backend: str = "auto",
+        faults: dict[str, str] | None = None,
+        decode_short_side: int = 0,
     ):
         self.records = records
-        self.sampling: ClipSampling = sampling
-        self.views: EvalViews = views
+        self.sampling = sampling
+        self.views = views
         self.num_clips = num_clips
         self.playback = playback
         self.backend = backend
         self.faults = {} if faults is None else faults
         self.decode_short_side = decode_short_side
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> EvalSample:
         """The `EvalSample` of a record; a broken video gives its reason, never another video."""
         try:
             with decoding(self, index) as record:
@@ -177,16 +188,16 @@ class EvalDataset(Dataset):
 
 
 def decode_test_clips(
-    path,
-    sampling,
-    num_clips,
-    playback="forward",
-    backend="auto",
-    num_frames=0,
-    start=0.0,
-    end=None,
-    decode_short_side=0,
-):
+    path: str,
+    sampling: ClipSampling,
+    num_clips: int,
+    playback: str = "forward",
+    backend: str = "auto",
+    num_frames: int = 0,
+    start: float = 0.0,
+    end: float | None = None,
+    decode_short_side: int = 0,
+) -> tuple[np.ndarray, int]:
     """The test clips of a video, by one opening and one pass, and how many of them repeat another.
 
     They are `uint8 [num_clips, T, H, W, 3]`. Clips of a short video may be of the same frames.
@@ -206,7 +217,24 @@ def decode_test_clips(
     return frames.reshape(*indices.shape, *frames.shape[1:]), repeated
 
 
-def timeline_of(video, sampling, path, start=0.0, end=None):
+class OpenVideo(Protocol):
+    """What is asked of an open video to know its frames; each reader of `data/decoding` has it."""
+
+    @property
+    def num_frames(self) -> int: ...
+    @property
+    def fps(self) -> float | None: ...
+    @property
+    def times(self) -> np.ndarray | None: ...
+
+
+def timeline_of(
+    video: OpenVideo,
+    sampling: ClipSampling,
+    path: str,
+    start: float = 0.0,
+    end: float | None = None,
+) -> np.ndarray:
     """`sampling.timeline` of an open video; a `DecodeError` names `path`."""
     try:
         return sampling.timeline(video.num_frames, video.fps, start, end, video.times)

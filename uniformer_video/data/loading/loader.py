@@ -5,15 +5,25 @@ depend on the seed, the epoch and the step alone; one process may work through a
 (gradient accumulation) or many processes may share them, and the run is the same.
 """
 
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from uniformer_video.cores import usable_cores
 from uniformer_video.data.clips.packed import PackedClips, join
 from uniformer_video.data.lists.balance import rarest_totals
-from uniformer_video.data.loading.dataset import TrainKey
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.loading.dataset import (
+    EvalDataset,
+    EvalSample,
+    TrainDataset,
+    TrainKey,
+    TrainSample,
+)
 from uniformer_video.data.loading.workers import HANGING_SECONDS, WatchedLoader
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.randomness import generator, permutation
@@ -34,7 +44,7 @@ class TrainPlan:
     seed: int
     weights: np.ndarray | None = field(default=None, compare=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.steps_per_epoch < 1:
             raise ConfigError(
                 f"a step takes {self.slots * self.slot_size} videos (TRAIN.BATCH_SIZE x NUM_SHARDS) "
@@ -43,10 +53,12 @@ class TrainPlan:
             )
 
     @property
-    def steps_per_epoch(self):
+    def steps_per_epoch(self) -> int:
         return self.videos // (self.slots * self.slot_size)
 
-    def batches(self, epoch, first_step, own_slots):
+    def batches(
+        self, epoch: int, first_step: int, own_slots: Sequence[int]
+    ) -> Iterator[list[TrainKey]]:
         """Lists of `TrainKey`, one for each own slot of each step from `first_step` on."""
         order = self.order(epoch)
         for step in range(first_step, self.steps_per_epoch):
@@ -57,7 +69,7 @@ class TrainPlan:
                     for position in range(start, start + self.slot_size)
                 ]
 
-    def order(self, epoch):
+    def order(self, epoch: int) -> np.ndarray:
         """The videos of an epoch in turn: `int64 [videos]`, a function of the seed and the epoch.
 
         By weights, a video comes as often as its share of the epoch says, rounded up or down at random
@@ -75,7 +87,7 @@ class TrainPlan:
         return order[rng.permutation(drawn)]
 
 
-def sampling_weights(records, balance):
+def sampling_weights(records: Sequence[VideoRecord], balance: float) -> np.ndarray | None:
     """How often each record comes in training beside the others: float `[records]`, or None for alike.
 
     A record's own weight, times the weight of its class to the power -balance: 0 leaves classes as
@@ -102,14 +114,14 @@ class TrainBatch:
     clips is None when some sample could not be made from any video; `broken` says why.
     """
 
-    clips: torch.Tensor | PackedClips | None  # float32 [B * copies, 3, T, H, W]
-    labels: torch.Tensor | None  # [B * copies, ...], the task's
-    paths: tuple
-    broken: tuple  # (path, reason)
+    clips: Tensor | PackedClips | None  # float32 [B * copies, 3, T, H, W]
+    labels: Tensor | None  # [B * copies, ...], the task's
+    paths: tuple[str, ...]
+    broken: tuple[tuple[str, str], ...]  # (path, reason)
 
-    def pin_memory(self):
+    def pin_memory(self) -> "TrainBatch":
         """As a tensor's; the loader's pinning thread calls it and leaves other classes unpinned."""
-        if self.clips is None:
+        if self.clips is None or self.labels is None:
             return self
         return replace(self, clips=self.clips.pin_memory(), labels=self.labels.pin_memory())
 
@@ -117,11 +129,11 @@ class TrainBatch:
 class _Batches:
     """A batch sampler whose epoch and offset are set before each pass."""
 
-    def __init__(self, plan, own_slots):
+    def __init__(self, plan: TrainPlan, own_slots: Sequence[int]):
         self.plan, self.own_slots = plan, own_slots
         self.epoch = self.first_step = 0
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[TrainKey]]:
         return self.plan.batches(self.epoch, self.first_step, self.own_slots)
 
 
@@ -132,26 +144,39 @@ class TrainLoader:
     for `timeout` seconds, or crashes its worker counts as broken: `WatchedLoader`.
     """
 
-    def __init__(self, dataset, plan, own_slots, num_workers, timeout=HANGING_SECONDS):
+    def __init__(
+        self,
+        dataset: TrainDataset,
+        plan: TrainPlan,
+        own_slots: Sequence[int],
+        num_workers: int,
+        timeout: float = HANGING_SECONDS,
+    ):
         self.plan, self.finish = plan, dataset.augment.finish
         self._batches = _Batches(plan, own_slots)
         self._loader = WatchedLoader(dataset, self._batches, collate_train, num_workers, timeout)
 
-    def give_up_on(self, stop):
+    def give_up_on(self, stop: threading.Event) -> None:
         """From now on raise `StopAsked` in place of waiting for a batch once the event `stop` is set."""
         self._loader.stop = stop
 
-    def close(self):
+    def close(self) -> None:
         """End the workers, which otherwise wait for the next epoch."""
         self._loader.close()
 
-    def epoch(self, epoch, first_step=0):
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[TrainBatch]:
         """Iterate `TrainBatch`es: one a slot, slot by slot, from `first_step` of `epoch` on."""
         self._batches.epoch, self._batches.first_step = epoch, first_step
         return iter(self._loader)
 
 
-def eval_loader(dataset, indices, videos_per_batch, num_workers, timeout=HANGING_SECONDS):
+def eval_loader(
+    dataset: EvalDataset,
+    indices: Sequence[int],
+    videos_per_batch: int,
+    num_workers: int,
+    timeout: float = HANGING_SECONDS,
+) -> WatchedLoader[list[EvalSample]]:
     """Lists of `EvalSample` for the records at `indices`, in their order.
 
     A video that hangs, for `timeout` seconds, or crashes its worker counts as broken: `WatchedLoader`.
@@ -160,17 +185,19 @@ def eval_loader(dataset, indices, videos_per_batch, num_workers, timeout=HANGING
     return WatchedLoader(dataset, batches, list, num_workers, timeout, persistent=False)
 
 
-def collate_train(samples):
+def collate_train(samples: Sequence[TrainSample]) -> TrainBatch:
     """`TrainSample`s -> one `TrainBatch`."""
-    complete = all(sample.clips is not None for sample in samples)
+    clips = [sample.clips for sample in samples if sample.clips is not None]
+    labels = [sample.labels for sample in samples if sample.labels is not None]
+    complete = len(clips) == len(labels) == len(samples)
     return TrainBatch(
-        clips=join([sample.clips for sample in samples]) if complete else None,
-        labels=torch.cat([sample.labels for sample in samples]) if complete else None,
+        clips=join(clips) if complete else None,
+        labels=torch.cat(labels) if complete else None,
         paths=tuple(sample.path for sample in samples),
         broken=tuple(item for sample in samples for item in sample.broken),
     )
 
 
-def resolve_workers(num_workers):
+def resolve_workers(num_workers: int) -> int:
     """-1 -> one a usable core, at most 16."""
     return min(usable_cores(), 16) if num_workers < 0 else num_workers

@@ -8,9 +8,12 @@ import errno
 import os
 import re
 import signal
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import is_dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +21,7 @@ from uniformer_video.data.loading.watchdog import SHM_HINT
 from uniformer_video.errors import WorkerError
 
 try:
-    from _posixshmem import shm_unlink
+    from _posixshmem import shm_unlink  # type: ignore[import-not-found]  # private, without hints
 except ImportError:  # Windows, where shared memory ends with its last user
     shm_unlink = None
 
@@ -35,7 +38,7 @@ NO_MORE_PINNED = (
 _HANDLES_OF_A_CONNECTION = 4
 
 
-def share(batch):
+def share(batch: Any) -> WorkerError | None:
     """Move the tensors of `batch` to shared memory; returns the `WorkerError` that they do not fit, or None.
 
     After an error nothing of the batch is left there once the batch itself is gone.
@@ -51,7 +54,7 @@ def share(batch):
     return None
 
 
-def _tensors(batch):
+def _tensors(batch: Any) -> Iterator[torch.Tensor]:
     if isinstance(batch, torch.Tensor):
         yield batch
     elif isinstance(batch, (list, tuple)):
@@ -61,7 +64,7 @@ def _tensors(batch):
         yield from _tensors([*vars(batch).values()])
 
 
-def _check_handles(tensors):
+def _check_handles(tensors: int) -> None:
     """Raise `OSError` where too many files are open for a batch of so many tensors to be sent.
 
     torch copies each tensor's handle in a thread of the worker, where a failure loses the batch.
@@ -77,20 +80,20 @@ def _check_handles(tensors):
             os.close(handle)
 
 
-def too_many_files(error):
+def too_many_files(error: BaseException) -> bool:
     """Whether the main process could not get a batch because too many files are open in it."""
     # torch's text, and Python's where the system has dropped a handle on the way
     texts = ("Too many open files", "received 0 items of ancdata")
     return getattr(error, "errno", None) == errno.EMFILE or str(error).startswith(texts)
 
 
-def stop(worker):
+def stop(worker: BaseProcess) -> list[str]:
     """Halt a process that is to be killed; returns the names of the shared files that it is making.
 
     By torch's default a file loses its name once it has its memory; it keeps it when its process is
     killed before.
     """
-    if worker.exitcode is not None or os.name == "nt":
+    if worker.pid is None or worker.exitcode is not None or os.name == "nt":
         return []
     os.kill(worker.pid, signal.SIGSTOP)
     names = []
@@ -102,14 +105,14 @@ def stop(worker):
     return names
 
 
-def remove(names):
+def remove(names: Iterable[str]) -> None:
     """Delete shared files, by names that torch has given them; one that is gone already is fine."""
     for name in names if shm_unlink else ():
         with suppress(OSError):
             shm_unlink(f"/{name}")
 
 
-def _unfinished_files(error):
+def _unfinished_files(error: Exception) -> list[str]:
     """The name, in a list, of the file that torch had made when it failed with `error`, which tells it.
 
     No other is looked for: this process may have batches there that nobody has opened yet, and where
@@ -121,7 +124,7 @@ def _unfinished_files(error):
     return re.findall(rf"</?(torch_{os.getpid()}_\w+)>", str(error))
 
 
-def _reason(error, size):
+def _reason(error: Exception, size: int) -> str:
     """What to tell the user of a batch of `size` bytes that cannot be shared."""
     number = _errno(error)
     if number == errno.EFBIG:
@@ -134,7 +137,7 @@ def _reason(error, size):
     return f"a batch does not fit into shared memory ({error}); {SHM_HINT}"
 
 
-def _errno(error):
+def _errno(error: Exception) -> int | None:
     """The system's number for an error. torch writes it at the end of a line: "File too large (27)"."""
     if isinstance(error, OSError):
         return error.errno

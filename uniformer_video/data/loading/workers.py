@@ -4,18 +4,22 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic, TypeVar, cast
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils import signal_handling
 
 from uniformer_video.data.loading import shared_memory
 from uniformer_video.data.loading.watchdog import (
     Lookout,
+    Watched,
     WorkTable,
     crash_reason,
     hang_reason,
@@ -35,12 +39,14 @@ _END_SECONDS = 5.0  # for a killed process to be gone; one that waits for a dead
 _STARTS = 3
 _ALIVE = threading.current_thread()  # in place of a thread that there is none of
 
+Batch = TypeVar("Batch")
+
 
 class StopAsked(Exception):
     """A batch is not waited for, since the run is to stop."""
 
 
-class WatchedLoader:
+class WatchedLoader(Generic[Batch]):
     """Batches of `dataset` from the keys in `batches`, in their order, whatever its videos do.
 
     The run waits `timeout` seconds for one video, 0 = for ever. One that takes longer, or that crashes
@@ -60,14 +66,25 @@ class WatchedLoader:
     stop: an event, or None. Once it is set, a batch that is not there yet is not waited for: `StopAsked`.
     """
 
-    def __init__(self, dataset, batches, collate, num_workers, timeout, persistent=True):
+    def __init__(
+        self,
+        dataset: Watched,
+        batches: Iterable[list[Any]],
+        collate: Callable[[list[Any]], Batch],
+        num_workers: int,
+        timeout: float,
+        persistent: bool = True,
+    ):
         self.dataset, self.collate, self.timeout = dataset, collate, timeout
         self.num_workers, self.persistent = num_workers, persistent
-        self.stop = None
+        self.stop: threading.Event | None = None
         self._rest = _Rest(batches)
-        self._loader = self._iterator = self._table = self._lookout = None
+        self._loader: DataLoader | None = None
+        self._iterator: Any = None  # torch's, of which more is used than its hints tell
+        self._table: WorkTable | None = None
+        self._lookout: Lookout | None = None
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Batch]:
         if self._rest.delivered != self._rest.handed_out:  # the last pass was left early
             self._end_workers()
         self._rest.delivered = 0
@@ -83,7 +100,7 @@ class WatchedLoader:
         finally:
             self._stop_looking()
 
-    def _start(self):
+    def _start(self) -> None:
         """Begin a pass at the first batch that is not delivered."""
         for attempt in range(_STARTS):
             if self._loader is None:
@@ -98,10 +115,11 @@ class WatchedLoader:
                     raise
         _keep_quiet(self._iterator)
         if self._workers and self.timeout:
+            assert self._table is not None  # made with the workers
             self._lookout = Lookout(self._workers, self._table, self.timeout)
 
-    def _new_loader(self):
-        options = {}
+    def _new_loader(self) -> DataLoader:
+        options: dict[str, Any] = {}
         if self.num_workers:
             self._table = WorkTable(self.num_workers)
             options = {
@@ -112,7 +130,7 @@ class WatchedLoader:
                 "multiprocessing_context": "spawn" if os.name == "nt" else None,
             }
         return DataLoader(
-            self.dataset,
+            cast(Dataset, self.dataset),  # torch asks for no more than `__getitem__`
             batch_sampler=self._rest,
             collate_fn=partial(_collate_into_shared_memory, self.collate)
             if options
@@ -121,7 +139,7 @@ class WatchedLoader:
             **options,
         )
 
-    def _next(self):
+    def _next(self) -> Batch:
         """The next batch, by new workers where need be."""
         while True:
             try:
@@ -140,7 +158,7 @@ class WatchedLoader:
                     raise batch
                 return batch
 
-    def _wait(self):
+    def _wait(self) -> Any:
         while True:
             try:
                 return next(self._iterator)
@@ -156,14 +174,14 @@ class WatchedLoader:
                     raise StopAsked from None
 
     @property
-    def _workers(self):
+    def _workers(self) -> Sequence[BaseProcess]:
         return getattr(self._iterator, "_workers", [])
 
     @property
-    def _hanging(self):
+    def _hanging(self) -> dict[int, int]:
         return self._lookout.hanging if self._lookout else {}
 
-    def _replace_workers(self):
+    def _replace_workers(self) -> bool:
         """Whether a video was found that hangs or has crashed a worker."""
         if not self._workers:
             return False
@@ -180,10 +198,11 @@ class WatchedLoader:
             self._start()
         return bool(found)
 
-    def _new_faults(self):
+    def _new_faults(self) -> dict[str, str]:
         """{path: reason} of the videos that hung or have crashed a worker."""
         if self._lookout and self._lookout.stuck:
             raise WorkerError(stuck_message(self.timeout))
+        assert self._table is not None  # made with the workers
         found = {}
         for row, worker in enumerate(self._workers):
             if row in self._hanging:
@@ -200,19 +219,19 @@ class WatchedLoader:
                 raise WorkerError(loss_message(worker.exitcode, path))
         return found
 
-    def _stop_looking(self):
+    def _stop_looking(self) -> None:
         if self._lookout:
             self._lookout.stop()
             self._lookout = None
 
-    def close(self):
+    def close(self) -> None:
         """End the workers; another pass starts new ones."""
         self._end_workers()
 
-    def _end_workers(self):
+    def _end_workers(self) -> None:
         """Kill them all: a worker that hangs hears nothing, a dead one may hold what others need."""
         self._stop_looking()
-        unfinished = []
+        unfinished: list[str] = []
         for worker in self._workers:
             unfinished += shared_memory.stop(worker)
             worker.kill()
@@ -232,18 +251,18 @@ class WatchedLoader:
 class _Rest:
     """The batches that are not delivered yet. Those handed out and not delivered are being made."""
 
-    def __init__(self, batches):
+    def __init__(self, batches: Iterable[list[Any]]):
         self.batches = batches
         self.handed_out = self.delivered = 0
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[Any]]:
         self.handed_out = self.delivered
         for keys in islice(self.batches, self.delivered, None):
             self.handed_out += 1
             yield keys
 
 
-def _keep_quiet(iterator):
+def _keep_quiet(iterator: Any) -> None:
     """Have a worker's death found by looking.
 
     torch raises at once, from a signal handler, and so in the middle of whatever the main process does.
@@ -253,7 +272,9 @@ def _keep_quiet(iterator):
         iterator._worker_pids_set = False
 
 
-def _collate_into_shared_memory(collate, samples):
+def _collate_into_shared_memory(
+    collate: Callable[[list[Any]], Batch], samples: list[Any]
+) -> Batch | WorkerError:
     """A batch in shared memory, or the `WorkerError` that there is no room for it.
 
     torch would move it there in a thread, where a failure loses the batch and the run waits for ever.
@@ -262,7 +283,7 @@ def _collate_into_shared_memory(collate, samples):
     return shared_memory.share(batch) or batch
 
 
-def _start_worker(table, plugins, row):
+def _start_worker(table: WorkTable, plugins: Sequence[str], row: int) -> None:
     """Ctrl-C reaches every process of a terminal; the main one alone decides what it means.
 
     One thread a worker: many workers with many threads each would fight for the cores.
