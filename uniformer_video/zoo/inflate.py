@@ -23,6 +23,7 @@ from uniformer_video.weights.checkpoint import (
 from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.convert import check_target
 from uniformer_video.zoo.create import build_for_weights, build_network
+from uniformer_video.zoo.family import read_model_name
 from uniformer_video.zoo.published import local_file
 from uniformer_video.zoo.registry import MODELS, count_classes, find_model, identify_model
 
@@ -114,8 +115,8 @@ def _image_model(video: RecognitionModel, name: str, weights: Weights) -> Recogn
 
 
 def _named(weights: Weights, options: Mapping[str, Any]) -> str:
-    """The name of the image model that `weights` hold; for sizes of one's own says what to give."""
-    shown = read_arguments(weights)
+    """The name of the image model that `weights` record or show; for sizes of one's own says what to give."""
+    shown = {} if read_model_name(weights) else read_arguments(weights)
     keys = ("embed_dims", "depths")
     known = [model.arguments for model in MODELS.values() if "ndim" in model.arguments]
     if shown and not any(all(model[key] == shown[key] for key in keys) for model in known):
