@@ -88,17 +88,17 @@ def read_guide(dataset: str = "") -> str:
         raise ConfigError(f"the guide {path} is missing; install the toolkit again") from None
 
 
-def _names():
+def _names() -> list[str]:
     folder = shipped_folder("configs")
     return sorted(
         path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob(f"*{SUFFIX}")
     )
 
 
-def _name(path):
+def _name(path: Path) -> str:
     name = path.as_posix().removesuffix(SUFFIX)
     return name.removeprefix("configs/")
 
 
-def _path(name):
+def _path(name: str) -> Path:
     return shipped_folder("configs") / f"{name}{SUFFIX}"
