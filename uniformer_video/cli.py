@@ -8,7 +8,9 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from uniformer_video import __version__, program
 from uniformer_video.commands import (
@@ -22,6 +24,7 @@ from uniformer_video.commands import (
     runs,
     weights,
 )
+from uniformer_video.commands.options import Command
 from uniformer_video.commands.status import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from uniformer_video.distributed import environment
 from uniformer_video.errors import UserError, choice_error
@@ -32,7 +35,7 @@ log = logging.getLogger("uniformer_video")
 _NUMBER = re.compile(r"-[\d.].*")
 
 
-def main(arguments=None, command=None):
+def main(arguments: Sequence[str] | None = None, command: str | None = None) -> int:
     """Run one sub-command and return the exit status.
 
     `command` fixes the sub-command, for the scripts in `tools/`. Errors that a user can act on are
@@ -65,7 +68,7 @@ def main(arguments=None, command=None):
 class _Parser(argparse.ArgumentParser):
     """Answers a word that is none of the choices, such as a mistyped command, with the nearest one."""
 
-    def _check_value(self, action, value):
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
         # argparse's own hook. Without it the message would only lack the suggestion.
         if action.choices is not None and value not in action.choices:
             meant = _OTHER_WORDS.get(value) if action.metavar == "COMMAND" else None
@@ -74,11 +77,11 @@ class _Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"{error}{hint}")
 
 
-def _parse(arguments, command):
+def _parse(arguments: Sequence[str], command: str | None) -> argparse.Namespace:
     if command:
         parser = _Parser(
             prog=Path(sys.argv[0]).name,
-            description=inspect.cleandoc(_COMMANDS[command][1].__doc__),
+            description=inspect.getdoc(_COMMANDS[command][1]),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add(parser, command)
@@ -87,18 +90,20 @@ def _parse(arguments, command):
     parser.add_argument("--version", action="version", version=f"{program.NAME} {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, (_, handler) in _COMMANDS.items():
-        summary = handler.__doc__.splitlines()[0]
+        summary = (handler.__doc__ or "").partition("\n")[0]
         subparser = subparsers.add_parser(
             name,
             help=summary,
-            description=inspect.cleandoc(handler.__doc__),
+            description=inspect.getdoc(handler),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add(subparser, name)
     return _parse_arguments(parser, arguments)
 
 
-def _parse_arguments(parser, arguments):
+def _parse_arguments(
+    parser: argparse.ArgumentParser, arguments: Sequence[str]
+) -> argparse.Namespace:
     """The arguments; `KEY VALUE` pairs stand before and behind options, of which argparse takes the first."""
     parsed, rest = parser.parse_known_args(arguments)
     unknown = [word for word in rest if word.startswith("-") and not _NUMBER.fullmatch(word)]
@@ -109,7 +114,7 @@ def _parse_arguments(parser, arguments):
     return parsed
 
 
-def _import_plugins(parsed):
+def _import_plugins(parsed: argparse.Namespace) -> None:
     """Import what `--plugins` names and what is installed, for the command to know, whatever it reads."""
     from uniformer_video import plugins
 
@@ -120,7 +125,7 @@ def _import_plugins(parsed):
         parsed.overrides = [*parsed.overrides, "PLUGINS", f"[{', '.join(map(json.dumps, named))}]"]
 
 
-def _add(parser, command):
+def _add(parser: argparse.ArgumentParser, command: str) -> None:
     add_arguments, handler = _COMMANDS[command]
     add_arguments(parser)
     parser.add_argument(
@@ -134,7 +139,7 @@ def _add(parser, command):
     parser.set_defaults(handler=handler)
 
 
-_COMMANDS = {
+_COMMANDS: dict[str, Command] = {
     "run": (runs.run_arguments, runs.run_command),
     "config": (configs.config_arguments, configs.config_command),
     "configs": (configs.configs_arguments, configs.configs_command),
@@ -168,13 +173,13 @@ _OTHER_WORDS = {
 }
 
 
-def _start_logging():
+def _start_logging() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     # ours alone; libraries speak up only to warn
     environment.speak(aloud=environment.rank() == 0)
 
 
-def _describe(error):
+def _describe(error: Exception) -> str:
     if not isinstance(error, OSError):
         return str(error)
     place = f": {error.filename}" if error.filename else ""

@@ -3,7 +3,7 @@
 import pytest
 
 from uniformer_video.config.rows import SETTINGS
-from uniformer_video.config.setting import FREE, MATCHES_UNLESS_FROM_BEST
+from uniformer_video.config.setting import FREE, MATCHES_UNLESS_FROM_BEST, Setting
 from uniformer_video.config.settings import config_from_text, load_config
 from uniformer_video.errors import ConfigError
 
@@ -56,6 +56,13 @@ def test_no_number_is_infinite_or_absurd(key, value):
 )
 def test_what_people_want_is_allowed(key, value):
     load_config(overrides=[key, value])
+
+
+@pytest.mark.parametrize(("elements", "words"), [((str,), "texts"), ((int, float), "values")])
+def test_a_list_from_outside_says_what_it_takes(elements, words):
+    row = Setting("MYNET.LAYERS", [], "which layers", elements=elements)
+    with pytest.raises(ConfigError, match=f"MYNET.LAYERS is 3; it must be a list of {words}$"):
+        row.accept(3)
 
 
 def test_stored_values_outside_the_limits_are_read_or_refused_in_a_line():

@@ -155,6 +155,13 @@ def test_annotations_and_videos_that_are_not_there(place):
         build(place, "k400")
 
 
+@pytest.mark.parametrize("source", [{}, {"videos": ""}, {"frames": ""}])
+def test_no_folder_to_list(place, source):
+    kinetics(place, HEADER, VAL)
+    with pytest.raises(DataError, match=r"--videos.*--frames"):
+        make_lists("k400", place({}) / "annotations", place({}), **source)
+
+
 NAME = "Approaching something with your camera"
 
 

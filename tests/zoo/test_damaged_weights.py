@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import uniformer_video as uv
-from uniformer_video.errors import DamagedError
+from uniformer_video.errors import CheckpointError, DamagedError
 from uniformer_video.weights.checkpoint import write_checkpoint
 from uniformer_video.zoo.create import build_network, create_model
 from uniformer_video.zoo.registry import MODELS
@@ -88,3 +88,26 @@ def test_python_refuses_it_alike(damaged):
     ):
         with pytest.raises(DamagedError, match=f"the tensor {KEY}"):
             read()
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 0)])
+@pytest.mark.parametrize(
+    "key", ["patch_embed1.proj.weight", "patch_embed3.proj.weight", "blocks1.0.mlp.fc1.weight"]
+)
+def test_what_has_no_shape_of_a_weight_tells_no_model(tmp_path, key, shape):
+    small = {"embed_dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "head_dim": 8}
+    state = build_network("image_uniformer_s", 3, **small).state_dict()
+    path = tmp_path / "odd.pth"
+    torch.save({**state, key: torch.zeros(shape)}, path)
+    with pytest.raises(CheckpointError, match="name the model it belongs to"):
+        create_model(checkpoint=path)
+
+
+def test_a_stem_without_its_first_convolution_tells_no_model(tmp_path):
+    small = {"embed_dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "head_dim": 8}
+    state = build_network("image_uniformer_s", 3, **small, conv_embeds=4).state_dict()
+    path = tmp_path / "odd.pth"
+    del state["patch_embed1.proj.0.weight"]
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match="name the model it belongs to"):
+        create_model(checkpoint=path)

@@ -12,6 +12,8 @@ import statistics
 import sys
 import time
 import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -24,9 +26,14 @@ from uniformer_video.words import name_some, one_line, plural
 BASELINE = "decord"
 OURS = "ours"
 _SAMPLING = ClipSampling(16, 4)
+# (path, int64 [clips, T], frames a second or None) -> uint8 [clips * T, H, W, 3]
+Decode = Callable[[str, np.ndarray, float | None], np.ndarray]
+# Of each request and contender: seconds of each repeat, and whether its frames are ours.
+Timed = tuple[list[float], bool]
+Measured = dict[str, dict[str, Timed]]
 
 
-def requests(num_frames, seed=0):
+def requests(num_frames: int, seed: int = 0) -> dict[str, np.ndarray]:
     """What is asked of a video: name -> int64 [clips, 16]."""
     over = np.linspace(0, num_frames - 1, 16).astype(np.int64)
     return {
@@ -36,9 +43,9 @@ def requests(num_frames, seed=0):
     }
 
 
-def contenders():
-    """Those that can be imported: name -> function of (path, int64 [clips, T], fps) -> [N, H, W, 3]."""
-    found = {OURS: _ours}
+def contenders() -> dict[str, Decode]:
+    """Those that can be imported, by name."""
+    found: dict[str, Decode] = {OURS: _ours}
     for name, make in (("decord", _decord), ("torchcodec", _torchcodec), ("pytorchvideo", _ptv)):
         try:
             found[name] = make()
@@ -47,20 +54,22 @@ def contenders():
     return found
 
 
-def measure(path, repeat, sides):
+def measure(path: str, repeat: int, sides: Mapping[str, Decode]) -> Measured:
     """request -> contender -> (seconds of each repeat, whether its frames are ours).
 
     A contender that fails on the video has no seconds.
     """
     with open_video(path) as video:
         num_frames, fps = video.num_frames, video.fps
-    seconds = {name: {side: [] for side in sides} for name in requests(num_frames)}
+    seconds: dict[str, dict[str, list[float]]] = {
+        name: {side: [] for side in sides} for name in requests(num_frames)
+    }
     same = {name: dict.fromkeys(sides, True) for name in seconds}
     pictures = os.path.isdir(path) or (names_frames(path) and not os.path.isfile(path))
     failed = set(sides) - {OURS} if pictures else set()  # which the others do not read
     for seed in range(repeat):
         for name, clips in requests(num_frames, seed).items():
-            pixels = {}
+            pixels: dict[str, np.ndarray] = {}
             for side, decode in sides.items():
                 if side in failed:
                     continue
@@ -81,7 +90,7 @@ def measure(path, repeat, sides):
     }
 
 
-def ratio(results, side):
+def ratio(results: Mapping[str, Timed], side: str) -> float | None:
     """How many times faster than the baseline: the median over the repeats; None without both."""
     times, base = results[side][0], results.get(BASELINE, ([], True))[0]
     if not times or not base:
@@ -89,13 +98,13 @@ def ratio(results, side):
     return statistics.median(b / t for t, b in zip(times, base, strict=True))
 
 
-def table(measured):
+def table(measured: Mapping[str, Measured]) -> list[str]:
     """The lines to print for video -> request -> contender -> (seconds, same frames)."""
     sides = list(next(iter(next(iter(measured.values())).values())))
     width = max(24, *(len(os.path.basename(path)) for path in measured))
     header = f"{'video':{width}}  {'request':18}" + "".join(f"  {side:>20}" for side in sides)
     lines = [f"ms a request, and speed over {BASELINE} (higher is faster)", "", header]
-    speeds = {}
+    speeds: dict[str, dict[str, list[float]]] = {}
     for path, by_request in measured.items():
         for name, results in by_request.items():
             cells = []
@@ -113,7 +122,7 @@ def table(measured):
     return lines
 
 
-def _cell(result, speed):
+def _cell(result: Timed, speed: float | None) -> str:
     times, same = result
     if not times:
         return "cannot read"
@@ -123,17 +132,17 @@ def _cell(result, speed):
     return shown + (" " if same else "*")
 
 
-def _mean(speeds):
+def _mean(speeds: Sequence[float] | None) -> str:
     return f"{math.prod(speeds) ** (1 / len(speeds)):.2f}x " if speeds else "-"
 
 
-def run(paths, repeat):
+def run(paths: Iterable[Path | str], repeat: int) -> list[str]:
     """Measure the videos and return the table's lines.
 
     A video that we cannot read is left out and named; an error where none is left.
     """
-    paths, broken = _readable(paths)
-    if not paths:
+    readable, broken = _readable(paths)
+    if not readable:
         raise UserError(next(iter(broken)))
     sides = contenders()
     if BASELINE not in sides:
@@ -142,13 +151,13 @@ def run(paths, repeat):
         )
     if repeat < 1:
         raise UserError(f"--repeat is {repeat}; it is at least 1")
-    lines = table({path: measure(path, repeat, sides) for path in paths})
+    lines = table({path: measure(path, repeat, sides) for path in readable})
     if broken:
         lines.append(f"{plural(len(broken), 'video')} left out as broken: {name_some(broken)}")
     return lines
 
 
-def _readable(paths):
+def _readable(paths: Iterable[Path | str]) -> tuple[list[str], list[str]]:
     """(the videos that can be read, why each of the others cannot)."""
     good, broken = [], []
     for path in map(str, paths):
@@ -161,35 +170,37 @@ def _readable(paths):
     return good, broken
 
 
-def _ours(path, clips, _fps):
+def _ours(path: str, clips: np.ndarray, _fps: float | None) -> np.ndarray:
     with open_video(path) as video:
         return video.frames(clips.ravel())
 
 
-def _decord():
+def _decord() -> Decode:
     import decord
 
-    def decode(path, clips, _fps):
+    def decode(path: str, clips: np.ndarray, _fps: float | None) -> np.ndarray:
         return decord.VideoReader(path, num_threads=1).get_batch(clips.ravel()).asnumpy()
 
     return decode
 
 
-def _torchcodec():
+def _torchcodec() -> Decode:
     from torchcodec.decoders import VideoDecoder
 
-    def decode(path, clips, _fps):
+    def decode(path: str, clips: np.ndarray, _fps: float | None) -> np.ndarray:
         video = VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1)
         return video.get_frames_at(clips.ravel().tolist()).data.numpy()
 
     return decode
 
 
-def _ptv():
+def _ptv() -> Decode:
     """pytorchvideo's `EncodedVideo`, which takes seconds: a clip is cut out, then its frames taken."""
     encoded = _pytorchvideo_module("encoded_video_pyav").EncodedVideoPyAV
 
-    def decode(path, clips, fps):
+    def decode(path: str, clips: np.ndarray, fps: float | None) -> np.ndarray:
+        if not fps:
+            raise DecodeError(f"{path} has no frame rate, and this library takes seconds")
         frames = []
         with open(path, "rb") as file:
             video = encoded(file, decode_audio=False)
@@ -203,7 +214,7 @@ def _ptv():
     return decode
 
 
-def _pytorchvideo_module(name):
+def _pytorchvideo_module(name: str) -> types.ModuleType:
     """A module of `pytorchvideo.data` without the package's own imports, which need torchvision."""
     import pytorchvideo
 

@@ -5,6 +5,7 @@ import math
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
@@ -13,12 +14,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from fvcore.common.config import CfgNode
 
 from uniformer_video.bench.published_loader import PublishedDataset
 from uniformer_video.data.clips.augment import ColorJitter, RandAugment
 from uniformer_video.data.clips.packed import PackedClips, stack
 from uniformer_video.data.lists.records import VideoRecord
-from uniformer_video.data.loading.dataset import TrainSample
+from uniformer_video.data.loading.dataset import TrainDataset, TrainSample
 from uniformer_video.data.loading.loader import TrainLoader, TrainPlan, collate_train
 from uniformer_video.errors import ConfigError, DataError, DecodeError
 from uniformer_video.prepare.demo import write_video
@@ -33,6 +35,7 @@ _AFTER = ("crop and resize", "flip", "normalise", "erasing")
 STEPS = (DECODE, RandAugment.step, *_AFTER, COLLATE)  # by default
 _ALL_STEPS = (DECODE, *_COLOURS, *_AFTER, "pack", COLLATE, DEVICE)
 _BATCH = 4  # videos
+Sides = dict[str, TrainDataset | PublishedDataset]
 
 
 @dataclass
@@ -42,13 +45,23 @@ class LoaderTimes:
     broken: path -> reason of the videos that could not be decoded, in whose place the next ones came.
     """
 
-    ours: dict  # step -> seconds; DEVICE is what AUG.ON_DEVICE leaves to it, transfer included
-    baseline: dict | None = None  # likewise, of the published way
-    rates: dict = field(default_factory=dict)  # workers -> clips a second of the whole loader
-    broken: dict = field(default_factory=dict)
+    ours: dict[
+        str, float
+    ]  # step -> seconds; DEVICE is what AUG.ON_DEVICE leaves to it, transfer included
+    baseline: dict[str, float] | None = None  # likewise, of the published way
+    rates: dict[int, float] = field(
+        default_factory=dict
+    )  # workers -> clips a second of the whole loader
+    broken: dict[str, str] = field(default_factory=dict)
 
 
-def measure(cfg, clips=24, rounds=3, workers=(0, 1, 2), baseline=False):
+def measure(
+    cfg: CfgNode,
+    clips: int = 24,
+    rounds: int = 3,
+    workers: Sequence[int] = (0, 1, 2),
+    baseline: bool = False,
+) -> LoaderTimes:
     """`LoaderTimes` of the training clips that a config asks for.
 
     Each round makes the same `clips` clips, ours and the published way in turn, by one thread; then
@@ -58,9 +71,9 @@ def measure(cfg, clips=24, rounds=3, workers=(0, 1, 2), baseline=False):
     broken: dict[str, str] = {}
     with _some_videos(cfg) as (records, names):
         dataset = build_train_dataset(cfg, records, names)
-        sides = {"ours": dataset}
+        sides: Sides = {"ours": dataset}
         if baseline:
-            sides["baseline"] = _published_dataset(dataset)
+            sides["baseline"] = PublishedDataset(dataset)
         with _one_thread():
             records = _decodable(sides, math.ceil(clips / dataset.copies), broken)
             times = _time_steps(sides, records, rounds)
@@ -68,7 +81,7 @@ def measure(cfg, clips=24, rounds=3, workers=(0, 1, 2), baseline=False):
     return LoaderTimes(times["ours"], times.get("baseline"), rates, broken)
 
 
-def worker_counts(text):
+def worker_counts(text: str) -> list[int]:
     """`0,1,2` -> [0, 1, 2]; 1 is always among them, because suggestions rest on it."""
     try:
         counts = sorted({1, *(int(count) for count in text.split(","))})
@@ -79,12 +92,14 @@ def worker_counts(text):
     return counts
 
 
-def suggest_workers(rates, needed):
+def suggest_workers(rates: Mapping[int, float], needed: float) -> int:
     """Workers for `needed` clips a second, from the rate of one; each is taken to have a core."""
     return max(1, math.ceil(needed / rates[1]))
 
 
-def generate_videos(folder, count=4, size=(256, 340), frames=300):
+def generate_videos(
+    folder: str | Path, count: int = 4, size: tuple[int, int] = (256, 340), frames: int = 300
+) -> list[VideoRecord]:
     """H.264 videos of 10 seconds, with texture, noise and motion, as `VideoRecord`s."""
     records = []
     for index in range(count):
@@ -95,7 +110,7 @@ def generate_videos(folder, count=4, size=(256, 340), frames=300):
     return records
 
 
-def report(times, needed=0.0):
+def report(times: LoaderTimes, needed: float = 0.0) -> list[str]:
     """The tables as text lines."""
     lines = [
         f"{'ms a clip, one thread':24s}{'ours':>9s}"
@@ -130,38 +145,29 @@ def report(times, needed=0.0):
     return lines
 
 
-def _seconds(times, step):
+def _seconds(times: Mapping[str, float], step: str) -> float:
     """Of a step, or of all that a worker does."""
     workers = sum(times.values()) - times.get(DEVICE, 0.0)
     return {"all": workers, "all but decoding": workers - times[DECODE], **times}[step]
 
 
-def _published_dataset(dataset):
-    """The same clips the published way."""
-    if not dataset.augment.area:
-        raise ConfigError(
-            "--baseline needs a resized crop; set DATA.TRAIN_JITTER_SCALES_RELATIVE [0.08, 1.0]"
-        )
-    return PublishedDataset(dataset)
-
-
 class _Clock:
     """Adds up the time since the last mark under a step's name."""
 
-    def __init__(self):
-        self.seconds = defaultdict(float)
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.start()
 
-    def start(self):
+    def start(self) -> None:
         self.last = time.perf_counter()
 
-    def mark(self, step):
+    def mark(self, step: str) -> None:
         now = time.perf_counter()
         self.seconds[step] += now - self.last
         self.last = now
 
 
-def _decodable(sides, count, broken):
+def _decodable(sides: Sides, count: int, broken: dict[str, str]) -> list[VideoRecord]:
     """For each of `count` positions a record whose clip all sides decode; the others go to `broken`."""
     records = sides["ours"].records
     chosen: list[VideoRecord] = []
@@ -183,16 +189,18 @@ def _decodable(sides, count, broken):
     return chosen
 
 
-def _time_steps(sides, records, rounds):
+def _time_steps(
+    sides: Sides, records: Sequence[VideoRecord], rounds: int
+) -> dict[str, dict[str, float]]:
     """{side: {step: seconds a clip}}; the sides take turns clip by clip, after one unmeasured clip."""
     copies = sides["ours"].copies
     positions = range(len(records))
-    measured = {side: [] for side in sides}
+    measured: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for dataset in sides.values():
         _make_sample(dataset, records[0], 0, _Clock())
     for _ in range(rounds):
         clocks = {side: _Clock() for side in sides}
-        samples = {side: [] for side in sides}
+        samples: dict[str, list[TrainSample]] = {side: [] for side in sides}
         for position in positions:
             for side, dataset in sides.items():
                 samples[side].append(
@@ -211,11 +219,15 @@ def _time_steps(sides, records, rounds):
     }
 
 
-def _decode(dataset, record, position):
+def _decode(
+    dataset: TrainDataset | PublishedDataset, record: VideoRecord, position: int
+) -> np.ndarray:
     return dataset.decode(record, generator("clip", dataset.seed, 0, position, 0))
 
 
-def _make_sample(dataset, record, position, clock):
+def _make_sample(
+    dataset: TrainDataset | PublishedDataset, record: VideoRecord, position: int, clock: _Clock
+) -> TrainSample:
     clock.start()
     frames = _decode(dataset, record, position)
     clock.mark(DECODE)
@@ -229,18 +241,20 @@ def _make_sample(dataset, record, position, clock):
     return sample
 
 
-def _make_batch(dataset, samples, clock):
+def _make_batch(
+    dataset: TrainDataset | PublishedDataset, samples: Sequence[TrainSample], clock: _Clock
+) -> None:
     """Collate, and what is left to do on the device, where something is."""
     clock.start()
     batch = collate_train(samples)
     clock.mark(COLLATE)
-    if isinstance(batch.clips, PackedClips):
+    if isinstance(batch.clips, PackedClips) and isinstance(dataset, TrainDataset):
         clips = batch.clips.to("cuda" if torch.cuda.is_available() else "cpu")
         dataset.augment.finish(clips)[0, 0, 0, 0, 0].item()  # waits for the device
         clock.mark(DEVICE)
 
 
-def _loader_rate(dataset, clips, workers, broken):
+def _loader_rate(dataset: TrainDataset, clips: int, workers: int, broken: dict[str, str]) -> float:
     """Clips a second over one epoch, after one that starts the workers; adds to `broken` what it met."""
     videos = max(math.ceil(clips / dataset.copies) // _BATCH, 1) * _BATCH
     repeated = [dataset.records[index % len(dataset.records)] for index in range(videos)]
@@ -256,7 +270,7 @@ def _loader_rate(dataset, clips, workers, broken):
 
 
 @contextmanager
-def _some_videos(cfg):
+def _some_videos(cfg: CfgNode) -> Iterator[tuple[Sequence[VideoRecord], Sequence[str]]]:
     """(records, class names) of the config's training list, or of generated videos without one."""
     cfg = cfg.clone()
     cfg.defrost()
@@ -271,7 +285,7 @@ def _some_videos(cfg):
 
 
 @contextmanager
-def _one_thread():
+def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -280,7 +294,7 @@ def _one_thread():
         torch.set_num_threads(before)
 
 
-def _moving_texture(seed, size, count):
+def _moving_texture(seed: int, size: tuple[int, int], count: int) -> np.ndarray:
     """`uint8 [count, H, W, 3]`: a picture of rough and fine grain that drifts, with fresh noise."""
     rng = generator("bench", seed)
     height, width = size

@@ -86,7 +86,7 @@ def made_up(videos: int) -> tuple[np.ndarray, set[tuple[int, int]]]:
     return numbers, {pair for group in same.values() for pair in combinations(group, 2)}
 
 
-def _smooth(rng):
+def _smooth(rng: np.random.Generator) -> np.ndarray:
     """Grey levels of 8x9 cells between 5x5 random ones."""
     knots = rng.uniform(0, 200, (5, 5))
     rows, columns = np.linspace(0, 4, 8), np.linspace(0, 4, 9)

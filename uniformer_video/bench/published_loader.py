@@ -7,6 +7,8 @@ take `PILLOW_OPS` as the truth about single frames.
 """
 
 import os
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,30 +16,37 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch.nn import functional as F
 
 from uniformer_video.data.clips.augment import RandomErasing
+from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.clips.transforms import resized_crop_box
 from uniformer_video.data.decoding.reader import first_line
 from uniformer_video.data.decoding.source import is_member, source_of
 from uniformer_video.data.lists.flips import may_mirror, mirror_labels
-from uniformer_video.errors import DecodeError
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.loading.dataset import TrainDataset
+from uniformer_video.errors import ConfigError, DecodeError
 
 FILL = (128, 128, 128)
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
-def _affine(image, matrix, resample):
+def _affine(
+    image: Image.Image, matrix: tuple[float, ...], resample: Image.Resampling
+) -> Image.Image:
     return image.transform(image.size, Image.Transform.AFFINE, matrix, resample, fillcolor=FILL)
 
 
-def _posterize(image, bits, _):
+def _posterize(image: Image.Image, bits: int, _: Image.Resampling) -> Image.Image:
     return image.point([value & (256 - 2 ** (8 - bits)) for value in range(256)] * 3)
 
 
-def _solarize_add(image, addend, _):
+def _solarize_add(image: Image.Image, addend: int, _: Image.Resampling) -> Image.Image:
     table = [min(value + addend, 255) if value < 128 else value for value in range(256)]
     return image.point(table * 3)
 
 
-PILLOW_OPS = {  # (image, setting, filter) -> image
+PILLOW_OPS: dict[
+    str, Callable[[Image.Image, Any, Image.Resampling], Image.Image]
+] = {  # (image, setting, filter) -> image
     "AutoContrast": lambda image, *_: ImageOps.autocontrast(image),
     "Equalize": lambda image, *_: ImageOps.equalize(image),
     "Invert": lambda image, *_: ImageOps.invert(image),
@@ -60,7 +69,9 @@ PILLOW_OPS = {  # (image, setting, filter) -> image
 }
 
 
-def apply_with_pillow(frames, drawn, interpolation="bicubic"):
+def apply_with_pillow(
+    frames: np.ndarray, drawn: Iterable[tuple[str, Any]], interpolation: str = "bicubic"
+) -> np.ndarray:
     """`uint8 [T, H, W, 3]` and (name, setting) pairs -> the same shape, frame by frame."""
     images = [Image.fromarray(frame) for frame in frames]
     for name, setting in drawn:
@@ -71,15 +82,26 @@ def apply_with_pillow(frames, drawn, interpolation="bicubic"):
 class PublishedAugmentation:
     """The order and the settings of a `TrainAugmentation` with a resized crop, done the published way.
 
-    The same generator gives the same clip, up to the rounding of geometric operations.
+    The same generator gives the same clip, up to the rounding of geometric operations. Raises `ConfigError`
+    where there is no resized crop.
     """
 
-    def __init__(self, ours):
-        self.ours = ours
+    def __init__(self, ours: TrainAugmentation):
+        if not ours.area:
+            raise ConfigError(
+                "--baseline needs a resized crop; set DATA.TRAIN_JITTER_SCALES_RELATIVE [0.08, 1.0]"
+            )
+        self.ours, self.area = ours, ours.area
         self.erase = RandomErasing(ours.erasing) if ours.erasing else None
         self.mean, self.std = torch.tensor(ours.normalise.mean), torch.tensor(ours.normalise.std)
 
-    def __call__(self, frames, labels, rng, mark=lambda step: None):
+    def __call__(
+        self,
+        frames: np.ndarray,
+        labels: tuple[int, ...],
+        rng: np.random.Generator,
+        mark: Callable[[str], None] = lambda step: None,
+    ) -> tuple[torch.Tensor, tuple[int, ...]]:
         """As `TrainAugmentation`: `float32 [3, T, crop, crop]`, classes."""
         ours = self.ours
         if ours.colors:
@@ -90,7 +112,8 @@ class PublishedAugmentation:
             clip = clip.flip(-1)
         clip = ((clip - self.mean) / self.std).permute(3, 0, 1, 2)
         mark("normalise")
-        top, left, height, width = resized_crop_box(*clip.shape[-2:], ours.area, ours.ratio, rng)
+        tall, wide = clip.shape[-2:]
+        top, left, height, width = resized_crop_box(tall, wide, self.area, ours.ratio, rng)
         clip = F.interpolate(
             clip[..., top : top + height, left : left + width].transpose(0, 1),
             (ours.crop_size, ours.crop_size),
@@ -112,11 +135,11 @@ class PublishedAugmentation:
 class PublishedDataset:
     """Stands in for a `TrainDataset` where it is timed: decord alone decodes, if it is installed."""
 
-    def __init__(self, ours):
+    def __init__(self, ours: TrainDataset):
         self.ours, self.augment = ours, PublishedAugmentation(ours.augment)
         self.records, self.seed, self.copies = ours.records, ours.seed, ours.copies
 
-    def decode(self, record, rng):
+    def decode(self, record: VideoRecord, rng: np.random.Generator) -> np.ndarray:
         """The same frames as `TrainDataset.decode`; folders of frames are left to it.
 
         Raises `DecodeError` for a video that decord cannot read.
@@ -132,7 +155,7 @@ class PublishedDataset:
         except Exception as error:  # decord has kinds of its own
             raise DecodeError(f"decord cannot read {record.path}: {first_line(error)}") from None
 
-    def _decode(self, decord, record, rng):
+    def _decode(self, decord: Any, record: VideoRecord, rng: np.random.Generator) -> np.ndarray:
         reader = decord.VideoReader(source_of(record.path)(), num_threads=1)
         sampling = self.ours.sampling
         timeline = sampling.timeline(len(reader), reader.get_avg_fps(), record.start, record.end)

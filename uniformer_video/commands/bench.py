@@ -1,19 +1,21 @@
 """Measure the speed of parts on this machine."""
 
-from uniformer_video.commands.options import CONFIG_HELP, add_overrides
+from argparse import ArgumentParser, Namespace
+
+from uniformer_video.commands.options import CONFIG_HELP, Command, add_overrides
 from uniformer_video.errors import UserError
 
 
-def bench_arguments(parser):
+def bench_arguments(parser: ArgumentParser) -> None:
     kinds = parser.add_subparsers(title="what to measure", required=True, metavar="WHAT")
     for name, (add_arguments, measure) in _BENCHES.items():
-        summary = measure.__doc__.splitlines()[0]
+        summary = (measure.__doc__ or "").partition("\n")[0]
         kind = kinds.add_parser(name, help=summary, description=summary)
         add_arguments(kind)
         kind.set_defaults(measure=measure)
 
 
-def bench_command(args):
+def bench_command(args: Namespace) -> int | None:
     """Measure decoding, the training loader, and the comparison of videos.
 
     Decoding and loading are timed beside the other side of a comparison, in one run: times of one machine
@@ -22,7 +24,7 @@ def bench_command(args):
     return args.measure(args)
 
 
-def _decode_arguments(parser):
+def _decode_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "videos",
         nargs="+",
@@ -32,7 +34,7 @@ def _decode_arguments(parser):
     parser.add_argument("--repeat", type=int, default=9, metavar="N", help="rounds (9)")
 
 
-def _decode(args):
+def _decode(args: Namespace) -> None:
     """Decoding of clips, one thread, opening included: against decord, torchcodec, pytorchvideo."""
     from uniformer_video.bench.decode import run
     from uniformer_video.inference.predictor import videos_at
@@ -41,7 +43,7 @@ def _decode(args):
     print("\n".join(run(videos, args.repeat)))
 
 
-def _loader_arguments(parser):
+def _loader_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--cfg", metavar="FILE", help=f"{CONFIG_HELP} (default: the defaults, generated videos)"
     )
@@ -63,7 +65,7 @@ def _loader_arguments(parser):
     add_overrides(parser)
 
 
-def _loader(args):
+def _loader(args: Namespace) -> None:
     """Training clips: the time of each step, clips a second by the number of workers."""
     from uniformer_video.bench import loader
     from uniformer_video.config.settings import load_config
@@ -76,12 +78,12 @@ def _loader(args):
     print("\n".join(loader.report(times, args.clips_per_second_needed)))
 
 
-def _overlap_arguments(parser):
+def _overlap_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--videos", type=int, default=10_000, metavar="N", help="(10000)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="(one a core)")
 
 
-def _overlap(args):
+def _overlap(args: Namespace) -> None:
     """What `prepare check --overlap` does: hashing videos, comparing cached, made-up fingerprints."""
     from uniformer_video.bench.overlap import comparing, hashing
 
@@ -90,7 +92,7 @@ def _overlap(args):
     print("\n".join([*comparing(args.videos, args.threads), *hashing()]))
 
 
-_BENCHES = {
+_BENCHES: dict[str, Command] = {
     "decode": (_decode_arguments, _decode),
     "loader": (_loader_arguments, _loader),
     "overlap": (_overlap_arguments, _overlap),

@@ -2,14 +2,20 @@
 
 import itertools
 import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from uniformer_video.commands.options import add_list_options, add_workers, progress_bar
 from uniformer_video.commands.status import EXIT_USER_ERROR
 from uniformer_video.errors import UserError
 from uniformer_video.words import duration, plural
 
+if TYPE_CHECKING:
+    from uniformer_video.prepare.overlap import Overlap
 
-def check_arguments(parser):
+
+def check_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "videos",
         nargs="+",
@@ -42,7 +48,7 @@ def check_arguments(parser):
     add_workers(parser)
 
 
-def check_step(args):
+def check_step(args: Namespace) -> int:
     """Decode every frame of every video, and write a table of the bad ones.
 
     Its columns: path, reason, frames found (that decode) and frames declared (by the file's header, or
@@ -79,7 +85,7 @@ def check_step(args):
     return EXIT_USER_ERROR if bad else 0
 
 
-def _check_overlap(args, show):
+def _check_overlap(args: Namespace, show: Callable[[int, int, int], None]) -> int:
     """Look for the same footage in the lists of `args`, say what was found; the exit status.
 
     `show(finished, total, failed)` is called with numbers of videos.
@@ -118,7 +124,7 @@ def _check_overlap(args, show):
     return EXIT_USER_ERROR if leaks or found.unreadable else 0
 
 
-def _say_speed(found):
+def _say_speed(found: "Overlap") -> None:
     rate = f", {found.hashed / found.hash_seconds:.1f} a second" if found.hashed else ""
     print(
         f"{plural(found.hashed, 'video')} hashed in {duration(found.hash_seconds, 1)}{rate}; "

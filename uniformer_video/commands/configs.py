@@ -1,6 +1,7 @@
 """Commands about settings and what is shipped with the toolkit: configs, guides to datasets."""
 
 import logging
+from argparse import ArgumentParser, Namespace
 
 from uniformer_video.commands.options import CONFIG_HELP, add_overrides
 from uniformer_video.errors import ConfigError, UserError
@@ -9,13 +10,13 @@ from uniformer_video.program import command
 log = logging.getLogger("uniformer_video")
 
 
-def configs_arguments(parser):
+def configs_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "pattern", nargs="?", default="*", metavar="PATTERN", help="such as k400, 'ssv*_k600', xxs"
     )
 
 
-def configs_command(args):
+def configs_command(args: Namespace) -> None:
     """List the configs that come with the toolkit.
 
     `uniformer-video run --cfg NAME` takes such a name, with or without .yaml; a file of that path goes
@@ -35,7 +36,7 @@ def configs_command(args):
     log.info("The files are in %s.", shipped_folder("configs"))
 
 
-def config_arguments(parser):
+def config_arguments(parser: ArgumentParser) -> None:
     parser.usage = (
         "%(prog)s [--cfg FILE] [KEY VALUE ...]\n       %(prog)s diff A B\n       %(prog)s --keys"
     )
@@ -46,7 +47,7 @@ def config_arguments(parser):
     add_overrides(parser)
 
 
-def config_command(args):
+def config_command(args: Namespace) -> None:
     """Print the resolved config; what every key means; or in which settings two configs differ.
 
     `diff A B` takes files or names of shipped configs, and prints each setting that differs: its key, the
@@ -72,7 +73,7 @@ def config_command(args):
     print(config_text(cfg))
 
 
-def _diff(args):
+def _diff(args: Namespace) -> None:
     from uniformer_video.config.settings import differences, load_config
 
     _, *configs = args.overrides
@@ -92,13 +93,13 @@ def _diff(args):
         print(f"{key:{widths[0]}}  {one:{widths[1]}}  {other}".rstrip())
 
 
-def guide_arguments(parser):
+def guide_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "dataset", nargs="?", default="", metavar="DATASET", help="such as k400 (none: all formats)"
     )
 
 
-def guide_command(args):
+def guide_command(args: Namespace) -> None:
     """Print how a dataset is got and prepared; without a name, the formats of lists and their settings."""
     from uniformer_video.config.shipped import list_guides, read_guide
 

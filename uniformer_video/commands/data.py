@@ -1,6 +1,8 @@
 """Commands that make or change data."""
 
 import logging
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from uniformer_video.commands.options import add_separator
@@ -10,7 +12,7 @@ from uniformer_video.program import command
 log = logging.getLogger("uniformer_video")
 
 
-def demo_arguments(parser):
+def demo_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", default="datasets/demo", metavar="FOLDER", help="(datasets/demo)")
     parser.add_argument("--train", type=int, default=1600, help="training videos (1600)")
     parser.add_argument("--val", type=int, default=160, help="validation videos (160)")
@@ -18,7 +20,7 @@ def demo_arguments(parser):
     parser.add_argument("--seed", type=int, default=0, help="(0)")
 
 
-def demo_command(args):
+def demo_command(args: Namespace) -> None:
     """Generate the demo videos: eight motions, H.264, with train, val and test lists.
 
     The same seed gives the same videos; what an interrupted call has finished is kept.
@@ -47,7 +49,7 @@ def demo_command(args):
     log.info("%s: %d videos made, %d were there.", args.out, made, total - made)
 
 
-def remap_arguments(parser):
+def remap_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("list", metavar="LIST.csv", help="one path and label a line")
     order = "class names of its numbers: a known order, a file of names, or a checkpoint"
     parser.add_argument("--from", required=True, dest="given", metavar="NAMES", help=order)
@@ -58,7 +60,7 @@ def remap_arguments(parser):
     add_separator(parser)
 
 
-def remap_command(args):
+def remap_command(args: Namespace) -> None:
     """Write a list with its labels counted in another class order.
 
     NAMES is a known order such as k400 (the usual one) or k400-published (outputs of the published
@@ -76,7 +78,7 @@ def remap_command(args):
     print(f"Its numbers now stand for DATA.CLASS_NAMES {order}; that goes before a classes.txt.")
 
 
-def _names_of(text, flag):
+def _names_of(text: str, flag: str) -> Sequence[str]:
     """Class names of a known order, of a text file, or of a checkpoint."""
     from uniformer_video.data.lists.class_names import named_classes
     from uniformer_video.runs.class_order import known_names
@@ -94,7 +96,7 @@ def _names_of(text, flag):
     return names
 
 
-def _is_binary(path):
+def _is_binary(path: str) -> bool:
     """True for a file that is no text, as every kind of weights file."""
     if not Path(path).is_file():
         return False

@@ -1,15 +1,16 @@
 """Whether all works on this machine."""
 
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 
-def doctor_arguments(parser):
+def doctor_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="only look; make no videos and train nothing"
     )
 
 
-def doctor_command(args):
+def doctor_command(args: Namespace) -> int:
     """Check Python, libraries, devices, decoders, disk and memory, and try everything for a minute.
 
     Each line is `fine`, a `note` (slower, or without something) or WRONG, with what to do. The exit status

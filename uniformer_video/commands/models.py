@@ -1,5 +1,7 @@
 """What models there are and what they cost."""
 
+from argparse import ArgumentParser, Namespace
+
 from uniformer_video.config.setting import MAX_CLASSES
 from uniformer_video.errors import UserError, is_want_of_memory, quote
 from uniformer_video.program import command
@@ -7,7 +9,7 @@ from uniformer_video.program import command
 _MOST_PIXELS = 1 << 26  # of an input that is counted
 
 
-def models_arguments(parser):
+def models_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--filter", default="*", metavar="PATTERN", help="such as uniformer_s, 'image_*', x3d"
     )
@@ -16,7 +18,7 @@ def models_arguments(parser):
     )
 
 
-def models_command(args):
+def models_command(args: Namespace) -> None:
     """List every named model: parameters, GFLOPs, input, and the published weights it loads.
 
     Parameters and GFLOPs (multiply-adds, norms included) are those of the published form: 5x5x5
@@ -30,7 +32,7 @@ def models_command(args):
     print(as_markdown(entries) if args.markdown else as_text(entries))
 
 
-def flops_arguments(parser):
+def flops_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a name from `uniformer-video models`")
     parser.add_argument("--frames", type=int, metavar="T", help="of a clip (the model's own)")
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side (the model's own)")
@@ -40,7 +42,7 @@ def flops_arguments(parser):
     )
 
 
-def flops_command(args):
+def flops_command(args: Namespace) -> None:
     """Count the parameters and the multiply-adds of a model for one view.
 
     fvcore's count, which published figures use: linear layers, convolutions, the two matrix products

@@ -1,13 +1,18 @@
 """Options, and the bar of progress, that several commands have."""
 
 import contextlib
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+
+# What adds the arguments of a command, and what runs it and returns its exit status; None is 0.
+Command = tuple[Callable[[ArgumentParser], None], Callable[[Namespace], int | None]]
 
 CONFIG_HELP = (
     "a YAML file, or a config that `uniformer-video configs` lists, such as k400/uniformer_s_16x4"
 )
 
 
-def add_overrides(parser):
+def add_overrides(parser: ArgumentParser) -> None:
     """`KEY VALUE ...`, settings in place of those of a config."""
     parser.add_argument(
         "overrides",
@@ -17,7 +22,7 @@ def add_overrides(parser):
     )
 
 
-def add_separator(parser):
+def add_separator(parser: ArgumentParser) -> None:
     """`--separator`, of csv lists of videos."""
     parser.add_argument(
         "--separator",
@@ -27,7 +32,7 @@ def add_separator(parser):
     )
 
 
-def add_list_options(parser):
+def add_list_options(parser: ArgumentParser) -> None:
     """`--prefix` and `--separator`, of lists of videos."""
     parser.add_argument(
         "--prefix", default="", metavar="FOLDER", help="that paths start from (the list's own)"
@@ -35,7 +40,7 @@ def add_list_options(parser):
     add_separator(parser)
 
 
-def add_workers(parser):
+def add_workers(parser: ArgumentParser) -> None:
     """`--workers`."""
     parser.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes (one a core)"
@@ -43,13 +48,13 @@ def add_workers(parser):
 
 
 @contextlib.contextmanager
-def progress_bar(unit):
+def progress_bar(unit: str) -> Iterator[Callable[[int, int, int], None]]:
     """A function that shows (finished, total, failed) of a run, on a terminal."""
     from tqdm import tqdm
 
     with tqdm(unit=unit, leave=False, disable=None) as bar:
 
-        def show(finished, total, failed):
+        def show(finished: int, total: int, failed: int) -> None:
             bar.total = total
             bar.set_postfix(failed=failed, refresh=False)
             bar.update(finished - bar.n)

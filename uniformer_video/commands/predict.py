@@ -1,6 +1,7 @@
 """Classify videos."""
 
 import logging
+from argparse import ArgumentParser, Namespace
 
 from uniformer_video.commands.status import EXIT_USER_ERROR
 from uniformer_video.config.rows import SETTINGS
@@ -9,7 +10,7 @@ from uniformer_video.errors import UserError
 log = logging.getLogger("uniformer_video")
 
 
-def predict_arguments(parser):
+def predict_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "videos",
         nargs="+",
@@ -28,7 +29,7 @@ def predict_arguments(parser):
     )
 
 
-def predict_command(args):
+def predict_command(args: Namespace) -> int:
     """Classify videos by name with a trained checkpoint.
 
     The checkpoint carries everything: architecture, sampling, normalisation, class names. A video

@@ -1,15 +1,19 @@
 """Commands that prepare a dataset for training."""
 
-import argparse
 import inspect
 import logging
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from typing import TYPE_CHECKING
 
 from uniformer_video.commands.check import check_arguments, check_step
-from uniformer_video.commands.options import add_list_options, add_workers, progress_bar
+from uniformer_video.commands.options import Command, add_list_options, add_workers, progress_bar
 from uniformer_video.commands.status import EXIT_USER_ERROR
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import UserError
 from uniformer_video.words import plural
+
+if TYPE_CHECKING:
+    from uniformer_video.prepare.summary import Summary
 
 log = logging.getLogger("uniformer_video")
 
@@ -28,20 +32,20 @@ _PRESETS = (
 )
 
 
-def prepare_arguments(parser):
+def prepare_arguments(parser: ArgumentParser) -> None:
     steps = parser.add_subparsers(title="steps", required=True, metavar="STEP")
     for name, (add_arguments, action) in _STEPS.items():
         step = steps.add_parser(
             name,
-            help=action.__doc__.splitlines()[0],
-            description=inspect.cleandoc(action.__doc__),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            help=(action.__doc__ or "").partition("\n")[0],
+            description=inspect.getdoc(action),
+            formatter_class=RawDescriptionHelpFormatter,
         )
         add_arguments(step)
         step.set_defaults(action=action)
 
 
-def prepare_command(args):
+def prepare_command(args: Namespace) -> int | None:
     """Get a dataset ready: lists, smaller videos, frames, shards, a check of every file.
 
     Each step keeps what an interrupted or killed call has finished: the same command goes on from
@@ -52,7 +56,7 @@ def prepare_command(args):
     return args.action(args)
 
 
-def _lists_arguments(parser):
+def _lists_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("dataset", choices=_DATASETS, metavar="DATASET", help=", ".join(_DATASETS))
     parser.add_argument(
         "--annotations", required=True, metavar="FOLDER", help="the official annotation files"
@@ -80,7 +84,7 @@ def _lists_arguments(parser):
     )
 
 
-def _lists(args):
+def _lists(args: Namespace) -> None:
     """Write a dataset's lists from its official annotations, of the videos that are there.
 
     Writes train.csv, val.csv (and test.csv) of lines `path,label`; with --frames, lists of lines
@@ -113,7 +117,7 @@ def _lists(args):
         print(f"Missing: {', '.join(names[:3])}{more}; all are in {args.out}/{MISSING_FILE}")
 
 
-def _resize_arguments(parser):
+def _resize_arguments(parser: ArgumentParser) -> None:
     _add_folders(parser)
     parser.add_argument(
         "--short-side",
@@ -141,7 +145,7 @@ def _resize_arguments(parser):
     add_workers(parser)
 
 
-def _resize(args):
+def _resize(args: Namespace) -> int:
     """Make smaller copies of videos, H.264 in .mp4, with all frames at their times.
 
     Folders and names are kept. Rotated videos come out upright, sound is left out. A video whose short
@@ -163,7 +167,7 @@ def _resize(args):
     return _finish(summary, args.out)
 
 
-def _frames_arguments(parser):
+def _frames_arguments(parser: ArgumentParser) -> None:
     _add_folders(parser)
     parser.add_argument(
         "--short-side",
@@ -182,7 +186,7 @@ def _frames_arguments(parser):
     add_workers(parser)
 
 
-def _frames(args):
+def _frames(args: Namespace) -> int:
     """Take videos apart into folders of pictures, one folder a video, numbered from 1.
 
     A folder appears when it is complete, and is made again when its video is newer. frames.csv lists the
@@ -207,7 +211,7 @@ def _frames(args):
     return _finish(summary, args.out)
 
 
-def _shards_arguments(parser):
+def _shards_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("list", metavar="LIST.csv", help="one path and label a line")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the shards go")
     parser.add_argument(
@@ -217,7 +221,7 @@ def _shards_arguments(parser):
     add_workers(parser)
 
 
-def _shards(args):
+def _shards(args: Namespace) -> int:
     """Pack the videos of a list into tar shards (WebDataset's layout) with an index to seek by.
 
     A video becomes two members, KEY.mp4 and KEY.json, which holds its label and its name in the list.
@@ -236,7 +240,7 @@ def _shards(args):
     return _finish(summary, args.out, "shard")
 
 
-_STEPS = {
+_STEPS: dict[str, Command] = {
     "lists": (_lists_arguments, _lists),
     "resize": (_resize_arguments, _resize),
     "frames": (_frames_arguments, _frames),
@@ -245,14 +249,14 @@ _STEPS = {
 }
 
 
-def _add_folders(parser):
+def _add_folders(parser: ArgumentParser) -> None:
     parser.add_argument(
         "videos", metavar="VIDEOS", help="a folder of videos, in folders of any depth"
     )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the results go")
 
 
-def _finish(summary, out, unit=""):
+def _finish(summary: "Summary", out: str, unit: str = "") -> int:
     """Say what a run came to, with the word for what it counts; returns the exit status."""
     from uniformer_video.prepare.summary import FAILED_FILE
 

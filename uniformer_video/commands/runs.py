@@ -1,6 +1,7 @@
 """Commands around a run: train and test, settings, the report."""
 
 import shlex
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from uniformer_video.commands.options import CONFIG_HELP, add_overrides
@@ -9,7 +10,7 @@ from uniformer_video.errors import ConfigError
 from uniformer_video.program import run_again
 
 
-def run_arguments(parser):
+def run_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--cfg", metavar="FILE", required=True, help=CONFIG_HELP)
     parser.add_argument(
         "--from",
@@ -21,7 +22,7 @@ def run_arguments(parser):
     add_overrides(parser)
 
 
-def run_command(args):
+def run_command(args: Namespace) -> int:
     """Train, run the multi-view test, and write the report.
 
     An unfinished run with the same config goes on where it stopped; a finished one only reports
@@ -51,11 +52,11 @@ def run_command(args):
     return 0
 
 
-def report_arguments(parser):
+def report_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="holds results.json")
 
 
-def report_command(args):
+def report_command(args: Namespace) -> None:
     """Write the report page again from the results in a folder."""
     from uniformer_video.runs.multi_view_test import report
 

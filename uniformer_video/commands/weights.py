@@ -1,16 +1,22 @@
 """Commands that convert and inflate weights files."""
 
 import logging
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from uniformer_video.data.protocol import Protocol
 
 _LOCAL_KERNEL = (3, 5, 5)
 _INFLATE_MODE = SETTINGS["UNIFORMER.INFLATE_MODE"]
 log = logging.getLogger("uniformer_video")
 
 
-def inflate_arguments(parser):
+def inflate_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("image", metavar="IMAGE.pth", help="2D ImageNet weights of a UniFormer")
     parser.add_argument(
         "--out", required=True, metavar="VIDEO.pth", help="the 3D checkpoint to write"
@@ -41,7 +47,7 @@ def inflate_arguments(parser):
     )
 
 
-def inflate_command(args):
+def inflate_command(args: Namespace) -> None:
     """Inflate 2D ImageNet weights to a 3D checkpoint, and report what became of each part.
 
     Linear, norm and attention weights are copied, convolutions get a time axis: "average" repeats a
@@ -64,7 +70,9 @@ def inflate_command(args):
         print(line)
 
 
-def _inflated_by_settings(args):
+def _inflated_by_settings(
+    args: Namespace,
+) -> tuple[tuple[str, Mapping[str, Any]] | None, str, tuple[int, ...]]:
     """((name, options) of the video model or None, mode, local kernel) by --cfg and KEY VALUE pairs."""
     if not args.cfg and not args.overrides:
         return None, _INFLATE_MODE.default, _LOCAL_KERNEL
@@ -95,7 +103,7 @@ def _inflated_by_settings(args):
     return (name, model_options(cfg)), cfg.UNIFORMER.INFLATE_MODE, kernel
 
 
-def convert_arguments(parser):
+def convert_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("source", metavar="WEIGHTS", help="file, address or published name")
     parser.add_argument("--out", required=True, metavar="FILE", help="to write (.safetensors too)")
     parser.add_argument(
@@ -117,7 +125,7 @@ def convert_arguments(parser):
     parser.add_argument("--ema", action="store_true", help="take the averaged (EMA) weights")
 
 
-def convert_command(args):
+def convert_command(args: Namespace) -> None:
     """Convert weights of other projects to a checkpoint that carries all it needs, or back.
 
     Read are published UniFormer files, PySlowFast's, MMAction2's, pytorchvideo's (with --model), and
@@ -150,21 +158,21 @@ def convert_command(args):
         print(line)
 
 
-def parse_kernel(text):
+def parse_kernel(text: str) -> tuple[int, ...]:
     """`3,5,5` as a tuple."""
     try:
         kernel = tuple(int(side) for side in text.split(","))
     except ValueError:
         raise UserError(f"--local-kernel is {text!r}; it takes T,H,W such as 3,5,5") from None
     limits = SETTINGS["UNIFORMER.LOCAL_KERNEL"].limits
-    if not all(limits.allow(side) for side in kernel):
+    if limits and not all(limits.allow(side) for side in kernel):
         raise UserError(
             f"--local-kernel is {text!r}; its sides are from {limits.lowest} to {limits.highest}"
         )
     return kernel
 
 
-def _protocol_inside(settings):
+def _protocol_inside(settings: dict) -> "Protocol | None":
     """The `Protocol` of the settings inside a training checkpoint; None if they are not clear."""
     from uniformer_video.config.settings import config_from_tree
     from uniformer_video.data.protocol import Protocol
@@ -176,7 +184,7 @@ def _protocol_inside(settings):
         return None
 
 
-def _add_architecture(parser):
+def _add_architecture(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="NAME", help="architecture of the file (found by its shapes)"
     )

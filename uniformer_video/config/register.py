@@ -41,7 +41,7 @@ def plugin_of(key: str) -> str | None:
     return _registered_by.get(key)
 
 
-def _check_key(key):
+def _check_key(key: str) -> None:
     if not _NAME.fullmatch(key):
         raise ConfigError(
             f"{quote(key)} is no key of a setting; it is SECTION.NAME in capitals, such as MYNET.WIDTH"

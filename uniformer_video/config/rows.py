@@ -4,6 +4,7 @@ Plugins add rows of their own, see `config/register.py`.
 """
 
 from itertools import chain
+from typing import Any
 
 from uniformer_video.config.setting import (
     FREE,
@@ -36,13 +37,13 @@ _RATE = 1_000  # of learning
 _TWO_STAGES = "two lists of numbers from 0 to 1, for the blocks of stages 3 and 4, or []"
 
 
-def _mirrors_by_class(flat):
+def _mirrors_by_class(flat: dict[str, Any]) -> bool:
     if flat["DATA.FLIP"] == "auto":
         return flat["DATA.RANDOM_FLIP"]
     return flat["DATA.FLIP"] in ("skip-directional", "swap-labels")
 
 
-def _loads_weights(flat):
+def _loads_weights(flat: dict[str, Any]) -> bool:
     given = flat["UNIFORMER.PRETRAIN_NAME"] or flat["TEST.CHECKPOINT_FILE_PATH"]
     return bool(given) or not flat[TRAINING]
 
@@ -298,6 +299,6 @@ _MACHINE = (
 _DATA = (*_VIDEOS, *_BALANCE, *_CLIPS, *_TRAINING_CROP, *_VIEWS, *_FLIPS)
 _PARTS = (_ARCHITECTURE, _MODEL, _DATA, _AUGMENTATION, _TRAIN, _TESTS, _SOLVER, _MACHINE)
 SETTINGS: dict[str, Setting] = {row.key: row for row in chain(*_PARTS)}
-DEFAULTS = {key: row.default for key, row in SETTINGS.items()}
+DEFAULTS: dict[str, Any] = {key: row.default for key, row in SETTINGS.items()}
 # Settings of earlier versions that recorded runs may hold, and why they are gone.
 REMOVED: dict[str, str] = {}

@@ -2,13 +2,14 @@
 
 import re
 from itertools import pairwise
+from typing import Any
 
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.config.setting import TEST, TRAINING
 from uniformer_video.errors import ConfigError, quote
 
 
-def check(flat: dict) -> None:
+def check(flat: dict[str, Any]) -> None:
     """Raise `ConfigError` for values that are not allowed, alone or side by side.
 
     The rules of a phase, training or test, count where the run has it.
@@ -21,19 +22,19 @@ def check(flat: dict) -> None:
                 rule(flat)
 
 
-def _something_to_do(flat):
+def _something_to_do(flat: dict[str, Any]) -> None:
     if not (flat[TRAINING] or flat[TEST]):
         raise ConfigError(f"{TRAINING} and {TEST} are both False, so there is nothing to do")
 
 
-def _output_folder(flat):
+def _output_folder(flat: dict[str, Any]) -> None:
     if "://" in flat["OUTPUT_DIR"]:
         raise ConfigError(
             f"OUTPUT_DIR is {quote(flat['OUTPUT_DIR'])}; it is a folder of this computer, not an address"
         )
 
 
-def _names_of_files(flat):
+def _names_of_files(flat: dict[str, Any]) -> None:
     """A name without its placeholder would be the same for all."""
     for key, values, example in (
         ("DATA.LABEL_PATH_TEMPLATE", ("train", "val"), "{}.txt"),
@@ -51,7 +52,7 @@ def _names_of_files(flat):
             raise ConfigError(f"{key} is {template!r}; it needs a placeholder, such as {example}")
 
 
-def _test_sizes(flat):
+def _test_sizes(flat: dict[str, Any]) -> None:
     scale, crop = flat["DATA.TEST_SCALE"], flat["DATA.TEST_CROP_SIZE"]
     if scale and crop > scale:
         raise ConfigError(
@@ -67,7 +68,7 @@ def _test_sizes(flat):
         )
 
 
-def _local_kernel(flat):
+def _local_kernel(flat: dict[str, Any]) -> None:
     kernel = flat["UNIFORMER.LOCAL_KERNEL"]
     if any(side % 2 == 0 for side in kernel):
         raise ConfigError(
@@ -75,7 +76,7 @@ def _local_kernel(flat):
         )
 
 
-def _plain_crop(flat):
+def _plain_crop(flat: dict[str, Any]) -> None:
     if flat["DATA.TRAIN_JITTER_SCALES_RELATIVE"]:
         return
     low, high = flat["DATA.TRAIN_JITTER_SCALES"]
@@ -91,7 +92,7 @@ def _plain_crop(flat):
         )
 
 
-def _resized_crop(flat):
+def _resized_crop(flat: dict[str, Any]) -> None:
     if not flat["DATA.TRAIN_JITTER_SCALES_RELATIVE"]:
         return
     for key, what in (
@@ -103,7 +104,7 @@ def _resized_crop(flat):
             raise ConfigError(f"{key} is {flat[key]}; it takes [smallest, largest] {what}")
 
 
-def _mixing(flat):
+def _mixing(flat: dict[str, Any]) -> None:
     if flat["MIXUP.ENABLE"] and not (flat["MIXUP.ALPHA"] or flat["MIXUP.CUTMIX_ALPHA"]):
         raise ConfigError(
             "MIXUP.ENABLE is True while MIXUP.ALPHA and MIXUP.CUTMIX_ALPHA are both 0; "
@@ -111,7 +112,7 @@ def _mixing(flat):
         )
 
 
-def _class_weights(flat):
+def _class_weights(flat: dict[str, Any]) -> None:
     if flat["SOLVER.CLASS_WEIGHTS"] and flat["SOLVER.CLASS_BALANCE"]:
         raise ConfigError(
             "SOLVER.CLASS_WEIGHTS and SOLVER.CLASS_BALANCE both say how much a class counts in the loss; "
@@ -119,7 +120,7 @@ def _class_weights(flat):
         )
 
 
-def _warm_up(flat):
+def _warm_up(flat: dict[str, Any]) -> None:
     warmup, epochs = flat["SOLVER.WARMUP_EPOCHS"], flat["SOLVER.MAX_EPOCH"]
     if warmup >= epochs:
         raise ConfigError(
@@ -128,7 +129,7 @@ def _warm_up(flat):
         )
 
 
-def _steps(flat):
+def _steps(flat: dict[str, Any]) -> None:
     if flat["SOLVER.LR_POLICY"] != "steps_with_relative_lrs":
         return
     steps, factors = flat["SOLVER.STEPS"], flat["SOLVER.LRS"]
@@ -144,7 +145,7 @@ def _steps(flat):
         )
 
 
-def _nesterov(flat):
+def _nesterov(flat: dict[str, Any]) -> None:
     if flat["SOLVER.OPTIMIZING_METHOD"] != "sgd" or not flat["SOLVER.NESTEROV"]:
         return
     momentum, dampening = flat["SOLVER.MOMENTUM"], flat["SOLVER.DAMPENING"]
@@ -155,7 +156,7 @@ def _nesterov(flat):
         )
 
 
-def _slots(flat):
+def _slots(flat: dict[str, Any]) -> None:
     if flat["TRAIN.BATCH_SIZE"] % flat["NUM_GPUS"]:
         raise ConfigError(
             f"TRAIN.BATCH_SIZE {flat['TRAIN.BATCH_SIZE']} is not a multiple of "
@@ -163,7 +164,7 @@ def _slots(flat):
         )
 
 
-def _motion(flat):
+def _motion(flat: dict[str, Any]) -> None:
     if flat["TEST.MOTION_CHECK"] and not flat["DATA.OPPOSITE_CLASS_PAIRS"]:
         raise ConfigError(
             "TEST.MOTION_CHECK needs DATA.OPPOSITE_CLASS_PAIRS: which classes a reversed video exchanges"

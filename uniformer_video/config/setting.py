@@ -1,6 +1,6 @@
 """What a row of the table of settings can say, and whether a value fits it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,7 +71,7 @@ class Setting:
     elements: tuple[type, ...] = ()
     limits: Limits | None = None
     lengths: tuple[int, ...] = ()
-    choices: tuple = ()
+    choices: tuple[Any, ...] = ()
     nested: bool = False
     inner_lengths: tuple[int, ...] = ()
     form: str = ""
@@ -105,7 +105,7 @@ class Setting:
         self.check(converted)
         return converted
 
-    def _entries(self, values):
+    def _entries(self, values: Sequence[Any]) -> list[Any] | None:
         entries = [_as_type(value, self.elements) for value in values]
         return None if None in entries else entries
 
@@ -117,7 +117,7 @@ class Setting:
         elif not (self._has_length(value) and self._is_inside(value)):
             raise self.error(value)
 
-    def _has_length(self, value):
+    def _has_length(self, value: Any) -> bool:
         if not isinstance(value, list):
             return True
         inner = value if self.inner_lengths else ()
@@ -125,7 +125,7 @@ class Setting:
             len(entry) in self.inner_lengths for entry in inner
         )
 
-    def _is_inside(self, value):
+    def _is_inside(self, value: Any) -> bool:
         if isinstance(value, list):
             return all(self._is_inside(entry) for entry in value)
         return self.limits is None or isinstance(value, str) or self.limits.allow(value)
@@ -147,7 +147,12 @@ class Setting:
         kinds = {bool: "True or False", str: "text", int: "a whole number", float: "a number"}
         if not isinstance(self.default, list):
             return kinds[type(self.default)] + inside
-        entries = {(int,): "whole numbers", (float,): "numbers"}[self.elements]
+        names: dict[tuple[type, ...], str] = {
+            (int,): "whole numbers",
+            (float,): "numbers",
+            (str,): "texts",
+        }
+        entries = names.get(self.elements, "values")
         entries = f"lists of {entries}" if self.nested else entries
         count = " or ".join(f"{length} " for length in self.lengths if length)
         or_none = ", or []" if 0 in self.lengths else ""
@@ -159,18 +164,23 @@ def value_in_words(value: Any) -> str:
     return "empty" if value == "" else str(value)
 
 
-def flag(key: str, default: bool, meaning: str, *used_when: Condition, **more) -> Setting:
+def flag(key: str, default: bool, meaning: str, *used_when: Condition, **more: Any) -> Setting:
     """The row of a switch."""
     return Setting(key, default, meaning, used_when=used_when, **more)
 
 
-def text(key: str, default: str, meaning: str, *used_when: Condition, **more) -> Setting:
+def text(key: str, default: str, meaning: str, *used_when: Condition, **more: Any) -> Setting:
     """The row of a text."""
     return Setting(key, default, meaning, used_when=used_when, **more)
 
 
 def choice(
-    key: str, default: Any, meaning: str, choices: tuple, *used_when: Condition, **more
+    key: str,
+    default: Any,
+    meaning: str,
+    choices: tuple[Any, ...],
+    *used_when: Condition,
+    **more: Any,
 ) -> Setting:
     """The row of a text or a whole number that is one of the `choices`."""
     return Setting(key, default, meaning, choices=choices, used_when=used_when, **more)
@@ -183,7 +193,7 @@ def number(
     lowest: float,
     highest: float,
     *used_when: Condition,
-    **more,
+    **more: Any,
 ) -> Setting:
     """The row of a number, or of a list of numbers, `elements` if the default is empty.
 
@@ -195,12 +205,12 @@ def number(
     return Setting(key, default, meaning, limits=limits, used_when=used_when, **more)
 
 
-def share(key: str, default: float, meaning: str, *used_when: Condition, **more) -> Setting:
+def share(key: str, default: float, meaning: str, *used_when: Condition, **more: Any) -> Setting:
     """The row of a number from 0 to 1."""
     return number(key, default, meaning, 0, 1, *used_when, **more)
 
 
-def class_pairs(key: str, meaning: str, *used_when: Condition, **more) -> Setting:
+def class_pairs(key: str, meaning: str, *used_when: Condition, **more: Any) -> Setting:
     """The row of pairs of classes, each its name or its number."""
     return Setting(
         key,
@@ -216,20 +226,22 @@ def class_pairs(key: str, meaning: str, *used_when: Condition, **more) -> Settin
     )
 
 
-def all_of(*rows: Setting, used_when: Condition | None = None, **shared) -> tuple[Setting, ...]:
+def all_of(
+    *rows: Setting, used_when: Condition | None = None, **shared: Any
+) -> tuple[Setting, ...]:
     """`rows`, all of which say what is `shared`, and need `used_when` beside what they need already."""
     first = (used_when,) if used_when else ()
     return tuple(replace(row, used_when=first + row.used_when, **shared) for row in rows)
 
 
-def needs(key: str, *values, gives_way: bool = False) -> Condition:
+def needs(key: str, *values: Any, gives_way: bool = False) -> Condition:
     """The setting is used where `key` has one of the values; without values, where it is on or not 0."""
     return Condition(
         (key,), lambda flat: flat[key] in values if values else bool(flat[key]), gives_way
     )
 
 
-def _as_type(value, types):
+def _as_type(value: Any, types: tuple[type, ...]) -> Any:
     if type(value) in types:
         return value
     if types == (float,) and type(value) is int:
@@ -240,5 +252,5 @@ def _as_type(value, types):
     return None
 
 
-def _digits(number):
+def _digits(number: float) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}"

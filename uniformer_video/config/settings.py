@@ -7,7 +7,7 @@ those projects that are not ours go through `config/foreign/`.
 
 import difflib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ _ORIGINS, _NAME, _UNMET = "_origins", "_config_name", "_unmet"
 
 
 def load_config(
-    path: str | Path | None = None, overrides: Iterable = (), **settings: Any
+    path: str | Path | None = None, overrides: Iterable[Any] = (), **settings: Any
 ) -> CfgNode:
     """The checked, frozen `CfgNode` of a YAML file, and what overrides it.
 
@@ -105,7 +105,7 @@ def with_settings(cfg: CfgNode, settings: Mapping[str, Any]) -> CfgNode:
     return changed
 
 
-def config_from_tree(tree: dict, source: str) -> CfgNode:
+def config_from_tree(tree: dict[Any, Any], source: str) -> CfgNode:
     """The checked, frozen `CfgNode` of nested settings, in this or another project's words.
 
     `source` is where they stand, for messages. Raises `ConfigError` as `load_config` does.
@@ -113,7 +113,7 @@ def config_from_tree(tree: dict, source: str) -> CfgNode:
     return _build([(f"in {source}", key, value) for key, value in _flatten(tree)])
 
 
-def _build(entries):
+def _build(entries: Sequence[tuple[str, str, Any]]) -> CfgNode:
     """The `CfgNode` of (place, key, value) in the order in which they override each other."""
     places = list(dict.fromkeys(where for where, _, _ in entries))
     given = {}
@@ -180,7 +180,7 @@ def config_text(cfg: CfgNode) -> str:
     return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=100)
 
 
-def config_from_text(text: str, source="the checkpoint") -> CfgNode:
+def config_from_text(text: str, source: str = "the checkpoint") -> CfgNode:
     """The tree stored as YAML by `config_text`, to compare with: neither limits nor rules are checked.
 
     Nothing is imported. Raises `ConfigError` where it is damaged, and for a key that nobody has registered;
@@ -210,7 +210,7 @@ def recorded_plugins(text: Any) -> list[str]:
     return [str(plugin) for plugin in (recorded or {}).get(_PLUGINS) or []]
 
 
-def _recorded_settings(text):
+def _recorded_settings(text: str) -> dict[str, Any] | None:
     """{key: value} of `config_text`'s text; None where it is damaged."""
     try:
         tree = read_yaml(text)
@@ -219,7 +219,7 @@ def _recorded_settings(text):
     return with_task(dict(_flatten(tree))) if isinstance(tree, dict) else None
 
 
-def _check_recorded(recorded, source):
+def _check_recorded(recorded: Mapping[str, Any], source: str) -> None:
     """Refuse settings of a plugin that is not here; name those that this version has no more."""
     unknown = [key for key in recorded if key not in DEFAULTS]
     if gone := [key for key in unknown if key in REMOVED]:
@@ -250,7 +250,7 @@ def flat_config(cfg: CfgNode) -> dict[str, Any]:
     return values
 
 
-def to_nested_dict(cfg: CfgNode) -> dict:
+def to_nested_dict(cfg: CfgNode) -> dict[str, Any]:
     """The tree as plain dicts, lists and scalars."""
     return {k: to_nested_dict(v) if isinstance(v, CfgNode) else v for k, v in cfg.items()}
 
@@ -274,7 +274,9 @@ def describe() -> str:
     return "\n".join(lines)
 
 
-def _read_files(path, seen=()):
+def _read_files(
+    path: Path | str, seen: tuple[Path, ...] = ()
+) -> Iterator[tuple[Path, dict[Any, Any]]]:
     """Yield (file, tree) of a file and its bases, bases first."""
     path = find_config(path)
     if path.resolve() in seen:
@@ -303,9 +305,11 @@ def _read_files(path, seen=()):
     yield path, tree
 
 
-def _gather_plugins(files, pairs):
+def _gather_plugins(
+    files: Iterable[tuple[Path, dict[Any, Any]]], pairs: Iterable[tuple[str, str, Any]]
+) -> list[str]:
     """The plugins that any file or the command line names, in their order."""
-    named = []
+    named: list[tuple[Path | str, Any]] = []
     for file, tree in files:
         named += [(file.parent, value) for value in [tree.get(_PLUGINS)] if value is not None]
     named += [(".", parse_value(key, text)) for _, key, text in pairs if key == _PLUGINS]
@@ -316,26 +320,26 @@ def _gather_plugins(files, pairs):
     return list(dict.fromkeys(found))
 
 
-def _settings_in(path, tree):
+def _settings_in(path: Path, tree: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
     """Yield (key, value) of what a file holds."""
     try:
         settings = list(_flatten(tree))
     except RecursionError:
         raise ConfigError(f"{path} is not a config: it refers to itself") from None
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in settings:
         if values.setdefault(key, value) != value:
             raise ConfigError(f"{path} sets {key} twice, to two values; write it once")
         yield key, value
 
 
-def _other_config(path):
+def _other_config(path: Path | str) -> str:
     near = nearest_config(path)
     hint = f"; did you mean {near}?" if near else ""
     return f", and no shipped config has that name{hint} (`{command('configs')}` lists them)"
 
 
-def _flatten(tree, prefix=""):
+def _flatten(tree: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         key = f"{prefix}{name}"
         if isinstance(value, dict) and key not in DEFAULTS:
@@ -346,11 +350,11 @@ def _flatten(tree, prefix=""):
             yield key, value
 
 
-def _is_section(key):
+def _is_section(key: str) -> bool:
     return any(known.startswith(f"{key}.") for known in DEFAULTS)
 
 
-def _pairs(overrides):
+def _pairs(overrides: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
     overrides = list(overrides)
     for word in overrides:
         key, equals, value = str(word).partition("=")
@@ -363,7 +367,7 @@ def _pairs(overrides):
     return zip(overrides[::2], overrides[1::2], strict=True)
 
 
-def _check_known(key, where):
+def _check_known(key: str, where: str) -> None:
     """Raise `ConfigError` for a key that is neither ours nor another project's."""
     if key in DEFAULTS or is_foreign(key):
         return
@@ -384,7 +388,7 @@ def _check_known(key, where):
     )
 
 
-def _tree(flat):
+def _tree(flat: Mapping[str, Any]) -> CfgNode:
     cfg = CfgNode()
     for key, value in flat.items():
         node = cfg

@@ -49,7 +49,7 @@ def report_unused(
     flat, lacking = flat_config(cfg), lacking or {}
     refused, named = [], []
 
-    def on_command_line(*keys):
+    def on_command_line(*keys: str) -> bool:
         return any(origin(cfg, key) == COMMAND_LINE for key in keys)
 
     for key, setting in SETTINGS.items():

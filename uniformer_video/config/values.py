@@ -1,6 +1,7 @@
 """Values of settings from text: of YAML files and of the command line."""
 
 import re
+from collections.abc import Hashable
 from typing import Any
 
 import yaml
@@ -11,9 +12,9 @@ from uniformer_video.config.rows import DEFAULTS, SETTINGS
 class _Loader(yaml.SafeLoader):
     """YAML in which `1e-4` is a number, as in Python; YAML 1.1 wants `1.0e-4`."""
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """A dict; `ValueError` for a key that stands in it with two values, of which YAML takes the last."""
-        found = {}
+        found: dict[str, Any] = {}
         for key, value in node.value:
             value = self.construct_object(value, deep=True)
             if not isinstance(key, yaml.ScalarNode):
@@ -62,7 +63,7 @@ def convert(key: str, value: Any, where: str) -> Any:
     return converted
 
 
-def _parse_list(text):
+def _parse_list(text: str) -> Any:
     """`[a, b]`, `(a, b)` or `a, b` as a list."""
     text = text.strip()
     if text[:1] == "(":
@@ -72,7 +73,7 @@ def _parse_list(text):
     return _parse_yaml(text)
 
 
-def _parse_yaml(text):
+def _parse_yaml(text: str) -> Any:
     try:
         return read_yaml(text)
     except ValueError:

@@ -1,12 +1,15 @@
 """Results of earlier versions, brought into the form of today's."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from uniformer_video.config.settings import config_from_text
 from uniformer_video.data.protocol import Protocol
 
 _BESIDE_PROTOCOL = ("playback", "videos_sha256")  # in schema 1 they stood inside it
 
 
-def from_schema_1(results, source):
+def from_schema_1(results: Mapping[str, Any], source: str) -> Mapping[str, Any]:
     """A record of schema 1 as one of schema 2: its protocol lacked what the settings of the run tell.
 
     `source` names it in messages. A record that lacks its protocol is returned as it is.

@@ -6,10 +6,13 @@ its digits everywhere; what the key cannot tell apart is compared exactly; and r
 the exact order are moved by the least steps that a float64 can make.
 """
 
+from collections.abc import Callable, Sequence
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from uniformer_video.evaluation.metrics import sigmoid, softmax
 
@@ -18,19 +21,19 @@ _KEY_ERROR = 1e-12  # of its size, far above what a mean of thousands of views m
 _DIGITS, _MOST_DIGITS = 40, 10_000  # of decimals, beyond the smallest probability in play
 
 
-def mean_logits(logits):
+def mean_logits(logits: ArrayLike) -> np.ndarray:
     """Logits `[..., view, K]` -> their mean over the views, float64 `[..., K]`, in the exact order."""
     if np.shape(logits)[-2] == 1:
         return np.asarray(logits)[..., 0, :].astype(np.float64)
     return _exact_means(logits, lambda views: views, _sums, _exact_sums)
 
 
-def mean_sigmoids(logits):
+def mean_sigmoids(logits: ArrayLike) -> np.ndarray:
     """Logits `[..., view, K]` -> the mean of their sigmoids, float64 `[..., K]`, in the exact order."""
     return _exact_means(logits, sigmoid, _logits_of_means, _exact_sigmoids)
 
 
-def mean_softmaxes(logits):
+def mean_softmaxes(logits: ArrayLike) -> np.ndarray:
     """Logits `[..., view, K]` -> the mean of their softmax, float64 `[..., K]`, each video's in order."""
     logits = np.asarray(logits)
     *lead, views, classes = logits.shape
@@ -44,7 +47,7 @@ def mean_softmaxes(logits):
     return means.reshape(*lead, classes)
 
 
-def _is_close(logits, means):
+def _is_close(logits: np.ndarray, means: np.ndarray) -> bool:
     """Whether rounding may tell the order of a video's mean probabilities `[K]` wrong; logits `[view, K]`."""
     order = np.argsort(means)
     sorted_means, columns = means[order], logits[:, order]
@@ -53,7 +56,7 @@ def _is_close(logits, means):
     return bool((close & differ).any() and np.isfinite(logits).all())
 
 
-def in_order(values, scores):
+def in_order(values: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """`values`, float64 of any shape, made to rise exactly where `scores` of the same shape do.
 
     Values rise with scores but where they are rounded, as do sigmoids of high scores. They are moved by the
@@ -66,7 +69,12 @@ def in_order(values, scores):
     return out
 
 
-def _exact_means(logits, value, keys_of, exact):
+def _exact_means(
+    logits: ArrayLike,
+    value: Callable[[np.ndarray], np.ndarray],
+    keys_of: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    exact: Callable[[np.ndarray], list[Any]],
+) -> np.ndarray:
     """The means over the views of `value`. keys_of, exact: as `_ranks` takes them, of sorted views."""
     logits = np.asarray(logits)
     *lead, views, classes = logits.shape
@@ -84,7 +92,7 @@ def _exact_means(logits, value, keys_of, exact):
     known = np.isfinite(flat).all(axis=1)  # no NaN, of a video that failed
     which = np.flatnonzero(known)
 
-    def views_at(places):
+    def views_at(places: np.ndarray) -> np.ndarray:
         """The sorted views `[len(places), view]` of known means."""
         video, index = np.divmod(which[places], classes)
         return np.sort(flat[video, :, index], axis=1)
@@ -94,7 +102,7 @@ def _exact_means(logits, value, keys_of, exact):
     return means.reshape(*lead, classes)
 
 
-def _sums(views):
+def _sums(views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(key, its error) of means of logits: `[N, view, K]` -> two of `[N, K]`.
 
     A float64 holds sums of float32 exactly, as long as the largest and the smallest are not too far apart.
@@ -107,7 +115,7 @@ def _sums(views):
     return views.sum(axis=1), np.where(is_exact, 0.0, _KEY_ERROR * total)
 
 
-def _logits_of_means(views):
+def _logits_of_means(views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(key, its error) of means of sigmoids: `[N, view, K]` -> two of `[N, K]`.
 
     The logit of the mean, log p - log (1 - p), with both from sums of positive numbers.
@@ -119,20 +127,20 @@ def _logits_of_means(views):
     return key, _KEY_ERROR * np.maximum(1.0, np.abs(key))
 
 
-def _log_mean(logs):
+def _log_mean(logs: np.ndarray) -> np.ndarray:
     """The logarithm of the mean over axis 1 of what `logs` are the logarithms of."""
     largest = logs.max(axis=1, keepdims=True)
     return largest[:, 0] + np.log(np.exp(logs - largest).mean(axis=1))
 
 
-def _exact_sums(rows):
+def _exact_sums(rows: np.ndarray) -> list[Fraction]:
     """Exact sums of rows `[n, view]` of logits."""
     different, places = np.unique(rows, return_inverse=True)
     exact = np.array([Fraction(view) for view in different.tolist()], object)
     return exact[places.reshape(rows.shape)].sum(axis=1).tolist()
 
 
-def _exact_sigmoids(rows):
+def _exact_sigmoids(rows: np.ndarray) -> list[Decimal]:
     """Sums of the sigmoids of rows `[n, view]`, with digits beyond the smallest; equal ones come out so."""
     different, places = np.unique(rows, return_inverse=True)
     digits = min(_DIGITS + int(np.abs(rows).max() / np.log(10)), _MOST_DIGITS)
@@ -143,7 +151,7 @@ def _exact_sigmoids(rows):
         return [+total for total in sums]
 
 
-def _exact_softmaxes(video):
+def _exact_softmaxes(video: Sequence[Sequence[float]]) -> list[Decimal]:
     """Sums of the softmax over the views, of lists `[view][K]`, with digits beyond the smallest."""
     span = max(max(view) - min(view) for view in video)
     digits = min(_DIGITS + int(span / np.log(10)), _MOST_DIGITS)
@@ -158,7 +166,12 @@ def _exact_softmaxes(video):
         return [+total for total in sums]
 
 
-def _ranks(keys, errors, views_at, exact):
+def _ranks(
+    keys: np.ndarray,
+    errors: np.ndarray,
+    views_at: Callable[[np.ndarray], np.ndarray],
+    exact: Callable[[np.ndarray], list[Any]],
+) -> np.ndarray:
     """Ranks from 0 by exact values, equal for equal ones: int64 `[M]`.
 
     keys: what the values are compared by, float64 `[M]`; errors: how far off each may be. views_at: places
@@ -188,7 +201,7 @@ def _ranks(keys, errors, views_at, exact):
     return ranks
 
 
-def _parted(values, ranks):
+def _parted(values: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     """`values` float64 `[M]` moved by least steps, so that they rise exactly where `ranks` from 0 do."""
     if not len(values):
         return values

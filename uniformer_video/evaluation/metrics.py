@@ -3,22 +3,23 @@
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def softmax(scores):
+def softmax(scores: ArrayLike) -> np.ndarray:
     """Scores `[..., K]` -> probabilities `[..., K]` float64 over the last axis."""
     scores = np.asarray(scores, dtype=np.float64)
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def sigmoid(scores):
+def sigmoid(scores: ArrayLike) -> np.ndarray:
     """Scores of any shape -> the probability of each by itself, float64 of the same shape."""
     with np.errstate(invalid="ignore"):  # NaN, of a video that failed, stays NaN
         return np.exp(-np.logaddexp(0.0, -np.asarray(scores, dtype=np.float64)))
 
 
-def topk_correct(scores, labels, k):
+def topk_correct(scores: np.ndarray, labels: ArrayLike, k: int) -> np.ndarray:
     """Whether the true class is among the `k` best: scores `[N, K]`, labels `[N]` -> bool `[N]`.
 
     The rank of the true class is the number of classes that score at least as much, so a tie counts
@@ -30,7 +31,7 @@ def topk_correct(scores, labels, k):
     return (rank <= min(k, scores.shape[1])) & ~np.isnan(true[:, 0])
 
 
-def ranked_classes(scores, labels, count):
+def ranked_classes(scores: np.ndarray, labels: ArrayLike, count: int) -> np.ndarray:
     """The `count` best classes, best first: scores `[N, K]`, labels `[N]` -> int `[N, count]`.
 
     Among equal scores the true class comes last, so that column 0, read as the prediction, agrees
@@ -40,12 +41,12 @@ def ranked_classes(scores, labels, count):
     return best_classes(scores, is_true, count)
 
 
-def best_classes(scores, truth, count):
+def best_classes(scores: np.ndarray, truth: np.ndarray, count: int) -> np.ndarray:
     """As `ranked_classes`, for several true classes or none: truth bool `[N, K]`."""
     return np.lexsort((truth, -scores), axis=-1)[:, :count]
 
 
-def hit_at_1(scores, truth):
+def hit_at_1(scores: ArrayLike, truth: np.ndarray) -> np.ndarray:
     """Whether a true class scores above all others: scores `[N, K]`, truth bool `[N, K]` -> bool `[N]`.
 
     A tie counts against us, a NaN score counts as the lowest, and a video without a true class is
@@ -56,7 +57,7 @@ def hit_at_1(scores, truth):
     return best_true > np.where(truth, -np.inf, scores).max(axis=1, initial=-np.inf)
 
 
-def wilson_interval(correct, total, z=1.96):
+def wilson_interval(correct: float, total: float, z: float = 1.96) -> tuple[float, float]:
     """The Wilson score interval `(low, high)` of a fraction; `(0.0, 1.0)` when `total` is 0.
 
     `z` is the normal quantile: 1.96 for 95%. Source: Wilson, "Probable Inference, the Law of
@@ -71,28 +72,28 @@ def wilson_interval(correct, total, z=1.96):
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def confusion_matrix(labels, predictions, num_classes):
+def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> np.ndarray:
     """Counts int64 `[K, K]`: row is the true class, column the predicted one."""
     pairs = np.asarray(labels, dtype=np.int64) * num_classes + np.asarray(predictions, np.int64)
     counts = np.bincount(pairs, minlength=num_classes**2).astype(np.int64)
     return counts.reshape(num_classes, num_classes)
 
 
-def per_class_accuracy(confusion):
+def per_class_accuracy(confusion: np.ndarray) -> np.ndarray:
     """Counts `[K, K]` -> fraction correct `[K]` float64, NaN for a class without videos."""
     videos = confusion.sum(axis=1)
     absent = np.full(len(confusion), np.nan)
     return np.divide(confusion.diagonal(), videos, out=absent, where=videos > 0)
 
 
-def mean_class_accuracy(confusion):
+def mean_class_accuracy(confusion: np.ndarray) -> float:
     """The mean of `per_class_accuracy` over the classes that have videos; NaN if none has."""
     accuracy = per_class_accuracy(confusion)
     present = accuracy[~np.isnan(accuracy)]
     return float(present.mean()) if len(present) else math.nan
 
 
-def average_precision(scores, truth):
+def average_precision(scores: ArrayLike, truth: ArrayLike) -> np.ndarray:
     """Average precision of each class: scores `[N, K]`, truth bool `[N, K]` -> float64 `[K]`.
 
     The sum, over the distinct scores from the highest down, of the precision at that score times the
@@ -106,12 +107,12 @@ def average_precision(scores, truth):
     )
 
 
-def _nan_lowest(scores):
+def _nan_lowest(scores: ArrayLike) -> np.ndarray:
     scores = np.asarray(scores)
     return np.where(np.isnan(scores), -np.inf, scores)
 
 
-def _class_precision(scores, truth):
+def _class_precision(scores: np.ndarray, truth: np.ndarray) -> float:
     if not truth.any():
         return math.nan
     order = np.argsort(-scores, kind="stable")
@@ -122,14 +123,16 @@ def _class_precision(scores, truth):
     return float((precision * np.diff(hits, prepend=0)).sum() / hits[-1])
 
 
-def mean_average_precision(scores, truth):
+def mean_average_precision(scores: ArrayLike, truth: ArrayLike) -> float:
     """The mean of `average_precision` over the classes that have a positive; NaN if none has."""
     found = average_precision(scores, truth)
     found = found[~np.isnan(found)]
     return float(found.mean()) if len(found) else math.nan
 
 
-def resampled_map(scores, truth, count, rng):
+def resampled_map(
+    scores: ArrayLike, truth: ArrayLike, count: int, rng: np.random.Generator
+) -> np.ndarray:
     """`mean_average_precision` of `count` resamples of the videos, with replacement: float64 `[count]`.
 
     A class that a resample leaves without a positive does not count in its mean.
@@ -145,7 +148,9 @@ def resampled_map(scores, truth, count, rng):
     return np.divide(total, classes, out=np.full(count, np.nan), where=classes > 0)
 
 
-def _resampled_precision(scores, truth, times):
+def _resampled_precision(
+    scores: np.ndarray, truth: np.ndarray, times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Average precision where video n counts `times[:, n]` times, 0 without a positive; and whether
     there is one."""
     order = np.argsort(-scores, kind="stable")
@@ -162,7 +167,7 @@ def _resampled_precision(scores, truth, times):
     return area / np.maximum(found, 1), found > 0
 
 
-def basic_interval(value, resampled):
+def basic_interval(value: float, resampled: np.ndarray) -> tuple[float, float] | None:
     """The 95 % basic bootstrap interval `(low, high)` of a share; None where resamples do not differ.
 
     It mirrors the resamples' quantiles at the value: average precision with few positives is too

@@ -1,6 +1,8 @@
 """Parts of a result record that do not depend on the task."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -8,6 +10,8 @@ from uniformer_video.evaluation.metrics import wilson_interval
 
 LISTED_CLASSES = 5
 _NAMED_FAILURES = 5
+# See `report.write_report`: (path, start=, end=) -> a few frames, uint8 `[T, H, W, 3]`.
+FramesOfVideo = Callable[..., np.ndarray]
 
 
 class Figure(NamedTuple):
@@ -18,7 +22,34 @@ class Figure(NamedTuple):
     title: str  # above its curve: "Top-1 accuracy"
 
 
-def proportion(correct, total):
+class RecordingTask(Protocol):
+    """What the record of a test and its page ask of a task; `tasks.task.Task` has it."""
+
+    figures: ClassVar[tuple[Figure, ...]]
+    template: ClassVar[Path]
+
+    def label_entry(self, label: Any) -> dict[str, Any]: ...
+
+    def results(
+        self,
+        entries: Sequence[dict[str, Any]],
+        labels: Sequence[Any],
+        scores: np.ndarray,
+        decoded: np.ndarray,
+        class_names: Sequence[str],
+        score: str,
+    ) -> dict[str, Any]: ...
+
+    def saved_labels(self, videos: Sequence[Mapping[str, Any]], num_classes: int) -> np.ndarray: ...
+
+    def page(
+        self, results: Mapping[str, Any], open_video: FramesOfVideo | None
+    ) -> dict[str, Any]: ...
+
+    def mark(self) -> dict[str, Any]: ...
+
+
+def proportion(correct: float, total: float) -> dict[str, Any]:
     """`correct` of `total` with its 95% Wilson interval, as fractions; None for 0 of 0."""
     low, high = wilson_interval(correct, total)
     value = float(correct / total) if total else None
@@ -31,7 +62,7 @@ def proportion(correct, total):
     }
 
 
-def share_text(share):
+def share_text(share: Mapping[str, Any]) -> str:
     """What `proportion` gives, in words."""
     if share["value"] is None:
         return "none"
@@ -39,7 +70,7 @@ def share_text(share):
     return f"{value} ({share['correct']}/{share['of']}, 95 % interval {low}-{high})"
 
 
-def failure_lines(results):
+def failure_lines(results: Mapping[str, Any]) -> list[str]:
     """The first few videos of a record that failed, and why; without those that a note names already."""
     named = [f for f in results["failures"] if not any(f["path"] in n for n in results["notes"])]
     lines = []
@@ -53,7 +84,7 @@ def failure_lines(results):
     return lines
 
 
-def number(value, digits=None):
+def number(value: float, digits: int | None = None) -> float | None:
     """A float for JSON, None for NaN; `digits` after the point, if given."""
     value = float(value)
     if np.isnan(value):
@@ -61,12 +92,12 @@ def number(value, digits=None):
     return value if digits is None else round(value, digits)
 
 
-def counts(decoded):
+def counts(decoded: np.ndarray) -> dict[str, int]:
     """How many videos there are, bool `[N]`, how many were decoded, and how many not."""
     good = int(decoded.sum())
     return {"videos": len(decoded), "decoded": good, "failed": len(decoded) - good}
 
 
-def class_entries(classes, scores):
+def class_entries(classes: Iterable[int], scores: np.ndarray) -> list[dict[str, Any]]:
     """Class indices and the scores `[K]` of a video as the record lists them."""
     return [{"class": int(c), "score": number(scores[c], digits=6)} for c in classes]

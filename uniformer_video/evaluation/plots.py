@@ -8,6 +8,8 @@ import base64
 import importlib
 import io
 import re
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +30,10 @@ RIGHT_RGB, WRONG_RGB = (74, 131, 226), (222, 118, 52)
 HEAT_MAP_SIDE = 800
 STRIP_WIDTH = 160
 
+Points = Sequence[tuple[float, float]]  # (epoch, value)
 
-def report_library(name):
+
+def report_library(name: str) -> Any:
     """The module `name`, which comes with the "report" extra; `MissingLibraryError` if it is not there."""
     try:
         return importlib.import_module(name)
@@ -40,7 +44,7 @@ def report_library(name):
         ) from error
 
 
-def line_chart(label, train, val, percent=False):
+def line_chart(label: str, train: Points, val: Points, percent: bool = False) -> str:
     """Inline SVG of a quantity over epochs: `train` and `val` are lists of (epoch, value).
 
     `label` is what a screen reader says; `percent` shows fractions as percentages.
@@ -67,14 +71,14 @@ def line_chart(label, train, val, percent=False):
     return _inline(drawing.getvalue(), label)
 
 
-def _draw_line(axes, points, colour, marked):
+def _draw_line(axes: Any, points: Points, colour: str, marked: bool) -> None:
     if points:
         epochs, values = zip(*points, strict=True)
         marker = {"marker": "o", "markersize": 3.5} if marked else {}
         axes.plot(epochs, values, color=colour, linewidth=1.6, clip_on=False, **marker)
 
 
-def _dress(axes, percent):
+def _dress(axes: Any, percent: bool) -> None:
     ticker = report_library("matplotlib.ticker")
     axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
     axes.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
@@ -88,7 +92,7 @@ def _dress(axes, percent):
     axes.set_xlabel("epoch", color=MUTED)
 
 
-def _inline(svg, label):
+def _inline(svg: str, label: str) -> str:
     """matplotlib's SVG file as an element of the page: theme colours, fluid width."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
@@ -101,7 +105,7 @@ def _inline(svg, label):
     return svg
 
 
-def heat_map(confusion, num_classes):
+def heat_map(confusion: Iterable[Sequence[int]], num_classes: int) -> str:
     """A PNG data URI of sparse `[true, predicted, count]` rows: row true, column predicted.
 
     Opacity grows with the square root of a cell's share of its row, and with very many classes a
@@ -127,14 +131,14 @@ def heat_map(confusion, num_classes):
     return _data_uri(image.fromarray(pixels), "png", optimize=True)
 
 
-def _thicken(cells, radius):
+def _thicken(cells: np.ndarray, radius: int) -> np.ndarray:
     """`[K, K]` -> `[K, K]`: each cell takes the largest value within `radius` rows and columns."""
     padded = np.pad(cells, radius)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * radius + 1,) * 2)
     return windows.max(axis=(2, 3))
 
 
-def frame_uris(frames):
+def frame_uris(frames: np.ndarray) -> list[str]:
     """uint8 `[T, H, W, 3]` -> T JPEG data URIs, at most `STRIP_WIDTH` pixels wide."""
     image = report_library("PIL.Image")
     uris = []
@@ -147,7 +151,7 @@ def frame_uris(frames):
     return uris
 
 
-def _data_uri(picture, kind, **options):
+def _data_uri(picture: Any, kind: str, **options: Any) -> str:
     data = io.BytesIO()
     picture.save(data, format=kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode('ascii')}"

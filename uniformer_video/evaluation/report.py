@@ -2,11 +2,14 @@
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError
+from uniformer_video.evaluation.parts import Figure, FramesOfVideo, RecordingTask
 from uniformer_video.evaluation.plots import line_chart, report_library
 from uniformer_video.evaluation.sections import build_sections
 from uniformer_video.files import METRICS_FILE, atomic_write
@@ -16,7 +19,12 @@ REPORT_FILE = "report.html"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def write_report(folder, results, task, open_video=None):
+def write_report(
+    folder: Path | str,
+    results: dict[str, Any],
+    task: RecordingTask,
+    open_video: FramesOfVideo | None = None,
+) -> Path:
     """Write `folder/report.html` from a results record (and `metrics.jsonl`, if there); its path.
 
     task: that of the results; its template extends "report.html.j2", and is found by its path. Both
@@ -61,13 +69,13 @@ def write_report(folder, results, task, open_video=None):
     return path
 
 
-def read_metrics(path):
+def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
     """The training log as {"train": records, "val": records}, each in order of epoch.
 
     Where a resumed run logged an epoch again, the later record counts. Other kinds and lines that
     are no JSON object (a write cut short) are passed over; no file means no records.
     """
-    records = {"train": {}, "val": {}}
+    records: dict[str, dict[float, dict[str, Any]]] = {"train": {}, "val": {}}
     text = path.read_text("utf-8", errors="replace") if path.exists() else ""
     for line in text.splitlines():
         try:
@@ -81,7 +89,7 @@ def read_metrics(path):
     return {kind: [found[epoch] for epoch in sorted(found)] for kind, found in records.items()}
 
 
-def protocol_line(protocol, playback="forward"):
+def protocol_line(protocol: Protocol, playback: str = "forward") -> str:
     """A `Protocol` in words: "4 clips x 1 crop of 8 frames, every 2nd frame, 64 px"."""
     sampling, pixels = protocol.sampling, protocol.views
     views = f"{plural(protocol.num_clips, 'clip')} {TIMES} {plural(pixels.num_crops, 'crop')}"
@@ -99,12 +107,12 @@ def protocol_line(protocol, playback="forward"):
     return ", ".join(parts)
 
 
-def percent(value):
+def percent(value: float | None) -> str:
     """0.98123 -> "98.1%"; None -> "n/a"."""
     return "n/a" if value is None else f"{100 * value:.1f}%"
 
 
-def magnitude(count):
+def magnitude(count: int) -> str:
     """950 -> "950", 21400 -> "21.4 thousand", 21400000 -> "21.4 million"."""
     for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
         if count >= size:
@@ -112,16 +120,18 @@ def magnitude(count):
     return str(count)
 
 
-def _ordinal(number):
+def _ordinal(number: int) -> str:
     teen = number % 100 in (11, 12, 13)
     return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
-def _is_number(value):
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _curves(records, figures):
+def _curves(
+    records: Mapping[str, Sequence[Mapping[str, Any]]], figures: Sequence[Figure]
+) -> list[dict[str, Any]]:
     """The training charts that have data: the loss, the task's figures, the learning rate."""
     curves = []
     shares = [(figure.key, figure.title, True) for figure in figures]
@@ -134,5 +144,5 @@ def _curves(records, figures):
     return curves
 
 
-def _points(records, key):
+def _points(records: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
     return [(r["epoch"], r[key]) for r in records if _is_number(r.get(key))]

@@ -7,19 +7,25 @@
 """
 
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import simplejson
+from numpy.typing import ArrayLike
 
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.earlier_results import from_schema_1
+from uniformer_video.evaluation.parts import RecordingTask
 from uniformer_video.files import atomic_write, write_text
 from uniformer_video.words import one_line
 
 SCHEMA_VERSION = 2
 RESULTS_FILE = "results.json"
 SCORES_FILE = "scores.npz"
+Segment = tuple[float, float | None]  # start and end in seconds; None = the end of the video
 _KEYS = (
     "summary",
     "protocol",
@@ -42,27 +48,27 @@ _KEYS = (
 
 def build_results(
     *,
-    task,
-    title,
-    names,
-    paths,
-    labels,
-    scores,
-    class_names,
-    protocol,
-    model,
-    playback="forward",
-    videos_sha256="",
-    segments=None,
-    failures=None,
-    motion=None,
-    training=None,
-    notes=(),
-    seconds=0.0,
-    settings="",
-    versions=None,
-    created=None,
-):
+    task: RecordingTask,
+    title: str,
+    names: Sequence[str],
+    paths: Sequence[str],
+    labels: Sequence[Any],
+    scores: ArrayLike,
+    class_names: Sequence[str],
+    protocol: Protocol,
+    model: Mapping[str, Any],
+    playback: str = "forward",
+    videos_sha256: str = "",
+    segments: Sequence[Segment] | None = None,
+    failures: Mapping[int, str] | None = None,
+    motion: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+    notes: Iterable[str] = (),
+    seconds: float = 0.0,
+    settings: str = "",
+    versions: Mapping[str, str] | None = None,
+    created: str | None = None,
+) -> dict[str, Any]:
     """The record of one evaluation, ready for JSON.
 
     Args:
@@ -114,7 +120,9 @@ def build_results(
     }
 
 
-def save_results(folder, results, view_scores, task):
+def save_results(
+    folder: Path | str, results: Mapping[str, Any], view_scores: ArrayLike, task: RecordingTask
+) -> None:
     """Write `results.json` and `scores.npz` into `folder`, which is made if needed.
 
     `view_scores` is float `[video, view, class]`, in the order of `results["videos"]`; `task` is that of
@@ -140,7 +148,7 @@ def save_results(folder, results, view_scores, task):
     write_text(folder / RESULTS_FILE, text)
 
 
-def load_results(folder):
+def load_results(folder: Path | str) -> dict[str, Any]:
     """The record in `folder`; `DataError` if it is missing, damaged or of another version.
 
     What its task put there is not looked at: `tasks.registry.load_tested` does that too.
@@ -169,7 +177,12 @@ def load_results(folder):
     return results
 
 
-def _entries(names, paths, labels, segments):
+def _entries(
+    names: Iterable[str],
+    paths: Iterable[str],
+    labels: Iterable[Mapping[str, Any]],
+    segments: Iterable[Segment],
+) -> list[dict[str, Any]]:
     """What is known of each video before it is tested."""
     entries = []
     for name, path, label, (start, end) in zip(names, paths, labels, segments, strict=True):
@@ -180,14 +193,14 @@ def _entries(names, paths, labels, segments):
     return entries
 
 
-def _score_notes(scores):
+def _score_notes(scores: np.ndarray) -> list[str]:
     bad = int((~np.isfinite(scores)).any(axis=tuple(range(1, scores.ndim))).sum())
     if not bad:
         return []
     return [f"For {bad} of {len(scores)} decoded videos the model's scores are not all finite."]
 
 
-def _plain_number(value):
+def _plain_number(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} cannot be written to {RESULTS_FILE}")

@@ -1,15 +1,22 @@
 """Every view of every video through the model, once each, and views to video scores."""
 
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
+from uniformer_video.data.loading.dataset import EvalDataset
 from uniformer_video.data.loading.loader import eval_loader
 from uniformer_video.data.loading.workers import HANGING_SECONDS
+from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import UserError
 
 _HELD_LOGITS = 2**22  # 16 MB; on a GPU then once every few hundred videos
+# Of a video at an index: its logits `[view, class]`, why it failed, or how many of its views are repeated.
+Outcome = tuple[int, np.ndarray | str | int]
 
 
 @dataclass
@@ -21,27 +28,27 @@ class ViewScores:
     """
 
     scores: np.ndarray
-    failures: dict = field(default_factory=dict)
-    repeats: dict = field(default_factory=dict)
+    failures: dict[int, str] = field(default_factory=dict)
+    repeats: dict[int, int] = field(default_factory=dict)
 
     @property
-    def decoded(self):
+    def decoded(self) -> np.ndarray:
         """bool `[video]`."""
         return np.array([index not in self.failures for index in range(len(self.scores))], bool)
 
 
 @torch.inference_mode()
 def score_videos(
-    model,
-    dataset,
-    num_classes,
-    ranks,
-    batch_size,
-    num_workers,
-    autocast,
-    progress=None,
-    timeout=HANGING_SECONDS,
-):
+    model: nn.Module,
+    dataset: EvalDataset,
+    num_classes: int,
+    ranks: Ranks,
+    batch_size: int,
+    num_workers: int,
+    autocast: Callable[[], AbstractContextManager],
+    progress: Callable[[int, int], None] | None = None,
+    timeout: float = HANGING_SECONDS,
+) -> ViewScores:
     """The `ViewScores` of a `EvalDataset`.
 
     Each process takes every size-th video; every (video, view) is counted once, whatever the number
@@ -53,14 +60,15 @@ def score_videos(
     own = range(ranks.rank, len(dataset), ranks.size)
     num_views = dataset.num_clips * dataset.views.num_crops
     per_batch = max(1, batch_size // num_views)
-    results, logits, error = [], _DeviceLogits(num_views), None
+    logits, error = _DeviceLogits(num_views), None
+    results: list[Outcome] = []
     try:
         for samples in eval_loader(dataset, own, per_batch, num_workers, timeout):
             good = [sample for sample in samples if sample.views is not None]
             results += [(s.index, s.reason) for s in samples if s.views is None]
             results += [(s.index, s.repeats) for s in good if s.repeats]
             if good:
-                views = torch.cat([sample.views for sample in good])
+                views = torch.cat([sample.views for sample in good if sample.views is not None])
                 if ranks.device.type == "cuda":
                     views = views.pin_memory()  # only such memory is copied without a wait
                 passes = _forward(model, views, batch_size, ranks.device, autocast)
@@ -73,7 +81,13 @@ def score_videos(
     return _collect(ranks.gather(results, error), len(dataset), num_views, num_classes)
 
 
-def _forward(model, views, batch_size, device, autocast):
+def _forward(
+    model: nn.Module,
+    views: Tensor,
+    batch_size: int,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager],
+) -> Tensor:
     """Float32 logits `[views, class]` on the device, in passes of at most `batch_size` views."""
     parts = []
     for part in views.split(batch_size):
@@ -85,11 +99,13 @@ def _forward(model, views, batch_size, device, autocast):
 class _DeviceLogits:
     """Logits that stay on the device until they are many: fetching them waits for it."""
 
-    def __init__(self, num_views):
-        self._num_views, self._held, self._indices, self._parts = num_views, 0, [], []
-        self._results = []
+    def __init__(self, num_views: int):
+        self._num_views, self._held = num_views, 0
+        self._indices: list[int] = []
+        self._parts: list[Tensor] = []
+        self._results: list[tuple[int, np.ndarray]] = []
 
-    def add(self, indices, logits):
+    def add(self, indices: Sequence[int], logits: Tensor) -> None:
         """Take the logits `[videos * views, class]` of the videos at `indices`."""
         self._indices += indices
         self._parts.append(logits)
@@ -97,19 +113,21 @@ class _DeviceLogits:
         if self._held >= _HELD_LOGITS:
             self._fetch()
 
-    def read(self):
+    def read(self) -> list[tuple[int, np.ndarray]]:
         """[(index of a video, float32 `[view, class]`)] of all."""
         self._fetch()
         return self._results
 
-    def _fetch(self):
+    def _fetch(self) -> None:
         if self._parts:
             logits = torch.cat(self._parts).reshape(len(self._indices), self._num_views, -1)
             self._results += zip(self._indices, logits.cpu().numpy(), strict=True)
         self._held, self._indices, self._parts = 0, [], []
 
 
-def _collect(results, num_videos, num_views, num_classes):
+def _collect(
+    results: Iterable[Outcome], num_videos: int, num_views: int, num_classes: int
+) -> ViewScores:
     scores = np.full((num_videos, num_views, num_classes), np.nan, np.float32)
     found = ViewScores(scores)
     for index, outcome in results:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from uniformer_video.errors import ConfigError
 from uniformer_video.plugins import importing_plugin
@@ -40,7 +41,7 @@ def register_report_section(title: str, build: Callable[[Mapping, Path], str | N
     _SECTIONS[title] = _Section(title, build, importing_plugin())
 
 
-def build_sections(results: Mapping, folder: Path) -> list[dict]:
+def build_sections(results: Mapping[str, Any], folder: Path) -> list[dict[str, str]]:
     """The sections for a page: `{"id", "title", "html"}` each. One that fails is left out with a warning."""
     built = []
     for section in _SECTIONS.values():

@@ -1,20 +1,24 @@
 """Classify videos with a checkpoint that carries everything: model, sampling, pixels, class names."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from uniformer_video.config.settings import check_recorded_settings
 from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.data.loading.dataset import decode_test_clips
-from uniformer_video.data.protocol import recorded_protocol
+from uniformer_video.data.protocol import Protocol, recorded_protocol
 from uniformer_video.errors import CheckpointError, DataError
 from uniformer_video.plugins import import_installed
 from uniformer_video.program import command
 from uniformer_video.tasks.registry import recorded_task
 from uniformer_video.tasks.single_label import SingleLabel
+from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.weights.architectures import is_known_here, name_architecture
 from uniformer_video.weights.checkpoint import fit_weights, read_weights
@@ -39,11 +43,11 @@ class Predictor:
 
     def __init__(
         self,
-        model,
-        protocol,
-        class_names,
-        batch_size=16,
-        task=None,
+        model: nn.Module,
+        protocol: Protocol,
+        class_names: Iterable[str],
+        batch_size: int = 16,
+        task: Task | None = None,
     ):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.eval().to(self.device)
@@ -52,7 +56,9 @@ class Predictor:
         self._autocast = autocast_for(_precision(protocol.precision, self.device), self.device)
 
     @classmethod
-    def from_checkpoint(cls, path, num_clips=None, num_crops=None):
+    def from_checkpoint(
+        cls, path: str | Path, num_clips: int | None = None, num_crops: int | None = None
+    ) -> "Predictor":
         """A predictor from a checkpoint of this toolkit, with its own test views unless given."""
         import_installed()
         weights = read_weights(local_file(path))
@@ -86,21 +92,21 @@ class Predictor:
             task=task,
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"<Predictor: {type(self.model).__name__}, {len(self.class_names)} classes, "
             f"{self.protocol.num_views} views of {self.protocol.sampling.num_frames} frames, {self.device}>"
         )
 
     @torch.inference_mode()
-    def __call__(self, path):
+    def __call__(self, path: str | Path) -> Any:
         """The task's prediction for a video file, such as `tasks.prediction.Prediction`.
 
         Raises `DecodeError` when it cannot be decoded.
         """
         protocol = self.protocol
         clips, _ = decode_test_clips(
-            path,
+            str(path),
             protocol.sampling,
             protocol.num_clips,
             backend=protocol.decoder,
@@ -114,7 +120,7 @@ class Predictor:
         return self.task.predict(str(path), scores, protocol.score, self.class_names)
 
 
-def _precision(name, device):
+def _precision(name: str, device: torch.device) -> str:
     """The precision of the test, or the nearest that the device computes in."""
     if name == "fp16" and device.type != "cuda":
         log.warning("The test used fp16, which needs a CUDA device; predicting in fp32.")
@@ -122,7 +128,7 @@ def _precision(name, device):
     return choose_precision(name, device)
 
 
-def videos_at(path):
+def videos_at(path: str | Path) -> list[Path]:
     """The video files that `path` names: itself, or all of a folder and below, sorted."""
     if "://" in str(path) or not str(path):
         raise DataError(f"{str(path)!r} is not a file or a folder here; download the video first")

@@ -2,6 +2,7 @@
 
 import fnmatch
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,13 +10,15 @@ from pathlib import Path
 import av
 
 from uniformer_video.data.decoding import names_frames, open_video
+from uniformer_video.data.decoding.guard import GuardedReader
 from uniformer_video.data.decoding.source import is_member
 from uniformer_video.data.lists.folders import is_video, list_videos, walk
+from uniformer_video.data.lists.records import VideoRecord, read_csv, read_frame_list
 from uniformer_video.data.lists.shard_index import INDEX_FILE, shard_folder
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.folders import write_table
-from uniformer_video.prepare.jobs import run_jobs
+from uniformer_video.prepare.jobs import Outcome, run_jobs
 from uniformer_video.prepare.stream import decode_all, open_stream
 from uniformer_video.storage.address import check_no_secret
 
@@ -23,6 +26,8 @@ HEADER = ("path", "reason", "frames found", "frames declared")
 _CHUNK_BYTES = 256_000_000  # of pixels at a time
 # Headers may count a few more than there are, as for frames dropped while recording.
 _MOSTLY = 0.95
+Segments = tuple[tuple[float, float | None], ...]
+VideoToCheck = tuple[str, int] | tuple[str, int, Segments]
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,9 @@ class Found:
     declared: int | None
 
 
-def videos_to_check(path, prefix="", template="", separator="auto"):
+def videos_to_check(
+    path: Path | str, prefix: str = "", template: str = "", separator: str = "auto"
+) -> list[VideoToCheck]:
     """(path, frames that the list declares or 0) of the videos that `records_to_check` gives, each once.
 
     Where only parts of a video count, their (start, end) in seconds come third, a tuple of them.
@@ -45,14 +52,15 @@ def videos_to_check(path, prefix="", template="", separator="auto"):
     return _with_segments(records_to_check(path, prefix, template, separator))
 
 
-def records_to_check(path, prefix="", template="", separator="auto"):
+def records_to_check(
+    path: Path | str, prefix: str = "", template: str = "", separator: str = "auto"
+) -> list[VideoRecord]:
     """The `VideoRecord`s of a folder or a list, in its order.
 
     A folder with an index of shards, also an address, stands for the videos in them, and so does the
     index. With `template` the list is one of folders of frames, `folder num_frames label`. `path` may also
     name the frames of one video, `folder/img_{:05d}.jpg`.
     """
-    from uniformer_video.data.lists.records import VideoRecord, read_csv, read_frame_list
     from uniformer_video.data.lists.sharded import read_shards
 
     check_no_secret(str(path), "the address")
@@ -69,8 +77,8 @@ def records_to_check(path, prefix="", template="", separator="auto"):
     return frames or read_csv(path, prefix, separator)
 
 
-def _with_segments(records):
-    segments = {}
+def _with_segments(records: Iterable[VideoRecord]) -> list[VideoToCheck]:
+    segments: dict[tuple[str, int], list[tuple[float, float | None]]] = {}
     for record in records:
         own = segments.setdefault((record.path, record.num_frames), [])
         if record.start or record.end is not None:
@@ -78,7 +86,7 @@ def _with_segments(records):
     return [(*video, tuple(parts)) if parts else video for video, parts in segments.items()]
 
 
-def _videos_in(folder):
+def _videos_in(folder: Path | str) -> list[Path]:
     """As `list_videos`; where there are none but shards, says what to do with those."""
     try:
         return list_videos(folder)
@@ -87,7 +95,7 @@ def _videos_in(folder):
         raise
 
 
-def _refuse_shards(folder):
+def _refuse_shards(folder: Path | str) -> None:
     indexed = []
     for part, names in walk(folder):
         place = Path(folder) / part
@@ -103,7 +111,14 @@ def _refuse_shards(folder):
         ) from None
 
 
-def check_videos(videos, out, workers=0, timeout=300, strict=False, progress=None):
+def check_videos(
+    videos: Iterable[VideoToCheck],
+    out: Path | str,
+    workers: int = 0,
+    timeout: float = 300,
+    strict: bool = False,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> tuple[int, list[tuple]]:
     """Decode what `videos_to_check` gives in parallel and write a table of the bad ones to the csv `out`.
 
     A video that takes more than `timeout` seconds counts as bad, with `strict` also one with damage that
@@ -111,9 +126,10 @@ def check_videos(videos, out, workers=0, timeout=300, strict=False, progress=Non
     with counts after each video. The table is written after an interrupt too.
     """
     videos = list(dict.fromkeys(videos))
-    bad, checked = [], 0
+    bad: list[tuple] = []
+    checked = 0
 
-    def collect(outcome):
+    def collect(outcome: Outcome[VideoToCheck, Found]) -> None:
         nonlocal checked
         checked += 1
         path, declared, *_ = outcome.task
@@ -133,7 +149,7 @@ def check_videos(videos, out, workers=0, timeout=300, strict=False, progress=Non
     return checked, bad
 
 
-def check_video(video, strict=False):
+def check_video(video: VideoToCheck, strict: bool = False) -> Found:
     """`video` is one of `videos_to_check`. Returns what was `Found`.
 
     Decoders fill small damage with what was there before; `strict` looks for that in a pass of its own.
@@ -164,7 +180,7 @@ def check_video(video, strict=False):
     return Found("", count, declared)
 
 
-def _empty_segment(reader, segments=()):
+def _empty_segment(reader: GuardedReader, segments: Segments = ()) -> str:
     """Why the first of the segments that has no frame has none; empty = all have."""
     for start, end in segments:
         try:
@@ -174,7 +190,7 @@ def _empty_segment(reader, segments=()):
     return ""
 
 
-def read_all(reader):
+def read_all(reader: GuardedReader) -> None:
     """Decode every frame of an open video as training does. Raises `DecodeError` where one does not come.
 
     In chunks as large as memory allows: each may have to start over from a key frame before it.
@@ -185,7 +201,7 @@ def read_all(reader):
         reader.frames(range(start, min(start + step, reader.num_frames)))
 
 
-def _frames_before_damage(path):
+def _frames_before_damage(path: str) -> int:
     count = 0
     try:
         with open_stream(path) as (container, stream):
@@ -196,13 +212,13 @@ def _frames_before_damage(path):
     return count
 
 
-def _damaged_frames(path):
+def _damaged_frames(path: str) -> int:
     """How many frames the decoder itself marks as damaged; those that follow from them are not."""
     with open_stream(path) as (container, stream):
         return sum(frame.is_corrupt for frame in decode_all(container, stream))
 
 
-def _frames_by_header(path):
+def _frames_by_header(path: str) -> int | None:
     try:
         with open_stream(path) as (_, stream):
             return stream.frames or None
@@ -210,11 +226,11 @@ def _frames_by_header(path):
         return None
 
 
-def _cell(number):
+def _cell(number: int | None) -> int | str:
     return "" if number is None else number
 
 
-def _write(out, rows):
+def _write(out: Path | str, rows: Iterable[tuple]) -> None:
     try:
         write_table(out, HEADER, rows)
     except OSError as error:

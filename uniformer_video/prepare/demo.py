@@ -7,10 +7,12 @@ so that a single frame says nothing of the class: only the motion does.
 
 import json
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -38,7 +40,15 @@ class Motion:
     turn: float = 0.0  # radians, clockwise on the screen
 
 
-def generate_demo(root, train=1600, val=160, test=480, seed=0, processes=None, progress=None):
+def generate_demo(
+    root: Path | str,
+    train: int = 1600,
+    val: int = 160,
+    test: int = 480,
+    seed: int = 0,
+    processes: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> int:
     """Write the videos, `train.csv`, `val.csv`, `test.csv` and `classes.txt` under `root`.
 
     The same seed gives the same files. Finished videos of an interrupted call are kept; a folder made
@@ -68,7 +78,7 @@ def generate_demo(root, train=1600, val=160, test=480, seed=0, processes=None, p
     return len(missing)
 
 
-def render(label, rng):
+def render(label: int, rng: np.random.Generator) -> np.ndarray:
     """One video of the class `label`: `uint8 [T, SIDE, SIDE, 3]` RGB."""
     length = int(rng.integers(20, 29))
     times = np.arange(length) - (length - 1) / 2
@@ -77,7 +87,7 @@ def render(label, rng):
     return (frames.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def _without_noise(label, times, rng):
+def _without_noise(label: int, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What is seen at `times`, in frames from the middle of a video: `float [T, SIDE, SIDE, 3]` in 0..1."""
     motion = _motion(label, rng)
     background = _background(times, rng)
@@ -87,7 +97,14 @@ def _without_noise(label, times, rng):
     return background + inside[..., None] * (shape - background)
 
 
-def write_video(path, frames, fps, crf=23, codec="libx264", options=None):
+def write_video(
+    path: Path | str,
+    frames: np.ndarray,
+    fps: float | Fraction,
+    crf: int = 23,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+) -> None:
     """Encode `uint8 [T, H, W, 3]` RGB frames to the file `path` at `fps` frames a second.
 
     Without `options` the same frames give the same file on every processor: one thread, and none of
@@ -104,7 +121,7 @@ def write_video(path, frames, fps, crf=23, codec="libx264", options=None):
         container.mux(stream.encode())
 
 
-def _write_one(job):
+def _write_one(job: tuple[Path, str, int, int]) -> None:
     root, split, index, seed = job
     rng = generator("demo", seed, _SPLITS.index(split), index)
     frames = render(index % len(CLASS_NAMES), rng)
@@ -114,7 +131,7 @@ def _write_one(job):
     os.replace(unfinished, path)
 
 
-def _motion(label, rng):
+def _motion(label: int, rng: np.random.Generator) -> Motion:
     speed = rng.uniform(0.95, 1.9)
     growth = np.log(rng.uniform(1.033, 1.065))
     turn = rng.uniform(0.085, 0.165)
@@ -130,7 +147,9 @@ def _motion(label, rng):
     )[label]
 
 
-def _shape(times, motion, rng):
+def _shape(
+    times: np.ndarray, motion: Motion, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Coverage `[T, H, W]` in 0..1 of the moving rectangle, and which pixels lie in its first half."""
     center = (SIDE - 1) / 2 + rng.uniform(-8, 8, size=2)
     x = center[0] + motion.dx * times
@@ -148,7 +167,7 @@ def _shape(times, motion, rng):
     return inside, along > 0
 
 
-def _two_colors(rng):
+def _two_colors(rng: np.random.Generator) -> np.ndarray:
     """Two colours that differ clearly from each other."""
     while True:
         colors = rng.random((2, 3))
@@ -156,7 +175,7 @@ def _two_colors(rng):
             return colors
 
 
-def _background(times, rng):
+def _background(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A smooth random picture that drifts slowly: `float [T, H, W, 3]` in 0..1."""
     knots = rng.uniform(0.3, 0.7, size=(6, 6, 3))
     drift = rng.uniform(-0.15, 0.15, size=2)  # pixels a frame
@@ -168,7 +187,7 @@ def _background(times, rng):
     )
 
 
-def _bilinear(knots, rows, columns):
+def _bilinear(knots: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     rows, columns = np.clip(rows, 0, 4.999), np.clip(columns, 0, 4.999)
     top, left = rows.astype(int), columns.astype(int)
     down, right = (rows - top)[:, None, None], (columns - left)[None, :, None]
@@ -177,11 +196,11 @@ def _bilinear(knots, rows, columns):
     return upper * (1 - down) + lower * down
 
 
-def _video_path(root, split, index):
+def _video_path(root: Path, split: str, index: int) -> Path:
     return Path(root) / split / f"{index:05d}.mp4"
 
 
-def _claim(root, settings):
+def _claim(root: Path, settings: dict[str, Any]) -> None:
     """Mark `root` as made with `settings`, or refuse a folder made with others."""
     marker = root / "demo.json"
     try:

@@ -56,7 +56,7 @@ def fingerprint(record: VideoRecord) -> np.ndarray:
     return np.stack([_differences(picture) for picture in pixels])
 
 
-def _evenly_spaced(times):
+def _evenly_spaced(times: np.ndarray) -> np.ndarray:
     """Which frame is shown in the middle of each of 32 equal parts: int64 `[32]`.
 
     By time and not by number: a copy at a constant frame rate shows the same as the recording of a phone.
@@ -66,7 +66,7 @@ def _evenly_spaced(times):
     return np.searchsorted(times, middles, side="right").clip(1) - 1
 
 
-def _differences(picture):
+def _differences(picture: np.ndarray) -> np.ndarray:
     """uint8 `[H, W, 3]` -> int8 `[64]`: each cell less its neighbour to the right, row by row."""
     cells = np.asarray(Image.fromarray(picture @ _LUMA).resize(_CELLS, Image.Resampling.BOX))
     return np.rint(cells[:, :-1] - cells[:, 1:]).clip(-_MOST, _MOST).astype(np.int8).ravel()
@@ -95,11 +95,10 @@ def cache_key(record: VideoRecord) -> str | None:
     return json.dumps([_VERSION, path, record.start, record.end, record.num_frames, *stamp])
 
 
-def _stamp(path):
+def _stamp(path: str) -> list[int]:
     """Numbers that are other ones when a video was replaced: size and time of change, mostly."""
-    if is_member(path):  # the text names the place and the length in the shard
-        shard = member_of(path).shard
-        return [] if is_address(shard) else [os.stat(shard).st_mtime_ns]
+    if is_member(path) and (member := member_of(path)):  # the text names place and length in it
+        return [] if is_address(member.shard) else [os.stat(member.shard).st_mtime_ns]
     if os.path.isfile(path):
         status = os.stat(path)
         return [status.st_size, status.st_mtime_ns]
@@ -111,11 +110,11 @@ def _stamp(path):
 
 def read_cache(path: str | os.PathLike, wanted: Iterable[str]) -> dict[str, np.ndarray]:
     """Those fingerprints of the file that have the keys `wanted`; what a killed run left half is skipped."""
-    wanted, found = set(wanted), {}
+    keys, found = set(wanted), {}
     with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
         for line in file:
             key, _, text = line.decode("ascii", "replace").rstrip("\n").partition("\t")
-            if key in wanted:
+            if key in keys:
                 with contextlib.suppress(ValueError, zlib.error):
                     data = zlib.decompress(base64.b64decode(text, validate=True))
                     found[key] = np.frombuffer(data, np.int8).reshape(FRAMES, BITS)
@@ -131,7 +130,7 @@ def open_cache(path: str | os.PathLike) -> Iterator[Callable[[str, np.ndarray], 
             if file.read(1) != b"\n":  # the run before was killed within a line
                 file.write(b"\n")
 
-        def add(key, numbers):
+        def add(key: str, numbers: np.ndarray) -> None:
             text = base64.b64encode(zlib.compress(numbers.tobytes()))
             file.write(key.encode("ascii") + b"\t" + text + b"\n")
 

@@ -8,7 +8,9 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.errors import DataError
@@ -20,7 +22,9 @@ _PLACEHOLDER = re.compile(r"\{0?(?::0?\d*d)?\}")
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
-def planned_targets(videos, source, out, suffix):
+def planned_targets(
+    videos: Iterable[Path], source: Path | str, out: Path | str, suffix: str
+) -> dict[Path, Path]:
     """Video -> the path in `out` that it becomes: its own, with `suffix` for that of the video.
 
     Raises `DataError` where two videos would become one, and where results would lie among the
@@ -29,7 +33,8 @@ def planned_targets(videos, source, out, suffix):
     source, out = Path(source), Path(out)
     inside = os.path.realpath(source)
     real_out = os.path.realpath(out)
-    targets, owners = {}, {}
+    targets: dict[Path, Path] = {}
+    owners: dict[Path, Path] = {}
     for video in videos:
         target = video.with_suffix(suffix) if suffix else video.with_suffix("")
         if target in owners:
@@ -47,7 +52,7 @@ def planned_targets(videos, source, out, suffix):
     return targets
 
 
-def video_files(source, remedy):
+def video_files(source: Path | str, remedy: str) -> tuple[list[Path], list[tuple[str, str]]]:
     """(the video files of a folder, (path, reason) of its folders of frames), for steps that need files.
 
     Raises `DataError`, with the `remedy`, where the folder holds frames alone.
@@ -61,18 +66,20 @@ def video_files(source, remedy):
     return files, [(folder, reason) for folder in frames]
 
 
-def around_the_number(template):
+def around_the_number(template: str) -> tuple[str, str]:
     """(what stands before, what stands behind) the number in the names of pictures."""
     parts = _PLACEHOLDER.split(template)
     if len(parts) != 2 or "/" in template:
         raise DataError(
             f"--template {template} must be a name with one number, as img_{{:05d}}.jpg"
         )
-    return tuple(parts)
+    return parts[0], parts[1]
 
 
 @contextlib.contextmanager
-def claim_folder(out, settings, targets):
+def claim_folder(
+    out: Path | str, settings: dict[str, Any], targets: Collection[Path]
+) -> Iterator[None]:
     """Hold the folder `out` for one run with `settings`; it is made if need be.
 
     What a killed run left unfinished is removed. Raises `DataError` when another run works there, when
@@ -103,12 +110,12 @@ def claim_folder(out, settings, targets):
         yield
 
 
-def source_setting(source):
+def source_setting(source: Path | str) -> dict[str, str]:
     """What `claim_folder` takes so that the results of one folder of videos are not taken for another's."""
     return {_SOURCE: os.path.realpath(source)}
 
 
-def drop_outdated(source, results):
+def drop_outdated(source: Path | str, results: Iterable[Path]) -> None:
     """Remove the `results` that are older than the video `source`: they show what it was before."""
     try:
         changed = os.stat(source).st_mtime_ns
@@ -122,22 +129,22 @@ def drop_outdated(source, results):
             _remove(unwanted)
 
 
-def unfinished_name(path):
+def unfinished_name(path: Path) -> Path:
     """A name beside `path` that is removed by the next run, should this one be killed."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
-def write_table(path, header, rows):
+def write_table(path: Path | str, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
     """Write a csv with a header line."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(Path(path), text.getvalue())
 
 
 @contextlib.contextmanager
-def _lock(folder):
+def _lock(folder: Path) -> Iterator[None]:
     """Keep other runs out; the lock goes with the process, however that ends."""
     try:
         import fcntl
@@ -159,7 +166,7 @@ def _lock(folder):
         os.close(handle)
 
 
-def _read_settings(path):
+def _read_settings(path: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -171,7 +178,7 @@ def _read_settings(path):
     return found
 
 
-def _compare(out, found, settings):
+def _compare(out: Path, found: dict[str, Any], settings: dict[str, Any]) -> None:
     """Refuse `settings` other than those `found`; older versions of this tool recorded no source."""
     source = settings.get(_SOURCE)
     known = found.get(_SOURCE, source)
@@ -188,17 +195,17 @@ def _compare(out, found, settings):
         )
 
 
-def _settings_text(settings):
+def _settings_text(settings: dict[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in settings.items())
 
 
-def _remove_leftovers(folder):
+def _remove_leftovers(folder: Path) -> None:
     for entry in os.scandir(folder):
         if _LEFTOVER.fullmatch(entry.name):
             _remove(Path(entry.path))
 
 
-def _remove(path):
+def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -3,9 +3,11 @@
 import csv
 import os
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -26,7 +28,7 @@ from uniformer_video.prepare.folders import (
     video_files,
     write_table,
 )
-from uniformer_video.prepare.jobs import run_jobs
+from uniformer_video.prepare.jobs import Outcome, run_jobs
 from uniformer_video.prepare.stream import decode_shown, even_size, open_stream, pixel_form
 from uniformer_video.prepare.summary import Summary
 
@@ -45,7 +47,13 @@ class Pictures:
     short_side: int = 0
 
 
-def extract_folder(source, out, pictures, workers=0, progress=None):
+def extract_folder(
+    source: Path | str,
+    out: Path | str,
+    pictures: Pictures,
+    workers: int = 0,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> Summary:
     """Take every video of a folder apart into a folder of its own name in `out`, frames from 1.
 
     Finished folders are kept, unless their video is newer; one appears when it is complete. `frames.csv`
@@ -66,7 +74,7 @@ def extract_folder(source, out, pictures, workers=0, progress=None):
         summary.failed += frames
         forms = _read_forms(out)
 
-        def collect(outcome):
+        def collect(outcome: Outcome[tuple[Path, Path], str]) -> None:
             forms[_name(outcome.task[1], out)] = outcome.result or _SQUARE
             summary.add(outcome, kind=lambda _: "extracted")
 
@@ -85,18 +93,18 @@ def extract_folder(source, out, pictures, workers=0, progress=None):
     return summary
 
 
-def _name(folder, out):
+def _name(folder: Path, out: Path | str) -> str:
     return folder.relative_to(out).as_posix()
 
 
-def _extract(job, pictures):
+def _extract(job: tuple[Path, Path], pictures: Pictures) -> str:
     """Extract a video; the form of its pixels, width:height."""
     extract_video(job, pictures)
     form = pixel_form(job[0])
     return f"{form.numerator}:{form.denominator}"
 
 
-def _read_forms(out):
+def _read_forms(out: Path | str) -> dict[str, str]:
     """What an earlier run noted of the folders that are there: {name: form}."""
     try:
         with open(Path(out) / FORMS_FILE, newline="", encoding="utf-8") as file:
@@ -105,14 +113,14 @@ def _read_forms(out):
         return {}
 
 
-def _write_forms(out, rows):
+def _write_forms(out: Path | str, rows: Sequence[tuple[str, str]]) -> None:
     if rows:
         write_table(Path(out) / FORMS_FILE, ("folder", "pixels"), rows)
     else:
         (Path(out) / FORMS_FILE).unlink(missing_ok=True)
 
 
-def extract_video(job, pictures):
+def extract_video(job: tuple[Path, Path], pictures: Pictures) -> int:
     """`job` is (video, the folder to make). Returns the number of frames.
 
     Raises `DecodeError` unless every frame of the video is there.
@@ -134,18 +142,18 @@ def extract_video(job, pictures):
     return found
 
 
-def _check_template(template):
+def _check_template(template: str) -> None:
     if not around_the_number(template)[1].lower().endswith(_FORMATS):
         raise DataError(f"--template {template} must end in {', '.join(_FORMATS)}")
 
 
-def _write_frames(source, folder, pictures):
+def _write_frames(source: Path, folder: Path, pictures: Pictures) -> int:
     """Write the pictures of a video, all in the size of the first; returns their number."""
     scaler, size, count = VideoReformatter(), None, 0
     with open_stream(source) as (container, stream):
         for count, (frame, way) in enumerate(decode_shown(container, stream), start=1):
             size = size or even_size(frame.width, frame.height, pictures.short_side)
-            options = {"format": "rgb24", "threads": 1, **matrix_options(frame)}
+            options: dict[str, Any] = {"format": "rgb24", "threads": 1, **matrix_options(frame)}
             if size != (frame.width, frame.height):  # else the very pixels that decoding gives
                 options |= {"interpolation": Interpolation.BICUBIC}
             picture = scaler.reformat(frame, *size, **options)

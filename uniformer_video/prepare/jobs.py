@@ -13,8 +13,10 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
+from typing import Any, Generic, TypeVar
 
 from uniformer_video.cores import usable_cores
 from uniformer_video.data.loading.watchdog import ending
@@ -25,18 +27,26 @@ _SPAWN = multiprocessing.get_context("spawn")
 # After one of these no other task would fare better.
 _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _GRACE_SECONDS = 3.0  # for a worker to remove its temporary file
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Generic[Task, Result]):
     """What became of a task: `result`, or in `reason` why it failed (else empty)."""
 
-    task: object
-    result: object = None
+    task: Task
+    result: Result | None = None
     reason: str = ""
 
 
-def run_jobs(function, tasks, report, workers=0, timeout=None):
+def run_jobs(
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    report: Callable[[Outcome[Task, Result]], object],
+    workers: int = 0,
+    timeout: float | None = None,
+) -> None:
     """Call `function(task)` for each task in worker processes, and `report(Outcome)` as they end.
 
     `function` and its answers must be picklable; `workers` 0 is one a usable core. A task is given up,
@@ -45,7 +55,7 @@ def run_jobs(function, tasks, report, workers=0, timeout=None):
     its workers end with it.
     """
     waiting = deque(tasks)
-    pool = []
+    pool: list[_Worker] = []
     try:
         for _ in range(min(workers or usable_cores(), len(waiting))):
             pool.append(_Worker(function))
@@ -68,7 +78,7 @@ def run_jobs(function, tasks, report, workers=0, timeout=None):
             worker.stop(_GRACE_SECONDS)
 
 
-def _worth_asking(pool):
+def _worth_asking(pool: "list[_Worker]") -> "list[_Worker]":
     """Wait for workers that have answered, died, or are past their time."""
     deadline = min(worker.deadline for worker in pool)
     patience = None if deadline == float("inf") else max(deadline - time.monotonic(), 0)
@@ -80,7 +90,7 @@ def _worth_asking(pool):
 class _Worker:
     """A process and its task. It says once that it is ready, then answers task by task."""
 
-    def __init__(self, function):
+    def __init__(self, function: Callable):
         self.pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(
             target=_work, args=(function, theirs, imported_plugins()), daemon=True
@@ -90,16 +100,18 @@ class _Worker:
         theirs.close()
         self.alive = True
         self.deadline = float("inf")
-        self._task, self._timeout, self._ready = None, None, False
+        self._task: Any = None
+        self._timeout: float | None = None
+        self._ready = False
 
-    def give(self, task, timeout):
+    def give(self, task: Any, timeout: float | None) -> None:
         """Hand over a task; its time begins."""
         self._task, self._timeout = task, timeout
         self.deadline = time.monotonic() + timeout if timeout else float("inf")
         with contextlib.suppress(OSError):  # of a worker that died: seen when it is asked
             self.pipe.send(task)
 
-    def outcome(self):
+    def outcome(self) -> Outcome | None:
         """The `Outcome` of its task; None when it has only just started."""
         if not self.pipe.poll():
             self.alive = False
@@ -125,11 +137,11 @@ class _Worker:
             raise OSError(*fatal)
         return Outcome(self._task, result, reason)
 
-    def terminate(self):
+    def terminate(self) -> None:
         """Ask it to clean up and end."""
         self._process.terminate()
 
-    def stop(self, grace):
+    def stop(self, grace: float) -> None:
         """Let it go; kill it if it is still there after `grace` seconds."""
         self.pipe.close()
         self._process.join(grace)
@@ -138,7 +150,7 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _block_interrupts():
+def _block_interrupts() -> Iterator[None]:
     """Ctrl-C reaches every process of a terminal; one that starts now leaves it to its parent."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
@@ -150,7 +162,7 @@ def _block_interrupts():
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(function, pipe, plugins):
+def _work(function: Callable, pipe: connection.Connection, plugins: Sequence[str]) -> None:
     """A worker's life, in its own process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an exception, so that files are removed
@@ -162,7 +174,7 @@ def _work(function, pipe, plugins):
             pipe.send(_answer(function, pipe.recv()))
 
 
-def _answer(function, task):
+def _answer(function: Callable, task: Any) -> tuple[Any, str, tuple | None]:
     """(result, why it failed or "", arguments of an `OSError` that ends the run or None)."""
     try:
         return function(task), "", None
@@ -176,14 +188,16 @@ def _answer(function, task):
         return None, _first_line(error), None
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     place = getattr(error, "filename", None)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {place}" if place else error.strerror
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
 
 
-def _end_with_parent():
+def _end_with_parent() -> None:
     """Stop at once when the parent was killed: nobody waits for the result."""
-    connection.wait([multiprocessing.parent_process().sentinel])
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a worker
+    connection.wait([parent.sentinel])
     os._exit(1)

@@ -3,10 +3,11 @@
 import os
 import re
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uniformer_video.data.lists.annotations import read_annotations
+from uniformer_video.data.lists.annotations import Annotated, read_annotations
 from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.data.lists.folders import list_videos, walk
 from uniformer_video.errors import DataError
@@ -40,18 +41,25 @@ class ListSummary:
 
     file: str
     videos: int = 0
-    missing: list = field(default_factory=list)
+    missing: list[tuple[str, str]] = field(default_factory=list)
     repeated: int = 0
 
 
-def default_template(dataset):
+def default_template(dataset: str) -> str:
     """How the pictures of a dataset's frame folders are named."""
     return "{:05d}.jpg" if dataset == "ssv1" else "img_{:05d}.jpg"
 
 
 def make_lists(
-    dataset, annotations, out, videos=None, frames=None, template=None, split=1, with_test=False
-):
+    dataset: str,
+    annotations: Path | str,
+    out: Path | str,
+    videos: Path | str | None = None,
+    frames: Path | str | None = None,
+    template: str | None = None,
+    split: int = 1,
+    with_test: bool = False,
+) -> list[ListSummary]:
     """Write the lists of a dataset and `classes.txt` into the folder `out`.
 
     Give `videos`, a folder of video files, for `path,label` lists, or `frames`, a folder of frame
@@ -61,7 +69,10 @@ def make_lists(
     part's videos, and when it is unclear which of several files is meant.
     """
     annotated = read_annotations(dataset, annotations, split, with_test)
-    source = Path(videos or frames)
+    folder = videos or frames
+    if not folder:
+        raise DataError("a list is made of a folder: of videos (--videos), or of frames (--frames)")
+    source = Path(folder)
     template = template or default_template(dataset)
     there = _video_files(source) if videos else _frame_folders(source, template)
     out = Path(out)
@@ -87,13 +98,20 @@ class _Found:
     fault: str = ""
 
 
-def _list_of(rows, there, source, out, file):
+def _list_of(
+    rows: Sequence[Annotated],
+    there: "Mapping[str, Sequence[_Found]]",
+    source: Path,
+    out: Path,
+    file: str,
+) -> tuple[str, ListSummary]:
     """(the text of a list, its `ListSummary`)."""
-    summary, lines, labels = ListSummary(file), [], {}
+    summary, lines = ListSummary(file), []
+    labels: dict[Path, int] = {}
     for row in rows:
         found = _matching(row, there, source)
-        fault = found.fault if found else "is not there"
-        if fault:
+        if found is None or found.fault:
+            fault = found.fault if found else "is not there"
             summary.missing.append((row.names[0], f"{fault} ({row.source})"))
             continue
         if found.path in labels:
@@ -113,7 +131,7 @@ def _list_of(rows, there, source, out, file):
     return "".join(lines), summary
 
 
-def _matching(row, there, source):
+def _matching(row: Annotated, there: Mapping[str, Sequence[_Found]], source: Path) -> _Found | None:
     """The one file or folder that is meant by an annotation; None without any."""
     found = next((there[name] for name in row.names if name in there), ())
     if len(found) > 1:
@@ -126,9 +144,10 @@ def _matching(row, there, source):
     return found[0] if found else None
 
 
-def _video_files(source):
+def _video_files(source: Path) -> dict[str, list[_Found]]:
     """Name without suffix -> the videos of that name, or the folders of frames where there is none."""
-    there, frames = defaultdict(list), []
+    there: defaultdict[str, list[_Found]] = defaultdict(list)
+    frames = []
     for path in list_videos(source):
         if (source / path).is_dir():
             frames.append(path)
@@ -140,13 +159,13 @@ def _video_files(source):
     return there
 
 
-def _frame_folders(source, template):
+def _frame_folders(source: Path, template: str) -> dict[str, list[_Found]]:
     """Name -> the folders of that name that hold pictures named by `template`."""
     start, end = around_the_number(template)
     pattern = re.compile(f"{re.escape(start)}([0-9]+){re.escape(end)}")
     if not source.is_dir():
         raise DataError(f"--frames {source} is not a folder")
-    there = defaultdict(list)
+    there: defaultdict[str, list[_Found]] = defaultdict(list)
     for path, names in walk(source):
         numbers = {int(match[1]) for match in map(pattern.fullmatch, names) if match}
         if not numbers:
@@ -162,14 +181,14 @@ def _frame_folders(source, template):
     return there
 
 
-def _path_in_list(path, out):
+def _path_in_list(path: Path, out: Path) -> str:
     """As the list gives it: from the list's folder where it lies inside that, else absolute."""
-    path, out = os.path.abspath(path), os.path.abspath(out)
-    inside = path.startswith(os.path.join(out, ""))
-    return Path(os.path.relpath(path, out) if inside else path).as_posix()
+    place, folder = os.path.abspath(path), os.path.abspath(out)
+    inside = place.startswith(os.path.join(folder, ""))
+    return Path(os.path.relpath(place, folder) if inside else place).as_posix()
 
 
-def _line(path, frames, label):
+def _line(path: str, frames: int, label: int) -> str:
     """A line of a list, in csv's quotes where the path needs them."""
     if len(path.splitlines()) != 1 or not _is_unicode(path):
         raise DataError(
@@ -180,12 +199,12 @@ def _line(path, frames, label):
     return f"{path} {frames} {label}\n" if frames else f"{path},{label}\n"
 
 
-def _is_unicode(text):
+def _is_unicode(text: str) -> bool:
     """False for a file name that is no UTF-8."""
     return text == text.encode("utf-8", "replace").decode()
 
 
-def _write_missing(path, summaries):
+def _write_missing(path: Path, summaries: Sequence[ListSummary]) -> None:
     rows = [(summary.file, *item) for summary in summaries for item in summary.missing]
     if rows:
         write_table(path, ("list", "video", "reason"), rows)

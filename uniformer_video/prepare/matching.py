@@ -12,7 +12,7 @@ The first is the Hamming distance of the hashes without the bits of plain places
 random. It is quick, and blind to what tells two videos of one place apart, which the second sees.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -31,6 +31,7 @@ _MARKED_AT_ONCE = 4_000_000  # videos found in buckets
 _PAIRS_AT_ONCE = 256  # what stays in a processor's cache
 _ALL, _EVERY_OTHER = range(8), range(0, 8, 2)  # of the 8 frames
 _BEFORE, _AFTER = ((0, 0), (1, 0), (0, 0)), ((0, 0), (0, 1), (0, 0))
+_Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def close_pairs(
@@ -58,7 +59,8 @@ def close_pairs(
                 progress(min(start + rows, videos), videos)
     finally:
         pool.shutdown(cancel_futures=True)
-    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+    pairs, measured = zip(*found, strict=True)
+    return np.concatenate(pairs), np.concatenate(measured)
 
 
 def distances(fingerprints: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -66,7 +68,9 @@ def distances(fingerprints: np.ndarray, first: np.ndarray, second: np.ndarray) -
     return _Hashes(fingerprints).distances(np.asarray(first), np.asarray(second))
 
 
-def _search(hashes, buckets, rows, start):
+def _search(
+    hashes: "_Hashes", buckets: "_Buckets", rows: int, start: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The pairs of the videos from `start` on, so many `rows`, with later ones; and their distances."""
     first, second = buckets.candidates(start, start + rows)
     for measure in hashes.measures():  # quick ones first
@@ -78,36 +82,38 @@ def _search(hashes, buckets, rows, start):
 class _Hashes:
     """Fingerprints of videos, and the clear bits of their hashes by sign: uint64 `[N, 32]` each."""
 
-    def __init__(self, fingerprints):
+    def __init__(self, fingerprints: np.ndarray):
         self._levels = fingerprints.view(np.uint8) ^ 128  # without a sign: -128 becomes 0
         self._counted = frames_that_count(fingerprints[:, COMPARED])
         self._positive = _packed(fingerprints > _CLEAR)
         self._negative = _packed(fingerprints < -_CLEAR)
 
-    def measures(self):
+    def measures(self) -> list[_Measure]:
         """Functions (first, second) -> float `[P]`, all of which are at most `LIMIT` for a pair."""
 
-        def backwards(measure):
+        def backwards(measure: _Measure) -> _Measure:
             return lambda first, second: measure(second, first)
 
-        found = []
+        found: list[_Measure] = []
         for measure in (self._contradictions, self._apart):
             some = partial(measure, frames=_EVERY_OTHER)  # at most what all frames give
             found += [some, measure, backwards(measure)]
         return found
 
-    def distances(self, first, second):
+    def distances(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """The largest of the measures: float `[P]`."""
         return np.maximum.reduce([measure(first, second) for measure in self.measures()])
 
-    def _contradictions(self, first, second, frames=_ALL):
+    def _contradictions(
+        self, first: np.ndarray, second: np.ndarray, frames: Iterable[int] = _ALL
+    ) -> np.ndarray:
         """Of each of the 8 frames of the videos `first`, with the nearest of those of `second`."""
 
-        def part(first, second):
+        def part(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             up, down = self._positive[second], self._negative[second]
             own_up, own_down = self._positive[first, COMPARED], self._negative[first, COMPARED]
 
-            def bits(frame):
+            def bits(frame: int) -> np.ndarray:
                 opposite = own_up[:, frame, None] & down
                 opposite |= own_down[:, frame, None] & up
                 return _bit_counts(opposite)
@@ -116,16 +122,18 @@ class _Hashes:
 
         return _in_parts(part, first, second, 8 * _PAIRS_AT_ONCE)
 
-    def _apart(self, first, second, frames=_ALL):
+    def _apart(
+        self, first: np.ndarray, second: np.ndarray, frames: Iterable[int] = _ALL
+    ) -> np.ndarray:
         """As `_contradictions`, of the differences that are further apart than coding and time explain."""
 
-        def part(first, second):
+        def part(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             own, theirs = self._levels[first, COMPARED], self._levels[second]
             steps = _distance(theirs[:, 1:], theirs[:, :-1])
             steps = np.maximum(np.pad(steps, _BEFORE), np.pad(steps, _AFTER))
             tolerance = PLAIN + (steps >> 1) + (steps >> 2)
 
-            def bits(frame):
+            def bits(frame: int) -> np.ndarray:
                 return _true_counts(_distance(own[:, frame, None], theirs) > tolerance)
 
             return _monotone_mean(bits, self._counted[first], frames)
@@ -133,7 +141,9 @@ class _Hashes:
         return _in_parts(part, first, second, _PAIRS_AT_ONCE)
 
 
-def _monotone_mean(costs, counted, frames=_ALL):
+def _monotone_mean(
+    costs: Callable[[int], np.ndarray], counted: np.ndarray, frames: Iterable[int] = _ALL
+) -> np.ndarray:
     """The least mean cost of giving each of the 8 frames one of the 32, never an earlier one: float `[P]`.
 
     `costs(i)` is that of frame i with each of the 32, `[P, 32]`; `counted`, bool `[P, 8]`, says which frames
@@ -149,21 +159,21 @@ def _monotone_mean(costs, counted, frames=_ALL):
 class _Buckets:
     """Where to look for videos with a frame like a given one: by pieces of the hashes of their frames."""
 
-    def __init__(self, fingerprints):
+    def __init__(self, fingerprints: np.ndarray):
         signs = fingerprints > 0
         self._videos = len(fingerprints)
         self._counted = frames_that_count(fingerprints)
         self._pieces = [_packed(signs[..., bits]) for bits in _piece_bits()]
         self._tables = [self._table(piece) for piece in self._pieces]
 
-    def _table(self, piece):
+    def _table(self, piece: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(videos, starts): those with a frame whose piece is v stand from `starts[v]` to `starts[v + 1]`."""
         video, _ = np.nonzero(self._counted)
         keys = np.unique(piece[self._counted].astype(np.int64) * self._videos + video)
         values, videos = np.divmod(keys, max(self._videos, 1))
         return videos, np.searchsorted(values, np.arange((1 << _PIECE_BITS) + 1))
 
-    def candidates(self, start, stop):
+    def candidates(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """(first, second): each video from `start` to before `stop`, and later ones with a like frame."""
         stop = min(stop, self._videos)
         marked = np.zeros((stop - start, self._videos), bool)
@@ -182,37 +192,37 @@ class _Buckets:
         return rows[later] + start, second[later]
 
 
-def _piece_bits():
+def _piece_bits() -> list[np.ndarray]:
     """Which bits of a hash make a piece: bool `[64]` each, spread over the picture: neighbours are alike."""
     row, column = np.divmod(np.arange(BITS), 8)
     return [(column + 2 * row) % _PIECES == piece for piece in range(_PIECES)]
 
 
-def _packed(bits):
+def _packed(bits: np.ndarray) -> np.ndarray:
     """bool `[..., 8n]` -> an unsigned number of 8n bits `[...]`."""
     packed = np.ascontiguousarray(np.packbits(bits, axis=-1))
     return packed.view(f"u{packed.shape[-1]}")[..., 0]
 
 
-def _in_parts(measure, first, second, size):
+def _in_parts(measure: _Measure, first: np.ndarray, second: np.ndarray, size: int) -> np.ndarray:
     """`measure(first, second)`, so many pairs at a time."""
     parts = [measure(first[i : i + size], second[i : i + size]) for i in range(0, len(first), size)]
     return np.concatenate(parts) if parts else np.empty(0)
 
 
-def _distance(first, second):
+def _distance(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """|first - second| of uint8, which cannot hold first - second."""
     return np.maximum(first, second) - np.minimum(first, second)
 
 
-def _true_counts(flags):
+def _true_counts(flags: np.ndarray) -> np.ndarray:
     """bool `[..., 64]` -> how many are True: uint16 `[...]`."""
     # eight flags to a word: their sum has the counts in its bytes, which the product adds up in the top one
     words = np.ascontiguousarray(flags).view(np.uint64).sum(axis=-1)
     return ((words * np.uint64(0x0101010101010101)) >> np.uint64(56)).astype(np.uint16)
 
 
-def _bit_counts(words):
+def _bit_counts(words: np.ndarray) -> np.ndarray:
     """uint64 `[...]` -> how many bits are set: uint16 `[...]`."""
     if hasattr(np, "bitwise_count"):  # NumPy 2
         return np.bitwise_count(words).astype(np.uint16)

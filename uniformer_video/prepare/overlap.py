@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from uniformer_video.prepare.fingerprints import (
     read_cache,
 )
 from uniformer_video.prepare.folders import write_table
-from uniformer_video.prepare.jobs import run_jobs
+from uniformer_video.prepare.jobs import Outcome, run_jobs
 from uniformer_video.prepare.matching import close_pairs
 from uniformer_video.storage.address import name_for_messages
 
@@ -31,6 +31,9 @@ OVERLAP_FILE = "overlap.csv"
 NOT_COMPARED_FILE = "not_compared.csv"
 CACHE_FILE = "fingerprints.tsv"
 _HEADER = ("path", "list", "other path", "other list", "mean distance")
+_Segment = tuple[str, float, float | None]  # path, start, end
+_Side = tuple[_Segment, str]  # with its list
+_Progress = Callable[[int, int, int], None]
 _PARTS = ("train", "val", "test")  # folders that are lists of their own
 _TOO_PLAIN = "shows too little to compare: most of its frames are of one colour, or nearly"
 
@@ -63,7 +66,7 @@ def lists_to_compare(
 
     A folder that holds train and val, or test, stands for these: each is a list of its own.
     """
-    lists = {}
+    lists: dict[str, list[VideoRecord]] = {}
     for source in sources:
         parts = _parts(source)
         lists |= {os.path.join(source, part): [] for part in parts}  # in their usual order
@@ -74,7 +77,7 @@ def lists_to_compare(
     return lists
 
 
-def _parts(source):
+def _parts(source: str) -> list[str]:
     if not os.path.isdir(source) or shard_folder(source):
         return []
     found = [part for part in _PARTS if os.path.isdir(os.path.join(source, part))]
@@ -86,7 +89,7 @@ def find_overlap(
     out: str | os.PathLike,
     workers: int = 0,
     timeout: float = 300,
-    progress: Callable[[int, int, int], None] | None = None,
+    progress: _Progress | None = None,
 ) -> Overlap:
     """Look for the same footage in the `lists`, name -> videos; write what is found into the folder `out`.
 
@@ -94,7 +97,8 @@ def find_overlap(
     read within `timeout` seconds, or show too little; `fingerprints.tsv` keeps what was read of each video.
     `progress(done, all, failed)` is called with numbers of videos, read and then compared.
     """
-    footage, members = {}, {}  # by segment: a record, and the lists that it stands in
+    footage: dict[_Segment, VideoRecord] = {}
+    members: dict[_Segment, dict[str, None]] = {}  # the lists that it stands in
     for name, records in lists.items():
         for record in records:
             footage.setdefault(_segment(record), record)
@@ -112,14 +116,14 @@ def find_overlap(
     return found
 
 
-def _segment(record):
+def _segment(record: VideoRecord) -> _Segment:
     """What tells it from other footage, by whichever list it is named."""
     path, start, end = record.segment
     return path if is_member(path) else os.path.abspath(path), start, end
 
 
 @contextlib.contextmanager
-def _say_where_to_write(out):
+def _say_where_to_write(out: Path) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
@@ -128,7 +132,15 @@ def _say_where_to_write(out):
         ) from None
 
 
-def _fingerprints(found, footage, members, out, workers, timeout, progress):
+def _fingerprints(
+    found: Overlap,
+    footage: Mapping[_Segment, VideoRecord],
+    members: Mapping[_Segment, Iterable[str]],
+    out: Path,
+    workers: int,
+    timeout: float,
+    progress: _Progress | None,
+) -> dict[_Segment, np.ndarray]:
     """Segment -> fingerprint, of the cache and of all that can be read; notes in `found` what was done."""
     keys = {segment: cache_key(record) for segment, record in footage.items()}
     known = read_cache(out / CACHE_FILE, filter(None, keys.values()))
@@ -138,16 +150,16 @@ def _fingerprints(found, footage, members, out, workers, timeout, progress):
     begin = time.perf_counter()
     with open_cache(out / CACHE_FILE) as add:
 
-        def collect(outcome):
+        def collect(outcome: Outcome[VideoRecord, np.ndarray]) -> None:
             segment = _segment(outcome.task)
-            if outcome.reason:
+            if outcome.result is None:
                 reason = outcome.reason.removeprefix(f"{outcome.task.path} ")
                 _note(found.unreadable, outcome.task, members[segment], reason)
             else:
                 found.hashed += 1
                 fingerprints[segment] = outcome.result
-                if keys[segment]:
-                    add(keys[segment], outcome.result)
+                if key := keys[segment]:
+                    add(key, outcome.result)
             if progress:
                 done = len(fingerprints) + len(found.unreadable)
                 progress(done, len(footage), len(found.unreadable))
@@ -158,7 +170,15 @@ def _fingerprints(found, footage, members, out, workers, timeout, progress):
     return fingerprints
 
 
-def _compare(found, fingerprints, footage, members, names, workers, progress):
+def _compare(
+    found: Overlap,
+    fingerprints: Mapping[_Segment, np.ndarray],
+    footage: Mapping[_Segment, VideoRecord],
+    members: Mapping[_Segment, Collection[str]],
+    names: Sequence[str],
+    workers: int,
+    progress: _Progress | None,
+) -> None:
     """Fill `between`, `within` and `plain` of `found`."""
     begin = time.perf_counter()
     segments = []
@@ -171,7 +191,11 @@ def _compare(found, fingerprints, footage, members, names, workers, progress):
     if segments:
         stacked = np.stack([fingerprints[segment] for segment in segments])
         failed = len(found.unreadable)
-        show = progress and (lambda done, of: progress(done, of, failed))
+
+        def show(done: int, of: int) -> None:
+            if progress:
+                progress(done, of, failed)
+
         pairs, measured = close_pairs(stacked, workers, show)
     closest = np.argsort(measured, kind="stable")
     # One segment in two lists needs no look at what it shows.
@@ -186,25 +210,25 @@ def _compare(found, fingerprints, footage, members, names, workers, progress):
                     found.between.append((*_cells(row, footage), f"{distance:.2f}"))
                 elif first != second and (second, name) not in repeats:
                     repeats.add((second, name))
-                    row = ((first, name), (second, name))
+                    row = [(first, name), (second, name)]
                     found.within.append((*_cells(row, footage), f"{distance:.2f}"))
     found.between = list(dict.fromkeys(found.between))  # one segment in two lists is met from both
     found.compare_seconds = time.perf_counter() - begin
 
 
-def _ordered(one, other, names):
+def _ordered(one: _Side, other: _Side, names: Sequence[str]) -> list[_Side]:
     """The two, that of the list which was named first before the other."""
     return sorted((one, other), key=lambda side: names.index(side[1]))
 
 
-def _cells(sides, footage):
+def _cells(sides: Iterable[_Side], footage: Mapping[_Segment, VideoRecord]) -> list[str]:
     return [cell for segment, name in sides for cell in (_title(footage[segment]), name)]
 
 
-def _note(rows, record, lists, reason):
+def _note(rows: list[tuple], record: VideoRecord, lists: Iterable[str], reason: str) -> None:
     rows.append((_title(record), " and ".join(lists), reason))
 
 
-def _title(record):
+def _title(record: VideoRecord) -> str:
     """The path, and the seconds where a segment counts."""
     return segment_name(name_for_messages(record.path), record.start, record.end)

@@ -3,18 +3,21 @@
 import errno
 import os
 import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from av.container import InputContainer, OutputContainer
 from av.video.frame import PictureType
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.colours import matrix_options
-from uniformer_video.data.decoding.orientation import UPRIGHT, turn_upright
+from uniformer_video.data.decoding.orientation import UPRIGHT, Orientation, turn_upright
 from uniformer_video.errors import DecodeError
 from uniformer_video.files import atomic_write
 from uniformer_video.prepare.check import read_all
@@ -44,13 +47,19 @@ class Encoding:
     gop: int = 60
 
     @property
-    def options(self):
+    def options(self) -> dict[str, str]:
         """Options of libx264. One thread: the workers use the cores."""
         fixed = {"threads": "1", "x264-params": "log-level=error"}
         return {"crf": str(self.crf), "preset": self.preset, "g": str(self.gop), **fixed}
 
 
-def resize_folder(source, out, encoding, workers=0, progress=None):
+def resize_folder(
+    source: Path | str,
+    out: Path | str,
+    encoding: Encoding,
+    workers: int = 0,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> Summary:
     """Bring all videos of a folder to `encoding.short_side`, under their names, as .mp4.
 
     Those that are no larger are hard-linked or copied as they are. Finished videos are kept, unless
@@ -73,7 +82,7 @@ def resize_folder(source, out, encoding, workers=0, progress=None):
     return summary
 
 
-def resize_video(job, encoding):
+def resize_video(job: tuple[Path, Path], encoding: Encoding) -> str:
     """`job` is (video, the .mp4 to write). Returns "resized" or "copied".
 
     Copies keep their own suffix. What was written or copied is read as training reads it. Raises
@@ -102,21 +111,21 @@ def resize_video(job, encoding):
     return "resized"
 
 
-def _finished_names(source, target):
+def _finished_names(source: Path, target: Path) -> list[Path]:
     """A resized video, or a copied one."""
-    return dict.fromkeys((target, target.with_suffix(source.suffix)))
+    return list(dict.fromkeys((target, target.with_suffix(source.suffix))))
 
 
-def _any(paths):
+def _any(paths: Iterable[Path]) -> bool:
     return any(os.path.lexists(path) for path in paths)
 
 
-def _check_count(path, found, expected):
+def _check_count(path: Path, found: int, expected: int) -> None:
     if found != expected:
         raise DecodeError(f"{path} gives {found} frames and has {expected}")
 
 
-def _check_written(written, target, expected):
+def _check_written(written: str, target: Path, expected: int) -> None:
     """Read the video at `written`, which is to be `target`, as training does."""
     try:
         with open_video(written) as reader:
@@ -127,7 +136,7 @@ def _check_written(written, target, expected):
         raise DecodeError(f"{target} would not be what was meant: {reason}") from None
 
 
-def _copy(source, target):
+def _copy(source: Path, target: Path) -> None:
     """A hard link, or a copy where the file system has none."""
     try:
         os.link(os.path.realpath(source), target)
@@ -138,7 +147,7 @@ def _copy(source, target):
             shutil.copyfileobj(original, copy)
 
 
-def _encode(source, path, encoding, times):
+def _encode(source: Path, path: str, encoding: Encoding, times: np.ndarray | None) -> int:
     """Write the video to `path`, whatever that is called; returns the number of frames.
 
     times: as a reader of the source has them.
@@ -146,7 +155,7 @@ def _encode(source, path, encoding, times):
     scaler, encoder, clock, count = VideoReformatter(), None, None, 0
     with open_stream(source) as (container, stream), av.open(path, "w", format="mp4") as output:
         for frame, way in decode_shown(container, stream):
-            if encoder is None:
+            if clock is None:
                 clock = _Clock(container, stream, times, frame.pts)
                 size = even_size(frame.width, frame.height, encoding.short_side)
             scaled = _scale(frame, scaler, size)
@@ -164,19 +173,23 @@ def _encode(source, path, encoding, times):
     return count
 
 
-def _scale(frame, scaler, size):
+def _scale(frame: av.VideoFrame, scaler: VideoReformatter, size: tuple[int, int]) -> av.VideoFrame:
     """yuv420p; the matrix and range of the colours stay as they are, unless it was RGB.
 
     In place of a matrix that FFmpeg cannot convert by stands the one that such a video is shown by.
     """
-    options = {"format": "yuv420p", "interpolation": Interpolation.BICUBIC, "threads": 1}
+    options: dict[str, Any] = {
+        "format": "yuv420p",
+        "interpolation": Interpolation.BICUBIC,
+        "threads": 1,
+    }
     options |= matrix_options(frame)
     if frame.colorspace == _RGB:
         options |= {"dst_colorspace": "ITU601", "dst_color_range": "MPEG"}
     return scaler.reformat(frame, *size, **options)
 
 
-def _turn_frame_upright(frame, way):
+def _turn_frame_upright(frame: av.VideoFrame, way: Orientation) -> av.VideoFrame:
     """A yuv420p frame the way it is meant to be shown, an `Orientation`."""
     if way == UPRIGHT:
         return frame
@@ -189,10 +202,18 @@ def _turn_frame_upright(frame, way):
     return av.VideoFrame.from_ndarray(rows, format="yuv420p")
 
 
-def _add_encoder(output, stream, frame, picture, way, encoding):
+def _add_encoder(
+    output: OutputContainer,
+    stream: av.VideoStream,
+    frame: av.VideoFrame,
+    picture: av.VideoFrame,
+    way: Orientation,
+    encoding: Encoding,
+) -> av.VideoStream:
     rate = stream.guessed_rate or stream.average_rate or 25
     encoder = output.add_stream("libx264", rate=rate, options=encoding.options)
     encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, "yuv420p"
+    assert stream.time_base is not None  # FFmpeg gives every stream that it reads one
     encoder.time_base = encoder.codec_context.time_base = stream.time_base
     context = encoder.codec_context
     context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
@@ -209,16 +230,23 @@ class _Clock:
     the file gives the first frame; None = the start.
     """
 
-    def __init__(self, container, stream, times, first):
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: av.VideoStream,
+        times: np.ndarray | None,
+        first: int | None,
+    ):
+        assert stream.time_base is not None  # FFmpeg gives every stream that it reads one
         seconds = (container.start_time or 0) / av.time_base
         start = round(seconds / stream.time_base)
         rate = stream.guessed_rate or stream.average_rate or 25
         self._step = max(1, round(1 / (rate * stream.time_base)))
         self._next = 0 if first is None else first - start
-        times = () if times is None else times
-        self._due = iter([self._next + round(time / stream.time_base) for time in times[1:]])
+        later = () if times is None else times[1:]
+        self._due = iter([self._next + round(time / stream.time_base) for time in later])
 
-    def next(self):
+    def next(self) -> int:
         """The time of the next frame: later than the last, whatever is rounded."""
         now = self._next
         self._next = max(now + 1, next(self._due, now + self._step))

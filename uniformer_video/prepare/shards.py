@@ -11,8 +11,10 @@ import json
 import os
 import re
 import tarfile
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from uniformer_video.data.decoding import names_frames
 from uniformer_video.data.decoding.frame_names import any_frame, is_frame_folder
@@ -20,8 +22,11 @@ from uniformer_video.data.lists.shard_index import INDEX_FILE, ShardEntry, index
 from uniformer_video.errors import DataError
 from uniformer_video.files import atomic_write
 from uniformer_video.prepare.folders import claim_folder, write_table
-from uniformer_video.prepare.jobs import run_jobs
+from uniformer_video.prepare.jobs import Outcome, run_jobs
 from uniformer_video.prepare.summary import Summary
+
+if TYPE_CHECKING:
+    from uniformer_video.data.lists.records import VideoRecord
 
 _SHARD = re.compile(r"shard-\d{6}\.tar")
 _PADDING = 4 * tarfile.BLOCKSIZE  # of a tar, about, for each video
@@ -33,25 +38,25 @@ class PackedFile:
 
     key: str
     length: int
-    records: tuple
+    records: "tuple[VideoRecord, ...]"
 
     @property
-    def path(self):
+    def path(self) -> str:
         """Where the file is."""
         return self.records[0].path
 
     @property
-    def video_name(self):
+    def video_name(self) -> str:
         """Its name in the shard."""
         return self.key + Path(self.path).suffix.lower()
 
     @property
-    def note_name(self):
+    def note_name(self) -> str:
         """The name of the json beside it."""
         return f"{self.key}.json"
 
     @property
-    def note(self):
+    def note(self) -> bytes:
         """The bytes of the json beside it."""
         note = _describe(self.records[0])
         if len(self.records) > 1 or len(_describe_segment(self.records[0])) > len(note):
@@ -59,12 +64,12 @@ class PackedFile:
         return json.dumps(note).encode()
 
 
-def _describe(record):
+def _describe(record: "VideoRecord") -> dict[str, Any]:
     single = len(record.labels) == 1
     return {"label": record.label if single else list(record.labels), "name": record.name}
 
 
-def _describe_segment(record):
+def _describe_segment(record: "VideoRecord") -> dict[str, Any]:
     """The description of a record with what is not the default of segment and weight."""
     further = {"start": (record.start, 0), "end": (record.end, None), "weight": (record.weight, 1)}
     return _describe(record) | {
@@ -73,8 +78,14 @@ def _describe_segment(record):
 
 
 def make_shards(
-    list_file, out, shard_mb=500, prefix="", separator="auto", workers=0, progress=None
-):
+    list_file: Path | str,
+    out: Path | str,
+    shard_mb: int = 500,
+    prefix: str = "",
+    separator: str = "auto",
+    workers: int = 0,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> Summary:
     """Pack the videos of a `path,label` list into shards of about `shard_mb` million bytes in `out`.
 
     Finished shards are kept when they hold what they should. `index.csv` appears when all are there;
@@ -94,10 +105,12 @@ def make_shards(
     with claim_folder(out, settings, [path for path, _ in jobs]):
         _refuse_others(out, {path.name for path, _ in jobs})
         summary = Summary(len(jobs), progress=progress)
-        offsets = {}
+        offsets: dict[Path, list[int]] = {}
 
-        def collect(outcome):
-            made, offsets[outcome.task[0]] = outcome.result or (None, None)
+        def collect(
+            outcome: Outcome[tuple[Path, list[PackedFile]], tuple[bool, list[int]]],
+        ) -> None:
+            made, offsets[outcome.task[0]] = outcome.result or (False, [])
             summary.add(outcome, kind=lambda _: "packed" if made else "kept")
 
         (out / INDEX_FILE).unlink(missing_ok=True)
@@ -114,12 +127,12 @@ def make_shards(
     return summary
 
 
-def make_shard(job):
+def make_shard(job: tuple[Path, Sequence[PackedFile]]) -> tuple[bool, list[int]]:
     """`job` is (the tar to write, its files). Returns (was it made now, their offsets in bytes)."""
     path, files = job
     if path.is_file() and (offsets := _read_offsets(path, files)):
         return False, offsets
-    with atomic_write(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
+    with atomic_write(path) as output, tarfile.open(fileobj=output, mode="w") as tar:
         for file in files:
             _add(tar, file.video_name, _read(file))
             _add(tar, file.note_name, file.note)
@@ -129,7 +142,9 @@ def make_shard(job):
     return True, offsets
 
 
-def _entries(records, places):
+def _entries(
+    records: "Iterable[VideoRecord]", places: Mapping[str, tuple[str, str, int, int]]
+) -> list[ShardEntry]:
     """The `ShardEntry`s of the records whose file was packed: key, shard, offset and length by path."""
     return [
         ShardEntry(
@@ -145,9 +160,11 @@ def _entries(records, places):
     ]
 
 
-def _readable_files(records):
+def _readable_files(
+    records: "Sequence[VideoRecord]",
+) -> tuple[list[PackedFile], list[tuple[str, str]]]:
     """The `PackedFile`s that can be read, and (path, reason) of the other files."""
-    known = {}
+    known: dict[str, tuple[str, list[VideoRecord]]] = {}
     for place, record in enumerate(records):
         known.setdefault(record.path, (f"{place:08d}", []))[1].append(record)
     files, unreadable = [], []
@@ -165,15 +182,16 @@ def _readable_files(records):
     return files, unreadable
 
 
-def _why_unreadable(path):
+def _why_unreadable(path: str) -> str:
     if is_frame_folder(path) or (names_frames(path) and any_frame(path)):
         return "is a folder of frames, and shards hold video files; train from the list as it is"
     return "is not a file that can be read" if os.path.lexists(path) else "does not exist"
 
 
-def _files_by_shard(files, shard_bytes):
+def _files_by_shard(files: Iterable[PackedFile], shard_bytes: int) -> list[list[PackedFile]]:
     """The files of each shard, in order: as many as fit, and at least one."""
-    shards, room = [], 0
+    shards: list[list[PackedFile]] = []
+    room = 0
     for file in files:
         size = file.length + _PADDING
         if size > room or not shards:
@@ -184,7 +202,7 @@ def _files_by_shard(files, shard_bytes):
     return shards
 
 
-def _refuse_others(out, names):
+def _refuse_others(out: Path, names: Collection[str]) -> None:
     """Shards that this list does not fill are of another one; with a new index they would only mislead."""
     others = sorted(n for n in os.listdir(out) if _SHARD.fullmatch(n) and n not in names)
     if others:
@@ -194,14 +212,14 @@ def _refuse_others(out, names):
         )
 
 
-def _add(tar, name, data):
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     """Owner, time and mode are left at their fixed defaults, so that equal shards are equal files."""
     info = tarfile.TarInfo(name)
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
 
 
-def _read(file):
+def _read(file: PackedFile) -> bytes:
     data = Path(file.path).read_bytes()
     if len(data) != file.length:
         raise DataError(
@@ -211,7 +229,7 @@ def _read(file):
     return data
 
 
-def _read_offsets(path, files):
+def _read_offsets(path: Path, files: Sequence[PackedFile]) -> list[int] | None:
     """The offsets of the videos by the shard's own headers; None unless it holds just these files."""
     wanted = [
         (name, size, file)
@@ -226,7 +244,8 @@ def _read_offsets(path, files):
             found = tar.getmembers()
             if [(info.name, info.size) for info in found] != [item[:2] for item in wanted]:
                 return None
-            notes = [tar.extractfile(info).read() for info in found[1::2]]
+            files_of_notes = [tar.extractfile(info) for info in found[1::2]]
+            notes = [note.read() for note in files_of_notes if note]
     except tarfile.TarError:
         return None
     if notes != [file.note for file in files]:

@@ -2,9 +2,12 @@
 
 import contextlib
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from uniformer_video.prepare.folders import write_table
+from uniformer_video.prepare.jobs import Outcome
 
 FAILED_FILE = "failed.csv"
 
@@ -16,13 +19,20 @@ class Summary:
     `progress(finished, total, failed)` is called with counts at the start and after each task.
     """
 
-    def __init__(self, total, kept=0, progress=None):
+    def __init__(
+        self,
+        total: int,
+        kept: int = 0,
+        progress: Callable[[int, int, int], None] | None = None,
+    ):
         self.total, self.kept = total, kept
-        self.done, self.failed, self.remarks = Counter(), [], []
+        self.done: Counter[str] = Counter()
+        self.failed: list[tuple[str, str]] = []
+        self.remarks: list[tuple[str, str]] = []
         self._progress = progress
         self._show()
 
-    def add(self, outcome, kind=str):
+    def add(self, outcome: Outcome, kind: Callable[[Any], str] = str) -> None:
         """Count the `Outcome` of a task (video, ...), under the kind that its result is."""
         if outcome.reason:
             path = str(outcome.task[0])
@@ -31,13 +41,13 @@ class Summary:
             self.done[kind(outcome.result)] += 1
         self._show()
 
-    def _show(self):
+    def _show(self) -> None:
         if self._progress:
             finished = self.kept + sum(self.done.values()) + len(self.failed)
             self._progress(finished, self.total, len(self.failed))
 
     @contextlib.contextmanager
-    def write_failures(self, folder):
+    def write_failures(self, folder: Path | str) -> Iterator[None]:
         """Write `failed.csv` into `folder` when the block ends, however it does; none if none failed."""
         path = Path(folder) / FAILED_FILE
         try:

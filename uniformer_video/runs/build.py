@@ -1,14 +1,20 @@
 """The only place, with `build_data.py`, that turns a config into objects."""
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
+from fvcore.common.config import CfgNode
 
 from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.config.settings import check_recorded_settings, config_text, flat_config
+from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.lists.flips import mirror_pairs
-from uniformer_video.data.loading.dataset import EvalDataset, TrainAugmentation, TrainDataset
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.loading.dataset import EvalDataset, TrainDataset
 from uniformer_video.data.loading.loader import (
     TrainLoader,
     TrainPlan,
@@ -16,9 +22,12 @@ from uniformer_video.data.loading.loader import (
     sampling_weights,
 )
 from uniformer_video.data.protocol import Protocol
+from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError, UserError
+from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.plugins import all_plugins
 from uniformer_video.program import command
+from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.class_order import arrange_head
 from uniformer_video.training.mixup import Mixup
@@ -29,10 +38,10 @@ from uniformer_video.training.optim import (
     adamw,
     parameter_groups,
 )
+from uniformer_video.training.settings import TrainSettings
 from uniformer_video.training.state import TrainingOutputs, TrainState
-from uniformer_video.training.trainer import TrainSettings
 from uniformer_video.versions import versions
-from uniformer_video.weights.checkpoint import fit_weights, read_weights
+from uniformer_video.weights.checkpoint import LoadReport, Weights, fit_weights, read_weights
 from uniformer_video.zoo.create import build_for_weights, build_network
 from uniformer_video.zoo.published import local_file
 from uniformer_video.zoo.registry import count_classes, find_model, name_by_sizes
@@ -43,7 +52,7 @@ log = logging.getLogger(__name__)
 _LOW_RATE = 5e-4
 
 
-def name_model(cfg):
+def name_model(cfg: CfgNode) -> CfgNode:
     """`cfg` under the name of the registered model that has its sizes, if it gives those of another.
 
     Raises `ConfigError` for a name that nobody knows.
@@ -60,7 +69,7 @@ def name_model(cfg):
     return named
 
 
-def build_begun_model(cfg, num_classes, weights):
+def build_begun_model(cfg: CfgNode, num_classes: int, weights: Weights) -> RecognitionModel | None:
     """The model of a training that goes on from `weights`, which are loaded later; None if they do not fit.
 
     What it once started from is not needed any more.
@@ -71,7 +80,7 @@ def build_begun_model(cfg, num_classes, weights):
         return None
 
 
-def note_from_scratch(cfg) -> str:
+def note_from_scratch(cfg: CfgNode) -> str:
     """What to say before a training without weights at a rate of fine-tuning, or ""."""
     rate = cfg.SOLVER.BASE_LR * _rate_factor(cfg)
     if cfg.UNIFORMER.PRETRAIN_NAME or rate >= _LOW_RATE:
@@ -83,7 +92,9 @@ def note_from_scratch(cfg) -> str:
     )
 
 
-def build_model(cfg, num_classes, class_names=()):
+def build_model(
+    cfg: CfgNode, num_classes: int, class_names: Sequence[str] = ()
+) -> tuple[RecognitionModel, LoadReport | None]:
     """The model to train, and the `LoadReport` of the weights that it starts from, or None.
 
     `class_names` are the data's: a classifier that the weights bring is put into their order.
@@ -105,13 +116,13 @@ def build_model(cfg, num_classes, class_names=()):
     return model, report
 
 
-def fetch_weights(source, ranks):
+def fetch_weights(source: str, ranks: Ranks) -> Path:
     """The local file of weights given as a path, an address or a published name; one rank downloads."""
     ranks.on_main(lambda: str(local_file(source)))
     return local_file(source)
 
 
-def load_tested_model(cfg, path):
+def load_tested_model(cfg: CfgNode, path: str | Path) -> tuple[RecognitionModel, Weights]:
     """The model in the checkpoint at `path`, complete, and its `Weights`."""
     weights = read_weights(path)
     check_recorded_settings(weights.metadata.get("config"), str(path))
@@ -121,7 +132,12 @@ def load_tested_model(cfg, path):
     return model.eval(), weights
 
 
-def build_train_dataset(cfg, records, class_names, faults=None):
+def build_train_dataset(
+    cfg: CfgNode,
+    records: Sequence[VideoRecord],
+    class_names: Sequence[str],
+    faults: dict[str, str] | None = None,
+) -> TrainDataset:
     """Random augmented clips; `faults` as in `Data`."""
     return TrainDataset(
         records,
@@ -136,7 +152,7 @@ def build_train_dataset(cfg, records, class_names, faults=None):
     )
 
 
-def build_train_loader(cfg, data, ranks):
+def build_train_loader(cfg: CfgNode, data: Data, ranks: Ranks) -> TrainLoader:
     """Batches of augmented clips for this process."""
     dataset = build_train_dataset(cfg, data.train, data.class_names, data.faults)
     slots = cfg.NUM_GPUS * cfg.NUM_SHARDS
@@ -152,7 +168,7 @@ def build_train_loader(cfg, data, ranks):
     return TrainLoader(dataset, plan, own_slots, workers, cfg.DATA_LOADER.TIMEOUT)
 
 
-def build_augmentation(cfg, class_names):
+def build_augmentation(cfg: CfgNode, class_names: Sequence[str]) -> TrainAugmentation:
     """What training does to clips."""
     on = cfg.AUG.ENABLE
     relative = cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE
@@ -171,7 +187,7 @@ def build_augmentation(cfg, class_names):
     )
 
 
-def _flips(cfg, class_names):
+def _flips(cfg: CfgNode, class_names: Sequence[str]) -> dict[str, Any]:
     """Which clips may be mirrored, and what that does to their classes."""
     given, mode = cfg.DATA.FLIP_CLASS_PAIRS, cfg.DATA.FLIP
     exchange = class_exchange(given, class_names, "DATA.FLIP_CLASS_PAIRS")
@@ -191,7 +207,13 @@ def _flips(cfg, class_names):
     return {"flip": True, "flip_labels": tuple(exchange.items())}
 
 
-def build_test_dataset(cfg, records, protocol, playback="forward", faults=None):
+def build_test_dataset(
+    cfg: CfgNode,
+    records: Sequence[VideoRecord],
+    protocol: Protocol,
+    playback: str = "forward",
+    faults: dict[str, str] | None = None,
+) -> EvalDataset:
     """All views of each video; `faults` as in `Data`."""
     return EvalDataset(
         records,
@@ -205,17 +227,17 @@ def build_test_dataset(cfg, records, protocol, playback="forward", faults=None):
     )
 
 
-def build_mixup(cfg):
+def build_mixup(cfg: CfgNode) -> Mixup | None:
     """Mixup and cutmix, or None."""
     if not cfg.MIXUP.ENABLE:
         return None
     return Mixup(cfg.MIXUP.ALPHA, cfg.MIXUP.CUTMIX_ALPHA, cfg.MIXUP.PROB, cfg.MIXUP.SWITCH_PROB)
 
 
-def build_optimizer(cfg, model):
+def build_optimizer(cfg: CfgNode, model: RecognitionModel) -> torch.optim.Optimizer:
     """The optimiser with the published parameter groups, if the settings do not change them."""
     solver = cfg.SOLVER
-    decay = {
+    decay: dict[str, Any] = {
         "weight_decay": solver.WEIGHT_DECAY,
         "spare_model_list": solver.ZERO_WD_POS_EMBED,
         "spare_vectors": solver.ZERO_WD_1D_PARAM,
@@ -227,7 +249,9 @@ def build_optimizer(cfg, model):
     return adamw(model, betas=solver.BETAS, **decay)
 
 
-def build_train_state(cfg, model, precision, ranks):
+def build_train_state(
+    cfg: CfgNode, model: RecognitionModel, precision: str, ranks: Ranks
+) -> TrainState:
     """The `TrainState` at the beginning, of a model on its device."""
     _set_batch_norms(cfg, model)
     network = ranks.wrap(TrainingOutputs(model))  # before anybody holds the parameters
@@ -239,7 +263,7 @@ def build_train_state(cfg, model, precision, ranks):
     )
 
 
-def _set_batch_norms(cfg, model):
+def _set_batch_norms(cfg: CfgNode, model: RecognitionModel) -> None:
     """Give BatchNorm another momentum than its own, where one is set."""
     momentum = cfg.BN.MOMENTUM
     if momentum == DEFAULTS["BN.MOMENTUM"]:
@@ -249,7 +273,7 @@ def _set_batch_norms(cfg, model):
             module.momentum = momentum
 
 
-def build_schedule(cfg):
+def build_schedule(cfg: CfgNode) -> Callable[[float], float]:
     """The learning rate as a function of the epoch."""
     solver = cfg.SOLVER
     factor = _rate_factor(cfg)
@@ -268,11 +292,11 @@ def build_schedule(cfg):
     )
 
 
-def _rate_factor(cfg):
+def _rate_factor(cfg: CfgNode) -> int:
     return cfg.NUM_SHARDS if cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS else 1
 
 
-def build_train_settings(cfg):
+def build_train_settings(cfg: CfgNode) -> TrainSettings:
     """The numbers of the training loop."""
     return TrainSettings(
         max_epoch=cfg.SOLVER.MAX_EPOCH,
@@ -286,7 +310,9 @@ def build_train_settings(cfg):
     )
 
 
-def build_metadata(cfg, model, class_names):
+def build_metadata(
+    cfg: CfgNode, model: RecognitionModel, class_names: Sequence[str]
+) -> dict[str, Any]:
     """What a checkpoint says about itself, in plain types: enough to predict with it."""
     return {
         "model": {"name": cfg.MODEL.MODEL_NAME, "arguments": dict(model.arguments)},
@@ -299,14 +325,16 @@ def build_metadata(cfg, model, class_names):
     }
 
 
-def opposite_classes(cfg, class_names):
+def opposite_classes(cfg: CfgNode, class_names: Sequence[str]) -> dict[int, int]:
     """`{class: the class of its videos played backwards}`, both ways; {} where none are named."""
     return class_exchange(cfg.DATA.OPPOSITE_CLASS_PAIRS, class_names, "DATA.OPPOSITE_CLASS_PAIRS")
 
 
-def class_exchange(pairs, class_names, key):
+def class_exchange(
+    pairs: Sequence[Sequence[str | int]], class_names: Sequence[str], key: str
+) -> dict[int, int]:
     """`{class: its counterpart}` both ways, from pairs of class names or indices."""
-    exchange = {}
+    exchange: dict[int, int] = {}
     for pair in pairs:
         a, b = (_class_index(entry, class_names, key) for entry in pair)
         if a == b or a in exchange or b in exchange:
@@ -317,7 +345,7 @@ def class_exchange(pairs, class_names, key):
     return exchange
 
 
-def _class_index(entry, class_names, key):
+def _class_index(entry: str | int, class_names: Sequence[str], key: str) -> int:
     if type(entry) is int and 0 <= entry < len(class_names):
         return entry
     if entry in class_names:
@@ -328,7 +356,7 @@ def _class_index(entry, class_names, key):
     )
 
 
-def model_options(cfg):
+def model_options(cfg: CfgNode) -> Mapping[str, Any]:
     """The arguments of the model that the config sets; what it leaves open is left out.
 
     Raises `ConfigError` for a model of images.
@@ -347,13 +375,13 @@ def model_options(cfg):
     return model.family.options_from_settings(model, values)
 
 
-def _adapt_kernel(cfg):
+def _adapt_kernel(cfg: CfgNode) -> bool:
     """Whether weights of another local kernel may be fitted, to a model that has one."""
     has_kernel = "UNIFORMER.ADAPT_KERNEL" in find_model(cfg.MODEL.MODEL_NAME).family.settings
     return cfg.UNIFORMER.ADAPT_KERNEL and has_kernel
 
 
-def _model_for(cfg, weights, num_classes):
+def _model_for(cfg: CfgNode, weights: Weights, num_classes: int | None) -> RecognitionModel:
     """A video model by the config, with what the checkpoint alone knows taken from it."""
     name, options = cfg.MODEL.MODEL_NAME, model_options(cfg)
     return build_for_weights(weights, name, num_classes, _adapt_kernel(cfg), **options)

@@ -3,12 +3,14 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from uniformer_video.config.settings import flat_config
 from uniformer_video.data.lists.check import check_list, note_overlaps
 from uniformer_video.data.lists.class_counts import count_unnamed, note_absent_classes
 from uniformer_video.data.lists.class_names import places, stand_ins
 from uniformer_video.data.lists.formats import find_format, list_formats
-from uniformer_video.data.lists.records import VideoList, relabel
+from uniformer_video.data.lists.records import VideoList, VideoRecord, relabel
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.check import check_data_settings
@@ -26,20 +28,20 @@ class Data:
     faults: {path: reason} of videos that hung or crashed their decoder in this run.
     """
 
-    class_names: list
-    train: list = field(default_factory=list)
-    val: list = field(default_factory=list)
-    test: list = field(default_factory=list)
-    notes: list = field(default_factory=list)
-    faults: dict = field(default_factory=dict)
+    class_names: list[str]
+    train: list[VideoRecord] = field(default_factory=list)
+    val: list[VideoRecord] = field(default_factory=list)
+    test: list[VideoRecord] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         """How many classes the model tells apart."""
         return len(self.class_names)
 
 
-def build_data(cfg):
+def build_data(cfg: CfgNode) -> Data:
     """The `Data` that the config asks for: what it will train, validate and test on, and no more."""
     check_data_settings(cfg)
     task = build_task(cfg)
@@ -56,7 +58,9 @@ def build_data(cfg):
             check_place(local_file(tested), tested)
         except CheckpointError as error:
             raise CheckpointError(f"TEST.CHECKPOINT_FILE_PATH: {error}") from None
-    splits, names, notes = {}, None, {}
+    names: list[str] | None = None
+    splits: dict[str, list[VideoRecord]] = {}
+    notes: dict[str, None] = {}
     for split in _needed_splits(cfg):
         listed = _read_split(cfg, split)
         _check_named_alike(listed, names, splits, split)
@@ -64,7 +68,8 @@ def build_data(cfg):
         splits[split] = _in_order(listed, names, split)
         notes |= dict.fromkeys(listed.notes)  # of a folder that is split, each part has the same
     names = _class_names(cfg, names, splits)
-    data = Data(names, **splits, notes=list(notes))
+    train, val, test = (splits.get(split, []) for split in ("train", "val", "test"))
+    data = Data(names, train, val, test, list(notes))
     for records in splits.values():
         task.check_records(records, data.num_classes)
     if cfg.TRAIN.ENABLE and data.num_classes < task.min_classes:
@@ -79,12 +84,12 @@ def build_data(cfg):
         )
     for split, records in splits.items():
         allowed = cfg.DATA.MAX_BAD_RATIO if split == "train" else 1.0
-        records, notes = check_list(split, records, allowed, data.class_names)
+        records, told = check_list(split, records, allowed, data.class_names)
         setattr(data, split, records)
-        data.notes += notes
-    used = {split: getattr(data, split) for split in splits}
-    try_decoder(cfg, used)
-    data.notes += note_overlaps(used) + note_absent_classes(used, data.class_names)
+        data.notes += told
+    lists = {split: getattr(data, split) for split in splits}
+    try_decoder(cfg, lists)
+    data.notes += note_overlaps(lists) + note_absent_classes(lists, data.class_names)
     return data
 
 

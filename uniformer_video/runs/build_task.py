@@ -1,17 +1,32 @@
 """The task of a run: chosen by its name, and checked against the settings that it must go with."""
 
+from typing import Protocol
+
 import torch
+from fvcore.common.config import CfgNode
 
 from uniformer_video.data.lists.balance import class_weights
-from uniformer_video.data.lists.formats import find_format, list_formats
+from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats
+from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import CheckpointError, ConfigError, choice_error
 from uniformer_video.tasks.registry import recorded_name, task_by_name
 from uniformer_video.tasks.single_label import SingleLabel
+from uniformer_video.tasks.task import Task
+from uniformer_video.weights.checkpoint import Weights
 
 _KIND_WORDS = {"one": "one label a video", "any": "any number of labels a video"}
 
 
-def build_task(cfg):
+class TrainingData(Protocol):
+    """What is asked of the lists of a training; `build_data.Data` has it."""
+
+    train: list[VideoRecord]
+
+    @property
+    def num_classes(self) -> int: ...
+
+
+def build_task(cfg: CfgNode) -> Task:
     """The `Task` that the config names, for all but training.
 
     Raises `ConfigError` for an unknown name, and for settings that the task cannot go with.
@@ -31,7 +46,7 @@ def build_task(cfg):
     return task
 
 
-def _check_label_kind(task, list_format):
+def _check_label_kind(task: Task, list_format: ListFormat) -> None:
     """Refuse lists that cannot hold labels such as the task takes."""
     if task.label_kind in list_format.label_kinds:
         return
@@ -43,7 +58,7 @@ def _check_label_kind(task, list_format):
     )
 
 
-def build_training_task(cfg, data, device):
+def build_training_task(cfg: CfgNode, data: TrainingData, device: torch.device) -> Task:
     """The same for training, with the weights of the classes on `device`."""
     weights, count = cfg.SOLVER.CLASS_WEIGHTS, data.num_classes
     if weights and len(weights) != count:
@@ -60,7 +75,7 @@ def build_training_task(cfg, data, device):
     )
 
 
-def check_same_task(weights, task):
+def check_same_task(weights: Weights, task: Task) -> None:
     """Refuse to test weights that were trained for another task than `task`.
 
     Files that this toolkit did not train do not tell, and pass. Raises `CheckpointError`.

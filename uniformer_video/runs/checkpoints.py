@@ -7,8 +7,12 @@ import logging
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from fvcore.common.config import CfgNode
 
 from uniformer_video.config.settings import config_from_text
 from uniformer_video.data.lists.records import list_digest
@@ -21,8 +25,15 @@ from uniformer_video.errors import (
 )
 from uniformer_video.files import atomic_write
 from uniformer_video.runs import build
-from uniformer_video.runs.folder import BAD_VIDEOS_FILE, BEST_FILE, LAST_FILE, PREVIOUS_FILE
-from uniformer_video.training.state import Progress
+from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.folder import (
+    BAD_VIDEOS_FILE,
+    BEST_FILE,
+    LAST_FILE,
+    PREVIOUS_FILE,
+    RunFolder,
+)
+from uniformer_video.training.state import Progress, TrainState
 from uniformer_video.weights.checkpoint import Weights, read_weights, write_checkpoint
 
 log = logging.getLogger(__name__)
@@ -37,10 +48,10 @@ class Begun:
 
     path: Path
     weights: Weights
-    stamp: tuple
+    stamp: tuple[int, int, int]
 
 
-def read_begun(folder) -> Begun | None:
+def read_begun(folder: Path | RunFolder) -> Begun | None:
     """The last checkpoint in the run's `folder` that can be read, or None.
 
     Whether it is of the run that goes on is for `RunCheckpoints` to say.
@@ -54,7 +65,7 @@ def read_begun(folder) -> Begun | None:
     return None
 
 
-def _stamp(path):
+def _stamp(path: Path) -> tuple[int, int, int]:
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -66,16 +77,24 @@ class RunCheckpoints:
     were best on validation; where no validation has chosen any, the latest.
     """
 
-    def __init__(self, folder, cfg, data, state, begun=None):
+    def __init__(
+        self,
+        folder: RunFolder,
+        cfg: CfgNode,
+        data: Data,
+        state: TrainState,
+        begun: Begun | None = None,
+    ):
         """begun: the `Begun` that is read already, so that a large file is not read twice."""
         self._begun = begun
         self.folder, self.cfg, self.data, self.state = folder, cfg, data, state
         self._train_list = list_digest(data.train)
         self._from_best = False  # this training has gone on from best.pt
-        self._last_read = None  # the content of last.pt, where it is to be loaded next
+        # the content of last.pt, where it is to be loaded next
+        self._last_read: Weights | None = None
         self._keeps_last = True  # False: last.pt is damaged, and must not take previous.pt's place
 
-    def resume(self):
+    def resume(self) -> Path | None:
         """Load the last checkpoint that is whole into the state; the path of it, None without any.
 
         Raises `CheckpointError` where none of those that are there can be used, `ConfigError` and `DataError`
@@ -105,7 +124,7 @@ class RunCheckpoints:
         log.warning("%s; going on from the checkpoint before it, %s", reason, previous)
         return previous
 
-    def start_from_best(self):
+    def start_from_best(self) -> None:
         """Load the weights of best.pt into the state, and start the epoch after it with fresh moments."""
         path = self.folder / BEST_FILE
         self._begun = None
@@ -141,7 +160,7 @@ class RunCheckpoints:
             raise CheckpointError(f"{path} holds values that are not finite; leave --from best out")
         self._from_best = True
 
-    def went_on_from_best(self):
+    def went_on_from_best(self) -> bool:
         """True where last.pt is of this run as it goes on from best.pt, and nothing is wrong with it.
 
         To go on from best.pt once more would repeat what is done.
@@ -162,7 +181,7 @@ class RunCheckpoints:
         self._last_read = weights
         return True
 
-    def remedy(self):
+    def remedy(self) -> str:
         """What to do when steps, weights or scores are not finite, for messages."""
         if (self.folder / BEST_FILE).is_file():
             return (
@@ -175,7 +194,7 @@ class RunCheckpoints:
             "or TRAIN.PRECISION fp32"
         )
 
-    def fault_of_best(self):
+    def fault_of_best(self) -> str:
         """What is wrong with the best weights that the progress speaks of, or ""."""
         path = self.folder / BEST_FILE
         if not self.state.progress.best_epoch:
@@ -188,7 +207,7 @@ class RunCheckpoints:
             return _GET_IT_AGAIN.sub("", str(error))
         return ""
 
-    def forget_best(self, reason):
+    def forget_best(self, reason: str) -> None:
         """The best of what follows takes the place of the best weights, which are lost for this `reason`."""
         progress = self.state.progress
         log.warning(
@@ -198,7 +217,9 @@ class RunCheckpoints:
         )
         progress.best_score, progress.best_epoch = -1.0, 0
 
-    def write(self, saved, weights, is_best=False):
+    def write(
+        self, saved: Mapping[str, Any], weights: Mapping[str, Any], is_best: bool = False
+    ) -> None:
         """Write last.pt, keep the one before it, and best.pt if the weights are the best ones.
 
         saved, weights: `state_dict()` and `tested_weights()` of the state.
@@ -219,14 +240,14 @@ class RunCheckpoints:
         if progress.bad_videos:
             self._write_bad_videos(progress.bad_videos)
 
-    def _read(self, path):
+    def _read(self, path: Path) -> Weights:
         """The `Weights` at `path`; those that are read already, if the file is still the same."""
         begun, self._begun = self._begun, None
         if begun and begun.path == path and begun.stamp == _stamp(path):
             return begun.weights
         return read_weights(path)
 
-    def _load(self, path):
+    def _load(self, path: Path) -> None:
         if not path.is_file():
             raise AbsentError(f"there is no {path}")
         weights, self._last_read = self._last_read or self._read(path), None
@@ -241,18 +262,20 @@ class RunCheckpoints:
         for note in notes:
             log.warning("%s %s", path, note)
 
-    def _check_run(self, path, weights, train_list, from_best=False):
+    def _check_run(
+        self, path: Path, weights: Weights, train_list: str | None, from_best: bool = False
+    ) -> None:
         """Raise `ConfigError` or `DataError` where the checkpoint is of other settings or another list."""
         recorded = weights.metadata.get("config")
         if isinstance(recorded, str):
-            self.folder.check(self.cfg, config_from_text(recorded, path), from_best)
+            self.folder.check(self.cfg, config_from_text(recorded, str(path)), from_best)
         if train_list not in (None, self._train_list):
             raise DataError(
                 f"the training list is not the one that {path} was trained on; restore it, or choose "
                 "another OUTPUT_DIR"
             )
 
-    def _metadata(self, progress):
+    def _metadata(self, progress: Progress) -> dict[str, Any]:
         metadata = build.build_metadata(self.cfg, self.state.model, self.data.class_names)
         metadata["epoch"] = progress.epoch
         metadata["train_list"] = self._train_list
@@ -268,7 +291,7 @@ class RunCheckpoints:
         }
         return metadata
 
-    def _write_bad_videos(self, bad_videos):
+    def _write_bad_videos(self, bad_videos: Mapping[str, str]) -> None:
         with atomic_write(self.folder / BAD_VIDEOS_FILE) as file:
             text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
             reasons = ((path, why.removeprefix(f"{path} ")) for path, why in bad_videos.items())
@@ -276,7 +299,7 @@ class RunCheckpoints:
             text.detach()
 
 
-def _keep(last, previous):
+def _keep(last: Path, previous: Path) -> None:
     """Give `last` the name `previous` too, so that it is there until a new one takes its place."""
     if not last.is_file():
         return

@@ -1,6 +1,8 @@
 """Class names of a model's outputs: what a weights file records, and a head in the order of the data."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -17,12 +19,14 @@ from uniformer_video.data.lists.class_names import (
 from uniformer_video.data.lists.records import relabel
 from uniformer_video.errors import CheckpointError
 from uniformer_video.program import command
+from uniformer_video.runs.build_data import Data
+from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.words import name_some
 from uniformer_video.zoo.published import order_of_outputs
 from uniformer_video.zoo.registry import count_classes, recorded_class_names
 
 
-def known_names(weights, model=None):
+def known_names(weights: Weights, model: str | None = None) -> list[str] | None:
     """The class names of a file's outputs in their order, or None.
 
     A checkpoint records them; published weights, told by the name of their file, are known for them.
@@ -38,7 +42,7 @@ def known_names(weights, model=None):
     return None if are_stand_ins(names) else recorded_class_names(weights, outputs)
 
 
-def check_order_is_told(weights, class_names):
+def check_order_is_told(weights: Weights, class_names: Sequence[str]) -> None:
     """Refuse weights without names for classes that are in use in more than one order."""
     orders = orders_in_use(class_names)
     if len(orders) > 1:
@@ -49,7 +53,9 @@ def check_order_is_told(weights, class_names):
         )
 
 
-def arrange_head(weights, head_keys, class_names, model=None):
+def arrange_head(
+    weights: Weights, head_keys: Collection[str], class_names: list[str], model: str | None = None
+) -> tuple[Weights, str | None]:
     """`weights` with the rows of their classifiers in the order of `class_names`, and a line about it.
 
     Where the names differ as sets the classifiers are left out, to be made anew. Without names on
@@ -73,7 +79,7 @@ def arrange_head(weights, head_keys, class_names, model=None):
     return replace(weights, state=rest | arranged), line
 
 
-def match_classes(data, weights, fixed=0, model=None):
+def match_classes(data: Data, weights: Weights, fixed: int = 0, model: str | None = None) -> Data:
     """`data` in the class order of the checkpoint's outputs; a note says what was done or assumed.
 
     Labels are mapped by name where both name their classes; the data may lack some. Data without names
@@ -85,7 +91,7 @@ def match_classes(data, weights, fixed=0, model=None):
     named = not are_stand_ins(data.class_names)
     if own and named:
         return _map_by_name(data, own, weights.path)
-    outputs = count_classes(weights, model)
+    outputs = count_classes(weights, model) or 0
     if not named and data.num_classes < outputs and not fixed:
         data = replace(data, class_names=stand_ins(outputs))
     if outputs != data.num_classes:
@@ -111,7 +117,7 @@ def match_classes(data, weights, fixed=0, model=None):
     return replace(data, notes=[*data.notes, note]) if not weights.metadata else data
 
 
-def _map_by_name(data, own, path):
+def _map_by_name(data: Data, own: list[str], path: str) -> Data:
     if own == data.class_names:
         return data
     absent = [name for name in own if name not in set(data.class_names)]
@@ -135,14 +141,14 @@ def _map_by_name(data, own, path):
             f"The data has {data.num_classes} of the {len(own)} classes of the checkpoint; labels were "
             f"mapped by name. None of its videos is of {name_some(absent)}."
         )
-    splits = {
+    splits: dict[str, Any] = {
         split: [relabel(record, order) for record in getattr(data, split)]
         for split in ("train", "val", "test")
     }
     return replace(data, class_names=own, **splits, notes=[*data.notes, note])
 
 
-def _check_usual_order(own, path):
+def _check_usual_order(own: list[str], path: str) -> None:
     """Refuse an order of the checkpoint's own: bare numbers could be in that or in the usual one."""
     usual = usual_order(own)
     differences = [

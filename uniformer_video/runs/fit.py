@@ -4,34 +4,49 @@ import logging
 import math
 import shlex
 import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import numpy as np
+from fvcore.common.config import CfgNode
 
-from uniformer_video.data.loading.loader import resolve_workers
+from uniformer_video.data.loading.loader import TrainLoader, TrainPlan, resolve_workers
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.environment import torchrun
+from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError, TrainingError
 from uniformer_video.locks import folder_lock
+from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.program import run_again
 from uniformer_video.randomness import seed_torch
 from uniformer_video.runs import build
+from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_training_task
-from uniformer_video.runs.checkpoints import RunCheckpoints, read_begun
-from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE
+from uniformer_video.runs.checkpoints import Begun, RunCheckpoints, read_begun
+from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE, RunFolder
 from uniformer_video.runs.multi_view_test import score_records
+from uniformer_video.tasks.task import Task
 from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.training.trainer import Trainer
 from uniformer_video.versions import device_name
+from uniformer_video.weights.checkpoint import LoadReport
 from uniformer_video.words import duration
 from uniformer_video.zoo.create import count_parameters
 
 log = logging.getLogger(__name__)
 
 
-def fit(cfg, data, folder, ranks, command="", from_best=False, show_bars=None):
+def fit(
+    cfg: CfgNode,
+    data: Data,
+    folder: RunFolder,
+    ranks: Ranks,
+    command: str = "",
+    from_best: bool = False,
+    show_bars: bool | None = None,
+) -> None:
     """Train, or go on with an unfinished training; a finished one is left as it is.
 
     from_best: go on from the best weights in place of the last ones, with fresh moments.
@@ -92,14 +107,16 @@ def fit(cfg, data, folder, ranks, command="", from_best=False, show_bars=None):
     ranks.say(f"Trained in {duration(progress.seconds)}; weights in {folder.path}.")
 
 
-def _build_model(cfg, data, begun, ranks):
+def _build_model(
+    cfg: CfgNode, data: Data, begun: Begun | None, ranks: Ranks
+) -> tuple[RecognitionModel, LoadReport | None]:
     """The model to train, and the `LoadReport` of the weights that it starts from, or None.
 
     A training that is begun, or finished, needs those no more: its own checkpoint tells the model.
     """
     if cfg.UNIFORMER.PRETRAIN_NAME:
-        model = begun and build.build_begun_model(cfg, data.num_classes, begun.weights)
-        if all(ranks.exchange(model is not None)):
+        model = build.build_begun_model(cfg, data.num_classes, begun.weights) if begun else None
+        if all(ranks.exchange(model is not None)) and model is not None:
             return model, None
         # Again: a model that was built in vain has drawn from it.
         seed_torch("weights", cfg.RNG_SEED)
@@ -107,7 +124,7 @@ def _build_model(cfg, data, begun, ranks):
     return build.build_model(cfg, data.num_classes, data.class_names)
 
 
-def _say_start(cfg, report, ranks):
+def _say_start(cfg: CfgNode, report: LoadReport | None, ranks: Ranks) -> None:
     """What a training begins from."""
     if report:
         ranks.say(*report.lines())
@@ -116,11 +133,11 @@ def _say_start(cfg, report, ranks):
 
 
 @contextmanager
-def _take_folder(folder, ranks):
+def _take_folder(folder: RunFolder, ranks: Ranks) -> Iterator[None]:
     """The folder, made if need be; the main process keeps other trainings out of it."""
     with ExitStack() as held:
 
-        def take():
+        def take() -> None:
             folder.make()
             held.enter_context(folder_lock(folder / LOCK_FILE))
 
@@ -128,14 +145,23 @@ def _take_folder(folder, ranks):
         yield
 
 
-def _go_on(cfg, folder, ranks, checkpoints, plan, from_best):
+def _go_on(
+    cfg: CfgNode,
+    folder: RunFolder,
+    ranks: Ranks,
+    checkpoints: RunCheckpoints,
+    plan: TrainPlan,
+    from_best: bool,
+) -> int:
     """Load what the folder holds of this run and take the folder for it; the steps that are done."""
     if from_best and ranks.on_main(checkpoints.went_on_from_best):
         ranks.say(
             f"This run has gone on from {BEST_FILE} already; going on from {folder / LAST_FILE}."
         )
         from_best = False
-    found = checkpoints.start_from_best() if from_best else checkpoints.resume()
+    if from_best:
+        checkpoints.start_from_best()
+    found = None if from_best else checkpoints.resume()
     state, progress = checkpoints.state, checkpoints.state.progress
     first_step = progress.finished_steps(plan.steps_per_epoch)
     if len(set(ranks.exchange((first_step, progress.best_epoch)))) > 1:
@@ -158,7 +184,14 @@ def _go_on(cfg, folder, ranks, checkpoints, plan, from_best):
     return first_step
 
 
-def _training_facts(cfg, model, loader, precision, ranks, command):
+def _training_facts(
+    cfg: CfgNode,
+    model: RecognitionModel,
+    loader: TrainLoader,
+    precision: str,
+    ranks: Ranks,
+    command: str,
+) -> Iterator[str]:
     parameters = count_parameters(model) / 1e6
     plan = loader.plan
     yield (
@@ -179,7 +212,17 @@ def _training_facts(cfg, model, loader, precision, ranks, command):
         )
 
 
-def _validate(cfg, data, model, ranks, monitor, task, steps, remedy, epoch):
+def _validate(
+    cfg: CfgNode,
+    data: Data,
+    model: RecognitionModel,
+    ranks: Ranks,
+    monitor: Monitor,
+    task: Task,
+    steps: int,
+    remedy: Callable[[], str],
+    epoch: int,
+) -> float | None:
     """The score on one centre view of the validation videos; None when nothing can be measured.
 
     Raises `TrainingError` for scores that are not finite: no such weights are ever the best.

@@ -1,8 +1,11 @@
 """The output folder of a run: the names of its files, and the rule that it belongs to one training run."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from fvcore.common.config import CfgNode
 
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.config.setting import FREE, MATCHES_UNLESS_FROM_BEST
@@ -31,13 +34,13 @@ class RecordedTest:
 class RunFolder:
     """Paths of a run, and the rule that a folder belongs to one training run."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = Path(path)
 
-    def __truediv__(self, name):
+    def __truediv__(self, name: str) -> Path:
         return self.path / name
 
-    def make(self):
+    def make(self) -> None:
         """Make the folder; raises `ConfigError` where that cannot be."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -53,7 +56,7 @@ class RunFolder:
                     "OUTPUT_DIR"
                 )
 
-    def check(self, cfg, recorded, from_best=False):
+    def check(self, cfg: CfgNode, recorded: CfgNode, from_best: bool = False) -> None:
         """Raise `ConfigError` unless the training run in the folder, of the settings `recorded`, is that of
         `cfg`; `from_best`: or goes on from its best weights with those of `cfg`.
         """
@@ -71,13 +74,19 @@ class RunFolder:
             f"{self.path} holds a run with other settings: {'; '.join([*differences.values()][:3])}. {remedy}"
         )
 
-    def record(self, cfg):
+    def record(self, cfg: CfgNode) -> None:
         """Take the folder for the training run of `cfg`."""
         remove_unfinished(self.path)
         with atomic_write(self / CONFIG_FILE) as file:
             file.write(config_text(cfg).encode())
 
-    def results_folder(self, cfg, weights, videos, recorded):
+    def results_folder(
+        self,
+        cfg: CfgNode,
+        weights: str,
+        videos: str,
+        recorded: Callable[[Path], RecordedTest | None],
+    ) -> tuple[Path, bool]:
         """(where the results of a test go, whether they are there already).
 
         The folder itself, unless it holds results of other videos or test settings, or of other
@@ -98,7 +107,7 @@ class RunFolder:
         return folder, recorded(folder) is not None
 
 
-def run_folder(cfg, name):
+def run_folder(cfg: CfgNode, name: str) -> RunFolder:
     """The `RunFolder` of the run `cfg`, whose config is called `name`."""
     return RunFolder(cfg.OUTPUT_DIR or Path("runs") / name)
 

@@ -3,30 +3,37 @@
 import logging
 import shlex
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
 from uniformer_video.config.settings import config_text
 from uniformer_video.data.decoding import open_video
-from uniformer_video.data.lists.records import list_digest
+from uniformer_video.data.lists.records import VideoRecord, list_digest
 from uniformer_video.data.loading.dataset import timeline_of
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
+from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
 from uniformer_video.evaluation.report import write_report
 from uniformer_video.evaluation.results import RESULTS_FILE, build_results, save_results
-from uniformer_video.evaluation.scoring import score_videos
+from uniformer_video.evaluation.scoring import ViewScores, score_videos
+from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.program import command
 from uniformer_video.runs import build
+from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.class_order import match_classes
-from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest
+from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest, RunFolder
 from uniformer_video.tasks.registry import load_tested
+from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.versions import versions
 from uniformer_video.weights.checkpoint import file_sha256
@@ -36,7 +43,14 @@ from uniformer_video.zoo.create import count_parameters
 log = logging.getLogger(__name__)
 
 
-def evaluate(cfg, data, folder, ranks, name, show_bars=None):
+def evaluate(
+    cfg: CfgNode,
+    data: Data,
+    folder: RunFolder,
+    ranks: Ranks,
+    name: str,
+    show_bars: bool | None = None,
+) -> Path:
     """The multi-view test and its report. Results that are already there are only shown again.
 
     show_bars: of progress; None = on a terminal.
@@ -101,7 +115,7 @@ def evaluate(cfg, data, folder, ranks, name, show_bars=None):
     return _present(target, ranks)
 
 
-def _present(folder, ranks):
+def _present(folder: Path, ranks: Ranks) -> Path:
     """Print the summary and write the page; without the page's libraries the results stand alone."""
     if not ranks.is_main:
         return folder
@@ -116,8 +130,15 @@ def _present(folder, ranks):
 
 
 def score_records(
-    cfg, model, records, protocol, ranks, show_bars=None, playback="forward", faults=None
-):
+    cfg: CfgNode,
+    model: RecognitionModel,
+    records: Sequence[VideoRecord],
+    protocol: Protocol,
+    ranks: Ranks,
+    show_bars: bool | None = None,
+    playback: str = "forward",
+    faults: dict[str, str] | None = None,
+) -> ViewScores:
     """The `ViewScores` of `records`.
 
     show_bars: a bar of progress; None = on a terminal. faults: as in `Data`.
@@ -130,7 +151,7 @@ def score_records(
     with tqdm(total=own, unit="video", leave=False, disable=hidden) as bar:
         failed = 0
 
-        def progress(videos, failures):
+        def progress(videos: int, failures: int) -> None:
             nonlocal failed
             failed += failures
             if failures:
@@ -150,7 +171,7 @@ def score_records(
         )
 
 
-def _check_scores(view_scores, path):
+def _check_scores(view_scores: ViewScores, path: Path) -> None:
     """A test that measured nothing is an error, not a result of 0 %."""
     if not view_scores.decoded.any():
         reason = next(iter(view_scores.failures.values()))
@@ -161,7 +182,7 @@ def _check_scores(view_scores, path):
         )
 
 
-def _repeated_views(view_scores, protocol):
+def _repeated_views(view_scores: ViewScores, protocol: Protocol) -> list[str]:
     """A note where views of short videos show the same frames, for the log and the report."""
     if not view_scores.repeats:
         return []
@@ -174,7 +195,14 @@ def _repeated_views(view_scores, protocol):
     ]
 
 
-def _motion(cfg, task, data, score, view_scores, playback):
+def _motion(
+    cfg: CfgNode,
+    task: Task,
+    data: Data,
+    score: Callable[..., ViewScores],
+    view_scores: ViewScores,
+    playback: str,
+) -> dict[str, Any] | None:
     """Backwards and still-frame accuracies, where the task has them and classes have opposites; else None.
 
     `score(playback=...)` gives the `ViewScores` of the same videos; `view_scores` are those of `playback`.
@@ -192,7 +220,7 @@ def _motion(cfg, task, data, score, view_scores, playback):
     return task.motion(played, labels, opposite, data.class_names, cfg.TEST.SCORE)
 
 
-def _tested_weights(cfg, folder, ranks):
+def _tested_weights(cfg: CfgNode, folder: RunFolder, ranks: Ranks) -> Path:
     """The checkpoint that the config asks to test, on this machine."""
     if cfg.TEST.CHECKPOINT_FILE_PATH:
         return build.fetch_weights(cfg.TEST.CHECKPOINT_FILE_PATH, ranks)
@@ -206,7 +234,7 @@ def _tested_weights(cfg, folder, ranks):
     return path
 
 
-def _recorded_test(folder):
+def _recorded_test(folder: Path) -> RecordedTest | None:
     """The `RecordedTest` of the results in a folder, or None."""
     if not (Path(folder) / RESULTS_FILE).is_file():
         return None
@@ -221,13 +249,13 @@ def _recorded_test(folder):
     )
 
 
-def _strip(path, start=0.0, end=None):
+def _strip(path: str, start: float = 0.0, end: float | None = None) -> np.ndarray:
     """Four frames spread over a video, or over the seconds of it that count, for the report."""
     with open_video(path) as video:
         timeline = timeline_of(video, ClipSampling(4), path, start, end)
         return video.frames(timeline[np.linspace(0, len(timeline) - 1, 4).round().astype(int)])
 
 
-def report(folder):
+def report(folder: Path | str) -> Path:
     """Write the page of the results in `folder` again; its path."""
     return write_report(folder, *load_tested(folder), _strip)

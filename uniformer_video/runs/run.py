@@ -1,20 +1,30 @@
 """The story of a run: load the lists, train, test, report."""
 
 import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from fvcore.common.config import CfgNode
 
 from uniformer_video.data.lists.class_counts import count_line
 from uniformer_video.distributed.environment import launcher
 from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.runs.build import name_model
-from uniformer_video.runs.build_data import build_data
+from uniformer_video.runs.build_data import Data, build_data
 from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.fit import fit
-from uniformer_video.runs.folder import run_folder
+from uniformer_video.runs.folder import RunFolder, run_folder
 from uniformer_video.runs.multi_view_test import evaluate
 from uniformer_video.signals import Interrupted
 
 
-def run(cfg, name, command="", from_best=False, show_bars=None):
+def run(
+    cfg: CfgNode,
+    name: str,
+    command: str = "",
+    from_best: bool = False,
+    show_bars: bool | None = None,
+) -> Path | None:
     """Train and test by `cfg`. `name` is the config's; `command` repeats this run, for messages.
 
     from_best: go on from the best weights of the run in OUTPUT_DIR. show_bars: of progress; None = on a
@@ -41,7 +51,7 @@ def run(cfg, name, command="", from_best=False, show_bars=None):
             raise
 
 
-def _introduction(cfg, data, folder):
+def _introduction(cfg: CfgNode, data: Data, folder: RunFolder) -> Iterator[str]:
     counts = ", ".join(
         f"{len(records)} {split}"
         for split in ("train", "val", "test")

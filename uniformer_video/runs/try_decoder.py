@@ -2,11 +2,14 @@
 
 import math
 import multiprocessing
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
 
 from fvcore.common.config import CfgNode
 
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.decoders import find_decoder
+from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import ConfigError, DecodeError, UserError
 from uniformer_video.words import plural
 
@@ -14,7 +17,7 @@ _TRIED_VIDEOS = 4  # of each list
 _PATIENCE = 60.0  # seconds for one of them
 
 
-def try_decoder(cfg: CfgNode, splits: dict[str, list]) -> None:
+def try_decoder(cfg: CfgNode, splits: Mapping[str, Sequence[VideoRecord]]) -> None:
     """Raise `ConfigError` for a decoder that reads none of some videos of a list, where "auto" does.
 
     splits: the records of each list by its name. What a decoder cannot do, such as decord with small
@@ -34,7 +37,7 @@ def try_decoder(cfg: CfgNode, splits: dict[str, list]) -> None:
             )
 
 
-def _refusal(path, backend):
+def _refusal(path: str, backend: str) -> str | None:
     """Why a decoder does not read a video that "auto" reads; "" where it does, None where nothing is known.
 
     Asked in a process of its own, as some damaged videos crash or hang decoders.
@@ -54,14 +57,14 @@ def _refusal(path, backend):
     return answer
 
 
-def _answer(pipe, path, backend):
+def _answer(pipe: Connection, path: str, backend: str) -> None:
     try:
         pipe.send(_compare(path, backend))
     except UserError as error:  # such as a library that is not installed
         pipe.send(error)
 
 
-def _compare(path, backend):
+def _compare(path: str, backend: str) -> str | None:
     try:
         with open_video(path, backend):
             return ""

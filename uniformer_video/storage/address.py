@@ -3,6 +3,7 @@
 import os
 import re
 import urllib.parse
+from pathlib import Path
 
 from uniformer_video.errors import ConfigError
 
@@ -12,25 +13,26 @@ _ONE_SLASH = re.compile(r"^(https?|hf):/(?=[^/])")
 _CHECKSUM = re.compile("#sha256=[0-9a-fA-F]*$")
 
 
-def is_address(place):
+def is_address(place: Path | str) -> bool:
     """True for what is no path of this computer's files."""
     return "://" in str(place)
 
 
-def address_text(place):
+def address_text(place: Path | str) -> str:
     """The text of a place; a `Path` of an address has lost one of the slashes, which comes back."""
     return _ONE_SLASH.sub(r"\1://", str(place))
 
 
-def join(folder, *names):
+def join(folder: Path | str, *names: str) -> str:
     """The place of a file in a folder."""
     if not is_address(folder):
         return os.path.join(folder, *names)
-    quoted = map(urllib.parse.quote, names) if HTTP.match(folder) else names
-    return "/".join([folder.rstrip("/"), *quoted])
+    address = str(folder)
+    quoted = map(urllib.parse.quote, names) if HTTP.match(address) else names
+    return "/".join([address.rstrip("/"), *quoted])
 
 
-def name_for_messages(place):
+def name_for_messages(place: Path | str) -> str:
     """`place` as messages and records name it: an address without user, password, query and checksum."""
     name = address_text(place)
     if not is_address(name):
@@ -39,7 +41,7 @@ def name_for_messages(place):
     return plain.partition("?")[0] if HTTP.match(plain) else plain
 
 
-def check_no_secret(address, setting):
+def check_no_secret(address: str, setting: str) -> None:
     """Refuse an address with a password or a token: it would be written into logs and results."""
     user = _USER_INFO.search(address)
     if (user and ":" in user[0]) or (HTTP.match(address) and (user or "?" in address)):

@@ -7,7 +7,7 @@ import ssl
 from uniformer_video.words import one_line
 
 
-def explain_failure(reason, timeout_seconds):
+def explain_failure(reason: BaseException, timeout_seconds: float) -> str:
     """One line for an error of a connection that waits `timeout_seconds` for an answer."""
     if isinstance(reason, socket.gaierror):
         return "its host is not known; check the address and the network connection"

@@ -2,7 +2,7 @@
 
 A part is asked for as a range (RFC 9110, section 14); a server that answers with the whole file is
 refused before that comes. What may pass is tried again: urllib3's `Retry` repeats requests that meet lost
-connections, silence, and the statuses by which servers say that they are busy; `_Stream` asks for the rest
+connections, silence, and the statuses by which servers say that they are busy; `Stream` asks for the rest
 of an answer that breaks off, and that counts among the same repeats.
 """
 
@@ -14,8 +14,9 @@ import re
 import ssl
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
+from types import TracebackType
 
 import urllib3
 from urllib3 import exceptions
@@ -59,7 +60,7 @@ def open_stream(
     start: int = 0,
     length: int | None = None,
     check_redirect: Callable[[str], None] | None = None,
-) -> Iterator["_Stream"]:
+) -> Iterator["Stream"]:
     """The blocks of bytes of a file, as they come: of all of it, or of `length` bytes from `start` on.
 
     To be iterated over once. `size` is that of the whole file in bytes, `math.inf` where the server does
@@ -69,7 +70,7 @@ def open_stream(
     Raises `AbsentError` where there is no such file and `DataError` for whatever else goes wrong, while
     the blocks come, too.
     """
-    stream = _Stream(url, start, length, check_redirect)
+    stream = Stream(url, start, length, check_redirect)
     try:
         stream.ask()
         yield stream
@@ -77,21 +78,30 @@ def open_stream(
         stream.close()
 
 
-class _Stream:
+class Stream:
     """See `open_stream`. An answer that breaks off is followed by a request for the rest."""
 
-    def __init__(self, url, start, length, check_redirect):
+    def __init__(
+        self,
+        url: str,
+        start: int,
+        length: int | None,
+        check_redirect: Callable[[str], None] | None,
+    ):
         self.size, self.content_type = math.inf, ""
         self._url, self._check_redirect = url, check_redirect
         self._is_part = length is not None
         self._start = self._next = start  # the byte of the file that comes next
-        self._end = start + length if self._is_part else math.inf
+        self._end = math.inf if length is None else start + length
         self._known = 0  # bytes that an answer begins with and that came before
-        self._version, self._response, self._retries = None, None, _first_attempt()
+        self._version: tuple[float, str | None] | None = None
+        self._response: urllib3.BaseHTTPResponse | None = None
+        self._retries: urllib3.Retry = _first_attempt()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[bytes]:
         while self._next < self._end:
-            before, failure = self._next, None
+            before = self._next
+            failure: exceptions.HTTPError | None = None
             try:
                 yield from self._blocks()
             except exceptions.HTTPError as error:
@@ -99,30 +109,34 @@ class _Stream:
             if failure is None:
                 if self._next == self._end or self._end == math.inf:
                     return
-                failure = exceptions.IncompleteRead(self._next - before, self._end - self._next)
+                lacking = int(self._end) - self._next
+                failure = exceptions.IncompleteRead(self._next - before, lacking)
             self._ask_again(failure, self._next - before)
 
-    def ask(self):
+    def ask(self) -> None:
         """Ask for what is lacking, and read the head of the answer."""
         headers = {}
         if self._is_part or self._next > self._start:
             last = "" if self._end == math.inf else self._end - 1
             headers["Range"] = f"bytes={self._next}-{last}"
         with _network_errors(self._url):
-            self._response = _follow(self._url, headers, self._retries, self._check_redirect)
-        self._retries = self._response.retries
-        _check_status(self._url, self._response, (200, 206, 416) if headers else (200,))
-        if self._response.status == 200:
-            self._expect_all()
+            response = _follow(self._url, headers, self._retries, self._check_redirect)
+        self._response = response
+        if response.retries is not None:  # what is left of those that it was given
+            self._retries = response.retries
+        _check_status(self._url, response, (200, 206, 416) if headers else (200,))
+        if response.status == 200:
+            self._expect_all(response)
         else:
-            self._expect_part()
+            self._expect_part(response)
 
-    def close(self):
+    def close(self) -> None:
         """Let the connection go; where an answer was read to its end, others have it already."""
         if self._response is not None:
             self._response.close()
 
-    def _blocks(self):
+    def _blocks(self) -> Iterator[bytes]:
+        assert self._response is not None  # asked for before anybody iterates
         for block in self._response.stream(_BLOCK_BYTES):
             new = block[self._known :]
             self._known -= len(block) - len(new)
@@ -132,7 +146,7 @@ class _Stream:
             if new:
                 yield new
 
-    def _ask_again(self, failure, came):
+    def _ask_again(self, failure: exceptions.HTTPError, came: int) -> None:
         """Ask for the rest, after a pause; raises where the repeats are used up."""
         self.close()
         if came >= _BLOCK_BYTES:  # however often it breaks off, it gets on
@@ -142,22 +156,21 @@ class _Stream:
         self._retries.sleep()
         self.ask()
 
-    def _expect_all(self):
+    def _expect_all(self, response: urllib3.BaseHTTPResponse) -> None:
         if self._is_part:
             raise DataError(
                 f"the server of {name_for_messages(self._url)} knows no range requests: it sends the whole "
                 "file where a part is asked for; use one that does, such as nginx or an object store, or "
                 "copy the files to a disk"
             )
-        length = self._response.headers.get("Content-Length", "")
-        self._note_file(_size(length))
+        self._note_file(response, _size(response.headers.get("Content-Length", "")))
         self._end, self._known = self.size, self._next
 
-    def _expect_part(self):
-        match = _CONTENT_RANGE.fullmatch(self._response.headers.get("Content-Range", ""))
+    def _expect_part(self, response: urllib3.BaseHTTPResponse) -> None:
+        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         first, last, size = match.groups() if match else (None, None, "*")
-        self._note_file(_size(size))
-        if self._response.status == 416 and self._next == self._start:
+        self._note_file(response, _size(size))
+        if response.status == 416 and self._next == self._start:
             self._end = self._start  # the file ends before
             return
         end = min(self._end, self.size)
@@ -168,9 +181,9 @@ class _Stream:
             )
         self._end, self._known = end, 0
 
-    def _note_file(self, size):
+    def _note_file(self, response: urllib3.BaseHTTPResponse, size: float) -> None:
         """Take in what is told of the file; the rest of another one is not put behind what came."""
-        told = self._response.headers
+        told = response.headers
         self.content_type = told.get("Content-Type", "").partition(";")[0].strip().lower()
         # The parts of a file are asked for one by one, of whatever servers share its address and give it
         # tags of their own, so that the halves of a part may differ in them, too.
@@ -186,20 +199,26 @@ class _Retry(urllib3.Retry):
     """Repeats no request that meets a bad certificate, and waits as long as servers ask, within reason."""
 
     def increment(
-        self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None
-    ):
-        if isinstance(_root(error), ssl.SSLCertVerificationError):
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: urllib3.BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: urllib3.connectionpool.ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> "_Retry":
+        if error is not None and isinstance(_root(error), ssl.SSLCertVerificationError):
             raise error
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
-    def parse_retry_after(self, retry_after):
+    def parse_retry_after(self, retry_after: str) -> float:
         try:
             return min(super().parse_retry_after(retry_after), _LONGEST_PAUSE)
         except (exceptions.InvalidHeader, ValueError, OverflowError):
             return 0
 
 
-def _first_attempt():
+def _first_attempt() -> _Retry:
     return _Retry(
         _REPEATS,
         status_forcelist=_BUSY,
@@ -210,7 +229,7 @@ def _first_attempt():
 
 
 @contextlib.contextmanager
-def _network_errors(url):
+def _network_errors(url: str) -> Iterator[None]:
     """What urllib3 raises, as a `DataError`."""
     try:
         yield
@@ -222,26 +241,31 @@ def _network_errors(url):
         raise DataError(f"cannot read {name_for_messages(url)}{times}: {text}") from None
 
 
-def _root(error):
+def _root(error: Exception) -> Exception:
     """The error of a socket below those of urllib3, with its own for timeouts as Python's."""
     while isinstance(error, exceptions.HTTPError):
         if isinstance(error, exceptions.TimeoutError) and not isinstance(
             error, exceptions.NewConnectionError
         ):
             return TimeoutError()
-        below = (error.__cause__, error.__context__, *error.args)
-        below = [part for part in below if isinstance(part, Exception)]
+        parts = (error.__cause__, error.__context__, *error.args)
+        below = [part for part in parts if isinstance(part, Exception)]
         if not below:
             break
         error = below[0]
     return error
 
 
-def _times():
+def _times() -> str:
     return f", {_REPEATS + 1} times"
 
 
-def _follow(url, headers, retries, check_redirect):
+def _follow(
+    url: str,
+    headers: Mapping[str, str],
+    retries: urllib3.Retry | None,
+    check_redirect: Callable[[str], None] | None,
+) -> urllib3.BaseHTTPResponse:
     """The answer where redirects end; none is followed from https to http."""
     address = url
     for _ in range(_MAX_REDIRECTS + 1):
@@ -268,7 +292,7 @@ def _follow(url, headers, retries, check_redirect):
     )
 
 
-def _next_address(address, target):
+def _next_address(address: str, target: str) -> str:
     try:
         following = urllib.parse.urljoin(address, target)
     except ValueError as error:
@@ -282,7 +306,7 @@ def _next_address(address, target):
     return following
 
 
-def _check_status(url, response, expected):
+def _check_status(url: str, response: urllib3.BaseHTTPResponse, expected: Collection[int]) -> None:
     status, name = response.status, name_for_messages(url)
     if status in expected:
         return
@@ -299,7 +323,7 @@ def _check_status(url, response, expected):
     raise DataError(f"cannot read {name}: {answered}")
 
 
-def _proxy(url):
+def _proxy(url: str) -> tuple[str, ...]:
     """The address of the proxy that the environment names for `url`, if any, as a tuple."""
     parts = urllib.parse.urlsplit(url)
     proxy = urllib.request.getproxies().get(parts.scheme)
@@ -307,7 +331,7 @@ def _proxy(url):
 
 
 @lru_cache(maxsize=4)
-def _connections(process, proxy=None):
+def _connections(process: int, proxy: str | None = None) -> urllib3.PoolManager:
     """The open connections of a process; a forked one must not use those of its parent."""
     timeout = urllib3.Timeout(TIMEOUT_SECONDS)
     if proxy is None:
@@ -317,6 +341,6 @@ def _connections(process, proxy=None):
     return urllib3.ProxyManager(proxy, proxy_headers=login, maxsize=CONNECTIONS, timeout=timeout)
 
 
-def _size(digits):
+def _size(digits: str) -> float:
     """A size in bytes as a server tells it; infinite for none, and for more than any file has."""
     return int(digits) if digits.isdecimal() and len(digits) < 20 else math.inf

@@ -6,6 +6,8 @@ from call to call but connections, and those by process, so that forked workers 
 
 import math
 import os
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from uniformer_video.errors import AbsentError, DataError, MissingLibraryError
 from uniformer_video.program import install
@@ -14,7 +16,7 @@ from uniformer_video.storage.address import HTTP, is_address, name_for_messages
 from uniformer_video.words import one_line, system_reason
 
 
-def is_file(place):
+def is_file(place: str) -> bool:
     """True where `place` is a file that may be read."""
     if not is_address(place):
         return os.path.isfile(place)
@@ -25,7 +27,7 @@ def is_file(place):
     return True
 
 
-def size_of(place):
+def size_of(place: str) -> float:
     """Bytes of a file, `math.inf` where an address does not tell.
 
     Raises `AbsentError` where there is none, `DataError` where it cannot be asked for.
@@ -33,12 +35,12 @@ def size_of(place):
     return _store(place).size_of(place)
 
 
-def read_bytes(place):
+def read_bytes(place: str) -> bytes:
     """All bytes of a file. Raises as `size_of` does."""
     return _store(place).read(place, 0, None)
 
 
-def read_range(place, start, length):
+def read_range(place: str, start: int, length: int) -> bytes:
     """`length` bytes of a file from byte `start` on. Raises `DataError`, also where it is shorter."""
     data = _store(place).read(place, start, length)
     if len(data) != length:
@@ -49,7 +51,14 @@ def read_range(place, start, length):
     return data
 
 
-def _store(place):
+class _Store(Protocol):
+    """What each kind of storage can do."""
+
+    def size_of(self, place: str, /) -> float: ...
+    def read(self, place: str, start: int, length: int | None, /) -> bytes: ...
+
+
+def _store(place: str) -> _Store:
     if not is_address(place):
         return _Disk
     return http if HTTP.match(place) else _Fsspec
@@ -59,14 +68,14 @@ class _Disk:
     """Files of this computer."""
 
     @staticmethod
-    def size_of(path):
+    def size_of(path: str) -> int:
         """See `size_of`."""
         if not os.path.isfile(path):
             raise AbsentError(f"{path} does not exist")
         return os.path.getsize(path)
 
     @staticmethod
-    def read(path, start, length):
+    def read(path: str, start: int, length: int | None) -> bytes:
         """Bytes from `start` on, fewer than `length` at the end of the file; None = to its end."""
         try:
             with open(path, "rb") as file:
@@ -83,7 +92,7 @@ class _Fsspec:
     """What fsspec has a driver for. The drivers make their own further attempts."""
 
     @classmethod
-    def size_of(cls, address):
+    def size_of(cls, address: str) -> float:
         """See `size_of`."""
         info = cls._call(address, lambda system, path: system.info(path))
         if info["type"] == "directory":
@@ -91,13 +100,13 @@ class _Fsspec:
         return math.inf if info.get("size") is None else info["size"]
 
     @classmethod
-    def read(cls, address, start, length):
+    def read(cls, address: str, start: int, length: int | None) -> bytes:
         """As `_Disk.read`."""
         end = None if length is None else start + length
         return cls._call(address, lambda system, path: system.cat_file(path, start, end))
 
     @staticmethod
-    def _call(address, action):
+    def _call(address: str, action: Callable[[Any, str], Any]) -> Any:
         name = name_for_messages(address)
         try:
             from fsspec.core import url_to_fs
@@ -120,5 +129,5 @@ class _Fsspec:
             raise DataError(f"cannot read {name}: {_reason(error)}") from None
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     return one_line(error)[:300]  # some drivers give the whole answer of a server

@@ -1,14 +1,16 @@
 """Videos with several labels, or none: binary cross entropy, and average precision in place of accuracy."""
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from uniformer_video.data.lists.records import label_table, multi_hot
+from uniformer_video.data.lists.records import VideoRecord, label_table, multi_hot
 from uniformer_video.evaluation.exact_order import in_order, mean_logits, mean_sigmoids
 from uniformer_video.evaluation.metrics import (
     average_precision,
@@ -23,6 +25,7 @@ from uniformer_video.evaluation.page_parts import mistakes_with_frames, spread, 
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
+    FramesOfVideo,
     class_entries,
     counts,
     failure_lines,
@@ -55,20 +58,20 @@ class MultiLabel(Classification):
         "Several classes may be true of a video, or none: each score stands by itself."
     )
 
-    def label_of(self, record):
+    def label_of(self, record: VideoRecord) -> tuple[int, ...]:
         """The class indices of a `VideoRecord`, a tuple."""
         return record.labels
 
-    def label_tensor(self, labels, num_classes):
+    def label_tensor(self, labels: Sequence[tuple[int, ...]], num_classes: int) -> Tensor:
         """Tuples of class indices -> multi-hot float32 `[len(labels), num_classes]`."""
         return torch.from_numpy(multi_hot(labels, num_classes)).float()
 
-    def loss(self, logits, targets):
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits and soft targets, both `[B, K]` -> a scalar."""
         targets = targets.to(logits.dtype)
         return F.binary_cross_entropy_with_logits(logits, targets, weight=self.class_weights)
 
-    def hits(self, logits, targets):
+    def hits(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """(how many clips score highest in one of their classes, clips), int64 `[]`.
 
         A mixed clip is hit in a class that has more than half of it. A clip without a class has no hit.
@@ -78,7 +81,7 @@ class MultiLabel(Classification):
         hits = (best > half).sum()
         return hits, torch.full_like(hits, len(logits))
 
-    def validate(self, scores, records):
+    def validate(self, scores: np.ndarray, records: Sequence[VideoRecord]) -> tuple[float, float]:
         """Mean logits float `[N, K]` -> (mAP in 0..1, unweighted loss).
 
         mAP is NaN where no video has a label.
@@ -89,15 +92,23 @@ class MultiLabel(Classification):
         loss = F.binary_cross_entropy_with_logits(logits, truth)
         return mean_average_precision(scores, table), float(loss)
 
-    def probabilities(self, scores, score):
+    def probabilities(self, scores: np.ndarray, score: str) -> np.ndarray:
         """Each class by itself, in the order of the scores."""
         return in_order(sigmoid(scores), scores) if score == "logits" else scores
 
-    def label_entry(self, label):
+    def label_entry(self, label: Sequence[int]) -> dict[str, Any]:
         """`{"labels": class indices}`."""
         return {"labels": [int(own) for own in label]}
 
-    def results(self, entries, labels, scores, decoded, class_names, score):
+    def results(
+        self,
+        entries: Sequence[dict[str, Any]],
+        labels: Sequence[Sequence[int]],
+        scores: np.ndarray,
+        decoded: np.ndarray,
+        class_names: Sequence[str],
+        score: str,
+    ) -> dict[str, Any]:
         """`summary`, `per_class` and `videos` of a record."""
         truth = multi_hot(labels, len(class_names))
         shares = self.probabilities(scores, score)
@@ -108,11 +119,11 @@ class MultiLabel(Classification):
             "videos": _videos(entries, scores, shares, truth, decoded),
         }
 
-    def saved_labels(self, videos, num_classes):
+    def saved_labels(self, videos: Sequence[Mapping[str, Any]], num_classes: int) -> np.ndarray:
         """bool `[N, K]`."""
         return multi_hot([video["labels"] for video in videos], num_classes)
 
-    def summary_lines(self, results):
+    def summary_lines(self, results: Mapping[str, Any]) -> list[str]:
         """mAP and hit@1, and what failed."""
         summary = results["summary"]
         lines = [
@@ -126,7 +137,7 @@ class MultiLabel(Classification):
             )
         return lines + failure_lines(results)
 
-    def page(self, results, open_video):
+    def page(self, results: Mapping[str, Any], open_video: FramesOfVideo | None) -> dict[str, Any]:
         """What multi_label.html.j2 shows."""
         per_class, videos = results["per_class"], results["videos"]
         return {
@@ -138,7 +149,9 @@ class MultiLabel(Classification):
         }
 
 
-def _summary(scores, truth, decoded, precision):
+def _summary(
+    scores: np.ndarray, truth: np.ndarray, decoded: np.ndarray, precision: np.ndarray
+) -> dict[str, Any]:
     """The headline numbers; those of all videos count failed ones as scored lowest, as no hit."""
     good, own = scores[decoded], truth[decoded]
     hits, labelled = hit_at_1(good, own).sum(), truth.any(axis=1)
@@ -159,12 +172,12 @@ def _summary(scores, truth, decoded, precision):
     }
 
 
-def _map_of_all(scores, truth, decoded):
+def _map_of_all(scores: np.ndarray, truth: np.ndarray, decoded: np.ndarray) -> dict[str, Any]:
     scores = np.where(decoded[:, None], scores, -np.inf)
     return _map(scores, truth, average_precision(scores, truth))
 
 
-def _map(scores, truth, precision):
+def _map(scores: np.ndarray, truth: np.ndarray, precision: np.ndarray) -> dict[str, Any]:
     """Mean average precision with its interval; None where nothing tells."""
     precision = precision[~np.isnan(precision)]
     if not len(precision):
@@ -176,7 +189,9 @@ def _map(scores, truth, precision):
     return {"value": value, "low": low, "high": high, "resamples": resamples}
 
 
-def _per_class(shares, truth, precision, class_names):
+def _per_class(
+    shares: np.ndarray, truth: np.ndarray, precision: np.ndarray, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
     chosen = shares >= THRESHOLD
     right = (chosen & truth).sum(axis=0)
     chosen, positives = chosen.sum(axis=0), truth.sum(axis=0)
@@ -195,11 +210,17 @@ def _per_class(shares, truth, precision, class_names):
     ]
 
 
-def _share(part, total):
+def _share(part: float, total: float) -> float | None:
     return float(part / total) if total else None
 
 
-def _videos(entries, scores, shares, truth, decoded):
+def _videos(
+    entries: Sequence[dict[str, Any]],
+    scores: np.ndarray,
+    shares: np.ndarray,
+    truth: np.ndarray,
+    decoded: np.ndarray,
+) -> list[dict[str, Any]]:
     """Every video in order; `top5` and `label_scores` are empty for one that could not be decoded."""
     ranked = best_classes(scores, truth, LISTED_CLASSES)
     videos = []
@@ -212,7 +233,7 @@ def _videos(entries, scores, shares, truth, decoded):
     return videos
 
 
-def _map_text(found):
+def _map_text(found: Mapping[str, Any]) -> str:
     if found["value"] is None:
         return "none"
     if found["low"] is None:
@@ -220,12 +241,12 @@ def _map_text(found):
     return f"{found['value']:.1%} (95 % interval {found['low']:.1%}-{found['high']:.1%})"
 
 
-def _classes_text(results):
+def _classes_text(results: Mapping[str, Any]) -> str:
     occur, total = results["summary"]["classes"], len(results["class_names"])
     return f"{occur} classes" if occur == total else f"the {occur} of {total} classes that occur"
 
 
-def _mistakes(videos, open_video):
+def _mistakes(videos: Sequence[dict[str, Any]], open_video: FramesOfVideo | None) -> dict[str, Any]:
     """The videos whose best-scored wrong class scores highest, each with that class as `wrong`."""
     wrong = []
     for video in videos:
@@ -238,7 +259,7 @@ def _mistakes(videos, open_video):
     return mistakes_with_frames(wrong, open_video)
 
 
-def _missed_labels(videos):
+def _missed_labels(videos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The true labels below the threshold, the lowest-scored first, and how many labels there are."""
     labels = [
         {"class": label, "score": score, "name": video["name"], "path": video["path"]}

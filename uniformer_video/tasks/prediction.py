@@ -1,6 +1,7 @@
 """What a model says about one video, as probabilities of classes."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ class Prediction:
 
     path: str
     probabilities: np.ndarray
-    class_names: tuple
+    class_names: tuple[str, ...]
 
     def __repr__(self) -> str:
         best = "".join(f"{name} {score:.1%}" for name, score in self.top(1))
@@ -34,6 +35,6 @@ class Prediction:
         """`top` for people, one line a class."""
         return [f"{score:6.1%}  {name}" for name, score in self.top(count)]
 
-    def to_dict(self, count: int = 5) -> dict:
+    def to_dict(self, count: int = 5) -> dict[str, Any]:
         """`top` as plain data."""
         return {"top": [{"class": n, "score": round(score, 6)} for n, score in self.top(count)]}

@@ -1,6 +1,8 @@
 """Tasks by name: the built-in ones, those that somebody registers, and those that files record."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from uniformer_video.config.settings import recorded_plugins
 from uniformer_video.errors import ConfigError, DataError, choice_error
@@ -31,7 +33,7 @@ def register_task(task: type[Task]) -> type[Task]:
     return task
 
 
-def _check_task(task):
+def _check_task(task: type[Task]) -> None:
     lacking = [key for key in _ASKED if not hasattr(task, key)]
     lacking += sorted(getattr(task, "__abstractmethods__", ()))
     if lacking:
@@ -51,21 +53,21 @@ def _check_task(task):
             )
 
 
-def task_by_name(name: str, **options) -> Task:
+def task_by_name(name: str, **options: Any) -> Task:
     """The task of that name; `options` are those of `Task`. Raises `ConfigError` for an unknown name."""
     if name not in _TASKS:
         raise choice_error("TRAIN.TASK", name, _TASKS)
     return _TASKS[name](**options)
 
 
-def recorded_name(record: dict) -> str | None:
+def recorded_name(record: Mapping[str, Any]) -> str | None:
     """The name of the task that a checkpoint's metadata or a results record tells; None without one."""
     if "task" in record:
         return record["task"]
     return MultiLabel.name if record.get("multi_label") else None  # as checkpoints told it at first
 
 
-def recorded_task(record: dict, place) -> Task:
+def recorded_task(record: Mapping[str, Any], place: Path | str) -> Task:
     """The task of a checkpoint's metadata or a results record; one that tells none is `SingleLabel`'s.
 
     Raises `DataError`, naming the file `place`, for a task that is not registered.
@@ -79,14 +81,14 @@ def recorded_task(record: dict, place) -> Task:
     return task_by_name(name)
 
 
-def _plugins_of(record):
+def _plugins_of(record: Mapping[str, Any]) -> Any:
     """The plugins of a checkpoint's metadata, or of the settings in a results record."""
     if "plugins" in record:
         return record["plugins"]
     return recorded_plugins(record.get("settings"))
 
 
-def load_tested(folder) -> tuple[dict, Task]:
+def load_tested(folder: Path | str) -> tuple[dict[str, Any], Task]:
     """The results record in `folder`, and its task. Raises `DataError` as `load_results` does, and where
     the task's part of it is lacking.
     """

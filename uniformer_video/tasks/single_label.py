@@ -1,12 +1,16 @@
 """Videos with one label each: cross entropy, and accuracy."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
 from torch.nn import functional as F
 
+from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import class_indices
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.exact_order import mean_logits, mean_softmaxes
@@ -27,6 +31,7 @@ from uniformer_video.evaluation.page_parts import (
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
+    FramesOfVideo,
     class_entries,
     counts,
     failure_lines,
@@ -35,6 +40,7 @@ from uniformer_video.evaluation.parts import (
     share_text,
 )
 from uniformer_video.evaluation.plots import heat_map
+from uniformer_video.evaluation.scoring import ViewScores
 from uniformer_video.tasks.classification import Classification
 
 MAX_CONFUSIONS = 20
@@ -58,7 +64,7 @@ class SingleLabel(Classification):
     result_keys = ("per_class", "confusion")
     template = Path(__file__).with_name("single_label.html.j2")
 
-    def check_records(self, records, num_classes):
+    def check_records(self, records: Sequence[VideoRecord], num_classes: int) -> None:
         """Raise `DataError`, with file and line, for a video that has not just one label of these."""
         for record in records:
             if len(record.labels) != 1:
@@ -68,38 +74,46 @@ class SingleLabel(Classification):
                 )
         super().check_records(records, num_classes)
 
-    def label_of(self, record):
+    def label_of(self, record: VideoRecord) -> int:
         """The class index of a `VideoRecord`."""
         return record.label
 
-    def label_tensor(self, labels, num_classes):
+    def label_tensor(self, labels: Sequence[tuple[int, ...]], num_classes: int) -> Tensor:
         """Tuples of one class index -> int64 `[len(labels)]`."""
         return class_indices(labels)
 
-    def loss(self, logits, targets):
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits and soft targets, both `[B, K]` -> a scalar."""
         return F.cross_entropy(logits, targets.to(logits.dtype), weight=self.class_weights)
 
-    def hits(self, logits, targets):
+    def hits(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """(how many clips score highest in the class that their target has most of, clips), int64 `[]`."""
         hits = (logits.argmax(1) == targets.argmax(1)).sum()
         return hits, torch.full_like(hits, len(logits))
 
-    def validate(self, scores, records):
+    def validate(self, scores: np.ndarray, records: Sequence[VideoRecord]) -> tuple[float, float]:
         """Mean logits float `[N, K]` -> (top-1 in 0..1, unweighted loss)."""
         labels = np.array([record.label for record in records])
         loss = F.cross_entropy(torch.from_numpy(scores).float(), torch.from_numpy(labels))
         return float(topk_correct(scores, labels, 1).mean()), float(loss)
 
-    def probabilities(self, scores, score):
+    def probabilities(self, scores: np.ndarray, score: str) -> np.ndarray:
         """Those of one video add up to 1."""
         return softmax(scores) if score == "logits" else scores
 
-    def label_entry(self, label):
+    def label_entry(self, label: int) -> dict[str, Any]:
         """`{"label": class index}`."""
         return {"label": int(label)}
 
-    def results(self, entries, labels, scores, decoded, class_names, score):
+    def results(
+        self,
+        entries: Sequence[dict[str, Any]],
+        labels: ArrayLike,
+        scores: np.ndarray,
+        decoded: np.ndarray,
+        class_names: Sequence[str],
+        score: str,
+    ) -> dict[str, Any]:
         """`summary`, `per_class`, `confusion` and `videos` of a record."""
         labels = np.asarray(labels, dtype=np.int64)
         confusion = _confusion(scores[decoded], labels[decoded])
@@ -112,16 +126,23 @@ class SingleLabel(Classification):
             "videos": _videos(entries, labels, scores, shares, decoded),
         }
 
-    def saved_labels(self, videos, num_classes):
+    def saved_labels(self, videos: Sequence[Mapping[str, Any]], num_classes: int) -> np.ndarray:
         """int64 `[N]`."""
         return np.array([video["label"] for video in videos], dtype=np.int64)
 
-    def motion(self, played, labels, opposite, class_names, score):
+    def motion(
+        self,
+        played: Mapping[str, ViewScores],
+        labels: ArrayLike,
+        opposite: Mapping[int, int],
+        class_names: Sequence[str],
+        score: str,
+    ) -> dict[str, Any]:
         """Shares of right answers forward, backwards (its own class, and the opposite one), and still."""
         labels = np.asarray(labels)
         opposed = np.array([opposite.get(label, label) for label in labels])
 
-        def share_right(playback, answers):
+        def share_right(playback: str, answers: np.ndarray) -> dict[str, Any]:
             good = played[playback].decoded
             scores = self.video_scores(played[playback].scores, score)
             right = topk_correct(scores[good], answers[good], 1)
@@ -135,7 +156,7 @@ class SingleLabel(Classification):
             "opposites": {class_names[a]: class_names[b] for a, b in sorted(opposite.items())},
         }
 
-    def summary_lines(self, results):
+    def summary_lines(self, results: Mapping[str, Any]) -> list[str]:
         """Top-1 and top-5, what failed, and what happens backwards."""
         summary, motion = results["summary"], results["motion"]
         lines = [f"top-1 {share_text(summary['top1'])}, top-5 {share_text(summary['top5'])}"]
@@ -153,7 +174,7 @@ class SingleLabel(Classification):
             )
         return lines
 
-    def page(self, results, open_video):
+    def page(self, results: Mapping[str, Any], open_video: FramesOfVideo | None) -> dict[str, Any]:
         """What single_label.html.j2 shows."""
         per_class = results["per_class"]
         return {
@@ -164,7 +185,7 @@ class SingleLabel(Classification):
             "motion": _motion_section(results),
         }
 
-    def mark(self):
+    def mark(self) -> dict[str, Any]:
         """Nothing: a file that does not tell its task is from before there were others, and is of this.
 
         A task that derives from this one has a name of its own, which is told.
@@ -172,31 +193,31 @@ class SingleLabel(Classification):
         return {} if self.name == SingleLabel.name else super().mark()
 
 
-def summarise(scores, labels, decoded):
+def summarise(scores: ArrayLike, labels: ArrayLike, decoded: ArrayLike) -> dict[str, Any]:
     """The headline numbers of video scores `[N, K]`, labels `[N]`, decoded bool `[N]`.
 
     `top1` and `top5` are over decoded videos; `top1_all` and `top5_all` are over all of them, where
     a video that could not be decoded counts as wrong.
     """
-    decoded = np.asarray(decoded, dtype=bool)
-    scores, labels = np.asarray(scores)[decoded], np.asarray(labels)[decoded]
-    correct = {k: topk_correct(scores, labels, k).sum() for k in (1, 5)}
+    good = np.asarray(decoded, dtype=bool)
+    known, own = np.asarray(scores)[good], np.asarray(labels)[good]
+    correct = {k: topk_correct(known, own, k).sum() for k in (1, 5)}
     return {
-        **counts(decoded),
-        "top1": proportion(correct[1], len(labels)),
-        "top5": proportion(correct[5], len(labels)),
-        "top1_all": proportion(correct[1], len(decoded)),
-        "top5_all": proportion(correct[5], len(decoded)),
-        "mean_class_accuracy": number(mean_class_accuracy(_confusion(scores, labels))),
+        **counts(good),
+        "top1": proportion(correct[1], len(own)),
+        "top5": proportion(correct[5], len(own)),
+        "top1_all": proportion(correct[1], len(good)),
+        "top5_all": proportion(correct[5], len(good)),
+        "mean_class_accuracy": number(mean_class_accuracy(_confusion(known, own))),
     }
 
 
-def _confusion(scores, labels):
+def _confusion(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     predictions = ranked_classes(scores, labels, 1)[:, 0]
     return confusion_matrix(labels, predictions, scores.shape[1])
 
 
-def _per_class(confusion, class_names):
+def _per_class(confusion: np.ndarray, class_names: Sequence[str]) -> list[dict[str, Any]]:
     accuracy = per_class_accuracy(confusion)
     rows = []
     for index, name in enumerate(class_names):
@@ -217,7 +238,13 @@ def _per_class(confusion, class_names):
     return rows
 
 
-def _videos(entries, labels, scores, shares, decoded):
+def _videos(
+    entries: Sequence[dict[str, Any]],
+    labels: np.ndarray,
+    scores: np.ndarray,
+    shares: np.ndarray,
+    decoded: np.ndarray,
+) -> list[dict[str, Any]]:
     """Every video in order; `top5` is empty for one that could not be decoded."""
     ranked = ranked_classes(scores, labels, LISTED_CLASSES)
     return [
@@ -226,7 +253,7 @@ def _videos(entries, labels, scores, shares, decoded):
     ]
 
 
-def _confusion_section(results):
+def _confusion_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
     """A table of cells for few classes; a picture and the most frequent confusions for many."""
     sparse, total = results["confusion"], len(results["class_names"])
     if not sparse:
@@ -245,14 +272,14 @@ def _confusion_section(results):
     return {"table": table}
 
 
-def _mistakes(videos, open_video):
+def _mistakes(videos: Sequence[dict[str, Any]], open_video: FramesOfVideo | None) -> dict[str, Any]:
     """The mistaken videos with the highest score of the wrong class."""
     wrong = [v for v in videos if v["top5"] and v["top5"][0]["class"] != v["label"]]
     wrong.sort(key=lambda video: -(video["top5"][0]["score"] or 0.0))
     return mistakes_with_frames(wrong, open_video)
 
 
-def _motion_section(results):
+def _motion_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
     """The bars of the motion section, and pairs of opposite classes, each pair once."""
     motion = results["motion"]
     if motion is None:

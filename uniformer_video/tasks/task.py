@@ -10,14 +10,27 @@ what it would be for a class at each pixel, with logits `[B, K, H/4, W/4]`.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 
+from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
-from uniformer_video.evaluation.parts import Figure
+from uniformer_video.evaluation.parts import Figure, FramesOfVideo
+from uniformer_video.evaluation.scoring import ViewScores
+
+
+class AnyPrediction(Protocol):
+    """What a task says of one video, such as `tasks.prediction.Prediction`."""
+
+    def lines(self, count: int, /) -> list[str]:
+        """For people, of the first `count`."""
+
+    def to_dict(self, count: int, /) -> dict[str, Any]:
+        """The same as plain data."""
 
 
 class Task(ABC):
@@ -38,7 +51,7 @@ class Task(ABC):
     # With fewer classes there is nothing to learn.
     min_classes: ClassVar[int] = 2
     # TEST.SCORE -> what is averaged over the views, a function of logits `[..., K]`; "logits" must be there.
-    view_scores: ClassVar[dict] = {"logits": np.asarray}
+    view_scores: ClassVar[dict[str, Callable[[np.ndarray], np.ndarray]]] = {"logits": np.asarray}
     # Whether `motion` measures something.
     has_motion_check: ClassVar[bool] = False
     # What metrics.jsonl, the log and the curves of the page show beside the loss, in the page's order.
@@ -66,7 +79,7 @@ class Task(ABC):
     # What a list of videos says.
 
     @abstractmethod
-    def check_records(self, records: list, num_classes: int) -> None:
+    def check_records(self, records: Sequence[VideoRecord], num_classes: int) -> None:
         """Raise `DataError`, with file and line, for a `VideoRecord` whose labels are not such as these.
 
         Dense: that each names its file of masks.
@@ -74,12 +87,12 @@ class Task(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def label_of(self, record) -> Any:
+    def label_of(self, record: VideoRecord) -> Any:
         """What `results` wants to know of a `VideoRecord`'s labels. Dense: the path of its masks."""
         raise NotImplementedError
 
     @abstractmethod
-    def label_tensor(self, labels: list, num_classes: int) -> torch.Tensor:
+    def label_tensor(self, labels: Sequence[tuple[int, ...]], num_classes: int) -> torch.Tensor:
         """The labels of clips, a tuple each as its augmentation left it, as a tensor `[clips, ...]`.
 
         Called in worker processes; batches join the tensors along the clips. Dense: int64 `[clips, H/4,
@@ -117,7 +130,7 @@ class Task(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def validate(self, scores: np.ndarray, records: list) -> tuple[float, float]:
+    def validate(self, scores: np.ndarray, records: Sequence[VideoRecord]) -> tuple[float, float]:
         """Mean logits of videos `[N, K]` and their records -> (score in 0..1, unweighted loss).
 
         The score is NaN where nothing can be measured. Dense: the mean intersection over union.
@@ -139,7 +152,9 @@ class Task(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def predict(self, path: str, logits: np.ndarray, score: str, class_names: tuple):
+    def predict(
+        self, path: str, logits: np.ndarray, score: str, class_names: tuple[str, ...]
+    ) -> AnyPrediction:
         """The prediction for a video from the logits of its views `[view, K]`.
 
         An object with `lines(count)`, text for people, and `to_dict(count)`, plain data, such as
@@ -150,7 +165,7 @@ class Task(ABC):
     # The record of a test, results.json and scores.npz.
 
     @abstractmethod
-    def label_entry(self, label) -> dict:
+    def label_entry(self, label: Any) -> dict[str, Any]:
         """A label, as `label_of` gives it, as the record lists it beside a video's name.
 
         Dense: `{"mask": path}`.
@@ -160,13 +175,13 @@ class Task(ABC):
     @abstractmethod
     def results(
         self,
-        entries: list[dict],
-        labels: list,
+        entries: Sequence[dict[str, Any]],
+        labels: Sequence[Any],
         scores: np.ndarray,
         decoded: np.ndarray,
-        class_names: list[str],
+        class_names: Sequence[str],
         score: str,
-    ) -> dict:
+    ) -> dict[str, Any]:
         """The task's own part of a record: "summary", "videos" and the `result_keys`, ready for JSON.
 
         Args:
@@ -179,7 +194,7 @@ class Task(ABC):
         """
         raise NotImplementedError
 
-    def check_results(self, results: dict, place) -> None:
+    def check_results(self, results: Mapping[str, Any], place: Path | str) -> None:
         """Raise `DataError`, naming the file `place`, where a record lacks what `results` puts there."""
         lacking = [key for key in self.result_keys if key not in results]
         if lacking or self.headline not in results["summary"]:
@@ -187,11 +202,18 @@ class Task(ABC):
             raise DataError(f"{place} is damaged: it lacks {key}; delete it")
 
     @abstractmethod
-    def saved_labels(self, videos: list[dict], num_classes: int) -> np.ndarray:
+    def saved_labels(self, videos: Sequence[Mapping[str, Any]], num_classes: int) -> np.ndarray:
         """The labels of a record's "videos" for scores.npz, `[N, ...]`. Dense: the paths of the masks."""
         raise NotImplementedError
 
-    def motion(self, played: dict, labels: list, opposite: dict, class_names, score: str) -> dict:
+    def motion(
+        self,
+        played: Mapping[str, ViewScores],
+        labels: Sequence[Any],
+        opposite: Mapping[int, int],
+        class_names: Sequence[str],
+        score: str,
+    ) -> dict[str, Any]:
         """The record's "motion", of tasks with `has_motion_check`.
 
         played: the `ViewScores` of "forward", "reverse" and "still" playback. opposite: {class: the class of
@@ -200,14 +222,14 @@ class Task(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def summary_lines(self, results: dict) -> list[str]:
+    def summary_lines(self, results: Mapping[str, Any]) -> list[str]:
         """The outcome of a record in a few lines for the terminal."""
         raise NotImplementedError
 
     # The page.
 
     @abstractmethod
-    def page(self, results: dict, open_video) -> dict:
+    def page(self, results: Mapping[str, Any], open_video: FramesOfVideo | None) -> dict[str, Any]:
         """The variables that `template` takes beside those of "report.html.j2".
 
         open_video: as `evaluation.report.write_report` takes it. Dense: pictures of masks beside frames.
@@ -216,6 +238,6 @@ class Task(ABC):
 
     # What files say.
 
-    def mark(self) -> dict:
+    def mark(self) -> dict[str, Any]:
         """What checkpoints, results and predictions record of the task."""
         return {"task": self.name}

@@ -6,9 +6,12 @@ writes down what it saw. After the step the notes of all its slots, on whichever
 running statistics in the order of the slots, or dropped with the step.
 """
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
@@ -22,19 +25,20 @@ class BatchStatistics:
     add to its mean and its variance. That row has the same length whatever the layers did.
     """
 
-    def __init__(self, model):
-        self.layers = [
+    def __init__(self, model: nn.Module):
+        self.layers: list[_BatchNorm] = [
             layer
             for layer in model.modules()
             if isinstance(layer, _BatchNorm) and layer.running_mean is not None
         ]
-        self._lengths = [1 + 2 * len(layer.running_mean) for layer in self.layers]
-        self._notes = None  # {layer: [calls, mean, variance]} of the pass that is written down
-        self._kept = {}  # layer -> its momentum, while it runs
-        self._known_layout = None
+        self._lengths = [1 + 2 * len(_running(layer)[0]) for layer in self.layers]
+        # layer -> [calls, mean, variance] of the pass that is written down
+        self._notes: dict[_BatchNorm, list[Any]] | None = None
+        self._kept: dict[_BatchNorm, float | None] = {}  # layer -> its momentum, while it runs
+        self._known_layout: _Layout | None = None
 
     @contextmanager
-    def attach(self):
+    def attach(self) -> Iterator["BatchStatistics"]:
         """Around the training: no forward pass in training mode changes a running statistic by itself."""
         handles = []
         for layer in self.layers:
@@ -48,7 +52,7 @@ class BatchStatistics:
                 handle.remove()
 
     @contextmanager
-    def record_pass(self):
+    def record_pass(self) -> Iterator[None]:
         """Around the forward pass of a slot. Passes outside, such as recomputed ones, leave no note."""
         self._notes = {}
         try:
@@ -56,9 +60,10 @@ class BatchStatistics:
         finally:
             self._notes = None
 
-    def row(self, dtype, device):
+    def row(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         """The notes so far of the slot, `[values]`; inside `record_pass`."""
-        parts = []
+        assert self._notes is not None
+        parts: list[Tensor] = []
         for layer, length in zip(self.layers, self._lengths, strict=True):
             if layer in self._notes:
                 calls, mean, variance = self._notes[layer]
@@ -72,7 +77,7 @@ class BatchStatistics:
         )
 
     @torch.no_grad()
-    def fold(self, rows, taken):
+    def fold(self, rows: Tensor, taken: Tensor) -> None:
         """Fold the rows of a step, `[slots, values]` in the order of slots, into the layers.
 
         taken: bool `[]` on the device; where it is False everything stays as it is.
@@ -97,12 +102,12 @@ class BatchStatistics:
             self.layers, folded.split(self._lengths), calls.split(self._lengths), strict=True
         ):
             mean, variance = part[1:].chunk(2)
-            layer.running_mean.copy_(mean)
-            layer.running_var.copy_(variance)
+            for running, new in zip(_running(layer), (mean, variance), strict=True):
+                running.copy_(new)
             if layer.num_batches_tracked is not None:
                 layer.num_batches_tracked += number[0].to(layer.num_batches_tracked.dtype)
 
-    def _before(self, layer, _inputs):
+    def _before(self, layer: _BatchNorm, _inputs: Any) -> None:
         """Have the layer write into scratch buffers, fresh for each call: 0 * old would keep a NaN for ever.
 
         With momentum 1 they hold the batch's mean and its unbiased variance afterwards. They only hide the
@@ -116,10 +121,10 @@ class BatchStatistics:
             buffer = getattr(layer, name)
             vars(layer)[name] = None if buffer is None else torch.zeros_like(buffer)
 
-    def _after(self, layer, _inputs, _output):
+    def _after(self, layer: _BatchNorm, _inputs: Any, _output: Any) -> None:
         if layer not in self._kept:
             return
-        seen = layer.running_mean, layer.running_var
+        seen = _running(layer)
         layer.momentum = self._kept.pop(layer)
         for name in _BUFFERS:
             del vars(layer)[name]
@@ -133,7 +138,7 @@ class BatchStatistics:
             sums = [(1 - share) * b + share * now for b, now in zip(sums, seen, strict=True)]
         self._notes[layer] = [calls + 1, *sums]
 
-    def _layout(self, rows):
+    def _layout(self, rows: Tensor) -> "_Layout":
         """The `_Layout` of a row on the device, made anew when somebody changes a layer's momentum."""
         momenta = tuple(layer.momentum for layer in self.layers)
         if self._known_layout is None or self._known_layout.momenta != momenta:
@@ -144,7 +149,7 @@ class BatchStatistics:
 class _Layout:
     """What belongs to each number of a row: how much of the old value is kept, where its calls stand."""
 
-    def __init__(self, momenta, lengths, rows):
+    def __init__(self, momenta: Sequence[float | None], lengths: Sequence[int], rows: Tensor):
         self.momenta = momenta
         starts = torch.tensor([0, *lengths[:-1]]).cumsum(0)
         self.lengths = torch.tensor(lengths, device=rows.device)
@@ -155,21 +160,35 @@ class _Layout:
             for values in (keep, cumulative, starts)
         )
 
-    def batch_counts(self, layers, rows):
+    def batch_counts(self, layers: Sequence[_BatchNorm], rows: Tensor) -> Tensor:
         """How many batches each layer has counted, beside each of its numbers; 0 where nobody asks."""
         if not any(momentum is None for momentum in self.momenta):
             return torch.zeros((), dtype=rows.dtype, device=rows.device)
-        counts = torch.stack([layer.num_batches_tracked.to(rows) for layer in layers])
+        counts = torch.stack([_tracked(layer).to(rows) for layer in layers])
         return counts.repeat_interleave(self.lengths, output_size=rows.shape[1])
 
 
-def _values(layer, dtype):
+def _running(layer: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """The running mean and variance of a layer that keeps them, as all of `BatchStatistics` do."""
+    mean, variance = layer.running_mean, layer.running_var
+    assert mean is not None and variance is not None
+    return mean, variance
+
+
+def _tracked(layer: _BatchNorm) -> Tensor:
+    """How many batches a layer that keeps running statistics has counted, int64 `[]`."""
+    assert layer.num_batches_tracked is not None
+    return layer.num_batches_tracked
+
+
+def _values(layer: _BatchNorm, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """A layer's part of a row, with the running statistics in place of notes."""
-    zero = torch.zeros(1, dtype=dtype, device=layer.running_mean.device)
-    return zero, layer.running_mean.to(dtype), layer.running_var.to(dtype)
+    mean, variance = _running(layer)
+    zero = torch.zeros(1, dtype=dtype, device=mean.device)
+    return zero, mean.to(dtype), variance.to(dtype)
 
 
-def _notes_for_its_group(layer):
+def _notes_for_its_group(layer: _BatchNorm) -> bool:
     """False where a synchronised layer saw the same as on another process, whose note counts for all."""
     if not isinstance(layer, SyncBatchNorm) or not dist.is_initialized():
         return True

@@ -2,9 +2,13 @@
 
 import math
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from uniformer_video.errors import ConfigError
+
+Box = tuple[int, int, int, int]  # top, bottom, left, right, in pixels
 
 
 class Mixup:
@@ -20,7 +24,13 @@ class Mixup:
     Source: Zhang et al., "mixup", section 2; Yun et al., "CutMix", section 3.1.
     """
 
-    def __init__(self, mixup_alpha=0.8, cutmix_alpha=1.0, probability=1.0, switch_probability=0.5):
+    def __init__(
+        self,
+        mixup_alpha: float = 0.8,
+        cutmix_alpha: float = 1.0,
+        probability: float = 1.0,
+        switch_probability: float = 0.5,
+    ):
         if min(mixup_alpha, cutmix_alpha) < 0 or max(mixup_alpha, cutmix_alpha) == 0:
             raise ConfigError(
                 "mixup_alpha and cutmix_alpha are at least 0 and one of them is above 0, got "
@@ -36,7 +46,7 @@ class Mixup:
         self.probability = probability
         self.switch_probability = switch_probability
 
-    def draw(self, height, width, rng):
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> tuple[float, Box | None]:
         """`(share, box)`: the sample's own share in [0, 1], and the partner's box or None.
 
         A box is (top, bottom, left, right) in pixels; None with a share below 1 means a blend.
@@ -52,17 +62,20 @@ class Mixup:
         share = 1.0 - (bottom - top) * (right - left) / (height * width)
         return share, (top, bottom, left, right)
 
-    def _draws_cutmix(self, rng):
+    def _draws_cutmix(self, rng: np.random.Generator) -> bool:
         if self.mixup_alpha == 0 or self.cutmix_alpha == 0:
             return self.cutmix_alpha > 0
         return rng.random() < self.switch_probability
 
-    def __call__(self, clips, targets, rng):
+    def __call__(
+        self, clips: Tensor, targets: Tensor, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
         """float `[B, C, T, H, W]`, float targets `[B, ...]` on one device -> mixed clips, mixed targets.
 
         The inputs are left as they are.
         """
-        share, box = self.draw(*clips.shape[-2:], rng)
+        height, width = clips.shape[-2:]
+        share, box = self.draw(height, width, rng)
         if box is not None:
             top, bottom, left, right = box
             partner = clips[..., top:bottom, left:right].flip(0)
@@ -73,7 +86,7 @@ class Mixup:
         return clips, torch.lerp(targets.flip(0), targets, share)
 
 
-def _cut_span(side, cut, rng):
+def _cut_span(side: int, cut: float, rng: np.random.Generator) -> tuple[int, int]:
     """(start, end) of the fraction `cut` of a side around a uniform centre, clipped, in pixels."""
     length = int(side * cut)
     start = int(rng.integers(side)) - length // 2

@@ -3,7 +3,9 @@
 import logging
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import simplejson
 import torch
@@ -13,9 +15,22 @@ from uniformer_video.files import METRICS_FILE, atomic_write
 from uniformer_video.program import command, install
 from uniformer_video.words import duration
 
+if TYPE_CHECKING:  # its library is optional
+    from torch.utils.tensorboard import SummaryWriter
+
 log = logging.getLogger(__name__)
 
 DATA_SHARE_WARNING = 0.3
+
+
+class Figure(Protocol):
+    """What is asked of the task's figures; `evaluation.parts.Figure` has it."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def short(self) -> str: ...
 
 
 class Monitor:
@@ -27,20 +42,23 @@ class Monitor:
 
     def __init__(
         self,
-        folder,
-        log_period,
-        total_steps,
-        max_epoch,
-        figures,
-        first_step=0,
-        tensorboard=True,
-        show_bar=None,
+        folder: Path | str | None,
+        log_period: int,
+        total_steps: int,
+        max_epoch: int,
+        figures: Sequence[Figure],
+        first_step: int = 0,
+        tensorboard: bool = True,
+        show_bar: bool | None = None,
     ):
         self.folder = Path(folder) if folder else None
         self.log_period, self.total_steps, self.max_epoch = log_period, total_steps, max_epoch
         self.shown = {figure.key: figure.short for figure in figures}
-        self.pending, self.started, self.first_step = [], time.monotonic(), first_step
-        self.writer, self.bar, self.file, self.warned = None, None, None, False
+        self.started, self.first_step, self.warned = time.monotonic(), first_step, False
+        self.pending: list[dict[str, Any]] = []  # the values of steps that no line tells yet
+        self.writer: SummaryWriter | None = None
+        self.bar: tqdm | None = None
+        self.file: TextIO | None = None
         if not self.folder:
             return
         keep_lines_until(self.folder / METRICS_FILE, first_step)
@@ -58,7 +76,7 @@ class Monitor:
                 total=total_steps, initial=first_step, unit="step", leave=False, dynamic_ncols=True
             )
 
-    def step(self, **values):
+    def step(self, **values: Any) -> None:
         """Values of one step, one of the figures among them; every `log_period` steps their means are
         reported.
         """
@@ -68,11 +86,13 @@ class Monitor:
         if self.is_due(values["step"]):
             self._report(values["step"])
 
-    def is_due(self, step):
+    def is_due(self, step: int) -> bool:
         """Whether a line is printed after this step."""
         return step % self.log_period == 0 or step == self.total_steps
 
-    def validation(self, epoch, step, score, loss, seconds, name):
+    def validation(
+        self, epoch: int, step: int, score: float, loss: float, seconds: float, name: str
+    ) -> None:
         """One validation; `score` in 0..1 is the figure whose key is `name`."""
         values = {"kind": "val", "epoch": epoch, "step": step, name: score, "loss": loss}
         self._write({**values, "seconds": round(seconds, 3)})
@@ -80,7 +100,7 @@ class Monitor:
             f"epoch {epoch}/{self.max_epoch}  validation {self.shown[name]} {score:.1%}  loss {loss:.3f}"
         )
 
-    def message(self, text):
+    def message(self, text: str) -> None:
         """A line on the console, above the progress bar."""
         if not self.folder:
             return
@@ -90,15 +110,15 @@ class Monitor:
         else:
             log.info(text)
 
-    def close(self):
+    def close(self) -> None:
         """Flush and close everything."""
         for part in (self.bar, self.writer, self.file):
             if part is not None:
                 part.close()
 
-    def _report(self, step):
+    def _report(self, step: int) -> None:
         steps, self.pending = self.pending, []
-        mean = {key: _mean(values[key] for values in steps) for key in steps[0]}
+        mean: dict[str, Any] = {key: _mean(values[key] for values in steps) for key in steps[0]}
         share = mean["data_seconds"] / max(mean["seconds"], 1e-9)
         elapsed = time.monotonic() - self.started
         left = elapsed / max(step - self.first_step, 1) * (self.total_steps - step)
@@ -135,8 +155,8 @@ class Monitor:
                 f"`{command('bench loader')}` shows where the time goes"
             )
 
-    def _write(self, values):
-        if not self.folder:
+    def _write(self, values: dict[str, Any]) -> None:
+        if self.file is None:
             return
         self.file.write(simplejson.dumps(values, ignore_nan=True) + "\n")
         self.file.flush()
@@ -146,7 +166,7 @@ class Monitor:
                     self.writer.add_scalar(f"{values['kind']}/{key}", value, values["step"])
 
 
-def keep_lines_until(path, step):
+def keep_lines_until(path: Path, step: int) -> None:
     """Drop the lines of steps after `step`: a resumed run writes them again."""
     if not path.is_file():
         return
@@ -161,7 +181,7 @@ def keep_lines_until(path, step):
         file.write("".join(kept).encode())
 
 
-def memory_bytes():
+def memory_bytes() -> int:
     """Peak memory: of the GPU where there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
@@ -173,7 +193,7 @@ def memory_bytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _summary_writer(folder, first_step):
+def _summary_writer(folder: Path, first_step: int) -> "SummaryWriter | None":
     """TensorBoard's writer, or None where it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -182,11 +202,11 @@ def _summary_writer(folder, first_step):
     return SummaryWriter(str(folder), purge_step=first_step or None)
 
 
-def _mean(values):
+def _mean(values: Iterable[float | None]) -> float | None:
     """The mean of the numbers among `values`, in which None stands for a step that measured nothing."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
 
-def _percent(value):
+def _percent(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.1%}"

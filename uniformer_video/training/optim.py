@@ -2,9 +2,14 @@
 
 import math
 from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, overload
 
 import torch
+from torch import Tensor, nn
+
+from uniformer_video.models.contract import RecognitionModel
 
 
 class _Warmup:
@@ -13,6 +18,9 @@ class _Warmup:
     The warm-up ends at the rate that the schedule without it has there.
     """
 
+    warmup_start_lr: float
+    warmup_epochs: float
+
     def __call__(self, epoch: float) -> float:
         """The learning rate at `epoch`, from 0 to the last."""
         if epoch < self.warmup_epochs:
@@ -20,8 +28,11 @@ class _Warmup:
             return self.warmup_start_lr + share * (self._peak() - self.warmup_start_lr)
         return self._after_warmup(epoch)
 
-    def _peak(self):
+    def _peak(self) -> float:
         return self._after_warmup(self.warmup_epochs)
+
+    def _after_warmup(self, epoch: float) -> float:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -39,10 +50,10 @@ class CosineSchedule(_Warmup):
     max_epoch: float
     after_warmup: bool = True
 
-    def _peak(self):
+    def _peak(self) -> float:
         return self.base_lr if self.after_warmup else super()._peak()
 
-    def _after_warmup(self, epoch):
+    def _after_warmup(self, epoch: float) -> float:
         first = self.warmup_epochs if self.after_warmup else 0.0
         share = (epoch - first) / (self.max_epoch - first)
         return self.end_lr + (self.base_lr - self.end_lr) / 2 * (1 + math.cos(math.pi * share))
@@ -62,13 +73,17 @@ class StepSchedule(_Warmup):
     warmup_start_lr: float
     warmup_epochs: float
 
-    def _after_warmup(self, epoch):
+    def _after_warmup(self, epoch: float) -> float:
         return self.factors[bisect_right(self.steps, epoch) - 1] * self.base_lr
 
 
 def parameter_groups(
-    model, weight_decay, spare_model_list=False, spare_vectors=True, batch_norm_decay=0.0
-):
+    model: RecognitionModel,
+    weight_decay: float,
+    spare_model_list: bool = False,
+    spare_vectors: bool = True,
+    batch_norm_decay: float = 0.0,
+) -> list[dict[str, Any]]:
     """Groups of all parameters: with `weight_decay`, and without (1-D ones, which norms and biases are).
 
     The published runs decay position kernels, class token and local layer scales, since their list of
@@ -83,7 +98,9 @@ def parameter_groups(
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
         for parameter in module.parameters(recurse=False)
     }
-    decayed, plain, batch_norms = [], [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    batch_norms: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if id(parameter) in of_batch_norms:
             (batch_norms if batch_norm_decay else plain).append(parameter)
@@ -99,14 +116,21 @@ def parameter_groups(
     return [*groups, third] if batch_norms else groups
 
 
-def adamw(model, weight_decay, spare_model_list=False, betas=(0.9, 0.999), **exemptions):
+def adamw(
+    model: RecognitionModel,
+    weight_decay: float,
+    spare_model_list: bool = False,
+    betas: Sequence[float] = (0.9, 0.999),
+    **exemptions: Any,
+) -> torch.optim.AdamW:
     """AdamW with the published epsilon; the schedule sets its learning rate.
 
     exemptions: see `parameter_groups`. The fused step can be skipped by a flag on the device,
     `optimizer.found_inf`, without waiting for it.
     """
     groups = parameter_groups(model, weight_decay, spare_model_list, **exemptions)
-    return torch.optim.AdamW(groups, lr=0.0, betas=tuple(betas), eps=1e-8, fused=True)
+    first, second = betas
+    return torch.optim.AdamW(groups, lr=0.0, betas=(first, second), eps=1e-8, fused=True)
 
 
 class SGD(torch.optim.SGD):
@@ -116,7 +140,13 @@ class SGD(torch.optim.SGD):
     that step is skipped.
     """
 
-    def __init__(self, groups, momentum=0.9, dampening=0.0, nesterov=True):
+    def __init__(
+        self,
+        groups: Sequence[dict[str, Any]],
+        momentum: float = 0.9,
+        dampening: float = 0.0,
+        nesterov: bool = True,
+    ):
         super().__init__(
             groups,
             lr=0.0,
@@ -132,8 +162,14 @@ class SGD(torch.optim.SGD):
                 if dampening:
                     state["step"] = torch.zeros((), device=parameter.device)
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """torch's fused step; with dampening one of its own, since the first gradient is not dampened.
 
         Which step is the first is known to the device alone, where steps may be skipped.
@@ -144,12 +180,18 @@ class SGD(torch.optim.SGD):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._dampened_step(parameter, group, skipped)
+                    self._dampened_step(parameter, parameter.grad, group, skipped)
         return None
 
-    def _dampened_step(self, parameter, group, skipped):
+    def _dampened_step(
+        self,
+        parameter: Tensor,
+        gradient: Tensor,
+        group: dict[str, Any],
+        skipped: Tensor | None,
+    ) -> None:
         state, momentum = self.state[parameter], group["momentum"]
-        gradient = parameter.grad.add(parameter, alpha=group["weight_decay"])
+        gradient = gradient.add(parameter, alpha=group["weight_decay"])
         buffer, steps = state["momentum_buffer"], state["step"]
         later = (momentum * buffer).add(gradient, alpha=1 - group["dampening"])
         new = torch.where(steps == 0, gradient, later)

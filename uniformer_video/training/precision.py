@@ -1,5 +1,6 @@
 """Which arithmetic a run uses, and autocast for it."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -7,7 +8,7 @@ import torch
 from uniformer_video.errors import ConfigError
 
 
-def choose_precision(precision, device):
+def choose_precision(precision: str, device: torch.device) -> str:
     """ "auto" -> "bf16" on a CUDA device that has it, else "fp32"; other names as they are."""
     if precision != "auto":
         if precision == "fp16" and device.type != "cuda":
@@ -16,7 +17,7 @@ def choose_precision(precision, device):
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
 
-def autocast_for(precision, device):
+def autocast_for(precision: str, device: torch.device) -> Callable[[], torch.autocast]:
     """A function that returns the autocast context of "fp32", "bf16" or "fp16"."""
     dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     return partial(torch.autocast, device.type, dtype=dtype, enabled=dtype is not None)

@@ -1,11 +1,14 @@
 """Losses and hits of training steps, kept on the device until they are logged."""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
+from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import TrainingError
+from uniformer_video.training.monitor import Monitor
 
 _NAMED = 32  # videos in a message
 
@@ -25,7 +28,7 @@ class StepReading:
     lr: float
     data_seconds: float = 0.0
     seconds: float = 0.0
-    paths: dict = field(default_factory=dict)
+    paths: dict[int, Sequence[str]] = field(default_factory=dict)
     values: torch.Tensor | None = None
 
 
@@ -36,18 +39,25 @@ class StepReadings:
     on. All processes read at the same steps.
     """
 
-    def __init__(self, monitor, ranks, max_nonfinite, share, remedy):
+    def __init__(
+        self,
+        monitor: Monitor,
+        ranks: Ranks,
+        max_nonfinite: int,
+        share: str,
+        remedy: Callable[[], str],
+    ):
         self.monitor, self.ranks, self.share, self.remedy = monitor, ranks, share, remedy
         self.max_nonfinite = max_nonfinite
-        self._pending = []
+        self._pending: list[StepReading] = []
 
-    def add(self, reading, at_once=False):
+    def add(self, reading: StepReading, at_once: bool = False) -> None:
         """Take a step, and read if it is time; `at_once` where reading costs nothing."""
         self._pending.append(reading)
         if at_once or self.monitor.is_due(reading.step) or len(self._pending) >= self.max_nonfinite:
             self.read()
 
-    def read(self):
+    def read(self) -> None:
         """Tell the monitor what was measured since the last reading.
 
         The one place of the training loop that waits for the device. Raises `TrainingError` when too many
@@ -57,7 +67,8 @@ class StepReadings:
             return
         steps, self._pending = self._pending, []
         began = time.monotonic()
-        rows = torch.stack([step.values for step in steps]).tolist()
+        values = [step.values for step in steps if step.values is not None]
+        rows = torch.stack(values).tolist()
         steps[-1].seconds += time.monotonic() - began
         blamed = self._videos_to_blame(steps, rows)
         for step, row in zip(steps, rows, strict=True):
@@ -77,7 +88,7 @@ class StepReadings:
             if step.step in blamed:
                 self.check(int(in_a_row), blamed[step.step])
 
-    def check(self, in_a_row, paths):
+    def check(self, in_a_row: int, paths: Sequence[str]) -> None:
         """Raise `TrainingError` when so many steps in a row were left out, the last one with `paths`."""
         if in_a_row < self.max_nonfinite:
             return
@@ -86,12 +97,14 @@ class StepReadings:
             f"the loss was not finite for {in_a_row} steps in a row{last}; {self.remedy()}"
         )
 
-    def _videos_to_blame(self, steps, rows):
+    def _videos_to_blame(
+        self, steps: Sequence[StepReading], rows: Sequence[Sequence[float]]
+    ) -> dict[int, list[str]]:
         """{step: videos} of the steps left out: those whose loss was not finite, or all of the step's.
 
         The videos of a step lie with the processes that decoded them.
         """
-        left_out = {}
+        left_out: dict[int, Sequence[int]] = {}
         for step, row in zip(steps, rows, strict=True):
             *slots, taken, _, _ = row
             if not taken:
@@ -107,12 +120,12 @@ class StepReadings:
             for slot, paths in step.paths.items()
             if slot in left_out[step.step]
         ]
-        found = {number: [] for number in left_out}
+        found: dict[int, list[str]] = {number: [] for number in left_out}
         for number, _, paths in sorted(self.ranks.gather(own)):
             found[number] += paths
         return found
 
-    def _tell_left_out(self, overflow, in_a_row, paths):
+    def _tell_left_out(self, overflow: float, in_a_row: int, paths: Sequence[str]) -> None:
         if overflow:
             text = "gradients beyond the range of float16: step left out, their scale is lowered"
         else:

@@ -2,8 +2,13 @@
 
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
+from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import TrainingError
+from uniformer_video.training.settings import TrainSettings
+from uniformer_video.training.state import TrainState
 
 _LOCK_SECONDS = 5.0
 
@@ -24,12 +29,22 @@ class Saver:
         remedy: () -> what to do when weights are not finite, for messages.
     """
 
-    def __init__(self, *, state, settings, steps_per_epoch, ranks, write, remedy):
+    def __init__(
+        self,
+        *,
+        state: TrainState,
+        settings: TrainSettings,
+        steps_per_epoch: int,
+        ranks: Ranks,
+        write: Callable[[dict[str, Any], dict[str, Any], bool], None],
+        remedy: Callable[[], str],
+    ):
         self.state, self.settings, self.steps_per_epoch = state, settings, steps_per_epoch
         self.ranks, self.write, self.remedy = ranks, write, remedy
         # Held where the state changes or is written: outside, any thread may save the finished steps.
         self.lock = threading.RLock()
-        self.saved = self._place() if self.finished_steps else None  # (epoch, step)
+        # (epoch, step)
+        self.saved: tuple[int, int] | None = self._place() if self.finished_steps else None
         self.last_save = time.monotonic()
         # the weights are the best so far, and best.pt does not hold them yet
         self.best_is_unsaved = False
@@ -100,14 +115,14 @@ class Saver:
         saved = epoch * self.steps_per_epoch + step
         return f"all up to step {saved} is saved, and the same command goes on from there"
 
-    def _place(self):
+    def _place(self) -> tuple[int, int]:
         return self.state.progress.epoch, self.state.progress.step
 
-    def _write(self, saved, weights):
+    def _write(self, saved: dict[str, Any], weights: dict[str, Any]) -> None:
         with self.lock:
             self.write(saved, weights, self.best_is_unsaved)
             self._note_saved()
 
-    def _note_saved(self):
+    def _note_saved(self) -> None:
         self.saved, self.best_is_unsaved = self._place(), False
         self.last_save = time.monotonic()

@@ -1,10 +1,14 @@
 """All that a training consists of between two steps: what is saved, and what a resumed run starts from."""
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from uniformer_video.models.contract import RecognitionModel
 
 _MOST = 10**12  # steps, or epochs, of any training
 
@@ -18,10 +22,10 @@ class Progress:
     best_score: float = -1.0  # the task's, in 0..1
     best_epoch: int = 0  # 0: no validation has chosen any weights yet
     seconds: float = 0.0
-    bad_videos: dict = field(default_factory=dict)  # path -> reason
+    bad_videos: dict[str, str] = field(default_factory=dict)  # path -> reason
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: Mapping[str, Any]) -> "Progress":
         """From what a checkpoint records. Raises `TypeError` or `ValueError` for anything else."""
         values = dict(values)
         if "best_top1" in values:  # its name when top-1 was the only score
@@ -45,11 +49,11 @@ class Progress:
 class TrainingOutputs(nn.Module):
     """A model whose forward pass is its `training_outputs`, so that a parallel wrapper sees it all."""
 
-    def __init__(self, model):
+    def __init__(self, model: RecognitionModel):
         super().__init__()
         self.model = model
 
-    def forward(self, clips):
+    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """`[B, 3, T, H, W]` -> a tuple of logits `[B, K]`, the model's own first."""
         return self.model.training_outputs(clips)
 
@@ -64,7 +68,7 @@ class StatePart:
     and to keep as the best ones; else None.
     """
 
-    tested_model: nn.Module | None = None
+    tested_model: RecognitionModel | None = None
 
     def state_dict(self) -> dict:
         """What resuming needs, in plain types and tensors. Called on all processes at once, and on one alone
@@ -82,7 +86,7 @@ class StatePart:
     def restart(self, state: "TrainState") -> None:
         """Begin anew: `state.model` has weights of a checkpoint that knows nothing of this part."""
 
-    def after_step(self, state: "TrainState", taken: torch.Tensor) -> None:
+    def after_step(self, state: "TrainState", taken: Tensor) -> None:
         """After each step, once weights and BatchNorm's running statistics are those of the next one.
 
         taken: bool `[]` on the device, which nobody waits for. Where it is False, all must stay as it is:
@@ -100,7 +104,15 @@ class TrainState:
     device, where it is counted.
     """
 
-    def __init__(self, *, model, network, optimizer, scaler, parts=None):
+    def __init__(
+        self,
+        *,
+        model: RecognitionModel,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        parts: Mapping[str, StatePart] | None = None,
+    ):
         self.model, self.network = model, network
         self.optimizer, self.scaler = optimizer, scaler
         self.parts = dict(parts or {})
@@ -152,13 +164,13 @@ class TrainState:
         for part in self.parts.values():
             part.restart(self)
 
-    def after_step(self, taken: torch.Tensor) -> None:
+    def after_step(self, taken: Tensor) -> None:
         """Let the parts take part in a step. taken: see `StatePart.after_step`."""
         for part in self.parts.values():
             part.after_step(self, taken)
 
     @property
-    def tested_model(self) -> nn.Module:
+    def tested_model(self) -> RecognitionModel:
         """The model to validate, whose weights may be the best: a part's, or the one that is trained."""
         models = [part.tested_model for part in self.parts.values()]
         return next((model for model in models if model is not None), self.model)
@@ -177,14 +189,14 @@ class TrainState:
     def is_finite(self) -> bool:
         """False where a number of model, optimiser or parts is infinite or NaN; waits for the device."""
         parts = [part.state_dict() for part in self.parts.values()]
-        sums = {}  # of one device
+        sums: dict[torch.device, list[Tensor]] = {}  # of one device
         for tensor in _tensors([self.model.state_dict(), self.optimizer.state, parts]):
             if tensor.is_floating_point() and tensor.numel():
                 sums.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())
         return all(bool(torch.stack(flags).all()) for flags in sums.values())
 
 
-def _tensors(value):
+def _tensors(value: Any) -> Iterator[Tensor]:
     """All tensors in nested dicts, lists and tuples."""
     if isinstance(value, torch.Tensor):
         yield value
@@ -193,7 +205,9 @@ def _tensors(value):
             yield from _tensors(item)
 
 
-def _with_current_choices(saved, optimizer):
+def _with_current_choices(
+    saved: dict[str, Any], optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
     """A saved optimiser state with this one's way of computing and share of the learning rate.
 
     `fused` and its like are recorded, so an older checkpoint would switch the fused step off, which alone

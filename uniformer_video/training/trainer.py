@@ -2,20 +2,27 @@
 
 import threading
 import time
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol, cast
 
 import torch
+from torch import Tensor
 
+from uniformer_video.data.loading.loader import TrainBatch, TrainLoader
 from uniformer_video.data.loading.workers import StopAsked
+from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import TrainingError, UserError, WorkerError
 from uniformer_video.randomness import generator, seed_torch
 from uniformer_video.signals import Interrupted, stop_requests
 from uniformer_video.training.batch_statistics import BatchStatistics
+from uniformer_video.training.mixup import Mixup
+from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.optim import set_learning_rate
 from uniformer_video.training.readings import StepReading, StepReadings
 from uniformer_video.training.saver import Saver
+from uniformer_video.training.settings import TrainSettings
+from uniformer_video.training.state import Progress, TrainState
 
 _BEFORE_VALIDATION_SECONDS = 60.0  # whoever stops the run may not wait for the validation's end
 
@@ -26,7 +33,19 @@ class _News(NamedTuple):
     stop: bool
     save: bool
     complete: bool  # False: some sample could not be made from any video
-    broken: tuple  # (path, reason)
+    broken: tuple[tuple[str, str], ...]  # (path, reason)
+
+
+class TrainedTask(Protocol):
+    """What the loop asks of a task; `tasks.task.Task` has it."""
+
+    hits_key: ClassVar[str]
+
+    def targets(self, labels: Tensor) -> Tensor: ...
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor: ...
+
+    def hits(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 class Trainer:
@@ -55,20 +74,21 @@ class Trainer:
     def __init__(
         self,
         *,
-        state,
-        loader,
-        schedule,
-        ranks,
-        autocast,
-        settings,
-        mixup,
-        task,
-        monitor,
-        validate,
-        write,
-        remedy,
+        state: TrainState,
+        loader: TrainLoader,
+        schedule: Callable[[float], float],
+        ranks: Ranks,
+        autocast: Callable[[], AbstractContextManager],
+        settings: TrainSettings,
+        mixup: Mixup | None,
+        task: TrainedTask,
+        monitor: Monitor,
+        validate: Callable[[int], float | None],
+        write: Callable[[dict[str, Any], dict[str, Any], bool], None],
+        remedy: Callable[[], str],
     ):
-        self.state, self.model, self.network = state, state.model, state.network
+        self.state, self.model = state, state.model
+        self.network: Any = state.network  # where processes share the work, it has `no_sync()` too
         self.statistics = BatchStatistics(state.model)
         self.loader, self.plan, self.schedule = loader, loader.plan, schedule
         self.ranks, self.autocast, self.settings = ranks, autocast, settings
@@ -88,11 +108,11 @@ class Trainer:
         self.started = time.monotonic()
 
     @property
-    def finished_steps(self):
+    def finished_steps(self) -> int:
         """Steps from the beginning of the training, those that were left out included."""
         return self.saver.finished_steps
 
-    def fit(self):
+    def fit(self) -> None:
         """Train from where the state's progress stands to the last epoch.
 
         Raises `Interrupted` after saving. Where the data lets it down, by a `TrainingError` or `WorkerError`,
@@ -113,14 +133,14 @@ class Trainer:
                 self._finish_epoch(progress)
                 self._stop_or_save(self.settings.checkpoint_seconds)
 
-    def _train_epoch(self, progress):
+    def _train_epoch(self, progress: Progress) -> None:
         self.network.train()
         batches = self.loader.epoch(progress.epoch, progress.step)
         while progress.step < self.plan.steps_per_epoch:
             self._train_step(progress, batches)
         self.readings.read()
 
-    def _train_step(self, progress, batches):
+    def _train_step(self, progress: Progress, batches: Iterator[TrainBatch]) -> None:
         """One update from all slots of a step. The learning rate follows the exact epoch."""
         steps, start = self.plan.steps_per_epoch, time.monotonic()
         epoch = progress.epoch + progress.step / steps
@@ -140,9 +160,10 @@ class Trainer:
         reading.seconds = time.monotonic() - start
         self.readings.add(reading, at_once=self.ranks.device.type == "cpu")
 
-    def _next_batch(self, batches):
+    def _next_batch(self, batches: Iterator[TrainBatch]) -> TrainBatch:
         """The batch of the next slot, when every process has its own; no one stops or gives up alone."""
-        batch = error = None
+        batch: TrainBatch | None = None
+        error: UserError | None = None
         if not self.stop.is_set():
             try:
                 batch = next(batches)
@@ -161,9 +182,10 @@ class Trainer:
         if heard[0].save:  # clocks differ; the main process' decides
             self._save()
         self._note_broken(heard)
+        assert batch is not None  # without one, a stop or an error was raised above
         return batch
 
-    def _rehearse(self, batch, progress, slot):
+    def _rehearse(self, batch: TrainBatch, progress: Progress, slot: int) -> None:
         """Before the first step of a process, one that comes to nothing.
 
         DDP orders the gradients after its first backward pass, and with their order changes that of sums over
@@ -174,12 +196,13 @@ class Trainer:
             self.state.optimizer.zero_grad(set_to_none=True)
             self.rehearsed = True
 
-    def _backward(self, batch, progress, slot, last):
+    def _backward(self, batch: TrainBatch, progress: Progress, slot: int, last: bool) -> Tensor:
         """Add a slot's gradients; what it measured, `[3 + notes]`: loss, hits, of how many, the notes of
         BatchNorm.
         """
         position = progress.epoch * self.plan.steps_per_epoch + progress.step
         device, settings = self.ranks.device, self.settings
+        assert batch.clips is not None and batch.labels is not None  # see `_note_broken`
         clips = self.loader.finish(batch.clips.to(device, non_blocking=True))
         labels = batch.labels.to(device, non_blocking=True)
         targets = self.task.targets(labels)
@@ -194,12 +217,13 @@ class Trainer:
                     outputs = [_not_halved(logits) for logits in self.network(clips)]
                 dtype = outputs[0].dtype
                 notes = self.statistics.row(dtype, device)
-            loss = sum(self.task.loss(logits, targets) for logits in outputs) / len(outputs)
+            losses = [self.task.loss(logits, targets) for logits in outputs]
+            loss = cast(Tensor, sum(losses)) / len(outputs)
             self.state.scaler.scale(loss / len(self.own_slots)).backward()
         hits, count = (part.to(dtype) for part in self.task.hits(outputs[0], targets))
         return torch.cat([torch.stack([loss.detach(), hits, count]), notes])
 
-    def _update(self, progress, rows):
+    def _update(self, progress: Progress, rows: Tensor) -> Tensor:
         """Clip and step, or leave the step out without a trace if anything in it is not finite.
 
         rows: what the own slots measured. Decided on the device, which nobody waits for; gives the values
@@ -216,7 +240,8 @@ class Trainer:
         scaled_too_far = ~taken & seen & (state.scaler.scale(torch.ones_like(norm)) > 1)
         with self.saver.lock:
             # not by GradScaler.step, which waits for the device and sets a flag of its own
-            state.optimizer.found_inf = (~taken).float()
+            # torch's hints do not know what its fused steps look for
+            state.optimizer.found_inf = (~taken).float()  # type: ignore[attr-defined]
             state.optimizer.step()
             state.scaler.update()
             self.statistics.fold(rows[:, 3:], taken)
@@ -230,7 +255,7 @@ class Trainer:
         outcome = torch.stack([taken, scaled_too_far, state.nonfinite_in_a_row]).to(rows.dtype)
         return torch.cat([rows[:, :3].flatten(), outcome])
 
-    def _note_broken(self, heard):
+    def _note_broken(self, heard: Sequence[_News]) -> None:
         """Name each broken video once, and stop when there are too many: all processes, of all videos."""
         known = dict(self.state.progress.bad_videos)
         for path, why in (item for news in heard for item in news.broken):
@@ -246,9 +271,10 @@ class Trainer:
                 + "; ".join([*known.values()][:3])
             )
 
-    def _finish_epoch(self, progress):
+    def _finish_epoch(self, progress: Progress) -> None:
         """Validate and save. Until then the epoch counts as unfinished: a resume begins with this."""
-        epoch, score = progress.epoch + 1, None
+        epoch = progress.epoch + 1
+        score: float | None = None
         if self._is_validated(epoch):
             self._stop_or_save(_BEFORE_VALIDATION_SECONDS)
             score = self._agreed_score(epoch)
@@ -259,13 +285,14 @@ class Trainer:
         if self.saver.is_due_after(epoch):
             self._save()
 
-    def _is_validated(self, epoch):
+    def _is_validated(self, epoch: int) -> bool:
         period = self.settings.eval_period
         return period > 0 and (epoch == self.settings.max_epoch or epoch % period == 0)
 
-    def _agreed_score(self, epoch):
+    def _agreed_score(self, epoch: int) -> float | None:
         """The main process' score. A request to stop that ended the workers too is no error of theirs."""
-        score = error = None
+        score: float | None = None
+        error: WorkerError | None = None
         try:
             score = self.validate(epoch)
         except WorkerError as failure:
@@ -276,7 +303,7 @@ class Trainer:
             raise error
         return self.ranks.on_main(lambda: score)
 
-    def _stop_or_save(self, seconds):
+    def _stop_or_save(self, seconds: float) -> None:
         """Stop if any process is asked to; save if the last time is longer ago, by the main one's clock."""
         heard = self.ranks.exchange((self.stop.is_set(), self.saver.is_due(seconds)))
         if any(stop for stop, _ in heard):
@@ -284,16 +311,16 @@ class Trainer:
         if heard[0][1]:
             self._save()
 
-    def _save_and_stop(self):
+    def _save_and_stop(self) -> NoReturn:
         self._save()
         raise Interrupted
 
-    def _save(self):
+    def _save(self) -> None:
         self.readings.read()
         self.saver.save()
 
     @contextmanager
-    def _save_without_data(self):
+    def _save_without_data(self) -> Iterator[None]:
         try:
             yield
         except (TrainingError, WorkerError):
@@ -303,20 +330,6 @@ class Trainer:
             raise
 
 
-def _not_halved(logits):
+def _not_halved(logits: Tensor) -> Tensor:
     """Logits in float32 at least: the loss of half precision is too coarse."""
     return logits.float() if logits.dtype.itemsize < 4 else logits
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Numbers of the loop, as `runs/build.build_train_settings` reads them from SOLVER, TRAIN and DATA."""
-
-    max_epoch: int
-    seed: int
-    clip_gradient: float
-    eval_period: int
-    checkpoint_period: int
-    checkpoint_seconds: float
-    max_bad_ratio: float
-    max_nonfinite: int

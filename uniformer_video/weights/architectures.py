@@ -1,6 +1,8 @@
 """What kind of model a file's keys are of, so that weights of other models are called what they are."""
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
 from uniformer_video.errors import CheckpointError
 
@@ -89,11 +91,11 @@ _PATTERNS = [
 ]
 
 
-def name_architecture(keys) -> str | None:
+def name_architecture(keys: Iterable[object]) -> str | None:
     """What a model with these keys of tensors is, such as "a ResNet"; None where that is not known."""
-    keys = [key for key in keys if isinstance(key, str)]
+    texts = [key for key in keys if isinstance(key, str)]
     return next(
-        (what for what, pattern in _PATTERNS if any(map(pattern.search, keys))),
+        (what for what, pattern in _PATTERNS if any(map(pattern.search, texts))),
         None,
     )
 
@@ -103,7 +105,9 @@ def is_known_here(what: str) -> bool:
     return any(what == known for known, _ in _KNOWN_HERE)
 
 
-def check_architecture(path, keys, wanted_keys) -> None:
+def check_architecture(
+    path: Path | str, keys: Iterable[object], wanted_keys: Iterable[object]
+) -> None:
     """Raise `CheckpointError` where the `keys` of a file are those of another kind of model than wanted."""
     found, wanted = name_architecture(keys), name_architecture(wanted_keys)
     if found and found != wanted:

@@ -1,11 +1,16 @@
 """Weights: read from anywhere, fitted to a model, and written. Nothing is loaded silently."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from uniformer_video.errors import CheckpointError, ConfigError, DamagedError
+from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.storage.address import name_for_messages
 from uniformer_video.weights.architectures import check_architecture
 from uniformer_video.weights.container import FORMAT, FORMAT_VERSION, read_content, write_content
@@ -26,7 +31,7 @@ __all__ = [
 
 SELECTIONS = ("model", "ema")
 # What the metadata of a checkpoint of ours are made of, where they are there.
-_KINDS = {
+_KINDS: dict[str, tuple[type, ...]] = {
     "model": (dict,),
     "class_names": (list, tuple),
     "task": (str,),
@@ -49,19 +54,19 @@ class Weights:
     """
 
     path: str
-    state: dict
-    metadata: dict = field(default_factory=dict)
-    training: dict = field(default_factory=dict)
-    hints: dict = field(default_factory=dict)
+    state: dict[str, Tensor]
+    metadata: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    hints: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def is_image(self):
+    def is_image(self) -> bool:
         """True for 2D weights."""
         kernel = self.state.get(_LOCAL_KERNEL)
         return kernel is not None and kernel.dim() == 4
 
     @property
-    def local_kernel(self):
+    def local_kernel(self) -> tuple[int, ...] | None:
         """Sides of the local blocks' kernel, such as (5, 5, 5); None when the file has none."""
         kernel = self.state.get(_LOCAL_KERNEL)
         return None if kernel is None else tuple(kernel.shape[2:])
@@ -72,29 +77,31 @@ class LoadReport:
     """Which keys went where when weights were fitted to a model."""
 
     source: str
-    loaded: list = field(default_factory=list)
-    inflated: list = field(default_factory=list)  # 2D -> 3D
-    adapted: list = field(default_factory=list)  # local kernel to another length in time
-    replaced: list = field(default_factory=list)  # head of another class count, left as initialised
-    skipped: list = field(default_factory=list)  # in the file only
-    missing: list = field(default_factory=list)  # in the model only
-    notes: list = field(default_factory=list)  # sentences about what was done beforehand
+    loaded: list[str] = field(default_factory=list)
+    inflated: list[str] = field(default_factory=list)  # 2D -> 3D
+    adapted: list[str] = field(default_factory=list)  # local kernel to another length in time
+    # head of another class count, left as initialised
+    replaced: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)  # in the file only
+    missing: list[str] = field(default_factory=list)  # in the model only
+    notes: list[str] = field(default_factory=list)  # sentences about what was done beforehand
 
-    def lines(self):
+    def lines(self) -> list[str]:
         """The report for people, one fact a line."""
-        facts = [
-            f"weights from {self.source}: {len(self.loaded)} tensors copied as they are",
-            self.inflated and f"inflated from 2D to 3D: {len(self.inflated)} tensors",
-            self.adapted and f"local kernels fitted to another length: {name_some(self.adapted)}",
-            self.replaced
-            and f"classifier replaced, it has other classes: {name_some(self.replaced)}",
-            self.skipped and f"dropped, the model has no such tensor: {name_some(self.skipped)}",
-            self.missing and f"missing in the file, freshly initialised: {name_some(self.missing)}",
+        lists = [
+            (self.adapted, "local kernels fitted to another length"),
+            (self.replaced, "classifier replaced, it has other classes"),
+            (self.skipped, "dropped, the model has no such tensor"),
+            (self.missing, "missing in the file, freshly initialised"),
         ]
-        return [fact for fact in facts if fact] + self.notes
+        facts = [f"weights from {self.source}: {len(self.loaded)} tensors copied as they are"]
+        if self.inflated:
+            facts.append(f"inflated from 2D to 3D: {len(self.inflated)} tensors")
+        facts += [f"{fact}: {name_some(keys)}" for keys, fact in lists if keys]
+        return facts + self.notes
 
 
-def read_weights(source, select="model"):
+def read_weights(source: Path | str, select: str = "model") -> Weights:
     """The `Weights` in a file of torch or safetensors, in any of the wrappings in use.
 
     Args:
@@ -122,19 +129,34 @@ def read_weights(source, select="model"):
     return Weights(name, state, hints=read_hints(content, layout))
 
 
-def write_checkpoint(path, state, metadata, training=None):
+def write_checkpoint(
+    path: Path | str,
+    state: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+    training: Mapping[str, Any] | None = None,
+) -> None:
     """Write the tensors `state` with `metadata` (plain types), atomically; `training` for resuming.
 
     A path that ends in .safetensors gives such a file, which has no place for `training`.
     """
-    content = {"format": FORMAT, "version": FORMAT_VERSION, "metadata": metadata}
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "metadata": metadata,
+    }
     content["model"] = {key: value.detach().cpu() for key, value in state.items()}
     if training is not None:
         content["training"] = training
     write_content(path, content)
 
 
-def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, replace_head=False):
+def fit_weights(
+    model: RecognitionModel,
+    weights: Weights,
+    inflate_mode: str = "average",
+    adapt_kernel: bool = False,
+    replace_head: bool = False,
+) -> LoadReport:
     """Load `weights` into `model` and return the `LoadReport`.
 
     2D weights are inflated into a video model. With `replace_head`, a head of another class count, or
@@ -148,7 +170,7 @@ def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, repl
     replaceable = heads if replace_head else ()
     target = model.state_dict()
     check_values(weights.state, weights.path, target)
-    state = {}
+    state: dict[str, Tensor] = {}
     for key, value in weights.state.items():
         if key not in target:
             report.skipped.append(key_for_messages(key))
@@ -187,7 +209,14 @@ def fit_weights(model, weights, inflate_mode="average", adapt_kernel=False, repl
     return report
 
 
-def _fit(key, value, target, report, inflate_mode, adapt_kernel):
+def _fit(
+    key: str,
+    value: Tensor,
+    target: Tensor,
+    report: LoadReport,
+    inflate_mode: str,
+    adapt_kernel: bool,
+) -> Tensor | None:
     """The tensor to load at `key`, entered into the report; None when it does not fit."""
     if value.shape == target.shape:
         report.loaded.append(key)
@@ -209,18 +238,18 @@ def _fit(key, value, target, report, inflate_mode, adapt_kernel):
     return None
 
 
-def _class_counts(key, value, target):
+def _class_counts(key: str, value: Tensor, target: Tensor) -> str:
     counts = [tensor.shape[0] if tensor.dim() else "no" for tensor in (value, target)]
     return f"{key} {counts[0]} -> {counts[1]} classes"
 
 
-def _hint(of_head):
+def _hint(of_head: bool) -> str:
     if of_head:
         return "; it was trained for other classes (training replaces the head, a test cannot)"
     return "; it belongs to another architecture"
 
 
-def _check_own(content, name):
+def _check_own(content: dict[Any, Any], name: str) -> None:
     """Raise `CheckpointError` for a checkpoint of ours that is too new, or not as we write them."""
     version = content.get("version")
     if isinstance(version, int) and version > FORMAT_VERSION:

@@ -9,9 +9,13 @@ import pickle
 import re
 import threading
 import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
 
 import torch
+from torch import Tensor
 from torch.serialization import get_crc32_options, set_crc32_options
 
 from uniformer_video.errors import (
@@ -47,7 +51,7 @@ _OPTION_LOCK = threading.Lock()
 _ARCHIVE = b"PK"
 
 
-def read_content(path, name):
+def read_content(path: Path | str, name: str) -> Any:
     """What the weights file at `path` holds, as it was saved; `name` is what messages call it.
 
     safetensors files of this toolkit come back as `write_content` got them, others as tensors by key.
@@ -80,7 +84,7 @@ def read_content(path, name):
 
 
 @contextlib.contextmanager
-def _write_checksums():
+def _write_checksums() -> Iterator[None]:
     """torch's option of checksums, one for the whole process, is on for the length of the block."""
     with _OPTION_LOCK:
         before = get_crc32_options()
@@ -91,19 +95,19 @@ def _write_checksums():
             set_crc32_options(before)
 
 
-def _save(content, file):
+def _save(content: Mapping[str, Any], file: IO[bytes]) -> None:
     """`torch.save` with checksums. Its own error at a full disk hides the one that tells it."""
     try:
         with _write_checksums():
             torch.save(content, file)
     except RuntimeError as error:
-        cause = error
+        cause: BaseException | None = error
         while cause is not None and not isinstance(cause, OSError):
             cause = cause.__cause__ or cause.__context__
         raise cause or error from None
 
 
-def write_content(path, content):
+def write_content(path: Path | str, content: Mapping[str, Any]) -> None:
     """Write `content` atomically, as safetensors when `path` ends so, else as `torch.save` does.
 
     content: a checkpoint of ours, or tensors by key, as they are or in one dict. Raises
@@ -131,13 +135,13 @@ def write_content(path, content):
         file.write(save(state, header))
 
 
-def _only_dict(content):
+def _only_dict(content: Mapping[str, Any]) -> Mapping[str, Any]:
     return next((value for value in content.values() if isinstance(value, dict)), content)
 
 
-def _read_parts(path):
+def _read_parts(path: Path) -> dict[str, Tensor]:
     """The tensors of all parts that a list of parts names."""
-    state = {}
+    state: dict[str, Tensor] = {}
     for part in files_of(path)[1:]:
         content = read_content(part, str(part))
         if not isinstance(content, dict):
@@ -146,7 +150,7 @@ def _read_parts(path):
     return state
 
 
-def _is_safetensors(head, path):
+def _is_safetensors(head: bytes, path: Path) -> bool:
     """By content, because a download may have lost its suffix: a length, then a JSON object."""
     if len(head) < 9 or head[8:9] != b"{":
         return False
@@ -154,7 +158,7 @@ def _is_safetensors(head, path):
     return length < 100_000_000 and (path.suffix == SAFETENSORS or head[9:10] in b'"} ')
 
 
-def _read_safetensors(path, name):
+def _read_safetensors(path: Path, name: str) -> dict[str, Any]:
     library = _safetensors()
     import safetensors
 
@@ -170,7 +174,7 @@ def _read_safetensors(path, name):
         raise DamagedError(f"{name}: what it says about its model is damaged") from None
 
 
-def _safetensors():
+def _safetensors() -> ModuleType:
     try:
         import safetensors.torch
     except ImportError:
@@ -181,7 +185,7 @@ def _safetensors():
 
 
 @contextlib.contextmanager
-def _one_line(name):
+def _one_line(name: str) -> Iterator[None]:
     """What libraries raise while they read the file that messages call `name`, as `CheckpointError`."""
     try:
         yield
@@ -192,11 +196,11 @@ def _one_line(name):
             raise CheckpointError(f"not enough memory to read {name}") from None
         code = getattr(error, "errno", None)
         if code is not None and code != errno.EINVAL:  # EINVAL: sought a place that no file has
-            raise CheckpointError(f"cannot read {name}: {error.strerror}") from None
+            raise CheckpointError(f"cannot read {name}: {system_reason(error)}") from None
         raise _damage_error(name) from None
 
 
-def _check_archive(path, name, size, head):
+def _check_archive(path: Path, name: str, size: int, head: bytes) -> None:
     """Raise `CheckpointError` for a zip archive that is damaged, or not written by `torch.save`."""
     with _one_line(name):
         if not zipfile.is_zipfile(path):
@@ -209,7 +213,7 @@ def _check_archive(path, name, size, head):
             _check_sums(archive, name)
 
 
-def _check_kind(members, name, head):
+def _check_kind(members: list[str], name: str, head: bytes) -> None:
     if any(member.endswith("/constants.pkl") for member in members):
         raise CheckpointError(
             f"{name} is a TorchScript archive, a program with its weights, and is not run; save the "
@@ -226,7 +230,7 @@ def _check_kind(members, name, head):
     )
 
 
-def _check_sums(archive, name):
+def _check_sums(archive: zipfile.ZipFile, name: str) -> None:
     """Raise `DamagedError` where a member of a zip archive is not what was saved.
 
     torch writes a CRC-32 of each and ignores it when it loads, so a flipped bit would become a weight.
@@ -245,13 +249,13 @@ def _check_sums(archive, name):
             )
 
 
-def _is_as_torch_writes(member):
+def _is_as_torch_writes(member: zipfile.ZipInfo) -> bool:
     """For a directory torch would give memory as it found it; other kinds of packing it cannot read."""
     is_packed = member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     return not (member.external_attr & _DIRECTORY or is_packed)
 
 
-def _has_its_sum(archive, member):
+def _has_its_sum(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
     """Whether a zip member can be read and has the sum that it is listed with."""
     try:
         with archive.open(member) as file:
@@ -264,7 +268,7 @@ def _has_its_sum(archive, member):
     return True
 
 
-def _part(archive, member):
+def _part(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
     """What messages call a zip member: by the tensor that is in it, where a whole data.pkl tells."""
     folder, _, storage = member.filename.rpartition("/data/")
     key = None
@@ -274,7 +278,7 @@ def _part(archive, member):
     return f"its part {inside}" if key is None else f"the tensor {key_for_messages(key)} ({inside})"
 
 
-def _read_torch(path, name, head):
+def _read_torch(path: Path, name: str, head: bytes) -> Any:
     with _one_line(name):
         try:
             return unpickle.load(path)
@@ -282,7 +286,7 @@ def _read_torch(path, name, head):
             raise _refusal(path, name, head, str(error)) from None
 
 
-def _refusal(path, name, head, reason):
+def _refusal(path: Path, name: str, head: bytes, reason: str) -> CheckpointError:
     """The error for a pickle that torch refuses for `reason`."""
     protocol, foreign = _look_inside(path, head)
     if found := re.search(r"GLOBAL (\S+)", reason):
@@ -301,7 +305,7 @@ def _refusal(path, name, head, reason):
     return _damage_error(name)
 
 
-def _look_inside(path, head):
+def _look_inside(path: Path, head: bytes) -> tuple[int, str | None]:
     """The protocol of a file's pickle (0: there is none) and the first name in it that is refused."""
     try:
         with contextlib.ExitStack() as stack:
@@ -318,7 +322,7 @@ def _look_inside(path, head):
         return 0, None
 
 
-def _damage_error(name):
+def _damage_error(name: str) -> DamagedError:
     return DamagedError(
         f"{name} is not a readable weights file: it is damaged, incomplete, or not one at all; "
         "get it again from where it came"

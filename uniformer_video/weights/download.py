@@ -10,6 +10,7 @@ import urllib.parse
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from tqdm import tqdm
 
@@ -18,7 +19,7 @@ from uniformer_video.errors import AbsentError, CheckpointError, DataError, Miss
 from uniformer_video.files import atomic_write
 from uniformer_video.program import install
 from uniformer_video.storage.address import address_text, name_for_messages
-from uniformer_video.storage.http import open_stream
+from uniformer_video.storage.http import Stream, open_stream
 from uniformer_video.weights.container import read_content
 from uniformer_video.weights.file_kinds import files_of
 
@@ -34,17 +35,17 @@ class _Address:
     sha256: str | None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """For messages: without a query, where access tokens are."""
         return name_for_messages(self.url)
 
 
-def is_remote(source):
+def is_remote(source: Path | str) -> bool:
     """True for `https://`, `http://` and `hf://` addresses, as text or as a `Path` of it."""
     return _SCHEME.match(str(source)) is not None
 
 
-def fetch(source):
+def fetch(source: Path | str) -> Path:
     """The local `Path` of a weights file, downloaded when it is an address and not in the cache yet.
 
     Args:
@@ -76,7 +77,7 @@ def fetch(source):
     return target
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """Where downloads are kept."""
     if folder := os.environ.get("UNIFORMER_CACHE"):
         return Path(folder).expanduser()
@@ -84,7 +85,7 @@ def cache_folder():
     return Path(base).expanduser() / "uniformer-video"
 
 
-def file_sha256(path):
+def file_sha256(path: Path | str) -> str:
     """Hex digest of a file's bytes; of weights in parts, of those of its list and all parts in order."""
     digest = hashlib.sha256()
     for part in files_of(path):
@@ -94,7 +95,7 @@ def file_sha256(path):
     return digest.hexdigest()
 
 
-def _parse(source):
+def _parse(source: Path | str) -> _Address:
     url, _, fragment = address_text(source).partition("#")
     if not fragment:
         return _Address(url, None)
@@ -106,7 +107,7 @@ def _parse(source):
     return _Address(url, match[1].lower())
 
 
-def _check_url(url, sha256):
+def _check_url(url: str, sha256: str | None) -> None:
     """Refuse what has no host, carries a password, or is open to exchange on the way."""
     try:
         parts = urllib.parse.urlsplit(url)
@@ -130,7 +131,7 @@ def _check_url(url, sha256):
         )
 
 
-def _is_this_computer(host):
+def _is_this_computer(host: str) -> bool:
     if host == "localhost":
         return True
     with contextlib.suppress(ValueError):
@@ -138,14 +139,14 @@ def _is_this_computer(host):
     return False
 
 
-def _cached_path(url):
+def _cached_path(url: str) -> Path:
     """One file an address, whatever its last part; that part stays readable."""
     last = urllib.parse.unquote(urllib.parse.urlsplit(url).path.rpartition("/")[2])
     readable = re.sub(r"[^\w.-]", "_", last, flags=re.ASCII)[-100:] or "weights"
     return cache_folder() / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{readable}"
 
 
-def _download(address, target):
+def _download(address: _Address, target: Path) -> None:
     check_redirect = partial(_check_url, sha256=address.sha256)
     try:
         with open_stream(address.url, check_redirect=check_redirect) as stream:
@@ -168,7 +169,7 @@ def _download(address, target):
         raise CheckpointError(str(error)) from None
 
 
-def _copy(stream, file, name):
+def _copy(stream: Stream, file: IO[bytes], name: str) -> str:
     """Write the bytes that come into `file`; their sha256."""
     digest = hashlib.sha256()
     bar = tqdm(
@@ -187,14 +188,14 @@ def _copy(stream, file, name):
     return digest.hexdigest()
 
 
-def _wrong_digest(address, digest):
+def _wrong_digest(address: _Address, digest: str) -> str:
     return (
         f"{address.name} is not the expected file: its sha256 is {digest}, the address says "
         f"{address.sha256}"
     )
 
 
-def _fetch_from_hub(address):
+def _fetch_from_hub(address: _Address) -> Path:
     match = re.fullmatch(r"hf://([^/@]+)/([^/@]+)(?:@([^/]+))?/(.+)", address.url)
     if not match:
         raise CheckpointError(

@@ -72,7 +72,7 @@ _FOLDERS = [  # (files that tell the kind of a folder, itself or one level below
 _SUFFIXES = (".pt", ".pth", ".pyth", ".ckpt", ".safetensors", ".bin", ".tar")
 
 
-def check_place(path, name):
+def check_place(path: Path | str, name: str) -> None:
     """Raise `CheckpointError` unless a weights file stands at `path`, whole or in parts that can be read.
 
     Nothing is opened: to open a pipe is to wait for whoever writes into it. `name` is what messages call it.
@@ -105,7 +105,7 @@ def check_place(path, name):
         )
 
 
-def find_index(path):
+def find_index(path: Path | str) -> Path | None:
     """The list of the parts of weights at `path`, that list or the folder that holds it; None for others."""
     path = Path(path)
     if path.is_dir():
@@ -114,7 +114,7 @@ def find_index(path):
     return path if path.name.endswith(_INDEX_SUFFIX) else None
 
 
-def files_of(path):
+def files_of(path: Path | str) -> list[Path]:
     """The files that the weights at `path` are made of: itself, or a list of parts and the parts in order.
 
     Raises `CheckpointError` for a list that is damaged, or names what does not lie beside it.
@@ -144,7 +144,7 @@ def files_of(path):
     return [index, *(index.parent / name for name in names)]
 
 
-def other_kind(head):
+def other_kind(head: bytes) -> str | None:
     """What a file that starts with `head` is, when it is surely not a weights file; else None."""
     if head.startswith(_POINTER):
         return (
@@ -166,7 +166,7 @@ def other_kind(head):
     return None
 
 
-def _is_prose(head, whole):
+def _is_prose(head: bytes, whole: bool) -> bool:
     try:  # the last character of a part may be cut
         text = codecs.getincrementaldecoder("utf-8")().decode(head, final=whole)
     except UnicodeDecodeError:
@@ -174,7 +174,7 @@ def _is_prose(head, whole):
     return all(character.isprintable() or character in "\t\n\r\f" for character in text)
 
 
-def _folder_kind(folder):
+def _folder_kind(folder: Path) -> str:
     """What is said of a folder that stands in place of a weights file."""
     try:
         for patterns, text in _FOLDERS:
@@ -194,7 +194,7 @@ def _folder_kind(folder):
     return f"is a directory, not a weights file; give the file in it: {folder / first}{others}"
 
 
-def _in_folder(text, folder):
+def _in_folder(text: str, folder: Path) -> str:
     if text is _FROM_ZERO and (folder.parent / "zero_to_fp32.py").is_file():
         folder = folder.parent  # the folder of one step was given
     return text.replace("{}", str(folder))

@@ -5,11 +5,12 @@ Source of both inflation rules: Carreira & Zisserman, "Quo Vadis, Action Recogni
 """
 
 import torch
+from torch import Tensor
 
 MODES = ("average", "center")
 
 
-def inflate_kernel(weight, time, mode="average"):
+def inflate_kernel(weight: Tensor, time: int, mode: str = "average") -> Tensor:
     """`[O, I, h, w]` -> `[O, I, time, h, w]`.
 
     "average" repeats the kernel along time and divides by `time`: on a clip of one repeated frame the
@@ -25,7 +26,7 @@ def inflate_kernel(weight, time, mode="average"):
     return inflated
 
 
-def fit_kernel_in_time(weight, time):
+def fit_kernel_in_time(weight: Tensor, time: int) -> Tensor:
     """`[O, I, t, h, w]` -> `[O, I, time, h, w]` about the middle step; odd t and time.
 
     A longer kernel gets zeros around it and computes the same; a shorter one loses its outer steps.

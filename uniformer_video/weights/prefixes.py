@@ -5,6 +5,9 @@ model's name and `encoder.`, MMAction2 `backbone.` with the classifier under `cl
 """
 
 import re
+from collections.abc import Iterable
+
+from torch import Tensor
 
 from uniformer_video.errors import CheckpointError
 from uniformer_video.words import name_some
@@ -23,8 +26,10 @@ _BESIDE = re.compile(
 _ATTRIBUTE = re.compile(r"(?:module|model|net|network)\.")  # that a training keeps its model as
 _MMACTION2 = "data_preprocessor."
 
+_Chosen = tuple[dict[str, Tensor], str | None, list[str]]  # see `choose_model`
 
-def choose_model(state, averaged, name):
+
+def choose_model(state: dict[str, Tensor], averaged: bool, name: str) -> _Chosen | None:
     """`(tensors by the model's own keys, layout, keys left out)` of `state`, tensors by key.
 
     averaged: take the averaged model among several, which its name tells; None where there is none. The
@@ -51,7 +56,7 @@ def choose_model(state, averaged, name):
     return _take(state, prefix, prefixes - likely)
 
 
-def _are_one(state, prefixes):
+def _are_one(state: dict[str, Tensor], prefixes: set[str]) -> bool:
     """Whether the parts under several prefixes are of one model: none of them twice, as in two models."""
     keys = [
         key[found.start() :]
@@ -61,19 +66,20 @@ def _are_one(state, prefixes):
     return len(set(keys)) == len(keys)
 
 
-def _under_one(state, prefixes):
+def _under_one(state: dict[str, Tensor], prefixes: set[str]) -> tuple[dict[str, Tensor], set[str]]:
     """`state` with the parts under several prefixes under that of the first block, and that prefix."""
     blocks = {key[: key.index("blocks1.")] for key in state if "blocks1." in key} & prefixes
     prefix = min(blocks or prefixes)
     moved = {}
     for key, value in state.items():
         found = _BODY.search(key)
-        moves = found and key[: found.start()] in prefixes
-        moved[prefix + key[found.start() :] if moves else key] = value
+        if found and key[: found.start()] in prefixes:
+            key = prefix + key[found.start() :]
+        moved[key] = value
     return moved, {prefix}
 
 
-def _without_losses(state):
+def _without_losses(state: dict[str, Tensor]) -> _Chosen:
     """All of `state` but what trainings keep beside the model, if anything else is there."""
     kept = {key: value for key, value in state.items() if not _BESIDE.match(key)}
     if not kept or len(kept) == len(state):
@@ -86,7 +92,7 @@ def _without_losses(state):
     return kept, None, left_out
 
 
-def _take(state, prefix, others):
+def _take(state: dict[str, Tensor], prefix: str, others: set[str]) -> _Chosen:
     """The model under `prefix`; what belongs to the models under the prefixes `others` is left out."""
     taken = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
     parts = prefix.split(".")
@@ -122,7 +128,7 @@ def _take(state, prefix, others):
     return taken, layout, left_out
 
 
-def _find_classifier(state, keys):
+def _find_classifier(state: dict[str, Tensor], keys: Iterable[str]) -> str:
     """What the keys of the one layer among `keys` that looks like a classifier begin with, or ""."""
     found = [
         key.removesuffix("weight")

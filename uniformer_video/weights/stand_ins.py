@@ -5,7 +5,9 @@ They have slots, so that a file cannot plant an attribute (a `__setstate__` of i
 
 import re
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +20,10 @@ class Inert:
 
     __slots__ = ()
 
-    def __new__(cls, *arguments):
+    def __new__(cls, *arguments: object) -> "Inert":
         return object.__new__(cls)
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: object) -> None:
         pass
 
 
@@ -29,13 +31,14 @@ class Options:
     """Stands for a namespace; `values` are its attributes."""
 
     __slots__ = ("values",)
+    values: dict[Any, Any]
 
-    def __new__(cls, *arguments):
+    def __new__(cls, *arguments: object) -> "Options":
         options = object.__new__(cls)
         options.values = {}
         return options
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: object) -> None:
         if isinstance(state, dict):
             self.values = state
 
@@ -45,7 +48,7 @@ class Mapping:
 
     __slots__ = ()
 
-    def __new__(cls, *arguments):
+    def __new__(cls, *arguments: object) -> Any:
         given = arguments[0] if arguments else None
         return OrderedDict(given if isinstance(given, dict) else {})
 
@@ -55,7 +58,7 @@ class Sequence:
 
     __slots__ = ()
 
-    def __new__(cls, *arguments):
+    def __new__(cls, *arguments: object) -> Any:
         given = arguments[0] if arguments else ()
         return list(given) if isinstance(given, (list, tuple)) else []
 
@@ -65,7 +68,7 @@ class PathText:
 
     __slots__ = ()
 
-    def __new__(cls, *parts):
+    def __new__(cls, *parts: object) -> Any:
         return str(PurePosixPath(*[part for part in parts if isinstance(part, str)]))
 
 
@@ -73,17 +76,18 @@ class Dtype:
     """Stands for a numpy dtype; `code` is such as "<f8"."""
 
     __slots__ = ("code",)
+    code: str
 
-    def __new__(cls, *arguments):
+    def __new__(cls, *arguments: object) -> "Dtype":
         dtype = object.__new__(cls)
         dtype.code = str(arguments[0]) if arguments else ""
         return dtype
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: object) -> None:
         if isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">"):
             self.code = state[1] + self.code.lstrip("<>=|")
 
-    def values(self, raw):
+    def values(self, raw: object) -> np.ndarray | None:
         """The numbers or texts in `raw` as a numpy array `[N]`; None for anything but those."""
         if not isinstance(raw, bytes) or not _NUMBERS.fullmatch(self.code):
             return None
@@ -98,7 +102,7 @@ class Scalar:
 
     __slots__ = ()
 
-    def __new__(cls, *arguments):
+    def __new__(cls, *arguments: object) -> Any:
         dtype, raw = arguments if len(arguments) == 2 else (None, None)
         values = dtype.values(raw) if isinstance(dtype, Dtype) else None
         return Inert() if values is None or len(values) != 1 else values[0].item()
@@ -108,13 +112,14 @@ class Array:
     """Stands for a numpy array; `values` is a flat list, or None for a large or odd one."""
 
     __slots__ = ("values",)
+    values: list[Any] | None
 
-    def __new__(cls, *arguments):
+    def __new__(cls, *arguments: object) -> "Array":
         array = object.__new__(cls)
         array.values = None
         return array
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], Dtype):
             return
         values = state[2].values(state[4])
@@ -122,9 +127,9 @@ class Array:
             self.values = values.tolist()
 
 
-def make_stand_ins():
+def make_stand_ins() -> list[type]:
     """A class for each name, because torch finds what it allows by a class's module and name."""
-    modules = {
+    modules: dict[type, Iterable[str]] = {
         Options: ("argparse.Namespace", "types.SimpleNamespace"),
         Mapping: (
             "collections.defaultdict",
@@ -185,6 +190,6 @@ def make_stand_ins():
     return [_rename_class(stand_in, name) for stand_in, names in modules.items() for name in names]
 
 
-def _rename_class(stand_in, full_name):
+def _rename_class(stand_in: type, full_name: str) -> type:
     module, _, name = full_name.rpartition(".")
     return type(name, (stand_in,), {"__slots__": (), "__module__": module})

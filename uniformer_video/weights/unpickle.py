@@ -11,6 +11,9 @@ import pickletools
 import re
 import threading
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
 
 import torch
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
@@ -27,7 +30,7 @@ _TENSOR_PARTS = re.compile(
 _LOCK = threading.Lock()
 
 
-def _full_name(item):
+def _full_name(item: Any) -> str:
     """Of an entry in torch's list: a class or function, or one with the name that it goes by."""
     return item[1] if isinstance(item, tuple) else f"{item.__module__}.{item.__qualname__}"
 
@@ -36,7 +39,7 @@ _ALLOWED = make_stand_ins()
 _NAMES = {_full_name(stand_in) for stand_in in _ALLOWED}
 
 
-def load(path):
+def load(path: Path | str) -> Any:
     """What `torch.save` wrote to `path`, on the CPU, with stand-ins for the inert types above.
 
     Raises `pickle.UnpicklingError` for anything else, and whatever torch stumbles on in a damaged file.
@@ -58,7 +61,7 @@ def load(path):
 
 
 @contextlib.contextmanager
-def _stand_ins_in_place():
+def _stand_ins_in_place() -> Iterator[None]:
     """torch's list of allowed names, one for the whole process, has ours for the length of the block.
 
     The same names that a program allowed for its own loading (the real `argparse.Namespace`, say)
@@ -66,7 +69,8 @@ def _stand_ins_in_place():
     """
     theirs = get_safe_globals()
     clear_safe_globals()
-    add_safe_globals([item for item in theirs if _full_name(item) not in _NAMES] + _ALLOWED)
+    others = (item for item in theirs if _full_name(item) not in _NAMES)
+    add_safe_globals([*others, *_ALLOWED])
     try:
         yield
     finally:
@@ -75,9 +79,10 @@ def _stand_ins_in_place():
         add_safe_globals([*theirs, *added])
 
 
-def _operations(stream):
+def _operations(stream: IO[bytes]) -> Iterator[tuple[str, Any, str | None]]:
     """(name, argument, text that it gives or None) of each operation of a pickle, which is not run."""
-    memo, text = {}, None
+    memo: dict[object, str | None] = {}
+    text: str | None = None
     for opcode, argument, _ in pickletools.genops(stream):
         kind = opcode.name
         if kind in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
@@ -89,7 +94,7 @@ def _operations(stream):
         yield kind, argument, text
 
 
-def foreign_name(stream):
+def foreign_name(stream: IO[bytes]) -> str | None:
     """Full name of the first thing that `load` refuses in the pickle in a binary `stream`, or None.
 
     The pickle's opcodes are only read. This tells what is in pickles of protocols that `load` does not
@@ -112,7 +117,7 @@ def foreign_name(stream):
     return None
 
 
-def tensor_key(stream, storage):
+def tensor_key(stream: IO[bytes], storage: str) -> str | None:
     """Key of the first tensor whose values are in `storage`, by the pickle in a binary `stream`, or None.
 
     storage: such as "17", for the archive's member data/17. The pickle's opcodes are only read.
@@ -131,7 +136,7 @@ def tensor_key(stream, storage):
     return None
 
 
-def plain(value):
+def plain(value: object) -> Any:
     """`value` as dicts, lists, numbers and texts; other things in it are left out, None if it is one.
 
     Bounded in depth and size, because a file may describe a structure that contains itself.
@@ -140,7 +145,7 @@ def plain(value):
     return None if result is _DROPPED else result
 
 
-def _plain(value, depth, budget):
+def _plain(value: Any, depth: int, budget: list[int]) -> Any:
     budget[0] -= 1
     if depth == 0 or budget[0] < 0:
         return _DROPPED

@@ -2,13 +2,17 @@
 
 import logging
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
 from uniformer_video.errors import CheckpointError
 from uniformer_video.weights.prefixes import choose_model
-from uniformer_video.weights.unpickle import Options, plain
+from uniformer_video.weights.stand_ins import Options
+from uniformer_video.weights.unpickle import plain
 from uniformer_video.words import name_some
 
 log = logging.getLogger(__name__)
@@ -55,8 +59,12 @@ _WRAPPED = re.compile(
 _MAX_NESTING = 4
 _MAX_CONFIG = 1_000_000  # characters
 
+_Content = dict[Any, Any]  # of a file, or of a part of it
 
-def find_state(content, select, name, own=False):
+
+def find_state(
+    content: _Content, select: str, name: str, own: bool = False
+) -> tuple[dict[str, Tensor], str | None]:
     """The tensors by key in `content`, a dict, without wrappings and prefixes.
 
     select: "model", or "ema" for averaged weights. `name` is what messages call the file. own: it is a
@@ -103,7 +111,7 @@ def find_state(content, select, name, own=False):
     return state, layout
 
 
-def read_hints(content, layout):
+def read_hints(content: _Content, layout: str | None) -> dict[str, Any]:
     """What a file of another project tells about itself, as plain data: {} or some of these.
 
     config: the settings of a PySlowFast run, nested. args: the options of an image training run, or of a
@@ -111,7 +119,7 @@ def read_hints(content, layout):
     epoch: a number. meta: what MMAction2 notes (settings as text, class names). layout: the `layout`
     that `find_state` found, unless it is ours.
     """
-    hints = {"layout": layout} if layout else {}
+    hints: dict[str, Any] = {"layout": layout} if layout else {}
     for key, source in _HINTS:
         value = content.get(source)
         if isinstance(value, str):
@@ -124,7 +132,7 @@ def read_hints(content, layout):
     return hints
 
 
-def _find_average(content):
+def _find_average(content: _Content) -> _Content | None:
     """The part of `content` that holds averaged weights, or None."""
     if "mmengine_version" in (_dict(content.get("meta")) or {}) and "ema_state_dict" in content:
         # MMEngine swaps the two when it saves: `state_dict` is the average.
@@ -136,7 +144,7 @@ def _find_average(content):
     return None
 
 
-def _unwrap(found, own):
+def _unwrap(found: _Content, own: bool) -> _Content:
     """The dict inside `found` whose values are a model's tensors, as far as names tell."""
     for _ in range(_MAX_NESTING):
         inner = next((found[key] for key in _WRAPPERS if _holds_tensors(found.get(key))), None)
@@ -148,7 +156,7 @@ def _unwrap(found, own):
     return found
 
 
-def _only_state(found):
+def _only_state(found: _Content) -> _Content | None:
     """The tensors in a dict whose one other part holds them, whatever its name; None for several.
 
     A backbone and its head, saved apart, are put together.
@@ -167,7 +175,7 @@ def _only_state(found):
     return None
 
 
-def _states(found):
+def _states(found: _Content) -> dict[str, _Content]:
     """The parts of a dict that may be a model's tensors."""
     return {
         key: value
@@ -176,11 +184,11 @@ def _states(found):
     }
 
 
-def _has_tensors(value):
+def _has_tensors(value: _Content) -> bool:
     return any(isinstance(item, torch.Tensor) for item in value.values())
 
 
-def _holds_tensors(value, depth=_MAX_NESTING):
+def _holds_tensors(value: object, depth: int = _MAX_NESTING) -> bool:
     """Some files have settings under a name that is a wrapper in others."""
     if not isinstance(value, dict) or not depth:
         return False
@@ -189,7 +197,7 @@ def _holds_tensors(value, depth=_MAX_NESTING):
     )
 
 
-def _no_tensors(content, found, name):
+def _no_tensors(content: _Content, found: _Content, name: str) -> str:
     if len(states := list(_states(found))) > 1:
         return (
             f"{name} holds several sets of tensors ({name_some(states)}), and nothing tells which is the "
@@ -198,7 +206,7 @@ def _no_tensors(content, found, name):
     return f"{name} holds no tensors, so it is not a model's weights; it has {_keys(content)}"
 
 
-def _strip(state, name):
+def _strip(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     clean = {_WRAPPED.sub("", key): value for key, value in state.items()}
     if len(clean) < len(state):
         raise CheckpointError(
@@ -211,12 +219,12 @@ def _strip(state, name):
     return clean
 
 
-def _all_carry(state, prefix):
+def _all_carry(state: Iterable[str], prefix: str) -> bool:
     keys = [key for key in state if key not in _COUNTERS]
     return bool(keys) and all(key.startswith(prefix) and key != prefix for key in keys)
 
 
-def _parse(text):
+def _parse(text: str) -> Any:
     if len(text) > _MAX_CONFIG:
         return None
     try:
@@ -225,18 +233,18 @@ def _parse(text):
         return None
 
 
-def _dict(value):
+def _dict(value: object) -> _Content | None:
     return value if isinstance(value, dict) else None
 
 
-def _keys(content, most=8):
+def _keys(content: _Content, most: int = 8) -> str:
     keys = [key_for_messages(key) for key in content]
     if not keys:
         return "nothing"
     return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")
 
 
-def key_for_messages(key):
+def key_for_messages(key: object) -> str:
     """A file's key for a message of one line, whatever is in it."""
     text = str(key)
     return text[:80] if text.isprintable() else repr(text)[:80]

@@ -1,6 +1,10 @@
 """Numbers that no trained model has, refused by the name of their tensor."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import torch
+from torch import Tensor
 
 from uniformer_video.errors import CheckpointError
 from uniformer_video.weights.unwrap import key_for_messages
@@ -19,7 +23,9 @@ _FRACTIONS = (
 )
 
 
-def check_values(state, path, target=None) -> None:
+def check_values(
+    state: Mapping[str, Tensor], path: Path | str, target: Mapping[str, Tensor] | None = None
+) -> None:
     """Raise `CheckpointError` for tensors of `state` that are complex, whole numbers where weights are
     fractions, variances below zero, or not finite.
 
@@ -59,11 +65,11 @@ def check_values(state, path, target=None) -> None:
         )
 
 
-def _takes_fractions(key, target):
+def _takes_fractions(key: str, target: Mapping[str, Tensor] | None) -> bool:
     if target is not None and key in target:
         return target[key].is_floating_point()
     return key.rpartition(".")[2] in _FRACTIONS
 
 
-def _dtype(value):
+def _dtype(value: Tensor) -> str:
     return str(value.dtype).removeprefix("torch.")

@@ -1,9 +1,15 @@
 """What a weights file tells about the architecture of a UniFormer; no model is built here."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from uniformer_video.weights.checkpoint import Weights
 
 
-def read_arguments(weights):
+def read_arguments(weights: Weights) -> dict[str, Any]:
     """The arguments of `UniFormer` that `weights` show; {} for another kind of model.
 
     What changes no shape is among them only where the settings that training left in the file tell it:
@@ -28,23 +34,29 @@ def read_arguments(weights):
     return shown
 
 
-def _head_dim_by_name(options):
+def _head_dim_by_name(options: Mapping[str, Any]) -> int | None:
     """What the name of the model tells among the options of an image training run, where it is clear."""
     name = options.get("model")
     found = re.search(r"uniformer.*_dim(\d+)", name) if isinstance(name, str) else None
     return int(found[1]) if found else None
 
 
-def _read_shapes(state):
+def _read_shapes(state: Mapping[str, Tensor]) -> dict[str, Any]:
     depths = [0] * 4
     for key in state:
         if match := re.match(r"blocks([1-4])\.(\d+)\.", key):
             stage = int(match[1]) - 1
             depths[stage] = max(depths[stage], int(match[2]) + 1)
-    embeds = [_embedding(state, stage) for stage in range(1, 5)]
-    kernel, hidden = state.get("blocks1.0.attn.weight"), state.get("blocks1.0.mlp.fc1.weight")
-    if 0 in depths or None in embeds or kernel is None or hidden is None:
+    tensors = [
+        *(_embedding(state, stage) for stage in range(1, 5)),
+        _first_convolution(state),
+        state.get("blocks1.0.attn.weight"),
+        state.get("blocks1.0.mlp.fc1.weight"),
+    ]
+    found = [value for value in tensors if value is not None and value.dim() > 1 and value.numel()]
+    if 0 in depths or len(found) < len(tensors):
         return {}
+    *embeds, first, kernel, hidden = found
     conv_embeds = sum(f"patch_embed{stage}.proj.0.weight" in state for stage in range(1, 5))
     second = embeds[1]
     return {
@@ -58,26 +70,26 @@ def _read_shapes(state):
         "std": conv_embeds < 4 and second.dim() == 5 and second.shape[2] == 3,
         "layer_scale": _layer_scale(state),
         "aux_head": "aux_head.weight" in state,
-        "in_channels": _first_convolution(state).shape[1],
+        "in_channels": first.shape[1],
     }
 
 
-def is_light(state):
+def is_light(state: Mapping[str, Tensor]) -> bool:
     """Whether `state` is of a light model: it has a class token."""
     return "cls_token" in state
 
 
-def _embedding(state, stage):
+def _embedding(state: Mapping[str, Tensor], stage: int) -> Tensor | None:
     """The last convolution of a stage's embedding, or None."""
     names = ("proj.weight", "proj.3.weight", "proj.0.weight")
     return next((state[k] for n in names if (k := f"patch_embed{stage}.{n}") in state), None)
 
 
-def _first_convolution(state):
+def _first_convolution(state: Mapping[str, Tensor]) -> Tensor | None:
     return state.get("patch_embed1.proj.weight", state.get("patch_embed1.proj.0.weight"))
 
 
-def _layer_scale(state):
+def _layer_scale(state: Mapping[str, Tensor]) -> bool | str:
     if "blocks1.0.gamma_1" in state:
         return True
     return "global" if "blocks3.0.gamma_1" in state else False

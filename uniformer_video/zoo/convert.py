@@ -1,22 +1,37 @@
 """Whole weights files from one kind to another: theirs to ours and back."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
+from torch import Tensor, nn
 
 from uniformer_video.data.lists.class_names import named_classes
-from uniformer_video.data.protocol import EARLIER_PARTS, recorded_protocol
+from uniformer_video.data.protocol import EARLIER_PARTS, Protocol, recorded_protocol
 from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.program import command
 from uniformer_video.weights.architectures import name_architecture
-from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_checkpoint
+from uniformer_video.weights.checkpoint import (
+    Weights,
+    fit_weights,
+    read_weights,
+    write_checkpoint,
+)
 from uniformer_video.weights.container import write_content
 from uniformer_video.weights.inflate import fit_kernel_in_time
 from uniformer_video.weights.values import check_values
 from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.create import build_for_weights, build_network
 from uniformer_video.zoo.family import read_model_name
-from uniformer_video.zoo.published import PUBLISHED, local_file, order_of_outputs, published_by_name
+from uniformer_video.zoo.published import (
+    PUBLISHED,
+    PublishedWeights,
+    local_file,
+    order_of_outputs,
+    published_by_name,
+)
 from uniformer_video.zoo.registry import (
     count_classes,
     find_model,
@@ -24,19 +39,22 @@ from uniformer_video.zoo.registry import (
     models_of,
     recorded_class_names,
 )
+from uniformer_video.zoo.uniformers import LIGHT, UNIFORMER
+
+ReadSettings = Callable[[dict[str, Any]], Protocol | None]
 
 
 def convert_file(
-    source,
-    target,
-    name=None,
-    head_dim=None,
-    published=None,
-    classes=None,
-    protocol=None,
-    read_settings=None,
-    ema=False,
-):
+    source: Path | str,
+    target: Path | str,
+    name: str | None = None,
+    head_dim: int | None = None,
+    published: str | None = None,
+    classes: str | None = None,
+    protocol: Protocol | None = None,
+    read_settings: ReadSettings | None = None,
+    ema: bool = False,
+) -> list[str]:
     """Write the checkpoint `target` of this toolkit from weights of any project.
 
     Args:
@@ -55,12 +73,15 @@ def convert_file(
     check_target(target)
     weights = read_weights(local_file(source), "ema" if ema else "model")
     entry = _published_entry(source, published)
-    if published:
+    if published and entry:
         _check_answers(entry, name, head_dim)
     model, name = _fresh_model(weights, name or (entry.model if entry else None), head_dim)
     fit_weights(model, weights)
     recorded_class_names(weights, model.num_classes)
-    metadata = {**weights.metadata, "model": {"name": name, "arguments": dict(model.arguments)}}
+    metadata: dict[str, Any] = {
+        **weights.metadata,
+        "model": {"name": name, "arguments": dict(model.arguments)},
+    }
     for key in ("config", *EARLIER_PARTS):
         metadata.pop(key, None)
     if protocol is None:
@@ -82,7 +103,7 @@ def convert_file(
     return _report(source, target, metadata, entry, order)
 
 
-def export_file(source, target, layout):
+def export_file(source: Path | str, target: Path | str, layout: str) -> list[str]:
     """Write `target` as the published code ("published") or "mmaction2" reads it; returns a report.
 
     A local kernel shorter in time than theirs is put into the middle of a 5x5x5 one with zeros around
@@ -100,14 +121,15 @@ def export_file(source, target, layout):
         )
         raise CheckpointError(f"{source} {held}; only these have another layout")
     check_values(weights.state, source)
-    state, lines = dict(weights.state), []
+    state = dict(weights.state)
+    lines: list[str] = []
     kernel = shown["local_kernel"]
     if len(kernel) == 3 and kernel[0] < 5:
         for key in [key for key in state if key.endswith("attn.weight")]:
             state[key] = fit_kernel_in_time(state[key], 5)
         lines.append(f"local kernels {kernel} set in zeros to [5, {kernel[1]}, {kernel[2]}]")
     if layout == "mmaction2":
-        content = {"state_dict": _mmaction2_keys(state, shown, source)}
+        content: dict[str, Any] = {"state_dict": _mmaction2_keys(state, shown, source)}
     elif is_light(state):
         content = state
     else:
@@ -121,7 +143,7 @@ def export_file(source, target, layout):
     return [*lines, f"written: {target}, {len(state)} tensors in the layout {layout}"]
 
 
-def check_target(target):
+def check_target(target: Path | str) -> None:
     """Refuse a file that exists, or whose folder does not."""
     if Path(target).exists():
         raise CheckpointError(f"{target} exists already; delete it, or choose another --out")
@@ -129,10 +151,10 @@ def check_target(target):
         raise CheckpointError(f"there is no folder {Path(target).parent} to write {target} into")
 
 
-def _published_entry(source, published):
-    if published in PUBLISHED:
+def _published_entry(source: Path | str, published: str | None) -> PublishedWeights | None:
+    if published is not None and published in PUBLISHED:
         entry, by_name = PUBLISHED[published], published_by_name(source)
-        if by_name not in (None, entry):
+        if by_name is not None and by_name != entry:
             raise ConfigError(
                 f"{source} has the name of the published {by_name.name}, and --published is {published}; "
                 "leave one of them out: drop --published, or rename the file"
@@ -145,7 +167,7 @@ def _published_entry(source, published):
     return published_by_name(source)
 
 
-def _check_answers(entry, name, head_dim):
+def _check_answers(entry: PublishedWeights, name: str | None, head_dim: int | None) -> None:
     """Raise `ConfigError` where the model that is named beside published weights is not theirs."""
     own = find_model(entry.model).arguments["head_dim"]
     wrong = [f"--model is {name}"] if name not in (None, entry.model) else []
@@ -157,7 +179,9 @@ def _check_answers(entry, name, head_dim):
         )
 
 
-def _known_protocol(weights, entry, read_settings):
+def _known_protocol(
+    weights: Weights, entry: PublishedWeights | None, read_settings: ReadSettings | None
+) -> Protocol | None:
     """The `Protocol` that the file, the published table or the settings in the file tell, or None."""
     if entry and (published := entry.protocol()):
         return published
@@ -168,15 +192,17 @@ def _known_protocol(weights, entry, read_settings):
     return None
 
 
-def _data_settings(weights):
+def _data_settings(weights: Weights) -> dict[str, Any]:
     """The DATA section of the settings that training left in the file."""
     section = weights.hints.get("config", {}).get("DATA")
     return section if isinstance(section, dict) else {}
 
 
-def _fresh_model(weights, name, head_dim):
+def _fresh_model(
+    weights: Weights, name: str | None, head_dim: int | None
+) -> tuple[RecognitionModel, str]:
     """The model that the weights fit, and its name."""
-    options = {"head_dim": head_dim} if head_dim else {}
+    options: dict[str, Any] = {"head_dim": head_dim} if head_dim else {}
     if not name:
         try:
             name = identify_model(weights, options).name
@@ -185,25 +211,26 @@ def _fresh_model(weights, name, head_dim):
             if read_model_name(weights) or not (head_dim and shown):
                 raise
             # No named model: its shapes are all there is to know.
-            light = "xxs" if is_light(weights.state) else "s"
-            name = f"uniformer_{light}" if shown["ndim"] == 3 else f"image_uniformer_{light}"
-            family = find_model(name).family
+            family, size = (LIGHT, "xxs") if is_light(weights.state) else (UNIFORMER, "s")
+            name = f"uniformer_{size}" if shown["ndim"] == 3 else f"image_uniformer_{size}"
             family.check_head_dim(weights, models_of(family), head_dim)
             classes = count_classes(weights, name) or 1
             return build_network(name, classes, **{**shown, **options}), name
     return build_for_weights(weights, name, **options), name
 
 
-def _drop_spare_outputs(model, num_classes):
+def _drop_spare_outputs(model: RecognitionModel, num_classes: int) -> None:
     """Leave out outputs beyond the classes: the published HMDB51 run had 101 of them for 51 classes."""
     for name in model.classifiers() if model.num_classes > num_classes else ():
-        head = model.get_submodule(name)
+        head = cast(nn.Linear, model.get_submodule(name))
         for key, value in head.named_parameters():
             setattr(head, key, torch.nn.Parameter(value[:num_classes].detach().clone()))
         head.out_features = num_classes
 
 
-def _mmaction2_keys(state, shown, source):
+def _mmaction2_keys(
+    state: Mapping[str, Tensor], shown: Mapping[str, Any], source: Path | str
+) -> dict[str, Tensor]:
     options = {"split": "divided attention", "std": "std", "layer_scale": "layer scale"}
     unknown = [text for key, text in options.items() if shown[key]]
     if is_light(state) or shown["conv_embeds"] or shown["ndim"] == 2:
@@ -218,7 +245,13 @@ def _mmaction2_keys(state, shown, source):
     }
 
 
-def _report(source, target, metadata, entry, order):
+def _report(
+    source: Path | str,
+    target: Path | str,
+    metadata: Mapping[str, Any],
+    entry: PublishedWeights | None,
+    order: str | None,
+) -> list[str]:
     model, names = metadata["model"], metadata.get("class_names")
     arguments = model["arguments"]
     lines = [f"{source}: {model['name']}" + (f", the published {entry.name}" if entry else "")]

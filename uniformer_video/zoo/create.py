@@ -1,14 +1,19 @@
 """Models made by name, by weights file, or both."""
 
 import logging
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Literal, cast, overload
+
+from torch import nn
 
 from uniformer_video.errors import CheckpointError, ConfigError, quote
-from uniformer_video.models.contract import check_contract
+from uniformer_video.models.contract import RecognitionModel, check_contract
 from uniformer_video.models.features import FeatureExtractor
 from uniformer_video.plugins import import_installed
 from uniformer_video.program import command
 from uniformer_video.weights.architectures import check_architecture
-from uniformer_video.weights.checkpoint import fit_weights, read_weights
+from uniformer_video.weights.checkpoint import Weights, fit_weights, read_weights
 from uniformer_video.words import one_line
 from uniformer_video.zoo.published import local_file
 from uniformer_video.zoo.registry import (
@@ -22,16 +27,43 @@ from uniformer_video.zoo.registry import (
 log = logging.getLogger(__name__)
 
 
+@overload
 def create_model(
-    name=None,
-    num_classes=None,
-    checkpoint=None,
-    weights="model",
-    adapt_kernel=False,
-    features_only=False,
-    out_stages=None,
-    **options,
-):
+    name: str | None = None,
+    num_classes: int | None = None,
+    checkpoint: Path | str | None = None,
+    weights: str = "model",
+    adapt_kernel: bool = False,
+    features_only: Literal[False] = False,
+    out_stages: None = None,
+    **options: Any,
+) -> RecognitionModel: ...
+
+
+@overload
+def create_model(
+    name: str | None = None,
+    num_classes: int | None = None,
+    checkpoint: Path | str | None = None,
+    weights: str = "model",
+    adapt_kernel: bool = False,
+    *,
+    features_only: Literal[True],
+    out_stages: Collection[int] | None = None,
+    **options: Any,
+) -> FeatureExtractor: ...
+
+
+def create_model(
+    name: str | None = None,
+    num_classes: int | None = None,
+    checkpoint: Path | str | None = None,
+    weights: str = "model",
+    adapt_kernel: bool = False,
+    features_only: bool = False,
+    out_stages: Collection[int] | None = None,
+    **options: Any,
+) -> RecognitionModel | FeatureExtractor:
     """A model by name, by weights file, or both; in evaluation mode when weights were loaded.
 
     Args:
@@ -59,6 +91,7 @@ def create_model(
     if out_stages is not None and not features_only:
         raise ConfigError("out_stages are those of feature maps; give features_only=True too")
     if checkpoint is None:
+        assert name is not None  # as asked for above
         model = build_network(name, num_classes or 1, **options)
     else:
         found = read_weights(local_file(checkpoint), weights)
@@ -77,7 +110,7 @@ def create_model(
     return model
 
 
-def _no_pretrained(name):
+def _no_pretrained(name: str | None) -> str:
     """What to say to `pretrained=True`: which weights there are."""
     known = find_model(name) if name else None
     sources = [weights.source for weights in known.weights if weights.source] if known else []
@@ -92,7 +125,7 @@ def _no_pretrained(name):
     )
 
 
-def build_network(name, num_classes, **options):
+def build_network(name: str, num_classes: int, **options: Any) -> RecognitionModel:
     """A fresh model called `name`; `options` override its arguments.
 
     Raises `ConfigError` for an unknown name, and for an option that the model does not have.
@@ -102,10 +135,16 @@ def build_network(name, num_classes, **options):
     options = {**known.arguments, **options}
     model = known.family.build(num_classes, **options)
     check_contract(model, name, known.family.classifier, options)
-    return model
+    return cast(RecognitionModel, model)  # of whatever class, it keeps the contract
 
 
-def build_for_weights(weights, name=None, num_classes=None, adapt_kernel=False, **options):
+def build_for_weights(
+    weights: Weights,
+    name: str | None = None,
+    num_classes: int | None = None,
+    adapt_kernel: bool = False,
+    **options: Any,
+) -> RecognitionModel:
     """A fresh model whose architecture suits `weights`; loading is left to `fit_weights`.
 
     What the weights record or show (shapes) is taken from them; `options` win where both speak, so
@@ -137,6 +176,6 @@ def build_for_weights(weights, name=None, num_classes=None, adapt_kernel=False, 
         ) from error
 
 
-def count_parameters(model):
+def count_parameters(model: nn.Module) -> int:
     """How many numbers a model learns."""
     return sum(parameter.numel() for parameter in model.parameters())

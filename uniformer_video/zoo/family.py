@@ -1,12 +1,14 @@
 """What the registry holds: named models, and the families that build, set and recognise them."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.weights.checkpoint import Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +30,7 @@ class Family:
     sizes: tuple[str, ...] = ()
 
     @property
-    def defaults(self) -> dict:
+    def defaults(self) -> dict[str, Any]:
         """The options of `build` that have a default, and it."""
         options = _parameters(self.build)[0]
         return {
@@ -45,16 +47,25 @@ class Family:
         """Whether `build` takes any other option too, by its `**options`."""
         return _parameters(self.build)[1]
 
-    def options_from_settings(self, model: "NamedModel", values: Mapping) -> dict:
+    def options_from_settings(
+        self, model: "NamedModel", values: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """The options that a config sets: `values` by key, of `settings`, without what is left open."""
         return {self.settings[key]: value for key, value in values.items()}
 
-    def options_for_clip(self, num_frames: int, crop_size: int) -> dict:
+    def options_for_clip(self, num_frames: int, crop_size: int) -> dict[str, Any]:
         """The options for clips of `num_frames` frames and `crop_size` pixels a side."""
         sizes = {"num_frames": num_frames, "crop_size": crop_size}
         return {key: value for key, value in sizes.items() if key in self.options}
 
-    def options_for_weights(self, model, weights, models, options, adapt_kernel=False) -> dict:
+    def options_for_weights(
+        self,
+        model: "NamedModel",
+        weights: Weights,
+        models: Sequence["NamedModel"],
+        options: Mapping[str, Any],
+        adapt_kernel: bool = False,
+    ) -> dict[str, Any]:
         """The options to build `model` with, so that it suits `weights`; those given in `options` win.
 
         models: all of this family. adapt_kernel: see `create_model`. Raises `CheckpointError` where
@@ -62,7 +73,9 @@ class Family:
         """
         return {**read_model_arguments(weights, model.name), **options}
 
-    def recognise(self, weights, models, options) -> str | None:
+    def recognise(
+        self, weights: Weights, models: Sequence["NamedModel"], options: Mapping[str, Any]
+    ) -> str | None:
         """The name of the one of `models`, all of this family, that `weights` hold; None for another kind.
 
         options: what is known beside the weights. Raises `CheckpointError` for weights of this kind
@@ -99,12 +112,12 @@ class NamedModel:
 
     name: str
     family: Family
-    arguments: dict
+    arguments: dict[str, Any]
     num_frames: int
     crop_size: int
     num_classes: int = 400
     gflops: float | None = None
-    figure_arguments: dict = field(default_factory=dict)
+    figure_arguments: dict[str, Any] = field(default_factory=dict)
     video_model: str = ""
     weights: tuple[ListedWeights, ...] = ()
 
@@ -113,28 +126,29 @@ class NamedModel:
         return self.num_frames == 0
 
 
-def read_model_name(weights) -> str | None:
+def read_model_name(weights: Weights) -> str | None:
     """The name of the model that a checkpoint of this toolkit records, or None."""
     return weights.metadata.get("model", {}).get("name")
 
 
-def read_model_arguments(weights, name) -> dict:
+def read_model_arguments(weights: Weights, name: str) -> dict[str, Any]:
     """The arguments that a checkpoint records of the model `name`; {} where it holds another one."""
     recorded = weights.metadata.get("model", {})
     return dict(recorded.get("arguments") or {}) if recorded.get("name") == name else {}
 
 
-def _parameters(build):
+def _parameters(build: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
     """`{option: default}` of a function or class, and whether it takes any other option.
 
     What a class takes as `**options` are the options of the class that it derives from.
     """
-    layers = [build]
+    layers: list[Callable[..., Any]] = [build]
     if isinstance(build, type):
-        layers = [cls.__init__ for cls in build.__mro__ if "__init__" in vars(cls)]
+        layers = [vars(cls)["__init__"] for cls in build.__mro__ if "__init__" in vars(cls)]
         ends = [RecognitionModel.__init__, nn.Module.__init__, object.__init__]
         layers = layers[: min(layers.index(end) for end in ends if end in layers)]
-    found, is_open = {}, False
+    found: dict[str, Any] = {}
+    is_open = False
     for layer in layers:
         parameters = list(inspect.signature(layer).parameters.values())
         is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)

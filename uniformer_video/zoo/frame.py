@@ -1,7 +1,10 @@
 """One picture as the input of a model, to compare an image model with its inflation."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.decoding import open_video
@@ -12,7 +15,7 @@ from uniformer_video.errors import DataError, DecodeError
 SIDE = 224
 
 
-def read_frame(path=""):
+def read_frame(path: Path | str = "") -> Tensor:
     """`[3, 224, 224]` float, normalised: an image, the middle frame of a video, or a made-up picture.
 
     The made-up one (no `path`) is always the same: smooth noise of several scales, as photographs
@@ -34,15 +37,13 @@ def read_frame(path=""):
     return views([np.array(pixels)[None]])[0, :, 0]
 
 
-def _smooth_noise():
+def _smooth_noise() -> np.ndarray:
     """uint8 [SIDE, SIDE, 3]."""
     draw = torch.Generator().manual_seed(0)
-    picture = sum(
-        torch.nn.functional.interpolate(
-            torch.randn(1, 3, cells, cells, generator=draw), (SIDE, SIDE), mode="bicubic"
-        )
-        / cells**0.5
-        for cells in (2, 4, 8, 16, 32, 64)
-    )
+    picture = torch.zeros(1, 3, SIDE, SIDE)
+    for cells in (2, 4, 8, 16, 32, 64):
+        noise = torch.randn(1, 3, cells, cells, generator=draw)
+        scaled = torch.nn.functional.interpolate(noise, (SIDE, SIDE), mode="bicubic")
+        picture = picture + scaled / cells**0.5
     picture = (picture / picture.std()).mul(50).add(115).clamp(0, 255)
     return picture[0].permute(1, 2, 0).to(torch.uint8).numpy()

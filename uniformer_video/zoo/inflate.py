@@ -1,14 +1,25 @@
 """2D weights files to 3D ones, and how close the video model then is to the image model."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from uniformer_video.errors import CheckpointError
+from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.weights.architectures import name_architecture
-from uniformer_video.weights.checkpoint import fit_weights, read_weights, write_checkpoint
+from uniformer_video.weights.checkpoint import (
+    LoadReport,
+    Weights,
+    fit_weights,
+    read_weights,
+    write_checkpoint,
+)
 from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.convert import check_target
 from uniformer_video.zoo.create import build_for_weights, build_network
@@ -20,8 +31,15 @@ CHECK_FRAMES = 8
 
 
 def inflate_file(
-    source, target, mode, local_kernel, name=None, head_dim=None, frame=None, video_model=None
-):
+    source: Path | str,
+    target: Path | str,
+    mode: str,
+    local_kernel: Sequence[int],
+    name: str | None = None,
+    head_dim: int | None = None,
+    frame: Tensor | None = None,
+    video_model: tuple[str, Mapping[str, Any]] | None = None,
+) -> list[str]:
     """Write the 3D checkpoint `target` from the 2D weights in `source`; returns the report's lines.
 
     `name` is the image architecture; left out, the file tells it, or, where only `head_dim` could, is
@@ -37,7 +55,7 @@ def inflate_file(
         if weights.local_kernel:
             kind = "holds video weights already"
         raise CheckpointError(f"{source} {kind}; inflation takes 2D (image) UniFormer weights")
-    options = {"head_dim": head_dim} if head_dim else {}
+    options: dict[str, Any] = {"head_dim": head_dim} if head_dim else {}
     if video_model:
         video_name, own = video_model
         options = {**own, **options, "local_kernel": tuple(local_kernel)}
@@ -67,11 +85,14 @@ def inflate_file(
         f"written: {target}; train from it with UNIFORMER.PRETRAIN_NAME {target}",
     ]
     if frame is not None:
-        lines += similarity_lines(image, video, frame)
+        # the only models that image weights are recognised as
+        lines += similarity_lines(cast(UniFormer, image), cast(UniFormer, video), frame)
     return lines
 
 
-def _inflate(weights, image, video, mode):
+def _inflate(
+    weights: Weights, image: RecognitionModel, video: RecognitionModel, mode: str
+) -> LoadReport:
     """Fill `video` with the weights of `image`, without its classifiers; the `LoadReport`."""
     body = {key: value for key, value in weights.state.items() if key not in image.head_keys}
     report = fit_weights(video, replace(weights, state=body), mode, replace_head=True)
@@ -83,19 +104,19 @@ def _inflate(weights, image, video, mode):
     return report
 
 
-def _image_model(video, name, weights):
+def _image_model(video: RecognitionModel, name: str, weights: Weights) -> RecognitionModel:
     """The model of images that has the sizes of `video`, called `name`, and the kernel of `weights`."""
     shown = read_arguments(weights)
-    own = {key: shown[key] for key in ("local_kernel", "aux_head", "layer_scale") if key in shown}
+    keys = ("local_kernel", "aux_head", "layer_scale")
+    own: dict[str, Any] = {key: shown[key] for key in keys if key in shown}
     arguments = {**video.arguments, **own, "ndim": 2, "split": False, "std": False}
-    return find_model(name).family.build(count_classes(weights, name) or 1, **arguments)
+    image = find_model(name).family.build(count_classes(weights, name) or 1, **arguments)
+    return cast(RecognitionModel, image)
 
 
-def _named(weights, options):
-    """The name of the image model that `weights` hold; for sizes of one's own says what to give."""
-    if read_model_name(weights):
-        return identify_model(weights, options).name
-    shown = read_arguments(weights)
+def _named(weights: Weights, options: Mapping[str, Any]) -> str:
+    """The name of the image model that `weights` record or show; for sizes of one's own says what to give."""
+    shown = {} if read_model_name(weights) else read_arguments(weights)
     keys = ("embed_dims", "depths")
     known = [model.arguments for model in MODELS.values() if "ndim" in model.arguments]
     if shown and not any(all(model[key] == shown[key] for key in keys) for model in known):
@@ -115,7 +136,7 @@ def _named(weights, options):
 
 
 @torch.inference_mode()
-def compare_on_frame(image, video, frame):
+def compare_on_frame(image: UniFormer, video: UniFormer, frame: Tensor) -> list[float]:
     """Cosine similarities of the image model on `frame` `[3, H, W]` and the video model on it repeated.
 
     Returns those of the four stages' maps, the video's averaged over time, and of the pooled features.
@@ -133,7 +154,7 @@ def compare_on_frame(image, video, frame):
     ]
 
 
-def similarity_lines(image, video, frame):
+def similarity_lines(image: UniFormer, video: UniFormer, frame: Tensor) -> list[str]:
     """The comparison for people."""
     *stages, pooled = compare_on_frame(image, video, frame)
     shown = ", ".join(f"stage {i} {value:.4f}" for i, value in enumerate(stages, start=1))
@@ -144,5 +165,5 @@ def similarity_lines(image, video, frame):
     ]
 
 
-def _cosine(ours, theirs):
+def _cosine(ours: Tensor, theirs: Tensor) -> float:
     return float(F.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0))

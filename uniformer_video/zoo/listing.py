@@ -1,10 +1,12 @@
 """The named models with their figures, as text for a terminal and as the README's table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from uniformer_video.zoo.create import build_network, count_parameters
+from uniformer_video.zoo.family import ListedWeights, NamedModel
 from uniformer_video.zoo.published import DATASETS
 from uniformer_video.zoo.registry import matching_models
 
@@ -21,15 +23,15 @@ class Entry:
     input: str
     gflops: float | None
     top1: str
-    files: tuple
+    files: tuple[str, ...]
 
 
-def list_entries(pattern="*"):
+def list_entries(pattern: str = "*") -> list[Entry]:
     """The `Entry` of every named model that `pattern` (a shell pattern, or a part of the name) fits."""
     return [_entry(model) for model in matching_models(pattern)]
 
 
-def as_text(entries):
+def as_text(entries: Sequence[Entry]) -> str:
     """Models and, below each, the weights that it loads."""
     width = max(len(entry.name) for entry in entries)
     lines = []
@@ -42,7 +44,7 @@ def as_text(entries):
     return "\n".join(lines)
 
 
-def as_markdown(entries):
+def as_markdown(entries: Sequence[Entry]) -> str:
     """The table of the README."""
     rows = [
         "| model | parameters | input | GFLOPs a view | published top-1, % | files |",
@@ -56,7 +58,7 @@ def as_markdown(entries):
     return "\n".join(rows)
 
 
-def _entry(model):
+def _entry(model: NamedModel) -> Entry:
     with torch.device("meta"):
         network = build_network(model.name, model.num_classes, **model.figure_arguments)
     return Entry(
@@ -69,15 +71,15 @@ def _entry(model):
     )
 
 
-def _gflops(entry):
+def _gflops(entry: Entry) -> str:
     return "?" if entry.gflops is None else f"{entry.gflops:.2f}"
 
 
-def _describe(weights):
+def _describe(weights: ListedWeights) -> str:
     return f"{weights.source:32}  {weights.data} {weights.top1} %, {weights.protocol}"
 
 
-def _ranges(weights):
+def _ranges(weights: Sequence[ListedWeights]) -> str:
     """`K400 78.4-82.0, SSv2 67.7-70.4`: the lowest and highest of each dataset."""
     shown = []
     for data in dict.fromkeys([*DATASETS.values(), *(entry.data for entry in weights)]):
@@ -88,6 +90,6 @@ def _ranges(weights):
     return ", ".join(shown)
 
 
-def input_size(num_frames, side):
+def input_size(num_frames: int, side: int) -> str:
     """The sides of an input for people: `16x224x224`, `224x224` for images (0 frames)."""
     return f"{num_frames}x{side}x{side}" if num_frames else f"{side}x{side}"

@@ -29,7 +29,17 @@ MVIT = Family(
 )
 
 
-def _peer(name, family, num_frames, stride, crop_size, gflops, top1, tested, file):
+def _peer(
+    name: str,
+    family: Family,
+    num_frames: int,
+    stride: int,
+    crop_size: int,
+    gflops: float,
+    top1: float,
+    tested: tuple[int, str],
+    file: str,
+) -> NamedModel:
     """`tested`: the side in pixels, and the clips x crops of the published accuracy, `top1`."""
     side, views = tested
     protocol = f"{num_frames} frames, stride {stride}, {side} pixels, {views} views"

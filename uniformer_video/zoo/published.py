@@ -9,11 +9,13 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import CheckpointError, MissingLibraryError
+from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.weights.download import fetch, is_remote
 
 WEIGHTS_FOLDER = "weights"  # UNIFORMER_WEIGHTS names another
@@ -46,12 +48,12 @@ class PublishedWeights:
     hub: str  # repository on the Hugging Face hub, or ""
 
     @property
-    def url(self):
+    def url(self) -> str:
         """Where people download it, or ""."""
         return f"https://drive.google.com/file/d/{self.drive}" if self.drive else ""
 
     @property
-    def class_order(self):
+    def class_order(self) -> str | None:
         """The spelling of its outputs' order for `named_classes`, or None for ImageNet."""
         if self.data == IMAGENET:
             return None
@@ -59,9 +61,9 @@ class PublishedWeights:
 
     def describe_protocol(self) -> str:
         """The input and the views of its published accuracy, for people."""
-        if not self.num_frames:
-            return f"{self.crop_size} pixels"
         protocol = self.protocol()
+        if protocol is None:
+            return f"{self.crop_size} pixels"
         return (
             f"{self.num_frames} frames, stride {self.frame_stride}, {self.crop_size} pixels, "
             f"{protocol.num_clips}x{protocol.views.num_crops} views"
@@ -81,11 +83,11 @@ class PublishedWeights:
         )
 
 
-_KINETICS = {"rule": "dense", "channel_order": "RGB", "views": (4, 1)}
-_SOMETHING = {"rule": "segment", "channel_order": "BGR", "views": (1, 3)}
-_SPARSE = {"rule": "segment", "channel_order": "RGB", "views": (1, 1)}
+_KINETICS: dict[str, Any] = {"rule": "dense", "channel_order": "RGB", "views": (4, 1)}
+_SOMETHING: dict[str, Any] = {"rule": "segment", "channel_order": "BGR", "views": (1, 3)}
+_SPARSE: dict[str, Any] = {"rule": "segment", "channel_order": "RGB", "views": (1, 1)}
 # By model where it has its own, else by data set.
-_PROTOCOLS = {
+_PROTOCOLS: dict[str, dict[str, Any]] = {
     "uniformer_xxs": _SPARSE,
     "uniformer_xs": _SPARSE,
     "k400": _KINETICS,
@@ -97,15 +99,16 @@ _PROTOCOLS = {
 }
 
 
-def _read_table():
+def _read_table() -> dict[str, PublishedWeights]:
     """`published.csv` as `{name: PublishedWeights}`."""
     weights = {}
     with open(Path(__file__).with_name("published.csv"), newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
+            fields: dict[str, Any] = dict(row)
             for key in ("num_frames", "frame_stride", "crop_size"):
-                row[key] = int(row[key])
-            row["top1"] = float(row["top1"])
-            weights[row["name"]] = PublishedWeights(**row)
+                fields[key] = int(row[key])
+            fields["top1"] = float(row["top1"])
+            weights[row["name"]] = PublishedWeights(**fields)
     return weights
 
 
@@ -122,19 +125,19 @@ _MMACTION2_NAMES = {
 _COPY = re.compile(r"(?: ?\(\d+\)| ?- ?copy|_copy)+$", re.I)  # that a browser or a desktop adds
 
 
-def file_stem(source):
+def file_stem(source: Path | str) -> str:
     """The name of a file or address without folder and suffix, which may be that of published weights."""
     name = Path(str(source).partition("#")[0].partition("?")[0]).name.split(".")[0]
     return _COPY.sub("", name)
 
 
-def published_by_name(source) -> PublishedWeights | None:
+def published_by_name(source: Path | str) -> PublishedWeights | None:
     """The published weights whose name, or MMAction2's name of them, a file has; None for others."""
     stem = file_stem(source)
     return PUBLISHED.get(_MMACTION2_NAMES.get(stem, stem))
 
 
-def order_of_outputs(weights, entry=None):
+def order_of_outputs(weights: Weights, entry: PublishedWeights | None = None) -> str | None:
     """How `named_classes` spells the order of the classes of published `weights`, or None.
 
     `entry` is the `PublishedWeights` that they are; left out, the name of their file tells.
@@ -148,12 +151,12 @@ def order_of_outputs(weights, entry=None):
     return entry.data if of_mmaction2 else entry.class_order
 
 
-def may_be_fetched(source):
+def may_be_fetched(source: Path | str) -> bool:
     """Whether `source` is an address or a published name, for `local_file` to find."""
     return is_remote(source) or (_published_name(source) is not None and not os.path.exists(source))
 
 
-def local_file(source):
+def local_file(source: Path | str) -> Path:
     """The path of weights given as a path, an address (downloaded once) or a published name.
 
     Names, with or without a suffix, are looked up in the folder `weights` (or $UNIFORMER_WEIGHTS), then
@@ -173,7 +176,7 @@ def local_file(source):
     for suffix in SUFFIXES:
         if (folder / f"{name}{suffix}").is_file():
             return folder / f"{name}{suffix}"
-    weights = published_by_name(name)
+    weights = PUBLISHED[_MMACTION2_NAMES.get(name, name)]
     by_hand = _by_hand(name, weights, f"{folder / name}.pth")
     if name not in _MMACTION2_NAMES and not weights.url:
         raise CheckpointError(by_hand)
@@ -187,7 +190,7 @@ def local_file(source):
         raise CheckpointError(f"{error}; or {by_hand}") from None
 
 
-def _published_name(source):
+def _published_name(source: Path | str) -> str | None:
     """The published name that `source` is, without its suffix; None for a path or another name."""
     text = str(source)
     for suffix in ("", *SUFFIXES):
@@ -197,7 +200,7 @@ def _published_name(source):
     return None
 
 
-def _by_hand(name, weights, target):
+def _by_hand(name: str, weights: PublishedWeights, target: Path | str) -> str:
     """What to do to have published weights, under the name that MMAction2 or the authors give them."""
     if name in _MMACTION2_NAMES:
         return f"download it from {_MMACTION2_FOLDER}/{name}.pth and save it as {target}"

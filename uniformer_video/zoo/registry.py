@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatch
+from typing import Any
 
 from torch import nn
 
@@ -11,13 +12,14 @@ from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.plugins import hint_at_plugins
 from uniformer_video.program import command
 from uniformer_video.weights.architectures import is_known_here, name_architecture
+from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.words import name_some
 from uniformer_video.zoo.family import Family, NamedModel, read_model_name
 from uniformer_video.zoo.peers import PEERS
 from uniformer_video.zoo.uniformers import UNIFORMERS
 
 # By name, in the order of lists.
-MODELS = {model.name: model for model in (*UNIFORMERS, *PEERS)}
+MODELS: dict[str, NamedModel] = {model.name: model for model in (*UNIFORMERS, *PEERS)}
 
 _CLIP_SETTINGS = {"DATA.NUM_FRAMES": "num_frames", "DATA.TRAIN_CROP_SIZE": "crop_size"}
 
@@ -28,7 +30,7 @@ def register_model(
     *,
     num_frames: int,
     crop_size: int = 224,
-    arguments: Mapping | None = None,
+    arguments: Mapping[str, Any] | None = None,
     settings: Mapping[str, str] | None = None,
     classifier: str = "head",
     gflops: float | None = None,
@@ -86,7 +88,7 @@ def find_model(name: str) -> NamedModel:
     return MODELS[name]
 
 
-def identify_model(weights, options: Mapping | tuple = ()) -> NamedModel:
+def identify_model(weights: Weights, options: Mapping[str, Any] | tuple[()] = ()) -> NamedModel:
     """The model that `weights` hold: what they record, or else what their tensors show.
 
     options: what is known beside them, such as `{"head_dim": 64}`. Raises `CheckpointError` for
@@ -126,7 +128,7 @@ def models_of(family: Family) -> list[NamedModel]:
     return [model for model in MODELS.values() if model.family is family]
 
 
-def recorded_class_names(weights, outputs: int | None) -> list[str]:
+def recorded_class_names(weights: Weights, outputs: int | None) -> list[str]:
     """The class names that a checkpoint records for its `outputs`, in their order; empty without any.
 
     Raises `CheckpointError` for names that are not one for each of them.
@@ -140,7 +142,7 @@ def recorded_class_names(weights, outputs: int | None) -> list[str]:
     return names
 
 
-def name_by_sizes(name: str, options: Mapping) -> str:
+def name_by_sizes(name: str, options: Mapping[str, Any]) -> str:
     """The name of the registered model that `name` is with `options`, which may be sizes of another.
 
     `name` itself where no model of its family has these sizes.
@@ -148,7 +150,7 @@ def name_by_sizes(name: str, options: Mapping) -> str:
     model = find_model(name)
     family = model.family
 
-    def sizes(arguments):
+    def sizes(arguments: Mapping[str, Any]) -> list[Any]:
         return [{**family.defaults, **arguments}.get(key) for key in family.sizes]
 
     wanted = sizes({**model.arguments, **options})
@@ -178,7 +180,7 @@ def models_with(option: str) -> list[str]:
     return [name for name, model in MODELS.items() if option in model.family.options]
 
 
-def count_classes(weights, name: str | None = None) -> int | None:
+def count_classes(weights: Weights, name: str | None = None) -> int | None:
     """The rows of the classifier in `weights`, of the model `name` or as they record; None without one.
 
     Where nobody says which model it is, every classifier of the registry is looked for.

@@ -1,11 +1,13 @@
 """The family of UniFormers: its options from settings and from weights files, and what these tell of it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from uniformer_video.errors import CheckpointError
 from uniformer_video.program import command
+from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.family import Family, NamedModel, read_model_name
 from uniformer_video.zoo.published import published_by_name
@@ -32,7 +34,7 @@ class UniFormerFamily(Family):
 
     light: bool = False
 
-    def options_from_settings(self, model: NamedModel, values: Mapping) -> dict:
+    def options_from_settings(self, model: NamedModel, values: Mapping[str, Any]) -> dict[str, Any]:
         """As for any family; factors and recomputation have a setting that switches them on."""
         values = dict(values)
         values.pop("UNIFORMER.ADAPT_KERNEL", None)  # about loading
@@ -50,7 +52,14 @@ class UniFormerFamily(Family):
                 options[key] = [stage[:depth] for stage, depth in pairs]
         return options
 
-    def options_for_weights(self, model, weights, models, options, adapt_kernel=False) -> dict:
+    def options_for_weights(
+        self,
+        model: NamedModel,
+        weights: Weights,
+        models: Sequence[NamedModel],
+        options: Mapping[str, Any],
+        adapt_kernel: bool = False,
+    ) -> dict[str, Any]:
         """What the weights record or show is taken from them; inflating weights keep the ndim of `model`.
 
         Where `options` contradict them the conflict shows when the weights are fitted. What no shape shows is
@@ -73,9 +82,9 @@ class UniFormerFamily(Family):
                     usual,
                 )
         if inflates:
-            kept = ("head_dim",)
+            kept = ["head_dim"]
         elif read_model_name(weights) == model.name:
-            kept = tuple(own)
+            kept = list(own)
         else:
             kept = [key for key in _TOLD_BY_FILE if key in self.options]
         kernel = _choose_kernel(weights, options.get("local_kernel"), adapt_kernel, ndim)
@@ -84,7 +93,9 @@ class UniFormerFamily(Family):
             _note_other_pruning(weights, told_by_file, options)
         return {**told_by_file, **options, "local_kernel": kernel}
 
-    def check_head_dim(self, weights, models, head_dim) -> None:
+    def check_head_dim(
+        self, weights: Weights, models: Sequence[NamedModel], head_dim: int | None
+    ) -> None:
         """Raise `CheckpointError` where a file tells another width of its attention heads than is given.
 
         Attention heads of another width would load without a word and compute something else.
@@ -98,7 +109,14 @@ class UniFormerFamily(Family):
                 + (_RENAME if how else "")
             )
 
-    def _settle_head_dim(self, model, weights, models, own, options):
+    def _settle_head_dim(
+        self,
+        model: NamedModel,
+        weights: Weights,
+        models: Sequence[NamedModel],
+        own: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> int | None:
         """The head_dim to build `model` with; None where nothing but the name of the model tells it.
 
         Raises `CheckpointError` where the file tells another one than the name or `options`, and where it
@@ -113,7 +131,7 @@ class UniFormerFamily(Family):
             if not self._candidates(weights, models):
                 return None
             image = self.recognise(weights, models, {})
-            return {known.name: known.arguments["head_dim"] for known in models}[image]
+            return next(known.arguments["head_dim"] for known in models if known.name == image)
         # Beside sizes that the named model does not have, its name says nothing of the heads.
         if told:
             if (
@@ -136,7 +154,9 @@ class UniFormerFamily(Family):
             return None
         raise _open_head_dim(weights, found)
 
-    def _told_head_dim(self, weights, models, own):
+    def _told_head_dim(
+        self, weights: Weights, models: Sequence[NamedModel], own: Mapping[str, Any]
+    ) -> tuple[int | None, str]:
         """`(head_dim, how)` that a file tells: recorded, in its settings, or by its published name.
 
         `how` is for messages, "" where the file itself says it. (None, "") where it tells none.
@@ -146,17 +166,17 @@ class UniFormerFamily(Family):
         published = published_by_name(weights.path)
         known = {model.name: model for model in models}
         model = known.get(published.model) if published else None
-        if not own or not model or not self._has_sizes(model, own):
+        if not (published and model and own and self._has_sizes(model, own)):
             return None, ""
         return model.arguments["head_dim"], f" (by its name it is the published {published.name})"
 
-    def _has_sizes(self, model, own):
+    def _has_sizes(self, model: NamedModel, own: Mapping[str, Any]) -> bool:
         """Whether a model has the channels and depths of a file, whatever its heads."""
         arguments = {**self.defaults, **model.arguments}
         sizes = ("embed_dims", "depths", "conv_embeds")
         return all(key in own and arguments[key] == own[key] for key in sizes)
 
-    def _names(self, weights, models, head_dim):
+    def _names(self, weights: Weights, models: Sequence[NamedModel], head_dim: int) -> str:
         """Those of `models` that a file may hold, in brackets."""
         found = [
             model.name
@@ -165,7 +185,9 @@ class UniFormerFamily(Family):
         ]
         return f" ({', '.join(found)})" if found else ""
 
-    def recognise(self, weights, models, options) -> str | None:
+    def recognise(
+        self, weights: Weights, models: Sequence[NamedModel], options: Mapping[str, Any]
+    ) -> str | None:
         """As for any family. Two models may differ in `head_dim` alone, which `options` may tell."""
         shown = read_arguments(weights)
         if not shown or is_light(weights.state) != self.light:
@@ -180,7 +202,9 @@ class UniFormerFamily(Family):
             raise _open_head_dim(weights, found)
         return found[0].name
 
-    def _candidates(self, weights, models, head_dim=None):
+    def _candidates(
+        self, weights: Weights, models: Sequence[NamedModel], head_dim: int | None = None
+    ) -> list[NamedModel]:
         """Those of `models` that a file may hold; several where only `head_dim` is open."""
         shown = read_arguments(weights)
         if not shown or is_light(weights.state) != self.light:
@@ -192,7 +216,7 @@ class UniFormerFamily(Family):
         chosen = [model for model in found if head_dim in (None, model.arguments["head_dim"])]
         return chosen or found[:1]
 
-    def _agrees(self, model, shown):
+    def _agrees(self, model: NamedModel, shown: Mapping[str, Any]) -> bool:
         """Whether a model has the shapes of a file, layer scale aside if the model has none."""
         arguments = {**self.defaults, **model.arguments}
         same = ("embed_dims", "depths", "ndim", "conv_embeds", "aux_head")
@@ -201,13 +225,13 @@ class UniFormerFamily(Family):
         )
 
 
-def _read_own_arguments(weights):
+def _read_own_arguments(weights: Weights) -> dict[str, Any]:
     """The arguments that a checkpoint records, if it holds a UniFormer of any name."""
     recorded = weights.metadata.get("model", {}).get("arguments") or {}
     return dict(recorded) if "ndim" in recorded else {}
 
 
-def _open_head_dim(weights, models):
+def _open_head_dim(weights: Weights, models: Sequence[NamedModel]) -> CheckpointError:
     """The error for a file that does not tell which one of several widths its attention heads have."""
     dims = ", ".join(f"{model.arguments['head_dim']} ({model.name})" for model in models)
     return CheckpointError(
@@ -217,7 +241,9 @@ def _open_head_dim(weights, models):
     )
 
 
-def _note_other_pruning(weights, told, options):
+def _note_other_pruning(
+    weights: Weights, told: Mapping[str, Any], options: Mapping[str, Any]
+) -> None:
     """Say where a light model keeps or ranks its tokens otherwise than it was trained to."""
     for key in ("prune_ratio", "trade_off"):
         ours, theirs = _as_lists(options.get(key)), _as_lists(told.get(key))
@@ -227,12 +253,14 @@ def _note_other_pruning(weights, told, options):
             )
 
 
-def _as_lists(value):
+def _as_lists(value: Any) -> Any:
     """Nested tuples as nested lists, to compare them with what a file holds."""
     return [_as_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _choose_kernel(weights, explicit, adapt_kernel, ndim):
+def _choose_kernel(
+    weights: Weights, explicit: Sequence[int] | None, adapt_kernel: bool, ndim: int
+) -> tuple[int, ...] | None:
     """The local kernel to build: the file decides, unless one is set; a conflict is an error."""
     explicit = tuple(explicit) if explicit else None
     found = weights.local_kernel

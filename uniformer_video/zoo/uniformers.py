@@ -1,6 +1,7 @@
 """The named UniFormers for video and images."""
 
 import re
+from typing import Any
 
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
@@ -35,16 +36,33 @@ LIGHT = UniFormerFamily(
     light=True,
 )
 
-_SMALL = {"embed_dims": [64, 128, 320, 512], "depths": [3, 4, 8, 3], "head_dim": 64}
+_SMALL: dict[str, Any] = {"embed_dims": [64, 128, 320, 512], "depths": [3, 4, 8, 3], "head_dim": 64}
 _PLUS = {**_SMALL, "depths": [3, 5, 9, 3], "head_dim": 32, "conv_embeds": 4}
 _BASE = {**_SMALL, "depths": [5, 8, 20, 7]}
-_XXS = {"embed_dims": [56, 112, 224, 448], "depths": [2, 5, 8, 2], "head_dim": 28, "mlp_ratio": 3.0}
-_XS = {"embed_dims": [64, 128, 256, 512], "depths": [3, 5, 9, 3], "head_dim": 32, "mlp_ratio": 3.0}
+_XXS: dict[str, Any] = {
+    "embed_dims": [56, 112, 224, 448],
+    "depths": [2, 5, 8, 2],
+    "head_dim": 28,
+    "mlp_ratio": 3.0,
+}
+_XS: dict[str, Any] = {
+    "embed_dims": [64, 128, 256, 512],
+    "depths": [3, 5, 9, 3],
+    "head_dim": 32,
+    "mlp_ratio": 3.0,
+}
 # Token labelling adds a second head, and the first such weights have narrower attention heads.
-_LABELLED = {"aux_head": True, "head_dim": 32}
+_LABELLED: dict[str, Any] = {"aux_head": True, "head_dim": 32}
 
 
-def _video(name, arguments, gflops, family=UNIFORMER, num_frames=16, crop_size=224):
+def _video(
+    name: str,
+    arguments: dict[str, Any],
+    gflops: float,
+    family: UniFormerFamily = UNIFORMER,
+    num_frames: int = 16,
+    crop_size: int = 224,
+) -> NamedModel:
     return NamedModel(
         name,
         family,
@@ -57,7 +75,13 @@ def _video(name, arguments, gflops, family=UNIFORMER, num_frames=16, crop_size=2
     )
 
 
-def _image(name, arguments, gflops, family=UNIFORMER, **more):
+def _image(
+    name: str,
+    arguments: dict[str, Any],
+    gflops: float,
+    family: UniFormerFamily = UNIFORMER,
+    **more: Any,
+) -> NamedModel:
     return NamedModel(
         name,
         family,
@@ -72,7 +96,7 @@ def _image(name, arguments, gflops, family=UNIFORMER, **more):
     )
 
 
-def _list_weights(name):
+def _list_weights(name: str) -> tuple[ListedWeights, ...]:
     found = []
     for weights in PUBLISHED.values():
         if weights.model == name:

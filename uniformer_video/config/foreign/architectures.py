@@ -5,6 +5,7 @@ facebookresearch/SlowFast; our side is what `models/peers.py` builds.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,11 @@ class Key:
     native: bool = False
 
 
-def _same(value, native=False):
+def _same(value: object, native: bool = False) -> Key:
     return Key(value, value, native)
 
 
-_NO_BLOCKS = [[[]], [[]], [[]], [[]]]
+_NO_BLOCKS: list[list[list[Any]]] = [[[]], [[]], [[]], [[]]]
 _BOTTLENECKS = {
     "RESNET.DEPTH": _same(50),
     "RESNET.NUM_GROUPS": _same(1),

@@ -1,5 +1,9 @@
 """What their settings of data, tests and machines are here."""
 
+from collections.abc import Container, Mapping
+from typing import Any
+
+from uniformer_video.config.foreign.words import Words
 from uniformer_video.errors import ConfigError
 
 # Their data set classes: the format here, and what else each of them fixes. Frames read as pictures
@@ -21,7 +25,7 @@ _DATASETS = {
 }
 
 
-def dataset(words):
+def dataset(words: Words) -> None:
     """Their data set classes fix the sampling, the channel order and the names of files."""
     used = {}
     for part in ("TRAIN", "TEST"):
@@ -43,7 +47,7 @@ def dataset(words):
     words.values.pop("DATA.REVERSE_INPUT_CHANNEL", None)
 
 
-def _check_alike(used, explicit):
+def _check_alike(used: Mapping[str, Mapping[str, str]], explicit: Container[str]) -> None:
     """A run has one sampling and one channel order."""
     for key in ("DATA.SAMPLING", "DATA.CHANNEL_ORDER"):
         if key not in explicit and len({with_it.get(key) for with_it in used.values()}) > 1:
@@ -53,14 +57,14 @@ def _check_alike(used, explicit):
             )
 
 
-def precision(words):
+def precision(words: Words) -> None:
     """Mixed precision is float16 there; here it is what suits the device."""
     mixed = words.flag("TRAIN.MIXED_PRECISION")
     if mixed is not None:
         words.move("TRAIN.MIXED_PRECISION", "TRAIN.PRECISION", "auto" if mixed else "fp32")
 
 
-def start_weights(words):
+def start_weights(words: Words) -> None:
     """Weights to start from have two keys there, one of them for whole checkpoints."""
     path = words.get("TRAIN.CHECKPOINT_FILE_PATH")
     if path:
@@ -68,14 +72,14 @@ def start_weights(words):
     words.values.pop("TRAIN.CHECKPOINT_FILE_PATH", None)
 
 
-def tested_weights(words):
+def tested_weights(words: Words) -> None:
     """Their switch is a choice here."""
     best = words.flag("TEST.TEST_BEST")
     if best is not None:
         words.move("TEST.TEST_BEST", "TEST.WEIGHTS", "best" if best else "last")
 
 
-def ensemble(words):
+def ensemble(words: Words) -> None:
     """Views are summed here; their other way, the largest score, is not built."""
     method = words.values.pop("DATA.ENSEMBLE_METHOD", None)
     if method not in (None, "sum"):
@@ -85,13 +89,13 @@ def ensemble(words):
         )
 
 
-def resuming(words):
+def resuming(words: Words) -> None:
     """What a run here always does."""
     if words.flag("TRAIN.AUTO_RESUME") is False:
         words.ignore("TRAIN.AUTO_RESUME", "a run goes on from what its OUTPUT_DIR holds")
 
 
-def test_clips(words):
+def test_clips(words: Words) -> None:
     """PySlowFast's list of numbers of clips, of a test each, counts before NUM_ENSEMBLE_VIEWS."""
     key = "TEST.NUM_TEMPORAL_CLIPS"
     value = words.get(key)
@@ -100,7 +104,7 @@ def test_clips(words):
         words.move(key, "TEST.NUM_ENSEMBLE_VIEWS", value[0])
 
 
-def machine(words):
+def machine(words: Words) -> None:
     """A decoder that is not here, and no GPU, which here is one process too."""
     if words.get("DATA.DECODING_BACKEND") == "torchvision":
         words.replace("DATA.DECODING_BACKEND", "auto")
@@ -108,7 +112,7 @@ def machine(words):
         words.replace("NUM_GPUS", 1)
 
 
-def augmentation(words):
+def augmentation(words: Words) -> None:
     """Empty where the resized crop is off, which here the empty area alone tells; None is no jitter."""
     if words.get("DATA.TRAIN_JITTER_ASPECT_RELATIVE") == []:
         del words.values["DATA.TRAIN_JITTER_ASPECT_RELATIVE"]
@@ -116,7 +120,7 @@ def augmentation(words):
         words.replace("AUG.COLOR_JITTER", 0.0)
 
 
-def with_task(values):
+def with_task(values: dict[str, Any]) -> dict[str, Any]:
     """`values`, a dict of settings, with TRAIN.TASK in place of DATA.MULTI_LABEL, its other name.
 
     Raises `ConfigError` where both are given and contradict each other.
@@ -134,7 +138,7 @@ def with_task(values):
     )
 
 
-def task(words):
+def task(words: Words) -> None:
     """PySlowFast says with a switch what a model is trained for."""
     key, name = "DATA.MULTI_LABEL", "TRAIN.TASK"
     if key in words.values and name in words.values:

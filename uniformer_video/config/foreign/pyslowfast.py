@@ -5,7 +5,10 @@ PySlowFast's default and the value of our peer: any other value makes another ne
 with the nearest peer.
 """
 
+from typing import Any
+
 from uniformer_video.config.foreign.architectures import ARCHITECTURES
+from uniformer_video.config.foreign.words import Words
 from uniformer_video.config.setting import TEST, TRAINING
 from uniformer_video.errors import ConfigError, quote
 from uniformer_video.program import command
@@ -72,7 +75,7 @@ _DEFAULTS = {
 }
 
 
-def refuse_other_trades(settings: dict) -> None:
+def refuse_other_trades(settings: dict[str, Any]) -> None:
     """Raise `ConfigError` for configs of what is not done here at all: `settings` by key, in any words.
 
     By what they are about, before any of their keys is found to be unknown.
@@ -101,7 +104,7 @@ def refuse_other_trades(settings: dict) -> None:
             raise ConfigError(f"the settings are those of {trade}, which is not here: {instead}")
 
 
-def name_by_architecture(words):
+def name_by_architecture(words: Words) -> None:
     """Where no class is named, MODEL.ARCH tells it."""
     arch = words.get(_ARCH)
     if _NAME in words.values or arch is None:
@@ -116,7 +119,7 @@ def name_by_architecture(words):
     words.said.append(f"{_ARCH} {arch} -> {_NAME} {_CLASS_OF[arch]}")
 
 
-def model_class(words):
+def model_class(words: Words) -> None:
     """The peer that stands for a class of PySlowFast, with PySlowFast's defaults for what is left out."""
     name = words.get(_NAME)
     if name in _FROM_PYTORCHVIDEO:
@@ -135,7 +138,7 @@ def model_class(words):
     _set_label_smoothing(words)
 
 
-def _take_peer_instead(words):
+def _take_peer_instead(words: Words) -> None:
     """A peer's name that was set beside a config of PySlowFast, on the command line: its recipe is meant."""
     name, arch = words.get(_NAME), words.get(_ARCH)
     if name not in _PEERS or arch not in _CLASS_OF or arch == "uniformer":
@@ -146,7 +149,7 @@ def _take_peer_instead(words):
         _set_label_smoothing(words)
 
 
-def _check_architecture(words, name):
+def _check_architecture(words: Words, name: str) -> None:
     """Take out the keys that the class reads; `ConfigError` where they make another network."""
     nearest = _peer(words)
     way_on = f"set {_NAME} {nearest} to take that, or see `{command('models')}`"
@@ -164,7 +167,7 @@ def _check_architecture(words, name):
             )
 
 
-def _per_stage(value):
+def _per_stage(value: Any) -> Any:
     """`[[3, 3], [4, 4]]`, of two pathways that are alike, as `[[3], [4]]`; anything else as it is."""
     if not isinstance(value, list) or not all(isinstance(stage, list) for stage in value):
         return value
@@ -172,7 +175,7 @@ def _per_stage(value):
     return alike if len(value) == 4 else value
 
 
-def _leave_out_what_it_does_not_read(words):
+def _leave_out_what_it_does_not_read(words: Words) -> None:
     """Settings of ours that their class does not look at."""
     if words.theirs != "mvit":
         words.ignore("MVIT.DROPPATH_RATE", "the model has no such setting")
@@ -183,7 +186,7 @@ def _leave_out_what_it_does_not_read(words):
         words.complete({"SOLVER.ZERO_WD_POS_EMBED": zero_decay})
 
 
-def _peer(words):
+def _peer(words: Words) -> str:
     """The named model; X3D's differ in the size of their clips alone."""
     sizes = words.get("DATA.NUM_FRAMES", 8), words.get("DATA.TRAIN_CROP_SIZE", 224)
     if words.theirs == "x3d":
@@ -191,7 +194,7 @@ def _peer(words):
     return _NEAREST[words.theirs]
 
 
-def _defaults(words, peer):
+def _defaults(words: Words, peer: str) -> dict[str, Any]:
     """PySlowFast's defaults, and how its tests scale a video."""
     found = dict(_DEFAULTS)
     if peer == "mvit_base_16x4":
@@ -219,7 +222,7 @@ def _defaults(words, peer):
     return found
 
 
-def _set_label_smoothing(words):
+def _set_label_smoothing(words: Words) -> None:
     """Theirs is part of mixup, and only there."""
     key = "MIXUP.LABEL_SMOOTH_VALUE"
     if words.get("MIXUP.ENABLE"):

@@ -8,52 +8,53 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from uniformer_video.config.foreign.words import Words
 from uniformer_video.config.setting import TEST, TRAINING
 from uniformer_video.errors import ConfigError
 
 
-def _always(words):
+def _always(words: Words) -> bool:
     return True
 
 
-def _erases(words):
+def _erases(words: Words) -> bool:
     return bool(words.get("AUG.ENABLE", True)) and words.get("AUG.RE_PROB", 0.25) != 0
 
 
-def _crops_plainly(words):
+def _crops_plainly(words: Words) -> bool:
     """Their data sets from pytorchvideo have one way to scale, whatever this says."""
     plain = not words.get("DATA.TRAIN_JITTER_SCALES_RELATIVE", [0.08, 1.0])
     return plain and not str(words.get("TRAIN.DATASET")).lower().startswith("ptv")
 
 
-def _has_batch_norm(words):
+def _has_batch_norm(words: Words) -> bool:
     return words.theirs != "mvit"
 
 
-def _reads_norms(words):
+def _reads_norms(words: Words) -> bool:
     """The published UniFormer takes torch's BatchNorm whatever is said of it, MViT has none."""
     return words.theirs not in ("uniformer", "mvit")
 
 
-def _is_uniformer(words):
+def _is_uniformer(words: Words) -> bool:
     return words.theirs in ("uniformer", "")
 
 
-def _is_convolutional(words):
+def _is_convolutional(words: Words) -> bool:
     """One of PySlowFast's own classes, not those from pytorchvideo; or the peer that stands for it."""
     own = words.theirs or str(words.get("MODEL.MODEL_NAME")).startswith(("x3d", "slow"))
     return bool(own) and words.theirs not in ("uniformer", "mvit") and not words.from_pytorchvideo
 
 
-def _may_drop_blocks(words):
+def _may_drop_blocks(words: Words) -> bool:
     return words.theirs == "" or _is_convolutional(words)
 
 
-def _is_mvit(words):
+def _is_mvit(words: Words) -> bool:
     return words.theirs == "mvit"
 
 
-def _is_caffe2_read(key):
+def _is_caffe2_read(key: str) -> Callable[[Words], bool]:
     return lambda words: bool(words.get(key))
 
 
@@ -67,11 +68,11 @@ class Bend:
 
     ours: Callable[[Any], bool]
     way_on: str
-    used: Callable = _always
+    used: Callable[[Words], bool] = _always
     phase: str = TRAINING
 
 
-def _one_of(*values):
+def _one_of(*values: Any) -> Callable[[Any], bool]:
     return lambda value: value in values
 
 
@@ -172,7 +173,7 @@ _NETWORK = {
 }
 
 
-def network(words):
+def network(words: Words) -> None:
     """`ConfigError` for what makes another network than the one that is here."""
     for key, (is_ours, here, used) in _NETWORK.items():
         if key in words.values and used(words) and not is_ours(words.get(key)):
@@ -182,7 +183,7 @@ def network(words):
     _channels(words)
 
 
-def _channels(words):
+def _channels(words: Words) -> None:
     """Clips have three channels, on each of SlowFast's pathways; some classes read the first number alone."""
     key = "DATA.INPUT_CHANNEL_NUM"
     value = words.get(key)
@@ -198,7 +199,7 @@ def _channels(words):
     )
 
 
-def norms(words):
+def norms(words: Words) -> None:
     """Kinds of BatchNorm that come to the plain one."""
     kind, splits, devices = (
         words.get(f"BN.{name}") for name in ("NORM_TYPE", "NUM_SPLITS", "NUM_SYNC_DEVICES")
@@ -210,14 +211,14 @@ def norms(words):
         words.replace("BN.NORM_TYPE", "batchnorm")
 
 
-def clipping(words):
+def clipping(words: Words) -> None:
     """PySlowFast's name for the largest gradient norm, without which nothing is clipped."""
     key = "SOLVER.CLIP_GRAD_L2NORM"
     if key in words.values:
         words.move(key, "SOLVER.CLIP_GRADIENT", words.get(key) or 0.0)
 
 
-def optimizer(words):
+def optimizer(words: Words) -> None:
     """AdamW in one step is AdamW; what is neither that nor SGD cannot be had."""
     key = "SOLVER.OPTIMIZING_METHOD"
     method = words.get(key)
@@ -232,7 +233,7 @@ def optimizer(words):
         words.ignored.append(f"{surplus} of SOLVER.LRS: SOLVER.STEPS has no step for it")
 
 
-def loss(words):
+def loss(words: Words) -> None:
     """Here the loss follows from the task."""
     key = "MODEL.LOSS_FUNC"
     several = words.several_labels
@@ -254,7 +255,7 @@ def loss(words):
         )
 
 
-def bends(words):
+def bends(words: Words) -> None:
     """Leave unmet what asks for another training or test than can be had."""
     for key, bend in BENDS.items():
         if key in words.values and bend.used(words) and not bend.ours(words.get(key)):

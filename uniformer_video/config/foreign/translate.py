@@ -13,6 +13,8 @@ channel order and its names of lists and frames.
 """
 
 import logging
+from collections.abc import Container, Mapping
+from typing import Any
 
 from uniformer_video.config.foreign import data, pyslowfast, training, uniformers
 from uniformer_video.config.foreign.words import Words
@@ -46,7 +48,7 @@ _RULES = (
 )
 
 
-def translate(given, known):
+def translate(given: Mapping[str, tuple[Any, int]], known: Container[str]) -> Words:
     """What settings in any of the projects' words are in ours; a `Words`.
 
     given: `{key: (value, source)}`; a larger source number overrides a smaller one, and the settings

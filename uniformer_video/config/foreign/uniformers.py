@@ -1,5 +1,6 @@
 """The model classes of the published UniFormer, and what is special beside them."""
 
+from uniformer_video.config.foreign.words import Words
 from uniformer_video.errors import ConfigError
 
 # The sizes that their models have where a config leaves them out, those of our uniformer_s.
@@ -12,7 +13,7 @@ _SIZES = {
 _LIGHT_CLASSES = ("uniformer_light", "uniformer_light_fp32", "uniformer_light_ls_fp32")
 
 
-def stage_lists(words):
+def stage_lists(words: Words) -> None:
     """Theirs have a list for each of the four stages, though only the last two shrink tokens."""
     for key in ("UNIFORMER.PRUNE_RATIO", "UNIFORMER.TRADE_OFF"):
         value = words.get(key)
@@ -20,7 +21,7 @@ def stage_lists(words):
             words.values[key] = value[2:]
 
 
-def mlp_ratio(words):
+def mlp_ratio(words: Words) -> None:
     """Theirs may be a list, one number a stage; here all stages have one."""
     value = words.get("UNIFORMER.MLP_RATIO")
     if not isinstance(value, list):
@@ -32,7 +33,7 @@ def mlp_ratio(words):
     words.replace("UNIFORMER.MLP_RATIO", value[0])
 
 
-def model_class(words):
+def model_class(words: Words) -> None:
     """Their classes take their size from other keys, and their local kernel is always 5x5x5.
 
     A model of each kind stands for them here, whatever the sizes; a run goes under the name of the one
@@ -58,7 +59,7 @@ def model_class(words):
     words.replace("MODEL.MODEL_NAME", "uniformer_xxs" if light else "uniformer_s", with_it)
 
 
-def target_fps(words):
+def target_fps(words: Words) -> None:
     """Beside a model class of theirs it is a default that changes no published number."""
     key, name = "DATA.TARGET_FPS", "MODEL.MODEL_NAME"
     theirs = str(words.get(name)).lower() in ("uniformer", *_LIGHT_CLASSES)

@@ -1,0 +1,17 @@
+"""The settings of a training as plain numbers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Numbers of the loop, as `runs/build.build_train_settings` reads them from SOLVER, TRAIN and DATA."""
+
+    max_epoch: int
+    seed: int
+    clip_gradient: float
+    eval_period: int
+    checkpoint_period: int
+    checkpoint_seconds: float
+    max_bad_ratio: float
+    max_nonfinite: int
