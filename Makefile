@@ -28,7 +28,7 @@ help:
 	@echo "make demo      install, make the demo videos, train, test, write the report page"
 	@echo "make test      install, run the tests"
 	@echo "make test-all  the tests marked slow too"
-	@echo "make lint      ruff's checks and format; whether the pins fit together on Python 3.10 to 3.13"
+	@echo "make lint      ruff's checks and format; mypy; whether the pins fit together on Python 3.10 to 3.13"
 	@echo "make install   everything that the others need"
 	@echo "make clean     remove $(VENV), runs/ and the demo videos"
 
@@ -68,6 +68,7 @@ test-all: test
 lint: $(INSTALLED)-lint $(RESOLVED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # The pins fit together on every Python that is supported. This asks the package index, and so only where
 # something changed.

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import yaml
 from fvcore.common.config import CfgNode
@@ -43,6 +43,17 @@ _OVERRIDES, _IN_THE_CALL = "on the command line", "in the call"
 _PLUGINS = "PLUGINS"
 # among CfgNode's own attributes, which are copied and pickled with it
 _ORIGINS, _NAME, _UNMET = "_origins", "_config_name", "_unmet"
+
+
+# For type checkers, `**settings` of any values must not count as a possible `overrides`.
+@overload
+def load_config(path: str | Path | None = None, overrides: Iterable[Any] = ()) -> CfgNode: ...
+
+
+@overload
+def load_config(
+    path: str | Path | None = None, overrides: Iterable[Any] = (), /, **settings: Any
+) -> CfgNode: ...
 
 
 def load_config(

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from uniformer_video.data.protocol import Protocol, recorded_protocol
 from uniformer_video.errors import CheckpointError, DataError
 from uniformer_video.plugins import import_installed
 from uniformer_video.program import command
+from uniformer_video.tasks.prediction import Prediction
 from uniformer_video.tasks.registry import recorded_task
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.tasks.task import Task
@@ -99,8 +100,8 @@ class Predictor:
         )
 
     @torch.inference_mode()
-    def __call__(self, path: str | Path) -> Any:
-        """The task's prediction for a video file, such as `tasks.prediction.Prediction`.
+    def __call__(self, path: str | Path) -> Prediction:
+        """What the model says about a video file; a task from outside may give an object of its own kind.
 
         Raises `DecodeError` when it cannot be decoded.
         """
@@ -117,7 +118,8 @@ class Predictor:
             with self._autocast():
                 logits.append(self.model(views.to(self.device)).float().cpu())
         scores = torch.cat(logits).numpy()
-        return self.task.predict(str(path), scores, protocol.score, self.class_names)
+        found = self.task.predict(str(path), scores, protocol.score, self.class_names)
+        return cast(Prediction, found)  # as all tasks here give; one from outside knows better
 
 
 def _precision(name: str, device: torch.device) -> str:
