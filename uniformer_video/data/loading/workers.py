@@ -269,7 +269,7 @@ def _quiet_deaths() -> Iterator[None]:
     that a worker dies while others are still being started. Here torch is told of no processes.
     """
     tell = signal_handling._set_worker_pids
-    signal_handling._set_worker_pids = lambda iterator, _pids: tell(iterator, ())
+    signal_handling._set_worker_pids = lambda key, child_pids: tell(key, ())
     try:
         yield
     finally:
