@@ -11,10 +11,11 @@ from registries import fresh_process
 from tiny_run import TINY
 
 from uniformer_video import plugins
-from uniformer_video.config import rows, settings
+from uniformer_video.config import rows
+from uniformer_video.config.recorded import config_from_text, config_text
 from uniformer_video.config.register import register_settings
 from uniformer_video.config.setting import Setting, flag, needs, number
-from uniformer_video.config.settings import config_from_text, config_text, load_config
+from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.check import check_settings
 from uniformer_video.runs.folder import LAST_FILE
@@ -159,7 +160,7 @@ def test_a_recorded_setting_of_nobody_stops_and_one_that_is_gone_is_named(monkey
     with pytest.raises(ConfigError, match=r"name it: --plugins my_net"):
         config_from_text(named, LAST_FILE)
     assert "my_net" not in sys.modules
-    monkeypatch.setitem(settings.REMOVED, "MYNET.WIDTH", "it is always 3")
+    monkeypatch.setitem(rows.REMOVED, "MYNET.WIDTH", "it is always 3")
     config_from_text(text, LAST_FILE)
     assert "settings that are no more: MYNET.WIDTH (it is always 3)" in caplog.text
 

@@ -2,13 +2,8 @@ import logging
 
 import pytest
 
-from uniformer_video.config.settings import (
-    DEFAULTS,
-    config_text,
-    describe,
-    flat_config,
-    load_config,
-)
+from uniformer_video.config.recorded import config_text
+from uniformer_video.config.settings import DEFAULTS, describe, flat_config, load_config
 from uniformer_video.errors import ConfigError
 
 

@@ -4,13 +4,9 @@ import pytest
 import torch
 
 from uniformer_video.config.foreign.training import BENDS
+from uniformer_video.config.recorded import config_text
 from uniformer_video.config.setting import TEST, TRAINING
-from uniformer_video.config.settings import (
-    config_text,
-    load_config,
-    unmet_settings,
-    with_settings,
-)
+from uniformer_video.config.settings import load_config, unmet_settings, with_settings
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs import build
 from uniformer_video.runs.check import check_phases

@@ -2,9 +2,10 @@
 
 import pytest
 
+from uniformer_video.config.recorded import config_from_text
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.config.setting import FREE, MATCHES_UNLESS_FROM_BEST, Setting
-from uniformer_video.config.settings import config_from_text, load_config
+from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
 
 NUMBERS = [key for key, row in SETTINGS.items() if not isinstance(row.default, (str, bool))]

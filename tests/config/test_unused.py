@@ -4,15 +4,8 @@ import pickle
 
 import pytest
 
-from uniformer_video.config.settings import (
-    COMMAND_LINE,
-    DEFAULT,
-    FILE,
-    config_from_text,
-    config_text,
-    load_config,
-    origin,
-)
+from uniformer_video.config.recorded import config_from_text, config_text
+from uniformer_video.config.settings import COMMAND_LINE, DEFAULT, FILE, load_config, origin
 from uniformer_video.config.unused import report_unused, unused_settings
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.check import check_settings

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from uniformer_video.config.settings import config_text, load_config
+from uniformer_video.config.recorded import config_text
+from uniformer_video.config.settings import load_config
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.protocol import Protocol, recorded_protocol
 from uniformer_video.data.sampling import ClipSampling

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from five_videos import LABELS, SCORES, make
 
-from uniformer_video.config.settings import config_text, load_config
+from uniformer_video.config.recorded import config_text
+from uniformer_video.config.settings import load_config
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling

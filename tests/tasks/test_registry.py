@@ -4,14 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from uniformer_video.config.settings import (
-    COMMAND_LINE,
-    DEFAULT,
-    config_from_text,
-    config_text,
-    load_config,
-    origin,
-)
+from uniformer_video.config.recorded import config_from_text, config_text
+from uniformer_video.config.settings import COMMAND_LINE, DEFAULT, load_config, origin
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.evaluation.parts import Figure
 from uniformer_video.runs.build_task import build_task, check_same_task

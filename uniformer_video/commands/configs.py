@@ -53,8 +53,9 @@ def config_command(args: Namespace) -> None:
     `diff A B` takes files or names of shipped configs, and prints each setting that differs: its key, the
     value in A, the value in B. KEY VALUE pairs behind it hold for both.
     """
+    from uniformer_video.config.recorded import config_text
     from uniformer_video.config.setting import TEST, TRAINING
-    from uniformer_video.config.settings import config_text, describe, load_config, unmet_settings
+    from uniformer_video.config.settings import describe, load_config, unmet_settings
 
     if args.keys:
         print(describe())

@@ -1,4 +1,4 @@
-"""The settings of a run: loading, overriding, checking, writing.
+"""The settings of a run: loading, overriding, checking. How they are recorded: `config/recorded.py`.
 
 The tree is fvcore's `CfgNode` with the key names of PySlowFast and UniFormer. Files may start from
 another file through `_BASE_`. An unknown key is an error that names the nearest known one; keys of
@@ -6,37 +6,25 @@ those projects that are not ours go through `config/foreign/`.
 """
 
 import difflib
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, overload
 
-import yaml
 from fvcore.common.config import CfgNode
 
-from uniformer_video.config.foreign.data import with_task
 from uniformer_video.config.foreign.keys import is_foreign
 from uniformer_video.config.foreign.pyslowfast import refuse_other_trades
 from uniformer_video.config.foreign.translate import translate
-from uniformer_video.config.register import plugin_of
-from uniformer_video.config.rows import DEFAULTS, REMOVED, SETTINGS
+from uniformer_video.config.rows import DEFAULTS, SETTINGS
 from uniformer_video.config.rules import check
 from uniformer_video.config.setting import TRAINING
 from uniformer_video.config.shipped import find_config, is_config, nearest_config
 from uniformer_video.config.values import convert, parse_value, read_yaml, without_tuple
 from uniformer_video.errors import ConfigError, quote
-from uniformer_video.plugins import (
-    import_installed,
-    import_plugins,
-    is_installed,
-    plugin_options,
-    resolve_plugin,
-)
+from uniformer_video.plugins import import_installed, import_plugins, resolve_plugin
 from uniformer_video.program import command
-from uniformer_video.words import name_some, system_reason
-
-log = logging.getLogger(__name__)
+from uniformer_video.words import system_reason
 
 DEFAULT, FILE, COMMAND_LINE = "default", "file", "command line"
 _OVERRIDES, _IN_THE_CALL = "on the command line", "in the call"
@@ -103,7 +91,7 @@ def with_settings(cfg: CfgNode, settings: Mapping[str, Any]) -> CfgNode:
         _check_known(key, "")
         flat[key] = convert(key, value, "")
     check(flat)
-    changed = _tree(flat)
+    changed = tree_of(flat)
     changed.__dict__[_NAME] = config_name(cfg)
     changed.__dict__[_ORIGINS] = {
         **cfg.__dict__.get(_ORIGINS, {}),
@@ -121,7 +109,7 @@ def config_from_tree(tree: dict[Any, Any], source: str) -> CfgNode:
 
     `source` is where they stand, for messages. Raises `ConfigError` as `load_config` does.
     """
-    return _build([(f"in {source}", key, value) for key, value in _flatten(tree)])
+    return _build([(f"in {source}", key, value) for key, value in flatten(tree)])
 
 
 def _build(entries: Sequence[tuple[str, str, Any]]) -> CfgNode:
@@ -139,7 +127,7 @@ def _build(entries: Sequence[tuple[str, str, Any]]) -> CfgNode:
         where = places[sources[key]] if key in sources else "for another project's setting"
         flat[key] = convert(key, value, where)
     check(flat)
-    cfg = _tree(flat)
+    cfg = tree_of(flat)
     cfg.__dict__[_ORIGINS] = {
         key: COMMAND_LINE if places[source] in (_OVERRIDES, _IN_THE_CALL) else FILE
         for key, source in sources.items()
@@ -171,80 +159,9 @@ def unmet_settings(cfg: CfgNode, phase: str) -> str:
     return f"a {doing} cannot be what these settings ask for: {'; '.join(found)}" if found else ""
 
 
-def config_text(cfg: CfgNode) -> str:
-    """The whole tree as YAML that `load_config` reads back, with what another project's settings ask for.
-
-    Of plugins that are merely installed it holds what is no default, and `PLUGINS` then names them.
-    """
-    flat = flat_config(cfg)
-    plugins = list(flat[_PLUGINS])
-    for key in list(flat):
-        plugin = plugin_of(key)
-        if not plugin or not is_installed(plugin):
-            continue
-        if flat[key] == DEFAULTS[key]:
-            del flat[key]
-        elif plugin not in plugins:
-            plugins.append(plugin)
-    unmet = {key: value for key, (value, _, _) in cfg.__dict__.get(_UNMET, {}).items()}
-    tree = to_nested_dict(_tree({**flat, _PLUGINS: plugins, **unmet}))
-    return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=100)
-
-
-def config_from_text(text: str, source: str = "the checkpoint") -> CfgNode:
-    """The tree stored as YAML by `config_text`, to compare with: neither limits nor rules are checked.
-
-    Nothing is imported. Raises `ConfigError` where it is damaged, and for a key that nobody has registered;
-    one that this version has no more is left out.
-    """
-    flat = deepcopy(DEFAULTS)
-    recorded = _recorded_settings(text)
-    if recorded is None:
-        raise ConfigError(f"the settings in {source} are damaged; use another OUTPUT_DIR")
-    _check_recorded(recorded, source)
-    for key, value in recorded.items():
-        if key in DEFAULTS:
-            flat[key] = convert(key, value, f"in {source}")
-    return _tree(flat)
-
-
-def check_recorded_settings(text: Any, source: str) -> None:
-    """Raise `ConfigError` where `config_text`'s text in `source` has a setting that nobody has registered."""
-    recorded = _recorded_settings(text) if isinstance(text, str) else None
-    if recorded is not None:
-        _check_recorded(recorded, source)
-
-
-def recorded_plugins(text: Any) -> list[str]:
-    """The plugins that `config_text`'s text names; empty where it does not tell."""
-    recorded = _recorded_settings(text) if isinstance(text, str) else None
-    return [str(plugin) for plugin in (recorded or {}).get(_PLUGINS) or []]
-
-
-def _recorded_settings(text: str) -> dict[str, Any] | None:
-    """{key: value} of `config_text`'s text; None where it is damaged."""
-    try:
-        tree = read_yaml(text)
-    except ValueError:
-        return None
-    return with_task(dict(_flatten(tree))) if isinstance(tree, dict) else None
-
-
-def _check_recorded(recorded: Mapping[str, Any], source: str) -> None:
-    """Refuse settings of a plugin that is not here; name those that this version has no more."""
-    unknown = [key for key in recorded if key not in DEFAULTS]
-    if gone := [key for key in unknown if key in REMOVED]:
-        log.warning(
-            "%s records settings that are no more: %s",
-            source,
-            ", ".join(f"{key} ({REMOVED[key]})" for key in gone),
-        )
-    if others := [key for key in unknown if key not in REMOVED]:
-        options = plugin_options(recorded.get(_PLUGINS) or [])
-        raise ConfigError(
-            f"{source} records {name_some(others)}, settings of a plugin that is not imported"
-            + (f"; name it: {options}" if options else "; name it with --plugins")
-        )
+def unmet_values(cfg: CfgNode) -> dict[str, Any]:
+    """`{key: value}` of what another project's settings ask for and `cfg` does not do."""
+    return {key: value for key, (value, _, _) in cfg.__dict__.get(_UNMET, {}).items()}
 
 
 def flat_config(cfg: CfgNode) -> dict[str, Any]:
@@ -334,7 +251,7 @@ def _gather_plugins(
 def _settings_in(path: Path, tree: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
     """Yield (key, value) of what a file holds."""
     try:
-        settings = list(_flatten(tree))
+        settings = list(flatten(tree))
     except RecursionError:
         raise ConfigError(f"{path} is not a config: it refers to itself") from None
     values: dict[str, Any] = {}
@@ -350,11 +267,12 @@ def _other_config(path: Path | str) -> str:
     return f", and no shipped config has that name{hint} (`{command('configs')}` lists them)"
 
 
-def _flatten(tree: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(tree: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (key, value) of nested settings: `{"DATA": {"MEAN": x}}` gives "DATA.MEAN" and x."""
     for name, value in tree.items():
         key = f"{prefix}{name}"
         if isinstance(value, dict) and key not in DEFAULTS:
-            yield from _flatten(value, f"{key}.")
+            yield from flatten(value, f"{key}.")
         elif value is None and _is_section(key):
             continue  # all its lines are commented out
         else:
@@ -399,7 +317,8 @@ def _check_known(key: str, where: str) -> None:
     )
 
 
-def _tree(flat: Mapping[str, Any]) -> CfgNode:
+def tree_of(flat: Mapping[str, Any]) -> CfgNode:
+    """The tree of `{"DATA.MEAN": x, ...}`."""
     cfg = CfgNode()
     for key, value in flat.items():
         node = cfg

@@ -10,8 +10,9 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from uniformer_video.config.recorded import config_from_text
 from uniformer_video.config.rows import SETTINGS
-from uniformer_video.config.settings import config_from_text, flat_config
+from uniformer_video.config.settings import flat_config
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import ConfigError, DataError, quote

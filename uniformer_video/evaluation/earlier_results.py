@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from uniformer_video.config.settings import config_from_text
+from uniformer_video.config.recorded import config_from_text
 from uniformer_video.data.protocol import Protocol
 
 _BESIDE_PROTOCOL = ("playback", "videos_sha256")  # in schema 1 they stood inside it

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from uniformer_video.config.settings import check_recorded_settings
+from uniformer_video.config.recorded import check_recorded_settings
 from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.data.loading.dataset import decode_test_clips

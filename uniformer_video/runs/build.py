@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 
+from uniformer_video.config.recorded import check_recorded_settings, config_text
 from uniformer_video.config.rows import DEFAULTS
-from uniformer_video.config.settings import check_recorded_settings, config_text, flat_config
+from uniformer_video.config.settings import flat_config
 from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.lists.flips import mirror_pairs
 from uniformer_video.data.lists.records import VideoRecord

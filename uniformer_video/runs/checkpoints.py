@@ -14,7 +14,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from uniformer_video.config.settings import config_from_text
+from uniformer_video.config.recorded import config_from_text
 from uniformer_video.data.lists.records import list_digest
 from uniformer_video.errors import (
     AbsentError,

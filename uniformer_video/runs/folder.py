@@ -7,9 +7,10 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
+from uniformer_video.config.recorded import config_from_text, config_text
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.config.setting import FREE, MATCHES_UNLESS_FROM_BEST
-from uniformer_video.config.settings import config_from_text, config_text, flat_config
+from uniformer_video.config.settings import flat_config
 from uniformer_video.errors import ConfigError
 from uniformer_video.files import atomic_write, remove_unfinished
 from uniformer_video.runs.check import settings_without_effect

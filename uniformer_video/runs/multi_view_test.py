@@ -13,7 +13,7 @@ import numpy as np
 from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
-from uniformer_video.config.settings import config_text
+from uniformer_video.config.recorded import config_text
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.lists.records import VideoRecord, list_digest
 from uniformer_video.data.loading.dataset import timeline_of

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from uniformer_video.config.settings import recorded_plugins
+from uniformer_video.config.recorded import recorded_plugins
 from uniformer_video.errors import ConfigError, DataError, choice_error
 from uniformer_video.evaluation.results import RESULTS_FILE, load_results
 from uniformer_video.plugins import hint_at_plugins
