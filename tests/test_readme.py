@@ -65,7 +65,9 @@ COMMANDS = {
     "uniformer-video guide k400": Known(),
     "make lint": Known(reason="is called beside the tests"),
     "uniformer-video run": MENTIONED,
-    "python tools/run_net.py": MENTIONED,
+    "python tools/run_net.py --cfg configs/k400/uniformer_s_16x4.yaml": Known(
+        reason="as uniformer-video run"
+    ),
     "python -m uniformer_video run": Known(reason="as uniformer-video run"),
     "uniformer-video models": Known(),
     "mkdir by_heart && ln -s ../my_videos by_heart/train && ln -s ../my_videos by_heart/val": Known(

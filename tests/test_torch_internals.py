@@ -49,10 +49,10 @@ def test_a_change_is_noticed(monkeypatch):
     """One that keeps the name and one that does not, as examples."""
     iterator = torch.utils.data.dataloader._MultiProcessingDataLoaderIter
     monkeypatch.setattr(iterator, "_shutdown_workers", lambda self, timeout: None)
-    monkeypatch.delattr(torch.utils.data._utils.signal_handling, "_remove_worker_pids")
+    monkeypatch.delattr(torch.utils.data._utils.signal_handling, "_set_worker_pids")
     words = [internal.relied_on for internal in torch_internals.lacking()]
     assert len(words) == 2
-    assert "_remove_worker_pids" in words[0] and "_shutdown_workers" in words[1]
+    assert "_set_worker_pids" in words[0] and "_shutdown_workers" in words[1]
 
 
 def test_the_range_is_that_of_the_packaging_and_holds_what_was_tested():
@@ -79,7 +79,7 @@ def test_every_use_of_a_private_name_of_torch_is_listed():
                 re.findall(r"(?:signal_handling|_iterator|torch(?:\.\w+)+)\.(_[a-z]\w+)", text)
             )
             found |= set(re.findall(r"(?:get|has)attr\(self\._iterator, \"(_\w+)\"", text))
-    assert found >= {"_BatchNorm", "_workers", "_remove_worker_pids"}
+    assert found >= {"_BatchNorm", "_workers", "_set_worker_pids"}
     assert {name for name in found if name not in listed} == set()
 
 

@@ -46,9 +46,9 @@ def _has_pinning_thread() -> bool:
     return "_pin_memory_thread" in _names(_iterator().__init__)
 
 
-def _forgets_workers() -> bool:
-    forget = torch.utils.data._utils.signal_handling._remove_worker_pids
-    return callable(forget) and "_worker_pids_set" in _names(_iterator().__init__)
+def _tells_the_processes() -> bool:
+    tell = torch.utils.data._utils.signal_handling._set_worker_pids
+    return callable(tell) and "_set_worker_pids" in _names(_iterator().__init__)
 
 
 def _shuts_down() -> bool:
@@ -124,9 +124,9 @@ INTERNALS = (
     ),
     Internal("its thread for pinned memory is `_pin_memory_thread`", _WORKERS, _has_pinning_thread),
     Internal(
-        "`signal_handling._remove_worker_pids` keeps torch from raising where a worker dies",
+        "torch raises for the dead of the processes that `signal_handling._set_worker_pids` is told",
         _WORKERS,
-        _forgets_workers,
+        _tells_the_processes,
     ),
     Internal("`_shutdown_workers` ends it, by way of `_workers_done_event`", _WORKERS, _shuts_down),
     Internal("it says `DataLoader timed out`", _WORKERS, _says_that_it_waited),

@@ -176,6 +176,19 @@ def test_a_worker_that_is_killed_is_an_error_that_names_its_video(videos):
         list(train_loader(videos, {5: "SIGKILL"}).epoch(0))
 
 
+def test_one_that_dies_while_others_are_still_being_started_is_named_too(videos, monkeypatch):
+    iterator = torch.utils.data.dataloader._MultiProcessingDataLoaderIter
+    hand_out = iterator._try_put_index
+
+    def slowly(self):
+        hand_out(self)
+        time.sleep(0.3)
+
+    monkeypatch.setattr(iterator, "_try_put_index", slowly)
+    with pytest.raises(WorkerError, match=r"killed.*memory.*\d\.mp4"):
+        list(train_loader(videos, dict.fromkeys(range(8), "SIGKILL")).epoch(0))
+
+
 def test_a_worker_that_ends_for_no_video_is_an_error(videos):
     class Leaving(ActingDataset):
         def _sample(self, *args):

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
 from multiprocessing import connection
@@ -106,14 +106,13 @@ class WatchedLoader(Generic[Batch]):
             if self._loader is None:
                 self._loader = self._new_loader()
             try:
-                self._iterator = iter(self._loader)
+                with _quiet_deaths():
+                    self._iterator = iter(self._loader)
                 break
             except RuntimeError:
-                # a worker died idle, or at its first video before all were started
-                self._end_workers()
+                self._end_workers()  # a worker died idle
                 if attempt == _STARTS - 1:
                     raise
-        _keep_quiet(self._iterator)
         if self._workers and self.timeout:
             assert self._table is not None  # made with the workers
             self._lookout = Lookout(self._workers, self._table, self.timeout)
@@ -262,14 +261,19 @@ class _Rest:
             yield keys
 
 
-def _keep_quiet(iterator: Any) -> None:
-    """Have a worker's death found by looking.
+@contextmanager
+def _quiet_deaths() -> Iterator[None]:
+    """While an iterator is made: have the deaths of its workers found by looking.
 
-    torch raises at once, from a signal handler, and so in the middle of whatever the main process does.
+    torch raises at once, from a signal handler, and so in the middle of whatever the main process does, be it
+    that a worker dies while others are still being started. Here torch is told of no processes.
     """
-    if getattr(iterator, "_worker_pids_set", False):
-        signal_handling._remove_worker_pids(id(iterator))
-        iterator._worker_pids_set = False
+    tell = signal_handling._set_worker_pids
+    signal_handling._set_worker_pids = lambda iterator, _pids: tell(iterator, ())
+    try:
+        yield
+    finally:
+        signal_handling._set_worker_pids = tell
 
 
 def _collate_into_shared_memory(
