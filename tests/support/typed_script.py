@@ -42,16 +42,13 @@ uv.register_model(
 )
 
 
-@uv.register_task
 class MyTask(SingleLabel):
     """A task of one's own."""
 
     name = "my-task"
-    weight_of_rare_classes = 2.0
 
 
-assert_type(MyTask, type[MyTask])
-assert_type(MyTask().weight_of_rare_classes, float)
+assert_type(uv.register_task(MyTask), type[MyTask])  # also as a decorator
 
 
 def train_and_test(config: Path) -> float:
