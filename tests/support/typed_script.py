@@ -12,6 +12,7 @@ from typing_extensions import assert_type
 
 import uniformer_video as uv
 from uniformer_video.config.setting import flag, number
+from uniformer_video.tasks.single_label import SingleLabel
 
 uv.register_settings(
     number("MYNET.WIDTH", 64, "channels", 1, 4096),
@@ -39,6 +40,15 @@ uv.register_model(
     crop_size=112,
     settings={"MYNET.WIDTH": "width", "MYNET.BIAS": "bias"},
 )
+
+
+class MyTask(SingleLabel):
+    """A task of one's own."""
+
+    name = "my-task"
+
+
+assert_type(uv.register_task(MyTask), type[MyTask])  # also as a decorator
 
 
 def train_and_test(config: Path) -> float:
@@ -69,7 +79,7 @@ def predict(checkpoint: Path, video: str) -> list[tuple[str, float]]:
 
 def features(video: Path) -> tuple[Tensor, int]:
     """Pooled features of the first frames of a video, and how many numbers the model has learnt."""
-    model = uv.create_model("uniformer_s", checkpoint="uniformer_s_k400_16x4", num_classes=0)
+    model = uv.create_model("uniformer_s", checkpoint="uniformer_small_k400_16x4", num_classes=0)
     assert_type(model, uv.RecognitionModel)
     assert_type(model.num_classes, int)
     assert_type(uv.list_models("uniformer*"), list[str])

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from uniformer_video.config.recorded import recorded_plugins
 from uniformer_video.errors import ConfigError, DataError, choice_error
@@ -15,10 +15,11 @@ from uniformer_video.tasks.task import Task
 # What a class has to say of itself, and what every line of metrics.jsonl holds beside its figures.
 _ASKED = ("name", "figures", "hits_key", "score_key", "headline", "template")
 _TAKEN = ("kind", "epoch", "step", "loss", "lr", "seconds")
+_OwnTask = TypeVar("_OwnTask", bound=Task)  # what is decorated keeps its own class
 _TASKS: dict[str, type[Task]] = {task.name: task for task in (SingleLabel, MultiLabel)}
 
 
-def register_task(task: type[Task]) -> type[Task]:
+def register_task(task: type[_OwnTask]) -> type[_OwnTask]:
     """Make a subclass of `Task` known by its `name`; a decorator.
 
     Raises `ConfigError` for a name in use, and for a class that lacks what `Task` asks of it.
