@@ -1,4 +1,4 @@
-"""Settings as text, which checkpoints, results and the folder of a run record, and what is read back of it."""
+"""Settings as text: what checkpoints, results and run folders record, and what is read back of it."""
 
 import logging
 from collections.abc import Mapping
