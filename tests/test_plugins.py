@@ -235,3 +235,19 @@ def test_two_processes_and_spawned_workers_know_the_plugin(toy_folder, tmp_path,
     finally:
         launch.kill()
     assert "says the toy" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_setting_of_a_plugin_that_is_not_named(place):
+    folder = place({"a.yaml": "SWING: {WIDTH: 3}\n"})
+    with pytest.raises(ConfigError, match=r"unknown setting SWING\.WIDTH .* with --plugins"):
+        load_config(folder / "a.yaml")
+
+
+def test_a_plugin_that_ends_the_process_is_an_error(plugin, own_registries, monkeypatch, caplog):
+    with pytest.raises(ConfigError, match="cannot be imported: SystemExit: 3"):
+        load_config(None, ["PLUGINS", str(plugin("raise SystemExit(3)"))])
+    points = [_Point("leaving", lambda: sys.exit(1))]
+    monkeypatch.setattr(plugins, "_looked_for_installed", False)
+    monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: points)
+    load_config(None)
+    assert "its-name (leaving) cannot be used" in caplog.text

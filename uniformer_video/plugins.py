@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 GROUP = "uniformer_video.plugins"
 _named: list[str] = []  # imported by name, in their order
 _installed: list[str] = []  # imported through entry points
-_failed: dict[str, str] = {}  # modules of entry points that could not be imported: why
 _looked_for_installed = False
 _importing: list[str] = []
 
@@ -59,8 +58,7 @@ def import_installed() -> None:
             _importing.append(point.module)
             point.load()
             _installed.append(point.module)
-        except Exception as error:  # of code that is not ours
-            _failed[point.module] = one_line(error)
+        except (Exception, SystemExit) as error:  # of code that is not ours
             log.warning(
                 "The installed plugin %s (%s) cannot be used: %s",
                 point.name,
@@ -120,7 +118,7 @@ def _import_named(plugin: str) -> None:
                 "folder that it lies in, or give the path of its .py file"
             ) from None
         raise ConfigError(f"the plugin {plugin} cannot be imported: {one_line(error)}") from error
-    except Exception as error:  # of code that is not ours
+    except (Exception, SystemExit) as error:  # of code that is not ours
         raise ConfigError(
             f"the plugin {plugin} cannot be imported: {type(error).__name__}: {one_line(error)}"
         ) from error

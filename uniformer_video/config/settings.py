@@ -29,6 +29,7 @@ from uniformer_video.words import system_reason
 DEFAULT, FILE, COMMAND_LINE = "default", "file", "command line"
 _OVERRIDES, _IN_THE_CALL = "on the command line", "in the call"
 _PLUGINS = "PLUGINS"
+_NAME_THE_PLUGIN = " If it is a plugin's, name that in PLUGINS or with --plugins"
 # among CfgNode's own attributes, which are copied and pickled with it
 _ORIGINS, _NAME, _UNMET = "_origins", "_config_name", "_unmet"
 
@@ -311,8 +312,10 @@ def _check_known(key: str, where: str) -> None:
     same_section = [known for known in DEFAULTS if known.rpartition(".")[0] == section]
     likely = same_name or same_section or DEFAULTS
     near = difflib.get_close_matches(key.upper(), likely, n=1, cutoff=0.0)[0]
+    # Nothing near: a section that nobody knows may be of a plugin that is not named.
+    of_plugin = "" if same_name or not section or _is_section(section) else _NAME_THE_PLUGIN
     raise ConfigError(
-        f"unknown setting {key} {where}; did you mean {near}? "
+        f"unknown setting {key} {where}; did you mean {near}?{of_plugin} "
         f"(`{command('config --keys')}` lists all)"
     )
 

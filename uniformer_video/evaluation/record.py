@@ -82,10 +82,12 @@ class Results:
         return pandas.DataFrame(self.videos)
 
     def __repr__(self) -> str:
+        shares = {
+            key: entry.get("value") if isinstance(entry, dict) else entry
+            for key, entry in self.summary.items()
+        }
         figures = ", ".join(
-            f"{key} {value['value']:.1%}"
-            for key, value in self.summary.items()
-            if isinstance(value, dict) and isinstance(value.get("value"), float)
+            f"{key} {share:.1%}" for key, share in shares.items() if isinstance(share, float)
         )
         failed = f", {len(self.failures)} failed" if self.failures else ""
         return f"<Results of {self.title}: {figures}; {len(self.videos)} videos{failed}; {self.folder}>"
