@@ -75,6 +75,13 @@ def test_what_is_left_out_is_counted_and_named(fill):
     assert loose.endswith("left out 1 video beside the folders of the classes: top.mp4")
 
 
+@pytest.mark.parametrize("name", ["St. Moritz", "kick v1.2", "U.S.A."])
+def test_a_class_on_an_absent_disk_may_have_dots_in_its_name(fill, name):
+    root = fill("run/a.mp4", "walk/b.mp4")
+    (root / name).symlink_to("/nowhere/disk")
+    assert f"{name} (a link to /nowhere/disk, which is not there)" in refusal(root)
+
+
 def test_a_class_without_a_video_stops_the_run(fill):
     root = fill(
         "run/a.mp4", "walk/b.mp4", "jump/c.jpg", "jump/d.jpg", "jump/e.TXT", "sit/", "x/._.mp4"

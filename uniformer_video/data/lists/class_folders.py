@@ -1,6 +1,7 @@
 """A folder with one sub-folder of videos for each class -> `VideoRecord`s. No class is lost in silence."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -18,6 +19,8 @@ from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, plural
 
 CLASSES_FILE = "classes.txt"
+# As in `a.mp4`, and not in `St. Moritz` or `kick v1.2`
+_FILE_SUFFIX = re.compile(r"\.(?=\w*[a-z])[a-z0-9]{1,5}", re.IGNORECASE)
 
 
 def class_folders(root: str | os.PathLike[str]) -> list[str]:
@@ -79,7 +82,8 @@ def read_folder(
 
 
 def _may_lead_to_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_symlink() and not os.path.exists(entry.path) and not Path(entry.name).suffix
+    is_dead_link = entry.is_symlink() and not os.path.exists(entry.path)
+    return is_dead_link and not _FILE_SUFFIX.fullmatch(Path(entry.name).suffix)
 
 
 def _refuse_unknown(
