@@ -1,9 +1,12 @@
 """The package from Python: train, test, results, predictions; it speaks through logging and reads no argv."""
 
 import logging
+import os
+import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import torch
 from tiny_run import tiny_overrides
@@ -127,3 +130,30 @@ def test_models_and_their_mistakes():
 def test_a_video_has_a_length(make_video):
     with uv.open_video(make_video(frames=12)) as video:
         assert len(video) == video.num_frames == 12
+
+
+def test_ordinary_values_of_python(tmp_path):
+    values = {"DATA.PATH_TO_DATA_DIR": tmp_path, "SOLVER.BASE_LR": np.float64(0.5)}
+    cfg = uv.load_config(None, **values, **{"RNG_SEED": torch.tensor(3)})
+    assert (str(tmp_path), 0.5, 3) == (cfg.DATA.PATH_TO_DATA_DIR, cfg.SOLVER.BASE_LR, cfg.RNG_SEED)
+    for call in (uv.train, uv.evaluate, uv.run):
+        with pytest.raises(uv.UserError, match=r"settings come from load_config, .*a\.yaml"):
+            call("a.yaml")
+
+
+def test_a_slip_is_answered_before_what_is_missing():
+    with pytest.raises(uv.UserError, match=r"did you mean uniformer_s\?"):
+        uv.create_model("uniformer_ss")
+    with pytest.raises(uv.UserError, match=r"no option 'num_class'.*did you mean num_classes\?"):
+        uv.create_model("uniformer_s", num_class=4)
+
+
+def test_threads_rest_from_the_first_use_on():
+    code = (
+        "import os, uniformer_video as uv\n"
+        "assert 'OMP_WAIT_POLICY' not in os.environ\n"
+        "uv.load_config\n"
+        "assert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -10,6 +10,7 @@ from processes import torchrun
 from registries import fresh_process
 from tiny_run import TINY
 
+import uniformer_video as uv
 from uniformer_video import plugins
 from uniformer_video.config import rows
 from uniformer_video.config.recorded import config_from_text, config_text
@@ -17,6 +18,7 @@ from uniformer_video.config.register import register_settings
 from uniformer_video.config.setting import Setting, flag, needs, number
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
+from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.check import check_settings
 from uniformer_video.runs.folder import LAST_FILE
 from uniformer_video.zoo import registry
@@ -251,3 +253,50 @@ def test_a_plugin_that_ends_the_process_is_an_error(plugin, own_registries, monk
     monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: points)
     load_config(None)
     assert "its-name (leaving) cannot be used" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("register", "given"),
+    [
+        (uv.register_task, (3,)),
+        (uv.register_task, (dict,)),
+        (uv.register_format, (3,)),
+        (uv.register_format, (uv.ListFormat("mine", None, "nothing"),)),
+        (uv.register_format, (uv.ListFormat("two words", print, "nothing"),)),
+        (uv.register_decoder, (3,)),
+        (uv.register_decoder, (uv.Decoder("mine", None),)),
+        (uv.register_report_section, ("x", 3)),
+        (uv.register_report_section, ("", print)),
+        (uv.register_settings, (3,)),
+    ],
+)
+def test_what_keeps_no_contract_is_refused(own_registries, register, given):
+    with pytest.raises(uv.UserError):
+        register(*given)
+
+
+def test_a_model_without_a_name_or_a_function_is_refused(own_registries):
+    for name, build in (("", _Wide), ("x", 3), ("two words", _Wide)):
+        with pytest.raises(uv.UserError):
+            uv.register_model(name, build, num_frames=4)
+
+
+def test_a_cell_of_a_notebook_may_be_run_again(own_registries):
+    code = TOY.read_text()
+    for _ in range(2):
+        exec(compile(code, str(TOY), "exec"), {"__name__": "__main__", "__file__": str(TOY)})
+    another = code.replace("class ToyModel", "class Other").replace("ToyModel, num", "Other, num")
+    with pytest.raises(uv.UserError, match="there is a model 'toy' already"):
+        exec(compile(another, str(TOY), "exec"), {"__name__": "__main__"})
+
+
+def test_an_error_in_a_format_names_it(own_registries, tiny):
+    def read(root, split):
+        raise KeyError("oops")
+
+    uv.register_format(uv.ListFormat("failing", read, "nothing"))
+    cfg = load_config(None, tiny(TRAIN__DATASET="failing"))
+    with pytest.raises(
+        uv.UserError, match=r"the format failing, of \S*test_plugins, fails on the train list"
+    ):
+        build_data(cfg)

@@ -104,6 +104,9 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'uniformer_video' has no attribute {name!r}")
     from importlib import import_module
 
+    from uniformer_video.cores import let_threads_rest
+
+    let_threads_rest()
     return getattr(import_module(_EXPORTS[name]), name)
 
 

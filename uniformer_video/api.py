@@ -11,6 +11,7 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.config.settings import config_name, with_settings
 from uniformer_video.distributed import environment
+from uniformer_video.errors import ConfigError, quote
 from uniformer_video.evaluation.record import Results
 from uniformer_video.plugins import import_installed
 from uniformer_video.runs.folder import BEST_FILE, run_folder
@@ -30,19 +31,21 @@ def run(cfg: CfgNode, progress: bool | None = None) -> Results | None:
         progress: print what happens, with progress bars; None = in notebooks. Without it all is said
             through `logging`, by the logger "uniformer_video".
 
-    Returns the results of the test; None where `TEST.ENABLE` is False, and in all processes but the main one
-    of several. Raises `Interrupted` for Ctrl-C or SIGTERM in the main thread, once all is saved; then the
-    same call goes on from there.
+    Returns the results of the test; None where `TEST.ENABLE` is False. Raises `Interrupted` for Ctrl-C or
+    SIGTERM in the main thread while it trains, once all is saved; then the same call goes on from there.
+    While it tests they are a `KeyboardInterrupt`, as anywhere.
     """
+    _check_config(cfg)
     check_torch()
     name = config_name(cfg)
     with _speaking(_is_notebook() if progress is None else progress) as bars:
         folder = run_settings(cfg, name, show_bars=bars)
-    return Results.load(folder) if folder and environment.rank() == 0 else None
+    return Results.load(folder) if folder else None
 
 
 def train(cfg: CfgNode, progress: bool | None = None) -> Path:
     """Train without the test; the path of the best weights, `best.pt`. Arguments as those of `run`."""
+    _check_config(cfg)
     cfg = with_settings(cfg, {"TRAIN.ENABLE": True, "TEST.ENABLE": False})
     run(cfg, progress)
     return run_folder(cfg, config_name(cfg)) / BEST_FILE
@@ -50,15 +53,18 @@ def train(cfg: CfgNode, progress: bool | None = None) -> Path:
 
 def evaluate(
     cfg: CfgNode, checkpoint: str | Path | None = None, progress: bool | None = None
-) -> Results | None:
+) -> Results:
     """Test only: weights from a path, an address or a published name; without one, those in `OUTPUT_DIR`.
 
-    Arguments and result as those of `run`.
+    Arguments and errors as those of `run`.
     """
+    _check_config(cfg)
     settings: dict[str, Any] = {"TRAIN.ENABLE": False, "TEST.ENABLE": True}
     if checkpoint is not None:
         settings["TEST.CHECKPOINT_FILE_PATH"] = str(checkpoint)
-    return run(with_settings(cfg, settings), progress)
+    results = run(with_settings(cfg, settings), progress)
+    assert results is not None  # a test has some
+    return results
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -67,6 +73,13 @@ def list_models(pattern: str = "*") -> list[str]:
 
     import_installed()
     return [model.name for model in matching_models(pattern)]
+
+
+def _check_config(cfg: object) -> None:
+    if not isinstance(cfg, CfgNode):
+        raise ConfigError(
+            f"settings come from load_config, and these are {quote(cfg)}; call train(load_config(...))"
+        )
 
 
 def _is_notebook() -> bool:

@@ -26,6 +26,7 @@ from uniformer_video.commands import (
 )
 from uniformer_video.commands.options import Command
 from uniformer_video.commands.status import EXIT_INTERRUPTED, EXIT_USER_ERROR
+from uniformer_video.cores import let_threads_rest
 from uniformer_video.distributed import environment
 from uniformer_video.errors import UserError, choice_error
 from uniformer_video.signals import raise_interrupts
@@ -42,8 +43,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     printed without a traceback and give status 2; set UNIFORMER_TRACEBACK=1 to see where they rose.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    # Training and decoding share the cores; threads that wait for each other must not spin.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_threads_rest()
     try:
         _start_logging()
         parsed = _parse(arguments, command)

@@ -8,3 +8,12 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def let_threads_rest() -> None:
+    """Have OpenMP's threads sleep while they wait, unless the environment says otherwise.
+
+    Training and decoding share the cores; threads that spin while they wait for each other take them away.
+    It has to come before torch is imported; later it does nothing.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -91,6 +91,25 @@ def hint_at_plugins(recorded: object) -> str:
     return "register it first, in a module that --plugins names"
 
 
+def check_registered(what: str, name: object, function: object) -> None:
+    """Raise `ConfigError` unless `what` is registered under a name without blanks, with a function."""
+    if not isinstance(name, str) or not name or name.split() != [name]:
+        raise ConfigError(f"a {what} is called {name!r}; its name is a text without blanks")
+    if not callable(function):
+        raise ConfigError(
+            f"the {what} {name!r} is registered with {function!r}, which cannot be called; give a function "
+            "or a class"
+        )
+
+
+def is_defined_again(old: object, new: object) -> bool:
+    """Whether a function or class takes the place of one that the same code made, as of a notebook's cell."""
+    first, second = (
+        (getattr(one, "__module__", None), getattr(one, "__qualname__", None)) for one in (old, new)
+    )
+    return old is not new and first == second and None not in first
+
+
 def importing_plugin() -> str:
     """The plugin that is being imported, "" outside of one."""
     return _importing[-1] if _importing else ""

@@ -6,6 +6,7 @@ those projects that are not ours go through `config/foreign/`.
 """
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -61,7 +62,7 @@ def load_config(
     files = list(_read_files(path)) if path else []
     pairs = [
         *((_OVERRIDES, *pair) for pair in _pairs(overrides)),
-        *((_IN_THE_CALL, *pair) for pair in settings.items()),
+        *((_IN_THE_CALL, key, _plain(value)) for key, value in settings.items()),
     ]
     plugins = _gather_plugins(files, pairs)
     import_installed()
@@ -75,6 +76,13 @@ def load_config(
     cfg = _build(entries)
     cfg.__dict__[_NAME] = Path(path).stem if path else "run"
     return cfg
+
+
+def _plain(value: Any) -> Any:
+    """A path as text, and a number of numpy or torch as Python's."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 def config_name(cfg: CfgNode) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from uniformer_video.errors import ConfigError
-from uniformer_video.plugins import importing_plugin
+from uniformer_video.plugins import check_registered, importing_plugin
 from uniformer_video.words import one_line
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,9 @@ def register_report_section(title: str, build: Callable[[Mapping, Path], str | N
 
     A module that is run again replaces its own sections. Raises `ConfigError` for a title in use.
     """
+    check_registered("report section", "section", build)
+    if not isinstance(title, str) or not title.strip():
+        raise ConfigError(f"a report section has the title {title!r}; it is a text")
     known = _SECTIONS.get(title)
     if known and known.plugin != importing_plugin():
         raise ConfigError(f"the report has a section {title!r} already; choose another title")

@@ -11,13 +11,13 @@ from uniformer_video.data.lists.class_counts import count_unnamed, note_absent_c
 from uniformer_video.data.lists.class_names import places, stand_ins
 from uniformer_video.data.lists.formats import find_format, list_formats
 from uniformer_video.data.lists.records import VideoList, VideoRecord, relabel
-from uniformer_video.errors import CheckpointError, ConfigError, DataError
+from uniformer_video.errors import CheckpointError, ConfigError, DataError, UserError
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.check import check_data_settings
 from uniformer_video.runs.try_decoder import try_decoder
 from uniformer_video.storage.address import check_no_secret, is_address
 from uniformer_video.weights.file_kinds import check_place
-from uniformer_video.words import name_some
+from uniformer_video.words import name_some, one_line
 from uniformer_video.zoo.published import local_file, may_be_fetched
 
 
@@ -136,7 +136,17 @@ def _read_split(cfg, split):
     list_format = find_format(flat[key], key)
     root = _root(cfg.DATA.PATH_TO_DATA_DIR, list_format)
     arguments = {name: flat[setting] for setting, name in list_format.settings.items()}
-    found = list_format.read(root, split, **arguments)
+    try:
+        found = list_format.read(root, split, **arguments)
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        if (list_format.read.__module__ or "").startswith("uniformer_video."):
+            raise  # a fault of ours
+        raise DataError(
+            f"the format {list_format.name}, of {list_format.read.__module__}, fails on the {split} list in "
+            f"{root}: {type(error).__name__}: {one_line(error)}"
+        ) from error
     _check_list(found, list_format.name)
     return found
 

@@ -43,7 +43,9 @@ def run(
                 fit(cfg, data, folder, ranks, command, from_best, show_bars)
             if not cfg.TEST.ENABLE:
                 return None
-            return evaluate(cfg, data, folder, ranks, name, show_bars)
+            tested = evaluate(cfg, data, folder, ranks, name, show_bars)
+            ranks.wait()  # until the main process has written the results, which all may read
+            return tested
         except Interrupted:
             again = f"run the same command: {launcher()} {command}" if command else "run it again"
             ranks.say(f"Stopped; all is saved. To go on, {again}")

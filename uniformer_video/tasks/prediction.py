@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from uniformer_video.errors import UserError
+
 
 @dataclass(frozen=True, repr=False)
 class Prediction:
@@ -24,6 +26,8 @@ class Prediction:
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The `count` most probable classes: [(name, probability), ...], best first."""
+        if count < 0:
+            raise UserError(f"the classes to show are 0 or more, got {count}")
         order = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.class_names[i], float(self.probabilities[i])) for i in order]
 

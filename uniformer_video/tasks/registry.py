@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from uniformer_video.config.recorded import recorded_plugins
-from uniformer_video.errors import ConfigError, DataError, choice_error
+from uniformer_video.errors import ConfigError, DataError, choice_error, quote
 from uniformer_video.evaluation.results import RESULTS_FILE, load_results
-from uniformer_video.plugins import hint_at_plugins
+from uniformer_video.plugins import hint_at_plugins, is_defined_again
 from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.tasks.task import Task
@@ -22,19 +22,23 @@ _TASKS: dict[str, type[Task]] = {task.name: task for task in (SingleLabel, Multi
 def register_task(task: type[_OwnTask]) -> type[_OwnTask]:
     """Make a subclass of `Task` known by its `name`; a decorator.
 
-    Raises `ConfigError` for a name in use, and for a class that lacks what `Task` asks of it.
+    A class that the same code defines again replaces itself. Raises `ConfigError` for a name in use, and for
+    a class that lacks what `Task` asks of it.
     """
     _check_task(task)
-    known = _TASKS.setdefault(task.name, task)
-    if known is not task:
+    known = _TASKS.get(task.name, task)
+    if known is not task and not is_defined_again(known, task):
         raise ConfigError(
             f"there is a task {task.name!r} already, {known.__module__}.{known.__qualname__}; give yours "
             "another name"
         )
+    _TASKS[task.name] = task
     return task
 
 
 def _check_task(task: type[Task]) -> None:
+    if not (isinstance(task, type) and issubclass(task, Task)):
+        raise ConfigError(f"{quote(task)} is no subclass of `uniformer_video.Task`")
     lacking = [key for key in _ASKED if not hasattr(task, key)]
     lacking += sorted(getattr(task, "__abstractmethods__", ()))
     if lacking:

@@ -313,7 +313,7 @@ class Trainer:
 
     def _save_and_stop(self) -> NoReturn:
         self._save()
-        raise Interrupted
+        raise Interrupted("the run was asked to stop; all is saved")
 
     def _save(self) -> None:
         self.readings.read()

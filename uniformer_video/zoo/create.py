@@ -84,6 +84,8 @@ def create_model(
     import_installed()
     if "pretrained" in options:
         raise ConfigError(_no_pretrained(name))
+    if name is not None:
+        check_options(find_model(name), options)
     if checkpoint is None and (name is None or (num_classes is None and not features_only)):
         raise ConfigError("create_model needs a name and num_classes, or a checkpoint")
     if checkpoint is None and (adapt_kernel or weights != "model"):

@@ -9,7 +9,7 @@ from torch import nn
 
 from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.errors import CheckpointError, ConfigError
-from uniformer_video.plugins import hint_at_plugins
+from uniformer_video.plugins import check_registered, hint_at_plugins, is_defined_again
 from uniformer_video.program import command
 from uniformer_video.weights.architectures import is_known_here, name_architecture
 from uniformer_video.weights.checkpoint import Weights
@@ -48,11 +48,14 @@ def register_model(
             and `DATA.TRAIN_CROP_SIZE`, if `build` has the options `num_frames` and `crop_size`.
         classifier: the state-dict name of the linear layer that gives the logits.
         gflops: multiply-adds of a view, in 1e9, for lists.
-        replace: whether the name may be in use.
+        replace: whether the name may be in use; it may anyway where the same code is run again.
 
     Raises `ConfigError` for a name in use, and for arguments and settings that `build` does not take.
     """
-    if name in MODELS and not replace:
+    check_registered("model", name, build if not isinstance(build, Family) else build.build)
+    known_model = MODELS.get(name)
+    again = known_model is not None and is_defined_again(known_model.family.build, build)
+    if known_model and not (replace or again):
         raise ConfigError(
             f"there is a model {name!r} already; choose another name, or give replace=True"
         )
@@ -166,7 +169,7 @@ def check_options(model: NamedModel, options: Iterable[str]) -> None:
     for option in options:
         if option in family.options:
             continue
-        near = difflib.get_close_matches(option, family.options, n=1)
+        near = difflib.get_close_matches(option, [*family.options, "num_classes"], n=1)
         having = models_with(option)
         raise ConfigError(
             f"{model.name} has no option {option!r}"

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from uniformer_video.data.decoding.guard import VideoReader
-from uniformer_video.errors import ConfigError, choice_error
+from uniformer_video.errors import ConfigError, choice_error, quote
+from uniformer_video.plugins import check_registered, is_defined_again
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,18 @@ _DECODERS: dict[str, Decoder] = {}
 
 
 def register_decoder(decoder: Decoder) -> None:
-    """Make a decoder known by its name, which must be free.
+    """Make a decoder known by its name, which must be free, or of the same code that is run again.
+
+    Raises `ConfigError`, also for what is no `Decoder` or has no function to open by.
 
     Where worker processes are spawned and not forked, as on Windows, they must do it too: a plugin
     (docs/plugins.md) is imported by them.
     """
-    if decoder.name in _DECODERS:
+    if not isinstance(decoder, Decoder):
+        raise ConfigError(f"{quote(decoder)} is no Decoder(name, open)")
+    check_registered("decoder", decoder.name, decoder.open)
+    known = _DECODERS.get(decoder.name)
+    if known and not is_defined_again(known.open, decoder.open):
         raise ConfigError(f"there is a decoder {decoder.name!r} already; choose another name")
     _DECODERS[decoder.name] = decoder
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from uniformer_video.data.lists import layouts
 from uniformer_video.data.lists.records import VideoList
-from uniformer_video.errors import ConfigError, choice_error
+from uniformer_video.errors import ConfigError, choice_error, quote
+from uniformer_video.plugins import check_registered, is_defined_again
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,15 @@ class ListFormat:
 
 
 def register_format(list_format: ListFormat) -> None:
-    """Make a format known by its name, which must be free."""
-    if list_format.name in _FORMATS:
+    """Make a format known by its name, which must be free, or of the same code that is run again.
+
+    Raises `ConfigError`, also for what is no `ListFormat` or has no function to read by.
+    """
+    if not isinstance(list_format, ListFormat):
+        raise ConfigError(f"{quote(list_format)} is no ListFormat(name, read, holds)")
+    check_registered("list format", list_format.name, list_format.read)
+    known = _FORMATS.get(list_format.name)
+    if known and not is_defined_again(known.read, list_format.read):
         raise ConfigError(
             f"there is a list format {list_format.name!r} already; choose another name"
         )
