@@ -131,12 +131,14 @@ def test_the_published_name_of_another_network_tells_nothing(tmp_path, other):
     for read in (
         lambda: create_model(checkpoint=path),
         lambda: create_model("image_uniformer_s", checkpoint=path),
-        lambda: convert_file(path, tmp_path / "out.pt"),
         lambda: inflate_file(path, tmp_path / "out.pt", "average", KERNEL),
     ):
         with pytest.raises(CheckpointError, match=said):
             read()
     assert create_model(checkpoint=path, head_dim=4).arguments["head_dim"] == 4
+    said = f"the published {other} are weights of .*uniformer_s, and .* another network: image .*second head"
+    with pytest.raises(CheckpointError, match=said):
+        convert_file(path, tmp_path / "out.pt", head_dim=4)
 
 
 def test_what_was_made_of_a_published_file_keeps_its_width(tmp_path):

@@ -166,7 +166,7 @@ class UniFormerFamily(Family):
         published = published_by_name(weights.path)
         known = {model.name: model for model in models}
         model = known.get(published.model) if published else None
-        if not (published and model and own and self._may_stem_from(model, own)):
+        if not (published and model and own and self.may_stem_from(model, own)):
             return None, ""
         return model.arguments["head_dim"], f" (by its name it is the published {published.name})"
 
@@ -176,7 +176,7 @@ class UniFormerFamily(Family):
         sizes = ("embed_dims", "depths", "conv_embeds")
         return all(key in own and arguments[key] == own[key] for key in sizes)
 
-    def _may_stem_from(self, model: NamedModel, own: Mapping[str, Any]) -> bool:
+    def may_stem_from(self, model: NamedModel, own: Mapping[str, Any]) -> bool:
         """Whether a file can hold the published weights of `model`, or what was made of them.
 
         They may have been inflated, and may lack the second head, but neither goes the other way.
