@@ -3,11 +3,38 @@
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 METRICS_FILE = "metrics.jsonl"  # of a run: written by the training, drawn by the report
+
+_SPECIAL = [  # (how the system tells it, what it is)
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+]
+
+
+def name_special(mode: int) -> str:
+    """What a place with the `st_mode` is that is neither a file nor a folder; "" for these."""
+    return next((text for tells, text in _SPECIAL if tells(mode)), "")
+
+
+def special_kind(path: Path | str) -> str:
+    """What stands at `path` that could keep a reader waiting for ever: "a named pipe"; "" for all else.
+
+    A pipe without a name, as the shell's `<(command)` makes, has its writer and can be read. Nothing is
+    opened: to open a named pipe is to wait for whoever writes into it.
+    """
+    try:
+        kind = name_special(os.stat(path).st_mode)
+    except (OSError, ValueError):  # whoever reads it says why
+        return ""
+    unnamed = str(path).startswith("/dev/fd/") or not os.path.lexists(os.path.realpath(path))
+    return "" if kind == _SPECIAL[0][1] and unnamed else kind
 
 
 def remove_unfinished(folder: Path | str) -> None:

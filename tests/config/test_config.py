@@ -1,4 +1,5 @@
 import logging
+import os
 
 import pytest
 
@@ -24,6 +25,22 @@ def test_files_build_on_each_other_and_overrides_come_last(tmp_path):
     cfg = load_config(path, ["SOLVER.MAX_EPOCH", "50"])
     assert (cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE) == (32, 2)
     assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_EPOCH) == (1e-3, 50)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this platform")
+def test_named_pipes_and_devices_are_no_configs_but_what_a_shell_pipes_is(tmp_path):
+    os.mkfifo(tmp_path / "a.yaml")
+    base = write(tmp_path / "b.yaml", "_BASE_: a.yaml\n")
+    for path in (tmp_path / "a.yaml", base):
+        with pytest.raises(ConfigError, match=r"config file .*a\.yaml is a named pipe; write"):
+            load_config(path)
+    with pytest.raises(ConfigError, match="/dev/zero is a device"):
+        load_config("/dev/zero")
+    reading, writing = os.pipe()
+    os.write(writing, b"DATA: {NUM_FRAMES: 8}\n")
+    os.close(writing)
+    assert load_config(f"/dev/fd/{reading}").DATA.NUM_FRAMES == 8
+    os.close(reading)
 
 
 @pytest.mark.parametrize("text", ["1e-4", "1E-4", "1.e-4", "1.0e-4", "0.0001", ".1e-3", "+1e-4"])

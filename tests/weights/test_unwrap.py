@@ -1,5 +1,6 @@
 import argparse
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -186,6 +187,39 @@ def test_averaged_weights(tmp_path, name):
     assert_state(read(tmp_path, AVERAGES[name], "ema"), AVERAGE)
     if name != "mmengine":
         assert_state(read(tmp_path, AVERAGES[name]), STATE)
+
+
+BESIDE = [
+    (
+        {"student": STATE, "teacher": AVERAGE},
+        r'student and .* of teacher; weights="ema" .*takes teacher',
+    ),
+    ({"net": STATE, "ema": AVERAGE, "loss": STATE}, r'takes .* net and .* of ema; weights="ema"'),
+    (
+        {"state_dict": {"model": STATE, "model_ema": AVERAGE}},
+        "model and .* of model_ema; for others",
+    ),
+    ({"model": STATE, "best_model": AVERAGE}, "model and .* of best_model; for others, save them"),
+    ({**STATE, "model_ema": AVERAGE}, "takes .* the top level and .* of model_ema; weights="),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), BESIDE)
+def test_several_sets_of_tensors_are_told(tmp_path, caplog, content, said):
+    assert_state(read(tmp_path, content))
+    (line,) = caplog.messages
+    assert re.search(said, line)
+
+
+def test_several_averages_are_told_and_one_set_is_not(tmp_path, caplog):
+    content = {"model": STATE, "ema": AVERAGE, "optimizer": {"m": torch.ones(1)}}
+    assert_state(read(tmp_path, content, "ema"), AVERAGE)
+    assert_state(read(tmp_path, {"model": STATE, "optimizer": {"m": torch.ones(1)}}))
+    write_checkpoint(tmp_path / "own.pt", STATE, {}, training={"ema": AVERAGE})
+    read_weights(tmp_path / "own.pt")
+    assert not caplog.messages
+    assert_state(read(tmp_path, {**content, "teacher": STATE}, "ema"), AVERAGE)
+    assert "takes the tensors of ema and leaves out those of teacher" in caplog.text
 
 
 def test_averaged_weights_of_our_own_training_state(tmp_path):

@@ -155,6 +155,36 @@ def test_outputs_without_a_class_are_left_out(tmp_path):
     assert weights.metadata["protocol"]["channel_order"] == "BGR"
     assert torch.equal(weights.state["head.weight"], state["head.weight"][:51])
     assert create_model(checkpoint=tmp_path / "ours.pt").num_classes == 51
+    # In any other file they are of other classes.
+    convert_file(
+        save(tmp_path / "uniformer_small_k400_8x8.pth", state | wide_head(state)), tmp_path / "b.pt"
+    )
+    kept = read_weights(tmp_path / "b.pt")
+    assert len(kept.state["head.weight"]) == 404 and "class_names" not in kept.metadata
+
+
+def wide_head(state):
+    """The head of `state` with four times the outputs."""
+    return {key: torch.cat([state[key]] * 4) for key in ("head.weight", "head.bias")}
+
+
+@pytest.mark.parametrize(
+    ("held", "name", "said"),
+    [
+        ("image_uniformer_s", "uniformer_small_k400_8x8", r"of uniformer_s, .* image \(2D\)"),
+        ("uniformer_s", "uniformer_base_k400_8x8", r"of uniformer_b, .* depths \[3, 4, 8, 3\]"),
+        ("uniformer_s", "uniformer_small_tl_224", r"of image_uniformer_s_tl, .* video \(3D\)"),
+        ("uniformer_s", "uniformer_xxs16_128_k400", r"of uniformer_xxs, .* depths"),
+    ],
+)
+def test_the_published_name_of_another_network_is_refused(tmp_path, held, name, said):
+    state = build_network(held, 1000).state_dict()
+    for path, published in ((f"{name}.pth", None), ("mine.pth", name)):
+        source = save(tmp_path / path, state)
+        with pytest.raises(
+            CheckpointError, match=f"the published {name} are weights {said}.*rename"
+        ):
+            convert_file(source, tmp_path / "ours.pt", published=published)
 
 
 def test_mmaction2_weights_have_the_usual_order(tmp_path):

@@ -121,6 +121,32 @@ def test_a_file_that_tells_nothing_asks_whoever_reads_it(renamed, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.parametrize("other", ["uniformer_small_k400_16x4", "uniformer_small_in1k"])
+def test_the_published_name_of_another_network_tells_nothing(tmp_path, other):
+    """A file of images is of no video model, and one with a second head of no model with one."""
+    path = save(tmp_path / f"{other}.pth")
+    said = (
+        "does not tell the width .*nor does its name, that of (image_)?uniformer_s, another network"
+    )
+    for read in (
+        lambda: create_model(checkpoint=path),
+        lambda: create_model("image_uniformer_s", checkpoint=path),
+        lambda: inflate_file(path, tmp_path / "out.pt", "average", KERNEL),
+    ):
+        with pytest.raises(CheckpointError, match=said):
+            read()
+    assert create_model(checkpoint=path, head_dim=4).arguments["head_dim"] == 4
+    said = f"the published {other} are weights of .*uniformer_s, and .* another network: image .*second head"
+    with pytest.raises(CheckpointError, match=said):
+        convert_file(path, tmp_path / "out.pt", head_dim=4)
+
+
+def test_what_was_made_of_a_published_file_keeps_its_width(tmp_path):
+    video = save(tmp_path / f"{PUBLISHED}.pth", "uniformer_s")
+    with pytest.raises(CheckpointError, match=r"made with head_dim 4 .*and uniformer_s has 8"):
+        create_model(checkpoint=video)
+
+
 @pytest.mark.parametrize("head_dim", [4, 8])
 def test_an_answer_is_taken(renamed, tmp_path, head_dim):
     name = "image_uniformer_s_tl" if head_dim == 4 else "image_uniformer_s_tl_dim64"

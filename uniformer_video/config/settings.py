@@ -23,6 +23,7 @@ from uniformer_video.config.setting import TRAINING
 from uniformer_video.config.shipped import find_config, is_config, nearest_config
 from uniformer_video.config.values import convert, parse_value, read_yaml, without_tuple
 from uniformer_video.errors import ConfigError, quote
+from uniformer_video.files import special_kind
 from uniformer_video.plugins import import_installed, import_plugins, resolve_plugin
 from uniformer_video.program import command
 from uniformer_video.words import system_reason
@@ -219,6 +220,8 @@ def _read_files(
     if path.resolve() in seen:
         chain = " -> ".join(str(p) for p in (*seen, path.resolve()))
         raise ConfigError(f"the _BASE_ files go in a circle: {chain}")
+    if kind := special_kind(path):
+        raise ConfigError(f"the config file {path} is {kind}; write the settings to a file first")
     try:
         tree = read_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError) as error:

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from uniformer_video.errors import CheckpointError, DamagedError
+from uniformer_video.files import name_special
 from uniformer_video.words import name_some, system_reason
 
 HEAD_BYTES = 4096  # of a file, which tell its kind
@@ -34,12 +35,6 @@ _OTHER_KINDS = [  # (where its mark stands, the mark, what it is)
     (0, b"\x28\xb5\x2f\xfd", "compressed (zstandard); unpack it first"),
     (0, b"7z\xbc\xaf", "compressed (7z); unpack it first"),
     (257, b"ustar", "a tar archive; unpack it first"),
-]
-_SPECIAL = [  # (how the system tells it, what it is)
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
 ]
 _FROM_DCP = (
     "is a distributed checkpoint of torch, in parts; make one file of it (dcp_to_torch_save): "
@@ -88,7 +83,7 @@ def check_place(path: Path | str, name: str) -> None:
         if not find_index(path):
             raise CheckpointError(f"{name} {_folder_kind(path)}")
     elif not stat.S_ISREG(kind):
-        what = next((text for tells, text in _SPECIAL if tells(kind)), "no regular file")
+        what = name_special(kind) or "no regular file"
         raise CheckpointError(
             f"{name} is {what}, not a weights file, which is read in any order; write the weights to a "
             "file first"

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -73,7 +73,11 @@ def find_state(
     weights, or tensors that no model here can take.
     """
     average = _find_average(content) if select == "ema" else None
-    found = _unwrap(content if average is None else average, own)
+    sets = _AVERAGES if average is not None else ()
+    others = [key for key in sets if _holds_tensors(content.get(key))]
+    found = _unwrap(content if average is None else average, own, others)
+    if len(others) > 1:
+        log.warning("%s: %s", name, _say_left_out(content, others))
     state = {
         key: value.detach()
         for key, value in found.items()
@@ -144,16 +148,33 @@ def _find_average(content: _Content) -> _Content | None:
     return None
 
 
-def _unwrap(found: _Content, own: bool) -> _Content:
-    """The dict inside `found` whose values are a model's tensors, as far as names tell."""
+def _unwrap(found: _Content, own: bool, sets: list[str] | None = None) -> _Content:
+    """The dict inside `found` whose values are a model's tensors, as far as names tell.
+
+    sets: gets the keys of the sets of tensors that stand beside each other, the one that is taken first.
+    """
     for _ in range(_MAX_NESTING):
-        inner = next((found[key] for key in _WRAPPERS if _holds_tensors(found.get(key))), None)
+        taken = next((key for key in _WRAPPERS if _holds_tensors(found.get(key))), None)
+        inner = None if taken is None else found[taken]
+        if not own and sets is not None and len(sets) < 2 and (taken or _has_tensors(found)):
+            beside = [key for key in _states(found) if key != taken]
+            sets[:] = [taken or "the top level", *beside] if beside else sets
         if inner is None and not own and not _has_tensors(found):
             inner = _only_state(found)
         if inner is None:
             break
         found = inner
     return found
+
+
+def _say_left_out(content: _Content, keys: Sequence[str]) -> str:
+    """The line on the first of several sets of tensors, which is taken, and the rest, which are not."""
+    taken, *others = map(key_for_messages, keys)
+    line = f"takes the tensors of {taken} and leaves out those of {name_some(others)}"
+    average = next((key for key in _AVERAGES if key in others), None)
+    if average not in content or _find_average(content) is not content[average]:
+        return f"{line}; for others, save them alone: torch.save(torch.load(FILE)[NAME], ...)"
+    return f'{line}; weights="ema" (convert --ema) takes {average}'
 
 
 def _only_state(found: _Content) -> _Content | None:

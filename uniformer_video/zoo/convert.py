@@ -39,7 +39,10 @@ from uniformer_video.zoo.registry import (
     models_of,
     recorded_class_names,
 )
+from uniformer_video.zoo.uniformer_family import UniFormerFamily
 from uniformer_video.zoo.uniformers import LIGHT, UNIFORMER
+
+_WITH_SPARE_OUTPUTS = "uniformer_s16x4_hmdb51_prek400"  # 101, for 51 classes
 
 ReadSettings = Callable[[dict[str, Any]], Protocol | None]
 
@@ -75,6 +78,8 @@ def convert_file(
     entry = _published_entry(source, published)
     if published and entry:
         _check_answers(entry, name, head_dim)
+    if entry:
+        _refuse_other_network(weights, entry)
     model, name = _fresh_model(weights, name or (entry.model if entry else None), head_dim)
     fit_weights(model, weights)
     recorded_class_names(weights, model.num_classes)
@@ -95,7 +100,8 @@ def convert_file(
             f"{source} tells {model.num_classes} classes apart and {classes} names {len(names)}; give "
             "the list that it was trained with"
         )
-    if names and len(names) <= model.num_classes:
+    spare = entry is not None and entry.name == _WITH_SPARE_OUTPUTS
+    if names and (len(names) == model.num_classes or (spare and len(names) < model.num_classes)):
         _drop_spare_outputs(model, len(names))
         metadata["class_names"] = names
     metadata["converted"] = {"from": Path(str(source)).name, "published": entry and entry.name}
@@ -167,6 +173,23 @@ def _published_entry(source: Path | str, published: str | None) -> PublishedWeig
     return published_by_name(source)
 
 
+def _refuse_other_network(weights: Weights, entry: PublishedWeights) -> None:
+    """Raise `CheckpointError` where a file has the name of published weights and shows another network."""
+    model, shown = find_model(entry.model), read_arguments(weights)
+    family = model.family
+    if not shown or not isinstance(family, UniFormerFamily):
+        return
+    same = is_light(weights.state) == family.light and shown["ndim"] == model.arguments["ndim"]
+    if not (same and family.may_stem_from(model, shown)):
+        kind = "video (3D)" if shown["ndim"] == 3 else "image (2D)"
+        head = ", with a second head" if shown["aux_head"] else ""
+        raise CheckpointError(
+            f"the published {entry.name} are weights of {entry.model}, and {weights.path} holds those of "
+            f"another network: {kind}, depths {shown['depths']}, channels {shown['embed_dims']}{head}; "
+            "rename the file, or leave --published out"
+        )
+
+
 def _check_answers(entry: PublishedWeights, name: str | None, head_dim: int | None) -> None:
     """Raise `ConfigError` where the model that is named beside published weights is not theirs."""
     own = find_model(entry.model).arguments["head_dim"]
@@ -220,7 +243,7 @@ def _fresh_model(
 
 
 def _drop_spare_outputs(model: RecognitionModel, num_classes: int) -> None:
-    """Leave out outputs beyond the classes: the published HMDB51 run had 101 of them for 51 classes."""
+    """Leave out outputs beyond the classes, see `_WITH_SPARE_OUTPUTS`."""
     for name in model.classifiers() if model.num_classes > num_classes else ():
         head = cast(nn.Linear, model.get_submodule(name))
         for key, value in head.named_parameters():

@@ -166,7 +166,7 @@ class UniFormerFamily(Family):
         published = published_by_name(weights.path)
         known = {model.name: model for model in models}
         model = known.get(published.model) if published else None
-        if not (published and model and own and self._has_sizes(model, own)):
+        if not (published and model and own and self.may_stem_from(model, own)):
             return None, ""
         return model.arguments["head_dim"], f" (by its name it is the published {published.name})"
 
@@ -175,6 +175,19 @@ class UniFormerFamily(Family):
         arguments = {**self.defaults, **model.arguments}
         sizes = ("embed_dims", "depths", "conv_embeds")
         return all(key in own and arguments[key] == own[key] for key in sizes)
+
+    def may_stem_from(self, model: NamedModel, own: Mapping[str, Any]) -> bool:
+        """Whether a file can hold the published weights of `model`, or what was made of them.
+
+        They may have been inflated, and may lack the second head, but neither goes the other way.
+        """
+        arguments = {**self.defaults, **model.arguments}
+        return (
+            self._has_sizes(model, own)
+            and own.get("mlp_ratio") == arguments["mlp_ratio"]
+            and own.get("ndim", 0) >= arguments["ndim"]
+            and bool(own.get("aux_head")) <= bool(arguments.get("aux_head"))
+        )
 
     def _names(self, weights: Weights, models: Sequence[NamedModel], head_dim: int) -> str:
         """Those of `models` that a file may hold, in brackets."""
@@ -234,8 +247,10 @@ def _read_own_arguments(weights: Weights) -> dict[str, Any]:
 def _open_head_dim(weights: Weights, models: Sequence[NamedModel]) -> CheckpointError:
     """The error for a file that does not tell which one of several widths its attention heads have."""
     dims = ", ".join(f"{model.arguments['head_dim']} ({model.name})" for model in models)
+    published = published_by_name(weights.path)
+    other = f" (nor does its name, that of {published.model}, another network)" if published else ""
     return CheckpointError(
-        f"{weights.path} does not tell the width of its attention heads: head_dim changes no "
+        f"{weights.path} does not tell the width of its attention heads{other}: head_dim changes no "
         "tensor's shape, and a wrong one loads silently and ruins the accuracy. Give the one "
         f"that it was trained with, by model name or head_dim (UNIFORMER.HEAD_DIM, --head-dim): {dims}"
     )

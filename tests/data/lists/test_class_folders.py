@@ -117,6 +117,22 @@ def test_a_linked_class_is_a_class_and_a_second_name_is_none(fill):
     assert "the class deep is a link into the class run" in refusal(root)
 
 
+def test_a_video_counted_again_by_a_link_is_told(fill):
+    root = fill("run/0.mp4", "run/1.mp4", "walk/b.mp4", "walk/f/img_1.jpg", "walk/f/img_2.jpg")
+    assert read_folder(root)[2] == []
+    (root / "jump").mkdir()
+    (root / "jump" / "r0.mp4").symlink_to("../run/0.mp4")
+    (root / "jump" / "r1.mp4").symlink_to("../run/1.mp4")
+    (root / "jump" / "frames").symlink_to("../walk/f")
+    (root / "run" / "again.mp4").symlink_to("0.mp4")
+    records, _, notes = read_folder(root)
+    assert len(records) == 8
+    assert notes == [
+        f"{root}: 4 videos counted again by links, 3 of them for another class, such as jump/frames, "
+        "which is walk/f"
+    ]
+
+
 def test_folders_without_classes(fill, tmp_path):
     with pytest.raises(DataError, match="no folder"):
         read_folder(tmp_path / "absent")

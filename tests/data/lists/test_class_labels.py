@@ -73,6 +73,19 @@ def test_names_may_end_in_a_number(read):
         assert facts(read(text)) == [("a.mp4", ("take 2",))]
 
 
+def test_names_that_begin_with_a_number(read, tmp_path):
+    for text in ("path,label\na.mp4,100 m run\n", 'a.mp4,"100 m run"\n', 'a.mp4 "100 m run"\n'):
+        assert facts(read(text)) == [("a.mp4", ("100 m run",))]
+    for text in ("a.mp4,100 m run\n", "a.mp4 100 m run\n"):
+        with pytest.raises(
+            DataError, match=r'begins with a number; put it into .*"100 m run".*header'
+        ):
+            read(text)
+    (tmp_path / "t.txt").write_text('f 40 "100 m run"\n')
+    (frames,) = read_frame_list(tmp_path / "t.txt", "img_{:05d}.jpg")
+    assert facts([frames]) == [("f", ("100 m run",))]
+
+
 def test_names_with_separators_go_into_quotes(read):
     assert read('a.mp4,"up, and down"\n')[0].labels == ("up, and down",)
     for text in ("a.mp4,up, and down\n", "a.mp4,run;walk\n", "a.mp4,3,run\n", "a,b,run\n"):

@@ -55,7 +55,7 @@ def test_a_separator_of_columns_is_one_of_labels_in_quotes(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label\na.mp4,3 walk\n", r"t\.csv:2: the label is '3 walk'.*or several with blanks"),
+        ("path,label\na.mp4,3;walk\n", r"t\.csv:2: the label is '3;walk'.*or several with blanks"),
         ("path,label\na.mp4,3-17\n", r"t\.csv:2: the label is '3-17'"),
         ("path,label\na.mp4,[3 17]\n", r"the label is '\[3 17\]'"),
         ("path,label\na.mp4,;\n", r"t\.csv:2: the label is ';'"),

@@ -1,6 +1,9 @@
+import os
+
 import pytest
 
 from uniformer_video.data.lists import records as lists
+from uniformer_video.data.lists.layouts import given_names
 from uniformer_video.errors import DataError
 
 
@@ -80,6 +83,19 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "latin.csv").write_bytes("vidéo.mp4,1\n".encode("latin-1"))
     with pytest.raises(DataError, match="UTF-8"):
         lists.read_csv(tmp_path / "latin.csv")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this platform")
+def test_pipes_and_devices_are_no_lists(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    for read in (lists.read_csv, lists.read_class_names):
+        with pytest.raises(DataError, match=r"t\.csv is a named pipe; it must be a text file"):
+            read(tmp_path / "t.csv")
+        with pytest.raises(DataError, match="/dev/zero is a device"):
+            read("/dev/zero")
+    os.rename(tmp_path / "t.csv", tmp_path / "classes.txt")
+    with pytest.raises(DataError, match=r"classes\.txt is a named pipe"):
+        given_names("", tmp_path)
 
 
 def test_labels_outside_the_classes_are_named_with_their_line(tmp_path):

@@ -78,7 +78,8 @@ def read_folder(
         for label, name in enumerate(names)
         for video in classes.get(name, ())
     ]
-    return records, names, [*_notes_of(found), *_notes_on_places(root, found.videos)]
+    notes = [*_notes_of(found), *_notes_on_places(root, found.videos)]
+    return records, names, [*notes, *_notes_on_links(root, found.videos)]
 
 
 def _may_lead_to_folder(entry: os.DirEntry[str]) -> bool:
@@ -147,6 +148,31 @@ def _notes_of(found: FoundVideos) -> list[str]:
     return FoundVideos(
         found.folder, found.videos, found.hidden, skipped, found.empty, found.circular
     ).notes
+
+
+def _notes_on_links(root: Path, videos: Sequence[Path]) -> Iterator[str]:
+    """A line on videos that stand there again by links to their files, maybe under another class."""
+    places = {folder: os.path.realpath(root / folder) for folder in {v.parent for v in videos}}
+    links = {
+        folder / entry.name
+        for folder in places
+        for entry in os.scandir(root / folder)
+        if entry.is_symlink()
+    }
+    first: dict[str, Path] = {}
+    again = []
+    for video in sorted(videos, key=links.__contains__):  # files before the links to them
+        if len(video.parts) > 1:
+            place = os.path.join(places[video.parent], video.name)
+            other = first.setdefault(os.path.realpath(place) if video in links else place, video)
+            again += [(other, video)] if other != video else []
+    if again:
+        differ = [pair for pair in again if pair[0].parts[0] != pair[1].parts[0]]
+        other, video = (differ or again)[0]
+        yield (
+            f"{root}: {plural(len(again), 'video')} counted again by links, {len(differ)} of them for "
+            f"another class, such as {video.as_posix()}, which is {other.as_posix()}"
+        )
 
 
 def _notes_on_places(root: Path, videos: Sequence[Path]) -> Iterator[str]:

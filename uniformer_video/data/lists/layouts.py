@@ -192,7 +192,8 @@ def given_names(class_names: str, root: Path | str) -> list[str] | None:
     beside = join(root, CLASSES_FILE)
     if class_names:
         return known_classes.named_classes(class_names, "DATA.CLASS_NAMES")
-    return read_class_names(beside) if is_file(beside) else None
+    is_there = is_file(beside) or os.path.lexists(beside)  # what is no file is refused by its kind
+    return read_class_names(beside) if is_there else None
 
 
 def find_list(root: Path | str, choices: Sequence[str], line: str, hint: str = "") -> str:

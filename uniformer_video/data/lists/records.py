@@ -164,8 +164,8 @@ def read_frame_list(path: Path | str, template: str, prefix: Path | str = "") ->
     """
     start = Path(prefix or Path(path).parent)
     expected = (
-        "a folder, its number of frames and a whole-number label (or a class name), such as "
-        "`folder 40 3`"
+        "a folder, its number of frames and a whole-number label (or a class name, in quotes where it "
+        "begins with a number), such as `folder 40 3`"
     )
     records = []
     for source, line in filled_lines(path):

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from uniformer_video.data.lists.folders import is_video
 from uniformer_video.errors import DataError
+from uniformer_video.files import special_kind
 from uniformer_video.storage.address import is_address, name_for_messages
 from uniformer_video.storage.places import read_bytes
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MARKS = ",;\t "  # between a path and its label
+_NEVER_PLAIN = set(",;|\t")  # in names without quotes
 _MOST_DIGITS = 18  # more are no number of anything here, and beyond 64 bits
 
 
@@ -24,6 +26,8 @@ def read_text(path: Path | str) -> str:
     """
     try:
         remote = is_address(path)
+        if not remote and (kind := special_kind(path)):
+            raise DataError(f"{path} is {kind}; it must be a text file")
         data = read_bytes(str(path)) if remote else Path(path).read_bytes()
         text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
         if "\0" in text:
@@ -61,10 +65,16 @@ def split_line(line: str, separator: str, source: str) -> tuple[str, int | str]:
     Raises `DataError` naming `source` for another.
     """
     label: int | str | None
-    name, label = _before_name(line.strip(), separator)
+    name, text = _behind_video(line.strip(), separator)
+    label = _class_name(text)
     if label is None:
         rest, label = last_number(line, separator)
         name = without_quotes(rest)
+    if label is None and is_class_name(text) and _begins_with_number(text):
+        raise DataError(
+            f"{source}: the class name {text!r} begins with a number; put it into quotes, "
+            f'`a.mp4,"{text}"`, or begin the list with the header line `path,label`; got {line.strip()!r}'
+        )
     if not name or label is None:
         raise DataError(
             f"{source}: expected a path and a whole-number label, such as `a.mp4,3`, or a class name, "
@@ -73,22 +83,32 @@ def split_line(line: str, separator: str, source: str) -> tuple[str, int | str]:
     return name, label
 
 
-def _before_name(line: str, separator: str) -> tuple[str, str | None]:
-    """(name of the video, class name) of a line that ends in the latter; ("", None) for another."""
+def _behind_video(line: str, separator: str) -> tuple[str, str]:
+    """(name of the video, the text of the label) of a line with a video's name; ("", "") for another."""
     for place in reversed(range(len(line))):
         found = line[place] in _MARKS if separator == "auto" else line.startswith(separator, place)
         video = without_quotes(line[:place].strip())
         if found and is_video(video):
-            text = line[place + (1 if separator == "auto" else len(separator)) :].strip()
-            label = without_quotes(text)
-            plain = label != text or not set(text) & set(",;|\t")
-            return (video, label) if plain and is_class_name(label) else ("", None)
-    return "", None
+            return video, line[place + (1 if separator == "auto" else len(separator)) :].strip()
+    return "", ""
+
+
+def _class_name(text: str) -> str | None:
+    """The class name that the text of a label is, or None. What could be more than a name needs quotes."""
+    label = without_quotes(text)
+    is_plain = not set(text) & _NEVER_PLAIN and not _begins_with_number(text)
+    return label if (label != text or is_plain) and is_class_name(label) else None
+
+
+def _begins_with_number(text: str) -> bool:
+    """Whether the first word of a text without separators is a whole number: `100 m run`, not `3d print`."""
+    first = text.split()[:1]
+    return bool(first) and whole_number(first[0]) is not None and not set(text) & _NEVER_PLAIN
 
 
 def is_class_name(text: str) -> bool:
-    """Whether a text can be the name of a class: it has a letter, is no number and begins with none."""
-    if not any(map(str.isalpha, text)) or whole_number(text.split()[0]) is not None:
+    """Whether a text can be the name of a class: it has a letter and is no number."""
+    if not any(map(str.isalpha, text)):
         return False
     try:
         float(text)  # also nan, which stands for an empty cell in tables
