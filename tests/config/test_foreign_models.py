@@ -228,7 +228,7 @@ def test_a_name_of_theirs_may_be_registered(load, monkeypatch):
 
 
 def test_our_models_and_near_misses_are_none_of_theirs():
-    for name in (*registry.MODELS, "unifromer_s", "mvit", "slow", "Foo"):
+    for name in (*registry.MODELS, "unifromer_s", "mvit", "slow", "TinyNet", "Foo"):
         absent.refuse_network(name, "MODEL.MODEL_NAME")
 
 

@@ -10,9 +10,9 @@ from uniformer_video.program import command
 
 _NEAREST_NETWORK = {
     "mvit_base_16x4": "vtn vit timesformer motionformer mformer orvit xvit xclip actionclip swin videoswin "
-    "vivit videomae memvit mvitv2 mvit2 revmvit revvit reversiblemvit hiera stam omnivore",
+    "vivit videomae memvit mvitv2 mvit2 revmvit revvit reversiblemvit hiera omnivore",
     "uniformer_b": "uniformerv2 videomamba",
-    "slow_r50": "slowonly c3d tsm tsn tin tea tdn tanet tam nonlocal resnext nl",
+    "slow_r50": "slowonly c3d tsm tsn tdn tanet nonlocal resnext",
     "slowfast_r50": "slowfastnl",
     "r2plus1d_r50": "csn ircsn ipcsn r21d r3d s3d p3d",
     "x3d_m": "x3dl x3dxl movinet efficientnet3d",
@@ -39,7 +39,6 @@ _DATASETS = {
     "k700": _VIDEOS,
     "epic": _VIDEOS,
     "moments": _VIDEOS,
-    "mit": _VIDEOS,
     "activitynet": _VIDEOS,
 }
 _taken: set[str] = set()
