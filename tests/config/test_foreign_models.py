@@ -3,10 +3,13 @@
 import pytest
 import torch
 
+from uniformer_video.config.foreign import absent
 from uniformer_video.config.settings import load_config
+from uniformer_video.data.lists.formats import find_format
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs import build
 from uniformer_video.runs.check import check_settings
+from uniformer_video.zoo import registry
 
 BOTTLENECKS = """
 RESNET: {ZERO_INIT_FINAL_BN: True, WIDTH_PER_GROUP: 64, NUM_GROUPS: 1, DEPTH: 50,
@@ -172,7 +175,7 @@ def test_mvit_says_how_its_blocks_and_positions_are_trained(load):
             "MVIT.REL_POS_SPATIAL True .*set MODEL.MODEL_NAME mvit_base_16x4",
         ),
         (model("PTVCSN", "csn"), "PTVCSN .*set MODEL.MODEL_NAME r2plus1d_r50"),
-        (model(arch="resnext"), "'resnext', and no MODEL.MODEL_NAME is given"),
+        (model(arch="foonet"), "'foonet', and no MODEL.MODEL_NAME is given"),
         (model("MaskMViT", "maskmvit"), "masked pre-training"),
         (model(arch="maskmvit"), "masked pre-training"),
         (model("MViT", "mvit") + MVIT + "MASK: {ENABLE: True}", "masked pre-training"),
@@ -190,6 +193,65 @@ def test_what_is_no_peer_is_refused_by_name(load, text, message):
     with pytest.raises(ConfigError, match=message) as error:
         load(text)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [
+        (model("VTN", "VIT") + "TRAIN: {EVAL_WHOLE: True}\n", "mvit_base_16x4"),
+        (model("RevMViT", "mvit") + "MVIT: {REV: {BUFFER: []}}\nREV: {X: 1}\n", "mvit_base_16x4"),
+        (model("TimeSformer") + "TIMESFORMER: {ATTENTION_TYPE: joint}\n", "mvit_base_16x4"),
+        (model("vit_base_patch16_224"), "mvit_base_16x4"),
+        (model("SwinTransformer3D") + "SWIN: {X: 1}\n", "mvit_base_16x4"),
+        (model(arch="Motionformer") + "VIT: {X: 1}\n", "mvit_base_16x4"),
+        (model("UniFormerV2") + "VIT: {X: 1}\n", "uniformer_b"),
+        (model("TSM") + "TSM: {X: 1}\n", "slow_r50"),
+        (model("ir-CSN") + "CSN: {X: 1}\n", "r2plus1d_r50"),
+        (model("MoViNet") + "MOVINET: {X: 1}\n", "x3d_m"),
+        (model("ConvNeXt") + "CONVNEXT: {X: 1}\n", "image_uniformer_s"),
+    ],
+)
+def test_networks_of_others_are_refused_before_their_keys(load, given, nearest):
+    with pytest.raises(ConfigError, match=f"not here; the nearest one is {nearest}: set") as error:
+        load(given)
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_of_theirs_may_be_registered(load, monkeypatch):
+    monkeypatch.setattr(absent, "_taken", set())
+    monkeypatch.setattr(registry, "MODELS", dict(registry.MODELS))
+    registry.register_model(
+        "TimeSformer", lambda num_classes: torch.nn.Linear(2, num_classes), num_frames=8
+    )
+    with pytest.raises(ConfigError, match=r"unknown setting TIMES\.X"):
+        load(model("TimeSformer") + "TIMES: {X: 1}\n")
+
+
+def test_our_models_and_near_misses_are_none_of_theirs():
+    for name in (*registry.MODELS, "unifromer_s", "mvit", "slow", "TinyNet", "Foo"):
+        absent.refuse_network(name, "MODEL.MODEL_NAME")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "instead"),
+    [
+        ("charades", "csv, .* TEST.DATASET kinetics with TRAIN.TASK multi-label"),
+        ("ptvcharades", "TRAIN.TASK multi-label"),
+        ("Ava", "detection"),
+        ("imagenet", "uniformer-video inflate"),
+        ("something-something-v2", "frames, .* ssv2-json"),
+        ("SthV2", "frames, .* ssv2-json"),
+        ("UCF-101", "format ucf101"),
+        ("HMDB", "format hmdb51"),
+        ("epickitchens", "`path,label`, and set TEST.DATASET kinetics"),
+    ],
+)
+def test_their_data_sets_that_are_no_formats(dataset, instead):
+    with pytest.raises(ConfigError, match=instead) as error:
+        find_format(dataset, "TEST.DATASET")
+    assert "did you mean" not in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(ConfigError, match="did you mean 'shards'"):
+        find_format("shard")
 
 
 def test_keys_that_a_class_does_not_read_decide_nothing(load):

@@ -241,6 +241,22 @@ def test_what_is_not_compared_is_counted_and_named(check, lists):
     )
 
 
+def test_folders_of_parts_may_hold_shards(check, lists):
+    (lists / "lists").mkdir()
+    (lists / "lists" / "train.csv").write_text(f"{lists / 'a.mp4'},0\n{lists / 'c.mp4'},1\n")
+    (lists / "lists" / "val.csv").write_text(f"{lists / 'a2.mp4'},0\n")
+    shards_of(lists / "lists", lists / "both")
+    status, out, _ = check("both")
+    assert status == 2 and "both/train and both/val: 1 pair of the same footage" in out
+    shutil.rmtree(lists / "both" / "val")
+    (lists / "both" / "val").mkdir()
+    shutil.copy(lists / "a2.mp4", lists / "both" / "val" / "a2.mp4")
+    status, out, _ = check("both")  # shards beside videos
+    assert status == 2 and "both/train and both/val: 1 pair of the same footage" in out
+    (lists / "both" / "train" / "index.csv").unlink()
+    assert "holds shards without index.csv" in check("both")[2]
+
+
 def test_shards_tables_of_segments_and_folders_of_parts(check, lists):
     (lists / "lists").mkdir()
     (lists / "lists" / "val.csv").write_text(f"{lists / 'a2.mp4'},0\n")

@@ -95,7 +95,8 @@ def _videos_in(folder: Path | str) -> list[Path]:
         raise
 
 
-def _refuse_shards(folder: Path | str) -> None:
+def shard_folders_in(folder: Path | str) -> list[str]:
+    """The folders of shards in a folder, at any depth. Raises `DataError` for shards without an index."""
     indexed = []
     for part, names in walk(folder):
         place = Path(folder) / part
@@ -105,7 +106,11 @@ def _refuse_shards(folder: Path | str) -> None:
             raise DataError(
                 f"{place} holds shards without {INDEX_FILE}; get it too, or make them again"
             ) from None
-    if indexed:
+    return indexed
+
+
+def _refuse_shards(folder: Path | str) -> None:
+    if indexed := shard_folders_in(folder):
         raise DataError(
             f"{folder} holds folders of shards; name these instead: {' '.join(indexed)}"
         ) from None

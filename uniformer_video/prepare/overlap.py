@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from uniformer_video.data.decoding.source import is_member
+from uniformer_video.data.lists.folders import find_videos
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.lists.shard_index import shard_folder
 from uniformer_video.data.lists.table import segment_name
 from uniformer_video.errors import DataError
-from uniformer_video.prepare.check import records_to_check
+from uniformer_video.prepare.check import records_to_check, shard_folders_in
 from uniformer_video.prepare.fingerprints import (
     cache_key,
     fingerprint,
@@ -64,12 +65,17 @@ def lists_to_compare(
 ) -> dict[str, list[VideoRecord]]:
     """List -> its videos, for each list or folder of `sources` that `records_to_check` takes.
 
-    A folder that holds train and val, or test, stands for these: each is a list of its own.
+    A folder that holds train and val, or test, stands for these: each is a list of its own, of videos or of
+    shards.
     """
     lists: dict[str, list[VideoRecord]] = {}
     for source in sources:
         parts = _parts(source)
         lists |= {os.path.join(source, part): [] for part in parts}  # in their usual order
+        shards = shard_folders_in(source) if parts else []
+        lists |= {folder: records_to_check(folder) for folder in shards}
+        if shards and not find_videos(source).videos:
+            continue
         for record in records_to_check(source, prefix, template, separator):
             part = Path(record.name).parts[0] if parts else ""
             name = os.path.join(source, part) if part in parts else str(source)

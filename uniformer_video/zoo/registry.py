@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from uniformer_video.config.foreign.absent import take_name
 from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.plugins import check_registered, hint_at_plugins, is_defined_again
@@ -76,6 +77,7 @@ def register_model(
     model = NamedModel(name, family, dict(arguments or {}), num_frames, crop_size, gflops=gflops)
     check_options(model, [*model.arguments, *family.settings.values()])
     MODELS[name] = model
+    take_name(name)
     return model
 
 

@@ -249,6 +249,56 @@ def test_bare_streams_with_something_behind_them(tmp_path, kind):
                 assert sum(1 for _ in decode_all(container, stream)) == found
 
 
+BEHIND = {
+    "zeros": bytes(4096),
+    "few zeros": bytes(100),
+    "text": b"<html>" * 50,
+    "few words": b"<html>" * 5,
+    "a line": b"\n",
+    "noise": np.random.default_rng(0).bytes(3000),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [("a.obu", "libsvtav1", {}), ("a.y4m", "wrapped_avframe", {})],
+)
+def test_no_picture_is_lost_to_what_follows(tmp_path, name, codec, options):
+    whole = encode(tmp_path / name, numbered_frames(12, (144, 176)), codec, **options).read_bytes()
+    expected = all_frames(tmp_path / name)
+    assert len(expected) == 12
+    for what, tail in BEHIND.items():
+        path = tmp_path / f"b{name[1:]}"
+        path.write_bytes(whole + tail)
+        (member,) = pack(tmp_path / "a.tar", {name: whole + tail})
+        for source in (path, member):
+            with open_video(source) as video:
+                assert video.num_frames == 12, what
+                np.testing.assert_array_equal(video.frames(range(12)), expected)
+        with open_stream(path) as (container, stream):
+            assert sum(1 for _ in decode_all(container, stream)) == 12
+
+
+def test_noise_within_a_bare_av1_stream_is_damage(tmp_path):
+    whole = encode(tmp_path / "a.obu", numbered_frames(12, (144, 176)), "libsvtav1").read_bytes()
+    begin = whole.rindex(b"\x12\x00\x32", 0, whole.rindex(b"\x12\x00\x32"))  # the last but one
+    path = tmp_path / "b.obu"
+    path.write_bytes(whole[:begin] + b"\xff\xff" + whole[begin + 2 :])
+    with pytest.raises(DecodeError, match=r"b\.obu breaks while decoding"):
+        open_video(path)
+
+
+def test_noise_within_uncompressed_pictures_is_damage(tmp_path):
+    path = encode(tmp_path / "a.y4m", numbered_frames(12, (144, 176)), "wrapped_avframe")
+    whole = path.read_bytes()
+    for _ in range(2):  # the last picture, then the last two
+        begin = whole.rindex(b"FRAME")
+        whole = whole[:begin] + b"NOISE" + whole[begin + 5 :]
+        path.write_bytes(whole)
+        with pytest.raises(DecodeError, match=r"a\.y4m breaks while decoding"):
+            open_video(path)
+
+
 def test_noise_within_a_bare_stream_is_damage(tmp_path):
     path = encode(tmp_path / "a.m2v", numbered_frames(12, (144, 176)), "mpeg2video")
     content = bytearray(path.read_bytes())

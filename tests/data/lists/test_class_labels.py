@@ -221,6 +221,13 @@ def test_a_label_far_beyond_the_videos_is_a_slip():
     assert count_unnamed({"train": [record(10_000)] * 10_001}) == 10_001
 
 
+def test_a_name_of_two_lines_is_shown_on_one():
+    names = ["go\nfar", "turn\r\nback"]
+    assert count_line("val", [record(0)], names).endswith("classes: go far (1); none of turn back")
+    notes = note_absent_classes({"train": [record(0)]}, names)
+    assert notes == ["1 of the 2 classes never occurs in the train list: turn back."]
+
+
 def test_the_line_of_counts():
     lines = [record(0), record(2), record(2)]
     assert (

@@ -7,6 +7,7 @@ with the nearest peer.
 
 from typing import Any
 
+from uniformer_video.config.foreign.absent import refuse_network
 from uniformer_video.config.foreign.architectures import ARCHITECTURES
 from uniformer_video.config.foreign.words import Words
 from uniformer_video.config.setting import TEST, TRAINING
@@ -102,6 +103,10 @@ def refuse_other_trades(settings: dict[str, Any]) -> None:
     for trade, (asked, instead) in trades.items():
         if asked:
             raise ConfigError(f"the settings are those of {trade}, which is not here: {instead}")
+    if _NAME in settings:
+        refuse_network(settings[_NAME], _NAME)
+    elif _ARCH in settings and settings[_ARCH] not in _CLASS_OF:
+        refuse_network(settings[_ARCH], _ARCH)
 
 
 def name_by_architecture(words: Words) -> None:

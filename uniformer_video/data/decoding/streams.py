@@ -3,7 +3,9 @@
 Whatever reads a video does it through here, so that all see the same frames.
 """
 
+import contextlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
@@ -35,6 +37,11 @@ _BARE_BY_SUFFIX = {
     ".h261": "h261",
     ".h263": "h263",
 }
+# Formats with times whose pictures follow each other like those of bare streams.
+_WITHOUT_LIST = {"ivf", "yuv4mpegpipe"}
+# Of AV1: the temporal delimiter before each picture, and the header of the unit after it.
+_BEGINS_PICTURE = re.compile(rb"\x12\x00[\x0a\x0e\x1a\x1e\x2a\x2e\x32\x36]")
+_MOST_BEHIND = 64 << 20  # bytes that are read at once
 _IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 
 
@@ -145,9 +152,33 @@ def demux(container: InputContainer, stream: av.VideoStream) -> Iterator[av.Pack
     except av.EOFError:
         return
     except av.FFmpegError:
-        has_list = not (is_bare(container) or container.format.name == "ivf")
-        if has_list or container.size - end > largest:  # then more is lost than a picture
+        left = container.size - end
+        if container.format.name == "obu" and left <= _MOST_BEHIND:
+            last = _last_of_obu(container, end)
+            if last is None:
+                raise
+            yield last
+            return
+        has_list = not (is_bare(container) or container.format.name in _WITHOUT_LIST)
+        if has_list or left > largest:  # then more is lost than a picture
             raise
+
+
+def _last_of_obu(container: InputContainer, start: int) -> av.Packet | None:
+    """The last picture of a bare AV1 stream with all that follows it; None where more pictures do.
+
+    FFmpeg holds a picture back until it has seen what is behind it, and drops it where that is nothing
+    of AV1. start: bytes, where the picture before ends.
+    """
+    in_memory = container.file
+    with (
+        contextlib.nullcontext(in_memory.file) if in_memory else open(container.name, "rb") as file
+    ):
+        before = file.tell()
+        file.seek(start)
+        rest = file.read()
+        file.seek(before)  # FFmpeg may go on from there
+    return None if len(_BEGINS_PICTURE.findall(rest)) > 1 else av.Packet(rest)
 
 
 def decode_packets(
@@ -171,4 +202,8 @@ def decode_packets(
             if not to_bare_end:
                 raise
             late = error
-    yield from decode(None)
+    try:
+        yield from decode(None)
+    except av.FFmpegError:  # some decoders look at what follows a picture only now
+        if not to_bare_end:
+            raise

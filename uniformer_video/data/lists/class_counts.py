@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from uniformer_video.data.lists.class_names import are_stand_ins
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
-from uniformer_video.words import name_some, plural
+from uniformer_video.words import name_some, one_line, plural
 
 _ALL_NAMED = (
     20  # so many classes are all counted by name; of more, the rarest and the most frequent
@@ -33,9 +33,9 @@ def count_line(split: str, records: Sequence[VideoRecord], names: list[str]) -> 
     line = f"{split}: {plural(len(records), 'video')} of {of} class{'' if of == '1' else 'es'}: "
     ranked = sorted(counts.items(), key=lambda item: (item[1], item[0]))
     if len(ranked) <= _ALL_NAMED:
-        return f"{line}{', '.join(_with_count(names, sorted(ranked)))}{none}"
+        return one_line(f"{line}{', '.join(_with_count(names, sorted(ranked)))}{none}")
     rarest, frequent = ranked[:_NAMED], ranked[-_NAMED:]
-    return (
+    return one_line(
         f"{line}{', '.join(_with_count(names, rarest))} ... {', '.join(_with_count(names, frequent))}; "
         f"{len(ranked) - 2 * _NAMED} more between{none}"
     )
@@ -67,7 +67,7 @@ def note_absent_classes(splits: Mapping[str, Sequence[VideoRecord]], names: list
             count = f"{len(labels)} class{'' if len(labels) == 1 else 'es'}"
             where = f"{' and '.join(own)} videos and no {first} video"
             notes.append(f"{count} with {where}: {_name(names, labels)}.")
-    return notes
+    return [one_line(note) for note in notes]
 
 
 def count_unnamed(splits: Mapping[str, Sequence[VideoRecord]]) -> int:

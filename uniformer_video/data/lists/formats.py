@@ -10,6 +10,7 @@ after which `TRAIN.DATASET pairs` is a setting like any other.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from uniformer_video.config.foreign.absent import refuse_dataset
 from uniformer_video.data.lists import layouts
 from uniformer_video.data.lists.records import VideoList
 from uniformer_video.errors import ConfigError, choice_error, quote
@@ -66,6 +67,7 @@ def list_formats() -> tuple[ListFormat, ...]:
 def find_format(name: str, setting: str = "TRAIN.DATASET") -> ListFormat:
     """The format of this name; else a `ConfigError` that names `setting` and the nearest format."""
     if name not in _FORMATS:
+        refuse_dataset(name, setting)
         raise choice_error(setting, name, _FORMATS)
     return _FORMATS[name]
 
