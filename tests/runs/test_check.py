@@ -30,7 +30,7 @@ def test_an_unknown_format_names_the_nearest(key):
         f"{key} is 'kinetcs'; allowed: 'kinetics', 'folder', 'frames', 'shards', 'ssv2-json', "
         "'ucf101', 'hmdb51'; did you mean 'kinetics'?"
     )
-    assert refusal(key, "imagenet").endswith("'hmdb51'")
+    assert refusal(key, "nothing-like-it").endswith("'hmdb51'")
 
 
 def test_an_unknown_decoder():

@@ -61,10 +61,23 @@ class DepthwiseConv(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """`[B, *grid, C]` -> `[B, *grid, C]`."""
         conv = F.conv3d if len(self.padding) == 3 else F.conv2d
-        features = conv(
-            channels_first(tokens), self.weight, self.bias, padding=self.padding, groups=self.groups
-        )
+        features = channels_first(tokens)
+        if _has_wrong_gradients(tokens):
+            features = features.contiguous()
+        features = conv(features, self.weight, self.bias, padding=self.padding, groups=self.groups)
         return channels_last(features)
+
+
+def _has_wrong_gradients(tokens: Tensor) -> bool:
+    """Whether torch may read memory that nobody has written for the gradient of a depthwise kernel.
+
+    Up to torch 2.13 it does so on CPUs in bfloat16, in three dimensions, where memory is channels-last and
+    the grid is a few pixels wide: the gradient changes from call to call, or is not finite.
+    """
+    if tokens.device.type != "cpu" or not torch.is_grad_enabled():
+        return False
+    autocast = torch.is_autocast_enabled("cpu")
+    return (torch.get_autocast_dtype("cpu") if autocast else tokens.dtype) == torch.bfloat16
 
 
 class TokenBatchNorm(_BatchNorm):

@@ -26,7 +26,7 @@ _VIDEOS = "write its lists as csv, `path,label`, and set {key} kinetics"
 _DATASETS = {
     "charades": f"{_VIDEOS} with TRAIN.TASK multi-label, a video's labels with blanks between",
     "ava": "it is one for detection, and only whole videos are recognised",
-    "imagenet": "nothing is trained on pictures; weights of pictures are made ones for videos by `{inflate}`",
+    "imagenet": "no model is trained on pictures; `{inflate}` makes weights for videos of theirs",
     "ssv1": _SPELLED_OTHERWISE,
     "ssv2": _SPELLED_OTHERWISE,
     "sth": _SPELLED_OTHERWISE,
@@ -66,7 +66,7 @@ def refuse_dataset(name: object, key: str) -> None:
     """Raise `ConfigError` where `name`, the value of the setting `key`, is a data set of theirs."""
     name = re.sub("^ptv", "", name, flags=re.IGNORECASE) if isinstance(name, str) else name
     if instead := _find(name, _DATASETS):
-        instead = instead.format(key=key, inflate=command("inflate --help"))
+        instead = instead.format(key=key, inflate=command("inflate"))
         raise ConfigError(
             f"{key} is {quote(name)}, a data set; it takes a format of lists here: {instead}"
         )
