@@ -128,7 +128,7 @@ EXAMPLES = {
     "a named model of a family": "x3d_s",
     "a list format": "ssv2-json",
     "a decoder": "torchcodec",
-    "a sub-command": "remap-labels",
+    "a sub-command": "make-demo-data",
     "an operation of RandAugment": "Rotate",
     "a task, what a model is trained for and judged by": "multi-label",
 }
