@@ -1,6 +1,5 @@
 """Plugins: named in configs or on the command line, or installed; and what becomes of a run without one."""
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 import yaml
 from processes import torchrun
 from registries import fresh_process
-from tiny_run import TINY
+from toy_folder import PLUGIN, make_toy_folder
 
 import uniformer_video as uv
 from uniformer_video import plugins
@@ -22,8 +21,6 @@ from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.check import check_settings
 from uniformer_video.runs.folder import LAST_FILE
 from uniformer_video.zoo import registry
-
-TOY = Path(__file__).parent / "support" / "toy_plugin.py"
 
 
 @pytest.fixture
@@ -178,23 +175,12 @@ def test_a_row_that_depends_on_no_setting_is_refused(own_registries):
 
 @pytest.fixture(scope="module")
 def toy_folder(demo, tmp_path_factory):
-    """A folder of somebody's own: a plugin, a config beside it, and lists in the plugin's format."""
+    """A folder of somebody's own, see `make_toy_folder`."""
     folder = tmp_path_factory.mktemp("toy")
-    shutil.copy(TOY, folder / "my_toy.py")
-    tree = {"PLUGINS": ["my_toy.py"], "MODEL.MODEL_NAME": "toy", "TOY": {"WIDTH": 5}}
-    tree |= {key: value for key, value in TINY.items() if not key.startswith("UNIFORMER")}
-    tree |= {"TRAIN.DATASET": "toy-tsv", "TRAIN.TASK": "toy-task", "OUTPUT_DIR": "run"}
-    tree["DATA.PATH_TO_DATA_DIR"] = str(demo)
-    (folder / "toy.yaml").write_text(
-        "\n".join(f"{key}: {value}" for key, value in tree.items()) + "\n"
-    )
-    for split in ("train", "val", "test"):
-        videos = sorted((demo / split).rglob("*.mp4"))[:8]
-        lines = [f"{'odd' if i % 2 else 'even'}\t{path}" for i, path in enumerate(videos)]
-        (demo / f"videos-{split}.tsv").write_text("\n".join(lines))
+    lists = make_toy_folder(folder, demo)
     yield folder
-    for split in ("train", "val", "test"):
-        (demo / f"videos-{split}.tsv").unlink()
+    for path in lists:
+        path.unlink()
 
 
 def test_a_plugin_works_everywhere(toy_folder, call, monkeypatch):
@@ -282,12 +268,12 @@ def test_a_model_without_a_name_or_a_function_is_refused(own_registries):
 
 
 def test_a_cell_of_a_notebook_may_be_run_again(own_registries):
-    code = TOY.read_text()
+    code = PLUGIN.read_text()
     for _ in range(2):
-        exec(compile(code, str(TOY), "exec"), {"__name__": "__main__", "__file__": str(TOY)})
+        exec(compile(code, str(PLUGIN), "exec"), {"__name__": "__main__", "__file__": str(PLUGIN)})
     another = code.replace("class ToyModel", "class Other").replace("ToyModel, num", "Other, num")
     with pytest.raises(uv.UserError, match="there is a model 'toy' already"):
-        exec(compile(another, str(TOY), "exec"), {"__name__": "__main__"})
+        exec(compile(another, str(PLUGIN), "exec"), {"__name__": "__main__"})
 
 
 def test_an_error_in_a_format_names_it(own_registries, tiny):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tiny_run import tiny_overrides
+from toy_folder import make_toy_folder
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -92,7 +93,7 @@ def user(built, tmp_path_factory):
         hidden = {"PYTHONPATH": str(home / "lacking")} if lacking else {}
         return call(*words, cwd=home / "work", env={**env, **hidden}, status=status)
 
-    run.folder = home / "work"
+    run.folder, run.packages = home / "work", packages
     return run
 
 
@@ -173,6 +174,31 @@ def test_a_whole_run(user):
         "uniformer_video",
     )
     assert "tested already" in user(*torchrun, *run[1:])
+
+
+def test_a_plugin(user):
+    """From a folder of one's own: training, test, report, prediction; then installed, by its entry point."""
+    made = ("--train", "8", "--val", "8", "--test", "8", "--out", "toy-videos")
+    user("uniformer-video", "make-demo-data", *made)
+    make_toy_folder(user.folder, user.folder / "toy-videos")
+    assert "Report: run/report.html" in user("uniformer-video", "run", "--cfg", "toy.yaml")
+    assert "8 videos of toy, says the toy" in (user.folder / "run/report.html").read_text()
+    video = "toy-videos/test/00000.mp4"
+    predict = ("uniformer-video", "predict", video, "--checkpoint", "run/best.pt")
+    plugin = user.folder / "my_toy.py"
+    assert f"--plugins {plugin}" in user(*predict, status=2)
+    assert "odd" in user(*predict, "--plugins", "my_toy.py")
+    assert "toy " in user("uniformer-video", "models", "--filter", "toy", "--plugins", "my_toy")
+    about = user.packages / "my_toy-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-toy\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[uniformer_video.plugins]\nmy-toy = my_toy\n")
+    plugin.rename(user.packages / "my_toy.py")
+    try:
+        assert "odd" in user(*predict)
+        assert "toy " in user("uniformer-video", "models", "--filter", "toy")
+    finally:
+        shutil.rmtree(about)
 
 
 def test_the_doctor(user):
