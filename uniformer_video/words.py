@@ -13,9 +13,9 @@ def duration(seconds: float, digits: int = 0) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
-def plural(count: int, noun: str) -> str:
-    """1, "clip" -> "1 clip"; 4, "clip" -> "4 clips"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def plural(count: int, noun: str, many: str = "") -> str:
+    """1, "clip" -> "1 clip"; 4, "clip" -> "4 clips". many: where that is more than an s, "classes"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {many or f'{noun}s'}"
 
 
 def name_some(items: Sequence[str], most: int = 3) -> str:

@@ -2,7 +2,6 @@
 
 import shlex
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from uniformer_video.commands.options import CONFIG_HELP, add_overrides
 from uniformer_video.commands.status import EXIT_INTERRUPTED
@@ -37,7 +36,7 @@ def run_command(args: Namespace) -> int:
         from uniformer_video.torch_internals import check_torch
 
         check_torch()
-        from uniformer_video.config.settings import load_config
+        from uniformer_video.config.settings import config_name, load_config
         from uniformer_video.runs.run import run
 
     cfg = load_config(args.cfg, args.overrides)
@@ -46,7 +45,7 @@ def run_command(args: Namespace) -> int:
     # without --from: once begun, the run goes on from its last checkpoint
     again = shlex.join([*run_again(), "--cfg", args.cfg, *args.overrides])
     try:
-        run(cfg, Path(args.cfg).stem, again, from_best=args.start_from == "best")
+        run(cfg, config_name(cfg), again, from_best=args.start_from == "best")
     except Interrupted:
         return EXIT_INTERRUPTED
     return 0

@@ -11,6 +11,7 @@ from fvcore.common.config import CfgNode
 from uniformer_video.config.foreign.data import with_task
 from uniformer_video.config.register import plugin_of
 from uniformer_video.config.rows import DEFAULTS, REMOVED
+from uniformer_video.config.setting import PLUGINS
 from uniformer_video.config.settings import (
     flat_config,
     flatten,
@@ -25,8 +26,6 @@ from uniformer_video.words import name_some
 
 log = logging.getLogger(__name__)
 
-_PLUGINS = "PLUGINS"
-
 
 def config_text(cfg: CfgNode) -> str:
     """The whole tree as YAML that `load_config` reads back, with what another project's settings ask for.
@@ -34,7 +33,7 @@ def config_text(cfg: CfgNode) -> str:
     Of plugins that are merely installed it holds what is no default, and `PLUGINS` then names them.
     """
     flat = flat_config(cfg)
-    plugins = list(flat[_PLUGINS])
+    plugins = list(flat[PLUGINS])
     for key in list(flat):
         plugin = plugin_of(key)
         if not plugin or not is_installed(plugin):
@@ -43,7 +42,7 @@ def config_text(cfg: CfgNode) -> str:
             del flat[key]
         elif plugin not in plugins:
             plugins.append(plugin)
-    tree = to_nested_dict(tree_of({**flat, _PLUGINS: plugins, **unmet_values(cfg)}))
+    tree = to_nested_dict(tree_of({**flat, PLUGINS: plugins, **unmet_values(cfg)}))
     return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=100)
 
 
@@ -74,7 +73,7 @@ def check_recorded_settings(text: Any, source: str) -> None:
 def recorded_plugins(text: Any) -> list[str]:
     """The plugins that `config_text`'s text names; empty where it does not tell."""
     recorded = _recorded_settings(text) if isinstance(text, str) else None
-    return [str(plugin) for plugin in (recorded or {}).get(_PLUGINS) or []]
+    return [str(plugin) for plugin in (recorded or {}).get(PLUGINS) or []]
 
 
 def _recorded_settings(text: str) -> dict[str, Any] | None:
@@ -96,7 +95,7 @@ def _check_recorded(recorded: Mapping[str, Any], source: str) -> None:
             ", ".join(f"{key} ({REMOVED[key]})" for key in gone),
         )
     if others := [key for key in unknown if key not in REMOVED]:
-        options = plugin_options(recorded.get(_PLUGINS) or [])
+        options = plugin_options(recorded.get(PLUGINS) or [])
         raise ConfigError(
             f"{source} records {name_some(others)}, settings of a plugin that is not imported"
             + (f"; name it: {options}" if options else "; name it with --plugins")

@@ -10,6 +10,7 @@ from uniformer_video.config.setting import (
     FREE,
     MATCHES_UNLESS_FROM_BEST,
     MAX_CLASSES,
+    PLUGINS,
     TEST,
     TRAINING,
     Condition,
@@ -290,7 +291,7 @@ _MACHINE = (
     number("NUM_SHARDS", 1, "machines the recipe was made for", 1, 100_000),
     number("RNG_SEED", 0, "every random draw follows from it", 0, 2**63 - 1),
     number("LOG_PERIOD", 10, "steps between log lines", 1, _MANY, on_resume=FREE),
-    Setting("PLUGINS", [], "modules to import first: names, or paths of .py files from this file's folder",
+    Setting(PLUGINS, [], "modules to import first: names, or paths of .py files from this file's folder",
             elements=(str,), form="a list of module names or paths of .py files", on_resume=FREE),
     text("OUTPUT_DIR", "", "where everything is written; empty = runs/<config name>", on_resume=FREE),
 )

@@ -12,6 +12,7 @@ MATCHES_UNLESS_FROM_BEST = "must match, unless the run goes on from its best wei
 FREE = "free"
 
 MAX_CLASSES = 1_000_000
+PLUGINS = "PLUGINS"  # the modules to import before any other key is looked at
 TRAINING, TEST = "TRAIN.ENABLE", "TEST.ENABLE"  # the switches of the two phases of a run
 
 

@@ -19,7 +19,7 @@ from uniformer_video.config.foreign.pyslowfast import refuse_other_trades
 from uniformer_video.config.foreign.translate import translate
 from uniformer_video.config.rows import DEFAULTS, SETTINGS
 from uniformer_video.config.rules import check
-from uniformer_video.config.setting import TRAINING
+from uniformer_video.config.setting import PLUGINS, TRAINING
 from uniformer_video.config.shipped import find_config, is_config, nearest_config
 from uniformer_video.config.values import convert, parse_value, read_yaml, without_tuple
 from uniformer_video.errors import ConfigError, quote
@@ -30,7 +30,6 @@ from uniformer_video.words import system_reason
 
 DEFAULT, FILE, COMMAND_LINE = "default", "file", "command line"
 _OVERRIDES, _IN_THE_CALL = "on the command line", "in the call"
-_PLUGINS = "PLUGINS"
 _NAME_THE_PLUGIN = " If it is a plugin's, name that in PLUGINS or with --plugins"
 # among CfgNode's own attributes, which are copied and pickled with it
 _ORIGINS, _NAME, _UNMET = "_origins", "_config_name", "_unmet"
@@ -73,7 +72,7 @@ def load_config(
         entries += [(f"in {file}", key, value) for key, value in _settings_in(file, tree)]
     entries += [(where, key, parse_value(key, text)) for where, key, text in pairs]
     # all that were named count, not the last list alone
-    entries = [(where, key, plugins if key == _PLUGINS else value) for where, key, value in entries]
+    entries = [(where, key, plugins if key == PLUGINS else value) for where, key, value in entries]
     cfg = _build(entries)
     cfg.__dict__[_NAME] = Path(path).stem if path else "run"
     return cfg
@@ -251,11 +250,11 @@ def _gather_plugins(
     """The plugins that any file or the command line names, in their order."""
     named: list[tuple[Path | str, Any]] = []
     for file, tree in files:
-        named += [(file.parent, value) for value in [tree.get(_PLUGINS)] if value is not None]
-    named += [(".", parse_value(key, text)) for _, key, text in pairs if key == _PLUGINS]
+        named += [(file.parent, value) for value in [tree.get(PLUGINS)] if value is not None]
+    named += [(".", parse_value(key, text)) for _, key, text in pairs if key == PLUGINS]
     found = []
     for folder, value in named:
-        for plugin in SETTINGS[_PLUGINS].accept(value):
+        for plugin in SETTINGS[PLUGINS].accept(value):
             found.append(resolve_plugin(plugin, folder))
     return list(dict.fromkeys(found))
 

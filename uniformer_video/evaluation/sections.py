@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from uniformer_video.errors import ConfigError
-from uniformer_video.plugins import check_registered, importing_plugin
+from uniformer_video.plugins import check_registered, is_defined_again
 from uniformer_video.words import one_line
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 class _Section:
     title: str
     build: Callable[[Mapping, Path], str | None]
-    plugin: str
 
 
 _SECTIONS: dict[str, _Section] = {}
@@ -33,15 +32,15 @@ def register_report_section(title: str, build: Callable[[Mapping, Path], str | N
             section's HTML, or None for none. Text in it must be escaped (`html.escape`). Pages load nothing
             and run no scripts; pictures are `data:` URIs or SVG.
 
-    A module that is run again replaces its own sections. Raises `ConfigError` for a title in use.
+    Code that is run again replaces its own sections. Raises `ConfigError` for a title in use.
     """
     check_registered("report section", "section", build)
     if not isinstance(title, str) or not title.strip():
         raise ConfigError(f"a report section has the title {title!r}; it is a text")
     known = _SECTIONS.get(title)
-    if known and known.plugin != importing_plugin():
+    if known and not is_defined_again(known.build, build):
         raise ConfigError(f"the report has a section {title!r} already; choose another title")
-    _SECTIONS[title] = _Section(title, build, importing_plugin())
+    _SECTIONS[title] = _Section(title, build)
 
 
 def build_sections(results: Mapping[str, Any], folder: Path) -> list[dict[str, str]]:

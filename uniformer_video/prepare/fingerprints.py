@@ -19,8 +19,8 @@ from PIL import Image
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.source import is_member
 from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.loading.dataset import timeline_of
 from uniformer_video.data.sampling import ClipSampling
-from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.storage.address import is_address
 from uniformer_video.storage.members import member_of
 
@@ -45,12 +45,7 @@ def fingerprint(record: VideoRecord) -> np.ndarray:
     there.
     """
     with open_video(record.path, num_frames=record.num_frames) as video:
-        try:
-            frames = ClipSampling(1).timeline(
-                video.num_frames, video.fps, record.start, record.end, video.times
-            )
-        except DataError as error:
-            raise DecodeError(f"{record.path}: {error}") from None
+        frames = timeline_of(video, ClipSampling(1), record.path, record.start, record.end)
         times = frames if video.times is None else np.asarray(video.times)[frames]
         pixels = video.frames(frames[_evenly_spaced(times)], _SHORT_SIDE)
     return np.stack([_differences(picture) for picture in pixels])

@@ -11,7 +11,7 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.config.recorded import check_recorded_settings, config_text
 from uniformer_video.config.rows import DEFAULTS
-from uniformer_video.config.settings import flat_config
+from uniformer_video.config.settings import flat_config, with_settings
 from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.lists.flips import mirror_pairs
 from uniformer_video.data.lists.records import VideoRecord
@@ -63,11 +63,7 @@ def name_model(cfg: CfgNode) -> CfgNode:
     if found == name:
         return cfg
     log.info("The sizes that are set make MODEL.MODEL_NAME %s the model %s.", name, found)
-    named = cfg.clone()
-    named.defrost()
-    named.MODEL.MODEL_NAME = found
-    named.freeze()
-    return named
+    return with_settings(cfg, {"MODEL.MODEL_NAME": found})
 
 
 def build_begun_model(cfg: CfgNode, num_classes: int, weights: Weights) -> RecognitionModel | None:

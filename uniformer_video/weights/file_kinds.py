@@ -11,9 +11,8 @@ from uniformer_video.files import name_special
 from uniformer_video.words import name_some, system_reason
 
 HEAD_BYTES = 4096  # of a file, which tell its kind
-_INDEX_SUFFIX = (
-    ".index.json"  # of the list of a file in parts, as Hugging Face's libraries write it
-)
+# Of the list of a file in parts, as Hugging Face's libraries write it
+_INDEX_SUFFIX = ".index.json"
 _MAX_INDEX = 100_000_000  # bytes
 
 _PAGE = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body|\?xml)", re.DOTALL | re.I)

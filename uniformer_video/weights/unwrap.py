@@ -259,10 +259,7 @@ def _dict(value: object) -> _Content | None:
 
 
 def _keys(content: _Content, most: int = 8) -> str:
-    keys = [key_for_messages(key) for key in content]
-    if not keys:
-        return "nothing"
-    return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")
+    return name_some([key_for_messages(key) for key in content], most) or "nothing"
 
 
 def key_for_messages(key: object) -> str:

@@ -23,10 +23,6 @@ class Reader:
     num_frames: int
     _path: str  # the video in messages
 
-    def __len__(self) -> int:
-        """How many frames there are."""
-        return self.num_frames
-
     def close(self) -> None:
         """Let go of the file; the reader is of no use after it."""
 

@@ -51,9 +51,8 @@ def _video_decoder() -> Callable[..., Any]:
         from torchcodec.decoders import VideoDecoder
     except ImportError:
         problem = f"is not installed: {install('torchcodec')} (the release made for this torch)"
-    except (
-        Exception
-    ) as error:  # RuntimeError or OSError where no FFmpeg, or one of a wrong age, is found
+    except Exception as error:
+        # RuntimeError or OSError, where no FFmpeg, or one of a wrong age, is found
         problem = f"cannot be loaded, mostly for lack of FFmpeg's libraries: {first_line(error)}"
     else:
         return VideoDecoder

@@ -8,9 +8,8 @@ from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, one_line, plural
 
-_ALL_NAMED = (
-    20  # so many classes are all counted by name; of more, the rarest and the most frequent
-)
+# So many classes are all counted by name; of more, the rarest and the most frequent.
+_ALL_NAMED = 20
 _NAMED = 5
 # More classes than this, and than there are videos, are taken for a slip of the pen.
 _MOST_UNNAMED = 10_000
@@ -64,7 +63,7 @@ def note_absent_classes(splits: Mapping[str, Sequence[VideoRecord]], names: list
         unseen.setdefault(tuple(sorted(shown.get(split, set()) - shown[first])), []).append(split)
     for labels, own in unseen.items():
         if labels:
-            count = f"{len(labels)} class{'' if len(labels) == 1 else 'es'}"
+            count = plural(len(labels), "class", "classes")
             where = f"{' and '.join(own)} videos and no {first} video"
             notes.append(f"{count} with {where}: {_name(names, labels)}.")
     return [one_line(note) for note in notes]

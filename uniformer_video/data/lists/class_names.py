@@ -13,6 +13,7 @@ from pathlib import Path
 from uniformer_video.data.lists import flips
 from uniformer_video.data.lists.records import read_class_names
 from uniformer_video.errors import ConfigError, DataError
+from uniformer_video.words import name_some
 
 USUAL = "usual"
 _FOLDER = Path(__file__).with_name("names")
@@ -127,9 +128,8 @@ def name_differences(
     for own, other, owner in sides:
         others = set(other)
         alone = [repr(name) for name in own if name not in others]
-        more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
         if alone:
-            lines.append(f"  only in {owner}: {', '.join(alone[:3])}{more}")
+            lines.append(f"  only in {owner}: {name_some(alone)}")
     return lines
 
 
