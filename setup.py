@@ -44,6 +44,8 @@ REPORT = ["jinja2>=3.1", "matplotlib>=3.7", "tensorboard>=2.14"]
 HUB = ["huggingface_hub>=0.25", "safetensors>=0.4.3"]
 # pulls no torch of its own: take the release that fits, and have FFmpeg's libraries installed
 TORCHCODEC = ["torchcodec>=0.7"]
+# comes with torch's builds for CUDA; on a CPU its interpreter tests the kernels
+TRITON = ["triton>=3.3; platform_system == 'Linux'"]
 # training from shards in s3:// and others, with fsspec's driver for them, such as s3fs
 REMOTE = ["fsspec>=2023.1"]
 # A library of more than 20 MB is none of these: it gets an extra of its own, as torchcodec with its FFmpeg,
@@ -114,6 +116,7 @@ setup(
         "hub": HUB,
         "remote": REMOTE,
         "torchcodec": TORCHCODEC,
+        "triton": TRITON,
         "test": TEST,
         "lint": LINT,
         "all": [*TEST, *LINT],

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from uniformer_video.models.depthwise import depthwise_conv
+
 # By the number of the grid's axes.
 CONV: dict[int, Callable[..., nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -53,31 +55,13 @@ class DepthwiseConv(nn.Module):
 
     def __init__(self, channels: int, kernel: Sequence[int]):
         super().__init__()
-        padding = tuple(k // 2 for k in kernel)
-        conv = CONV[len(kernel)](channels, channels, kernel, padding=padding, groups=channels)
+        conv = CONV[len(kernel)](channels, channels, kernel, groups=channels)
         self.weight, self.bias = conv.weight, conv.bias
-        self.padding, self.groups = padding, channels
+        self.kernel = tuple(kernel)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`[B, *grid, C]` -> `[B, *grid, C]`."""
-        conv = F.conv3d if len(self.padding) == 3 else F.conv2d
-        features = channels_first(tokens)
-        if _has_wrong_gradients(tokens):
-            features = features.contiguous()
-        features = conv(features, self.weight, self.bias, padding=self.padding, groups=self.groups)
-        return channels_last(features)
-
-
-def _has_wrong_gradients(tokens: Tensor) -> bool:
-    """Whether torch may read memory that nobody has written for the gradient of a depthwise kernel.
-
-    Up to torch 2.13 it does so on CPUs in bfloat16, in three dimensions, where memory is channels-last and
-    the grid is a few pixels wide: the gradient changes from call to call, or is not finite.
-    """
-    if tokens.device.type != "cpu" or not torch.is_grad_enabled():
-        return False
-    autocast = torch.is_autocast_enabled("cpu")
-    return (torch.get_autocast_dtype("cpu") if autocast else tokens.dtype) == torch.bfloat16
+        return depthwise_conv(tokens, self.weight, self.bias, self.kernel)
 
 
 class TokenBatchNorm(_BatchNorm):
