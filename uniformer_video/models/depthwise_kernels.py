@@ -5,7 +5,9 @@ number is read again. A program of these kernels holds a column of TIMES output 
 token that it has loaded serves all of them that lie within the kernel's reach in time. All sums are made in
 float32 (float64 for float64), in a fixed order: the same input gives the same bits.
 """
-# ruff: noqa: RUF005 (Triton's compiler knows no unpacking of tuples)
+# Tuples grow, since Triton's compiler knows no unpacking of them, nor lists.
+# ruff: noqa: RUF005
+# mypy: disable-error-code="assignment, var-annotated"
 
 import triton
 import triton.language as tl
@@ -13,14 +15,14 @@ import triton.language as tl
 
 @triton.jit
 def convolve(
-    tokens,
-    weight,
-    bias,
-    out,
-    times,
-    height,
-    width,
-    channels,
+    tokens: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    out: tl.tensor,
+    times: tl.tensor,
+    height: tl.tensor,
+    width: tl.tensor,
+    channels: tl.tensor,
     KERNEL_T: tl.constexpr,
     KERNEL_H: tl.constexpr,
     KERNEL_W: tl.constexpr,
@@ -30,7 +32,7 @@ def convolve(
     MIRROR: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     DOUBLE: tl.constexpr,
-):
+) -> None:
     """Convolve `tokens` `[B, T, H, W, C]` with `weight` `[KT, KH, KW, C]` into `out`, zeros around.
 
     With MIRROR the kernel is turned round on all axes: this gives the gradient for the tokens.
@@ -91,14 +93,14 @@ def convolve(
 
 @triton.jit
 def correlate(
-    tokens,
-    gradient,
-    parts,
-    samples,
-    times,
-    height,
-    width,
-    channels,
+    tokens: tl.tensor,
+    gradient: tl.tensor,
+    parts: tl.tensor,
+    samples: tl.tensor,
+    times: tl.tensor,
+    height: tl.tensor,
+    width: tl.tensor,
+    channels: tl.tensor,
     PARTS: tl.constexpr,
     KERNEL_T: tl.constexpr,
     KERNEL_H: tl.constexpr,
@@ -107,7 +109,7 @@ def correlate(
     PLACES: tl.constexpr,
     CHANNELS: tl.constexpr,
     DOUBLE: tl.constexpr,
-):
+) -> None:
     """The gradients for weight and bias, summed over parts of the tokens: `[PARTS, KT * KH * KW + 1, C]`.
 
     gradient: that of the output, `[B, T, H, W, C]`. The last row is the bias'. Programs: (channels, KH,
