@@ -100,6 +100,13 @@ _MODEL = (
     number("UNIFORMER.INIT_VALUE", 0.1, "what these factors start from",
            0, 1_000, needs("UNIFORMER.LAYER_SCALE"), above=True, phase=TRAINING),
     share("UNIFORMER.DROP_DEPTH_RATE", 0.1, "stochastic depth of the last block", below=True),
+    *all_of(
+        share("UNIFORMER.DROPOUT_RATE", 0.0, "dropout behind the first embedding, FFNs and attention",
+              below=True),
+        share("UNIFORMER.ATTENTION_DROPOUT_RATE", 0.0, "dropout of the weights of attention", below=True),
+        share("UNIFORMER.HEAD_DROPOUT_RATE", 0.0, "dropout before the classifier, of UniFormers", below=True),
+        phase=TRAINING,
+    ),
     share("MODEL.DROPOUT_RATE", 0.5, "dropout before the classifier, of pytorchvideo's models",
           below=True, phase=TRAINING),
     share("MVIT.DROPPATH_RATE", 0.0, "stochastic depth of the last block, of mvit_base_16x4",
