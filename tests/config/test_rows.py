@@ -94,6 +94,7 @@ def test_what_may_change_while_a_training_goes_on():
         "TRAIN.CHECKPOINT_PERIOD",
         "TRAIN.CHECKPOINT_MINUTES",
         "TRAIN.MAX_NONFINITE",
+        "TRAIN.PATIENCE",
         "DISTRIBUTED.TIMEOUT",
         "TENSORBOARD.ENABLE",
         "LOG_PERIOD",
