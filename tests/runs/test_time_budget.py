@@ -86,7 +86,7 @@ def test_one_epoch_is_trained_and_an_overrun_is_told(costs, tiny, tmp_path, capl
     assert recorded(tmp_path / "run").SOLVER.MAX_EPOCH == 1
     assert "TRAIN.MINUTES 1e-05 is too short for one epoch" in caplog.text
     assert "% of TRAIN.MINUTES 1e-05: it needs one epoch at least." in caplog.text
-    assert "TRAIN.PATIENCE 1 has no effect" in caplog.text
+    assert "is after the last epoch, so TRAIN.PATIENCE 1 has no effect." in caplog.text
 
 
 def test_a_run_keeps_its_length_from_before_its_first_step(

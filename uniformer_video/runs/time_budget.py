@@ -136,10 +136,11 @@ def _findings(
     )
     if costs.seconds(epochs) > cfg.TRAIN.MINUTES * 60:
         yield f"TRAIN.MINUTES {cfg.TRAIN.MINUTES:g} is too short for one epoch, which is trained anyway."
-    if cfg.TRAIN.PATIENCE and epochs <= cfg.TRAIN.EVAL_PERIOD:
+    patience, period = cfg.TRAIN.PATIENCE, cfg.TRAIN.EVAL_PERIOD
+    if epochs <= period and (epochs > 1 or patience):
         yield (
-            f"TRAIN.PATIENCE {cfg.TRAIN.PATIENCE} has no effect: with TRAIN.EVAL_PERIOD "
-            f"{cfg.TRAIN.EVAL_PERIOD} the only validation is after the last epoch."
+            f"With TRAIN.EVAL_PERIOD {period} the only validation is after the last epoch"
+            + (f", so TRAIN.PATIENCE {patience} has no effect." if patience else ".")
         )
 
 
