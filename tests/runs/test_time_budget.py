@@ -7,6 +7,7 @@ import pytest
 import torch
 from processes import ROOT, by_hand
 
+from uniformer_video.config.recorded import config_from_text
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs import rehearsal, time_budget
@@ -26,7 +27,7 @@ def go(overrides, **changes):
 
 
 def recorded(folder):
-    return load_config(folder / "config.yaml")
+    return config_from_text((folder / "config.yaml").read_text())
 
 
 def last(folder):
