@@ -149,6 +149,7 @@ _COMMANDS: dict[str, Command] = {
     "convert": (weights.convert_arguments, weights.convert_command),
     "models": (models.models_arguments, models.models_command),
     "flops": (models.flops_arguments, models.flops_command),
+    "find-lr": (runs.find_lr_arguments, runs.find_lr_command),
     "report": (runs.report_arguments, runs.report_command),
     "make-demo-data": (data.demo_arguments, data.demo_command),
     "prepare": (prepare.prepare_arguments, prepare.prepare_command),

@@ -58,7 +58,6 @@ STOPS = [
     ("MODEL.FC_INIT_STD", "0.1", "0.01", {"x3d"}),
     ("RESNET.ZERO_INIT_FINAL_BN", "False", "True", {"x3d"}),
     ("MVIT.DROPOUT_RATE", "0.1", "0.0", {"mvit"}),
-    ("UNIFORMER.DROPOUT_RATE", "0.1", "0", {"uniformer", "ours"}),
     ("SOLVER.CLIP_GRAD_VAL", "1.0", "0", EVERYBODY),
     ("SOLVER.LARS_ON", "True", "False", EVERYBODY),
     ("SOLVER.OPTIMIZING_METHOD", "adam", "adamw", EVERYBODY),

@@ -94,6 +94,7 @@ def test_what_may_change_while_a_training_goes_on():
         "TRAIN.CHECKPOINT_PERIOD",
         "TRAIN.CHECKPOINT_MINUTES",
         "TRAIN.MAX_NONFINITE",
+        "TRAIN.PATIENCE",
         "DISTRIBUTED.TIMEOUT",
         "TENSORBOARD.ENABLE",
         "LOG_PERIOD",
@@ -102,7 +103,8 @@ def test_what_may_change_while_a_training_goes_on():
     }
     assert {key for key in SETTINGS if key.startswith(("TEST.", "DATA_LOADER."))} <= free
     from_best = {key for key, row in SETTINGS.items() if row.on_resume == MATCHES_UNLESS_FROM_BEST}
-    assert from_best == {key for key in SETTINGS if key.startswith("SOLVER.")} | {"TRAIN.PRECISION"}
+    solver = {key for key in SETTINGS if key.startswith("SOLVER.")}
+    assert from_best == solver | {"TRAIN.PRECISION", "TRAIN.MINUTES"}
 
 
 def test_what_tells_two_tests_apart():

@@ -20,12 +20,15 @@ CANCELLED = ("attn.qkv.bias",)
 
 @pytest.fixture
 def six_slots(tiny):
-    """20 steps of 6 slots with mixup and stochastic depth."""
+    """20 steps of 6 slots with mixup, stochastic depth and dropout."""
     return tiny(
         NUM_GPUS=6,
         TRAIN__BATCH_SIZE=6,
         AUG__NUM_SAMPLE=2,
         UNIFORMER__DROP_DEPTH_RATE=0.3,
+        UNIFORMER__DROPOUT_RATE=0.1,
+        UNIFORMER__ATTENTION_DROPOUT_RATE=0.1,
+        UNIFORMER__HEAD_DROPOUT_RATE=0.1,
         SOLVER__MAX_EPOCH=10,
         TRAIN__EVAL_PERIOD=5,
     )

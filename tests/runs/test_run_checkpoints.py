@@ -74,8 +74,10 @@ def position(path):
 
 
 def flip_a_bit(path):
+    """In a tensor: between them a file has bytes that mean nothing."""
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 16
+    tensor = read_weights(path).state["blocks1.0.mlp.fc1.weight"]
+    content[content.index(tensor.numpy().tobytes())] ^= 16
     path.write_bytes(content)
 
 

@@ -129,6 +129,22 @@ def _warm_up(flat: dict[str, Any]) -> None:
         )
 
 
+def _patience(flat: dict[str, Any]) -> None:
+    patience, period = flat["TRAIN.PATIENCE"], flat["TRAIN.EVAL_PERIOD"]
+    if patience and not period:
+        raise ConfigError(
+            f"TRAIN.PATIENCE {patience} counts validations, and there are none (TRAIN.EVAL_PERIOD 0); set "
+            "TRAIN.EVAL_PERIOD 1, or TRAIN.PATIENCE 0"
+        )
+    epochs = flat["SOLVER.MAX_EPOCH"]
+    if patience and period >= epochs and not flat["TRAIN.MINUTES"]:
+        raise ConfigError(
+            f"TRAIN.PATIENCE {patience} counts validations, and the only one is after the last epoch "
+            f"(TRAIN.EVAL_PERIOD {period}, SOLVER.MAX_EPOCH {epochs}); lower TRAIN.EVAL_PERIOD, or set "
+            "TRAIN.PATIENCE 0"
+        )
+
+
 def _steps(flat: dict[str, Any]) -> None:
     if flat["SOLVER.LR_POLICY"] != "steps_with_relative_lrs":
         return
@@ -179,6 +195,7 @@ _RULES = {
         _mixing,
         _class_weights,
         _warm_up,
+        _patience,
         _steps,
         _nesterov,
         _slots,

@@ -8,7 +8,7 @@ import base64
 import importlib
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,37 @@ def line_chart(label: str, train: Points, val: Points, percent: bool = False) ->
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
     return _inline(drawing.getvalue(), label)
+
+
+def rate_chart(
+    rates: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    marks: Mapping[str, float],
+) -> str:
+    """An SVG file of the losses of steps over their learning rates, with `marks` {name: learning rate}."""
+    matplotlib = report_library("matplotlib")
+    figure_module = report_library("matplotlib.figure")
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "rates"}):
+        figure = figure_module.Figure(figsize=(7, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(rates, losses, color="0.75", linewidth=1, label="loss of a step")
+        axes.plot(rates, smoothed, linewidth=2, label="smoothed")
+        for number, (name, rate) in enumerate(marks.items(), start=1):
+            axes.axvline(rate, color=f"C{number}", linestyle="--", label=f"{name}: {rate:.2g}")
+        axes.set_xscale("log")
+        low, high = min(smoothed), max(smoothed[0], *losses[: len(losses) // 2 + 1])
+        margin = 0.1 * (high - low) or 0.1
+        axes.set_ylim(
+            min(losses) - margin, high + 4 * margin
+        )  # a loss that diverges hides all else
+        axes.set_xlabel("learning rate (SOLVER.BASE_LR)")
+        axes.set_ylabel("loss")
+        axes.legend()
+        drawing = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(drawing, format="svg", metadata=nothing)
+    return drawing.getvalue()
 
 
 def _draw_line(axes: Any, points: Points, colour: str, marked: bool) -> None:

@@ -98,30 +98,52 @@ class DropPath(nn.Module):
         return f"rate={self.rate:.3f}"
 
 
-class Mlp(nn.Module):
-    """fc1, exact GELU, fc2 on the last axis. `linear(in, out)` makes each layer."""
+class Dropout(nn.Dropout):
+    """torch's dropout, which leaves a traced graph nothing where it does nothing."""
 
-    def __init__(self, channels: int, hidden: int, linear: Callable[[int, int], nn.Module]):
+    def forward(self, input: Tensor) -> Tensor:
+        """`[...]` -> `[...]`."""
+        return super().forward(input) if self.training and self.p else input
+
+
+class Mlp(nn.Module):
+    """fc1, exact GELU, fc2 on the last axis. `linear(in, out)` makes each layer.
+
+    dropout: its rate behind both.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden: int,
+        linear: Callable[[int, int], nn.Module],
+        dropout: float = 0.0,
+    ):
         super().__init__()
         self.fc1 = linear(channels, hidden)
         self.fc2 = linear(hidden, channels)
+        self.drop = Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`[..., C]` -> `[..., C]`."""
-        return self.fc2(F.gelu(self.fc1(tokens)))
+        return self.drop(self.fc2(self.drop(F.gelu(self.fc1(tokens)))))
 
 
 class AttentionHeads(nn.Module):
     """What layers of multi-head self-attention share (UniFormer, section 3.2, deep layers).
 
     Rows of `qkv` are q, then k, then v, heads contiguous inside each; scale `head_dim ** -0.5`.
+    attention_dropout: its rate on the weights of attention; dropout: on what is projected.
     """
 
-    def __init__(self, channels: int, head_dim: int):
+    def __init__(
+        self, channels: int, head_dim: int, attention_dropout: float = 0.0, dropout: float = 0.0
+    ):
         super().__init__()
-        self.num_heads = channels // head_dim
+        self.num_heads, self.attention_dropout = channels // head_dim, attention_dropout
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
+        self.proj_drop = Dropout(dropout)
 
     def maps(self, tokens: Tensor) -> Tensor:
         """`[B, N, C]` -> the attention itself, `[B, heads, N, N]`; row i is what token i looks at."""
@@ -136,8 +158,9 @@ class AttentionHeads(nn.Module):
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Values mixed by attention and projected, `[B, N, C]`."""
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        dropout = self.attention_dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
 
 
 class Attention(AttentionHeads):

@@ -53,10 +53,11 @@ class HourglassBlock(AttentionBlock):
         layer_scale: float | None,
         keep_ratio: float,
         blend: float,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
     ):
-        super().__init__(
-            channels, ndim, head_dim, mlp_ratio, drop_path, layer_scale, ClassAttention
-        )
+        rates = (drop_path, layer_scale, dropout, attention_dropout)
+        super().__init__(channels, ndim, head_dim, mlp_ratio, *rates, ClassAttention)
         self.keep_ratio, self.blend = float(keep_ratio), float(blend)
 
     def forward(
@@ -177,7 +178,8 @@ class LightUniFormer(UniFormer):
     def training_outputs(self, x: Tensor) -> tuple[Tensor, ...]:
         """`[B, C, T, H, W]` -> the logits of both heads, two `[B, num_classes]`; mean their losses."""
         tokens, cls, _ = self.forward_stages(x)[-1]
-        return self.forward_head(self.norm(tokens)), self.head_cls(self.norm_cls(cls[:, 0]))
+        cls = self.head_drop(self.norm_cls(cls[:, 0]))
+        return self.forward_head(self.norm(tokens)), self.head_cls(cls)
 
     def carry(self, stage: int, *flow: Any) -> tuple[Any, ...]:
         """The class token joins before stage 3; before stage 4 it and the importance are resized."""

@@ -304,6 +304,7 @@ def build_train_settings(cfg: CfgNode) -> TrainSettings:
         checkpoint_seconds=cfg.TRAIN.CHECKPOINT_MINUTES * 60,
         max_bad_ratio=cfg.DATA.MAX_BAD_RATIO,
         max_nonfinite=cfg.TRAIN.MAX_NONFINITE,
+        patience=cfg.TRAIN.PATIENCE,
     )
 
 

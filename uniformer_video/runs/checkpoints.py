@@ -215,7 +215,7 @@ class RunCheckpoints:
             reason,
             progress.best_epoch,
         )
-        progress.best_score, progress.best_epoch = -1.0, 0
+        progress.best_score, progress.best_epoch, progress.stale_validations = -1.0, 0, 0
 
     def write(
         self, saved: Mapping[str, Any], weights: Mapping[str, Any], is_best: bool = False

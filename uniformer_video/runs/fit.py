@@ -24,11 +24,13 @@ from uniformer_video.runs import build
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.checkpoints import Begun, RunCheckpoints, read_begun
+from uniformer_video.runs.ending import check_patience, note_early_end, note_time
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE, RunFolder
 from uniformer_video.runs.multi_view_test import score_records
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.precision import autocast_for, choose_precision
+from uniformer_video.training.state import Progress
 from uniformer_video.training.trainer import Trainer
 from uniformer_video.versions import device_name
 from uniformer_video.weights.checkpoint import LoadReport
@@ -46,13 +48,16 @@ def fit(
     command: str = "",
     from_best: bool = False,
     show_bars: bool | None = None,
+    rehearse: Callable[[Trainer], None] | None = None,
 ) -> None:
     """Train, or go on with an unfinished training; a finished one is left as it is.
 
     from_best: go on from the best weights in place of the last ones, with fresh moments.
-    show_bars: of progress; None = on a terminal.
+    show_bars: of progress; None = on a terminal. rehearse: what to do with all that is built in place of
+    training, see `rehearsal.py`; no curves are written then.
     """
     build.opposite_classes(cfg, data.class_names)  # a wrong name shows now, not after training
+    check_patience(cfg, data)
     seed_torch("weights", cfg.RNG_SEED)
     begun = read_begun(folder) if cfg.UNIFORMER.PRETRAIN_NAME else None
     model, report = _build_model(cfg, data, begun, ranks)
@@ -67,14 +72,16 @@ def fit(
         first_step = _go_on(cfg, folder, ranks, checkpoints, loader.plan, from_best)
         progress, steps = state.progress, loader.plan.steps_per_epoch
         tested = state.tested_model
-        if progress.epoch == cfg.SOLVER.MAX_EPOCH:
-            ranks.say(f"Training is finished ({folder.path}).")
+        if _is_finished(cfg, progress):
+            ranks.say(
+                f"Training is finished ({folder.path}).", *note_early_end(cfg, progress, data)
+            )
             return
         ranks.say(*_training_facts(cfg, model, loader, precision, ranks, command))
         if not first_step:
             _say_start(cfg, report, ranks)
         monitor = Monitor(
-            folder.path if ranks.is_main else None,
+            folder.path if ranks.is_main and not rehearse else None,
             cfg.LOG_PERIOD,
             cfg.SOLVER.MAX_EPOCH * steps,
             cfg.SOLVER.MAX_EPOCH,
@@ -100,11 +107,21 @@ def fit(
             remedy=checkpoints.remedy,
         )
         try:
-            trainer.fit()
+            (rehearse or Trainer.fit)(trainer)
         finally:
             loader.close()
             monitor.close()
-    ranks.say(f"Trained in {duration(progress.seconds)}; weights in {folder.path}.")
+    if rehearse:
+        return
+    ranks.say(
+        *note_early_end(cfg, progress, data),
+        *note_time(cfg, progress, data),
+        f"Trained in {duration(progress.seconds)}; weights in {folder.path}.",
+    )
+
+
+def _is_finished(cfg: CfgNode, progress: Progress) -> bool:
+    return progress.is_finished(cfg.SOLVER.MAX_EPOCH, cfg.TRAIN.PATIENCE)
 
 
 def _build_model(
@@ -176,7 +193,7 @@ def _go_on(
         ranks.say(
             f"Going on from {folder / BEST_FILE}, epoch {progress.epoch}, with fresh moments."
         )
-    elif found and progress.epoch < cfg.SOLVER.MAX_EPOCH:
+    elif found and not _is_finished(cfg, progress):
         ranks.say(f"Resuming at epoch {first_step / plan.steps_per_epoch:.2f} from {found}.")
         if reason := ranks.on_main(checkpoints.fault_of_best):
             checkpoints.forget_best(reason)

@@ -15,6 +15,7 @@ from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.fit import fit
 from uniformer_video.runs.folder import RunFolder, run_folder
 from uniformer_video.runs.multi_view_test import evaluate
+from uniformer_video.runs.time_budget import fit_into_minutes
 from uniformer_video.signals import Interrupted
 
 
@@ -40,6 +41,7 @@ def run(
             folder = run_folder(cfg, name)
             ranks.say(*_introduction(cfg, data, folder))
             if cfg.TRAIN.ENABLE:
+                cfg = fit_into_minutes(cfg, data, folder, ranks)
                 fit(cfg, data, folder, ranks, command, from_best, show_bars)
             if not cfg.TEST.ENABLE:
                 return None

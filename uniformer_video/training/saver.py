@@ -57,6 +57,9 @@ class Saver:
     def note_score(self, score: float | None) -> None:
         """Hear of the score in 0..1 of the epoch that has just been finished; None without one."""
         progress = self.state.progress
+        if score is not None:  # as good as before is no progress, though its weights are kept
+            better = score > progress.best_score
+            progress.stale_validations = 0 if better else progress.stale_validations + 1
         if score is not None and score >= progress.best_score:
             progress.best_score, progress.best_epoch = score, progress.epoch
             self.best_is_unsaved = True
@@ -67,7 +70,8 @@ class Saver:
 
     def is_due_after(self, epoch: int) -> bool:
         """Whether this number of finished epochs is to be saved in any case."""
-        done = epoch == self.settings.max_epoch
+        progress, settings = self.state.progress, self.settings
+        done = progress.is_finished(settings.max_epoch, settings.patience)
         return done or self.best_is_unsaved or epoch % self.settings.checkpoint_period == 0
 
     def save(self) -> None:

@@ -15,3 +15,4 @@ class TrainSettings:
     checkpoint_seconds: float
     max_bad_ratio: float
     max_nonfinite: int
+    patience: int = 0

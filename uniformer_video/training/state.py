@@ -23,6 +23,7 @@ class Progress:
     best_epoch: int = 0  # 0: no validation has chosen any weights yet
     seconds: float = 0.0
     bad_videos: dict[str, str] = field(default_factory=dict)  # path -> reason
+    stale_validations: int = 0  # those in a row that brought no better score
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Progress":
@@ -31,7 +32,7 @@ class Progress:
         if "best_top1" in values:  # its name when top-1 was the only score
             values["best_score"] = values.pop("best_top1")
         found = cls(**values)
-        counts = (found.epoch, found.step, found.best_epoch)
+        counts = (found.epoch, found.step, found.best_epoch, found.stale_validations)
         if not all(type(count) is int and 0 <= count <= _MOST for count in counts):
             raise ValueError("epochs and steps")
         numbers = (found.best_score, found.seconds)
@@ -40,6 +41,14 @@ class Progress:
         if not (found.best_score <= 1 and isinstance(found.bad_videos, dict) and values):
             raise ValueError("score and videos")
         return found
+
+    def is_out_of_patience(self, patience: int) -> bool:
+        """Whether so many validations in a row brought no better score; 0 = never."""
+        return 0 < patience <= self.stale_validations
+
+    def is_finished(self, max_epoch: int, patience: int) -> bool:
+        """Whether the training has come to its end: the last epoch, or no better score for long."""
+        return self.epoch == max_epoch or self.is_out_of_patience(patience)
 
     def finished_steps(self, steps_per_epoch: int) -> int:
         """Steps from the beginning of the training, those that were left out included."""

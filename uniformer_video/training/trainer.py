@@ -113,7 +113,7 @@ class Trainer:
         return self.saver.finished_steps
 
     def fit(self) -> None:
-        """Train from where the state's progress stands to the last epoch.
+        """Train from where the state's progress stands to the last epoch, or until patience runs out.
 
         Raises `Interrupted` after saving. Where the data lets it down, by a `TrainingError` or `WorkerError`,
         finished steps are saved too.
@@ -128,10 +128,33 @@ class Trainer:
             self._save_without_data(),
         ):
             self.loader.give_up_on(self.stop)
-            while progress.epoch < self.settings.max_epoch:
+            while not progress.is_finished(self.settings.max_epoch, self.settings.patience):
                 self._train_epoch(progress)
-                self._finish_epoch(progress)
+                self.finish_epoch(progress)
                 self._stop_or_save(self.settings.checkpoint_seconds)
+
+    def try_steps(self, most: int, goes_on: Callable[[], bool]) -> None:
+        """Train up to `most` steps, epoch after epoch, for whoever tries out or times a training.
+
+        goes_on: called after each step; the trial ends where it is false. Nothing is validated; what is
+        saved, as after a request to stop, is of no use to a run. Raises what `fit` raises.
+        """
+        progress, batches = self.state.progress, cast(Iterator[TrainBatch], iter(()))
+        with (
+            stop_requests() as self.stop,
+            self.statistics.attach(),
+            self.ranks.guard_training(self.saver.position, self.saver.rescue),
+        ):
+            self.loader.give_up_on(self.stop)
+            self.network.train()
+            for _ in range(most):
+                if progress.step == self.plan.steps_per_epoch:
+                    progress.epoch, progress.step = progress.epoch + 1, 0
+                if progress.step == 0:
+                    batches = self.loader.epoch(progress.epoch)
+                self._train_step(progress, batches)
+                if not goes_on():
+                    break
 
     def _train_epoch(self, progress: Progress) -> None:
         self.network.train()
@@ -271,7 +294,7 @@ class Trainer:
                 + "; ".join([*known.values()][:3])
             )
 
-    def _finish_epoch(self, progress: Progress) -> None:
+    def finish_epoch(self, progress: Progress) -> None:
         """Validate and save. Until then the epoch counts as unfinished: a resume begins with this."""
         epoch = progress.epoch + 1
         score: float | None = None

@@ -145,15 +145,6 @@ BENDS = {
         "Caffe2's weights are not read: give pytorch's, and set it to pytorch",
         _is_caffe2_read("TRAIN.CHECKPOINT_FILE_PATH"),
     ),
-    "UNIFORMER.ATTENTION_DROPOUT_RATE": Bend(
-        _NOTHING, "there is no such dropout: set it to 0", _is_uniformer
-    ),
-    "UNIFORMER.DROPOUT_RATE": Bend(
-        _NOTHING, "there is no such dropout: set it to 0", _is_uniformer
-    ),
-    "UNIFORMER.HEAD_DROPOUT_RATE": Bend(
-        _NOTHING, "there is no such dropout: set it to 0", _is_uniformer
-    ),
 }
 # What makes another network: (is it ours?, what is here, would their code have used it?)
 _NETWORK = {
