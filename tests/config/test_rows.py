@@ -92,6 +92,7 @@ def test_what_may_change_while_a_training_goes_on():
         "DATA.OPPOSITE_CLASS_PAIRS",
         "TRAIN.ENABLE",
         "TRAIN.CHECKPOINT_PERIOD",
+        "TRAIN.CHECKPOINT_KEEP",
         "TRAIN.CHECKPOINT_MINUTES",
         "TRAIN.MAX_NONFINITE",
         "DISTRIBUTED.TIMEOUT",

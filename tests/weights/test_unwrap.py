@@ -234,7 +234,7 @@ def test_a_file_without_averaged_weights_says_what_it_has(tmp_path):
         read(tmp_path, {"model": STATE, "epoch": 3}, "ema")
     with pytest.raises(CheckpointError, match=r"no EMA.*k7 and 12 more"):
         read(tmp_path, {f"k{i}": torch.ones(1) for i in range(20)}, "ema")
-    with pytest.raises(ConfigError, match="model, ema, got 'average'"):
+    with pytest.raises(ConfigError, match="model, ema, raw, got 'average'"):
         read(tmp_path, STATE, "average")
 
 
