@@ -103,7 +103,8 @@ def test_what_may_change_while_a_training_goes_on():
     }
     assert {key for key in SETTINGS if key.startswith(("TEST.", "DATA_LOADER."))} <= free
     from_best = {key for key, row in SETTINGS.items() if row.on_resume == MATCHES_UNLESS_FROM_BEST}
-    assert from_best == {key for key in SETTINGS if key.startswith("SOLVER.")} | {"TRAIN.PRECISION"}
+    of_solver = {key for key in SETTINGS if key.startswith(("SOLVER.", "EMA."))}
+    assert from_best == of_solver | {"TRAIN.PRECISION"}
 
 
 def test_what_tells_two_tests_apart():

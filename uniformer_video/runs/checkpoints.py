@@ -293,6 +293,8 @@ class RunCheckpoints:
         metadata = build.build_metadata(self.cfg, self.state.model, self.data.class_names)
         metadata["epoch"] = progress.epoch
         metadata["train_list"] = self._train_list
+        if len(self.state.tested_models) > 1:
+            metadata["weights"] = {"chosen": RAW}
         at_best = progress.epoch == progress.best_epoch and progress.step == 0
         validated = at_best and progress.best_epoch > 0
         metadata["training"] = {

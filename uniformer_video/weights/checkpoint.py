@@ -284,17 +284,17 @@ def _take_set(content: dict[str, Any], select: str, name: str) -> tuple[dict[str
         return content, select
     metadata = content["metadata"]
     about, state = metadata.get("weights", {}), content.get(f"model_{select}")
+    if state is None and select == "ema":
+        state = find_average(content)  # inside the state for resuming
     if state is None and select == about.get("chosen", "raw"):
         return content, "model"
     if state is None and select == "raw":
         raise CheckpointError(f"{name} holds no raw weights, only {about['chosen']}")
-    if state is None and find_average(content) is None:
+    if state is None:
         raise CheckpointError(
             f"{name} holds no averaged (EMA) weights, as its training had EMA.ENABLE False; take the others: "
             'TEST.WEIGHTS best or last, weights="model"'
         )
-    if state is None:  # inside the state for resuming
-        return content, select
     if not isinstance(state, dict):
         raise DamagedError(f"{name}: its {select} weights are damaged")
     epoch = about.get("sets", {}).get(select, {}).get("epoch", metadata.get("epoch"))
