@@ -111,6 +111,11 @@ def build_model(
         replace_head=True,
     )
     report.notes += [line] if line else []
+    if weights.training:
+        stood = weights.training.get("progress", {}).get("epoch")
+        report.notes.append(
+            f"its training stood at epoch {stood}; this one begins at 0, with fresh moments"
+        )
     return model, report
 
 

@@ -297,8 +297,9 @@ def _take_set(content: dict[str, Any], select: str, name: str) -> tuple[dict[str
         )
     if not isinstance(state, dict):
         raise DamagedError(f"{name}: its {select} weights are damaged")
-    epoch = about.get("sets", {}).get(select, {}).get("epoch", metadata.get("epoch"))
-    own = {**metadata, "epoch": epoch, "weights": {"chosen": select}}
+    entry = about.get("sets", {}).get(select, {})
+    epoch = {"epoch": entry["epoch"]} if entry else {}
+    own = {**metadata, **epoch, "weights": {"chosen": select}}
     return {**content, "model": state, "metadata": own}, "model"
 
 
