@@ -106,6 +106,10 @@ COMMANDS = {
     "uniformer-video inflate uniformer_small_in1k.pth --out uniformer_s_3d.pt --check": Known(
         makes=("uniformer_s_3d.pt",)
     ),
+    "uniformer-video average runs/folder/epoch_*.pt --out mean.pt": Known(
+        changed={"runs/folder/epoch_*.pt": "runs/folder/best.pt runs/folder/last.pt"},
+        makes=("mean.pt",),
+    ),
     "uniformer-video config --keys": Known(),
     "uniformer-video config --cfg demo/uniformer_demo": Known(),
     f"uniformer-video config diff {K400} mine.yaml": Known(

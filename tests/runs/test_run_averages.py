@@ -224,6 +224,23 @@ def test_numbered_checkpoints_hold_weights_alone(template):
         same(found, last)
 
 
+def test_a_new_run_starts_from_any_training_checkpoint(
+    template, tiny, tmp_path, monkeypatch, caplog
+):
+    """In the words of PySlowFast: at epoch 0, with the weights and nothing else."""
+    caplog.set_level("INFO")
+    starts = []
+    monkeypatch.setattr(fit.Trainer, "fit", lambda self: starts.append(self.state))
+    overrides = tiny(TEST__ENABLE=False, OUTPUT_DIR=tmp_path / "new", EMA__ENABLE=True)
+    overrides += ["TRAIN.CHECKPOINT_FILE_PATH", str(template / LAST)]
+    run(load_config(overrides=[*overrides, "TRAIN.CHECKPOINT_EPOCH_RESET", "True"]), "tiny")
+    (state,) = starts
+    for weights in state.tested_weights().values():
+        same(weights, read_weights(template / LAST).state)
+    assert state.progress == Progress() and not state.optimizer.state
+    assert "its training stood at epoch 3; this one begins at 0, with fresh moments" in caplog.text
+
+
 @pytest.mark.parametrize("value", ["-1", "some", "1.5", "", "True"])
 def test_numbers_of_checkpoints_that_are_none(value):
     with pytest.raises(ConfigError, match=r"CHECKPOINT_KEEP is .*a whole number from 0, or all"):

@@ -30,6 +30,18 @@ def test_the_figures_of_several_labels_have_their_names(tmp_path, caplog):
     assert "hit@1 75.0%" in caplog.text and "validation mAP 25.0%" in caplog.text
 
 
+def test_a_validation_of_several_weights_names_them(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    monitor = Monitor(tmp_path, 1, 1, 2, SingleLabel.figures, tensorboard=False)
+    monitor.validation(1, 4, {"raw": (0.25, 1.5), "ema": (0.5, 1.25)}, 0.1, "top1")
+    monitor.close()
+    (line,) = lines(tmp_path)
+    measured = {"top1": 0.25, "loss": 1.5, "ema_top1": 0.5, "ema_loss": 1.25}
+    assert line == {"kind": "val", "epoch": 1, "step": 4, **measured, "seconds": 0.1}
+    told = "validation raw top-1 25.0%  loss 1.500  ema top-1 50.0%  loss 1.250"
+    assert told in caplog.text
+
+
 def test_intervals_are_means_in_strict_json(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     monitor = Monitor(tmp_path, 2, 5, 2, SingleLabel.figures, tensorboard=False)
