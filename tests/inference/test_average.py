@@ -8,6 +8,7 @@ from tiny_run import tiny_overrides
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.protocol import Protocol
+from uniformer_video.inference import average
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.runs import build
 from uniformer_video.runs.build_data import build_data
@@ -98,6 +99,18 @@ def changed(path, target, state=None, **metadata):
     weights = read_weights(path)
     write_checkpoint(target, state or weights.state, {**weights.metadata, **metadata})
     return target
+
+
+def test_a_batch_of_one_position_is_an_error_in_one_line(
+    trained, call, demo, tmp_path, monkeypatch
+):
+    def refuse(*_args):
+        raise ValueError("Expected more than 1 value per channel when training")
+
+    monkeypatch.setattr(average, "recompute_statistics", refuse)
+    words = ["--batch-norm", demo / "test", "--out", tmp_path / "mean.pt"]
+    status, _, errors = call("average", *files(trained[0]), *words)
+    assert status == 2 and "more than 1 value per channel when training; give more videos" in errors
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from uniformer_video.weights.checkpoint import (
     read_weights,
     write_checkpoint,
 )
-from uniformer_video.words import name_some, plural
+from uniformer_video.words import name_some, one_line, plural
 from uniformer_video.zoo.convert import check_target
 from uniformer_video.zoo.create import build_for_weights
 from uniformer_video.zoo.published import local_file
@@ -83,7 +83,14 @@ def _with_new_statistics(
         decode_short_side=protocol.decode_short_side,
     )
     failures: list[str] = []
-    clips = recompute_statistics(model, _batches(dataset, batch_size, failures))
+    try:
+        clips = recompute_statistics(model, _batches(dataset, batch_size, failures))
+    except (
+        ValueError
+    ) as error:  # torch's, for a batch of one clip that a layer sees as a single position
+        raise DataError(
+            f"BatchNorm's statistics cannot be measured over {videos}: {one_line(error)}; give more videos"
+        ) from None
     if not clips and not failures:
         return weights, ["the model has no BatchNorm, so there is nothing to measure"]
     if not clips:
