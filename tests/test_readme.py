@@ -110,6 +110,10 @@ COMMANDS = {
     "uniformer-video find-lr --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos": Known(
         reason="a few videos need not show where their loss falls; `tests/runs/test_find_rate.py` does it"
     ),
+    "uniformer-video average runs/folder/epoch_*.pt --out mean.pt": Known(
+        changed={"runs/folder/epoch_*.pt": "runs/folder/best.pt runs/folder/last.pt"},
+        makes=("mean.pt",),
+    ),
     "uniformer-video config --keys": Known(),
     "uniformer-video config --cfg demo/uniformer_demo": Known(),
     f"uniformer-video config diff {K400} mine.yaml": Known(

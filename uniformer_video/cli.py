@@ -147,6 +147,7 @@ _COMMANDS: dict[str, Command] = {
     "predict": (predict.predict_arguments, predict.predict_command),
     "inflate": (weights.inflate_arguments, weights.inflate_command),
     "convert": (weights.convert_arguments, weights.convert_command),
+    "average": (weights.average_arguments, weights.average_command),
     "models": (models.models_arguments, models.models_command),
     "flops": (models.flops_arguments, models.flops_command),
     "find-lr": (runs.find_lr_arguments, runs.find_lr_command),

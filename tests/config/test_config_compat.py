@@ -476,6 +476,29 @@ def test_weights_to_start_from(load):
 
 
 @pytest.mark.parametrize(
+    ("tree", "told", "warned"),
+    [
+        (
+            "{CHECKPOINT_FILE_PATH: a.pyth, CHECKPOINT_EPOCH_RESET: True}",
+            "epoch 0, with the we",
+            "",
+        ),
+        (
+            "{CHECKPOINT_FILE_PATH: a.pyth, CHECKPOINT_EPOCH_RESET: False}",
+            "a.pyth",
+            "CHECKPOINT_EPOCH_RESET False: a run starts from the weights of another one at epoch 0; to go on",
+        ),
+        ("{CHECKPOINT_EPOCH_RESET: True}", "", "True: there is no TRAIN.CHECKPOINT_FILE_PATH"),
+        ("{CHECKPOINT_EPOCH_RESET: False}", "", "CHECKPOINT_EPOCH_RESET"),
+    ],
+)
+def test_whether_a_run_from_weights_begins_at_epoch_0(load, tree, told, warned):
+    _, said, ignored = load(f"TRAIN: {tree}\n")
+    assert told in said and warned in ignored
+    assert bool(ignored) == bool(warned)
+
+
+@pytest.mark.parametrize(
     ("dataset", "reverse", "order"),
     [
         ("kinetics", True, "BGR"),

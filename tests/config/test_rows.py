@@ -92,6 +92,7 @@ def test_what_may_change_while_a_training_goes_on():
         "DATA.OPPOSITE_CLASS_PAIRS",
         "TRAIN.ENABLE",
         "TRAIN.CHECKPOINT_PERIOD",
+        "TRAIN.CHECKPOINT_KEEP",
         "TRAIN.CHECKPOINT_MINUTES",
         "TRAIN.MAX_NONFINITE",
         "TRAIN.PATIENCE",
@@ -103,8 +104,8 @@ def test_what_may_change_while_a_training_goes_on():
     }
     assert {key for key in SETTINGS if key.startswith(("TEST.", "DATA_LOADER."))} <= free
     from_best = {key for key, row in SETTINGS.items() if row.on_resume == MATCHES_UNLESS_FROM_BEST}
-    solver = {key for key in SETTINGS if key.startswith("SOLVER.")}
-    assert from_best == solver | {"TRAIN.PRECISION", "TRAIN.MINUTES"}
+    of_solver = {key for key in SETTINGS if key.startswith(("SOLVER.", "EMA."))}
+    assert from_best == of_solver | {"TRAIN.PRECISION", "TRAIN.MINUTES"}
 
 
 def test_what_tells_two_tests_apart():

@@ -31,6 +31,8 @@ def six_slots(tiny):
         UNIFORMER__HEAD_DROPOUT_RATE=0.1,
         SOLVER__MAX_EPOCH=10,
         TRAIN__EVAL_PERIOD=5,
+        EMA__ENABLE=True,
+        EMA__DECAY=0.8,
     )
 
 
@@ -62,6 +64,12 @@ def test_in_float64_weights_buffers_losses_and_validation_agree(
     for key, value in one["state"].items():
         torch.testing.assert_close(many["state"][key], value, rtol=0, atol=1e-9, msg=key)
     assert one["state"]["norm.num_batches_tracked"] == 120
+    assert one["average"]["steps"] == many["average"]["steps"] == 20
+    for key, value in one["average"]["weights"].items():
+        assert value.dtype == one["state"][key].dtype
+        torch.testing.assert_close(
+            many["average"]["weights"][key], value, rtol=0, atol=1e-9, msg=key
+        )
     for found, expected in zip(many["scores"], one["scores"], strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # scores are kept in float32
 
@@ -82,7 +90,7 @@ def lines(folder):
 def test_through_the_command_everything_agrees(tiny, tmp_path, size, model):
     slots = max(size, 2)
     options = {"NUM_GPUS": slots, "TRAIN__BATCH_SIZE": 2 * slots, "MODEL__MODEL_NAME": model}
-    given = tiny(**options, SOLVER__MAX_EPOCH=3)
+    given = tiny(**options, SOLVER__MAX_EPOCH=3, EMA__ENABLE=True, TRAIN__CHECKPOINT_KEEP="all")
     unread = settings_of_other_models(load_config(overrides=given))
     pairs = zip(given[::2], given[1::2], strict=True)
     overrides = [word for pair in pairs if pair[0] not in unread for word in pair]
@@ -101,7 +109,8 @@ def test_through_the_command_everything_agrees(tiny, tmp_path, size, model):
         assert found["top1"] == expected["top1"]
     scores = [np.load(tmp_path / name / "scores.npz")["scores"] for name in ("one", "many")]
     assert np.abs(scores[1] - scores[0]).max() < 1e-4 * np.abs(scores[0]).max()
-    weights = [read_weights(tmp_path / name / "last.pt").state for name in ("one", "many")]
-    for key, value in weights[0].items():
-        if not key.endswith(CANCELLED):
-            torch.testing.assert_close(weights[1][key], value, rtol=1e-4, atol=2e-4, msg=key)
+    for name, select in (("last.pt", "model"), ("last.pt", "ema"), ("epoch_0002.pt", "ema")):
+        weights = [read_weights(tmp_path / run / name, select).state for run in ("one", "many")]
+        for key, value in weights[0].items():
+            if not key.endswith(CANCELLED):
+                torch.testing.assert_close(weights[1][key], value, rtol=1e-4, atol=2e-4, msg=key)

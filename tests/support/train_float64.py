@@ -71,7 +71,7 @@ def main(out, *overrides):
             )
             model.train()
             validations.append(torch.from_numpy(scores.scores))
-            return 0.0
+            return {"raw": 0.0}
 
         trainer = Trainer(
             state=build.build_train_state(cfg, model, "fp32", ranks),
@@ -90,6 +90,7 @@ def main(out, *overrides):
         trainer.fit()
         if ranks.is_main:
             content = {"state": model.state_dict(), "losses": log.losses, "scores": validations}
+            content["average"] = trainer.state.parts["ema"].state_dict()
             torch.save(content, out)
 
 

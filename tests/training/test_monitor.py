@@ -22,7 +22,7 @@ def test_the_figures_of_several_labels_have_their_names(tmp_path, caplog):
     monitor = Monitor(tmp_path, 1, 1, 1, MultiLabel.figures, tensorboard=False)
     values = {"loss": 1.0, "lr": 1e-3, "data_seconds": 0.0, "seconds": 0.1}
     monitor.step(epoch=1, step=1, hit1=0.75, **values)
-    monitor.validation(1, 1, 0.25, 0.5, 0.1, "map")
+    monitor.validation(1, 1, {"raw": (0.25, 0.5)}, 0.1, "map")
     monitor.close()
     trained, validated = lines(tmp_path)
     assert trained["hit1"] == 0.75 and validated["map"] == 0.25
@@ -30,12 +30,24 @@ def test_the_figures_of_several_labels_have_their_names(tmp_path, caplog):
     assert "hit@1 75.0%" in caplog.text and "validation mAP 25.0%" in caplog.text
 
 
+def test_a_validation_of_several_weights_names_them(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    monitor = Monitor(tmp_path, 1, 1, 2, SingleLabel.figures, tensorboard=False)
+    monitor.validation(1, 4, {"raw": (0.25, 1.5), "ema": (0.5, 1.25)}, 0.1, "top1")
+    monitor.close()
+    (line,) = lines(tmp_path)
+    measured = {"top1": 0.25, "loss": 1.5, "ema_top1": 0.5, "ema_loss": 1.25}
+    assert line == {"kind": "val", "epoch": 1, "step": 4, **measured, "seconds": 0.1}
+    told = "validation raw top-1 25.0%  loss 1.500  ema top-1 50.0%  loss 1.250"
+    assert told in caplog.text
+
+
 def test_intervals_are_means_in_strict_json(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     monitor = Monitor(tmp_path, 2, 5, 2, SingleLabel.figures, tensorboard=False)
     for number, loss in enumerate((1.0, 3.0, 2.0, float("nan"), 5.0), start=1):
         step(monitor, number, loss=loss)
-    monitor.validation(1, 5, 0.25, 1.5, 0.1, "top1")
+    monitor.validation(1, 5, {"raw": (0.25, 1.5)}, 0.1, "top1")
     monitor.close()
     found = lines(tmp_path)
     assert [line["step"] for line in found] == [2, 4, 5, 5]

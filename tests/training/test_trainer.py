@@ -338,7 +338,7 @@ def test_best_weights_that_are_not_written_yet_are_saved_with_a_rescue(tiny, tmp
     told, save = [], Saver.save
 
     def lost(self):
-        if self.best_is_unsaved:
+        if self.unsaved_best:
             told.append(self.rescue(True))
             raise TrainingError("a process is lost")
         save(self)

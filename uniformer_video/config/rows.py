@@ -229,6 +229,8 @@ _TRAIN = (
     number("TRAIN.CHECKPOINT_PERIOD", 1, "epochs between checkpoints", 1, _MANY, on_resume=FREE),
     number("TRAIN.CHECKPOINT_MINUTES", 10.0, "and minutes between checkpoints inside an epoch",
            0, _MANY, on_resume=FREE),
+    Setting("TRAIN.CHECKPOINT_KEEP", "0", "how many epoch_0010.pt to keep, weights alone; all = each",
+            form="a whole number from 0, or all", on_resume=FREE, counts=True),
     choice("TRAIN.PRECISION", "auto", "auto = bf16 on CUDA, fp32 on CPU",
            ("auto", "fp32", "bf16", "fp16"), on_resume=MATCHES_UNLESS_FROM_BEST, affects_test=True),
     number("TRAIN.MAX_NONFINITE", 10, "training stops after so many non-finite losses in a row",
@@ -246,7 +248,8 @@ _TESTS = all_of(
     text("TEST.CHECKPOINT_FILE_PATH", "", "weights to test; empty = those of OUTPUT_DIR",
          affects_test=True),
     choice("TEST.WEIGHTS", "best", "which of OUTPUT_DIR's weights to test",
-           ("best", "last"), needs("TEST.CHECKPOINT_FILE_PATH", "", gives_way=True), affects_test=True),
+           ("best", "last", "best-raw", "best-ema", "last-ema"),
+           needs("TEST.CHECKPOINT_FILE_PATH", "", gives_way=True), affects_test=True),
     flag("TEST.MOTION_CHECK", False,
          "also test backwards and on the still middle frame; needs DATA.OPPOSITE_CLASS_PAIRS",
          affects_test=True),
@@ -288,6 +291,14 @@ _SOLVER = all_of(
     on_resume=MATCHES_UNLESS_FROM_BEST,
     phase=TRAINING,
 )
+_AVERAGES = all_of(
+    flag("EMA.ENABLE", False, "keep a moving average of the weights, and validate it beside them"),
+    share("EMA.DECAY", 0.9999, "how much of the average a step keeps", needs("EMA.ENABLE"), below=True),
+    flag("EMA.WARMUP", True, "at most (1 + n) / (10 + n) of it after n updates; published runs: off",
+         needs("EMA.ENABLE")),
+    on_resume=MATCHES_UNLESS_FROM_BEST,
+    phase=TRAINING,
+)
 _MACHINE = (
     number("DATA_LOADER.NUM_WORKERS", -1, "decoding processes; -1 = one a core, at most 16",
            -1, 1_024, on_resume=FREE),
@@ -309,7 +320,7 @@ _MACHINE = (
 # fmt: on
 
 _DATA = (*_VIDEOS, *_BALANCE, *_CLIPS, *_TRAINING_CROP, *_VIEWS, *_FLIPS)
-_PARTS = (_ARCHITECTURE, _MODEL, _DATA, _AUGMENTATION, _TRAIN, _TESTS, _SOLVER, _MACHINE)
+_PARTS = (_ARCHITECTURE, _MODEL, _DATA, _AUGMENTATION, _TRAIN, _TESTS, _SOLVER, _AVERAGES, _MACHINE)
 SETTINGS: dict[str, Setting] = {row.key: row for row in chain(*_PARTS)}
 DEFAULTS: dict[str, Any] = {key: row.default for key, row in SETTINGS.items()}
 # Settings of earlier versions that recorded runs may hold, and why they are gone.

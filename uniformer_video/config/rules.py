@@ -187,6 +187,15 @@ def _motion(flat: dict[str, Any]) -> None:
         )
 
 
+def _averaged_weights(flat: dict[str, Any]) -> None:
+    wanted, own = flat["TEST.WEIGHTS"], not flat["TEST.CHECKPOINT_FILE_PATH"]
+    if flat[TRAINING] and own and wanted.endswith("-ema") and not flat["EMA.ENABLE"]:
+        raise ConfigError(
+            f"TEST.WEIGHTS {wanted} are averaged weights, and the run keeps none; set EMA.ENABLE True, or "
+            f"TEST.WEIGHTS {wanted.removesuffix('-ema')}"
+        )
+
+
 _RULES = {
     "": (_something_to_do, _output_folder, _names_of_files, _test_sizes, _local_kernel),
     TRAINING: (
@@ -200,5 +209,5 @@ _RULES = {
         _nesterov,
         _slots,
     ),
-    TEST: (_motion,),
+    TEST: (_motion, _averaged_weights),
 }

@@ -31,6 +31,7 @@ from uniformer_video.program import command
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.class_order import arrange_head
+from uniformer_video.training.averages import EMA, AveragedWeights
 from uniformer_video.training.mixup import Mixup
 from uniformer_video.training.optim import (
     SGD,
@@ -110,6 +111,11 @@ def build_model(
         replace_head=True,
     )
     report.notes += [line] if line else []
+    if weights.training:
+        stood = weights.training.get("progress", {}).get("epoch")
+        report.notes.append(
+            f"its training stood at epoch {stood}; this one begins at 0, with fresh moments"
+        )
     return model, report
 
 
@@ -119,9 +125,11 @@ def fetch_weights(source: str, ranks: Ranks) -> Path:
     return local_file(source)
 
 
-def load_tested_model(cfg: CfgNode, path: str | Path) -> tuple[RecognitionModel, Weights]:
-    """The model in the checkpoint at `path`, complete, and its `Weights`."""
-    weights = read_weights(path)
+def load_tested_model(
+    cfg: CfgNode, path: str | Path, select: str = "model"
+) -> tuple[RecognitionModel, Weights]:
+    """The model in the checkpoint at `path`, complete, and its `Weights`; select: as `read_weights`."""
+    weights = read_weights(path, select)
     check_recorded_settings(weights.metadata.get("config"), str(path))
     check_same_task(weights, build_task(cfg))
     model = _model_for(cfg, weights, count_classes(weights, cfg.MODEL.MODEL_NAME))
@@ -252,11 +260,13 @@ def build_train_state(
     """The `TrainState` at the beginning, of a model on its device."""
     _set_batch_norms(cfg, model)
     network = ranks.wrap(TrainingOutputs(model))  # before anybody holds the parameters
+    parts = {EMA: AveragedWeights(model, cfg.EMA.DECAY, cfg.EMA.WARMUP)} if cfg.EMA.ENABLE else {}
     return TrainState(
         model=model,
         network=network,
         optimizer=build_optimizer(cfg, model),
         scaler=torch.amp.GradScaler(ranks.device.type, enabled=precision == "fp16"),
+        parts=parts,
     )
 
 

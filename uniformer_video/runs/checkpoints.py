@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from uniformer_video.errors import (
 )
 from uniformer_video.files import atomic_write
 from uniformer_video.runs import build
+from uniformer_video.runs.best_weights import write_best
 from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.epoch_weights import EpochWeights
 from uniformer_video.runs.folder import (
     BAD_VIDEOS_FILE,
     BEST_FILE,
@@ -33,7 +35,7 @@ from uniformer_video.runs.folder import (
     PREVIOUS_FILE,
     RunFolder,
 )
-from uniformer_video.training.state import Progress, TrainState
+from uniformer_video.training.state import RAW, Progress, TrainState
 from uniformer_video.weights.checkpoint import Weights, read_weights, write_checkpoint
 
 log = logging.getLogger(__name__)
@@ -74,7 +76,8 @@ class RunCheckpoints:
     """What `folder` keeps of a `TrainState`.
 
     last.pt holds all that resuming needs, previous.pt the last.pt before it, best.pt the weights alone that
-    were best on validation; where no validation has chosen any, the latest.
+    were best on validation; where no validation has chosen any, the latest. `EpochWeights` may
+    stand beside them.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class RunCheckpoints:
         self._begun = begun
         self.folder, self.cfg, self.data, self.state = folder, cfg, data, state
         self._train_list = list_digest(data.train)
+        self._epochs = EpochWeights(folder, cfg)
         self._from_best = False  # this training has gone on from best.pt
         # the content of last.pt, where it is to be loaded next
         self._last_read: Weights | None = None
@@ -146,10 +150,13 @@ class RunCheckpoints:
                 "epoch is left to train; raise it, or leave --from best out"
             )
         score = training.get("score")  # None: not validated, or from before it was recorded
+        chosen = weights.chosen if weights.chosen in self.state.tested_models else RAW
         progress = Progress(
             epoch=epoch,
             best_score=-1.0 if score is None else score,
             best_epoch=0 if score is None else epoch,
+            best_weights=chosen,
+            best_of={} if score is None else {chosen: [score, epoch]},
             seconds=training.get("seconds", 0.0),
         )
         try:
@@ -215,28 +222,35 @@ class RunCheckpoints:
             reason,
             progress.best_epoch,
         )
-        progress.best_score, progress.best_epoch, progress.stale_validations = -1.0, 0, 0
+        progress.forget_best()
 
     def write(
-        self, saved: Mapping[str, Any], weights: Mapping[str, Any], is_best: bool = False
+        self,
+        saved: Mapping[str, Any],
+        weights: Mapping[str, Mapping[str, Any]],
+        improved: Collection[str] = (),
     ) -> None:
-        """Write last.pt, keep the one before it, and best.pt if the weights are the best ones.
+        """Write last.pt, keep the one before it, best.pt if weights are the best ones, and what is kept of
+        an epoch.
 
-        saved, weights: `state_dict()` and `tested_weights()` of the state.
+        saved, weights: `state_dict()` and `tested_weights()` of the state. improved: which of the weights are
+        the best of their kind.
         """
         progress = Progress.from_dict(saved["progress"])
         metadata = self._metadata(progress)
         # Where nothing is ever validated, the latest weights are as good as any.
         last = progress.epoch == self.cfg.SOLVER.MAX_EPOCH
         unchosen = not progress.best_epoch and (last or not self.cfg.TRAIN.EVAL_PERIOD)
-        if is_best or unchosen:
-            write_checkpoint(self.folder / BEST_FILE, weights, metadata)
+        if improved or unchosen:
+            write_best(self.folder / BEST_FILE, weights, improved, progress, metadata)
+        self._epochs.write(progress, weights, metadata)
         if self._keeps_last:
             _keep(self.folder / LAST_FILE, self.folder / PREVIOUS_FILE)
         training = {key: value for key, value in saved.items() if key != "model"}
         training |= {"train_list": self._train_list, "from_best": self._from_best}
         write_checkpoint(self.folder / LAST_FILE, saved["model"], metadata, training)
         self._keeps_last = True
+        self._epochs.remove_surplus(progress)
         if progress.bad_videos:
             self._write_bad_videos(progress.bad_videos)
 
@@ -279,6 +293,8 @@ class RunCheckpoints:
         metadata = build.build_metadata(self.cfg, self.state.model, self.data.class_names)
         metadata["epoch"] = progress.epoch
         metadata["train_list"] = self._train_list
+        if len(self.state.tested_models) > 1:
+            metadata["weights"] = {"chosen": RAW}
         at_best = progress.epoch == progress.best_epoch and progress.step == 0
         validated = at_best and progress.best_epoch > 0
         metadata["training"] = {

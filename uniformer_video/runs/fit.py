@@ -4,7 +4,7 @@ import logging
 import math
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
@@ -16,6 +16,7 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.environment import torchrun
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError, TrainingError
+from uniformer_video.evaluation.scoring import SideBySide
 from uniformer_video.locks import folder_lock
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.program import run_again
@@ -71,7 +72,7 @@ def fit(
     with _take_folder(folder, ranks):
         first_step = _go_on(cfg, folder, ranks, checkpoints, loader.plan, from_best)
         progress, steps = state.progress, loader.plan.steps_per_epoch
-        tested = state.tested_model
+        tested = state.tested_models
         if _is_finished(cfg, progress):
             ranks.say(
                 f"Training is finished ({folder.path}).", *note_early_end(cfg, progress, data)
@@ -232,43 +233,48 @@ def _training_facts(
 def _validate(
     cfg: CfgNode,
     data: Data,
-    model: RecognitionModel,
+    models: Mapping[str, RecognitionModel],
     ranks: Ranks,
     monitor: Monitor,
     task: Task,
     steps: int,
     remedy: Callable[[], str],
     epoch: int,
-) -> float | None:
-    """The score on one centre view of the validation videos; None when nothing can be measured.
+) -> dict[str, float]:
+    """The score of each of the `models` on one centre view of the validation videos; {} when nothing can be
+    measured.
 
     Raises `TrainingError` for scores that are not finite: no such weights are ever the best.
     """
     started = time.monotonic()
     protocol = Protocol.from_cfg(cfg).with_views(1, 1)
-    scores = score_records(cfg, model, data.val, protocol, ranks, False, faults=data.faults)
+    together = SideBySide([*models.values()])
+    scores = score_records(cfg, together, data.val, protocol, ranks, False, faults=data.faults)
     videos = [record for record, decoded in zip(data.val, scores.decoded, strict=True) if decoded]
     if not videos:
         monitor.message("no validation video can be decoded")
-        return None
+        return {}
     if not np.isfinite(scores.scores[scores.decoded]).all():
         raise TrainingError(
             f"the scores of the validation after epoch {epoch} are not finite; {remedy()}"
         )
-    means = task.video_scores(scores.scores, "logits")
-    score, loss = task.validate(means[scores.decoded], videos)
-    if math.isnan(score):
-        monitor.message(
-            "no validation video has a label, so there is no score to choose weights by"
-        )
-        return None
-    if not 0 <= score <= 1:
-        raise ConfigError(
-            f"the task {task.name} gives the validation after epoch {epoch} the score {score:g}; a score is "
-            "a share from 0 to 1, the more the better"
-        )
+    measured = {}
+    for name, part in zip(models, together.split(scores.scores), strict=True):
+        means = task.video_scores(part, "logits")
+        score, loss = task.validate(means[scores.decoded], videos)
+        if math.isnan(score):
+            monitor.message(
+                "no validation video has a label, so there is no score to choose weights by"
+            )
+            return {}
+        if not 0 <= score <= 1:
+            raise ConfigError(
+                f"the task {task.name} gives the validation after epoch {epoch} the score {score:g}; a score "
+                "is a share from 0 to 1, the more the better"
+            )
+        measured[name] = (score, loss)
     seconds = time.monotonic() - started
-    monitor.validation(epoch, epoch * steps, score, loss, seconds, task.score_key)
+    monitor.validation(epoch, epoch * steps, measured, seconds, task.score_key)
     if scores.failures:
         monitor.message(f"{len(scores.failures)} validation videos cannot be decoded")
-    return score
+    return {name: score for name, (score, _) in measured.items()}

@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -91,14 +91,28 @@ class Monitor:
         return step % self.log_period == 0 or step == self.total_steps
 
     def validation(
-        self, epoch: int, step: int, score: float, loss: float, seconds: float, name: str
+        self,
+        epoch: int,
+        step: int,
+        measured: Mapping[str, tuple[float, float]],
+        seconds: float,
+        name: str,
     ) -> None:
-        """One validation; `score` in 0..1 is the figure whose key is `name`."""
-        values = {"kind": "val", "epoch": epoch, "step": step, name: score, "loss": loss}
+        """One validation.
+
+        measured: {which weights: (score, loss)}, first those that are trained; `score` in 0..1 is the figure
+        whose key is `name`.
+        """
+        first = next(iter(measured))
+        values: dict[str, Any] = {"kind": "val", "epoch": epoch, "step": step}
+        parts = []
+        for weights, (score, loss) in measured.items():
+            prefix = "" if weights == first else f"{weights}_"
+            values |= {f"{prefix}{name}": score, f"{prefix}loss": loss}
+            which = f"{weights} " if len(measured) > 1 else ""
+            parts.append(f"{which}{self.shown[name]} {score:.1%}  loss {loss:.3f}")
         self._write({**values, "seconds": round(seconds, 3)})
-        self.message(
-            f"epoch {epoch}/{self.max_epoch}  validation {self.shown[name]} {score:.1%}  loss {loss:.3f}"
-        )
+        self.message(f"epoch {epoch}/{self.max_epoch}  validation {'  '.join(parts)}")
 
     def message(self, text: str) -> None:
         """A line on the console, above the progress bar."""

@@ -66,7 +66,8 @@ class Trainer:
         mixup: a `Mixup`, or None for the task's targets alone.
         task: a `Task`: the targets, the loss and what is counted.
         monitor: receives `step(...)` of each step once its numbers are read, and messages.
-        validate: (number of the epoch) -> a score in 0..1, the more the better, or None.
+        validate: (number of the epoch) -> {name of `state.tested_models`: a score in 0..1, the more the
+            better}, empty where nothing can be measured.
         write: has this process write the checkpoints, see `Saver`.
         remedy: () -> what to do when steps or weights are not finite, for messages.
     """
@@ -83,8 +84,8 @@ class Trainer:
         mixup: Mixup | None,
         task: TrainedTask,
         monitor: Monitor,
-        validate: Callable[[int], float | None],
-        write: Callable[[dict[str, Any], dict[str, Any], bool], None],
+        validate: Callable[[int], dict[str, float]],
+        write: Callable[[dict[str, Any], dict[str, dict[str, Any]], set[str]], None],
         remedy: Callable[[], str],
     ):
         self.state, self.model = state, state.model
@@ -297,14 +298,14 @@ class Trainer:
     def finish_epoch(self, progress: Progress) -> None:
         """Validate and save. Until then the epoch counts as unfinished: a resume begins with this."""
         epoch = progress.epoch + 1
-        score: float | None = None
+        scores: dict[str, float] = {}
         if self._is_validated(epoch):
             self._stop_or_save(_BEFORE_VALIDATION_SECONDS)
-            score = self._agreed_score(epoch)
+            scores = self._agreed_scores(epoch)
         with self.saver.lock:
             progress.epoch, progress.step = epoch, 0
             progress.seconds = time.monotonic() - self.started
-            self.saver.note_score(score)
+            self.saver.note_scores(scores)
         if self.saver.is_due_after(epoch):
             self._save()
 
@@ -312,19 +313,19 @@ class Trainer:
         period = self.settings.eval_period
         return period > 0 and (epoch == self.settings.max_epoch or epoch % period == 0)
 
-    def _agreed_score(self, epoch: int) -> float | None:
-        """The main process' score. A request to stop that ended the workers too is no error of theirs."""
-        score: float | None = None
+    def _agreed_scores(self, epoch: int) -> dict[str, float]:
+        """The main process' scores. A request to stop that ended the workers too is no error of theirs."""
+        scores: dict[str, float] = {}
         error: WorkerError | None = None
         try:
-            score = self.validate(epoch)
+            scores = self.validate(epoch)
         except WorkerError as failure:
             error = failure
         if error and any(self.ranks.exchange(self.stop.is_set())):
             self._save_and_stop()
         if error:
             raise error
-        return self.ranks.on_main(lambda: score)
+        return self.ranks.on_main(lambda: scores)
 
     def _stop_or_save(self, seconds: float) -> None:
         """Stop if any process is asked to; save if the last time is longer ago, by the main one's clock."""
