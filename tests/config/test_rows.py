@@ -102,7 +102,9 @@ def test_what_may_change_while_a_training_goes_on():
     }
     assert {key for key in SETTINGS if key.startswith(("TEST.", "DATA_LOADER."))} <= free
     from_best = {key for key, row in SETTINGS.items() if row.on_resume == MATCHES_UNLESS_FROM_BEST}
-    assert from_best == {key for key in SETTINGS if key.startswith("SOLVER.")} | {"TRAIN.PRECISION"}
+    frozen = {"FREEZE", "DETACH_FINAL_FC", "FROZEN_BN", "FROZEN_BN_AFFINE"}
+    of_the_optimiser = {key for key in SETTINGS if key.startswith("SOLVER.")}
+    assert from_best == of_the_optimiser | {"TRAIN.PRECISION"} | {f"MODEL.{key}" for key in frozen}
 
 
 def test_what_tells_two_tests_apart():

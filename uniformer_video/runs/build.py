@@ -31,6 +31,7 @@ from uniformer_video.program import command
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.class_order import arrange_head
+from uniformer_video.training.freezing import Freezing
 from uniformer_video.training.mixup import Mixup
 from uniformer_video.training.optim import (
     SGD,
@@ -152,7 +153,7 @@ def build_train_dataset(
 def build_train_loader(cfg: CfgNode, data: Data, ranks: Ranks) -> TrainLoader:
     """Batches of augmented clips for this process."""
     dataset = build_train_dataset(cfg, data.train, data.class_names, data.faults)
-    slots = cfg.NUM_GPUS * cfg.NUM_SHARDS
+    slots = cfg.NUM_GPUS * cfg.NUM_SHARDS * cfg.SOLVER.ACCUMULATION_STEPS
     plan = TrainPlan(
         len(data.train),
         slots,
@@ -239,6 +240,7 @@ def build_optimizer(cfg: CfgNode, model: RecognitionModel) -> torch.optim.Optimi
         "spare_model_list": solver.ZERO_WD_POS_EMBED,
         "spare_vectors": solver.ZERO_WD_1D_PARAM,
         "batch_norm_decay": cfg.BN.WEIGHT_DECAY,
+        "layer_decay": solver.LAYER_DECAY,
     }
     if solver.OPTIMIZING_METHOD == "sgd":
         groups = parameter_groups(model, **decay)
@@ -251,12 +253,21 @@ def build_train_state(
 ) -> TrainState:
     """The `TrainState` at the beginning, of a model on its device."""
     _set_batch_norms(cfg, model)
-    network = ranks.wrap(TrainingOutputs(model))  # before anybody holds the parameters
+    resting = build_freezing(cfg).apply(model)
+    network = ranks.wrap(TrainingOutputs(model, resting))  # before anybody holds the parameters
     return TrainState(
         model=model,
         network=network,
         optimizer=build_optimizer(cfg, model),
         scaler=torch.amp.GradScaler(ranks.device.type, enabled=precision == "fp16"),
+    )
+
+
+def build_freezing(cfg: CfgNode) -> Freezing:
+    """What of the model is not trained."""
+    model = cfg.MODEL
+    return Freezing(
+        tuple(model.FREEZE), model.DETACH_FINAL_FC, model.FROZEN_BN, model.FROZEN_BN_AFFINE
     )
 
 
@@ -289,8 +300,31 @@ def build_schedule(cfg: CfgNode) -> Callable[[float], float]:
     )
 
 
-def _rate_factor(cfg: CfgNode) -> int:
+def _rate_factor(cfg: CfgNode) -> float:
+    if cfg.SOLVER.BASE_LR_BATCH_SIZE:
+        return videos_of_step(cfg) / cfg.SOLVER.BASE_LR_BATCH_SIZE
     return cfg.NUM_SHARDS if cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS else 1
+
+
+def videos_of_step(cfg: CfgNode) -> int:
+    """How many videos an update of the weights sees, on all machines."""
+    return cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS * cfg.SOLVER.ACCUMULATION_STEPS
+
+
+def rate_line(cfg: CfgNode) -> str:
+    """What scaling did to the learning rates, or "" where they are as given."""
+    solver, factor = cfg.SOLVER, _rate_factor(cfg)
+    if solver.BASE_LR_BATCH_SIZE:
+        meant = solver.BASE_LR_BATCH_SIZE
+        why = f"a step has {videos_of_step(cfg)} videos, SOLVER.BASE_LR_BATCH_SIZE is {meant}"
+    elif solver.BASE_LR_SCALE_NUM_SHARDS:
+        why = f"SOLVER.BASE_LR_SCALE_NUM_SHARDS True, and NUM_SHARDS is {cfg.NUM_SHARDS}"
+    else:
+        return ""
+    return (
+        f"All learning rates are multiplied by {factor:g} ({why}): the peak is {solver.BASE_LR * factor:g}, "
+        f"in place of SOLVER.BASE_LR {solver.BASE_LR:g}."
+    )
 
 
 def build_train_settings(cfg: CfgNode) -> TrainSettings:
@@ -304,6 +338,7 @@ def build_train_settings(cfg: CfgNode) -> TrainSettings:
         checkpoint_seconds=cfg.TRAIN.CHECKPOINT_MINUTES * 60,
         max_bad_ratio=cfg.DATA.MAX_BAD_RATIO,
         max_nonfinite=cfg.TRAIN.MAX_NONFINITE,
+        precise_batches=cfg.BN.NUM_BATCHES_PRECISE if cfg.BN.USE_PRECISE_STATS else 0,
     )
 
 

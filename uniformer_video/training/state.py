@@ -1,7 +1,7 @@
 """All that a training consists of between two steps: what is saved, and what a resumed run starts from."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,11 +47,21 @@ class Progress:
 
 
 class TrainingOutputs(nn.Module):
-    """A model whose forward pass is its `training_outputs`, so that a parallel wrapper sees it all."""
+    """A model whose forward pass is its `training_outputs`, so that a parallel wrapper sees it all.
 
-    def __init__(self, model: RecognitionModel):
+    resting: modules of the model that stay in evaluation mode while it trains.
+    """
+
+    def __init__(self, model: RecognitionModel, resting: Sequence[nn.Module] = ()):
         super().__init__()
-        self.model = model
+        self.model, self.resting = model, tuple(resting)
+
+    def train(self, mode: bool = True) -> "TrainingOutputs":
+        """Put the model into training mode, but for what rests."""
+        super().train(mode)
+        for module in self.resting:
+            module.eval()
+        return self
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """`[B, 3, T, H, W]` -> a tuple of logits `[B, K]`, the model's own first."""

@@ -19,10 +19,12 @@ from uniformer_video.training.batch_statistics import BatchStatistics
 from uniformer_video.training.mixup import Mixup
 from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.optim import set_learning_rate
+from uniformer_video.training.precise_statistics import recompute_statistics
 from uniformer_video.training.readings import StepReading, StepReadings
 from uniformer_video.training.saver import Saver
 from uniformer_video.training.settings import TrainSettings
 from uniformer_video.training.state import Progress, TrainState
+from uniformer_video.words import duration
 
 _BEFORE_VALIDATION_SECONDS = 60.0  # whoever stops the run may not wait for the validation's end
 
@@ -275,7 +277,10 @@ class Trainer:
         """Validate and save. Until then the epoch counts as unfinished: a resume begins with this."""
         epoch = progress.epoch + 1
         score: float | None = None
-        if self._is_validated(epoch):
+        is_validated = self._is_validated(epoch)
+        if self.settings.precise_batches and (is_validated or self.saver.is_due_after(epoch)):
+            self._measure_statistics(progress)
+        if is_validated:
             self._stop_or_save(_BEFORE_VALIDATION_SECONDS)
             score = self._agreed_score(epoch)
         with self.saver.lock:
@@ -284,6 +289,34 @@ class Trainer:
             self.saver.note_score(score)
         if self.saver.is_due_after(epoch):
             self._save()
+
+    def _measure_statistics(self, progress: Progress) -> None:
+        """Measure BatchNorm's statistics on clips of the epoch, for what is validated or saved after it.
+
+        They depend on the weights and these clips alone: a resumed run that does it again gets the same.
+        """
+        started, plan = time.monotonic(), self.plan
+        steps = min(self.settings.precise_batches, plan.steps_per_epoch)
+
+        def clips() -> Iterator[Tensor]:
+            batches = self.loader.epoch(progress.epoch, 0, steps)
+            for _ in range(steps * len(self.own_slots)):
+                batch = self._next_batch(batches)
+                assert batch.clips is not None  # see `_note_broken`
+                yield self.loader.finish(batch.clips.to(self.ranks.device, non_blocking=True))
+
+        def forward(batch: Tensor) -> None:
+            with self.autocast(), self.ranks.communicating():
+                self.network(batch)
+
+        count = recompute_statistics(
+            self.network, clips(), forward, lambda sums: self.ranks.gather_rows(sums[None]).sum(0)
+        )
+        self.monitor.message(
+            f"BatchNorm's statistics measured on {count} clips in {duration(time.monotonic() - started)}"
+            if count
+            else "no BatchNorm layer is trained, so BN.USE_PRECISE_STATS has nothing to measure"
+        )
 
     def _is_validated(self, epoch: int) -> bool:
         period = self.settings.eval_period
