@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from tests.support.same import assert_same
+from uniformer_video.models.layers import TokenBatchNorm, channels_last
 from uniformer_video.training.batch_statistics import BatchStatistics
 from uniformer_video.training.precise_statistics import recompute_statistics
 
@@ -42,6 +43,13 @@ def test_a_later_layer_sees_batches_that_are_normalised_by_themselves_and_no_dro
     seen = torch.cat([model[3](first(batch).flatten(1)) for batch in batches])
     torch.testing.assert_close(model[4].running_mean, seen.mean(0), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(model[4].running_var, seen.var(0), rtol=1e-5, atol=1e-6)
+
+
+def test_layers_over_channels_last_tokens_are_measured_alike():
+    tokens, plain = TokenBatchNorm(3).train(), nn.BatchNorm3d(3).train()
+    recompute_statistics(plain, _batches(4, 2, 7))
+    recompute_statistics(tokens, [channels_last(clips) for clips in _batches(4, 2, 7)])
+    assert_same(tokens.state_dict(), plain.state_dict())
 
 
 def test_the_rest_of_the_model_is_left_as_it_is():

@@ -80,12 +80,14 @@ def build_begun_model(cfg: CfgNode, num_classes: int, weights: Weights) -> Recog
 
 def note_from_scratch(cfg: CfgNode) -> str:
     """What to say before a training without weights at a rate of fine-tuning, or ""."""
-    rate = cfg.SOLVER.BASE_LR * _rate_factor(cfg)
+    factor = _rate_factor(cfg)
+    rate = cfg.SOLVER.BASE_LR * factor
     if cfg.UNIFORMER.PRETRAIN_NAME or rate >= _LOW_RATE:
         return ""
+    scaled = f", scaled to {rate:g}" if factor != 1 else ""
     return (
         f"No weights to start from (UNIFORMER.PRETRAIN_NAME is empty): {cfg.MODEL.MODEL_NAME} trains from "
-        f"scratch, at a learning rate for fine-tuning (SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}). Name the "
+        f"scratch, at a learning rate for fine-tuning (SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}{scaled}). Name the "
         f"weights, see `{command('models')}`; or set a rate for training from scratch, about 1e-3."
     )
 

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.layer_groups import model_parts
+from uniformer_video.words import plural
 
 ALL_BUT_HEAD = "all-but-head"
 
@@ -68,18 +69,23 @@ class Freezing:
         """What is said of a `model` that is frozen by this, before it trains."""
         total = sum(value.numel() for value in model.parameters())
         frozen = sum(value.numel() for value in model.parameters() if not value.requires_grad)
-        if self:
+        if frozen:
             yield (
-                f"{self._in_words()}: {frozen / 1e6:.2f} of {total / 1e6:.2f} M parameters are frozen, "
-                "without gradients and without a state of the optimiser."
+                f"{self._in_words()}: {frozen:,} of {total:,} parameters are frozen, without gradients and "
+                "without a state of the optimiser."
+            )
+        if self.batch_norms:
+            kept = len(_batch_norms(model))
+            yield (
+                f"MODEL.FROZEN_BN: {plural(kept, 'BatchNorm layer')} with the statistics of the start."
+                if kept
+                else "MODEL.FROZEN_BN has no effect: the model has no BatchNorm."
             )
         if late := self._frozen_behind_trained(model):
             yield (
                 f"The backward pass goes through {', '.join(late)} all the same, as parts before are "
                 "trained; to save its time, freeze from the stem on."
             )
-        if self.batch_norms and not _batch_norms(model):
-            yield "MODEL.FROZEN_BN has no effect: the model has no BatchNorm."
 
     def note_without_weights(self) -> str:
         """What to say where the frozen parts were never trained, or ""."""

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from uniformer_video.models.layers import TokenBatchNorm
+
 
 def recompute_statistics(
     model: nn.Module,
@@ -71,8 +73,9 @@ class _Sums:
                 handle.remove()
 
     def _hook(self, index: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def add(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            values = inputs[0].transpose(0, 1).flatten(1)  # [C, B * T * H * W]
+        def add(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            channels = -1 if isinstance(layer, TokenBatchNorm) else 1
+            values = inputs[0].movedim(channels, 0).flatten(1)  # [C, B * T * H * W]
             count = values.shape[1]
             if not count:
                 return
