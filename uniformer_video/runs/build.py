@@ -87,8 +87,8 @@ def note_from_scratch(cfg: CfgNode) -> str:
     scaled = f", scaled to {rate:g}" if factor != 1 else ""
     return (
         f"No weights to start from (UNIFORMER.PRETRAIN_NAME is empty): {cfg.MODEL.MODEL_NAME} trains from "
-        f"scratch, at a learning rate for fine-tuning (SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}{scaled}). Name the "
-        f"weights, see `{command('models')}`; or set a rate for training from scratch, about 1e-3."
+        f"scratch, at a learning rate for fine-tuning (SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}{scaled}). Name "
+        f"the weights, see `{command('models')}`; or set a rate for training from scratch, about 1e-3."
     )
 
 

@@ -57,7 +57,7 @@ class Freezing:
         parameters = list(model.parameters())
         if all(id(parameter) in frozen for parameter in parameters):
             raise ConfigError(
-                f"{self._in_words()} freezes all of the model, so there is nothing left to train; take a "
+                f"{self._in_words()} would freeze all of the model, and leave nothing to train; take a "
                 f"part out (its parts are {', '.join(model_parts(model))}), or set TRAIN.ENABLE False"
             )
         for parameter in parameters:
@@ -92,8 +92,8 @@ class Freezing:
         if not self:
             return ""
         return (
-            f"No weights to start from (UNIFORMER.PRETRAIN_NAME is empty): {self._in_words()} keeps random "
-            "weights as they are. Name the weights, or leave it out."
+            f"No weights to start from (UNIFORMER.PRETRAIN_NAME is empty): {self._in_words()} keeps as "
+            "it is what was never trained. Name the weights, or leave it out."
         )
 
     def _parameters_of_parts(self, model: RecognitionModel) -> Iterator[nn.Parameter]:
@@ -133,7 +133,7 @@ class Freezing:
             ("MODEL.FROZEN_BN", self.batch_norms),
             ("MODEL.FROZEN_BN_AFFINE", self.batch_norms and self.batch_norm_weights),
         ]
-        return ", ".join(words for words, is_set in told if is_set)
+        return " and ".join(words for words, is_set in told if is_set)
 
 
 def _batch_norms(model: nn.Module) -> list[nn.Module]:

@@ -1,7 +1,7 @@
 """All that a training consists of between two steps: what is saved, and what a resumed run starts from."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -202,8 +202,16 @@ class TrainState:
         sums: dict[torch.device, list[Tensor]] = {}  # of one device
         for tensor in _tensors([self.model.state_dict(), self.optimizer.state, parts]):
             if tensor.is_floating_point() and tensor.numel():
-                sums.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())
+                # counted, since a share of a tensor can be added to the others, and not be multiplied
+                finite = whole(torch.isfinite(tensor).sum()) == tensor.numel()
+                sums.setdefault(tensor.device, []).append(finite)
         return all(bool(torch.stack(flags).all()) for flags in sums.values())
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor of which each process may hold a share, as a plain one; then all processes call it."""
+    gather: Callable[[], Tensor] | None = getattr(tensor, "full_tensor", None)
+    return gather() if gather else tensor
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

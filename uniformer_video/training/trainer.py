@@ -23,7 +23,7 @@ from uniformer_video.training.precise_statistics import recompute_statistics
 from uniformer_video.training.readings import StepReading, StepReadings
 from uniformer_video.training.saver import Saver
 from uniformer_video.training.settings import TrainSettings
-from uniformer_video.training.state import Progress, TrainState
+from uniformer_video.training.state import Progress, TrainState, whole
 from uniformer_video.words import duration
 
 _BEFORE_VALIDATION_SECONDS = 60.0  # whoever stops the run may not wait for the validation's end
@@ -234,7 +234,7 @@ class Trainer:
         state = self.state
         state.scaler.unscale_(state.optimizer)
         limit = self.settings.clip_gradient or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
         rows = self.ranks.gather_rows(rows)
         seen = torch.isfinite(rows).all()
         taken = seen & torch.isfinite(norm)
