@@ -79,8 +79,9 @@ class _Sums:
             count = values.shape[1]
             if not count:
                 return
-            # in float32 by torch's own way, which loses nothing to a large mean; then summed in float64
-            variance, mean = torch.var_mean(values.float(), 1, correction=0)
+            # in float32 at least by torch's own way, which loses nothing to a large mean; summed in float64
+            precise = values.to(torch.promote_types(values.dtype, torch.float32))
+            variance, mean = torch.var_mean(precise, 1, correction=0)
             mean, variance = mean.double(), variance.double()
             number = torch.full((1,), count, dtype=torch.float64, device=self.device)
             self.sums[index] += torch.cat([number, count * mean, count * (variance + mean**2)])
