@@ -3,8 +3,8 @@
     python benchmarks/frozen_parts.py [--model uniformer_s] [--clip 16,112,112] [--batch 2] [--steps 4]
 
 Each case is a process of its own, since the peak of a process never falls. All take the same steps on one
-clip: forward, backward, AdamW. Times are those of the processor, so that other work on the machine counts little.
-The memory of a step is the largest of the process less that before the first.
+clips: forward, backward, AdamW. Times are those of the processor, so that other work on the machine counts
+little. The memory of a step is the largest of the process less that before the first.
 """
 
 import argparse
