@@ -11,7 +11,9 @@ from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.runs import build
+from uniformer_video.runs.run import run
 from uniformer_video.training.freezing import Freezing
+from uniformer_video.weights.checkpoint import read_weights
 from uniformer_video.zoo.create import build_network
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -189,6 +191,21 @@ def test_models_of_any_origin():
     assert Freezing(("stem", "stage1")).apply(own) == [own.first, own.second]
     trained = {key for key, value in own.named_parameters() if value.requires_grad}
     assert trained == {"head.weight", "head.bias"}
+
+
+def test_a_probe_is_thawed_from_its_best_weights_on(tiny, tmp_path):
+    probe = {"MODEL__FREEZE": "all-but-head", "SOLVER__WARMUP_EPOCHS": 0, "TEST__ENABLE": False}
+    run(load_config(overrides=tiny(**probe, SOLVER__MAX_EPOCH=1)), "tiny")
+    first = read_weights(tmp_path / "run/best.pt").state
+    thawed = load_config(
+        overrides=tiny(**{**probe, "MODEL__FREEZE": "[stem]"}, SOLVER__MAX_EPOCH=2)
+    )
+    with pytest.raises(ConfigError, match=r"MODEL\.FREEZE"):
+        run(thawed, "tiny")
+    run(thawed, "tiny", from_best=True)
+    last = read_weights(tmp_path / "run/last.pt").state
+    same = parts_of(key for key in first if torch.equal(first[key], last[key]) and "num" not in key)
+    assert "patch_embed1" in same and not same & {"blocks4", "head"}
 
 
 def test_without_any_of_it_a_state_is_as_ever():
