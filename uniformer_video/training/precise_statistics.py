@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from uniformer_video.models.layers import TokenBatchNorm
+_HIDDEN = ("running_mean", "running_var")
 
 
 def recompute_statistics(
@@ -62,31 +62,16 @@ class _Sums:
 
     @contextmanager
     def attach(self) -> Iterator[None]:
-        handles = [
-            layer.register_forward_pre_hook(self._hook(index))
-            for index, layer in enumerate(self.layers)
-        ]
+        """While it lasts, each call of a layer adds to its sums."""
+        handles = []
+        for layer, sums in zip(self.layers, self.sums, strict=True):
+            before, after = _hooks(layer, sums)
+            handles += [layer.register_forward_pre_hook(before), layer.register_forward_hook(after)]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
-
-    def _hook(self, index: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def add(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            channels = -1 if isinstance(layer, TokenBatchNorm) else 1
-            values = inputs[0].movedim(channels, 0).flatten(1)  # [C, B * T * H * W]
-            count = values.shape[1]
-            if not count:
-                return
-            # in float32 at least by torch's own way, which loses nothing to a large mean; summed in float64
-            precise = values.to(torch.promote_types(values.dtype, torch.float32))
-            variance, mean = torch.var_mean(precise, 1, correction=0)
-            mean, variance = mean.double(), variance.double()
-            number = torch.full((1,), count, dtype=torch.float64, device=self.device)
-            self.sums[index] += torch.cat([number, count * mean, count * (variance + mean**2)])
-
-        return add
 
     def vector(self) -> Tensor:
         """All sums of this process, `[values]` float64: the number of clips, then layer by layer."""
@@ -105,10 +90,37 @@ class _Sums:
         return int(vector[0])
 
 
+def _hooks(layer: _BatchNorm, sums: Tensor) -> tuple[Callable[..., None], Callable[..., None]]:
+    """What to do before and after a call of `layer`, so that it is added to `sums`.
+
+    The layer itself measures, with momentum 1 into scratch buffers that hide its own: it alone knows on which
+    axis its channels are. Whoever else does the same meanwhile, as `BatchStatistics`, is not disturbed.
+    """
+    momentum = layer.momentum
+    scratch: list[Tensor] = []
+
+    def before(_layer: nn.Module, _inputs: object) -> None:
+        layer.momentum = 1.0
+        scratch[:] = [torch.zeros_like(buffer) for buffer in _buffers(layer)]
+        vars(layer).update(zip(_HIDDEN, scratch, strict=True))
+
+    def after(_layer: nn.Module, inputs: tuple[Tensor, ...], _output: object) -> None:
+        layer.momentum = momentum
+        for name in _HIDDEN:
+            vars(layer).pop(name, None)
+        count = inputs[0].numel() // layer.num_features
+        mean, variance = (measured.double() for measured in scratch)
+        squares = (count - 1) * variance + count * mean**2  # it measures the unbiased variance
+        sums.add_(torch.cat([sums.new_full((1,), count), count * mean, squares]))
+
+    return before, after
+
+
 @contextmanager
 def _kept(model: nn.Module, layers: list[_BatchNorm]) -> Iterator[None]:
     """`layers` alone are in training mode; afterwards all modes and the layers' buffers are as before."""
     modes = {module: module.training for module in model.modules()}
+    momenta = [layer.momentum for layer in layers]
     kept = [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers(recurse=False)]
     try:
         for module in modes:
@@ -117,6 +129,12 @@ def _kept(model: nn.Module, layers: list[_BatchNorm]) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+        for layer, momentum in zip(
+            layers, momenta, strict=True
+        ):  # a call that failed leaves its marks
+            layer.momentum = momentum
+            for name in _HIDDEN:
+                vars(layer).pop(name, None)
         for buffer, before in kept:
             buffer.copy_(before)
 

@@ -132,6 +132,7 @@ class Trainer:
             self.loader.give_up_on(self.stop)
             while progress.epoch < self.settings.max_epoch:
                 self._train_epoch(progress)
+                self._measure_statistics(progress)
                 self._finish_epoch(progress)
                 self._stop_or_save(self.settings.checkpoint_seconds)
 
@@ -277,10 +278,7 @@ class Trainer:
         """Validate and save. Until then the epoch counts as unfinished: a resume begins with this."""
         epoch = progress.epoch + 1
         score: float | None = None
-        is_validated = self._is_validated(epoch)
-        if self.settings.precise_batches and (is_validated or self.saver.is_due_after(epoch)):
-            self._measure_statistics(progress)
-        if is_validated:
+        if self._is_validated(epoch):
             self._stop_or_save(_BEFORE_VALIDATION_SECONDS)
             score = self._agreed_score(epoch)
         with self.saver.lock:
@@ -291,11 +289,14 @@ class Trainer:
             self._save()
 
     def _measure_statistics(self, progress: Progress) -> None:
-        """Measure BatchNorm's statistics on clips of the epoch, for what is validated or saved after it.
+        """Measure BatchNorm's statistics on clips of the epoch, where it is validated or saved after it.
 
         They depend on the weights and these clips alone: a resumed run that does it again gets the same.
         """
-        started, plan = time.monotonic(), self.plan
+        epoch, started, plan = progress.epoch + 1, time.monotonic(), self.plan
+        used = self._is_validated(epoch) or self.saver.is_due_after(epoch)
+        if not (used and self.settings.precise_batches):
+            return
         steps = min(self.settings.precise_batches, plan.steps_per_epoch)
 
         def clips() -> Iterator[Tensor]:
