@@ -55,6 +55,7 @@ def test_what_is_said_of_a_step(tiny, caplog):
         TRAIN__BATCH_SIZE=4,
         NUM_GPUS=2,
         SOLVER__BASE_LR_BATCH_SIZE=16,
+        SOLVER__LAYER_DECAY=0.5,
         SOLVER__MAX_EPOCH=1,
         SOLVER__WARMUP_EPOCHS=0,
         MODEL__FREEZE="[stem]",
@@ -66,6 +67,9 @@ def test_what_is_said_of_a_step(tiny, caplog):
     assert any("Gradients of 2 batches are added up for each update" in line for line in said)
     assert any("is for 2 processes (NUM_GPUS 2" in line and "4 x 2 videos" in line for line in said)
     assert any("multiplied by 0.5 (a step has 8 videos" in line for line in said)
+    assert any(
+        "LAYER_DECAY 0.5 over 6 layers" in line and "at 0.031 of it" in line for line in said
+    )
     assert any(line.startswith("MODEL.FREEZE [stem]: ") for line in said)
     assert any("MODEL.FREEZE [stem] keeps as it is what was never trained" in line for line in said)
 

@@ -26,6 +26,7 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError, UserError
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.models.layer_groups import layer_groups
 from uniformer_video.plugins import all_plugins
 from uniformer_video.program import command
 from uniformer_video.runs.build_data import Data
@@ -311,6 +312,18 @@ def _rate_factor(cfg: CfgNode) -> float:
 def videos_of_step(cfg: CfgNode) -> int:
     """How many videos an update of the weights sees, on all machines."""
     return cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS * cfg.SOLVER.ACCUMULATION_STEPS
+
+
+def decay_line(cfg: CfgNode, model: RecognitionModel) -> str:
+    """What the layers' rates are, or "" where all learn at one."""
+    decay = cfg.SOLVER.LAYER_DECAY
+    if decay == 1:
+        return ""
+    layers = len(layer_groups(model))
+    return (
+        f"SOLVER.LAYER_DECAY {decay:g} over {layers} layers: the head learns at the learning rate, the stem at "
+        f"{decay ** (layers - 1):.2g} of it."
+    )
 
 
 def rate_line(cfg: CfgNode) -> str:

@@ -203,8 +203,7 @@ def _training_facts(
         f"{resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)} workers."
     )
     yield from build.build_freezing(cfg).lines(model)
-    if rates := build.rate_line(cfg):
-        yield rates
+    yield from filter(None, (build.decay_line(cfg, model), build.rate_line(cfg)))
     if (steps := cfg.SOLVER.ACCUMULATION_STEPS) > 1:
         yield (
             f"Gradients of {steps} batches are added up for each update (SOLVER.ACCUMULATION_STEPS): "
