@@ -321,8 +321,8 @@ def decay_line(cfg: CfgNode, model: RecognitionModel) -> str:
         return ""
     layers = len(layer_groups(model))
     return (
-        f"SOLVER.LAYER_DECAY {decay:g} over {layers} layers: the head learns at the learning rate, the stem at "
-        f"{decay ** (layers - 1):.2g} of it."
+        f"SOLVER.LAYER_DECAY {decay:g} over {layers} layers: the head learns at the learning rate, the "
+        f"stem at {decay ** (layers - 1):.2g} of it."
     )
 
 
