@@ -121,8 +121,6 @@ def test_kinetics(load):
         "AUG.RE_MODE",
         "AUG.RE_COUNT",
         "AUG.RE_SPLIT",
-        "BN.USE_PRECISE_STATS",
-        "BN.NUM_BATCHES_PRECISE",
         "MODEL.ARCH",
         "MODEL.LOSS_FUNC",
         "MODEL.DROPOUT_RATE",

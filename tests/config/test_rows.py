@@ -104,8 +104,11 @@ def test_what_may_change_while_a_training_goes_on():
     }
     assert {key for key in SETTINGS if key.startswith(("TEST.", "DATA_LOADER."))} <= free
     from_best = {key for key, row in SETTINGS.items() if row.on_resume == MATCHES_UNLESS_FROM_BEST}
-    of_solver = {key for key in SETTINGS if key.startswith(("SOLVER.", "EMA."))}
-    assert from_best == of_solver | {"TRAIN.PRECISION", "TRAIN.MINUTES"}
+    frozen = {
+        f"MODEL.{key}" for key in ("FREEZE", "DETACH_FINAL_FC", "FROZEN_BN", "FROZEN_BN_AFFINE")
+    }
+    of_the_optimiser = {key for key in SETTINGS if key.startswith(("SOLVER.", "EMA."))}
+    assert from_best == of_the_optimiser | {"TRAIN.PRECISION", "TRAIN.MINUTES"} | frozen
 
 
 def test_what_tells_two_tests_apart():

@@ -33,7 +33,7 @@ class Log:
         self.losses.append(values["loss"])
 
     def message(self, text):
-        raise AssertionError(text)
+        assert text.startswith("BatchNorm's statistics measured"), text
 
 
 class InFloat64(torch.nn.Module):

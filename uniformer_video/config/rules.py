@@ -172,6 +172,14 @@ def _nesterov(flat: dict[str, Any]) -> None:
         )
 
 
+def _rate_scaling(flat: dict[str, Any]) -> None:
+    if flat["SOLVER.BASE_LR_BATCH_SIZE"] and flat["SOLVER.BASE_LR_SCALE_NUM_SHARDS"]:
+        raise ConfigError(
+            f"SOLVER.BASE_LR_BATCH_SIZE {flat['SOLVER.BASE_LR_BATCH_SIZE']} and "
+            "SOLVER.BASE_LR_SCALE_NUM_SHARDS True both scale the learning rates; set one of them"
+        )
+
+
 def _slots(flat: dict[str, Any]) -> None:
     if flat["TRAIN.BATCH_SIZE"] % flat["NUM_GPUS"]:
         raise ConfigError(
@@ -207,6 +215,7 @@ _RULES = {
         _patience,
         _steps,
         _nesterov,
+        _rate_scaling,
         _slots,
     ),
     TEST: (_motion, _averaged_weights),

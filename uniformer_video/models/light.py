@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.blocks import AttentionBlock, scale_branch
+from uniformer_video.models.layer_groups import GroupMatcher, Patterns
 from uniformer_video.models.layers import AttentionHeads
 from uniformer_video.models.uniformer import UniFormer, init_weights
 
@@ -194,6 +195,13 @@ class LightUniFormer(UniFormer):
     def classifiers(self) -> list[str]:
         """The names of the layers whose rows are classes."""
         return [*super().classifiers(), "head_cls"]
+
+    def group_matcher(self, coarse: bool = False) -> GroupMatcher:
+        """As of other UniFormers; the class token is of stage 3, where it joins, and then of stage 4."""
+        first = () if coarse else (0,)
+        joining: Patterns = [(r"^cls_token", (3, *first)), (r"^cls_upsample", (4, *first))]
+        matcher = super().group_matcher(coarse)
+        return {**matcher, "stages": [*joining, *matcher["stages"]]}
 
     def remove_head(self) -> None:
         """Remove what follows the last stage, the class token's part of it too."""

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.blocks import AttentionBlock, DividedBlock, GlobalBlock, LocalBlock
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.models.layer_groups import WITH_PREVIOUS, GroupMatcher, Patterns
 from uniformer_video.models.layers import CONV, Dropout, TokenBatchNorm, channels_first
 from uniformer_video.models.patch_embed import ConvEmbed, PatchEmbed
 
@@ -254,6 +255,13 @@ class UniFormer(RecognitionModel):
             for name, _ in self.named_parameters()
             if name == "cls_token" or "gamma_" in name or name.endswith("pos_embed.weight")
         }
+
+    def group_matcher(self, coarse: bool = False) -> GroupMatcher:
+        """The stem, then block by block, or stage by stage; an embedding goes with the block behind it."""
+        stages: Patterns = [(r"^patch_embed(\d)", (0,)), (r"^blocks(\d)\.(\d+)", None)]
+        if coarse:
+            stages = [(r"^(?:patch_embed|blocks)(\d)", None)]
+        return {"stem": r"^patch_embed1\.", "stages": [*stages, (r"^norm", WITH_PREVIOUS)]}
 
     def global_block(self, stage: int, index: int, **arguments: Any) -> AttentionBlock:
         """A fresh block of stage 3 or 4."""

@@ -146,8 +146,10 @@ def _say_start(cfg: CfgNode, report: LoadReport | None, ranks: Ranks) -> None:
     """What a training begins from."""
     if report:
         ranks.say(*report.lines())
-    elif note := build.note_from_scratch(cfg):
-        log.warning(note)
+        return
+    for note in (build.note_from_scratch(cfg), build.build_freezing(cfg).note_without_weights()):
+        if note:
+            log.warning(note)
 
 
 @contextmanager
@@ -218,14 +220,22 @@ def _training_facts(
         f"{plan.slots * plan.slot_size} videos a step, "
         f"{resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)} workers."
     )
-    if plan.slots > ranks.size:
+    yield from build.build_freezing(cfg).lines(model)
+    yield from filter(None, (build.decay_line(cfg, model), build.rate_line(cfg)))
+    if (steps := cfg.SOLVER.ACCUMULATION_STEPS) > 1:
         yield (
-            f"The recipe is for {plan.slots} processes (NUM_GPUS {cfg.NUM_GPUS} x NUM_SHARDS "
+            f"Gradients of {steps} batches are added up for each update (SOLVER.ACCUMULATION_STEPS): "
+            f"{plan.slots} parts of {plan.slot_size} videos, by each of which BatchNorm normalises it."
+        )
+    processes = cfg.NUM_GPUS * cfg.NUM_SHARDS
+    if processes > ranks.size:
+        yield (
+            f"The recipe is for {processes} processes (NUM_GPUS {cfg.NUM_GPUS} x NUM_SHARDS "
             f"{cfg.NUM_SHARDS}); {ranks.size} will work through their {plan.slots} parts of each step "
             f"in turn: {plan.slots // ranks.size} x {plan.slot_size} videos, gradients accumulated."
         )
         yield (
-            f"On {plan.slots} GPUs: {torchrun(cfg.NUM_GPUS, cfg.NUM_SHARDS)} "
+            f"On {processes} GPUs: {torchrun(cfg.NUM_GPUS, cfg.NUM_SHARDS)} "
             f"{command or shlex.join([*run_again(), '--cfg', 'FILE'])}"
         )
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,11 +91,21 @@ class Progress:
 
 
 class TrainingOutputs(nn.Module):
-    """A model whose forward pass is its `training_outputs`, so that a parallel wrapper sees it all."""
+    """A model whose forward pass is its `training_outputs`, so that a parallel wrapper sees it all.
 
-    def __init__(self, model: RecognitionModel):
+    resting: modules of the model that stay in evaluation mode while it trains.
+    """
+
+    def __init__(self, model: RecognitionModel, resting: Sequence[nn.Module] = ()):
         super().__init__()
-        self.model = model
+        self.model, self.resting = model, tuple(resting)
+
+    def train(self, mode: bool = True) -> "TrainingOutputs":
+        """Put the model into training mode, but for what rests."""
+        super().train(mode)
+        for module in self.resting:
+            module.eval()
+        return self
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """`[B, 3, T, H, W]` -> a tuple of logits `[B, K]`, the model's own first."""
@@ -236,8 +246,16 @@ class TrainState:
         sums: dict[torch.device, list[Tensor]] = {}  # of one device
         for tensor in _tensors([self.model.state_dict(), self.optimizer.state, parts]):
             if tensor.is_floating_point() and tensor.numel():
-                sums.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())
+                # counted, since a share of a tensor can be added to the others, and not be multiplied
+                finite = whole(torch.isfinite(tensor).sum()) == tensor.numel()
+                sums.setdefault(tensor.device, []).append(finite)
         return all(bool(torch.stack(flags).all()) for flags in sums.values())
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor of which each process may hold a share, as a plain one; then all processes call it."""
+    gather: Callable[[], Tensor] | None = getattr(tensor, "full_tensor", None)
+    return gather() if gather else tensor
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -19,10 +19,12 @@ from uniformer_video.training.batch_statistics import BatchStatistics
 from uniformer_video.training.mixup import Mixup
 from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.optim import set_learning_rate
+from uniformer_video.training.precise_statistics import recompute_statistics
 from uniformer_video.training.readings import StepReading, StepReadings
 from uniformer_video.training.saver import Saver
 from uniformer_video.training.settings import TrainSettings
-from uniformer_video.training.state import Progress, TrainState
+from uniformer_video.training.state import Progress, TrainState, whole
+from uniformer_video.words import duration
 
 _BEFORE_VALIDATION_SECONDS = 60.0  # whoever stops the run may not wait for the validation's end
 
@@ -131,6 +133,7 @@ class Trainer:
             self.loader.give_up_on(self.stop)
             while not progress.is_finished(self.settings.max_epoch, self.settings.patience):
                 self._train_epoch(progress)
+                self._measure_statistics(progress)
                 self.finish_epoch(progress)
                 self._stop_or_save(self.settings.checkpoint_seconds)
 
@@ -256,7 +259,7 @@ class Trainer:
         state = self.state
         state.scaler.unscale_(state.optimizer)
         limit = self.settings.clip_gradient or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
         rows = self.ranks.gather_rows(rows)
         seen = torch.isfinite(rows).all()
         taken = seen & torch.isfinite(norm)
@@ -308,6 +311,37 @@ class Trainer:
             self.saver.note_scores(scores)
         if self.saver.is_due_after(epoch):
             self._save()
+
+    def _measure_statistics(self, progress: Progress) -> None:
+        """Measure BatchNorm's statistics on clips of the epoch, where it is validated or saved after it.
+
+        They depend on the weights and these clips alone: a resumed run that does it again gets the same.
+        """
+        epoch, started, plan = progress.epoch + 1, time.monotonic(), self.plan
+        used = self._is_validated(epoch) or self.saver.is_due_after(epoch)
+        if not (used and self.settings.precise_batches):
+            return
+        steps = min(self.settings.precise_batches, plan.steps_per_epoch)
+
+        def clips() -> Iterator[Tensor]:
+            batches = self.loader.epoch(progress.epoch, 0, steps)
+            for _ in range(steps * len(self.own_slots)):
+                batch = self._next_batch(batches)
+                assert batch.clips is not None  # see `_note_broken`
+                yield self.loader.finish(batch.clips.to(self.ranks.device, non_blocking=True))
+
+        def forward(batch: Tensor) -> None:
+            with self.autocast(), self.ranks.communicating():
+                self.network(batch)
+
+        count = recompute_statistics(
+            self.network, clips(), forward, lambda sums: self.ranks.gather_rows(sums[None]).sum(0)
+        )
+        self.monitor.message(
+            f"BatchNorm's statistics measured on {count} clips in {duration(time.monotonic() - started)}"
+            if count
+            else "no BatchNorm layer is trained, so BN.USE_PRECISE_STATS has nothing to measure"
+        )
 
     def _is_validated(self, epoch: int) -> bool:
         period = self.settings.eval_period

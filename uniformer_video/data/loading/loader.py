@@ -47,9 +47,11 @@ class TrainPlan:
     def __post_init__(self) -> None:
         if self.steps_per_epoch < 1:
             raise ConfigError(
-                f"a step takes {self.slots * self.slot_size} videos (TRAIN.BATCH_SIZE x NUM_SHARDS) "
+                f"a step takes {self.slots * self.slot_size} videos (TRAIN.BATCH_SIZE x NUM_SHARDS x "
+                "SOLVER.ACCUMULATION_STEPS) "
                 f"and the training list has {self.videos}; "
-                f"set TRAIN.BATCH_SIZE {self.videos} or less, with NUM_GPUS 1 and NUM_SHARDS 1"
+                f"set TRAIN.BATCH_SIZE {self.videos} or less, with NUM_GPUS, NUM_SHARDS and "
+                "SOLVER.ACCUMULATION_STEPS 1"
             )
 
     @property
@@ -57,11 +59,11 @@ class TrainPlan:
         return self.videos // (self.slots * self.slot_size)
 
     def batches(
-        self, epoch: int, first_step: int, own_slots: Sequence[int]
+        self, epoch: int, first_step: int, own_slots: Sequence[int], end_step: int | None = None
     ) -> Iterator[list[TrainKey]]:
-        """Lists of `TrainKey`, one for each own slot of each step from `first_step` on."""
+        """Lists of `TrainKey`, one for each own slot of each step from `first_step` up to `end_step`."""
         order = self.order(epoch)
-        for step in range(first_step, self.steps_per_epoch):
+        for step in range(first_step, self.steps_per_epoch if end_step is None else end_step):
             for slot in own_slots:
                 start = (step * self.slots + slot) * self.slot_size
                 yield [
@@ -132,9 +134,10 @@ class _Batches:
     def __init__(self, plan: TrainPlan, own_slots: Sequence[int]):
         self.plan, self.own_slots = plan, own_slots
         self.epoch = self.first_step = 0
+        self.end_step: int | None = None
 
     def __iter__(self) -> Iterator[list[TrainKey]]:
-        return self.plan.batches(self.epoch, self.first_step, self.own_slots)
+        return self.plan.batches(self.epoch, self.first_step, self.own_slots, self.end_step)
 
 
 class TrainLoader:
@@ -164,9 +167,12 @@ class TrainLoader:
         """End the workers, which otherwise wait for the next epoch."""
         self._loader.close()
 
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[TrainBatch]:
-        """Iterate `TrainBatch`es: one a slot, slot by slot, from `first_step` of `epoch` on."""
+    def epoch(
+        self, epoch: int, first_step: int = 0, end_step: int | None = None
+    ) -> Iterator[TrainBatch]:
+        """Iterate `TrainBatch`es: one a slot, slot by slot, from `first_step` of `epoch` up to `end_step`."""
         self._batches.epoch, self._batches.first_step = epoch, first_step
+        self._batches.end_step = end_step
         return iter(self._loader)
 
 
