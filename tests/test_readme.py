@@ -83,15 +83,15 @@ COMMANDS = {
         added=SHORT, makes=("runs/folder/best.pt", "runs/folder/report.html")
     ),
     "uniformer-video run --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos "
-    "MODEL.MODEL_NAME uniformer_xxs TEACHER.CHECKPOINT runs/folder/best.pt OUTPUT_DIR runs/small": Known(
-        added=SHORT, makes=("runs/small/report.html",)
-    ),
+    "MODEL.MODEL_NAME uniformer_xxs SOLVER.BASE_LR 1e-3 TEACHER.CHECKPOINT runs/folder/best.pt "
+    "OUTPUT_DIR runs/small": Known(added=SHORT, makes=("runs/small/report.html",)),
     "uniformer-video run --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos TRAIN.ENABLE False "
     "TEST.SPLIT train TEST.CHECKPOINT_FILE_PATH runs/folder/best.pt OUTPUT_DIR runs/answers": Known(
         added=SHORT, makes=("runs/answers/scores.npz",)
     ),
     "uniformer-video run --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos "
-    "MODEL.MODEL_NAME uniformer_xxs TEACHER.SCORES runs/answers OUTPUT_DIR runs/small_by_answers": Known(
+    "MODEL.MODEL_NAME uniformer_xxs SOLVER.BASE_LR 1e-3 TEACHER.SCORES runs/answers "
+    "OUTPUT_DIR runs/small_by_answers": Known(
         added=SHORT, makes=("runs/small_by_answers/report.html",)
     ),
     "uniformer-video predict new_video.mp4 --checkpoint runs/folder/best.pt": Known(),

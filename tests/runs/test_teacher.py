@@ -24,12 +24,13 @@ from uniformer_video.inference.teacher import LiveTeacher, StoredTeacher
 from uniformer_video.runs import build
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.build_task import build_training_task
-from uniformer_video.runs.build_teacher import build_lessons
+from uniformer_video.runs.build_teacher import build_lessons, protocol_of_teacher
 from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
+from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.training.precision import autocast_for
 from uniformer_video.training.state import TrainingOutputs
-from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
+from uniformer_video.weights.checkpoint import Weights, read_weights, write_checkpoint
 
 ROOT = Path(__file__).parents[2]
 BEST, SCORES, NO_TEST = "TEACHER.CHECKPOINT", "TEACHER.SCORES", ("TEST.ENABLE", "False")
@@ -122,7 +123,8 @@ def test_what_a_run_records_of_its_teacher(tiny, best, tmp_path, caplog):
         assert ("distillation_loss" in line) == (line["kind"] == "train")
     record = json.loads((tmp_path / "run/results.json").read_text())["training"]
     assert record["teacher"] == str(best) and len(record["teacher_sha256"]) == 64
-    assert "Teacher sha256" in (tmp_path / "run/report.html").read_text()
+    page = (tmp_path / "run/report.html").read_text()
+    assert "Teacher sha256" in page and "Loss from the teacher" in page
     alone = read_weights(best)
     last = read_weights(tmp_path / "run/last.pt")
     assert last.state.keys() == alone.state.keys()
@@ -462,6 +464,19 @@ def test_teachers_that_cannot_be_used(tiny, data, best, teachers, tmp_path, make
     with pytest.raises(error, match=message) as found:
         lessons(tiny(), data, *make(best, teachers, tmp_path))
     assert "\n" not in str(found.value)
+
+
+def test_published_weights_are_known_to_take_their_input():
+    protocol = protocol_of_teacher(Weights("weights/uniformer_small_k400_16x4.pth", {}))
+    assert (protocol.sampling.num_frames, protocol.views.crop_size) == (16, 224)
+
+
+def test_a_task_that_cannot_learn_from_a_teacher(tiny, data, best, monkeypatch):
+    monkeypatch.setattr(SingleLabel, "has_distillation", False)
+    with pytest.raises(
+        ConfigError, match=r"TRAIN\.TASK single-label has no way to learn from a te"
+    ):
+        lessons(tiny(), data, BEST, best)
 
 
 def test_through_the_command_it_is_one_line(tiny, best, teachers, tmp_path, call):

@@ -82,7 +82,7 @@ def _from_model(cfg: CfgNode, data: Data, task: Task, ranks: Ranks, autocast: Au
         check_order_is_told(weights, data.class_names)
     outputs = count_classes(weights) or 0
     order, line = order_of_teacher(data.class_names, own, outputs, source)
-    learner, protocol = Protocol.from_cfg(cfg), _protocol_of(weights)
+    learner, protocol = Protocol.from_cfg(cfg), protocol_of_teacher(weights)
     view = ClipView(
         learner.sampling.num_frames,
         cfg.DATA.TRAIN_CROP_SIZE,
@@ -102,7 +102,7 @@ def _from_model(cfg: CfgNode, data: Data, task: Task, ranks: Ranks, autocast: Au
     )
 
 
-def _protocol_of(weights: Weights) -> Protocol:
+def protocol_of_teacher(weights: Weights) -> Protocol:
     """How videos become a teacher's input: what its file records, or what is known of published weights."""
     protocol = recorded_protocol(weights.metadata, weights.path)
     if protocol is None and not weights.metadata and (known := published_by_name(weights.path)):
