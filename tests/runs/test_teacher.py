@@ -31,6 +31,7 @@ from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.training.precision import autocast_for
 from uniformer_video.training.state import TrainingOutputs
 from uniformer_video.weights.checkpoint import Weights, read_weights, write_checkpoint
+from uniformer_video.zoo.create import build_network
 
 ROOT = Path(__file__).parents[2]
 BEST, SCORES, NO_TEST = "TEACHER.CHECKPOINT", "TEACHER.SCORES", ("TEST.ENABLE", "False")
@@ -336,6 +337,14 @@ def no_protocol(best, teachers, path):
     return BEST, path / "t.pt"
 
 
+def of_images(best, teachers, path):
+    sizes = {"embed_dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "head_dim": 8}
+    model = build_network("image_uniformer_s", 8, **sizes)
+    told = {"name": "image_uniformer_s", "arguments": dict(model.arguments)}
+    write_checkpoint(path / "t.pt", model.state_dict(), {"model": told})
+    return BEST, path / "t.pt"
+
+
 def bare_tensors(best, teachers, path):
     torch.save(read_weights(best).state, path / "bare.pth")
     return BEST, path / "bare.pth"
@@ -442,6 +451,7 @@ def of_another_list(best, teachers, path):
         (other_count_without_names, CheckpointError, r"tells 6 classes apart and the data has 8; take a"),
         (other_task, CheckpointError, r"trained for TRAIN\.TASK multi-label.*or take another teacher"),
         (no_protocol, CheckpointError, r"TEACHER\.CHECKPOINT .*does not record how videos .*convert"),
+        (of_images, CheckpointError, r"TEACHER\.CHECKPOINT: .*image_uniformer_s, which takes images"),
         (bare_tensors, CheckpointError, r"TEACHER\.CHECKPOINT: .*bare\.pth"),
         (damaged, CheckpointError, r"TEACHER\.CHECKPOINT: .*is damaged"),
         (cut_off, CheckpointError, r"TEACHER\.CHECKPOINT: .*t\.pt is not a readable weights file"),

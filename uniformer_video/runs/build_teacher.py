@@ -73,6 +73,12 @@ def _from_model(cfg: CfgNode, data: Data, task: Task, ranks: Ranks, autocast: Au
         weights = read_weights(path)
         check_recorded_settings(weights.metadata.get("config"), source)
         check_same_task(weights, task, "take another teacher")
+        known = identify_model(weights)
+        if known.takes_images:
+            raise CheckpointError(
+                f"{source} holds weights of {known.name}, which takes images, and a teacher sees "
+                "clips; take a video model"
+            )
         model = build_for_weights(weights)
         fit_weights(model, weights)
     except CheckpointError as error:
@@ -93,8 +99,7 @@ def _from_model(cfg: CfgNode, data: Data, task: Task, ranks: Ranks, autocast: Au
         ranks.device,
     )
     teacher = LiveTeacher(model.to(ranks.device), view, order, autocast)
-    name = weights.metadata.get("model", {}).get("name") or identify_model(weights).name
-    lines = [f"Teacher: {name} of {source}{_strength(cfg)}.", *_sentences([line])]
+    lines = [f"Teacher: {known.name} of {source}{_strength(cfg)}.", *_sentences([line])]
     return Lessons(
         LiveDistillation(task, cfg.TEACHER.WEIGHT, cfg.TEACHER.TEMPERATURE, teacher),
         {"teacher": source, "teacher_sha256": file_sha256(path)},
