@@ -267,6 +267,18 @@ def test_the_origins_of_clips_are_those_of_the_videos_that_were_decoded(tiny, da
     assert sample.path != data.train[5].path
 
 
+@pytest.mark.parametrize("changed", ["name", "path"])
+def test_a_video_is_known_by_its_path_or_else_by_its_name(tiny, data, teachers, tmp_path, changed):
+    """As where the test's list spells paths in another way, or was made on another machine."""
+    record = json.loads((teachers / "said/results.json").read_text())
+    for video in record["videos"]:
+        video[changed] = "the same" if changed == "name" else f"/elsewhere{video['path']}"
+    key, place = changed_record(tmp_path, teachers, videos=record["videos"])
+    found = lessons(tiny(), data, key, place)
+    plain = lessons(tiny(), data, SCORES, teachers / "said")
+    assert torch.equal(found.objective.stored.logits, plain.objective.stored.logits)
+
+
 def without_videos(source, target, *indices):
     """A copy of stored logits without some videos."""
     shutil.copytree(source, target)
@@ -429,6 +441,8 @@ def backwards(best, teachers, path):
 def names_twice(best, teachers, path):
     record = json.loads((teachers / "said/results.json").read_text())
     record["videos"][1]["name"] = record["videos"][0]["name"]
+    for video in record["videos"]:
+        video["path"] = f"/elsewhere{video['path']}"
     return changed_record(path, teachers, videos=record["videos"])
 
 
@@ -439,7 +453,7 @@ def other_names_of_scores(best, teachers, path):
 def of_another_list(best, teachers, path):
     record = json.loads((teachers / "said/results.json").read_text())
     for video in record["videos"]:
-        video["name"] = f"other/{video['name']}"
+        video |= {"name": f"other/{video['name']}", "path": f"/elsewhere{video['path']}"}
     return changed_record(path, teachers, videos=record["videos"])
 
 

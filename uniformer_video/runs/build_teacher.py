@@ -213,25 +213,28 @@ def _rows_of_training(
     logits: np.ndarray,
     source: str,
 ) -> tuple[np.ndarray, list[str]]:
-    """The logits `[videos, K]` of the training videos by their names, NaN where there are none, and what to
-    say of these.
+    """The logits `[videos, K]` of the training videos, NaN where there are none, and what to say of these.
+
+    A video is known by its path and segment; elsewhere than where it was tested, by its name in the list.
     """
-    names = [video["name"] for video in results.videos]
-    row_of = dict(zip(names, logits, strict=True))
-    needed = {record.name for record in records}
-    twice = [name for name, count in Counter(names).items() if count > 1 and name in needed]
+    places = [(each["path"], each.get("start", 0.0), each.get("end")) for each in results.videos]
+    names = [each["name"] for each in results.videos]
+    by_place, by_name = (dict(zip(keys, logits, strict=True)) for keys in (places, names))
+    moved = {record.name for record in records if record.segment not in by_place}
+    twice = [name for name, count in Counter(names).items() if count > 1 and name in moved]
     if twice:
         raise DataError(
             f"TEACHER.SCORES {source} holds several videos called {name_some(twice)}, so nothing tells whose "
             "logits are meant; give the videos different names in the lists"
         )
     nothing = np.full(logits.shape[1], np.nan, np.float32)
-    rows = np.stack([row_of.get(record.name, nothing) for record in records])
+    found = [by_place.get(record.segment, by_name.get(record.name)) for record in records]
+    rows = np.stack([nothing if row is None else row for row in found])
     lacking = np.isnan(rows).any(axis=1)
     if not lacking.any():
         return rows, []
     without = [record.name for record, lacks in zip(records, lacking, strict=True) if lacks]
-    undecoded = sum(name in row_of for name in without)
+    undecoded = sum(row is not None and bool(np.isnan(row).any()) for row in found)
     told = (
         f"{source} holds no logits of {len(without)} of {plural(len(records), 'training video')}"
         f"{f' ({undecoded} could not be decoded in the test)' if undecoded else ''}: {name_some(without)}"
