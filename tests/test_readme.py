@@ -82,6 +82,18 @@ COMMANDS = {
     "UNIFORMER.PRETRAIN_NAME uniformer_small_k400_16x4.pth": Known(
         added=SHORT, makes=("runs/folder/best.pt", "runs/folder/report.html")
     ),
+    "uniformer-video run --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos "
+    "MODEL.MODEL_NAME uniformer_xxs SOLVER.BASE_LR 1e-3 TEACHER.CHECKPOINT runs/folder/best.pt "
+    "OUTPUT_DIR runs/small": Known(added=SHORT, makes=("runs/small/report.html",)),
+    "uniformer-video run --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos TRAIN.ENABLE False "
+    "TEST.SPLIT train TEST.CHECKPOINT_FILE_PATH runs/folder/best.pt OUTPUT_DIR runs/answers": Known(
+        added=SHORT, makes=("runs/answers/scores.npz",)
+    ),
+    "uniformer-video run --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos "
+    "MODEL.MODEL_NAME uniformer_xxs SOLVER.BASE_LR 1e-3 TEACHER.SCORES runs/answers "
+    "OUTPUT_DIR runs/small_by_answers": Known(
+        added=SHORT, makes=("runs/small_by_answers/report.html",)
+    ),
     "uniformer-video predict new_video.mp4 --checkpoint runs/folder/best.pt": Known(),
     "uniformer-video predict folder_of_videos --checkpoint runs/folder/best.pt --json": Known(),
     f"uniformer-video run --cfg {K400}": Known(

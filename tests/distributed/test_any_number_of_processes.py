@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from processes import ROOT, by_hand, torchrun
+from tiny_run import tiny_overrides
 from train_float64 import main as train_float64
 
 from uniformer_video.config.settings import load_config
@@ -72,6 +73,40 @@ def test_in_float64_weights_buffers_losses_and_validation_agree(
         )
     for found, expected in zip(many["scores"], one["scores"], strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # scores are kept in float32
+
+
+@pytest.fixture(scope="module")
+def teachers(demo, tmp_path_factory):
+    """A function: settings that name a teacher, a model or its test over the training list."""
+    folder = tmp_path_factory.mktemp("teachers")
+    given = tiny_overrides(demo, folder, SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0)
+    run(load_config(overrides=[*given, "TEST.SPLIT", "train"]), "teacher")
+    return {
+        "a model": ["TEACHER.CHECKPOINT", str(folder / "best.pt")],
+        "stored logits": ["TEACHER.SCORES", str(folder)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "teacher"),
+    [
+        (2, "a model"),
+        pytest.param(3, "a model", marks=pytest.mark.slow),
+        pytest.param(2, "stored logits", marks=pytest.mark.slow),
+        pytest.param(3, "stored logits", marks=pytest.mark.slow),
+    ],
+)
+def test_with_a_teacher_they_agree_too(six_slots, teachers, tmp_path, size, teacher):
+    given = [*six_slots, *teachers[teacher], "SOLVER.MAX_EPOCH", "4", "TRAIN.EVAL_PERIOD", "0"]
+    script = ROOT / "tests/support/train_float64.py"
+    launches = by_hand(size, [script, tmp_path / "many.pt", *given], tmp_path / "log")
+    train_float64(tmp_path / "one.pt", *given)  # while they start
+    for launch in launches:
+        assert launch.wait() == 0, launch.text
+    one, many = (torch.load(tmp_path / f"{name}.pt") for name in ("one", "many"))
+    np.testing.assert_allclose(many["losses"], one["losses"], rtol=0, atol=1e-9)
+    for key, value in one["state"].items():
+        torch.testing.assert_close(many["state"][key], value, rtol=0, atol=1e-9, msg=key)
 
 
 def lines(folder):

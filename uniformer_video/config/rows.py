@@ -63,6 +63,10 @@ _BACKWARDS = Condition(
 _WEIGHTS = Condition(
     ("UNIFORMER.PRETRAIN_NAME", "TEST.CHECKPOINT_FILE_PATH", TRAINING), _loads_weights
 )
+_TAUGHT = Condition(
+    ("TEACHER.CHECKPOINT", "TEACHER.SCORES"),
+    lambda flat: bool(flat["TEACHER.CHECKPOINT"] or flat["TEACHER.SCORES"]),
+)
 _RECOMPUTES = Condition(("MODEL.CHECKPOINT_NUM",), lambda flat: any(flat["MODEL.CHECKPOINT_NUM"]))
 
 # A table: key, default and meaning stand in a row's first line, what restricts it in the next.
@@ -250,9 +254,20 @@ _TRAIN = (
     number("TRAIN.MAX_NONFINITE", 10, "training stops after so many non-finite losses in a row",
            1, _MANY, on_resume=FREE),
 )
+_TEACHER = all_of(
+    text("TEACHER.CHECKPOINT", "", "a trained model to learn from as well: a path, a URL, a published name"),
+    text("TEACHER.SCORES", "", "or a test of one over the training list (TEST.SPLIT train): its folder"),
+    number("TEACHER.WEIGHT", 0.5, "share of the teacher in the loss, beside the labels' 1 - WEIGHT",
+           0, 1, _TAUGHT, above=True),
+    number("TEACHER.TEMPERATURE", 2.0, "divides the logits of both, so that small answers count too",
+           0, 1_000, _TAUGHT, above=True),
+    phase=TRAINING,
+)
 _TESTS = all_of(
     flag(TEST, True, "run the multi-view test and write the report", affects_test=True),
     text("TEST.DATASET", "", "format of the test data; empty = as TRAIN.DATASET", affects_test=True),
+    choice("TEST.SPLIT", "test", "which list is tested; train = the training list, for TEACHER.SCORES",
+           ("test", "val", "train"), affects_test=True),
     number("TEST.BATCH_SIZE", 16, "views of a forward pass", 1, _BATCH),
     number("TEST.NUM_ENSEMBLE_VIEWS", 4, "clips of a video", 1, 1_000, affects_test=True),
     choice("TEST.NUM_SPATIAL_CROPS", 1, "crops of a clip: the centre, or along the longer side",
@@ -341,7 +356,8 @@ _MACHINE = (
 # fmt: on
 
 _DATA = (*_VIDEOS, *_BALANCE, *_CLIPS, *_TRAINING_CROP, *_VIEWS, *_FLIPS)
-_PARTS = (_ARCHITECTURE, _MODEL, _DATA, _AUGMENTATION, _TRAIN, _TESTS, _SOLVER, _AVERAGES, _MACHINE)
+_TRAINING = (_TRAIN, _TEACHER, _SOLVER, _AVERAGES)
+_PARTS = (_ARCHITECTURE, _MODEL, _DATA, _AUGMENTATION, *_TRAINING, _TESTS, _MACHINE)
 SETTINGS: dict[str, Setting] = {row.key: row for row in chain(*_PARTS)}
 DEFAULTS: dict[str, Any] = {key: row.default for key, row in SETTINGS.items()}
 # Settings of earlier versions that recorded runs may hold, and why they are gone.

@@ -120,6 +120,14 @@ def _class_weights(flat: dict[str, Any]) -> None:
         )
 
 
+def _one_teacher(flat: dict[str, Any]) -> None:
+    if flat["TEACHER.CHECKPOINT"] and flat["TEACHER.SCORES"]:
+        raise ConfigError(
+            "TEACHER.CHECKPOINT and TEACHER.SCORES are both set, and a training has one teacher: a model, or "
+            "what one has said before; leave one of them empty"
+        )
+
+
 def _warm_up(flat: dict[str, Any]) -> None:
     warmup, epochs = flat["SOLVER.WARMUP_EPOCHS"], flat["SOLVER.MAX_EPOCH"]
     if warmup >= epochs:
@@ -211,6 +219,7 @@ _RULES = {
         _resized_crop,
         _mixing,
         _class_weights,
+        _one_teacher,
         _warm_up,
         _patience,
         _steps,

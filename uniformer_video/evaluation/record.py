@@ -10,6 +10,7 @@ import numpy as np
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError, MissingLibraryError
 from uniformer_video.evaluation.results import SCORES_FILE, load_results
+from uniformer_video.words import one_line
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,9 +67,11 @@ class Results:
         try:
             with np.load(path) as file:
                 return file["scores"]
-        except (OSError, KeyError, ValueError) as error:
+        except (
+            Exception
+        ) as error:  # on damaged files, NumPy and zipfile raise whatever they stumble on
             raise DataError(
-                f"cannot read the scores {path}: {error}; run the test again"
+                f"cannot read the scores {path}: {one_line(error)}; run the test again"
             ) from error
 
     def to_frame(self) -> Any:

@@ -198,22 +198,32 @@ def build_augmentation(cfg: CfgNode, class_names: Sequence[str]) -> TrainAugment
 
 def _flips(cfg: CfgNode, class_names: Sequence[str]) -> dict[str, Any]:
     """Which clips may be mirrored, and what that does to their classes."""
+    mode, exchange = mirroring(cfg, class_names)
+    if mode in ("off", "all"):
+        return {"flip": mode == "all"}
+    if mode == "skip-directional":
+        return {"flip": True, "flip_skipped": tuple(exchange)}
+    return {"flip": True, "flip_labels": tuple(exchange.items())}
+
+
+def mirroring(cfg: CfgNode, class_names: Sequence[str]) -> tuple[str, dict[int, int]]:
+    """What DATA.FLIP comes to, no "auto" any more, and `{class: the class of its mirrored videos}`, both
+    ways; {} where mirrored videos keep their classes.
+    """
     given, mode = cfg.DATA.FLIP_CLASS_PAIRS, cfg.DATA.FLIP
     exchange = class_exchange(given, class_names, "DATA.FLIP_CLASS_PAIRS")
     if mode == "auto":
         flipped = "swap-labels" if given else "all"
         mode = flipped if cfg.DATA.RANDOM_FLIP else "off"
     if mode in ("off", "all"):
-        return {"flip": mode == "all"}
+        return mode, {}
     exchange = exchange or class_exchange(mirror_pairs(class_names), class_names, "DATA.FLIP")
     if not exchange:
         raise ConfigError(
             f"DATA.FLIP is {mode}, and no two classes differ in left and right alone; set "
             "DATA.FLIP_CLASS_PAIRS [[class, class], ...], name the classes, or set DATA.FLIP all or off"
         )
-    if mode == "skip-directional":
-        return {"flip": True, "flip_skipped": tuple(exchange)}
-    return {"flip": True, "flip_labels": tuple(exchange.items())}
+    return mode, exchange
 
 
 def build_test_dataset(

@@ -70,6 +70,8 @@ def build_data(cfg: CfgNode) -> Data:
     names = _class_names(cfg, names, splits)
     train, val, test = (splits.get(split, []) for split in ("train", "val", "test"))
     data = Data(names, train, val, test, list(notes))
+    if test and cfg.TEST.SPLIT != "test":
+        data.notes.append(f"The videos tested are those of the {cfg.TEST.SPLIT} list (TEST.SPLIT).")
     for records in splits.values():
         task.check_records(records, data.num_classes)
     if cfg.TRAIN.ENABLE and data.num_classes < task.min_classes:
@@ -130,21 +132,22 @@ def _in_order(listed, names, split):
 
 
 def _read_split(cfg, split):
-    """The `VideoList` of one split, in the format that the config names."""
+    """The `VideoList` of one split, in the format that the config names; the test's may be another one."""
+    listed = cfg.TEST.SPLIT if split == "test" else split
     key = "TEST.DATASET" if split == "test" and cfg.TEST.DATASET else "TRAIN.DATASET"
     flat = flat_config(cfg)
     list_format = find_format(flat[key], key)
     root = _root(cfg.DATA.PATH_TO_DATA_DIR, list_format)
     arguments = {name: flat[setting] for setting, name in list_format.settings.items()}
     try:
-        found = list_format.read(root, split, **arguments)
+        found = list_format.read(root, listed, **arguments)
     except (UserError, OSError):
         raise
     except Exception as error:
         if (list_format.read.__module__ or "").startswith("uniformer_video."):
             raise  # a fault of ours
         raise DataError(
-            f"the format {list_format.name}, of {list_format.read.__module__}, fails on the {split} list in "
+            f"the format {list_format.name}, of {list_format.read.__module__}, fails on the {listed} list in "
             f"{root}: {type(error).__name__}: {one_line(error)}"
         ) from error
     _check_list(found, list_format.name)

@@ -94,6 +94,8 @@ class RunCheckpoints:
         self._train_list = list_digest(data.train)
         self._epochs = EpochWeights(folder, cfg)
         self._from_best = False  # this training has gone on from best.pt
+        self._teacher: dict[str, Any] = {}  # what is recorded of the teacher
+        self._gone_on_from: Path | None = None
         # the content of last.pt, where it is to be loaded next
         self._last_read: Weights | None = None
         self._keeps_last = True  # False: last.pt is damaged, and must not take previous.pt's place
@@ -166,6 +168,21 @@ class RunCheckpoints:
         if not self.state.is_finite():
             raise CheckpointError(f"{path} holds values that are not finite; leave --from best out")
         self._from_best = True
+        self._note_teacher(path, weights)
+
+    def take_teacher(self, teacher: Mapping[str, Any]) -> None:
+        """What is recorded of the teacher of this run, {} without one: with `teacher` and `teacher_sha256`.
+
+        Raises `ConfigError` where the checkpoint that the run goes on from had another teacher.
+        """
+        before, now = (str(told.get("teacher_sha256")) for told in (self._teacher, teacher))
+        if self._gone_on_from and before != now:
+            raise ConfigError(
+                f"{self._gone_on_from} is of a run whose teacher, {self._teacher.get('teacher')}, had the "
+                f"SHA-256 {before[:12]}, and {teacher.get('teacher')} has {now[:12]}: it is another one now; "
+                "restore it, or choose another OUTPUT_DIR"
+            )
+        self._teacher = dict(teacher)
 
     def went_on_from_best(self) -> bool:
         """True where last.pt is of this run as it goes on from best.pt, and nothing is wrong with it.
@@ -273,8 +290,15 @@ class RunCheckpoints:
         except (KeyError, RuntimeError, TypeError, ValueError):
             raise DamagedError(f"{path} holds no training state that fits this run") from None
         self._from_best = bool(weights.training.get("from_best"))
+        self._note_teacher(path, weights)
         for note in notes:
             log.warning("%s %s", path, note)
+
+    def _note_teacher(self, path: Path, weights: Weights) -> None:
+        """Keep what the checkpoint that the run goes on from records of its teacher."""
+        told = weights.metadata.get("training", {})
+        self._teacher = {key: told[key] for key in told if key.startswith("teacher")}
+        self._gone_on_from = path
 
     def _check_run(
         self, path: Path, weights: Weights, train_list: str | None, from_best: bool = False
@@ -304,6 +328,7 @@ class RunCheckpoints:
             "train_videos": len(self.data.train),
             "broken_videos": len(progress.bad_videos),
             "seed": self.cfg.RNG_SEED,
+            **self._teacher,
         }
         return metadata
 

@@ -24,6 +24,7 @@ from uniformer_video.randomness import seed_torch
 from uniformer_video.runs import build
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_training_task
+from uniformer_video.runs.build_teacher import build_lessons
 from uniformer_video.runs.checkpoints import Begun, RunCheckpoints, read_begun
 from uniformer_video.runs.ending import check_patience, note_early_end, note_time
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE, RunFolder
@@ -78,7 +79,10 @@ def fit(
                 f"Training is finished ({folder.path}).", *note_early_end(cfg, progress, data)
             )
             return
-        ranks.say(*_training_facts(cfg, model, loader, precision, ranks, command))
+        autocast = autocast_for(precision, ranks.device)
+        lessons = build_lessons(cfg, data, task, ranks, autocast)
+        checkpoints.take_teacher(lessons.record)
+        ranks.say(*_training_facts(cfg, model, loader, precision, ranks, command), *lessons.lines)
         if not first_step:
             _say_start(cfg, report, ranks)
         monitor = Monitor(
@@ -96,7 +100,7 @@ def fit(
             loader=loader,
             schedule=build.build_schedule(cfg),
             ranks=ranks,
-            autocast=autocast_for(precision, ranks.device),
+            autocast=autocast,
             settings=build.build_train_settings(cfg),
             mixup=build.build_mixup(cfg),
             task=task,
@@ -106,6 +110,7 @@ def fit(
             ),
             write=checkpoints.write,
             remedy=checkpoints.remedy,
+            objective=lessons.objective,
         )
         try:
             (rehearse or Trainer.fit)(trainer)

@@ -50,6 +50,7 @@ class MultiLabel(Classification):
     min_classes = 1
     view_scores: ClassVar = {"logits": np.asarray, "sigmoid": sigmoid}
     exact_means: ClassVar = {"logits": mean_logits, "sigmoid": mean_sigmoids}
+    has_distillation = True
     figures = (Figure("map", "mAP", "Mean average precision"), Figure("hit1", "hit@1", "Hit@1"))
     hits_key, score_key, headline = "hit1", "map", "map"
     result_keys = ("per_class",)
@@ -80,6 +81,19 @@ class MultiLabel(Classification):
         best = targets.gather(1, logits.argmax(1, keepdim=True))
         hits = (best > half).sum()
         return hits, torch.full_like(hits, len(logits))
+
+    def soften(self, logits: Tensor, temperature: float) -> Tensor:
+        """A teacher's logits `[B, K]` -> their sigmoid at the temperature, `[B, K]`."""
+        return (logits / temperature).sigmoid()
+
+    def divergence(self, logits: Tensor, softened: Tensor, temperature: float) -> Tensor:
+        """Logits and a teacher's softened ones, both `[B, K]` -> the divergence of yes and no, the mean over
+        the classes of each clip, `[B]`.
+        """
+        own = logits / temperature
+        yes = F.kl_div(F.logsigmoid(own), softened, reduction="none")
+        no = F.kl_div(F.logsigmoid(-own), 1 - softened, reduction="none")
+        return (yes + no).mean(1)
 
     def validate(self, scores: np.ndarray, records: Sequence[VideoRecord]) -> tuple[float, float]:
         """Mean logits float `[N, K]` -> (mAP in 0..1, unweighted loss).

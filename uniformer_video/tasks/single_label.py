@@ -59,6 +59,7 @@ class SingleLabel(Classification):
     view_scores: ClassVar = {"logits": np.asarray, "softmax": softmax}
     exact_means: ClassVar = {"logits": mean_logits, "softmax": mean_softmaxes}
     has_motion_check = True
+    has_distillation = True
     figures = (Figure("top1", "top-1", "Top-1 accuracy"),)
     hits_key = score_key = headline = "top1"
     result_keys = ("per_class", "confusion")
@@ -90,6 +91,17 @@ class SingleLabel(Classification):
         """(how many clips score highest in the class that their target has most of, clips), int64 `[]`."""
         hits = (logits.argmax(1) == targets.argmax(1)).sum()
         return hits, torch.full_like(hits, len(logits))
+
+    def soften(self, logits: Tensor, temperature: float) -> Tensor:
+        """A teacher's logits `[B, K]` -> their softmax at the temperature, `[B, K]`."""
+        return (logits / temperature).softmax(1)
+
+    def divergence(self, logits: Tensor, softened: Tensor, temperature: float) -> Tensor:
+        """Logits and a teacher's softened ones, both `[B, K]` -> the divergence of the softmax of each clip,
+        `[B]`.
+        """
+        own = F.log_softmax(logits / temperature, dim=1)
+        return F.kl_div(own, softened, reduction="none").sum(1)
 
     def validate(self, scores: np.ndarray, records: Sequence[VideoRecord]) -> tuple[float, float]:
         """Mean logits float `[N, K]` -> (top-1 in 0..1, unweighted loss)."""

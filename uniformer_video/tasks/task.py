@@ -56,6 +56,8 @@ class Task(ABC):
     has_motion_check: ClassVar[bool] = False
     # What metrics.jsonl, the log and the curves of the page show beside the loss, in the page's order.
     figures: ClassVar[tuple[Figure, ...]]
+    # Whether `soften` and `divergence` are there, without which no model of the task learns from a teacher.
+    has_distillation: ClassVar[bool] = False
     # Of these: the share of hits while training; the score of a validation, which chooses the best weights.
     hits_key: ClassVar[str]
     score_key: ClassVar[str]
@@ -126,6 +128,25 @@ class Task(ABC):
         """(what is right, of how much) in a batch, two numbers `[]` on the device.
 
         Their quotient, averaged over the steps that have any count, is the figure `hits_key`. Dense: pixels.
+        """
+        raise NotImplementedError
+
+    def soften(self, logits: torch.Tensor, temperature: float) -> torch.Tensor:
+        """A teacher's logits of a batch, divided by the temperature, as probabilities: targets that mixup may
+        blend as it does those of `targets`. Of tasks with `has_distillation`.
+
+        Dense: the softmax over the second axis.
+        """
+        raise NotImplementedError
+
+    def divergence(
+        self, logits: torch.Tensor, softened: torch.Tensor, temperature: float
+    ) -> torch.Tensor:
+        """How far the logits of a batch, float32 or float64, are at that temperature from what `soften` made
+        of a teacher's, perhaps blended: the Kullback-Leibler divergence of each clip, `[B]`. Of tasks with
+        `has_distillation`.
+
+        Dense: the mean over the pixels of a clip.
         """
         raise NotImplementedError
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # its library is optional
 log = logging.getLogger(__name__)
 
 DATA_SHARE_WARNING = 0.3
+# What some trainings measure beside the loss: the key in metrics.jsonl, and what a line of the log calls it.
+ALSO_MEASURED = {"distillation_loss": "from the teacher"}
 
 
 class Figure(Protocol):
@@ -138,12 +140,15 @@ class Monitor:
         left = elapsed / max(step - self.first_step, 1) * (self.total_steps - step)
         epoch = steps[-1]["epoch"]
         score = next(name for name in self.shown if name in mean)
+        beside = {key: mean[key] for key in ALSO_MEASURED if key in mean}
+        more = "".join(f"  {ALSO_MEASURED[key]} {value:.3f}" for key, value in beside.items())
         values = {
             "kind": "train",
             "epoch": round(epoch, 4),
             "step": step,
             "loss": mean["loss"],
             score: mean[score],
+            **beside,
             "lr": steps[-1]["lr"],
             "step_seconds": round(mean["seconds"], 4),
             "data_seconds": round(mean["data_seconds"], 4),
@@ -152,7 +157,7 @@ class Monitor:
         self._write(values)
         self.message(
             f"epoch {epoch:.2f}/{self.max_epoch}  step {step}/{self.total_steps}  "
-            f"loss {values['loss']:.3f}  {self.shown[score]} {_percent(values[score])}  "
+            f"loss {values['loss']:.3f}{more}  {self.shown[score]} {_percent(values[score])}  "
             f"lr {values['lr']:.2e}  "
             f"step {mean['seconds'] * 1000:.0f} ms ({share:.0%} waiting for data)  "
             f"memory {values['memory_bytes'] / 2**30:.1f} GB  left {duration(left)}"

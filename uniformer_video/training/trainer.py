@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from uniformer_video.signals import Interrupted, stop_requests
 from uniformer_video.training.batch_statistics import BatchStatistics
 from uniformer_video.training.mixup import Mixup
 from uniformer_video.training.monitor import Monitor
+from uniformer_video.training.objective import Objective, TrainedTask
 from uniformer_video.training.optim import set_learning_rate
 from uniformer_video.training.precise_statistics import recompute_statistics
 from uniformer_video.training.readings import StepReading, StepReadings
@@ -38,18 +39,6 @@ class _News(NamedTuple):
     broken: tuple[tuple[str, str], ...]  # (path, reason)
 
 
-class TrainedTask(Protocol):
-    """What the loop asks of a task; `tasks.task.Task` has it."""
-
-    hits_key: ClassVar[str]
-
-    def targets(self, labels: Tensor) -> Tensor: ...
-
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor: ...
-
-    def hits(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]: ...
-
-
 class Trainer:
     """Trains by the plan of `loader`; validates and saves through callbacks.
 
@@ -67,6 +56,7 @@ class Trainer:
         settings: a `TrainSettings`.
         mixup: a `Mixup`, or None for the task's targets alone.
         task: a `Task`: the targets, the loss and what is counted.
+        objective: an `Objective` of it, None for the task's loss alone.
         monitor: receives `step(...)` of each step once its numbers are read, and messages.
         validate: (number of the epoch) -> {name of `state.tested_models`: a score in 0..1, the more the
             better}, empty where nothing can be measured.
@@ -89,6 +79,7 @@ class Trainer:
         validate: Callable[[int], dict[str, float]],
         write: Callable[[dict[str, Any], dict[str, dict[str, Any]], set[str]], None],
         remedy: Callable[[], str],
+        objective: Objective | None = None,
     ):
         self.state, self.model = state, state.model
         self.network: Any = state.network  # where processes share the work, it has `no_sync()` too
@@ -96,9 +87,13 @@ class Trainer:
         self.loader, self.plan, self.schedule = loader, loader.plan, schedule
         self.ranks, self.autocast, self.settings = ranks, autocast, settings
         self.mixup, self.task, self.monitor = mixup, task, monitor
+        self.objective = objective or Objective(task)
         self.validate = validate
         self.own_slots = ranks.own_slots(self.plan.slots)
-        self.readings = StepReadings(monitor, ranks, settings.max_nonfinite, task.hits_key, remedy)
+        also_measured = self.objective.also_measured
+        self.readings = StepReadings(
+            monitor, ranks, settings.max_nonfinite, task.hits_key, remedy, also_measured
+        )
         self.saver = Saver(
             state=state,
             settings=settings,
@@ -224,18 +219,18 @@ class Trainer:
             self.rehearsed = True
 
     def _backward(self, batch: TrainBatch, progress: Progress, slot: int, last: bool) -> Tensor:
-        """Add a slot's gradients; what it measured, `[3 + notes]`: loss, hits, of how many, the notes of
-        BatchNorm.
+        """Add a slot's gradients; what it measured, `[readings.width + notes]`: loss, hits, of how many, what
+        the objective measures too, the notes of BatchNorm.
         """
         position = progress.epoch * self.plan.steps_per_epoch + progress.step
         device, settings = self.ranks.device, self.settings
-        assert batch.clips is not None and batch.labels is not None  # see `_note_broken`
+        assert batch.clips is not None  # see `_note_broken`
         clips = self.loader.finish(batch.clips.to(device, non_blocking=True))
-        labels = batch.labels.to(device, non_blocking=True)
-        targets = self.task.targets(labels)
+        targets = self.objective.targets(batch, device)
         if self.mixup:
             rng = generator("mixup", settings.seed, position, slot)
-            clips, targets = self.mixup(clips, targets, rng)
+            clips, targets = self.mixup.mix(clips, targets, rng)
+        targets = self.objective.taught(clips, targets)
         seed_torch("model", settings.seed, position, slot)
         quiet = self.ranks.size > 1 and not last
         with self.network.no_sync() if quiet else nullcontext(), self.ranks.communicating():
@@ -244,11 +239,11 @@ class Trainer:
                     outputs = [_not_halved(logits) for logits in self.network(clips)]
                 dtype = outputs[0].dtype
                 notes = self.statistics.row(dtype, device)
-            losses = [self.task.loss(logits, targets) for logits in outputs]
-            loss = cast(Tensor, sum(losses)) / len(outputs)
+            losses = [self.objective.losses(logits, targets) for logits in outputs]
+            loss, *more = (cast(Tensor, sum(losses)) / len(outputs)).unbind()
             self.state.scaler.scale(loss / len(self.own_slots)).backward()
-        hits, count = (part.to(dtype) for part in self.task.hits(outputs[0], targets))
-        return torch.cat([torch.stack([loss.detach(), hits, count]), notes])
+        hits, count = (part.to(dtype) for part in self.task.hits(outputs[0], targets[0]))
+        return torch.cat([torch.stack([loss.detach(), hits, count, *more]), notes])
 
     def _update(self, progress: Progress, rows: Tensor) -> Tensor:
         """Clip and step, or leave the step out without a trace if anything in it is not finite.
@@ -271,7 +266,7 @@ class Trainer:
             state.optimizer.found_inf = (~taken).float()  # type: ignore[attr-defined]
             state.optimizer.step()
             state.scaler.update()
-            self.statistics.fold(rows[:, 3:], taken)
+            self.statistics.fold(rows[:, self.readings.width :], taken)
             state.after_step(taken)
             counted = torch.where(scaled_too_far, state.nonfinite_in_a_row, 0)
             failed = ~taken & ~scaled_too_far
@@ -280,7 +275,7 @@ class Trainer:
             progress.seconds = time.monotonic() - self.started
             self.ranks.note_step(self.finished_steps)
         outcome = torch.stack([taken, scaled_too_far, state.nonfinite_in_a_row]).to(rows.dtype)
-        return torch.cat([rows[:, :3].flatten(), outcome])
+        return torch.cat([rows[:, : self.readings.width].flatten(), outcome])
 
     def _note_broken(self, heard: Sequence[_News]) -> None:
         """Name each broken video once, and stop when there are too many: all processes, of all videos."""

@@ -18,6 +18,7 @@ from uniformer_video.data.clips.packed import PackedClips, join
 from uniformer_video.data.lists.balance import rarest_totals
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import (
+    ClipOrigin,
     EvalDataset,
     EvalSample,
     TrainDataset,
@@ -120,6 +121,7 @@ class TrainBatch:
     labels: Tensor | None  # [B * copies, ...], the task's
     paths: tuple[str, ...]
     broken: tuple[tuple[str, str], ...]  # (path, reason)
+    origins: tuple[ClipOrigin, ...] = ()  # of the clips
 
     def pin_memory(self) -> "TrainBatch":
         """As a tensor's; the loader's pinning thread calls it and leaves other classes unpinned."""
@@ -201,6 +203,7 @@ def collate_train(samples: Sequence[TrainSample]) -> TrainBatch:
         labels=torch.cat(labels) if complete else None,
         paths=tuple(sample.path for sample in samples),
         broken=tuple(item for sample in samples for item in sample.broken),
+        origins=tuple(origin for sample in samples for origin in sample.origins),
     )
 
 
