@@ -31,6 +31,7 @@ from uniformer_video.program import command
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.class_order import arrange_head
+from uniformer_video.training.compiling import CompiledOutputs
 from uniformer_video.training.mixup import Mixup
 from uniformer_video.training.optim import (
     SGD,
@@ -251,7 +252,8 @@ def build_train_state(
 ) -> TrainState:
     """The `TrainState` at the beginning, of a model on its device."""
     _set_batch_norms(cfg, model)
-    network = ranks.wrap(TrainingOutputs(model))  # before anybody holds the parameters
+    outputs = CompiledOutputs(model) if cfg.MODEL.COMPILE else TrainingOutputs(model)
+    network = ranks.wrap(outputs)  # before anybody holds the parameters
     return TrainState(
         model=model,
         network=network,

@@ -22,6 +22,7 @@ from uniformer_video.program import run_again
 from uniformer_video.randomness import seed_torch
 from uniformer_video.runs import build
 from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.build_measures import build_costs, build_trace
 from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.checkpoints import Begun, RunCheckpoints, read_begun
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE, RunFolder
@@ -30,6 +31,7 @@ from uniformer_video.tasks.task import Task
 from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.training.trainer import Trainer
+from uniformer_video.training.writers import Writers
 from uniformer_video.versions import device_name
 from uniformer_video.weights.checkpoint import LoadReport
 from uniformer_video.words import duration
@@ -46,11 +48,12 @@ def fit(
     command: str = "",
     from_best: bool = False,
     show_bars: bool | None = None,
+    writers: Writers | None = None,
 ) -> None:
     """Train, or go on with an unfinished training; a finished one is left as it is.
 
     from_best: go on from the best weights in place of the last ones, with fresh moments.
-    show_bars: of progress; None = on a terminal.
+    show_bars: of progress; None = on a terminal. writers: get the curves.
     """
     build.opposite_classes(cfg, data.class_names)  # a wrong name shows now, not after training
     seed_torch("weights", cfg.RNG_SEED)
@@ -58,6 +61,7 @@ def fit(
     model, report = _build_model(cfg, data, begun, ranks)
     model.to(ranks.device)
     loader = build.build_train_loader(cfg, data, ranks)
+    trace = build_trace(cfg, loader.plan, folder, ranks)
     task = build_training_task(cfg, data, ranks.device)
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
     state = build.build_train_state(cfg, model, precision, ranks)
@@ -80,8 +84,9 @@ def fit(
             cfg.SOLVER.MAX_EPOCH,
             task.figures,
             first_step,
-            cfg.TENSORBOARD.ENABLE,
+            writers,
             show_bars,
+            build_costs(cfg, loader.plan, ranks),
         )
         trainer = Trainer(
             state=state,
@@ -98,11 +103,13 @@ def fit(
             ),
             write=checkpoints.write,
             remedy=checkpoints.remedy,
+            trace=trace,
         )
         try:
             trainer.fit()
         finally:
             loader.close()
+            trace.close()
             monitor.close()
     ranks.say(f"Trained in {duration(progress.seconds)}; weights in {folder.path}.")
 

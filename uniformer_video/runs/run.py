@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
@@ -11,6 +12,7 @@ from uniformer_video.distributed.environment import launcher
 from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.runs.build import name_model
 from uniformer_video.runs.build_data import Data, build_data
+from uniformer_video.runs.build_writers import build_writers
 from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.fit import fit
 from uniformer_video.runs.folder import RunFolder, run_folder
@@ -39,11 +41,12 @@ def run(
             data = build_data(cfg)
             folder = run_folder(cfg, name)
             ranks.say(*_introduction(cfg, data, folder))
-            if cfg.TRAIN.ENABLE:
-                fit(cfg, data, folder, ranks, command, from_best, show_bars)
-            if not cfg.TEST.ENABLE:
-                return None
-            tested = evaluate(cfg, data, folder, ranks, name, show_bars)
+            with closing(build_writers(cfg, folder, ranks)) as writers:
+                if cfg.TRAIN.ENABLE:
+                    fit(cfg, data, folder, ranks, command, from_best, show_bars, writers)
+                if not cfg.TEST.ENABLE:
+                    return None
+                tested = evaluate(cfg, data, folder, ranks, name, show_bars, writers)
             ranks.wait()  # until the main process has written the results, which all may read
             return tested
         except Interrupted:
