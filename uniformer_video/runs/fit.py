@@ -22,7 +22,7 @@ from uniformer_video.program import run_again
 from uniformer_video.randomness import seed_torch
 from uniformer_video.runs import build
 from uniformer_video.runs.build_data import Data
-from uniformer_video.runs.build_measures import build_costs, build_trace
+from uniformer_video.runs.build_measures import build_costs, build_trace, recomputation_lines
 from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.checkpoints import Begun, RunCheckpoints, read_begun
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE, RunFolder
@@ -75,6 +75,7 @@ def fit(
             ranks.say(f"Training is finished ({folder.path}).")
             return
         ranks.say(*_training_facts(cfg, model, loader, precision, ranks, command))
+        ranks.say(*(recomputation_lines(cfg, model) if ranks.is_main else ()))
         if not first_step:
             _say_start(cfg, report, ranks)
         monitor = Monitor(

@@ -15,7 +15,7 @@ from uniformer_video.runs.build_data import Data, build_data
 from uniformer_video.runs.build_writers import build_writers
 from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.fit import fit
-from uniformer_video.runs.folder import RunFolder, run_folder
+from uniformer_video.runs.folder import LACKING_FILE, RunFolder, run_folder
 from uniformer_video.runs.multi_view_test import evaluate
 from uniformer_video.signals import Interrupted
 
@@ -41,6 +41,7 @@ def run(
             data = build_data(cfg)
             folder = run_folder(cfg, name)
             ranks.say(*_introduction(cfg, data, folder))
+            ranks.on_main(lambda: folder.list_lacking(data.lacking))
             with closing(build_writers(cfg, folder, ranks)) as writers:
                 if cfg.TRAIN.ENABLE:
                     fit(cfg, data, folder, ranks, command, from_best, show_bars, writers)
@@ -67,3 +68,5 @@ def _introduction(cfg: CfgNode, data: Data, folder: RunFolder) -> Iterator[str]:
         if records := getattr(data, split):
             yield count_line(split, records, data.class_names)
     yield from data.notes
+    if data.lacking:
+        yield f"The published videos that are not in the lists: {folder / LACKING_FILE}"
