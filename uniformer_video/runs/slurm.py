@@ -83,7 +83,7 @@ class SlurmRun:
 
     def _run(self) -> tuple[int, tuple[int, Any] | None]:
         """(the exit status, the signal that came and submitit's answer to it)."""
-        answers = {
+        answers: dict[int, Any] = {
             number: handler
             for number in (signal.SIGUSR1, signal.SIGUSR2)
             if callable(handler := signal.getsignal(number))
