@@ -139,6 +139,10 @@ COMMANDS = {
         makes=("runs/processes/results.json",),
     ),
     f"torchrun --nproc_per_node 2 --max-restarts 3 -m uniformer_video run --cfg {K400}": Known(),
+    "tools/submit_slurm.py": MENTIONED,
+    f"uniformer-video submit-slurm --cfg {K400} --nodes 1 --gpus 8 --time 24:00:00 "
+    "--partition long": Known(reason="needs Slurm; `tests/runs/test_slurm.py` does it without"),
+    "uniformer-video submit-slurm": MENTIONED,
     "uniformer-video run --cfg finetune/folder --plugins my_net MODEL.MODEL_NAME my_net "
     "MYNET.WIDTH 96 DATA.PATH_TO_DATA_DIR my_videos OUTPUT_DIR runs/my_net": Known(
         changed={"WIDTH 96": "WIDTH 8"}, added=SHORT, makes=("runs/my_net/report.html",)

@@ -22,6 +22,7 @@ from uniformer_video.commands import (
     predict,
     prepare,
     runs,
+    slurm,
     weights,
 )
 from uniformer_video.commands.options import Command
@@ -141,6 +142,7 @@ def _add(parser: argparse.ArgumentParser, command: str) -> None:
 
 _COMMANDS: dict[str, Command] = {
     "run": (runs.run_arguments, runs.run_command),
+    "submit-slurm": (slurm.submit_arguments, slurm.submit_command),
     "config": (configs.config_arguments, configs.config_command),
     "configs": (configs.configs_arguments, configs.configs_command),
     "guide": (configs.guide_arguments, configs.guide_command),

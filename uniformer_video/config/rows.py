@@ -67,6 +67,7 @@ _TAUGHT = Condition(
     ("TEACHER.CHECKPOINT", "TEACHER.SCORES"),
     lambda flat: bool(flat["TEACHER.CHECKPOINT"] or flat["TEACHER.SCORES"]),
 )
+_WANDB = needs("WANDB.ENABLE")
 _RECOMPUTES = Condition(("MODEL.CHECKPOINT_NUM",), lambda flat: any(flat["MODEL.CHECKPOINT_NUM"]))
 
 # A table: key, default and meaning stand in a row's first line, what restricts it in the next.
@@ -101,6 +102,8 @@ _MODEL = (
          _RECOMPUTES, phase=TRAINING),
     number("MODEL.CHECKPOINT_NUM", [0, 0, 0, 0], "how many first blocks of each stage recompute",
            0, _BLOCKS, needs("MODEL.USE_CHECKPOINT"), lengths=(4,), phase=TRAINING),
+    flag("MODEL.COMPILE", False, "train by torch.compile where it can be, and say what that gains",
+         on_resume=FREE, phase=TRAINING),
     number("UNIFORMER.INIT_VALUE", 0.1, "what these factors start from",
            0, 1_000, needs("UNIFORMER.LAYER_SCALE"), above=True, phase=TRAINING),
     share("UNIFORMER.DROP_DEPTH_RATE", 0.1, "stochastic depth of the last block", below=True),
@@ -159,6 +162,8 @@ _BALANCE = (
           phase=TRAINING),
     share("DATA.MAX_BAD_RATIO", 0.1, "training stops when more of the videos are broken",
           on_resume=FREE),
+    text("DATA.PUBLISHED_LISTS", "", "folder of the official annotations: names what the lists lack of them",
+         on_resume=FREE),
 )
 _CLIPS = all_of(
     number("DATA.NUM_FRAMES", 16, "frames of a clip", 1, 10_000),
@@ -253,6 +258,8 @@ _TRAIN = (
            ("auto", "fp32", "bf16", "fp16"), on_resume=MATCHES_UNLESS_FROM_BEST, affects_test=True),
     number("TRAIN.MAX_NONFINITE", 10, "training stops after so many non-finite losses in a row",
            1, _MANY, on_resume=FREE),
+    number("TRAIN.PROFILE", [], "[k, n]: write a trace of the steps k to k + n, counted as in the log",
+           0, _MANY, elements=(int,), lengths=(0, 2), on_resume=FREE, phase=TRAINING),
 )
 _TEACHER = all_of(
     text("TEACHER.CHECKPOINT", "", "a trained model to learn from as well: a path, a URL, a published name"),
@@ -345,6 +352,10 @@ _MACHINE = (
            "seconds without a heartbeat after which one of many processes is given up",
            1, _LONG, on_resume=FREE),
     flag("TENSORBOARD.ENABLE", True, "write TensorBoard curves where it is installed", on_resume=FREE),
+    flag("WANDB.ENABLE", False, "write curves, settings and results to Weights & Biases", on_resume=FREE),
+    text("WANDB.PROJECT", "uniformer-video", "the project there", _WANDB, on_resume=FREE),
+    choice("WANDB.MODE", "auto", "offline = for `wandb sync`; auto = as WANDB_MODE says, else online",
+           ("auto", "online", "offline"), _WANDB, on_resume=FREE),
     number("NUM_GPUS", 1, "processes a machine the recipe was made for", 1, 1_024),
     number("NUM_SHARDS", 1, "machines the recipe was made for", 1, 100_000),
     number("RNG_SEED", 0, "every random draw follows from it", 0, 2**63 - 1),

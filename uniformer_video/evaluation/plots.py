@@ -143,6 +143,18 @@ def heat_map(confusion: Iterable[Sequence[int]], num_classes: int) -> str:
     wrong cell is drawn a little larger than it is, so that rare mistakes can be seen.
     """
     image = report_library("PIL.Image")
+    return _data_uri(image.fromarray(_heat_map(confusion, num_classes)), "png", optimize=True)
+
+
+def heat_map_on_white(confusion: Iterable[Sequence[int]], num_classes: int) -> np.ndarray:
+    """The same picture without transparency, uint8 `[side, side, 3]`."""
+    pixels = _heat_map(confusion, num_classes)
+    opacity = pixels[..., 3:] / 255
+    return np.round(opacity * pixels[..., :3] + (1 - opacity) * 255).astype(np.uint8)
+
+
+def _heat_map(confusion: Iterable[Sequence[int]], num_classes: int) -> np.ndarray:
+    """uint8 `[side, side, 4]`, of which the last is the opacity."""
     counts = np.zeros((num_classes, num_classes))
     for true, predicted, count in confusion:
         counts[true, predicted] = count
@@ -158,8 +170,7 @@ def heat_map(confusion: Iterable[Sequence[int]], num_classes: int) -> str:
     pixels[diagonal, diagonal, :3] = RIGHT_RGB
     pixels[..., 3] = np.round(255 * opacity)
     zoom = -(-HEAT_MAP_SIDE // num_classes)
-    pixels = pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
-    return _data_uri(image.fromarray(pixels), "png", optimize=True)
+    return pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
 def _thicken(cells: np.ndarray, radius: int) -> np.ndarray:

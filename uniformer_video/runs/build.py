@@ -33,6 +33,7 @@ from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.class_order import arrange_head
 from uniformer_video.training.averages import EMA, AveragedWeights
+from uniformer_video.training.compiling import CompiledOutputs
 from uniformer_video.training.freezing import Freezing
 from uniformer_video.training.mixup import Mixup
 from uniformer_video.training.optim import (
@@ -275,7 +276,8 @@ def build_train_state(
     """The `TrainState` at the beginning, of a model on its device."""
     _set_batch_norms(cfg, model)
     resting = build_freezing(cfg).apply(model)
-    network = ranks.wrap(TrainingOutputs(model, resting))  # before anybody holds the parameters
+    outputs = CompiledOutputs if cfg.MODEL.COMPILE else TrainingOutputs
+    network = ranks.wrap(outputs(model, resting))  # before anybody holds the parameters
     parts = {EMA: AveragedWeights(model, cfg.EMA.DECAY, cfg.EMA.WARMUP)} if cfg.EMA.ENABLE else {}
     return TrainState(
         model=model,

@@ -10,6 +10,7 @@ from uniformer_video.data.lists.check import check_list, note_overlaps
 from uniformer_video.data.lists.class_counts import count_unnamed, note_absent_classes
 from uniformer_video.data.lists.class_names import places, stand_ins
 from uniformer_video.data.lists.formats import find_format, list_formats
+from uniformer_video.data.lists.published import name_missing, note_missing
 from uniformer_video.data.lists.records import VideoList, VideoRecord, relabel
 from uniformer_video.errors import CheckpointError, ConfigError, DataError, UserError
 from uniformer_video.runs.build_task import build_task
@@ -25,7 +26,8 @@ from uniformer_video.zoo.published import local_file, may_be_fetched
 class Data:
     """The lists of a run. `notes` are facts that belong in the log and on the report page.
 
-    faults: {path: reason} of videos that hung or crashed their decoder in this run.
+    faults: {path: reason} of videos that hung or crashed their decoder in this run. lacking: (list, video) of
+    the published videos that the lists lack, where DATA.PUBLISHED_LISTS tells.
     """
 
     class_names: list[str]
@@ -34,6 +36,7 @@ class Data:
     test: list[VideoRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
+    lacking: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def num_classes(self) -> int:
@@ -92,6 +95,12 @@ def build_data(cfg: CfgNode) -> Data:
     lists = {split: getattr(data, split) for split in splits}
     try_decoder(cfg, lists)
     data.notes += note_overlaps(lists) + note_absent_classes(lists, data.class_names)
+    if published := cfg.DATA.PUBLISHED_LISTS:
+        split_number = cfg.DATA.SPLIT_NUMBER
+        told, data.lacking = name_missing(data.class_names, lists, published, split_number)
+        data.notes += told
+    else:
+        data.notes += note_missing(data.class_names, lists)
     return data
 
 

@@ -23,6 +23,7 @@ from uniformer_video.program import run_again
 from uniformer_video.randomness import seed_torch
 from uniformer_video.runs import build
 from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.build_measures import build_costs, build_trace, recomputation_lines
 from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.build_teacher import build_lessons
 from uniformer_video.runs.checkpoints import Begun, RunCheckpoints, read_begun
@@ -34,6 +35,7 @@ from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.training.state import Progress
 from uniformer_video.training.trainer import Trainer
+from uniformer_video.training.writers import Writers
 from uniformer_video.versions import device_name
 from uniformer_video.weights.checkpoint import LoadReport
 from uniformer_video.words import duration
@@ -51,12 +53,13 @@ def fit(
     from_best: bool = False,
     show_bars: bool | None = None,
     rehearse: Callable[[Trainer], None] | None = None,
+    writers: Writers | None = None,
 ) -> None:
     """Train, or go on with an unfinished training; a finished one is left as it is.
 
     from_best: go on from the best weights in place of the last ones, with fresh moments.
     show_bars: of progress; None = on a terminal. rehearse: what to do with all that is built in place of
-    training, see `rehearsal.py`; no curves are written then.
+    training, see `rehearsal.py`. writers: get the curves.
     """
     build.opposite_classes(cfg, data.class_names)  # a wrong name shows now, not after training
     check_patience(cfg, data)
@@ -65,6 +68,7 @@ def fit(
     model, report = _build_model(cfg, data, begun, ranks)
     model.to(ranks.device)
     loader = build.build_train_loader(cfg, data, ranks)
+    trace = build_trace(cfg, loader.plan, folder, ranks)
     task = build_training_task(cfg, data, ranks.device)
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
     state = build.build_train_state(cfg, model, precision, ranks)
@@ -83,6 +87,7 @@ def fit(
         lessons = build_lessons(cfg, data, task, ranks, autocast)
         checkpoints.take_teacher(lessons.record)
         ranks.say(*_training_facts(cfg, model, loader, precision, ranks, command), *lessons.lines)
+        ranks.say(*(recomputation_lines(cfg, model) if ranks.is_main else ()))
         if not first_step:
             _say_start(cfg, report, ranks)
         monitor = Monitor(
@@ -92,8 +97,9 @@ def fit(
             cfg.SOLVER.MAX_EPOCH,
             task.figures,
             first_step,
-            cfg.TENSORBOARD.ENABLE,
+            writers,
             show_bars,
+            build_costs(cfg, loader.plan, ranks),
         )
         trainer = Trainer(
             state=state,
@@ -111,11 +117,13 @@ def fit(
             write=checkpoints.write,
             remedy=checkpoints.remedy,
             objective=lessons.objective,
+            trace=trace,
         )
         try:
             (rehearse or Trainer.fit)(trainer)
         finally:
             loader.close()
+            trace.close()
             monitor.close()
     if rehearse:
         return

@@ -35,6 +35,7 @@ from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest, RunF
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
+from uniformer_video.training.writers import Writers
 from uniformer_video.versions import versions
 from uniformer_video.weights.checkpoint import file_sha256
 from uniformer_video.words import plural
@@ -50,10 +51,11 @@ def evaluate(
     ranks: Ranks,
     name: str,
     show_bars: bool | None = None,
+    writers: Writers | None = None,
 ) -> Path:
     """The multi-view test and its report. Results that are already there are only shown again.
 
-    show_bars: of progress; None = on a terminal.
+    show_bars: of progress; None = on a terminal. writers: get the figures of a new test, and its pictures.
     """
     task = build_task(cfg)
     ranks.wait()  # for the weights of the main process
@@ -116,7 +118,19 @@ def evaluate(
         versions=versions(),
     )
     save_results(target, results, view_scores.scores, task)
+    if writers:
+        _show(results, task, writers)
     return _present(target, ranks)
+
+
+def _show(results: dict[str, Any], task: Task, writers: Writers) -> None:
+    """Hand the figures of a test to the writers, as "test/top1", and the task's pictures."""
+    figures = {}
+    for key, figure in results["summary"].items():
+        figures[f"test/{key}"] = figure.get("value") if isinstance(figure, dict) else figure
+    writers.scalars(figures)
+    for name, pixels in task.pictures(results).items():
+        writers.picture(f"test/{name}", pixels)
 
 
 def _present(folder: Path, ranks: Ranks) -> Path:

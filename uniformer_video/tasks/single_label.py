@@ -39,7 +39,7 @@ from uniformer_video.evaluation.parts import (
     proportion,
     share_text,
 )
-from uniformer_video.evaluation.plots import heat_map
+from uniformer_video.evaluation.plots import heat_map, heat_map_on_white
 from uniformer_video.evaluation.scoring import ViewScores
 from uniformer_video.tasks.classification import Classification
 
@@ -196,6 +196,11 @@ class SingleLabel(Classification):
             "mistakes": _mistakes(results["videos"], open_video),
             "motion": _motion_section(results),
         }
+
+    def pictures(self, results: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Which classes are taken for which: a row for each true class, a column for each answer."""
+        picture = heat_map_on_white(results["confusion"], len(results["class_names"]))
+        return {"confusion": picture}
 
     def mark(self) -> dict[str, Any]:
         """Nothing: a file that does not tell its task is from before there were others, and is of this.

@@ -257,6 +257,10 @@ class Task(ABC):
         """
         raise NotImplementedError
 
+    def pictures(self, results: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Pictures of a record for TensorBoard and its like: {name: uint8 `[H, W, 3]`}."""
+        return {}
+
     # What files say.
 
     def mark(self) -> dict[str, Any]:

@@ -1,22 +1,21 @@
-"""The log of a training: console lines, JSON lines, TensorBoard, a progress bar."""
+"""The log of a training: console lines, JSON lines, a progress bar, and what the writers get."""
 
 import logging
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 import simplejson
 import torch
 from tqdm import tqdm
 
 from uniformer_video.files import METRICS_FILE, atomic_write
-from uniformer_video.program import command, install
+from uniformer_video.program import command
+from uniformer_video.training.costs import RunCosts
+from uniformer_video.training.writers import Writers
 from uniformer_video.words import duration
-
-if TYPE_CHECKING:  # its library is optional
-    from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +37,9 @@ class Figure(Protocol):
 class Monitor:
     """Collects steps, reports intervals. Only the main process makes one that writes.
 
-    folder: where `metrics.jsonl` and `tensorboard/` go; None keeps silent. figures: the task's, `Figure`s
-    that name what is measured beside the loss. show_bar: of progress; None = on a terminal.
+    folder: where `metrics.jsonl` goes; None keeps silent. figures: the task's, `Figure`s that name what is
+    measured beside the loss. writers: get the same numbers. show_bar: of progress; None = on a terminal.
+    costs: says once what the run costs; None = nothing is said.
     """
 
     def __init__(
@@ -50,29 +50,23 @@ class Monitor:
         max_epoch: int,
         figures: Sequence[Figure],
         first_step: int = 0,
-        tensorboard: bool = True,
+        writers: Writers | None = None,
         show_bar: bool | None = None,
+        costs: RunCosts | None = None,
     ):
         self.folder = Path(folder) if folder else None
         self.log_period, self.total_steps, self.max_epoch = log_period, total_steps, max_epoch
         self.shown = {figure.key: figure.short for figure in figures}
         self.started, self.first_step, self.warned = time.monotonic(), first_step, False
         self.pending: list[dict[str, Any]] = []  # the values of steps that no line tells yet
-        self.writer: SummaryWriter | None = None
+        self.writers, self.costs = writers or Writers(), costs
         self.bar: tqdm | None = None
         self.file: TextIO | None = None
         if not self.folder:
             return
         keep_lines_until(self.folder / METRICS_FILE, first_step)
         self.file = open(self.folder / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
-        self.writer = (
-            _summary_writer(self.folder / "tensorboard", first_step) if tensorboard else None
-        )
-        if tensorboard and not self.writer:
-            self.message(
-                f"TensorBoard is not installed, and {METRICS_FILE} alone holds the curves; for it, run: "
-                f"{install('report')}"
-            )
+        self.writers.begin(first_step)
         if sys.stderr.isatty() if show_bar is None else show_bar:
             self.bar = tqdm(
                 total=total_steps, initial=first_step, unit="step", leave=False, dynamic_ncols=True
@@ -87,6 +81,8 @@ class Monitor:
             self.bar.update()
         if self.is_due(values["step"]):
             self._report(values["step"])
+        if self.costs and (line := self.costs.step(values["step"], values["seconds"])):
+            self.message(line)
 
     def is_due(self, step: int) -> bool:
         """Whether a line is printed after this step."""
@@ -115,6 +111,8 @@ class Monitor:
             parts.append(f"{which}{self.shown[name]} {score:.1%}  loss {loss:.3f}")
         self._write({**values, "seconds": round(seconds, 3)})
         self.message(f"epoch {epoch}/{self.max_epoch}  validation {'  '.join(parts)}")
+        if self.costs and (line := self.costs.validation(seconds)):
+            self.message(line)
 
     def message(self, text: str) -> None:
         """A line on the console, above the progress bar."""
@@ -127,8 +125,8 @@ class Monitor:
             log.info(text)
 
     def close(self) -> None:
-        """Flush and close everything."""
-        for part in (self.bar, self.writer, self.file):
+        """Flush and close everything but the writers, which the test writes to as well."""
+        for part in (self.bar, self.file):
             if part is not None:
                 part.close()
 
@@ -179,10 +177,9 @@ class Monitor:
             return
         self.file.write(simplejson.dumps(values, ignore_nan=True) + "\n")
         self.file.flush()
-        if self.writer:
-            for key, value in values.items():
-                if key not in ("kind", "step") and value is not None:
-                    self.writer.add_scalar(f"{values['kind']}/{key}", value, values["step"])
+        shown = {key: value for key, value in values.items() if key not in ("kind", "step")}
+        kind = values["kind"]
+        self.writers.scalars({f"{kind}/{key}": v for key, v in shown.items()}, values["step"])
 
 
 def keep_lines_until(path: Path, step: int) -> None:
@@ -210,15 +207,6 @@ def memory_bytes() -> int:
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _summary_writer(folder: Path, first_step: int) -> "SummaryWriter | None":
-    """TensorBoard's writer, or None where it is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=first_step or None)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

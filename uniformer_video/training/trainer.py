@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
@@ -16,6 +17,7 @@ from uniformer_video.errors import TrainingError, UserError, WorkerError
 from uniformer_video.randomness import generator, seed_torch
 from uniformer_video.signals import Interrupted, stop_requests
 from uniformer_video.training.batch_statistics import BatchStatistics
+from uniformer_video.training.compiling import compiled_part, try_compiled
 from uniformer_video.training.mixup import Mixup
 from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.objective import Objective, TrainedTask
@@ -25,6 +27,7 @@ from uniformer_video.training.readings import StepReading, StepReadings
 from uniformer_video.training.saver import Saver
 from uniformer_video.training.settings import TrainSettings
 from uniformer_video.training.state import Progress, TrainState, whole
+from uniformer_video.training.tracing import StepTrace
 from uniformer_video.words import duration
 
 _BEFORE_VALIDATION_SECONDS = 60.0  # whoever stops the run may not wait for the validation's end
@@ -62,6 +65,7 @@ class Trainer:
             better}, empty where nothing can be measured.
         write: has this process write the checkpoints, see `Saver`.
         remedy: () -> what to do when steps or weights are not finite, for messages.
+        trace: of some steps, or None.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Trainer:
         write: Callable[[dict[str, Any], dict[str, dict[str, Any]], set[str]], None],
         remedy: Callable[[], str],
         objective: Objective | None = None,
+        trace: StepTrace | None = None,
     ):
         self.state, self.model = state, state.model
         self.network: Any = state.network  # where processes share the work, it has `no_sync()` too
@@ -88,7 +93,7 @@ class Trainer:
         self.ranks, self.autocast, self.settings = ranks, autocast, settings
         self.mixup, self.task, self.monitor = mixup, task, monitor
         self.objective = objective or Objective(task)
-        self.validate = validate
+        self.validate, self.trace = validate, trace or StepTrace()
         self.own_slots = ranks.own_slots(self.plan.slots)
         also_measured = self.objective.also_measured
         self.readings = StepReadings(
@@ -159,7 +164,8 @@ class Trainer:
         self.network.train()
         batches = self.loader.epoch(progress.epoch, progress.step)
         while progress.step < self.plan.steps_per_epoch:
-            self._train_step(progress, batches)
+            with self.trace.step(self.finished_steps + 1):
+                self._train_step(progress, batches)
         self.readings.read()
 
     def _train_step(self, progress: Progress, batches: Iterator[TrainBatch]) -> None:
@@ -175,7 +181,7 @@ class Trainer:
             batch = self._next_batch(batches)
             reading.data_seconds += time.monotonic() - waiting
             reading.paths[slot] = batch.paths
-            self._rehearse(batch, progress, slot)
+            start += self._rehearse(batch, progress, slot)  # which is no part of the step
             last = slot == self.own_slots[-1]
             rows.append(self._backward(batch, progress, slot, last))
         reading.values = self._update(progress, torch.stack(rows))
@@ -207,16 +213,27 @@ class Trainer:
         assert batch is not None  # without one, a stop or an error was raised above
         return batch
 
-    def _rehearse(self, batch: TrainBatch, progress: Progress, slot: int) -> None:
-        """Before the first step of a process, one that comes to nothing.
+    def _rehearse(self, batch: TrainBatch, progress: Progress, slot: int) -> float:
+        """Before the first step of a process, one that comes to nothing; how many seconds that took.
 
-        DDP orders the gradients after its first backward pass, and with their order changes that of sums over
-        more than two processes: a resumed run would differ from one that was never stopped.
+        A model that is to be compiled is tried out by more of them. And DDP orders the gradients after its
+        first backward pass, and with their order changes that of sums over more than two processes: a
+        resumed run would differ from one that was never stopped.
         """
-        if self.ranks.size > 2 and not self.rehearsed:
+        start, compiled = time.monotonic(), compiled_part(self.network)
+        if self.rehearsed or not (compiled or self.ranks.size > 2):
+            return 0.0
+        if compiled:
+            rehearse = partial(self._backward, batch, progress, slot)
+            try_compiled(compiled, self.statistics, rehearse, self.ranks)
+            self.monitor.started += (
+                time.monotonic() - start
+            )  # what is left to do is told without it
+        if self.ranks.size > 2:
             self._backward(batch, progress, slot, last=True)
-            self.state.optimizer.zero_grad(set_to_none=True)
-            self.rehearsed = True
+        self.state.optimizer.zero_grad(set_to_none=True)
+        self.rehearsed = True
+        return time.monotonic() - start
 
     def _backward(self, batch: TrainBatch, progress: Progress, slot: int, last: bool) -> Tensor:
         """Add a slot's gradients; what it measured, `[readings.width + notes]`: loss, hits, of how many, what
