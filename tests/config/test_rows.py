@@ -126,6 +126,7 @@ def test_what_tells_two_tests_apart():
     }
     assert {key for key in SETTINGS if key.startswith(("DATA.", "TEST."))} - tested == {
         "DATA.BALANCE",
+        "DATA.JOIN_WEIGHTS",
         "DATA.MAX_BAD_RATIO",
         "DATA.TRAIN_JITTER_SCALES",
         "DATA.TRAIN_JITTER_SCALES_RELATIVE",

@@ -64,6 +64,7 @@ class Setting:
     choices: the values that are allowed; () = any. form: in words, what a value is, where all this does
     not say it well. on_resume: one of the words above. affects_test: the results of a test depend on it.
     phase: the only one that uses it, `TRAINING` or `TEST`. used_when: it has an effect where all these hold.
+    or_list: a text may also be a list of several texts.
     """
 
     key: str
@@ -80,6 +81,7 @@ class Setting:
     affects_test: bool = False
     phase: str = ""
     used_when: tuple[Condition, ...] = ()
+    or_list: bool = False
 
     def convert(self, value: Any) -> Any:
         """`value` in the type of the setting; None where it has another."""
@@ -87,6 +89,8 @@ class Setting:
             return ""
         if value is False and "off" in self.choices:
             return "off"  # YAML reads a bare `off` as False
+        if self.or_list and isinstance(value, (list, tuple)):
+            return _texts(value)
         if not isinstance(self.default, list):
             return _as_type(value, (type(self.default),))
         if not isinstance(value, (list, tuple)):
@@ -251,6 +255,13 @@ def _as_type(value: Any, types: tuple[type, ...]) -> Any:
         except OverflowError:
             return None
     return None
+
+
+def _texts(values: Sequence[Any]) -> str | list[str] | None:
+    """Several texts as a list, a single one as it is; None where one of them is none, or empty."""
+    if not all(isinstance(value, str) and value for value in values):
+        return None
+    return list(values) if len(values) > 1 else "".join(values)
 
 
 def _digits(number: float) -> str:

@@ -89,7 +89,12 @@ for _format in (
         "folder",
         layouts.read_class_folders,
         "one sub-folder of videos a class",
-        {"DATA.VAL_RATIO": "val_ratio", "RNG_SEED": "seed", **_NAMES},
+        {
+            "DATA.VAL_RATIO": "val_ratio",
+            "RNG_SEED": "seed",
+            "DATA.GROUP_PATTERN": "group_pattern",
+            **_NAMES,
+        },
     ),
     ListFormat(
         "frames",
