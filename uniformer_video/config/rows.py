@@ -116,7 +116,7 @@ _MODEL = (
 )
 _VIDEOS = all_of(
     *all_of(
-        text("DATA.PATH_TO_DATA_DIR", "", "folder of lists, of videos, or of shards (also an address), or [A, B]",
+        text("DATA.PATH_TO_DATA_DIR", "", "folder of lists, of videos, of shards (an address); or [A, B]",
              or_list=True, form="a folder, or a list of them, [A, B], to be joined by class names"),
         text("DATA.PATH_PREFIX", "", "put before the paths of a list; empty = the list's own folder"),
         text("DATA.PATH_LABEL_SEPARATOR", "auto", "between path and label: auto = last comma or blank"),

@@ -67,7 +67,7 @@ def evaluate(
     target, done = folder.results_folder(cfg, digest, videos, _recorded_test)
     if done:
         ranks.say(f"These weights are tested already ({target / RESULTS_FILE}).")
-        return _present(target, ranks)
+        return present(target, ranks)
     model.to(ranks.device)
     protocol = Protocol.from_cfg(cfg)
     protocol = replace(protocol, precision=choose_precision(protocol.precision, ranks.device))
@@ -112,10 +112,10 @@ def evaluate(
         versions=versions(),
     )
     save_results(target, results, view_scores.scores, task)
-    return _present(target, ranks)
+    return present(target, ranks)
 
 
-def _present(folder: Path, ranks: Ranks) -> Path:
+def present(folder: Path, ranks: Ranks) -> Path:
     """Print the summary and write the page; without the page's libraries the results stand alone."""
     if not ranks.is_main:
         return folder

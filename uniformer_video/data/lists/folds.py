@@ -77,10 +77,10 @@ def assign_parts(
     """Which part each record belongs to: parts hold these `shares` of each class, groups stay whole.
 
     Greedy, as scikit-learn's `StratifiedGroupKFold`: group after group goes to the part that lacks its
-    classes most, and of equal ones to that which lacks videos most. The first are the groups that hold the largest
-    share of some class, so that rare labels of videos with several are spread first (Sechidis et al., "On the
-    Stratification of Multi-Label Data", 2011). Equal groups come in an order that follows from their names
-    and `key`. With as many groups as parts, or more, no part is empty.
+    classes most, and of equal ones to that which lacks videos most. The first are those that hold the
+    largest share of some class, so that rare labels of videos with several are spread first (Sechidis et
+    al., "On the Stratification of Multi-Label Data", 2011). Equal groups come in an order that follows from
+    their names and `key`. With as many groups as parts, or more, no part is empty.
     """
     members: dict[tuple[str, str], list[int]] = {}
     for index, record in enumerate(records):
