@@ -51,8 +51,9 @@ def read_lists(cfg: CfgNode, splits: Sequence[str]) -> dict[str, VideoList]:
     if cfg.DATA.FOLDS:
         return _lists_of_fold(cfg, splits)
     lists = _read_parts(cfg, splits)
-    records = [record for listed in lists.values() for record in listed.records]
-    notes = note_groups(records, cfg.DATA.GROUP_PATTERN)
+    # validation and test may be one list
+    records = {r.segment: r for listed in lists.values() for r in listed.records}
+    notes = note_groups(list(records.values()), cfg.DATA.GROUP_PATTERN)
     notes += note_shared_groups({split: listed.records for split, listed in lists.items()})
     return {
         split: replace(listed, notes=[*listed.notes, *notes]) for split, listed in lists.items()
@@ -231,7 +232,8 @@ def _count_sets(cfg: CfgNode, split: str, lists: dict[str, VideoList]) -> str:
 
 def _read_split(cfg: CfgNode, place: str, split: str) -> VideoList:
     """The `VideoList` of one split of the data set at `place`, in the format that the config names."""
-    key = "TEST.DATASET" if split == "test" and cfg.TEST.DATASET else "TRAIN.DATASET"
+    other = split == "test" and cfg.TEST.DATASET and not cfg.DATA.FOLDS
+    key = "TEST.DATASET" if other else "TRAIN.DATASET"
     flat = flat_config(cfg)
     list_format = find_format(flat[key], key)
     root = _root(place, list_format)

@@ -256,7 +256,7 @@ def _group_interval(
 
 def _spread(task: Task, root: Path, tested: Sequence[Results]) -> dict[str, Any]:
     """The record's "crossval" but for its groups: the folds, and how far their figures lie apart."""
-    titles = {figure.key: figure.title for figure in task.figures}
+    shown = {figure.key: figure for figure in task.figures}.get(task.headline)
     folds = []
     for fold, results in enumerate(tested):
         figure = results.summary[task.headline]
@@ -275,7 +275,8 @@ def _spread(task: Task, root: Path, tested: Sequence[Results]) -> dict[str, Any]
     spread = Spread([fold["figure"]["value"] for fold in folds])
     return {
         "figure": task.headline,
-        "title": titles.get(task.headline, task.headline),
+        "title": shown.title if shown else task.headline,
+        "short": shown.short if shown else task.headline,
         "folds": folds,
         "mean": spread.mean,
         "deviation": spread.deviation,

@@ -125,9 +125,11 @@ def without_shared(
     """(the lists, each without the videos, or segments of them, that an earlier one has; notes).
 
     The lists have the same classes. what: they are, for notes. also_own: nor is a video kept that stands
-    earlier in the same list. Raises `DataError` for one that has other labels there.
+    earlier in the same list. A group that only one of the two names is that of both. Raises `DataError` for a
+    video that has other labels there.
     """
     first: dict[tuple[str, float, float | None], tuple[str, VideoRecord]] = {}
+    groups = {r.segment: r.group for one in lists.values() for r in one.records if r.group}
     kept: dict[str, VideoList] = {}
     repeated: list[str] = []
     for owner, listed in lists.items():
@@ -136,7 +138,8 @@ def without_shared(
             is_new = record.segment not in first
             known_owner, known = first.setdefault(record.segment, (owner, record))
             if is_new or (known_owner == owner and not also_own):
-                records.append(record)
+                group = record.group or groups.get(record.segment, "")
+                records.append(record if group == record.group else replace(record, group=group))
                 continue
             if known.labels != record.labels:
                 names = listed.class_names or ()

@@ -77,7 +77,8 @@ def read_class_folders(
     notes += _beside(root, parts)
     if split == "train" and "val" in parts:
         return VideoList(records, names, notes)
-    train, val = hold_out(with_groups(records, group_pattern), val_ratio, seed)
+    records = with_groups(records, group_pattern)
+    train, val = hold_out(records, val_ratio, seed)
     chosen = train if split == "train" else val
     if not chosen:
         groups = f" in {plural(count_groups(records), 'group')}" if group_pattern else ""
