@@ -84,7 +84,7 @@ COMMANDS = {
     ),
     "uniformer-video crossval --cfg finetune/folder OUTPUT_DIR runs/folds DATA.FOLDS 5 "
     "DATA.PATH_TO_DATA_DIR my_videos UNIFORMER.PRETRAIN_NAME uniformer_small_k400_16x4.pth": Known(
-        added=[*SHORT, "TRAIN.BATCH_SIZE", "4"],
+        added=[*SHORT, "TRAIN.BATCH_SIZE", "2"],
         changed={"DATA.FOLDS 5": "DATA.FOLDS 2"},
         makes=("runs/folds/fold1/best.pt", "runs/folds/report.html"),
     ),

@@ -22,7 +22,7 @@ from uniformer_video.data.lists.joined import (
     same_files,
     without_shared,
 )
-from uniformer_video.data.lists.records import VideoList
+from uniformer_video.data.lists.records import VideoList, VideoRecord
 from uniformer_video.data.loading.loader import sampling_weights
 from uniformer_video.errors import AbsentError, ConfigError, DataError, UserError
 from uniformer_video.storage.address import check_no_secret, is_address
@@ -94,7 +94,8 @@ def _lists_of_fold(cfg: CfgNode, splits: Sequence[str]) -> dict[str, VideoList]:
     folds = read_folds(cfg)
     pairs = list(zip(folds.videos.records, folds.fold_of, strict=True))
     test = [record for record, fold in pairs if fold == cfg.DATA.FOLD]
-    train, val = [record for record, fold in pairs if fold != cfg.DATA.FOLD], []
+    train = [record for record, fold in pairs if fold != cfg.DATA.FOLD]
+    val: list[VideoRecord] = []
     if "val" in splits:
         train, val = hold_out(train, cfg.DATA.VAL_RATIO, cfg.RNG_SEED)
         if cfg.DATA.VAL_RATIO and not (train and val):

@@ -214,9 +214,9 @@ def _training(tested: Sequence[Results]) -> dict[str, Any] | None:
     parts = [results.training for results in tested]
     if not all(parts):
         return None
-    first = parts[0] or {}
+    first: dict[str, Any] = parts[0] or {}
     seconds = round(sum(part["seconds"] for part in parts if part), 1)
-    common = {key: first[key] for key in ("epochs", "seed") if key in first}
+    common = {key: value for key, value in first.items() if key in ("epochs", "seed")}
     return {"folds": len(parts), **common, "seconds": seconds}
 
 

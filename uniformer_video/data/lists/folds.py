@@ -86,9 +86,10 @@ def assign_parts(
     for index, record in enumerate(records):
         members.setdefault(group_of(record), []).append(index)
     counts = {group: _count([records[i] for i in own]) for group, own in members.items()}
-    totals = sum(counts.values(), Counter())
-    wanted = {label: np.asarray(shares, float) * total for label, total in totals.items()}
-    held = {label: np.zeros(len(shares)) for label in totals}
+    totals = _count(records)
+    # By label and part: the share of the label's videos that it has, less that which it is to have. Plain
+    # numbers: a list may have hundreds of thousands of groups, and arrays of few parts take longer.
+    excess = {label: [-share for share in shares] for label in totals}
 
     def rank(group: tuple[str, str]) -> tuple:
         own = counts[group]
@@ -101,16 +102,19 @@ def assign_parts(
     order = sorted(members, key=rank)
     part_of: dict[tuple[str, str], int] = {}
     for group in order:
-        excess = {c: (held[c] - wanted[c]) / totals[c] for c in counts[group]}
-        by_class = sum(n * excess[c] for c, n in counts[group].items() if c != _ALL)
-        best = int(np.lexsort((np.round(excess[_ALL], 9), np.round(by_class, 9)))[0])
-        part_of[group] = best
-        for label, count in counts[group].items():
-            held[label][best] += count
+        own = counts[group]
+        labels = [(excess[label], count) for label, count in own.items() if label != _ALL]
+        cost = [
+            (round(sum(count * of[part] for of, count in labels), 9), round(excess[_ALL][part], 9))
+            for part in range(len(shares))
+        ]
+        best = part_of[group] = cost.index(min(cost))
+        for label, count in own.items():
+            excess[label][best] += count / totals[label]
     _fill_empty(part_of, order, len(shares))
     parts = [0] * len(records)
-    for group, own in members.items():
-        for index in own:
+    for group, indices in members.items():
+        for index in indices:
             parts[index] = part_of[group]
     return parts
 
