@@ -9,22 +9,15 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.settings import flat_config, with_settings
-from uniformer_video.data.lists.class_counts import class_counts, count_unnamed
+from uniformer_video.data.lists.class_counts import count_unnamed
 from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.folds import hold_out, make_folds
 from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats
 from uniformer_video.data.lists.groups import note_groups, note_shared_groups, with_groups
-from uniformer_video.data.lists.joined import (
-    align_classes,
-    at_first_path,
-    concatenate,
-    note_class_differences,
-    same_files,
-    without_shared,
-)
+from uniformer_video.data.lists.joined import align_classes, concatenate, without_shared
 from uniformer_video.data.lists.records import VideoList, VideoRecord
-from uniformer_video.data.loading.loader import sampling_weights
 from uniformer_video.errors import AbsentError, ConfigError, DataError, UserError
+from uniformer_video.runs.join_sets import data_sets, join_sets
 from uniformer_video.storage.address import check_no_secret, is_address
 from uniformer_video.words import one_line, plural
 
@@ -113,47 +106,41 @@ def _lists_of_fold(cfg: CfgNode, splits: Sequence[str]) -> dict[str, VideoList]:
 
 def _read_parts(cfg: CfgNode, splits: Sequence[str]) -> dict[str, VideoList]:
     """The lists of the splits, joined over data sets; for folds without those that are not there."""
-    given = cfg.DATA.PATH_TO_DATA_DIR
-    sets = [given] if isinstance(given, str) else list(given)
-    lists: dict[str, dict[str, VideoList]] = {split: {} for split in splits}
-    absent: dict[str, UserError | OSError] = {}
-    notes = []
-    for place, weight in _set_weights(cfg).items():
-        found, lacking = _read_set(
-            cfg, place, splits, may_lack=bool(cfg.DATA.FOLDS) or len(sets) > 1
-        )
+    sets, splits_later = data_sets(cfg), _splits_later(cfg)
+    # What is not split yet needs its training list, for whatever it is split into.
+    wanted = list(dict.fromkeys(["train", "val", *splits])) if splits_later else list(splits)
+    lists: dict[str, dict[str, VideoList]] = {split: {} for split in wanted}
+    absent: dict[str, dict[str, UserError | OSError]] = {split: {} for split in wanted}
+    for place in sets:
+        found, lacking = _read_set(cfg, place, wanted)
         for split, listed in found.items():
-            if weight != 1 and (split == "train" or cfg.DATA.FOLDS):
-                weighted = [replace(r, weight=r.weight * weight) for r in listed.records]
-                listed = replace(listed, records=weighted)
             lists[split][place] = listed
         for split, error in lacking.items():
-            absent.setdefault(split, error)
-            notes.append(f"{place} has no {split} list.")
-    for split, error in absent.items():
-        if not lists[split] and not cfg.DATA.FOLDS:
-            raise error
-    lists = {split: own for split, own in lists.items() if own}
+            absent[split][place] = error
     if len(sets) > 1:
-        return _join(cfg, lists, notes)
-    return {split: own[sets[0]] for split, own in lists.items()}
+        joined = join_sets(cfg, lists, absent, splits_later)
+    else:
+        joined = {split: own[sets[0]] for split, own in lists.items() if own}
+    for split in splits:
+        if split not in joined and not cfg.DATA.FOLDS:
+            raise next(iter(absent[split].values()))
+    return {split: joined[split] for split in splits if split in joined}
 
 
-def _set_weights(cfg: CfgNode) -> dict[str, float]:
-    """How much each data set counts in training, `{place: weight}`."""
-    given = cfg.DATA.PATH_TO_DATA_DIR
-    sets = [given] if isinstance(given, str) else list(given)
-    weights = list(cfg.DATA.JOIN_WEIGHTS) if cfg.TRAIN.ENABLE else []
-    return dict(zip(sets, weights or [1.0] * len(sets), strict=True))
+def _splits_later(cfg: CfgNode) -> bool:
+    """Whether joined data sets hold out `DATA.VAL_RATIO` of all they train on, and not each of its own."""
+    splits_itself = "DATA.VAL_RATIO" in find_format(cfg.TRAIN.DATASET).settings
+    return len(data_sets(cfg)) > 1 and splits_itself and not cfg.DATA.FOLDS
 
 
 def _read_set(
-    cfg: CfgNode, place: str, splits: Sequence[str], may_lack: bool
+    cfg: CfgNode, place: str, splits: Sequence[str]
 ) -> tuple[dict[str, VideoList], dict[str, UserError | OSError]]:
-    """The lists of one data set, and the errors of those that are not there, where it may lack some.
+    """The lists of one data set, and the errors of those that are not there.
 
-    A format of somebody's own may say so by any `DataError`.
+    Joined sets, and folds, may do without some. A format of somebody's own may say so by any `DataError`.
     """
+    may_lack = bool(cfg.DATA.FOLDS) or len(data_sets(cfg)) > 1
     found: dict[str, VideoList] = {}
     lacking: dict[str, UserError | OSError] = {}
     read = find_format(cfg.TRAIN.DATASET).read
@@ -167,68 +154,14 @@ def _read_set(
                 raise
             lacking[split] = error
             continue
+        if _splits_later(cfg) and split != "train" and not listed.records:
+            lacking[split] = DataError(f"{place} has no {split} videos")
+            continue
         grouped = with_groups(listed.records, cfg.DATA.GROUP_PATTERN)
         found[split] = replace(listed, records=grouped)
     if not found:
         raise next(iter(lacking.values()))
     return found, lacking
-
-
-def _join(
-    cfg: CfgNode, lists: dict[str, dict[str, VideoList]], notes: list[str]
-) -> dict[str, VideoList]:
-    """`{split: {data set: its list}}` -> `{split: list}`, classes by name, a video of several sets once."""
-    sets = dict.fromkeys(place for own in lists.values() for place in own)
-    for own in lists.values():
-        for place, listed in own.items():
-            if not listed.class_names:
-                raise DataError(
-                    f"joined data sets are matched by the names of their classes, and {place} has bare "
-                    "numbers; name them in its classes.txt, or all of them by DATA.CLASS_NAMES"
-                )
-    same = same_files(
-        {
-            place: [r for own in lists.values() if place in own for r in own[place].records]
-            for place in sets
-        }
-    )
-    notes = [*notes, *note_class_differences({place: _names_of(place, lists) for place in sets})]
-    joined = {}
-    for split, own in lists.items():
-        own = {place: at_first_path(listed, same) for place, listed in own.items()}
-        kept, told = without_shared(align_classes(own), f"the joined {split} lists")
-        told = [_count_sets(cfg, split, kept), *told]
-        listed = concatenate(kept)
-        joined[split] = replace(listed, notes=[*listed.notes, *notes, *told])
-    return joined
-
-
-def _names_of(place: str, lists: dict[str, dict[str, VideoList]]) -> list[str]:
-    """The names of a data set's classes, over all its lists."""
-    own = [one[place].class_names or [] for one in lists.values() if place in one]
-    return list(dict.fromkeys(name for names in own for name in names))
-
-
-def _count_sets(cfg: CfgNode, split: str, lists: dict[str, VideoList]) -> str:
-    """How many videos of which data set a list joins, and of training how much of an epoch they are."""
-    records = [record for listed in lists.values() for record in listed.records]
-    drawn = None
-    if cfg.TRAIN.ENABLE and (split == "train" or cfg.DATA.FOLDS) and records:
-        drawn = sampling_weights(records, cfg.DATA.BALANCE)
-    weights, parts, start = _set_weights(cfg), [], 0
-    for place, listed in lists.items():
-        end = start + len(listed.records)
-        share = len(listed.records) / max(len(records), 1)
-        if drawn is not None:
-            share = drawn[start:end].sum() / drawn.sum()
-        count = plural(len(listed.records), "video")
-        weight = (
-            f" (weight {weights[place]:g})" if cfg.DATA.JOIN_WEIGHTS and cfg.TRAIN.ENABLE else ""
-        )
-        classes = plural(len(class_counts(listed.records)), "class", "classes")
-        parts.append(f"{place}: {count} of {classes}, {share:.1%}{weight}")
-        start = end
-    return one_line(f"The {split} list joins {'; '.join(parts)}.")
 
 
 def _read_split(cfg: CfgNode, place: str, split: str) -> VideoList:
@@ -238,8 +171,10 @@ def _read_split(cfg: CfgNode, place: str, split: str) -> VideoList:
     flat = flat_config(cfg)
     list_format = find_format(flat[key], key)
     root = _root(place, list_format)
-    if cfg.DATA.FOLDS:
-        flat["DATA.VAL_RATIO"] = 0.0  # the format holds nothing out: that is done inside a fold
+    if cfg.DATA.FOLDS or _splits_later(cfg):
+        flat["DATA.VAL_RATIO"] = (
+            0.0  # the format holds nothing out: that is done with all videos at hand
+        )
     arguments = {name: flat[setting] for setting, name in list_format.settings.items()}
     try:
         found = list_format.read(root, split, **arguments)

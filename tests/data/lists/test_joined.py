@@ -68,7 +68,10 @@ def test_classes_are_one_by_name_and_the_sets_are_counted(sets, read, tmp_path):
         f"The train list joins {a}: 2 videos of 2 classes, 66.7% (weight 1); {b}: 2 videos of 2 classes, "
         "33.3% (weight 0.5)." in notes
     )
-    assert f"The val list joins {a}: 1 video of 1 class, 50.0% (weight 1); {b}: " in notes
+    assert (
+        f"The val list joins {a}: 1 video of 1 class, 50.0%; {b}: 1 video of 1 class, 50.0%."
+        in notes
+    )
     assert [r.name for r in read([b, a]).train][:2] == ["b1.mp4", "b22.mp4"]
 
 
@@ -145,6 +148,27 @@ def test_a_set_may_lack_a_list_that_another_one_has(sets, read):
         read([b, *sets(C={"train.csv": "c1.mp4,run\n"})])
     with pytest.raises(DataError, match="there is no folder nowhere"):
         read([a, "nowhere"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_joined_folders_are_split_together(read, place, tmp_path, seed):
+    for i in range(8):
+        place({f"A/run/p{i}_a.mp4": f"a{i}", f"A/walk/p{i}_b.mp4": f"b{i}"})
+        place({f"B/walk/p{i}_c.mp4": f"c{i}", f"B/jump/p{i}_d.mp4": f"d{i}"})
+        place({f"B/walk/p{i}_e.mp4": f"b{i}"})  # as in A
+    chosen = {"TRAIN__DATASET": "folder", "DATA__GROUP_PATTERN": r"(p\d)_", "RNG_SEED": seed}
+    places = [str(tmp_path / "A"), str(tmp_path / "B")]
+    data = read(places, **chosen, DATA__VAL_RATIO=0.25)
+    assert len(data.train) == 24 and len(data.val) == 8
+    assert not {r.group for r in data.train} & {r.group for r in data.val}
+    assert "8 of 32 videos in" in "".join(data.notes) and "has no val" not in "".join(data.notes)
+    tested = read(places, **chosen, DATA__VAL_RATIO=0.25, TRAIN__ENABLE=False, TEST__ENABLE=True)
+    assert [r.path for r in tested.test] == [r.path for r in data.val]
+    place({"C/train/run/x.mp4": "x", "C/train/walk/y.mp4": "y", "C/val/run/z.mp4": "z"})
+    mixed = read([*places, str(tmp_path / "C")], **{**chosen, "DATA__GROUP_PATTERN": ""})
+    assert "z.mp4" in str(mixed.val) and {"x.mp4", "y.mp4"} <= {r.name[-5:] for r in mixed.train}
+    paths = [{r.path for r in part} for part in (mixed.train, mixed.val)]
+    assert not paths[0] & paths[1] and len(paths[0] | paths[1]) == 35
 
 
 def test_folds_of_joined_sets_keep_copies_together(sets, read, tmp_path):

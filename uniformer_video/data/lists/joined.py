@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from uniformer_video.data.lists.class_names import places
 from uniformer_video.data.lists.groups import listed_name
@@ -15,9 +16,10 @@ from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, one_line, plural
 
 _CHUNK = 2**20  # bytes
+Owner = TypeVar("Owner")
 
 
-def align_classes(lists: Mapping[str, VideoList]) -> dict[str, VideoList]:
+def align_classes(lists: Mapping[Owner, VideoList]) -> dict[Owner, VideoList]:
     """The lists, each with the classes of all by name: those of the first one, then what others add.
 
     Lists without names are of one numbering. Raises `DataError` where only some of them name their classes.
@@ -152,8 +154,8 @@ def without_shared(
         kept[owner] = replace(listed, records=records)
     if not repeated:
         return kept, []
-    verb = "stands" if len(repeated) == 1 else "stand"
-    count = f"{plural(len(repeated), 'video')} of {what} {verb} there twice and count once"
+    verbs = ("stands", "counts") if len(repeated) == 1 else ("stand", "count")
+    count = f"{plural(len(repeated), 'video')} of {what} {verbs[0]} there twice and {verbs[1]} once"
     return kept, [f"{count}: {name_some(list(dict.fromkeys(repeated)))}."]
 
 
