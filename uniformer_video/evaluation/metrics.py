@@ -189,11 +189,13 @@ def group_share_interval(
     (1997), section 3.8.
     """
     right = np.asarray(right, float)
+    if not len(right):
+        return wilson_interval(0, 0)
     times = _times_drawn(groups, count, rng)
-    shares = (times * right).sum(axis=1) / np.maximum(times.sum(axis=1), 1)
-    if not len(right) or np.ptp(shares) == 0:
+    shares = (times * right).sum(axis=1) / times.sum(axis=1)
+    if np.ptp(shares) == 0:
         distinct = len(np.unique(groups))
-        return wilson_interval(float(right.mean()) * distinct if distinct else 0.0, distinct)
+        return wilson_interval(float(right.mean()) * distinct, distinct)
     low, high = np.quantile(shares, (0.025, 0.975))
     return float(low), float(high)
 
