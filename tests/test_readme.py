@@ -94,6 +94,12 @@ COMMANDS = {
     "OUTPUT_DIR runs/small_by_answers": Known(
         added=SHORT, makes=("runs/small_by_answers/report.html",)
     ),
+    "uniformer-video crossval --cfg finetune/folder OUTPUT_DIR runs/folds DATA.FOLDS 5 "
+    "DATA.PATH_TO_DATA_DIR my_videos UNIFORMER.PRETRAIN_NAME uniformer_small_k400_16x4.pth": Known(
+        added=[*SHORT, "TRAIN.BATCH_SIZE", "2"],
+        changed={"DATA.FOLDS 5": "DATA.FOLDS 2"},
+        makes=("runs/folds/fold1/best.pt", "runs/folds/report.html"),
+    ),
     "uniformer-video predict new_video.mp4 --checkpoint runs/folder/best.pt": Known(),
     "uniformer-video predict folder_of_videos --checkpoint runs/folder/best.pt --json": Known(),
     f"uniformer-video run --cfg {K400}": Known(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from uniformer_video.api import evaluate, list_models, run, train
+    from uniformer_video.api import crossval, evaluate, list_models, run, train
     from uniformer_video.config.register import register_settings
     from uniformer_video.config.setting import Setting
     from uniformer_video.config.settings import load_config
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "class_names": "uniformer_video.data.lists.class_names",
     "create_model": "uniformer_video.zoo.create",
+    "crossval": "uniformer_video.api",
     "Decoder": "uniformer_video.data.decoding.decoders",
     "evaluate": "uniformer_video.api",
     "Interrupted": "uniformer_video.signals",
@@ -83,6 +84,7 @@ __all__ = [  # written out for type checkers; a test compares it
     "__version__",
     "class_names",
     "create_model",
+    "crossval",
     "evaluate",
     "list_models",
     "load_config",

@@ -143,6 +143,7 @@ def _add(parser: argparse.ArgumentParser, command: str) -> None:
 _COMMANDS: dict[str, Command] = {
     "run": (runs.run_arguments, runs.run_command),
     "submit-slurm": (slurm.submit_arguments, slurm.submit_command),
+    "crossval": (runs.crossval_arguments, runs.crossval_command),
     "config": (configs.config_arguments, configs.config_command),
     "configs": (configs.configs_arguments, configs.configs_command),
     "guide": (configs.guide_arguments, configs.guide_command),
@@ -169,6 +170,8 @@ _OTHER_WORDS = {
     "eval": "run",
     "evaluate": "run",
     "fit": "run",
+    "cv": "crossval",
+    "cross-validate": "crossval",
     "infer": "predict",
     "classify": "predict",
     "demo": "make-demo-data",

@@ -138,6 +138,7 @@ def test_what_tells_two_tests_apart():
     }
     assert {key for key in SETTINGS if key.startswith(("DATA.", "TEST."))} - tested == {
         "DATA.BALANCE",
+        "DATA.JOIN_WEIGHTS",
         "DATA.MAX_BAD_RATIO",
         "DATA.PUBLISHED_LISTS",
         "DATA.TRAIN_JITTER_SCALES",

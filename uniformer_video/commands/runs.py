@@ -90,6 +90,37 @@ def find_lr_command(args: Namespace) -> int:
     return 0
 
 
+def crossval_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--cfg", metavar="FILE", required=True, help=CONFIG_HELP)
+    add_overrides(parser)
+
+
+def crossval_command(args: Namespace) -> int:
+    """Train and test each fold of DATA.FOLDS, and join the tests into one report.
+
+    Fold k is a run in OUTPUT_DIR/foldk, which tests the videos of that fold on weights that have not seen
+    them; every video is tested once. The same command goes on where it stopped. OUTPUT_DIR then holds
+    results.json and report.html over all videos, with the spread over the folds. Videos of one group
+    (DATA.GROUP_PATTERN, or the column group of a list) are in one fold.
+    """
+    from uniformer_video.signals import Interrupted, delay_interrupts
+
+    with delay_interrupts():
+        from uniformer_video.torch_internals import check_torch
+
+        check_torch()
+        from uniformer_video.config.settings import config_name, load_config
+        from uniformer_video.runs.crossval import crossval
+
+    cfg = load_config(args.cfg, args.overrides)
+    again = shlex.join([*run_again("crossval"), "--cfg", args.cfg, *args.overrides])
+    try:
+        crossval(cfg, config_name(cfg), again)
+    except Interrupted:
+        return EXIT_INTERRUPTED
+    return 0
+
+
 def report_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="holds results.json")
 

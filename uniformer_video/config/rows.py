@@ -34,6 +34,8 @@ _BLOCKS = 1_000
 _BATCH = 1_000_000
 _EPOCHS = 1_000_000
 _RATE = 1_000  # of learning
+_FOLDS = 1_000
+_WEIGHT = 1_000_000  # of a joined data set
 
 _TWO_STAGES = "two lists of numbers from 0 to 1, for the blocks of stages 3 and 4, or []"
 
@@ -142,7 +144,8 @@ _MODEL = (
 )
 _VIDEOS = all_of(
     *all_of(
-        text("DATA.PATH_TO_DATA_DIR", "", "folder of lists, of videos, or of shards (also an address)"),
+        text("DATA.PATH_TO_DATA_DIR", "", "folder of lists, of videos, of shards (an address); or [A, B]",
+             or_list=True, form="a folder, or a list of them, [A, B], to be joined by class names"),
         text("DATA.PATH_PREFIX", "", "put before the paths of a list; empty = the list's own folder"),
         text("DATA.PATH_LABEL_SEPARATOR", "auto", "between path and label: auto = last comma or blank"),
         on_resume=FREE,
@@ -151,7 +154,12 @@ _VIDEOS = all_of(
     text("DATA.IMAGE_TEMPLATE", "img_{:05d}.jpg", "frames: name of a frame by its number, from 1"),
     choice("DATA.SPLIT_NUMBER", 1, "ucf101, hmdb51: which of the official splits", (1, 2, 3)),
     text("DATA.CLASS_NAMES", "", "file with one class name a line; empty = classes.txt if there"),
-    share("DATA.VAL_RATIO", 0.2, "share of a folder of videos that is held out, by RNG_SEED"),
+    share("DATA.VAL_RATIO", 0.2, "share of a folder, or beside a fold, that is held out, by RNG_SEED"),
+    text("DATA.GROUP_PATTERN", "", "regular expression: what its (...) finds in a path is the video's group"),
+    number("DATA.FOLDS", 0, "cross-validation: parts to cut all labelled videos into; 0 = lists as they are",
+           0, _FOLDS),
+    number("DATA.FOLD", 0, "which of the DATA.FOLDS parts is tested, from 0; the others are trained on",
+           0, _FOLDS),
     text("DATA.DECODING_BACKEND", "auto", "a registered decoder; auto = pyav, which is exact on every file"),
     number("DATA.DECODE_SHORT_SIDE", 0, "larger videos are scaled down to it in decoding; 0 = exact",
            0, _PIXELS),
@@ -160,6 +168,8 @@ _VIDEOS = all_of(
 _BALANCE = (
     share("DATA.BALANCE", 0.0, "0 = classes as frequent as they are ... 1 = all equally frequent",
           phase=TRAINING),
+    number("DATA.JOIN_WEIGHTS", [], "how often videos of each joined folder come in training; [] = alike",
+           0, _WEIGHT, elements=(float,), phase=TRAINING),
     share("DATA.MAX_BAD_RATIO", 0.1, "training stops when more of the videos are broken",
           on_resume=FREE),
     text("DATA.PUBLISHED_LISTS", "", "folder of the official annotations: names what the lists lack of them",

@@ -63,9 +63,9 @@ class Setting:
     elements: types that an entry of a list may have; nested: entries are lists of them, `inner_lengths`
     long. limits: of a number, or of every number in a list. lengths: that a list may have; () = any.
     choices: the values that are allowed; () = any. counts: a text that is a whole number from 0, or "all".
-    form: in words, what a value is, where all this does not say it well. on_resume: one of the words above.
-    affects_test: the results of a test depend on it. phase: the only one that uses it, `TRAINING` or `TEST`.
-    used_when: it has an effect where all these hold.
+    or_list: a text may also be a list of several texts. form: in words, what a value is, where all this does
+    not say it well. on_resume: one of the words above. affects_test: the results of a test depend on it.
+    phase: the only one that uses it, `TRAINING` or `TEST`. used_when: it has an effect where all these hold.
     """
 
     key: str
@@ -83,6 +83,7 @@ class Setting:
     affects_test: bool = False
     phase: str = ""
     used_when: tuple[Condition, ...] = ()
+    or_list: bool = False
 
     def convert(self, value: Any) -> Any:
         """`value` in the type of the setting; None where it has another."""
@@ -92,6 +93,8 @@ class Setting:
             return str(value)
         if value is False and "off" in self.choices:
             return "off"  # YAML reads a bare `off` as False
+        if self.or_list and isinstance(value, (list, tuple)):
+            return _texts(value)
         if not isinstance(self.default, list):
             return _as_type(value, (type(self.default),))
         if not isinstance(value, (list, tuple)):
@@ -259,6 +262,13 @@ def _as_type(value: Any, types: tuple[type, ...]) -> Any:
         except OverflowError:
             return None
     return None
+
+
+def _texts(values: Sequence[Any]) -> str | list[str] | None:
+    """Several texts as a list, a single one as it is; None where one of them is none, or empty."""
+    if not all(isinstance(value, str) and value for value in values):
+        return None
+    return list(values) if len(values) > 1 else "".join(values)
 
 
 def _digits(number: float) -> str:

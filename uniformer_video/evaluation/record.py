@@ -24,6 +24,7 @@ class Results:
     failures: those of them that could not be decoded, each with its "reason".
     motion: the check of motion, None where it was not made. model, training, versions: plain dicts.
     settings: the config as YAML text. seconds: how long the test took.
+    crossval: of a cross-validation, the figures of its folds and their spread; None of one test.
     task_parts: what else the task records, such as "per_class".
     """
 
@@ -46,6 +47,7 @@ class Results:
     settings: str
     versions: dict[str, str]
     task: str = "single-label"
+    crossval: dict[str, Any] | None = None
     task_parts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod

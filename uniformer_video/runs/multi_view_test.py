@@ -69,7 +69,7 @@ def evaluate(
     target, done = folder.results_folder(cfg, digest, videos, _recorded_test)
     if done:
         ranks.say(f"These weights are tested already ({target / RESULTS_FILE}).")
-        return _present(target, ranks)
+        return present(target, ranks)
     model.to(ranks.device)
     protocol = Protocol.from_cfg(cfg)
     protocol = replace(protocol, precision=choose_precision(protocol.precision, ranks.device))
@@ -120,7 +120,7 @@ def evaluate(
     save_results(target, results, view_scores.scores, task)
     if writers:
         _show(results, task, writers)
-    return _present(target, ranks)
+    return present(target, ranks)
 
 
 def _show(results: dict[str, Any], task: Task, writers: Writers) -> None:
@@ -133,7 +133,7 @@ def _show(results: dict[str, Any], task: Task, writers: Writers) -> None:
         writers.picture(f"test/{name}", pixels)
 
 
-def _present(folder: Path, ranks: Ranks) -> Path:
+def present(folder: Path, ranks: Ranks) -> Path:
     """Print the summary and write the page; without the page's libraries the results stand alone."""
     if not ranks.is_main:
         return folder

@@ -12,6 +12,7 @@ from uniformer_video.distributed.environment import launcher
 from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.runs.build import name_model
 from uniformer_video.runs.build_data import Data, build_data
+from uniformer_video.runs.build_lists import without_validation
 from uniformer_video.runs.build_writers import build_writers
 from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.fit import fit
@@ -34,7 +35,7 @@ def run(
     terminal. Returns the folder of the results, or
     None when nothing was tested. Raises `Interrupted` when asked to stop, after saving.
     """
-    cfg = name_model(cfg)
+    cfg = without_validation(name_model(cfg))
     check_settings(cfg)
     check_phases(cfg)
     with join_ranks(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:

@@ -133,6 +133,16 @@ class MultiLabel(Classification):
             "videos": _videos(entries, scores, shares, truth, decoded),
         }
 
+    def group_interval(
+        self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray
+    ) -> tuple[float, float] | None:
+        """That of mAP, by resamples of the groups."""
+        truth = multi_hot(labels, scores.shape[1])
+        value = mean_average_precision(scores, truth)
+        rng = generator("resamples", len(scores))
+        drawn = resampled_map(scores, truth, _num_resamples(scores), rng, groups)
+        return basic_interval(value, drawn)
+
     def saved_labels(self, videos: Sequence[Mapping[str, Any]], num_classes: int) -> np.ndarray:
         """bool `[N, K]`."""
         return multi_hot([video["labels"] for video in videos], num_classes)
@@ -197,10 +207,14 @@ def _map(scores: np.ndarray, truth: np.ndarray, precision: np.ndarray) -> dict[s
     if not len(precision):
         return {"value": None, "low": None, "high": None, "resamples": 0}
     value = float(precision.mean())
-    resamples = int(np.clip(_RESAMPLED_SCORES // scores.size, MIN_RESAMPLES, MAX_RESAMPLES))
+    resamples = _num_resamples(scores)
     drawn = resampled_map(scores, truth, resamples, generator("resamples", len(scores)))
     low, high = basic_interval(value, drawn) or (None, None)
     return {"value": value, "low": low, "high": high, "resamples": resamples}
+
+
+def _num_resamples(scores: np.ndarray) -> int:
+    return int(np.clip(_RESAMPLED_SCORES // scores.size, MIN_RESAMPLES, MAX_RESAMPLES))
 
 
 def _per_class(

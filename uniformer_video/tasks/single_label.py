@@ -16,6 +16,7 @@ from uniformer_video.errors import DataError
 from uniformer_video.evaluation.exact_order import mean_logits, mean_softmaxes
 from uniformer_video.evaluation.metrics import (
     confusion_matrix,
+    group_share_interval,
     mean_class_accuracy,
     per_class_accuracy,
     ranked_classes,
@@ -41,6 +42,7 @@ from uniformer_video.evaluation.parts import (
 )
 from uniformer_video.evaluation.plots import heat_map, heat_map_on_white
 from uniformer_video.evaluation.scoring import ViewScores
+from uniformer_video.randomness import generator
 from uniformer_video.tasks.classification import Classification
 
 MAX_CONFUSIONS = 20
@@ -137,6 +139,13 @@ class SingleLabel(Classification):
             "confusion": cells,
             "videos": _videos(entries, labels, scores, shares, decoded),
         }
+
+    def group_interval(
+        self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray
+    ) -> tuple[float, float] | None:
+        """That of top-1, by resamples of the groups."""
+        right = topk_correct(scores, labels, 1)
+        return group_share_interval(right, groups, generator("resamples", len(scores)))
 
     def saved_labels(self, videos: Sequence[Mapping[str, Any]], num_classes: int) -> np.ndarray:
         """int64 `[N]`."""

@@ -215,6 +215,18 @@ class Task(ABC):
         """
         raise NotImplementedError
 
+    def group_interval(
+        self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray
+    ) -> tuple[float, float] | None:
+        """The 95 % interval of the `headline` of decoded videos that come in groups; None where none is.
+
+        Args:
+            labels: one a video, as `label_of` gives it.
+            scores: `[N, K]` from `video_scores`.
+            groups: int `[N]`, from 0: videos of one group are drawn together.
+        """
+        return None
+
     def check_results(self, results: Mapping[str, Any], place: Path | str) -> None:
         """Raise `DataError`, naming the file `place`, where a record lacks what `results` puts there."""
         lacking = [key for key in self.result_keys if key not in results]
