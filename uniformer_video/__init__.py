@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from uniformer_video.advice.advise import Advice, advise
     from uniformer_video.api import evaluate, list_models, run, train
     from uniformer_video.config.register import register_settings
     from uniformer_video.config.setting import Setting
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from uniformer_video.zoo.registry import register_model
 
 _EXPORTS = {
+    "Advice": "uniformer_video.advice.advise",
+    "advise": "uniformer_video.advice.advise",
     "class_names": "uniformer_video.data.lists.class_names",
     "create_model": "uniformer_video.zoo.create",
     "Decoder": "uniformer_video.data.decoding.decoders",
@@ -67,6 +70,7 @@ _EXPORTS = {
     "VideoRecord": "uniformer_video.data.lists.records",
 }
 __all__ = [  # written out for type checkers; a test compares it
+    "Advice",
     "Decoder",
     "Interrupted",
     "ListFormat",
@@ -81,6 +85,7 @@ __all__ = [  # written out for type checkers; a test compares it
     "VideoList",
     "VideoRecord",
     "__version__",
+    "advise",
     "class_names",
     "create_model",
     "evaluate",

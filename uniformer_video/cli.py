@@ -14,6 +14,7 @@ from typing import Any
 
 from uniformer_video import __version__, program
 from uniformer_video.commands import (
+    advise,
     bench,
     configs,
     data,
@@ -141,6 +142,7 @@ def _add(parser: argparse.ArgumentParser, command: str) -> None:
 
 _COMMANDS: dict[str, Command] = {
     "run": (runs.run_arguments, runs.run_command),
+    "advise": (advise.advise_arguments, advise.advise_command),
     "config": (configs.config_arguments, configs.config_command),
     "configs": (configs.configs_arguments, configs.configs_command),
     "guide": (configs.guide_arguments, configs.guide_command),
@@ -170,6 +172,7 @@ _OTHER_WORDS = {
     "demo": "make-demo-data",
     "datasets": "guide",
     "check": "doctor",
+    "recommend": "advise",
 }
 
 

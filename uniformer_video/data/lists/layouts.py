@@ -25,7 +25,7 @@ from uniformer_video.data.lists.records import (
 )
 from uniformer_video.data.lists.shard_index import COLUMNS, INDEX_FILE
 from uniformer_video.data.lists.sharded import read_shards
-from uniformer_video.errors import DataError
+from uniformer_video.errors import AbsentError, DataError
 from uniformer_video.program import command
 from uniformer_video.storage.address import is_address, join
 from uniformer_video.storage.places import is_file, size_of
@@ -197,7 +197,7 @@ def given_names(class_names: str, root: Path | str) -> list[str] | None:
 
 
 def find_list(root: Path | str, choices: Sequence[str], line: str, hint: str = "") -> str:
-    """The first of the lists `choices` that exists in `root`; else `DataError`, with what a `line` holds."""
+    """The first of the lists `choices` in `root`; without one `AbsentError`, with what a `line` holds."""
     if os.path.isfile(root):
         raise DataError(
             f"DATA.PATH_TO_DATA_DIR {root} is a file; give the folder that it stands in, "
@@ -217,7 +217,7 @@ def find_list(root: Path | str, choices: Sequence[str], line: str, hint: str = "
             f"there is no folder {root}; set DATA.PATH_TO_DATA_DIR if it is elsewhere.\n"
             f"It holds {wanted}, which lists the videos, one `{line}` a line."
         )
-    raise DataError(
+    raise AbsentError(
         f"The videos are not prepared: {reason}\nHow to get and prepare them: {_guide(root)}"
     )
 

@@ -1,0 +1,116 @@
+"""An `Advice` as text for a terminal."""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from uniformer_video.advice.videos import Spread
+from uniformer_video.words import duration, name_some
+
+if TYPE_CHECKING:
+    from uniformer_video.advice.advise import Advice
+
+_WIDTH = 100
+_INDENT = 12
+_GIGABYTE = 1e9
+
+
+def as_text(advice: "Advice") -> str:
+    """What the command prints: what is there, what to do and why, the command as its last line."""
+    lines = [*_what_is_there(advice)]
+    if advice.recipe:
+        lines += ["", *_what_to_do(advice)]
+    if advice.notes:
+        lines += ["", "Look at", *_bullets(advice.notes)]
+    if advice.command:
+        lines += ["", "Run", "", advice.command]
+    return "\n".join(lines)
+
+
+def _what_is_there(advice: "Advice") -> Iterator[str]:
+    facts = advice.facts
+    label = f", format {advice.format}" if advice.format else ""
+    looked = "" if facts.looked_at == facts.videos else f"; looked at {facts.looked_at:,} of them"
+    yield f"{advice.source}: {facts.videos:,} {'video' if facts.videos == 1 else 'videos'}{label}{looked}"
+    if advice.classes:
+        counts = advice.classes.values()
+        parts = ", ".join(f"{count:,} {part}" for part, count in advice.splits.items())
+        yield from _row(
+            "classes",
+            f"{len(counts)}, of {min(counts):,} to {max(counts):,} videos; {parts}",
+        )
+    if facts.seconds:
+        yield from _row("length", _spread(facts.seconds, " s"))
+    if facts.frames:
+        yield from _row("frames", _spread(facts.frames, digits=".0f"))
+    if facts.rates:
+        yield from _row("rate", f"{_counts(facts.rates, ' fps')}")
+    if facts.sizes:
+        portrait = f"; {facts.portrait} higher than wide" if facts.portrait else ""
+        yield from _row("size", f"{_counts(facts.sizes)}{portrait}")
+    if facts.broken:
+        yield from _row("broken", f"{len(facts.broken)} of {facts.looked_at}")
+
+
+def _what_to_do(advice: "Advice") -> Iterator[str]:
+    assert advice.start is not None  # there are labels
+    yield from _row("Weights", f"{advice.start.name or 'none'}: {advice.start.why}")
+    first, *others = advice.choices
+    yield from _row("Recipe", f"{advice.recipe}: {first.why}")
+    for choice in others:
+        told = [
+            f"{key} {value}" for key, value in choice.settings.items() if key in advice.settings
+        ]
+        if choice.settings and not told:
+            yield from _row("", f"as the recipe: {choice.why}")
+        else:
+            yield from _row("", f"{', '.join(told)}: {choice.why}")
+    cost = advice.cost
+    if cost and not cost.reason:
+        yield from _row(
+            "Time",
+            f"about {duration(cost.seconds)} here, on {cost.device}: {cost.clips:,} training clips, "
+            f"validation and test; measured: {cost.step_seconds:.3g} s a clip in a training step, "
+            f"{cost.decode_seconds:.2g} s to decode one on a core",
+        )
+    if cost and cost.memory:
+        free = f", {cost.available / _GIGABYTE:.1f} GB are free" if cost.available else ""
+        yield from _row(
+            "Memory", f"about {cost.memory / _GIGABYTE:.1f} GB{free}; measured on few clips"
+        )
+
+
+def _row(name: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=f"  {name:{_INDENT - 2}}",
+        subsequent_indent=" " * _INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _bullets(notes: tuple[str, ...]) -> Iterator[str]:
+    for note in notes:
+        yield from textwrap.wrap(
+            note,
+            _WIDTH,
+            initial_indent="  - ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+def _spread(spread: Spread, unit: str = "", digits: str = ".1f") -> str:
+    low, middle, high = (f"{value:{digits}}" for value in (spread.low, spread.middle, spread.high))
+    if low == middle == high:
+        return f"{middle}{unit}"
+    return f"median {middle}{unit}, 5 % below {low}{unit}, 5 % above {high}{unit}"
+
+
+def _counts(counts: Mapping[str, int], unit: str = "") -> str:
+    if len(counts) == 1:
+        return f"{next(iter(counts))}{unit}"
+    return name_some([f"{value}{unit} ({count})" for value, count in counts.items()], 4)
