@@ -26,6 +26,7 @@ from uniformer_video.words import plural
 from uniformer_video.zoo.registry import find_model
 
 SAMPLE = 500  # videos that are opened, of more
+_WARM_UP = 10  # epochs, at most, in any recipe
 _HEAVY = 20  # GFLOPs a clip from which a smaller one is worth it
 
 
@@ -144,20 +145,28 @@ def _advise_training(
         recipe=recipe,
         settings=settings,
         choices=tuple(choices),
-        notes=tuple(notes_on(source, facts, settings, cost)),
+        notes=tuple(notes_on(source, facts, flat_config(cfg), cost)),
         cost=cost,
         command=_command(recipe, settings, source),
     )
 
 
 def _pinned(settings: Mapping[str, Any] | Iterable[str]) -> dict[str, str]:
-    """`{key: word}` of settings that are given as a mapping, or as words in pairs."""
+    """`{key: word}` of settings that are given as a mapping, or as words in pairs.
+
+    A training that is to be shorter than the warm-up of a recipe gets a shorter one.
+    """
     if isinstance(settings, Mapping):
-        return {key: str(value) for key, value in settings.items()}
-    words = [str(word) for word in settings]
-    if len(words) % 2:
-        raise ConfigError(f"settings are pairs of KEY VALUE, and {words[-1]!r} stands alone")
-    return dict(zip(words[::2], words[1::2], strict=True))
+        pinned = {key: str(value) for key, value in settings.items()}
+    else:
+        words = [str(word) for word in settings]
+        if len(words) % 2:
+            raise ConfigError(f"settings are pairs of KEY VALUE, and {words[-1]!r} stands alone")
+        pinned = dict(zip(words[::2], words[1::2], strict=True))
+    epochs = pinned.get("SOLVER.MAX_EPOCH", "")
+    if epochs.isdigit() and int(epochs) <= _WARM_UP and "SOLVER.WARMUP_EPOCHS" not in pinned:
+        pinned["SOLVER.WARMUP_EPOCHS"] = f"{int(epochs) / 10:g}"
+    return pinned
 
 
 def _check_pinned(pinned: Mapping[str, str]) -> None:

@@ -29,7 +29,10 @@ _GIGABYTE = 1e9
 def notes_on(
     source: Source, facts: VideoFacts, settings: Mapping[str, Any], cost: Cost | None = None
 ) -> Iterator[str]:
-    """Lines on the videos of `source`, with the numbers they rest on; the most urgent first."""
+    """Lines on the videos of `source`, with the numbers they rest on; the most urgent first.
+
+    settings: all of the run, flat; {} where there are no labels.
+    """
     yield from _on_broken(source, facts)
     if not source.class_names:
         yield from _on_labels(source)
@@ -131,7 +134,7 @@ def _on_groups(source: Source) -> Iterator[str]:
         return
     kind, pattern, groups = found
     line = (
-        f"names tell {groups} of what may be one {kind} each, for {plural(len(source.records), 'video')}: one "
+        f"by their names {plural(len(source.records), 'video')} may be of {groups} different {kind}s; one "
         "that is in training and test alike flatters the accuracy"
     )
     if "DATA.GROUP_PATTERN" in SETTINGS:
@@ -163,12 +166,13 @@ def _on_lengths(facts: VideoFacts, settings: Mapping[str, Any]) -> Iterator[str]
     if seconds.middle > _LONG:
         yield (
             f"the median video lasts {duration(seconds.middle)}: where its class shows in a part alone, "
-            "say which, by the columns start and end of a list, else most clips teach a wrong label"
+            "say which, by the columns start and end of a list; else many clips teach a wrong label"
         )
-    elif str(settings.get("DATA.SAMPLING", "dense")) == "dense":
+    elif settings["DATA.SAMPLING"] == "dense":
         yield (
-            f"no header tells whether a part shows the class: clips are windows of the {seconds.middle:.1f} s "
-            "of the median video; where its whole course counts (opening or closing, from left to right), add "
+            "no header tells whether any part shows the class: clips are windows of the "
+            f"{seconds.middle:.1f} s of the median video; where the whole course counts (opening or closing "
+            "something), add "
             "DATA.SAMPLING segment and leave out DATA.SAMPLING_RATE and DATA.TARGET_FPS"
         )
 

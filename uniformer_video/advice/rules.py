@@ -160,6 +160,8 @@ def _mixed_rates(now: Situation) -> Choice | None:
     fps = now.facts.fps
     if now.is_own_recipe or fps is None or not now.facts.have_mixed_rates:
         return None
+    if now.facts.without_times:  # DATA.TARGET_FPS asks for the times of all
+        return None
     rate = USUAL_RATE if fps.middle >= USUAL_RATE * 2 / 3 else max(1, round(fps.middle))
     stride = _stride(now, rate)
     return Choice(
@@ -175,8 +177,8 @@ def _other_rate(now: Situation) -> Choice | None:
         return None
     stride = _stride(now, fps.middle)
     return Choice(
-        f"{fps.middle:.3g} frames a second, not about {USUAL_RATE}: {plural(stride, 'frame')} come nearest to "
-        f"the {_stride(now, USUAL_RATE) / USUAL_RATE:.2f} s between those that the weights know",
+        f"{fps.middle:.3g} frames a second, not about {USUAL_RATE}: one in {stride} comes nearest to the "
+        f"{_stride(now, USUAL_RATE) / USUAL_RATE:.2f} s between those that the weights know",
         {"DATA.SAMPLING_RATE": stride, **_frames(now)},
     )
 
@@ -214,7 +216,7 @@ def _lean(now: Situation) -> Choice | None:
     share = _frame_count(now) / now.start.num_frames * (side / now.start.crop_size) ** 2
     return Choice(
         f"no GPU here: with {_frame_count(now)} of {now.start.num_frames} frames and {side} of "
-        f"{now.start.crop_size} pixels, one copy and 4 views, a step has {share / 2:.0%} of the work",
+        f"{now.start.crop_size} pixels, one copy and 4 views, a step has {50 * share:.0f} % of the work",
         {**_sides(side), "AUG.NUM_SAMPLE": 1, **_VIEWS_OF_KINETICS},
     )
 

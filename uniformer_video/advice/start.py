@@ -29,6 +29,7 @@ _PREFERRED = (
     "uniformer_small_k600_16x8",
     "uniformer_small_k400_8x8",
 )
+_MODEL = "uniformer_s"  # theirs
 _KINETICS_SPAN = 64  # frames that a clip of the usual published weights spans
 
 
@@ -65,7 +66,9 @@ def find_start(asked: str | None, model: str | None = None) -> Start:
     if asked and asked != SCRATCH:
         return _start_of(asked, model, f"{asked}, as you asked")
     if asked == SCRATCH:
-        return Start("", model or "uniformer_s", "you asked for none")
+        return _native("", model or _MODEL, "you asked for none")
+    if model and model != _MODEL:
+        return _native("", model, f"none are known here for {model}; name some with --weights")
     for name in _PREFERRED:
         if is_here(name):
             return _start_of(name, model, f"published, and in {_weights_folder()}{os.sep} here")
@@ -75,9 +78,9 @@ def find_start(asked: str | None, model: str | None = None) -> Start:
                 name, model, "published; the run fetches them from the Hugging Face hub"
             )
     usual = PUBLISHED[_PREFERRED[0]]
-    return Start(
+    return _native(
         "",
-        model or "uniformer_s",
+        _MODEL,
         f"none are in {_weights_folder()}{os.sep}, and the Hugging Face hub does not answer. Published ones "
         f"are worth more than any setting below: save {usual.url} as "
         f"{_weights_folder() / usual.name}.pth and run this again",
@@ -159,6 +162,6 @@ def _native(asked: str, name: str, why: str) -> Start:
     """Weights that say nothing of their input: that of their model, over as much of a video as is usual."""
     known = find_model(name)
     if known.takes_images:
-        known = find_model(known.video_model or "uniformer_s")
+        known = find_model(known.video_model or _MODEL)
     stride = max(1, round(_KINETICS_SPAN / known.num_frames))
     return Start(asked, known.name, why, known.num_frames, stride, known.crop_size)

@@ -59,7 +59,8 @@ class VideoFacts:
     videos: all that were listed; looked_at: how many of them were opened, evenly over the list. broken:
     (name, reason) of those of them that cannot be read. frames, seconds, fps, short_side (pixels): spreads;
     None where nothing tells. rates, sizes: how many videos there are of each, "30" and "320x240", the most
-    frequent first. portrait: how many are higher than wide.
+    frequent first. portrait: how many are higher than wide. without_times: how many know no times, as
+    pictures.
     """
 
     videos: int
@@ -72,6 +73,7 @@ class VideoFacts:
     rates: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     portrait: int = 0
+    without_times: int = 0
 
     @property
     def have_mixed_rates(self) -> bool:
@@ -147,6 +149,7 @@ def _sum_up(
         rates=dict(Counter(_rate_in_words(rate) for rate in known_rates).most_common()),
         sizes=dict(sizes.most_common()),
         portrait=sum(look.height > look.width for look in looks),
+        without_times=sum(look.fps is None for look in looks),
     )
 
 
