@@ -82,6 +82,8 @@ COMMANDS = {
     "UNIFORMER.PRETRAIN_NAME uniformer_small_k400_16x4.pth": Known(
         added=SHORT, makes=("runs/folder/best.pt", "runs/folder/report.html")
     ),
+    "uniformer-video advise my_videos": Known(added=["--quick", "--weights", "none"]),
+    "uniformer-video advise": MENTIONED,
     "uniformer-video predict new_video.mp4 --checkpoint runs/folder/best.pt": Known(),
     "uniformer-video predict folder_of_videos --checkpoint runs/folder/best.pt --json": Known(),
     f"uniformer-video run --cfg {K400}": Known(

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from uniformer_video.advice.advise import Advice, advise
+    from uniformer_video.advice.advise import advise
+    from uniformer_video.advice.record import Advice
     from uniformer_video.api import evaluate, list_models, run, train
     from uniformer_video.config.register import register_settings
     from uniformer_video.config.setting import Setting
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from uniformer_video.zoo.registry import register_model
 
 _EXPORTS = {
-    "Advice": "uniformer_video.advice.advise",
+    "Advice": "uniformer_video.advice.record",
     "advise": "uniformer_video.advice.advise",
     "class_names": "uniformer_video.data.lists.class_names",
     "create_model": "uniformer_video.zoo.create",

@@ -4,12 +4,13 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from uniformer_video.advice.cost import Cost, estimate
+from uniformer_video.advice.cost import estimate
 from uniformer_video.advice.notes import notes_on
+from uniformer_video.advice.record import Advice
 from uniformer_video.advice.rules import SCRATCH_RECIPE, Choice, Situation, decide
 from uniformer_video.advice.source import PARTS, Source, find_source
 from uniformer_video.advice.start import SCRATCH, Start, find_start
@@ -28,40 +29,6 @@ from uniformer_video.zoo.registry import find_model
 SAMPLE = 500  # videos that are opened, of more
 _WARM_UP = 10  # epochs, at most, in any recipe
 _HEAVY = 20  # GFLOPs a clip from which a smaller one is worth it
-
-
-@dataclass(frozen=True)
-class Advice:
-    """Which recipe and settings fit somebody's videos, and why. `str()` of it is what the command prints.
-
-    source: what was pointed at. format: of its lists, `TRAIN.DATASET`; "" = there are no labels. splits:
-    {part: videos}. classes: {name: videos}. facts: of the videos. start: the weights, None without labels.
-    recipe: the config's name; "" without labels. settings: those of the command, beside the recipe.
-    choices: what decided them, each with its reason. notes: what to look at. cost: time and memory; None =
-    not asked for. command: the ready command; "" where there is none.
-    """
-
-    source: str
-    format: str
-    splits: dict[str, int]
-    classes: dict[str, int]
-    facts: VideoFacts
-    start: Start | None = None
-    recipe: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
-    choices: tuple[Choice, ...] = ()
-    notes: tuple[str, ...] = ()
-    cost: Cost | None = None
-    command: str = ""
-
-    def __str__(self) -> str:
-        from uniformer_video.advice.text import as_text
-
-        return as_text(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it in plain types, for JSON."""
-        return asdict(self)
 
 
 def advise(

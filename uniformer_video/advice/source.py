@@ -22,6 +22,7 @@ from uniformer_video.data.lists.text import filled_lines
 from uniformer_video.errors import AbsentError, DataError, UserError
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.storage.address import check_no_secret, is_address
+from uniformer_video.tasks.multi_label import MultiLabel
 
 PARTS = ("train", "val", "test")
 # Any recipe of a folder reads lists alike; what it says of training is not asked for here.
@@ -208,7 +209,7 @@ def _about_labels(records: Sequence[VideoRecord], pinned: Mapping[str, str]) -> 
     """The task that takes such labels, where it is not the usual one."""
     several = any(len(record.labels) != 1 for record in records)
     asked = "TRAIN.TASK" in pinned or "DATA.MULTI_LABEL" in pinned
-    return {"TRAIN.TASK": "multi-label"} if several and not asked else {}
+    return {"TRAIN.TASK": MultiLabel.name} if several and not asked else {}
 
 
 def _unlabelled(given: str, paths: Sequence[str]) -> Source:

@@ -121,9 +121,9 @@ def look_at(task: Task) -> Look:
             frames = len(ClipSampling(1).timeline(frames, fps, start, end, times))
     if not fps or not math.isfinite(fps):
         return Look(frames, None, None, height, width)
-    is_whole = not start and end is None and times is not None
-    seconds = float(times[-1]) + 1 / fps if is_whole else frames / fps
-    return Look(frames, seconds, fps, height, width)
+    if times is None or start or end is not None:
+        return Look(frames, frames / fps, fps, height, width)
+    return Look(frames, float(times[-1]) + 1 / fps, fps, height, width)
 
 
 def evenly(count: int, most: int) -> list[int]:

@@ -1,33 +1,65 @@
-"""An `Advice` as text for a terminal."""
+"""What an advice says, as data and as text for a terminal."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from uniformer_video.advice.videos import Spread
+from uniformer_video.advice.cost import Cost
+from uniformer_video.advice.rules import Choice
+from uniformer_video.advice.start import Start
+from uniformer_video.advice.videos import Spread, VideoFacts
 from uniformer_video.words import duration, name_some
-
-if TYPE_CHECKING:
-    from uniformer_video.advice.advise import Advice
 
 _WIDTH = 100
 _INDENT = 12
 _GIGABYTE = 1e9
 
 
-def as_text(advice: "Advice") -> str:
-    """What the command prints: what is there, what to do and why, the command as its last line."""
-    lines = [*_what_is_there(advice)]
+@dataclass(frozen=True)
+class Advice:
+    """Which recipe and settings fit somebody's videos, and why. `str()` of it is what the command prints.
+
+    source: what was pointed at. format: of its lists, `TRAIN.DATASET`; "" = there are no labels. splits:
+    {part: videos}. classes: {name: videos}. facts: of the videos. start: the weights, None without labels.
+    recipe: the config's name; "" without labels. settings: those of the command, beside the recipe.
+    choices: what decided them, each with its reason. notes: what to look at. cost: time and memory; None =
+    not asked for. command: the ready command; "" where there is none.
+    """
+
+    source: str
+    format: str
+    splits: dict[str, int]
+    classes: dict[str, int]
+    facts: VideoFacts
+    start: Start | None = None
+    recipe: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    choices: tuple[Choice, ...] = ()
+    notes: tuple[str, ...] = ()
+    cost: Cost | None = None
+    command: str = ""
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in plain types, for JSON."""
+        return asdict(self)
+
+
+def _lines(advice: Advice) -> Iterator[str]:
+    """What is there, what to do and why, the command as the last line."""
+    yield from _what_is_there(advice)
     if advice.recipe:
-        lines += ["", *_what_to_do(advice)]
+        yield from ("", *_what_to_do(advice))
     if advice.notes:
-        lines += ["", "Look at", *_bullets(advice.notes)]
+        yield from ("", "Look at", *_bullets(advice.notes))
     if advice.command:
-        lines += ["", "Run", "", advice.command]
-    return "\n".join(lines)
+        yield from ("", "Run", "", advice.command)
 
 
-def _what_is_there(advice: "Advice") -> Iterator[str]:
+def _what_is_there(advice: Advice) -> Iterator[str]:
     facts = advice.facts
     label = f", format {advice.format}" if advice.format else ""
     looked = "" if facts.looked_at == facts.videos else f"; looked at {facts.looked_at:,} of them"
@@ -52,7 +84,7 @@ def _what_is_there(advice: "Advice") -> Iterator[str]:
         yield from _row("broken", f"{len(facts.broken)} of {facts.looked_at}")
 
 
-def _what_to_do(advice: "Advice") -> Iterator[str]:
+def _what_to_do(advice: Advice) -> Iterator[str]:
     assert advice.start is not None  # there are labels
     yield from _row("Weights", f"{advice.start.name or 'none'}: {advice.start.why}")
     first, *others = advice.choices
