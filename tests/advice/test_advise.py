@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from tiny_run import TINY
 
 import uniformer_video as uv
 from uniformer_video.advice import advise as story
-from uniformer_video.advice import start
+from uniformer_video.advice import cost, start
 from uniformer_video.advice.cost import Cost
 from uniformer_video.advice.groups import find_groups
 from uniformer_video.advice.notes import guess_classes
@@ -23,7 +24,9 @@ from uniformer_video.advice.videos import evenly
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import CheckpointError, UserError
+from uniformer_video.prepare.jobs import Outcome
 from uniformer_video.runs import build
+from uniformer_video.runs.build_data import build_data
 from uniformer_video.zoo.published import PUBLISHED
 
 ROOT = Path(__file__).parents[2]
@@ -170,6 +173,7 @@ def test_without_labels_it_says_how_to_give_them(call, film, tmp_path, in_proces
         (["{}", "--sample", "0"], "--sample is 0"),
         (["{}", "--workers", "-1"], "--workers is -1"),
         (["{}", "--weights", "nothing.pth"], "nothing.pth"),
+        (["{}", "--weights", "uniformer_small_k400_16x4"], "download it in a browser from"),
         (["{}", "SOLVER.MAX_EPOC", "3"], "did you mean"),
         (["{}", "SOLVER.MAX_EPOCH"], "SOLVER.MAX_EPOCH"),
         (["{}", "TRAIN.DATASET", "kinetic"], "did you mean 'kinetics'"),
@@ -232,6 +236,8 @@ def test_signs_of_groups(kind):
     records = [VideoRecord(name, name, (n % 2,)) for n, name in enumerate(names)]
     found = find_groups(records)
     assert found and (found[0], found[2]) == (kind, 5)
+    held = {re.search(found[1], name)[1] for name in names}
+    assert len(held) == 5 and len(found[1]) < 60
 
 
 @pytest.mark.parametrize(
@@ -248,6 +254,54 @@ def test_classes_in_names():
         "jump": 2,
     }
     assert guess_classes(["again.mkv", "nice.mkv"]) == {} == guess_classes(["v1.mp4", "v2.mp4"])
+
+
+def test_memory_is_that_of_a_model_and_of_each_clip(monkeypatch):
+    """On a GPU: two sizes of a step tell both."""
+    taken = []
+    for name in ("reset_peak_memory_stats", "get_device_name"):
+        monkeypatch.setattr(torch.cuda, name, lambda: "toy")
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 100 + 10 * taken[-1])
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (5000, 9000))
+
+    def step(clips):
+        taken.append(clips)
+        return 0.5 * clips
+
+    measured = cost.time_on_gpu(step)
+    assert (measured.base_bytes, measured.clip_bytes, measured.available) == (100, 10, 5000)
+    assert measured.seconds == 0.5 and measured.device == "cuda (toy)"
+
+
+def test_time_counts_training_validation_and_test(monkeypatch, class_folder):
+    root = class_folder(run=5, walk=5)
+    settings = {
+        **FAST,
+        "DATA.PATH_TO_DATA_DIR": str(root),
+        "SOLVER.MAX_EPOCH": "4",
+        "AUG.NUM_SAMPLE": "2",
+    }
+    settings |= {"TRAIN.EVAL_PERIOD": "2", "TRAIN.BATCH_SIZE": "3", "TEST.NUM_SPATIAL_CROPS": "3"}
+    step = cost.Step("cpu", 2.0, 1e9, 1e6, 8e9)
+    monkeypatch.setattr(
+        cost, "run_jobs", lambda function, tasks, report, *_: report(Outcome(tasks[0], step))
+    )
+    monkeypatch.setattr(cost, "usable_cores", lambda: 2)
+    monkeypatch.setattr(cost, "_time_decoding", lambda cfg, records: 0.5)
+    cfg = load_config("finetune/tiny", words(settings))
+    records = build_data(cfg).train
+    found = cost.estimate(cfg, ("finetune/tiny", (), 2), records, validated=2, tested=2)
+    # 4 epochs of 2 steps of 3 videos, twice each; 2 validations of 2 videos; 2 clips x 3 crops of 2
+    assert len(records) == 8 and found.clips == 48
+    assert found.seconds == pytest.approx(2.0 * (48 + (4 + 12) / 3) + 0.5 * (24 + 4 + 4) / 2)
+    assert found.memory == pytest.approx(1e9 + 6e6)
+
+
+@pytest.mark.gpu
+def test_a_step_on_a_gpu_is_timed():
+    measured = cost.measure_step(("finetune/tiny", tuple(words(SIZES)), 3))
+    assert measured.device.startswith("cuda") and measured.seconds > 0
+    assert measured.clip_bytes > 0 and measured.available
 
 
 def test_a_sample_is_even():

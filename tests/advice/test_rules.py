@@ -11,6 +11,7 @@ from uniformer_video.advice.start import Start
 from uniformer_video.advice.videos import Spread, VideoFacts
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.flips import one_sided
+from uniformer_video.runs.check import check_settings
 
 DOCS = Path(__file__).parents[2] / "docs/advise.md"
 
@@ -86,6 +87,17 @@ CASES = [
 def test_sampling_and_size(facts, expected):
     found = settings_of(with_facts(**facts))
     assert {key: found.get(key) for key in expected} == expected
+
+
+@pytest.mark.parametrize("has_gpu", [True, False])
+@pytest.mark.parametrize("facts", [facts for facts, _ in CASES], ids=str)
+def test_what_is_chosen_goes_together(facts, has_gpu, caplog):
+    """On the command line, where one setting that puts another aside is an error."""
+    counts = {"turn left": 90, "turn right": 9, "spin clockwise": 50}
+    found = settings_of(replace(with_facts(**facts), has_gpu=has_gpu, counts=counts))
+    words = [word for pair in found.items() for word in map(str, pair)]
+    check_settings(load_config("finetune/small", words))
+    assert not caplog.records
 
 
 def test_without_a_gpu_a_clip_is_smaller():

@@ -1,7 +1,7 @@
 """What a training would take on this machine: one step of the model is timed, and some videos are decoded."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fvcore.common.config import CfgNode
@@ -44,7 +44,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """What the measuring process says: seconds a clip, bytes that a model takes and those of each clip."""
 
     device: str
@@ -65,7 +65,7 @@ def estimate(
 
     train: the training videos; validated, tested: how many videos each validation and the test have.
     """
-    measured: list[Outcome[_Task, _Step]] = []
+    measured: list[Outcome[_Task, Step]] = []
     run_jobs(measure_step, [task], measured.append, 1, _LONGEST)
     (outcome,) = measured
     if outcome.result is None:
@@ -107,7 +107,7 @@ def _time_decoding(cfg: CfgNode, records: Sequence[VideoRecord]) -> float:
     return sum(seconds) / len(seconds) if seconds else 0.0
 
 
-def measure_step(task: _Task) -> _Step:
+def measure_step(task: _Task) -> Step:
     """Time training steps of a run's model on clips of zeros, in a process of its own."""
     import torch
 
@@ -137,15 +137,16 @@ def measure_step(task: _Task) -> _Step:
         return time.perf_counter() - started
 
     if device.type == "cuda":
-        return _on_gpu(step)
+        return time_on_gpu(step)
     before = _resident_bytes()
     step(1)  # memory is taken, and kernels are chosen
     first = _resident_bytes()
     seconds = step(1)
-    return _Step("cpu", seconds, before, max(first - before, 0.0), _available_bytes())
+    return Step("cpu", seconds, before, max(first - before, 0.0), _available_bytes())
 
 
-def _on_gpu(step) -> _Step:
+def time_on_gpu(step: Callable[[int], float]) -> Step:
+    """The `Step` that `step`, from a number of clips to seconds, makes on the GPU."""
     import torch
 
     peaks = []
@@ -157,7 +158,8 @@ def _on_gpu(step) -> _Step:
     clip_bytes = (peaks[1] - peaks[0]) / (_CLIPS_ON_GPU - 1)
     free, _ = torch.cuda.mem_get_info()
     name = f"cuda ({torch.cuda.get_device_name()})"
-    return _Step(name, seconds / _CLIPS_ON_GPU, peaks[0] - clip_bytes, clip_bytes, free)
+    available = free + torch.cuda.memory_reserved()  # what this process holds is free when it ends
+    return Step(name, seconds / _CLIPS_ON_GPU, peaks[0] - clip_bytes, clip_bytes, available)
 
 
 def _resident_bytes() -> float:

@@ -10,8 +10,8 @@ _WORDS = "person|people|subject|subj|sub|actor|user|participant|signer|patient|p
 _PLACES = "scene|session|camera|cam|video|vid|source|src|day|take|group|id|s|p|g"
 _SIGNS = (
     ("group", r"_(g\d+)_c\d+"),  # of UCF101
-    ("person", rf"(?i)(?:^|[/_\-. ])((?:{_WORDS})[_\-]?\d+)(?=[/_\-. ])"),
-    ("source", rf"(?i)(?:^|[/_\-. ])((?:{_PLACES})[_\-]?\d+)(?=[/_\-. ])"),
+    ("person", rf"(?i)(?:^|[/_.-])((?:{_WORDS})[_-]?\d+)(?=[/_.-])"),
+    ("source", rf"(?i)(?:^|[/_.-])((?:{_PLACES})[_-]?\d+)(?=[/_.-])"),
     ("day", r"((?:19|20)\d\d[_\-]?(?:0[1-9]|1[0-2])[_\-]?(?:0[1-9]|[12]\d|3[01]))"),
     ("video", r"(?:^|/)([\w\-]{11})_\d{6}_\d{6}"),  # of Kinetics: seconds behind the name of a film
     ("folder", r"^[^/]+/([^/]+)/"),
@@ -32,8 +32,14 @@ def find_groups(records: Sequence[VideoRecord]) -> tuple[str, str, int] | None:
         if len(found) >= _MOST_OF * len(names) and 2 <= groups <= _FEWER * len(names):
             if kind == "folder" and _are_classes(records, pattern):
                 continue
-            return kind, pattern, groups
+            return kind, _of_these(pattern, found), groups
     return None
+
+
+def _of_these(pattern: str, found: Sequence[str]) -> str:
+    """`pattern` with the one word that these videos use, in place of all words that are looked for."""
+    (word, *others) = {re.split(r"[\d_-]", group, maxsplit=1)[0] for group in found}
+    return pattern if others else re.sub(r"\(\?:\w+(\|\w+)+\)", word, pattern)
 
 
 def _are_classes(records: Sequence[VideoRecord], pattern: str) -> bool:

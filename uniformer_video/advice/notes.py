@@ -155,7 +155,7 @@ def _on_sizes(source: Source, facts: VideoFacts) -> Iterator[str]:
     words = ["prepare", "resize", folder, "--out", smaller, "--short-side", str(_RESIZED)]
     yield (
         f"the median video is {short.middle:.0f} pixels high or wide, of which a clip needs {_RESIZED} at "
-        f"most; smaller copies decode several times faster: {command(shlex.join(words))}"
+        f"most; smaller copies are cheaper to decode: {command(shlex.join(words))}"
     )
 
 

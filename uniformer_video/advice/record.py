@@ -9,7 +9,7 @@ from uniformer_video.advice.cost import Cost
 from uniformer_video.advice.rules import Choice
 from uniformer_video.advice.start import Start
 from uniformer_video.advice.videos import Spread, VideoFacts
-from uniformer_video.words import duration, name_some
+from uniformer_video.words import duration, name_some, plural
 
 _WIDTH = 100
 _INDENT = 12
@@ -69,7 +69,7 @@ def _what_is_there(advice: Advice) -> Iterator[str]:
         parts = ", ".join(f"{count:,} {part}" for part, count in advice.splits.items())
         yield from _row(
             "classes",
-            f"{len(counts)}, of {min(counts):,} to {max(counts):,} videos; {parts}",
+            f"{len(counts)}, {_range(min(counts), max(counts))}; {parts}",
         )
     if facts.seconds:
         yield from _row("length", _spread(facts.seconds, " s"))
@@ -86,7 +86,7 @@ def _what_is_there(advice: Advice) -> Iterator[str]:
 
 def _what_to_do(advice: Advice) -> Iterator[str]:
     assert advice.start is not None  # there are labels
-    yield from _row("Weights", f"{advice.start.name or 'none'}: {advice.start.why}")
+    yield from _row("Weights", f"{advice.start.name or 'from scratch'}: {advice.start.why}")
     first, *others = advice.choices
     yield from _row("Recipe", f"{advice.recipe}: {first.why}")
     for choice in others:
@@ -140,6 +140,12 @@ def _spread(spread: Spread, unit: str = "", digits: str = ".1f") -> str:
     if low == middle == high:
         return f"{middle}{unit}"
     return f"median {middle}{unit}, 5 % below {low}{unit}, 5 % above {high}{unit}"
+
+
+def _range(least: int, most: int) -> str:
+    if least == most:
+        return f"{plural(least, 'video')} each"
+    return f"of {least:,} to {most:,} videos"
 
 
 def _counts(counts: Mapping[str, int], unit: str = "") -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from uniformer_video.data.protocol import recorded_protocol
 from uniformer_video.errors import CheckpointError
 from uniformer_video.weights.checkpoint import read_weights
+from uniformer_video.weights.download import is_remote
 from uniformer_video.words import one_line
 from uniformer_video.zoo.published import (
     PUBLISHED,
@@ -66,9 +67,11 @@ def find_start(asked: str | None, model: str | None = None) -> Start:
     if asked and asked != SCRATCH:
         return _start_of(asked, model, f"{asked}, as you asked")
     if asked == SCRATCH:
-        return _native("", model or _MODEL, "you asked for none")
+        return _native("", model or _MODEL, "you asked for it")
     if model and model != _MODEL:
-        return _native("", model, f"none are known here for {model}; name some with --weights")
+        listed = [each.source for each in find_model(model).weights if each.source]
+        hint = f", such as {listed[0]}" if listed else ""
+        return _native("", model, f"weights of {model} have to be named, by --weights{hint}")
     for name in _PREFERRED:
         if is_here(name):
             return _start_of(name, model, f"published, and in {_weights_folder()}{os.sep} here")
@@ -81,8 +84,8 @@ def find_start(asked: str | None, model: str | None = None) -> Start:
     return _native(
         "",
         _MODEL,
-        f"none are in {_weights_folder()}{os.sep}, and the Hugging Face hub does not answer. Published ones "
-        f"are worth more than any setting below: save {usual.url} as "
+        f"no published weights are in {_weights_folder()}{os.sep}, and the Hugging Face hub does not answer. "
+        f"They are worth more than any setting below: save {usual.url} as "
         f"{_weights_folder() / usual.name}.pth and run this again",
     )
 
@@ -114,7 +117,8 @@ def is_on_hub(weights: PublishedWeights) -> bool:
 
 def _start_of(asked: str, model: str | None, why: str) -> Start:
     known = published_by_name(asked)
-    if known and may_be_fetched(asked):
+    can_come = is_remote(asked) or (known and (is_here(known.name) or known.hub))
+    if known and can_come and may_be_fetched(asked):
         return _of_published(asked, known, model, why)
     path = local_file(asked)
     if known:
