@@ -43,6 +43,11 @@ def command_in(printed):
     return printed.rstrip().splitlines()[-1]
 
 
+def typed(command):
+    """The words of a command behind the program's name, as a list."""
+    return shlex.split(re.sub(r"^(uniformer-video|python -m uniformer_video) ", "", command))
+
+
 def run(command, folder):
     """Type a command into a shell, in `folder`, as printed."""
     programs = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
@@ -96,7 +101,7 @@ def test_weights_that_are_given(call, class_folder, tmp_path, monkeypatch, in_pr
     assert "TRAIN.EVAL_PERIOD 0 TEST.ENABLE False" in command
     copying, _, training = command.partition(" && ")
     subprocess.run(copying, shell=True, check=True)
-    status, _, errors = call(*shlex.split(training)[1:])
+    status, _, errors = call(*typed(training))
     assert status == 0, errors
     assert "replaced" in errors and (tmp_path / "runs/all videos/last.pt").is_file()
 
@@ -306,3 +311,25 @@ def test_a_step_on_a_gpu_is_timed():
 
 def test_a_sample_is_even():
     assert evenly(5, 9) == [0, 1, 2, 3, 4] and evenly(101, 3) == [0, 50, 100]
+
+
+def test_the_commands_in_notes_can_be_typed(
+    call, class_folder, make_video, tmp_path, monkeypatch, in_process
+):
+    """The check of all frames, and the smaller copies of large videos."""
+    root = class_folder(run=1, walk=2)
+    large = make_video("large.mp4", frames=2, size=(480, 640))
+    for video in root.rglob("*.mp4"):
+        shutil.copy(large, video)
+    (root / "run" / "broken.mp4").touch()
+    (root / "train.csv").write_text("run/0.mp4,0\nwalk/0.mp4,1\nrun/broken.mp4,1\n")
+    monkeypatch.chdir(root)
+    for data, bad in ((".", 2), ("train.csv", 2)):
+        _, printed, _ = call("advise", data, "--quick")
+        flat = " ".join(printed.split())
+        check = re.search(r"look at every frame of all: (.*?) - ", flat)
+        assert call(*typed(check[1]), "--workers", 1)[0] == bad
+        resize = re.search(r"cheaper to decode: (.*? --short-side \d+)", flat)
+        words = typed(resize[1])
+        assert words[:2] == ["prepare", "resize"] and os.path.isdir(words[2])
+    assert typed(check[1]) == ["prepare", "check", "train.csv"]

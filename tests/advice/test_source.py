@@ -148,6 +148,12 @@ def test_several_labels_make_another_task(write):
     assert (settings["TRAIN.EVAL_PERIOD"], settings["TEST.ENABLE"]) == (0, False)
 
 
+def test_a_video_of_two_lists_counts_once(write):
+    source = find_source(str(kinetics(write)), {})
+    assert [record.name for record in source.records] == ["a.mp4", "b.mp4"]
+    assert all("train.csv" in record.source for record in source.records)
+
+
 def test_videos_without_labels(write):
     root = write({"names.txt": "sub/b.mp4\na.mp4\n"}, ["a.mp4", "b.mp4"])
     for given, names in (("", ["a.mp4", "b.mp4"]), ("a.mp4", [str(root / "a.mp4")])):

@@ -43,7 +43,12 @@ def _of_these(pattern: str, found: Sequence[str]) -> str:
 
 
 def _are_classes(records: Sequence[VideoRecord], pattern: str) -> bool:
-    """Whether such a folder is that of a class, as in lists of `train/class/a.mp4`, and not of a source."""
+    """Whether such a folder is that of a class, as in lists of `train/class/a.mp4`, and not of a source.
+
+    With several labels a video, nothing tells.
+    """
+    if any(len(record.labels) != 1 for record in records):
+        return True
     pairs = {
         (match[1], record.labels)
         for record in records

@@ -65,7 +65,7 @@ def _what_to_check(source: Source) -> list[str]:
     if source.format not in ("kinetics", "frames") and not os.path.isfile(source.given):
         return [source.given]
     lists = {record.source.rpartition(":")[0] for record in source.records}
-    words = sorted(name for name in lists if os.path.isfile(name))
+    words = sorted(os.path.normpath(name) for name in lists if os.path.isfile(name))
     if words and (prefix := source.settings.get("DATA.PATH_PREFIX")):
         words += ["--prefix", prefix]
     if words and source.format == "frames":
@@ -109,7 +109,7 @@ def _on_parts(source: Source) -> Iterator[str]:
         return
     held_out = len(source.splits["val"])
     width = 1.96 * math.sqrt(_SHOWN * (1 - _SHOWN) / held_out)
-    if width > 0.05:
+    if width > 0.05 and "TRAIN.TASK" not in source.settings:
         yield (
             f"{plural(held_out, 'video')} for validation: an accuracy of {100 * _SHOWN:.0f} % on them may be "
             f"off by {100 * width:.0f} points (95 % interval)"

@@ -50,8 +50,10 @@ class Source:
     @property
     def records(self) -> list[VideoRecord]:
         """All videos, each segment once, in the order of the parts."""
-        all_records = [record for part in PARTS for record in self.splits.get(part, ())]
-        return list({record.segment: record for record in all_records}.values())
+        first: dict[tuple[str, float, float | None], VideoRecord] = {}
+        for record in (record for part in PARTS for record in self.splits.get(part, ())):
+            first.setdefault(record.segment, record)
+        return list(first.values())
 
     @property
     def format(self) -> str:
@@ -106,7 +108,7 @@ def _of_file(given: str, pinned: Mapping[str, str]) -> Source:
 
 def _of_other_list(given: str, folder: str, pinned: Mapping[str, str]) -> Source:
     """A csv list that is called in another way than a run looks for."""
-    target = os.path.join(folder, "train.csv")
+    target = os.path.normpath(os.path.join(folder, "train.csv"))
     if os.path.lexists(target):
         raise DataError(
             f"{given} is a list beside {target}, which is what a run reads; give {target}, or put this list "
