@@ -82,6 +82,8 @@ COMMANDS = {
     "UNIFORMER.PRETRAIN_NAME uniformer_small_k400_16x4.pth": Known(
         added=SHORT, makes=("runs/folder/best.pt", "runs/folder/report.html")
     ),
+    "uniformer-video advise my_videos": Known(added=["--quick", "--weights", "none"]),
+    "uniformer-video advise": MENTIONED,
     "uniformer-video run --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos "
     "MODEL.MODEL_NAME uniformer_xxs SOLVER.BASE_LR 1e-3 TEACHER.CHECKPOINT runs/folder/best.pt "
     "OUTPUT_DIR runs/small": Known(added=SHORT, makes=("runs/small/report.html",)),

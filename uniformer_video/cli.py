@@ -14,6 +14,7 @@ from typing import Any
 
 from uniformer_video import __version__, program
 from uniformer_video.commands import (
+    advise,
     bench,
     configs,
     data,
@@ -144,6 +145,7 @@ _COMMANDS: dict[str, Command] = {
     "run": (runs.run_arguments, runs.run_command),
     "submit-slurm": (slurm.submit_arguments, slurm.submit_command),
     "crossval": (runs.crossval_arguments, runs.crossval_command),
+    "advise": (advise.advise_arguments, advise.advise_command),
     "config": (configs.config_arguments, configs.config_command),
     "configs": (configs.configs_arguments, configs.configs_command),
     "guide": (configs.guide_arguments, configs.guide_command),
@@ -177,6 +179,7 @@ _OTHER_WORDS = {
     "demo": "make-demo-data",
     "datasets": "guide",
     "check": "doctor",
+    "recommend": "advise",
 }
 
 
