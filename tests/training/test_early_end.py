@@ -20,7 +20,7 @@ SCORES = [0.25, 0.5, 0.5, 0.25, 0.75, 0.9]  # of the epochs: a tie is no better 
 @pytest.fixture
 def scored(monkeypatch):
     """Validations give SCORES, whatever the weights."""
-    monkeypatch.setattr(fit, "_validate", lambda *args: SCORES[args[-1] - 1])
+    monkeypatch.setattr(fit, "_validate", lambda *args: {"raw": SCORES[args[-1] - 1]})
 
 
 def go(overrides, **changes):
