@@ -44,11 +44,16 @@ REPORT = ["jinja2>=3.1", "matplotlib>=3.7", "tensorboard>=2.14"]
 HUB = ["huggingface_hub>=0.25", "safetensors>=0.4.3"]
 # pulls no torch of its own: take the release that fits, and have FFmpeg's libraries installed
 TORCHCODEC = ["torchcodec>=0.7"]
+# comes with torch's builds for CUDA; on a CPU its interpreter tests the kernels
+TRITON = ["triton>=3.3; platform_system == 'Linux'"]
 # training from shards in s3:// and others, with fsspec's driver for them, such as s3fs
 REMOTE = ["fsspec>=2023.1"]
+SLURM = ["submitit>=1.5"]
+# curves and results in the cloud, or kept for it: 20 MB of its own, and as much of what it needs
+WANDB = ["wandb>=0.18"]
 # A library of more than 20 MB is none of these: it gets an extra of its own, as torchcodec with its FFmpeg,
 # and its tests are skipped without it. setuptools builds the wheel that is tested.
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "setuptools>=77", *REPORT, *HUB, *REMOTE]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "setuptools>=77", *REPORT, *HUB, *REMOTE, *SLURM]
 LINT = ["ruff>=0.8", "mypy>=1.14", "types-PyYAML", "types-simplejson", "types-tqdm", "uv>=0.5"]
 
 setup(
@@ -113,7 +118,10 @@ setup(
         "report": REPORT,
         "hub": HUB,
         "remote": REMOTE,
+        "slurm": SLURM,
+        "wandb": WANDB,
         "torchcodec": TORCHCODEC,
+        "triton": TRITON,
         "test": TEST,
         "lint": LINT,
         "all": [*TEST, *LINT],

@@ -224,9 +224,9 @@ def depthwise_share(work, embed_dims, repeats):
     """Which part of a training step's forward and backward pass depthwise convolutions take.
 
     Times are those of the kernels (on a CPU, of the operators), in milliseconds and as medians of
-    `repeats`: the operators `convolution` and `convolution_backward` whose weight is `[C, 1, ...]`,
-    against all operators of that pass. Copies into another memory layout or type beside them, and
-    the optimiser, are left out. Stages are told by their channels, `embed_dims`.
+    `repeats`: the operators `convolution` and `convolution_backward` whose weight is `[C, 1, ...]`, or
+    our kernels, against all operators of that pass. Copies into another memory layout or type beside
+    them, and the optimiser, are left out. Stages are told by their channels, `embed_dims`.
     """
     work()
     work()
@@ -272,15 +272,26 @@ def _profiled(run, device):
         if event.device_type != DeviceType.CPU:
             continue  # kernels count with the operator that launched them
         total += getattr(event, f"self_{clock}") / 1000
-        position = {"aten::convolution": 1, "aten::convolution_backward": 2}.get(event.name)
-        weight = event.input_shapes[position] if position else ()
-        if len(weight) == 5 and weight[0] > 1 and weight[1] == 1:
-            key = weight[0], "x".join(str(side) for side in weight[2:])
+        if key := _depthwise(event):
             parts[key] += getattr(event, clock) / 1000
             kernels[key] |= _launched(event)
     if not total or not parts:
         raise RuntimeError("the profiler saw no time in depthwise convolutions on this device")
     return result, total, parts, {key: sorted(names) for key, names in kernels.items()}
+
+
+def _depthwise(event):
+    """(channels, kernel) of an operator that is a depthwise convolution or its gradients; else None."""
+    if (
+        event.name == "DepthwiseBackward"
+    ):  # of our kernels; it sees no weight, so all kernels count as one
+        return event.input_shapes[0][-1], "all"
+    position = {"aten::convolution": 1, "aten::convolution_backward": 2, "Depthwise": 1}
+    index = position.get(event.name)
+    weight = event.input_shapes[index] if index else ()
+    if len(weight) == 5 and weight[0] > 1 and weight[1] == 1:
+        return weight[0], "x".join(str(side) for side in weight[2:])
+    return None
 
 
 def _launched(event):

@@ -15,7 +15,7 @@ FLOORS = [
     ["cli"],
     ["commands"],
     ["api"],
-    ["bench", "doctor"],
+    ["advice", "bench", "doctor"],
     ["runs"],
     ["inference"],
     ["tasks"],

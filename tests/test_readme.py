@@ -82,6 +82,26 @@ COMMANDS = {
     "UNIFORMER.PRETRAIN_NAME uniformer_small_k400_16x4.pth": Known(
         added=SHORT, makes=("runs/folder/best.pt", "runs/folder/report.html")
     ),
+    "uniformer-video advise my_videos": Known(added=["--quick", "--weights", "none"]),
+    "uniformer-video advise": MENTIONED,
+    "uniformer-video run --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos "
+    "MODEL.MODEL_NAME uniformer_xxs SOLVER.BASE_LR 1e-3 TEACHER.CHECKPOINT runs/folder/best.pt "
+    "OUTPUT_DIR runs/small": Known(added=SHORT, makes=("runs/small/report.html",)),
+    "uniformer-video run --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos TRAIN.ENABLE False "
+    "TEST.SPLIT train TEST.CHECKPOINT_FILE_PATH runs/folder/best.pt OUTPUT_DIR runs/answers": Known(
+        added=SHORT, makes=("runs/answers/scores.npz",)
+    ),
+    "uniformer-video run --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos "
+    "MODEL.MODEL_NAME uniformer_xxs SOLVER.BASE_LR 1e-3 TEACHER.SCORES runs/answers "
+    "OUTPUT_DIR runs/small_by_answers": Known(
+        added=SHORT, makes=("runs/small_by_answers/report.html",)
+    ),
+    "uniformer-video crossval --cfg finetune/folder OUTPUT_DIR runs/folds DATA.FOLDS 5 "
+    "DATA.PATH_TO_DATA_DIR my_videos UNIFORMER.PRETRAIN_NAME uniformer_small_k400_16x4.pth": Known(
+        added=[*SHORT, "TRAIN.BATCH_SIZE", "2"],
+        changed={"DATA.FOLDS 5": "DATA.FOLDS 2"},
+        makes=("runs/folds/fold1/best.pt", "runs/folds/report.html"),
+    ),
     "uniformer-video predict new_video.mp4 --checkpoint runs/folder/best.pt": Known(),
     "uniformer-video predict folder_of_videos --checkpoint runs/folder/best.pt --json": Known(),
     f"uniformer-video run --cfg {K400}": Known(
@@ -106,6 +126,14 @@ COMMANDS = {
     "uniformer-video inflate uniformer_small_in1k.pth --out uniformer_s_3d.pt --check": Known(
         makes=("uniformer_s_3d.pt",)
     ),
+    "uniformer-video find-lr": MENTIONED,
+    "uniformer-video find-lr --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos": Known(
+        reason="a few videos need not show where their loss falls; `tests/runs/test_find_rate.py` does it"
+    ),
+    "uniformer-video average runs/folder/epoch_*.pt --out mean.pt": Known(
+        changed={"runs/folder/epoch_*.pt": "runs/folder/best.pt runs/folder/last.pt"},
+        makes=("mean.pt",),
+    ),
     "uniformer-video config --keys": Known(),
     "uniformer-video config --cfg demo/uniformer_demo": Known(),
     f"uniformer-video config diff {K400} mine.yaml": Known(
@@ -119,6 +147,10 @@ COMMANDS = {
         makes=("runs/processes/results.json",),
     ),
     f"torchrun --nproc_per_node 2 --max-restarts 3 -m uniformer_video run --cfg {K400}": Known(),
+    "tools/submit_slurm.py": MENTIONED,
+    f"uniformer-video submit-slurm --cfg {K400} --nodes 1 --gpus 8 --time 24:00:00 "
+    "--partition long": Known(reason="needs Slurm; `tests/runs/test_slurm.py` does it without"),
+    "uniformer-video submit-slurm": MENTIONED,
     "uniformer-video run --cfg finetune/folder --plugins my_net MODEL.MODEL_NAME my_net "
     "MYNET.WIDTH 96 DATA.PATH_TO_DATA_DIR my_videos OUTPUT_DIR runs/my_net": Known(
         changed={"WIDTH 96": "WIDTH 8"}, added=SHORT, makes=("runs/my_net/report.html",)

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from uniformer_video.api import evaluate, list_models, run, train
+    from uniformer_video.advice.advise import advise
+    from uniformer_video.advice.record import Advice
+    from uniformer_video.api import crossval, evaluate, list_models, run, train
     from uniformer_video.config.register import register_settings
     from uniformer_video.config.setting import Setting
     from uniformer_video.config.settings import load_config
@@ -38,8 +40,11 @@ if TYPE_CHECKING:
     from uniformer_video.zoo.registry import register_model
 
 _EXPORTS = {
+    "Advice": "uniformer_video.advice.record",
+    "advise": "uniformer_video.advice.advise",
     "class_names": "uniformer_video.data.lists.class_names",
     "create_model": "uniformer_video.zoo.create",
+    "crossval": "uniformer_video.api",
     "Decoder": "uniformer_video.data.decoding.decoders",
     "evaluate": "uniformer_video.api",
     "Interrupted": "uniformer_video.signals",
@@ -67,6 +72,7 @@ _EXPORTS = {
     "VideoRecord": "uniformer_video.data.lists.records",
 }
 __all__ = [  # written out for type checkers; a test compares it
+    "Advice",
     "Decoder",
     "Interrupted",
     "ListFormat",
@@ -81,8 +87,10 @@ __all__ = [  # written out for type checkers; a test compares it
     "VideoList",
     "VideoRecord",
     "__version__",
+    "advise",
     "class_names",
     "create_model",
+    "crossval",
     "evaluate",
     "list_models",
     "load_config",

@@ -14,6 +14,7 @@ from uniformer_video.distributed import environment
 from uniformer_video.errors import ConfigError, quote
 from uniformer_video.evaluation.record import Results
 from uniformer_video.plugins import import_installed
+from uniformer_video.runs.crossval import crossval as crossval_settings
 from uniformer_video.runs.folder import BEST_FILE, run_folder
 from uniformer_video.runs.run import run as run_settings
 from uniformer_video.torch_internals import check_torch
@@ -41,6 +42,18 @@ def run(cfg: CfgNode, progress: bool | None = None) -> Results | None:
     with _speaking(_is_notebook() if progress is None else progress) as bars:
         folder = run_settings(cfg, name, show_bars=bars)
     return Results.load(folder) if folder else None
+
+
+def crossval(cfg: CfgNode, progress: bool | None = None) -> Results:
+    """Run each fold of `DATA.FOLDS` and join their tests, as `uniformer-video crossval` does.
+
+    Arguments and errors as those of `run`; the folds lie in `OUTPUT_DIR/fold0` and so on. Returns the joined
+    results: every video once; `results.crossval` holds the figure of each fold, their mean and deviation.
+    """
+    _check_config(cfg)
+    check_torch()
+    with _speaking(_is_notebook() if progress is None else progress) as bars:
+        return Results.load(crossval_settings(cfg, config_name(cfg), show_bars=bars))
 
 
 def train(cfg: CfgNode, progress: bool | None = None) -> Path:

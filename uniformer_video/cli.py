@@ -14,6 +14,7 @@ from typing import Any
 
 from uniformer_video import __version__, program
 from uniformer_video.commands import (
+    advise,
     bench,
     configs,
     data,
@@ -22,6 +23,7 @@ from uniformer_video.commands import (
     predict,
     prepare,
     runs,
+    slurm,
     weights,
 )
 from uniformer_video.commands.options import Command
@@ -141,14 +143,19 @@ def _add(parser: argparse.ArgumentParser, command: str) -> None:
 
 _COMMANDS: dict[str, Command] = {
     "run": (runs.run_arguments, runs.run_command),
+    "submit-slurm": (slurm.submit_arguments, slurm.submit_command),
+    "crossval": (runs.crossval_arguments, runs.crossval_command),
+    "advise": (advise.advise_arguments, advise.advise_command),
     "config": (configs.config_arguments, configs.config_command),
     "configs": (configs.configs_arguments, configs.configs_command),
     "guide": (configs.guide_arguments, configs.guide_command),
     "predict": (predict.predict_arguments, predict.predict_command),
     "inflate": (weights.inflate_arguments, weights.inflate_command),
     "convert": (weights.convert_arguments, weights.convert_command),
+    "average": (weights.average_arguments, weights.average_command),
     "models": (models.models_arguments, models.models_command),
     "flops": (models.flops_arguments, models.flops_command),
+    "find-lr": (runs.find_lr_arguments, runs.find_lr_command),
     "report": (runs.report_arguments, runs.report_command),
     "make-demo-data": (data.demo_arguments, data.demo_command),
     "prepare": (prepare.prepare_arguments, prepare.prepare_command),
@@ -165,11 +172,14 @@ _OTHER_WORDS = {
     "eval": "run",
     "evaluate": "run",
     "fit": "run",
+    "cv": "crossval",
+    "cross-validate": "crossval",
     "infer": "predict",
     "classify": "predict",
     "demo": "make-demo-data",
     "datasets": "guide",
     "check": "doctor",
+    "recommend": "advise",
 }
 
 

@@ -24,9 +24,12 @@ def install(extra: str) -> str:
     return f'pip install "{NAME}[{extra}]"'
 
 
-def run_again() -> list[str]:
-    """What starts a run again, behind `python` or torchrun: a script of anybody's, or this package."""
+def run_again(word: str = "run") -> list[str]:
+    """What starts a run again, behind `python` or torchrun: a script of anybody's, or this package.
+
+    word: the command of this package.
+    """
     script = Path(sys.argv[0])
     if script.suffix == ".py" and script.name != "__main__.py":
         return [sys.argv[0]]
-    return [*_MODULE, "run"]
+    return [*_MODULE, word]

@@ -118,13 +118,9 @@ def test_kinetics(load):
     assert set(listed) == {
         "TRAIN.AUTO_RESUME",
         "DATA.INPUT_CHANNEL_NUM",
-        "UNIFORMER.DROPOUT_RATE",
-        "UNIFORMER.ATTENTION_DROPOUT_RATE",
         "AUG.RE_MODE",
         "AUG.RE_COUNT",
         "AUG.RE_SPLIT",
-        "BN.USE_PRECISE_STATS",
-        "BN.NUM_BATCHES_PRECISE",
         "MODEL.ARCH",
         "MODEL.LOSS_FUNC",
         "MODEL.DROPOUT_RATE",
@@ -242,7 +238,8 @@ def test_ucf101_and_hmdb51(load):
     flat, said, ignored = load(published(**UCF), "TRAIN.SAVE_LATEST", "False")
     expect(flat, UNIFORMER__MLP_RATIO=4.0, DATA__CHANNEL_ORDER="RGB", MODEL__NUM_CLASSES=101)
     assert "UNIFORMER.MLP_RATIO [4.0, 4.0, 4.0, 4.0] -> 4.0" in said
-    assert "UNIFORMER.HEAD_DROPOUT_RATE" in ignored and "TRAIN.SAVE_LATEST" in ignored
+    expect(flat, UNIFORMER__HEAD_DROPOUT_RATE=0.0)
+    assert "UNIFORMER" not in ignored and "TRAIN.SAVE_LATEST" in ignored
 
     hmdb = published(**UCF, TRAIN__DATASET="hmdb", TEST__DATASET="hmdb")
     flat, _, _ = load(hmdb, "DATA.LABEL_PATH_TEMPLATE", "{}.txt", "TEST.TEST_BEST", "True")
@@ -474,6 +471,29 @@ def test_weights_to_start_from(load):
     assert load(own, "TRAIN.CHECKPOINT_FILE_PATH", "a.pyth")[0][key] == "a.pyth"
     flat, said, ignored = load("TRAIN: {CHECKPOINT_FILE_PATH: ''}\n")
     assert (flat[key], said, ignored) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("tree", "told", "warned"),
+    [
+        (
+            "{CHECKPOINT_FILE_PATH: a.pyth, CHECKPOINT_EPOCH_RESET: True}",
+            "epoch 0, with the we",
+            "",
+        ),
+        (
+            "{CHECKPOINT_FILE_PATH: a.pyth, CHECKPOINT_EPOCH_RESET: False}",
+            "a.pyth",
+            "CHECKPOINT_EPOCH_RESET False: a run starts from the weights of another one at epoch 0; to go on",
+        ),
+        ("{CHECKPOINT_EPOCH_RESET: True}", "", "True: there is no TRAIN.CHECKPOINT_FILE_PATH"),
+        ("{CHECKPOINT_EPOCH_RESET: False}", "", "CHECKPOINT_EPOCH_RESET"),
+    ],
+)
+def test_whether_a_run_from_weights_begins_at_epoch_0(load, tree, told, warned):
+    _, said, ignored = load(f"TRAIN: {tree}\n")
+    assert told in said and warned in ignored
+    assert bool(ignored) == bool(warned)
 
 
 @pytest.mark.parametrize(

@@ -47,10 +47,6 @@ def resolve(tmp_path):
 EVERYBODY = set(FILES)
 # key, a value that cannot be had, the value to set instead, and beside which models their code reads it
 STOPS = [
-    ("BN.USE_PRECISE_STATS", "True", "False", EVERYBODY - {"mvit"}),
-    ("SOLVER.LAYER_DECAY", "0.75", "1.0", EVERYBODY),
-    ("MODEL.FROZEN_BN", "True", "False", EVERYBODY - {"mvit"}),
-    ("MODEL.DETACH_FINAL_FC", "True", "False", EVERYBODY),
     ("MODEL.LOSS_FUNC", "multi_mse", "cross_entropy", EVERYBODY),
     ("MODEL.LOSS_FUNC", "contrastive_loss", "soft_cross_entropy", EVERYBODY),
     ("BN.NORM_TYPE", "sub_batchnorm", "batchnorm", {"x3d", "pytorchvideo's", "ours"}),
@@ -58,7 +54,6 @@ STOPS = [
     ("MODEL.FC_INIT_STD", "0.1", "0.01", {"x3d"}),
     ("RESNET.ZERO_INIT_FINAL_BN", "False", "True", {"x3d"}),
     ("MVIT.DROPOUT_RATE", "0.1", "0.0", {"mvit"}),
-    ("UNIFORMER.DROPOUT_RATE", "0.1", "0", {"uniformer", "ours"}),
     ("SOLVER.CLIP_GRAD_VAL", "1.0", "0", EVERYBODY),
     ("SOLVER.LARS_ON", "True", "False", EVERYBODY),
     ("SOLVER.OPTIMIZING_METHOD", "adam", "adamw", EVERYBODY),
@@ -88,23 +83,23 @@ def test_what_bends_a_training_stops_it_where_their_code_would_have_read_it(
 
 
 def test_a_run_stops_before_anything_is_read_and_the_rest_goes_on(tiny, tmp_path, call):
-    given = tiny(BN__USE_PRECISE_STATS=True)
-    with pytest.raises(ConfigError, match=r"^a training cannot .*BN.USE_PRECISE_STATS True \("):
+    given = tiny(SOLVER__LARS_ON=True)
+    with pytest.raises(ConfigError, match=r"^a training cannot .*SOLVER.LARS_ON True \("):
         run(load_config(overrides=given), "tiny")
     assert not (tmp_path / "run").exists()
 
     path = tmp_path / "theirs.yaml"
-    path.write_text(X3D + "BN: {USE_PRECISE_STATS: True}\nSOLVER: {LAYER_DECAY: 0.5}\n")
+    path.write_text(X3D + "SOLVER: {LARS_ON: True, CLIP_GRAD_VAL: 0.5}\n")
     status, text, errors = call("config", "--cfg", path)
-    assert status == 0 and "USE_PRECISE_STATS: true" in text
-    assert "a training cannot be what these settings ask for: BN.USE_PRECISE_STATS True" in errors
+    assert status == 0 and "LARS_ON: true" in text
+    assert "a training cannot be what these settings ask for: SOLVER." in errors
     status, _, errors = call("run", "--cfg", path)
     line = errors.strip().splitlines()[-1]
-    assert status == 2 and "BN.USE_PRECISE_STATS True" in line and "SOLVER.LAYER_DECAY 0.5" in line
+    assert status == 2 and "SOLVER.LARS_ON True" in line and "SOLVER.CLIP_GRAD_VAL 0.5" in line
 
 
 def test_settings_that_are_printed_still_stop_a_training(resolve, tmp_path):
-    cfg = resolve("x3d", "BN.USE_PRECISE_STATS", "True", "SOLVER.OPTIMIZING_METHOD", "adam")
+    cfg = resolve("x3d", "SOLVER.LARS_ON", "True", "SOLVER.OPTIMIZING_METHOD", "adam")
     (tmp_path / "printed.yaml").write_text(config_text(cfg))
     again = load_config(tmp_path / "printed.yaml")
     assert unmet_settings(again, TRAINING) == unmet_settings(cfg, TRAINING) != ""
@@ -112,7 +107,7 @@ def test_settings_that_are_printed_still_stop_a_training(resolve, tmp_path):
     assert unmet_settings(build.name_model(again), TRAINING)  # a copy knows it too
     changed = with_settings(again, {"SOLVER.OPTIMIZING_METHOD": "sgd", "TEST.ENABLE": False})
     unmet = unmet_settings(changed, TRAINING)
-    assert "BN.USE_PRECISE_STATS" in unmet and "OPTIMIZING_METHOD" not in unmet
+    assert "SOLVER.LARS_ON" in unmet and "OPTIMIZING_METHOD" not in unmet
 
 
 @pytest.mark.parametrize(
@@ -128,6 +123,31 @@ def test_what_bends_a_test_stops_the_test(resolve, given, unmet):
     cfg = resolve("uniformer", *given)
     assert not unmet_settings(cfg, TRAINING)
     assert unmet in unmet_settings(cfg, TEST) and bool(unmet) == bool(unmet_settings(cfg, TEST))
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_what_freezes_a_model_and_its_batch_norms_is_honoured(resolve, kind, caplog):
+    norms = {
+        "MODEL.FROZEN_BN": "True",
+        "BN.USE_PRECISE_STATS": "True",
+        "BN.NUM_BATCHES_PRECISE": "7",
+    }
+    given = {**norms, "MODEL.DETACH_FINAL_FC": "True", "SOLVER.LAYER_DECAY": "0.75"}
+    cfg = resolve(kind, *(word for pair in given.items() for word in pair))
+    assert not unmet_settings(cfg, TRAINING)
+    assert cfg.MODEL.DETACH_FINAL_FC is True and cfg.SOLVER.LAYER_DECAY == 0.75
+    found = cfg.MODEL.FROZEN_BN, cfg.BN.USE_PRECISE_STATS, cfg.BN.NUM_BATCHES_PRECISE
+    assert found == ((False, False, 200) if kind == "mvit" else (True, True, 7))
+    assert caplog.text.count("the model has no BatchNorm") == (3 if kind == "mvit" else 0)
+
+
+@pytest.mark.parametrize("decay", ["0", "1.5"])
+def test_a_decay_that_is_none_to_them_is_none_here(resolve, decay):
+    assert resolve("x3d", "SOLVER.LAYER_DECAY", decay).SOLVER.LAYER_DECAY == 1
+    with pytest.raises(
+        ConfigError, match=r"SOLVER\.LAYER_DECAY is .*a number above 0 and at most 1"
+    ):
+        resolve("ours", "SOLVER.LAYER_DECAY", decay)
 
 
 def test_every_way_on_says_what_to_set():

@@ -92,17 +92,29 @@ def test_what_may_change_while_a_training_goes_on():
         "DATA.OPPOSITE_CLASS_PAIRS",
         "TRAIN.ENABLE",
         "TRAIN.CHECKPOINT_PERIOD",
+        "TRAIN.CHECKPOINT_KEEP",
         "TRAIN.CHECKPOINT_MINUTES",
         "TRAIN.MAX_NONFINITE",
+        "TRAIN.PATIENCE",
         "DISTRIBUTED.TIMEOUT",
         "TENSORBOARD.ENABLE",
+        "WANDB.ENABLE",
+        "WANDB.PROJECT",
+        "WANDB.MODE",
+        "MODEL.COMPILE",
+        "TRAIN.PROFILE",
+        "DATA.PUBLISHED_LISTS",
         "LOG_PERIOD",
         "OUTPUT_DIR",
         "PLUGINS",
     }
     assert {key for key in SETTINGS if key.startswith(("TEST.", "DATA_LOADER."))} <= free
     from_best = {key for key, row in SETTINGS.items() if row.on_resume == MATCHES_UNLESS_FROM_BEST}
-    assert from_best == {key for key in SETTINGS if key.startswith("SOLVER.")} | {"TRAIN.PRECISION"}
+    frozen = {
+        f"MODEL.{key}" for key in ("FREEZE", "DETACH_FINAL_FC", "FROZEN_BN", "FROZEN_BN_AFFINE")
+    }
+    of_the_optimiser = {key for key in SETTINGS if key.startswith(("SOLVER.", "EMA."))}
+    assert from_best == of_the_optimiser | {"TRAIN.PRECISION", "TRAIN.MINUTES"} | frozen
 
 
 def test_what_tells_two_tests_apart():
@@ -126,7 +138,9 @@ def test_what_tells_two_tests_apart():
     }
     assert {key for key in SETTINGS if key.startswith(("DATA.", "TEST."))} - tested == {
         "DATA.BALANCE",
+        "DATA.JOIN_WEIGHTS",
         "DATA.MAX_BAD_RATIO",
+        "DATA.PUBLISHED_LISTS",
         "DATA.TRAIN_JITTER_SCALES",
         "DATA.TRAIN_JITTER_SCALES_RELATIVE",
         "DATA.TRAIN_JITTER_ASPECT_RELATIVE",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from processes import ROOT, by_hand, torchrun
+from tiny_run import tiny_overrides
 from train_float64 import main as train_float64
 
 from uniformer_video.config.settings import load_config
@@ -20,14 +21,19 @@ CANCELLED = ("attn.qkv.bias",)
 
 @pytest.fixture
 def six_slots(tiny):
-    """20 steps of 6 slots with mixup and stochastic depth."""
+    """20 steps of 6 slots with mixup, stochastic depth and dropout."""
     return tiny(
         NUM_GPUS=6,
         TRAIN__BATCH_SIZE=6,
         AUG__NUM_SAMPLE=2,
         UNIFORMER__DROP_DEPTH_RATE=0.3,
+        UNIFORMER__DROPOUT_RATE=0.1,
+        UNIFORMER__ATTENTION_DROPOUT_RATE=0.1,
+        UNIFORMER__HEAD_DROPOUT_RATE=0.1,
         SOLVER__MAX_EPOCH=10,
         TRAIN__EVAL_PERIOD=5,
+        EMA__ENABLE=True,
+        EMA__DECAY=0.8,
     )
 
 
@@ -59,8 +65,48 @@ def test_in_float64_weights_buffers_losses_and_validation_agree(
     for key, value in one["state"].items():
         torch.testing.assert_close(many["state"][key], value, rtol=0, atol=1e-9, msg=key)
     assert one["state"]["norm.num_batches_tracked"] == 120
+    assert one["average"]["steps"] == many["average"]["steps"] == 20
+    for key, value in one["average"]["weights"].items():
+        assert value.dtype == one["state"][key].dtype
+        torch.testing.assert_close(
+            many["average"]["weights"][key], value, rtol=0, atol=1e-9, msg=key
+        )
     for found, expected in zip(many["scores"], one["scores"], strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # scores are kept in float32
+
+
+@pytest.fixture(scope="module")
+def teachers(demo, tmp_path_factory):
+    """A function: settings that name a teacher, a model or its test over the training list."""
+    folder = tmp_path_factory.mktemp("teachers")
+    given = tiny_overrides(demo, folder, SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0)
+    run(load_config(overrides=[*given, "TEST.SPLIT", "train"]), "teacher")
+    return {
+        "a model": ["TEACHER.CHECKPOINT", str(folder / "best.pt")],
+        "stored logits": ["TEACHER.SCORES", str(folder)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "teacher"),
+    [
+        (2, "a model"),
+        pytest.param(3, "a model", marks=pytest.mark.slow),
+        pytest.param(2, "stored logits", marks=pytest.mark.slow),
+        pytest.param(3, "stored logits", marks=pytest.mark.slow),
+    ],
+)
+def test_with_a_teacher_they_agree_too(six_slots, teachers, tmp_path, size, teacher):
+    given = [*six_slots, *teachers[teacher], "SOLVER.MAX_EPOCH", "4", "TRAIN.EVAL_PERIOD", "0"]
+    script = ROOT / "tests/support/train_float64.py"
+    launches = by_hand(size, [script, tmp_path / "many.pt", *given], tmp_path / "log")
+    train_float64(tmp_path / "one.pt", *given)  # while they start
+    for launch in launches:
+        assert launch.wait() == 0, launch.text
+    one, many = (torch.load(tmp_path / f"{name}.pt") for name in ("one", "many"))
+    np.testing.assert_allclose(many["losses"], one["losses"], rtol=0, atol=1e-9)
+    for key, value in one["state"].items():
+        torch.testing.assert_close(many["state"][key], value, rtol=0, atol=1e-9, msg=key)
 
 
 def lines(folder):
@@ -79,7 +125,7 @@ def lines(folder):
 def test_through_the_command_everything_agrees(tiny, tmp_path, size, model):
     slots = max(size, 2)
     options = {"NUM_GPUS": slots, "TRAIN__BATCH_SIZE": 2 * slots, "MODEL__MODEL_NAME": model}
-    given = tiny(**options, SOLVER__MAX_EPOCH=3)
+    given = tiny(**options, SOLVER__MAX_EPOCH=3, EMA__ENABLE=True, TRAIN__CHECKPOINT_KEEP="all")
     unread = settings_of_other_models(load_config(overrides=given))
     pairs = zip(given[::2], given[1::2], strict=True)
     overrides = [word for pair in pairs if pair[0] not in unread for word in pair]
@@ -98,7 +144,8 @@ def test_through_the_command_everything_agrees(tiny, tmp_path, size, model):
         assert found["top1"] == expected["top1"]
     scores = [np.load(tmp_path / name / "scores.npz")["scores"] for name in ("one", "many")]
     assert np.abs(scores[1] - scores[0]).max() < 1e-4 * np.abs(scores[0]).max()
-    weights = [read_weights(tmp_path / name / "last.pt").state for name in ("one", "many")]
-    for key, value in weights[0].items():
-        if not key.endswith(CANCELLED):
-            torch.testing.assert_close(weights[1][key], value, rtol=1e-4, atol=2e-4, msg=key)
+    for name, select in (("last.pt", "model"), ("last.pt", "ema"), ("epoch_0002.pt", "ema")):
+        weights = [read_weights(tmp_path / run / name, select).state for run in ("one", "many")]
+        for key, value in weights[0].items():
+            if not key.endswith(CANCELLED):
+                torch.testing.assert_close(weights[1][key], value, rtol=1e-4, atol=2e-4, msg=key)

@@ -12,6 +12,7 @@ from uniformer_video.evaluation.metrics import (
     basic_interval,
     best_classes,
     confusion_matrix,
+    group_share_interval,
     hit_at_1,
     mean_average_precision,
     mean_class_accuracy,
@@ -216,3 +217,37 @@ def test_basic_interval_mirrors_the_quantiles_and_keeps_the_value():
     assert basic_interval(0.5, np.full(9, 0.5)) is None
     assert basic_interval(math.nan, drawn) is None
     assert basic_interval(0.5, np.full(3, math.nan)) is None
+
+
+def test_groups_are_drawn_whole_and_make_the_interval_wider(rng):
+    """Ten groups of ten videos that are all right or all wrong tell as much as ten videos."""
+    groups = np.repeat(np.arange(10), 10)
+    right = np.repeat(np.arange(10) < 6, 10)
+    low, high = group_share_interval(right, groups, np.random.default_rng(0), 20_000)
+    # Of 10 trials of probability 0.6, 97.5 % have 3 right ones or more, and 97.5 % have 9 or fewer.
+    assert (low, high) == pytest.approx((0.3, 0.9))
+    alone = group_share_interval(right, np.arange(100), np.random.default_rng(0), 20_000)
+    assert alone == pytest.approx((0.5, 0.69), abs=0.011)
+
+
+def test_groups_that_are_all_alike_are_as_many_trials():
+    right = np.ones(30, bool)
+    found = group_share_interval(right, np.repeat(np.arange(6), 5), np.random.default_rng(0))
+    assert found == wilson_interval(6, 6)
+    none = np.zeros(0, int)
+    assert group_share_interval(none, none, np.random.default_rng(0)) == (0.0, 1.0)
+
+
+def test_resampled_map_of_groups_draws_them_whole(rng):
+    scores, truth = rng.random((6, 2)), np.eye(2, dtype=bool)[[0, 1, 0, 1, 0, 1]]
+    groups = np.array([0, 0, 1, 1, 2, 2])
+    drawn = rng.integers(0, 3, (25, 3))
+
+    class Draws:
+        def multinomial(self, count, shares, times):
+            assert (count, times) == (3, 25)
+            return np.array([np.bincount(own, minlength=3) for own in drawn])
+
+    videos = [[v for group in own for v in np.flatnonzero(groups == group)] for own in drawn]
+    expected = [mean_average_precision(scores[own], truth[own]) for own in videos]
+    assert resampled_map(scores, truth, 25, Draws(), groups) == pytest.approx(expected, abs=1e-12)

@@ -96,8 +96,9 @@ def test_short_kernel_equals_the_long_one_padded_with_zeros():
 
 def test_activation_checkpointing_changes_no_gradient():
     torch.manual_seed(0)
-    plain = UniFormer(5, **SMALL, drop_path_rate=0.5).train()
-    saving = UniFormer(5, **SMALL, drop_path_rate=0.5, checkpoint_blocks=(1, 1, 2, 1)).train()
+    rates = {"drop_path_rate": 0.5, "dropout_rate": 0.3, "attention_dropout_rate": 0.2}
+    plain = UniFormer(5, **SMALL, **rates).train()
+    saving = UniFormer(5, **SMALL, **rates, checkpoint_blocks=(1, 1, 2, 1)).train()
     saving.load_state_dict(plain.state_dict())
     clip = torch.randn(4, 3, 4, 32, 32)
     for model in (plain, saving):

@@ -85,8 +85,11 @@ def evaluated(tiny, listed, tmp_path, published):
             ),
             "tiny",
         )
+        results = json.loads((target / "results.json").read_text())
+        # eight videos are few of Kinetics', and the notes say so
+        results["notes"] = [note for note in results["notes"] if "published val" not in note]
         with np.load(target / "scores.npz") as scores:
-            return json.loads((target / "results.json").read_text()), scores["scores"].mean(1)
+            return results, scores["scores"].mean(1)
 
     return test
 

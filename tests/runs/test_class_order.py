@@ -12,6 +12,7 @@ from uniformer_video.runs.class_order import (
     check_order_is_told,
     known_names,
     match_classes,
+    order_of_teacher,
     stand_ins,
 )
 from uniformer_video.weights.checkpoint import Weights
@@ -175,3 +176,25 @@ def test_a_checkpoint_without_names_is_taken_and_said(names):
 @pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "b"]])
 def test_names_that_do_not_fit_the_outputs_are_refused(names):
     assert "3 classes apart and records" in refusal(data(list("abc")), checkpoint(names, 3))[0]
+
+
+def test_the_outputs_of_a_teacher_for_the_classes_that_are_learnt():
+    numbers = stand_ins(3)
+    assert order_of_teacher(NAMES, NAMES, 3, "t.pt") == (None, "")
+    order, line = order_of_teacher(NAMES, ["swim", "run", "jump"], 3, "t.pt")
+    assert order == [1, 2, 0] and "by name" in line
+    order, line = order_of_teacher(NAMES, None, 3, "t.pt")
+    assert order is None and "does not name its classes" in line
+    assert order_of_teacher(numbers, None, 3, "t.pt") == (None, "")
+    assert order_of_teacher(numbers, sorted(NAMES), 3, "t.pt") == (None, "")
+    with pytest.raises(CheckpointError, match=r"t\.pt numbers its classes in an order of its own"):
+        order_of_teacher(numbers, NAMES, 3, "t.pt")
+    with pytest.raises(
+        CheckpointError, match=r"only in the data: 'swim'; only in the teacher: 'fly'"
+    ):
+        order_of_teacher(NAMES, ["run", "jump", "fly"], 3, "t.pt")
+    with pytest.raises(CheckpointError, match=r"only in the teacher: 'fly'; take a teacher that"):
+        order_of_teacher(NAMES, [*NAMES, "fly"], 4, "t.pt")
+    for names in (NAMES, numbers):
+        with pytest.raises(CheckpointError, match=r"tells 4 classes apart and the data has 3"):
+            order_of_teacher(names, None, 4, "t.pt")

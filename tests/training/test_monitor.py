@@ -1,10 +1,10 @@
 import logging
-import sys
 
 import simplejson
 
 from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.single_label import SingleLabel
+from uniformer_video.training.costs import RunCosts
 from uniformer_video.training.monitor import Monitor, keep_lines_until
 
 
@@ -19,10 +19,10 @@ def step(monitor, number, **values):
 
 def test_the_figures_of_several_labels_have_their_names(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    monitor = Monitor(tmp_path, 1, 1, 1, MultiLabel.figures, tensorboard=False)
+    monitor = Monitor(tmp_path, 1, 1, 1, MultiLabel.figures)
     values = {"loss": 1.0, "lr": 1e-3, "data_seconds": 0.0, "seconds": 0.1}
     monitor.step(epoch=1, step=1, hit1=0.75, **values)
-    monitor.validation(1, 1, 0.25, 0.5, 0.1, "map")
+    monitor.validation(1, 1, {"raw": (0.25, 0.5)}, 0.1, "map")
     monitor.close()
     trained, validated = lines(tmp_path)
     assert trained["hit1"] == 0.75 and validated["map"] == 0.25
@@ -30,12 +30,24 @@ def test_the_figures_of_several_labels_have_their_names(tmp_path, caplog):
     assert "hit@1 75.0%" in caplog.text and "validation mAP 25.0%" in caplog.text
 
 
+def test_a_validation_of_several_weights_names_them(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    monitor = Monitor(tmp_path, 1, 1, 2, SingleLabel.figures, tensorboard=False)
+    monitor.validation(1, 4, {"raw": (0.25, 1.5), "ema": (0.5, 1.25)}, 0.1, "top1")
+    monitor.close()
+    (line,) = lines(tmp_path)
+    measured = {"top1": 0.25, "loss": 1.5, "ema_top1": 0.5, "ema_loss": 1.25}
+    assert line == {"kind": "val", "epoch": 1, "step": 4, **measured, "seconds": 0.1}
+    told = "validation raw top-1 25.0%  loss 1.500  ema top-1 50.0%  loss 1.250"
+    assert told in caplog.text
+
+
 def test_intervals_are_means_in_strict_json(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    monitor = Monitor(tmp_path, 2, 5, 2, SingleLabel.figures, tensorboard=False)
+    monitor = Monitor(tmp_path, 2, 5, 2, SingleLabel.figures)
     for number, loss in enumerate((1.0, 3.0, 2.0, float("nan"), 5.0), start=1):
         step(monitor, number, loss=loss)
-    monitor.validation(1, 5, 0.25, 1.5, 0.1, "top1")
+    monitor.validation(1, 5, {"raw": (0.25, 1.5)}, 0.1, "top1")
     monitor.close()
     found = lines(tmp_path)
     assert [line["step"] for line in found] == [2, 4, 5, 5]
@@ -46,7 +58,7 @@ def test_intervals_are_means_in_strict_json(tmp_path, caplog):
 
 def test_waiting_for_data_is_pointed_out_once(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    monitor = Monitor(tmp_path, 1, 9, 2, SingleLabel.figures, tensorboard=False)
+    monitor = Monitor(tmp_path, 1, 9, 2, SingleLabel.figures)
     for number in range(1, 9):
         step(monitor, number, data_seconds=0.05)
     monitor.close()
@@ -60,12 +72,33 @@ def test_a_resumed_log_drops_what_will_come_again(tmp_path):
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
 
 
-def test_without_tensorboard_one_line_says_so(tmp_path, caplog, monkeypatch):
+def test_what_a_run_costs_is_said_once(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    Monitor(tmp_path, 1, 1, 1, SingleLabel.figures).close()
-    assert "TensorBoard is not installed" in caplog.text
-    assert 'pip install "uniformer-video[report]"' in caplog.text
-    caplog.clear()
-    Monitor(tmp_path, 1, 1, 1, SingleLabel.figures, tensorboard=False).close()
-    assert not caplog.text
+    costs = RunCosts(
+        steps_per_epoch=3, max_epoch=100, eval_period=10, devices=8, unit="GPU", hardware="8 x H100"
+    )
+    monitor = Monitor(tmp_path, 100, 300, 100, SingleLabel.figures, costs=costs)
+    for number in range(1, 31):
+        step(monitor, number, seconds=99.0 if number == 1 else 12.0)
+    monitor.validation(10, 30, 0.25, 1.5, 60.0, "top1")
+    monitor.close()
+    assert caplog.text.count("What this run costs") == 1
+    assert (
+        "an epoch takes 36.0 s of training; 100 epochs: 1 h 00 min, 8 GPU-hours on 8 x H100, without the "
+        "validations and the multi-view test."
+    ) in caplog.text
+
+
+def test_a_validation_after_the_first_epoch_is_among_the_costs():
+    costs = RunCosts(3, max_epoch=4, eval_period=1, devices=2, unit="core", hardware="2 cores")
+    assert [costs.step(number, 600.0) for number in (1, 2, 3)] == ["", "", ""]
+    line = costs.validation(900.0)
+    assert "30 min 00 s of training and 15 min 00 s for a validation" in line
+    assert "4 epochs: 3 h 00 min, 6 core-hours on 2 cores, without the multi-view" in line
+    assert not costs.validation(900.0) and not costs.step(6, 600.0)
+
+
+def test_without_validations_the_costs_are_told_after_the_steps():
+    costs = RunCosts(2, max_epoch=1, eval_period=0, devices=1, unit="GPU", hardware="a GPU")
+    assert not costs.step(1, 1.0)
+    assert costs.step(2, 1.0).endswith("on a GPU, without the multi-view test.")

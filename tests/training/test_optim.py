@@ -191,6 +191,81 @@ def test_class_token_and_layer_scale_can_be_spared():
     assert {"cls_upsample.weight", "head_cls.weight", "patch_embed1.proj.0.weight"} <= decayed
 
 
+def scales(model, **options):
+    """{name of a parameter: (its lr_scale, its weight decay)}."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        names[id(parameter)]: (group["lr_scale"], group["weight_decay"])
+        for group in parameter_groups(model, 0.05, **options)
+        for parameter in group["params"]
+    }
+
+
+def test_learning_rates_fall_from_layer_to_layer():
+    model = UniFormer(3, embed_dims=[8] * 4, depths=[1, 1, 2, 1], head_dim=8)
+    found = scales(model, layer_decay=0.5)
+    plain = {
+        id(parameter): group["weight_decay"]
+        for group in parameter_groups(model, 0.05)
+        for parameter in group["params"]
+    }
+    assert {name: decay for name, (_, decay) in found.items()} == {
+        name: plain[id(parameter)] for name, parameter in model.named_parameters()
+    }
+    depths = {
+        "head.weight": 0,
+        "norm.bias": 1,
+        "blocks4.0.mlp.fc1.weight": 1,
+        "patch_embed4.proj.weight": 1,
+        "blocks3.1.norm1.weight": 2,
+        "blocks3.0.attn.qkv.bias": 3,
+        "blocks2.0.norm1.weight": 4,
+        "blocks1.0.conv1.weight": 5,
+        "patch_embed1.proj.bias": 6,
+    }
+    assert {name: found[name][0] for name in depths} == {k: 0.5**v for k, v in depths.items()}
+
+
+def test_a_decay_of_1_leaves_the_groups_as_they_are():
+    """Also to the last bit, as a checkpoint of before knows no other groups."""
+    model = UniFormer(3, **SIZES)
+    once, again = parameter_groups(model, 0.05, layer_decay=1.0), parameter_groups(model, 0.05)
+    assert [[*group] for group in once] == [["params", "weight_decay"]] * 2
+    for one, other in zip(once, again, strict=True):
+        assert [id(p) for p in one["params"]] == [id(p) for p in other["params"]]
+
+
+def test_frozen_parameters_are_in_no_group():
+    model = UniFormer(3, **SIZES)
+    for parameter in model.blocks1.parameters():
+        parameter.requires_grad_(False)
+    named = {name for name in scales(model, layer_decay=0.9) if name.startswith("blocks")}
+    assert named and not any(name.startswith("blocks1") for name in named)
+    held = sum(len(group["params"]) for group in parameter_groups(model, 0.05))
+    assert held == len([p for p in model.parameters() if p.requires_grad])
+
+
+def rates(*words):
+    """(peak, what is said of it) of these settings."""
+    cfg = load_config(overrides=[str(word) for word in words])
+    return build.build_schedule(cfg).base_lr, build.rate_line(cfg)
+
+
+def test_learning_rates_that_follow_the_batch_say_so():
+    step = ("TRAIN.BATCH_SIZE", 8, "NUM_SHARDS", 2, "SOLVER.ACCUMULATION_STEPS", 4)
+    assert rates("SOLVER.BASE_LR", 0.5, *step) == (0.5, "")
+    peak, line = rates("SOLVER.BASE_LR", 0.5, "SOLVER.BASE_LR_BATCH_SIZE", 32, *step)
+    assert peak == 1.0 and "multiplied by 2 (a step has 64 videos" in line
+    assert line.endswith("the peak is 1, in place of SOLVER.BASE_LR 0.5.")
+    cfg = load_config(overrides=["SOLVER.BASE_LR_BATCH_SIZE", "64"])
+    lr = build.build_schedule(cfg)
+    assert (lr.warmup_start_lr, lr.end_lr) == (0.5e-6, 0.5e-6)
+    peak, line = rates("SOLVER.BASE_LR", 0.5, "SOLVER.BASE_LR_SCALE_NUM_SHARDS", True, *step)
+    assert peak == 1.0 and "NUM_SHARDS is 2" in line
+    with pytest.raises(ConfigError, match="both scale the learning rates; set one of them"):
+        rates("SOLVER.BASE_LR_BATCH_SIZE", 32, "SOLVER.BASE_LR_SCALE_NUM_SHARDS", True)
+
+
 def test_adamw_spares_what_it_is_told_to():
     model = LightUniFormer(3, **SIZES)
     for spare in (False, True):

@@ -179,7 +179,7 @@ def test_on_a_gpu_torch_finds_no_wait_either(
     train, monkeypatch, poison, on_device, solver, precision
 ):
     waited, train_step = [], Trainer._train_step
-    add = StepReadings.add
+    add, read = StepReadings.add, StepReadings.read
     if on_device == "off":
         poison(5)
 
@@ -192,7 +192,14 @@ def test_on_a_gpu_torch_finds_no_wait_either(
             torch.cuda.set_sync_debug_mode("default")
         waited.extend([progress.step] if watched else [])
 
+    def reading(self):  # at the last step, the place that may wait
+        mode = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("default")
+        read(self)
+        torch.cuda.set_sync_debug_mode(mode)
+
     monkeypatch.setattr(Trainer, "_train_step", step)
+    monkeypatch.setattr(StepReadings, "read", reading)
     monkeypatch.setattr(
         StepReadings, "add", lambda self, reading, at_once=False: add(self, reading)
     )

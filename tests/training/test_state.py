@@ -47,7 +47,9 @@ def test_a_state_is_handed_over_as_one_object():
     state, other = small_state(average=ToyAverage), small_state(average=ToyAverage)
     for _ in range(3):
         take_step(state)
-    state.progress = Progress(epoch=2, step=1, best_score=0.5, best_epoch=1)
+    state.progress = Progress(epoch=1)
+    state.progress.note_scores({"raw": 0.25, "average": 0.5})
+    state.progress.epoch, state.progress.step = 2, 1
     assert other.load_state_dict(copy.deepcopy(state.state_dict())) == []
     assert_same(other.state_dict(), state.state_dict())
     torch.manual_seed(1)
@@ -69,7 +71,7 @@ def test_a_part_that_was_not_saved_starts_from_the_weights_and_one_that_is_not_k
     assert with_average.load_state_dict(saved) == [
         "holds no 'average', which starts from its weights"
     ]
-    assert_same(with_average.tested_weights(), without.model.state_dict())
+    assert_same(with_average.tested_weights()["average"], without.model.state_dict())
     assert with_average.parts["average"].steps == 0
 
 
@@ -78,7 +80,7 @@ def test_weights_alone_start_the_parts_too():
     take_step(state)
     take_step(other)
     state.start_from(copy.deepcopy(other.model.state_dict()), Progress(epoch=1))
-    assert_same(state.tested_weights(), other.model.state_dict())
+    assert_same(state.tested_weights()["average"], other.model.state_dict())
     assert state.progress.epoch == 1
 
 
@@ -90,7 +92,7 @@ def test_a_number_that_is_not_finite_is_found_wherever_it_is(where):
     tensor = {
         "model": state.model[0].weight.data,
         "optimizer": next(iter(state.optimizer.state.values()))["exp_avg"],
-        "average": state.tested_model[0].weight.data,
+        "average": state.tested_models["average"][0].weight.data,
     }[where]
     tensor.view(-1)[1] = float("nan")
     assert not state.is_finite()
@@ -157,10 +159,10 @@ def test_a_lone_survivor_saves_without_asking_anybody():
     state.progress.step = 3
     assert lone.position() == 3
     assert lone.rescue(True).startswith("all up to step 3 is saved")
-    ((saved, weights, is_best),) = written
+    ((saved, weights, improved),) = written
     assert_same(saved, state.state_dict())
     assert_same(weights, state.tested_weights())
-    assert not is_best
+    assert not improved
 
 
 def test_of_a_sharded_state_a_lone_survivor_can_save_nothing(monkeypatch):
@@ -187,6 +189,11 @@ def test_of_a_sharded_state_a_lone_survivor_can_save_nothing(monkeypatch):
         {"best_score": 1e9},
         {"seconds": float("nan")},
         {"bad_videos": []},
+        {"best_weights": 1},
+        {"best_of": []},
+        {"best_of": {"raw": 0.5}},
+        {"best_of": {"raw": [0.5, "x"]}},
+        {"best_of": {"raw": [float("nan"), 1]}},
         {"unknown": 1},
     ],
 )

@@ -48,7 +48,7 @@ def test_a_step_that_is_left_out_leaves_the_average_untouched(train, monkeypatch
 
     def update(self, progress, rows):
         values = original(self, progress, rows)
-        seen.append(copy.deepcopy((self.state.model.state_dict(), self.state.tested_weights())))
+        seen.append(copy.deepcopy([*self.state.tested_weights().values()]))
         return values
 
     monkeypatch.setattr(Trainer, "_backward", poisoned)
@@ -64,19 +64,29 @@ def test_a_step_that_is_left_out_leaves_the_average_untouched(train, monkeypatch
     assert last.training["parts"]["average"]["steps"] == 6
 
 
-def test_the_average_is_what_is_validated_and_kept_as_the_best(train, monkeypatch, tmp_path):
+def test_the_average_is_validated_beside_the_weights_and_the_better_one_is_the_best(
+    train, monkeypatch, tmp_path
+):
     keep_average(monkeypatch)
     validated, score = [], fit.score_records
 
-    def watched(cfg, model, *args, **options):
-        validated.append(copy.deepcopy(model.state_dict()))
-        return score(cfg, model, *args, **options)
+    def watched(cfg, together, *args, **options):
+        validated.append([copy.deepcopy(model.state_dict()) for model in together.models])
+        return score(cfg, together, *args, **options)
 
     monkeypatch.setattr(fit, "score_records", watched)
-    last, best = train(), read_weights(tmp_path / "run" / "best.pt")
-    assert_same(dict(best.state), dict(validated[best.metadata["epoch"] - 1]))
+    last, path = train(), tmp_path / "run" / "best.pt"
+    best, progress = read_weights(path), last.training["progress"]
+    kinds = ["raw", "average"]
+    for kind, (value, epoch) in progress["best_of"].items():
+        found = read_weights(path, kind)
+        assert_same(dict(found.state), dict(validated[epoch - 1][kinds.index(kind)]))
+        assert found.metadata["epoch"] == epoch
+        assert best.metadata["weights"]["sets"][kind] == {"score": value, "epoch": epoch}
+    assert_same(dict(best.state), dict(read_weights(path, best.chosen).state))
+    assert best.chosen == progress["best_weights"]
     average = last.training["parts"]["average"]["weights"]
-    assert_same(dict(validated[-1]), dict(average))
+    assert_same(dict(validated[-1][1]), dict(average))
     assert not torch.equal(last.state["head.weight"], average["head.weight"])
 
 

@@ -79,6 +79,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tiny, tmp_pat
 def test_resume_equals_uninterrupted(tiny, tmp_path, interrupt_after, whole, stop_after, on_device):
     """8 steps in 2 epochs, interrupted in mid-epoch and at the end of one."""
     options = {"UNIFORMER__DROP_DEPTH_RATE": 0.3, "AUG__NUM_SAMPLE": 2, "AUG__ON_DEVICE": on_device}
+    for kind in ("DROPOUT", "ATTENTION_DROPOUT", "HEAD_DROPOUT"):
+        options[f"UNIFORMER__{kind}_RATE"] = 0.2
     expected = last_weights(whole(**options))
     with interrupt_after(stop_after), pytest.raises(Interrupted):
         train(tiny(**options), tmp_path / "parts")
@@ -336,7 +338,7 @@ def test_best_weights_that_are_not_written_yet_are_saved_with_a_rescue(tiny, tmp
     told, save = [], Saver.save
 
     def lost(self):
-        if self.best_is_unsaved:
+        if self.unsaved_best:
             told.append(self.rescue(True))
             raise TrainingError("a process is lost")
         save(self)

@@ -226,7 +226,7 @@ def test_averaged_weights_of_our_own_training_state(tmp_path):
     write_checkpoint(tmp_path / "own.pt", STATE, {"a": 1}, training={"ema": AVERAGE})
     weights = read_weights(tmp_path / "own.pt", "ema")
     assert_state(weights, AVERAGE)
-    assert weights.metadata == {"a": 1}
+    assert weights.metadata == {"a": 1, "weights": {"chosen": "ema"}}
 
 
 def test_a_file_without_averaged_weights_says_what_it_has(tmp_path):
@@ -234,7 +234,7 @@ def test_a_file_without_averaged_weights_says_what_it_has(tmp_path):
         read(tmp_path, {"model": STATE, "epoch": 3}, "ema")
     with pytest.raises(CheckpointError, match=r"no EMA.*k7 and 12 more"):
         read(tmp_path, {f"k{i}": torch.ones(1) for i in range(20)}, "ema")
-    with pytest.raises(ConfigError, match="model, ema, got 'average'"):
+    with pytest.raises(ConfigError, match="model, ema, raw, got 'average'"):
         read(tmp_path, STATE, "average")
 
 

@@ -9,6 +9,7 @@ import torch
 from uniformer_video.config.settings import DEFAULTS
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.features import FeatureExtractor
+from uniformer_video.models.layer_groups import layer_groups, model_parts
 from uniformer_video.weights.checkpoint import Weights, fit_weights
 from uniformer_video.zoo.create import build_for_weights, build_network, create_model
 from uniformer_video.zoo.registry import MODELS, count_classes, find_model
@@ -182,6 +183,47 @@ def test_stages_are_there_or_refused(name, small):
     ):
         sides = zip(x.shape[2:], strides, strict=True)
         assert list(features.shape) == [2, channels, *(side // stride for side, stride in sides)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_parameter_is_in_one_layer_the_classifiers_alone_in_the_last(name):
+    with torch.device("meta"):
+        model = build_network(name, CLASSES)
+    names = [key for key, _ in model.named_parameters()]
+    fine, coarse = layer_groups(model), layer_groups(model, coarse=True)
+    for groups in (fine, coarse):
+        assert sorted(key for group in groups for key in group) == sorted(names)
+        assert set(groups[-1]) == set(model.head_keys)
+    # a stage is made of whole layers, in their order
+    stage_of = {key: number for number, group in enumerate(coarse) for key in group}
+    order = [{stage_of[key] for key in group} for group in fine]
+    assert all(len(stages) == 1 for stages in order)
+    assert [min(stages) for stages in order] == sorted(min(stages) for stages in order)
+    assert list(model_parts(model)) == ["stem", "stage1", "stage2", "stage3", "stage4", "head"]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_layers_are_in_the_order_in_which_a_clip_meets_them(name, small):
+    model, met = copy.deepcopy(small(name)).eval(), {}
+
+    def note(keys):
+        def hook(_module, _inputs):
+            for key in keys:
+                met.setdefault(key, len(met))
+
+        return hook
+
+    for path, module in model.named_modules():
+        keys = [key for key, _ in module.named_parameters(path, recurse=False)]
+        module.register_forward_pre_hook(note(keys if path else []))
+    with torch.no_grad():
+        model.training_outputs(inputs(name))
+    for coarse in (False, True):
+        first = [
+            min([met[key] for key in group if key in met], default=None)
+            for group in layer_groups(model, coarse)
+        ]
+        assert first[0] == 0 and first == sorted(first)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 
 from uniformer_video.commands.options import CONFIG_HELP, add_overrides
 from uniformer_video.commands.status import EXIT_INTERRUPTED
+from uniformer_video.distributed.environment import rank
 from uniformer_video.errors import ConfigError
 from uniformer_video.program import run_again
 
@@ -46,6 +47,75 @@ def run_command(args: Namespace) -> int:
     again = shlex.join([*run_again(), "--cfg", args.cfg, *args.overrides])
     try:
         run(cfg, config_name(cfg), again, from_best=args.start_from == "best")
+    except Interrupted:
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def find_lr_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--cfg", metavar="FILE", required=True, help=CONFIG_HELP)
+    parser.add_argument("--steps", type=int, default=100, metavar="N", help="at the most (100)")
+    parser.add_argument(
+        "--lowest", type=float, default=1e-7, metavar="RATE", help="of the first step (1e-7)"
+    )
+    parser.add_argument(
+        "--highest", type=float, default=1.0, metavar="RATE", help="of the last step (1)"
+    )
+    add_overrides(parser)
+
+
+def find_lr_command(args: Namespace) -> int:
+    """Look for a learning rate: train a copy with a rate that rises, and see where the loss falls.
+
+    Draws the curve into OUTPUT_DIR (find_lr.svg, its numbers in find_lr.json) and prints the SOLVER.BASE_LR
+    that it suggests: a tenth of the rate where the smoothed loss is lowest. The copy is thrown away.
+    KEY VALUE pairs override the config, as in a run.
+    """
+    from uniformer_video.signals import Interrupted, delay_interrupts
+
+    with delay_interrupts():
+        from uniformer_video.torch_internals import check_torch
+
+        check_torch()
+        from uniformer_video.config.settings import config_name, load_config
+        from uniformer_video.runs.find_rate import find_rate
+
+    cfg = load_config(args.cfg, args.overrides)
+    try:
+        found = find_rate(cfg, config_name(cfg), args.steps, args.lowest, args.highest)
+    except Interrupted:
+        return EXIT_INTERRUPTED
+    if rank() == 0:
+        print(f"SOLVER.BASE_LR {found:.2g}")
+    return 0
+
+
+def crossval_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--cfg", metavar="FILE", required=True, help=CONFIG_HELP)
+    add_overrides(parser)
+
+
+def crossval_command(args: Namespace) -> int:
+    """Train and test each fold of DATA.FOLDS, and join the tests into one report.
+
+    Fold k is a run in OUTPUT_DIR/foldk, which tests the videos of that fold on weights that have not seen
+    them; every video is tested once. The same command goes on where it stopped. OUTPUT_DIR then holds
+    results.json and report.html over all videos, with the spread over the folds. Videos of one group
+    (DATA.GROUP_PATTERN, or the column group of a list) are in one fold.
+    """
+    from uniformer_video.signals import Interrupted, delay_interrupts
+
+    with delay_interrupts():
+        from uniformer_video.torch_internals import check_torch
+
+        check_torch()
+        from uniformer_video.config.settings import config_name, load_config
+        from uniformer_video.runs.crossval import crossval
+
+    cfg = load_config(args.cfg, args.overrides)
+    again = shlex.join([*run_again("crossval"), "--cfg", args.cfg, *args.overrides])
+    try:
+        crossval(cfg, config_name(cfg), again)
     except Interrupted:
         return EXIT_INTERRUPTED
     return 0

@@ -1,4 +1,4 @@
-"""Commands that convert and inflate weights files."""
+"""Commands that convert, inflate and average weights files."""
 
 import logging
 from argparse import ArgumentParser, Namespace
@@ -155,6 +155,32 @@ def convert_command(args: Namespace) -> None:
             args.ema,
         )
     for line in lines:
+        print(line)
+
+
+def average_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="checkpoints of one model, such as run/epoch_*.pt"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help="to write (.safetensors too)")
+    parser.add_argument("--ema", action="store_true", help="take their averaged (EMA) weights")
+    parser.add_argument(
+        "--batch-norm",
+        metavar="LIST",
+        help="measure BatchNorm's statistics over the videos of this list (csv) or folder",
+    )
+
+
+def average_command(args: Namespace) -> None:
+    """Write the mean of several checkpoints of one model, such as those of its last epochs.
+
+    A run keeps them with TRAIN.CHECKPOINT_KEEP n. The mean is tested by TEST.CHECKPOINT_FILE_PATH, and
+    predicts, as any checkpoint. With --batch-norm LIST, of training videos, the statistics of BatchNorm are
+    measured for the mean weights; without, they are the mean of those in the files.
+    """
+    from uniformer_video.inference.average import average_files
+
+    for line in average_files(args.files, args.out, args.ema, args.batch_norm):
         print(line)
 
 

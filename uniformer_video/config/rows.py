@@ -34,6 +34,8 @@ _BLOCKS = 1_000
 _BATCH = 1_000_000
 _EPOCHS = 1_000_000
 _RATE = 1_000  # of learning
+_FOLDS = 1_000
+_WEIGHT = 1_000_000  # of a joined data set
 
 _TWO_STAGES = "two lists of numbers from 0 to 1, for the blocks of stages 3 and 4, or []"
 
@@ -63,6 +65,11 @@ _BACKWARDS = Condition(
 _WEIGHTS = Condition(
     ("UNIFORMER.PRETRAIN_NAME", "TEST.CHECKPOINT_FILE_PATH", TRAINING), _loads_weights
 )
+_TAUGHT = Condition(
+    ("TEACHER.CHECKPOINT", "TEACHER.SCORES"),
+    lambda flat: bool(flat["TEACHER.CHECKPOINT"] or flat["TEACHER.SCORES"]),
+)
+_WANDB = needs("WANDB.ENABLE")
 _RECOMPUTES = Condition(("MODEL.CHECKPOINT_NUM",), lambda flat: any(flat["MODEL.CHECKPOINT_NUM"]))
 
 # A table: key, default and meaning stand in a row's first line, what restricts it in the next.
@@ -97,9 +104,18 @@ _MODEL = (
          _RECOMPUTES, phase=TRAINING),
     number("MODEL.CHECKPOINT_NUM", [0, 0, 0, 0], "how many first blocks of each stage recompute",
            0, _BLOCKS, needs("MODEL.USE_CHECKPOINT"), lengths=(4,), phase=TRAINING),
+    flag("MODEL.COMPILE", False, "train by torch.compile where it can be, and say what that gains",
+         on_resume=FREE, phase=TRAINING),
     number("UNIFORMER.INIT_VALUE", 0.1, "what these factors start from",
            0, 1_000, needs("UNIFORMER.LAYER_SCALE"), above=True, phase=TRAINING),
     share("UNIFORMER.DROP_DEPTH_RATE", 0.1, "stochastic depth of the last block", below=True),
+    *all_of(
+        share("UNIFORMER.DROPOUT_RATE", 0.0, "dropout behind the first embedding, FFNs and attention",
+              below=True),
+        share("UNIFORMER.ATTENTION_DROPOUT_RATE", 0.0, "dropout of the weights of attention", below=True),
+        share("UNIFORMER.HEAD_DROPOUT_RATE", 0.0, "dropout before the classifier, of UniFormers", below=True),
+        phase=TRAINING,
+    ),
     share("MODEL.DROPOUT_RATE", 0.5, "dropout before the classifier, of pytorchvideo's models",
           below=True, phase=TRAINING),
     share("MVIT.DROPPATH_RATE", 0.0, "stochastic depth of the last block, of mvit_base_16x4",
@@ -108,13 +124,28 @@ _MODEL = (
            0, 1, above=True, phase=TRAINING),
     number("BN.WEIGHT_DECAY", 0.0, "decay of BatchNorm's weights and biases", 0, 1_000,
            phase=TRAINING),
+    flag("BN.USE_PRECISE_STATS", False, "measure BatchNorm's statistics before validations and checkpoints",
+         needs("MODEL.FROZEN_BN", False), phase=TRAINING),
+    number("BN.NUM_BATCHES_PRECISE", 200, "on the clips of so many steps; an epoch has no more",
+           1, _MANY, needs("BN.USE_PRECISE_STATS"), phase=TRAINING),
+    *all_of(
+        Setting("MODEL.FREEZE", [], "parts that are not trained; they compute as in a test", elements=(str,),
+                form="a list of parts, such as [stem, stage1], [all-but-head] (a linear probe), or []"),
+        flag("MODEL.DETACH_FINAL_FC", False, "only the classifier learns; all else computes as in training"),
+        flag("MODEL.FROZEN_BN", False, "BatchNorm keeps the statistics that it starts from"),
+        flag("MODEL.FROZEN_BN_AFFINE", False, "its weights and biases are not trained either",
+             needs("MODEL.FROZEN_BN")),
+        on_resume=MATCHES_UNLESS_FROM_BEST,
+        phase=TRAINING,
+    ),
     text("UNIFORMER.PRETRAIN_NAME", "", "weights to start from: a path, a URL, a published name"),
     choice("UNIFORMER.INFLATE_MODE", "average", "2D weights to 3D: spread over time, or in the middle",
            ("average", "center"), needs("UNIFORMER.PRETRAIN_NAME"), phase=TRAINING),
 )
 _VIDEOS = all_of(
     *all_of(
-        text("DATA.PATH_TO_DATA_DIR", "", "folder of lists, of videos, or of shards (also an address)"),
+        text("DATA.PATH_TO_DATA_DIR", "", "folder of lists, of videos, of shards (an address); or [A, B]",
+             or_list=True, form="a folder, or a list of them, [A, B], to be joined by class names"),
         text("DATA.PATH_PREFIX", "", "put before the paths of a list; empty = the list's own folder"),
         text("DATA.PATH_LABEL_SEPARATOR", "auto", "between path and label: auto = last comma or blank"),
         on_resume=FREE,
@@ -123,7 +154,12 @@ _VIDEOS = all_of(
     text("DATA.IMAGE_TEMPLATE", "img_{:05d}.jpg", "frames: name of a frame by its number, from 1"),
     choice("DATA.SPLIT_NUMBER", 1, "ucf101, hmdb51: which of the official splits", (1, 2, 3)),
     text("DATA.CLASS_NAMES", "", "file with one class name a line; empty = classes.txt if there"),
-    share("DATA.VAL_RATIO", 0.2, "share of a folder of videos that is held out, by RNG_SEED"),
+    share("DATA.VAL_RATIO", 0.2, "share of a folder, or beside a fold, that is held out, by RNG_SEED"),
+    text("DATA.GROUP_PATTERN", "", "regular expression: what its (...) finds in a path is the video's group"),
+    number("DATA.FOLDS", 0, "cross-validation: parts to cut all labelled videos into; 0 = lists as they are",
+           0, _FOLDS),
+    number("DATA.FOLD", 0, "which of the DATA.FOLDS parts is tested, from 0; the others are trained on",
+           0, _FOLDS),
     text("DATA.DECODING_BACKEND", "auto", "a registered decoder; auto = pyav, which is exact on every file"),
     number("DATA.DECODE_SHORT_SIDE", 0, "larger videos are scaled down to it in decoding; 0 = exact",
            0, _PIXELS),
@@ -132,8 +168,12 @@ _VIDEOS = all_of(
 _BALANCE = (
     share("DATA.BALANCE", 0.0, "0 = classes as frequent as they are ... 1 = all equally frequent",
           phase=TRAINING),
+    number("DATA.JOIN_WEIGHTS", [], "how often videos of each joined folder come in training; [] = alike",
+           0, _WEIGHT, elements=(float,), phase=TRAINING),
     share("DATA.MAX_BAD_RATIO", 0.1, "training stops when more of the videos are broken",
           on_resume=FREE),
+    text("DATA.PUBLISHED_LISTS", "", "folder of the official annotations: names what the lists lack of them",
+         on_resume=FREE),
 )
 _CLIPS = all_of(
     number("DATA.NUM_FRAMES", 16, "frames of a clip", 1, 10_000),
@@ -215,17 +255,36 @@ _TRAIN = (
          affects_test=True),
     number("TRAIN.BATCH_SIZE", 32, "videos of a step on one machine, over its NUM_GPUS", 1, _BATCH),
     number("TRAIN.EVAL_PERIOD", 1, "epochs between validations; 0 = never", 0, _MANY),
+    number("TRAIN.MINUTES", 0.0, "for training and validations, which set SOLVER.MAX_EPOCH; 0 = no limit",
+           0, _MANY, on_resume=MATCHES_UNLESS_FROM_BEST, phase=TRAINING),
+    number("TRAIN.PATIENCE", 0, "training ends after so many validations without a better score; 0 = never",
+           0, _MANY, on_resume=FREE, phase=TRAINING),
     number("TRAIN.CHECKPOINT_PERIOD", 1, "epochs between checkpoints", 1, _MANY, on_resume=FREE),
     number("TRAIN.CHECKPOINT_MINUTES", 10.0, "and minutes between checkpoints inside an epoch",
            0, _MANY, on_resume=FREE),
+    Setting("TRAIN.CHECKPOINT_KEEP", "0", "how many epoch_0010.pt to keep, weights alone; all = each",
+            form="a whole number from 0, or all", on_resume=FREE, counts=True),
     choice("TRAIN.PRECISION", "auto", "auto = bf16 on CUDA, fp32 on CPU",
            ("auto", "fp32", "bf16", "fp16"), on_resume=MATCHES_UNLESS_FROM_BEST, affects_test=True),
     number("TRAIN.MAX_NONFINITE", 10, "training stops after so many non-finite losses in a row",
            1, _MANY, on_resume=FREE),
+    number("TRAIN.PROFILE", [], "[k, n]: write a trace of the steps k to k + n, counted as in the log",
+           0, _MANY, elements=(int,), lengths=(0, 2), on_resume=FREE, phase=TRAINING),
+)
+_TEACHER = all_of(
+    text("TEACHER.CHECKPOINT", "", "a trained model to learn from as well: a path, a URL, a published name"),
+    text("TEACHER.SCORES", "", "or a test of one over the training list (TEST.SPLIT train): its folder"),
+    number("TEACHER.WEIGHT", 0.5, "share of the teacher in the loss, beside the labels' 1 - WEIGHT",
+           0, 1, _TAUGHT, above=True),
+    number("TEACHER.TEMPERATURE", 2.0, "divides the logits of both, so that small answers count too",
+           0, 1_000, _TAUGHT, above=True),
+    phase=TRAINING,
 )
 _TESTS = all_of(
     flag(TEST, True, "run the multi-view test and write the report", affects_test=True),
     text("TEST.DATASET", "", "format of the test data; empty = as TRAIN.DATASET", affects_test=True),
+    choice("TEST.SPLIT", "test", "which list is tested; train = the training list, for TEACHER.SCORES",
+           ("test", "val", "train"), affects_test=True),
     number("TEST.BATCH_SIZE", 16, "views of a forward pass", 1, _BATCH),
     number("TEST.NUM_ENSEMBLE_VIEWS", 4, "clips of a video", 1, 1_000, affects_test=True),
     choice("TEST.NUM_SPATIAL_CROPS", 1, "crops of a clip: the centre, or along the longer side",
@@ -235,7 +294,8 @@ _TESTS = all_of(
     text("TEST.CHECKPOINT_FILE_PATH", "", "weights to test; empty = those of OUTPUT_DIR",
          affects_test=True),
     choice("TEST.WEIGHTS", "best", "which of OUTPUT_DIR's weights to test",
-           ("best", "last"), needs("TEST.CHECKPOINT_FILE_PATH", "", gives_way=True), affects_test=True),
+           ("best", "last", "best-raw", "best-ema", "last-ema"),
+           needs("TEST.CHECKPOINT_FILE_PATH", "", gives_way=True), affects_test=True),
     flag("TEST.MOTION_CHECK", False,
          "also test backwards and on the still middle frame; needs DATA.OPPOSITE_CLASS_PAIRS",
          affects_test=True),
@@ -245,6 +305,13 @@ _TESTS = all_of(
 _SOLVER = all_of(
     number("SOLVER.BASE_LR", 1e-4, "peak learning rate", 0, _RATE),
     flag("SOLVER.BASE_LR_SCALE_NUM_SHARDS", False, "multiply the learning rates by NUM_SHARDS"),
+    number("SOLVER.BASE_LR_BATCH_SIZE", 0,
+           "the learning rates are for so many videos a step, and scaled to the run's; 0 = as given",
+           0, _BATCH),
+    number("SOLVER.LAYER_DECAY", 1.0, "learning rate of a layer over that of the next one, up to the head",
+           0, 1, above=True),
+    number("SOLVER.ACCUMULATION_STEPS", 1, "batches whose gradients are added up before an update",
+           1, 100_000),
     number("SOLVER.WARMUP_EPOCHS", 10.0, "linear warm-up", 0, _EPOCHS),
     number("SOLVER.WARMUP_START_LR", 1e-6, "learning rate at the start of the warm-up",
            0, _RATE, needs("SOLVER.WARMUP_EPOCHS")),
@@ -277,6 +344,14 @@ _SOLVER = all_of(
     on_resume=MATCHES_UNLESS_FROM_BEST,
     phase=TRAINING,
 )
+_AVERAGES = all_of(
+    flag("EMA.ENABLE", False, "keep a moving average of the weights, and validate it beside them"),
+    share("EMA.DECAY", 0.9999, "how much of the average a step keeps", needs("EMA.ENABLE"), below=True),
+    flag("EMA.WARMUP", True, "at most (1 + n) / (10 + n) of it after n updates; published runs: off",
+         needs("EMA.ENABLE")),
+    on_resume=MATCHES_UNLESS_FROM_BEST,
+    phase=TRAINING,
+)
 _MACHINE = (
     number("DATA_LOADER.NUM_WORKERS", -1, "decoding processes; -1 = one a core, at most 16",
            -1, 1_024, on_resume=FREE),
@@ -287,6 +362,10 @@ _MACHINE = (
            "seconds without a heartbeat after which one of many processes is given up",
            1, _LONG, on_resume=FREE),
     flag("TENSORBOARD.ENABLE", True, "write TensorBoard curves where it is installed", on_resume=FREE),
+    flag("WANDB.ENABLE", False, "write curves, settings and results to Weights & Biases", on_resume=FREE),
+    text("WANDB.PROJECT", "uniformer-video", "the project there", _WANDB, on_resume=FREE),
+    choice("WANDB.MODE", "auto", "offline = for `wandb sync`; auto = as WANDB_MODE says, else online",
+           ("auto", "online", "offline"), _WANDB, on_resume=FREE),
     number("NUM_GPUS", 1, "processes a machine the recipe was made for", 1, 1_024),
     number("NUM_SHARDS", 1, "machines the recipe was made for", 1, 100_000),
     number("RNG_SEED", 0, "every random draw follows from it", 0, 2**63 - 1),
@@ -298,7 +377,8 @@ _MACHINE = (
 # fmt: on
 
 _DATA = (*_VIDEOS, *_BALANCE, *_CLIPS, *_TRAINING_CROP, *_VIEWS, *_FLIPS)
-_PARTS = (_ARCHITECTURE, _MODEL, _DATA, _AUGMENTATION, _TRAIN, _TESTS, _SOLVER, _MACHINE)
+_TRAINING = (_TRAIN, _TEACHER, _SOLVER, _AVERAGES)
+_PARTS = (_ARCHITECTURE, _MODEL, _DATA, _AUGMENTATION, *_TRAINING, _TESTS, _MACHINE)
 SETTINGS: dict[str, Setting] = {row.key: row for row in chain(*_PARTS)}
 DEFAULTS: dict[str, Any] = {key: row.default for key, row in SETTINGS.items()}
 # Settings of earlier versions that recorded runs may hold, and why they are gone.

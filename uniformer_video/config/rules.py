@@ -52,6 +52,55 @@ def _names_of_files(flat: dict[str, Any]) -> None:
             raise ConfigError(f"{key} is {template!r}; it needs a placeholder, such as {example}")
 
 
+def _folds(flat: dict[str, Any]) -> None:
+    fold, folds = flat["DATA.FOLD"], flat["DATA.FOLDS"]
+    if folds == 1:
+        raise ConfigError(
+            "DATA.FOLDS is 1, which leaves nothing to train on; set it to 2 or more, or to 0 for the lists "
+            "as they are"
+        )
+    if fold and not folds:
+        raise ConfigError(
+            f"DATA.FOLD is {fold} and DATA.FOLDS is 0, so there are no folds; set DATA.FOLDS, such as 5"
+        )
+    if folds and fold >= folds:
+        raise ConfigError(
+            f"DATA.FOLD is {fold}; with DATA.FOLDS {folds} it is a whole number from 0 to {folds - 1}"
+        )
+    other = flat["TEST.DATASET"]
+    if folds and flat[TEST] and other not in ("", flat["TRAIN.DATASET"]):
+        raise ConfigError(
+            f"DATA.FOLDS cuts the videos of one format into parts, and TEST.DATASET {other} is not "
+            f"TRAIN.DATASET {flat['TRAIN.DATASET']}; leave TEST.DATASET empty, or set DATA.FOLDS 0"
+        )
+
+
+def _group_pattern(flat: dict[str, Any]) -> None:
+    pattern = flat["DATA.GROUP_PATTERN"]
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ConfigError(
+            f"DATA.GROUP_PATTERN is {quote(pattern)}, which is no regular expression: {error}; such as "
+            r"'(person\d+)_', whose brackets hold the group"
+        ) from None
+
+
+def _joined_folders(flat: dict[str, Any]) -> None:
+    given, weights = flat["DATA.PATH_TO_DATA_DIR"], flat["DATA.JOIN_WEIGHTS"]
+    folders = [given] if isinstance(given, str) else given
+    if twice := [folder for folder in folders if folders.count(folder) > 1]:
+        raise ConfigError(
+            f"DATA.PATH_TO_DATA_DIR names {twice[0]} twice; name each folder once, and say by "
+            "DATA.JOIN_WEIGHTS how much it counts"
+        )
+    if flat[TRAINING] and weights and len(weights) != len(folders):
+        raise ConfigError(
+            f"DATA.JOIN_WEIGHTS {weights} holds {len(weights)} weights and DATA.PATH_TO_DATA_DIR "
+            f"{len(folders)} {'folder' if len(folders) == 1 else 'folders'}; give one weight a folder"
+        )
+
+
 def _test_sizes(flat: dict[str, Any]) -> None:
     scale, crop = flat["DATA.TEST_SCALE"], flat["DATA.TEST_CROP_SIZE"]
     if scale and crop > scale:
@@ -120,12 +169,36 @@ def _class_weights(flat: dict[str, Any]) -> None:
         )
 
 
+def _one_teacher(flat: dict[str, Any]) -> None:
+    if flat["TEACHER.CHECKPOINT"] and flat["TEACHER.SCORES"]:
+        raise ConfigError(
+            "TEACHER.CHECKPOINT and TEACHER.SCORES are both set, and a training has one teacher: a model, or "
+            "what one has said before; leave one of them empty"
+        )
+
+
 def _warm_up(flat: dict[str, Any]) -> None:
     warmup, epochs = flat["SOLVER.WARMUP_EPOCHS"], flat["SOLVER.MAX_EPOCH"]
     if warmup >= epochs:
         raise ConfigError(
             f"SOLVER.WARMUP_EPOCHS {warmup:g} does not end before SOLVER.MAX_EPOCH {epochs}; "
             "shorten the warm-up or train longer"
+        )
+
+
+def _patience(flat: dict[str, Any]) -> None:
+    patience, period = flat["TRAIN.PATIENCE"], flat["TRAIN.EVAL_PERIOD"]
+    if patience and not period:
+        raise ConfigError(
+            f"TRAIN.PATIENCE {patience} counts validations, and there are none (TRAIN.EVAL_PERIOD 0); set "
+            "TRAIN.EVAL_PERIOD 1, or TRAIN.PATIENCE 0"
+        )
+    epochs = flat["SOLVER.MAX_EPOCH"]
+    if patience and period >= epochs and not flat["TRAIN.MINUTES"]:
+        raise ConfigError(
+            f"TRAIN.PATIENCE {patience} counts validations, and the only one is after the last epoch "
+            f"(TRAIN.EVAL_PERIOD {period}, SOLVER.MAX_EPOCH {epochs}); lower TRAIN.EVAL_PERIOD, or set "
+            "TRAIN.PATIENCE 0"
         )
 
 
@@ -156,6 +229,14 @@ def _nesterov(flat: dict[str, Any]) -> None:
         )
 
 
+def _rate_scaling(flat: dict[str, Any]) -> None:
+    if flat["SOLVER.BASE_LR_BATCH_SIZE"] and flat["SOLVER.BASE_LR_SCALE_NUM_SHARDS"]:
+        raise ConfigError(
+            f"SOLVER.BASE_LR_BATCH_SIZE {flat['SOLVER.BASE_LR_BATCH_SIZE']} and "
+            "SOLVER.BASE_LR_SCALE_NUM_SHARDS True both scale the learning rates; set one of them"
+        )
+
+
 def _slots(flat: dict[str, Any]) -> None:
     if flat["TRAIN.BATCH_SIZE"] % flat["NUM_GPUS"]:
         raise ConfigError(
@@ -171,17 +252,38 @@ def _motion(flat: dict[str, Any]) -> None:
         )
 
 
+def _averaged_weights(flat: dict[str, Any]) -> None:
+    wanted, own = flat["TEST.WEIGHTS"], not flat["TEST.CHECKPOINT_FILE_PATH"]
+    if flat[TRAINING] and own and wanted.endswith("-ema") and not flat["EMA.ENABLE"]:
+        raise ConfigError(
+            f"TEST.WEIGHTS {wanted} are averaged weights, and the run keeps none; set EMA.ENABLE True, or "
+            f"TEST.WEIGHTS {wanted.removesuffix('-ema')}"
+        )
+
+
 _RULES = {
-    "": (_something_to_do, _output_folder, _names_of_files, _test_sizes, _local_kernel),
+    "": (
+        _something_to_do,
+        _output_folder,
+        _names_of_files,
+        _test_sizes,
+        _local_kernel,
+        _folds,
+        _group_pattern,
+        _joined_folders,
+    ),
     TRAINING: (
         _plain_crop,
         _resized_crop,
         _mixing,
         _class_weights,
+        _one_teacher,
         _warm_up,
+        _patience,
         _steps,
         _nesterov,
+        _rate_scaling,
         _slots,
     ),
-    TEST: (_motion,),
+    TEST: (_motion, _averaged_weights),
 }

@@ -1,5 +1,6 @@
 """What a row of the table of settings can say, and whether a value fits it."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -61,7 +62,8 @@ class Setting:
 
     elements: types that an entry of a list may have; nested: entries are lists of them, `inner_lengths`
     long. limits: of a number, or of every number in a list. lengths: that a list may have; () = any.
-    choices: the values that are allowed; () = any. form: in words, what a value is, where all this does
+    choices: the values that are allowed; () = any. counts: a text that is a whole number from 0, or "all".
+    or_list: a text may also be a list of several texts. form: in words, what a value is, where all this does
     not say it well. on_resume: one of the words above. affects_test: the results of a test depend on it.
     phase: the only one that uses it, `TRAINING` or `TEST`. used_when: it has an effect where all these hold.
     """
@@ -75,18 +77,24 @@ class Setting:
     choices: tuple[Any, ...] = ()
     nested: bool = False
     inner_lengths: tuple[int, ...] = ()
+    counts: bool = False
     form: str = ""
     on_resume: str = MUST_MATCH
     affects_test: bool = False
     phase: str = ""
     used_when: tuple[Condition, ...] = ()
+    or_list: bool = False
 
     def convert(self, value: Any) -> Any:
         """`value` in the type of the setting; None where it has another."""
         if isinstance(self.default, str) and value is None:
             return ""
+        if self.counts and type(value) is int:
+            return str(value)
         if value is False and "off" in self.choices:
             return "off"  # YAML reads a bare `off` as False
+        if self.or_list and isinstance(value, (list, tuple)):
+            return _texts(value)
         if not isinstance(self.default, list):
             return _as_type(value, (type(self.default),))
         if not isinstance(value, (list, tuple)):
@@ -115,7 +123,7 @@ class Setting:
         if self.choices:
             if value not in self.choices:
                 raise choice_error(self.key, value, self.choices)
-        elif not (self._has_length(value) and self._is_inside(value)):
+        elif not (self._has_length(value) and self._is_inside(value) and self._counts(value)):
             raise self.error(value)
 
     def _has_length(self, value: Any) -> bool:
@@ -125,6 +133,9 @@ class Setting:
         return (not self.lengths or len(value) in self.lengths) and all(
             len(entry) in self.inner_lengths for entry in inner
         )
+
+    def _counts(self, value: Any) -> bool:
+        return not self.counts or value == "all" or re.fullmatch(r"\d{1,9}", value) is not None
 
     def _is_inside(self, value: Any) -> bool:
         if isinstance(value, list):
@@ -251,6 +262,13 @@ def _as_type(value: Any, types: tuple[type, ...]) -> Any:
         except OverflowError:
             return None
     return None
+
+
+def _texts(values: Sequence[Any]) -> str | list[str] | None:
+    """Several texts as a list, a single one as it is; None where one of them is none, or empty."""
+    if not all(isinstance(value, str) and value for value in values):
+        return None
+    return list(values) if len(values) > 1 else "".join(values)
 
 
 def _digits(number: float) -> str:

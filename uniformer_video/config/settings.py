@@ -79,9 +79,11 @@ def load_config(
 
 
 def _plain(value: Any) -> Any:
-    """A path as text, and a number of numpy or torch as Python's."""
+    """A path, also in a list, as text, and a number of numpy or torch as Python's."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if isinstance(value, (list, tuple)) and any(isinstance(one, os.PathLike) for one in value):
+        return [_plain(one) for one in value]
     return value.item() if getattr(value, "shape", None) == () else value
 
 

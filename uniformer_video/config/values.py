@@ -44,8 +44,11 @@ def read_yaml(text: str) -> Any:
 
 def parse_value(key: str, text: Any) -> Any:
     """A value from the command line: YAML, with text kept as it is for text settings."""
-    if not isinstance(text, str) or isinstance(DEFAULTS.get(key), str):
+    if not isinstance(text, str):
         return text
+    if isinstance(DEFAULTS.get(key), str):
+        is_list = SETTINGS[key].or_list and re.fullmatch(r"\s*\[.*\]\s*", text, re.DOTALL)
+        return _parse_yaml(text) if is_list else text
     return _parse_list(text) if isinstance(DEFAULTS.get(key), list) else _parse_yaml(text)
 
 

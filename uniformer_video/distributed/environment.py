@@ -44,8 +44,13 @@ def speak(aloud: bool = True) -> None:
 
 def launcher() -> str:
     """What this process was started with, to stand before a script in messages: python, or torchrun."""
-    size, on_machine = _number("WORLD_SIZE", 1), _number("LOCAL_WORLD_SIZE", 1)
-    return "python" if size == 1 else torchrun(on_machine, size // on_machine)
+    on_machine = _number("LOCAL_WORLD_SIZE", 1)
+    return "python" if world_size() == 1 else torchrun(on_machine, machines())
+
+
+def machines() -> int:
+    """How many machines the processes are on."""
+    return max(1, world_size() // _number("LOCAL_WORLD_SIZE", 1))
 
 
 def torchrun(on_machine: int, machines: int = 1) -> str:

@@ -131,15 +131,19 @@ def mean_average_precision(scores: ArrayLike, truth: ArrayLike) -> float:
 
 
 def resampled_map(
-    scores: ArrayLike, truth: ArrayLike, count: int, rng: np.random.Generator
+    scores: ArrayLike,
+    truth: ArrayLike,
+    count: int,
+    rng: np.random.Generator,
+    groups: np.ndarray | None = None,
 ) -> np.ndarray:
     """`mean_average_precision` of `count` resamples of the videos, with replacement: float64 `[count]`.
 
-    A class that a resample leaves without a positive does not count in its mean.
+    groups: int `[N]`, from 0, of videos that are drawn together; None = each by itself. A class that a
+    resample leaves without a positive does not count in its mean.
     """
     scores, truth = _nan_lowest(scores), np.asarray(truth, dtype=bool)
-    videos = len(scores)
-    times = rng.multinomial(videos, np.full(videos, 1 / max(videos, 1)), count).astype(np.int32)
+    times = _times_drawn(np.arange(len(scores)) if groups is None else groups, count, rng)
     total, classes = np.zeros(count), np.zeros(count)
     for k in np.flatnonzero(truth.any(axis=0)):
         precision, has_positive = _resampled_precision(scores[:, k], truth[:, k], times)
@@ -165,6 +169,35 @@ def _resampled_precision(
     found = new.sum(axis=1)
     area = (new * hits / np.maximum(seen, 1)).sum(axis=1)
     return area / np.maximum(found, 1), found > 0
+
+
+def _times_drawn(groups: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each video counts where whole groups are drawn with replacement: int32 `[count, N]`."""
+    drawn = int(groups.max(initial=-1)) + 1
+    times = rng.multinomial(drawn, np.full(drawn, 1 / max(drawn, 1)), count).astype(np.int32)
+    return times[:, groups]
+
+
+def group_share_interval(
+    right: ArrayLike, groups: np.ndarray, rng: np.random.Generator, count: int = 1000
+) -> tuple[float, float]:
+    """The 95 % interval `(low, high)` of the share of `right`, bool `[N]`, of videos that come in groups.
+
+    Whole groups, int `[N]` from 0, are drawn with replacement; the interval lies between quantiles of such
+    resamples (percentile bootstrap of clusters). Where these do not differ, it is `wilson_interval` of as
+    many trials as there are groups. Source: Davison and Hinkley, "Bootstrap Methods and Their Application"
+    (1997), section 3.8.
+    """
+    right = np.asarray(right, float)
+    if not len(right):
+        return wilson_interval(0, 0)
+    times = _times_drawn(groups, count, rng)
+    shares = (times * right).sum(axis=1) / times.sum(axis=1)
+    if np.ptp(shares) == 0:
+        distinct = len(np.unique(groups))
+        return wilson_interval(float(right.mean()) * distinct, distinct)
+    low, high = np.quantile(shares, (0.025, 0.975))
+    return float(low), float(high)
 
 
 def basic_interval(value: float, resampled: np.ndarray) -> tuple[float, float] | None:

@@ -8,7 +8,7 @@ import base64
 import importlib
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,37 @@ def line_chart(label: str, train: Points, val: Points, percent: bool = False) ->
     return _inline(drawing.getvalue(), label)
 
 
+def rate_chart(
+    rates: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    marks: Mapping[str, float],
+) -> str:
+    """An SVG file of the losses of steps over their learning rates, with `marks` {name: learning rate}."""
+    matplotlib = report_library("matplotlib")
+    figure_module = report_library("matplotlib.figure")
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "rates"}):
+        figure = figure_module.Figure(figsize=(7, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(rates, losses, color="0.75", linewidth=1, label="loss of a step")
+        axes.plot(rates, smoothed, linewidth=2, label="smoothed")
+        for number, (name, rate) in enumerate(marks.items(), start=1):
+            axes.axvline(rate, color=f"C{number}", linestyle="--", label=f"{name}: {rate:.2g}")
+        axes.set_xscale("log")
+        low, high = min(smoothed), max(smoothed[0], *losses[: len(losses) // 2 + 1])
+        margin = 0.1 * (high - low) or 0.1
+        axes.set_ylim(
+            min(losses) - margin, high + 4 * margin
+        )  # a loss that diverges hides all else
+        axes.set_xlabel("learning rate (SOLVER.BASE_LR)")
+        axes.set_ylabel("loss")
+        axes.legend()
+        drawing = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(drawing, format="svg", metadata=nothing)
+    return drawing.getvalue()
+
+
 def _draw_line(axes: Any, points: Points, colour: str, marked: bool) -> None:
     if points:
         epochs, values = zip(*points, strict=True)
@@ -112,6 +143,18 @@ def heat_map(confusion: Iterable[Sequence[int]], num_classes: int) -> str:
     wrong cell is drawn a little larger than it is, so that rare mistakes can be seen.
     """
     image = report_library("PIL.Image")
+    return _data_uri(image.fromarray(_heat_map(confusion, num_classes)), "png", optimize=True)
+
+
+def heat_map_on_white(confusion: Iterable[Sequence[int]], num_classes: int) -> np.ndarray:
+    """The same picture without transparency, uint8 `[side, side, 3]`."""
+    pixels = _heat_map(confusion, num_classes)
+    opacity = pixels[..., 3:] / 255
+    return np.round(opacity * pixels[..., :3] + (1 - opacity) * 255).astype(np.uint8)
+
+
+def _heat_map(confusion: Iterable[Sequence[int]], num_classes: int) -> np.ndarray:
+    """uint8 `[side, side, 4]`, of which the last is the opacity."""
     counts = np.zeros((num_classes, num_classes))
     for true, predicted, count in confusion:
         counts[true, predicted] = count
@@ -127,8 +170,7 @@ def heat_map(confusion: Iterable[Sequence[int]], num_classes: int) -> str:
     pixels[diagonal, diagonal, :3] = RIGHT_RGB
     pixels[..., 3] = np.round(255 * opacity)
     zoom = -(-HEAT_MAP_SIDE // num_classes)
-    pixels = pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
-    return _data_uri(image.fromarray(pixels), "png", optimize=True)
+    return pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
 def _thicken(cells: np.ndarray, radius: int) -> np.ndarray:

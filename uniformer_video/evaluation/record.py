@@ -10,6 +10,7 @@ import numpy as np
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError, MissingLibraryError
 from uniformer_video.evaluation.results import SCORES_FILE, load_results
+from uniformer_video.words import one_line
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,6 +24,7 @@ class Results:
     failures: those of them that could not be decoded, each with its "reason".
     motion: the check of motion, None where it was not made. model, training, versions: plain dicts.
     settings: the config as YAML text. seconds: how long the test took.
+    crossval: of a cross-validation, the figures of its folds and their spread; None of one test.
     task_parts: what else the task records, such as "per_class".
     """
 
@@ -45,6 +47,7 @@ class Results:
     settings: str
     versions: dict[str, str]
     task: str = "single-label"
+    crossval: dict[str, Any] | None = None
     task_parts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -66,9 +69,11 @@ class Results:
         try:
             with np.load(path) as file:
                 return file["scores"]
-        except (OSError, KeyError, ValueError) as error:
+        except (
+            Exception
+        ) as error:  # on damaged files, NumPy and zipfile raise whatever they stumble on
             raise DataError(
-                f"cannot read the scores {path}: {error}; run the test again"
+                f"cannot read the scores {path}: {one_line(error)}; run the test again"
             ) from error
 
     def to_frame(self) -> Any:

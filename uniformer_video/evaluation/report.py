@@ -132,10 +132,11 @@ def _is_number(value: Any) -> bool:
 def _curves(
     records: Mapping[str, Sequence[Mapping[str, Any]]], figures: Sequence[Figure]
 ) -> list[dict[str, Any]]:
-    """The training charts that have data: the loss, the task's figures, the learning rate."""
+    """The training charts that have data: the losses, the task's figures, the learning rate."""
     curves = []
     shares = [(figure.key, figure.title, True) for figure in figures]
-    charts = [("loss", "Loss", False), *shares, ("lr", "Learning rate", False)]
+    losses = [("loss", "Loss", False), ("distillation_loss", "Loss from the teacher", False)]
+    charts = [*losses, *shares, ("lr", "Learning rate", False)]
     for key, title, is_share in charts:
         train, val = _points(records["train"], key), _points(records["val"], key)
         if train or val:

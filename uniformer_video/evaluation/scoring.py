@@ -13,6 +13,7 @@ from uniformer_video.data.loading.loader import eval_loader
 from uniformer_video.data.loading.workers import HANGING_SECONDS
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import UserError
+from uniformer_video.models.contract import RecognitionModel
 
 _HELD_LOGITS = 2**22  # 16 MB; on a GPU then once every few hundred videos
 # Of a video at an index: its logits `[view, class]`, why it failed, or how many of its views are repeated.
@@ -35,6 +36,22 @@ class ViewScores:
     def decoded(self) -> np.ndarray:
         """bool `[video]`."""
         return np.array([index not in self.failures for index in range(len(self.scores))], bool)
+
+
+class SideBySide(nn.Module):
+    """Several models of the same classes on the same clips, which are decoded once: `[B, models * K]`."""
+
+    def __init__(self, models: Sequence[RecognitionModel]):
+        super().__init__()
+        self.models = nn.ModuleList(models)
+        self.num_classes = sum(model.num_classes for model in models)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return torch.cat([model(clips) for model in self.models], dim=1)
+
+    def split(self, scores: np.ndarray) -> list[np.ndarray]:
+        """`[..., models * K]` -> of each model `[..., K]`."""
+        return np.split(scores, len(self.models), axis=-1)
 
 
 @torch.inference_mode()

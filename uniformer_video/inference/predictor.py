@@ -86,6 +86,8 @@ class Predictor:
             )
         model = build_for_weights(weights)
         fit_weights(model, weights)
+        if weights.choice:
+            log.info("%s: %s", path, weights.choice)
         return cls(
             model,
             protocol.with_views(num_clips, num_crops),

@@ -3,7 +3,8 @@
 All read `X + DPE(X)`, then `X + DropPath(MHRA(Norm(X)))`, then `X + DropPath(FFN(Norm(X)))`
 (UniFormer, section 3.1), on channels-last tokens `[B, *grid, C]`. `layer_scale` is the initial value
 of a learned factor per channel on both branches (Touvron et al., "Going deeper with Image
-Transformers", section 2), or None for no such factor.
+Transformers", section 2), or None for no such factor. `dropout` is its rate in the FFN and behind the
+projection of an attention, `attention_dropout` on the weights of the attention.
 """
 
 from collections.abc import Callable, Sequence
@@ -75,6 +76,7 @@ class LocalBlock(RelationBlock):
         mlp_ratio: float,
         drop_path: float,
         layer_scale: float | None = None,
+        dropout: float = 0.0,
     ):
         ndim = len(kernel)
         super().__init__(channels, ndim, drop_path, layer_scale, (1, channels, *[1] * ndim))
@@ -83,7 +85,8 @@ class LocalBlock(RelationBlock):
         self.attn = DepthwiseConv(channels, kernel)
         self.conv2 = PointwiseConv(channels, channels, ndim)
         self.norm2 = TokenBatchNorm(channels)
-        self.mlp = Mlp(channels, int(channels * mlp_ratio), partial(PointwiseConv, ndim=ndim))
+        conv = partial(PointwiseConv, ndim=ndim)
+        self.mlp = Mlp(channels, int(channels * mlp_ratio), conv, dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`[B, *grid, C]` -> `[B, *grid, C]`."""
@@ -109,13 +112,15 @@ class AttentionBlock(RelationBlock):
         mlp_ratio: float,
         drop_path: float,
         layer_scale: float | None = None,
-        attention: Callable[[int, int], AttentionHeads] = Attention,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        attention: Callable[[int, int, float, float], AttentionHeads] = Attention,
     ):
         super().__init__(channels, ndim, drop_path, layer_scale, (channels,))
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
-        self.attn = attention(channels, head_dim)
+        self.attn = attention(channels, head_dim, attention_dropout, dropout)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
-        self.mlp = Mlp(channels, int(channels * mlp_ratio), nn.Linear)
+        self.mlp = Mlp(channels, int(channels * mlp_ratio), nn.Linear, dropout)
 
 
 class GlobalBlock(AttentionBlock):
@@ -151,10 +156,13 @@ class DividedBlock(GlobalBlock):
         mlp_ratio: float,
         drop_path: float,
         layer_scale: float | None = None,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
     ):
-        super().__init__(channels, ndim, head_dim, mlp_ratio, drop_path, layer_scale)
+        rates = (drop_path, layer_scale, dropout, attention_dropout)
+        super().__init__(channels, ndim, head_dim, mlp_ratio, *rates)
         self.t_norm = nn.LayerNorm(channels, eps=1e-6)
-        self.t_attn = Attention(channels, head_dim)
+        self.t_attn = Attention(channels, head_dim, attention_dropout, dropout)
 
     def init_temporal(self) -> None:
         """The published initialisation of the temporal attention."""

@@ -1,11 +1,13 @@
 """What every model offers to those that build, train, test, store and list it."""
 
+import re
 from collections.abc import Collection
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from uniformer_video.errors import ConfigError
+from uniformer_video.models.layer_groups import GroupMatcher
 
 
 class RecognitionModel(nn.Module):
@@ -27,6 +29,8 @@ class RecognitionModel(nn.Module):
       put into the order of the data's classes.
     - `reset_classifier(num_classes)`: fresh classifiers in their place, with the model's device and type.
     - `no_weight_decay()`: the names of parameters that weight decay may spare, beside all of one dimension.
+    - `group_matcher(coarse)`: patterns that put the parameters into layers by depth, as timm's models have
+      it; see `models/layer_groups.py`. The first layer is the stem, the last one holds the classifiers alone.
 
     Models with stages offer feature maps too, see `FeatureExtractor`: `stage_channels`, `stage_strides`,
     `forward_stages(x, stages)` and `remove_head()`.
@@ -76,6 +80,24 @@ class RecognitionModel(nn.Module):
     def no_weight_decay(self) -> set[str]:
         """Names of the parameters that weight decay leaves alone, beside norms and biases."""
         return set()
+
+    def group_matcher(self, coarse: bool = False) -> GroupMatcher:
+        """Patterns of the parameters' names, a layer each, from the input on; `coarse`: a stage each.
+
+        Here each child of the model is a layer, in the order in which they were registered, and what the
+        model holds itself belongs to the first one. What no pattern matches is the head.
+        """
+        tails = [name for name in self.classifiers() if name]
+        no_head = f"(?!(?:{'|'.join(re.escape(tail) for tail in tails)})\\.)" if tails else ""
+        children = [
+            name
+            for name, child in self.named_children()
+            if name not in tails and any(True for _ in child.parameters())
+        ]
+        matcher: GroupMatcher = {name: f"^{no_head}{re.escape(name)}\\." for name in children}
+        if children:
+            matcher[children[0]] = f"^{no_head}(?:{re.escape(children[0])}\\.|[^.]+$)"
+        return matcher
 
 
 _NEEDED = (

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from uniformer_video.models.depthwise import depthwise_conv
+
 # By the number of the grid's axes.
 CONV: dict[int, Callable[..., nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -53,31 +55,13 @@ class DepthwiseConv(nn.Module):
 
     def __init__(self, channels: int, kernel: Sequence[int]):
         super().__init__()
-        padding = tuple(k // 2 for k in kernel)
-        conv = CONV[len(kernel)](channels, channels, kernel, padding=padding, groups=channels)
+        conv = CONV[len(kernel)](channels, channels, kernel, groups=channels)
         self.weight, self.bias = conv.weight, conv.bias
-        self.padding, self.groups = padding, channels
+        self.kernel = tuple(kernel)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`[B, *grid, C]` -> `[B, *grid, C]`."""
-        conv = F.conv3d if len(self.padding) == 3 else F.conv2d
-        features = channels_first(tokens)
-        if _has_wrong_gradients(tokens):
-            features = features.contiguous()
-        features = conv(features, self.weight, self.bias, padding=self.padding, groups=self.groups)
-        return channels_last(features)
-
-
-def _has_wrong_gradients(tokens: Tensor) -> bool:
-    """Whether torch may read memory that nobody has written for the gradient of a depthwise kernel.
-
-    Up to torch 2.13 it does so on CPUs in bfloat16, in three dimensions, where memory is channels-last and
-    the grid is a few pixels wide: the gradient changes from call to call, or is not finite.
-    """
-    if tokens.device.type != "cpu" or not torch.is_grad_enabled():
-        return False
-    autocast = torch.is_autocast_enabled("cpu")
-    return (torch.get_autocast_dtype("cpu") if autocast else tokens.dtype) == torch.bfloat16
+        return depthwise_conv(tokens, self.weight, self.bias, self.kernel)
 
 
 class TokenBatchNorm(_BatchNorm):
@@ -114,30 +98,52 @@ class DropPath(nn.Module):
         return f"rate={self.rate:.3f}"
 
 
-class Mlp(nn.Module):
-    """fc1, exact GELU, fc2 on the last axis. `linear(in, out)` makes each layer."""
+class Dropout(nn.Dropout):
+    """torch's dropout, which leaves a traced graph nothing where it does nothing."""
 
-    def __init__(self, channels: int, hidden: int, linear: Callable[[int, int], nn.Module]):
+    def forward(self, input: Tensor) -> Tensor:
+        """`[...]` -> `[...]`."""
+        return super().forward(input) if self.training and self.p else input
+
+
+class Mlp(nn.Module):
+    """fc1, exact GELU, fc2 on the last axis. `linear(in, out)` makes each layer.
+
+    dropout: its rate behind both.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden: int,
+        linear: Callable[[int, int], nn.Module],
+        dropout: float = 0.0,
+    ):
         super().__init__()
         self.fc1 = linear(channels, hidden)
         self.fc2 = linear(hidden, channels)
+        self.drop = Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`[..., C]` -> `[..., C]`."""
-        return self.fc2(F.gelu(self.fc1(tokens)))
+        return self.drop(self.fc2(self.drop(F.gelu(self.fc1(tokens)))))
 
 
 class AttentionHeads(nn.Module):
     """What layers of multi-head self-attention share (UniFormer, section 3.2, deep layers).
 
     Rows of `qkv` are q, then k, then v, heads contiguous inside each; scale `head_dim ** -0.5`.
+    attention_dropout: its rate on the weights of attention; dropout: on what is projected.
     """
 
-    def __init__(self, channels: int, head_dim: int):
+    def __init__(
+        self, channels: int, head_dim: int, attention_dropout: float = 0.0, dropout: float = 0.0
+    ):
         super().__init__()
-        self.num_heads = channels // head_dim
+        self.num_heads, self.attention_dropout = channels // head_dim, attention_dropout
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
+        self.proj_drop = Dropout(dropout)
 
     def maps(self, tokens: Tensor) -> Tensor:
         """`[B, N, C]` -> the attention itself, `[B, heads, N, N]`; row i is what token i looks at."""
@@ -152,8 +158,9 @@ class AttentionHeads(nn.Module):
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Values mixed by attention and projected, `[B, N, C]`."""
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        dropout = self.attention_dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
 
 
 class Attention(AttentionHeads):

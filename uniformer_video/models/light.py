@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.blocks import AttentionBlock, scale_branch
+from uniformer_video.models.layer_groups import GroupMatcher, Patterns
 from uniformer_video.models.layers import AttentionHeads
 from uniformer_video.models.uniformer import UniFormer, init_weights
 
@@ -53,10 +54,11 @@ class HourglassBlock(AttentionBlock):
         layer_scale: float | None,
         keep_ratio: float,
         blend: float,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
     ):
-        super().__init__(
-            channels, ndim, head_dim, mlp_ratio, drop_path, layer_scale, ClassAttention
-        )
+        rates = (drop_path, layer_scale, dropout, attention_dropout)
+        super().__init__(channels, ndim, head_dim, mlp_ratio, *rates, ClassAttention)
         self.keep_ratio, self.blend = float(keep_ratio), float(blend)
 
     def forward(
@@ -177,7 +179,8 @@ class LightUniFormer(UniFormer):
     def training_outputs(self, x: Tensor) -> tuple[Tensor, ...]:
         """`[B, C, T, H, W]` -> the logits of both heads, two `[B, num_classes]`; mean their losses."""
         tokens, cls, _ = self.forward_stages(x)[-1]
-        return self.forward_head(self.norm(tokens)), self.head_cls(self.norm_cls(cls[:, 0]))
+        cls = self.head_drop(self.norm_cls(cls[:, 0]))
+        return self.forward_head(self.norm(tokens)), self.head_cls(cls)
 
     def carry(self, stage: int, *flow: Any) -> tuple[Any, ...]:
         """The class token joins before stage 3; before stage 4 it and the importance are resized."""
@@ -192,6 +195,13 @@ class LightUniFormer(UniFormer):
     def classifiers(self) -> list[str]:
         """The names of the layers whose rows are classes."""
         return [*super().classifiers(), "head_cls"]
+
+    def group_matcher(self, coarse: bool = False) -> GroupMatcher:
+        """As of other UniFormers; the class token is of stage 3, where it joins, and then of stage 4."""
+        first = () if coarse else (0,)
+        joining: Patterns = [(r"^cls_token", (3, *first)), (r"^cls_upsample", (4, *first))]
+        matcher = super().group_matcher(coarse)
+        return {**matcher, "stages": [*joining, *matcher["stages"]]}
 
     def remove_head(self) -> None:
         """Remove what follows the last stage, the class token's part of it too."""

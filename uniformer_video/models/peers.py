@@ -7,11 +7,13 @@ logits, in training as in evaluation.
 
 import importlib
 import math
+import re
 import sys
 import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -19,10 +21,12 @@ from torch import Tensor, nn
 
 from uniformer_video.errors import ConfigError, MissingLibraryError
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.models.layer_groups import WITH_PREVIOUS, GroupMatcher, Patterns
 
 TOTAL_STRIDE = 32  # in space, of every peer; also the smallest side that is accepted
 SLOWFAST_ALPHA = 4  # fast frames for each slow one
 HEAD_DROPOUT = 0.5  # the published, before the classifier
+MVIT_STAGES = (1, 3, 14)  # the blocks of MViT that widen their tokens; each begins a stage
 
 
 def build_x3d(
@@ -103,9 +107,9 @@ def build_mvit(
         network = create(
             spatial_size=crop_size,
             temporal_size=num_frames,
-            embed_dim_mul=[[1, 2.0], [3, 2.0], [14, 2.0]],
-            atten_head_mul=[[1, 2.0], [3, 2.0], [14, 2.0]],
-            pool_q_stride_size=[[1, 1, 2, 2], [3, 1, 2, 2], [14, 1, 2, 2]],
+            embed_dim_mul=[[block, 2.0] for block in MVIT_STAGES],
+            atten_head_mul=[[block, 2.0] for block in MVIT_STAGES],
+            pool_q_stride_size=[[block, 1, 2, 2] for block in MVIT_STAGES],
             pool_kv_stride_adaptive=[1, 8, 8],
             pool_kvq_kernel=[3, 3, 3],
             head_num_classes=num_classes,
@@ -192,6 +196,19 @@ class ConvPeer(PeerModel):
             flow = block(flow)
         return merge_positions(flow)
 
+    def group_matcher(self, coarse: bool = False) -> GroupMatcher:
+        """The stem, then the stages or their residual blocks, of both pathways at once."""
+        head = self._head.removeprefix("blocks.")
+        stage = rf"^blocks\.(?!{head}\.)(\d+)"
+        blocks: Patterns = [(rf"{stage}\.(?:multipathway_blocks\.\d+\.)?res_blocks\.(\d+)", None)]
+        return {
+            "stem": r"^blocks\.0\.",
+            # what fuses the pathways, behind the blocks of a stage
+            "stages": stage if coarse else [*blocks, (stage, WITH_PREVIOUS)],
+            # what some heads have before their classifier
+            "neck": [(rf"^{re.escape(self._head)}\.(?!proj\.)", WITH_PREVIOUS)],
+        }
+
 
 class MViTPeer(PeerModel):
     """MViT; its positional encodings fix both the frames and the sides of a clip."""
@@ -215,6 +232,19 @@ class MViTPeer(PeerModel):
         """The class token and the positional encodings."""
         encoding = self.cls_positional_encoding
         return {f"cls_positional_encoding.{name}" for name, _ in encoding.named_parameters()}
+
+    def group_matcher(self, coarse: bool = False) -> GroupMatcher:
+        """The embedding of patches and positions, then block by block, or stage by stage."""
+        starts = (0, *MVIT_STAGES, len(self.blocks))
+        stages: Patterns = [
+            (rf"^blocks\.(?:{'|'.join(map(str, range(start, end)))})\.", (number,))
+            for number, (start, end) in enumerate(pairwise(starts))
+        ]
+        blocks: Patterns = stages if coarse else [(r"^blocks\.(\d+)", None)]
+        return {
+            "stem": r"^(?:patch_embed|cls_positional_encoding)\.",
+            "blocks": [*blocks, (r"^norm_embed", WITH_PREVIOUS)],
+        }
 
 
 def slow_frames(num_frames: int, alpha: int, device: torch.device | None = None) -> Tensor:

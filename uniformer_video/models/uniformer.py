@@ -10,7 +10,8 @@ from torch.utils.checkpoint import checkpoint
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.blocks import AttentionBlock, DividedBlock, GlobalBlock, LocalBlock
 from uniformer_video.models.contract import RecognitionModel
-from uniformer_video.models.layers import CONV, TokenBatchNorm, channels_first
+from uniformer_video.models.layer_groups import WITH_PREVIOUS, GroupMatcher, Patterns
+from uniformer_video.models.layers import CONV, Dropout, TokenBatchNorm, channels_first
 from uniformer_video.models.patch_embed import ConvEmbed, PatchEmbed
 
 DEFAULT_KERNEL = (3, 5, 5)
@@ -37,6 +38,10 @@ class UniFormer(RecognitionModel):
             3-4 alone; init_value: what it starts from.
         aux_head: a second head on every token, whose maximum counts half (token labelling).
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
+        dropout_rate: dropout behind the first patch embedding, both layers of an FFN and the projection
+            of an attention, as the published `drop_rate`.
+        attention_dropout_rate: dropout of the weights of attention.
+        head_dropout_rate: dropout before the classifiers.
         checkpoint_blocks: how many first blocks of each stage recompute their activations in the
             backward pass, to save memory.
         in_channels: channels of the input.
@@ -63,6 +68,9 @@ class UniFormer(RecognitionModel):
         init_value: float = 0.1,
         aux_head: bool = False,
         drop_path_rate: float = 0.0,
+        dropout_rate: float = 0.0,
+        attention_dropout_rate: float = 0.0,
+        head_dropout_rate: float = 0.0,
         checkpoint_blocks: Sequence[int] = (0, 0, 0, 0),
         in_channels: int = 3,
     ):
@@ -88,7 +96,13 @@ class UniFormer(RecognitionModel):
             in_channels=in_channels,
         )
         _check_arguments(num_classes, **self.arguments)
-        _check_training_options(drop_path_rate, checkpoint_blocks)
+        _check_rates(
+            drop_path_rate=drop_path_rate,
+            dropout_rate=dropout_rate,
+            attention_dropout_rate=attention_dropout_rate,
+            head_dropout_rate=head_dropout_rate,
+        )
+        _check_recomputed(checkpoint_blocks)
         self.ndim = ndim
         self.checkpoint_blocks = tuple(checkpoint_blocks)
 
@@ -106,7 +120,8 @@ class UniFormer(RecognitionModel):
             for index in range(depth):
                 block: nn.Module
                 if stage <= 2:
-                    block = LocalBlock(dim, local_kernel, mlp_ratio, next(rates), local_scale)
+                    shape = (dim, local_kernel, mlp_ratio)
+                    block = LocalBlock(*shape, next(rates), local_scale, dropout_rate)
                 else:
                     block = self.global_block(
                         stage,
@@ -117,13 +132,17 @@ class UniFormer(RecognitionModel):
                         mlp_ratio=mlp_ratio,
                         drop_path=next(rates),
                         layer_scale=global_scale,
+                        dropout=dropout_rate,
+                        attention_dropout=attention_dropout_rate,
                     )
                 blocks.append(block)
             setattr(self, f"patch_embed{stage}", embed)
             setattr(self, f"blocks{stage}", blocks)
             channels = dim
 
+        self.pos_drop = Dropout(dropout_rate)
         self.norm: nn.Module = TokenBatchNorm(channels)
+        self.head_drop = Dropout(head_dropout_rate)
         self.head = nn.Linear(channels, num_classes)
         if aux_head:
             self.aux_head = nn.Linear(channels, num_classes)
@@ -146,6 +165,7 @@ class UniFormer(RecognitionModel):
         flow: tuple[Any, ...] = ()
         for stage in range(1, stages + 1):
             tokens = getattr(self, f"patch_embed{stage}")(x)
+            tokens = self.pos_drop(tokens) if stage == 1 else tokens
             flow = (tokens, *self.carry(stage, *flow))
             blocks = getattr(self, f"blocks{stage}")[: until if stage == stages else None]
             for index, block in enumerate(blocks):
@@ -175,9 +195,10 @@ class UniFormer(RecognitionModel):
         pooled = tokens.mean(1)
         if pre_logits:
             return pooled
+        logits = self.head(self.head_drop(pooled))
         if not self.arguments["aux_head"]:
-            return self.head(pooled)
-        return self.head(pooled) + 0.5 * self.aux_head(tokens).amax(1)
+            return logits
+        return logits + 0.5 * self.aux_head(self.head_drop(tokens)).amax(1)
 
     def get_attention(self, x: Tensor, stage: int = 4, block: int = -1) -> Tensor:
         """The attention maps of a global block (`stage` 3 or 4) for `x` `[B, C, (T,) H, W]`.
@@ -234,6 +255,13 @@ class UniFormer(RecognitionModel):
             for name, _ in self.named_parameters()
             if name == "cls_token" or "gamma_" in name or name.endswith("pos_embed.weight")
         }
+
+    def group_matcher(self, coarse: bool = False) -> GroupMatcher:
+        """The stem, then block by block, or stage by stage; an embedding goes with the block behind it."""
+        stages: Patterns = [(r"^patch_embed(\d)", (0,)), (r"^blocks(\d)\.(\d+)", None)]
+        if coarse:
+            stages = [(r"^(?:patch_embed|blocks)(\d)", None)]
+        return {"stem": r"^patch_embed1\.", "stages": [*stages, (r"^norm", WITH_PREVIOUS)]}
 
     def global_block(self, stage: int, index: int, **arguments: Any) -> AttentionBlock:
         """A fresh block of stage 3 or 4."""
@@ -332,9 +360,13 @@ def _check_options(
         raise ConfigError("std is about patch embeddings, and conv_embeds 4 leaves none; drop one")
 
 
-def _check_training_options(drop_path_rate: float, checkpoint_blocks: Sequence[int]) -> None:
-    if not 0 <= drop_path_rate < 1:
-        raise ConfigError(f"drop_path_rate is at least 0 and below 1, got {drop_path_rate}")
+def _check_rates(**rates: float) -> None:
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise ConfigError(f"{name} is at least 0 and below 1, got {rate}")
+
+
+def _check_recomputed(checkpoint_blocks: Sequence[int]) -> None:
     if len(checkpoint_blocks) != 4 or min(checkpoint_blocks) < 0:
         raise ConfigError(
             f"checkpoint_blocks has four entries of at least 0, one a stage; got {checkpoint_blocks}"

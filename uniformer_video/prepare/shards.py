@@ -70,8 +70,13 @@ def _describe(record: "VideoRecord") -> dict[str, Any]:
 
 
 def _describe_segment(record: "VideoRecord") -> dict[str, Any]:
-    """The description of a record with what is not the default of segment and weight."""
-    further = {"start": (record.start, 0), "end": (record.end, None), "weight": (record.weight, 1)}
+    """The description of a record with what is not the default of segment, weight and group."""
+    further = {
+        "start": (record.start, 0),
+        "end": (record.end, None),
+        "weight": (record.weight, 1),
+        "group": (record.group, ""),
+    }
     return _describe(record) | {
         key: value for key, (value, default) in further.items() if value != default
     }
@@ -154,6 +159,7 @@ def _entries(
             record.start,
             record.end,
             record.weight,
+            group=record.group,
         )
         for record in records
         if record.path in places

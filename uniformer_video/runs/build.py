@@ -26,11 +26,15 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError, UserError
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.models.layer_groups import layer_groups
 from uniformer_video.plugins import all_plugins
 from uniformer_video.program import command
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.class_order import arrange_head
+from uniformer_video.training.averages import EMA, AveragedWeights
+from uniformer_video.training.compiling import CompiledOutputs
+from uniformer_video.training.freezing import Freezing
 from uniformer_video.training.mixup import Mixup
 from uniformer_video.training.optim import (
     SGD,
@@ -79,13 +83,15 @@ def build_begun_model(cfg: CfgNode, num_classes: int, weights: Weights) -> Recog
 
 def note_from_scratch(cfg: CfgNode) -> str:
     """What to say before a training without weights at a rate of fine-tuning, or ""."""
-    rate = cfg.SOLVER.BASE_LR * _rate_factor(cfg)
+    factor = _rate_factor(cfg)
+    rate = cfg.SOLVER.BASE_LR * factor
     if cfg.UNIFORMER.PRETRAIN_NAME or rate >= _LOW_RATE:
         return ""
+    scaled = f", scaled to {rate:g}" if factor != 1 else ""
     return (
         f"No weights to start from (UNIFORMER.PRETRAIN_NAME is empty): {cfg.MODEL.MODEL_NAME} trains from "
-        f"scratch, at a learning rate for fine-tuning (SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}). Name the "
-        f"weights, see `{command('models')}`; or set a rate for training from scratch, about 1e-3."
+        f"scratch, at a learning rate for fine-tuning (SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}{scaled}). Name "
+        f"the weights, see `{command('models')}`; or set a rate for training from scratch, about 1e-3."
     )
 
 
@@ -110,6 +116,11 @@ def build_model(
         replace_head=True,
     )
     report.notes += [line] if line else []
+    if weights.training:
+        stood = weights.training.get("progress", {}).get("epoch")
+        report.notes.append(
+            f"its training stood at epoch {stood}; this one begins at 0, with fresh moments"
+        )
     return model, report
 
 
@@ -119,9 +130,11 @@ def fetch_weights(source: str, ranks: Ranks) -> Path:
     return local_file(source)
 
 
-def load_tested_model(cfg: CfgNode, path: str | Path) -> tuple[RecognitionModel, Weights]:
-    """The model in the checkpoint at `path`, complete, and its `Weights`."""
-    weights = read_weights(path)
+def load_tested_model(
+    cfg: CfgNode, path: str | Path, select: str = "model"
+) -> tuple[RecognitionModel, Weights]:
+    """The model in the checkpoint at `path`, complete, and its `Weights`; select: as `read_weights`."""
+    weights = read_weights(path, select)
     check_recorded_settings(weights.metadata.get("config"), str(path))
     check_same_task(weights, build_task(cfg))
     model = _model_for(cfg, weights, count_classes(weights, cfg.MODEL.MODEL_NAME))
@@ -152,7 +165,7 @@ def build_train_dataset(
 def build_train_loader(cfg: CfgNode, data: Data, ranks: Ranks) -> TrainLoader:
     """Batches of augmented clips for this process."""
     dataset = build_train_dataset(cfg, data.train, data.class_names, data.faults)
-    slots = cfg.NUM_GPUS * cfg.NUM_SHARDS
+    slots = cfg.NUM_GPUS * cfg.NUM_SHARDS * cfg.SOLVER.ACCUMULATION_STEPS
     plan = TrainPlan(
         len(data.train),
         slots,
@@ -186,22 +199,32 @@ def build_augmentation(cfg: CfgNode, class_names: Sequence[str]) -> TrainAugment
 
 def _flips(cfg: CfgNode, class_names: Sequence[str]) -> dict[str, Any]:
     """Which clips may be mirrored, and what that does to their classes."""
+    mode, exchange = mirroring(cfg, class_names)
+    if mode in ("off", "all"):
+        return {"flip": mode == "all"}
+    if mode == "skip-directional":
+        return {"flip": True, "flip_skipped": tuple(exchange)}
+    return {"flip": True, "flip_labels": tuple(exchange.items())}
+
+
+def mirroring(cfg: CfgNode, class_names: Sequence[str]) -> tuple[str, dict[int, int]]:
+    """What DATA.FLIP comes to, no "auto" any more, and `{class: the class of its mirrored videos}`, both
+    ways; {} where mirrored videos keep their classes.
+    """
     given, mode = cfg.DATA.FLIP_CLASS_PAIRS, cfg.DATA.FLIP
     exchange = class_exchange(given, class_names, "DATA.FLIP_CLASS_PAIRS")
     if mode == "auto":
         flipped = "swap-labels" if given else "all"
         mode = flipped if cfg.DATA.RANDOM_FLIP else "off"
     if mode in ("off", "all"):
-        return {"flip": mode == "all"}
+        return mode, {}
     exchange = exchange or class_exchange(mirror_pairs(class_names), class_names, "DATA.FLIP")
     if not exchange:
         raise ConfigError(
             f"DATA.FLIP is {mode}, and no two classes differ in left and right alone; set "
             "DATA.FLIP_CLASS_PAIRS [[class, class], ...], name the classes, or set DATA.FLIP all or off"
         )
-    if mode == "skip-directional":
-        return {"flip": True, "flip_skipped": tuple(exchange)}
-    return {"flip": True, "flip_labels": tuple(exchange.items())}
+    return mode, exchange
 
 
 def build_test_dataset(
@@ -239,6 +262,7 @@ def build_optimizer(cfg: CfgNode, model: RecognitionModel) -> torch.optim.Optimi
         "spare_model_list": solver.ZERO_WD_POS_EMBED,
         "spare_vectors": solver.ZERO_WD_1D_PARAM,
         "batch_norm_decay": cfg.BN.WEIGHT_DECAY,
+        "layer_decay": solver.LAYER_DECAY,
     }
     if solver.OPTIMIZING_METHOD == "sgd":
         groups = parameter_groups(model, **decay)
@@ -251,12 +275,24 @@ def build_train_state(
 ) -> TrainState:
     """The `TrainState` at the beginning, of a model on its device."""
     _set_batch_norms(cfg, model)
-    network = ranks.wrap(TrainingOutputs(model))  # before anybody holds the parameters
+    resting = build_freezing(cfg).apply(model)
+    outputs = CompiledOutputs if cfg.MODEL.COMPILE else TrainingOutputs
+    network = ranks.wrap(outputs(model, resting))  # before anybody holds the parameters
+    parts = {EMA: AveragedWeights(model, cfg.EMA.DECAY, cfg.EMA.WARMUP)} if cfg.EMA.ENABLE else {}
     return TrainState(
         model=model,
         network=network,
         optimizer=build_optimizer(cfg, model),
         scaler=torch.amp.GradScaler(ranks.device.type, enabled=precision == "fp16"),
+        parts=parts,
+    )
+
+
+def build_freezing(cfg: CfgNode) -> Freezing:
+    """What of the model is not trained."""
+    model = cfg.MODEL
+    return Freezing(
+        tuple(model.FREEZE), model.DETACH_FINAL_FC, model.FROZEN_BN, model.FROZEN_BN_AFFINE
     )
 
 
@@ -289,8 +325,43 @@ def build_schedule(cfg: CfgNode) -> Callable[[float], float]:
     )
 
 
-def _rate_factor(cfg: CfgNode) -> int:
+def _rate_factor(cfg: CfgNode) -> float:
+    if cfg.SOLVER.BASE_LR_BATCH_SIZE:
+        return videos_of_step(cfg) / cfg.SOLVER.BASE_LR_BATCH_SIZE
     return cfg.NUM_SHARDS if cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS else 1
+
+
+def videos_of_step(cfg: CfgNode) -> int:
+    """How many videos an update of the weights sees, on all machines."""
+    return cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS * cfg.SOLVER.ACCUMULATION_STEPS
+
+
+def decay_line(cfg: CfgNode, model: RecognitionModel) -> str:
+    """What the layers' rates are, or "" where all learn at one."""
+    decay = cfg.SOLVER.LAYER_DECAY
+    if decay == 1:
+        return ""
+    layers = len(layer_groups(model))
+    return (
+        f"SOLVER.LAYER_DECAY {decay:g} over {layers} layers: the head learns at the learning rate, the "
+        f"stem at {decay ** (layers - 1):.2g} of it."
+    )
+
+
+def rate_line(cfg: CfgNode) -> str:
+    """What scaling did to the learning rates, or "" where they are as given."""
+    solver, factor = cfg.SOLVER, _rate_factor(cfg)
+    if solver.BASE_LR_BATCH_SIZE:
+        meant = solver.BASE_LR_BATCH_SIZE
+        why = f"a step has {videos_of_step(cfg)} videos, SOLVER.BASE_LR_BATCH_SIZE is {meant}"
+    elif solver.BASE_LR_SCALE_NUM_SHARDS:
+        why = f"SOLVER.BASE_LR_SCALE_NUM_SHARDS True, and NUM_SHARDS is {cfg.NUM_SHARDS}"
+    else:
+        return ""
+    return (
+        f"All learning rates are multiplied by {factor:g} ({why}): the peak is {solver.BASE_LR * factor:g}, "
+        f"in place of SOLVER.BASE_LR {solver.BASE_LR:g}."
+    )
 
 
 def build_train_settings(cfg: CfgNode) -> TrainSettings:
@@ -304,6 +375,8 @@ def build_train_settings(cfg: CfgNode) -> TrainSettings:
         checkpoint_seconds=cfg.TRAIN.CHECKPOINT_MINUTES * 60,
         max_bad_ratio=cfg.DATA.MAX_BAD_RATIO,
         max_nonfinite=cfg.TRAIN.MAX_NONFINITE,
+        patience=cfg.TRAIN.PATIENCE,
+        precise_batches=cfg.BN.NUM_BATCHES_PRECISE if cfg.BN.USE_PRECISE_STATS else 0,
     )
 
 

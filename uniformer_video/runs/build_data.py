@@ -1,23 +1,22 @@
 """The lists that a config asks for: which videos, which classes, what is worth a note."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
-from uniformer_video.config.settings import flat_config
 from uniformer_video.data.lists.check import check_list, note_overlaps
 from uniformer_video.data.lists.class_counts import count_unnamed, note_absent_classes
 from uniformer_video.data.lists.class_names import places, stand_ins
-from uniformer_video.data.lists.formats import find_format, list_formats
-from uniformer_video.data.lists.records import VideoList, VideoRecord, relabel
-from uniformer_video.errors import CheckpointError, ConfigError, DataError, UserError
+from uniformer_video.data.lists.formats import list_formats
+from uniformer_video.data.lists.published import name_missing, note_missing
+from uniformer_video.data.lists.records import VideoRecord, relabel
+from uniformer_video.errors import CheckpointError, ConfigError, DataError
+from uniformer_video.runs.build_lists import read_lists
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.check import check_data_settings
 from uniformer_video.runs.try_decoder import try_decoder
-from uniformer_video.storage.address import check_no_secret, is_address
 from uniformer_video.weights.file_kinds import check_place
-from uniformer_video.words import name_some, one_line
+from uniformer_video.words import name_some
 from uniformer_video.zoo.published import local_file, may_be_fetched
 
 
@@ -25,7 +24,8 @@ from uniformer_video.zoo.published import local_file, may_be_fetched
 class Data:
     """The lists of a run. `notes` are facts that belong in the log and on the report page.
 
-    faults: {path: reason} of videos that hung or crashed their decoder in this run.
+    faults: {path: reason} of videos that hung or crashed their decoder in this run. lacking: (list, video) of
+    the published videos that the lists lack, where DATA.PUBLISHED_LISTS tells.
     """
 
     class_names: list[str]
@@ -34,6 +34,7 @@ class Data:
     test: list[VideoRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
+    lacking: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def num_classes(self) -> int:
@@ -61,8 +62,7 @@ def build_data(cfg: CfgNode) -> Data:
     names: list[str] | None = None
     splits: dict[str, list[VideoRecord]] = {}
     notes: dict[str, None] = {}
-    for split in _needed_splits(cfg):
-        listed = _read_split(cfg, split)
+    for split, listed in read_lists(cfg, _needed_splits(cfg)).items():
         _check_named_alike(listed, names, splits, split)
         names = names or listed.class_names
         splits[split] = _in_order(listed, names, split)
@@ -70,6 +70,8 @@ def build_data(cfg: CfgNode) -> Data:
     names = _class_names(cfg, names, splits)
     train, val, test = (splits.get(split, []) for split in ("train", "val", "test"))
     data = Data(names, train, val, test, list(notes))
+    if test and cfg.TEST.SPLIT != "test":
+        data.notes.append(f"The videos tested are those of the {cfg.TEST.SPLIT} list (TEST.SPLIT).")
     for records in splits.values():
         task.check_records(records, data.num_classes)
     if cfg.TRAIN.ENABLE and data.num_classes < task.min_classes:
@@ -90,6 +92,12 @@ def build_data(cfg: CfgNode) -> Data:
     lists = {split: getattr(data, split) for split in splits}
     try_decoder(cfg, lists)
     data.notes += note_overlaps(lists) + note_absent_classes(lists, data.class_names)
+    if published := cfg.DATA.PUBLISHED_LISTS:
+        split_number = cfg.DATA.SPLIT_NUMBER
+        told, data.lacking = name_missing(data.class_names, lists, published, split_number)
+        data.notes += told
+    else:
+        data.notes += note_missing(data.class_names, lists)
     return data
 
 
@@ -127,57 +135,6 @@ def _in_order(listed, names, split):
             "classes.txt or DATA.CLASS_NAMES, or mend the data"
         )
     return [relabel(record, places(own, names)) for record in listed.records]
-
-
-def _read_split(cfg, split):
-    """The `VideoList` of one split, in the format that the config names."""
-    key = "TEST.DATASET" if split == "test" and cfg.TEST.DATASET else "TRAIN.DATASET"
-    flat = flat_config(cfg)
-    list_format = find_format(flat[key], key)
-    root = _root(cfg.DATA.PATH_TO_DATA_DIR, list_format)
-    arguments = {name: flat[setting] for setting, name in list_format.settings.items()}
-    try:
-        found = list_format.read(root, split, **arguments)
-    except (UserError, OSError):
-        raise
-    except Exception as error:
-        if (list_format.read.__module__ or "").startswith("uniformer_video."):
-            raise  # a fault of ours
-        raise DataError(
-            f"the format {list_format.name}, of {list_format.read.__module__}, fails on the {split} list in "
-            f"{root}: {type(error).__name__}: {one_line(error)}"
-        ) from error
-    _check_list(found, list_format.name)
-    return found
-
-
-def _check_list(found, name):
-    """Raise `ConfigError` for what a format of somebody's own must not give."""
-    if not isinstance(found, VideoList):
-        raise ConfigError(
-            f"the format {name} gives a {type(found).__name__}; its reader returns a VideoList"
-        )
-    for record in found.records:
-        labels = record.labels
-        if not isinstance(labels, tuple) or any(type(label) is not int for label in labels):
-            raise ConfigError(
-                f"the format {name} gives {record.name} the labels {labels!r}; they are a tuple of class "
-                "numbers"
-            )
-
-
-def _root(place, list_format):
-    """`DATA.PATH_TO_DATA_DIR` as a `Path`, or an address as it is."""
-    if not is_address(place):
-        return Path(place)
-    check_no_secret(place, "DATA.PATH_TO_DATA_DIR")
-    if not list_format.takes_address:
-        able = [known.name for known in list_formats() if known.takes_address]
-        raise ConfigError(
-            f"DATA.PATH_TO_DATA_DIR {place} is an address, which TRAIN.DATASET {' or '.join(able)} can "
-            f"read; {list_format.name} takes a folder of this computer"
-        )
-    return place
 
 
 def _class_names(cfg, names, splits):

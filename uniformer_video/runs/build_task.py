@@ -75,8 +75,8 @@ def build_training_task(cfg: CfgNode, data: TrainingData, device: torch.device) 
     )
 
 
-def check_same_task(weights: Weights, task: Task) -> None:
-    """Refuse to test weights that were trained for another task than `task`.
+def check_same_task(weights: Weights, task: Task, or_else: str = "test other weights") -> None:
+    """Refuse weights that were trained for another task than `task`; `or_else` is what to do in place of it.
 
     Files that this toolkit did not train do not tell, and pass. Raises `CheckpointError`.
     """
@@ -86,5 +86,5 @@ def check_same_task(weights: Weights, task: Task) -> None:
         return
     raise CheckpointError(
         f"{weights.path} was trained for TRAIN.TASK {trained}, and TRAIN.TASK is {task.name}; set it to "
-        f"{trained}, with a list of that kind, or test other weights"
+        f"{trained}, with a list of that kind, or {or_else}"
     )

@@ -89,6 +89,10 @@ def settings_of_other_formats(cfg: CfgNode) -> dict[str, Unused]:
     read = {key for each in used for key in each.settings}
     of_any = {key for each in list_formats() for key in each.settings if key.startswith("DATA.")}
     names = " and ".join(dict.fromkeys(each.name for each in used))
+    of_any -= {
+        "DATA.GROUP_PATTERN",
+        *(["DATA.VAL_RATIO"] if cfg.DATA.FOLDS else []),
+    }  # whatever reads them
     unread = dict.fromkeys(sorted(of_any - read), f"the format {names} reads no such setting")
     if not any(each.needs_decoder for each in used):
         unread["DATA.DECODING_BACKEND"] = f"the format {names} holds no videos to decode"

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from uniformer_video.errors import (
 )
 from uniformer_video.files import atomic_write
 from uniformer_video.runs import build
+from uniformer_video.runs.best_weights import write_best
 from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.epoch_weights import EpochWeights
 from uniformer_video.runs.folder import (
     BAD_VIDEOS_FILE,
     BEST_FILE,
@@ -33,7 +35,7 @@ from uniformer_video.runs.folder import (
     PREVIOUS_FILE,
     RunFolder,
 )
-from uniformer_video.training.state import Progress, TrainState
+from uniformer_video.training.state import RAW, Progress, TrainState
 from uniformer_video.weights.checkpoint import Weights, read_weights, write_checkpoint
 
 log = logging.getLogger(__name__)
@@ -74,7 +76,8 @@ class RunCheckpoints:
     """What `folder` keeps of a `TrainState`.
 
     last.pt holds all that resuming needs, previous.pt the last.pt before it, best.pt the weights alone that
-    were best on validation; where no validation has chosen any, the latest.
+    were best on validation; where no validation has chosen any, the latest. `EpochWeights` may
+    stand beside them.
     """
 
     def __init__(
@@ -89,7 +92,10 @@ class RunCheckpoints:
         self._begun = begun
         self.folder, self.cfg, self.data, self.state = folder, cfg, data, state
         self._train_list = list_digest(data.train)
+        self._epochs = EpochWeights(folder, cfg)
         self._from_best = False  # this training has gone on from best.pt
+        self._teacher: dict[str, Any] = {}  # what is recorded of the teacher
+        self._gone_on_from: Path | None = None
         # the content of last.pt, where it is to be loaded next
         self._last_read: Weights | None = None
         self._keeps_last = True  # False: last.pt is damaged, and must not take previous.pt's place
@@ -146,10 +152,13 @@ class RunCheckpoints:
                 "epoch is left to train; raise it, or leave --from best out"
             )
         score = training.get("score")  # None: not validated, or from before it was recorded
+        chosen = weights.chosen if weights.chosen in self.state.tested_models else RAW
         progress = Progress(
             epoch=epoch,
             best_score=-1.0 if score is None else score,
             best_epoch=0 if score is None else epoch,
+            best_weights=chosen,
+            best_of={} if score is None else {chosen: [score, epoch]},
             seconds=training.get("seconds", 0.0),
         )
         try:
@@ -159,6 +168,21 @@ class RunCheckpoints:
         if not self.state.is_finite():
             raise CheckpointError(f"{path} holds values that are not finite; leave --from best out")
         self._from_best = True
+        self._note_teacher(path, weights)
+
+    def take_teacher(self, teacher: Mapping[str, Any]) -> None:
+        """What is recorded of the teacher of this run, {} without one: with `teacher` and `teacher_sha256`.
+
+        Raises `ConfigError` where the checkpoint that the run goes on from had another teacher.
+        """
+        before, now = (str(told.get("teacher_sha256")) for told in (self._teacher, teacher))
+        if self._gone_on_from and before != now:
+            raise ConfigError(
+                f"{self._gone_on_from} is of a run whose teacher, {self._teacher.get('teacher')}, had the "
+                f"SHA-256 {before[:12]}, and {teacher.get('teacher')} has {now[:12]}: it is another one now; "
+                "restore it, or choose another OUTPUT_DIR"
+            )
+        self._teacher = dict(teacher)
 
     def went_on_from_best(self) -> bool:
         """True where last.pt is of this run as it goes on from best.pt, and nothing is wrong with it.
@@ -215,28 +239,35 @@ class RunCheckpoints:
             reason,
             progress.best_epoch,
         )
-        progress.best_score, progress.best_epoch = -1.0, 0
+        progress.forget_best()
 
     def write(
-        self, saved: Mapping[str, Any], weights: Mapping[str, Any], is_best: bool = False
+        self,
+        saved: Mapping[str, Any],
+        weights: Mapping[str, Mapping[str, Any]],
+        improved: Collection[str] = (),
     ) -> None:
-        """Write last.pt, keep the one before it, and best.pt if the weights are the best ones.
+        """Write last.pt, keep the one before it, best.pt if weights are the best ones, and what is kept of
+        an epoch.
 
-        saved, weights: `state_dict()` and `tested_weights()` of the state.
+        saved, weights: `state_dict()` and `tested_weights()` of the state. improved: which of the weights are
+        the best of their kind.
         """
         progress = Progress.from_dict(saved["progress"])
         metadata = self._metadata(progress)
         # Where nothing is ever validated, the latest weights are as good as any.
         last = progress.epoch == self.cfg.SOLVER.MAX_EPOCH
         unchosen = not progress.best_epoch and (last or not self.cfg.TRAIN.EVAL_PERIOD)
-        if is_best or unchosen:
-            write_checkpoint(self.folder / BEST_FILE, weights, metadata)
+        if improved or unchosen:
+            write_best(self.folder / BEST_FILE, weights, improved, progress, metadata)
+        self._epochs.write(progress, weights, metadata)
         if self._keeps_last:
             _keep(self.folder / LAST_FILE, self.folder / PREVIOUS_FILE)
         training = {key: value for key, value in saved.items() if key != "model"}
         training |= {"train_list": self._train_list, "from_best": self._from_best}
         write_checkpoint(self.folder / LAST_FILE, saved["model"], metadata, training)
         self._keeps_last = True
+        self._epochs.remove_surplus(progress)
         if progress.bad_videos:
             self._write_bad_videos(progress.bad_videos)
 
@@ -259,8 +290,15 @@ class RunCheckpoints:
         except (KeyError, RuntimeError, TypeError, ValueError):
             raise DamagedError(f"{path} holds no training state that fits this run") from None
         self._from_best = bool(weights.training.get("from_best"))
+        self._note_teacher(path, weights)
         for note in notes:
             log.warning("%s %s", path, note)
+
+    def _note_teacher(self, path: Path, weights: Weights) -> None:
+        """Keep what the checkpoint that the run goes on from records of its teacher."""
+        told = weights.metadata.get("training", {})
+        self._teacher = {key: told[key] for key in told if key.startswith("teacher")}
+        self._gone_on_from = path
 
     def _check_run(
         self, path: Path, weights: Weights, train_list: str | None, from_best: bool = False
@@ -279,6 +317,8 @@ class RunCheckpoints:
         metadata = build.build_metadata(self.cfg, self.state.model, self.data.class_names)
         metadata["epoch"] = progress.epoch
         metadata["train_list"] = self._train_list
+        if len(self.state.tested_models) > 1:
+            metadata["weights"] = {"chosen": RAW}
         at_best = progress.epoch == progress.best_epoch and progress.step == 0
         validated = at_best and progress.best_epoch > 0
         metadata["training"] = {
@@ -288,6 +328,7 @@ class RunCheckpoints:
             "train_videos": len(self.data.train),
             "broken_videos": len(progress.bad_videos),
             "seed": self.cfg.RNG_SEED,
+            **self._teacher,
         }
         return metadata
 

@@ -25,6 +25,10 @@ from uniformer_video.words import name_some
 from uniformer_video.zoo.published import order_of_outputs
 from uniformer_video.zoo.registry import count_classes, recorded_class_names
 
+_OTHER_TEACHER = (
+    "take a teacher that was trained for the classes of the data, or train one on it first"
+)
+
 
 def known_names(weights: Weights, model: str | None = None) -> list[str] | None:
     """The class names of a file's outputs in their order, or None.
@@ -174,3 +178,37 @@ def _check_usual_order(own: list[str], path: str) -> None:
             ]
         )
     )
+
+
+def order_of_teacher(
+    class_names: list[str], own: list[str] | None, outputs: int, source: str
+) -> tuple[list[int] | None, str]:
+    """(which output of a teacher stands for each of the classes that are learnt, a line about it or "").
+
+    class_names: of the data, in its order. own: the teacher's, in the order of its `outputs`, None where
+    nothing names them. The order is None where both have the same. Raises `CheckpointError` for other
+    classes than the data's, and where nothing tells in which order they are.
+    """
+    named = not are_stand_ins(class_names)
+    if own and named and set(own) != set(class_names):
+        lines = name_differences(class_names, own, "the data", "the teacher")
+        differences = "; ".join(line.strip() for line in lines)
+        raise CheckpointError(
+            f"the teacher {source} tells {len(own)} classes apart, the data {len(class_names)}, and not the "
+            f"same ones: {differences}; {_OTHER_TEACHER}"
+        )
+    if outputs != len(class_names):
+        raise CheckpointError(
+            f"the teacher {source} tells {outputs} classes apart and the data has {len(class_names)}; "
+            f"{_OTHER_TEACHER}"
+        )
+    if own and named:
+        if own == class_names:
+            return None, ""
+        line = "its classes are in another order, and its answers are put into that of the data by name"
+        return places(class_names, own), line
+    if own:
+        _check_usual_order(own, source)
+    if own or not named:
+        return None, ""
+    return None, "it does not name its classes, which are taken to be in the order of the data"

@@ -4,7 +4,7 @@ import logging
 import math
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
@@ -16,20 +16,26 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.environment import torchrun
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError, TrainingError
+from uniformer_video.evaluation.scoring import SideBySide
 from uniformer_video.locks import folder_lock
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.program import run_again
 from uniformer_video.randomness import seed_torch
 from uniformer_video.runs import build
 from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.build_measures import build_costs, build_trace, recomputation_lines
 from uniformer_video.runs.build_task import build_training_task
+from uniformer_video.runs.build_teacher import build_lessons
 from uniformer_video.runs.checkpoints import Begun, RunCheckpoints, read_begun
+from uniformer_video.runs.ending import check_patience, note_early_end, note_time
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE, RunFolder
 from uniformer_video.runs.multi_view_test import score_records
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.precision import autocast_for, choose_precision
+from uniformer_video.training.state import Progress
 from uniformer_video.training.trainer import Trainer
+from uniformer_video.training.writers import Writers
 from uniformer_video.versions import device_name
 from uniformer_video.weights.checkpoint import LoadReport
 from uniformer_video.words import duration
@@ -46,18 +52,23 @@ def fit(
     command: str = "",
     from_best: bool = False,
     show_bars: bool | None = None,
+    rehearse: Callable[[Trainer], None] | None = None,
+    writers: Writers | None = None,
 ) -> None:
     """Train, or go on with an unfinished training; a finished one is left as it is.
 
     from_best: go on from the best weights in place of the last ones, with fresh moments.
-    show_bars: of progress; None = on a terminal.
+    show_bars: of progress; None = on a terminal. rehearse: what to do with all that is built in place of
+    training, see `rehearsal.py`. writers: get the curves.
     """
     build.opposite_classes(cfg, data.class_names)  # a wrong name shows now, not after training
+    check_patience(cfg, data)
     seed_torch("weights", cfg.RNG_SEED)
     begun = read_begun(folder) if cfg.UNIFORMER.PRETRAIN_NAME else None
     model, report = _build_model(cfg, data, begun, ranks)
     model.to(ranks.device)
     loader = build.build_train_loader(cfg, data, ranks)
+    trace = build_trace(cfg, loader.plan, folder, ranks)
     task = build_training_task(cfg, data, ranks.device)
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
     state = build.build_train_state(cfg, model, precision, ranks)
@@ -66,29 +77,36 @@ def fit(
     with _take_folder(folder, ranks):
         first_step = _go_on(cfg, folder, ranks, checkpoints, loader.plan, from_best)
         progress, steps = state.progress, loader.plan.steps_per_epoch
-        tested = state.tested_model
-        if progress.epoch == cfg.SOLVER.MAX_EPOCH:
-            ranks.say(f"Training is finished ({folder.path}).")
+        tested = state.tested_models
+        if _is_finished(cfg, progress):
+            ranks.say(
+                f"Training is finished ({folder.path}).", *note_early_end(cfg, progress, data)
+            )
             return
-        ranks.say(*_training_facts(cfg, model, loader, precision, ranks, command))
+        autocast = autocast_for(precision, ranks.device)
+        lessons = build_lessons(cfg, data, task, ranks, autocast)
+        checkpoints.take_teacher(lessons.record)
+        ranks.say(*_training_facts(cfg, model, loader, precision, ranks, command), *lessons.lines)
+        ranks.say(*(recomputation_lines(cfg, model) if ranks.is_main else ()))
         if not first_step:
             _say_start(cfg, report, ranks)
         monitor = Monitor(
-            folder.path if ranks.is_main else None,
+            folder.path if ranks.is_main and not rehearse else None,
             cfg.LOG_PERIOD,
             cfg.SOLVER.MAX_EPOCH * steps,
             cfg.SOLVER.MAX_EPOCH,
             task.figures,
             first_step,
-            cfg.TENSORBOARD.ENABLE,
+            writers,
             show_bars,
+            build_costs(cfg, loader.plan, ranks),
         )
         trainer = Trainer(
             state=state,
             loader=loader,
             schedule=build.build_schedule(cfg),
             ranks=ranks,
-            autocast=autocast_for(precision, ranks.device),
+            autocast=autocast,
             settings=build.build_train_settings(cfg),
             mixup=build.build_mixup(cfg),
             task=task,
@@ -98,13 +116,26 @@ def fit(
             ),
             write=checkpoints.write,
             remedy=checkpoints.remedy,
+            objective=lessons.objective,
+            trace=trace,
         )
         try:
-            trainer.fit()
+            (rehearse or Trainer.fit)(trainer)
         finally:
             loader.close()
+            trace.close()
             monitor.close()
-    ranks.say(f"Trained in {duration(progress.seconds)}; weights in {folder.path}.")
+    if rehearse:
+        return
+    ranks.say(
+        *note_early_end(cfg, progress, data),
+        *note_time(cfg, progress, data),
+        f"Trained in {duration(progress.seconds)}; weights in {folder.path}.",
+    )
+
+
+def _is_finished(cfg: CfgNode, progress: Progress) -> bool:
+    return progress.is_finished(cfg.SOLVER.MAX_EPOCH, cfg.TRAIN.PATIENCE)
 
 
 def _build_model(
@@ -128,8 +159,10 @@ def _say_start(cfg: CfgNode, report: LoadReport | None, ranks: Ranks) -> None:
     """What a training begins from."""
     if report:
         ranks.say(*report.lines())
-    elif note := build.note_from_scratch(cfg):
-        log.warning(note)
+        return
+    for note in (build.note_from_scratch(cfg), build.build_freezing(cfg).note_without_weights()):
+        if note:
+            log.warning(note)
 
 
 @contextmanager
@@ -176,7 +209,7 @@ def _go_on(
         ranks.say(
             f"Going on from {folder / BEST_FILE}, epoch {progress.epoch}, with fresh moments."
         )
-    elif found and progress.epoch < cfg.SOLVER.MAX_EPOCH:
+    elif found and not _is_finished(cfg, progress):
         ranks.say(f"Resuming at epoch {first_step / plan.steps_per_epoch:.2f} from {found}.")
         if reason := ranks.on_main(checkpoints.fault_of_best):
             checkpoints.forget_best(reason)
@@ -200,14 +233,22 @@ def _training_facts(
         f"{plan.slots * plan.slot_size} videos a step, "
         f"{resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)} workers."
     )
-    if plan.slots > ranks.size:
+    yield from build.build_freezing(cfg).lines(model)
+    yield from filter(None, (build.decay_line(cfg, model), build.rate_line(cfg)))
+    if (steps := cfg.SOLVER.ACCUMULATION_STEPS) > 1:
         yield (
-            f"The recipe is for {plan.slots} processes (NUM_GPUS {cfg.NUM_GPUS} x NUM_SHARDS "
+            f"Gradients of {steps} batches are added up for each update (SOLVER.ACCUMULATION_STEPS): "
+            f"{plan.slots} parts of {plan.slot_size} videos, by each of which BatchNorm normalises it."
+        )
+    processes = cfg.NUM_GPUS * cfg.NUM_SHARDS
+    if processes > ranks.size:
+        yield (
+            f"The recipe is for {processes} processes (NUM_GPUS {cfg.NUM_GPUS} x NUM_SHARDS "
             f"{cfg.NUM_SHARDS}); {ranks.size} will work through their {plan.slots} parts of each step "
             f"in turn: {plan.slots // ranks.size} x {plan.slot_size} videos, gradients accumulated."
         )
         yield (
-            f"On {plan.slots} GPUs: {torchrun(cfg.NUM_GPUS, cfg.NUM_SHARDS)} "
+            f"On {processes} GPUs: {torchrun(cfg.NUM_GPUS, cfg.NUM_SHARDS)} "
             f"{command or shlex.join([*run_again(), '--cfg', 'FILE'])}"
         )
 
@@ -215,43 +256,48 @@ def _training_facts(
 def _validate(
     cfg: CfgNode,
     data: Data,
-    model: RecognitionModel,
+    models: Mapping[str, RecognitionModel],
     ranks: Ranks,
     monitor: Monitor,
     task: Task,
     steps: int,
     remedy: Callable[[], str],
     epoch: int,
-) -> float | None:
-    """The score on one centre view of the validation videos; None when nothing can be measured.
+) -> dict[str, float]:
+    """The score of each of the `models` on one centre view of the validation videos; {} when nothing can be
+    measured.
 
     Raises `TrainingError` for scores that are not finite: no such weights are ever the best.
     """
     started = time.monotonic()
     protocol = Protocol.from_cfg(cfg).with_views(1, 1)
-    scores = score_records(cfg, model, data.val, protocol, ranks, False, faults=data.faults)
+    together = SideBySide([*models.values()])
+    scores = score_records(cfg, together, data.val, protocol, ranks, False, faults=data.faults)
     videos = [record for record, decoded in zip(data.val, scores.decoded, strict=True) if decoded]
     if not videos:
         monitor.message("no validation video can be decoded")
-        return None
+        return {}
     if not np.isfinite(scores.scores[scores.decoded]).all():
         raise TrainingError(
             f"the scores of the validation after epoch {epoch} are not finite; {remedy()}"
         )
-    means = task.video_scores(scores.scores, "logits")
-    score, loss = task.validate(means[scores.decoded], videos)
-    if math.isnan(score):
-        monitor.message(
-            "no validation video has a label, so there is no score to choose weights by"
-        )
-        return None
-    if not 0 <= score <= 1:
-        raise ConfigError(
-            f"the task {task.name} gives the validation after epoch {epoch} the score {score:g}; a score is "
-            "a share from 0 to 1, the more the better"
-        )
+    measured = {}
+    for name, part in zip(models, together.split(scores.scores), strict=True):
+        means = task.video_scores(part, "logits")
+        score, loss = task.validate(means[scores.decoded], videos)
+        if math.isnan(score):
+            monitor.message(
+                "no validation video has a label, so there is no score to choose weights by"
+            )
+            return {}
+        if not 0 <= score <= 1:
+            raise ConfigError(
+                f"the task {task.name} gives the validation after epoch {epoch} the score {score:g}; a score "
+                "is a share from 0 to 1, the more the better"
+            )
+        measured[name] = (score, loss)
     seconds = time.monotonic() - started
-    monitor.validation(epoch, epoch * steps, score, loss, seconds, task.score_key)
+    monitor.validation(epoch, epoch * steps, measured, seconds, task.score_key)
     if scores.failures:
         monitor.message(f"{len(scores.failures)} validation videos cannot be decoded")
-    return score
+    return {name: score for name, (score, _) in measured.items()}

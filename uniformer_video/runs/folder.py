@@ -1,7 +1,7 @@
 """The output folder of a run: the names of its files, and the rule that it belongs to one training run."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from uniformer_video.config.setting import FREE, MATCHES_UNLESS_FROM_BEST
 from uniformer_video.config.settings import flat_config
 from uniformer_video.errors import ConfigError
 from uniformer_video.files import atomic_write, remove_unfinished
+from uniformer_video.prepare.folders import write_table
 from uniformer_video.runs.check import settings_without_effect
 
 CONFIG_FILE = "config.yaml"
@@ -21,6 +22,7 @@ PREVIOUS_FILE = "previous.pt"  # the last.pt before
 BEST_FILE = "best.pt"
 LOCK_FILE = ".lock"
 BAD_VIDEOS_FILE = "bad_videos.csv"
+LACKING_FILE = "missing_videos.csv"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,12 @@ class RunFolder:
                     f"{self / name} is a folder, where a run writes a file; move it away, or choose another "
                     "OUTPUT_DIR"
                 )
+
+    def list_lacking(self, lacking: Sequence[tuple[str, str]]) -> None:
+        """Write the (list, video) pairs of published videos that the lists lack, if there are any."""
+        if lacking:
+            self.make()
+            write_table(self / LACKING_FILE, ("list", "video"), lacking)
 
     def check(self, cfg: CfgNode, recorded: CfgNode, from_best: bool = False) -> None:
         """Raise `ConfigError` unless the training run in the folder, of the settings `recorded`, is that of

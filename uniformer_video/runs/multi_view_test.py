@@ -24,7 +24,7 @@ from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
 from uniformer_video.evaluation.report import write_report
 from uniformer_video.evaluation.results import RESULTS_FILE, build_results, save_results
-from uniformer_video.evaluation.scoring import ViewScores, score_videos
+from uniformer_video.evaluation.scoring import SideBySide, ViewScores, score_videos
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.program import command
 from uniformer_video.runs import build
@@ -35,6 +35,7 @@ from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest, RunF
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
+from uniformer_video.training.writers import Writers
 from uniformer_video.versions import versions
 from uniformer_video.weights.checkpoint import file_sha256
 from uniformer_video.words import plural
@@ -50,15 +51,16 @@ def evaluate(
     ranks: Ranks,
     name: str,
     show_bars: bool | None = None,
+    writers: Writers | None = None,
 ) -> Path:
     """The multi-view test and its report. Results that are already there are only shown again.
 
-    show_bars: of progress; None = on a terminal.
+    show_bars: of progress; None = on a terminal. writers: get the figures of a new test, and its pictures.
     """
     task = build_task(cfg)
     ranks.wait()  # for the weights of the main process
-    path = _tested_weights(cfg, folder, ranks)
-    model, weights = build.load_tested_model(cfg, path)
+    path, select = _tested_weights(cfg, folder, ranks)
+    model, weights = build.load_tested_model(cfg, path, select)
     digest = file_sha256(path)
     known_notes = data.notes
     data = match_classes(data, weights, cfg.MODEL.NUM_CLASSES, cfg.MODEL.MODEL_NAME)
@@ -67,11 +69,14 @@ def evaluate(
     target, done = folder.results_folder(cfg, digest, videos, _recorded_test)
     if done:
         ranks.say(f"These weights are tested already ({target / RESULTS_FILE}).")
-        return _present(target, ranks)
+        return present(target, ranks)
     model.to(ranks.device)
     protocol = Protocol.from_cfg(cfg)
     protocol = replace(protocol, precision=choose_precision(protocol.precision, ranks.device))
-    ranks.say(f"Testing {path}: {len(data.test)} videos, {protocol.num_views} views of each.")
+    which = f", {weights.choice}" if weights.choice else ""
+    ranks.say(
+        f"Testing {path}{which}: {len(data.test)} videos, {protocol.num_views} views of each."
+    )
     started = time.monotonic()
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES else "forward"
     score = partial(
@@ -101,6 +106,7 @@ def evaluate(
             "checkpoint": str(path),
             "checkpoint_sha256": digest,
             "epoch": weights.metadata.get("epoch"),
+            **({"weights": weights.chosen} if weights.chosen else {}),
         },
         segments=[(record.start, record.end) for record in data.test],
         failures=view_scores.failures,
@@ -112,10 +118,22 @@ def evaluate(
         versions=versions(),
     )
     save_results(target, results, view_scores.scores, task)
-    return _present(target, ranks)
+    if writers:
+        _show(results, task, writers)
+    return present(target, ranks)
 
 
-def _present(folder: Path, ranks: Ranks) -> Path:
+def _show(results: dict[str, Any], task: Task, writers: Writers) -> None:
+    """Hand the figures of a test to the writers, as "test/top1", and the task's pictures."""
+    figures = {}
+    for key, figure in results["summary"].items():
+        figures[f"test/{key}"] = figure.get("value") if isinstance(figure, dict) else figure
+    writers.scalars(figures)
+    for name, pixels in task.pictures(results).items():
+        writers.picture(f"test/{name}", pixels)
+
+
+def present(folder: Path, ranks: Ranks) -> Path:
     """Print the summary and write the page; without the page's libraries the results stand alone."""
     if not ranks.is_main:
         return folder
@@ -131,7 +149,7 @@ def _present(folder: Path, ranks: Ranks) -> Path:
 
 def score_records(
     cfg: CfgNode,
-    model: RecognitionModel,
+    model: RecognitionModel | SideBySide,
     records: Sequence[VideoRecord],
     protocol: Protocol,
     ranks: Ranks,
@@ -220,18 +238,19 @@ def _motion(
     return task.motion(played, labels, opposite, data.class_names, cfg.TEST.SCORE)
 
 
-def _tested_weights(cfg: CfgNode, folder: RunFolder, ranks: Ranks) -> Path:
-    """The checkpoint that the config asks to test, on this machine."""
+def _tested_weights(cfg: CfgNode, folder: RunFolder, ranks: Ranks) -> tuple[Path, str]:
+    """The checkpoint that the config asks to test, on this machine, and which of its weights."""
     if cfg.TEST.CHECKPOINT_FILE_PATH:
-        return build.fetch_weights(cfg.TEST.CHECKPOINT_FILE_PATH, ranks)
-    path = folder / (BEST_FILE if cfg.TEST.WEIGHTS == "best" else LAST_FILE)
+        return build.fetch_weights(cfg.TEST.CHECKPOINT_FILE_PATH, ranks), "model"
+    file, _, kind = cfg.TEST.WEIGHTS.partition("-")
+    path = folder / (BEST_FILE if file == "best" else LAST_FILE)
     if not path.is_file():
-        other = "last" if cfg.TEST.WEIGHTS == "best" else "best"
+        other = "last" if file == "best" else "best"
         raise CheckpointError(
             f"there is no {path.name} to test in {folder.path}; set TEST.WEIGHTS {other} if that is "
             "there, TEST.CHECKPOINT_FILE_PATH to a checkpoint, or train first"
         )
-    return path
+    return path, kind or "model"
 
 
 def _recorded_test(folder: Path) -> RecordedTest | None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
@@ -11,10 +12,13 @@ from uniformer_video.distributed.environment import launcher
 from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.runs.build import name_model
 from uniformer_video.runs.build_data import Data, build_data
+from uniformer_video.runs.build_lists import without_validation
+from uniformer_video.runs.build_writers import build_writers
 from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.fit import fit
-from uniformer_video.runs.folder import RunFolder, run_folder
+from uniformer_video.runs.folder import LACKING_FILE, RunFolder, run_folder
 from uniformer_video.runs.multi_view_test import evaluate
+from uniformer_video.runs.time_budget import fit_into_minutes
 from uniformer_video.signals import Interrupted
 
 
@@ -31,7 +35,7 @@ def run(
     terminal. Returns the folder of the results, or
     None when nothing was tested. Raises `Interrupted` when asked to stop, after saving.
     """
-    cfg = name_model(cfg)
+    cfg = without_validation(name_model(cfg))
     check_settings(cfg)
     check_phases(cfg)
     with join_ranks(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
@@ -39,11 +43,15 @@ def run(
             data = build_data(cfg)
             folder = run_folder(cfg, name)
             ranks.say(*_introduction(cfg, data, folder))
+            ranks.on_main(lambda: folder.list_lacking(data.lacking))
             if cfg.TRAIN.ENABLE:
-                fit(cfg, data, folder, ranks, command, from_best, show_bars)
-            if not cfg.TEST.ENABLE:
-                return None
-            tested = evaluate(cfg, data, folder, ranks, name, show_bars)
+                cfg = fit_into_minutes(cfg, data, folder, ranks)
+            with closing(build_writers(cfg, folder, ranks)) as writers:
+                if cfg.TRAIN.ENABLE:
+                    fit(cfg, data, folder, ranks, command, from_best, show_bars, writers=writers)
+                if not cfg.TEST.ENABLE:
+                    return None
+                tested = evaluate(cfg, data, folder, ranks, name, show_bars, writers)
             ranks.wait()  # until the main process has written the results, which all may read
             return tested
         except Interrupted:
@@ -64,3 +72,5 @@ def _introduction(cfg: CfgNode, data: Data, folder: RunFolder) -> Iterator[str]:
         if records := getattr(data, split):
             yield count_line(split, records, data.class_names)
     yield from data.notes
+    if data.lacking:
+        yield f"The published videos that are not in the lists: {folder / LACKING_FILE}"

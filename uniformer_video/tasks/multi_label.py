@@ -50,6 +50,7 @@ class MultiLabel(Classification):
     min_classes = 1
     view_scores: ClassVar = {"logits": np.asarray, "sigmoid": sigmoid}
     exact_means: ClassVar = {"logits": mean_logits, "sigmoid": mean_sigmoids}
+    has_distillation = True
     figures = (Figure("map", "mAP", "Mean average precision"), Figure("hit1", "hit@1", "Hit@1"))
     hits_key, score_key, headline = "hit1", "map", "map"
     result_keys = ("per_class",)
@@ -80,6 +81,19 @@ class MultiLabel(Classification):
         best = targets.gather(1, logits.argmax(1, keepdim=True))
         hits = (best > half).sum()
         return hits, torch.full_like(hits, len(logits))
+
+    def soften(self, logits: Tensor, temperature: float) -> Tensor:
+        """A teacher's logits `[B, K]` -> their sigmoid at the temperature, `[B, K]`."""
+        return (logits / temperature).sigmoid()
+
+    def divergence(self, logits: Tensor, softened: Tensor, temperature: float) -> Tensor:
+        """Logits and a teacher's softened ones, both `[B, K]` -> the divergence of yes and no, the mean over
+        the classes of each clip, `[B]`.
+        """
+        own = logits / temperature
+        yes = F.kl_div(F.logsigmoid(own), softened, reduction="none")
+        no = F.kl_div(F.logsigmoid(-own), 1 - softened, reduction="none")
+        return (yes + no).mean(1)
 
     def validate(self, scores: np.ndarray, records: Sequence[VideoRecord]) -> tuple[float, float]:
         """Mean logits float `[N, K]` -> (mAP in 0..1, unweighted loss).
@@ -118,6 +132,16 @@ class MultiLabel(Classification):
             "per_class": _per_class(shares[decoded], truth[decoded], precision, class_names),
             "videos": _videos(entries, scores, shares, truth, decoded),
         }
+
+    def group_interval(
+        self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray
+    ) -> tuple[float, float] | None:
+        """That of mAP, by resamples of the groups."""
+        truth = multi_hot(labels, scores.shape[1])
+        value = mean_average_precision(scores, truth)
+        rng = generator("resamples", len(scores))
+        drawn = resampled_map(scores, truth, _num_resamples(scores), rng, groups)
+        return basic_interval(value, drawn)
 
     def saved_labels(self, videos: Sequence[Mapping[str, Any]], num_classes: int) -> np.ndarray:
         """bool `[N, K]`."""
@@ -183,10 +207,14 @@ def _map(scores: np.ndarray, truth: np.ndarray, precision: np.ndarray) -> dict[s
     if not len(precision):
         return {"value": None, "low": None, "high": None, "resamples": 0}
     value = float(precision.mean())
-    resamples = int(np.clip(_RESAMPLED_SCORES // scores.size, MIN_RESAMPLES, MAX_RESAMPLES))
+    resamples = _num_resamples(scores)
     drawn = resampled_map(scores, truth, resamples, generator("resamples", len(scores)))
     low, high = basic_interval(value, drawn) or (None, None)
     return {"value": value, "low": low, "high": high, "resamples": resamples}
+
+
+def _num_resamples(scores: np.ndarray) -> int:
+    return int(np.clip(_RESAMPLED_SCORES // scores.size, MIN_RESAMPLES, MAX_RESAMPLES))
 
 
 def _per_class(

@@ -14,7 +14,7 @@ from uniformer_video.tasks.task import Task
 
 # What a class has to say of itself, and what every line of metrics.jsonl holds beside its figures.
 _ASKED = ("name", "figures", "hits_key", "score_key", "headline", "template")
-_TAKEN = ("kind", "epoch", "step", "loss", "lr", "seconds")
+_TAKEN = ("kind", "epoch", "step", "loss", "distillation_loss", "lr", "seconds")
 _OwnTask = TypeVar("_OwnTask", bound=Task)  # what is decorated keeps its own class
 _TASKS: dict[str, type[Task]] = {task.name: task for task in (SingleLabel, MultiLabel)}
 

@@ -16,6 +16,7 @@ from uniformer_video.errors import DataError
 from uniformer_video.evaluation.exact_order import mean_logits, mean_softmaxes
 from uniformer_video.evaluation.metrics import (
     confusion_matrix,
+    group_share_interval,
     mean_class_accuracy,
     per_class_accuracy,
     ranked_classes,
@@ -39,8 +40,9 @@ from uniformer_video.evaluation.parts import (
     proportion,
     share_text,
 )
-from uniformer_video.evaluation.plots import heat_map
+from uniformer_video.evaluation.plots import heat_map, heat_map_on_white
 from uniformer_video.evaluation.scoring import ViewScores
+from uniformer_video.randomness import generator
 from uniformer_video.tasks.classification import Classification
 
 MAX_CONFUSIONS = 20
@@ -59,6 +61,7 @@ class SingleLabel(Classification):
     view_scores: ClassVar = {"logits": np.asarray, "softmax": softmax}
     exact_means: ClassVar = {"logits": mean_logits, "softmax": mean_softmaxes}
     has_motion_check = True
+    has_distillation = True
     figures = (Figure("top1", "top-1", "Top-1 accuracy"),)
     hits_key = score_key = headline = "top1"
     result_keys = ("per_class", "confusion")
@@ -90,6 +93,17 @@ class SingleLabel(Classification):
         """(how many clips score highest in the class that their target has most of, clips), int64 `[]`."""
         hits = (logits.argmax(1) == targets.argmax(1)).sum()
         return hits, torch.full_like(hits, len(logits))
+
+    def soften(self, logits: Tensor, temperature: float) -> Tensor:
+        """A teacher's logits `[B, K]` -> their softmax at the temperature, `[B, K]`."""
+        return (logits / temperature).softmax(1)
+
+    def divergence(self, logits: Tensor, softened: Tensor, temperature: float) -> Tensor:
+        """Logits and a teacher's softened ones, both `[B, K]` -> the divergence of the softmax of each clip,
+        `[B]`.
+        """
+        own = F.log_softmax(logits / temperature, dim=1)
+        return F.kl_div(own, softened, reduction="none").sum(1)
 
     def validate(self, scores: np.ndarray, records: Sequence[VideoRecord]) -> tuple[float, float]:
         """Mean logits float `[N, K]` -> (top-1 in 0..1, unweighted loss)."""
@@ -125,6 +139,13 @@ class SingleLabel(Classification):
             "confusion": cells,
             "videos": _videos(entries, labels, scores, shares, decoded),
         }
+
+    def group_interval(
+        self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray
+    ) -> tuple[float, float] | None:
+        """That of top-1, by resamples of the groups."""
+        right = topk_correct(scores, labels, 1)
+        return group_share_interval(right, groups, generator("resamples", len(scores)))
 
     def saved_labels(self, videos: Sequence[Mapping[str, Any]], num_classes: int) -> np.ndarray:
         """int64 `[N]`."""
@@ -184,6 +205,11 @@ class SingleLabel(Classification):
             "mistakes": _mistakes(results["videos"], open_video),
             "motion": _motion_section(results),
         }
+
+    def pictures(self, results: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Which classes are taken for which: a row for each true class, a column for each answer."""
+        picture = heat_map_on_white(results["confusion"], len(results["class_names"]))
+        return {"confusion": picture}
 
     def mark(self) -> dict[str, Any]:
         """Nothing: a file that does not tell its task is from before there were others, and is of this.

@@ -56,6 +56,8 @@ class Task(ABC):
     has_motion_check: ClassVar[bool] = False
     # What metrics.jsonl, the log and the curves of the page show beside the loss, in the page's order.
     figures: ClassVar[tuple[Figure, ...]]
+    # Whether `soften` and `divergence` are there, without which no model of the task learns from a teacher.
+    has_distillation: ClassVar[bool] = False
     # Of these: the share of hits while training; the score of a validation, which chooses the best weights.
     hits_key: ClassVar[str]
     score_key: ClassVar[str]
@@ -129,6 +131,25 @@ class Task(ABC):
         """
         raise NotImplementedError
 
+    def soften(self, logits: torch.Tensor, temperature: float) -> torch.Tensor:
+        """A teacher's logits of a batch, divided by the temperature, as probabilities: targets that mixup may
+        blend as it does those of `targets`. Of tasks with `has_distillation`.
+
+        Dense: the softmax over the second axis.
+        """
+        raise NotImplementedError
+
+    def divergence(
+        self, logits: torch.Tensor, softened: torch.Tensor, temperature: float
+    ) -> torch.Tensor:
+        """How far the logits of a batch, float32 or float64, are at that temperature from what `soften` made
+        of a teacher's, perhaps blended: the Kullback-Leibler divergence of each clip, `[B]`. Of tasks with
+        `has_distillation`.
+
+        Dense: the mean over the pixels of a clip.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def validate(self, scores: np.ndarray, records: Sequence[VideoRecord]) -> tuple[float, float]:
         """Mean logits of videos `[N, K]` and their records -> (score in 0..1, unweighted loss).
@@ -194,6 +215,18 @@ class Task(ABC):
         """
         raise NotImplementedError
 
+    def group_interval(
+        self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray
+    ) -> tuple[float, float] | None:
+        """The 95 % interval of the `headline` of decoded videos that come in groups; None where none is.
+
+        Args:
+            labels: one a video, as `label_of` gives it.
+            scores: `[N, K]` from `video_scores`.
+            groups: int `[N]`, from 0: videos of one group are drawn together.
+        """
+        return None
+
     def check_results(self, results: Mapping[str, Any], place: Path | str) -> None:
         """Raise `DataError`, naming the file `place`, where a record lacks what `results` puts there."""
         lacking = [key for key in self.result_keys if key not in results]
@@ -235,6 +268,10 @@ class Task(ABC):
         open_video: as `evaluation.report.write_report` takes it. Dense: pictures of masks beside frames.
         """
         raise NotImplementedError
+
+    def pictures(self, results: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Pictures of a record for TensorBoard and its like: {name: uint8 `[H, W, 3]`}."""
+        return {}
 
     # What files say.
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
+from torch.utils.hooks import RemovableHandle
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -36,25 +37,43 @@ class BatchStatistics:
         self._notes: dict[_BatchNorm, list[Any]] | None = None
         self._kept: dict[_BatchNorm, float | None] = {}  # layer -> its momentum, while it runs
         self._known_layout: _Layout | None = None
+        self._handles: list[RemovableHandle] = []
+        self._by_scratch, self._scratch = False, _Scratch(self.layers)
 
     @contextmanager
     def attach(self) -> Iterator["BatchStatistics"]:
         """Around the training: no forward pass in training mode changes a running statistic by itself."""
-        handles = []
-        for layer in self.layers:
-            handles.append(layer.register_forward_pre_hook(self._before))
-            # also after an error: a recomputed pass ends by one as soon as it has what it needs
-            handles.append(layer.register_forward_hook(self._after, always_call=True))
+        self.note_by_scratch(self._by_scratch)
         try:
             yield self
         finally:
-            for handle in handles:
-                handle.remove()
+            self._remove_hooks()
+            self._scratch.remove()
+
+    def note_by_scratch(self, on: bool) -> None:
+        """Inside `attach`: have no hook on any layer, for what a compiler is to see through.
+
+        From the beginning of a pass to the step's end, layers then write into scratch buffers, of which the
+        row is made. That rounds otherwise than the hooks do.
+        """
+        self._by_scratch = on
+        self._remove_hooks()
+        self._scratch.remove()
+        for layer in self.layers if not on else ():
+            self._handles.append(layer.register_forward_pre_hook(self._before))
+            # also after an error: a recomputed pass ends by one as soon as it has what it needs
+            self._handles.append(layer.register_forward_hook(self._after, always_call=True))
+
+    def _remove_hooks(self) -> None:
+        while self._handles:
+            self._handles.pop().remove()
 
     @contextmanager
     def record_pass(self) -> Iterator[None]:
         """Around the forward pass of a slot. Passes outside, such as recomputed ones, leave no note."""
         self._notes = {}
+        if self._by_scratch:
+            self._scratch.put()
         try:
             yield
         finally:
@@ -63,6 +82,8 @@ class BatchStatistics:
     def row(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         """The notes so far of the slot, `[values]`; inside `record_pass`."""
         assert self._notes is not None
+        if self._by_scratch:
+            return self._scratch.row(dtype, device)
         parts: list[Tensor] = []
         for layer, length in zip(self.layers, self._lengths, strict=True):
             if layer in self._notes:
@@ -84,6 +105,7 @@ class BatchStatistics:
         """
         if not self.layers:
             return
+        self._scratch.remove()
         layout = self._layout(rows)
         before = torch.cat([part for layer in self.layers for part in _values(layer, rows.dtype)])
         folded, calls = before, torch.zeros_like(before)
@@ -144,6 +166,50 @@ class BatchStatistics:
         if self._known_layout is None or self._known_layout.momenta != momenta:
             self._known_layout = _Layout(momenta, self._lengths, rows)
         return self._known_layout
+
+
+class _Scratch:
+    """Buffers that hide the registered ones of layers while passes are made, and hold a pass' notes after it.
+
+    They start at zero, so that a layer's own rule leaves there what its calls add to the running statistics.
+    Whoever saves the model meanwhile, from another thread, saves the registered ones.
+    """
+
+    def __init__(self, layers: Sequence[_BatchNorm]):
+        self._layers = layers
+        self._buffers: list[dict[str, Tensor]] = []
+
+    def put(self) -> None:
+        """Hide the registered buffers, by zeros."""
+        if not self._buffers:  # on the device where the layers are by now
+            self._buffers = [
+                {
+                    name: torch.zeros_like(b)
+                    for name in _BUFFERS
+                    if (b := getattr(layer, name)) is not None
+                }
+                for layer in self._layers
+            ]
+        for layer, buffers in zip(self._layers, self._buffers, strict=True):
+            for buffer in buffers.values():
+                buffer.zero_()
+            vars(layer).update(buffers)
+
+    def remove(self) -> None:
+        """Show the registered buffers again."""
+        for layer in self._layers:
+            for name in _BUFFERS:
+                vars(layer).pop(name, None)
+
+    def row(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """As `BatchStatistics.row`."""
+        parts = [torch.empty(0, dtype=dtype, device=device)]
+        for layer, buffers in zip(self._layers, self._buffers, strict=True):
+            mean, variance = buffers["running_mean"], buffers["running_var"]
+            calls = buffers.get("num_batches_tracked", torch.ones_like(mean[0]))
+            counted = 1 if _notes_for_its_group(layer) else 0
+            parts += [counted * part.to(dtype) for part in (calls.view(1), mean, variance)]
+        return torch.cat(parts)
 
 
 class _Layout:

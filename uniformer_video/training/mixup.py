@@ -1,6 +1,7 @@
 """Mixup and cutmix: mix a batch with itself in reverse order, and its targets by the same share."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -74,16 +75,25 @@ class Mixup:
 
         The inputs are left as they are.
         """
+        clips, (targets,) = self.mix(clips, [targets], rng)
+        return clips, targets
+
+    def mix(
+        self, clips: Tensor, targets: Sequence[Tensor], rng: np.random.Generator
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The same for targets of several kinds, all of which are mixed by the share of the clips."""
         height, width = clips.shape[-2:]
         share, box = self.draw(height, width, rng)
+        if share == 1.0:
+            return clips, list(targets)  # as they are, also beside a partner that lacks some: NaN
         if box is not None:
             top, bottom, left, right = box
             partner = clips[..., top:bottom, left:right].flip(0)
             clips = clips.clone()
             clips[..., top:bottom, left:right] = partner
-        elif share < 1.0:
+        else:
             clips = torch.lerp(clips.flip(0), clips, share)
-        return clips, torch.lerp(targets.flip(0), targets, share)
+        return clips, [torch.lerp(each.flip(0), each, share) for each in targets]
 
 
 def _cut_span(side: int, cut: float, rng: np.random.Generator) -> tuple[int, int]:

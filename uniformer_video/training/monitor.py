@@ -1,26 +1,27 @@
-"""The log of a training: console lines, JSON lines, TensorBoard, a progress bar."""
+"""The log of a training: console lines, JSON lines, a progress bar, and what the writers get."""
 
 import logging
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 import simplejson
 import torch
 from tqdm import tqdm
 
 from uniformer_video.files import METRICS_FILE, atomic_write
-from uniformer_video.program import command, install
+from uniformer_video.program import command
+from uniformer_video.training.costs import RunCosts
+from uniformer_video.training.writers import Writers
 from uniformer_video.words import duration
-
-if TYPE_CHECKING:  # its library is optional
-    from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger(__name__)
 
 DATA_SHARE_WARNING = 0.3
+# What some trainings measure beside the loss: the key in metrics.jsonl, and what a line of the log calls it.
+ALSO_MEASURED = {"distillation_loss": "from the teacher"}
 
 
 class Figure(Protocol):
@@ -36,8 +37,9 @@ class Figure(Protocol):
 class Monitor:
     """Collects steps, reports intervals. Only the main process makes one that writes.
 
-    folder: where `metrics.jsonl` and `tensorboard/` go; None keeps silent. figures: the task's, `Figure`s
-    that name what is measured beside the loss. show_bar: of progress; None = on a terminal.
+    folder: where `metrics.jsonl` goes; None keeps silent. figures: the task's, `Figure`s that name what is
+    measured beside the loss. writers: get the same numbers. show_bar: of progress; None = on a terminal.
+    costs: says once what the run costs; None = nothing is said.
     """
 
     def __init__(
@@ -48,29 +50,23 @@ class Monitor:
         max_epoch: int,
         figures: Sequence[Figure],
         first_step: int = 0,
-        tensorboard: bool = True,
+        writers: Writers | None = None,
         show_bar: bool | None = None,
+        costs: RunCosts | None = None,
     ):
         self.folder = Path(folder) if folder else None
         self.log_period, self.total_steps, self.max_epoch = log_period, total_steps, max_epoch
         self.shown = {figure.key: figure.short for figure in figures}
         self.started, self.first_step, self.warned = time.monotonic(), first_step, False
         self.pending: list[dict[str, Any]] = []  # the values of steps that no line tells yet
-        self.writer: SummaryWriter | None = None
+        self.writers, self.costs = writers or Writers(), costs
         self.bar: tqdm | None = None
         self.file: TextIO | None = None
         if not self.folder:
             return
         keep_lines_until(self.folder / METRICS_FILE, first_step)
         self.file = open(self.folder / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
-        self.writer = (
-            _summary_writer(self.folder / "tensorboard", first_step) if tensorboard else None
-        )
-        if tensorboard and not self.writer:
-            self.message(
-                f"TensorBoard is not installed, and {METRICS_FILE} alone holds the curves; for it, run: "
-                f"{install('report')}"
-            )
+        self.writers.begin(first_step)
         if sys.stderr.isatty() if show_bar is None else show_bar:
             self.bar = tqdm(
                 total=total_steps, initial=first_step, unit="step", leave=False, dynamic_ncols=True
@@ -85,20 +81,38 @@ class Monitor:
             self.bar.update()
         if self.is_due(values["step"]):
             self._report(values["step"])
+        if self.costs and (line := self.costs.step(values["step"], values["seconds"])):
+            self.message(line)
 
     def is_due(self, step: int) -> bool:
         """Whether a line is printed after this step."""
         return step % self.log_period == 0 or step == self.total_steps
 
     def validation(
-        self, epoch: int, step: int, score: float, loss: float, seconds: float, name: str
+        self,
+        epoch: int,
+        step: int,
+        measured: Mapping[str, tuple[float, float]],
+        seconds: float,
+        name: str,
     ) -> None:
-        """One validation; `score` in 0..1 is the figure whose key is `name`."""
-        values = {"kind": "val", "epoch": epoch, "step": step, name: score, "loss": loss}
+        """One validation.
+
+        measured: {which weights: (score, loss)}, first those that are trained; `score` in 0..1 is the figure
+        whose key is `name`.
+        """
+        first = next(iter(measured))
+        values: dict[str, Any] = {"kind": "val", "epoch": epoch, "step": step}
+        parts = []
+        for weights, (score, loss) in measured.items():
+            prefix = "" if weights == first else f"{weights}_"
+            values |= {f"{prefix}{name}": score, f"{prefix}loss": loss}
+            which = f"{weights} " if len(measured) > 1 else ""
+            parts.append(f"{which}{self.shown[name]} {score:.1%}  loss {loss:.3f}")
         self._write({**values, "seconds": round(seconds, 3)})
-        self.message(
-            f"epoch {epoch}/{self.max_epoch}  validation {self.shown[name]} {score:.1%}  loss {loss:.3f}"
-        )
+        self.message(f"epoch {epoch}/{self.max_epoch}  validation {'  '.join(parts)}")
+        if self.costs and (line := self.costs.validation(seconds)):
+            self.message(line)
 
     def message(self, text: str) -> None:
         """A line on the console, above the progress bar."""
@@ -111,8 +125,8 @@ class Monitor:
             log.info(text)
 
     def close(self) -> None:
-        """Flush and close everything."""
-        for part in (self.bar, self.writer, self.file):
+        """Flush and close everything but the writers, which the test writes to as well."""
+        for part in (self.bar, self.file):
             if part is not None:
                 part.close()
 
@@ -124,12 +138,15 @@ class Monitor:
         left = elapsed / max(step - self.first_step, 1) * (self.total_steps - step)
         epoch = steps[-1]["epoch"]
         score = next(name for name in self.shown if name in mean)
+        beside = {key: mean[key] for key in ALSO_MEASURED if key in mean}
+        more = "".join(f"  {ALSO_MEASURED[key]} {value:.3f}" for key, value in beside.items())
         values = {
             "kind": "train",
             "epoch": round(epoch, 4),
             "step": step,
             "loss": mean["loss"],
             score: mean[score],
+            **beside,
             "lr": steps[-1]["lr"],
             "step_seconds": round(mean["seconds"], 4),
             "data_seconds": round(mean["data_seconds"], 4),
@@ -138,7 +155,7 @@ class Monitor:
         self._write(values)
         self.message(
             f"epoch {epoch:.2f}/{self.max_epoch}  step {step}/{self.total_steps}  "
-            f"loss {values['loss']:.3f}  {self.shown[score]} {_percent(values[score])}  "
+            f"loss {values['loss']:.3f}{more}  {self.shown[score]} {_percent(values[score])}  "
             f"lr {values['lr']:.2e}  "
             f"step {mean['seconds'] * 1000:.0f} ms ({share:.0%} waiting for data)  "
             f"memory {values['memory_bytes'] / 2**30:.1f} GB  left {duration(left)}"
@@ -160,10 +177,9 @@ class Monitor:
             return
         self.file.write(simplejson.dumps(values, ignore_nan=True) + "\n")
         self.file.flush()
-        if self.writer:
-            for key, value in values.items():
-                if key not in ("kind", "step") and value is not None:
-                    self.writer.add_scalar(f"{values['kind']}/{key}", value, values["step"])
+        shown = {key: value for key, value in values.items() if key not in ("kind", "step")}
+        kind = values["kind"]
+        self.writers.scalars({f"{kind}/{key}": v for key, v in shown.items()}, values["step"])
 
 
 def keep_lines_until(path: Path, step: int) -> None:
@@ -191,15 +207,6 @@ def memory_bytes() -> int:
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _summary_writer(folder: Path, first_step: int) -> "SummaryWriter | None":
-    """TensorBoard's writer, or None where it is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=first_step or None)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

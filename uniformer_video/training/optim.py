@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.models.layer_groups import layer_groups
 
 
 class _Warmup:
@@ -83,13 +84,15 @@ def parameter_groups(
     spare_model_list: bool = False,
     spare_vectors: bool = True,
     batch_norm_decay: float = 0.0,
+    layer_decay: float = 1.0,
 ) -> list[dict[str, Any]]:
-    """Groups of all parameters: with `weight_decay`, and without (1-D ones, which norms and biases are).
+    """Groups of what is trained: with `weight_decay`, and without (1-D parameters, as of norms, and biases).
 
     The published runs decay position kernels, class token and local layer scales, since their list of
     exemptions never matched; `spare_model_list` exempts what `model.no_weight_decay()` names. Without
     `spare_vectors` 1-D parameters decay too. Those of BatchNorm have `batch_norm_decay` in any case, in a
-    third group where it is not 0.
+    third group where it is not 0. Below 1, `layer_decay` splits the groups by the model's layers, the rate of
+    each being that of the next one times it: `lr_scale` is 1 for the classifier.
     """
     spared = model.no_weight_decay() if spare_model_list else ()
     of_batch_norms = {
@@ -102,6 +105,8 @@ def parameter_groups(
     plain: list[nn.Parameter] = []
     batch_norms: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue  # frozen: no optimiser keeps a state of it
         if id(parameter) in of_batch_norms:
             (batch_norms if batch_norm_decay else plain).append(parameter)
         elif name in spared or (spare_vectors and parameter.dim() == 1):
@@ -113,7 +118,29 @@ def parameter_groups(
         {"params": plain, "weight_decay": 0.0},
     ]
     third = {"params": batch_norms, "weight_decay": batch_norm_decay}
-    return [*groups, third] if batch_norms else groups
+    groups = [*groups, third] if batch_norms else groups
+    return _split_by_layer(groups, model, layer_decay) if layer_decay != 1 else groups
+
+
+def _split_by_layer(
+    groups: Sequence[dict[str, Any]], model: RecognitionModel, layer_decay: float
+) -> list[dict[str, Any]]:
+    """`groups` in parts of one layer each, with the layer's `lr_scale`.
+
+    Source: Bao et al., "BEiT", and Clark et al., "ELECTRA", whose rate of layer l of L is decay^(L - l).
+    """
+    by_name = dict(model.named_parameters())
+    layers = layer_groups(model)
+    layer_of = {id(by_name[name]): depth for depth, names in enumerate(layers) for name in names}
+    split = []
+    for group in groups:
+        by_layer: dict[int, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            by_layer.setdefault(layer_of[id(parameter)], []).append(parameter)
+        for depth in sorted(by_layer):
+            scale = layer_decay ** (len(layers) - 1 - depth)
+            split.append({**group, "params": by_layer[depth], "lr_scale": scale})
+    return split
 
 
 def adamw(
@@ -125,8 +152,8 @@ def adamw(
 ) -> torch.optim.AdamW:
     """AdamW with the published epsilon; the schedule sets its learning rate.
 
-    exemptions: see `parameter_groups`. The fused step can be skipped by a flag on the device,
-    `optimizer.found_inf`, without waiting for it.
+    exemptions: and `layer_decay`, see `parameter_groups`. The fused step can be skipped by a flag on the
+    device, `optimizer.found_inf`, without waiting for it.
     """
     groups = parameter_groups(model, weight_decay, spare_model_list, **exemptions)
     first, second = betas

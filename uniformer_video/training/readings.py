@@ -18,9 +18,9 @@ class StepReading:
     """One step: what the host knows of it, and `values` on the device.
 
     step: from 1 on. epoch: a real number. lr: the base rate, before the `lr_scale` of a parameter group.
-    paths: {slot: the videos of this process}. values: loss, hits and of how many, of each slot; then whether
-    the step was taken, whether float16 was to blame if not, and how many steps in a row were left out for
-    another reason, `[3 * slots + 3]`.
+    paths: {slot: the videos of this process}. values: of each slot loss, hits, of how many, and what is also
+    measured; then whether the step was taken, whether float16 was to blame if not, and how many steps in a
+    row were left out for another reason, `[width * slots + 3]` with the `width` of `StepReadings`.
     """
 
     step: int
@@ -36,7 +36,8 @@ class StepReadings:
     """Collects steps, and reads them when a line is due, and at the most after `max_nonfinite` steps.
 
     share: the name of the share of hits. remedy: () -> what to do when training cannot go
-    on. All processes read at the same steps.
+    on. also_measured: the names of what each slot measures beside loss and hits. All processes read at the
+    same steps.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class StepReadings:
         max_nonfinite: int,
         share: str,
         remedy: Callable[[], str],
+        also_measured: Sequence[str] = (),
     ):
+        self.also_measured, self.width = also_measured, 3 + len(also_measured)
         self.monitor, self.ranks, self.share, self.remedy = monitor, ranks, share, remedy
         self.max_nonfinite = max_nonfinite
         self._pending: list[StepReading] = []
@@ -73,7 +76,7 @@ class StepReadings:
         blamed = self._videos_to_blame(steps, rows)
         for step, row in zip(steps, rows, strict=True):
             *slots, _, overflow, in_a_row = row
-            losses, hits, counts = slots[::3], slots[1::3], slots[2::3]
+            losses, hits, counts, *more = (slots[at :: self.width] for at in range(self.width))
             if step.step in blamed:
                 self._tell_left_out(overflow, int(in_a_row), blamed[step.step])
             self.monitor.step(
@@ -84,6 +87,10 @@ class StepReadings:
                 data_seconds=step.data_seconds,
                 seconds=step.seconds,
                 **{self.share: sum(hits) / sum(counts) if sum(counts) else None},
+                **{
+                    name: sum(each) / len(each)
+                    for name, each in zip(self.also_measured, more, strict=True)
+                },
             )
             if step.step in blamed:
                 self.check(int(in_a_row), blamed[step.step])
@@ -108,7 +115,7 @@ class StepReadings:
         for step, row in zip(steps, rows, strict=True):
             *slots, taken, _, _ = row
             if not taken:
-                losses = slots[::3]
+                losses = slots[:: self.width]
                 bad = [slot for slot, loss in enumerate(losses) if loss - loss != 0]  # inf or NaN
                 left_out[step.step] = bad or range(len(losses))
         if not left_out:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from uniformer_video.distributed.ranks import Ranks
@@ -24,8 +24,8 @@ class Saver:
         settings: a `TrainSettings`.
         steps_per_epoch: as the loader plans them.
         ranks: this process among all.
-        write: (saved, weights, is_best) -> None, has this process write `state.state_dict()`, and
-            `state.tested_weights()` if they are the best.
+        write: (saved, weights, improved) -> None, has this process write `state.state_dict()`, and of
+            `state.tested_weights()` the sets named in `improved`, which are the best of their kind.
         remedy: () -> what to do when weights are not finite, for messages.
     """
 
@@ -36,7 +36,7 @@ class Saver:
         settings: TrainSettings,
         steps_per_epoch: int,
         ranks: Ranks,
-        write: Callable[[dict[str, Any], dict[str, Any], bool], None],
+        write: Callable[[dict[str, Any], dict[str, dict[str, Any]], set[str]], None],
         remedy: Callable[[], str],
     ):
         self.state, self.settings, self.steps_per_epoch = state, settings, steps_per_epoch
@@ -46,20 +46,21 @@ class Saver:
         # (epoch, step)
         self.saved: tuple[int, int] | None = self._place() if self.finished_steps else None
         self.last_save = time.monotonic()
-        # the weights are the best so far, and best.pt does not hold them yet
-        self.best_is_unsaved = False
+        # which weights are the best of their kind so far, where best.pt does not hold them yet
+        self.unsaved_best: set[str] = set()
 
     @property
     def finished_steps(self) -> int:
         """Steps from the beginning of the training, those that were left out included."""
         return self.state.progress.finished_steps(self.steps_per_epoch)
 
-    def note_score(self, score: float | None) -> None:
-        """Hear of the score in 0..1 of the epoch that has just been finished; None without one."""
+    def note_scores(self, scores: Mapping[str, float]) -> None:
+        """Hear of the scores in 0..1 of the epoch that has just been finished, by set of weights."""
         progress = self.state.progress
-        if score is not None and score >= progress.best_score:
-            progress.best_score, progress.best_epoch = score, progress.epoch
-            self.best_is_unsaved = True
+        if scores:  # as good as before is no progress, though its weights are kept
+            better = max(scores.values()) > progress.best_score
+            progress.stale_validations = 0 if better else progress.stale_validations + 1
+        self.unsaved_best |= progress.note_scores(scores)
 
     def is_due(self, seconds: float) -> bool:
         """Whether the last time is longer ago than `seconds`, by this process' clock."""
@@ -67,8 +68,9 @@ class Saver:
 
     def is_due_after(self, epoch: int) -> bool:
         """Whether this number of finished epochs is to be saved in any case."""
-        done = epoch == self.settings.max_epoch
-        return done or self.best_is_unsaved or epoch % self.settings.checkpoint_period == 0
+        progress, settings = self.state.progress, self.settings
+        done = progress.is_finished(settings.max_epoch, settings.patience)
+        return done or bool(self.unsaved_best) or epoch % self.settings.checkpoint_period == 0
 
     def save(self) -> None:
         """On all processes: write the finished steps, unless they are saved; none goes on before that.
@@ -76,7 +78,7 @@ class Saver:
         Raises `TrainingError` for weights that are not finite.
         """
         self.last_save = time.monotonic()
-        if self.saved == self._place() and not self.best_is_unsaved:
+        if self.saved == self._place() and not self.unsaved_best:
             return
         if not self.state.is_finite():
             raise TrainingError(
@@ -118,11 +120,11 @@ class Saver:
     def _place(self) -> tuple[int, int]:
         return self.state.progress.epoch, self.state.progress.step
 
-    def _write(self, saved: dict[str, Any], weights: dict[str, Any]) -> None:
+    def _write(self, saved: dict[str, Any], weights: dict[str, dict[str, Any]]) -> None:
         with self.lock:
-            self.write(saved, weights, self.best_is_unsaved)
+            self.write(saved, weights, self.unsaved_best)
             self._note_saved()
 
     def _note_saved(self) -> None:
-        self.saved, self.best_is_unsaved = self._place(), False
+        self.saved, self.unsaved_best = self._place(), set()
         self.last_save = time.monotonic()

@@ -15,3 +15,7 @@ class TrainSettings:
     checkpoint_seconds: float
     max_bad_ratio: float
     max_nonfinite: int
+    patience: int = 0
+    precise_batches: int = (
+        0  # steps whose clips BatchNorm is measured on before validations; 0 = none
+    )

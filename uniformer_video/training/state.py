@@ -1,7 +1,8 @@
 """All that a training consists of between two steps: what is saved, and what a resumed run starts from."""
 
+import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from uniformer_video.models.contract import RecognitionModel
 
 _MOST = 10**12  # steps, or epochs, of any training
+RAW = "raw"  # the weights that are trained, beside those that parts make of them
 
 
 @dataclass
@@ -21,8 +23,12 @@ class Progress:
     step: int = 0  # steps done in this epoch
     best_score: float = -1.0  # the task's, in 0..1
     best_epoch: int = 0  # 0: no validation has chosen any weights yet
+    best_weights: str = RAW  # which of the `TrainState.tested_models` that was
+    # of each of these: [its best score, the epoch of it]
+    best_of: dict[str, list[Any]] = field(default_factory=dict)
     seconds: float = 0.0
     bad_videos: dict[str, str] = field(default_factory=dict)  # path -> reason
+    stale_validations: int = 0  # those in a row that brought no better score
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Progress":
@@ -31,27 +37,75 @@ class Progress:
         if "best_top1" in values:  # its name when top-1 was the only score
             values["best_score"] = values.pop("best_top1")
         found = cls(**values)
-        counts = (found.epoch, found.step, found.best_epoch)
+        if not isinstance(found.best_weights, str) or not isinstance(found.best_of, dict):
+            raise ValueError("best weights")
+        if found.best_epoch and not found.best_of:  # as written when there was one set of weights
+            found.best_of = {found.best_weights: [found.best_score, found.best_epoch]}
+        counts = (
+            found.epoch,
+            found.step,
+            found.best_epoch,
+            found.stale_validations,
+            *(e for _, e in found.best_of.values()),
+        )
         if not all(type(count) is int and 0 <= count <= _MOST for count in counts):
             raise ValueError("epochs and steps")
-        numbers = (found.best_score, found.seconds)
+        numbers = (found.best_score, found.seconds, *(s for s, _ in found.best_of.values()))
         if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
             raise ValueError("score and seconds")
         if not (found.best_score <= 1 and isinstance(found.bad_videos, dict) and values):
             raise ValueError("score and videos")
         return found
 
+    def is_out_of_patience(self, patience: int) -> bool:
+        """Whether so many validations in a row brought no better score; 0 = never."""
+        return 0 < patience <= self.stale_validations
+
+    def is_finished(self, max_epoch: int, patience: int) -> bool:
+        """Whether the training has come to its end: the last epoch, or no better score for long."""
+        return self.epoch == max_epoch or self.is_out_of_patience(patience)
+
     def finished_steps(self, steps_per_epoch: int) -> int:
         """Steps from the beginning of the training, those that were left out included."""
         return self.epoch * steps_per_epoch + self.step
 
+    def note_scores(self, scores: Mapping[str, float]) -> set[str]:
+        """Take in the scores of the validation after `epoch`, by set of weights; those that have improved.
+
+        Equal counts as better: later weights have seen more. Between sets the last one wins a tie: an average
+        comes behind the weights that it is made of, and depends less on the last few steps.
+        """
+        improved = set()
+        for name, score in scores.items():
+            if score >= self.best_of.get(name, (-1.0, 0))[0]:
+                self.best_of[name] = [score, self.epoch]
+                improved.add(name)
+            if score >= self.best_score:
+                self.best_score, self.best_epoch, self.best_weights = score, self.epoch, name
+        return improved
+
+    def forget_best(self) -> None:
+        """No weights are the best any more; those of the next validation will be."""
+        self.best_score, self.best_epoch, self.best_weights, self.best_of = -1.0, 0, RAW, {}
+        self.stale_validations = 0
+
 
 class TrainingOutputs(nn.Module):
-    """A model whose forward pass is its `training_outputs`, so that a parallel wrapper sees it all."""
+    """A model whose forward pass is its `training_outputs`, so that a parallel wrapper sees it all.
 
-    def __init__(self, model: RecognitionModel):
+    resting: modules of the model that stay in evaluation mode while it trains.
+    """
+
+    def __init__(self, model: RecognitionModel, resting: Sequence[nn.Module] = ()):
         super().__init__()
-        self.model = model
+        self.model, self.resting = model, tuple(resting)
+
+    def train(self, mode: bool = True) -> "TrainingOutputs":
+        """Put the model into training mode, but for what rests."""
+        super().train(mode)
+        for module in self.resting:
+            module.eval()
+        return self
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """`[B, 3, T, H, W]` -> a tuple of logits `[B, K]`, the model's own first."""
@@ -64,8 +118,8 @@ class StatePart:
     What a `TrainState` is given under a name in `parts` is saved and resumed with it, and hears of its steps.
     A part derives from this class, or has all that stands here.
 
-    tested_model: a module like the model that is trained, for a part that provides the weights to validate
-    and to keep as the best ones; else None.
+    tested_model: a module like the model that is trained, for a part that provides weights to validate beside
+    those, and to keep where they are the best; else None.
     """
 
     tested_model: RecognitionModel | None = None
@@ -100,8 +154,8 @@ class TrainState:
     model: on its device; its tensors are saved by their keys. network: what a step calls, clips to training
     outputs: the model in `TrainingOutputs` and whatever shares the work among processes. optimizer: made
     after that, since some of these replace the parameters. scaler: a `torch.amp.GradScaler`. parts:
-    {name: `StatePart`}, of which one at most has a `tested_model`. nonfinite_in_a_row: int64 `[]` on the
-    device, where it is counted.
+    {name: `StatePart`}; a `tested_model` goes by that name in logs and files, which must not be "raw".
+    nonfinite_in_a_row: int64 `[]` on the device, where it is counted.
     """
 
     def __init__(
@@ -126,7 +180,7 @@ class TrainState:
         """
         return {
             "model": self.model.state_dict(),
-            "progress": dict(vars(self.progress)),
+            "progress": copy.deepcopy(vars(self.progress)),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "nonfinite_in_a_row": self.nonfinite_in_a_row.cpu(),
@@ -170,14 +224,14 @@ class TrainState:
             part.after_step(self, taken)
 
     @property
-    def tested_model(self) -> RecognitionModel:
-        """The model to validate, whose weights may be the best: a part's, or the one that is trained."""
-        models = [part.tested_model for part in self.parts.values()]
-        return next((model for model in models if model is not None), self.model)
+    def tested_models(self) -> dict[str, RecognitionModel]:
+        """The models to validate, whose weights may be the best: the one that is trained, and the parts'."""
+        averages = {name: part.tested_model for name, part in self.parts.items()}
+        return {RAW: self.model, **{name: m for name, m in averages.items() if m is not None}}
 
-    def tested_weights(self) -> dict:
-        """The tensors of `tested_model` by the model's keys. All processes call it, as `state_dict`."""
-        return self.tested_model.state_dict()
+    def tested_weights(self) -> dict[str, dict]:
+        """{name: tensors by the model's keys} of `tested_models`. All processes call it, as `state_dict`."""
+        return {name: model.state_dict() for name, model in self.tested_models.items()}
 
     @property
     def is_sharded(self) -> bool:
@@ -192,8 +246,16 @@ class TrainState:
         sums: dict[torch.device, list[Tensor]] = {}  # of one device
         for tensor in _tensors([self.model.state_dict(), self.optimizer.state, parts]):
             if tensor.is_floating_point() and tensor.numel():
-                sums.setdefault(tensor.device, []).append(torch.isfinite(tensor).all())
+                # counted, since a share of a tensor can be added to the others, and not be multiplied
+                finite = whole(torch.isfinite(tensor).sum()) == tensor.numel()
+                sums.setdefault(tensor.device, []).append(finite)
         return all(bool(torch.stack(flags).all()) for flags in sums.values())
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor of which each process may hold a share, as a plain one; then all processes call it."""
+    gather: Callable[[], Tensor] | None = getattr(tensor, "full_tensor", None)
+    return gather() if gather else tensor
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -4,7 +4,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol, cast
+from functools import partial
+from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -16,13 +17,18 @@ from uniformer_video.errors import TrainingError, UserError, WorkerError
 from uniformer_video.randomness import generator, seed_torch
 from uniformer_video.signals import Interrupted, stop_requests
 from uniformer_video.training.batch_statistics import BatchStatistics
+from uniformer_video.training.compiling import compiled_part, try_compiled
 from uniformer_video.training.mixup import Mixup
 from uniformer_video.training.monitor import Monitor
+from uniformer_video.training.objective import Objective, TrainedTask
 from uniformer_video.training.optim import set_learning_rate
+from uniformer_video.training.precise_statistics import recompute_statistics
 from uniformer_video.training.readings import StepReading, StepReadings
 from uniformer_video.training.saver import Saver
 from uniformer_video.training.settings import TrainSettings
-from uniformer_video.training.state import Progress, TrainState
+from uniformer_video.training.state import Progress, TrainState, whole
+from uniformer_video.training.tracing import StepTrace
+from uniformer_video.words import duration
 
 _BEFORE_VALIDATION_SECONDS = 60.0  # whoever stops the run may not wait for the validation's end
 
@@ -34,18 +40,6 @@ class _News(NamedTuple):
     save: bool
     complete: bool  # False: some sample could not be made from any video
     broken: tuple[tuple[str, str], ...]  # (path, reason)
-
-
-class TrainedTask(Protocol):
-    """What the loop asks of a task; `tasks.task.Task` has it."""
-
-    hits_key: ClassVar[str]
-
-    def targets(self, labels: Tensor) -> Tensor: ...
-
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor: ...
-
-    def hits(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 class Trainer:
@@ -65,10 +59,13 @@ class Trainer:
         settings: a `TrainSettings`.
         mixup: a `Mixup`, or None for the task's targets alone.
         task: a `Task`: the targets, the loss and what is counted.
+        objective: an `Objective` of it, None for the task's loss alone.
         monitor: receives `step(...)` of each step once its numbers are read, and messages.
-        validate: (number of the epoch) -> a score in 0..1, the more the better, or None.
+        validate: (number of the epoch) -> {name of `state.tested_models`: a score in 0..1, the more the
+            better}, empty where nothing can be measured.
         write: has this process write the checkpoints, see `Saver`.
         remedy: () -> what to do when steps or weights are not finite, for messages.
+        trace: of some steps, or None.
     """
 
     def __init__(
@@ -83,9 +80,11 @@ class Trainer:
         mixup: Mixup | None,
         task: TrainedTask,
         monitor: Monitor,
-        validate: Callable[[int], float | None],
-        write: Callable[[dict[str, Any], dict[str, Any], bool], None],
+        validate: Callable[[int], dict[str, float]],
+        write: Callable[[dict[str, Any], dict[str, dict[str, Any]], set[str]], None],
         remedy: Callable[[], str],
+        objective: Objective | None = None,
+        trace: StepTrace | None = None,
     ):
         self.state, self.model = state, state.model
         self.network: Any = state.network  # where processes share the work, it has `no_sync()` too
@@ -93,9 +92,13 @@ class Trainer:
         self.loader, self.plan, self.schedule = loader, loader.plan, schedule
         self.ranks, self.autocast, self.settings = ranks, autocast, settings
         self.mixup, self.task, self.monitor = mixup, task, monitor
-        self.validate = validate
+        self.objective = objective or Objective(task)
+        self.validate, self.trace = validate, trace or StepTrace()
         self.own_slots = ranks.own_slots(self.plan.slots)
-        self.readings = StepReadings(monitor, ranks, settings.max_nonfinite, task.hits_key, remedy)
+        also_measured = self.objective.also_measured
+        self.readings = StepReadings(
+            monitor, ranks, settings.max_nonfinite, task.hits_key, remedy, also_measured
+        )
         self.saver = Saver(
             state=state,
             settings=settings,
@@ -113,7 +116,7 @@ class Trainer:
         return self.saver.finished_steps
 
     def fit(self) -> None:
-        """Train from where the state's progress stands to the last epoch.
+        """Train from where the state's progress stands to the last epoch, or until patience runs out.
 
         Raises `Interrupted` after saving. Where the data lets it down, by a `TrainingError` or `WorkerError`,
         finished steps are saved too.
@@ -128,16 +131,41 @@ class Trainer:
             self._save_without_data(),
         ):
             self.loader.give_up_on(self.stop)
-            while progress.epoch < self.settings.max_epoch:
+            while not progress.is_finished(self.settings.max_epoch, self.settings.patience):
                 self._train_epoch(progress)
-                self._finish_epoch(progress)
+                self._measure_statistics(progress)
+                self.finish_epoch(progress)
                 self._stop_or_save(self.settings.checkpoint_seconds)
+
+    def try_steps(self, most: int, goes_on: Callable[[], bool]) -> None:
+        """Train up to `most` steps, epoch after epoch, for whoever tries out or times a training.
+
+        goes_on: called after each step; the trial ends where it is false. Nothing is validated; what is
+        saved, as after a request to stop, is of no use to a run. Raises what `fit` raises.
+        """
+        progress, batches = self.state.progress, cast(Iterator[TrainBatch], iter(()))
+        with (
+            stop_requests() as self.stop,
+            self.statistics.attach(),
+            self.ranks.guard_training(self.saver.position, self.saver.rescue),
+        ):
+            self.loader.give_up_on(self.stop)
+            self.network.train()
+            for _ in range(most):
+                if progress.step == self.plan.steps_per_epoch:
+                    progress.epoch, progress.step = progress.epoch + 1, 0
+                if progress.step == 0:
+                    batches = self.loader.epoch(progress.epoch)
+                self._train_step(progress, batches)
+                if not goes_on():
+                    break
 
     def _train_epoch(self, progress: Progress) -> None:
         self.network.train()
         batches = self.loader.epoch(progress.epoch, progress.step)
         while progress.step < self.plan.steps_per_epoch:
-            self._train_step(progress, batches)
+            with self.trace.step(self.finished_steps + 1):
+                self._train_step(progress, batches)
         self.readings.read()
 
     def _train_step(self, progress: Progress, batches: Iterator[TrainBatch]) -> None:
@@ -153,7 +181,7 @@ class Trainer:
             batch = self._next_batch(batches)
             reading.data_seconds += time.monotonic() - waiting
             reading.paths[slot] = batch.paths
-            self._rehearse(batch, progress, slot)
+            start += self._rehearse(batch, progress, slot)  # which is no part of the step
             last = slot == self.own_slots[-1]
             rows.append(self._backward(batch, progress, slot, last))
         reading.values = self._update(progress, torch.stack(rows))
@@ -185,30 +213,41 @@ class Trainer:
         assert batch is not None  # without one, a stop or an error was raised above
         return batch
 
-    def _rehearse(self, batch: TrainBatch, progress: Progress, slot: int) -> None:
-        """Before the first step of a process, one that comes to nothing.
+    def _rehearse(self, batch: TrainBatch, progress: Progress, slot: int) -> float:
+        """Before the first step of a process, one that comes to nothing; how many seconds that took.
 
-        DDP orders the gradients after its first backward pass, and with their order changes that of sums over
-        more than two processes: a resumed run would differ from one that was never stopped.
+        A model that is to be compiled is tried out by more of them. And DDP orders the gradients after its
+        first backward pass, and with their order changes that of sums over more than two processes: a
+        resumed run would differ from one that was never stopped.
         """
-        if self.ranks.size > 2 and not self.rehearsed:
+        start, compiled = time.monotonic(), compiled_part(self.network)
+        if self.rehearsed or not (compiled or self.ranks.size > 2):
+            return 0.0
+        if compiled:
+            rehearse = partial(self._backward, batch, progress, slot)
+            try_compiled(compiled, self.statistics, rehearse, self.ranks)
+            self.monitor.started += (
+                time.monotonic() - start
+            )  # what is left to do is told without it
+        if self.ranks.size > 2:
             self._backward(batch, progress, slot, last=True)
-            self.state.optimizer.zero_grad(set_to_none=True)
-            self.rehearsed = True
+        self.state.optimizer.zero_grad(set_to_none=True)
+        self.rehearsed = True
+        return time.monotonic() - start
 
     def _backward(self, batch: TrainBatch, progress: Progress, slot: int, last: bool) -> Tensor:
-        """Add a slot's gradients; what it measured, `[3 + notes]`: loss, hits, of how many, the notes of
-        BatchNorm.
+        """Add a slot's gradients; what it measured, `[readings.width + notes]`: loss, hits, of how many, what
+        the objective measures too, the notes of BatchNorm.
         """
         position = progress.epoch * self.plan.steps_per_epoch + progress.step
         device, settings = self.ranks.device, self.settings
-        assert batch.clips is not None and batch.labels is not None  # see `_note_broken`
+        assert batch.clips is not None  # see `_note_broken`
         clips = self.loader.finish(batch.clips.to(device, non_blocking=True))
-        labels = batch.labels.to(device, non_blocking=True)
-        targets = self.task.targets(labels)
+        targets = self.objective.targets(batch, device)
         if self.mixup:
             rng = generator("mixup", settings.seed, position, slot)
-            clips, targets = self.mixup(clips, targets, rng)
+            clips, targets = self.mixup.mix(clips, targets, rng)
+        targets = self.objective.taught(clips, targets)
         seed_torch("model", settings.seed, position, slot)
         quiet = self.ranks.size > 1 and not last
         with self.network.no_sync() if quiet else nullcontext(), self.ranks.communicating():
@@ -217,11 +256,11 @@ class Trainer:
                     outputs = [_not_halved(logits) for logits in self.network(clips)]
                 dtype = outputs[0].dtype
                 notes = self.statistics.row(dtype, device)
-            losses = [self.task.loss(logits, targets) for logits in outputs]
-            loss = cast(Tensor, sum(losses)) / len(outputs)
+            losses = [self.objective.losses(logits, targets) for logits in outputs]
+            loss, *more = (cast(Tensor, sum(losses)) / len(outputs)).unbind()
             self.state.scaler.scale(loss / len(self.own_slots)).backward()
-        hits, count = (part.to(dtype) for part in self.task.hits(outputs[0], targets))
-        return torch.cat([torch.stack([loss.detach(), hits, count]), notes])
+        hits, count = (part.to(dtype) for part in self.task.hits(outputs[0], targets[0]))
+        return torch.cat([torch.stack([loss.detach(), hits, count, *more]), notes])
 
     def _update(self, progress: Progress, rows: Tensor) -> Tensor:
         """Clip and step, or leave the step out without a trace if anything in it is not finite.
@@ -232,7 +271,7 @@ class Trainer:
         state = self.state
         state.scaler.unscale_(state.optimizer)
         limit = self.settings.clip_gradient or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit))
         rows = self.ranks.gather_rows(rows)
         seen = torch.isfinite(rows).all()
         taken = seen & torch.isfinite(norm)
@@ -244,7 +283,7 @@ class Trainer:
             state.optimizer.found_inf = (~taken).float()  # type: ignore[attr-defined]
             state.optimizer.step()
             state.scaler.update()
-            self.statistics.fold(rows[:, 3:], taken)
+            self.statistics.fold(rows[:, self.readings.width :], taken)
             state.after_step(taken)
             counted = torch.where(scaled_too_far, state.nonfinite_in_a_row, 0)
             failed = ~taken & ~scaled_too_far
@@ -253,7 +292,7 @@ class Trainer:
             progress.seconds = time.monotonic() - self.started
             self.ranks.note_step(self.finished_steps)
         outcome = torch.stack([taken, scaled_too_far, state.nonfinite_in_a_row]).to(rows.dtype)
-        return torch.cat([rows[:, :3].flatten(), outcome])
+        return torch.cat([rows[:, : self.readings.width].flatten(), outcome])
 
     def _note_broken(self, heard: Sequence[_News]) -> None:
         """Name each broken video once, and stop when there are too many: all processes, of all videos."""
@@ -271,37 +310,68 @@ class Trainer:
                 + "; ".join([*known.values()][:3])
             )
 
-    def _finish_epoch(self, progress: Progress) -> None:
+    def finish_epoch(self, progress: Progress) -> None:
         """Validate and save. Until then the epoch counts as unfinished: a resume begins with this."""
         epoch = progress.epoch + 1
-        score: float | None = None
+        scores: dict[str, float] = {}
         if self._is_validated(epoch):
             self._stop_or_save(_BEFORE_VALIDATION_SECONDS)
-            score = self._agreed_score(epoch)
+            scores = self._agreed_scores(epoch)
         with self.saver.lock:
             progress.epoch, progress.step = epoch, 0
             progress.seconds = time.monotonic() - self.started
-            self.saver.note_score(score)
+            self.saver.note_scores(scores)
         if self.saver.is_due_after(epoch):
             self._save()
+
+    def _measure_statistics(self, progress: Progress) -> None:
+        """Measure BatchNorm's statistics on clips of the epoch, where it is validated or saved after it.
+
+        They depend on the weights and these clips alone: a resumed run that does it again gets the same.
+        """
+        epoch, started, plan = progress.epoch + 1, time.monotonic(), self.plan
+        used = self._is_validated(epoch) or self.saver.is_due_after(epoch)
+        if not (used and self.settings.precise_batches):
+            return
+        steps = min(self.settings.precise_batches, plan.steps_per_epoch)
+
+        def clips() -> Iterator[Tensor]:
+            batches = self.loader.epoch(progress.epoch, 0, steps)
+            for _ in range(steps * len(self.own_slots)):
+                batch = self._next_batch(batches)
+                assert batch.clips is not None  # see `_note_broken`
+                yield self.loader.finish(batch.clips.to(self.ranks.device, non_blocking=True))
+
+        def forward(batch: Tensor) -> None:
+            with self.autocast(), self.ranks.communicating():
+                self.network(batch)
+
+        count = recompute_statistics(
+            self.network, clips(), forward, lambda sums: self.ranks.gather_rows(sums[None]).sum(0)
+        )
+        self.monitor.message(
+            f"BatchNorm's statistics measured on {count} clips in {duration(time.monotonic() - started)}"
+            if count
+            else "no BatchNorm layer is trained, so BN.USE_PRECISE_STATS has nothing to measure"
+        )
 
     def _is_validated(self, epoch: int) -> bool:
         period = self.settings.eval_period
         return period > 0 and (epoch == self.settings.max_epoch or epoch % period == 0)
 
-    def _agreed_score(self, epoch: int) -> float | None:
-        """The main process' score. A request to stop that ended the workers too is no error of theirs."""
-        score: float | None = None
+    def _agreed_scores(self, epoch: int) -> dict[str, float]:
+        """The main process' scores. A request to stop that ended the workers too is no error of theirs."""
+        scores: dict[str, float] = {}
         error: WorkerError | None = None
         try:
-            score = self.validate(epoch)
+            scores = self.validate(epoch)
         except WorkerError as failure:
             error = failure
         if error and any(self.ranks.exchange(self.stop.is_set())):
             self._save_and_stop()
         if error:
             raise error
-        return self.ranks.on_main(lambda: score)
+        return self.ranks.on_main(lambda: scores)
 
     def _stop_or_save(self, seconds: float) -> None:
         """Stop if any process is asked to; save if the last time is longer ago, by the main one's clock."""

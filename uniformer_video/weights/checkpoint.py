@@ -16,7 +16,7 @@ from uniformer_video.weights.architectures import check_architecture
 from uniformer_video.weights.container import FORMAT, FORMAT_VERSION, read_content, write_content
 from uniformer_video.weights.download import fetch, file_sha256, is_remote
 from uniformer_video.weights.inflate import fit_kernel_in_time, inflate_kernel
-from uniformer_video.weights.unwrap import find_state, key_for_messages, read_hints
+from uniformer_video.weights.unwrap import find_average, find_state, key_for_messages, read_hints
 from uniformer_video.weights.values import check_values
 from uniformer_video.words import name_some
 
@@ -29,7 +29,7 @@ __all__ = [
     "write_checkpoint",
 ]
 
-SELECTIONS = ("model", "ema")
+SELECTIONS = ("model", "ema", "raw")
 # What the metadata of a checkpoint of ours are made of, where they are there.
 _KINDS: dict[str, tuple[type, ...]] = {
     "model": (dict,),
@@ -37,6 +37,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "task": (str,),
     "multi_label": (bool,),
     "config": (str,),
+    "weights": (dict,),
 }
 _LOCAL_KERNEL = "blocks1.0.attn.weight"
 _GAMMAS = ("gamma_1", "gamma_2")  # LayerScale
@@ -58,6 +59,23 @@ class Weights:
     metadata: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     hints: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def chosen(self) -> str:
+        """Which set of weights these are, "raw" or "ema", where the training kept several; else ""."""
+        return str(self.metadata.get("weights", {}).get("chosen", ""))
+
+    @property
+    def choice(self) -> str:
+        """Which set of weights these are, and what validation said of each, in words; "" with one set."""
+        if not self.chosen:
+            return ""
+        scores = [
+            f"{name} {entry['score']:.1%} after epoch {entry['epoch']}"
+            for name, entry in self.metadata["weights"].get("sets", {}).items()
+            if entry.get("score") is not None
+        ]
+        return f"the {self.chosen} weights" + (f" ({', '.join(scores)})" if scores else "")
 
     @property
     def is_image(self) -> bool:
@@ -107,13 +125,12 @@ def read_weights(source: Path | str, select: str = "model") -> Weights:
     Args:
         source: a local path, or an address as `download.fetch` takes it: `https://host/file`,
             `hf://owner/repo/file`, with `#sha256=<digest>` if wanted.
-        select: "model", or "ema" for the averaged weights beside them.
+        select: "model", the better ones where a training of ours kept several; "ema", the averaged weights
+            beside them; "raw", those without an average.
 
     Only tensors and plain types are unpickled; a file that needs more is refused. Raises
     `CheckpointError` with one line.
     """
-    if select not in SELECTIONS:
-        raise ConfigError(f"weights are one of {', '.join(SELECTIONS)}, got {select!r}")
     path, name = fetch(source), name_for_messages(source)
     in_messages = f"{name} (kept at {path})" if is_remote(source) else name
     content = read_content(path, in_messages)
@@ -121,8 +138,11 @@ def read_weights(source: Path | str, select: str = "model") -> Weights:
         kind = "single tensor" if isinstance(content, torch.Tensor) else type(content).__name__
         raise CheckpointError(f"{in_messages} holds a {kind}, not a model's weights")
     own = isinstance(content.get("format"), str) and content["format"] == FORMAT
+    if select not in SELECTIONS and not (own and f"model_{select}" in content):
+        raise ConfigError(f"weights are one of {', '.join(SELECTIONS)}, got {select!r}")
     if own:
         _check_own(content, in_messages)
+        content, select = _take_set(content, select, in_messages)
     state, layout = find_state(content, select, in_messages, own)
     if own:
         return Weights(name, state, content["metadata"], content.get("training", {}))
@@ -134,9 +154,11 @@ def write_checkpoint(
     state: Mapping[str, Tensor],
     metadata: Mapping[str, Any],
     training: Mapping[str, Any] | None = None,
+    sets: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> None:
     """Write the tensors `state` with `metadata` (plain types), atomically; `training` for resuming.
 
+    sets: {name: tensors} of weights beside those, such as "raw" and "ema", which `read_weights` selects.
     A path that ends in .safetensors gives such a file, which has no place for `training`.
     """
     content: dict[str, Any] = {
@@ -145,6 +167,13 @@ def write_checkpoint(
         "metadata": metadata,
     }
     content["model"] = {key: value.detach().cpu() for key, value in state.items()}
+    for name, tensors in (sets or {}).items():
+        # the same tensors, where they are the ones above: they are written once
+        content[f"model_{name}"] = (
+            content["model"]
+            if tensors is state
+            else {key: value.detach().cpu() for key, value in tensors.items()}
+        )
     if training is not None:
         content["training"] = training
     write_content(path, content)
@@ -165,7 +194,7 @@ def fit_weights(
     `adapt_kernel` allows local kernels of another length in time. Any other difference in shape is an
     error, and so is another missing tensor.
     """
-    report = LoadReport(weights.path)
+    report = LoadReport(weights.path, notes=[f"taken: {weights.choice}"] if weights.choice else [])
     heads = tuple(model.head_keys)
     replaceable = heads if replace_head else ()
     target = model.state_dict()
@@ -249,6 +278,31 @@ def _hint(of_head: bool) -> str:
     return "; it belongs to another architecture"
 
 
+def _take_set(content: dict[str, Any], select: str, name: str) -> tuple[dict[str, Any], str]:
+    """A checkpoint of ours with the set of weights `select` as its model; what is still to be selected."""
+    if select == "model":
+        return content, select
+    metadata = content["metadata"]
+    about, state = metadata.get("weights", {}), content.get(f"model_{select}")
+    if state is None and select == "ema":
+        state = find_average(content)  # inside the state for resuming
+    if state is None and select == about.get("chosen", "raw"):
+        return content, "model"
+    if state is None and select == "raw":
+        raise CheckpointError(f"{name} holds no raw weights, only {about['chosen']}")
+    if state is None:
+        raise CheckpointError(
+            f"{name} holds no averaged (EMA) weights, as its training had EMA.ENABLE False; take the others: "
+            'TEST.WEIGHTS best or last, weights="model"'
+        )
+    if not isinstance(state, dict):
+        raise DamagedError(f"{name}: its {select} weights are damaged")
+    entry = about.get("sets", {}).get(select, {})
+    epoch = {"epoch": entry["epoch"]} if entry else {}
+    own = {**metadata, **epoch, "weights": {"chosen": select}}
+    return {**content, "model": state, "metadata": own}, "model"
+
+
 def _check_own(content: dict[Any, Any], name: str) -> None:
     """Raise `CheckpointError` for a checkpoint of ours that is too new, or not as we write them."""
     version = content.get("version")
@@ -270,3 +324,19 @@ def _check_own(content: dict[Any, Any], name: str) -> None:
         raise DamagedError(f"{name}: what it says about its model is damaged")
     if not all(isinstance(each, str) for each in names):
         raise DamagedError(f"{name}: what it says of class_names is damaged")
+    about = content["metadata"].get("weights", {"chosen": ""})
+    if not _tells_its_sets(about):
+        raise DamagedError(f"{name}: what it says of weights is damaged")
+
+
+def _tells_its_sets(about: dict[Any, Any]) -> bool:
+    """Whether metadata of several sets of weights are as `runs/best_weights.py` writes them."""
+    sets = about.get("sets", {})
+    if not (isinstance(about.get("chosen"), str) and isinstance(sets, dict)):
+        return False
+    return all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("epoch"), int)
+        and isinstance(entry.get("score"), int | float | None)
+        for entry in sets.values()
+    )

@@ -72,7 +72,7 @@ def find_state(
     "mmaction2", or None for ours. What is left out is logged. Raises `CheckpointError` when there are no such
     weights, or tensors that no model here can take.
     """
-    average = _find_average(content) if select == "ema" else None
+    average = find_average(content) if select == "ema" else None
     sets = _AVERAGES if average is not None else ()
     others = [key for key in sets if _holds_tensors(content.get(key))]
     found = _unwrap(content if average is None else average, own, others)
@@ -136,12 +136,13 @@ def read_hints(content: _Content, layout: str | None) -> dict[str, Any]:
     return hints
 
 
-def _find_average(content: _Content) -> _Content | None:
+def find_average(content: _Content) -> _Content | None:
     """The part of `content` that holds averaged weights, or None."""
     if "mmengine_version" in (_dict(content.get("meta")) or {}) and "ema_state_dict" in content:
         # MMEngine swaps the two when it saves: `state_dict` is the average.
         return content
-    for place in (content, _dict(content.get("training")) or {}):
+    training = _dict(content.get("training")) or {}
+    for place in (content, training, _dict(training.get("parts")) or {}):
         for key in _AVERAGES:
             if isinstance(place.get(key), dict):
                 return place[key]
@@ -172,7 +173,7 @@ def _say_left_out(content: _Content, keys: Sequence[str]) -> str:
     taken, *others = map(key_for_messages, keys)
     line = f"takes the tensors of {taken} and leaves out those of {name_some(others)}"
     average = next((key for key in _AVERAGES if key in others), None)
-    if average not in content or _find_average(content) is not content[average]:
+    if average not in content or find_average(content) is not content[average]:
         return f"{line}; for others, save them alone: torch.save(torch.load(FILE)[NAME], ...)"
     return f'{line}; weights="ema" (convert --ema) takes {average}'
 

@@ -89,6 +89,8 @@ def convert_file(
     }
     for key in ("config", *EARLIER_PARTS):
         metadata.pop(key, None)
+    if weights.chosen:
+        metadata["weights"] = {"chosen": weights.chosen}  # without the other set
     if protocol is None:
         protocol = _known_protocol(weights, entry, read_settings)
     if protocol:
@@ -276,8 +278,10 @@ def _report(
     order: str | None,
 ) -> list[str]:
     model, names = metadata["model"], metadata.get("class_names")
-    arguments = model["arguments"]
+    arguments, chosen = model["arguments"], metadata.get("weights", {}).get("chosen")
     lines = [f"{source}: {model['name']}" + (f", the published {entry.name}" if entry else "")]
+    if chosen:
+        lines.append(f"taken: the {chosen} weights")
     if "head_dim" in arguments:
         lines.append(f"head_dim {arguments['head_dim']}, local kernel {arguments['local_kernel']}")
     if names:

@@ -23,6 +23,9 @@ _SETTINGS = {
     "UNIFORMER.LAYER_SCALE": "layer_scale",
     "UNIFORMER.INIT_VALUE": "init_value",
     "UNIFORMER.DROP_DEPTH_RATE": "drop_path_rate",
+    "UNIFORMER.DROPOUT_RATE": "dropout_rate",
+    "UNIFORMER.ATTENTION_DROPOUT_RATE": "attention_dropout_rate",
+    "UNIFORMER.HEAD_DROPOUT_RATE": "head_dropout_rate",
 }
 _HOURGLASS_SETTINGS = {"UNIFORMER.PRUNE_RATIO": "prune_ratio", "UNIFORMER.TRADE_OFF": "trade_off"}
 _SIZES = ("ndim", "embed_dims", "depths", "head_dim", "mlp_ratio", "conv_embeds")

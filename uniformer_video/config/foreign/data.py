@@ -70,6 +70,24 @@ def start_weights(words: Words) -> None:
     if path:
         words.move("TRAIN.CHECKPOINT_FILE_PATH", "UNIFORMER.PRETRAIN_NAME", path)
     words.values.pop("TRAIN.CHECKPOINT_FILE_PATH", None)
+    _epoch_reset(words)
+
+
+def _epoch_reset(words: Words) -> None:
+    """Whether a run with weights to start from begins at epoch 0, which it always does here."""
+    key = "TRAIN.CHECKPOINT_EPOCH_RESET"
+    reset, start = words.flag(key), words.get("UNIFORMER.PRETRAIN_NAME")
+    if reset and start:
+        words.values.pop(key)
+        words.said.append(f"{key} True -> epoch 0, with the weights of {start} and fresh moments")
+    elif reset:
+        words.ignore(key, "there is no TRAIN.CHECKPOINT_FILE_PATH to start from")
+    elif start:
+        words.ignore(
+            key,
+            "a run starts from the weights of another one at epoch 0; to go on with a training, give its "
+            "OUTPUT_DIR",
+        )
 
 
 def tested_weights(words: Words) -> None:

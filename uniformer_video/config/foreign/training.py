@@ -27,10 +27,6 @@ def _crops_plainly(words: Words) -> bool:
     return plain and not str(words.get("TRAIN.DATASET")).lower().startswith("ptv")
 
 
-def _has_batch_norm(words: Words) -> bool:
-    return words.theirs != "mvit"
-
-
 def _reads_norms(words: Words) -> bool:
     """The published UniFormer takes torch's BatchNorm whatever is said of it, MViT has none."""
     return words.theirs not in ("uniformer", "mvit")
@@ -87,9 +83,6 @@ BENDS = {
         "each part of a step has its own statistics: set it to batchnorm",
         _reads_norms,
     ),
-    "BN.USE_PRECISE_STATS": Bend(
-        _NOTHING, "BatchNorm keeps its running statistics: set it to False", _has_batch_norm
-    ),
     "DATA.COLOR_RND_GRAYSCALE": Bend(_NOTHING, "no clip is made grey: set it to 0"),
     "DATA.INV_UNIFORM_SAMPLE": Bend(
         _NOTHING, "a plain crop's scale is drawn uniformly: set it to False", _crops_plainly
@@ -102,7 +95,6 @@ BENDS = {
     "DATA.TRAIN_CROP_NUM_TEMPORAL": Bend(_one_of(1), "see AUG.NUM_SAMPLE, and set it to 1"),
     "DATA.TRAIN_JITTER_FPS": Bend(_NOTHING, "a clip's stride is not jittered: set it to 0"),
     "DATA.TRAIN_JITTER_MOTION_SHIFT": Bend(_NOTHING, "all frames have one crop: set it to False"),
-    "MODEL.DETACH_FINAL_FC": Bend(_NOTHING, "the whole model is trained: set it to False"),
     "MODEL.DROPCONNECT_RATE": Bend(
         _NOTHING,
         "set it to 0 (UniFormers have UNIFORMER.DROP_DEPTH_RATE)",
@@ -113,7 +105,6 @@ BENDS = {
         "classifiers start from a deviation of 0.01: set it to that",
         _is_convolutional,
     ),
-    "MODEL.FROZEN_BN": Bend(_NOTHING, "BatchNorm is trained too: set it to False", _has_batch_norm),
     "MULTIGRID.LONG_CYCLE": Bend(_NOTHING, "all steps have clips of one size: set it to False"),
     "MULTIGRID.SHORT_CYCLE": Bend(_NOTHING, "all steps have clips of one size: set it to False"),
     "MVIT.DROPOUT_RATE": Bend(_NOTHING, "blocks have no such dropout: set it to 0", _is_mvit),
@@ -127,10 +118,6 @@ BENDS = {
         _NOTHING, "gradients are clipped by their norm: set SOLVER.CLIP_GRADIENT, and this to 0"
     ),
     "SOLVER.LARS_ON": Bend(_NOTHING, "there is no LARS: set it to False"),
-    "SOLVER.LAYER_DECAY": Bend(
-        lambda value: not (isinstance(value, int | float) and 0 < value < 1),
-        "all layers learn at one rate: set it to 1",
-    ),
     "TEST.CHECKPOINT_TYPE": Bend(
         _one_of("pytorch"),
         "Caffe2's weights are not read: give pytorch's, and set it to pytorch",
@@ -144,15 +131,6 @@ BENDS = {
         _one_of("pytorch"),
         "Caffe2's weights are not read: give pytorch's, and set it to pytorch",
         _is_caffe2_read("TRAIN.CHECKPOINT_FILE_PATH"),
-    ),
-    "UNIFORMER.ATTENTION_DROPOUT_RATE": Bend(
-        _NOTHING, "there is no such dropout: set it to 0", _is_uniformer
-    ),
-    "UNIFORMER.DROPOUT_RATE": Bend(
-        _NOTHING, "there is no such dropout: set it to 0", _is_uniformer
-    ),
-    "UNIFORMER.HEAD_DROPOUT_RATE": Bend(
-        _NOTHING, "there is no such dropout: set it to 0", _is_uniformer
     ),
 }
 # What makes another network: (is it ours?, what is here, would their code have used it?)
@@ -209,6 +187,17 @@ def norms(words: Words) -> None:
     alone = devices in (None, 1) and not words.get("BN.GLOBAL_SYNC")
     if kind == "sync_batchnorm" and alone:
         words.replace("BN.NORM_TYPE", "batchnorm")
+
+
+def layers(words: Words) -> None:
+    """PySlowFast takes any decay that is not between 0 and 1 for none; MViT has no BatchNorm to freeze."""
+    key = "SOLVER.LAYER_DECAY"
+    decay = words.get(key)
+    if words.theirs and isinstance(decay, int | float) and not 0 < decay <= 1:
+        words.replace(key, 1.0)
+    if words.theirs == "mvit":
+        for name in ("MODEL.FROZEN_BN", "BN.USE_PRECISE_STATS", "BN.NUM_BATCHES_PRECISE"):
+            words.ignore(name, "the model has no BatchNorm")
 
 
 def clipping(words: Words) -> None:

@@ -37,6 +37,7 @@ _RULES = (
     training.network,
     training.norms,
     training.bends,
+    training.layers,
     data.dataset,
     data.precision,
     data.start_weights,

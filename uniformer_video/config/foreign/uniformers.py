@@ -53,7 +53,7 @@ def model_class(words: Words) -> None:
         for key in ("UNIFORMER.PRUNE_RATIO", "UNIFORMER.TRADE_OFF"):
             if words.values.pop(key, None):
                 words.ignored.append(key)
-    # Their heads have a dropout of their own, and their BatchNorm is torch's, whatever these say.
+    # They have no such dropout, and their BatchNorm is torch's, whatever these say.
     words.ignore("MODEL.DROPOUT_RATE")
     words.ignore("BN.MOMENTUM")
     words.replace("MODEL.MODEL_NAME", "uniformer_xxs" if light else "uniformer_s", with_it)

@@ -116,30 +116,40 @@ class TrainAugmentation:
         rng: np.random.Generator,
         mark: Callable[[str], None] = lambda step: None,
     ) -> tuple[Tensor | PackedClips, tuple[int, ...]]:
-        """`uint8 [T, H, W, 3]`, classes -> clip, classes.
+        """`uint8 [T, H, W, 3]`, classes -> clip, classes: `draw`, then `apply`."""
+        drawn, labels = self.draw(frames.shape[1:3], labels, rng)
+        return self.apply(frames, drawn, rng, mark), labels
+
+    def apply(
+        self,
+        frames: np.ndarray,
+        drawn: ClipDraws,
+        rng: np.random.Generator,
+        mark: Callable[[str], None] = lambda step: None,
+    ) -> Tensor | PackedClips:
+        """`uint8 [T, H, W, 3]` and what `draw` has drawn with the same `rng` -> clip.
 
         The clip is `float32 [3, T, crop, crop]` where nothing is left to do on the device, else a
         `PackedClips` of one. `mark` is called with the name of each step when it is done, for who
         times them.
         """
-        drawn, labels = self.draw(frames.shape[1:3], labels, rng)
         if self.on_device == "all":
             rows, columns = drawn.window.slices(Window.whole(drawn.frame_size))
             packed = PackedClips.of(torch.from_numpy(frames[:, rows, columns].copy()), drawn)
             mark("pack")
-            return packed, labels
+            return packed
         clip = self._crop(Pixels.of(frames, drawn.window), drawn, mark)
         if self.on_device == "normalise":
             packed = PackedClips.of(_round_to_bytes(clip.permute(*_COLUMNS)), drawn)
             mark("pack")
-            return packed, labels
+            return packed
         clip = contiguous(clip)
         clip = self.normalise(clip, out=clip)
         mark("normalise")
         if drawn.erased:
             clip = erase(clip, drawn.erased, rng)
         mark("erasing")
-        return clip, labels
+        return clip
 
     def finish(self, clips: Tensor | PackedClips) -> Tensor:
         """The rest, for a batch that is on the device -> `float32 [B, 3, T, crop, crop]` there."""

@@ -34,6 +34,16 @@ def mirror_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     return pairs
 
 
+def one_sided(names: Sequence[str]) -> list[str]:
+    """The class names with a direction that a mirror changes, and no class to be its counterpart."""
+    paired = {name for pair in mirror_pairs(names) for name in pair}
+    return [
+        name
+        for name in names
+        if name not in paired and not _OTHER_SIDE.keys().isdisjoint(_words(name))
+    ]
+
+
 def may_mirror(labels: Iterable[int], skipped: Container[int]) -> bool:
     """Whether a clip with these classes may be mirrored, where `skipped` ones never are."""
     return not any(label in skipped for label in labels)

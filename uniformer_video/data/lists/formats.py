@@ -23,8 +23,8 @@ class ListFormat:
 
     name: the word for it. read: `read(root, split, **settings)` gives the `VideoList` of `split`, which is
     "train", "val" or "test"; `root` is `DATA.PATH_TO_DATA_DIR`, a `Path`, or an address as text. It raises
-    `DataError` for lists that are absent or wrong. holds: what the folder holds, for messages. settings: the
-    settings that `read` gets, key -> name of its argument.
+    `DataError` for lists that are wrong, `AbsentError` (or `FileNotFoundError`) for absent ones. holds: what
+    the folder holds, for messages. settings: the settings that `read` gets, key -> name of its argument.
 
     needs_decoder: its entries are video files, not pictures. label_kinds: the kinds of labels that its lists
     can hold, in the words of a task's `label_kind`: "one" a video, or "any" number. times_known: it is known
@@ -89,7 +89,12 @@ for _format in (
         "folder",
         layouts.read_class_folders,
         "one sub-folder of videos a class",
-        {"DATA.VAL_RATIO": "val_ratio", "RNG_SEED": "seed", **_NAMES},
+        {
+            "DATA.VAL_RATIO": "val_ratio",
+            "RNG_SEED": "seed",
+            "DATA.GROUP_PATTERN": "group_pattern",
+            **_NAMES,
+        },
     ),
     ListFormat(
         "frames",

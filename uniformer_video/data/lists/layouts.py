@@ -13,6 +13,8 @@ from uniformer_video.config.shipped import list_guides
 from uniformer_video.data.lists import class_names as known_classes
 from uniformer_video.data.lists.class_folders import CLASSES_FILE, class_folders, read_folder
 from uniformer_video.data.lists.folders import is_hidden, is_video
+from uniformer_video.data.lists.folds import hold_out
+from uniformer_video.data.lists.groups import count_groups, with_groups
 from uniformer_video.data.lists.labels import number_classes
 from uniformer_video.data.lists.official import read_official
 from uniformer_video.data.lists.records import (
@@ -21,11 +23,10 @@ from uniformer_video.data.lists.records import (
     read_csv,
     read_frame_list,
     relabel,
-    split_records,
 )
 from uniformer_video.data.lists.shard_index import COLUMNS, INDEX_FILE
 from uniformer_video.data.lists.sharded import read_shards
-from uniformer_video.errors import DataError
+from uniformer_video.errors import AbsentError, DataError
 from uniformer_video.program import command
 from uniformer_video.storage.address import is_address, join
 from uniformer_video.storage.places import is_file, size_of
@@ -50,11 +51,17 @@ def read_kinetics(
 
 
 def read_class_folders(
-    root: Path, split: str, val_ratio: float = 0.2, seed: int = 0, class_names: str = ""
+    root: Path,
+    split: str,
+    val_ratio: float = 0.2,
+    seed: int = 0,
+    class_names: str = "",
+    group_pattern: str = "",
 ) -> VideoList:
     """`root/train`, `root/val`, `root/test` where they exist; else the seed splits off what lacks.
 
-    A test may have its folder alone, without one of training.
+    A test may have its folder alone, without one of training. Videos of one group, which `group_pattern`
+    finds in their names, stay together.
     """
     names = given_names(class_names, root)
     owner = f"DATA.CLASS_NAMES {class_names}" if class_names else join(root, CLASSES_FILE)
@@ -70,17 +77,19 @@ def read_class_folders(
     notes += _beside(root, parts)
     if split == "train" and "val" in parts:
         return VideoList(records, names, notes)
-    train, val = split_records(records, val_ratio, seed)
+    records = with_groups(records, group_pattern)
+    train, val = hold_out(records, val_ratio, seed)
     chosen = train if split == "train" else val
     if not chosen:
-        raise DataError(
-            f"{root} leaves no videos for {split}: it holds {len(records)} and DATA.VAL_RATIO is "
+        groups = f" in {plural(count_groups(records), 'group')}" if group_pattern else ""
+        raise AbsentError(
+            f"{root} leaves no videos for {split}: it holds {len(records)}{groups} and DATA.VAL_RATIO is "
             f"{val_ratio:g}; add videos or change the ratio"
         )
     held = (
         f"{len(val)} of {plural(len(records), 'video')} are held out (DATA.VAL_RATIO {val_ratio:g})"
     )
-    return VideoList(chosen, names, [*notes, f"{source}: {held}."])
+    return VideoList(chosen, names, [*notes, *([f"{source}: {held}."] if val else [])])
 
 
 def _beside(root: Path, parts: Collection[str]) -> Iterator[str]:
@@ -197,7 +206,10 @@ def given_names(class_names: str, root: Path | str) -> list[str] | None:
 
 
 def find_list(root: Path | str, choices: Sequence[str], line: str, hint: str = "") -> str:
-    """The first of the lists `choices` that exists in `root`; else `DataError`, with what a `line` holds."""
+    """The first of the lists `choices` that exists in `root`; else an error, with what a `line` holds.
+
+    It is an `AbsentError` but for an address, where a list may be there and not be told of.
+    """
     if os.path.isfile(root):
         raise DataError(
             f"DATA.PATH_TO_DATA_DIR {root} is a file; give the folder that it stands in, "
@@ -217,7 +229,8 @@ def find_list(root: Path | str, choices: Sequence[str], line: str, hint: str = "
             f"there is no folder {root}; set DATA.PATH_TO_DATA_DIR if it is elsewhere.\n"
             f"It holds {wanted}, which lists the videos, one `{line}` a line."
         )
-    raise DataError(
+    kind = DataError if is_address(root) else AbsentError
+    raise kind(
         f"The videos are not prepared: {reason}\nHow to get and prepare them: {_guide(root)}"
     )
 

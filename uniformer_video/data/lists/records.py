@@ -49,7 +49,8 @@ class VideoRecord:
     until `labels.number_classes` has numbered them. source: where they were read, for error messages.
     num_frames: how many frames the list says there are; 0 where the file itself tells. start, end: the
     segment that counts, in seconds; end None = to the end of the video. weight: how often it comes in
-    training, beside the others.
+    training, beside the others. group: what it has in common with others, such as a person, a source or a
+    day; videos of one group are never parted, "" where nothing is said.
     """
 
     path: str
@@ -60,6 +61,7 @@ class VideoRecord:
     start: float = 0.0
     end: float | None = None
     weight: float = 1.0
+    group: str = ""
 
     @property
     def label(self) -> int:
@@ -97,7 +99,7 @@ def read_csv(
 
     Without a header line, `separator` "auto" splits at the last comma or blank of the line, so that
     paths may hold both. A header line names the columns: path and label, and where wanted start, end
-    (seconds; empty = the whole video) and weight; there the label's cell may hold several of them, or
+    (seconds; empty = the whole video), weight and group; there the label's cell may hold several of them, or
     none. Paths are taken from `prefix`, or from the csv's own folder. Raises `DataError` with file and
     line.
     """
@@ -143,6 +145,7 @@ def _table_record(row: Mapping[str, str], folder: Path, source: str) -> VideoRec
         start=start,
         end=end,
         weight=weight_of(row, source),
+        group=row.get("group", ""),
     )
 
 

@@ -8,8 +8,8 @@ were made from:
 
 key: the name of the video in its shard, without what follows the first dot. shard: a file beside the
 index. offset, length: the video's own bytes in that file. label: its class, or its classes with blanks
-between, or their names with ";" between. name: as the list had it. Where the list had segments or
-weights, columns start, end and weight follow; an empty cell says nothing.
+between, or their names with ";" between. name: as the list had it. Where the list had segments, weights
+or groups, columns start, end, weight and group follow; an empty cell says nothing.
 
 A video of a shard is opened by the text `SHARD#OFFSET+LENGTH`, such as `train/shard-000000.tar#1536+482113`.
 """
@@ -48,6 +48,7 @@ class ShardEntry(NamedTuple):
     end: float | None = None
     weight: float = 1.0
     source: str = ""
+    group: str = ""
 
 
 def read_index(folder: Path | str) -> Iterator[ShardEntry]:
@@ -96,7 +97,8 @@ def _entry(cells: Sequence[str], header: Sequence[str], source: str) -> ShardEnt
     if len(row) == len(COLUMNS):
         return entry
     start, end = segment_of(row, source)
-    return entry._replace(start=start, end=end, weight=weight_of(row, source))
+    group = row.get("group", "").strip()
+    return entry._replace(start=start, end=end, weight=weight_of(row, source), group=group)
 
 
 def index_table(entries: Sequence[ShardEntry]) -> tuple[tuple[str, ...], list[list[Any]]]:

@@ -30,6 +30,7 @@ def read_shards(folder: Path | str) -> list[VideoRecord]:
                 start=entry.start,
                 end=entry.end,
                 weight=entry.weight,
+                group=entry.group,
             )
         )
     if not records:

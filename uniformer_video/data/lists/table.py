@@ -11,7 +11,7 @@ from uniformer_video.data.lists.text import is_class_name, whole_number
 from uniformer_video.errors import DataError
 
 NEEDED = ("path", "label")
-OPTIONAL = ("start", "end", "weight")
+OPTIONAL = ("start", "end", "weight", "group")
 _COLUMNS = f"{', '.join(NEEDED)} and, where wanted, {', '.join(OPTIONAL)}"
 _SEPARATORS = (",", ";", "\t")
 _LABEL = re.compile(r"[^\s,;|]+")

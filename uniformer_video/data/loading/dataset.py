@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -35,6 +35,13 @@ class TrainKey:
     index: int
 
 
+class ClipOrigin(NamedTuple):
+    """Where a training clip is from: the index of its record, and whether it is mirrored left to right."""
+
+    record: int
+    mirrored: bool
+
+
 @dataclass(frozen=True)
 class TrainSample:
     """`copies` augmented clips of one video; clips None when no substitute could be decoded either."""
@@ -44,6 +51,7 @@ class TrainSample:
     path: str
     # (path, reason) of broken videos met before one that decodes
     broken: tuple[tuple[str, str], ...] = ()
+    origins: tuple[ClipOrigin, ...] = ()  # of the clips
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ class TrainDataset(Dataset):
             except (DecodeError, OSError) as error:
                 broken.append((record.path, one_line(error)))
                 continue
-            return self._sample(frames, record, key, tuple(broken))
+            return self._sample(frames, int(index), key, tuple(broken))
         return TrainSample(None, None, record.path, tuple(broken))
 
     def decode(self, record: VideoRecord, rng: np.random.Generator) -> np.ndarray:
@@ -124,17 +132,20 @@ class TrainDataset(Dataset):
     def _sample(
         self,
         frames: np.ndarray,
-        record: VideoRecord,
+        index: int,
         key: TrainKey,
         broken: tuple[tuple[str, str], ...],
     ) -> TrainSample:
-        clips, labels = [], []
+        record = self.records[index]
+        clips, labels, origins = [], [], []
         for copy in range(self.copies):
             rng = generator("augment", self.seed, key.epoch, key.position, copy)
-            clip, own = self.augment(frames, record.labels, rng)
-            clips.append(clip)
+            drawn, own = self.augment.draw(frames.shape[1:3], record.labels, rng)
+            clips.append(self.augment.apply(frames, drawn, rng))
             labels.append(own)
-        return TrainSample(stack(clips), self.label_tensor(labels), record.path, broken)
+            origins.append(ClipOrigin(index, drawn.mirrored))
+        label_tensor = self.label_tensor(labels)
+        return TrainSample(stack(clips), label_tensor, record.path, broken, tuple(origins))
 
 
 class EvalDataset(Dataset):

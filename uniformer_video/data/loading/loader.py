@@ -18,6 +18,7 @@ from uniformer_video.data.clips.packed import PackedClips, join
 from uniformer_video.data.lists.balance import rarest_totals
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import (
+    ClipOrigin,
     EvalDataset,
     EvalSample,
     TrainDataset,
@@ -47,9 +48,11 @@ class TrainPlan:
     def __post_init__(self) -> None:
         if self.steps_per_epoch < 1:
             raise ConfigError(
-                f"a step takes {self.slots * self.slot_size} videos (TRAIN.BATCH_SIZE x NUM_SHARDS) "
+                f"a step takes {self.slots * self.slot_size} videos (TRAIN.BATCH_SIZE x NUM_SHARDS x "
+                "SOLVER.ACCUMULATION_STEPS) "
                 f"and the training list has {self.videos}; "
-                f"set TRAIN.BATCH_SIZE {self.videos} or less, with NUM_GPUS 1 and NUM_SHARDS 1"
+                f"set TRAIN.BATCH_SIZE {self.videos} or less, with NUM_GPUS, NUM_SHARDS and "
+                "SOLVER.ACCUMULATION_STEPS 1"
             )
 
     @property
@@ -57,11 +60,11 @@ class TrainPlan:
         return self.videos // (self.slots * self.slot_size)
 
     def batches(
-        self, epoch: int, first_step: int, own_slots: Sequence[int]
+        self, epoch: int, first_step: int, own_slots: Sequence[int], end_step: int | None = None
     ) -> Iterator[list[TrainKey]]:
-        """Lists of `TrainKey`, one for each own slot of each step from `first_step` on."""
+        """Lists of `TrainKey`, one for each own slot of each step from `first_step` up to `end_step`."""
         order = self.order(epoch)
-        for step in range(first_step, self.steps_per_epoch):
+        for step in range(first_step, self.steps_per_epoch if end_step is None else end_step):
             for slot in own_slots:
                 start = (step * self.slots + slot) * self.slot_size
                 yield [
@@ -118,6 +121,7 @@ class TrainBatch:
     labels: Tensor | None  # [B * copies, ...], the task's
     paths: tuple[str, ...]
     broken: tuple[tuple[str, str], ...]  # (path, reason)
+    origins: tuple[ClipOrigin, ...] = ()  # of the clips
 
     def pin_memory(self) -> "TrainBatch":
         """As a tensor's; the loader's pinning thread calls it and leaves other classes unpinned."""
@@ -132,9 +136,10 @@ class _Batches:
     def __init__(self, plan: TrainPlan, own_slots: Sequence[int]):
         self.plan, self.own_slots = plan, own_slots
         self.epoch = self.first_step = 0
+        self.end_step: int | None = None
 
     def __iter__(self) -> Iterator[list[TrainKey]]:
-        return self.plan.batches(self.epoch, self.first_step, self.own_slots)
+        return self.plan.batches(self.epoch, self.first_step, self.own_slots, self.end_step)
 
 
 class TrainLoader:
@@ -164,9 +169,12 @@ class TrainLoader:
         """End the workers, which otherwise wait for the next epoch."""
         self._loader.close()
 
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[TrainBatch]:
-        """Iterate `TrainBatch`es: one a slot, slot by slot, from `first_step` of `epoch` on."""
+    def epoch(
+        self, epoch: int, first_step: int = 0, end_step: int | None = None
+    ) -> Iterator[TrainBatch]:
+        """Iterate `TrainBatch`es: one a slot, slot by slot, from `first_step` of `epoch` up to `end_step`."""
         self._batches.epoch, self._batches.first_step = epoch, first_step
+        self._batches.end_step = end_step
         return iter(self._loader)
 
 
@@ -195,6 +203,7 @@ def collate_train(samples: Sequence[TrainSample]) -> TrainBatch:
         labels=torch.cat(labels) if complete else None,
         paths=tuple(sample.path for sample in samples),
         broken=tuple(item for sample in samples for item in sample.broken),
+        origins=tuple(origin for sample in samples for origin in sample.origins),
     )
 
 

@@ -1,0 +1,100 @@
+"""The recipes for one's own videos: each value has its source, and any weights of the zoo train by them."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from uniformer_video.config.settings import flat_config, load_config
+from uniformer_video.config.values import parse_value
+from uniformer_video.runs import build
+from uniformer_video.zoo.create import build_network
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+BASE = CONFIGS / "_base_" / "small_data.yaml"
+RECIPES = ("tiny", "small", "medium", "linear_probe")
+FILES = [BASE, *(CONFIGS / "finetune" / f"{name}.yaml" for name in RECIPES)]
+SOURCES = re.compile(r"\b(published|ours|probe)\b", re.I)
+LINE = re.compile(r"  (?P<key>\w+): (?P<value>.*?)(?:  # (?P<comment>.*))?")
+
+
+def values_with_sources(path):
+    """(key, value, the first word of its comment that names a source or "") of each line of a recipe.
+
+    A comment on lines of its own is that of all values below it in its section.
+    """
+    section, above = "", ""
+    for line in path.read_text().splitlines():
+        if line.startswith("  #"):
+            above += line
+        elif match := LINE.fullmatch(line):
+            found = SOURCES.search(match["comment"] or above)
+            key = f"{section}.{match['key']}"
+            yield key, parse_value(key, match["value"].strip('"')), found and found[1].lower()
+        elif line.endswith(":") and not line.startswith("#"):
+            section, above = line[:-1], ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_each_value_says_where_it_is_from(path):
+    found = list(values_with_sources(path))
+    assert len(found) > 3 and not [key for key, _, source in found if not source]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_what_is_called_published_is(path):
+    published = flat_config(load_config("ucf101/uniformer_s_16x4_k400"))
+    called = {
+        key: value for key, value, source in values_with_sources(path) if source == "published"
+    }
+    assert called == {key: published[key] for key in called}
+    assert called or path.stem not in ("small_data", "medium")
+
+
+def test_the_dropout_of_the_published_files_is_left_out():
+    assert not any("DROPOUT" in key for path in FILES for key, *_ in values_with_sources(path))
+
+
+def test_fewer_videos_are_seen_more_often():
+    tiny, small, medium = (load_config(f"finetune/{name}") for name in RECIPES[:3])
+    assert tiny.SOLVER.MAX_EPOCH > small.SOLVER.MAX_EPOCH > medium.SOLVER.MAX_EPOCH == 25
+    views = {
+        (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS) for cfg in (tiny, small, medium)
+    }
+    assert views == {(5, 3)}
+
+
+def test_a_linear_probe_augments_nothing():
+    cfg = load_config("finetune/linear_probe")
+    change = build.build_augmentation(cfg, ["run", "walk"])
+    assert not change.policy and not change.color_jitter and not change.erasing
+    assert build.build_mixup(cfg) is None and cfg.UNIFORMER.DROP_DEPTH_RATE == 0
+
+
+SMALL = {"embed_dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "head_dim": 8}
+SIZES = ["UNIFORMER.EMBED_DIM", "[8,8,16,16]", "UNIFORMER.DEPTH", "[1,1,1,1]"]
+SIZES += ["UNIFORMER.HEAD_DIM", "8"]
+ZOO = {
+    "own kernel": ("uniformer_s", {**SMALL, "local_kernel": (3, 5, 5)}, SIZES),
+    "published": ("uniformer_s", {**SMALL, "local_kernel": (5, 5, 5)}, SIZES),
+    "light": (
+        "uniformer_xxs",
+        {**SMALL, "layer_scale": True},
+        [*SIZES, "UNIFORMER.LAYER_SCALE", "True"],
+    ),
+    "images": ("image_uniformer_s", SMALL, SIZES),
+    "peer": ("x3d_xs", {}, []),
+}
+
+
+@pytest.mark.parametrize("kind", ZOO)
+@pytest.mark.parametrize("recipe", ["finetune/tiny", "finetune/linear_probe"])
+def test_any_weights_of_the_zoo_are_loaded(recipe, kind, tmp_path):
+    name, options, words = ZOO[kind]
+    torch.save(build_network(name, 7, **options).state_dict(), tmp_path / "w.pth")
+    words = [*words, "MODEL.MODEL_NAME", name.removeprefix("image_")]
+    cfg = load_config(recipe, [*words, "UNIFORMER.PRETRAIN_NAME", str(tmp_path / "w.pth")])
+    model, report = build.build_model(cfg, 3)
+    assert model.num_classes == 3 and report.replaced
+    assert not report.missing and not report.skipped

@@ -1,0 +1,173 @@
+"""Each way of a depthwise convolution gives the numbers of torch's, in float64, and its gradients."""
+
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from uniformer_video.models import depthwise
+from uniformer_video.models.depthwise import depthwise_conv
+
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="needs Triton (the extra `triton`)"
+)
+# (grid, channels, kernel): borders on all sides, sides that no tile divides, a kernel larger than its grid.
+CASES = [
+    ((5, 6, 7), 20, (3, 3, 3)),
+    ((9, 7, 5), 70, (3, 5, 5)),
+    ((4, 5, 4), 33, (5, 5, 5)),
+    ((1, 2, 2), 8, (5, 5, 5)),
+    ((10, 9), 24, (5, 5)),
+    ((11, 3), 6, (3, 3)),
+]
+
+
+def reference(tokens, weight, bias, kernel):
+    conv = F.conv3d if len(kernel) == 3 else F.conv2d
+    padding = [side // 2 for side in kernel]
+    out = conv(tokens.movedim(-1, 1), weight, bias, padding=padding, groups=len(weight))
+    return out.movedim(1, -1)
+
+
+def inputs(case, dtype=torch.float64, device="cpu"):
+    """Tokens, weight, bias and the gradient of the output."""
+    grid, channels, kernel = case
+    draw = torch.Generator().manual_seed(0)
+    shapes = (2, *grid, channels), (channels, 1, *kernel), (channels,), (2, *grid, channels)
+    tensors = [torch.randn(shape, generator=draw, dtype=torch.float64) for shape in shapes]
+    return [tensor.to(device, dtype) for tensor in tensors]
+
+
+def all_results(convolve, tokens, weight, bias, gradient):
+    """Output and gradients."""
+    leaves = [tensor.clone().requires_grad_() for tensor in (tokens, weight, bias)]
+    out = convolve(*leaves)
+    return [out, *torch.autograd.grad(out, leaves, gradient.to(out.dtype))]
+
+
+def error(found, expected):
+    return float((found.detach().double().cpu() - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_torchs_ways_are_the_convolution(case, dtype):
+    *tensors, gradient = inputs(case, dtype)
+    exact = [tensor.double() for tensor in (*tensors, gradient)]
+    kernel = case[-1]
+    expected = all_results(lambda *leaves: reference(*leaves, kernel), *exact)
+    found = all_results(lambda *leaves: depthwise_conv(*leaves, kernel), *tensors, gradient)
+    assert found[0].is_contiguous() and found[0].dtype == dtype
+    bound = 1e-13 if dtype == torch.float64 else 0.02
+    assert max(map(error, found, expected)) < bound
+
+
+INTERPRETED = """
+import sys
+import torch
+sys.path[:0] = ["tests/models", "tests/support"]
+from test_depthwise import CASES, all_results, error, inputs, reference
+from uniformer_video.models import depthwise_op
+from uniformer_video.models.depthwise import _by_kernels
+depthwise_op.PARTS = 2  # the interpreter takes a second for a few programs
+depthwise_op.CONVOLVE = depthwise_op.CONVOLVE._replace(places=32)
+depthwise_op.CORRELATE = depthwise_op.CORRELATE._replace(places=32, channels=64)
+for number in map(int, sys.argv[1:]):
+    case = CASES[number]
+    *tensors, gradient = inputs(case)
+    kernel = case[-1]
+    expected = all_results(lambda *leaves: reference(*leaves, kernel), *tensors, gradient)
+    by_kernels = lambda *leaves: _by_kernels(*leaves, kernel, torch.float64)
+    found = all_results(by_kernels, *tensors, gradient)
+    assert found[0].is_contiguous()
+    worst = max(map(error, found, expected))
+    assert worst < 1e-13, (case, worst)
+    torch.manual_seed(0)
+print("equal")
+"""
+
+
+@needs_triton
+@pytest.mark.parametrize("number", [0, 3, 5], ids=str)
+def test_the_kernels_are_the_convolution_in_tritons_interpreter(number):
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-c", INTERPRETED, str(number)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stdout.endswith("equal\n"), done.stderr
+
+
+def test_without_triton_torch_computes_and_says_so_once(monkeypatch, caplog):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    depthwise._triton_works.cache_clear()
+    device = torch.device("cuda", 7)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert not depthwise._has_kernels(device, torch.bfloat16, (3, 3, 3))
+    depthwise._triton_works.cache_clear()
+    assert caplog.text.count("computed by torch, which is slower: Triton is not installed.") == 1
+
+
+@needs_triton
+def test_where_triton_fails_torch_computes_and_says_why(caplog):
+    """As without a C compiler or a driver: here there is no such device."""
+    depthwise._triton_works.cache_clear()
+    device = torch.device("cuda", 7)
+    assert not depthwise._has_kernels(device, torch.bfloat16, (3, 3, 3))
+    depthwise._triton_works.cache_clear()
+    assert caplog.text.count("computed by torch, which is slower: Triton failed, ") == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "bound"),
+    [(torch.float32, 1e-6), (torch.bfloat16, 5e-3), (torch.float16, 7e-4)],
+    ids=str,
+)
+def test_on_a_gpu_the_kernels_are_the_convolution(case, dtype, bound):
+    *tensors, gradient = inputs(case, dtype, "cuda")
+    kernel = case[-1]
+    exact = [tensor.double().cpu() for tensor in (*tensors, gradient)]
+    expected = all_results(lambda *leaves: reference(*leaves, kernel), *exact)
+    assert depthwise._has_kernels(tensors[0].device, dtype, kernel)
+    found = all_results(lambda *leaves: depthwise_conv(*leaves, kernel), *tensors, gradient)
+    again = all_results(lambda *leaves: depthwise_conv(*leaves, kernel), *tensors, gradient)
+    assert found[0].is_contiguous() and {result.dtype for result in found} == {dtype}
+    assert max(map(error, found, expected)) < bound
+    assert all(map(torch.equal, found, again))
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_autocast_and_compile_change_nothing_but_rounding():
+    case = CASES[1]
+    *tensors, gradient = inputs(case, torch.float32, "cuda")
+    kernel = case[-1]
+    exact = [tensor.double().cpu() for tensor in (*tensors, gradient)]
+    expected = all_results(lambda *leaves: reference(*leaves, kernel), *exact)
+
+    def convolve(*leaves):
+        with torch.autocast("cuda", torch.bfloat16):
+            return depthwise_conv(*leaves, kernel)
+
+    for function in (convolve, torch.compile(convolve, fullgraph=True)):
+        found = all_results(function, *tensors, gradient)
+        assert [result.dtype for result in found] == [torch.bfloat16, *[torch.float32] * 3]
+        assert max(map(error, found, expected)) < 5e-3
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_what_the_kernels_do_not_take_goes_by_torch():
+    """float64, and a kernel whose sums no program can hold."""
+    for case, dtype in ((CASES[0], torch.float64), (((5, 6, 7), 8, (7, 7, 7)), torch.float32)):
+        *tensors, gradient = inputs(case, dtype, "cuda")
+        exact = [tensor.double().cpu() for tensor in (*tensors, gradient)]
+        kernel = case[-1]
+        expected = all_results(lambda *leaves, kernel=kernel: reference(*leaves, kernel), *exact)
+        assert not depthwise._has_kernels(tensors[0].device, dtype, kernel)
+        convolve = lambda *leaves, kernel=kernel: depthwise_conv(*leaves, kernel)  # noqa: E731
+        assert max(map(error, all_results(convolve, *tensors, gradient), expected)) < 1e-5

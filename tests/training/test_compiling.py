@@ -1,0 +1,102 @@
+"""MODEL.COMPILE: the same training with and without, and without where compiling fails."""
+
+import logging
+
+import pytest
+import torch
+from same import assert_same
+from tiny_run import tiny_overrides
+
+from uniformer_video.config.settings import load_config
+from uniformer_video.runs.run import run
+from uniformer_video.training import compiling
+from uniformer_video.weights.checkpoint import read_weights
+
+RECOMPUTED = {"MODEL__USE_CHECKPOINT": True, "MODEL__CHECKPOINT_NUM": "[1,0,1,0]"}
+
+
+def train(demo, folder, **changes):
+    """The weights of last.pt, which holds all that a training consists of, after a tiny run."""
+    settings = {
+        "TEST__ENABLE": False,
+        "SOLVER__MAX_EPOCH": 1,
+        "SOLVER__WARMUP_EPOCHS": 0,
+        **changes,
+    }
+    run(load_config(overrides=tiny_overrides(demo, folder, **settings)), "tiny")
+    return read_weights(folder / "last.pt").state
+
+
+@pytest.fixture
+def traced_only(monkeypatch):
+    """torch.compile without a compiler of C++: the graph is captured, and run as it is."""
+    original = torch.compile
+
+    def compile_without(function, dynamic, options):
+        assert options == {"fallback_random": True}
+        return original(function, dynamic=dynamic, backend="aot_eager")
+
+    monkeypatch.setattr(torch, "compile", compile_without)
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("recomputed", [{}, RECOMPUTED])
+def test_a_compiled_training_is_the_same_up_to_rounding(
+    demo, tmp_path, caplog, traced_only, recomputed
+):
+    caplog.set_level(logging.INFO)
+    torch._dynamo.utils.counters.clear()
+    compiled = train(demo, tmp_path / "compiled", MODEL__COMPILE=True, **recomputed)
+    assert caplog.text.count("times as fast") == 1 and "cannot be compiled" not in caplog.text
+    assert not torch._dynamo.utils.counters["graph_break"]
+    plain = train(demo, tmp_path / "plain", **recomputed)
+    assert compiled.keys() == plain.keys()
+    for key, tensor in plain.items():
+        torch.testing.assert_close(compiled[key], tensor, rtol=1e-3, atol=2e-4, msg=key)
+
+
+def test_where_compiling_fails_nothing_else_changes(demo, tmp_path, caplog, monkeypatch):
+    plain = train(demo, tmp_path / "plain")
+
+    def refuse(*arguments, **options):
+        raise RuntimeError("No working C++ compiler\nfound " + "x" * 999)
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    assert_same(train(demo, tmp_path / "compiled", MODEL__COMPILE=True), plain)
+    assert caplog.text.count("cannot be compiled here, and trains without") == 1
+    assert "RuntimeError: No working C++ compiler found xxx" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_a_failure_while_a_pass_is_made_counts_too(demo, tmp_path, caplog, monkeypatch, where):
+    plain = train(demo, tmp_path / "plain")
+
+    class Fail(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, value):
+            if where == "forward":
+                raise ValueError("no code for this")
+            return value.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            raise ValueError("no code for this")
+
+    def compile_badly(outputs):
+        return lambda clips: tuple(map(Fail.apply, outputs.model.training_outputs(clips)))
+
+    monkeypatch.setattr(compiling, "_compile", compile_badly)
+    assert_same(train(demo, tmp_path / "compiled", MODEL__COMPILE=True), plain)
+    assert caplog.text.count("cannot be compiled here") == 1 and "no code for this" in caplog.text
+
+
+@pytest.mark.slow
+def test_the_code_that_torch_writes_trains_the_same(demo, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    compiled = train(demo, tmp_path / "compiled", MODEL__COMPILE=True)
+    if "cannot be compiled here" in caplog.text:
+        pytest.skip("torch.compile does not work here; there may be no compiler of C++")
+    plain = train(demo, tmp_path / "plain")
+    for key, tensor in plain.items():
+        torch.testing.assert_close(compiled[key], tensor, rtol=1e-3, atol=2e-4, msg=key)

@@ -1,0 +1,164 @@
+"""Several lists as one: their classes by name, and videos that stand in more than one of them.
+
+Lists come as `{owner: VideoList}`, the owner a data set or a part of one, as messages name it.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from uniformer_video.data.lists.class_names import places
+from uniformer_video.data.lists.groups import listed_name
+from uniformer_video.data.lists.records import VideoList, VideoRecord, relabel
+from uniformer_video.errors import DataError
+from uniformer_video.words import name_some, one_line, plural
+
+_CHUNK = 2**20  # bytes
+Owner = TypeVar("Owner")
+
+
+def align_classes(lists: Mapping[Owner, VideoList]) -> dict[Owner, VideoList]:
+    """The lists, each with the classes of all by name: those of the first one, then what others add.
+
+    Lists without names are of one numbering. Raises `DataError` where only some of them name their classes.
+    """
+    named = [owner for owner, listed in lists.items() if listed.class_names]
+    numbered = [owner for owner in lists if owner not in named]
+    if named and numbered:
+        raise DataError(
+            f"{named[0]} has class names and {numbered[0]} has bare numbers, so nothing tells which number "
+            "is which class; name the classes in classes.txt or DATA.CLASS_NAMES"
+        )
+    names = list(dict.fromkeys(name for one in lists.values() for name in one.class_names or ()))
+    return (
+        {owner: _in_order(listed, names) for owner, listed in lists.items()} if named else {**lists}
+    )
+
+
+def _in_order(listed: VideoList, names: list[str]) -> VideoList:
+    order = places(listed.class_names or (), names)
+    records = listed.records
+    if order != list(range(len(order))):
+        records = [relabel(record, order) for record in records]
+    return replace(listed, records=records, class_names=names)
+
+
+def concatenate(lists: Mapping[str, VideoList]) -> VideoList:
+    """The records of lists with the same classes one behind the other, and each note once."""
+    first = next(iter(lists.values()))
+    notes = dict.fromkeys(note for listed in lists.values() for note in listed.notes)
+    records = [record for listed in lists.values() for record in listed.records]
+    return VideoList(records, first.class_names, list(notes))
+
+
+def note_class_differences(names: Mapping[str, Sequence[str]]) -> list[str]:
+    """Notes on classes that not all joined data sets have, `{data set: its class names}`."""
+    union = list(dict.fromkeys(name for own in names.values() for name in own))
+    common = [name for name in union if all(name in own for own in names.values())]
+    if len(common) == len(union):
+        return []
+    parts = [f"{len(union)} in all, {len(common)} of them in every set"]
+    for owner, own in names.items():
+        others = {name for other, given in names.items() if other != owner for name in given}
+        if only := [name for name in own if name not in others]:
+            parts.append(f"only {owner} has {name_some(only, 8)}")
+    notes = [f"The joined data sets differ in their classes: {'; '.join(parts)}."]
+    spelt: dict[str, str] = {}
+    for name in union:
+        plain = " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
+        other = spelt.setdefault(plain, name)
+        if other != name:
+            notes.append(f"{other!r} and {name!r} count as two classes; are they one?")
+    return [one_line(note) for note in notes]
+
+
+def same_files(sets: Mapping[str, Sequence[VideoRecord]]) -> dict[str, str]:
+    """`{path: the path of the same file in an earlier set}`: links to it, and copies, byte by byte.
+
+    Only files of this machine are looked at, and read only where two sets have some of one size.
+    """
+    sizes: dict[str, dict[str, int]] = {
+        owner: {r.path: os.path.getsize(r.path) for r in records if os.path.isfile(r.path)}
+        for owner, records in sets.items()
+    }
+    holders: dict[int, set[str]] = {}
+    for owner, own in sizes.items():
+        for size in own.values():
+            holders.setdefault(size, set()).add(owner)
+    first: dict[object, tuple[str, str]] = {}
+    found: dict[str, str] = {}
+    for owner, own in sizes.items():
+        for path, size in own.items():
+            keys: list[object] = [os.path.realpath(path)]
+            keys += [_digest(path)] if len(holders[size]) > 1 else []
+            known_owner, known = next((first[key] for key in keys if key in first), (owner, path))
+            if known_owner != owner and known != path:
+                found[path] = known
+            for key in keys:
+                first.setdefault(key, (known_owner, known))
+    return found
+
+
+def _digest(path: str) -> bytes:
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError:
+        return os.fsencode(path)  # like no other; decoding tells that it cannot be read
+    return digest.digest()
+
+
+def at_first_path(listed: VideoList, same: Mapping[str, str]) -> VideoList:
+    """The list with the paths that `same_files` gives in place of those of their copies."""
+    records = [
+        replace(record, path=same[record.path]) if record.path in same else record
+        for record in listed.records
+    ]
+    return replace(listed, records=records)
+
+
+def without_shared(
+    lists: Mapping[str, VideoList], what: str, also_own: bool = False
+) -> tuple[dict[str, VideoList], list[str]]:
+    """(the lists, each without the videos, or segments of them, that an earlier one has; notes).
+
+    The lists have the same classes. what: they are, for notes. also_own: nor is a video kept that stands
+    earlier in the same list. A group that only one of the two names is that of both. Raises `DataError` for a
+    video that has other labels there.
+    """
+    first: dict[tuple[str, float, float | None], tuple[str, VideoRecord]] = {}
+    groups = {r.segment: r.group for one in lists.values() for r in one.records if r.group}
+    kept: dict[str, VideoList] = {}
+    repeated: list[str] = []
+    for owner, listed in lists.items():
+        records = []
+        for record in listed.records:
+            is_new = record.segment not in first
+            known_owner, known = first.setdefault(record.segment, (owner, record))
+            if is_new or (known_owner == owner and not also_own):
+                group = record.group or groups.get(record.segment, "")
+                records.append(record if group == record.group else replace(record, group=group))
+                continue
+            if known.labels != record.labels:
+                names = listed.class_names or ()
+                raise DataError(
+                    f"{record.source}: {record.name} is {_labels(record, names)}, and the same video, "
+                    f"{known.name} in {known.source}, is {_labels(known, names)}; leave out one of them, or "
+                    "mend its label"
+                )
+            repeated.append(listed_name(record))
+        kept[owner] = replace(listed, records=records)
+    if not repeated:
+        return kept, []
+    verbs = ("stands", "counts") if len(repeated) == 1 else ("stand", "count")
+    count = f"{plural(len(repeated), 'video')} of {what} {verbs[0]} there twice and {verbs[1]} once"
+    return kept, [f"{count}: {name_some(list(dict.fromkeys(repeated)))}."]
+
+
+def _labels(record: VideoRecord, names: Sequence[str]) -> str:
+    shown = [repr(names[label]) if label < len(names) else str(label) for label in record.labels]
+    return name_some(shown) or "without a label"

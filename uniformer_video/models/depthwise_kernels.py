@@ -1,0 +1,180 @@
+"""Triton kernels for depthwise convolution of channels-last tokens, `[B, T, H, W, C]`.
+
+A depthwise convolution does little arithmetic per number that it reads, so what counts is how often each
+number is read again. A program of these kernels holds a column of TIMES output positions in registers: a
+token that it has loaded serves all of them that lie within the kernel's reach in time. All sums are made in
+float32 (float64 for float64), in a fixed order: the same input gives the same bits.
+"""
+# Tuples grow, since Triton's compiler knows no unpacking of them, nor lists.
+# ruff: noqa: RUF005
+# mypy: disable-error-code="assignment, var-annotated"
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def convolve(
+    tokens: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    out: tl.tensor,
+    times: tl.tensor,
+    height: tl.tensor,
+    width: tl.tensor,
+    channels: tl.tensor,
+    KERNEL_T: tl.constexpr,
+    KERNEL_H: tl.constexpr,
+    KERNEL_W: tl.constexpr,
+    TIMES: tl.constexpr,
+    PLACES: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    MIRROR: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    DOUBLE: tl.constexpr,
+) -> None:
+    """Convolve `tokens` `[B, T, H, W, C]` with `weight` `[KT, KH, KW, C]` into `out`, zeros around.
+
+    With MIRROR the kernel is turned round on all axes: this gives the gradient for the tokens.
+    A program makes TIMES x PLACES x CHANNELS outputs; programs: (places, channels, B x times).
+    """
+    SUM: tl.constexpr = tl.float64 if DOUBLE else tl.float32
+    places = tl.program_id(0) * PLACES + tl.arange(0, PLACES)
+    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    columns = tl.cdiv(times, TIMES)
+    sample = tl.program_id(2) // columns
+    first = (tl.program_id(2) % columns) * TIMES
+    row, column = places // width, places % width
+    frame = height * width * channels
+    is_channel = channel < channels
+    tokens += sample.to(tl.int64) * times * frame
+    out += sample.to(tl.int64) * times * frame
+
+    sums = ()
+    for _ in tl.static_range(TIMES):
+        sums = sums + (tl.zeros([PLACES, CHANNELS], SUM),)
+    for down in range(KERNEL_H):
+        y = row + down - KERNEL_H // 2
+        for right in range(KERNEL_W):
+            x = column + right - KERNEL_W // 2
+            inside = (places < height * width) & (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            near = tokens + (y * width + x)[:, None] * channels + channel[None, :]
+            taps = ()
+            for step in tl.static_range(KERNEL_T):
+                tap = (step * KERNEL_H + down) * KERNEL_W + right
+                if MIRROR:
+                    tap = KERNEL_T * KERNEL_H * KERNEL_W - 1 - tap
+                taps = taps + (
+                    tl.load(weight + tap * channels + channel, is_channel, 0.0).to(SUM)[None, :],
+                )
+            for seen in tl.static_range(TIMES + KERNEL_T - 1):
+                time = first + seen - KERNEL_T // 2
+                limit = tl.where((time >= 0) & (time < times), channels, 0)
+                mask = inside[:, None] & (channel < limit)[None, :]
+                token = tl.load(near + time * frame, mask, 0.0).to(SUM)
+                grown = ()
+                for made in tl.static_range(TIMES):
+                    if (seen - made >= 0) and (seen - made < KERNEL_T):
+                        grown = grown + (sums[made] + token * taps[seen - made],)
+                    else:
+                        grown = grown + (sums[made],)
+                sums = grown
+
+    here = out + places[:, None] * channels + channel[None, :]
+    for made in tl.static_range(TIMES):
+        total = sums[made]
+        if HAS_BIAS:
+            total += tl.load(bias + channel, is_channel, 0.0).to(SUM)[None, :]
+        time = first + made
+        limit = tl.where(time < times, channels, 0)
+        mask = (places < height * width)[:, None] & (channel < limit)[None, :]
+        tl.store(here + time * frame, total.to(out.dtype.element_ty), mask)
+
+
+@triton.jit
+def correlate(
+    tokens: tl.tensor,
+    gradient: tl.tensor,
+    parts: tl.tensor,
+    samples: tl.tensor,
+    times: tl.tensor,
+    height: tl.tensor,
+    width: tl.tensor,
+    channels: tl.tensor,
+    PARTS: tl.constexpr,
+    KERNEL_T: tl.constexpr,
+    KERNEL_H: tl.constexpr,
+    KERNEL_W: tl.constexpr,
+    TIMES: tl.constexpr,
+    PLACES: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    DOUBLE: tl.constexpr,
+) -> None:
+    """The gradients for weight and bias, summed over parts of the tokens: `[PARTS, KT * KH * KW + 1, C]`.
+
+    gradient: that of the output, `[B, T, H, W, C]`. The last row is the bias'. Programs: (channels, KH,
+    PARTS); each goes through every PARTS-th block of TIMES x PLACES tokens, for one row of the kernel.
+    """
+    SUM: tl.constexpr = tl.float64 if DOUBLE else tl.float32
+    channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
+    down = tl.program_id(1)
+    part = tl.program_id(2)
+    is_channel = channel < channels
+    frame = height * width * channels
+    columns = tl.cdiv(times, TIMES)
+    blocks = tl.cdiv(height * width, PLACES)
+
+    sums = ()
+    for _ in tl.static_range(KERNEL_T * KERNEL_W):
+        sums = sums + (tl.zeros([PLACES, CHANNELS], SUM),)
+    bias_sum = tl.zeros([PLACES, CHANNELS], SUM)
+    for unit in range(part, samples * columns * blocks, PARTS):
+        places = (unit % blocks) * PLACES + tl.arange(0, PLACES)
+        first = (unit // blocks % columns) * TIMES
+        start = (unit // blocks // columns).to(tl.int64) * times * frame
+        row, column = places // width, places % width
+        is_place = places < height * width
+        y = row + down - KERNEL_H // 2
+        is_row = is_place & (y >= 0) & (y < height)
+        gradients = ()
+        for made in tl.static_range(TIMES):
+            time = first + made
+            limit = tl.where(time < times, channels, 0)
+            here = gradient + start + time * frame + places[:, None] * channels + channel[None, :]
+            mask = is_place[:, None] & (channel < limit)[None, :]
+            gradients = gradients + (tl.load(here, mask, 0.0).to(SUM),)
+            bias_sum += gradients[made]
+        for seen in tl.static_range(TIMES + KERNEL_T - 1):
+            time = first + seen - KERNEL_T // 2
+            limit = tl.where((time >= 0) & (time < times), channels, 0)
+            for right in tl.static_range(KERNEL_W):
+                x = column + right - KERNEL_W // 2
+                near = (
+                    tokens
+                    + start
+                    + time * frame
+                    + (y * width + x)[:, None] * channels
+                    + channel[None, :]
+                )
+                mask = (is_row & (x >= 0) & (x < width))[:, None] & (channel < limit)[None, :]
+                token = tl.load(near, mask, 0.0).to(SUM)
+                added = ()
+                for step in tl.static_range(KERNEL_T):
+                    for tap in tl.static_range(KERNEL_W):
+                        if (tap == right) and (seen - step >= 0) and (seen - step < TIMES):
+                            added = added + (
+                                sums[step * KERNEL_W + tap] + token * gradients[seen - step],
+                            )
+                        else:
+                            added = added + (sums[step * KERNEL_W + tap],)
+                sums = added
+
+    ROWS: tl.constexpr = KERNEL_T * KERNEL_H * KERNEL_W
+    parts += part * (ROWS + 1) * channels
+    for step in tl.static_range(KERNEL_T):
+        for right in tl.static_range(KERNEL_W):
+            tap = (step * KERNEL_H + down) * KERNEL_W + right
+            total = tl.sum(sums[step * KERNEL_W + right], 0)
+            tl.store(parts + tap * channels + channel, total, is_channel)
+    if down == 0:
+        tl.store(parts + ROWS * channels + channel, tl.sum(bias_sum, 0), is_channel)

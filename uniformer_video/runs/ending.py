@@ -1,0 +1,58 @@
+"""How a training comes to its end: before its last epoch (TRAIN.PATIENCE), within TRAIN.MINUTES or not."""
+
+from collections.abc import Iterator
+
+from fvcore.common.config import CfgNode
+
+from uniformer_video.errors import DataError
+from uniformer_video.runs.build_data import Data
+from uniformer_video.training.state import Progress
+from uniformer_video.words import duration, plural
+
+_OVERRUN = 1.1  # times the budget; what is more needs a word of explanation
+
+
+def check_patience(cfg: CfgNode, data: Data) -> None:
+    """Raise `DataError` where no validation can have a score, so that patience would never run out."""
+    if cfg.TRAIN.PATIENCE and not any(record.labels for record in data.val):
+        raise DataError(
+            f"TRAIN.PATIENCE {cfg.TRAIN.PATIENCE} counts validations without a better score, and no "
+            "validation video has a label to give one; label some, or set TRAIN.PATIENCE 0"
+        )
+
+
+def note_early_end(cfg: CfgNode, progress: Progress, data: Data) -> Iterator[str]:
+    """The sentence about an early end, where there is one; it joins the notes of `data` for the report."""
+    patience, epochs = cfg.TRAIN.PATIENCE, cfg.SOLVER.MAX_EPOCH
+    if not progress.is_out_of_patience(patience) or progress.epoch == epochs:
+        return
+    validations = plural(progress.stale_validations, "validation")
+    note = (
+        f"Training ended early, after epoch {progress.epoch} of {epochs}: {validations} in a row were no "
+        f"better than {progress.best_score:.1%} (TRAIN.PATIENCE {patience})."
+    )
+    data.notes.append(note)
+    yield note
+
+
+def note_time(cfg: CfgNode, progress: Progress, data: Data) -> Iterator[str]:
+    """What a training took of its TRAIN.MINUTES, if it has some; an overrun joins the notes of `data`."""
+    minutes = cfg.TRAIN.MINUTES
+    if not minutes:
+        return
+    share = progress.seconds / (minutes * 60)
+    note = (
+        f"Training and validations took {duration(progress.seconds)}, {share:.0%} of "
+        f"TRAIN.MINUTES {minutes:g}"
+    )
+    if share <= _OVERRUN:
+        yield f"{note}."
+        return
+    note += (
+        f": the steps that were timed for SOLVER.MAX_EPOCH {cfg.SOLVER.MAX_EPOCH} went faster; was the "
+        "machine busy with something else?"
+        if cfg.SOLVER.MAX_EPOCH > 1
+        else ": it needs one epoch at least."
+    )
+    data.notes.append(note)
+    yield note

@@ -1,0 +1,66 @@
+"""A training that is tried out on a copy that is thrown away: to time it, or to look for a learning rate.
+
+All is built as for the real one, by `fit` itself, in a folder of its own inside the run's, which goes again.
+"""
+
+import gc
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from fvcore.common.config import CfgNode
+
+from uniformer_video.distributed.ranks import Ranks
+from uniformer_video.locks import folder_lock
+from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.fit import fit
+from uniformer_video.runs.folder import LOCK_FILE, RunFolder
+from uniformer_video.training.trainer import Trainer
+
+_PLACE = ".rehearsal"
+
+
+def rehearse(
+    cfg: CfgNode,
+    data: Data,
+    folder: RunFolder,
+    ranks: Ranks,
+    use: Callable[[Trainer], None],
+) -> None:
+    """Build the training of `cfg` from its beginning on, have all processes `use` it, and forget it.
+
+    Only errors are told: whatever else is to be said, the real training says. Raises what `fit` raises.
+    """
+    place = RunFolder(folder / _PLACE)
+
+    def make_room() -> None:
+        folder.make()
+        place.make()
+        with folder_lock(place / LOCK_FILE):  # nobody else tries out something here
+            pass
+        shutil.rmtree(place.path)  # what a killed process has left
+
+    ranks.on_main(make_room)
+    try:
+        with _errors_alone():
+            fit(cfg, data, place, ranks, show_bars=False, rehearse=use)
+    finally:
+        if ranks.is_main:
+            shutil.rmtree(place.path, ignore_errors=True)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+
+@contextmanager
+def _errors_alone() -> Iterator[None]:
+    log = logging.getLogger("uniformer_video")
+    level = log.level
+    log.setLevel(max(level, logging.ERROR))
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,221 @@
+"""TRAIN.MINUTES: as many epochs as go into a time, found by timing steps and a validation beforehand."""
+
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fvcore.common.config import CfgNode
+
+from uniformer_video.config.recorded import config_from_text
+from uniformer_video.config.settings import flat_config, with_settings
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.loading.loader import resolve_workers
+from uniformer_video.distributed.ranks import Ranks
+from uniformer_video.errors import ConfigError
+from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.checkpoints import read_begun
+from uniformer_video.runs.folder import CONFIG_FILE, LAST_FILE, PREVIOUS_FILE, RunFolder
+from uniformer_video.runs.rehearsal import rehearse
+from uniformer_video.training.trainer import Trainer
+from uniformer_video.words import duration, plural
+
+WARM_UP_STEPS, TIMED_STEPS = 5, 20
+_FETCHED_AHEAD = 2  # batches of each worker, torch's default
+# What is set, in epochs: the length, and what happens at a share of it.
+_IN_EPOCHS = ("SOLVER.MAX_EPOCH", "SOLVER.WARMUP_EPOCHS", "SOLVER.STEPS")
+_MOST_EPOCHS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds that the parts of a training take.
+
+    start: until the first step begins; epoch: all steps of one; validation; save: of a checkpoint.
+    eval_period, checkpoint_period: epochs between two of these, 0 = no validation at all.
+    """
+
+    start: float
+    epoch: float
+    validation: float
+    save: float
+    eval_period: int
+    checkpoint_period: int
+
+    def seconds(self, epochs: int) -> float:
+        """Of a training of so many epochs. The last one is validated in any case, if any is."""
+        validations = math.ceil(epochs / self.eval_period) if self.eval_period else 0
+        # each validation may find the best weights, which are saved
+        saves = max(validations, math.ceil(epochs / self.checkpoint_period))
+        return self.start + epochs * self.epoch + validations * self.validation + saves * self.save
+
+    def epochs_within(self, seconds: float) -> int:
+        """The most epochs that take no longer; at least 1."""
+        return max(1, bisect_right(range(1, _MOST_EPOCHS + 1), seconds, key=self.seconds))
+
+
+def fit_into_minutes(cfg: CfgNode, data: Data, folder: RunFolder, ranks: Ranks) -> CfgNode:
+    """`cfg` with the SOLVER.MAX_EPOCH that goes into TRAIN.MINUTES, if that is set.
+
+    The warm-up and the steps of the learning rate keep their share of the training. A run that has begun
+    keeps what it began with. The same on all processes, of which the slowest decides.
+    """
+    minutes = cfg.TRAIN.MINUTES
+    if not minutes:
+        return cfg
+    kept = ranks.on_main(lambda: _recorded_epochs(cfg, folder))
+    if kept is not None:
+        ranks.say(
+            f"TRAIN.MINUTES {minutes:g}: the run keeps SOLVER.MAX_EPOCH {kept['SOLVER.MAX_EPOCH']}, "
+            "which it began with."
+        )
+        return with_settings(cfg, kept)
+    ranks.say(f"TRAIN.MINUTES {minutes:g}: timing steps and a validation on a copy of the model.")
+    costs, steps = _measure(cfg, data, folder, ranks)
+    epochs = costs.epochs_within(minutes * 60)
+    chosen = _scaled(cfg, epochs)
+    ranks.say(*_findings(cfg, costs, steps, epochs, chosen, ranks))
+    return with_settings(cfg, chosen)
+
+
+def _recorded_epochs(cfg: CfgNode, folder: RunFolder) -> dict[str, Any] | None:
+    """What the run in `folder` has chosen, by key; None where there is none, or another one's leavings."""
+    recorded = _recorded_config(folder)
+    if recorded is None:
+        return None
+    chosen = {key: flat_config(recorded)[key] for key in _IN_EPOCHS}
+    if any((folder / name).is_file() for name in (LAST_FILE, PREVIOUS_FILE)):
+        return chosen  # whatever else is another one now, `fit` will say
+    try:
+        folder.check(with_settings(cfg, chosen), recorded)
+    except ConfigError:
+        return None
+    return chosen
+
+
+def _recorded_config(folder: RunFolder) -> CfgNode | None:
+    """The settings of the run in `folder` by its own file, else by its checkpoint."""
+    path = folder / CONFIG_FILE
+    try:
+        return config_from_text(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, ConfigError):
+        begun = read_begun(folder)
+    text = begun.weights.metadata.get("config") if begun else None
+    return config_from_text(text, str(begun.path)) if begun and isinstance(text, str) else None
+
+
+def _scaled(cfg: CfgNode, epochs: int) -> dict[str, Any]:
+    """The settings in epochs for a training of so many."""
+    share = epochs / cfg.SOLVER.MAX_EPOCH
+    return {
+        "SOLVER.MAX_EPOCH": epochs,
+        "SOLVER.WARMUP_EPOCHS": cfg.SOLVER.WARMUP_EPOCHS * share,
+        "SOLVER.STEPS": [step * share for step in cfg.SOLVER.STEPS],
+    }
+
+
+def _findings(
+    cfg: CfgNode, costs: Costs, steps: int, epochs: int, chosen: dict[str, Any], ranks: Ranks
+) -> Iterator[str]:
+    slowest = f" of the slowest of {ranks.size} processes" if ranks.size > 1 else ""
+    validation = (
+        f", a validation {duration(costs.validation, 1)}"
+        if costs.eval_period
+        else ", no validation"
+    )
+    set_to = ", ".join(
+        f"{key} {_short(value)} (was {_short(old)})"
+        for key, value in chosen.items()
+        if (old := flat_config(cfg)[key]) or key == "SOLVER.MAX_EPOCH"
+    )
+    yield (
+        f"An epoch{slowest} takes {duration(costs.epoch, 1)} ({plural(steps, 'step')}){validation}, a "
+        f"checkpoint {duration(costs.save, 1)}: {set_to}, about {duration(costs.seconds(epochs))}."
+    )
+    if costs.seconds(epochs) > cfg.TRAIN.MINUTES * 60:
+        yield f"TRAIN.MINUTES {cfg.TRAIN.MINUTES:g} is too short for one epoch, which is trained anyway."
+    patience, period = cfg.TRAIN.PATIENCE, cfg.TRAIN.EVAL_PERIOD
+    if epochs <= period and (epochs > 1 or patience):
+        yield (
+            f"With TRAIN.EVAL_PERIOD {period} the only validation is after the last epoch"
+            + (f", so TRAIN.PATIENCE {patience} has no effect." if patience else ".")
+        )
+
+
+def _short(value: Any) -> str:
+    numbers = value if isinstance(value, list) else [value]
+    words = [f"{number:.4g}" if isinstance(number, float) else str(number) for number in numbers]
+    return f"[{', '.join(words)}]" if isinstance(value, list) else words[0]
+
+
+def _measure(cfg: CfgNode, data: Data, folder: RunFolder, ranks: Ranks) -> tuple[Costs, int]:
+    """The `Costs` of the slowest process, and the steps of an epoch."""
+    period = cfg.TRAIN.EVAL_PERIOD
+    often = {"TRAIN.EVAL_PERIOD": min(period, 1), "TRAIN.CHECKPOINT_PERIOD": 1, "TRAIN.PATIENCE": 0}
+    trial, sample = with_settings(cfg, often), replace(data, notes=[])
+    workers = resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)
+    found: list[tuple[float, ...]] = []
+    steps: list[int] = []
+
+    def use(trainer: Trainer) -> None:
+        ahead = math.ceil(_FETCHED_AHEAD * workers / len(trainer.own_slots))
+        start, step = _time_steps(trainer, max(WARM_UP_STEPS, ahead))
+        batch = ranks.size * max(2, cfg.TEST.BATCH_SIZE * max(1, workers))
+        validation, save = _time_epoch_ends(trainer, sample, data.val, batch)
+        steps.append(trainer.plan.steps_per_epoch)
+        found.extend(ranks.exchange((start, step * steps[0], validation, save)))
+
+    rehearse(trial, sample, folder, ranks, use)
+    start, epoch, validation, save = (max(seconds) for seconds in zip(*found, strict=True))
+    return Costs(start, epoch, validation, save, period, cfg.TRAIN.CHECKPOINT_PERIOD), steps[0]
+
+
+def _time_steps(trainer: Trainer, warm_up: int) -> tuple[float, float]:
+    """(seconds before the first step, seconds of a step) of the pace after `warm_up` steps.
+
+    By then what the workers had fetched ahead while the model warmed up is used up.
+    """
+    marks = [time.monotonic()]
+
+    def mark() -> bool:
+        if len(marks) in (1, warm_up, warm_up + TIMED_STEPS):
+            trainer.readings.read()  # waits for the device
+        marks.append(time.monotonic())
+        return True
+
+    trainer.try_steps(warm_up + TIMED_STEPS, mark)
+    step = (marks[-1] - marks[warm_up]) / TIMED_STEPS
+    return max(0.0, marks[1] - marks[0] - step), step
+
+
+def _time_epoch_ends(
+    trainer: Trainer, sample: Data, videos: list[VideoRecord], batch: int
+) -> tuple[float, float]:
+    """(seconds of a validation of all `videos`, seconds of saving).
+
+    Of many videos a `batch` is timed, and one for each process beside it: that tells what a validation
+    takes however few its videos are. sample: whose `val` is validated.
+    """
+    progress, settings = trainer.state.progress, trainer.settings
+    few, many = videos[: trainer.ranks.size], videos[:: max(1, len(videos) // batch)][:batch]
+
+    def time_end(validated: list[VideoRecord]) -> float:
+        sample.val = validated
+        trainer.settings = replace(settings, eval_period=1 if validated else 0)
+        started = time.monotonic()
+        trainer.finish_epoch(progress)
+        return time.monotonic() - started
+
+    if videos:
+        time_end(few)  # the first one warms up
+    save = time_end([])
+    if not videos:
+        return 0.0, save
+    whole = time_end(many) - save
+    if len(videos) > len(many):
+        least = time_end(few) - save
+        one = max(0.0, whole - least) / (len(many) - len(few))
+        whole = least + one * (len(videos) - len(few))
+    return max(0.0, whole), save

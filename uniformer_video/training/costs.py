@@ -1,0 +1,60 @@
+"""What a training costs, told once: seconds an epoch, hours for all of the recipe, on so many devices."""
+
+from dataclasses import dataclass, field
+
+from uniformer_video.words import duration, plural
+
+
+@dataclass
+class RunCosts:
+    """Adds up the first epoch that this process sees, and puts it into a line.
+
+    eval_period: epochs between validations, 0 = never. devices: GPUs, or cores of CPUs, that the run
+    occupies; unit: "GPU" or "core". hardware: what they are, for the line.
+    """
+
+    steps_per_epoch: int
+    max_epoch: int
+    eval_period: int
+    devices: int
+    unit: str
+    hardware: str
+    _steps: list[float] = field(default_factory=list)  # seconds
+    _told: bool = False
+
+    def step(self, number: int, seconds: float) -> str:
+        """Hear of a step, counted from 1; the line, where it is time for it and no validation follows."""
+        if self._told:
+            return ""
+        self._steps.append(seconds)
+        if number % self.steps_per_epoch or self._is_validated(number // self.steps_per_epoch):
+            return ""
+        return self._line(None)
+
+    def validation(self, seconds: float) -> str:
+        """Hear of a validation; the line, where it is time for it."""
+        return "" if self._told or not self._steps else self._line(seconds)
+
+    def _is_validated(self, epoch: int) -> bool:
+        period = self.eval_period
+        return period > 0 and (epoch == self.max_epoch or epoch % period == 0)
+
+    def _line(self, validation: float | None) -> str:
+        self._told = True
+        # The first step waits for the workers to start, or for what is compiled: it counts as the others do.
+        usual = self._steps[1:] or self._steps
+        epoch = sum(usual) / len(usual) * self.steps_per_epoch
+        validations = sum(map(self._is_validated, range(1, self.max_epoch + 1)))
+        seconds = epoch * self.max_epoch + (validation or 0.0) * validations
+        apart = "without the validations and the multi-view test"
+        parts = f"{duration(epoch, 1)} of training"
+        if validation is not None:
+            parts += f" and {duration(validation, 1)} for a validation"
+            apart = "without the multi-view test"
+        elif not validations:
+            apart = "without the multi-view test"
+        return (
+            f"What this run costs: an epoch takes {parts}; {plural(self.max_epoch, 'epoch')}: "
+            f"{duration(seconds, 1)}, {seconds / 3600 * self.devices:.3g} {self.unit}-hours on "
+            f"{self.hardware}, {apart}."
+        )
