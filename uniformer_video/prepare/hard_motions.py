@@ -20,11 +20,12 @@ MOTIONS = (
     "move left",
     "move right",
 )
+_SIZE = 32.0  # pixels, half the length of the object that shows the class
 
 
 def act(label: int, times: np.ndarray, duration: float, rng: np.random.Generator) -> Track:
     """The track of the object that shows the class, at `times`; `duration` of the video, in seconds."""
-    count = max(1, int(duration / rng.uniform(2.8, 4.5)))
+    count = max(1, int(duration / rng.uniform(2.6, 3.8)))
     angle = rng.uniform(0, 2 * np.pi) + smooth_walk(times, 0.3, rng)[:, 0]
     tremble = smooth_walk(times, 3.0, rng)
     parts = [
@@ -41,7 +42,7 @@ def distract(times: np.ndarray, duration: float, rng: np.random.Generator) -> Tr
     start = rng.uniform((0, 0), (HEIGHT, WIDTH))
     walk = smooth_walk(times, rng.uniform(5, 40), rng)
     y, x = (start + walk).T
-    size = rng.uniform(8, 20) * (1 + smooth_walk(times, 0.15, rng)[:, 0])
+    size = rng.uniform(8, 16) * (1 + smooth_walk(times, 0.15, rng)[:, 0])
     angle = rng.uniform(0, 2 * np.pi) + np.zeros_like(times)
     shown = np.ones_like(times)
     kind = rng.integers(4)
@@ -52,14 +53,14 @@ def distract(times: np.ndarray, duration: float, rng: np.random.Generator) -> Tr
         angle = angle + rng.uniform(1, 5) * rng.choice([-1, 1]) * times
     elif kind == 3:
         shown = (2 * np.sin(2 * np.pi * (rng.uniform(0.2, 0.8) * times + rng.random()))).clip(0, 1)
-    return Track(x, y, size.clip(6, 24), angle, shown)
+    return Track(x, y, size.clip(6, 20), angle, shown)
 
 
 def _one_event(
     label: int, times: np.ndarray, room: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, ...]:
     """x, y, size and shown, all `float [T]`, of one performance in the `room` seconds around 0."""
-    move, rests, fade = rng.uniform(0.9, 1.8), rng.uniform(0.2, 0.7, 2), 0.3
+    move, rests, fade = rng.uniform(1.1, 2.0), rng.uniform(0.2, 0.5, 2), 0.3
     length = move + rests.sum() + 2 * fade
     scale = min(1.0, room / length)
     slack = max(room - length, 0) / 2
@@ -78,7 +79,7 @@ def _resting_place(motion: str, rng: np.random.Generator) -> tuple[float, float,
     """x, y and size half-way. What a motion spreads is drawn closer, so that all classes look alike."""
     x = rng.uniform(130, 190) if "move" in motion else rng.uniform(70, 250)
     y = rng.uniform(105, 135) if motion in ("rise", "fall") else rng.uniform(65, 175)
-    size = 24.0 if motion in ("come nearer", "go away") else 24 * np.exp(rng.uniform(-0.5, 0.5))
+    size = _SIZE if motion in ("come nearer", "go away") else _SIZE * np.exp(rng.uniform(-0.5, 0.5))
     return x, y, size * np.exp(rng.uniform(-0.15, 0.15))
 
 
@@ -89,14 +90,14 @@ def _motion(
     still = np.zeros_like(share)
     if motion in ("come nearer", "go away"):
         sign = 1 if motion == "come nearer" else -1
-        return still, still, sign * rng.uniform(0.8, 1.3) * share
+        return still, still, sign * rng.uniform(1.0, 1.4) * share
     if motion in ("rise", "fall"):
         sign = 1 if motion == "fall" else -1
-        return still, sign * rng.uniform(80, 130) * share, still
+        return still, sign * rng.uniform(90, 140) * share, still
     if motion in ("move left", "move right"):
         sign = 1 if motion == "move right" else -1
         return sign * rng.uniform(100, 160) * share, still, still
     sign = 1 if motion == "circle clockwise" else -1
-    turns, radius = rng.uniform(0.8, 1.6), rng.uniform(28, 48)
+    turns, radius = rng.uniform(0.8, 1.6), rng.uniform(36, 56)
     angle = 2 * np.pi * (rng.random() + sign * turns * share)
     return radius * np.cos(angle), radius * np.sin(angle), still

@@ -12,6 +12,9 @@ import numpy as np
 HEIGHT, WIDTH = 240, 320
 _TILE = 512  # side of a texture, which goes on over its edges
 _MARGIN = 24  # pixels, the largest shake
+_SHAKE = 0.5, 2.5  # pixels
+_PAN = 5.0  # pixels a second, at most, either way
+_DRIFT = 8.0, 25.0  # pixels a second, of the texture that moves
 
 
 @dataclass(frozen=True)
@@ -66,19 +69,20 @@ def draw_scene(rng: np.random.Generator) -> Scene:
         moving=_texture(rng),
         share=_soft_stripes(rng),
         light=(dark, dark + rng.uniform(0.15, 0.4)),
-        shake=rng.uniform(1.0, 6.0),
+        shake=rng.uniform(*_SHAKE),
         noise=(rng.uniform(2, 7) * rng.standard_normal((400, 400))).clip(-127, 127).astype(np.int8),
         frame_rates=tuple(int(rate) for rate in rng.choice([24, 25, 30, 48, 50, 60], 3, False)),
-        clutter=int(rng.integers(2, 5)),
+        clutter=int(rng.integers(1, 4)),
     )
 
 
-def draw_look(rng: np.random.Generator) -> Look:
-    """A random object, in two colours that differ clearly."""
-    while True:
-        colors = rng.uniform(0, 255, (2, 3)).astype(np.float32)
-        if abs(colors[0] - colors[1]).sum() > 200:
-            break
+def draw_look(rng: np.random.Generator, counts: bool) -> Look:
+    """A random object: light and dark where it `counts`, else of two dull colours, like the background's."""
+    if counts:
+        colors = np.stack([rng.uniform(200, 255, 3), rng.uniform(0, 50, 3)])
+        colors = rng.permutation(colors).astype(np.float32)
+    else:
+        colors = rng.uniform(60, 195, (2, 3)).astype(np.float32)
     form = str(rng.choice(["box", "disc", "diamond"]))
     return Look(form, rng.uniform(0.55, 1.0), int(rng.choice([0, 2, 3])), colors)
 
@@ -92,8 +96,8 @@ def film(
     """
     shake = _shake(times, scene.shake, rng)
     place = rng.integers(0, _TILE, (2, 2))
-    pan = rng.uniform(-15, 15, 2) * (times - times.mean())[:, None]  # pixels
-    drift = rng.uniform(15, 50) * _direction(rng) * (times - times.mean())[:, None]
+    pan = rng.uniform(-_PAN, _PAN, 2) * (times - times.mean())[:, None]  # pixels
+    drift = rng.uniform(*_DRIFT) * _direction(rng) * (times - times.mean())[:, None]
     light = _light(times, scene.light, rng)
     speckles = rng.integers(0, len(scene.noise) - WIDTH, (len(times), 2))
     for index in range(len(times)):
