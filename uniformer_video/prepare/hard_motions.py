@@ -20,7 +20,7 @@ MOTIONS = (
     "move left",
     "move right",
 )
-_SIZE = 32.0  # pixels, half the length of the object that shows the class
+_SIZE = 40.0  # pixels, half the length of the object that shows the class
 
 
 def act(label: int, times: np.ndarray, duration: float, rng: np.random.Generator) -> Track:

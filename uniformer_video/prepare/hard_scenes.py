@@ -12,9 +12,9 @@ import numpy as np
 HEIGHT, WIDTH = 240, 320
 _TILE = 512  # side of a texture, which goes on over its edges
 _MARGIN = 24  # pixels, the largest shake
-_SHAKE = 0.5, 2.5  # pixels
-_PAN = 5.0  # pixels a second, at most, either way
-_DRIFT = 8.0, 25.0  # pixels a second, of the texture that moves
+_SHAKE = 0.5, 1.5  # pixels
+_PAN = 2.0  # pixels a second, at most, either way
+_DRIFT = 4.0, 12.0  # pixels a second, of the texture that moves
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
     for cells in (4, 8, 16, 32, 64):
         level += cells ** -rng.uniform(0.2, 0.7) * _grown(rng.standard_normal((cells, cells)))
     level = (level - level.min()) / np.ptp(level)
-    colors = rng.uniform(20, 235, (3, 3))
+    colors = rng.uniform(85, 171, (3, 3))  # dull: the object that counts has to stand out
     lower = (2 * level).clip(0, 1)[..., None]
     upper = (2 * level - 1).clip(0, 1)[..., None]
     mixed = colors[0] + lower * (colors[1] - colors[0])
