@@ -87,6 +87,9 @@ def test_every_command_explains_itself(call, command):
         (["config", "diff", "k400/uniformer_s_8x8"], "config diff takes two configs"),
         (["config", "--cfg", "uniformer_s_8x8"], "did you mean k400/uniformer_s_8x8?"),
         (["make-demo-data", "--train", "0"], "at least 8"),
+        (["make-demo-data", "--hard", "--videos", "5"], "it takes 48 or more"),
+        (["make-demo-data", "--hard", "--train", "9"], "--train does not go with --hard"),
+        (["make-demo-data", "--classes", "2"], "--classes goes with --hard"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(call, arguments, message):

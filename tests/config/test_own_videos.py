@@ -14,7 +14,8 @@ from uniformer_video.zoo.create import build_network
 CONFIGS = Path(__file__).parents[2] / "configs"
 BASE = CONFIGS / "_base_" / "small_data.yaml"
 RECIPES = ("tiny", "small", "medium", "linear_probe")
-FILES = [BASE, *(CONFIGS / "finetune" / f"{name}.yaml" for name in RECIPES)]
+FILES = [BASE, CONFIGS / "scratch" / "small.yaml"]
+FILES += [CONFIGS / "finetune" / f"{name}.yaml" for name in RECIPES]
 SOURCES = re.compile(r"\b(published|ours|probe)\b", re.I)
 LINE = re.compile(r"  (?P<key>\w+): (?P<value>.*?)(?:  # (?P<comment>.*))?")
 
@@ -63,6 +64,14 @@ def test_fewer_videos_are_seen_more_often():
         (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS) for cfg in (tiny, small, medium)
     }
     assert views == {(5, 3)}
+
+
+def test_without_weights_a_small_model_trains_for_ten_minutes():
+    cfg = load_config("scratch/small")
+    assert cfg.TRAIN.MINUTES == 10 and not cfg.UNIFORMER.PRETRAIN_NAME
+    model, report = build.build_model(cfg, 6)
+    assert model.num_classes == 6 and report is None
+    assert sum(weights.numel() for weights in model.parameters()) < 2e6
 
 
 def test_a_linear_probe_augments_nothing():

@@ -2,7 +2,7 @@
 
 import logging
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from uniformer_video.commands.options import add_separator
@@ -11,42 +11,82 @@ from uniformer_video.program import command
 
 log = logging.getLogger("uniformer_video")
 
+DEMO_PARTS = {"train": 1600, "val": 160, "test": 480}  # videos
+
 
 def demo_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--out", default="datasets/demo", metavar="FOLDER", help="(datasets/demo)")
-    parser.add_argument("--train", type=int, default=1600, help="training videos (1600)")
-    parser.add_argument("--val", type=int, default=160, help="validation videos (160)")
-    parser.add_argument("--test", type=int, default=480, help="test videos (480)")
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="(datasets/demo; with --hard datasets/demo_hard)"
+    )
+    for part, count in DEMO_PARTS.items():
+        parser.add_argument(f"--{part}", type=int, metavar="N", help=f"{part} videos ({count})")
     parser.add_argument("--seed", type=int, default=0, help="(0)")
+    parser.add_argument(
+        "--hard",
+        action="store_true",
+        help="few videos of 320x240, hard where small sets of real ones are: scenes that training and test "
+        "do not share, textured backgrounds that move, a shaking camera, objects that mean nothing",
+    )
+    hard = parser.add_argument_group("with --hard")
+    hard.add_argument("--classes", type=int, metavar="N", help="motions, 2 to 8 (6)")
+    hard.add_argument("--videos", type=int, metavar="N", help="of all lists together (100)")
+    hard.add_argument("--scenes", type=int, metavar="N", help="3 to 8 (8)")
 
 
 def demo_command(args: Namespace) -> None:
     """Generate the demo videos: eight motions, H.264, with train, val and test lists.
 
-    The same seed gives the same videos; what an interrupted call has finished is kept.
+    The same seed gives the same videos; what an interrupted call has finished is kept. With --hard, the
+    videos lie in one folder a class, and the lists say of each in which scene (`group`) it was filmed.
     """
-    from tqdm import tqdm
-
     from uniformer_video.prepare.demo import generate_demo
 
-    if min(args.train, args.val, args.test) < 8 or args.seed < 0:
+    hard = _given(args, "classes", "videos", "scenes")
+    parts = _given(args, *DEMO_PARTS)
+    if args.hard:
+        _make_hard_demo(args, hard, parts)
+        return
+    if hard:
+        raise UserError(f"--{', --'.join(hard)} goes with --hard; add that, or leave it out")
+    parts = {**DEMO_PARTS, **parts}
+    if min(parts.values()) < 8 or args.seed < 0:
         raise UserError(
             "--train, --val and --test are at least 8, one a class; --seed is 0 or more"
         )
-    total = args.train + args.val + args.test
-    log.info("Making %d demo videos in %s.", total, args.out)
+    out, total = args.out or "datasets/demo", sum(parts.values())
+    _make(
+        out, total, lambda progress: generate_demo(out, **parts, seed=args.seed, progress=progress)
+    )
+
+
+def _make_hard_demo(args: Namespace, numbers: dict[str, int], parts: Collection[str]) -> None:
+    from uniformer_video.prepare.hard_demo import HardDemo, generate_hard_demo
+
+    if parts:
+        raise UserError(
+            f"--{', --'.join(parts)} does not go with --hard, whose scenes are divided; give --videos, the "
+            "number of all"
+        )
+    demo = HardDemo(**numbers, seed=args.seed)
+    out = args.out or "datasets/demo_hard"
+    _make(out, demo.videos, lambda progress: generate_hard_demo(out, demo, progress=progress))
+
+
+def _make(out: str, total: int, generate: Callable[[Callable[[int, int], object]], int]) -> None:
+    """Call `generate` with what shows its progress, and say what it made."""
+    from tqdm import tqdm
+
+    log.info("Making %d demo videos in %s.", total, out)
     with tqdm(
         total=total, unit="video", leave=False, disable=None
     ) as bar:  # None: not off a terminal
-        made = generate_demo(
-            args.out,
-            args.train,
-            args.val,
-            args.test,
-            args.seed,
-            progress=lambda done, _: bar.update(done - bar.n),
-        )
-    log.info("%s: %d videos made, %d were there.", args.out, made, total - made)
+        made = generate(lambda done, _: bar.update(done - bar.n))
+    log.info("%s: %d videos made, %d were there.", out, made, total - made)
+
+
+def _given(args: Namespace, *names: str) -> dict[str, int]:
+    """Those of the options that stand on the command line."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
 def remap_arguments(parser: ArgumentParser) -> None:

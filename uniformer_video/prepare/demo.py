@@ -7,7 +7,7 @@ so that a single frame says nothing of the class: only the motion does.
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -58,7 +58,7 @@ def generate_demo(
     root = Path(root)
     counts = dict(zip(_SPLITS, (train, val, test), strict=True))
     settings = {"version": VERSION, "seed": seed, **counts}
-    _claim(root, settings)
+    claim_folder(root, settings, _OWN_NAMES)
     jobs = [(root, split, i, seed) for split in _SPLITS for i in range(counts[split])]
     missing = [job for job in jobs if not _video_path(*job[:3]).is_file()]
     for split in _SPLITS:
@@ -200,15 +200,15 @@ def _video_path(root: Path, split: str, index: int) -> Path:
     return Path(root) / split / f"{index:05d}.mp4"
 
 
-def _claim(root: Path, settings: dict[str, Any]) -> None:
-    """Mark `root` as made with `settings`, or refuse a folder made with others."""
+def claim_folder(root: Path, settings: dict[str, Any], own_names: Sequence[str]) -> None:
+    """Mark `root` as made with `settings`; refuse one made with others, or with `own_names` of nobody."""
     marker = root / "demo.json"
     try:
         root.mkdir(parents=True, exist_ok=True)
         found = json.loads(marker.read_text()) if marker.is_file() else None
     except (OSError, ValueError) as error:
         raise DataError(f"cannot use {root} for the demo videos: {error}") from None
-    taken = [name for name in _OWN_NAMES if (root / name).exists()]
+    taken = [name for name in own_names if (root / name).exists()]
     if found is None and taken:
         raise DataError(
             f"{root} holds other data already ({', '.join(taken[:3])}), which would be overwritten; "
