@@ -65,11 +65,11 @@ def test_in_float64_weights_buffers_losses_and_validation_agree(
     for key, value in one["state"].items():
         torch.testing.assert_close(many["state"][key], value, rtol=0, atol=1e-9, msg=key)
     assert one["state"]["norm.num_batches_tracked"] == 120
-    assert one["average"]["steps"] == many["average"]["steps"] == 20
-    for key, value in one["average"]["weights"].items():
+    assert one["parts"]["ema"]["steps"] == many["parts"]["ema"]["steps"] == 20
+    for key, value in one["parts"]["ema"]["weights"].items():
         assert value.dtype == one["state"][key].dtype
         torch.testing.assert_close(
-            many["average"]["weights"][key], value, rtol=0, atol=1e-9, msg=key
+            many["parts"]["ema"]["weights"][key], value, rtol=0, atol=1e-9, msg=key
         )
     for found, expected in zip(many["scores"], one["scores"], strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # scores are kept in float32

@@ -98,7 +98,8 @@ def main(out, *overrides):
         trainer.fit()
         if ranks.is_main:
             content = {"state": model.state_dict(), "losses": log.losses, "scores": validations}
-            content["average"] = trainer.state.parts["ema"].state_dict()
+            parts = trainer.state.parts
+            content["parts"] = {name: part.state_dict() for name, part in parts.items()}
             torch.save(content, out)
 
 

@@ -32,7 +32,7 @@ def test_the_figures_of_several_labels_have_their_names(tmp_path, caplog):
 
 def test_a_validation_of_several_weights_names_them(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    monitor = Monitor(tmp_path, 1, 1, 2, SingleLabel.figures, tensorboard=False)
+    monitor = Monitor(tmp_path, 1, 1, 2, SingleLabel.figures)
     monitor.validation(1, 4, {"raw": (0.25, 1.5), "ema": (0.5, 1.25)}, 0.1, "top1")
     monitor.close()
     (line,) = lines(tmp_path)
@@ -80,7 +80,7 @@ def test_what_a_run_costs_is_said_once(tmp_path, caplog):
     monitor = Monitor(tmp_path, 100, 300, 100, SingleLabel.figures, costs=costs)
     for number in range(1, 31):
         step(monitor, number, seconds=99.0 if number == 1 else 12.0)
-    monitor.validation(10, 30, 0.25, 1.5, 60.0, "top1")
+    monitor.validation(10, 30, {"raw": (0.25, 1.5)}, 60.0, "top1")
     monitor.close()
     assert caplog.text.count("What this run costs") == 1
     assert (

@@ -37,6 +37,8 @@ def depthwise_conv(
 
 def _computed_in(tokens: Tensor) -> torch.dtype:
     """The type that torch would compute a convolution in."""
+    if tokens.is_meta:  # which has no autocast
+        return tokens.dtype
     device = tokens.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tokens.dtype
 

@@ -49,13 +49,18 @@ def test_complete_lists_and_other_classes_get_no_note():
 
 
 @pytest.mark.parametrize(
-    ("names", "first", "dataset"),
-    [("ssv1-mmaction2", 1, "ssv1"), ("ssv2", 200_000, "ssv2"), ("ucf101", 1, "ucf101")],
+    ("names", "videos", "dataset"),
+    [
+        ("ssv1-mmaction2", records("1", "2"), "ssv1"),  # folders of pictures
+        ("ssv2", records("1", "200000"), "ssv2"),
+        ("ssv2", records("1.webm", "2.webm"), "ssv2"),
+        ("ucf101", records("1.avi"), "ucf101"),
+    ],
 )
-def test_a_dataset_is_known_by_its_classes(names, first, dataset):
+def test_a_dataset_is_known_by_its_classes(names, videos, dataset):
     shuffled = class_names(names)
     random.Random(0).shuffle(shuffled)
-    assert known_dataset(shuffled, {"train": numbered(3, first)}) == dataset
+    assert known_dataset(shuffled, {"train": videos}) == dataset
 
 
 def annotate(folder, part, *ids):

@@ -45,10 +45,11 @@ def test_something_something(place):
     assert facts(root, data.val) == [("7.webm", 0, True), ("8.mp4", 173, True)]
     assert data.test == data.val
     assert data.class_names == class_names("ssv2")
-    overlap, absent, unseen = data.notes
+    overlap, absent, unseen, *missing = data.notes
     assert overlap == "2 of 2 test videos are val videos too."
     assert absent.startswith("173 of the 174 classes never occur in the train list: Approaching ")
     assert unseen.startswith("2 classes with val and test videos and no train video: Approaching ")
+    assert all("published" in note and "of ssv2" in note for note in missing) and len(missing) == 3
 
 
 def test_videos_that_are_not_there_are_counted_and_named(place):

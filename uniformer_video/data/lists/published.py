@@ -103,9 +103,11 @@ def _part_of(split: str, count: int, totals: Mapping[str, int]) -> str:
 
 
 def _something(splits: Mapping[str, Sequence[VideoRecord]]) -> str:
-    """Which of the two data sets the numbers of the videos are of."""
+    """Which of the two the videos are of: V1 was published as pictures, V2 as webm, and has more of them."""
     for records in splits.values():
         for record in records:
+            if record.name.lower().endswith(".webm"):
+                return "ssv2"
             number = re.fullmatch(r"(\d+)(\.\w+)?", os.path.basename(record.name.rstrip("/")))
             if number and int(number[1]) > _LAST_VIDEO_OF_SSV1:
                 return "ssv2"
