@@ -240,6 +240,22 @@ def test_curves(tmp_path):
     assert "<style" not in drawing
 
 
+def test_curves_of_averaged_weights_are_dashed_and_named(tmp_path):
+    folder = make_folder(tmp_path)
+    plain = write(folder).tags.count("i")
+    averages = {"ema_top1": 0.5, "ema_loss": 1.4}
+    line = {"kind": "val", "epoch": 2, "loss": 1.6, "top1": 0.35, **averages}
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write(json.dumps(line) + "\n")
+        file.write(json.dumps({**line, "epoch": 3}) + "\n")
+    page = write(folder)
+    assert page.text.count("validation, ema weights") == 2  # of accuracy and loss
+    assert page.tags.count("i") == plain + 2
+    drawing = re.search("<svg.*?</svg>", (folder / "report.html").read_text(), re.DOTALL)[0]
+    assert "stroke-dasharray" in drawing
+    assert_self_contained(page)
+
+
 def test_no_curves_without_a_log(tmp_path):
     page = write(make_folder(tmp_path, metrics=False))
     assert "svg" not in page.tags

@@ -203,6 +203,16 @@ def test_which_numbered_checkpoints_are_kept(tmp_path, keep, period, expected):
     assert found == [f"epoch_{epoch:04d}.pt" for epoch in expected]
 
 
+def test_the_last_epoch_is_kept_where_patience_ends_the_training(tmp_path):
+    settings = {"CHECKPOINT_KEEP": "all", "CHECKPOINT_PERIOD": 10, "PATIENCE": 2}
+    cfg = load_config(**{f"TRAIN.{key}": value for key, value in settings.items()})
+    epochs = EpochWeights(RunFolder(tmp_path), cfg)
+    for epoch, stale in ((2, 1), (3, 2)):
+        progress = Progress(epoch=epoch, stale_validations=stale)
+        epochs.write(progress, {"raw": {"a": torch.ones(1)}}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch_0003.pt"]
+
+
 def test_those_of_a_course_that_was_left_push_none_out(tmp_path):
     """After --from best the training is at an earlier epoch than before."""
     cfg = load_config(**{"TRAIN.CHECKPOINT_KEEP": 1})

@@ -1,7 +1,9 @@
 """TRAIN.MINUTES: how many epochs go into a time, and that a run keeps them."""
 
+import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +12,10 @@ from processes import ROOT, by_hand
 from uniformer_video.config.recorded import config_from_text
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
+from uniformer_video.locks import folder_lock
 from uniformer_video.runs import rehearsal, time_budget
+from uniformer_video.runs.folder import LOCK_FILE, RunFolder
+from uniformer_video.runs.rehearsal import remove_leavings
 from uniformer_video.runs.run import run
 from uniformer_video.runs.time_budget import Costs
 from uniformer_video.signals import Interrupted
@@ -52,6 +57,9 @@ def test_all_parts_of_a_training_count():
     assert [COSTS.epochs_within(seconds) for seconds in (48.9, 49, 1)] == [3, 4, 1]
     assert replace(COSTS, eval_period=0, checkpoint_period=9).seconds(4) == 41.5
     assert replace(COSTS, checkpoint_period=9).seconds(4) == 48  # the best weights are saved too
+    # statistics are measured where an epoch is validated or saved: of 4 after 2, 3 and 4
+    with_statistics = replace(COSTS, checkpoint_period=3, statistics=2.0)
+    assert with_statistics.seconds(4) == 1 + 4 * 10 + 2 * 3 + 3 * (0.5 + 2)
 
 
 def test_the_length_is_set_and_recorded_and_the_schedule_keeps_its_shape(
@@ -88,6 +96,45 @@ def test_one_epoch_is_trained_and_an_overrun_is_told(costs, tiny, tmp_path, capl
     assert "TRAIN.MINUTES 1e-05 is too short for one epoch" in caplog.text
     assert "% of TRAIN.MINUTES 1e-05: it needs one epoch at least." in caplog.text
     assert "is after the last epoch, so TRAIN.PATIENCE 1 has no effect." in caplog.text
+
+    # a test that comes later has it on its page
+    go(tiny(TRAIN__PATIENCE=1), TRAIN__MINUTES=1e-5)
+    notes = json.loads((tmp_path / "run/results.json").read_text())["notes"]
+    assert any("% of TRAIN.MINUTES 1e-05: it needs one epoch at least." in note for note in notes)
+
+
+@pytest.mark.parametrize("batches", [2, 20])
+def test_precise_statistics_are_timed_too(tiny, monkeypatch, batches):
+    """Those of 4 batches, by 1 and 2 of them or by all; with averages beside the weights."""
+    found, clock, measure = [], [0.0], Trainer.measure_statistics
+
+    def slow(self, progress):
+        measure(self, progress)
+        clock[0] += 5 + 10 * min(self.settings.precise_batches, 4)
+
+    monkeypatch.setattr(time_budget, "TIMED_STEPS", batches)
+    monkeypatch.setattr(time_budget, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(Trainer, "measure_statistics", slow)
+    monkeypatch.setattr(Costs, "epochs_within", lambda self, seconds: found.append(self) or 1)
+    changes = {"BN__USE_PRECISE_STATS": True, "BN__NUM_BATCHES_PRECISE": 9, "EMA__ENABLE": True}
+    go(tiny(TEST__ENABLE=False, **changes), TRAIN__MINUTES=1, SOLVER__WARMUP_EPOCHS=0)
+    assert found[0].statistics == 45 and found[0].save == found[0].epoch == 0
+
+
+def test_what_a_killed_process_has_tried_out_is_removed(tiny, tmp_path):
+    place = tmp_path / "run/.rehearsal"
+    place.mkdir(parents=True)
+    (place / "last.pt").write_bytes(b"of a killed process")
+    remove_leavings(RunFolder(tmp_path / "run"))
+    assert not place.exists()
+
+
+def test_what_another_process_tries_out_stays(tmp_path):
+    place = tmp_path / ".rehearsal"
+    place.mkdir()
+    with folder_lock(place / LOCK_FILE):
+        remove_leavings(RunFolder(tmp_path))
+    assert place.exists()
 
 
 def test_a_run_keeps_its_length_from_before_its_first_step(

@@ -79,6 +79,16 @@ def test_more_batches_than_there_are_videos_is_an_error(tiny):
         run(load_config(overrides=tiny(SOLVER__ACCUMULATION_STEPS=9)), "tiny")
 
 
+def test_without_validations_statistics_are_measured_before_the_last_checkpoint_too(tiny, caplog):
+    caplog.set_level("INFO")
+    words = tiny(BN__USE_PRECISE_STATS=True, TRAIN__CHECKPOINT_PERIOD=2, TEST__ENABLE=False)
+    run(load_config(overrides=[*words, "TRAIN.EVAL_PERIOD", 0, "SOLVER.MAX_EPOCH", 3]), "tiny")
+    said = caplog.text.splitlines()
+    measured = [i for i, line in enumerate(said) if "BatchNorm's statistics measured" in line]
+    third = next(i for i, line in enumerate(said) if "epoch 3.00/3" in line)
+    assert len(measured) == 2 and measured[0] < third < measured[1]
+
+
 def test_statistics_are_measured_before_validations_and_what_is_saved(tiny, tmp_path, caplog):
     caplog.set_level("INFO")
     words = tiny(BN__USE_PRECISE_STATS=True, BN__NUM_BATCHES_PRECISE=3, TEST__ENABLE=False)

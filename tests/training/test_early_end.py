@@ -66,6 +66,23 @@ def test_a_training_ends_early_and_the_best_weights_are_tested(scored, tiny, tmp
     assert not all(torch.equal(weights[key], whole[key]) for key in whole)
 
 
+def test_a_better_score_of_the_average_alone_counts(tiny, tmp_path, monkeypatch):
+    scores = [(0.5, 0.1), (0.4, 0.6), (0.3, 0.7), (0.6, 0.7), (0.7, 0.6)]
+    said = lambda *args: dict(zip(("raw", "ema"), scores[args[-1] - 1], strict=True))  # noqa: E731
+    monkeypatch.setattr(fit, "_validate", said)
+    averaged = {"EMA__ENABLE": True, "TEST__ENABLE": False}
+    go(tiny(SOLVER__MAX_EPOCH=5, TRAIN__PATIENCE=2, **averaged))
+    found = progress(tmp_path / "run")
+    assert (found.epoch, found.stale_validations) == (5, 2)
+    assert (found.best_weights, found.best_score) == ("raw", 0.7)
+
+
+def test_one_validation_without_a_better_score_is_told_as_one(scored, tiny, caplog):
+    caplog.set_level("INFO")
+    go(tiny(SOLVER__MAX_EPOCH=6, TRAIN__PATIENCE=1, TEST__ENABLE=False))
+    assert "after epoch 3 of 6: the last validation was no better than 50.0%" in caplog.text
+
+
 def test_what_is_counted_is_resumed(scored, tiny, tmp_path, interrupt_after):
     given = tiny(SOLVER__MAX_EPOCH=6, TRAIN__PATIENCE=2, TEST__ENABLE=False)
     with interrupt_after(14), pytest.raises(Interrupted):  # in the fourth epoch

@@ -44,10 +44,17 @@ def report_library(name: str) -> Any:
         ) from error
 
 
-def line_chart(label: str, train: Points, val: Points, percent: bool = False) -> str:
+def line_chart(
+    label: str,
+    train: Points,
+    val: Points,
+    averages: Sequence[Points] = (),
+    percent: bool = False,
+) -> str:
     """Inline SVG of a quantity over epochs: `train` and `val` are lists of (epoch, value).
 
-    `label` is what a screen reader says; `percent` shows fractions as percentages.
+    `averages` are those of validations of averaged weights, dashed; `label` is what a screen reader says;
+    `percent` shows fractions as percentages.
     """
     matplotlib = report_library("matplotlib")
     figure_module = report_library("matplotlib.figure")
@@ -64,6 +71,8 @@ def line_chart(label: str, train: Points, val: Points, percent: bool = False) ->
         axes = figure.add_subplot()
         _draw_line(axes, train, ACCENT, marked=len(train) == 1)
         _draw_line(axes, val, WARM, marked=len(val) <= 60)
+        for points in averages:
+            _draw_line(axes, points, WARM, marked=len(points) == 1, style="--")
         _dress(axes, percent)
         drawing = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -102,11 +111,13 @@ def rate_chart(
     return drawing.getvalue()
 
 
-def _draw_line(axes: Any, points: Points, colour: str, marked: bool) -> None:
+def _draw_line(axes: Any, points: Points, colour: str, marked: bool, style: str = "-") -> None:
     if points:
         epochs, values = zip(*points, strict=True)
         marker = {"marker": "o", "markersize": 3.5} if marked else {}
-        axes.plot(epochs, values, color=colour, linewidth=1.6, clip_on=False, **marker)
+        axes.plot(
+            epochs, values, color=colour, linewidth=1.6, linestyle=style, clip_on=False, **marker
+        )
 
 
 def _dress(axes: Any, percent: bool) -> None:

@@ -139,10 +139,21 @@ def _curves(
     charts = [*losses, *shares, ("lr", "Learning rate", False)]
     for key, title, is_share in charts:
         train, val = _points(records["train"], key), _points(records["val"], key)
+        averages = _averages(records["val"], key)
         if train or val:
-            svg = line_chart(f"{title} over epochs", train, val, percent=is_share)
-            curves.append({"title": title, "svg": svg, "train": bool(train), "val": bool(val)})
+            svg = line_chart(f"{title} over epochs", train, val, [*averages.values()], is_share)
+            curve = {"title": title, "svg": svg, "train": bool(train), "val": bool(val)}
+            curves.append({**curve, "averages": [*averages]})
     return curves
+
+
+def _averages(
+    validations: Sequence[Mapping[str, Any]], key: str
+) -> dict[str, list[tuple[float, float]]]:
+    """{which averaged weights: the points of the `key` that validations measured of them}, as "ema_top1"."""
+    measured = (record for record in validations if key in record)
+    keys = {name for record in measured for name in record if name.endswith(f"_{key}")}
+    return {name.removesuffix(f"_{key}"): _points(validations, name) for name in sorted(keys)}
 
 
 def _points(records: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:

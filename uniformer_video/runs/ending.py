@@ -7,7 +7,7 @@ from fvcore.common.config import CfgNode
 from uniformer_video.errors import DataError
 from uniformer_video.runs.build_data import Data
 from uniformer_video.training.state import Progress
-from uniformer_video.words import duration, plural
+from uniformer_video.words import duration
 
 _OVERRUN = 1.1  # times the budget; what is more needs a word of explanation
 
@@ -26,10 +26,11 @@ def note_early_end(cfg: CfgNode, progress: Progress, data: Data) -> Iterator[str
     patience, epochs = cfg.TRAIN.PATIENCE, cfg.SOLVER.MAX_EPOCH
     if not progress.is_out_of_patience(patience) or progress.epoch == epochs:
         return
-    validations = plural(progress.stale_validations, "validation")
+    stale = progress.stale_validations
+    validations = "the last validation was" if stale == 1 else f"{stale} validations in a row were"
     note = (
-        f"Training ended early, after epoch {progress.epoch} of {epochs}: {validations} in a row were no "
-        f"better than {progress.best_score:.1%} (TRAIN.PATIENCE {patience})."
+        f"Training ended early, after epoch {progress.epoch} of {epochs}: {validations} no better than "
+        f"{progress.best_score:.1%} (TRAIN.PATIENCE {patience})."
     )
     data.notes.append(note)
     yield note

@@ -17,17 +17,15 @@ _NAME = re.compile(r"epoch_(\d{4,})\.pt")
 
 
 class EpochWeights:
-    """The files of epochs in `folder`: weights alone, of each TRAIN.CHECKPOINT_PERIOD-th epoch and the last.
+    """The files of epochs in `folder`: weights alone, of each TRAIN.CHECKPOINT_PERIOD-th epoch and the last,
+    also where TRAIN.PATIENCE ends the training before SOLVER.MAX_EPOCH.
 
     The model in them is the one that is trained; averages stand beside it.
     """
 
     def __init__(self, folder: RunFolder, cfg: CfgNode):
-        self.folder, self.period, self.last = (
-            folder,
-            cfg.TRAIN.CHECKPOINT_PERIOD,
-            cfg.SOLVER.MAX_EPOCH,
-        )
+        self.folder, self.period = folder, cfg.TRAIN.CHECKPOINT_PERIOD
+        self.last, self.patience = cfg.SOLVER.MAX_EPOCH, cfg.TRAIN.PATIENCE
         keep = cfg.TRAIN.CHECKPOINT_KEEP
         self.keep = None if keep == ALL else int(keep)  # how many; None: all
 
@@ -39,7 +37,7 @@ class EpochWeights:
     ) -> None:
         """Write those of an epoch that has just ended, if it is one to keep."""
         epoch = progress.epoch
-        due = epoch == self.last or epoch % self.period == 0
+        due = progress.is_finished(self.last, self.patience) or epoch % self.period == 0
         if self.keep == 0 or not epoch or progress.step or not due:
             return
         averages = {name: tensors for name, tensors in weights.items() if name != RAW}

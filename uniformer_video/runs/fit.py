@@ -80,7 +80,9 @@ def fit(
         tested = state.tested_models
         if _is_finished(cfg, progress):
             ranks.say(
-                f"Training is finished ({folder.path}).", *note_early_end(cfg, progress, data)
+                f"Training is finished ({folder.path}).",
+                *note_early_end(cfg, progress, data),
+                *note_time(cfg, progress, data),
             )
             return
         autocast = autocast_for(precision, ranks.device)
@@ -235,6 +237,11 @@ def _training_facts(
     )
     yield from build.build_freezing(cfg).lines(model)
     yield from filter(None, (build.decay_line(cfg, model), build.rate_line(cfg)))
+    if cfg.EMA.ENABLE and cfg.BN.USE_PRECISE_STATS:
+        yield (
+            "BN.USE_PRECISE_STATS measures BatchNorm's statistics for the weights that are trained; the "
+            "averaged weights (EMA.ENABLE) keep averaged statistics."
+        )
     if (steps := cfg.SOLVER.ACCUMULATION_STEPS) > 1:
         yield (
             f"Gradients of {steps} batches are added up for each update (SOLVER.ACCUMULATION_STEPS): "

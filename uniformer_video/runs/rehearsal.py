@@ -7,12 +7,13 @@ import gc
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from fvcore.common.config import CfgNode
 
 from uniformer_video.distributed.ranks import Ranks
+from uniformer_video.errors import ConfigError
 from uniformer_video.locks import folder_lock
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.fit import fit
@@ -53,6 +54,15 @@ def rehearse(
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
+
+
+def remove_leavings(folder: RunFolder) -> None:
+    """Remove what a killed process has tried out in `folder`; what another one is trying out now stays."""
+    place = RunFolder(folder / _PLACE)
+    if not place.path.is_dir():
+        return
+    with suppress(ConfigError), folder_lock(place / LOCK_FILE):
+        shutil.rmtree(place.path, ignore_errors=True)
 
 
 @contextmanager

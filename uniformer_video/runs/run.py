@@ -18,6 +18,7 @@ from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.fit import fit
 from uniformer_video.runs.folder import LACKING_FILE, RunFolder, run_folder
 from uniformer_video.runs.multi_view_test import evaluate
+from uniformer_video.runs.rehearsal import remove_leavings
 from uniformer_video.runs.time_budget import fit_into_minutes
 from uniformer_video.signals import Interrupted
 
@@ -45,6 +46,7 @@ def run(
             ranks.say(*_introduction(cfg, data, folder))
             ranks.on_main(lambda: folder.list_lacking(data.lacking))
             if cfg.TRAIN.ENABLE:
+                ranks.on_main(lambda: remove_leavings(folder))
                 cfg = fit_into_minutes(cfg, data, folder, ranks)
             with closing(build_writers(cfg, folder, ranks)) as writers:
                 if cfg.TRAIN.ENABLE:

@@ -34,7 +34,8 @@ class Costs:
     """Seconds that the parts of a training take.
 
     start: until the first step begins; epoch: all steps of one; validation; save: of a checkpoint.
-    eval_period, checkpoint_period: epochs between two of these, 0 = no validation at all.
+    eval_period, checkpoint_period: epochs between two of these, 0 = no validation at all. statistics:
+    measuring those of BatchNorm, before validations and checkpoints.
     """
 
     start: float
@@ -43,13 +44,21 @@ class Costs:
     save: float
     eval_period: int
     checkpoint_period: int
+    statistics: float = 0.0
 
     def seconds(self, epochs: int) -> float:
         """Of a training of so many epochs. The last one is validated in any case, if any is."""
         validations = math.ceil(epochs / self.eval_period) if self.eval_period else 0
         # each validation may find the best weights, which are saved
-        saves = max(validations, math.ceil(epochs / self.checkpoint_period))
-        return self.start + epochs * self.epoch + validations * self.validation + saves * self.save
+        ends = self._validated_or_saved(epochs) * (self.statistics + self.save)
+        return self.start + epochs * self.epoch + validations * self.validation + ends
+
+    def _validated_or_saved(self, epochs: int) -> int:
+        """How many of so many epochs end with a validation or a checkpoint; the last one does."""
+        periods = [period for period in (self.eval_period, self.checkpoint_period) if period]
+        both = epochs // math.lcm(*periods) if len(periods) > 1 else 0
+        last = all(epochs % period for period in periods)
+        return sum(epochs // period for period in periods) - both + last
 
     def epochs_within(self, seconds: float) -> int:
         """The most epochs that take no longer; at least 1."""
@@ -125,6 +134,8 @@ def _findings(
         if costs.eval_period
         else ", no validation"
     )
+    if costs.statistics:
+        validation += f", BatchNorm's statistics {duration(costs.statistics, 1)}"
     set_to = ", ".join(
         f"{key} {_short(value)} (was {_short(old)})"
         for key, value in chosen.items()
@@ -162,14 +173,16 @@ def _measure(cfg: CfgNode, data: Data, folder: RunFolder, ranks: Ranks) -> tuple
     def use(trainer: Trainer) -> None:
         ahead = math.ceil(_FETCHED_AHEAD * workers / len(trainer.own_slots))
         start, step = _time_steps(trainer, max(WARM_UP_STEPS, ahead))
+        statistics = _time_statistics(trainer)
         batch = ranks.size * max(2, cfg.TEST.BATCH_SIZE * max(1, workers))
         validation, save = _time_epoch_ends(trainer, sample, data.val, batch)
         steps.append(trainer.plan.steps_per_epoch)
-        found.extend(ranks.exchange((start, step * steps[0], validation, save)))
+        found.extend(ranks.exchange((start, step * steps[0], validation, save, statistics)))
 
     rehearse(trial, sample, folder, ranks, use)
-    start, epoch, validation, save = (max(seconds) for seconds in zip(*found, strict=True))
-    return Costs(start, epoch, validation, save, period, cfg.TRAIN.CHECKPOINT_PERIOD), steps[0]
+    *slowest, statistics = (max(seconds) for seconds in zip(*found, strict=True))
+    costs = Costs(*slowest, period, cfg.TRAIN.CHECKPOINT_PERIOD, statistics)
+    return costs, steps[0]
 
 
 def _time_steps(trainer: Trainer, warm_up: int) -> tuple[float, float]:
@@ -188,6 +201,30 @@ def _time_steps(trainer: Trainer, warm_up: int) -> tuple[float, float]:
     trainer.try_steps(warm_up + TIMED_STEPS, mark)
     step = (marks[-1] - marks[warm_up]) / TIMED_STEPS
     return max(0.0, marks[1] - marks[0] - step), step
+
+
+def _time_statistics(trainer: Trainer) -> float:
+    """Seconds that BN.USE_PRECISE_STATS takes after an epoch; 0 without it. Of many batches `TIMED_STEPS` are
+    timed, and one beside them: that tells what it takes however few they are.
+    """
+    settings = trainer.settings
+    batches = min(settings.precise_batches, trainer.plan.steps_per_epoch)
+    if not batches:
+        return 0.0
+
+    def time_batches(number: int) -> float:
+        trainer.settings = replace(settings, precise_batches=number)
+        started = time.monotonic()
+        trainer.measure_statistics(trainer.state.progress)
+        return time.monotonic() - started
+
+    timed = min(batches, TIMED_STEPS)
+    seconds = time_batches(timed)
+    if batches > timed:
+        one = max(0.0, seconds - time_batches(1)) / (timed - 1)
+        seconds += one * (batches - timed)
+    trainer.settings = settings
+    return seconds
 
 
 def _time_epoch_ends(

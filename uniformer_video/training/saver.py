@@ -69,8 +69,9 @@ class Saver:
     def is_due_after(self, epoch: int) -> bool:
         """Whether this number of finished epochs is to be saved in any case."""
         progress, settings = self.state.progress, self.settings
-        done = progress.is_finished(settings.max_epoch, settings.patience)
-        return done or bool(self.unsaved_best) or epoch % self.settings.checkpoint_period == 0
+        # of an epoch that progress does not count yet too: BatchNorm's statistics are measured before it
+        done = epoch == settings.max_epoch or progress.is_out_of_patience(settings.patience)
+        return done or bool(self.unsaved_best) or epoch % settings.checkpoint_period == 0
 
     def save(self) -> None:
         """On all processes: write the finished steps, unless they are saved; none goes on before that.

@@ -133,7 +133,7 @@ class Trainer:
             self.loader.give_up_on(self.stop)
             while not progress.is_finished(self.settings.max_epoch, self.settings.patience):
                 self._train_epoch(progress)
-                self._measure_statistics(progress)
+                self.measure_statistics(progress)
                 self.finish_epoch(progress)
                 self._stop_or_save(self.settings.checkpoint_seconds)
 
@@ -324,7 +324,7 @@ class Trainer:
         if self.saver.is_due_after(epoch):
             self._save()
 
-    def _measure_statistics(self, progress: Progress) -> None:
+    def measure_statistics(self, progress: Progress) -> None:
         """Measure BatchNorm's statistics on clips of the epoch, where it is validated or saved after it.
 
         They depend on the weights and these clips alone: a resumed run that does it again gets the same.
