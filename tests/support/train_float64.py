@@ -98,7 +98,8 @@ def main(out, *overrides):
         trainer.fit()
         if ranks.is_main:
             content = {"state": model.state_dict(), "losses": log.losses, "scores": validations}
-            content["average"] = trainer.state.parts["ema"].state_dict()
+            if cfg.EMA.ENABLE:
+                content["average"] = trainer.state.parts["ema"].state_dict()
             torch.save(content, out)
 
 

@@ -52,7 +52,7 @@ def test_what_is_said_of_a_step(tiny, caplog):
     caplog.set_level("INFO")
     words = tiny(
         SOLVER__ACCUMULATION_STEPS=2,
-        TRAIN__BATCH_SIZE=4,
+        TRAIN__BATCH_SIZE=2,
         NUM_GPUS=2,
         SOLVER__BASE_LR_BATCH_SIZE=16,
         SOLVER__LAYER_DECAY=0.5,
@@ -63,15 +63,33 @@ def test_what_is_said_of_a_step(tiny, caplog):
     )
     run(load_config(overrides=words), "tiny")
     said = [record.getMessage() for record in caplog.records]
-    assert any(" 8 videos a step" in line for line in said)
+    assert any(" 4 videos a step" in line for line in said)
     assert any("Gradients of 2 batches are added up for each update" in line for line in said)
-    assert any("is for 2 processes (NUM_GPUS 2" in line and "4 x 2 videos" in line for line in said)
-    assert any("multiplied by 0.5 (a step has 8 videos" in line for line in said)
-    assert any(
-        "LAYER_DECAY 0.5 over 6 layers" in line and "at 0.031 of it" in line for line in said
-    )
+    assert any(": 4 parts of 1 video, each of which" in line for line in said)
+    assert any("is for 2 processes (NUM_GPUS 2" in line and "4 x 1 video," in line for line in said)
+    assert any("multiplied by 0.25 (a step has 4 videos" in line for line in said)
+    assert (
+        "SOLVER.LAYER_DECAY 0.5 over 6 layers: of the 5 that are trained the last learns at 1 of the "
+        "learning rate, the first at 0.062."
+    ) in said
     assert any(line.startswith("MODEL.FREEZE [stem]: ") for line in said)
     assert any("MODEL.FREEZE [stem] keeps as it is what was never trained" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    "frozen, said",
+    [
+        ("[]", "over 6 layers: the head learns at the learning rate, the stem at 0.031 of it."),
+        ("[all-but-head]", "has no effect: only the head is trained."),
+        ("[stem,head]", "over 6 layers: of the 4 that are trained the last learns at 0.5 of the "
+                        "learning rate, the first at 0.062."),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_the_rates_of_layers(tiny, frozen, said):
+    cfg = load_config(overrides=tiny(SOLVER__LAYER_DECAY=0.5, MODEL__FREEZE=frozen))
+    model, _ = build.build_model(cfg, 8)
+    build.build_freezing(cfg).apply(model)
+    assert build.decay_line(cfg, model) == f"SOLVER.LAYER_DECAY 0.5 {said}"
 
 
 def test_more_batches_than_there_are_videos_is_an_error(tiny):
