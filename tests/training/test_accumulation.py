@@ -97,6 +97,14 @@ def test_more_batches_than_there_are_videos_is_an_error(tiny):
         run(load_config(overrides=tiny(SOLVER__ACCUMULATION_STEPS=9)), "tiny")
 
 
+def test_statistics_that_nothing_changes_are_told_of_once(tiny, caplog):
+    caplog.set_level("INFO")
+    words = tiny(BN__USE_PRECISE_STATS=True, MODEL__FREEZE="[all-but-head]", TEST__ENABLE=False)
+    run(load_config(overrides=[*words, "TRAIN.EVAL_PERIOD", "1"]), "tiny")
+    assert caplog.text.count("validation top-1") == 2
+    assert caplog.text.count("BN.USE_PRECISE_STATS has nothing to measure") == 1
+
+
 def test_statistics_are_measured_before_validations_and_what_is_saved(tiny, tmp_path, caplog):
     caplog.set_level("INFO")
     words = tiny(BN__USE_PRECISE_STATS=True, BN__NUM_BATCHES_PRECISE=3, TEST__ENABLE=False)

@@ -8,9 +8,9 @@ made in float32 (float64 for float64) and in a fixed order: the same input gives
 
 Names: a tap is one weight of the convolution's kernel, at `step` in time, `down` in height and `right` in
 width; `first` is the first output time of a column; `made` counts its outputs and `seen` the input times that
-they need, TIMES + KERNEL_T - 1 of them. Output `made` takes input `seen` by the tap `step = seen - made`. From
-one time to the next it is `frame` elements in memory. A `limit` is the number of channels to load or store, 0
-where the time lies outside.
+they need, TIMES + KERNEL_T - 1 of them. Output `made` takes input `seen` by the tap `step = seen - made`.
+From one time to the next it is `frame` elements in memory. A `limit` is the number of channels to load or
+store, 0 where the time lies outside.
 """
 # Tuples grow, since Triton's compiler knows no unpacking of them, nor lists.
 # ruff: noqa: RUF005
