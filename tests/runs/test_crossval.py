@@ -91,6 +91,18 @@ def test_the_seed_chooses_what_validates_and_not_the_folds(demo):
     assert not alone.val and len(alone.train) == 16
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_another_list_of_a_fold_is_tested_as_training_has_it(demo, split):
+    trained = data_of(demo, DATA__FOLDS=4, DATA__FOLD=1)
+    tested = data_of(demo, DATA__FOLDS=4, DATA__FOLD=1, TRAIN__ENABLE=False, TEST__SPLIT=split)
+    assert tested.test == getattr(trained, split) and not tested.train
+    assert tested.notes[0] == (
+        "Fold 1 of 0 to 3: 8 of 32 videos of the lists train, val, test are its test list, "
+        f"{len(trained.val)} of the others validate."
+    )
+    assert tested.notes[-1] == f"The videos tested are those of the {split} list (TEST.SPLIT)."
+
+
 def test_without_a_share_to_validate_on_the_last_weights_are_tested(demo, tmp_path, caplog):
     caplog.set_level("INFO")
     chosen = words(demo, tmp_path / "run", DATA__FOLDS=2, DATA__VAL_RATIO=0)
@@ -302,11 +314,26 @@ def test_what_crossval_refuses(validated, grouped, call, tmp_path):
     assert "leave DATA.FOLD out" in refused(DATA__FOLD=1)
     assert "TEST.ENABLE is False" in refused(TEST__ENABLE=False)
     assert "names one file for all" in refused(TEST__CHECKPOINT_FILE_PATH="k400.pt")
+    assert "leave it out, or give it to `run`, with DATA.FOLD" in refused(TEST__SPLIT="train")
     assert "holds a run of its own" in refused(validated / "fold0")
     assert not (tmp_path / "cv").exists()
     given = words(grouped, validated, DATA__FOLDS=4)
     _, _, err = call("crossval", "--cfg", tmp_path / "c.yaml", *given)
     assert "DATA.FOLDS was 3, is 4" in err
+
+
+def test_a_teacher_of_all_folds_is_told_of_in_the_log_and_the_results(
+    validated, grouped, tmp_path, caplog
+):
+    teacher = validated / "fold0" / "best.pt"
+    given = words(grouped, tmp_path / "cv", DATA__FOLDS=2, TEACHER__CHECKPOINT=teacher)
+    uv.crossval(load_config(overrides=given))
+    said = (
+        f"All folds learn from one teacher, {teacher}. If it was trained on videos that are tested"
+    )
+    assert caplog.text.count(said) == 1
+    notes = json.loads((tmp_path / "cv/results.json").read_text())["notes"]
+    assert [note.startswith(said) for note in notes].count(True) == 1
 
 
 def test_folds_of_videos_with_several_labels_that_partly_fail(demo, tmp_path, place):

@@ -309,6 +309,9 @@ def test_videos_without_stored_logits_are_counted_and_named(tiny, data, teachers
     assert all(np.isfinite(line["loss"]) for line in lines(tmp_path / "run"))
     with pytest.raises(DataError, match=r"no logits of 2 of 16 .* DATA\.MAX_BAD_RATIO 0\.1 allows"):
         lessons(tiny(), data, SCORES, lacking)
+    of_fold = r"--cfg FILE DATA\.FOLDS 4 DATA\.FOLD 1 TRAIN\.ENABLE False TEST\.SPLIT train"
+    with pytest.raises(DataError, match=of_fold):
+        lessons(tiny(), data, SCORES, lacking, "DATA.FOLDS", 4, "DATA.FOLD", 1)
 
 
 def of_classes(source, target, count=None, names=None, task=None):

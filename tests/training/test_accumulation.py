@@ -52,7 +52,7 @@ def test_what_is_said_of_a_step(tiny, caplog):
     caplog.set_level("INFO")
     words = tiny(
         SOLVER__ACCUMULATION_STEPS=2,
-        TRAIN__BATCH_SIZE=4,
+        TRAIN__BATCH_SIZE=2,
         NUM_GPUS=2,
         SOLVER__BASE_LR_BATCH_SIZE=16,
         SOLVER__LAYER_DECAY=0.5,
@@ -63,15 +63,33 @@ def test_what_is_said_of_a_step(tiny, caplog):
     )
     run(load_config(overrides=words), "tiny")
     said = [record.getMessage() for record in caplog.records]
-    assert any(" 8 videos a step" in line for line in said)
+    assert any(" 4 videos a step" in line for line in said)
     assert any("Gradients of 2 batches are added up for each update" in line for line in said)
-    assert any("is for 2 processes (NUM_GPUS 2" in line and "4 x 2 videos" in line for line in said)
-    assert any("multiplied by 0.5 (a step has 8 videos" in line for line in said)
-    assert any(
-        "LAYER_DECAY 0.5 over 6 layers" in line and "at 0.031 of it" in line for line in said
-    )
+    assert any(": 4 parts of 1 video, each of which" in line for line in said)
+    assert any("is for 2 processes (NUM_GPUS 2" in line and "4 x 1 video," in line for line in said)
+    assert any("multiplied by 0.25 (a step has 4 videos" in line for line in said)
+    assert (
+        "SOLVER.LAYER_DECAY 0.5 over 6 layers: of the 5 that are trained the last learns at 1 of the "
+        "learning rate, the first at 0.062."
+    ) in said
     assert any(line.startswith("MODEL.FREEZE [stem]: ") for line in said)
     assert any("MODEL.FREEZE [stem] keeps as it is what was never trained" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    "frozen, said",
+    [
+        ("[]", "over 6 layers: the head learns at the learning rate, the stem at 0.031 of it."),
+        ("[all-but-head]", "has no effect: only the head is trained."),
+        ("[stem,head]", "over 6 layers: of the 4 that are trained the last learns at 0.5 of the "
+                        "learning rate, the first at 0.062."),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_the_rates_of_layers(tiny, frozen, said):
+    cfg = load_config(overrides=tiny(SOLVER__LAYER_DECAY=0.5, MODEL__FREEZE=frozen))
+    model, _ = build.build_model(cfg, 8)
+    build.build_freezing(cfg).apply(model)
+    assert build.decay_line(cfg, model) == f"SOLVER.LAYER_DECAY 0.5 {said}"
 
 
 def test_more_batches_than_there_are_videos_is_an_error(tiny):
@@ -87,6 +105,14 @@ def test_without_validations_statistics_are_measured_before_the_last_checkpoint_
     measured = [i for i, line in enumerate(said) if "BatchNorm's statistics measured" in line]
     third = next(i for i, line in enumerate(said) if "epoch 3.00/3" in line)
     assert len(measured) == 2 and measured[0] < third < measured[1]
+
+
+def test_statistics_that_nothing_changes_are_told_of_once(tiny, caplog):
+    caplog.set_level("INFO")
+    words = tiny(BN__USE_PRECISE_STATS=True, MODEL__FREEZE="[all-but-head]", TEST__ENABLE=False)
+    run(load_config(overrides=[*words, "TRAIN.EVAL_PERIOD", "1"]), "tiny")
+    assert caplog.text.count("validation top-1") == 2
+    assert caplog.text.count("BN.USE_PRECISE_STATS has nothing to measure") == 1
 
 
 def test_statistics_are_measured_before_validations_and_what_is_saved(tiny, tmp_path, caplog):

@@ -1,6 +1,8 @@
-"""Depthwise convolution of channels-last tokens, by the best way on the device at hand.
+"""Depthwise convolution of channels-last tokens: every channel has a kernel of its own.
 
-Every way gives the same numbers but for rounding; `benchmarks/README.md` says what was measured.
+Two implementations give the same numbers but for rounding: on CUDA devices the Triton kernels of
+`depthwise_op.py`, where they can be compiled and take the data type and the kernel's size; elsewhere
+`torch.nn.functional.conv2d` and `conv3d`. `benchmarks/README.md` has what was measured.
 """
 
 import functools
@@ -18,25 +20,25 @@ log = logging.getLogger(__name__)
 def depthwise_conv(
     tokens: Tensor, weight: Tensor, bias: Tensor | None, kernel: Sequence[int]
 ) -> Tensor:
-    """`[B, *grid, C]` -> `[B, *grid, C]`, contiguous, "same" zero padding.
+    """Convolve `[B, *grid, C]` -> `[B, *grid, C]`, contiguous; zeros around the grid keep its size.
 
-    kernel: an odd side for each axis of the grid, (T, H, W) or (H, W). weight: `[C, 1, *kernel]`.
+    kernel: its size, an odd number for each axis of the grid, (T, H, W) or (H, W). weight: `[C, 1, *kernel]`.
     bias: `[C]` or None.
     """
     dtype = _computed_in(tokens)
     if tokens.is_cuda and _is_plain_run() and _has_kernels(tokens.device, dtype, tuple(kernel)):
         return _by_kernels(tokens, weight, bias, tuple(kernel), dtype)
-    features = tokens.movedim(-1, 1)  # the same memory, which torch sees as channels-last
+    features = tokens.movedim(-1, 1)  # [B, C, *grid], a view: in torch's words channels-last
     if tokens.is_cuda or _has_wrong_gradients(tokens, dtype):
         features = features.contiguous()  # cuDNN takes up to fifty times as long for channels-last
     conv = F.conv3d if len(kernel) == 3 else F.conv2d
-    padding = tuple(side // 2 for side in kernel)
+    padding = tuple(size // 2 for size in kernel)
     features = conv(features, weight, bias, padding=padding, groups=len(weight))
     return features.movedim(1, -1).contiguous()
 
 
 def _computed_in(tokens: Tensor) -> torch.dtype:
-    """The type that torch would compute a convolution in."""
+    """The data type that torch would compute a convolution in: autocast's, or that of the tokens."""
     if tokens.is_meta:  # which has no autocast
         return tokens.dtype
     device = tokens.device.type
@@ -44,16 +46,20 @@ def _computed_in(tokens: Tensor) -> torch.dtype:
 
 
 def _has_wrong_gradients(tokens: Tensor, dtype: torch.dtype) -> bool:
-    """Whether torch may read memory that nobody has written for the gradient of a depthwise kernel.
+    """Whether torch's gradient for the weights may be wrong, unless memory is contiguous.
 
-    Up to torch 2.13 it does so on CPUs in bfloat16, in three dimensions, where memory is channels-last and
-    the grid is a few pixels wide: the gradient changes from call to call, or is not finite.
+    Up to torch 2.13 it reads memory that was never written: on CPUs, in bfloat16, for three-dimensional
+    kernels on channels-last memory whose grid is a few pixels wide. The gradient then changes from call to
+    call, or is not finite.
     """
     return tokens.device.type == "cpu" and torch.is_grad_enabled() and dtype == torch.bfloat16
 
 
 def _is_plain_run() -> bool:
-    """Whether nobody writes the operations down, to count them or for another runtime."""
+    """Whether this is no trace (`torch.jit.trace`), as it is made to count FLOPs or to export a model.
+
+    A trace needs operations that are known to torch.
+    """
     return not torch.jit.is_tracing()
 
 
@@ -68,7 +74,8 @@ def _by_kernels(
 
     if len(kernel) == 3:
         return Depthwise.apply(tokens, weight, bias, kernel, dtype)
-    # A picture's rows take the place of time, along which a token is read once for several outputs.
+    # In two dimensions, (H, W), the rows take the place of time: the Triton kernels read a token once for
+    # several outputs along time. [B, H, W, C] -> [B, H, 1, W, C]
     tokens, weight = tokens.unsqueeze(2), weight.unsqueeze(3)
     kernel = (kernel[0], 1, kernel[1])
     return Depthwise.apply(tokens, weight, bias, kernel, dtype).squeeze(2)
@@ -76,7 +83,10 @@ def _by_kernels(
 
 @torch.compiler.assume_constant_result
 def _has_kernels(device: torch.device, dtype: torch.dtype, kernel: tuple[int, ...]) -> bool:
-    """Whether the Triton kernels take this; a log line says once why they cannot be had."""
+    """Whether the Triton kernels can be used on the device, for the data type and the kernel's size.
+
+    Where the device cannot run them, the log says once why.
+    """
     if dtype not in (torch.float32, torch.bfloat16, torch.float16) or not _triton_works(device):
         return False
     from uniformer_video.models.depthwise_op import fits
@@ -86,7 +96,7 @@ def _has_kernels(device: torch.device, dtype: torch.dtype, kernel: tuple[int, ..
 
 @functools.cache
 def _triton_works(device: torch.device) -> bool:
-    """Whether a small convolution gets through: Triton needs a C compiler and a card that it knows."""
+    """Whether a small convolution runs and is right: Triton needs a C compiler and a GPU that it supports."""
     if importlib.util.find_spec("triton") is None:
         _say_torch("Triton is not installed")
         return False
@@ -96,7 +106,7 @@ def _triton_works(device: torch.device) -> bool:
         tokens = torch.ones(1, 2, 3, 3, 16, device=device)
         weight = tokens.new_ones(16, 1, 3, 3, 3)
         middle = Depthwise.apply(tokens, weight, None, (3, 3, 3), tokens.dtype)[0, 0, 1, 1]
-        right = bool((middle == 18).all())
+        right = bool((middle == 18).all())  # 2 frames x 3 x 3 positions of ones
     except Exception as error:  # of the compiler, the driver or Triton itself: many kinds
         _say_torch(f"Triton failed, {type(error).__name__}: {' '.join(str(error).split())[:200]}")
         return False

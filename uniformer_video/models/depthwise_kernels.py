@@ -1,9 +1,16 @@
 """Triton kernels for depthwise convolution of channels-last tokens, `[B, T, H, W, C]`.
 
-A depthwise convolution does little arithmetic per number that it reads, so what counts is how often each
-number is read again. A program of these kernels holds a column of TIMES output positions in registers: a
-token that it has loaded serves all of them that lie within the kernel's reach in time. All sums are made in
-float32 (float64 for float64), in a fixed order: the same input gives the same bits.
+A depthwise convolution does little arithmetic for each number that it reads, so memory traffic decides its
+speed. A program here (Triton's word for a block of threads) makes TIMES output positions, one behind another
+in time, a "column", for PLACES positions of a frame and CHANNELS channels. It holds their sums in registers,
+so that a token, once loaded, serves all outputs of the column within the kernel's reach in time. Sums are
+made in float32 (float64 for float64) and in a fixed order: the same input gives the same bits.
+
+Names: a tap is one weight of the convolution's kernel, at `step` in time, `down` in height and `right` in
+width; `first` is the first output time of a column; `made` counts its outputs and `seen` the input times that
+they need, TIMES + KERNEL_T - 1 of them. Output `made` takes input `seen` by the tap `step = seen - made`.
+From one time to the next it is `frame` elements in memory. A `limit` is the number of channels to load or
+store, 0 where the time lies outside.
 """
 # Tuples grow, since Triton's compiler knows no unpacking of them, nor lists.
 # ruff: noqa: RUF005
@@ -35,8 +42,9 @@ def convolve(
 ) -> None:
     """Convolve `tokens` `[B, T, H, W, C]` with `weight` `[KT, KH, KW, C]` into `out`, zeros around.
 
-    With MIRROR the kernel is turned round on all axes: this gives the gradient for the tokens.
-    A program makes TIMES x PLACES x CHANNELS outputs; programs: (places, channels, B x times).
+    MIRROR: reverse the kernel on all axes; of the output's gradient that gives the tokens' gradient. DOUBLE:
+    tokens are float64. A program makes TIMES x PLACES x CHANNELS outputs; the grid of programs is (blocks of
+    places, blocks of channels, B x columns).
     """
     SUM: tl.constexpr = tl.float64 if DOUBLE else tl.float32
     places = tl.program_id(0) * PLACES + tl.arange(0, PLACES)
@@ -72,7 +80,7 @@ def convolve(
                 limit = tl.where((time >= 0) & (time < times), channels, 0)
                 mask = inside[:, None] & (channel < limit)[None, :]
                 token = tl.load(near + time * frame, mask, 0.0).to(SUM)
-                grown = ()
+                grown = ()  # `sums`, to which the token has been added where it has a part
                 for made in tl.static_range(TIMES):
                     if (seen - made >= 0) and (seen - made < KERNEL_T):
                         grown = grown + (sums[made] + token * taps[seen - made],)
@@ -110,10 +118,11 @@ def correlate(
     CHANNELS: tl.constexpr,
     DOUBLE: tl.constexpr,
 ) -> None:
-    """The gradients for weight and bias, summed over parts of the tokens: `[PARTS, KT * KH * KW + 1, C]`.
+    """Partial sums of the gradients for weight and bias, into `parts` `[PARTS, KT * KH * KW + 1, C]`.
 
-    gradient: that of the output, `[B, T, H, W, C]`. The last row is the bias'. Programs: (channels, KH,
-    PARTS); each goes through every PARTS-th block of TIMES x PLACES tokens, for one row of the kernel.
+    gradient: that of the output, `[B, T, H, W, C]`. Added up over PARTS they are the gradients of the taps,
+    the last row that of the bias. The grid of programs is (blocks of channels, KH, PARTS): each goes through
+    every PARTS-th block of TIMES x PLACES outputs (a `unit`), for one row `down` of the kernel.
     """
     SUM: tl.constexpr = tl.float64 if DOUBLE else tl.float32
     channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
@@ -158,15 +167,15 @@ def correlate(
                 )
                 mask = (is_row & (x >= 0) & (x < width))[:, None] & (channel < limit)[None, :]
                 token = tl.load(near, mask, 0.0).to(SUM)
-                added = ()
+                added = ()  # `sums`, to which the token has been added where it has a part
                 for step in tl.static_range(KERNEL_T):
-                    for tap in tl.static_range(KERNEL_W):
-                        if (tap == right) and (seen - step >= 0) and (seen - step < TIMES):
+                    for across in tl.static_range(KERNEL_W):
+                        if (across == right) and (seen - step >= 0) and (seen - step < TIMES):
                             added = added + (
-                                sums[step * KERNEL_W + tap] + token * gradients[seen - step],
+                                sums[step * KERNEL_W + across] + token * gradients[seen - step],
                             )
                         else:
-                            added = added + (sums[step * KERNEL_W + tap],)
+                            added = added + (sums[step * KERNEL_W + across],)
                 sums = added
 
     ROWS: tl.constexpr = KERNEL_T * KERNEL_H * KERNEL_W

@@ -1,4 +1,8 @@
-"""Depthwise convolution by the Triton kernels, as a function that autograd and torch.compile know."""
+"""Depthwise convolution by the Triton kernels of `depthwise_kernels.py`, with its gradients.
+
+The forward pass is one `convolve`. In the backward pass the gradient for the tokens is a `convolve` of the
+output's gradient with the mirrored kernel, and those for weight and bias come from `correlate`.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,7 +15,10 @@ from uniformer_video.models.depthwise_kernels import convolve, correlate
 
 
 class Tile(NamedTuple):
-    """What a program works on: at most so many positions in time, places of a frame, channels; its warps."""
+    """What one Triton program works on, a block of tokens, and by how many warps.
+
+    times: at most so many positions in time; places: positions in a frame, row by row; channels.
+    """
 
     times: int
     places: int
@@ -19,24 +26,27 @@ class Tile(NamedTuple):
     warps: int
 
 
-# The best for all shapes of the published sizes, see `benchmarks/README.md`.
+# The fastest over all shapes that the published models have, see `benchmarks/README.md`.
 CONVOLVE, CORRELATE = Tile(8, 8, 64, 4), Tile(8, 16, 32, 4)
-# The sum over all tokens is made in so many parts, whatever the card: the same bits on all of its kind.
+# The sum over all tokens is made in so many partial sums, which are added up at the end. A constant, not a
+# property of the GPU, so that the order of summation, and with it rounding, does not depend on the GPU.
 PARTS = 64
-# Taps in time and width, whose sums a program of `correlate` holds in registers.
+# A program of `correlate` holds a sum in registers for each tap (weight of a kernel) of one row of the
+# kernel at all of its times, KT * KW of them. With more taps than this, registers would not suffice.
 _MOST_TAPS = 25
 
 
 def fits(kernel: Sequence[int]) -> bool:
-    """Whether the kernels take a convolution with these sides, `(T, H, W)`."""
+    """Whether the Triton kernels take a convolution of this size, `(KT, KH, KW)`."""
     return kernel[0] * kernel[2] <= _MOST_TAPS
 
 
 class Depthwise(torch.autograd.Function):
     """`apply(tokens, weight, bias, kernel, dtype)`: `[B, T, H, W, C]` -> the same shape, zeros around.
 
-    weight: `[C, 1, *kernel]`; bias: `[C]` or None; kernel: odd sides `(KT, KH, KW)`. Tokens are taken and
-    given in `dtype`, the weights in their own. There is no second derivative.
+    weight: `[C, 1, *kernel]`; bias: `[C]` or None; kernel: its odd size `(KT, KH, KW)`. Tokens are converted
+    to `dtype`, which is that of the output too; weight and bias stay in their own. There is no second
+    derivative.
     """
 
     @staticmethod
@@ -76,7 +86,10 @@ class Depthwise(torch.autograd.Function):
 def _convolve(
     tokens: Tensor, taps: Tensor, bias: Tensor | None, kernel: tuple[int, ...], mirror: bool
 ) -> Tensor:
-    """taps: `[KT * KH * KW, C]`. mirror: turn the kernel round on all axes."""
+    """Launch `convolve` on tokens `[B, T, H, W, C]`; the same shape.
+
+    taps: the weights, `[KT * KH * KW, C]`. mirror: reverse the kernel on all axes.
+    """
     samples, times, height, width, channels = tokens.shape
     out = torch.empty_like(tokens)
     column = _column(times, CONVOLVE.times)
@@ -109,9 +122,10 @@ def _convolve(
 
 
 def _correlate(tokens: Tensor, gradient: Tensor, kernel: tuple[int, ...]) -> Tensor:
-    """The gradients for the taps and, as the last row, for the bias: `[KT * KH * KW + 1, C]`.
+    """Launch `correlate`: the gradients for the taps and, as the last row, for the bias.
 
-    gradient: that of the output. In float32, of float64 in that.
+    gradient: that of the output, `[B, T, H, W, C]` as the tokens. Gives `[KT * KH * KW + 1, C]`, in float64
+    for float64 tokens, else in float32.
     """
     samples, times, height, width, channels = tokens.shape
     double = tokens.dtype == torch.float64
@@ -143,5 +157,8 @@ def _correlate(tokens: Tensor, gradient: Tensor, kernel: tuple[int, ...]) -> Ten
 
 
 def _column(times: int, most: int) -> int:
-    """How many positions in time, of `most` at most, equal columns of them have."""
+    """How many positions in time a program has: `times` in columns of about one length, `most` at most.
+
+    12 positions, 8 at most, make two columns of 6, where 8 + 4 would leave half of the second one idle.
+    """
     return triton.cdiv(times, triton.cdiv(times, most))

@@ -341,10 +341,19 @@ def decay_line(cfg: CfgNode, model: RecognitionModel) -> str:
     decay = cfg.SOLVER.LAYER_DECAY
     if decay == 1:
         return ""
-    layers = len(layer_groups(model))
+    layers = layer_groups(model)
+    by_name = dict(model.named_parameters())
+    is_trained = [any(by_name[name].requires_grad for name in names) for names in layers]
+    shares = [decay ** (len(layers) - 1 - depth) for depth in range(len(layers))]
+    trained = [share for share, learns in zip(shares, is_trained, strict=True) if learns]
+    if trained == [1]:
+        return f"SOLVER.LAYER_DECAY {decay:g} has no effect: only the head is trained."
+    over = f"SOLVER.LAYER_DECAY {decay:g} over {len(layers)} layers"
+    if all(is_trained):
+        return f"{over}: the head learns at the learning rate, the stem at {shares[0]:.2g} of it."
     return (
-        f"SOLVER.LAYER_DECAY {decay:g} over {layers} layers: the head learns at the learning rate, the "
-        f"stem at {decay ** (layers - 1):.2g} of it."
+        f"{over}: of the {len(trained)} that are trained the last learns at {trained[-1]:.2g} of the "
+        f"learning rate, the first at {trained[0]:.2g}."
     )
 
 

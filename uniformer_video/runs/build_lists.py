@@ -103,7 +103,8 @@ def _lists_of_fold(cfg: CfgNode, splits: Sequence[str]) -> dict[str, VideoList]:
     test = [record for record, fold in pairs if fold == cfg.DATA.FOLD]
     train = [record for record, fold in pairs if fold != cfg.DATA.FOLD]
     val: list[VideoRecord] = []
-    if "val" in splits:
+    # whoever tests the training list alone means the videos that the training learns from
+    if "val" in splits or ("train" in splits and cfg.TRAIN.EVAL_PERIOD):
         train, val = hold_out(train, cfg.DATA.VAL_RATIO, cfg.RNG_SEED)
         if cfg.DATA.VAL_RATIO and not (train and val):
             raise DataError(
@@ -111,7 +112,8 @@ def _lists_of_fold(cfg: CfgNode, splits: Sequence[str]) -> dict[str, VideoList]:
                 f"{'validate on' if train else 'train on'} beside fold {cfg.DATA.FOLD}; change it, or set "
                 "TRAIN.EVAL_PERIOD 0, so that nothing is validated"
             )
-    counts = f"{len(test)} of {plural(len(pairs), 'video')} of {folds.source} are tested"
+    are = "are tested" if cfg.TEST.SPLIT == "test" else "are its test list"
+    counts = f"{len(test)} of {plural(len(pairs), 'video')} of {folds.source} {are}"
     held = f", {len(val)} of the others validate" if val else ""
     notes = [f"Fold {cfg.DATA.FOLD} of 0 to {cfg.DATA.FOLDS - 1}: {counts}{held}.", *folds.notes]
     records = {"train": train, "val": val, "test": test}

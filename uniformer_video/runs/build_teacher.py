@@ -240,7 +240,8 @@ def _rows_of_training(
         f"{f' ({undecoded} could not be decoded in the test)' if undecoded else ''}: {name_some(without)}"
     )
     if len(without) > cfg.DATA.MAX_BAD_RATIO * len(records):
-        again = "TRAIN.ENABLE False TEST.SPLIT train TEST.CHECKPOINT_FILE_PATH TEACHER.pt"
+        fold = f"DATA.FOLDS {cfg.DATA.FOLDS} DATA.FOLD {cfg.DATA.FOLD} " if cfg.DATA.FOLDS else ""
+        again = f"{fold}TRAIN.ENABLE False TEST.SPLIT train TEST.CHECKPOINT_FILE_PATH TEACHER.pt"
         raise DataError(
             f"TEACHER.SCORES {told}; DATA.MAX_BAD_RATIO {cfg.DATA.MAX_BAD_RATIO:g} allows fewer. Test the "
             f"teacher on this training list: {command(f'run --cfg FILE {again}')}"

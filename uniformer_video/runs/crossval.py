@@ -64,6 +64,8 @@ def crossval(cfg: CfgNode, name: str, command: str = "", show_bars: bool | None 
     _check(cfg)
     root = run_folder(cfg, name).path
     _check_folder(root)
+    for note in _of_teacher(cfg):
+        log.warning(note)
     tested = []
     for fold in range(cfg.DATA.FOLDS):
         folder = root / f"fold{fold}"
@@ -92,11 +94,28 @@ def _check(cfg: CfgNode) -> None:
         raise ConfigError(
             f"crossval joins the tests of the folds, and {TEST} is False; leave it out"
         )
+    if cfg.TEST.SPLIT != "test":
+        raise ConfigError(
+            f"crossval tests each fold on the videos that it does not learn from, and TEST.SPLIT "
+            f"{cfg.TEST.SPLIT} asks for others; leave it out, or give it to `run`, with DATA.FOLD"
+        )
     if cfg.TEST.CHECKPOINT_FILE_PATH:
         raise ConfigError(
             "crossval tests the weights of each fold on that fold, and TEST.CHECKPOINT_FILE_PATH "
             f"{cfg.TEST.CHECKPOINT_FILE_PATH} names one file for all; leave it out, or `run` a test with it"
         )
+
+
+def _of_teacher(cfg: CfgNode) -> list[str]:
+    """What is to be known of a teacher that all folds have in common."""
+    source = cfg.TEACHER.CHECKPOINT or cfg.TEACHER.SCORES
+    if not source:
+        return []
+    return [
+        f"All folds learn from one teacher, {source}. If it was trained on videos that are tested here, the "
+        "figures are too high: what it knows of them reaches the models. A teacher that was trained "
+        "within a fold, `run` takes with the same DATA.FOLDS and DATA.FOLD."
+    ]
 
 
 def _check_folder(root: Path) -> None:
@@ -141,7 +160,7 @@ def _join(cfg: CfgNode, name: str, root: Path, tested: Sequence[Results], ranks:
         failures=failures,
         motion=_motion(tested),
         training=_training(tested),
-        notes=_notes(folds, tested),
+        notes=[*_of_teacher(cfg), *_notes(folds, tested)],
         seconds=sum(results.seconds for results in tested),
         settings=config_text(cfg),
         versions=versions(),

@@ -38,7 +38,7 @@ from uniformer_video.training.trainer import Trainer
 from uniformer_video.training.writers import Writers
 from uniformer_video.versions import device_name
 from uniformer_video.weights.checkpoint import LoadReport
-from uniformer_video.words import duration
+from uniformer_video.words import duration, plural
 from uniformer_video.zoo.create import count_parameters
 
 log = logging.getLogger(__name__)
@@ -232,7 +232,7 @@ def _training_facts(
     yield (
         f"Training {parameters:.2f} M parameters for {cfg.SOLVER.MAX_EPOCH} epochs of "
         f"{plan.steps_per_epoch} steps on {ranks.size} x {device_name()}, {precision}, "
-        f"{plan.slots * plan.slot_size} videos a step, "
+        f"{plural(plan.slots * plan.slot_size, 'video')} a step, "
         f"{resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)} workers."
     )
     yield from build.build_freezing(cfg).lines(model)
@@ -245,14 +245,15 @@ def _training_facts(
     if (steps := cfg.SOLVER.ACCUMULATION_STEPS) > 1:
         yield (
             f"Gradients of {steps} batches are added up for each update (SOLVER.ACCUMULATION_STEPS): "
-            f"{plan.slots} parts of {plan.slot_size} videos, by each of which BatchNorm normalises it."
+            f"{plan.slots} parts of {plural(plan.slot_size, 'video')}, each of which BatchNorm normalises "
+            "by itself."
         )
     processes = cfg.NUM_GPUS * cfg.NUM_SHARDS
     if processes > ranks.size:
         yield (
             f"The recipe is for {processes} processes (NUM_GPUS {cfg.NUM_GPUS} x NUM_SHARDS "
             f"{cfg.NUM_SHARDS}); {ranks.size} will work through their {plan.slots} parts of each step "
-            f"in turn: {plan.slots // ranks.size} x {plan.slot_size} videos, gradients accumulated."
+            f"in turn: {plan.slots // ranks.size} x {plural(plan.slot_size, 'video')}, gradients accumulated."
         )
         yield (
             f"On {processes} GPUs: {torchrun(cfg.NUM_GPUS, cfg.NUM_SHARDS)} "

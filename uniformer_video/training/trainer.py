@@ -107,7 +107,7 @@ class Trainer:
             write=write,
             remedy=remedy,
         )
-        self.stop, self.rehearsed = threading.Event(), False
+        self.stop, self.rehearsed, self.told_unmeasured = threading.Event(), False, False
         self.started = time.monotonic()
 
     @property
@@ -349,11 +349,14 @@ class Trainer:
         count = recompute_statistics(
             self.network, clips(), forward, lambda sums: self.ranks.gather_rows(sums[None]).sum(0)
         )
-        self.monitor.message(
-            f"BatchNorm's statistics measured on {count} clips in {duration(time.monotonic() - started)}"
-            if count
-            else "no BatchNorm layer is trained, so BN.USE_PRECISE_STATS has nothing to measure"
-        )
+        if count:
+            took = duration(time.monotonic() - started)
+            self.monitor.message(f"BatchNorm's statistics measured on {count} clips in {took}")
+        elif not self.told_unmeasured:
+            self.told_unmeasured = True
+            self.monitor.message(
+                "no BatchNorm layer is trained, so BN.USE_PRECISE_STATS has nothing to measure"
+            )
 
     def _is_validated(self, epoch: int) -> bool:
         period = self.settings.eval_period
