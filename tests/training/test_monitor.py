@@ -32,7 +32,7 @@ def test_the_figures_of_several_labels_have_their_names(tmp_path, caplog):
 
 def test_a_validation_of_several_weights_names_them(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    monitor = Monitor(tmp_path, 1, 1, 2, SingleLabel.figures, tensorboard=False)
+    monitor = Monitor(tmp_path, 1, 1, 2, SingleLabel.figures)
     monitor.validation(1, 4, {"raw": (0.25, 1.5), "ema": (0.5, 1.25)}, 0.1, "top1")
     monitor.close()
     (line,) = lines(tmp_path)
@@ -80,7 +80,7 @@ def test_what_a_run_costs_is_said_once(tmp_path, caplog):
     monitor = Monitor(tmp_path, 100, 300, 100, SingleLabel.figures, costs=costs)
     for number in range(1, 31):
         step(monitor, number, seconds=99.0 if number == 1 else 12.0)
-    monitor.validation(10, 30, 0.25, 1.5, 60.0, "top1")
+    monitor.validation(10, 30, {"raw": (0.25, 1.5)}, 60.0, "top1")
     monitor.close()
     assert caplog.text.count("What this run costs") == 1
     assert (
@@ -96,6 +96,11 @@ def test_a_validation_after_the_first_epoch_is_among_the_costs():
     assert "30 min 00 s of training and 15 min 00 s for a validation" in line
     assert "4 epochs: 3 h 00 min, 6 core-hours on 2 cores, without the multi-view" in line
     assert not costs.validation(900.0) and not costs.step(6, 600.0)
+
+
+def test_a_run_that_may_end_early_costs_so_much_at_most():
+    costs = RunCosts(1, 9, eval_period=0, devices=1, unit="GPU", hardware="a", may_end_early=True)
+    assert "; at most 9 epochs: 9.0 s" in costs.step(1, 1.0)
 
 
 def test_without_validations_the_costs_are_told_after_the_steps():
