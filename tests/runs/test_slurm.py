@@ -156,7 +156,8 @@ def test_what_slurm_is_asked_for(slurm, call, tiny):
     pytest.importorskip("submitit")
     (slurm / "start").write_text("#!/bin/bash\n")
     options = ["--gpus", "4", "--nodes", "2", "--partition", "long", "--sbatch", "account=me"]
-    status, _, _ = submit(call, tiny(NUM_GPUS=4, NUM_SHARDS=2), *options, "--name", "mine")
+    parts = {"NUM_GPUS": 2, "NUM_SHARDS": 2, "SOLVER__ACCUMULATION_STEPS": 2}  # 8 in all
+    status, _, _ = submit(call, tiny(**parts), *options, "--name", "mine")
     assert status == 0
     asked = (slurm / "options").read_text()
     for option in (
@@ -179,6 +180,7 @@ def test_what_slurm_is_asked_for(slurm, call, tiny):
         (["--nodes", "3"], "3 processes .* cannot share the 1 equal parts"),
         (["--sbatch", "account"], "must be OPTION=VALUE"),
         (["--time", "soon"], "'soon' is none of"),
+        (["--time", "5"], "--signal-seconds 300 asks the run to save before it begins"),
         (["--gpus", "-1"], "not a whole number|expected one argument"),
         (["SOLVER.BASE_RL", "1"], "unknown setting SOLVER.BASE_RL"),
     ],

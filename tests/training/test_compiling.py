@@ -12,6 +12,9 @@ from uniformer_video.runs.run import run
 from uniformer_video.training import compiling
 from uniformer_video.weights.checkpoint import read_weights
 
+# Parts that rest; passes without gradients, which measure statistics; more than one pass a step.
+FROZEN = {"MODEL__FREEZE": "[stem,stage1]", "BN__USE_PRECISE_STATS": True}
+AVERAGED = {"EMA__ENABLE": True, "SOLVER__ACCUMULATION_STEPS": 2}
 RECOMPUTED = {"MODEL__USE_CHECKPOINT": True, "MODEL__CHECKPOINT_NUM": "[1,0,1,0]"}
 
 
@@ -41,16 +44,17 @@ def traced_only(monkeypatch):
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("recomputed", [{}, RECOMPUTED])
+@pytest.mark.parametrize("others", [{}, RECOMPUTED, {**FROZEN, **AVERAGED}])
 def test_a_compiled_training_is_the_same_up_to_rounding(
-    demo, tmp_path, caplog, traced_only, recomputed
+    demo, tmp_path, caplog, traced_only, others
 ):
     caplog.set_level(logging.INFO)
     torch._dynamo.utils.counters.clear()
-    compiled = train(demo, tmp_path / "compiled", MODEL__COMPILE=True, **recomputed)
+    compiled = train(demo, tmp_path / "compiled", MODEL__COMPILE=True, **others)
     assert caplog.text.count("times as fast") == 1 and "cannot be compiled" not in caplog.text
     assert not torch._dynamo.utils.counters["graph_break"]
-    plain = train(demo, tmp_path / "plain", **recomputed)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    plain = train(demo, tmp_path / "plain", **others)
     assert compiled.keys() == plain.keys()
     for key, tensor in plain.items():
         torch.testing.assert_close(compiled[key], tensor, rtol=1e-3, atol=2e-4, msg=key)

@@ -98,6 +98,11 @@ def test_a_validation_after_the_first_epoch_is_among_the_costs():
     assert not costs.validation(900.0) and not costs.step(6, 600.0)
 
 
+def test_a_run_that_may_end_early_costs_so_much_at_most():
+    costs = RunCosts(1, 9, eval_period=0, devices=1, unit="GPU", hardware="a", may_end_early=True)
+    assert "; at most 9 epochs: 9.0 s" in costs.step(1, 1.0)
+
+
 def test_without_validations_the_costs_are_told_after_the_steps():
     costs = RunCosts(2, max_epoch=1, eval_period=0, devices=1, unit="GPU", hardware="a GPU")
     assert not costs.step(1, 1.0)

@@ -6,7 +6,12 @@ import re
 import pytest
 
 from uniformer_video.config.settings import load_config
+from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.errors import ConfigError
+from uniformer_video.runs.build_data import build_data
+from uniformer_video.runs.build_measures import note_untraced
+from uniformer_video.runs.folder import RunFolder
+from uniformer_video.runs.rehearsal import rehearse
 from uniformer_video.runs.run import run
 from uniformer_video.training.tracing import StepTrace
 
@@ -33,6 +38,26 @@ def test_steps_that_the_run_does_not_have(steps, tiny, tmp_path):
         run(load_config(overrides=tiny(TRAIN__PROFILE=steps)), "tiny")
     assert "TRAIN.PROFILE" in str(error.value)
     assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_steps_that_are_done_already_are_named(tiny):
+    assert note_untraced(load_config(overrides=tiny()), 4) == []
+    cfg = load_config(overrides=tiny(TRAIN__PROFILE="[3,3]"))
+    assert note_untraced(cfg, 2) == []
+    (line,) = note_untraced(cfg, 4)
+    assert "behind step 4, so the steps 3 to 4 are not traced" in line
+    (line,) = note_untraced(cfg, 8)
+    assert "the steps 3 to 6 are not traced" in line
+
+
+def test_a_trial_has_other_steps_and_traces_none(tiny, tmp_path):
+    """Steps that the trial lacks are the run's: TRAIN.MINUTES sets the number of epochs afterwards."""
+    data = build_data(load_config(overrides=tiny(TEST__ENABLE=False)))
+    cfg = load_config(overrides=tiny(TRAIN__PROFILE="[1,900]", TEST__ENABLE=False))
+    folder, tried = RunFolder(tmp_path / "run"), []
+    with join_ranks(60, 60) as ranks:
+        rehearse(cfg, data, folder, ranks, tried.append)
+    assert len(tried) == 1 and not list(folder.path.rglob("*.json"))
 
 
 @pytest.mark.parametrize("value", ["[3]", "[1,2,3]", "[-1,2]", "3", "[1.5,2]"])

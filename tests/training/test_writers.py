@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from uniformer_video.config.settings import load_config
+from uniformer_video.errors import ConfigError, MissingLibraryError
 from uniformer_video.runs.run import run
 from uniformer_video.training.tensorboard import TensorBoardWriter
 from uniformer_video.training.weights_and_biases import RUN_FILE, WandbWriter
@@ -86,7 +87,7 @@ def test_one_that_cannot_be_opened_is_left_out_too(caplog):
         (
             "wandb",
             lambda folder, step: WandbWriter(folder, "p", "offline", step),
-            'wandb is not installed; for it, run: pip install "uniformer-video[wandb]"',
+            'wandb is not installed; set it to False, or run: pip install "uniformer-video[wandb]"',
         ),
     ],
 )
@@ -109,13 +110,38 @@ def read_events(folder):
     return scalars, tags["images"], events.PluginTagToContent("hparams")
 
 
+def steps_of(tag, folder):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    return [event.step for event in events.Scalars(tag)]
+
+
+@pytest.mark.parametrize(
+    ("first_step", "steps"),
+    [(2, [1, 2, 3]), (0, [3]), (None, [1, 2, 3, 4, 3])],
+)
+def test_tensorboard_shows_an_earlier_attempt_up_to_where_the_next_one_begins(
+    first_step, steps, tmp_path
+):
+    pytest.importorskip("tensorboard")
+    for number, first in enumerate((0, first_step)):
+        writer = TensorBoardWriter(tmp_path, first)
+        for step in (1, 2, 3, 4) if number == 0 else (3,):
+            writer.scalars({"train/loss": 1.0}, step)
+        writer.close()
+    assert steps_of("train/loss", tmp_path) == steps
+
+
 def test_tensorboard_gets_curves_settings_confusion_and_results(tiny):
     pytest.importorskip("tensorboard")
+    run(load_config(overrides=tiny(TENSORBOARD__ENABLE=True, TEST__ENABLE=False)), "tiny")
     folder = run(load_config(overrides=tiny(TENSORBOARD__ENABLE=True)), "tiny")
     scalars, pictures, hparams = read_events(folder / "tensorboard")
     assert len(scalars["train/loss"]) == 8 and len(scalars["val/top1"]) == 2
     assert len(scalars["test/top1"]) == 1 and scalars["test/videos"] == [8]
     assert pictures == ["test/confusion"]
+    assert steps_of("test/top1", folder / "tensorboard") == [8]  # as the last validation
     content = b"".join(hparams.values())
     assert b"SOLVER.BASE_LR" in content and b"test/top1" in content
 
@@ -160,6 +186,26 @@ def test_weights_and_biases_gets_the_same(tiny, tmp_path, monkeypatch):
     picture = next(values["test/confusion"] for values in logged if "test/confusion" in values)
     assert picture.shape[2] == 3
     assert calls[-1][0] == "finish"
+
+
+def test_a_run_that_needs_wandb_and_lacks_it_does_not_begin(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(
+        MissingLibraryError, match="wandb is not installed; set it to False, or run"
+    ):
+        run(load_config(overrides=tiny(WANDB__ENABLE=True)), "tiny")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_name_that_is_none_of_a_project(tiny, tmp_path, monkeypatch):
+    (tmp_path / "wandb.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    settings = tiny(WANDB__ENABLE=True, WANDB__PROJECT="team/videos")
+    with pytest.raises(
+        ConfigError, match=r"WANDB.PROJECT team/videos is no project .* leave out /"
+    ):
+        run(load_config(overrides=settings), "tiny")
 
 
 def test_weights_and_biases_offline(tmp_path, monkeypatch):

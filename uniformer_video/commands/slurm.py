@@ -62,12 +62,17 @@ def submit_command(args: Namespace) -> None:
     nodes = args.nodes or cfg.NUM_SHARDS
     gpus = cfg.NUM_GPUS if args.gpus is None else args.gpus
     processes = args.processes or gpus or 1
-    slots = cfg.NUM_GPUS * cfg.NUM_SHARDS
+    slots = cfg.NUM_GPUS * cfg.NUM_SHARDS * cfg.SOLVER.ACCUMULATION_STEPS
     if slots % (nodes * processes):
         raise ConfigError(
             f"{nodes * processes} processes (--nodes {nodes}, {processes} on each) cannot share the {slots} "
-            "equal parts of a step (NUM_GPUS x NUM_SHARDS); ask for a number that divides that, or set "
-            "NUM_GPUS and NUM_SHARDS"
+            "equal parts of a step (NUM_GPUS x NUM_SHARDS x SOLVER.ACCUMULATION_STEPS); ask for one that "
+            "divides that, or set NUM_GPUS and NUM_SHARDS"
+        )
+    if args.signal_seconds >= args.time * 60:
+        raise ConfigError(
+            f"--signal-seconds {args.signal_seconds} asks the run to save before it begins: the job may take "
+            f"{args.time * 60} seconds (--time); give a longer time, or fewer seconds"
         )
     job = SlurmJob(
         name=args.name or name,

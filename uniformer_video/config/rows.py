@@ -363,7 +363,7 @@ _MACHINE = (
            1, _LONG, on_resume=FREE),
     flag("TENSORBOARD.ENABLE", True, "write TensorBoard curves where it is installed", on_resume=FREE),
     flag("WANDB.ENABLE", False, "write curves, settings and results to Weights & Biases", on_resume=FREE),
-    text("WANDB.PROJECT", "uniformer-video", "the project there", _WANDB, on_resume=FREE),
+    text("WANDB.PROJECT", "uniformer-video", "the project at Weights & Biases", _WANDB, on_resume=FREE),
     choice("WANDB.MODE", "auto", "offline = for `wandb sync`; auto = as WANDB_MODE says, else online",
            ("auto", "online", "offline"), _WANDB, on_resume=FREE),
     number("NUM_GPUS", 1, "processes a machine the recipe was made for", 1, 1_024),

@@ -34,6 +34,7 @@ def build_costs(cfg: CfgNode, plan: TrainPlan, ranks: Ranks) -> RunCosts:
         devices,
         unit,
         hardware,
+        cfg.TRAIN.PATIENCE > 0,
     )
 
 
@@ -50,6 +51,17 @@ def build_trace(cfg: CfgNode, plan: TrainPlan, folder: RunFolder, ranks: Ranks) 
             "[k, n] for the steps k to k + n"
         )
     return StepTrace(folder / TRACE_FOLDER, first, last, ranks.rank)
+
+
+def note_untraced(cfg: CfgNode, first_step: int) -> list[str]:
+    """What to say where the steps of TRAIN.PROFILE, or some of them, are done already."""
+    if not cfg.TRAIN.PROFILE or (first := cfg.TRAIN.PROFILE[0]) > first_step:
+        return []
+    done = min(sum(cfg.TRAIN.PROFILE), first_step)
+    return [
+        f"TRAIN.PROFILE {list(cfg.TRAIN.PROFILE)}: the run goes on behind step {first_step}, so the steps "
+        f"{first} to {done} are not traced."
+    ]
 
 
 def recomputation_lines(cfg: CfgNode, model: RecognitionModel) -> list[str]:

@@ -38,12 +38,14 @@ _DIVERGED = 4.0  # times the lowest loss
 _FIRST = 5  # steps at least whose mean loss is what a fall is measured from
 _LEAST_FALL = 0.005  # share of that
 _RULE = "a tenth of the rate where the smoothed loss is lowest"
-# Nothing is validated or tested, and a loss that is not finite is a finding.
+# Nothing is validated or tested, and a loss that is not finite is a finding. Compiling would take longer than
+# the steps, and changes losses by rounding alone.
 _ON_TRIAL = {
     "TEST.ENABLE": False,
     "TRAIN.EVAL_PERIOD": 0,
     "TRAIN.PATIENCE": 0,
     "TRAIN.MINUTES": 0.0,
+    "MODEL.COMPILE": False,
     "TRAIN.MAX_NONFINITE": 1_000_000_000,
 }
 

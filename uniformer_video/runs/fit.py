@@ -23,7 +23,12 @@ from uniformer_video.program import run_again
 from uniformer_video.randomness import seed_torch
 from uniformer_video.runs import build
 from uniformer_video.runs.build_data import Data
-from uniformer_video.runs.build_measures import build_costs, build_trace, recomputation_lines
+from uniformer_video.runs.build_measures import (
+    build_costs,
+    build_trace,
+    note_untraced,
+    recomputation_lines,
+)
 from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.build_teacher import build_lessons
 from uniformer_video.runs.checkpoints import Begun, RunCheckpoints, read_begun
@@ -79,6 +84,8 @@ def fit(
         progress, steps = state.progress, loader.plan.steps_per_epoch
         tested = state.tested_models
         if _is_finished(cfg, progress):
+            if writers:
+                writers.begin(first_step)  # a test of the weights belongs behind the curves
             ranks.say(
                 f"Training is finished ({folder.path}).",
                 *note_early_end(cfg, progress, data),
@@ -90,6 +97,7 @@ def fit(
         checkpoints.take_teacher(lessons.record)
         ranks.say(*_training_facts(cfg, model, loader, precision, ranks, command), *lessons.lines)
         ranks.say(*(recomputation_lines(cfg, model) if ranks.is_main else ()))
+        ranks.say(*note_untraced(cfg, first_step))
         if not first_step:
             _say_start(cfg, report, ranks)
         monitor = Monitor(

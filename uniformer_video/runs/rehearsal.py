@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 import torch
 from fvcore.common.config import CfgNode
 
+from uniformer_video.config.settings import with_settings
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError
 from uniformer_video.locks import folder_lock
@@ -32,7 +33,8 @@ def rehearse(
 ) -> None:
     """Build the training of `cfg` from its beginning on, have all processes `use` it, and forget it.
 
-    Only errors are told: whatever else is to be said, the real training says. Raises what `fit` raises.
+    Only errors are told: whatever else is to be said, the real training says. No trace is written, and a
+    trial may have other steps than the run that TRAIN.PROFILE is for. Raises what `fit` raises.
     """
     place = RunFolder(folder / _PLACE)
 
@@ -46,7 +48,14 @@ def rehearse(
     ranks.on_main(make_room)
     try:
         with _errors_alone():
-            fit(cfg, data, place, ranks, show_bars=False, rehearse=use)
+            fit(
+                with_settings(cfg, {"TRAIN.PROFILE": []}),
+                data,
+                place,
+                ranks,
+                show_bars=False,
+                rehearse=use,
+            )
     finally:
         if ranks.is_main:
             shutil.rmtree(place.path, ignore_errors=True)

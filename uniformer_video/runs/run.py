@@ -13,7 +13,7 @@ from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.runs.build import name_model
 from uniformer_video.runs.build_data import Data, build_data
 from uniformer_video.runs.build_lists import without_validation
-from uniformer_video.runs.build_writers import build_writers
+from uniformer_video.runs.build_writers import build_writers, check_writers
 from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.fit import fit
 from uniformer_video.runs.folder import LACKING_FILE, RunFolder, run_folder
@@ -39,6 +39,7 @@ def run(
     cfg = without_validation(name_model(cfg))
     check_settings(cfg)
     check_phases(cfg)
+    check_writers(cfg)
     with join_ranks(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
         try:
             data = build_data(cfg)

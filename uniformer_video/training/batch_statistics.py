@@ -172,6 +172,7 @@ class _Scratch:
     """Buffers that hide the registered ones of layers while passes are made, and hold a pass' notes after it.
 
     They start at zero, so that a layer's own rule leaves there what its calls add to the running statistics.
+    A layer in evaluation mode normalises by its registered buffers, which stay in sight, and has no notes.
     Whoever saves the model meanwhile, from another thread, saves the registered ones.
     """
 
@@ -193,7 +194,8 @@ class _Scratch:
         for layer, buffers in zip(self._layers, self._buffers, strict=True):
             for buffer in buffers.values():
                 buffer.zero_()
-            vars(layer).update(buffers)
+            if layer.training:
+                vars(layer).update(buffers)
 
     def remove(self) -> None:
         """Show the registered buffers again."""
@@ -207,7 +209,7 @@ class _Scratch:
         for layer, buffers in zip(self._layers, self._buffers, strict=True):
             mean, variance = buffers["running_mean"], buffers["running_var"]
             calls = buffers.get("num_batches_tracked", torch.ones_like(mean[0]))
-            counted = 1 if _notes_for_its_group(layer) else 0
+            counted = 1 if layer.training and _notes_for_its_group(layer) else 0
             parts += [counted * part.to(dtype) for part in (calls.view(1), mean, variance)]
         return torch.cat(parts)
 

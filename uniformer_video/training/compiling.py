@@ -24,13 +24,19 @@ _REASON_LENGTH = 200  # characters: compilers say more than anybody reads in a l
 
 
 class CompiledOutputs(TrainingOutputs):
-    """`TrainingOutputs` by `call`: the model's own function, until `try_compiled` has a compiled one."""
+    """`TrainingOutputs` by `call`: the model's own function, until `try_compiled` has a compiled one.
+
+    Passes without gradients, as those that measure BatchNorm's statistics, are the model's own in any case:
+    for them all would be compiled once more.
+    """
 
     call: Callable[[Tensor], tuple[Tensor, ...]] | None = None
 
     def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
         """`[B, 3, T, H, W]` -> a tuple of logits `[B, K]`, the model's own first."""
-        return self.call(clips) if self.call else super().forward(clips)
+        if self.call and torch.is_grad_enabled():
+            return self.call(clips)
+        return super().forward(clips)
 
 
 def compiled_part(network: nn.Module) -> CompiledOutputs | None:

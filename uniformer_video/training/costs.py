@@ -10,7 +10,8 @@ class RunCosts:
     """Adds up the first epoch that this process sees, and puts it into a line.
 
     eval_period: epochs between validations, 0 = never. devices: GPUs, or cores of CPUs, that the run
-    occupies; unit: "GPU" or "core". hardware: what they are, for the line.
+    occupies; unit: "GPU" or "core". hardware: what they are, for the line. may_end_early: the epochs are the
+    most that it may take.
     """
 
     steps_per_epoch: int
@@ -19,6 +20,7 @@ class RunCosts:
     devices: int
     unit: str
     hardware: str
+    may_end_early: bool = False
     _steps: list[float] = field(default_factory=list)  # seconds
     _told: bool = False
 
@@ -53,8 +55,9 @@ class RunCosts:
             apart = "without the multi-view test"
         elif not validations:
             apart = "without the multi-view test"
+        most = "at most " if self.may_end_early else ""
         return (
-            f"What this run costs: an epoch takes {parts}; {plural(self.max_epoch, 'epoch')}: "
+            f"What this run costs: an epoch takes {parts}; {most}{plural(self.max_epoch, 'epoch')}: "
             f"{duration(seconds, 1)}, {seconds / 3600 * self.devices:.3g} {self.unit}-hours on "
             f"{self.hardware}, {apart}."
         )

@@ -12,12 +12,12 @@ from uniformer_video.program import install
 
 
 class TensorBoardWriter:
-    """Event files in `folder`; those of an earlier attempt count up to `first_step`.
+    """Event files in `folder`; those of an earlier attempt count up to `first_step`, None = all.
 
     Raises `MissingLibraryError` where TensorBoard is not installed.
     """
 
-    def __init__(self, folder: Path | str, first_step: int = 0):
+    def __init__(self, folder: Path | str, first_step: int | None = None):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -25,7 +25,9 @@ class TensorBoardWriter:
                 f"TensorBoard is not installed, and {METRICS_FILE} alone holds the curves; for it, run: "
                 f"{install('report')}"
             ) from None
-        self._writer = SummaryWriter(str(folder), purge_step=first_step or None)
+        # what it hides of earlier files begins with this step
+        purged = None if first_step is None else first_step + 1
+        self._writer = SummaryWriter(str(folder), purge_step=purged)
 
     def settings(self, values: Mapping[str, Any], compared: Sequence[str]) -> None:
         """As hyperparameters, in the tab of that name; lists as text."""

@@ -1,5 +1,6 @@
 """Weights & Biases as a `Writer`."""
 
+import importlib.util
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,23 +15,21 @@ from uniformer_video.program import install
 RUN_FILE = (
     "wandb_run.txt"  # the run's name at Weights & Biases, which a resumed training goes on with
 )
+NOT_IN_PROJECTS = "/\\#?%:"  # characters that the name of a project there cannot have
 
 
 class WandbWriter:
     """One run of a project; its local files go to `folder/wandb`.
 
-    mode: "online", "offline", or "auto" = as the environment says (WANDB_MODE), else online. Steps of an
-    earlier attempt are written over, as each point names its step. A run that the calling program has begun
-    is used, and left to it. Raises `MissingLibraryError` where wandb is not installed.
+    mode: "online", "offline", or "auto" = as the environment says (WANDB_MODE), else online. Each point names
+    its step; those that an earlier attempt has sent stay there beside the new ones. A run that the calling
+    program has begun is used, and left to it. Raises `MissingLibraryError` where wandb is not installed.
     """
 
-    def __init__(self, folder: Path | str, project: str, mode: str, first_step: int = 0):
-        try:
-            import wandb
-        except ImportError:
-            raise MissingLibraryError(
-                f"WANDB.ENABLE is True and wandb is not installed; for it, run: {install('wandb')}"
-            ) from None
+    def __init__(self, folder: Path | str, project: str, mode: str, first_step: int | None = None):
+        check_wandb()
+        import wandb
+
         folder = Path(folder)
         self._library, self._is_own = wandb, wandb.run is None
         self._run = wandb.run or wandb.init(
@@ -59,6 +58,15 @@ class WandbWriter:
         """Finish the run, so that all is uploaded, or stored for `wandb sync`."""
         if self._is_own:
             self._run.finish()
+
+
+def check_wandb() -> None:
+    """Raise `MissingLibraryError` where wandb is not installed."""
+    if importlib.util.find_spec("wandb") is None:
+        raise MissingLibraryError(
+            "WANDB.ENABLE is True and wandb is not installed; set it to False, or run: "
+            f"{install('wandb')}"
+        )
 
 
 def _run_id(path: Path) -> str:

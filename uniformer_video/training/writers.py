@@ -37,22 +37,23 @@ class Writers:
     """All the writers of a run. Each is opened when there is something to write.
 
     openers: {its name for messages: first step -> `Writer`}; a writer shows nothing of an earlier attempt
-    behind that step. settings, compared: as `Writer.settings` takes them.
+    behind that step, and all of it where that is None. settings, compared: as `Writer.settings` takes them.
     """
 
     def __init__(
         self,
-        openers: Mapping[str, Callable[[int], Writer]] | None = None,
+        openers: Mapping[str, Callable[[int | None], Writer]] | None = None,
         settings: Mapping[str, Any] | None = None,
         compared: Sequence[str] = (),
     ):
         self._openers = dict(openers or {})
         self._open: dict[str, Writer] = {}
         self._settings, self._compared = dict(settings or {}), compared
-        self._first_step, self.last_step = 0, 0
+        self._first_step: int | None = None
+        self.last_step = 0
 
     def begin(self, first_step: int) -> None:
-        """Steps up to this one are done already."""
+        """Steps up to this one are done already, and those behind it will be done again."""
         self._first_step = self.last_step = first_step
 
     def scalars(self, values: Mapping[str, Any], step: int | None = None) -> None:
@@ -72,7 +73,8 @@ class Writers:
                 writer.close()
             except Exception as error:
                 self._leave_out(name, error)
-        self._open, self._first_step = {}, self.last_step
+        if self._open:
+            self._open, self._first_step = {}, None
 
     def _each(self, write: Callable[[Writer], None]) -> None:
         for name, opener in list(self._openers.items()):
