@@ -121,7 +121,7 @@ def test_a_batch_of_one_position_is_an_error_in_one_line(
         ("classes", "have other classes"),
         ("foreign", "is of another project; make a checkpoint of it first"),
         ("nan", "not finite"),
-        ("ema", r"holds no averaged \(EMA\) weights"),
+        ("ema", r"holds no averaged \(EMA\) weights.*without --ema"),
         ("absent", "there is no weights file"),
         ("exists", "exists already"),
         ("videos", "none of the videos"),

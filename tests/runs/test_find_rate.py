@@ -101,6 +101,14 @@ def test_the_command_writes_and_says_what_it_found(command, tmp_path, call, monk
     assert "learning rate (SOLVER.BASE_LR)" in drawing and f"suggested: {suggestion:.2g}" in drawing
 
 
+def test_no_curve_of_an_earlier_search_stays(command, tmp_path, call, monkeypatch):
+    monkeypatch.setattr(find_rate, "_measure", lambda *rest: curve_of(lambda rate: math.inf))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/find_lr.svg").write_text("of an earlier search")
+    assert call(*command())[0] == 2
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["find_lr.json"]
+
+
 def test_a_finder_that_diverges_is_an_error_in_a_line(command, tmp_path, call):
     status, text, errors = call(*command("--steps", 30, "--lowest", 50, "--highest", 1000))
     assert status == 2 and not text and "Traceback" not in errors

@@ -180,9 +180,9 @@ def _measure(cfg: CfgNode, data: Data, folder: RunFolder, ranks: Ranks) -> tuple
         found.extend(ranks.exchange((start, step * steps[0], validation, save, statistics)))
 
     rehearse(trial, sample, folder, ranks, use)
-    *slowest, statistics = (max(seconds) for seconds in zip(*found, strict=True))
-    costs = Costs(*slowest, period, cfg.TRAIN.CHECKPOINT_PERIOD, statistics)
-    return costs, steps[0]
+    start, epoch, validation, save, statistics = map(max, zip(*found, strict=True))
+    periods = period, cfg.TRAIN.CHECKPOINT_PERIOD
+    return Costs(start, epoch, validation, save, *periods, statistics), steps[0]
 
 
 def _time_steps(trainer: Trainer, warm_up: int) -> tuple[float, float]:

@@ -293,7 +293,7 @@ def _take_set(content: dict[str, Any], select: str, name: str) -> tuple[dict[str
     if state is None:
         raise CheckpointError(
             f"{name} holds no averaged (EMA) weights, as its training had EMA.ENABLE False; take the others: "
-            'TEST.WEIGHTS best or last, weights="model"'
+            'TEST.WEIGHTS best or last, weights="model", a command without --ema'
         )
     if not isinstance(state, dict):
         raise DamagedError(f"{name}: its {select} weights are damaged")
