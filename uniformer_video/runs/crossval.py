@@ -92,6 +92,11 @@ def _check(cfg: CfgNode) -> None:
         raise ConfigError(
             f"crossval joins the tests of the folds, and {TEST} is False; leave it out"
         )
+    if cfg.TEST.SPLIT != "test":
+        raise ConfigError(
+            f"crossval tests each fold on the videos that it has not trained on, and TEST.SPLIT "
+            f"{cfg.TEST.SPLIT} asks for others; leave it out"
+        )
     if cfg.TEST.CHECKPOINT_FILE_PATH:
         raise ConfigError(
             "crossval tests the weights of each fold on that fold, and TEST.CHECKPOINT_FILE_PATH "
@@ -214,9 +219,12 @@ def _training(tested: Sequence[Results]) -> dict[str, Any] | None:
     parts = [results.training for results in tested]
     if not all(parts):
         return None
-    first: dict[str, Any] = parts[0] or {}
     seconds = round(sum(part["seconds"] for part in parts if part), 1)
-    common = {key: value for key, value in first.items() if key in ("epochs", "seed")}
+    common: dict[str, Any] = {}
+    for key in ("epochs", "seed"):  # by TRAIN.MINUTES each fold has epochs of its own
+        values = {part.get(key) for part in parts if part}
+        if len(values) == 1 and None not in values:
+            common[key] = values.pop()
     return {"folds": len(parts), **common, "seconds": seconds}
 
 
