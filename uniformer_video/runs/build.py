@@ -92,7 +92,7 @@ def note_from_scratch(cfg: CfgNode) -> str:
         remedies.append("set a rate for training from scratch, about 1e-3")
     if solver.LAYER_DECAY < 1:
         decay = f"SOLVER.LAYER_DECAY {solver.LAYER_DECAY:g}"
-        rates.append(f"lower ones for the first layers, which know nothing yet ({decay})")
+        rates.append(f"lower rates for the first layers, which know nothing yet ({decay})")
         remedies.append("set SOLVER.LAYER_DECAY 1")
     if cfg.UNIFORMER.PRETRAIN_NAME or not rates:
         return ""
