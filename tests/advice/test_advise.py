@@ -19,8 +19,9 @@ from uniformer_video.advice import advise as story
 from uniformer_video.advice import cost, start
 from uniformer_video.advice.cost import Cost
 from uniformer_video.advice.groups import find_groups
-from uniformer_video.advice.notes import guess_classes
-from uniformer_video.advice.videos import evenly
+from uniformer_video.advice.notes import guess_classes, notes_on
+from uniformer_video.advice.source import Source
+from uniformer_video.advice.videos import VideoFacts, evenly
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import CheckpointError, UserError
@@ -243,6 +244,16 @@ def test_signs_of_groups(kind):
     assert found and (found[0], found[2]) == (kind, 5)
     held = {re.search(found[1], name)[1] for name in names}
     assert len(held) == 5 and len(found[1]) < 60
+
+
+def test_groups_that_are_told_are_not_guessed():
+    names = [f"walk/person{n % 5}_{n}.mp4" for n in range(20)]
+    records = [VideoRecord(name, name, (n % 2,)) for n, name in enumerate(names)]
+    told = [dataclasses.replace(record, group="a") for record in records]
+    for listed, notes in ((records, 1), (told, 0)):
+        source = Source("videos", splits={"train": listed}, class_names=["run", "walk"])
+        found = [note for note in notes_on(source, VideoFacts(20, 20), {}) if "persons" in note]
+        assert len(found) == notes
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,10 @@ def test_from_scratch():
     without = replace(scratch, has_scratch_recipe=False)
     assert decide(without)[0].recipe == "finetune/small"
     assert settings_of(without)["SOLVER.BASE_LR"] == 1e-3
+    for pinned in ((), ("SOLVER.BASE_LR",)):
+        assert settings_of(without, pinned)["SOLVER.LAYER_DECAY"] == 1
+    assert "SOLVER.LAYER_DECAY" not in settings_of(without, ["SOLVER.LAYER_DECAY"])
+    assert "SOLVER.LAYER_DECAY" not in settings_of(replace(USUAL, has_scratch_recipe=False))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tiny_run import TINY
 import uniformer_video as uv
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import AbsentError, ConfigError, DataError
+from uniformer_video.runs import crossval
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.run import run
 
@@ -301,6 +303,12 @@ def test_killed_in_a_fold_it_goes_on_and_ends_as_if_undisturbed(validated, group
     assert undisturbed(tmp_path / "cv", validated)
 
 
+def test_folds_of_different_lengths_have_no_epochs_in_common():
+    lengths = [SimpleNamespace(training={"epochs": n, "seed": 0, "seconds": 1.5}) for n in (4, 9)]
+    assert crossval._training(lengths) == {"folds": 2, "seed": 0, "seconds": 3.0}
+    assert crossval._training(lengths[:1] * 2)["epochs"] == 4
+
+
 def test_what_crossval_refuses(validated, grouped, call, tmp_path):
     (tmp_path / "c.yaml").write_text("")
 
@@ -313,9 +321,14 @@ def test_what_crossval_refuses(validated, grouped, call, tmp_path):
     assert "set DATA.FOLDS, such as DATA.FOLDS 5" in refused(DATA__FOLDS=0)
     assert "leave DATA.FOLD out" in refused(DATA__FOLD=1)
     assert "TEST.ENABLE is False" in refused(TEST__ENABLE=False)
+    assert "TEST.SPLIT val asks for others" in refused(TEST__SPLIT="val")
+    no_validation = {"DATA__VAL_RATIO": 0, "TRAIN__PATIENCE": 2, "SOLVER__MAX_EPOCH": 9}
+    assert "set DATA.VAL_RATIO, such as 0.2" in refused(**no_validation)
     assert "names one file for all" in refused(TEST__CHECKPOINT_FILE_PATH="k400.pt")
     assert "leave it out, or give it to `run`, with DATA.FOLD" in refused(TEST__SPLIT="train")
     assert "holds a run of its own" in refused(validated / "fold0")
+    with pytest.raises(ConfigError, match="holds a cross-validation; choose another"):
+        run(load_config(overrides=words(grouped, validated, DATA__FOLDS=3)), "tiny")
     assert not (tmp_path / "cv").exists()
     given = words(grouped, validated, DATA__FOLDS=4)
     _, _, err = call("crossval", "--cfg", tmp_path / "c.yaml", *given)

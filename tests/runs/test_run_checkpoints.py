@@ -506,3 +506,13 @@ def test_recipes_that_want_weights_say_so(recipe):
     assert "No weights to start from" in build.note_from_scratch(cfg)
     for demo in ("uniformer_demo", "overfit"):
         assert build.note_from_scratch(load_config(f"configs/demo/{demo}.yaml")) == ""
+
+
+def test_slower_first_layers_without_weights_are_told():
+    words = ["UNIFORMER.PRETRAIN_NAME", "", "SOLVER.BASE_LR", "1e-3"]
+    note = build.note_from_scratch(load_config("finetune/tiny", words))
+    assert "from scratch, at lower rates for the first layers" in note
+    assert "SOLVER.LAYER_DECAY 0.65" in note and note.endswith("; or set SOLVER.LAYER_DECAY 1.")
+    assert "SOLVER.BASE_LR" not in note
+    named = load_config("finetune/tiny", [*words, "UNIFORMER.PRETRAIN_NAME", "k400.pth"])
+    assert build.note_from_scratch(named) == ""

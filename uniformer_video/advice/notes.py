@@ -129,18 +129,18 @@ def _on_classes(source: Source) -> Iterator[str]:
 
 
 def _on_groups(source: Source) -> Iterator[str]:
-    found = find_groups(source.records)
+    is_told = any(
+        record.group for record in source.records
+    )  # by a column, or by DATA.GROUP_PATTERN
+    found = None if is_told else find_groups(source.records)
     if not found:
         return
     kind, pattern, groups = found
-    line = (
+    yield (
         f"by their names {plural(len(source.records), 'video')} may be of {groups} different {kind}s; one "
-        "that is in training and test alike flatters the accuracy"
+        "that is in training and test alike flatters the accuracy; if so, add "
+        f"{shlex.join(['DATA.GROUP_PATTERN', pattern])}"
     )
-    if "DATA.GROUP_PATTERN" in SETTINGS:
-        yield f"{line}; if so, add {shlex.join(['DATA.GROUP_PATTERN', pattern])}"
-    else:
-        yield f"{line}; if so, part them by hand (pattern {pattern}), into train/ and val/ or two lists"
 
 
 def _on_sizes(source: Source, facts: VideoFacts) -> Iterator[str]:

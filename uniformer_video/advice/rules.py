@@ -121,6 +121,16 @@ def _scratch(now: Situation) -> Choice | None:
     )
 
 
+def _same_rate(now: Situation) -> Choice | None:
+    if now.start.name or now.is_own_recipe:
+        return None
+    return Choice(
+        "from scratch no layer knows anything yet: all learn at the full rate, where fine-tuning slows the "
+        "first ones down",
+        {"SOLVER.LAYER_DECAY": 1.0},
+    )
+
+
 def _by_number(videos: int) -> str:
     return TINY if videos < _TENS else SMALL if videos < _HUNDREDS else MEDIUM
 
@@ -325,6 +335,13 @@ def _rows() -> Iterator[Rule]:
         f"`{TINY}`; `{SMALL}`; `{MEDIUM}`",
         "epochs for about as many steps as the published fine-tuning has, and lighter mixup for few of them",
         _fine_tune,
+    )
+    yield Rule(
+        "layers",
+        f"no weights to start from, and no `{SCRATCH_RECIPE}`",
+        "`SOLVER.LAYER_DECAY 1.0`",
+        "layer by layer, lower rates keep what the first layers know; without weights they know nothing",
+        _same_rate,
     )
     yield Rule(
         "sampling",

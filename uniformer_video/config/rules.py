@@ -193,6 +193,11 @@ def _patience(flat: dict[str, Any]) -> None:
             f"TRAIN.PATIENCE {patience} counts validations, and there are none (TRAIN.EVAL_PERIOD 0); set "
             "TRAIN.EVAL_PERIOD 1, or TRAIN.PATIENCE 0"
         )
+    if patience and flat["DATA.FOLDS"] and not flat["DATA.VAL_RATIO"]:
+        raise ConfigError(
+            f"TRAIN.PATIENCE {patience} counts validations, and with DATA.VAL_RATIO 0 a fold has none; set "
+            "DATA.VAL_RATIO, such as 0.2, or TRAIN.PATIENCE 0"
+        )
     epochs = flat["SOLVER.MAX_EPOCH"]
     if patience and period >= epochs and not flat["TRAIN.MINUTES"]:
         raise ConfigError(

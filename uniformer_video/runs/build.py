@@ -82,16 +82,24 @@ def build_begun_model(cfg: CfgNode, num_classes: int, weights: Weights) -> Recog
 
 
 def note_from_scratch(cfg: CfgNode) -> str:
-    """What to say before a training without weights at a rate of fine-tuning, or ""."""
-    factor = _rate_factor(cfg)
-    rate = cfg.SOLVER.BASE_LR * factor
-    if cfg.UNIFORMER.PRETRAIN_NAME or rate >= _LOW_RATE:
-        return ""
+    """What to say before a training without weights at the rates of fine-tuning, or ""."""
+    solver, factor = cfg.SOLVER, _rate_factor(cfg)
+    rate = solver.BASE_LR * factor
     scaled = f", scaled to {rate:g}" if factor != 1 else ""
+    rates, remedies = [], []
+    if rate < _LOW_RATE:
+        rates.append(f"a learning rate for fine-tuning (SOLVER.BASE_LR {solver.BASE_LR:g}{scaled})")
+        remedies.append("set a rate for training from scratch, about 1e-3")
+    if solver.LAYER_DECAY < 1:
+        decay = f"SOLVER.LAYER_DECAY {solver.LAYER_DECAY:g}"
+        rates.append(f"lower rates for the first layers, which know nothing yet ({decay})")
+        remedies.append("set SOLVER.LAYER_DECAY 1")
+    if cfg.UNIFORMER.PRETRAIN_NAME or not rates:
+        return ""
     return (
         f"No weights to start from (UNIFORMER.PRETRAIN_NAME is empty): {cfg.MODEL.MODEL_NAME} trains from "
-        f"scratch, at a learning rate for fine-tuning (SOLVER.BASE_LR {cfg.SOLVER.BASE_LR:g}{scaled}). Name "
-        f"the weights, see `{command('models')}`; or set a rate for training from scratch, about 1e-3."
+        f"scratch, at {' and '.join(rates)}. Name the weights, see `{command('models')}`; or "
+        f"{', and '.join(remedies)}."
     )
 
 

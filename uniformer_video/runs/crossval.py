@@ -233,9 +233,12 @@ def _training(tested: Sequence[Results]) -> dict[str, Any] | None:
     parts = [results.training for results in tested]
     if not all(parts):
         return None
-    first: dict[str, Any] = parts[0] or {}
     seconds = round(sum(part["seconds"] for part in parts if part), 1)
-    common = {key: value for key, value in first.items() if key in ("epochs", "seed")}
+    common: dict[str, Any] = {}
+    for key in ("epochs", "seed"):  # by TRAIN.MINUTES each fold has epochs of its own
+        values = {part.get(key) for part in parts if part}
+        if len(values) == 1 and None not in values:
+            common[key] = values.pop()
     return {"folds": len(parts), **common, "seconds": seconds}
 
 

@@ -59,6 +59,15 @@ class RunFolder:
                     "OUTPUT_DIR"
                 )
 
+    def check_no_folds(self) -> None:
+        """Raise `ConfigError` where the folder holds a cross-validation: its folds, and their page."""
+        fold = self / "fold0"
+        if (fold / CONFIG_FILE).exists() and not (self / CONFIG_FILE).exists():
+            raise ConfigError(
+                f"OUTPUT_DIR {self.path} holds a cross-validation; choose another, or {fold} and its like "
+                "for the run of one of its folds"
+            )
+
     def list_lacking(self, lacking: Sequence[tuple[str, str]]) -> None:
         """Write the (list, video) pairs of published videos that the lists lack, if there are any."""
         if lacking:

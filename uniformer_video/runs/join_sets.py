@@ -72,7 +72,7 @@ def join_sets(
         f"{place} has no {split} list."
         for split, lacking in absent.items()
         for place in lacking
-        if place not in kept[split]
+        if kept[split] and place not in kept[split]
     ]
     joined = {}
     for split, own in kept.items():

@@ -44,6 +44,7 @@ def run(
         try:
             data = build_data(cfg)
             folder = run_folder(cfg, name)
+            ranks.on_main(folder.check_no_folds)
             ranks.say(*_introduction(cfg, data, folder))
             ranks.on_main(lambda: folder.list_lacking(data.lacking))
             if cfg.TRAIN.ENABLE:

@@ -83,6 +83,14 @@ def test_the_weights_reach_the_epoch(sets, read):
     assert sum(i < 2 for i in drawn) / len(drawn) == pytest.approx(0.75, abs=0.02)
 
 
+def test_a_class_that_is_never_drawn_is_told(sets, read):
+    notes = read(sets(A=A, B=B), DATA__JOIN_WEIGHTS=[1, 0]).notes
+    assert (
+        "1 class of which all train videos have the weight 0, so that training never sees them: jump."
+        in notes
+    )
+
+
 def test_the_setting_is_a_text_or_a_list(sets, read):
     places = sets(A=A, B=B)
     for words in (f"[{places[0]}, {places[1]}]", f" ['{places[0]}', \"{places[1]}\"]"):
@@ -144,6 +152,7 @@ def test_a_set_may_lack_a_list_that_another_one_has(sets, read):
     data = read(places)
     assert len(data.train) == 4 and len(data.val) == 1
     assert f"{b} has no val list." in data.notes
+    assert "has no test list" not in "".join(data.notes)  # neither of them has one
     with pytest.raises(DataError, match=r"no val\.csv in \S*B"):
         read([b, *sets(C={"train.csv": "c1.mp4,run\n"})])
     with pytest.raises(DataError, match="there is no folder nowhere"):

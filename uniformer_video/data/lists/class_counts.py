@@ -57,6 +57,14 @@ def note_absent_classes(splits: Mapping[str, Sequence[VideoRecord]], names: list
         count = f"{len(absent)} of the {len(names)} classes never"
         verb = "occurs" if len(absent) == 1 else "occur"
         notes.append(f"{count} {verb} in the {first} list: {_name(names, absent)}{hint}.")
+    drawn = class_counts(record for record in splits[first] if record.weight)
+    idle = sorted(shown[first] - set(drawn)) if first == "train" else []
+    if idle:
+        count = plural(len(idle), "class", "classes")
+        notes.append(
+            f"{count} of which all train videos have the weight 0, so that training never sees them: "
+            f"{_name(names, idle)}."
+        )
     # test.csv may be absent, so that val and test are one list
     unseen: dict[tuple[int, ...], list[str]] = {}
     for split in ("val", "test"):
