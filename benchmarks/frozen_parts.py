@@ -18,7 +18,7 @@ import torch
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.distributed.ranks import Ranks
-from uniformer_video.runs import build
+from uniformer_video.runs import build_training
 from uniformer_video.zoo.create import build_network
 from uniformer_video.zoo.registry import find_model
 
@@ -66,7 +66,7 @@ def measure(args: argparse.Namespace) -> str:
     frames, height, width = (int(side) for side in args.clip.split(","))
     family = find_model(args.model).family
     model = build_network(args.model, 400, **family.options_for_clip(frames, height))
-    state = build.build_train_state(cfg, model, "fp32", Ranks(0, 1, torch.device("cpu")))
+    state = build_training.build_train_state(cfg, model, "fp32", Ranks(0, 1, torch.device("cpu")))
     clips = torch.randn(args.batch, 3, frames, height, width)
     labels = torch.zeros(args.batch, dtype=torch.int64)
     state.network.train()

@@ -26,7 +26,7 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import CheckpointError, UserError
 from uniformer_video.prepare.jobs import Outcome
-from uniformer_video.runs import build
+from uniformer_video.runs import build_model
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.zoo.published import PUBLISHED
 
@@ -89,7 +89,7 @@ def test_weights_that_are_given(call, class_folder, tmp_path, monkeypatch, in_pr
     lines = [f"{video.relative_to(root)},{video.parent.name}\n" for video in videos]
     (root / "all videos.csv").write_text("".join(lines))
     small = load_config("finetune/tiny", [*words(SIZES), "UNIFORMER.LOCAL_KERNEL", "[5,5,5]"])
-    model, _ = build.build_model(small, 7)
+    model, _ = build_model.build_model(small, 7)
     torch.save({"model_state": model.state_dict()}, tmp_path / "uniformer_small_k400_16x4.pth")
     monkeypatch.chdir(tmp_path)
     status, printed, errors = call(

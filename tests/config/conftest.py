@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from uniformer_video.config.settings import flat_config, load_config
-from uniformer_video.runs import build
+from uniformer_video.runs import build_model
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def load(tmp_path, caplog):
         assert len(lines[logging.INFO]) <= 1 and len(lines[logging.WARNING]) <= 1
         assert not any("\n" in line for found in lines.values() for line in found)
         return (
-            flat_config(build.name_model(cfg)),
+            flat_config(build_model.name_model(cfg)),
             "".join(lines[logging.INFO]),
             "".join(lines[logging.WARNING]),
         )

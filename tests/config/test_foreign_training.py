@@ -8,7 +8,7 @@ from uniformer_video.config.recorded import config_text
 from uniformer_video.config.setting import TEST, TRAINING
 from uniformer_video.config.settings import load_config, unmet_settings, with_settings
 from uniformer_video.errors import ConfigError
-from uniformer_video.runs import build
+from uniformer_video.runs import build_model, build_training
 from uniformer_video.runs.check import check_phases
 from uniformer_video.runs.run import run
 
@@ -104,7 +104,7 @@ def test_settings_that_are_printed_still_stop_a_training(resolve, tmp_path):
     again = load_config(tmp_path / "printed.yaml")
     assert unmet_settings(again, TRAINING) == unmet_settings(cfg, TRAINING) != ""
     assert config_text(again) == config_text(cfg)
-    assert unmet_settings(build.name_model(again), TRAINING)  # a copy knows it too
+    assert unmet_settings(build_model.name_model(again), TRAINING)  # a copy knows it too
     changed = with_settings(again, {"SOLVER.OPTIMIZING_METHOD": "sgd", "TEST.ENABLE": False})
     unmet = unmet_settings(changed, TRAINING)
     assert "SOLVER.LARS_ON" in unmet and "OPTIMIZING_METHOD" not in unmet
@@ -201,8 +201,8 @@ def test_batch_norms_momentum_reaches_the_layers(tiny):
 
     for given, expected in (("0.1", {0.1}), ("0.03", {0.03})):
         cfg = load_config(overrides=tiny(BN__MOMENTUM=given))
-        model, _ = build.build_model(cfg, 3)
-        build.build_train_state(cfg, model, "fp32", Ranks())
+        model, _ = build_model.build_model(cfg, 3)
+        build_training.build_train_state(cfg, model, "fp32", Ranks())
         norms = torch.nn.modules.batchnorm._BatchNorm
         assert {m.momentum for m in model.modules() if isinstance(m, norms)} == expected
 

@@ -8,7 +8,7 @@ import torch
 
 from uniformer_video.config.settings import flat_config, load_config
 from uniformer_video.config.values import parse_value
-from uniformer_video.runs import build
+from uniformer_video.runs import build_clips, build_model, build_training
 from uniformer_video.zoo.create import build_network
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -69,16 +69,16 @@ def test_fewer_videos_are_seen_more_often():
 def test_without_weights_a_small_model_trains_for_ten_minutes():
     cfg = load_config("scratch/small")
     assert cfg.TRAIN.MINUTES == 10 and not cfg.UNIFORMER.PRETRAIN_NAME
-    model, report = build.build_model(cfg, 6)
+    model, report = build_model.build_model(cfg, 6)
     assert model.num_classes == 6 and report is None
     assert sum(weights.numel() for weights in model.parameters()) < 2e6
 
 
 def test_a_linear_probe_augments_nothing():
     cfg = load_config("finetune/linear_probe")
-    change = build.build_augmentation(cfg, ["run", "walk"])
+    change = build_clips.build_augmentation(cfg, ["run", "walk"])
     assert not change.policy and not change.color_jitter and not change.erasing
-    assert build.build_mixup(cfg) is None and cfg.UNIFORMER.DROP_DEPTH_RATE == 0
+    assert build_training.build_mixup(cfg) is None and cfg.UNIFORMER.DROP_DEPTH_RATE == 0
 
 
 SMALL = {"embed_dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "head_dim": 8}
@@ -104,6 +104,6 @@ def test_any_weights_of_the_zoo_are_loaded(recipe, kind, tmp_path):
     torch.save(build_network(name, 7, **options).state_dict(), tmp_path / "w.pth")
     words = [*words, "MODEL.MODEL_NAME", name.removeprefix("image_")]
     cfg = load_config(recipe, [*words, "UNIFORMER.PRETRAIN_NAME", str(tmp_path / "w.pth")])
-    model, report = build.build_model(cfg, 3)
+    model, report = build_model.build_model(cfg, 3)
     assert model.num_classes == 3 and report.replaced
     assert not report.missing and not report.skipped

@@ -13,7 +13,7 @@ from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError
-from uniformer_video.runs import build
+from uniformer_video.runs import build_clips, build_model, build_training
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.check import check_settings
 from uniformer_video.training.optim import CosineSchedule
@@ -112,7 +112,7 @@ def meta_model(cfg):
     cfg.defrost()
     cfg.UNIFORMER.PRETRAIN_NAME = ""
     with torch.device("meta"):
-        model, report = build.build_model(cfg, num_classes_of(cfg))
+        model, report = build_model.build_model(cfg, num_classes_of(cfg))
     assert report is None
     return model
 
@@ -132,11 +132,11 @@ def test_config_builds(path, caplog):
     check_settings(cfg)
     assert not caplog.records  # every setting has an effect
     model = meta_model(cfg)
-    optimizer = build.build_optimizer(cfg, model)
+    optimizer = build_training.build_optimizer(cfg, model)
     grouped = sum(len(group["params"]) for group in optimizer.param_groups)
     assert grouped == len(list(model.parameters()))
 
-    schedule = build.build_schedule(cfg)
+    schedule = build_training.build_schedule(cfg)
     assert schedule(cfg.SOLVER.WARMUP_EPOCHS) == pytest.approx(schedule.base_lr)
     assert schedule(0) < schedule.base_lr > schedule(cfg.SOLVER.MAX_EPOCH)
 
@@ -144,11 +144,11 @@ def test_config_builds(path, caplog):
     assert clips.shape == (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.DATA.NUM_FRAMES)
 
     classes = list(dict.fromkeys(chain(*cfg.DATA.FLIP_CLASS_PAIRS, *cfg.DATA.OPPOSITE_CLASS_PAIRS)))
-    assert build.build_augmentation(cfg, classes).crop_size == cfg.DATA.TRAIN_CROP_SIZE
-    assert (build.build_mixup(cfg) is not None) == cfg.MIXUP.ENABLE
-    assert build.build_train_settings(cfg).max_epoch == cfg.SOLVER.MAX_EPOCH
+    assert build_clips.build_augmentation(cfg, classes).crop_size == cfg.DATA.TRAIN_CROP_SIZE
+    assert (build_training.build_mixup(cfg) is not None) == cfg.MIXUP.ENABLE
+    assert build_training.build_train_settings(cfg).max_epoch == cfg.SOLVER.MAX_EPOCH
     protocol = Protocol.from_cfg(cfg)
-    tested = build.build_test_dataset(cfg, [VideoRecord("a.mp4", "a", (0,))], protocol)
+    tested = build_clips.build_test_dataset(cfg, [VideoRecord("a.mp4", "a", (0,))], protocol)
     views = (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS)
     assert (len(tested), tested.num_clips, tested.views.num_crops) == (1, *views)
 
@@ -196,7 +196,7 @@ def test_runs_start_from_published_weights():
 
 def test_four_machines_quadruple_the_learning_rate():
     cfg = load_config(ROOT / "configs/k600/uniformer_b_32x4.yaml")
-    assert build.build_schedule(cfg) == CosineSchedule(4e-4, 4e-6, 4e-6, 10.0, 110)
+    assert build_training.build_schedule(cfg) == CosineSchedule(4e-4, 4e-6, 4e-6, 10.0, 110)
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=name_of)
@@ -242,7 +242,7 @@ def test_a_recipe_without_its_file_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("UNIFORMER_WEIGHTS", str(tmp_path))
     cfg = load_config(ROOT / "configs/k400/uniformer_xxs_16x8_128.yaml")
     with pytest.raises(CheckpointError, match=r"uniformer_xxs_128_in1k are not in .*download"):
-        build.build_model(cfg, 400)
+        build_model.build_model(cfg, 400)
 
 
 @pytest.mark.parametrize("kernel", [(3, 5, 5), (5, 5, 5)])
@@ -250,12 +250,12 @@ def test_fine_tuning_takes_the_kernel_of_the_weights(tmp_path, kernel):
     small = ["UNIFORMER.EMBED_DIM", "[8, 8, 16, 16]", "UNIFORMER.DEPTH", "[1, 1, 1, 1]"]
     small += ["UNIFORMER.HEAD_DIM", "8"]
     source = load_config(FOLDER_CONFIG, [*small, "UNIFORMER.LOCAL_KERNEL", str(list(kernel))])
-    pretrained, _ = build.build_model(source, 400)
+    pretrained, _ = build_model.build_model(source, 400)
     weights = tmp_path / "weights.pth"
     torch.save({"model_state": pretrained.state_dict()}, weights)
 
     cfg = load_config(FOLDER_CONFIG, [*small, "UNIFORMER.PRETRAIN_NAME", str(weights)])
-    model, report = build.build_model(cfg, 3)
+    model, report = build_model.build_model(cfg, 3)
     assert model.blocks1[0].attn.weight.shape[2:] == kernel
     assert model.num_classes == 3
     assert len(report.replaced) == 2 and not report.skipped and not report.missing

@@ -10,7 +10,7 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.inference import average
 from uniformer_video.inference.predictor import Predictor
-from uniformer_video.runs import build
+from uniformer_video.runs import build_clips, build_model
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.run import run
 from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
@@ -70,13 +70,13 @@ def test_statistics_are_measured_over_a_list_and_broken_videos_are_named(
     measured, mean = read_weights(tmp_path / "mean.pt").state, read_weights(plain).state
     for key, value in mean.items():
         assert torch.equal(measured[key], value) != key.endswith(STATISTICS), key
-    model, _ = build.load_tested_model(cfg, plain)
+    model, _ = build_model.load_tested_model(cfg, plain)
     seen, name = [], "blocks1.0.norm1"  # the first one that clips come to
     model.get_submodule(name).register_forward_pre_hook(
         lambda _module, inputs: seen.append(inputs[0])
     )
     protocol = Protocol.from_cfg(cfg).with_views(1, 1)
-    dataset = build.build_test_dataset(cfg, build_data(cfg).train[:6], protocol)
+    dataset = build_clips.build_test_dataset(cfg, build_data(cfg).train[:6], protocol)
     model(torch.cat([dataset[index].views for index in range(6)]))
     expected = torch.cat(seen).detach().flatten(0, -2)
     torch.testing.assert_close(

@@ -11,7 +11,7 @@ from uniformer_video.data.decoding import decoders, open_video
 from uniformer_video.data.decoding.decoders import Decoder
 from uniformer_video.errors import UserError
 from uniformer_video.inference.predictor import Predictor
-from uniformer_video.runs import build
+from uniformer_video.runs import build_model
 from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.weights.checkpoint import write_checkpoint
@@ -24,11 +24,11 @@ def checkpoint(tiny, tmp_path):
     """A function: an untrained checkpoint with this metadata beside its own."""
     cfg = load_config(overrides=tiny())
     torch.manual_seed(0)
-    model, _ = build.build_model(cfg, len(NAMES))
+    model, _ = build_model.build_model(cfg, len(NAMES))
     torch.nn.init.normal_(model.head.weight)
 
     def write(score="logits", protocol=(), **changes):
-        metadata = build.build_metadata(cfg, model, NAMES) | changes
+        metadata = build_model.build_metadata(cfg, model, NAMES) | changes
         metadata["protocol"] = {**metadata["protocol"], "score": score, **dict(protocol)}
         path = tmp_path / "weights.pt"
         write_checkpoint(path, model.state_dict(), metadata)

@@ -9,7 +9,7 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.layers import Attention, Dropout
 from uniformer_video.models.uniformer import UniFormer
-from uniformer_video.runs import build
+from uniformer_video.runs import build_model
 
 RATES = {"dropout_rate": 0.1, "attention_dropout_rate": 0.2, "head_dropout_rate": 0.3}
 FFN = ["mlp.drop"] * 2
@@ -113,7 +113,9 @@ def test_the_mean_of_attention_stays_what_it_was():
 def test_the_settings_reach_the_model(tiny):
     keys = ("UNIFORMER.DROPOUT_RATE", "UNIFORMER.ATTENTION_DROPOUT_RATE")
     given = [*tiny(), keys[0], "0.1", keys[1], "0.2", "UNIFORMER.HEAD_DROPOUT_RATE", "0.3"]
-    model, _ = build.build_model(load_config(overrides=[*given, "MODEL.DROPOUT_RATE", "0.9"]), 3)
+    model, _ = build_model.build_model(
+        load_config(overrides=[*given, "MODEL.DROPOUT_RATE", "0.9"]), 3
+    )
     assert model.pos_drop.p == model.blocks1[0].mlp.drop.p == model.blocks3[0].attn.proj_drop.p
     assert model.pos_drop.p == 0.1 and model.blocks4[0].attn.attention_dropout == 0.2
     assert model.head_drop.p == 0.3

@@ -9,7 +9,7 @@ import torch
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
-from uniformer_video.runs import build
+from uniformer_video.runs import build_model
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.run import run
 from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
@@ -64,11 +64,11 @@ def published(tiny, tmp_path):
     """An untrained checkpoint with Kinetics' classes in the published order."""
     cfg = load_config(overrides=tiny())
     torch.manual_seed(0)
-    model, _ = build.build_model(cfg, 400)
+    model, _ = build_model.build_model(cfg, 400)
     torch.nn.init.normal_(model.head.weight)
     names = class_names("k400", "published")
     path = tmp_path / "published.pt"
-    write_checkpoint(path, model.state_dict(), build.build_metadata(cfg, model, names))
+    write_checkpoint(path, model.state_dict(), build_model.build_metadata(cfg, model, names))
     return path
 
 

@@ -14,7 +14,7 @@ from uniformer_video import cli
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.distributed.ranks import Ranks
-from uniformer_video.runs import build, multi_view_test
+from uniformer_video.runs import build_model, multi_view_test
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.weights.checkpoint import write_checkpoint
@@ -39,9 +39,9 @@ def tested(tiny, tmp_path, make_video):
         changes |= {"TRAIN__TASK": "multi-label", "TRAIN__ENABLE": False}
         cfg = load_config(overrides=tiny(TEST__CHECKPOINT_FILE_PATH=weights, **changes))
         torch.manual_seed(0)
-        model, _ = build.build_model(cfg, 3)
+        model, _ = build_model.build_model(cfg, 3)
         torch.nn.init.normal_(model.head.weight)
-        metadata = build.build_metadata(cfg, model, NAMES) | {"task": "multi-label"}
+        metadata = build_model.build_metadata(cfg, model, NAMES) | {"task": "multi-label"}
         write_checkpoint(weights, model.state_dict(), metadata)
         ranks = Ranks(0, 1, torch.device("cpu"))
         data = Data(NAMES, test=records)

@@ -11,7 +11,7 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.inference.predictor import Predictor, videos_at
 from uniformer_video.models.uniformer import UniFormer
-from uniformer_video.runs import build
+from uniformer_video.runs import build_model, build_training
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.run import run
 
@@ -192,7 +192,7 @@ def test_training_starts_from_image_weights(tiny, tmp_path, caplog):
     image = UniFormer(10, [8, 16, 16, 32], [1, 1, 1, 1], 8, ndim=2)
     torch.save({"model": image.state_dict()}, tmp_path / "image.pth")
     cfg = load_config(overrides=tiny(UNIFORMER__PRETRAIN_NAME=tmp_path / "image.pth"))
-    model, report = build.build_model(cfg, 8)
+    model, report = build_model.build_model(cfg, 8)
     assert any("inflated from 2D to 3D" in line for line in report.lines())
     kernel = model.blocks1[0].attn.weight
     assert kernel.shape[2:] == (3, 5, 5)
@@ -344,6 +344,6 @@ def test_published_batches_are_kept_by_accumulation(tiny, caplog):
 
 def test_reading_the_config_of_a_run_gives_its_objects(tiny):
     cfg = load_config(overrides=tiny(NUM_SHARDS=4, SOLVER__BASE_LR_SCALE_NUM_SHARDS=True))
-    schedule = build.build_schedule(cfg)
+    schedule = build_training.build_schedule(cfg)
     assert schedule.base_lr == pytest.approx(4e-3)
     assert schedule.end_lr == pytest.approx(4e-6)

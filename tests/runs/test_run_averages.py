@@ -98,14 +98,14 @@ def test_best_holds_the_best_of_both_and_says_which_won(template):
     ],
 )
 def test_each_of_the_weights_can_be_tested(go, monkeypatch, name, file, kind):
-    tested, load = [], fit.build.load_tested_model
+    tested, load = [], fit.build_model.load_tested_model
 
     def watched(*args):
         model, weights = load(*args)
         tested.append({key: value.clone() for key, value in model.state_dict().items()})
         return model, weights
 
-    monkeypatch.setattr(fit.build, "load_tested_model", watched)
+    monkeypatch.setattr(fit.build_model, "load_tested_model", watched)
     folder = go(TRAIN__ENABLE=False, TEST__WEIGHTS=name)
     expected = read_weights(folder / file, kind)
     same(tested[0], expected.state)

@@ -13,7 +13,7 @@ from tiny_run import copy_run, tiny_overrides
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import CheckpointError, ConfigError, TrainingError
 from uniformer_video.locks import folder_lock
-from uniformer_video.runs import build, checkpoints
+from uniformer_video.runs import build_model, build_training, checkpoints
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
@@ -236,9 +236,9 @@ def test_from_best_starts_at_the_epoch_after_it_with_fresh_moments(
         stopped / BEST,
         {"format": FORMAT, "version": 1, "metadata": metadata, "model": weights.state},
     )
-    starts, build_state = [], build.build_train_state
+    starts, build_state = [], build_training.build_train_state
     monkeypatch.setattr(
-        build, "build_train_state", lambda *a: starts.append(build_state(*a)) or starts[-1]
+        build_training, "build_train_state", lambda *a: starts.append(build_state(*a)) or starts[-1]
     )
     changed = {"SOLVER__MAX_EPOCH": 3, "SOLVER__BASE_LR": "5e-4", "SOLVER__CLIP_GRADIENT": 1}
     with pytest.raises(ConfigError, match="--from best goes on from its best weights with the new"):
@@ -331,7 +331,7 @@ def wildly_high(epoch):
 
 
 def test_before_any_validation_there_is_nothing_to_go_on_from(train, folder, monkeypatch):
-    monkeypatch.setattr(build, "build_schedule", lambda cfg: wildly_high)
+    monkeypatch.setattr(build_training, "build_schedule", lambda cfg: wildly_high)
     with pytest.raises(TrainingError, match=r"no weights have been validated yet.*start over"):
         train(TRAIN__MAX_NONFINITE=2)
     monkeypatch.undo()
@@ -392,7 +392,7 @@ def test_the_remedy_for_a_rate_that_is_too_high_works_in_the_same_folder(
     train(SOLVER__MAX_EPOCH=2)
     shutil.copytree(folder, folder.with_name("kept"))
     wild = {"SOLVER__MAX_EPOCH": 6, "SOLVER__BASE_LR": "1e3", "TRAIN__MAX_NONFINITE": 3}
-    monkeypatch.setattr(build, "build_schedule", lambda cfg: wildly_high)
+    monkeypatch.setattr(build_training, "build_schedule", lambda cfg: wildly_high)
     with pytest.raises(TrainingError, match="--from best") as caught:
         train(from_best=True, **wild)
     assert re.search(r"not (saved|finite)", str(caught.value))
@@ -503,16 +503,16 @@ def test_fine_tuning_without_weights_says_so_once(
 )
 def test_recipes_that_want_weights_say_so(recipe):
     cfg = load_config(f"configs/{recipe}.yaml", ["UNIFORMER.PRETRAIN_NAME", ""])
-    assert "No weights to start from" in build.note_from_scratch(cfg)
+    assert "No weights to start from" in build_model.note_from_scratch(cfg)
     for demo in ("uniformer_demo", "overfit"):
-        assert build.note_from_scratch(load_config(f"configs/demo/{demo}.yaml")) == ""
+        assert build_model.note_from_scratch(load_config(f"configs/demo/{demo}.yaml")) == ""
 
 
 def test_slower_first_layers_without_weights_are_told():
     words = ["UNIFORMER.PRETRAIN_NAME", "", "SOLVER.BASE_LR", "1e-3"]
-    note = build.note_from_scratch(load_config("finetune/tiny", words))
+    note = build_model.note_from_scratch(load_config("finetune/tiny", words))
     assert "from scratch, at lower rates for the first layers" in note
     assert "SOLVER.LAYER_DECAY 0.65" in note and note.endswith("; or set SOLVER.LAYER_DECAY 1.")
     assert "SOLVER.BASE_LR" not in note
     named = load_config("finetune/tiny", [*words, "UNIFORMER.PRETRAIN_NAME", "k400.pth"])
-    assert build.note_from_scratch(named) == ""
+    assert build_model.note_from_scratch(named) == ""

@@ -21,7 +21,7 @@ from uniformer_video.data.loading.dataset import ClipOrigin, TrainKey
 from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.errors import CheckpointError, ConfigError, DataError, DecodeError, UserError
 from uniformer_video.inference.teacher import LiveTeacher, StoredTeacher
-from uniformer_video.runs import build
+from uniformer_video.runs import build_clips
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.build_teacher import build_lessons, protocol_of_teacher
@@ -252,7 +252,7 @@ def test_stored_logits_are_found_by_name_and_turn_with_the_flip(
 def test_the_origins_of_clips_are_those_of_the_videos_that_were_decoded(tiny, data):
     """A broken video is replaced by another one, whose answers count."""
     cfg = load_config(overrides=tiny(AUG__NUM_SAMPLE=2))
-    dataset = build.build_train_dataset(cfg, data.train, data.class_names)
+    dataset = build_clips.build_train_dataset(cfg, data.train, data.class_names)
     original = dataset.decode
 
     def decode(record, rng):

@@ -9,7 +9,7 @@ import sys
 import torch
 
 from uniformer_video import cli
-from uniformer_video.runs import build
+from uniformer_video.runs import build_training
 from uniformer_video.training.state import StatePart
 
 KEEP = 0.75  # of the average, in a step
@@ -44,14 +44,14 @@ class ToyAverage(StatePart):
 
 def keep_average(patch, make=ToyAverage):
     """Have every training keep a `ToyAverage`; `patch` is pytest's monkeypatch."""
-    original = build.build_train_state
+    original = build_training.build_train_state
 
     def build_train_state(*args):
         state = original(*args)
         state.parts["average"] = make(state.model)
         return state
 
-    patch.setattr(build, "build_train_state", build_train_state)
+    patch.setattr(build_training, "build_train_state", build_train_state)
 
 
 class _Patch:

@@ -12,7 +12,7 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.randomness import seed_torch
-from uniformer_video.runs import build
+from uniformer_video.runs import build_clips, build_model, build_training
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.build_teacher import build_lessons
@@ -55,9 +55,9 @@ def main(out, *overrides):
     data = build_data(cfg)
     with join_ranks(120.0, 0.0) as ranks:
         seed_torch("weights", cfg.RNG_SEED)
-        model, _ = build.build_model(cfg, data.num_classes)
+        model, _ = build_model.build_model(cfg, data.num_classes)
         model.double()
-        loader = build.build_train_loader(cfg, data, ranks)
+        loader = build_clips.build_train_loader(cfg, data, ranks)
         finish = loader.finish
         loader.finish = lambda clips: finish(clips).double()
         log, validations = Log(), []
@@ -81,13 +81,13 @@ def main(out, *overrides):
         if isinstance(objective, LiveDistillation):
             objective.teacher.model.double()
         trainer = Trainer(
-            state=build.build_train_state(cfg, model, "fp32", ranks),
+            state=build_training.build_train_state(cfg, model, "fp32", ranks),
             loader=loader,
-            schedule=build.build_schedule(cfg),
+            schedule=build_training.build_schedule(cfg),
             ranks=ranks,
             autocast=autocast,
-            settings=build.build_train_settings(cfg),
-            mixup=build.build_mixup(cfg),
+            settings=build_training.build_train_settings(cfg),
+            mixup=build_training.build_mixup(cfg),
             task=task,
             monitor=log,
             validate=validate,

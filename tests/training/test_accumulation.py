@@ -9,7 +9,7 @@ from train_float64 import main as train_float64
 from uniformer_video.config.settings import load_config
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError
-from uniformer_video.runs import build
+from uniformer_video.runs import build_clips, build_model, build_training
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.run import run
 from uniformer_video.training.precise_statistics import recompute_statistics
@@ -87,9 +87,9 @@ def test_what_is_said_of_a_step(tiny, caplog):
 )  # fmt: skip
 def test_what_is_said_of_the_rates_of_layers(tiny, frozen, said):
     cfg = load_config(overrides=tiny(SOLVER__LAYER_DECAY=0.5, MODEL__FREEZE=frozen))
-    model, _ = build.build_model(cfg, 8)
-    build.build_freezing(cfg).apply(model)
-    assert build.decay_line(cfg, model) == f"SOLVER.LAYER_DECAY 0.5 {said}"
+    model, _ = build_model.build_model(cfg, 8)
+    build_training.build_freezing(cfg).apply(model)
+    assert build_training.decay_line(cfg, model) == f"SOLVER.LAYER_DECAY 0.5 {said}"
 
 
 def test_more_batches_than_there_are_videos_is_an_error(tiny):
@@ -122,13 +122,13 @@ def test_statistics_are_measured_before_validations_and_what_is_saved(tiny, tmp_
     run(cfg, "tiny")
     assert caplog.text.count("BatchNorm's statistics measured on 12 clips") == 2
     data = build_data(cfg)
-    model, _ = build.build_model(cfg, data.num_classes)
+    model, _ = build_model.build_model(cfg, data.num_classes)
     weights = read_weights(tmp_path / "run/last.pt").state
     model.load_state_dict(weights)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.reset_running_stats()
-    loader = build.build_train_loader(cfg, data, Ranks(0, 1, torch.device("cpu")))
+    loader = build_clips.build_train_loader(cfg, data, Ranks(0, 1, torch.device("cpu")))
     clips = [loader.finish(batch.clips) for batch in loader.epoch(1, 0, 3)]
     recompute_statistics(model.train(), clips)
     for key, value in model.state_dict().items():

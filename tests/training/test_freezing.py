@@ -10,7 +10,7 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.contract import RecognitionModel
-from uniformer_video.runs import build
+from uniformer_video.runs import build_training
 from uniformer_video.runs.run import run
 from uniformer_video.training.freezing import Freezing
 from uniformer_video.weights.checkpoint import read_weights
@@ -32,7 +32,7 @@ def state_of(model, **settings):
     words = [
         str(word) for key, value in settings.items() for word in (key.replace("__", "."), value)
     ]
-    return build.build_train_state(load_config(overrides=words), model, "fp32", ALONE)
+    return build_training.build_train_state(load_config(overrides=words), model, "fp32", ALONE)
 
 
 def take_step(state):

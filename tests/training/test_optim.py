@@ -8,7 +8,7 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
-from uniformer_video.runs import build
+from uniformer_video.runs import build_training
 from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
 from uniformer_video.training.optim import (
@@ -79,15 +79,17 @@ def test_the_schedule_and_the_optimiser_are_those_of_the_settings():
         "SOLVER.BASE_LR_SCALE_NUM_SHARDS": True,
     }
     cfg = load_config(overrides=[str(word) for pair in given.items() for word in pair])
-    assert build.build_schedule(cfg) == StepSchedule(0.4, (0.0, 5.0), (1.0, 0.5), 0.02, 2.0)
-    optimizer = build.build_optimizer(cfg, torch.nn.Linear(2, 2))
+    assert build_training.build_schedule(cfg) == StepSchedule(
+        0.4, (0.0, 5.0), (1.0, 0.5), 0.02, 2.0
+    )
+    optimizer = build_training.build_optimizer(cfg, torch.nn.Linear(2, 2))
     found = [optimizer.defaults[key] for key in ("momentum", "dampening", "nesterov", "fused")]
     assert isinstance(optimizer, SGD) and found == [0.7, 0.1, False, True]
     betas = load_config(overrides=["SOLVER.BETAS", "0.9,0.95"])
-    optimizer = build.build_optimizer(betas, torch.nn.Linear(2, 2))
+    optimizer = build_training.build_optimizer(betas, torch.nn.Linear(2, 2))
     assert isinstance(optimizer, torch.optim.AdamW) and optimizer.defaults["betas"] == (0.9, 0.95)
     cosine = load_config(overrides=["SOLVER.COSINE_AFTER_WARMUP", "False"])
-    assert not build.build_schedule(cosine).after_warmup
+    assert not build_training.build_schedule(cosine).after_warmup
 
 
 @pytest.mark.parametrize(
@@ -248,7 +250,7 @@ def test_frozen_parameters_are_in_no_group():
 def rates(*words):
     """(peak, what is said of it) of these settings."""
     cfg = load_config(overrides=[str(word) for word in words])
-    return build.build_schedule(cfg).base_lr, build.rate_line(cfg)
+    return build_training.build_schedule(cfg).base_lr, build_training.rate_line(cfg)
 
 
 def test_learning_rates_that_follow_the_batch_say_so():
@@ -258,7 +260,7 @@ def test_learning_rates_that_follow_the_batch_say_so():
     assert peak == 1.0 and "multiplied by 2 (a step has 64 videos" in line
     assert line.endswith("the peak is 1, in place of SOLVER.BASE_LR 0.5.")
     cfg = load_config(overrides=["SOLVER.BASE_LR_BATCH_SIZE", "64"])
-    lr = build.build_schedule(cfg)
+    lr = build_training.build_schedule(cfg)
     assert (lr.warmup_start_lr, lr.end_lr) == (0.5e-6, 0.5e-6)
     peak, line = rates("SOLVER.BASE_LR", 0.5, "SOLVER.BASE_LR_SCALE_NUM_SHARDS", True, *step)
     assert peak == 1.0 and "NUM_SHARDS is 2" in line
@@ -287,7 +289,7 @@ def test_learning_rates_are_scaled_by_group_and_the_base_rate_is_logged(
 ):
     """Also when a run goes on from a checkpoint of before its groups had a scale."""
     cfg = load_config(overrides=tiny(TEST__ENABLE=False))
-    rates, optimizer, original = [], build.build_optimizer, Trainer._update
+    rates, optimizer, original = [], build_training.build_optimizer, Trainer._update
 
     def scaled(cfg, model):
         made = optimizer(cfg, model)
@@ -301,7 +303,7 @@ def test_learning_rates_are_scaled_by_group_and_the_base_rate_is_logged(
     monkeypatch.setattr(Trainer, "_update", update)
     with interrupt_after(2), pytest.raises(Interrupted):
         run(cfg, "tiny")
-    monkeypatch.setattr(build, "build_optimizer", scaled)
+    monkeypatch.setattr(build_training, "build_optimizer", scaled)
     run(cfg, "tiny")
     lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     logged = [line["lr"] for line in lines if line["kind"] == "train"]

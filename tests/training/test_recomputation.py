@@ -6,8 +6,8 @@ from torch import nn
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.models.contract import RecognitionModel
-from uniformer_video.runs.build import build_model
 from uniformer_video.runs.build_measures import recomputation_lines
+from uniformer_video.runs.build_model import build_model
 from uniformer_video.training.recomputation import recomputed_share
 
 

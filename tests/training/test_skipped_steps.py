@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import TrainingError
-from uniformer_video.runs import build, fit
+from uniformer_video.runs import build_training, fit
 from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
 from uniformer_video.tasks.single_label import SingleLabel
@@ -264,7 +264,7 @@ def test_a_checkpoint_from_before_the_fused_step_goes_on_with_it(
 
 def test_an_overflow_of_float16_only_lowers_the_scale(train, monkeypatch, caplog):
     """It counts neither as a failed step nor against the learning rate, and leaves no trace."""
-    states, build_state = [], build.build_train_state
+    states, build_state = [], build_training.build_train_state
 
     def scaled(*args):
         state = build_state(*args)
@@ -274,7 +274,7 @@ def test_an_overflow_of_float16_only_lowers_the_scale(train, monkeypatch, caplog
 
     loss = SingleLabel.loss
     monkeypatch.setattr(SingleLabel, "loss", lambda *args: 64 * loss(*args))
-    monkeypatch.setattr(build, "build_train_state", scaled)
+    monkeypatch.setattr(build_training, "build_train_state", scaled)
     last = train(TRAIN__MAX_NONFINITE=2, SOLVER__MAX_EPOCH=6, SOLVER__WARMUP_EPOCHS=1)
     assert "non-finite gradients" not in caplog.text
     overflows = caplog.text.count("beyond the range of float16: step left out")
@@ -286,14 +286,14 @@ def test_an_overflow_of_float16_only_lowers_the_scale(train, monkeypatch, caplog
 
 
 def test_a_loss_that_is_not_finite_counts_whatever_the_scale(train, poison, monkeypatch):
-    build_state = build.build_train_state
+    build_state = build_training.build_train_state
 
     def scaled(*args):
         state = build_state(*args)
         state.scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
         return state
 
-    monkeypatch.setattr(build, "build_train_state", scaled)
+    monkeypatch.setattr(build_training, "build_train_state", scaled)
     poison(*range(2, 100))
     with pytest.raises(TrainingError, match="not finite for 2 steps in a row"):
         train(TRAIN__MAX_NONFINITE=2)

@@ -12,7 +12,7 @@ from toy_average import ToyAverage
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.distributed.ranks import Ranks
-from uniformer_video.runs import build
+from uniformer_video.runs import build_training
 from uniformer_video.training.optim import adamw
 from uniformer_video.training.saver import Saver
 from uniformer_video.training.state import Progress, TrainingOutputs, TrainState
@@ -112,7 +112,7 @@ def test_the_optimiser_holds_the_parameters_that_a_wrapper_puts_in_place(tiny):
     model = build_network(
         "uniformer_s", 4, embed_dims=[8, 8, 8, 8], depths=[1, 1, 1, 1], head_dim=8
     )
-    state = build.build_train_state(
+    state = build_training.build_train_state(
         load_config(overrides=tiny()), model, "fp32", Sharding(0, 1, CPU)
     )
     held = {id(p) for group in state.optimizer.param_groups for p in group["params"]}
@@ -132,7 +132,7 @@ class Others:
 
 
 def saver(state, ranks, write):
-    settings = build.build_train_settings(
+    settings = build_training.build_train_settings(
         load_config(overrides=["SOLVER.MAX_EPOCH", "2", "SOLVER.WARMUP_EPOCHS", "0"])
     )
     return Saver(

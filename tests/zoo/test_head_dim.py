@@ -7,7 +7,7 @@ import torch
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import CheckpointError, ConfigError
-from uniformer_video.runs import build
+from uniformer_video.runs import build_model
 from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
 from uniformer_video.zoo.convert import convert_file
 from uniformer_video.zoo.create import build_network, create_model
@@ -88,7 +88,7 @@ def test_the_published_name_of_a_file_against_a_head_dim(named, tmp_path):
         lambda: create_model("image_uniformer_s_tl_dim64", checkpoint=named, head_dim=8),
         lambda: convert_file(named, out, head_dim=8),
         lambda: inflate_file(named, out, "average", KERNEL, head_dim=8),
-        lambda: build.build_model(
+        lambda: build_model.build_model(
             settings(UNIFORMER__PRETRAIN_NAME=named, UNIFORMER__HEAD_DIM=8), 3
         ),
     ):
@@ -114,7 +114,7 @@ def test_a_file_that_tells_nothing_asks_whoever_reads_it(renamed, tmp_path):
         lambda: convert_file(renamed, out, "image_uniformer_s"),
         lambda: inflate_file(renamed, out, "average", KERNEL),
         lambda: inflate_file(renamed, out, "average", KERNEL, "image_uniformer_s"),
-        lambda: build.build_model(settings(UNIFORMER__PRETRAIN_NAME=renamed), 3),
+        lambda: build_model.build_model(settings(UNIFORMER__PRETRAIN_NAME=renamed), 3),
     ):
         with pytest.raises(CheckpointError, match=said):
             read()
@@ -153,7 +153,7 @@ def test_an_answer_is_taken(renamed, tmp_path, head_dim):
     for model in (
         create_model(name, checkpoint=renamed),
         create_model("image_uniformer_s", checkpoint=renamed, head_dim=head_dim),
-        build.build_model(
+        build_model.build_model(
             settings(UNIFORMER__PRETRAIN_NAME=renamed, UNIFORMER__HEAD_DIM=head_dim), 3
         )[0],
     ):
@@ -171,7 +171,7 @@ def test_an_answer_is_taken(renamed, tmp_path, head_dim):
 
 def test_image_weights_bring_their_head_dim_into_a_training_and_say_so(named, caplog):
     with caplog.at_level("INFO"):
-        model, _ = build.build_model(settings(UNIFORMER__PRETRAIN_NAME=named), 3)
+        model, _ = build_model.build_model(settings(UNIFORMER__PRETRAIN_NAME=named), 3)
     assert model.arguments["head_dim"] == 4
     assert "uniformer_s: head_dim 4 comes from the image weights" in caplog.text
 

@@ -6,7 +6,7 @@ import torch
 from uniformer_video.config.settings import load_config
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
-from uniformer_video.runs.build import build_model
+from uniformer_video.runs.build_model import build_model
 from uniformer_video.weights.checkpoint import read_weights
 
 SIZES = {

@@ -11,7 +11,7 @@ from torch import nn
 import uniformer_video as uv
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import CheckpointError, ConfigError
-from uniformer_video.runs import build
+from uniformer_video.runs import build_model
 from uniformer_video.runs.check import settings_of_other_models
 from uniformer_video.runs.run import run
 from uniformer_video.weights.checkpoint import write_checkpoint
@@ -79,7 +79,7 @@ def test_another_size_of_a_family_has_all_that_the_family_has():
     assert model.arguments["split"] and model.arguments["embed_dims"] == [8, 8, 16, 16]
     told = ["MODEL.MODEL_NAME", "uniformer_s", "UNIFORMER.EMBED_DIM", "[8, 8, 16, 16]"]
     told += ["UNIFORMER.DEPTH", "[1, 1, 1, 1]", "UNIFORMER.HEAD_DIM", "8"]
-    assert build.name_model(load_config(overrides=told)).MODEL.MODEL_NAME == "uniformer_t"
+    assert build_model.name_model(load_config(overrides=told)).MODEL.MODEL_NAME == "uniformer_t"
 
 
 def test_settings_reach_the_options_that_they_are_registered_for():
@@ -88,7 +88,7 @@ def test_settings_reach_the_options_that_they_are_registered_for():
     )
     pairs = ["MODEL.MODEL_NAME", "narrow", "UNIFORMER.DROP_DEPTH_RATE"]
     for rate in (0.3, 0.0):
-        model, _ = build.build_model(load_config(overrides=[*pairs, str(rate)]), 3)
+        model, _ = build_model.build_model(load_config(overrides=[*pairs, str(rate)]), 3)
         assert model.drop == rate
 
 
@@ -268,4 +268,4 @@ def test_images_are_no_model_of_a_run():
     with pytest.raises(
         ConfigError, match="takes images, and a run is about videos; take uniformer_b"
     ):
-        build.build_model(cfg, 3)
+        build_model.build_model(cfg, 3)

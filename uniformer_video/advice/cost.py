@@ -111,13 +111,14 @@ def measure_step(task: _Task) -> Step:
     """Time training steps of a run's model on clips of zeros, in a process of its own."""
     import torch
 
-    from uniformer_video.runs import build
-    from uniformer_video.runs.build import build_optimizer, model_options
+    from uniformer_video.runs import build_model
+    from uniformer_video.runs.build_model import model_options
+    from uniformer_video.runs.build_training import build_optimizer
     from uniformer_video.training.precision import autocast_for, choose_precision
     from uniformer_video.zoo.create import build_network
 
     config, words, classes = task
-    cfg = build.name_model(load_config(config, words))
+    cfg = build_model.name_model(load_config(config, words))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     autocast = autocast_for(choose_precision(cfg.TRAIN.PRECISION, device), device)
     model = build_network(cfg.MODEL.MODEL_NAME, classes, **model_options(cfg)).to(device).train()

@@ -25,7 +25,7 @@ from uniformer_video.data.loading.loader import TrainLoader, TrainPlan, collate_
 from uniformer_video.errors import ConfigError, DataError, DecodeError
 from uniformer_video.prepare.demo import write_video
 from uniformer_video.randomness import generator
-from uniformer_video.runs.build import build_train_dataset
+from uniformer_video.runs.build_clips import build_train_dataset
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.words import name_some, one_line, plural
 

@@ -63,7 +63,7 @@ def config_command(args: Namespace) -> None:
     if args.overrides[:1] == ["diff"]:
         _diff(args)
         return
-    from uniformer_video.runs.build import name_model
+    from uniformer_video.runs.build_model import name_model
     from uniformer_video.runs.check import check_settings
 
     cfg = name_model(load_config(args.cfg, args.overrides))

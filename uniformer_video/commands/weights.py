@@ -77,7 +77,7 @@ def _inflated_by_settings(
     if not args.cfg and not args.overrides:
         return None, _INFLATE_MODE.default, _LOCAL_KERNEL
     from uniformer_video.config.settings import load_config
-    from uniformer_video.runs.build import model_options, name_model
+    from uniformer_video.runs.build_model import model_options, name_model
     from uniformer_video.zoo.registry import find_model
 
     if args.model:

@@ -1,4 +1,4 @@
-"""Every setting, one row each. A new one is a row here and its use in `runs/build.py`.
+"""Every setting, one row each. A new one is a row here and its use in a `runs/build_*.py`.
 
 Plugins add rows of their own, see `config/register.py`.
 """

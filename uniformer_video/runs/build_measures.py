@@ -10,7 +10,7 @@ from uniformer_video.distributed import environment
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.contract import RecognitionModel
-from uniformer_video.runs.build import model_options
+from uniformer_video.runs.build_model import model_options
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.training.costs import RunCosts
 from uniformer_video.training.recomputation import recomputed_share

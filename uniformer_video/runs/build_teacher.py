@@ -20,7 +20,7 @@ from uniformer_video.evaluation.record import Results
 from uniformer_video.evaluation.results import RESULTS_FILE, SCORES_FILE
 from uniformer_video.inference.teacher import ClipView, LiveTeacher, StoredTeacher
 from uniformer_video.program import command
-from uniformer_video.runs import build
+from uniformer_video.runs import build_clips, build_model
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import check_same_task
 from uniformer_video.runs.class_order import check_order_is_told, known_names, order_of_teacher
@@ -69,7 +69,7 @@ def build_lessons(
 def _from_model(cfg: CfgNode, data: Data, task: Task, ranks: Ranks, autocast: Autocast) -> Lessons:
     source = cfg.TEACHER.CHECKPOINT
     try:
-        path = build.fetch_weights(source, ranks)
+        path = build_model.fetch_weights(source, ranks)
         weights = read_weights(path)
         check_recorded_settings(weights.metadata.get("config"), source)
         check_same_task(weights, task, "take another teacher")
@@ -166,7 +166,7 @@ def _from_scores(cfg: CfgNode, data: Data, task: Task) -> Lessons:
     order, line = order_of_teacher(data.class_names, own, scores.shape[2], source)
     logits = scores.mean(axis=1) if order is None else scores.mean(axis=1)[:, order]
     rows, notes = _rows_of_training(cfg, data.train, results, logits, source)
-    _, mirrored = build.mirroring(cfg, data.class_names)
+    _, mirrored = build_clips.mirroring(cfg, data.class_names)
     lines = [f"Teacher: the logits stored in {source}{_strength(cfg)}.", *_sentences([line])]
     return Lessons(
         StoredDistillation(

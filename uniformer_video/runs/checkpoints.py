@@ -24,7 +24,7 @@ from uniformer_video.errors import (
     DataError,
 )
 from uniformer_video.files import atomic_write
-from uniformer_video.runs import build
+from uniformer_video.runs import build_model
 from uniformer_video.runs.best_weights import write_best
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.epoch_weights import EpochWeights
@@ -314,7 +314,7 @@ class RunCheckpoints:
             )
 
     def _metadata(self, progress: Progress) -> dict[str, Any]:
-        metadata = build.build_metadata(self.cfg, self.state.model, self.data.class_names)
+        metadata = build_model.build_metadata(self.cfg, self.state.model, self.data.class_names)
         metadata["epoch"] = progress.epoch
         metadata["train_list"] = self._train_list
         if len(self.state.tested_models) > 1:

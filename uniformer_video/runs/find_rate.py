@@ -19,8 +19,9 @@ from uniformer_video.distributed.ranks import Ranks, join_ranks
 from uniformer_video.errors import ConfigError, MissingLibraryError, TrainingError
 from uniformer_video.evaluation.plots import rate_chart
 from uniformer_video.files import write_text
-from uniformer_video.runs.build import build_schedule, name_model
 from uniformer_video.runs.build_data import Data, build_data
+from uniformer_video.runs.build_model import name_model
+from uniformer_video.runs.build_training import build_schedule
 from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.folder import RunFolder, run_folder
 from uniformer_video.runs.rehearsal import rehearse

@@ -21,7 +21,7 @@ from uniformer_video.locks import folder_lock
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.program import run_again
 from uniformer_video.randomness import seed_torch
-from uniformer_video.runs import build
+from uniformer_video.runs import build_clips, build_model, build_training
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_measures import (
     build_costs,
@@ -66,17 +66,19 @@ def fit(
     show_bars: of progress; None = on a terminal. rehearse: what to do with all that is built in place of
     training, see `rehearsal.py`. writers: get the curves.
     """
-    build.opposite_classes(cfg, data.class_names)  # a wrong name shows now, not after training
+    build_clips.opposite_classes(
+        cfg, data.class_names
+    )  # a wrong name shows now, not after training
     check_patience(cfg, data)
     seed_torch("weights", cfg.RNG_SEED)
     begun = read_begun(folder) if cfg.UNIFORMER.PRETRAIN_NAME else None
     model, report = _build_model(cfg, data, begun, ranks)
     model.to(ranks.device)
-    loader = build.build_train_loader(cfg, data, ranks)
+    loader = build_clips.build_train_loader(cfg, data, ranks)
     trace = build_trace(cfg, loader.plan, folder, ranks)
     task = build_training_task(cfg, data, ranks.device)
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
-    state = build.build_train_state(cfg, model, precision, ranks)
+    state = build_training.build_train_state(cfg, model, precision, ranks)
     checkpoints = RunCheckpoints(folder, cfg, data, state, begun)
     del begun  # it is large
     with _take_folder(folder, ranks):
@@ -114,11 +116,11 @@ def fit(
         trainer = Trainer(
             state=state,
             loader=loader,
-            schedule=build.build_schedule(cfg),
+            schedule=build_training.build_schedule(cfg),
             ranks=ranks,
             autocast=autocast,
-            settings=build.build_train_settings(cfg),
-            mixup=build.build_mixup(cfg),
+            settings=build_training.build_train_settings(cfg),
+            mixup=build_training.build_mixup(cfg),
             task=task,
             monitor=monitor,
             validate=partial(
@@ -156,13 +158,15 @@ def _build_model(
     A training that is begun, or finished, needs those no more: its own checkpoint tells the model.
     """
     if cfg.UNIFORMER.PRETRAIN_NAME:
-        model = build.build_begun_model(cfg, data.num_classes, begun.weights) if begun else None
+        model = (
+            build_model.build_begun_model(cfg, data.num_classes, begun.weights) if begun else None
+        )
         if all(ranks.exchange(model is not None)) and model is not None:
             return model, None
         # Again: a model that was built in vain has drawn from it.
         seed_torch("weights", cfg.RNG_SEED)
-        build.fetch_weights(cfg.UNIFORMER.PRETRAIN_NAME, ranks)
-    return build.build_model(cfg, data.num_classes, data.class_names)
+        build_model.fetch_weights(cfg.UNIFORMER.PRETRAIN_NAME, ranks)
+    return build_model.build_model(cfg, data.num_classes, data.class_names)
 
 
 def _say_start(cfg: CfgNode, report: LoadReport | None, ranks: Ranks) -> None:
@@ -170,7 +174,8 @@ def _say_start(cfg: CfgNode, report: LoadReport | None, ranks: Ranks) -> None:
     if report:
         ranks.say(*report.lines())
         return
-    for note in (build.note_from_scratch(cfg), build.build_freezing(cfg).note_without_weights()):
+    frozen = build_training.build_freezing(cfg)
+    for note in (build_model.note_from_scratch(cfg), frozen.note_without_weights()):
         if note:
             log.warning(note)
 
@@ -243,8 +248,8 @@ def _training_facts(
         f"{plural(plan.slots * plan.slot_size, 'video')} a step, "
         f"{resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)} workers."
     )
-    yield from build.build_freezing(cfg).lines(model)
-    yield from filter(None, (build.decay_line(cfg, model), build.rate_line(cfg)))
+    yield from build_training.build_freezing(cfg).lines(model)
+    yield from filter(None, (build_training.decay_line(cfg, model), build_training.rate_line(cfg)))
     if cfg.EMA.ENABLE and cfg.BN.USE_PRECISE_STATS:
         yield (
             "BN.USE_PRECISE_STATS measures BatchNorm's statistics for the weights that are trained; the "

@@ -27,7 +27,7 @@ from uniformer_video.evaluation.results import RESULTS_FILE, build_results, save
 from uniformer_video.evaluation.scoring import SideBySide, ViewScores, score_videos
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.program import command
-from uniformer_video.runs import build
+from uniformer_video.runs import build_clips, build_model
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.class_order import match_classes
@@ -60,7 +60,7 @@ def evaluate(
     task = build_task(cfg)
     ranks.wait()  # for the weights of the main process
     path, select = _tested_weights(cfg, folder, ranks)
-    model, weights = build.load_tested_model(cfg, path, select)
+    model, weights = build_model.load_tested_model(cfg, path, select)
     digest = file_sha256(path)
     known_notes = data.notes
     data = match_classes(data, weights, cfg.MODEL.NUM_CLASSES, cfg.MODEL.MODEL_NAME)
@@ -162,7 +162,7 @@ def score_records(
     show_bars: a bar of progress; None = on a terminal. faults: as in `Data`.
     """
     precision = choose_precision(protocol.precision, ranks.device)
-    dataset = build.build_test_dataset(cfg, records, protocol, playback, faults)
+    dataset = build_clips.build_test_dataset(cfg, records, protocol, playback, faults)
     shown = show_bars if ranks.is_main else False
     hidden = None if shown is None else not shown
     own = len(range(ranks.rank, len(records), ranks.size))
@@ -227,7 +227,7 @@ def _motion(
     """
     if not task.has_motion_check:
         return None
-    opposite = build.opposite_classes(cfg, data.class_names)
+    opposite = build_clips.opposite_classes(cfg, data.class_names)
     if not opposite or not (cfg.TEST.MOTION_CHECK or playback == "reverse"):
         return None
     played = {
@@ -241,7 +241,7 @@ def _motion(
 def _tested_weights(cfg: CfgNode, folder: RunFolder, ranks: Ranks) -> tuple[Path, str]:
     """The checkpoint that the config asks to test, on this machine, and which of its weights."""
     if cfg.TEST.CHECKPOINT_FILE_PATH:
-        return build.fetch_weights(cfg.TEST.CHECKPOINT_FILE_PATH, ranks), "model"
+        return build_model.fetch_weights(cfg.TEST.CHECKPOINT_FILE_PATH, ranks), "model"
     file, _, kind = cfg.TEST.WEIGHTS.partition("-")
     path = folder / (BEST_FILE if file == "best" else LAST_FILE)
     if not path.is_file():

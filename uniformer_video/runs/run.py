@@ -10,9 +10,9 @@ from fvcore.common.config import CfgNode
 from uniformer_video.data.lists.class_counts import count_line
 from uniformer_video.distributed.environment import launcher
 from uniformer_video.distributed.ranks import join_ranks
-from uniformer_video.runs.build import name_model
 from uniformer_video.runs.build_data import Data, build_data
 from uniformer_video.runs.build_lists import without_validation
+from uniformer_video.runs.build_model import name_model
 from uniformer_video.runs.build_writers import build_writers, check_writers
 from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.fit import fit

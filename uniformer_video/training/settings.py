@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Numbers of the loop, as `runs/build.build_train_settings` reads them from SOLVER, TRAIN and DATA."""
+    """Numbers of the loop, from SOLVER, TRAIN and DATA, see `runs/build_training.build_train_settings`."""
 
     max_epoch: int
     seed: int

@@ -18,7 +18,7 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.inference.predictor import Predictor
-from uniformer_video.runs import build
+from uniformer_video.runs import build_clips
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.run import run
 
@@ -304,7 +304,7 @@ def test_other_names_of_frames_stop_the_run_at_its_start(frames_run):
 
 def test_the_model_sees_the_sampled_frames_in_its_channel_order(frames_run):
     cfg = load_config(overrides=frames_run(DATA__MEAN="[0,0,0]", DATA__STD="[1,1,1]"))
-    dataset = build.build_test_dataset(
+    dataset = build_clips.build_test_dataset(
         cfg, build_data(cfg).test, Protocol.from_cfg(cfg).with_views(2, 1)
     )
     blue = 255 * dataset[3].views[:, 0].mean((-1, -2))  # [views, T]: 4 for each frame before it

@@ -7,7 +7,7 @@ import torch
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists import class_names, flips
 from uniformer_video.errors import ConfigError
-from uniformer_video.runs import build
+from uniformer_video.runs import build_clips
 from uniformer_video.tasks.classification import soft_targets
 from uniformer_video.training.mixup import Mixup
 
@@ -25,7 +25,7 @@ SMALL = ("DATA.TRAIN_JITTER_SCALES", "[36, 36]", "DATA.TRAIN_CROP_SIZE", 32)
 
 def augmentation(names, *settings):
     cfg = load_config(overrides=[str(part) for part in (*PLAIN, *SMALL, *settings)])
-    return build.build_augmentation(cfg, names)
+    return build_clips.build_augmentation(cfg, names)
 
 
 def outcomes(augment, label):

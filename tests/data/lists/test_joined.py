@@ -7,7 +7,7 @@ import pytest
 from uniformer_video.config.settings import load_config
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError, DataError
-from uniformer_video.runs.build import build_train_loader
+from uniformer_video.runs.build_clips import build_train_loader
 from uniformer_video.runs.build_data import build_data
 
 

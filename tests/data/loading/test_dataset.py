@@ -21,7 +21,7 @@ from uniformer_video.data.loading.loader import TrainLoader, TrainPlan, eval_loa
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import ConfigError
-from uniformer_video.runs import build
+from uniformer_video.runs import build_clips
 from uniformer_video.runs.build_data import build_data
 
 RAW = Normalisation((0, 0, 0), (1 / 255,) * 3)  # values stay bytes
@@ -238,11 +238,11 @@ def test_a_short_side_is_reached_in_decoding(make_video, tiny):
     cfg = load_config(overrides=[*tiny(), *settings])
     with open_video(record.path) as video:
         expected = video.frames(ClipSampling(4, 2).test_clips(20, 1)[0], short_side=40)
-    test = build.build_test_dataset(cfg, [record], Protocol.from_cfg(cfg).with_views(1, 1))
+    test = build_clips.build_test_dataset(cfg, [record], Protocol.from_cfg(cfg).with_views(1, 1))
     test.views = EvalViews(40, 40, 1, RAW)
     centre = torch.from_numpy(expected[:, :, 7:47]).permute(3, 0, 1, 2).float()
     torch.testing.assert_close(test[0].views[0], centre)
-    train = build.build_train_dataset(cfg, [record], ["a"])
+    train = build_clips.build_train_dataset(cfg, [record], ["a"])
     assert train.decode(record, np.random.default_rng(0)).shape == (4, 40, 53, 3)
 
 

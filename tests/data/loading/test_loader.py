@@ -10,7 +10,7 @@ from uniformer_video.data.loading.loader import TrainPlan, sampling_weights
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import DataError
 from uniformer_video.randomness import permutation
-from uniformer_video.runs import build
+from uniformer_video.runs import build_clips
 from uniformer_video.runs.build_data import Data
 
 
@@ -122,7 +122,7 @@ def test_the_config_balances(tiny):
     data = Data(["a", "b"], train=records(30, 10))
     for settings, often in (({}, 10), ({"DATA__BALANCE": 1.0}, 20)):
         cfg = load_config(overrides=tiny(**settings))
-        plan = build.build_train_loader(cfg, data, Ranks(0, 1, torch.device("cpu"))).plan
+        plan = build_clips.build_train_loader(cfg, data, Ranks(0, 1, torch.device("cpu"))).plan
         assert abs(sum(data.train[i].label for i in plan.order(0)) - often) <= 1
 
 
