@@ -282,9 +282,8 @@ def _profiled(run, device):
 
 def _depthwise(event):
     """(channels, kernel) of an operator that is a depthwise convolution or its gradients; else None."""
-    if (
-        event.name == "DepthwiseBackward"
-    ):  # of our kernels; it sees no weight, so all kernels count as one
+    # Our kernels' backward pass sees no weight, so kernels of all sizes count as one.
+    if event.name == "DepthwiseBackward":
         return event.input_shapes[0][-1], "all"
     position = {"aten::convolution": 1, "aten::convolution_backward": 2, "Depthwise": 1}
     index = position.get(event.name)

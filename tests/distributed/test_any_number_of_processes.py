@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from processes import ROOT, by_hand, torchrun
+from agreement import assert_agree, one_and_many
+from processes import ROOT, torchrun
 from tiny_run import tiny_overrides
-from train_float64 import main as train_float64
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.runs.check import settings_of_other_models
@@ -53,17 +53,9 @@ DAMPENED_SGD = "SOLVER.OPTIMIZING_METHOD sgd SOLVER.NESTEROV False SOLVER.DAMPEN
 def test_in_float64_weights_buffers_losses_and_validation_agree(
     six_slots, tmp_path, size, optimiser
 ):
-    script = ROOT / "tests/support/train_float64.py"
-    six_slots += optimiser.split()
-    launches = by_hand(size, [script, tmp_path / "many.pt", *six_slots], tmp_path / "log")
-    train_float64(tmp_path / "one.pt", *six_slots)  # while they start
-    for launch in launches:
-        assert launch.wait() == 0, launch.text
-    one, many = (torch.load(tmp_path / f"{name}.pt") for name in ("one", "many"))
+    one, many = one_and_many(tmp_path, size, [*six_slots, *optimiser.split()])
     assert len(one["losses"]) == 20
-    np.testing.assert_allclose(many["losses"], one["losses"], rtol=0, atol=1e-9)
-    for key, value in one["state"].items():
-        torch.testing.assert_close(many["state"][key], value, rtol=0, atol=1e-9, msg=key)
+    assert_agree(one, many)
     assert one["state"]["norm.num_batches_tracked"] == 120
     assert one["parts"]["ema"]["steps"] == many["parts"]["ema"]["steps"] == 20
     for key, value in one["parts"]["ema"]["weights"].items():
@@ -98,15 +90,7 @@ def teachers(demo, tmp_path_factory):
 )
 def test_with_a_teacher_they_agree_too(six_slots, teachers, tmp_path, size, teacher):
     given = [*six_slots, *teachers[teacher], "SOLVER.MAX_EPOCH", "4", "TRAIN.EVAL_PERIOD", "0"]
-    script = ROOT / "tests/support/train_float64.py"
-    launches = by_hand(size, [script, tmp_path / "many.pt", *given], tmp_path / "log")
-    train_float64(tmp_path / "one.pt", *given)  # while they start
-    for launch in launches:
-        assert launch.wait() == 0, launch.text
-    one, many = (torch.load(tmp_path / f"{name}.pt") for name in ("one", "many"))
-    np.testing.assert_allclose(many["losses"], one["losses"], rtol=0, atol=1e-9)
-    for key, value in one["state"].items():
-        torch.testing.assert_close(many["state"][key], value, rtol=0, atol=1e-9, msg=key)
+    assert_agree(*one_and_many(tmp_path, size, given))
 
 
 def lines(folder):

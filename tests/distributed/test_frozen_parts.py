@@ -2,12 +2,10 @@
 
 import sys
 
-import numpy as np
 import pytest
-import torch
-from processes import ROOT, Launch, by_hand
+from agreement import assert_agree, one_and_many
+from processes import ROOT, Launch
 from same import assert_same
-from train_float64 import main as train_float64
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.runs.run import run
@@ -45,16 +43,9 @@ def test_any_number_of_processes_trains_what_is_not_frozen_alike(
     tiny, tmp_path, size, script, changes
 ):
     words = tiny(**{**FROZEN, **changes})
-    script = ROOT / "tests/support" / script
-    launches = by_hand(size, [script, tmp_path / "many.pt", *words], tmp_path / "log")
-    train_float64(tmp_path / "one.pt", *words)  # while they start
-    for launch in launches:
-        assert launch.wait() == 0, launch.text
-    one, many = (torch.load(tmp_path / f"{name}.pt") for name in ("one", "many"))
+    one, many = one_and_many(tmp_path, size, words, script)
     assert len(one["losses"]) == 6
-    np.testing.assert_allclose(many["losses"], one["losses"], rtol=0, atol=1e-9)
-    for key, value in one["state"].items():  # Adam makes much of the last digits of small gradients
-        torch.testing.assert_close(many["state"][key], value, rtol=0, atol=1e-7, msg=key)
+    assert_agree(one, many, atol=1e-7)  # Adam makes much of the last digits of small gradients
 
 
 @pytest.mark.parametrize("step", [2, pytest.param(5, marks=pytest.mark.slow)])

@@ -81,9 +81,8 @@ def flip_a_bit(path):
         tensors = [member for member in archive.infolist() if "/data/" in member.filename]
     largest = max(tensors, key=lambda member: member.file_size)
     content = bytearray(path.read_bytes())
-    lengths = struct.unpack_from(
-        "<HH", content, largest.header_offset + 26
-    )  # of the name, the rest
+    # of the member's name and of its extra field, behind which its content begins
+    lengths = struct.unpack_from("<HH", content, largest.header_offset + 26)
     content[largest.header_offset + 30 + sum(lengths) + largest.file_size // 2] ^= 16
     path.write_bytes(content)
 

@@ -129,9 +129,8 @@ def _on_classes(source: Source) -> Iterator[str]:
 
 
 def _on_groups(source: Source) -> Iterator[str]:
-    is_told = any(
-        record.group for record in source.records
-    )  # by a column, or by DATA.GROUP_PATTERN
+    # by a column, or by DATA.GROUP_PATTERN
+    is_told = any(record.group for record in source.records)
     found = None if is_told else find_groups(source.records)
     if not found:
         return

@@ -85,9 +85,8 @@ def _with_new_statistics(
     failures: list[str] = []
     try:
         clips = recompute_statistics(model, _batches(dataset, batch_size, failures))
-    except (
-        ValueError
-    ) as error:  # torch's, for a batch of one clip that a layer sees as a single position
+    # torch's, for a batch of one clip that a layer sees as a single position
+    except ValueError as error:
         raise DataError(
             f"BatchNorm's statistics cannot be measured over {videos}: {one_line(error)}; give more videos"
         ) from None

@@ -74,11 +74,15 @@ def _by_kernels(
 
     if len(kernel) == 3:
         return Depthwise.apply(tokens, weight, bias, kernel, dtype)
-    # In two dimensions, (H, W), the rows take the place of time: the Triton kernels read a token once for
-    # several outputs along time. [B, H, W, C] -> [B, H, 1, W, C]
-    tokens, weight = tokens.unsqueeze(2), weight.unsqueeze(3)
-    kernel = (kernel[0], 1, kernel[1])
-    return Depthwise.apply(tokens, weight, bias, kernel, dtype).squeeze(2)
+    tokens, weight = tokens.unsqueeze(2), weight.unsqueeze(3)  # [B, H, W, C] -> [B, H, 1, W, C]
+    return Depthwise.apply(tokens, weight, bias, _in_three(kernel), dtype).squeeze(2)
+
+
+def _in_three(kernel: tuple[int, ...]) -> tuple[int, ...]:
+    """A kernel's size as (T, H, W). Of (H, W) the rows take the place of time, along which the Triton kernels
+    read a token once for several outputs.
+    """
+    return kernel if len(kernel) == 3 else (kernel[0], 1, kernel[1])
 
 
 @torch.compiler.assume_constant_result
@@ -91,7 +95,7 @@ def _has_kernels(device: torch.device, dtype: torch.dtype, kernel: tuple[int, ..
         return False
     from uniformer_video.models.depthwise_op import fits
 
-    return fits((kernel[0], kernel[-2] if len(kernel) == 3 else 1, kernel[-1]))
+    return fits(_in_three(kernel))
 
 
 @functools.cache

@@ -58,11 +58,8 @@ class Depthwise(torch.autograd.Function):
         kernel: tuple[int, ...],
         dtype: torch.dtype,
     ) -> Tensor:
-        ctx.kernel, ctx.dtypes, ctx.has_bias = (
-            kernel,
-            (tokens.dtype, weight.dtype),
-            bias is not None,
-        )
+        ctx.kernel, ctx.has_bias = kernel, bias is not None
+        ctx.dtypes = tokens.dtype, weight.dtype
         tokens = tokens.to(dtype).contiguous()
         taps = weight.flatten(1).t().contiguous()
         ctx.save_for_backward(tokens, taps)

@@ -188,9 +188,8 @@ def _read_split(cfg: CfgNode, place: str, split: str) -> VideoList:
     list_format = find_format(flat[key], key)
     root = _root(place, list_format)
     if cfg.DATA.FOLDS or _splits_later(cfg):
-        flat["DATA.VAL_RATIO"] = (
-            0.0  # the format holds nothing out: that is done with all videos at hand
-        )
+        # the format holds nothing out: that is done with all videos at hand
+        flat["DATA.VAL_RATIO"] = 0.0
     arguments = {name: flat[setting] for setting, name in list_format.settings.items()}
     try:
         found = list_format.read(root, split, **arguments)

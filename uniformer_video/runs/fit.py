@@ -66,9 +66,8 @@ def fit(
     show_bars: of progress; None = on a terminal. rehearse: what to do with all that is built in place of
     training, see `rehearsal.py`. writers: get the curves.
     """
-    build_clips.opposite_classes(
-        cfg, data.class_names
-    )  # a wrong name shows now, not after training
+    # a wrong name shows now, not after training
+    build_clips.opposite_classes(cfg, data.class_names)
     check_patience(cfg, data)
     seed_torch("weights", cfg.RNG_SEED)
     begun = read_begun(folder) if cfg.UNIFORMER.PRETRAIN_NAME else None

@@ -61,9 +61,8 @@ class AveragedWeights(StatePart):
     @torch.no_grad()
     def after_step(self, state: TrainState, taken: Tensor) -> None:
         share = torch.where(taken, self._share(), 0.0)
-        shares: dict[
-            torch.dtype, Tensor
-        ] = {}  # by type: no tensor is moved by a share of another one
+        # by type, as no tensor is moved by a share of another one
+        shares: dict[torch.dtype, Tensor] = {}
         for average, new in zip(_tensors(self.average), _tensors(state.model), strict=True):
             if average.is_floating_point():
                 dtype = average.dtype

@@ -129,9 +129,8 @@ def _kept(model: nn.Module, layers: list[_BatchNorm]) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-        for layer, momentum in zip(
-            layers, momenta, strict=True
-        ):  # a call that failed leaves its marks
+        # also after a call that failed
+        for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
             for name in _HIDDEN:
                 vars(layer).pop(name, None)

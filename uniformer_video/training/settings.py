@@ -16,6 +16,5 @@ class TrainSettings:
     max_bad_ratio: float
     max_nonfinite: int
     patience: int = 0
-    precise_batches: int = (
-        0  # steps whose clips BatchNorm is measured on before validations; 0 = none
-    )
+    # steps whose clips BatchNorm is measured on before validations; 0 = none
+    precise_batches: int = 0

@@ -226,9 +226,8 @@ class Trainer:
         if compiled:
             rehearse = partial(self._backward, batch, progress, slot)
             try_compiled(compiled, self.statistics, rehearse, self.ranks)
-            self.monitor.started += (
-                time.monotonic() - start
-            )  # what is left to do is told without it
+            # the time that is left is told without it
+            self.monitor.started += time.monotonic() - start
         if self.ranks.size > 2:
             self._backward(batch, progress, slot, last=True)
         self.state.optimizer.zero_grad(set_to_none=True)

@@ -12,9 +12,8 @@ from uniformer_video.errors import MissingLibraryError
 from uniformer_video.files import write_text
 from uniformer_video.program import install
 
-RUN_FILE = (
-    "wandb_run.txt"  # the run's name at Weights & Biases, which a resumed training goes on with
-)
+# The run's name at Weights & Biases, which a resumed training goes on with.
+RUN_FILE = "wandb_run.txt"
 NOT_IN_PROJECTS = "/\\#?%:"  # characters that the name of a project there cannot have
 
 

@@ -17,9 +17,8 @@ PUBLISHED: dict[str, dict[str, int]] = {
     "ssv1": {"train": 86_017, "val": 11_522},
     "ssv2": {"train": 168_913, "val": 24_777},
 }
-_LAST_VIDEO_OF_SSV1 = (
-    108_499  # V1 and V2 have the same classes; the videos of V2 are numbered on to 220,847
-)
+# V1 and V2 have the same classes; the videos of V2 are numbered on to 220,847.
+_LAST_VIDEO_OF_SSV1 = 108_499
 
 
 def known_dataset(names: Sequence[str], splits: Mapping[str, Sequence[VideoRecord]]) -> str | None:
