@@ -89,7 +89,7 @@ setup(
     packages=find_packages(include=["uniformer_video", "uniformer_video.*"]),
     package_data={
         "uniformer_video": ["py.typed"],
-        "uniformer_video.evaluation": ["*.j2"],
+        "uniformer_video.pages": ["*.j2", "*.css", "*.js", "analyses/*.j2"],
         "uniformer_video.tasks": ["*.j2"],
         "uniformer_video.data.lists": ["names/*.txt"],
         "uniformer_video.zoo": ["*.csv"],

@@ -19,6 +19,7 @@ FLOORS = [
     ["runs"],
     ["inference"],
     ["tasks"],
+    ["pages"],
     ["training", "evaluation"],
     ["zoo", "prepare"],
     ["data/loading", "data/protocol"],

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from uniformer_video.data.protocol import Protocol
     from uniformer_video.errors import UserError
     from uniformer_video.evaluation.record import Results
-    from uniformer_video.evaluation.sections import register_report_section
     from uniformer_video.inference.predictor import Predictor
     from uniformer_video.models.contract import RecognitionModel
+    from uniformer_video.pages.sections import register_report_section
     from uniformer_video.signals import Interrupted
     from uniformer_video.tasks.prediction import Prediction
     from uniformer_video.tasks.registry import register_task
@@ -59,7 +59,7 @@ _EXPORTS = {
     "register_decoder": "uniformer_video.data.decoding.decoders",
     "register_format": "uniformer_video.data.lists.formats",
     "register_model": "uniformer_video.zoo.registry",
-    "register_report_section": "uniformer_video.evaluation.sections",
+    "register_report_section": "uniformer_video.pages.sections",
     "register_settings": "uniformer_video.config.register",
     "register_task": "uniformer_video.tasks.registry",
     "Results": "uniformer_video.evaluation.record",

@@ -157,7 +157,7 @@ def test_the_figures_of_a_test_are_those_of_the_exact_means(tmp_path):
         names=names,
         paths=names,
         labels=labels,
-        scores=task.video_scores(logits, "sigmoid"),
+        view_scores=logits,
         class_names=["a", "b", "c"],
         protocol=replace(PROTOCOL, score="sigmoid"),
         model={"name": "m", "parameters": 5},

@@ -1,7 +1,7 @@
 """The record of a test of five videos of four classes, small enough to be followed by hand."""
 
 import numpy as np
-from pages import PROTOCOL
+from pages import PROTOCOL, in_views
 
 from uniformer_video.evaluation.results import build_results
 from uniformer_video.tasks.single_label import SingleLabel
@@ -13,7 +13,7 @@ SCORES = np.array(
 LABELS = [0, 0, 1, 2, 3]
 
 
-def make(**changes):
+def make(scores=SCORES, **changes):
     """The record, with other arguments of `build_results` where wanted."""
     arguments = {
         "task": SingleLabel(),
@@ -21,7 +21,7 @@ def make(**changes):
         "names": [f"{i}.mp4" for i in range(len(LABELS))],
         "paths": [f"/data/{i}.mp4" for i in range(len(LABELS))],
         "labels": LABELS,
-        "scores": SCORES,
+        "view_scores": in_views(scores),
         "class_names": ["a", "b", "c", "d"],
         "protocol": PROTOCOL,
         "model": {"name": "m", "parameters": 5},

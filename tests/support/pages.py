@@ -2,6 +2,8 @@
 
 from html.parser import HTMLParser
 
+import numpy as np
+
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
@@ -55,3 +57,8 @@ def assert_self_contained(page):
         assert not name.startswith("on")
         assert "url(" not in (value or "") or "url(#" in value
     assert not {"script", "link", "iframe", "object", "form"} & set(page.tags)
+
+
+def in_views(scores, protocol=PROTOCOL):
+    """Scores of videos `[N, K]` as those of a protocol's views, all alike: `[N, view, K]`."""
+    return np.repeat(np.asarray(scores)[:, None], protocol.num_views, axis=1)

@@ -10,7 +10,7 @@ from uniformer_video import plugins
 from uniformer_video.config import register, rows
 from uniformer_video.data.decoding import decoders
 from uniformer_video.data.lists import formats
-from uniformer_video.evaluation import sections
+from uniformer_video.pages import sections
 from uniformer_video.tasks import registry as tasks
 from uniformer_video.zoo import registry as models
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pages import PROTOCOL
+from pages import PROTOCOL, in_views
 
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.parts import proportion
@@ -46,7 +46,7 @@ def make(labels=LABELS, scores=LOGITS, failures=None, score="logits", **changes)
     }
     failures = {5: "cut"} if failures is None else failures
     return build_results(
-        labels=labels, scores=scores, failures=failures, **{**arguments, **changes}
+        labels=labels, view_scores=in_views(scores), failures=failures, **{**arguments, **changes}
     )
 
 
@@ -159,7 +159,7 @@ def test_videos_with_their_labels_and_scores_of_each_class_by_itself():
 
 
 def test_mean_probabilities_are_listed_as_they_are():
-    shares = np.full((2, 2), 0.25)
+    shares = np.full((2, 2), -math.log(3))  # whose sigmoid is 0.25
     results = make([(0,), (1,)], shares, {}, score="sigmoid")
     assert results["videos"][0]["label_scores"] == [0.25]
     assert results["per_class"][0]["chosen"] == 0

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from pages import MODEL, PROTOCOL, Page, assert_self_contained
+from pages import MODEL, PROTOCOL, Page, assert_self_contained, in_views
 
-from uniformer_video.evaluation.report import write_report
 from uniformer_video.evaluation.results import build_results, load_results, save_results
+from uniformer_video.pages.report import write_report
 from uniformer_video.tasks.multi_label import MultiLabel
 
 pytest.importorskip("jinja2")
@@ -30,8 +30,8 @@ def make_folder(folder, num_classes=4, videos=20, labels=None, scores=None, **ch
         "model": MODEL,
         "task": MultiLabel(),
     }
-    results = build_results(labels=labels, scores=scores, **{**arguments, **changes})
-    save_results(folder, results, np.asarray(scores)[:, None], MultiLabel())
+    results = build_results(labels=labels, view_scores=in_views(scores), **{**arguments, **changes})
+    save_results(folder, results, in_views(scores), MultiLabel())
     return folder
 
 

@@ -53,9 +53,9 @@ def test_listed_scores_are_probabilities_either_way():
     total = math.e**3 + math.e**1 + 2
     assert [entry["class"] for entry in top][:2] == [0, 1]
     assert top[0]["score"] == pytest.approx(math.e**3 / total, abs=1e-6)
-    means = np.array([[0.7, 0.2, 0.1, 0.0]] * 5)
-    as_given = make(scores=means, protocol=replace(PROTOCOL, score="softmax"))
-    assert [entry["score"] for entry in as_given["videos"][0]["top5"]] == [0.7, 0.2, 0.1, 0.0]
+    means = np.array([[0.6, 0.2, 0.15, 0.05]] * 5)
+    as_given = make(scores=np.log(means), protocol=replace(PROTOCOL, score="softmax"))
+    assert [entry["score"] for entry in as_given["videos"][0]["top5"]] == [0.6, 0.2, 0.15, 0.05]
 
 
 def test_a_constant_model_earns_nothing_anywhere():

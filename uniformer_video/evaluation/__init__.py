@@ -1,1 +1,1 @@
-"""Scores of views to metrics, the result record and the report page."""
+"""Scores of views to metrics, the result record, and analyses of it."""

@@ -27,8 +27,17 @@ class RecordingTask(Protocol):
 
     figures: ClassVar[tuple[Figure, ...]]
     template: ClassVar[Path]
+    has_analyses: ClassVar[bool]
 
     def label_entry(self, label: Any) -> dict[str, Any]: ...
+
+    def video_scores(self, logits: np.ndarray, score: str) -> np.ndarray: ...
+
+    def probabilities(self, scores: np.ndarray, score: str) -> np.ndarray: ...
+
+    def right(self, scores: np.ndarray, labels: Sequence[Any]) -> np.ndarray: ...
+
+    def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float: ...
 
     def results(
         self,

@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike
 
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError
+from uniformer_video.evaluation.analyses.registry import analyse
+from uniformer_video.evaluation.analyses.tested import Tested
 from uniformer_video.evaluation.earlier_results import from_schema_1
 from uniformer_video.evaluation.parts import RecordingTask
 from uniformer_video.files import atomic_write, write_text
@@ -53,7 +55,7 @@ def build_results(
     names: Sequence[str],
     paths: Sequence[str],
     labels: Sequence[Any],
-    scores: ArrayLike,
+    view_scores: ArrayLike,
     class_names: Sequence[str],
     protocol: Protocol,
     model: Mapping[str, Any],
@@ -74,8 +76,7 @@ def build_results(
     Args:
         task: the `Task` that the model was trained for.
         names, paths, labels: one entry a video; a label is what the task's `label_of` gives.
-        scores: video scores `[N, K]`, from the task's `video_scores` with `protocol.score`. Rows of
-            failed videos are not read.
+        view_scores: logits of the views `[N, view, K]`. Rows of failed videos are not read.
         segments: (start, end) of each video in seconds, the part that counts; (0, None) is all of it.
         failures: {index of a video: one-line reason why it could not be decoded}.
         motion: what the task's `motion` gives, if that is measured.
@@ -89,10 +90,14 @@ def build_results(
     """
     failures = failures or {}
     segments = segments or [(0.0, None)] * len(names)
-    scores = np.asarray(scores)
+    view_scores = np.asarray(view_scores)
+    scores = task.video_scores(view_scores, protocol.score)
     assert len(names) == len(paths) == len(labels) == len(scores)
     assert scores.shape[1] == len(class_names)
     decoded = np.array([index not in failures for index in range(len(labels))], dtype=bool)
+    tested = Tested(
+        task, protocol, view_scores, labels, decoded, class_names, model, float(seconds)
+    )
     entries = _entries(names, paths, map(task.label_entry, labels), segments)
     found = task.results(entries, labels, scores, decoded, class_names, protocol.score)
     return {
@@ -111,6 +116,7 @@ def build_results(
             for index, reason in sorted(failures.items())
         ],
         "motion": motion,
+        "analyses": analyse(tested),
         "model": dict(model),
         "training": training,
         "notes": [*notes, *_score_notes(scores[decoded])],
@@ -172,6 +178,7 @@ def load_results(folder: Path | str) -> dict[str, Any]:
         )
     if version == 1:
         results = from_schema_1(results, str(path))
+    results.setdefault("analyses", {})  # earlier records have none
     if lacking := [key for key in _KEYS if key not in results]:
         raise DataError(f"{path} is damaged: it lacks {lacking[0]}; delete it")
     return results

@@ -144,7 +144,7 @@ def _join(cfg: CfgNode, name: str, root: Path, tested: Sequence[Results], ranks:
         names=[record.name for record in records],
         paths=[record.path for record in records],
         labels=[task.label_of(record) for record in records],
-        scores=task.video_scores(scores, first.protocol.score),
+        view_scores=scores,
         class_names=first.class_names,
         protocol=first.protocol,
         playback=first.playback,

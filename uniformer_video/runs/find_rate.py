@@ -17,8 +17,8 @@ from uniformer_video.config.setting import TRAINING
 from uniformer_video.config.settings import with_settings
 from uniformer_video.distributed.ranks import Ranks, join_ranks
 from uniformer_video.errors import ConfigError, MissingLibraryError, TrainingError
-from uniformer_video.evaluation.plots import rate_chart
 from uniformer_video.files import write_text
+from uniformer_video.pages.plots import rate_chart
 from uniformer_video.runs.build_data import Data, build_data
 from uniformer_video.runs.build_model import name_model
 from uniformer_video.runs.build_training import build_schedule

@@ -22,10 +22,10 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
-from uniformer_video.evaluation.report import write_report
 from uniformer_video.evaluation.results import RESULTS_FILE, build_results, save_results
 from uniformer_video.evaluation.scoring import SideBySide, ViewScores, score_videos
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.pages.report import write_report
 from uniformer_video.program import command
 from uniformer_video.runs import build_clips, build_model
 from uniformer_video.runs.build_data import Data
@@ -95,7 +95,7 @@ def evaluate(
         names=[record.name for record in data.test],
         paths=[record.path for record in data.test],
         labels=[task.label_of(record) for record in data.test],
-        scores=task.video_scores(view_scores.scores, protocol.score),
+        view_scores=view_scores.scores,
         class_names=data.class_names,
         protocol=protocol,
         playback=playback,

@@ -21,7 +21,6 @@ from uniformer_video.evaluation.metrics import (
     resampled_map,
     sigmoid,
 )
-from uniformer_video.evaluation.page_parts import mistakes_with_frames, spread, worst_first
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
@@ -33,6 +32,7 @@ from uniformer_video.evaluation.parts import (
     proportion,
     share_text,
 )
+from uniformer_video.pages.parts import mistakes_with_frames, spread, worst_first
 from uniformer_video.randomness import generator
 from uniformer_video.tasks.classification import Classification
 
@@ -50,7 +50,7 @@ class MultiLabel(Classification):
     min_classes = 1
     view_scores: ClassVar = {"logits": np.asarray, "sigmoid": sigmoid}
     exact_means: ClassVar = {"logits": mean_logits, "sigmoid": mean_sigmoids}
-    has_distillation = True
+    has_distillation = has_analyses = True
     figures = (Figure("map", "mAP", "Mean average precision"), Figure("hit1", "hit@1", "Hit@1"))
     hits_key, score_key, headline = "hit1", "map", "map"
     result_keys = ("per_class",)
@@ -132,6 +132,14 @@ class MultiLabel(Classification):
             "per_class": _per_class(shares[decoded], truth[decoded], precision, class_names),
             "videos": _videos(entries, scores, shares, truth, decoded),
         }
+
+    def right(self, scores: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
+        """Whether one of its classes scores highest: `hit_at_1`."""
+        return hit_at_1(scores, multi_hot(labels, scores.shape[1]))
+
+    def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float:
+        """mAP, 0 to 1; NaN where no video has a label."""
+        return mean_average_precision(scores, multi_hot(labels, scores.shape[1]))
 
     def group_interval(
         self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray

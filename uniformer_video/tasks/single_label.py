@@ -23,12 +23,6 @@ from uniformer_video.evaluation.metrics import (
     softmax,
     topk_correct,
 )
-from uniformer_video.evaluation.page_parts import (
-    MAX_TABLE_CLASSES,
-    mistakes_with_frames,
-    spread,
-    worst_first,
-)
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
@@ -40,8 +34,14 @@ from uniformer_video.evaluation.parts import (
     proportion,
     share_text,
 )
-from uniformer_video.evaluation.plots import heat_map, heat_map_on_white
 from uniformer_video.evaluation.scoring import ViewScores
+from uniformer_video.pages.parts import (
+    MAX_TABLE_CLASSES,
+    mistakes_with_frames,
+    spread,
+    worst_first,
+)
+from uniformer_video.pages.plots import heat_map, heat_map_on_white
 from uniformer_video.randomness import generator
 from uniformer_video.tasks.classification import Classification
 
@@ -61,7 +61,7 @@ class SingleLabel(Classification):
     view_scores: ClassVar = {"logits": np.asarray, "softmax": softmax}
     exact_means: ClassVar = {"logits": mean_logits, "softmax": mean_softmaxes}
     has_motion_check = True
-    has_distillation = True
+    has_distillation = has_analyses = True
     figures = (Figure("top1", "top-1", "Top-1 accuracy"),)
     hits_key = score_key = headline = "top1"
     result_keys = ("per_class", "confusion")
@@ -139,6 +139,14 @@ class SingleLabel(Classification):
             "confusion": cells,
             "videos": _videos(entries, labels, scores, shares, decoded),
         }
+
+    def right(self, scores: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
+        """Whether the true class scores highest: `topk_correct`."""
+        return topk_correct(scores, labels, 1)
+
+    def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float:
+        """Top-1, 0 to 1."""
+        return float(self.right(scores, labels).mean())
 
     def group_interval(
         self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray

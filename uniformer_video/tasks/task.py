@@ -54,6 +54,8 @@ class Task(ABC):
     view_scores: ClassVar[dict[str, Callable[[np.ndarray], np.ndarray]]] = {"logits": np.asarray}
     # Whether `motion` measures something.
     has_motion_check: ClassVar[bool] = False
+    # Whether its videos have scores `[N, K]`, so that `evaluation/analyses` can be made of them.
+    has_analyses: ClassVar[bool] = False
     # What metrics.jsonl, the log and the curves of the page show beside the loss, in the page's order.
     figures: ClassVar[tuple[Figure, ...]]
     # Whether `soften` and `divergence` are there, without which no model of the task learns from a teacher.
@@ -215,6 +217,18 @@ class Task(ABC):
         """
         raise NotImplementedError
 
+    def right(self, scores: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
+        """Whether the best answer for each video is right: scores `[N, K]`, labels as `label_of` gives them
+        -> bool `[N]`. Of tasks with `has_analyses`.
+        """
+        raise NotImplementedError
+
+    def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float:
+        """The value of the `headline` of videos: scores `[N, K]`, labels as `label_of` gives them. Of tasks
+        with `has_analyses`.
+        """
+        raise NotImplementedError
+
     def group_interval(
         self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray
     ) -> tuple[float, float] | None:
@@ -265,7 +279,7 @@ class Task(ABC):
     def page(self, results: Mapping[str, Any], open_video: FramesOfVideo | None) -> dict[str, Any]:
         """The variables that `template` takes beside those of "report.html.j2".
 
-        open_video: as `evaluation.report.write_report` takes it. Dense: pictures of masks beside frames.
+        open_video: as `pages.report.write_report` takes it. Dense: pictures of masks beside frames.
         """
         raise NotImplementedError
 

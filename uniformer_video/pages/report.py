@@ -9,10 +9,11 @@ from typing import Any
 
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError
+from uniformer_video.evaluation.analyses.registry import ANALYSES
 from uniformer_video.evaluation.parts import Figure, FramesOfVideo, RecordingTask
-from uniformer_video.evaluation.plots import line_chart, report_library
-from uniformer_video.evaluation.sections import build_sections
 from uniformer_video.files import METRICS_FILE, atomic_write
+from uniformer_video.pages.plots import line_chart, report_library
+from uniformer_video.pages.sections import build_sections
 from uniformer_video.words import duration, plural
 
 REPORT_FILE = "report.html"
@@ -55,6 +56,7 @@ def write_report(
             names=results["class_names"],
             protocol=protocol_line(Protocol.from_dict(results["protocol"]), results["playback"]),
             curves=_curves(read_metrics(folder / METRICS_FILE), task.figures),
+            analyses=[name for name in ANALYSES if name in results["analyses"]],
             sections=build_sections(results, folder),
             **task.page(results, open_video),
         )

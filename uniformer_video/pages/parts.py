@@ -7,7 +7,7 @@ import numpy as np
 
 from uniformer_video.errors import DecodeError
 from uniformer_video.evaluation.parts import FramesOfVideo
-from uniformer_video.evaluation.plots import frame_uris
+from uniformer_video.pages.plots import frame_uris
 
 MAX_TABLE_CLASSES = 30  # beyond it a table of classes is a picture
 MAX_MISTAKES = 12

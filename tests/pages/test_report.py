@@ -9,21 +9,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pages import MODEL, PROTOCOL, Page, assert_self_contained
+from pages import MODEL, PROTOCOL, Page, assert_self_contained, in_views
 
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError, DecodeError, MissingLibraryError
 from uniformer_video.evaluation.parts import proportion
-from uniformer_video.evaluation.report import (
+from uniformer_video.evaluation.results import build_results, save_results
+from uniformer_video.pages.report import (
     TIMES,
     magnitude,
     protocol_line,
     read_metrics,
     write_report,
 )
-from uniformer_video.evaluation.results import build_results, save_results
 from uniformer_video.runs.multi_view_test import report
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.single_label import SingleLabel
@@ -44,7 +44,7 @@ def make_folder(folder, num_classes=8, videos=40, metrics=True, skill=2.0, **cha
         "names": [f"val/{i}.mp4" for i in range(videos)],
         "paths": [f"/data/val/{i}.mp4" for i in range(videos)],
         "labels": labels,
-        "scores": scores,
+        "view_scores": in_views(scores),
         "class_names": [f"class {i}" for i in range(num_classes)],
         "protocol": PROTOCOL,
         "model": MODEL,
@@ -52,7 +52,7 @@ def make_folder(folder, num_classes=8, videos=40, metrics=True, skill=2.0, **cha
         "versions": {"torch": "2.13.0"},
     }
     results = build_results(**{**arguments, **changes})
-    save_results(folder, results, scores[:, None], SingleLabel())
+    save_results(folder, results, in_views(scores), SingleLabel())
     if metrics:
         lines = [{"kind": "train", "epoch": 0.5, "loss": 2.0, "top1": None, "lr": 1e-3}]
         lines += [{"kind": "train", "epoch": 1.0, "loss": 1.5, "top1": 0.4, "lr": 5e-4}]
@@ -127,7 +127,7 @@ def test_worst_class_comes_first(tmp_path):
     scores = np.eye(3)[[0, 1, 2, 2, 1, 0]]
     labels = np.array([0, 1, 2, 0, 1, 1])  # class 0: 1/2, class 1: 2/3, class 2: 1/1
     names = list("abcdef")
-    results = {"names": names, "paths": names, "labels": labels, "scores": scores}
+    results = {"names": names, "paths": names, "labels": labels, "view_scores": in_views(scores)}
     text = write(make_folder(tmp_path, num_classes=3, videos=6, **results)).text
     text = text[text.index("Accuracy by class") :]
     assert text.index("class 0") < text.index("class 1 ") < text.index("class 2 100.0%")

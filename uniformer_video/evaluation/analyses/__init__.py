@@ -1,0 +1,1 @@
+"""Answers to further questions about a test, from the logits of its views: one file each."""

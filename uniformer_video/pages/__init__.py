@@ -1,0 +1,1 @@
+"""The pages that show results: templates, plots, and what fills them."""
