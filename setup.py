@@ -51,9 +51,24 @@ REMOTE = ["fsspec>=2023.1"]
 SLURM = ["submitit>=1.5"]
 # curves and results in the cloud, or kept for it: 20 MB of its own, and as much of what it needs
 WANDB = ["wandb>=0.18"]
-# A library of more than 20 MB is none of these: it gets an extra of its own, as torchcodec with its FFmpeg,
-# and its tests are skipped without it. setuptools builds the wheel that is tested.
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "setuptools>=77", *REPORT, *HUB, *REMOTE, *SLURM]
+# predictions as parquet files
+PARQUET = ["pyarrow>=16"]
+# tests of the pages in a Chromium that is installed
+BROWSER = ["playwright>=1.45", "axe-playwright-python>=0.1.4"]
+# what the figures of an evaluation are compared with
+ORACLES = ["scipy>=1.11", "scikit-learn>=1.4"]
+# Else a library of more than 20 MB is none of these: it gets an extra of its own, as torchcodec with its
+# FFmpeg, and its tests are skipped without it. setuptools builds the wheel that is tested.
+TEST = [
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "setuptools>=77",
+    *REPORT,
+    *HUB,
+    *REMOTE,
+    *SLURM,
+    *ORACLES,
+]
 LINT = ["ruff>=0.8", "mypy>=1.14", "types-PyYAML", "types-simplejson", "types-tqdm", "uv>=0.5"]
 
 setup(
@@ -120,6 +135,8 @@ setup(
         "remote": REMOTE,
         "slurm": SLURM,
         "wandb": WANDB,
+        "parquet": PARQUET,
+        "browser": BROWSER,
         "torchcodec": TORCHCODEC,
         "triton": TRITON,
         "test": TEST,
