@@ -144,7 +144,7 @@ def test_a_request_to_stop_loses_nothing(start, undisturbed, tmp_path, size, nam
     lines = told(launch)
     begun_with = "python" if size == 1 else f"torchrun --nproc_per_node {size}"
     assert lines[0].startswith(
-        f"Stopped; all is saved. To go on, run the same command: {begun_with} "
+        f"Stopped; what was finished is saved. To go on, run the same command: {begun_with} "
     )
     assert sum(line.startswith("Stopped") for line in lines) == 1
     position = read_weights(tmp_path / "run" / "last.pt").training["progress"]

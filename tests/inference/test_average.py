@@ -53,6 +53,15 @@ def test_it_is_the_mean_of_the_files(trained, call, tmp_path, ema):
     assert len(Predictor.from_checkpoint(out).class_names) == 8
 
 
+def test_other_views_are_said(trained, call, tmp_path):
+    first, second = files(trained[0])
+    protocol = {**read_weights(second).metadata["protocol"], "num_clips": 9}
+    other = changed(second, tmp_path / "b.pt", protocol=protocol)
+    status, text, errors = call("average", first, other, "--out", tmp_path / "mean.pt")
+    assert status == 0, errors
+    assert f"is to be tested as {other} is; the views or pixels of {first} are others" in text
+
+
 def test_statistics_are_measured_over_a_list_and_broken_videos_are_named(
     trained, call, demo, tmp_path
 ):
@@ -117,6 +126,7 @@ def test_a_batch_of_one_position_is_an_error_in_one_line(
     ("case", "message"),
     [
         ("one", "one file has no mean"),
+        ("twice", r"is the same file as .*give each file once"),
         ("shapes", "weights of different models: they differ in head.bias"),
         ("classes", "have other classes"),
         ("foreign", "is of another project; make a checkpoint of it first"),
@@ -133,6 +143,8 @@ def test_what_cannot_be_averaged_is_said_in_one_line(trained, call, tmp_path, ca
     weights = read_weights(second)
     if case == "one":
         second = None
+    elif case == "twice":
+        second = first.parent / ".." / first.parent.name / first.name
     elif case == "shapes":
         second = changed(second, tmp_path / "b.pt", {**weights.state, "head.bias": torch.zeros(3)})
     elif case == "classes":

@@ -140,7 +140,7 @@ def test_a_job_that_is_signalled_saves_requeues_and_ends_as_one_that_was_not(
     wait_until(lambda: "Trained in" in text_of(log))
     wait_until(lambda: text_of(slurm / "over").count("is over") == 2)
     told = text_of(log)
-    assert "Stopped; all is saved" in told and told.count("Resuming at epoch") == 1
+    assert "Stopped; what was finished is saved" in told and told.count("Resuming at epoch") == 1
     assert "Traceback" not in told
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     steps = [line["step"] for line in map(simplejson.loads, lines) if line["kind"] == "train"]

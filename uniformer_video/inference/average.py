@@ -45,10 +45,17 @@ def average_files(
     """
     if len(sources) < 2 and videos is None:
         raise UserError("one file has no mean; give two or more, such as run/epoch_*.pt")
+    _check_no_repeats(sources)
     check_target(target)
     parts = [read_weights(local_file(source), "ema" if ema else "model") for source in sources]
     weights = mean_weights(parts)
     lines = [f"mean of {len(parts)} files, {plural(len(weights.state), 'tensor')}: {weights.path}"]
+    protocols = [recorded_protocol(part.metadata, part.path) for part in parts]
+    if others := [p.path for p, own in zip(parts, protocols, strict=True) if own != protocols[-1]]:
+        lines.append(
+            f"the mean is to be tested as {parts[-1].path} is; the views or pixels of {name_some(others)} "
+            "are others"
+        )
     if videos is not None:
         weights, told = _with_new_statistics(weights, videos, batch_size)
         lines += told
@@ -58,6 +65,18 @@ def average_files(
         )
     write_checkpoint(target, weights.state, weights.metadata)
     return [*lines, f"written: {target}"]
+
+
+def _check_no_repeats(sources: Sequence[str | Path]) -> None:
+    """Raise `UserError` for a file that is given twice, and would count twice."""
+    seen: dict[Path, str | Path] = {}
+    for source in sources:
+        place = Path(source).resolve()
+        if place in seen:
+            raise UserError(
+                f"{source} is the same file as {seen[place]}, and would count twice; give each file once"
+            )
+        seen[place] = source
 
 
 def _with_new_statistics(

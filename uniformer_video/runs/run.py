@@ -60,7 +60,7 @@ def run(
             return tested
         except Interrupted:
             again = f"run the same command: {launcher()} {command}" if command else "run it again"
-            ranks.say(f"Stopped; all is saved. To go on, {again}")
+            ranks.say(f"Stopped; what was finished is saved. To go on, {again}")
             ranks.wait()  # torchrun ends the others as soon as one has left
             raise
 
