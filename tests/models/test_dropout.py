@@ -47,9 +47,9 @@ def places(monkeypatch):
             found.append(("", rate))
             return dropout(tokens, rate, *rest)
 
-        def attend(*tensors, dropout_p):
+        def attend(*tensors, dropout_p, scale):
             found.extend([(current["block"], dropout_p)] if dropout_p else [])
-            return attention(*tensors, dropout_p=dropout_p)
+            return attention(*tensors, dropout_p=dropout_p, scale=scale)
 
         with monkeypatch.context() as patch:
             patch.setattr(Dropout, "forward", noted)

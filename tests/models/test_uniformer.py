@@ -4,8 +4,11 @@ import torch
 from naive_uniformer import NaiveUniFormer
 from plain_blocks import KINDS, plain_outputs, small_input, small_model
 
+from uniformer_video.errors import ConfigError
 from uniformer_video.models.layers import DropPath
 from uniformer_video.models.uniformer import UniFormer
+from uniformer_video.weights.checkpoint import Weights, fit_weights, read_weights
+from uniformer_video.zoo.architecture import read_arguments
 from uniformer_video.zoo.create import create_model
 
 SMALL = {"embed_dims": [8, 16, 24, 32], "depths": [1, 2, 2, 1], "head_dim": 8}
@@ -33,6 +36,28 @@ def test_published_logits(name, two_threads):
         model.load_state_dict(parity.state(facts["keys"]), assign=True)  # in float64
         assert relative_error(model(clip), logits) < 1e-10
         assert relative_error(model.float()(clip.float()), logits) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if "large" in name else [])
+        for name in parity.IMAGE_CASES
+    ],
+)
+def test_published_logits_of_images(name, tmp_path, two_threads):
+    """Through a file as each project leaves it, which OpenMixup's keys alone tell all about."""
+    facts, logits = parity.case(name)
+    state = parity.state(facts["keys"])
+    torch.save({"state_dict": state}, tmp_path / "theirs.pth")
+    model_name = parity.IMAGE_CASES[name] if facts["source"] == "token_labeling" else None
+    model = create_model(model_name, checkpoint=tmp_path / "theirs.pth").double()
+    assert sum(p.numel() for p in model.parameters()) == facts["params"]
+    clip = parity.clip(facts["input"])
+    with torch.no_grad():
+        fit_weights(model, read_weights(tmp_path / "theirs.pth"))  # in float64
+        assert relative_error(model(clip), logits) < 1e-10
+        assert relative_error(model.float()(clip.float()), logits) < 2e-5
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
@@ -170,7 +195,7 @@ def test_impossible_arguments(change, message):
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match="known models: uniformer_xxs, uniformer_xs, uniformer_s,"):
+    with pytest.raises(ValueError, match="known models: uniformer_xxs, uniformer_xs, uniformer_t,"):
         create_model("uniformer_x", num_classes=3)
 
 
@@ -200,3 +225,56 @@ def test_layer_scale_has_its_place_its_shape_and_its_start(layer_scale, stages, 
         torch.testing.assert_close(
             model.get_parameter(name), torch.full(found[name], 0.3), rtol=0, atol=0
         )
+
+
+@pytest.mark.parametrize("kind", ["joint", "divided", "light", "image"])
+def test_attention_without_bias_and_with_a_scale_of_its_own(kind):
+    """No bias is a bias of 0, and another scale is another length of the queries."""
+    model = small_model(kind, qkv_bias=False, qk_scale=0.3).eval()
+    plain = small_model(kind).eval()
+    state = model.state_dict()
+    for key, value in plain.state_dict().items():
+        if "qkv" not in key:
+            continue
+        dim = len(value) // 3
+        if key.endswith("bias"):
+            assert key not in state
+            state[key] = torch.zeros_like(value)
+        else:
+            state[key] = state[key].clone()
+            state[key][:dim] *= 0.3 * 4**0.5  # heads have 4 channels
+    plain.load_state_dict(state)
+    clip = small_input(kind)
+    torch.testing.assert_close(model(clip), plain(clip), rtol=1e-10, atol=1e-10)
+    ours, theirs = (each.get_attention(clip, stage=3) for each in (model, plain))
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_a_layer_before_the_heads():
+    model = small_model("image_stems_aux", representation_size=6).eval()
+    tokens = model.forward_features(small_input("image_stems_aux"))
+    found = torch.tanh(model.pre_logits.fc(tokens)).flatten(1, -2)
+    expected = model.head(found.mean(1)) + 0.5 * model.aux_head(found).amax(1)
+    torch.testing.assert_close(model(small_input("image_stems_aux")), expected)
+    model.reset_classifier(3)
+    assert model.head.in_features == model.aux_head.in_features == 6
+    shown = read_arguments(Weights("theirs.pth", model.state_dict()))
+    assert (shown["representation_size"], shown["qkv_bias"]) == (6, True)
+    bare = small_model("image", qkv_bias=False)
+    shown = read_arguments(Weights("theirs.pth", bare.state_dict()))
+    assert (shown["representation_size"], shown["qkv_bias"]) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"representation_size": -1}, "representation_size is 0"),
+        ({"qk_scale": 0}, "qk_scale is above 0"),
+        ({"embed_norm_eps": 0}, "embed_norm_eps is above 0"),
+    ],
+)
+def test_options_that_make_no_network(options, message):
+    with pytest.raises(ConfigError, match=message):
+        UniFormer(7, **SMALL, **options)
+    with pytest.raises(ConfigError, match="two plain heads; leave representation_size out"):
+        small_model("light", representation_size=4)

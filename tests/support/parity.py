@@ -9,12 +9,20 @@ import torch
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 CASES = tuple(json.loads((FIXTURES / "parity.json").read_text()))
+# Of images: {case: the model that its weights belong to}.
+IMAGE_CASES = {
+    "openmixup_tiny": "image_uniformer_t",
+    "openmixup_small_plus": "image_uniformer_s_plus",
+    "tl_uniformer_small": "image_uniformer_s_tl",
+    "tl_uniformer_large_ls": "image_uniformer_l_ls_tl",
+}
 
 
 def case(name):
     """(facts, float64 logits) of the published implementation."""
-    facts = json.loads((FIXTURES / "parity.json").read_text())[name]
-    with np.load(FIXTURES / "parity.npz") as logits:
+    file = "parity_images" if name in IMAGE_CASES else "parity"
+    facts = json.loads((FIXTURES / f"{file}.json").read_text())[name]
+    with np.load(FIXTURES / f"{file}.npz") as logits:
         return facts, logits[name]
 
 

@@ -99,6 +99,44 @@ def test_there_and_back(tmp_path, kind):
         assert back.hints == {"config": {"UNIFORMER": {"HEAD_DIM": 8}}}
 
 
+@pytest.mark.parametrize("factors", [False, True, "global"])
+@pytest.mark.parametrize("stems", [0, 4])
+def test_openmixup_there_and_back(tmp_path, factors, stems):
+    model = small(ndim=2, conv_embeds=stems, layer_scale=factors, local_kernel=(5, 5)).eval()
+    source = save(tmp_path / "theirs.pth", model.state_dict())
+    convert_file(source, tmp_path / "ours.pt", head_dim=8)
+    lines = export_file(tmp_path / "ours.pt", tmp_path / "om.pth", "openmixup")
+    assert any("factors of 1" in line for line in lines) == (factors is not True)
+    assert any("epsilon of 1e-6, these were made with 1e-5" in line for line in lines)
+    keys = set(torch.load(tmp_path / "om.pth", weights_only=True)["state_dict"])
+    embed = "backbone.patch_embed1.projection." + ("0.weight" if stems else "weight")
+    assert {embed, "backbone.blocks1.0.bn1.weight", "backbone.blocks3.0.ln2.bias"} <= keys
+    assert {"backbone.norm3.running_var", "head.fc.bias", "backbone.blocks4.0.gamma_2"} <= keys
+    assert not any("mlp" in key or ".norm1." in key for key in keys)
+    convert_file(tmp_path / "om.pth", tmp_path / "back.pt", head_dim=8)
+    back = create_model(checkpoint=tmp_path / "back.pt")
+    assert back.arguments["embed_norm_eps"] == 1e-6 and back.arguments["layer_scale"] is True
+    image = torch.randn(2, 3, 64, 32)
+    torch.testing.assert_close(back(image), model(image), rtol=1e-3, atol=1e-4)
+    again = export_file(tmp_path / "back.pt", tmp_path / "again.pth", "openmixup")
+    assert not any("epsilon" in line or "factors" in line for line in again)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "video models"),
+        ({"ndim": 2, "local_kernel": (5, 5), "aux_head": True}, "second head on tokens"),
+        ({"ndim": 2, "local_kernel": (5, 5), "conv_embeds": 1}, "the first stage alone"),
+        ({"ndim": 2, "local_kernel": (5, 5), "representation_size": 4}, "layer before the head"),
+    ],
+)
+def test_what_openmixup_does_not_know_is_refused(tmp_path, options, message):
+    save(tmp_path / "a.pth", small(**options).state_dict())
+    with pytest.raises(CheckpointError, match=message):
+        export_file(tmp_path / "a.pth", tmp_path / "b.pth", "openmixup")
+
+
 def test_the_config_inside_a_training_checkpoint_tells_the_head_dim(tmp_path):
     state = build_network("image_uniformer_s_plus", 10).state_dict()
     config = "UNIFORMER: {HEAD_DIM: 8}\n"
@@ -230,7 +268,14 @@ def test_nothing_is_overwritten(tmp_path):
         convert_file(tmp_path / "a.pth", tmp_path / "x/a.pt", head_dim=8)
 
 
-@pytest.mark.parametrize("name", [model.name for model in UNIFORMERS if model.takes_images])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(model.name, marks=[pytest.mark.slow] if "uniformer_l" in model.name else [])
+        for model in UNIFORMERS
+        if model.takes_images
+    ],
+)
 def test_every_image_model_inflates_into_its_video_model(tmp_path, name):
     torch.manual_seed(0)
     image = build_network(name, 7)

@@ -22,11 +22,11 @@ PUBLISHED = "uniformer_small_tl_224"  # image_uniformer_s_tl
 @pytest.fixture(autouse=True)
 def narrow_zoo(monkeypatch):
     """The named models with few channels and blocks; head_dim 4 stands for 32, and 8 for 64."""
-    depths = {8: [1, 1, 1, 1], 9: [1, 2, 1, 1], 20: [1, 1, 2, 1]}
+    depths = {8: [1, 1, 1, 1], 9: [1, 2, 1, 1], 20: [1, 1, 2, 1], 24: [1, 1, 1, 2]}
     for known in UNIFORMERS:
         arguments = {
             **known.arguments,
-            "embed_dims": [8, 8, 16, 16],
+            "embed_dims": [8, 8, 8 if known.name.endswith("_t") else 16, 16],
             "depths": depths[known.arguments["depths"][2]],
             "head_dim": max(4, known.arguments["head_dim"] // 8),
         }

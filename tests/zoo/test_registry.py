@@ -74,12 +74,12 @@ def test_a_model_of_ones_own_is_made_kept_and_listed(tmp_path):
 
 def test_another_size_of_a_family_has_all_that_the_family_has():
     sizes = {"embed_dims": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "head_dim": 8, "ndim": 3}
-    uv.register_model("uniformer_t", UNIFORMER, num_frames=4, crop_size=32, arguments=sizes)
-    model = create_model("uniformer_t", num_classes=3, split=True)
+    uv.register_model("uniformer_n", UNIFORMER, num_frames=4, crop_size=32, arguments=sizes)
+    model = create_model("uniformer_n", num_classes=3, split=True)
     assert model.arguments["split"] and model.arguments["embed_dims"] == [8, 8, 16, 16]
     told = ["MODEL.MODEL_NAME", "uniformer_s", "UNIFORMER.EMBED_DIM", "[8, 8, 16, 16]"]
     told += ["UNIFORMER.DEPTH", "[1, 1, 1, 1]", "UNIFORMER.HEAD_DIM", "8"]
-    assert build_model.name_model(load_config(overrides=told)).MODEL.MODEL_NAME == "uniformer_t"
+    assert build_model.name_model(load_config(overrides=told)).MODEL.MODEL_NAME == "uniformer_n"
 
 
 def test_settings_reach_the_options_that_they_are_registered_for():

@@ -20,8 +20,12 @@ AUX_HEAD = 512 * 1000 + 1000
 PARAMETERS = {
     "uniformer_xxs": 9_833_896,
     "uniformer_xs": 16_099_552,
+    "uniformer_t": 5_480_752,
     "uniformer_s": 21_400_400,
     "uniformer_b": 49_813_200,
+    "image_uniformer_t": 5_553_480,
+    "image_uniformer_l": 99_462_888,
+    "image_uniformer_l_ls_tl": 100_103_888,
     "image_uniformer_s": 21_545_256,
     "image_uniformer_s_plus": 24_032_552,
     "image_uniformer_s_plus_dim64": 24_032_552,
@@ -40,6 +44,7 @@ HEAD_DIMS = {
     **dict.fromkeys(("uniformer_xxs", "image_uniformer_xxs"), 28),
     **dict.fromkeys(("uniformer_xs", "image_uniformer_xs", "uniformer_s_plus"), 32),
     **dict.fromkeys(("image_uniformer_s_plus", "image_uniformer_s_tl"), 32),
+    **dict.fromkeys(("uniformer_t", "image_uniformer_t"), 32),
     **dict.fromkeys(("image_uniformer_s_plus_tl", "image_uniformer_b_tl"), 32),
 }
 # Models that `head_dim` alone tells apart.
@@ -86,7 +91,7 @@ def test_every_name_has_an_input():
     assert sizes["uniformer_b"] == (16, 224)
     assert sizes["image_uniformer_b"] == (0, 224)
     assert sizes["x3d_m"] == (16, 224)
-    assert len(sizes) == 25
+    assert len(sizes) == 30
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -160,6 +165,9 @@ def test_inflated_names():
         "image_uniformer_s_tl_dim64": "uniformer_s",
         "image_uniformer_s_plus_dim64": "uniformer_s_plus",
         "image_uniformer_b_ls": "uniformer_b",
+        "image_uniformer_t": "uniformer_t",
+        "image_uniformer_l": "uniformer_l",
+        "image_uniformer_l_ls_tl": "uniformer_l",
         "image_uniformer_xxs": "uniformer_xxs",
         "uniformer_s": "",
     }

@@ -108,7 +108,7 @@ def convert_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="to write (.safetensors too)")
     parser.add_argument(
         "--to",
-        choices=("ours", "published", "mmaction2"),
+        choices=("ours", "published", "mmaction2", "openmixup"),
         default="ours",
         help="the layout to write (ours)",
     )
@@ -128,9 +128,9 @@ def convert_arguments(parser: ArgumentParser) -> None:
 def convert_command(args: Namespace) -> None:
     """Convert weights of other projects to a checkpoint that carries all it needs, or back.
 
-    Read are published UniFormer files, PySlowFast's, MMAction2's, pytorchvideo's (with --model), and
-    this toolkit's own. What a file cannot tell is recorded from --model, --head-dim, --published,
-    --cfg and --classes. --to published or mmaction2 writes files for those projects.
+    Read are published UniFormer files, PySlowFast's, MMAction2's, OpenMixup's, pytorchvideo's (with
+    --model), and this toolkit's own. What a file cannot tell is recorded from --model, --head-dim,
+    --published, --cfg and --classes. --to published, mmaction2 or openmixup writes files for those projects.
     """
     from uniformer_video.config.settings import load_config
     from uniformer_video.data.protocol import Protocol

@@ -4,11 +4,13 @@ All read `X + DPE(X)`, then `X + DropPath(MHRA(Norm(X)))`, then `X + DropPath(FF
 (UniFormer, section 3.1), on channels-last tokens `[B, *grid, C]`. `layer_scale` is the initial value
 of a learned factor per channel on both branches (Touvron et al., "Going deeper with Image
 Transformers", section 2), or None for no such factor. `dropout` is its rate in the FFN and behind the
-projection of an attention, `attention_dropout` on the weights of the attention.
+projection of an attention, `attention_dropout` on the weights of the attention, whose further options
+(`qkv_bias`, `qk_scale`) are those of `layers.AttentionHeads`.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,11 +116,12 @@ class AttentionBlock(RelationBlock):
         layer_scale: float | None = None,
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
-        attention: Callable[[int, int, float, float], AttentionHeads] = Attention,
+        attention: Callable[..., AttentionHeads] = Attention,
+        **attention_options: Any,
     ):
         super().__init__(channels, ndim, drop_path, layer_scale, (channels,))
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
-        self.attn = attention(channels, head_dim, attention_dropout, dropout)
+        self.attn = attention(channels, head_dim, attention_dropout, dropout, **attention_options)
         self.norm2 = nn.LayerNorm(channels, eps=1e-6)
         self.mlp = Mlp(channels, int(channels * mlp_ratio), nn.Linear, dropout)
 
@@ -158,16 +161,18 @@ class DividedBlock(GlobalBlock):
         layer_scale: float | None = None,
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
+        **attention_options: Any,
     ):
         rates = (drop_path, layer_scale, dropout, attention_dropout)
-        super().__init__(channels, ndim, head_dim, mlp_ratio, *rates)
+        super().__init__(channels, ndim, head_dim, mlp_ratio, *rates, **attention_options)
         self.t_norm = nn.LayerNorm(channels, eps=1e-6)
-        self.t_attn = Attention(channels, head_dim, attention_dropout, dropout)
+        self.t_attn = Attention(channels, head_dim, attention_dropout, dropout, **attention_options)
 
     def init_temporal(self) -> None:
         """The published initialisation of the temporal attention."""
         nn.init.zeros_(self.t_attn.qkv.weight)
-        nn.init.zeros_(self.t_attn.qkv.bias)
+        if self.t_attn.qkv.bias is not None:
+            nn.init.zeros_(self.t_attn.qkv.bias)
         nn.init.ones_(self.t_attn.proj.weight)
         nn.init.zeros_(self.t_attn.proj.bias)
 

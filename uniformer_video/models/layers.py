@@ -132,23 +132,38 @@ class Mlp(nn.Module):
 class AttentionHeads(nn.Module):
     """What layers of multi-head self-attention share (UniFormer, section 3.2, deep layers).
 
-    Rows of `qkv` are q, then k, then v, heads contiguous inside each; scale `head_dim ** -0.5`.
-    attention_dropout: its rate on the weights of attention; dropout: on what is projected.
+    Rows of `qkv` are q, then k, then v, heads contiguous inside each.
+    attention_dropout: its rate on the weights of attention; dropout: on what is projected. qkv_bias: whether
+    `qkv` has one. qk_scale: what products of q and k are multiplied by; None for `head_dim ** -0.5`.
     """
 
     def __init__(
-        self, channels: int, head_dim: int, attention_dropout: float = 0.0, dropout: float = 0.0
+        self,
+        channels: int,
+        head_dim: int,
+        attention_dropout: float = 0.0,
+        dropout: float = 0.0,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
     ):
         super().__init__()
         self.num_heads, self.attention_dropout = channels // head_dim, attention_dropout
-        self.qkv = nn.Linear(channels, 3 * channels)
+        self.qk_scale = qk_scale
+        self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
         self.proj_drop = Dropout(dropout)
+
+    @property
+    def scale(self) -> float:
+        """What products of a query and a key are multiplied by."""
+        if self.qk_scale is not None:
+            return self.qk_scale
+        return (self.qkv.in_features // self.num_heads) ** -0.5
 
     def maps(self, tokens: Tensor) -> Tensor:
         """`[B, N, C]` -> the attention itself, `[B, heads, N, N]`; row i is what token i looks at."""
         query, key, _ = self.heads(tokens)
-        return (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
+        return (query @ key.transpose(-2, -1) * self.scale).softmax(-1)
 
     def heads(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """`[B, N, C]` -> query, key and value, each `[B, heads, N, head_dim]`."""
@@ -159,7 +174,9 @@ class AttentionHeads(nn.Module):
     def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Values mixed by attention and projected, `[B, N, C]`."""
         dropout = self.attention_dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, dropout_p=dropout, scale=self.qk_scale
+        )
         return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
 
 

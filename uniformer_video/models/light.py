@@ -33,7 +33,7 @@ class ClassAttention(AttentionHeads):
         # Elementwise, so that autocast leaves it alone: a ranking in half precision has ties.
         precise = torch.promote_types(query.dtype, torch.float32)
         scores = (query[:, :, :1].to(precise) * key.to(precise)).sum(-1)  # [B, heads, 1 + N]
-        row = (scores * query.shape[-1] ** -0.5).softmax(-1).mean(1)[:, 1:]
+        row = (scores * self.scale).softmax(-1).mean(1)[:, 1:]
         return self.mix(query, key, value), row
 
 
@@ -56,9 +56,12 @@ class HourglassBlock(AttentionBlock):
         blend: float,
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
+        **attention_options: Any,
     ):
         rates = (drop_path, layer_scale, dropout, attention_dropout)
-        super().__init__(channels, ndim, head_dim, mlp_ratio, *rates, ClassAttention)
+        super().__init__(
+            channels, ndim, head_dim, mlp_ratio, *rates, ClassAttention, **attention_options
+        )
         self.keep_ratio, self.blend = float(keep_ratio), float(blend)
 
     def forward(
@@ -162,6 +165,8 @@ class LightUniFormer(UniFormer):
     ):
         if options.get("split"):
             raise ConfigError("light models have no divided attention; leave split out")
+        if options.get("representation_size"):
+            raise ConfigError("light models have two plain heads; leave representation_size out")
         # Before the base class, whose constructor makes the blocks through `global_block`.
         self.prune_ratio = _per_block(prune_ratio, depths, "prune_ratio")
         self.trade_off = _per_block(trade_off, depths, "trade_off")

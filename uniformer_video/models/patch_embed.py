@@ -16,11 +16,17 @@ class PatchEmbed(nn.Module):
     """A strided convolution without overlap in space, then LayerNorm over channels.
 
     Stage 1 takes patches of 4x4 and halves the frames, the others take patches of 2x2. `temporal`
-    (the published `STD`) gives stages 2-4 a kernel of three frames.
+    (the published `STD`) gives stages 2-4 a kernel of three frames. norm_eps: the LayerNorm's.
     """
 
     def __init__(
-        self, stage: int, in_channels: int, out_channels: int, ndim: int, temporal: bool = False
+        self,
+        stage: int,
+        in_channels: int,
+        out_channels: int,
+        ndim: int,
+        temporal: bool = False,
+        norm_eps: float = 1e-5,
     ):
         super().__init__()
         if stage == 1:
@@ -31,7 +37,7 @@ class PatchEmbed(nn.Module):
             kernel, stride, padding = (1, 2, 2), (1, 2, 2), (0, 0, 0)
         shape = kernel[-ndim:], stride[-ndim:], padding[-ndim:]
         self.proj = CONV[ndim](in_channels, out_channels, *shape)
-        self.norm = nn.LayerNorm(out_channels)
+        self.norm = nn.LayerNorm(out_channels, eps=norm_eps)
 
     def forward(self, features: Tensor) -> Tensor:
         """`[B, C_in, *grid]` -> `[B, *smaller grid, C_out]`."""

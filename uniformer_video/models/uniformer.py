@@ -37,6 +37,11 @@ class UniFormer(RecognitionModel):
         layer_scale: a learned factor per channel on each branch: True, False, or "global" for stages
             3-4 alone; init_value: what it starts from.
         aux_head: a second head on every token, whose maximum counts half (token labelling).
+        embed_norm_eps: epsilon of the LayerNorms of patch embeddings; OpenMixup's weights need 1e-6.
+        qkv_bias, qk_scale: whether attention's query, key and value have a bias; what products of query
+            and key are multiplied by, None for head_dim ** -0.5.
+        representation_size: channels of a linear layer with tanh between the last norm and the heads, 0
+            for none. (The published code has it, and cannot run it: its layer takes a list of channels.)
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
         dropout_rate: dropout behind the first patch embedding, both layers of an FFN and the projection
             of an attention, as the published `drop_rate`.
@@ -67,6 +72,10 @@ class UniFormer(RecognitionModel):
         layer_scale: bool | str = False,
         init_value: float = 0.1,
         aux_head: bool = False,
+        embed_norm_eps: float = 1e-5,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        representation_size: int = 0,
         drop_path_rate: float = 0.0,
         dropout_rate: float = 0.0,
         attention_dropout_rate: float = 0.0,
@@ -93,6 +102,10 @@ class UniFormer(RecognitionModel):
             layer_scale=layer_scale,
             init_value=init_value,
             aux_head=aux_head,
+            embed_norm_eps=embed_norm_eps,
+            qkv_bias=qkv_bias,
+            qk_scale=qk_scale,
+            representation_size=representation_size,
             in_channels=in_channels,
         )
         _check_arguments(num_classes, **self.arguments)
@@ -115,7 +128,7 @@ class UniFormer(RecognitionModel):
             if stage <= conv_embeds:
                 embed = ConvEmbed(stage, channels, dim, ndim)
             else:
-                embed = PatchEmbed(stage, channels, dim, ndim, temporal=std)
+                embed = PatchEmbed(stage, channels, dim, ndim, std, embed_norm_eps)
             blocks = nn.ModuleList()
             for index in range(depth):
                 block: nn.Module
@@ -134,6 +147,8 @@ class UniFormer(RecognitionModel):
                         layer_scale=global_scale,
                         dropout=dropout_rate,
                         attention_dropout=attention_dropout_rate,
+                        qkv_bias=qkv_bias,
+                        qk_scale=qk_scale,
                     )
                 blocks.append(block)
             setattr(self, f"patch_embed{stage}", embed)
@@ -142,6 +157,10 @@ class UniFormer(RecognitionModel):
 
         self.pos_drop = Dropout(dropout_rate)
         self.norm: nn.Module = TokenBatchNorm(channels)
+        self.pre_logits: nn.Module | None = None
+        if representation_size:
+            self.pre_logits = PreLogits(channels, representation_size)
+            channels = representation_size
         self.head_drop = Dropout(head_dropout_rate)
         self.head = nn.Linear(channels, num_classes)
         if aux_head:
@@ -192,6 +211,8 @@ class UniFormer(RecognitionModel):
     def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
         """Tokens of `forward_features` -> logits `[B, num_classes]`; their mean with `pre_logits`."""
         tokens = tokens.flatten(1, -2)  # [B, N, C]
+        if self.pre_logits is not None:
+            tokens = self.pre_logits(tokens)
         pooled = tokens.mean(1)
         if pre_logits:
             return pooled
@@ -224,7 +245,7 @@ class UniFormer(RecognitionModel):
         self.num_classes = num_classes
         like = next(self.parameters())
         for name in self.classifiers():
-            dim = self.arguments["embed_dims"][-1]
+            dim = self.arguments["representation_size"] or self.arguments["embed_dims"][-1]
             head = nn.Linear(dim, num_classes) if num_classes else nn.Identity()
             init_weights(head)
             setattr(self, name, head.to(like.device, like.dtype))
@@ -236,7 +257,7 @@ class UniFormer(RecognitionModel):
     def remove_head(self) -> None:
         """Remove what follows the last stage, which a loss on its maps would leave without a gradient."""
         self.reset_classifier(0)
-        self.norm = nn.Identity()
+        self.norm, self.pre_logits = nn.Identity(), None
 
     @property
     def stage_channels(self) -> list[int]:
@@ -261,7 +282,8 @@ class UniFormer(RecognitionModel):
         stages: Patterns = [(r"^patch_embed(\d)", (0,)), (r"^blocks(\d)\.(\d+)", None)]
         if coarse:
             stages = [(r"^(?:patch_embed|blocks)(\d)", None)]
-        return {"stem": r"^patch_embed1\.", "stages": [*stages, (r"^norm", WITH_PREVIOUS)]}
+        last = (r"^(?:norm|pre_logits)", WITH_PREVIOUS)
+        return {"stem": r"^patch_embed1\.", "stages": [*stages, last]}
 
     def global_block(self, stage: int, index: int, **arguments: Any) -> AttentionBlock:
         """A fresh block of stage 3 or 4."""
@@ -289,11 +311,24 @@ class UniFormer(RecognitionModel):
             )
 
 
+class PreLogits(nn.Module):
+    """A linear layer with tanh, on every token: `[..., C]` -> `[..., size]`."""
+
+    def __init__(self, channels: int, size: int):
+        super().__init__()
+        self.fc = nn.Linear(channels, size)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`[..., C]` -> `[..., size]`."""
+        return self.fc(tokens).tanh()
+
+
 def init_weights(module: nn.Module) -> None:
     """Linear layers: truncated normal, std 0.02, bias 0. Convolutions and norms keep torch's default."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     elif isinstance(module, DividedBlock):
         module.init_temporal()
 
@@ -346,8 +381,17 @@ def _check_options(
     std: bool,
     layer_scale: bool | str,
     init_value: float,
+    embed_norm_eps: float,
+    qk_scale: float | None,
+    representation_size: int,
     **_: Any,
 ) -> None:
+    if not embed_norm_eps > 0:
+        raise ConfigError(f"embed_norm_eps is above 0, got {embed_norm_eps}")
+    if qk_scale is not None and not qk_scale > 0:
+        raise ConfigError(f"qk_scale is above 0, or None for head_dim ** -0.5; got {qk_scale}")
+    if not isinstance(representation_size, int) or representation_size < 0:
+        raise ConfigError(f"representation_size is 0 (none) or more, got {representation_size!r}")
     if conv_embeds not in (0, 1, 4):
         raise ConfigError(f"conv_embeds is 0, 1 (stage 1) or 4 (all stages), got {conv_embeds!r}")
     if not isinstance(layer_scale, bool) and layer_scale != "global":

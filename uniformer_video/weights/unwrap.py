@@ -10,6 +10,7 @@ import yaml
 from torch import Tensor
 
 from uniformer_video.errors import CheckpointError
+from uniformer_video.weights import openmixup
 from uniformer_video.weights.prefixes import choose_model
 from uniformer_video.weights.stand_ins import Options
 from uniformer_video.weights.unpickle import plain
@@ -69,8 +70,8 @@ def find_state(
 
     select: "model", or "ema" for averaged weights. `name` is what messages call the file. own: it is a
     checkpoint of ours, whose keys are the model's own. Returns the tensors, and the layout that they were in:
-    "mmaction2", or None for ours. What is left out is logged. Raises `CheckpointError` when there are no such
-    weights, or tensors that no model here can take.
+    "mmaction2", "openmixup", or None for ours. What is left out is logged. Raises `CheckpointError` when
+    there are no such weights, or tensors that no model here can take.
     """
     average = find_average(content) if select == "ema" else None
     sets = _AVERAGES if average is not None else ()
@@ -106,6 +107,8 @@ def find_state(
             f'{name} has no EMA (averaged) weights, it has {_keys(content)}; take weights="model"'
         )
     state, layout, left_out = chosen
+    if openmixup.is_openmixup(state):
+        state, layout = openmixup.from_openmixup(state), openmixup.LAYOUT
     if left_out:
         log.warning(
             "%s: left out, no part of the model: %s",

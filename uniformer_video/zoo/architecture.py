@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from uniformer_video.weights import openmixup
 from uniformer_video.weights.checkpoint import Weights
 
 
@@ -13,7 +14,8 @@ def read_arguments(weights: Weights) -> dict[str, Any]:
     """The arguments of `UniFormer` that `weights` show; {} for another kind of model.
 
     What changes no shape is among them only where the settings that training left in the file tell it:
-    `head_dim`, and of light models `prune_ratio` and `trade_off`. Light models are told by `is_light`.
+    `head_dim`, and of light models `prune_ratio` and `trade_off`; or the layout of a project that has one
+    answer: `head_dim` and `embed_norm_eps`. Light models are told by `is_light`.
     """
     shown = _read_shapes(weights.state)
     if not shown:
@@ -24,6 +26,10 @@ def read_arguments(weights: Weights) -> dict[str, Any]:
     told = (settings.get("HEAD_DIM"), options.get("head_dim"), _head_dim_by_name(options))
     if head_dim := next((value for value in told if type(value) is int and value > 0), None):
         shown["head_dim"] = head_dim
+    if weights.hints.get("layout") == openmixup.LAYOUT:
+        shown["embed_norm_eps"] = openmixup.EMBED_NORM_EPS
+        if not head_dim:
+            shown |= _head_dim_of_openmixup(shown)
     if is_light(weights.state):
         for key in ("prune_ratio", "trade_off"):
             stages = settings.get(key.upper())
@@ -39,6 +45,15 @@ def _head_dim_by_name(options: Mapping[str, Any]) -> int | None:
     name = options.get("model")
     found = re.search(r"uniformer.*_dim(\d+)", name) if isinstance(name, str) else None
     return int(found[1]) if found else None
+
+
+def _head_dim_of_openmixup(shown: Mapping[str, Any]) -> dict[str, int]:
+    """The width of the attention heads that OpenMixup gives its named sizes; {} for others."""
+    widths = {(32, 64, 160, 256): 32, (64, 128, 320, 512): 64, (128, 192, 448, 640): 64}
+    width = widths.get(tuple(shown["embed_dims"]))
+    if width is None:
+        return {}
+    return {"head_dim": 32 if shown["conv_embeds"] else width}
 
 
 def _read_shapes(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -70,6 +85,8 @@ def _read_shapes(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "std": conv_embeds < 4 and second.dim() == 5 and second.shape[2] == 3,
         "layer_scale": _layer_scale(state),
         "aux_head": "aux_head.weight" in state,
+        "qkv_bias": "blocks3.0.attn.qkv.bias" in state,
+        "representation_size": _rows(state, "pre_logits.fc.weight"),
         "in_channels": first.shape[1],
     }
 
@@ -87,6 +104,11 @@ def _embedding(state: Mapping[str, Tensor], stage: int) -> Tensor | None:
 
 def _first_convolution(state: Mapping[str, Tensor]) -> Tensor | None:
     return state.get("patch_embed1.proj.weight", state.get("patch_embed1.proj.0.weight"))
+
+
+def _rows(state: Mapping[str, Tensor], key: str) -> int:
+    """The outputs of a linear layer, 0 where there is none."""
+    return len(state[key]) if key in state else 0
 
 
 def _layer_scale(state: Mapping[str, Tensor]) -> bool | str:

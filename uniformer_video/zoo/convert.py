@@ -12,6 +12,7 @@ from uniformer_video.data.protocol import EARLIER_PARTS, Protocol, recorded_prot
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.program import command
+from uniformer_video.weights import openmixup
 from uniformer_video.weights.architectures import name_architecture
 from uniformer_video.weights.checkpoint import (
     Weights,
@@ -112,7 +113,9 @@ def convert_file(
 
 
 def export_file(source: Path | str, target: Path | str, layout: str) -> list[str]:
-    """Write `target` as the published code ("published") or "mmaction2" reads it; returns a report.
+    """Write `target` as the published code ("published"), MMAction2 or OpenMixup reads it; returns a report.
+
+    layout: "published", "mmaction2" or "openmixup".
 
     A local kernel shorter in time than theirs is put into the middle of a 5x5x5 one with zeros around
     it, which computes the same.
@@ -138,6 +141,9 @@ def export_file(source: Path | str, target: Path | str, layout: str) -> list[str
         lines.append(f"local kernels {kernel} set in zeros to [5, {kernel[1]}, {kernel[2]}]")
     if layout == "mmaction2":
         content: dict[str, Any] = {"state_dict": _mmaction2_keys(state, shown, source)}
+    elif layout == openmixup.LAYOUT:
+        content, told = _openmixup_content(state, shown, weights)
+        lines += told
     elif is_light(state):
         content = state
     else:
@@ -268,6 +274,33 @@ def _mmaction2_keys(
         else f"backbone.{key}": value
         for key, value in state.items()
     }
+
+
+def _openmixup_content(
+    state: Mapping[str, Tensor], shown: Mapping[str, Any], weights: Weights
+) -> tuple[dict[str, Any], list[str]]:
+    """What OpenMixup reads, and what to say of it."""
+    unknown = {
+        "video models": shown["ndim"] == 3,
+        "light models": is_light(state),
+        "second head on tokens": shown["aux_head"],
+        "layer before the head": bool(shown["representation_size"]),
+        "convolutions in the first stage alone": shown["conv_embeds"] == 1,
+    }
+    if found := [what for what, is_there in unknown.items() if is_there]:
+        raise CheckpointError(f"{weights.path}: OpenMixup's UniFormer knows no {', '.join(found)}")
+    lines = []
+    if shown["layer_scale"] is not True:
+        lines.append(
+            "blocks without layer scale have factors of 1, which its models have in every block"
+        )
+    recorded = weights.metadata.get("model", {}).get("arguments", {})
+    if recorded.get("embed_norm_eps", 1e-5) != openmixup.EMBED_NORM_EPS:
+        lines.append(
+            "its patch embeddings have LayerNorms with an epsilon of 1e-6, these were made with 1e-5: logits "
+            "differ by some 5e-6 of the largest"
+        )
+    return {"state_dict": openmixup.to_openmixup(state)}, lines
 
 
 def _report(

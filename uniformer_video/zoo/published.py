@@ -46,11 +46,12 @@ class PublishedWeights:
     top1: float
     drive: str  # id on Google Drive, or ""
     hub: str  # repository on the Hugging Face hub, or ""
+    address: str  # of a file that programs can download, or ""
 
     @property
     def url(self) -> str:
         """Where people download it, or ""."""
-        return f"https://drive.google.com/file/d/{self.drive}" if self.drive else ""
+        return f"https://drive.google.com/file/d/{self.drive}" if self.drive else self.address
 
     @property
     def class_order(self) -> str | None:
@@ -160,8 +161,8 @@ def local_file(source: Path | str) -> Path:
     """The path of weights given as a path, an address (downloaded once) or a published name.
 
     Names, with or without a suffix, are looked up in the folder `weights` (or $UNIFORMER_WEIGHTS), then
-    on the Hugging Face hub where the authors put them there. Raises `CheckpointError` that says where to
-    download them, for a path with a published name too.
+    where programs can download them: on the Hugging Face hub, or among OpenMixup's releases. Raises
+    `CheckpointError` that says where to download them, for a path with a published name too.
     """
     name = _published_name(source)
     if is_remote(source) or os.path.exists(source):
@@ -180,12 +181,13 @@ def local_file(source: Path | str) -> Path:
     by_hand = _by_hand(name, weights, f"{folder / name}.pth")
     if name not in _MMACTION2_NAMES and not weights.url:
         raise CheckpointError(by_hand)
-    if not weights.hub or name in _MMACTION2_NAMES:
+    address = f"hf://{weights.hub}/{name}.pth" if weights.hub else weights.address
+    if not address or name in _MMACTION2_NAMES:
         raise CheckpointError(
             f"the published weights {name} are not in {folder}{os.sep}; {by_hand}"
         )
     try:
-        return fetch(f"hf://{weights.hub}/{name}.pth")
+        return fetch(address)
     except (CheckpointError, MissingLibraryError) as error:
         raise CheckpointError(f"{error}; or {by_hand}") from None
 

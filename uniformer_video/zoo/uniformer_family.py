@@ -21,6 +21,10 @@ _TOLD_BY_FILE = (
     "std",
     "layer_scale",
     "aux_head",
+    "embed_norm_eps",
+    "qkv_bias",
+    "qk_scale",
+    "representation_size",
     "in_channels",
     "prune_ratio",
     "trade_off",
@@ -38,6 +42,8 @@ class UniFormerFamily(Family):
         """As for any family; factors and recomputation have a setting that switches them on."""
         values = dict(values)
         values.pop("UNIFORMER.ADAPT_KERNEL", None)  # about loading
+        if values.get("UNIFORMER.QKV_BIAS"):  # as usual, or as the weights say
+            values.pop("UNIFORMER.QKV_BIAS")
         init_value = values.pop("UNIFORMER.INIT_VALUE", None)
         recomputed = values.pop("MODEL.CHECKPOINT_NUM", None)
         if values.pop("MODEL.USE_CHECKPOINT", False):

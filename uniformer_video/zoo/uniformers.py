@@ -22,6 +22,9 @@ _SETTINGS = {
     "UNIFORMER.STD": "std",
     "UNIFORMER.LAYER_SCALE": "layer_scale",
     "UNIFORMER.INIT_VALUE": "init_value",
+    "UNIFORMER.QKV_BIAS": "qkv_bias",
+    "UNIFORMER.QKV_SCALE": "qk_scale",
+    "UNIFORMER.REPRESENTATION_SIZE": "representation_size",
     "UNIFORMER.DROP_DEPTH_RATE": "drop_path_rate",
     "UNIFORMER.DROPOUT_RATE": "dropout_rate",
     "UNIFORMER.ATTENTION_DROPOUT_RATE": "attention_dropout_rate",
@@ -42,6 +45,22 @@ LIGHT = UniFormerFamily(
 _SMALL: dict[str, Any] = {"embed_dims": [64, 128, 320, 512], "depths": [3, 4, 8, 3], "head_dim": 64}
 _PLUS = {**_SMALL, "depths": [3, 5, 9, 3], "head_dim": 32, "conv_embeds": 4}
 _BASE = {**_SMALL, "depths": [5, 8, 20, 7]}
+# OpenMixup's: its weights need this epsilon.
+_TINY: dict[str, Any] = {
+    "embed_dims": [32, 64, 160, 256],
+    "depths": [3, 4, 8, 3],
+    "head_dim": 32,
+    "layer_scale": True,
+    "init_value": 1e-6,
+    "embed_norm_eps": 1e-6,
+}
+_LARGE: dict[str, Any] = {
+    "embed_dims": [128, 192, 448, 640],
+    "depths": [5, 10, 24, 7],
+    "head_dim": 64,
+    "layer_scale": True,
+    "init_value": 1e-6,
+}
 _XXS: dict[str, Any] = {
     "embed_dims": [56, 112, 224, 448],
     "depths": [2, 5, 8, 2],
@@ -111,11 +130,14 @@ def _list_weights(name: str) -> tuple[ListedWeights, ...]:
 UNIFORMERS = (
     _video("uniformer_xxs", _XXS, 4.21, LIGHT, 16, 128),
     _video("uniformer_xs", _XS, 33.91, LIGHT, 32, 192),
+    _video("uniformer_t", _TINY, 14.12),
     _video("uniformer_s", _SMALL, 41.76),
     _video("uniformer_s_plus", _PLUS, 49.01),
     _video("uniformer_b", _BASE, 96.74),
+    _video("uniformer_l", _LARGE, 209.21),
     _image("image_uniformer_xxs", _XXS, 1.31, LIGHT),
     _image("image_uniformer_xs", _XS, 1.94, LIGHT),
+    _image("image_uniformer_t", _TINY, 0.98),
     _image("image_uniformer_s", _SMALL, 3.64),
     _image("image_uniformer_s_plus", _PLUS, 4.21),
     _image("image_uniformer_s_plus_dim64", _PLUS, 4.21, head_dim=64),
@@ -127,4 +149,6 @@ UNIFORMERS = (
     _image("image_uniformer_s_plus_tl_dim64", _PLUS, 4.24, aux_head=True, head_dim=64),
     _image("image_uniformer_b_tl", _BASE, 8.3, **_LABELLED),
     _image("image_uniformer_b_tl_dim64", _BASE, 8.3, aux_head=True),
+    _image("image_uniformer_l", _LARGE, 19.72, embed_norm_eps=1e-6),
+    _image("image_uniformer_l_ls_tl", _LARGE, 19.76, aux_head=True),
 )

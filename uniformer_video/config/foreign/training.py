@@ -136,13 +136,6 @@ BENDS = {
 # What makes another network: (is it ours?, what is here, would their code have used it?)
 _NETWORK = {
     "BN.EPSILON": (_one_of(1e-5), "BatchNorm's epsilon is 1e-5 here", _reads_norms),
-    "UNIFORMER.QKV_BIAS": (_one_of(True, None), "the attention has this bias", _is_uniformer),
-    "UNIFORMER.QKV_SCALE": (_one_of(None), "it follows from the head's width", _is_uniformer),
-    "UNIFORMER.REPRESENTATION_SIZE": (
-        _one_of(None),
-        "the head is one linear layer",
-        _is_uniformer,
-    ),
     "UNIFORMER.STAGE_TYPE": (
         _one_of([0, 0, 1, 1]),
         "two stages are local, then two global",

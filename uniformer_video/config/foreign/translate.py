@@ -26,6 +26,7 @@ _RULES = (
     pyslowfast.name_by_architecture,
     uniformers.stage_lists,
     uniformers.mlp_ratio,
+    uniformers.attention,
     uniformers.target_fps,
     training.clipping,
     training.optimizer,

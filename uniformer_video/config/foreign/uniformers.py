@@ -33,6 +33,13 @@ def mlp_ratio(words: Words) -> None:
     words.replace("UNIFORMER.MLP_RATIO", value[0])
 
 
+def attention(words: Words) -> None:
+    """None stands for the default there."""
+    for key in ("UNIFORMER.QKV_BIAS", "UNIFORMER.QKV_SCALE", "UNIFORMER.REPRESENTATION_SIZE"):
+        if key in words.values and words.get(key) is None:
+            words.values.pop(key)
+
+
 def model_class(words: Words) -> None:
     """Their classes take their size from other keys, and their local kernel is always 5x5x5.
 
