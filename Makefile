@@ -20,13 +20,14 @@ PYTHONS := 3.10 3.11 3.12 3.13
 # as what they share is made once a process.
 SIDE_BY_SIDE := -n $(TEST_PROCESSES) --maxprocesses 8 --dist worksteal
 
-.PHONY: help install demo test test-slow test-wheel test-all lint clean
+.PHONY: help install demo pictures test test-slow test-wheel test-all lint clean
 .PRECIOUS: $(INSTALLED)-%
 .NOTPARALLEL:
 
 help:
 	@echo "make demo      install, make the demo videos, train, test, write the report page"
 	@echo "make test      install, run the tests"
+	@echo "make pictures  make the README's pictures of the demo anew, with a Chromium that is installed"
 	@echo "make test-all  the tests marked slow too"
 	@echo "make lint      ruff's checks and format; mypy; whether the pins fit together on Python 3.10 to 3.13"
 	@echo "make install   everything that the others need"
@@ -50,6 +51,10 @@ $(INSTALLED)-torch: constraints.txt
 demo: $(INSTALLED)-report
 	$(BIN)/python tools/make_demo_data.py $(DEMO_VIDEOS)
 	$(BIN)/python tools/run_net.py --cfg configs/demo/uniformer_demo.yaml $(DEMO_SETTINGS)
+
+# those of the README, of the demo's videos and page
+pictures: demo $(INSTALLED)-browser
+	$(BIN)/python docs/pictures/make_pictures.py
 
 test: $(INSTALLED)-test
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"

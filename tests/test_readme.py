@@ -54,7 +54,6 @@ COMMANDS = {
     "make demo": Known(reason="six minutes; `.ci/run` does it on fewer videos"),
     "make test": Known(reason="this is it"),
     'make demo DEMO_SETTINGS="RNG_SEED 1 OUTPUT_DIR runs/seed1"': Known(reason="as make demo"),
-    "git clone <this repository> && cd uniformer-video": Known(reason="has been done"),
     "make install": INSTALLS,
     "make install TORCH_INDEX=https://download.pytorch.org/whl/cpu": INSTALLS,
     ". .venv/bin/activate": INSTALLS,
