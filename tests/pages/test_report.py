@@ -304,7 +304,10 @@ def test_protocol_in_words():
     assert "every" not in sampled(frame_stride=1)
     assert "every 11th frame" in sampled(frame_stride=11)
     assert "every 23rd frame" in sampled(frame_stride=23)
-    assert "segment sampling" in sampled(rule="segment")
+    assert "every 2nd frame at 15 frames a second," in sampled(target_fps=15.0)
+    assert "every frame at 12.5 frames a second," in sampled(target_fps=12.5, frame_stride=1)
+    assert "segment sampling," in sampled(rule="segment")
+    assert "segment sampling at 10 frames a second," in sampled(rule="segment", target_fps=10.0)
     assert protocol_line(PROTOCOL, "reverse").endswith("played backwards")
 
 

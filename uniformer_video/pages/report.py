@@ -92,14 +92,17 @@ def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def protocol_line(protocol: Protocol, playback: str = "forward") -> str:
-    """A `Protocol` in words: "4 clips x 1 crop of 8 frames, every 2nd frame, 64 px"."""
+    """A `Protocol` in words: "4 clips x 1 crop of 8 frames, every 2nd frame at 15 frames a second, 64 px"."""
     sampling, pixels = protocol.sampling, protocol.views
     views = f"{plural(protocol.num_clips, 'clip')} {TIMES} {plural(pixels.num_crops, 'crop')}"
     parts = [f"{views} of {plural(sampling.num_frames, 'frame')}"]
+    rate = f" at {sampling.target_fps:g} frames a second" if sampling.target_fps else ""
     if sampling.rule != "dense":
-        parts.append(f"{sampling.rule} sampling")
+        parts.append(f"{sampling.rule} sampling{rate}")
     elif sampling.frame_stride > 1:
-        parts.append(f"every {_ordinal(sampling.frame_stride)} frame")
+        parts.append(f"every {_ordinal(sampling.frame_stride)} frame{rate}")
+    elif rate:
+        parts.append(f"every frame{rate}")
     side = f"{pixels.crop_size} px"
     if pixels.short_side != pixels.crop_size:
         side += f" of a short side of {pixels.short_side} px"
