@@ -8,6 +8,9 @@ from uniformer_video.config.recorded import config_text
 from uniformer_video.config.settings import load_config
 from uniformer_video.runs.folder import RecordedTest, RunFolder
 
+FIVE = "TEST.NUM_ENSEMBLE_VIEWS 7 TEST.NUM_SPATIAL_CROPS 3 TEST.SPLIT val TEST.SCORE softmax"
+FIVE = [*FIVE.split(), "TRAIN.PRECISION", "fp32"]
+
 
 def own_test(cfg):
     return RecordedTest("own weights", "own videos", config_text(cfg))
@@ -29,11 +32,7 @@ def further(folder, cfg, weights="own weights", videos="own videos", tested=None
         (["DATA.REVERSE_FRAMES", "True"], "test-reverse_frames"),
         (["DATA.TARGET_FPS", "12.5"], "test-fps12.5"),
         (["TEST.CHECKPOINT_FILE_PATH", "/my files/k400 base.pth"], "test-k400-base"),
-        (
-            ["TEST.NUM_ENSEMBLE_VIEWS", "7", "TEST.NUM_SPATIAL_CROPS", "3", "TEST.SPLIT", "val"]
-            + ["TEST.SCORE", "softmax", "TRAIN.PRECISION", "fp32"],
-            None,
-        ),
+        (FIVE, None),
     ],
 )
 def test_the_name_tells_the_difference(tmp_path, settings, name):

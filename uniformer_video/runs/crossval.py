@@ -33,6 +33,7 @@ from uniformer_video.runs.folder import BEST_FILE, CONFIG_FILE, LAST_FILE, run_f
 from uniformer_video.runs.multi_view_test import data_facts, present
 from uniformer_video.runs.run import run
 from uniformer_video.tasks.task import Task
+from uniformer_video.training.costs import add_up
 from uniformer_video.versions import versions
 
 log = logging.getLogger(__name__)
@@ -246,7 +247,9 @@ def _training(tested: Sequence[Results]) -> dict[str, Any] | None:
         values = {part.get(key) for part in parts if part}
         if len(values) == 1 and None not in values:
             common[key] = values.pop()
-    return {"folds": len(parts), **common, "seconds": seconds}
+    spent = [stretch for part in parts if part for stretch in part.get("costs", {}).get("spent", [])]
+    costs = {"costs": {"spent": add_up(spent)}} if spent else {}
+    return {"folds": len(parts), **common, "seconds": seconds, **costs}
 
 
 def _notes(folds: Folds, tested: Sequence[Results]) -> list[str]:

@@ -37,8 +37,10 @@ class RecordedTest:
 
 @dataclass(frozen=True)
 class ResultsFolder:
-    """Where the results of a test go. is_done: they are there already. differs: of a further test of a run, by
-    what it differs from the run's own, in sentences.
+    """Where the results of a test go.
+
+    is_done: they are there already. differs: of a further test of a run, by what it differs from the run's
+    own, in sentences.
     """
 
     path: Path
