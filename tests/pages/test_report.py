@@ -85,6 +85,66 @@ def test_page_says_the_numbers(tmp_path):
     assert_self_contained(page)
 
 
+def test_the_header_tells_what_was_tested_on_what(tmp_path):
+    data = {"name": "demo", "format": "csv", "split": "val", "license": ""}
+    page = write(make_folder(tmp_path, data=data, model={**MODEL, "weights": "ema"}))
+    assert "uniformer_s , best.pt, ema weights of epoch 14, tested on demo (split val)" in page.text
+    page = write(make_folder(tmp_path, model={**MODEL, "checkpoint": None}))
+    assert "uniformer_s , weights as initialised 4 clips" in page.text
+
+
+def test_a_further_test_says_what_differs(tmp_path):
+    page = write(make_folder(tmp_path, differs=["TEST.SPLIT is val, not test."]))
+    assert "A further test of this run. What differs" in page.text
+    assert "TEST.SPLIT is val, not test." in page.text
+    assert "further test" not in write(make_folder(tmp_path)).text
+
+
+def test_what_the_training_cost(tmp_path):
+    core = {"hardware": "4 cores, A", "devices": 4, "unit": "core", "seconds": 1800.0}
+    unknown = {"hardware": "not recorded", "devices": None, "unit": None, "seconds": 60.0}
+    costs = {"epoch_seconds": 90.0, "validation_seconds": 4.5, "spent": [unknown, core]}
+    page = write(make_folder(tmp_path, seconds=5.0, training={"seconds": 1860.0, "costs": costs}))
+    assert "The training took 31 min 00 s, until these weights" in page.text
+    assert "1 min 00 s, on hardware that is not recorded" in page.text
+    assert "2 core-hours: 30 min 00 s on 4 cores, A" in page.text
+    assert "An epoch took 1 min 30 s, and a validation 4.5 s" in page.text
+    assert "The test took 5.0 s" in page.text and "Duration" not in page.text
+
+
+@pytest.mark.parametrize("license", ["CC BY 4.0", ""])
+def test_the_licence_stands_under_frames(tmp_path, license):
+    data = {"name": "demo", "format": "csv", "split": "test", "license": license}
+    folder = make_folder(tmp_path, skill=0.0, data=data)
+    line = f"their licence: {license}" if license else "their licence is not recorded (DATA.LICENSE)"
+    assert f"Frames are from the tested videos; {line}" in write(folder, grey).text
+    assert "Frames are from" not in write(folder).text  # no frames are shown
+
+
+def test_settings_that_were_changed_come_first(tmp_path):
+    lr = {"key": "SOLVER.BASE_LR", "value": 0.001, "recipe": 0.0004}
+    frames = {"key": "DATA.NUM_FRAMES", "value": 8, "default": 16}
+    changed = {"command_line": [lr], "recipe": [frames]}
+    text = write(make_folder(tmp_path, changed_settings=changed)).text
+    order = ["Changed on the command line", "SOLVER.BASE_LR 0.001 0.0004", "Set by the recipe"]
+    order += ["DATA.NUM_FRAMES 8 16", "All settings"]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+
+
+def test_headings_leave_out_no_level(tmp_path):
+    for classes in (8, 40):
+        page = write(make_folder(tmp_path, classes, videos=80, failures={3: "cut"}, skill=0.5), grey)
+        levels = [int(tag[1]) for tag in page.tags if re.fullmatch("h[1-6]", tag)]
+        assert levels.count(1) == 1 and levels[0] == 1
+        assert all(below <= above + 1 for above, below in zip(levels, levels[1:], strict=False))
+
+
+def test_a_long_table_says_that_it_scrolls(tmp_path):
+    assert "400 classes in this table, which scrolls" in write(make_folder(tmp_path, 400, 400)).text
+    assert "which scrolls" not in write(make_folder(tmp_path)).text
+
+
 def test_failures_are_told_plainly(tmp_path):
     page = write(make_folder(tmp_path, failures={3: "the file is cut short"}))
     summary = json.loads((tmp_path / "results.json").read_text("utf-8"))["summary"]

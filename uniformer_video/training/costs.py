@@ -76,7 +76,7 @@ class RunCosts:
         epoch = sum(usual) / len(usual) * self.steps_per_epoch
         validations = sum(map(self._is_validated, range(1, self.max_epoch + 1)))
         seconds = epoch * self.max_epoch + (validation or 0.0) * validations
-        self._measured = dict(zip(_MEASURED, (epoch, validation), strict=True))
+        self._measured = dict(zip(_MEASURED, (round(epoch, 3), validation), strict=True))
         apart = "without the validations and the multi-view test"
         parts = f"{duration(epoch, 1)} of training"
         if validation is not None:
