@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import re
 import sys
@@ -116,7 +117,9 @@ def test_what_the_training_cost(tmp_path):
 def test_the_licence_stands_under_frames(tmp_path, license):
     data = {"name": "demo", "format": "csv", "split": "test", "license": license}
     folder = make_folder(tmp_path, skill=0.0, data=data)
-    line = f"their licence: {license}" if license else "their licence is not recorded (DATA.LICENSE)"
+    line = (
+        f"their licence: {license}" if license else "their licence is not recorded (DATA.LICENSE)"
+    )
     assert f"Frames are from the tested videos; {line}" in write(folder, grey).text
     assert "Frames are from" not in write(folder).text  # no frames are shown
 
@@ -134,10 +137,12 @@ def test_settings_that_were_changed_come_first(tmp_path):
 
 def test_headings_leave_out_no_level(tmp_path):
     for classes in (8, 40):
-        page = write(make_folder(tmp_path, classes, videos=80, failures={3: "cut"}, skill=0.5), grey)
+        page = write(
+            make_folder(tmp_path, classes, videos=80, failures={3: "cut"}, skill=0.5), grey
+        )
         levels = [int(tag[1]) for tag in page.tags if re.fullmatch("h[1-6]", tag)]
         assert levels.count(1) == 1 and levels[0] == 1
-        assert all(below <= above + 1 for above, below in zip(levels, levels[1:], strict=False))
+        assert all(below <= above + 1 for above, below in itertools.pairwise(levels))
 
 
 def test_a_long_table_says_that_it_scrolls(tmp_path):

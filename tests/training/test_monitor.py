@@ -128,7 +128,11 @@ def test_costs_from_before_they_were_recorded_are_unknown_not_forgotten():
     costs = RunCosts(3, max_epoch=4, eval_period=1, devices=1, unit="GPU", hardware="1 x H100")
     costs.go_on_from({}, 3600.0)
     unknown, own = costs.record(3700.0)["spent"]
-    assert (unknown["hardware"], unknown["devices"], unknown["seconds"]) == ("not recorded", None, 3600.0)
+    assert (unknown["hardware"], unknown["devices"], unknown["seconds"]) == (
+        "not recorded",
+        None,
+        3600.0,
+    )
     assert (own["hardware"], own["seconds"]) == ("1 x H100", 100.0)
 
 

@@ -247,7 +247,9 @@ def _training(tested: Sequence[Results]) -> dict[str, Any] | None:
         values = {part.get(key) for part in parts if part}
         if len(values) == 1 and None not in values:
             common[key] = values.pop()
-    spent = [stretch for part in parts if part for stretch in part.get("costs", {}).get("spent", [])]
+    spent = [
+        stretch for part in parts if part for stretch in part.get("costs", {}).get("spent", [])
+    ]
     costs = {"costs": {"spent": add_up(spent)}} if spent else {}
     return {"folds": len(parts), **common, "seconds": seconds, **costs}
 
