@@ -63,6 +63,12 @@ def test_everything_a_run_leaves(template, demo):
     assert record["protocol"]["num_clips"] == 2
     assert record["model"]["checkpoint_sha256"]
     assert record["training"]["epochs"] == 2
+    (spent,) = record["training"]["costs"]["spent"]
+    assert spent["seconds"] == record["training"]["seconds"] and spent["devices"] > 0
+    assert record["training"]["costs"]["epoch_seconds"] > 0
+    assert record["data"]["name"] == demo.name and record["data"]["split"] == "test"
+    changed = {row["key"] for row in record["changed_settings"]["command_line"]}
+    assert {"SOLVER.MAX_EPOCH", "DATA.PATH_TO_DATA_DIR"} <= changed and record["differs"] == []
     with np.load(folder / "scores.npz") as scores:
         assert scores["scores"].shape == (8, 2, 8)
         assert scores["labels"].tolist() == list(range(8))
