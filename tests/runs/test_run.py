@@ -79,6 +79,18 @@ def test_everything_a_run_leaves(template, demo):
     )
 
 
+def test_the_licence_of_the_videos_may_be_told_later(finished, tmp_path):
+    folder = tmp_path / "run"
+    assert results(folder)["data"]["license"] == ""
+    tested = (folder / "scores.npz").stat().st_mtime_ns
+    go([*finished, "DATA.LICENSE", "CC BY 4.0"])
+    assert results(folder)["data"]["license"] == "CC BY 4.0"
+    assert "CC BY 4.0" in (folder / "report.html").read_text("utf-8")
+    assert (folder / "scores.npz").stat().st_mtime_ns == tested
+    go(finished)  # it stays
+    assert results(folder)["data"]["license"] == "CC BY 4.0"
+
+
 def test_a_finished_run_reports_again_without_training_or_testing(finished, tmp_path, caplog):
     caplog.set_level("INFO")
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()}
