@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import re
 import sys
@@ -17,6 +18,7 @@ from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError, DecodeError, MissingLibraryError
 from uniformer_video.evaluation.parts import proportion
 from uniformer_video.evaluation.results import build_results, save_results
+from uniformer_video.pages.plots import line_chart
 from uniformer_video.pages.report import (
     TIMES,
     magnitude,
@@ -83,6 +85,72 @@ def test_page_says_the_numbers(tmp_path):
     assert "EPOCHS: 14" in page.text
     assert "motion that is learnt" not in page.text
     assert_self_contained(page)
+
+
+def test_the_header_tells_what_was_tested_on_what(tmp_path):
+    data = {"name": "demo", "format": "csv", "split": "val", "license": ""}
+    page = write(make_folder(tmp_path, data=data, model={**MODEL, "weights": "ema"}))
+    assert "uniformer_s , best.pt, ema weights of epoch 14, tested on demo (split val)" in page.text
+    page = write(make_folder(tmp_path, model={**MODEL, "checkpoint": "C:\\runs\\last.pt"}))
+    assert "uniformer_s , last.pt, weights of epoch 14 4 clips" in page.text
+    page = write(make_folder(tmp_path, model={**MODEL, "checkpoint": None}))
+    assert "uniformer_s , weights as initialised 4 clips" in page.text
+
+
+def test_a_further_test_says_what_differs(tmp_path):
+    page = write(make_folder(tmp_path, differs=["TEST.SPLIT is val, not test."]))
+    assert "A further test of this run. What differs" in page.text
+    assert "TEST.SPLIT is val, not test." in page.text
+    assert "further test" not in write(make_folder(tmp_path)).text
+
+
+def test_what_the_training_cost(tmp_path):
+    core = {"hardware": "4 cores, A", "devices": 4, "unit": "core", "seconds": 1800.0}
+    unknown = {"hardware": "not recorded", "devices": None, "unit": None, "seconds": 60.0}
+    costs = {"epoch_seconds": 90.0, "validation_seconds": 4.5, "spent": [unknown, core]}
+    page = write(make_folder(tmp_path, seconds=5.0, training={"seconds": 1860.0, "costs": costs}))
+    assert "The training took 31 min 00 s, until these weights" in page.text
+    assert "1 min 00 s, on hardware that is not recorded" in page.text
+    assert "2 core-hours: 30 min 00 s on 4 cores, A" in page.text
+    assert "An epoch took 1 min 30 s, and a validation 4.5 s" in page.text
+    assert "The test took 5.0 s" in page.text and "Duration" not in page.text
+
+
+@pytest.mark.parametrize("license", ["CC BY 4.0", ""])
+def test_the_licence_stands_under_frames(tmp_path, license):
+    data = {"name": "demo", "format": "csv", "split": "test", "license": license}
+    folder = make_folder(tmp_path, skill=0.0, data=data)
+    line = (
+        f"their licence: {license}" if license else "their licence is not recorded (DATA.LICENSE)"
+    )
+    assert f"Frames are from the tested videos; {line}" in write(folder, grey).text
+    assert "Frames are from" not in write(folder).text  # no frames are shown
+
+
+def test_settings_that_were_changed_come_first(tmp_path):
+    lr = {"key": "SOLVER.BASE_LR", "value": 0.001, "recipe": 0.0004}
+    frames = {"key": "DATA.NUM_FRAMES", "value": 8, "default": 16}
+    changed = {"command_line": [lr], "recipe": [frames]}
+    text = write(make_folder(tmp_path, changed_settings=changed)).text
+    order = ["Changed on the command line", "SOLVER.BASE_LR 0.001 0.0004", "Set by the recipe"]
+    order += ["DATA.NUM_FRAMES 8 16", "All settings"]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+
+
+def test_headings_leave_out_no_level(tmp_path):
+    for classes in (8, 40):
+        page = write(
+            make_folder(tmp_path, classes, videos=80, failures={3: "cut"}, skill=0.5), grey
+        )
+        levels = [int(tag[1]) for tag in page.tags if re.fullmatch("h[1-6]", tag)]
+        assert levels.count(1) == 1 and levels[0] == 1
+        assert all(below <= above + 1 for above, below in itertools.pairwise(levels))
+
+
+def test_a_long_table_says_that_it_scrolls(tmp_path):
+    assert "400 classes in this table, which scrolls" in write(make_folder(tmp_path, 400, 400)).text
+    assert "which scrolls" not in write(make_folder(tmp_path)).text
 
 
 def test_failures_are_told_plainly(tmp_path):
@@ -250,10 +318,16 @@ def test_curves_of_averaged_weights_are_dashed_and_named(tmp_path):
         file.write(json.dumps({**line, "epoch": 3}) + "\n")
     page = write(folder)
     assert page.text.count("validation, ema weights") == 2  # of accuracy and loss
+    assert page.text.count("validation, raw weights") == 2
     assert page.tags.count("i") == plain + 2
     drawing = re.search("<svg.*?</svg>", (folder / "report.html").read_text(), re.DOTALL)[0]
     assert "stroke-dasharray" in drawing
     assert_self_contained(page)
+
+
+def test_a_curve_of_one_epoch_has_no_fractions_of_it():
+    ticks = re.findall(r">([\d.]+)</text>", line_chart("Loss over epochs", [(2, 0.5)], []))
+    assert "2" in ticks and not [tick for tick in ticks if tick.startswith(("1.9", "2.0"))]
 
 
 def test_no_curves_without_a_log(tmp_path):
@@ -304,7 +378,10 @@ def test_protocol_in_words():
     assert "every" not in sampled(frame_stride=1)
     assert "every 11th frame" in sampled(frame_stride=11)
     assert "every 23rd frame" in sampled(frame_stride=23)
-    assert "segment sampling" in sampled(rule="segment")
+    assert "every 2nd frame at 15 frames a second," in sampled(target_fps=15.0)
+    assert "every frame at 12.5 frames a second," in sampled(target_fps=12.5, frame_stride=1)
+    assert "segment sampling," in sampled(rule="segment")
+    assert "segment sampling at 10 frames a second," in sampled(rule="segment", target_fps=10.0)
     assert protocol_line(PROTOCOL, "reverse").endswith("played backwards")
 
 
