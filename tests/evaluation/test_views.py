@@ -104,7 +104,7 @@ def test_where_all_is_right_one_view_is_enough():
     found = result["analyses"]["views"]
     assert (found["best"], found["enough"]) == (0, 0)
     assert lines_of(result["analyses"]) == [
-        "fewer views would do: top-1 100.0% by 1 clip x 1 crop, and no more by 4 clips x 3 crops"
+        "fewer views may do: top-1 100.0% by 1 clip x 1 crop, and no more by 4 clips x 3 crops"
     ]
 
 

@@ -126,13 +126,13 @@ def _score_rules(tested: Tested) -> list[dict[str, Any]]:
 
 
 def summary_lines(found: Mapping[str, Any]) -> list[str]:
-    """For the terminal, where fewer views would do than were tested."""
+    """For the terminal, where fewer views may do than were tested."""
     enough, best, most = (found["rows"][row] for row in (found["enough"], found["best"], -1))
     if enough["views"] == most["views"]:
         return []
     by = f"{found['short']} {enough['value']:.1%} by {_views(enough)}"
     if best is enough:
-        return [f"fewer views would do: {by}, and no more by {_views(most)}"]
+        return [f"fewer views may do: {by}, and no more by {_views(most)}"]
     return [
         f"fewer views may do: {by} cannot be told from the best, {best['value']:.1%} by {_views(best)} "
         f"(difference {100 * enough['difference']:+.1f} points, paired 95 % interval "
