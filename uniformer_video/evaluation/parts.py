@@ -28,6 +28,8 @@ class RecordingTask(Protocol):
     figures: ClassVar[tuple[Figure, ...]]
     template: ClassVar[Path]
     has_analyses: ClassVar[bool]
+    headline: ClassVar[str]
+    view_scores: ClassVar[dict[str, Callable[[np.ndarray], np.ndarray]]]
 
     def label_entry(self, label: Any) -> dict[str, Any]: ...
 
@@ -38,6 +40,27 @@ class RecordingTask(Protocol):
     def right(self, scores: np.ndarray, labels: Sequence[Any]) -> np.ndarray: ...
 
     def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float: ...
+
+    def judged(self, labels: Sequence[Any]) -> np.ndarray: ...
+
+    def evidence(
+        self, scores: np.ndarray, labels: Sequence[Any], groups: np.ndarray | None = None
+    ) -> np.ndarray: ...
+
+    def difference_interval(
+        self, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[float, float] | None: ...
+
+    def class_differences(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        labels: Sequence[Any],
+        least: int,
+        groups: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]: ...
+
+    def disagreement(self, logits: np.ndarray) -> np.ndarray: ...
 
     def results(
         self,

@@ -24,6 +24,8 @@ class Results:
     videos: one dict a video: "name", "path", its labels, whether it was "decoded", and what was found.
     failures: those of them that could not be decoded, each with its "reason".
     motion: the check of motion, None where it was not made. model, training, versions: plain dicts.
+    analyses: {name: what an analysis found}. cost: where the time of the test went, None where it was not
+    measured.
     settings: the config as YAML text. seconds: how long the test took.
     data: name of the data set, format of its lists, split, licence of the videos; None in earlier records.
     changed_settings: those of the command line, and of the recipe; None in earlier records.
@@ -51,6 +53,8 @@ class Results:
     settings: str
     versions: dict[str, str]
     task: str = "single-label"
+    analyses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cost: dict[str, Any] | None = None
     crossval: dict[str, Any] | None = None
     data: dict[str, Any] | None = None
     changed_settings: dict[str, list[dict[str, Any]]] | None = None

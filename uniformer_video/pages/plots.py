@@ -7,6 +7,7 @@ drawing suits its light and its dark theme.
 import base64
 import importlib
 import io
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -29,6 +30,14 @@ ACCENT, WARM, MUTED, LINE = STAND_INS
 RIGHT_RGB, WRONG_RGB = (74, 131, 226), (222, 118, 52)
 HEAT_MAP_SIDE = 800
 STRIP_WIDTH = 160
+
+_CHART_STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+}
 
 Points = Sequence[tuple[float, float]]  # (epoch, value)
 
@@ -58,15 +67,7 @@ def line_chart(
     """
     matplotlib = report_library("matplotlib")
     figure_module = report_library("matplotlib.figure")
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": label,
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.spines.left": False,
-    }
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": label}):
         figure = figure_module.Figure(figsize=(3.6, 2.3), layout="constrained")
         axes = figure.add_subplot()
         _draw_line(axes, train, ACCENT, marked=len(train) == 1)
@@ -74,10 +75,41 @@ def line_chart(
         for points in averages:
             _draw_line(axes, points, WARM, marked=len(points) == 1, style="--")
         _dress(axes, percent)
-        drawing = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
+        return _drawn(figure, label)
+
+
+def _drawn(figure: Any, label: str) -> str:
+    """A figure as inline SVG; `label` is what a screen reader says."""
+    drawing = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
     return _inline(drawing.getvalue(), label)
+
+
+def scatter_chart(label: str, series: Mapping[str, Points], ringed: Points, x_label: str) -> str:
+    """Inline SVG of shares over a cost: named series of (cost, share), with rings about some points.
+
+    Series differ in marks and colours; a legend names them where they are several.
+    """
+    matplotlib = report_library("matplotlib")
+    figure_module = report_library("matplotlib.figure")
+    with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": label}):
+        figure = figure_module.Figure(figsize=(4.8, 2.7), layout="constrained")
+        axes = figure.add_subplot()
+        looks = itertools.cycle([(ACCENT, "o"), (WARM, "s"), (MUTED, "^")])
+        for (name, points), (colour, mark) in zip(series.items(), looks, strict=False):
+            axes.plot(
+                *zip(*points, strict=True), color=colour, marker=mark, markersize=5, label=name
+            )
+        for point in ringed:
+            axes.plot(*point, "o", color=MUTED, markersize=13, markerfacecolor="none")
+        _dress(axes, percent=True)
+        axes.xaxis.set_major_locator(report_library("matplotlib.ticker").MaxNLocator(8))
+        axes.margins(x=0.05, y=0.15)
+        axes.set_xlabel(x_label, color=MUTED)
+        if len(series) > 1:
+            figure.legend(loc="outside upper left", ncols=3, frameon=False, labelcolor=MUTED)
+        return _drawn(figure, label)
 
 
 def rate_chart(

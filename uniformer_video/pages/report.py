@@ -15,9 +15,11 @@ from uniformer_video.evaluation.parts import Figure, FramesOfVideo, RecordingTas
 from uniformer_video.files import METRICS_FILE, atomic_write
 from uniformer_video.pages.plots import line_chart, report_library
 from uniformer_video.pages.sections import build_sections
+from uniformer_video.pages.view_charts import views_chart
 from uniformer_video.words import duration, plural
 
 REPORT_FILE = "report.html"
+MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -48,11 +50,13 @@ def write_report(
     )
     environment.filters.update(
         percent=percent,
+        points=points,
         duration=partial(duration, digits=1),
         magnitude=magnitude,
         cost=cost_line,
         setting=value_in_words,
     )
+    environment.globals["views_chart"] = views_chart
     try:
         page = environment.get_template(task.template.name).render(
             results=results,
@@ -141,6 +145,13 @@ def cost_line(stretch: Mapping[str, Any]) -> str:
 def percent(value: float | None) -> str:
     """0.98123 -> "98.1%"; None -> "n/a"."""
     return "n/a" if value is None else f"{100 * value:.1f}%"
+
+
+def points(difference: float | None) -> str:
+    """-0.0123 -> "-1.2", in percentage points; None -> "n/a"."""
+    if difference is None:
+        return "n/a"
+    return f"{100 * difference:+.1f}".replace("-", MINUS) if round(difference, 3) else "0.0"
 
 
 def magnitude(count: int) -> str:

@@ -17,12 +17,14 @@ from uniformer_video.evaluation.exact_order import mean_logits, mean_softmaxes
 from uniformer_video.evaluation.metrics import (
     confusion_matrix,
     group_share_interval,
+    jensen_shannon,
     mean_class_accuracy,
     per_class_accuracy,
     ranked_classes,
     softmax,
     topk_correct,
 )
+from uniformer_video.evaluation.paired import paired_interval
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
@@ -148,6 +150,50 @@ class SingleLabel(Classification):
     def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float:
         """Top-1, 0 to 1."""
         return float(self.right(scores, labels).mean())
+
+    def evidence(
+        self, scores: np.ndarray, labels: Sequence[Any], groups: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Which videos are right, bool `[N]`."""
+        return self.right(scores, labels)
+
+    def difference_interval(
+        self, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[float, float]:
+        """That of top-1: `paired_interval`."""
+        return paired_interval(first, second, generator("paired", len(first)), groups=groups)
+
+    def disagreement(self, logits: np.ndarray) -> np.ndarray:
+        """`jensen_shannon` of the softmax of the views, at most log K."""
+        return jensen_shannon(softmax(logits))
+
+    def class_differences(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        labels: Sequence[Any],
+        least: int,
+        groups: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]:
+        """Accuracy of each class."""
+        true = np.asarray(labels)
+        right = [self.right(scores, labels) for scores in (first, second)]
+        rows = []
+        for index in np.flatnonzero(np.bincount(true) >= least):
+            own = true == index
+            own_groups = None if groups is None else groups[own]
+            low, high = self.difference_interval(right[0][own], right[1][own], own_groups)
+            rows.append(
+                {
+                    "class": int(index),
+                    "videos": int(own.sum()),
+                    "first": float(right[0][own].mean()),
+                    "second": float(right[1][own].mean()),
+                    "low": low,
+                    "high": high,
+                }
+            )
+        return rows
 
     def group_interval(
         self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray

@@ -1,7 +1,7 @@
 """What an analysis is handed: a test, with the logits of every view."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -11,13 +11,21 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.evaluation.parts import RecordingTask
 
 
+def renumbered(groups: Iterable[Hashable]) -> np.ndarray:
+    """The numbers of groups by their first video, int `[N]` from 0 without a gap: names, or some of more."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups], int)
+
+
 @dataclass(frozen=True)
 class Tested:
     """A test of N videos, of which analyses use those that were decoded, `len(good)` of them.
 
     task: that of the test. view_scores: logits `[N, view, K]`, clip by clip and crop by crop; NaN where a
     video failed. labels: one a video, as the task's `label_of` gives it. decoded: bool `[N]`.
-    model: the record's "model". seconds: how long the test took.
+    model: the record's "model". seconds: how long the test took. sizes: {place: (width, height)} of decoded
+    frames, where they are known. groups: int `[N]`, from 0, of videos that belong together, or None.
+    cost: the record's "cost".
     """
 
     task: RecordingTask
@@ -28,6 +36,15 @@ class Tested:
     class_names: Sequence[str]
     model: Mapping[str, Any]
     seconds: float
+    sizes: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    groups: np.ndarray | None = None
+    cost: Mapping[str, Any] | None = None
+
+    @property
+    def headline_name(self) -> str:
+        """What people call the task's headline: "top-1"."""
+        names = {figure.key: figure.short for figure in self.task.figures}
+        return names.get(self.task.headline, self.task.headline)
 
     @cached_property
     def good(self) -> np.ndarray:
@@ -38,6 +55,11 @@ class Tested:
     def good_labels(self) -> list[Any]:
         """The labels of the decoded videos, `[G]`."""
         return [self.labels[place] for place in self.good]
+
+    @cached_property
+    def good_groups(self) -> np.ndarray | None:
+        """The groups of the decoded videos, int `[G]`; None where each stands by itself."""
+        return None if self.groups is None else renumbered(self.groups[self.good])
 
     @cached_property
     def logits(self) -> np.ndarray:
@@ -57,7 +79,19 @@ class Tested:
         clips, crops: which of them; all by default. score: one of the task's score rules; that of the
         protocol by default.
         """
-        chosen = self.logits if clips is None else self.logits[:, list(clips)]
-        chosen = chosen if crops is None else chosen[:, :, list(crops)]
-        views = chosen.reshape(len(chosen), -1, chosen.shape[-1])
-        return self.task.video_scores(views, score or self.protocol.score)
+        num_clips, num_crops = self.logits.shape[1:3]
+        clips = range(num_clips) if clips is None else clips
+        crops = range(num_crops) if crops is None else crops
+        score = score or self.protocol.score
+        if len(clips) * len(crops) == num_clips * num_crops and score == self.protocol.score:
+            return self._all_scores  # which several analyses ask for
+        return self._scores_of(self.logits[:, list(clips)][:, :, list(crops)], score)
+
+    @cached_property
+    def _all_scores(self) -> np.ndarray:
+        """Those of all views, by the rule of the protocol."""
+        return self._scores_of(self.logits, self.protocol.score)
+
+    def _scores_of(self, logits: np.ndarray, score: str) -> np.ndarray:
+        views = logits.reshape(len(logits), -1, logits.shape[-1])
+        return self.task.video_scores(views, score)
