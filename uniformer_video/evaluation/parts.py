@@ -25,7 +25,11 @@ class Figure(NamedTuple):
 class RecordingTask(Protocol):
     """What the record of a test and its page ask of a task; `tasks.task.Task` has it."""
 
+    name: ClassVar[str]
     figures: ClassVar[tuple[Figure, ...]]
+    headline: ClassVar[str]
+    hits_key: ClassVar[str]
+    class_figure: ClassVar[str]
     template: ClassVar[Path]
     has_analyses: ClassVar[bool]
 
@@ -38,6 +42,20 @@ class RecordingTask(Protocol):
     def right(self, scores: np.ndarray, labels: Sequence[Any]) -> np.ndarray: ...
 
     def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float: ...
+
+    def judged(self, labels: Sequence[Any]) -> np.ndarray: ...
+
+    def by_class(
+        self, scores: np.ndarray, labels: Sequence[Any]
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def evidence(
+        self, scores: np.ndarray, labels: Sequence[Any], groups: np.ndarray | None = None
+    ) -> np.ndarray: ...
+
+    def difference_interval(
+        self, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[float, float] | None: ...
 
     def results(
         self,

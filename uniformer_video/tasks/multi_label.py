@@ -21,6 +21,7 @@ from uniformer_video.evaluation.metrics import (
     resampled_map,
     sigmoid,
 )
+from uniformer_video.evaluation.paired import resampled_interval
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
@@ -53,6 +54,7 @@ class MultiLabel(Classification):
     has_distillation = has_analyses = True
     figures = (Figure("map", "mAP", "Mean average precision"), Figure("hit1", "hit@1", "Hit@1"))
     hits_key, score_key, headline = "hit1", "map", "map"
+    class_figure = "Average precision"
     result_keys = ("per_class",)
     template = Path(__file__).with_name("multi_label.html.j2")
     prediction_note = (
@@ -114,6 +116,10 @@ class MultiLabel(Classification):
         """`{"labels": class indices}`."""
         return {"labels": [int(own) for own in label]}
 
+    def recorded_label(self, entry: Mapping[str, Any]) -> tuple[int, ...]:
+        """The class indices, a tuple."""
+        return tuple(entry["labels"])
+
     def results(
         self,
         entries: Sequence[dict[str, Any]],
@@ -140,6 +146,29 @@ class MultiLabel(Classification):
     def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float:
         """mAP, 0 to 1; NaN where no video has a label."""
         return mean_average_precision(scores, multi_hot(labels, scores.shape[1]))
+
+    def judged(self, labels: Sequence[Any]) -> np.ndarray:
+        """Those with a label."""
+        return np.array([len(label) > 0 for label in labels], bool)
+
+    def evidence(
+        self, scores: np.ndarray, labels: Sequence[Any], groups: np.ndarray | None = None
+    ) -> np.ndarray:
+        """mAP on resamples of the videos, the same for all scores of as many videos: float `[resamples]`."""
+        rng = generator("paired", len(scores))
+        truth = multi_hot(labels, scores.shape[1])
+        return resampled_map(scores, truth, _num_resamples(scores), rng, groups)
+
+    def difference_interval(
+        self, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[float, float] | None:
+        """That of mAP: `resampled_interval`."""
+        return resampled_interval(first, second)
+
+    def by_class(self, scores: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """The average precision of each class, and how many videos have the label."""
+        truth = multi_hot(labels, scores.shape[1])
+        return average_precision(scores, truth), truth.sum(axis=0)
 
     def group_interval(
         self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray

@@ -23,6 +23,7 @@ from uniformer_video.evaluation.metrics import (
     softmax,
     topk_correct,
 )
+from uniformer_video.evaluation.paired import paired_interval
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
@@ -64,6 +65,7 @@ class SingleLabel(Classification):
     has_distillation = has_analyses = True
     figures = (Figure("top1", "top-1", "Top-1 accuracy"),)
     hits_key = score_key = headline = "top1"
+    class_figure = "Accuracy"
     result_keys = ("per_class", "confusion")
     template = Path(__file__).with_name("single_label.html.j2")
 
@@ -119,6 +121,10 @@ class SingleLabel(Classification):
         """`{"label": class index}`."""
         return {"label": int(label)}
 
+    def recorded_label(self, entry: Mapping[str, Any]) -> int:
+        """The class index."""
+        return entry["label"]
+
     def results(
         self,
         entries: Sequence[dict[str, Any]],
@@ -147,6 +153,23 @@ class SingleLabel(Classification):
     def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float:
         """Top-1, 0 to 1."""
         return float(self.right(scores, labels).mean())
+
+    def evidence(
+        self, scores: np.ndarray, labels: Sequence[Any], groups: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Which videos are right, bool `[N]`."""
+        return self.right(scores, labels)
+
+    def difference_interval(
+        self, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[float, float]:
+        """That of top-1: `paired_interval`."""
+        return paired_interval(first, second, generator("paired", len(first)), groups=groups)
+
+    def by_class(self, scores: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """The accuracy of each class."""
+        confusion = _confusion(scores, np.asarray(labels, dtype=np.int64))
+        return per_class_accuracy(confusion), confusion.sum(axis=1)
 
     def group_interval(
         self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray
