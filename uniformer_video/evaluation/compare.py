@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from uniformer_video.evaluation.paired import paired_interval
+from uniformer_video.evaluation.paired import RESAMPLES, paired_interval, resampled_interval
 from uniformer_video.evaluation.parts import RecordingTask, number, proportion
 from uniformer_video.evaluation.significance import holm, mcnemar_exact
 from uniformer_video.randomness import generator
+
+_AT_ONCE = 1000  # resamples that are held at a time
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Answers:
         """The share of right answers, and the task's headline where it is another figure."""
         return figures_of(self.task, self.scores, self.labels)
 
+    @property
+    def share(self) -> float | None:
+        """The share of right answers; None where no video has one."""
+        return self.figures[self.task.hits_key]["value"]
+
     @cached_property
     def headline(self) -> float | None:
         """The value of the task's headline, 0 to 1; None where nothing tells."""
@@ -65,7 +72,7 @@ class Answers:
 
 
 def figures_of(task: RecordingTask, scores: np.ndarray, labels: Sequence[Any]) -> dict[str, Any]:
-    """`{hits_key: share of right answers, headline: value}` of scores `[N, K]`; one entry where they are one."""
+    """`{hits_key: share of right answers, headline: value}` of scores `[N, K]`; one entry if they are one."""
     judged = task.judged(labels)
     share = proportion(task.right(scores, labels)[judged].sum(), judged.sum())
     if task.headline == task.hits_key:
@@ -95,7 +102,11 @@ def compare_answers(
         "pairs": _pairs(runs),
         "recipes": [_recipe(places, [runs[place] for place in places]) for places in recipes],
         "recipe_pairs": [
-            {"recipe": place, "against": 0, **_difference(_pick(runs, own), _pick(runs, recipes[0]))}
+            {
+                "recipe": place,
+                "against": 0,
+                **_of_recipes(_pick(runs, own), _pick(runs, recipes[0])),
+            }
             for place, own in enumerate(recipes)
             if place and several
         ],
@@ -126,7 +137,7 @@ def _pairs(runs: Sequence[Answers]) -> list[dict[str, Any]]:
             {
                 "run": place,
                 "against": 0,
-                **_difference([run], [first]),
+                **_difference(run, first),
                 "both": int((ours & theirs).sum()),
                 "neither": int((~ours & ~theirs).sum()),
                 "gained": gained,
@@ -139,34 +150,84 @@ def _pairs(runs: Sequence[Answers]) -> list[dict[str, Any]]:
     return pairs
 
 
-def _difference(ours: Sequence[Answers], theirs: Sequence[Answers]) -> dict[str, Any]:
-    """By how much some runs are better than others, the means of each, with the interval of other videos.
-
-    The runs themselves are not drawn again: the interval is that of these trainings on other videos.
+def _difference(run: Answers, first: Answers) -> dict[str, Any]:
+    """By how much a run is better than another, with the interval of other videos: of the headline, and of
+    the share of right answers where that is another figure.
     """
-    task, groups = ours[0].task, ours[0].groups
-    means = [_mean([run.evidence for run in side]) for side in (ours, theirs)]
-    values = [[run.headline for run in side if run.headline is not None] for side in (ours, theirs)]
-    found = _as_entry(
-        task.headline,
-        statistics.fmean(values[0]) - statistics.fmean(values[1]) if all(values) else None,
-        task.difference_interval(*means, groups) if all(values) else None,
-    )
+    task, groups = run.task, run.groups
+    if run.headline is None or first.headline is None:
+        found = _as_entry(task.headline, None, None)
+    else:
+        interval = task.difference_interval(run.evidence, first.evidence, groups)
+        found = _as_entry(task.headline, run.headline - first.headline, interval)
     if task.headline != task.hits_key:
-        found[task.hits_key] = _hits_difference(ours, theirs)
+        judged = run.judged
+        right, other = run.right[judged].astype(float), first.right[judged].astype(float)
+        known = bool(judged.any())
+        own_groups = None if groups is None else groups[judged]
+        rng = generator("paired", len(right))
+        interval = paired_interval(right, other, rng, groups=own_groups) if known else None
+        difference = float(np.mean(right - other)) if known else None
+        found[task.hits_key] = _as_entry(task.hits_key, difference, interval)
     return found
 
 
-def _hits_difference(ours: Sequence[Answers], theirs: Sequence[Answers]) -> dict[str, Any]:
-    """The same of the share of right answers, over the videos that have one."""
-    task, judged, groups = ours[0].task, ours[0].judged, ours[0].groups
-    if not judged.any():
-        return _as_entry(task.hits_key, None, None)
-    right, other = (_mean([run.right[judged] for run in side]) for side in (ours, theirs))
-    rng = generator("paired", len(right))
-    own_groups = None if groups is None else groups[judged]
-    interval = paired_interval(right, other, rng, groups=own_groups)
-    return _as_entry(task.hits_key, float(np.mean(right - other)), interval)
+def _of_recipes(ours: Sequence[Answers], theirs: Sequence[Answers]) -> dict[str, Any]:
+    """The same of the means over the runs of two recipes, with the interval of other videos and seeds."""
+    task, runs = ours[0].task, [*ours, *theirs]
+    shares = _resampled_shares(runs)
+    found = _as_entry(
+        task.hits_key, *_mean_difference([run.share for run in runs], shares, len(ours))
+    )
+    if task.headline == task.hits_key:
+        return found
+    values = [run.headline for run in runs]
+    drawn = None if None in values else np.stack([run.evidence for run in runs], axis=1)
+    headline = _as_entry(task.headline, *_mean_difference(values, drawn, len(ours)))
+    return {**headline, task.hits_key: found}
+
+
+def _resampled_shares(runs: Sequence[Answers]) -> np.ndarray | None:
+    """The shares of right answers of runs on the same resamples of the videos: `[RESAMPLES, runs]`.
+
+    Drawn is how often each distinct pattern of right and wrong occurs, as `paired_interval` does; with
+    groups, how often each distinct group does. None without videos that have a right answer.
+    """
+    judged, groups = runs[0].judged, runs[0].groups
+    right = np.stack([*(run.right[judged] for run in runs), judged[judged]], axis=1).astype(float)
+    if not len(right):
+        return None
+    if groups is not None:
+        own = groups[judged]
+        right = np.stack([np.bincount(own, column) for column in right.T], axis=1)
+        right = right[right[:, -1] > 0]
+    patterns, occurrences = np.unique(right, axis=0, return_counts=True)
+    rng, units = generator("paired", len(right)), occurrences.sum()
+    parts = []
+    for _ in range(RESAMPLES // _AT_ONCE):
+        counts = rng.multinomial(units, occurrences / units, _AT_ONCE) @ patterns
+        parts.append(counts[:, :-1] / counts[:, -1:])
+    return np.concatenate(parts)
+
+
+def _mean_difference(
+    values: Sequence[float | None], drawn: np.ndarray | None, split: int
+) -> tuple[float | None, tuple[float, float] | None]:
+    """The mean of the first `split` values less that of the others, and its 95 % interval.
+
+    drawn: the values on resamples of the videos, `[resamples, runs]`, of each of which as many runs of either
+    side are drawn, with replacement, as it has.
+    """
+    known = [value for value in values if value is not None]
+    if drawn is None or len(known) < len(values):
+        return None, None
+    rng, rows = generator("paired seeds", len(values)), np.arange(len(drawn))[:, None]
+    sides = []
+    for start, end in ((0, split), (split, len(values))):
+        chosen = rng.integers(start, end, size=(len(drawn), end - start))
+        sides.append(drawn[rows, chosen].mean(axis=1))
+    difference = statistics.fmean(known[:split]) - statistics.fmean(known[split:])
+    return difference, resampled_interval(*sides)
 
 
 def _as_entry(
@@ -177,7 +238,7 @@ def _as_entry(
 
 
 def _recipe(places: Sequence[int], runs: Sequence[Answers]) -> dict[str, Any]:
-    """Runs of one recipe: mean and standard deviation (n - 1) of the headline, and of the share of right ones."""
+    """Runs of one recipe: mean and standard deviation (n - 1) of the headline, and of the share of hits."""
     task = runs[0].task
     found: dict[str, Any] = {"runs": list(places), **_spread([run.headline for run in runs])}
     if task.headline != task.hits_key:
@@ -209,9 +270,7 @@ def _disagreements(
     ]
 
 
-def _ensembles(
-    runs: Sequence[Answers], recipes: Sequence[Sequence[int]]
-) -> list[dict[str, Any]]:
+def _ensembles(runs: Sequence[Answers], recipes: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
     """The mean answers of every pair of runs, of each recipe and of all runs, once each."""
     members = [*combinations(range(len(runs)), 2), *map(tuple, recipes), tuple(range(len(runs)))]
     return [_ensemble(runs, own) for own in dict.fromkeys(members) if len(own) > 1]

@@ -13,8 +13,8 @@ def mcnemar_exact(gained: int, lost: int) -> float:
     each of these videos would be as likely to be gained as lost: p is the probability of a split at least as
     uneven, twice the smaller tail of the binomial distribution of `gained + lost` trials with one half, at
     most 1. 1.0 where none differs. Source: McNemar, "Note on the sampling error of the difference between
-    correlated proportions" (1947), with the exact distribution; Dietterich, "Approximate Statistical Tests for
-    Comparing Supervised Classification Learning Algorithms" (1998), section 3.1.
+    correlated proportions" (1947), with the exact distribution; Dietterich, "Approximate Statistical Tests
+    for Comparing Supervised Classification Learning Algorithms" (1998), section 3.1.
     """
     trials, fewer = gained + lost, min(gained, lost)
     if 2 * fewer == trials:

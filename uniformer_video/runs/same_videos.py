@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +18,12 @@ _NAMED = 5
 _Key = tuple[str, float, float]  # a video of a list: its name, and the seconds that count
 
 
-class SameTest(NamedTuple):
+@dataclass(frozen=True)
+class SameTest:
     """A test in the order of the first one. labels: of all videos, in the first one's classes.
 
-    rows: int `[N]`, where the first test's videos stand in this one. classes: int `[K]`, where its classes do.
+    rows: int `[N]`, where the first test's videos stand in this one. classes: int `[K]`, where its classes
+    do.
     """
 
     test: StoredTest
@@ -31,6 +35,11 @@ class SameTest(NamedTuple):
     def decoded(self) -> np.ndarray:
         """bool `[N]`."""
         return self.test.decoded[self.rows]
+
+    @cached_property
+    def numbers(self) -> list[int]:
+        """What the first test calls this one's classes, in this one's order."""
+        return np.argsort(self.classes).tolist()
 
     def view_scores(self, which: np.ndarray) -> np.ndarray:
         """Logits `[len(which), view, K]` of the videos at the places `which`."""
@@ -88,7 +97,9 @@ def _classes(
         return np.arange(len(own)), []
     if len(own) == len(theirs) and are_stand_ins(own) != are_stand_ins(theirs):
         unnamed, named = (other, name) if are_stand_ins(own) else (name, other)
-        note = f"{unnamed} does not name its classes, which are taken to be in the order of {named}."
+        note = (
+            f"{unnamed} does not name its classes, which are taken to be in the order of {named}."
+        )
         return np.arange(len(own)), [note]
     if sorted(own) != sorted(theirs) or len({*own}) < len(own):
         lines = [line.strip() for line in name_differences(theirs, own, name, other)]
@@ -119,7 +130,7 @@ def _rows(
     test: StoredTest,
     own_labels: Sequence[Any],
 ) -> np.ndarray:
-    """Where the first test's videos stand in another one, int `[N]`. A list may hold a video several times."""
+    """Where the first test's videos stand in another one, int `[N]`; a list may hold a video twice."""
     keys = [_key(video) for video in first.results.videos]
     own_keys = [_key(video) for video in test.results.videos]
     lacking, added = Counter(keys) - Counter(own_keys), Counter(own_keys) - Counter(keys)
@@ -136,9 +147,7 @@ def _rows(
             "tested on one list: test one of them again, with TRAIN.ENABLE False, on the list of the other"
         )
     order = sorted(range(len(keys)), key=lambda at: (keys[at], repr(labels[at])))
-    own_order = sorted(
-        range(len(own_keys)), key=lambda at: (own_keys[at], repr(own_labels[at]))
-    )
+    own_order = sorted(range(len(own_keys)), key=lambda at: (own_keys[at], repr(own_labels[at])))
     rows = np.empty(len(keys), dtype=np.int64)
     rows[order] = own_order
     return rows

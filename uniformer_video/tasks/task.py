@@ -54,7 +54,8 @@ class Task(ABC):
     view_scores: ClassVar[dict[str, Callable[[np.ndarray], np.ndarray]]] = {"logits": np.asarray}
     # Whether `motion` measures something.
     has_motion_check: ClassVar[bool] = False
-    # Whether its videos have scores `[N, K]`, so that `evaluation/analyses` and comparisons can be made of them.
+    # Whether its videos have scores `[N, K]`, so that `evaluation/analyses` can be made of them, and tests
+    # compared.
     has_analyses: ClassVar[bool] = False
     # What `by_class` measures, as a page names it. Of tasks with `has_analyses`.
     class_figure: ClassVar[str] = ""
@@ -198,7 +199,7 @@ class Task(ABC):
         raise NotImplementedError
 
     def recorded_label(self, entry: Mapping[str, Any]) -> Any:
-        """The label, as `label_of` gives it, of a video as the record lists it. Of tasks with `has_analyses`."""
+        """The label, as `label_of` gives it, of a video of a record. Of tasks with `has_analyses`."""
         raise NotImplementedError
 
     @abstractmethod
@@ -252,8 +253,8 @@ class Task(ABC):
     def difference_interval(
         self, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
     ) -> tuple[float, float] | None:
-        """The 95 % paired bootstrap interval of the `headline` of one less that of another, from the `evidence`
-        of both on the same videos; None where nothing can be told. Of tasks with `has_analyses`.
+        """The 95 % paired bootstrap interval of the `headline` of one less that of another, from the
+        `evidence` of both on the same videos; None where nothing can be told. Of tasks with `has_analyses`.
         """
         raise NotImplementedError
 
