@@ -260,13 +260,13 @@ def _disagreements(
 ) -> list[dict[str, Any]]:
     """The videos that some runs get and others do not, in the order of the list."""
     right = np.stack([run.right for run in runs], axis=1)
-    places = np.flatnonzero(right.any(axis=1) & ~right.all(axis=1) & runs[0].judged)
+    differ = right.any(axis=1) & ~right.all(axis=1) & runs[0].judged
     return [
         {
             **entries[place],
             "right": right[place].tolist(),
         }
-        for place in places
+        for place in np.flatnonzero(differ).tolist()
     ]
 
 

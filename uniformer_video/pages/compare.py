@@ -42,6 +42,7 @@ def write_comparison(folder: Path | str, record: Mapping[str, Any], frames_of: F
         several_figures=record["headline"] != record["hits"],
         sides=sides,
         comparisons=comparisons,
+        same_views=len({run["views"] for run in record["runs"]}) == 1,
         scale=_scale(record),
         sure=SURE,
         classes=_classes(record, sides),
@@ -253,19 +254,24 @@ def _labels(video: Mapping[str, Any]) -> list[int]:
 
 
 def _chart(record: Mapping[str, Any]) -> str | None:
-    """The headline against the multiply-adds, of all whose costs are known; None where that is nobody."""
-    points = []
+    """The headline against the multiply-adds, of all whose costs are known; None where that is nobody.
+
+    Of ensembles that cost the same, to three digits, the best.
+    """
+    key, points = record["headline"], []
+    best: dict[str, CostPoint] = {}
     for place, run in enumerate(record["runs"], start=1):
-        points.append((run["figures"], run["gflops_video"], f"{place}", False))
+        value, cost = value_of(run["figures"], key), run["gflops_video"]
+        if value is not None and cost is not None:
+            points.append(CostPoint(cost, value, *_ends(run["figures"][key]), f"{place}", False))
     for one in record["ensembles"]:
-        name = "+".join(str(place + 1) for place in one["runs"])
-        points.append((one["figures"], one["gflops_video"], name, True))
-    known = [
-        CostPoint(cost, value, *_ends(figures[record["headline"]]), name, joint)
-        for figures, cost, name, joint in points
-        if cost is not None and (value := value_of(figures, record["headline"])) is not None
-    ]
-    return cost_chart(known, figure_named(record, record["headline"])["title"]) if known else None
+        value, cost = value_of(one["figures"], key), one["gflops_video"]
+        if value is not None and cost is not None:
+            name = "+".join(str(place + 1) for place in one["runs"])
+            point = CostPoint(cost, value, None, None, name, True)
+            best[f"{cost:.3g}"] = max(point, best.get(f"{cost:.3g}", point), key=lambda p: p.value)
+    title = figure_named(record, key)["title"]
+    return cost_chart([*points, *best.values()], title) if points else None
 
 
 def _ends(found: Any) -> tuple[float | None, float | None]:

@@ -35,6 +35,7 @@ from uniformer_video.zoo.create import build_network, count_parameters
 
 COMPARISON_FILE = "compare.json"
 SCHEMA_VERSION = 1
+_KEPT = ("name", "path", "start", "end")  # of a video of a record
 
 
 def compare(folders: Sequence[str | Path]) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def compare(folders: Sequence[str | Path]) -> dict[str, Any]:
     runs = [_answers(test, chosen, groups) for test in same]
     settings = [recipe_settings(one) for one in results]
     recipes = group_by_recipe(settings)
-    found = compare_answers(runs, recipes, [_entry(same, place) for place in chosen])
+    found = compare_answers(runs, recipes, [_entry(same, place) for place in chosen.tolist()])
     for row, name in zip(found["per_class"], first.class_names, strict=True):
         row["name"] = name
     recipe_of = {place: number for number, group in enumerate(recipes) for place in group}
@@ -175,9 +176,9 @@ def _entry(same: Sequence[SameTest], place: int) -> dict[str, Any]:
     """A video as a comparison lists it, with the best answer of each run as that one's record has it."""
     first = same[0].test
     video = first.results.videos[place]
-    kept = {key: video[key] for key in ("name", "path", "start", "end") if key in video}
-    label = first.task.label_entry(same[0].labels[place])
-    return {**kept, **label, "answers": [_answer(test, place) for test in same]}
+    entry: dict[str, Any] = {key: video[key] for key in _KEPT if key in video}
+    entry |= first.task.label_entry(same[0].labels[place])
+    return {**entry, "answers": [_answer(test, place) for test in same]}
 
 
 def _answer(test: SameTest, place: int) -> dict[str, Any] | None:
