@@ -10,7 +10,7 @@ import copy
 import numpy as np
 from numpy.typing import ArrayLike
 
-from uniformer_video.evaluation.metrics import resampled_map
+from uniformer_video.evaluation.metrics import resampled_map, resampled_precision
 
 RESAMPLES = 10_000
 _QUANTILES = (0.025, 0.975)
@@ -65,6 +65,25 @@ def resampled_interval(
         return None
     low, high = np.quantile(differences, _QUANTILES)
     return float(low), float(high)
+
+
+def paired_precision_intervals(
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    truth: ArrayLike,
+    rng: np.random.Generator,
+    count: int,
+    groups: np.ndarray | None = None,
+) -> dict[int, tuple[float, float]]:
+    """`{class: (low, high)}`: as `paired_map_interval`, of the average precision of each class by itself."""
+    same = copy.deepcopy(rng)
+    pairs = zip(
+        resampled_precision(scores_a, truth, count, rng, groups),
+        resampled_precision(scores_b, truth, count, same, groups),
+        strict=True,
+    )
+    found = {k: resampled_interval(first, second) for (k, first), (_, second) in pairs}
+    return {k: interval for k, interval in found.items() if interval}
 
 
 def paired_map_interval(

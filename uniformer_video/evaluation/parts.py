@@ -32,6 +32,7 @@ class RecordingTask(Protocol):
     class_figure: ClassVar[str]
     template: ClassVar[Path]
     has_analyses: ClassVar[bool]
+    view_scores: ClassVar[dict[str, Callable[[np.ndarray], np.ndarray]]]
 
     def label_entry(self, label: Any) -> dict[str, Any]: ...
 
@@ -45,10 +46,6 @@ class RecordingTask(Protocol):
 
     def judged(self, labels: Sequence[Any]) -> np.ndarray: ...
 
-    def by_class(
-        self, scores: np.ndarray, labels: Sequence[Any]
-    ) -> tuple[np.ndarray, np.ndarray]: ...
-
     def evidence(
         self, scores: np.ndarray, labels: Sequence[Any], groups: np.ndarray | None = None
     ) -> np.ndarray: ...
@@ -56,6 +53,21 @@ class RecordingTask(Protocol):
     def difference_interval(
         self, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
     ) -> tuple[float, float] | None: ...
+
+    def class_differences(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        labels: Sequence[Any],
+        least: int,
+        groups: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]: ...
+
+    def disagreement(self, logits: np.ndarray) -> np.ndarray: ...
+
+    def by_class(
+        self, scores: np.ndarray, labels: Sequence[Any]
+    ) -> tuple[np.ndarray, np.ndarray]: ...
 
     def results(
         self,

@@ -8,7 +8,6 @@ from uniformer_video.files import atomic_write
 from uniformer_video.pages.plots import CostPoint, cost_chart
 from uniformer_video.pages.report import page_environment
 
-MINUS = "\N{MINUS SIGN}"
 PAGE_FILE = "compare.html"
 SURE = 0.05  # a p-value below it is called more than chance
 MAX_CARDS = 48  # videos with frames on a page
@@ -24,9 +23,7 @@ def write_comparison(folder: Path | str, record: Mapping[str, Any], frames_of: F
     Raises `MissingLibraryError` if a library of pages is missing.
     """
     environment = page_environment()
-    environment.filters.update(
-        p_value=p_value, signed=lambda value: signed(value).replace("-", MINUS)
-    )
+    environment.filters["p_value"] = p_value
     sides = sides_of(record)
     comparisons = [_comparison(record, sides, place) for place in range(1, len(sides))]
     shown = max(1, min(MAX_CARDS_OF_A_LIST, MAX_CARDS // (2 * len(comparisons))))
@@ -88,14 +85,6 @@ def sides_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for place, run in enumerate(runs)
     ]
-
-
-def signed(value: float | None) -> str:
-    """A difference of shares in points: 0.0123 -> "+1.2", without a sign where that is zero."""
-    if value is None:
-        return "n/a"
-    text = f"{100 * value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
 
 
 def p_value(value: float) -> str:

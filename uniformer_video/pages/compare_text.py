@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from uniformer_video.pages.compare import figure_named, p_value, signed, value_of
-from uniformer_video.pages.report import percent
+from uniformer_video.pages.compare import figure_named, p_value, value_of
+from uniformer_video.pages.report import MINUS, percent, points
 from uniformer_video.words import plural
 
 
@@ -54,7 +54,7 @@ def _rows(record: Mapping[str, Any]) -> list[list[str]]:
 
 def _difference(pair: Mapping[str, Any]) -> list[str]:
     return [
-        signed(pair["difference"]),
+        _plain(pair["difference"]),
         _interval(pair),
         f"{pair['gained']} / {pair['lost']}",
         p_value(pair["p_holm"]),
@@ -62,7 +62,7 @@ def _difference(pair: Mapping[str, Any]) -> list[str]:
 
 
 def _interval(pair: Mapping[str, Any]) -> str:
-    return "none" if pair["low"] is None else f"{signed(pair['low'])} to {signed(pair['high'])}"
+    return "none" if pair["low"] is None else f"{_plain(pair['low'])} to {_plain(pair['high'])}"
 
 
 def _recipe_lines(record: Mapping[str, Any]) -> list[str]:
@@ -77,6 +77,11 @@ def _recipe_lines(record: Mapping[str, Any]) -> list[str]:
     for pair in record["recipe_pairs"]:
         lines.append(
             f"{recipes[pair['recipe']]['name']} less {recipes[0]['name']}, means of seeds: "
-            f"{signed(pair['difference'])} points, 95 % interval {_interval(pair)}"
+            f"{_plain(pair['difference'])} points, 95 % interval {_interval(pair)}"
         )
     return lines
+
+
+def _plain(difference: float | None) -> str:
+    """A difference in points with a sign that every terminal and spreadsheet knows."""
+    return points(difference).replace(MINUS, "-")

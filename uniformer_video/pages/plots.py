@@ -7,6 +7,7 @@ drawing suits its light and its dark theme.
 import base64
 import importlib
 import io
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -67,7 +68,7 @@ def line_chart(
     """
     matplotlib = report_library("matplotlib")
     figure_module = report_library("matplotlib.figure")
-    with matplotlib.rc_context(_CHART_STYLE | {"svg.hashsalt": label}):
+    with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": label}):
         figure = figure_module.Figure(figsize=(3.6, 2.3), layout="constrained")
         axes = figure.add_subplot()
         _draw_line(axes, train, ACCENT, marked=len(train) == 1)
@@ -75,10 +76,41 @@ def line_chart(
         for points in averages:
             _draw_line(axes, points, WARM, marked=len(points) == 1, style="--")
         _dress(axes, percent)
-        drawing = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
+        return _drawn(figure, label)
+
+
+def _drawn(figure: Any, label: str) -> str:
+    """A figure as inline SVG; `label` is what a screen reader says."""
+    drawing = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
     return _inline(drawing.getvalue(), label)
+
+
+def scatter_chart(label: str, series: Mapping[str, Points], ringed: Points, x_label: str) -> str:
+    """Inline SVG of shares over a cost: named series of (cost, share), with rings about some points.
+
+    Series differ in marks and colours; a legend names them where they are several.
+    """
+    matplotlib = report_library("matplotlib")
+    figure_module = report_library("matplotlib.figure")
+    with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": label}):
+        figure = figure_module.Figure(figsize=(6.4, 2.9), layout="constrained")
+        axes = figure.add_subplot()
+        looks = itertools.cycle([(ACCENT, "o"), (WARM, "s"), (MUTED, "^")])
+        for (name, points), (colour, mark) in zip(series.items(), looks, strict=False):
+            axes.plot(
+                *zip(*points, strict=True), color=colour, marker=mark, markersize=5, label=name
+            )
+        for point in ringed:
+            axes.plot(*point, "o", color=MUTED, markersize=13, markerfacecolor="none")
+        _dress(axes, percent=True)
+        axes.xaxis.set_major_locator(report_library("matplotlib.ticker").MaxNLocator(8))
+        axes.margins(x=0.05, y=0.15)
+        axes.set_xlabel(x_label, color=MUTED)
+        if len(series) > 1:
+            axes.legend(frameon=False, labelcolor=MUTED)
+        return _drawn(figure, label)
 
 
 def rate_chart(
@@ -131,7 +163,7 @@ def cost_chart(points: Sequence[CostPoint], title: str) -> str:
     matplotlib = report_library("matplotlib")
     figure_module = report_library("matplotlib.figure")
     costs = [point.gflops for point in points]
-    with matplotlib.rc_context(_CHART_STYLE | {"svg.hashsalt": title}):
+    with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": title}):
         figure = figure_module.Figure(figsize=(7.4, 3.6), layout="constrained")
         axes = figure.add_subplot()
         for point in points:
@@ -151,10 +183,7 @@ def cost_chart(points: Sequence[CostPoint], title: str) -> str:
         axes.xaxis.set_major_locator(_cost_ticks(axes))
         axes.margins(x=0.1, y=0.1)
         axes.set_xlabel("GFLOPs (multiply-adds) of a video", color=MUTED)
-        drawing = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
-    return _inline(drawing.getvalue(), f"{title} against the multiply-adds of a video")
+        return _drawn(figure, f"{title} against the multiply-adds of a video")
 
 
 def _cost_ticks(axes: Any) -> Any:

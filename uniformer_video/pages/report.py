@@ -14,9 +14,11 @@ from uniformer_video.evaluation.parts import Figure, FramesOfVideo, RecordingTas
 from uniformer_video.files import METRICS_FILE, atomic_write
 from uniformer_video.pages.plots import line_chart, report_library
 from uniformer_video.pages.sections import build_sections
+from uniformer_video.pages.view_charts import views_chart
 from uniformer_video.words import duration, plural
 
 REPORT_FILE = "report.html"
+MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -75,8 +77,12 @@ def page_environment(*folders: Path) -> Any:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=percent, duration=partial(duration, digits=1), magnitude=magnitude
+        percent=percent,
+        points=points,
+        duration=partial(duration, digits=1),
+        magnitude=magnitude,
     )
+    environment.globals["views_chart"] = views_chart
     return environment
 
 
@@ -121,6 +127,13 @@ def protocol_line(protocol: Protocol, playback: str = "forward") -> str:
 def percent(value: float | None) -> str:
     """0.98123 -> "98.1%"; None -> "n/a"."""
     return "n/a" if value is None else f"{100 * value:.1f}%"
+
+
+def points(difference: float | None) -> str:
+    """-0.0123 -> "-1.2", in percentage points; None -> "n/a"."""
+    if difference is None:
+        return "n/a"
+    return f"{100 * difference:+.1f}".replace("-", MINUS) if round(difference, 3) else "0.0"
 
 
 def magnitude(count: int) -> str:

@@ -14,7 +14,6 @@ from uniformer_video.errors import ConfigError, DataError, DecodeError, UserErro
 from uniformer_video.evaluation.compare import Answers, compare_answers
 from uniformer_video.evaluation.record import Results
 from uniformer_video.files import write_text
-from uniformer_video.models.flops import count_flops
 from uniformer_video.pages.compare import write_comparison
 from uniformer_video.pages.plots import frame_uris
 from uniformer_video.pages.report import protocol_line
@@ -29,6 +28,7 @@ from uniformer_video.runs.multi_view_test import _strip
 from uniformer_video.runs.recipes import differing_settings, group_by_recipe, recipe_settings
 from uniformer_video.runs.same_videos import SameTest, in_one_order
 from uniformer_video.runs.stored_test import StoredTest, read_stored_test
+from uniformer_video.runs.view_cost import counted_gflops
 from uniformer_video.versions import versions
 from uniformer_video.words import plural
 from uniformer_video.zoo.create import build_network, count_parameters
@@ -220,20 +220,15 @@ def _gflops_of_view(results: Results) -> float | None:
         return float(known)
     try:
         cfg = config_from_text(results.settings, str(results.folder))
-        name, protocol = results.model.get("name"), results.protocol
+        name = results.model.get("name")
         if not results.settings or not name or name != cfg.MODEL.MODEL_NAME:
             return None
         model = build_network(name, len(results.class_names), **model_options(cfg))
         if count_parameters(model) != results.model.get("parameters"):
             return None
-        side = protocol.views.crop_size
-        return count_flops(model, (1, 3, protocol.sampling.num_frames, side, side)) / 1e9
-    except (
-        UserError,
-        RuntimeError,
-        MemoryError,
-    ):  # a setting of a plugin, an input that is too large
+    except UserError:  # a setting of a plugin that is not here
         return None
+    return counted_gflops(model, results.protocol)[0].get("gflops_view")
 
 
 def _left_out(same: Sequence[SameTest], decoded: np.ndarray) -> list[dict[str, Any]]:

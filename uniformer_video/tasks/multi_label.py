@@ -17,11 +17,12 @@ from uniformer_video.evaluation.metrics import (
     basic_interval,
     best_classes,
     hit_at_1,
+    jensen_shannon,
     mean_average_precision,
     resampled_map,
     sigmoid,
 )
-from uniformer_video.evaluation.paired import resampled_interval
+from uniformer_video.evaluation.paired import paired_precision_intervals, resampled_interval
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
@@ -164,6 +165,38 @@ class MultiLabel(Classification):
     ) -> tuple[float, float] | None:
         """That of mAP: `resampled_interval`."""
         return resampled_interval(first, second)
+
+    def disagreement(self, logits: np.ndarray) -> np.ndarray:
+        """The sum over the classes of `jensen_shannon` of yes and no, at most K log 2."""
+        yes = sigmoid(np.swapaxes(logits, 1, 2))
+        return jensen_shannon(np.stack([yes, 1 - yes], axis=-1)).sum(axis=-1)
+
+    def class_differences(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        labels: Sequence[Any],
+        least: int,
+        groups: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]:
+        """Average precision of each class."""
+        truth = multi_hot(labels, first.shape[1])
+        rng, count = generator("paired", len(first)), _num_resamples(first)
+        intervals = paired_precision_intervals(first, second, truth, rng, count, groups)
+        values = [average_precision(scores, truth) for scores in (first, second)]
+        videos = truth.sum(axis=0)
+        return [
+            {
+                "class": index,
+                "videos": int(videos[index]),
+                "first": float(values[0][index]),
+                "second": float(values[1][index]),
+                "low": low,
+                "high": high,
+            }
+            for index, (low, high) in intervals.items()
+            if videos[index] >= least
+        ]
 
     def by_class(self, scores: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
         """The average precision of each class, and how many videos have the label."""

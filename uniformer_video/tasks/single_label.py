@@ -17,6 +17,7 @@ from uniformer_video.evaluation.exact_order import mean_logits, mean_softmaxes
 from uniformer_video.evaluation.metrics import (
     confusion_matrix,
     group_share_interval,
+    jensen_shannon,
     mean_class_accuracy,
     per_class_accuracy,
     ranked_classes,
@@ -165,6 +166,38 @@ class SingleLabel(Classification):
     ) -> tuple[float, float]:
         """That of top-1: `paired_interval`."""
         return paired_interval(first, second, generator("paired", len(first)), groups=groups)
+
+    def disagreement(self, logits: np.ndarray) -> np.ndarray:
+        """`jensen_shannon` of the softmax of the views, at most log K."""
+        return jensen_shannon(softmax(logits))
+
+    def class_differences(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        labels: Sequence[Any],
+        least: int,
+        groups: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]:
+        """Accuracy of each class."""
+        labels = np.asarray(labels)
+        rows = []
+        for index in np.flatnonzero(np.bincount(labels) >= least):
+            own = labels == index
+            right = [self.right(scores[own], labels[own]) for scores in (first, second)]
+            own_groups = None if groups is None else groups[own]
+            low, high = self.difference_interval(*right, own_groups)
+            rows.append(
+                {
+                    "class": int(index),
+                    "videos": int(own.sum()),
+                    "first": float(right[0].mean()),
+                    "second": float(right[1].mean()),
+                    "low": low,
+                    "high": high,
+                }
+            )
+        return rows
 
     def by_class(self, scores: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
         """The accuracy of each class."""

@@ -258,6 +258,27 @@ class Task(ABC):
         """
         raise NotImplementedError
 
+    def disagreement(self, logits: np.ndarray) -> np.ndarray:
+        """How far the views of a video are from one answer: logits `[N, view, K]` -> float64 `[N]`, the
+        Jensen-Shannon divergence of their probabilities in nats, 0 where all say the same. Of tasks with
+        `has_analyses`.
+        """
+        raise NotImplementedError
+
+    def class_differences(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        labels: Sequence[Any],
+        least: int,
+        groups: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]:
+        """The figure of each class that has `least` videos, by scores `[N, K]` of two answers: `{"class",
+        "videos", "first", "second", "low", "high"}`, the last two of the first less the second. Of tasks with
+        `has_analyses`.
+        """
+        raise NotImplementedError
+
     def by_class(self, scores: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
         """(the `class_figure` of each class, float64 `[K]`, NaN without videos; how many videos it has, int
         `[K]`) of scores `[N, K]` and labels as `label_of` gives them. Of tasks with `has_analyses`.
