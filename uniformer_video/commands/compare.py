@@ -41,16 +41,15 @@ def compare_command(args: Namespace) -> None:
 
     record = compare(args.runs)
     out = args.out or default_folder(args.runs)
-    print(as_markdown(record) if args.markdown else as_text(record))
+    page = lacking = None
     try:
         page = write(record, out)
     except MissingLibraryError as error:
+        lacking = error
+    print(as_markdown(record) if args.markdown else as_text(record))
+    if page:
+        log.info("Page: %s", page)
+    else:
         again = command(shlex.join(["compare", *args.runs]))
-        log.warning(
-            "%s is written, and no page: %s\nThen `%s` makes it.",
-            f"{out}/{COMPARISON_FILE}",
-            error,
-            again,
-        )
-        return
-    log.info("Page: %s", page)
+        data = f"{out}/{COMPARISON_FILE}"
+        log.warning("%s is written, and no page: %s\nThen `%s` makes it.", data, lacking, again)
