@@ -44,7 +44,6 @@ class PassTimer:
     @contextmanager
     def timing(self, views: int) -> Iterator[None]:
         """Around a pass of this many views, their transfer to the device included."""
-        self._views.append(views)
         if self._on_gpu:
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             begin.record()
@@ -55,6 +54,7 @@ class PassTimer:
             started = time.perf_counter()
             yield
             self._seconds.append(time.perf_counter() - started)
+        self._views.append(views)
 
     def read(self) -> Passes:
         """All passes so far; waits for them on a GPU."""
@@ -62,8 +62,8 @@ class PassTimer:
             end.synchronize()
             self._seconds.append(begin.elapsed_time(end) / 1e3)
         self._events = []
-        first = min(1, len(self._seconds) - 1) if self._seconds else 0
-        return Passes(sum(self._seconds[first:]), sum(self._views[first : len(self._seconds)]))
+        first = 1 if len(self._seconds) > 1 else 0
+        return Passes(sum(self._seconds[first:]), sum(self._views[first:]))
 
 
 def measured_cost(

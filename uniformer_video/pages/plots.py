@@ -95,7 +95,7 @@ def scatter_chart(label: str, series: Mapping[str, Points], ringed: Points, x_la
     matplotlib = report_library("matplotlib")
     figure_module = report_library("matplotlib.figure")
     with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": label}):
-        figure = figure_module.Figure(figsize=(6.4, 2.9), layout="constrained")
+        figure = figure_module.Figure(figsize=(4.8, 2.7), layout="constrained")
         axes = figure.add_subplot()
         looks = itertools.cycle([(ACCENT, "o"), (WARM, "s"), (MUTED, "^")])
         for (name, points), (colour, mark) in zip(series.items(), looks, strict=False):
@@ -109,7 +109,7 @@ def scatter_chart(label: str, series: Mapping[str, Points], ringed: Points, x_la
         axes.margins(x=0.05, y=0.15)
         axes.set_xlabel(x_label, color=MUTED)
         if len(series) > 1:
-            axes.legend(frameon=False, labelcolor=MUTED)
+            figure.legend(loc="outside upper left", ncols=3, frameon=False, labelcolor=MUTED)
         return _drawn(figure, label)
 
 

@@ -126,21 +126,17 @@ def _score_rules(tested: Tested) -> list[dict[str, Any]]:
 
 
 def summary_lines(found: Mapping[str, Any]) -> list[str]:
-    """For the terminal, where fewer views would do than were tested."""
+    """For the terminal, where fewer views may do than were tested."""
     enough, best, most = (found["rows"][row] for row in (found["enough"], found["best"], -1))
     if enough["views"] == most["views"]:
         return []
-    best_by = f"{best['value']:.1%} by {_views(best)}, the best"
+    by = f"{found['short']} {enough['value']:.1%} by {_views(enough)}"
     if best is enough:
-        told = "nothing is better"
-    else:
-        told = (
-            f"{best_by}, difference {100 * enough['difference']:+.1f} points, paired 95 % interval "
-            f"{100 * enough['low']:+.1f} to {100 * enough['high']:+.1f}"
-        )
+        return [f"fewer views may do: {by}, and no more by {_views(most)}"]
     return [
-        f"fewer views would do: {found['short']} {enough['value']:.1%} by {_views(enough)} ({told}), with "
-        f"{enough['views']} of {most['views']} forward passes a video"
+        f"fewer views may do: {by} cannot be told from the best, {best['value']:.1%} by {_views(best)} "
+        f"(difference {100 * enough['difference']:+.1f} points, paired 95 % interval "
+        f"{100 * enough['low']:+.1f} to {100 * enough['high']:+.1f})"
     ]
 
 
