@@ -1,5 +1,6 @@
 """The page of a comparison of runs: one self-contained HTML file made from its record."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -180,14 +181,15 @@ def _card(
     for side in sides:
         said = [video["answers"][run] for run in side["runs"]]
         right = [video["right"][run] for run in side["runs"]]
-        words = [(names[one["class"]], one["score"]) if one else ("?", None) for one in said]
+        words = [names[one["class"]] if one else "unknown" for one in said]
+        times = Counter(words).most_common()
         answers.append(
             {
                 "side": side["name"],
                 "right": sum(right),
                 "of": len(right),
-                "words": words[0][0] if len(words) == 1 else ", ".join(word for word, _ in words),
-                "score": words[0][1] if len(words) == 1 else None,
+                "words": ", ".join(w if n == 1 else f"{w} ({n} times)" for w, n in times),
+                "score": said[0]["score"] if len(said) == 1 and said[0] else None,
             }
         )
     return {
