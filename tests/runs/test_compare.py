@@ -298,6 +298,8 @@ def test_damaged_scores_are_refused(stored):
         parts = dict(file)
     np.savez(second / "scores.npz", **{**parts, "scores": parts["scores"][:-1]})
     assert "holds float32 of the shape [59, 4, 4]" in refused(first, second)
+    np.savez(second / "scores.npz", **{**parts, "names": parts["names"][::-1]})
+    assert "are of different videos, or of a different order" in refused(first, second)
     parts["scores"][3, 0, 0] = np.inf
     np.savez(second / "scores.npz", **parts)
     assert "not finite" in refused(first, second)
@@ -431,5 +433,6 @@ def test_default_folders_tell_comparisons_apart(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert str(default_folder(["runs/a", "runs/b"])) == "runs/compare-a-b"
     assert str(default_folder(["runs/a", "runs/a/test-12"])) == "runs/compare-a-test-12"
+    assert str(default_folder(["runs/a/results.json", "runs/b"])) == "runs/compare-a-b"
     many = {str(default_folder([f"runs/{k}" for k in range(n)])) for n in (4, 5, 6)}
     assert len(many) == 3

@@ -17,14 +17,14 @@ from uniformer_video.data.protocol import Protocol, recorded_protocol
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.evaluation.record import Results
-from uniformer_video.evaluation.results import RESULTS_FILE, SCORES_FILE
+from uniformer_video.evaluation.results import SCORES_FILE
 from uniformer_video.inference.teacher import ClipView, LiveTeacher, StoredTeacher
 from uniformer_video.program import command
 from uniformer_video.runs import build_clips, build_model
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import check_same_task
 from uniformer_video.runs.class_order import check_order_is_told, known_names, order_of_teacher
-from uniformer_video.runs.stored_test import read_stored_test
+from uniformer_video.runs.stored_test import folder_of_test, read_stored_test
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.objective import LiveDistillation, Objective, StoredDistillation
 from uniformer_video.weights.checkpoint import Weights, file_sha256, fit_weights, read_weights
@@ -150,8 +150,7 @@ def _time_of(protocol: Protocol) -> str:
 
 
 def _from_scores(cfg: CfgNode, data: Data, task: Task) -> Lessons:
-    place = Path(cfg.TEACHER.SCORES)
-    folder = place.parent if place.name in (SCORES_FILE, RESULTS_FILE) else place
+    folder = folder_of_test(cfg.TEACHER.SCORES)
     try:
         results, scores = read_stored_logits(folder)
     except DataError as error:

@@ -27,7 +27,7 @@ from uniformer_video.runs.compare_notes import (
 from uniformer_video.runs.multi_view_test import _strip
 from uniformer_video.runs.recipes import differing_settings, group_by_recipe, recipe_settings
 from uniformer_video.runs.same_videos import SameTest, in_one_order
-from uniformer_video.runs.stored_test import StoredTest, read_stored_test
+from uniformer_video.runs.stored_test import StoredTest, check_names, read_stored_test
 from uniformer_video.runs.view_cost import counted_gflops
 from uniformer_video.versions import versions
 from uniformer_video.words import plural
@@ -135,6 +135,8 @@ def _read(folders: Sequence[str | Path]) -> dict[str, StoredTest]:
             "finished runs or tests, the first being the one that others are held against"
         )
     tests = [read_stored_test(folder) for folder in folders]
+    for test in tests:
+        check_names(test)
     places = [Path(os.path.realpath(test.folder)) for test in tests]
     if twice := [place for place in dict.fromkeys(places) if places.count(place) > 1]:
         raise DataError(f"{twice[0]} is named twice; a run does not compare with itself")

@@ -8,12 +8,14 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from uniformer_video.runs.stored_test import folder_of_test
+
 _NAMED = 3
 
 
 def default_folder(folders: Sequence[str | Path]) -> Path:
     """Where a comparison goes that nobody gave a folder: beside the first run, named by those compared."""
-    places = [Path(os.path.abspath(folder)) for folder in folders]
+    places = [Path(os.path.abspath(folder_of_test(folder))) for folder in folders]
     words = [re.sub(r"[^\w.-]+", "_", name) for name in names_of_folders(places)]
     name = "-".join(["compare", *words[:_NAMED]])
     if len(words) > _NAMED:

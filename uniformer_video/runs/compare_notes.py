@@ -27,10 +27,15 @@ def on_same_answers(names: Sequence[str], same: Sequence[SameTest]) -> list[str]
 
 def on_other_protocols(names: Sequence[str], results: Sequence[Results]) -> list[str]:
     """Notes on tests that were made in another way than the first."""
-    first, notes = {**results[0].protocol.to_dict(), "playback": results[0].playback}, []
-    for name, one in zip(names[1:], results[1:], strict=True):
-        own = {**one.protocol.to_dict(), "playback": one.playback}
-        differ = [f"{key} {first[key]} and {own[key]}" for key in own if own[key] != first[key]]
+    first, *others = [{**one.protocol.to_dict(), "playback": one.playback} for one in results]
+    notes = []
+    for name, own in zip(names[1:], others, strict=True):
+        differ = [
+            f"{key} {first[key]} and {own[key]}"
+            for key in own
+            # "auto": an earlier record, which does not tell
+            if own[key] != first[key] and "auto" not in (own[key], first[key])
+        ]
         if differ:
             notes.append(
                 f"{names[0]} and {name} were tested in different ways ({', '.join(differ)}), so that what is "

@@ -27,13 +27,18 @@ class StoredTest:
     decoded: np.ndarray
 
 
+def folder_of_test(path: str | Path) -> Path:
+    """The folder that a path means: itself, or that of the results.json or scores.npz that it names."""
+    place = Path(path)
+    return place.parent if place.name in (SCORES_FILE, RESULTS_FILE) else place
+
+
 def read_stored_test(folder: str | Path) -> StoredTest:
-    """The test in a folder; a path to its results.json or scores.npz stands for the folder.
+    """The test in a folder, which `folder_of_test` finds.
 
     Raises `DataError` where its files are missing, damaged or do not belong together.
     """
-    place = Path(folder)
-    folder = place.parent if place.name in (SCORES_FILE, RESULTS_FILE) else place
+    folder = folder_of_test(folder)
     _, task = load_tested(folder)  # looks at more than is taken from it here
     results = Results.load(folder)
     scores, path = results.scores, folder / SCORES_FILE
@@ -47,3 +52,15 @@ def read_stored_test(folder: str | Path) -> StoredTest:
     if not np.isfinite(scores[decoded]).all():
         raise DataError(f"{path} holds logits that are not finite; run the test again")
     return StoredTest(folder, results, task, scores.astype(np.float32, copy=False), decoded)
+
+
+def check_names(test: StoredTest) -> None:
+    """Raise `DataError` where the scores are of other videos than the record, or in another order."""
+    path = test.folder / SCORES_FILE
+    with np.load(path) as file:
+        names = file["names"].tolist()
+    if names != [video["name"] for video in test.results.videos]:
+        raise DataError(
+            f"{path} and {RESULTS_FILE} beside it are of different videos, or of a different order of them; "
+            "run the test again"
+        )
