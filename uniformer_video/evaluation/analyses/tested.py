@@ -79,7 +79,19 @@ class Tested:
         clips, crops: which of them; all by default. score: one of the task's score rules; that of the
         protocol by default.
         """
-        chosen = self.logits if clips is None else self.logits[:, list(clips)]
-        chosen = chosen if crops is None else chosen[:, :, list(crops)]
-        views = chosen.reshape(len(chosen), -1, chosen.shape[-1])
-        return self.task.video_scores(views, score or self.protocol.score)
+        num_clips, num_crops = self.logits.shape[1:3]
+        clips = range(num_clips) if clips is None else clips
+        crops = range(num_crops) if crops is None else crops
+        score = score or self.protocol.score
+        if len(clips) * len(crops) == num_clips * num_crops and score == self.protocol.score:
+            return self._all_scores  # which several analyses ask for
+        return self._scores_of(self.logits[:, list(clips)][:, :, list(crops)], score)
+
+    @cached_property
+    def _all_scores(self) -> np.ndarray:
+        """Those of all views, by the rule of the protocol."""
+        return self._scores_of(self.logits, self.protocol.score)
+
+    def _scores_of(self, logits: np.ndarray, score: str) -> np.ndarray:
+        views = logits.reshape(len(logits), -1, logits.shape[-1])
+        return self.task.video_scores(views, score)
