@@ -25,10 +25,13 @@ class Figure(NamedTuple):
 class RecordingTask(Protocol):
     """What the record of a test and its page ask of a task; `tasks.task.Task` has it."""
 
+    name: ClassVar[str]
     figures: ClassVar[tuple[Figure, ...]]
+    headline: ClassVar[str]
+    hits_key: ClassVar[str]
+    class_figure: ClassVar[str]
     template: ClassVar[Path]
     has_analyses: ClassVar[bool]
-    headline: ClassVar[str]
     view_scores: ClassVar[dict[str, Callable[[np.ndarray], np.ndarray]]]
 
     def label_entry(self, label: Any) -> dict[str, Any]: ...
@@ -61,6 +64,10 @@ class RecordingTask(Protocol):
     ) -> list[dict[str, Any]]: ...
 
     def disagreement(self, logits: np.ndarray) -> np.ndarray: ...
+
+    def by_class(
+        self, scores: np.ndarray, labels: Sequence[Any]
+    ) -> tuple[np.ndarray, np.ndarray]: ...
 
     def results(
         self,

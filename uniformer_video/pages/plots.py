@@ -10,7 +10,7 @@ import io
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,7 @@ _CHART_STYLE = {
     "axes.spines.right": False,
     "axes.spines.left": False,
 }
+_LOG_FROM = 8  # the dearest so many times the cheapest: the scale of costs is logarithmic
 
 Points = Sequence[tuple[float, float]]  # (epoch, value)
 
@@ -141,6 +142,54 @@ def rate_chart(
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(drawing, format="svg", metadata=nothing)
     return drawing.getvalue()
+
+
+class CostPoint(NamedTuple):
+    """A point of `cost_chart`: 1e9 multiply-adds, a share with its interval (None without), a name.
+
+    joint: whether it is an ensemble.
+    """
+
+    gflops: float
+    value: float
+    low: float | None
+    high: float | None
+    name: str
+    joint: bool
+
+
+def cost_chart(points: Sequence[CostPoint], title: str) -> str:
+    """Inline SVG of a figure, called `title`, over the multiply-adds of a video; squares are ensembles."""
+    matplotlib = report_library("matplotlib")
+    figure_module = report_library("matplotlib.figure")
+    costs = [point.gflops for point in points]
+    with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": title}):
+        figure = figure_module.Figure(figsize=(7.4, 3.6), layout="constrained")
+        axes = figure.add_subplot()
+        for point in points:
+            look = (
+                {"color": WARM, "marker": "s"} if point.joint else {"color": ACCENT, "marker": "o"}
+            )
+            if point.low is not None and point.high is not None:
+                ends = [point.low, point.high]
+                axes.plot([point.gflops] * 2, ends, color=look["color"], linewidth=1)
+            axes.plot(point.gflops, point.value, markersize=5, **look)
+            place = {"xytext": (6, 4), "textcoords": "offset points"}
+            axes.annotate(point.name, (point.gflops, point.value), color=MUTED, **place)
+        if min(costs) > 0 and max(costs) > _LOG_FROM * min(costs):
+            axes.set_xscale("log")
+        _dress(axes, percent=True)
+        axes.xaxis.set_minor_formatter(lambda v, _: "")
+        axes.xaxis.set_major_locator(_cost_ticks(axes))
+        axes.margins(x=0.1, y=0.1)
+        axes.set_xlabel("GFLOPs (multiply-adds) of a video", color=MUTED)
+        return _drawn(figure, f"{title} against the multiply-adds of a video")
+
+
+def _cost_ticks(axes: Any) -> Any:
+    ticker = report_library("matplotlib.ticker")
+    is_log = axes.get_xscale() == "log"
+    return ticker.LogLocator(subs=(1, 2, 5)) if is_log else ticker.MaxNLocator(6)
 
 
 def _draw_line(axes: Any, points: Points, colour: str, marked: bool, style: str = "-") -> None:

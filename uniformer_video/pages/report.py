@@ -41,22 +41,7 @@ def write_report(
     """
     jinja2 = report_library("jinja2")
     folder = Path(folder)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([task.template.parent, Path(__file__).parent]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        percent=percent,
-        points=points,
-        duration=partial(duration, digits=1),
-        magnitude=magnitude,
-        cost=cost_line,
-        setting=value_in_words,
-    )
-    environment.globals["views_chart"] = views_chart
+    environment = page_environment(task.template.parent)
     try:
         page = environment.get_template(task.template.name).render(
             results=results,
@@ -79,6 +64,30 @@ def write_report(
     with atomic_write(path) as file:
         file.write(page.encode("utf-8", errors="replace"))  # undecodable file names
     return path
+
+
+def page_environment(*folders: Path) -> Any:
+    """The Jinja environment of a page, whose templates lie in `folders` and here: all values are escaped, and
+    an unknown one is an error. Raises `MissingLibraryError` without Jinja.
+    """
+    jinja2 = report_library("jinja2")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=percent,
+        points=points,
+        duration=partial(duration, digits=1),
+        magnitude=magnitude,
+        cost=cost_line,
+        setting=value_in_words,
+    )
+    environment.globals["views_chart"] = views_chart
+    return environment
 
 
 def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:

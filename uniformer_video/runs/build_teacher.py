@@ -17,14 +17,14 @@ from uniformer_video.data.protocol import Protocol, recorded_protocol
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.evaluation.record import Results
-from uniformer_video.evaluation.results import RESULTS_FILE, SCORES_FILE
+from uniformer_video.evaluation.results import SCORES_FILE
 from uniformer_video.inference.teacher import ClipView, LiveTeacher, StoredTeacher
 from uniformer_video.program import command
 from uniformer_video.runs import build_clips, build_model
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import check_same_task
 from uniformer_video.runs.class_order import check_order_is_told, known_names, order_of_teacher
-from uniformer_video.tasks.registry import load_tested
+from uniformer_video.runs.stored_test import folder_of_test, read_stored_test
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.objective import LiveDistillation, Objective, StoredDistillation
 from uniformer_video.weights.checkpoint import Weights, file_sha256, fit_weights, read_weights
@@ -150,8 +150,7 @@ def _time_of(protocol: Protocol) -> str:
 
 
 def _from_scores(cfg: CfgNode, data: Data, task: Task) -> Lessons:
-    place = Path(cfg.TEACHER.SCORES)
-    folder = place.parent if place.name in (SCORES_FILE, RESULTS_FILE) else place
+    folder = folder_of_test(cfg.TEACHER.SCORES)
     try:
         results, scores = read_stored_logits(folder)
     except DataError as error:
@@ -187,23 +186,13 @@ def read_stored_logits(folder: Path) -> tuple[Results, np.ndarray]:
     Raises `DataError` where they are missing, damaged, do not belong together, or are of videos that were
     played backwards.
     """
-    load_tested(folder)  # looks at more than is taken from it here
-    results = Results.load(folder)
-    scores, path = results.scores, folder / SCORES_FILE
-    expected = (len(results.videos), results.protocol.num_views, len(results.class_names))
-    if scores.dtype.kind != "f" or scores.shape != expected:
+    stored = read_stored_test(folder)
+    if stored.results.playback != "forward":
         raise DataError(
-            f"{path} holds {scores.dtype} of the shape {list(scores.shape)}, and {RESULTS_FILE} beside it "
-            f"tells of {list(expected)} logits (video, view, class); run the test again"
+            f"{folder / SCORES_FILE} is of videos that were played backwards; run the test with "
+            "DATA.REVERSE_FRAMES False"
         )
-    if results.playback != "forward":
-        raise DataError(
-            f"{path} is of videos that were played backwards; run the test with DATA.REVERSE_FRAMES False"
-        )
-    broken = np.isnan(scores).all(axis=(1, 2))  # of videos that could not be decoded
-    if not np.isfinite(scores[~broken]).all():
-        raise DataError(f"{path} holds logits that are not finite; run the test again")
-    return results, scores.astype(np.float32)
+    return stored.results, stored.view_scores
 
 
 def _rows_of_training(

@@ -55,6 +55,7 @@ class MultiLabel(Classification):
     has_distillation = has_analyses = True
     figures = (Figure("map", "mAP", "Mean average precision"), Figure("hit1", "hit@1", "Hit@1"))
     hits_key, score_key, headline = "hit1", "map", "map"
+    class_figure = "Average precision"
     result_keys = ("per_class",)
     template = Path(__file__).with_name("multi_label.html.j2")
     prediction_note = (
@@ -115,6 +116,10 @@ class MultiLabel(Classification):
     def label_entry(self, label: Sequence[int]) -> dict[str, Any]:
         """`{"labels": class indices}`."""
         return {"labels": [int(own) for own in label]}
+
+    def recorded_label(self, entry: Mapping[str, Any]) -> tuple[int, ...]:
+        """The class indices, a tuple."""
+        return tuple(entry["labels"])
 
     def results(
         self,
@@ -192,6 +197,11 @@ class MultiLabel(Classification):
             for index, (low, high) in intervals.items()
             if videos[index] >= least
         ]
+
+    def by_class(self, scores: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """The average precision of each class, and how many videos have the label."""
+        truth = multi_hot(labels, scores.shape[1])
+        return average_precision(scores, truth), truth.sum(axis=0)
 
     def group_interval(
         self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray

@@ -67,6 +67,7 @@ class SingleLabel(Classification):
     has_distillation = has_analyses = True
     figures = (Figure("top1", "top-1", "Top-1 accuracy"),)
     hits_key = score_key = headline = "top1"
+    class_figure = "Accuracy"
     result_keys = ("per_class", "confusion")
     template = Path(__file__).with_name("single_label.html.j2")
 
@@ -121,6 +122,10 @@ class SingleLabel(Classification):
     def label_entry(self, label: int) -> dict[str, Any]:
         """`{"label": class index}`."""
         return {"label": int(label)}
+
+    def recorded_label(self, entry: Mapping[str, Any]) -> int:
+        """The class index."""
+        return entry["label"]
 
     def results(
         self,
@@ -194,6 +199,11 @@ class SingleLabel(Classification):
                 }
             )
         return rows
+
+    def by_class(self, scores: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """The accuracy of each class."""
+        confusion = _confusion(scores, np.asarray(labels, dtype=np.int64))
+        return per_class_accuracy(confusion), confusion.sum(axis=1)
 
     def group_interval(
         self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray

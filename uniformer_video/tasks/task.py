@@ -54,8 +54,11 @@ class Task(ABC):
     view_scores: ClassVar[dict[str, Callable[[np.ndarray], np.ndarray]]] = {"logits": np.asarray}
     # Whether `motion` measures something.
     has_motion_check: ClassVar[bool] = False
-    # Whether its videos have scores `[N, K]`, so that `evaluation/analyses` can be made of them.
+    # Whether its videos have scores `[N, K]`, so that `evaluation/analyses` can be made of them, and tests
+    # compared.
     has_analyses: ClassVar[bool] = False
+    # What `by_class` measures, as a page names it. Of tasks with `has_analyses`.
+    class_figure: ClassVar[str] = ""
     # What metrics.jsonl, the log and the curves of the page show beside the loss, in the page's order.
     figures: ClassVar[tuple[Figure, ...]]
     # Whether `soften` and `divergence` are there, without which no model of the task learns from a teacher.
@@ -195,6 +198,10 @@ class Task(ABC):
         """
         raise NotImplementedError
 
+    def recorded_label(self, entry: Mapping[str, Any]) -> Any:
+        """The label, as `label_of` gives it, of a video of a record. Of tasks with `has_analyses`."""
+        raise NotImplementedError
+
     @abstractmethod
     def results(
         self,
@@ -269,6 +276,12 @@ class Task(ABC):
         """The figure of each class that has `least` videos, by scores `[N, K]` of two answers: `{"class",
         "videos", "first", "second", "low", "high"}`, the last two of the first less the second. Of tasks with
         `has_analyses`.
+        """
+        raise NotImplementedError
+
+    def by_class(self, scores: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """(the `class_figure` of each class, float64 `[K]`, NaN without videos; how many videos it has, int
+        `[K]`) of scores `[N, K]` and labels as `label_of` gives them. Of tasks with `has_analyses`.
         """
         raise NotImplementedError
 
