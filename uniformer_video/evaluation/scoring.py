@@ -16,8 +16,9 @@ from uniformer_video.errors import UserError
 from uniformer_video.models.contract import RecognitionModel
 
 _HELD_LOGITS = 2**22  # 16 MB; on a GPU then once every few hundred videos
-# Of a video at an index: its logits `[view, class]`, why it failed, or how many of its views are repeated.
-Outcome = tuple[int, np.ndarray | str | int]
+# Of a video at an index: its logits `[view, class]`, why it failed, how many of its views are repeated, or a
+# small picture of it.
+Outcome = tuple[int, np.ndarray | str | int | bytes]
 
 
 @dataclass
@@ -25,12 +26,14 @@ class ViewScores:
     """Logits of all views, float32 `[video, view, class]`; NaN where a video failed.
 
     failures: {index of a video: why it could not be decoded}. repeats: {index of a video: how many of its
-    views show the frames of another one once more}, for those that have any.
+    views show the frames of another one once more}, for those that have any. strips: {index of a video: a
+    JPEG file of a few of its frames}, where the dataset makes them.
     """
 
     scores: np.ndarray
     failures: dict[int, str] = field(default_factory=dict)
     repeats: dict[int, int] = field(default_factory=dict)
+    strips: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def decoded(self) -> np.ndarray:
@@ -84,6 +87,7 @@ def score_videos(
             good = [sample for sample in samples if sample.views is not None]
             results += [(s.index, s.reason) for s in samples if s.views is None]
             results += [(s.index, s.repeats) for s in good if s.repeats]
+            results += [(s.index, s.strip) for s in good if s.strip]
             if good:
                 views = torch.cat([sample.views for sample in good if sample.views is not None])
                 if ranks.device.type == "cuda":
@@ -152,6 +156,8 @@ def _collect(
             found.failures[index] = outcome
         elif isinstance(outcome, int):
             found.repeats[index] = outcome
+        elif isinstance(outcome, bytes):
+            found.strips[index] = outcome
         else:
             scores[index] = outcome
     return found

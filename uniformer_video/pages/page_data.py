@@ -1,0 +1,148 @@
+"""What the page's script works on: the row of every video, and small pictures, in blocks of JSON.
+
+Nothing in a block can end it or become markup: `<`, `>` and `&` stand there as JSON escapes.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from uniformer_video.evaluation.parts import Mistake
+from uniformer_video.evaluation.strips import Strips
+
+MAX_ROW_BYTES = 2_000_000
+MAX_STRIP_BYTES = 8_000_000
+_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def json_block(value: Any) -> str:
+    """A value as JSON that may stand in a `<script>` element as it is."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.translate(str.maketrans(_ESCAPES))
+
+
+def chosen_strips(
+    mistakes: Sequence[Mistake], strips: Strips, shown: Iterable[int], limit: int = MAX_STRIP_BYTES
+) -> dict[int, str]:
+    """{place of a video: data URI} of what fits into `limit` bytes: those `shown` on the page, one mistake of
+    each confused pair, the most frequent pair first and of each the surest, and then the surest ones.
+    """
+    counts = Counter(mistake.pair for mistake in mistakes)
+    surest = {mistake.pair: mistake for mistake in reversed(mistakes)}
+    pairs = sorted(surest.values(), key=lambda mistake: (-counts[mistake.pair], -mistake.score))
+    order = [*shown, *(mistake.place for mistake in (*pairs, *mistakes))]
+    chosen, total = {}, 0
+    for place in dict.fromkeys(order):
+        uri = strips.uri(place)
+        total += len(uri)
+        if total > limit:
+            break
+        if uri:
+            chosen[place] = uri
+    return chosen
+
+
+def video_rows(
+    results: Mapping[str, Any],
+    mistakes: Sequence[Mistake],
+    folder: Path,
+    limit: int = MAX_ROW_BYTES,
+) -> str | None:
+    """A JSON block with a row a video, of at most `limit` bytes; None where a task's videos have no `top5`.
+
+    `names` lack the common `prefix` and `suffix`. `truth` is the class, or a list of them. `top` and `scores`
+    hold `width` numbers a row: the best classes, -1 for a video that could not be read, and their scores in
+    thousandths. `beside` is {row: [address from the page, start, end]} of those that lie below the `folder`.
+    Of more videos than fit, the mistakes come first, and `places` says which videos the rows are; `total`
+    counts all.
+    """
+    videos = results["videos"]
+    if not videos or not all("top5" in v and ("label" in v or "labels" in v) for v in videos):
+        return None
+    names = [video["name"] for video in videos]
+    prefix, suffix = _common(names)
+    found = _originals(videos, folder)
+    fields: dict[str, Any] = {
+        "total": len(videos),
+        "classes": results["class_names"],
+        "several": "labels" in videos[0],
+        "width": max(len(video["top5"]) for video in videos),
+        "prefix": prefix,
+        "suffix": suffix,
+    }
+    rows = [
+        _row(video, prefix, suffix, fields["width"], found.get(place))
+        for place, video in enumerate(videos)
+    ]
+    kept = _fitting(rows, [m.place for m in mistakes], limit - _size(fields))
+    chosen = [rows[place] for place in kept]
+    for number, key in enumerate(("names", "truth", "top", "scores")):
+        fields[key] = [row[number] for row in chosen]
+    for key in ("top", "scores"):
+        fields[key] = [value for row in fields[key] for value in row]
+    fields["beside"] = {place: row[4] for place, row in enumerate(chosen) if row[4]}
+    if len(kept) < len(videos):
+        fields["places"] = kept
+    return json_block(fields)
+
+
+def _row(
+    video: Mapping[str, Any], prefix: str, suffix: str, width: int, beside: list[Any] | None
+) -> tuple[Any, ...]:
+    name = video["name"][len(prefix) : len(video["name"]) - len(suffix)]
+    missing = width - len(video["top5"])
+    classes = [entry["class"] for entry in video["top5"]] + [-1] * missing
+    scores = [round(1000 * (entry["score"] or 0)) for entry in video["top5"]] + [0] * missing
+    truth = video["labels"] if "labels" in video else video["label"]
+    return name, truth, classes, scores, beside
+
+
+def _fitting(rows: Sequence[tuple[Any, ...]], first: Sequence[int], limit: int) -> list[int]:
+    """The places of the rows that fit into `limit` bytes, in order; those at `first` are taken first."""
+    sizes = [_size(row) for row in rows]
+    if sum(sizes) <= limit:
+        return list(range(len(rows)))
+    kept, left = [], limit
+    for place in dict.fromkeys((*first, *range(len(rows)))):
+        left -= sizes[place] + len(f"{place},")
+        if left < 0:
+            break
+        kept.append(place)
+    return sorted(kept)
+
+
+def _size(value: Any) -> int:
+    """At least the bytes that a value takes in a block; for a row, with its `beside`."""
+    return len(json_block(value).encode("utf-8", errors="replace")) + 8
+
+
+def _common(names: Sequence[str]) -> tuple[str, str]:
+    """The folder and the ending that all names share, as far as there are any."""
+    if len(names) < 2:
+        return "", ""
+    prefix = os.path.commonprefix(names)
+    prefix = prefix[: prefix.rfind("/") + 1]
+    endings = os.path.commonprefix([name[len(prefix) :][::-1] for name in names])[::-1]
+    dot = endings.find(".")
+    return prefix, endings[dot:] if dot >= 0 else ""
+
+
+def _originals(videos: Sequence[Mapping[str, Any]], folder: Path) -> dict[int, list[Any]]:
+    """{place: [address from the folder, start, end]} of the videos that are files below it."""
+    root, own = os.path.abspath(folder), set(os.listdir(folder))
+    found: dict[int, list[Any]] = {}
+    for place, video in enumerate(videos):
+        name = video["name"].rpartition("#")[0] if {"start", "end"} & video.keys() else video["name"]
+        path = os.path.abspath(video["path"])
+        beneath = path[len(root) + 1 :] if path.startswith(root + os.sep) else ""
+        for address in (beneath, os.path.normpath(name)):
+            # The folder's own names first: most videos lie elsewhere, and asking the disk for each takes time.
+            if address.split(os.sep)[0] in own and os.path.isfile(os.path.join(root, address)):
+                url = quote(address.replace(os.sep, "/"), errors="surrogateescape")
+                found[place] = [url, video.get("start", 0), video.get("end", 0)]
+                break
+    return found
