@@ -54,7 +54,8 @@ def video_rows(
 ) -> str | None:
     """A JSON block with a row a video, of at most `limit` bytes; None where a task's videos have no `top5`.
 
-    `names` lack the common `prefix` and `suffix`. `truth` is the class, or a list of them. `top` and `scores`
+    A video's name is the one of `folders` that `folder` says, its entry in `names`, and the `suffix` that all
+    names share. `truth` is the class, or a list of them. `top` and `scores`
     hold `width` numbers a row: the best classes, -1 for a video that could not be read, and their scores in
     thousandths. `beside` is {row: [address from the page, start, end]} of those that lie below the `folder`.
     Of more videos than fit, the mistakes come first, and `places` says which videos the rows are; `total`
@@ -64,41 +65,45 @@ def video_rows(
     if not videos or not all("top5" in v and ("label" in v or "labels" in v) for v in videos):
         return None
     names = [video["name"] for video in videos]
-    prefix, suffix = _common(names)
+    folders, suffix = _common_folders(names), _common_ending(names)
+    number_of = {name: number for number, name in enumerate(folders)}
     found = _originals(videos, folder)
     fields: dict[str, Any] = {
         "total": len(videos),
         "classes": results["class_names"],
         "several": "labels" in videos[0],
         "width": max(len(video["top5"]) for video in videos),
-        "prefix": prefix,
+        "folders": folders,
         "suffix": suffix,
     }
-    rows = [
-        _row(video, prefix, suffix, fields["width"], found.get(place))
-        for place, video in enumerate(videos)
-    ]
+    rows = []
+    for place, video in enumerate(videos):
+        own = _folder_of(video["name"]) if len(folders) > 1 else folders[0]
+        name = video["name"][len(own) : len(video["name"]) - len(suffix)]
+        answers = _answers(video, fields["width"])
+        rows.append((name, number_of[own], _truth(video), *answers, found.get(place)))
     kept = _fitting(rows, [m.place for m in mistakes], limit - _size(fields))
     chosen = [rows[place] for place in kept]
-    for number, key in enumerate(("names", "truth", "top", "scores")):
+    for number, key in enumerate(("names", "folder", "truth", "top", "scores")):
         fields[key] = [row[number] for row in chosen]
     for key in ("top", "scores"):
         fields[key] = [value for row in fields[key] for value in row]
-    fields["beside"] = {place: row[4] for place, row in enumerate(chosen) if row[4]}
+    fields["beside"] = {place: row[-1] for place, row in enumerate(chosen) if row[-1]}
     if len(kept) < len(videos):
         fields["places"] = kept
     return json_block(fields)
 
 
-def _row(
-    video: Mapping[str, Any], prefix: str, suffix: str, width: int, beside: list[Any] | None
-) -> tuple[Any, ...]:
-    name = video["name"][len(prefix) : len(video["name"]) - len(suffix)]
+def _truth(video: Mapping[str, Any]) -> int | list[int]:
+    return video["labels"] if "labels" in video else video["label"]
+
+
+def _answers(video: Mapping[str, Any], width: int) -> tuple[list[int], list[int]]:
+    """The best classes of a video and their scores in thousandths, `width` of each."""
     missing = width - len(video["top5"])
     classes = [entry["class"] for entry in video["top5"]] + [-1] * missing
     scores = [round(1000 * (entry["score"] or 0)) for entry in video["top5"]] + [0] * missing
-    truth = video["labels"] if "labels" in video else video["label"]
-    return name, truth, classes, scores, beside
+    return classes, scores
 
 
 def _fitting(rows: Sequence[tuple[Any, ...]], first: Sequence[int], limit: int) -> list[int]:
@@ -120,15 +125,23 @@ def _size(value: Any) -> int:
     return len(json_block(value).encode("utf-8", errors="replace")) + 8
 
 
-def _common(names: Sequence[str]) -> tuple[str, str]:
-    """The folder and the ending that all names share, as far as there are any."""
-    if len(names) < 2:
-        return "", ""
-    prefix = os.path.commonprefix(names)
-    prefix = prefix[: prefix.rfind("/") + 1]
-    endings = os.path.commonprefix([name[len(prefix) :][::-1] for name in names])[::-1]
-    dot = endings.find(".")
-    return prefix, endings[dot:] if dot >= 0 else ""
+def _folder_of(name: str) -> str:
+    return name[: name.rfind("/") + 1]
+
+
+def _common_folders(names: Sequence[str]) -> list[str]:
+    """The folders of names, if many lie in each; else the one that all of them are in."""
+    folders = list(dict.fromkeys(map(_folder_of, names)))
+    if 1 < len(folders) <= len(names) / 4:
+        return folders
+    return [_folder_of(os.path.commonprefix(folders))]
+
+
+def _common_ending(names: Sequence[str]) -> str:
+    """What all names end with, from a dot on: ".mp4"."""
+    ending = os.path.commonprefix([name[::-1] for name in names])[::-1]
+    dot = ending.find(".", ending.rfind("/") + 1)
+    return ending[dot:] if dot >= 0 and len(names) > 1 else ""
 
 
 def _originals(videos: Sequence[Mapping[str, Any]], folder: Path) -> dict[int, list[Any]]:

@@ -81,7 +81,7 @@
 
   // The rows of the videos.
 
-  const PAGE_SIZE = 20;
+  const PAGE_SIZE = 10;
 
   function makeVideos(section, data, confusion) {
     const { classes, width, several } = data;
@@ -93,7 +93,7 @@
     const isOf = (row, index) => (several ? data.truth[row].includes(index) : data.truth[row] === index);
     const best = (row) => data.top[row * width];
     const isWrong = (row) => best(row) >= 0 && !isOf(row, best(row));
-    const nameOf = (row) => data.prefix + data.names[row] + data.suffix;
+    const nameOf = (row) => data.folders[data.folder[row]] + data.names[row] + data.suffix;
     const truthOf = (row) => (several ? data.truth[row].map((index) => classes[index]).join(", ") || "no label" : classes[data.truth[row]]);
     const answers = (row) => {
       const found = [];
@@ -221,11 +221,13 @@
       return Object.fromEntries(["accent", "warm", "ink", "muted", "line", "card"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
     }
 
+    // Names of classes often begin alike, so that their ends tell them apart.
     function shorten(pen, text, width) {
       if (pen.measureText(text).width <= width) return text;
-      let length = text.length;
-      while (length > 1 && pen.measureText(`${text.slice(0, length)}\u2026`).width > width) length--;
-      return `${text.slice(0, length)}\u2026`;
+      const part = (length) => `${text.slice(0, Math.ceil(length / 2))}\u2026${text.slice(text.length - Math.floor(length / 2))}`;
+      let length = text.length - 1;
+      while (length > 2 && pen.measureText(part(length)).width > width) length--;
+      return part(length);
     }
 
     function draw() {
@@ -265,7 +267,11 @@
         pen.fillText(count, x, y);
       }
       if (cell) {
-        pen.strokeStyle = colour.ink;
+        pen.fillStyle = pen.strokeStyle = colour.ink;
+        pen.globalAlpha = 0.35;
+        pen.fillRect(left, (cell[0] - view.row + 0.5) * step, (cell[1] - view.column) * step, 1);
+        pen.fillRect(left + (cell[1] - view.column + 0.5) * step, (cell[0] + 1 - view.row) * step, 1, side);
+        pen.globalAlpha = 1;
         pen.strokeRect(left + (cell[1] - view.column) * step - 1, (cell[0] - view.row) * step - 1, step + 2, step + 2);
       }
       pen.restore();
