@@ -85,7 +85,13 @@ def make_folder(folder: Path, videos: int, classes: int, top1: float) -> Path:
         view_scores=scores,
         class_names=names,
         protocol=Protocol(ClipSampling(16, 4), EvalViews(224, 224), precision="fp32"),
-        model={"name": "made up", "parameters": 0, "checkpoint": "", "checkpoint_sha256": None, "epoch": 0},
+        model={
+            "name": "made up",
+            "parameters": 0,
+            "checkpoint": "",
+            "checkpoint_sha256": None,
+            "epoch": 0,
+        },
     )
     save_results(folder, results, scores, task)
     strips(videos, rng).save(folder)
@@ -134,8 +140,12 @@ def main() -> None:
     results, task = load_tested(folder)
     started = time.perf_counter()
     path = write_report(folder, results, task)
-    print(f"top-1 {results['summary']['top1']['value']:.1%} of {args.videos:,} videos, {args.classes} classes")
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, written in {time.perf_counter() - started:.1f} s")
+    print(
+        f"top-1 {results['summary']['top1']['value']:.1%} of {args.videos:,} videos, {args.classes} classes"
+    )
+    print(
+        f"{path}: {path.stat().st_size / 1e6:.1f} MB, written in {time.perf_counter() - started:.1f} s"
+    )
     if args.browser:
         print("\n".join(measure(path, args.browser)))
 

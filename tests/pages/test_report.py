@@ -61,8 +61,8 @@ def make_folder(folder, num_classes=8, videos=40, metrics=True, skill=2.0, **cha
     return folder
 
 
-def write(folder, open_video=None):
-    path = write_report(folder, *load_tested(folder), open_video)
+def write(folder):
+    path = write_report(folder, *load_tested(folder))
     assert path == folder / "report.html"
     return Page(path.read_text("utf-8"))
 

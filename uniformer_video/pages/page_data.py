@@ -16,7 +16,13 @@ from uniformer_video.evaluation.strips import Strips
 
 MAX_ROW_BYTES = 2_000_000
 MAX_STRIP_BYTES = 8_000_000
-_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_ESCAPES = {
+    "<": "\\u003c",
+    ">": "\\u003e",
+    "&": "\\u0026",
+    "\u2028": "\\u2028",
+    "\u2029": "\\u2029",
+}
 
 
 def json_block(value: Any) -> str:
@@ -149,7 +155,9 @@ def _originals(videos: Sequence[Mapping[str, Any]], folder: Path) -> dict[int, l
     root, own = os.path.abspath(folder), set(os.listdir(folder))
     found: dict[int, list[Any]] = {}
     for place, video in enumerate(videos):
-        name = video["name"].rpartition("#")[0] if {"start", "end"} & video.keys() else video["name"]
+        name = (
+            video["name"].rpartition("#")[0] if {"start", "end"} & video.keys() else video["name"]
+        )
         path = os.path.abspath(video["path"])
         beneath = path[len(root) + 1 :] if path.startswith(root + os.sep) else ""
         for address in (beneath, os.path.normpath(name)):

@@ -26,9 +26,7 @@ SCRIPT = Path(__file__).with_name("script.js")
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def write_report(
-    folder: Path | str, results: dict[str, Any], task: RecordingTask
-) -> Path:
+def write_report(folder: Path | str, results: dict[str, Any], task: RecordingTask) -> Path:
     """Write `folder/report.html` from a results record, and `strips.npz` and `metrics.jsonl`, where these are
     there; its path.
 
