@@ -103,6 +103,7 @@ def test_what_may_change_while_a_training_goes_on():
         "WANDB.MODE",
         "MODEL.COMPILE",
         "TRAIN.PROFILE",
+        "DATA.LICENSE",
         "DATA.PUBLISHED_LISTS",
         "LOG_PERIOD",
         "OUTPUT_DIR",
@@ -140,6 +141,7 @@ def test_what_tells_two_tests_apart():
         "DATA.BALANCE",
         "DATA.JOIN_WEIGHTS",
         "DATA.MAX_BAD_RATIO",
+        "DATA.LICENSE",
         "DATA.PUBLISHED_LISTS",
         "DATA.TRAIN_JITTER_SCALES",
         "DATA.TRAIN_JITTER_SCALES_RELATIVE",
@@ -149,4 +151,5 @@ def test_what_tells_two_tests_apart():
         "DATA.FLIP",
         "DATA.FLIP_CLASS_PAIRS",
         "TEST.BATCH_SIZE",
+        "TEST.STRIPS",
     }

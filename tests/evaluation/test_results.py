@@ -13,7 +13,7 @@ from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError
-from uniformer_video.evaluation.parts import failure_lines, proportion
+from uniformer_video.evaluation.parts import failure_lines, proportion, telling_figures
 from uniformer_video.evaluation.results import (
     SCHEMA_VERSION,
     load_results,
@@ -118,6 +118,16 @@ def test_scores_file(tmp_path):
         assert np.isnan(arrays["scores"][4]).all()
         assert arrays["labels"].tolist() == LABELS
         assert arrays["names"].tolist() == ["ü.mp4", "b", "c", "d", "e"]
+
+
+@pytest.mark.parametrize("classes", [2, 5, 6])
+def test_top5_of_five_classes_is_not_told(classes):
+    names = [f"class {i}" for i in range(classes)]
+    record = make(labels=[0] * 5, scores=np.eye(5, classes), class_names=names)
+    (line, *_) = SingleLabel().summary_lines(record)
+    assert ("top-5" in line) == (classes > 5)
+    assert ("top5_all" in telling_figures(record["summary"], classes)) == (classes > 5)
+    assert "top1" in telling_figures(record["summary"], classes)
 
 
 def test_failed_videos_are_named_once():

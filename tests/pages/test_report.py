@@ -12,11 +12,13 @@ import pytest
 from pages import MODEL, PROTOCOL, Page, assert_self_contained, in_views
 
 from uniformer_video.data.clips.transforms import EvalViews
+from uniformer_video.data.loading.film_strip import film_strip
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
-from uniformer_video.errors import DataError, DecodeError, MissingLibraryError
+from uniformer_video.errors import DataError, MissingLibraryError
 from uniformer_video.evaluation.parts import proportion
 from uniformer_video.evaluation.results import build_results, save_results
+from uniformer_video.evaluation.strips import Strips
 from uniformer_video.pages.report import (
     TIMES,
     magnitude,
@@ -67,8 +69,13 @@ def write(folder):
     return Page(path.read_text("utf-8"))
 
 
-def grey(path):
-    return np.full((4, 90, 320, 3), 128, np.uint8)
+def keep_strips(folder, places):
+    """Give the videos at these places a strip each, none like another."""
+    clip = np.full((1, 4, 90, 320, 3), 128, np.uint8)
+    found = {place: film_strip(clip + np.uint8(place % 100)) for place in places}
+    strips = Strips.of(found, len(load_tested(folder)[0]["videos"]))
+    strips.save(folder)
+    return strips
 
 
 def test_page_says_the_numbers(tmp_path):
@@ -83,6 +90,69 @@ def test_page_says_the_numbers(tmp_path):
     assert "EPOCHS: 14" in page.text
     assert "motion that is learnt" not in page.text
     assert_self_contained(page)
+
+
+def test_the_header_tells_what_was_tested_on_what(tmp_path):
+    data = {"name": "demo", "format": "csv", "split": "val", "license": ""}
+    page = write(make_folder(tmp_path, data=data, model={**MODEL, "weights": "ema"}))
+    assert "uniformer_s , best.pt, ema weights of epoch 14, tested on demo (split val)" in page.text
+    page = write(make_folder(tmp_path, model={**MODEL, "checkpoint": None}))
+    assert "uniformer_s , weights as initialised 4 clips" in page.text
+
+
+def test_a_further_test_says_what_differs(tmp_path):
+    page = write(make_folder(tmp_path, differs=["TEST.SPLIT is val, not test."]))
+    assert "A further test of this run. What differs" in page.text
+    assert "TEST.SPLIT is val, not test." in page.text
+    assert "further test" not in write(make_folder(tmp_path)).text
+
+
+def test_what_the_training_cost(tmp_path):
+    core = {"hardware": "4 cores, A", "devices": 4, "unit": "core", "seconds": 1800.0}
+    unknown = {"hardware": "not recorded", "devices": None, "unit": None, "seconds": 60.0}
+    costs = {"epoch_seconds": 90.0, "validation_seconds": 4.5, "spent": [unknown, core]}
+    page = write(make_folder(tmp_path, seconds=5.0, training={"seconds": 1860.0, "costs": costs}))
+    assert "The training took 31 min 00 s, until these weights" in page.text
+    assert "1 min 00 s, on hardware that is not recorded" in page.text
+    assert "2 core-hours: 30 min 00 s on 4 cores, A" in page.text
+    assert "An epoch took 1 min 30 s, and a validation 4.5 s" in page.text
+    assert "The test took 5.0 s" in page.text and "Duration" not in page.text
+
+
+@pytest.mark.parametrize("license", ["CC BY 4.0", ""])
+def test_the_licence_stands_under_frames(tmp_path, license):
+    data = {"name": "demo", "format": "csv", "split": "test", "license": license}
+    folder = make_folder(tmp_path, skill=0.0, data=data)
+    line = (
+        f"their licence: {license}" if license else "their licence is not recorded (DATA.LICENSE)"
+    )
+    assert "Frames are from" not in write(folder).text  # no frames are shown
+    keep_strips(folder, range(40))
+    assert f"Frames are from the tested videos; {line}" in write(folder).text
+
+
+def test_settings_that_were_changed_come_first(tmp_path):
+    lr = {"key": "SOLVER.BASE_LR", "value": 0.001, "recipe": 0.0004}
+    frames = {"key": "DATA.NUM_FRAMES", "value": 8, "default": 16}
+    changed = {"command_line": [lr], "recipe": [frames]}
+    text = write(make_folder(tmp_path, changed_settings=changed)).text
+    order = ["Changed on the command line", "SOLVER.BASE_LR 0.001 0.0004", "Set by the recipe"]
+    order += ["DATA.NUM_FRAMES 8 16", "All settings"]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+
+
+def test_headings_leave_out_no_level(tmp_path):
+    for classes in (8, 40):
+        page = write(make_folder(tmp_path, classes, videos=80, failures={3: "cut"}, skill=0.5))
+        levels = [int(tag[1]) for tag in page.tags if re.fullmatch("h[1-6]", tag)]
+        assert levels.count(1) == 1 and levels[0] == 1
+        assert all(below <= above + 1 for above, below in zip(levels, levels[1:], strict=False))
+
+
+def test_a_long_table_says_that_it_scrolls(tmp_path):
+    assert "400 classes in this table, which scrolls" in write(make_folder(tmp_path, 400, 400)).text
+    assert "which scrolls" not in write(make_folder(tmp_path)).text
 
 
 def test_failures_are_told_plainly(tmp_path):
@@ -148,40 +218,39 @@ def test_motion_section(tmp_path):
     assert page.text.count("class 0 ⇄ class 1") == 1
 
 
-def test_mistakes_show_frames_downscaled(tmp_path):
-    asked = []
-
-    def open_video(path):
-        asked.append(path)
-        if len(asked) == 1:
-            raise DecodeError("gone")
-        if len(asked) == 2:
-            raise FileNotFoundError(path)
-        return grey(path)
-
-    page = write(make_folder(tmp_path, videos=60, skill=0.0), open_video)
-    assert len(asked) == 12 and all(path.startswith("/data/val/") for path in asked)
-    assert page.text.count("could not be opened again") == 2
-    frames = [v for n, v in page.attributes if n == "src" and v.startswith("data:image/jpeg")]
-    assert len(frames) == 40
-    assert decode(frames[0]).size == (160, 45)
+def mistaken(folder):
+    """The places of the wrong answers, the surest first."""
+    videos = json.loads((folder / "results.json").read_text("utf-8"))["videos"]
+    wrong = [place for place, v in enumerate(videos) if v["top5"][0]["class"] != v["label"]]
+    return sorted(wrong, key=lambda place: -videos[place]["top5"][0]["score"])
 
 
-def test_mistakes_are_the_surest_ones(tmp_path):
-    asked = []
-    write(
-        make_folder(tmp_path, videos=60, skill=0.0), lambda path: asked.append(path) or grey(path)
-    )
-    videos = json.loads((tmp_path / "results.json").read_text("utf-8"))["videos"]
-    wrong = [v for v in videos if v["top5"][0]["class"] != v["label"]]
-    wrong.sort(key=lambda video: video["top5"][0]["score"], reverse=True)
-    assert asked == [video["path"] for video in wrong[:12]]
+def test_the_surest_mistakes_are_shown_with_the_strips_of_the_test(tmp_path):
+    folder = make_folder(tmp_path, videos=60, skill=0.0)
+    wrong = mistaken(folder)
+    strips = keep_strips(folder, [place for place in range(60) if place != wrong[1]])
+    page = write(folder)
+    shown = [v for n, v in page.attributes if n == "src" and v.startswith("data:image/jpeg")]
+    assert shown == [strips.uri(place) for place in wrong[:12] if place != wrong[1]]
+    assert [int(v) for n, v in page.attributes if n == "data-place"] == wrong[:12]
+    others = {int(place): jpeg for place, jpeg in page.data("strips").items()}
+    assert others.keys() == set(wrong[12:])
+    assert all(strips.uri(place).endswith(f",{jpeg}") for place, jpeg in others.items())
+    told = f"Frames of {len(wrong) - 1} of {len(wrong)} wrong answers are in this page"
+    assert told in page.text and "and of 1 none" in page.text
 
 
-def test_a_bug_in_open_video_is_not_hidden(tmp_path):
-    with pytest.raises(ZeroDivisionError):
-        write(make_folder(tmp_path, skill=0.0), lambda path: 1 / 0)
-    assert not (tmp_path / "report.html").exists()
+def test_a_test_without_strips_says_so(tmp_path):
+    page = write(make_folder(tmp_path, videos=60, skill=0.0))
+    assert "There are no frames: the test kept none" in page.text
+    assert page.data("strips") == {} and "img" not in page.tags
+
+
+def test_strips_of_another_test_are_not_shown(tmp_path, caplog):
+    folder = make_folder(tmp_path, videos=60, skill=0.0)
+    Strips.of({0: b"jpeg"}, 59).save(folder)
+    assert "There are no frames" in write(folder).text
+    assert "it is of 59 videos, the test of 60; test again" in caplog.text
 
 
 def test_everything_is_escaped(tmp_path):
@@ -207,13 +276,16 @@ def test_everything_is_escaped(tmp_path):
         settings=evil[0],
         versions={evil[2]: evil[0]},
     )
-    page = write(folder, grey)
+    keep_strips(folder, range(2, 40))
+    page = write(folder)
     assert_self_contained(page)
     for words in (evil[0], evil[1], names[0], names[1]):
         assert " ".join(words.split()) in page.text
     source = (folder / "report.html").read_text("utf-8")
-    assert "<script" not in source and "<img src=x" not in source
-    assert "a &amp; b" in source and "a & b" not in source
+    assert source.count("<script") == 4 and "<script>alert" not in source
+    assert "<img src=x" not in source and "a &amp; b" in source and "a & b" not in source
+    rows = page.data("video-rows")
+    assert rows["classes"] == evil and rows["truth"] == [i % 4 for i in range(40)]
 
 
 @pytest.mark.parametrize("num_classes", [4, 40])
@@ -304,7 +376,10 @@ def test_protocol_in_words():
     assert "every" not in sampled(frame_stride=1)
     assert "every 11th frame" in sampled(frame_stride=11)
     assert "every 23rd frame" in sampled(frame_stride=23)
-    assert "segment sampling" in sampled(rule="segment")
+    assert "every 2nd frame at 15 frames a second," in sampled(target_fps=15.0)
+    assert "every frame at 12.5 frames a second," in sampled(target_fps=12.5, frame_stride=1)
+    assert "segment sampling," in sampled(rule="segment")
+    assert "segment sampling at 10 frames a second," in sampled(rule="segment", target_fps=10.0)
     assert protocol_line(PROTOCOL, "reverse").endswith("played backwards")
 
 
@@ -314,10 +389,10 @@ def test_magnitudes():
 
 @pytest.mark.parametrize("library", ["jinja2", "matplotlib", "PIL.Image"])
 def test_a_missing_library_says_what_to_install(tmp_path, monkeypatch, library):
-    folder = make_folder(tmp_path, skill=0.0)
+    folder = make_folder(tmp_path, num_classes=40, skill=0.0)
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingLibraryError, match=r'pip install "uniformer-video\[report\]"'):
-        write(folder, grey)
+        write(folder)
     assert not (folder / "report.html").exists()
 
 

@@ -103,6 +103,39 @@ def test_a_run_that_may_end_early_costs_so_much_at_most():
     assert "; at most 9 epochs: 9.0 s" in costs.step(1, 1.0)
 
 
+def test_what_a_run_has_cost_is_recorded():
+    costs = RunCosts(3, max_epoch=4, eval_period=1, devices=2, unit="core", hardware="2 cores")
+    own = {"hardware": "2 cores", "devices": 2, "unit": "core"}
+    assert costs.record(20.0) == {"spent": [{**own, "seconds": 20.0}]}  # no epoch is done
+    for number in (1, 2, 3):
+        costs.step(number, 600.0)
+    costs.validation(900.0)
+    first = costs.record(2700.0)
+    assert first == {
+        "epoch_seconds": 1800.0,
+        "validation_seconds": 900.0,
+        "spent": [{**own, "seconds": 2700.0}],
+    }
+    again = RunCosts(3, max_epoch=4, eval_period=1, devices=2, unit="core", hardware="2 cores")
+    again.go_on_from(first, 2700.0)  # nothing is measured yet: what was measured before counts
+    assert again.record(2800.0) == {**first, "spent": [{**own, "seconds": 2800.0}]}
+    gpu = RunCosts(3, max_epoch=4, eval_period=1, devices=1, unit="GPU", hardware="1 x H100")
+    gpu.go_on_from(first, 2700.0)
+    assert [stretch["seconds"] for stretch in gpu.record(2760.0)["spent"]] == [2700.0, 60.0]
+
+
+def test_costs_from_before_they_were_recorded_are_unknown_not_forgotten():
+    costs = RunCosts(3, max_epoch=4, eval_period=1, devices=1, unit="GPU", hardware="1 x H100")
+    costs.go_on_from({}, 3600.0)
+    unknown, own = costs.record(3700.0)["spent"]
+    assert (unknown["hardware"], unknown["devices"], unknown["seconds"]) == (
+        "not recorded",
+        None,
+        3600.0,
+    )
+    assert (own["hardware"], own["seconds"]) == ("1 x H100", 100.0)
+
+
 def test_without_validations_the_costs_are_told_after_the_steps():
     costs = RunCosts(2, max_epoch=1, eval_period=0, devices=1, unit="GPU", hardware="a GPU")
     assert not costs.step(1, 1.0)

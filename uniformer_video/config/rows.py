@@ -172,6 +172,8 @@ _BALANCE = (
            0, _WEIGHT, elements=(float,), phase=TRAINING),
     share("DATA.MAX_BAD_RATIO", 0.1, "training stops when more of the videos are broken",
           on_resume=FREE),
+    text("DATA.LICENSE", "", "of the videos, in words: the page of a test says it under frames that it shows",
+         on_resume=FREE),
     text("DATA.PUBLISHED_LISTS", "", "folder of the official annotations: names what the lists lack of them",
          on_resume=FREE),
 )

@@ -32,7 +32,7 @@ DEFAULT, FILE, COMMAND_LINE = "default", "file", "command line"
 _OVERRIDES, _IN_THE_CALL = "on the command line", "in the call"
 _NAME_THE_PLUGIN = " If it is a plugin's, name that in PLUGINS or with --plugins"
 # among CfgNode's own attributes, which are copied and pickled with it
-_ORIGINS, _NAME, _UNMET = "_origins", "_config_name", "_unmet"
+_ORIGINS, _NAME, _UNMET, _IN_FILES = "_origins", "_config_name", "_unmet", "_in_files"
 
 
 # For type checkers, `**settings` of any values must not count as a possible `overrides`.
@@ -108,6 +108,7 @@ def with_settings(cfg: CfgNode, settings: Mapping[str, Any]) -> CfgNode:
         **cfg.__dict__.get(_ORIGINS, {}),
         **dict.fromkeys(settings, FILE),
     }
+    changed.__dict__[_IN_FILES] = cfg.__dict__.get(_IN_FILES, {})
     changed.__dict__[_UNMET] = {
         key: asked for key, asked in cfg.__dict__.get(_UNMET, {}).items() if key not in settings
     }
@@ -144,6 +145,11 @@ def _build(entries: Sequence[tuple[str, str, Any]]) -> CfgNode:
         for key, source in sources.items()
     }
     cfg.__dict__[_UNMET] = words.unmet
+    cfg.__dict__[_IN_FILES] = {
+        key: without_tuple(key, value)
+        for where, key, value in entries
+        if where not in (_OVERRIDES, _IN_THE_CALL)
+    }
     cfg.freeze()
     return cfg
 
@@ -154,6 +160,25 @@ def origin(cfg: CfgNode, key: str) -> str:
     What follows from another project's word, and what `config_from_text` reads, counts as a default.
     """
     return cfg.__dict__.get(_ORIGINS, {}).get(key, DEFAULT)
+
+
+def changed_settings(cfg: CfgNode) -> dict[str, list[dict[str, Any]]]:
+    """What makes a run differ: from its recipe, and its recipe from the toolkit.
+
+    "command_line": settings that the command line (or the call) has changed, with the "recipe"'s value: its
+    file's, else the default. "recipe": the others that are no default, with the "default". Each has its "key"
+    and "value", in the order of `SETTINGS`.
+    """
+    in_files = cfg.__dict__.get(_IN_FILES, {})
+    changed: dict[str, list[dict[str, Any]]] = {"command_line": [], "recipe": []}
+    for key, value in flat_config(cfg).items():
+        default = DEFAULTS[key]
+        recipe = in_files.get(key, default)
+        if origin(cfg, key) == COMMAND_LINE and value != recipe:
+            changed["command_line"].append({"key": key, "value": value, "recipe": recipe})
+        elif value != default:
+            changed["recipe"].append({"key": key, "value": value, "default": default})
+    return changed
 
 
 def unmet_settings(cfg: CfgNode, phase: str) -> str:

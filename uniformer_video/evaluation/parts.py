@@ -86,6 +86,12 @@ def share_text(share: Mapping[str, Any]) -> str:
     return f"{value} ({share['correct']}/{share['of']}, 95 % interval {low}-{high})"
 
 
+def telling_figures(summary: Mapping[str, Any], num_classes: int) -> dict[str, Any]:
+    """`summary` without top-5 where it is 100 % by itself: of five classes or fewer."""
+    idle = ("top5", "top5_all") if num_classes <= LISTED_CLASSES else ()
+    return {key: figure for key, figure in summary.items() if key not in idle}
+
+
 def failure_lines(results: Mapping[str, Any]) -> list[str]:
     """The first few videos of a record that failed, and why; without those that a note names already."""
     named = [f for f in results["failures"] if not any(f["path"] in n for n in results["notes"])]

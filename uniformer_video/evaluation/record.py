@@ -9,6 +9,7 @@ import numpy as np
 
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError, MissingLibraryError
+from uniformer_video.evaluation.parts import telling_figures
 from uniformer_video.evaluation.results import SCORES_FILE, load_results
 from uniformer_video.words import one_line
 
@@ -24,6 +25,9 @@ class Results:
     failures: those of them that could not be decoded, each with its "reason".
     motion: the check of motion, None where it was not made. model, training, versions: plain dicts.
     settings: the config as YAML text. seconds: how long the test took.
+    data: name of the data set, format of its lists, split, licence of the videos; None in earlier records.
+    changed_settings: those of the command line, and of the recipe; None in earlier records.
+    differs: of a further test of a run, by what it differs from the run's own.
     crossval: of a cross-validation, the figures of its folds and their spread; None of one test.
     task_parts: what else the task records, such as "per_class".
     """
@@ -48,6 +52,9 @@ class Results:
     versions: dict[str, str]
     task: str = "single-label"
     crossval: dict[str, Any] | None = None
+    data: dict[str, Any] | None = None
+    changed_settings: dict[str, list[dict[str, Any]]] | None = None
+    differs: list[str] = field(default_factory=list)
     task_parts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -89,7 +96,7 @@ class Results:
     def __repr__(self) -> str:
         shares = {
             key: entry.get("value") if isinstance(entry, dict) else entry
-            for key, entry in self.summary.items()
+            for key, entry in telling_figures(self.summary, len(self.class_names)).items()
         }
         figures = ", ".join(
             f"{key} {share:.1%}" for key, share in shares.items() if isinstance(share, float)

@@ -69,6 +69,9 @@ def build_results(
     seconds: float = 0.0,
     settings: str = "",
     versions: Mapping[str, str] | None = None,
+    data: Mapping[str, str] | None = None,
+    changed_settings: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    differs: Sequence[str] = (),
     created: str | None = None,
 ) -> dict[str, Any]:
     """The record of one evaluation, ready for JSON.
@@ -86,6 +89,9 @@ def build_results(
         model, training, versions: plain dicts, recorded as they are.
         seconds: duration of the evaluation.
         settings: the resolved config as YAML text.
+        data: "name" of the data set, "format" of its lists, "split" that is tested, "license" of the videos.
+        changed_settings: as `config.settings.changed_settings` gives them.
+        differs: of a further test of a run, by what it differs from the run's own, in sentences.
         created: ISO 8601 time; now, in UTC, by default.
     """
     failures = failures or {}
@@ -123,6 +129,9 @@ def build_results(
         "seconds": float(seconds),
         "settings": settings,
         "versions": dict(versions or {}),
+        "data": dict(data) if data else None,
+        "changed_settings": dict(changed_settings) if changed_settings else None,
+        "differs": list(differs),
     }
 
 
@@ -146,12 +155,17 @@ def save_results(
             labels=task.saved_labels(videos, len(results["class_names"])),
             names=np.array([video["name"] for video in videos], dtype=np.str_),
         )
+    write_record(folder, results)
+
+
+def write_record(folder: Path | str, results: Mapping[str, Any]) -> None:
+    """Write `results.json` alone into `folder`."""
     text = simplejson.dumps(
         results, ignore_nan=True, indent=1, ensure_ascii=False, default=_plain_number
     )
     # A file name that is no valid UTF-8 arrives as lone surrogates, whose backslash form is
     # also their JSON escape.
-    write_text(folder / RESULTS_FILE, text)
+    write_text(Path(folder) / RESULTS_FILE, text)
 
 
 def load_results(folder: Path | str) -> dict[str, Any]:
@@ -178,7 +192,14 @@ def load_results(folder: Path | str) -> dict[str, Any]:
         )
     if version == 1:
         results = from_schema_1(results, str(path))
-    results.setdefault("analyses", {})  # earlier records have none
+    # earlier records have none of these
+    for key, absent in (
+        ("analyses", {}),
+        ("data", None),
+        ("changed_settings", None),
+        ("differs", []),
+    ):
+        results.setdefault(key, absent)
     if lacking := [key for key in _KEYS if key not in results]:
         raise DataError(f"{path} is damaged: it lacks {lacking[0]}; delete it")
     return results

@@ -7,6 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -140,14 +141,19 @@ def _common_folders(names: Sequence[str]) -> list[str]:
     folders = list(dict.fromkeys(map(_folder_of, names)))
     if 1 < len(folders) <= len(names) / 4:
         return folders
-    return [_folder_of(os.path.commonprefix(folders))]
+    return [_folder_of(_common_start(folders))]
 
 
 def _common_ending(names: Sequence[str]) -> str:
     """What all names end with, from a dot on: ".mp4"."""
-    ending = os.path.commonprefix([name[::-1] for name in names])[::-1]
+    ending = _common_start([name[::-1] for name in names])[::-1]
     dot = ending.find(".", ending.rfind("/") + 1)
     return ending[dot:] if dot >= 0 and len(names) > 1 else ""
+
+
+def _common_start(texts: Sequence[str]) -> str:
+    pairs = zip(min(texts), max(texts), strict=False)
+    return "".join(first for first, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _originals(videos: Sequence[Mapping[str, Any]], folder: Path) -> dict[int, list[Any]]:
@@ -161,7 +167,7 @@ def _originals(videos: Sequence[Mapping[str, Any]], folder: Path) -> dict[int, l
         path = os.path.abspath(video["path"])
         beneath = path[len(root) + 1 :] if path.startswith(root + os.sep) else ""
         for address in (beneath, os.path.normpath(name)):
-            # The folder's own names first: most videos lie elsewhere, and asking the disk for each takes time.
+            # The folder's own names first: most videos lie elsewhere, and asking the disk takes time.
             if address.split(os.sep)[0] in own and os.path.isfile(os.path.join(root, address)):
                 url = quote(address.replace(os.sep, "/"), errors="surrogateescape")
                 found[place] = [url, video.get("start", 0), video.get("end", 0)]

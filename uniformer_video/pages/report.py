@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from uniformer_video.config.setting import value_in_words
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.analyses.registry import ANALYSES
@@ -45,7 +46,11 @@ def write_report(folder: Path | str, results: dict[str, Any], task: RecordingTas
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=percent, duration=partial(duration, digits=1), magnitude=magnitude
+        percent=percent,
+        duration=partial(duration, digits=1),
+        magnitude=magnitude,
+        cost=cost_line,
+        setting=value_in_words,
     )
     strips = Strips.load(folder, len(results["videos"]))
     try:
@@ -54,6 +59,7 @@ def write_report(folder: Path | str, results: dict[str, Any], task: RecordingTas
             summary=results["summary"],
             model=results["model"],
             names=results["class_names"],
+            weights=weights_line(results["model"]),
             protocol=protocol_line(Protocol.from_dict(results["protocol"]), results["playback"]),
             curves=_curves(read_metrics(folder / METRICS_FILE), task.figures),
             analyses=[name for name in ANALYSES if name in results["analyses"]],
@@ -117,14 +123,17 @@ def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def protocol_line(protocol: Protocol, playback: str = "forward") -> str:
-    """A `Protocol` in words: "4 clips x 1 crop of 8 frames, every 2nd frame, 64 px"."""
+    """A `Protocol` in words: "4 clips x 1 crop of 8 frames, every 2nd frame at 15 frames a second, 64 px"."""
     sampling, pixels = protocol.sampling, protocol.views
     views = f"{plural(protocol.num_clips, 'clip')} {TIMES} {plural(pixels.num_crops, 'crop')}"
     parts = [f"{views} of {plural(sampling.num_frames, 'frame')}"]
+    rate = f" at {sampling.target_fps:g} frames a second" if sampling.target_fps else ""
     if sampling.rule != "dense":
-        parts.append(f"{sampling.rule} sampling")
+        parts.append(f"{sampling.rule} sampling{rate}")
     elif sampling.frame_stride > 1:
-        parts.append(f"every {_ordinal(sampling.frame_stride)} frame")
+        parts.append(f"every {_ordinal(sampling.frame_stride)} frame{rate}")
+    elif rate:
+        parts.append(f"every frame{rate}")
     side = f"{pixels.crop_size} px"
     if pixels.short_side != pixels.crop_size:
         side += f" of a short side of {pixels.short_side} px"
@@ -132,6 +141,26 @@ def protocol_line(protocol: Protocol, playback: str = "forward") -> str:
     if playback != "forward":
         parts.append("played backwards")
     return ", ".join(parts)
+
+
+def weights_line(model: Mapping[str, Any]) -> str:
+    """Which weights were tested, from a record's "model": "best.pt, ema weights of epoch 14"."""
+    if not model["checkpoint"]:
+        return "weights as initialised"
+    file = str(model["checkpoint"]).replace("\\", "/").rpartition("/")[2]
+    if model.get("epoch") is None:
+        return file
+    kind = f"{model['weights']} weights" if model.get("weights") else "weights"
+    return f"{file}, {kind} of epoch {model['epoch']}"
+
+
+def cost_line(stretch: Mapping[str, Any]) -> str:
+    """A stretch of a training's costs in words: "1.5 GPU-hours: 45 min 00 s on 2 x H100"."""
+    took = f"{duration(stretch['seconds'])} on {stretch['hardware']}"
+    if not stretch["devices"]:
+        return took.replace(" on not recorded", ", on hardware that is not recorded")
+    hours = stretch["seconds"] / 3600 * stretch["devices"]
+    return f"{hours:.3g} {stretch['unit']}-hours: {took}"
 
 
 def percent(value: float | None) -> str:

@@ -62,9 +62,9 @@
       }
     }
     if (rows.length <= 9) return;
-    const box = table.closest(".scroll"), what = table.dataset.finder === "class" ? "classes" : "rows";
-    const cue = box.parentElement.querySelector(":scope > .cue");
-    const field = make("input", { type: "search" });
+    const box = table.closest(".scroll"), hint = box.previousElementSibling;
+    const field = make("input", { type: "search" }), count = make("span");
+    count.setAttribute("role", "status");
     field.addEventListener("input", () => {
       const words = field.value.trim().toLowerCase();
       let found = 0;
@@ -73,17 +73,17 @@
         found += !row.hidden;
       }
       box.scrollTop = 0;
-      if (cue) cue.textContent = `${number(found)} of ${number(rows.length)} ${what}; the box scrolls.`;
+      count.textContent = `${number(found)} of ${number(rows.length)} found`;
     });
-    if (cue) cue.setAttribute("role", "status");
-    box.before(make("div", { className: "tools" }, make("label", {}, `Find in ${number(rows.length)} ${what} `, field)));
+    const tools = make("div", { className: "tools" }, make("label", {}, "Find a class ", field), count);
+    (hint?.matches(".hint") ? hint : box).before(tools);
   }
 
   // The rows of the videos.
 
   const PAGE_SIZE = 10;
 
-  function makeVideos(section, data, confusion) {
+  function makeVideos(section, data) {
     const { classes, width, several } = data;
     const rows = data.names.length;
     const control = (name) => $(`[name=${name}]`, section);
@@ -120,7 +120,7 @@
 
     function stripOf(place) {
       strips ??= read("strips");
-      const shown = $(`img.strip[data-place="${place}"]`);
+      const shown = $(`article[data-place="${place}"] img.strip`);
       return shown ? shown.src : strips[place] ? `data:image/jpeg;base64,${strips[place]}` : null;
     }
 
@@ -194,7 +194,15 @@
     $("h2", section).tabIndex = -1;
     section.hidden = false;
     search();
-    return { go };
+    const rowOf = new Map((data.places ?? []).map((place, row) => [place, row]));
+
+    function offerOriginal(card) {
+      const row = data.places ? rowOf.get(+card.dataset.place) : +card.dataset.place;
+      if (data.beside[row]) card.append(original(row));
+    }
+
+    if (!$("img.strip") && $("#strips").textContent === "{}") section.classList.add("plain");
+    return { go, offerOriginal };
   }
 
   // The matrix of many classes, drawn from its counts.
@@ -448,11 +456,12 @@
 
   document.documentElement.classList.add("scripted");
   const section = $("#videos"), data = read("video-rows"), counts = read("confusion-counts");
-  const list = section && data ? makeVideos(section, data, counts) : null;
+  const list = section && data ? makeVideos(section, data) : null;
   for (const table of all("table[data-finder]")) makeFinder(table, list && ((index) => list.go({ truth: index })));
   const holder = $(".matrix-live");
   if (holder && data) makeMatrix(holder, counts, data.classes, list);
   if (list) for (const element of all("[data-cell]")) makeCell(element, list, data.classes);
+  if (list) for (const card of all("article[data-place]")) list.offerOriginal(card);
   const mistakes = $("#mistakes .lead");
   if (list && mistakes) mistakes.append(" ", button("List all wrong answers", () => list.go({ wrong: true }), { className: "link" }));
   document.documentElement.dataset.script = "ready";

@@ -35,6 +35,7 @@ from uniformer_video.runs.folder import (
     PREVIOUS_FILE,
     RunFolder,
 )
+from uniformer_video.training.costs import RunCosts
 from uniformer_video.training.state import RAW, Progress, TrainState
 from uniformer_video.weights.checkpoint import Weights, read_weights, write_checkpoint
 
@@ -95,6 +96,8 @@ class RunCheckpoints:
         self._epochs = EpochWeights(folder, cfg)
         self._from_best = False  # this training has gone on from best.pt
         self._teacher: dict[str, Any] = {}  # what is recorded of the teacher
+        self._costs: RunCosts | None = None
+        self._costs_before: dict[str, Any] = {}  # of the checkpoint that the run goes on from
         self._gone_on_from: Path | None = None
         # the content of last.pt, where it is to be loaded next
         self._last_read: Weights | None = None
@@ -183,6 +186,11 @@ class RunCheckpoints:
                 "restore it, or choose another OUTPUT_DIR"
             )
         self._teacher = dict(teacher)
+
+    def take_costs(self, costs: RunCosts) -> None:
+        """Record with each checkpoint what this training costs, with what it has cost before."""
+        costs.go_on_from(self._costs_before, self.state.progress.seconds)
+        self._costs = costs
 
     def went_on_from_best(self) -> bool:
         """True where last.pt is of this run as it goes on from best.pt, and nothing is wrong with it.
@@ -298,6 +306,7 @@ class RunCheckpoints:
         """Keep what the checkpoint that the run goes on from records of its teacher."""
         told = weights.metadata.get("training", {})
         self._teacher = {key: told[key] for key in told if key.startswith("teacher")}
+        self._costs_before = told.get("costs", {})
         self._gone_on_from = path
 
     def _check_run(
@@ -328,6 +337,7 @@ class RunCheckpoints:
             "train_videos": len(self.data.train),
             "broken_videos": len(progress.bad_videos),
             "seed": self.cfg.RNG_SEED,
+            **({"costs": self._costs.record(progress.seconds)} if self._costs else {}),
             **self._teacher,
         }
         return metadata

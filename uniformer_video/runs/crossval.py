@@ -13,7 +13,12 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.config.recorded import config_text
 from uniformer_video.config.setting import TEST
-from uniformer_video.config.settings import COMMAND_LINE, origin, with_settings
+from uniformer_video.config.settings import (
+    COMMAND_LINE,
+    changed_settings,
+    origin,
+    with_settings,
+)
 from uniformer_video.data.lists.groups import group_of
 from uniformer_video.data.lists.records import list_digest
 from uniformer_video.data.protocol import Protocol
@@ -26,9 +31,10 @@ from uniformer_video.evaluation.strips import Strips, join_strips
 from uniformer_video.runs.build_lists import Folds, read_folds
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.folder import BEST_FILE, CONFIG_FILE, LAST_FILE, run_folder
-from uniformer_video.runs.multi_view_test import present
+from uniformer_video.runs.multi_view_test import data_facts, present
 from uniformer_video.runs.run import run
 from uniformer_video.tasks.task import Task
+from uniformer_video.training.costs import add_up
 from uniformer_video.versions import versions
 
 log = logging.getLogger(__name__)
@@ -165,6 +171,8 @@ def _join(cfg: CfgNode, name: str, root: Path, tested: Sequence[Results], ranks:
         seconds=sum(results.seconds for results in tested),
         settings=config_text(cfg),
         versions=versions(),
+        data=data_facts(cfg),
+        changed_settings=changed_settings(cfg),
     )
     for video, record, fold in zip(results["videos"], records, folds.fold_of, strict=True):
         video |= {"fold": fold, **({"group": record.group} if record.group else {})}
@@ -242,7 +250,11 @@ def _training(tested: Sequence[Results]) -> dict[str, Any] | None:
         values = {part.get(key) for part in parts if part}
         if len(values) == 1 and None not in values:
             common[key] = values.pop()
-    return {"folds": len(parts), **common, "seconds": seconds}
+    spent = [
+        stretch for part in parts if part for stretch in part.get("costs", {}).get("spent", [])
+    ]
+    costs = {"costs": {"spent": add_up(spent)}} if spent else {}
+    return {"folds": len(parts), **common, "seconds": seconds, **costs}
 
 
 def _notes(folds: Folds, tested: Sequence[Results]) -> list[str]:

@@ -101,6 +101,8 @@ def fit(
         ranks.say(*note_untraced(cfg, first_step))
         if not first_step:
             _say_start(cfg, report, ranks)
+        costs = build_costs(cfg, loader.plan, ranks)
+        checkpoints.take_costs(costs)
         monitor = Monitor(
             folder.path if ranks.is_main and not rehearse else None,
             cfg.LOG_PERIOD,
@@ -110,7 +112,7 @@ def fit(
             first_step,
             writers,
             show_bars,
-            build_costs(cfg, loader.plan, ranks),
+            costs,
         )
         trainer = Trainer(
             state=state,

@@ -15,6 +15,7 @@ from uniformer_video.errors import ConfigError
 from uniformer_video.files import atomic_write, remove_unfinished
 from uniformer_video.prepare.folders import write_table
 from uniformer_video.runs.check import settings_without_effect
+from uniformer_video.runs.further_tests import Difference, further_test_name, is_weights
 
 CONFIG_FILE = "config.yaml"
 LAST_FILE = "last.pt"
@@ -32,6 +33,19 @@ class RecordedTest:
     weights: str
     videos: str
     settings: str
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """Where the results of a test go.
+
+    is_done: they are there already. differs: of a further test of a run, by what it differs from the run's
+    own, in sentences.
+    """
+
+    path: Path
+    is_done: bool
+    differs: Sequence[str] = ()
 
 
 class RunFolder:
@@ -104,25 +118,31 @@ class RunFolder:
         weights: str,
         videos: str,
         recorded: Callable[[Path], RecordedTest | None],
-    ) -> tuple[Path, bool]:
-        """(where the results of a test go, whether they are there already).
+    ) -> "ResultsFolder":
+        """Where the results of a test go: a `ResultsFolder`.
 
         The folder itself, unless it holds results of other videos or test settings, or of other
-        weights when nothing is trained: then a sub-folder of its own, so that nothing is lost.
+        weights when nothing is trained: then a sub-folder of its own, so that nothing is lost. Its name tells
+        what is other, and ends in a digest of all of it, by which it is found again.
         `weights` and `videos` are digests; `recorded(folder)` gives the `RecordedTest` of the
         results in a folder, or None.
         """
         found = recorded(self.path)
         if found is None:
-            return self.path, False
+            return ResultsFolder(self.path, False)
         same_weights = found.weights == weights
-        same_test = found.videos == videos and _same_test(found.settings, cfg)
-        if same_test and (same_weights or cfg.TRAIN.ENABLE):
-            return self.path, same_weights
-        chosen = _test_settings(cfg)
-        digest = hashlib.sha256(f"{weights} {videos} {chosen}".encode()).hexdigest()[:8]
-        folder = self / f"test-{digest}"
-        return folder, recorded(folder) is not None
+        differences = _test_differences(found, cfg, videos)
+        if not differences and (same_weights or cfg.TRAIN.ENABLE):
+            return ResultsFolder(self.path, same_weights)
+        if not same_weights and not any(is_weights(one.key) for one in differences):
+            differences.insert(0, _other_weights(cfg))
+        digest = hashlib.sha256(f"{weights} {videos} {_test_settings(cfg)}".encode()).hexdigest()
+        sentences = [one.sentence for one in differences]
+        # a test of an earlier version has the digest alone
+        for folder in sorted(self.path.glob(f"test-*{digest[:8]}")):
+            if recorded(folder) is not None:
+                return ResultsFolder(folder, True, sentences)
+        return ResultsFolder(self / further_test_name(differences, digest[:8]), False, sentences)
 
 
 def run_folder(cfg: CfgNode, name: str) -> RunFolder:
@@ -152,5 +172,20 @@ def _test_settings(cfg):
     return {key: value for key, value in flat_config(cfg).items() if SETTINGS[key].affects_test}
 
 
-def _same_test(settings, cfg):
-    return _test_settings(config_from_text(settings, "the results")) == _test_settings(cfg)
+def _test_differences(found, cfg, videos):
+    """The `Difference`s of a test by `cfg` from the one that is `found`."""
+    then = _test_settings(config_from_text(found.settings, "the results"))
+    differences = [
+        Difference.of_setting(key, value, then[key])
+        for key, value in _test_settings(cfg).items()
+        if then[key] != value
+    ]
+    if found.videos != videos:
+        differences.append(Difference("", "videos", "The list of videos is another."))
+    return differences
+
+
+def _other_weights(cfg):
+    path = cfg.TEST.CHECKPOINT_FILE_PATH
+    where = f"those of {path}" if path else "newer ones of the run"
+    return Difference("", Path(path).stem if path else "weights", f"The weights are {where}.")

@@ -1,12 +1,13 @@
 """The multi-view test as a run does it: score every view, record the results, write the page."""
 
 import logging
+import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,19 @@ from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
 from uniformer_video.config.recorded import config_text
+from uniformer_video.config.settings import changed_settings
 from uniformer_video.data.lists.records import VideoRecord, list_digest
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
-from uniformer_video.evaluation.results import RESULTS_FILE, build_results, save_results
+from uniformer_video.evaluation.parts import telling_figures
+from uniformer_video.evaluation.results import (
+    RESULTS_FILE,
+    build_results,
+    save_results,
+    write_record,
+)
 from uniformer_video.evaluation.scoring import SideBySide, ViewScores, score_videos
 from uniformer_video.evaluation.strips import Strips
 from uniformer_video.models.contract import RecognitionModel
@@ -30,6 +38,8 @@ from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.class_order import match_classes
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest, RunFolder
+from uniformer_video.runs.join_sets import data_sets
+from uniformer_video.storage.address import name_for_messages
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
@@ -64,9 +74,13 @@ def evaluate(
     data = match_classes(data, weights, cfg.MODEL.NUM_CLASSES, cfg.MODEL.MODEL_NAME)
     ranks.say(*data.notes[len(known_notes) :])
     videos = list_digest(data.test)
-    target, done = folder.results_folder(cfg, digest, videos, _recorded_test)
-    if done:
+    results_folder = folder.results_folder(cfg, digest, videos, _recorded_test)
+    target = results_folder.path
+    if results_folder.differs:
+        ranks.say(f"A further test of this run, in {target}: {' '.join(results_folder.differs)}")
+    if results_folder.is_done:
         ranks.say(f"These weights are tested already ({target / RESULTS_FILE}).")
+        ranks.on_main(lambda: _renew_license(target, cfg.DATA.LICENSE))
         return present(target, ranks)
     model.to(ranks.device)
     protocol = Protocol.from_cfg(cfg)
@@ -114,6 +128,9 @@ def evaluate(
         seconds=time.monotonic() - started,
         settings=config_text(cfg),
         versions=versions(),
+        data=data_facts(cfg),
+        changed_settings=changed_settings(cfg),
+        differs=results_folder.differs,
     )
     Strips.of(view_scores.strips, len(data.test)).save(target)
     save_results(target, results, view_scores.scores, task)
@@ -122,10 +139,30 @@ def evaluate(
     return present(target, ranks)
 
 
+def data_facts(cfg: CfgNode) -> dict[str, str]:
+    """What a record tells of the data set: its "name", by its folder, "format", "split" and "license"."""
+    places = [name_for_messages(place).rstrip("/") for place in data_sets(cfg)]
+    names = [PurePath(os.path.abspath(place)).name for place in places if place]
+    return {
+        "name": " + ".join(filter(None, names)) or cfg.TRAIN.DATASET,
+        "format": cfg.TRAIN.DATASET,
+        "split": cfg.TEST.SPLIT,
+        "license": cfg.DATA.LICENSE,
+    }
+
+
+def _renew_license(folder: Path, license: str) -> None:
+    """Put the licence of the videos into the record of a finished test, where it is told only now."""
+    results, _ = load_tested(folder)
+    if license and results["data"] and results["data"]["license"] != license:
+        results["data"]["license"] = license
+        write_record(folder, results)
+
+
 def _show(results: dict[str, Any], task: Task, writers: Writers) -> None:
     """Hand the figures of a test to the writers, as "test/top1", and the task's pictures."""
     figures = {}
-    for key, figure in results["summary"].items():
+    for key, figure in telling_figures(results["summary"], len(results["class_names"])).items():
         figures[f"test/{key}"] = figure.get("value") if isinstance(figure, dict) else figure
     writers.scalars(figures)
     for name, pixels in task.pictures(results).items():

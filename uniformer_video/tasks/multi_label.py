@@ -171,7 +171,9 @@ class MultiLabel(Classification):
         return lines + failure_lines(results)
 
     def mistakes(self, results: Mapping[str, Any]) -> list[Mistake]:
-        """The videos by their best-scored wrong class, which is the pair: what it is taken for is not told."""
+        """The videos by their best-scored wrong class. A pair is that class alone: what it stands for is not
+        known.
+        """
         wrong = []
         for place, video in enumerate(results["videos"]):
             best = _best_wrong(video)

@@ -33,6 +33,7 @@ from uniformer_video.evaluation.parts import (
     number,
     proportion,
     share_text,
+    telling_figures,
 )
 from uniformer_video.evaluation.scoring import ViewScores
 from uniformer_video.evaluation.strips import Strips
@@ -188,12 +189,14 @@ class SingleLabel(Classification):
         }
 
     def summary_lines(self, results: Mapping[str, Any]) -> list[str]:
-        """Top-1 and top-5, what failed, and what happens backwards."""
+        """Top-1, top-5 of more than five classes, what failed, and what happens backwards."""
         summary, motion = results["summary"], results["motion"]
-        lines = [f"top-1 {share_text(summary['top1'])}, top-5 {share_text(summary['top5'])}"]
+        told = telling_figures(summary, len(results["class_names"]))
+        shown = [(key, name) for key, name in (("top1", "top-1"), ("top5", "top-5")) if key in told]
+        lines = [", ".join(f"{name} {share_text(summary[key])}" for key, name in shown)]
         if summary["failed"]:
             lines.append(
-                f"{summary['failed']} of {summary['videos']} videos failed and count in neither; with them "
+                f"{summary['failed']} of {summary['videos']} videos failed and do not count; with them "
                 f"as wrong: top-1 {share_text(summary['top1_all'])}"
             )
             lines += failure_lines(results)

@@ -1,8 +1,14 @@
-"""What a training costs, told once: seconds an epoch, hours for all of the recipe, on so many devices."""
+"""What a training costs: told once, seconds an epoch and hours for all of the recipe, on so many devices; and
+recorded, what it has taken so far.
+"""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from uniformer_video.words import duration, plural
+
+_MEASURED = ("epoch_seconds", "validation_seconds")
 
 
 @dataclass
@@ -23,6 +29,28 @@ class RunCosts:
     may_end_early: bool = False
     _steps: list[float] = field(default_factory=list)  # seconds
     _told: bool = False
+    _measured: dict[str, float | None] = field(default_factory=dict)
+    _spent: list[dict[str, Any]] = field(default_factory=list)  # before this process
+    _seconds_before: float = 0.0
+
+    def go_on_from(self, earlier: Mapping[str, Any], seconds: float) -> None:
+        """Take over what a checkpoint's `record` tells, of a training that had run for so many seconds."""
+        self._measured = {key: earlier[key] for key in _MEASURED if key in earlier}
+        self._spent, self._seconds_before = list(earlier.get("spent", [])), seconds
+        known = sum(stretch["seconds"] for stretch in self._spent)
+        if seconds - known > 1:  # by a version that did not record it
+            unknown = {"hardware": "not recorded", "devices": None, "unit": None}
+            self._spent.append({**unknown, "seconds": seconds - known})
+
+    def record(self, seconds: float) -> dict[str, Any]:
+        """What the training has cost so far, when it has run for so many `seconds` in all.
+
+        "epoch_seconds" of training and "validation_seconds", as far as they were measured; "spent": on which
+        "hardware", how many "devices" of which "unit", it ran for how many "seconds".
+        """
+        own = {"hardware": self.hardware, "devices": self.devices, "unit": self.unit}
+        now = {**own, "seconds": max(seconds - self._seconds_before, 0.0)}
+        return {**self._measured, "spent": add_up([*self._spent, now])}
 
     def step(self, number: int, seconds: float) -> str:
         """Hear of a step, counted from 1; the line, where it is time for it and no validation follows."""
@@ -48,6 +76,7 @@ class RunCosts:
         epoch = sum(usual) / len(usual) * self.steps_per_epoch
         validations = sum(map(self._is_validated, range(1, self.max_epoch + 1)))
         seconds = epoch * self.max_epoch + (validation or 0.0) * validations
+        self._measured = dict(zip(_MEASURED, (round(epoch, 3), validation), strict=True))
         apart = "without the validations and the multi-view test"
         parts = f"{duration(epoch, 1)} of training"
         if validation is not None:
@@ -61,3 +90,15 @@ class RunCosts:
             f"{duration(seconds, 1)}, {seconds / 3600 * self.devices:.3g} {self.unit}-hours on "
             f"{self.hardware}, {apart}."
         )
+
+
+def add_up(spent: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Stretches of trainings, as in `RunCosts.record`, each hardware once, with rounded seconds."""
+    seconds: dict[tuple[Any, ...], float] = {}
+    for stretch in spent:
+        key = (stretch["hardware"], stretch["devices"], stretch["unit"])
+        seconds[key] = seconds.get(key, 0.0) + stretch["seconds"]
+    return [
+        {"hardware": hardware, "devices": devices, "unit": unit, "seconds": round(total, 1)}
+        for (hardware, devices, unit), total in seconds.items()
+    ]

@@ -27,7 +27,7 @@ def film_strip(clips: np.ndarray) -> bytes:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     strip = Image.new("RGB", (STRIP_FRAMES * size[0], size[1]))
     for place, frame in enumerate(chosen):
-        # Far larger frames are first averaged over whole blocks of pixels, which takes a fraction of the time.
+        # Large frames are first averaged over whole blocks of pixels, which takes a fraction of the time.
         small = Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
         strip.paste(small, (place * size[0], 0))
     file = io.BytesIO()
