@@ -1,8 +1,8 @@
 """The report page of a large test: 20,000 videos of 600 classes, 70 % of them right.
 
-Writes such a results folder with made-up scores and strips, and its page, and says how large the page is and how
-long that took. With `--browser` (a Chromium, and the extra `browser`) it opens the page and says when its script is
-ready, classes are found and sorted, and the videos of a cell are listed:
+Writes such a results folder with made-up scores and strips, and its page, and says how large the page is and
+how long that took. With `--browser` (a Chromium, and the extra `browser`) it opens the page and says when its
+script is ready, classes are found and sorted, and the videos of a cell are listed:
 
     python benchmarks/large_report.py runs/large_report --browser /usr/bin/chromium
 """

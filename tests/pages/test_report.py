@@ -236,8 +236,8 @@ def test_the_surest_mistakes_are_shown_with_the_strips_of_the_test(tmp_path):
     others = {int(place): jpeg for place, jpeg in page.data("strips").items()}
     assert others.keys() == set(wrong[12:])
     assert all(strips.uri(place).endswith(f",{jpeg}") for place, jpeg in others.items())
-    told = f"Frames of {len(wrong) - 1} of {len(wrong)} wrong answers are in this page"
-    assert told in page.text and "and of 1 none" in page.text
+    assert f"This page holds frames of {len(wrong) - 1} of {len(wrong)} wrong answers" in page.text
+    assert "1 has none here." in page.text
 
 
 def test_a_test_without_strips_says_so(tmp_path):
