@@ -20,7 +20,7 @@ PYTHONS := 3.10 3.11 3.12 3.13
 # as what they share is made once a process.
 SIDE_BY_SIDE := -n $(TEST_PROCESSES) --maxprocesses 8 --dist worksteal
 
-.PHONY: help install demo test test-slow test-wheel test-all lint clean
+.PHONY: help install demo test test-slow test-wheel test-browser test-all lint clean
 .PRECIOUS: $(INSTALLED)-%
 .NOTPARALLEL:
 
@@ -28,6 +28,7 @@ help:
 	@echo "make demo      install, make the demo videos, train, test, write the report page"
 	@echo "make test      install, run the tests"
 	@echo "make test-all  the tests marked slow too"
+	@echo "make test-browser  the report page in an installed Chromium (UNIFORMER_CHROMIUM names another)"
 	@echo "make lint      ruff's checks and format; mypy; whether the pins fit together on Python 3.10 to 3.13"
 	@echo "make install   everything that the others need"
 	@echo "make clean     remove $(VENV), runs/ and the demo videos"
@@ -52,7 +53,7 @@ demo: $(INSTALLED)-report
 	$(BIN)/python tools/run_net.py --cfg configs/demo/uniformer_demo.yaml $(DEMO_SETTINGS)
 
 test: $(INSTALLED)-test
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not browser"
 
 # one of four groups of the tests that take minutes, by the number GROUP
 test-slow: $(INSTALLED)-test
@@ -62,7 +63,11 @@ test-slow: $(INSTALLED)-test
 test-wheel: $(INSTALLED)-test
 	$(BIN)/python -m pytest -m slow tests/test_wheel.py
 
-test-all: test
+# the pages in a Chromium that is installed; skipped, with the reason, where there is none
+test-browser: $(INSTALLED)-test $(INSTALLED)-browser
+	$(BIN)/python -m pytest -m browser -rs
+
+test-all: test test-browser
 	$(BIN)/python -m pytest -m slow
 
 lint: $(INSTALLED)-lint $(RESOLVED)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import re
 import sys
@@ -147,7 +148,7 @@ def test_headings_leave_out_no_level(tmp_path):
         page = write(make_folder(tmp_path, classes, videos=80, failures={3: "cut"}, skill=0.5))
         levels = [int(tag[1]) for tag in page.tags if re.fullmatch("h[1-6]", tag)]
         assert levels.count(1) == 1 and levels[0] == 1
-        assert all(below <= above + 1 for above, below in zip(levels, levels[1:], strict=False))
+        assert all(below <= above + 1 for above, below in itertools.pairwise(levels))
 
 
 def test_a_long_table_says_that_it_scrolls(tmp_path):

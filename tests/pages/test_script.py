@@ -1,5 +1,6 @@
 """The page's own script in a browser: classes, the matrix, and from both to the videos."""
 
+import base64
 import io
 import json
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from pages import MODEL, PROTOCOL, in_views
 from PIL import Image
-from videos import write_video
+from videos import encode, numbered_frames
 
 from uniformer_video.data.loading.film_strip import film_strip
 from uniformer_video.evaluation.results import build_results, save_results
@@ -19,6 +20,7 @@ from uniformer_video.tasks.single_label import SingleLabel
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
+pytestmark = pytest.mark.browser
 
 CLASSES, VIDEOS = 40, 400
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -30,9 +32,9 @@ def make_page(folder, task, labels):
     scores = rng.normal(size=(VIDEOS, CLASSES))
     for row, own in enumerate(labels):
         scores[row, own] += 2.5
-    names = [f"val/{HOSTILE.replace('/', '')}{i}.mp4" for i in range(VIDEOS)]
+    names = [f"val/{HOSTILE.replace('/', '')}{i}.webm" for i in range(VIDEOS)]
     (folder / "val").mkdir(parents=True)
-    write_video(folder / names[7], frames=12)
+    encode(folder / names[7], numbered_frames(12, (48, 64)), codec="libvpx")
     results = build_results(
         task=task,
         title=HOSTILE,
@@ -47,7 +49,7 @@ def make_page(folder, task, labels):
     )
     save_results(folder, results, in_views(scores), task)
     strip = film_strip(np.full((1, 4, 9, 16, 3), 128, np.uint8))
-    Strips.of({place: strip for place in range(0, VIDEOS, 2)}, VIDEOS).save(folder)
+    Strips.of(dict.fromkeys(range(0, VIDEOS, 2), strip), VIDEOS).save(folder)
     write_report(folder, results, task)
     return folder
 
@@ -76,24 +78,21 @@ def chromium():
 @pytest.fixture
 def visit(chromium, folders):
     """`visit("single")` -> the loaded page and its record; the page must stay quiet."""
-    contexts, heard = [], []
+    contexts, heard, asked = [], [], []
 
     def open_page(which, width=1280, **options):
-        contexts.append(
-            chromium.new_context(viewport={"width": width, "height": 900}, **options)
-        )
+        contexts.append(chromium.new_context(viewport={"width": width, "height": 900}, **options))
         page = contexts[-1].new_page()
         for event in ("console", "pageerror", "dialog"):
             page.on(event, lambda told: heard.append(str(told)))
-        page.on("request", lambda request: heard.append(request.url[:100]))
+        page.on("request", lambda request: asked.append(request.url))
         page.goto((folders[which] / "report.html").as_uri())
-        heard[:] = [words for words in heard if not words.startswith(("data:", "file:"))]
         return page, json.loads((folders[which] / "results.json").read_text())
 
     yield open_page
     for context in contexts:
         context.close()
-    assert heard == []
+    assert heard == [] and all(url.startswith(("data:", "file:")) for url in asked)
 
 
 def listed(page):
@@ -176,22 +175,86 @@ def test_videos_are_searched_and_shown_with_their_frames(visit):
     wrong = {place for place, v in enumerate(record["videos"]) if said(v) not in (None, v["label"])}
     page.click("#mistakes .lead button")
     assert page.inner_text("#videos [role=status]").startswith(f"{len(wrong)} of 400 videos")
-    page.fill("#videos [name=words]", f"{HOSTILE.replace('/', '')}6.mp4".upper())
+    page.fill("#videos [name=words]", f"{HOSTILE.replace('/', '')}6.webm".upper())
     assert page.locator("#videos .found img").count() == int(6 in wrong)
     page.click("#videos [name=reset]")
-    page.fill("#videos [name=words]", ">3.mp4")
+    page.fill("#videos [name=words]", ">3.webm")
     assert page.inner_text("#videos .found .small >> nth=-1") == "could not be read"
     some = next(place for place in sorted(wrong) if place % 2 == 0)
-    page.fill("#videos [name=words]", f">{some}.mp4")
+    page.fill("#videos [name=words]", f">{some}.webm")
     uri = page.get_attribute("#videos .found img", "src")
-    with page.expect_popup() if False else Image.open(io.BytesIO(_decoded(uri))) as picture:
-        assert picture.height == 64
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as picture:
+        assert picture.format == "JPEG" and picture.height == 64
     best = record["videos"][some]["top5"][0]
     line = page.inner_text("#videos .five li >> nth=0")
     assert line == f"{record['class_names'][best['class']]} {100 * round(best['score'], 3):.1f}%"
 
 
-def _decoded(uri):
-    import base64
+def test_the_original_is_shown_where_it_lies_beside_the_page(visit):
+    page, record = visit("single")
+    page.fill("#videos [name=words]", "7.webm")
+    assert page.locator("#videos .found li:has(.name)").count() > 5
+    page.click("#videos .original button")
+    page.wait_for_function("document.querySelector('video')?.videoWidth === 64")
+    name = page.inner_text("#videos li:has(video) .name")
+    assert name == record["videos"][7]["name"]
 
-    return base64.b64decode(uri.partition(",")[2])
+
+def test_videos_of_several_labels(visit):
+    page, record = visit("several")
+    page.locator("#classes tbody tr[data-class='12'] button").click()
+    assert listed(page) == names_where(record, lambda video: 12 in video["labels"])
+    page.click("#videos [name=reset]")
+    page.select_option("#videos [name=said]", "12")
+    among = names_where(record, lambda video: 12 in [one["class"] for one in video["top5"]])
+    assert sorted(listed(page)) == sorted(among)
+    page.check("#videos [name=wrong]")
+    page.select_option("#videos [name=said]", "")
+    wrong = names_where(record, lambda video: said(video) not in (None, *video["labels"]))
+    assert sorted(listed(page)) == sorted(wrong)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_the_script_has_shown_is_accessible(visit, width):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page, _ = visit("single", width)
+    page.click("#mistakes .lead button")
+    page.fill("#classes input", "pulling")
+    page.hover(".matrix-live canvas")
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.locator("img[src='x']").count() == 0
+
+
+def test_two_fingers_zoom_and_one_scrolls_on(visit):
+    """By touch events of the browser itself."""
+    page, _ = visit("single", 390, has_touch=True)
+    canvas = page.locator(".matrix-live canvas")
+    canvas.scroll_into_view_if_needed()
+    assert canvas.evaluate("canvas => canvas.style.touchAction") == "pan-y"
+    box = canvas.bounding_box()
+    x, y = box["x"] + 0.7 * box["width"], box["y"] + 0.4 * box["height"]
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind, *distances):
+        points = [{"x": x + d, "y": y, "id": number} for number, d in enumerate(distances)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", -10, 10)
+    for distance in (20, 30, 40):
+        touch("touchMove", -distance, distance)
+    touch("touchEnd")
+    assert canvas.evaluate("canvas => canvas.style.touchAction") == "none"
+
+
+def test_without_the_script_the_matrix_has_names(visit):
+    page, record = visit("single", java_script_enabled=False)
+    assert page.locator(".matrix").is_visible() and not page.locator("#videos").is_visible()
+    rows = page.locator(".matrix-rows span").all_inner_texts()
+    assert rows == page.locator(".matrix-columns span").all_inner_texts()
+    assert rows == record["class_names"][1::2]
+    assert "One class in 2 is named." in page.inner_text("#confusion")
+    assert "results.json beside it holds them too" in page.inner_text("main")
+    assert page.locator("#classes tbody tr").count() == CLASSES

@@ -69,7 +69,8 @@
       const words = field.value.trim().toLowerCase();
       let found = 0;
       for (const row of rows) {
-        row.hidden = !row.cells[0].textContent.toLowerCase().includes(words);
+        const name = $("button, span", row.cells[0]) ?? row.cells[0];
+        row.hidden = !name.textContent.toLowerCase().includes(words);
         found += !row.hidden;
       }
       box.scrollTop = 0;

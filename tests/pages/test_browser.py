@@ -1,0 +1,248 @@
+"""The report page in a browser: on a screen, on a phone, in the dark, without scripts, and on paper."""
+
+import json
+
+import browser
+import numpy as np
+import pytest
+from pages import MODEL, PROTOCOL, in_views
+
+from uniformer_video.data.loading.film_strip import film_strip
+from uniformer_video.evaluation.parts import proportion
+from uniformer_video.evaluation.results import build_results, save_results
+from uniformer_video.evaluation.strips import Strips
+from uniformer_video.pages.report import write_report
+from uniformer_video.tasks.multi_label import MultiLabel
+from uniformer_video.tasks.registry import load_tested
+from uniformer_video.tasks.single_label import SingleLabel
+
+pytest.importorskip("jinja2")
+pytest.importorskip("matplotlib")
+pytest.importorskip("PIL.Image")
+pytestmark = pytest.mark.browser
+
+PAGES = ("8 classes", "31 classes", "400 classes", "several labels", "folds")
+WIDTHS = (1280, 390)
+WORDS = (
+    "Opening something",
+    "Pretending to put something behind something",
+    "Pushing it left",
+    "Yoga",
+)
+ACCENT, WARM = ".1686 .4039 .8392 rg", ".6902 .2902 .0627 rg"  # of the light theme, in a PDF
+A4 = {"width": 703, "height": 1032}  # pixels inside margins of 12 mm
+
+
+def strip(place):
+    height, width = np.mgrid[:90, :160]
+    frame = np.stack([height, width, height + width + place], -1).astype(np.uint8)
+    return film_strip(np.stack([frame] * 4)[None])
+
+
+def make_page(folder, task, classes, videos, labels, **more):
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(videos, classes))
+    for row, own in enumerate(labels):
+        scores[row, own] += 3 if row % 3 else 1
+    core = {
+        "hardware": "16 cores, Some Processor 9000",
+        "devices": 16,
+        "unit": "core",
+        "seconds": 5000.0,
+    }
+    changed = [{"key": "SOLVER.BASE_LR", "value": 1e-3, "recipe": 4e-4}]
+    recipe = [
+        {"key": f"DATA.NAME_{i}", "value": [0.5] * 3, "default": [0.4] * 3} for i in range(30)
+    ]
+    results = build_results(
+        task=task,
+        title="ssv2_uniformer_s_16x4",
+        names=[f"val/a long folder of videos/{i:06d}.mp4" for i in range(videos)],
+        paths=[f"/data/val/{i}.mp4" for i in range(videos)],
+        labels=labels,
+        view_scores=in_views(scores),
+        class_names=[f"{WORDS[i % 4]} {i}" for i in range(classes)],
+        protocol=PROTOCOL,
+        model={**MODEL, "weights": "ema"},
+        failures={3: "/data/val/3.mp4 ends before its first frame"},
+        training={
+            "epochs": 14,
+            "seconds": 5000.0,
+            "score": 0.8,
+            "costs": {"epoch_seconds": 300.0, "validation_seconds": 20.0, "spent": [core]},
+        },
+        settings="TRAIN:\n  EPOCHS: 14\n" * 100,
+        versions={"torch": "2.13.0"},
+        data={"name": "ssv2", "format": "csv", "split": "test", "license": "CC BY 4.0"},
+        changed_settings={"command_line": changed, "recipe": recipe},
+        differs=["TEST.NUM_SPATIAL_CROPS is 3, not 1."],
+        notes=["12 of 40 videos are too short for 4 different clips."],
+        **more,
+    )
+    if folder.name == "folds":
+        results["crossval"] = folds()
+    save_results(folder, results, in_views(scores), task)
+    key = "top1" if isinstance(task, SingleLabel) else "map"
+    lines = [
+        {
+            "kind": kind,
+            "epoch": e,
+            "loss": 2 / e,
+            key: e / 20,
+            f"ema_{key}": e / 18,
+            "ema_loss": 1 / e,
+        }
+        for e in range(1, 15)
+        for kind in ("train", "val")
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    Strips.of({place: strip(place) for place in range(videos)}, videos).save(folder)
+    write_report(folder, *load_tested(folder))
+    return folder / "report.html"
+
+
+def folds():
+    own = [
+        {
+            "fold": fold,
+            "folder": f"fold{fold}",
+            "videos": 20,
+            "failed": 0,
+            "train_videos": 80,
+            "epoch": 9,
+            "figure": proportion(12 + fold, 20),
+        }
+        for fold in range(5)
+    ]
+    shared = {"figure": "top1", "title": "Top-1 accuracy", "short": "top-1", "groups": 12}
+    return {**shared, "folds": own, "mean": 0.7, "deviation": 0.079}
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """{which page: its file}"""
+    root = tmp_path_factory.mktemp("pages")
+    motion = {
+        **{
+            key: proportion(31, 40)
+            for key in ("forward", "reversed_opposite", "reversed_original", "still")
+        },
+        "opposites": {"Opening something 0": "Pushing it left 2"},
+    }
+    made = {
+        f"{classes} classes": make_page(
+            root / f"{classes}",
+            SingleLabel(),
+            classes,
+            videos,
+            np.arange(videos) % classes,
+            motion=motion,
+        )
+        for classes, videos in ((8, 160), (31, 310), (400, 1200))
+    }
+    several = [tuple({i % 12, i // 3 % 12}) for i in range(120)]
+    made["several labels"] = make_page(root / "several", MultiLabel(), 12, 120, several)
+    made["folds"] = make_page(root / "folds", SingleLabel(), 8, 100, np.arange(100) % 8)
+    return made
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    path = browser.needed_chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def visit(chromium, pages):
+    """`visit(which, width, theme)` -> the loaded page; all that it says and asks for is in `page.heard`."""
+    contexts = []
+
+    def open_page(which, width=1280, theme="light", **options):
+        contexts.append(
+            chromium.new_context(
+                viewport={"width": width, "height": 900}, color_scheme=theme, **options
+            )
+        )
+        page = contexts[-1].new_page()
+        page.heard = []
+        page.on("console", lambda message: page.heard.append(message.text))
+        page.on("pageerror", lambda error: page.heard.append(str(error)))
+        page.on("request", lambda request: page.heard.append(request.url[:200]))
+        page.goto(pages[which].as_uri())
+        page.heard = [words for words in page.heard if not words.startswith(("data:", "file:"))]
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("which", PAGES)
+def test_a_page_is_accessible_and_quiet(visit, which, width, theme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = visit(which, width, theme)
+    for details in page.query_selector_all("details:not([open]) summary"):
+        details.click()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    report = Axe().run(page).response["violations"]
+    assert [(found["id"], found["nodes"][0]["html"][:200]) for found in report] == []
+    assert page.heard == []
+
+
+CUT_WITHOUT_A_HINT = """() => [...document.querySelectorAll('.scroll')].filter(box => {
+    const hint = box.previousElementSibling;
+    const told = hint && hint.matches('.hint') && hint.offsetHeight > 0;
+    const cut = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
+    return cut && !told;
+}).map(box => box.getAttribute('aria-label'))"""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("which", PAGES)
+def test_a_table_that_is_cut_says_so(visit, which, width):
+    assert visit(which, width).evaluate(CUT_WITHOUT_A_HINT) == []
+
+
+@pytest.mark.parametrize("which", PAGES)
+def test_a_phone_shows_every_column(visit, which):
+    hidden = "() => [...document.querySelectorAll('th, td')].filter(c => !c.getClientRects().length).length"
+    assert visit(which, 390).evaluate(hidden) == 0
+
+
+@pytest.mark.parametrize("which", PAGES)
+def test_a_page_is_readable_without_its_script(visit, which):
+    with_script, without = visit(which), visit(which, java_script_enabled=False)
+    for heading in with_script.locator("h2").all_inner_texts():
+        assert heading in without.locator("body").inner_text()
+    assert without.locator("table").count() > 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_bars_and_cells_are_printed_without_backgrounds(visit, theme):
+    page = visit("8 classes", theme=theme)
+    drawn = browser.pdf_drawings(page.pdf(format="A4", print_background=False))
+    bars = page.locator(".fill").count() + page.locator("td.right").count()
+    assert bars >= 8 + 8 and drawn.count(ACCENT) >= bars
+    wrong = page.locator("td.wrong").count()
+    assert wrong > 5 and drawn.count(WARM) >= wrong
+
+
+@pytest.mark.parametrize(("which", "most"), [("8 classes", 12), ("400 classes", 24)])
+def test_a_printed_page_is_whole_and_takes_few_sheets(visit, which, most):
+    page = visit(which)
+    assert browser.pdf_pages(page.pdf(format="A4", print_background=False)) <= most
+    page.set_viewport_size(A4)
+    page.emulate_media(media="print")
+    boxes = "() => [...document.querySelectorAll('.scroll')].filter(b => b.scrollHeight > b.clientHeight + 1)"
+    assert page.evaluate(f"({boxes})().length") == 0
+    height = page.evaluate("document.querySelector('.per-class').offsetHeight")
+    assert height <= 9 * A4["height"]
+    assert page.locator(".per-class tbody tr").count() == int(which.split()[0])
