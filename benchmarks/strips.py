@@ -56,8 +56,8 @@ def main() -> None:
             without, with_strip = (statistics.median(side) for side in zip(*pairs, strict=True))
             more = statistics.median(b - a for a, b in pairs)
             print(
-                f"{height}x{width}: {1000 * without:.1f} ms without, {1000 * with_strip:.1f} ms with a strip, "
-                f"median difference {1000 * more:.1f} ms ({more / without:.1%})"
+                f"{height}x{width}: {1000 * without:.1f} ms without, {1000 * with_strip:.1f} ms with "
+                f"a strip, median difference {1000 * more:.1f} ms ({more / without:.1%})"
             )
 
 

@@ -17,19 +17,13 @@ from uniformer_video.evaluation.strips import Strips
 
 MAX_ROW_BYTES = 2_000_000
 MAX_STRIP_BYTES = 8_000_000
-_ESCAPES = {
-    "<": "\\u003c",
-    ">": "\\u003e",
-    "&": "\\u0026",
-    "\u2028": "\\u2028",
-    "\u2029": "\\u2029",
-}
+_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
 def json_block(value: Any) -> str:
     """A value as JSON that may stand in a `<script>` element as it is."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text.translate(str.maketrans(_ESCAPES))
+    return text.translate(_ESCAPES)
 
 
 def chosen_strips(
