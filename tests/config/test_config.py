@@ -4,7 +4,14 @@ import os
 import pytest
 
 from uniformer_video.config.recorded import config_text
-from uniformer_video.config.settings import DEFAULTS, describe, flat_config, load_config
+from uniformer_video.config.settings import (
+    DEFAULTS,
+    changed_settings,
+    describe,
+    flat_config,
+    load_config,
+    with_settings,
+)
 from uniformer_video.errors import ConfigError
 
 
@@ -251,3 +258,22 @@ def test_files_that_would_lose_a_setting_or_break(tmp_path, text, message):
 def test_an_empty_section_and_a_setting_said_twice_alike_are_fine(tmp_path):
     (tmp_path / "a.yaml").write_text("DATA:\nSOLVER: {MAX_EPOCH: 20, MAX_EPOCH: 20}\n")
     assert load_config(tmp_path / "a.yaml").SOLVER.MAX_EPOCH == 20
+
+
+def test_what_was_changed_is_told_apart_by_who_changed_it(tmp_path):
+    (tmp_path / "base.yaml").write_text("SOLVER: {BASE_LR: 4e-4, MAX_EPOCH: 50}")
+    file = tmp_path / "recipe.yaml"
+    file.write_text("_BASE_: base.yaml\nDATA: {NUM_FRAMES: 8}\nSOLVER: {MAX_EPOCH: 30}")
+    given = ["SOLVER.MAX_EPOCH", "20", "RNG_SEED", "3", "DATA.NUM_FRAMES", "8"]  # the last as it is
+    changed = changed_settings(load_config(file, given))
+    assert changed["command_line"] == [
+        {"key": "SOLVER.MAX_EPOCH", "value": 20, "recipe": 30},
+        {"key": "RNG_SEED", "value": 3, "recipe": 0},
+    ]
+    assert changed["recipe"] == [
+        {"key": "DATA.NUM_FRAMES", "value": 8, "default": 16},
+        {"key": "SOLVER.BASE_LR", "value": 4e-4, "default": 1e-4},
+    ]
+    assert changed_settings(load_config()) == {"command_line": [], "recipe": []}
+    later = with_settings(load_config(file, given), {"OUTPUT_DIR": "fold0"})
+    assert changed_settings(later)["command_line"] == changed["command_line"]

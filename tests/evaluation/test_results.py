@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from uniformer_video.evaluation.results import (
     load_results,
     save_results,
 )
+from uniformer_video.runs.multi_view_test import _show
 from uniformer_video.tasks.single_label import SingleLabel
 
 
@@ -128,6 +130,9 @@ def test_top5_of_five_classes_is_not_told(classes):
     assert ("top-5" in line) == (classes > 5)
     assert ("top5_all" in telling_figures(record["summary"], classes)) == (classes > 5)
     assert "top1" in telling_figures(record["summary"], classes)
+    shown = {}
+    _show(record, SingleLabel(), SimpleNamespace(scalars=shown.update, picture=lambda *_: None))
+    assert "test/top1" in shown and ("test/top5" in shown) == (classes > 5)
 
 
 def test_failed_videos_are_named_once():

@@ -20,6 +20,7 @@ from uniformer_video.errors import DataError, MissingLibraryError
 from uniformer_video.evaluation.parts import proportion
 from uniformer_video.evaluation.results import build_results, save_results
 from uniformer_video.evaluation.strips import Strips
+from uniformer_video.pages.plots import line_chart
 from uniformer_video.pages.report import (
     TIMES,
     magnitude,
@@ -97,6 +98,8 @@ def test_the_header_tells_what_was_tested_on_what(tmp_path):
     data = {"name": "demo", "format": "csv", "split": "val", "license": ""}
     page = write(make_folder(tmp_path, data=data, model={**MODEL, "weights": "ema"}))
     assert "uniformer_s , best.pt, ema weights of epoch 14, tested on demo (split val)" in page.text
+    page = write(make_folder(tmp_path, model={**MODEL, "checkpoint": "C:\\runs\\last.pt"}))
+    assert "uniformer_s , last.pt, weights of epoch 14 4 clips" in page.text
     page = write(make_folder(tmp_path, model={**MODEL, "checkpoint": None}))
     assert "uniformer_s , weights as initialised 4 clips" in page.text
 
@@ -323,10 +326,16 @@ def test_curves_of_averaged_weights_are_dashed_and_named(tmp_path):
         file.write(json.dumps({**line, "epoch": 3}) + "\n")
     page = write(folder)
     assert page.text.count("validation, ema weights") == 2  # of accuracy and loss
+    assert page.text.count("validation, raw weights") == 2
     assert page.tags.count("i") == plain + 2
     drawing = re.search("<svg.*?</svg>", (folder / "report.html").read_text(), re.DOTALL)[0]
     assert "stroke-dasharray" in drawing
     assert_self_contained(page)
+
+
+def test_a_curve_of_one_epoch_has_no_fractions_of_it():
+    ticks = re.findall(r">([\d.]+)</text>", line_chart("Loss over epochs", [(2, 0.5)], []))
+    assert "2" in ticks and not [tick for tick in ticks if tick.startswith(("1.9", "2.0"))]
 
 
 def test_no_curves_without_a_log(tmp_path):

@@ -63,6 +63,12 @@ def test_everything_a_run_leaves(template, demo):
     assert record["protocol"]["num_clips"] == 2
     assert record["model"]["checkpoint_sha256"]
     assert record["training"]["epochs"] == 2
+    (spent,) = record["training"]["costs"]["spent"]
+    assert spent["seconds"] == record["training"]["seconds"] and spent["devices"] > 0
+    assert record["training"]["costs"]["epoch_seconds"] > 0
+    assert record["data"]["name"] == demo.name and record["data"]["split"] == "test"
+    changed = {row["key"] for row in record["changed_settings"]["command_line"]}
+    assert {"SOLVER.MAX_EPOCH", "DATA.PATH_TO_DATA_DIR"} <= changed and record["differs"] == []
     with np.load(folder / "scores.npz") as scores:
         assert scores["scores"].shape == (8, 2, 8)
         assert scores["labels"].tolist() == list(range(8))
@@ -71,6 +77,18 @@ def test_everything_a_run_leaves(template, demo):
     assert load_config(folder / "config.yaml") == load_config(
         overrides=tiny_overrides(demo, folder)
     )
+
+
+def test_the_licence_of_the_videos_may_be_told_later(finished, tmp_path):
+    folder = tmp_path / "run"
+    assert results(folder)["data"]["license"] == ""
+    tested = (folder / "scores.npz").stat().st_mtime_ns
+    go([*finished, "DATA.LICENSE", "CC BY 4.0"])
+    assert results(folder)["data"]["license"] == "CC BY 4.0"
+    assert "CC BY 4.0" in (folder / "report.html").read_text("utf-8")
+    assert (folder / "scores.npz").stat().st_mtime_ns == tested
+    go(finished)  # it stays
+    assert results(folder)["data"]["license"] == "CC BY 4.0"
 
 
 def test_a_finished_run_reports_again_without_training_or_testing(finished, tmp_path, caplog):

@@ -126,6 +126,9 @@ def _dress(axes: Any, percent: bool) -> None:
     axes.yaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%" if percent else f"{v:.4g}")
     axes.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
     axes.margins(x=0.02, y=0.06)
+    first, last = axes.get_xlim()
+    if last - first < 1:  # one epoch: no fractions of it around it
+        axes.set_xlim(first - 0.5, last + 0.5)
     axes.grid(axis="y", color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines["bottom"].set_color(LINE)

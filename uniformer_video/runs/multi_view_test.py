@@ -80,7 +80,7 @@ def evaluate(
         ranks.say(f"A further test of this run, in {target}: {' '.join(results_folder.differs)}")
     if results_folder.is_done:
         ranks.say(f"These weights are tested already ({target / RESULTS_FILE}).")
-        ranks.on_main(lambda: _renew_license(target, cfg.DATA.LICENSE))
+        ranks.on_main(lambda: _renew_data(target, data_facts(cfg)))
         return present(target, ranks)
     model.to(ranks.device)
     protocol = Protocol.from_cfg(cfg)
@@ -151,12 +151,15 @@ def data_facts(cfg: CfgNode) -> dict[str, str]:
     }
 
 
-def _renew_license(folder: Path, license: str) -> None:
-    """Put the licence of the videos into the record of a finished test, where it is told only now."""
+def _renew_data(folder: Path, facts: dict[str, str]) -> None:
+    """Put what is told of the data only now into the record of a finished test: the licence of the videos, or
+    all of it, where an earlier version has recorded none.
+    """
     results, _ = load_tested(folder)
-    if license and results["data"] and results["data"]["license"] != license:
-        results["data"]["license"] = license
-        write_record(folder, results)
+    known = results["data"] or facts
+    data = {**known, "license": facts["license"] or known["license"]}
+    if data != results["data"]:
+        write_record(folder, {**results, "data": data})
 
 
 def _show(results: dict[str, Any], task: Task, writers: Writers) -> None:
