@@ -154,4 +154,5 @@ def test_what_tells_two_tests_apart():
         "DATA.FLIP",
         "DATA.FLIP_CLASS_PAIRS",
         "TEST.BATCH_SIZE",
+        "TEST.STRIPS",
     }

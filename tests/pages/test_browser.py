@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from pages import MODEL, PROTOCOL, in_views
 
+from uniformer_video.data.loading.film_strip import film_strip
 from uniformer_video.evaluation.parts import proportion
 from uniformer_video.evaluation.results import build_results, save_results
+from uniformer_video.evaluation.strips import Strips
 from uniformer_video.pages.report import write_report
 from uniformer_video.pages.sections import _SECTIONS, register_report_section
 from uniformer_video.tasks.multi_label import MultiLabel
@@ -32,11 +34,10 @@ ACCENT, WARM = ".1686 .4039 .8392 rg", ".6902 .2902 .0627 rg"  # of the light th
 A4 = {"width": 703, "height": 1032}  # pixels inside margins of 12 mm
 
 
-def frames(path, **segment):
+def strip(place):
     height, width = np.mgrid[:90, :160]
-    return np.stack(
-        [np.stack([height, width, height + width + 40 * t], -1) for t in range(4)]
-    ).astype(np.uint8)
+    frame = np.stack([height, width, height + width + place], -1).astype(np.uint8)
+    return film_strip(np.stack([frame] * 4)[None])
 
 
 def plain_table(results, folder):
@@ -108,7 +109,8 @@ def make_page(folder, task, classes, videos, labels, **more):
         for kind in ("train", "val")
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    write_report(folder, *load_tested(folder), frames)
+    Strips.of({place: strip(place) for place in range(videos)}, videos).save(folder)
+    write_report(folder, *load_tested(folder))
     return folder / "report.html"
 
 

@@ -7,6 +7,7 @@ import pytest
 from pages import Page, assert_self_contained
 from stored_tests import answers, settings, store_test
 
+from uniformer_video.evaluation.strips import Strips
 from uniformer_video.pages.compare import p_value, write_comparison
 from uniformer_video.pages.report import MINUS
 from uniformer_video.runs import compare as comparing
@@ -19,11 +20,11 @@ LABELS = [place % 4 for place in range(80)]
 FRAME = "data:image/jpeg;base64,AAAA"
 
 
-def written(folders, out, frames_of=lambda path, **segment: [FRAME] * 4):
+def written(folders, out, strip_of=lambda video: FRAME):
     """The record of a comparison, and its page."""
     record = json.loads(json.dumps(comparing.compare(folders)))
     out.mkdir(exist_ok=True)
-    page = Page(write_comparison(out, record, frames_of).read_text("utf-8"))
+    page = Page(write_comparison(out, record, strip_of).read_text("utf-8"))
     assert_self_contained(page)
     return record, page
 
@@ -65,7 +66,7 @@ def test_page_says_the_numbers(tmp_path):
 def test_videos_that_one_gets_are_shown_the_surest_first_and_counted(tmp_path):
     asked = []
     record, page = written(
-        two(tmp_path), tmp_path / "out", lambda path, **segment: asked.append(path) or [FRAME]
+        two(tmp_path), tmp_path / "out", lambda video: asked.append(video["path"]) or FRAME
     )
     pair = record["pairs"][0]
     assert pair["gained"] > 8 > pair["lost"] > 0
@@ -82,10 +83,18 @@ def test_videos_that_one_gets_are_shown_the_surest_first_and_counted(tmp_path):
     assert gained[0]["answers"][1]["score"] == pytest.approx(chances[place].max(), abs=1e-6)
 
 
-def test_videos_that_are_gone_are_said_to_be(tmp_path):
-    record, page = written(two(tmp_path), tmp_path / "out", comparing._frames_of)
+def test_frames_are_those_that_either_test_has_kept(tmp_path):
+    folders = two(tmp_path)
+    record = comparing.compare(folders)
     shown = min(8, record["pairs"][0]["gained"]) + min(8, record["pairs"][0]["lost"])
-    assert page.text.count("could not be opened again") == shown
+    page = comparing.write(record, tmp_path / "out").read_text("utf-8")
+    assert page.count("The tests kept no frames of this video") == shown
+    places = {place: b"jpeg %d" % place for place in range(80)}
+    del places[int(record["disagreements"][0]["name"].removeprefix("test/").removesuffix(".mp4"))]
+    Strips.of(places, 80).save(folders[1])
+    page = comparing.write(record, tmp_path / "out").read_text("utf-8")
+    assert page.count('src="data:image/jpeg') >= shown - 1
+    assert page.count("The tests kept no frames of this video") <= 1
 
 
 def test_seeds_are_shown_as_mean_and_spread(tmp_path):

@@ -14,6 +14,7 @@ from tiny_run import TINY
 import uniformer_video as uv
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import AbsentError, ConfigError, DataError
+from uniformer_video.evaluation.strips import Strips
 from uniformer_video.runs import crossval
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.run import run
@@ -206,6 +207,9 @@ def test_the_joined_results_hold_every_video_once(validated, grouped):
         places = [i for i, video in enumerate(results.videos) if video["fold"] == fold]
         assert [results.videos[i]["name"] for i in places] == [v["name"] for v in own.videos]
         np.testing.assert_array_equal(results.scores[places], own.scores)
+        strips = Strips.load(validated / f"fold{fold}", len(places))
+        joined = Strips.load(validated, 32)
+        assert all(strips[i] == joined[place] != b"" for i, place in enumerate(places))
     crossval = results.crossval
     shares = [fold.summary["top1"]["value"] for fold in folds]
     assert [fold["figure"]["value"] for fold in crossval["folds"]] == shares

@@ -1,5 +1,6 @@
-"""A test as a run does it, where videos have several labels; pictures of the part that counts."""
+"""A test as a run does it, where videos have several labels; what it keeps for the page."""
 
+import io
 import json
 import re
 import shlex
@@ -9,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from uniformer_video import cli
 from uniformer_video.config.recorded import config_from_text
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.distributed.ranks import Ranks
+from uniformer_video.evaluation.strips import Strips
 from uniformer_video.models import flops
 from uniformer_video.runs import build_model, multi_view_test
 from uniformer_video.runs.build_data import Data
@@ -128,23 +131,17 @@ def test_opposite_classes_start_no_motion_check(tested):
     assert json.loads((folder / "results.json").read_text())["motion"] is None
 
 
-def test_pictures_show_the_segment_that_counts(tmp_path, make_video, monkeypatch):
-    path = make_video(frames=50)  # 25 a second
-    asked = []
-
-    def write_report(folder, results, task, open_video):
-        asked.append(open_video(path))
-        asked.append(open_video(path, start=1.0))
-        asked.append(open_video(path, start=0.4, end=0.8))
-
-    monkeypatch.setattr(multi_view_test, "load_tested", lambda folder: ({}, None))
-    monkeypatch.setattr(multi_view_test, "write_report", write_report)
-    multi_view_test.report(tmp_path)
-    with multi_view_test.open_video(path) as video:
-        for frames, indices in zip(
-            asked, ([0, 16, 33, 49], [25, 33, 41, 49], [10, 13, 16, 19]), strict=True
-        ):
-            assert (frames == video.frames(np.array(indices))).all()
+def test_strips_are_kept_of_what_was_decoded(tested, monkeypatch):
+    """Of each video that could be read, by the same opening; the page opens none again."""
+    folder = tested()
+    videos = json.loads((folder / "results.json").read_text())["videos"]
+    strips = Strips.load(folder, len(videos))
+    assert [bool(strips[place]) for place in range(4)] == [bool(video["top5"]) for video in videos]
+    with Image.open(io.BytesIO(strips[0])) as picture:
+        assert picture.format == "JPEG" and picture.height == 64
+    again = tested(TEST__NUM_ENSEMBLE_VIEWS=2, TEST__STRIPS=False)
+    assert not (again / "strips.npz").exists() and (folder / "strips.npz").exists()
+    assert "There are no frames" in (again / "report.html").read_text()
 
 
 def test_without_the_pages_libraries_the_results_stand_alone(tested, caplog, monkeypatch):

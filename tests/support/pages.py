@@ -1,5 +1,8 @@
 """What a report page is made from, and reading it back."""
 
+import base64
+import hashlib
+import json
 from html.parser import HTMLParser
 
 import numpy as np
@@ -7,6 +10,7 @@ import numpy as np
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
+from uniformer_video.pages.report import SCRIPT
 
 PROTOCOL = Protocol(ClipSampling(8, 2), EvalViews(64, 64), num_clips=4, precision="fp32")
 MODEL = {
@@ -25,12 +29,15 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.attributes, self.open, self.words = [], [], [], []
+        self.scripts = []  # of each: its attributes, and its text
         self.feed(text)
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.attributes += attrs
+        if tag == "script":
+            self.scripts.append([dict(attrs), ""])
         if tag not in VOID:
             self.open.append(tag)
 
@@ -42,12 +49,19 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if "script" in self.open:
+            self.scripts[-1][1] += data
+        elif "style" not in self.open:
             self.words += data.split()
 
     @property
     def text(self):
         return " ".join(self.words)
+
+    def data(self, name):
+        """What a block of JSON for the script holds."""
+        (text,) = (text for attributes, text in self.scripts if attributes.get("id") == name)
+        return json.loads(text)
 
 
 def assert_self_contained(page):
@@ -56,7 +70,20 @@ def assert_self_contained(page):
             assert value.startswith(("data:", "#")), (name, value[:60])
         assert not name.startswith("on")
         assert "url(" not in (value or "") or "url(#" in value
-    assert not {"script", "link", "iframe", "object", "form"} & set(page.tags)
+    assert not {"link", "iframe", "object", "form"} & set(page.tags)
+    assert_own_script_alone(page)
+
+
+def assert_own_script_alone(page):
+    """The one script is ours, which the page's policy names by its digest; the others are data."""
+    own = [text for attributes, text in page.scripts if not attributes]
+    assert own == [SCRIPT.read_text("utf-8")]
+    kinds = {attributes.get("type") for attributes, _ in page.scripts if attributes}
+    assert kinds <= {"application/json"}
+    digest = base64.b64encode(hashlib.sha256(own[0].encode()).digest()).decode()
+    (policy,) = (v for n, v in page.attributes if n == "content" and v.startswith("default-src"))
+    assert policy.startswith("default-src 'none'") and f"script-src 'sha256-{digest}'" in policy
+    assert "http" not in policy and "'unsafe-inline'; script-src" in policy
 
 
 def in_views(scores, protocol=PROTOCOL):

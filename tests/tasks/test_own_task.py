@@ -106,7 +106,7 @@ def cells(monkeypatch, tmp_path):
         def summary_lines(self, results):
             return [f"{results['summary']['cells']['correct']} cells are right"]
 
-        def page(self, results, open_video):
+        def page(self, results, strips):
             return {"best": max(video["best"] or 0 for video in results["videos"])}
 
     return Cells

@@ -306,6 +306,7 @@ _TESTS = all_of(
     flag("TEST.MOTION_CHECK", False,
          "also test backwards and on the still middle frame; needs DATA.OPPOSITE_CLASS_PAIRS",
          affects_test=True),
+    flag("TEST.STRIPS", True, "keep four small frames of every tested video, which the report shows"),
     on_resume=FREE,
     phase=TEST,
 )

@@ -7,11 +7,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from uniformer_video.evaluation.metrics import wilson_interval
+from uniformer_video.evaluation.strips import Strips
 
 LISTED_CLASSES = 5
 _NAMED_FAILURES = 5
-# See `report.write_report`: (path, start=, end=) -> a few frames, uint8 `[T, H, W, 3]`.
-FramesOfVideo = Callable[..., np.ndarray]
 
 
 class Figure(NamedTuple):
@@ -20,6 +19,14 @@ class Figure(NamedTuple):
     key: str
     short: str  # in a line of the log: "top-1"
     title: str  # above its curve: "Top-1 accuracy"
+
+
+class Mistake(NamedTuple):
+    """A wrong answer: the place of its video in the record, what was taken for what, and its score."""
+
+    place: int
+    pair: tuple[int, ...]
+    score: float
 
 
 class RecordingTask(Protocol):
@@ -81,9 +88,9 @@ class RecordingTask(Protocol):
 
     def saved_labels(self, videos: Sequence[Mapping[str, Any]], num_classes: int) -> np.ndarray: ...
 
-    def page(
-        self, results: Mapping[str, Any], open_video: FramesOfVideo | None
-    ) -> dict[str, Any]: ...
+    def mistakes(self, results: Mapping[str, Any]) -> list[Mistake]: ...
+
+    def page(self, results: Mapping[str, Any], strips: Strips) -> dict[str, Any]: ...
 
     def mark(self) -> dict[str, Any]: ...
 

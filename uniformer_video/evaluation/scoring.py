@@ -17,9 +17,9 @@ from uniformer_video.evaluation.cost import MeasuredTimes, PassTimer
 from uniformer_video.models.contract import RecognitionModel
 
 _HELD_LOGITS = 2**22  # 16 MB; on a GPU then once every few hundred videos
-# Of a video at an index: its logits `[view, class]`, why it failed, how many of its views are repeated, or
-# what reading it has shown.
-Outcome = tuple[int, np.ndarray | str | int | VideoRead]
+# Of a video at an index: its logits `[view, class]`, why it failed, how many of its views are repeated, what
+# reading it has shown, or a small picture of it.
+Outcome = tuple[int, np.ndarray | str | int | VideoRead | bytes]
 
 
 @dataclass
@@ -28,7 +28,8 @@ class ViewScores:
 
     failures: {index of a video: why it could not be decoded}. repeats: {index of a video: how many of its
     views show the frames of another one once more}, for those that have any. sizes: {index of a decoded
-    video: (width, height) of its frames}. times: where the time went.
+    video: (width, height) of its frames}. times: where the time went. strips: {index of a video: a JPEG file
+    of a few of its frames}, where the dataset makes them.
     """
 
     scores: np.ndarray
@@ -36,6 +37,7 @@ class ViewScores:
     repeats: dict[int, int] = field(default_factory=dict)
     sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
     times: MeasuredTimes = field(default_factory=MeasuredTimes)
+    strips: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def decoded(self) -> np.ndarray:
@@ -90,6 +92,7 @@ def score_videos(
             results += [(s.index, s.reason) for s in samples if s.views is None]
             results += [(s.index, s.repeats) for s in good if s.repeats]
             results += [(s.index, s.read) for s in good if s.read]
+            results += [(s.index, s.strip) for s in good if s.strip]
             if good:
                 views = torch.cat([sample.views for sample in good if sample.views is not None])
                 if ranks.device.type == "cuda":
@@ -164,6 +167,8 @@ def _collect(
         elif isinstance(outcome, VideoRead):
             found.sizes[index] = outcome.size
             found.times.reads.append(outcome)
+        elif isinstance(outcome, bytes):
+            found.strips[index] = outcome
         else:
             scores[index] = outcome
     return found

@@ -14,11 +14,11 @@ SURE = 0.05  # a p-value below it is called more than chance
 MAX_CARDS = 48  # videos with frames on a page
 MAX_CARDS_OF_A_LIST = 8
 MAX_ENSEMBLES = 20
-# (path, start=, end=) -> the `src` of a few frames of a video; none where it cannot be opened.
-FramesOf = Callable[..., Sequence[str]]
+# A video of the record -> the `src` of a picture of some of its frames, "" where there is none.
+StripOf = Callable[[Mapping[str, Any]], str]
 
 
-def write_comparison(folder: Path | str, record: Mapping[str, Any], frames_of: FramesOf) -> Path:
+def write_comparison(folder: Path | str, record: Mapping[str, Any], strip_of: StripOf) -> Path:
     """Write `folder/compare.html` from a comparison's record; its path.
 
     Raises `MissingLibraryError` if a library of pages is missing.
@@ -29,7 +29,7 @@ def write_comparison(folder: Path | str, record: Mapping[str, Any], frames_of: F
     comparisons = [_comparison(record, sides, place) for place in range(1, len(sides))]
     shown = max(1, min(MAX_CARDS_OF_A_LIST, MAX_CARDS // (2 * len(comparisons))))
     for comparison in comparisons:
-        comparison["lists"] = _lists(record, sides, comparison["place"], shown, frames_of)
+        comparison["lists"] = _lists(record, sides, comparison["place"], shown, strip_of)
     ensembles = sorted(record["ensembles"], key=lambda one: -(_value(record, one) or 0.0))
     page = environment.get_template("compare.html.j2").render(
         record=record,
@@ -136,7 +136,7 @@ def _lists(
     sides: Sequence[Mapping[str, Any]],
     place: int,
     shown: int,
-    frames_of: FramesOf,
+    strip_of: StripOf,
 ) -> list[dict[str, Any]]:
     """The videos that a side gets and the first does not, and the other way about; the clearest with frames.
 
@@ -160,7 +160,7 @@ def _lists(
                 "worse": sides[worse]["name"],
                 "total": len(differing),
                 "shown": [
-                    _card(record, video, [sides[better], sides[worse]], frames_of)
+                    _card(record, video, [sides[better], sides[worse]], strip_of)
                     for _, _, video in differing[:shown]
                 ],
             }
@@ -172,11 +172,10 @@ def _card(
     record: Mapping[str, Any],
     video: Mapping[str, Any],
     sides: Sequence[Mapping[str, Any]],
-    frames_of: FramesOf,
+    strip_of: StripOf,
 ) -> dict[str, Any]:
     """A video with its frames, its true classes, and what each of two sides says."""
     names = record["class_names"]
-    segment = {key: video[key] for key in ("start", "end") if key in video}
     answers = []
     for side in sides:
         said = [video["answers"][run] for run in side["runs"]]
@@ -196,7 +195,7 @@ def _card(
         "name": video["name"],
         "path": video["path"],
         "truth": ", ".join(names[label] for label in _labels(video)) or "none",
-        "frames": frames_of(video["path"], **segment),
+        "strip": strip_of(video),
         "answers": answers,
     }
 

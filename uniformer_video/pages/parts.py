@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from uniformer_video.errors import DecodeError
-from uniformer_video.evaluation.parts import FramesOfVideo
-from uniformer_video.pages.plots import frame_uris
+from uniformer_video.evaluation.parts import Mistake
+from uniformer_video.evaluation.strips import Strips
 
 MAX_TABLE_CLASSES = 30  # beyond it a table of classes is a picture
 MAX_MISTAKES = 12
@@ -31,27 +30,16 @@ def spread(per_class: Sequence[Mapping[str, Any]], figure: str) -> list[int] | N
     return np.histogram(shares, bins=10, range=(0, 1))[0].tolist()
 
 
-def mistakes_with_frames(
-    wrong: Sequence[Mapping[str, Any]], open_video: FramesOfVideo | None
+def mistakes_with_strips(
+    videos: Sequence[Mapping[str, Any]], mistakes: Sequence[Mistake], strips: Strips
 ) -> dict[str, Any]:
-    """The first of the mistaken videos, each with its `frames`, and how many there are.
+    """The videos of the first mistakes, each with its `place` and its `strip`, and how many there are.
 
-    open_video: as `write_report` takes it. `frames` are data URIs; empty if the video cannot be opened;
-    None if nobody asked for frames.
+    `strip` is a data URI, "" for a video that has none. `stored`: how many of all have one.
     """
-    shown = [{**video, "frames": _frames(video, open_video)} for video in wrong[:MAX_MISTAKES]]
-    return {"shown": shown, "total": len(wrong)}
-
-
-def _frames(video: Mapping[str, Any], open_video: FramesOfVideo | None) -> list[str] | None:
-    if open_video is None:
-        return None
-    try:
-        frames = open_video(video["path"], **_segment(video))
-    except (DecodeError, OSError):
-        return []
-    return frame_uris(frames)
-
-
-def _segment(video: Mapping[str, Any]) -> dict[str, float]:
-    return {key: video[key] for key in ("start", "end") if key in video}
+    shown = [
+        {**videos[mistake.place], "place": mistake.place, "strip": strips.uri(mistake.place)}
+        for mistake in mistakes[:MAX_MISTAKES]
+    ]
+    stored = sum(bool(strips[mistake.place]) for mistake in mistakes)
+    return {"shown": shown, "total": len(mistakes), "stored": stored}

@@ -29,7 +29,6 @@ ACCENT, WARM, MUTED, LINE = STAND_INS
 # Mid tones for the one picture that is made of pixels and cannot follow the theme.
 RIGHT_RGB, WRONG_RGB = (74, 131, 226), (222, 118, 52)
 HEAT_MAP_SIDE = 800
-STRIP_WIDTH = 160
 
 _CHART_STYLE = {
     "svg.fonttype": "none",
@@ -273,19 +272,6 @@ def _thicken(cells: np.ndarray, radius: int) -> np.ndarray:
     padded = np.pad(cells, radius)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * radius + 1,) * 2)
     return windows.max(axis=(2, 3))
-
-
-def frame_uris(frames: np.ndarray) -> list[str]:
-    """uint8 `[T, H, W, 3]` -> T JPEG data URIs, at most `STRIP_WIDTH` pixels wide."""
-    image = report_library("PIL.Image")
-    uris = []
-    for frame in frames:
-        picture = image.fromarray(np.ascontiguousarray(frame))
-        if picture.width > STRIP_WIDTH:
-            height = max(1, round(picture.height * STRIP_WIDTH / picture.width))
-            picture = picture.resize((STRIP_WIDTH, height), image.Resampling.LANCZOS)
-        uris.append(_data_uri(picture, "jpeg", quality=80))
-    return uris
 
 
 def _data_uri(picture: Any, kind: str, **options: Any) -> str:

@@ -1,5 +1,7 @@
 """The report page: one self-contained HTML file made from the data in a results folder."""
 
+import base64
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,8 +13,11 @@ from uniformer_video.config.setting import value_in_words
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.analyses.registry import ANALYSES
-from uniformer_video.evaluation.parts import Figure, FramesOfVideo, RecordingTask
+from uniformer_video.evaluation.parts import Figure, RecordingTask
+from uniformer_video.evaluation.strips import Strips
 from uniformer_video.files import METRICS_FILE, atomic_write
+from uniformer_video.pages.page_data import chosen_strips, json_block, video_rows
+from uniformer_video.pages.parts import MAX_MISTAKES
 from uniformer_video.pages.plots import line_chart, report_library
 from uniformer_video.pages.sections import build_sections
 from uniformer_video.pages.view_charts import views_chart
@@ -20,28 +25,23 @@ from uniformer_video.words import duration, plural
 
 REPORT_FILE = "report.html"
 MINUS = "\N{MINUS SIGN}"
+SCRIPT = Path(__file__).with_name("script.js")
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def write_report(
-    folder: Path | str,
-    results: dict[str, Any],
-    task: RecordingTask,
-    open_video: FramesOfVideo | None = None,
-) -> Path:
-    """Write `folder/report.html` from a results record (and `metrics.jsonl`, if there); its path.
+def write_report(folder: Path | str, results: dict[str, Any], task: RecordingTask) -> Path:
+    """Write `folder/report.html` from a results record, and `strips.npz` and `metrics.jsonl`, where these are
+    there; its path.
 
     task: that of the results; its template extends "report.html.j2", and is found by its path. Both
     templates get the same variables: those below and what the task's `page` gives.
 
-    `open_video(path)` gives a few frames, uint8 `[T, H, W, 3]` with T about 4, of a mistaken video;
-    it is given `start` and `end` too, in seconds, where only a part of the video counts. Where it
-    raises `DecodeError` or `OSError` the page says so. Without it, no frames are shown.
     Raises `MissingLibraryError` if a library is missing.
     """
     jinja2 = report_library("jinja2")
     folder = Path(folder)
     environment = page_environment(task.template.parent)
+    strips = Strips.load(folder, len(results["videos"]))
     try:
         page = environment.get_template(task.template.name).render(
             results=results,
@@ -53,7 +53,8 @@ def write_report(
             curves=_curves(read_metrics(folder / METRICS_FILE), task.figures),
             analyses=[name for name in ANALYSES if name in results["analyses"]],
             sections=build_sections(results, folder),
-            **task.page(results, open_video),
+            **_scripted(folder, results, task, strips),
+            **task.page(results, strips),
         )
     except jinja2.UndefinedError as error:
         raise DataError(
@@ -88,6 +89,30 @@ def page_environment(*folders: Path) -> Any:
     )
     environment.globals["views_chart"] = views_chart
     return environment
+
+
+def _scripted(
+    folder: Path, results: Mapping[str, Any], task: RecordingTask, strips: Strips
+) -> dict[str, Any]:
+    """What the script of the page needs, and the policy that allows this script alone.
+
+    Media may come from where the page lies: the original of a video that is there, once somebody asks for it.
+    """
+    script = SCRIPT.read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    mistakes = task.mistakes(results)
+    shown = [mistake.place for mistake in mistakes[:MAX_MISTAKES]]
+    embedded = chosen_strips(mistakes, strips, shown)
+    others = {place: uri.partition(",")[2] for place, uri in embedded.items() if place not in shown}
+    return {
+        "script": script,
+        "content_policy": "default-src 'none'; img-src data:; media-src 'self' file:; "
+        f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
+        "rows_json": video_rows(results, mistakes, folder),
+        "strips_json": json_block(others),
+        "confusion_json": json_block(results.get("confusion", [])),
+        "embedded": len(embedded),
+    }
 
 
 def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:

@@ -30,7 +30,7 @@ def register_report_section(title: str, build: Callable[[Mapping, Path], str | N
         title: the heading.
         build: `build(results, folder)`, from what `results.json` holds and the folder it lies in, gives the
             section's HTML, or None for none. Text in it must be escaped (`html.escape`). Pages load nothing
-            and run no scripts; pictures are `data:` URIs or SVG.
+            and run no script but their own; pictures are `data:` URIs or SVG.
 
     Code that is run again replaces its own sections. Raises `ConfigError` for a title in use.
     """

@@ -114,8 +114,9 @@ def build_test_dataset(
     protocol: Protocol,
     playback: str = "forward",
     faults: dict[str, str] | None = None,
+    strips: bool = False,
 ) -> EvalDataset:
-    """All views of each video; `faults` as in `Data`."""
+    """All views of each video; `faults` as in `Data`, `strips` as in `EvalDataset`."""
     return EvalDataset(
         records,
         protocol.sampling,
@@ -125,6 +126,7 @@ def build_test_dataset(
         backend=protocol.decoder,
         faults=faults,
         decode_short_side=protocol.decode_short_side,
+        strips=strips,
     )
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import simplejson
 
 from uniformer_video.config.recorded import config_from_text
-from uniformer_video.errors import ConfigError, DataError, DecodeError, UserError
+from uniformer_video.errors import ConfigError, DataError, UserError
 from uniformer_video.evaluation.compare import Answers, compare_answers
 from uniformer_video.evaluation.record import Results
+from uniformer_video.evaluation.strips import Strips
 from uniformer_video.files import write_text
-from uniformer_video.pages.compare import write_comparison
-from uniformer_video.pages.plots import frame_uris
+from uniformer_video.pages.compare import StripOf, write_comparison
 from uniformer_video.pages.report import protocol_line
 from uniformer_video.runs.build_model import model_options
 from uniformer_video.runs.compare_names import names_of_folders, names_of_recipes
@@ -24,7 +24,6 @@ from uniformer_video.runs.compare_notes import (
     on_same_answers,
     on_what_lacks,
 )
-from uniformer_video.runs.multi_view_test import _strip
 from uniformer_video.runs.recipes import differing_settings, group_by_recipe, recipe_settings
 from uniformer_video.runs.same_videos import SameTest, in_one_order
 from uniformer_video.runs.stored_test import StoredTest, check_names, read_stored_test
@@ -116,15 +115,22 @@ def write(record: Mapping[str, Any], out: Path | str) -> Path:
         ) from None
     text = simplejson.dumps(record, ignore_nan=True, indent=1, ensure_ascii=False)
     write_text(out / COMPARISON_FILE, text)
-    return write_comparison(out, record, _frames_of)
+    strips = [_strips_by_video(run["folder"]) for run in record["runs"]]
+    return write_comparison(
+        out, record, lambda video: next(filter(None, (of_run(video) for of_run in strips)), "")
+    )
 
 
-def _frames_of(path: str, **segment: float) -> list[str]:
-    """A few frames of a video for the page; none where it cannot be opened (any more)."""
-    try:
-        return frame_uris(_strip(path, **segment))
-    except (DecodeError, OSError):
-        return []
+def _strips_by_video(folder: str) -> StripOf:
+    """What gives the strip that the test in a folder has kept of a video, "" where it has none."""
+    videos = Results.load(folder).videos
+    strips = Strips.load(folder, len(videos))
+    rows = {_video_key(video): row for row, video in enumerate(videos)}
+    return lambda video: strips.uri(rows[_video_key(video)])
+
+
+def _video_key(video: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(video.get(key) for key in ("name", "start", "end"))
 
 
 def _read(folders: Sequence[str | Path]) -> dict[str, StoredTest]:

@@ -30,6 +30,7 @@ from uniformer_video.evaluation.cost import joined_cost
 from uniformer_video.evaluation.parts import proportion
 from uniformer_video.evaluation.record import Results
 from uniformer_video.evaluation.results import RESULTS_FILE, build_results, save_results
+from uniformer_video.evaluation.strips import Strips, join_strips
 from uniformer_video.runs.build_lists import Folds, read_folds
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.folder import BEST_FILE, CONFIG_FILE, LAST_FILE, run_folder
@@ -184,6 +185,8 @@ def _join(cfg: CfgNode, name: str, root: Path, tested: Sequence[Results], ranks:
         video |= {"fold": fold, **({"group": record.group} if record.group else {})}
     num_groups = _group_interval(task, records, groups, scores, results)
     results["crossval"] = {**_spread(task, root, tested), "groups": num_groups}
+    strips = [Strips.load(results.folder, len(results.videos)) for results in tested]
+    join_strips(strips, order).save(root)
     save_results(root, results, scores, task)
     ranks.say(_spread_line(results["crossval"]))
     present(root, ranks)

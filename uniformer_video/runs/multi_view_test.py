@@ -16,12 +16,9 @@ from tqdm import tqdm
 
 from uniformer_video.config.recorded import config_text
 from uniformer_video.config.settings import changed_settings
-from uniformer_video.data.decoding import open_video
 from uniformer_video.data.lists.records import VideoRecord, list_digest
-from uniformer_video.data.loading.dataset import timeline_of
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.protocol import Protocol
-from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
 from uniformer_video.evaluation.analyses.registry import lines_of
@@ -33,6 +30,7 @@ from uniformer_video.evaluation.results import (
     write_record,
 )
 from uniformer_video.evaluation.scoring import SideBySide, ViewScores, score_videos
+from uniformer_video.evaluation.strips import Strips
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.pages.report import write_report
 from uniformer_video.program import command
@@ -98,7 +96,7 @@ def evaluate(
     score = partial(
         score_records, cfg, model, data.test, protocol, ranks, show_bars, faults=data.faults
     )
-    view_scores = score(playback=playback)
+    view_scores = score(playback=playback, strips=cfg.TEST.STRIPS)
     _check_scores(view_scores, path)
     repeats = _repeated_views(view_scores, protocol)
     ranks.say(*repeats)
@@ -140,6 +138,7 @@ def evaluate(
         changed_settings=changed_settings(cfg),
         differs=results_folder.differs,
     )
+    Strips.of(view_scores.strips, len(data.test)).save(target)
     save_results(target, results, view_scores.scores, task)
     if writers:
         _show(results, task, writers)
@@ -202,13 +201,15 @@ def score_records(
     show_bars: bool | None = None,
     playback: str = "forward",
     faults: dict[str, str] | None = None,
+    strips: bool = False,
 ) -> ViewScores:
     """The `ViewScores` of `records`.
 
-    show_bars: a bar of progress; None = on a terminal. faults: as in `Data`.
+    show_bars: a bar of progress; None = on a terminal. faults: as in `Data`. strips: whether to keep a
+    small picture of each video.
     """
     precision = choose_precision(protocol.precision, ranks.device)
-    dataset = build_clips.build_test_dataset(cfg, records, protocol, playback, faults)
+    dataset = build_clips.build_test_dataset(cfg, records, protocol, playback, faults, strips)
     shown = show_bars if ranks.is_main else False
     hidden = None if shown is None else not shown
     own = len(range(ranks.rank, len(records), ranks.size))
@@ -314,13 +315,6 @@ def _recorded_test(folder: Path) -> RecordedTest | None:
     )
 
 
-def _strip(path: str, start: float = 0.0, end: float | None = None) -> np.ndarray:
-    """Four frames spread over a video, or over the seconds of it that count, for the report."""
-    with open_video(path) as video:
-        timeline = timeline_of(video, ClipSampling(4), path, start, end)
-        return video.frames(timeline[np.linspace(0, len(timeline) - 1, 4).round().astype(int)])
-
-
 def report(folder: Path | str) -> Path:
     """Write the page of the results in `folder` again; its path."""
-    return write_report(folder, *load_tested(folder), _strip)
+    return write_report(folder, *load_tested(folder))

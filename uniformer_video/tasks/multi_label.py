@@ -26,7 +26,7 @@ from uniformer_video.evaluation.paired import paired_precision_intervals, resamp
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
-    FramesOfVideo,
+    Mistake,
     class_entries,
     counts,
     failure_lines,
@@ -34,7 +34,8 @@ from uniformer_video.evaluation.parts import (
     proportion,
     share_text,
 )
-from uniformer_video.pages.parts import mistakes_with_frames, spread, worst_first
+from uniformer_video.evaluation.strips import Strips
+from uniformer_video.pages.parts import mistakes_with_strips, spread, worst_first
 from uniformer_video.randomness import generator
 from uniformer_video.tasks.classification import Classification
 
@@ -231,13 +232,26 @@ class MultiLabel(Classification):
             )
         return lines + failure_lines(results)
 
-    def page(self, results: Mapping[str, Any], open_video: FramesOfVideo | None) -> dict[str, Any]:
+    def mistakes(self, results: Mapping[str, Any]) -> list[Mistake]:
+        """The videos by their best-scored wrong class. A pair is that class alone: what it stands for is not
+        known.
+        """
+        wrong = []
+        for place, video in enumerate(results["videos"]):
+            best = _best_wrong(video)
+            if best and best["score"] is not None:
+                wrong.append(Mistake(place, (best["class"],), best["score"]))
+        return sorted(wrong, key=lambda mistake: -mistake.score)
+
+    def page(self, results: Mapping[str, Any], strips: Strips) -> dict[str, Any]:
         """What multi_label.html.j2 shows."""
         per_class, videos = results["per_class"], results["videos"]
+        mistakes = mistakes_with_strips(videos, self.mistakes(results), strips)
+        mistakes["shown"] = [_with_wrong_label(video) for video in mistakes["shown"]]
         return {
             "classes": worst_first(per_class, "average_precision"),
             "spread": spread(per_class, "average_precision"),
-            "mistakes": _mistakes(videos, open_video),
+            "mistakes": mistakes,
             "missed": _missed_labels(videos),
             "threshold": f"{THRESHOLD:.0%}",
         }
@@ -344,17 +358,16 @@ def _classes_text(results: Mapping[str, Any]) -> str:
     return f"{occur} classes" if occur == total else f"the {occur} of {total} classes that occur"
 
 
-def _mistakes(videos: Sequence[dict[str, Any]], open_video: FramesOfVideo | None) -> dict[str, Any]:
-    """The videos whose best-scored wrong class scores highest, each with that class as `wrong`."""
-    wrong = []
-    for video in videos:
-        others = (entry for entry in video["top5"] if entry["class"] not in video["labels"])
-        if (best := next(others, None)) and best["score"] is not None:
-            own = zip(video["labels"], video["label_scores"], strict=True)
-            true = sorted(own, key=lambda pair: -(pair[1] or 0.0))
-            wrong.append({**video, "wrong": best, "true": true})
-    wrong.sort(key=lambda video: -video["wrong"]["score"])
-    return mistakes_with_frames(wrong, open_video)
+def _best_wrong(video: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The best-scored class that is no label of the video, as far as it is among the listed ones."""
+    return next((entry for entry in video["top5"] if entry["class"] not in video["labels"]), None)
+
+
+def _with_wrong_label(video: dict[str, Any]) -> dict[str, Any]:
+    """A mistaken video with its `wrong` class, and its `true` ones with their scores, best first."""
+    own = zip(video["labels"], video["label_scores"], strict=True)
+    true = sorted(own, key=lambda pair: -(pair[1] or 0.0))
+    return {**video, "wrong": _best_wrong(video), "true": true}
 
 
 def _missed_labels(videos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

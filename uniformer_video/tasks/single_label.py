@@ -28,7 +28,7 @@ from uniformer_video.evaluation.paired import paired_interval
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
-    FramesOfVideo,
+    Mistake,
     class_entries,
     counts,
     failure_lines,
@@ -38,9 +38,10 @@ from uniformer_video.evaluation.parts import (
     telling_figures,
 )
 from uniformer_video.evaluation.scoring import ViewScores
+from uniformer_video.evaluation.strips import Strips
 from uniformer_video.pages.parts import (
     MAX_TABLE_CLASSES,
-    mistakes_with_frames,
+    mistakes_with_strips,
     spread,
     worst_first,
 )
@@ -49,6 +50,7 @@ from uniformer_video.randomness import generator
 from uniformer_video.tasks.classification import Classification
 
 MAX_CONFUSIONS = 20
+MAX_AXIS_LABELS = 32  # along a side of the picture of a large matrix
 MOTION_ROWS = (
     ("forward", "Played forward", "right answer: its own class"),
     ("reversed_opposite", "Played backwards", "right answer: the opposite class"),
@@ -262,14 +264,24 @@ class SingleLabel(Classification):
             )
         return lines
 
-    def page(self, results: Mapping[str, Any], open_video: FramesOfVideo | None) -> dict[str, Any]:
+    def mistakes(self, results: Mapping[str, Any]) -> list[Mistake]:
+        """The videos whose best class is another than the true one; a pair is (true, predicted)."""
+        wrong = [
+            Mistake(place, (video["label"], best["class"]), best["score"] or 0.0)
+            for place, video in enumerate(results["videos"])
+            for best in video["top5"][:1]
+            if best["class"] != video["label"]
+        ]
+        return sorted(wrong, key=lambda mistake: -mistake.score)
+
+    def page(self, results: Mapping[str, Any], strips: Strips) -> dict[str, Any]:
         """What single_label.html.j2 shows."""
-        per_class = results["per_class"]
+        per_class, mistakes = results["per_class"], self.mistakes(results)
         return {
             "classes": worst_first(per_class, "accuracy"),
             "spread": spread(per_class, "accuracy"),
             "confusion": _confusion_section(results),
-            "mistakes": _mistakes(results["videos"], open_video),
+            "mistakes": mistakes_with_strips(results["videos"], mistakes, strips),
             "motion": _motion_section(results),
         }
 
@@ -358,18 +370,21 @@ def _confusion_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
             {"true": true, "predicted": predicted, "count": count, "share": count / videos[true]}
             for true, predicted, count in wrong[:MAX_CONFUSIONS]
         ]
-        return {"image": heat_map(sparse, total), "frequent": frequent, "table": None}
+        step = -(-total // MAX_AXIS_LABELS)
+        labels = [
+            {"class": index, "at": (index + 0.5) / total} for index in range(step // 2, total, step)
+        ]
+        return {
+            "image": heat_map(sparse, total),
+            "labels": labels,
+            "step": step,
+            "frequent": frequent,
+            "table": None,
+        }
     table = [[{"count": 0, "share": 0.0} for _ in range(total)] for _ in range(total)]
     for true, predicted, count in sparse:
         table[true][predicted] = {"count": count, "share": count / videos[true]}
     return {"table": table}
-
-
-def _mistakes(videos: Sequence[dict[str, Any]], open_video: FramesOfVideo | None) -> dict[str, Any]:
-    """The mistaken videos with the highest score of the wrong class."""
-    wrong = [v for v in videos if v["top5"] and v["top5"][0]["class"] != v["label"]]
-    wrong.sort(key=lambda video: -(video["top5"][0]["score"] or 0.0))
-    return mistakes_with_frames(wrong, open_video)
 
 
 def _motion_section(results: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -19,8 +19,9 @@ import torch
 
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
-from uniformer_video.evaluation.parts import Figure, FramesOfVideo
+from uniformer_video.evaluation.parts import Figure, Mistake
 from uniformer_video.evaluation.scoring import ViewScores
+from uniformer_video.evaluation.strips import Strips
 
 
 class AnyPrediction(Protocol):
@@ -331,11 +332,16 @@ class Task(ABC):
 
     # The page.
 
+    def mistakes(self, results: Mapping[str, Any]) -> list[Mistake]:
+        """The wrong answers of a record, the surest first: the videos whose frames the page embeds."""
+        return []
+
     @abstractmethod
-    def page(self, results: Mapping[str, Any], open_video: FramesOfVideo | None) -> dict[str, Any]:
+    def page(self, results: Mapping[str, Any], strips: Strips) -> dict[str, Any]:
         """The variables that `template` takes beside those of "report.html.j2".
 
-        open_video: as `pages.report.write_report` takes it. Dense: pictures of masks beside frames.
+        strips: a small picture of each video, by its place in the record; of some or all there may be none.
+        Dense: pictures of masks beside frames.
         """
         raise NotImplementedError
 

@@ -15,6 +15,7 @@ from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.loading.film_strip import film_strip
 from uniformer_video.data.loading.watchdog import decoding
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError, DecodeError
@@ -72,6 +73,7 @@ class EvalSample:
     """All views of one video, or the reason why there are none.
 
     repeats: how many of the views show the frames of another one once more. read: None without views.
+    strip: a JPEG file of a few frames, where the dataset makes them.
     """
 
     index: int
@@ -79,6 +81,7 @@ class EvalSample:
     reason: str = ""
     repeats: int = 0
     read: VideoRead | None = None
+    strip: bytes = b""
 
 
 def class_indices(labels: Sequence[tuple[int, ...]]) -> Tensor:
@@ -166,7 +169,7 @@ class EvalDataset(Dataset):
     """All views of each video, from one opening and one decoding pass.
 
     playback: "forward", "reverse" (the video backwards) or "still" (its middle frame repeated).
-    faults, decode_short_side: as in `TrainDataset`.
+    faults, decode_short_side: as in `TrainDataset`. strips: whether samples have a `strip`.
     """
 
     def __init__(
@@ -179,6 +182,7 @@ class EvalDataset(Dataset):
         backend: str = "auto",
         faults: dict[str, str] | None = None,
         decode_short_side: int = 0,
+        strips: bool = False,
     ):
         self.records = records
         self.sampling = sampling
@@ -188,6 +192,7 @@ class EvalDataset(Dataset):
         self.backend = backend
         self.faults = {} if faults is None else faults
         self.decode_short_side = decode_short_side
+        self.strips = strips
 
     def __len__(self) -> int:
         return len(self.records)
@@ -214,7 +219,9 @@ class EvalDataset(Dataset):
         views = self.views(clips)
         height, width = clips.shape[2:4]
         read = VideoRead((width, height), decoded - started, time.perf_counter() - decoded)
-        return EvalSample(index, views, repeats=repeated * self.views.num_crops, read=read)
+        strip = film_strip(clips) if self.strips else b""
+        repeats = repeated * self.views.num_crops
+        return EvalSample(index, views, repeats=repeats, read=read, strip=strip)
 
 
 def decode_test_clips(
