@@ -39,6 +39,14 @@ class RecordingTask(Protocol):
 
     def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float: ...
 
+    def log_likelihood(
+        self, logits: np.ndarray, labels: Sequence[Any], score: str
+    ) -> np.ndarray: ...
+
+    def confidences(
+        self, scores: np.ndarray, labels: Sequence[Any], score: str
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
     def results(
         self,
         entries: Sequence[dict[str, Any]],

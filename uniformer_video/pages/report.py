@@ -12,7 +12,12 @@ from uniformer_video.errors import DataError
 from uniformer_video.evaluation.analyses.registry import ANALYSES
 from uniformer_video.evaluation.parts import Figure, FramesOfVideo, RecordingTask
 from uniformer_video.files import METRICS_FILE, atomic_write
-from uniformer_video.pages.plots import line_chart, report_library
+from uniformer_video.pages.plots import (
+    line_chart,
+    reliability_chart,
+    report_library,
+    risk_chart,
+)
 from uniformer_video.pages.sections import build_sections
 from uniformer_video.words import duration, plural
 
@@ -48,6 +53,7 @@ def write_report(
     environment.filters.update(
         percent=percent, duration=partial(duration, digits=1), magnitude=magnitude
     )
+    environment.globals.update(reliability_chart=reliability_chart, risk_chart=risk_chart)
     try:
         page = environment.get_template(task.template.name).render(
             results=results,
