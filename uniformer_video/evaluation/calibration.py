@@ -156,17 +156,18 @@ def _with_interval(value: float, resampled: np.ndarray, highest: float = 1.0) ->
     return {"value": value, "low": low, "high": high, "resamples": RESAMPLES}
 
 
-def fit_temperature(loss: Callable[[float], float]) -> float | None:
-    """The temperature at which `loss`, such as the mean negative log-likelihood, is lowest; None without one.
+def fit_temperature(loss: Callable[[float], float]) -> float:
+    """The temperature at which `loss`, such as the mean negative log-likelihood, is lowest.
 
-    None where it is lowest at the ends of what is looked at, `LOWEST_TEMPERATURE` to `HIGHEST_TEMPERATURE`.
-    Looks at a grid of logarithms, then by golden sections between the neighbours of its best point.
+    0 or infinity where it is lowest at an end of what is looked at, `LOWEST_TEMPERATURE` to
+    `HIGHEST_TEMPERATURE`. Looks at a grid of logarithms, then by golden sections between the neighbours of
+    its best point.
     """
     ends = math.log(LOWEST_TEMPERATURE), math.log(HIGHEST_TEMPERATURE)
     grid = np.linspace(*ends, _GRID)
     best = int(np.argmin([loss(math.exp(place)) for place in grid]))
     if best in (0, _GRID - 1):
-        return None
+        return math.inf if best else 0.0
     low, high = float(grid[best - 1]), float(grid[best + 1])
     inner = [high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)]
     values = [loss(math.exp(place)) for place in inner]

@@ -147,9 +147,11 @@ def _applied(calibration: Calibration | None, protocol: Protocol) -> Calibration
     if calibration is None:
         return None
     if differences := calibration.differences(protocol):
+        what = "temperature is" if calibration.threshold is None else "temperature and threshold are"
         log.warning(
-            "The checkpoint's temperature is not applied, these scores are not calibrated: it is for another "
+            "The checkpoint's %s not applied, these scores are not calibrated: it was calibrated for another "
             "protocol (%s).",
+            what,
             differences,
         )
         return None

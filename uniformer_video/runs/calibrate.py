@@ -133,12 +133,15 @@ def _fit(task: Task, sample: Sample, score: str, which: str) -> float:
         return -float(log_likelihoods(task, logits, sample.labels, score, temperature).mean())
 
     temperature = fit_temperature(loss)
-    if temperature is None:
-        raise DataError(
-            f"no temperature from {LOWEST_TEMPERATURE:g} to {HIGHEST_TEMPERATURE:g} is best on {which}: "
-            "their answers are all right, so that any surer score fits better, or say nothing of the "
-            "classes; take more or harder videos, or other weights"
+    if not LOWEST_TEMPERATURE < temperature < HIGHEST_TEMPERATURE:
+        why = (
+            "the surer these scores are made, the better they fit, for next to all answers are right; take "
+            "more or harder videos"
+            if temperature < 1
+            else "the less sure these scores are made, the better they fit, for they say nothing of the "
+            "classes; take other weights"
         )
+        raise DataError(f"no temperature is best on {which}: {why}")
     return temperature
 
 

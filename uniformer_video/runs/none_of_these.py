@@ -1,5 +1,6 @@
 """A threshold below which the answer about a video is "none of these"."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ def unknown_confidences(
     unknown: a folder or a list (csv) of them, whose labels are not looked at.
     """
     records = records_at(unknown)
-    tested = {video["path"] for video in scorer.results.videos}
-    if known := [record.name for record in records if record.path in tested]:
+    tested = {os.path.abspath(video["path"]) for video in scorer.results.videos}
+    if known := [record.name for record in records if os.path.abspath(record.path) in tested]:
         raise DataError(
             f"{plural(len(known), 'video')} of {unknown} are test videos, which have a class: "
             f"{name_some(known)}; --unknown takes videos of none of the classes"
@@ -90,7 +91,7 @@ def threshold_lines(found: dict[str, Any]) -> list[str]:
     lines = [
         f'threshold {found["value"]:.4f}: below this confidence the answer is "none of these"',
         f"  chosen so that at most {found['false_accepts']:.1%} of the {kind} are accepted: "
-        f"{share_text(found['accepted'])}",
+        f"{found['accepted']['correct']} of {found['accepted']['of']}",
         f"  right answers that are lost, on what is reported: {share_text(found['lost_right_answers'])}",
         f"  wrong answers that are accepted there: {share_text(found['wrong_answers_accepted'])}",
     ]
