@@ -18,8 +18,8 @@ from uniformer_video.randomness import generator
 BINS = 15
 RESAMPLES = 1000
 COVERAGES = 20  # steps of the curve of risk
-LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.01, 100.0
-_GRID = 25
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.001, 1000.0
+_GRID = 37
 _DRAWN_TOGETHER = 2**22  # numbers of a block of resamples
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _ROUNDING = 1e-9  # of a share times a count, before it is cut to a whole number

@@ -147,7 +147,9 @@ def _applied(calibration: Calibration | None, protocol: Protocol) -> Calibration
     if calibration is None:
         return None
     if differences := calibration.differences(protocol):
-        what = "temperature is" if calibration.threshold is None else "temperature and threshold are"
+        what = (
+            "temperature is" if calibration.threshold is None else "temperature and threshold are"
+        )
         log.warning(
             "The checkpoint's %s not applied, these scores are not calibrated: it was calibrated for another "
             "protocol (%s).",
