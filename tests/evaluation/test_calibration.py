@@ -168,11 +168,27 @@ def test_intervals_are_of_resampled_videos():
         gaps = [abs((hit - flat)[bins == each].sum()) for each in range(1, 16)]
         errors.append(sum(gaps) / 80)
         losses.append(-likelihood[places].mean())
-    for key, values in (("ece", errors), ("nll", losses)):
-        value = found[key]["value"]
-        low, high = 2 * value - np.quantile(values, (0.975, 0.025))
-        assert found[key]["low"] == pytest.approx(max(0, min(low, value)))
-        assert found[key]["high"] == pytest.approx(max(high, value))
+    value = found["nll"]["value"]
+    low, high = 2 * value - np.quantile(losses, (0.975, 0.025))
+    assert found["nll"]["low"] == pytest.approx(max(0, min(low, value)))
+    assert found["nll"]["high"] == pytest.approx(max(high, value))
+    value, highest = found["ece"]["value"], np.quantile(errors, 0.975)
+    assert value > found["ece_chance"]["high"]
+    assert found["ece"]["low"] == pytest.approx(2 * value - highest)
+    assert found["ece"]["high"] == pytest.approx(highest - np.mean(errors) + value)
+
+
+def test_errors_that_chance_explains_are_not_told_from_0():
+    rng = np.random.default_rng(0)
+    confidence, draws = rng.random((300, 1)), []
+    for _ in range(400):
+        right = rng.random((300, 1)) < confidence
+        draws.append(expected_error(binned(confidence, right).sum(axis=0)))
+    right = rng.random((300, 1)) < confidence
+    found = measure(confidence, right, np.log(confidence[:, 0]))
+    assert found["ece_chance"]["mean"] == pytest.approx(np.mean(draws), rel=0.03)
+    assert found["ece_chance"]["high"] == pytest.approx(np.quantile(draws, 0.975), rel=0.05)
+    assert found["ece"]["low"] == 0 < found["ece"]["value"] < found["ece"]["high"]
 
 
 def test_risk_where_equal_confidences_are_accepted_together():

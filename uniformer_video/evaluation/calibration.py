@@ -119,21 +119,25 @@ def measure(
 ) -> dict[str, Any]:
     """Calibration errors and negative log-likelihood of N videos with their intervals, ready for JSON.
 
-    confidence, right: `[N, m]`, as `binned` takes them. log_likelihood: float `[N]`. The intervals are basic
-    bootstrap intervals over `RESAMPLES` resamples of the videos.
+    confidence, right: `[N, m]`, as `binned` takes them. log_likelihood: float `[N]`. The intervals are over
+    `RESAMPLES` resamples of the videos; that of the likelihood is the basic bootstrap interval.
     """
     table = binned(confidence, right)
     columns = np.concatenate([table.reshape(len(table), -1), -log_likelihood[:, None]], axis=1)
     drawn = _resampled_sums(columns, generator("calibration", len(table)))
     errors = expected_error(drawn[:, :-1].reshape(RESAMPLES, 3, BINS))
     sums = table.sum(axis=0)
-    nll = float(-log_likelihood.mean())
+    error, nll = float(expected_error(sums)), float(-log_likelihood.mean())
+    by_chance = _errors_by_chance(confidence)
+    highest = float(np.quantile(by_chance, 0.975))
+    losses = drawn[:, -1] / len(table)
     return {
-        "ece": _with_interval(float(expected_error(sums)), errors),
+        "ece": _interval(error, _error_interval(error, errors, highest)),
         "ece_debiased": debiased_error(sums),
+        "ece_chance": {"mean": float(by_chance.mean()), "high": highest},
         "rms": root_mean_square_error(sums),
         "rms_debiased": debiased_root_mean_square_error(sums),
-        "nll": _with_interval(nll, drawn[:, -1] / len(table), highest=math.inf),
+        "nll": _interval(nll, basic_interval(nll, losses, highest=math.inf)),
     }
 
 
@@ -151,8 +155,40 @@ def _resampled_sums(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate(blocks)
 
 
-def _with_interval(value: float, resampled: np.ndarray, highest: float = 1.0) -> dict[str, Any]:
-    low, high = basic_interval(value, resampled, highest) or (None, None)
+def _errors_by_chance(confidence: np.ndarray) -> np.ndarray:
+    """`RESAMPLES` calibration errors of a model whose confidences, float `[N, m]`, are all true.
+
+    How many answers in a bin are right is taken as normal, with the variance that the confidences give it.
+    """
+    variance = np.bincount(
+        bin_of(confidence).ravel(),
+        weights=(confidence * (1 - confidence)).ravel(),
+        minlength=BINS,
+    )
+    drawn = generator("calibration by chance", len(confidence)).normal(size=(RESAMPLES, BINS))
+    return np.abs(drawn * np.sqrt(variance)).sum(axis=1) / confidence.size
+
+
+def _error_interval(
+    value: float, resampled: np.ndarray, by_chance: float
+) -> tuple[float, float] | None:
+    """The 95 % interval of a calibration error; None where resamples do not differ.
+
+    Errors are too high, of a sample and once more of its resamples. The low end mirrors the quantile of the
+    resamples at the value, and is 0 where the value is one that chance alone may give (up to `by_chance`);
+    the high end is the quantile less what resamples are too high on average. Percentiles would miss small
+    errors altogether, and a mirrored high end those close to 0.
+    """
+    if np.ptp(resampled) == 0:
+        return None
+    highest = float(np.quantile(resampled, 0.975))
+    low = 0.0 if value <= by_chance else max(0.0, 2 * value - highest)
+    high = highest - (float(resampled.mean()) - value)
+    return low, min(1.0, max(high, value))
+
+
+def _interval(value: float, ends: tuple[float, float] | None) -> dict[str, Any]:
+    low, high = ends or (None, None)
     return {"value": value, "low": low, "high": high, "resamples": RESAMPLES}
 
 
