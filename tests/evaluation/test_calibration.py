@@ -5,8 +5,14 @@ import zlib
 
 import numpy as np
 import pytest
+from pages import MODEL, PROTOCOL
 
-from uniformer_video.evaluation.analyses.calibration import log_likelihoods, measured
+from uniformer_video.evaluation.analyses import tested
+from uniformer_video.evaluation.analyses.calibration import (
+    calibration,
+    log_likelihoods,
+    measured,
+)
 from uniformer_video.evaluation.calibration import (
     BINS,
     bin_of,
@@ -20,6 +26,7 @@ from uniformer_video.evaluation.calibration import (
     root_mean_square_error,
     threshold_for,
 )
+from uniformer_video.evaluation.results import build_results
 from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.single_label import SingleLabel
 
@@ -215,3 +222,68 @@ def test_a_threshold_accepts_no_more_than_its_share():
     assert threshold_for(false, 0.1) == np.nextafter(0.8, 1)
     assert threshold_for(np.ones(100) * 0.5, 0.29) > 0.5
     assert threshold_for(np.arange(100) / 100, 0.29) == np.nextafter(0.70, 1)
+
+
+@pytest.mark.parametrize("task", [SingleLabel(), MultiLabel()], ids=["one", "several"])
+def test_a_record_can_be_computed_again(task):
+    """From logits and labels alone, by docs/results.md; a failed video does not count."""
+    logits, own = made_up(videos=120)
+    labels = list(own) if isinstance(task, SingleLabel) else [(int(each),) for each in own]
+    logits[7] = np.nan
+    record = build_results(
+        task=task,
+        title="test",
+        names=[str(place) for place in range(120)],
+        paths=[str(place) for place in range(120)],
+        labels=labels,
+        view_scores=logits,
+        class_names=list("abcdef"),
+        protocol=PROTOCOL,
+        model=MODEL,
+        failures={7: "broken"},
+    )
+    found = record["analyses"]["calibration"]
+    means = np.delete(logits, 7, axis=0).astype(float).mean(axis=1)
+    truth = np.delete(own, 7)
+    top, rows = means.argmax(axis=1), np.arange(119)
+    if isinstance(task, SingleLabel):
+        shares = np.exp(means) / np.exp(means).sum(axis=1, keepdims=True)
+        confidence, right = shares.max(axis=1), top == truth
+        nll = -np.log(shares[rows, truth]).mean()
+    else:
+        shares = 1 / (1 + np.exp(-means))
+        is_true = np.arange(6) == truth[:, None]
+        confidence, right = shares.ravel(), is_true.ravel()
+        nll = -np.log(np.where(is_true, shares, 1 - shares)).mean()
+    assert (found["videos"], found["answers"]) == (119, len(confidence))
+    assert found["confidence"] == pytest.approx(confidence.mean())
+    assert found["accuracy"] == pytest.approx(right.mean())
+    assert found["nll"]["value"] == pytest.approx(nll)
+    bins, error = [], 0.0
+    for m in range(15):
+        inside = (confidence > m / 15) & (confidence <= (m + 1) / 15)
+        if not inside.any():
+            continue
+        gap = right[inside].mean() - confidence[inside].mean()
+        error += inside.mean() * abs(gap)
+        bins.append((m / 15, (m + 1) / 15, inside.sum(), right[inside].sum()))
+    assert found["ece"]["value"] == pytest.approx(error)
+    assert bins == [
+        (each["low"], each["high"], each["accuracy"]["of"], each["accuracy"]["correct"])
+        for each in found["reliability"]
+    ]
+    highest, curve = shares.max(axis=1), found["risk_coverage"]
+    risks = [(top != truth)[highest >= each].mean() for each in highest]
+    assert curve["area"] == pytest.approx(np.mean(risks))
+    assert curve["risk"] == pytest.approx((top != truth).mean())
+    assert [point["accepted"] for point in curve["points"]] == [
+        -(-q * 119 // 20) for q in range(1, 21)
+    ]
+
+
+def test_scores_that_are_not_finite_have_no_calibration():
+    logits, labels = made_up(videos=4)
+    logits[0] = np.nan
+    decoded = np.ones(4, bool)
+    test = tested.Tested(SingleLabel(), PROTOCOL, logits, labels, decoded, "abcdef", MODEL, 1.0)
+    assert calibration(test) is None
