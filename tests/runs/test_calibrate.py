@@ -140,8 +140,8 @@ def test_what_the_command_says(call, tested, tmp_path):
     status, text, errors = call("calibrate", tested(), "--out", tmp_path / "out.pt")
     assert status == 0, errors
     assert "left out: 2 test videos that could not be decoded" in text
-    assert "fitted on a half of the test videos (seed 0) (39)" in text
-    assert "on the other half (39), before -> after:" in text
+    assert "fitted on 39 videos: a half of the test videos (seed 0)" in text
+    assert "on 39 videos, the other half, before -> after:" in text
     assert "negative log-likelihood" in text and "95 % interval" in text
 
 
@@ -379,8 +379,8 @@ def test_the_validation_videos_are_decoded_once(call, lists, tested, tmp_path, m
     words = ["calibrate", folder, "--on", "val", "--out"]
     status, text, errors = call(*words, tmp_path / "one.pt")
     assert status == 0, errors
-    assert "fitted on the validation videos (16)" in text
-    assert "on the test videos that are not among them (16)" in text
+    assert "fitted on 16 videos: the validation videos" in text
+    assert "on 16 videos, the test videos that are not among them" in text
     with np.load(folder / "val_scores.npz") as file:
         assert np.array_equal(file["scores"], expected)
         assert file["labels"].tolist() == labels

@@ -149,8 +149,9 @@ def _told(record: dict[str, Any]) -> list[str]:
     """The temperature in a few lines."""
     before, after = record["before"], record["after"]
     return [
-        f"temperature {record['temperature']:.4f}, fitted on {record['fitted_on']} ({record['videos']})",
-        f"on {record['reported_on']} ({record['videos_reported']}), before -> after:",
+        f"temperature {record['temperature']:.4f}, fitted on {plural(record['videos'], 'video')}: "
+        f"{record['fitted_on']}",
+        f"on {plural(record['videos_reported'], 'video')}, {record['reported_on']}, before -> after:",
         f"  negative log-likelihood {_interval(before['nll'])} -> {_interval(after['nll'])}",
         f"  expected calibration error {_interval(before['ece'], 100)} -> {_interval(after['ece'], 100)}",
         f"  the same, debiased {before['ece_debiased']:.1%} -> {after['ece_debiased']:.1%}",
