@@ -134,12 +134,9 @@ class Predictor:
         if self.applied:
             scores = scores.astype(np.float64) / self.applied.temperature
         found = self.task.predict(str(path), scores, protocol.score, self.class_names)
-        prediction = cast(
-            Prediction, found
-        )  # as all tasks here give; one from outside knows better
-        if self.applied and self.applied.threshold is not None:
-            prediction = replace(prediction, threshold=self.applied.threshold)
-        return prediction
+        if self.applied and self.applied.threshold is not None and isinstance(found, Prediction):
+            return replace(found, threshold=self.applied.threshold)
+        return cast(Prediction, found)  # as all tasks here give; one from outside knows better
 
 
 def _applied(calibration: Calibration | None, protocol: Protocol) -> Calibration | None:
