@@ -136,6 +136,13 @@ COMMANDS = {
         changed={"runs/folder/epoch_*.pt": "runs/folder/best.pt runs/folder/last.pt"},
         makes=("mean.pt",),
     ),
+    "uniformer-video calibrate runs/folder --out calibrated.pt --false-accepts 0.05 "
+    "--unknown other_videos": Known(
+        reason="a few videos tell no temperature; `tests/runs/test_calibrate.py` does it"
+    ),
+    "uniformer-video predict new_video.mp4 --checkpoint calibrated.pt": Known(
+        reason="as the one before it"
+    ),
     "uniformer-video config --keys": Known(),
     "uniformer-video config --cfg demo/uniformer_demo": Known(),
     f"uniformer-video config diff {K400} mine.yaml": Known(

@@ -16,6 +16,7 @@ from uniformer_video import __version__, program
 from uniformer_video.commands import (
     advise,
     bench,
+    calibrate,
     compare,
     configs,
     data,
@@ -157,6 +158,7 @@ _COMMANDS: dict[str, Command] = {
     "models": (models.models_arguments, models.models_command),
     "flops": (models.flops_arguments, models.flops_command),
     "find-lr": (runs.find_lr_arguments, runs.find_lr_command),
+    "calibrate": (calibrate.calibrate_arguments, calibrate.calibrate_command),
     "report": (runs.report_arguments, runs.report_command),
     "compare": (compare.compare_arguments, compare.compare_command),
     "make-demo-data": (data.demo_arguments, data.demo_command),

@@ -311,8 +311,8 @@ def test_class_names_are_escaped_in_table_and_picture(tmp_path, num_classes):
 
 def test_curves(tmp_path):
     page = write(make_folder(tmp_path))
-    assert len(curves(page)) == 3
     labels = {value for name, value in page.attributes if name == "aria-label"}
+    assert len(curves(page)) == 3
     assert {
         "Loss over epochs",
         "Top-1 accuracy over epochs",
@@ -432,3 +432,18 @@ def test_results_without_what_the_page_shows_are_an_error(tmp_path):
     (folder / "results.json").write_text(json.dumps(record))
     with pytest.raises(DataError, match=r"lack what the page shows \(.*mean_class_accuracy"):
         write_report(folder, *load_tested(folder))
+
+
+def test_calibration_is_drawn_and_listed(tmp_path):
+    folder = make_folder(tmp_path)
+    page = write(folder)
+    found = load_tested(folder)[0]["analyses"]["calibration"]
+    labels = {value for name, value in page.attributes if name == "aria-label"}
+    assert {
+        "Share of right answers over confidence",
+        "Share of wrong answers over the share of videos accepted",
+    } <= labels
+    assert f"in 15 equal bins {found['ece']['value']:.1%}" in page.text
+    assert f"{found['ece']['low']:.1%} to {found['ece']['high']:.1%}" in page.text
+    last = found["risk_coverage"]["points"][-1]
+    assert f"{last['threshold']:.1%} 100.0% {last['risk']:.1%}" in page.text

@@ -35,6 +35,9 @@ def predict_command(args: Namespace) -> int:
     The checkpoint carries everything: architecture, sampling, normalisation, class names. A video
     that cannot be decoded is reported, the others are classified, and the exit status is 2. Of a
     checkpoint for videos with several labels each score is a probability by itself.
+
+    The temperature of a calibrated checkpoint, and its threshold for "none of these", are applied by the very
+    views that they are for: with --clips or --crops that differ they are not, which is said.
     """
     import simplejson
 
@@ -46,6 +49,9 @@ def predict_command(args: Namespace) -> int:
     videos = [video for path in args.videos for video in videos_at(path)]
     predictor = Predictor.from_checkpoint(args.checkpoint, args.clips, args.crops)
     task = predictor.task
+    marks = task.mark()
+    if predictor.calibration:
+        marks["temperature"] = predictor.applied.temperature if predictor.applied else None
     if task.prediction_note and not args.json:
         log.info(task.prediction_note)
     failed = 0
@@ -61,7 +67,7 @@ def predict_command(args: Namespace) -> int:
                 log.error("error: %s", error)
             continue
         if args.json:
-            found = {"video": str(video), **task.mark(), **prediction.to_dict(args.top)}
+            found = {"video": str(video), **marks, **prediction.to_dict(args.top)}
             print(simplejson.dumps(found, ensure_ascii=False))
         else:
             print(video)

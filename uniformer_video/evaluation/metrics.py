@@ -246,8 +246,12 @@ def group_share_interval(
     return float(low), float(high)
 
 
-def basic_interval(value: float, resampled: np.ndarray) -> tuple[float, float] | None:
+def basic_interval(
+    value: float, resampled: np.ndarray, highest: float = 1.0
+) -> tuple[float, float] | None:
     """The 95 % basic bootstrap interval `(low, high)` of a share; None where resamples do not differ.
+
+    highest: what the value can be at most.
 
     It mirrors the resamples' quantiles at the value: average precision with few positives is too
     high, of a sample and once more of its resamples, and the mirror takes that back. It is widened to
@@ -258,4 +262,4 @@ def basic_interval(value: float, resampled: np.ndarray) -> tuple[float, float] |
     if math.isnan(value) or not len(resampled) or np.ptp(resampled) == 0:
         return None
     low, high = 2 * value - np.quantile(resampled, (0.975, 0.025))
-    return max(0.0, min(low, value)), min(1.0, max(high, value))
+    return max(0.0, float(min(low, value))), min(highest, float(max(high, value)))

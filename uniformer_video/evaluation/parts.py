@@ -76,6 +76,14 @@ class RecordingTask(Protocol):
         self, scores: np.ndarray, labels: Sequence[Any]
     ) -> tuple[np.ndarray, np.ndarray]: ...
 
+    def log_likelihood(
+        self, logits: np.ndarray, labels: Sequence[Any], score: str
+    ) -> np.ndarray: ...
+
+    def confidences(
+        self, scores: np.ndarray, labels: Sequence[Any], score: str
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
     def results(
         self,
         entries: Sequence[dict[str, Any]],

@@ -6,15 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from uniformer_video.data.lists.records import VideoRecord, read_csv
 from uniformer_video.data.loading.dataset import EvalDataset
 from uniformer_video.data.loading.loader import eval_loader, resolve_workers
 from uniformer_video.data.protocol import recorded_protocol
 from uniformer_video.errors import CheckpointError, DataError, UserError
-from uniformer_video.inference.predictor import videos_at
+from uniformer_video.inference.predictor import records_at
 from uniformer_video.training.precise_statistics import recompute_statistics
 from uniformer_video.weights.average import mean_weights
 from uniformer_video.weights.checkpoint import (
+    CALIBRATION,
+    TEMPERATURE_LEFT_OUT,
     Weights,
     fit_weights,
     read_weights,
@@ -56,6 +57,8 @@ def average_files(
             f"the mean is to be tested as {parts[-1].path} is; the views or pixels of {name_some(others)} "
             "are others"
         )
+    if any(CALIBRATION in part.metadata for part in parts):
+        lines.append(TEMPERATURE_LEFT_OUT)
     if videos is not None:
         weights, told = _with_new_statistics(weights, videos, batch_size)
         lines += told
@@ -89,7 +92,7 @@ def _with_new_statistics(
             f"{weights.path} does not record how videos are prepared for it; leave --batch-norm out"
         )
     protocol = protocol.with_views(1, 1)
-    records = _records(videos)
+    records = records_at(videos)
     model = build_for_weights(weights)
     fit_weights(model, weights)
     model.to("cuda" if torch.cuda.is_available() else "cpu").train()
@@ -119,12 +122,6 @@ def _with_new_statistics(
     state = {key: value.cpu() for key, value in model.state_dict().items()}
     metadata = {**weights.metadata, "batch_norm": {"videos": str(videos), "clips": clips}}
     return Weights(weights.path, state, metadata), lines
-
-
-def _records(videos: str | Path) -> list[VideoRecord]:
-    if Path(videos).is_dir():
-        return [VideoRecord(str(path), str(path), ()) for path in videos_at(videos)]
-    return read_csv(videos)
 
 
 def _batches(dataset: EvalDataset, batch_size: int, failures: list[str]) -> Iterator[Tensor]:

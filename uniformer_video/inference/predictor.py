@@ -2,18 +2,22 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch import nn
 
 from uniformer_video.config.recorded import check_recorded_settings
 from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.folders import list_videos
+from uniformer_video.data.lists.records import VideoRecord, read_csv
 from uniformer_video.data.loading.dataset import decode_test_clips
 from uniformer_video.data.protocol import Protocol, recorded_protocol
 from uniformer_video.errors import CheckpointError, DataError
+from uniformer_video.inference.calibrated import Calibration
 from uniformer_video.plugins import import_installed
 from uniformer_video.program import command
 from uniformer_video.tasks.prediction import Prediction
@@ -40,6 +44,8 @@ class Predictor:
         class_names: in index order.
         batch_size: views of a forward pass.
         task: the `Task` that the model was trained for; None = one label a video.
+        calibration: the `Calibration` of the model. It counts where `protocol`, with the precision that is
+            used here, is its own, and `applied` is then that; else `applied` is None, and the log says why.
     """
 
     def __init__(
@@ -49,12 +55,16 @@ class Predictor:
         class_names: Iterable[str],
         batch_size: int = 16,
         task: Task | None = None,
+        calibration: Calibration | None = None,
     ):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.eval().to(self.device)
         self.protocol, self.class_names = protocol, tuple(class_names)
         self.batch_size, self.task = batch_size, task or SingleLabel()
-        self._autocast = autocast_for(_precision(protocol.precision, self.device), self.device)
+        precision = _precision(protocol.precision, self.device)
+        self._autocast = autocast_for(precision, self.device)
+        self.calibration = calibration
+        self.applied = _applied(calibration, replace(protocol, precision=precision))
 
     @classmethod
     def from_checkpoint(
@@ -93,6 +103,7 @@ class Predictor:
             protocol.with_views(num_clips, num_crops),
             recorded_class_names(weights, model.num_classes) or stand_ins(model.num_classes),
             task=task,
+            calibration=Calibration.from_metadata(metadata, str(path)),
         )
 
     def __repr__(self) -> str:
@@ -120,8 +131,36 @@ class Predictor:
             with self._autocast():
                 logits.append(self.model(views.to(self.device)).float().cpu())
         scores = torch.cat(logits).numpy()
+        if self.applied:
+            scores = scores.astype(np.float64) / self.applied.temperature
         found = self.task.predict(str(path), scores, protocol.score, self.class_names)
+        if self.applied and self.applied.threshold is not None and isinstance(found, Prediction):
+            return replace(found, threshold=self.applied.threshold)
         return cast(Prediction, found)  # as all tasks here give; one from outside knows better
+
+
+def _applied(calibration: Calibration | None, protocol: Protocol) -> Calibration | None:
+    """The calibration where it is for this very protocol, else None; the log says which, and why."""
+    if calibration is None:
+        return None
+    if differences := calibration.differences(protocol):
+        what = (
+            "temperature is" if calibration.threshold is None else "temperature and threshold are"
+        )
+        log.warning(
+            "The checkpoint's %s not applied, these scores are not calibrated: it was calibrated for another "
+            "protocol (%s).",
+            what,
+            differences,
+        )
+        return None
+    reject = ""
+    if calibration.threshold is not None:
+        reject = (
+            f', and below a confidence of {calibration.threshold:.1%} the answer is "none of these"'
+        )
+    log.info("Scores are calibrated: temperature %.4g%s.", calibration.temperature, reject)
+    return calibration
 
 
 def _precision(name: str, device: torch.device) -> str:
@@ -138,3 +177,10 @@ def videos_at(path: str | Path) -> list[Path]:
         raise DataError(f"{str(path)!r} is not a file or a folder here; download the video first")
     path = Path(path)
     return [path / video for video in list_videos(path)] if path.is_dir() else [path]
+
+
+def records_at(videos: str | Path) -> list[VideoRecord]:
+    """The videos of a folder, without labels, or of a list (csv), with the segments that count."""
+    if Path(videos).is_dir():
+        return [VideoRecord(str(path), str(path), ()) for path in videos_at(videos)]
+    return read_csv(videos)

@@ -9,7 +9,7 @@ import importlib
 import io
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,16 +65,53 @@ def line_chart(
     `averages` are those of validations of averaged weights, dashed; `label` is what a screen reader says;
     `percent` shows fractions as percentages.
     """
-    matplotlib = report_library("matplotlib")
-    figure_module = report_library("matplotlib.figure")
-    with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": label}):
-        figure = figure_module.Figure(figsize=(3.6, 2.3), layout="constrained")
-        axes = figure.add_subplot()
+
+    def draw(axes: Any) -> None:
         _draw_line(axes, train, ACCENT, marked=len(train) == 1)
         _draw_line(axes, val, WARM, marked=len(val) <= 60)
         for points in averages:
             _draw_line(axes, points, WARM, marked=len(points) == 1, style="--")
         _dress(axes, percent)
+
+    return _chart(label, draw)
+
+
+def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> str:
+    """Inline SVG of the share of right answers over confidence, of the `reliability` of an analysis."""
+
+    def draw(axes: Any) -> None:
+        axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1.2, linestyle="--")
+        for each in bins:
+            place, right = each["confidence"], each["accuracy"]
+            axes.plot((place, place), (right["low"], right["high"]), color=ACCENT, linewidth=1)
+        points = [(each["confidence"], each["accuracy"]["value"]) for each in bins]
+        _draw_line(axes, points, ACCENT, marked=True)
+        _dress_shares(axes, "confidence")
+        axes.set_ylim(0, 1)
+
+    return _chart("Share of right answers over confidence", draw, (4.4, 3.0))
+
+
+def risk_chart(points: Sequence[Mapping[str, Any]], risk: float) -> str:
+    """Inline SVG of the share of wrong answers over the share that is accepted; risk: where all are."""
+
+    def draw(axes: Any) -> None:
+        shown = [(point["coverage"], point["risk"]) for point in points]
+        _draw_line(axes, shown, WARM, marked=True)
+        _dress_shares(axes, "share of videos accepted, surest first")
+        highest = max(risk, *(value for _, value in shown))
+        axes.set_ylim(0, min(1.0, 1.15 * highest) or 1.0)
+
+    return _chart("Share of wrong answers over the share of videos accepted", draw, (4.4, 3.0))
+
+
+def _chart(label: str, draw: Callable[[Any], None], size: tuple[float, float] = (3.6, 2.3)) -> str:
+    """Inline SVG of what `draw` puts on axes; `label` is what a screen reader says, size in inches."""
+    matplotlib = report_library("matplotlib")
+    figure_module = report_library("matplotlib.figure")
+    with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": label}):
+        figure = figure_module.Figure(figsize=size, layout="constrained")
+        draw(figure.add_subplot())
         return _drawn(figure, label)
 
 
@@ -215,6 +252,15 @@ def _dress(axes: Any, percent: bool) -> None:
     axes.spines["bottom"].set_color(LINE)
     axes.tick_params(length=0, labelcolor=MUTED)
     axes.set_xlabel("epoch", color=MUTED)
+
+
+def _dress_shares(axes: Any, across: str) -> None:
+    """The axes of one share over another."""
+    _dress(axes, percent=True)
+    axes.xaxis.set_major_locator(report_library("matplotlib.ticker").MaxNLocator(5))
+    axes.xaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
+    axes.set_xlim(0, 1)
+    axes.set_xlabel(across, color=MUTED)
 
 
 def _inline(svg: str, label: str) -> str:

@@ -18,7 +18,12 @@ from uniformer_video.evaluation.strips import Strips
 from uniformer_video.files import METRICS_FILE, atomic_write
 from uniformer_video.pages.page_data import chosen_strips, json_block, video_rows
 from uniformer_video.pages.parts import MAX_MISTAKES
-from uniformer_video.pages.plots import line_chart, report_library
+from uniformer_video.pages.plots import (
+    line_chart,
+    reliability_chart,
+    report_library,
+    risk_chart,
+)
 from uniformer_video.pages.sections import build_sections
 from uniformer_video.pages.view_charts import views_chart
 from uniformer_video.words import duration, plural
@@ -87,7 +92,9 @@ def page_environment(*folders: Path) -> Any:
         cost=cost_line,
         setting=value_in_words,
     )
-    environment.globals["views_chart"] = views_chart
+    environment.globals.update(
+        views_chart=views_chart, reliability_chart=reliability_chart, risk_chart=risk_chart
+    )
     return environment
 
 

@@ -20,7 +20,14 @@ from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.build_training import _rate_factor
 from uniformer_video.runs.class_order import arrange_head
 from uniformer_video.versions import versions
-from uniformer_video.weights.checkpoint import LoadReport, Weights, fit_weights, read_weights
+from uniformer_video.weights.checkpoint import (
+    CALIBRATION,
+    TEMPERATURE_LEFT_OUT,
+    LoadReport,
+    Weights,
+    fit_weights,
+    read_weights,
+)
 from uniformer_video.zoo.create import build_for_weights, build_network
 from uniformer_video.zoo.published import local_file
 from uniformer_video.zoo.registry import count_classes, find_model, name_by_sizes
@@ -97,6 +104,7 @@ def build_model(
         replace_head=True,
     )
     report.notes += [line] if line else []
+    report.notes += [TEMPERATURE_LEFT_OUT] if CALIBRATION in weights.metadata else []
     if weights.training:
         stood = weights.training.get("progress", {}).get("epoch")
         report.notes.append(

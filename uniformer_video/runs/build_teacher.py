@@ -27,7 +27,13 @@ from uniformer_video.runs.class_order import check_order_is_told, known_names, o
 from uniformer_video.runs.stored_test import folder_of_test, read_stored_test
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.objective import LiveDistillation, Objective, StoredDistillation
-from uniformer_video.weights.checkpoint import Weights, file_sha256, fit_weights, read_weights
+from uniformer_video.weights.checkpoint import (
+    CALIBRATION,
+    Weights,
+    file_sha256,
+    fit_weights,
+    read_weights,
+)
 from uniformer_video.words import name_some, plural
 from uniformer_video.zoo.create import build_for_weights
 from uniformer_video.zoo.published import published_by_name
@@ -100,6 +106,8 @@ def _from_model(cfg: CfgNode, data: Data, task: Task, ranks: Ranks, autocast: Au
     )
     teacher = LiveTeacher(model.to(ranks.device), view, order, autocast)
     lines = [f"Teacher: {known.name} of {source}{_strength(cfg)}.", *_sentences([line])]
+    if CALIBRATION in weights.metadata:
+        lines.append("The temperature of its calibration is not applied: TEACHER.TEMPERATURE is.")
     return Lessons(
         LiveDistillation(task, cfg.TEACHER.WEIGHT, cfg.TEACHER.TEMPERATURE, teacher),
         {"teacher": source, "teacher_sha256": file_sha256(path)},

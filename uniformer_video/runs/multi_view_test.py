@@ -47,11 +47,16 @@ from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.training.writers import Writers
 from uniformer_video.versions import versions
-from uniformer_video.weights.checkpoint import file_sha256
+from uniformer_video.weights.checkpoint import CALIBRATION, file_sha256
 from uniformer_video.words import plural
 from uniformer_video.zoo.create import count_parameters
 
 log = logging.getLogger(__name__)
+
+_UNCALIBRATED = (
+    "The checkpoint holds a temperature, which predictions apply and a test does not: these scores are those "
+    "of the model itself."
+)
 
 
 def evaluate(
@@ -74,6 +79,8 @@ def evaluate(
     digest = file_sha256(path)
     known_notes = data.notes
     data = match_classes(data, weights, cfg.MODEL.NUM_CLASSES, cfg.MODEL.MODEL_NAME)
+    if CALIBRATION in weights.metadata:
+        data = replace(data, notes=[*data.notes, _UNCALIBRATED])
     ranks.say(*data.notes[len(known_notes) :])
     videos = list_digest(data.test)
     results_folder = folder.results_folder(cfg, digest, videos, _recorded_test)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from uniformer_video.data.lists.records import VideoRecord, label_table, multi_hot
+from uniformer_video.evaluation.calibration import log_mean, log_sigmoid
 from uniformer_video.evaluation.exact_order import in_order, mean_logits, mean_sigmoids
 from uniformer_video.evaluation.metrics import (
     average_precision,
@@ -121,6 +122,21 @@ class MultiLabel(Classification):
     def recorded_label(self, entry: Mapping[str, Any]) -> tuple[int, ...]:
         """The class indices, a tuple."""
         return tuple(entry["labels"])
+
+    def log_likelihood(self, logits: np.ndarray, labels: Sequence[Any], score: str) -> np.ndarray:
+        """The mean over the classes, each true or not: the sigmoid of the mean logit, or the mean sigmoid."""
+        truth = multi_hot(labels, logits.shape[-1])
+        if score == "logits":
+            mean = np.asarray(logits, np.float64).mean(axis=1)
+            return log_sigmoid(np.where(truth, mean, -mean)).mean(axis=1)
+        signed = np.where(truth[:, None], logits, -np.asarray(logits))
+        return log_mean(log_sigmoid(signed), axis=1).mean(axis=1)
+
+    def confidences(
+        self, scores: np.ndarray, labels: Sequence[Any], score: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The probability of each class, and whether it is one of the video's: `[N, K]`."""
+        return self.probabilities(scores, score), multi_hot(labels, scores.shape[1])
 
     def results(
         self,

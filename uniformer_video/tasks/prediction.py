@@ -14,15 +14,23 @@ class Prediction:
 
     With one label a video they add up to 1. With any number of labels each stands by itself, and several
     classes, or none, may be true of the video.
+
+    threshold: the highest probability below which the answer is "none of these"; None without one.
     """
 
     path: str
     probabilities: np.ndarray
     class_names: tuple[str, ...]
+    threshold: float | None = None
+
+    @property
+    def none_of_these(self) -> bool:
+        """Whether no class is probable enough to be an answer."""
+        return self.threshold is not None and float(self.probabilities.max()) < self.threshold
 
     def __repr__(self) -> str:
         best = "".join(f"{name} {score:.1%}" for name, score in self.top(1))
-        return f"<Prediction {self.path}: {best}>"
+        return f"<Prediction {self.path}: {'none of these; ' if self.none_of_these else ''}{best}>"
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The `count` most probable classes: [(name, probability), ...], best first."""
@@ -36,9 +44,15 @@ class Prediction:
         return self.top(int((self.probabilities >= threshold).sum()))
 
     def lines(self, count: int = 5) -> list[str]:
-        """`top` for people, one line a class."""
-        return [f"{score:6.1%}  {name}" for name, score in self.top(count)]
+        """`top` for people, one line a class; before them "none of these", where that is the answer."""
+        lines = [f"{score:6.1%}  {name}" for name, score in self.top(count)]
+        if self.none_of_these:
+            lines.insert(0, f"none of these: no class reaches {self.threshold:.1%}")
+        return lines
 
     def to_dict(self, count: int = 5) -> dict[str, Any]:
-        """`top` as plain data."""
-        return {"top": [{"class": n, "score": round(score, 6)} for n, score in self.top(count)]}
+        """`top` as plain data; with a threshold, that and whether the answer is "none of these"."""
+        top = [{"class": n, "score": round(score, 6)} for n, score in self.top(count)]
+        if self.threshold is None:
+            return {"top": top}
+        return {"none_of_these": self.none_of_these, "threshold": self.threshold, "top": top}

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import class_indices
 from uniformer_video.errors import DataError
+from uniformer_video.evaluation.calibration import log_mean, log_softmax
 from uniformer_video.evaluation.exact_order import mean_logits, mean_softmaxes
 from uniformer_video.evaluation.metrics import (
     confusion_matrix,
@@ -66,7 +67,7 @@ class SingleLabel(Classification):
     view_scores: ClassVar = {"logits": np.asarray, "softmax": softmax}
     exact_means: ClassVar = {"logits": mean_logits, "softmax": mean_softmaxes}
     has_motion_check = True
-    has_distillation = has_analyses = True
+    has_distillation = has_analyses = has_rejection = True
     figures = (Figure("top1", "top-1", "Top-1 accuracy"),)
     hits_key = score_key = headline = "top1"
     class_figure = "Accuracy"
@@ -128,6 +129,21 @@ class SingleLabel(Classification):
     def recorded_label(self, entry: Mapping[str, Any]) -> int:
         """The class index."""
         return entry["label"]
+
+    def log_likelihood(self, logits: np.ndarray, labels: Sequence[Any], score: str) -> np.ndarray:
+        """Of the true class: the softmax of the mean logits, or the mean softmax."""
+        if score == "logits":
+            logs = log_softmax(np.asarray(logits, np.float64).mean(axis=1))
+        else:
+            logs = log_mean(log_softmax(logits), axis=1)
+        return np.take_along_axis(logs, np.asarray(labels)[:, None], axis=1)[:, 0]
+
+    def confidences(
+        self, scores: np.ndarray, labels: Sequence[Any], score: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The highest probability, and whether its class is the true one: `[N, 1]`."""
+        highest = self.probabilities(scores, score).max(axis=1)
+        return highest[:, None], self.right(scores, labels)[:, None]
 
     def results(
         self,

@@ -60,6 +60,8 @@ class Task(ABC):
     has_analyses: ClassVar[bool] = False
     # What `by_class` measures, as a page names it. Of tasks with `has_analyses`.
     class_figure: ClassVar[str] = ""
+    # Whether one class at the most is true of a video, so that an answer may be "none of these".
+    has_rejection: ClassVar[bool] = False
     # What metrics.jsonl, the log and the curves of the page show beside the loss, in the page's order.
     figures: ClassVar[tuple[Figure, ...]]
     # Whether `soften` and `divergence` are there, without which no model of the task learns from a teacher.
@@ -200,7 +202,7 @@ class Task(ABC):
         raise NotImplementedError
 
     def recorded_label(self, entry: Mapping[str, Any]) -> Any:
-        """The label, as `label_of` gives it, of a video of a record. Of tasks with `has_analyses`."""
+        """The label, as `label_of` gives it, in a record's entry of a video. Of tasks with `has_analyses`."""
         raise NotImplementedError
 
     @abstractmethod
@@ -283,6 +285,24 @@ class Task(ABC):
     def by_class(self, scores: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
         """(the `class_figure` of each class, float64 `[K]`, NaN without videos; how many videos it has, int
         `[K]`) of scores `[N, K]` and labels as `label_of` gives them. Of tasks with `has_analyses`.
+        """
+        raise NotImplementedError
+
+    def log_likelihood(self, logits: np.ndarray, labels: Sequence[Any], score: str) -> np.ndarray:
+        """The logarithm of the probability that is given to what is true of each video, float64 `[N]`; of
+        several answers about a video their mean. Of tasks with `has_analyses`.
+
+        logits: of the views, `[N, view, K]`. labels: as `label_of` gives them. score: of `view_scores`.
+        """
+        raise NotImplementedError
+
+    def confidences(
+        self, scores: np.ndarray, labels: Sequence[Any], score: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(probability, whether it is so) of the m answers about each video: float and bool `[N, m]`. Of
+        tasks with `has_analyses`.
+
+        scores: `[N, K]` from `video_scores` with `score`. labels: as `label_of` gives them.
         """
         raise NotImplementedError
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from uniformer_video.errors import CheckpointError
 from uniformer_video.program import command
-from uniformer_video.weights.checkpoint import Weights
+from uniformer_video.weights.checkpoint import CALIBRATION, Weights
 from uniformer_video.weights.unwrap import key_for_messages
 from uniformer_video.weights.values import check_values
 from uniformer_video.words import name_some
@@ -38,7 +38,7 @@ def mean_weights(parts: Sequence[Weights]) -> Weights:
             for part in parts:
                 total += part.state[key]
             state[key] = (total / len(parts)).to(last.dtype)
-    dropped = ("training", "weights", "train_list")
+    dropped = ("training", "weights", "train_list", CALIBRATION)
     metadata: dict[str, Any] = {k: v for k, v in parts[-1].metadata.items() if k not in dropped}
     metadata["averaged"] = [
         {"path": part.path, "epoch": part.metadata.get("epoch")} for part in parts

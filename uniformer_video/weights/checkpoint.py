@@ -30,6 +30,11 @@ __all__ = [
 ]
 
 SELECTIONS = ("model", "ema", "raw")
+# The metadata of a temperature, which is of these weights and no others made from them.
+CALIBRATION = "calibration"
+TEMPERATURE_LEFT_OUT = (
+    "the temperature of the calibrated checkpoint is left out: it holds for those very weights"
+)
 # What the metadata of a checkpoint of ours are made of, where they are there.
 _KINDS: dict[str, tuple[type, ...]] = {
     "model": (dict,),
@@ -38,6 +43,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "multi_label": (bool,),
     "config": (str,),
     "weights": (dict,),
+    CALIBRATION: (dict,),
 }
 _LOCAL_KERNEL = "blocks1.0.attn.weight"
 _GAMMAS = ("gamma_1", "gamma_2")  # LayerScale
@@ -300,6 +306,7 @@ def _take_set(content: dict[str, Any], select: str, name: str) -> tuple[dict[str
     entry = about.get("sets", {}).get(select, {})
     epoch = {"epoch": entry["epoch"]} if entry else {}
     own = {**metadata, **epoch, "weights": {"chosen": select}}
+    own.pop(CALIBRATION, None)
     return {**content, "model": state, "metadata": own}, "model"
 
 

@@ -15,6 +15,8 @@ from uniformer_video.program import command
 from uniformer_video.weights import openmixup
 from uniformer_video.weights.architectures import name_architecture
 from uniformer_video.weights.checkpoint import (
+    CALIBRATION,
+    TEMPERATURE_LEFT_OUT,
     Weights,
     fit_weights,
     read_weights,
@@ -88,7 +90,7 @@ def convert_file(
         **weights.metadata,
         "model": {"name": name, "arguments": dict(model.arguments)},
     }
-    for key in ("config", *EARLIER_PARTS):
+    for key in ("config", CALIBRATION, *EARLIER_PARTS):
         metadata.pop(key, None)
     if weights.chosen:
         metadata["weights"] = {"chosen": weights.chosen}  # without the other set
@@ -109,7 +111,8 @@ def convert_file(
         metadata["class_names"] = names
     metadata["converted"] = {"from": Path(str(source)).name, "published": entry and entry.name}
     write_checkpoint(target, model.state_dict(), metadata)
-    return _report(source, target, metadata, entry, order)
+    left_out = [TEMPERATURE_LEFT_OUT] if CALIBRATION in weights.metadata else []
+    return [*left_out, *_report(source, target, metadata, entry, order)]
 
 
 def export_file(source: Path | str, target: Path | str, layout: str) -> list[str]:
@@ -133,7 +136,7 @@ def export_file(source: Path | str, target: Path | str, layout: str) -> list[str
         raise CheckpointError(f"{source} {held}; only these have another layout")
     check_values(weights.state, source)
     state = dict(weights.state)
-    lines: list[str] = []
+    lines = [TEMPERATURE_LEFT_OUT] if CALIBRATION in weights.metadata else []
     kernel = shown["local_kernel"]
     if len(kernel) == 3 and kernel[0] < 5:
         for key in [key for key in state if key.endswith("attn.weight")]:

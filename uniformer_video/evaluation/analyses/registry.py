@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from uniformer_video.evaluation.analyses import crops, disagreement, views
+from uniformer_video.evaluation.analyses.calibration import calibration
 from uniformer_video.evaluation.analyses.tested import Tested
 
 # Name -> the analysis, ready for JSON; None where it has nothing to say. What it gives stands in the record's
@@ -12,6 +13,7 @@ ANALYSES: dict[str, Callable[[Tested], dict[str, Any] | None]] = {
     "views": views.accuracy_by_views,
     "disagreement": disagreement.disagreement_of_views,
     "crops": crops.centre_against_all,
+    "calibration": calibration,
 }
 # Name -> what an analysis found, as sentences: on the terminal after a test, and among the record's notes.
 SUMMARY_LINES: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {"views": views.summary_lines}

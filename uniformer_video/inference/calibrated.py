@@ -1,0 +1,44 @@
+"""What a calibrated checkpoint records: a temperature, a threshold, and the protocol that both are for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from uniformer_video.data.protocol import Protocol
+from uniformer_video.errors import DamagedError
+from uniformer_video.weights.checkpoint import CALIBRATION
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A temperature, by which logits are divided, of one protocol and its score rule.
+
+    threshold: the confidence below which the answer is "none of these"; None without one.
+    """
+
+    temperature: float
+    protocol: Protocol
+    threshold: float | None = None
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any], source: str) -> "Calibration | None":
+        """That of the metadata of a checkpoint, `source`; None without one.
+
+        Raises `DamagedError` where it is damaged.
+        """
+        record = metadata.get(CALIBRATION)
+        if record is None:
+            return None
+        temperature, threshold = record.get("temperature"), record.get("threshold")
+        value = threshold.get("value") if isinstance(threshold, Mapping) else threshold
+        good = isinstance(temperature, float) and 0 < temperature < float("inf")
+        if not (good and (value is None or isinstance(value, float)) and "protocol" in record):
+            raise DamagedError(f"{source}: what it says of its calibration is damaged")
+        return cls(temperature, Protocol.from_dict(record["protocol"], source), value)
+
+    def differences(self, protocol: Protocol) -> str:
+        """In what another protocol differs from that of the temperature, in words; "" where in nothing."""
+        own, other = self.protocol.to_dict(), protocol.to_dict()
+        return ", ".join(
+            f"{name} is {other[name]}, not {own[name]}" for name in own if own[name] != other[name]
+        )

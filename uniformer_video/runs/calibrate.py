@@ -1,0 +1,167 @@
+"""A temperature for the scores of a tested checkpoint, and a threshold for "none of these".
+
+What is fitted on, a seeded half of the test or the validation videos, is never what is reported.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uniformer_video.errors import ConfigError, DataError
+from uniformer_video.evaluation.analyses.calibration import log_likelihoods, measured
+from uniformer_video.evaluation.calibration import (
+    HIGHEST_TEMPERATURE,
+    LOWEST_TEMPERATURE,
+    fit_temperature,
+)
+from uniformer_video.runs.build_teacher import read_stored_logits
+from uniformer_video.runs.calibration_samples import (
+    Sample,
+    decoded,
+    split_test,
+    validation_and_test,
+)
+from uniformer_video.runs.none_of_these import (
+    find_threshold,
+    threshold_lines,
+    unknown_confidences,
+)
+from uniformer_video.runs.score_again import Scorer
+from uniformer_video.tasks.registry import load_tested
+from uniformer_video.tasks.task import Task
+from uniformer_video.weights.checkpoint import CALIBRATION, write_checkpoint
+from uniformer_video.words import plural
+from uniformer_video.zoo.convert import check_target
+
+HALF = "half"
+
+
+def calibrate(
+    folder: str | Path,
+    target: str | Path,
+    on: str = HALF,
+    seed: int = 0,
+    false_accepts: float | None = None,
+    unknown: str | Path | None = None,
+) -> tuple[dict[str, Any], list[str]]:
+    """Write the checkpoint `target`: the weights that the test in `folder` was of, with a temperature.
+
+    Args:
+        folder: of a finished run, or of a test: it holds results.json and scores.npz.
+        on: "half": fitted on a half of the test videos, drawn by `seed`; "val": on the validation videos.
+        false_accepts: the share of `unknown` videos, or without them of wrong answers, that may be accepted;
+            None = no threshold.
+        unknown: a folder or a list (csv) of videos of none of the classes.
+
+    Returns what the checkpoint records of it, and lines about it. Raises `UserError`s.
+    """
+    check_target(target)
+    folder = Path(folder)
+    task = _check_tested(folder, false_accepts, unknown)
+    results, scores = read_stored_logits(folder)
+    scorer = Scorer(results, folder)
+    test, places = decoded(task, results.videos, scores)
+    fitted, reported, about = (
+        split_test(test, seed)
+        if on == HALF
+        else validation_and_test(task, scorer, results, test, places)
+    )
+    score = results.protocol.score
+    temperature = _fit(task, fitted, score, about["fitted_on"])
+    fitted, after = fitted.at(temperature), reported.at(temperature)
+    record: dict[str, Any] = {
+        "temperature": temperature,
+        "protocol": results.protocol.to_dict(),
+        "on": on,
+        **about,
+        "weights_sha256": scorer.digest,
+        "videos_sha256": results.videos_sha256,
+        "before": measured(task, reported.logits, reported.labels, score),
+        "after": measured(task, after.logits, after.labels, score),
+        "threshold": None,
+    }
+    lines = _told(record)
+    if failed := len(scores) - len(test):
+        lines.insert(0, f"left out: {plural(failed, 'test video')} that could not be decoded")
+    if false_accepts is not None:
+        outside = None
+        if unknown is not None:
+            outside = unknown_confidences(task, scorer, unknown, temperature, lines)
+        record["threshold"] = find_threshold(task, fitted, after, score, false_accepts, outside)
+        lines += threshold_lines(record["threshold"])
+    metadata = {**scorer.weights.metadata, "protocol": record["protocol"], CALIBRATION: record}
+    if scorer.weights.chosen:
+        metadata["weights"] = {"chosen": scorer.weights.chosen}  # without the other set
+    write_checkpoint(target, scorer.weights.state, metadata)
+    lines.append(f"written: {target}, which predicts by the views of this test")
+    return record, lines
+
+
+def _check_tested(folder: Path, false_accepts: float | None, unknown: str | Path | None) -> Task:
+    """The task of the test in a folder; raises where it cannot be calibrated, or not as is asked."""
+    if unknown is not None and false_accepts is None:
+        raise ConfigError("--unknown is for a threshold: add --false-accepts, such as 0.05")
+    if false_accepts is not None and not 0 <= false_accepts < 1:
+        raise ConfigError(f"--false-accepts is {false_accepts:g}; it is a share, from 0 to below 1")
+    results, task = load_tested(folder)
+    if results.get("crossval"):
+        raise DataError(
+            f"{folder} holds a cross-validation, whose folds have weights of their own; give the folder of "
+            f"one of them, such as {folder / 'fold0'}"
+        )
+    if not task.has_analyses:
+        raise DataError(
+            f"{folder} is of the task {task.name}, whose scores have no calibration here; give the test of a "
+            "task with one label a video, or several"
+        )
+    if false_accepts is not None and not task.has_rejection:
+        raise ConfigError(
+            f'the task {task.name} needs no threshold for "none of these": each class is true or not by '
+            "itself, and a video of none of them scores low in all; leave --false-accepts out"
+        )
+    return task
+
+
+def _fit(task: Task, sample: Sample, score: str, which: str) -> float:
+    """The temperature that the labels of a sample are most likely at."""
+    logits = sample.logits
+    if score == "logits":  # only their mean counts
+        logits = logits.mean(axis=1, keepdims=True, dtype=np.float64)
+
+    def loss(temperature: float) -> float:
+        return -float(log_likelihoods(task, logits, sample.labels, score, temperature).mean())
+
+    temperature = fit_temperature(loss)
+    if not LOWEST_TEMPERATURE < temperature < HIGHEST_TEMPERATURE:
+        why = (
+            "the surer these scores are made, the better they fit, for next to all answers are right; take "
+            "more or harder videos"
+            if temperature < 1
+            else "the less sure these scores are made, the better they fit, for they say nothing of the "
+            "classes; take other weights"
+        )
+        raise DataError(f"no temperature is best on {which}: {why}")
+    return temperature
+
+
+def _told(record: dict[str, Any]) -> list[str]:
+    """The temperature in a few lines."""
+    before, after = record["before"], record["after"]
+    return [
+        f"temperature {record['temperature']:.4f}, fitted on {plural(record['videos'], 'video')}: "
+        f"{record['fitted_on']}",
+        f"on {plural(record['videos_reported'], 'video')}, {record['reported_on']}, before -> after:",
+        f"  negative log-likelihood {_interval(before['nll'])} -> {_interval(after['nll'])}",
+        f"  expected calibration error {_interval(before['ece'], 100)} -> {_interval(after['ece'], 100)}",
+        f"  the same, debiased {before['ece_debiased']:.1%} -> {after['ece_debiased']:.1%}",
+    ]
+
+
+def _interval(found: dict[str, Any], scale: int = 1) -> str:
+    form = "{:.1f} %" if scale == 100 else "{:.3f}"
+    value = form.format(scale * found["value"])
+    if found["low"] is None:
+        return value
+    low, high = (form.format(scale * found[key]) for key in ("low", "high"))
+    return f"{value} (95 % interval {low} to {high})"

@@ -1,0 +1,105 @@
+"""The videos that a calibration is fitted on, and those that it is reported on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from uniformer_video.errors import DataError
+from uniformer_video.evaluation.record import Results
+from uniformer_video.randomness import generator
+from uniformer_video.runs.score_again import Scorer, validation_scores
+from uniformer_video.tasks.task import Task
+from uniformer_video.words import plural
+
+MIN_VIDEOS = 10  # to fit on, and to report on
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Decoded videos: the logits of their views, `[N, view, K]`, and labels as `Task.label_of` gives them."""
+
+    logits: np.ndarray
+    labels: list[Any]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, places: np.ndarray) -> "Sample":
+        """Some of the videos, by their places."""
+        return Sample(self.logits[places], [self.labels[place] for place in places])
+
+    def at(self, temperature: float) -> "Sample":
+        """The same with logits that are divided by the temperature."""
+        return Sample(self.logits.astype(np.float64) / temperature, self.labels)
+
+
+def decoded(
+    task: Task, videos: Sequence[dict[str, Any]], scores: np.ndarray
+) -> tuple[Sample, np.ndarray]:
+    """The videos that could be decoded, and their places in the list."""
+    places = np.flatnonzero(~np.isnan(scores).any(axis=(1, 2)))
+    return Sample(scores[places], [task.recorded_label(videos[int(p)]) for p in places]), places
+
+
+def halves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(places to fit on, places to report on) of so many videos; of an odd number the first has one more."""
+    order = generator("calibration half", seed).permutation(count)
+    middle = (count + 1) // 2
+    return np.sort(order[:middle]), np.sort(order[middle:])
+
+
+def split_test(test: Sample, seed: int) -> tuple[Sample, Sample, dict[str, Any]]:
+    if len(test) < 2 * MIN_VIDEOS:
+        raise DataError(
+            f"the test decoded {plural(len(test), 'video')}, and two halves take {2 * MIN_VIDEOS} at least; "
+            "calibrate on the validation videos (--on val), or test more videos"
+        )
+    fitted, reported = map(test.part, halves(len(test), seed))
+    return (
+        fitted,
+        reported,
+        {
+            "seed": seed,
+            "fitted_on": f"a half of the test videos (seed {seed})",
+            "videos": len(fitted),
+            "reported_on": "the other half",
+            "videos_reported": len(reported),
+        },
+    )
+
+
+def validation_and_test(
+    task: Task, scorer: Scorer, results: Results, test: Sample, places: np.ndarray
+) -> tuple[Sample, Sample, dict[str, Any]]:
+    """All validation videos to fit on; the test videos that are none of them to report on."""
+    records, scores = validation_scores(scorer, task)
+    known = ~np.isnan(scores).any(axis=(1, 2))
+    labels = [task.label_of(record) for record, good in zip(records, known, strict=True) if good]
+    fitted = Sample(scores[known], labels)
+    if len(fitted) < MIN_VIDEOS:
+        raise DataError(
+            f"{plural(len(fitted), 'validation video')} could be decoded, and a temperature takes "
+            f"{MIN_VIDEOS} at least; calibrate on a half of the test (--on half)"
+        )
+    seen = {record.segment for record in records}
+    entries = [results.videos[int(place)] for place in places]
+    own = [(each["path"], each.get("start", 0.0), each.get("end")) not in seen for each in entries]
+    reported = test.part(np.flatnonzero(own))
+    if len(reported) < MIN_VIDEOS:
+        raise DataError(
+            f"{len(test) - len(reported)} of {plural(len(test), 'test video')} are validation videos, which "
+            f"leaves {len(reported)} to report on, and {MIN_VIDEOS} are needed; calibrate on a half of the "
+            "test (--on half)"
+        )
+    return (
+        fitted,
+        reported,
+        {
+            "fitted_on": "the validation videos",
+            "videos": len(fitted),
+            "reported_on": "the test videos that are not among them",
+            "videos_reported": len(reported),
+        },
+    )
