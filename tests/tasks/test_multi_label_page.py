@@ -121,8 +121,8 @@ def test_mistakes_are_the_surest_wrong_labels(tmp_path):
     wrong[5] = 9
     page = write(make_folder(tmp_path, labels=labels, scores=scores, segments=segments), open_video)
     order = sorted(range(20), key=lambda i: -wrong[i])[:12]
-    assert [path for path, _ in asked] == [f"/data/val/{i}.mp4" for i in order]
-    assert [segment for _, segment in asked] == [{"start": 1.5, "end": 4.0}, *[{}] * 11]
+    assert [path for path, _ in asked[:12]] == [f"/data/val/{i}.mp4" for i in order]
+    assert [segment for _, segment in asked[:12]] == [{"start": 1.5, "end": 4.0}, *[{}] * 11]
     first = next(k for k in range(4) if k not in labels[5] and scores[5][k] == 9)
     true = sorted(labels[5], key=lambda k: -scores[5][k])
     share = [percent(1 / (1 + np.exp(-scores[5][k]))) for k in true]

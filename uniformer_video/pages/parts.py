@@ -39,8 +39,13 @@ def mistakes_with_frames(
     open_video: as `write_report` takes it. `frames` are data URIs; empty if the video cannot be opened;
     None if nobody asked for frames.
     """
-    shown = [{**video, "frames": _frames(video, open_video)} for video in wrong[:MAX_MISTAKES]]
+    shown = [with_frames(video, open_video) for video in wrong[:MAX_MISTAKES]]
     return {"shown": shown, "total": len(wrong)}
+
+
+def with_frames(video: Mapping[str, Any], open_video: FramesOfVideo | None) -> dict[str, Any]:
+    """A video of a record with its `frames`, as `mistakes_with_frames` has them."""
+    return {**video, "frames": _frames(video, open_video)}
 
 
 def _frames(video: Mapping[str, Any], open_video: FramesOfVideo | None) -> list[str] | None:

@@ -16,7 +16,9 @@ from uniformer_video.evaluation.metrics import (
     average_precision,
     basic_interval,
     best_classes,
+    f1_scores,
     hit_at_1,
+    macro_f1,
     mean_average_precision,
     resampled_map,
     sigmoid,
@@ -32,6 +34,8 @@ from uniformer_video.evaluation.parts import (
     proportion,
     share_text,
 )
+from uniformer_video.evaluation.per_class import confused_labels, rows_of_choices
+from uniformer_video.pages.confused import confused_labels as confused_section
 from uniformer_video.pages.parts import mistakes_with_frames, spread, worst_first
 from uniformer_video.randomness import generator
 from uniformer_video.tasks.classification import Classification
@@ -126,10 +130,16 @@ class MultiLabel(Classification):
         """`summary`, `per_class` and `videos` of a record."""
         truth = multi_hot(labels, len(class_names))
         shares = self.probabilities(scores, score)
-        precision = average_precision(scores[decoded], truth[decoded])
+        good, own = shares[decoded], truth[decoded]
+        chosen = good >= THRESHOLD
+        precision = average_precision(scores[decoded], own)
         return {
-            "summary": _summary(scores, truth, decoded, precision),
-            "per_class": _per_class(shares[decoded], truth[decoded], precision, class_names),
+            "summary": {
+                **_summary(scores, truth, decoded, precision),
+                **_f1_of_choices(chosen, own),
+            },
+            "per_class": rows_of_choices(chosen, own, precision, class_names),
+            "confused_labels": confused_labels(chosen, own, good, np.flatnonzero(decoded)),
             "videos": _videos(entries, scores, shares, truth, decoded),
         }
 
@@ -176,6 +186,7 @@ class MultiLabel(Classification):
             "classes": worst_first(per_class, "average_precision"),
             "spread": spread(per_class, "average_precision"),
             "mistakes": _mistakes(videos, open_video),
+            "confused": confused_section(results, THRESHOLD, open_video),
             "missed": _missed_labels(videos),
             "threshold": f"{THRESHOLD:.0%}",
         }
@@ -225,29 +236,12 @@ def _num_resamples(scores: np.ndarray) -> int:
     return int(np.clip(_RESAMPLED_SCORES // scores.size, MIN_RESAMPLES, MAX_RESAMPLES))
 
 
-def _per_class(
-    shares: np.ndarray, truth: np.ndarray, precision: np.ndarray, class_names: Sequence[str]
-) -> list[dict[str, Any]]:
-    chosen = shares >= THRESHOLD
+def _f1_of_choices(chosen: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
+    """F1 of the labels that are chosen, bool `[N, K]` as the true ones: the classes' mean, and of all."""
     right = (chosen & truth).sum(axis=0)
-    chosen, positives = chosen.sum(axis=0), truth.sum(axis=0)
-    return [
-        {
-            "class": index,
-            "name": name,
-            "videos": int(positives[index]),
-            "average_precision": number(precision[index]),
-            "chosen": int(chosen[index]),
-            "correct": int(right[index]),
-            "precision": _share(right[index], chosen[index]),
-            "recall": _share(right[index], positives[index]),
-        }
-        for index, name in enumerate(class_names)
-    ]
-
-
-def _share(part: float, total: float) -> float | None:
-    return float(part / total) if total else None
+    picked, positives = chosen.sum(axis=0), truth.sum(axis=0)
+    (micro,) = f1_scores([right.sum()], [picked.sum()], [positives.sum()])
+    return {"macro_f1": number(macro_f1(right, picked, positives)), "micro_f1": number(micro)}
 
 
 def _videos(
@@ -257,16 +251,28 @@ def _videos(
     truth: np.ndarray,
     decoded: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """Every video in order; `top5` and `label_scores` are empty for one that could not be decoded."""
+    """Every video in order; one that could not be decoded has empty `top5` and `label_scores`, and no
+    `best_wrong`.
+    """
     ranked = best_classes(scores, truth, LISTED_CLASSES)
     videos = []
     for index, entry in enumerate(entries):
-        top, own = [], []
+        top, own, wrong = [], [], None
         if decoded[index]:
             top = class_entries(ranked[index], shares[index])
             own = [number(shares[index][label], digits=6) for label in entry["labels"]]
-        videos.append({**entry, "top5": top, "label_scores": own})
+            wrong = _best_wrong(shares[index], scores[index], truth[index])
+        videos.append({**entry, "top5": top, "label_scores": own, "best_wrong": wrong})
     return videos
+
+
+def _best_wrong(shares: np.ndarray, scores: np.ndarray, truth: np.ndarray) -> dict[str, Any] | None:
+    """The highest-scored class that is no label of a video, all `[K]`; None where it has every label."""
+    others = np.flatnonzero(~truth)
+    if not len(others):
+        return None
+    (entry,) = class_entries([others[np.argmax(scores[others])]], shares)
+    return entry
 
 
 def _map_text(found: Mapping[str, Any]) -> str:
@@ -283,11 +289,15 @@ def _classes_text(results: Mapping[str, Any]) -> str:
 
 
 def _mistakes(videos: Sequence[dict[str, Any]], open_video: FramesOfVideo | None) -> dict[str, Any]:
-    """The videos whose best-scored wrong class scores highest, each with that class as `wrong`."""
+    """The videos with a wrong class at the threshold or above, the surest first, each with its best-scored
+    one as `wrong`.
+    """
     wrong = []
     for video in videos:
         others = (entry for entry in video["top5"] if entry["class"] not in video["labels"])
-        if (best := next(others, None)) and best["score"] is not None:
+        # earlier records lack it, and tell it where it is among the best five
+        best = video["best_wrong"] if "best_wrong" in video else next(others, None)
+        if best and best["score"] is not None and best["score"] >= THRESHOLD:
             own = zip(video["labels"], video["label_scores"], strict=True)
             true = sorted(own, key=lambda pair: -(pair[1] or 0.0))
             wrong.append({**video, "wrong": best, "true": true})
