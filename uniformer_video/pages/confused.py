@@ -29,7 +29,7 @@ def confused_classes(
     answers = [((v["label"], v["top5"][0]["class"]), v["top5"][0]["score"], v) for v in decoded]
     surest = _surest(answers)
     any_of = {video["label"]: video for video in reversed(decoded)}
-    shown = []
+    shown: list[dict[str, Any]] = []
     for first, second in sorted(wrong, key=lambda pair: (-wrong[pair], of[pair[0]], pair)):
         if len(shown) == MAX_SHOWN:
             break

@@ -189,13 +189,7 @@ def read_stored_logits(folder: Path) -> tuple[Results, np.ndarray]:
     """
     load_tested(folder)  # looks at more than is taken from it here
     results = Results.load(folder)
-    scores, path = results.scores, folder / SCORES_FILE
-    expected = (len(results.videos), results.protocol.num_views, len(results.class_names))
-    if scores.dtype.kind != "f" or scores.shape != expected:
-        raise DataError(
-            f"{path} holds {scores.dtype} of the shape {list(scores.shape)}, and {RESULTS_FILE} beside it "
-            f"tells of {list(expected)} logits (video, view, class); run the test again"
-        )
+    scores, path = results.checked_scores(), folder / SCORES_FILE
     if results.playback != "forward":
         raise DataError(
             f"{path} is of videos that were played backwards; run the test with DATA.REVERSE_FRAMES False"

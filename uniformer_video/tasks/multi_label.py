@@ -143,6 +143,14 @@ class MultiLabel(Classification):
             "videos": _videos(entries, scores, shares, truth, decoded),
         }
 
+    def recorded_label(self, video: Mapping[str, Any]) -> tuple[int, ...]:
+        """The class indices of a video of a record."""
+        return tuple(video["labels"])
+
+    def label_among(self, label: Sequence[int], places: Mapping[int, int]) -> tuple[int, ...]:
+        """The new numbers of those labels that count; a video without any of them still counts."""
+        return tuple(places[own] for own in label if own in places)
+
     def right(self, scores: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
         """Whether one of its classes scores highest: `hit_at_1`."""
         return hit_at_1(scores, multi_hot(labels, scores.shape[1]))

@@ -143,6 +143,14 @@ class SingleLabel(Classification):
             "videos": _videos(entries, labels, scores, shares, decoded),
         }
 
+    def recorded_label(self, video: Mapping[str, Any]) -> int:
+        """The class index of a video of a record."""
+        return video["label"]
+
+    def label_among(self, label: int, places: Mapping[int, int]) -> int | None:
+        """The class's new number; None for a video of another class."""
+        return places.get(label)
+
     def right(self, scores: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
         """Whether the true class scores highest: `topk_correct`."""
         return topk_correct(scores, labels, 1)

@@ -217,6 +217,16 @@ class Task(ABC):
         """
         raise NotImplementedError
 
+    def recorded_label(self, video: Mapping[str, Any]) -> Any:
+        """The label of a video of a record, as `label_of` gives it. Of tasks with `has_analyses`."""
+        raise NotImplementedError
+
+    def label_among(self, label: Any, places: Mapping[int, int]) -> Any:
+        """A label where only some of the classes count, `places` {class: its new number}; None for a video
+        that is then no video of the test. Of tasks with `has_analyses`.
+        """
+        raise NotImplementedError
+
     def right(self, scores: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
         """Whether the best answer for each video is right: scores `[N, K]`, labels as `label_of` gives them
         -> bool `[N]`. Of tasks with `has_analyses`.
