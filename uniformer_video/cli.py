@@ -158,6 +158,7 @@ _COMMANDS: dict[str, Command] = {
     "flops": (models.flops_arguments, models.flops_command),
     "find-lr": (runs.find_lr_arguments, runs.find_lr_command),
     "report": (runs.report_arguments, runs.report_command),
+    "export-predictions": (rescore.export_arguments, rescore.export_command),
     "rescore": (rescore.rescore_arguments, rescore.rescore_command),
     "make-demo-data": (data.demo_arguments, data.demo_command),
     "prepare": (prepare.prepare_arguments, prepare.prepare_command),

@@ -1,6 +1,9 @@
 """What is made of a stored test without decoding again: another score of it, its predictions as a table."""
 
+import logging
 from argparse import ArgumentParser, Namespace
+
+log = logging.getLogger("uniformer_video")
 
 
 def rescore_arguments(parser: ArgumentParser) -> None:
@@ -53,3 +56,31 @@ def rescore_command(args: Namespace) -> None:
         args.out,
         Choice(args.score, args.clips, args.crops, args.classes, args.videos, args.class_names),
     )
+
+
+def export_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="RUN", help="holds results.json and scores.npz")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the new file")
+    parser.add_argument(
+        "--format",
+        metavar="FORMAT",
+        help="csv, parquet; ssv1, ssv2: for Something-Something's test (by the name of FILE, or csv)",
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="the probability of every class, in place of the five best",
+    )
+
+
+def export_command(args: Namespace) -> None:
+    """Write the predictions of a stored test as a table, or as a file for Something-Something's test.
+
+    A row for each video: name, path, segment, label, answer, their probabilities, whether it is right, the
+    five best classes, and why it failed, if it did.
+    """
+    from uniformer_video.runs.export_predictions import export_predictions
+
+    for note in export_predictions(args.folder, args.out, args.format, args.all):
+        log.warning(note)
+    print(args.out)

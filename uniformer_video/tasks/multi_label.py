@@ -35,6 +35,7 @@ from uniformer_video.evaluation.parts import (
     share_text,
 )
 from uniformer_video.evaluation.per_class import confused_labels, rows_of_choices
+from uniformer_video.evaluation.predictions import Table, columns_of_labels
 from uniformer_video.pages.confused import confused_labels as confused_section
 from uniformer_video.pages.parts import mistakes_with_frames, spread, worst_first
 from uniformer_video.randomness import generator
@@ -150,6 +151,17 @@ class MultiLabel(Classification):
     def label_among(self, label: Sequence[int], places: Mapping[int, int]) -> tuple[int, ...]:
         """The new numbers of those labels that count; a video without any of them still counts."""
         return tuple(places[own] for own in label if own in places)
+
+    def prediction_columns(
+        self,
+        labels: Sequence[Any],
+        scores: np.ndarray,
+        shares: np.ndarray,
+        class_names: Sequence[str],
+    ) -> Table:
+        """`columns_of_labels`."""
+        truth = multi_hot(labels, len(class_names))
+        return columns_of_labels(truth, scores, shares, THRESHOLD, class_names)
 
     def right(self, scores: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
         """Whether one of its classes scores highest: `hit_at_1`."""

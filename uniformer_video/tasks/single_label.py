@@ -36,6 +36,7 @@ from uniformer_video.evaluation.parts import (
     share_text,
 )
 from uniformer_video.evaluation.per_class import rows_of_confusion
+from uniformer_video.evaluation.predictions import Table, columns_of_one_label
 from uniformer_video.evaluation.scoring import ViewScores
 from uniformer_video.pages.confused import confused_classes
 from uniformer_video.pages.parts import (
@@ -150,6 +151,16 @@ class SingleLabel(Classification):
     def label_among(self, label: int, places: Mapping[int, int]) -> int | None:
         """The class's new number; None for a video of another class."""
         return places.get(label)
+
+    def prediction_columns(
+        self,
+        labels: Sequence[Any],
+        scores: np.ndarray,
+        shares: np.ndarray,
+        class_names: Sequence[str],
+    ) -> Table:
+        """`columns_of_one_label`."""
+        return columns_of_one_label(labels, scores, shares, class_names)
 
     def right(self, scores: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
         """Whether the true class scores highest: `topk_correct`."""
