@@ -102,6 +102,9 @@ COMMANDS = {
         changed={"DATA.FOLDS 5": "DATA.FOLDS 2"},
         makes=("runs/folds/fold1/best.pt", "runs/folds/report.html"),
     ),
+    "uniformer-video compare runs/folder runs/small": Known(
+        makes=("runs/compare-folder-small/compare.html", "runs/compare-folder-small/compare.json")
+    ),
     "uniformer-video predict new_video.mp4 --checkpoint runs/folder/best.pt": Known(),
     "uniformer-video predict folder_of_videos --checkpoint runs/folder/best.pt --json": Known(),
     f"uniformer-video run --cfg {K400}": Known(

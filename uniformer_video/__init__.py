@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from uniformer_video.advice.advise import advise
     from uniformer_video.advice.record import Advice
-    from uniformer_video.api import crossval, evaluate, list_models, run, train
+    from uniformer_video.api import compare, crossval, evaluate, list_models, run, train
     from uniformer_video.config.register import register_settings
     from uniformer_video.config.setting import Setting
     from uniformer_video.config.settings import load_config
@@ -43,6 +43,7 @@ _EXPORTS = {
     "Advice": "uniformer_video.advice.record",
     "advise": "uniformer_video.advice.advise",
     "class_names": "uniformer_video.data.lists.class_names",
+    "compare": "uniformer_video.api",
     "create_model": "uniformer_video.zoo.create",
     "crossval": "uniformer_video.api",
     "Decoder": "uniformer_video.data.decoding.decoders",
@@ -89,6 +90,7 @@ __all__ = [  # written out for type checkers; a test compares it
     "__version__",
     "advise",
     "class_names",
+    "compare",
     "create_model",
     "crossval",
     "evaluate",

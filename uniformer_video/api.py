@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,21 @@ def evaluate(
     results = run(with_settings(cfg, settings), progress)
     assert results is not None  # a test has some
     return results
+
+
+def compare(runs: Sequence[str | Path], out: str | Path | None = None) -> dict[str, Any]:
+    """Compare finished runs, tests or cross-validations on the same videos, given by their folders.
+
+    Everything is held against the first. out: a folder for compare.html and compare.json; None writes
+    nothing. Returns what compare.json holds. Raises `UserError` for runs that do not compare.
+    """
+    from uniformer_video.runs import compare as comparing
+
+    import_installed()
+    record = comparing.compare(runs)
+    if out is not None:
+        comparing.write(record, out)
+    return record
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -16,6 +16,7 @@ from uniformer_video import __version__, program
 from uniformer_video.commands import (
     advise,
     bench,
+    compare,
     configs,
     data,
     doctor,
@@ -160,6 +161,7 @@ _COMMANDS: dict[str, Command] = {
     "report": (runs.report_arguments, runs.report_command),
     "export-predictions": (rescore.export_arguments, rescore.export_command),
     "rescore": (rescore.rescore_arguments, rescore.rescore_command),
+    "compare": (compare.compare_arguments, compare.compare_command),
     "make-demo-data": (data.demo_arguments, data.demo_command),
     "prepare": (prepare.prepare_arguments, prepare.prepare_command),
     "remap-labels": (data.remap_arguments, data.remap_command),

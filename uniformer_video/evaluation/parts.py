@@ -25,9 +25,14 @@ class Figure(NamedTuple):
 class RecordingTask(Protocol):
     """What the record of a test and its page ask of a task; `tasks.task.Task` has it."""
 
+    name: ClassVar[str]
     figures: ClassVar[tuple[Figure, ...]]
+    headline: ClassVar[str]
+    hits_key: ClassVar[str]
+    class_figure: ClassVar[str]
     template: ClassVar[Path]
     has_analyses: ClassVar[bool]
+    view_scores: ClassVar[dict[str, Callable[[np.ndarray], np.ndarray]]]
 
     def label_entry(self, label: Any) -> dict[str, Any]: ...
 
@@ -35,11 +40,34 @@ class RecordingTask(Protocol):
 
     def probabilities(self, scores: np.ndarray, score: str) -> np.ndarray: ...
 
-    def recorded_label(self, video: Mapping[str, Any]) -> Any: ...
-
     def right(self, scores: np.ndarray, labels: Sequence[Any]) -> np.ndarray: ...
 
     def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float: ...
+
+    def judged(self, labels: Sequence[Any]) -> np.ndarray: ...
+
+    def evidence(
+        self, scores: np.ndarray, labels: Sequence[Any], groups: np.ndarray | None = None
+    ) -> np.ndarray: ...
+
+    def difference_interval(
+        self, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[float, float] | None: ...
+
+    def class_differences(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        labels: Sequence[Any],
+        least: int,
+        groups: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]: ...
+
+    def disagreement(self, logits: np.ndarray) -> np.ndarray: ...
+
+    def by_class(
+        self, scores: np.ndarray, labels: Sequence[Any]
+    ) -> tuple[np.ndarray, np.ndarray]: ...
 
     def results(
         self,

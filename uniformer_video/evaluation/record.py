@@ -9,7 +9,7 @@ import numpy as np
 
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError, MissingLibraryError
-from uniformer_video.evaluation.results import RESULTS_FILE, SCORES_FILE, load_results
+from uniformer_video.evaluation.results import SCORES_FILE, load_results
 from uniformer_video.words import one_line
 
 
@@ -23,6 +23,8 @@ class Results:
     videos: one dict a video: "name", "path", its labels, whether it was "decoded", and what was found.
     failures: those of them that could not be decoded, each with its "reason".
     motion: the check of motion, None where it was not made. model, training, versions: plain dicts.
+    analyses: {name: what an analysis found}. cost: where the time of the test went, None where it was not
+    measured.
     settings: the config as YAML text. seconds: how long the test took.
     crossval: of a cross-validation, the figures of its folds and their spread; None of one test.
     rescored: of a record that `uniformer-video rescore` made, from what; None of a test.
@@ -48,6 +50,8 @@ class Results:
     settings: str
     versions: dict[str, str]
     task: str = "single-label"
+    analyses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cost: dict[str, Any] | None = None
     crossval: dict[str, Any] | None = None
     rescored: dict[str, Any] | None = None
     task_parts: dict[str, Any] = field(default_factory=dict)
@@ -77,17 +81,6 @@ class Results:
             raise DataError(
                 f"cannot read the scores {path}: {one_line(error)}; run the test again"
             ) from error
-
-    def checked_scores(self) -> np.ndarray:
-        """`scores`, whose shape is what the record tells; `DataError` where it is not."""
-        scores, path = self.scores, self.folder / SCORES_FILE
-        expected = (len(self.videos), self.protocol.num_views, len(self.class_names))
-        if scores.dtype.kind != "f" or scores.shape != expected:
-            raise DataError(
-                f"{path} holds {scores.dtype} of the shape {list(scores.shape)}, and {RESULTS_FILE} beside "
-                f"it tells of {list(expected)} logits (video, view, class); run the test again"
-            )
-        return scores
 
     def to_frame(self) -> Any:
         """`videos` as a pandas `DataFrame`, one row a video. Raises `MissingLibraryError` without pandas."""

@@ -7,9 +7,10 @@ drawing suits its light and its dark theme.
 import base64
 import importlib
 import io
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +30,15 @@ ACCENT, WARM, MUTED, LINE = STAND_INS
 RIGHT_RGB, WRONG_RGB = (74, 131, 226), (222, 118, 52)
 HEAT_MAP_SIDE = 800
 STRIP_WIDTH = 160
+
+_CHART_STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+}
+_LOG_FROM = 8  # the dearest so many times the cheapest: the scale of costs is logarithmic
 
 Points = Sequence[tuple[float, float]]  # (epoch, value)
 
@@ -58,15 +68,7 @@ def line_chart(
     """
     matplotlib = report_library("matplotlib")
     figure_module = report_library("matplotlib.figure")
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": label,
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.spines.left": False,
-    }
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": label}):
         figure = figure_module.Figure(figsize=(3.6, 2.3), layout="constrained")
         axes = figure.add_subplot()
         _draw_line(axes, train, ACCENT, marked=len(train) == 1)
@@ -74,10 +76,41 @@ def line_chart(
         for points in averages:
             _draw_line(axes, points, WARM, marked=len(points) == 1, style="--")
         _dress(axes, percent)
-        drawing = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
+        return _drawn(figure, label)
+
+
+def _drawn(figure: Any, label: str) -> str:
+    """A figure as inline SVG; `label` is what a screen reader says."""
+    drawing = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
     return _inline(drawing.getvalue(), label)
+
+
+def scatter_chart(label: str, series: Mapping[str, Points], ringed: Points, x_label: str) -> str:
+    """Inline SVG of shares over a cost: named series of (cost, share), with rings about some points.
+
+    Series differ in marks and colours; a legend names them where they are several.
+    """
+    matplotlib = report_library("matplotlib")
+    figure_module = report_library("matplotlib.figure")
+    with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": label}):
+        figure = figure_module.Figure(figsize=(4.8, 2.7), layout="constrained")
+        axes = figure.add_subplot()
+        looks = itertools.cycle([(ACCENT, "o"), (WARM, "s"), (MUTED, "^")])
+        for (name, points), (colour, mark) in zip(series.items(), looks, strict=False):
+            axes.plot(
+                *zip(*points, strict=True), color=colour, marker=mark, markersize=5, label=name
+            )
+        for point in ringed:
+            axes.plot(*point, "o", color=MUTED, markersize=13, markerfacecolor="none")
+        _dress(axes, percent=True)
+        axes.xaxis.set_major_locator(report_library("matplotlib.ticker").MaxNLocator(8))
+        axes.margins(x=0.05, y=0.15)
+        axes.set_xlabel(x_label, color=MUTED)
+        if len(series) > 1:
+            figure.legend(loc="outside upper left", ncols=3, frameon=False, labelcolor=MUTED)
+        return _drawn(figure, label)
 
 
 def rate_chart(
@@ -109,6 +142,54 @@ def rate_chart(
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(drawing, format="svg", metadata=nothing)
     return drawing.getvalue()
+
+
+class CostPoint(NamedTuple):
+    """A point of `cost_chart`: 1e9 multiply-adds, a share with its interval (None without), a name.
+
+    joint: whether it is an ensemble.
+    """
+
+    gflops: float
+    value: float
+    low: float | None
+    high: float | None
+    name: str
+    joint: bool
+
+
+def cost_chart(points: Sequence[CostPoint], title: str) -> str:
+    """Inline SVG of a figure, called `title`, over the multiply-adds of a video; squares are ensembles."""
+    matplotlib = report_library("matplotlib")
+    figure_module = report_library("matplotlib.figure")
+    costs = [point.gflops for point in points]
+    with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": title}):
+        figure = figure_module.Figure(figsize=(7.4, 3.6), layout="constrained")
+        axes = figure.add_subplot()
+        for point in points:
+            look = (
+                {"color": WARM, "marker": "s"} if point.joint else {"color": ACCENT, "marker": "o"}
+            )
+            if point.low is not None and point.high is not None:
+                ends = [point.low, point.high]
+                axes.plot([point.gflops] * 2, ends, color=look["color"], linewidth=1)
+            axes.plot(point.gflops, point.value, markersize=5, **look)
+            place = {"xytext": (6, 4), "textcoords": "offset points"}
+            axes.annotate(point.name, (point.gflops, point.value), color=MUTED, **place)
+        if min(costs) > 0 and max(costs) > _LOG_FROM * min(costs):
+            axes.set_xscale("log")
+        _dress(axes, percent=True)
+        axes.xaxis.set_minor_formatter(lambda v, _: "")
+        axes.xaxis.set_major_locator(_cost_ticks(axes))
+        axes.margins(x=0.1, y=0.1)
+        axes.set_xlabel("GFLOPs (multiply-adds) of a video", color=MUTED)
+        return _drawn(figure, f"{title} against the multiply-adds of a video")
+
+
+def _cost_ticks(axes: Any) -> Any:
+    ticker = report_library("matplotlib.ticker")
+    is_log = axes.get_xscale() == "log"
+    return ticker.LogLocator(subs=(1, 2, 5)) if is_log else ticker.MaxNLocator(6)
 
 
 def _draw_line(axes: Any, points: Points, colour: str, marked: bool, style: str = "-") -> None:

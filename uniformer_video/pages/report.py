@@ -14,9 +14,11 @@ from uniformer_video.evaluation.parts import Figure, FramesOfVideo, RecordingTas
 from uniformer_video.files import METRICS_FILE, atomic_write
 from uniformer_video.pages.plots import line_chart, report_library
 from uniformer_video.pages.sections import build_sections
+from uniformer_video.pages.view_charts import views_chart
 from uniformer_video.words import duration, plural
 
 REPORT_FILE = "report.html"
+MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -38,16 +40,7 @@ def write_report(
     """
     jinja2 = report_library("jinja2")
     folder = Path(folder)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([task.template.parent, Path(__file__).parent]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        percent=percent, duration=partial(duration, digits=1), magnitude=magnitude
-    )
+    environment = page_environment(task.template.parent)
     try:
         page = environment.get_template(task.template.name).render(
             results=results,
@@ -69,6 +62,28 @@ def write_report(
     with atomic_write(path) as file:
         file.write(page.encode("utf-8", errors="replace"))  # undecodable file names
     return path
+
+
+def page_environment(*folders: Path) -> Any:
+    """The Jinja environment of a page, whose templates lie in `folders` and here: all values are escaped, and
+    an unknown one is an error. Raises `MissingLibraryError` without Jinja.
+    """
+    jinja2 = report_library("jinja2")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=percent,
+        points=points,
+        duration=partial(duration, digits=1),
+        magnitude=magnitude,
+    )
+    environment.globals["views_chart"] = views_chart
+    return environment
 
 
 def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -112,6 +127,13 @@ def protocol_line(protocol: Protocol, playback: str = "forward") -> str:
 def percent(value: float | None) -> str:
     """0.98123 -> "98.1%"; None -> "n/a"."""
     return "n/a" if value is None else f"{100 * value:.1f}%"
+
+
+def points(difference: float | None) -> str:
+    """-0.0123 -> "-1.2", in percentage points; None -> "n/a"."""
+    if difference is None:
+        return "n/a"
+    return f"{100 * difference:+.1f}".replace("-", MINUS) if round(difference, 3) else "0.0"
 
 
 def magnitude(count: int) -> str:

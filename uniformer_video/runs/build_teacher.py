@@ -24,7 +24,7 @@ from uniformer_video.runs import build_clips, build_model
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import check_same_task
 from uniformer_video.runs.class_order import check_order_is_told, known_names, order_of_teacher
-from uniformer_video.tasks.registry import load_tested
+from uniformer_video.runs.stored_test import read_stored_test
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.objective import LiveDistillation, Objective, StoredDistillation
 from uniformer_video.weights.checkpoint import Weights, file_sha256, fit_weights, read_weights
@@ -187,17 +187,13 @@ def read_stored_logits(folder: Path) -> tuple[Results, np.ndarray]:
     Raises `DataError` where they are missing, damaged, do not belong together, or are of videos that were
     played backwards.
     """
-    load_tested(folder)  # looks at more than is taken from it here
-    results = Results.load(folder)
-    scores, path = results.checked_scores(), folder / SCORES_FILE
-    if results.playback != "forward":
+    stored = read_stored_test(folder)
+    if stored.results.playback != "forward":
         raise DataError(
-            f"{path} is of videos that were played backwards; run the test with DATA.REVERSE_FRAMES False"
+            f"{folder / SCORES_FILE} is of videos that were played backwards; run the test with "
+            "DATA.REVERSE_FRAMES False"
         )
-    broken = np.isnan(scores).all(axis=(1, 2))  # of videos that could not be decoded
-    if not np.isfinite(scores[~broken]).all():
-        raise DataError(f"{path} holds logits that are not finite; run the test again")
-    return results, scores.astype(np.float32)
+    return stored.results, stored.view_scores
 
 
 def _rows_of_training(

@@ -13,7 +13,7 @@ from uniformer_video.evaluation.predictions import (
     write_parquet,
     write_something,
 )
-from uniformer_video.evaluation.record import Results
+from uniformer_video.runs.stored_test import read_stored_test
 from uniformer_video.tasks.registry import load_tested
 
 WRITERS = {"csv": write_csv, "parquet": write_parquet}
@@ -41,7 +41,7 @@ def export_predictions(
             f"export-predictions takes tests of classes of whole videos, and {folder} is of the task "
             f"{task.name}"
         )
-    logits = Results.load(folder).checked_scores()
+    logits = read_stored_test(folder).view_scores
     rule, videos = results["protocol"]["score"], results["videos"]
     scores = task.video_scores(logits, rule)
     labels = [task.recorded_label(video) for video in videos]

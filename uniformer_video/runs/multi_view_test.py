@@ -22,6 +22,7 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
+from uniformer_video.evaluation.analyses.registry import lines_of
 from uniformer_video.evaluation.results import RESULTS_FILE, build_results, save_results
 from uniformer_video.evaluation.scoring import SideBySide, ViewScores, score_videos
 from uniformer_video.models.contract import RecognitionModel
@@ -32,6 +33,7 @@ from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.class_order import match_classes
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest, RunFolder
+from uniformer_video.runs.view_cost import cost_of, counted_gflops
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
@@ -89,6 +91,7 @@ def evaluate(
     motion = _motion(cfg, task, data, score, view_scores, playback)
     if not ranks.is_main:
         return target
+    gflops, uncounted = counted_gflops(model, protocol)
     results = build_results(
         task=task,
         title=name,
@@ -103,6 +106,7 @@ def evaluate(
         model={
             "name": cfg.MODEL.MODEL_NAME,
             "parameters": count_parameters(model),
+            **gflops,
             "checkpoint": str(path),
             "checkpoint_sha256": digest,
             "epoch": weights.metadata.get("epoch"),
@@ -112,7 +116,9 @@ def evaluate(
         failures=view_scores.failures,
         motion=motion,
         training=weights.metadata.get("training"),
-        notes=[*data.notes, *repeats],
+        notes=[*data.notes, *repeats, *uncounted],
+        sizes=view_scores.sizes,
+        cost=cost_of(cfg, view_scores, ranks),
         seconds=time.monotonic() - started,
         settings=config_text(cfg),
         versions=versions(),
@@ -143,7 +149,7 @@ def present(folder: Path, ranks: Ranks) -> Path:
 def show(folder: Path) -> None:
     """Log the summary and write the page; without the page's libraries the results stand alone."""
     results, task = load_tested(folder)
-    for line in task.summary_lines(results):
+    for line in (*task.summary_lines(results), *lines_of(results["analyses"])):
         log.info(line)
     try:
         log.info("Report: %s", report(folder))

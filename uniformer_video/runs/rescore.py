@@ -15,7 +15,8 @@ from uniformer_video.data.lists.class_names import named_classes
 from uniformer_video.data.lists.records import VideoRecord, list_digest
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import ConfigError, DataError, choice_error
-from uniformer_video.evaluation.record import Results
+from uniformer_video.evaluation.analyses.registry import notes_of as of_analyses
+from uniformer_video.evaluation.analyses.tested import renumbered
 from uniformer_video.evaluation.rescored import Kept, left_out, notes_of, told_of
 from uniformer_video.evaluation.results import (
     RESULTS_FILE,
@@ -31,6 +32,7 @@ from uniformer_video.evaluation.selection import (
 )
 from uniformer_video.runs.folder import BEST_FILE, CONFIG_FILE, LAST_FILE
 from uniformer_video.runs.multi_view_test import show
+from uniformer_video.runs.stored_test import read_stored_test
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.task import Task
 from uniformer_video.words import plural
@@ -71,7 +73,7 @@ def rescore(folder: Path | str, out: Path | str, choice: Choice | None = None) -
             f"rescore takes tests of classes of whole videos, and {folder} is of the task {task.name}"
         )
     _check_target(folder, out)
-    scores = Results.load(folder).checked_scores()
+    scores = read_stored_test(folder).view_scores
     kept = _choose(choice, results, task)
     record, chosen = _build(folder, results, task, scores, kept)
     save_results(out, record, chosen, task)
@@ -165,6 +167,7 @@ def _build(
         for place, video in enumerate(videos)
         if _segment(video) in reasons
     }
+    groups = _groups(videos)
     record = build_results(
         task=task,
         title=f"{results['title'].removesuffix(', rescored')}, rescored",
@@ -179,9 +182,14 @@ def _build(
         model=results["model"],
         segments=[(video.get("start", 0.0), video.get("end")) for video in videos],
         failures=failures,
+        sizes={
+            place: tuple(video["size"]) for place, video in enumerate(videos) if "size" in video
+        },
+        groups=groups,
+        cost=results["cost"],
         motion=_motion(results, kept),
         training=results["training"],
-        notes=results["notes"],
+        notes=[note for note in results["notes"] if note not in of_analyses(results["analyses"])],
         seconds=results["seconds"],
         settings=results["settings"],
         versions=results["versions"],
@@ -189,10 +197,10 @@ def _build(
     record["videos"] = [
         {**before, **now} for before, now in zip(videos, record["videos"], strict=True)
     ]
-    groups = _group_interval(task, record, chosen, kept.labels, failures)
+    num_groups = _group_interval(task, record, chosen, kept.labels, groups, failures)
     told = {
         **told_of(folder, results, kept),
-        "groups": groups,
+        "groups": num_groups,
         "left_out": left_out(results, record),
     }
     record["notes"] = list(dict.fromkeys([*notes_of(told, record), *record["notes"]]))
@@ -231,27 +239,32 @@ def _motion(results: Mapping[str, Any], kept: Kept) -> dict[str, Any] | None:
     return {**motion, "opposites": opposites}
 
 
+def _groups(videos: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+    """int `[N]`, from 0, of videos of one group, as a cross-validation records them; None without any."""
+    if not any(video.get("group") for video in videos):
+        return None
+    return renumbered([video.get("group") or place for place, video in enumerate(videos)])
+
+
 def _group_interval(
     task: Task,
     record: dict[str, Any],
     scores: np.ndarray,
     labels: Sequence[Any],
+    groups: np.ndarray | None,
     failures: Mapping[int, str],
 ) -> int:
     """As in a cross-validation: give the headline the interval of videos in groups; how many there are, 0
     without any.
     """
-    videos = record["videos"]
-    if not any(video.get("group") for video in videos):
+    if groups is None:
         return 0
-    good = [place for place in range(len(videos)) if place not in failures]
-    names = [videos[place].get("group") or place for place in good]
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    groups = np.array([numbers[name] for name in names])
+    good = [place for place in range(len(labels)) if place not in failures]
+    known = renumbered(groups[good])
     means = task.video_scores(scores[good], record["protocol"]["score"])
-    interval = task.group_interval([labels[place] for place in good], means, groups)
+    interval = task.group_interval([labels[place] for place in good], means, known)
     headline = record["summary"][task.headline]
     if interval is None or not isinstance(headline, dict):
         return 0
     headline["low"], headline["high"] = interval
-    return len(numbers)
+    return int(known.max()) + 1

@@ -18,11 +18,13 @@ from uniformer_video.evaluation.metrics import (
     best_classes,
     f1_scores,
     hit_at_1,
+    jensen_shannon,
     macro_f1,
     mean_average_precision,
     resampled_map,
     sigmoid,
 )
+from uniformer_video.evaluation.paired import paired_precision_intervals, resampled_interval
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
@@ -58,6 +60,7 @@ class MultiLabel(Classification):
     has_distillation = has_analyses = True
     figures = (Figure("map", "mAP", "Mean average precision"), Figure("hit1", "hit@1", "Hit@1"))
     hits_key, score_key, headline = "hit1", "map", "map"
+    class_figure = "Average precision"
     result_keys = ("per_class",)
     template = Path(__file__).with_name("multi_label.html.j2")
     prediction_note = (
@@ -119,6 +122,10 @@ class MultiLabel(Classification):
         """`{"labels": class indices}`."""
         return {"labels": [int(own) for own in label]}
 
+    def recorded_label(self, entry: Mapping[str, Any]) -> tuple[int, ...]:
+        """The class indices, a tuple."""
+        return tuple(entry["labels"])
+
     def results(
         self,
         entries: Sequence[dict[str, Any]],
@@ -144,10 +151,6 @@ class MultiLabel(Classification):
             "videos": _videos(entries, scores, shares, truth, decoded),
         }
 
-    def recorded_label(self, video: Mapping[str, Any]) -> tuple[int, ...]:
-        """The class indices of a video of a record."""
-        return tuple(video["labels"])
-
     def label_among(self, label: Sequence[int], places: Mapping[int, int]) -> tuple[int, ...]:
         """The new numbers of those labels that count; a video without any of them still counts."""
         return tuple(places[own] for own in label if own in places)
@@ -170,6 +173,61 @@ class MultiLabel(Classification):
     def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float:
         """mAP, 0 to 1; NaN where no video has a label."""
         return mean_average_precision(scores, multi_hot(labels, scores.shape[1]))
+
+    def judged(self, labels: Sequence[Any]) -> np.ndarray:
+        """Those with a label."""
+        return np.array([len(label) > 0 for label in labels], bool)
+
+    def evidence(
+        self, scores: np.ndarray, labels: Sequence[Any], groups: np.ndarray | None = None
+    ) -> np.ndarray:
+        """mAP on resamples of the videos, the same for all scores of as many videos: float `[resamples]`."""
+        rng = generator("paired", len(scores))
+        truth = multi_hot(labels, scores.shape[1])
+        return resampled_map(scores, truth, _num_resamples(scores), rng, groups)
+
+    def difference_interval(
+        self, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[float, float] | None:
+        """That of mAP: `resampled_interval`."""
+        return resampled_interval(first, second)
+
+    def disagreement(self, logits: np.ndarray) -> np.ndarray:
+        """The sum over the classes of `jensen_shannon` of yes and no, at most K log 2."""
+        yes = sigmoid(np.swapaxes(logits, 1, 2))
+        return jensen_shannon(np.stack([yes, 1 - yes], axis=-1)).sum(axis=-1)
+
+    def class_differences(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        labels: Sequence[Any],
+        least: int,
+        groups: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]:
+        """Average precision of each class."""
+        truth = multi_hot(labels, first.shape[1])
+        rng, count = generator("paired", len(first)), _num_resamples(first)
+        intervals = paired_precision_intervals(first, second, truth, rng, count, groups)
+        values = [average_precision(scores, truth) for scores in (first, second)]
+        videos = truth.sum(axis=0)
+        return [
+            {
+                "class": index,
+                "videos": int(videos[index]),
+                "first": float(values[0][index]),
+                "second": float(values[1][index]),
+                "low": low,
+                "high": high,
+            }
+            for index, (low, high) in intervals.items()
+            if videos[index] >= least
+        ]
+
+    def by_class(self, scores: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """The average precision of each class, and how many videos have the label."""
+        truth = multi_hot(labels, scores.shape[1])
+        return average_precision(scores, truth), truth.sum(axis=0)
 
     def group_interval(
         self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray

@@ -17,13 +17,16 @@ from uniformer_video.evaluation.exact_order import mean_logits, mean_softmaxes
 from uniformer_video.evaluation.metrics import (
     confusion_matrix,
     group_share_interval,
+    jensen_shannon,
     macro_f1,
     mean_class_accuracy,
     mean_class_accuracy_interval,
+    per_class_accuracy,
     ranked_classes,
     softmax,
     topk_correct,
 )
+from uniformer_video.evaluation.paired import paired_interval
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
@@ -68,6 +71,7 @@ class SingleLabel(Classification):
     has_distillation = has_analyses = True
     figures = (Figure("top1", "top-1", "Top-1 accuracy"),)
     hits_key = score_key = headline = "top1"
+    class_figure = "Accuracy"
     result_keys = ("per_class", "confusion")
     template = Path(__file__).with_name("single_label.html.j2")
 
@@ -123,6 +127,10 @@ class SingleLabel(Classification):
         """`{"label": class index}`."""
         return {"label": int(label)}
 
+    def recorded_label(self, entry: Mapping[str, Any]) -> int:
+        """The class index."""
+        return entry["label"]
+
     def results(
         self,
         entries: Sequence[dict[str, Any]],
@@ -143,10 +151,6 @@ class SingleLabel(Classification):
             "confusion": cells,
             "videos": _videos(entries, labels, scores, shares, decoded),
         }
-
-    def recorded_label(self, video: Mapping[str, Any]) -> int:
-        """The class index of a video of a record."""
-        return video["label"]
 
     def label_among(self, label: int, places: Mapping[int, int]) -> int | None:
         """The class's new number; None for a video of another class."""
@@ -169,6 +173,55 @@ class SingleLabel(Classification):
     def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float:
         """Top-1, 0 to 1."""
         return float(self.right(scores, labels).mean())
+
+    def evidence(
+        self, scores: np.ndarray, labels: Sequence[Any], groups: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Which videos are right, bool `[N]`."""
+        return self.right(scores, labels)
+
+    def difference_interval(
+        self, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[float, float]:
+        """That of top-1: `paired_interval`."""
+        return paired_interval(first, second, generator("paired", len(first)), groups=groups)
+
+    def disagreement(self, logits: np.ndarray) -> np.ndarray:
+        """`jensen_shannon` of the softmax of the views, at most log K."""
+        return jensen_shannon(softmax(logits))
+
+    def class_differences(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        labels: Sequence[Any],
+        least: int,
+        groups: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]:
+        """Accuracy of each class."""
+        labels = np.asarray(labels)
+        rows = []
+        for index in np.flatnonzero(np.bincount(labels) >= least):
+            own = labels == index
+            right = [self.right(scores[own], labels[own]) for scores in (first, second)]
+            own_groups = None if groups is None else groups[own]
+            low, high = self.difference_interval(*right, own_groups)
+            rows.append(
+                {
+                    "class": int(index),
+                    "videos": int(own.sum()),
+                    "first": float(right[0].mean()),
+                    "second": float(right[1].mean()),
+                    "low": low,
+                    "high": high,
+                }
+            )
+        return rows
+
+    def by_class(self, scores: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """The accuracy of each class."""
+        confusion = _confusion(scores, np.asarray(labels, dtype=np.int64))
+        return per_class_accuracy(confusion), confusion.sum(axis=1)
 
     def group_interval(
         self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray

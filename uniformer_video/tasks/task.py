@@ -55,8 +55,11 @@ class Task(ABC):
     view_scores: ClassVar[dict[str, Callable[[np.ndarray], np.ndarray]]] = {"logits": np.asarray}
     # Whether `motion` measures something.
     has_motion_check: ClassVar[bool] = False
-    # Whether its videos have scores `[N, K]`, so that `evaluation/analyses` can be made of them.
+    # Whether its videos have scores `[N, K]`, so that `evaluation/analyses` can be made of them, and tests
+    # compared.
     has_analyses: ClassVar[bool] = False
+    # What `by_class` measures, as a page names it. Of tasks with `has_analyses`.
+    class_figure: ClassVar[str] = ""
     # What metrics.jsonl, the log and the curves of the page show beside the loss, in the page's order.
     figures: ClassVar[tuple[Figure, ...]]
     # Whether `soften` and `divergence` are there, without which no model of the task learns from a teacher.
@@ -196,6 +199,10 @@ class Task(ABC):
         """
         raise NotImplementedError
 
+    def recorded_label(self, entry: Mapping[str, Any]) -> Any:
+        """The label, as `label_of` gives it, of a video of a record. Of tasks with `has_analyses`."""
+        raise NotImplementedError
+
     @abstractmethod
     def results(
         self,
@@ -216,10 +223,6 @@ class Task(ABC):
 
         Dense: "summary" with pixel accuracy and mean IoU, "per_class" with the IoU of each class.
         """
-        raise NotImplementedError
-
-    def recorded_label(self, video: Mapping[str, Any]) -> Any:
-        """The label of a video of a record, as `label_of` gives it. Of tasks with `has_analyses`."""
         raise NotImplementedError
 
     def label_among(self, label: Any, places: Mapping[int, int]) -> Any:
@@ -250,6 +253,55 @@ class Task(ABC):
     def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float:
         """The value of the `headline` of videos: scores `[N, K]`, labels as `label_of` gives them. Of tasks
         with `has_analyses`.
+        """
+        raise NotImplementedError
+
+    def judged(self, labels: Sequence[Any]) -> np.ndarray:
+        """Of which videos `right` can be told, bool `[N]`. Of tasks with `has_analyses`."""
+        return np.ones(len(labels), bool)
+
+    def evidence(
+        self, scores: np.ndarray, labels: Sequence[Any], groups: np.ndarray | None = None
+    ) -> np.ndarray:
+        """What `difference_interval` takes of scores `[N, K]`, small enough to be kept of many. Of tasks with
+        `has_analyses`.
+
+        groups: int `[N]`, from 0, of videos that are drawn together; None = each by itself.
+        """
+        raise NotImplementedError
+
+    def difference_interval(
+        self, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[float, float] | None:
+        """The 95 % paired bootstrap interval of the `headline` of one less that of another, from the
+        `evidence` of both on the same videos; None where nothing can be told. Of tasks with `has_analyses`.
+        """
+        raise NotImplementedError
+
+    def disagreement(self, logits: np.ndarray) -> np.ndarray:
+        """How far the views of a video are from one answer: logits `[N, view, K]` -> float64 `[N]`, the
+        Jensen-Shannon divergence of their probabilities in nats, 0 where all say the same. Of tasks with
+        `has_analyses`.
+        """
+        raise NotImplementedError
+
+    def class_differences(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        labels: Sequence[Any],
+        least: int,
+        groups: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]:
+        """The figure of each class that has `least` videos, by scores `[N, K]` of two answers: `{"class",
+        "videos", "first", "second", "low", "high"}`, the last two of the first less the second. Of tasks with
+        `has_analyses`.
+        """
+        raise NotImplementedError
+
+    def by_class(self, scores: np.ndarray, labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """(the `class_figure` of each class, float64 `[K]`, NaN without videos; how many videos it has, int
+        `[K]`) of scores `[N, K]` and labels as `label_of` gives them. Of tasks with `has_analyses`.
         """
         raise NotImplementedError
 

@@ -1,7 +1,7 @@
 """What an analysis is handed: a test, with the logits of every view."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -11,13 +11,21 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.evaluation.parts import RecordingTask
 
 
+def renumbered(groups: Iterable[Hashable]) -> np.ndarray:
+    """The numbers of groups by their first video, int `[N]` from 0 without a gap: names, or some of more."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups], int)
+
+
 @dataclass(frozen=True)
 class Tested:
     """A test of N videos, of which analyses use those that were decoded, `len(good)` of them.
 
     task: that of the test. view_scores: logits `[N, view, K]`, clip by clip and crop by crop; NaN where a
     video failed. labels: one a video, as the task's `label_of` gives it. decoded: bool `[N]`.
-    model: the record's "model". seconds: how long the test took.
+    model: the record's "model". seconds: how long the test took. sizes: {place: (width, height)} of decoded
+    frames, where they are known. groups: int `[N]`, from 0, of videos that belong together, or None.
+    cost: the record's "cost".
     """
 
     task: RecordingTask
@@ -28,6 +36,15 @@ class Tested:
     class_names: Sequence[str]
     model: Mapping[str, Any]
     seconds: float
+    sizes: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    groups: np.ndarray | None = None
+    cost: Mapping[str, Any] | None = None
+
+    @property
+    def headline_name(self) -> str:
+        """What people call the task's headline: "top-1"."""
+        names = {figure.key: figure.short for figure in self.task.figures}
+        return names.get(self.task.headline, self.task.headline)
 
     @cached_property
     def good(self) -> np.ndarray:
@@ -38,6 +55,11 @@ class Tested:
     def good_labels(self) -> list[Any]:
         """The labels of the decoded videos, `[G]`."""
         return [self.labels[place] for place in self.good]
+
+    @cached_property
+    def good_groups(self) -> np.ndarray | None:
+        """The groups of the decoded videos, int `[G]`; None where each stands by itself."""
+        return None if self.groups is None else renumbered(self.groups[self.good])
 
     @cached_property
     def logits(self) -> np.ndarray:
