@@ -183,6 +183,17 @@ def test_a_part_of_the_videos(run, tmp_path, caplog):
         )
 
 
+def test_costs_are_of_the_views_that_are_left(tmp_path):
+    cost = {"decode_seconds": 0.2, "crop_seconds": 0.12, "model_seconds": 0.05}
+    run = make_test(tmp_path / "run", cost=cost)
+    results = Results.load(rescore(run, tmp_path / "out", Choice(clips="2", crops="centre")))
+    assert results.cost == {**cost, "crop_seconds": pytest.approx(0.12 * 2 / 12)}
+    most = results.task_parts["analyses"]["views"]["rows"][-1]
+    before = Results.load(run).task_parts["analyses"]["views"]["rows"]
+    (same,) = [row for row in before if (row["clips"], row["crops"]) == (2, 1)]
+    assert most["seconds"] == pytest.approx(same["seconds"]) and most["value"] == same["value"]
+
+
 def test_other_names(tmp_path):
     motion = {key: proportion(3, 4) for key in ("forward", "reversed_opposite")}
     motion |= {"reversed_original": proportion(1, 4), "still": proportion(1, 4)}

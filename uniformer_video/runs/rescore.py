@@ -186,7 +186,7 @@ def _build(
             place: tuple(video["size"]) for place, video in enumerate(videos) if "size" in video
         },
         groups=groups,
-        cost=results["cost"],
+        cost=_cost(results["cost"], chosen.shape[1] / scores.shape[1]),
         motion=_motion(results, kept),
         training=results["training"],
         notes=[note for note in results["notes"] if note not in of_analyses(results["analyses"])],
@@ -237,6 +237,13 @@ def _motion(results: Mapping[str, Any], kept: Kept) -> dict[str, Any] | None:
     new = dict(zip(results["class_names"], kept.names, strict=True))
     opposites = {new[one]: new[other] for one, other in motion["opposites"].items()}
     return {**motion, "opposites": opposites}
+
+
+def _cost(cost: dict[str, Any] | None, share: float) -> dict[str, Any] | None:
+    """The cost of the test where a `share` of its views is cut; all clips were decoded in one go."""
+    if cost is None or cost.get("crop_seconds") is None:
+        return cost
+    return {**cost, "crop_seconds": cost["crop_seconds"] * share}
 
 
 def _groups(videos: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
