@@ -184,7 +184,9 @@ def test_a_part_of_the_videos(run, tmp_path, caplog):
 
 
 def test_costs_are_of_the_views_that_are_left(tmp_path):
-    cost = {"decode_seconds": 0.2, "crop_seconds": 0.12, "model_seconds": 0.05}
+    cost = {"device": "cpu", "threads": 2, "batch_size": 8, "processes": 1, "workers": 0}
+    cost |= {"videos": 39, "decode_seconds": 0.2, "crop_seconds": 0.12}
+    cost |= {"views": 468, "model_seconds": 0.05}
     run = make_test(tmp_path / "run", cost=cost)
     results = Results.load(rescore(run, tmp_path / "out", Choice(clips="2", crops="centre")))
     assert results.cost == {**cost, "crop_seconds": pytest.approx(0.12 * 2 / 12)}
