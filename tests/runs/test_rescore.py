@@ -190,8 +190,8 @@ def test_costs_are_of_the_views_that_are_left(tmp_path):
     run = make_test(tmp_path / "run", cost=cost)
     results = Results.load(rescore(run, tmp_path / "out", Choice(clips="2", crops="centre")))
     assert results.cost == {**cost, "crop_seconds": pytest.approx(0.12 * 2 / 12)}
-    most = results.task_parts["analyses"]["views"]["rows"][-1]
-    before = Results.load(run).task_parts["analyses"]["views"]["rows"]
+    most = results.analyses["views"]["rows"][-1]
+    before = Results.load(run).analyses["views"]["rows"]
     (same,) = [row for row in before if (row["clips"], row["crops"]) == (2, 1)]
     assert most["seconds"] == pytest.approx(same["seconds"]) and most["value"] == same["value"]
 
