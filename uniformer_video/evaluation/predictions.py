@@ -70,7 +70,8 @@ def columns_of_labels(
     true, chosen = (
         [np.flatnonzero(row) for row in table] for table in (truth, shares >= threshold)
     )
-    hits = zip(truth.any(axis=1), hit_at_1(scores, truth), strict=True)
+    labelled: np.ndarray = truth.any(axis=1)
+    hits = zip(labelled, hit_at_1(scores, truth), strict=True)
     own = [" ".join(map(repr, shares[row, labels].tolist())) for row, labels in enumerate(true)]
     return {
         "label": Column(TEXT, [label_cell(labels.tolist()) for labels in true]),
