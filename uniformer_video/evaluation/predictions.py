@@ -70,7 +70,7 @@ def columns_of_labels(
     true, chosen = (
         [np.flatnonzero(row) for row in table] for table in (truth, shares >= threshold)
     )
-    labelled: np.ndarray = truth.any(axis=1)
+    labelled = np.asarray(truth.any(axis=1))
     hits = zip(labelled, hit_at_1(scores, truth), strict=True)
     own = [" ".join(map(repr, shares[row, labels].tolist())) for row, labels in enumerate(true)]
     return {
