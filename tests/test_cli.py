@@ -57,6 +57,8 @@ def test_every_tool_explains_itself_without_being_installed(tool, tmp_path):
         "models",
         "flops",
         "report",
+        "rescore",
+        "export-predictions",
         "make-demo-data",
         "prepare",
         "remap-labels",

@@ -168,6 +168,7 @@ def test_the_other_commands_of_a_guide(name, tmp_path, monkeypatch, capsys):
             assert program in {
                 "uniformer-video make-demo-data",
                 "uniformer-video predict",
+                "uniformer-video export-predictions",
                 "cp datasets/k400/classes.txt",
             }, f"the guide has a new kind of command: {words}"
 

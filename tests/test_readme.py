@@ -148,6 +148,16 @@ COMMANDS = {
     f"uniformer-video config diff {K400} mine.yaml": Known(
         changed={"mine.yaml": f"{K400}_published"}
     ),
+    "uniformer-video rescore runs/folder --out runs/one_clip --clips 1 --score softmax": Known(
+        makes=("runs/one_clip/report.html", "runs/one_clip/scores.npz")
+    ),
+    "uniformer-video rescore runs/folder --out runs/two --classes jump walk --videos '*.mp4'": Known(
+        makes=("runs/two/report.html",)
+    ),
+    "uniformer-video export-predictions runs/folder --out predictions.csv": Known(
+        makes=("predictions.csv",)
+    ),
+    "uniformer-video report runs/folder runs/one_clip --markdown": Known(),
     f"uniformer-video run --cfg {K400} --from best SOLVER.BASE_LR 5e-5": Known(
         added=[*SHORT, "SOLVER.MAX_EPOCH", "2"]
     ),

@@ -153,7 +153,7 @@ def test_failed_videos_are_named_once():
 
 
 def test_a_segment_is_told_where_there_is_one():
-    assert set(make()["videos"][0]) == {"name", "path", "label", "top5"}
+    assert set(make()["videos"][0]) == {"name", "path", "label", "top5", "true_score"}
     segments = [(0.0, None), (1.5, None), (0.0, 2.0), (1.0, 3.0), (2.0, 4.0)]
     results = make(segments=segments)
     told = [(v.get("start"), v.get("end")) for v in results["videos"]]

@@ -43,6 +43,9 @@ def test_record_of_classes_and_confusions():
         "videos": 2,
         "correct": 1,
         "accuracy": 0.5,
+        "predicted": 1,
+        "precision": 1.0,
+        "f1": 2 / 3,
         "confused_with": {"class": 1, "count": 1},
     }
     assert (last["videos"], last["accuracy"], last["confused_with"]) == (0, None, None)

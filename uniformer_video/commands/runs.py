@@ -122,11 +122,25 @@ def crossval_command(args: Namespace) -> int:
 
 
 def report_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="FOLDER", help="holds results.json")
+    parser.add_argument("folder", nargs="+", metavar="FOLDER", help="holds results.json")
+    parser.add_argument(
+        "--markdown",
+        action="store_true",
+        help="print a table in Markdown, a row for each folder, and write no page",
+    )
 
 
 def report_command(args: Namespace) -> None:
-    """Write the report page again from the results in a folder."""
+    """Write the report page again from the results in a folder, or print them as rows of a table."""
+    from uniformer_video.evaluation.markdown import as_markdown
     from uniformer_video.runs.multi_view_test import report
+    from uniformer_video.tasks.registry import load_tested
 
-    print(report(args.folder))
+    if args.markdown:
+        tested = [load_tested(folder) for folder in args.folder]
+        print(
+            as_markdown([results for results, _ in tested], [task.headline for _, task in tested])
+        )
+        return
+    for folder in args.folder:
+        print(report(folder))

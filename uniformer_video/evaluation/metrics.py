@@ -128,6 +128,46 @@ def mean_class_accuracy(confusion: np.ndarray) -> float:
     return float(present.mean()) if len(present) else math.nan
 
 
+def mean_class_accuracy_interval(confusion: np.ndarray) -> tuple[float, float] | None:
+    """The 95 % interval `(low, high)` of `mean_class_accuracy`; None if no class has videos.
+
+    The classes are taken as they are, the videos of each as drawn at random by themselves: with accuracies
+    p of K classes and the Wilson interval (l, u) of each, it reaches from the mean less
+    sqrt(sum of (p - l)^2) / K to the mean plus sqrt(sum of (u - p)^2) / K. Unlike a bootstrap within the
+    classes it has a width where every video of a class is right, or a class has one video. Source: Zou, Huang
+    and Zhang, "A note on confidence interval estimation for a linear function of binomial proportions",
+    Computational Statistics & Data Analysis 53 (2009).
+    """
+    accuracy, videos = per_class_accuracy(confusion), confusion.sum(axis=1)
+    present = np.flatnonzero(videos)
+    if not len(present):
+        return None
+    bounds = [wilson_interval(confusion[k, k], videos[k]) for k in present]
+    low, high = np.transpose(bounds)
+    value, count = mean_class_accuracy(confusion), len(present)
+    below = math.sqrt(((accuracy[present] - low) ** 2).sum()) / count
+    above = math.sqrt(((high - accuracy[present]) ** 2).sum()) / count
+    return max(0.0, value - below), min(1.0, value + above)
+
+
+def f1_scores(correct: ArrayLike, chosen: ArrayLike, positives: ArrayLike) -> np.ndarray:
+    """The harmonic mean of precision and recall of each class, float64 `[K]`, from counts `[K]`.
+
+    2 correct / (chosen + positives): 0 for a class that occurs and is never chosen, or is chosen and does not
+    occur; NaN for one that does neither. Source: van Rijsbergen, "Information Retrieval" (1979), chapter 7.
+    """
+    total = np.asarray(chosen, np.float64) + np.asarray(positives)
+    return np.divide(
+        2 * np.asarray(correct, np.float64), total, out=np.full(len(total), np.nan), where=total > 0
+    )
+
+
+def macro_f1(correct: ArrayLike, chosen: ArrayLike, positives: ArrayLike) -> float:
+    """The mean of `f1_scores` over the classes that occur, as `mean_class_accuracy`; NaN if none does."""
+    found = f1_scores(correct, chosen, positives)[np.asarray(positives) > 0]
+    return float(found.mean()) if len(found) else math.nan
+
+
 def average_precision(scores: ArrayLike, truth: ArrayLike) -> np.ndarray:
     """Average precision of each class: scores `[N, K]`, truth bool `[N, K]` -> float64 `[K]`.
 

@@ -31,6 +31,7 @@ class Results:
     changed_settings: those of the command line, and of the recipe; None in earlier records.
     differs: of a further test of a run, by what it differs from the run's own.
     crossval: of a cross-validation, the figures of its folds and their spread; None of one test.
+    rescored: of a record that `uniformer-video rescore` made, from what; None of a test.
     task_parts: what else the task records, such as "per_class".
     """
 
@@ -59,6 +60,7 @@ class Results:
     data: dict[str, Any] | None = None
     changed_settings: dict[str, list[dict[str, Any]]] | None = None
     differs: list[str] = field(default_factory=list)
+    rescored: dict[str, Any] | None = None
     task_parts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod

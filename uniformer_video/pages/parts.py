@@ -37,9 +37,11 @@ def mistakes_with_strips(
 
     `strip` is a data URI, "" for a video that has none. `stored`: how many of all have one.
     """
-    shown = [
-        {**videos[mistake.place], "place": mistake.place, "strip": strips.uri(mistake.place)}
-        for mistake in mistakes[:MAX_MISTAKES]
-    ]
+    shown = [with_strip(videos, mistake.place, strips) for mistake in mistakes[:MAX_MISTAKES]]
     stored = sum(bool(strips[mistake.place]) for mistake in mistakes)
     return {"shown": shown, "total": len(mistakes), "stored": stored}
+
+
+def with_strip(videos: Sequence[Mapping[str, Any]], place: int, strips: Strips) -> dict[str, Any]:
+    """The video at a place of a record, with that `place` and its `strip`, a data URI or ""."""
+    return {**videos[place], "place": place, "strip": strips.uri(place)}

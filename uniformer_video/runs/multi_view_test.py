@@ -186,17 +186,22 @@ def _show(results: dict[str, Any], task: Task, writers: Writers) -> None:
 
 
 def present(folder: Path, ranks: Ranks) -> Path:
-    """Print the summary and write the page; without the page's libraries the results stand alone."""
-    if not ranks.is_main:
-        return folder
+    """`show` by the main process."""
+    if ranks.is_main:
+        show(folder)
+    return folder
+
+
+def show(folder: Path) -> None:
+    """Log the summary and write the page; without the page's libraries the results stand alone."""
     results, task = load_tested(folder)
-    ranks.say(*task.summary_lines(results), *lines_of(results["analyses"]))
+    for line in (*task.summary_lines(results), *lines_of(results["analyses"])):
+        log.info(line)
     try:
-        ranks.say(f"Report: {report(folder)}")
+        log.info("Report: %s", report(folder))
     except MissingLibraryError as error:
         again = command(f"report {shlex.quote(str(folder))}")
         log.warning("No report page: %s\nThen `%s` makes the page of these results.", error, again)
-    return folder
 
 
 def score_records(

@@ -17,8 +17,10 @@ from uniformer_video.evaluation.metrics import (
     average_precision,
     basic_interval,
     best_classes,
+    f1_scores,
     hit_at_1,
     jensen_shannon,
+    macro_f1,
     mean_average_precision,
     resampled_map,
     sigmoid,
@@ -35,7 +37,10 @@ from uniformer_video.evaluation.parts import (
     proportion,
     share_text,
 )
+from uniformer_video.evaluation.per_class import confused_labels, rows_of_choices
+from uniformer_video.evaluation.predictions import Table, columns_of_labels
 from uniformer_video.evaluation.strips import Strips
+from uniformer_video.pages.confused import confused_labels as confused_section
 from uniformer_video.pages.parts import mistakes_with_strips, spread, worst_first
 from uniformer_video.randomness import generator
 from uniformer_video.tasks.classification import Classification
@@ -150,12 +155,33 @@ class MultiLabel(Classification):
         """`summary`, `per_class` and `videos` of a record."""
         truth = multi_hot(labels, len(class_names))
         shares = self.probabilities(scores, score)
-        precision = average_precision(scores[decoded], truth[decoded])
+        good, own = shares[decoded], truth[decoded]
+        chosen = good >= THRESHOLD
+        precision = average_precision(scores[decoded], own)
         return {
-            "summary": _summary(scores, truth, decoded, precision),
-            "per_class": _per_class(shares[decoded], truth[decoded], precision, class_names),
+            "summary": {
+                **_summary(scores, truth, decoded, precision),
+                **_f1_of_choices(chosen, own),
+            },
+            "per_class": rows_of_choices(chosen, own, precision, class_names),
+            "confused_labels": confused_labels(chosen, own, good, np.flatnonzero(decoded)),
             "videos": _videos(entries, scores, shares, truth, decoded),
         }
+
+    def label_among(self, label: Sequence[int], places: Mapping[int, int]) -> tuple[int, ...]:
+        """The new numbers of those labels that count; a video without any of them still counts."""
+        return tuple(places[own] for own in label if own in places)
+
+    def prediction_columns(
+        self,
+        labels: Sequence[Any],
+        scores: np.ndarray,
+        shares: np.ndarray,
+        class_names: Sequence[str],
+    ) -> Table:
+        """`columns_of_labels`."""
+        truth = multi_hot(labels, len(class_names))
+        return columns_of_labels(truth, scores, shares, THRESHOLD, class_names)
 
     def right(self, scores: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
         """Whether one of its classes scores highest: `hit_at_1`."""
@@ -254,8 +280,7 @@ class MultiLabel(Classification):
         """
         wrong = []
         for place, video in enumerate(results["videos"]):
-            best = _best_wrong(video)
-            if best and best["score"] is not None:
+            if best := _surest_wrong(video):
                 wrong.append(Mistake(place, (best["class"],), best["score"]))
         return sorted(wrong, key=lambda mistake: -mistake.score)
 
@@ -268,6 +293,7 @@ class MultiLabel(Classification):
             "classes": worst_first(per_class, "average_precision"),
             "spread": spread(per_class, "average_precision"),
             "mistakes": mistakes,
+            "confused": confused_section(results, THRESHOLD, strips),
             "missed": _missed_labels(videos),
             "threshold": f"{THRESHOLD:.0%}",
         }
@@ -317,29 +343,12 @@ def _num_resamples(scores: np.ndarray) -> int:
     return int(np.clip(_RESAMPLED_SCORES // scores.size, MIN_RESAMPLES, MAX_RESAMPLES))
 
 
-def _per_class(
-    shares: np.ndarray, truth: np.ndarray, precision: np.ndarray, class_names: Sequence[str]
-) -> list[dict[str, Any]]:
-    chosen = shares >= THRESHOLD
+def _f1_of_choices(chosen: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
+    """F1 of the labels that are chosen, bool `[N, K]` as the true ones: the classes' mean, and of all."""
     right = (chosen & truth).sum(axis=0)
-    chosen, positives = chosen.sum(axis=0), truth.sum(axis=0)
-    return [
-        {
-            "class": index,
-            "name": name,
-            "videos": int(positives[index]),
-            "average_precision": number(precision[index]),
-            "chosen": int(chosen[index]),
-            "correct": int(right[index]),
-            "precision": _share(right[index], chosen[index]),
-            "recall": _share(right[index], positives[index]),
-        }
-        for index, name in enumerate(class_names)
-    ]
-
-
-def _share(part: float, total: float) -> float | None:
-    return float(part / total) if total else None
+    picked, positives = chosen.sum(axis=0), truth.sum(axis=0)
+    (micro,) = f1_scores([right.sum()], [picked.sum()], [positives.sum()])
+    return {"macro_f1": number(macro_f1(right, picked, positives)), "micro_f1": number(micro)}
 
 
 def _videos(
@@ -349,16 +358,28 @@ def _videos(
     truth: np.ndarray,
     decoded: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """Every video in order; `top5` and `label_scores` are empty for one that could not be decoded."""
+    """Every video in order; one that could not be decoded has empty `top5` and `label_scores`, and no
+    `best_wrong`.
+    """
     ranked = best_classes(scores, truth, LISTED_CLASSES)
     videos = []
     for index, entry in enumerate(entries):
-        top, own = [], []
+        top, own, wrong = [], [], None
         if decoded[index]:
             top = class_entries(ranked[index], shares[index])
             own = [number(shares[index][label], digits=6) for label in entry["labels"]]
-        videos.append({**entry, "top5": top, "label_scores": own})
+            wrong = _best_wrong(shares[index], scores[index], truth[index])
+        videos.append({**entry, "top5": top, "label_scores": own, "best_wrong": wrong})
     return videos
+
+
+def _best_wrong(shares: np.ndarray, scores: np.ndarray, truth: np.ndarray) -> dict[str, Any] | None:
+    """The highest-scored class that is no label of a video, all `[K]`; None where it has every label."""
+    others = np.flatnonzero(~truth)
+    if not len(others):
+        return None
+    (entry,) = class_entries([others[np.argmax(scores[others])]], shares)
+    return entry
 
 
 def _map_text(found: Mapping[str, Any]) -> str:
@@ -374,16 +395,19 @@ def _classes_text(results: Mapping[str, Any]) -> str:
     return f"{occur} classes" if occur == total else f"the {occur} of {total} classes that occur"
 
 
-def _best_wrong(video: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The best-scored class that is no label of the video, as far as it is among the listed ones."""
-    return next((entry for entry in video["top5"] if entry["class"] not in video["labels"]), None)
+def _surest_wrong(video: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The best-scored class that is no label of the video, from the threshold on; else None."""
+    others = (entry for entry in video["top5"] if entry["class"] not in video["labels"])
+    # earlier records lack it, and tell it where it is among the best five
+    best = video["best_wrong"] if "best_wrong" in video else next(others, None)
+    return best if best and best["score"] is not None and best["score"] >= THRESHOLD else None
 
 
 def _with_wrong_label(video: dict[str, Any]) -> dict[str, Any]:
     """A mistaken video with its `wrong` class, and its `true` ones with their scores, best first."""
     own = zip(video["labels"], video["label_scores"], strict=True)
     true = sorted(own, key=lambda pair: -(pair[1] or 0.0))
-    return {**video, "wrong": _best_wrong(video), "true": true}
+    return {**video, "wrong": _surest_wrong(video), "true": true}
 
 
 def _missed_labels(videos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

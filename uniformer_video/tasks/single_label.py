@@ -19,7 +19,9 @@ from uniformer_video.evaluation.metrics import (
     confusion_matrix,
     group_share_interval,
     jensen_shannon,
+    macro_f1,
     mean_class_accuracy,
+    mean_class_accuracy_interval,
     per_class_accuracy,
     ranked_classes,
     softmax,
@@ -38,8 +40,11 @@ from uniformer_video.evaluation.parts import (
     share_text,
     telling_figures,
 )
+from uniformer_video.evaluation.per_class import rows_of_confusion
+from uniformer_video.evaluation.predictions import Table, columns_of_one_label
 from uniformer_video.evaluation.scoring import ViewScores
 from uniformer_video.evaluation.strips import Strips
+from uniformer_video.pages.confused import confused_classes
 from uniformer_video.pages.parts import (
     MAX_TABLE_CLASSES,
     mistakes_with_strips,
@@ -161,10 +166,24 @@ class SingleLabel(Classification):
         shares = self.probabilities(scores, score)
         return {
             "summary": summarise(scores, labels, decoded),
-            "per_class": _per_class(confusion, class_names),
+            "per_class": rows_of_confusion(confusion, class_names),
             "confusion": cells,
             "videos": _videos(entries, labels, scores, shares, decoded),
         }
+
+    def label_among(self, label: int, places: Mapping[int, int]) -> int | None:
+        """The class's new number; None for a video of another class."""
+        return places.get(label)
+
+    def prediction_columns(
+        self,
+        labels: Sequence[Any],
+        scores: np.ndarray,
+        shares: np.ndarray,
+        class_names: Sequence[str],
+    ) -> Table:
+        """`columns_of_one_label`."""
+        return columns_of_one_label(labels, scores, shares, class_names)
 
     def right(self, scores: np.ndarray, labels: Sequence[Any]) -> np.ndarray:
         """Whether the true class scores highest: `topk_correct`."""
@@ -298,6 +317,7 @@ class SingleLabel(Classification):
             "spread": spread(per_class, "accuracy"),
             "confusion": _confusion_section(results),
             "mistakes": mistakes_with_strips(results["videos"], mistakes, strips),
+            "confused": confused_classes(results, strips),
             "motion": _motion_section(results),
         }
 
@@ -323,40 +343,25 @@ def summarise(scores: ArrayLike, labels: ArrayLike, decoded: ArrayLike) -> dict[
     good = np.asarray(decoded, dtype=bool)
     known, own = np.asarray(scores)[good], np.asarray(labels)[good]
     correct = {k: topk_correct(known, own, k).sum() for k in (1, 5)}
+    confusion = _confusion(known, own)
+    low, high = mean_class_accuracy_interval(confusion) or (None, None)
     return {
         **counts(good),
         "top1": proportion(correct[1], len(own)),
         "top5": proportion(correct[5], len(own)),
         "top1_all": proportion(correct[1], len(good)),
         "top5_all": proportion(correct[5], len(good)),
-        "mean_class_accuracy": number(mean_class_accuracy(_confusion(known, own))),
+        "mean_class_accuracy": number(mean_class_accuracy(confusion)),
+        "mean_class_accuracy_interval": {"low": low, "high": high},
+        "macro_f1": number(
+            macro_f1(confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1))
+        ),
     }
 
 
 def _confusion(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     predictions = ranked_classes(scores, labels, 1)[:, 0]
     return confusion_matrix(labels, predictions, scores.shape[1])
-
-
-def _per_class(confusion: np.ndarray, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    accuracy = per_class_accuracy(confusion)
-    rows = []
-    for index, name in enumerate(class_names):
-        mistakes = confusion[index].copy()
-        mistakes[index] = 0
-        other = int(mistakes.argmax())
-        confused = {"class": other, "count": int(mistakes[other])} if mistakes[other] else None
-        rows.append(
-            {
-                "class": index,
-                "name": name,
-                "videos": int(confusion[index].sum()),
-                "correct": int(confusion[index, index]),
-                "accuracy": number(accuracy[index]),
-                "confused_with": confused,
-            }
-        )
-    return rows
 
 
 def _videos(
@@ -366,12 +371,16 @@ def _videos(
     shares: np.ndarray,
     decoded: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """Every video in order; `top5` is empty for one that could not be decoded."""
+    """Every video in order; one that could not be decoded has an empty `top5` and no `true_score`."""
     ranked = ranked_classes(scores, labels, LISTED_CLASSES)
-    return [
-        {**entry, "top5": class_entries(ranked[index], shares[index]) if decoded[index] else []}
-        for index, entry in enumerate(entries)
-    ]
+    videos = []
+    for index, entry in enumerate(entries):
+        top, own = [], None
+        if decoded[index]:
+            top = class_entries(ranked[index], shares[index])
+            own = number(shares[index][labels[index]], digits=6)
+        videos.append({**entry, "top5": top, "true_score": own})
+    return videos
 
 
 def _confusion_section(results: Mapping[str, Any]) -> dict[str, Any] | None:

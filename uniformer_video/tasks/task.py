@@ -20,6 +20,7 @@ import torch
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.parts import Figure, Mistake
+from uniformer_video.evaluation.predictions import Table
 from uniformer_video.evaluation.scoring import ViewScores
 from uniformer_video.evaluation.strips import Strips
 
@@ -224,6 +225,25 @@ class Task(ABC):
             decoded: bool `[N]`. The summary begins with `evaluation.parts.counts` of it.
 
         Dense: "summary" with pixel accuracy and mean IoU, "per_class" with the IoU of each class.
+        """
+        raise NotImplementedError
+
+    def label_among(self, label: Any, places: Mapping[int, int]) -> Any:
+        """A label where only some of the classes count, `places` {class: its new number}; None for a video
+        that is then no video of the test. Of tasks with `has_analyses`.
+        """
+        raise NotImplementedError
+
+    def prediction_columns(
+        self,
+        labels: Sequence[Any],
+        scores: np.ndarray,
+        shares: np.ndarray,
+        class_names: Sequence[str],
+    ) -> Table:
+        """Columns of a table of predictions, one row a video: its label and what is answered.
+
+        scores, shares: what `video_scores` and `probabilities` give, `[N, K]`. Of tasks with `has_analyses`.
         """
         raise NotImplementedError
 

@@ -1,0 +1,70 @@
+"""Tests as rows of a table in Markdown: model, input, views, cost, and the figures with their intervals."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from uniformer_video.data.protocol import Protocol
+
+# Figures of a summary -> the column's name; those that no test of the table has are no columns.
+_FIGURES = {"top1": "top-1", "top5": "top-5", "map": "mAP", "hit1": "hit@1"}
+_NOTHING = "-"
+_FIRST, _LAST = ("model", "input", "pixels", "views"), ("parameters", "videos")
+_FEW_CLASSES = 5  # up to so many, the best five are always right
+
+
+def as_markdown(tests: Sequence[Mapping[str, Any]], headlines: Sequence[str] = ()) -> str:
+    """A header and a row for each record of a test; shares in per cent, with their 95 % intervals.
+
+    headlines: the key of the main figure of each record, for tasks with figures of their own.
+    """
+    names = {**{key: key for key in headlines}, **_FIGURES}
+    shown = [key for key in names if any(_has(test, key) for test in tests)]
+    columns = [*_FIRST, "GFLOPs x views", *_LAST, *(f"{names[key]}, %" for key in shown)]
+    lines = [_line(columns), "|" + "---|" * len(columns)]
+    lines += [_line([*_cells(test), *(_figure(test, key) for key in shown)]) for test in tests]
+    return "\n".join(lines)
+
+
+def _has(test: Mapping[str, Any], key: str) -> bool:
+    is_trivial = key == "top5" and len(test["class_names"]) <= _FEW_CLASSES
+    return key in test["summary"] and not is_trivial
+
+
+def _cells(test: Mapping[str, Any]) -> list[str]:
+    protocol, model, summary = Protocol.from_dict(test["protocol"]), test["model"], test["summary"]
+    sampling, pixels = protocol.sampling, protocol.views
+    frames = f"{sampling.num_frames}x{sampling.frame_stride}"
+    if sampling.rule != "dense":
+        frames = f"{sampling.num_frames} ({sampling.rule})"
+    elif sampling.target_fps:
+        frames += f" at {sampling.target_fps:g} fps"
+    if test["playback"] != "forward":
+        frames += f", {test['playback']}"
+    gflops, parameters = model.get("gflops_view"), model.get("parameters")
+    failed = f" ({summary['failed']} failed)" if summary["failed"] else ""
+    return [
+        str(model["name"]),
+        frames,
+        str(pixels.crop_size),
+        f"{protocol.num_clips}x{pixels.num_crops}",
+        _NOTHING if gflops is None else f"{gflops:.2f} x {protocol.num_views}",
+        _NOTHING if parameters is None else f"{parameters / 1e6:.2f} M",
+        f"{summary['videos']}{failed}",
+    ]
+
+
+def _figure(test: Mapping[str, Any], key: str) -> str:
+    if not _has(test, key):
+        return _NOTHING
+    figure = test["summary"][key]
+    figure = figure if isinstance(figure, Mapping) else {"value": figure}
+    if figure["value"] is None:
+        return _NOTHING
+    interval = ""
+    if figure.get("low") is not None:
+        interval = f" ({100 * figure['low']:.1f}-{100 * figure['high']:.1f})"
+    return f"{100 * figure['value']:.1f}{interval}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
