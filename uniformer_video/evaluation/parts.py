@@ -26,6 +26,7 @@ class RecordingTask(Protocol):
     """What the record of a test and its page ask of a task; `tasks.task.Task` has it."""
 
     figures: ClassVar[tuple[Figure, ...]]
+    headline: ClassVar[str]
     template: ClassVar[Path]
     has_analyses: ClassVar[bool]
 
@@ -38,6 +39,14 @@ class RecordingTask(Protocol):
     def right(self, scores: np.ndarray, labels: Sequence[Any]) -> np.ndarray: ...
 
     def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float: ...
+
+    def headline_figure(self, scores: np.ndarray, labels: Sequence[Any]) -> dict[str, Any]: ...
+
+    def headline_difference(
+        self, scores: np.ndarray, other: np.ndarray, labels: Sequence[Any]
+    ) -> dict[str, Any]: ...
+
+    def opposed(self, label: Any, opposite: Mapping[int, int]) -> Any: ...
 
     def results(
         self,
@@ -77,6 +86,27 @@ def share_text(share: Mapping[str, Any]) -> str:
         return "none"
     value, low, high = (f"{share[key]:.1%}" for key in ("value", "low", "high"))
     return f"{value} ({share['correct']}/{share['of']}, 95 % interval {low}-{high})"
+
+
+def figure_text(figure: Mapping[str, Any]) -> str:
+    """A figure with its interval in words, and its counts where it is a share."""
+    if "of" in figure:
+        return share_text(figure)
+    if figure["value"] is None:
+        return "none"
+    if figure["low"] is None:
+        return f"{figure['value']:.1%}"
+    return f"{figure['value']:.1%} (95 % interval {figure['low']:.1%}-{figure['high']:.1%})"
+
+
+def difference_text(difference: Mapping[str, Any]) -> str:
+    """A difference of two shares in points, with its interval: "-12.5 points (-20.0 to -5.0)"."""
+    if difference["value"] is None:
+        return "no difference to tell"
+    value = f"{100 * difference['value']:+.1f} points"
+    if difference["low"] is None:
+        return value
+    return f"{value} ({100 * difference['low']:+.1f} to {100 * difference['high']:+.1f})"
 
 
 def failure_lines(results: Mapping[str, Any]) -> list[str]:

@@ -88,7 +88,7 @@ def score_videos(
                 views = torch.cat([sample.views for sample in good if sample.views is not None])
                 if ranks.device.type == "cuda":
                     views = views.pin_memory()  # only such memory is copied without a wait
-                passes = _forward(model, views, batch_size, ranks.device, autocast)
+                passes = forward_views(model, views, batch_size, ranks.device, autocast)
                 logits.add([sample.index for sample in good], passes)
             if progress:
                 progress(len(samples), len(samples) - len(good))
@@ -98,7 +98,7 @@ def score_videos(
     return _collect(ranks.gather(results, error), len(dataset), num_views, num_classes)
 
 
-def _forward(
+def forward_views(
     model: nn.Module,
     views: Tensor,
     batch_size: int,

@@ -8,7 +8,7 @@ import base64
 import importlib
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,28 +56,37 @@ def line_chart(
     `averages` are those of validations of averaged weights, dashed; `label` is what a screen reader says;
     `percent` shows fractions as percentages.
     """
-    matplotlib = report_library("matplotlib")
-    figure_module = report_library("matplotlib.figure")
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": label,
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.spines.left": False,
-    }
-    with matplotlib.rc_context(style):
-        figure = figure_module.Figure(figsize=(3.6, 2.3), layout="constrained")
-        axes = figure.add_subplot()
+
+    def draw(axes: Any) -> None:
         _draw_line(axes, train, ACCENT, marked=len(train) == 1)
         _draw_line(axes, val, WARM, marked=len(val) <= 60)
         for points in averages:
             _draw_line(axes, points, WARM, marked=len(points) == 1, style="--")
         _dress(axes, percent)
-        drawing = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
-    return _inline(drawing.getvalue(), label)
+
+    return _small_chart(label, 2.3, draw)
+
+
+def strength_chart(
+    label: str, strengths: Sequence[str], figures: Sequence[Mapping[str, Any]], unchanged: float
+) -> str:
+    """Inline SVG of figures ("value", "low", "high", shares) by strength, beside the unchanged one, dashed.
+
+    label: what a screen reader says. strengths: how each is called, from left to right.
+    """
+
+    def draw(axes: Any) -> None:
+        for place, one in enumerate(figures):
+            if one["low"] is not None:
+                axes.plot([place, place], [one["low"], one["high"]], color=MUTED, linewidth=1.4)
+        _draw_line(axes, [(x, one["value"]) for x, one in enumerate(figures)], ACCENT, marked=True)
+        axes.axhline(unchanged, color=WARM, linestyle="--", linewidth=1.4)
+        _dress(axes, percent=True)
+        axes.set_xlabel("")
+        axes.set_ylim(0, 1)
+        axes.set_xticks(range(len(strengths)), strengths)
+
+    return _small_chart(label, 2.0, draw)
 
 
 def rate_chart(
@@ -109,6 +118,27 @@ def rate_chart(
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(drawing, format="svg", metadata=nothing)
     return drawing.getvalue()
+
+
+def _small_chart(label: str, height: float, draw: Callable[[Any], None]) -> str:
+    """What `draw(axes)` draws as inline SVG, `height` inches of a drawing of 3.6."""
+    matplotlib = report_library("matplotlib")
+    figure_module = report_library("matplotlib.figure")
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": label,
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.spines.left": False,
+    }
+    with matplotlib.rc_context(style):
+        figure = figure_module.Figure(figsize=(3.6, height), layout="constrained")
+        draw(figure.add_subplot())
+        drawing = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
+    return _inline(drawing.getvalue(), label)
 
 
 def _draw_line(axes: Any, points: Points, colour: str, marked: bool, style: str = "-") -> None:

@@ -14,6 +14,7 @@ from uniformer_video.evaluation.parts import Figure, FramesOfVideo, RecordingTas
 from uniformer_video.files import METRICS_FILE, atomic_write
 from uniformer_video.pages.plots import line_chart, report_library
 from uniformer_video.pages.sections import build_sections
+from uniformer_video.pages.variants import motion_section, points, robustness_section
 from uniformer_video.words import duration, plural
 
 REPORT_FILE = "report.html"
@@ -46,7 +47,7 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=percent, duration=partial(duration, digits=1), magnitude=magnitude
+        percent=percent, duration=partial(duration, digits=1), magnitude=magnitude, points=points
     )
     try:
         page = environment.get_template(task.template.name).render(
@@ -56,6 +57,8 @@ def write_report(
             names=results["class_names"],
             protocol=protocol_line(Protocol.from_dict(results["protocol"]), results["playback"]),
             curves=_curves(read_metrics(folder / METRICS_FILE), task.figures),
+            motion=motion_section(results),
+            robustness=robustness_section(results),
             analyses=[name for name in ANALYSES if name in results["analyses"]],
             sections=build_sections(results, folder),
             **task.page(results, open_video),

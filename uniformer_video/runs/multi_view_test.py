@@ -3,15 +3,13 @@
 import logging
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from fvcore.common.config import CfgNode
-from tqdm import tqdm
 
 from uniformer_video.config.recorded import config_text
 from uniformer_video.data.decoding import open_video
@@ -22,8 +20,16 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
-from uniformer_video.evaluation.results import RESULTS_FILE, build_results, save_results
+from uniformer_video.evaluation.analyses.robustness import robustness_lines
+from uniformer_video.evaluation.motion import motion_lines
+from uniformer_video.evaluation.results import (
+    RESULTS_FILE,
+    build_results,
+    load_results,
+    save_results,
+)
 from uniformer_video.evaluation.scoring import SideBySide, ViewScores, score_videos
+from uniformer_video.evaluation.variants import VARIANTS_FILE
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.pages.report import write_report
 from uniformer_video.program import command
@@ -32,6 +38,8 @@ from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.class_order import match_classes
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest, RunFolder
+from uniformer_video.runs.progress import video_bar
+from uniformer_video.runs.variants_test import score_test_variants
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
@@ -67,10 +75,11 @@ def evaluate(
     ranks.say(*data.notes[len(known_notes) :])
     videos = list_digest(data.test)
     target, done = folder.results_folder(cfg, digest, videos, _recorded_test)
+    model.to(ranks.device)
     if done:
         ranks.say(f"These weights are tested already ({target / RESULTS_FILE}).")
+        score_test_variants(cfg, task, model, data, target, ranks, show_bars)
         return present(target, ranks)
-    model.to(ranks.device)
     protocol = Protocol.from_cfg(cfg)
     protocol = replace(protocol, precision=choose_precision(protocol.precision, ranks.device))
     which = f", {weights.choice}" if weights.choice else ""
@@ -79,15 +88,14 @@ def evaluate(
     )
     started = time.monotonic()
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES else "forward"
-    score = partial(
-        score_records, cfg, model, data.test, protocol, ranks, show_bars, faults=data.faults
+    view_scores = score_records(
+        cfg, model, data.test, protocol, ranks, show_bars, playback, data.faults
     )
-    view_scores = score(playback=playback)
     _check_scores(view_scores, path)
     repeats = _repeated_views(view_scores, protocol)
     ranks.say(*repeats)
-    motion = _motion(cfg, task, data, score, view_scores, playback)
     if not ranks.is_main:
+        score_test_variants(cfg, task, model, data, target, ranks, show_bars)
         return target
     results = build_results(
         task=task,
@@ -110,16 +118,17 @@ def evaluate(
         },
         segments=[(record.start, record.end) for record in data.test],
         failures=view_scores.failures,
-        motion=motion,
         training=weights.metadata.get("training"),
         notes=[*data.notes, *repeats],
         seconds=time.monotonic() - started,
         settings=config_text(cfg),
         versions=versions(),
     )
+    (target / VARIANTS_FILE).unlink(missing_ok=True)  # of an earlier test
     save_results(target, results, view_scores.scores, task)
+    score_test_variants(cfg, task, model, data, target, ranks, show_bars)
     if writers:
-        _show(results, task, writers)
+        _show(load_results(target), task, writers)
     return present(target, ranks)
 
 
@@ -138,7 +147,8 @@ def present(folder: Path, ranks: Ranks) -> Path:
     if not ranks.is_main:
         return folder
     results, task = load_tested(folder)
-    ranks.say(*task.summary_lines(results))
+    ranks.say(*task.summary_lines(results), *motion_lines(results["motion"]))
+    ranks.say(*robustness_lines(results["analyses"].get("robustness")))
     try:
         ranks.say(f"Report: {report(folder)}")
     except MissingLibraryError as error:
@@ -163,19 +173,7 @@ def score_records(
     """
     precision = choose_precision(protocol.precision, ranks.device)
     dataset = build_clips.build_test_dataset(cfg, records, protocol, playback, faults)
-    shown = show_bars if ranks.is_main else False
-    hidden = None if shown is None else not shown
-    own = len(range(ranks.rank, len(records), ranks.size))
-    with tqdm(total=own, unit="video", leave=False, disable=hidden) as bar:
-        failed = 0
-
-        def progress(videos: int, failures: int) -> None:
-            nonlocal failed
-            failed += failures
-            if failures:
-                bar.set_postfix_str(f"{failed} failed", refresh=False)
-            bar.update(videos)
-
+    with video_bar(len(records), ranks, show_bars) as progress:
         return score_videos(
             model,
             dataset,
@@ -211,31 +209,6 @@ def _repeated_views(view_scores: ViewScores, protocol: Protocol) -> list[str]:
         f"{protocol.num_clips} different clips. They count again in the mean of their video and tell "
         "nothing new; with fewer TEST.NUM_ENSEMBLE_VIEWS the test takes less time."
     ]
-
-
-def _motion(
-    cfg: CfgNode,
-    task: Task,
-    data: Data,
-    score: Callable[..., ViewScores],
-    view_scores: ViewScores,
-    playback: str,
-) -> dict[str, Any] | None:
-    """Backwards and still-frame accuracies, where the task has them and classes have opposites; else None.
-
-    `score(playback=...)` gives the `ViewScores` of the same videos; `view_scores` are those of `playback`.
-    """
-    if not task.has_motion_check:
-        return None
-    opposite = build_clips.opposite_classes(cfg, data.class_names)
-    if not opposite or not (cfg.TEST.MOTION_CHECK or playback == "reverse"):
-        return None
-    played = {
-        way: view_scores if way == playback else score(playback=way)
-        for way in ("forward", "reverse", "still")
-    }
-    labels = [task.label_of(record) for record in data.test]
-    return task.motion(played, labels, opposite, data.class_names, cfg.TEST.SCORE)
 
 
 def _tested_weights(cfg: CfgNode, folder: RunFolder, ranks: Ranks) -> tuple[Path, str]:

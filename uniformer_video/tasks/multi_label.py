@@ -21,6 +21,7 @@ from uniformer_video.evaluation.metrics import (
     resampled_map,
     sigmoid,
 )
+from uniformer_video.evaluation.paired import paired_map_interval
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
@@ -28,6 +29,7 @@ from uniformer_video.evaluation.parts import (
     class_entries,
     counts,
     failure_lines,
+    figure_text,
     number,
     proportion,
     share_text,
@@ -141,6 +143,26 @@ class MultiLabel(Classification):
         """mAP, 0 to 1; NaN where no video has a label."""
         return mean_average_precision(scores, multi_hot(labels, scores.shape[1]))
 
+    def headline_figure(self, scores: np.ndarray, labels: Sequence[Any]) -> dict[str, Any]:
+        """Mean average precision, with its interval."""
+        truth = multi_hot(labels, scores.shape[1])
+        return _map(scores, truth, average_precision(scores, truth))
+
+    def headline_difference(
+        self, scores: np.ndarray, other: np.ndarray, labels: Sequence[Any]
+    ) -> dict[str, Any]:
+        """Of mean average precision, by `paired_map_interval`; None where no video has a label."""
+        truth = multi_hot(labels, scores.shape[1])
+        value = mean_average_precision(scores, truth) - mean_average_precision(other, truth)
+        rng = generator("differences", len(scores))
+        found = paired_map_interval(scores, other, truth, rng, _num_resamples(scores))
+        low, high = found or (None, None)
+        return {"value": number(value), "low": low, "high": high}
+
+    def opposed(self, label: Sequence[int], opposite: Mapping[int, int]) -> tuple[int, ...]:
+        """Each class by itself, its opposite or, where it has none, itself."""
+        return tuple(opposite.get(own, own) for own in label)
+
     def group_interval(
         self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray
     ) -> tuple[float, float] | None:
@@ -159,13 +181,13 @@ class MultiLabel(Classification):
         """mAP and hit@1, and what failed."""
         summary = results["summary"]
         lines = [
-            f"mAP {_map_text(summary['map'])} over {_classes_text(results)}, "
+            f"mAP {figure_text(summary['map'])} over {_classes_text(results)}, "
             f"hit@1 {share_text(summary['hit1'])}"
         ]
         if summary["failed"]:
             lines.append(
                 f"{summary['failed']} of {summary['videos']} videos failed and count in neither; with them "
-                f"as scored lowest: mAP {_map_text(summary['map_all'])}"
+                f"as scored lowest: mAP {figure_text(summary['map_all'])}"
             )
         return lines + failure_lines(results)
 
@@ -267,14 +289,6 @@ def _videos(
             own = [number(shares[index][label], digits=6) for label in entry["labels"]]
         videos.append({**entry, "top5": top, "label_scores": own})
     return videos
-
-
-def _map_text(found: Mapping[str, Any]) -> str:
-    if found["value"] is None:
-        return "none"
-    if found["low"] is None:
-        return f"{found['value']:.1%}"
-    return f"{found['value']:.1%} (95 % interval {found['low']:.1%}-{found['high']:.1%})"
 
 
 def _classes_text(results: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from uniformer_video.evaluation.metrics import (
     softmax,
     topk_correct,
 )
+from uniformer_video.evaluation.paired import paired_interval
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
@@ -34,7 +35,6 @@ from uniformer_video.evaluation.parts import (
     proportion,
     share_text,
 )
-from uniformer_video.evaluation.scoring import ViewScores
 from uniformer_video.pages.parts import (
     MAX_TABLE_CLASSES,
     mistakes_with_frames,
@@ -46,12 +46,6 @@ from uniformer_video.randomness import generator
 from uniformer_video.tasks.classification import Classification
 
 MAX_CONFUSIONS = 20
-MOTION_ROWS = (
-    ("forward", "Played forward", "right answer: its own class"),
-    ("reversed_opposite", "Played backwards", "right answer: the opposite class"),
-    ("reversed_original", "Played backwards", "still answered: its own class"),
-    ("still", "Middle frame repeated", "right answer: its own class"),
-)
 
 
 class SingleLabel(Classification):
@@ -60,7 +54,6 @@ class SingleLabel(Classification):
     name = "single-label"
     view_scores: ClassVar = {"logits": np.asarray, "softmax": softmax}
     exact_means: ClassVar = {"logits": mean_logits, "softmax": mean_softmaxes}
-    has_motion_check = True
     has_distillation = has_analyses = True
     figures = (Figure("top1", "top-1", "Top-1 accuracy"),)
     hits_key = score_key = headline = "top1"
@@ -148,6 +141,23 @@ class SingleLabel(Classification):
         """Top-1, 0 to 1."""
         return float(self.right(scores, labels).mean())
 
+    def headline_figure(self, scores: np.ndarray, labels: Sequence[Any]) -> dict[str, Any]:
+        """The share of top-1, with its counts and its Wilson interval."""
+        return proportion(self.right(scores, labels).sum(), len(labels))
+
+    def headline_difference(
+        self, scores: np.ndarray, other: np.ndarray, labels: Sequence[Any]
+    ) -> dict[str, Any]:
+        """Of top-1, by `paired_interval`."""
+        right, other_right = self.right(scores, labels), self.right(other, labels)
+        rng = generator("differences", len(scores))
+        low, high = paired_interval(right, other_right, rng)
+        return {"value": float(right.mean() - other_right.mean()), "low": low, "high": high}
+
+    def opposed(self, label: int, opposite: Mapping[int, int]) -> int:
+        """The opposite class, or the class itself where it has none."""
+        return opposite.get(label, label)
+
     def group_interval(
         self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray
     ) -> tuple[float, float] | None:
@@ -159,35 +169,9 @@ class SingleLabel(Classification):
         """int64 `[N]`."""
         return np.array([video["label"] for video in videos], dtype=np.int64)
 
-    def motion(
-        self,
-        played: Mapping[str, ViewScores],
-        labels: ArrayLike,
-        opposite: Mapping[int, int],
-        class_names: Sequence[str],
-        score: str,
-    ) -> dict[str, Any]:
-        """Shares of right answers forward, backwards (its own class, and the opposite one), and still."""
-        labels = np.asarray(labels)
-        opposed = np.array([opposite.get(label, label) for label in labels])
-
-        def share_right(playback: str, answers: np.ndarray) -> dict[str, Any]:
-            good = played[playback].decoded
-            scores = self.video_scores(played[playback].scores, score)
-            right = topk_correct(scores[good], answers[good], 1)
-            return proportion(right.sum(), len(right))
-
-        return {
-            "forward": share_right("forward", labels),
-            "reversed_opposite": share_right("reverse", opposed),
-            "reversed_original": share_right("reverse", labels),
-            "still": share_right("still", labels),
-            "opposites": {class_names[a]: class_names[b] for a, b in sorted(opposite.items())},
-        }
-
     def summary_lines(self, results: Mapping[str, Any]) -> list[str]:
-        """Top-1 and top-5, what failed, and what happens backwards."""
-        summary, motion = results["summary"], results["motion"]
+        """Top-1 and top-5, and what failed."""
+        summary = results["summary"]
         lines = [f"top-1 {share_text(summary['top1'])}, top-5 {share_text(summary['top5'])}"]
         if summary["failed"]:
             lines.append(
@@ -195,12 +179,6 @@ class SingleLabel(Classification):
                 f"as wrong: top-1 {share_text(summary['top1_all'])}"
             )
             lines += failure_lines(results)
-        if motion:
-            lines.append(
-                f"played backwards: {share_text(motion['reversed_opposite'])} see the opposite class, "
-                f"{share_text(motion['reversed_original'])} the original one; "
-                f"middle frame repeated: {share_text(motion['still'])}"
-            )
         return lines
 
     def page(self, results: Mapping[str, Any], open_video: FramesOfVideo | None) -> dict[str, Any]:
@@ -211,7 +189,6 @@ class SingleLabel(Classification):
             "spread": spread(per_class, "accuracy"),
             "confusion": _confusion_section(results),
             "mistakes": _mistakes(results["videos"], open_video),
-            "motion": _motion_section(results),
         }
 
     def pictures(self, results: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -311,13 +288,3 @@ def _mistakes(videos: Sequence[dict[str, Any]], open_video: FramesOfVideo | None
     wrong = [v for v in videos if v["top5"] and v["top5"][0]["class"] != v["label"]]
     wrong.sort(key=lambda video: -(video["top5"][0]["score"] or 0.0))
     return mistakes_with_frames(wrong, open_video)
-
-
-def _motion_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The bars of the motion section, and pairs of opposite classes, each pair once."""
-    motion = results["motion"]
-    if motion is None:
-        return None
-    bars = [{"title": t, "answer": a, "part": motion[key]} for key, t, a in MOTION_ROWS]
-    pairs = dict.fromkeys(tuple(sorted(pair)) for pair in motion["opposites"].items())
-    return {"bars": bars, "chance": 1 / len(results["class_names"]), "pairs": list(pairs)}

@@ -20,7 +20,6 @@ import torch
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.parts import Figure, FramesOfVideo
-from uniformer_video.evaluation.scoring import ViewScores
 
 
 class AnyPrediction(Protocol):
@@ -52,9 +51,8 @@ class Task(ABC):
     min_classes: ClassVar[int] = 2
     # TEST.SCORE -> what is averaged over the views, a function of logits `[..., K]`; "logits" must be there.
     view_scores: ClassVar[dict[str, Callable[[np.ndarray], np.ndarray]]] = {"logits": np.asarray}
-    # Whether `motion` measures something.
-    has_motion_check: ClassVar[bool] = False
-    # Whether its videos have scores `[N, K]`, so that `evaluation/analyses` can be made of them.
+    # Whether its videos have scores `[N, K]`, so that `evaluation/analyses`, the check of motion among them,
+    # can be made.
     has_analyses: ClassVar[bool] = False
     # What metrics.jsonl, the log and the curves of the page show beside the loss, in the page's order.
     figures: ClassVar[tuple[Figure, ...]]
@@ -229,6 +227,26 @@ class Task(ABC):
         """
         raise NotImplementedError
 
+    def headline_figure(self, scores: np.ndarray, labels: Sequence[Any]) -> dict[str, Any]:
+        """The `headline` as the summary has it, "value", "low" and "high" among others. Arguments as of
+        `headline_of`. Of tasks with `has_analyses`.
+        """
+        raise NotImplementedError
+
+    def headline_difference(
+        self, scores: np.ndarray, other: np.ndarray, labels: Sequence[Any]
+    ) -> dict[str, Any]:
+        """The `headline` of some scores of videos less that of `other` scores of the same videos: "value",
+        and its paired 95 % interval, "low" and "high". Of tasks with `has_analyses`.
+        """
+        raise NotImplementedError
+
+    def opposed(self, label: Any, opposite: Mapping[int, int]) -> Any:
+        """A label, as `label_of` gives it, with each class replaced by its opposite where it has one. Of
+        tasks with `has_analyses`.
+        """
+        raise NotImplementedError
+
     def group_interval(
         self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray
     ) -> tuple[float, float] | None:
@@ -251,21 +269,6 @@ class Task(ABC):
     @abstractmethod
     def saved_labels(self, videos: Sequence[Mapping[str, Any]], num_classes: int) -> np.ndarray:
         """The labels of a record's "videos" for scores.npz, `[N, ...]`. Dense: the paths of the masks."""
-        raise NotImplementedError
-
-    def motion(
-        self,
-        played: Mapping[str, ViewScores],
-        labels: Sequence[Any],
-        opposite: Mapping[int, int],
-        class_names: Sequence[str],
-        score: str,
-    ) -> dict[str, Any]:
-        """The record's "motion", of tasks with `has_motion_check`.
-
-        played: the `ViewScores` of "forward", "reverse" and "still" playback. opposite: {class: the class of
-        its videos played backwards}. Dense: none.
-        """
         raise NotImplementedError
 
     @abstractmethod

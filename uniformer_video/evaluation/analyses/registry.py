@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+from uniformer_video.evaluation.analyses.robustness import robustness
 from uniformer_video.evaluation.analyses.tested import Tested
 
 # Name -> the analysis, ready for JSON; None where it has nothing to say. What it gives stands in the record's
 # "analyses" under its name, and `pages/analyses/NAME.html.j2` shows it.
-ANALYSES: dict[str, Callable[[Tested], dict[str, Any] | None]] = {}
+ANALYSES: dict[str, Callable[[Tested], dict[str, Any] | None]] = {
+    "robustness": robustness,
+}
 
 
 def analyse(tested: Tested) -> dict[str, dict[str, Any]]:

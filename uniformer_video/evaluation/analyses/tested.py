@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from uniformer_video.data.clips.variants import Variant
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.evaluation.parts import RecordingTask
+from uniformer_video.evaluation.variants import VariantScores
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class Tested:
 
     task: that of the test. view_scores: logits `[N, view, K]`, clip by clip and crop by crop; NaN where a
     video failed. labels: one a video, as the task's `label_of` gives it. decoded: bool `[N]`.
-    model: the record's "model". seconds: how long the test took.
+    model: the record's "model". seconds: how long the test took. variants: scores of the same videos played
+    otherwise or with worse frames, where that was asked for.
     """
 
     task: RecordingTask
@@ -28,6 +31,7 @@ class Tested:
     class_names: Sequence[str]
     model: Mapping[str, Any]
     seconds: float
+    variants: VariantScores | None = None
 
     @cached_property
     def good(self) -> np.ndarray:
@@ -61,3 +65,23 @@ class Tested:
         chosen = chosen if crops is None else chosen[:, :, list(crops)]
         views = chosen.reshape(len(chosen), -1, chosen.shape[-1])
         return self.task.video_scores(views, score or self.protocol.score)
+
+    @cached_property
+    def in_all_variants(self) -> np.ndarray:
+        """The places of the videos that were decoded in the test and for its variants, int `[V]`."""
+        assert self.variants is not None
+        return np.flatnonzero(self.decoded & self.variants.decoded)
+
+    def variant_scores(self, variant: Variant) -> np.ndarray:
+        """Scores of the videos `in_all_variants` in one of the `variants`, `[V, K]`."""
+        assert self.variants is not None
+        views = self.variants.of(variant)[self.in_all_variants]
+        if self.variants.per_view:
+            return self.task.video_scores(views, self.protocol.score)
+        return views[:, 0]
+
+    @cached_property
+    def unchanged_scores(self) -> np.ndarray:
+        """Scores of the same videos in the test itself, `[V, K]`."""
+        views = self.view_scores[self.in_all_variants]
+        return self.task.video_scores(views, self.protocol.score)
