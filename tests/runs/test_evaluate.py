@@ -88,8 +88,6 @@ def test_views_that_repeat_another_are_told_once(tested, caplog):
     assert "once more" not in caplog.text
 
 
-
-
 def test_pictures_show_the_segment_that_counts(tmp_path, make_video, monkeypatch):
     path = make_video(frames=50)  # 25 a second
     asked = []

@@ -128,9 +128,7 @@ def test_variants_are_of_tasks_whose_videos_have_scores(asked, monkeypatch):
         built("TRAIN.TASK", "multi-label", *asked)
 
 
-def test_opposite_classes_have_no_effect_without_the_check_of_motion(
-    tmp_path, caplog, monkeypatch
-):
+def test_opposite_classes_have_no_effect_without_the_check_of_motion(tmp_path, caplog, monkeypatch):
     text = "DATA: {OPPOSITE_CLASS_PAIRS: [[0, 1]], REVERSE_FRAMES: True}"
     (tmp_path / "a.yaml").write_text(text)
     check_settings(load_config(tmp_path / "a.yaml"))

@@ -81,7 +81,7 @@ def robustness_lines(found: Mapping[str, Any] | None) -> list[str]:
     if not found or found["clean"]["value"] is None:
         return []
     parts = [
-        f"{NAMES[row['kind']].lower()} {row['mean']:.1%} ({-100 * row['drop']:+.1f} points)"
+        f"{row['kind']} {row['mean']:.1%} ({100 * (row['mean'] - found['clean']['value']):+.1f} points)"
         for row in found["kinds"]
     ]
     return [
