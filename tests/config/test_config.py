@@ -111,7 +111,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path, key, near):
         ("DATA.STD", "0,1,1", "each from 0.0001 to 1"),
         ("NUM_GPUS", "5", "not a multiple of NUM_GPUS 5"),
         ("TEST.ROBUSTNESS", "[nois]", r"is 'nois'; allowed: 'drop', .*did you mean 'noise'"),
-        ("TEST.ROBUSTNESS", "noise", r"it must be a list of kinds, such as \[drop, jpeg"),
+        ("TEST.ROBUSTNESS", "[[jpeg]]", r"it must be a list of kinds, such as \[drop, jpeg"),
         ("DATA.FLIP_CLASS_PAIRS", "a,b", "pairs of class names or numbers"),
         ("UNIFORMER.EMBED_DIM", "a,b,c,d", "a list of 4 whole numbers"),
         ("UNIFORMER.DROP_DEPTH_RATE", "1.0", "a number of at least 0 and below 1"),

@@ -152,7 +152,7 @@ def test_a_file_keeps_all_of_it_and_parts_are_joined(records, tmp_path):
     save_variants(tmp_path, found, [record.name for record in records])
     again = load_variants(tmp_path)
     np.testing.assert_array_equal(again.scores, found.scores)
-    for key in ("variants", "per_view", "held", "shown", "seed", "asked", "seconds", "failures"):
+    for key in ("variants", "per_view", "held", "shown", "seeds", "asked", "seconds", "failures"):
         assert getattr(again, key) == getattr(found, key)
     parts = [score(dataset([records[i] for i in own])) for own in ([0, 3], [1, 2])]
     joined = join_variants(parts, [[0, 3], [1, 2]])

@@ -65,7 +65,8 @@ class Setting:
     choices: the values that are allowed, in a list the entries; () = any. counts: a text that is a whole
     number from 0, or "all". or_list: a text may also be a list of several texts. form: in words, what a value
     is, where all this does not say it well. on_resume: one of the words above. affects_test: the results of a
-    test depend on it. phase: the only one that uses it, `TRAINING` or `TEST`. used_when: it has an effect where all these hold.
+    test depend on it. phase: the only one that uses it, `TRAINING` or `TEST`. used_when: it has an effect
+    where all these hold.
     """
 
     key: str

@@ -41,8 +41,8 @@ def score_variants(
     """The `VariantScores` of a `VariantDataset`; arguments as of `score_videos`.
 
     seed: of the draws. asked: as of `VariantScores`. reduce: logits `[variant, view, class]` -> scores of
-    videos `[variant, class]`, which are then kept in their place. The views of a few passes, all of one video, are there at
-    a time.
+    videos `[variant, class]`, which are then kept in their place. The views of two passes, both of one
+    video, are there at a time.
     """
     model.eval()
     started, error = time.monotonic(), None
@@ -80,7 +80,7 @@ def score_variants(
         per_view=reduce is None,
         held=held,
         shown=frames * (len(dataset) - len(failures)),
-        seed=seed,
+        seeds=tuple(seed if variant.draws else 0 for variant in dataset.variants),
         asked=tuple(asked),
         seconds=time.monotonic() - started,
         failures=failures,

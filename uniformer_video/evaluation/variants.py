@@ -23,7 +23,8 @@ class VariantScores:
 
     per_view: they are the logits of views; else they are the scores of videos, by the test's rule, as of
     one view. held: `[variant]`, how many of the `shown` frames of all clips of a variant were the first or
-    the last of their video for want of others. failures: {index of a video: why}. seed: of the draws.
+    the last of their video for want of others. failures: {index of a video: why}. seeds: `[variant]`,
+    of the draws, 0 without any.
     asked: kinds that TEST.ROBUSTNESS named; others are there for the check of motion. seconds: it took.
     """
 
@@ -32,7 +33,7 @@ class VariantScores:
     per_view: bool
     held: tuple[int, ...]
     shown: int
-    seed: int
+    seeds: tuple[int, ...]
     asked: tuple[str, ...] = ()
     seconds: float = 0.0
     failures: dict[int, str] = field(default_factory=dict)
@@ -46,14 +47,24 @@ class VariantScores:
         """The scores of one variant, `[video, view, class]`."""
         return self.scores[self.variants.index(variant)]
 
+    def held_of(self, variant: Variant) -> int:
+        """The frames `held` in one variant."""
+        return self.held[self.variants.index(variant)]
+
+    def seed_of(self, variant: Variant) -> int | None:
+        """The seed of a variant; None for one that is not there."""
+        return self.seeds[self.variants.index(variant)] if variant in self.variants else None
+
     def and_also(self, more: "VariantScores") -> "VariantScores":
-        """These and more variants of the same videos, of the same seed and kind of scores."""
-        assert (self.per_view, self.seed, self.shown) == (more.per_view, more.seed, more.shown)
+        """These and more variants of the same videos, which replace those of these that are the same."""
+        assert self.per_view == more.per_view
+        kept = [place for place, own in enumerate(self.variants) if own not in more.variants]
         return replace(
             self,
-            variants=self.variants + more.variants,
-            scores=np.concatenate([self.scores, more.scores]),
-            held=self.held + more.held,
+            variants=tuple(self.variants[place] for place in kept) + more.variants,
+            scores=np.concatenate([self.scores[kept], more.scores]),
+            held=tuple(self.held[place] for place in kept) + more.held,
+            seeds=tuple(self.seeds[place] for place in kept) + more.seeds,
             asked=tuple(dict.fromkeys([*self.asked, *more.asked])),
             seconds=self.seconds + more.seconds,
             failures={**self.failures, **more.failures},
@@ -68,9 +79,12 @@ def join_variants(
     order: of each part, where its videos stand among all.
     """
     first = parts[0]
-    variants = [own for own in first.variants if all(own in part.variants for part in parts)]
-    alike = all((part.per_view, part.seed) == (first.per_view, first.seed) for part in parts)
-    if not variants or not alike:
+    variants = [
+        own
+        for own, seed in zip(first.variants, first.seeds, strict=True)
+        if all(part.seed_of(own) == seed for part in parts)
+    ]
+    if not variants or len({part.per_view for part in parts}) > 1:
         return None
     rows = np.concatenate([np.stack([part.of(own) for own in variants]) for part in parts], axis=1)
     scores = np.empty_like(rows)
@@ -79,10 +93,14 @@ def join_variants(
         variants=tuple(variants),
         scores=scores,
         per_view=first.per_view,
-        held=tuple(sum(part.held[part.variants.index(own)] for part in parts) for own in variants),
+        held=tuple(sum(part.held_of(own) for part in parts) for own in variants),
         shown=sum(part.shown for part in parts),
-        seed=first.seed,
-        asked=tuple(kind for kind in first.asked if all(kind in part.asked for part in parts)),
+        seeds=tuple(first.seeds[first.variants.index(own)] for own in variants),
+        asked=tuple(
+            kind
+            for kind in first.asked
+            if all(kind in part.asked for part in parts) and any(kind == own.kind for own in variants)
+        ),
         seconds=sum(part.seconds for part in parts),
         failures={
             own[place]: reason
@@ -104,7 +122,7 @@ def save_variants(folder: Path | str, found: VariantScores, names: Sequence[str]
             per_view=found.per_view,
             held=np.array(found.held, np.int64),
             shown=found.shown,
-            seed=found.seed,
+            seeds=np.array(found.seeds, np.int64),
             asked=np.array(found.asked, dtype=np.str_),
             seconds=found.seconds,
             failed=np.array(sorted(found.failures), np.int64),
@@ -125,7 +143,7 @@ def load_variants(folder: Path | str) -> VariantScores | None:
                 per_view=bool(file["per_view"]),
                 held=tuple(file["held"].tolist()),
                 shown=int(file["shown"]),
-                seed=int(file["seed"]),
+                seeds=tuple(file["seeds"].tolist()),
                 asked=tuple(file["asked"].tolist()),
                 seconds=float(file["seconds"]),
                 failures=dict(failed),

@@ -22,6 +22,7 @@ from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.evaluation.record import Results
 from uniformer_video.evaluation.results import RESULTS_FILE, build_results, save_results
 from uniformer_video.evaluation.variants import (
+    VARIANTS_FILE,
     VariantScores,
     join_variants,
     load_variants,
@@ -181,6 +182,8 @@ def _join(cfg: CfgNode, name: str, root: Path, tested: Sequence[Results], ranks:
         labels = [task.label_of(record) for record in records]
         record_variants(results, task, scores, labels, variants, opposite)
         save_variants(root, variants, [record.name for record in records])
+    else:
+        (root / VARIANTS_FILE).unlink(missing_ok=True)
     save_results(root, results, scores, task)
     ranks.say(_spread_line(results["crossval"]))
     present(root, ranks)

@@ -39,14 +39,13 @@ from uniformer_video.words import duration, plural
 
 
 class _Todo(NamedTuple):
-    """What is to be scored, and how the test was done that it belongs to; the seed of the draws."""
+    """What is to be scored, and how the test was done that it belongs to."""
 
     lacking: list[Variant]
     asked: list[str]
     protocol: Protocol
     playback: str
     seconds_a_view: float
-    seed: int
 
 
 def score_test_variants(
@@ -81,8 +80,8 @@ def _todo(cfg: CfgNode, data: Data, folder: Path) -> _Todo | None:
     variants = variants_of(cfg.TEST.ROBUSTNESS)
     asked = list(dict.fromkeys(variant.kind for variant in variants))
     wanted = dict.fromkeys([*variants, *(MOTION_VARIANTS if wants_motion else ())])
-    known = _known(folder, cfg.RNG_SEED)
-    lacking = [variant for variant in wanted if known is None or variant not in known.variants]
+    known = load_variants(folder)
+    lacking = [own for own in wanted if known is None or known.seed_of(own) != _seed(own, cfg)]
     new_question = known is not None and not set(asked) <= set(known.asked)
     new_motion = wants_motion and record["motion"] is None
     if not (lacking or new_question or new_motion):
@@ -90,13 +89,12 @@ def _todo(cfg: CfgNode, data: Data, folder: Path) -> _Todo | None:
     protocol = Protocol.from_dict(record["protocol"])
     views = max(record["summary"]["decoded"], 1) * protocol.num_views
     seconds_a_view = record["seconds"] / views
-    return _Todo(lacking, asked, protocol, record["playback"], seconds_a_view, cfg.RNG_SEED)
+    return _Todo(lacking, asked, protocol, record["playback"], seconds_a_view)
 
 
-def _known(folder: Path, seed: int) -> VariantScores | None:
-    """What was scored before by the same seed."""
-    known = load_variants(folder)
-    return known if known and known.seed == seed else None
+def _seed(variant: Variant, cfg: CfgNode) -> int:
+    """What its draws depend on."""
+    return cfg.RNG_SEED if variant.draws else 0
 
 
 def _cost_line(todo: _Todo, model: RecognitionModel, videos: int) -> str:
@@ -166,7 +164,7 @@ def _add(
 ) -> None:
     """Put what was found beside what is in the folder already, and its figures into the record."""
     results, _ = load_tested(folder)
-    merged = _known(folder, todo.seed)
+    merged = load_variants(folder)
     if found is not None:
         merged = merged.and_also(found) if merged else found
     assert merged is not None

@@ -17,7 +17,7 @@ from uniformer_video.randomness import generator
 
 @pytest.fixture
 def clip():
-    """float32 [3, 8, 40, 56], 0..255, no whole numbers; the fourth channel of a frame's corner is its number."""
+    """float32 [3, 8, 40, 56], 0..255, not in whole numbers; the corner of a frame is its number."""
     pixels = rng().uniform(0, 255, (3, 8, 40, 56)).astype(np.float32)
     pixels[:, :, 0, 0] = np.arange(8)
     return torch.from_numpy(pixels)

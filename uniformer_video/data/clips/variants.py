@@ -33,6 +33,11 @@ class Variant:
     kind: str
     strength: float = 1.0
 
+    @property
+    def draws(self) -> bool:
+        """Whether something of it is drawn at random."""
+        return self.kind in _DRAWN
+
     def frames(self, indices: np.ndarray, length: int) -> tuple[np.ndarray, int]:
         """(the frames that its clips show, how many of them are the first or the last for want of others).
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from uniformer_video.data.clips.variants import STRENGTHS, Variant
+from uniformer_video.data.clips.variants import STRENGTHS, Variant, variants_of
 from uniformer_video.evaluation.analyses.tested import Tested
 
 NAMES = {
@@ -26,19 +26,18 @@ def robustness(tested: Tested) -> dict[str, Any] | None:
     found = tested.variants
     if found is None or not len(tested.in_all_variants):
         return None
-    kinds = [kind for kind in STRENGTHS if kind in found.asked]
-    if not kinds:
+    if not found.asked:
         return None
     task, labels = tested.task, [tested.labels[place] for place in tested.in_all_variants]
     clean = task.headline_figure(tested.unchanged_scores, labels)
     rows = []
-    for kind in kinds:
-        measured = [_measure(tested, own, labels) for own in found.variants if own.kind == kind]
+    for kind in (kind for kind in STRENGTHS if kind in found.asked):
+        chosen = [own for own in variants_of([kind]) if own in found.variants]
+        measured = [_measure(tested, own, labels) for own in chosen]
         rows.append({"kind": kind, **_summary(measured, clean["value"]), "strengths": measured})
     return {
         "figure": task.headline,
         "videos": len(labels),
-        "seed": found.seed,
         "seconds": found.seconds,
         "per_view": found.per_view,
         "failures": [
@@ -54,9 +53,10 @@ def robustness(tested: Tested) -> dict[str, Any] | None:
 def _measure(tested: Tested, variant: Variant, labels: list[Any]) -> dict[str, Any]:
     assert tested.variants is not None
     scores = tested.variant_scores(variant)
-    held = tested.variants.held[tested.variants.variants.index(variant)]
+    held = tested.variants.held_of(variant)
     return {
         "strength": variant.strength,
+        **({"seed": tested.variants.seed_of(variant)} if variant.draws else {}),
         "figure": tested.task.headline_figure(scores, labels),
         "difference": tested.task.headline_difference(scores, tested.unchanged_scores, labels),
         "held": held / tested.variants.shown,
