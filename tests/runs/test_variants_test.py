@@ -110,7 +110,10 @@ def test_every_figure_comes_out_again_from_the_files(tested, task, caplog):
         assert motion[key]["value"] == pytest.approx(value)
         if key != "forward":
             assert motion["differences"][key]["value"] == pytest.approx(value - clean)
-    assert "27 variants" in caplog.text and "324 more views" in caplog.text  # 27 x 6 x 2
+    assert caplog.text.index("After that come 27 variants") < caplog.text.index(
+        "The same videos in 27 variants"
+    )
+    assert "324 more views" in caplog.text  # 27 x 6 x 2
     assert "played backwards" in caplog.text and "robustness, mean over strengths" in caplog.text
     page = (folder / "report.html").read_text()
     assert 'id="motion"' in page and 'id="robustness"' in page and page.count("x0.67") >= 1
@@ -197,5 +200,6 @@ def test_large_sets_keep_the_scores_of_videos(tested, monkeypatch):
 def test_a_damaged_file_of_variants_is_told(tested):
     folder = tested(TEST__ROBUSTNESS="[jpeg]")
     (folder / variants.VARIANTS_FILE).write_bytes(b"no zip")
+    assert tested() == folder  # nobody asks for it
     with pytest.raises(variants.DataError, match=r"variants.npz: .*; delete it"):
         tested(TEST__ROBUSTNESS="[blur]")

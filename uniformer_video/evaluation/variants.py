@@ -99,7 +99,8 @@ def join_variants(
         asked=tuple(
             kind
             for kind in first.asked
-            if all(kind in part.asked for part in parts) and any(kind == own.kind for own in variants)
+            if all(kind in part.asked for part in parts)
+            and any(kind == own.kind for own in variants)
         ),
         seconds=sum(part.seconds for part in parts),
         failures={

@@ -39,7 +39,7 @@ from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.class_order import match_classes
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest, RunFolder
 from uniformer_video.runs.progress import video_bar
-from uniformer_video.runs.variants_test import score_test_variants
+from uniformer_video.runs.variants_test import score_test_variants, variants_line
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
@@ -86,6 +86,7 @@ def evaluate(
     ranks.say(
         f"Testing {path}{which}: {len(data.test)} videos, {protocol.num_views} views of each."
     )
+    ranks.say(*variants_line(cfg))
     started = time.monotonic()
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES else "forward"
     view_scores = score_records(

@@ -74,22 +74,39 @@ def score_test_variants(
 
 def _todo(cfg: CfgNode, data: Data, folder: Path) -> _Todo | None:
     """None where nothing is asked for, or all of it is there."""
+    wanted = _wanted(cfg)
+    if not wanted:
+        return None
     record, _ = load_tested(folder)
-    opposite = build_clips.opposite_classes(cfg, data.class_names)
-    wants_motion = cfg.TEST.MOTION_CHECK or (opposite and record["playback"] == "reverse")
-    variants = variants_of(cfg.TEST.ROBUSTNESS)
-    asked = list(dict.fromkeys(variant.kind for variant in variants))
-    wanted = dict.fromkeys([*variants, *(MOTION_VARIANTS if wants_motion else ())])
+    asked = list(dict.fromkeys(variant.kind for variant in variants_of(cfg.TEST.ROBUSTNESS)))
     known = load_variants(folder)
     lacking = [own for own in wanted if known is None or known.seed_of(own) != _seed(own, cfg)]
     new_question = known is not None and not set(asked) <= set(known.asked)
-    new_motion = wants_motion and record["motion"] is None
+    new_motion = set(MOTION_VARIANTS) <= set(wanted) and record["motion"] is None
     if not (lacking or new_question or new_motion):
         return None
     protocol = Protocol.from_dict(record["protocol"])
     views = max(record["summary"]["decoded"], 1) * protocol.num_views
     seconds_a_view = record["seconds"] / views
     return _Todo(lacking, asked, protocol, record["playback"], seconds_a_view)
+
+
+def _wanted(cfg: CfgNode) -> list[Variant]:
+    """All variants that the config asks for, each once."""
+    opposed = cfg.DATA.OPPOSITE_CLASS_PAIRS and cfg.DATA.REVERSE_FRAMES
+    motion = MOTION_VARIANTS if cfg.TEST.MOTION_CHECK or opposed else ()
+    return list(dict.fromkeys([*variants_of(cfg.TEST.ROBUSTNESS), *motion]))
+
+
+def variants_line(cfg: CfgNode) -> list[str]:
+    """What the variants of a test will cost, before it begins and anything is measured; none without any."""
+    count = len(_wanted(cfg))
+    if not count:
+        return []
+    return [
+        f"After that come {plural(count, 'variant')} of them (TEST.ROBUSTNESS, TEST.MOTION_CHECK), each with "
+        "as many views: how long they take is said once this test's speed is known."
+    ]
 
 
 def _seed(variant: Variant, cfg: CfgNode) -> int:
