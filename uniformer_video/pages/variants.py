@@ -7,11 +7,11 @@ from uniformer_video.evaluation.analyses.robustness import NAMES
 from uniformer_video.evaluation.parts import difference_text
 from uniformer_video.pages.plots import strength_chart
 
-MOTION_ROWS = (
-    ("forward", "Played forward", "right answer: its own class"),
-    ("reversed_opposite", "Played backwards", "right answer: the opposite class"),
-    ("reversed_original", "Played backwards", "still answered: its own class"),
-    ("still", "Middle frame repeated", "right answer: its own class"),
+_MOTION_ROWS = (
+    ("forward", "Played forward"),
+    ("reversed_opposite", "Played backwards"),
+    ("reversed_original", "Played backwards"),
+    ("still", "Middle frame repeated"),
 )
 # What a kind does, and what its strength is, for an axis.
 _KINDS = {
@@ -36,12 +36,17 @@ def motion_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     differences = motion.get("differences", {})  # earlier records have none
     bars = [
-        {"title": title, "answer": answer, "part": motion[key], "difference": differences.get(key)}
-        for key, title, answer in MOTION_ROWS
+        {
+            "title": title,
+            "answer": _right_answer(key, motion),
+            "part": motion[key],
+            "difference": differences.get(key),
+        }
+        for key, title in _MOTION_ROWS
         if key in motion
     ]
     pairs = dict.fromkeys(tuple(sorted(pair)) for pair in motion["opposites"].items())
-    is_share = "of" in motion["forward"]
+    is_share = _is_share(motion["forward"])
     return {
         "bars": bars,
         "figure": "Accuracy" if is_share else "Mean average precision",
@@ -50,12 +55,28 @@ def motion_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
+def _is_share(figure: Mapping[str, Any]) -> bool:
+    """Whether a figure counts right answers; else it is mean average precision."""
+    return "of" in figure
+
+
+def _right_answer(key: str, motion: Mapping[str, Any]) -> str:
+    """What counts as right in a playback."""
+    if not _is_share(motion["forward"]):
+        kind = "opposite" if key == "reversed_opposite" else "own"
+        return f"right answers: its {kind} classes"
+    if key == "reversed_opposite":
+        return "right answer: the opposite class"
+    is_beside = key == "reversed_original" and "reversed_opposite" in motion
+    return f"{'still answered' if is_beside else 'right answer'}: its own class"
+
+
 def robustness_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
     """The kinds of the robustness section, each with its curve, its rows and what is to be said of them."""
     found = results["analyses"].get("robustness")
     if found is None:
         return None
-    is_share = "of" in found["clean"]
+    is_share = _is_share(found["clean"])
     return {
         "figure": "Top-1 accuracy" if is_share else "Mean average precision",
         "short": "Top-1" if is_share else "mAP",

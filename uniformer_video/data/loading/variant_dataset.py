@@ -100,7 +100,8 @@ class VariantDataset(Dataset):
         for start in range(0, len(frames), _SCALED_AT_ONCE):
             part = to_channels_first(frames[start : start + _SCALED_AT_ONCE])
             scaled = resize_short_side(part, views.short_side)
-            offsets = crop_offsets(*scaled.shape[-2:], side, views.num_crops)
+            height, width = scaled.shape[-2:]
+            offsets = crop_offsets(height, width, side, views.num_crops)
             crops = [scaled[..., top : top + side, left : left + side] for top, left in offsets]
             parts.append(torch.stack(crops))
         return torch.cat(parts, dim=2)
