@@ -18,8 +18,8 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found, "device": device_name()}
 
 
-def device_name() -> str:
-    """The GPU's name, or the processor architecture."""
-    if torch.cuda.is_available():
+def device_name(device: torch.device | None = None) -> str:
+    """The GPU's name, or the processor architecture; of the device that this machine would use by default."""
+    if device.type == "cuda" if device else torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"CPU ({platform.machine()})"

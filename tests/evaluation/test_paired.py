@@ -66,3 +66,17 @@ def test_map_interval_measures_both_on_the_same_resamples():
     assert found == pytest.approx(tuple(expected))
     assert paired_map_interval(first, first, truth, generator("paired", 60), count) == (0, 0)
     assert paired_map_interval(first, first, truth & False, generator("paired", 60), 100) is None
+
+
+def test_groups_are_drawn_whole():
+    """Videos of a group that go up and down together tell less than as many videos by themselves."""
+    groups = np.repeat(np.arange(40), 10)
+    first = np.repeat(np.random.default_rng(5).random(40) < 0.6, 10)
+    second = np.repeat(np.random.default_rng(6).random(40) < 0.5, 10)
+    low, high = paired_interval(first, second, generator("paired", 400), groups=groups)
+    alone = paired_interval(first, second, generator("paired", 400))
+    one_each = paired_interval(first[::10], second[::10], generator("paired", 400))
+    assert high - low == pytest.approx(one_each[1] - one_each[0])
+    assert high - low > 2.5 * (alone[1] - alone[0])
+    each = paired_interval(first, second, generator("paired", 400), groups=np.arange(400))
+    assert each == pytest.approx(alone)

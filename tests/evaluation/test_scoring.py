@@ -54,10 +54,13 @@ def test_every_view_once_whatever_the_batches(dataset):
     assert np.isnan(expected.scores[3]).all()
     assert np.isfinite(np.delete(expected.scores, 3, 0)).all()
     assert len(np.unique(expected.scores[0, :, 0])) == 6
+    assert expected.sizes == dict.fromkeys((0, 1, 2, 4, 5, 6), (64, 48))
+    assert len(expected.times.reads) == 6
+    assert [passes.views for passes in expected.times.passes] == [5 * 6]  # all but the first pass
     for options in ({"batch_size": 1}, {"batch_size": 100}, {"batch_size": 7, "workers": 2}):
         found, seen = score(dataset, **options)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
-        assert (seen, found.failures) == (36, expected.failures)
+        assert (seen, found.failures, found.sizes) == (36, expected.failures, expected.sizes)
 
 
 def test_views_of_the_same_frames_are_counted(make_video):

@@ -379,12 +379,21 @@ def test_folds_of_videos_with_several_labels_that_partly_fail(demo, tmp_path, pl
     folder = place({"data/train.csv": "\n".join(lines)}) / "data"
     (folder / "broken.mp4").write_bytes(b"no video")
     chosen = {"DATA__FOLDS": 2, "TRAIN__TASK": "multi-label", "DATA__VAL_RATIO": 0}
-    chosen |= {"MODEL__NUM_CLASSES": 8, "DATA__MAX_BAD_RATIO": 0.5}
+    chosen |= {"MODEL__NUM_CLASSES": 8, "DATA__MAX_BAD_RATIO": 0.5, "TEST__NUM_ENSEMBLE_VIEWS": 2}
     cfg = load_config(overrides=words(folder, tmp_path / "cv", **chosen))
     results = uv.crossval(cfg)
     assert results.summary["videos"] == 17 and results.summary["failed"] == 1
     assert [failure["name"] for failure in results.failures] == ["broken.mp4"]
     assert results.crossval["short"] == "mAP" and results.crossval["groups"] == 0
+    assert [video.get("size") for video in results.videos] == [[64, 64]] * 16 + [None]
+    folds = [uv.Results.load(tmp_path / f"cv/fold{fold}") for fold in range(2)]
+    for key, count in (("decode_seconds", "videos"), ("model_seconds", "views")):
+        parts = [fold.cost[key] * fold.cost[count] for fold in folds]
+        assert results.cost[key] * results.cost[count] == pytest.approx(sum(parts))
+    assert results.model["gflops_view"] == folds[0].model["gflops_view"]
+    rows = results.analyses["views"]["rows"]
+    assert [row["views"] for row in rows] == [1, 2]
+    assert rows[1]["value"] == results.summary["map"]["value"]
     assert "Mean average precision by fold" in Page((tmp_path / "cv/report.html").read_text()).text
 
 

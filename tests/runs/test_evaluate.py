@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from uniformer_video import cli
+from uniformer_video.config.recorded import config_from_text
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.distributed.ranks import Ranks
+from uniformer_video.models import flops
 from uniformer_video.runs import build_model, multi_view_test
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.folder import RunFolder
@@ -74,6 +76,39 @@ def test_a_multi_label_test(tested, caplog, score):
     assert "Mean average precision" in (folder / "report.html").read_text()
     assert tested(TEST__SCORE=score) == folder
     assert "tested already" in caplog.text
+
+
+def test_the_record_tells_the_cost_of_a_view_and_the_sizes_of_frames(tested, caplog):
+    caplog.set_level("INFO")
+    folder = tested(TEST__NUM_SPATIAL_CROPS=3, DATA__TEST_SCALE=40, TEST__BATCH_SIZE=6)
+    results = json.loads((folder / "results.json").read_text())
+    cfg = config_from_text(results["settings"], "the results")
+    model, _ = build_model.build_model(cfg, 3)
+    view = flops.count_flops(model, (1, 3, 4, 32, 32)) / 1e9
+    assert results["model"]["gflops_view"] == view > 0
+    cost = results["cost"]
+    assert (cost["processes"], cost["workers"], cost["videos"]) == (1, 0, 3)
+    assert cost["device"].startswith("CPU") and cost["views"] == 12  # without the first pass
+    assert [video.get("size") for video in results["videos"]] == [[64, 48]] * 3 + [None]
+    rows = results["analyses"]["views"]["rows"]
+    assert [row["views"] for row in rows] == [1, 2, 3, 6]
+    assert rows[3]["gflops"] == pytest.approx(6 * view)
+    seconds = cost["decode_seconds"] + cost["crop_seconds"] + 6 * cost["model_seconds"]
+    assert rows[3]["seconds"] == pytest.approx(seconds)
+    assert rows[3]["value"] == results["summary"]["map"]["value"]
+    assert "How many views are enough" in (folder / "report.html").read_text()
+    assert "fewer views" in caplog.text
+
+
+def test_a_model_that_cannot_be_counted_is_named(tested, monkeypatch):
+    def fail(model, shape):
+        raise RuntimeError("no trace of it")
+
+    monkeypatch.setattr(flops, "count_flops", fail)
+    results = json.loads((tested() / "results.json").read_text())
+    assert "gflops_view" not in results["model"]
+    assert results["analyses"]["views"]["rows"][0]["gflops"] is None
+    assert any("could not be counted (RuntimeError: no trace" in note for note in results["notes"])
 
 
 def test_views_that_repeat_another_are_told_once(tested, caplog):

@@ -1,6 +1,7 @@
 """Accuracy figures from scores and labels: pure numpy, no files, no state."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +18,40 @@ def sigmoid(scores: ArrayLike) -> np.ndarray:
     """Scores of any shape -> the probability of each by itself, float64 of the same shape."""
     with np.errstate(invalid="ignore"):  # NaN, of a video that failed, stays NaN
         return np.exp(-np.logaddexp(0.0, -np.asarray(scores, dtype=np.float64)))
+
+
+def jensen_shannon(probabilities: np.ndarray) -> np.ndarray:
+    """The Jensen-Shannon divergence of distributions `[..., view, K]` with equal weights, in nats: `[...]`.
+
+    The entropy of their mean less the mean of their entropies: 0 where all are alike, at most the logarithm
+    of how many there are, and of K. Source: Lin, "Divergence Measures Based on the Shannon Entropy" (1991);
+    of ensembles, Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation
+    using Deep Ensembles" (2017).
+    """
+    between = _entropy(probabilities.mean(axis=-2)) - _entropy(probabilities).mean(axis=-1)
+    return np.maximum(between, 0.0)  # rounding may go below; NaN stays
+
+
+def _entropy(probabilities: np.ndarray) -> np.ndarray:
+    """Of distributions `[..., K]`, in nats: `[...]`."""
+    logs = np.log(probabilities, out=np.zeros_like(probabilities), where=probabilities > 0)
+    return -(probabilities * logs).sum(axis=-1)
+
+
+def ranking_area(doubts: ArrayLike, wrong: ArrayLike) -> float:
+    """How well doubts, float `[N]`, tell wrong answers, bool `[N]`, from right ones: the area under the ROC.
+
+    The share of pairs of a wrong and a right answer in which the wrong one has the higher doubt, where equal
+    doubts count half; NaN where all answers are right, or wrong. Source: Hanley and McNeil, "The Meaning and
+    Use of the Area under a Receiver Operating Characteristic (ROC) Curve" (1982).
+    """
+    doubts, wrong = np.asarray(doubts), np.asarray(wrong, dtype=bool)
+    right, mistaken = np.sort(doubts[~wrong]), doubts[wrong]
+    if not len(right) or not len(mistaken):
+        return math.nan
+    below = np.searchsorted(right, mistaken, side="left")
+    equal = np.searchsorted(right, mistaken, side="right") - below
+    return float((below + equal / 2).sum() / (len(right) * len(mistaken)))
 
 
 def topk_correct(scores: np.ndarray, labels: ArrayLike, k: int) -> np.ndarray:
@@ -142,21 +177,32 @@ def resampled_map(
     groups: int `[N]`, from 0, of videos that are drawn together; None = each by itself. A class that a
     resample leaves without a positive does not count in its mean.
     """
-    scores, truth = _nan_lowest(scores), np.asarray(truth, dtype=bool)
-    times = _times_drawn(np.arange(len(scores)) if groups is None else groups, count, rng)
     total, classes = np.zeros(count), np.zeros(count)
-    for k in np.flatnonzero(truth.any(axis=0)):
-        precision, has_positive = _resampled_precision(scores[:, k], truth[:, k], times)
-        total += precision
+    for _, precision in resampled_precision(scores, truth, count, rng, groups):
+        has_positive = ~np.isnan(precision)
+        total += np.where(has_positive, precision, 0)
         classes += has_positive
     return np.divide(total, classes, out=np.full(count, np.nan), where=classes > 0)
 
 
-def _resampled_precision(
-    scores: np.ndarray, truth: np.ndarray, times: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Average precision where video n counts `times[:, n]` times, 0 without a positive; and whether
-    there is one."""
+def resampled_precision(
+    scores: ArrayLike,
+    truth: ArrayLike,
+    count: int,
+    rng: np.random.Generator,
+    groups: np.ndarray | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Each class that has a positive, and its average precision on the resamples of `resampled_map`, float64
+    `[count]`, NaN on those that leave it without.
+    """
+    scores, truth = _nan_lowest(scores), np.asarray(truth, dtype=bool)
+    times = _times_drawn(np.arange(len(scores)) if groups is None else groups, count, rng)
+    for k in np.flatnonzero(truth.any(axis=0)):
+        yield int(k), _resampled_precision(scores[:, k], truth[:, k], times)
+
+
+def _resampled_precision(scores: np.ndarray, truth: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Average precision where video n counts `times[:, n]` times, NaN without a positive."""
     order = np.argsort(-scores, kind="stable")
     scores = scores[order]
     positives = np.flatnonzero(truth[order])
@@ -168,7 +214,7 @@ def _resampled_precision(
     seen = np.cumsum(times, axis=1)[:, ends]
     found = new.sum(axis=1)
     area = (new * hits / np.maximum(seen, 1)).sum(axis=1)
-    return area / np.maximum(found, 1), found > 0
+    return np.divide(area, found, out=np.full(len(times), np.nan), where=found > 0)
 
 
 def _times_drawn(groups: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

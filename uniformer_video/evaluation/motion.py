@@ -38,8 +38,8 @@ def measure_motion(tested: Tested, playback: str, opposite: Mapping[int, int]) -
         "reversed_original": task.headline_figure(reverse, labels),
         "still": task.headline_figure(still, labels),
         "differences": {
-            "reversed_original": task.headline_difference(reverse, forward, labels),
-            "still": task.headline_difference(still, forward, labels),
+            "reversed_original": tested.difference(reverse, forward),
+            "still": tested.difference(still, forward),
         },
         "opposites": {},
     }

@@ -29,6 +29,8 @@ class RecordingTask(Protocol):
     headline: ClassVar[str]
     template: ClassVar[Path]
     has_analyses: ClassVar[bool]
+    headline: ClassVar[str]
+    view_scores: ClassVar[dict[str, Callable[[np.ndarray], np.ndarray]]]
 
     def label_entry(self, label: Any) -> dict[str, Any]: ...
 
@@ -42,11 +44,28 @@ class RecordingTask(Protocol):
 
     def headline_figure(self, scores: np.ndarray, labels: Sequence[Any]) -> dict[str, Any]: ...
 
-    def headline_difference(
-        self, scores: np.ndarray, other: np.ndarray, labels: Sequence[Any]
-    ) -> dict[str, Any]: ...
-
     def opposed(self, label: Any, opposite: Mapping[int, int]) -> Any: ...
+
+    def judged(self, labels: Sequence[Any]) -> np.ndarray: ...
+
+    def evidence(
+        self, scores: np.ndarray, labels: Sequence[Any], groups: np.ndarray | None = None
+    ) -> np.ndarray: ...
+
+    def difference_interval(
+        self, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[float, float] | None: ...
+
+    def class_differences(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        labels: Sequence[Any],
+        least: int,
+        groups: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]: ...
+
+    def disagreement(self, logits: np.ndarray) -> np.ndarray: ...
 
     def results(
         self,

@@ -23,6 +23,8 @@ class Results:
     videos: one dict a video: "name", "path", its labels, whether it was "decoded", and what was found.
     failures: those of them that could not be decoded, each with its "reason".
     motion: the check of motion, None where it was not made. model, training, versions: plain dicts.
+    analyses: {name: what an analysis found}. cost: where the time of the test went, None where it was not
+    measured.
     settings: the config as YAML text. seconds: how long the test took.
     crossval: of a cross-validation, the figures of its folds and their spread; None of one test.
     task_parts: what else the task records, such as "per_class".
@@ -47,6 +49,8 @@ class Results:
     settings: str
     versions: dict[str, str]
     task: str = "single-label"
+    analyses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cost: dict[str, Any] | None = None
     crossval: dict[str, Any] | None = None
     task_parts: dict[str, Any] = field(default_factory=dict)
 

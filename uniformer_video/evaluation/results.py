@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError
-from uniformer_video.evaluation.analyses.registry import analyse
+from uniformer_video.evaluation.analyses.registry import analyse, notes_of
 from uniformer_video.evaluation.analyses.tested import Tested
 from uniformer_video.evaluation.earlier_results import from_schema_1
 from uniformer_video.evaluation.parts import RecordingTask
@@ -63,6 +63,9 @@ def build_results(
     videos_sha256: str = "",
     segments: Sequence[Segment] | None = None,
     failures: Mapping[int, str] | None = None,
+    sizes: Mapping[int, tuple[int, int]] | None = None,
+    groups: np.ndarray | None = None,
+    cost: dict[str, Any] | None = None,
     motion: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
     notes: Iterable[str] = (),
@@ -81,6 +84,9 @@ def build_results(
         failures: {index of a video: one-line reason why it could not be decoded}.
         motion: what the task's `motion` gives, if that is measured.
         protocol: the `Protocol` of the test, its precision the one that was used.
+        sizes: {place: (width, height)} of the decoded frames of videos, in pixels, where they are known.
+        groups: int [N], from 0, of videos that belong together; None: each stands by itself.
+        cost: what `evaluation.cost.measured_cost` gives.
         playback: "forward", or "reverse" for videos played backwards.
         videos_sha256: the digest of the list of videos.
         model, training, versions: plain dicts, recorded as they are.
@@ -95,10 +101,22 @@ def build_results(
     assert len(names) == len(paths) == len(labels) == len(scores)
     assert scores.shape[1] == len(class_names)
     decoded = np.array([index not in failures for index in range(len(labels))], dtype=bool)
+    sizes = sizes or {}
     tested = Tested(
-        task, protocol, view_scores, labels, decoded, class_names, model, float(seconds)
+        task,
+        protocol,
+        view_scores,
+        labels,
+        decoded,
+        class_names,
+        model,
+        float(seconds),
+        sizes=sizes,
+        groups=groups,
+        cost=cost,
     )
-    entries = _entries(names, paths, map(task.label_entry, labels), segments)
+    entries = _entries(names, paths, map(task.label_entry, labels), segments, sizes)
+    analyses = analyse(tested)
     found = task.results(entries, labels, scores, decoded, class_names, protocol.score)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -116,10 +134,11 @@ def build_results(
             for index, reason in sorted(failures.items())
         ],
         "motion": motion,
-        "analyses": analyse(tested),
+        "analyses": analyses,
         "model": dict(model),
+        "cost": cost,
         "training": training,
-        "notes": [*notes, *_score_notes(scores[decoded])],
+        "notes": [*notes, *_score_notes(scores[decoded]), *notes_of(analyses)],
         "seconds": float(seconds),
         "settings": settings,
         "versions": dict(versions or {}),
@@ -178,7 +197,7 @@ def load_results(folder: Path | str) -> dict[str, Any]:
         )
     if version == 1:
         results = from_schema_1(results, str(path))
-    results.setdefault("analyses", {})  # earlier records have none
+    results = {"analyses": {}, "cost": None, **results}  # earlier records have none
     if lacking := [key for key in _KEYS if key not in results]:
         raise DataError(f"{path} is damaged: it lacks {lacking[0]}; delete it")
     return results
@@ -189,13 +208,16 @@ def _entries(
     paths: Iterable[str],
     labels: Iterable[Mapping[str, Any]],
     segments: Iterable[Segment],
+    sizes: Mapping[int, tuple[int, int]],
 ) -> list[dict[str, Any]]:
     """What is known of each video before it is tested."""
     entries = []
-    for name, path, label, (start, end) in zip(names, paths, labels, segments, strict=True):
+    listed = zip(names, paths, labels, segments, strict=True)
+    for index, (name, path, label, (start, end)) in enumerate(listed):
         entry = {"name": str(name), "path": str(path), **label}
         entry |= {"start": float(start)} if start else {}
         entry |= {"end": float(end)} if end is not None else {}
+        entry |= {"size": list(sizes[index])} if index in sizes else {}
         entries.append(entry)
     return entries
 

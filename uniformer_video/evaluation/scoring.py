@@ -8,16 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uniformer_video.data.loading.dataset import EvalDataset
+from uniformer_video.data.loading.dataset import EvalDataset, VideoRead
 from uniformer_video.data.loading.loader import eval_loader
 from uniformer_video.data.loading.workers import HANGING_SECONDS
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import UserError
+from uniformer_video.evaluation.cost import MeasuredTimes, PassTimer
 from uniformer_video.models.contract import RecognitionModel
 
 _HELD_LOGITS = 2**22  # 16 MB; on a GPU then once every few hundred videos
-# Of a video at an index: its logits `[view, class]`, why it failed, or how many of its views are repeated.
-Outcome = tuple[int, np.ndarray | str | int]
+# Of a video at an index: its logits `[view, class]`, why it failed, how many of its views are repeated, or
+# what reading it has shown.
+Outcome = tuple[int, np.ndarray | str | int | VideoRead]
 
 
 @dataclass
@@ -25,12 +27,15 @@ class ViewScores:
     """Logits of all views, float32 `[video, view, class]`; NaN where a video failed.
 
     failures: {index of a video: why it could not be decoded}. repeats: {index of a video: how many of its
-    views show the frames of another one once more}, for those that have any.
+    views show the frames of another one once more}, for those that have any. sizes: {index of a decoded
+    video: (width, height) of its frames}. times: where the time went.
     """
 
     scores: np.ndarray
     failures: dict[int, str] = field(default_factory=dict)
     repeats: dict[int, int] = field(default_factory=dict)
+    sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
+    times: MeasuredTimes = field(default_factory=MeasuredTimes)
 
     @property
     def decoded(self) -> np.ndarray:
@@ -77,38 +82,42 @@ def score_videos(
     own = range(ranks.rank, len(dataset), ranks.size)
     num_views = dataset.num_clips * dataset.views.num_crops
     per_batch = max(1, batch_size // num_views)
-    logits, error = _DeviceLogits(num_views), None
+    logits, timer, error = _DeviceLogits(num_views), PassTimer(ranks.device), None
     results: list[Outcome] = []
     try:
         for samples in eval_loader(dataset, own, per_batch, num_workers, timeout):
             good = [sample for sample in samples if sample.views is not None]
             results += [(s.index, s.reason) for s in samples if s.views is None]
             results += [(s.index, s.repeats) for s in good if s.repeats]
+            results += [(s.index, s.read) for s in good if s.read]
             if good:
                 views = torch.cat([sample.views for sample in good if sample.views is not None])
                 if ranks.device.type == "cuda":
                     views = views.pin_memory()  # only such memory is copied without a wait
-                passes = forward_views(model, views, batch_size, ranks.device, autocast)
+                passes = _forward(model, views, batch_size, ranks.device, autocast, timer)
                 logits.add([sample.index for sample in good], passes)
             if progress:
                 progress(len(samples), len(samples) - len(good))
         results += logits.read()
     except UserError as failure:  # the others wait for this process' share
         error = failure
-    return _collect(ranks.gather(results, error), len(dataset), num_views, num_classes)
+    found = _collect(ranks.gather(results, error), len(dataset), num_views, num_classes)
+    found.times.passes = ranks.gather([timer.read()])
+    return found
 
 
-def forward_views(
+def _forward(
     model: nn.Module,
     views: Tensor,
     batch_size: int,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager],
+    timer: PassTimer,
 ) -> Tensor:
     """Float32 logits `[views, class]` on the device, in passes of at most `batch_size` views."""
     parts = []
     for part in views.split(batch_size):
-        with autocast():
+        with timer.timing(len(part)), autocast():
             parts.append(model(part.to(device, non_blocking=True)).float())
     return torch.cat(parts)
 
@@ -152,6 +161,9 @@ def _collect(
             found.failures[index] = outcome
         elif isinstance(outcome, int):
             found.repeats[index] = outcome
+        elif isinstance(outcome, VideoRead):
+            found.sizes[index] = outcome.size
+            found.times.reads.append(outcome)
         else:
             scores[index] = outcome
     return found

@@ -16,7 +16,6 @@ from uniformer_video.data.loading.variant_dataset import VariantDataset, Variant
 from uniformer_video.data.loading.workers import HANGING_SECONDS
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import UserError
-from uniformer_video.evaluation.scoring import forward_views
 from uniformer_video.evaluation.variants import VariantScores
 
 # Of a video at an index: (its scores [variant, view, class], frames held in each variant), or why it failed.
@@ -55,12 +54,7 @@ def score_variants(
                     results.append((sample.index, sample.reason))
                 else:
                     passes = _passes(dataset, sample, seed, batch_size, threads)
-                    logits = [
-                        forward_views(
-                            model, _pinned(views, ranks.device), batch_size, ranks.device, autocast
-                        )
-                        for views in passes
-                    ]
+                    logits = [_forward(model, views, ranks.device, autocast) for views in passes]
                     shape = len(dataset.variants), dataset.num_views, num_classes
                     scores = torch.cat(logits).reshape(shape).cpu().numpy()
                     if reduce:
@@ -123,8 +117,17 @@ def _make_view(
     return normalise(changed)
 
 
-def _pinned(views: Tensor, device: torch.device) -> Tensor:
-    return views.pin_memory() if device.type == "cuda" else views
+def _forward(
+    model: nn.Module,
+    views: Tensor,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager],
+) -> Tensor:
+    """Float32 logits `[views, class]` on the device."""
+    if device.type == "cuda":
+        views = views.pin_memory()  # only such memory is copied without a wait
+    with autocast():
+        return model(views.to(device, non_blocking=True)).float()
 
 
 def _collect(

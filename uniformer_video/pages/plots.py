@@ -7,8 +7,9 @@ drawing suits its light and its dark theme.
 import base64
 import importlib
 import io
+import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,14 @@ ACCENT, WARM, MUTED, LINE = STAND_INS
 RIGHT_RGB, WRONG_RGB = (74, 131, 226), (222, 118, 52)
 HEAT_MAP_SIDE = 800
 STRIP_WIDTH = 160
+
+_CHART_STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+}
 
 Points = Sequence[tuple[float, float]]  # (epoch, value)
 
@@ -56,15 +65,51 @@ def line_chart(
     `averages` are those of validations of averaged weights, dashed; `label` is what a screen reader says;
     `percent` shows fractions as percentages.
     """
-
-    def draw(axes: Any) -> None:
+    matplotlib = report_library("matplotlib")
+    figure_module = report_library("matplotlib.figure")
+    with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": label}):
+        figure = figure_module.Figure(figsize=(3.6, 2.3), layout="constrained")
+        axes = figure.add_subplot()
         _draw_line(axes, train, ACCENT, marked=len(train) == 1)
         _draw_line(axes, val, WARM, marked=len(val) <= 60)
         for points in averages:
             _draw_line(axes, points, WARM, marked=len(points) == 1, style="--")
         _dress(axes, percent)
+        return _drawn(figure, label)
 
-    return _small_chart(label, 2.3, draw)
+
+def _drawn(figure: Any, label: str) -> str:
+    """A figure as inline SVG; `label` is what a screen reader says."""
+    drawing = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
+    return _inline(drawing.getvalue(), label)
+
+
+def scatter_chart(label: str, series: Mapping[str, Points], ringed: Points, x_label: str) -> str:
+    """Inline SVG of shares over a cost: named series of (cost, share), with rings about some points.
+
+    Series differ in marks and colours; a legend names them where they are several.
+    """
+    matplotlib = report_library("matplotlib")
+    figure_module = report_library("matplotlib.figure")
+    with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": label}):
+        figure = figure_module.Figure(figsize=(4.8, 2.7), layout="constrained")
+        axes = figure.add_subplot()
+        looks = itertools.cycle([(ACCENT, "o"), (WARM, "s"), (MUTED, "^")])
+        for (name, points), (colour, mark) in zip(series.items(), looks, strict=False):
+            axes.plot(
+                *zip(*points, strict=True), color=colour, marker=mark, markersize=5, label=name
+            )
+        for point in ringed:
+            axes.plot(*point, "o", color=MUTED, markersize=13, markerfacecolor="none")
+        _dress(axes, percent=True)
+        axes.xaxis.set_major_locator(report_library("matplotlib.ticker").MaxNLocator(8))
+        axes.margins(x=0.05, y=0.15)
+        axes.set_xlabel(x_label, color=MUTED)
+        if len(series) > 1:
+            figure.legend(loc="outside upper left", ncols=3, frameon=False, labelcolor=MUTED)
+        return _drawn(figure, label)
 
 
 def strength_chart(
@@ -74,8 +119,11 @@ def strength_chart(
 
     label: what a screen reader says. strengths: how each is called, from left to right.
     """
-
-    def draw(axes: Any) -> None:
+    matplotlib = report_library("matplotlib")
+    figure_module = report_library("matplotlib.figure")
+    with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": label}):
+        figure = figure_module.Figure(figsize=(3.6, 2.0), layout="constrained")
+        axes = figure.add_subplot()
         for place, one in enumerate(figures):
             if one["low"] is not None:
                 axes.plot([place, place], [one["low"], one["high"]], color=MUTED, linewidth=1.4)
@@ -85,8 +133,7 @@ def strength_chart(
         axes.set_xlabel("")
         axes.set_ylim(0, 1)
         axes.set_xticks(range(len(strengths)), strengths)
-
-    return _small_chart(label, 2.0, draw)
+        return _drawn(figure, label)
 
 
 def rate_chart(
@@ -118,27 +165,6 @@ def rate_chart(
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(drawing, format="svg", metadata=nothing)
     return drawing.getvalue()
-
-
-def _small_chart(label: str, height: float, draw: Callable[[Any], None]) -> str:
-    """What `draw(axes)` draws as inline SVG, `height` inches of a drawing of 3.6."""
-    matplotlib = report_library("matplotlib")
-    figure_module = report_library("matplotlib.figure")
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": label,
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.spines.left": False,
-    }
-    with matplotlib.rc_context(style):
-        figure = figure_module.Figure(figsize=(3.6, height), layout="constrained")
-        draw(figure.add_subplot())
-        drawing = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
-    return _inline(drawing.getvalue(), label)
 
 
 def _draw_line(axes: Any, points: Points, colour: str, marked: bool, style: str = "-") -> None:

@@ -10,14 +10,16 @@ from typing import Any
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.analyses.registry import ANALYSES
-from uniformer_video.evaluation.parts import Figure, FramesOfVideo, RecordingTask
+from uniformer_video.evaluation.parts import Figure, FramesOfVideo, RecordingTask, difference_text
 from uniformer_video.files import METRICS_FILE, atomic_write
 from uniformer_video.pages.plots import line_chart, report_library
 from uniformer_video.pages.sections import build_sections
-from uniformer_video.pages.variants import motion_section, points, robustness_section
+from uniformer_video.pages.variants import motion_section, robustness_section
+from uniformer_video.pages.view_charts import views_chart
 from uniformer_video.words import duration, plural
 
 REPORT_FILE = "report.html"
+MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -47,8 +49,13 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=percent, duration=partial(duration, digits=1), magnitude=magnitude, points=points
+        percent=percent,
+        points=points,
+        difference=difference_text,
+        duration=partial(duration, digits=1),
+        magnitude=magnitude,
     )
+    environment.globals["views_chart"] = views_chart
     try:
         page = environment.get_template(task.template.name).render(
             results=results,
@@ -115,6 +122,13 @@ def protocol_line(protocol: Protocol, playback: str = "forward") -> str:
 def percent(value: float | None) -> str:
     """0.98123 -> "98.1%"; None -> "n/a"."""
     return "n/a" if value is None else f"{100 * value:.1f}%"
+
+
+def points(difference: float | None) -> str:
+    """-0.0123 -> "-1.2", in percentage points; None -> "n/a"."""
+    if difference is None:
+        return "n/a"
+    return f"{100 * difference:+.1f}".replace("-", MINUS) if round(difference, 3) else "0.0"
 
 
 def magnitude(count: int) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from uniformer_video.evaluation.analyses.robustness import NAMES
-from uniformer_video.evaluation.parts import difference_text
 from uniformer_video.pages.plots import strength_chart
 
 _MOTION_ROWS = (
@@ -22,11 +21,6 @@ _KINDS = {
     "rate": ("Clips played slower or faster about their middle.", "Rate"),
     "reversed": ("The video runs the other way.", "Played"),
 }
-
-
-def points(difference: Mapping[str, Any]) -> str:
-    """A difference of two shares in points, with its interval; a filter of the templates."""
-    return difference_text(difference)
 
 
 def motion_section(results: Mapping[str, Any]) -> dict[str, Any] | None:

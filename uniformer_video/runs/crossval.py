@@ -15,10 +15,13 @@ from uniformer_video.config.recorded import config_text
 from uniformer_video.config.setting import TEST
 from uniformer_video.config.settings import COMMAND_LINE, origin, with_settings
 from uniformer_video.data.lists.groups import group_of
-from uniformer_video.data.lists.records import list_digest
+from uniformer_video.data.lists.records import VideoRecord, list_digest
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks, join_ranks
 from uniformer_video.errors import ConfigError, DataError
+from uniformer_video.evaluation.analyses.registry import notes_of
+from uniformer_video.evaluation.analyses.tested import renumbered
+from uniformer_video.evaluation.cost import joined_cost
 from uniformer_video.evaluation.record import Results
 from uniformer_video.evaluation.results import RESULTS_FILE, build_results, save_results
 from uniformer_video.evaluation.variants import (
@@ -145,7 +148,7 @@ def _join(cfg: CfgNode, name: str, root: Path, tested: Sequence[Results], ranks:
     scores = _in_order([results.scores for results in tested], order)
     failures = _failures(tested, order)
     records = folds.videos.records
-    first = tested[0]
+    first, groups = tested[0], _groups(records)
     variants, told = _variants(tested, order)
     results = build_results(
         task=task,
@@ -161,12 +164,16 @@ def _join(cfg: CfgNode, name: str, root: Path, tested: Sequence[Results], ranks:
         model={
             "name": first.model["name"],
             "parameters": first.model["parameters"],
+            **_gflops(tested),
             "checkpoint": f"{len(tested)} checkpoints, one a fold",
             "checkpoint_sha256": None,
             "epoch": None,
         },
         segments=[(record.start, record.end) for record in records],
         failures=failures,
+        sizes=_sizes(tested, order),
+        groups=groups,
+        cost=joined_cost([results.cost for results in tested]),
         training=_training(tested),
         notes=[*_of_teacher(cfg), *_notes(folds, tested), *told],
         seconds=sum(results.seconds for results in tested),
@@ -175,12 +182,12 @@ def _join(cfg: CfgNode, name: str, root: Path, tested: Sequence[Results], ranks:
     )
     for video, record, fold in zip(results["videos"], records, folds.fold_of, strict=True):
         video |= {"fold": fold, **({"group": record.group} if record.group else {})}
-    groups = _group_interval(task, folds, scores, results)
-    results["crossval"] = {**_spread(task, root, tested), "groups": groups}
+    num_groups = _group_interval(task, records, groups, scores, results)
+    results["crossval"] = {**_spread(task, root, tested), "groups": num_groups}
     if variants:
         opposite = build_clips.opposite_classes(cfg, first.class_names)
         labels = [task.label_of(record) for record in records]
-        record_variants(results, task, scores, labels, variants, opposite)
+        record_variants(results, task, scores, labels, variants, opposite, groups)
         save_variants(root, variants, [record.name for record in records])
     else:
         (root / VARIANTS_FILE).unlink(missing_ok=True)
@@ -225,6 +232,30 @@ def _failures(tested: Sequence[Results], order: Sequence[Sequence[int]]) -> dict
     return found
 
 
+def _sizes(tested: Sequence[Results], order: Sequence[Sequence[int]]) -> dict[int, tuple[int, int]]:
+    """`{index of a video among all: (width, height) of its frames}` of those whose test recorded them."""
+    return {
+        place: tuple(video["size"])
+        for results, own in zip(tested, order, strict=True)
+        for place, video in zip(own, results.videos, strict=True)
+        if "size" in video
+    }
+
+
+def _gflops(tested: Sequence[Results]) -> dict[str, float]:
+    """`{"gflops_view": ...}`, where all folds have the same."""
+    counted = {results.model.get("gflops_view") for results in tested}
+    (only, *others) = counted
+    return {} if others or only is None else {"gflops_view": only}
+
+
+def _groups(records: Sequence[VideoRecord]) -> np.ndarray | None:
+    """int `[N]`, from 0, of videos of one group, a video without one being its own; None without groups."""
+    if not any(record.group for record in records):
+        return None
+    return renumbered([group_of(record) for record in records])
+
+
 def _segment(video: Mapping[str, Any]) -> tuple[Any, ...]:
     return video["path"], video.get("start"), video.get("end")
 
@@ -266,35 +297,38 @@ def _training(tested: Sequence[Results]) -> dict[str, Any] | None:
 def _notes(folds: Folds, tested: Sequence[Results]) -> list[str]:
     """Notes on all videos, and those of single folds, with the fold."""
     shared = set(folds.notes).union(set.intersection(*(set(one.notes) for one in tested)))
+    shared -= set(notes_of(tested[0].analyses))
     common = dict.fromkeys([*folds.notes, *(note for note in tested[0].notes if note in shared)])
     own = [
         f"Fold {fold}: {note}"
         for fold, results in enumerate(tested)
         for note in results.notes
         if note not in shared and not note.startswith(f"Fold {fold} of ")
+        if note not in notes_of(results.analyses)  # which say the same of all videos
     ]
     return [*common, *own]
 
 
 def _group_interval(
-    task: Task, folds: Folds, scores: np.ndarray, results: Mapping[str, Any]
+    task: Task,
+    records: Sequence[VideoRecord],
+    groups: np.ndarray | None,
+    scores: np.ndarray,
+    results: Mapping[str, Any],
 ) -> int:
     """Give the headline the interval of videos in groups; how many groups that are, 0 without any."""
-    records = folds.videos.records
-    if not any(record.group for record in records):
+    if groups is None:
         return 0
     good = ~np.isnan(scores).all(axis=tuple(range(1, scores.ndim)))
-    known = [record for record, decoded in zip(records, good, strict=True) if decoded]
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(map(group_of, known)))}
-    groups = np.array([numbers[group_of(record)] for record in known])
+    known = renumbered(groups[good])
     score = Protocol.from_dict(results["protocol"]).score
-    labels = [task.label_of(record) for record in known]
-    interval = task.group_interval(labels, task.video_scores(scores[good], score), groups)
+    labels = [task.label_of(record) for record, own in zip(records, good, strict=True) if own]
+    interval = task.group_interval(labels, task.video_scores(scores[good], score), known)
     headline = results["summary"][task.headline]
     if interval is None or not isinstance(headline, dict):
         return 0
     headline["low"], headline["high"] = interval
-    return len(numbers)
+    return int(known.max()) + 1
 
 
 def _spread(task: Task, root: Path, tested: Sequence[Results]) -> dict[str, Any]:

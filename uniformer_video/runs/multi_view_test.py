@@ -20,7 +20,7 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
-from uniformer_video.evaluation.analyses.robustness import robustness_lines
+from uniformer_video.evaluation.analyses.registry import lines_of
 from uniformer_video.evaluation.motion import motion_lines
 from uniformer_video.evaluation.results import (
     RESULTS_FILE,
@@ -40,6 +40,7 @@ from uniformer_video.runs.class_order import match_classes
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest, RunFolder
 from uniformer_video.runs.progress import video_bar
 from uniformer_video.runs.variants_test import score_test_variants, variants_line
+from uniformer_video.runs.view_cost import cost_of, counted_gflops
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
@@ -98,6 +99,7 @@ def evaluate(
     if not ranks.is_main:
         score_test_variants(cfg, task, model, data, target, ranks, show_bars)
         return target
+    gflops, uncounted = counted_gflops(model, protocol)
     results = build_results(
         task=task,
         title=name,
@@ -112,6 +114,7 @@ def evaluate(
         model={
             "name": cfg.MODEL.MODEL_NAME,
             "parameters": count_parameters(model),
+            **gflops,
             "checkpoint": str(path),
             "checkpoint_sha256": digest,
             "epoch": weights.metadata.get("epoch"),
@@ -120,7 +123,9 @@ def evaluate(
         segments=[(record.start, record.end) for record in data.test],
         failures=view_scores.failures,
         training=weights.metadata.get("training"),
-        notes=[*data.notes, *repeats],
+        notes=[*data.notes, *repeats, *uncounted],
+        sizes=view_scores.sizes,
+        cost=cost_of(cfg, view_scores, ranks),
         seconds=time.monotonic() - started,
         settings=config_text(cfg),
         versions=versions(),
@@ -149,7 +154,7 @@ def present(folder: Path, ranks: Ranks) -> Path:
         return folder
     results, task = load_tested(folder)
     ranks.say(*task.summary_lines(results), *motion_lines(results["motion"]))
-    ranks.say(*robustness_lines(results["analyses"].get("robustness")))
+    ranks.say(*lines_of(results["analyses"]))
     try:
         ranks.say(f"Report: {report(folder)}")
     except MissingLibraryError as error:

@@ -200,11 +200,13 @@ def record_variants(
     labels: Sequence[Any],
     variants: VariantScores,
     opposite: Mapping[int, int],
+    groups: np.ndarray | None = None,
 ) -> None:
     """Set "motion" and "analyses" of a record by the scores of its variants.
 
     view_scores: `[video, view, class]` of the test itself, NaN where a video failed. labels: one a video, as
-    the task's `label_of` gives it. opposite: as of `measure_motion`.
+    the task's `label_of` gives it. opposite: as of `measure_motion`. groups: of videos that are drawn
+    together, as of `Tested`.
     """
     tested = Tested(
         task,
@@ -215,6 +217,7 @@ def record_variants(
         results["class_names"],
         results["model"],
         results["seconds"],
+        groups=groups,
         variants=variants,
     )
     if has_motion(tested):

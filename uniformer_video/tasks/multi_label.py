@@ -17,11 +17,12 @@ from uniformer_video.evaluation.metrics import (
     basic_interval,
     best_classes,
     hit_at_1,
+    jensen_shannon,
     mean_average_precision,
     resampled_map,
     sigmoid,
 )
-from uniformer_video.evaluation.paired import paired_map_interval
+from uniformer_video.evaluation.paired import paired_precision_intervals, resampled_interval
 from uniformer_video.evaluation.parts import (
     LISTED_CLASSES,
     Figure,
@@ -148,20 +149,59 @@ class MultiLabel(Classification):
         truth = multi_hot(labels, scores.shape[1])
         return _map(scores, truth, average_precision(scores, truth))
 
-    def headline_difference(
-        self, scores: np.ndarray, other: np.ndarray, labels: Sequence[Any]
-    ) -> dict[str, Any]:
-        """Of mean average precision, by `paired_map_interval`; None where no video has a label."""
-        truth = multi_hot(labels, scores.shape[1])
-        value = mean_average_precision(scores, truth) - mean_average_precision(other, truth)
-        rng = generator("differences", len(scores))
-        found = paired_map_interval(scores, other, truth, rng, _num_resamples(scores))
-        low, high = found or (None, None)
-        return {"value": number(value), "low": low, "high": high}
-
     def opposed(self, label: Sequence[int], opposite: Mapping[int, int]) -> tuple[int, ...]:
         """Each class by itself, its opposite or, where it has none, itself."""
         return tuple(opposite.get(own, own) for own in label)
+
+    def judged(self, labels: Sequence[Any]) -> np.ndarray:
+        """Those with a label."""
+        return np.array([len(label) > 0 for label in labels], bool)
+
+    def evidence(
+        self, scores: np.ndarray, labels: Sequence[Any], groups: np.ndarray | None = None
+    ) -> np.ndarray:
+        """mAP on resamples of the videos, the same for all scores of as many videos: float `[resamples]`."""
+        rng = generator("paired", len(scores))
+        truth = multi_hot(labels, scores.shape[1])
+        return resampled_map(scores, truth, _num_resamples(scores), rng, groups)
+
+    def difference_interval(
+        self, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[float, float] | None:
+        """That of mAP: `resampled_interval`."""
+        return resampled_interval(first, second)
+
+    def disagreement(self, logits: np.ndarray) -> np.ndarray:
+        """The sum over the classes of `jensen_shannon` of yes and no, at most K log 2."""
+        yes = sigmoid(np.swapaxes(logits, 1, 2))
+        return jensen_shannon(np.stack([yes, 1 - yes], axis=-1)).sum(axis=-1)
+
+    def class_differences(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        labels: Sequence[Any],
+        least: int,
+        groups: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]:
+        """Average precision of each class."""
+        truth = multi_hot(labels, first.shape[1])
+        rng, count = generator("paired", len(first)), _num_resamples(first)
+        intervals = paired_precision_intervals(first, second, truth, rng, count, groups)
+        values = [average_precision(scores, truth) for scores in (first, second)]
+        videos = truth.sum(axis=0)
+        return [
+            {
+                "class": index,
+                "videos": int(videos[index]),
+                "first": float(values[0][index]),
+                "second": float(values[1][index]),
+                "low": low,
+                "high": high,
+            }
+            for index, (low, high) in intervals.items()
+            if videos[index] >= least
+        ]
 
     def group_interval(
         self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray

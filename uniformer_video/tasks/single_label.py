@@ -17,6 +17,7 @@ from uniformer_video.evaluation.exact_order import mean_logits, mean_softmaxes
 from uniformer_video.evaluation.metrics import (
     confusion_matrix,
     group_share_interval,
+    jensen_shannon,
     mean_class_accuracy,
     per_class_accuracy,
     ranked_classes,
@@ -145,18 +146,53 @@ class SingleLabel(Classification):
         """The share of top-1, with its counts and its Wilson interval."""
         return proportion(self.right(scores, labels).sum(), len(labels))
 
-    def headline_difference(
-        self, scores: np.ndarray, other: np.ndarray, labels: Sequence[Any]
-    ) -> dict[str, Any]:
-        """Of top-1, by `paired_interval`."""
-        right, other_right = self.right(scores, labels), self.right(other, labels)
-        rng = generator("differences", len(scores))
-        low, high = paired_interval(right, other_right, rng)
-        return {"value": float(right.mean() - other_right.mean()), "low": low, "high": high}
-
     def opposed(self, label: int, opposite: Mapping[int, int]) -> int:
         """The opposite class, or the class itself where it has none."""
         return opposite.get(label, label)
+
+    def evidence(
+        self, scores: np.ndarray, labels: Sequence[Any], groups: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Which videos are right, bool `[N]`."""
+        return self.right(scores, labels)
+
+    def difference_interval(
+        self, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[float, float]:
+        """That of top-1: `paired_interval`."""
+        return paired_interval(first, second, generator("paired", len(first)), groups=groups)
+
+    def disagreement(self, logits: np.ndarray) -> np.ndarray:
+        """`jensen_shannon` of the softmax of the views, at most log K."""
+        return jensen_shannon(softmax(logits))
+
+    def class_differences(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        labels: Sequence[Any],
+        least: int,
+        groups: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]:
+        """Accuracy of each class."""
+        labels = np.asarray(labels)
+        rows = []
+        for index in np.flatnonzero(np.bincount(labels) >= least):
+            own = labels == index
+            right = [self.right(scores[own], labels[own]) for scores in (first, second)]
+            own_groups = None if groups is None else groups[own]
+            low, high = self.difference_interval(*right, own_groups)
+            rows.append(
+                {
+                    "class": int(index),
+                    "videos": int(own.sum()),
+                    "first": float(right[0].mean()),
+                    "second": float(right[1].mean()),
+                    "low": low,
+                    "high": high,
+                }
+            )
+        return rows
 
     def group_interval(
         self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray

@@ -233,17 +233,52 @@ class Task(ABC):
         """
         raise NotImplementedError
 
-    def headline_difference(
-        self, scores: np.ndarray, other: np.ndarray, labels: Sequence[Any]
-    ) -> dict[str, Any]:
-        """The `headline` of some scores of videos less that of `other` scores of the same videos: "value",
-        and its paired 95 % interval, "low" and "high". Of tasks with `has_analyses`.
-        """
-        raise NotImplementedError
-
     def opposed(self, label: Any, opposite: Mapping[int, int]) -> Any:
         """A label, as `label_of` gives it, with each class replaced by its opposite where it has one. Of
         tasks with `has_analyses`.
+        """
+        raise NotImplementedError
+
+    def judged(self, labels: Sequence[Any]) -> np.ndarray:
+        """Of which videos `right` can be told, bool `[N]`. Of tasks with `has_analyses`."""
+        return np.ones(len(labels), bool)
+
+    def evidence(
+        self, scores: np.ndarray, labels: Sequence[Any], groups: np.ndarray | None = None
+    ) -> np.ndarray:
+        """What `difference_interval` takes of scores `[N, K]`, small enough to be kept of many. Of tasks with
+        `has_analyses`.
+
+        groups: int `[N]`, from 0, of videos that are drawn together; None = each by itself.
+        """
+        raise NotImplementedError
+
+    def difference_interval(
+        self, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None
+    ) -> tuple[float, float] | None:
+        """The 95 % paired bootstrap interval of the `headline` of one less that of another, from the
+        `evidence` of both on the same videos; None where nothing can be told. Of tasks with `has_analyses`.
+        """
+        raise NotImplementedError
+
+    def disagreement(self, logits: np.ndarray) -> np.ndarray:
+        """How far the views of a video are from one answer: logits `[N, view, K]` -> float64 `[N]`, the
+        Jensen-Shannon divergence of their probabilities in nats, 0 where all say the same. Of tasks with
+        `has_analyses`.
+        """
+        raise NotImplementedError
+
+    def class_differences(
+        self,
+        first: np.ndarray,
+        second: np.ndarray,
+        labels: Sequence[Any],
+        least: int,
+        groups: np.ndarray | None = None,
+    ) -> list[dict[str, Any]]:
+        """The figure of each class that has `least` videos, by scores `[N, K]` of two answers: `{"class",
+        "videos", "first", "second", "low", "high"}`, the last two of the first less the second. Of tasks with
+        `has_analyses`.
         """
         raise NotImplementedError
 

@@ -1,5 +1,6 @@
 """One dataset: record + sampling + decoding + transforms. Formats differ only in the records."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -54,17 +55,30 @@ class TrainSample:
     origins: tuple[ClipOrigin, ...] = ()  # of the clips
 
 
+class VideoRead(NamedTuple):
+    """What reading a test video has shown.
+
+    size: (width, height) of its decoded frames, in pixels. decode_seconds: of opening it and decoding the
+    frames of all its views. crop_seconds: of scaling them and cutting the views.
+    """
+
+    size: tuple[int, int]
+    decode_seconds: float
+    crop_seconds: float
+
+
 @dataclass(frozen=True)
 class EvalSample:
     """All views of one video, or the reason why there are none.
 
-    repeats: how many of the views show the frames of another one once more.
+    repeats: how many of the views show the frames of another one once more. read: None without views.
     """
 
     index: int
     views: Tensor | None  # float32 [views, 3, T, H, W]
     reason: str = ""
     repeats: int = 0
+    read: VideoRead | None = None
 
 
 def class_indices(labels: Sequence[tuple[int, ...]]) -> Tensor:
@@ -180,6 +194,7 @@ class EvalDataset(Dataset):
 
     def __getitem__(self, index: int) -> EvalSample:
         """The `EvalSample` of a record; a broken video gives its reason, never another video."""
+        started = time.perf_counter()
         try:
             with decoding(self, index) as record:
                 clips, repeated = decode_test_clips(
@@ -195,7 +210,11 @@ class EvalDataset(Dataset):
                 )
         except (DecodeError, OSError) as error:
             return EvalSample(index, None, one_line(error))
-        return EvalSample(index, self.views(clips), repeats=repeated * self.views.num_crops)
+        decoded = time.perf_counter()
+        views = self.views(clips)
+        height, width = clips.shape[2:4]
+        read = VideoRead((width, height), decoded - started, time.perf_counter() - decoded)
+        return EvalSample(index, views, repeats=repeated * self.views.num_crops, read=read)
 
 
 def decode_test_clips(

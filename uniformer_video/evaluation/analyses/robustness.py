@@ -58,7 +58,7 @@ def _measure(tested: Tested, variant: Variant, labels: list[Any]) -> dict[str, A
         "strength": variant.strength,
         **({"seed": tested.variants.seed_of(variant)} if variant.draws else {}),
         "figure": tested.task.headline_figure(scores, labels),
-        "difference": tested.task.headline_difference(scores, tested.unchanged_scores, labels),
+        "difference": tested.difference(scores, tested.unchanged_scores),
         "held": held / tested.variants.shown,
     }
 

@@ -1,7 +1,7 @@
 """What an analysis is handed: a test, with the logits of every view."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -9,8 +9,14 @@ import numpy as np
 
 from uniformer_video.data.clips.variants import Variant
 from uniformer_video.data.protocol import Protocol
-from uniformer_video.evaluation.parts import RecordingTask
+from uniformer_video.evaluation.parts import RecordingTask, number
 from uniformer_video.evaluation.variants import VariantScores
+
+
+def renumbered(groups: Iterable[Hashable]) -> np.ndarray:
+    """The numbers of groups by their first video, int `[N]` from 0 without a gap: names, or some of more."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups], int)
 
 
 @dataclass(frozen=True)
@@ -19,8 +25,10 @@ class Tested:
 
     task: that of the test. view_scores: logits `[N, view, K]`, clip by clip and crop by crop; NaN where a
     video failed. labels: one a video, as the task's `label_of` gives it. decoded: bool `[N]`.
-    model: the record's "model". seconds: how long the test took. variants: scores of the same videos played
-    otherwise or with worse frames, where that was asked for.
+    model: the record's "model". seconds: how long the test took. sizes: {place: (width, height)} of decoded
+    frames, where they are known. groups: int `[N]`, from 0, of videos that belong together, or None.
+    cost: the record's "cost". variants: scores of the same videos played otherwise or
+    with worse frames, where that was asked for.
     """
 
     task: RecordingTask
@@ -31,7 +39,16 @@ class Tested:
     class_names: Sequence[str]
     model: Mapping[str, Any]
     seconds: float
+    sizes: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    groups: np.ndarray | None = None
+    cost: Mapping[str, Any] | None = None
     variants: VariantScores | None = None
+
+    @property
+    def headline_name(self) -> str:
+        """What people call the task's headline: "top-1"."""
+        names = {figure.key: figure.short for figure in self.task.figures}
+        return names.get(self.task.headline, self.task.headline)
 
     @cached_property
     def good(self) -> np.ndarray:
@@ -42,6 +59,11 @@ class Tested:
     def good_labels(self) -> list[Any]:
         """The labels of the decoded videos, `[G]`."""
         return [self.labels[place] for place in self.good]
+
+    @cached_property
+    def good_groups(self) -> np.ndarray | None:
+        """The groups of the decoded videos, int `[G]`; None where each stands by itself."""
+        return None if self.groups is None else renumbered(self.groups[self.good])
 
     @cached_property
     def logits(self) -> np.ndarray:
@@ -71,6 +93,19 @@ class Tested:
         """The places of the videos that were decoded in the test and for its variants, int `[V]`."""
         assert self.variants is not None
         return np.flatnonzero(self.decoded & self.variants.decoded)
+
+    def difference(self, scores: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+        """The headline of some scores `[V, K]` of the videos `in_all_variants` less that of `other` scores of
+        them: "value", and its paired 95 % interval, "low" and "high"; None where nothing can be told.
+        """
+        labels = [self.labels[place] for place in self.in_all_variants]
+        groups = None
+        if self.groups is not None:
+            groups = renumbered(self.groups[self.in_all_variants].tolist())
+        values = [self.task.headline_of(own, labels) for own in (scores, other)]
+        evidence = [self.task.evidence(own, labels, groups) for own in (scores, other)]
+        low, high = self.task.difference_interval(*evidence, groups) or (None, None)
+        return {"value": number(values[0] - values[1]), "low": low, "high": high}
 
     def variant_scores(self, variant: Variant) -> np.ndarray:
         """Scores of the videos `in_all_variants` in one of the `variants`, `[V, K]`."""
