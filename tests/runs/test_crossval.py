@@ -385,7 +385,7 @@ def test_folds_of_videos_with_several_labels_that_partly_fail(demo, tmp_path, pl
     assert results.summary["videos"] == 17 and results.summary["failed"] == 1
     assert [failure["name"] for failure in results.failures] == ["broken.mp4"]
     assert results.crossval["short"] == "mAP" and results.crossval["groups"] == 0
-    assert [video.get("size") for video in results.videos] == [[64, 64]] * 16 + [None]
+    assert [video.get("size") for video in results.videos] == [[72, 72]] * 16 + [None]
     folds = [uv.Results.load(tmp_path / f"cv/fold{fold}") for fold in range(2)]
     for key, count in (("decode_seconds", "videos"), ("model_seconds", "views")):
         parts = [fold.cost[key] * fold.cost[count] for fold in folds]

@@ -175,19 +175,19 @@ class SingleLabel(Classification):
         groups: np.ndarray | None = None,
     ) -> list[dict[str, Any]]:
         """Accuracy of each class."""
-        labels = np.asarray(labels)
+        true = np.asarray(labels)
+        right = [self.right(scores, labels) for scores in (first, second)]
         rows = []
-        for index in np.flatnonzero(np.bincount(labels) >= least):
-            own = labels == index
-            right = [self.right(scores[own], labels[own]) for scores in (first, second)]
+        for index in np.flatnonzero(np.bincount(true) >= least):
+            own = true == index
             own_groups = None if groups is None else groups[own]
-            low, high = self.difference_interval(*right, own_groups)
+            low, high = self.difference_interval(right[0][own], right[1][own], own_groups)
             rows.append(
                 {
                     "class": int(index),
                     "videos": int(own.sum()),
-                    "first": float(right[0].mean()),
-                    "second": float(right[1].mean()),
+                    "first": float(right[0][own].mean()),
+                    "second": float(right[1][own].mean()),
                     "low": low,
                     "high": high,
                 }

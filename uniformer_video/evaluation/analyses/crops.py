@@ -25,21 +25,20 @@ def centre_against_all(tested: Tested) -> dict[str, Any] | None:
     one crop was tested of frames whose sizes are not known.
     """
     pixels = tested.protocol.views
-    sizes = [tested.sizes.get(int(place)) for place in tested.good]
-    wide = np.array([bool(size) and _is_wide(size) for size in sizes], bool)
-    unseen = [_unseen(size, pixels.short_side, pixels.crop_size) for size in sizes if size]
-    of_wide = [
-        _unseen(size, pixels.short_side, pixels.crop_size)
-        for size in sizes
-        if size and _is_wide(size)
-    ]
-    if not any(unseen) and (pixels.num_crops == 1 or len(unseen) == len(sizes)):
+    sizes = {place: tested.sizes[at] for place, at in enumerate(tested.good) if at in tested.sizes}
+    wide = np.zeros(len(tested.good), bool)
+    wide[[place for place, size in sizes.items() if _is_wide(size)]] = True
+    shares = {
+        place: _unseen(size, pixels.short_side, pixels.crop_size) for place, size in sizes.items()
+    }
+    unseen, of_wide = [*shares.values()], [shares[place] for place in shares if wide[place]]
+    if not any(unseen) and (pixels.num_crops == 1 or len(unseen) == len(wide)):
         return None
     found = {
         "figure": tested.task.headline,
         "short": tested.headline_name,
         "crops": pixels.num_crops,
-        "videos": len(sizes),
+        "videos": len(wide),
         "sizes_known": len(unseen),
         "wide": len(of_wide),
         "unseen": _mean(unseen),
@@ -48,7 +47,7 @@ def centre_against_all(tested: Tested) -> dict[str, Any] | None:
     if pixels.num_crops == 1:
         return found
     centre, every = tested.scores(crops=central_crops(1, pixels.num_crops)), tested.scores()
-    parts = {"all": np.ones(len(sizes), bool), "wide": wide}
+    parts = {"all": np.ones(len(wide), bool), "wide": wide}
     compared = {
         name: _compare(tested, centre, every, part) for name, part in parts.items() if part.any()
     }
@@ -83,8 +82,8 @@ def _compare(
 ) -> dict[str, Any]:
     """The headline of some of the videos, bool `[G]`, by both scores `[G, K]`, centre less all crops."""
     task, labels, groups = tested.task, *_part(tested, part)
-    evidence = [task.evidence(scores[part], labels, groups) for scores in (centre, every)]
-    low, high = task.difference_interval(*evidence, groups) or (None, None)
+    first, second = (task.evidence(scores[part], labels, groups) for scores in (centre, every))
+    low, high = task.difference_interval(first, second, groups) or (None, None)
     figures = [number(task.headline_of(scores[part], labels)) for scores in (centre, every)]
     return {
         "videos": int(part.sum()),
