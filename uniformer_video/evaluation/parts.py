@@ -29,7 +29,6 @@ class RecordingTask(Protocol):
     headline: ClassVar[str]
     template: ClassVar[Path]
     has_analyses: ClassVar[bool]
-    headline: ClassVar[str]
     view_scores: ClassVar[dict[str, Callable[[np.ndarray], np.ndarray]]]
 
     def label_entry(self, label: Any) -> dict[str, Any]: ...

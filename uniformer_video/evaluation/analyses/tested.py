@@ -103,8 +103,8 @@ class Tested:
         if self.groups is not None:
             groups = renumbered(self.groups[self.in_all_variants].tolist())
         values = [self.task.headline_of(own, labels) for own in (scores, other)]
-        evidence = [self.task.evidence(own, labels, groups) for own in (scores, other)]
-        low, high = self.task.difference_interval(*evidence, groups) or (None, None)
+        first, second = (self.task.evidence(own, labels, groups) for own in (scores, other))
+        low, high = self.task.difference_interval(first, second, groups) or (None, None)
         return {"value": number(values[0] - values[1]), "low": low, "high": high}
 
     def variant_scores(self, variant: Variant) -> np.ndarray:
