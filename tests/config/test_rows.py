@@ -155,4 +155,7 @@ def test_what_tells_two_tests_apart():
         "DATA.FLIP_CLASS_PAIRS",
         "TEST.BATCH_SIZE",
         "TEST.STRIPS",
+        # what is asked beside, and added to the results of a test
+        "TEST.MOTION_CHECK",
+        "TEST.ROBUSTNESS",
     }

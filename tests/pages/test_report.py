@@ -231,6 +231,23 @@ def test_motion_section(tmp_path):
     assert page.text.count("class 0 ⇄ class 1") == 1
 
 
+def test_motion_without_opposite_classes(tmp_path):
+    shares = {"forward": 30, "reversed_original": 28, "still": 21}
+    motion = {
+        **{key: proportion(count, 40) for key, count in shares.items()},
+        "videos": 40,
+        "differences": {
+            "reversed_original": {"value": -0.05, "low": -0.125, "high": 0.025},
+            "still": {"value": -0.225, "low": -0.35, "high": -0.1},
+        },
+        "opposites": {},
+    }
+    page = write(make_folder(tmp_path, motion=motion))
+    assert "How much of it is motion?" in page.text and "opposite" not in page.text
+    assert "-5.0 points (-12.5 to +2.5) against forward" in page.text
+    assert "-22.5 points (-35.0 to -10.0) against forward" in page.text
+
+
 def mistaken(folder):
     """The places of the wrong answers, the surest first."""
     videos = json.loads((folder / "results.json").read_text("utf-8"))["videos"]

@@ -1,6 +1,7 @@
 """Folds through the commands: what each run trains on and tests, and what `crossval` joins."""
 
 import json
+import shutil
 import sys
 from collections import Counter
 from types import SimpleNamespace
@@ -263,6 +264,28 @@ def test_again_nothing_is_trained_or_tested(validated, grouped, call, tmp_path):
     page = (validated / "report.html").read_text()
     assert call("report", validated)[0] == 0
     assert (validated / "report.html").read_text() == page
+
+
+def test_variants_are_joined_too_and_those_of_some_folds_are_named(validated, grouped, tmp_path):
+    output = tmp_path / "cv"
+    shutil.copytree(validated, output)
+    moved = {"DATA__FOLDS": 3, "TEST__MOTION_CHECK": True}
+    for folder in output.glob("fold*"):
+        text = (folder / "config.yaml").read_text()
+        (folder / "config.yaml").write_text(text.replace(str(validated), str(output)))
+    only = words(grouped, output / "fold1", DATA__FOLDS=3, DATA__FOLD=1, TEST__ROBUSTNESS="[rate]")
+    run(load_config(overrides=only), "one fold", show_bars=False)
+    uv.crossval(load_config(overrides=words(grouped, output, **moved)))
+    joined = uv.Results.load(output)
+    parts = [uv.Results.load(output / f"fold{fold}").motion for fold in range(3)]
+    assert joined.motion["videos"] == len(joined.videos)
+    for key in ("forward", "reversed_original", "still"):
+        assert joined.motion[key]["correct"] == sum(part[key]["correct"] for part in parts)
+    assert "robustness" not in json.loads((output / "results.json").read_text())["analyses"]
+    assert sum("they are left out here: rate;" in note for note in joined.notes) == 1
+    with np.load(output / "variants.npz") as file:
+        assert file["kinds"].tolist() == ["reversed", "still"]
+        assert np.isfinite(file["scores"]).all() and file["scores"].shape[1] == len(joined.videos)
 
 
 def undisturbed(folder, validated):

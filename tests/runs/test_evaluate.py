@@ -126,11 +126,6 @@ def test_views_that_repeat_another_are_told_once(tested, caplog):
     assert "once more" not in caplog.text
 
 
-def test_opposite_classes_start_no_motion_check(tested):
-    folder = tested(DATA__OPPOSITE_CLASS_PAIRS="[[0,1]]", DATA__REVERSE_FRAMES=True)
-    assert json.loads((folder / "results.json").read_text())["motion"] is None
-
-
 def test_strips_are_kept_of_what_was_decoded(tested, monkeypatch):
     """Of each video that could be read, by the same opening; the page opens none again."""
     folder = tested()

@@ -119,20 +119,21 @@ def test_the_scores_of_a_test():
         built("TRAIN.TASK", "multi-label", "TEST.SCORE", "softmax")
 
 
-def test_the_check_of_motion():
-    pairs = ("DATA.OPPOSITE_CLASS_PAIRS", "[[0,1]]", "TEST.MOTION_CHECK", True)
-    assert built(*pairs).has_motion_check
-    with pytest.raises(
-        ConfigError, match=r"multi-label has nothing .* set TEST\.MOTION_CHECK False"
-    ):
-        built("TRAIN.TASK", "multi-label", *pairs)
+@pytest.mark.parametrize("asked", [("TEST.MOTION_CHECK", True), ("TEST.ROBUSTNESS", "[blur]")])
+def test_variants_are_of_tasks_whose_videos_have_scores(asked, monkeypatch):
+    for task in (SingleLabel, MultiLabel):
+        assert built("TRAIN.TASK", task.name, *asked).name == task.name
+    monkeypatch.setattr(MultiLabel, "has_analyses", False)
+    with pytest.raises(ConfigError, match=f"{asked[0]} compares .* multi-label has none"):
+        built("TRAIN.TASK", "multi-label", *asked)
 
 
-def test_opposite_classes_have_no_effect_without_the_check_of_motion(tmp_path, caplog):
+def test_opposite_classes_have_no_effect_without_the_check_of_motion(tmp_path, caplog, monkeypatch):
     text = "DATA: {OPPOSITE_CLASS_PAIRS: [[0, 1]], REVERSE_FRAMES: True}"
     (tmp_path / "a.yaml").write_text(text)
     check_settings(load_config(tmp_path / "a.yaml"))
     assert not caplog.messages
+    monkeypatch.setattr(MultiLabel, "has_analyses", False)
     check_settings(load_config(tmp_path / "a.yaml", ["DATA.MULTI_LABEL", "True"]))
     told = "DATA.OPPOSITE_CLASS_PAIRS [[0, 1]] (TRAIN.TASK multi-label has no check of motion)"
     assert caplog.messages == [f"These settings have no effect: {told}"]

@@ -37,6 +37,8 @@ _RATE = 1_000  # of learning
 _FOLDS = 1_000
 _WEIGHT = 1_000_000  # of a joined data set
 
+ROBUSTNESS_KINDS = ("drop", "jpeg", "blur", "noise", "rate", "reversed", "all")
+
 _TWO_STAGES = "two lists of numbers from 0 to 1, for the blocks of stages 3 and 4, or []"
 
 
@@ -304,8 +306,10 @@ _TESTS = all_of(
            ("best", "last", "best-raw", "best-ema", "last-ema"),
            needs("TEST.CHECKPOINT_FILE_PATH", "", gives_way=True), affects_test=True),
     flag("TEST.MOTION_CHECK", False,
-         "also test backwards and on the still middle frame; needs DATA.OPPOSITE_CLASS_PAIRS",
-         affects_test=True),
+         "also test backwards and on the still middle frame: 3 times the forward passes"),
+    Setting("TEST.ROBUSTNESS", [], "also test with frames dropped, compressed, ...: 5 more tests a kind",
+            elements=(str,), choices=ROBUSTNESS_KINDS,
+            form="a list of kinds, such as [drop, jpeg, blur, noise, rate, reversed], [all], or []"),
     flag("TEST.STRIPS", True, "keep four small frames of every tested video, which the report shows"),
     on_resume=FREE,
     phase=TEST,

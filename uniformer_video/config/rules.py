@@ -250,13 +250,6 @@ def _slots(flat: dict[str, Any]) -> None:
         )
 
 
-def _motion(flat: dict[str, Any]) -> None:
-    if flat["TEST.MOTION_CHECK"] and not flat["DATA.OPPOSITE_CLASS_PAIRS"]:
-        raise ConfigError(
-            "TEST.MOTION_CHECK needs DATA.OPPOSITE_CLASS_PAIRS: which classes a reversed video exchanges"
-        )
-
-
 def _averaged_weights(flat: dict[str, Any]) -> None:
     wanted, own = flat["TEST.WEIGHTS"], not flat["TEST.CHECKPOINT_FILE_PATH"]
     if flat[TRAINING] and own and wanted.endswith("-ema") and not flat["EMA.ENABLE"]:
@@ -290,5 +283,5 @@ _RULES = {
         _rate_scaling,
         _slots,
     ),
-    TEST: (_motion, _averaged_weights),
+    TEST: (_averaged_weights,),
 }

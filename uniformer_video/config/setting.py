@@ -62,10 +62,11 @@ class Setting:
 
     elements: types that an entry of a list may have; nested: entries are lists of them, `inner_lengths`
     long. limits: of a number, or of every number in a list. lengths: that a list may have; () = any.
-    choices: the values that are allowed; () = any. counts: a text that is a whole number from 0, or "all".
-    or_list: a text may also be a list of several texts. form: in words, what a value is, where all this does
-    not say it well. on_resume: one of the words above. affects_test: the results of a test depend on it.
-    phase: the only one that uses it, `TRAINING` or `TEST`. used_when: it has an effect where all these hold.
+    choices: the values that are allowed, in a list the entries; () = any. counts: a text that is a whole
+    number from 0, or "all". or_list: a text may also be a list of several texts. form: in words, what a value
+    is, where all this does not say it well. on_resume: one of the words above. affects_test: the results of a
+    test depend on it. phase: the only one that uses it, `TRAINING` or `TEST`. used_when: it has an effect
+    where all these hold.
     """
 
     key: str
@@ -121,8 +122,9 @@ class Setting:
     def check(self, value: Any) -> None:
         """Raise `ConfigError` for a value of the right type that is not allowed."""
         if self.choices:
-            if value not in self.choices:
-                raise choice_error(self.key, value, self.choices)
+            for entry in value if isinstance(value, list) else [value]:
+                if entry not in self.choices:
+                    raise choice_error(self.key, entry, self.choices)
         elif not (self._has_length(value) and self._is_inside(value) and self._counts(value)):
             raise self.error(value)
 

@@ -108,6 +108,29 @@ def float32_points(first: float, last: float, count: int) -> np.ndarray:
     return points.astype(np.float32)
 
 
+def playback_frames(indices: np.ndarray, length: int, playback: str) -> np.ndarray:
+    """The frames of clips, int `[clips, T]`, of a video of `length` frames that is played otherwise.
+
+    playback: "forward", as they are; "reverse", the video backwards; "still", its middle frame repeated.
+    """
+    if playback == "reverse":
+        return length - 1 - indices
+    return np.full_like(indices, length // 2) if playback == "still" else indices
+
+
+def at_rate(indices: np.ndarray, rate: float, length: int) -> tuple[np.ndarray, int]:
+    """(the frames of clips played `rate` times as fast, how many of them lie outside the video).
+
+    Each of int `[clips, T]` moves away from the middle between the first and the last frame of its clip,
+    `rate` times as far, to the nearest whole frame, of two the later one. What lies outside 0 to `length` - 1
+    is the first or the last frame.
+    """
+    middle = (indices[:, :1] + indices[:, -1:]) / 2
+    moved = np.floor(middle + rate * (indices - middle) + 0.5).astype(np.int64)
+    inside = np.clip(moved, 0, length - 1)
+    return inside, int((moved != inside).sum())
+
+
 def frame_times(length: int, fps: float | None) -> np.ndarray:
     """When each frame begins to be shown, in seconds from the first: `float64 [length]`."""
     if not fps:

@@ -51,6 +51,10 @@ class RecordingTask(Protocol):
 
     def headline_of(self, scores: np.ndarray, labels: Sequence[Any]) -> float: ...
 
+    def headline_figure(self, scores: np.ndarray, labels: Sequence[Any]) -> dict[str, Any]: ...
+
+    def opposed(self, label: Any, opposite: Mapping[int, int]) -> Any: ...
+
     def judged(self, labels: Sequence[Any]) -> np.ndarray: ...
 
     def evidence(
@@ -128,6 +132,27 @@ def telling_figures(summary: Mapping[str, Any], num_classes: int) -> dict[str, A
     """`summary` without top-5 where it is 100 % by itself: of five classes or fewer."""
     idle = ("top5", "top5_all") if num_classes <= LISTED_CLASSES else ()
     return {key: figure for key, figure in summary.items() if key not in idle}
+
+
+def figure_text(figure: Mapping[str, Any]) -> str:
+    """A figure with its interval in words, and its counts where it is a share."""
+    if "of" in figure:
+        return share_text(figure)
+    if figure["value"] is None:
+        return "none"
+    if figure["low"] is None:
+        return f"{figure['value']:.1%}"
+    return f"{figure['value']:.1%} (95 % interval {figure['low']:.1%}-{figure['high']:.1%})"
+
+
+def difference_text(difference: Mapping[str, Any]) -> str:
+    """A difference of two shares in points, with its interval: "-12.5 points (-20.0 to -5.0)"."""
+    if difference["value"] is None:
+        return "no difference to tell"
+    value = f"{100 * difference['value']:+.1f} points"
+    if difference["low"] is None:
+        return value
+    return f"{value} ({100 * difference['low']:+.1f} to {100 * difference['high']:+.1f})"
 
 
 def failure_lines(results: Mapping[str, Any]) -> list[str]:

@@ -149,6 +149,30 @@ def scatter_chart(label: str, series: Mapping[str, Points], ringed: Points, x_la
         return _drawn(figure, label)
 
 
+def strength_chart(
+    label: str, strengths: Sequence[str], figures: Sequence[Mapping[str, Any]], unchanged: float
+) -> str:
+    """Inline SVG of figures ("value", "low", "high", shares) by strength, beside the unchanged one, dashed.
+
+    label: what a screen reader says. strengths: how each is called, from left to right.
+    """
+    matplotlib = report_library("matplotlib")
+    figure_module = report_library("matplotlib.figure")
+    with matplotlib.rc_context({**_CHART_STYLE, "svg.hashsalt": label}):
+        figure = figure_module.Figure(figsize=(3.6, 2.0), layout="constrained")
+        axes = figure.add_subplot()
+        for place, one in enumerate(figures):
+            if one["low"] is not None:
+                axes.plot([place, place], [one["low"], one["high"]], color=MUTED, linewidth=1.4)
+        _draw_line(axes, [(x, one["value"]) for x, one in enumerate(figures)], ACCENT, marked=True)
+        axes.axhline(unchanged, color=WARM, linestyle="--", linewidth=1.4)
+        _dress(axes, percent=True)
+        axes.set_xlabel("")
+        axes.set_ylim(0, 1)
+        axes.set_xticks(range(len(strengths)), strengths)
+        return _drawn(figure, label)
+
+
 def rate_chart(
     rates: Sequence[float],
     losses: Sequence[float],

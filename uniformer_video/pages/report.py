@@ -13,7 +13,7 @@ from uniformer_video.config.setting import value_in_words
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.analyses.registry import ANALYSES
-from uniformer_video.evaluation.parts import Figure, RecordingTask
+from uniformer_video.evaluation.parts import Figure, RecordingTask, difference_text
 from uniformer_video.evaluation.strips import Strips
 from uniformer_video.files import METRICS_FILE, atomic_write
 from uniformer_video.pages.page_data import chosen_strips, json_block, video_rows
@@ -25,6 +25,7 @@ from uniformer_video.pages.plots import (
     risk_chart,
 )
 from uniformer_video.pages.sections import build_sections
+from uniformer_video.pages.variants import motion_section, robustness_section
 from uniformer_video.pages.view_charts import views_chart
 from uniformer_video.words import duration, plural
 
@@ -56,6 +57,8 @@ def write_report(folder: Path | str, results: dict[str, Any], task: RecordingTas
             weights=weights_line(results["model"]),
             protocol=protocol_line(Protocol.from_dict(results["protocol"]), results["playback"]),
             curves=_curves(read_metrics(folder / METRICS_FILE), task.figures),
+            motion=motion_section(results),
+            robustness=robustness_section(results),
             analyses=[name for name in ANALYSES if name in results["analyses"]],
             sections=build_sections(results, folder),
             **_scripted(folder, results, task, strips),
@@ -87,6 +90,7 @@ def page_environment(*folders: Path) -> Any:
     environment.filters.update(
         percent=percent,
         points=points,
+        difference=difference_text,
         duration=partial(duration, digits=1),
         magnitude=magnitude,
         cost=cost_line,

@@ -35,11 +35,15 @@ def build_task(cfg: CfgNode) -> Task:
     if cfg.TEST.SCORE not in task.view_scores:
         what = f"TRAIN.TASK is {task.name} and TEST.SCORE"
         raise choice_error(what, cfg.TEST.SCORE, task.view_scores)
-    if cfg.TEST.ENABLE and cfg.TEST.MOTION_CHECK and not task.has_motion_check:
-        raise ConfigError(
-            f"TEST.MOTION_CHECK compares videos of one class with its opposite, and TRAIN.TASK {task.name} "
-            "has nothing of that kind; set TEST.MOTION_CHECK False"
-        )
+    for key, wanted in (
+        ("TEST.MOTION_CHECK", cfg.TEST.MOTION_CHECK),
+        ("TEST.ROBUSTNESS", cfg.TEST.ROBUSTNESS),
+    ):
+        if cfg.TEST.ENABLE and wanted and not task.has_analyses:
+            raise ConfigError(
+                f"{key} compares the scores of whole videos, and TRAIN.TASK {task.name} has none of that "
+                f"kind; leave it out"
+            )
     _check_label_kind(task, find_format(cfg.TRAIN.DATASET, "TRAIN.DATASET"))
     if cfg.TEST.DATASET and cfg.TEST.ENABLE:
         _check_label_kind(task, find_format(cfg.TEST.DATASET, "TEST.DATASET"))

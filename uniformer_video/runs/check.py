@@ -41,7 +41,7 @@ def check_settings(cfg: CfgNode) -> None:
         **settings_of_other_formats(cfg),
         **rates_of_other_models(cfg),
     }
-    if cfg.TEST.ENABLE and not task.has_motion_check:
+    if cfg.TEST.ENABLE and not task.has_analyses:
         reason = f"TRAIN.TASK {task.name} has no check of motion"
         unused["DATA.OPPOSITE_CLASS_PAIRS"] = Unused(reason, ("TRAIN.TASK",))
     report_unused(cfg, unused, settings_of_other_models(cfg))

@@ -27,15 +27,23 @@ from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.evaluation.analyses.registry import notes_of
 from uniformer_video.evaluation.analyses.tested import renumbered
 from uniformer_video.evaluation.cost import joined_cost
-from uniformer_video.evaluation.parts import proportion
 from uniformer_video.evaluation.record import Results
 from uniformer_video.evaluation.results import RESULTS_FILE, build_results, save_results
 from uniformer_video.evaluation.strips import Strips, join_strips
+from uniformer_video.evaluation.variants import (
+    VARIANTS_FILE,
+    VariantScores,
+    join_variants,
+    load_variants,
+    save_variants,
+)
+from uniformer_video.runs import build_clips
 from uniformer_video.runs.build_lists import Folds, read_folds
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.folder import BEST_FILE, CONFIG_FILE, LAST_FILE, run_folder
 from uniformer_video.runs.multi_view_test import data_facts, present
 from uniformer_video.runs.run import run
+from uniformer_video.runs.variants_test import record_variants
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.costs import add_up
 from uniformer_video.versions import versions
@@ -148,6 +156,7 @@ def _join(cfg: CfgNode, name: str, root: Path, tested: Sequence[Results], ranks:
     failures = _failures(tested, order)
     records = folds.videos.records
     first, groups = tested[0], _groups(records)
+    variants, told = _variants(tested, order)
     results = build_results(
         task=task,
         title=f"{name}, {cfg.DATA.FOLDS} folds",
@@ -172,9 +181,8 @@ def _join(cfg: CfgNode, name: str, root: Path, tested: Sequence[Results], ranks:
         sizes=_sizes(tested, order),
         groups=groups,
         cost=joined_cost([results.cost for results in tested]),
-        motion=_motion(tested),
         training=_training(tested),
-        notes=[*_of_teacher(cfg), *_notes(folds, tested)],
+        notes=[*_of_teacher(cfg), *_notes(folds, tested), *told],
         seconds=sum(results.seconds for results in tested),
         settings=config_text(cfg),
         versions=versions(),
@@ -187,6 +195,13 @@ def _join(cfg: CfgNode, name: str, root: Path, tested: Sequence[Results], ranks:
     results["crossval"] = {**_spread(task, root, tested), "groups": num_groups}
     strips = [Strips.load(results.folder, len(results.videos)) for results in tested]
     join_strips(strips, order).save(root)
+    if variants:
+        opposite = build_clips.opposite_classes(cfg, first.class_names)
+        labels = [task.label_of(record) for record in records]
+        record_variants(results, task, scores, labels, variants, opposite, groups)
+        save_variants(root, variants, [record.name for record in records])
+    else:
+        (root / VARIANTS_FILE).unlink(missing_ok=True)
     save_results(root, results, scores, task)
     ranks.say(_spread_line(results["crossval"]))
     present(root, ranks)
@@ -256,18 +271,24 @@ def _segment(video: Mapping[str, Any]) -> tuple[Any, ...]:
     return video["path"], video.get("start"), video.get("end")
 
 
-def _motion(tested: Sequence[Results]) -> dict[str, Any] | None:
-    """The check of motion over all folds: shares add up, what is no share is that of the first fold."""
-    parts = [results.motion for results in tested]
-    if not all(parts):
-        return None
-    joined = {}
-    for key, value in (parts[0] or {}).items():
-        if isinstance(value, dict) and {"correct", "of"} <= value.keys():
-            own = [part[key] for part in parts if part]
-            value = proportion(sum(p["correct"] for p in own), sum(p["of"] for p in own))
-        joined[key] = value
-    return joined
+def _variants(
+    tested: Sequence[Results], order: Sequence[Sequence[int]]
+) -> tuple[VariantScores | None, list[str]]:
+    """(the variants that all folds were scored in, joined, None without any; what is to be said of them)."""
+    parts = [load_variants(results.folder) for results in tested]
+    known = [part for part in parts if part]
+    if not known:
+        return None, []
+    joined = join_variants(known, order) if len(known) == len(parts) else None
+    of_any = {own for part in known for own in part.variants}
+    if joined and set(joined.variants) == of_any:
+        return joined, []
+    left_out = of_any - set(joined.variants if joined else ())
+    kinds = ", ".join(sorted({own.kind for own in left_out}))
+    return joined, [
+        f"Not all folds were tested in these variants, or not by the same seed, and they are left out here: "
+        f"{kinds}; the pages of the folds show what there is."
+    ]
 
 
 def _training(tested: Sequence[Results]) -> dict[str, Any] | None:

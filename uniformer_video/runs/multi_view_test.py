@@ -4,15 +4,13 @@ import logging
 import os
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from fvcore.common.config import CfgNode
-from tqdm import tqdm
 
 from uniformer_video.config.recorded import config_text
 from uniformer_video.config.settings import changed_settings
@@ -22,15 +20,18 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
 from uniformer_video.evaluation.analyses.registry import lines_of
+from uniformer_video.evaluation.motion import motion_lines
 from uniformer_video.evaluation.parts import telling_figures
 from uniformer_video.evaluation.results import (
     RESULTS_FILE,
     build_results,
+    load_results,
     save_results,
     write_record,
 )
 from uniformer_video.evaluation.scoring import SideBySide, ViewScores, score_videos
 from uniformer_video.evaluation.strips import Strips
+from uniformer_video.evaluation.variants import VARIANTS_FILE
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.pages.report import write_report
 from uniformer_video.program import command
@@ -40,6 +41,8 @@ from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.class_order import match_classes
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest, RunFolder
 from uniformer_video.runs.join_sets import data_sets
+from uniformer_video.runs.progress import video_bar
+from uniformer_video.runs.variants_test import score_test_variants, variants_line
 from uniformer_video.runs.view_cost import cost_of, counted_gflops
 from uniformer_video.storage.address import name_for_messages
 from uniformer_video.tasks.registry import load_tested
@@ -85,30 +88,31 @@ def evaluate(
     videos = list_digest(data.test)
     results_folder = folder.results_folder(cfg, digest, videos, _recorded_test)
     target = results_folder.path
+    model.to(ranks.device)
     if results_folder.differs:
         ranks.say(f"A further test of this run, in {target}: {' '.join(results_folder.differs)}")
     if results_folder.is_done:
         ranks.say(f"These weights are tested already ({target / RESULTS_FILE}).")
         ranks.on_main(lambda: _renew_data(target, data_facts(cfg)))
+        score_test_variants(cfg, task, model, data, target, ranks, show_bars)
         return present(target, ranks)
-    model.to(ranks.device)
     protocol = Protocol.from_cfg(cfg)
     protocol = replace(protocol, precision=choose_precision(protocol.precision, ranks.device))
     which = f", {weights.choice}" if weights.choice else ""
     ranks.say(
         f"Testing {path}{which}: {len(data.test)} videos, {protocol.num_views} views of each."
     )
+    ranks.say(*variants_line(cfg))
     started = time.monotonic()
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES else "forward"
-    score = partial(
-        score_records, cfg, model, data.test, protocol, ranks, show_bars, faults=data.faults
+    view_scores = score_records(
+        cfg, model, data.test, protocol, ranks, show_bars, playback, data.faults, cfg.TEST.STRIPS
     )
-    view_scores = score(playback=playback, strips=cfg.TEST.STRIPS)
     _check_scores(view_scores, path)
     repeats = _repeated_views(view_scores, protocol)
     ranks.say(*repeats)
-    motion = _motion(cfg, task, data, score, view_scores, playback)
     if not ranks.is_main:
+        score_test_variants(cfg, task, model, data, target, ranks, show_bars)
         return target
     gflops, uncounted = counted_gflops(model, protocol)
     results = build_results(
@@ -133,7 +137,6 @@ def evaluate(
         },
         segments=[(record.start, record.end) for record in data.test],
         failures=view_scores.failures,
-        motion=motion,
         training=weights.metadata.get("training"),
         notes=[*data.notes, *repeats, *uncounted],
         sizes=view_scores.sizes,
@@ -146,9 +149,11 @@ def evaluate(
         differs=results_folder.differs,
     )
     Strips.of(view_scores.strips, len(data.test)).save(target)
+    (target / VARIANTS_FILE).unlink(missing_ok=True)  # of an earlier test
     save_results(target, results, view_scores.scores, task)
+    score_test_variants(cfg, task, model, data, target, ranks, show_bars)
     if writers:
-        _show(results, task, writers)
+        _show(load_results(target), task, writers)
     return present(target, ranks)
 
 
@@ -195,7 +200,11 @@ def present(folder: Path, ranks: Ranks) -> Path:
 def show(folder: Path) -> None:
     """Log the summary and write the page; without the page's libraries the results stand alone."""
     results, task = load_tested(folder)
-    for line in (*task.summary_lines(results), *lines_of(results["analyses"])):
+    for line in (
+        *task.summary_lines(results),
+        *motion_lines(results["motion"]),
+        *lines_of(results["analyses"]),
+    ):
         log.info(line)
     try:
         log.info("Report: %s", report(folder))
@@ -222,19 +231,7 @@ def score_records(
     """
     precision = choose_precision(protocol.precision, ranks.device)
     dataset = build_clips.build_test_dataset(cfg, records, protocol, playback, faults, strips)
-    shown = show_bars if ranks.is_main else False
-    hidden = None if shown is None else not shown
-    own = len(range(ranks.rank, len(records), ranks.size))
-    with tqdm(total=own, unit="video", leave=False, disable=hidden) as bar:
-        failed = 0
-
-        def progress(videos: int, failures: int) -> None:
-            nonlocal failed
-            failed += failures
-            if failures:
-                bar.set_postfix_str(f"{failed} failed", refresh=False)
-            bar.update(videos)
-
+    with video_bar(len(records), ranks, show_bars) as progress:
         return score_videos(
             model,
             dataset,
@@ -270,31 +267,6 @@ def _repeated_views(view_scores: ViewScores, protocol: Protocol) -> list[str]:
         f"{protocol.num_clips} different clips. They count again in the mean of their video and tell "
         "nothing new; with fewer TEST.NUM_ENSEMBLE_VIEWS the test takes less time."
     ]
-
-
-def _motion(
-    cfg: CfgNode,
-    task: Task,
-    data: Data,
-    score: Callable[..., ViewScores],
-    view_scores: ViewScores,
-    playback: str,
-) -> dict[str, Any] | None:
-    """Backwards and still-frame accuracies, where the task has them and classes have opposites; else None.
-
-    `score(playback=...)` gives the `ViewScores` of the same videos; `view_scores` are those of `playback`.
-    """
-    if not task.has_motion_check:
-        return None
-    opposite = build_clips.opposite_classes(cfg, data.class_names)
-    if not opposite or not (cfg.TEST.MOTION_CHECK or playback == "reverse"):
-        return None
-    played = {
-        way: view_scores if way == playback else score(playback=way)
-        for way in ("forward", "reverse", "still")
-    }
-    labels = [task.label_of(record) for record in data.test]
-    return task.motion(played, labels, opposite, data.class_names, cfg.TEST.SCORE)
 
 
 def _tested_weights(cfg: CfgNode, folder: RunFolder, ranks: Ranks) -> tuple[Path, str]:

@@ -33,6 +33,7 @@ from uniformer_video.evaluation.parts import (
     class_entries,
     counts,
     failure_lines,
+    figure_text,
     number,
     proportion,
     share_text,
@@ -191,6 +192,15 @@ class MultiLabel(Classification):
         """mAP, 0 to 1; NaN where no video has a label."""
         return mean_average_precision(scores, multi_hot(labels, scores.shape[1]))
 
+    def headline_figure(self, scores: np.ndarray, labels: Sequence[Any]) -> dict[str, Any]:
+        """Mean average precision, with its interval."""
+        truth = multi_hot(labels, scores.shape[1])
+        return _map(scores, truth, average_precision(scores, truth))
+
+    def opposed(self, label: Sequence[int], opposite: Mapping[int, int]) -> tuple[int, ...]:
+        """Each class by itself, its opposite or, where it has none, itself."""
+        return tuple(opposite.get(own, own) for own in label)
+
     def judged(self, labels: Sequence[Any]) -> np.ndarray:
         """Those with a label."""
         return np.array([len(label) > 0 for label in labels], bool)
@@ -264,13 +274,13 @@ class MultiLabel(Classification):
         """mAP and hit@1, and what failed."""
         summary = results["summary"]
         lines = [
-            f"mAP {_map_text(summary['map'])} over {_classes_text(results)}, "
+            f"mAP {figure_text(summary['map'])} over {_classes_text(results)}, "
             f"hit@1 {share_text(summary['hit1'])}"
         ]
         if summary["failed"]:
             lines.append(
                 f"{summary['failed']} of {summary['videos']} videos failed and count in neither; with them "
-                f"as scored lowest: mAP {_map_text(summary['map_all'])}"
+                f"as scored lowest: mAP {figure_text(summary['map_all'])}"
             )
         return lines + failure_lines(results)
 
@@ -380,14 +390,6 @@ def _best_wrong(shares: np.ndarray, scores: np.ndarray, truth: np.ndarray) -> di
         return None
     (entry,) = class_entries([others[np.argmax(scores[others])]], shares)
     return entry
-
-
-def _map_text(found: Mapping[str, Any]) -> str:
-    if found["value"] is None:
-        return "none"
-    if found["low"] is None:
-        return f"{found['value']:.1%}"
-    return f"{found['value']:.1%} (95 % interval {found['low']:.1%}-{found['high']:.1%})"
 
 
 def _classes_text(results: Mapping[str, Any]) -> str:

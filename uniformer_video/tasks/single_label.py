@@ -42,7 +42,6 @@ from uniformer_video.evaluation.parts import (
 )
 from uniformer_video.evaluation.per_class import rows_of_confusion
 from uniformer_video.evaluation.predictions import Table, columns_of_one_label
-from uniformer_video.evaluation.scoring import ViewScores
 from uniformer_video.evaluation.strips import Strips
 from uniformer_video.pages.confused import confused_classes
 from uniformer_video.pages.parts import (
@@ -57,12 +56,6 @@ from uniformer_video.tasks.classification import Classification
 
 MAX_CONFUSIONS = 20
 MAX_AXIS_LABELS = 32  # along a side of the picture of a large matrix
-MOTION_ROWS = (
-    ("forward", "Played forward", "right answer: its own class"),
-    ("reversed_opposite", "Played backwards", "right answer: the opposite class"),
-    ("reversed_original", "Played backwards", "still answered: its own class"),
-    ("still", "Middle frame repeated", "right answer: its own class"),
-)
 
 
 class SingleLabel(Classification):
@@ -71,7 +64,6 @@ class SingleLabel(Classification):
     name = "single-label"
     view_scores: ClassVar = {"logits": np.asarray, "softmax": softmax}
     exact_means: ClassVar = {"logits": mean_logits, "softmax": mean_softmaxes}
-    has_motion_check = True
     has_distillation = has_analyses = has_rejection = True
     figures = (Figure("top1", "top-1", "Top-1 accuracy"),)
     hits_key = score_key = headline = "top1"
@@ -193,6 +185,14 @@ class SingleLabel(Classification):
         """Top-1, 0 to 1."""
         return float(self.right(scores, labels).mean())
 
+    def headline_figure(self, scores: np.ndarray, labels: Sequence[Any]) -> dict[str, Any]:
+        """The share of top-1, with its counts and its Wilson interval."""
+        return proportion(self.right(scores, labels).sum(), len(labels))
+
+    def opposed(self, label: int, opposite: Mapping[int, int]) -> int:
+        """The opposite class, or the class itself where it has none."""
+        return opposite.get(label, label)
+
     def evidence(
         self, scores: np.ndarray, labels: Sequence[Any], groups: np.ndarray | None = None
     ) -> np.ndarray:
@@ -253,35 +253,9 @@ class SingleLabel(Classification):
         """int64 `[N]`."""
         return np.array([video["label"] for video in videos], dtype=np.int64)
 
-    def motion(
-        self,
-        played: Mapping[str, ViewScores],
-        labels: ArrayLike,
-        opposite: Mapping[int, int],
-        class_names: Sequence[str],
-        score: str,
-    ) -> dict[str, Any]:
-        """Shares of right answers forward, backwards (its own class, and the opposite one), and still."""
-        labels = np.asarray(labels)
-        opposed = np.array([opposite.get(label, label) for label in labels])
-
-        def share_right(playback: str, answers: np.ndarray) -> dict[str, Any]:
-            good = played[playback].decoded
-            scores = self.video_scores(played[playback].scores, score)
-            right = topk_correct(scores[good], answers[good], 1)
-            return proportion(right.sum(), len(right))
-
-        return {
-            "forward": share_right("forward", labels),
-            "reversed_opposite": share_right("reverse", opposed),
-            "reversed_original": share_right("reverse", labels),
-            "still": share_right("still", labels),
-            "opposites": {class_names[a]: class_names[b] for a, b in sorted(opposite.items())},
-        }
-
     def summary_lines(self, results: Mapping[str, Any]) -> list[str]:
-        """Top-1, top-5 of more than five classes, what failed, and what happens backwards."""
-        summary, motion = results["summary"], results["motion"]
+        """Top-1, top-5 of more than five classes, and what failed."""
+        summary = results["summary"]
         told = telling_figures(summary, len(results["class_names"]))
         shown = [(key, name) for key, name in (("top1", "top-1"), ("top5", "top-5")) if key in told]
         lines = [", ".join(f"{name} {share_text(summary[key])}" for key, name in shown)]
@@ -291,12 +265,6 @@ class SingleLabel(Classification):
                 f"as wrong: top-1 {share_text(summary['top1_all'])}"
             )
             lines += failure_lines(results)
-        if motion:
-            lines.append(
-                f"played backwards: {share_text(motion['reversed_opposite'])} see the opposite class, "
-                f"{share_text(motion['reversed_original'])} the original one; "
-                f"middle frame repeated: {share_text(motion['still'])}"
-            )
         return lines
 
     def mistakes(self, results: Mapping[str, Any]) -> list[Mistake]:
@@ -318,7 +286,6 @@ class SingleLabel(Classification):
             "confusion": _confusion_section(results),
             "mistakes": mistakes_with_strips(results["videos"], mistakes, strips),
             "confused": confused_classes(results, strips),
-            "motion": _motion_section(results),
         }
 
     def pictures(self, results: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -410,13 +377,3 @@ def _confusion_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
     for true, predicted, count in sparse:
         table[true][predicted] = {"count": count, "share": count / videos[true]}
     return {"table": table}
-
-
-def _motion_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The bars of the motion section, and pairs of opposite classes, each pair once."""
-    motion = results["motion"]
-    if motion is None:
-        return None
-    bars = [{"title": t, "answer": a, "part": motion[key]} for key, t, a in MOTION_ROWS]
-    pairs = dict.fromkeys(tuple(sorted(pair)) for pair in motion["opposites"].items())
-    return {"bars": bars, "chance": 1 / len(results["class_names"]), "pairs": list(pairs)}

@@ -21,7 +21,6 @@ from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.parts import Figure, Mistake
 from uniformer_video.evaluation.predictions import Table
-from uniformer_video.evaluation.scoring import ViewScores
 from uniformer_video.evaluation.strips import Strips
 
 
@@ -54,10 +53,8 @@ class Task(ABC):
     min_classes: ClassVar[int] = 2
     # TEST.SCORE -> what is averaged over the views, a function of logits `[..., K]`; "logits" must be there.
     view_scores: ClassVar[dict[str, Callable[[np.ndarray], np.ndarray]]] = {"logits": np.asarray}
-    # Whether `motion` measures something.
-    has_motion_check: ClassVar[bool] = False
-    # Whether its videos have scores `[N, K]`, so that `evaluation/analyses` can be made of them, and tests
-    # compared.
+    # Whether its videos have scores `[N, K]`, so that `evaluation/analyses`, the check of motion among them,
+    # can be made, and tests compared.
     has_analyses: ClassVar[bool] = False
     # What `by_class` measures, as a page names it. Of tasks with `has_analyses`.
     class_figure: ClassVar[str] = ""
@@ -259,6 +256,18 @@ class Task(ABC):
         """
         raise NotImplementedError
 
+    def headline_figure(self, scores: np.ndarray, labels: Sequence[Any]) -> dict[str, Any]:
+        """The `headline` as the summary has it, "value", "low" and "high" among others. Arguments as of
+        `headline_of`. Of tasks with `has_analyses`.
+        """
+        raise NotImplementedError
+
+    def opposed(self, label: Any, opposite: Mapping[int, int]) -> Any:
+        """A label, as `label_of` gives it, with each class replaced by its opposite where it has one. Of
+        tasks with `has_analyses`.
+        """
+        raise NotImplementedError
+
     def judged(self, labels: Sequence[Any]) -> np.ndarray:
         """Of which videos `right` can be told, bool `[N]`. Of tasks with `has_analyses`."""
         return np.ones(len(labels), bool)
@@ -348,21 +357,6 @@ class Task(ABC):
     @abstractmethod
     def saved_labels(self, videos: Sequence[Mapping[str, Any]], num_classes: int) -> np.ndarray:
         """The labels of a record's "videos" for scores.npz, `[N, ...]`. Dense: the paths of the masks."""
-        raise NotImplementedError
-
-    def motion(
-        self,
-        played: Mapping[str, ViewScores],
-        labels: Sequence[Any],
-        opposite: Mapping[int, int],
-        class_names: Sequence[str],
-        score: str,
-    ) -> dict[str, Any]:
-        """The record's "motion", of tasks with `has_motion_check`.
-
-        played: the `ViewScores` of "forward", "reverse" and "still" playback. opposite: {class: the class of
-        its videos played backwards}. Dense: none.
-        """
         raise NotImplementedError
 
     @abstractmethod

@@ -17,7 +17,7 @@ from uniformer_video.data.decoding import open_video
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.film_strip import film_strip
 from uniformer_video.data.loading.watchdog import decoding
-from uniformer_video.data.sampling import ClipSampling
+from uniformer_video.data.sampling import ClipSampling, playback_frames
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.randomness import generator
 from uniformer_video.words import one_line
@@ -246,10 +246,7 @@ def decode_test_clips(
         timeline = timeline_of(video, sampling, path, start, end)
         indices = sampling.test_clips(len(timeline), num_clips)
         repeated = num_clips - len(np.unique(timeline[indices], axis=0))
-        if playback == "reverse":
-            indices = len(timeline) - 1 - indices
-        elif playback == "still":
-            indices = np.full_like(indices, len(timeline) // 2)
+        indices = playback_frames(indices, len(timeline), playback)
         frames = video.frames(timeline[indices.ravel()], decode_short_side)
     return frames.reshape(*indices.shape, *frames.shape[1:]), repeated
 

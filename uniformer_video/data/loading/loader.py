@@ -8,6 +8,7 @@ depend on the seed, the epoch and the step alone; one process may work through a
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from uniformer_video.data.loading.dataset import (
     TrainKey,
     TrainSample,
 )
+from uniformer_video.data.loading.variant_dataset import VariantDataset, VariantSample
 from uniformer_video.data.loading.workers import HANGING_SECONDS, WatchedLoader
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.randomness import generator, permutation
@@ -191,6 +193,17 @@ def eval_loader(
     """
     batches = torch.utils.data.BatchSampler(indices, videos_per_batch, drop_last=False)
     return WatchedLoader(dataset, batches, list, num_workers, timeout, persistent=False)
+
+
+def variant_loader(
+    dataset: VariantDataset,
+    indices: Sequence[int],
+    num_workers: int,
+    timeout: float = HANGING_SECONDS,
+) -> WatchedLoader[VariantSample]:
+    """`VariantSample`s of the records at `indices`, in their order; else as `eval_loader`."""
+    batches = [[index] for index in indices]
+    return WatchedLoader(dataset, batches, itemgetter(0), num_workers, timeout, persistent=False)
 
 
 def collate_train(samples: Sequence[TrainSample]) -> TrainBatch:

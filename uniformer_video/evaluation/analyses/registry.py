@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from uniformer_video.evaluation.analyses import crops, disagreement, views
+from uniformer_video.evaluation.analyses import crops, disagreement, robustness, views
 from uniformer_video.evaluation.analyses.calibration import calibration
 from uniformer_video.evaluation.analyses.tested import Tested
 
@@ -14,9 +14,13 @@ ANALYSES: dict[str, Callable[[Tested], dict[str, Any] | None]] = {
     "disagreement": disagreement.disagreement_of_views,
     "crops": crops.centre_against_all,
     "calibration": calibration,
+    "robustness": robustness.robustness,
 }
 # Name -> what an analysis found, as sentences: on the terminal after a test, and among the record's notes.
-SUMMARY_LINES: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {"views": views.summary_lines}
+SUMMARY_LINES: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
+    "views": views.summary_lines,
+    "robustness": robustness.robustness_lines,
+}
 NOTES: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {"crops": crops.notes}
 
 

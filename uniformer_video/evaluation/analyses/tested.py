@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from uniformer_video.data.clips.variants import Variant
 from uniformer_video.data.protocol import Protocol
-from uniformer_video.evaluation.parts import RecordingTask
+from uniformer_video.evaluation.parts import RecordingTask, number
+from uniformer_video.evaluation.variants import VariantScores
 
 
 def renumbered(groups: Iterable[Hashable]) -> np.ndarray:
@@ -25,7 +27,8 @@ class Tested:
     video failed. labels: one a video, as the task's `label_of` gives it. decoded: bool `[N]`.
     model: the record's "model". seconds: how long the test took. sizes: {place: (width, height)} of decoded
     frames, where they are known. groups: int `[N]`, from 0, of videos that belong together, or None.
-    cost: the record's "cost".
+    cost: the record's "cost". variants: scores of the same videos played otherwise or
+    with worse frames, where that was asked for.
     """
 
     task: RecordingTask
@@ -39,6 +42,7 @@ class Tested:
     sizes: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     groups: np.ndarray | None = None
     cost: Mapping[str, Any] | None = None
+    variants: VariantScores | None = None
 
     @property
     def headline_name(self) -> str:
@@ -95,3 +99,36 @@ class Tested:
     def _scores_of(self, logits: np.ndarray, score: str) -> np.ndarray:
         views = logits.reshape(len(logits), -1, logits.shape[-1])
         return self.task.video_scores(views, score)
+
+    @cached_property
+    def in_all_variants(self) -> np.ndarray:
+        """The places of the videos that were decoded in the test and for its variants, int `[V]`."""
+        assert self.variants is not None
+        return np.flatnonzero(self.decoded & self.variants.decoded)
+
+    def difference(self, scores: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+        """The headline of some scores `[V, K]` of the videos `in_all_variants` less that of `other` scores of
+        them: "value", and its paired 95 % interval, "low" and "high"; None where nothing can be told.
+        """
+        labels = [self.labels[place] for place in self.in_all_variants]
+        groups = None
+        if self.groups is not None:
+            groups = renumbered(self.groups[self.in_all_variants].tolist())
+        values = [self.task.headline_of(own, labels) for own in (scores, other)]
+        first, second = (self.task.evidence(own, labels, groups) for own in (scores, other))
+        low, high = self.task.difference_interval(first, second, groups) or (None, None)
+        return {"value": number(values[0] - values[1]), "low": low, "high": high}
+
+    def variant_scores(self, variant: Variant) -> np.ndarray:
+        """Scores of the videos `in_all_variants` in one of the `variants`, `[V, K]`."""
+        assert self.variants is not None
+        views = self.variants.of(variant)[self.in_all_variants]
+        if self.variants.per_view:
+            return self.task.video_scores(views, self.protocol.score)
+        return views[:, 0]
+
+    @cached_property
+    def unchanged_scores(self) -> np.ndarray:
+        """Scores of the same videos in the test itself, `[V, K]`."""
+        views = self.view_scores[self.in_all_variants]
+        return self.task.video_scores(views, self.protocol.score)
