@@ -6,6 +6,7 @@ from five_videos import SCORES, make
 from pages import MODEL, PROTOCOL, Page, assert_self_contained, in_views
 
 from uniformer_video.evaluation.results import build_results, save_results
+from uniformer_video.evaluation.strips import Strips
 from uniformer_video.pages.confused import confused_classes, confused_labels
 from uniformer_video.pages.report import write_report
 from uniformer_video.tasks.multi_label import MultiLabel
@@ -19,7 +20,7 @@ pytest.importorskip("PIL.Image")
 
 def page_of(folder, results, scores, task):
     save_results(folder, {**results, "model": MODEL}, in_views(scores), task)
-    write_report(folder, *load_tested(folder), lambda path, **_: np.zeros((4, 9, 16, 3), np.uint8))
+    write_report(folder, *load_tested(folder))
     page = Page((folder / "report.html").read_text("utf-8"))
     assert_self_contained(page)
     return page
@@ -30,7 +31,7 @@ def test_a_pair_shows_the_surest_mistake_and_the_surest_right_video_of_the_other
     scores[range(8), [1, 1, 1, 1, 1, 1, 0, 2]] = [2, 5, 3, 1, 4, 2, 9, 1]
     labels = [0, 0, 0, 2, 1, 1, 0, 2]
     results = make(scores=scores, **eight(labels))
-    confused = confused_classes(results, None)
+    confused = confused_classes(results, Strips.of({}, len(results["videos"])))
     assert confused["total"] == 2
     first, second = confused["shown"]
     assert (first["first"], first["second"], first["count"], first["of"]) == (0, 1, 3, 4)
@@ -54,7 +55,7 @@ def eight(labels, classes="abc"):
 def test_a_pair_whose_other_class_is_never_right_or_has_no_video(tmp_path):
     scores = np.eye(4)[[1, 0, 2, 0]] * 3
     results = make(scores=scores, **eight([0, 1, 0, 0], "abcd"))
-    shown = confused_classes(results, None)["shown"]
+    shown = confused_classes(results, Strips.of({}, len(results["videos"])))["shown"]
     by_pair = {(pair["first"], pair["second"]): pair for pair in shown}
     assert by_pair[0, 1]["own"]["name"] == "1" and not by_pair[0, 1]["own_is_right"]
     assert by_pair[0, 1]["back"] == 1 and by_pair[0, 2]["own"] is None
@@ -70,7 +71,7 @@ def test_labels_that_are_missed_beside_others(tmp_path):
     arguments = {**eight(truth), "task": MultiLabel(), "title": "run", "protocol": PROTOCOL}
     arguments |= {"model": {"name": "m", "parameters": 5}, "view_scores": in_views(scores)}
     results = build_results(**arguments)
-    (pair,) = confused_labels(results, 0.5, None)["shown"]
+    (pair,) = confused_labels(results, 0.5, Strips.of({}, 4))["shown"]
     assert (pair["first"], pair["second"], pair["count"], pair["of"]) == (0, 1, 2, 2)
     assert (pair["taken"]["name"], pair["own"]["name"]) == ("1", "2")
     assert pair["own_is_right"] and pair["taken_score"] == pytest.approx(0.880797)

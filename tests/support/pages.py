@@ -64,14 +64,21 @@ class Page(HTMLParser):
         return json.loads(text)
 
 
-def assert_self_contained(page):
+def assert_self_contained(page, scripted=True):
+    """Nothing is loaded from elsewhere; scripted: whether it is a page with our script."""
     for name, value in page.attributes:
         if name in ("src", "href", "xlink:href", "action", "data", "srcset"):
             assert value.startswith(("data:", "#")), (name, value[:60])
         assert not name.startswith("on")
         assert "url(" not in (value or "") or "url(#" in value
     assert not {"link", "iframe", "object", "form"} & set(page.tags)
-    assert_own_script_alone(page)
+    if scripted:
+        assert_own_script_alone(page)
+    else:
+        (policy,) = (
+            v for n, v in page.attributes if n == "content" and v.startswith("default-src")
+        )
+        assert not page.scripts and "script-src" not in policy
 
 
 def assert_own_script_alone(page):

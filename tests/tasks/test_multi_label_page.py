@@ -120,8 +120,9 @@ def test_mistakes_are_the_surest_wrong_labels(tmp_path):
     page = write(folder)
     order = sorted(range(20), key=lambda i: -wrong[i])
     shown = [v for n, v in page.attributes if n == "src" and v.startswith("data:image/jpeg")]
-    assert shown == [strips.uri(i) for i in order[:12]]
-    assert page.data("strips").keys() == {str(i) for i in order[12:]}
+    assert shown[-12:] == [strips.uri(i) for i in order[:12]]  # behind those of confused pairs
+    others = {str(i) for i in order[12:] if wrong[i] >= 0}  # from the threshold on, of 50 %
+    assert page.data("strips").keys() == others != set()
     rows = page.data("video-rows")
     assert rows["several"] and rows["truth"] == [list(own) for own in labels]
     first = next(k for k in range(4) if k not in labels[5] and scores[5][k] == 9)
