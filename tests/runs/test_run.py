@@ -56,6 +56,7 @@ def test_everything_a_run_leaves(template, demo):
         "best.pt",
         "results.json",
         "scores.npz",
+        "strips.npz",
         "report.html",
     } == names
     record = results(folder)
