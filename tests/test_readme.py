@@ -104,6 +104,9 @@ COMMANDS = {
     "uniformer-video compare runs/folder runs/small": Known(
         makes=("runs/compare-folder-small/compare.html", "runs/compare-folder-small/compare.json")
     ),
+    "uniformer-video run --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos "
+    "UNIFORMER.PRETRAIN_NAME uniformer_small_k400_16x4.pth TEST.MOTION_CHECK True "
+    "TEST.ROBUSTNESS '[drop,jpeg]'": Known(added=SHORT, makes=("runs/folder/variants.npz",)),
     "uniformer-video predict new_video.mp4 --checkpoint runs/folder/best.pt": Known(),
     "uniformer-video predict folder_of_videos --checkpoint runs/folder/best.pt --json": Known(),
     f"uniformer-video run --cfg {K400}": Known(

@@ -13,6 +13,7 @@ from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.evaluation.parts import proportion
 from uniformer_video.evaluation.record import Results
 from uniformer_video.evaluation.results import build_results, save_results
+from uniformer_video.runs import multi_view_test
 from uniformer_video.runs.build_teacher import read_stored_logits
 from uniformer_video.runs.rescore import Choice, rescore
 from uniformer_video.tasks.multi_label import MultiLabel
@@ -62,6 +63,12 @@ def run(tmp_path):
     return make_test(tmp_path / "run")
 
 
+@pytest.fixture
+def no_page(monkeypatch):
+    """Figures alone: writing a page takes most of the time, and other tests here do."""
+    monkeypatch.setattr(multi_view_test, "report", lambda folder: folder)
+
+
 def digest(folder):
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
 
@@ -87,6 +94,7 @@ def test_without_a_choice_everything_is_the_same_and_the_test_stays(run, tmp_pat
     rescore(run, again.folder)  # over what it wrote itself
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_record_of_an_earlier_version_gets_what_it_lacks(run, tmp_path):
     record = json.loads((run / "results.json").read_text())
     whole = json.dumps(record["summary"])
@@ -98,6 +106,7 @@ def test_a_record_of_an_earlier_version_gets_what_it_lacks(run, tmp_path):
     assert json.dumps(again.summary) == whole and again.videos[0]["true_score"] is not None
 
 
+@pytest.mark.usefixtures("no_page")
 def test_fewer_views_by_another_score(run, tmp_path):
     out = rescore(run, tmp_path / "out", Choice(score="softmax", clips="2", crops="centre"))
     results = Results.load(out)
@@ -116,6 +125,7 @@ def test_fewer_views_by_another_score(run, tmp_path):
     assert read_stored_logits(out)[1].shape == (VIDEOS, 2, CLASSES)
 
 
+@pytest.mark.usefixtures("no_page")
 @pytest.mark.parametrize(
     ("clips", "chosen"),
     [
@@ -134,6 +144,7 @@ def test_which_clips(run, tmp_path, clips, chosen):
     np.testing.assert_array_equal(results.scores, expected.reshape(VIDEOS, -1, CLASSES))
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_part_of_the_classes(run, tmp_path):
     out = rescore(run, tmp_path / "out", Choice(classes=["walk", "run, fast"]))
     results = Results.load(out)
@@ -158,6 +169,7 @@ def test_a_part_of_the_classes(run, tmp_path):
     assert listed.class_names == ["sit", "walk"]
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_part_of_the_videos(run, tmp_path, caplog):
     kept = [i for i in range(VIDEOS) if i % 2 == 1]
     results = Results.load(rescore(run, tmp_path / "out", Choice(videos=["b/*"])))
@@ -183,6 +195,7 @@ def test_a_part_of_the_videos(run, tmp_path, caplog):
         )
 
 
+@pytest.mark.usefixtures("no_page")
 def test_costs_are_of_the_views_that_are_left(tmp_path):
     cost = {"device": "cpu", "threads": 2, "batch_size": 8, "processes": 1, "workers": 0}
     cost |= {"videos": 39, "decode_seconds": 0.2, "crop_seconds": 0.12}
@@ -196,6 +209,7 @@ def test_costs_are_of_the_views_that_are_left(tmp_path):
     assert most["seconds"] == pytest.approx(same["seconds"]) and most["value"] == same["value"]
 
 
+@pytest.mark.usefixtures("no_page")
 def test_other_names(tmp_path):
     motion = {key: proportion(3, 4) for key in ("forward", "reversed_opposite")}
     motion |= {"reversed_original": proportion(1, 4), "still": proportion(1, 4)}
