@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +16,7 @@ from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DataError
+from uniformer_video.evaluation.analyses.registry import ANALYSES
 from uniformer_video.evaluation.parts import failure_lines, proportion, telling_figures
 from uniformer_video.evaluation.results import (
     SCHEMA_VERSION,
@@ -189,3 +192,8 @@ def test_load_errors_are_plain(tmp_path, content, message):
         (tmp_path / "results.json").write_bytes(content)
     with pytest.raises(DataError, match=message):
         load_results(tmp_path)
+
+
+def test_the_document_of_the_record_names_every_analysis():
+    text = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
+    assert re.findall(r"^\| \[`(\w+)`\]", text, re.M) == list(ANALYSES)

@@ -37,7 +37,8 @@ pytest.importorskip("matplotlib")
 image = pytest.importorskip("PIL.Image")
 
 
-def make_folder(folder, num_classes=8, videos=40, metrics=True, skill=2.0, **changes):
+def make_folder(folder, num_classes=8, videos=40, metrics=False, skill=2.0, **changes):
+    """The folder of a test; metrics: with the log of a training, whose curves take half of a page's time."""
     rng = np.random.default_rng(0)
     labels = np.arange(videos) % num_classes
     scores = rng.normal(size=(videos, num_classes))
@@ -90,7 +91,7 @@ def keep_strips(folder, places):
 
 
 def test_page_says_the_numbers(tmp_path):
-    page = write(make_folder(tmp_path))
+    page = write(make_folder(tmp_path, metrics=True))
     summary = json.loads((tmp_path / "results.json").read_text("utf-8"))["summary"]
     top1 = summary["top1"]
     assert f"{100 * top1['value']:.1f}% {top1['correct']} of 40 videos" in page.text
@@ -157,7 +158,8 @@ def test_settings_that_were_changed_come_first(tmp_path):
 
 def test_headings_leave_out_no_level(tmp_path):
     for classes in (8, 40):
-        page = write(make_folder(tmp_path, classes, videos=80, failures={3: "cut"}, skill=0.5))
+        folder = make_folder(tmp_path, classes, 80, metrics=True, skill=0.5, failures={3: "cut"})
+        page = write(folder)
         levels = [int(tag[1]) for tag in page.tags if re.fullmatch("h[1-6]", tag)]
         assert levels.count(1) == 1 and levels[0] == 1
         assert all(below <= above + 1 for above, below in itertools.pairwise(levels))
@@ -294,6 +296,7 @@ def test_everything_is_escaped(tmp_path):
     folder = make_folder(
         tmp_path,
         num_classes=4,
+        metrics=True,
         skill=0.0,
         title=evil[0],
         class_names=evil,
@@ -328,7 +331,7 @@ def test_class_names_are_escaped_in_table_and_picture(tmp_path, num_classes):
 
 
 def test_curves(tmp_path):
-    page = write(make_folder(tmp_path))
+    page = write(make_folder(tmp_path, metrics=True))
     labels = {value for name, value in page.attributes if name == "aria-label"}
     assert len(curves(page)) == 3
     assert {
@@ -344,7 +347,7 @@ def test_curves(tmp_path):
 
 
 def test_curves_of_averaged_weights_are_dashed_and_named(tmp_path):
-    folder = make_folder(tmp_path)
+    folder = make_folder(tmp_path, metrics=True)
     plain = write(folder).tags.count("i")
     averages = {"ema_top1": 0.5, "ema_loss": 1.4}
     line = {"kind": "val", "epoch": 2, "loss": 1.6, "top1": 0.35, **averages}
@@ -397,7 +400,7 @@ def test_log_with_unknown_kinds_resumed_epochs_and_a_torn_line(tmp_path):
 
 
 def test_the_page_is_a_function_of_the_folder(tmp_path):
-    folder = make_folder(tmp_path)
+    folder = make_folder(tmp_path, metrics=True)
     first = write_report(folder, *load_tested(folder)).read_bytes()
     assert write_report(folder, *load_tested(folder)).read_bytes() == first
 
@@ -426,7 +429,7 @@ def test_magnitudes():
 
 @pytest.mark.parametrize("library", ["jinja2", "matplotlib", "PIL.Image"])
 def test_a_missing_library_says_what_to_install(tmp_path, monkeypatch, library):
-    folder = make_folder(tmp_path, num_classes=40, skill=0.0)
+    folder = make_folder(tmp_path, num_classes=40, metrics=True, skill=0.0)
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingLibraryError, match=r'pip install "uniformer-video\[report\]"'):
         write(folder)
