@@ -21,6 +21,7 @@ from videos import numbered_frames
 
 from uniformer_video import cli
 from uniformer_video.prepare.demo import generate_demo, write_video
+from uniformer_video.runs import multi_view_test
 from uniformer_video.training.trainer import Trainer
 
 torch.set_num_threads(1)
@@ -70,6 +71,12 @@ def tiny(demo, tmp_path):
         return tiny_overrides(demo, tmp_path / "run", **changes)
 
     return overrides
+
+
+@pytest.fixture
+def no_page(monkeypatch):
+    """Tests of a run write no page, for a test of their figures alone: a page takes longer than they do."""
+    monkeypatch.setattr(multi_view_test, "report", lambda folder: folder)
 
 
 @pytest.fixture

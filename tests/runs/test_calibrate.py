@@ -351,6 +351,7 @@ def lists(demo, tmp_path):
     return folder
 
 
+@pytest.mark.usefixtures("no_page")
 def test_the_validation_videos_are_decoded_once(call, lists, tested, tmp_path, monkeypatch):
     weights, folder = tested() / "best.pt", tmp_path / "tested"
     settings = tiny_overrides(
@@ -408,6 +409,7 @@ def test_the_validation_videos_are_decoded_once(call, lists, tested, tmp_path, m
     assert status == 2 and "--on half" in errors
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_test_says_that_it_applies_no_temperature(call, lists, tested, tmp_path):
     out = tmp_path / "out.pt"
     calibrate(tested(), out)

@@ -13,7 +13,6 @@ from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.evaluation.parts import proportion
 from uniformer_video.evaluation.record import Results
 from uniformer_video.evaluation.results import build_results, save_results
-from uniformer_video.runs import multi_view_test
 from uniformer_video.runs.build_teacher import read_stored_logits
 from uniformer_video.runs.rescore import Choice, rescore
 from uniformer_video.tasks.multi_label import MultiLabel
@@ -61,12 +60,6 @@ def softmax(scores):
 @pytest.fixture
 def run(tmp_path):
     return make_test(tmp_path / "run")
-
-
-@pytest.fixture
-def no_page(monkeypatch):
-    """Figures alone: writing a page takes most of the time, and other tests here do."""
-    monkeypatch.setattr(multi_view_test, "report", lambda folder: folder)
 
 
 def digest(folder):
