@@ -137,7 +137,7 @@ def _cost_line(
     return (
         f"The same videos in {plural(len(todo.lacking), 'variant')} ({kinds}): {views:,} more views through "
         f"the model, {len(todo.lacking)} times those of the test, about "
-        f"{duration(_expected_seconds(todo, workers, ranks))} at its speed; variants.npz gets "
+        f"{duration(max(1, _expected_seconds(todo, workers, ranks)))} at its speed; variants.npz gets "
         f"{kept / 1e6:,.1f} MB."
     )
 
