@@ -279,6 +279,7 @@ def test_variants_are_joined_too_and_those_of_some_folds_are_named(validated, gr
     joined = uv.Results.load(output)
     parts = [uv.Results.load(output / f"fold{fold}").motion for fold in range(3)]
     assert joined.motion["videos"] == len(joined.videos)
+    assert joined.motion["forward"] == joined.summary["top1"]  # with the interval of groups
     for key in ("forward", "reversed_original", "still"):
         assert joined.motion[key]["correct"] == sum(part[key]["correct"] for part in parts)
     assert "robustness" not in json.loads((output / "results.json").read_text())["analyses"]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from uniformer_video.config.settings import load_config
+from uniformer_video.data.clips.variants import Variant
 from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.loading.variant_dataset import VariantDataset
 from uniformer_video.distributed.ranks import Ranks
+from uniformer_video.errors import DecodeError
 from uniformer_video.evaluation import variants
 from uniformer_video.runs import build_model, multi_view_test, variants_test
 from uniformer_video.runs.build_data import Data
@@ -25,13 +29,18 @@ LABELS = {
 
 
 @pytest.fixture
-def tested(tiny, tmp_path, make_video):
-    """A function: test an untrained model on six videos, the fourth of them broken; its folder."""
+def tested(tiny, tmp_path, make_video, monkeypatch):
+    """A function: test an untrained model on six videos, the fourth of them broken; its folder.
+
+    A page takes longer than all the rest, and is made where it is asked for.
+    """
+    make_page = multi_view_test.report
     paths = [str(make_video(f"{i}.mp4", frames=9 + 7 * i)) for i in range(6)]
     Path(paths[3]).write_bytes(b"broken")
     ranks = Ranks(0, 1, torch.device("cpu"))
 
-    def test(task="single-label", seed=0, **changes):
+    def test(task="single-label", seed=0, page=False, **changes):
+        monkeypatch.setattr(multi_view_test, "report", make_page if page else Path)
         weights = tmp_path / f"{seed}.pt"
         changes = {"TRAIN__TASK": task, "TRAIN__ENABLE": False, **changes}
         cfg = load_config(overrides=tiny(TEST__CHECKPOINT_FILE_PATH=weights, **changes))
@@ -74,7 +83,7 @@ def mean_logits(path):
 @pytest.mark.parametrize("task", LABELS)
 def test_every_figure_comes_out_again_from_the_files(tested, task, caplog):
     caplog.set_level("INFO")
-    folder = tested(task, TEST__ROBUSTNESS="[all]", TEST__MOTION_CHECK=True)
+    folder = tested(task, page=True, TEST__ROBUSTNESS="[all]", TEST__MOTION_CHECK=True)
     record = read(folder)
     found = record["analyses"]["robustness"]
     own, _ = mean_logits(folder / "scores.npz")
@@ -113,10 +122,48 @@ def test_every_figure_comes_out_again_from_the_files(tested, task, caplog):
     assert caplog.text.index("After that come 27 variants") < caplog.text.index(
         "The same videos in 27 variants"
     )
-    assert "324 more views" in caplog.text  # 27 x 6 x 2
+    assert "270 more views" in caplog.text  # 27 x 5 x 2
     assert "played backwards" in caplog.text and "robustness, mean over strengths" in caplog.text
     page = (folder / "report.html").read_text()
     assert 'id="motion"' in page and 'id="robustness"' in page and page.count("x0.67") >= 1
+    assert "Of the 4 frames of a clip these are 0, 1, 2, 3, 3." in page
+
+
+def test_videos_that_fail_in_the_variants_alone_are_told(tested, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    original = VariantDataset._decode
+
+    def decode(self, record):
+        if record.name == "1.mp4":
+            raise DecodeError("1.mp4: its middle is lost")
+        return original(self, record)
+
+    monkeypatch.setattr(VariantDataset, "_decode", decode)
+    folder = tested(page=True, TEST__MOTION_CHECK=True)
+    assert read(folder)["motion"]["videos"] == 4
+    told = "1 video that the test decoded could not be read for the variants"
+    assert sum(told in line for line in caplog.messages) == 1
+    assert "are without: 1.mp4 (1.mp4: its middle is lost)." in caplog.text
+    page = (folder / "report.html").read_text()
+    assert "1 more of the videos could not be read for this and does not count here." in page
+
+
+def test_the_time_is_reckoned_from_the_parts_of_the_test(monkeypatch):
+    """Each of 10 videos is read once, in 4 s, and has 3 variants of 2 views, each 1 s in the model."""
+    cost = {"decode_seconds": 3.0, "crop_seconds": 1.0, "model_seconds": 1.0}
+    protocol = SimpleNamespace(num_views=2)
+    lacking = [Variant("drop", share) for share in (0.1, 0.5, 0.9)]
+    todo = variants_test._Todo(lacking, ["drop"], protocol, "forward", 10, 80.0, cost)
+
+    def seconds(changing, workers, size=1, device="cpu", todo=todo):
+        monkeypatch.setattr(variants_test, "_change_seconds", lambda _: changing)
+        return variants_test._expected_seconds(todo, workers, Ranks(0, size, torch.device(device)))
+
+    assert seconds(0, workers=0) == 10 * (4 + 6)
+    assert seconds(0, workers=2, size=2) == 5 * 6  # the workers keep up
+    assert seconds(5, workers=0) == 10 * (4 + 6 + 10)
+    assert seconds(6, workers=2, device="cuda") == 10 * 6  # six of the threads beside six
+    assert seconds(0, workers=0, todo=todo._replace(cost=None)) == 240
 
 
 def test_what_is_asked_later_is_added_and_nothing_done_again(tested, monkeypatch):

@@ -34,9 +34,9 @@ def measure_motion(tested: Tested, playback: str, opposite: Mapping[int, int]) -
     labels = [tested.labels[place] for place in tested.in_all_variants]
     found: dict[str, Any] = {
         "videos": len(labels),
-        "forward": task.headline_figure(forward, labels),
-        "reversed_original": task.headline_figure(reverse, labels),
-        "still": task.headline_figure(still, labels),
+        "forward": tested.figure(forward, labels),
+        "reversed_original": tested.figure(reverse, labels),
+        "still": tested.figure(still, labels),
         "differences": {
             "reversed_original": tested.difference(reverse, forward),
             "still": tested.difference(still, forward),
@@ -46,7 +46,7 @@ def measure_motion(tested: Tested, playback: str, opposite: Mapping[int, int]) -
     if opposite:
         opposed = [task.opposed(label, opposite) for label in labels]
         names = tested.class_names
-        found["reversed_opposite"] = task.headline_figure(reverse, opposed)
+        found["reversed_opposite"] = tested.figure(reverse, opposed)
         found["opposites"] = {names[a]: names[b] for a, b in sorted(opposite.items())}
     return found
 

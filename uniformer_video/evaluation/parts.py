@@ -80,6 +80,10 @@ class RecordingTask(Protocol):
         self, scores: np.ndarray, labels: Sequence[Any]
     ) -> tuple[np.ndarray, np.ndarray]: ...
 
+    def group_interval(
+        self, labels: Sequence[Any], scores: np.ndarray, groups: np.ndarray
+    ) -> tuple[float, float] | None: ...
+
     def log_likelihood(
         self, logits: np.ndarray, labels: Sequence[Any], score: str
     ) -> np.ndarray: ...

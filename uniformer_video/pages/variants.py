@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from uniformer_video.data.clips.corruptions import num_lost
 from uniformer_video.evaluation.analyses.robustness import NAMES
 from uniformer_video.pages.plots import strength_chart
 
@@ -46,6 +47,7 @@ def motion_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
         "figure": "Accuracy" if is_share else "Mean average precision",
         "chance": 1 / len(results["class_names"]) if is_share else None,
         "pairs": list(pairs),
+        "lost": results["summary"]["decoded"] - motion.get("videos", results["summary"]["decoded"]),
     }
 
 
@@ -74,13 +76,19 @@ def robustness_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
     return {
         "figure": "Top-1 accuracy" if is_share else "Mean average precision",
         "short": "Top-1" if is_share else "mAP",
-        "kinds": [_kind(row, found["clean"]["value"]) for row in found["kinds"]],
+        "kinds": [
+            _kind(row, found["clean"]["value"], results["protocol"]["num_frames"])
+            for row in found["kinds"]
+        ],
     }
 
 
-def _kind(row: Mapping[str, Any], clean: float | None) -> dict[str, Any]:
+def _kind(row: Mapping[str, Any], clean: float | None, num_frames: int) -> dict[str, Any]:
     kind = row["kind"]
     meaning, axis = _KINDS[kind]
+    if kind == "drop":
+        lost = [str(num_lost(num_frames, one["strength"])) for one in row["strengths"]]
+        meaning += f" Of the {num_frames} frames of a clip these are {', '.join(lost)}."
     rows = [{**one, "strength": _in_words(kind, one["strength"])} for one in row["strengths"]]
     values = [one["figure"] for one in rows]
     svg = ""

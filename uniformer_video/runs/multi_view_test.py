@@ -100,7 +100,8 @@ def evaluate(
     protocol = replace(protocol, precision=choose_precision(protocol.precision, ranks.device))
     which = f", {weights.choice}" if weights.choice else ""
     ranks.say(
-        f"Testing {path}{which}: {len(data.test)} videos, {protocol.num_views} views of each."
+        f"Testing {path}{which}: {plural(len(data.test), 'video')}, "
+        f"{plural(protocol.num_views, 'view')} of each."
     )
     ranks.say(*variants_line(cfg))
     started = time.monotonic()

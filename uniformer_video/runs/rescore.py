@@ -228,7 +228,7 @@ def _digest(results: Mapping[str, Any], videos: Sequence[Mapping[str, Any]], kep
 
 
 def _motion(results: Mapping[str, Any], kept: Kept) -> dict[str, Any] | None:
-    """The check of motion, whose logits are not kept: None unless the same is scored in the same way."""
+    """The check of motion, which is not scored again: None unless the same is scored in the same way."""
     protocol, motion = Protocol.from_dict(results["protocol"]), results["motion"]
     views = len(kept.clips) * len(kept.crops)
     same = _is_whole(results, kept) and (views, kept.score) == (protocol.num_views, protocol.score)

@@ -3,12 +3,14 @@
 Nothing of the test is done again for them, be it of this run or of an earlier one.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from fvcore.common.config import CfgNode
 
 from uniformer_video.data.clips.variants import STRENGTHS, Variant, variants_of
@@ -35,7 +37,7 @@ from uniformer_video.runs.progress import video_bar
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
-from uniformer_video.words import duration, plural
+from uniformer_video.words import duration, name_some, plural
 
 
 class _Todo(NamedTuple):
@@ -45,7 +47,9 @@ class _Todo(NamedTuple):
     asked: list[str]
     protocol: Protocol
     playback: str
-    seconds_a_view: float
+    videos: int  # that the test could decode
+    seconds: float  # the whole test
+    cost: dict[str, Any] | None
 
 
 def score_test_variants(
@@ -67,9 +71,11 @@ def score_test_variants(
     opposite = build_clips.opposite_classes(cfg, data.class_names)
     found = None
     if todo.lacking:
-        ranks.say(_cost_line(todo, model, len(data.test)))
+        if ranks.is_main:
+            workers = resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)
+            ranks.say(_cost_line(todo, model, len(data.test), workers, ranks))
         found = _score(cfg, task, model, data, todo, ranks, show_bars)
-    ranks.on_main(lambda: _add(task, folder, found, todo, data, opposite))
+    ranks.say(*ranks.on_main(lambda: _add(task, folder, found, todo, data, opposite)))
 
 
 def _todo(cfg: CfgNode, data: Data, folder: Path) -> _Todo | None:
@@ -86,9 +92,15 @@ def _todo(cfg: CfgNode, data: Data, folder: Path) -> _Todo | None:
     if not (lacking or new_question or new_motion):
         return None
     protocol = Protocol.from_dict(record["protocol"])
-    views = max(record["summary"]["decoded"], 1) * protocol.num_views
-    seconds_a_view = record["seconds"] / views
-    return _Todo(lacking, asked, protocol, record["playback"], seconds_a_view)
+    return _Todo(
+        lacking,
+        asked,
+        protocol,
+        record["playback"],
+        record["summary"]["decoded"],
+        record["seconds"],
+        record["cost"],
+    )
 
 
 def _wanted(cfg: CfgNode) -> list[Variant]:
@@ -114,8 +126,10 @@ def _seed(variant: Variant, cfg: CfgNode) -> int:
     return cfg.RNG_SEED if variant.draws else 0
 
 
-def _cost_line(todo: _Todo, model: RecognitionModel, videos: int) -> str:
-    views = len(todo.lacking) * todo.protocol.num_views * videos
+def _cost_line(
+    todo: _Todo, model: RecognitionModel, videos: int, workers: int, ranks: Ranks
+) -> str:
+    views = len(todo.lacking) * todo.protocol.num_views * todo.videos
     kinds = ", ".join(dict.fromkeys(variant.kind for variant in todo.lacking))
     kept = _bytes(todo.protocol, videos, model.num_classes, len(todo.lacking))
     if not _fits(todo.protocol, videos, model.num_classes):
@@ -123,8 +137,37 @@ def _cost_line(todo: _Todo, model: RecognitionModel, videos: int) -> str:
     return (
         f"The same videos in {plural(len(todo.lacking), 'variant')} ({kinds}): {views:,} more views through "
         f"the model, {len(todo.lacking)} times those of the test, about "
-        f"{duration(todo.seconds_a_view * views)} at its speed; variants.npz gets {kept / 1e6:,.1f} MB."
+        f"{duration(max(1, _expected_seconds(todo, workers, ranks)))} at its speed; variants.npz gets "
+        f"{kept / 1e6:,.1f} MB."
     )
+
+
+def _expected_seconds(todo: _Todo, workers: int, ranks: Ranks) -> float:
+    """How long the variants of `todo` will take, from what the parts of the test itself took.
+
+    Each video is decoded once for all of them. Its views are changed by as many threads as there are
+    `workers`, while the model has others; on a processor both take turns.
+    """
+    views = len(todo.lacking) * todo.protocol.num_views
+    if not todo.cost:  # of an earlier version
+        return todo.seconds * len(todo.lacking)
+    reading = todo.cost["decode_seconds"] + todo.cost["crop_seconds"]
+    changing = _change_seconds(todo) * todo.protocol.num_views / max(1, workers)
+    steps = todo.cost["model_seconds"] * views, changing
+    using = sum(steps) if ranks.device.type == "cpu" else max(steps)
+    a_video = max(reading / workers, using) if workers else reading + using
+    return a_video * todo.videos / ranks.size
+
+
+def _change_seconds(todo: _Todo) -> float:
+    """How long it takes to change the pixels of one view for each of the variants, tried on noise."""
+    side = todo.protocol.views.crop_size
+    shape = 3, todo.protocol.sampling.num_frames, side, side
+    clip = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 255
+    started = time.perf_counter()
+    for variant in todo.lacking:
+        variant.change(clip, 0)
+    return time.perf_counter() - started
 
 
 def _bytes(protocol: Protocol, videos: int, num_classes: int, variants: int) -> int:
@@ -178,8 +221,10 @@ def _add(
     todo: _Todo,
     data: Data,
     opposite: Mapping[int, int],
-) -> None:
-    """Put what was found beside what is in the folder already, and its figures into the record."""
+) -> list[str]:
+    """Put what was found beside what is in the folder already, and its figures into the record; what is to be
+    said of it.
+    """
     results, _ = load_tested(folder)
     merged = load_variants(folder)
     if found is not None:
@@ -191,6 +236,17 @@ def _add(
     record_variants(results, task, scores, labels, merged, opposite)
     save_variants(folder, merged, [video["name"] for video in results["videos"]])
     save_results(folder, results, scores, task)
+    lost = [
+        f"{data.test[place].name} ({reason})"
+        for place, reason in merged.failures.items()
+        if not np.isnan(scores[place]).all()
+    ]
+    if not lost:
+        return []
+    return [
+        f"{plural(len(lost), 'video')} that the test decoded could not be read for the variants, and the "
+        f"figures of motion and robustness are without: {name_some(lost)}."
+    ]
 
 
 def record_variants(

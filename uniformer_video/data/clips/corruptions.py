@@ -16,14 +16,20 @@ BLUR_SIDE = 224  # the side of a crop, in pixels, that the sigmas of a blur are 
 _TRUNCATE = 4.0  # sigmas of a Gaussian kernel on each side, as scipy has it
 
 
+def num_lost(frames: int, share: float) -> int:
+    """How many of the frames of a clip `drop_frames` loses."""
+    return min(round(share * frames), frames - 1)
+
+
 def drop_frames(clip: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     """The clip where a `share` of its frames is lost: each shows the nearest earlier one that is not.
 
-    `round(share * T)` of the T frames, at most T - 1: the first is never lost. They are the first ones of a
-    random order of the others, so that with one `rng` a larger share loses those of a smaller one too.
+    `num_lost` of the T frames, `round(share * T)` and at most T - 1: the first is never lost. They are the
+    first ones of a random order of the others, so that with one `rng` a larger share loses those of a smaller
+    one too.
     """
     frames = clip.shape[1]
-    count = min(round(share * frames), frames - 1)
+    count = num_lost(frames, share)
     shown = np.arange(frames)
     shown[1 + rng.permutation(frames - 1)[:count]] = 0
     return clip[:, np.maximum.accumulate(shown)]

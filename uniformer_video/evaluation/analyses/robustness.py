@@ -29,7 +29,7 @@ def robustness(tested: Tested) -> dict[str, Any] | None:
     if not found.asked:
         return None
     task, labels = tested.task, [tested.labels[place] for place in tested.in_all_variants]
-    clean = task.headline_figure(tested.unchanged_scores, labels)
+    clean = tested.figure(tested.unchanged_scores, labels)
     rows = []
     for kind in (kind for kind in STRENGTHS if kind in found.asked):
         chosen = [own for own in variants_of([kind]) if own in found.variants]
@@ -57,7 +57,7 @@ def _measure(tested: Tested, variant: Variant, labels: list[Any]) -> dict[str, A
     return {
         "strength": variant.strength,
         **({"seed": tested.variants.seed_of(variant)} if variant.draws else {}),
-        "figure": tested.task.headline_figure(scores, labels),
+        "figure": tested.figure(scores, labels),
         "difference": tested.difference(scores, tested.unchanged_scores),
         "held": held / tested.variants.shown,
     }

@@ -106,14 +106,32 @@ class Tested:
         assert self.variants is not None
         return np.flatnonzero(self.decoded & self.variants.decoded)
 
+    def figure(self, scores: np.ndarray, labels: Sequence[Any]) -> dict[str, Any]:
+        """The headline of scores `[V, K]` of the videos `in_all_variants` as the summary has it; of videos in
+        groups with the interval of resampled groups.
+
+        labels: what counts as right, one a video, as the task's `label_of` gives it.
+        """
+        figure = self.task.headline_figure(scores, labels)
+        if self.variant_groups is not None:
+            interval = self.task.group_interval(labels, scores, self.variant_groups)
+            if interval is not None:
+                figure["low"], figure["high"] = interval
+        return figure
+
+    @cached_property
+    def variant_groups(self) -> np.ndarray | None:
+        """The groups of the videos `in_all_variants`, int `[V]`; None where each stands by itself."""
+        if self.groups is None:
+            return None
+        return renumbered(self.groups[self.in_all_variants].tolist())
+
     def difference(self, scores: np.ndarray, other: np.ndarray) -> dict[str, Any]:
         """The headline of some scores `[V, K]` of the videos `in_all_variants` less that of `other` scores of
         them: "value", and its paired 95 % interval, "low" and "high"; None where nothing can be told.
         """
         labels = [self.labels[place] for place in self.in_all_variants]
-        groups = None
-        if self.groups is not None:
-            groups = renumbered(self.groups[self.in_all_variants].tolist())
+        groups = self.variant_groups
         values = [self.task.headline_of(own, labels) for own in (scores, other)]
         first, second = (self.task.evidence(own, labels, groups) for own in (scores, other))
         low, high = self.task.difference_interval(first, second, groups) or (None, None)
