@@ -61,7 +61,9 @@ def test_a_pair_whose_other_class_is_never_right_or_has_no_video(tmp_path):
     assert by_pair[0, 1]["back"] == 1 and by_pair[0, 2]["own"] is None
     text = page_of(tmp_path, results, scores, SingleLabel()).text
     assert "a taken for b 1 of 3 videos; the other way round 1 of 1" in text
-    assert "b, not recognised 1" in text and "No video of c could be read." in text
+    assert (
+        "b, not recognised 1" in text and "The test has no video of c that could be read." in text
+    )
     assert "All 3 pairs, each with a video of either class" in text
 
 
@@ -80,6 +82,14 @@ def test_labels_that_are_missed_beside_others(tmp_path):
     # labels below the threshold are no mistakes: video 3 has none
     assert "In 2 videos a wrong label scores 50% or more, each with" in text
     assert "% true class" not in text and "macro F1" in text and "micro F1" in text
+
+
+def test_more_pairs_than_a_record_lists_are_told(tmp_path):
+    scores = np.array([[-1.0] * 7 + [1.0] * 8])  # 7 labels missed beside 8 that are wrong
+    arguments = {**eight([tuple(range(7))], "abcdefghijklmno"), "task": MultiLabel()}
+    results = make(scores=scores, **arguments)
+    text = page_of(tmp_path, results, scores, MultiLabel()).text
+    assert "The 6 most frequent of 50 or more pairs" in text
 
 
 def test_no_wrong_label_at_the_threshold_is_said(tmp_path):

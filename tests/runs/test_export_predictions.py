@@ -12,6 +12,7 @@ from uniformer_video.errors import ConfigError, DataError, MissingLibraryError
 from uniformer_video.evaluation.markdown import as_markdown
 from uniformer_video.evaluation.results import build_results, load_results, save_results
 from uniformer_video.runs.export_predictions import export_predictions
+from uniformer_video.runs.rescore import Choice, rescore
 from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.single_label import SingleLabel
 
@@ -175,6 +176,32 @@ def test_what_cannot_be_written(tmp_path):
         export_predictions(run, tmp_path / "x", "ssv2", every_class=True)
 
 
+def test_no_file_of_a_run_is_written_over(tmp_path):
+    run = make_test(tmp_path / "run")
+    (run / "bad_videos.csv").write_text("path\n")
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    for name in ("results.json", "scores.npz", "table.xlsx", "table.csv.gz"):
+        with pytest.raises(ConfigError, match="tells no form by its name; call it"):
+            export_predictions(run, run / name)
+    for name in ("results.json", "bad_videos.csv"):
+        with pytest.raises(ConfigError, match="is there already and no table by its name"):
+            export_predictions(run, run / name, "csv")
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    for name in ("table.csv", "table.CSV", "table", "table.txt"):
+        export_predictions(run / "results.json", tmp_path / name)
+        assert len(rows_of(tmp_path / name)) == 4
+    export_predictions(run, tmp_path / "table.csv")  # over an earlier table
+
+
+def test_places_that_cannot_be_written(tmp_path, capsys):
+    run = make_test(tmp_path / "run")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"cannot be written: there is no folder .*give another"):
+        export_predictions(run, tmp_path / "file" / "table.csv")
+    assert main(["export-predictions", str(run), "--out", ""]) == 2
+    assert "--out is empty" in capsys.readouterr().err
+
+
 def test_the_command(tmp_path, capsys):
     run, out = make_test(tmp_path / "run"), tmp_path / "table.csv"
     assert main(["export-predictions", str(run), "--out", str(out), "--all"]) == 0
@@ -195,8 +222,20 @@ def test_rows_in_markdown(tmp_path, capsys):
     )
     assert not (first / "report.html").exists()
     alone = as_markdown([load_results(first)])
+    tiny = make_test(tmp_path / "tiny", model={**MODEL, "gflops_view": 0.00057})
+    assert "| 0.00057 x 4 |" in as_markdown([load_results(tiny)])
     assert "top-5" not in alone  # of three classes the best five are always right
     run = make_test(tmp_path / "labels", SCORES, [(0,), (1,), (0, 1), ()], MultiLabel())
     found = load_results(run)["summary"]["map"]
     row = as_markdown([load_results(run)]).splitlines()[2]
     assert f" {100 * found['value']:.1f} (" in row
+
+
+def test_rows_say_what_is_left_of_a_test(tmp_path):
+    scores = np.tile(np.eye(3, dtype=np.float32), (2, 1))
+    run = make_test(tmp_path / "run", scores, [0, 1, 2, 0, 1, 2], failures={})
+    part = rescore(run, tmp_path / "part", Choice("softmax", classes=["c,d"]))
+    again = rescore(part, tmp_path / "again")
+    for folder in (part, again):
+        row = as_markdown([load_results(folder)]).splitlines()[2]
+        assert "| 4x1, softmax |" in row and "| 4 of 6, 2 of 3 classes |" in row

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pages import MODEL, PROTOCOL
+from stored_tests import settings
 
 from uniformer_video.cli import main
 from uniformer_video.errors import ConfigError, DataError
@@ -14,6 +15,8 @@ from uniformer_video.evaluation.parts import proportion
 from uniformer_video.evaluation.record import Results
 from uniformer_video.evaluation.results import build_results, save_results
 from uniformer_video.runs.build_teacher import read_stored_logits
+from uniformer_video.runs.calibrate import calibrate
+from uniformer_video.runs.recipes import recipe_settings
 from uniformer_video.runs.rescore import Choice, rescore
 from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.single_label import SingleLabel
@@ -267,6 +270,9 @@ def test_groups_keep_their_interval(run, tmp_path):
         (Choice(clips="0,4"), "--clips asks for clip 4"),
         (Choice(clips="-1"), "--clips asks for -1"),
         (Choice(clips=","), "--clips is ','"),
+        (Choice(clips=""), "--clips is ''"),
+        (Choice(crops=""), "--crops is ''"),
+        (Choice(score=""), "--score is ''; allowed"),
         (Choice(clips="1,1"), "--clips 1,1 names a clip twice"),
         (Choice(crops="0,1"), "--crops 0,1 takes 2 crops; a test has 1 or 3"),
         (Choice(score="softmx"), "--score is 'softmx'; allowed: .*; did you mean 'softmax'"),
@@ -327,3 +333,41 @@ def test_the_command(run, tmp_path, capsys):
     assert Results.load(out).protocol.num_clips == 1
     assert main(["rescore", str(run), "--out", out, "--clips", "0"]) == 2
     assert "error: --clips asks for 0" in capsys.readouterr().err
+
+
+def test_names_with_commas_in_a_list_of_names(run, tmp_path):
+    out = rescore(run, tmp_path / "out", Choice(classes=["sit,run, fast, walk"]))
+    assert Results.load(out).class_names == ["run, fast", "sit", "walk"]
+    with pytest.raises(ConfigError, match="'fast' is none of the test's 5 classes"):
+        rescore(run, tmp_path / "other", Choice(classes=["sit, fast, walk"]))
+
+
+def test_places_that_cannot_be_written(run, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"cannot be written: there is no folder .*give another"):
+        rescore(run, tmp_path / "file" / "out")
+    assert main(["rescore", str(run), "--out", ""]) == 2  # a variable of a shell that is not set
+    assert "--out is empty" in capsys.readouterr().err
+
+
+def test_a_file_of_the_test_stands_for_its_folder(run, tmp_path):
+    out = rescore(run / "scores.npz", tmp_path / "out")
+    assert Results.load(out).rescored["folder"] == str(run)
+
+
+def test_no_temperature_for_a_part_of_the_classes_or_clips(run, tmp_path):
+    few = rescore(run, tmp_path / "few", Choice(classes=["sit", "walk"]))
+    again = rescore(few, tmp_path / "again")
+    first = rescore(run, tmp_path / "first", Choice(clips="first"))
+    for folder, source in ((few, run), (again, run), (first, run)):
+        with pytest.raises(DataError, match=f"some clips of the test in {source}, and predictions"):
+            calibrate(folder, tmp_path / "weights.pt")
+
+
+def test_other_views_are_no_seed_of_the_same_recipe(tmp_path):
+    run = make_test(tmp_path / "run", settings=settings(TEST__NUM_SPATIAL_CROPS=3))
+    fewer = rescore(run, tmp_path / "fewer", Choice("softmax", crops="centre"))
+    recipes = [recipe_settings(Results.load(folder)) for folder in (run, fewer)]
+    changed = {key for key in recipes[0] if recipes[0][key] != recipes[1][key]}
+    assert changed >= {"TEST.NUM_SPATIAL_CROPS", "TEST.SCORE"}
+    assert recipes[1]["TEST.NUM_SPATIAL_CROPS"] == 1 and recipes[1]["TEST.SCORE"] == "softmax"

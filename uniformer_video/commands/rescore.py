@@ -25,7 +25,8 @@ def rescore_arguments(parser: ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME|FILE",
-        help="only these, by name, or files of names, one a line; others are left out, as are their videos",
+        help="only these: names, also with commas between, or files of names, one a line; others are left "
+        "out, as are their videos",
     )
     parser.add_argument(
         "--videos",
@@ -64,7 +65,7 @@ def export_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         metavar="FORMAT",
-        help="csv, parquet; ssv1, ssv2: for Something-Something's test (by the name of FILE, or csv)",
+        help="csv, parquet; ssv1, ssv2: for Something-Something's test (by the name of FILE: .csv, .parquet)",
     )
     parser.add_argument(
         "--all",

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from uniformer_video.data.protocol import Protocol
+from uniformer_video.evaluation.parts import telling_figures
+from uniformer_video.evaluation.rescored import origins
 
 # Figures of a summary -> the column's name; those that no test of the table has are no columns.
 _FIGURES = {"top1": "top-1", "top5": "top-5", "map": "mAP", "hit1": "hit@1"}
 _NOTHING = "-"
 _FIRST, _LAST = ("model", "input", "pixels", "views"), ("parameters", "videos")
-_FEW_CLASSES = 5  # up to so many, the best five are always right
 
 
 def as_markdown(tests: Sequence[Mapping[str, Any]], headlines: Sequence[str] = ()) -> str:
@@ -26,8 +27,7 @@ def as_markdown(tests: Sequence[Mapping[str, Any]], headlines: Sequence[str] = (
 
 
 def _has(test: Mapping[str, Any], key: str) -> bool:
-    is_trivial = key == "top5" and len(test["class_names"]) <= _FEW_CLASSES
-    return key in test["summary"] and not is_trivial
+    return key in telling_figures(test["summary"], len(test["class_names"]))
 
 
 def _cells(test: Mapping[str, Any]) -> list[str]:
@@ -46,11 +46,33 @@ def _cells(test: Mapping[str, Any]) -> list[str]:
         str(model["name"]),
         frames,
         str(pixels.crop_size),
-        f"{protocol.num_clips}x{pixels.num_crops}",
-        _NOTHING if gflops is None else f"{gflops:.2f} x {protocol.num_views}",
+        f"{protocol.num_clips}x{pixels.num_crops}{_other_score(test)}",
+        _NOTHING if gflops is None else f"{_two_digits(gflops)} x {protocol.num_views}",
         _NOTHING if parameters is None else f"{parameters / 1e6:.2f} M",
-        f"{summary['videos']}{failed}",
+        f"{summary['videos']}{_part_of_a_test(test)}{failed}",
     ]
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def _other_score(test: Mapping[str, Any]) -> str:
+    """The score rule of a record that was scored again by another one than its test."""
+    told, score = origins(test), test["protocol"]["score"]
+    return f", {score}" if told and told[-1]["score"] != score else ""
+
+
+def _part_of_a_test(test: Mapping[str, Any]) -> str:
+    """What a record that was scored again has left of its test: not to be taken for figures of all of it."""
+    told = origins(test)
+    if not told:
+        return ""
+    videos, classes = len(test["videos"]), len(test["class_names"])
+    part = f" of {told[-1]['videos']}" if videos < told[-1]["videos"] else ""
+    if classes < told[-1]["classes"]:
+        part += f", {classes} of {told[-1]['classes']} classes"
+    return part
 
 
 def _figure(test: Mapping[str, Any], key: str) -> str:

@@ -59,7 +59,17 @@ def told_of(folder: Path, results: Mapping[str, Any], kept: Kept) -> dict[str, A
         "videos_not_in_the_test": kept.unknown,
         "left_out_labels": kept.lost_labels,
         "renamed": kept.names != results["class_names"],
+        "before": results.get("rescored"),
     }
+
+
+def origins(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What a record and those that it comes from say of their origins, the first test's last."""
+    told, found = record.get("rescored"), []
+    while told:
+        found.append(told)
+        told = told.get("before")
+    return found
 
 
 def notes_of(told: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:

@@ -97,8 +97,18 @@ def _names_in(word: str, known: Mapping[str, int]) -> list[str]:
                 f"--classes: {word} is empty; it holds the names of classes, one a line"
             )
         return [line for line in lines if line]
-    parts = [part.strip() for part in word.split(",") if part.strip()]
-    return parts if len(parts) > 1 else [word]
+    return _parts(word, known)
+
+
+def _parts(word: str, known: Mapping[str, int]) -> list[str]:
+    """The names between commas, each as long as a known one goes, as names may hold commas themselves."""
+    pieces, names = word.split(","), []
+    while pieces:
+        ends = range(len(pieces), 0, -1)
+        end = next((n for n in ends if ",".join(pieces[:n]).strip() in known), 1)
+        names.append(",".join(pieces[:end]).strip())
+        pieces = pieces[end:]
+    return [name for name in names if name] or [word]
 
 
 def chosen_videos(

@@ -1,6 +1,6 @@
 """What a model makes of the variants of a test, and the file that keeps it beside `scores.npz`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,15 +23,15 @@ class VariantScores:
 
     per_view: they are the logits of views; else they are the scores of videos, by the test's rule, as of
     one view. held: `[variant]`, how many of the `shown` frames of all clips of a variant were the first or
-    the last of their video for want of others. failures: {index of a video: why}. seeds: `[variant]`,
-    of the draws, 0 without any.
+    the last of their video for want of others; None where that is not known of a part of a test.
+    failures: {index of a video: why}. seeds: `[variant]`, of the draws, 0 without any.
     asked: kinds that TEST.ROBUSTNESS named; others are there for the check of motion. seconds: it took.
     """
 
     variants: tuple[Variant, ...]
     scores: np.ndarray
     per_view: bool
-    held: tuple[int, ...]
+    held: tuple[int | None, ...]
     shown: int
     seeds: tuple[int, ...]
     asked: tuple[str, ...] = ()
@@ -47,9 +47,42 @@ class VariantScores:
         """The scores of one variant, `[video, view, class]`."""
         return self.scores[self.variants.index(variant)]
 
-    def held_of(self, variant: Variant) -> int:
+    def held_of(self, variant: Variant) -> int | None:
         """The frames `held` in one variant."""
         return self.held[self.variants.index(variant)]
+
+    def part(
+        self,
+        videos: Sequence[int],
+        clips: Sequence[int],
+        crops: Sequence[int],
+        classes: Sequence[int],
+        views: tuple[int, int],
+    ) -> "VariantScores":
+        """What of these is of some videos, views and classes; views: how many clips and crops there are.
+
+        Of scores of videos, without `per_view`, all views and classes are taken.
+        """
+        if self.per_view:
+            count, videos_of_all, _, num_classes = self.scores.shape
+            by_view = self.scores.reshape(count, videos_of_all, *views, num_classes)
+            chosen = by_view[np.ix_(range(count), videos, clips, crops, classes)]
+            scores = chosen.reshape(count, len(videos), -1, len(classes))
+        else:
+            scores = self.scores[:, list(videos)]
+        places = {own: place for place, own in enumerate(videos)}
+        failures = {places[own]: why for own, why in self.failures.items() if own in places}
+        good, of_all = len(videos) - len(failures), int(self.decoded.sum())
+        shown = self.shown * len(clips) * good // max(views[0] * of_all, 1)
+        is_all = shown == self.shown
+        return replace(
+            self,
+            scores=scores,
+            # those of single clips are not kept, but none of all is none of a part
+            held=tuple(own if is_all or own == 0 else None for own in self.held),
+            shown=shown,
+            failures=failures,
+        )
 
     def seed_of(self, variant: Variant) -> int | None:
         """The seed of a variant; None for one that is not there."""
@@ -93,7 +126,7 @@ def join_variants(
         variants=tuple(variants),
         scores=scores,
         per_view=first.per_view,
-        held=tuple(sum(part.held_of(own) for part in parts) for own in variants),
+        held=tuple(_sum(part.held_of(own) for part in parts) for own in variants),
         shown=sum(part.shown for part in parts),
         seeds=tuple(first.seeds[first.variants.index(own)] for own in variants),
         asked=tuple(
@@ -111,6 +144,11 @@ def join_variants(
     )
 
 
+def _sum(values: Iterable[int | None]) -> int | None:
+    known = list(values)
+    return None if None in known else sum(own or 0 for own in known)
+
+
 def save_variants(folder: Path | str, found: VariantScores, names: Sequence[str]) -> None:
     """Write `variants.npz`, which needs no pickle; `names` are those of the videos."""
     with atomic_write(Path(folder) / VARIANTS_FILE) as file:
@@ -121,7 +159,7 @@ def save_variants(folder: Path | str, found: VariantScores, names: Sequence[str]
             strengths=np.array([variant.strength for variant in found.variants]),
             names=np.array(names, dtype=np.str_),
             per_view=found.per_view,
-            held=np.array(found.held, np.int64),
+            held=np.array([-1 if own is None else own for own in found.held], np.int64),
             shown=found.shown,
             seeds=np.array(found.seeds, np.int64),
             asked=np.array(found.asked, dtype=np.str_),
@@ -142,7 +180,7 @@ def load_variants(folder: Path | str) -> VariantScores | None:
                 variants=tuple(Variant(kind, strength) for kind, strength in given),
                 scores=file["scores"],
                 per_view=bool(file["per_view"]),
-                held=tuple(file["held"].tolist()),
+                held=tuple(own if own >= 0 else None for own in file["held"].tolist()),
                 shown=int(file["shown"]),
                 seeds=tuple(file["seeds"].tolist()),
                 asked=tuple(file["asked"].tolist()),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from uniformer_video.evaluation.per_class import MAX_PAIRS
 from uniformer_video.evaluation.strips import Strips
 from uniformer_video.pages.parts import with_strip
 
@@ -50,7 +51,7 @@ def confused_classes(results: Mapping[str, Any], strips: Strips) -> dict[str, An
                 "own_is_right": (second, second) in surest,
             }
         )
-    return {"shown": shown, "total": len(wrong)}
+    return {"shown": shown, "total": len(wrong), "is_cut": False}
 
 
 def confused_labels(results: Mapping[str, Any], threshold: float, strips: Strips) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def confused_labels(results: Mapping[str, Any], threshold: float, strips: Strips
                 "own_is_right": own_score is not None and own_score >= threshold,
             }
         )
-    return {"shown": shown, "total": len(found)}
+    return {"shown": shown, "total": len(found), "is_cut": len(found) == MAX_PAIRS}
 
 
 def _surest(

@@ -110,6 +110,11 @@ def _in_words(kind: str, strength: float) -> str:
 def _held(strengths: list[Mapping[str, Any]]) -> str:
     """How many frames a faster clip wants that its video does not have."""
     held = {_in_words("rate", one["strength"]): one["held"] for one in strengths if one["held"]}
+    if any(one["held"] is None for one in strengths):
+        return (
+            "How many frames beyond the video's ends show its first or last one again is told by the page of "
+            "the whole test alone."
+        )
     if not held:
         return ""
     shares = ", ".join(f"{share:.1%} at {rate}" for rate, share in held.items())

@@ -15,6 +15,7 @@ from uniformer_video.evaluation.calibration import (
     LOWEST_TEMPERATURE,
     fit_temperature,
 )
+from uniformer_video.evaluation.rescored import origins
 from uniformer_video.runs.build_teacher import read_stored_logits
 from uniformer_video.runs.calibration_samples import (
     Sample,
@@ -110,6 +111,13 @@ def _check_tested(folder: Path, false_accepts: float | None, unknown: str | Path
             f"{folder} holds a cross-validation, whose folds have weights of their own; give the folder of "
             f"one of them, such as {folder / 'fold0'}"
         )
+    for told in origins(results):
+        if told["left_out_classes"] or len(told["clips"]) < told["num_clips"]:
+            raise DataError(
+                f"{folder} holds the scores of some classes or some clips of the test in {told['folder']}, "
+                "and predictions have all of the classes and clips of their own; give that test, or one "
+                "scored again with all classes and clips"
+            )
     if not task.has_analyses:
         raise DataError(
             f"{folder} is of the task {task.name}, whose scores have no calibration here; give the test of a "

@@ -37,6 +37,11 @@ def recipe_settings(results: Results) -> dict[str, Any] | None:
         and key not in {*idle, SEED, OUTPUT}
     }
     found |= {key: _last_parts(found[key]) for key in _PLACES if key in found}
+    if results.rescored:  # whose settings are those of the test
+        protocol = results.protocol
+        found["TEST.NUM_ENSEMBLE_VIEWS"] = protocol.num_clips
+        found["TEST.NUM_SPATIAL_CROPS"] = protocol.views.num_crops
+        found["TEST.SCORE"] = protocol.score
     training = results.training or {}
     return found | {key: training[key] for key in _OF_TRAINING if key in training}
 

@@ -30,9 +30,17 @@ from uniformer_video.evaluation.selection import (
     chosen_crops,
     chosen_videos,
 )
+from uniformer_video.evaluation.strips import Strips
+from uniformer_video.evaluation.variants import (
+    VARIANTS_FILE,
+    VariantScores,
+    load_variants,
+    save_variants,
+)
 from uniformer_video.runs.folder import BEST_FILE, CONFIG_FILE, LAST_FILE
 from uniformer_video.runs.multi_view_test import show
-from uniformer_video.runs.stored_test import read_stored_test
+from uniformer_video.runs.stored_test import folder_of_test, make_folder, read_stored_test
+from uniformer_video.runs.variants_test import record_variants
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.task import Task
 from uniformer_video.words import plural
@@ -66,7 +74,9 @@ def rescore(folder: Path | str, out: Path | str, choice: Choice | None = None) -
     for what cannot be: nothing that is left, a view or a class that the test does not have, the test's own
     folder, or one that holds a test.
     """
-    folder, out, choice = Path(folder), Path(out), choice or Choice()
+    if not str(out):
+        raise ConfigError("--out is empty; give a folder for the new results")
+    folder, out, choice = folder_of_test(folder), Path(out), choice or Choice()
     results, task = load_tested(folder)
     if not task.has_analyses:
         raise ConfigError(
@@ -75,7 +85,17 @@ def rescore(folder: Path | str, out: Path | str, choice: Choice | None = None) -
     _check_target(folder, out)
     scores = read_stored_test(folder).view_scores
     kept = _choose(choice, results, task)
-    record, chosen = _build(folder, results, task, scores, kept)
+    variants = _variants(folder, results, kept)
+    record, chosen = _build(folder, results, task, scores, kept, variants)
+    make_folder(out, out)
+    strips = Strips.load(folder, len(results["videos"]))
+    Strips.of({place: strips[own] for place, own in enumerate(kept.videos)}, len(kept.videos)).save(
+        out
+    )
+    if variants:
+        save_variants(out, variants, [video["name"] for video in record["videos"]])
+    else:
+        (out / VARIANTS_FILE).unlink(missing_ok=True)
     save_results(out, record, chosen, task)
     for note in notes_of(record["rescored"], record):
         log.info(note)
@@ -98,7 +118,7 @@ def _check_target(folder: Path, out: Path) -> None:
 
 def _choose(choice: Choice, results: Mapping[str, Any], task: Task) -> Kept:
     protocol = Protocol.from_dict(results["protocol"])
-    score = choice.score or protocol.score
+    score = protocol.score if choice.score is None else choice.score
     if score not in task.view_scores:
         raise choice_error("--score", score, task.view_scores)
     names = _names(choice.class_names, results["class_names"])
@@ -124,8 +144,8 @@ def _choose(choice: Choice, results: Mapping[str, Any], task: Task) -> Kept:
     return Kept(
         score,
         names,
-        chosen_clips(choice.clips or _EVERY, protocol.num_clips),
-        chosen_crops(choice.crops or _EVERY, protocol.views.num_crops),
+        chosen_clips(_EVERY if choice.clips is None else choice.clips, protocol.num_clips),
+        chosen_crops(_EVERY if choice.crops is None else choice.crops, protocol.views.num_crops),
         classes,
         left,
         [labels[video] for video in left],
@@ -152,7 +172,12 @@ def _names(given: str | None, own: list[str]) -> list[str]:
 
 
 def _build(
-    folder: Path, results: Mapping[str, Any], task: Task, scores: np.ndarray, kept: Kept
+    folder: Path,
+    results: Mapping[str, Any],
+    task: Task,
+    scores: np.ndarray,
+    kept: Kept,
+    variants: VariantScores | None,
 ) -> tuple[dict[str, Any], np.ndarray]:
     """The new record, and its logits `[video, view, class]`."""
     protocol = Protocol.from_dict(results["protocol"])
@@ -193,10 +218,16 @@ def _build(
         seconds=results["seconds"],
         settings=results["settings"],
         versions=results["versions"],
+        data=results["data"],
+        changed_settings=results["changed_settings"],
+        differs=results["differs"],
     )
     record["videos"] = [
         {**before, **now} for before, now in zip(videos, record["videos"], strict=True)
     ]
+    if variants:
+        opposite = _opposites(results, kept)
+        record_variants(record, task, chosen, kept.labels, variants, opposite, groups)
     num_groups = _group_interval(task, record, chosen, kept.labels, groups, failures)
     told = {
         **told_of(folder, results, kept),
@@ -227,12 +258,35 @@ def _digest(results: Mapping[str, Any], videos: Sequence[Mapping[str, Any]], kep
     return list_digest(VideoRecord(video["path"], video["name"], label) for video, label in listed)
 
 
-def _motion(results: Mapping[str, Any], kept: Kept) -> dict[str, Any] | None:
-    """The check of motion, which is not scored again: None unless the same is scored in the same way."""
-    protocol, motion = Protocol.from_dict(results["protocol"]), results["motion"]
+def _is_scored_alike(results: Mapping[str, Any], kept: Kept) -> bool:
+    """Whether all views and classes are kept, and the score."""
+    protocol = Protocol.from_dict(results["protocol"])
     views = len(kept.clips) * len(kept.crops)
-    same = _is_whole(results, kept) and (views, kept.score) == (protocol.num_views, protocol.score)
-    if not motion or not same:
+    same_views = (views, kept.score) == (protocol.num_views, protocol.score)
+    return same_views and len(kept.classes) == len(results["class_names"])
+
+
+def _variants(folder: Path, results: Mapping[str, Any], kept: Kept) -> VariantScores | None:
+    """What is kept of the variants of the test; None without any, or where no logits of views tell it."""
+    found = load_variants(folder)
+    if found is None or not (found.per_view or _is_scored_alike(results, kept)):
+        return None
+    protocol = Protocol.from_dict(results["protocol"])
+    views = protocol.num_clips, protocol.views.num_crops
+    return found.part(kept.videos, kept.clips, kept.crops, kept.classes, views)
+
+
+def _opposites(results: Mapping[str, Any], kept: Kept) -> dict[int, int]:
+    """{class: its opposite} by the new numbers, of those that are both kept."""
+    places = {results["class_names"][own]: place for place, own in enumerate(kept.classes)}
+    pairs = ((results["motion"] or {}).get("opposites") or {}).items()
+    return {places[a]: places[b] for a, b in pairs if a in places and b in places}
+
+
+def _motion(results: Mapping[str, Any], kept: Kept) -> dict[str, Any] | None:
+    """The check of an earlier version, which kept no logits of it: None unless the same is scored alike."""
+    motion = results["motion"]
+    if not motion or not (_is_whole(results, kept) and _is_scored_alike(results, kept)):
         return None
     new = dict(zip(results["class_names"], kept.names, strict=True))
     opposites = {new[one]: new[other] for one, other in motion["opposites"].items()}

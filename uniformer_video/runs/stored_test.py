@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from uniformer_video.errors import DataError
+from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.evaluation.record import Results
 from uniformer_video.evaluation.results import RESULTS_FILE, SCORES_FILE
 from uniformer_video.tasks.registry import load_tested
@@ -31,6 +31,17 @@ def folder_of_test(path: str | Path) -> Path:
     """The folder that a path means: itself, or that of the results.json or scores.npz that it names."""
     place = Path(path)
     return place.parent if place.name in (SCORES_FILE, RESULTS_FILE) else place
+
+
+def make_folder(folder: Path, out: Path) -> None:
+    """Make the folder that `--out` needs, itself or the one around it; `ConfigError` where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"--out {out} cannot be written: there is no folder {folder}, and it cannot be made "
+            f"({error.strerror}); give another place"
+        ) from error
 
 
 def read_stored_test(folder: str | Path) -> StoredTest:

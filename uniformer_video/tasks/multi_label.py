@@ -45,6 +45,7 @@ from uniformer_video.pages.confused import confused_labels as confused_section
 from uniformer_video.pages.parts import mistakes_with_strips, spread, worst_first
 from uniformer_video.randomness import generator
 from uniformer_video.tasks.classification import Classification
+from uniformer_video.words import plural
 
 THRESHOLD = 0.5
 MAX_MISSED = 20
@@ -394,7 +395,8 @@ def _best_wrong(shares: np.ndarray, scores: np.ndarray, truth: np.ndarray) -> di
 
 def _classes_text(results: Mapping[str, Any]) -> str:
     occur, total = results["summary"]["classes"], len(results["class_names"])
-    return f"{occur} classes" if occur == total else f"the {occur} of {total} classes that occur"
+    every = plural(total, "class", "classes")
+    return every if occur == total else f"the {occur} of {every} that occur"
 
 
 def _surest_wrong(video: Mapping[str, Any]) -> dict[str, Any] | None:

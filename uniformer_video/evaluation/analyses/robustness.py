@@ -59,7 +59,7 @@ def _measure(tested: Tested, variant: Variant, labels: list[Any]) -> dict[str, A
         **({"seed": tested.variants.seed_of(variant)} if variant.draws else {}),
         "figure": tested.figure(scores, labels),
         "difference": tested.difference(scores, tested.unchanged_scores),
-        "held": held / tested.variants.shown,
+        "held": None if held is None else held / tested.variants.shown,
     }
 
 
