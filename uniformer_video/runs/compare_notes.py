@@ -41,6 +41,18 @@ def on_other_protocols(names: Sequence[str], results: Sequence[Results]) -> list
     return notes
 
 
+def on_cross_validations(names: Sequence[str], results: Sequence[Results]) -> list[str]:
+    """A note on cross-validations that are held against runs of one model."""
+    joined = [name for name, one in zip(names, results, strict=True) if one.crossval]
+    single = [name for name in names if name not in joined]
+    if not joined or not single:
+        return []
+    return [
+        f"A cross-validation answers each video by the model of a fold that did not learn from it "
+        f"({', '.join(joined)}); whether {', '.join(single)} learned from any of these videos is not known."
+    ]
+
+
 def on_what_lacks(
     rows: Sequence[Mapping[str, Any]],
     settings: Sequence[Mapping[str, Any] | None],
