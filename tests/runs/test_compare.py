@@ -10,6 +10,7 @@ from stored_tests import CLASSES, answers, settings, store_test
 
 from uniformer_video import cli
 from uniformer_video.errors import DataError
+from uniformer_video.pages.compare_text import as_text
 from uniformer_video.randomness import generator
 from uniformer_video.runs.compare import compare
 from uniformer_video.runs.compare_names import default_folder
@@ -140,6 +141,7 @@ def test_multi_label_has_its_own_figures(stored, monkeypatch):
     assert pair["neither"] == (~hits[1] & ~hits[0] & labelled).sum()
     difference = (hits[1][labelled].astype(float) - hits[0][labelled]).mean()
     assert pair["hit1"]["difference"] == pytest.approx(difference)
+    assert as_text(record).splitlines()[1].endswith("p of hit@1")
     by_class = metrics.average_precision_score(truth, mine, average=None)
     assert [row["figures"][1] for row in record["per_class"]] == pytest.approx(list(by_class))
     joint = np.mean([1 / (1 + np.exp(-one)) for one in (theirs, mine)], axis=0)
@@ -205,6 +207,27 @@ def test_another_teacher_data_or_tested_file_is_another_recipe(stored):
     ]
     assert recipes(("a", files[0]), ("b", files[1])) == 2
     assert recipes(("a", {}), ("b", {})) == 2
+
+
+def test_a_rescored_test_and_a_cross_validation_are_no_seeds_of_a_run(stored):
+    text = settings()
+    folders = [stored(name, seed, settings=text) for seed, name in enumerate("abcd")]
+    assert len(compare(folders)["recipes"]) == 1
+    told = {"score": "softmax", "clips": [1, 2], "crops": [0]}
+    for folder, parts in (
+        (folders[2], {"rescored": told}),
+        (folders[3], {"crossval": {"folds": [{}] * 5}}),
+    ):
+        path = folder / "results.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **parts}))
+    record = compare(folders)
+    assert [recipe["runs"] for recipe in record["recipes"]] == [[0, 1], [2], [3]]
+    assert record["settings"] == {
+        "rescored": [None, "logits, clips 1 2, crops 0", None],
+        "cross-validation": [None, None, "5 folds"],
+    }
+    (note,) = [note for note in record["notes"] if "cross-validation" in note]
+    assert "(d); whether a, b, c learned from any of these videos" in note
 
 
 # One order of videos and classes

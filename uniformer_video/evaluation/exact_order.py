@@ -6,7 +6,7 @@ its digits everywhere; what the key cannot tell apart is compared exactly; and r
 the exact order are moved by the least steps that a float64 can make.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from fractions import Fraction
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from uniformer_video.evaluation.metrics import sigmoid, softmax
 
-_CHUNK = 2**21  # logits worked on together
+_CHUNK = 2**18  # logits worked on together, few enough for a processor's cache
 _KEY_ERROR = 1e-12  # of its size, far above what a mean of thousands of views may be off
 _DIGITS, _MOST_DIGITS = 40, 10_000  # of decimals, beyond the smallest probability in play
 
@@ -38,7 +38,9 @@ def mean_softmaxes(logits: ArrayLike) -> np.ndarray:
     logits = np.asarray(logits)
     *lead, views, classes = logits.shape
     flat = logits.reshape(-1, views, classes)
-    means = softmax(flat).mean(axis=1)
+    means = np.empty((len(flat), classes))
+    for part in _parts(flat.shape):
+        means[part] = softmax(flat[part]).mean(axis=1)
     if views > 1:
         for video in np.flatnonzero([_is_close(*pair) for pair in zip(flat, means, strict=True)]):
             values = _exact_softmaxes(flat[video].tolist())
@@ -81,9 +83,7 @@ def _exact_means(
     flat = logits.reshape(-1, views, classes)
     means = np.empty((len(flat), classes))
     keys, errors = np.empty_like(means), np.empty_like(means)
-    step = max(1, _CHUNK // max(views * classes, 1))
-    for start in range(0, len(flat), step):
-        part = slice(start, start + step)
+    for part in _parts(flat.shape):
         # sorted, so that the same views in another order give the same, to the bit
         ordered = np.sort(flat[part], axis=1).astype(np.float64)
         with np.errstate(invalid="ignore"):
@@ -102,6 +102,13 @@ def _exact_means(
     return means.reshape(*lead, classes)
 
 
+def _parts(shape: tuple[int, int, int]) -> Iterator[slice]:
+    """Slices of the videos of logits `[N, view, K]`, those to be worked on together."""
+    videos, views, classes = shape
+    step = max(1, _CHUNK // max(views * classes, 1))
+    return (slice(start, start + step) for start in range(0, videos, step))
+
+
 def _sums(views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(key, its error) of means of logits: `[N, view, K]` -> two of `[N, K]`.
 
@@ -109,7 +116,9 @@ def _sums(views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     sizes = np.abs(views)
     total = sizes.sum(axis=1)
-    least = np.where(sizes > 0, sizes, np.inf).min(axis=1)
+    least = sizes.min(axis=1)
+    if not (least > 0).all():  # zeros have any number of digits
+        least = np.where(sizes > 0, sizes, np.inf).min(axis=1)
     narrow = (views.astype(np.float32) == views).all(axis=1)
     is_exact = narrow & (total < np.ldexp(least, 52 - 23))
     return views.sum(axis=1), np.where(is_exact, 0.0, _KEY_ERROR * total)
@@ -202,10 +211,14 @@ def _ranks(
 
 
 def _parted(values: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """`values` float64 `[M]` moved by least steps, so that they rise exactly where `ranks` from 0 do."""
+    """`values` float64 `[M]` moved by least steps, so that they rise exactly where `ranks` do.
+
+    ranks: int `[M]`, all from 0 to the highest.
+    """
     if not len(values):
         return values
-    _, first = np.unique(ranks, return_index=True)
+    first = np.empty(int(ranks.max()) + 1, np.int64)  # the place of the first of each rank
+    first[ranks[::-1]] = np.arange(len(ranks))[::-1]  # of a place written twice the last stays
     bits = values[first].view(np.int64)
     bits = np.where(bits < 0, np.iinfo(np.int64).min - bits, bits)  # rise as the numbers do
     if (np.diff(bits) > 0).all():

@@ -20,6 +20,7 @@ from uniformer_video.pages.report import protocol_line
 from uniformer_video.runs.build_model import model_options
 from uniformer_video.runs.compare_names import names_of_folders, names_of_recipes
 from uniformer_video.runs.compare_notes import (
+    on_cross_validations,
     on_other_protocols,
     on_same_answers,
     on_what_lacks,
@@ -73,6 +74,7 @@ def compare(folders: Sequence[str | Path]) -> dict[str, Any]:
     ]
     left_out = _left_out(same, decoded)
     notes = [*on_same_answers(names, same), *on_other_protocols(names, results), *notes]
+    notes += on_cross_validations(names, results)
     notes += on_what_lacks(rows, settings, left_out, len(decoded))
     called = names_of_recipes(recipes, rows)
     return {

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from uniformer_video.evaluation.record import Results
 from uniformer_video.runs.same_videos import SameTest
 from uniformer_video.words import name_some, plural
@@ -12,11 +10,10 @@ from uniformer_video.words import name_some, plural
 
 def on_same_answers(names: Sequence[str], same: Sequence[SameTest]) -> list[str]:
     """Notes on runs that are the same one in two folders."""
-    everything, notes = np.arange(len(same[0].rows)), []
+    notes = []
     for place, test in enumerate(same):
         for earlier in range(place):
-            mine, theirs = (one.view_scores(everything) for one in (test, same[earlier]))
-            if np.array_equal(mine, theirs, equal_nan=True):
+            if test.has_scores_of(same[earlier]):
                 notes.append(
                     f"{names[place]} has the same scores as {names[earlier]}, to the bit: it is the same run "
                     "once more."
@@ -42,6 +39,18 @@ def on_other_protocols(names: Sequence[str], results: Sequence[Results]) -> list
                 "compared is also how they were tested."
             )
     return notes
+
+
+def on_cross_validations(names: Sequence[str], results: Sequence[Results]) -> list[str]:
+    """A note on cross-validations that are held against runs of one model."""
+    joined = [name for name, one in zip(names, results, strict=True) if one.crossval]
+    single = [name for name in names if name not in joined]
+    if not joined or not single:
+        return []
+    return [
+        f"A cross-validation answers each video by the model of a fold that did not learn from it "
+        f"({', '.join(joined)}); whether {', '.join(single)} learned from any of these videos is not known."
+    ]
 
 
 def on_what_lacks(

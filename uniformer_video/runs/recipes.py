@@ -11,6 +11,7 @@ from uniformer_video.config.settings import flat_config
 from uniformer_video.errors import ConfigError
 from uniformer_video.evaluation.record import Results
 from uniformer_video.runs.check import settings_without_effect
+from uniformer_video.words import plural
 
 SEED, OUTPUT = "RNG_SEED", "OUTPUT_DIR"
 _PLACES = ("DATA.PATH_TO_DATA_DIR", "DATA.PATH_PREFIX")  # of the same data, on any disk
@@ -43,7 +44,19 @@ def recipe_settings(results: Results) -> dict[str, Any] | None:
         found["TEST.NUM_SPATIAL_CROPS"] = protocol.views.num_crops
         found["TEST.SCORE"] = protocol.score
     training = results.training or {}
-    return found | {key: training[key] for key in _OF_TRAINING if key in training}
+    found |= {key: training[key] for key in _OF_TRAINING if key in training}
+    return found | _beside_the_settings(results)
+
+
+def _beside_the_settings(results: Results) -> dict[str, str]:
+    """What the settings of a record do not tell: that it joins folds, or was made from a test's logits."""
+    found = {}
+    if results.crossval:
+        found["cross-validation"] = plural(len(results.crossval["folds"]), "fold")
+    if told := results.rescored:
+        clips, crops = (" ".join(map(str, told[key])) for key in ("clips", "crops"))
+        found["rescored"] = f"{results.protocol.score}, clips {clips}, crops {crops}"
+    return found
 
 
 def _last_parts(value: Any) -> Any:

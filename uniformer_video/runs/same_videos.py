@@ -15,6 +15,7 @@ from uniformer_video.runs.stored_test import StoredTest
 from uniformer_video.words import name_some
 
 _NAMED = 5
+_AT_ONCE = 256  # videos whose logits are compared at a time
 _Key = tuple[str, float, float]  # a video of a list: its name, and the seconds that count
 
 
@@ -43,7 +44,23 @@ class SameTest:
 
     def view_scores(self, which: np.ndarray) -> np.ndarray:
         """Logits `[len(which), view, K]` of the videos at the places `which`."""
-        return self.test.view_scores[self.rows[which]][..., self.classes]
+        places = self.rows[which]
+        scores = self.test.view_scores
+        if not np.array_equal(places, np.arange(len(scores))):  # else nothing is copied
+            scores = scores[places]
+        if not np.array_equal(self.classes, np.arange(len(self.classes))):
+            scores = scores[..., self.classes]
+        return scores
+
+    def has_scores_of(self, other: "SameTest") -> bool:
+        """Whether all logits are those of another test, to the bit."""
+        if self.test.view_scores.shape != other.test.view_scores.shape:
+            return False
+        places = np.arange(len(self.rows))
+        return all(
+            np.array_equal(self.view_scores(part), other.view_scores(part), equal_nan=True)
+            for part in np.split(places, range(_AT_ONCE, len(places), _AT_ONCE))
+        )
 
 
 def in_one_order(tests: Mapping[str, StoredTest]) -> tuple[list[SameTest], list[str]]:

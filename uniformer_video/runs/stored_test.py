@@ -60,7 +60,7 @@ def read_stored_test(folder: str | Path) -> StoredTest:
             f"tells of {list(expected)} logits (video, view, class); run the test again"
         )
     decoded = ~np.isnan(scores).all(axis=(1, 2))
-    if not np.isfinite(scores[decoded]).all():
+    if not np.isfinite(scores).all(axis=(1, 2))[decoded].all():
         raise DataError(f"{path} holds logits that are not finite; run the test again")
     return StoredTest(folder, results, task, scores.astype(np.float32, copy=False), decoded)
 
