@@ -3,6 +3,7 @@
 What is fitted on, a seeded half of the test or the validation videos, is never what is reported.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from uniformer_video.words import plural
 from uniformer_video.zoo.convert import check_target
 
 HALF = "half"
+_CENTRE_OF_THREE = 1  # the crop that a test of one crop shows, too
 
 
 def calibrate(
@@ -100,8 +102,6 @@ def calibrate(
 
 def _check_tested(folder: Path, false_accepts: float | None, unknown: str | Path | None) -> Task:
     """The task of the test in a folder; raises where it cannot be calibrated, or not as is asked."""
-    if unknown is not None and false_accepts is None:
-        raise ConfigError("--unknown is for a threshold: add --false-accepts, such as 0.05")
     if false_accepts is not None and not 0 <= false_accepts < 1:
         raise ConfigError(f"--false-accepts is {false_accepts:g}; it is a share, from 0 to below 1")
     results, task = load_tested(folder)
@@ -115,12 +115,32 @@ def _check_tested(folder: Path, false_accepts: float | None, unknown: str | Path
             f"{folder} is of the task {task.name}, whose scores have no calibration here; give the test of a "
             "task with one label a video, or several"
         )
-    if false_accepts is not None and not task.has_rejection:
+    _check_rescored(folder, results.get("rescored") or {})
+    if (false_accepts is not None or unknown is not None) and not task.has_rejection:
         raise ConfigError(
             f'the task {task.name} needs no threshold for "none of these": each class is true or not by '
-            "itself, and a video of none of them scores low in all; leave --false-accepts out"
+            "itself, and a video of none of them scores low in all; leave --false-accepts and --unknown out"
         )
+    if unknown is not None and false_accepts is None:
+        raise ConfigError("--unknown is for a threshold: add --false-accepts, such as 0.05")
     return task
+
+
+def _check_rescored(folder: Path, rescored: Mapping[str, Any]) -> None:
+    """Raise where a test was scored again from less than `predict` shows the model, or answers."""
+    clips, crops = rescored.get("clips", []), rescored.get("crops", [])
+    fewer_crops = len(crops) != rescored.get("num_crops", 0) and crops != [_CENTRE_OF_THREE]
+    if len(clips) != rescored.get("num_clips", 0) or fewer_crops:
+        raise DataError(
+            f"{folder} was scored again from some of the views of a test, and so many views of a video are "
+            "others than these; run the test with that number of views (TEST.NUM_ENSEMBLE_VIEWS, "
+            "TEST.NUM_SPATIAL_CROPS), and calibrate that"
+        )
+    if rescored.get("left_out_classes"):
+        raise DataError(
+            f"{folder} was scored again without some of the classes, which the weights still answer; "
+            f"calibrate the test that it was made from, {rescored.get('folder')}"
+        )
 
 
 def _fit(task: Task, sample: Sample, score: str, which: str) -> float:
@@ -148,7 +168,7 @@ def _fit(task: Task, sample: Sample, score: str, which: str) -> float:
 def _told(record: dict[str, Any]) -> list[str]:
     """The temperature in a few lines."""
     before, after = record["before"], record["after"]
-    return [
+    lines = [
         f"temperature {record['temperature']:.4f}, fitted on {plural(record['videos'], 'video')}: "
         f"{record['fitted_on']}",
         f"on {plural(record['videos_reported'], 'video')}, {record['reported_on']}, before -> after:",
@@ -156,10 +176,15 @@ def _told(record: dict[str, Any]) -> list[str]:
         f"  expected calibration error {_interval(before['ece'], 100)} -> {_interval(after['ece'], 100)}",
         f"  the same, debiased {before['ece_debiased']:.1%} -> {after['ece_debiased']:.1%}",
     ]
+    if after["nll"]["value"] > before["nll"]["value"]:
+        lines.append(
+            "  the temperature makes these probabilities worse: leave it, or fit it on more videos"
+        )
+    return lines
 
 
 def _interval(found: dict[str, Any], scale: int = 1) -> str:
-    form = "{:.1f} %" if scale == 100 else "{:.3f}"
+    form = "{:.1f}%" if scale == 100 else "{:.3f}"
     value = form.format(scale * found["value"])
     if found["low"] is None:
         return value
