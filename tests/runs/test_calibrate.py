@@ -310,14 +310,62 @@ def test_what_is_missing(call, tested, tmp_path):
     (folder / "best.pt").write_bytes(b"other weights")
     status, _, errors = call("calibrate", folder, *words)
     assert status == 2 and "not there any more, or changed since" in errors
-    status, _, errors = call("calibrate", tmp_path / "nowhere", *words)
-    assert status == 2 and "no results at" in errors
+    for place in (tmp_path / "nowhere", folder / "best.pt"):
+        status, _, errors = call("calibrate", place, *words)
+        assert status == 2 and "no results at" in errors and "finished evaluation" in errors
 
 
 def test_several_labels_have_no_threshold(call, tested, tmp_path):
-    words = ["--out", tmp_path / "out.pt", "--false-accepts", "0.1"]
-    status, _, errors = call("calibrate", tested("multi-label"), *words)
-    assert status == 2 and "each class is true or not by itself" in errors
+    folder = tested("multi-label")
+    for more in (["--false-accepts", "0.1"], ["--unknown", tmp_path]):
+        status, _, errors = call("calibrate", folder, "--out", tmp_path / "out.pt", *more)
+        assert status == 2 and "each class is true or not by itself" in errors
+
+
+@pytest.mark.parametrize(
+    ("rescored", "told"),
+    [
+        ({"clips": [0, 2]}, "scored again from some of the views"),
+        ({"crops": [0]}, "scored again from some of the views"),
+        ({"crops": [0, 2]}, "scored again from some of the views"),
+        ({"left_out_classes": 2}, "scored again without some of the classes"),
+        (
+            {"num_clips": 2, "clips": [0, 1], "tested_clips": 5},
+            "some of the views",
+        ),  # the second time
+        ({"crops": [1]}, ""),
+        ({"left_out_videos": 3}, ""),
+    ],
+)
+def test_what_was_scored_again_from_other_views_or_classes_is_refused(
+    call, tested, tmp_path, rescored, told
+):
+    """`predict` would show the model other views, or answer other classes, than the temperature is for."""
+    folder = tested()
+    views = {"clips": [0, 1, 2], "num_clips": 3, "crops": [0, 1, 2], "num_crops": 3}
+    results = load_results(folder) | {"rescored": {**views, **rescored}}
+    tested_clips = rescored.get("tested_clips", 2)
+    changed = f"NUM_ENSEMBLE_VIEWS: {tested_clips}"
+    results["settings"] = results["settings"].replace("NUM_ENSEMBLE_VIEWS: 2", changed)
+    (folder / "results.json").write_text(json.dumps(results))
+    status, _, errors = call("calibrate", folder, "--out", tmp_path / "out.pt")
+    assert (status, told in errors) == (2 if told else 0, True), errors
+    assert (tmp_path / "out.pt").exists() == (not told)
+
+
+def test_a_temperature_that_does_not_help_is_said(call, tested, tmp_path):
+    folder = tested(scale=0.5)
+    results = load_results(folder)
+    good = [video for video in results["videos"] if video["top5"]]
+    fitted, reported = halves(len(good), 0)
+    wrong = {*fitted[::8].tolist(), *reported.tolist()}  # few of one half, all of the other
+    for place, video in enumerate(good):
+        best = video["top5"][0]["class"]
+        video["label"] = (best + 1) % 3 if place in wrong else best
+    (folder / "results.json").write_text(json.dumps(results))
+    status, text, errors = call("calibrate", folder, "--out", tmp_path / "out.pt")
+    assert status == 0, errors
+    assert "probabilities worse: leave it" in text
 
 
 def test_other_weights_made_from_it_have_no_temperature(call, tested, tmp_path, caplog):
@@ -404,6 +452,10 @@ def test_the_validation_videos_are_decoded_once(call, lists, tested, tmp_path, m
     words[1] = tmp_path / "same"
     status, _, errors = call(*words, tmp_path / "five.pt")
     assert status == 2 and "15 of 16 test videos are validation videos" in errors
+    assert len(calls) == 2 and not (tmp_path / "same" / "val_scores.npz").exists()
+    (lists / "val.csv").write_text("\n".join(lines[:9]))
+    status, _, errors = call(*words, tmp_path / "five.pt")
+    assert status == 2 and "there are 9 validation videos" in errors and len(calls) == 2
     (lists / "val.csv").unlink()
     status, _, errors = call(*words, tmp_path / "five.pt")
     assert status == 2 and "--on half" in errors

@@ -195,7 +195,7 @@ def load_results(folder: Path | str) -> dict[str, Any]:
     path = Path(folder) / RESULTS_FILE
     try:
         results = simplejson.loads(path.read_bytes())
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(
             f"no results at {path}; give the folder of a finished evaluation"
         ) from error

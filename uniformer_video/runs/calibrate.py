@@ -3,11 +3,13 @@
 What is fitted on, a seeded half of the test or the validation videos, is never what is reported.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from uniformer_video.config.values import read_yaml
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.evaluation.analyses.calibration import log_likelihoods, measured
 from uniformer_video.evaluation.calibration import (
@@ -36,6 +38,7 @@ from uniformer_video.words import plural
 from uniformer_video.zoo.convert import check_target
 
 HALF = "half"
+_CENTRE_OF_THREE = 1  # the crop that a test of one crop shows, too
 
 
 def calibrate(
@@ -101,8 +104,6 @@ def calibrate(
 
 def _check_tested(folder: Path, false_accepts: float | None, unknown: str | Path | None) -> Task:
     """The task of the test in a folder; raises where it cannot be calibrated, or not as is asked."""
-    if unknown is not None and false_accepts is None:
-        raise ConfigError("--unknown is for a threshold: add --false-accepts, such as 0.05")
     if false_accepts is not None and not 0 <= false_accepts < 1:
         raise ConfigError(f"--false-accepts is {false_accepts:g}; it is a share, from 0 to below 1")
     results, task = load_tested(folder)
@@ -123,12 +124,38 @@ def _check_tested(folder: Path, false_accepts: float | None, unknown: str | Path
             f"{folder} is of the task {task.name}, whose scores have no calibration here; give the test of a "
             "task with one label a video, or several"
         )
-    if false_accepts is not None and not task.has_rejection:
+    if rescored := results.get("rescored"):
+        settings = read_yaml(
+            results.get("settings") or "{}"
+        )  # of the first test, however often scored again
+        clips = settings.get("TEST", {}).get("NUM_ENSEMBLE_VIEWS", rescored.get("num_clips"))
+        fewer = clips != results["protocol"]["num_clips"]
+        _check_rescored(folder, rescored, fewer)
+    if (false_accepts is not None or unknown is not None) and not task.has_rejection:
         raise ConfigError(
             f'the task {task.name} needs no threshold for "none of these": each class is true or not by '
-            "itself, and a video of none of them scores low in all; leave --false-accepts out"
+            "itself, and a video of none of them scores low in all; leave --false-accepts and --unknown out"
         )
+    if unknown is not None and false_accepts is None:
+        raise ConfigError("--unknown is for a threshold: add --false-accepts, such as 0.05")
     return task
+
+
+def _check_rescored(folder: Path, rescored: Mapping[str, Any], fewer_clips: bool) -> None:
+    """Raise where a test was scored again from less than `predict` shows the model, or answers."""
+    clips, crops = rescored.get("clips", []), rescored.get("crops", [])
+    fewer_crops = len(crops) != rescored.get("num_crops", 0) and crops != [_CENTRE_OF_THREE]
+    if fewer_clips or len(clips) != rescored.get("num_clips", 0) or fewer_crops:
+        raise DataError(
+            f"{folder} was scored again from some of the views of a test, and so many views of a video are "
+            "others than these; run the test with that number of views (TEST.NUM_ENSEMBLE_VIEWS, "
+            "TEST.NUM_SPATIAL_CROPS), and calibrate that"
+        )
+    if rescored.get("left_out_classes"):
+        raise DataError(
+            f"{folder} was scored again without some of the classes, which the weights still answer; "
+            f"calibrate the test that it was made from, {rescored.get('folder')}"
+        )
 
 
 def _fit(task: Task, sample: Sample, score: str, which: str) -> float:
@@ -156,7 +183,7 @@ def _fit(task: Task, sample: Sample, score: str, which: str) -> float:
 def _told(record: dict[str, Any]) -> list[str]:
     """The temperature in a few lines."""
     before, after = record["before"], record["after"]
-    return [
+    lines = [
         f"temperature {record['temperature']:.4f}, fitted on {plural(record['videos'], 'video')}: "
         f"{record['fitted_on']}",
         f"on {plural(record['videos_reported'], 'video')}, {record['reported_on']}, before -> after:",
@@ -164,10 +191,15 @@ def _told(record: dict[str, Any]) -> list[str]:
         f"  expected calibration error {_interval(before['ece'], 100)} -> {_interval(after['ece'], 100)}",
         f"  the same, debiased {before['ece_debiased']:.1%} -> {after['ece_debiased']:.1%}",
     ]
+    if after["nll"]["value"] > before["nll"]["value"]:
+        lines.append(
+            "  the temperature makes these probabilities worse: leave it, or fit it on more videos"
+        )
+    return lines
 
 
 def _interval(found: dict[str, Any], scale: int = 1) -> str:
-    form = "{:.1f} %" if scale == 100 else "{:.3f}"
+    form = "{:.1f}%" if scale == 100 else "{:.3f}"
     value = form.format(scale * found["value"])
     if found["low"] is None:
         return value

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.record import Results
 from uniformer_video.randomness import generator
@@ -74,7 +75,9 @@ def validation_and_test(
     task: Task, scorer: Scorer, results: Results, test: Sample, places: np.ndarray
 ) -> tuple[Sample, Sample, dict[str, Any]]:
     """All validation videos to fit on; the test videos that are none of them to report on."""
-    records, scores = validation_scores(scorer, task)
+    records, scores = validation_scores(
+        scorer, task, lambda records: _check_numbers(records, results, places)
+    )
     known = ~np.isnan(scores).any(axis=(1, 2))
     labels = [task.label_of(record) for record, good in zip(records, known, strict=True) if good]
     fitted = Sample(scores[known], labels)
@@ -83,16 +86,7 @@ def validation_and_test(
             f"{plural(len(fitted), 'validation video')} could be decoded, and a temperature takes "
             f"{MIN_VIDEOS} at least; calibrate on a half of the test (--on half)"
         )
-    seen = {record.segment for record in records}
-    entries = [results.videos[int(place)] for place in places]
-    own = [(each["path"], each.get("start", 0.0), each.get("end")) not in seen for each in entries]
-    reported = test.part(np.flatnonzero(own))
-    if len(reported) < MIN_VIDEOS:
-        raise DataError(
-            f"{len(test) - len(reported)} of {plural(len(test), 'test video')} are validation videos, which "
-            f"leaves {len(reported)} to report on, and {MIN_VIDEOS} are needed; calibrate on a half of the "
-            "test (--on half)"
-        )
+    reported = test.part(_not_among(records, results, places))
     return (
         fitted,
         reported,
@@ -103,3 +97,27 @@ def validation_and_test(
             "videos_reported": len(reported),
         },
     )
+
+
+def _check_numbers(records: Sequence[VideoRecord], results: Results, places: np.ndarray) -> None:
+    """Raise where the validation videos can't do, before any of them is decoded."""
+    if len(records) < MIN_VIDEOS:
+        raise DataError(
+            f"there are {plural(len(records), 'validation video')}, and a temperature takes {MIN_VIDEOS} at "
+            "least; calibrate on a half of the test (--on half)"
+        )
+    left = len(_not_among(records, results, places))
+    if left < MIN_VIDEOS:
+        raise DataError(
+            f"{len(places) - left} of {plural(len(places), 'test video')} are validation videos, which "
+            f"leaves {left} to report on, and {MIN_VIDEOS} are needed; calibrate on a half of the "
+            "test (--on half)"
+        )
+
+
+def _not_among(records: Sequence[VideoRecord], results: Results, places: np.ndarray) -> np.ndarray:
+    """Which of the tested videos at `places`, by their number there, are none of the records."""
+    seen = {record.segment for record in records}
+    entries = [results.videos[int(place)] for place in places]
+    own = [(each["path"], each.get("start", 0.0), each.get("end")) not in seen for each in entries]
+    return np.flatnonzero(own)

@@ -3,7 +3,7 @@
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -98,9 +98,12 @@ def _tested_weights(path: Path, chosen: str | None) -> Weights:
     return weights if chosen in (None, weights.chosen) else read_weights(path, str(chosen))
 
 
-def validation_scores(scorer: Scorer, task: Task) -> tuple[list[VideoRecord], np.ndarray]:
+def validation_scores(
+    scorer: Scorer, task: Task, check: Callable[[list[VideoRecord]], None]
+) -> tuple[list[VideoRecord], np.ndarray]:
     """The validation videos, and the logits of their views, float32 `[video, view, class]`.
 
+    check: raises where the videos can't do; called before any of them is decoded.
     They are kept in val_scores.npz in the folder of the test, for the same weights, protocol and list.
     """
     cfg = scorer.cfg
@@ -123,6 +126,7 @@ def validation_scores(scorer: Scorer, task: Task) -> tuple[list[VideoRecord], np
             "the classes of the validation videos are not those of the test: the data has changed since; "
             "test again, or take --on half"
         )
+    check(records)
     place = scorer.folder / VAL_SCORES_FILE
     made_of = {
         "weights_sha256": scorer.digest,
