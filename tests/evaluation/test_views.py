@@ -99,13 +99,31 @@ def test_single_clips_and_score_rules():
 
 
 def test_where_all_is_right_one_view_is_enough():
-    logits, labels = noisy(skill=100.0)
+    logits, labels = noisy(videos=150, skill=100.0)
     result = record(logits, labels)
     found = result["analyses"]["views"]
     assert (found["best"], found["enough"]) == (0, 0)
     assert lines_of(result["analyses"]) == [
         "fewer views may do: top-1 100.0% by 1 clip x 1 crop, and no more by 4 clips x 3 crops"
     ]
+
+
+@pytest.mark.parametrize(("videos", "skill"), [(8, 100.0), (149, 100.0), (300, -100.0), (300, 0)])
+def test_the_terminal_says_nothing_of_few_videos_or_of_chance(videos, skill):
+    result = record(*noisy(videos=videos, skill=skill))
+    assert result["analyses"]["views"]["chance"] == 0.2
+    assert not lines_of(result["analyses"])
+
+
+@pytest.mark.parametrize(("low", "is_said"), [(-0.019, True), (-0.021, False)])
+def test_the_terminal_says_nothing_where_the_interval_is_wide(low, is_said):
+    found = record(*noisy(videos=200, clips=2, crops=1, skill=1.5))["analyses"]["views"]
+    found |= {"best": 1, "enough": 0}
+    found["rows"][0] |= {"difference": -0.005, "low": low, "high": 0.009}
+    lines = lines_of({"views": found})
+    assert bool(lines) is is_said
+    if is_said:
+        assert "cannot be told from the best" in lines[0] and "-1.9 to +0.9)" in lines[0]
 
 
 def test_where_each_view_counts_nothing_is_said_on_the_terminal():
