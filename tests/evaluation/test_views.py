@@ -7,9 +7,12 @@ from tests_by_views import noisy, record
 
 from uniformer_video.evaluation.analyses.registry import lines_of, notes_of
 from uniformer_video.evaluation.metrics import mean_average_precision, resampled_map
+from uniformer_video.evaluation.results import save_results
 from uniformer_video.evaluation.view_choice import central_crops, numbers_of_clips, spread_clips
+from uniformer_video.pages.report import write_report
 from uniformer_video.randomness import generator
 from uniformer_video.tasks.multi_label import MultiLabel
+from uniformer_video.tasks.single_label import SingleLabel
 
 
 @pytest.mark.parametrize(
@@ -180,3 +183,27 @@ def test_groups_widen_the_intervals():
         other = found["rows"][1 - found["best"]]
         widths.append(other["high"] - other["low"])
     assert widths[1] > 1.8 * widths[0] > 0
+
+
+def page_of(folder, record, logits):
+    videos, *_, classes = logits.shape
+    save_results(folder, record, logits.reshape(videos, -1, classes), SingleLabel())
+    return " ".join(write_report(folder, record, SingleLabel()).read_text().split())
+
+
+def test_the_page_names_no_best_views_of_a_test_at_chance(tmp_path):
+    logits, labels = noisy(skill=-100.0)
+    text = page_of(tmp_path, record(logits, labels), logits)
+    assert "No number of views does better than chance, top-1 20.0%" in text
+    assert "give the highest" not in text and '<span class="mark">' not in text
+
+
+def test_the_page_of_one_video_and_of_sizes_that_are_not_known(tmp_path):
+    logits, labels = noisy(videos=1)
+    text = page_of(tmp_path / "one", record(logits, labels, sizes={0: (398, 224)}), logits)
+    assert "The video, by how far" in text and "1 of 1 videos is wide" in text
+    logits, labels = noisy(videos=8)
+    sizes = {0: (398, 224), 1: (398, 224), 2: (224, 224)}
+    text = page_of(tmp_path / "some", record(logits, labels, sizes=sizes), logits)
+    assert "The videos in 5 equal parts, by how far" in text
+    assert "2 of 3 videos whose size is known are wide" in text

@@ -19,7 +19,9 @@ from uniformer_video.evaluation.metrics import sigmoid, softmax
 
 _CHUNK = 2**21  # logits worked on together
 _KEY_ERROR = 1e-12  # of its size, far above what a mean of thousands of views may be off
-_SUM_BITS = 51  # of a float64's 53: different sums of so many, over the number of views, stay different
+_SUM_BITS = (
+    51  # of a float64's 53: different sums of so many, over the number of views, stay different
+)
 _BLOCK = 2**18  # logits that fit a processor's cache
 _MOST_IN_DOUBT = 1000  # means that are compared with all others
 _DIGITS, _MOST_DIGITS = 40, 10_000  # of decimals, beyond the smallest probability in play
@@ -39,12 +41,12 @@ def mean_logits(logits: ArrayLike) -> np.ndarray:
 
 
 def _ordered_means(logits: np.ndarray) -> np.ndarray | None:
-    """Float32 `[N, view, K]` -> their rounded means, float64 `[N, K]`; None unless it is sure that these are in
-    the exact order.
+    """Float32 `[N, view, K]` -> their rounded means, float64 `[N, K]`; None unless these are surely in the
+    exact order.
 
-    Sums of multiples of a unit are exact up to 2^53 of it, whatever the order of the views, and every float32
-    of 2^23 units or more is such a multiple. With the unit at which no sum of a video has more than _SUM_BITS,
-    only means with a smaller logit are in doubt: they must lie apart from all others.
+    Sums of multiples of a unit are exact up to 2^53 of it, whatever the order of the views, and every
+    float32 of 2^23 units or more is such a multiple. With the unit of which no sum of a video has more than
+    2^_SUM_BITS, only means with a smaller logit are in doubt: they must lie apart from all others.
     """
     videos, views, classes = logits.shape
     means, doubts = np.empty((videos, classes)), [np.empty((0, 2), np.int64)]
@@ -55,12 +57,14 @@ def _ordered_means(logits: np.ndarray) -> np.ndarray | None:
         largest = sizes.max(axis=(1, 2), initial=0.0).astype(np.float64)
         if np.isinf(largest).any():
             return None
-        _, bits = np.frexp(views * np.nan_to_num(largest))  # NaN, of a video that failed, is in no order
+        _, bits = np.frexp(
+            views * np.nan_to_num(largest)
+        )  # NaN, of a video that failed, is in no order
         least = np.ldexp(1.0, bits - _SUM_BITS + 23).astype(np.float32)
         small = (sizes < least[:, None, None]) & (sizes > 0)
         means[start : start + step] = _sum_of_views(block) / views
         if small.any():
-            doubts.append(np.argwhere(small.any(axis=1)) + [start, 0])
+            doubts.append(np.argwhere(small.any(axis=1)) + np.array([start, 0]))
     video, index = np.concatenate(doubts).T
     if len(video) > _MOST_IN_DOUBT:
         return None
