@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from pages import PROTOCOL
 
+from uniformer_video.evaluation import exact_order
 from uniformer_video.evaluation.exact_order import (
+    _ordered_means,
     in_order,
     mean_logits,
     mean_sigmoids,
@@ -192,3 +194,39 @@ def test_float32_means_would_tie():
     for task in (SingleLabel(), MultiLabel()):
         low, high = task.video_scores(logits, "logits")[0]
         assert low < high
+
+
+@pytest.mark.parametrize("views", [2, 7, 12])
+@pytest.mark.parametrize("kind", ["plain", "coarse", "zeros", "tiny", "ties", "wide", "failed"])
+def test_what_is_quickly_found_to_be_in_order_is(views, kind, monkeypatch):
+    """The quick way gives, to the bit, what the exact comparison of all means gives."""
+    rng = np.random.default_rng(views)
+    logits = rng.normal(0, 2, (50, views, 6)).astype(np.float32)
+    if kind == "coarse":
+        logits = np.round(logits * 8) / 8
+    elif kind == "zeros":
+        logits[rng.random(logits.shape) < 0.4] = 0
+    elif kind == "tiny":  # sums that no float64 holds
+        logits[rng.random(logits.shape) < 0.02] *= np.float32(1e-9)
+    elif kind == "ties":
+        logits[1], logits[2], logits[3] = logits[0, ::-1], logits[0, :, ::-1], -logits[0]
+    elif kind == "wide":
+        logits[:, 0] *= np.float32(10) ** rng.integers(-20, 20, (50, 6)).astype(np.float32)
+    elif kind == "failed":
+        logits[3] = np.nan
+    quick = _ordered_means(logits)
+    assert quick is not None or kind == "wide"
+    found = mean_logits(logits)
+    monkeypatch.setattr(exact_order, "_ordered_means", lambda logits: None)
+    np.testing.assert_array_equal(found, mean_logits(logits))
+    same = same_order(found[10:], exact_logits(logits[10:]))
+    assert same
+
+
+@pytest.mark.parametrize("apart", [1e-12, 1e-16, 0.0])
+def test_means_that_rounding_may_confuse_are_not_quickly_in_order(apart):
+    """1 + x and 1 + y, where x and y are too small for the sum to hold them both."""
+    logits = np.array([[[1.0, 1.0]], [[1e-12, 1e-12 + apart]]], np.float32).reshape(1, 2, 2)
+    assert _ordered_means(logits) is None
+    low, high = mean_logits(logits)[0]
+    assert (low < high) if apart else (low == high)

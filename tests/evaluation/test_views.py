@@ -7,9 +7,12 @@ from tests_by_views import noisy, record
 
 from uniformer_video.evaluation.analyses.registry import lines_of, notes_of
 from uniformer_video.evaluation.metrics import mean_average_precision, resampled_map
+from uniformer_video.evaluation.results import save_results
 from uniformer_video.evaluation.view_choice import central_crops, numbers_of_clips, spread_clips
+from uniformer_video.pages.report import write_report
 from uniformer_video.randomness import generator
 from uniformer_video.tasks.multi_label import MultiLabel
+from uniformer_video.tasks.single_label import SingleLabel
 
 
 @pytest.mark.parametrize(
@@ -99,13 +102,31 @@ def test_single_clips_and_score_rules():
 
 
 def test_where_all_is_right_one_view_is_enough():
-    logits, labels = noisy(skill=100.0)
+    logits, labels = noisy(videos=150, skill=100.0)
     result = record(logits, labels)
     found = result["analyses"]["views"]
     assert (found["best"], found["enough"]) == (0, 0)
     assert lines_of(result["analyses"]) == [
         "fewer views may do: top-1 100.0% by 1 clip x 1 crop, and no more by 4 clips x 3 crops"
     ]
+
+
+@pytest.mark.parametrize(("videos", "skill"), [(8, 100.0), (149, 100.0), (300, -100.0), (300, 0)])
+def test_the_terminal_says_nothing_of_few_videos_or_of_chance(videos, skill):
+    result = record(*noisy(videos=videos, skill=skill))
+    assert result["analyses"]["views"]["chance"] == 0.2
+    assert not lines_of(result["analyses"])
+
+
+@pytest.mark.parametrize(("low", "is_said"), [(-0.019, True), (-0.021, False)])
+def test_the_terminal_says_nothing_where_the_interval_is_wide(low, is_said):
+    found = record(*noisy(videos=200, clips=2, crops=1, skill=1.5))["analyses"]["views"]
+    found |= {"best": 1, "enough": 0}
+    found["rows"][0] |= {"difference": -0.005, "low": low, "high": 0.009}
+    lines = lines_of({"views": found})
+    assert bool(lines) is is_said
+    if is_said:
+        assert "cannot be told from the best" in lines[0] and "-1.9 to +0.9)" in lines[0]
 
 
 def test_where_each_view_counts_nothing_is_said_on_the_terminal():
@@ -162,3 +183,27 @@ def test_groups_widen_the_intervals():
         other = found["rows"][1 - found["best"]]
         widths.append(other["high"] - other["low"])
     assert widths[1] > 1.8 * widths[0] > 0
+
+
+def page_of(folder, record, logits):
+    videos, *_, classes = logits.shape
+    save_results(folder, record, logits.reshape(videos, -1, classes), SingleLabel())
+    return " ".join(write_report(folder, record, SingleLabel()).read_text().split())
+
+
+def test_the_page_names_no_best_views_of_a_test_at_chance(tmp_path):
+    logits, labels = noisy(skill=-100.0)
+    text = page_of(tmp_path, record(logits, labels), logits)
+    assert "No number of views does better than chance, top-1 20.0%" in text
+    assert "give the highest" not in text and '<span class="mark">' not in text
+
+
+def test_the_page_of_one_video_and_of_sizes_that_are_not_known(tmp_path):
+    logits, labels = noisy(videos=1)
+    text = page_of(tmp_path / "one", record(logits, labels, sizes={0: (398, 224)}), logits)
+    assert "The video, by how far" in text and "1 of 1 videos is wide" in text
+    logits, labels = noisy(videos=8)
+    sizes = {0: (398, 224), 1: (398, 224), 2: (224, 224)}
+    text = page_of(tmp_path / "some", record(logits, labels, sizes=sizes), logits)
+    assert "The videos in 5 equal parts, by how far" in text
+    assert "2 of 3 videos whose size is known are wide" in text

@@ -329,10 +329,7 @@ def test_several_labels_have_no_threshold(call, tested, tmp_path):
         ({"crops": [0]}, "scored again from some of the views"),
         ({"crops": [0, 2]}, "scored again from some of the views"),
         ({"left_out_classes": 2}, "scored again without some of the classes"),
-        (
-            {"num_clips": 2, "clips": [0, 1], "tested_clips": 5},
-            "some of the views",
-        ),  # the second time
+        ({"before": {"clips": [0]}}, "some of the views"),  # of a test that was scored again before
         ({"crops": [1]}, ""),
         ({"left_out_videos": 3}, ""),
     ],
@@ -343,10 +340,9 @@ def test_what_was_scored_again_from_other_views_or_classes_is_refused(
     """`predict` would show the model other views, or answer other classes, than the temperature is for."""
     folder = tested()
     views = {"clips": [0, 1, 2], "num_clips": 3, "crops": [0, 1, 2], "num_crops": 3}
+    if "before" in rescored:
+        rescored = {"before": {**views, **rescored["before"]}}
     results = load_results(folder) | {"rescored": {**views, **rescored}}
-    tested_clips = rescored.get("tested_clips", 2)
-    changed = f"NUM_ENSEMBLE_VIEWS: {tested_clips}"
-    results["settings"] = results["settings"].replace("NUM_ENSEMBLE_VIEWS: 2", changed)
     (folder / "results.json").write_text(json.dumps(results))
     status, _, errors = call("calibrate", folder, "--out", tmp_path / "out.pt")
     assert (status, told in errors) == (2 if told else 0, True), errors

@@ -3,7 +3,8 @@
 Rounded means may tie or change places where the exact ones differ: logits of float32 that are added in
 float32, probabilities near 1, the same views in another order. Here values are compared by a key that keeps
 its digits everywhere; what the key cannot tell apart is compared exactly; and rounded means that are not in
-the exact order are moved by the least steps that a float64 can make.
+the exact order are moved by the least steps that a float64 can make. Of means of logits hardly any test has
+such: whether it has is looked for first, in a few passes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +19,75 @@ from uniformer_video.evaluation.metrics import sigmoid, softmax
 
 _CHUNK = 2**18  # logits worked on together, few enough for a processor's cache
 _KEY_ERROR = 1e-12  # of its size, far above what a mean of thousands of views may be off
+# of a float64's 53: different sums of so many, over the number of views, stay different
+_SUM_BITS = 51
+_MOST_IN_DOUBT = 1000  # means that are compared with all others
 _DIGITS, _MOST_DIGITS = 40, 10_000  # of decimals, beyond the smallest probability in play
 
 
 def mean_logits(logits: ArrayLike) -> np.ndarray:
     """Logits `[..., view, K]` -> their mean over the views, float64 `[..., K]`, in the exact order."""
-    if np.shape(logits)[-2] == 1:
-        return np.asarray(logits)[..., 0, :].astype(np.float64)
+    logits = np.asarray(logits)
+    *lead, views, classes = logits.shape
+    if views == 1:
+        return logits[..., 0, :].astype(np.float64)
+    if logits.dtype == np.float32:
+        means = _ordered_means(logits.reshape(-1, views, classes))
+        if means is not None:
+            return means.reshape(*lead, classes)
     return _exact_means(logits, lambda views: views, _sums, _exact_sums)
+
+
+def _ordered_means(logits: np.ndarray) -> np.ndarray | None:
+    """Float32 `[N, view, K]` -> their rounded means, float64 `[N, K]`; None unless these are surely in the
+    exact order.
+
+    Sums of multiples of a unit are exact up to 2^53 of it, whatever the order of the views, and every
+    float32 of 2^23 units or more is such a multiple. With the unit of which no sum of a video has more than
+    2^_SUM_BITS, only means with a smaller logit are in doubt: they must lie apart from all others.
+    """
+    videos, views, classes = logits.shape
+    means, doubts = np.empty((videos, classes)), [np.empty((0, 2), np.int64)]
+    for part in _parts(logits.shape):
+        block = logits[part]
+        sizes = np.abs(block)
+        largest = sizes.max(axis=(1, 2), initial=0.0).astype(np.float64)
+        if np.isinf(largest).any():
+            return None
+        # NaN, of a video that failed, is in no order
+        _, bits = np.frexp(views * np.nan_to_num(largest))
+        least = np.ldexp(1.0, bits - _SUM_BITS + 23).astype(np.float32)
+        small = (sizes < least[:, None, None]) & (sizes > 0)
+        means[part] = _sum_of_views(block) / views
+        if small.any():
+            doubts.append(np.argwhere(small.any(axis=1)) + np.array([part.start, 0]))
+    video, index = np.concatenate(doubts).T
+    if len(video) > _MOST_IN_DOUBT:
+        return None
+    rows = np.sort(logits[video, :, index], axis=1).astype(np.float64)
+    means[video, index] = np.add.accumulate(rows, axis=1)[:, -1] / views
+    errors = _KEY_ERROR * np.abs(rows).sum(axis=1) / views
+    return means if _lie_apart(means[video, index], errors.max(initial=0.0), means) else None
+
+
+def _sum_of_views(logits: np.ndarray) -> np.ndarray:
+    """`[N, view, K]` -> float64 `[N, K]`, without a copy of all logits as float64."""
+    total = logits[:, 0].astype(np.float64)
+    for view in range(1, logits.shape[1]):
+        total += logits[:, view]
+    return total
+
+
+def _lie_apart(some: np.ndarray, error: float, values: np.ndarray) -> bool:
+    """Whether none of the `values` but itself is within the error of any of `some`, `[n]`, of them."""
+    if not len(some):
+        return True
+    some = np.sort(some)
+    if (np.diff(some) <= 2 * error).any():
+        return False
+    next_ones = np.searchsorted(some + error, values.ravel())
+    near = values.ravel() >= np.append(some - error, np.inf)[next_ones]
+    return int(near.sum()) == len(some)
 
 
 def mean_sigmoids(logits: ArrayLike) -> np.ndarray:
@@ -41,11 +103,14 @@ def mean_softmaxes(logits: ArrayLike) -> np.ndarray:
     means = np.empty((len(flat), classes))
     for part in _parts(flat.shape):
         means[part] = softmax(flat[part]).mean(axis=1)
-    if views > 1:
-        for video in np.flatnonzero([_is_close(*pair) for pair in zip(flat, means, strict=True)]):
-            values = _exact_softmaxes(flat[video].tolist())
-            ranked = {value: rank for rank, value in enumerate(sorted(set(values)))}
-            means[video] = _parted(means[video], np.array([ranked[value] for value in values]))
+        ordered = np.sort(means[part], axis=1)
+        close = (np.diff(ordered) <= _KEY_ERROR * ordered[:, 1:]).any(axis=1)
+        for video in part.start + np.flatnonzero(close & (views > 1)):
+            if _is_close(flat[video], means[video]):
+                values = _exact_softmaxes(flat[video].tolist())
+                ranked = {value: rank for rank, value in enumerate(sorted(set(values)))}
+                ranks = np.array([ranked[value] for value in values])
+                means[video] = _parted(means[video], ranks)
     return means.reshape(*lead, classes)
 
 

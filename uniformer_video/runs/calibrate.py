@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from uniformer_video.config.values import read_yaml
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.evaluation.analyses.calibration import log_likelihoods, measured
 from uniformer_video.evaluation.calibration import (
@@ -113,24 +112,12 @@ def _check_tested(folder: Path, false_accepts: float | None, unknown: str | Path
             f"one of them, such as {folder / 'fold0'}"
         )
     for told in origins(results):
-        if told["left_out_classes"] or len(told["clips"]) < told["num_clips"]:
-            raise DataError(
-                f"{folder} holds the scores of some classes or some clips of the test in {told['folder']}, "
-                "and predictions have all of the classes and clips of their own; give that test, or one "
-                "scored again with all classes and clips"
-            )
+        _check_rescored(folder, told)
     if not task.has_analyses:
         raise DataError(
             f"{folder} is of the task {task.name}, whose scores have no calibration here; give the test of a "
             "task with one label a video, or several"
         )
-    if rescored := results.get("rescored"):
-        settings = read_yaml(
-            results.get("settings") or "{}"
-        )  # of the first test, however often scored again
-        clips = settings.get("TEST", {}).get("NUM_ENSEMBLE_VIEWS", rescored.get("num_clips"))
-        fewer = clips != results["protocol"]["num_clips"]
-        _check_rescored(folder, rescored, fewer)
     if (false_accepts is not None or unknown is not None) and not task.has_rejection:
         raise ConfigError(
             f'the task {task.name} needs no threshold for "none of these": each class is true or not by '
@@ -141,11 +128,11 @@ def _check_tested(folder: Path, false_accepts: float | None, unknown: str | Path
     return task
 
 
-def _check_rescored(folder: Path, rescored: Mapping[str, Any], fewer_clips: bool) -> None:
+def _check_rescored(folder: Path, rescored: Mapping[str, Any]) -> None:
     """Raise where a test was scored again from less than `predict` shows the model, or answers."""
     clips, crops = rescored.get("clips", []), rescored.get("crops", [])
     fewer_crops = len(crops) != rescored.get("num_crops", 0) and crops != [_CENTRE_OF_THREE]
-    if fewer_clips or len(clips) != rescored.get("num_clips", 0) or fewer_crops:
+    if len(clips) != rescored.get("num_clips", 0) or fewer_crops:
         raise DataError(
             f"{folder} was scored again from some of the views of a test, and so many views of a video are "
             "others than these; run the test with that number of views (TEST.NUM_ENSEMBLE_VIEWS, "

@@ -9,7 +9,7 @@ from uniformer_video.evaluation.analyses.tested import Tested
 from uniformer_video.evaluation.calibration import BINS, binned, measure, risk_coverage
 from uniformer_video.evaluation.parts import RecordingTask, proportion
 
-_TOGETHER = 2**22  # logits of a part
+_TOGETHER = 2**18  # logits of a part, which fit a cache
 
 
 def calibration(tested: Tested) -> dict[str, Any] | None:

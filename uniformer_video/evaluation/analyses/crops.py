@@ -154,9 +154,10 @@ def _note_of_one_crop(found: Mapping[str, Any]) -> list[str]:
     if not found["wide"] or found["unseen_of_wide"] < WORTH_A_NOTE:
         return []
     return [
-        f"Wide videos (one side at least {WIDE:g} times the other): {found['wide']} of {found['videos']}. "
-        f"The centre crop never sees {found['unseen_of_wide']:.0%} of their frames; TEST.NUM_SPATIAL_CROPS 3 "
-        "tests three crops along the long side, and says what the centre alone costs."
+        f"Wide videos (one side at least {WIDE:g} times the other): {found['wide']} of "
+        f"{found['sizes_known']}. The centre crop never sees {found['unseen_of_wide']:.0%} of their frames; "
+        "TEST.NUM_SPATIAL_CROPS 3 tests three crops along the long side, and says what the centre alone "
+        "costs."
     ]
 
 

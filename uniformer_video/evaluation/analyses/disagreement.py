@@ -10,7 +10,7 @@ from uniformer_video.evaluation.parts import number, proportion
 
 _PARTS = 5
 _DIGITS = 12  # of what is compared: sums in another order are no other doubts
-_CHUNK = 2**22  # logits worked on together
+_CHUNK = 2**18  # logits worked on together, which fit a cache
 
 
 def disagreement_of_views(tested: Tested) -> dict[str, Any] | None:

@@ -89,7 +89,10 @@ class Tested:
         score = score or self.protocol.score
         if len(clips) * len(crops) == num_clips * num_crops and score == self.protocol.score:
             return self._all_scores  # which several analyses ask for
-        return self._scores_of(self.logits[:, list(clips)][:, :, list(crops)], score)
+        if len(clips) * len(crops) == num_clips * num_crops:
+            return self._scores_of(self.logits, score)
+        chosen = self.logits[:, np.array(clips)[:, None], np.array(crops)]
+        return self._scores_of(chosen, score)
 
     @cached_property
     def _all_scores(self) -> np.ndarray:

@@ -11,6 +11,11 @@ from uniformer_video.evaluation.cost import seconds_of_views
 from uniformer_video.evaluation.view_choice import central_crops, numbers_of_clips, spread_clips
 from uniformer_video.words import plural
 
+# The terminal names fewer views where these hold.
+ENOUGH_VIDEOS = 150  # of so many alike, at most 2 in 100 others differ (95 %: 3 by their number)
+MOST_LOST = 0.02  # of the figure, by the interval
+ABOVE_CHANCE = 0.1  # of the figure
+
 
 def accuracy_by_views(tested: Tested) -> dict[str, Any] | None:
     """The headline by fewer views than were tested, each against the best of these; None for one view.
@@ -53,12 +58,20 @@ def accuracy_by_views(tested: Tested) -> dict[str, Any] | None:
         "figure": tested.task.headline,
         "short": tested.headline_name,
         "videos": len(tested.good),
+        "chance": _chance(tested),
         "rows": rows,
         "best": best,
         "enough": enough,
         "single_clips": _single_clips(tested),
         "scores": _score_rules(tested),
     }
+
+
+def _chance(tested: Tested) -> float:
+    """What answers that know nothing get: one of K classes, or, if that is more, the same score for all."""
+    blind = np.zeros((len(tested.good), len(tested.class_names)))
+    by_ties = float(tested.task.headline_of(blind, tested.good_labels))
+    return max(1 / len(tested.class_names), by_ties)
 
 
 def _measured(
@@ -126,9 +139,11 @@ def _score_rules(tested: Tested) -> list[dict[str, Any]]:
 
 
 def summary_lines(found: Mapping[str, Any]) -> list[str]:
-    """For the terminal, where fewer views may do than were tested."""
+    """For the terminal, where fewer views do than were tested, and the videos are enough to tell."""
     enough, best, most = (found["rows"][row] for row in (found["enough"], found["best"], -1))
-    if enough["views"] == most["views"]:
+    known = found["videos"] >= ENOUGH_VIDEOS and best["value"] >= found["chance"] + ABOVE_CHANCE
+    loses = enough is not best and enough["low"] < -MOST_LOST
+    if enough["views"] == most["views"] or not known or loses:
         return []
     by = f"{found['short']} {enough['value']:.1%} by {_views(enough)}"
     if best is enough:
