@@ -33,8 +33,9 @@ WORDS = (
     "Opening something",
     "Pretending to put something behind something",
     "Pushing it left",
-    "Yoga",
+    "PushingAWordThatIsTooLongForItsColumn",
 )
+FOLDERS = ("a long folder of videos", "throwing_a_ball_without_any_space_536_gc8E7nmUfut_000430_000440")
 ACCENT, WARM = ".1686 .4039 .8392 rg", ".6902 .2902 .0627 rg"  # of the light theme, in a PDF
 A4 = {"width": 703, "height": 1032}  # pixels inside margins of 12 mm
 
@@ -99,7 +100,7 @@ def make_page(folder, task, classes, videos, labels, opposite=None, groups=None)
     results = build_results(
         task=task,
         title="ssv2_uniformer_s_16x4",
-        names=[f"val/a long folder of videos/{i:06d}.mp4" for i in range(videos)],
+        names=[f"val/{FOLDERS[i % 2]}/{i:06d}.mp4" for i in range(videos)],
         paths=[f"/data/val/{i}.mp4" for i in range(videos)],
         labels=labels,
         view_scores=view_scores,
@@ -240,7 +241,10 @@ def test_a_page_is_accessible_and_quiet(visit, which, width, theme):
     assert page.heard == []
 
 
-SECTIONS = "figures motion classes confusion confused mistakes videos views disagreement crops calibration robustness"
+SECTIONS = (
+    "figures motion classes confusion confused mistakes videos "
+    "views disagreement crops calibration robustness"
+)
 UNBOXED = """() => [...document.querySelectorAll('section:not([id^=section-]) table')].filter(
     (table) => !table.parentElement.matches('.scroll')).length"""
 

@@ -59,8 +59,8 @@ def video_rows(
     names share. `truth` is the class, or a list of them. `top` and `scores`
     hold `width` numbers a row: the best classes, -1 for a video that could not be read, and their scores in
     thousandths. `wrong`: with several labels, the rows of the mistakes, in their order. `beside` is
-    {row: [address from the page, start, end]} of those that lie below the `folder`. Of more videos than fit, the mistakes come first, and `places` says which videos the rows are; `total`
-    counts all.
+    {row: [address from the page, start, end]} of those that lie below the `folder`. Of more videos
+    than fit, the mistakes come first, and `places` says which videos the rows are; `total` counts all.
     """
     videos = results["videos"]
     if not videos or not all("top5" in v and ("label" in v or "labels" in v) for v in videos):
