@@ -178,4 +178,4 @@ def test_licence_of_the_frames_stands_below_them(tmp_path):
     folders = two(tmp_path, data=data)
     assert "their licence: CC BY 4.0" in written(folders, tmp_path / "out")[1].text
     without_frames = written(folders, tmp_path / "out", lambda video: "")[1]
-    assert "licence" not in without_frames.text
+    assert "their licence" not in without_frames.text
