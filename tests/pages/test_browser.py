@@ -1,20 +1,25 @@
 """Pages in a browser: on a screen, on a phone, in the dark, without scripts, and on paper."""
 
 import json
+import re
 
 import browser
 import numpy as np
 import pytest
-from pages import MODEL, PROTOCOL, in_views
+from pages import MODEL
 from stored_tests import answers, settings, store_test
+from tests_by_views import COST, protocol_of
 
+from uniformer_video.data.clips.variants import STILL, Variant, variants_of
 from uniformer_video.data.loading.film_strip import film_strip
 from uniformer_video.evaluation.parts import proportion
 from uniformer_video.evaluation.results import build_results, save_results
 from uniformer_video.evaluation.strips import Strips
+from uniformer_video.evaluation.variants import VariantScores
 from uniformer_video.pages.report import write_report
 from uniformer_video.pages.sections import _SECTIONS, register_report_section
 from uniformer_video.runs import compare as comparing
+from uniformer_video.runs.variants_test import record_variants
 from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.single_label import SingleLabel
@@ -30,7 +35,11 @@ WORDS = (
     "Opening something",
     "Pretending to put something behind something",
     "Pushing it left",
-    "Yoga",
+    "PushingAWordThatIsTooLongForItsColumn",
+)
+FOLDERS = (
+    "a long folder of videos",
+    "throwing_a_ball_without_any_space_536_gc8E7nmUfut_000430_000440",
 )
 ACCENT, WARM = ".1686 .4039 .8392 rg", ".6902 .2902 .0627 rg"  # of the light theme, in a PDF
 A4 = {"width": 703, "height": 1032}  # pixels inside margins of 12 mm
@@ -51,11 +60,38 @@ def plain_table(results, folder):
     return f"<div {label}><table class='rows'><tr>{cells}</tr></table></div>"
 
 
-def make_page(folder, task, classes, videos, labels, **more):
+def logits(labels, classes, skill=1.0, num_views=12):
+    """Of each video, one in three is hard: float32 `[video, view, class]`."""
     rng = np.random.default_rng(0)
-    scores = rng.normal(size=(videos, classes))
+    shared = rng.normal(size=(len(labels), 1, classes))
     for row, own in enumerate(labels):
-        scores[row, own] += 3 if row % 3 else 1
+        shared[row, 0, own] += skill * (3 if row % 3 else 1)
+    return (shared + rng.normal(size=(len(labels), num_views, classes))).astype(np.float32)
+
+
+def all_variants(labels, classes):
+    """What a test keeps of all kinds of TEST.ROBUSTNESS and of TEST.MOTION_CHECK."""
+    asked = variants_of(["all"])
+    variants = (*asked, Variant(STILL))
+    skills = [1 - 0.9 * place % 5 / 5 for place in range(len(variants))]
+    return VariantScores(
+        variants=variants,
+        scores=np.stack([logits(labels, classes, skill, 1) for skill in skills]),
+        per_view=False,
+        held=tuple(100 * (one.kind == "rate" and one.strength > 1) for one in variants),
+        shown=3200,
+        seeds=(0,) * len(variants),
+        asked=tuple(dict.fromkeys(one.kind for one in asked)),
+        seconds=50.0,
+        failures={7: "ends before its first frame"},
+    )
+
+
+def make_page(folder, task, classes, videos, labels, opposite=None, groups=None):
+    """The page of a test with all its sections."""
+    view_scores = logits(labels, classes)
+    failed = list(range(3, 12 if folder.name == "31" else 4))
+    sizes = [(1920, 1080) if place % 2 else (640, 480) for place in range(videos)]
     core = {
         "hardware": "16 cores, Some Processor 9000",
         "devices": 16,
@@ -69,17 +105,17 @@ def make_page(folder, task, classes, videos, labels, **more):
     results = build_results(
         task=task,
         title="ssv2_uniformer_s_16x4",
-        names=[f"val/a long folder of videos/{i:06d}.mp4" for i in range(videos)],
+        names=[f"val/{FOLDERS[i % 2]}/{i:06d}.mp4" for i in range(videos)],
         paths=[f"/data/val/{i}.mp4" for i in range(videos)],
         labels=labels,
-        view_scores=in_views(scores),
+        view_scores=view_scores,
         class_names=[f"{WORDS[i % 4]} {i}" for i in range(classes)],
-        protocol=PROTOCOL,
-        model={**MODEL, "weights": "ema"},
-        failures={
-            3 + i: f"/data/val/{3 + i}.mp4 ends before its first frame"
-            for i in range(9 if folder.name == "31" else 1)
-        },
+        protocol=protocol_of(4, 3),
+        model={**MODEL, "weights": "ema", "gflops_view": 2.0},
+        sizes=dict(enumerate(sizes)),
+        cost=COST,
+        groups=groups,
+        failures={i: f"/data/val/{i}.mp4 ends before its first frame" for i in failed},
         training={
             "epochs": 14,
             "seconds": 5000.0,
@@ -92,11 +128,14 @@ def make_page(folder, task, classes, videos, labels, **more):
         changed_settings={"command_line": changed, "recipe": recipe},
         differs=["TEST.NUM_SPATIAL_CROPS is 3, not 1."],
         notes=["12 of 40 videos are too short for 4 different clips."],
-        **more,
     )
     if folder.name == "folds":
         results["crossval"] = folds()
-    save_results(folder, results, in_views(scores), task)
+    view_scores[failed] = np.nan
+    record_variants(
+        results, task, view_scores, labels, all_variants(labels, classes), opposite or {}, groups
+    )
+    save_results(folder, results, view_scores, task)
     key = "top1" if isinstance(task, SingleLabel) else "map"
     lines = [
         {
@@ -159,13 +198,6 @@ def pages(tmp_path_factory):
     """{which page: its file}"""
     root = tmp_path_factory.mktemp("pages")
     register_report_section("A plugin's section", plain_table)
-    motion = {
-        **{
-            key: proportion(31, 40)
-            for key in ("forward", "reversed_opposite", "reversed_original", "still")
-        },
-        "opposites": {"Opening something 0": "Pushing it left 2"},
-    }
     made = {
         f"{classes} classes": make_page(
             root / f"{classes}",
@@ -173,7 +205,7 @@ def pages(tmp_path_factory):
             classes,
             videos,
             np.arange(videos) % classes,
-            motion=motion,
+            {0: 2, 2: 0},
         )
         for classes, videos in ((8, 160), (31, 310), (400, 1200))
     }
@@ -236,6 +268,31 @@ def test_a_page_is_accessible_and_quiet(visit, which, width, theme):
     assert page.heard == []
 
 
+SECTIONS = (
+    "figures motion classes confusion confused mistakes videos "
+    "views disagreement crops calibration robustness"
+)
+UNBOXED = """() => [...document.querySelectorAll('section:not([id^=section-]) table')].filter(
+    (table) => !table.parentElement.matches('.scroll')).length"""
+
+
+@pytest.mark.parametrize("which", PAGES)
+def test_sections_are_in_one_order_and_style(visit, which):
+    page = visit(which)
+    others = {"folds": ["folds"], "several labels": ["missed"]}.get(which, [])
+    absent = ["confusion"] if which == "several labels" else []
+    ids = page.evaluate("[...document.querySelectorAll('main > section')].map((one) => one.id)")
+    expected = [*SECTIONS.split(), "training", "details", "settings"]
+    assert [one for one in ids if one not in others and not one.startswith("section-")] == [
+        one for one in expected if one not in absent
+    ]
+    assert set(others) <= set(ids) and page.evaluate(UNBOXED) == 0
+    for section in ("#confused", "#mistakes", "#videos"):
+        assert "their licence: CC BY 4.0" in page.inner_text(f"{section} .footage")
+    analyses = " ".join(page.locator("section:has(.card)").all_inner_texts()[:-2])
+    assert not re.findall(r"(?<!\w)-[0-9.]+", analyses)  # the sign is a minus, not a hyphen
+
+
 CUT_WITHOUT_A_HINT = """() => [...document.querySelectorAll('.scroll')].filter(box => {
     const hint = box.previousElementSibling;
     const above = hint && hint.matches('.hint') && hint.offsetHeight > 0;
@@ -286,7 +343,7 @@ def test_long_names_of_runs_leave_their_answers_width(visit):
 
 
 @pytest.mark.parametrize(
-    ("which", "most"), [("8 classes", 12), ("400 classes", 24), ("comparison", 12)]
+    ("which", "most"), [("8 classes", 16), ("400 classes", 26), ("comparison", 12)]
 )
 def test_a_printed_page_is_whole_and_takes_few_sheets(visit, which, most):
     page = visit(which)
@@ -295,6 +352,7 @@ def test_a_printed_page_is_whole_and_takes_few_sheets(visit, which, most):
     page.emulate_media(media="print")
     boxes = "() => [...document.querySelectorAll('.scroll')].filter(b => b.scrollHeight > b.clientHeight + 1)"
     assert page.evaluate(f"({boxes})().length") == 0
+    assert page.evaluate("document.documentElement.scrollWidth") == A4["width"]
     if which.endswith("classes"):
         height = page.evaluate("document.querySelector('.per-class').offsetHeight")
         assert height <= 9 * A4["height"]
@@ -304,7 +362,7 @@ def test_a_printed_page_is_whole_and_takes_few_sheets(visit, which, most):
 def test_what_is_folded_on_the_screen_is_printed_or_said_to_be_left_out(visit):
     page = visit("31 classes")
     folded = page.locator("details:not([open])")
-    assert folded.count() == 2 and not page.get_by_text("3.mp4 ends before").is_visible()
+    assert folded.count() == 3 and not page.get_by_text("3.mp4 ends before").is_visible()
     page.emulate_media(media="print")
     if page.evaluate("!CSS.supports('selector(::details-content)')"):
         pytest.skip("this Chromium cannot unfold what it prints")

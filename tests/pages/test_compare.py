@@ -171,3 +171,11 @@ def test_p_values_in_words():
         "0.0012",
         "< 0.0001",
     ]
+
+
+def test_licence_of_the_frames_stands_below_them(tmp_path):
+    data = {"name": "ssv2", "format": "csv", "split": "test", "license": "CC BY 4.0"}
+    folders = two(tmp_path, data=data)
+    assert "their licence: CC BY 4.0" in written(folders, tmp_path / "out")[1].text
+    without_frames = written(folders, tmp_path / "out", lambda video: "")[1]
+    assert "their licence" not in without_frames.text

@@ -40,6 +40,12 @@ def write_comparison(folder: Path | str, record: Mapping[str, Any], strip_of: St
         several_figures=record["headline"] != record["hits"],
         sides=sides,
         comparisons=comparisons,
+        has_frames=any(
+            video["strip"]
+            for one in comparisons
+            for part in one["lists"]
+            for video in part["shown"]
+        ),
         same_views=len({run["views"] for run in record["runs"]}) == 1,
         scale=_scale(record),
         sure=SURE,

@@ -58,9 +58,9 @@ def video_rows(
     A video's name is the one of `folders` that `folder` says, its entry in `names`, and the `suffix` that all
     names share. `truth` is the class, or a list of them. `top` and `scores`
     hold `width` numbers a row: the best classes, -1 for a video that could not be read, and their scores in
-    thousandths. `beside` is {row: [address from the page, start, end]} of those that lie below the `folder`.
-    Of more videos than fit, the mistakes come first, and `places` says which videos the rows are; `total`
-    counts all.
+    thousandths. `wrong`: with several labels, the rows of the mistakes, in their order. `beside` is
+    {row: [address from the page, start, end]} of those that lie below the `folder`. Of more videos
+    than fit, the mistakes come first, and `places` says which videos the rows are; `total` counts all.
     """
     videos = results["videos"]
     if not videos or not all("top5" in v and ("label" in v or "labels" in v) for v in videos):
@@ -77,12 +77,16 @@ def video_rows(
         "folders": folders,
         "suffix": suffix,
     }
+    # one label: those are the rows whose best class is not the true one
+    wrong = [mistake.place for mistake in mistakes] if fields["several"] else []
+    mistaken = set(wrong)
     rows = []
     for place, video in enumerate(videos):
         own = _folder_of(video["name"]) if len(folders) > 1 else folders[0]
         name = video["name"][len(own) : len(video["name"]) - len(suffix)]
         answers = _answers(video, fields["width"])
-        rows.append((name, number_of[own], _truth(video), *answers, found.get(place)))
+        mark = place if place in mistaken else None
+        rows.append((name, number_of[own], _truth(video), *answers, mark, found.get(place)))
     kept = _fitting(rows, [m.place for m in mistakes], limit - _size(fields))
     chosen = [rows[place] for place in kept]
     for number, key in enumerate(("names", "folder", "truth", "top", "scores")):
@@ -90,6 +94,8 @@ def video_rows(
     for key in ("top", "scores"):
         fields[key] = [value for row in fields[key] for value in row]
     fields["beside"] = {place: row[-1] for place, row in enumerate(chosen) if row[-1]}
+    row_of = {place: row for row, place in enumerate(kept)}
+    fields["wrong"] = [row_of[place] for place in wrong if place in row_of]
     if len(kept) < len(videos):
         fields["places"] = kept
     return json_block(fields)

@@ -170,6 +170,7 @@ def strength_chart(
         axes.set_xlabel("")
         axes.set_ylim(0, 1)
         axes.set_xticks(range(len(strengths)), strengths)
+        axes.margins(x=0.08)  # the first name is clear of the names of the other axis
         return _drawn(figure, label)
 
 

@@ -91,7 +91,8 @@ def page_environment(*folders: Path) -> Any:
     environment.filters.update(
         percent=percent,
         points=points,
-        difference=difference_text,
+        difference=difference,
+        heading=heading,
         duration=partial(duration, digits=1),
         magnitude=magnitude,
         cost=cost_line,
@@ -190,7 +191,7 @@ def cost_line(stretch: Mapping[str, Any]) -> str:
 
 def percent(value: float | None) -> str:
     """0.98123 -> "98.1%"; None -> "n/a"."""
-    return "n/a" if value is None else f"{100 * value:.1f}%"
+    return "n/a" if value is None else f"{round(100 * value, 1) + 0.0:.1f}%".replace("-", MINUS)
 
 
 def points(difference: float | None) -> str:
@@ -198,6 +199,21 @@ def points(difference: float | None) -> str:
     if difference is None:
         return "n/a"
     return f"{100 * difference:+.1f}".replace("-", MINUS) if round(difference, 3) else "0.0"
+
+
+def difference(found: Mapping[str, Any]) -> str:
+    """`difference_text`, with its numbers as `points`."""
+    if found["value"] is None:
+        return difference_text(found)
+    value = f"{points(found['value'])} points"
+    if found["low"] is None:
+        return value
+    return f"{value} ({points(found['low'])} to {points(found['high'])})"
+
+
+def heading(short: str) -> str:
+    """What people call a figure, at the start of a heading: "top-1" -> "Top-1", "mAP" -> "mAP"."""
+    return short if short[1:2].isupper() else short[:1].upper() + short[1:]
 
 
 def magnitude(count: int) -> str:

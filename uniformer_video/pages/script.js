@@ -93,7 +93,8 @@
 
     const isOf = (row, index) => (several ? data.truth[row].includes(index) : data.truth[row] === index);
     const best = (row) => data.top[row * width];
-    const isWrong = (row) => best(row) >= 0 && !isOf(row, best(row));
+    const rank = new Map(data.wrong.map((row, place) => [row, place])); // of several labels: surest first
+    const isWrong = (row) => (several ? rank.has(row) : best(row) >= 0 && !isOf(row, best(row)));
     const nameOf = (row) => data.folders[data.folder[row]] + data.names[row] + data.suffix;
     const truthOf = (row) => (several ? data.truth[row].map((index) => classes[index]).join(", ") || "no label" : classes[data.truth[row]]);
     const answers = (row) => {
@@ -114,7 +115,8 @@
         if (asked && !texts[row].includes(asked)) continue;
         found.push(row);
       }
-      if (wrong.checked || said.value !== "") found.sort((a, b) => data.scores[b * width] - data.scores[a * width]);
+      if (several && wrong.checked) found.sort((a, b) => rank.get(a) - rank.get(b));
+      else if (wrong.checked || said.value !== "") found.sort((a, b) => data.scores[b * width] - data.scores[a * width]);
       if (!keepPage) page = 0;
       show();
     }

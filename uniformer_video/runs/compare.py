@@ -211,6 +211,7 @@ def _facts(test: StoredTest) -> dict[str, Any]:
         "checkpoint": results.model.get("checkpoint"),
         "checkpoint_sha256": results.model.get("checkpoint_sha256"),
         "epoch": results.model.get("epoch"),
+        "license": (results.data or {}).get("license"),
         "seed": (results.training or {}).get("seed"),
         "protocol": results.protocol.to_dict(),
         "playback": results.playback,
