@@ -1,6 +1,5 @@
 """DATA.CACHE_GB: the training videos are decoded once, before the training, and their frames kept on disk."""
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -58,11 +57,13 @@ def fill_frame_cache(
     return seconds
 
 
-def remove_frame_cache(cfg: CfgNode, folder: RunFolder, ranks: Ranks) -> None:
+def remove_frame_cache(cfg: CfgNode, data: Data, ranks: Ranks) -> None:
     """Remove what a finished training has kept in its own folder; one that DATA.CACHE_DIR names stays."""
-    ranks.wait()
-    if not cfg.DATA.CACHE_DIR:
-        ranks.on_main(lambda: shutil.rmtree(folder / _PLACE, ignore_errors=True))
+    cache = data.cache
+    if cache is None or cfg.DATA.CACHE_DIR:
+        return
+    ranks.wait()  # all have read from it
+    ranks.on_main(cache.remove)
 
 
 def _make(cache: FrameCache) -> None:

@@ -55,7 +55,7 @@ def run(
             with closing(build_writers(cfg, folder, ranks)) as writers:
                 if cfg.TRAIN.ENABLE:
                     fit(cfg, data, folder, ranks, command, from_best, show_bars, writers=writers)
-                    remove_frame_cache(cfg, folder, ranks)
+                    remove_frame_cache(cfg, data, ranks)
                 if not cfg.TEST.ENABLE:
                     return None
                 tested = evaluate(cfg, data, folder, ranks, name, show_bars, writers)

@@ -88,9 +88,20 @@ def test_half_a_file_is_never_read_and_goes_after_a_while(make_video, cache):
     for part in (b"", whole[:40], whole[:200], whole[:-1]):
         file.write_bytes(part)
         assert cache.read(path) is None
-    old, new = cache.folder / ".a.tmp", cache.folder / ".b.tmp"
+    old, new = cache.folder / ".a.frames.1.tmp", cache.folder / ".b.frames.2.tmp"
     for left in (old, new):
         left.write_bytes(b"half")
     os.utime(old, (0, 0))
     cache.make()
     assert new.exists() and not old.exists()
+
+
+def test_only_what_is_kept_is_removed(make_video, cache):
+    cache.keep(str(make_video(frames=6)))
+    own = cache.folder / "mine.jpg"
+    own.touch()
+    cache.remove()
+    assert [*cache.folder.iterdir()] == [own]
+    own.unlink()
+    cache.remove()
+    assert not cache.folder.exists()

@@ -22,6 +22,7 @@ from uniformer_video.files import atomic_write
 from uniformer_video.words import one_line, system_reason
 
 _VERSION = 1  # of the files; raise it when they change
+_SUFFIX = ".frames"
 _ROUND_BYTES = 256 * 2**20  # of frames that are decoded at once
 _LEFT_FREE = 2**30  # bytes of the disk that other files need, such as checkpoints
 _STALE_SECONDS = 3600  # an unfinished file of a killed process is that old
@@ -116,10 +117,19 @@ class FrameCache:
     def make(self) -> None:
         """Make the folder, and remove what killed processes have left in it half written."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(".*.tmp"):
+        for leftover in self.folder.glob(f".*{_SUFFIX}.*.tmp"):
             with suppress(OSError):
                 if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
                     leftover.unlink()
+
+    def remove(self) -> None:
+        """Remove what is kept, and the folder unless it holds something else."""
+        for pattern in (f"*{_SUFFIX}", f".*{_SUFFIX}.*.tmp"):
+            for file in self.folder.glob(pattern):
+                with suppress(OSError):  # Windows keeps what a process has mapped
+                    file.unlink()
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def used_bytes(self) -> int:
         """How much the folder holds."""
@@ -155,4 +165,4 @@ class FrameCache:
             self.short_side,
         )
         digest = hashlib.sha256(repr(known_by).encode("utf-8", "surrogateescape")).hexdigest()
-        return self.folder / f"{digest[:32]}.frames"
+        return self.folder / f"{digest[:32]}{_SUFFIX}"
