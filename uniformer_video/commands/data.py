@@ -37,7 +37,7 @@ def demo_arguments(parser: ArgumentParser) -> None:
         type=float,
         metavar="SHARE",
         help="of the videos whose moving object looks as it usually does in its class, so that frames tell "
-        "something, as in real sets; 0 = motion alone, the hardest (0.5)",
+        "something, as in real sets; 0 = motion alone, the hardest (0.6)",
     )
 
 

@@ -40,7 +40,7 @@ class HardDemo:
     videos: int = 100
     scenes: int = 8
     seed: int = 0
-    usual: float = 0.5
+    usual: float = 0.6
 
     def __post_init__(self) -> None:
         if not 2 <= self.classes <= MOST_CLASSES:
