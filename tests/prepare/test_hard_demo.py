@@ -132,6 +132,32 @@ def test_the_same_seed_gives_the_same_files_and_what_is_missing_is_made(tmp_path
         generate_hard_demo(tmp_path / "c", HardDemo(2, 6, 3, 2))
 
 
+def test_the_usual_look_of_a_class_comes_in_the_share_that_was_asked_for(monkeypatch):
+    """The looks of the object that counts, drawn last; nothing is filmed."""
+    drawn = []
+    monkeypatch.setattr(hard_demo, "draw_usual_look", lambda rng, kind: drawn.append(kind))
+    monkeypatch.setattr(hard_demo, "draw_look", lambda rng, counts: counts and drawn.append(None))
+    monkeypatch.setattr(hard_demo, "film", lambda *rest: [np.zeros((2, 2, 3))])
+    for usual, least, most in ((0.0, 0, 0), (0.6, 15, 33), (1.0, 40, 40)):
+        drawn.clear()
+        for index in range(40):
+            hard_demo.render(HardDemo(usual=usual), index)
+        assert len(drawn) == 40
+        assert least <= sum(kind is not None for kind in drawn) <= most
+        assert all(kind in (None, index % 6) for index, kind in enumerate(drawn))
+
+
+def test_usual_looks_tell_kinds_apart():
+    looks = [
+        [hard_scenes.draw_usual_look(generator("test", i), kind) for i in range(5)]
+        for kind in range(8)
+    ]
+    assert len({(of_kind[0].form, of_kind[0].stripes) for of_kind in looks}) == 8
+    for of_kind in looks:
+        assert len({(look.form, look.stripes) for look in of_kind}) == 1
+        assert len({look.colors.tobytes() for look in of_kind}) == 5
+
+
 def test_frames_and_lengths_are_within_what_is_promised():
     for index in range(3):
         frames, rate = hard_demo.render(HardDemo(), index)
@@ -147,6 +173,7 @@ def test_frames_and_lengths_are_within_what_is_promised():
         ({"scenes": 2}, "--scenes is 2; it takes 3 to 8"),
         ({"videos": 47}, "it takes 48 or more"),
         ({"seed": -1}, "--seed is -1"),
+        ({"usual": 1.5}, "--usual is 1.5; it takes a share from 0 to 1"),
     ],
 )
 def test_numbers_that_cannot_be_had(numbers, message):

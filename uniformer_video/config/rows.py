@@ -45,7 +45,7 @@ _TWO_STAGES = "two lists of numbers from 0 to 1, for the blocks of stages 3 and 
 def _mirrors_by_class(flat: dict[str, Any]) -> bool:
     if flat["DATA.FLIP"] == "auto":
         return flat["DATA.RANDOM_FLIP"]
-    return flat["DATA.FLIP"] in ("skip-directional", "swap-labels")
+    return flat["DATA.FLIP"] in ("skip-directional", "swap-labels", "by-names")
 
 
 def _loads_weights(flat: dict[str, Any]) -> bool:
@@ -181,6 +181,10 @@ _BALANCE = (
           on_resume=FREE),
     text("DATA.LICENSE", "", "of the videos, in words: the page of a test says it under frames that it shows",
          on_resume=FREE),
+    number("DATA.CACHE_GB", 0.0, "training videos are decoded once, kept on disk up to so many GB; 0 = off",
+           0, _PIXELS, on_resume=FREE, phase=TRAINING),
+    text("DATA.CACHE_DIR", "", "folder of these frames; empty = OUTPUT_DIR/frames until training is finished",
+         needs("DATA.CACHE_GB"), on_resume=FREE, phase=TRAINING),
     text("DATA.PUBLISHED_LISTS", "", "folder of the official annotations: names what the lists lack of them",
          on_resume=FREE),
 )
@@ -225,7 +229,7 @@ _FLIPS = (
     flag("DATA.RANDOM_FLIP", True, "mirror half of the training clips left to right",
          needs("DATA.FLIP", "auto", gives_way=True), phase=TRAINING),
     choice("DATA.FLIP", "auto", "which clips are mirrored, and their labels; auto = see RANDOM_FLIP",
-           ("auto", "off", "all", "skip-directional", "swap-labels"), phase=TRAINING),
+           ("auto", "off", "all", "skip-directional", "swap-labels", "by-names"), phase=TRAINING),
     class_pairs("DATA.FLIP_CLASS_PAIRS", "what a mirrored clip exchanges; [] = by the classes' names",
                 _BY_CLASS, phase=TRAINING),
 )

@@ -5,6 +5,7 @@ picture, the light, the camera and its shake. All is drawn from a generator; not
 """
 
 from collections.abc import Iterator, Sequence
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ _MARGIN = 24  # pixels, the largest shake
 _SHAKE = 0.5, 1.5  # pixels
 _PAN = 2.0  # pixels a second, at most, either way
 _DRIFT = 4.0, 12.0  # pixels a second, of the texture that moves
+_FORMS, _STRIPES = ("box", "disc", "diamond"), (0, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,17 @@ def draw_look(rng: np.random.Generator, counts: bool) -> Look:
         colors = rng.permutation(colors).astype(np.float32)
     else:
         colors = rng.uniform(60, 195, (2, 3)).astype(np.float32)
-    form = str(rng.choice(["box", "disc", "diamond"]))
-    return Look(form, rng.uniform(0.55, 1.0), int(rng.choice([0, 2, 3])), colors)
+    form = str(rng.choice(_FORMS))
+    return Look(form, rng.uniform(0.55, 1.0), int(rng.choice(_STRIPES)), colors)
+
+
+def draw_usual_look(rng: np.random.Generator, kind: int) -> Look:
+    """A random object of a kind, of about 8, as a class of real videos has its own things."""
+    hue = (kind / 8 + rng.uniform(-0.08, 0.08)) % 1
+    light, dark = rng.uniform(0.85, 1.0), rng.uniform(0.15, 0.35)
+    colors = np.array([hsv_to_rgb(hue, rng.uniform(0.3, 0.8), light), hsv_to_rgb(hue, 1, dark)])
+    colors = rng.permutation(255 * colors).astype(np.float32)
+    return Look(_FORMS[kind % 3], rng.uniform(0.55, 1.0), _STRIPES[kind // 3 % 3], colors)
 
 
 def film(

@@ -7,7 +7,8 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from uniformer_video.data.clips.train_views import TrainAugmentation
-from uniformer_video.data.lists.flips import mirror_pairs
+from uniformer_video.data.decoding.cache import FrameCache
+from uniformer_video.data.lists.flips import mirror_pairs, one_sided
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import EvalDataset, TrainDataset
 from uniformer_video.data.loading.loader import (
@@ -28,8 +29,9 @@ def build_train_dataset(
     records: Sequence[VideoRecord],
     class_names: Sequence[str],
     faults: dict[str, str] | None = None,
+    cache: FrameCache | None = None,
 ) -> TrainDataset:
-    """Random augmented clips; `faults` as in `Data`."""
+    """Random augmented clips; `faults` as in `Data`, `cache` as in `TrainDataset`."""
     return TrainDataset(
         records,
         Protocol.from_cfg(cfg).sampling,
@@ -40,12 +42,13 @@ def build_train_dataset(
         label_tensor=partial(build_task(cfg).label_tensor, num_classes=len(class_names)),
         faults=faults,
         decode_short_side=cfg.DATA.DECODE_SHORT_SIDE,
+        cache=cache,
     )
 
 
 def build_train_loader(cfg: CfgNode, data: Data, ranks: Ranks) -> TrainLoader:
     """Batches of augmented clips for this process."""
-    dataset = build_train_dataset(cfg, data.train, data.class_names, data.faults)
+    dataset = build_train_dataset(cfg, data.train, data.class_names, data.faults, data.cache)
     slots = cfg.NUM_GPUS * cfg.NUM_SHARDS * cfg.SOLVER.ACCUMULATION_STEPS
     plan = TrainPlan(
         len(data.train),
@@ -85,7 +88,13 @@ def _flips(cfg: CfgNode, class_names: Sequence[str]) -> dict[str, Any]:
         return {"flip": mode == "all"}
     if mode == "skip-directional":
         return {"flip": True, "flip_skipped": tuple(exchange)}
-    return {"flip": True, "flip_labels": tuple(exchange.items())}
+    alone = one_sided(class_names) if mode == "by-names" else []
+    skipped = {class_names.index(name) for name in alone} - exchange.keys()
+    return {
+        "flip": True,
+        "flip_labels": tuple(exchange.items()),
+        "flip_skipped": tuple(sorted(skipped)),
+    }
 
 
 def mirroring(cfg: CfgNode, class_names: Sequence[str]) -> tuple[str, dict[int, int]]:
@@ -100,7 +109,7 @@ def mirroring(cfg: CfgNode, class_names: Sequence[str]) -> tuple[str, dict[int, 
     if mode in ("off", "all"):
         return mode, {}
     exchange = exchange or class_exchange(mirror_pairs(class_names), class_names, "DATA.FLIP")
-    if not exchange:
+    if not exchange and mode != "by-names":
         raise ConfigError(
             f"DATA.FLIP is {mode}, and no two classes differ in left and right alone; set "
             "DATA.FLIP_CLASS_PAIRS [[class, class], ...], name the classes, or set DATA.FLIP all or off"

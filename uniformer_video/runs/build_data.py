@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from fvcore.common.config import CfgNode
 
+from uniformer_video.data.decoding.cache import FrameCache
 from uniformer_video.data.lists.check import check_list, note_overlaps
 from uniformer_video.data.lists.class_counts import count_unnamed, note_absent_classes
 from uniformer_video.data.lists.class_names import places, stand_ins
@@ -25,7 +26,8 @@ class Data:
     """The lists of a run. `notes` are facts that belong in the log and on the report page.
 
     faults: {path: reason} of videos that hung or crashed their decoder in this run. lacking: (list, video) of
-    the published videos that the lists lack, where DATA.PUBLISHED_LISTS tells.
+    the published videos that the lists lack, where DATA.PUBLISHED_LISTS tells. cache: where frames of the
+    training videos are kept (DATA.CACHE_GB).
     """
 
     class_names: list[str]
@@ -35,6 +37,7 @@ class Data:
     notes: list[str] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
     lacking: list[tuple[str, str]] = field(default_factory=list)
+    cache: FrameCache | None = None
 
     @property
     def num_classes(self) -> int:

@@ -34,6 +34,7 @@ from uniformer_video.runs.build_teacher import build_lessons
 from uniformer_video.runs.checkpoints import Begun, RunCheckpoints, read_begun
 from uniformer_video.runs.ending import check_patience, note_early_end, note_time
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE, RunFolder
+from uniformer_video.runs.frame_cache import fill_frame_cache
 from uniformer_video.runs.multi_view_test import score_records
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.monitor import Monitor
@@ -93,6 +94,7 @@ def fit(
                 *note_time(cfg, progress, data),
             )
             return
+        fill_frame_cache(cfg, data, ranks, show_bars)
         autocast = autocast_for(precision, ranks.device)
         lessons = build_lessons(cfg, data, task, ranks, autocast)
         checkpoints.take_teacher(lessons.record)

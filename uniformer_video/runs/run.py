@@ -17,6 +17,7 @@ from uniformer_video.runs.build_writers import build_writers, check_writers
 from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.fit import fit
 from uniformer_video.runs.folder import LACKING_FILE, RunFolder, run_folder
+from uniformer_video.runs.frame_cache import build_frame_cache, remove_frame_cache
 from uniformer_video.runs.multi_view_test import evaluate
 from uniformer_video.runs.rehearsal import remove_leavings
 from uniformer_video.runs.time_budget import fit_into_minutes
@@ -49,10 +50,12 @@ def run(
             ranks.on_main(lambda: folder.list_lacking(data.lacking))
             if cfg.TRAIN.ENABLE:
                 ranks.on_main(lambda: remove_leavings(folder))
-                cfg = fit_into_minutes(cfg, data, folder, ranks)
+                data.cache = build_frame_cache(cfg, folder)
+                cfg = fit_into_minutes(cfg, data, folder, ranks, show_bars)
             with closing(build_writers(cfg, folder, ranks)) as writers:
                 if cfg.TRAIN.ENABLE:
                     fit(cfg, data, folder, ranks, command, from_best, show_bars, writers=writers)
+                    remove_frame_cache(cfg, data, ranks)
                 if not cfg.TEST.ENABLE:
                     return None
                 tested = evaluate(cfg, data, folder, ranks, name, show_bars, writers)

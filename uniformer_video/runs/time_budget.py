@@ -18,6 +18,7 @@ from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.checkpoints import read_begun
 from uniformer_video.runs.folder import CONFIG_FILE, LAST_FILE, PREVIOUS_FILE, RunFolder
+from uniformer_video.runs.frame_cache import fill_frame_cache
 from uniformer_video.runs.rehearsal import rehearse
 from uniformer_video.training.trainer import Trainer
 from uniformer_video.words import duration, plural
@@ -65,11 +66,14 @@ class Costs:
         return max(1, bisect_right(range(1, _MOST_EPOCHS + 1), seconds, key=self.seconds))
 
 
-def fit_into_minutes(cfg: CfgNode, data: Data, folder: RunFolder, ranks: Ranks) -> CfgNode:
+def fit_into_minutes(
+    cfg: CfgNode, data: Data, folder: RunFolder, ranks: Ranks, show_bars: bool | None = None
+) -> CfgNode:
     """`cfg` with the SOLVER.MAX_EPOCH that goes into TRAIN.MINUTES, if that is set.
 
-    The warm-up and the steps of the learning rate keep their share of the training. A run that has begun
-    keeps what it began with. The same on all processes, of which the slowest decides.
+    What DATA.CACHE_GB decodes once is decoded first: it counts, and the steps are timed with it. The warm-up
+    and the steps of the learning rate keep their share of the training. A run that has begun keeps what it
+    began with. The same on all processes, of which the slowest decides.
     """
     minutes = cfg.TRAIN.MINUTES
     if not minutes:
@@ -81,8 +85,10 @@ def fit_into_minutes(cfg: CfgNode, data: Data, folder: RunFolder, ranks: Ranks) 
             "which it began with."
         )
         return with_settings(cfg, kept)
+    decoding = fill_frame_cache(cfg, data, ranks, show_bars)
     ranks.say(f"TRAIN.MINUTES {minutes:g}: timing steps and a validation on a copy of the model.")
     costs, steps = _measure(cfg, data, folder, ranks)
+    costs = replace(costs, start=costs.start + decoding)
     epochs = costs.epochs_within(minutes * 60)
     chosen = _scaled(cfg, epochs)
     ranks.say(*_findings(cfg, costs, steps, epochs, chosen, ranks))

@@ -96,6 +96,7 @@ def test_every_pair_in_every_mode(pair, side):
         (("DATA.FLIP", "all"), kept),
         (("DATA.FLIP", "skip-directional"), {(False, own)}),
         (("DATA.FLIP", "swap-labels"), swapped),
+        (("DATA.FLIP", "by-names"), swapped),
         (("DATA.RANDOM_FLIP", False), {(False, own)}),
         (("DATA.RANDOM_FLIP", True), kept),
         (("DATA.FLIP_CLASS_PAIRS", str([list(pair)])), swapped),
@@ -151,6 +152,18 @@ def test_given_pairs_go_before_the_names():
 def test_a_mode_that_needs_pairs_and_has_none(mode):
     with pytest.raises(ConfigError, match=rf"DATA\.FLIP is {mode}.*DATA\.FLIP_CLASS_PAIRS"):
         augmentation(["class 0", "class 1"], "DATA.FLIP", mode)
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "skipped"),
+    [
+        (["walk", "run"], (), ()),
+        (["turn left", "turn right", "kick left", "walk"], ((0, 1), (1, 0)), (2,)),
+    ],
+)
+def test_by_names_goes_with_any_classes(names, labels, skipped):
+    augment = augmentation(names, "DATA.FLIP", "by-names")
+    assert (augment.flip, augment.flip_labels, augment.flip_skipped) == (True, labels, skipped)
 
 
 def test_soft_targets_are_those_of_the_mirrored_clip():

@@ -11,8 +11,10 @@ from clips import augmentation
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.decoding import open_video
+from uniformer_video.data.decoding.cache import FrameCache
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import (
+    CacheFilling,
     EvalDataset,
     TrainDataset,
     TrainKey,
@@ -249,6 +251,24 @@ def test_a_short_side_is_reached_in_decoding(make_video, tiny):
 def test_a_short_side_below_that_of_the_test_is_refused(tiny):
     with pytest.raises(ConfigError, match="smaller than the short side of the test, 32"):
         load_config(overrides=[*tiny(), "DATA.DECODE_SHORT_SIDE", "24"])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kept_frames_give_the_same_batches(videos, tmp_path, workers):
+    """Of six videos one is broken, one is not kept, and one is a part of its file."""
+    cache = FrameCache(tmp_path / "frames", 10**9)
+    cache.make()
+    videos[4] = replace(videos[4], start=0.4, end=1.0)
+    reasons = [CacheFilling(videos, cache, {})[index] for index in (0, 2, 3, 4, 5)]
+    assert [bool(reason) for reason in reasons] == [False, True, False, False, False]
+    plan = TrainPlan(6, 2, 1, seed=7)
+    found = []
+    for kept in (None, cache):
+        dataset = train_dataset(videos, seed=7)
+        dataset.cache = kept
+        found.append(list(TrainLoader(dataset, plan, (0, 1), workers).epoch(3)))
+    assert same(*found)
+    assert [batch.broken for batch in found[0]] == [batch.broken for batch in found[1]]
 
 
 def test_data_from_a_config(tiny, demo):

@@ -2,8 +2,9 @@
 
 Modes: "off" mirrors nothing; "all" mirrors half of all clips and keeps their labels;
 "skip-directional" never mirrors a class that has a counterpart; "swap-labels" mirrors it too and gives
-the mirrored clip the counterpart's label. Of several labels each is exchanged, and one that has a
-counterpart is enough to be skipped.
+the mirrored clip the counterpart's label; "by-names" is that for any classes: "turn left" without a "turn
+right" is not mirrored, and where no name has a side, all are. Of several labels each is exchanged, and one
+that must not be mirrored is enough for the clip to be skipped.
 """
 
 import re

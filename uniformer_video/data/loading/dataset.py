@@ -14,6 +14,7 @@ from uniformer_video.data.clips.packed import PackedClips, stack
 from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.decoding import open_video
+from uniformer_video.data.decoding.cache import FrameCache
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.film_strip import film_strip
 from uniformer_video.data.loading.watchdog import decoding
@@ -95,6 +96,7 @@ class TrainDataset(Dataset):
     label_tensor: the task's, from the labels of clips, a tuple each, to a tensor `[clips, ...]`; worker
     processes get a copy. faults: {path: reason} of videos that are not tried, which count as broken;
     loaders add those that hang or crash the decoder. decode_short_side: what a reader's `frames` takes.
+    cache: where frames are that were decoded before; what it does not have is decoded.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class TrainDataset(Dataset):
         label_tensor: Callable[[Sequence[tuple[int, ...]]], Tensor] = class_indices,
         faults: dict[str, str] | None = None,
         decode_short_side: int = 0,
+        cache: FrameCache | None = None,
     ):
         self.records = records
         self.sampling = sampling
@@ -118,6 +121,7 @@ class TrainDataset(Dataset):
         self.label_tensor = label_tensor
         self.faults = {} if faults is None else faults
         self.decode_short_side = decode_short_side
+        self.cache = cache
         self._substitutes = np.flatnonzero([record.weight for record in records])
 
     def __len__(self) -> int:
@@ -141,7 +145,8 @@ class TrainDataset(Dataset):
 
     def decode(self, record: VideoRecord, rng: np.random.Generator) -> np.ndarray:
         """The frames of a random clip of a `VideoRecord`: `uint8 [T, H, W, 3]`."""
-        with open_video(record.path, self.backend, record.num_frames) as video:
+        kept = self.cache.read(record.path) if self.cache and not record.num_frames else None
+        with kept or open_video(record.path, self.backend, record.num_frames) as video:
             timeline = timeline_of(video, self.sampling, record.path, record.start, record.end)
             indices = timeline[self.sampling.train_clip(len(timeline), rng)]
             return video.frames(indices, self.decode_short_side)
@@ -163,6 +168,29 @@ class TrainDataset(Dataset):
             origins.append(ClipOrigin(index, drawn.mirrored))
         label_tensor = self.label_tensor(labels)
         return TrainSample(stack(clips), label_tensor, record.path, broken, tuple(origins))
+
+
+class CacheFilling(Dataset):
+    """Keeps the videos of `records` in `cache`: `filling[index]` does it, and says why not, or "".
+
+    A video that cannot be decoded to its end is not kept, and is decoded clip by clip as without a cache.
+    faults: as in `TrainDataset`.
+    """
+
+    def __init__(
+        self, records: Sequence[VideoRecord], cache: FrameCache, faults: dict[str, str]
+    ) -> None:
+        self.records, self.cache, self.faults = records, cache, faults
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> str:
+        try:
+            with decoding(self, index) as record:
+                return self.cache.keep(record.path)
+        except (DecodeError, OSError) as error:
+            return one_line(error)
 
 
 class EvalDataset(Dataset):
