@@ -100,7 +100,7 @@ def test_the_record_tells_the_cost_of_a_view_and_the_sizes_of_frames(tested, cap
     assert rows[3]["seconds"] == pytest.approx(seconds)
     assert rows[3]["value"] == results["summary"]["map"]["value"]
     assert "How many views are enough" in (folder / "report.html").read_text()
-    assert "fewer views" in caplog.text
+    assert "fewer views" not in caplog.text  # three videos cannot tell
 
 
 def test_a_model_that_cannot_be_counted_is_named(tested, monkeypatch):
