@@ -101,7 +101,7 @@ def test_one_crop_says_what_it_never_sees():
     assert note.startswith("Wide videos (one side at least 1.5 times the other): 6 of 12.")
     assert f"never sees {unseen:.0%} of their frames; TEST.NUM_SPATIAL_CROPS 3" in note
     narrow = record(logits[:, :, 1:2], labels, sizes=dict.fromkeys(range(12), (320, 240)))
-    assert not narrow["notes"] and narrow["analyses"]["crops"]["wide"] == 0
+    assert not narrow["notes"] and "crops" not in narrow["analyses"]
 
 
 def test_a_crop_that_sees_all_says_nothing():

@@ -135,14 +135,17 @@ def scatter_chart(label: str, series: Mapping[str, Points], ringed: Points, x_la
         axes = figure.add_subplot()
         looks = itertools.cycle([(ACCENT, "o"), (WARM, "s"), (MUTED, "^")])
         for (name, points), (colour, mark) in zip(series.items(), looks, strict=False):
-            axes.plot(
-                *zip(*points, strict=True), color=colour, marker=mark, markersize=5, label=name
-            )
+            look = {"color": colour, "marker": mark, "markersize": 5}
+            axes.plot(*zip(*points, strict=True), label=name, clip_on=False, **look)
         for point in ringed:
-            axes.plot(*point, "o", color=MUTED, markersize=13, markerfacecolor="none")
+            ring = {"markersize": 13, "markerfacecolor": "none", "clip_on": False}
+            axes.plot(*point, "o", color=MUTED, **ring)
         _dress(axes, percent=True)
         axes.xaxis.set_major_locator(report_library("matplotlib.ticker").MaxNLocator(8))
-        axes.margins(x=0.05, y=0.15)
+        costs, shares = zip(*itertools.chain(*series.values()), strict=True)
+        axes.set_xlim(0, 1.05 * max(costs) or 1)
+        room = max(0.01, 0.15 * (max(shares) - min(shares)))
+        axes.set_ylim(max(0, min(shares) - room), min(1, max(shares) + room))
         axes.set_xlabel(x_label, color=MUTED)
         if len(series) > 1:
             figure.legend(loc="outside upper left", ncols=3, frameon=False, labelcolor=MUTED)
@@ -234,7 +237,7 @@ def cost_chart(points: Sequence[CostPoint], title: str) -> str:
             if point.low is not None and point.high is not None:
                 ends = [point.low, point.high]
                 axes.plot([point.gflops] * 2, ends, color=look["color"], linewidth=1)
-            axes.plot(point.gflops, point.value, markersize=5, **look)
+            axes.plot(point.gflops, point.value, markersize=5, clip_on=False, **look)
             place = {"xytext": (6, 4), "textcoords": "offset points"}
             axes.annotate(point.name, (point.gflops, point.value), color=MUTED, **place)
         if min(costs) > 0 and max(costs) > _LOG_FROM * min(costs):
@@ -243,6 +246,7 @@ def cost_chart(points: Sequence[CostPoint], title: str) -> str:
         axes.xaxis.set_minor_formatter(lambda v, _: "")
         axes.xaxis.set_major_locator(_cost_ticks(axes))
         axes.margins(x=0.1, y=0.1)
+        axes.set_ylim(top=min(1, axes.get_ylim()[1]))
         axes.set_xlabel("GFLOPs (multiply-adds) of a video", color=MUTED)
         return _drawn(figure, f"{title} against the multiply-adds of a video")
 

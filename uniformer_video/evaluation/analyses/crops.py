@@ -22,7 +22,7 @@ def centre_against_all(tested: Tested) -> dict[str, Any] | None:
     """The centre crop of every clip against all crops, over all videos and over the wide ones, and by class.
 
     With one crop: how much of the videos' frames it never sees. None where no side is left out, and where
-    one crop was tested of frames whose sizes are not known.
+    one crop was tested and no video is known to be wide.
     """
     pixels = tested.protocol.views
     sizes = {place: tested.sizes[at] for place, at in enumerate(tested.good) if at in tested.sizes}
@@ -32,7 +32,8 @@ def centre_against_all(tested: Tested) -> dict[str, Any] | None:
         place: _unseen(size, pixels.short_side, pixels.crop_size) for place, size in sizes.items()
     }
     unseen, of_wide = [*shares.values()], [shares[place] for place in shares if wide[place]]
-    if not any(unseen) and (pixels.num_crops == 1 or len(unseen) == len(wide)):
+    one_crop = pixels.num_crops == 1
+    if (one_crop and not wide.any()) or (not any(unseen) and (one_crop or len(unseen) == len(wide))):
         return None
     found = {
         "figure": tested.task.headline,
