@@ -33,7 +33,9 @@ def centre_against_all(tested: Tested) -> dict[str, Any] | None:
     }
     unseen, of_wide = [*shares.values()], [shares[place] for place in shares if wide[place]]
     one_crop = pixels.num_crops == 1
-    if (one_crop and not wide.any()) or (not any(unseen) and (one_crop or len(unseen) == len(wide))):
+    if (one_crop and not wide.any()) or (
+        not any(unseen) and (one_crop or len(unseen) == len(wide))
+    ):
         return None
     found = {
         "figure": tested.task.headline,
