@@ -217,17 +217,6 @@ def pages(tmp_path_factory):
     return made
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    path = browser.needed_chromium()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
 @pytest.fixture
 def visit(chromium, pages):
     """`visit(which, width, theme)` -> the loaded page; all that it says and asks for is in `page.heard`."""

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 
-import browser
 import numpy as np
 import pytest
 from pages import MODEL, PROTOCOL, in_views
@@ -62,17 +61,6 @@ def folders(tmp_path_factory):
         "single": make_page(root / "single", SingleLabel(), np.arange(VIDEOS) % CLASSES),
         "several": make_page(root / "several", MultiLabel(), several),
     }
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    path = browser.needed_chromium()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
