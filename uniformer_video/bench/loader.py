@@ -18,6 +18,7 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.bench.published_loader import PublishedDataset
 from uniformer_video.data.clips.augment import ColorJitter, RandAugment
+from uniformer_video.data.clips.auto_augment import AutoAugment
 from uniformer_video.data.clips.packed import PackedClips, stack
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import TrainDataset, TrainSample
@@ -30,7 +31,7 @@ from uniformer_video.runs.build_data import build_data
 from uniformer_video.words import name_some, one_line, plural
 
 DECODE, COLLATE, DEVICE = "open and decode", "collate", "on the device"
-_COLOURS = (RandAugment.step, ColorJitter.step)  # one of them, or none
+_COLOURS = (RandAugment.step, AutoAugment.step, ColorJitter.step)  # one of them, or none
 _AFTER = ("crop and resize", "flip", "normalise", "erasing")
 STEPS = (DECODE, RandAugment.step, *_AFTER, COLLATE)  # by default
 _ALL_STEPS = (DECODE, *_COLOURS, *_AFTER, "pack", COLLATE, DEVICE)
