@@ -251,7 +251,7 @@ def _make_batch(
     clock.mark(COLLATE)
     if isinstance(batch.clips, PackedClips) and isinstance(dataset, TrainDataset):
         clips = batch.clips.to("cuda" if torch.cuda.is_available() else "cpu")
-        dataset.augment.finish(clips)[0, 0, 0, 0, 0].item()  # waits for the device
+        dataset.augment.finish(clips).flatten()[0].item()  # waits for the device
         clock.mark(DEVICE)
 
 
