@@ -135,7 +135,7 @@ class ImageAugmentation(TrainAugmentation):
         if self.colors:
             image = change_picture(image, drawn.ops, self.interpolation, self.fill)
             mark(self.colors.step)
-        return to_channels_first(np.array(image)[None])
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float()[:, None]
 
     @property
     def fill(self) -> Colour:
