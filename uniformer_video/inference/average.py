@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from uniformer_video.data.lists.media import MEDIA
 from uniformer_video.data.loading.dataset import EvalDataset
 from uniformer_video.data.loading.loader import eval_loader, resolve_workers
-from uniformer_video.data.lists.media import MEDIA
 from uniformer_video.data.protocol import recorded_protocol
 from uniformer_video.errors import CheckpointError, DataError, UserError
 from uniformer_video.inference.predictor import records_at

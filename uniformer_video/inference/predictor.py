@@ -114,7 +114,9 @@ class Predictor:
 
     def __repr__(self) -> str:
         views = f"{self.protocol.num_views} views of {self.protocol.sampling.num_frames} frames"
-        seen = views if self.medium is VIDEO else f"images of {self.protocol.views.crop_size} pixels"
+        seen = (
+            views if self.medium is VIDEO else f"images of {self.protocol.views.crop_size} pixels"
+        )
         return (
             f"<Predictor: {type(self.model).__name__}, {len(self.class_names)} classes, {seen}, "
             f"{self.device}>"
@@ -130,7 +132,8 @@ class Predictor:
         """What the model says about a video file, or a picture where it is of images; a task from outside may
         give an object of its own kind.
 
-        Raises `DecodeError` when it cannot be decoded, or is a picture where videos are taken, or the reverse.
+        Raises `DecodeError` when it cannot be decoded, or is a picture where videos are taken, or the other
+        way round.
         """
         _check_medium(path, self.medium)
         protocol = self.protocol
@@ -187,9 +190,7 @@ def _precision(name: str, device: torch.device) -> str:
 
 
 def _with_metadata(weights: Weights) -> Weights:
-    """Weights that were published under the name of their file, with all that is known of them; others as they
-    are.
-    """
+    """Weights that were published under the name of their file with all that is known of them; else as is."""
     entry = None if weights.metadata else published_by_name(weights.path)
     if entry is None:
         return weights

@@ -87,8 +87,8 @@ class PublishedWeights:
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _TOKEN_LABELLED = "_tl_"  # in the names of files that were trained with labels of tokens
-# Side of the crop over the short side, mean, standard deviation. Those that were trained with labels of tokens
-# follow the defaults of the library that their code names, 0.5 and 0.5.
+# Side of the crop over the short side, mean, standard deviation. Those that were trained with labels of
+# tokens follow the defaults of the library that their code names, 0.5 and 0.5.
 _OF_IMAGES = {
     False: (0.875, IMAGENET_MEAN, IMAGENET_STD),
     True: (0.9, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),

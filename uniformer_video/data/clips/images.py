@@ -3,11 +3,10 @@
 An image comes as a clip of one frame, `uint8 [1, H, W, 3]` RGB, and leaves as `float32 [3, h, w]`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -29,18 +28,20 @@ class ImageViews(EvalViews):
     it scales down, to whole levels; then the centre crop.
     """
 
-    def __call__(self, clips: Iterable[np.ndarray]) -> Tensor:
-        """`uint8 [clips, 1, H, W, 3]` -> `float32 [clips, 3, crop, crop]`."""
-        return torch.stack([self._view(frames[0]) for frames in clips])
-
-    def _view(self, picture: np.ndarray) -> Tensor:
+    def crops(self, frames: np.ndarray) -> list[Tensor]:
+        """The centre of `uint8 [1, H, W, 3]`, `float32 [3, 1, crop, crop]` with values in 0..255."""
+        picture = frames[0]
         height, width = scaled_size(picture.shape[0], picture.shape[1], self.short_side)
         resized = np.array(
             Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
         )
         [(top, left)] = crop_offsets(height, width, self.crop_size, 1)
         crop = resized[None, top : top + self.crop_size, left : left + self.crop_size]
-        return self.normalise(to_channels_first(crop))[:, 0]
+        return [to_channels_first(crop)]
+
+    def to_input(self, crop: Tensor) -> Tensor:
+        """`float32 [3, 1, crop, crop]` -> `float32 [3, crop, crop]`, normalised."""
+        return self.normalise(crop)[:, 0]
 
 
 @dataclass
