@@ -68,9 +68,9 @@ class VideoPackets:
     _stream: av.VideoStream
     _decoder: VideoCodecContext
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, data: bytes | None = None) -> None:
         self.path = name_for_messages(path)
-        self._source = source_of(path)
+        self._source = source_of(path, data)
         self._opened: InputContainer | None = None
         self._number: int | None = None
         self._kept: list[av.Packet] | None = None
