@@ -56,7 +56,7 @@ def predict_arguments(parser: ArgumentParser) -> None:
         "--batch-size",
         type=int,
         metavar="N",
-        help="views of a pass, of one video or several (16; on a processor as many as 32 MB hold)",
+        help="views of a pass, of one video or several (16; on a processor as many as 16 MB hold)",
     )
     parser.add_argument(
         "--workers",

@@ -64,10 +64,16 @@ def find_source(video: Video, medium: Medium, backend: str, fps: float | None = 
 
 
 def _of_file(file: IO[Any], backend: str) -> Source:
-    """An open file, read from where it stands."""
+    """An open file, from its beginning where it can be wound back, and left as it stands."""
     name = getattr(file, "name", "file")
     name = name if isinstance(name, str) else "file"
-    data = file.read()
+    if file.seekable():
+        place = file.tell()
+        file.seek(0)
+        data = file.read()
+        file.seek(place)
+    else:
+        data = file.read()
     if not isinstance(data, bytes):
         raise DecodeError(f"{name} is open as text; open it as bytes: open({name!r}, 'rb')")
     return _of_bytes(name, data, backend)

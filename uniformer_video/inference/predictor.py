@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_BATCH_BYTES = 32 * 2**20  # of a batch on a processor, where larger ones are no faster
+_BATCH_BYTES = 16 * 2**20  # of a batch on a processor, where larger ones are no faster
 _MOST_VIEWS = 16
 
 
@@ -60,7 +60,7 @@ class Predictor:
         protocol: the `Protocol` by which videos or images become views, and views one score. Its precision is
             used as in a test; "fp16", which a CPU does not compute in, becomes "fp32" there.
         class_names: in index order.
-        batch_size: views of a forward pass; None = 16, on a processor as many of them as 32 MB hold.
+        batch_size: views of a forward pass; None = 16, on a processor as many of them as 16 MB hold.
         task: the `Task` that the model was trained for; None = one label a video.
         calibration: the `Calibration` of the model. It counts where `protocol`, with the precision that is
             used here, is its own, and `applied` is then that; else `applied` is None, and the log says why.
