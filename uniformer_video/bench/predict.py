@@ -7,14 +7,33 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from torch import Tensor
 
+from uniformer_video.data.clips.transforms import (
+    EvalViews,
+    crop_offsets,
+    resize_short_side,
+    to_channels_first,
+)
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import decode_test_clips
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.inference.predictor import Predictor
+from uniformer_video.tasks.prediction import Prediction
 from uniformer_video.words import plural
 
 Times = tuple[float, float]  # seconds by the clock, and of all processors, workers included
+
+
+class _WholeClips(EvalViews):
+    """The same views, for which every pixel of a clip becomes a float at once."""
+
+    def crops(self, frames: np.ndarray) -> list[Tensor]:
+        clip = resize_short_side(to_channels_first(frames), self.short_side)
+        height, width = clip.shape[-2:]
+        corners = crop_offsets(height, width, self.crop_size, self.num_crops)
+        side = self.crop_size
+        return [clip[..., top : top + side, left : left + side] for top, left in corners]
 
 
 def run(predictor: Predictor, videos: Sequence[Path], workers: int, rounds: int) -> list[str]:
@@ -27,9 +46,10 @@ def run(predictor: Predictor, videos: Sequence[Path], workers: int, rounds: int)
     batched: list[Times] = []
     answers: list[np.ndarray] = []
     for _ in range(rounds):
-        before, others = [], []
-        alone.append(_timed(lambda to=before: to.extend(_one_by_one(predictor, records))))
-        batched.append(_timed(lambda to=others: to.extend(_together(predictor, records, workers))))
+        before, seconds = _timed(lambda: _one_by_one(predictor, records))
+        alone.append(seconds)
+        others, seconds = _timed(lambda: _together(predictor, records, workers))
+        batched.append(seconds)
         answers = [np.abs(a - b).max() for a, b in zip(before, others, strict=True)]
     clock, cpu = (median(a[k] for a in alone) / median(b[k] for b in batched) for k in (0, 1))
     return [
@@ -45,7 +65,10 @@ def run(predictor: Predictor, videos: Sequence[Path], workers: int, rounds: int)
 
 def _one_by_one(predictor: Predictor, records: Sequence[VideoRecord]) -> list[np.ndarray]:
     """All frames of a video's clips, then its views, then the model."""
-    protocol, found = predictor.protocol, []
+    protocol = predictor.protocol
+    views, found = protocol.views, []
+    if type(views) is EvalViews:
+        views = _WholeClips(views.short_side, views.crop_size, views.num_crops, views.normalise)
     for record in records:
         clips, _ = decode_test_clips(
             record.path,
@@ -54,7 +77,7 @@ def _one_by_one(predictor: Predictor, records: Sequence[VideoRecord]) -> list[np
             backend=protocol.decoder,
             decode_short_side=protocol.decode_short_side,
         )
-        scores = predictor.view_logits(protocol.views(clips))
+        scores = predictor.view_logits(views(clips))
         found.append(predictor.answer(record.path, scores).probabilities)
     return found
 
@@ -62,14 +85,15 @@ def _one_by_one(predictor: Predictor, records: Sequence[VideoRecord]) -> list[np
 def _together(
     predictor: Predictor, records: Sequence[VideoRecord], workers: int
 ) -> list[np.ndarray]:
-    return [found.probabilities for found in predictor.predict_records(records, workers) if found]
+    outcomes = predictor.predict_records(records, workers)
+    return [found.probabilities for found in outcomes if isinstance(found, Prediction)]
 
 
-def _timed(work: Callable[[], None]) -> Times:
+def _timed(work: Callable[[], list[np.ndarray]]) -> tuple[list[np.ndarray], Times]:
     begin, used = time.perf_counter(), os.times()
-    work()
+    found = work()
     end, after = time.perf_counter(), os.times()
-    return end - begin, sum(after[:4]) - sum(used[:4])
+    return found, (end - begin, sum(after[:4]) - sum(used[:4]))
 
 
 def _line(name: str, times: Sequence[Times]) -> str:

@@ -18,8 +18,8 @@ def bench_arguments(parser: ArgumentParser) -> None:
 def bench_command(args: Namespace) -> int | None:
     """Measure decoding, the training loader, the comparison of videos, and predictions of many.
 
-    Decoding, loading and predictions are timed beside the other side of a comparison, in one run: times of one machine
-    at one time mean little; compare the ratios.
+    Decoding, loading and predictions are timed beside the other side of a comparison, in one run: times of
+    one machine at one time mean little; compare the ratios.
     """
     return args.measure(args)
 

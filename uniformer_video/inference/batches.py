@@ -51,7 +51,7 @@ class BatchedLogits:
         yield from self._finished()
 
     def _take(self, sample: PartSample) -> None:
-        index = sample.key.index
+        index = sample.key.video
         video = self._videos.setdefault(index, _Unfinished())
         video.parts += 1
         video.reason = video.reason or sample.reason

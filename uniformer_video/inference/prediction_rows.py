@@ -48,7 +48,7 @@ class TableRows:
 
     @property
     def kinds(self) -> dict[str, str]:
-        best = {}
+        best: dict[str, str] = {}
         for rank in range(1, self.top + 1):
             best |= {f"top{rank}_name": TEXT, f"top{rank}_score": NUMBER}
         return {

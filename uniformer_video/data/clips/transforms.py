@@ -66,7 +66,8 @@ class EvalViews:
     def crops(self, frames: np.ndarray) -> list[Tensor]:
         """The crops of `uint8 [T, H, W, 3]`, each `float32 [3, T, crop, crop]` with values in 0..255."""
         clip = shrink_frames(frames, self.short_side)
-        offsets = crop_offsets(*clip.shape[-2:], self.crop_size, self.num_crops)
+        height, width = clip.shape[-2:]
+        offsets = crop_offsets(height, width, self.crop_size, self.num_crops)
         side = self.crop_size
         return [clip[..., top : top + side, left : left + side] for top, left in offsets]
 
@@ -80,7 +81,7 @@ def shrink_frames(frames: np.ndarray, side: int) -> Tensor:
 
     Of large frames only the rows that count become floats: of 2160 to 224 a fifth.
     """
-    height, width = scaled_size(*frames.shape[1:3], side)
+    height, width = scaled_size(frames.shape[1], frames.shape[2], side)
     rows = _rows_read(frames.shape[1], height)
     if len(rows) > frames.shape[1] / 2:
         return resize(to_channels_first(frames), height, width)

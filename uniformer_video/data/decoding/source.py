@@ -41,7 +41,8 @@ def source_of(path: str, data: bytes | None = None) -> Callable[[], str | io.Byt
     `DecodeError` as `read_member` does.
     """
     if data is not None:
-        return lambda: _NamedBytes(path, data)
+        known = data
+        return lambda: _NamedBytes(path, known)
     member = _member(path)
     if member is None:
         # a full path, or else a colon in a name would end the name of a protocol

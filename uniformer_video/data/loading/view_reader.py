@@ -78,9 +78,9 @@ class ViewReader:
 
 
 class PartKey(NamedTuple):
-    """Part `part` of the views of the video at `index`."""
+    """Part `part` of the views of the video of this number."""
 
-    index: int
+    video: int
     part: int
 
 
@@ -127,14 +127,14 @@ class PartDataset(Dataset):
     def parts(self) -> list[PartKey]:
         """All parts of all videos, in their order."""
         return [
-            PartKey(index, part)
-            for index in range(len(self.records))
+            PartKey(video, part)
+            for video in range(len(self.records))
             for part in range(self.reader.num_parts)
         ]
 
     def _views(self, key: PartKey) -> Tensor:
         with (
-            decoding(self, key.index) as record,
+            decoding(self, key.video) as record,
             open_video(record.path, self.backend, record.num_frames) as video,
         ):
             return self.reader.part(video, record.path, key.part, record.start, record.end)
