@@ -5,23 +5,9 @@ import math
 import parity
 import pytest
 import torch
+from recorded_token_labels import recorded_crops, recorded_maps, true_targets
 
 from uniformer_video.training.token_targets import boxes_on_map, pool_boxes, token_targets
-
-SIDE = 18
-
-
-def recorded_maps(classes):
-    """The maps that the recorded targets and steps were made of, as a file holds them but in float64."""
-    count = 4
-    scores = parity.clip([count, classes, SIDE, SIDE], seed=1)
-    numbers = scores.argsort(dim=1, descending=True, stable=True)[:, :5]
-    logits = 8 * parity.clip([count, 5, SIDE, SIDE], seed=2).abs().sort(1, True).values
-    return torch.stack([logits, numbers.double()], 1)
-
-
-def recorded_crops(facts):
-    return torch.tensor(facts["crop_top_left_height_width"], dtype=torch.float64)
 
 
 def test_published_targets():
@@ -29,8 +15,7 @@ def test_published_targets():
     classes, side, smoothing = facts["classes"], facts["label_size"], facts["smoothing"]
     maps, crops = recorded_maps(classes), recorded_crops(facts)
     of_crop, of_tokens = token_targets(maps, crops, classes, side, smoothing)
-    true = torch.full((4, classes), smoothing / classes, dtype=torch.float64)
-    true[range(4), facts["truth"]] = 1 - smoothing + smoothing / classes
+    true = true_targets(facts)
     target = torch.cat([true[..., None], of_crop[..., None], of_tokens.transpose(1, 2)], 2)
     assert list(target.shape) == facts["target"]["shape"]
     found = target.flatten()[:: facts["target"]["stride"]]

@@ -187,7 +187,9 @@ class LightUniFormer(UniFormer):
         Raises `ConfigError` for a `box`: there is no token labelling of light models.
         """
         if box is not None:
-            raise ConfigError("light models have no token labelling; take one such as image_uniformer_s_tl")
+            raise ConfigError(
+                "light models have no token labelling; take one such as image_uniformer_s_tl"
+            )
         tokens, cls, _ = self.forward_stages(x)[-1]
         cls = self.head_drop(self.norm_cls(cls[:, 0]))
         return self.forward_head(self.norm(tokens)), self.head_cls(cls)

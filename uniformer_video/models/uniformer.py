@@ -184,7 +184,9 @@ class UniFormer(RecognitionModel):
         if box is None:
             return (self(x),)
         if not self.arguments["aux_head"]:
-            raise ConfigError("token labelling takes a model with aux_head, such as image_uniformer_s_tl")
+            raise ConfigError(
+                "token labelling takes a model with aux_head, such as image_uniformer_s_tl"
+            )
         tokens = self.norm(self.forward_stages(x, box=box)[-1][0])
         if self.pre_logits is not None:
             tokens = self.pre_logits(tokens)

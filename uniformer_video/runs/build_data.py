@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from fvcore.common.config import CfgNode
 
+from uniformer_video.data.clips.label_maps import LabelMaps
 from uniformer_video.data.decoding.cache import FrameCache
 from uniformer_video.data.lists.check import check_list, note_overlaps
 from uniformer_video.data.lists.class_counts import count_unnamed, note_absent_classes
@@ -27,7 +28,7 @@ class Data:
 
     faults: {path: reason} of videos that hung or crashed their decoder in this run. lacking: (list, video) of
     the published videos that the lists lack, where DATA.PUBLISHED_LISTS tells. cache: where frames of the
-    training videos are kept (DATA.CACHE_GB).
+    training videos are kept (DATA.CACHE_GB). label_maps: of the training pictures (TOKEN_LABELS).
     """
 
     class_names: list[str]
@@ -38,6 +39,7 @@ class Data:
     faults: dict[str, str] = field(default_factory=dict)
     lacking: list[tuple[str, str]] = field(default_factory=list)
     cache: FrameCache | None = None
+    label_maps: LabelMaps | None = None
 
     @property
     def num_classes(self) -> int:

@@ -1,6 +1,7 @@
 """Training by token labelling: soft labels of the picture and of each of its tokens, and MixToken.
 
-Source: Jiang et al., "All Tokens Matter: Token Labeling for Training Better Vision Transformers", section 3,
+Source: Jiang et al., "All Tokens Matter: Token Labeling for Training Better Vision
+Transformers", section 3,
 with the losses of the published UniFormer runs.
 """
 
@@ -26,9 +27,9 @@ LAST_STRIDE = 32  # of the last stage's
 class TokenLosses:
     """How the losses of token labelling are made.
 
-    class_weight, dense_weight: of the loss of the class logits, and of that of the token logits. smoothing: of
-    the soft labels. box_order: see `token_targets`. ground_truth: move the soft label of a picture towards its
-    true class. mix: mix the tokens of pairs of pictures.
+    class_weight, dense_weight: of the loss of the class logits, and of that of the token logits. smoothing:
+    of the soft labels. box_order: see `token_targets`. ground_truth: move the soft label of a picture towards
+    its true class. mix: mix the tokens of pairs of pictures.
     """
 
     class_weight: float = 1.0
@@ -113,8 +114,8 @@ def share_of_own(box: Tensor, tokens: int) -> Tensor:
 
 
 def corrected(soft: Tensor, true: Tensor) -> Tensor:
-    """Soft labels `[B, K]` moved towards the true classes' targets `[B, K]`: by a half where both have the same
-    class first, else by a tenth.
+    """Soft labels `[B, K]` moved towards the true classes' targets `[B, K]`: by a half where both have the
+    same class first, else by a tenth.
     """
     same = soft.argmax(1) == true.argmax(1)
     kept = torch.where(same, 0.5, 0.9).to(soft)[:, None]

@@ -1,9 +1,10 @@
-"""Targets of token labelling, on the device: from the compact maps of an annotator and the crops to soft labels.
+"""Targets of token labelling, on the device: an annotator's compact maps and the crops -> soft labels.
 
 A compact map is `[2, 5, h, w]`: the five highest class logits at each place of a picture, and their class
 numbers. All maps of a batch are of one size. Nothing here waits for the device.
 
-Source: Jiang et al., "All Tokens Matter: Token Labeling for Training Better Vision Transformers", section 3.1;
+Source: Jiang et al., "All Tokens Matter: Token Labeling for Training Better Vision
+Transformers", section 3.1;
 RoIAlign is that of He et al., "Mask R-CNN", section 3, in the form of its first implementations.
 """
 

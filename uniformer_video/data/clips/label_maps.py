@@ -8,17 +8,16 @@ beside the class folders, where there is one, tells whose classes the numbers ar
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from uniformer_video.data.clips import affine
 from uniformer_video.data.clips.affine import Matrix
-from uniformer_video.data.clips.ops import Drawn
-from uniformer_video.data.clips.pixels import Size, Window
+from uniformer_video.data.clips.ops import CHANGES, Drawn
+from uniformer_video.data.clips.train_views import ClipDraws
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError, DecodeError, UserError
 from uniformer_video.files import special_kind
@@ -29,13 +28,6 @@ FACTS_FILE = "token_labels.json"
 TOP_CLASSES = 5  # at each place, as published
 MAX_CLASSES = 2048  # whose numbers are exact in half precision
 _MOST_BYTES = 1 << 26  # of a file: a map of 18 x 18 has 6 kB
-_MOVES: dict[str, Callable[[float, Size], Matrix]] = {
-    "Rotate": affine.rotation,
-    "ShearX": affine.shear_x,
-    "ShearY": affine.shear_y,
-    "TranslateX": affine.translation_x,
-    "TranslateY": affine.translation_y,
-}
 
 
 class TokenLabels(NamedTuple):
@@ -58,6 +50,19 @@ class TokenLabels(NamedTuple):
 def join_labels(parts: Sequence[TokenLabels]) -> TokenLabels:
     """Those of several samples -> of a batch."""
     return TokenLabels(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+def follow(label_map: Tensor, draws: Sequence[ClipDraws]) -> TokenLabels:
+    """The map of a picture after what each of the `draws` did to it, and what they show of it.
+
+    Pictures are mirrored first, then changed, then cut: the order of `token_labelled.py`.
+    """
+    maps = [moved(label_map, drawn.mirrored, drawn.ops) for drawn in draws]
+    crops = [
+        (box.top / height, box.left / width, box.height / height, box.width / width)
+        for box, (height, width) in ((drawn.box, drawn.frame_size) for drawn in draws)
+    ]
+    return TokenLabels(torch.stack(maps), torch.tensor(crops, dtype=torch.float64))
 
 
 class LabelMaps:
@@ -89,8 +94,8 @@ class LabelMaps:
             raise DecodeError(str(error)) from None
         if tuple(found.shape) != self.shape:
             raise DecodeError(
-                f"the label map {path} is {list(found.shape)}, and the others are {list(self.shape)}; make it "
-                "anew as the others were made"
+                f"the label map {path} is {list(found.shape)}, the first one is {list(self.shape)}, and all "
+                "must be of one size; make it anew as the others were made"
             )
         numbers = len(self.order) if self.order is not None else self.num_classes
         if highest_number(found) >= numbers:
@@ -104,7 +109,7 @@ class LabelMaps:
 
 
 def map_name(record: VideoRecord) -> str:
-    """Where the map of a picture lies in the folder of maps: `<its folder>/<its name up to the first dot>.pt`."""
+    """Where in the folder of maps a picture's lies: `<its folder>/<its name up to the first dot>.pt`."""
     *_, folder, name = ("", *PurePosixPath(record.name.replace(os.sep, "/")).parts)
     if not folder:  # a list inside the folder of a class
         folder = Path(record.path).parent.name
@@ -116,7 +121,9 @@ def read_map(path: Path | str) -> Tensor:
 
     Raises `DataError` that names the file for one that is missing, unreadable, or no label map.
     """
-    wanted = f"a label map is one tensor [2, {TOP_CLASSES}, h, w], class logits and their class numbers"
+    wanted = (
+        f"a label map is one tensor [2, {TOP_CLASSES}, h, w], class logits and their class numbers"
+    )
     if not os.path.isfile(path) or special_kind(path):
         raise DataError(f"there is no label map {path}")
     if os.path.getsize(path) > _MOST_BYTES:
@@ -171,8 +178,10 @@ def moved(label_map: Tensor, mirrored: bool, ops: Drawn) -> Tensor:
     """
     found = label_map.flip(-1) if mirrored else label_map
     for name, setting in ops:
-        if name in _MOVES and setting is not None:
-            found = _transform(found, _MOVES[name](setting, tuple(found.shape[-2:])))
+        matrix = CHANGES[name].matrix
+        if matrix is not None and setting is not None:
+            height, width = found.shape[-2:]
+            found = _transform(found, matrix(setting, (height, width)))
     return found
 
 
@@ -187,9 +196,3 @@ def _transform(label_map: Tensor, matrix: Matrix) -> Tensor:
     found = label_map[..., rows.clamp(0, height - 1), columns.clamp(0, width - 1)]
     found[0].masked_fill_(outside, 0)
     return found
-
-
-def shares_of(box: Window, size: Size) -> tuple[float, float, float, float]:
-    """A box of a picture of (height, width) pixels as shares of it: (top, left, height, width)."""
-    height, width = size
-    return box.top / height, box.left / width, box.height / height, box.width / width
