@@ -62,7 +62,7 @@ class Predictor:
         self.protocol, self.class_names = protocol, tuple(class_names)
         self.batch_size, self.task = batch_size, task or SingleLabel()
         precision = _precision(protocol.precision, self.device)
-        self._autocast = autocast_for(precision, self.device)
+        self.autocast = autocast_for(precision, self.device)
         self.calibration = calibration
         self.applied = _applied(calibration, replace(protocol, precision=precision))
 
@@ -128,7 +128,7 @@ class Predictor:
         )
         logits = []
         for views in protocol.views(clips).split(self.batch_size):
-            with self._autocast():
+            with self.autocast():
                 logits.append(self.model(views.to(self.device)).float().cpu())
         scores = torch.cat(logits).numpy()
         if self.applied:

@@ -246,6 +246,14 @@ class UniFormer(RecognitionModel):
             return logits
         return logits + 0.5 * self.aux_head(self.head_drop(tokens)).amax(1)
 
+    def place_logits(self, x: Tensor) -> Tensor:
+        """`[B, C, (T,) H, W]` -> the classifier at every place of the last map, `[B, (T',) H', W', K]`.
+
+        Of a model without an `aux_head`, in evaluation, their mean is the logits.
+        """
+        tokens = self.forward_features(x)
+        return self.head(tokens if self.pre_logits is None else self.pre_logits(tokens))
+
     def get_attention(self, x: Tensor, stage: int = 4, block: int = -1) -> Tensor:
         """The attention maps of a global block (`stage` 3 or 4) for `x` `[B, C, (T,) H, W]`.
 

@@ -63,7 +63,8 @@ def build_lessons(
 
     Raises `CheckpointError`, `ConfigError` or `DataError` for a teacher that does not suit the training.
     """
-    if data.label_maps:
+    if cfg.TOKEN_LABELS.ENABLE:
+        assert data.label_maps is not None  # `build_label_maps` made them before
         objective, lines = build_token_labelling(cfg, task, data.label_maps)
         return Lessons(objective, lines=lines)
     if not (cfg.TEACHER.CHECKPOINT or cfg.TEACHER.SCORES):

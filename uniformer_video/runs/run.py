@@ -13,7 +13,6 @@ from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.runs.build_data import Data, build_data
 from uniformer_video.runs.build_lists import without_validation
 from uniformer_video.runs.build_model import name_model
-from uniformer_video.runs.build_token_labels import build_label_maps
 from uniformer_video.runs.build_writers import build_writers, check_writers
 from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.fit import fit
@@ -52,7 +51,6 @@ def run(
             if cfg.TRAIN.ENABLE:
                 ranks.on_main(lambda: remove_leavings(folder))
                 data.cache = build_frame_cache(cfg, folder)
-                data.label_maps = build_label_maps(cfg, data.train, data.class_names)
                 cfg = fit_into_minutes(cfg, data, folder, ranks, show_bars)
             with closing(build_writers(cfg, folder, ranks)) as writers:
                 if cfg.TRAIN.ENABLE:
