@@ -16,7 +16,6 @@ _BESIDE_TOKEN_LABELS: dict[str, tuple[tuple[Any, ...], str]] = {
     "MIXUP.ENABLE": ((False,), "MixToken mixes pictures, and their label maps with them"),
     "TEACHER.CHECKPOINT": (("",), _BY_MAPS),
     "TEACHER.SCORES": (("",), _BY_MAPS),
-    "AUG.ON_DEVICE": (("off", "normalise"), "label maps follow pictures that Pillow cuts"),
     "DATA.FLIP": (("auto", "off", "all", "skip-directional"), _SAME_CLASSES),
     "DATA.FLIP_CLASS_PAIRS": (([],), _SAME_CLASSES),
 }

@@ -7,9 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from uniformer_video.data.clips.augment import INTERPOLATIONS
 from uniformer_video.data.clips.label_maps import LabelMaps, follow, map_name, moved, read_facts
-from uniformer_video.data.clips.ops import CHANGES, change_pixels
+from uniformer_video.data.clips.pillow_ops import change_picture
 from uniformer_video.data.clips.token_labelled import TokenLabelledAugmentation
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError, DecodeError
@@ -118,25 +117,23 @@ MOVES = {"Rotate": 30.0, "ShearX": -0.3, "ShearY": 0.3, "TranslateX": 0.45, "Tra
 
 @pytest.mark.parametrize("name", MOVES)
 def test_a_map_moves_with_its_picture(name):
-    """A picture of one patch a place, moved by Pillow: the middle of each patch shows what the map does."""
-    patch, label_map = 20, a_map()
-    levels = (
-        label_map[1, 0].numpy().astype(np.uint8) * 20 + 10
-    )  # the first class number of each place
-    picture = np.repeat(np.repeat(levels, patch, 0), patch, 1)
-    clip = np.repeat(picture[None, :, :, None], 3, 3)
-    size = picture.shape
-    matrix = CHANGES[name].matrix(MOVES[name], size)
-    image = Image.fromarray(picture)
-    pillow = image.transform(image.size, Image.Transform.AFFINE, matrix, fillcolor=255)
-    shown = np.array(pillow)[patch // 2 :: patch, patch // 2 :: patch]
-    found = moved(label_map, False, [(name, MOVES[name])])
-    inside = shown < 255
-    assert 0.4 < inside.mean() < 1
-    assert (found[1, 0].numpy()[inside] * 20 + 10 == shown[inside]).all()
-    assert (found[0].numpy()[:, ~inside] == 0).all() and (found[0].numpy()[:, inside] != 0).all()
-    ours = change_pixels(clip, [(name, MOVES[name])], INTERPOLATIONS["bilinear"]).frames()
-    assert ours.shape == clip.shape  # the same setting is one of pictures
+    """A picture of one patch a place: where the middle of a patch shows one alone, the map shows the same."""
+    patch, label_map, outside = 21, a_map(), 255
+    levels = label_map[1, 0].numpy().astype(np.uint8) * 20 + 10  # by each place's highest class
+    picture = np.repeat(np.repeat(levels, patch, 0), patch, 1)[..., None].repeat(3, 2)
+    drawn = [(name, MOVES[name])]
+    changed = change_picture(Image.fromarray(picture), drawn, "bilinear", (outside,) * 3)
+    around = [
+        np.array(changed)[patch // 2 + dy :: patch, patch // 2 + dx :: patch, 0]
+        for dy in (-1, 0, 1)
+        for dx in (-1, 0, 1)
+    ]
+    shown = around[4]
+    found = moved(label_map, False, drawn).numpy()
+    inside = (np.array(around) == shown).all(0) & (shown != outside)
+    assert 0.2 < inside.mean() < 1 and (shown == outside).any()
+    assert (found[1, 0][inside] * 20 + 10 == shown[inside]).all()
+    assert (found[0][:, shown == outside] == 0).all() and (found[0][:, inside] != 0).all()
 
 
 def test_beyond_the_edge_class_numbers_are_those_of_the_edge():
@@ -179,7 +176,8 @@ def test_pictures_are_mirrored_changed_and_cut_in_the_published_order(smooth):
         if drawn.mirrored and drawn.smooth == smooth and "Rotate" in names:
             break
     found = augment.apply(picture, drawn, rng)
-    changed = change_pixels(picture[:, :, ::-1], drawn.ops, augment.colors.weights).frames()[0]
+    mirrored = Image.fromarray(picture[0, :, ::-1])
+    changed = np.array(change_picture(mirrored, drawn.ops, fill=(115, 115, 115)))  # the mean, 0.45
     box = drawn.box
     cut = Image.fromarray(changed[box.top : box.bottom, box.left : box.right])
     kind = Image.Resampling.BICUBIC if smooth else Image.Resampling.BILINEAR

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from uniformer_video.data.clips.images import ImageAugmentation
-from uniformer_video.data.clips.ops import change_pixels
+from uniformer_video.data.clips.pillow_ops import FILTERS, change_picture
 from uniformer_video.data.clips.pixels import Size
 from uniformer_video.data.clips.train_views import ClipDraws
+from uniformer_video.data.clips.transforms import to_channels_first
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,15 @@ class TokenLabelledAugmentation(ImageAugmentation):
     ) -> Tensor:
         """The crop of the changed picture: `float32 [3, 1, crop, crop]`, 0..255, whole levels."""
         assert isinstance(drawn, TokenLabelledDraws)
-        frames = frames[:, :, ::-1] if drawn.mirrored else frames
+        image = Image.fromarray(frames[0])
+        if drawn.mirrored:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         mark("flip")
-        weights = self.colors.weights if self.colors else None
-        [cut] = change_pixels(frames, drawn.ops, weights, drawn.box).frames()
         if self.colors:
+            image = change_picture(image, drawn.ops, self.interpolation, self.fill)
             mark(self.colors.step)
-        kind = Image.Resampling.BICUBIC if drawn.smooth else Image.Resampling.BILINEAR
-        crop = np.array(Image.fromarray(cut).resize((self.crop_size, self.crop_size), kind))
+        box, side = drawn.box, self.crop_size
+        cut = image.crop((box.left, box.top, box.right, box.bottom))
+        crop = cut.resize((side, side), FILTERS["bicubic" if drawn.smooth else "bilinear"])
         mark("crop and resize")
-        return torch.from_numpy(crop).permute(2, 0, 1)[:, None].float()
+        return to_channels_first(np.array(crop)[None])
