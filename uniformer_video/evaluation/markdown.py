@@ -65,9 +65,9 @@ def _other_score(test: Mapping[str, Any]) -> str:
 
 def _part_of_a_test(test: Mapping[str, Any]) -> str:
     """What a record that was scored again has left of its test: not to be taken for figures of all of it."""
-    told = origins(test)
+    told, among = origins(test), test["among_classes"]
     if not told:
-        return ""
+        return f", {among['classes']} of {among['of']} classes" if among else ""
     videos, classes = len(test["videos"]), len(test["class_names"])
     part = f" of {told[-1]['videos']}" if videos < told[-1]["videos"] else ""
     if classes < told[-1]["classes"]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from uniformer_video.data.lists.media import MEDIA
 from uniformer_video.data.loading.dataset import EvalDataset
 from uniformer_video.data.loading.loader import eval_loader, resolve_workers
 from uniformer_video.data.protocol import recorded_protocol
@@ -92,7 +93,7 @@ def _with_new_statistics(
             f"{weights.path} does not record how videos are prepared for it; leave --batch-norm out"
         )
     protocol = protocol.with_views(1, 1)
-    records = records_at(videos)
+    records = records_at(videos, MEDIA[protocol.medium])
     model = build_for_weights(weights)
     fit_weights(model, weights)
     model.to("cuda" if torch.cuda.is_available() else "cpu").train()

@@ -111,6 +111,11 @@ def _check_tested(folder: Path, false_accepts: float | None, unknown: str | Path
             f"{folder} holds a cross-validation, whose folds have weights of their own; give the folder of "
             f"one of them, such as {folder / 'fold0'}"
         )
+    if results["among_classes"]:
+        raise DataError(
+            f"{folder} is a test among some of the classes (TEST.AMONG_CLASSES), and the weights still "
+            "answer the others; calibrate a test of all"
+        )
     for told in origins(results):
         _check_rescored(folder, told)
     if not task.has_analyses:

@@ -32,12 +32,15 @@ from uniformer_video.evaluation.results import (
 from uniformer_video.evaluation.scoring import SideBySide, ViewScores, score_videos
 from uniformer_video.evaluation.strips import Strips
 from uniformer_video.evaluation.variants import VARIANTS_FILE
+from uniformer_video.models.among import AmongClasses
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.pages.report import write_report
 from uniformer_video.program import command
 from uniformer_video.runs import build_clips, build_model
+from uniformer_video.runs.among_classes import keep_classes
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task
+from uniformer_video.runs.check import is_of_images
 from uniformer_video.runs.class_order import match_classes
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest, RunFolder
 from uniformer_video.runs.join_sets import data_sets
@@ -84,17 +87,18 @@ def evaluate(
     data = match_classes(data, weights, cfg.MODEL.NUM_CLASSES, cfg.MODEL.MODEL_NAME)
     if CALIBRATION in weights.metadata:
         data = replace(data, notes=[*data.notes, _UNCALIBRATED])
+    data, tested_model, among = keep_classes(cfg, task, data, model)
     ranks.say(*data.notes[len(known_notes) :])
     videos = list_digest(data.test)
     results_folder = folder.results_folder(cfg, digest, videos, _recorded_test)
     target = results_folder.path
-    model.to(ranks.device)
+    tested_model.to(ranks.device)
     if results_folder.differs:
         ranks.say(f"A further test of this run, in {target}: {' '.join(results_folder.differs)}")
     if results_folder.is_done:
         ranks.say(f"These weights are tested already ({target / RESULTS_FILE}).")
         ranks.on_main(lambda: _renew_data(target, data_facts(cfg)))
-        score_test_variants(cfg, task, model, data, target, ranks, show_bars)
+        score_test_variants(cfg, task, tested_model, data, target, ranks, show_bars)
         return present(target, ranks)
     protocol = Protocol.from_cfg(cfg)
     protocol = replace(protocol, precision=choose_precision(protocol.precision, ranks.device))
@@ -105,15 +109,23 @@ def evaluate(
     )
     ranks.say(*variants_line(cfg))
     started = time.monotonic()
-    playback = "reverse" if cfg.DATA.REVERSE_FRAMES else "forward"
+    playback = "reverse" if cfg.DATA.REVERSE_FRAMES and not is_of_images(cfg) else "forward"
     view_scores = score_records(
-        cfg, model, data.test, protocol, ranks, show_bars, playback, data.faults, cfg.TEST.STRIPS
+        cfg,
+        tested_model,
+        data.test,
+        protocol,
+        ranks,
+        show_bars,
+        playback,
+        data.faults,
+        cfg.TEST.STRIPS,
     )
     _check_scores(view_scores, path)
     repeats = _repeated_views(view_scores, protocol)
     ranks.say(*repeats)
     if not ranks.is_main:
-        score_test_variants(cfg, task, model, data, target, ranks, show_bars)
+        score_test_variants(cfg, task, tested_model, data, target, ranks, show_bars)
         return target
     gflops, uncounted = counted_gflops(model, protocol)
     results = build_results(
@@ -148,11 +160,12 @@ def evaluate(
         data=data_facts(cfg),
         changed_settings=changed_settings(cfg),
         differs=results_folder.differs,
+        among_classes=among,
     )
     Strips.of(view_scores.strips, len(data.test)).save(target)
     (target / VARIANTS_FILE).unlink(missing_ok=True)  # of an earlier test
     save_results(target, results, view_scores.scores, task)
-    score_test_variants(cfg, task, model, data, target, ranks, show_bars)
+    score_test_variants(cfg, task, tested_model, data, target, ranks, show_bars)
     if writers:
         _show(load_results(target), task, writers)
     return present(target, ranks)
@@ -216,7 +229,7 @@ def show(folder: Path) -> None:
 
 def score_records(
     cfg: CfgNode,
-    model: RecognitionModel | SideBySide,
+    model: RecognitionModel | AmongClasses | SideBySide,
     records: Sequence[VideoRecord],
     protocol: Protocol,
     ranks: Ranks,

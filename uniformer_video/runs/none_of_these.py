@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from uniformer_video.data.lists.media import MEDIA
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.calibration import threshold_for
 from uniformer_video.evaluation.parts import proportion, share_text
@@ -35,7 +36,7 @@ def unknown_confidences(
 
     unknown: a folder or a list (csv) of them, whose labels are not looked at.
     """
-    records = records_at(unknown)
+    records = records_at(unknown, MEDIA[scorer.results.protocol.medium])
     tested = {os.path.abspath(video["path"]) for video in scorer.results.videos}
     if known := [record.name for record in records if os.path.abspath(record.path) in tested]:
         raise DataError(

@@ -221,6 +221,7 @@ def _build(
         data=results["data"],
         changed_settings=results["changed_settings"],
         differs=results["differs"],
+        among_classes=results["among_classes"],
     )
     record["videos"] = [
         {**before, **now} for before, now in zip(videos, record["videos"], strict=True)
