@@ -123,7 +123,7 @@ def test_what_cannot_have_maps_is_refused(pictures, tmp_path):
     Image.new("RGB", (40, 40)).save(pictures / "n01" / "b.jpg")
     write_model(tmp_path / "model.pt")
     with pytest.raises(
-        DataError, match=r"b\.jpg, n01/b\.png would both have the label map n01/b\.pt"
+        DataError, match=r"b\.jpg, .*n01/b\.png would both have the label map n01/b\.pt"
     ):
         make_token_labels(tmp_path / "model.pt", pictures, tmp_path / "maps")
     with pytest.raises(DataError, match="holds no images"):

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from uniformer_video.data.clips.label_maps import FACTS_FILE, MAX_CLASSES, TOP_CLASSES, map_name
-from uniformer_video.data.lists.folders import find_videos
 from uniformer_video.data.lists.media import IMAGE
-from uniformer_video.data.lists.records import VideoRecord, read_csv
+from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.lists.shard_index import shard_folder
 from uniformer_video.data.lists.sharded import read_shards
 from uniformer_video.data.loading.dataset import EvalDataset
@@ -20,7 +19,7 @@ from uniformer_video.data.loading.loader import eval_loader, resolve_workers
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.files import atomic_write, write_text
-from uniformer_video.inference.predictor import Predictor
+from uniformer_video.inference.predictor import Predictor, records_at
 from uniformer_video.models.uniformer import MIN_SIDE, UniFormer
 from uniformer_video.prepare.folders import claim_folder, drop_outdated, source_setting
 from uniformer_video.prepare.jobs import Outcome
@@ -114,15 +113,7 @@ def pictures_at(place: str | Path) -> list[VideoRecord]:
     shards = shard_folder(place)
     if shards:
         return read_shards(shards)
-    if not Path(place).is_dir():
-        return read_csv(place)
-    found = find_videos(place, IMAGE)
-    if not found.videos:
-        raise DataError(
-            f"{place} holds no images ({IMAGE.usual_suffixes}); give a folder of pictures, a csv list of "
-            "them, or a folder of shards"
-        )
-    return [VideoRecord(str(Path(place) / path), path.as_posix(), ()) for path in found.videos]
+    return records_at(place, IMAGE)
 
 
 def with_size(protocol: Protocol, size: int) -> Protocol:

@@ -112,7 +112,7 @@ def map_name(record: VideoRecord) -> str:
     """Where in the folder of maps a picture's lies: `<its folder>/<its name up to the first dot>.pt`."""
     *_, folder, name = ("", *PurePosixPath(record.name.replace(os.sep, "/")).parts)
     if not folder:  # a list inside the folder of a class
-        folder = Path(record.path).parent.name
+        folder = Path(record.path).absolute().parent.name
     return os.path.join(folder, f"{name.partition('.')[0]}.pt")
 
 
