@@ -8,7 +8,8 @@ from PIL import Image
 from tiny_run import tiny_image_overrides
 
 from uniformer_video.config.settings import load_config
-from uniformer_video.data.clips.images import ImageAugmentation
+from uniformer_video.data.clips.images import ImageAugmentation, ImageViews
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_clips import build_augmentation
 from uniformer_video.runs.check import check_settings
@@ -68,6 +69,23 @@ def test_runs_with_every_kind_of_augmentation(pictures, tmp_path):
         found[name] = losses(tmp_path / name)
         assert len(found[name]) >= 6 and np.isfinite(found[name]).all()
     np.testing.assert_allclose(found["on the device"], found["all of it"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("crop", "ratio", "short"),
+    [
+        (128, 0.875, 146),
+        (160, 0.875, 182),
+        (192, 0.875, 219),
+        (224, 0.875, 256),
+        (224, 0.9, 248),
+        (384, 0.9, 426),
+    ],
+)
+def test_a_test_scales_to_the_published_short_side(pictures, tmp_path, crop, ratio, short):
+    given = {"DATA.TEST_CROP_SIZE": crop, "DATA.TEST_CROP_RATIO": ratio}
+    views = Protocol.from_cfg(config(pictures, tmp_path, **given)).views
+    assert isinstance(views, ImageViews) and (views.short_side, views.crop_size) == (short, crop)
 
 
 def test_the_config_asks_for_the_published_augmentation(pictures, tmp_path):

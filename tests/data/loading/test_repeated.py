@@ -76,12 +76,12 @@ def test_a_short_list_is_not_cut_to_nothing():
     keys = [key for batch in plan.batches(0, 0, (0, 1)) for key in batch]
     assert len(keys) == 24 and len({key.index for key in keys}) == plan.distinct == 8
     assert plan.repeats_line() == (
-        "AUG.REPEATED 3: an epoch is 24 views of 8 of the 30 of the training list; the list is too short for "
-        "the published cut to whole 256s of views."
+        "AUG.REPEATED 3: an epoch is 24 views of 8 of the 30 of the training list; 6 views left out by the "
+        "cut to whole steps; for that to whole 256s it is too short."
     )
     assert plan_of(700, 2, slot_size=5).repeats_line() == (
-        "AUG.REPEATED 3: an epoch is 510 views of 170 of the 700 of the training list; 190 views are left "
-        "out by cuts to whole 256s and to whole steps."
+        "AUG.REPEATED 3: an epoch is 510 views of 170 of the 700 of the training list; 190 views left out by "
+        "cuts to whole 256s and to whole steps."
     )
     assert plan_of(30, repeats=1).repeats_line() == ""
 

@@ -31,6 +31,7 @@ from uniformer_video.data.loading.variant_dataset import VariantDataset, Variant
 from uniformer_video.data.loading.workers import HANGING_SECONDS, WatchedLoader
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.randomness import generator, permutation
+from uniformer_video.words import plural
 
 REPEATED_UNIT = 256  # views, see `TrainPlan`
 
@@ -92,10 +93,10 @@ class TrainPlan:
             f"AUG.REPEATED {self.repeats}: an epoch is {used} views of {self.distinct} {drawn} the "
             f"{self.videos} of the training list"
         )
+        cuts = f"by cuts to whole {REPEATED_UNIT}s and to whole steps"
         if self.videos < REPEATED_UNIT:
-            return f"{line}; the list is too short for the published cut to whole {REPEATED_UNIT}s of views."
-        left_out = self.videos - used
-        return f"{line}; {left_out} views are left out by cuts to whole {REPEATED_UNIT}s and to whole steps."
+            cuts = f"by the cut to whole steps; for that to whole {REPEATED_UNIT}s it is too short"
+        return f"{line}; {plural(self.videos - used, 'view')} left out {cuts}."
 
     def _kept_in_words(self) -> str:
         return f", of which AUG.REPEATED keeps {self.views}" if self.views != self.videos else ""
