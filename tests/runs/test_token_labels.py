@@ -149,7 +149,7 @@ def test_maps_that_are_missing_or_of_other_classes_end_the_run_before_it_begins(
     cfg = config(data, tmp_path / "out", **{"TOKEN_LABELS.PATH": maps})
     (maps / "red" / "3.pt").unlink()
     with pytest.raises(
-        DataError, match=r"1 training picture of 24 have no label map.*red/3\.pt.*prepare"
+        DataError, match=r"no label map for 1 of 24 training pictures.*red/3\.pt.*prepare"
     ):
         run(cfg, "tokens")
     put_map(maps / "red" / "3.pt", 2)
@@ -170,3 +170,18 @@ def test_a_map_of_another_size_counts_as_a_broken_picture_and_is_named(data, tmp
     assert "red/3.pt is [2, 3, 4, 4], the first one is [2, 3, 6, 6]" in caplog.text
     known = read_weights(tmp_path / "out" / "last.pt").training["progress"]["bad_videos"]
     assert len(known) == 1
+
+
+def test_a_picture_that_could_not_have_a_map_counts_as_broken(data, tmp_path, caplog):
+    """As `prepare token-labels` left it: no map, and named in failed.csv."""
+    caplog.set_level("INFO")
+    maps = copied(data, tmp_path)
+    (maps / "red" / "3.pt").unlink()
+    picture = data / "pictures" / "train" / "red" / "3.JPEG"
+    (maps / "failed.csv").write_text(f"path,reason\n{picture},cannot be read as a picture\n")
+    changes = {"TOKEN_LABELS.PATH": maps, "SOLVER.MAX_EPOCH": 1, "SOLVER.WARMUP_EPOCHS": 0}
+    run(config(data, tmp_path / "out", **changes, **{"TEST.ENABLE": False}), "tokens")
+    assert "there is no label map" in caplog.text
+    (maps / "blue" / "3.pt").unlink()
+    with pytest.raises(DataError, match=r"no label map for 1 of 24 training pictures.*blue/3\.pt"):
+        run(config(data, tmp_path / "other", **changes), "tokens")

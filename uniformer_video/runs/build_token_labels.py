@@ -21,6 +21,7 @@ from uniformer_video.data.lists.formats import medium_of
 from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import ConfigError, DataError
+from uniformer_video.prepare.summary import read_failures
 from uniformer_video.program import command
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.tasks.task import Task
@@ -70,10 +71,11 @@ def _how_to_have_maps() -> str:
 def build_label_maps(
     cfg: CfgNode, records: Sequence[VideoRecord], class_names: Sequence[str]
 ) -> LabelMaps | None:
-    """The maps of the training pictures, all of which are there; None without token labelling.
+    """The maps of the training pictures; None without token labelling.
 
-    The first map is read, and tells what the others are like. Raises `DataError` for missing maps, and
-    for maps of other classes.
+    All are there, but those of pictures that `prepare token-labels` found broken, which count as broken here
+    too. The first map is read, and tells what the others are like. Raises `DataError` for missing maps,
+    and for maps of other classes.
     """
     if not cfg.TOKEN_LABELS.ENABLE:
         return None
@@ -88,28 +90,40 @@ def build_label_maps(
             f"which is exact for {MAX_CLASSES} at the most"
         )
     names = [map_name(record) for record in records]
-    _check_all_there(folder, names, records)
-    first = read_map(folder / names[0])
+    _check_own_names(names, records)
+    first_name = _check_all_there(folder, names, records)
+    first = read_map(folder / first_name)
     order = _order_of_maps(folder, list(class_names))
     if order is None and highest_number(first) >= len(class_names):
         raise DataError(
-            f"the label map {folder / names[0]} names the class number {highest_number(first)}, and there "
+            f"the label map {folder / first_name} names the class number {highest_number(first)}, and there "
             f"are {len(class_names)} classes, from 0; the maps in TOKEN_LABELS.PATH are of other classes"
         )
     return LabelMaps(folder, len(class_names), tuple(first.shape), order)
 
 
-def _check_all_there(folder: Path, names: Sequence[str], records: Sequence[VideoRecord]) -> None:
+def _check_all_there(folder: Path, names: Sequence[str], records: Sequence[VideoRecord]) -> str:
+    """The name of the first map that is there; `DataError` where one is missing and nobody said why."""
     there: set[str] = set()
     for inner in {os.path.dirname(name) for name in names}:
         if (folder / inner).is_dir():
             there |= {os.path.join(inner, entry) for entry in os.listdir(folder / inner)}
-    missing = [name for name in names if name not in there]
-    if missing:
+    broken = {os.path.abspath(path) for path in read_failures(folder)}
+    missing = [
+        name
+        for name, record in zip(names, records, strict=True)
+        if name not in there and os.path.abspath(record.path) not in broken
+    ]
+    if missing or not there.intersection(names):
         raise DataError(
-            f"{plural(len(missing), 'training picture')} of {len(names)} have no label map in "
-            f"TOKEN_LABELS.PATH {folder}: {name_some(missing)} are not there. {_how_to_have_maps()}"
+            f"no label map for {len(missing)} of {len(names)} training pictures in TOKEN_LABELS.PATH "
+            f"{folder}: {name_some(missing)}. {_how_to_have_maps()}"
         )
+    return next(name for name in names if name in there)
+
+
+def _check_own_names(names: Sequence[str], records: Sequence[VideoRecord]) -> None:
+    """Raise `DataError` where two pictures would have one map."""
     shared = {name for name, count in Counter(names).items() if count > 1}
     if shared:
         name = next(name for name in names if name in shared)
