@@ -111,7 +111,8 @@ def _with_new_statistics(
     # torch's, for a batch of one clip that a layer sees as a single position
     except ValueError as error:
         raise DataError(
-            f"BatchNorm's statistics cannot be measured over {videos}: {one_line(error)}; give more {protocol.medium}s"
+            f"BatchNorm's statistics cannot be measured over {videos}: {one_line(error)}; give more "
+            f"{protocol.medium}s"
         ) from None
     if not clips and not failures:
         return weights, ["the model has no BatchNorm, so there is nothing to measure"]

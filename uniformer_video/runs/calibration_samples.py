@@ -107,8 +107,8 @@ def _check_numbers(records: Sequence[VideoRecord], results: Results, places: np.
     noun = results.protocol.medium
     if len(records) < MIN_VIDEOS:
         raise DataError(
-            f"there are {plural(len(records), f'validation {noun}')}, and a temperature takes {MIN_VIDEOS} at "
-            "least; calibrate on a half of the test (--on half)"
+            f"there are {plural(len(records), f'validation {noun}')}, and a temperature takes {MIN_VIDEOS} "
+            "at least; calibrate on a half of the test (--on half)"
         )
     left = len(_not_among(records, results, places))
     if left < MIN_VIDEOS:

@@ -71,8 +71,8 @@ def find_threshold(
     false = own[~own_right] if outside is None else outside
     if not len(false):
         raise DataError(
-            f"no answer is wrong among the {noun}s that are fitted on, so none tells a threshold; name {noun}s "
-            "of none of the classes with --unknown"
+            f"no answer is wrong among the {noun}s that are fitted on, so none tells a threshold; name "
+            f"{noun}s of none of the classes with --unknown"
         )
     value = threshold_for(false, rate)
     accepted = (confidence >= value) & right
@@ -93,7 +93,8 @@ def threshold_lines(found: dict[str, Any], noun: str = "video") -> list[str]:
     kind = found["of"]
     lines = [
         f'threshold {found["value"]:.4f}: below this confidence the answer is "none of these"',
-        f"  chosen so that at most {found['false_accepts']:.1%} of the {kind.replace('video', noun)} are accepted: "
+        f"  chosen so that at most {found['false_accepts']:.1%} of the {kind.replace('video', noun)} are "
+        "accepted: "
         f"{found['accepted']['correct']} of {found['accepted']['of']}",
         f"  right answers that are lost, on what is reported: {share_text(found['lost_right_answers'])}",
         f"  wrong answers that are accepted there: {share_text(found['wrong_answers_accepted'])}",
