@@ -96,7 +96,7 @@ def test_robustness_takes_the_kinds_that_images_have(trained, pictures, tmp_path
     found = load_results(trained)["analyses"]["robustness"]
     assert [row["kind"] for row in found["kinds"]] == ["jpeg", "blur", "noise"]
     with pytest.raises(
-        ConfigError, match="rate is about the frames of a video.* jpeg, blur, noise"
+        ConfigError, match=r"rate is about the frames of a video.* jpeg, blur, noise"
     ):
         results_by(trained, pictures, tmp_path, **{"TEST.ROBUSTNESS": "[jpeg, rate]"})
 

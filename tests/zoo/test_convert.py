@@ -77,7 +77,7 @@ def test_published_image_weights_predict_as_they_are_and_converted(name, model, 
     np.testing.assert_array_equal(first.probabilities, second.probabilities)
     if name.endswith("192_in1k"):
         of_videos = Protocol.from_cfg(load_config("configs/k400/uniformer_b_16x4.yaml"))
-        with pytest.raises(ConfigError, match="takes images, and the settings .* of videos"):
+        with pytest.raises(ConfigError, match=r"takes images, and the settings .* of videos"):
             convert_file(source, tmp_path / "b.pt", protocol=of_videos)
 
 

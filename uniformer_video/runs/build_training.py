@@ -141,7 +141,8 @@ def rate_line(cfg: CfgNode) -> str:
     solver, factor = cfg.SOLVER, _rate_factor(cfg)
     if solver.BASE_LR_BATCH_SIZE:
         meant = solver.BASE_LR_BATCH_SIZE
-        why = f"a step has {videos_of_step(cfg)} {medium_of(cfg.TRAIN.DATASET)}s, SOLVER.BASE_LR_BATCH_SIZE is {meant}"
+        noun = medium_of(cfg.TRAIN.DATASET)
+        why = f"a step has {videos_of_step(cfg)} {noun}s, SOLVER.BASE_LR_BATCH_SIZE is {meant}"
     elif solver.BASE_LR_SCALE_NUM_SHARDS:
         why = f"SOLVER.BASE_LR_SCALE_NUM_SHARDS True, and NUM_SHARDS is {cfg.NUM_SHARDS}"
     else:
