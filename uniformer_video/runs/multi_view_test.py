@@ -104,7 +104,7 @@ def evaluate(
     protocol = replace(protocol, precision=choose_precision(protocol.precision, ranks.device))
     which = f", {weights.choice}" if weights.choice else ""
     ranks.say(
-        f"Testing {path}{which}: {plural(len(data.test), 'video')}, "
+        f"Testing {path}{which}: {plural(len(data.test), data.medium.name)}, "
         f"{plural(protocol.num_views, 'view')} of each."
     )
     ranks.say(*variants_line(cfg))
@@ -121,7 +121,7 @@ def evaluate(
         data.faults,
         cfg.TEST.STRIPS,
     )
-    _check_scores(view_scores, path)
+    _check_scores(view_scores, path, data.medium.name)
     repeats = _repeated_views(view_scores, protocol)
     ranks.say(*repeats)
     if not ranks.is_main:
@@ -245,7 +245,7 @@ def score_records(
     """
     precision = choose_precision(protocol.precision, ranks.device)
     dataset = build_clips.build_test_dataset(cfg, records, protocol, playback, faults, strips)
-    with video_bar(len(records), ranks, show_bars) as progress:
+    with video_bar(len(records), ranks, show_bars, protocol.medium) as progress:
         return score_videos(
             model,
             dataset,
@@ -259,11 +259,11 @@ def score_records(
         )
 
 
-def _check_scores(view_scores: ViewScores, path: Path) -> None:
+def _check_scores(view_scores: ViewScores, path: Path, noun: str) -> None:
     """A test that measured nothing is an error, not a result of 0 %."""
     if not view_scores.decoded.any():
         reason = next(iter(view_scores.failures.values()))
-        raise DataError(f"none of the test videos can be decoded; the first: {reason}")
+        raise DataError(f"none of the test {noun}s can be decoded; the first: {reason}")
     if not np.isfinite(view_scores.scores[view_scores.decoded]).all():
         raise CheckpointError(
             f"{path} gives scores that are not finite; try TRAIN.PRECISION fp32, or other weights"

@@ -139,7 +139,7 @@ def _choose(choice: Choice, results: Mapping[str, Any], task: Task) -> Kept:
     failed = {_segment(failure) for failure in results["failures"]}
     if all(_segment(results["videos"][video]) in failed for video in left):
         raise DataError(
-            "no video that could be decoded is left to score; choose other --videos or --classes"
+            f"no {protocol.medium} that could be decoded is left to score; choose other --videos or --classes"
         )
     return Kept(
         score,

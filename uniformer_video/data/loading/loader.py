@@ -56,11 +56,12 @@ class TrainPlan:
     seed: int
     weights: np.ndarray | None = field(default=None, compare=False)
     repeats: int = 1
+    noun: str = "video"  # what the list holds, for messages
 
     def __post_init__(self) -> None:
         if self.steps_per_epoch < 1:
             raise ConfigError(
-                f"a step takes {self.slots * self.slot_size} videos (TRAIN.BATCH_SIZE x NUM_SHARDS x "
+                f"a step takes {self.slots * self.slot_size} {self.noun}s (TRAIN.BATCH_SIZE x NUM_SHARDS x "
                 "SOLVER.ACCUMULATION_STEPS) "
                 f"and the training list has {self.videos}{self._kept_in_words()}; "
                 f"set TRAIN.BATCH_SIZE {self.views} or less, with NUM_GPUS, NUM_SHARDS and "
