@@ -46,10 +46,10 @@ _KINDS: dict[str, tuple[type, ...]] = {
     CALIBRATION: (dict,),
 }
 _LOCAL_KERNEL = "blocks1.0.attn.weight"
-_GAMMAS = ("gamma_1", "gamma_2")  # LayerScale
+_GAMMAS = ("gamma_1", "gamma_2")  # LayerScale, where its shape has the grid's axes
 # What training may add to weights that lack it, since it starts as next to nothing: layer scale, and
 # the temporal attention of divided blocks.
-_ADDED = re.compile(r"\.(gamma_[12]|t_norm\.\w+|t_attn\.\w+\.\w+)$")
+_ADDED = re.compile(r"\.(gamma_[123]|t_norm\.\w+|t_attn\.\w+\.\w+)$")
 
 
 @dataclass(frozen=True)
