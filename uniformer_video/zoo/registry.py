@@ -15,12 +15,13 @@ from uniformer_video.program import command
 from uniformer_video.weights.architectures import is_known_here, name_architecture
 from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.words import name_some
+from uniformer_video.zoo.dense import DENSE
 from uniformer_video.zoo.family import Family, NamedModel, read_model_name
 from uniformer_video.zoo.peers import PEERS
 from uniformer_video.zoo.uniformers import UNIFORMERS
 
 # By name, in the order of lists.
-MODELS: dict[str, NamedModel] = {model.name: model for model in (*UNIFORMERS, *PEERS)}
+MODELS: dict[str, NamedModel] = {model.name: model for model in (*UNIFORMERS, *DENSE, *PEERS)}
 
 _CLIP_SETTINGS = {"DATA.NUM_FRAMES": "num_frames", "DATA.TRAIN_CROP_SIZE": "crop_size"}
 
