@@ -74,7 +74,11 @@ def flops_command(args: Namespace) -> None:
     known = find_model(args.model)
     if known.takes_images and args.frames:
         raise UserError(f"{args.model} takes images; leave --frames out")
-    for flag, most in (("frames", _MOST_PIXELS), ("classes", MAX_CLASSES), ("window", _MOST_PIXELS)):
+    for flag, most in (
+        ("frames", _MOST_PIXELS),
+        ("classes", MAX_CLASSES),
+        ("window", _MOST_PIXELS),
+    ):
         value = getattr(args, flag)
         if value is not None and not 1 <= value <= most:
             raise UserError(f"--{flag} is {quote(value)}; it is from 1 to {most:,}")
@@ -105,15 +109,17 @@ def flops_command(args: Namespace) -> None:
         if not is_want_of_memory(error):
             raise
         raise UserError(
-            f"there is not enough memory to run {args.model} on {view} once; give fewer --frames or a smaller "
-            "--size"
+            f"there is not enough memory to run {args.model} on {view} once; give fewer --frames or a "
+            "smaller --size"
         ) from None
     parameters = count_parameters(model)
     print(
         f"{args.model}  {view}: {flops[''] / 1e9:.2f} GFLOPs (multiply-adds), {parameters:,} parameters"
     )
     if known.family.labels_pixels:
-        parts = [f"{name} {flops[name] / 1e9:.2f}" for name, _ in model.named_children() if flops[name]]
+        parts = [
+            f"{name} {flops[name] / 1e9:.2f}" for name, _ in model.named_children() if flops[name]
+        ]
         print(f"    of these: {', '.join(parts)}")
 
 

@@ -121,7 +121,7 @@ class HourglassBlock(AttentionBlock):
         return _take(tokens, back), short[:, :1], importance.gather(1, back)
 
     def _update(self, short: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Both residual branches on `[B, n, C]`: the result, what dropped tokens get of them, the class row."""
+        """Both residual branches on `[B, n, C]`: the result, what dropped tokens get of them, class row."""
         related, row = self.attn(self.norm1(short))
         relation = scale_branch(related, self.gamma_1)
         short = short + self.drop_path(relation)

@@ -165,9 +165,9 @@ def check_is_trained(model: NamedModel) -> None:
     """Raise `ConfigError` for a model that no task here trains or tests."""
     if model.family.labels_pixels:
         raise ConfigError(
-            f"MODEL.MODEL_NAME {model.name} is for segmentation, whose training and test are not there yet; "
-            f"create_model, create_backbone, {command('convert')} and {command('flops')} work with it, and a run "
-            "takes a model of videos or images"
+            f"MODEL.MODEL_NAME {model.name} is for segmentation, and the training and test of such models "
+            "are not there yet; a run takes a classifier of videos or images (what works by now: "
+            f"create_model, create_backbone, `{command('convert')}`, `{command('flops')}`)"
         )
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from uniformer_video.errors import CheckpointError
 
 UNIFORMER = "a UniFormer"
-DENSE = "a UniFormer for segmentation, detection or pose"  # a UniFormer with norms behind its stages
+DENSE = (
+    "a UniFormer for segmentation, detection or pose"  # a UniFormer with norms behind its stages
+)
 # (What it is, a pattern that begins at one of its keys or behind a dot in it); the first that fits.
 _NEAR = [
     ("a UniFormer of OpenMixup (with other keys and norms)", r"patch_embed[1-4]\.projection\.")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from uniformer_video.errors import CheckpointError, ConfigError, DamagedError
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.models.dense.neck import PyramidWithNeck
 from uniformer_video.storage.address import name_for_messages
 from uniformer_video.weights import dense
 from uniformer_video.weights.architectures import check_architecture
@@ -187,7 +188,7 @@ def write_checkpoint(
 
 
 def fit_weights(
-    model: RecognitionModel,
+    model: RecognitionModel | PyramidWithNeck,
     weights: Weights,
     inflate_mode: str = "average",
     adapt_kernel: bool = False,
@@ -207,11 +208,9 @@ def fit_weights(
     replaceable = heads if replace_head else ()
     target = model.state_dict()
     check_values(weights.state, weights.path, target)
-    found, new = weights.state, set[str]()
-    if replace_head:
-        found, new, report.skipped = dense.begin_with(weights.state, target)
+    begin = dense.begin_with(weights.state, target if replace_head else ())
     state: dict[str, Tensor] = {}
-    for key, value in found.items():
+    for key, value in begin.state.items():
         if key not in target:
             report.skipped.append(key_for_messages(key))
             continue
@@ -221,7 +220,7 @@ def fit_weights(
             continue
         fitted = _fit(key, value, target[key], report, inflate_mode, adapt_kernel)
         if fitted is None:
-            check_architecture(weights.path, [*found, *new], target)
+            check_architecture(weights.path, [*begin.state, *begin.new_keys], target)
             raise CheckpointError(
                 f"{report.source} does not fit the model: {key} is {list(value.shape)} in the file and "
                 f"{list(target[key].shape)} in the model{_hint(key in heads)}"
@@ -232,12 +231,12 @@ def fit_weights(
         key
         for key in report.missing
         if key not in replaceable
-        and key not in new
+        and key not in begin.new_keys
         and "num_batches" not in key
         and not (replace_head and _ADDED.search(key))
     ]
     if lost:
-        check_architecture(weights.path, [*found, *new], target)
+        check_architecture(weights.path, [*begin.state, *begin.new_keys], target)
         raise CheckpointError(
             f"{weights.path} does not fit the model: it lacks {name_some(lost)}"
             + (f" and has {name_some(report.skipped)} instead" if report.skipped else "")
@@ -246,7 +245,9 @@ def fit_weights(
         raise CheckpointError(
             f"{weights.path} does not fit the model: the model has no {name_some(report.skipped)}"
         )
-    dense.check_backbone(report.skipped, weights.path)
+    begin.check_backbone(report.skipped, weights.path)
+    report.skipped += begin.left_out
+    report.notes += begin.notes()
     model.load_state_dict(state, strict=False)
     return report
 

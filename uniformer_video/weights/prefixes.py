@@ -1,8 +1,8 @@
 """A UniFormer among the tensors of a larger program: without the path that it has there, with its classifier.
 
 Lightning puts `net.` or `model.` before a model's keys and its loss beside them, Hugging Face's libraries the
-model's name and `encoder.`, MMAction2 `backbone.` with the classifier under `cls_head.`. Models for pixels keep
-that prefix, see `dense.py`.
+model's name and `encoder.`, MMAction2 `backbone.` with the classifier under `cls_head.`. In models for pixels
+that prefix stays, see `dense.py`.
 """
 
 import re
@@ -35,8 +35,8 @@ def choose_model(state: dict[str, Tensor], averaged: bool, name: str) -> _Chosen
     """`(tensors by the model's own keys, layout, keys left out)` of `state`, tensors by key.
 
     averaged: take the averaged model among several, which its name tells; None where there is none. The
-    layout is "mmaction2", "dense" or None. Keys of other architectures stay as they are. `name` is what messages call
-    the file. Raises `CheckpointError` where several models could be meant.
+    layout is "mmaction2", "dense" or None. Keys of other architectures stay as they are. `name` is what
+    messages call the file. Raises `CheckpointError` where several models could be meant.
     """
     prefixes = {key[: found.start()] for key in state if (found := _BODY.search(key))}
     averages = {prefix for prefix in prefixes if _AVERAGE.search(prefix)}

@@ -16,8 +16,7 @@ _SIZES = ("embed_dims", "depths", "head_dim", "mlp_ratio", "conv_embeds")
 _OF_BACKBONES = {
     key: option
     for key, option in SETTINGS.items()
-    if option
-    not in ("split", "std", "representation_size", "head_dropout_rate", "local_kernel")
+    if option not in ("split", "std", "representation_size", "head_dropout_rate", "local_kernel")
 }
 _ATTENTION = {"UNIFORMER.WINDOW": "window", "UNIFORMER.HYBRID": "hybrid"}
 _HEAD = {"UNIFORMER.HEAD_CHANNELS": "head_channels"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from uniformer_video.errors import CheckpointError
-from uniformer_video.models.dense.backbone import FIXED
+from uniformer_video.models.dense.backbone import FIXED, Pyramid
 from uniformer_video.models.dense.segmentation import SegmentationModel
 from uniformer_video.program import command
 from uniformer_video.weights import dense
@@ -15,7 +15,7 @@ from uniformer_video.zoo.family import NamedModel, parameters_of, read_model_arg
 from uniformer_video.zoo.uniformer_family import UniFormerFamily
 from uniformer_video.zoo.uniformers import LIGHT, UNIFORMER, UNIFORMERS
 
-_ATTENTION = ("window", "hybrid")
+ATTENTION = ("window", "hybrid")
 _CLASSIFIER = "decode_head.conv_seg.weight"
 _SIZES = ("embed_dims", "depths", "conv_embeds")
 
@@ -33,11 +33,22 @@ class DenseFamily(UniFormerFamily):
     def signature(self) -> tuple[dict[str, Any], bool]:
         """The options of the head, then those of the backbone; no others."""
         head, _ = parameters_of(self.build)
-        assert isinstance(self.build, type) and issubclass(self.build, SegmentationModel)
-        backbone, _ = parameters_of(self.build.pyramid)
-        left_out = {*FIXED, "backbone", *(_ATTENTION if self.light else ())}
+        backbone, _ = parameters_of(self.pyramid)
+        left_out = {*FIXED, "backbone", *(ATTENTION if self.light else ())}
         options = {**head, **backbone}
         return {key: value for key, value in options.items() if key not in left_out}, False
+
+    @property
+    def pyramid(self) -> type[Pyramid]:
+        """The class of the backbones."""
+        assert isinstance(self.build, type) and issubclass(self.build, SegmentationModel)
+        return self.build.pyramid
+
+    @property
+    def backbone_options(self) -> tuple[str, ...]:
+        """The names of the options that are those of the backbone."""
+        backbone, _ = parameters_of(self.pyramid)
+        return tuple(key for key in self.options if key in backbone)
 
     def options_from_settings(self, model: NamedModel, values: Mapping[str, Any]) -> dict[str, Any]:
         """As for other UniFormers; a window that is set says whether attention is a hybrid, -1 is none."""
@@ -55,7 +66,7 @@ class DenseFamily(UniFormerFamily):
         options: Mapping[str, Any],
         adapt_kernel: bool = False,
     ) -> dict[str, Any]:
-        """What the weights record is taken from them, and what the backbone in them shows; see `UniFormerFamily`.
+        """What the weights record, or what the backbone in them shows, is taken from them.
 
         They may also be those of an image model, to start from.
         """
@@ -65,7 +76,9 @@ class DenseFamily(UniFormerFamily):
         told = self.images.options_for_weights(
             image, _backbone_weights(weights), self._image_models(), options, adapt_kernel
         )
-        return {key: value for key, value in told.items() if key in self.options}
+        recorded = weights.metadata.get("model", {}).get("arguments") or {}
+        attention = {key: recorded[key] for key in ATTENTION if key in recorded}
+        return {key: value for key, value in {**attention, **told}.items() if key in self.options}
 
     def recognise(
         self, weights: Weights, models: Sequence[NamedModel], options: Mapping[str, Any]

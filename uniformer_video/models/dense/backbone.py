@@ -14,7 +14,7 @@ from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
 
 WINDOW = 14  # tokens a side, the published default
-# Arguments of UniFormers that pyramids do not leave open: they are about time, and about classifiers.
+# Arguments of UniFormers that are about time or about classifiers: pyramids take none of them.
 FIXED = ("ndim", "split", "std", "aux_head", "representation_size", "head_dropout_rate")
 _GLOBAL_EVERY = 4  # in a hybrid, this block and each so many blocks later
 
@@ -55,7 +55,6 @@ class Pyramid(UniFormer):
         super().__init__(1, embed_dims, depths, head_dim, ndim=2, **options)
         self.remove_head()
         self.arguments |= {"window": self.window, "hybrid": self.hybrid}
-        self.arguments = {key: self.arguments[key] for key in self.arguments if key not in FIXED}
         for stage, channels in enumerate(embed_dims, start=1):
             setattr(self, f"norm{stage}", nn.LayerNorm(channels, eps=1e-6))
 

@@ -39,6 +39,8 @@ class PyramidWithNeck(nn.Module):
     what torchvision's detectors ask for. The tensors have the names of published detection models.
     """
 
+    head_keys: tuple[str, ...] = ()  # no classifiers
+
     def __init__(self, backbone: Pyramid, out_channels: int = CHANNELS):
         super().__init__()
         self.backbone = backbone

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.dense import neck
-from uniformer_video.models.dense.backbone import LightPyramid, Pyramid
+from uniformer_video.models.dense.backbone import FIXED, LightPyramid, Pyramid
 from uniformer_video.models.dense.heads import AuxiliaryHead, SemanticFPNHead, UperHead
 from uniformer_video.models.dense.layers import Classifier, init_head
 from uniformer_video.models.dense.neck import FeaturePyramid
@@ -18,12 +18,13 @@ from uniformer_video.models.layer_groups import GroupMatcher
 class SegmentationModel(RecognitionModel):
     """A backbone with a decoder; what such models share.
 
-    `model(x)` maps images `[B, 3, H, W]` to logits `[B, num_classes, H / 4, W / 4]`, in every mode. A subclass
-    makes `decode_head`, a `Classifier`, and says in `decode` how maps become logits. The contract is that of
-    `RecognitionModel`, with two differences: `training_outputs` may give logits of other sizes, whose losses
-    have `output_weights`; and the last layer of `group_matcher` is all behind the backbone.
+    `model(x)` maps images `[B, 3, H, W]` to logits `[B, num_classes, H / 4, W / 4]`, in every mode. A
+    subclass makes `decode_head`, a `Classifier`, and says in `decode` how maps become logits. The contract
+    is that of `RecognitionModel`, with two differences: `training_outputs` may give logits of other sizes,
+    whose losses have `output_weights`; and the last layer of `group_matcher` is all behind the backbone.
 
-    backbone: made, or the class of it and its arguments. dropout_rate: of whole channels before the classifier.
+    backbone: the arguments of `pyramid`, the class of the backbone. arguments: those of the head, which a
+    checkpoint records beside them.
     """
 
     head_std = 0.01
@@ -40,7 +41,8 @@ class SegmentationModel(RecognitionModel):
                 raise ConfigError(f"{name} is a whole number of at least 1, got {value!r}")
         super().__init__(num_classes)
         self.backbone = self.pyramid(**backbone)
-        self.arguments = {**self.backbone.arguments, **arguments}
+        own = {key: v for key, v in self.backbone.arguments.items() if key not in FIXED}
+        self.arguments = {**own, **arguments}
 
     def forward(self, x: Tensor) -> Tensor:
         """Images `[B, 3, H, W]` -> logits `[B, num_classes, H / 4, W / 4]`."""
@@ -166,7 +168,7 @@ class UperNet(SegmentationModel):
         self._init_head()
 
     def training_outputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        """`[B, 3, H, W]` -> the logits, and those of the auxiliary head `[B, num_classes, H / 16, W / 16]`."""
+        """`[B, 3, H, W]` -> the logits; those of the auxiliary head `[B, num_classes, H / 16, W / 16]`."""
         maps = self.backbone(x)
         return self.decode(maps), self.auxiliary_head(maps[2])
 
