@@ -33,7 +33,7 @@ class Pyramid(UniFormer):
 
     Neither changes a tensor: weights that were trained with one kind of attention can be tested with another.
     The backbones of the published detection and pose models are the same network. Source: UniFormer (journal
-    version), sections 4.3 to 4.5.
+    version, Li et al., TPAMI 2023), on dense prediction.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ _POOLED_SIDES = (1, 2, 3, 6)
 class SemanticFPNHead(Classifier):
     """Each level brought to the finest by convolutions and x2 upsampling, and their sum classified.
 
-    Source: Kirillov et al., "Panoptic Feature Pyramid Networks", section 3, with BatchNorm.
+    Source: Kirillov et al., "Panoptic Feature Pyramid Networks" (CVPR 2019), with BatchNorm.
     in_channels: of the maps, from fine to coarse, each half as large as the one before.
     """
 
@@ -48,7 +48,7 @@ class SemanticFPNHead(Classifier):
 class UperHead(Classifier):
     """Pyramid pooling on the coarsest map, a feature pyramid, and all its levels side by side classified.
 
-    Source: Xiao et al., "Unified Perceptual Parsing for Scene Understanding", section 3.2.
+    Source: Xiao et al., "Unified Perceptual Parsing for Scene Understanding" (ECCV 2018).
     in_channels: of the maps, from fine to coarse.
     """
 

@@ -1,4 +1,4 @@
-"""The feature pyramid network (Lin et al., "Feature Pyramid Networks for Object Detection", section 3)."""
+"""The feature pyramid network (Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017)."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
