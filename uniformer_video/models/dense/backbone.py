@@ -10,7 +10,7 @@ from uniformer_video.models.blocks import AttentionBlock
 from uniformer_video.models.dense.windows import WindowBlock
 from uniformer_video.models.layer_groups import WITH_PREVIOUS, GroupMatcher, Patterns
 from uniformer_video.models.layers import channels_first
-from uniformer_video.models.light import LightUniFormer
+from uniformer_video.models.light import HourglassBlock, LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
 
 WINDOW = 14  # tokens a side, the published default
@@ -102,3 +102,7 @@ class LightPyramid(Pyramid, LightUniFormer):
         super().__init__(embed_dims, depths, head_dim, **options)
         self.arguments.pop("window")
         self.arguments.pop("hybrid")
+
+    def global_block(self, stage: int, index: int, **arguments: Any) -> HourglassBlock:
+        """The hourglass block number `index` of a stage."""
+        return LightUniFormer.global_block(self, stage, index, **arguments)
