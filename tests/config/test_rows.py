@@ -141,6 +141,10 @@ def test_what_tells_two_tests_apart():
         "UNIFORMER.LAYER_SCALE",
         "UNIFORMER.PRUNE_RATIO",
         "UNIFORMER.TRADE_OFF",
+        "UNIFORMER.WINDOW",
+        "UNIFORMER.HYBRID",
+        "UNIFORMER.NECK_CHANNELS",
+        "UNIFORMER.HEAD_CHANNELS",
         "TRAIN.TASK",
         "TRAIN.PRECISION",
     }

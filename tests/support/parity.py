@@ -16,6 +16,22 @@ IMAGE_CASES = {
     "tl_uniformer_small": "image_uniformer_s_tl",
     "tl_uniformer_large_ls": "image_uniformer_l_ls_tl",
 }
+# Of segmentation, detection and pose: {case: (the model that its weights belong to, its attention)}.
+DENSE_CASES = {
+    "backbone_s_windows14": ("uniformer_s", {"window": 14}),
+    "backbone_s_hybrid14_512": ("uniformer_s", {"window": 14, "hybrid": True}),
+    "backbone_xxs": ("uniformer_xxs", {}),
+    "fpn_xxs": ("semantic_fpn_uniformer_xxs", {}),
+    "upernet_s_hybrid14": ("upernet_uniformer_s", {"window": 14, "hybrid": True}),
+    "pose_s": ("uniformer_s", {}),
+}
+
+
+def dense_case(name):
+    """(facts, {output: every so many of its float64 values}) of the published implementation."""
+    facts = json.loads((FIXTURES / "parity_dense.json").read_text())[name]
+    with np.load(FIXTURES / "parity_dense.npz") as outputs:
+        return facts, {key: outputs[f"{name}/{key}"] for key in facts["outputs"]}
 
 
 def case(name):

@@ -31,6 +31,7 @@ _LONG = 1_000_000  # seconds: eleven days
 _SMALLEST_CROP, _PIXELS = 32, 16_384
 _CHANNELS = 65_536
 _BLOCKS = 1_000
+_LARGEST_WINDOW = 1_000
 _BATCH = 1_000_000
 _EPOCHS = 1_000_000
 _RATE = 1_000  # of learning
@@ -103,6 +104,14 @@ _ARCHITECTURE = all_of(
            0, 1, elements=(float,), nested=True, lengths=(0, 2), form=_TWO_STAGES),
     number("UNIFORMER.TRADE_OFF", [], "light: share of a block's own row in the tokens' importance",
            0, 1, elements=(float,), nested=True, lengths=(0, 2), form=_TWO_STAGES),
+    number("UNIFORMER.WINDOW", 0, "segmentation: side of the windows within which stage 3 attends, in tokens;"
+           " 0 = as the weights were trained, -1 = none", -1, _LARGEST_WINDOW),
+    flag("UNIFORMER.HYBRID", False, "segmentation: every fourth block of stage 3 attends to all tokens, the"
+         " others within windows (of 14 by default)"),
+    number("UNIFORMER.NECK_CHANNELS", 0, "segmentation: of the feature pyramid; 0 = the named model's",
+           0, _CHANNELS),
+    number("UNIFORMER.HEAD_CHANNELS", 0, "segmentation: inside the head; 0 = the named model's",
+           0, _CHANNELS),
     affects_test=True,
 )
 _MODEL = (

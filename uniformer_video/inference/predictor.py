@@ -26,7 +26,7 @@ from uniformer_video.tasks.registry import recorded_task
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
-from uniformer_video.weights.architectures import is_known_here, name_architecture
+from uniformer_video.weights.architectures import DENSE, is_known_here, name_architecture
 from uniformer_video.weights.checkpoint import Weights, fit_weights, read_weights
 from uniformer_video.zoo.convert import complete
 from uniformer_video.zoo.create import build_for_weights
@@ -84,6 +84,11 @@ class Predictor:
         protocol = recorded_protocol(metadata, str(path))
         if protocol is None:
             what = name_architecture(weights.state)
+            if what == DENSE:
+                raise CheckpointError(
+                    f"{path} holds the weights of {what}; prediction by these is not there yet, it takes "
+                    "classifiers of videos or images"
+                )
             if what and not is_known_here(what):
                 raise CheckpointError(
                     f"{path} holds the weights of {what}, not of a UniFormer or another model that is known "

@@ -16,7 +16,8 @@ class RecognitionModel(nn.Module):
     The contract:
 
     - `model(x)` maps `[B, C, T, H, W]` (images: `[B, C, H, W]`) to logits `[B, num_classes]`, in training
-      as in evaluation. No softmax, and no state that one call leaves to the next.
+      as in evaluation; to `[B, num_classes, H / 4, W / 4]` where the classes are those of pixels, see
+      `dense/segmentation.py`. No softmax, and no state that one call leaves to the next.
     - `num_classes`: how many classes the logits are of.
     - `arguments`: the architecture as plain data. The family's `build(num_classes, **arguments)` makes the
       model again; checkpoints record it. What only training needs (stochastic depth, recomputation)

@@ -12,7 +12,7 @@ from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.config.settings import flat_config, with_settings
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
-from uniformer_video.errors import UserError
+from uniformer_video.errors import ConfigError, UserError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.plugins import all_plugins
 from uniformer_video.program import command
@@ -29,6 +29,7 @@ from uniformer_video.weights.checkpoint import (
     read_weights,
 )
 from uniformer_video.zoo.create import build_for_weights, build_network
+from uniformer_video.zoo.family import NamedModel
 from uniformer_video.zoo.inflate import TOKEN_LABELLED
 from uniformer_video.zoo.published import local_file
 from uniformer_video.zoo.registry import count_classes, find_model, name_by_sizes
@@ -150,13 +151,27 @@ def build_metadata(
 
 
 def model_options(cfg: CfgNode) -> Mapping[str, Any]:
-    """The arguments of the model that the config sets; what it leaves open is left out."""
+    """The arguments of the model that the config sets; what it leaves open is left out.
+
+    Raises `ConfigError` for a segmentation model.
+    """
     model = find_model(cfg.MODEL.MODEL_NAME)
+    check_is_trained(model)
     flat = flat_config(cfg)
     values = {key: flat[key] for key in model.family.settings}
     # An empty default leaves the choice to the model.
     values = {key: value for key, value in values.items() if value or DEFAULTS[key]}
     return model.family.options_from_settings(model, values)
+
+
+def check_is_trained(model: NamedModel) -> None:
+    """Raise `ConfigError` for a model that no task here trains or tests."""
+    if model.family.labels_pixels:
+        raise ConfigError(
+            f"MODEL.MODEL_NAME {model.name} is for segmentation, and the training and test of such models "
+            "are not there yet; a run takes a classifier of videos or images (what works by now: "
+            f"create_model, create_backbone, `{command('convert')}`, `{command('flops')}`)"
+        )
 
 
 def _adapt_kernel(cfg: CfgNode) -> bool:

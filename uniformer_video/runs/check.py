@@ -214,8 +214,8 @@ def _has_no_such(model, key):
     having = [
         name
         for name, other in MODELS.items()
-        if key in other.family.settings and not other.takes_images
-    ]
+        if key in other.family.settings and other.takes_images == model.takes_images
+    ] or [name for name, other in MODELS.items() if key in other.family.settings]
     return f"{model.name} has no such setting, it is one of {', '.join(having)}"
 
 

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from uniformer_video.errors import CheckpointError, ConfigError, DamagedError
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.models.dense.neck import PyramidWithNeck
 from uniformer_video.storage.address import name_for_messages
+from uniformer_video.weights import dense
 from uniformer_video.weights.architectures import check_architecture
 from uniformer_video.weights.container import FORMAT, FORMAT_VERSION, read_content, write_content
 from uniformer_video.weights.download import fetch, file_sha256, is_remote
@@ -46,10 +48,10 @@ _KINDS: dict[str, tuple[type, ...]] = {
     CALIBRATION: (dict,),
 }
 _LOCAL_KERNEL = "blocks1.0.attn.weight"
-_GAMMAS = ("gamma_1", "gamma_2")  # LayerScale
+_GAMMAS = ("gamma_1", "gamma_2")  # LayerScale, where its shape has the grid's axes
 # What training may add to weights that lack it, since it starts as next to nothing: layer scale, and
 # the temporal attention of divided blocks.
-_ADDED = re.compile(r"\.(gamma_[12]|t_norm\.\w+|t_attn\.\w+\.\w+)$")
+_ADDED = re.compile(r"\.(gamma_[123]|t_norm\.\w+|t_attn\.\w+\.\w+)$")
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def write_checkpoint(
 
 
 def fit_weights(
-    model: RecognitionModel,
+    model: RecognitionModel | PyramidWithNeck,
     weights: Weights,
     inflate_mode: str = "average",
     adapt_kernel: bool = False,
@@ -201,7 +203,8 @@ def fit_weights(
 
     2D weights are inflated into a video model. With `replace_head`, a head of another class count, or
     one that the file lacks, is left as initialised; else both are errors. `model.head_keys` names
-    the tensors of its heads; layer scale and temporal attention may then be new too.
+    the tensors of its heads; layer scale and temporal attention may then be new too, and of a model with
+    a backbone all that `dense.begin_with` says.
     `adapt_kernel` allows local kernels of another length in time. Any other difference in shape is an
     error, and so is another missing tensor.
     """
@@ -210,8 +213,9 @@ def fit_weights(
     replaceable = heads if replace_head else ()
     target = model.state_dict()
     check_values(weights.state, weights.path, target)
+    begin = dense.begin_with(weights.state, target if replace_head else ())
     state: dict[str, Tensor] = {}
-    for key, value in weights.state.items():
+    for key, value in begin.state.items():
         if key not in target:
             report.skipped.append(key_for_messages(key))
             continue
@@ -221,7 +225,7 @@ def fit_weights(
             continue
         fitted = _fit(key, value, target[key], report, inflate_mode, adapt_kernel)
         if fitted is None:
-            check_architecture(weights.path, weights.state, target)
+            check_architecture(weights.path, [*begin.state, *begin.new_keys], target)
             raise CheckpointError(
                 f"{report.source} does not fit the model: {key} is {list(value.shape)} in the file and "
                 f"{list(target[key].shape)} in the model{_hint(key in heads)}"
@@ -232,11 +236,12 @@ def fit_weights(
         key
         for key in report.missing
         if key not in replaceable
+        and key not in begin.new_keys
         and "num_batches" not in key
         and not (replace_head and _ADDED.search(key))
     ]
     if lost:
-        check_architecture(weights.path, weights.state, target)
+        check_architecture(weights.path, [*begin.state, *begin.new_keys], target)
         raise CheckpointError(
             f"{weights.path} does not fit the model: it lacks {name_some(lost)}"
             + (f" and has {name_some(report.skipped)} instead" if report.skipped else "")
@@ -245,6 +250,9 @@ def fit_weights(
         raise CheckpointError(
             f"{weights.path} does not fit the model: the model has no {name_some(report.skipped)}"
         )
+    begin.check_backbone(report.skipped, weights.path)
+    report.skipped += begin.left_out
+    report.notes += begin.notes()
     model.load_state_dict(state, strict=False)
     return report
 

@@ -13,7 +13,7 @@ from uniformer_video.data.protocol import EARLIER_PARTS, Protocol, recorded_prot
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.program import command
-from uniformer_video.weights import openmixup
+from uniformer_video.weights import dense, openmixup
 from uniformer_video.weights.architectures import name_architecture
 from uniformer_video.weights.checkpoint import (
     CALIBRATION,
@@ -134,7 +134,7 @@ def complete(
     if protocol:
         metadata["protocol"] = protocol.to_dict()
     order = classes or (None if weights.metadata else order_of_outputs(weights, entry))
-    names = list(named_classes(order)) if order else []
+    names = list(named_classes(order)) if order else _names_inside(weights, model.num_classes)
     if classes and len(names) != model.num_classes:
         raise CheckpointError(
             f"{weights.path} tells {model.num_classes} classes apart and {classes} names {len(names)}; give "
@@ -159,6 +159,8 @@ def export_file(source: Path | str, target: Path | str, layout: str) -> list[str
     if Path(target).suffix == ".safetensors":
         raise CheckpointError(f"{target}: those projects read torch files; let it end in .pth")
     weights = read_weights(local_file(source))
+    if dense.is_dense(weights.state):
+        return _export_dense(weights, target, layout)
     shown = read_arguments(weights)
     if not shown:
         what = name_architecture(weights.state)
@@ -190,6 +192,22 @@ def export_file(source: Path | str, target: Path | str, layout: str) -> list[str
     if head_dim:
         lines.append(f"not part of that format: head_dim, set UNIFORMER.HEAD_DIM {head_dim} there")
     return [*lines, f"written: {target}, {len(state)} tensors in the layout {layout}"]
+
+
+def _export_dense(weights: Weights, target: Path | str, layout: str) -> list[str]:
+    """Write a segmentation model as the published code reads it: the keys are the same."""
+    if layout != "published":
+        raise CheckpointError(
+            f"{weights.path} holds a segmentation model, which has no layout {layout}; take published"
+        )
+    check_values(weights.state, weights.path)
+    meta = {"CLASSES": list(weights.metadata.get("class_names", ()))}
+    write_content(target, {"state_dict": dict(weights.state), "meta": meta})
+    recorded = weights.metadata.get("model", {}).get("arguments", {})
+    own = ("head_dim", "window", "hybrid")
+    told = ", ".join(f"{key} {recorded[key]}" for key in own if key in recorded)
+    lines = [f"not part of that format: {told}, set them there"] if told else []
+    return [*lines, f"written: {target}, {len(weights.state)} tensors in the layout {layout}"]
 
 
 def check_target(target: Path | str) -> None:
@@ -262,6 +280,16 @@ def _data_settings(weights: Weights) -> dict[str, Any]:
     """The DATA section of the settings that training left in the file."""
     section = weights.hints.get("config", {}).get("DATA")
     return section if isinstance(section, dict) else {}
+
+
+def _names_inside(weights: Weights, num_classes: int) -> list[str]:
+    """The class names that the training of a segmentation model noted in its file; [] without them."""
+    meta = weights.hints.get("meta", {})
+    names = meta.get("CLASSES") if isinstance(meta, dict) else None
+    if weights.hints.get("layout") != dense.LAYOUT or not isinstance(names, (list, tuple)):
+        return []
+    known = all(isinstance(name, str) for name in names) and len(set(names)) == num_classes
+    return list(names) if known and len(names) == num_classes else []
 
 
 def _fresh_model(
@@ -356,7 +384,7 @@ def _report(
         lines.append(
             f"classes: {len(names)}, output 0 is {names[0]!r}" + (f" ({order})" if order else "")
         )
-    else:
+    elif not find_model(model["name"]).family.labels_pixels:
         lines.append("classes: not named; give --classes, or predictions will be numbers")
     facts = metadata.get("protocol")
     if facts and facts["medium"] == IMAGE.name:
@@ -371,7 +399,7 @@ def _report(
             f"input: {facts['num_frames']} frames, stride {facts['frame_stride']}, "
             f"{facts['rule']}, {facts['crop_size']} pixels, {facts['channel_order']}"
         )
-    else:
+    elif not find_model(model["name"]).family.labels_pixels:
         lines.append(
             "input: not recorded; give --published NAME or --cfg FILE, prediction needs it"
         )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from uniformer_video.errors import CheckpointError
+from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.weights.architectures import name_architecture
@@ -67,6 +67,11 @@ def inflate_file(
         image, image_name = _image_model(video, video_name, weights), "the same sizes"
     else:
         image_name = name or _named(weights, options)
+        if find_model(image_name).family.labels_pixels:
+            raise ConfigError(
+                f"{image_name} is for segmentation; inflation takes the weights of image classifiers, such "
+                "as image_uniformer_s"
+            )
         video_name = find_model(image_name).video_model or image_name
         classes = count_classes(weights, image_name) or 1
         image = build_for_weights(weights, image_name, classes, **options)
