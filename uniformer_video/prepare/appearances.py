@@ -112,7 +112,9 @@ def _depth(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         return 0.85 - np.hypot(u, v)
     if shape == "triangle":
         return 0.6 - np.maximum(v, abs(u) * np.sqrt(3) / 2 - v / 2)
-    arms = np.minimum(np.maximum(abs(u) - 1.0, abs(v) - 0.36), np.maximum(abs(v) - 1.0, abs(u) - 0.36))
+    arms = np.minimum(
+        np.maximum(abs(u) - 1.0, abs(v) - 0.36), np.maximum(abs(v) - 1.0, abs(u) - 0.36)
+    )
     return -arms
 
 

@@ -1,4 +1,4 @@
-"""The inflation demo: stills whose class is an appearance, and videos whose class is an appearance and a motion.
+"""The inflation demo: stills that differ in appearance, videos that differ in appearance and motion.
 
 An image model learns the stills; inflated, it starts a video model, which should then learn the videos from
 fewer steps than one that starts from nothing.

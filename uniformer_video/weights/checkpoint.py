@@ -46,7 +46,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     CALIBRATION: (dict,),
 }
 _LOCAL_KERNEL = "blocks1.0.attn.weight"
-_GAMMAS = ("gamma_1", "gamma_2")  # LayerScale
+GAMMAS = ("gamma_1", "gamma_2")  # LayerScale
 # What training may add to weights that lack it, since it starts as next to nothing: layer scale, and
 # the temporal attention of divided blocks.
 _ADDED = re.compile(r"\.(gamma_[12]|t_norm\.\w+|t_attn\.\w+\.\w+)$")
@@ -257,7 +257,7 @@ def _fit(
         report.loaded.append(key)
         return value
     if value.dim() == 4 and target.dim() == 5:
-        if key.rpartition(".")[2] in _GAMMAS:
+        if key.rpartition(".")[2] in GAMMAS:
             inflated = value.unsqueeze(2)  # a factor, not a sum over frames: nothing to divide
         else:
             inflated = inflate_kernel(value, target.shape[2], inflate_mode)
