@@ -1,7 +1,7 @@
 """Pictures of the inflation demo: an object with a shape, a texture and a colour before a busy background.
 
 One function draws stills and videos alike, so that what a model learns from the ones is what it meets in the
-others. Grey objects of any shape and texture stand about and mean nothing.
+others. A grey object of any shape stands behind it and means nothing.
 """
 
 from colorsys import hsv_to_rgb
@@ -17,7 +17,7 @@ TEXTURES = ("striped", "dotted")
 COLORS = ("orange", "blue")
 _HUES = {"orange": 0.07, "blue": 0.62}
 _HUE_SPREAD = 0.06
-_SIZES = 12.0, 17.0  # pixels from the middle of an object to its rim
+_SIZES = 13.0, 18.0  # pixels from the middle of an object to its rim
 _PERIODS = 0.55, 0.75  # of a texture, as a share of the size
 _NOISE = 0.02
 
@@ -54,7 +54,7 @@ def draw_frames(
 ) -> np.ndarray:
     """An object at `times`, in frames from the middle of its motion: `uint8 [T, SIDE, SIDE, 3]` RGB.
 
-    Place, size, angle, the exact colours, the background and the grey objects are random, and the same for
+    Place, size, angle, the exact colours, the background and the grey object are random, and the same for
     every class; the motion is symmetric about time 0, so that no single frame tells it.
     """
     frames = drifting_background(times, rng)
@@ -76,9 +76,8 @@ def _colors(appearance: Appearance, rng: np.random.Generator) -> np.ndarray:
 
 
 def _grey_object(rng: np.random.Generator) -> tuple[str, str, np.ndarray]:
-    """The shape, the texture and the colours of an object that means nothing."""
-    grey = np.array([rng.uniform(0.65, 0.95), rng.uniform(0.1, 0.35)])
-    return str(rng.choice(SHAPES)), str(rng.choice(TEXTURES)), grey[:, None].repeat(3, axis=1)
+    """The shape, the texture and the colours of an object that means nothing: plain, both are one grey."""
+    return str(rng.choice(SHAPES)), TEXTURES[0], np.full((2, 3), rng.uniform(0.2, 0.8))
 
 
 def _paint(
