@@ -1,7 +1,7 @@
 """Pictures of the inflation demo: an object with a shape, a texture and a colour before a busy background.
 
 One function draws stills and videos alike, so that what a model learns from the ones is what it meets in the
-others. A grey object of any shape stands behind it and means nothing.
+others. A grey square stands behind it and means nothing.
 """
 
 from colorsys import hsv_to_rgb
@@ -12,7 +12,7 @@ import numpy as np
 
 from uniformer_video.prepare.demo import SIDE, drifting_background
 
-SHAPES = ("disc", "triangle", "cross")
+SHAPES = ("disc", "ring", "cross")
 TEXTURES = ("striped", "dotted")
 COLORS = ("orange", "blue")
 _HUES = {"orange": 0.07, "blue": 0.62}
@@ -54,11 +54,12 @@ def draw_frames(
 ) -> np.ndarray:
     """An object at `times`, in frames from the middle of its motion: `uint8 [T, SIDE, SIDE, 3]` RGB.
 
-    Place, size, angle, the exact colours, the background and the grey object are random, and the same for
+    Place, size, angle, the exact colours, the background and the grey square are random, and the same for
     every class; the motion is symmetric about time 0, so that no single frame tells it.
     """
     frames = drifting_background(times, rng)
-    _paint(frames, *_grey_object(rng), STILL, times, rng)
+    grey = np.full((2, 3), rng.uniform(0.2, 0.8))
+    _paint(frames, "square", TEXTURES[0], grey, STILL, times, rng)
     _paint(
         frames, appearance.shape, appearance.texture, _colors(appearance, rng), motion, times, rng
     )
@@ -75,11 +76,6 @@ def _colors(appearance: Appearance, rng: np.random.Generator) -> np.ndarray:
     return np.array([light, dark])
 
 
-def _grey_object(rng: np.random.Generator) -> tuple[str, str, np.ndarray]:
-    """The shape, the texture and the colours of an object that means nothing: plain, both are one grey."""
-    return str(rng.choice(SHAPES)), TEXTURES[0], np.full((2, 3), rng.uniform(0.2, 0.8))
-
-
 def _paint(
     frames: np.ndarray,
     shape: str,
@@ -94,7 +90,7 @@ def _paint(
     x = (middle[0] + motion.dx * times)[:, None, None]
     y = (middle[1] + motion.dy * times)[:, None, None]
     size = (rng.uniform(*_SIZES) * np.exp(motion.growth * times))[:, None, None]
-    angle, period = rng.uniform(-0.5, 0.5), rng.uniform(*_PERIODS)
+    angle, period = rng.uniform(-0.4, 0.4), rng.uniform(*_PERIODS)
     shift = rng.uniform(0, 1, 2)
     down, across = np.mgrid[:SIDE, :SIDE] + 0.0
     right, below = (across - x) / size, (down - y) / size
@@ -106,15 +102,15 @@ def _paint(
 
 
 def _depth(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """How far points lie inside the rim of a shape of size 1, of about equal areas; outside below 0."""
+    """How far points lie inside the rim of a shape of size 1; outside below 0."""
     if shape == "disc":
-        return 0.85 - np.hypot(u, v)
-    if shape == "triangle":
-        return 0.6 - np.maximum(v, abs(u) * np.sqrt(3) / 2 - v / 2)
-    arms = np.minimum(
-        np.maximum(abs(u) - 1.0, abs(v) - 0.36), np.maximum(abs(v) - 1.0, abs(u) - 0.36)
-    )
-    return -arms
+        return 0.9 - np.hypot(u, v)
+    if shape == "ring":
+        return 0.3 - abs(np.hypot(u, v) - 0.7)
+    if shape == "square":
+        return 0.75 - np.maximum(abs(u), abs(v))
+    wide, high = (np.minimum(1.0 - abs(a), 0.3 - abs(b)) for a, b in ((u, v), (v, u)))
+    return np.maximum(wide, high)
 
 
 def _is_dark(texture: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:

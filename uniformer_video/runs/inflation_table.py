@@ -170,7 +170,7 @@ def _conclusions(seeds: Sequence[Seed], target: float) -> list[str]:
         mean = f" {100 * statistics.fmean(values):+.1f} points in the mean," if values else ""
         lines.append(
             f"{start} against {scratch}, {plural(len(seeds), 'seed')}: {100 * target:g} % sooner in "
-            f"{sooner}, later in {later}; when all steps are done{mean} clearly better in {clear} and clearly "
+            f"{sooner}, later in {later}; when all steps are done{mean} clearly better in {clear}, clearly "
             f"worse in {worse} (the paired 95 % interval leaves out 0)."
         )
     return lines
