@@ -37,8 +37,10 @@ def demo_arguments(parser: ArgumentParser) -> None:
         "datasets/inflation: what `bench inflation` trains on",
     )
     stills = parser.add_argument_group("with --inflation, beside --train, --val and --test")
-    stills.add_argument("--stills", type=int, metavar="N", help="to train on (2700)")
-    stills.add_argument("--val-stills", type=int, metavar="N", help="to validate on (360)")
+    stills.add_argument("--stills", type=int, metavar="N", help="to train on (2400)")
+    stills.add_argument(
+        "--val-stills", type=int, metavar="N", help="to validate on, and as many to test on (360)"
+    )
     hard = parser.add_argument_group("with --hard")
     hard.add_argument("--classes", type=int, metavar="N", help="motions, 2 to 8 (6)")
     hard.add_argument("--videos", type=int, metavar="N", help="of all lists together (100)")

@@ -59,7 +59,7 @@ def draw_frames(
     """
     frames = drifting_background(times, rng)
     grey = np.full((2, 3), rng.uniform(0.2, 0.8))
-    _paint(frames, "square", TEXTURES[0], grey, STILL, times, rng)
+    _paint(frames, "square", TEXTURES[0], grey, STILL, np.zeros(1), rng)
     _paint(
         frames, appearance.shape, appearance.texture, _colors(appearance, rng), motion, times, rng
     )
@@ -85,7 +85,10 @@ def _paint(
     times: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
-    """Paint an object with `colors` `[2, 3]` into `frames` `[T, SIDE, SIDE, 3]`, in place."""
+    """Paint an object with `colors` `[2, 3]` into `frames` `[T, SIDE, SIDE, 3]`, in place.
+
+    times: of each frame, or one for all.
+    """
     middle = SIDE / 2 + rng.uniform(-11, 11, 2)
     x = (middle[0] + motion.dx * times)[:, None, None]
     y = (middle[1] + motion.dy * times)[:, None, None]

@@ -25,19 +25,18 @@ MOTIONS = ("moves left", "moves right", "grows")
 VIDEO_CLASSES = tuple(f"{looks.name} {motion}" for looks in APPEARANCES for motion in MOTIONS)
 _QUALITY = 92  # of the stills' JPEG
 _SPLITS = ("train", "val", "test")
-_IMAGE_SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True)
 class InflationDemo:
-    """What is to be made: numbers of videos by split and of stills by split, and the seed.
+    """What is to be made: numbers of videos by split, of stills to train on and to validate on, and the seed.
 
-    Raises `DataError` for numbers that leave a class without a file.
+    There are as many stills to test on as to validate on. Raises `DataError` for numbers that leave a class without a file.
     """
 
     train: int = 1080
     val: int = 288
-    test: int = 576
+    test: int = 432
     stills: int = 2400
     val_stills: int = 360
     seed: int = 0
@@ -59,7 +58,7 @@ class InflationDemo:
     @property
     def total(self) -> int:
         """The number of files."""
-        return self.train + self.val + self.test + self.stills + self.val_stills
+        return self.train + self.val + self.test + self.stills + 2 * self.val_stills
 
 
 def generate_inflation_demo(
@@ -68,7 +67,7 @@ def generate_inflation_demo(
     processes: int | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> int:
-    """Write `images/train`, `images/val` (a folder a class) and `videos` with their lists under `root`.
+    """Write `images/train`, `val` and `test` (a folder a class) and `videos` with their lists under `root`.
 
     The same numbers and seed give the same files. Finished files of an interrupted call are kept; a folder
     made with other numbers is refused. `progress(done, total)` is called as files are finished. Returns the
@@ -78,10 +77,10 @@ def generate_inflation_demo(
     claim_folder(
         root, {"inflation": True, "version": VERSION, **asdict(demo)}, ("images", "videos")
     )
-    counts = dict(zip(_IMAGE_SPLITS, (demo.stills, demo.val_stills), strict=True))
+    stills = dict(zip(_SPLITS, (demo.stills, demo.val_stills, demo.val_stills), strict=True))
     jobs = [
         (_write_still, _still_path(root, split, index), demo.seed, place, index)
-        for place, (split, count) in enumerate(counts.items())
+        for place, (split, count) in enumerate(stills.items())
         for index in range(count)
     ]
     jobs += [

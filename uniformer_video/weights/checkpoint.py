@@ -103,6 +103,7 @@ class LoadReport:
     source: str
     loaded: list[str] = field(default_factory=list)
     inflated: list[str] = field(default_factory=list)  # 2D -> 3D
+    inflate_mode: str = ""  # by which rule
     adapted: list[str] = field(default_factory=list)  # local kernel to another length in time
     # head of another class count, left as initialised
     replaced: list[str] = field(default_factory=list)
@@ -120,7 +121,9 @@ class LoadReport:
         ]
         facts = [f"weights from {self.source}: {len(self.loaded)} tensors copied as they are"]
         if self.inflated:
-            facts.append(f"inflated from 2D to 3D: {len(self.inflated)} tensors")
+            facts.append(
+                f"inflated from 2D to 3D ({self.inflate_mode}): {len(self.inflated)} tensors"
+            )
         facts += [f"{fact}: {name_some(keys)}" for keys, fact in lists if keys]
         return facts + self.notes
 
@@ -200,7 +203,8 @@ def fit_weights(
     `adapt_kernel` allows local kernels of another length in time. Any other difference in shape is an
     error, and so is another missing tensor.
     """
-    report = LoadReport(weights.path, notes=[f"taken: {weights.choice}"] if weights.choice else [])
+    notes = [f"taken: {weights.choice}"] if weights.choice else []
+    report = LoadReport(weights.path, inflate_mode=inflate_mode, notes=notes)
     heads = tuple(model.head_keys)
     replaceable = heads if replace_head else ()
     target = model.state_dict()
