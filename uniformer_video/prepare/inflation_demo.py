@@ -31,7 +31,8 @@ _SPLITS = ("train", "val", "test")
 class InflationDemo:
     """What is to be made: numbers of videos by split, of stills to train on and to validate on, and the seed.
 
-    There are as many stills to test on as to validate on. Raises `DataError` for numbers that leave a class without a file.
+    There are as many stills to test on as to validate on. Raises `DataError` for numbers that leave a class
+    without a file.
     """
 
     train: int = 1080
