@@ -110,6 +110,10 @@ def _inflated_by_settings(
     )
     cfg = name_model(load_config(args.cfg, [*args.overrides, *start]))
     name = cfg.MODEL.MODEL_NAME
+    if find_model(name).takes_images:
+        raise UserError(
+            f"MODEL.MODEL_NAME {name} takes images; beside settings, it names the video model"
+        )
     if "local_kernel" not in find_model(name).family.options:
         raise UserError(f"MODEL.MODEL_NAME {name} takes no inflated weights; a UniFormer does")
     kernel = tuple(cfg.UNIFORMER.LOCAL_KERNEL) or _LOCAL_KERNEL

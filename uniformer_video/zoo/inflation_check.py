@@ -26,6 +26,7 @@ from uniformer_video.zoo.create import build_for_weights
 CHECK_FRAMES = 8
 _ROUNDING = {torch.float16: 1e-3, torch.bfloat16: 1e-2}  # of the largest, by what a file stores
 _SAME = 1e-5  # of the largest feature
+_OF_VIDEOS = ("ndim", "local_kernel", "split", "std", "aux_head")  # as the file shows, or always so
 _STARTS_ANEW = ".t_attn.", ".t_norm."  # the temporal attention of divided blocks, which images lack
 
 
@@ -100,8 +101,9 @@ def check_inflation(
 
 
 def _build(found: Weights, name: str, image: UniFormer) -> UniFormer:
-    """The video model in a file, whose classifier does not matter."""
-    video = build_for_weights(found, name, 1, head_dim=image.arguments["head_dim"])
+    """The video model in a file, of the image model's sizes; its classifier does not matter."""
+    sizes = {key: value for key, value in image.arguments.items() if key not in _OF_VIDEOS}
+    video = build_for_weights(found, name, 1, **sizes)
     fit_weights(video, found, replace_head=True)
     return cast(UniFormer, video)  # the only models that image weights are recognised as
 
