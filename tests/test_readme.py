@@ -186,6 +186,7 @@ COMMANDS = {
     "uniformer-video prepare check": MENTIONED,
     "uniformer-video prepare check --overlap train.csv val.csv test.csv": MENTIONED,
     "uniformer-video bench decode": MENTIONED,
+    "uniformer-video inflate image.pt --check-file video.pt": MENTIONED,
 }
 
 

@@ -1,4 +1,4 @@
-"""`inflate --check`: what a correct file shows; good, damaged, other and foreign files, and their verdicts."""
+"""`inflate --check`: what a correct file shows, and its verdicts on damaged, other and foreign files."""
 
 import re
 
