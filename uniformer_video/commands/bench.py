@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 
 from uniformer_video.commands.options import CONFIG_HELP, Command, add_overrides
 from uniformer_video.commands.status import EXIT_INTERRUPTED
-from uniformer_video.errors import UserError
+from uniformer_video.errors import ConfigError, UserError
 from uniformer_video.program import run_again
 
 
@@ -133,7 +133,12 @@ def _inflation(args: Namespace) -> int | None:
     if not args.images and args.cfg.endswith(".yaml"):
         images += ".yaml"
     video = load_config(args.cfg, args.overrides)
-    image = load_config(images, args.overrides)
+    try:
+        image = load_config(images, args.overrides)
+    except ConfigError as error:
+        if args.images:
+            raise
+        raise ConfigError(f"{error}; --images names another config of the image run") from None
     given = ["--cfg", args.cfg, *(["--images", args.images] if args.images else [])]
     given += [] if args.target == 90 else ["--target", f"{args.target:g}"]
     again = shlex.join([*run_again("bench"), "inflation", *given, *args.overrides])
