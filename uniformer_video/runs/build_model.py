@@ -31,6 +31,7 @@ from uniformer_video.weights.checkpoint import (
     read_weights,
 )
 from uniformer_video.zoo.create import build_for_weights, build_network
+from uniformer_video.zoo.inflate import TOKEN_LABELLED
 from uniformer_video.zoo.published import local_file
 from uniformer_video.zoo.registry import count_classes, find_model, name_by_sizes
 
@@ -127,12 +128,8 @@ def _notes_on_start(cfg: CfgNode, weights: Weights) -> Iterator[str]:
             f"they were trained on pixels of {_in_words(theirs)}, and this run takes {_in_words(ours)}; "
             "DATA.MEAN, DATA.STD and DATA.CHANNEL_ORDER make it the same"
         )
-    takes_images = find_model(cfg.MODEL.MODEL_NAME).takes_images
-    if weights.is_image and not takes_images and "aux_head.weight" in weights.state:
-        yield (
-            "they were trained with token labelling, whose second head is dropped; the published video "
-            "models start from image weights trained without it"
-        )
+    if weights.is_token_labelled and not find_model(cfg.MODEL.MODEL_NAME).takes_images:
+        yield TOKEN_LABELLED
 
 
 def _in_words(pixels: Normalisation) -> str:
