@@ -153,6 +153,8 @@ def test_the_other_commands_of_a_guide(name, tmp_path, monkeypatch, capsys):
         program = " ".join(words[:2])
         if "--plugins" in words:
             assert "pairs.py" in words  # tests/data/lists/test_formats.py runs it
+        elif program == "uniformer-video bench":
+            assert cli.main(["config", *words[words.index("--cfg") :]]) == 0, words
         elif "run" in words:  # behind uniformer-video, or behind torchrun and the module
             settings = words[words.index("run") + 1 :]
             assert cli.main(["config", *settings]) == 0, words

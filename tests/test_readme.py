@@ -50,6 +50,7 @@ class Known:
 
 INSTALLS = Known(reason="installs into an environment of its own, from a package index")
 MENTIONED = Known(added=["--help"])  # a tool is named, not called
+INFLATION = Known(reason="minutes; `tests/runs/test_inflation.py` does it on tiny sets")
 
 COMMANDS = {
     "make demo": Known(reason="six minutes; `.ci/run` does it on fewer videos"),
@@ -191,6 +192,10 @@ COMMANDS = {
     "uniformer-video prepare check": MENTIONED,
     "uniformer-video prepare check --overlap train.csv val.csv test.csv": MENTIONED,
     "uniformer-video bench decode": MENTIONED,
+    "uniformer-video inflate image.pt --check-file video.pt": MENTIONED,
+    "make demo-inflate": INFLATION,
+    'make demo-inflate DEMO_SETTINGS="RNG_SEED 1"': INFLATION,
+    "uniformer-video bench inflation --cfg demo/inflate": INFLATION,
 }
 
 

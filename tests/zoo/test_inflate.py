@@ -42,7 +42,7 @@ def test_the_file_is_what_training_starts_from(image, inflate, tmp_path, mode, k
     settings = {**SIZES, "UNIFORMER.LOCAL_KERNEL": kernel, "UNIFORMER.INFLATE_MODE": mode}
     status, shown, errors = inflate(image, *words(settings), "--check")
     assert status == 0, errors
-    assert "for uniformer_s with head_dim 4" in shown and "cosine similarity" in shown
+    assert "for uniformer_s with head_dim 4" in shown and "verdict: correct" in shown
     start = words({**settings, "UNIFORMER.PRETRAIN_NAME": str(image)})
     trained, _ = build_model(load_config(overrides=start), 5)
     written = read_weights(tmp_path / "video.pt")

@@ -48,7 +48,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     CALIBRATION: (dict,),
 }
 _LOCAL_KERNEL = "blocks1.0.attn.weight"
-_GAMMAS = ("gamma_1", "gamma_2")  # LayerScale, where its shape has the grid's axes
+GAMMAS = ("gamma_1", "gamma_2")  # LayerScale, where its shape has the grid's axes
 # What training may add to weights that lack it, since it starts as next to nothing: layer scale, and
 # the temporal attention of divided blocks.
 _ADDED = re.compile(r"\.(gamma_[123]|t_norm\.\w+|t_attn\.\w+\.\w+)$")
@@ -110,6 +110,7 @@ class LoadReport:
     source: str
     loaded: list[str] = field(default_factory=list)
     inflated: list[str] = field(default_factory=list)  # 2D -> 3D
+    inflate_mode: str = ""  # by which rule
     adapted: list[str] = field(default_factory=list)  # local kernel to another length in time
     # head of another class count, left as initialised
     replaced: list[str] = field(default_factory=list)
@@ -127,7 +128,9 @@ class LoadReport:
         ]
         facts = [f"weights from {self.source}: {len(self.loaded)} tensors copied as they are"]
         if self.inflated:
-            facts.append(f"inflated from 2D to 3D: {len(self.inflated)} tensors")
+            facts.append(
+                f"inflated from 2D to 3D ({self.inflate_mode}): {len(self.inflated)} tensors"
+            )
         facts += [f"{fact}: {name_some(keys)}" for keys, fact in lists if keys]
         return facts + self.notes
 
@@ -208,7 +211,8 @@ def fit_weights(
     `adapt_kernel` allows local kernels of another length in time. Any other difference in shape is an
     error, and so is another missing tensor.
     """
-    report = LoadReport(weights.path, notes=[f"taken: {weights.choice}"] if weights.choice else [])
+    notes = [f"taken: {weights.choice}"] if weights.choice else []
+    report = LoadReport(weights.path, inflate_mode=inflate_mode, notes=notes)
     heads = tuple(model.head_keys)
     replaceable = heads if replace_head else ()
     target = model.state_dict()
@@ -270,7 +274,7 @@ def _fit(
         report.loaded.append(key)
         return value
     if value.dim() == 4 and target.dim() == 5:
-        if key.rpartition(".")[2] in _GAMMAS:
+        if key.rpartition(".")[2] in GAMMAS:
             inflated = value.unsqueeze(2)  # a factor, not a sum over frames: nothing to divide
         else:
             inflated = inflate_kernel(value, target.shape[2], inflate_mode)
