@@ -184,6 +184,12 @@ def _warm_up(flat: dict[str, Any]) -> None:
             f"SOLVER.WARMUP_EPOCHS {warmup:g} does not end before SOLVER.MAX_EPOCH {epochs}; "
             "shorten the warm-up or train longer"
         )
+    cooldown = flat["SOLVER.COOLDOWN_EPOCHS"]
+    if flat["SOLVER.LR_POLICY"] == "cosine" and cooldown and warmup + cooldown >= epochs:
+        raise ConfigError(
+            f"SOLVER.COOLDOWN_EPOCHS {cooldown:g} are the last of SOLVER.MAX_EPOCH {epochs}, and with "
+            f"SOLVER.WARMUP_EPOCHS {warmup:g} nothing is left between; shorten them or train longer"
+        )
 
 
 def _patience(flat: dict[str, Any]) -> None:

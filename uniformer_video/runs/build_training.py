@@ -17,6 +17,7 @@ from uniformer_video.training.mixup import Mixup
 from uniformer_video.training.optim import (
     SGD,
     CosineSchedule,
+    RatesByEpoch,
     StepSchedule,
     adamw,
     parameter_groups,
@@ -38,6 +39,7 @@ def build_optimizer(cfg: CfgNode, model: RecognitionModel) -> torch.optim.Optimi
     decay: dict[str, Any] = {
         "weight_decay": solver.WEIGHT_DECAY,
         "spare_model_list": solver.ZERO_WD_POS_EMBED,
+        "spare_class_token": solver.ZERO_WD_CLASS_TOKEN,
         "spare_vectors": solver.ZERO_WD_1D_PARAM,
         "batch_norm_decay": cfg.BN.WEIGHT_DECAY,
         "layer_decay": solver.LAYER_DECAY,
@@ -85,7 +87,14 @@ def _set_batch_norms(cfg: CfgNode, model: RecognitionModel) -> None:
 
 
 def build_schedule(cfg: CfgNode) -> Callable[[float], float]:
-    """The learning rate as a function of the epoch."""
+    """The learning rate as a function of the epoch, a real number."""
+    schedule = _schedule_by_step(cfg)
+    if cfg.SOLVER.LR_INTERVAL == "step":
+        return schedule
+    return RatesByEpoch(schedule, delay=int(cfg.SOLVER.LR_INTERVAL == "previous-epoch"))
+
+
+def _schedule_by_step(cfg: CfgNode) -> CosineSchedule | StepSchedule:
     solver = cfg.SOLVER
     factor = _rate_factor(cfg)
     shared = {
@@ -98,8 +107,9 @@ def build_schedule(cfg: CfgNode) -> Callable[[float], float]:
     return CosineSchedule(
         **shared,
         end_lr=solver.COSINE_END_LR * factor,
-        max_epoch=solver.MAX_EPOCH,
+        max_epoch=solver.MAX_EPOCH - solver.COOLDOWN_EPOCHS,
         after_warmup=solver.COSINE_AFTER_WARMUP,
+        to_base_lr=solver.WARMUP_TO_BASE_LR,
     )
 
 
