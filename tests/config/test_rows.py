@@ -89,6 +89,7 @@ def test_what_may_change_while_a_training_goes_on():
         "DATA.REVERSE_FRAMES",
         "DATA.TEST_CROP_SIZE",
         "DATA.TEST_SCALE",
+        "DATA.TEST_CROP_RATIO",
         "DATA.OPPOSITE_CLASS_PAIRS",
         "TRAIN.ENABLE",
         "TRAIN.CHECKPOINT_PERIOD",

@@ -29,6 +29,16 @@ def tiny_overrides(data, output, **changes):
     return [part for pair in values.items() for part in pair]
 
 
+def tiny_image_overrides(data, output, **changes):
+    """The same of a run on images, in folders by class, with a model of them; nothing about time."""
+    about_time = ("DATA.NUM_FRAMES", "DATA.SAMPLING_RATE", "TEST.NUM_ENSEMBLE_VIEWS")
+    values = {key: value for key, value in TINY.items() if key not in about_time}
+    values |= {"MODEL.MODEL_NAME": "image_uniformer_s", "TRAIN.DATASET": "imagefolder"}
+    values |= {"DATA.PATH_TO_DATA_DIR": str(data), "OUTPUT_DIR": str(output)}
+    values |= {key.replace("__", "."): str(value) for key, value in changes.items()}
+    return [part for pair in values.items() for part in pair]
+
+
 def copy_run(source, target):
     """A copy of a run's folder, with the times of its files, whose settings name the copy's place."""
     shutil.copytree(source, target)

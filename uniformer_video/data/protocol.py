@@ -13,7 +13,11 @@ from fvcore.common.config import CfgNode
 from uniformer_video.config.recorded import config_from_text
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.config.settings import flat_config
+from uniformer_video.data.clips.images import ImageViews
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
+from uniformer_video.data.decoding.decoders import PICTURES
+from uniformer_video.data.lists.formats import medium_of
+from uniformer_video.data.lists.media import IMAGE, MEDIA, VIDEO
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import ConfigError, DataError, quote
 
@@ -42,6 +46,7 @@ _SETTINGS = {
     "score": "TEST.SCORE",
     "precision": "TRAIN.PRECISION",
     "decoder": "DATA.DECODING_BACKEND",
+    "medium": "TRAIN.DATASET",
 }
 EARLIER_PARTS = ("input", "test")  # of the metadata of earlier checkpoints, in place of "protocol"
 # What earlier files leave out.
@@ -50,7 +55,22 @@ _EARLIER_DEFAULTS = {
     "decode_short_side": 0,
     "precision": "auto",
     "decoder": "auto",
+    "medium": "video",
 }
+# What an image has of these, whatever the settings: it is a video of one frame, and one view of it is tested.
+_OF_IMAGES = {
+    "num_frames": 1,
+    "frame_stride": 1,
+    "rule": "segment",
+    "offset": False,
+    "target_fps": 0.0,
+    "num_clips": 1,
+    "num_crops": 1,
+    "decoder": PICTURES,
+}
+
+
+_VIEWS = {VIDEO.name: EvalViews, IMAGE.name: ImageViews}
 
 
 @dataclass(frozen=True)
@@ -61,7 +81,7 @@ class Protocol:
     num_clips: clips of a video. score: what the views are averaged as: "logits", or probabilities by
     "softmax" or "sigmoid". precision: "fp32", "bf16", "fp16", or "auto", which the device decides.
     decode_short_side: larger videos are scaled down to it in decoding, in pixels; 0 = as they are.
-    decoder: the name of the decoder that opens videos.
+    decoder: the name of the decoder that opens videos. medium: "video", or "image" for one picture a file.
     """
 
     sampling: ClipSampling
@@ -71,12 +91,19 @@ class Protocol:
     precision: str = "auto"
     decode_short_side: int = 0
     decoder: str = "auto"
+    medium: str = "video"
 
     @classmethod
     def from_cfg(cls, cfg: CfgNode) -> "Protocol":
         """The protocol that the settings of a run describe."""
         flat = flat_config(cfg)
         values = {name: flat[key] for name, key in _SETTINGS.items()}
+        values["medium"] = medium_of(flat["TRAIN.DATASET"])
+        if values["medium"] == IMAGE.name:
+            values |= _OF_IMAGES
+            values["short_side"] = values["short_side"] or int(
+                values["crop_size"] / flat["DATA.TEST_CROP_RATIO"]
+            )
         values["short_side"] = values["short_side"] or values["crop_size"]
         return cls._from_values(values)
 
@@ -85,7 +112,7 @@ class Protocol:
         """From the values of `_SETTINGS` by name."""
         return cls(
             sampling=ClipSampling(**{f.name: values[f.name] for f in fields(ClipSampling)}),
-            views=EvalViews(
+            views=_VIEWS[values["medium"]](
                 short_side=values["short_side"],
                 crop_size=values["crop_size"],
                 num_crops=values["num_crops"],
@@ -107,6 +134,10 @@ class Protocol:
         Raises `ConfigError` for numbers that no test may have.
         """
         for name, value in (("num_clips", num_clips), ("num_crops", num_crops)):
+            if value is not None and value != 1 and self.medium == IMAGE.name:
+                raise ConfigError(
+                    f"{_SETTINGS[name]} {value} is for videos; an image has one view, its centre"
+                )
             if value is not None:
                 SETTINGS[_SETTINGS[name]].accept(value)
         crops = num_crops or self.views.num_crops
@@ -144,6 +175,13 @@ class Protocol:
 
 def _value(name: str, value: Any, source: str) -> Any:
     """A value of a record; `DataError` for one that the setting of the same meaning could not have."""
+    if name == "medium":
+        if value not in MEDIA:
+            raise DataError(
+                f"the test protocol in {source} is damaged: its medium is {quote(value)}; allowed are "
+                f"{', '.join(MEDIA)}"
+            )
+        return value
     row = SETTINGS[_SETTINGS[name]]
     try:
         accepted = row.accept(value)

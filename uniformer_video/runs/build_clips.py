@@ -6,6 +6,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from uniformer_video.data.clips.images import ImageAugmentation
 from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.decoding.cache import FrameCache
 from uniformer_video.data.lists.flips import mirror_pairs, one_sided
@@ -22,6 +23,7 @@ from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task
+from uniformer_video.runs.check import is_of_images
 
 
 def build_train_dataset(
@@ -32,13 +34,14 @@ def build_train_dataset(
     cache: FrameCache | None = None,
 ) -> TrainDataset:
     """Random augmented clips; `faults` as in `Data`, `cache` as in `TrainDataset`."""
+    protocol = Protocol.from_cfg(cfg)
     return TrainDataset(
         records,
-        Protocol.from_cfg(cfg).sampling,
+        protocol.sampling,
         build_augmentation(cfg, class_names),
         cfg.RNG_SEED,
         copies=cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1,
-        backend=cfg.DATA.DECODING_BACKEND,
+        backend=protocol.decoder,
         label_tensor=partial(build_task(cfg).label_tensor, num_classes=len(class_names)),
         faults=faults,
         decode_short_side=cfg.DATA.DECODE_SHORT_SIDE,
@@ -66,7 +69,8 @@ def build_augmentation(cfg: CfgNode, class_names: Sequence[str]) -> TrainAugment
     """What training does to clips."""
     on = cfg.AUG.ENABLE
     relative = cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE
-    return TrainAugmentation(
+    augmentation = ImageAugmentation if is_of_images(cfg) else TrainAugmentation
+    return augmentation(
         crop_size=cfg.DATA.TRAIN_CROP_SIZE,
         policy=cfg.AUG.AA_TYPE if on else "",
         interpolation=cfg.AUG.INTERPOLATION,

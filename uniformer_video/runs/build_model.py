@@ -12,7 +12,7 @@ from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.config.settings import flat_config, with_settings
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
-from uniformer_video.errors import ConfigError, UserError
+from uniformer_video.errors import UserError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.plugins import all_plugins
 from uniformer_video.program import command
@@ -147,17 +147,8 @@ def build_metadata(
 
 
 def model_options(cfg: CfgNode) -> Mapping[str, Any]:
-    """The arguments of the model that the config sets; what it leaves open is left out.
-
-    Raises `ConfigError` for a model of images.
-    """
+    """The arguments of the model that the config sets; what it leaves open is left out."""
     model = find_model(cfg.MODEL.MODEL_NAME)
-    if model.takes_images:
-        raise ConfigError(
-            f"MODEL.MODEL_NAME {model.name} takes images, and a run is about videos; take "
-            f"{model.video_model or 'a video model'}, and the image weights as "
-            "UNIFORMER.PRETRAIN_NAME"
-        )
     flat = flat_config(cfg)
     values = {key: flat[key] for key in model.family.settings}
     # An empty default leaves the choice to the model.
@@ -172,6 +163,6 @@ def _adapt_kernel(cfg: CfgNode) -> bool:
 
 
 def _model_for(cfg: CfgNode, weights: Weights, num_classes: int | None) -> RecognitionModel:
-    """A video model by the config, with what the checkpoint alone knows taken from it."""
+    """A model by the config, with what the checkpoint alone knows taken from it."""
     name, options = cfg.MODEL.MODEL_NAME, model_options(cfg)
     return build_for_weights(weights, name, num_classes, _adapt_kernel(cfg), **options)

@@ -14,7 +14,8 @@ from uniformer_video.config.settings import unmet_settings
 from uniformer_video.config.unused import Unused, report_unused, unused_settings
 from uniformer_video.data.clips.augment import parse_policy
 from uniformer_video.data.decoding.decoders import find_decoder
-from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats
+from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats, medium_of
+from uniformer_video.data.lists.media import IMAGE, VIDEO
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.zoo.registry import MODELS, find_model
@@ -23,6 +24,23 @@ _FORMAT_SWITCHES = ("TRAIN.DATASET", "TEST.DATASET")
 # What the build of a run reads for a model of any family: the weights to start from.
 _READ_FOR_ANY_MODEL = ("UNIFORMER.PRETRAIN_NAME", "UNIFORMER.INFLATE_MODE")
 _ABOUT_THE_MODEL = ("UNIFORMER.", "MODEL.USE_CHECKPOINT", "MODEL.CHECKPOINT_NUM")
+# What is about time, and what is about images alone.
+_OF_VIDEOS: tuple[str, ...] = (
+    "DATA.NUM_FRAMES",
+    "DATA.SAMPLING_RATE",
+    "DATA.TARGET_FPS",
+    "DATA.SAMPLING",
+    "DATA.USE_OFFSET_SAMPLING",
+    "DATA.REVERSE_FRAMES",
+    "DATA.OPPOSITE_CLASS_PAIRS",
+    "DATA.CACHE_GB",
+    "DATA.CACHE_DIR",
+    "TEST.NUM_ENSEMBLE_VIEWS",
+    "TEST.NUM_SPATIAL_CROPS",
+    "TEST.MOTION_CHECK",
+    "TEST.ROBUSTNESS",
+)
+_OF_IMAGES: tuple[str, ...] = ("DATA.TEST_CROP_RATIO",)
 # What only some models have, and configs of other projects set for all of them.
 _RATES = ("MODEL.DROPOUT_RATE", "MVIT.DROPPATH_RATE")
 
@@ -33,12 +51,14 @@ def check_settings(cfg: CfgNode) -> None:
     Raises `ConfigError`.
     """
     check_data_settings(cfg)
+    _check_medium(cfg)
     task = build_task(cfg)
     if cfg.TRAIN.ENABLE and cfg.AUG.ENABLE and cfg.AUG.AA_TYPE:
         parse_policy(cfg.AUG.AA_TYPE)
     unused = {
         **unused_settings(cfg),
         **settings_of_other_formats(cfg),
+        **settings_of_other_media(cfg),
         **rates_of_other_models(cfg),
     }
     if cfg.TEST.ENABLE and not task.has_analyses:
@@ -61,7 +81,12 @@ def settings_without_effect(cfg: CfgNode) -> set[str]:
     Where a name is not registered (any more), its part is left out.
     """
     keys = set(unused_settings(cfg))
-    for part in (settings_of_other_formats, rates_of_other_models, settings_of_other_models):
+    for part in (
+        settings_of_other_formats,
+        settings_of_other_media,
+        rates_of_other_models,
+        settings_of_other_models,
+    ):
         with suppress(ConfigError):
             keys |= part(cfg).keys()
     return keys
@@ -81,6 +106,38 @@ def check_data_settings(cfg: CfgNode) -> None:
                 f"DATA.DECODING_BACKEND {decoder.name} cannot read videos in shards (TRAIN.DATASET or "
                 f"TEST.DATASET {used.name}); set it to auto"
             )
+
+
+def is_of_images(cfg: CfgNode) -> bool:
+    """Whether the lists of a run hold images, and not videos."""
+    return medium_of(cfg.TRAIN.DATASET) == IMAGE.name
+
+
+def _check_medium(cfg: CfgNode) -> None:
+    """Raise `ConfigError` where the model, the training and the test are not all about videos, or images."""
+    model = find_model(cfg.MODEL.MODEL_NAME)
+    for setting, used in zip(_FORMAT_SWITCHES, _used_formats(cfg), strict=False):
+        if used.medium == (IMAGE if model.takes_images else VIDEO).name:
+            continue
+        same = [each.name for each in list_formats() if each.medium != used.medium]
+        mend = f"{setting} to one of {', '.join(same)}"
+        if model.takes_images:
+            raise ConfigError(
+                f"MODEL.MODEL_NAME {model.name} takes images, and {setting} {used.name} lists videos; set "
+                f"{mend}; or take {model.video_model or 'a video model'}, with image weights as "
+                "UNIFORMER.PRETRAIN_NAME"
+            )
+        raise ConfigError(
+            f"MODEL.MODEL_NAME {model.name} takes videos, and {setting} {used.name} lists images; set "
+            f"{mend}; or take a model of images, such as image_uniformer_s"
+        )
+
+
+def settings_of_other_media(cfg: CfgNode) -> dict[str, Unused]:
+    """`{key: Unused}` of the settings about videos, where the lists hold images, and the reverse."""
+    keys, noun = (_OF_VIDEOS, "images") if is_of_images(cfg) else (_OF_IMAGES, "videos")
+    reason = f"the format {cfg.TRAIN.DATASET} lists {noun}, which have no such thing"
+    return {key: Unused(reason, ("TRAIN.DATASET",), gives_way=True) for key in keys}
 
 
 def settings_of_other_formats(cfg: CfgNode) -> dict[str, Unused]:

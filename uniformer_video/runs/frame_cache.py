@@ -17,6 +17,7 @@ from uniformer_video.data.loading.workers import WatchedLoader
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.check import is_of_images
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.words import duration, plural, system_reason
 
@@ -25,8 +26,8 @@ _GB = 10**9
 
 
 def build_frame_cache(cfg: CfgNode, folder: RunFolder) -> FrameCache | None:
-    """Where the frames of training videos are kept; None without DATA.CACHE_GB."""
-    if not cfg.DATA.CACHE_GB:
+    """Where the frames of training videos are kept; None without DATA.CACHE_GB, and for images."""
+    if not cfg.DATA.CACHE_GB or is_of_images(cfg):
         return None
     place = Path(cfg.DATA.CACHE_DIR) if cfg.DATA.CACHE_DIR else folder / _PLACE
     limit = round(cfg.DATA.CACHE_GB * _GB)

@@ -6,7 +6,8 @@ from videos import encode, numbered_frames
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.lists.class_folders import read_folder
-from uniformer_video.data.lists.folders import VIDEO_SUFFIXES, find_videos, is_video
+from uniformer_video.data.lists.folders import find_videos, is_video
+from uniformer_video.data.lists.media import VIDEO_SUFFIXES
 from uniformer_video.errors import DataError
 from uniformer_video.runs.build_data import build_data
 

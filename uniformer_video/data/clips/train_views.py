@@ -138,7 +138,7 @@ class TrainAugmentation:
             packed = PackedClips.of(torch.from_numpy(frames[:, rows, columns].copy()), drawn)
             mark("pack")
             return packed
-        clip = self._crop(Pixels.of(frames, drawn.window), drawn, mark)
+        clip = self._start(frames, drawn, mark)
         if self.on_device == "normalise":
             packed = PackedClips.of(_round_to_bytes(clip.permute(*_COLUMNS)), drawn)
             mark("pack")
@@ -172,6 +172,12 @@ class TrainAugmentation:
                 noise = torch.Generator(finished.device).manual_seed(drawn.noise_seed)
                 erase(clip, drawn.erased, noise)
         return finished
+
+    def _start(
+        self, frames: np.ndarray, drawn: ClipDraws, mark: Callable[[str], None] = lambda step: None
+    ) -> Tensor:
+        """All but normalising and erasing, of `uint8 [T, H, W, 3]`, as `_crop`."""
+        return self._crop(Pixels.of(frames, drawn.window), drawn, mark)
 
     def _crop(
         self, pixels: Pixels, drawn: ClipDraws, mark: Callable[[str], None] = lambda step: None

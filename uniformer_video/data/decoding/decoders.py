@@ -27,6 +27,7 @@ class Decoder:
 
 
 _DECODERS: dict[str, Decoder] = {}
+PICTURES = "pillow"  # the decoder of images, which are videos of one frame to it
 
 
 def register_decoder(decoder: Decoder) -> None:
@@ -71,7 +72,14 @@ def _open_torchcodec(path: str) -> VideoReader:
     return TorchCodecReader(path)
 
 
+def _open_pillow(path: str) -> VideoReader:
+    from uniformer_video.data.decoding.pillow import PictureReader
+
+    return PictureReader(path)
+
+
 register_decoder(Decoder("auto", _open_pyav, reads_shards=True))  # exact on every file
 register_decoder(Decoder("pyav", _open_pyav, reads_shards=True))
 register_decoder(Decoder("decord", _open_decord, refuses_some=True))
 register_decoder(Decoder("torchcodec", _open_torchcodec, refuses_some=True))
+register_decoder(Decoder(PICTURES, _open_pillow, reads_shards=True))  # of images, not of videos

@@ -7,7 +7,7 @@ refused.
 """
 
 import os
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -27,16 +27,19 @@ _MODE_WORDS = {
 }
 
 
-def read_picture(file: str | os.PathLike) -> np.ndarray:
+def read_picture(file: str | os.PathLike | BinaryIO, name: str = "") -> np.ndarray:
     """`uint8 [H, W, 3]` RGB, turned the way it is meant to be shown.
+
+    name: what messages call a `file` that is open, not a path.
 
     Raises `DecodeError` for a file that is absent or damaged, that holds several pictures, or whose values
     have no known range: 32-bit, signed and floating-point numbers.
     """
+    name = name or str(file)
     try:
         with Image.open(file, formats=PICTURE_FORMATS) as image:
-            _check_single(image, file)
-            _check_range(image, file)
+            _check_single(image, name)
+            _check_range(image, name)
             if _is_deep(image):
                 return _deep_pixels(image)
             image.info.pop("transparency", None)  # it is dropped, and Pillow warns of some kinds
@@ -50,10 +53,10 @@ def read_picture(file: str | os.PathLike) -> np.ndarray:
         reason = "is not there"
     except Exception as error:  # what Pillow raises for damaged pictures depends on their format
         reason = f"cannot be read as a picture: {system_reason(error) or type(error).__name__}"
-    raise DecodeError(f"{file} {reason}; extract the frames again") from None
+    raise DecodeError(f"{name} {reason}; extract the frames again") from None
 
 
-def _check_single(image: Image.Image, file: str | os.PathLike) -> None:
+def _check_single(image: Image.Image, file: str) -> None:
     """Refuse a file of several pictures, of which one would be taken and the others lost.
 
     Those that a JPEG or a TIFF holds beside its own, such as a smaller version of it, do not count.
@@ -77,7 +80,7 @@ def _is_reduced(image: TiffImageFile, page: int) -> bool:
     return page > 0 and bool(image.tag_v2.get(_SUBFILE_TYPE, 0) & 1)
 
 
-def _check_range(image: Image.Image, file: str | os.PathLike) -> None:
+def _check_range(image: Image.Image, file: str) -> None:
     """Refuse values of which nobody can tell which is black and which is white."""
     signed = _tiff_tag(image, _SAMPLE_FORMAT, _UNSIGNED) != _UNSIGNED
     if signed or image.mode == "F" or (image.mode == "I" and not _is_deep(image)):

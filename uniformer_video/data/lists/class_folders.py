@@ -1,9 +1,10 @@
-"""A folder with one sub-folder of videos for each class -> `VideoRecord`s. No class is lost in silence."""
+"""A folder with one sub-folder of videos or images a class -> `VideoRecord`s. No class is lost in silence."""
 
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from uniformer_video.data.lists.folders import (
     count_suffixes,
     find_videos,
     is_hidden,
-    usual_suffixes,
 )
+from uniformer_video.data.lists.media import VIDEO, Medium
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, plural
@@ -37,9 +38,12 @@ def class_folders(root: str | os.PathLike[str]) -> list[str]:
 
 
 def read_folder(
-    root: str | os.PathLike[str], names: list[str] | None = None, owner: str = "the training folder"
+    root: str | os.PathLike[str],
+    names: list[str] | None = None,
+    owner: str = "the training folder",
+    medium: Medium = VIDEO,
 ) -> tuple[list[VideoRecord], list[str], list[str]]:
-    """The videos of a folder with one sub-folder for each class.
+    """The videos, or the files of another `medium`, of a folder with one sub-folder for each class.
 
     Returns `(records, names, notes)`; classes are numbered in the order of their sorted names, or of the
     given `names`, which are those of `owner`. notes: lines on what was left out. Raises `DataError` for a
@@ -48,9 +52,9 @@ def read_folder(
     root = Path(root)
     if not root.is_dir():
         raise DataError(
-            f"there is no folder {root}; set DATA.PATH_TO_DATA_DIR to a folder of videos"
+            f"there is no folder {root}; set DATA.PATH_TO_DATA_DIR to a folder of {medium.name}s"
         )
-    found = find_videos(root)
+    found = find_videos(root, medium)
     circular = {path.name for path in found.circular if len(path.parts) == 1}
     folders = [name for name in class_folders(root) if name not in circular]
     classes: dict[str, list[Path]] = {name: [] for name in folders}
@@ -64,8 +68,8 @@ def read_folder(
             classes[video.parts[0]].append(video)
     if not folders:
         raise DataError(
-            f"{root} has no sub-folder with videos; it takes one sub-folder a class, "
-            f"such as {root / 'running' / 'a.mp4'}"
+            f"{root} has no sub-folder with {medium.name}s; it takes one sub-folder a class, "
+            f"such as {root / medium.example}"
         )
     strangers = [name for name in folders if names and name not in names]
     _refuse_unknown([name for name in strangers if classes[name]], root, names, owner)
@@ -78,8 +82,8 @@ def read_folder(
         for label, name in enumerate(names)
         for video in classes.get(name, ())
     ]
-    notes = [*_notes_of(found), *_notes_on_places(root, found.videos)]
-    return records, names, [*notes, *_notes_on_links(root, found.videos)]
+    notes = [*_notes_of(found), *_notes_on_places(found)]
+    return records, names, [*notes, *_notes_on_links(found)]
 
 
 def _may_lead_to_folder(entry: os.DirEntry[str]) -> bool:
@@ -104,11 +108,12 @@ def _refuse_unfilled(unfilled: Sequence[str], found: FoundVideos, count: int) ->
     """A class without a video would be missing from the model, or be learnt from nothing."""
     if not unfilled:
         return
+    medium = found.medium
     held = [f"{name} ({_what_it_holds(name, found)})" for name in unfilled]
     raise DataError(
-        f"{found.folder}: {len(unfilled)} of {plural(count, 'class folder')} without a video: "
-        f"{name_some(held, 5)}; names of videos end in {usual_suffixes()}; add videos, or take such "
-        "folders out"
+        f"{found.folder}: {len(unfilled)} of {plural(count, 'class folder')} without {medium.one}: "
+        f"{name_some(held, 5)}; names of {medium.name}s end in {medium.usual_suffixes}; add {medium.name}s, "
+        "or take such folders out"
     )
 
 
@@ -119,7 +124,7 @@ def _what_it_holds(name: str, found: FoundVideos) -> str:
     within = [path for path in found.skipped if path.parts[0] == name]
     parts = [count_suffixes(within)] if within else []
     hidden = sum(path.parts[0] == name for path in found.hidden)
-    parts += [plural(hidden, "hidden video")] if hidden else []
+    parts += [plural(hidden, f"hidden {found.medium.name}")] if hidden else []
     return ", ".join(parts) or "empty"
 
 
@@ -145,13 +150,12 @@ def _refuse_twice(root: Path, folders: Sequence[str]) -> None:
 def _notes_of(found: FoundVideos) -> list[str]:
     """The notes on what was left out, without the file beside the folders that names the classes."""
     skipped = [path for path in found.skipped if path != Path(CLASSES_FILE)]
-    return FoundVideos(
-        found.folder, found.videos, found.hidden, skipped, found.empty, found.circular
-    ).notes
+    return replace(found, skipped=skipped).notes
 
 
-def _notes_on_links(root: Path, videos: Sequence[Path]) -> Iterator[str]:
+def _notes_on_links(found: FoundVideos) -> Iterator[str]:
     """A line on videos that stand there again by links to their files, maybe under another class."""
+    root, videos = found.folder, found.videos
     places = {folder: os.path.realpath(root / folder) for folder in {v.parent for v in videos}}
     links = {
         folder / entry.name
@@ -170,22 +174,23 @@ def _notes_on_links(root: Path, videos: Sequence[Path]) -> Iterator[str]:
         differ = [pair for pair in again if pair[0].parts[0] != pair[1].parts[0]]
         other, video = (differ or again)[0]
         yield (
-            f"{root}: {plural(len(again), 'video')} counted again by links, {len(differ)} of them for "
-            f"another class, such as {video.as_posix()}, which is {other.as_posix()}"
+            f"{root}: {plural(len(again), found.medium.name)} counted again by links, {len(differ)} of them "
+            f"for another class, such as {video.as_posix()}, which is {other.as_posix()}"
         )
 
 
-def _notes_on_places(root: Path, videos: Sequence[Path]) -> Iterator[str]:
+def _notes_on_places(found: FoundVideos) -> Iterator[str]:
     """Lines on videos that lie in no sub-folder, and on those that lie deeper than in a class's own."""
+    root, videos, noun = found.folder, found.videos, found.medium.name
     if loose := [str(video) for video in videos if len(video.parts) == 1]:
         yield (
-            f"{root}: left out {plural(len(loose), 'video')} beside the folders of the classes: "
+            f"{root}: left out {plural(len(loose), noun)} beside the folders of the classes: "
             f"{name_some(loose)}"
         )
     deeper = Counter(video.parent.as_posix() for video in videos if len(video.parts) > 2)
     if deeper:
         places = [f"{place} ({count})" for place, count in sorted(deeper.items())]
         yield (
-            f"{root}: {plural(sum(deeper.values()), 'video')} in folders inside those of the classes, "
+            f"{root}: {plural(sum(deeper.values()), noun)} in folders inside those of the classes, "
             f"counted for the class above: {name_some(places, 5)}"
         )

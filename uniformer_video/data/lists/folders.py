@@ -1,4 +1,4 @@
-"""Folders of videos: which files in them and below are videos. All that reads folders asks here.
+"""Folders of videos or images: which files in them and below are such. All that reads folders asks here.
 
 A folder of extracted frames counts as a video too.
 """
@@ -12,19 +12,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from uniformer_video.data.decoding.frame_names import holds_frames
+from uniformer_video.data.lists.media import VIDEO, Medium
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, plural
 
 log = logging.getLogger(__name__)
 
-# Names of all that decoding takes (`data/decoding/source.py`), the usual ones first: they stand in messages.
-_SUFFIXES = (
-    "mp4 avi mkv mov webm m4v mpg mpeg ts flv wmv 3gp m2ts mts ogv vob "
-    "3g2 f4v qt mj2 ismv psp m4s mk3d divx amv asf wtv dvr-ms rm rmvb ogg ogm nut mxf gif apng ivf obu "
-    "mpe m1v m2v mp2v mpv m2p m2t trp tp tod mod evo dv dif swf nuv dav y4m mjpeg mjpg "
-    "h264 264 avc h26l hevc h265 265"
-)
-VIDEO_SUFFIXES = tuple(f".{suffix}" for suffix in _SUFFIXES.split())
 # What systems put into folders, beside all that begins with a dot; in small letters.
 _OF_SYSTEMS = {
     "__macosx",
@@ -46,7 +39,8 @@ _OF_SYSTEMS = {
 
 @dataclass(frozen=True)
 class FoundVideos:
-    """The videos in `folder` and below it, and what is there beside them; paths relative to it.
+    """The videos, or the files of another `medium`, in `folder` and below it, and what is there beside them;
+    paths relative to it.
 
     Folders of frames are videos too, and their pictures are not skipped.
 
@@ -61,6 +55,7 @@ class FoundVideos:
     skipped: list[Path] = field(default_factory=list)
     empty: list[Path] = field(default_factory=list)
     circular: list[Path] = field(default_factory=list)
+    medium: Medium = VIDEO
 
     @property
     def notes(self) -> list[str]:
@@ -68,19 +63,21 @@ class FoundVideos:
         return list(self._lines())
 
     def _lines(self) -> Iterator[str]:
+        noun = self.medium.name
         if self.hidden:
             yield (
-                f"{self.folder}: left out {plural(len(self.hidden), 'hidden video')}, by names that begin "
+                f"{self.folder}: left out {plural(len(self.hidden), f'hidden {noun}')}, by names that begin "
                 f"with a dot or that systems give, as __MACOSX: {_some(self.hidden)}"
             )
         if self.skipped:
             yield (
-                f"{self.folder}: left out {plural(len(self.skipped), 'file')} without a suffix of videos "
+                f"{self.folder}: left out {plural(len(self.skipped), 'file')} without a suffix of {noun}s "
                 f"({count_suffixes(self.skipped)}): {_some(self.skipped)}"
             )
         if self.empty:
             yield (
-                f"{self.folder}: {plural(len(self.empty), 'folder')} without a video: {_some(self.empty)}"
+                f"{self.folder}: {plural(len(self.empty), 'folder')} without {self.medium.one}: "
+                f"{_some(self.empty)}"
             )
         if self.circular:
             yield (
@@ -91,17 +88,12 @@ class FoundVideos:
 
 def is_video(path: str | os.PathLike) -> bool:
     """Whether a file is a video by its name."""
-    return os.fspath(path).lower().endswith(VIDEO_SUFFIXES)
+    return VIDEO.fits(path)
 
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name never counts: `._a.mp4`, `.Trash`, `__MACOSX`, `Thumbs.db`."""
     return name.startswith(".") or name.lower() in _OF_SYSTEMS
-
-
-def usual_suffixes() -> str:
-    """How the names of videos end, for messages."""
-    return f"{', '.join(VIDEO_SUFFIXES[:5])}, ..."
 
 
 def count_suffixes(paths: Iterable[Path]) -> str:
@@ -110,8 +102,8 @@ def count_suffixes(paths: Iterable[Path]) -> str:
     return name_some([f"{count} {suffix}" for suffix, count in counts.most_common()], 5)
 
 
-def find_videos(folder: str | os.PathLike) -> FoundVideos:
-    """The videos in `folder` and below, sorted; links are followed.
+def find_videos(folder: str | os.PathLike, medium: Medium = VIDEO) -> FoundVideos:
+    """The videos, or the files of another `medium`, in `folder` and below, sorted; links are followed.
 
     A folder of numbered pictures is a video, and may be `folder` itself, `Path(".")`, unless a video lies in
     it or below, or beside it under its name. Raises `DataError` where there is no such folder, and where one
@@ -120,34 +112,42 @@ def find_videos(folder: str | os.PathLike) -> FoundVideos:
     folder = Path(folder)
     if not folder.is_dir():
         kind = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise DataError(f"{folder} {kind}; give a folder of videos")
+        raise DataError(f"{folder} {kind}; give a folder of {medium.name}s")
     videos: list[Path] = []
     hidden: list[Path] = []
     skipped, folders, circular, with_pictures = [], [], [], []
     for part, names, hidden_folders, links in _visit(folder):
         folders.append(part)
-        if holds_frames(names):
+        if medium.of_frames and holds_frames(names):
             with_pictures.append(part)  # only names of other folders are kept: frames are many
         else:
-            skipped += _skipped(part, names)
-        for name in filter(is_video, names):
+            skipped += _skipped(part, names, medium)
+        for name in filter(medium.fits, names):
             (hidden if is_hidden(name) else videos).append(part / name)
         for name in hidden_folders:
-            hidden += _videos_below(folder, part / name)
+            hidden += _files_below(folder, part / name, medium)
         circular += [part / name for name in links]
     frames = _frames_alone(with_pictures, videos)
     videos += frames
     for part in set(with_pictures) - set(frames):
         files = [entry.name for entry in os.scandir(folder / part) if not entry.is_dir()]
-        skipped += _skipped(part, files)
+        skipped += _skipped(part, files, medium)
     filled = {parent for video in videos for parent in video.parents} | {Path(), *frames}
     empty = [part for part in folders if part not in filled and part.parent in filled]
-    return FoundVideos(folder, *map(sorted, (videos, hidden, skipped, empty, circular)))
+    return FoundVideos(
+        folder,
+        sorted(videos),
+        sorted(hidden),
+        sorted(skipped),
+        sorted(empty),
+        sorted(circular),
+        medium,
+    )
 
 
-def _skipped(part: Path, names: Iterable[str]) -> list[Path]:
+def _skipped(part: Path, names: Iterable[str], medium: Medium) -> list[Path]:
     """The files of a folder `part` that count as nothing and are not hidden."""
-    return [part / name for name in names if not is_video(name) and not is_hidden(name)]
+    return [part / name for name in names if not medium.fits(name) and not is_hidden(name)]
 
 
 def _frames_alone(folders: Sequence[Path], videos: Sequence[Path]) -> list[Path]:
@@ -168,7 +168,7 @@ def list_videos(folder: str | os.PathLike) -> list[Path]:
     found = find_videos(folder)
     if not found.videos:
         raise DataError(
-            f"{folder} holds no videos{_but(found)}; names of videos end in {usual_suffixes()}"
+            f"{folder} holds no videos{_but(found)}; names of videos end in {VIDEO.usual_suffixes}"
         )
     for note in found.notes:
         log.warning(note)
@@ -223,10 +223,10 @@ def _but(found: FoundVideos) -> str:
     return f" (but {', '.join(parts)})" if parts else ""
 
 
-def _videos_below(folder: Path, part: Path) -> list[Path]:
+def _files_below(folder: Path, part: Path, medium: Medium) -> list[Path]:
     """The videos in a hidden folder; what cannot be read there matters to nobody, and links neither."""
     return [
         Path(os.path.relpath(place, folder)) / name
         for place, _, names in os.walk(os.path.join(folder, part))
-        for name in filter(is_video, names)
+        for name in filter(medium.fits, names)
     ]

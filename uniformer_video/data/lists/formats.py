@@ -29,7 +29,8 @@ class ListFormat:
     needs_decoder: its entries are video files, not pictures. label_kinds: the kinds of labels that its lists
     can hold, in the words of a task's `label_kind`: "one" a video, or "any" number. times_known: it is known
     when frames are shown, in seconds. in_shards: videos lie in tar files, which not every decoder reads.
-    takes_address: the folder may be an address, as of a web server.
+    takes_address: the folder may be an address, as of a web server. medium: what is listed, "video" or
+    "image", a file of one picture each.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ListFormat:
     times_known: bool = True
     in_shards: bool = False
     takes_address: bool = False
+    medium: str = "video"
 
 
 def register_format(list_format: ListFormat) -> None:
@@ -72,9 +74,21 @@ def find_format(name: str, setting: str = "TRAIN.DATASET") -> ListFormat:
     return _FORMATS[name]
 
 
+def medium_of(name: str) -> str:
+    """What the lists of the format of this name hold, "video" or "image"; "video" where nobody knows it."""
+    return _FORMATS[name].medium if name in _FORMATS else "video"
+
+
 _NAMES = {"DATA.CLASS_NAMES": "class_names"}
 _PATHS = {"DATA.PATH_PREFIX": "prefix", **_NAMES}
 _SPLITS = {"DATA.SPLIT_NUMBER": "split_number", **_PATHS}
+_FOLDERS = {
+    "DATA.VAL_RATIO": "val_ratio",
+    "RNG_SEED": "seed",
+    "DATA.GROUP_PATTERN": "group_pattern",
+    **_NAMES,
+}
+_CSV = {"DATA.PATH_LABEL_SEPARATOR": "separator", **_PATHS}
 _FORMATS: dict[str, ListFormat] = {}
 
 for _format in (
@@ -82,20 +96,10 @@ for _format in (
         "kinetics",
         layouts.read_kinetics,
         "train.csv, val.csv and test.csv",
-        {"DATA.PATH_LABEL_SEPARATOR": "separator", **_PATHS},
+        _CSV,
         label_kinds=("one", "any"),
     ),
-    ListFormat(
-        "folder",
-        layouts.read_class_folders,
-        "one sub-folder of videos a class",
-        {
-            "DATA.VAL_RATIO": "val_ratio",
-            "RNG_SEED": "seed",
-            "DATA.GROUP_PATTERN": "group_pattern",
-            **_NAMES,
-        },
-    ),
+    ListFormat("folder", layouts.read_class_folders, "one sub-folder of videos a class", _FOLDERS),
     ListFormat(
         "frames",
         layouts.read_frames,
@@ -120,5 +124,36 @@ for _format in (
     ListFormat("ssv2-json", layouts.read_ssv2, "the official json files and videos", _PATHS),
     ListFormat("ucf101", layouts.read_ucf101, "the official split files and videos", _SPLITS),
     ListFormat("hmdb51", layouts.read_hmdb51, "the official split files and videos", _SPLITS),
+    ListFormat(
+        "imagefolder",
+        layouts.read_image_folders,
+        "one sub-folder of images a class",
+        _FOLDERS,
+        needs_decoder=False,
+        times_known=False,
+        medium="image",
+    ),
+    ListFormat(
+        "image-csv",
+        layouts.read_kinetics,
+        "train.csv, val.csv and test.csv of images",
+        _CSV,
+        needs_decoder=False,
+        label_kinds=("one", "any"),
+        times_known=False,
+        medium="image",
+    ),
+    ListFormat(
+        "image-shards",
+        layouts.read_shard_folders,
+        "folders of tar files of images, each with its index.csv",
+        _NAMES,
+        needs_decoder=False,
+        label_kinds=("one", "any"),
+        times_known=False,
+        in_shards=True,
+        takes_address=True,
+        medium="image",
+    ),
 ):
     register_format(_format)

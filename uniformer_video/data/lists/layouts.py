@@ -12,10 +12,11 @@ from pathlib import Path
 from uniformer_video.config.shipped import list_guides
 from uniformer_video.data.lists import class_names as known_classes
 from uniformer_video.data.lists.class_folders import CLASSES_FILE, class_folders, read_folder
-from uniformer_video.data.lists.folders import is_hidden, is_video
+from uniformer_video.data.lists.folders import is_hidden
 from uniformer_video.data.lists.folds import hold_out
 from uniformer_video.data.lists.groups import count_groups, with_groups
 from uniformer_video.data.lists.labels import number_classes
+from uniformer_video.data.lists.media import IMAGE, VIDEO, Medium
 from uniformer_video.data.lists.official import read_official
 from uniformer_video.data.lists.records import (
     VideoList,
@@ -57,6 +58,7 @@ def read_class_folders(
     seed: int = 0,
     class_names: str = "",
     group_pattern: str = "",
+    medium: Medium = VIDEO,
 ) -> VideoList:
     """`root/train`, `root/val`, `root/test` where they exist; else the seed splits off what lacks.
 
@@ -70,11 +72,11 @@ def read_class_folders(
         if not names and "train" in parts:
             names, owner = class_folders(root / "train"), f"the training folder {root / 'train'}"
         if part := next((part for part in (split, "val") if part in parts), ""):
-            records, names, notes = read_folder(root / part, names, owner)
-            return VideoList(records, names, [*notes, *_beside(root, parts)])
+            records, names, notes = read_folder(root / part, names, owner, medium)
+            return VideoList(records, names, [*notes, *_beside(root, parts, medium)])
     source = root / "train" if parts else root
-    records, names, notes = read_folder(source, names, owner)
-    notes += _beside(root, parts)
+    records, names, notes = read_folder(source, names, owner, medium)
+    notes += _beside(root, parts, medium)
     if split == "train" and "val" in parts:
         return VideoList(records, names, notes)
     records = with_groups(records, group_pattern)
@@ -83,23 +85,28 @@ def read_class_folders(
     if not chosen:
         groups = f" in {plural(count_groups(records), 'group')}" if group_pattern else ""
         raise AbsentError(
-            f"{root} leaves no videos for {split}: it holds {len(records)}{groups} and DATA.VAL_RATIO is "
-            f"{val_ratio:g}; add videos or change the ratio"
+            f"{root} leaves no {medium.name}s for {split}: it holds {len(records)}{groups}, and "
+            f"DATA.VAL_RATIO is {val_ratio:g}; add {medium.name}s or change the ratio"
         )
-    held = (
-        f"{len(val)} of {plural(len(records), 'video')} are held out (DATA.VAL_RATIO {val_ratio:g})"
-    )
+    held = f"{len(val)} of {plural(len(records), medium.name)} are held out (DATA.VAL_RATIO {val_ratio:g})"
     return VideoList(chosen, names, [*notes, *([f"{source}: {held}."] if val else [])])
 
 
-def _beside(root: Path, parts: Collection[str]) -> Iterator[str]:
+read_image_folders = partial(read_class_folders, medium=IMAGE)
+
+
+def _beside(root: Path, parts: Collection[str], medium: Medium) -> Iterator[str]:
     """Lines on folders and videos beside train, val and test, if there are any."""
     if not parts:
         return
-    videos = sorted(name for name in os.listdir(root) if is_video(name) and not is_hidden(name))
+    files = filter(medium.fits, os.listdir(root))
+    videos = sorted(name for name in files if not is_hidden(name))
     folders = [name for name in class_folders(root) if name not in parts]
     beside = " and ".join(sorted(parts))
-    for noun, names in (("folder", folders), ("video", [v for v in videos if v not in folders])):
+    for noun, names in (
+        ("folder", folders),
+        (medium.name, [v for v in videos if v not in folders]),
+    ):
         if names:
             count = plural(len(names), noun)
             yield f"{root}: left out {count} beside {beside}: {name_some(names)}"

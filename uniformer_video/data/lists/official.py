@@ -5,7 +5,8 @@ from pathlib import Path
 
 from uniformer_video.data.decoding.frame_names import is_frame_folder
 from uniformer_video.data.lists.annotations import Annotated, read_part
-from uniformer_video.data.lists.folders import VIDEO_SUFFIXES, is_hidden, is_video
+from uniformer_video.data.lists.folders import is_hidden, is_video
+from uniformer_video.data.lists.media import VIDEO_SUFFIXES
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 

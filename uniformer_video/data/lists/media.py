@@ -1,0 +1,47 @@
+"""What a list holds, videos or images: how such files are named, and the words for them in messages."""
+
+from dataclasses import dataclass
+from os import PathLike, fspath
+
+from uniformer_video.data.decoding.frame_names import PICTURE_SUFFIXES
+
+# Names of all that decoding takes (`data/decoding/source.py`), the usual ones first: they stand in messages.
+_SUFFIXES = (
+    "mp4 avi mkv mov webm m4v mpg mpeg ts flv wmv 3gp m2ts mts ogv vob "
+    "3g2 f4v qt mj2 ismv psp m4s mk3d divx amv asf wtv dvr-ms rm rmvb ogg ogm nut mxf gif apng ivf obu "
+    "mpe m1v m2v mp2v mpv m2p m2t trp tp tod mod evo dv dif swf nuv dav y4m mjpeg mjpg "
+    "h264 264 avc h26l hevc h265 265"
+)
+VIDEO_SUFFIXES = tuple(f".{suffix}" for suffix in _SUFFIXES.split())
+
+
+@dataclass(frozen=True)
+class Medium:
+    """name: "video" or "image", also the noun of messages. suffixes: of its files, in small letters.
+
+    example: a file in a class of a folder. of_frames: whether a folder of numbered pictures is one, too.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    example: str
+    of_frames: bool = False
+
+    def fits(self, path: str | PathLike[str]) -> bool:
+        """Whether a file is such a one by its name."""
+        return fspath(path).lower().endswith(self.suffixes)
+
+    @property
+    def one(self) -> str:
+        """The noun with its article, for messages."""
+        return f"an {self.name}" if self.name[0] in "aeiou" else f"a {self.name}"
+
+    @property
+    def usual_suffixes(self) -> str:
+        """How the names of its files end, for messages."""
+        return f"{', '.join(self.suffixes[:5])}, ..."
+
+
+VIDEO = Medium("video", VIDEO_SUFFIXES, "running/a.mp4", of_frames=True)
+IMAGE = Medium("image", PICTURE_SUFFIXES, "n01440764/a.JPEG")
+MEDIA = {medium.name: medium for medium in (VIDEO, IMAGE)}
