@@ -116,6 +116,8 @@ _MODEL = (
     number("UNIFORMER.INIT_VALUE", 0.1, "what these factors start from",
            0, 1_000, needs("UNIFORMER.LAYER_SCALE"), above=True, phase=TRAINING),
     share("UNIFORMER.DROP_DEPTH_RATE", 0.1, "stochastic depth of the last block", below=True),
+    flag("UNIFORMER.DROP_DEPTH_GLOBAL", True, "stochastic depth in stages 3 and 4 too; OpenMixup: False",
+         needs("UNIFORMER.DROP_DEPTH_RATE"), phase=TRAINING),
     *all_of(
         share("UNIFORMER.DROPOUT_RATE", 0.0, "dropout behind the first embedding, FFNs and attention",
               below=True),
