@@ -1,5 +1,6 @@
 """Learning rates and weight decay of the published image runs, by their rules written out once more."""
 
+import json
 import math
 from itertools import pairwise
 
@@ -11,6 +12,9 @@ from uniformer_video.errors import ConfigError
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.runs import build_training
+from uniformer_video.runs.run import run
+from uniformer_video.signals import Interrupted
+from uniformer_video.weights.checkpoint import read_weights
 
 PUBLISHED = {
     "BASE_LR": 1e-3,
@@ -70,8 +74,8 @@ def test_by_steps_the_warmup_rises_to_the_base_rate_and_the_cosine_goes_on_lower
     lr = schedule_of(WARMUP_EPOCHS=30, MAX_EPOCH=600)
     assert lr(29.999) == pytest.approx(1e-3, rel=1e-4)
     assert lr(30) == pytest.approx(published_rate(30, 1e-3, 30, 600)) and lr(30) < 0.995e-3
-    rates = [schedule_of(WARMUP_EPOCHS=5, MAX_EPOCH=300)(epoch / 7) for epoch in range(2100)]
-    assert all(a > b for a, b in pairwise(rates[36:]))
+    rates = [lr(30 + epoch / 7) for epoch in range(3990)]
+    assert all(a > b for a, b in pairwise(rates))
 
 
 @pytest.mark.parametrize(
@@ -85,6 +89,26 @@ def test_by_steps_the_warmup_rises_to_the_base_rate_and_the_cosine_goes_on_lower
 def test_a_schedule_that_cannot_be(changes, message):
     with pytest.raises(ConfigError, match=message):
         schedule_of(WARMUP_EPOCHS=5, MAX_EPOCH=300, **changes)
+
+
+def test_a_run_keeps_the_rate_of_an_epoch_and_goes_on_with_it(tiny, tmp_path, interrupt_after):
+    """Also from the middle of an epoch; with the same weights as a run that was never stopped."""
+    by_epoch = {"LR_INTERVAL": "previous-epoch", "MAX_EPOCH": 4, "COOLDOWN_EPOCHS": 1}
+    changes = {**PUBLISHED, **by_epoch, "WARMUP_EPOCHS": 1}
+    words = tiny(TEST__ENABLE=False, **{f"SOLVER__{key}": value for key, value in changes.items()})
+    weights = []
+    for name, stop in (("whole", None), ("stopped", 6)):
+        cfg = load_config(overrides=[*words, "OUTPUT_DIR", str(tmp_path / name)])
+        if stop:
+            with interrupt_after(stop), pytest.raises(Interrupted):
+                run(cfg, "tiny")
+        run(cfg, "tiny")
+        weights.append(read_weights(tmp_path / name / "last.pt").state)
+        lines = map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())
+        logged = [line["lr"] for line in lines if line["kind"] == "train"]
+        of_epochs = [published_rate(t, 1e-3, 1, 3) for t in (0, 0, 1, 2)]
+        assert logged == pytest.approx([rate for rate in of_epochs for _ in range(4)])
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
 @pytest.mark.parametrize(
