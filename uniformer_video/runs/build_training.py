@@ -148,13 +148,13 @@ def decay_line(cfg: CfgNode, model: RecognitionModel) -> str:
 def rate_line(cfg: CfgNode) -> str:
     """What scaling did to the learning rates, or "" where they are as given."""
     solver, factor = cfg.SOLVER, _rate_factor(cfg)
+    if factor == 1:
+        return ""
     if solver.BASE_LR_BATCH_SIZE:
         meant = solver.BASE_LR_BATCH_SIZE
         why = f"a step has {videos_of_step(cfg)} videos, SOLVER.BASE_LR_BATCH_SIZE is {meant}"
-    elif solver.BASE_LR_SCALE_NUM_SHARDS:
-        why = f"SOLVER.BASE_LR_SCALE_NUM_SHARDS True, and NUM_SHARDS is {cfg.NUM_SHARDS}"
     else:
-        return ""
+        why = f"SOLVER.BASE_LR_SCALE_NUM_SHARDS True, and NUM_SHARDS is {cfg.NUM_SHARDS}"
     return (
         f"All learning rates are multiplied by {factor:g} ({why}): the peak is {solver.BASE_LR * factor:g}, "
         f"in place of SOLVER.BASE_LR {solver.BASE_LR:g}."
