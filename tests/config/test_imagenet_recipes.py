@@ -13,6 +13,7 @@ from uniformer_video.zoo.registry import find_model
 
 FOLDER = Path(__file__).parents[2] / "configs" / "imagenet"
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+HALVES = ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
 RANDAUGMENT = "rand-m9-mstd0.5-inc1"
 
 # A column a setting, for the groups of runs below.
@@ -36,6 +37,9 @@ GROUPS = {  # EMA.DECAY 0: no average
     "xxs": (600, 30, 0, 4096, 0.9999, "v0", 1, "previous-epoch", 0.0, "fp32", 0),
     "xs": (600, 30, 0, 4096, 0.9999, RANDAUGMENT, 1, "previous-epoch", 0.0, "fp32", 0),
     "plain_384": (60, 0, 0, 512, 0, RANDAUGMENT, 1, "previous-epoch", 0.0, "auto", 0),
+    "labels": (310, 5, 10, 1024, 0.99992, RANDAUGMENT, 1, "epoch", 0.0, "auto", 42),
+    "labels_384": (60, 0, 10, 512, 0, RANDAUGMENT, 1, "epoch", 0.0, "auto", 42),
+    "labels_384_l": (60, 0, 10, 256, 0, RANDAUGMENT, 1, "epoch", 0.0, "auto", 42),
 }
 # group, model, rate, decay, drop path, size, short side of the test, head channels, layer scale and its start
 RECIPES = {
@@ -54,6 +58,17 @@ RECIPES = {
     "s_384": ("plain_384", "s", 5e-6, 1e-8, 0.1, 384, 438, 64, False, None),
     "s_plus_384": ("plain_384", "s_plus", 5e-6, 1e-8, 0.1, 384, 438, 32, False, None),
     "b_384": ("plain_384", "b", 5e-6, 1e-8, 0.3, 384, 438, 64, False, None),
+    "s_tl": ("labels", "s_tl", 1.6e-3, 0.05, 0.1, 224, 248, 32, False, None),
+    "s_tl_dim64": ("labels", "s_tl_dim64", 1.6e-3, 0.05, 0.1, 224, 248, 64, False, None),
+    "s_plus_tl": ("labels", "s_plus_tl", 1.6e-3, 0.05, 0.1, 224, 248, 32, False, None),
+    "s_plus_tl_dim64": ("labels", "s_plus_tl_dim64", 1.6e-3, 0.05, 0.1, 224, 248, 64, False, None),
+    "b_tl": ("labels", "b_tl", 1.6e-3, 0.05, 0.3, 224, 248, 32, False, None),
+    "b_tl_dim64": ("labels", "b_tl_dim64", 1.6e-3, 0.05, 0.3, 224, 248, 64, False, None),
+    "l_ls_tl": ("labels", "l_ls_tl", 1.2e-3, 0.05, 0.4, 224, 248, 64, True, 1e-6),
+    "s_tl_384": ("labels_384", "s_tl", 5e-6, 1e-8, 0.1, 384, 426, 32, False, None),
+    "s_plus_tl_384": ("labels_384", "s_plus_tl", 5e-6, 1e-8, 0.1, 384, 426, 32, False, None),
+    "b_tl_384": ("labels_384", "b_tl", 5e-6, 1e-8, 0.3, 384, 426, 32, False, None),
+    "l_ls_tl_384": ("labels_384_l", "l_ls_tl", 5e-6, 1e-8, 0.3, 384, 426, 64, True, 1e-6),
 }
 # Top-1 of the published weights, and multiply-adds of one picture, in billions.
 FIGURES = {
@@ -61,11 +76,17 @@ FIGURES = {
     "s_plus_dim64": ("83.4", "4.2"), "b": ("83.8", "8.3"), "b_ls": ("83.9", "8.3"),
     "xxs_128": ("76.8", "0.43"), "xxs_160": ("79.1", "0.66"), "xxs_192": ("79.9", "0.96"),
     "xxs_224": ("80.6", "1.3"), "xs_192": ("81.5", "1.4"), "xs_224": ("82.0", "1.9"),
+    "s_tl": ("83.4", "3.7"), "s_tl_dim64": ("83.4", "3.7"), "s_plus_tl": ("83.9", "4.2"),
+    "s_plus_tl_dim64": ("83.6", "4.2"), "b_tl": ("85.1", "8.3"), "b_tl_dim64": ("84.8", "8.3"),
+    "l_ls_tl": ("85.6", "19.8"), "s_tl_384": ("84.6", "11.9"), "s_plus_tl_384": ("84.9", "13.8"),
+    "b_tl_384": ("86.0", "27.3"), "l_ls_tl_384": ("86.3", "62.9"),
 }
 # The weights that a fine-tuning starts from.
 STARTS = {
     "s_384": "uniformer_small_in1k", "s_plus_384": "uniformer_small_plus_in1k",
-    "b_384": "uniformer_base_in1k",
+    "b_384": "uniformer_base_in1k", "s_tl_384": "uniformer_small_tl_224",
+    "s_plus_tl_384": "uniformer_small_plus_tl_224", "b_tl_384": "uniformer_base_tl_224",
+    "l_ls_tl_384": "uniformer_large_ls_tl_224",
 }
 # fmt: on
 SHARED = {
@@ -98,8 +119,17 @@ MIXED = {
     "MIXUP.PROB": 1.0,
     "MIXUP.SWITCH_PROB": 0.5,
 }
-# What published accuracies are of: the better of weights and average, else the weights.
-TESTED = {"xxs": "best", "xs": "best"}
+LABELLED = {
+    "MIXUP.ENABLE": False,
+    "TOKEN_LABELS.ENABLE": True,
+    "TOKEN_LABELS.CLASS_WEIGHT": 1.0,
+    "TOKEN_LABELS.DENSE_WEIGHT": 1.0,
+    "TOKEN_LABELS.BOX_ORDER": "published",
+    "TOKEN_LABELS.GROUND_TRUTH": False,
+    "TOKEN_LABELS.MIXTOKEN": True,
+}
+# What published accuracies are of: the better of weights and average, the average, else the weights.
+TESTED = {"xxs": "best", "xs": "best", "labels": "last-ema"}
 
 
 def recipe(name):
@@ -129,7 +159,7 @@ def test_settings(name):
         expected |= {"EMA.DECAY": average, "EMA.WARMUP": False}
     expected |= {
         **SHARED,
-        **MIXED,
+        **(LABELLED if "labels" in group else MIXED),
         "MODEL.MODEL_NAME": f"image_uniformer_{model}",
         "UNIFORMER.PRETRAIN_NAME": STARTS.get(name, ""),
         "UNIFORMER.DROP_DEPTH_RATE": drop_path,
@@ -147,9 +177,9 @@ def test_settings(name):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_what_a_test_sees(name):
-    _, _, _, _, _, size, short_side, *_ = RECIPES[name]
+    group, _, _, _, _, size, short_side, *_ = RECIPES[name]
     protocol = Protocol.from_cfg(recipe(name))
-    mean, std = IMAGENET
+    mean, std = HALVES if "labels" in group else IMAGENET
     assert (protocol.views.short_side, protocol.views.crop_size) == (short_side, size)
     assert (list(protocol.views.normalise.mean), list(protocol.views.normalise.std)) == (mean, std)
     assert (protocol.medium, protocol.num_views, protocol.score) == ("image", 1, "logits")
