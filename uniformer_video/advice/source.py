@@ -16,6 +16,7 @@ from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.folders import find_videos, is_video, list_videos
 from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats
 from uniformer_video.data.lists.labels import number_classes
+from uniformer_video.data.lists.media import VIDEO
 from uniformer_video.data.lists.records import VideoRecord, read_csv, read_frame_list
 from uniformer_video.data.lists.shard_index import INDEX_FILE, shard_folder
 from uniformer_video.data.lists.text import filled_lines
@@ -144,7 +145,8 @@ def _candidates(root: Path, given: str, pinned: Mapping[str, str]) -> Iterator[d
         if template := _frame_list_template(path, pinned):
             yield _named("frames", given, LABEL_PATH_TEMPLATE=template)
     for known in list_formats():
-        if known.name not in ("kinetics", "frames", "shards", "folder"):
+        told_by_files = ("kinetics", "frames", "shards", "folder")
+        if known.medium == VIDEO.name and known.name not in told_by_files:
             yield _named(known.name, given)
 
 

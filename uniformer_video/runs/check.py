@@ -52,6 +52,7 @@ def check_settings(cfg: CfgNode) -> None:
     """
     check_data_settings(cfg)
     _check_medium(cfg)
+    _check_local_kernel(cfg)
     task = build_task(cfg)
     if cfg.TRAIN.ENABLE and cfg.AUG.ENABLE and cfg.AUG.AA_TYPE:
         parse_policy(cfg.AUG.AA_TYPE)
@@ -130,6 +131,18 @@ def _check_medium(cfg: CfgNode) -> None:
         raise ConfigError(
             f"MODEL.MODEL_NAME {model.name} takes videos, and {setting} {used.name} lists images; set "
             f"{mend}; or take a model of images, such as image_uniformer_s"
+        )
+
+
+def _check_local_kernel(cfg: CfgNode) -> None:
+    """Raise `ConfigError` for a kernel over time in a model of images, or without it in one of videos."""
+    model, kernel = find_model(cfg.MODEL.MODEL_NAME), cfg.UNIFORMER.LOCAL_KERNEL
+    sides = ("height", "width") if model.takes_images else ("time", "height", "width")
+    if kernel and len(kernel) != len(sides):
+        medium, example = ("images", "[5, 5]") if model.takes_images else ("videos", "[3, 5, 5]")
+        raise ConfigError(
+            f"UNIFORMER.LOCAL_KERNEL is {kernel}, and MODEL.MODEL_NAME {model.name} takes {medium}; it must "
+            f"be [{', '.join(sides)}], such as {example}, or [] for that of the weights"
         )
 
 
