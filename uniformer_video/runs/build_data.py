@@ -10,7 +10,7 @@ from uniformer_video.data.lists.class_counts import count_unnamed, note_absent_c
 from uniformer_video.data.lists.class_names import places, stand_ins
 from uniformer_video.data.lists.formats import list_formats
 from uniformer_video.data.lists.published import name_missing, note_missing
-from uniformer_video.data.lists.records import VideoRecord, relabel
+from uniformer_video.data.lists.records import VideoRecord, noun_of, relabel
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.runs.build_lists import read_lists
 from uniformer_video.runs.build_task import build_task
@@ -74,7 +74,9 @@ def build_data(cfg: CfgNode) -> Data:
     train, val, test = (splits.get(split, []) for split in ("train", "val", "test"))
     data = Data(names, train, val, test, list(notes))
     if test and cfg.TEST.SPLIT != "test":
-        data.notes.append(f"The videos tested are those of the {cfg.TEST.SPLIT} list (TEST.SPLIT).")
+        data.notes.append(
+            f"The {noun_of(test)}s tested are those of the {cfg.TEST.SPLIT} list (TEST.SPLIT)."
+        )
     for records in splits.values():
         task.check_records(records, data.num_classes)
     if cfg.TRAIN.ENABLE and data.num_classes < task.min_classes:
@@ -84,7 +86,8 @@ def build_data(cfg: CfgNode) -> Data:
         )
     if cfg.TRAIN.ENABLE and not any(record.labels for record in data.train):
         raise DataError(
-            "no video of the training list has a label, so there is nothing to learn; is the column "
+            f"no {noun_of(data.train)} of the training list has a label, so there is nothing to "
+            "learn; is the column "
             "label filled?"
         )
     for split, records in splits.items():
@@ -118,7 +121,8 @@ def _check_named_alike(listed, names, splits, split):
     first = next(iter(splits))
     named, numbered = (first, split) if names else (split, first)
     raise DataError(
-        f"the {named} videos have class names and the {numbered} list has bare numbers, so nothing tells "
+        f"the {named} {noun_of(listed.records)}s have class names and the {numbered} list has bare "
+        "numbers, so nothing tells "
         "which number is which class; name the classes in classes.txt or DATA.CLASS_NAMES"
     )
 
@@ -133,7 +137,8 @@ def _in_order(listed, names, split):
         return listed.records
     if unknown := sorted(set(own) - set(names)):
         raise DataError(
-            f"the videos of the split {split} are of the class {name_some([*map(repr, unknown)])}, which the "
+            f"the {noun_of(listed.records)}s of the split {split} are of the class "
+            f"{name_some([*map(repr, unknown)])}, which the "
             f"splits before it do not name; their classes are {name_some(names, 8)}; name all classes in "
             "classes.txt or DATA.CLASS_NAMES, or mend the data"
         )

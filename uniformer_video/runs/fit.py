@@ -11,6 +11,8 @@ from functools import partial
 import numpy as np
 from fvcore.common.config import CfgNode
 
+from uniformer_video.data.lists.formats import medium_of
+from uniformer_video.data.lists.records import noun_of
 from uniformer_video.data.loading.loader import TrainLoader, TrainPlan, resolve_workers
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.environment import torchrun
@@ -244,11 +246,11 @@ def _training_facts(
     command: str,
 ) -> Iterator[str]:
     parameters = count_parameters(model) / 1e6
-    plan = loader.plan
+    plan, noun = loader.plan, medium_of(cfg.TRAIN.DATASET)
     yield (
         f"Training {parameters:.2f} M parameters for {cfg.SOLVER.MAX_EPOCH} epochs of "
         f"{plan.steps_per_epoch} steps on {ranks.size} x {device_name()}, {precision}, "
-        f"{plural(plan.slots * plan.slot_size, 'video')} a step, "
+        f"{plural(plan.slots * plan.slot_size, noun)} a step, "
         f"{resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)} workers."
     )
     yield from build_training.build_freezing(cfg).lines(model)
@@ -261,7 +263,7 @@ def _training_facts(
     if (steps := cfg.SOLVER.ACCUMULATION_STEPS) > 1:
         yield (
             f"Gradients of {steps} batches are added up for each update (SOLVER.ACCUMULATION_STEPS): "
-            f"{plan.slots} parts of {plural(plan.slot_size, 'video')}, each of which BatchNorm normalises "
+            f"{plan.slots} parts of {plural(plan.slot_size, noun)}, each of which BatchNorm normalises "
             "by itself."
         )
     processes = cfg.NUM_GPUS * cfg.NUM_SHARDS
@@ -269,7 +271,7 @@ def _training_facts(
         yield (
             f"The recipe is for {processes} processes (NUM_GPUS {cfg.NUM_GPUS} x NUM_SHARDS "
             f"{cfg.NUM_SHARDS}); {ranks.size} will work through their {plan.slots} parts of each step "
-            f"in turn: {plan.slots // ranks.size} x {plural(plan.slot_size, 'video')}, gradients accumulated."
+            f"in turn: {plan.slots // ranks.size} x {plural(plan.slot_size, noun)}, gradients accumulated."
         )
         yield (
             f"On {processes} GPUs: {torchrun(cfg.NUM_GPUS, cfg.NUM_SHARDS)} "
@@ -299,7 +301,7 @@ def _validate(
     scores = score_records(cfg, together, data.val, protocol, ranks, False, faults=data.faults)
     videos = [record for record, decoded in zip(data.val, scores.decoded, strict=True) if decoded]
     if not videos:
-        monitor.message("no validation video can be decoded")
+        monitor.message(f"no validation {noun_of(data.val)} can be decoded")
         return {}
     if not np.isfinite(scores.scores[scores.decoded]).all():
         raise TrainingError(
@@ -311,7 +313,7 @@ def _validate(
         score, loss = task.validate(means[scores.decoded], videos)
         if math.isnan(score):
             monitor.message(
-                "no validation video has a label, so there is no score to choose weights by"
+                f"no validation {noun_of(data.val)} has a label, so there is no score to choose weights by"
             )
             return {}
         if not 0 <= score <= 1:
@@ -323,5 +325,5 @@ def _validate(
     seconds = time.monotonic() - started
     monitor.validation(epoch, epoch * steps, measured, seconds, task.score_key)
     if scores.failures:
-        monitor.message(f"{len(scores.failures)} validation videos cannot be decoded")
+        monitor.message(f"{len(scores.failures)} validation {noun_of(data.val)}s cannot be decoded")
     return {name: score for name, (score, _) in measured.items()}

@@ -14,8 +14,9 @@ from uniformer_video.data.lists.folders import (
     find_videos,
     is_hidden,
 )
-from uniformer_video.data.lists.media import VIDEO, Medium
+from uniformer_video.data.lists.media import IMAGE, VIDEO, Medium
 from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.lists.synsets import Folders, classes_of_folders
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, plural
 
@@ -46,8 +47,9 @@ def read_folder(
     """The videos, or the files of another `medium`, of a folder with one sub-folder for each class.
 
     Returns `(records, names, notes)`; classes are numbered in the order of their sorted names, or of the
-    given `names`, which are those of `owner`. notes: lines on what was left out. Raises `DataError` for a
-    sub-folder without a video, and for one with videos that is none of the `names`.
+    given `names`, which are those of `owner`. Folders of images may be called as ImageNet's classes are, see
+    `synsets`. notes: lines on what was left out. Raises `DataError` for a sub-folder without a video, and for
+    one with videos that is none of the `names`.
     """
     root = Path(root)
     if not root.is_dir():
@@ -71,19 +73,33 @@ def read_folder(
             f"{root} has no sub-folder with {medium.name}s; it takes one sub-folder a class, "
             f"such as {root / medium.example}"
         )
-    strangers = [name for name in folders if names and name not in names]
+    called = name_folders(folders, names, medium)
+    known = set(names or ())
+    strangers = [name for name in folders if known and called.classes[name] not in known]
     _refuse_unknown([name for name in strangers if classes[name]], root, names, owner)
     unfilled = [name for name in folders if not classes[name] and name not in strangers]
     _refuse_unfilled(unfilled, found, len(folders))
     _refuse_twice(root, folders)
-    names = names or folders
+    names = names or called.names()
+    folder_of = {name: folder for folder, name in called.classes.items()}
     records = [
-        VideoRecord(os.path.abspath(root / video), str(video), (label,), str(root))
+        VideoRecord(
+            os.path.abspath(root / video), str(video), (label,), str(root), medium=medium.name
+        )
         for label, name in enumerate(names)
-        for video in classes.get(name, ())
+        for video in classes.get(folder_of.get(name, ""), ())
     ]
-    notes = [*_notes_of(found), *_notes_on_places(found)]
+    notes = [*called.notes, *_notes_of(found), *_notes_on_places(found)]
     return records, names, [*notes, *_notes_on_links(found)]
+
+
+def name_folders(
+    folders: Sequence[str], names: Sequence[str] | None = None, medium: Medium = VIDEO
+) -> Folders:
+    """What the folders of classes are called; `names`: of the classes, where these are given."""
+    if medium == IMAGE:
+        return classes_of_folders(folders, names)
+    return Folders({folder: folder for folder in folders})
 
 
 def _may_lead_to_folder(entry: os.DirEntry[str]) -> bool:

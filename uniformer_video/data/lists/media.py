@@ -37,11 +37,23 @@ class Medium:
         return f"an {self.name}" if self.name[0] in "aeiou" else f"a {self.name}"
 
     @property
+    def file(self) -> str:
+        """The name of a file of it, for messages."""
+        return self.example.rpartition("/")[2]
+
+    @property
     def usual_suffixes(self) -> str:
         """How the names of its files end, for messages."""
         return f"{', '.join(self.suffixes[:5])}, ..."
 
 
+# Also what frames are not extracted to, but images are kept in.
+IMAGE_SUFFIXES = (*PICTURE_SUFFIXES, ".gif", ".jpe", ".jfif", ".jp2", ".avif")
 VIDEO = Medium("video", VIDEO_SUFFIXES, "running/a.mp4", of_frames=True)
-IMAGE = Medium("image", PICTURE_SUFFIXES, "n01440764/a.JPEG")
+IMAGE = Medium("image", IMAGE_SUFFIXES, "n01440764/a.JPEG")
 MEDIA = {medium.name: medium for medium in (VIDEO, IMAGE)}
+
+
+def is_listed_file(path: str | PathLike[str]) -> bool:
+    """Whether a file is a video or an image by its name."""
+    return VIDEO.fits(path) or IMAGE.fits(path)

@@ -38,7 +38,7 @@ class TrainPlan:
 
     videos: in the list; slots: shares of a step; slot_size: videos of a slot. What is left over at
     the end of an epoch, less than a step, waits for another epoch's order. weights: how often each
-    video comes beside the others, float `[videos]`; None = each once an epoch.
+    video comes beside the others, float `[videos]`; None = each once an epoch. noun: what messages call one.
     """
 
     videos: int
@@ -46,11 +46,12 @@ class TrainPlan:
     slot_size: int
     seed: int
     weights: np.ndarray | None = field(default=None, compare=False)
+    noun: str = field(default="video", compare=False)
 
     def __post_init__(self) -> None:
         if self.steps_per_epoch < 1:
             raise ConfigError(
-                f"a step takes {self.slots * self.slot_size} videos (TRAIN.BATCH_SIZE x NUM_SHARDS x "
+                f"a step takes {self.slots * self.slot_size} {self.noun}s (TRAIN.BATCH_SIZE x NUM_SHARDS x "
                 "SOLVER.ACCUMULATION_STEPS) "
                 f"and the training list has {self.videos}; "
                 f"set TRAIN.BATCH_SIZE {self.videos} or less, with NUM_GPUS, NUM_SHARDS and "
