@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fvcore.common.config import CfgNode
 
 from uniformer_video.data.decoding.cache import FrameCache
-from uniformer_video.data.lists.check import check_list, note_overlaps
+from uniformer_video.data.lists.check import check_list, check_medium, note_overlaps
 from uniformer_video.data.lists.class_counts import count_unnamed, note_absent_classes
 from uniformer_video.data.lists.class_names import places, stand_ins
 from uniformer_video.data.lists.formats import list_formats
@@ -77,7 +77,8 @@ def build_data(cfg: CfgNode) -> Data:
         data.notes.append(
             f"The {noun_of(test)}s tested are those of the {cfg.TEST.SPLIT} list (TEST.SPLIT)."
         )
-    for records in splits.values():
+    for split, records in splits.items():
+        data.notes += check_medium(split, records)
         task.check_records(records, data.num_classes)
     if cfg.TRAIN.ENABLE and data.num_classes < task.min_classes:
         raise DataError(

@@ -102,7 +102,13 @@ def check_data_settings(cfg: CfgNode) -> None:
                 f"DATA.TARGET_FPS {cfg.DATA.TARGET_FPS:g} needs the times of frames, and the format "
                 f"{used.name} (TRAIN.DATASET or TEST.DATASET) knows none; set it to 0"
             )
-        if used.in_shards and not decoder.reads_shards:
+        if decoder.of_images and used.medium != IMAGE.name:
+            raise ConfigError(
+                f"DATA.DECODING_BACKEND {decoder.name} reads images, and the format {used.name} lists "
+                "videos; "
+                "set it to auto"
+            )
+        if used.in_shards and used.medium == VIDEO.name and not decoder.reads_shards:
             raise ConfigError(
                 f"DATA.DECODING_BACKEND {decoder.name} cannot read videos in shards (TRAIN.DATASET or "
                 f"TEST.DATASET {used.name}); set it to auto"
@@ -150,7 +156,11 @@ def settings_of_other_media(cfg: CfgNode) -> dict[str, Unused]:
     """`{key: Unused}` of the settings about videos, where the lists hold images, and the reverse."""
     keys, noun = (_OF_VIDEOS, "images") if is_of_images(cfg) else (_OF_IMAGES, "videos")
     reason = f"the format {cfg.TRAIN.DATASET} lists {noun}, which have no such thing"
-    return {key: Unused(reason, ("TRAIN.DATASET",), gives_way=True) for key in keys}
+    found = {key: Unused(reason, ("TRAIN.DATASET",), gives_way=True) for key in keys}
+    if is_of_images(cfg) and not find_decoder(cfg.DATA.DECODING_BACKEND).of_images:
+        reads = Unused("images are read by Pillow alone", ("TRAIN.DATASET",), gives_way=True)
+        found["DATA.DECODING_BACKEND"] = reads
+    return found
 
 
 def settings_of_other_formats(cfg: CfgNode) -> dict[str, Unused]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from uniformer_video.data.decoding import names_frames
 from uniformer_video.data.decoding.frame_names import any_frame, any_picture, is_frame_folder
-from uniformer_video.data.lists.media import IMAGE, MEDIA
+from uniformer_video.data.lists.groups import listed_name
+from uniformer_video.data.lists.media import IMAGE, MEDIA, other_than
 from uniformer_video.data.lists.records import VideoRecord, label_text, noun_of, without_repeats
 from uniformer_video.errors import DataError
 from uniformer_video.storage.address import name_for_messages
@@ -35,6 +36,34 @@ def check_list(
         notes.append(f"{lines} repeat {MEDIA[noun_of(records)].one} of it; {done}.")
         records = records if train else single
     return records, notes + _note_missing(split, records, max_missing, class_names)
+
+
+def check_medium(split: str, records: Sequence[VideoRecord]) -> list[str]:
+    """Notes on files of a list that are images by their names where it should hold videos, or the reverse.
+
+    Raises `DataError` where all of them are.
+    """
+    if not records:
+        return []
+    medium = MEDIA[noun_of(records)]
+    other = other_than(medium)
+    files = [record for record in records if not (record.num_frames or names_frames(record.path))]
+    names = [(listed_name(record), record) for record in files]
+    odd = [(name, r) for name, r in names if other.fits(name) and not medium.fits(name)]
+    if not odd:
+        return []
+    name, first = odd[0]
+    if len(odd) == len(records):
+        raise DataError(
+            f"the {split} list holds {other.name}s by their names, such as {name} in {first.source}, and no "
+            f"{medium.name}s; set TRAIN.DATASET {other.lists}, or another format of {other.name}s, "
+            "and take a "
+            f"model of {other.name}s"
+        )
+    verbs = ("is", "counts") if len(odd) == 1 else ("are", "count")
+    count = f"{len(odd)} of the {plural(len(records), medium.name)} of the {split} list"
+    named = name_some([name for name, _ in odd])
+    return [f"{count} {verbs[0]} no {medium.name} by the name, and {verbs[1]} as broken: {named}."]
 
 
 def note_overlaps(splits: Mapping[str, Sequence[VideoRecord]]) -> list[str]:

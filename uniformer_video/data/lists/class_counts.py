@@ -28,14 +28,15 @@ def count_line(split: str, records: Sequence[VideoRecord], names: list[str]) -> 
     counts = class_counts(records)
     absent = [name for label, name in enumerate(names) if label not in counts]
     of = f"{len(counts)} of {len(names)}" if absent else str(len(counts))
-    none = f"; none of {name_some(absent, _NAMED)}" if absent else ""
+    mark = _mark(names)
+    none = f"; none of {name_some(absent, _NAMED, mark)}" if absent else ""
     line = f"{split}: {plural(len(records), noun_of(records))} of {of} class{'' if of == '1' else 'es'}: "
     ranked = sorted(counts.items(), key=lambda item: (item[1], item[0]))
     if len(ranked) <= _ALL_NAMED:
-        return one_line(f"{line}{', '.join(_with_count(names, sorted(ranked)))}{none}")
+        return one_line(f"{line}{mark.join(_with_count(names, sorted(ranked)))}{none}")
     rarest, frequent = ranked[:_NAMED], ranked[-_NAMED:]
     return one_line(
-        f"{line}{', '.join(_with_count(names, rarest))} ... {', '.join(_with_count(names, frequent))}; "
+        f"{line}{mark.join(_with_count(names, rarest))} ... {mark.join(_with_count(names, frequent))}; "
         f"{len(ranked) - 2 * _NAMED} more between{none}"
     )
 
@@ -101,4 +102,9 @@ def _with_count(names: Sequence[str], ranked: Iterable[tuple[int, int]]) -> list
 
 
 def _name(names: Sequence[str], labels: Iterable[int]) -> str:
-    return name_some([names[label] for label in labels], _NAMED)
+    return name_some([names[label] for label in labels], _NAMED, _mark(names))
+
+
+def _mark(names: Iterable[str]) -> str:
+    """What stands between class names: no comma where they hold some, as ImageNet's words do."""
+    return "; " if any("," in name for name in names) else ", "
