@@ -39,7 +39,7 @@ def data_of(root, dataset="imagefolder", **settings):
 
 def test_the_words_of_imagenet_are_those_of_its_1000_synsets():
     names, synsets = class_names("imagenet"), imagenet_synsets()
-    assert len(set(names)) == len(set(synsets)) == 1000 and synsets == sorted(synsets)
+    assert len(set(names)) == len(set(synsets)) == 1000 and list(synsets) == sorted(synsets)
     found = dict(zip(synsets, names, strict=True))
     assert {synset: found[synset] for synset in WORDS} == WORDS
     assert (synsets.index(BIRD), synsets.index(MACHINE)) == (134, 517)

@@ -60,9 +60,10 @@ def class_names(dataset: str, order: str = USUAL) -> list[str]:
     return [names[index] for index in _indices(f"{dataset}-{order}.txt")]
 
 
-def imagenet_synsets() -> list[str]:
+@cache
+def imagenet_synsets() -> tuple[str, ...]:
     """The names of ImageNet's 1000 folders, such as "n01440764", in the order of its classes."""
-    return read_class_names(_FOLDER / "imagenet-synsets.txt")
+    return tuple(read_class_names(_FOLDER / "imagenet-synsets.txt"))
 
 
 def named_classes(text: str, what: str = "class names:") -> list[str]:

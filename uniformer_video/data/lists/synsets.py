@@ -51,7 +51,8 @@ def classes_of_folders(folders: Sequence[str], names: Sequence[str] | None = Non
     if names and all(_is_number(folder, len(names)) for folder in folders):
         return Folders({folder: names[int(folder)] for folder in folders})
     if len(folders) > _NEARLY_ALL and all(_is_number(folder, len(words)) for folder in folders):
-        classes = {folder: class_names(DATASET)[int(folder)] for folder in folders}
+        usual = class_names(DATASET)
+        classes = {folder: usual[int(folder)] for folder in folders}
         return Folders(classes, _notes(classes, names, "numbers"))
     if len(synsets) > len(folders) / 2:
         others = [folder for folder in folders if folder not in words]
