@@ -10,17 +10,18 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.config.settings import flat_config, load_config
-from uniformer_video.data.decoding import names_frames
+from uniformer_video.data.decoding import names_frames, open_video
 from uniformer_video.data.lists.class_counts import count_unnamed
 from uniformer_video.data.lists.class_names import stand_ins
-from uniformer_video.data.lists.folders import find_videos, is_video, list_videos
-from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats
+from uniformer_video.data.lists.folders import FoundVideos, find_videos, is_video, list_videos
+from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats, medium_of
 from uniformer_video.data.lists.labels import number_classes
-from uniformer_video.data.lists.media import VIDEO
+from uniformer_video.data.lists.media import IMAGE, VIDEO
 from uniformer_video.data.lists.records import VideoRecord, read_csv, read_frame_list
 from uniformer_video.data.lists.shard_index import INDEX_FILE, shard_folder
 from uniformer_video.data.lists.text import filled_lines
-from uniformer_video.errors import AbsentError, DataError, UserError
+from uniformer_video.errors import AbsentError, DataError, DecodeError, UserError
+from uniformer_video.program import command
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.storage.address import check_no_secret, is_address
 from uniformer_video.tasks.multi_label import MultiLabel
@@ -28,6 +29,8 @@ from uniformer_video.tasks.multi_label import MultiLabel
 PARTS = ("train", "val", "test")
 # Any recipe of a folder reads lists alike; what it says of training is not asked for here.
 _READER = "finetune/small"
+_IMAGE_RECIPE = "images/small"  # of a folder of images
+_LOOKED_AT = 5  # folders of pictures, and pictures of them
 _MOST_BROKEN = 1.0  # here they are counted, and never stop
 
 
@@ -69,6 +72,8 @@ def find_source(given: str, pinned: Mapping[str, str]) -> Source:
     otherwise. Raises `UserError` for what is not there, holds no videos, or would stop a run.
     """
     check_no_secret(given, "the address")
+    if medium_of(pinned.get("TRAIN.DATASET", "")) == IMAGE.name:
+        raise _of_images(given)
     if "TRAIN.DATASET" in pinned:
         root = os.path.dirname(given) or "." if os.path.isfile(given) else given
         return _read(given, {"DATA.PATH_TO_DATA_DIR": root}, pinned)
@@ -94,6 +99,8 @@ def _of_file(given: str, pinned: Mapping[str, str]) -> Source:
     folder, name = os.path.dirname(given) or ".", os.path.basename(given)
     if is_video(given):
         return _unlabelled(given, [given])
+    if IMAGE.fits(given):
+        raise _of_images(given)
     if name == INDEX_FILE and shard_folder(given):
         return _read(given, _named("shards", os.path.dirname(os.path.abspath(folder))), pinned)
     if Path(name).stem in PARTS and name.endswith(".csv"):
@@ -134,9 +141,48 @@ def _of_folder(given: str, pinned: Mapping[str, str]) -> Source:
         if _can_be_read(settings, pinned):
             return _read(given, settings, pinned)
     found = find_videos(root)
+    if holds_images(found):
+        raise _of_images(given)
     if not found.videos or all(len(video.parts) <= 1 for video in found.videos):
         return _unlabelled(given, [str(root / video) for video in list_videos(root)])
     return _read(given, _named("folder", given), pinned)
+
+
+def holds_images(found: FoundVideos) -> bool:
+    """Whether the pictures of a folder without video files are images by themselves, and no frames of videos.
+
+    Frames of a video have numbers without gaps and one size, and are called alike in two folders. The first
+    few folders are looked at.
+    """
+    folders = [found.folder / video for video in found.videos]
+    if not folders:
+        return bool(found.skipped) and all(map(IMAGE.fits, found.skipped))
+    if not all(map(Path.is_dir, folders)):
+        return False
+    first, *others = (set(os.listdir(folder)) for folder in folders[:_LOOKED_AT])
+    if others and not any(first & names for names in others):
+        return True
+    return not any(map(_is_of_frames, folders[:_LOOKED_AT]))
+
+
+def _is_of_frames(folder: Path) -> bool:
+    """Whether the pictures of a folder are numbered without gaps, and the first few of one size."""
+    try:
+        with open_video(folder) as frames:
+            frames.frames(range(min(frames.num_frames, _LOOKED_AT)))
+    except DecodeError:
+        return False
+    return True
+
+
+def _of_images(given: str) -> DataError:
+    """Advice is about videos."""
+    listed = "" if os.path.isdir(given) else ", or image-csv for a list of images"
+    words = command(f"run --cfg {_IMAGE_RECIPE} DATA.PATH_TO_DATA_DIR FOLDER")
+    return DataError(
+        f"{given} holds images, and this advises on videos alone; a model of images is trained by `{words}`, "
+        f"FOLDER with one sub-folder of images a class (TRAIN.DATASET imagefolder{listed})"
+    )
 
 
 def _candidates(root: Path, given: str, pinned: Mapping[str, str]) -> Iterator[dict[str, Any]]:

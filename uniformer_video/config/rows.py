@@ -236,13 +236,15 @@ _FLIPS = (
                 _BY_CLASS, phase=TRAINING),
 )
 _AUGMENTATION = all_of(
-    flag("AUG.ENABLE", True, "RandAugment, erasing and repeated augmentation in training"),
+    flag("AUG.ENABLE", True, "RandAugment, erasing and copies of clips in training"),
     *all_of(
         number("AUG.NUM_SAMPLE", 1, "copies of each training clip, augmented independently", 1, 100),
-        text("AUG.AA_TYPE", "rand-m7-n4-mstd0.5-inc1", "RandAugment policy; empty = none"),
+        number("AUG.REPEATED", 1, "times each video comes in a row, dealt out to processes; published: 3",
+               1, 100),
+        text("AUG.AA_TYPE", "rand-m7-n4-mstd0.5-inc1", "RandAugment's policy; v0 = AutoAugment's; '' = none"),
         number("AUG.COLOR_JITTER", 0.4, "brightness, contrast, saturation, where AA_TYPE is empty",
                0, 10, needs("AUG.AA_TYPE", "")),
-        choice("AUG.INTERPOLATION", "bicubic", "of RandAugment's geometry",
+        choice("AUG.INTERPOLATION", "bicubic", "of the policy's geometry",
                ("bicubic", "bilinear"), needs("AUG.AA_TYPE")),
         share("AUG.RE_PROB", 0.25, "probability of random erasing"),
         used_when=needs("AUG.ENABLE"),

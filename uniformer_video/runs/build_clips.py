@@ -59,7 +59,8 @@ def build_train_loader(cfg: CfgNode, data: Data, ranks: Ranks) -> TrainLoader:
         cfg.TRAIN.BATCH_SIZE // cfg.NUM_GPUS,
         cfg.RNG_SEED,
         sampling_weights(data.train, cfg.DATA.BALANCE),
-        noun_of(data.train),
+        repeats=cfg.AUG.REPEATED if cfg.AUG.ENABLE else 1,
+        noun=noun_of(data.train),
     )
     workers = resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)
     own_slots = ranks.own_slots(slots)

@@ -12,7 +12,8 @@ from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.config.setting import TEST, TRAINING
 from uniformer_video.config.settings import unmet_settings
 from uniformer_video.config.unused import Unused, report_unused, unused_settings
-from uniformer_video.data.clips.augment import parse_policy
+from uniformer_video.data.clips.auto_augment import policy_of
+from uniformer_video.data.clips.images import check_on_device
 from uniformer_video.data.decoding.decoders import find_decoder
 from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats, medium_of
 from uniformer_video.data.lists.media import IMAGE, VIDEO
@@ -55,7 +56,9 @@ def check_settings(cfg: CfgNode) -> None:
     _check_local_kernel(cfg)
     task = build_task(cfg)
     if cfg.TRAIN.ENABLE and cfg.AUG.ENABLE and cfg.AUG.AA_TYPE:
-        parse_policy(cfg.AUG.AA_TYPE)
+        policy_of(cfg.AUG.AA_TYPE)
+    if cfg.TRAIN.ENABLE and is_of_images(cfg):
+        check_on_device(cfg.AUG.ON_DEVICE)
     unused = {
         **unused_settings(cfg),
         **settings_of_other_formats(cfg),

@@ -254,7 +254,12 @@ def _training_facts(
         f"{resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)} workers."
     )
     yield from build_training.build_freezing(cfg).lines(model)
-    yield from filter(None, (build_training.decay_line(cfg, model), build_training.rate_line(cfg)))
+    lines = (
+        plan.repeats_line(),
+        build_training.decay_line(cfg, model),
+        build_training.rate_line(cfg),
+    )
+    yield from filter(None, lines)
     if cfg.EMA.ENABLE and cfg.BN.USE_PRECISE_STATS:
         yield (
             "BN.USE_PRECISE_STATS measures BatchNorm's statistics for the weights that are trained; the "

@@ -168,7 +168,7 @@ class Monitor:
             self.warned = True
             self.message(
                 f"training waits {share:.0%} of its time for data; raise DATA_LOADER.NUM_WORKERS, set "
-                "AUG.ON_DEVICE all, or store the videos at a smaller size; "
+                "AUG.ON_DEVICE all (images: normalise), or store the videos at a smaller size; "
                 f"`{command('bench loader')}` shows where the time goes"
             )
 

@@ -91,16 +91,17 @@ def _read(
     """See `read_image`. remedy: what to do about a file that is damaged; single: about several pictures."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Pillow's, of data beside the pixels; what matters is raised
+            # Pillow's are of data beside the pixels; what matters is raised.
+            warnings.simplefilter("ignore")
             with Image.open(file, formats=formats) as image:
                 _check_size(image, name)
                 _check_single(image, name, single)
                 _check_range(image, name)
                 if _is_deep(image):
                     return _deep_pixels(image)
-                return np.asarray(_upright(_without_premultiplied(image)).convert("RGB"))
+                colours = _upright(_without_premultiplied(image))
+                # a copy would take as long as half the decoding
+                return np.asarray(colours if colours.mode == "RGB" else colours.convert("RGB"))
     except DecodeError:
         raise
     except FileNotFoundError:
