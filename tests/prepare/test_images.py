@@ -169,11 +169,11 @@ def test_every_image_is_looked_at(imagenet, tmp_path, capsys, monkeypatch):
     assert "--strict looks for damage that decoders of videos hide" in refusal(
         capsys, "prepare", "check", "val.csv", "--strict"
     )
-    main(["prepare", "check", str(imagenet / "train"), "--workers", "1"])
-    assert (
-        "3 folders of pictures, taken for the frames of a video each; --images"
-        in capsys.readouterr().out
-    )
+    assert main(["prepare", "check", str(imagenet / "train"), "--workers", "1"]) == 0
+    assert "9 images checked, 0 bad" in capsys.readouterr().out  # called otherwise in each folder
+    main(["prepare", "check", str(imagenet / "val"), "--workers", "1"])
+    said = "1 folder of pictures, taken for the frames of a video each; --images takes each picture"
+    assert said in capsys.readouterr().out
 
 
 def test_image_shards_on_a_web_server(imagenet, tmp_path):

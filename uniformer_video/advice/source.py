@@ -10,17 +10,22 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.config.settings import flat_config, load_config
-from uniformer_video.data.decoding import names_frames, open_video
+from uniformer_video.data.decoding import names_frames
 from uniformer_video.data.lists.class_counts import count_unnamed
 from uniformer_video.data.lists.class_names import stand_ins
-from uniformer_video.data.lists.folders import FoundVideos, find_videos, is_video, list_videos
+from uniformer_video.data.lists.folders import (
+    find_videos,
+    holds_images,
+    is_video,
+    list_videos,
+)
 from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats, medium_of
 from uniformer_video.data.lists.labels import number_classes
 from uniformer_video.data.lists.media import IMAGE, VIDEO
 from uniformer_video.data.lists.records import VideoRecord, read_csv, read_frame_list
 from uniformer_video.data.lists.shard_index import INDEX_FILE, shard_folder
 from uniformer_video.data.lists.text import filled_lines
-from uniformer_video.errors import AbsentError, DataError, DecodeError, UserError
+from uniformer_video.errors import AbsentError, DataError, UserError
 from uniformer_video.program import command
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.storage.address import check_no_secret, is_address
@@ -30,7 +35,6 @@ PARTS = ("train", "val", "test")
 # Any recipe of a folder reads lists alike; what it says of training is not asked for here.
 _READER = "finetune/small"
 _IMAGE_RECIPE = "images/small"  # of a folder of images
-_LOOKED_AT = 5  # folders of pictures, and pictures of them
 _MOST_BROKEN = 1.0  # here they are counted, and never stop
 
 
@@ -146,33 +150,6 @@ def _of_folder(given: str, pinned: Mapping[str, str]) -> Source:
     if not found.videos or all(len(video.parts) <= 1 for video in found.videos):
         return _unlabelled(given, [str(root / video) for video in list_videos(root)])
     return _read(given, _named("folder", given), pinned)
-
-
-def holds_images(found: FoundVideos) -> bool:
-    """Whether the pictures of a folder without video files are images by themselves, and no frames of videos.
-
-    Frames of a video have numbers without gaps and one size, and are called alike in two folders. The first
-    few folders are looked at.
-    """
-    folders = [found.folder / video for video in found.videos]
-    if not folders:
-        return bool(found.skipped) and all(map(IMAGE.fits, found.skipped))
-    if not all(map(Path.is_dir, folders)):
-        return False
-    first, *others = (set(os.listdir(folder)) for folder in folders[:_LOOKED_AT])
-    if others and not any(first & names for names in others):
-        return True
-    return not any(map(_is_of_frames, folders[:_LOOKED_AT]))
-
-
-def _is_of_frames(folder: Path) -> bool:
-    """Whether the pictures of a folder are numbered without gaps, and the first few of one size."""
-    try:
-        with open_video(folder) as frames:
-            frames.frames(range(min(frames.num_frames, _LOOKED_AT)))
-    except DecodeError:
-        return False
-    return True
 
 
 def _of_images(given: str) -> DataError:

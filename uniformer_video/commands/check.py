@@ -26,7 +26,7 @@ def check_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--images",
         action="store_true",
-        help="they are images, one picture a file: a folder of pictures is else taken for frames",
+        help="they are images, one picture a file, also where numbers and names are as those of frames",
     )
     parser.add_argument(
         "--out", default="bad.csv", metavar="FILE", help="the table (bad.csv, here)"
@@ -59,7 +59,8 @@ def check_step(args: Namespace) -> int:
 
     Its columns: path, reason, frames found (that decode) and frames declared (by the file's header, or
     by the list). A video that takes longer than --timeout is given up and named. The exit status is 2
-    if any is bad. Lists and shards of images are known by the names in them, folders of images by --images.
+    if any is bad. Images are known by the names in lists and shards; folders of pictures that are numbered
+    without gaps, in one size and called alike in each are frames of videos, unless --images says otherwise.
 
     --overlap looks for the same footage in several lists instead (train and test, say) by what the
     videos show, whatever their names: copies, also re-encoded, smaller, or cut by a tenth. A folder with

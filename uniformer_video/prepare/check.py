@@ -14,7 +14,13 @@ from uniformer_video.data.decoding import names_frames, open_video
 from uniformer_video.data.decoding.decoders import find_decoder
 from uniformer_video.data.decoding.guard import GuardedReader
 from uniformer_video.data.decoding.source import is_member
-from uniformer_video.data.lists.folders import is_video, list_videos, walk
+from uniformer_video.data.lists.folders import (
+    find_videos,
+    holds_images,
+    is_video,
+    list_videos,
+    walk,
+)
 from uniformer_video.data.lists.groups import listed_name
 from uniformer_video.data.lists.media import IMAGE, MEDIA, VIDEO, Medium, is_listed_file
 from uniformer_video.data.lists.records import VideoRecord, read_csv, read_frame_list
@@ -65,10 +71,10 @@ def records_to_check(
 ) -> list[VideoRecord]:
     """The `VideoRecord`s of a folder or a list, in its order.
 
-    medium: "image" for one of images; "" = of videos, but for lists and shards that name images alone. A
-    folder with an index of shards, also an address, stands for the videos in them, and so does the index.
-    With `template` the list is one of folders of frames, `folder num_frames label`. `path` may also name the
-    frames of one video, `folder/img_{:05d}.jpg`.
+    medium: "image" for one of images; "" = told by the names in a list or shards, of a folder by
+    `holds_images`. A folder with an index of shards, also an address, stands for the videos in them, and so
+    does the index. With `template` the list is one of folders of frames, `folder num_frames label`. `path`
+    may also name the frames of one video, `folder/img_{:05d}.jpg`.
     """
     from uniformer_video.data.lists.sharded import read_shards
 
@@ -76,7 +82,7 @@ def records_to_check(
     if folder := shard_folder(path):
         return _of_medium(read_shards(folder), medium)
     if os.path.isdir(path):
-        found = MEDIA[medium or "video"]
+        found = MEDIA[medium] if medium else _medium_of_folder(path)
         return [
             VideoRecord(str(Path(path) / video), str(video), (), str(path), medium=found.name)
             for video in _videos_in(path, found)
@@ -89,6 +95,11 @@ def records_to_check(
     if template:
         return read_frame_list(path, template, prefix)
     return _of_medium(read_csv(path, prefix, separator), medium)
+
+
+def _medium_of_folder(path: Path | str) -> Medium:
+    """What a folder holds, by the names of its files, and by pictures that can be no frames."""
+    return IMAGE if holds_images(find_videos(path)) else VIDEO
 
 
 def _of_medium(records: list[VideoRecord], medium: str) -> list[VideoRecord]:
