@@ -3,11 +3,15 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from uniformer_video import class_names
 from uniformer_video.cli import main
+from uniformer_video.config.settings import load_config
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.models.light import LightUniFormer
@@ -50,6 +54,31 @@ def published_xxs(tmp_path):
     torch.manual_seed(0)
     state = build_network("uniformer_xxs", 400, local_kernel=KERNEL).state_dict()
     return save(tmp_path / "uniformer_xxs16_128_k400.pth", state)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("uniformer_small_plus_in1k", "image_uniformer_s_plus"),
+        ("uniformer_xs_192_in1k", "image_uniformer_xs"),
+        ("uniformer_base_tl_224", "image_uniformer_b_tl"),
+    ],
+)
+def test_published_image_weights_predict_as_they_are_and_converted(name, model, tmp_path):
+    torch.manual_seed(0)
+    source = save(tmp_path / f"{name}.pth", build_network(model, 1000).state_dict())
+    Image.fromarray(np.full((60, 50, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    lines = convert_file(source, tmp_path / "ours.pt")
+    side = 192 if "192" in name else 224
+    assert any(line.startswith(f"input: images, {side} pixels") for line in lines)
+    predictors = [Predictor.from_checkpoint(file) for file in (source, tmp_path / "ours.pt")]
+    first, second = (predictor(tmp_path / "a.png") for predictor in predictors)
+    assert predictors[0].protocol == predictors[1].protocol == PUBLISHED[name].protocol()
+    np.testing.assert_array_equal(first.probabilities, second.probabilities)
+    if name.endswith("192_in1k"):
+        of_videos = Protocol.from_cfg(load_config("configs/k400/uniformer_b_16x4.yaml"))
+        with pytest.raises(ConfigError, match=r"takes images, and the settings .* of videos"):
+            convert_file(source, tmp_path / "b.pt", protocol=of_videos)
 
 
 def test_published_weights_get_all_that_prediction_needs(published_xxs, tmp_path):

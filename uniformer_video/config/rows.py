@@ -313,6 +313,8 @@ _TESTS = all_of(
     choice("TEST.WEIGHTS", "best", "which of OUTPUT_DIR's weights to test",
            ("best", "last", "best-raw", "best-ema", "last-ema"),
            needs("TEST.CHECKPOINT_FILE_PATH", "", gives_way=True), affects_test=True),
+    text("TEST.AMONG_CLASSES", "", "compare the scores of some classes alone: present (those of the test's "
+         "videos), or their names or a file of them; empty = all", affects_test=True),
     flag("TEST.MOTION_CHECK", False,
          "also test backwards and on the still middle frame: 3 times the forward passes"),
     Setting("TEST.ROBUSTNESS", [], "also test with frames dropped, compressed, ...: 5 more tests a kind",

@@ -10,7 +10,7 @@ from uniformer_video.data.clips.images import ImageAugmentation
 from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.decoding.cache import FrameCache
 from uniformer_video.data.lists.flips import mirror_pairs, one_sided
-from uniformer_video.data.lists.records import VideoRecord, noun_of
+from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import EvalDataset, TrainDataset
 from uniformer_video.data.loading.loader import (
     TrainLoader,
@@ -60,7 +60,7 @@ def build_train_loader(cfg: CfgNode, data: Data, ranks: Ranks) -> TrainLoader:
         cfg.RNG_SEED,
         sampling_weights(data.train, cfg.DATA.BALANCE),
         repeats=cfg.AUG.REPEATED if cfg.AUG.ENABLE else 1,
-        noun=noun_of(data.train),
+        noun=data.medium.name,
     )
     workers = resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)
     own_slots = ranks.own_slots(slots)

@@ -11,8 +11,6 @@ from functools import partial
 import numpy as np
 from fvcore.common.config import CfgNode
 
-from uniformer_video.data.lists.formats import medium_of
-from uniformer_video.data.lists.records import noun_of
 from uniformer_video.data.loading.loader import TrainLoader, TrainPlan, resolve_workers
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.environment import torchrun
@@ -33,6 +31,7 @@ from uniformer_video.runs.build_measures import (
 )
 from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.build_teacher import build_lessons
+from uniformer_video.runs.check import medium_of_lists
 from uniformer_video.runs.checkpoints import Begun, RunCheckpoints, read_begun
 from uniformer_video.runs.ending import check_patience, note_early_end, note_time
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE, RunFolder
@@ -246,7 +245,7 @@ def _training_facts(
     command: str,
 ) -> Iterator[str]:
     parameters = count_parameters(model) / 1e6
-    plan, noun = loader.plan, medium_of(cfg.TRAIN.DATASET)
+    plan, noun = loader.plan, medium_of_lists(cfg).name
     yield (
         f"Training {parameters:.2f} M parameters for {cfg.SOLVER.MAX_EPOCH} epochs of "
         f"{plan.steps_per_epoch} steps on {ranks.size} x {device_name()}, {precision}, "
@@ -300,13 +299,13 @@ def _validate(
 
     Raises `TrainingError` for scores that are not finite: no such weights are ever the best.
     """
-    started = time.monotonic()
+    started, noun = time.monotonic(), data.medium.name
     protocol = Protocol.from_cfg(cfg).with_views(1, 1)
     together = SideBySide([*models.values()])
     scores = score_records(cfg, together, data.val, protocol, ranks, False, faults=data.faults)
     videos = [record for record, decoded in zip(data.val, scores.decoded, strict=True) if decoded]
     if not videos:
-        monitor.message(f"no validation {noun_of(data.val)} can be decoded")
+        monitor.message(f"no validation {noun} can be decoded")
         return {}
     if not np.isfinite(scores.scores[scores.decoded]).all():
         raise TrainingError(
@@ -318,7 +317,7 @@ def _validate(
         score, loss = task.validate(means[scores.decoded], videos)
         if math.isnan(score):
             monitor.message(
-                f"no validation {noun_of(data.val)} has a label, so there is no score to choose weights by"
+                f"no validation {noun} has a label, so there is no score to choose weights by"
             )
             return {}
         if not 0 <= score <= 1:
@@ -330,5 +329,5 @@ def _validate(
     seconds = time.monotonic() - started
     monitor.validation(epoch, epoch * steps, measured, seconds, task.score_key)
     if scores.failures:
-        monitor.message(f"{len(scores.failures)} validation {noun_of(data.val)}s cannot be decoded")
+        monitor.message(f"{len(scores.failures)} validation {noun}s cannot be decoded")
     return {name: score for name, (score, _) in measured.items()}

@@ -7,6 +7,7 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.data.lists.class_counts import class_counts
 from uniformer_video.data.lists.folds import hold_out
+from uniformer_video.data.lists.formats import medium_of
 from uniformer_video.data.lists.joined import (
     align_classes,
     at_first_path,
@@ -89,9 +90,9 @@ def _hold_out(cfg: CfgNode, kept: SetLists, absent: Mapping[str, Collection[str]
 
     So neither a group nor a video that sets share is parted. Where they have no test either, it is that part.
     """
+    noun = medium_of(cfg.TRAIN.DATASET)
     places = [place for place in absent["val"] if place in kept["train"]]
     records = [record for place in places for record in kept["train"][place].records]
-    noun = noun_of(records)
     train, val = hold_out(records, cfg.DATA.VAL_RATIO, cfg.RNG_SEED)
     if places and cfg.DATA.VAL_RATIO and not (train and val):
         raise DataError(

@@ -8,7 +8,6 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 
 from uniformer_video.data.lists.class_counts import count_line
-from uniformer_video.data.lists.formats import medium_of
 from uniformer_video.distributed.environment import launcher
 from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.runs.build_data import Data, build_data
@@ -75,8 +74,10 @@ def _introduction(cfg: CfgNode, data: Data, folder: RunFolder) -> Iterator[str]:
         for split in ("train", "val", "test")
         if (records := getattr(data, split))
     )
-    noun = medium_of(cfg.TRAIN.DATASET)
-    yield f"{cfg.MODEL.MODEL_NAME}, {data.num_classes} classes, {noun}s: {counts}; output {folder.path}"
+    yield (
+        f"{cfg.MODEL.MODEL_NAME}, {data.num_classes} classes, {data.medium.name}s: {counts}; output "
+        f"{folder.path}"
+    )
     for split in ("train", "val", "test"):
         if records := getattr(data, split):
             yield count_line(split, records, data.class_names)

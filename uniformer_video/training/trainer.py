@@ -299,12 +299,13 @@ class Trainer:
         for path, why in (item for news in heard for item in news.broken):
             if path not in known:
                 known[path] = why
-                self.monitor.message(f"broken {self.plan.noun}, replaced by another: {why}")
+                noun = self.settings.noun
+                self.monitor.message(f"broken {noun}, replaced by another: {why}")
         self.state.progress.bad_videos = known  # at once, since another thread may save it
         allowed = self.settings.max_bad_ratio * self.plan.videos
         if not all(news.complete for news in heard) or len(known) > allowed:
             raise TrainingError(
-                f"{len(known)} of {self.plan.videos} training {self.plan.noun}s are broken, more than "
+                f"{len(known)} of {self.plan.videos} training {self.settings.noun}s are broken, more than "
                 f"DATA.MAX_BAD_RATIO {self.settings.max_bad_ratio:g} allows: "
                 + "; ".join([*known.values()][:3])
             )

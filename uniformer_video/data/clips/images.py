@@ -3,7 +3,7 @@
 An image comes as a clip of one frame, `uint8 [1, H, W, 3]` RGB, and leaves as `float32 [3, h, w]`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,15 +29,17 @@ class ImageViews(EvalViews):
     it scales down, to whole levels; then the centre crop. All as in the published evaluation.
     """
 
-    def __call__(self, clips: Iterable[np.ndarray]) -> Tensor:
-        """`uint8 [clips, 1, H, W, 3]` -> `float32 [clips, 3, crop, crop]`."""
-        return torch.stack([self._view(frames[0]) for frames in clips])
-
-    def _view(self, picture: np.ndarray) -> Tensor:
+    def crops(self, frames: np.ndarray) -> list[Tensor]:
+        """The centre of `uint8 [1, H, W, 3]`, `float32 [3, 1, crop, crop]` with values in 0..255."""
+        picture = frames[0]
         height, width = picture.shape[:2]
         size = image_size(height, width, self.short_side)
         crop = scale_and_cut(picture, size, centre(size, self.crop_size), self.crop_size)
-        return self.normalise(to_channels_first(np.array(crop)[None]))[:, 0]
+        return [to_channels_first(np.array(crop)[None])]
+
+    def to_input(self, crop: Tensor) -> Tensor:
+        """`float32 [3, 1, crop, crop]` -> `float32 [3, crop, crop]`, normalised."""
+        return self.normalise(crop)[:, 0]
 
 
 def image_size(height: int, width: int, side: int) -> Size:

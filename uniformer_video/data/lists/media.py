@@ -1,9 +1,12 @@
 """What a list holds, videos or images: how such files are named, and the words for them in messages."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
+from typing import Any
 
 from uniformer_video.data.decoding.frame_names import PICTURE_SUFFIXES
+from uniformer_video.words import article
 
 # Names of all that decoding takes (`data/decoding/source.py`), the usual ones first: they stand in messages.
 _SUFFIXES = (
@@ -37,7 +40,7 @@ class Medium:
     @property
     def one(self) -> str:
         """The noun with its article, for messages."""
-        return f"an {self.name}" if self.name[0] in "aeiou" else f"a {self.name}"
+        return article(self.name)
 
     @property
     def file(self) -> str:
@@ -65,3 +68,8 @@ def other_than(medium: Medium) -> Medium:
 def is_listed_file(path: str | PathLike[str]) -> bool:
     """Whether a file is a video or an image by its name."""
     return VIDEO.fits(path) or IMAGE.fits(path)
+
+
+def noun_of(results: Mapping[str, Any]) -> str:
+    """What the record of a test is of, "video" or "image"; earlier records do not tell, and are of videos."""
+    return results["protocol"].get("medium", VIDEO.name)
