@@ -133,7 +133,7 @@ def _local_kernel(flat: dict[str, Any]) -> None:
     kernel = flat["UNIFORMER.LOCAL_KERNEL"]
     if any(side % 2 == 0 for side in kernel):
         raise ConfigError(
-            f"UNIFORMER.LOCAL_KERNEL is {kernel}; its sides must be odd, such as [3, 5, 5] or [5, 5, 5]"
+            f"UNIFORMER.LOCAL_KERNEL is {kernel}; its sides must be odd, such as [3, 5, 5], for images [5, 5]"
         )
 
 
@@ -222,6 +222,12 @@ def _warm_up(flat: dict[str, Any]) -> None:
         raise ConfigError(
             f"SOLVER.WARMUP_EPOCHS {warmup:g} does not end before SOLVER.MAX_EPOCH {epochs}; "
             "shorten the warm-up or train longer"
+        )
+    cooldown = flat["SOLVER.COOLDOWN_EPOCHS"]
+    if flat["SOLVER.LR_POLICY"] == "cosine" and cooldown and warmup + cooldown >= epochs:
+        raise ConfigError(
+            f"SOLVER.COOLDOWN_EPOCHS {cooldown:g} are the last of SOLVER.MAX_EPOCH {epochs}, and with "
+            f"SOLVER.WARMUP_EPOCHS {warmup:g} nothing is left between; shorten them or train longer"
         )
 
 

@@ -44,6 +44,7 @@ class UniFormer(RecognitionModel):
         representation_size: channels of a linear layer with tanh between the last norm and the heads, 0
             for none. (The published code has it, and cannot run it: its layer takes a list of channels.)
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
+        global_drop_path: whether stages 3-4 have their part of it. OpenMixup's never had, by a slip.
         dropout_rate: dropout behind the first patch embedding, both layers of an FFN and the projection
             of an attention, as the published `drop_rate`.
         attention_dropout_rate: dropout of the weights of attention.
@@ -78,6 +79,7 @@ class UniFormer(RecognitionModel):
         qk_scale: float | None = None,
         representation_size: int = 0,
         drop_path_rate: float = 0.0,
+        global_drop_path: bool = True,
         dropout_rate: float = 0.0,
         attention_dropout_rate: float = 0.0,
         head_dropout_rate: float = 0.0,
@@ -144,7 +146,7 @@ class UniFormer(RecognitionModel):
                         ndim=ndim,
                         head_dim=head_dim,
                         mlp_ratio=mlp_ratio,
-                        drop_path=next(rates),
+                        drop_path=next(rates) if global_drop_path else 0.0,
                         layer_scale=global_scale,
                         dropout=dropout_rate,
                         attention_dropout=attention_dropout_rate,

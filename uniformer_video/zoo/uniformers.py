@@ -26,6 +26,7 @@ SETTINGS = {
     "UNIFORMER.QKV_SCALE": "qk_scale",
     "UNIFORMER.REPRESENTATION_SIZE": "representation_size",
     "UNIFORMER.DROP_DEPTH_RATE": "drop_path_rate",
+    "UNIFORMER.DROP_DEPTH_GLOBAL": "global_drop_path",
     "UNIFORMER.DROPOUT_RATE": "dropout_rate",
     "UNIFORMER.ATTENTION_DROPOUT_RATE": "attention_dropout_rate",
     "UNIFORMER.HEAD_DROPOUT_RATE": "head_dropout_rate",
