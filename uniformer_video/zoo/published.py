@@ -13,7 +13,7 @@ from typing import Any
 
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.lists.media import IMAGE
-from uniformer_video.data.protocol import Protocol
+from uniformer_video.data.protocol import Protocol, recorded_protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import CheckpointError, MissingLibraryError
 from uniformer_video.weights.checkpoint import Weights
@@ -159,6 +159,17 @@ def order_of_outputs(weights: Weights, entry: PublishedWeights | None = None) ->
     of_mmaction2 = file_stem(weights.path) in _MMACTION2_NAMES
     of_mmaction2 |= weights.hints.get("layout") == "mmaction2"
     return entry.data if of_mmaction2 else entry.class_order
+
+
+def known_protocol(weights: Weights) -> Protocol | None:
+    """How the input of weights is prepared: what their file records, or what is known of published ones by
+    the name of their file; None for others.
+    """
+    recorded = recorded_protocol(weights.metadata, weights.path)
+    if recorded or weights.metadata:
+        return recorded
+    entry = published_by_name(weights.path)
+    return entry.protocol() if entry else None
 
 
 def may_be_fetched(source: Path | str) -> bool:
