@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("uniformer_video")
 
-_DATASETS = ("k400", "k600", "ssv1", "ssv2", "ucf101", "hmdb51")
+_DATASETS = ("k400", "k600", "ssv1", "ssv2", "ucf101", "hmdb51", "imagenet")
 _SPLIT = SETTINGS["DATA.SPLIT_NUMBER"]
 _PRESETS = (
     "ultrafast",
@@ -59,7 +59,11 @@ def prepare_command(args: Namespace) -> int | None:
 def _lists_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("dataset", choices=_DATASETS, metavar="DATASET", help=", ".join(_DATASETS))
     parser.add_argument(
-        "--annotations", required=True, metavar="FOLDER", help="the official annotation files"
+        "--annotations",
+        required=True,
+        metavar="FOLDER",
+        help="the official annotation files; of imagenet, the labels of the validation: "
+        "LOC_val_solution.csv, the ground truth of the development kit, or one synset a line",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--videos", metavar="FOLDER", help="the videos, in folders of any depth")
@@ -67,6 +71,11 @@ def _lists_arguments(parser: ArgumentParser) -> None:
         "--frames",
         metavar="FOLDER",
         help="folders of frames instead, such as the step frames makes",
+    )
+    source.add_argument(
+        "--images",
+        metavar="FOLDER",
+        help="of imagenet: the folder that holds train and val, or the validation images themselves",
     )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the lists go")
     parser.add_argument(
@@ -90,27 +99,38 @@ def _lists(args: Namespace) -> None:
     Writes train.csv, val.csv (and test.csv) of lines `path,label`; with --frames, lists of lines
     `folder num_frames label` under the names that the recipes read. classes.txt names the classes in the
     dataset's usual order. Videos that are annotated and not there are counted and named in missing.csv.
+    The lists of imagenet are of images, for TRAIN.DATASET image-csv; val.csv is of the validation images,
+    which lie in one folder, and train.csv of the folder train, where it is there.
     """
+    from uniformer_video.prepare.image_lists import make_image_lists
     from uniformer_video.prepare.lists import MISSING_FILE, make_lists
 
     if args.with_test and args.dataset not in ("k400", "k600"):
         raise UserError(
             f"--with-test is for k400 and k600; {args.dataset} has no labelled test part"
         )
-    summaries = make_lists(
-        args.dataset,
-        args.annotations,
-        args.out,
-        videos=args.videos,
-        frames=args.frames,
-        template=args.template,
-        split=args.split,
-        with_test=args.with_test,
-    )
+    of_images = args.dataset == "imagenet"
+    if of_images != bool(args.images):
+        takes = "--images" if of_images else "--videos or --frames"
+        raise UserError(f"the lists of {args.dataset} are made of a folder that {takes} names")
+    if of_images:
+        summaries = make_image_lists(args.annotations, args.images, args.out)
+    else:
+        summaries = make_lists(
+            args.dataset,
+            args.annotations,
+            args.out,
+            videos=args.videos,
+            frames=args.frames,
+            template=args.template,
+            split=args.split,
+            with_test=args.with_test,
+        )
     for summary in summaries:
+        noun = "images" if of_images else "videos"
         missing = f", {len(summary.missing)} of the annotated missing" if summary.missing else ""
         again = f", {summary.repeated} annotations repeat others" if summary.repeated else ""
-        print(f"{args.out}/{summary.file}: {summary.videos} videos{missing}{again}")
+        print(f"{args.out}/{summary.file}: {summary.videos} {noun}{missing}{again}")
     names = [name for summary in summaries for name, _ in summary.missing]
     if names:
         more = ", ..." if len(names) > 3 else ""
@@ -212,7 +232,11 @@ def _frames(args: Namespace) -> int:
 
 
 def _shards_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("list", metavar="LIST.csv", help="one path and label a line")
+    parser.add_argument(
+        "list",
+        metavar="LIST.csv",
+        help="one path and label a line; or a folder with one sub-folder of images a class",
+    )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the shards go")
     parser.add_argument(
         "--shard-size", type=int, default=500, metavar="MB", help="of a shard, about (500)"
@@ -222,12 +246,13 @@ def _shards_arguments(parser: ArgumentParser) -> None:
 
 
 def _shards(args: Namespace) -> int:
-    """Pack the videos of a list into tar shards (WebDataset's layout) with an index to seek by.
+    """Pack the videos or images of a list into tar shards (WebDataset's layout) with an index to seek by.
 
     A video becomes two members, KEY.mp4 and KEY.json, which holds its label and its name in the list.
     index.csv says where in which shard each video lies: key, shard, offset, length, label, name, and start,
     end and weight where the list has them. It is written when all shards are there. The same list and
-    files give the same shards. TRAIN.DATASET shards trains from them: see `uniformer-video guide`.
+    files give the same shards. TRAIN.DATASET shards, or image-shards, trains from them: see
+    `uniformer-video guide`.
     """
     from uniformer_video.prepare.shards import make_shards
 

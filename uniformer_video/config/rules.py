@@ -121,7 +121,7 @@ def _local_kernel(flat: dict[str, Any]) -> None:
     kernel = flat["UNIFORMER.LOCAL_KERNEL"]
     if any(side % 2 == 0 for side in kernel):
         raise ConfigError(
-            f"UNIFORMER.LOCAL_KERNEL is {kernel}; its sides must be odd, such as [3, 5, 5] or [5, 5, 5]"
+            f"UNIFORMER.LOCAL_KERNEL is {kernel}; its sides must be odd, such as [3, 5, 5], for images [5, 5]"
         )
 
 

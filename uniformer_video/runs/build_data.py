@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from fvcore.common.config import CfgNode
 
 from uniformer_video.data.decoding.cache import FrameCache
-from uniformer_video.data.lists.check import check_list, note_overlaps
+from uniformer_video.data.lists.check import check_list, check_medium, note_overlaps
 from uniformer_video.data.lists.class_counts import count_unnamed, note_absent_classes
 from uniformer_video.data.lists.class_names import places, stand_ins
 from uniformer_video.data.lists.formats import list_formats
 from uniformer_video.data.lists.media import VIDEO, Medium
 from uniformer_video.data.lists.published import name_missing, note_missing
-from uniformer_video.data.lists.records import VideoRecord, relabel
+from uniformer_video.data.lists.records import VideoRecord, noun_of, relabel
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.runs.build_lists import read_lists
 from uniformer_video.runs.build_task import build_task
@@ -80,7 +80,8 @@ def build_data(cfg: CfgNode) -> Data:
         data.notes.append(
             f"The {medium.name}s tested are those of the {cfg.TEST.SPLIT} list (TEST.SPLIT)."
         )
-    for records in splits.values():
+    for split, records in splits.items():
+        data.notes += check_medium(split, records)
         task.check_records(records, data.num_classes)
     if cfg.TRAIN.ENABLE and data.num_classes < task.min_classes:
         raise DataError(
@@ -94,13 +95,13 @@ def build_data(cfg: CfgNode) -> Data:
         )
     for split, records in splits.items():
         allowed = cfg.DATA.MAX_BAD_RATIO if split == "train" else 1.0
-        records, told = check_list(split, records, allowed, data.class_names, medium.name)
+        records, told = check_list(split, records, allowed, data.class_names)
         setattr(data, split, records)
         data.notes += told
     lists = {split: getattr(data, split) for split in splits}
     try_decoder(cfg, lists)
-    data.notes += note_overlaps(lists, medium.name)
-    data.notes += note_absent_classes(lists, data.class_names, medium.name)
+    data.notes += note_overlaps(lists)
+    data.notes += note_absent_classes(lists, data.class_names)
     if published := cfg.DATA.PUBLISHED_LISTS:
         split_number = cfg.DATA.SPLIT_NUMBER
         told, data.lacking = name_missing(data.class_names, lists, published, split_number)
@@ -124,7 +125,8 @@ def _check_named_alike(listed, names, splits, split):
     first = next(iter(splits))
     named, numbered = (first, split) if names else (split, first)
     raise DataError(
-        f"the {named} videos have class names and the {numbered} list has bare numbers, so nothing tells "
+        f"the {named} {noun_of(listed.records)}s have class names and the {numbered} list has bare "
+        "numbers, so nothing tells "
         "which number is which class; name the classes in classes.txt or DATA.CLASS_NAMES"
     )
 
@@ -139,7 +141,8 @@ def _in_order(listed, names, split):
         return listed.records
     if unknown := sorted(set(own) - set(names)):
         raise DataError(
-            f"the videos of the split {split} are of the class {name_some([*map(repr, unknown)])}, which the "
+            f"the {noun_of(listed.records)}s of the split {split} are of the class "
+            f"{name_some([*map(repr, unknown)])}, which the "
             f"splits before it do not name; their classes are {name_some(names, 8)}; name all classes in "
             "classes.txt or DATA.CLASS_NAMES, or mend the data"
         )

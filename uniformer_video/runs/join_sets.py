@@ -16,7 +16,7 @@ from uniformer_video.data.lists.joined import (
     same_files,
     without_shared,
 )
-from uniformer_video.data.lists.records import VideoList
+from uniformer_video.data.lists.records import VideoList, noun_of
 from uniformer_video.data.loading.loader import sampling_weights
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, one_line, plural
@@ -152,7 +152,7 @@ def _count_sets(cfg: CfgNode, split: str, lists: Mapping[str, VideoList]) -> str
         share = len(listed.records) / max(len(records), 1)
         if drawn is not None:
             share = drawn[start:end].sum() / drawn.sum()
-        count = plural(len(listed.records), medium_of(cfg.TRAIN.DATASET))
+        count = plural(len(listed.records), noun_of(listed.records))
         classes = plural(len(class_counts(listed.records)), "class", "classes")
         weight = f" (weight {weights[place]:g})" if place in weights else ""
         parts.append(f"{place}: {count} of {classes}, {share:.1%}{weight}")

@@ -80,7 +80,7 @@ def _introduction(cfg: CfgNode, data: Data, folder: RunFolder) -> Iterator[str]:
     )
     for split in ("train", "val", "test"):
         if records := getattr(data, split):
-            yield count_line(split, records, data.class_names, data.medium.name)
+            yield count_line(split, records, data.class_names)
     yield from data.notes
     if data.lacking:
         yield f"The published videos that are not in the lists: {folder / LACKING_FILE}"

@@ -17,13 +17,14 @@ class Decoder:
     """name: as the setting spells it. open: path -> `VideoReader`.
 
     reads_shards: also videos inside tar files. refuses_some: it has faults of its own, and refuses files
-    that another reads.
+    that another reads. of_images: it reads images, one picture a file, and no videos.
     """
 
     name: str
     open: Callable[[str], VideoReader]
     reads_shards: bool = False
     refuses_some: bool = False
+    of_images: bool = False
 
 
 _DECODERS: dict[str, Decoder] = {}
@@ -82,4 +83,4 @@ register_decoder(Decoder("auto", _open_pyav, reads_shards=True))  # exact on eve
 register_decoder(Decoder("pyav", _open_pyav, reads_shards=True))
 register_decoder(Decoder("decord", _open_decord, refuses_some=True))
 register_decoder(Decoder("torchcodec", _open_torchcodec, refuses_some=True))
-register_decoder(Decoder(PICTURES, _open_pillow, reads_shards=True))  # of images, not of videos
+register_decoder(Decoder(PICTURES, _open_pillow, reads_shards=True, of_images=True))

@@ -41,7 +41,7 @@ class TrainPlan:
 
     videos: in the list; slots: shares of a step; slot_size: videos of a slot. What is left over at
     the end of an epoch, less than a step, waits for another epoch's order. weights: how often each
-    video comes beside the others, float `[videos]`; None = each once an epoch.
+    video comes beside the others, float `[videos]`; None = each once an epoch. noun: what messages call one.
 
     repeats: how many times in a row a video stands in the order, each time augmented anew. Above 1 the
     places of a step are dealt out to its slots one by one, so that different slots see the same video, and
@@ -55,7 +55,7 @@ class TrainPlan:
     seed: int
     weights: np.ndarray | None = field(default=None, compare=False)
     repeats: int = 1
-    noun: str = "video"  # what the list holds, for messages
+    noun: str = field(default="video", compare=False)
 
     def __post_init__(self) -> None:
         if self.steps_per_epoch < 1:
