@@ -55,10 +55,10 @@ class PublishedWeights:
         return f"https://drive.google.com/file/d/{self.drive}" if self.drive else self.address
 
     @property
-    def class_order(self) -> str | None:
-        """The spelling of its outputs' order for `named_classes`, or None for ImageNet."""
+    def class_order(self) -> str:
+        """The spelling of its outputs' order for `named_classes`."""
         if self.data == IMAGENET:
-            return None
+            return "imagenet"
         return f"{self.data}-published" if self.data in ("k400", "k600") else self.data
 
     def describe_protocol(self) -> str:
@@ -153,7 +153,7 @@ def order_of_outputs(weights: Weights, entry: PublishedWeights | None = None) ->
     `entry` is the `PublishedWeights` that they are; left out, the name of their file tells.
     """
     entry = entry or published_by_name(weights.path)
-    if entry is None or entry.data == IMAGENET:
+    if entry is None:
         return None
     # MMAction2 sorted the rows of the Kinetics classifiers anew when it took the weights over.
     of_mmaction2 = file_stem(weights.path) in _MMACTION2_NAMES
