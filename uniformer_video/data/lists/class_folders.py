@@ -85,10 +85,9 @@ def read_folder(
     _refuse_twice(root, folders)
     names = names or called.names()
     folder_of = {name: folder for folder, name in called.classes.items()}
+    place, source = os.path.abspath(root), str(root)  # of maybe a million files
     records = [
-        VideoRecord(
-            os.path.abspath(root / video), str(video), (label,), str(root), medium=medium.name
-        )
+        VideoRecord(os.path.join(place, video), str(video), (label,), source, medium=medium.name)
         for label, name in enumerate(names)
         for video in classes.get(folder_of.get(name, ""), ())
     ]

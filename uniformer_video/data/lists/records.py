@@ -225,8 +225,10 @@ def split_records(
     """
     train: list[VideoRecord] = []
     val: list[VideoRecord] = []
-    for label in sorted({record.label for record in records}):
-        own = [record for record in records if record.label == label]
+    members: dict[int, list[VideoRecord]] = {}
+    for record in records:
+        members.setdefault(record.label, []).append(record)
+    for label, own in sorted(members.items()):
         order = generator("split", seed, label).permutation(len(own))
         held_out = round(len(own) * val_ratio)
         if 0 < val_ratio < 1 and len(own) > 1:
