@@ -66,7 +66,7 @@ class Predictor:
         self.protocol, self.class_names = protocol, tuple(class_names)
         self.batch_size, self.task = batch_size, task or SingleLabel()
         precision = _precision(protocol.precision, self.device)
-        self._autocast = autocast_for(precision, self.device)
+        self.autocast = autocast_for(precision, self.device)
         self.calibration = calibration
         self.applied = _applied(calibration, replace(protocol, precision=precision))
 
@@ -148,7 +148,7 @@ class Predictor:
         )
         logits = []
         for views in protocol.views(clips).split(self.batch_size):
-            with self._autocast():
+            with self.autocast():
                 logits.append(self.model(views.to(self.device)).float().cpu())
         scores = torch.cat(logits).numpy()
         if self.applied:
@@ -196,6 +196,8 @@ def _with_metadata(weights: Weights) -> Weights:
     entry = None if weights.metadata else published_by_name(weights.path)
     if entry is None:
         return weights
+    if entry.doubt:
+        log.warning("%s: %s.", weights.path, entry.doubt)
     model, metadata, _ = complete(weights, entry)
     return replace(weights, state=model.state_dict(), metadata=metadata)
 
