@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.support.tiny_run import tiny_image_overrides
 from uniformer_video.config.settings import load_config
-from uniformer_video.errors import CheckpointError, ConfigError, DecodeError
+from uniformer_video.errors import CheckpointError, ConfigError, DataError, DecodeError
 from uniformer_video.evaluation.markdown import as_markdown
 from uniformer_video.evaluation.record import Results
 from uniformer_video.evaluation.results import load_results
@@ -146,6 +146,14 @@ def test_folders_may_be_called_by_the_numbers_of_classes(trained, pictures, tmp_
     assert any("called by numbers (0, 1, 2)" in note for note in results.notes)
 
 
+def test_other_pixels_than_those_of_the_weights_are_told(trained, pictures, tmp_path):
+    folder = results_by(trained, pictures, tmp_path, **{"DATA.MEAN": "[0.5, 0.5, 0.5]"})
+    (note,) = (note for note in load_results(folder)["notes"] if "DATA.MEAN" in note)
+    assert (
+        "for images with DATA.MEAN [0.45, 0.45, 0.45]" in note and "takes [0.5, 0.5, 0.5]" in note
+    )
+
+
 def test_predictions_take_pictures_and_no_videos(trained, pictures, tmp_path):
     predictor = Predictor.from_checkpoint(trained / "best.pt")
     assert "images of 32 pixels" in repr(predictor)
@@ -153,6 +161,11 @@ def test_predictions_take_pictures_and_no_videos(trained, pictures, tmp_path):
     assert [path.name for path in found] == [f"{number}.png" for number in range(4)]
     with pytest.raises(DecodeError, match=r"a\.mp4 is a video by its name, .*takes images"):
         predictor(tmp_path / "a.mp4")
+    (tmp_path / "a.txt").write_text(f"{found[1]} 3\n{found[0]} 3\n")
+    assert videos_at(tmp_path / "a.txt", predictor.medium) == [found[1], found[0]]
+    (tmp_path / "a.csv").write_text(f"name,path,start\na,{found[0]},2\n")
+    with pytest.raises(DataError, match="lists segments"):
+        videos_at(tmp_path / "a.csv", predictor.medium)
     record = json.loads(json.dumps(predictor(found[0]).to_dict(2)))
     assert len(record["top"]) == 2
 

@@ -74,6 +74,7 @@ def test_published_image_weights_predict_as_they_are_and_converted(name, model, 
     first, second = (predictor(tmp_path / "a.png") for predictor in predictors)
     assert predictors[0].protocol == predictors[1].protocol == PUBLISHED[name].protocol()
     np.testing.assert_array_equal(first.probabilities, second.probabilities)
+    assert first.class_names == second.class_names == tuple(class_names("imagenet"))
     if name.endswith("192_in1k"):
         of_videos = Protocol.from_cfg(load_config("configs/k400/uniformer_b_16x4.yaml"))
         with pytest.raises(ConfigError, match=r"takes images, and the settings .* of videos"):

@@ -40,7 +40,7 @@ def test_every_row_is_about_a_known_model():
         assert name == weights.name
         of_images = find_model(weights.model).takes_images
         assert of_images == (weights.data == "in1k") == (weights.num_frames == 0)
-        assert of_images == (weights.class_order is None)
+        assert of_images == (weights.class_order == "imagenet")
         assert 50 < weights.top1 < 100
     places = [w.url for w in PUBLISHED.values() if w.url]
     assert len(set(places)) == len(places) == len(PUBLISHED) - 2

@@ -15,7 +15,8 @@ def predict_arguments(parser: ArgumentParser) -> None:
         "videos",
         nargs="+",
         metavar="VIDEO",
-        help="video files, folders of frames, or folders of them; for a model of images, pictures",
+        help="video files, folders of frames, or folders or lists (csv, txt) of them; for a model of images, "
+        "pictures",
     )
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="such as run/best.pt")
     parser.add_argument("--json", action="store_true", help="print data: one JSON object a video")

@@ -16,7 +16,7 @@ from uniformer_video.config.recorded import check_recorded_settings
 from uniformer_video.data.lists.class_names import are_stand_ins
 from uniformer_video.data.lists.media import IMAGE, VIDEO
 from uniformer_video.data.lists.records import VideoRecord
-from uniformer_video.data.protocol import Protocol, recorded_protocol
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.evaluation.record import Results
@@ -41,7 +41,7 @@ from uniformer_video.weights.checkpoint import (
 )
 from uniformer_video.words import name_some, plural
 from uniformer_video.zoo.create import build_for_weights
-from uniformer_video.zoo.published import published_by_name
+from uniformer_video.zoo.published import known_protocol
 from uniformer_video.zoo.registry import count_classes, identify_model
 
 Autocast = Callable[[], AbstractContextManager]
@@ -128,9 +128,7 @@ def _from_model(cfg: CfgNode, data: Data, task: Task, ranks: Ranks, autocast: Au
 
 def protocol_of_teacher(weights: Weights) -> Protocol:
     """How videos become a teacher's input: what its file records, or what is known of published weights."""
-    protocol = recorded_protocol(weights.metadata, weights.path)
-    if protocol is None and not weights.metadata and (known := published_by_name(weights.path)):
-        protocol = known.protocol()
+    protocol = known_protocol(weights)
     if protocol is None:
         raise CheckpointError(
             f"TEACHER.CHECKPOINT {weights.path} does not record how videos are prepared for it (frames, "

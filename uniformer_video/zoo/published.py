@@ -13,7 +13,7 @@ from typing import Any
 
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.lists.media import IMAGE
-from uniformer_video.data.protocol import Protocol
+from uniformer_video.data.protocol import Protocol, recorded_protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import CheckpointError, MissingLibraryError
 from uniformer_video.program import command
@@ -56,10 +56,10 @@ class PublishedWeights:
         return f"https://drive.google.com/file/d/{self.drive}" if self.drive else self.address
 
     @property
-    def class_order(self) -> str | None:
-        """The spelling of its outputs' order for `named_classes`, or None for ImageNet."""
+    def class_order(self) -> str:
+        """The spelling of its outputs' order for `named_classes`."""
         if self.data == IMAGENET:
-            return None
+            return "imagenet"
         return f"{self.data}-published" if self.data in ("k400", "k600") else self.data
 
     def describe_protocol(self) -> str:
@@ -165,12 +165,23 @@ def order_of_outputs(weights: Weights, entry: PublishedWeights | None = None) ->
     `entry` is the `PublishedWeights` that they are; left out, the name of their file tells.
     """
     entry = entry or published_by_name(weights.path)
-    if entry is None or entry.data == IMAGENET:
+    if entry is None:
         return None
     # MMAction2 sorted the rows of the Kinetics classifiers anew when it took the weights over.
     of_mmaction2 = file_stem(weights.path) in _MMACTION2_NAMES
     of_mmaction2 |= weights.hints.get("layout") == "mmaction2"
     return entry.data if of_mmaction2 else entry.class_order
+
+
+def known_protocol(weights: Weights) -> Protocol | None:
+    """How the input of weights is prepared: what their file records, or what is known of published ones by
+    the name of their file; None for others.
+    """
+    recorded = recorded_protocol(weights.metadata, weights.path)
+    if recorded or weights.metadata:
+        return recorded
+    entry = published_by_name(weights.path)
+    return entry.protocol() if entry else None
 
 
 def may_be_fetched(source: Path | str) -> bool:

@@ -66,8 +66,9 @@ class EvalViews:
     def crops(self, frames: np.ndarray) -> list[Tensor]:
         """The crops of `uint8 [T, H, W, 3]`, each `float32 [3, T, crop, crop]` with values in 0..255."""
         clip = resize_short_side(to_channels_first(frames), self.short_side)
-        offsets = crop_offsets(*clip.shape[-2:], self.crop_size, self.num_crops)
+        height, width = clip.shape[-2:]
         side = self.crop_size
+        offsets = crop_offsets(height, width, side, self.num_crops)
         return [clip[..., top : top + side, left : left + side] for top, left in offsets]
 
     def to_input(self, crop: Tensor) -> Tensor:
