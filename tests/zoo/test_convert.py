@@ -351,3 +351,40 @@ def test_frames_to_check_on(tmp_path, make_video):
     (tmp_path / "text.jpg").write_text("no picture")
     with pytest.raises(DataError, match=r"takes a picture, or a video.*text\.jpg cannot be read"):
         read_frame(tmp_path / "text.jpg")
+
+
+def test_the_pixels_of_published_token_labelling_are_in_doubt_and_both_ways_are_there(
+    tmp_path, caplog, call
+):
+    """0.5 as the library that its code names has it, ImageNet's on demand; and that is said once."""
+    name = "uniformer_small_tl_384"
+    state = build_network("image_uniformer_s_tl", 1000).state_dict()
+    file = save(tmp_path / f"{name}.pth", {"state_dict": state})
+    lines = "\n".join(convert_file(file, tmp_path / "half.pt"))
+    assert "in doubt" in lines and "--imagenet-pixels" in lines
+    facts = read_weights(tmp_path / "half.pt").metadata["protocol"]
+    assert facts["mean"] == facts["std"] == [0.5, 0.5, 0.5]
+    assert (facts["crop_size"], facts["short_side"]) == (384, 426)
+    predictor = Predictor.from_checkpoint(file)  # under its own name
+    assert predictor.protocol.views.normalise.mean == (0.5, 0.5, 0.5)
+    assert caplog.text.count("in doubt") == 1
+    Predictor.from_checkpoint(tmp_path / "half.pt")
+    assert caplog.text.count("in doubt") == 1
+    status, told, _ = call("convert", file, "--imagenet-pixels", "--out", tmp_path / "imagenet.pt")
+    assert status == 0 and "in doubt" not in told and "mean 0.485, 0.456, 0.406" in told
+    facts = read_weights(tmp_path / "imagenet.pt").metadata["protocol"]
+    assert (facts["mean"], facts["std"]) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    plain = build_network("image_uniformer_s", 1000).state_dict()
+    lines = convert_file(save(tmp_path / "uniformer_small_in1k.pth", plain), tmp_path / "plain.pt")
+    assert "in doubt" not in "\n".join(lines)
+
+
+def test_pixels_of_an_unknown_protocol_cannot_be_changed(tmp_path):
+    state = build_network("image_uniformer_s_tl", 1000).state_dict()
+    with pytest.raises(ConfigError, match=r"nothing tells how the input of .*own\.pth is prepared"):
+        convert_file(
+            save(tmp_path / "own.pth", state),
+            tmp_path / "out.pt",
+            name="image_uniformer_s_tl",
+            imagenet_pixels=True,
+        )

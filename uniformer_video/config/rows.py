@@ -71,6 +71,7 @@ _TAUGHT = Condition(
     ("TEACHER.CHECKPOINT", "TEACHER.SCORES"),
     lambda flat: bool(flat["TEACHER.CHECKPOINT"] or flat["TEACHER.SCORES"]),
 )
+_TOKENS = needs("TOKEN_LABELS.ENABLE")
 _WANDB = needs("WANDB.ENABLE")
 _RECOMPUTES = Condition(("MODEL.CHECKPOINT_NUM",), lambda flat: any(flat["MODEL.CHECKPOINT_NUM"]))
 
@@ -297,6 +298,23 @@ _TEACHER = all_of(
            0, 1_000, _TAUGHT, above=True),
     phase=TRAINING,
 )
+_TOKEN_LABELS = all_of(
+    flag("TOKEN_LABELS.ENABLE", False, "images: learn soft labels of every token too, from label maps"),
+    *all_of(
+        text("TOKEN_LABELS.PATH", "", "folder of the maps: <class folder>/<name of the picture>.pt",
+             on_resume=FREE),
+        number("TOKEN_LABELS.CLASS_WEIGHT", 1.0, "of the loss of the class logits, against the map's label",
+               0, 1_000),
+        number("TOKEN_LABELS.DENSE_WEIGHT", 1.0, "of the loss of the token logits", 0, 1_000),
+        choice("TOKEN_LABELS.BOX_ORDER", "published",
+               "how a crop is cut from its map: published = with its axes exchanged",
+               ("published", "corrected")),
+        flag("TOKEN_LABELS.GROUND_TRUTH", False, "move the map's label of a picture to its true class"),
+        flag("TOKEN_LABELS.MIXTOKEN", True, "replace a box of tokens by those of another picture"),
+        used_when=_TOKENS,
+    ),
+    phase=TRAINING,
+)
 _TESTS = all_of(
     flag(TEST, True, "run the multi-view test and write the report", affects_test=True),
     text("TEST.DATASET", "", "format of the test data; empty = as TRAIN.DATASET", affects_test=True),
@@ -399,7 +417,7 @@ _MACHINE = (
 # fmt: on
 
 _DATA = (*_VIDEOS, *_BALANCE, *_CLIPS, *_TRAINING_CROP, *_VIEWS, *_FLIPS)
-_TRAINING = (_TRAIN, _TEACHER, _SOLVER, _AVERAGES)
+_TRAINING = (_TRAIN, _TEACHER, _TOKEN_LABELS, _SOLVER, _AVERAGES)
 _PARTS = (_ARCHITECTURE, _MODEL, _DATA, _AUGMENTATION, *_TRAINING, _TESTS, _MACHINE)
 SETTINGS: dict[str, Setting] = {row.key: row for row in chain(*_PARTS)}
 DEFAULTS: dict[str, Any] = {key: row.default for key, row in SETTINGS.items()}

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from uniformer_video.config.recorded import check_recorded_settings
+from uniformer_video.data.decoding import names_frames
 from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.data.lists.media import MEDIA, VIDEO, Medium
@@ -64,7 +65,7 @@ class Predictor:
         self.protocol, self.class_names = protocol, tuple(class_names)
         self.batch_size, self.task = batch_size, task or SingleLabel()
         precision = _precision(protocol.precision, self.device)
-        self._autocast = autocast_for(precision, self.device)
+        self.autocast = autocast_for(precision, self.device)
         self.calibration = calibration
         self.applied = _applied(calibration, replace(protocol, precision=precision))
 
@@ -146,7 +147,7 @@ class Predictor:
         )
         logits = []
         for views in protocol.views(clips).split(self.batch_size):
-            with self._autocast():
+            with self.autocast():
                 logits.append(self.model(views.to(self.device)).float().cpu())
         scores = torch.cat(logits).numpy()
         if self.applied:
@@ -194,6 +195,8 @@ def _with_metadata(weights: Weights) -> Weights:
     entry = None if weights.metadata else published_by_name(weights.path)
     if entry is None:
         return weights
+    if entry.doubt:
+        log.warning("%s: %s.", weights.path, entry.doubt)
     model, metadata, _ = complete(weights, entry)
     return replace(weights, state=model.state_dict(), metadata=metadata)
 
@@ -201,7 +204,8 @@ def _with_metadata(weights: Weights) -> Weights:
 def _check_medium(path: str | Path, medium: Medium) -> None:
     """Raise `DecodeError` for a file whose name is that of the other medium, and not of this one."""
     (other,) = (each for each in MEDIA.values() if each is not medium)
-    if other.fits(path) and not medium.fits(path):
+    of_frames = medium.of_frames and names_frames(str(path))
+    if other.fits(path) and not (medium.fits(path) or of_frames):
         raise DecodeError(
             f"{path} is {other.one} by its name, and this model takes {medium.name}s "
             f"({medium.usual_suffixes}); take a model of {other.name}s"

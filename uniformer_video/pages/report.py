@@ -257,7 +257,11 @@ def _curves(
     """The training charts that have data: the losses, the task's figures, the learning rate."""
     curves = []
     shares = [(figure.key, figure.title, True) for figure in figures]
-    losses = [("loss", "Loss", False), ("distillation_loss", "Loss from the teacher", False)]
+    losses = [
+        ("loss", "Loss", False),
+        ("distillation_loss", "Loss from the teacher", False),
+        ("token_loss", "Loss of the tokens", False),
+    ]
     charts = [*losses, *shares, ("lr", "Learning rate", False)]
     for key, title, is_share in charts:
         train, val = _points(records["train"], key), _points(records["val"], key)

@@ -20,6 +20,7 @@ from uniformer_video.data.lists.formats import ListFormat, find_format, list_for
 from uniformer_video.data.lists.media import IMAGE, MEDIA, VIDEO, Medium
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_task import build_task
+from uniformer_video.runs.build_token_labels import check_token_labels
 from uniformer_video.zoo.registry import MODELS, find_model
 
 _FORMAT_SWITCHES = ("TRAIN.DATASET", "TEST.DATASET")
@@ -54,6 +55,7 @@ def check_settings(cfg: CfgNode) -> None:
     check_data_settings(cfg)
     _check_medium(cfg)
     _check_local_kernel(cfg)
+    check_token_labels(cfg)
     _check_robustness(cfg)
     task = build_task(cfg)
     if cfg.TRAIN.ENABLE and cfg.AUG.ENABLE and cfg.AUG.AA_TYPE:

@@ -31,6 +31,7 @@ from uniformer_video.runs.build_measures import (
 )
 from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.build_teacher import build_lessons
+from uniformer_video.runs.build_token_labels import build_label_maps
 from uniformer_video.runs.check import medium_of_lists
 from uniformer_video.runs.checkpoints import Begun, RunCheckpoints, read_begun
 from uniformer_video.runs.ending import check_patience, note_early_end, note_time
@@ -71,6 +72,7 @@ def fit(
     # a wrong name shows now, not after training
     build_clips.opposite_classes(cfg, data.class_names)
     check_patience(cfg, data)
+    data.label_maps = build_label_maps(cfg, data.train, data.class_names)
     seed_torch("weights", cfg.RNG_SEED)
     begun = read_begun(folder) if cfg.UNIFORMER.PRETRAIN_NAME else None
     model, report = _build_model(cfg, data, begun, ranks)

@@ -247,16 +247,16 @@ class Trainer:
             rng = generator("mixup", settings.seed, position, slot)
             clips, targets = self.mixup.mix(clips, targets, rng)
         targets = self.objective.taught(clips, targets)
+        asked = self.objective.asked_of_network(clips, (settings.seed, position, slot))
         seed_torch("model", settings.seed, position, slot)
         quiet = self.ranks.size > 1 and not last
         with self.network.no_sync() if quiet else nullcontext(), self.ranks.communicating():
             with self.statistics.record_pass():
                 with self.autocast():
-                    outputs = [_not_halved(logits) for logits in self.network(clips)]
+                    outputs = [_not_halved(logits) for logits in self.network(clips, *asked)]
                 dtype = outputs[0].dtype
                 notes = self.statistics.row(dtype, device)
-            losses = [self.objective.losses(logits, targets) for logits in outputs]
-            loss, *more = (cast(Tensor, sum(losses)) / len(outputs)).unbind()
+            loss, *more = self.objective.measured(outputs, targets, asked).unbind()
             self.state.scaler.scale(loss / len(self.own_slots)).backward()
         hits, count = (part.to(dtype) for part in self.task.hits(outputs[0], targets[0]))
         return torch.cat([torch.stack([loss.detach(), hits, count, *more]), notes])

@@ -30,6 +30,8 @@ from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.create import build_for_weights, build_network
 from uniformer_video.zoo.family import read_model_name
 from uniformer_video.zoo.published import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     PUBLISHED,
     PublishedWeights,
     local_file,
@@ -61,6 +63,7 @@ def convert_file(
     protocol: Protocol | None = None,
     read_settings: ReadSettings | None = None,
     ema: bool = False,
+    imagenet_pixels: bool = False,
 ) -> list[str]:
     """Write the checkpoint `target` of this toolkit from weights of any project.
 
@@ -73,6 +76,7 @@ def convert_file(
         protocol: the `Protocol` by which they are tested; left out, what is known of published weights.
         read_settings: makes a `Protocol` of the settings that training left in a file, nested, or None.
         ema: take the averaged weights of a training checkpoint.
+        imagenet_pixels: record ImageNet's mean and standard deviation of pixels in place of others.
 
     Returns the lines of a report. Raises `CheckpointError` when the file does not fit the model, or
     does not tell its `head_dim` and none is given.
@@ -85,6 +89,8 @@ def convert_file(
     model, metadata, order = complete(
         weights, entry, name, head_dim, classes, protocol, read_settings
     )
+    if imagenet_pixels:
+        _record_imagenet_pixels(metadata, source)
     metadata["converted"] = {"from": Path(str(source)).name, "published": entry and entry.name}
     write_checkpoint(target, model.state_dict(), metadata)
     left_out = [TEMPERATURE_LEFT_OUT] if CALIBRATION in weights.metadata else []
@@ -358,6 +364,8 @@ def _report(
             f"input: images, {facts['crop_size']} pixels of a short side of {facts['short_side']}, mean "
             f"{_numbers(facts['mean'])}, standard deviation {_numbers(facts['std'])}"
         )
+        if entry and entry.doubt and facts["mean"] != list(IMAGENET_MEAN):
+            lines.append(entry.doubt)
     elif facts:
         lines.append(
             f"input: {facts['num_frames']} frames, stride {facts['frame_stride']}, "
@@ -368,6 +376,16 @@ def _report(
             "input: not recorded; give --published NAME or --cfg FILE, prediction needs it"
         )
     return [*lines, f"written: {target}"]
+
+
+def _record_imagenet_pixels(metadata: dict[str, Any], source: Path | str) -> None:
+    """Put ImageNet's mean and standard deviation into the protocol in `metadata`."""
+    if "protocol" not in metadata:
+        raise ConfigError(
+            "--imagenet-pixels changes how pixels are normalised, and nothing tells how the input of "
+            f"{source} is prepared; give --published NAME, or a --cfg that sets DATA.MEAN and DATA.STD"
+        )
+    metadata["protocol"] |= {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
 
 
 def _numbers(values: Iterable[float]) -> str:

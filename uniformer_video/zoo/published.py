@@ -16,6 +16,7 @@ from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import CheckpointError, MissingLibraryError
+from uniformer_video.program import command
 from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.weights.download import fetch, is_remote
 
@@ -84,11 +85,22 @@ class PublishedWeights:
             num_clips=clips,
         )
 
+    @property
+    def doubt(self) -> str:
+        """What is not known for sure of its protocol, and how to find out; "" for most."""
+        if self.num_frames or _TOKEN_LABELLED not in self.name:
+            return ""
+        convert = command(f"convert {self.name}.pth --imagenet-pixels --out OTHER.pt")
+        return (
+            "its mean and standard deviation are in doubt: the published code takes the defaults of the timm "
+            "that is installed, 0.5 and 0.5 with the one that it names, ImageNet's with older ones. Here it "
+            f"is 0.5. Convert it the other way too ({convert}), test both, and keep the better"
+        )
+
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _TOKEN_LABELLED = "_tl_"  # in the names of files that were trained with labels of tokens
-# Side of the crop over the short side, mean, standard deviation. Those that were trained with labels of
-# tokens follow the defaults of the library that their code names, 0.5 and 0.5.
+# Side of the crop over the short side, mean, standard deviation. Of labels of tokens see `doubt`.
 _OF_IMAGES = {
     False: (0.875, IMAGENET_MEAN, IMAGENET_STD),
     True: (0.9, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),

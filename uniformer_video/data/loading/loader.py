@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from uniformer_video.cores import usable_cores
+from uniformer_video.data.clips.label_maps import TokenLabels, join_labels
 from uniformer_video.data.clips.packed import PackedClips, join
 from uniformer_video.data.lists.balance import rarest_totals
 from uniformer_video.data.lists.records import VideoRecord
@@ -176,12 +177,18 @@ class TrainBatch:
     paths: tuple[str, ...]
     broken: tuple[tuple[str, str], ...]  # (path, reason)
     origins: tuple[ClipOrigin, ...] = ()  # of the clips
+    token_labels: TokenLabels | None = None  # of the clips, where the dataset has label maps
 
     def pin_memory(self) -> "TrainBatch":
         """As a tensor's; the loader's pinning thread calls it and leaves other classes unpinned."""
         if self.clips is None or self.labels is None:
             return self
-        return replace(self, clips=self.clips.pin_memory(), labels=self.labels.pin_memory())
+        return replace(
+            self,
+            clips=self.clips.pin_memory(),
+            labels=self.labels.pin_memory(),
+            token_labels=self.token_labels.pin_memory() if self.token_labels else None,
+        )
 
 
 class _Batches:
@@ -262,6 +269,7 @@ def collate_train(samples: Sequence[TrainSample]) -> TrainBatch:
     """`TrainSample`s -> one `TrainBatch`."""
     clips = [sample.clips for sample in samples if sample.clips is not None]
     labels = [sample.labels for sample in samples if sample.labels is not None]
+    maps = [sample.token_labels for sample in samples if sample.token_labels is not None]
     complete = len(clips) == len(labels) == len(samples)
     return TrainBatch(
         clips=join(clips) if complete else None,
@@ -269,6 +277,7 @@ def collate_train(samples: Sequence[TrainSample]) -> TrainBatch:
         paths=tuple(sample.path for sample in samples),
         broken=tuple(item for sample in samples for item in sample.broken),
         origins=tuple(origin for sample in samples for origin in sample.origins),
+        token_labels=join_labels(maps) if complete and maps else None,
     )
 
 
