@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from uniformer_video.config.recorded import check_recorded_settings
+from uniformer_video.data.decoding import names_frames
 from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.data.lists.media import MEDIA, VIDEO, Medium
@@ -210,7 +211,8 @@ def _with_metadata(weights: Weights) -> Weights:
 def _check_medium(path: str | Path, medium: Medium) -> None:
     """Raise `DecodeError` for a file whose name is that of the other medium, and not of this one."""
     (other,) = (each for each in MEDIA.values() if each is not medium)
-    if other.fits(path) and not medium.fits(path):
+    of_frames = medium.of_frames and names_frames(str(path))
+    if other.fits(path) and not (medium.fits(path) or of_frames):
         raise DecodeError(
             f"{path} is {other.one} by its name, and this model takes {medium.name}s "
             f"({medium.usual_suffixes}); take a model of {other.name}s"
