@@ -35,7 +35,7 @@ class PyAVReader(Reader):
     """
 
     def __init__(self, path: str, packets: VideoPackets | None = None) -> None:
-        self._packets = packets or VideoPackets(path)
+        self._packets = VideoPackets(path) if packets is None else packets
         self._path = self._packets.path
         self._counted = CountedFrames(self._packets)
         self._to_rgb = VideoReformatter()  # kept, because it caches the conversion's set-up
