@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -60,6 +61,7 @@ def record_of(
     return {
         "kind": KIND,
         "version": VERSION,
+        "id": secrets.token_hex(8),
         "video": timeline.video,
         "checkpoint": source.checkpoint,
         "model": source.model,
@@ -110,6 +112,7 @@ def write_data(folder: Path, timeline: Timeline, record: Mapping[str, Any]) -> N
     with atomic_write(folder / WINDOWS_FILE) as file:
         np.savez(
             file,
+            id=record["id"],
             starts=windows.starts,
             ends=windows.ends,
             probabilities=timeline.probabilities,
@@ -217,7 +220,8 @@ def read_timeline(path: Path | str) -> tuple[Timeline, dict[str, Any]]:
             failed={entry["window"]: entry["reason"] for entry in record["failed"]},
             notes=tuple(record["notes"]),
         )
-        if timeline.probabilities.shape != (len(timeline.windows), len(timeline.class_names)):
+        shape = len(timeline.windows), len(timeline.class_names)
+        if timeline.probabilities.shape != shape or str(data["id"]) != record["id"]:
             raise ValueError("its parts do not fit each other")
         return timeline, record
     except DataError:

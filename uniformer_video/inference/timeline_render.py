@@ -24,6 +24,7 @@ from uniformer_video.words import plural
 
 SUFFIX = ".mp4"
 _CLOCK = 90_000  # ticks a second
+_AAC_FRAME = 1024  # samples, whatever the sound
 _COPIED_SOUND = {
     "aac",
     "mp3",
@@ -254,7 +255,7 @@ def _encoded(
     with container:
         shape = stream.layout.name if stream.layout.nb_channels in (1, 2) else "stereo"
         encoder.layout = shape
-        resampler = av.AudioResampler("fltp", shape, encoder.rate)
+        resampler = av.AudioResampler("fltp", shape, encoder.rate, frame_size=_AAC_FRAME)
         for frame in container.decode(stream):
             if frame.time is None:
                 continue

@@ -1,4 +1,4 @@
-"""One pass over a whole video: the frames of the readers, each decoded once, and what is left of broken ones."""
+"""One pass over a whole video: the frames of the readers, each once, and what is left of broken ones."""
 
 import numpy as np
 import pytest
