@@ -175,7 +175,7 @@ def test_a_break_in_the_middle_costs_the_windows_that_it_meets(untrained, tmp_pa
     lost = [
         n for n in range(len(whole.windows)) if {36, 38} & {4 * n, 4 * n + 2, 4 * n + 4, 4 * n + 6}
     ]
-    assert list(found.failed) == lost
+    assert list(found.failed) == lost and found.broken and not whole.broken
     assert all("cannot be decoded" in reason for reason in found.failed.values())
     read = [n for n in range(len(found.windows)) if n not in found.failed]
     assert np.allclose(found.probabilities[read], whole.probabilities[read], atol=1e-6)
@@ -218,3 +218,15 @@ def test_an_end_behind_the_video_is_said(untrained, make_video):
     found = predict_timeline(predictor, make_video(), end=99)
     assert "ends at 2.000 s, before --end 99" in found.notes[0]
     assert found.windows.end == 2
+
+
+def test_a_pause_makes_no_other_window_and_is_no_break(untrained, tmp_path):
+    times = [*range(0, 1400, 40), *range(4000, 5400, 40)]
+    path = encode(tmp_path / "a.mp4", FRAMES, times=times)
+    found = predict_timeline(Predictor.from_checkpoint(untrained()), path)
+    assert found.windows.window == 0.32
+    assert found.failed and not found.broken
+    assert all("no frame begins" in reason for reason in found.failed.values())
+    paused = found.windows.starts[list(found.failed)]
+    assert 1.3 < paused.min() and paused.max() < 4
+    assert "nothing is said of them" in found.notes[0]

@@ -148,7 +148,7 @@ def timeline_command(args: Namespace) -> int:
         _print(record)
     for place in filter(None, (out, args.render)):
         log.info("Written: %s", place)
-    return EXIT_USER_ERROR if record["failed"] else 0
+    return EXIT_USER_ERROR if record["broken"] else 0
 
 
 def _refuse_with_stored(args: Namespace) -> None:
@@ -185,7 +185,7 @@ def _print(record: dict) -> None:
     for part in record["failed"][:5]:
         log.error("error: %.3f s to %.3f s: %s", part["start"], part["end"], part["reason"])
     if len(record["failed"]) > 5:
-        log.error("error: and %d more windows that could not be read", len(record["failed"]) - 5)
+        log.error("error: and %d more windows without an answer", len(record["failed"]) - 5)
 
 
 def _print_scores(scores: dict) -> None:

@@ -27,6 +27,7 @@ from uniformer_video.inference.timeline_windows import (
     evenly_placed,
     place_windows,
     times_of,
+    usual_rate,
     usual_window,
     window_frames,
 )
@@ -53,7 +54,7 @@ class Timeline:
     """What a model says of each window of a video.
 
     probabilities: float32 `[N, K]`, NaN where a window could not be read. logits: of each view, float32
-    `[N, view, K]`, where they were asked for. failed: {number of a window: why}. exclusive: whether one class
+    `[N, view, K]`, where they were asked for. failed: {number of a window: why}; broken: whether something could not be decoded. exclusive: whether one class
     at the most is true at a time. threshold: the probability below which the answer is "none of these"; None
     without. frame_times: when each frame of the part begins to show, float64. notes: what was left out, or is
     to be known.
@@ -69,6 +70,7 @@ class Timeline:
     frame_times: np.ndarray
     pictures: Pictures
     failed: dict[int, str] = field(default_factory=dict)
+    broken: bool = False
     notes: tuple[str, ...] = ()
     logits: np.ndarray | None = None
 
@@ -100,7 +102,7 @@ def predict_timeline(
             notes.append(f"--fps {fps:g} was not needed: the video has times of its own.")
         times = times_of(stream.num_frames, stream.times, fps or stream.fps, path)
         video_end = end_of_video(times, fps or stream.fps)
-        rate = stream.fps or fps or len(times) / video_end
+        rate = usual_rate(times, stream.fps or fps or len(times) / video_end)
         own = usual_window(protocol.sampling, rate)
         windows = place_windows(video_end, window or own, stride, start, end)
         notes += _notes_on_place(windows, video_end, end)
@@ -109,8 +111,13 @@ def predict_timeline(
     finally:
         stream.close()
     notes += [f"What broke: {fault}." for fault in stream.faults]
-    if run.failed:
-        notes.append(f"{plural(len(run.failed), 'window')} of {len(windows)} could not be read.")
+    if run.empty:
+        notes.append(
+            f"{plural(len(run.empty), 'window')} of {len(windows)} in which no frame begins to show: nothing is "
+            "said of them."
+        )
+    if lost := len(run.failed) - len(run.empty):
+        notes.append(f"{plural(lost, 'window')} of {len(windows)} could not be read.")
     return _timeline(predictor, path, run, notes)
 
 
@@ -146,6 +153,7 @@ def _timeline(predictor: Predictor, path: str, run: "_Run", notes: list[str]) ->
             run.times[sorted(run.pictures)], tuple(run.pictures[i] for i in sorted(run.pictures))
         ),
         failed=run.failed,
+        broken=bool(run.stream.faults) or len(run.failed) > len(run.empty),
         notes=tuple(notes),
         logits=np.stack(run.logits) if run.logits else None,
     )
@@ -175,6 +183,7 @@ class _Run:
         self.windows, self.times = windows, times
         self.probabilities = np.full((len(windows), len(predictor.class_names)), np.nan, np.float32)
         self.failed: dict[int, str] = {}
+        self.empty: set[int] = set()  # of the failed: those in which no frame begins
         self.pictures: dict[int, bytes] = {}
         views = (predictor.protocol.num_views, len(predictor.class_names))
         self.logits = [
@@ -227,6 +236,7 @@ class _Run:
                 )
             except DataError as error:
                 self.failed[number] = one_line(error)
+                self.empty.add(number)
                 found = np.empty((0, 0))
             yield number, found.astype(np.int32)
 

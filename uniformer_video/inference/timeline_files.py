@@ -88,6 +88,7 @@ def record_of(
             }
             for number, reason in sorted(timeline.failed.items())
         ],
+        "broken": timeline.broken,
         "notes": list(timeline.notes),
         "truth": None,
         "scores": None,
@@ -218,6 +219,7 @@ def read_timeline(path: Path | str) -> tuple[Timeline, dict[str, Any]]:
             frame_times=data["frame_times"],
             pictures=Pictures(data["picture_times"], jpegs),
             failed={entry["window"]: entry["reason"] for entry in record["failed"]},
+            broken=record["broken"],
             notes=tuple(record["notes"]),
         )
         shape = len(timeline.windows), len(timeline.class_names)

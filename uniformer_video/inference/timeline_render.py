@@ -24,6 +24,20 @@ from uniformer_video.words import plural
 
 SUFFIX = ".mp4"
 _CLOCK = 90_000  # ticks a second
+_AAC_RATES = {
+    96_000,
+    88_200,
+    64_000,
+    48_000,
+    44_100,
+    32_000,
+    24_000,
+    22_050,
+    16_000,
+    12_000,
+    11_025,
+    8_000,
+}
 _AAC_FRAME = 1024  # samples, whatever the sound
 _COPIED_SOUND = {
     "aac",
@@ -214,7 +228,9 @@ def _sound(
     if found.codec_context.name in _COPIED_SOUND:
         target = out.add_stream_from_template(found)
         return _copied(container, found, target, out, begins, seconds)
-    encoder = out.add_stream("aac", rate=found.codec_context.sample_rate or 48_000)
+    layout = "mono" if found.codec_context.channels == 1 else "stereo"
+    rate = found.codec_context.sample_rate
+    encoder = out.add_stream("aac", rate=rate if rate in _AAC_RATES else 48_000, layout=layout)
     return _encoded(container, found, encoder, out, begins, seconds)
 
 
@@ -253,9 +269,9 @@ def _encoded(
     seconds: float,
 ) -> Iterator[float]:
     with container:
-        shape = stream.layout.name if stream.layout.nb_channels in (1, 2) else "stereo"
-        encoder.layout = shape
-        resampler = av.AudioResampler("fltp", shape, encoder.rate, frame_size=_AAC_FRAME)
+        resampler = av.AudioResampler(
+            "fltp", encoder.layout.name, encoder.rate, frame_size=_AAC_FRAME
+        )
         for frame in container.decode(stream):
             if frame.time is None:
                 continue

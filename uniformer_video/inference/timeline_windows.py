@@ -13,6 +13,7 @@ from uniformer_video.errors import DataError, UserError
 WHOLE_VIDEO_SECONDS = 4.0
 MAX_WINDOWS = 1_000_000
 _TICK = 0.001  # seconds; windows begin and end at whole milliseconds
+_UNEVEN = 0.2
 _MARGIN = 0.01  # seconds, more than the rounding of times
 
 
@@ -68,6 +69,14 @@ def usual_window(sampling: ClipSampling, rate: float) -> float:
     if sampling.rule != "dense":
         return WHOLE_VIDEO_SECONDS
     return sampling.num_frames * sampling.frame_stride / (sampling.target_fps or rate)
+
+
+def usual_rate(times: np.ndarray, rate: float) -> float:
+    """Frames a second of most of a video: `rate`, its mean, unless pauses make that another one."""
+    if len(times) < 2:
+        return rate
+    step = float(np.median(np.diff(times)))
+    return rate if step <= 0 or abs(rate * step - 1) < _UNEVEN else 1 / step
 
 
 def place_windows(
