@@ -54,10 +54,10 @@ class Timeline:
     """What a model says of each window of a video.
 
     probabilities: float32 `[N, K]`, NaN where a window could not be read. logits: of each view, float32
-    `[N, view, K]`, where they were asked for. failed: {number of a window: why}; broken: whether something could not be decoded. exclusive: whether one class
-    at the most is true at a time. threshold: the probability below which the answer is "none of these"; None
-    without. frame_times: when each frame of the part begins to show, float64. notes: what was left out, or is
-    to be known.
+    `[N, view, K]`, where they were asked for. failed: {number of a window: why it has no answer}; broken:
+    whether something could not be decoded. exclusive: whether one class at the most is true at a time.
+    threshold: the probability below which the answer is "none of these"; None without. frame_times: when each
+    frame of the part begins to show, float64. notes: what was left out, or is to be known.
     """
 
     video: str
@@ -113,8 +113,8 @@ def predict_timeline(
     notes += [f"What broke: {fault}." for fault in stream.faults]
     if run.empty:
         notes.append(
-            f"{plural(len(run.empty), 'window')} of {len(windows)} in which no frame begins to show: nothing is "
-            "said of them."
+            f"{plural(len(run.empty), 'window')} of {len(windows)} in which no frame begins to show: nothing "
+            "is said of them."
         )
     if lost := len(run.failed) - len(run.empty):
         notes.append(f"{plural(lost, 'window')} of {len(windows)} could not be read.")
