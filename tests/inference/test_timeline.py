@@ -88,13 +88,13 @@ def test_a_calibration_is_applied_as_the_predictor_does(untrained, make_video):
     assert np.allclose(after.probabilities, expected, atol=1e-5)
 
 
-def test_without_seconds_the_window_is_a_clip_of_the_model(untrained, make_video):
+def test_without_seconds_the_window_is_two_clips_of_the_model(untrained, make_video):
     predictor = Predictor.from_checkpoint(untrained())
     found = predict_timeline(predictor, make_video(frames=50))
-    assert (found.windows.window, found.windows.stride) == (
-        0.32,
-        0.16,
-    )  # 4 frames, stride 2, 25 fps
+    # 4 frames, stride 2, 25 fps
+    assert (found.windows.window, found.windows.stride) == (0.64, 0.16)
+    one = Predictor.from_checkpoint(untrained(), num_clips=1)
+    assert predict_timeline(one, make_video(frames=50)).windows.window == 0.32
     assert (found.windows.start, found.windows.end) == (0, 2)
     assert len(found.frame_times) == 50
     edges = found.windows.edges()
@@ -113,7 +113,7 @@ def test_few_frames_are_kept_and_equal_clips_are_predicted_once(untrained, make_
     monkeypatch.setattr(timeline._Run, "_forget_before", counted)
     seen = predictor.view_logits
     predictor.view_logits = lambda batch: (views.append(len(batch)), seen(batch))[1]
-    found = predict_timeline(predictor, make_video(frames=200))
+    found = predict_timeline(predictor, make_video(frames=200), 0.32, 0.16)
     assert max(most) <= 8
     assert sum(views) == len(found.windows)  # both clips of a window are of the same frames
     assert max(views) <= predictor.batch_size
@@ -152,7 +152,7 @@ def test_a_folder_of_frames_has_no_times_and_takes_a_rate(untrained, tmp_path):
     with pytest.raises(DataError, match="--fps"):
         predict_timeline(predictor, folder)
     found = predict_timeline(predictor, folder, fps=10)
-    assert (found.windows.window, found.windows.end) == (0.8, 3)
+    assert (found.windows.window, found.windows.end) == (1.6, 3)
     assert not np.isnan(found.probabilities).any()
 
 
@@ -169,9 +169,9 @@ def test_a_break_in_the_middle_costs_the_windows_that_it_meets(untrained, tmp_pa
         return original(self, packet)
 
     predictor = Predictor.from_checkpoint(untrained())
-    whole = predict_timeline(predictor, path)
+    whole = predict_timeline(predictor, path, 0.32, 0.16)
     monkeypatch.setattr(VideoPackets, "_decode", failing)
-    found = predict_timeline(predictor, path)
+    found = predict_timeline(predictor, path, 0.32, 0.16)
     lost = [
         n for n in range(len(whole.windows)) if {36, 38} & {4 * n, 4 * n + 2, 4 * n + 4, 4 * n + 6}
     ]
@@ -224,9 +224,9 @@ def test_a_pause_makes_no_other_window_and_is_no_break(untrained, tmp_path):
     times = [*range(0, 1400, 40), *range(4000, 5400, 40)]
     path = encode(tmp_path / "a.mp4", FRAMES, times=times)
     found = predict_timeline(Predictor.from_checkpoint(untrained()), path)
-    assert found.windows.window == 0.32
+    assert found.windows.window == 0.64
     assert found.failed and not found.broken
     assert all("no frame begins" in reason for reason in found.failed.values())
     paused = found.windows.starts[list(found.failed)]
-    assert paused.min() > 1.3 and paused.max() < 4
+    assert paused.min() > 1.2 and paused.max() < 4
     assert "nothing is said of them" in found.notes[0]

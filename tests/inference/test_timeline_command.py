@@ -50,7 +50,7 @@ def test_all_files(timeline, video, tmp_path):
     assert all(a["end"] == b["start"] for a, b in pairwise(segments))
     assert len(printed.splitlines()) == len(segments)
     rows = table(out / "windows.csv")
-    assert len(rows) == record["windows"] == 16
+    assert len(rows) == record["windows"] == 14
     stored, _ = read_timeline(out)
     for row, own in zip(rows, stored.probabilities, strict=True):
         assert row["answer"] == row["top1_name"] == stored.class_names[own.argmax()]

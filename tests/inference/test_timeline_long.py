@@ -32,11 +32,11 @@ def write_film(path, seconds, count, seed):
 
 @pytest.mark.slow
 def test_the_segments_of_a_film_are_found_again(call, tmp_path, two_threads):
-    """As many epochs as make a model of the motions; the film shows each class for 4.5 s at a time."""
+    """The recipe of the demo; the film shows each class for 4.5 s at a time."""
     data, run = tmp_path / "demo", tmp_path / "run"
-    demo.generate_demo(data, train=800, val=16, test=16)
+    demo.generate_demo(data, train=1600, val=16, test=16)
     config = ROOT / "configs/demo/uniformer_demo.yaml"
-    changes = {"SOLVER.MAX_EPOCH": "14", "TRAIN.EVAL_PERIOD": "14", "TEST.ENABLE": "False"}
+    changes = {"TRAIN.EVAL_PERIOD": "12", "TEST.ENABLE": "False"}
     words = [*changes.items(), ("DATA.PATH_TO_DATA_DIR", data), ("OUTPUT_DIR", run)]
     words += [("TENSORBOARD.ENABLE", "False"), ("DATA_LOADER.NUM_WORKERS", "2")]
     settings = [word for pair in words for word in pair]

@@ -95,7 +95,8 @@ def test_values_that_cannot_be(values, message):
 
 
 def test_what_is_not_said_follows_from_the_rest():
-    assert Smoothing.of(None) == Smoothing(0.5, 0.5, 0.15)
+    assert Smoothing.of(None) == Smoothing()
+    assert Smoothing().to_dict() == pytest.approx({"weight": 0.5, "enter": 0.4, "leave": 0.15})
     assert Smoothing.of(0.8).enter == 0.8
     assert Smoothing.of(0.8, enter=0.3).enter == 0.3
     assert Smoothing.of(None, leave=0.7) == Smoothing(0.5, 0.7, 0.7)

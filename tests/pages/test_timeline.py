@@ -95,7 +95,7 @@ def test_without_any_segment(tmp_path):
     timeline = timeline_of()
     timeline.probabilities[:] = 0.1
     text, record = write(tmp_path, timeline)
-    assert not record["segments"] and "No class reaches 50.0%" in Page(text).text
+    assert not record["segments"] and "No class reaches 40.0%" in Page(text).text
 
 
 def test_a_long_video_with_many_segments_is_no_large_page(tmp_path):

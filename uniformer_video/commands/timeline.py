@@ -42,10 +42,13 @@ def timeline_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print data: one JSON object")
     where = parser.add_argument_group("windows (seconds, or minutes as 1:15.5)")
     where.add_argument(
-        "--window", type=seconds, metavar="TIME", help="length (that of a clip of the model)"
+        "--window", type=seconds, metavar="TIME", help="length (of two clips of the model)"
     )
     where.add_argument(
-        "--stride", type=seconds, metavar="TIME", help="from one to the next (half a window)"
+        "--stride",
+        type=seconds,
+        metavar="TIME",
+        help="from one to the next (a quarter of a window)",
     )
     where.add_argument("--start", type=seconds, default=0.0, metavar="TIME", help="where to begin")
     where.add_argument("--end", type=seconds, metavar="TIME", help="where to stop")
@@ -68,10 +71,10 @@ def timeline_arguments(parser: ArgumentParser) -> None:
         "--enter",
         type=float,
         metavar="P",
-        help="probability at which a class begins (the checkpoint's threshold, or 0.5)",
+        help="probability at which a class begins (the checkpoint's threshold, or 0.4)",
     )
     how.add_argument(
-        "--leave", type=float, metavar="P", help="below which it ends (0.3 times --enter)"
+        "--leave", type=float, metavar="P", help="below which it ends (0.375 times --enter)"
     )
     parser.add_argument(
         "--score",

@@ -88,9 +88,9 @@ def predict_timeline(
 ) -> Timeline:
     """The `Timeline` of a video file or a folder of frames.
 
-    window, stride, start, end: seconds; without, the model's own window (`usual_window`), half a window, and
-    the whole video. fps: of a video that holds no times. Raises `DecodeError` where no window can be read,
-    `DataError` for a video without times, `UserError` for seconds that cannot be.
+    window, stride, start, end: seconds; without, the model's own window (`usual_window`), a quarter of a
+    window, and the whole video. fps: of a video that holds no times. Raises `DecodeError` where no
+    window can be read, `DataError` for a video without times, `UserError` for seconds that cannot be.
     """
     protocol, path = predictor.protocol, os.fspath(path)
     if protocol.medium != VIDEO.name:
@@ -103,7 +103,7 @@ def predict_timeline(
         times = times_of(stream.num_frames, stream.times, fps or stream.fps, path)
         video_end = end_of_video(times, fps or stream.fps)
         rate = usual_rate(times, stream.fps or fps or len(times) / video_end)
-        own = usual_window(protocol.sampling, rate)
+        own = usual_window(protocol.sampling, protocol.num_clips, rate)
         windows = place_windows(video_end, window or own, stride, start, end)
         notes += _notes_on_place(windows, video_end, end)
         run = _Run(predictor, stream, path, windows, times, keep_logits)

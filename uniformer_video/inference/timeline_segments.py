@@ -12,8 +12,8 @@ from uniformer_video.errors import UserError
 from uniformer_video.evaluation.segments import NONE, Segment
 from uniformer_video.inference.timeline import Timeline
 
-ENTER = 0.5  # where nothing else is said
-_LEAVE_OF_ENTER = 0.3
+ENTER = 0.4  # where nothing else is said
+_LEAVE_OF_ENTER = 0.375
 WEIGHT = 0.5
 
 

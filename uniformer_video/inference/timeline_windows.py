@@ -64,11 +64,14 @@ def end_of_video(times: np.ndarray, fps: float | None) -> float:
     return float(times[-1]) + 1 / (fps or 25.0)
 
 
-def usual_window(sampling: ClipSampling, rate: float) -> float:
-    """The seconds that one clip of the test takes at `rate` frames a second: the model's own window."""
+def usual_window(sampling: ClipSampling, num_clips: int, rate: float) -> float:
+    """The model's own window at `rate` frames a second: the seconds that a clip of the test takes, and where
+    the test has several, twice that, so that they are of different frames.
+    """
     if sampling.rule != "dense":
         return WHOLE_VIDEO_SECONDS
-    return sampling.num_frames * sampling.frame_stride / (sampling.target_fps or rate)
+    clip = sampling.num_frames * sampling.frame_stride / (sampling.target_fps or rate)
+    return clip if num_clips == 1 else 2 * clip
 
 
 def usual_rate(times: np.ndarray, rate: float) -> float:
@@ -88,9 +91,10 @@ def place_windows(
 ) -> Windows:
     """`Windows` from `start` to `end` of a video that ends at `video_end`, every `stride` seconds.
 
-    stride: half a window without. Only whole windows are placed. Raises `UserError` for what cannot be.
+    stride: a quarter of a window without. Only whole windows are placed. Raises `UserError` for what
+    cannot be.
     """
-    stride = window / 2 if stride is None else stride
+    stride = window / 4 if stride is None else stride
     for name, value in (("--window", window), ("--stride", stride)):
         if not _TICK <= value < float("inf"):
             raise UserError(f"{name} is {value:g} seconds; it must be {_TICK:g} or more")
