@@ -76,8 +76,8 @@ def test_each_segment_leads_to_its_frames(tmp_path):
         assert ("id", f"segment-{number}") in page.attributes
         assert ("href", f"#segment-{number}") in page.attributes
     assert "<b>bold" not in text and "&lt;b&gt;bold&lt;/b&gt;" in text
-    assert "other classes" in page.text  # six have colours, nine are shown
-    assert text.count("<polyline class") >= 6
+    assert "other classes" in page.text  # eight have colours, nine are shown
+    assert text.count("<polyline class") >= 8
     assert "Frame accuracy" in page.text and "Known" in page.text
     assert (tmp_path / "timeline.png").stat().st_size > 10_000
 

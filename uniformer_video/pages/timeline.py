@@ -16,8 +16,26 @@ from uniformer_video.words import plural
 PAGE_FILE = "timeline.html"
 PICTURE_FILE = "timeline.png"
 # Of the classes that are shown longest; on white. The page has the same by numbers, for two themes.
-COLOURS = ("#2b67d6", "#b04a10", "#1f7a4d", "#8a3fb0", "#8a6100", "#0f7480")
-DASHES: tuple[tuple[float, ...], ...] = ((), (6, 3), (2, 2), (8, 3, 2, 3), (12, 4), (4, 4))
+COLOURS = (
+    "#2b67d6",
+    "#b04a10",
+    "#1f7a4d",
+    "#8a3fb0",
+    "#8a6100",
+    "#0f7480",
+    "#b8326a",
+    "#5c6b1e",
+)
+DASHES: tuple[tuple[float, ...], ...] = (
+    (),
+    (6, 3),
+    (2, 2),
+    (8, 3, 2, 3),
+    (12, 4),
+    (4, 4),
+    (3, 6),
+    (10, 2, 2, 2),
+)
 OTHER = "#7a8594"
 MAX_ROWS = 500  # segments on the page
 MAX_POINTS = 1200  # of a curve
@@ -272,7 +290,7 @@ def write_timeline_picture(
         curves.yaxis.set_major_formatter(lambda v, _: f"{100 * v:g}%")
         curves.xaxis.set_major_formatter(lambda v, _: moment(v, 0 if view.step >= 1 else 1))
         curves.set_xticks(view.ticks())
-        figure.legend(loc="outside lower center", ncols=6, frameon=False)
+        figure.legend(loc="outside lower center", ncols=8, frameon=False)
         path = folder / PICTURE_FILE
         with atomic_write(path) as file:
             figure.savefig(file, format="png", metadata={"Software": None})
