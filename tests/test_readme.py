@@ -188,6 +188,7 @@ COMMANDS = {
     ),
     "uniformer-video prepare": MENTIONED,
     "uniformer-video prepare shards": MENTIONED,
+    "uniformer-video prepare token-labels": MENTIONED,
     "uniformer-video prepare resize": MENTIONED,
     "uniformer-video prepare check": MENTIONED,
     "uniformer-video prepare check --overlap train.csv val.csv test.csv": MENTIONED,

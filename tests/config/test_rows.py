@@ -97,6 +97,7 @@ def test_what_may_change_while_a_training_goes_on():
         "TRAIN.CHECKPOINT_MINUTES",
         "TRAIN.MAX_NONFINITE",
         "TRAIN.PATIENCE",
+        "TOKEN_LABELS.PATH",
         "DISTRIBUTED.TIMEOUT",
         "TENSORBOARD.ENABLE",
         "WANDB.ENABLE",

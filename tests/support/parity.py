@@ -31,9 +31,17 @@ def state(keys):
     return {key: torch.from_numpy(np.asarray(_tensor(key, shape))) for key, shape in keys.items()}
 
 
-def clip(shape):
+def image_facts(name):
+    """(facts, {what was recorded: values}) of a case of images."""
+    facts = json.loads((FIXTURES / "parity_images.json").read_text())[name]
+    with np.load(FIXTURES / "parity_images.npz") as values:
+        prefix = f"{name}/"
+        return facts, {k.removeprefix(prefix): values[k] for k in values if k.startswith(prefix)}
+
+
+def clip(shape, seed=0):
     """The input, N(0, 1), float64."""
-    return torch.from_numpy(np.random.Generator(np.random.PCG64(0)).standard_normal(shape))
+    return torch.from_numpy(np.random.Generator(np.random.PCG64(seed)).standard_normal(shape))
 
 
 def _tensor(key, shape):

@@ -59,6 +59,30 @@ def test_it_is_the_average_of_torch():
                 assert value == state.model.state_dict()[key]  # an integer is copied
 
 
+def test_without_a_warm_up_it_is_the_published_average():
+    """e <- d e + (1 - d) w after every step, buffers included; from the weights of the first step on.
+
+    The published average starts at the weights before it. What that leaves is `d ** n` of the first step.
+    """
+    decay = 0.99996
+    state = make_state(decay=decay)
+    before = {key: value.double() for key, value in copy.deepcopy(state.model.state_dict()).items()}
+    from_first, from_before = None, before
+    for _ in range(60):
+        take_step(state)
+        now = {key: value.double() for key, value in state.model.state_dict().items()}
+        if from_first is None:
+            from_first = first = now
+        else:
+            from_first = {key: decay * from_first[key] + (1 - decay) * now[key] for key in now}
+        from_before = {key: decay * from_before[key] + (1 - decay) * now[key] for key in now}
+    averaged = average_of(state)
+    for key in ("0.weight", "0.bias", "1.weight", "1.running_mean", "1.running_var"):
+        torch.testing.assert_close(averaged[key].double(), from_first[key], rtol=1e-6, atol=1e-7)
+        left = decay**60 * (first[key] - before[key])
+        torch.testing.assert_close(from_first[key] - from_before[key], left)
+
+
 def test_a_warm_up_keeps_less_of_the_first_weights():
     state, expected = make_state(warmup=True, decay=0.3), None
     for decay in (0.0, 2 / 11, 3 / 12, 0.3, 0.3):  # (1 + n) / (10 + n), then what is set

@@ -140,6 +140,15 @@ def test_cutmix_centres_are_uniform_and_boxes_cover_the_published_area():
 # Both
 
 
+@pytest.mark.parametrize("kind", [{"cutmix_alpha": 0.0}, {"mixup_alpha": 0.0}])
+def test_images_are_mixed_as_clips_of_one_frame(kind):
+    images, targets = torch.rand(5, 3, 15, 22), torch.eye(5)
+    mixed, shares = Mixup(**kind)(images, targets, rng(3))
+    as_clips, same_shares = Mixup(**kind)(images[:, :, None], targets, rng(3))
+    assert torch.equal(mixed, as_clips[:, :, 0]) and torch.equal(shares, same_shares)
+    assert not torch.equal(mixed[0], images[0]) and torch.equal(mixed[2], images[2])
+
+
 def test_a_batch_is_cutmix_half_the_time():
     generator = rng(0)
     mixup = Mixup()

@@ -9,40 +9,45 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
-from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-import numpy as np
 import torch
 from fvcore.common.config import CfgNode
 
+from uniformer_video.bench.generated import generate_images, generate_videos
+from uniformer_video.bench.published_images import PublishedImages
 from uniformer_video.bench.published_loader import PublishedDataset
 from uniformer_video.data.clips.augment import ColorJitter, RandAugment
+from uniformer_video.data.clips.auto_augment import AutoAugment
+from uniformer_video.data.clips.images import ImageAugmentation
 from uniformer_video.data.clips.packed import PackedClips, stack
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import TrainDataset, TrainSample
 from uniformer_video.data.loading.loader import TrainLoader, TrainPlan, collate_train
 from uniformer_video.errors import ConfigError, DataError, DecodeError
-from uniformer_video.prepare.demo import write_video
 from uniformer_video.randomness import generator
 from uniformer_video.runs.build_clips import build_train_dataset
 from uniformer_video.runs.build_data import build_data
+from uniformer_video.runs.check import is_of_images
 from uniformer_video.words import name_some, one_line, plural
 
 DECODE, COLLATE, DEVICE = "open and decode", "collate", "on the device"
-_COLOURS = (RandAugment.step, ColorJitter.step)  # one of them, or none
+_COLOURS = (RandAugment.step, AutoAugment.step, ColorJitter.step)  # one of them, or none
 _AFTER = ("crop and resize", "flip", "normalise", "erasing")
 STEPS = (DECODE, RandAugment.step, *_AFTER, COLLATE)  # by default
 _ALL_STEPS = (DECODE, *_COLOURS, *_AFTER, "pack", COLLATE, DEVICE)
 _BATCH = 4  # videos
-Sides = dict[str, TrainDataset | PublishedDataset]
+Side = TrainDataset | PublishedDataset | PublishedImages
+Sides = dict[str, Side]
 
 
 @dataclass
 class LoaderTimes:
     """What was measured. Seconds are medians over the rounds of the mean of a round, for one clip.
 
-    broken: path -> reason of the videos that could not be decoded, in whose place the next ones came.
+    broken: path -> reason of the videos that could not be decoded, in whose place the next ones came. images:
+    clips are images, and the words for them.
     """
 
     ours: dict[
@@ -53,6 +58,7 @@ class LoaderTimes:
         default_factory=dict
     )  # workers -> clips a second of the whole loader
     broken: dict[str, str] = field(default_factory=dict)
+    images: bool = False
 
 
 def measure(
@@ -66,19 +72,21 @@ def measure(
 
     Each round makes the same `clips` clips, ours and the published way in turn, by one thread; then
     the whole loader is timed over them once for each number of `workers`. A config that names no data
-    gets generated videos. Raises `DataError` where none of the videos can be decoded.
+    gets generated videos, or JPEGs of 500 x 375 pixels where its format lists images. Raises `DataError`
+    where none of the videos can be decoded.
     """
     broken: dict[str, str] = {}
     with _some_videos(cfg) as (records, names):
         dataset = build_train_dataset(cfg, records, names)
         sides: Sides = {"ours": dataset}
         if baseline:
-            sides["baseline"] = PublishedDataset(dataset)
+            sides["baseline"] = _published(dataset)
         with _one_thread():
             records = _decodable(sides, math.ceil(clips / dataset.copies), broken)
             times = _time_steps(sides, records, rounds)
         rates = {count: _loader_rate(dataset, clips, count, broken) for count in workers}
-    return LoaderTimes(times["ours"], times.get("baseline"), rates, broken)
+    images = isinstance(dataset.augment, ImageAugmentation)
+    return LoaderTimes(times["ours"], times.get("baseline"), rates, broken, images)
 
 
 def worker_counts(text: str) -> list[int]:
@@ -97,25 +105,18 @@ def suggest_workers(rates: Mapping[int, float], needed: float) -> int:
     return max(1, math.ceil(needed / rates[1]))
 
 
-def generate_videos(
-    folder: str | Path, count: int = 4, size: tuple[int, int] = (256, 340), frames: int = 300
-) -> list[VideoRecord]:
-    """H.264 videos of 10 seconds, with texture, noise and motion, as `VideoRecord`s."""
-    records = []
-    for index in range(count):
-        path = Path(folder) / f"{index}.mp4"
-        options = {"crf": "23", "preset": "medium", "threads": "1"}
-        write_video(path, _moving_texture(index, size, frames), fps=30, options=options)
-        records.append(VideoRecord(str(path), path.name, (index,)))
-    return records
+def _published(dataset: TrainDataset) -> PublishedDataset | PublishedImages:
+    if isinstance(dataset.augment, ImageAugmentation):
+        return PublishedImages(dataset, dataset.augment)
+    return PublishedDataset(dataset)
 
 
 def report(times: LoaderTimes, needed: float = 0.0) -> list[str]:
     """The tables as text lines."""
-    lines = [
-        f"{'ms a clip, one thread':24s}{'ours':>9s}"
-        + ("published" * bool(times.baseline)).rjust(11)
-    ]
+    clip, video = ("image", "image") if times.images else ("clip", "video")
+    digits = 2 if times.images else 1
+    ms_a_clip = f"ms {'an' if times.images else 'a'} {clip}, one thread"
+    lines = [f"{ms_a_clip:24s}{'ours':>9s}" + ("published" * bool(times.baseline)).rjust(11)]
     sides = {"ours": (times.ours, 9), "published": (times.baseline or {}, 11)}
     made = [step for step in _ALL_STEPS if any(step in steps for steps, _ in sides.values())]
     workers = [step for step in made if step != DEVICE]
@@ -123,25 +124,27 @@ def report(times: LoaderTimes, needed: float = 0.0) -> list[str]:
         row = f"{step:24s}"
         for steps, width in sides.values():
             known = steps and (step in steps or step.startswith("all"))
-            row += f"{1e3 * _seconds(steps, step):{width}.1f}" if known else " " * width
+            row += f"{1e3 * _seconds(steps, step):{width}.{digits}f}" if known else " " * width
         lines.append(row.rstrip())
     for name, step in (("", "all"), (" without decoding", "all but decoding")):
-        row = f"clips/s per core{name}: {1 / _seconds(times.ours, step):.1f}"
+        row = f"{clip}s/s per core{name}: {1 / _seconds(times.ours, step):.1f}"
         if times.baseline:
             other = _seconds(times.baseline, step)
             row += f", published {1 / other:.1f}, {other / _seconds(times.ours, step):.2f}x"
         lines.append(row)
-    lines += [f"loader, {count} workers: {rate:.1f} clips/s" for count, rate in times.rates.items()]
+    lines += [
+        f"loader, {count} workers: {rate:.1f} {clip}s/s" for count, rate in times.rates.items()
+    ]
     if needed:
         lines.append(
-            f"For {needed:g} clips/s: DATA_LOADER.NUM_WORKERS {suggest_workers(times.rates, needed)}, "
+            f"For {needed:g} {clip}s/s: DATA_LOADER.NUM_WORKERS {suggest_workers(times.rates, needed)}, "
             "each with a core of its own"
         )
     if times.broken:
         named = [
             f"{path}: {reason.removeprefix(f'{path} ')}" for path, reason in times.broken.items()
         ]
-        lines.append(f"{plural(len(named), 'video')} left out as broken: {name_some(named)}")
+        lines.append(f"{plural(len(named), video)} left out as broken: {name_some(named)}")
     return lines
 
 
@@ -219,15 +222,12 @@ def _time_steps(
     }
 
 
-def _decode(
-    dataset: TrainDataset | PublishedDataset, record: VideoRecord, position: int
-) -> np.ndarray:
+def _decode(dataset: Side, record: VideoRecord, position: int) -> Any:
+    """Frames, or what else the side's augmentation takes."""
     return dataset.decode(record, generator("clip", dataset.seed, 0, position, 0))
 
 
-def _make_sample(
-    dataset: TrainDataset | PublishedDataset, record: VideoRecord, position: int, clock: _Clock
-) -> TrainSample:
+def _make_sample(dataset: Side, record: VideoRecord, position: int, clock: _Clock) -> TrainSample:
     clock.start()
     frames = _decode(dataset, record, position)
     clock.mark(DECODE)
@@ -241,16 +241,14 @@ def _make_sample(
     return sample
 
 
-def _make_batch(
-    dataset: TrainDataset | PublishedDataset, samples: Sequence[TrainSample], clock: _Clock
-) -> None:
+def _make_batch(dataset: Side, samples: Sequence[TrainSample], clock: _Clock) -> None:
     """Collate, and what is left to do on the device, where something is."""
     clock.start()
     batch = collate_train(samples)
     clock.mark(COLLATE)
     if isinstance(batch.clips, PackedClips) and isinstance(dataset, TrainDataset):
         clips = batch.clips.to("cuda" if torch.cuda.is_available() else "cpu")
-        dataset.augment.finish(clips)[0, 0, 0, 0, 0].item()  # waits for the device
+        dataset.augment.finish(clips).flatten()[0].item()  # waits for the device
         clock.mark(DEVICE)
 
 
@@ -279,8 +277,9 @@ def _some_videos(cfg: CfgNode) -> Iterator[tuple[Sequence[VideoRecord], Sequence
         data = build_data(cfg)
         yield data.train, data.class_names
         return
+    generate = generate_images if is_of_images(cfg) else generate_videos
     with TemporaryDirectory() as folder:
-        records = generate_videos(folder)
+        records = generate(folder)
         yield records, [record.name for record in records]
 
 
@@ -292,20 +291,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _moving_texture(seed: int, size: tuple[int, int], count: int) -> np.ndarray:
-    """`uint8 [count, H, W, 3]`: a picture of rough and fine grain that drifts, with fresh noise."""
-    rng = generator("bench", seed)
-    height, width = size
-    tall, wide = height + count // 2, width + count
-    picture = np.zeros((tall, wide, 3))
-    for grain, strength in ((64, 80), (16, 40), (4, 20)):
-        coarse = rng.uniform(-1, 1, (tall // grain + 1, wide // grain + 1, 3))
-        picture += strength * np.kron(coarse, np.ones((grain, grain, 1)))[:tall, :wide]
-    frames = np.empty((count, height, width, 3), np.uint8)
-    for index in range(count):
-        seen = picture[index // 2 : index // 2 + height, index : index + width]
-        noise = rng.normal(0, 2, (height, width, 1))
-        frames[index] = np.clip(128 + seen + noise, 0, 255)
-    return frames

@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from uniformer_video.bench.loader import generate_videos
+from uniformer_video.bench.generated import generate_videos
 from uniformer_video.cores import usable_cores
 from uniformer_video.prepare.fingerprints import (
     BITS,

@@ -3,7 +3,7 @@
 Each frame becomes a Pillow image at full size and goes through RandAugment or colour jitter by itself;
 then numpy, a float tensor of full size, normalisation, and only then the resized crop, flip and erasing.
 `bench loader --baseline` times it with the draws of our own augmentation on the same videos; the tests
-take `PILLOW_OPS` as the truth about single frames.
+take `pillow_ops` as the truth about single frames.
 """
 
 import os
@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image
 from torch.nn import functional as F
 
 from uniformer_video.data.clips.augment import RandomErasing
+from uniformer_video.data.clips.pillow_ops import change_picture
 from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.clips.transforms import resized_crop_box
 from uniformer_video.data.decoding.reader import first_line
@@ -25,57 +26,13 @@ from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import TrainDataset
 from uniformer_video.errors import ConfigError, DecodeError
 
-FILL = (128, 128, 128)
-FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-
-
-def _affine(
-    image: Image.Image, matrix: tuple[float, ...], resample: Image.Resampling
-) -> Image.Image:
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, resample, fillcolor=FILL)
-
-
-def _posterize(image: Image.Image, bits: int, _: Image.Resampling) -> Image.Image:
-    return image.point([value & (256 - 2 ** (8 - bits)) for value in range(256)] * 3)
-
-
-def _solarize_add(image: Image.Image, addend: int, _: Image.Resampling) -> Image.Image:
-    table = [min(value + addend, 255) if value < 128 else value for value in range(256)]
-    return image.point(table * 3)
-
-
-PILLOW_OPS: dict[
-    str, Callable[[Image.Image, Any, Image.Resampling], Image.Image]
-] = {  # (image, setting, filter) -> image
-    "AutoContrast": lambda image, *_: ImageOps.autocontrast(image),
-    "Equalize": lambda image, *_: ImageOps.equalize(image),
-    "Invert": lambda image, *_: ImageOps.invert(image),
-    "Rotate": lambda image, degrees, filter: image.rotate(degrees, filter, fillcolor=FILL),
-    "Posterize": _posterize,
-    "Solarize": lambda image, threshold, _: ImageOps.solarize(image, threshold),
-    "SolarizeAdd": _solarize_add,
-    "Color": lambda image, factor, _: ImageEnhance.Color(image).enhance(factor),
-    "Contrast": lambda image, factor, _: ImageEnhance.Contrast(image).enhance(factor),
-    "Brightness": lambda image, factor, _: ImageEnhance.Brightness(image).enhance(factor),
-    "Sharpness": lambda image, factor, _: ImageEnhance.Sharpness(image).enhance(factor),
-    "ShearX": lambda image, slope, filter: _affine(image, (1, slope, 0, 0, 1, 0), filter),
-    "ShearY": lambda image, slope, filter: _affine(image, (1, 0, 0, slope, 1, 0), filter),
-    "TranslateX": lambda image, fraction, filter: _affine(
-        image, (1, 0, fraction * image.width, 0, 1, 0), filter
-    ),
-    "TranslateY": lambda image, fraction, filter: _affine(
-        image, (1, 0, 0, 0, 1, fraction * image.height), filter
-    ),
-}
-
 
 def apply_with_pillow(
     frames: np.ndarray, drawn: Iterable[tuple[str, Any]], interpolation: str = "bicubic"
 ) -> np.ndarray:
     """`uint8 [T, H, W, 3]` and (name, setting) pairs -> the same shape, frame by frame."""
-    images = [Image.fromarray(frame) for frame in frames]
-    for name, setting in drawn:
-        images = [PILLOW_OPS[name](image, setting, FILTERS[interpolation]) for image in images]
+    drawn = list(drawn)
+    images = [change_picture(Image.fromarray(frame), drawn, interpolation) for frame in frames]
     return np.stack([np.asarray(image) for image in images])
 
 

@@ -15,7 +15,7 @@ def predict_arguments(parser: ArgumentParser) -> None:
         "videos",
         nargs="+",
         metavar="VIDEO",
-        help="video files, folders of frames, or folders of them",
+        help="video files, folders of frames, or folders of them; for a model of images, pictures",
     )
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="such as run/best.pt")
     parser.add_argument("--json", action="store_true", help="print data: one JSON object a video")
@@ -30,11 +30,12 @@ def predict_arguments(parser: ArgumentParser) -> None:
 
 
 def predict_command(args: Namespace) -> int:
-    """Classify videos by name with a trained checkpoint.
+    """Classify videos, or images, by name with a trained checkpoint.
 
     The checkpoint carries everything: architecture, sampling, normalisation, class names. A video
     that cannot be decoded is reported, the others are classified, and the exit status is 2. Of a
-    checkpoint for videos with several labels each score is a probability by itself.
+    checkpoint for videos with several labels each score is a probability by itself. Published weights need
+    no conversion under their own name.
 
     The temperature of a calibrated checkpoint, and its threshold for "none of these", are applied by the very
     views that they are for: with --clips or --crops that differ they are not, which is said.
@@ -46,8 +47,8 @@ def predict_command(args: Namespace) -> int:
 
     if args.top < 1:
         raise UserError("--top must be at least 1")
-    videos = [video for path in args.videos for video in videos_at(path)]
     predictor = Predictor.from_checkpoint(args.checkpoint, args.clips, args.crops)
+    videos = [video for path in args.videos for video in videos_at(path, predictor.medium)]
     task = predictor.task
     marks = task.mark()
     if predictor.calibration:
@@ -61,13 +62,13 @@ def predict_command(args: Namespace) -> int:
         except DecodeError as error:
             failed += 1
             if args.json:
-                failure = {"video": str(video), "error": str(error)}
+                failure = {predictor.medium.name: str(video), "error": str(error)}
                 print(simplejson.dumps(failure, ensure_ascii=False))
             else:
                 log.error("error: %s", error)
             continue
         if args.json:
-            found = {"video": str(video), **marks, **prediction.to_dict(args.top)}
+            found = {predictor.medium.name: str(video), **marks, **prediction.to_dict(args.top)}
             print(simplejson.dumps(found, ensure_ascii=False))
         else:
             print(video)

@@ -46,7 +46,7 @@ def prepare_arguments(parser: ArgumentParser) -> None:
 
 
 def prepare_command(args: Namespace) -> int | None:
-    """Get a dataset ready: lists, smaller videos, frames, shards, a check of every file.
+    """Get a dataset ready: lists, smaller videos, frames, shards, label maps, a check of every file.
 
     Each step keeps what an interrupted or killed call has finished: the same command goes on from
     there. `uniformer-video guide DATASET` says which steps a dataset takes. `STEP --help` explains a step.
@@ -240,11 +240,63 @@ def _shards(args: Namespace) -> int:
     return _finish(summary, args.out, "shard")
 
 
+def _token_labels_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "pictures",
+        metavar="PICTURES",
+        help="a folder of pictures, a csv list, or a folder of shards",
+    )
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="FILE",
+        help="a model of images: a checkpoint, an address or a published name",
+    )
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the maps go")
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=0,
+        metavar="PIXELS",
+        help="of the crop: 32 a place of the map (the model's own)",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="pictures of a forward pass (32)"
+    )
+    add_workers(parser)
+
+
+def _token_labels(args: Namespace) -> int:
+    """Make label maps of pictures by a model of images, for token labelling (TOKEN_LABELS.PATH).
+
+    The map of CLASS/NAME.JPEG is CLASS/NAME.pt: the five highest classes, logits and numbers, at each place
+    of the model's last map for the crop that a test sees. token_labels.json names the model and its classes.
+    A map is made again when its picture is newer. A picture that cannot be read is left out and named in
+    failed.csv; then the exit status is 2.
+    """
+    from uniformer_video.inference.token_labels import make_token_labels
+
+    if args.batch_size < 1 or args.size < 0:
+        raise UserError("--batch-size takes 1 or more, --size 0 (the model's own) or more")
+    with progress_bar("picture") as show:
+        summary = make_token_labels(
+            args.weights,
+            args.pictures,
+            args.out,
+            args.size,
+            args.batch_size,
+            args.workers or -1,
+            show,
+        )
+    return _finish(summary, args.out)
+
+
 _STEPS: dict[str, Command] = {
     "lists": (_lists_arguments, _lists),
     "resize": (_resize_arguments, _resize),
     "frames": (_frames_arguments, _frames),
     "shards": (_shards_arguments, _shards),
+    "token-labels": (_token_labels_arguments, _token_labels),
     "check": (check_arguments, check_step),
 }
 

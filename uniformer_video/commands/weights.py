@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from uniformer_video.data.protocol import Protocol
 
 _LOCAL_KERNEL = (3, 5, 5)
+_RECORDED = (
+    "published",
+    "cfg",
+    "classes",
+    "ema",
+    "imagenet_pixels",
+)  # by `convert`, in files of ours
 _INFLATE_MODE = SETTINGS["UNIFORMER.INFLATE_MODE"]
 log = logging.getLogger("uniformer_video")
 
@@ -123,6 +130,11 @@ def convert_arguments(parser: ArgumentParser) -> None:
         "--classes", metavar="ORDER", help="order of the outputs: k400-published, ssv2, ..., a file"
     )
     parser.add_argument("--ema", action="store_true", help="take the averaged (EMA) weights")
+    parser.add_argument(
+        "--imagenet-pixels",
+        action="store_true",
+        help="ImageNet's mean and standard deviation of pixels, in place of those that are known",
+    )
 
 
 def convert_command(args: Namespace) -> None:
@@ -137,9 +149,11 @@ def convert_command(args: Namespace) -> None:
     from uniformer_video.zoo.convert import convert_file, export_file
 
     if args.to != "ours":
-        given = [name for name in ("published", "cfg", "classes", "ema") if getattr(args, name)]
+        given = [name for name in _RECORDED if getattr(args, name)]
         if given:
-            raise UserError(f"--{given[0]} is recorded in files of this toolkit alone; drop --to")
+            raise UserError(
+                f"--{given[0].replace('_', '-')} is recorded in files of this toolkit alone; drop --to"
+            )
         lines = export_file(args.source, args.out, args.to)
     else:
         protocol = Protocol.from_cfg(load_config(args.cfg)) if args.cfg else None
@@ -153,6 +167,7 @@ def convert_command(args: Namespace) -> None:
             protocol,
             _protocol_inside,
             args.ema,
+            args.imagenet_pixels,
         )
     for line in lines:
         print(line)

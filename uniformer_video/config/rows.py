@@ -71,6 +71,7 @@ _TAUGHT = Condition(
     ("TEACHER.CHECKPOINT", "TEACHER.SCORES"),
     lambda flat: bool(flat["TEACHER.CHECKPOINT"] or flat["TEACHER.SCORES"]),
 )
+_TOKENS = needs("TOKEN_LABELS.ENABLE")
 _WANDB = needs("WANDB.ENABLE")
 _RECOMPUTES = Condition(("MODEL.CHECKPOINT_NUM",), lambda flat: any(flat["MODEL.CHECKPOINT_NUM"]))
 
@@ -236,13 +237,15 @@ _FLIPS = (
                 _BY_CLASS, phase=TRAINING),
 )
 _AUGMENTATION = all_of(
-    flag("AUG.ENABLE", True, "RandAugment, erasing and repeated augmentation in training"),
+    flag("AUG.ENABLE", True, "RandAugment, erasing and copies of clips in training"),
     *all_of(
         number("AUG.NUM_SAMPLE", 1, "copies of each training clip, augmented independently", 1, 100),
-        text("AUG.AA_TYPE", "rand-m7-n4-mstd0.5-inc1", "RandAugment policy; empty = none"),
+        number("AUG.REPEATED", 1, "times each video comes in a row, dealt out to processes; published: 3",
+               1, 100),
+        text("AUG.AA_TYPE", "rand-m7-n4-mstd0.5-inc1", "RandAugment's policy; v0 = AutoAugment's; '' = none"),
         number("AUG.COLOR_JITTER", 0.4, "brightness, contrast, saturation, where AA_TYPE is empty",
                0, 10, needs("AUG.AA_TYPE", "")),
-        choice("AUG.INTERPOLATION", "bicubic", "of RandAugment's geometry",
+        choice("AUG.INTERPOLATION", "bicubic", "of the policy's geometry",
                ("bicubic", "bilinear"), needs("AUG.AA_TYPE")),
         share("AUG.RE_PROB", 0.25, "probability of random erasing"),
         used_when=needs("AUG.ENABLE"),
@@ -295,6 +298,23 @@ _TEACHER = all_of(
            0, 1_000, _TAUGHT, above=True),
     phase=TRAINING,
 )
+_TOKEN_LABELS = all_of(
+    flag("TOKEN_LABELS.ENABLE", False, "images: learn soft labels of every token too, from label maps"),
+    *all_of(
+        text("TOKEN_LABELS.PATH", "", "folder of the maps: <class folder>/<name of the picture>.pt",
+             on_resume=FREE),
+        number("TOKEN_LABELS.CLASS_WEIGHT", 1.0, "of the loss of the class logits, against the map's label",
+               0, 1_000),
+        number("TOKEN_LABELS.DENSE_WEIGHT", 1.0, "of the loss of the token logits", 0, 1_000),
+        choice("TOKEN_LABELS.BOX_ORDER", "published",
+               "how a crop is cut from its map: published = with its axes exchanged",
+               ("published", "corrected")),
+        flag("TOKEN_LABELS.GROUND_TRUTH", False, "move the map's label of a picture to its true class"),
+        flag("TOKEN_LABELS.MIXTOKEN", True, "replace a box of tokens by those of another picture"),
+        used_when=_TOKENS,
+    ),
+    phase=TRAINING,
+)
 _TESTS = all_of(
     flag(TEST, True, "run the multi-view test and write the report", affects_test=True),
     text("TEST.DATASET", "", "format of the test data; empty = as TRAIN.DATASET", affects_test=True),
@@ -311,6 +331,8 @@ _TESTS = all_of(
     choice("TEST.WEIGHTS", "best", "which of OUTPUT_DIR's weights to test",
            ("best", "last", "best-raw", "best-ema", "last-ema"),
            needs("TEST.CHECKPOINT_FILE_PATH", "", gives_way=True), affects_test=True),
+    text("TEST.AMONG_CLASSES", "", "compare the scores of some classes alone: present (those of the test's "
+         "videos), or their names or a file of them; empty = all", affects_test=True),
     flag("TEST.MOTION_CHECK", False,
          "also test backwards and on the still middle frame: 3 times the forward passes"),
     Setting("TEST.ROBUSTNESS", [], "also test with frames dropped, compressed, ...: 5 more tests a kind",
@@ -395,7 +417,7 @@ _MACHINE = (
 # fmt: on
 
 _DATA = (*_VIDEOS, *_BALANCE, *_CLIPS, *_TRAINING_CROP, *_VIEWS, *_FLIPS)
-_TRAINING = (_TRAIN, _TEACHER, _SOLVER, _AVERAGES)
+_TRAINING = (_TRAIN, _TEACHER, _TOKEN_LABELS, _SOLVER, _AVERAGES)
 _PARTS = (_ARCHITECTURE, _MODEL, _DATA, _AUGMENTATION, *_TRAINING, _TESTS, _MACHINE)
 SETTINGS: dict[str, Setting] = {row.key: row for row in chain(*_PARTS)}
 DEFAULTS: dict[str, Any] = {key: row.default for key, row in SETTINGS.items()}

@@ -101,11 +101,24 @@ class Protocol:
         values["medium"] = medium_of(flat["TRAIN.DATASET"])
         if values["medium"] == IMAGE.name:
             values |= _OF_IMAGES
-            values["short_side"] = values["short_side"] or int(
-                values["crop_size"] / flat["DATA.TEST_CROP_RATIO"]
+            values["short_side"] = values["short_side"] or _short_side(
+                values["crop_size"], flat["DATA.TEST_CROP_RATIO"]
             )
         values["short_side"] = values["short_side"] or values["crop_size"]
         return cls._from_values(values)
+
+    @classmethod
+    def of_images(
+        cls, crop_size: int, crop_ratio: float, mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> "Protocol":
+        """One view of an image: its centre, cut from a short side of `crop_size` over the `crop_ratio`."""
+        pixels = Normalisation(mean, std)
+        return cls(
+            ClipSampling(*(_OF_IMAGES[field.name] for field in fields(ClipSampling))),
+            ImageViews(_short_side(crop_size, crop_ratio), crop_size, normalise=pixels),
+            decoder=PICTURES,
+            medium=IMAGE.name,
+        )
 
     @classmethod
     def _from_values(cls, values: Mapping[str, Any]) -> "Protocol":
@@ -171,6 +184,11 @@ class Protocol:
         if lacking := [name for name in _SETTINGS if name not in known]:
             raise DataError(f"the test protocol in {source} is damaged: it lacks {lacking[0]!r}")
         return cls._from_values({name: _value(name, known[name], source) for name in _SETTINGS})
+
+
+def _short_side(crop_size: int, crop_ratio: float) -> int:
+    """Of an image, before its centre is cut out: 224 by 0.875 -> 256."""
+    return int(crop_size / crop_ratio)
 
 
 def _value(name: str, value: Any, source: str) -> Any:

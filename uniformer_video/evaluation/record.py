@@ -30,6 +30,7 @@ class Results:
     data: name of the data set, format of its lists, split, licence of the videos; None in earlier records.
     changed_settings: those of the command line, and of the recipe; None in earlier records.
     differs: of a further test of a run, by what it differs from the run's own.
+    among_classes: where some of the model's classes are told apart alone, which; None where all are.
     crossval: of a cross-validation, the figures of its folds and their spread; None of one test.
     rescored: of a record that `uniformer-video rescore` made, from what; None of a test.
     task_parts: what else the task records, such as "per_class".
@@ -60,6 +61,7 @@ class Results:
     data: dict[str, Any] | None = None
     changed_settings: dict[str, list[dict[str, Any]]] | None = None
     differs: list[str] = field(default_factory=list)
+    among_classes: dict[str, Any] | None = None
     rescored: dict[str, Any] | None = None
     task_parts: dict[str, Any] = field(default_factory=dict)
 
@@ -108,4 +110,5 @@ class Results:
             f"{key} {share:.1%}" for key, share in shares.items() if isinstance(share, float)
         )
         failed = f", {len(self.failures)} failed" if self.failures else ""
-        return f"<Results of {self.title}: {figures}; {len(self.videos)} videos{failed}; {self.folder}>"
+        counted = f"{len(self.videos)} {self.protocol.medium}s{failed}"
+        return f"<Results of {self.title}: {figures}; {counted}; {self.folder}>"

@@ -75,6 +75,7 @@ def build_results(
     data: Mapping[str, str] | None = None,
     changed_settings: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     differs: Sequence[str] = (),
+    among_classes: Mapping[str, Any] | None = None,
     created: str | None = None,
 ) -> dict[str, Any]:
     """The record of one evaluation, ready for JSON.
@@ -98,6 +99,7 @@ def build_results(
         data: "name" of the data set, "format" of its lists, "split" that is tested, "license" of the videos.
         changed_settings: as `config.settings.changed_settings` gives them.
         differs: of a further test of a run, by what it differs from the run's own, in sentences.
+        among_classes: where some of the model's classes are told apart alone, which; see docs/results.md.
         created: ISO 8601 time; now, in UTC, by default.
     """
     failures = failures or {}
@@ -144,13 +146,14 @@ def build_results(
         "model": dict(model),
         "cost": cost,
         "training": training,
-        "notes": [*notes, *_score_notes(scores[decoded]), *notes_of(analyses)],
+        "notes": [*notes, *_score_notes(scores[decoded], protocol.medium), *notes_of(analyses)],
         "seconds": float(seconds),
         "settings": settings,
         "versions": dict(versions or {}),
         "data": dict(data) if data else None,
         "changed_settings": dict(changed_settings) if changed_settings else None,
         "differs": list(differs),
+        "among_classes": dict(among_classes) if among_classes else None,
     }
 
 
@@ -218,6 +221,7 @@ def load_results(folder: Path | str) -> dict[str, Any]:
         ("data", None),
         ("changed_settings", None),
         ("differs", []),
+        ("among_classes", None),
     ):
         results.setdefault(key, absent)
     if lacking := [key for key in _KEYS if key not in results]:
@@ -244,11 +248,11 @@ def _entries(
     return entries
 
 
-def _score_notes(scores: np.ndarray) -> list[str]:
+def _score_notes(scores: np.ndarray, noun: str) -> list[str]:
     bad = int((~np.isfinite(scores)).any(axis=tuple(range(1, scores.ndim))).sum())
     if not bad:
         return []
-    return [f"For {bad} of {len(scores)} decoded videos the model's scores are not all finite."]
+    return [f"For {bad} of {len(scores)} decoded {noun}s the model's scores are not all finite."]
 
 
 def _plain_number(value: Any) -> Any:

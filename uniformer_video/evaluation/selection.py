@@ -70,32 +70,35 @@ def _chosen(option: str, noun: str, text: str, total: int, spread: Any, words: s
     return sorted(numbers)
 
 
-def chosen_classes(words: Iterable[str], names: Sequence[str]) -> list[int]:
-    """Which of the classes: each word is the name of one, several with commas, or a file, one a line."""
+def chosen_classes(
+    words: Iterable[str], names: Sequence[str], option: str = "--classes"
+) -> list[int]:
+    """Which of the classes: each word is the name of one, several with commas, or a file, one a line.
+
+    option: what the words were given to, for messages.
+    """
     index = {name: place for place, name in enumerate(names)}
     chosen = set()
     for word in words:
-        for name in _names_in(word, index):
+        for name in _names_in(word, index, option):
             if name not in index:
                 near = get_close_matches(name, names, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ConfigError(
-                    f"--classes: {quote(name)} is none of the test's "
+                    f"{option}: {quote(name)} is none of the test's "
                     f"{plural(len(names), 'class', 'classes')}, nor a file of names, one a line{hint}"
                 )
             chosen.add(index[name])
     return sorted(chosen)
 
 
-def _names_in(word: str, known: Mapping[str, int]) -> list[str]:
+def _names_in(word: str, known: Mapping[str, int], option: str) -> list[str]:
     if word in known:  # names may hold commas
         return [word]
     if Path(word).is_file():
         lines = [line.strip() for line in read_lines(word)]
         if not any(lines):
-            raise DataError(
-                f"--classes: {word} is empty; it holds the names of classes, one a line"
-            )
+            raise DataError(f"{option}: {word} is empty; it holds the names of classes, one a line")
         return [line for line in lines if line]
     return _parts(word, known)
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uniformer_video.data.clips.transforms import Normalisation
 from uniformer_video.data.loading.loader import variant_loader
 from uniformer_video.data.loading.variant_dataset import VariantDataset, VariantSample
 from uniformer_video.data.loading.workers import HANGING_SECONDS
@@ -88,7 +87,8 @@ def _passes(
     batch_size: int,
     threads: ThreadPoolExecutor,
 ) -> Iterator[Tensor]:
-    """The normalised views of all variants in turn, float32 `[up to batch_size, 3, T, crop, crop]`.
+    """The normalised views of all variants in turn, float32 `[up to batch_size, 3, T, crop, crop]`, of images
+    without T.
 
     While one batch is used, the next is made.
     """
@@ -113,8 +113,7 @@ def _make_view(
 ) -> Tensor:
     pixels = sample.view(variant, view)
     changed = dataset.variants[variant].change(pixels, seed, sample.index, view)
-    normalise: Normalisation = dataset.tested.views.normalise
-    return normalise(changed)
+    return dataset.tested.views.to_input(changed)
 
 
 def _forward(

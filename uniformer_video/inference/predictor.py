@@ -13,10 +13,11 @@ from torch import nn
 from uniformer_video.config.recorded import check_recorded_settings
 from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.folders import list_videos
+from uniformer_video.data.lists.media import MEDIA, VIDEO, Medium
 from uniformer_video.data.lists.records import VideoRecord, read_csv
 from uniformer_video.data.loading.dataset import decode_test_clips
 from uniformer_video.data.protocol import Protocol, recorded_protocol
-from uniformer_video.errors import CheckpointError, DataError
+from uniformer_video.errors import CheckpointError, DataError, DecodeError
 from uniformer_video.inference.calibrated import Calibration
 from uniformer_video.plugins import import_installed
 from uniformer_video.program import command
@@ -26,9 +27,10 @@ from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.weights.architectures import is_known_here, name_architecture
-from uniformer_video.weights.checkpoint import fit_weights, read_weights
+from uniformer_video.weights.checkpoint import Weights, fit_weights, read_weights
+from uniformer_video.zoo.convert import complete
 from uniformer_video.zoo.create import build_for_weights
-from uniformer_video.zoo.published import local_file
+from uniformer_video.zoo.published import local_file, published_by_name
 from uniformer_video.zoo.registry import recorded_class_names
 
 log = logging.getLogger(__name__)
@@ -38,8 +40,8 @@ class Predictor:
     """A model with its preprocessing: `predictor("my_video.mp4").top(5)`.
 
     Args:
-        model: maps `[B, 3, T, H, W]` to logits `[B, K]`.
-        protocol: the `Protocol` by which videos become views, and views one score. Its precision is
+        model: maps `[B, 3, T, H, W]`, or of images `[B, 3, H, W]`, to logits `[B, K]`.
+        protocol: the `Protocol` by which videos or images become views, and views one score. Its precision is
             used as in a test; "fp16", which a CPU does not compute in, becomes "fp32" there.
         class_names: in index order.
         batch_size: views of a forward pass.
@@ -62,7 +64,7 @@ class Predictor:
         self.protocol, self.class_names = protocol, tuple(class_names)
         self.batch_size, self.task = batch_size, task or SingleLabel()
         precision = _precision(protocol.precision, self.device)
-        self._autocast = autocast_for(precision, self.device)
+        self.autocast = autocast_for(precision, self.device)
         self.calibration = calibration
         self.applied = _applied(calibration, replace(protocol, precision=precision))
 
@@ -70,9 +72,13 @@ class Predictor:
     def from_checkpoint(
         cls, path: str | Path, num_clips: int | None = None, num_crops: int | None = None
     ) -> "Predictor":
-        """A predictor from a checkpoint of this toolkit, with its own test views unless given."""
+        """A predictor from a checkpoint of this toolkit, with its own test views unless given.
+
+        path: a file, or an address or the name of published weights, which need no conversion under their
+        own name.
+        """
         import_installed()
-        weights = read_weights(local_file(path))
+        weights = _with_metadata(read_weights(local_file(path)))
         metadata = weights.metadata
         check_recorded_settings(metadata.get("config"), str(path))
         protocol = recorded_protocol(metadata, str(path))
@@ -84,7 +90,7 @@ class Predictor:
                     f"here; see `{command('models')}`"
                 )
             raise CheckpointError(
-                f"{path} does not record how videos are prepared for it (frames, stride, size); convert "
+                f"{path} does not record how its input is prepared (frames, stride, size, pixels); convert "
                 f"it: {command(f'convert {path} --out NEW.pt')}, with --published NAME or "
                 "--cfg CONFIG where the file does not tell"
             )
@@ -107,17 +113,29 @@ class Predictor:
         )
 
     def __repr__(self) -> str:
-        return (
-            f"<Predictor: {type(self.model).__name__}, {len(self.class_names)} classes, "
-            f"{self.protocol.num_views} views of {self.protocol.sampling.num_frames} frames, {self.device}>"
+        views = f"{self.protocol.num_views} views of {self.protocol.sampling.num_frames} frames"
+        seen = (
+            views if self.medium is VIDEO else f"images of {self.protocol.views.crop_size} pixels"
         )
+        return (
+            f"<Predictor: {type(self.model).__name__}, {len(self.class_names)} classes, {seen}, "
+            f"{self.device}>"
+        )
+
+    @property
+    def medium(self) -> Medium:
+        """What it takes: videos or images."""
+        return MEDIA[self.protocol.medium]
 
     @torch.inference_mode()
     def __call__(self, path: str | Path) -> Prediction:
-        """What the model says about a video file; a task from outside may give an object of its own kind.
+        """What the model says about a video file, or a picture where it is of images; a task from outside may
+        give an object of its own kind.
 
-        Raises `DecodeError` when it cannot be decoded.
+        Raises `DecodeError` when it cannot be decoded, or is a picture where videos are taken, or the other
+        way round.
         """
+        _check_medium(path, self.medium)
         protocol = self.protocol
         clips, _ = decode_test_clips(
             str(path),
@@ -133,7 +151,7 @@ class Predictor:
         """What the model says of prepared views, float32 `[view, 3, T, H, W]`: logits float32 `[view, K]`."""
         logits = []
         for part in views.split(self.batch_size):
-            with self._autocast():
+            with self.autocast():
                 logits.append(self.model(part.to(self.device)).float().cpu())
         return torch.cat(logits).numpy()
 
@@ -179,16 +197,41 @@ def _precision(name: str, device: torch.device) -> str:
     return choose_precision(name, device)
 
 
-def videos_at(path: str | Path) -> list[Path]:
-    """The video files that `path` names: itself, or all of a folder and below, sorted."""
+def _with_metadata(weights: Weights) -> Weights:
+    """Weights that were published under the name of their file with all that is known of them; else as is."""
+    entry = None if weights.metadata else published_by_name(weights.path)
+    if entry is None:
+        return weights
+    if entry.doubt:
+        log.warning("%s: %s.", weights.path, entry.doubt)
+    model, metadata, _ = complete(weights, entry)
+    return replace(weights, state=model.state_dict(), metadata=metadata)
+
+
+def _check_medium(path: str | Path, medium: Medium) -> None:
+    """Raise `DecodeError` for a file whose name is that of the other medium, and not of this one."""
+    (other,) = (each for each in MEDIA.values() if each is not medium)
+    if other.fits(path) and not medium.fits(path):
+        raise DecodeError(
+            f"{path} is {other.one} by its name, and this model takes {medium.name}s "
+            f"({medium.usual_suffixes}); take a model of {other.name}s"
+        )
+
+
+def videos_at(path: str | Path, medium: Medium = VIDEO) -> list[Path]:
+    """The video files, or files of another `medium`, that `path` names: itself, or all of a folder and below,
+    sorted.
+    """
     if "://" in str(path) or not str(path):
-        raise DataError(f"{str(path)!r} is not a file or a folder here; download the video first")
+        raise DataError(
+            f"{str(path)!r} is not a file or a folder here; download the {medium.name} first"
+        )
     path = Path(path)
-    return [path / video for video in list_videos(path)] if path.is_dir() else [path]
+    return [path / video for video in list_videos(path, medium)] if path.is_dir() else [path]
 
 
-def records_at(videos: str | Path) -> list[VideoRecord]:
+def records_at(videos: str | Path, medium: Medium = VIDEO) -> list[VideoRecord]:
     """The videos of a folder, without labels, or of a list (csv), with the segments that count."""
     if Path(videos).is_dir():
-        return [VideoRecord(str(path), str(path), ()) for path in videos_at(videos)]
+        return [VideoRecord(str(path), str(path), ()) for path in videos_at(videos, medium)]
     return read_csv(videos)

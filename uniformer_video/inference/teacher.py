@@ -19,8 +19,9 @@ class LiveTeacher:
     """A model that answers to training clips, frozen and as in a test: `teacher(clips)`.
 
     Args:
-        model: maps `[B, 3, T, H, W]` to logits `[B, K]`; on its device. It is frozen here.
-        view: makes the model's input of the learner's clips: a `ClipView`.
+        model: maps `[B, 3, T, H, W]`, or of images `[B, 3, H, W]`, to logits `[B, K]`; on its device. It is
+            frozen here.
+        view: makes the model's input of the learner's clips: a `ClipView`; of images, an `ImageView`.
         order: which of its outputs stands for each class of the learner; None = as they are.
         autocast: a function that returns the autocast context, the learner's.
     """
@@ -39,7 +40,7 @@ class LiveTeacher:
 
     @torch.no_grad()
     def __call__(self, clips: Tensor) -> Tensor:
-        """The learner's clips, `float [B, 3, T, H, W]` -> logits `[B, K]`, float32 at least."""
+        """The learner's clips, `float [B, 3, (T,) H, W]` -> logits `[B, K]`, float32 at least."""
         with self.autocast():
             logits = self.model(self.view(clips))
         if logits.dtype.itemsize < 4:
@@ -100,6 +101,19 @@ class ClipView:
             clips = clips.flip(1) if self.turned else clips
             clips = torch.addcmul(self.shift.to(clips.dtype), clips, self.scale.to(clips.dtype))
         return clips
+
+
+class ImageView:
+    """As `ClipView` of images: `float [B, 3, H, W]` of the learner -> `[B, 3, H, W]` of the other model.
+
+    view: a `ClipView` of one frame.
+    """
+
+    def __init__(self, view: ClipView):
+        self.view = view
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.view(images.unsqueeze(2)).squeeze(2)
 
 
 def nearest_frames(have: int, want: int) -> list[int]:

@@ -22,7 +22,7 @@ class RecognitionModel(nn.Module):
       model again; checkpoints record it. What only training needs (stochastic depth, recomputation)
       stays out.
     - `training_outputs(x)`: a tuple of logits `[B, num_classes]`, the model's own first; their losses are
-      averaged.
+      averaged. A model that learns from token labels takes more, see `UniFormer.training_outputs`.
     - `classifiers()`: the names of the linear layers whose rows are classes; the first one gives the
       logits, and is the family's `classifier`.
     - `head_keys`: the state-dict keys of these layers. They are made anew where the classes differ, and

@@ -181,8 +181,15 @@ class LightUniFormer(UniFormer):
         init_weights(self.cls_upsample)
         init_weights(self.head_cls)
 
-    def training_outputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        """`[B, C, T, H, W]` -> the logits of both heads, two `[B, num_classes]`; mean their losses."""
+    def training_outputs(self, x: Tensor, box: Tensor | None = None) -> tuple[Tensor, ...]:
+        """`[B, C, T, H, W]` -> the logits of both heads, two `[B, num_classes]`; mean their losses.
+
+        Raises `ConfigError` for a `box`: there is no token labelling of light models.
+        """
+        if box is not None:
+            raise ConfigError(
+                "light models have no token labelling; take one such as image_uniformer_s_tl"
+            )
         tokens, cls, _ = self.forward_stages(x)[-1]
         cls = self.head_drop(self.norm_cls(cls[:, 0]))
         return self.forward_head(self.norm(tokens)), self.head_cls(cls)

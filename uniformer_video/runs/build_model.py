@@ -29,6 +29,7 @@ from uniformer_video.weights.checkpoint import (
     read_weights,
 )
 from uniformer_video.zoo.create import build_for_weights, build_network
+from uniformer_video.zoo.inflate import TOKEN_LABELLED
 from uniformer_video.zoo.published import local_file
 from uniformer_video.zoo.registry import count_classes, find_model, name_by_sizes
 
@@ -104,6 +105,8 @@ def build_model(
         replace_head=True,
     )
     report.notes += [line] if line else []
+    if weights.is_token_labelled and not find_model(cfg.MODEL.MODEL_NAME).takes_images:
+        report.notes.append(TOKEN_LABELLED)
     report.notes += [TEMPERATURE_LEFT_OUT] if CALIBRATION in weights.metadata else []
     if weights.training:
         stood = weights.training.get("progress", {}).get("epoch")

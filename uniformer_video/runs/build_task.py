@@ -38,6 +38,7 @@ def build_task(cfg: CfgNode) -> Task:
     for key, wanted in (
         ("TEST.MOTION_CHECK", cfg.TEST.MOTION_CHECK),
         ("TEST.ROBUSTNESS", cfg.TEST.ROBUSTNESS),
+        ("TEST.AMONG_CLASSES", cfg.TEST.AMONG_CLASSES),
     ):
         if cfg.TEST.ENABLE and wanted and not task.has_analyses:
             raise ConfigError(

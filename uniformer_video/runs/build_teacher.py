@@ -1,4 +1,6 @@
-"""What a training minimises, from the settings: the task's loss, or that and what a teacher says."""
+"""What a training minimises, from the settings: the task's loss, or that and what a teacher says, live, in
+stored logits, or in label maps.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,17 +14,20 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.config.recorded import check_recorded_settings
 from uniformer_video.data.lists.class_names import are_stand_ins
+from uniformer_video.data.lists.media import IMAGE, VIDEO
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.protocol import Protocol, recorded_protocol
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.evaluation.record import Results
 from uniformer_video.evaluation.results import SCORES_FILE
-from uniformer_video.inference.teacher import ClipView, LiveTeacher, StoredTeacher
+from uniformer_video.inference.teacher import ClipView, ImageView, LiveTeacher, StoredTeacher
 from uniformer_video.program import command
 from uniformer_video.runs import build_clips, build_model
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import check_same_task
+from uniformer_video.runs.build_token_labels import build_token_labelling
+from uniformer_video.runs.check import medium_of_lists
 from uniformer_video.runs.class_order import check_order_is_told, known_names, order_of_teacher
 from uniformer_video.runs.stored_test import folder_of_test, read_stored_test
 from uniformer_video.tasks.task import Task
@@ -56,10 +61,14 @@ class Lessons:
 def build_lessons(
     cfg: CfgNode, data: Data, task: Task, ranks: Ranks, autocast: Autocast
 ) -> Lessons:
-    """The task's loss alone, or with a teacher, a model or the stored logits of one.
+    """The task's loss alone, or with a teacher, a model, the stored logits or the label maps of one.
 
     Raises `CheckpointError`, `ConfigError` or `DataError` for a teacher that does not suit the training.
     """
+    if cfg.TOKEN_LABELS.ENABLE:
+        assert data.label_maps is not None  # `build_label_maps` made them before
+        objective, lines = build_token_labelling(cfg, task, data.label_maps)
+        return Lessons(objective, lines=lines)
     if not (cfg.TEACHER.CHECKPOINT or cfg.TEACHER.SCORES):
         return Lessons(Objective(task))
     if not task.has_distillation:
@@ -80,10 +89,11 @@ def _from_model(cfg: CfgNode, data: Data, task: Task, ranks: Ranks, autocast: Au
         check_recorded_settings(weights.metadata.get("config"), source)
         check_same_task(weights, task, "take another teacher")
         known = identify_model(weights)
-        if known.takes_images:
+        medium, other = medium_of_lists(cfg), IMAGE if known.takes_images else VIDEO
+        if other is not medium:
             raise CheckpointError(
-                f"{source} holds weights of {known.name}, which takes images, and a teacher sees "
-                "clips; take a video model"
+                f"{source} holds weights of {known.name}, which takes {other.name}s, and a teacher sees "
+                f"what is learnt from, {medium.name}s; take {medium.one} model"
             )
         model = build_for_weights(weights)
         fit_weights(model, weights)
@@ -95,7 +105,7 @@ def _from_model(cfg: CfgNode, data: Data, task: Task, ranks: Ranks, autocast: Au
     outputs = count_classes(weights) or 0
     order, line = order_of_teacher(data.class_names, own, outputs, source)
     learner, protocol = Protocol.from_cfg(cfg), protocol_of_teacher(weights)
-    view = ClipView(
+    clip_view = ClipView(
         learner.sampling.num_frames,
         cfg.DATA.TRAIN_CROP_SIZE,
         learner.views.normalise,
@@ -104,6 +114,7 @@ def _from_model(cfg: CfgNode, data: Data, task: Task, ranks: Ranks, autocast: Au
         protocol.views.normalise,
         ranks.device,
     )
+    view = ImageView(clip_view) if medium is IMAGE else clip_view
     teacher = LiveTeacher(model.to(ranks.device), view, order, autocast)
     lines = [f"Teacher: {known.name} of {source}{_strength(cfg)}.", *_sentences([line])]
     if CALIBRATION in weights.metadata:
@@ -134,7 +145,12 @@ def _of_clips(cfg: CfgNode, learner: Protocol, teacher: Protocol) -> list[str]:
     side, other_side = cfg.DATA.TRAIN_CROP_SIZE, teacher.views.crop_size
     frames, other_frames = learner.sampling.num_frames, teacher.sampling.num_frames
     told = []
-    if (frames, side) != (other_frames, other_side):
+    if learner.medium == IMAGE.name and side != other_side:
+        told.append(
+            f"its input of {other_side} x {other_side} is made of the images that are learnt from, "
+            f"{side} x {side}: pixels are resized"
+        )
+    elif (frames, side) != (other_frames, other_side):
         told.append(
             f"its input of {other_frames} x {other_side} x {other_side} is made of the clips that are "
             f"learnt from, {frames} x {side} x {side}: frames come again or are left out, pixels are resized"

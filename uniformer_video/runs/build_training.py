@@ -7,6 +7,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.rows import DEFAULTS
+from uniformer_video.data.lists.formats import medium_of
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.layer_groups import layer_groups
@@ -140,7 +141,8 @@ def rate_line(cfg: CfgNode) -> str:
     solver, factor = cfg.SOLVER, _rate_factor(cfg)
     if solver.BASE_LR_BATCH_SIZE:
         meant = solver.BASE_LR_BATCH_SIZE
-        why = f"a step has {videos_of_step(cfg)} videos, SOLVER.BASE_LR_BATCH_SIZE is {meant}"
+        noun = medium_of(cfg.TRAIN.DATASET)
+        why = f"a step has {videos_of_step(cfg)} {noun}s, SOLVER.BASE_LR_BATCH_SIZE is {meant}"
     elif solver.BASE_LR_SCALE_NUM_SHARDS:
         why = f"SOLVER.BASE_LR_SCALE_NUM_SHARDS True, and NUM_SHARDS is {cfg.NUM_SHARDS}"
     else:
@@ -161,6 +163,7 @@ def build_train_settings(cfg: CfgNode) -> TrainSettings:
         checkpoint_period=cfg.TRAIN.CHECKPOINT_PERIOD,
         checkpoint_seconds=cfg.TRAIN.CHECKPOINT_MINUTES * 60,
         max_bad_ratio=cfg.DATA.MAX_BAD_RATIO,
+        noun=medium_of(cfg.TRAIN.DATASET),
         max_nonfinite=cfg.TRAIN.MAX_NONFINITE,
         patience=cfg.TRAIN.PATIENCE,
         precise_batches=cfg.BN.NUM_BATCHES_PRECISE if cfg.BN.USE_PRECISE_STATS else 0,

@@ -12,12 +12,15 @@ from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.config.setting import TEST, TRAINING
 from uniformer_video.config.settings import unmet_settings
 from uniformer_video.config.unused import Unused, report_unused, unused_settings
-from uniformer_video.data.clips.augment import parse_policy
+from uniformer_video.data.clips.auto_augment import policy_of
+from uniformer_video.data.clips.images import check_on_device
+from uniformer_video.data.clips.variants import ABOUT_TIME, STRENGTHS
 from uniformer_video.data.decoding.decoders import find_decoder
 from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats, medium_of
-from uniformer_video.data.lists.media import IMAGE, VIDEO
+from uniformer_video.data.lists.media import IMAGE, MEDIA, VIDEO, Medium
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_task import build_task
+from uniformer_video.runs.build_token_labels import check_token_labels
 from uniformer_video.zoo.registry import MODELS, find_model
 
 _FORMAT_SWITCHES = ("TRAIN.DATASET", "TEST.DATASET")
@@ -38,7 +41,6 @@ _OF_VIDEOS: tuple[str, ...] = (
     "TEST.NUM_ENSEMBLE_VIEWS",
     "TEST.NUM_SPATIAL_CROPS",
     "TEST.MOTION_CHECK",
-    "TEST.ROBUSTNESS",
 )
 _OF_IMAGES: tuple[str, ...] = ("DATA.TEST_CROP_RATIO",)
 # What only some models have, and configs of other projects set for all of them.
@@ -52,9 +54,13 @@ def check_settings(cfg: CfgNode) -> None:
     """
     check_data_settings(cfg)
     _check_medium(cfg)
+    check_token_labels(cfg)
+    _check_robustness(cfg)
     task = build_task(cfg)
     if cfg.TRAIN.ENABLE and cfg.AUG.ENABLE and cfg.AUG.AA_TYPE:
-        parse_policy(cfg.AUG.AA_TYPE)
+        policy_of(cfg.AUG.AA_TYPE)
+    if cfg.TRAIN.ENABLE and is_of_images(cfg):
+        check_on_device(cfg.AUG.ON_DEVICE)
     unused = {
         **unused_settings(cfg),
         **settings_of_other_formats(cfg),
@@ -108,9 +114,14 @@ def check_data_settings(cfg: CfgNode) -> None:
             )
 
 
+def medium_of_lists(cfg: CfgNode) -> Medium:
+    """What the lists of a run hold: videos or images."""
+    return MEDIA[medium_of(cfg.TRAIN.DATASET)]
+
+
 def is_of_images(cfg: CfgNode) -> bool:
     """Whether the lists of a run hold images, and not videos."""
-    return medium_of(cfg.TRAIN.DATASET) == IMAGE.name
+    return medium_of_lists(cfg) is IMAGE
 
 
 def _check_medium(cfg: CfgNode) -> None:
@@ -130,6 +141,17 @@ def _check_medium(cfg: CfgNode) -> None:
         raise ConfigError(
             f"MODEL.MODEL_NAME {model.name} takes videos, and {setting} {used.name} lists images; set "
             f"{mend}; or take a model of images, such as image_uniformer_s"
+        )
+
+
+def _check_robustness(cfg: CfgNode) -> None:
+    """Raise `ConfigError` where a test of images is to be made worse as only videos can be."""
+    about_time = [kind for kind in cfg.TEST.ROBUSTNESS if kind in ABOUT_TIME]
+    if cfg.TEST.ENABLE and is_of_images(cfg) and about_time:
+        of_images = [kind for kind in STRENGTHS if kind not in ABOUT_TIME]
+        raise ConfigError(
+            f"TEST.ROBUSTNESS {about_time[0]} is about the frames of a video, and the test is of images; "
+            f"these take {', '.join(of_images)}, or all"
         )
 
 

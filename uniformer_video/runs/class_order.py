@@ -93,6 +93,8 @@ def match_classes(data: Data, weights: Weights, fixed: int = 0, model: str | Non
     """
     own = known_names(weights, model)
     named = not are_stand_ins(data.class_names)
+    if own and named and (numbers := _numbered(data.class_names, own)):
+        return _map_by_number(data, own, numbers, weights.path)
     if own and named:
         return _map_by_name(data, own, weights.path)
     outputs = count_classes(weights, model) or 0
@@ -121,6 +123,24 @@ def match_classes(data: Data, weights: Weights, fixed: int = 0, model: str | Non
     return replace(data, notes=[*data.notes, note]) if not weights.metadata else data
 
 
+def _numbered(names: list[str], own: list[str]) -> list[int]:
+    """The numbers of classes whose folders are called by them, as those of ImageNet-V2 are; [] for others."""
+    if set(names) <= set(own) or not all(name.isascii() and name.isdigit() for name in names):
+        return []
+    numbers = [int(name) for name in names]
+    return numbers if max(numbers) < len(own) and len(set(numbers)) == len(numbers) else []
+
+
+def _map_by_number(data: Data, own: list[str], numbers: list[int], path: str) -> Data:
+    _check_usual_order(own, path)
+    note = (
+        f"The data's classes are called by numbers ({name_some(data.class_names)}), which were taken to "
+        f"count those of the checkpoint from 0, in the usual order: {data.class_names[0]} is "
+        f"{own[numbers[0]]!r}."
+    )
+    return _in_order_of(data, own, numbers, note)
+
+
 def _map_by_name(data: Data, own: list[str], path: str) -> Data:
     if own == data.class_names:
         return data
@@ -143,8 +163,13 @@ def _map_by_name(data: Data, own: list[str], path: str) -> Data:
     if absent:
         note = (
             f"The data has {data.num_classes} of the {len(own)} classes of the checkpoint; labels were "
-            f"mapped by name. None of its videos is of {name_some(absent)}."
+            f"mapped by name. None of its {data.medium.name}s is of {name_some(absent)}."
         )
+    return _in_order_of(data, own, order, note)
+
+
+def _in_order_of(data: Data, own: list[str], order: Sequence[int], note: str) -> Data:
+    """`data` with the classes `own`, each label L of its own replaced by `order[L]`."""
     splits: dict[str, Any] = {
         split: [relabel(record, order) for record in getattr(data, split)]
         for split in ("train", "val", "test")

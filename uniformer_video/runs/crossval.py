@@ -117,6 +117,11 @@ def _check(cfg: CfgNode) -> None:
             f"crossval tests each fold on the videos that it does not learn from, and TEST.SPLIT "
             f"{cfg.TEST.SPLIT} asks for others; leave it out, or give it to `run`, with DATA.FOLD"
         )
+    if cfg.TEST.AMONG_CLASSES:
+        raise ConfigError(
+            f"crossval joins tests of all classes, and TEST.AMONG_CLASSES {cfg.TEST.AMONG_CLASSES} asks for "
+            "some; leave it out, and choose classes afterwards with `rescore --classes`"
+        )
     if cfg.TEST.CHECKPOINT_FILE_PATH:
         raise ConfigError(
             "crossval tests the weights of each fold on that fold, and TEST.CHECKPOINT_FILE_PATH "
@@ -127,6 +132,8 @@ def _check(cfg: CfgNode) -> None:
 def _of_teacher(cfg: CfgNode) -> list[str]:
     """What is to be known of a teacher that all folds have in common."""
     source = cfg.TEACHER.CHECKPOINT or cfg.TEACHER.SCORES
+    if cfg.TOKEN_LABELS.ENABLE:
+        source = f"that of the label maps in {cfg.TOKEN_LABELS.PATH}"
     if not source:
         return []
     return [

@@ -32,12 +32,15 @@ from uniformer_video.evaluation.results import (
 from uniformer_video.evaluation.scoring import SideBySide, ViewScores, score_videos
 from uniformer_video.evaluation.strips import Strips
 from uniformer_video.evaluation.variants import VARIANTS_FILE
+from uniformer_video.models.among import AmongClasses
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.pages.report import write_report
 from uniformer_video.program import command
 from uniformer_video.runs import build_clips, build_model
+from uniformer_video.runs.among_classes import keep_classes
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task
+from uniformer_video.runs.check import is_of_images
 from uniformer_video.runs.class_order import match_classes
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest, RunFolder
 from uniformer_video.runs.join_sets import data_sets
@@ -84,36 +87,45 @@ def evaluate(
     data = match_classes(data, weights, cfg.MODEL.NUM_CLASSES, cfg.MODEL.MODEL_NAME)
     if CALIBRATION in weights.metadata:
         data = replace(data, notes=[*data.notes, _UNCALIBRATED])
+    data, tested_model, among = keep_classes(cfg, task, data, model)
     ranks.say(*data.notes[len(known_notes) :])
     videos = list_digest(data.test)
     results_folder = folder.results_folder(cfg, digest, videos, _recorded_test)
     target = results_folder.path
-    model.to(ranks.device)
+    tested_model.to(ranks.device)
     if results_folder.differs:
         ranks.say(f"A further test of this run, in {target}: {' '.join(results_folder.differs)}")
     if results_folder.is_done:
         ranks.say(f"These weights are tested already ({target / RESULTS_FILE}).")
         ranks.on_main(lambda: _renew_data(target, data_facts(cfg)))
-        score_test_variants(cfg, task, model, data, target, ranks, show_bars)
+        score_test_variants(cfg, task, tested_model, data, target, ranks, show_bars)
         return present(target, ranks)
     protocol = Protocol.from_cfg(cfg)
     protocol = replace(protocol, precision=choose_precision(protocol.precision, ranks.device))
     which = f", {weights.choice}" if weights.choice else ""
     ranks.say(
-        f"Testing {path}{which}: {plural(len(data.test), 'video')}, "
+        f"Testing {path}{which}: {plural(len(data.test), data.medium.name)}, "
         f"{plural(protocol.num_views, 'view')} of each."
     )
     ranks.say(*variants_line(cfg))
     started = time.monotonic()
-    playback = "reverse" if cfg.DATA.REVERSE_FRAMES else "forward"
+    playback = "reverse" if cfg.DATA.REVERSE_FRAMES and not is_of_images(cfg) else "forward"
     view_scores = score_records(
-        cfg, model, data.test, protocol, ranks, show_bars, playback, data.faults, cfg.TEST.STRIPS
+        cfg,
+        tested_model,
+        data.test,
+        protocol,
+        ranks,
+        show_bars,
+        playback,
+        data.faults,
+        cfg.TEST.STRIPS,
     )
-    _check_scores(view_scores, path)
+    _check_scores(view_scores, path, data.medium.name)
     repeats = _repeated_views(view_scores, protocol)
     ranks.say(*repeats)
     if not ranks.is_main:
-        score_test_variants(cfg, task, model, data, target, ranks, show_bars)
+        score_test_variants(cfg, task, tested_model, data, target, ranks, show_bars)
         return target
     gflops, uncounted = counted_gflops(model, protocol)
     results = build_results(
@@ -148,11 +160,12 @@ def evaluate(
         data=data_facts(cfg),
         changed_settings=changed_settings(cfg),
         differs=results_folder.differs,
+        among_classes=among,
     )
     Strips.of(view_scores.strips, len(data.test)).save(target)
     (target / VARIANTS_FILE).unlink(missing_ok=True)  # of an earlier test
     save_results(target, results, view_scores.scores, task)
-    score_test_variants(cfg, task, model, data, target, ranks, show_bars)
+    score_test_variants(cfg, task, tested_model, data, target, ranks, show_bars)
     if writers:
         _show(load_results(target), task, writers)
     return present(target, ranks)
@@ -216,7 +229,7 @@ def show(folder: Path) -> None:
 
 def score_records(
     cfg: CfgNode,
-    model: RecognitionModel | SideBySide,
+    model: RecognitionModel | AmongClasses | SideBySide,
     records: Sequence[VideoRecord],
     protocol: Protocol,
     ranks: Ranks,
@@ -232,7 +245,7 @@ def score_records(
     """
     precision = choose_precision(protocol.precision, ranks.device)
     dataset = build_clips.build_test_dataset(cfg, records, protocol, playback, faults, strips)
-    with video_bar(len(records), ranks, show_bars) as progress:
+    with video_bar(len(records), ranks, show_bars, protocol.medium) as progress:
         return score_videos(
             model,
             dataset,
@@ -246,11 +259,11 @@ def score_records(
         )
 
 
-def _check_scores(view_scores: ViewScores, path: Path) -> None:
+def _check_scores(view_scores: ViewScores, path: Path, noun: str) -> None:
     """A test that measured nothing is an error, not a result of 0 %."""
     if not view_scores.decoded.any():
         reason = next(iter(view_scores.failures.values()))
-        raise DataError(f"none of the test videos can be decoded; the first: {reason}")
+        raise DataError(f"none of the test {noun}s can be decoded; the first: {reason}")
     if not np.isfinite(view_scores.scores[view_scores.decoded]).all():
         raise CheckpointError(
             f"{path} gives scores that are not finite; try TRAIN.PRECISION fp32, or other weights"

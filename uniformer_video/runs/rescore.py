@@ -139,7 +139,7 @@ def _choose(choice: Choice, results: Mapping[str, Any], task: Task) -> Kept:
     failed = {_segment(failure) for failure in results["failures"]}
     if all(_segment(results["videos"][video]) in failed for video in left):
         raise DataError(
-            "no video that could be decoded is left to score; choose other --videos or --classes"
+            f"no {protocol.medium} that could be decoded is left to score; choose other --videos or --classes"
         )
     return Kept(
         score,
@@ -221,6 +221,7 @@ def _build(
         data=results["data"],
         changed_settings=results["changed_settings"],
         differs=results["differs"],
+        among_classes=results["among_classes"],
     )
     record["videos"] = [
         {**before, **now} for before, now in zip(videos, record["videos"], strict=True)

@@ -74,10 +74,13 @@ def _introduction(cfg: CfgNode, data: Data, folder: RunFolder) -> Iterator[str]:
         for split in ("train", "val", "test")
         if (records := getattr(data, split))
     )
-    yield f"{cfg.MODEL.MODEL_NAME}, {data.num_classes} classes, videos: {counts}; output {folder.path}"
+    yield (
+        f"{cfg.MODEL.MODEL_NAME}, {data.num_classes} classes, {data.medium.name}s: {counts}; output "
+        f"{folder.path}"
+    )
     for split in ("train", "val", "test"):
         if records := getattr(data, split):
-            yield count_line(split, records, data.class_names)
+            yield count_line(split, records, data.class_names, data.medium.name)
     yield from data.notes
     if data.lacking:
         yield f"The published videos that are not in the lists: {folder / LACKING_FILE}"

@@ -30,9 +30,11 @@ from uniformer_video.evaluation.variants import (
     load_variants,
     save_variants,
 )
+from uniformer_video.models.among import AmongClasses
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.runs import build_clips
 from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.check import is_of_images
 from uniformer_video.runs.progress import video_bar
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.task import Task
@@ -55,7 +57,7 @@ class _Todo(NamedTuple):
 def score_test_variants(
     cfg: CfgNode,
     task: Task,
-    model: RecognitionModel,
+    model: RecognitionModel | AmongClasses,
     data: Data,
     folder: Path,
     ranks: Ranks,
@@ -84,7 +86,8 @@ def _todo(cfg: CfgNode, data: Data, folder: Path) -> _Todo | None:
     if not wanted:
         return None
     record, _ = load_tested(folder)
-    asked = list(dict.fromkeys(variant.kind for variant in variants_of(cfg.TEST.ROBUSTNESS)))
+    still = is_of_images(cfg)
+    asked = list(dict.fromkeys(own.kind for own in variants_of(cfg.TEST.ROBUSTNESS, still)))
     known = load_variants(folder)
     lacking = [own for own in wanted if known is None or known.seed_of(own) != _seed(own, cfg)]
     new_question = known is not None and not set(asked) <= set(known.asked)
@@ -105,6 +108,8 @@ def _todo(cfg: CfgNode, data: Data, folder: Path) -> _Todo | None:
 
 def _wanted(cfg: CfgNode) -> list[Variant]:
     """All variants that the config asks for, each once."""
+    if is_of_images(cfg):  # nothing moves in them
+        return variants_of(cfg.TEST.ROBUSTNESS, still=True)
     opposed = cfg.DATA.OPPOSITE_CLASS_PAIRS and cfg.DATA.REVERSE_FRAMES
     motion = MOTION_VARIANTS if cfg.TEST.MOTION_CHECK or opposed else ()
     return list(dict.fromkeys([*variants_of(cfg.TEST.ROBUSTNESS), *motion]))
@@ -115,8 +120,9 @@ def variants_line(cfg: CfgNode) -> list[str]:
     count = len(_wanted(cfg))
     if not count:
         return []
+    settings = "TEST.ROBUSTNESS" + ("" if is_of_images(cfg) else ", TEST.MOTION_CHECK")
     return [
-        f"After that come {plural(count, 'variant')} of them (TEST.ROBUSTNESS, TEST.MOTION_CHECK), each with "
+        f"After that come {plural(count, 'variant')} of them ({settings}), each with "
         "as many views: how long they take is said once this test's speed is known."
     ]
 
@@ -127,7 +133,7 @@ def _seed(variant: Variant, cfg: CfgNode) -> int:
 
 
 def _cost_line(
-    todo: _Todo, model: RecognitionModel, videos: int, workers: int, ranks: Ranks
+    todo: _Todo, model: RecognitionModel | AmongClasses, videos: int, workers: int, ranks: Ranks
 ) -> str:
     views = len(todo.lacking) * todo.protocol.num_views * todo.videos
     kinds = ", ".join(dict.fromkeys(variant.kind for variant in todo.lacking))
@@ -135,8 +141,8 @@ def _cost_line(
     if not _fits(todo.protocol, videos, model.num_classes):
         kept //= todo.protocol.num_views
     return (
-        f"The same videos in {plural(len(todo.lacking), 'variant')} ({kinds}): {views:,} more views through "
-        f"the model, {len(todo.lacking)} times those of the test, about "
+        f"The same {todo.protocol.medium}s in {plural(len(todo.lacking), 'variant')} ({kinds}): {views:,} "
+        f"more views through the model, {len(todo.lacking)} times those of the test, about "
         f"{duration(max(1, _expected_seconds(todo, workers, ranks)))} at its speed; variants.npz gets "
         f"{kept / 1e6:,.1f} MB."
     )
@@ -185,7 +191,7 @@ def _fits(protocol: Protocol, videos: int, num_classes: int) -> bool:
 def _score(
     cfg: CfgNode,
     task: Task,
-    model: RecognitionModel,
+    model: RecognitionModel | AmongClasses,
     data: Data,
     todo: _Todo,
     ranks: Ranks,
@@ -197,7 +203,7 @@ def _score(
     def reduce(logits: np.ndarray) -> np.ndarray:
         return task.video_scores(logits, protocol.score)
 
-    with video_bar(len(data.test), ranks, show_bars) as progress:
+    with video_bar(len(data.test), ranks, show_bars, protocol.medium) as progress:
         return score_variants(
             model,
             VariantDataset(tested, todo.lacking),
@@ -244,8 +250,8 @@ def _add(
     if not lost:
         return []
     return [
-        f"{plural(len(lost), 'video')} that the test decoded could not be read for the variants, and the "
-        f"figures of motion and robustness are without: {name_some(lost)}."
+        f"{plural(len(lost), data.medium.name)} that the test decoded could not be read for the variants, "
+        f"and the figures of motion and robustness are without: {name_some(lost)}."
     ]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 
+from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
@@ -26,7 +27,8 @@ def counted_gflops(
     )  # fvcore compiles losses when it is imported
 
     side = protocol.views.crop_size
-    shape = (1, 3, protocol.sampling.num_frames, side, side)
+    frames = () if protocol.medium == IMAGE.name else (protocol.sampling.num_frames,)
+    shape = (1, 3, *frames, side, side)
     try:
         return {"gflops_view": count_flops(model, shape) / 1e9}, []
     except Exception as error:  # of a traced model, which may be anybody's

@@ -73,7 +73,7 @@ class Mixup:
     ) -> tuple[Tensor, Tensor]:
         """float `[B, C, T, H, W]`, float targets `[B, ...]` on one device -> mixed clips, mixed targets.
 
-        The inputs are left as they are.
+        The inputs are left as they are. Images, `[B, C, H, W]`, are mixed likewise.
         """
         clips, (targets,) = self.mix(clips, [targets], rng)
         return clips, targets

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 DATA_SHARE_WARNING = 0.3
 # What some trainings measure beside the loss: the key in metrics.jsonl, and what a line of the log calls it.
-ALSO_MEASURED = {"distillation_loss": "from the teacher"}
+ALSO_MEASURED = {"distillation_loss": "from the teacher", "token_loss": "of the tokens"}
 
 
 class Figure(Protocol):
@@ -168,7 +168,7 @@ class Monitor:
             self.warned = True
             self.message(
                 f"training waits {share:.0%} of its time for data; raise DATA_LOADER.NUM_WORKERS, set "
-                "AUG.ON_DEVICE all, or store the videos at a smaller size; "
+                "AUG.ON_DEVICE all (images: normalise), or store the videos at a smaller size; "
                 f"`{command('bench loader')}` shows where the time goes"
             )
 

@@ -90,6 +90,11 @@ class Weights:
         return kernel is not None and kernel.dim() == 4
 
     @property
+    def is_token_labelled(self) -> bool:
+        """True for weights with a second head on tokens, which token labelling trains."""
+        return "aux_head.weight" in self.state
+
+    @property
     def local_kernel(self) -> tuple[int, ...] | None:
         """Sides of the local blocks' kernel, such as (5, 5, 5); None when the file has none."""
         kernel = self.state.get(_LOCAL_KERNEL)

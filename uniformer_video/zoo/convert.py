@@ -1,6 +1,6 @@
 """Whole weights files from one kind to another: theirs to ours and back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from uniformer_video.data.lists.class_names import named_classes
+from uniformer_video.data.lists.media import IMAGE, VIDEO
 from uniformer_video.data.protocol import EARLIER_PARTS, Protocol, recorded_protocol
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.contract import RecognitionModel
@@ -29,6 +30,8 @@ from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.create import build_for_weights, build_network
 from uniformer_video.zoo.family import read_model_name
 from uniformer_video.zoo.published import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     PUBLISHED,
     PublishedWeights,
     local_file,
@@ -60,6 +63,7 @@ def convert_file(
     protocol: Protocol | None = None,
     read_settings: ReadSettings | None = None,
     ema: bool = False,
+    imagenet_pixels: bool = False,
 ) -> list[str]:
     """Write the checkpoint `target` of this toolkit from weights of any project.
 
@@ -72,6 +76,7 @@ def convert_file(
         protocol: the `Protocol` by which they are tested; left out, what is known of published weights.
         read_settings: makes a `Protocol` of the settings that training left in a file, nested, or None.
         ema: take the averaged weights of a training checkpoint.
+        imagenet_pixels: record ImageNet's mean and standard deviation of pixels in place of others.
 
     Returns the lines of a report. Raises `CheckpointError` when the file does not fit the model, or
     does not tell its `head_dim` and none is given.
@@ -81,6 +86,30 @@ def convert_file(
     entry = _published_entry(source, published)
     if published and entry:
         _check_answers(entry, name, head_dim)
+    model, metadata, order = complete(
+        weights, entry, name, head_dim, classes, protocol, read_settings
+    )
+    if imagenet_pixels:
+        _record_imagenet_pixels(metadata, source)
+    metadata["converted"] = {"from": Path(str(source)).name, "published": entry and entry.name}
+    write_checkpoint(target, model.state_dict(), metadata)
+    left_out = [TEMPERATURE_LEFT_OUT] if CALIBRATION in weights.metadata else []
+    return [*left_out, *_report(source, target, metadata, entry, order)]
+
+
+def complete(
+    weights: Weights,
+    entry: PublishedWeights | None,
+    name: str | None = None,
+    head_dim: int | None = None,
+    classes: str | None = None,
+    protocol: Protocol | None = None,
+    read_settings: ReadSettings | None = None,
+) -> tuple[RecognitionModel, dict[str, Any], str | None]:
+    """(model with `weights`, what a checkpoint of it records, spelling of the order of its outputs or None).
+
+    entry: the published weights that these are, or None; other arguments as of `convert_file`.
+    """
     if entry:
         _refuse_other_network(weights, entry)
     model, name = _fresh_model(weights, name or (entry.model if entry else None), head_dim)
@@ -96,23 +125,26 @@ def convert_file(
         metadata["weights"] = {"chosen": weights.chosen}  # without the other set
     if protocol is None:
         protocol = _known_protocol(weights, entry, read_settings)
+    medium = IMAGE if find_model(name).takes_images else VIDEO
+    if protocol and protocol.medium != medium.name:
+        raise ConfigError(
+            f"{weights.path} holds {name}, which takes {medium.name}s, and the settings given for it are of "
+            f"{protocol.medium}s; give those of {medium.name}s (TRAIN.DATASET)"
+        )
     if protocol:
         metadata["protocol"] = protocol.to_dict()
     order = classes or (None if weights.metadata else order_of_outputs(weights, entry))
     names = list(named_classes(order)) if order else []
     if classes and len(names) != model.num_classes:
         raise CheckpointError(
-            f"{source} tells {model.num_classes} classes apart and {classes} names {len(names)}; give "
+            f"{weights.path} tells {model.num_classes} classes apart and {classes} names {len(names)}; give "
             "the list that it was trained with"
         )
     spare = entry is not None and entry.name == _WITH_SPARE_OUTPUTS
     if names and (len(names) == model.num_classes or (spare and len(names) < model.num_classes)):
         _drop_spare_outputs(model, len(names))
         metadata["class_names"] = names
-    metadata["converted"] = {"from": Path(str(source)).name, "published": entry and entry.name}
-    write_checkpoint(target, model.state_dict(), metadata)
-    left_out = [TEMPERATURE_LEFT_OUT] if CALIBRATION in weights.metadata else []
-    return [*left_out, *_report(source, target, metadata, entry, order)]
+    return model, metadata, order
 
 
 def export_file(source: Path | str, target: Path | str, layout: str) -> list[str]:
@@ -324,15 +356,37 @@ def _report(
         lines.append(
             f"classes: {len(names)}, output 0 is {names[0]!r}" + (f" ({order})" if order else "")
         )
-    elif arguments.get("ndim") != 2:
+    else:
         lines.append("classes: not named; give --classes, or predictions will be numbers")
-    if facts := metadata.get("protocol"):
+    facts = metadata.get("protocol")
+    if facts and facts["medium"] == IMAGE.name:
+        lines.append(
+            f"input: images, {facts['crop_size']} pixels of a short side of {facts['short_side']}, mean "
+            f"{_numbers(facts['mean'])}, standard deviation {_numbers(facts['std'])}"
+        )
+        if entry and entry.doubt and facts["mean"] != list(IMAGENET_MEAN):
+            lines.append(entry.doubt)
+    elif facts:
         lines.append(
             f"input: {facts['num_frames']} frames, stride {facts['frame_stride']}, "
             f"{facts['rule']}, {facts['crop_size']} pixels, {facts['channel_order']}"
         )
-    elif arguments.get("ndim") != 2:
+    else:
         lines.append(
             "input: not recorded; give --published NAME or --cfg FILE, prediction needs it"
         )
     return [*lines, f"written: {target}"]
+
+
+def _record_imagenet_pixels(metadata: dict[str, Any], source: Path | str) -> None:
+    """Put ImageNet's mean and standard deviation into the protocol in `metadata`."""
+    if "protocol" not in metadata:
+        raise ConfigError(
+            "--imagenet-pixels changes how pixels are normalised, and nothing tells how the input of "
+            f"{source} is prepared; give --published NAME, or a --cfg that sets DATA.MEAN and DATA.STD"
+        )
+    metadata["protocol"] |= {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

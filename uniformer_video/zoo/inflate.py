@@ -28,6 +28,10 @@ from uniformer_video.zoo.published import local_file
 from uniformer_video.zoo.registry import MODELS, count_classes, find_model, identify_model
 
 CHECK_FRAMES = 8
+TOKEN_LABELLED = (
+    "these image weights were trained by token labelling, whose second head is dropped; the published video "
+    "models start from weights that were trained without it"
+)
 
 
 def inflate_file(
@@ -82,6 +86,7 @@ def inflate_file(
         f"copied as they are: {len(report.loaded)} tensors",
         f"inflated to 3D ({mode}): {len(report.inflated)} tensors, local kernels {list(local_kernel)}",
         f"dropped: the classifier ({num_classes or 'no'} classes)",
+        *([TOKEN_LABELLED] if weights.is_token_labelled else []),
         f"written: {target}; train from it with UNIFORMER.PRETRAIN_NAME {target}",
     ]
     if frame is not None:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
+from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import CheckpointError, MissingLibraryError
+from uniformer_video.program import command
 from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.weights.download import fetch, is_remote
 
@@ -63,17 +65,17 @@ class PublishedWeights:
     def describe_protocol(self) -> str:
         """The input and the views of its published accuracy, for people."""
         protocol = self.protocol()
-        if protocol is None:
+        if protocol.medium == IMAGE.name:
             return f"{self.crop_size} pixels"
         return (
             f"{self.num_frames} frames, stride {self.frame_stride}, {self.crop_size} pixels, "
             f"{protocol.num_clips}x{protocol.views.num_crops} views"
         )
 
-    def protocol(self) -> Protocol | None:
-        """How videos are prepared for it, and the views of its published accuracy; None for images."""
+    def protocol(self) -> Protocol:
+        """How videos or images are prepared for it, and the views of its published accuracy."""
         if not self.num_frames:
-            return None
+            return Protocol.of_images(self.crop_size, *_OF_IMAGES[_TOKEN_LABELLED in self.name])
         facts = _PROTOCOLS.get(self.model) or _PROTOCOLS[self.data]
         clips, crops = facts["views"]
         pixels = Normalisation(channel_order=facts["channel_order"])
@@ -83,7 +85,26 @@ class PublishedWeights:
             num_clips=clips,
         )
 
+    @property
+    def doubt(self) -> str:
+        """What is not known for sure of its protocol, and how to find out; "" for most."""
+        if self.num_frames or _TOKEN_LABELLED not in self.name:
+            return ""
+        convert = command(f"convert {self.name}.pth --imagenet-pixels --out OTHER.pt")
+        return (
+            "its mean and standard deviation are in doubt: the published code takes the defaults of the timm "
+            "that is installed, 0.5 and 0.5 with the one that it names, ImageNet's with older ones. Here it "
+            f"is 0.5. Convert it the other way too ({convert}), test both, and keep the better"
+        )
 
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_TOKEN_LABELLED = "_tl_"  # in the names of files that were trained with labels of tokens
+# Side of the crop over the short side, mean, standard deviation. Of labels of tokens see `doubt`.
+_OF_IMAGES = {
+    False: (0.875, IMAGENET_MEAN, IMAGENET_STD),
+    True: (0.9, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
 _KINETICS: dict[str, Any] = {"rule": "dense", "channel_order": "RGB", "views": (4, 1)}
 _SOMETHING: dict[str, Any] = {"rule": "segment", "channel_order": "BGR", "views": (1, 3)}
 _SPARSE: dict[str, Any] = {"rule": "segment", "channel_order": "RGB", "views": (1, 1)}
@@ -171,6 +192,11 @@ def local_file(source: Path | str) -> Path:
         if known := published_by_name(source):
             raise CheckpointError(
                 f"there is no weights file {source}; {_by_hand(file_stem(source), known, source)}"
+            )
+        if own := [known.name for known in PUBLISHED.values() if known.model == str(source)]:
+            raise CheckpointError(
+                f"there is no weights file {source}, that is the name of a model; of it {', '.join(own)} are "
+                "published: give one of these names, or a file"
             )
         return fetch(source)
     folder = Path(os.environ.get("UNIFORMER_WEIGHTS") or WEIGHTS_FOLDER)

@@ -65,10 +65,10 @@ def test_policy_strings(text, policy):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "start with 'rand'"),
-        ("original-mstd0.5", "start with 'rand'"),
-        ("random-m7", "start with 'rand'"),
-        ("Rand-m7", "start with 'rand'"),
+        ("", "neither 'rand' nor 'v0'"),
+        ("original-mstd0.5", "neither 'rand' nor 'v0'"),
+        ("random-m7", "neither 'rand' nor 'v0'"),
+        ("Rand-m7", "neither 'rand' nor 'v0'"),
         ("rand-", "''"),
         ("rand-m", "'m'"),
         ("rand-m-3", "'m'"),

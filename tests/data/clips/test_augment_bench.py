@@ -8,8 +8,10 @@ import torch
 from clips import augmentation
 
 from uniformer_video.bench import loader
+from uniformer_video.bench.published_images import PublishedImages
 from uniformer_video.bench.published_loader import PublishedDataset
 from uniformer_video.config.settings import load_config
+from uniformer_video.data.clips.images import ImageAugmentation
 from uniformer_video.data.loading.dataset import TrainDataset
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import ConfigError
@@ -120,6 +122,38 @@ def test_colour_jitter_is_called_so_and_done_by_both_sides(small_videos, tmp_pat
     clip, _ = ours.augment(frames, (0,), np.random.default_rng(0))
     other, _ = PublishedDataset(ours).augment(frames, (0,), np.random.default_rng(0))
     torch.testing.assert_close(clip, other, atol=0.02, rtol=0)
+
+
+IMAGES = ("TRAIN.DATASET", "imagefolder", "DATA.TRAIN_CROP_SIZE", "32")
+
+
+@pytest.mark.parametrize("on_device", ["off", "normalise"])
+def test_images_are_measured_against_plain_pillow(monkeypatch, on_device):
+    make = loader.generate_images
+    monkeypatch.setattr(loader, "generate_images", lambda folder: make(folder, 2, (60, 80)))
+    cfg = load_config(overrides=[*IMAGES, "AUG.ON_DEVICE", on_device])
+    times = loader.measure(cfg, clips=4, rounds=1, workers=(1,), baseline=True)
+    assert set(times.baseline) == set(loader.STEPS)
+    assert ("normalise" in times.ours) == (on_device == "off")
+    text = "\n".join(loader.report(times, needed=100))
+    assert text.startswith("ms an image, one thread") and "images/s per core: " in text
+    assert "For 100 images/s: " in text and "clip" not in text
+
+
+def test_both_sides_make_the_same_images(tmp_path):
+    records = loader.generate_images(tmp_path, 3, (60, 80))
+    crop = {"area": (0.08, 1.0), "ratio": (0.75, 1.3333), "scales": (256, 320)}
+    augment = ImageAugmentation(32, "rand-m9-n4-mstd0.5-inc1", erasing=0.5, **crop)
+    ours = TrainDataset(records, ClipSampling(1, 1), augment, seed=0, backend="pillow")
+    published = PublishedImages(ours, augment)
+    for seed in range(12):
+        record = records[seed % 3]
+        image = published.decode(record, np.random.default_rng(seed))
+        frames = ours.decode(record, np.random.default_rng(seed))
+        np.testing.assert_array_equal(frames[0], np.asarray(image))
+        one, _ = augment(frames, (0,), np.random.default_rng(seed))
+        other, _ = published.augment(image, (0,), np.random.default_rng(seed))
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
 def test_broken_videos_are_left_out_counted_and_named(make_video, tmp_path, call):

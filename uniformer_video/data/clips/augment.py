@@ -60,30 +60,41 @@ def parse_policy(text: str) -> Policy:
     """
     name, *parts = text.split("-")
     if name != "rand":
-        raise _policy_error(text, "it does not start with 'rand'")
+        raise policy_error(text, "it starts with neither 'rand' nor 'v0'")
     settings: dict[str, Any] = {}
     for part in parts:
         match = _POLICY_PART.fullmatch(part)
         if match is None:
-            raise _policy_error(text, f"the part {part!r} is unknown")
+            raise policy_error(text, f"the part {part!r} is unknown")
         field = match.lastgroup
         assert field is not None  # every part of the pattern has a name
         if field in settings:
-            raise _policy_error(text, f"the part {part!r} repeats an earlier one")
+            raise policy_error(text, f"the part {part!r} repeats an earlier one")
         settings[field] = _POLICY_TYPES[field](match[field])
     policy = Policy(**settings)
     if policy.magnitude > MAX_MAGNITUDE:
-        raise _policy_error(text, f"the magnitude M is above {MAX_MAGNITUDE:g}")
+        raise policy_error(text, f"the magnitude M is above {MAX_MAGNITUDE:g}")
     if not 1 <= policy.num_ops <= MAX_OPS:
-        raise _policy_error(text, f"the number of ops N is not 1 to {MAX_OPS}")
+        raise policy_error(text, f"the number of ops N is not 1 to {MAX_OPS}")
     return policy
 
 
-def _policy_error(text: str, reason: str) -> ConfigError:
+def policy_error(text: str, reason: str) -> ConfigError:
+    """What is wrong with a policy's text, and what one may be."""
     return ConfigError(
         f"AUG.AA_TYPE is {text!r}: {reason}; write rand[-mM][-nN][-mstdS][-inc1] with M from 0 to "
-        f"10, N from 1 to {MAX_OPS} and S at least 0, such as 'rand-m7-n4-mstd0.5-inc1'"
+        f"10, N from 1 to {MAX_OPS} and S at least 0, such as 'rand-m7-n4-mstd0.5-inc1', or v0[-mstdS], "
+        "which is AutoAugment's policy for ImageNet"
     )
+
+
+def find_weights(interpolation: str, policy: str) -> Weights:
+    """How a policy's geometric operations interpolate, by name. Raises `ConfigError`."""
+    if interpolation not in INTERPOLATIONS:
+        raise ConfigError(
+            f"unknown interpolation {interpolation!r} for {policy}; known: {', '.join(INTERPOLATIONS)}"
+        )
+    return INTERPOLATIONS[interpolation]
 
 
 def _no_setting(magnitude: float, sign: int, increasing: bool) -> None:
@@ -167,13 +178,8 @@ class RandAugment:
     step = "RandAugment"  # its name where steps are timed
 
     def __init__(self, policy_text: str, interpolation: str = "bicubic"):
-        if interpolation not in INTERPOLATIONS:
-            raise ConfigError(
-                f"unknown interpolation {interpolation!r} for RandAugment; "
-                f"known: {', '.join(INTERPOLATIONS)}"
-            )
+        self.weights = find_weights(interpolation, self.step)
         self.policy = parse_policy(policy_text)
-        self.weights = INTERPOLATIONS[interpolation]
 
     def draw(self, rng: np.random.Generator) -> list[tuple[str, float | None]]:
         """The ops of one clip, in order: a list of (name, setting), often empty."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from uniformer_video.data.clips.augment import Box, ColorJitter, RandAugment, RandomErasing, erase
+from uniformer_video.data.clips.auto_augment import AutoAugment, policy_of
 from uniformer_video.data.clips.device_pixels import DevicePixels
 from uniformer_video.data.clips.ops import Drawn, apply_changes, input_window
 from uniformer_video.data.clips.packed import PackedClips
@@ -55,7 +56,7 @@ class ClipDraws:
 class TrainAugmentation:
     """What training does to the frames of a clip, in this order.
 
-    policy: RandAugment's, "" for none; color_jitter: strength, used without a policy. area, ratio:
+    policy: as `policy_of` takes it, "" for none; color_jitter: strength, used without a policy. area, ratio:
     of the resized crop; area None = plain crop after jittering the short side within `scales`.
     flip: mirror half of the clips; flip_labels: class -> class of the mirrored video;
     flip_skipped: classes that are never mirrored.
@@ -81,10 +82,10 @@ class TrainAugmentation:
     on_device: str = "off"
 
     def __post_init__(self) -> None:
-        self.colors: RandAugment | ColorJitter | None = None
+        self.colors: RandAugment | AutoAugment | ColorJitter | None = None
         self._erase: RandomErasing | None = None
         if self.policy:
-            self.colors = RandAugment(self.policy, self.interpolation)
+            self.colors = policy_of(self.policy, self.interpolation)
         elif self.color_jitter:
             self.colors = ColorJitter(self.color_jitter)
         if self.erasing:

@@ -61,14 +61,18 @@ class EvalViews:
 
     def __call__(self, clips: Iterable[np.ndarray]) -> Tensor:
         """`uint8 [clips, T, H, W, 3]` -> `float32 [clips * crops, 3, T, crop, crop]`."""
-        views = []
-        for frames in clips:
-            clip = resize_short_side(to_channels_first(frames), self.short_side)
-            height, width = clip.shape[-2:]
-            for top, left in crop_offsets(height, width, self.crop_size, self.num_crops):
-                crop = clip[..., top : top + self.crop_size, left : left + self.crop_size]
-                views.append(self.normalise(crop))
-        return torch.stack(views)
+        return torch.stack([self.to_input(crop) for frames in clips for crop in self.crops(frames)])
+
+    def crops(self, frames: np.ndarray) -> list[Tensor]:
+        """The crops of `uint8 [T, H, W, 3]`, each `float32 [3, T, crop, crop]` with values in 0..255."""
+        clip = resize_short_side(to_channels_first(frames), self.short_side)
+        offsets = crop_offsets(*clip.shape[-2:], self.crop_size, self.num_crops)
+        side = self.crop_size
+        return [clip[..., top : top + side, left : left + side] for top, left in offsets]
+
+    def to_input(self, crop: Tensor) -> Tensor:
+        """A crop of `crops` as the model takes it, normalised: `float32 [3, T, crop, crop]`."""
+        return self.normalise(crop)
 
 
 def to_channels_first(frames: np.ndarray) -> Tensor:

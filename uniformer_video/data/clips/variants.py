@@ -24,6 +24,7 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "rate": (0.5, 0.67, 1.5, 2, 3),
     REVERSED: (1,),
 }
+ABOUT_TIME = ("drop", "rate", REVERSED)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,10 @@ class Variant:
 _DRAWN = {"drop": corruptions.drop_frames, "noise": corruptions.noise}
 
 
-def variants_of(kinds: list[str]) -> list[Variant]:
-    """Every strength of the kinds, in the order of `STRENGTHS`; "all" among them is all of them."""
-    chosen = STRENGTHS if "all" in kinds else [kind for kind in STRENGTHS if kind in kinds]
+def variants_of(kinds: list[str], still: bool = False) -> list[Variant]:
+    """Every strength of the kinds, in the order of `STRENGTHS`; "all" among them is all of them, of `still`
+    images those that are not `ABOUT_TIME`.
+    """
+    all_kinds = [kind for kind in STRENGTHS if not (still and kind in ABOUT_TIME)]
+    chosen = all_kinds if "all" in kinds else [kind for kind in STRENGTHS if kind in kinds]
     return [Variant(kind, float(strength)) for kind in chosen for strength in STRENGTHS[kind]]

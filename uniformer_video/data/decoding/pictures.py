@@ -43,10 +43,11 @@ def read_picture(file: str | os.PathLike | BinaryIO, name: str = "") -> np.ndarr
             if _is_deep(image):
                 return _deep_pixels(image)
             image.info.pop("transparency", None)  # it is dropped, and Pillow warns of some kinds
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode == "La":
-                upright = upright.convert("LA")
-            return np.asarray(upright.convert("RGB"))
+            ImageOps.exif_transpose(
+                image, in_place=True
+            )  # a copy would take as long as half the decoding
+            colours = image.convert("LA") if image.mode == "La" else image
+            return np.asarray(colours if colours.mode == "RGB" else colours.convert("RGB"))
     except DecodeError:
         raise
     except FileNotFoundError:

@@ -10,7 +10,7 @@ from uniformer_video.data.lists.records import VideoRecord, label_text, without_
 from uniformer_video.errors import DataError
 from uniformer_video.storage.address import name_for_messages
 from uniformer_video.storage.members import lost_shards, member_of
-from uniformer_video.words import name_some, plural
+from uniformer_video.words import article, name_some, plural
 
 
 def check_list(
@@ -18,8 +18,9 @@ def check_list(
     records: list[VideoRecord],
     max_missing: float = 1.0,
     class_names: Sequence[str] = (),
+    noun: str = "video",
 ) -> tuple[list[VideoRecord], list[str]]:
-    """(the records to use, notes) of the list of a split: "train", "val" or "test".
+    """(the records to use, notes) of the list of a split: "train", "val" or "test". noun: what it lists.
 
     A test counts each video once; training takes a list as it is. Raises `DataError` for a video
     that stands there with different labels, where none of the videos exist, and where a larger share
@@ -31,12 +32,12 @@ def check_list(
         train = split == "train"
         done = "it comes as often in training" if train else "each counts once"
         lines = f"{repeats} of the {len(records)} lines of the {split} list"
-        notes.append(f"{lines} repeat a video of it; {done}.")
+        notes.append(f"{lines} repeat {article(noun)} of it; {done}.")
         records = records if train else single
-    return records, notes + _note_missing(split, records, max_missing, class_names)
+    return records, notes + _note_missing(split, records, max_missing, class_names, noun)
 
 
-def note_overlaps(splits: Mapping[str, Sequence[VideoRecord]]) -> list[str]:
+def note_overlaps(splits: Mapping[str, Sequence[VideoRecord]], noun: str = "video") -> list[str]:
     """Notes on videos that stand in two of the lists, `{split: records}`: they flatter figures.
 
     And on those that have other labels in the one than in the other.
@@ -47,14 +48,18 @@ def note_overlaps(splits: Mapping[str, Sequence[VideoRecord]]) -> list[str]:
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         if shared := len(paths.get(first, set()) & paths.get(second, set())):
             notes.append(
-                f"{shared} of {len(paths[second])} {second} videos are {first} videos too."
+                f"{shared} of {len(paths[second])} {second} {noun}s are {first} {noun}s too."
             )
-            notes += _note_conflicts(first, second, splits, told)
+            notes += _note_conflicts(first, second, splits, told, noun)
     return notes
 
 
 def _note_conflicts(
-    first: str, second: str, splits: Mapping[str, Sequence[VideoRecord]], told: set[str]
+    first: str,
+    second: str,
+    splits: Mapping[str, Sequence[VideoRecord]],
+    told: set[str],
+    noun: str,
 ) -> Iterator[str]:
     """A line on videos with other labels in the second list, but those whose lines are `told` already."""
     known = {record.segment: record for record in splits[first]}
@@ -65,7 +70,7 @@ def _note_conflicts(
     if differ:
         own, other = differ[0]
         yield (
-            f"{plural(len(differ), 'video')} of {first} and {second} with different labels, such as "
+            f"{plural(len(differ), noun)} of {first} and {second} with different labels, such as "
             f"{other.name}: {label_text(own.labels)} in {own.source}, {label_text(other.labels)} in "
             f"{other.source}."
         )
@@ -97,7 +102,11 @@ def _exists(record: VideoRecord) -> bool:
 
 
 def _note_missing(
-    split: str, records: Sequence[VideoRecord], allowed: float, class_names: Sequence[str]
+    split: str,
+    records: Sequence[VideoRecord],
+    allowed: float,
+    class_names: Sequence[str],
+    noun: str,
 ) -> list[str]:
     missing = missing_files(records)
     if not missing:
@@ -105,30 +114,31 @@ def _note_missing(
     first, place = missing[0]
     if len(missing) == len(records):
         raise DataError(
-            f"none of the {len(records)} {split} videos exist; the first is {place}, from "
+            f"none of the {len(records)} {split} {noun}s exist; the first is {place}, from "
             f"{first.source}; {_remedy(first)}"
         )
     places = ", ".join(list(dict.fromkeys(place for _, place in missing))[:3])
-    told = f"{len(missing)} of {len(records)} {split} videos do not exist"
+    told = f"{len(missing)} of {len(records)} {split} {noun}s do not exist"
     if len({record.path for record, _ in missing if record.weight}) > allowed * len(records):
         raise DataError(
             f"{told}, more than DATA.MAX_BAD_RATIO {allowed:g} allows: {places}; get them, leave them "
             "out of the list, or raise it"
         )
-    return [f"{told}: {places}{_classes_without(records, missing, class_names)}"]
+    return [f"{told}: {places}{_classes_without(records, missing, class_names, noun)}"]
 
 
 def _classes_without(
     records: Sequence[VideoRecord],
     missing: Sequence[tuple[VideoRecord, str]],
     class_names: Sequence[str],
+    noun: str,
 ) -> str:
     """What to add on classes of which no video is left; nothing where the classes have no names."""
     lost = {id(record) for record, _ in missing}
     left = {label for record in records if id(record) not in lost for label in record.labels}
     gone = {label for record, _ in missing for label in record.labels} - left
     named = [class_names[label] for label in sorted(gone) if label < len(class_names)]
-    return f"; no video is left of {name_some(named)}" if named else ""
+    return f"; no {noun} is left of {name_some(named)}" if named else ""
 
 
 def _remedy(record: VideoRecord) -> str:

@@ -20,8 +20,10 @@ def class_counts(records: Iterable[VideoRecord]) -> Counter[int]:
     return Counter(label for record in records for label in record.labels)
 
 
-def count_line(split: str, records: Sequence[VideoRecord], names: list[str]) -> str:
-    """What the list of a split shows: "train: 5 videos of 2 classes: run (3), walk (2)".
+def count_line(
+    split: str, records: Sequence[VideoRecord], names: list[str], noun: str = "video"
+) -> str:
+    """What the list of a split shows: "train: 5 videos of 2 classes: run (3), walk (2)". noun: what it lists.
 
     Of many classes the rarest and the most frequent are named.
     """
@@ -29,7 +31,7 @@ def count_line(split: str, records: Sequence[VideoRecord], names: list[str]) -> 
     absent = [name for label, name in enumerate(names) if label not in counts]
     of = f"{len(counts)} of {len(names)}" if absent else str(len(counts))
     none = f"; none of {name_some(absent, _NAMED)}" if absent else ""
-    line = f"{split}: {plural(len(records), 'video')} of {of} class{'' if of == '1' else 'es'}: "
+    line = f"{split}: {plural(len(records), noun)} of {of} class{'' if of == '1' else 'es'}: "
     ranked = sorted(counts.items(), key=lambda item: (item[1], item[0]))
     if len(ranked) <= _ALL_NAMED:
         return one_line(f"{line}{', '.join(_with_count(names, sorted(ranked)))}{none}")
@@ -40,8 +42,11 @@ def count_line(split: str, records: Sequence[VideoRecord], names: list[str]) -> 
     )
 
 
-def note_absent_classes(splits: Mapping[str, Sequence[VideoRecord]], names: list[str]) -> list[str]:
-    """Notes on classes that training never sees: at all, or though another list has them.
+def note_absent_classes(
+    splits: Mapping[str, Sequence[VideoRecord]], names: list[str], noun: str = "video"
+) -> list[str]:
+    """Notes on classes that training never sees: at all, or though another list has them. noun: what each
+    list holds.
 
     A test alone may show any of the classes; only numbers that seem to count from 1 are worth a note there.
     """
@@ -62,7 +67,7 @@ def note_absent_classes(splits: Mapping[str, Sequence[VideoRecord]], names: list
     if idle:
         count = plural(len(idle), "class", "classes")
         notes.append(
-            f"{count} of which all train videos have the weight 0, so that training never sees them: "
+            f"{count} of which all train {noun}s have the weight 0, so that training never sees them: "
             f"{_name(names, idle)}."
         )
     # test.csv may be absent, so that val and test are one list
@@ -72,7 +77,7 @@ def note_absent_classes(splits: Mapping[str, Sequence[VideoRecord]], names: list
     for labels, own in unseen.items():
         if labels:
             count = plural(len(labels), "class", "classes")
-            where = f"{' and '.join(own)} videos and no {first} video"
+            where = f"{' and '.join(own)} {noun}s and no {first} {noun}"
             notes.append(f"{count} with {where}: {_name(names, labels)}.")
     return [one_line(note) for note in notes]
 

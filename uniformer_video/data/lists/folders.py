@@ -160,15 +160,16 @@ def _frames_alone(folders: Sequence[Path], videos: Sequence[Path]) -> list[Path]
     return [folder for folder in folders if folder not in taken]
 
 
-def list_videos(folder: str | os.PathLike) -> list[Path]:
+def list_videos(folder: str | os.PathLike, medium: Medium = VIDEO) -> list[Path]:
     """The paths of `find_videos`, with lines in the log on what that left out.
 
-    Raises `DataError` as that does, and where no video is left.
+    Raises `DataError` as that does, and where no video, or file of another `medium`, is left.
     """
-    found = find_videos(folder)
+    found = find_videos(folder, medium)
     if not found.videos:
         raise DataError(
-            f"{folder} holds no videos{_but(found)}; names of videos end in {VIDEO.usual_suffixes}"
+            f"{folder} holds no {medium.name}s{_but(found)}; names of {medium.name}s end in "
+            f"{medium.usual_suffixes}"
         )
     for note in found.notes:
         log.warning(note)
@@ -219,7 +220,7 @@ def _some(paths: Iterable[Path]) -> str:
 def _but(found: FoundVideos) -> str:
     """What a folder without a video holds."""
     parts = [f"{count_suffixes(found.skipped)}"] if found.skipped else []
-    parts += [plural(len(found.hidden), "hidden video")] if found.hidden else []
+    parts += [plural(len(found.hidden), f"hidden {found.medium.name}")] if found.hidden else []
     return f" (but {', '.join(parts)})" if parts else ""
 
 

@@ -1,9 +1,12 @@
 """What a list holds, videos or images: how such files are named, and the words for them in messages."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
+from typing import Any
 
 from uniformer_video.data.decoding.frame_names import PICTURE_SUFFIXES
+from uniformer_video.words import article
 
 # Names of all that decoding takes (`data/decoding/source.py`), the usual ones first: they stand in messages.
 _SUFFIXES = (
@@ -34,7 +37,7 @@ class Medium:
     @property
     def one(self) -> str:
         """The noun with its article, for messages."""
-        return f"an {self.name}" if self.name[0] in "aeiou" else f"a {self.name}"
+        return article(self.name)
 
     @property
     def usual_suffixes(self) -> str:
@@ -45,3 +48,8 @@ class Medium:
 VIDEO = Medium("video", VIDEO_SUFFIXES, "running/a.mp4", of_frames=True)
 IMAGE = Medium("image", PICTURE_SUFFIXES, "n01440764/a.JPEG")
 MEDIA = {medium.name: medium for medium in (VIDEO, IMAGE)}
+
+
+def noun_of(results: Mapping[str, Any]) -> str:
+    """What the record of a test is of, "video" or "image"; earlier records do not tell, and are of videos."""
+    return results["protocol"].get("medium", VIDEO.name)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from uniformer_video.data.clips.label_maps import LabelMaps, TokenLabels, follow
 from uniformer_video.data.clips.packed import PackedClips, stack
 from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.clips.transforms import EvalViews
@@ -58,6 +59,7 @@ class TrainSample:
     # (path, reason) of broken videos met before one that decodes
     broken: tuple[tuple[str, str], ...] = ()
     origins: tuple[ClipOrigin, ...] = ()  # of the clips
+    token_labels: TokenLabels | None = None  # of the clips, where the dataset has label maps
 
 
 class VideoRead(NamedTuple):
@@ -99,7 +101,8 @@ class TrainDataset(Dataset):
     label_tensor: the task's, from the labels of clips, a tuple each, to a tensor `[clips, ...]`; worker
     processes get a copy. faults: {path: reason} of videos that are not tried, which count as broken;
     loaders add those that hang or crash the decoder. decode_short_side: what a reader's `frames` takes.
-    cache: where frames are that were decoded before; what it does not have is decoded.
+    cache: where frames are that were decoded before; what it does not have is decoded. label_maps: of
+    pictures, for token labelling; a picture without its map counts as broken.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class TrainDataset(Dataset):
         faults: dict[str, str] | None = None,
         decode_short_side: int = 0,
         cache: FrameCache | None = None,
+        label_maps: LabelMaps | None = None,
     ):
         self.records = records
         self.sampling = sampling
@@ -125,6 +129,7 @@ class TrainDataset(Dataset):
         self.faults = {} if faults is None else faults
         self.decode_short_side = decode_short_side
         self.cache = cache
+        self.label_maps = label_maps
         self._substitutes = np.flatnonzero([record.weight for record in records])
         self._opened = OpenReaders()
 
@@ -141,10 +146,11 @@ class TrainDataset(Dataset):
             try:
                 with decoding(self, index):
                     frames = self.decode(record, rng)
+                    label_map = self.label_maps.read(record) if self.label_maps else None
             except (DecodeError, OSError) as error:
                 broken.append((record.path, one_line(error)))
                 continue
-            return self._sample(frames, int(index), key, tuple(broken))
+            return self._sample(frames, label_map, int(index), key, tuple(broken))
         return TrainSample(None, None, record.path, tuple(broken))
 
     def decode(self, record: VideoRecord, rng: np.random.Generator) -> np.ndarray:
@@ -158,20 +164,27 @@ class TrainDataset(Dataset):
     def _sample(
         self,
         frames: np.ndarray,
+        label_map: Tensor | None,
         index: int,
         key: TrainKey,
         broken: tuple[tuple[str, str], ...],
     ) -> TrainSample:
         record = self.records[index]
-        clips, labels, origins = [], [], []
+        clips, labels, draws = [], [], []
         for copy in range(self.copies):
             rng = generator("augment", self.seed, key.epoch, key.position, copy)
             drawn, own = self.augment.draw(frames.shape[1:3], record.labels, rng)
             clips.append(self.augment.apply(frames, drawn, rng))
             labels.append(own)
-            origins.append(ClipOrigin(index, drawn.mirrored))
-        label_tensor = self.label_tensor(labels)
-        return TrainSample(stack(clips), label_tensor, record.path, broken, tuple(origins))
+            draws.append(drawn)
+        return TrainSample(
+            stack(clips),
+            self.label_tensor(labels),
+            record.path,
+            broken,
+            tuple(ClipOrigin(index, drawn.mirrored) for drawn in draws),
+            None if label_map is None else follow(label_map, draws),
+        )
 
 
 class CacheFilling(Dataset):

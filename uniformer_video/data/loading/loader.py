@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from uniformer_video.cores import usable_cores
+from uniformer_video.data.clips.label_maps import TokenLabels, join_labels
 from uniformer_video.data.clips.packed import PackedClips, join
 from uniformer_video.data.lists.balance import rarest_totals
 from uniformer_video.data.lists.records import VideoRecord
@@ -30,6 +31,9 @@ from uniformer_video.data.loading.variant_dataset import VariantDataset, Variant
 from uniformer_video.data.loading.workers import HANGING_SECONDS, WatchedLoader
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.randomness import generator, permutation
+from uniformer_video.words import plural
+
+REPEATED_UNIT = 256  # views, see `TrainPlan`
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,11 @@ class TrainPlan:
     videos: in the list; slots: shares of a step; slot_size: videos of a slot. What is left over at
     the end of an epoch, less than a step, waits for another epoch's order. weights: how often each
     video comes beside the others, float `[videos]`; None = each once an epoch.
+
+    repeats: how many times in a row a video stands in the order, each time augmented anew. Above 1 the
+    places of a step are dealt out to its slots one by one, so that different slots see the same video, and
+    an epoch is cut to whole `REPEATED_UNIT`s of views, unless the list is shorter than one. Source: Hoffer
+    et al., "Augment Your Batch", in the form that DeiT and the published image runs gave it.
     """
 
     videos: int
@@ -46,20 +55,52 @@ class TrainPlan:
     slot_size: int
     seed: int
     weights: np.ndarray | None = field(default=None, compare=False)
+    repeats: int = 1
+    noun: str = "video"  # what the list holds, for messages
 
     def __post_init__(self) -> None:
         if self.steps_per_epoch < 1:
             raise ConfigError(
-                f"a step takes {self.slots * self.slot_size} videos (TRAIN.BATCH_SIZE x NUM_SHARDS x "
+                f"a step takes {self.slots * self.slot_size} {self.noun}s (TRAIN.BATCH_SIZE x NUM_SHARDS x "
                 "SOLVER.ACCUMULATION_STEPS) "
-                f"and the training list has {self.videos}; "
-                f"set TRAIN.BATCH_SIZE {self.videos} or less, with NUM_GPUS, NUM_SHARDS and "
+                f"and the training list has {self.videos}{self._kept_in_words()}; "
+                f"set TRAIN.BATCH_SIZE {self.views} or less, with NUM_GPUS, NUM_SHARDS and "
                 "SOLVER.ACCUMULATION_STEPS 1"
             )
 
     @property
     def steps_per_epoch(self) -> int:
-        return self.videos // (self.slots * self.slot_size)
+        return self.views // (self.slots * self.slot_size)
+
+    @property
+    def views(self) -> int:
+        """Of an epoch, before it is cut to whole steps."""
+        if self.repeats == 1 or self.videos < REPEATED_UNIT:
+            return self.videos
+        return self.videos - self.videos % REPEATED_UNIT
+
+    @property
+    def distinct(self) -> int:
+        """How many places of an epoch's order, without repeats, its steps come to."""
+        return -(-self.steps_per_epoch * self.slots * self.slot_size // self.repeats)
+
+    def repeats_line(self) -> str:
+        """What an epoch is with repeats, and what of the list it leaves out; "" without."""
+        if self.repeats == 1:
+            return ""
+        used = self.steps_per_epoch * self.slots * self.slot_size
+        drawn = "draws by weight from" if self.weights is not None else "of"
+        line = (
+            f"AUG.REPEATED {self.repeats}: an epoch is {used} views of {self.distinct} {drawn} the "
+            f"{self.videos} of the training list"
+        )
+        cuts = f"by cuts to whole {REPEATED_UNIT}s and to whole steps"
+        if self.videos < REPEATED_UNIT:
+            cuts = f"by the cut to whole steps; for that to whole {REPEATED_UNIT}s it is too short"
+        return f"{line}; {plural(self.videos - used, 'view')} left out {cuts}."
+
+    def _kept_in_words(self) -> str:
+        return f", of which AUG.REPEATED keeps {self.views}" if self.views != self.videos else ""
 
     def batches(
         self, epoch: int, first_step: int, own_slots: Sequence[int], end_step: int | None = None
@@ -68,26 +109,38 @@ class TrainPlan:
         order = self.order(epoch)
         for step in range(first_step, self.steps_per_epoch if end_step is None else end_step):
             for slot in own_slots:
-                start = (step * self.slots + slot) * self.slot_size
                 yield [
                     TrainKey(epoch, position, int(order[position]))
-                    for position in range(start, start + self.slot_size)
+                    for position in self._positions(step, slot)
                 ]
+
+    def _positions(self, step: int, slot: int) -> range:
+        """The places of a slot in the epoch's order."""
+        first, size = step * self.slots * self.slot_size, self.slots * self.slot_size
+        if self.repeats > 1:
+            return range(first + slot, first + size, self.slots)
+        return range(first + slot * self.slot_size, first + (slot + 1) * self.slot_size)
 
     def order(self, epoch: int) -> np.ndarray:
         """The videos of an epoch in turn: `int64 [videos]`, a function of the seed and the epoch.
 
         By weights, a video comes as often as its share of the epoch says, rounded up or down at random
         (systematic sampling): one that is due 2.3 times comes two or three times. Videos of one weight
-        stand side by side for that, so that a class as a whole is rounded in the same way.
+        stand side by side for that, so that a class as a whole is rounded in the same way. With repeats,
+        all this holds for what is repeated, as many videos as fit.
         """
         order = permutation(self.seed, epoch, self.videos)
-        if self.weights is None:
-            return order
+        drawn = -(-self.videos // self.repeats)
+        if self.weights is not None:
+            order = self._by_weights(order, epoch, drawn)
+        return np.repeat(order[:drawn], self.repeats)[: self.videos]
+
+    def _by_weights(self, order: np.ndarray, epoch: int, count: int) -> np.ndarray:
+        assert self.weights is not None
         order = order[np.argsort(self.weights[order], kind="stable")]
         rng = generator("weights", self.seed, epoch)
         due = np.cumsum(self.weights[order])
-        ticks = (rng.random() + np.arange(self.videos)) * (due[-1] / self.videos)
+        ticks = (rng.random() + np.arange(count)) * (due[-1] / count)
         drawn = np.minimum(np.searchsorted(due, ticks, side="right"), np.argmax(due))
         return order[rng.permutation(drawn)]
 
@@ -124,12 +177,18 @@ class TrainBatch:
     paths: tuple[str, ...]
     broken: tuple[tuple[str, str], ...]  # (path, reason)
     origins: tuple[ClipOrigin, ...] = ()  # of the clips
+    token_labels: TokenLabels | None = None  # of the clips, where the dataset has label maps
 
     def pin_memory(self) -> "TrainBatch":
         """As a tensor's; the loader's pinning thread calls it and leaves other classes unpinned."""
         if self.clips is None or self.labels is None:
             return self
-        return replace(self, clips=self.clips.pin_memory(), labels=self.labels.pin_memory())
+        return replace(
+            self,
+            clips=self.clips.pin_memory(),
+            labels=self.labels.pin_memory(),
+            token_labels=self.token_labels.pin_memory() if self.token_labels else None,
+        )
 
 
 class _Batches:
@@ -210,6 +269,7 @@ def collate_train(samples: Sequence[TrainSample]) -> TrainBatch:
     """`TrainSample`s -> one `TrainBatch`."""
     clips = [sample.clips for sample in samples if sample.clips is not None]
     labels = [sample.labels for sample in samples if sample.labels is not None]
+    maps = [sample.token_labels for sample in samples if sample.token_labels is not None]
     complete = len(clips) == len(labels) == len(samples)
     return TrainBatch(
         clips=join(clips) if complete else None,
@@ -217,6 +277,7 @@ def collate_train(samples: Sequence[TrainSample]) -> TrainBatch:
         paths=tuple(sample.path for sample in samples),
         broken=tuple(item for sample in samples for item in sample.broken),
         origins=tuple(origin for sample in samples for origin in sample.origins),
+        token_labels=join_labels(maps) if complete and maps else None,
     )
 
 

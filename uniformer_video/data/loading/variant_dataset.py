@@ -8,11 +8,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from uniformer_video.data.clips.transforms import (
-    crop_offsets,
-    resize_short_side,
-    to_channels_first,
-)
 from uniformer_video.data.clips.variants import Variant
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import EvalDataset, open_record, timeline_of
@@ -94,13 +89,6 @@ class VariantDataset(Dataset):
         return frames, places.reshape(indices.shape), tuple(held for _, held in shown)
 
     def _crops(self, frames: np.ndarray) -> Tensor:
-        views, parts = self.tested.views, []
-        side = views.crop_size
-        for start in range(0, len(frames), _SCALED_AT_ONCE):
-            part = to_channels_first(frames[start : start + _SCALED_AT_ONCE])
-            scaled = resize_short_side(part, views.short_side)
-            height, width = scaled.shape[-2:]
-            offsets = crop_offsets(height, width, side, views.num_crops)
-            crops = [scaled[..., top : top + side, left : left + side] for top, left in offsets]
-            parts.append(torch.stack(crops))
-        return torch.cat(parts, dim=2)
+        starts = range(0, len(frames), _SCALED_AT_ONCE)
+        parts = [self.tested.views.crops(frames[at : at + _SCALED_AT_ONCE]) for at in starts]
+        return torch.cat([torch.stack(crops) for crops in parts], dim=2)

@@ -1,0 +1,22 @@
+"""A model that answers some of its classes alone."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from uniformer_video.models.contract import RecognitionModel
+
+
+class AmongClasses(nn.Module):
+    """The logits of a model for `classes`, numbers of its outputs, in their order; not for training."""
+
+    def __init__(self, model: RecognitionModel, classes: Sequence[int]):
+        super().__init__()
+        self.model, self.num_classes = model, len(classes)
+        self.classes: Tensor
+        self.register_buffer("classes", torch.tensor(classes), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the model takes -> logits `[B, len(classes)]`."""
+        return self.model(x).index_select(1, self.classes)
