@@ -19,7 +19,7 @@ from PIL import Image
 
 from uniformer_video.data.decoding.sequential import FrameStream, open_stream
 from uniformer_video.data.lists.media import VIDEO
-from uniformer_video.errors import DataError, DecodeError
+from uniformer_video.errors import DataError, DecodeError, UserError
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.timeline_windows import (
     Windows,
@@ -95,6 +95,8 @@ def predict_timeline(
     protocol, path = predictor.protocol, os.fspath(path)
     if protocol.medium != VIDEO.name:
         raise DataError("a timeline takes a model of videos, and this checkpoint is one of images")
+    if fps is not None and not 0 < fps < float("inf"):
+        raise UserError(f"--fps is {fps:g}; it must be above 0, frames a second")
     stream = open_stream(path, protocol.decoder)
     try:
         notes = []
@@ -104,7 +106,7 @@ def predict_timeline(
         video_end = end_of_video(times, fps or stream.fps)
         rate = usual_rate(times, stream.fps or fps or len(times) / video_end)
         own = usual_window(protocol.sampling, protocol.num_clips, rate)
-        windows = place_windows(video_end, window or own, stride, start, end)
+        windows = place_windows(video_end, own if window is None else window, stride, start, end)
         notes += _notes_on_place(windows, video_end, end)
         run = _Run(predictor, stream, path, windows, times, keep_logits)
         run.finish(progress)
