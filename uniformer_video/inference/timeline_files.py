@@ -40,7 +40,8 @@ def claim_out(folder: Path | str) -> Path:
     folder = Path(folder)
     if folder.is_dir():
         others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
-        if others and RECORD_FILE not in others:
+        # without a record where the disk was full before it was written
+        if RECORD_FILE not in others and others not in ([], [WINDOWS_FILE]):
             raise DataError(
                 f"--out {folder} holds other things ({sorted(others)[0]}) and no {RECORD_FILE}; name a "
                 "folder that is new, empty, or of an earlier timeline"
