@@ -111,6 +111,12 @@ COMMANDS = {
     "TEST.ROBUSTNESS '[drop,jpeg]'": Known(added=SHORT, makes=("runs/folder/variants.npz",)),
     "uniformer-video predict new_video.mp4 --checkpoint runs/folder/best.pt": Known(),
     "uniformer-video predict folder_of_videos --checkpoint runs/folder/best.pt --json": Known(),
+    "uniformer-video timeline new_video.mp4 --checkpoint runs/folder/best.pt --out timeline": Known(
+        makes=("timeline/timeline.html", "timeline/segments.srt")
+    ),
+    "uniformer-video timeline timeline --score truth.csv --render labelled.mp4": Known(
+        makes=("labelled.mp4",)
+    ),
     f"uniformer-video run --cfg {K400}": Known(
         added=SHORT, makes=("runs/uniformer_s_16x4/report.html",)
     ),
@@ -260,6 +266,7 @@ def _write_videos(folder, videos):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(video, target)
     (folder / "folder_of_videos").mkdir()
+    (folder / "truth.csv").write_text("start,end,label\n0,1,0\n")
     for name in ("new_video.mp4", "my_video.mp4", "folder_of_videos/a.mp4"):
         shutil.copy(videos[0], folder / name)
     lists = folder / "datasets" / "k400"

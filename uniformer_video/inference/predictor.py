@@ -152,14 +152,22 @@ class Predictor:
             backend=protocol.decoder,
             decode_short_side=protocol.decode_short_side,
         )
+        return self.answer(str(path), self.view_logits(protocol.views(clips)))
+
+    @torch.inference_mode()
+    def view_logits(self, views: torch.Tensor) -> np.ndarray:
+        """What the model says of prepared views, float32 `[view, 3, T, H, W]`: logits float32 `[view, K]`."""
         logits = []
-        for views in protocol.views(clips).split(self.batch_size):
+        for part in views.split(self.batch_size):
             with self.autocast():
-                logits.append(self.model(views.to(self.device)).float().cpu())
-        scores = torch.cat(logits).numpy()
+                logits.append(self.model(part.to(self.device)).float().cpu())
+        return torch.cat(logits).numpy()
+
+    def answer(self, path: str, scores: np.ndarray) -> Prediction:
+        """The prediction for one video from the logits of all its views, `[view, K]`."""
         if self.applied:
             scores = scores.astype(np.float64) / self.applied.temperature
-        found = self.task.predict(str(path), scores, protocol.score, self.class_names)
+        found = self.task.predict(path, scores, self.protocol.score, self.class_names)
         if self.applied and self.applied.threshold is not None and isinstance(found, Prediction):
             return replace(found, threshold=self.applied.threshold)
         return cast(Prediction, found)  # as all tasks here give; one from outside knows better

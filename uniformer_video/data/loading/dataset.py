@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -16,6 +17,8 @@ from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.cache import FrameCache
+from uniformer_video.data.decoding.guard import GuardedReader
+from uniformer_video.data.decoding.opened import OpenReaders
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.film_strip import film_strip
 from uniformer_video.data.loading.watchdog import decoding
@@ -128,6 +131,7 @@ class TrainDataset(Dataset):
         self.cache = cache
         self.label_maps = label_maps
         self._substitutes = np.flatnonzero([record.weight for record in records])
+        self._opened = OpenReaders()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -152,7 +156,7 @@ class TrainDataset(Dataset):
     def decode(self, record: VideoRecord, rng: np.random.Generator) -> np.ndarray:
         """The frames of a random clip of a `VideoRecord`: `uint8 [T, H, W, 3]`."""
         kept = self.cache.read(record.path) if self.cache and not record.num_frames else None
-        with kept or open_video(record.path, self.backend, record.num_frames) as video:
+        with kept or open_record(record, self.backend, self._opened) as video:
             timeline = timeline_of(video, self.sampling, record.path, record.start, record.end)
             indices = timeline[self.sampling.train_clip(len(timeline), rng)]
             return video.frames(indices, self.decode_short_side)
@@ -234,6 +238,7 @@ class EvalDataset(Dataset):
         self.faults = {} if faults is None else faults
         self.decode_short_side = decode_short_side
         self.strips = strips
+        self.opened = OpenReaders()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -253,6 +258,7 @@ class EvalDataset(Dataset):
                     record.start,
                     record.end,
                     self.decode_short_side,
+                    self.opened,
                 )
         except (DecodeError, OSError) as error:
             return EvalSample(index, None, one_line(error))
@@ -275,21 +281,41 @@ def decode_test_clips(
     start: float = 0.0,
     end: float | None = None,
     decode_short_side: int = 0,
+    opened: OpenReaders | None = None,
 ) -> tuple[np.ndarray, int]:
     """The test clips of a video, by one opening and one pass, and how many of them repeat another.
 
     They are `uint8 [num_clips, T, H, W, 3]`. Clips of a short video may be of the same frames.
     `backend` and `num_frames` are those of `open_video`, `decode_short_side` is what a reader's `frames`
-    takes; `start` and `end`, in seconds, say which segment of the video counts. Raises `DecodeError`
-    where it has no frame there.
+    takes; `start` and `end`, in seconds, say which segment of the video counts. Of
+    a segment the file stays open among `opened`, for the next one. Raises `DecodeError` where it has no
+    frame there.
     """
-    with open_video(path, backend, num_frames) as video:
+    is_segment = bool(start or end is not None)
+    with open_file(path, backend, num_frames, opened if is_segment else None) as video:
         timeline = timeline_of(video, sampling, path, start, end)
         indices = sampling.test_clips(len(timeline), num_clips)
         repeated = num_clips - len(np.unique(timeline[indices], axis=0))
         indices = playback_frames(indices, len(timeline), playback)
         frames = video.frames(timeline[indices.ravel()], decode_short_side)
     return frames.reshape(*indices.shape, *frames.shape[1:]), repeated
+
+
+def open_file(
+    path: str, backend: str, num_frames: int, opened: OpenReaders | None
+) -> AbstractContextManager[GuardedReader]:
+    """`open_video`, or a reader among those that are `opened`."""
+    if opened is None:
+        return open_video(path, backend, num_frames)
+    return opened.reader(path, backend, num_frames)
+
+
+def open_record(
+    record: VideoRecord, backend: str, opened: OpenReaders
+) -> AbstractContextManager[GuardedReader]:
+    """The video of a record; of a segment it stays open among `opened`, for the next one."""
+    is_segment = bool(record.start or record.end is not None)
+    return open_file(record.path, backend, record.num_frames, opened if is_segment else None)
 
 
 class OpenVideo(Protocol):
