@@ -20,19 +20,21 @@ PYTHONS := 3.10 3.11 3.12 3.13
 # as what they share is made once a process.
 SIDE_BY_SIDE := -n $(TEST_PROCESSES) --maxprocesses 8 --dist worksteal
 
-.PHONY: help install demo pictures test test-slow test-wheel test-browser test-all lint clean
+.PHONY: help install demo demo-inflate pictures test test-slow test-wheel test-browser test-all lint clean
 .PRECIOUS: $(INSTALLED)-%
 .NOTPARALLEL:
 
 help:
 	@echo "make demo      install, make the demo videos, train, test, write the report page"
+	@echo "make demo-inflate  install, make stills and videos, train a 2D model, and a video model from scratch and"
+	@echo "                   from both inflations; DEMO_SETTINGS=\"RNG_SEED 1\" takes another seed"
 	@echo "make test      install, run the tests"
 	@echo "make pictures  make the README's pictures of the demo anew, with a Chromium that is installed"
 	@echo "make test-all  the tests marked slow too"
 	@echo "make test-browser  the report page in an installed Chromium (UNIFORMER_CHROMIUM names another)"
 	@echo "make lint      ruff's checks and format; mypy; whether the pins fit together on Python 3.10 to 3.13"
 	@echo "make install   everything that the others need"
-	@echo "make clean     remove $(VENV), runs/ and the demo videos"
+	@echo "make clean     remove $(VENV), runs/ and what the demos made"
 
 # Everything; `demo`, `test` and `lint` install what they need of it.
 install: $(INSTALLED)-all
@@ -52,6 +54,11 @@ $(INSTALLED)-torch: constraints.txt
 demo: $(INSTALLED)-report
 	$(BIN)/python tools/make_demo_data.py $(DEMO_VIDEOS)
 	$(BIN)/python tools/run_net.py --cfg configs/demo/uniformer_demo.yaml $(DEMO_SETTINGS)
+
+# what inflation is worth; the table holds every seed that was run
+demo-inflate: $(INSTALLED)-report
+	$(BIN)/python tools/make_demo_data.py --inflation
+	$(BIN)/python -m uniformer_video bench inflation --cfg configs/demo/inflate.yaml $(DEMO_SETTINGS)
 
 # those of the README, of the demo's videos and page
 pictures: demo $(INSTALLED)-browser
@@ -90,4 +97,4 @@ $(RESOLVED): setup.py constraints.txt | $(INSTALLED)-lint
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs datasets/demo/[!R]*
+	rm -rf $(VENV) runs datasets/demo/[!R]* datasets/inflation

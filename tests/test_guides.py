@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from uniformer_video import cli
 from uniformer_video.config.settings import load_config
@@ -134,6 +135,33 @@ def test_hmdb51(follow):
     assert read == [[("frames/cartwheel/a b", 3, 1)], [("frames/cartwheel/#c", 3, 1)]]
 
 
+def test_imagenet(tmp_path, monkeypatch):
+    """Lists and shards of its folders, of the flat one too, are read by the recipes."""
+    monkeypatch.chdir(tmp_path)
+    names = [f"val/ILSVRC2012_val_0000000{number}.JPEG" for number in (1, 2)]
+    names += [f"train/n01440764/n01440764_{number}.JPEG" for number in (7, 9)]
+    for name in ("train/n01443537/n01443537_9.JPEG", *names):
+        path = tmp_path / "datasets" / "imagenet" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (48, 40), "red").save(path)
+    table = "ImageId,PredictionString\nILSVRC2012_val_00000001,n01443537 1 2 3 4\n"
+    table += "ILSVRC2012_val_00000002,n01440764 1 2 3 4 n01440764 5 6 7 8\n"
+    (tmp_path / "LOC_val_solution.csv").write_text(table)
+    done = []
+    for arguments in commands("imagenet"):
+        if arguments[0] != "token-labels":  # by published weights; tests/inference makes maps
+            arguments = [word.replace("/disk/", f"{tmp_path}/disk/") for word in arguments]
+            assert cli.main(arguments, "prepare") == 0, arguments
+            done.append(arguments[0])
+    assert done == ["lists", "shards", "shards", "check"]
+    shutil.copy("datasets/imagenet/classes.txt", "disk/imagenet_shards/")
+    for words in (["image-csv"], ["image-shards", "DATA.PATH_TO_DATA_DIR", "disk/imagenet_shards"]):
+        data = build_data(load_config("imagenet/uniformer_s", ["TRAIN.DATASET", *words]))
+        assert data.class_names == class_names("imagenet")
+        assert [record.label for record in data.train] == [0, 0, 1]
+        assert [record.label for record in data.test] == [1, 0]
+
+
 def other_commands(text):
     """The commands of a guide beside those of the preparation tool, as lists of words."""
     programs = "python|torchrun|uniformer-video|make|mkdir|cp"
@@ -153,6 +181,8 @@ def test_the_other_commands_of_a_guide(name, tmp_path, monkeypatch, capsys):
         program = " ".join(words[:2])
         if "--plugins" in words:
             assert "pairs.py" in words  # tests/data/lists/test_formats.py runs it
+        elif program == "uniformer-video bench":
+            assert cli.main(["config", *words[words.index("--cfg") :]]) == 0, words
         elif "run" in words:  # behind uniformer-video, or behind torchrun and the module
             settings = words[words.index("run") + 1 :]
             assert cli.main(["config", *settings]) == 0, words
@@ -170,6 +200,7 @@ def test_the_other_commands_of_a_guide(name, tmp_path, monkeypatch, capsys):
                 "uniformer-video predict",
                 "uniformer-video export-predictions",
                 "cp datasets/k400/classes.txt",
+                "cp datasets/imagenet/classes.txt",
             }, f"the guide has a new kind of command: {words}"
 
 

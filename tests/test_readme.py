@@ -14,6 +14,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -49,6 +50,7 @@ class Known:
 
 INSTALLS = Known(reason="installs into an environment of its own, from a package index")
 MENTIONED = Known(added=["--help"])  # a tool is named, not called
+INFLATION = Known(reason="minutes; `tests/runs/test_inflation.py` does it on tiny sets")
 
 COMMANDS = {
     "make demo": Known(reason="six minutes; `.ci/run` does it on fewer videos"),
@@ -112,6 +114,12 @@ COMMANDS = {
     "uniformer-video predict folder_of_videos --checkpoint runs/folder/best.pt --out answers.csv": Known(
         makes=("answers.csv",)
     ),
+    "uniformer-video timeline new_video.mp4 --checkpoint runs/folder/best.pt --out timeline": Known(
+        makes=("timeline/timeline.html", "timeline/segments.srt")
+    ),
+    "uniformer-video timeline timeline --score truth.csv --render labelled.mp4": Known(
+        makes=("labelled.mp4",)
+    ),
     f"uniformer-video run --cfg {K400}": Known(
         added=SHORT, makes=("runs/uniformer_s_16x4/report.html",)
     ),
@@ -127,6 +135,9 @@ COMMANDS = {
     "uniformer-video remap-labels": MENTIONED,
     "uniformer-video inflate": MENTIONED,
     "uniformer-video flops uniformer_s --frames 32": Known(changed={"32": "4 --size 32"}),
+    "uniformer-video flops semantic_fpn_uniformer_s --window 14 --hybrid --size 512x2048": Known(
+        changed={"512x2048": "32x64"}
+    ),
     "uniformer-video convert theirs.pth --out ours.pt": Known(makes=("ours.pt",)),
     "uniformer-video convert ours.pt --out published.pth --to published": Known(
         makes=("published.pth",)
@@ -185,10 +196,15 @@ COMMANDS = {
     ),
     "uniformer-video prepare": MENTIONED,
     "uniformer-video prepare shards": MENTIONED,
+    "uniformer-video prepare token-labels": MENTIONED,
     "uniformer-video prepare resize": MENTIONED,
     "uniformer-video prepare check": MENTIONED,
     "uniformer-video prepare check --overlap train.csv val.csv test.csv": MENTIONED,
     "uniformer-video bench decode": MENTIONED,
+    "uniformer-video inflate image.pt --check-file video.pt": MENTIONED,
+    "make demo-inflate": INFLATION,
+    'make demo-inflate DEMO_SETTINGS="RNG_SEED 1"': INFLATION,
+    "uniformer-video bench inflation --cfg demo/inflate": INFLATION,
 }
 
 
@@ -253,6 +269,7 @@ def _write_videos(folder, videos):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(video, target)
     (folder / "folder_of_videos").mkdir()
+    (folder / "truth.csv").write_text("start,end,label\n0,1,0\n")
     for name in ("new_video.mp4", "my_video.mp4", "folder_of_videos/a.mp4"):
         shutil.copy(videos[0], folder / name)
     lists = folder / "datasets" / "k400"
@@ -329,7 +346,8 @@ def _run_python(folder, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     weights = Path("uniformer_small_k400_16x4.pth").read_bytes()
     path = "/Sense-X/uniformer_video/resolve/main/uniformer_small_k400_16x8.pth"
-    blocks = [block for block in _python() if "# my_net.py" not in block]
+    elsewhere = ("# my_net.py", "import torchvision", "from torchvision")
+    blocks = [block for block in _python() if not any(word in block for word in elsewhere)]
     assert len(blocks) == 2 and blocks[0].count("**settings") == 1
     short = dict(zip(SHORT[::2], SHORT[1::2], strict=True))
     blocks[0] = blocks[0].replace("**settings", f"**settings, **{short}")
@@ -339,3 +357,41 @@ def _run_python(folder, monkeypatch):
         for block in blocks:
             exec(block, names)
     assert names["model"].num_classes == 51
+
+
+def test_backbones_in_detectors_that_are_not_installed(tmp_path, monkeypatch):
+    """As far as these ask: torchvision for ordered maps of one width, MMDetection for a tuple."""
+    made, registered = [], {}
+
+    def mask_rcnn(backbone, num_classes):
+        made.append(backbone)
+
+    def register_module():
+        return lambda function: registered.setdefault(function.__name__, function)
+
+    modules = {
+        "torchvision.models.detection": SimpleNamespace(MaskRCNN=mask_rcnn),
+        "mmdet.registry": SimpleNamespace(MODELS=SimpleNamespace(register_module=register_module)),
+    }
+    for name, module in modules.items():
+        for place in range(1, name.count(".") + 2):
+            parent = ".".join(name.split(".")[:place])
+            monkeypatch.setitem(
+                sys.modules, parent, module if parent == name else ModuleType(parent)
+            )
+    monkeypatch.chdir(tmp_path)
+    torch.save(build_network("image_uniformer_s", 1000).state_dict(), "uniformer_small_in1k.pth")
+    (block,) = (block for block in _python() if "from torchvision" in block)
+    names = {}
+    exec(block, names)
+    image = torch.zeros(1, 3, 64, 96)
+    maps = made[0](image)
+    assert list(maps) == ["0", "1", "2", "3", "pool"]
+    assert {each.shape[1] for each in maps.values()} == {made[0].out_channels}
+    options = dict(names["backbone"])
+    backbone = registered[options.pop("type")](**options)
+    tuple_of_maps = backbone(image)
+    assert isinstance(tuple_of_maps, tuple)
+    assert [each.shape[1] for each in tuple_of_maps] == backbone.channels
+    assert names["neck"]["in_channels"] == backbone.channels
+    assert backbone.checkpoint_blocks == (0, 0, 8, 0)

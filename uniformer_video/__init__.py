@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from uniformer_video.tasks.prediction import Prediction
     from uniformer_video.tasks.registry import register_task
     from uniformer_video.tasks.task import Task
+    from uniformer_video.zoo.backbones import create_backbone
     from uniformer_video.zoo.create import create_model
     from uniformer_video.zoo.registry import register_model
 
@@ -44,6 +45,7 @@ _EXPORTS = {
     "advise": "uniformer_video.advice.advise",
     "class_names": "uniformer_video.data.lists.class_names",
     "compare": "uniformer_video.api",
+    "create_backbone": "uniformer_video.zoo.backbones",
     "create_model": "uniformer_video.zoo.create",
     "crossval": "uniformer_video.api",
     "Decoder": "uniformer_video.data.decoding.decoders",
@@ -91,6 +93,7 @@ __all__ = [  # written out for type checkers; a test compares it
     "advise",
     "class_names",
     "compare",
+    "create_backbone",
     "create_model",
     "crossval",
     "evaluate",

@@ -27,6 +27,7 @@ from uniformer_video.commands import (
     rescore,
     runs,
     slurm,
+    timeline,
     weights,
 )
 from uniformer_video.commands.options import Command
@@ -153,6 +154,7 @@ _COMMANDS: dict[str, Command] = {
     "configs": (configs.configs_arguments, configs.configs_command),
     "guide": (configs.guide_arguments, configs.guide_command),
     "predict": (predict.predict_arguments, predict.predict_command),
+    "timeline": (timeline.timeline_arguments, timeline.timeline_command),
     "inflate": (weights.inflate_arguments, weights.inflate_command),
     "convert": (weights.convert_arguments, weights.convert_command),
     "average": (weights.average_arguments, weights.average_command),

@@ -18,9 +18,14 @@ def plural(count: int, noun: str, many: str = "") -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {many or f'{noun}s'}"
 
 
-def name_some(items: Sequence[str], most: int = 3) -> str:
-    """The first few of many: "a, b, c and 4 more"."""
-    named = ", ".join(items[:most])
+def article(noun: str) -> str:
+    """ "video" -> "a video", "image" -> "an image"."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def name_some(items: Sequence[str], most: int = 3, mark: str = ", ") -> str:
+    """The first few of many: "a, b, c and 4 more", with a `mark` between."""
+    named = mark.join(items[:most])
     return named if len(items) <= most else f"{named} and {len(items) - most} more"
 
 

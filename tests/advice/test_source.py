@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from PIL import Image
 from shard_files import shards_of
 
 import uniformer_video as uv
@@ -94,7 +95,7 @@ FORMATS = {
 
 
 def test_all_formats_are_tried():
-    assert {known.name for known in list_formats()} == set(FORMATS)
+    assert {known.name for known in list_formats() if known.medium == "video"} == set(FORMATS)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -192,3 +193,36 @@ def test_what_would_stop_a_run_stops_here(write, texts, given, message):
     with pytest.raises(DataError) as error:
         find_source(str(root / given), {})
     assert message in str(error.value)
+
+
+def images(root, names, sizes=((24, 16),)):
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", sizes[number % len(sizes)], (number, 20, 20)).save(root / name)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("names", "sizes"),
+    [
+        ([f"train/{n}/{n}_{i}.jpg" for n in ("cat", "dog") for i in range(3)], ((24, 16),)),
+        ([f"{n}/{i}.jpg" for n in ("cat", "dog") for i in range(3)], ((24, 16), (30, 16))),
+        ([f"{n}/{i}.jpg" for n in ("cat", "dog") for i in (1, 5, 7)], ((24, 16),)),
+        (["cat/tom.png", "dog/rex.png"], ((24, 16),)),
+    ],
+)
+def test_a_folder_of_images_is_told_from_frames(tmp_path, names, sizes):
+    root = images(tmp_path / "data", names, sizes)
+    said = "holds images, and this advises on videos alone; .*run --cfg images/small .*imagefolder"
+    for given, pinned in (
+        (root, {}),
+        (root / names[0], {}),
+        (root, {"TRAIN.DATASET": "imagefolder"}),
+    ):
+        with pytest.raises(DataError, match=said):
+            find_source(str(given), pinned)
+
+
+def test_folders_of_frames_are_still_videos(tmp_path):
+    root = images(tmp_path / "data", [f"{n}/img_{i:05d}.jpg" for n in "ab" for i in range(3)])
+    assert [record.name for record in find_source(str(root), {}).records] == ["a", "b"]

@@ -111,7 +111,11 @@ def test_an_unknown_key_names_the_nearest(tmp_path, key, near):
         ("TRAIN.PRECISION", "fp8", "allowed: 'auto', 'fp32'"),
         ("AUG.RE_PROB", "1.5", "must be a number from 0 to 1"),
         ("UNIFORMER.LOCAL_KERNEL", "4,5,5", "must be odd"),
-        ("UNIFORMER.LOCAL_KERNEL", "5,5", r"a list of 3 whole numbers, each from 1 to 99, or \[\]"),
+        (
+            "UNIFORMER.LOCAL_KERNEL",
+            "5,",
+            r"a list of 2 or 3 whole numbers, each from 1 to 99, or \[\]",
+        ),
         ("UNIFORMER.DEPTH", "3,4,8", "a list of 4 whole numbers"),
         ("DATA.TEST_SCALE", "200", "TEST_CROP_SIZE 224 is larger than DATA.TEST_SCALE 200"),
         ("SOLVER.WARMUP_EPOCHS", "110", "does not end before SOLVER.MAX_EPOCH 110"),

@@ -1,4 +1,4 @@
-"""The recipes for one's own videos: each value has its source, and any weights of the zoo train by them."""
+"""The recipes for one's own videos and pictures: each value has its source, and any weights train by them."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,7 @@ import torch
 from uniformer_video.config.settings import flat_config, load_config
 from uniformer_video.config.values import parse_value
 from uniformer_video.runs import build_clips, build_model, build_training
+from uniformer_video.runs.check import check_settings
 from uniformer_video.zoo.create import build_network
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -16,8 +17,13 @@ BASE = CONFIGS / "_base_" / "small_data.yaml"
 RECIPES = ("tiny", "small", "medium", "linear_probe")
 FILES = [BASE, CONFIGS / "scratch" / "small.yaml"]
 FILES += [CONFIGS / "finetune" / f"{name}.yaml" for name in RECIPES]
+FILES += [CONFIGS / "images" / f"{name}.yaml" for name in ("small", "scratch")]
 SOURCES = re.compile(r"\b(published|ours|probe)\b", re.I)
 LINE = re.compile(r"  (?P<key>\w+): (?P<value>.*?)(?:  # (?P<comment>.*))?")
+
+
+def name_of(path):
+    return path.relative_to(CONFIGS).with_suffix("").as_posix()
 
 
 def values_with_sources(path):
@@ -37,20 +43,23 @@ def values_with_sources(path):
             section, above = line[:-1], ""
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_each_value_says_where_it_is_from(path):
     found = list(values_with_sources(path))
     assert len(found) > 3 and not [key for key, _, source in found if not source]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_what_is_called_published_is(path):
-    published = flat_config(load_config("ucf101/uniformer_s_16x4_k400"))
+    source = (
+        "imagenet/uniformer_s" if path.parent.name == "images" else "ucf101/uniformer_s_16x4_k400"
+    )
+    published = flat_config(load_config(source))
     called = {
         key: value for key, value, source in values_with_sources(path) if source == "published"
     }
     assert called == {key: published[key] for key in called}
-    assert called or path.stem not in ("small_data", "medium")
+    assert called or name_of(path) not in ("_base_/small_data", "finetune/medium")
 
 
 def test_the_dropout_of_the_published_files_is_left_out():
@@ -95,6 +104,27 @@ ZOO = {
     "images": ("image_uniformer_s", SMALL, SIZES),
     "peer": ("x3d_xs", {}, []),
 }
+
+
+def test_pictures_from_scratch_train_a_small_model_for_minutes():
+    cfg = load_config("images/scratch")
+    assert cfg.TRAIN.MINUTES == 5 and not cfg.UNIFORMER.PRETRAIN_NAME
+    model, report = build_model.build_model(cfg, 6)
+    assert model.ndim == 2 and model.num_classes == 6 and report is None
+    assert sum(weights.numel() for weights in model.parameters()) < 1e6
+
+
+@pytest.mark.parametrize("size", ["s", "xxs"])
+def test_pictures_start_from_image_weights(size, tmp_path):
+    """And another size of model has no setting that the recipe's would not fit."""
+    name = f"image_uniformer_{size}"
+    torch.save(build_network(name, 1000, **SMALL).state_dict(), tmp_path / "w.pth")
+    words = [*SIZES, "MODEL.MODEL_NAME", name, "UNIFORMER.PRETRAIN_NAME", str(tmp_path / "w.pth")]
+    cfg = load_config("images/small", words)
+    check_settings(cfg)
+    model, report = build_model.build_model(cfg, 3)
+    assert model.num_classes == 3 and not report.missing and not report.skipped
+    assert {key.rpartition(".")[0] for key in report.replaced} == set(model.classifiers())
 
 
 @pytest.mark.parametrize("kind", ZOO)

@@ -123,14 +123,14 @@ def test_every_run_has_a_config_and_every_config_a_run():
     assert len(names) == 39
     own = {name.removesuffix("_published") for name in names if name.startswith(OWN_RECIPES)}
     assert len(own) == 13
-    assert {
-        name_of(p) for p in CONFIGS if p.parent.name not in ("demo", "finetune", "scratch")
-    } == names | own
+    others = ("demo", "finetune", "images", "imagenet", "scratch")
+    assert {name_of(p) for p in CONFIGS if p.parent.name not in others} == names | own
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_config_builds(path, caplog):
-    cfg = load_config(path)
+    # of token labelling, a user gives the folder of label maps
+    cfg = load_config(path, ["TOKEN_LABELS.PATH", "maps"] if "_tl" in path.stem else [])
     check_settings(cfg)
     assert not caplog.records  # every setting has an effect
     model = meta_model(cfg)
@@ -139,19 +139,21 @@ def test_config_builds(path, caplog):
     assert grouped == len(list(model.parameters()))
 
     schedule = build_training.build_schedule(cfg)
-    assert schedule(cfg.SOLVER.WARMUP_EPOCHS) == pytest.approx(schedule.base_lr)
-    assert schedule(0) < schedule.base_lr > schedule(cfg.SOLVER.MAX_EPOCH)
+    if path.parent.name != "imagenet":  # by other rules, see test_imagenet_recipes.py
+        assert schedule(cfg.SOLVER.WARMUP_EPOCHS) == pytest.approx(schedule.base_lr)
+        assert schedule(0) < schedule.base_lr > schedule(cfg.SOLVER.MAX_EPOCH)
 
-    clips = Protocol.from_cfg(cfg).sampling.test_clips(300, cfg.TEST.NUM_ENSEMBLE_VIEWS)
-    assert clips.shape == (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.DATA.NUM_FRAMES)
+    protocol = Protocol.from_cfg(cfg)
+    views, frames = (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS), cfg.DATA.NUM_FRAMES
+    if protocol.medium == "image":
+        views, frames = (1, 1), 1
+    assert protocol.sampling.test_clips(300, views[0]).shape == (views[0], frames)
 
     classes = list(dict.fromkeys(chain(*cfg.DATA.FLIP_CLASS_PAIRS, *cfg.DATA.OPPOSITE_CLASS_PAIRS)))
     assert build_clips.build_augmentation(cfg, classes).crop_size == cfg.DATA.TRAIN_CROP_SIZE
     assert (build_training.build_mixup(cfg) is not None) == cfg.MIXUP.ENABLE
     assert build_training.build_train_settings(cfg).max_epoch == cfg.SOLVER.MAX_EPOCH
-    protocol = Protocol.from_cfg(cfg)
     tested = build_clips.build_test_dataset(cfg, [VideoRecord("a.mp4", "a", (0,))], protocol)
-    views = (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS)
     assert (len(tested), tested.num_clips, tested.views.num_crops) == (1, *views)
 
 

@@ -97,6 +97,7 @@ def test_what_may_change_while_a_training_goes_on():
         "TRAIN.CHECKPOINT_MINUTES",
         "TRAIN.MAX_NONFINITE",
         "TRAIN.PATIENCE",
+        "TOKEN_LABELS.PATH",
         "DISTRIBUTED.TIMEOUT",
         "TENSORBOARD.ENABLE",
         "WANDB.ENABLE",
@@ -140,6 +141,10 @@ def test_what_tells_two_tests_apart():
         "UNIFORMER.LAYER_SCALE",
         "UNIFORMER.PRUNE_RATIO",
         "UNIFORMER.TRADE_OFF",
+        "UNIFORMER.WINDOW",
+        "UNIFORMER.HYBRID",
+        "UNIFORMER.NECK_CHANNELS",
+        "UNIFORMER.HEAD_CHANNELS",
         "TRAIN.TASK",
         "TRAIN.PRECISION",
     }

@@ -77,7 +77,12 @@ def test_what_is_inside_the_package_goes_before_the_check_out(tmp_path, monkeypa
     inside = tmp_path / "package/shipped"
     shutil.copytree(ROOT / "configs/demo", inside / "configs/demo")
     monkeypatch.setattr(shipped, "_INSTALLED", inside)
-    assert shipped.list_configs() == ["demo/overfit", "demo/uniformer_demo"]
+    assert shipped.list_configs() == [
+        "demo/inflate",
+        "demo/inflate_images",
+        "demo/overfit",
+        "demo/uniformer_demo",
+    ]
     assert shipped.shipped_folder("datasets") == ROOT / "datasets"
 
 

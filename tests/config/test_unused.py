@@ -169,6 +169,10 @@ CASES = [
         "SOLVER: {ZERO_WD_POS_EMBED: True, WEIGHT_DECAY: 0}",
         "SOLVER.ZERO_WD_POS_EMBED True (SOLVER.WEIGHT_DECAY is 0.0)",
     ),
+    (
+        "SOLVER: {WARMUP_TO_BASE_LR: True}",
+        "SOLVER.WARMUP_TO_BASE_LR True (SOLVER.COSINE_AFTER_WARMUP is True)",
+    ),
 ]
 
 

@@ -2,12 +2,13 @@
 
 from functools import cache
 
+import parity
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from uniformer_video.models.flops import count_flops
+from uniformer_video.models.flops import count_by_part, count_flops
 from uniformer_video.zoo.create import build_network
 from uniformer_video.zoo.peers import PEERS
 from uniformer_video.zoo.registry import MODELS, find_model
@@ -95,6 +96,41 @@ def test_stated_figures(name):
         pytest.importorskip("pytorchvideo")
     figure = counted(name, known.num_frames, known.crop_size)
     assert figure == pytest.approx(known.gflops, rel=0.01)
+
+
+# GFLOPs at 512x512 and 512x2048 of the published networks by the same count
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "window", "hybrid", "small", "large"),
+    [
+        ("semantic_fpn_uniformer_xxs", 0, False, 29.28, 132.91),
+        ("semantic_fpn_uniformer_xs", 0, False, 32.89, 151.43),
+        ("semantic_fpn_uniformer_s", 14, True, 44.18, 191.47),
+        ("semantic_fpn_uniformer_s", 14, False, 43.89, 172.93),
+        ("semantic_fpn_uniformer_s", 32, False, 45.06, 182.66),
+        ("semantic_fpn_uniformer_s", 32, True, 45.06, 198.77),
+        ("semantic_fpn_uniformer_s", 0, False, 45.06, 247.08),
+        ("semantic_fpn_uniformer_b", 14, True, 73.77, 331.56),
+        ("semantic_fpn_uniformer_b", 0, False, 75.97, 470.59),
+        ("upernet_uniformer_s", 14, True, 233.49, 948.68),
+        ("upernet_uniformer_s", 0, False, 234.37, 1004.29),
+        ("upernet_uniformer_b", 14, True, 263.08, 1088.77),
+        ("upernet_uniformer_b", 0, False, 265.29, 1227.80),
+    ],
+)
+def test_segmentation_models(name, window, hybrid, small, large):
+    attention = {"window": window, "hybrid": hybrid} if window else {}
+    model = build_network(name, 150, **attention)
+    for width, expected in ((512, small), (2048, large)):
+        assert count_flops(model, (1, 3, 512, width)) / GIGA == pytest.approx(expected, rel=1e-3)
+
+
+def test_parts_of_a_segmentation_model_as_the_published_network_has_them():
+    told = parity.dense_case("fpn_xxs")[0]["flops"]["512x512"]
+    found = count_by_part(build_network("semantic_fpn_uniformer_xxs", 150), (1, 3, 512, 512))
+    assert found[""] == told["total"]
+    assert found["backbone"] == told["by_part"]["backbone"]
+    assert found["neck"] == told["by_part"]["neck"]
 
 
 @pytest.mark.parametrize("training", [True, False])

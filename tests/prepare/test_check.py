@@ -78,7 +78,7 @@ def test_long_videos_are_decoded_in_parts(make_video, monkeypatch):
     class Recorder:
         num_frames = 50
 
-        def __init__(self, path, num_frames):
+        def __init__(self, path, backend, num_frames):
             self._reader = real(path)
             self.formats, self.declared_frames = self._reader.formats, 50
 

@@ -113,7 +113,7 @@ def test_missing_videos_are_named_and_left_out(tmp_path, listed):
         "00000005",
     ]
     with pytest.raises(
-        DataError, match=r"none of the 12 listed videos can be packed; .*a/0\.mp4, does not exist"
+        DataError, match=r"none of the 12 listed files can be packed; .*a/0\.mp4, does not exist"
     ):
         make_shards(tmp_path / "train.csv", tmp_path / "out2", 1)
 

@@ -6,7 +6,7 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.build_task import build_task
-from uniformer_video.runs.check import check_data_settings
+from uniformer_video.runs.check import check_data_settings, check_settings
 from uniformer_video.runs.folder import RunFolder
 
 PARTS = ("TRAIN.DATASET", "TEST.DATASET")
@@ -28,14 +28,14 @@ def refusal(*overrides):
 def test_an_unknown_format_names_the_nearest(key):
     assert refusal(key, "kinetcs") == (
         f"{key} is 'kinetcs'; allowed: 'kinetics', 'folder', 'frames', 'shards', 'ssv2-json', "
-        "'ucf101', 'hmdb51'; did you mean 'kinetics'?"
+        "'ucf101', 'hmdb51', 'imagefolder', 'image-csv', 'image-shards'; did you mean 'kinetics'?"
     )
-    assert refusal(key, "nothing-like-it").endswith("'hmdb51'")
+    assert refusal(key, "nothing-like-it").endswith("'image-shards'")
 
 
 def test_an_unknown_decoder():
     assert refusal("DATA.DECODING_BACKEND", "torchcodecs") == (
-        "DATA.DECODING_BACKEND is 'torchcodecs'; allowed: 'auto', 'pyav', 'decord', 'torchcodec'; "
+        "DATA.DECODING_BACKEND is 'torchcodecs'; allowed: 'auto', 'pyav', 'decord', 'torchcodec', 'pillow'; "
         "did you mean 'torchcodec'?"
     )
 
@@ -47,6 +47,32 @@ def test_what_a_format_cannot_do(key):
     for backend in ("decord", "torchcodec"):
         message = refusal("DATA.DECODING_BACKEND", backend, key, "shards")
         assert f"DATA.DECODING_BACKEND {backend} cannot read videos in shards" in message
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset", "kernel", "said"),
+    [
+        (
+            "uniformer_s",
+            "folder",
+            "5,5",
+            "is [5, 5], and MODEL.MODEL_NAME uniformer_s takes videos",
+        ),
+        (
+            "image_uniformer_s",
+            "imagefolder",
+            "3,5,5",
+            "is [3, 5, 5], and MODEL.MODEL_NAME image_uniformer_s",
+        ),
+    ],
+)
+def test_a_local_kernel_has_the_sides_that_its_medium_has(model, dataset, kernel, said):
+    words = ["MODEL.MODEL_NAME", model, "TRAIN.DATASET", dataset, "UNIFORMER.LOCAL_KERNEL", kernel]
+    with pytest.raises(ConfigError) as error:
+        check_settings(load_config(overrides=words))
+    assert said in str(error.value)
+    allowed = "[height, width]" if dataset == "imagefolder" else "[time, height, width]"
+    assert allowed in str(error.value)
 
 
 def test_what_the_formats_can_do():

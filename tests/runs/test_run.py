@@ -212,7 +212,7 @@ def test_training_starts_from_image_weights(tiny, tmp_path, caplog):
     torch.save({"model": image.state_dict()}, tmp_path / "image.pth")
     cfg = load_config(overrides=tiny(UNIFORMER__PRETRAIN_NAME=tmp_path / "image.pth"))
     model, report = build_model.build_model(cfg, 8)
-    assert any("inflated from 2D to 3D" in line for line in report.lines())
+    assert any("inflated from 2D to 3D (average)" in line for line in report.lines())
     kernel = model.blocks1[0].attn.weight
     assert kernel.shape[2:] == (3, 5, 5)
     torch.testing.assert_close(kernel.sum(2), image.blocks1[0].attn.weight)

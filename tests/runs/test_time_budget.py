@@ -62,6 +62,14 @@ def test_all_parts_of_a_training_count():
     assert with_statistics.seconds(4) == 1 + 4 * 10 + 2 * 3 + 3 * (0.5 + 2)
 
 
+def test_a_cool_down_keeps_its_share():
+    """So that the cosine before it does, too: SOLVER.MAX_EPOCH has them all."""
+    words = ["SOLVER.MAX_EPOCH", "310", "SOLVER.COOLDOWN_EPOCHS", "10"]
+    chosen = time_budget._scaled(load_config(overrides=words), 31)
+    assert set(chosen) == set(time_budget._IN_EPOCHS)
+    assert (chosen["SOLVER.MAX_EPOCH"], chosen["SOLVER.COOLDOWN_EPOCHS"]) == (31, 1.0)
+
+
 def test_the_length_is_set_and_recorded_and_the_schedule_keeps_its_shape(
     costs, tiny, tmp_path, caplog
 ):

@@ -16,6 +16,22 @@ IMAGE_CASES = {
     "tl_uniformer_small": "image_uniformer_s_tl",
     "tl_uniformer_large_ls": "image_uniformer_l_ls_tl",
 }
+# Of segmentation, detection and pose: {case: (the model that its weights belong to, its attention)}.
+DENSE_CASES = {
+    "backbone_s_windows14": ("uniformer_s", {"window": 14}),
+    "backbone_s_hybrid14_512": ("uniformer_s", {"window": 14, "hybrid": True}),
+    "backbone_xxs": ("uniformer_xxs", {}),
+    "fpn_xxs": ("semantic_fpn_uniformer_xxs", {}),
+    "upernet_s_hybrid14": ("upernet_uniformer_s", {"window": 14, "hybrid": True}),
+    "pose_s": ("uniformer_s", {}),
+}
+
+
+def dense_case(name):
+    """(facts, {output: every so many of its float64 values}) of the published implementation."""
+    facts = json.loads((FIXTURES / "parity_dense.json").read_text())[name]
+    with np.load(FIXTURES / "parity_dense.npz") as outputs:
+        return facts, {key: outputs[f"{name}/{key}"] for key in facts["outputs"]}
 
 
 def case(name):
@@ -31,9 +47,17 @@ def state(keys):
     return {key: torch.from_numpy(np.asarray(_tensor(key, shape))) for key, shape in keys.items()}
 
 
-def clip(shape):
+def image_facts(name):
+    """(facts, {what was recorded: values}) of a case of images."""
+    facts = json.loads((FIXTURES / "parity_images.json").read_text())[name]
+    with np.load(FIXTURES / "parity_images.npz") as values:
+        prefix = f"{name}/"
+        return facts, {k.removeprefix(prefix): values[k] for k in values if k.startswith(prefix)}
+
+
+def clip(shape, seed=0):
     """The input, N(0, 1), float64."""
-    return torch.from_numpy(np.random.Generator(np.random.PCG64(0)).standard_normal(shape))
+    return torch.from_numpy(np.random.Generator(np.random.PCG64(seed)).standard_normal(shape))
 
 
 def _tensor(key, shape):

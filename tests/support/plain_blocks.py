@@ -29,6 +29,7 @@ KINDS = {
     "image": {"ndim": 2},
     "image_stems_aux": {"ndim": 2, "conv_embeds": 4, "aux_head": True},
     "image_light": {**_LIGHT, "ndim": 2},
+    "image_light_scale": {**_LIGHT, "ndim": 2, "layer_scale": True},
 }
 
 
@@ -161,14 +162,15 @@ def global_block(state, x, head_dim):
 
 
 def updates(state, rows, head_dim):
-    """Both branches on `[N, C]`: (the result, the sum of what they added, the maps)."""
+    """Both branches on `[N, C]`: (the result, what a dropped token gets of them, the maps)."""
     branch, maps = attention(
         sub(state, "attn"), layer_norm(sub(state, "norm1"), rows, 1e-6), head_dim
     )
     first = branch * gamma(state, 1)
     fed = mlp(sub(state, "mlp"), layer_norm(sub(state, "norm2"), rows + first, 1e-6))
     second = fed * gamma(state, 2)
-    return rows + first + second, first + second, maps
+    dropped = (branch + fed) * gamma(state, 3) if "gamma_3" in state else first + second
+    return rows + first + second, dropped, maps
 
 
 def divided_block(state, x, head_dim):

@@ -16,6 +16,7 @@ from uniformer_video.runs import build_clips, build_model, build_training
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.build_teacher import build_lessons
+from uniformer_video.runs.build_token_labels import build_label_maps
 from uniformer_video.runs.multi_view_test import score_records
 from uniformer_video.training.objective import LiveDistillation
 from uniformer_video.training.precision import autocast_for
@@ -53,6 +54,7 @@ def main(out, *overrides):
     torch.set_num_threads(1)
     cfg = load_config(overrides=overrides)
     data = build_data(cfg)
+    data.label_maps = build_label_maps(cfg, data.train, data.class_names)
     with join_ranks(120.0, 0.0) as ranks:
         seed_torch("weights", cfg.RNG_SEED)
         model, _ = build_model.build_model(cfg, data.num_classes)

@@ -77,6 +77,10 @@ def predict(checkpoint: Path, video: str) -> list[tuple[str, float]]:
 
 def features(video: Path) -> tuple[Tensor, int]:
     """Pooled features of the first frames of a video, and how many numbers the model has learnt."""
+    pyramid = uv.create_backbone("uniformer_s", window=14, hybrid=True)
+    assert_type(pyramid.channels, list[int])
+    fpn = uv.create_backbone("uniformer_xxs", out="fpn")
+    assert_type(fpn.out_channels, int)
     model = uv.create_model("uniformer_s", checkpoint="uniformer_small_k400_16x4", num_classes=0)
     assert_type(model, uv.RecognitionModel)
     assert_type(model.num_classes, int)

@@ -259,6 +259,7 @@ def test_learning_rates_that_follow_the_batch_say_so():
     peak, line = rates("SOLVER.BASE_LR", 0.5, "SOLVER.BASE_LR_BATCH_SIZE", 32, *step)
     assert peak == 1.0 and "multiplied by 2 (a step has 64 videos" in line
     assert line.endswith("the peak is 1, in place of SOLVER.BASE_LR 0.5.")
+    assert rates("SOLVER.BASE_LR", 0.5, "SOLVER.BASE_LR_BATCH_SIZE", 64, *step) == (0.5, "")
     cfg = load_config(overrides=["SOLVER.BASE_LR_BATCH_SIZE", "64"])
     lr = build_training.build_schedule(cfg)
     assert (lr.warmup_start_lr, lr.end_lr) == (0.5e-6, 0.5e-6)

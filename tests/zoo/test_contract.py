@@ -16,10 +16,14 @@ from uniformer_video.zoo.registry import MODELS, count_classes, find_model
 
 pytest.importorskip("pytorchvideo")
 
+_DENSE = {"embed_dims": [8, 8, 16, 16], "head_dim": 8, "head_channels": 16}
 # By family: the options of a small form, and its input without the batch, [C, (T,) H, W].
 SMALL = {
     "uniformer": {"embed_dims": [8, 8, 16, 16], "depths": [1, 1, 2, 1], "head_dim": 8},
     "uniformer_light": {"embed_dims": [8, 8, 16, 16], "depths": [1, 1, 3, 2], "head_dim": 8},
+    "semantic_fpn": {**_DENSE, "depths": [1, 1, 2, 1], "neck_channels": 16},
+    "semantic_fpn_light": {**_DENSE, "depths": [1, 1, 3, 2], "neck_channels": 16},
+    "upernet": {**_DENSE, "depths": [1, 1, 2, 1], "auxiliary_channels": 16},
     "x3d": {"num_frames": 3, "crop_size": 32},
     "slow": {"num_frames": 2, "crop_size": 32},
     "slowfast": {"num_frames": 8, "crop_size": 32},
@@ -69,6 +73,12 @@ def inputs(name, batch=2):
     return torch.randn(batch, 3, *time, side, side, generator=generator)
 
 
+def logits_shape(name, x):
+    """Of `CLASSES`, for clips or images `x`: of each of them, or of positions of a quarter of their sides."""
+    pixels = find_model(name).family.labels_pixels
+    return (len(x), CLASSES, *[side // 4 for side in x.shape[2:] if pixels])
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_native_form(name):
     """At full size, without memory: what the registry says of a model, and what the model says."""
@@ -78,7 +88,7 @@ def test_native_form(name):
         again = known.family.build(CLASSES, **json.loads(json.dumps(model.arguments)))
         sides = [known.num_frames, known.crop_size, known.crop_size]
         x = torch.zeros(2, 3, *sides[known.takes_images :])
-        assert model.eval()(x).shape == (2, CLASSES)
+        assert model.eval()(x).shape == logits_shape(name, x)
     state, other = model.state_dict(), again.state_dict()
     assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in other.items()}
     assert again.arguments == model.arguments
@@ -110,7 +120,7 @@ def test_logits_do_not_depend_on_the_batch(name, small):
         logits = model(x)
         alone = torch.cat([model(x[:1]), model(x[1:])])
         outputs = model.training_outputs(x)
-    assert logits.shape == (2, CLASSES)
+    assert logits.shape == logits_shape(name, x)
     assert torch.equal(outputs[0], logits)
     torch.testing.assert_close(logits, alone, rtol=1e-4, atol=1e-5)
     assert (logits[0] - logits[1]).abs().max() > 1e-6
@@ -120,7 +130,10 @@ def test_logits_do_not_depend_on_the_batch(name, small):
 def test_training_reaches_every_parameter(name, small):
     model = copy.deepcopy(small(name)).train()
     outputs = model.training_outputs(inputs(name))
-    assert all(logits.shape == (2, CLASSES) for logits in outputs)
+    assert all(
+        logits.shape[:2] == (2, CLASSES) and logits.dim() == len(logits_shape(name, inputs(name)))
+        for logits in outputs
+    )
     sum(logits.square().sum() for logits in outputs).backward()
     assert not [key for key, value in model.named_parameters() if value.grad is None]
 
@@ -135,7 +148,8 @@ def test_no_softmax_in_any_mode(name, small):
     state[model.head_keys[1]].copy_(bias)
     for mode in (True, False):
         with torch.no_grad():
-            torch.testing.assert_close(model.train(mode)(inputs(name)), bias.expand(2, CLASSES))
+            logits = model.train(mode)(inputs(name)).movedim(1, -1)
+        torch.testing.assert_close(logits, bias.expand_as(logits))
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -144,7 +158,7 @@ def test_fresh_classifier(name, small):
     model.reset_classifier(200)
     state = model.state_dict()
     assert model.num_classes == 200
-    assert model(inputs(name).double()).shape == (2, 200)
+    assert model(inputs(name).double()).shape[:2] == (2, 200)
     for weight, bias in zip(model.head_keys[::2], model.head_keys[1::2], strict=True):
         assert state[weight].shape[0] == 200 and state[bias].shape == (200,)
         assert state[weight].dtype == torch.float64
@@ -193,7 +207,11 @@ def test_every_parameter_is_in_one_layer_the_classifiers_alone_in_the_last(name)
     fine, coarse = layer_groups(model), layer_groups(model, coarse=True)
     for groups in (fine, coarse):
         assert sorted(key for group in groups for key in group) == sorted(names)
-        assert set(groups[-1]) == set(model.head_keys)
+        assert set(model.head_keys) <= set(groups[-1])
+        if find_model(name).family.labels_pixels:
+            assert set(groups[-1]) == {key for key in names if not key.startswith("backbone.")}
+        else:
+            assert set(groups[-1]) == set(model.head_keys)
     # a stage is made of whole layers, in their order
     stage_of = {key: number for number, group in enumerate(coarse) for key in group}
     order = [{stage_of[key] for key in group} for group in fine]
@@ -215,7 +233,8 @@ def test_layers_are_in_the_order_in_which_a_clip_meets_them(name, small):
 
     for path, module in model.named_modules():
         keys = [key for key, _ in module.named_parameters(path, recurse=False)]
-        module.register_forward_pre_hook(note(keys if path else []))
+        # what a whole network holds itself, a class token, is used later than the network is called
+        module.register_forward_pre_hook(note([] if path in ("", "backbone") else keys))
     with torch.no_grad():
         model.training_outputs(inputs(name))
     for coarse in (False, True):

@@ -1,22 +1,25 @@
 """Whole weights files from one kind to another: nothing is lost, and what a file cannot tell is asked."""
 
-import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from uniformer_video import class_names
 from uniformer_video.cli import main
+from uniformer_video.config.settings import load_config
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
-from uniformer_video.weights.checkpoint import Weights, fit_weights, read_weights
+from uniformer_video.weights.checkpoint import read_weights
 from uniformer_video.zoo.convert import convert_file, export_file
 from uniformer_video.zoo.create import build_network, create_model
 from uniformer_video.zoo.frame import read_frame
-from uniformer_video.zoo.inflate import compare_on_frame, inflate_file
+from uniformer_video.zoo.inflate import inflate_file
 from uniformer_video.zoo.published import PUBLISHED
 from uniformer_video.zoo.registry import MODELS
 from uniformer_video.zoo.uniformers import UNIFORMERS
@@ -50,6 +53,32 @@ def published_xxs(tmp_path):
     torch.manual_seed(0)
     state = build_network("uniformer_xxs", 400, local_kernel=KERNEL).state_dict()
     return save(tmp_path / "uniformer_xxs16_128_k400.pth", state)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("uniformer_small_plus_in1k", "image_uniformer_s_plus"),
+        ("uniformer_xs_192_in1k", "image_uniformer_xs"),
+        ("uniformer_base_tl_224", "image_uniformer_b_tl"),
+    ],
+)
+def test_published_image_weights_predict_as_they_are_and_converted(name, model, tmp_path):
+    torch.manual_seed(0)
+    source = save(tmp_path / f"{name}.pth", build_network(model, 1000).state_dict())
+    Image.fromarray(np.full((60, 50, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    lines = convert_file(source, tmp_path / "ours.pt")
+    side = 192 if "192" in name else 224
+    assert any(line.startswith(f"input: images, {side} pixels") for line in lines)
+    predictors = [Predictor.from_checkpoint(file) for file in (source, tmp_path / "ours.pt")]
+    first, second = (predictor(tmp_path / "a.png") for predictor in predictors)
+    assert predictors[0].protocol == predictors[1].protocol == PUBLISHED[name].protocol()
+    np.testing.assert_array_equal(first.probabilities, second.probabilities)
+    assert first.class_names == second.class_names == tuple(class_names("imagenet"))
+    if name.endswith("192_in1k"):
+        of_videos = Protocol.from_cfg(load_config("configs/k400/uniformer_b_16x4.yaml"))
+        with pytest.raises(ConfigError, match=r"takes images, and the settings .* of videos"):
+            convert_file(source, tmp_path / "b.pt", protocol=of_videos)
 
 
 def test_published_weights_get_all_that_prediction_needs(published_xxs, tmp_path):
@@ -291,28 +320,6 @@ def test_every_image_model_inflates_into_its_video_model(tmp_path, name):
         assert torch.equal(weights.state["blocks3.0.gamma_1"], image.blocks3[0].gamma_1)
 
 
-def test_centre_inflation_sees_what_the_image_model_sees():
-    torch.manual_seed(0)
-    image = UniFormer(7, **SMALL, ndim=2).eval()
-    image.blocks3[0].attn.proj.weight.data.mul_(30)  # so that attention matters
-    weights, similar = Weights("image.pth", image.state_dict()), {}
-    for mode in ("center", "average"):
-        video = UniFormer(1, **SMALL, local_kernel=KERNEL).eval()
-        fit_weights(video, weights, mode, replace_head=True)
-        similar[mode] = compare_on_frame(image, video, torch.randn(3, 64, 64))
-    assert similar["center"] == pytest.approx([1] * 5, abs=1e-5)
-    assert 0.3 < min(similar["average"]) < 0.999  # the zeros before and after the clip show
-
-
-def test_the_check_is_part_of_the_report(tmp_path):
-    image = build_network("image_uniformer_xxs", 3)
-    save(tmp_path / "image.pth", image.state_dict())
-    frame = torch.randn(3, 64, 64)
-    target = tmp_path / "video.pt"
-    *_, line = inflate_file(tmp_path / "image.pth", target, "average", KERNEL, frame=frame)
-    assert re.search(r"repeated 8 times: features 0\.\d{4} \(stage 1 0\.\d{4}, ", line)
-
-
 def test_frames_to_check_on(tmp_path, make_video):
     made_up = read_frame()
     assert made_up.shape == (3, 224, 224) and made_up.std() > 0.5
@@ -322,3 +329,40 @@ def test_frames_to_check_on(tmp_path, make_video):
     (tmp_path / "text.jpg").write_text("no picture")
     with pytest.raises(DataError, match=r"takes a picture, or a video.*text\.jpg cannot be read"):
         read_frame(tmp_path / "text.jpg")
+
+
+def test_the_pixels_of_published_token_labelling_are_in_doubt_and_both_ways_are_there(
+    tmp_path, caplog, call
+):
+    """0.5 as the library that its code names has it, ImageNet's on demand; and that is said once."""
+    name = "uniformer_small_tl_384"
+    state = build_network("image_uniformer_s_tl", 1000).state_dict()
+    file = save(tmp_path / f"{name}.pth", {"state_dict": state})
+    lines = "\n".join(convert_file(file, tmp_path / "half.pt"))
+    assert "in doubt" in lines and "--imagenet-pixels" in lines
+    facts = read_weights(tmp_path / "half.pt").metadata["protocol"]
+    assert facts["mean"] == facts["std"] == [0.5, 0.5, 0.5]
+    assert (facts["crop_size"], facts["short_side"]) == (384, 426)
+    predictor = Predictor.from_checkpoint(file)  # under its own name
+    assert predictor.protocol.views.normalise.mean == (0.5, 0.5, 0.5)
+    assert caplog.text.count("in doubt") == 1
+    Predictor.from_checkpoint(tmp_path / "half.pt")
+    assert caplog.text.count("in doubt") == 1
+    status, told, _ = call("convert", file, "--imagenet-pixels", "--out", tmp_path / "imagenet.pt")
+    assert status == 0 and "in doubt" not in told and "mean 0.485, 0.456, 0.406" in told
+    facts = read_weights(tmp_path / "imagenet.pt").metadata["protocol"]
+    assert (facts["mean"], facts["std"]) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    plain = build_network("image_uniformer_s", 1000).state_dict()
+    lines = convert_file(save(tmp_path / "uniformer_small_in1k.pth", plain), tmp_path / "plain.pt")
+    assert "in doubt" not in "\n".join(lines)
+
+
+def test_pixels_of_an_unknown_protocol_cannot_be_changed(tmp_path):
+    state = build_network("image_uniformer_s_tl", 1000).state_dict()
+    with pytest.raises(ConfigError, match=r"nothing tells how the input of .*own\.pth is prepared"):
+        convert_file(
+            save(tmp_path / "own.pth", state),
+            tmp_path / "out.pt",
+            name="image_uniformer_s_tl",
+            imagenet_pixels=True,
+        )

@@ -42,7 +42,7 @@ def test_the_file_is_what_training_starts_from(image, inflate, tmp_path, mode, k
     settings = {**SIZES, "UNIFORMER.LOCAL_KERNEL": kernel, "UNIFORMER.INFLATE_MODE": mode}
     status, shown, errors = inflate(image, *words(settings), "--check")
     assert status == 0, errors
-    assert "for uniformer_s with head_dim 4" in shown and "cosine similarity" in shown
+    assert "for uniformer_s with head_dim 4" in shown and "verdict: correct" in shown
     start = words({**settings, "UNIFORMER.PRETRAIN_NAME": str(image)})
     trained, _ = build_model(load_config(overrides=start), 5)
     written = read_weights(tmp_path / "video.pt")
@@ -106,3 +106,18 @@ def test_settings_that_do_not_fit_are_refused(image, inflate, tmp_path, more, me
     status, _, errors = inflate(image, *words(settings), *more)
     assert status == 2 and message in errors, errors
     assert not (tmp_path / "video.pt").exists()
+
+
+def test_weights_of_token_labelling_start_a_video_model_and_it_is_said_once(tmp_path, inflate):
+    published = "published video models start from weights that were trained without it"
+    settings = {**SIZES, "UNIFORMER.PRETRAIN_NAME": str(tmp_path / "labelled.pth")}
+    model = UniFormer(7, **ARGUMENTS, ndim=2, aux_head=True)
+    torch.save(model.state_dict(), tmp_path / "labelled.pth")
+    _, report = build_model(load_config(overrides=words(settings)), 3)
+    assert " ".join(report.lines()).count(published) == 1
+    torch.save(UniFormer(7, **ARGUMENTS, ndim=2).state_dict(), tmp_path / "labelled.pth")
+    _, report = build_model(load_config(overrides=words(settings)), 3)
+    assert published not in " ".join(report.lines())
+    torch.save(model.state_dict(), tmp_path / "labelled.pth")
+    status, told, _ = inflate(tmp_path / "labelled.pth", *words(SIZES))
+    assert status == 0 and told.count(published) == 1

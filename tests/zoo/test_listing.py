@@ -99,7 +99,8 @@ def test_markdown(every):
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
-        ("uniformer_xs", ["uniformer_xs", "image_uniformer_xs"]),
+        ("uniformer_xs", ["uniformer_xs", "image_uniformer_xs", "semantic_fpn_uniformer_xs"]),
+        ("upernet", ["upernet_uniformer_s", "upernet_uniformer_b"]),
         ("uniformer_x*", ["uniformer_xxs", "uniformer_xs"]),
         ("x3d", ["x3d_xs", "x3d_s", "x3d_m"]),
         ("image_uniformer_[sb]", ["image_uniformer_s", "image_uniformer_b"]),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from uniformer_video.data.lists.class_names import named_classes
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError, MissingLibraryError
 from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.zoo import published
@@ -39,7 +40,7 @@ def test_every_row_is_about_a_known_model():
         assert name == weights.name
         of_images = find_model(weights.model).takes_images
         assert of_images == (weights.data == "in1k") == (weights.num_frames == 0)
-        assert of_images == (weights.class_order is None)
+        assert of_images == (weights.class_order == "imagenet")
         assert 50 < weights.top1 < 100
     places = [w.url for w in PUBLISHED.values() if w.url]
     assert len(set(places)) == len(places) == len(PUBLISHED) - 2
@@ -49,6 +50,30 @@ def test_every_run_has_its_weights():
     assert len(RUNS) == 39
     files = {file_of(run) for run in RUNS}
     assert files == {name for name, weights in PUBLISHED.items() if weights.num_frames}
+
+
+@pytest.mark.parametrize(
+    ("name", "short", "side", "mean"),
+    [
+        ("uniformer_small_in1k", 256, 224, 0.485),
+        ("uniformer_small_plus_dim64_in1k", 256, 224, 0.485),
+        ("uniformer_base_ls_in1k", 256, 224, 0.485),
+        ("uniformer_xxs_128_in1k", 146, 128, 0.485),
+        ("uniformer_xxs_160_in1k", 182, 160, 0.485),
+        ("uniformer_xs_192_in1k", 219, 192, 0.485),
+        ("uniformer_small_8xb128_fp16_ep300", 256, 224, 0.485),
+        ("uniformer_small_tl_224", 248, 224, 0.5),
+        ("uniformer_large_ls_tl_384", 426, 384, 0.5),
+    ],
+)
+def test_images_are_prepared_as_published(name, short, side, mean):
+    protocol = PUBLISHED[name].protocol()
+    views = protocol.views
+    assert (protocol.medium, protocol.num_views, protocol.decoder) == ("image", 1, "pillow")
+    assert (views.short_side, views.crop_size) == (short, side)
+    assert views.normalise.mean[0] == mean
+    assert views.normalise.std[0] == {0.485: 0.229, 0.5: 0.5}[mean]
+    assert Protocol.from_dict(protocol.to_dict()) == protocol
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -248,3 +273,10 @@ def test_what_may_be_fetched():
     for source in ("uniformer_small_k400_16x8", "https://host/w.pth", "hf://owner/repo/w.pth"):
         assert may_be_fetched(source)
     assert not may_be_fetched("weights/uniformer_small_k400_16x8.pth")
+
+
+def test_the_name_of_a_model_is_no_file():
+    with pytest.raises(
+        CheckpointError, match="name of a model; of it uniformer_base_in1k are published"
+    ):
+        local_file("image_uniformer_b")

@@ -190,7 +190,15 @@ def test_a_checkpoint_of_a_model_without_local_kernels_adapts_none(tmp_path):
         ),
         (["flops", "uniformer_s", "--frames", "9" * 30], "--frames is 9999"),
         (["flops", "image_uniformer_s", "--size", "999999"], "an input of 999999x999999 has"),
-        (["flops", "uniformer_s", "--size", "0"], "--size is 0; it is from 1 to"),
+        (["flops", "uniformer_s", "--size", "0"], "--size is '0'; its sides are from 1 to"),
+        (["flops", "uniformer_s", "--size", "512x0"], "--size is '512x0'; its sides are from 1 to"),
+        (["flops", "uniformer_s", "--size", "1x2x3"], "or HEIGHTxWIDTH, such as 512x2048"),
+        (["flops", "uniformer_s", "--size", "-4"], "or HEIGHTxWIDTH, such as 512x2048"),
+        (["flops", "x3d_xs", "--size", "160x200"], "x3d_xs takes squares; give --size one side"),
+        (["flops", "uniformer_s", "--window", "14"], "uniformer_s has no option 'window'"),
+        (["flops", "semantic_fpn_uniformer_xxs", "--hybrid"], "has no option 'hybrid'"),
+        (["flops", "semantic_fpn_uniformer_s", "--window", "0"], "--window is 0; it is from 1 to"),
+        (["flops", "upernet_uniformer_s", "--frames", "4"], "takes images"),
         (["flops", "uniformer_s", "--classes", "9999999"], "--classes is 9999999; it is from 1 to"),
         (["flops", "uniformer_s", "--local-kernel", "99999,5,5"], "its sides are from 1 to 99"),
         (["flops", "x3d_xss"], "unknown model 'x3d_xss'; known models: uniformer_xxs"),
@@ -211,7 +219,7 @@ def test_a_want_of_memory_is_one_line(call, monkeypatch):
     def fail(model, shape):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr("uniformer_video.models.flops.count_flops", fail)
+    monkeypatch.setattr("uniformer_video.models.flops.count_by_part", fail)
     status, _, errors = call("flops", "uniformer_xxs")
     assert status == 2
     assert "not enough memory to run uniformer_xxs on 16x128x128 once" in errors
@@ -231,10 +239,19 @@ def unread(name, *overrides):
 
 
 def test_settings_that_a_model_does_not_have():
-    assert unread("uniformer_xxs") == {}
+    of_windows = {"UNIFORMER.WINDOW", "UNIFORMER.HYBRID"}
+    of_pixels = {*of_windows, "UNIFORMER.NECK_CHANNELS", "UNIFORMER.HEAD_CHANNELS"}
+    assert set(unread("uniformer_xxs")) == of_pixels
+    assert of_windows < set(unread("semantic_fpn_uniformer_xs"))
+    assert not of_pixels & set(unread("semantic_fpn_uniformer_b"))
+    having = "semantic_fpn_uniformer_s, semantic_fpn_uniformer_b, upernet_uniformer_s"
+    assert f"it is one of {having}" in unread("uniformer_xxs")["UNIFORMER.WINDOW"]
     plain = unread("uniformer_s", "UNIFORMER.PRUNE_RATIO", "[[1.0], [0.5]]")
     reason = "uniformer_s has no such setting, it is one of uniformer_xxs, uniformer_xs"
-    assert plain == {"UNIFORMER.PRUNE_RATIO": reason, "UNIFORMER.TRADE_OFF": reason}
+    assert {key: plain[key] for key in plain if key not in of_pixels} == {
+        "UNIFORMER.PRUNE_RATIO": reason,
+        "UNIFORMER.TRADE_OFF": reason,
+    }
     peer = unread("x3d_s")
     assert {"UNIFORMER.DEPTH", "UNIFORMER.ADAPT_KERNEL", "UNIFORMER.DROP_DEPTH_RATE"} < set(peer)
     assert {"MODEL.USE_CHECKPOINT", "MODEL.CHECKPOINT_NUM", *plain} < set(peer)

@@ -91,7 +91,8 @@ def test_every_name_has_an_input():
     assert sizes["uniformer_b"] == (16, 224)
     assert sizes["image_uniformer_b"] == (0, 224)
     assert sizes["x3d_m"] == (16, 224)
-    assert len(sizes) == 30
+    assert sizes["upernet_uniformer_s"] == (0, 512)
+    assert len(sizes) == 36
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,13 +13,20 @@ from uniformer_video.config.settings import flat_config, load_config
 from uniformer_video.data.decoding import names_frames
 from uniformer_video.data.lists.class_counts import count_unnamed
 from uniformer_video.data.lists.class_names import stand_ins
-from uniformer_video.data.lists.folders import find_videos, is_video, list_videos
-from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats
+from uniformer_video.data.lists.folders import (
+    find_videos,
+    holds_images,
+    is_video,
+    list_videos,
+)
+from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats, medium_of
 from uniformer_video.data.lists.labels import number_classes
+from uniformer_video.data.lists.media import IMAGE, VIDEO
 from uniformer_video.data.lists.records import VideoRecord, read_csv, read_frame_list
 from uniformer_video.data.lists.shard_index import INDEX_FILE, shard_folder
 from uniformer_video.data.lists.text import filled_lines
 from uniformer_video.errors import AbsentError, DataError, UserError
+from uniformer_video.program import command
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.storage.address import check_no_secret, is_address
 from uniformer_video.tasks.multi_label import MultiLabel
@@ -27,6 +34,7 @@ from uniformer_video.tasks.multi_label import MultiLabel
 PARTS = ("train", "val", "test")
 # Any recipe of a folder reads lists alike; what it says of training is not asked for here.
 _READER = "finetune/small"
+_IMAGE_RECIPE = "images/small"  # of a folder of images
 _MOST_BROKEN = 1.0  # here they are counted, and never stop
 
 
@@ -68,6 +76,8 @@ def find_source(given: str, pinned: Mapping[str, str]) -> Source:
     otherwise. Raises `UserError` for what is not there, holds no videos, or would stop a run.
     """
     check_no_secret(given, "the address")
+    if medium_of(pinned.get("TRAIN.DATASET", "")) == IMAGE.name:
+        raise _of_images(given)
     if "TRAIN.DATASET" in pinned:
         root = os.path.dirname(given) or "." if os.path.isfile(given) else given
         return _read(given, {"DATA.PATH_TO_DATA_DIR": root}, pinned)
@@ -93,6 +103,8 @@ def _of_file(given: str, pinned: Mapping[str, str]) -> Source:
     folder, name = os.path.dirname(given) or ".", os.path.basename(given)
     if is_video(given):
         return _unlabelled(given, [given])
+    if IMAGE.fits(given):
+        raise _of_images(given)
     if name == INDEX_FILE and shard_folder(given):
         return _read(given, _named("shards", os.path.dirname(os.path.abspath(folder))), pinned)
     if Path(name).stem in PARTS and name.endswith(".csv"):
@@ -133,9 +145,21 @@ def _of_folder(given: str, pinned: Mapping[str, str]) -> Source:
         if _can_be_read(settings, pinned):
             return _read(given, settings, pinned)
     found = find_videos(root)
+    if holds_images(found):
+        raise _of_images(given)
     if not found.videos or all(len(video.parts) <= 1 for video in found.videos):
         return _unlabelled(given, [str(root / video) for video in list_videos(root)])
     return _read(given, _named("folder", given), pinned)
+
+
+def _of_images(given: str) -> DataError:
+    """Advice is about videos."""
+    listed = "" if os.path.isdir(given) else ", or image-csv for a list of images"
+    words = command(f"run --cfg {_IMAGE_RECIPE} DATA.PATH_TO_DATA_DIR FOLDER")
+    return DataError(
+        f"{given} holds images, and this advises on videos alone; a model of images is trained by `{words}`, "
+        f"FOLDER with one sub-folder of images a class (TRAIN.DATASET imagefolder{listed})"
+    )
 
 
 def _candidates(root: Path, given: str, pinned: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -144,7 +168,8 @@ def _candidates(root: Path, given: str, pinned: Mapping[str, str]) -> Iterator[d
         if template := _frame_list_template(path, pinned):
             yield _named("frames", given, LABEL_PATH_TEMPLATE=template)
     for known in list_formats():
-        if known.name not in ("kinetics", "frames", "shards", "folder"):
+        told_by_files = ("kinetics", "frames", "shards", "folder")
+        if known.medium == VIDEO.name and known.name not in told_by_files:
             yield _named(known.name, given)
 
 

@@ -1,9 +1,12 @@
-"""Measure the speed of parts on this machine."""
+"""Measure the speed of parts on this machine, and what inflation is worth."""
 
+import shlex
 from argparse import ArgumentParser, Namespace
 
 from uniformer_video.commands.options import CONFIG_HELP, Command, add_overrides
-from uniformer_video.errors import UserError
+from uniformer_video.commands.status import EXIT_INTERRUPTED
+from uniformer_video.errors import ConfigError, UserError
+from uniformer_video.program import run_again
 
 
 def bench_arguments(parser: ArgumentParser) -> None:
@@ -16,7 +19,7 @@ def bench_arguments(parser: ArgumentParser) -> None:
 
 
 def bench_command(args: Namespace) -> int | None:
-    """Measure decoding, the training loader, the comparison of videos, and predictions of many.
+    """Measure decoding, the training loader, comparing videos, predictions, and what inflation is worth.
 
     Decoding, loading and predictions are timed beside the other side of a comparison, in one run: times of
     one machine at one time mean little; compare the ratios.
@@ -112,9 +115,65 @@ def _predict(args: Namespace) -> None:
     print("\n".join(run(predictor, videos, args.workers, args.repeat)))
 
 
+def _inflation_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--cfg", metavar="FILE", required=True, help=f"of the video runs: {CONFIG_HELP}"
+    )
+    parser.add_argument(
+        "--images",
+        metavar="FILE",
+        help="of the image run (that of --cfg with _images behind its name)",
+    )
+    parser.add_argument(
+        "--target",
+        type=float,
+        default=90.0,
+        metavar="PERCENT",
+        help="of right answers in validation, to which steps are counted (90)",
+    )
+    add_overrides(parser)
+
+
+def _inflation(args: Namespace) -> int | None:
+    """What inflation is worth: a video model from scratch, and from a 2D model inflated in both ways.
+
+    The four trainings of RNG_SEED are ordinary runs in OUTPUT_DIR/seedN; the same command goes on where it
+    stopped. KEY VALUE pairs go to all of them. The table holds all seeds in OUTPUT_DIR.
+    """
+    from uniformer_video.signals import Interrupted, delay_interrupts
+
+    with delay_interrupts():
+        from uniformer_video.torch_internals import check_torch
+
+        check_torch()
+        from uniformer_video.config.settings import config_name, load_config
+        from uniformer_video.runs.inflation import study_inflation
+
+    images = args.images or f"{args.cfg.removesuffix('.yaml')}_images"
+    if not args.images and args.cfg.endswith(".yaml"):
+        images += ".yaml"
+    video = load_config(args.cfg, args.overrides)
+    try:
+        image = load_config(images, args.overrides)
+    except ConfigError as error:
+        if args.images:
+            raise
+        raise ConfigError(f"{error}; --images names another config of the image run") from None
+    given = ["--cfg", args.cfg, *(["--images", args.images] if args.images else [])]
+    given += [] if args.target == 90 else ["--target", f"{args.target:g}"]
+    again = shlex.join([*run_again("bench"), "inflation", *given, *args.overrides])
+    names = (config_name(video), config_name(image))
+    try:
+        study_inflation(video, image, names, args.target / 100, again)
+    except Interrupted:
+        return EXIT_INTERRUPTED
+    return 0
+
+
 _BENCHES: dict[str, Command] = {
     "decode": (_decode_arguments, _decode),
     "loader": (_loader_arguments, _loader),
     "overlap": (_overlap_arguments, _overlap),
     "predict": (_predict_arguments, _predict),
+    "inflation": (_inflation_arguments, _inflation),
 }

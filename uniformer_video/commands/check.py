@@ -3,7 +3,7 @@
 import itertools
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from uniformer_video.commands.options import add_list_options, add_workers, progress_bar
@@ -12,6 +12,7 @@ from uniformer_video.errors import UserError
 from uniformer_video.words import duration, plural
 
 if TYPE_CHECKING:
+    from uniformer_video.data.lists.records import VideoRecord
     from uniformer_video.prepare.overlap import Overlap
 
 
@@ -20,7 +21,12 @@ def check_arguments(parser: ArgumentParser) -> None:
         "videos",
         nargs="+",
         metavar="LIST_OR_FOLDER",
-        help="lists, or folders of videos, of frames or of shards",
+        help="lists, or folders of videos, of frames, of images or of shards",
+    )
+    parser.add_argument(
+        "--images",
+        action="store_true",
+        help="they are images, one picture a file, also where numbers and names are as those of frames",
     )
     parser.add_argument(
         "--out", default="bad.csv", metavar="FILE", help="the table (bad.csv, here)"
@@ -49,11 +55,12 @@ def check_arguments(parser: ArgumentParser) -> None:
 
 
 def check_step(args: Namespace) -> int:
-    """Decode every frame of every video, and write a table of the bad ones.
+    """Decode every frame of every video, or every image, and write a table of the bad ones.
 
     Its columns: path, reason, frames found (that decode) and frames declared (by the file's header, or
     by the list). A video that takes longer than --timeout is given up and named. The exit status is 2
-    if any is bad.
+    if any is bad. Images are known by the names in lists and shards; folders of pictures that are numbered
+    without gaps, in one size and called alike in each are frames of videos, unless --images says otherwise.
 
     --overlap looks for the same footage in several lists instead (train and test, say) by what the
     videos show, whatever their names: copies, also re-encoded, smaller, or cut by a tenth. A folder with
@@ -63,39 +70,75 @@ def check_step(args: Namespace) -> int:
     of one colour) and fingerprints.tsv, from which the next call goes on. The exit status is 2 if two
     lists share footage, if a single list has some twice, or if a video cannot be read.
     """
-    from uniformer_video.prepare.check import check_videos, videos_to_check
+    from uniformer_video.data.decoding.decoders import PICTURES
+    from uniformer_video.prepare.check import check_videos, records_to_check, to_check
 
     if args.timeout <= 0:
         raise UserError(f"--timeout is {args.timeout:g}; it takes more than 0 seconds")
     if args.overlap and args.strict:
         raise UserError("--strict looks at every frame, --overlap at a few; give one of them")
     if args.overlap:
-        with progress_bar("video") as show:
-            return _check_overlap(args, show)
-    videos = [
-        video
+        return _check_overlap(args)
+    medium = _asked_medium(args)
+    records = [
+        record
         for source in args.videos
-        for video in videos_to_check(source, args.prefix, args.template, args.separator)
+        for record in records_to_check(source, args.prefix, args.template, args.separator, medium)
     ]
-    with progress_bar("video") as show:
-        checked, bad = check_videos(videos, args.out, args.workers, args.timeout, args.strict, show)
+    noun = _noun(records)
+    if args.strict and noun == "image":
+        raise UserError(
+            "--strict looks for damage that decoders of videos hide; leave it out for images"
+        )
+    if noun == "video" and all(os.path.isdir(record.path) for record in records):
+        print(
+            f"{plural(len(records), 'folder')} of pictures, taken for the frames of a video each; "
+            "--images takes "
+            "each picture for itself"
+        )
+    backend = PICTURES if noun == "image" else "auto"
+    with progress_bar(noun) as show:
+        checked, bad = check_videos(
+            to_check(records), args.out, args.workers, args.timeout, args.strict, show, backend
+        )
     for path, reason, *_ in bad[:3]:
         print(f"{path}: {reason}")
-    print(f"{checked} videos checked, {len(bad)} bad" + (f": see {args.out}" if bad else ""))
+    print(f"{plural(checked, noun)} checked, {len(bad)} bad" + (f": see {args.out}" if bad else ""))
     return EXIT_USER_ERROR if bad else 0
 
 
-def _check_overlap(args: Namespace, show: Callable[[int, int, int], None]) -> int:
-    """Look for the same footage in the lists of `args`, say what was found; the exit status.
+def _asked_medium(args: Namespace) -> str:
+    """What the command line says that the lists hold; "" = they tell."""
+    if args.images and args.template:
+        raise UserError(
+            "--template is for lists of frames of videos, --images for images; give one of them"
+        )
+    return "image" if args.images else ""
 
-    `show(finished, total, failed)` is called with numbers of videos.
-    """
+
+def _noun(records: "Sequence[VideoRecord]") -> str:
+    """What messages call the records; `UserError` for images beside videos."""
+    media = {record.medium for record in records}
+    if len(media) > 1:
+        raise UserError(
+            "some of the lists hold images and others videos; give those of images and those of videos to a "
+            "command each, or --images for all"
+        )
+    return next(iter(media), "video")
+
+
+def _check_overlap(args: Namespace) -> int:
+    """Look for the same footage in the lists of `args`, say what was found; the exit status."""
     from uniformer_video.prepare import overlap
 
-    lists = overlap.lists_to_compare(args.videos, args.prefix, args.template, args.separator)
+    lists = overlap.lists_to_compare(
+        args.videos, args.prefix, args.template, args.separator, _asked_medium(args)
+    )
+    noun = _noun([record for records in lists.values() for record in records])
     folder = os.path.dirname(args.out)
-    found = overlap.find_overlap(lists, folder, args.workers, args.timeout, show)
-    _say_speed(found)
+    with progress_bar(noun) as show:
+        found = overlap.find_overlap(lists, folder, args.workers, args.timeout, show)
+    _say_speed(found, noun)
     for path, name, other, other_name, distance in [*found.between, *found.within][:3]:
         print(f"{path} ({name}) shows what {other} ({other_name}) does: {distance} bits")
     for first, second in itertools.combinations(lists, 2):
@@ -103,7 +146,7 @@ def _check_overlap(args: Namespace, show: Callable[[int, int, int], None]) -> in
         print(f"{first} and {second}: {plural(count, 'pair')} of the same footage")
     for name in lists:
         if count := sum(row[1] == name for row in found.within):
-            print(f"{name}: {plural(count, 'video')} of the footage of another in it")
+            print(f"{name}: {plural(count, noun)} of the footage of another in it")
     left_out = [*found.unreadable, *found.plain]
     for path, name, reason in left_out[:3]:
         print(f"{path} ({name}) is not compared: {reason}")
@@ -111,12 +154,12 @@ def _check_overlap(args: Namespace, show: Callable[[int, int, int], None]) -> in
     between, within = plural(len(found.between), "pair"), plural(len(found.within), "repeat")
     where = f": see {table}" if found.between or found.within else ""
     print(
-        f"{plural(found.videos - len(left_out), 'video')} compared, {between} between lists, {within} "
+        f"{plural(found.videos - len(left_out), noun)} compared, {between} between lists, {within} "
         f"inside a list{where}"
     )
     if left_out:
         print(
-            f"{plural(len(left_out), 'video')} not compared, {len(found.unreadable)} that cannot be read and "
+            f"{plural(len(left_out), noun)} not compared, {len(found.unreadable)} that cannot be read and "
             f"{len(found.plain)} that show too little: see "
             f"{os.path.join(folder, overlap.NOT_COMPARED_FILE)}"
         )
@@ -124,9 +167,9 @@ def _check_overlap(args: Namespace, show: Callable[[int, int, int], None]) -> in
     return EXIT_USER_ERROR if leaks or found.unreadable else 0
 
 
-def _say_speed(found: "Overlap") -> None:
+def _say_speed(found: "Overlap", noun: str) -> None:
     rate = f", {found.hashed / found.hash_seconds:.1f} a second" if found.hashed else ""
     print(
-        f"{plural(found.hashed, 'video')} hashed in {duration(found.hash_seconds, 1)}{rate}; "
+        f"{plural(found.hashed, noun)} hashed in {duration(found.hash_seconds, 1)}{rate}; "
         f"{found.known} known from before; compared in {duration(found.compare_seconds, 1)}"
     )

@@ -17,7 +17,9 @@ DEMO_PARTS = {"train": 1600, "val": 160, "test": 480}  # videos
 
 def demo_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--out", metavar="FOLDER", help="(datasets/demo; with --hard datasets/demo_hard)"
+        "--out",
+        metavar="FOLDER",
+        help="(datasets/demo; with --hard datasets/demo_hard, with --inflation datasets/inflation)",
     )
     for part, count in DEMO_PARTS.items():
         parser.add_argument(f"--{part}", type=int, metavar="N", help=f"{part} videos ({count})")
@@ -27,6 +29,17 @@ def demo_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="few videos of 320x240, hard where small sets of real ones are: scenes that training and test "
         "do not share, textured backgrounds that move, a shaking camera, objects that mean nothing",
+    )
+    parser.add_argument(
+        "--inflation",
+        action="store_true",
+        help="stills whose class is an appearance, and videos whose class is an appearance and a motion, in "
+        "datasets/inflation: what `bench inflation` trains on",
+    )
+    stills = parser.add_argument_group("with --inflation, beside --train, --val and --test")
+    stills.add_argument("--stills", type=int, metavar="N", help="to train on (2400)")
+    stills.add_argument(
+        "--val-stills", type=int, metavar="N", help="to validate on, and as many to test on (360)"
     )
     hard = parser.add_argument_group("with --hard")
     hard.add_argument("--classes", type=int, metavar="N", help="motions, 2 to 8 (6)")
@@ -45,17 +58,27 @@ def demo_command(args: Namespace) -> None:
     """Generate the demo videos: eight motions, H.264, with train, val and test lists.
 
     The same seed gives the same videos; what an interrupted call has finished is kept. With --hard, the
-    videos lie in one folder a class, and the lists say of each in which scene (`group`) it was filmed.
+    videos lie in one folder a class, and the lists say of each in which scene (`group`) it was filmed. With
+    --inflation, there are stills in folders of classes beside the videos.
     """
     from uniformer_video.prepare.demo import generate_demo
 
     hard = _given(args, "classes", "videos", "scenes", "usual")
     parts = _given(args, *DEMO_PARTS)
+    stills = _given(args, "stills", "val_stills")
+    if args.hard and args.inflation:
+        raise UserError("--hard and --inflation make different sets; give one of them")
+    if stills and not args.inflation:
+        given = ", --".join(stills).replace("_", "-")
+        raise UserError(f"--{given} goes with --inflation; add that, or leave it out")
     if args.hard:
         _make_hard_demo(args, hard, parts)
         return
     if hard:
         raise UserError(f"--{', --'.join(hard)} goes with --hard; add that, or leave it out")
+    if args.inflation:
+        _make_inflation_demo(args, {**parts, **stills})
+        return
     parts = {**DEMO_PARTS, **parts}
     if min(parts.values()) < 8 or args.seed < 0:
         raise UserError(
@@ -80,16 +103,34 @@ def _make_hard_demo(args: Namespace, numbers: dict[str, Any], parts: Collection[
     _make(out, demo.videos, lambda progress: generate_hard_demo(out, demo, progress=progress))
 
 
-def _make(out: str, total: int, generate: Callable[[Callable[[int, int], object]], int]) -> None:
+def _make_inflation_demo(args: Namespace, numbers: dict[str, int]) -> None:
+    from uniformer_video.prepare.inflation_demo import InflationDemo, generate_inflation_demo
+
+    demo = InflationDemo(**numbers, seed=args.seed)
+    out = args.out or "datasets/inflation"
+    _make(
+        out,
+        demo.total,
+        lambda progress: generate_inflation_demo(out, demo, progress=progress),
+        "stills and videos",
+    )
+
+
+def _make(
+    out: str,
+    total: int,
+    generate: Callable[[Callable[[int, int], object]], int],
+    what: str = "videos",
+) -> None:
     """Call `generate` with what shows its progress, and say what it made."""
     from tqdm import tqdm
 
-    log.info("Making %d demo videos in %s.", total, out)
+    log.info("Making %d demo %s in %s.", total, what, out)
     with tqdm(
-        total=total, unit="video", leave=False, disable=None
+        total=total, unit="file", leave=False, disable=None
     ) as bar:  # None: not off a terminal
         made = generate(lambda done, _: bar.update(done - bar.n))
-    log.info("%s: %d videos made, %d were there.", out, made, total - made)
+    log.info("%s: %d %s made, %d were there.", out, made, what, total - made)
 
 
 def _given(args: Namespace, *names: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("uniformer_video")
 
-_DATASETS = ("k400", "k600", "ssv1", "ssv2", "ucf101", "hmdb51")
+_DATASETS = ("k400", "k600", "ssv1", "ssv2", "ucf101", "hmdb51", "imagenet")
 _SPLIT = SETTINGS["DATA.SPLIT_NUMBER"]
 _PRESETS = (
     "ultrafast",
@@ -46,7 +46,7 @@ def prepare_arguments(parser: ArgumentParser) -> None:
 
 
 def prepare_command(args: Namespace) -> int | None:
-    """Get a dataset ready: lists, smaller videos, frames, shards, a check of every file.
+    """Get a dataset ready: lists, smaller videos, frames, shards, label maps, a check of every file.
 
     Each step keeps what an interrupted or killed call has finished: the same command goes on from
     there. `uniformer-video guide DATASET` says which steps a dataset takes. `STEP --help` explains a step.
@@ -59,7 +59,11 @@ def prepare_command(args: Namespace) -> int | None:
 def _lists_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("dataset", choices=_DATASETS, metavar="DATASET", help=", ".join(_DATASETS))
     parser.add_argument(
-        "--annotations", required=True, metavar="FOLDER", help="the official annotation files"
+        "--annotations",
+        required=True,
+        metavar="FOLDER",
+        help="the official annotation files; of imagenet, the labels of the validation: "
+        "LOC_val_solution.csv, the ground truth of the development kit, or one synset a line",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--videos", metavar="FOLDER", help="the videos, in folders of any depth")
@@ -67,6 +71,11 @@ def _lists_arguments(parser: ArgumentParser) -> None:
         "--frames",
         metavar="FOLDER",
         help="folders of frames instead, such as the step frames makes",
+    )
+    source.add_argument(
+        "--images",
+        metavar="FOLDER",
+        help="of imagenet: the folder that holds train and val, or the validation images themselves",
     )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the lists go")
     parser.add_argument(
@@ -90,27 +99,38 @@ def _lists(args: Namespace) -> None:
     Writes train.csv, val.csv (and test.csv) of lines `path,label`; with --frames, lists of lines
     `folder num_frames label` under the names that the recipes read. classes.txt names the classes in the
     dataset's usual order. Videos that are annotated and not there are counted and named in missing.csv.
+    The lists of imagenet are of images, for TRAIN.DATASET image-csv; val.csv is of the validation images,
+    which lie in one folder, and train.csv of the folder train, where it is there.
     """
+    from uniformer_video.prepare.image_lists import make_image_lists
     from uniformer_video.prepare.lists import MISSING_FILE, make_lists
 
     if args.with_test and args.dataset not in ("k400", "k600"):
         raise UserError(
             f"--with-test is for k400 and k600; {args.dataset} has no labelled test part"
         )
-    summaries = make_lists(
-        args.dataset,
-        args.annotations,
-        args.out,
-        videos=args.videos,
-        frames=args.frames,
-        template=args.template,
-        split=args.split,
-        with_test=args.with_test,
-    )
+    of_images = args.dataset == "imagenet"
+    if of_images != bool(args.images):
+        takes = "--images" if of_images else "--videos or --frames"
+        raise UserError(f"the lists of {args.dataset} are made of a folder that {takes} names")
+    if of_images:
+        summaries = make_image_lists(args.annotations, args.images, args.out)
+    else:
+        summaries = make_lists(
+            args.dataset,
+            args.annotations,
+            args.out,
+            videos=args.videos,
+            frames=args.frames,
+            template=args.template,
+            split=args.split,
+            with_test=args.with_test,
+        )
     for summary in summaries:
+        noun = "images" if of_images else "videos"
         missing = f", {len(summary.missing)} of the annotated missing" if summary.missing else ""
         again = f", {summary.repeated} annotations repeat others" if summary.repeated else ""
-        print(f"{args.out}/{summary.file}: {summary.videos} videos{missing}{again}")
+        print(f"{args.out}/{summary.file}: {summary.videos} {noun}{missing}{again}")
     names = [name for summary in summaries for name, _ in summary.missing]
     if names:
         more = ", ..." if len(names) > 3 else ""
@@ -212,7 +232,11 @@ def _frames(args: Namespace) -> int:
 
 
 def _shards_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("list", metavar="LIST.csv", help="one path and label a line")
+    parser.add_argument(
+        "list",
+        metavar="LIST.csv",
+        help="one path and label a line; or a folder with one sub-folder of images a class",
+    )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the shards go")
     parser.add_argument(
         "--shard-size", type=int, default=500, metavar="MB", help="of a shard, about (500)"
@@ -222,12 +246,13 @@ def _shards_arguments(parser: ArgumentParser) -> None:
 
 
 def _shards(args: Namespace) -> int:
-    """Pack the videos of a list into tar shards (WebDataset's layout) with an index to seek by.
+    """Pack the videos or images of a list into tar shards (WebDataset's layout) with an index to seek by.
 
     A video becomes two members, KEY.mp4 and KEY.json, which holds its label and its name in the list.
     index.csv says where in which shard each video lies: key, shard, offset, length, label, name, and start,
     end and weight where the list has them. It is written when all shards are there. The same list and
-    files give the same shards. TRAIN.DATASET shards trains from them: see `uniformer-video guide`.
+    files give the same shards. TRAIN.DATASET shards, or image-shards, trains from them: see
+    `uniformer-video guide`.
     """
     from uniformer_video.prepare.shards import make_shards
 
@@ -240,11 +265,63 @@ def _shards(args: Namespace) -> int:
     return _finish(summary, args.out, "shard")
 
 
+def _token_labels_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "pictures",
+        metavar="PICTURES",
+        help="a folder of pictures, a csv list, or a folder of shards",
+    )
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="FILE",
+        help="a model of images: a checkpoint, an address or a published name",
+    )
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the maps go")
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=0,
+        metavar="PIXELS",
+        help="of the crop: 32 a place of the map (the model's own)",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="pictures of a forward pass (32)"
+    )
+    add_workers(parser)
+
+
+def _token_labels(args: Namespace) -> int:
+    """Make label maps of pictures by a model of images, for token labelling (TOKEN_LABELS.PATH).
+
+    The map of CLASS/NAME.JPEG is CLASS/NAME.pt: the five highest classes, logits and numbers, at each place
+    of the model's last map for the crop that a test sees. token_labels.json names the model and its classes.
+    A map is made again when its picture is newer. A picture that cannot be read is left out and named in
+    failed.csv; then the exit status is 2.
+    """
+    from uniformer_video.inference.token_labels import make_token_labels
+
+    if args.batch_size < 1 or args.size < 0:
+        raise UserError("--batch-size takes 1 or more, --size 0 (the model's own) or more")
+    with progress_bar("picture") as show:
+        summary = make_token_labels(
+            args.weights,
+            args.pictures,
+            args.out,
+            args.size,
+            args.batch_size,
+            args.workers or -1,
+            show,
+        )
+    return _finish(summary, args.out)
+
+
 _STEPS: dict[str, Command] = {
     "lists": (_lists_arguments, _lists),
     "resize": (_resize_arguments, _resize),
     "frames": (_frames_arguments, _frames),
     "shards": (_shards_arguments, _shards),
+    "token-labels": (_token_labels_arguments, _token_labels),
     "check": (check_arguments, check_step),
 }
 

@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from uniformer_video.commands.status import EXIT_USER_ERROR
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import ConfigError, UserError
 
@@ -12,14 +13,23 @@ if TYPE_CHECKING:
     from uniformer_video.data.protocol import Protocol
 
 _LOCAL_KERNEL = (3, 5, 5)
+_RECORDED = (
+    "published",
+    "cfg",
+    "classes",
+    "ema",
+    "imagenet_pixels",
+)  # by `convert`, in files of ours
 _INFLATE_MODE = SETTINGS["UNIFORMER.INFLATE_MODE"]
 log = logging.getLogger("uniformer_video")
 
 
 def inflate_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("image", metavar="IMAGE.pth", help="2D ImageNet weights of a UniFormer")
-    parser.add_argument(
-        "--out", required=True, metavar="VIDEO.pth", help="the 3D checkpoint to write"
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--out", metavar="VIDEO.pth", help="the 3D checkpoint to write")
+    target.add_argument(
+        "--check-file", metavar="VIDEO.pth", help="write nothing, --check this 3D checkpoint"
     )
     parser.add_argument(
         "--mode",
@@ -43,31 +53,41 @@ def inflate_arguments(parser: ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="FILE",
-        help="compare both models on a frame: of this image or video, or of a made-up one",
+        help="hold what is written against the image weights, tensor by tensor and by what both models make "
+        "of a frame: of this image or video, or of a made-up one",
     )
 
 
-def inflate_command(args: Namespace) -> None:
+def inflate_command(args: Namespace) -> int:
     """Inflate 2D ImageNet weights to a 3D checkpoint, and report what became of each part.
 
     Linear, norm and attention weights are copied, convolutions get a time axis: "average" repeats a
     kernel along time and divides by its length, "center" puts it in the middle step. The classifier
-    is dropped. --check shows how much the video model still sees what the image model sees.
+    is dropped. --check says what a correct file must show, whether this one does, and how much the video
+    model still sees of what the image model sees; the exit status is 2 where the verdict is WRONG.
+    --check-file VIDEO.pth says so of a file that is there, without --mode by the mode that it names or shows.
 
     A model that has no name is told by the settings of its training: --cfg CONFIG, or KEY VALUE pairs such
     as UNIFORMER.DEPTH [2,2,4,2] UNIFORMER.EMBED_DIM [32,64,128,256] UNIFORMER.HEAD_DIM 32.
     """
     from uniformer_video.zoo.frame import read_frame
-    from uniformer_video.zoo.inflate import inflate_file
+    from uniformer_video.zoo.inflate import check_file, inflate_file
 
     model, mode, kernel = _inflated_by_settings(args)
-    mode = args.mode or mode
     kernel = parse_kernel(args.local_kernel) if args.local_kernel else kernel
-    frame = None if args.check is None else read_frame(args.check)
-    for line in inflate_file(
-        args.image, args.out, mode, kernel, args.model, args.head_dim, frame, model
-    ):
-        print(line)
+    frame = None if args.check is None and args.out else read_frame(args.check or "")
+    if args.out:
+        mode = args.mode or mode
+        lines = inflate_file(args.image, args.out, mode, kernel, args.model, args.head_dim, model)
+        print("\n".join(lines))
+    else:
+        mode = args.mode or ""
+    if frame is None:
+        return 0
+    target = args.out or args.check_file
+    check = check_file(args.image, target, mode, frame, kernel, args.model, args.head_dim, model)
+    print("\n".join(check.lines()))
+    return 0 if check.is_correct else EXIT_USER_ERROR
 
 
 def _inflated_by_settings(
@@ -97,6 +117,10 @@ def _inflated_by_settings(
     )
     cfg = name_model(load_config(args.cfg, [*args.overrides, *start]))
     name = cfg.MODEL.MODEL_NAME
+    if find_model(name).takes_images:
+        raise UserError(
+            f"MODEL.MODEL_NAME {name} takes images; beside settings, it names the video model"
+        )
     if "local_kernel" not in find_model(name).family.options:
         raise UserError(f"MODEL.MODEL_NAME {name} takes no inflated weights; a UniFormer does")
     kernel = tuple(cfg.UNIFORMER.LOCAL_KERNEL) or _LOCAL_KERNEL
@@ -123,6 +147,11 @@ def convert_arguments(parser: ArgumentParser) -> None:
         "--classes", metavar="ORDER", help="order of the outputs: k400-published, ssv2, ..., a file"
     )
     parser.add_argument("--ema", action="store_true", help="take the averaged (EMA) weights")
+    parser.add_argument(
+        "--imagenet-pixels",
+        action="store_true",
+        help="ImageNet's mean and standard deviation of pixels, in place of those that are known",
+    )
 
 
 def convert_command(args: Namespace) -> None:
@@ -137,9 +166,11 @@ def convert_command(args: Namespace) -> None:
     from uniformer_video.zoo.convert import convert_file, export_file
 
     if args.to != "ours":
-        given = [name for name in ("published", "cfg", "classes", "ema") if getattr(args, name)]
+        given = [name for name in _RECORDED if getattr(args, name)]
         if given:
-            raise UserError(f"--{given[0]} is recorded in files of this toolkit alone; drop --to")
+            raise UserError(
+                f"--{given[0].replace('_', '-')} is recorded in files of this toolkit alone; drop --to"
+            )
         lines = export_file(args.source, args.out, args.to)
     else:
         protocol = Protocol.from_cfg(load_config(args.cfg)) if args.cfg else None
@@ -153,6 +184,7 @@ def convert_command(args: Namespace) -> None:
             protocol,
             _protocol_inside,
             args.ema,
+            args.imagenet_pixels,
         )
     for line in lines:
         print(line)

@@ -31,6 +31,7 @@ _LONG = 1_000_000  # seconds: eleven days
 _SMALLEST_CROP, _PIXELS = 32, 16_384
 _CHANNELS = 65_536
 _BLOCKS = 1_000
+_LARGEST_WINDOW = 1_000
 _BATCH = 1_000_000
 _EPOCHS = 1_000_000
 _RATE = 1_000  # of learning
@@ -71,6 +72,7 @@ _TAUGHT = Condition(
     ("TEACHER.CHECKPOINT", "TEACHER.SCORES"),
     lambda flat: bool(flat["TEACHER.CHECKPOINT"] or flat["TEACHER.SCORES"]),
 )
+_TOKENS = needs("TOKEN_LABELS.ENABLE")
 _WANDB = needs("WANDB.ENABLE")
 _RECOMPUTES = Condition(("MODEL.CHECKPOINT_NUM",), lambda flat: any(flat["MODEL.CHECKPOINT_NUM"]))
 
@@ -102,6 +104,14 @@ _ARCHITECTURE = all_of(
            0, 1, elements=(float,), nested=True, lengths=(0, 2), form=_TWO_STAGES),
     number("UNIFORMER.TRADE_OFF", [], "light: share of a block's own row in the tokens' importance",
            0, 1, elements=(float,), nested=True, lengths=(0, 2), form=_TWO_STAGES),
+    number("UNIFORMER.WINDOW", 0, "segmentation: side of the windows within which stage 3 attends, in tokens;"
+           " 0 = as the weights were trained, -1 = none", -1, _LARGEST_WINDOW),
+    flag("UNIFORMER.HYBRID", False, "segmentation: every fourth block of stage 3 attends to all tokens, the"
+         " others within windows (of 14 by default)"),
+    number("UNIFORMER.NECK_CHANNELS", 0, "segmentation: of the feature pyramid; 0 = the named model's",
+           0, _CHANNELS),
+    number("UNIFORMER.HEAD_CHANNELS", 0, "segmentation: inside the head; 0 = the named model's",
+           0, _CHANNELS),
     affects_test=True,
 )
 _MODEL = (
@@ -116,6 +126,8 @@ _MODEL = (
     number("UNIFORMER.INIT_VALUE", 0.1, "what these factors start from",
            0, 1_000, needs("UNIFORMER.LAYER_SCALE"), above=True, phase=TRAINING),
     share("UNIFORMER.DROP_DEPTH_RATE", 0.1, "stochastic depth of the last block", below=True),
+    flag("UNIFORMER.DROP_DEPTH_GLOBAL", True, "stochastic depth in stages 3 and 4 too; OpenMixup: False",
+         needs("UNIFORMER.DROP_DEPTH_RATE"), phase=TRAINING),
     *all_of(
         share("UNIFORMER.DROPOUT_RATE", 0.0, "dropout behind the first embedding, FFNs and attention",
               below=True),
@@ -297,6 +309,23 @@ _TEACHER = all_of(
            0, 1_000, _TAUGHT, above=True),
     phase=TRAINING,
 )
+_TOKEN_LABELS = all_of(
+    flag("TOKEN_LABELS.ENABLE", False, "images: learn soft labels of every token too, from label maps"),
+    *all_of(
+        text("TOKEN_LABELS.PATH", "", "folder of the maps: <class folder>/<name of the picture>.pt",
+             on_resume=FREE),
+        number("TOKEN_LABELS.CLASS_WEIGHT", 1.0, "of the loss of the class logits, against the map's label",
+               0, 1_000),
+        number("TOKEN_LABELS.DENSE_WEIGHT", 1.0, "of the loss of the token logits", 0, 1_000),
+        choice("TOKEN_LABELS.BOX_ORDER", "published",
+               "how a crop is cut from its map: published = with its axes exchanged",
+               ("published", "corrected")),
+        flag("TOKEN_LABELS.GROUND_TRUTH", False, "move the map's label of a picture to its true class"),
+        flag("TOKEN_LABELS.MIXTOKEN", True, "replace a box of tokens by those of another picture"),
+        used_when=_TOKENS,
+    ),
+    phase=TRAINING,
+)
 _TESTS = all_of(
     flag(TEST, True, "run the multi-view test and write the report", affects_test=True),
     text("TEST.DATASET", "", "format of the test data; empty = as TRAIN.DATASET", affects_test=True),
@@ -343,11 +372,19 @@ _SOLVER = all_of(
            0, _RATE, _COSINE),
     flag("SOLVER.COSINE_AFTER_WARMUP", True, "the cosine begins where the warm-up ends; False = at epoch 0",
          needs("SOLVER.WARMUP_EPOCHS"), _COSINE),
+    flag("SOLVER.WARMUP_TO_BASE_LR", False, "the warm-up rises to BASE_LR; False = to where the cosine is",
+         needs("SOLVER.WARMUP_EPOCHS"), needs("SOLVER.COSINE_AFTER_WARMUP", False), _COSINE),
+    number("SOLVER.COOLDOWN_EPOCHS", 0.0, "epochs at COSINE_END_LR, the last of MAX_EPOCH",
+           0, _EPOCHS, _COSINE),
+    choice("SOLVER.LR_INTERVAL", "step",
+           "when the learning rate changes: each step, or each epoch, to its own or to the one before's",
+           ("step", "epoch", "previous-epoch")),
     number("SOLVER.STEPS", [], "epochs from which the next of SOLVER.LRS counts, the first of them 0",
            0, _EPOCHS, _STEPS, elements=(float,)),
     number("SOLVER.LRS", [], "learning rates of these steps, as factors of SOLVER.BASE_LR",
            0, _RATE, _STEPS, elements=(float,)),
-    number("SOLVER.MAX_EPOCH", 110, "length of the training", 1, _EPOCHS),
+    number("SOLVER.MAX_EPOCH", 110, "length of the training, warm-up and COOLDOWN_EPOCHS included",
+           1, _EPOCHS),
     choice("SOLVER.OPTIMIZING_METHOD", "adamw", "the optimiser", ("adamw", "sgd")),
     number("SOLVER.BETAS", [0.9, 0.999], "AdamW's, of the mean gradient and of its square",
            0, 1, _ADAMW, lengths=(2,), below=True),
@@ -358,6 +395,8 @@ _SOLVER = all_of(
     flag("SOLVER.ZERO_WD_1D_PARAM", True, "no decay on biases and on norms other than BatchNorm",
          needs("SOLVER.WEIGHT_DECAY")),
     flag("SOLVER.ZERO_WD_POS_EMBED", False, "no decay on position kernels too; published runs decay",
+         needs("SOLVER.WEIGHT_DECAY")),
+    flag("SOLVER.ZERO_WD_CLASS_TOKEN", False, "no decay on the class token; published image runs have none",
          needs("SOLVER.WEIGHT_DECAY")),
     share("SOLVER.CLASS_BALANCE", 0.0, "weight of a class in the loss: its frequency to minus this"),
     number("SOLVER.CLASS_WEIGHTS", [], "these weights instead, one a class in the order of their names",
@@ -399,7 +438,7 @@ _MACHINE = (
 # fmt: on
 
 _DATA = (*_VIDEOS, *_BALANCE, *_CLIPS, *_TRAINING_CROP, *_VIEWS, *_FLIPS)
-_TRAINING = (_TRAIN, _TEACHER, _SOLVER, _AVERAGES)
+_TRAINING = (_TRAIN, _TEACHER, _TOKEN_LABELS, _SOLVER, _AVERAGES)
 _PARTS = (_ARCHITECTURE, _MODEL, _DATA, _AUGMENTATION, *_TRAINING, _TESTS, _MACHINE)
 SETTINGS: dict[str, Setting] = {row.key: row for row in chain(*_PARTS)}
 DEFAULTS: dict[str, Any] = {key: row.default for key, row in SETTINGS.items()}

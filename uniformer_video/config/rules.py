@@ -8,6 +8,18 @@ from uniformer_video.config.rows import SETTINGS
 from uniformer_video.config.setting import TEST, TRAINING
 from uniformer_video.errors import ConfigError, quote
 
+_TOKEN_SIDE = 32  # pixels of a token of the last stage
+_BY_MAPS = "label maps are what a teacher has said"
+_SAME_CLASSES = "the classes in a label map stay as they are"
+# What token labelling needs of other settings: the values that they may have, and why.
+_BESIDE_TOKEN_LABELS: dict[str, tuple[tuple[Any, ...], str]] = {
+    "MIXUP.ENABLE": ((False,), "MixToken mixes pictures, and their label maps with them"),
+    "TEACHER.CHECKPOINT": (("",), _BY_MAPS),
+    "TEACHER.SCORES": (("",), _BY_MAPS),
+    "DATA.FLIP": (("auto", "off", "all", "skip-directional"), _SAME_CLASSES),
+    "DATA.FLIP_CLASS_PAIRS": (([],), _SAME_CLASSES),
+}
+
 
 def check(flat: dict[str, Any]) -> None:
     """Raise `ConfigError` for values that are not allowed, alone or side by side.
@@ -121,7 +133,7 @@ def _local_kernel(flat: dict[str, Any]) -> None:
     kernel = flat["UNIFORMER.LOCAL_KERNEL"]
     if any(side % 2 == 0 for side in kernel):
         raise ConfigError(
-            f"UNIFORMER.LOCAL_KERNEL is {kernel}; its sides must be odd, such as [3, 5, 5] or [5, 5, 5]"
+            f"UNIFORMER.LOCAL_KERNEL is {kernel}; its sides must be odd, such as [3, 5, 5], for images [5, 5]"
         )
 
 
@@ -177,12 +189,45 @@ def _one_teacher(flat: dict[str, Any]) -> None:
         )
 
 
+def _token_labels(flat: dict[str, Any]) -> None:
+    if not flat["TOKEN_LABELS.ENABLE"]:
+        return
+    if not (flat["TOKEN_LABELS.CLASS_WEIGHT"] or flat["TOKEN_LABELS.DENSE_WEIGHT"]):
+        raise ConfigError(
+            "TOKEN_LABELS.CLASS_WEIGHT and TOKEN_LABELS.DENSE_WEIGHT are both 0, so nothing would be learnt; "
+            "set one above 0"
+        )
+    side = flat["DATA.TRAIN_CROP_SIZE"]
+    if side % _TOKEN_SIDE:
+        raise ConfigError(
+            f"TOKEN_LABELS.ENABLE is True and DATA.TRAIN_CROP_SIZE {side} is not a whole number of tokens; "
+            f"set it to a multiple of {_TOKEN_SIDE}, such as 224"
+        )
+    for key, (allowed, why) in _BESIDE_TOKEN_LABELS.items():
+        if flat[key] not in allowed:
+            raise ConfigError(
+                f"TOKEN_LABELS.ENABLE is True and {key} is {quote(flat[key])}: {why}; set it to "
+                f"{' or '.join(str(value) or 'empty' for value in allowed)}"
+            )
+    if not flat["DATA.TRAIN_JITTER_SCALES_RELATIVE"]:
+        raise ConfigError(
+            "TOKEN_LABELS.ENABLE is True and DATA.TRAIN_JITTER_SCALES_RELATIVE is []: label maps follow a "
+            "resized crop; set it, such as [0.08, 1.0]"
+        )
+
+
 def _warm_up(flat: dict[str, Any]) -> None:
     warmup, epochs = flat["SOLVER.WARMUP_EPOCHS"], flat["SOLVER.MAX_EPOCH"]
     if warmup >= epochs:
         raise ConfigError(
             f"SOLVER.WARMUP_EPOCHS {warmup:g} does not end before SOLVER.MAX_EPOCH {epochs}; "
             "shorten the warm-up or train longer"
+        )
+    cooldown = flat["SOLVER.COOLDOWN_EPOCHS"]
+    if flat["SOLVER.LR_POLICY"] == "cosine" and cooldown and warmup + cooldown >= epochs:
+        raise ConfigError(
+            f"SOLVER.COOLDOWN_EPOCHS {cooldown:g} are the last of SOLVER.MAX_EPOCH {epochs}, and with "
+            f"SOLVER.WARMUP_EPOCHS {warmup:g} nothing is left between; shorten them or train longer"
         )
 
 
@@ -276,6 +321,7 @@ _RULES = {
         _mixing,
         _class_weights,
         _one_teacher,
+        _token_labels,
         _warm_up,
         _patience,
         _steps,

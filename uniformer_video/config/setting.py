@@ -168,7 +168,8 @@ class Setting:
         }
         entries = names.get(self.elements, "values")
         entries = f"lists of {entries}" if self.nested else entries
-        count = " or ".join(f"{length} " for length in self.lengths if length)
+        count = " or ".join(str(length) for length in self.lengths if length)
+        count = f"{count} " if count else ""
         or_none = ", or []" if 0 in self.lengths else ""
         return f"a list of {count}{entries}{inside and f', each{inside}'}{or_none}"
 

@@ -58,7 +58,7 @@ _EARLIER_DEFAULTS = {
     "medium": "video",
 }
 # What an image has of these, whatever the settings: it is a video of one frame, and one view of it is tested.
-_OF_IMAGES = {
+_OF_IMAGES: dict[str, Any] = {
     "num_frames": 1,
     "frame_stride": 1,
     "rule": "segment",
@@ -114,7 +114,7 @@ class Protocol:
         """One view of an image: its centre, cut from a short side of `crop_size` over the `crop_ratio`."""
         pixels = Normalisation(mean, std)
         return cls(
-            ClipSampling(*(_OF_IMAGES[field.name] for field in fields(ClipSampling))),
+            ClipSampling(**{field.name: _OF_IMAGES[field.name] for field in fields(ClipSampling)}),
             ImageViews(_short_side(crop_size, crop_ratio), crop_size, normalise=pixels),
             decoder=PICTURES,
             medium=IMAGE.name,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from uniformer_video.data.lists.media import IMAGE, noun_of
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.evaluation.parts import telling_figures
 from uniformer_video.evaluation.rescored import origins
@@ -10,7 +11,7 @@ from uniformer_video.evaluation.rescored import origins
 # Figures of a summary -> the column's name; those that no test of the table has are no columns.
 _FIGURES = {"top1": "top-1", "top5": "top-5", "map": "mAP", "hit1": "hit@1"}
 _NOTHING = "-"
-_FIRST, _LAST = ("model", "input", "pixels", "views"), ("parameters", "videos")
+_FIRST = ("model", "input", "pixels", "views")
 
 
 def as_markdown(tests: Sequence[Mapping[str, Any]], headlines: Sequence[str] = ()) -> str:
@@ -20,7 +21,11 @@ def as_markdown(tests: Sequence[Mapping[str, Any]], headlines: Sequence[str] = (
     """
     names = {**{key: key for key in headlines}, **_FIGURES}
     shown = [key for key in names if any(_has(test, key) for test in tests)]
-    columns = [*_FIRST, "GFLOPs x views", *_LAST, *(f"{names[key]}, %" for key in shown)]
+    counted = (
+        " and ".join(sorted({f"{noun_of(test)}s" for test in tests}, reverse=True)) or "videos"
+    )
+    columns = [*_FIRST, "GFLOPs x views", "parameters", counted]
+    columns += [f"{names[key]}, %" for key in shown]
     lines = [_line(columns), "|" + "---|" * len(columns)]
     lines += [_line([*_cells(test), *(_figure(test, key) for key in shown)]) for test in tests]
     return "\n".join(lines)
@@ -34,7 +39,9 @@ def _cells(test: Mapping[str, Any]) -> list[str]:
     protocol, model, summary = Protocol.from_dict(test["protocol"]), test["model"], test["summary"]
     sampling, pixels = protocol.sampling, protocol.views
     frames = f"{sampling.num_frames}x{sampling.frame_stride}"
-    if sampling.rule != "dense":
+    if protocol.medium == IMAGE.name:
+        frames = "image"
+    elif sampling.rule != "dense":
         frames = f"{sampling.num_frames} ({sampling.rule})"
     elif sampling.target_fps:
         frames += f" at {sampling.target_fps:g} fps"

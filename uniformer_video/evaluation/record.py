@@ -110,4 +110,5 @@ class Results:
             f"{key} {share:.1%}" for key, share in shares.items() if isinstance(share, float)
         )
         failed = f", {len(self.failures)} failed" if self.failures else ""
-        return f"<Results of {self.title}: {figures}; {len(self.videos)} videos{failed}; {self.folder}>"
+        counted = f"{len(self.videos)} {self.protocol.medium}s{failed}"
+        return f"<Results of {self.title}: {figures}; {counted}; {self.folder}>"

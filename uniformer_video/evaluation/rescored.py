@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uniformer_video.data.lists.media import noun_of
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.evaluation.results import RESULTS_FILE, SCORES_FILE
 from uniformer_video.weights.checkpoint import file_sha256
@@ -74,22 +75,24 @@ def origins(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def notes_of(told: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
     """The origin of a record in sentences."""
-    changes = _changes(told, record["protocol"]["score"])
+    noun = noun_of(record)
+    changes = _changes(told, record["protocol"]["score"], noun)
     notes = [
         f"Scored again from the logits of the test in {told['folder']} of {told['created'][:10]} "
         f"({RESULTS_FILE} SHA-256 {told['results_sha256'][:12]}): "
-        f"{'; '.join(changes) or 'all of its views, classes and videos'}. Duration, costs and settings are "
+        f"{'; '.join(changes) or f'all of its views, classes and {noun}s'}. Duration, costs and settings are "
         "those of that test."
     ]
     if unknown := told["videos_not_in_the_test"]:
         notes.append(
             f"{plural(len(unknown), 'entry', 'entries')} of the lists of --videos "
-            f"{'is no video' if len(unknown) == 1 else 'are no videos'} of the test: {name_some(unknown)}."
+            f"{f'is no {noun}' if len(unknown) == 1 else f'are no {noun}s'} of the test: "
+            f"{name_some(unknown)}."
         )
     if told["groups"]:
         notes.append(
-            f"The interval of the first figure takes {told['groups']} groups of videos as drawn at random, "
-            "not single videos."
+            f"The interval of the first figure takes {told['groups']} groups of {noun}s as drawn at random, "
+            f"not single {noun}s."
         )
     if told["left_out"]:
         notes.append(
@@ -99,15 +102,15 @@ def notes_of(told: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _changes(told: Mapping[str, Any], score: str) -> list[str]:
+def _changes(told: Mapping[str, Any], score: str, noun: str) -> list[str]:
     changes = []
     if score != told["score"]:
         changes.append(f"views averaged as {score} in place of {told['score']}")
-    for noun in ("clip", "crop"):
-        own, total = told[f"{noun}s"], told[f"num_{noun}s"]
+    for part in ("clip", "crop"):
+        own, total = told[f"{part}s"], told[f"num_{part}s"]
         if len(own) < total:
             numbers = ", ".join(map(str, own))
-            changes.append(f"{noun}{'' if len(own) == 1 else 's'} {numbers} of 0 to {total - 1}")
+            changes.append(f"{part}{'' if len(own) == 1 else 's'} {numbers} of 0 to {total - 1}")
     if out := told["left_out_classes"]:
         left = f"the scores of {out} of {told['classes']} classes are left out"
         left += (
@@ -117,7 +120,7 @@ def _changes(told: Mapping[str, Any], score: str) -> list[str]:
     if out := told["left_out_videos"]:
         of = f", {told['videos_of_left_out_classes']} of them of those classes"
         told_classes = of if told["videos_of_left_out_classes"] else ""
-        changes.append(f"{out} of {plural(told['videos'], 'video')} are left out{told_classes}")
+        changes.append(f"{out} of {plural(told['videos'], noun)} are left out{told_classes}")
     if told["renamed"]:
         changes.append("classes have other names")
     return changes

@@ -146,7 +146,7 @@ def build_results(
         "model": dict(model),
         "cost": cost,
         "training": training,
-        "notes": [*notes, *_score_notes(scores[decoded]), *notes_of(analyses)],
+        "notes": [*notes, *_score_notes(scores[decoded], protocol.medium), *notes_of(analyses)],
         "seconds": float(seconds),
         "settings": settings,
         "versions": dict(versions or {}),
@@ -248,11 +248,11 @@ def _entries(
     return entries
 
 
-def _score_notes(scores: np.ndarray) -> list[str]:
+def _score_notes(scores: np.ndarray, noun: str) -> list[str]:
     bad = int((~np.isfinite(scores)).any(axis=tuple(range(1, scores.ndim))).sum())
     if not bad:
         return []
-    return [f"For {bad} of {len(scores)} decoded videos the model's scores are not all finite."]
+    return [f"For {bad} of {len(scores)} decoded {noun}s the model's scores are not all finite."]
 
 
 def _plain_number(value: Any) -> Any:

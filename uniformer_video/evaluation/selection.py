@@ -115,9 +115,9 @@ def _parts(word: str, known: Mapping[str, int]) -> list[str]:
 
 
 def chosen_videos(
-    words: Iterable[str], videos: Sequence[Mapping[str, Any]]
+    words: Iterable[str], videos: Sequence[Mapping[str, Any]], noun: str = "video"
 ) -> tuple[list[int], list[str]]:
-    """(which of a record's videos, what of the lists is none of them).
+    """(which of a record's videos, what of the lists is none of them). noun: what messages call them.
 
     Each word is the name or the path of a video, a shell pattern of names or paths, or a file that lists
     them: one a line, perhaps with a label behind, or a csv with a column `path` or `name`.
@@ -132,7 +132,7 @@ def chosen_videos(
         if word in by_name:
             chosen.update(by_name[word])
         elif Path(word).is_file():
-            found, strange = _listed(word, by_name)
+            found, strange = _listed(word, by_name, noun)
             chosen |= found
             unknown += strange
         else:
@@ -140,18 +140,20 @@ def chosen_videos(
             if not found:
                 raise DataError(
                     f"--videos: {quote(word)} is no file, and no name or path of the "
-                    f"{plural(len(videos), 'video')} of the test fits it; such as {videos[0]['name']!r}"
+                    f"{plural(len(videos), noun)} of the test fits it; such as {videos[0]['name']!r}"
                 )
             chosen |= found
     return sorted(chosen), unknown
 
 
-def _listed(path: str, by_name: Mapping[str, Sequence[int]]) -> tuple[set[int], list[str]]:
+def _listed(
+    path: str, by_name: Mapping[str, Sequence[int]], noun: str
+) -> tuple[set[int], list[str]]:
     """(places of the videos that a file lists, what else it lists); `DataError` where it has none of them."""
     lines = [line.strip("\r\n") for line in read_lines(path) if line.strip()]
     found: set[int] = set()
     unknown = []
-    for entries in _entries_of(lines):
+    for entries in entries_of(lines):
         own = next((by_name[entry] for entry in entries if entry in by_name), None)
         if own is None:
             unknown.append(entries[0])
@@ -160,13 +162,13 @@ def _listed(path: str, by_name: Mapping[str, Sequence[int]]) -> tuple[set[int], 
     if not found:
         holds = name_some([quote(entry, 60) for entry in unknown]) if unknown else "nothing"
         raise DataError(
-            f"--videos: {path} lists none of the test's videos; it holds {holds}. Each line gives a name or "
+            f"--videos: {path} lists none of the test's {noun}s; it holds {holds}. Each line gives a name or "
             "a path as the test has it"
         )
     return found, unknown
 
 
-def _entries_of(lines: Sequence[str]) -> list[list[str]]:
+def entries_of(lines: Sequence[str]) -> list[list[str]]:
     """Of each line what could be the name or the path of a video."""
     rows = [next(csv.reader([line], skipinitialspace=True)) for line in lines]
     header = [cell.strip().lower() for cell in rows[0]] if rows else []

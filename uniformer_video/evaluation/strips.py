@@ -18,7 +18,7 @@ STRIPS_FILE = "strips.npz"
 
 @dataclass(frozen=True)
 class Strips:
-    """A JPEG file a video, four frames side by side, in the order of the record's "videos".
+    """A JPEG file a video, four frames side by side, or an image, in the order of the record's "videos".
 
     jpegs: the bytes of all of them, uint8. offsets: int64 `[N + 1]`; those of video i are
     `jpegs[offsets[i]:offsets[i + 1]]`, none for a video that has no strip.

@@ -111,15 +111,20 @@ def _with_new_statistics(
     # torch's, for a batch of one clip that a layer sees as a single position
     except ValueError as error:
         raise DataError(
-            f"BatchNorm's statistics cannot be measured over {videos}: {one_line(error)}; give more videos"
+            f"BatchNorm's statistics cannot be measured over {videos}: {one_line(error)}; give more "
+            f"{protocol.medium}s"
         ) from None
     if not clips and not failures:
         return weights, ["the model has no BatchNorm, so there is nothing to measure"]
     if not clips:
-        raise DataError(f"none of the videos in {videos} can be decoded; the first: {failures[0]}")
-    lines = [f"BatchNorm's statistics measured over {plural(clips, 'video')} of {videos}"]
+        raise DataError(
+            f"none of the {protocol.medium}s in {videos} can be decoded; the first: {failures[0]}"
+        )
+    lines = [f"BatchNorm's statistics measured over {plural(clips, protocol.medium)} of {videos}"]
     if failures:
-        lines.append(f"{plural(len(failures), 'video')} left out, broken: {name_some(failures)}")
+        lines.append(
+            f"{plural(len(failures), protocol.medium)} left out, broken: {name_some(failures)}"
+        )
     state = {key: value.cpu() for key, value in model.state_dict().items()}
     metadata = {**weights.metadata, "batch_norm": {"videos": str(videos), "clips": clips}}
     return Weights(weights.path, state, metadata), lines

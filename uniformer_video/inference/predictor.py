@@ -16,11 +16,13 @@ from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.data.lists.media import MEDIA, VIDEO, Medium
 from uniformer_video.data.lists.records import VideoRecord, read_csv
+from uniformer_video.data.lists.text import read_lines
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.loading.view_reader import PartDataset, PartSample, ViewReader
 from uniformer_video.data.loading.workers import HANGING_SECONDS, WatchedLoader
 from uniformer_video.data.protocol import Protocol, recorded_protocol
 from uniformer_video.errors import CheckpointError, ConfigError, DataError, DecodeError
+from uniformer_video.evaluation.selection import entries_of
 from uniformer_video.inference.batches import BatchedLogits
 from uniformer_video.inference.calibrated import Calibration, applicable
 from uniformer_video.inference.devices import find_device
@@ -33,7 +35,7 @@ from uniformer_video.tasks.registry import recorded_task
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
-from uniformer_video.weights.architectures import is_known_here, name_architecture
+from uniformer_video.weights.architectures import DENSE, is_known_here, name_architecture
 from uniformer_video.weights.checkpoint import Weights, fit_weights, read_weights
 from uniformer_video.zoo.convert import complete
 from uniformer_video.zoo.create import build_for_weights
@@ -102,7 +104,7 @@ class Predictor:
         if self._asked_precision is None:
             precision = _precision(precision, self.device)
         self.precision = choose_precision(precision, self.device)
-        self._autocast = autocast_for(self.precision, self.device)
+        self.autocast = autocast_for(self.precision, self.device)
         self.applied = applicable(self.calibration, self.used_protocol)
         return self
 
@@ -143,6 +145,11 @@ class Predictor:
         protocol = recorded_protocol(metadata, str(path))
         if protocol is None:
             what = name_architecture(weights.state)
+            if what == DENSE:
+                raise CheckpointError(
+                    f"{path} holds the weights of {what}; prediction by these is not there yet, it takes "
+                    "classifiers of videos or images"
+                )
             if what and not is_known_here(what):
                 raise CheckpointError(
                     f"{path} holds the weights of {what}, not of a UniFormer or another model that is known "
@@ -271,7 +278,7 @@ class Predictor:
         """What the model says of prepared views, float32 `[view, 3, T, H, W]`: logits float32 `[view, K]`."""
         logits = []
         for part in views.split(self.batch_size):
-            with self._autocast():
+            with self.autocast():
                 logits.append(self.model(part.to(self.device)).float().cpu())
         return torch.cat(logits).numpy()
 
@@ -306,20 +313,43 @@ def _with_metadata(weights: Weights) -> Weights:
     entry = None if weights.metadata else published_by_name(weights.path)
     if entry is None:
         return weights
+    if entry.doubt:
+        log.warning("%s: %s.", weights.path, entry.doubt)
     model, metadata, _ = complete(weights, entry)
     return replace(weights, state=model.state_dict(), metadata=metadata)
 
 
 def videos_at(path: str | Path, medium: Medium = VIDEO) -> list[Path]:
-    """The video files, or files of another `medium`, that `path` names: itself, or all of a folder and below,
-    sorted.
+    """The video files, or files of another `medium`, that `path` names: itself, all of a folder and below,
+    sorted, or those of a list, `.csv` or `.txt`, in its order: a path a line, perhaps with a label behind, or
+    a csv with a column `path`. Raises `DataError` for none.
     """
     if "://" in str(path) or not str(path):
         raise DataError(
             f"{str(path)!r} is not a file or a folder here; download the {medium.name} first"
         )
     path = Path(path)
-    return [path / video for video in list_videos(path, medium)] if path.is_dir() else [path]
+    if path.is_dir():
+        return [path / video for video in list_videos(path, medium)]
+    return _listed(path, medium) if path.suffix.lower() in (".csv", ".txt") else [path]
+
+
+def _listed(path: Path, medium: Medium) -> list[Path]:
+    """The files that a list names, from its own folder on."""
+    lines = [line for line in read_lines(path) if line.strip()]
+    header = lines[0].lower().replace(" ", "").strip().split(",") if lines else []
+    if "path" in header and {"start", "end"} & set(header):
+        raise DataError(
+            f"{path} lists segments of videos, and predictions are of whole files; leave the columns start "
+            "and end out, or cut the videos"
+        )
+    files = []
+    for entries in entries_of(lines):
+        places = [path.parent / entry for entry in entries]
+        files.append(next((place for place in places if place.exists()), places[0]))
+    if not files:
+        raise DataError(f"{path} lists no {medium.name}s; each line holds a path")
+    return files
 
 
 def records_at(videos: str | Path, medium: Medium = VIDEO) -> list[VideoRecord]:

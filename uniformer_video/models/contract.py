@@ -16,13 +16,14 @@ class RecognitionModel(nn.Module):
     The contract:
 
     - `model(x)` maps `[B, C, T, H, W]` (images: `[B, C, H, W]`) to logits `[B, num_classes]`, in training
-      as in evaluation. No softmax, and no state that one call leaves to the next.
+      as in evaluation; to `[B, num_classes, H / 4, W / 4]` where the classes are those of pixels, see
+      `dense/segmentation.py`. No softmax, and no state that one call leaves to the next.
     - `num_classes`: how many classes the logits are of.
     - `arguments`: the architecture as plain data. The family's `build(num_classes, **arguments)` makes the
       model again; checkpoints record it. What only training needs (stochastic depth, recomputation)
       stays out.
     - `training_outputs(x)`: a tuple of logits `[B, num_classes]`, the model's own first; their losses are
-      averaged.
+      averaged. A model that learns from token labels takes more, see `UniFormer.training_outputs`.
     - `classifiers()`: the names of the linear layers whose rows are classes; the first one gives the
       logits, and is the family's `classifier`.
     - `head_keys`: the state-dict keys of these layers. They are made anew where the classes differ, and

@@ -13,10 +13,15 @@ from fvcore.nn.jit_handles import get_shape
 def count_flops(model: torch.nn.Module, shape: Sequence[int]) -> int:
     """Multiply-adds of `model` in evaluation mode on an input of `shape` (batch included).
 
-    Linear layers, convolutions, both matrix products of attention and norms count (fvcore's
-    convention, which the published figures use); additions and activations do not. The model runs
-    once, traced, where its parameters lie; a model on the meta device is an error of torch's tracer.
+    Linear layers, convolutions, both matrix products of attention, norms, pooling and the resizing of maps
+    count (fvcore's convention, which the published figures use); additions and activations do not. The model
+    runs once, traced, where its parameters lie; a model on the meta device is an error of torch's tracer.
     """
+    return count_by_part(model, shape)[""]
+
+
+def count_by_part(model: torch.nn.Module, shape: Sequence[int]) -> dict[str, int]:
+    """As `count_flops`, of each module by its name; "" is the whole model."""
     was_training = model.training
     sample = torch.zeros(shape, device=next(model.parameters()).device)
     analysis = FlopCountAnalysis(model.eval(), sample)
@@ -26,7 +31,7 @@ def count_flops(model: torch.nn.Module, shape: Sequence[int]) -> int:
         with torch.no_grad(), warnings.catch_warnings():
             # Shapes become constants of the trace, which is what counting wants.
             warnings.simplefilter("ignore", torch.jit.TracerWarning)
-            return analysis.total()
+            return dict(analysis.by_module())
     finally:
         model.train(was_training)
 

@@ -42,7 +42,12 @@ class HourglassBlock(AttentionBlock):
 
     keep_ratio: share of the tokens that are kept, 1 for all. blend: share of the block's own row in
     the new importance.
+
+    With layer scale, blocks for images that drop tokens have a third vector, `gamma_3`: the dropped tokens
+    get the merged one's updates times it, and not times `gamma_1` and `gamma_2`, as they do in video.
     """
+
+    gamma_3: nn.Parameter | None
 
     def __init__(
         self,
@@ -63,6 +68,9 @@ class HourglassBlock(AttentionBlock):
             channels, ndim, head_dim, mlp_ratio, *rates, ClassAttention, **attention_options
         )
         self.keep_ratio, self.blend = float(keep_ratio), float(blend)
+        third = layer_scale if ndim == 2 and self.keep_ratio < 1 else None
+        gamma = None if third is None else nn.Parameter(torch.full((channels,), float(third)))
+        self.register_parameter("gamma_3", gamma)
 
     def forward(
         self, tokens: Tensor, cls: Tensor, importance: Tensor | None
@@ -113,12 +121,16 @@ class HourglassBlock(AttentionBlock):
         return _take(tokens, back), short[:, :1], importance.gather(1, back)
 
     def _update(self, short: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Both residual branches on `[B, n, C]`: the result, what they added, the class row."""
-        relation, row = self.attn(self.norm1(short))
-        relation = scale_branch(relation, self.gamma_1)
+        """Both residual branches on `[B, n, C]`: the result, what dropped tokens get of them, class row."""
+        related, row = self.attn(self.norm1(short))
+        relation = scale_branch(related, self.gamma_1)
         short = short + self.drop_path(relation)
-        fed = self.feed(short)
-        return short + self.drop_path(fed), relation + fed, row
+        raw = self.mlp(self.norm2(short))
+        fed = scale_branch(raw, self.gamma_2)
+        update = relation + fed
+        if self.gamma_3 is not None:
+            update = scale_branch(related + raw, self.gamma_3)
+        return short + self.drop_path(fed), update, row
 
     def _shrink(
         self, tokens: Tensor, cls: Tensor, importance: Tensor | None
@@ -181,8 +193,15 @@ class LightUniFormer(UniFormer):
         init_weights(self.cls_upsample)
         init_weights(self.head_cls)
 
-    def training_outputs(self, x: Tensor) -> tuple[Tensor, ...]:
-        """`[B, C, T, H, W]` -> the logits of both heads, two `[B, num_classes]`; mean their losses."""
+    def training_outputs(self, x: Tensor, box: Tensor | None = None) -> tuple[Tensor, ...]:
+        """`[B, C, T, H, W]` -> the logits of both heads, two `[B, num_classes]`; mean their losses.
+
+        Raises `ConfigError` for a `box`: there is no token labelling of light models.
+        """
+        if box is not None:
+            raise ConfigError(
+                "light models have no token labelling; take one such as image_uniformer_s_tl"
+            )
         tokens, cls, _ = self.forward_stages(x)[-1]
         cls = self.head_drop(self.norm_cls(cls[:, 0]))
         return self.forward_head(self.norm(tokens)), self.head_cls(cls)

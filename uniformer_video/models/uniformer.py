@@ -12,6 +12,7 @@ from uniformer_video.models.blocks import AttentionBlock, DividedBlock, GlobalBl
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.layer_groups import WITH_PREVIOUS, GroupMatcher, Patterns
 from uniformer_video.models.layers import CONV, Dropout, TokenBatchNorm, channels_first
+from uniformer_video.models.mixtoken import box_of_last_stage, swap_inside
 from uniformer_video.models.patch_embed import ConvEmbed, PatchEmbed
 
 DEFAULT_KERNEL = (3, 5, 5)
@@ -43,6 +44,7 @@ class UniFormer(RecognitionModel):
         representation_size: channels of a linear layer with tanh between the last norm and the heads, 0
             for none. (The published code has it, and cannot run it: its layer takes a list of channels.)
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
+        global_drop_path: whether stages 3-4 have their part of it. OpenMixup's never had, by a slip.
         dropout_rate: dropout behind the first patch embedding, both layers of an FFN and the projection
             of an attention, as the published `drop_rate`.
         attention_dropout_rate: dropout of the weights of attention.
@@ -77,6 +79,7 @@ class UniFormer(RecognitionModel):
         qk_scale: float | None = None,
         representation_size: int = 0,
         drop_path_rate: float = 0.0,
+        global_drop_path: bool = True,
         dropout_rate: float = 0.0,
         attention_dropout_rate: float = 0.0,
         head_dropout_rate: float = 0.0,
@@ -143,7 +146,7 @@ class UniFormer(RecognitionModel):
                         ndim=ndim,
                         head_dim=head_dim,
                         mlp_ratio=mlp_ratio,
-                        drop_path=next(rates),
+                        drop_path=next(rates) if global_drop_path else 0.0,
                         layer_scale=global_scale,
                         dropout=dropout_rate,
                         attention_dropout=attention_dropout_rate,
@@ -171,20 +174,44 @@ class UniFormer(RecognitionModel):
         """`[B, C, T, H, W]` (or `[B, C, H, W]` for images) -> logits `[B, num_classes]`."""
         return self.forward_head(self.forward_features(x))
 
+    def training_outputs(self, x: Tensor, box: Tensor | None = None) -> tuple[Tensor, ...]:
+        """`[B, C, T, H, W]` (or `[B, C, H, W]`) -> the logits `[B, num_classes]` alone.
+
+        With a `box`, on the grid of the first stage's tokens, what token labelling learns from: the class
+        logits `[B, num_classes]` of the mean over the tokens, and the logits of each token
+        `[B, N, num_classes]`, by `aux_head`. Tokens are mixed inside the box behind the first patch
+        embedding, as `mixtoken.py` says, and the token logits are put back; the class logits stay mixed.
+        Raises `ConfigError` for a box without an `aux_head`.
+        """
+        if box is None:
+            return (self(x),)
+        if not self.arguments["aux_head"]:
+            raise ConfigError(
+                "token labelling takes a model with aux_head, such as image_uniformer_s_tl"
+            )
+        tokens = self.norm(self.forward_stages(x, box=box)[-1][0])
+        if self.pre_logits is not None:
+            tokens = self.pre_logits(tokens)
+        pooled = tokens.flatten(1, -2).mean(1)
+        dense = swap_inside(self.aux_head(self.head_drop(tokens)), box_of_last_stage(box))
+        return self.head(self.head_drop(pooled)), dense.flatten(1, -2)
+
     def forward_stages(
-        self, x: Tensor, stages: int = 4, until: int | None = None
+        self, x: Tensor, stages: int = 4, until: int | None = None, box: Tensor | None = None
     ) -> list[tuple[Any, ...]]:
         """What leaves each of the first `stages`: a list of tuples, tokens `[B, *grid, C]` first.
 
         Behind the tokens stands what light models hand from block to block, see `carry`; for others
-        there is nothing. Of the last stage only the first `until` blocks are run, if given.
+        there is nothing. Of the last stage only the first `until` blocks are run, if given. box: where the
+        tokens of the first patch embedding are mixed, see `mixtoken.py`.
         """
         self._check_input(x)
         outputs: list[tuple[Any, ...]] = []
         flow: tuple[Any, ...] = ()
         for stage in range(1, stages + 1):
             tokens = getattr(self, f"patch_embed{stage}")(x)
-            tokens = self.pos_drop(tokens) if stage == 1 else tokens
+            if stage == 1:
+                tokens = self.pos_drop(tokens if box is None else swap_inside(tokens, box))
             flow = (tokens, *self.carry(stage, *flow))
             blocks = getattr(self, f"blocks{stage}")[: until if stage == stages else None]
             for index, block in enumerate(blocks):
@@ -220,6 +247,14 @@ class UniFormer(RecognitionModel):
         if not self.arguments["aux_head"]:
             return logits
         return logits + 0.5 * self.aux_head(self.head_drop(tokens)).amax(1)
+
+    def place_logits(self, x: Tensor) -> Tensor:
+        """`[B, C, (T,) H, W]` -> the classifier at every place of the last map, `[B, (T',) H', W', K]`.
+
+        Of a model without an `aux_head`, in evaluation, their mean is the logits.
+        """
+        tokens = self.forward_features(x)
+        return self.head(tokens if self.pre_logits is None else self.pre_logits(tokens))
 
     def get_attention(self, x: Tensor, stage: int = 4, block: int = -1) -> Tensor:
         """The attention maps of a global block (`stage` 3 or 4) for `x` `[B, C, (T,) H, W]`.

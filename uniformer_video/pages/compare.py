@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from uniformer_video.data.lists.media import noun_of
 from uniformer_video.files import atomic_write
 from uniformer_video.pages.plots import CostPoint, cost_chart
 from uniformer_video.pages.report import page_environment
+from uniformer_video.words import article
 
 PAGE_FILE = "compare.html"
 SURE = 0.05  # a p-value below it is called more than chance
@@ -23,7 +25,7 @@ def write_comparison(folder: Path | str, record: Mapping[str, Any], strip_of: St
 
     Raises `MissingLibraryError` if a library of pages is missing.
     """
-    environment = page_environment()
+    environment = page_environment(noun=noun_of(record["runs"][0]))
     environment.filters["p_value"] = p_value
     sides = sides_of(record)
     comparisons = [_comparison(record, sides, place) for place in range(1, len(sides))]
@@ -267,7 +269,8 @@ def _chart(record: Mapping[str, Any]) -> str | None:
             point = CostPoint(cost, value, None, None, name, True)
             best[f"{cost:.3g}"] = max(point, best.get(f"{cost:.3g}", point), key=lambda p: p.value)
     title = figure_named(record, key)["title"]
-    return cost_chart([*points, *best.values()], title) if points else None
+    one = article(noun_of(record["runs"][0]))
+    return cost_chart([*points, *best.values()], title, one) if points else None
 
 
 def _ends(found: Any) -> tuple[float | None, float | None]:

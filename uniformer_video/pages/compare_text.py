@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from uniformer_video.data.lists.media import noun_of
 from uniformer_video.pages.compare import figure_named, p_value, value_of
 from uniformer_video.pages.report import MINUS, percent, points
-from uniformer_video.words import plural
+from uniformer_video.words import article, plural
 
 
 def as_text(record: Mapping[str, Any]) -> str:
@@ -27,7 +28,10 @@ def as_markdown(record: Mapping[str, Any]) -> str:
 
 
 def _first_line(record: Mapping[str, Any]) -> str:
-    first, videos = record["runs"][0]["name"], plural(record["compared"], "video")
+    first, videos = (
+        record["runs"][0]["name"],
+        plural(record["compared"], noun_of(record["runs"][0])),
+    )
     corrected = ""
     if len(record["pairs"]) > 1:
         corrected = f"; p is corrected for {len(record['pairs'])} comparisons (Holm)"
@@ -39,7 +43,12 @@ def _rows(record: Mapping[str, Any]) -> list[list[str]]:
     headline, hits = (figure_named(record, record[key]) for key in ("headline", "hits"))
     others = [hits] if hits != headline else []
     header = ["run", headline["short"], *(figure["short"] for figure in others)]
-    header += ["GFLOPs a video", "difference", "95 % interval", "only it / only the first"]
+    header += [
+        f"GFLOPs {article(noun_of(record['runs'][0]))}",
+        "difference",
+        "95 % interval",
+        "only it / only the first",
+    ]
     header.append(f"p of {hits['short']}" if others else "p")  # the test is about right answers
     rows = [header]
     pairs: list[Mapping[str, Any] | None] = [None, *record["pairs"]]

@@ -92,17 +92,20 @@ def reliability_chart(bins: Sequence[Mapping[str, Any]]) -> str:
     return _chart("Share of right answers over confidence", draw, (4.4, 3.0))
 
 
-def risk_chart(points: Sequence[Mapping[str, Any]], risk: float) -> str:
-    """Inline SVG of the share of wrong answers over the share that is accepted; risk: where all are."""
+def risk_chart(points: Sequence[Mapping[str, Any]], risk: float, noun: str = "video") -> str:
+    """Inline SVG of the share of wrong answers over the share that is accepted; risk: where all are.
+
+    noun: what is answered.
+    """
 
     def draw(axes: Any) -> None:
         shown = [(point["coverage"], point["risk"]) for point in points]
         _draw_line(axes, shown, WARM, marked=True)
-        _dress_shares(axes, "share of videos accepted, surest first")
+        _dress_shares(axes, f"share of {noun}s accepted, surest first")
         highest = max(risk, *(value for _, value in shown))
         axes.set_ylim(0, min(1.0, 1.15 * highest) or 1.0)
 
-    return _chart("Share of wrong answers over the share of videos accepted", draw, (4.4, 3.0))
+    return _chart(f"Share of wrong answers over the share of {noun}s accepted", draw, (4.4, 3.0))
 
 
 def _chart(label: str, draw: Callable[[Any], None], size: tuple[float, float] = (3.6, 2.3)) -> str:
@@ -222,8 +225,8 @@ class CostPoint(NamedTuple):
     joint: bool
 
 
-def cost_chart(points: Sequence[CostPoint], title: str) -> str:
-    """Inline SVG of a figure, called `title`, over the multiply-adds of a video; squares are ensembles."""
+def cost_chart(points: Sequence[CostPoint], title: str, one: str = "a video") -> str:
+    """Inline SVG of a figure, called `title`, over the multiply-adds of `one`; squares are ensembles."""
     matplotlib = report_library("matplotlib")
     figure_module = report_library("matplotlib.figure")
     costs = [point.gflops for point in points]
@@ -247,8 +250,8 @@ def cost_chart(points: Sequence[CostPoint], title: str) -> str:
         axes.xaxis.set_major_locator(_cost_ticks(axes))
         axes.margins(x=0.1, y=0.1)
         axes.set_ylim(top=min(1, axes.get_ylim()[1]))
-        axes.set_xlabel("GFLOPs (multiply-adds) of a video", color=MUTED)
-        return _drawn(figure, f"{title} against the multiply-adds of a video")
+        axes.set_xlabel(f"GFLOPs (multiply-adds) of {one}", color=MUTED)
+        return _drawn(figure, f"{title} against the multiply-adds of {one}")
 
 
 def _cost_ticks(axes: Any) -> Any:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from uniformer_video.config.setting import value_in_words
+from uniformer_video.data.clips.transforms import EvalViews
+from uniformer_video.data.lists.media import IMAGE, VIDEO, noun_of
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.analyses.registry import ANALYSES
@@ -27,7 +29,7 @@ from uniformer_video.pages.plots import (
 from uniformer_video.pages.sections import build_sections
 from uniformer_video.pages.variants import motion_section, robustness_section
 from uniformer_video.pages.view_charts import views_chart
-from uniformer_video.words import duration, plural
+from uniformer_video.words import article, duration, plural
 
 REPORT_FILE = "report.html"
 MINUS = "\N{MINUS SIGN}"
@@ -46,7 +48,7 @@ def write_report(folder: Path | str, results: dict[str, Any], task: RecordingTas
     """
     jinja2 = report_library("jinja2")
     folder = Path(folder)
-    environment = page_environment(task.template.parent)
+    environment = page_environment(task.template.parent, noun=noun_of(results))
     strips = Strips.load(folder, len(results["videos"]))
     try:
         page = environment.get_template(task.template.name).render(
@@ -76,9 +78,12 @@ def write_report(folder: Path | str, results: dict[str, Any], task: RecordingTas
 
 
 @cache  # with the templates that it has compiled, which takes half of the time of a page
-def page_environment(*folders: Path) -> Any:
+def page_environment(*folders: Path, noun: str = VIDEO.name) -> Any:
     """The Jinja environment of a page, whose templates lie in `folders` and here: all values are escaped, and
     an unknown one is an error. Raises `MissingLibraryError` without Jinja.
+
+    noun: "video" or "image", what was tested; templates have it, with its article as `one`, and as `frames`
+    the word for its small pictures.
     """
     jinja2 = report_library("jinja2")
     environment = jinja2.Environment(
@@ -99,7 +104,12 @@ def page_environment(*folders: Path) -> Any:
         setting=value_in_words,
     )
     environment.globals.update(
-        views_chart=views_chart, reliability_chart=reliability_chart, risk_chart=risk_chart
+        noun=noun,
+        one=article(noun),
+        frames="frames" if noun == VIDEO.name else "pictures",
+        views_chart=views_chart,
+        reliability_chart=reliability_chart,
+        risk_chart=risk_chart,
     )
     return environment
 
@@ -109,17 +119,19 @@ def _scripted(
 ) -> dict[str, Any]:
     """What the script of the page needs, and the policy that allows this script alone.
 
-    Media may come from where the page lies: the original of a video that is there, once somebody asks for it.
+    Media may come from where the page lies: the original of a video, or of an image, that is there, once
+    somebody asks for it.
     """
     script = SCRIPT.read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     mistakes = task.mistakes(results)
     shown = [mistake.place for mistake in mistakes[:MAX_MISTAKES]]
+    pictures = " 'self' file:" if noun_of(results) == IMAGE.name else ""
     embedded = chosen_strips(mistakes, strips, shown)
     others = {place: uri.partition(",")[2] for place, uri in embedded.items() if place not in shown}
     return {
         "script": script,
-        "content_policy": "default-src 'none'; img-src data:; media-src 'self' file:; "
+        "content_policy": f"default-src 'none'; img-src data:{pictures}; media-src 'self' file:; "
         f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
         "rows_json": video_rows(results, mistakes, folder),
         "strips_json": json_block(others),
@@ -151,6 +163,8 @@ def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
 def protocol_line(protocol: Protocol, playback: str = "forward") -> str:
     """A `Protocol` in words: "4 clips x 1 crop of 8 frames, every 2nd frame at 15 frames a second, 64 px"."""
     sampling, pixels = protocol.sampling, protocol.views
+    if protocol.medium == IMAGE.name:
+        return f"the centre of an image, {_side(pixels)}"
     views = f"{plural(protocol.num_clips, 'clip')} {TIMES} {plural(pixels.num_crops, 'crop')}"
     parts = [f"{views} of {plural(sampling.num_frames, 'frame')}"]
     rate = f" at {sampling.target_fps:g} frames a second" if sampling.target_fps else ""
@@ -160,13 +174,17 @@ def protocol_line(protocol: Protocol, playback: str = "forward") -> str:
         parts.append(f"every {_ordinal(sampling.frame_stride)} frame{rate}")
     elif rate:
         parts.append(f"every frame{rate}")
-    side = f"{pixels.crop_size} px"
-    if pixels.short_side != pixels.crop_size:
-        side += f" of a short side of {pixels.short_side} px"
-    parts.append(side)
+    parts.append(_side(pixels))
     if playback != "forward":
         parts.append("played backwards")
     return ", ".join(parts)
+
+
+def _side(pixels: EvalViews) -> str:
+    side = f"{pixels.crop_size} px"
+    if pixels.short_side != pixels.crop_size:
+        side += f" of a short side of {pixels.short_side} px"
+    return side
 
 
 def weights_line(model: Mapping[str, Any]) -> str:
@@ -239,7 +257,11 @@ def _curves(
     """The training charts that have data: the losses, the task's figures, the learning rate."""
     curves = []
     shares = [(figure.key, figure.title, True) for figure in figures]
-    losses = [("loss", "Loss", False), ("distillation_loss", "Loss from the teacher", False)]
+    losses = [
+        ("loss", "Loss", False),
+        ("distillation_loss", "Loss from the teacher", False),
+        ("token_loss", "Loss of the tokens", False),
+    ]
     charts = [*losses, *shares, ("lr", "Learning rate", False)]
     for key, title, is_share in charts:
         train, val = _points(records["train"], key), _points(records["val"], key)

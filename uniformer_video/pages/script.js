@@ -6,6 +6,7 @@
   const $ = (selector, root = document) => root.querySelector(selector);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const number = (value) => value.toLocaleString("en");
+  const noun = document.body.dataset.noun;  // "video" or "image"
   const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
   function make(tag, properties = {}, ...children) {
@@ -57,7 +58,7 @@
       for (const row of rows) {
         const name = $("th > span", row);
         if (!name || row.dataset.class === undefined) continue;
-        const title = "Show the videos of this class";
+        const title = `Show the ${noun}s of this class`;
         name.replaceWith(button(name.textContent, () => showClass(+row.dataset.class), { className: "link", title }));
       }
     }
@@ -132,16 +133,18 @@
       const holder = make("p", { className: "original" });
       holder.append(button("Show the original", () => {
         const part = start || end ? `#t=${start}${end ? `,${end}` : ""}` : "";
-        const video = make("video", { controls: true, muted: true, autoplay: true, loop: true, src: address + part });
-        video.addEventListener("error", () => video.replaceWith("This browser cannot play it: "), { once: true });
-        holder.replaceChildren(video, make("a", { href: address }, "open the file"));
+        const shown = noun === "image"
+          ? make("img", { src: address, alt: nameOf(row) })
+          : make("video", { controls: true, muted: true, autoplay: true, loop: true, src: address + part });
+        shown.addEventListener("error", () => shown.replaceWith(`This browser cannot ${noun === "image" ? "show" : "play"} it: `), { once: true });
+        holder.replaceChildren(shown, make("a", { href: address }, "open the file"));
       }));
       return holder;
     }
 
     function item(row) {
       const uri = stripOf(data.places ? data.places[row] : row);
-      const strip = uri ? make("img", { src: uri, alt: "", className: "still" }) : make("span", { className: "small still none" }, "no frames in this page");
+      const strip = uri ? make("img", { src: uri, alt: "", className: "still" }) : make("span", { className: "small still none" }, noun === "image" ? "no picture in this page" : "no frames in this page");
       const told = answers(row).map(([index, score]) => {
         const line = make("li", { className: isOf(row, index) ? "is-true" : "" }, `${classes[index]} `);
         line.append(make("span", { className: "share" }, percent(score / 1000)), isOf(row, index) ? " (true)" : "");
@@ -157,7 +160,7 @@
       const first = page * PAGE_SIZE, last = Math.min(found.length, first + PAGE_SIZE);
       $(".found", section).replaceChildren(...found.slice(first, last).map(item));
       const range = found.length ? `, ${number(first + 1)} to ${number(last)} shown` : "";
-      $("[role=status]", section).textContent = `${number(found.length)} of ${number(rows)} videos${range}.`;
+      $("[role=status]", section).textContent = `${number(found.length)} of ${number(rows)} ${noun}s${range}.`;
       $(".pager span", section).textContent = found.length ? `page ${number(page + 1)} of ${number(Math.ceil(found.length / PAGE_SIZE))}` : "";
       control("previous").disabled = page === 0;
       control("next").disabled = last >= found.length;
@@ -191,8 +194,8 @@
     control("next").addEventListener("click", () => turn(1));
     if (several) $(".said", section).textContent = "Among the best";
     const lead = rows < data.total
-      ? `Name, true class and the ${width} best answers of ${number(rows)} of ${number(data.total)} videos; the rows of ${number(data.total - rows)} do not fit into this page and are in results.json.`
-      : `Name, true class and the ${width} best answers of every video.`;
+      ? `Name, true class and the ${width} best answers of ${number(rows)} of ${number(data.total)} ${noun}s; the rows of ${number(data.total - rows)} do not fit into this page and are in results.json.`
+      : `Name, true class and the ${width} best answers of every ${noun}.`;
     $(".lead", section).textContent = lead;
     $("h2", section).tabIndex = -1;
     section.hidden = false;
@@ -217,8 +220,8 @@
     const videosOf = columnsOf.map((columns) => [...columns.values()].reduce((sum, count) => sum + count, 0));
     const canvas = make("canvas", { tabIndex: 0 });
     canvas.setAttribute("role", "application");
-    canvas.setAttribute("aria-label", `Confusion matrix of ${total} classes. Arrow keys go from cell to cell, plus and minus zoom, 0 shows all, Enter lists the videos of a cell.`);
-    const status = make("p", { className: "small" }, "Point at a cell to read it; click it for its videos. The wheel, two fingers or + and - zoom.");
+    canvas.setAttribute("aria-label", `Confusion matrix of ${total} classes. Arrow keys go from cell to cell, plus and minus zoom, 0 shows all, Enter lists the ${noun}s of a cell.`);
+    const status = make("p", { className: "small" }, `Point at a cell to read it; click it for its ${noun}s. The wheel, two fingers or + and - zoom.`);
     status.setAttribute("role", "status");
     const view = { row: 0, column: 0, span: total };
     const pointers = new Map();

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from uniformer_video.data.clips.corruptions import num_lost
+from uniformer_video.data.lists.media import IMAGE, noun_of
 from uniformer_video.evaluation.analyses.robustness import NAMES
 from uniformer_video.pages.plots import strength_chart
 
@@ -77,15 +78,19 @@ def robustness_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
         "figure": "Top-1 accuracy" if is_share else "Mean average precision",
         "short": "Top-1" if is_share else "mAP",
         "kinds": [
-            _kind(row, found["clean"]["value"], results["protocol"]["num_frames"])
+            _kind(row, found["clean"]["value"], results["protocol"]["num_frames"], noun_of(results))
             for row in found["kinds"]
         ],
     }
 
 
-def _kind(row: Mapping[str, Any], clean: float | None, num_frames: int) -> dict[str, Any]:
+def _kind(
+    row: Mapping[str, Any], clean: float | None, num_frames: int, noun: str
+) -> dict[str, Any]:
     kind = row["kind"]
     meaning, axis = _KINDS[kind]
+    if kind == "jpeg" and noun == IMAGE.name:
+        meaning = "The crop went through a JPEG file."
     if kind == "drop":
         lost = [str(num_lost(num_frames, one["strength"])) for one in row["strengths"]]
         meaning += f" Of the {num_frames} frames of a clip these are {', '.join(lost)}."

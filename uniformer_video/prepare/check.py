@@ -1,18 +1,28 @@
-"""Every frame of every video decoded, to find the broken ones before a training meets them."""
+"""Every frame of every video, or every image, decoded, to find the broken ones before a training "
+"meets them."""
 
 import fnmatch
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import av
 
 from uniformer_video.data.decoding import names_frames, open_video
+from uniformer_video.data.decoding.decoders import find_decoder
 from uniformer_video.data.decoding.guard import GuardedReader
 from uniformer_video.data.decoding.source import is_member
-from uniformer_video.data.lists.folders import is_video, list_videos, walk
+from uniformer_video.data.lists.folders import (
+    find_videos,
+    holds_images,
+    is_video,
+    list_videos,
+    walk,
+)
+from uniformer_video.data.lists.groups import listed_name
+from uniformer_video.data.lists.media import IMAGE, MEDIA, VIDEO, Medium, is_listed_file
 from uniformer_video.data.lists.records import VideoRecord, read_csv, read_frame_list
 from uniformer_video.data.lists.shard_index import INDEX_FILE, shard_folder
 from uniformer_video.data.sampling import ClipSampling
@@ -49,35 +59,59 @@ def videos_to_check(
 
     Where only parts of a video count, their (start, end) in seconds come third, a tuple of them.
     """
-    return _with_segments(records_to_check(path, prefix, template, separator))
+    return to_check(records_to_check(path, prefix, template, separator))
 
 
 def records_to_check(
-    path: Path | str, prefix: str = "", template: str = "", separator: str = "auto"
+    path: Path | str,
+    prefix: str = "",
+    template: str = "",
+    separator: str = "auto",
+    medium: str = "",
 ) -> list[VideoRecord]:
     """The `VideoRecord`s of a folder or a list, in its order.
 
-    A folder with an index of shards, also an address, stands for the videos in them, and so does the
-    index. With `template` the list is one of folders of frames, `folder num_frames label`. `path` may also
-    name the frames of one video, `folder/img_{:05d}.jpg`.
+    medium: "image" for one of images; "" = told by the names in a list or shards, of a folder by
+    `holds_images`. A folder with an index of shards, also an address, stands for the videos in them, and so
+    does the index. With `template` the list is one of folders of frames, `folder num_frames label`. `path`
+    may also name the frames of one video, `folder/img_{:05d}.jpg`.
     """
     from uniformer_video.data.lists.sharded import read_shards
 
     check_no_secret(str(path), "the address")
     if folder := shard_folder(path):
-        return read_shards(folder)
+        return _of_medium(read_shards(folder), medium)
     if os.path.isdir(path):
-        videos = _videos_in(path)
-        return [VideoRecord(str(Path(path) / video), str(video), (), str(path)) for video in videos]
+        found = MEDIA[medium] if medium else _medium_of_folder(path)
+        return [
+            VideoRecord(str(Path(path) / video), str(video), (), str(path), medium=found.name)
+            for video in _videos_in(path, found)
+        ]
     if names_frames(str(path)) and not os.path.exists(path):
         return [VideoRecord(str(path), str(path), (), str(path))]
-    if os.path.isfile(path) and is_video(path):
-        raise DataError(f"{path} is a video; give its folder or a list")
-    frames = template and read_frame_list(path, template, prefix)
-    return frames or read_csv(path, prefix, separator)
+    if os.path.isfile(path) and is_listed_file(path):
+        kind = VIDEO if is_video(path) else IMAGE
+        raise DataError(f"{path} is {kind.one}; give its folder or a list")
+    if template:
+        return read_frame_list(path, template, prefix)
+    return _of_medium(read_csv(path, prefix, separator), medium)
 
 
-def _with_segments(records: Iterable[VideoRecord]) -> list[VideoToCheck]:
+def _medium_of_folder(path: Path | str) -> Medium:
+    """What a folder holds, by the names of its files, and by pictures that can be no frames."""
+    return IMAGE if holds_images(find_videos(path)) else VIDEO
+
+
+def _of_medium(records: list[VideoRecord], medium: str) -> list[VideoRecord]:
+    """The records as those of `medium`; "": as images where all of them are by their names."""
+    names = [listed_name(record) for record in records]
+    are_images = all(IMAGE.fits(name) and not VIDEO.fits(name) for name in names)
+    chosen = medium or (IMAGE if are_images else VIDEO).name
+    return [replace(record, medium=chosen) for record in records]
+
+
+def to_check(records: Iterable[VideoRecord]) -> list[VideoToCheck]:
+    """What `videos_to_check` gives, of records."""
     segments: dict[tuple[str, int], list[tuple[float, float | None]]] = {}
     for record in records:
         own = segments.setdefault((record.path, record.num_frames), [])
@@ -86,10 +120,10 @@ def _with_segments(records: Iterable[VideoRecord]) -> list[VideoToCheck]:
     return [(*video, tuple(parts)) if parts else video for video, parts in segments.items()]
 
 
-def _videos_in(folder: Path | str) -> list[Path]:
+def _videos_in(folder: Path | str, medium: Medium) -> list[Path]:
     """As `list_videos`; where there are none but shards, says what to do with those."""
     try:
-        return list_videos(folder)
+        return list_videos(folder, medium)
     except DataError:
         _refuse_shards(folder)
         raise
@@ -123,12 +157,14 @@ def check_videos(
     timeout: float = 300,
     strict: bool = False,
     progress: Callable[[int, int, int], None] | None = None,
+    backend: str = "auto",
 ) -> tuple[int, list[tuple]]:
     """Decode what `videos_to_check` gives in parallel and write a table of the bad ones to the csv `out`.
 
     A video that takes more than `timeout` seconds counts as bad, with `strict` also one with damage that
     decoders hide. Returns (number checked, rows of the table). `progress(checked, all, bad)` is called
-    with counts after each video. The table is written after an interrupt too.
+    with counts after each video. The table is written after an interrupt too. backend: a decoder, as
+    `open_video` takes it; that of images for these.
     """
     videos = list(dict.fromkeys(videos))
     bad: list[tuple] = []
@@ -147,14 +183,16 @@ def check_videos(
 
     _write(out, bad)  # hours of checking must not end at a folder that cannot be written
     try:
-        run_jobs(partial(check_video, strict=strict), videos, collect, workers, timeout)
+        run_jobs(
+            partial(check_video, strict=strict, backend=backend), videos, collect, workers, timeout
+        )
     finally:
         bad.sort()
         _write(out, bad)
     return checked, bad
 
 
-def check_video(video: VideoToCheck, strict: bool = False) -> Found:
+def check_video(video: VideoToCheck, strict: bool = False, backend: str = "auto") -> Found:
     """`video` is one of `videos_to_check`. Returns what was `Found`.
 
     Decoders fill small damage with what was there before; `strict` looks for that in a pass of its own.
@@ -162,12 +200,14 @@ def check_video(video: VideoToCheck, strict: bool = False) -> Found:
     path, listed, *segments = video
     in_file = is_member(path) or os.path.isfile(path)
     try:
-        with open_video(path, num_frames=listed) as reader:
+        with open_video(path, backend, num_frames=listed) as reader:
             read_all(reader)
             empty = _empty_segment(reader, *segments)
             count = reader.num_frames
             declared = listed or reader.declared_frames
     except DecodeError as error:
+        if find_decoder(backend).of_images:
+            return Found(str(error), None, None)
         if listed or os.path.isdir(path) or (not in_file and names_frames(path)):
             return Found(str(error), None, listed or None)
         if not in_file:  # whoever opens a pipe waits
@@ -175,7 +215,7 @@ def check_video(video: VideoToCheck, strict: bool = False) -> Found:
         return Found(str(error), _frames_before_damage(path), _frames_by_header(path))
     if empty:
         return Found(empty, count, declared)
-    if not in_file:  # pictures
+    if not in_file or find_decoder(backend).of_images:  # pictures
         return Found("", count, declared)
     # A cut off avi shows by this alone; other headers may count frames that are not to be shown.
     if "avi" in reader.formats and count < _MOSTLY * (declared or 0):

@@ -90,7 +90,7 @@ def render(label: int, rng: np.random.Generator) -> np.ndarray:
 def _without_noise(label: int, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What is seen at `times`, in frames from the middle of a video: `float [T, SIDE, SIDE, 3]` in 0..1."""
     motion = _motion(label, rng)
-    background = _background(times, rng)
+    background = drifting_background(times, rng)
     inside, half = _shape(times, motion, rng)
     colors = _two_colors(rng)
     shape = np.where(half[..., None], colors[0], colors[1])
@@ -175,7 +175,7 @@ def _two_colors(rng: np.random.Generator) -> np.ndarray:
             return colors
 
 
-def _background(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def drifting_background(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A smooth random picture that drifts slowly: `float [T, H, W, 3]` in 0..1."""
     knots = rng.uniform(0.3, 0.7, size=(6, 6, 3))
     drift = rng.uniform(-0.15, 0.15, size=2)  # pixels a frame

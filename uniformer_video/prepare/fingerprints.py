@@ -17,7 +17,9 @@ import numpy as np
 from PIL import Image
 
 from uniformer_video.data.decoding import open_video
+from uniformer_video.data.decoding.decoders import PICTURES
 from uniformer_video.data.decoding.source import is_member
+from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import timeline_of
 from uniformer_video.data.sampling import ClipSampling
@@ -41,10 +43,11 @@ _VERSION = 1  # raise it when the same video gives other numbers
 def fingerprint(record: VideoRecord) -> np.ndarray:
     """The differences of 32 frames of a record's segment: int8 `[32, 64]`, in grey levels.
 
-    A video with fewer frames repeats some. Raises `DecodeError` for one that cannot be read, or has no frame
-    there.
+    A video with fewer frames repeats some, and an image its one. Raises `DecodeError` for one that cannot be
+    read, or has no frame there.
     """
-    with open_video(record.path, num_frames=record.num_frames) as video:
+    backend = PICTURES if record.medium == IMAGE.name else "auto"
+    with open_video(record.path, backend, num_frames=record.num_frames) as video:
         frames = timeline_of(video, ClipSampling(1), record.path, record.start, record.end)
         times = frames if video.times is None else np.asarray(video.times)[frames]
         pixels = video.frames(frames[_evenly_spaced(times)], _SHORT_SIDE)

@@ -85,7 +85,7 @@ def make_lists(
     for file, text in texts.items():
         write_text(out / file, text)
     write_text(out / "classes.txt", "".join(f"{name}\n" for name in class_names(dataset)))
-    _write_missing(out / MISSING_FILE, summaries)
+    write_missing(out, summaries)
     return summaries
 
 
@@ -120,7 +120,7 @@ def _list_of(
             summary.repeated += 1
             continue
         labels[found.path] = row.label
-        lines.append(_line(_path_in_list(source / found.path, out), found.frames, row.label))
+        lines.append(line_of(path_in_list(source / found.path, out), found.frames, row.label))
     summary.videos = len(lines)
     if not lines:
         first = f", such as {rows[0].names[0]}" if rows else ""
@@ -181,14 +181,14 @@ def _frame_folders(source: Path, template: str) -> dict[str, list[_Found]]:
     return there
 
 
-def _path_in_list(path: Path, out: Path) -> str:
+def path_in_list(path: Path, out: Path) -> str:
     """As the list gives it: from the list's folder where it lies inside that, else absolute."""
     place, folder = os.path.abspath(path), os.path.abspath(out)
     inside = place.startswith(os.path.join(folder, ""))
     return Path(os.path.relpath(place, folder) if inside else place).as_posix()
 
 
-def _line(path: str, frames: int, label: int) -> str:
+def line_of(path: str, frames: int, label: int) -> str:
     """A line of a list, in csv's quotes where the path needs them."""
     if len(path.splitlines()) != 1 or not _is_unicode(path):
         raise DataError(
@@ -204,7 +204,9 @@ def _is_unicode(text: str) -> bool:
     return text == text.encode("utf-8", "replace").decode()
 
 
-def _write_missing(path: Path, summaries: Sequence[ListSummary]) -> None:
+def write_missing(out: Path, summaries: Sequence[ListSummary]) -> None:
+    """Write `missing.csv` in the folder `out`, or remove it where nothing is missing."""
+    path = out / MISSING_FILE
     rows = [(summary.file, *item) for summary in summaries for item in summary.missing]
     if rows:
         write_table(path, ("list", "video", "reason"), rows)

@@ -61,7 +61,11 @@ class Overlap:
 
 
 def lists_to_compare(
-    sources: Iterable[str], prefix: str = "", template: str = "", separator: str = "auto"
+    sources: Iterable[str],
+    prefix: str = "",
+    template: str = "",
+    separator: str = "auto",
+    medium: str = "",
 ) -> dict[str, list[VideoRecord]]:
     """List -> its videos, for each list or folder of `sources` that `records_to_check` takes.
 
@@ -73,10 +77,10 @@ def lists_to_compare(
         parts = _parts(source)
         lists |= {os.path.join(source, part): [] for part in parts}  # in their usual order
         shards = shard_folders_in(source) if parts else []
-        lists |= {folder: records_to_check(folder) for folder in shards}
+        lists |= {folder: records_to_check(folder, medium=medium) for folder in shards}
         if shards and not find_videos(source).videos:
             continue
-        for record in records_to_check(source, prefix, template, separator):
+        for record in records_to_check(source, prefix, template, separator, medium):
             part = Path(record.name).parts[0] if parts else ""
             name = os.path.join(source, part) if part in parts else str(source)
             lists.setdefault(name, []).append(record)

@@ -1,4 +1,4 @@
-"""Videos in tar files of even size, in the layout of WebDataset, with an index to seek by.
+"""Videos, or images, in tar files of even size, in the layout of WebDataset, with an index to seek by.
 
 A video is two members: `KEY.mp4` (or as its file ends) and `KEY.json`, `{"label": 3, "name": ...}`, with
 a list of labels where there are several or none. KEY is its place in the list. A file of which the list
@@ -8,11 +8,12 @@ same list and files give the same bytes.
 
 import io
 import json
+import logging
 import os
 import re
 import tarfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ from uniformer_video.prepare.summary import Summary
 
 if TYPE_CHECKING:
     from uniformer_video.data.lists.records import VideoRecord
+
+log = logging.getLogger(__name__)
 
 _SHARD = re.compile(r"shard-\d{6}\.tar")
 _PADDING = 4 * tarfile.BLOCKSIZE  # of a tar, about, for each video
@@ -91,16 +94,17 @@ def make_shards(
     workers: int = 0,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> Summary:
-    """Pack the videos of a `path,label` list into shards of about `shard_mb` million bytes in `out`.
+    """Pack the files of a `path,label` list into shards of about `shard_mb` million bytes in `out`.
+
+    `list_file` may also be a folder with one sub-folder of images a class; the class is called as that.
 
     Finished shards are kept when they hold what they should. `index.csv` appears when all are there;
     `failed.csv` names videos that cannot be read, which are left out, and shards that failed. Returns a
     `Summary` that counts shards and calls `progress`.
     """
     from uniformer_video.data.lists.labels import check_one_kind
-    from uniformer_video.data.lists.records import read_csv
 
-    records = read_csv(list_file, prefix, separator)
+    records = _records_to_pack(list_file, prefix, separator)
     check_one_kind(records)
     files, unreadable = _readable_files(records)
     out = Path(out)
@@ -130,6 +134,38 @@ def make_shards(
             }
             write_table(out / INDEX_FILE, *index_table(_entries(records, places)))
     return summary
+
+
+def _records_to_pack(source: Path | str, prefix: str, separator: str) -> "list[VideoRecord]":
+    """The `VideoRecord`s of a list, or of a folder of images by class."""
+    from uniformer_video.data.lists.class_folders import class_folders, read_folder
+    from uniformer_video.data.lists.media import IMAGE
+    from uniformer_video.data.lists.records import read_csv
+    from uniformer_video.data.lists.text import is_class_name, whole_number
+
+    if not os.path.isdir(source):
+        return read_csv(source, prefix, separator)
+    folders = class_folders(source)
+    if parts := [name for name in ("train", "val", "test") if name in folders]:
+        raise DataError(
+            f"{source} holds the parts {', '.join(parts)}, and shards are made of one at a time; give "
+            f"{Path(source) / parts[0]}"
+        )
+    records, _, notes = read_folder(source, medium=IMAGE)
+    for note in notes:
+        log.warning(note)
+    numbers = {name: whole_number(name) for name in folders}
+    numbered = None not in numbers.values()
+    for name in () if numbered else folders:
+        if not is_class_name(name) or set(name) & set(";|"):
+            raise DataError(
+                f"{source}: the folder {name!r} cannot stand in a list as the name of a class; rename it"
+            )
+    return [
+        replace(record, labels=(numbers[folder] if numbered else folder,))
+        for record in records
+        for folder in [Path(record.name).parts[0]]
+    ]
 
 
 def make_shard(job: tuple[Path, Sequence[PackedFile]]) -> tuple[bool, list[int]]:
@@ -182,7 +218,7 @@ def _readable_files(
             unreadable.append((path, f"{reason} ({shown[0].source})"))
     if not files:
         raise DataError(
-            f"none of the {len(records)} listed videos can be packed; the first, {unreadable[0][0]}, "
+            f"none of the {len(records)} listed files can be packed; the first, {unreadable[0][0]}, "
             f"{unreadable[0][1]}; --prefix is the folder that the paths start from"
         )
     return files, unreadable

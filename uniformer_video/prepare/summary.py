@@ -1,6 +1,7 @@
 """Counts of a run over many videos, and the list of those that failed."""
 
 import contextlib
+import csv
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,16 @@ from uniformer_video.prepare.folders import write_table
 from uniformer_video.prepare.jobs import Outcome
 
 FAILED_FILE = "failed.csv"
+
+
+def read_failures(folder: Path | str) -> dict[str, str]:
+    """`{path: reason}` of what a run into `folder` could not do, by its `failed.csv`; {} without one."""
+    try:
+        with open(Path(folder) / FAILED_FILE, newline="", encoding="utf-8") as file:
+            _, *rows = csv.reader(file)
+    except (OSError, ValueError, csv.Error):
+        return {}
+    return dict(row for row in rows if len(row) == 2)
 
 
 class Summary:

@@ -12,7 +12,6 @@ from uniformer_video.evaluation.selection import chosen_classes
 from uniformer_video.models.among import AmongClasses
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.runs.build_data import Data
-from uniformer_video.runs.check import medium_of_lists
 from uniformer_video.tasks.task import Task
 from uniformer_video.words import plural
 
@@ -43,9 +42,7 @@ def keep_classes(
     places = {own: place for place, own in enumerate(classes)}
     tested = [_among(each, places) for each in data.test if _counts(task, each, places)]
     if not tested:
-        raise DataError(
-            f"no {medium_of_lists(cfg).name} of the test is of a class of {_SETTING} {asked}"
-        )
+        raise DataError(f"no {data.medium.name} of the test is of a class of {_SETTING} {asked}")
     told = {
         "asked": asked,
         "classes": len(classes),
@@ -56,7 +53,7 @@ def keep_classes(
         data,
         class_names=[names[own] for own in classes],
         test=tested,
-        notes=[*data.notes, _note(told, medium_of_lists(cfg).name)],
+        notes=[*data.notes, _note(told, data.medium.name)],
     )
     return chosen, AmongClasses(model, classes).eval(), told
 

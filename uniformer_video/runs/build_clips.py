@@ -7,6 +7,8 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from uniformer_video.data.clips.images import ImageAugmentation
+from uniformer_video.data.clips.label_maps import LabelMaps
+from uniformer_video.data.clips.token_labelled import TokenLabelledAugmentation
 from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.decoding.cache import FrameCache
 from uniformer_video.data.lists.flips import mirror_pairs, one_sided
@@ -32,8 +34,9 @@ def build_train_dataset(
     class_names: Sequence[str],
     faults: dict[str, str] | None = None,
     cache: FrameCache | None = None,
+    label_maps: LabelMaps | None = None,
 ) -> TrainDataset:
-    """Random augmented clips; `faults` as in `Data`, `cache` as in `TrainDataset`."""
+    """Random augmented clips; `faults` as in `Data`, `cache` and `label_maps` as in `TrainDataset`."""
     protocol = Protocol.from_cfg(cfg)
     return TrainDataset(
         records,
@@ -46,12 +49,15 @@ def build_train_dataset(
         faults=faults,
         decode_short_side=cfg.DATA.DECODE_SHORT_SIDE,
         cache=cache,
+        label_maps=label_maps,
     )
 
 
 def build_train_loader(cfg: CfgNode, data: Data, ranks: Ranks) -> TrainLoader:
     """Batches of augmented clips for this process."""
-    dataset = build_train_dataset(cfg, data.train, data.class_names, data.faults, data.cache)
+    dataset = build_train_dataset(
+        cfg, data.train, data.class_names, data.faults, data.cache, data.label_maps
+    )
     slots = cfg.NUM_GPUS * cfg.NUM_SHARDS * cfg.SOLVER.ACCUMULATION_STEPS
     plan = TrainPlan(
         len(data.train),
@@ -60,6 +66,7 @@ def build_train_loader(cfg: CfgNode, data: Data, ranks: Ranks) -> TrainLoader:
         cfg.RNG_SEED,
         sampling_weights(data.train, cfg.DATA.BALANCE),
         repeats=cfg.AUG.REPEATED if cfg.AUG.ENABLE else 1,
+        noun=data.medium.name,
     )
     workers = resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)
     own_slots = ranks.own_slots(slots)
@@ -71,6 +78,8 @@ def build_augmentation(cfg: CfgNode, class_names: Sequence[str]) -> TrainAugment
     on = cfg.AUG.ENABLE
     relative = cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE
     augmentation = ImageAugmentation if is_of_images(cfg) else TrainAugmentation
+    if cfg.TOKEN_LABELS.ENABLE:
+        augmentation = TokenLabelledAugmentation
     return augmentation(
         crop_size=cfg.DATA.TRAIN_CROP_SIZE,
         policy=cfg.AUG.AA_TYPE if on else "",

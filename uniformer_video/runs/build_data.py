@@ -4,17 +4,19 @@ from dataclasses import dataclass, field
 
 from fvcore.common.config import CfgNode
 
+from uniformer_video.data.clips.label_maps import LabelMaps
 from uniformer_video.data.decoding.cache import FrameCache
-from uniformer_video.data.lists.check import check_list, note_overlaps
+from uniformer_video.data.lists.check import check_list, check_medium, note_overlaps
 from uniformer_video.data.lists.class_counts import count_unnamed, note_absent_classes
 from uniformer_video.data.lists.class_names import places, stand_ins
 from uniformer_video.data.lists.formats import list_formats
+from uniformer_video.data.lists.media import VIDEO, Medium
 from uniformer_video.data.lists.published import name_missing, note_missing
-from uniformer_video.data.lists.records import VideoRecord, relabel
+from uniformer_video.data.lists.records import VideoRecord, noun_of, relabel
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.runs.build_lists import read_lists
 from uniformer_video.runs.build_task import build_task
-from uniformer_video.runs.check import check_data_settings
+from uniformer_video.runs.check import check_data_settings, medium_of_lists
 from uniformer_video.runs.try_decoder import try_decoder
 from uniformer_video.weights.file_kinds import check_place
 from uniformer_video.words import name_some
@@ -27,7 +29,8 @@ class Data:
 
     faults: {path: reason} of videos that hung or crashed their decoder in this run. lacking: (list, video) of
     the published videos that the lists lack, where DATA.PUBLISHED_LISTS tells. cache: where frames of the
-    training videos are kept (DATA.CACHE_GB).
+    training videos are kept (DATA.CACHE_GB). label_maps: of the training pictures (TOKEN_LABELS). medium:
+    what the lists hold.
     """
 
     class_names: list[str]
@@ -38,6 +41,8 @@ class Data:
     faults: dict[str, str] = field(default_factory=dict)
     lacking: list[tuple[str, str]] = field(default_factory=list)
     cache: FrameCache | None = None
+    label_maps: LabelMaps | None = None
+    medium: Medium = VIDEO
 
     @property
     def num_classes(self) -> int:
@@ -72,10 +77,14 @@ def build_data(cfg: CfgNode) -> Data:
         notes |= dict.fromkeys(listed.notes)  # of a folder that is split, each part has the same
     names = _class_names(cfg, names, splits)
     train, val, test = (splits.get(split, []) for split in ("train", "val", "test"))
-    data = Data(names, train, val, test, list(notes))
+    medium = medium_of_lists(cfg)
+    data = Data(names, train, val, test, list(notes), medium=medium)
     if test and cfg.TEST.SPLIT != "test":
-        data.notes.append(f"The videos tested are those of the {cfg.TEST.SPLIT} list (TEST.SPLIT).")
-    for records in splits.values():
+        data.notes.append(
+            f"The {medium.name}s tested are those of the {cfg.TEST.SPLIT} list (TEST.SPLIT)."
+        )
+    for split, records in splits.items():
+        data.notes += check_medium(split, records)
         task.check_records(records, data.num_classes)
     if cfg.TRAIN.ENABLE and data.num_classes < task.min_classes:
         raise DataError(
@@ -84,7 +93,7 @@ def build_data(cfg: CfgNode) -> Data:
         )
     if cfg.TRAIN.ENABLE and not any(record.labels for record in data.train):
         raise DataError(
-            "no video of the training list has a label, so there is nothing to learn; is the column "
+            f"no {medium.name} of the training list has a label, so there is nothing to learn; is the column "
             "label filled?"
         )
     for split, records in splits.items():
@@ -94,7 +103,8 @@ def build_data(cfg: CfgNode) -> Data:
         data.notes += told
     lists = {split: getattr(data, split) for split in splits}
     try_decoder(cfg, lists)
-    data.notes += note_overlaps(lists) + note_absent_classes(lists, data.class_names)
+    data.notes += note_overlaps(lists)
+    data.notes += note_absent_classes(lists, data.class_names)
     if published := cfg.DATA.PUBLISHED_LISTS:
         split_number = cfg.DATA.SPLIT_NUMBER
         told, data.lacking = name_missing(data.class_names, lists, published, split_number)
@@ -118,7 +128,8 @@ def _check_named_alike(listed, names, splits, split):
     first = next(iter(splits))
     named, numbered = (first, split) if names else (split, first)
     raise DataError(
-        f"the {named} videos have class names and the {numbered} list has bare numbers, so nothing tells "
+        f"the {named} {noun_of(listed.records)}s have class names and the {numbered} list has bare "
+        "numbers, so nothing tells "
         "which number is which class; name the classes in classes.txt or DATA.CLASS_NAMES"
     )
 
@@ -133,7 +144,8 @@ def _in_order(listed, names, split):
         return listed.records
     if unknown := sorted(set(own) - set(names)):
         raise DataError(
-            f"the videos of the split {split} are of the class {name_some([*map(repr, unknown)])}, which the "
+            f"the {noun_of(listed.records)}s of the split {split} are of the class "
+            f"{name_some([*map(repr, unknown)])}, which the "
             f"splits before it do not name; their classes are {name_some(names, 8)}; name all classes in "
             "classes.txt or DATA.CLASS_NAMES, or mend the data"
         )

@@ -12,10 +12,10 @@ from uniformer_video.config.settings import flat_config, with_settings
 from uniformer_video.data.lists.class_counts import count_unnamed
 from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.folds import hold_out, make_folds
-from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats
+from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats, medium_of
 from uniformer_video.data.lists.groups import note_groups, note_shared_groups, with_groups
 from uniformer_video.data.lists.joined import align_classes, concatenate, without_shared
-from uniformer_video.data.lists.records import VideoList, VideoRecord
+from uniformer_video.data.lists.records import VideoList, VideoRecord, noun_of
 from uniformer_video.errors import AbsentError, ConfigError, DataError, UserError
 from uniformer_video.runs.join_sets import data_sets, join_sets
 from uniformer_video.storage.address import check_no_secret, is_address
@@ -108,12 +108,12 @@ def _lists_of_fold(cfg: CfgNode, splits: Sequence[str]) -> dict[str, VideoList]:
         train, val = hold_out(train, cfg.DATA.VAL_RATIO, cfg.RNG_SEED)
         if cfg.DATA.VAL_RATIO and not (train and val):
             raise DataError(
-                f"DATA.VAL_RATIO {cfg.DATA.VAL_RATIO:g} leaves no videos to "
+                f"DATA.VAL_RATIO {cfg.DATA.VAL_RATIO:g} leaves no {noun_of(train or val)}s to "
                 f"{'validate on' if train else 'train on'} beside fold {cfg.DATA.FOLD}; change it, or set "
                 "TRAIN.EVAL_PERIOD 0, so that nothing is validated"
             )
     are = "are tested" if cfg.TEST.SPLIT == "test" else "are its test list"
-    counts = f"{len(test)} of {plural(len(pairs), 'video')} of {folds.source} {are}"
+    counts = f"{len(test)} of {plural(len(pairs), noun_of(test))} of {folds.source} {are}"
     held = f", {len(val)} of the others validate" if val else ""
     notes = [f"Fold {cfg.DATA.FOLD} of 0 to {cfg.DATA.FOLDS - 1}: {counts}{held}.", *folds.notes]
     records = {"train": train, "val": val, "test": test}
@@ -171,7 +171,7 @@ def _read_set(
             lacking[split] = error
             continue
         if _splits_later(cfg) and split != "train" and not listed.records:
-            lacking[split] = DataError(f"{place} has no {split} videos")
+            lacking[split] = DataError(f"{place} has no {split} {medium_of(cfg.TRAIN.DATASET)}s")
             continue
         grouped = with_groups(listed.records, cfg.DATA.GROUP_PATTERN)
         found[split] = replace(listed, records=grouped)

@@ -1,7 +1,8 @@
 """The model that a config names, with the weights to begin with or to test."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from fvcore.common.config import CfgNode
 from uniformer_video.config.recorded import check_recorded_settings, config_text
 from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.config.settings import flat_config, with_settings
+from uniformer_video.data.clips.transforms import Normalisation
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
-from uniformer_video.errors import UserError
+from uniformer_video.errors import CheckpointError, ConfigError, DataError, UserError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.plugins import all_plugins
 from uniformer_video.program import command
@@ -29,6 +31,8 @@ from uniformer_video.weights.checkpoint import (
     read_weights,
 )
 from uniformer_video.zoo.create import build_for_weights, build_network
+from uniformer_video.zoo.family import NamedModel
+from uniformer_video.zoo.inflate import TOKEN_LABELLED
 from uniformer_video.zoo.published import local_file
 from uniformer_video.zoo.registry import count_classes, find_model, name_by_sizes
 
@@ -104,6 +108,7 @@ def build_model(
         replace_head=True,
     )
     report.notes += [line] if line else []
+    report.notes += _notes_on_start(cfg, weights)
     report.notes += [TEMPERATURE_LEFT_OUT] if CALIBRATION in weights.metadata else []
     if weights.training:
         stood = weights.training.get("progress", {}).get("epoch")
@@ -111,6 +116,25 @@ def build_model(
             f"its training stood at epoch {stood}; this one begins at 0, with fresh moments"
         )
     return model, report
+
+
+def _notes_on_start(cfg: CfgNode, weights: Weights) -> Iterator[str]:
+    """What is to be known of weights that saw pixels otherwise than this training, or learnt otherwise."""
+    ours, theirs = Protocol.from_cfg(cfg).views.normalise, None
+    if recorded := weights.metadata.get("protocol"):
+        with suppress(DataError):  # damaged, which only a test by it would suffer from
+            theirs = Protocol.from_dict(recorded, weights.path).views.normalise
+    if theirs and theirs != ours:
+        yield (
+            f"they were trained on pixels of {_in_words(theirs)}, and this run takes {_in_words(ours)}; "
+            "DATA.MEAN, DATA.STD and DATA.CHANNEL_ORDER make it the same"
+        )
+    if weights.is_token_labelled and not find_model(cfg.MODEL.MODEL_NAME).takes_images:
+        yield TOKEN_LABELLED
+
+
+def _in_words(pixels: Normalisation) -> str:
+    return f"mean {list(pixels.mean)}, deviation {list(pixels.std)}, {pixels.channel_order}"
 
 
 def fetch_weights(source: str, ranks: Ranks) -> Path:
@@ -124,6 +148,11 @@ def load_tested_model(
 ) -> tuple[RecognitionModel, Weights]:
     """The model in the checkpoint at `path`, complete, and its `Weights`; select: as `read_weights`."""
     weights = read_weights(path, select)
+    if weights.is_image and not find_model(cfg.MODEL.MODEL_NAME).takes_images:
+        raise CheckpointError(
+            f"{path} holds image (2D) weights, and {cfg.MODEL.MODEL_NAME} takes videos: train from them "
+            f"(UNIFORMER.PRETRAIN_NAME {path}), or test them on images"
+        )
     check_recorded_settings(weights.metadata.get("config"), str(path))
     check_same_task(weights, build_task(cfg))
     model = _model_for(cfg, weights, count_classes(weights, cfg.MODEL.MODEL_NAME))
@@ -147,13 +176,27 @@ def build_metadata(
 
 
 def model_options(cfg: CfgNode) -> Mapping[str, Any]:
-    """The arguments of the model that the config sets; what it leaves open is left out."""
+    """The arguments of the model that the config sets; what it leaves open is left out.
+
+    Raises `ConfigError` for a segmentation model.
+    """
     model = find_model(cfg.MODEL.MODEL_NAME)
+    check_is_trained(model)
     flat = flat_config(cfg)
     values = {key: flat[key] for key in model.family.settings}
     # An empty default leaves the choice to the model.
     values = {key: value for key, value in values.items() if value or DEFAULTS[key]}
     return model.family.options_from_settings(model, values)
+
+
+def check_is_trained(model: NamedModel) -> None:
+    """Raise `ConfigError` for a model that no task here trains or tests."""
+    if model.family.labels_pixels:
+        raise ConfigError(
+            f"MODEL.MODEL_NAME {model.name} is for segmentation, and the training and test of such models "
+            "are not there yet; a run takes a classifier of videos or images (what works by now: "
+            f"create_model, create_backbone, `{command('convert')}`, `{command('flops')}`)"
+        )
 
 
 def _adapt_kernel(cfg: CfgNode) -> bool:

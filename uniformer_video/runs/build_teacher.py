@@ -1,4 +1,6 @@
-"""What a training minimises, from the settings: the task's loss, or that and what a teacher says."""
+"""What a training minimises, from the settings: the task's loss, or that and what a teacher says, live, in
+stored logits, or in label maps.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +16,7 @@ from uniformer_video.config.recorded import check_recorded_settings
 from uniformer_video.data.lists.class_names import are_stand_ins
 from uniformer_video.data.lists.media import IMAGE, VIDEO
 from uniformer_video.data.lists.records import VideoRecord
-from uniformer_video.data.protocol import Protocol, recorded_protocol
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.evaluation.record import Results
@@ -24,6 +26,7 @@ from uniformer_video.program import command
 from uniformer_video.runs import build_clips, build_model
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import check_same_task
+from uniformer_video.runs.build_token_labels import build_token_labelling
 from uniformer_video.runs.check import medium_of_lists
 from uniformer_video.runs.class_order import check_order_is_told, known_names, order_of_teacher
 from uniformer_video.runs.stored_test import folder_of_test, read_stored_test
@@ -38,7 +41,7 @@ from uniformer_video.weights.checkpoint import (
 )
 from uniformer_video.words import name_some, plural
 from uniformer_video.zoo.create import build_for_weights
-from uniformer_video.zoo.published import published_by_name
+from uniformer_video.zoo.published import known_protocol
 from uniformer_video.zoo.registry import count_classes, identify_model
 
 Autocast = Callable[[], AbstractContextManager]
@@ -58,10 +61,14 @@ class Lessons:
 def build_lessons(
     cfg: CfgNode, data: Data, task: Task, ranks: Ranks, autocast: Autocast
 ) -> Lessons:
-    """The task's loss alone, or with a teacher, a model or the stored logits of one.
+    """The task's loss alone, or with a teacher, a model, the stored logits or the label maps of one.
 
     Raises `CheckpointError`, `ConfigError` or `DataError` for a teacher that does not suit the training.
     """
+    if cfg.TOKEN_LABELS.ENABLE:
+        assert data.label_maps is not None  # `build_label_maps` made them before
+        objective, lines = build_token_labelling(cfg, task, data.label_maps)
+        return Lessons(objective, lines=lines)
     if not (cfg.TEACHER.CHECKPOINT or cfg.TEACHER.SCORES):
         return Lessons(Objective(task))
     if not task.has_distillation:
@@ -121,9 +128,7 @@ def _from_model(cfg: CfgNode, data: Data, task: Task, ranks: Ranks, autocast: Au
 
 def protocol_of_teacher(weights: Weights) -> Protocol:
     """How videos become a teacher's input: what its file records, or what is known of published weights."""
-    protocol = recorded_protocol(weights.metadata, weights.path)
-    if protocol is None and not weights.metadata and (known := published_by_name(weights.path)):
-        protocol = known.protocol()
+    protocol = known_protocol(weights)
     if protocol is None:
         raise CheckpointError(
             f"TEACHER.CHECKPOINT {weights.path} does not record how videos are prepared for it (frames, "

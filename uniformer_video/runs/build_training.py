@@ -7,6 +7,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.rows import DEFAULTS
+from uniformer_video.data.lists.formats import medium_of
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.layer_groups import layer_groups
@@ -17,6 +18,7 @@ from uniformer_video.training.mixup import Mixup
 from uniformer_video.training.optim import (
     SGD,
     CosineSchedule,
+    RatesByEpoch,
     StepSchedule,
     adamw,
     parameter_groups,
@@ -38,6 +40,7 @@ def build_optimizer(cfg: CfgNode, model: RecognitionModel) -> torch.optim.Optimi
     decay: dict[str, Any] = {
         "weight_decay": solver.WEIGHT_DECAY,
         "spare_model_list": solver.ZERO_WD_POS_EMBED,
+        "spare_class_token": solver.ZERO_WD_CLASS_TOKEN,
         "spare_vectors": solver.ZERO_WD_1D_PARAM,
         "batch_norm_decay": cfg.BN.WEIGHT_DECAY,
         "layer_decay": solver.LAYER_DECAY,
@@ -85,7 +88,14 @@ def _set_batch_norms(cfg: CfgNode, model: RecognitionModel) -> None:
 
 
 def build_schedule(cfg: CfgNode) -> Callable[[float], float]:
-    """The learning rate as a function of the epoch."""
+    """The learning rate as a function of the epoch, a real number."""
+    schedule = _schedule_by_step(cfg)
+    if cfg.SOLVER.LR_INTERVAL == "step":
+        return schedule
+    return RatesByEpoch(schedule, delay=int(cfg.SOLVER.LR_INTERVAL == "previous-epoch"))
+
+
+def _schedule_by_step(cfg: CfgNode) -> CosineSchedule | StepSchedule:
     solver = cfg.SOLVER
     factor = _rate_factor(cfg)
     shared = {
@@ -98,8 +108,9 @@ def build_schedule(cfg: CfgNode) -> Callable[[float], float]:
     return CosineSchedule(
         **shared,
         end_lr=solver.COSINE_END_LR * factor,
-        max_epoch=solver.MAX_EPOCH,
+        max_epoch=solver.MAX_EPOCH - solver.COOLDOWN_EPOCHS,
         after_warmup=solver.COSINE_AFTER_WARMUP,
+        to_base_lr=solver.WARMUP_TO_BASE_LR,
     )
 
 
@@ -138,13 +149,14 @@ def decay_line(cfg: CfgNode, model: RecognitionModel) -> str:
 def rate_line(cfg: CfgNode) -> str:
     """What scaling did to the learning rates, or "" where they are as given."""
     solver, factor = cfg.SOLVER, _rate_factor(cfg)
+    if factor == 1:
+        return ""
     if solver.BASE_LR_BATCH_SIZE:
         meant = solver.BASE_LR_BATCH_SIZE
-        why = f"a step has {videos_of_step(cfg)} videos, SOLVER.BASE_LR_BATCH_SIZE is {meant}"
-    elif solver.BASE_LR_SCALE_NUM_SHARDS:
-        why = f"SOLVER.BASE_LR_SCALE_NUM_SHARDS True, and NUM_SHARDS is {cfg.NUM_SHARDS}"
+        noun = medium_of(cfg.TRAIN.DATASET)
+        why = f"a step has {videos_of_step(cfg)} {noun}s, SOLVER.BASE_LR_BATCH_SIZE is {meant}"
     else:
-        return ""
+        why = f"SOLVER.BASE_LR_SCALE_NUM_SHARDS True, and NUM_SHARDS is {cfg.NUM_SHARDS}"
     return (
         f"All learning rates are multiplied by {factor:g} ({why}): the peak is {solver.BASE_LR * factor:g}, "
         f"in place of SOLVER.BASE_LR {solver.BASE_LR:g}."
@@ -161,6 +173,7 @@ def build_train_settings(cfg: CfgNode) -> TrainSettings:
         checkpoint_period=cfg.TRAIN.CHECKPOINT_PERIOD,
         checkpoint_seconds=cfg.TRAIN.CHECKPOINT_MINUTES * 60,
         max_bad_ratio=cfg.DATA.MAX_BAD_RATIO,
+        noun=medium_of(cfg.TRAIN.DATASET),
         max_nonfinite=cfg.TRAIN.MAX_NONFINITE,
         patience=cfg.TRAIN.PATIENCE,
         precise_batches=cfg.BN.NUM_BATCHES_PRECISE if cfg.BN.USE_PRECISE_STATS else 0,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from uniformer_video.data.lists.media import noun_of
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.evaluation.analyses.calibration import log_likelihoods, measured
 from uniformer_video.evaluation.calibration import (
@@ -63,15 +64,15 @@ def calibrate(
     folder = Path(folder)
     task = _check_tested(folder, false_accepts, unknown)
     results, scores = read_stored_logits(folder)
-    scorer = Scorer(results, folder)
+    scorer, noun = Scorer(results, folder), results.protocol.medium
     test, places = decoded(task, results.videos, scores)
     fitted, reported, about = (
-        split_test(test, seed)
+        split_test(test, seed, noun)
         if on == HALF
         else validation_and_test(task, scorer, results, test, places)
     )
     score = results.protocol.score
-    temperature = _fit(task, fitted, score, about["fitted_on"])
+    temperature = _fit(task, fitted, score, about["fitted_on"], noun)
     fitted, after = fitted.at(temperature), reported.at(temperature)
     record: dict[str, Any] = {
         "temperature": temperature,
@@ -86,13 +87,15 @@ def calibrate(
     }
     lines = _told(record)
     if failed := len(scores) - len(test):
-        lines.insert(0, f"left out: {plural(failed, 'test video')} that could not be decoded")
+        lines.insert(0, f"left out: {plural(failed, f'test {noun}')} that could not be decoded")
     if false_accepts is not None:
         outside = None
         if unknown is not None:
             outside = unknown_confidences(task, scorer, unknown, temperature, lines)
-        record["threshold"] = find_threshold(task, fitted, after, score, false_accepts, outside)
-        lines += threshold_lines(record["threshold"])
+        record["threshold"] = find_threshold(
+            task, fitted, after, score, false_accepts, outside, noun
+        )
+        lines += threshold_lines(record["threshold"], noun)
     metadata = {**scorer.weights.metadata, "protocol": record["protocol"], CALIBRATION: record}
     if scorer.weights.chosen:
         metadata["weights"] = {"chosen": scorer.weights.chosen}  # without the other set
@@ -150,7 +153,7 @@ def _check_rescored(folder: Path, rescored: Mapping[str, Any]) -> None:
         )
 
 
-def _fit(task: Task, sample: Sample, score: str, which: str) -> float:
+def _fit(task: Task, sample: Sample, score: str, which: str, noun: str) -> float:
     """The temperature that the labels of a sample are most likely at."""
     logits = sample.logits
     if score == "logits":  # only their mean counts
@@ -163,7 +166,7 @@ def _fit(task: Task, sample: Sample, score: str, which: str) -> float:
     if not LOWEST_TEMPERATURE < temperature < HIGHEST_TEMPERATURE:
         why = (
             "the surer these scores are made, the better they fit, for next to all answers are right; take "
-            "more or harder videos"
+            f"more or harder {noun}s"
             if temperature < 1
             else "the less sure these scores are made, the better they fit, for they say nothing of the "
             "classes; take other weights"
@@ -174,18 +177,18 @@ def _fit(task: Task, sample: Sample, score: str, which: str) -> float:
 
 def _told(record: dict[str, Any]) -> list[str]:
     """The temperature in a few lines."""
-    before, after = record["before"], record["after"]
+    before, after, noun = record["before"], record["after"], noun_of(record)
     lines = [
-        f"temperature {record['temperature']:.4f}, fitted on {plural(record['videos'], 'video')}: "
+        f"temperature {record['temperature']:.4f}, fitted on {plural(record['videos'], noun)}: "
         f"{record['fitted_on']}",
-        f"on {plural(record['videos_reported'], 'video')}, {record['reported_on']}, before -> after:",
+        f"on {plural(record['videos_reported'], noun)}, {record['reported_on']}, before -> after:",
         f"  negative log-likelihood {_interval(before['nll'])} -> {_interval(after['nll'])}",
         f"  expected calibration error {_interval(before['ece'], 100)} -> {_interval(after['ece'], 100)}",
         f"  the same, debiased {before['ece_debiased']:.1%} -> {after['ece_debiased']:.1%}",
     ]
     if after["nll"]["value"] > before["nll"]["value"]:
         lines.append(
-            "  the temperature makes these probabilities worse: leave it, or fit it on more videos"
+            f"  the temperature makes these probabilities worse: leave it, or fit it on more {noun}s"
         )
     return lines
 

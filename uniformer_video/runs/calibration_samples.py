@@ -51,11 +51,13 @@ def halves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[:middle]), np.sort(order[middle:])
 
 
-def split_test(test: Sample, seed: int) -> tuple[Sample, Sample, dict[str, Any]]:
+def split_test(
+    test: Sample, seed: int, noun: str = "video"
+) -> tuple[Sample, Sample, dict[str, Any]]:
     if len(test) < 2 * MIN_VIDEOS:
         raise DataError(
-            f"the test decoded {plural(len(test), 'video')}, and two halves take {2 * MIN_VIDEOS} at least; "
-            "calibrate on the validation videos (--on val), or test more videos"
+            f"the test decoded {plural(len(test), noun)}, and two halves take {2 * MIN_VIDEOS} at least; "
+            f"calibrate on the validation {noun}s (--on val), or test more {noun}s"
         )
     fitted, reported = map(test.part, halves(len(test), seed))
     return (
@@ -63,7 +65,7 @@ def split_test(test: Sample, seed: int) -> tuple[Sample, Sample, dict[str, Any]]
         reported,
         {
             "seed": seed,
-            "fitted_on": f"a half of the test videos (seed {seed})",
+            "fitted_on": f"a half of the test {noun}s (seed {seed})",
             "videos": len(fitted),
             "reported_on": "the other half",
             "videos_reported": len(reported),
@@ -78,12 +80,13 @@ def validation_and_test(
     records, scores = validation_scores(
         scorer, task, lambda records: _check_numbers(records, results, places)
     )
+    noun = results.protocol.medium
     known = ~np.isnan(scores).any(axis=(1, 2))
     labels = [task.label_of(record) for record, good in zip(records, known, strict=True) if good]
     fitted = Sample(scores[known], labels)
     if len(fitted) < MIN_VIDEOS:
         raise DataError(
-            f"{plural(len(fitted), 'validation video')} could be decoded, and a temperature takes "
+            f"{plural(len(fitted), f'validation {noun}')} could be decoded, and a temperature takes "
             f"{MIN_VIDEOS} at least; calibrate on a half of the test (--on half)"
         )
     reported = test.part(_not_among(records, results, places))
@@ -91,9 +94,9 @@ def validation_and_test(
         fitted,
         reported,
         {
-            "fitted_on": "the validation videos",
+            "fitted_on": f"the validation {noun}s",
             "videos": len(fitted),
-            "reported_on": "the test videos that are not among them",
+            "reported_on": f"the test {noun}s that are not among them",
             "videos_reported": len(reported),
         },
     )
@@ -101,15 +104,16 @@ def validation_and_test(
 
 def _check_numbers(records: Sequence[VideoRecord], results: Results, places: np.ndarray) -> None:
     """Raise where the validation videos can't do, before any of them is decoded."""
+    noun = results.protocol.medium
     if len(records) < MIN_VIDEOS:
         raise DataError(
-            f"there are {plural(len(records), 'validation video')}, and a temperature takes {MIN_VIDEOS} at "
-            "least; calibrate on a half of the test (--on half)"
+            f"there are {plural(len(records), f'validation {noun}')}, and a temperature takes {MIN_VIDEOS} "
+            "at least; calibrate on a half of the test (--on half)"
         )
     left = len(_not_among(records, results, places))
     if left < MIN_VIDEOS:
         raise DataError(
-            f"{len(places) - left} of {plural(len(places), 'test video')} are validation videos, which "
+            f"{len(places) - left} of {plural(len(places), f'test {noun}')} are validation {noun}s, which "
             f"leaves {left} to report on, and {MIN_VIDEOS} are needed; calibrate on a half of the "
             "test (--on half)"
         )

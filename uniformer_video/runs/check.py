@@ -20,6 +20,7 @@ from uniformer_video.data.lists.formats import ListFormat, find_format, list_for
 from uniformer_video.data.lists.media import IMAGE, MEDIA, VIDEO, Medium
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_task import build_task
+from uniformer_video.runs.build_token_labels import check_token_labels
 from uniformer_video.zoo.registry import MODELS, find_model
 
 _FORMAT_SWITCHES = ("TRAIN.DATASET", "TEST.DATASET")
@@ -53,6 +54,8 @@ def check_settings(cfg: CfgNode) -> None:
     """
     check_data_settings(cfg)
     _check_medium(cfg)
+    _check_local_kernel(cfg)
+    check_token_labels(cfg)
     _check_robustness(cfg)
     task = build_task(cfg)
     if cfg.TRAIN.ENABLE and cfg.AUG.ENABLE and cfg.AUG.AA_TYPE:
@@ -105,7 +108,13 @@ def check_data_settings(cfg: CfgNode) -> None:
                 f"DATA.TARGET_FPS {cfg.DATA.TARGET_FPS:g} needs the times of frames, and the format "
                 f"{used.name} (TRAIN.DATASET or TEST.DATASET) knows none; set it to 0"
             )
-        if used.in_shards and not decoder.reads_shards:
+        if decoder.of_images and used.medium != IMAGE.name:
+            raise ConfigError(
+                f"DATA.DECODING_BACKEND {decoder.name} reads images, and the format {used.name} lists "
+                "videos; "
+                "set it to auto"
+            )
+        if used.in_shards and used.medium == VIDEO.name and not decoder.reads_shards:
             raise ConfigError(
                 f"DATA.DECODING_BACKEND {decoder.name} cannot read videos in shards (TRAIN.DATASET or "
                 f"TEST.DATASET {used.name}); set it to auto"
@@ -142,6 +151,18 @@ def _check_medium(cfg: CfgNode) -> None:
         )
 
 
+def _check_local_kernel(cfg: CfgNode) -> None:
+    """Raise `ConfigError` for a kernel over time in a model of images, or without it in one of videos."""
+    model, kernel = find_model(cfg.MODEL.MODEL_NAME), cfg.UNIFORMER.LOCAL_KERNEL
+    sides = ("height", "width") if model.takes_images else ("time", "height", "width")
+    if kernel and len(kernel) != len(sides):
+        medium, example = ("images", "[5, 5]") if model.takes_images else ("videos", "[3, 5, 5]")
+        raise ConfigError(
+            f"UNIFORMER.LOCAL_KERNEL is {kernel}, and MODEL.MODEL_NAME {model.name} takes {medium}; it must "
+            f"be [{', '.join(sides)}], such as {example}, or [] for that of the weights"
+        )
+
+
 def _check_robustness(cfg: CfgNode) -> None:
     """Raise `ConfigError` where a test of images is to be made worse as only videos can be."""
     about_time = [kind for kind in cfg.TEST.ROBUSTNESS if kind in ABOUT_TIME]
@@ -157,7 +178,11 @@ def settings_of_other_media(cfg: CfgNode) -> dict[str, Unused]:
     """`{key: Unused}` of the settings about videos, where the lists hold images, and the reverse."""
     keys, noun = (_OF_VIDEOS, "images") if is_of_images(cfg) else (_OF_IMAGES, "videos")
     reason = f"the format {cfg.TRAIN.DATASET} lists {noun}, which have no such thing"
-    return {key: Unused(reason, ("TRAIN.DATASET",), gives_way=True) for key in keys}
+    found = {key: Unused(reason, ("TRAIN.DATASET",), gives_way=True) for key in keys}
+    if is_of_images(cfg) and not find_decoder(cfg.DATA.DECODING_BACKEND).of_images:
+        reads = Unused("images are read by Pillow alone", ("TRAIN.DATASET",), gives_way=True)
+        found["DATA.DECODING_BACKEND"] = reads
+    return found
 
 
 def settings_of_other_formats(cfg: CfgNode) -> dict[str, Unused]:
@@ -212,8 +237,8 @@ def _has_no_such(model, key):
     having = [
         name
         for name, other in MODELS.items()
-        if key in other.family.settings and not other.takes_images
-    ]
+        if key in other.family.settings and other.takes_images == model.takes_images
+    ] or [name for name, other in MODELS.items() if key in other.family.settings]
     return f"{model.name} has no such setting, it is one of {', '.join(having)}"
 
 

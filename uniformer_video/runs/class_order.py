@@ -163,7 +163,7 @@ def _map_by_name(data: Data, own: list[str], path: str) -> Data:
     if absent:
         note = (
             f"The data has {data.num_classes} of the {len(own)} classes of the checkpoint; labels were "
-            f"mapped by name. None of its videos is of {name_some(absent)}."
+            f"mapped by name. None of its {data.medium.name}s is of {name_some(absent)}."
         )
     return _in_order_of(data, own, order, note)
 

@@ -52,7 +52,8 @@ def compare(folders: Sequence[str | Path]) -> dict[str, Any]:
     chosen = np.flatnonzero(decoded)
     if not len(chosen):
         raise DataError(
-            f"there is no video that all of {', '.join(names)} could decode, so nothing to compare by"
+            f"there is no {first.protocol.medium} that all of {', '.join(names)} could decode, so nothing to "
+            "compare by"
         )
     groups = _groups(same, chosen)
     runs = [_answers(test, chosen, groups) for test in same]
@@ -75,7 +76,7 @@ def compare(folders: Sequence[str | Path]) -> dict[str, Any]:
     left_out = _left_out(same, decoded)
     notes = [*on_same_answers(names, same), *on_other_protocols(names, results), *notes]
     notes += on_cross_validations(names, results)
-    notes += on_what_lacks(rows, settings, left_out, len(decoded))
+    notes += on_what_lacks(rows, settings, left_out, len(decoded), first.protocol.medium)
     called = names_of_recipes(recipes, rows)
     return {
         "schema_version": SCHEMA_VERSION,

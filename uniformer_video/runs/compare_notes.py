@@ -47,9 +47,10 @@ def on_cross_validations(names: Sequence[str], results: Sequence[Results]) -> li
     single = [name for name in names if name not in joined]
     if not joined or not single:
         return []
+    noun = results[0].protocol.medium
     return [
-        f"A cross-validation answers each video by the model of a fold that did not learn from it "
-        f"({', '.join(joined)}); whether {', '.join(single)} learned from any of these videos is not known."
+        f"A cross-validation answers each {noun} by the model of a fold that did not learn from it "
+        f"({', '.join(joined)}); whether {', '.join(single)} learned from any of these {noun}s is not known."
     ]
 
 
@@ -58,15 +59,16 @@ def on_what_lacks(
     settings: Sequence[Mapping[str, Any] | None],
     left_out: Sequence[Mapping[str, Any]],
     videos: int,
+    noun: str,
 ) -> list[str]:
-    """Notes on what is not compared, and what is not known of runs."""
+    """Notes on what is not compared, and what is not known of runs. noun: what was tested."""
     notes = []
     if left_out:
         failed = ", ".join(f"{row['name']} {row['failed']}" for row in rows if row["failed"])
         named = name_some([video["name"] for video in left_out])
         notes.append(
-            f"Compared are the {videos - len(left_out)} of {plural(videos, 'video')} that every run could "
-            f"decode. {plural(len(left_out), 'video')} could not be decoded by all of them ({failed}): "
+            f"Compared are the {videos - len(left_out)} of {plural(videos, noun)} that every run could "
+            f"decode. {plural(len(left_out), noun)} could not be decoded by all of them ({failed}): "
             f"{named}."
         )
     if unknown := [row["name"] for row in rows if row["gflops_video"] is None]:

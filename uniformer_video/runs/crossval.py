@@ -132,6 +132,8 @@ def _check(cfg: CfgNode) -> None:
 def _of_teacher(cfg: CfgNode) -> list[str]:
     """What is to be known of a teacher that all folds have in common."""
     source = cfg.TEACHER.CHECKPOINT or cfg.TEACHER.SCORES
+    if cfg.TOKEN_LABELS.ENABLE:
+        source = f"that of the label maps in {cfg.TOKEN_LABELS.PATH}"
     if not source:
         return []
     return [

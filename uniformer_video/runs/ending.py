@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from fvcore.common.config import CfgNode
 
+from uniformer_video.data.lists.records import noun_of
 from uniformer_video.errors import DataError
 from uniformer_video.runs.build_data import Data
 from uniformer_video.training.state import Progress
@@ -17,7 +18,7 @@ def check_patience(cfg: CfgNode, data: Data) -> None:
     if cfg.TRAIN.PATIENCE and not any(record.labels for record in data.val):
         raise DataError(
             f"TRAIN.PATIENCE {cfg.TRAIN.PATIENCE} counts validations without a better score, and no "
-            "validation video has a label to give one; label some, or set TRAIN.PATIENCE 0"
+            f"validation {noun_of(data.val)} has a label to give one; label some, or set TRAIN.PATIENCE 0"
         )
 
 

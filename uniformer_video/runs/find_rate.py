@@ -145,8 +145,8 @@ def find_rate(
     with join_ranks(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
         data, folder = build_data(cfg), run_folder(cfg, name)
         ranks.say(
-            f"{cfg.MODEL.MODEL_NAME}, {plural(len(data.train), 'video')}: {steps} steps on a copy of the "
-            f"model, with SOLVER.BASE_LR from {lowest:g} to {highest:g}."
+            f"{cfg.MODEL.MODEL_NAME}, {plural(len(data.train), data.medium.name)}: {steps} steps on a copy "
+            f"of the model, with SOLVER.BASE_LR from {lowest:g} to {highest:g}."
         )
         growth = (highest / lowest) ** (1 / (steps - 1))
         curve = _measure(cfg, data, folder, ranks, [lowest * growth**step for step in range(steps)])

@@ -31,6 +31,8 @@ from uniformer_video.runs.build_measures import (
 )
 from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.build_teacher import build_lessons
+from uniformer_video.runs.build_token_labels import build_label_maps
+from uniformer_video.runs.check import medium_of_lists
 from uniformer_video.runs.checkpoints import Begun, RunCheckpoints, read_begun
 from uniformer_video.runs.ending import check_patience, note_early_end, note_time
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE, RunFolder
@@ -70,6 +72,7 @@ def fit(
     # a wrong name shows now, not after training
     build_clips.opposite_classes(cfg, data.class_names)
     check_patience(cfg, data)
+    data.label_maps = build_label_maps(cfg, data.train, data.class_names)
     seed_torch("weights", cfg.RNG_SEED)
     begun = read_begun(folder) if cfg.UNIFORMER.PRETRAIN_NAME else None
     model, report = _build_model(cfg, data, begun, ranks)
@@ -244,11 +247,11 @@ def _training_facts(
     command: str,
 ) -> Iterator[str]:
     parameters = count_parameters(model) / 1e6
-    plan = loader.plan
+    plan, noun = loader.plan, medium_of_lists(cfg).name
     yield (
         f"Training {parameters:.2f} M parameters for {cfg.SOLVER.MAX_EPOCH} epochs of "
         f"{plan.steps_per_epoch} steps on {ranks.size} x {device_name()}, {precision}, "
-        f"{plural(plan.slots * plan.slot_size, 'video')} a step, "
+        f"{plural(plan.slots * plan.slot_size, noun)} a step, "
         f"{resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)} workers."
     )
     yield from build_training.build_freezing(cfg).lines(model)
@@ -266,7 +269,7 @@ def _training_facts(
     if (steps := cfg.SOLVER.ACCUMULATION_STEPS) > 1:
         yield (
             f"Gradients of {steps} batches are added up for each update (SOLVER.ACCUMULATION_STEPS): "
-            f"{plan.slots} parts of {plural(plan.slot_size, 'video')}, each of which BatchNorm normalises "
+            f"{plan.slots} parts of {plural(plan.slot_size, noun)}, each of which BatchNorm normalises "
             "by itself."
         )
     processes = cfg.NUM_GPUS * cfg.NUM_SHARDS
@@ -274,7 +277,7 @@ def _training_facts(
         yield (
             f"The recipe is for {processes} processes (NUM_GPUS {cfg.NUM_GPUS} x NUM_SHARDS "
             f"{cfg.NUM_SHARDS}); {ranks.size} will work through their {plan.slots} parts of each step "
-            f"in turn: {plan.slots // ranks.size} x {plural(plan.slot_size, 'video')}, gradients accumulated."
+            f"in turn: {plan.slots // ranks.size} x {plural(plan.slot_size, noun)}, gradients accumulated."
         )
         yield (
             f"On {processes} GPUs: {torchrun(cfg.NUM_GPUS, cfg.NUM_SHARDS)} "
@@ -298,13 +301,13 @@ def _validate(
 
     Raises `TrainingError` for scores that are not finite: no such weights are ever the best.
     """
-    started = time.monotonic()
+    started, noun = time.monotonic(), data.medium.name
     protocol = Protocol.from_cfg(cfg).with_views(1, 1)
     together = SideBySide([*models.values()])
     scores = score_records(cfg, together, data.val, protocol, ranks, False, faults=data.faults)
     videos = [record for record, decoded in zip(data.val, scores.decoded, strict=True) if decoded]
     if not videos:
-        monitor.message("no validation video can be decoded")
+        monitor.message(f"no validation {noun} can be decoded")
         return {}
     if not np.isfinite(scores.scores[scores.decoded]).all():
         raise TrainingError(
@@ -316,7 +319,7 @@ def _validate(
         score, loss = task.validate(means[scores.decoded], videos)
         if math.isnan(score):
             monitor.message(
-                "no validation video has a label, so there is no score to choose weights by"
+                f"no validation {noun} has a label, so there is no score to choose weights by"
             )
             return {}
         if not 0 <= score <= 1:
@@ -328,5 +331,5 @@ def _validate(
     seconds = time.monotonic() - started
     monitor.validation(epoch, epoch * steps, measured, seconds, task.score_key)
     if scores.failures:
-        monitor.message(f"{len(scores.failures)} validation videos cannot be decoded")
+        monitor.message(f"{len(scores.failures)} validation {noun}s cannot be decoded")
     return {name: score for name, (score, _) in measured.items()}

@@ -7,6 +7,7 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.data.lists.class_counts import class_counts
 from uniformer_video.data.lists.folds import hold_out
+from uniformer_video.data.lists.formats import medium_of
 from uniformer_video.data.lists.joined import (
     align_classes,
     at_first_path,
@@ -15,7 +16,7 @@ from uniformer_video.data.lists.joined import (
     same_files,
     without_shared,
 )
-from uniformer_video.data.lists.records import VideoList
+from uniformer_video.data.lists.records import VideoList, noun_of
 from uniformer_video.data.loading.loader import sampling_weights
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, one_line, plural
@@ -89,14 +90,15 @@ def _hold_out(cfg: CfgNode, kept: SetLists, absent: Mapping[str, Collection[str]
 
     So neither a group nor a video that sets share is parted. Where they have no test either, it is that part.
     """
+    noun = medium_of(cfg.TRAIN.DATASET)
     places = [place for place in absent["val"] if place in kept["train"]]
     records = [record for place in places for record in kept["train"][place].records]
     train, val = hold_out(records, cfg.DATA.VAL_RATIO, cfg.RNG_SEED)
     if places and cfg.DATA.VAL_RATIO and not (train and val):
         raise DataError(
-            f"DATA.VAL_RATIO {cfg.DATA.VAL_RATIO:g} leaves no videos to "
-            f"{'validate on' if train else 'train on'}, of {plural(len(records), 'video')} in "
-            f"{name_some(places)}; add videos or change the ratio"
+            f"DATA.VAL_RATIO {cfg.DATA.VAL_RATIO:g} leaves no {noun}s to "
+            f"{'validate on' if train else 'train on'}, of {plural(len(records), noun)} in "
+            f"{name_some(places)}; add {noun}s or change the ratio"
         )
     if val:
         held = {record.segment for record in val}
@@ -113,7 +115,7 @@ def _hold_out(cfg: CfgNode, kept: SetLists, absent: Mapping[str, Collection[str]
                 kept["test"][place] = kept["val"][place]
     if not val:
         return []
-    count = f"{len(val)} of {plural(len(records), 'video')} in {name_some(places)}"
+    count = f"{len(val)} of {plural(len(records), noun)} in {name_some(places)}"
     return [f"{count} are held out (DATA.VAL_RATIO {cfg.DATA.VAL_RATIO:g})."]
 
 
@@ -150,7 +152,7 @@ def _count_sets(cfg: CfgNode, split: str, lists: Mapping[str, VideoList]) -> str
         share = len(listed.records) / max(len(records), 1)
         if drawn is not None:
             share = drawn[start:end].sum() / drawn.sum()
-        count = plural(len(listed.records), "video")
+        count = plural(len(listed.records), noun_of(listed.records))
         classes = plural(len(class_counts(listed.records)), "class", "classes")
         weight = f" (weight {weights[place]:g})" if place in weights else ""
         parts.append(f"{place}: {count} of {classes}, {share:.1%}{weight}")

@@ -13,7 +13,9 @@ import numpy as np
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.recorded import config_text
+from uniformer_video.config.setting import value_in_words
 from uniformer_video.config.settings import changed_settings
+from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.lists.records import VideoRecord, list_digest
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.protocol import Protocol
@@ -53,9 +55,10 @@ from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.training.writers import Writers
 from uniformer_video.versions import versions
-from uniformer_video.weights.checkpoint import CALIBRATION, file_sha256
+from uniformer_video.weights.checkpoint import CALIBRATION, Weights, file_sha256
 from uniformer_video.words import plural
 from uniformer_video.zoo.create import count_parameters
+from uniformer_video.zoo.published import known_protocol
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +90,7 @@ def evaluate(
     data = match_classes(data, weights, cfg.MODEL.NUM_CLASSES, cfg.MODEL.MODEL_NAME)
     if CALIBRATION in weights.metadata:
         data = replace(data, notes=[*data.notes, _UNCALIBRATED])
+    data = replace(data, notes=[*data.notes, *_other_pixels(cfg, weights)])
     data, tested_model, among = keep_classes(cfg, task, data, model)
     ranks.say(*data.notes[len(known_notes) :])
     videos = list_digest(data.test)
@@ -104,7 +108,7 @@ def evaluate(
     protocol = replace(protocol, precision=choose_precision(protocol.precision, ranks.device))
     which = f", {weights.choice}" if weights.choice else ""
     ranks.say(
-        f"Testing {path}{which}: {plural(len(data.test), 'video')}, "
+        f"Testing {path}{which}: {plural(len(data.test), data.medium.name)}, "
         f"{plural(protocol.num_views, 'view')} of each."
     )
     ranks.say(*variants_line(cfg))
@@ -121,7 +125,7 @@ def evaluate(
         data.faults,
         cfg.TEST.STRIPS,
     )
-    _check_scores(view_scores, path)
+    _check_scores(view_scores, path, data.medium.name)
     repeats = _repeated_views(view_scores, protocol)
     ranks.say(*repeats)
     if not ranks.is_main:
@@ -169,6 +173,19 @@ def evaluate(
     if writers:
         _show(load_results(target), task, writers)
     return present(target, ranks)
+
+
+def _other_pixels(cfg: CfgNode, weights: Weights) -> list[str]:
+    """A note where images are prepared otherwise for the test than they were for the weights."""
+    known, own = known_protocol(weights), Protocol.from_cfg(cfg)
+    if known is None or known.medium != IMAGE.name or known.views.normalise == own.views.normalise:
+        return []
+    pixels = known.views.normalise
+    return [
+        f"The weights are for images with DATA.MEAN {value_in_words(list(pixels.mean))} and DATA.STD "
+        f"{value_in_words(list(pixels.std))}, and this test takes "
+        f"{value_in_words(cfg.DATA.MEAN)} and {value_in_words(cfg.DATA.STD)}."
+    ]
 
 
 def data_facts(cfg: CfgNode) -> dict[str, str]:
@@ -245,7 +262,7 @@ def score_records(
     """
     precision = choose_precision(protocol.precision, ranks.device)
     dataset = build_clips.build_test_dataset(cfg, records, protocol, playback, faults, strips)
-    with video_bar(len(records), ranks, show_bars) as progress:
+    with video_bar(len(records), ranks, show_bars, protocol.medium) as progress:
         return score_videos(
             model,
             dataset,
@@ -259,11 +276,11 @@ def score_records(
         )
 
 
-def _check_scores(view_scores: ViewScores, path: Path) -> None:
+def _check_scores(view_scores: ViewScores, path: Path, noun: str) -> None:
     """A test that measured nothing is an error, not a result of 0 %."""
     if not view_scores.decoded.any():
         reason = next(iter(view_scores.failures.values()))
-        raise DataError(f"none of the test videos can be decoded; the first: {reason}")
+        raise DataError(f"none of the test {noun}s can be decoded; the first: {reason}")
     if not np.isfinite(view_scores.scores[view_scores.decoded]).all():
         raise CheckpointError(
             f"{path} gives scores that are not finite; try TRAIN.PRECISION fp32, or other weights"

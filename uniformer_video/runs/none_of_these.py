@@ -36,17 +36,18 @@ def unknown_confidences(
 
     unknown: a folder or a list (csv) of them, whose labels are not looked at.
     """
-    records = records_at(unknown, MEDIA[scorer.results.protocol.medium])
+    noun = scorer.results.protocol.medium
+    records = records_at(unknown, MEDIA[noun])
     tested = {os.path.abspath(video["path"]) for video in scorer.results.videos}
     if known := [record.name for record in records if os.path.abspath(record.path) in tested]:
         raise DataError(
-            f"{plural(len(known), 'video')} of {unknown} are test videos, which have a class: "
-            f"{name_some(known)}; --unknown takes videos of none of the classes"
+            f"{plural(len(known), noun)} of {unknown} are test {noun}s, which have a class: "
+            f"{name_some(known)}; --unknown takes {noun}s of none of the classes"
         )
     found = scorer.score(records)
     if not found.decoded.any():
         first = next(iter(found.failures.values()))
-        raise DataError(f"none of the videos in {unknown} can be decoded; the first: {first}")
+        raise DataError(f"none of the {noun}s in {unknown} can be decoded; the first: {first}")
     if found.failures:
         reasons = name_some(list(found.failures.values()))
         lines.append(f"left out of {unknown}, broken: {len(found.failures)}: {reasons}")
@@ -62,6 +63,7 @@ def find_threshold(
     score: str,
     rate: float,
     outside: np.ndarray | None,
+    noun: str = "video",
 ) -> dict[str, Any]:
     """The record of a threshold; samples at the temperature. outside: confidences of unknown videos."""
     own, own_right = _confidences(task, fitted, score)
@@ -69,8 +71,8 @@ def find_threshold(
     false = own[~own_right] if outside is None else outside
     if not len(false):
         raise DataError(
-            "no answer is wrong among the videos that are fitted on, so none tells a threshold; name videos "
-            "of none of the classes with --unknown"
+            f"no answer is wrong among the {noun}s that are fitted on, so none tells a threshold; name "
+            f"{noun}s of none of the classes with --unknown"
         )
     value = threshold_for(false, rate)
     accepted = (confidence >= value) & right
@@ -86,19 +88,20 @@ def find_threshold(
     }
 
 
-def threshold_lines(found: dict[str, Any]) -> list[str]:
-    """The threshold in a few lines."""
+def threshold_lines(found: dict[str, Any], noun: str = "video") -> list[str]:
+    """The threshold in a few lines. noun: what is answered."""
     kind = found["of"]
     lines = [
         f'threshold {found["value"]:.4f}: below this confidence the answer is "none of these"',
-        f"  chosen so that at most {found['false_accepts']:.1%} of the {kind} are accepted: "
+        f"  chosen so that at most {found['false_accepts']:.1%} of the {kind.replace('video', noun)} are "
+        "accepted: "
         f"{found['accepted']['correct']} of {found['accepted']['of']}",
         f"  right answers that are lost, on what is reported: {share_text(found['lost_right_answers'])}",
         f"  wrong answers that are accepted there: {share_text(found['wrong_answers_accepted'])}",
     ]
     if kind == MISTAKES:
         lines.append(
-            "  a false accept is here a wrong answer that is accepted; of videos of none of the classes it "
+            f"  a false accept is here a wrong answer that is accepted; of {noun}s of none of the classes it "
             "says nothing: --unknown does"
         )
     if found["value"] > 1:

@@ -10,16 +10,16 @@ from uniformer_video.distributed.ranks import Ranks
 
 @contextmanager
 def video_bar(
-    videos: int, ranks: Ranks, show_bars: bool | None
+    videos: int, ranks: Ranks, show_bars: bool | None, noun: str = "video"
 ) -> Iterator[Callable[[int, int], None]]:
     """A bar over this process' share of `videos`; gives a function of (videos just finished, failed ones).
 
-    show_bars: None = on a terminal. Only the main process has one.
+    show_bars: None = on a terminal. noun: what they are called. Only the main process has one.
     """
     shown = show_bars if ranks.is_main else False
     hidden = None if shown is None else not shown
     own = len(range(ranks.rank, videos, ranks.size))
-    with tqdm(total=own, unit="video", leave=False, disable=hidden) as bar:
+    with tqdm(total=own, unit=noun, leave=False, disable=hidden) as bar:
         failed = 0
 
         def progress(finished: int, failures: int) -> None:

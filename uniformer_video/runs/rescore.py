@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from uniformer_video.data.lists.class_names import named_classes
+from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.lists.records import VideoRecord, list_digest
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import ConfigError, DataError, choice_error
@@ -121,6 +122,8 @@ def _choose(choice: Choice, results: Mapping[str, Any], task: Task) -> Kept:
     score = protocol.score if choice.score is None else choice.score
     if score not in task.view_scores:
         raise choice_error("--score", score, task.view_scores)
+    if protocol.medium == IMAGE.name and not (choice.clips is None and choice.crops is None):
+        raise ConfigError("--clips and --crops are for videos; an image has one view, its centre")
     names = _names(choice.class_names, results["class_names"])
     classes = chosen_classes(choice.classes, names) if choice.classes else list(range(len(names)))
     if len(classes) < task.min_classes <= len(names):
@@ -131,7 +134,7 @@ def _choose(choice: Choice, results: Mapping[str, Any], task: Task) -> Kept:
     videos = list(range(len(results["videos"])))
     unknown: list[str] = []
     if choice.videos:
-        videos, unknown = chosen_videos(choice.videos, results["videos"])
+        videos, unknown = chosen_videos(choice.videos, results["videos"], protocol.medium)
     places = {own: place for place, own in enumerate(classes)}
     before = {video: task.recorded_label(results["videos"][video]) for video in videos}
     labels = {video: task.label_among(before[video], places) for video in videos}
@@ -139,7 +142,7 @@ def _choose(choice: Choice, results: Mapping[str, Any], task: Task) -> Kept:
     failed = {_segment(failure) for failure in results["failures"]}
     if all(_segment(results["videos"][video]) in failed for video in left):
         raise DataError(
-            "no video that could be decoded is left to score; choose other --videos or --classes"
+            f"no {protocol.medium} that could be decoded is left to score; choose other --videos or --classes"
         )
     return Kept(
         score,

@@ -74,7 +74,10 @@ def _introduction(cfg: CfgNode, data: Data, folder: RunFolder) -> Iterator[str]:
         for split in ("train", "val", "test")
         if (records := getattr(data, split))
     )
-    yield f"{cfg.MODEL.MODEL_NAME}, {data.num_classes} classes, videos: {counts}; output {folder.path}"
+    yield (
+        f"{cfg.MODEL.MODEL_NAME}, {data.num_classes} classes, {data.medium.name}s: {counts}; output "
+        f"{folder.path}"
+    )
     for split in ("train", "val", "test"):
         if records := getattr(data, split):
             yield count_line(split, records, data.class_names)

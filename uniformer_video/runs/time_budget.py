@@ -26,7 +26,12 @@ from uniformer_video.words import duration, plural
 WARM_UP_STEPS, TIMED_STEPS = 5, 20
 _FETCHED_AHEAD = 2  # batches of each worker, torch's default
 # What is set, in epochs: the length, and what happens at a share of it.
-_IN_EPOCHS = ("SOLVER.MAX_EPOCH", "SOLVER.WARMUP_EPOCHS", "SOLVER.STEPS")
+_IN_EPOCHS = (
+    "SOLVER.MAX_EPOCH",
+    "SOLVER.WARMUP_EPOCHS",
+    "SOLVER.COOLDOWN_EPOCHS",
+    "SOLVER.STEPS",
+)
 _MOST_EPOCHS = 1_000_000
 
 
@@ -71,9 +76,9 @@ def fit_into_minutes(
 ) -> CfgNode:
     """`cfg` with the SOLVER.MAX_EPOCH that goes into TRAIN.MINUTES, if that is set.
 
-    What DATA.CACHE_GB decodes once is decoded first: it counts, and the steps are timed with it. The warm-up
-    and the steps of the learning rate keep their share of the training. A run that has begun keeps what it
-    began with. The same on all processes, of which the slowest decides.
+    What DATA.CACHE_GB decodes once is decoded first: it counts, and the steps are timed with it. The warm-up,
+    the cool-down and the steps of the learning rate keep their share of the training. A run that has begun
+    keeps what it began with. The same on all processes, of which the slowest decides.
     """
     minutes = cfg.TRAIN.MINUTES
     if not minutes:
@@ -127,6 +132,7 @@ def _scaled(cfg: CfgNode, epochs: int) -> dict[str, Any]:
     return {
         "SOLVER.MAX_EPOCH": epochs,
         "SOLVER.WARMUP_EPOCHS": cfg.SOLVER.WARMUP_EPOCHS * share,
+        "SOLVER.COOLDOWN_EPOCHS": cfg.SOLVER.COOLDOWN_EPOCHS * share,
         "SOLVER.STEPS": [step * share for step in cfg.SOLVER.STEPS],
     }
 

@@ -120,8 +120,9 @@ def variants_line(cfg: CfgNode) -> list[str]:
     count = len(_wanted(cfg))
     if not count:
         return []
+    settings = "TEST.ROBUSTNESS" + ("" if is_of_images(cfg) else ", TEST.MOTION_CHECK")
     return [
-        f"After that come {plural(count, 'variant')} of them (TEST.ROBUSTNESS, TEST.MOTION_CHECK), each with "
+        f"After that come {plural(count, 'variant')} of them ({settings}), each with "
         "as many views: how long they take is said once this test's speed is known."
     ]
 
@@ -140,8 +141,8 @@ def _cost_line(
     if not _fits(todo.protocol, videos, model.num_classes):
         kept //= todo.protocol.num_views
     return (
-        f"The same videos in {plural(len(todo.lacking), 'variant')} ({kinds}): {views:,} more views through "
-        f"the model, {len(todo.lacking)} times those of the test, about "
+        f"The same {todo.protocol.medium}s in {plural(len(todo.lacking), 'variant')} ({kinds}): {views:,} "
+        f"more views through the model, {len(todo.lacking)} times those of the test, about "
         f"{duration(max(1, _expected_seconds(todo, workers, ranks)))} at its speed; variants.npz gets "
         f"{kept / 1e6:,.1f} MB."
     )
@@ -202,7 +203,7 @@ def _score(
     def reduce(logits: np.ndarray) -> np.ndarray:
         return task.video_scores(logits, protocol.score)
 
-    with video_bar(len(data.test), ranks, show_bars) as progress:
+    with video_bar(len(data.test), ranks, show_bars, protocol.medium) as progress:
         return score_variants(
             model,
             VariantDataset(tested, todo.lacking),
@@ -249,8 +250,8 @@ def _add(
     if not lost:
         return []
     return [
-        f"{plural(len(lost), 'video')} that the test decoded could not be read for the variants, and the "
-        f"figures of motion and robustness are without: {name_some(lost)}."
+        f"{plural(len(lost), data.medium.name)} that the test decoded could not be read for the variants, "
+        f"and the figures of motion and robustness are without: {name_some(lost)}."
     ]
 
 

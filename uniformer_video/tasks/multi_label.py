@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from uniformer_video.data.lists.media import noun_of
 from uniformer_video.data.lists.records import VideoRecord, label_table, multi_hot
 from uniformer_video.evaluation.calibration import log_mean, log_sigmoid
 from uniformer_video.evaluation.exact_order import in_order, mean_logits, mean_sigmoids
@@ -280,8 +281,8 @@ class MultiLabel(Classification):
         ]
         if summary["failed"]:
             lines.append(
-                f"{summary['failed']} of {summary['videos']} videos failed and count in neither; with them "
-                f"as scored lowest: mAP {figure_text(summary['map_all'])}"
+                f"{summary['failed']} of {summary['videos']} {noun_of(results)}s failed and count in "
+                f"neither; with them as scored lowest: mAP {figure_text(summary['map_all'])}"
             )
         return lines + failure_lines(results)
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
+from uniformer_video.data.lists.media import noun_of
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import class_indices
 from uniformer_video.errors import DataError
@@ -261,8 +262,8 @@ class SingleLabel(Classification):
         lines = [", ".join(f"{name} {share_text(summary[key])}" for key, name in shown)]
         if summary["failed"]:
             lines.append(
-                f"{summary['failed']} of {summary['videos']} videos failed and do not count; with them "
-                f"as wrong: top-1 {share_text(summary['top1_all'])}"
+                f"{summary['failed']} of {summary['videos']} {noun_of(results)}s failed and do not count; "
+                f"with them as wrong: top-1 {share_text(summary['top1_all'])}"
             )
             lines += failure_lines(results)
         return lines

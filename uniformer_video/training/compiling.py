@@ -30,13 +30,13 @@ class CompiledOutputs(TrainingOutputs):
     for them all would be compiled once more.
     """
 
-    call: Callable[[Tensor], tuple[Tensor, ...]] | None = None
+    call: Callable[..., tuple[Tensor, ...]] | None = None
 
-    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, clips: Tensor, *asked: Tensor) -> tuple[Tensor, ...]:
         """`[B, 3, T, H, W]` -> a tuple of logits `[B, K]`, the model's own first."""
         if self.call and torch.is_grad_enabled():
-            return self.call(clips)
-        return super().forward(clips)
+            return self.call(clips, *asked)
+        return super().forward(clips, *asked)
 
 
 def compiled_part(network: nn.Module) -> CompiledOutputs | None:
@@ -90,7 +90,7 @@ def try_compiled(
     )
 
 
-def _compile(outputs: CompiledOutputs) -> Callable[[Tensor], tuple[Tensor, ...]]:
+def _compile(outputs: CompiledOutputs) -> Callable[..., tuple[Tensor, ...]]:
     """The model's training function, compiled for the one shape that training has.
 
     With the random numbers of eager mode. DDP's own cutting of the graph is off: it cannot take recomputed

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 DATA_SHARE_WARNING = 0.3
 # What some trainings measure beside the loss: the key in metrics.jsonl, and what a line of the log calls it.
-ALSO_MEASURED = {"distillation_loss": "from the teacher"}
+ALSO_MEASURED = {"distillation_loss": "from the teacher", "token_loss": "of the tokens"}
 
 
 class Figure(Protocol):

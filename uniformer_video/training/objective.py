@@ -1,7 +1,7 @@
 """What a training step minimises: the task's loss, or that and the distance from a teacher's answers."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -30,7 +30,8 @@ class Objective:
     """The loss of the task alone.
 
     A step asks for `targets`, which mixup mixes with the clips, completes them with `taught` once the clips
-    are mixed, and hands them to `losses` for each of the network's outputs.
+    are mixed, calls the network with the clips and what is `asked_of_network`, and hands its outputs to
+    `measured`.
     """
 
     # The names of what `losses` gives beside the loss, for metrics.jsonl.
@@ -48,8 +49,26 @@ class Objective:
         """Clips as the network will see them, `[B, 3, T, H, W]`, and mixed targets -> what `losses` takes."""
         return targets
 
+    def asked_of_network(self, clips: Tensor, keys: Sequence[int]) -> tuple[Tensor, ...]:
+        """What its `training_outputs` take behind the clips, on their device.
+
+        keys: of the step's draws, for `randomness.generator`.
+        """
+        return ()
+
+    def measured(
+        self, outputs: Sequence[Tensor], targets: Sequence[Tensor], asked: Sequence[Tensor]
+    ) -> Tensor:
+        """The loss, which has a gradient, and what is `also_measured`: `[1 + len(also_measured)]`.
+
+        outputs: of the network, float32 at least; here each has a loss, and their mean counts. asked: what
+        `asked_of_network` gave.
+        """
+        losses = [self.losses(logits, targets) for logits in outputs]
+        return cast(Tensor, sum(losses)) / len(outputs)
+
     def losses(self, logits: Tensor, targets: Sequence[Tensor]) -> Tensor:
-        """The loss, which has a gradient, and what is `also_measured`: `[1 + len(also_measured)]`."""
+        """The same of one output."""
         return self.task.loss(logits, targets[0])[None]
 
 

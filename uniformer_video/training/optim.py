@@ -38,10 +38,12 @@ class _Warmup:
 
 @dataclass(frozen=True)
 class CosineSchedule(_Warmup):
-    """Linear warm-up, then half a cosine down to `end_lr` at `max_epoch`.
+    """Linear warm-up, then half a cosine down to `end_lr` at `max_epoch`, and that rate from then on.
 
-    after_warmup: the cosine begins where the warm-up ends, as in the published runs; else at epoch 0, so that
-    the warm-up runs into it. Source: Loshchilov & Hutter, "SGDR", equation 5 without restarts.
+    after_warmup: the cosine begins where the warm-up ends, as in the published runs of videos; else at epoch
+    0, so that the warm-up runs into it. to_base_lr: the warm-up rises towards `base_lr` also where the cosine
+    has fallen a little by its end, as in the published runs of images. Source: Loshchilov & Hutter, "SGDR",
+    equation 5 without restarts.
     """
 
     base_lr: float
@@ -50,13 +52,14 @@ class CosineSchedule(_Warmup):
     warmup_epochs: float
     max_epoch: float
     after_warmup: bool = True
+    to_base_lr: bool = False
 
     def _peak(self) -> float:
-        return self.base_lr if self.after_warmup else super()._peak()
+        return self.base_lr if self.after_warmup or self.to_base_lr else super()._peak()
 
     def _after_warmup(self, epoch: float) -> float:
         first = self.warmup_epochs if self.after_warmup else 0.0
-        share = (epoch - first) / (self.max_epoch - first)
+        share = min(1.0, (epoch - first) / (self.max_epoch - first))
         return self.end_lr + (self.base_lr - self.end_lr) / 2 * (1 + math.cos(math.pi * share))
 
 
@@ -78,6 +81,22 @@ class StepSchedule(_Warmup):
         return self.factors[bisect_right(self.steps, epoch) - 1] * self.base_lr
 
 
+@dataclass(frozen=True)
+class RatesByEpoch:
+    """The rate of `schedule` at the beginning of an epoch, for all of its steps.
+
+    delay: epochs by which it comes later, the first rate until then. With 1, the published runs of images,
+    whose scheduler was handed the number of the epoch that had just ended.
+    """
+
+    schedule: Callable[[float], float]
+    delay: int = 0
+
+    def __call__(self, epoch: float) -> float:
+        """The learning rate at `epoch`, a real number."""
+        return self.schedule(max(0, math.floor(epoch) - self.delay))
+
+
 def parameter_groups(
     model: RecognitionModel,
     weight_decay: float,
@@ -85,16 +104,20 @@ def parameter_groups(
     spare_vectors: bool = True,
     batch_norm_decay: float = 0.0,
     layer_decay: float = 1.0,
+    spare_class_token: bool = False,
 ) -> list[dict[str, Any]]:
     """Groups of what is trained: with `weight_decay`, and without (1-D parameters, as of norms, and biases).
 
-    The published runs decay position kernels, class token and local layer scales, since their list of
-    exemptions never matched; `spare_model_list` exempts what `model.no_weight_decay()` names. Without
+    The published runs of videos decay position kernels, class token and local layer scales, since their list
+    of exemptions never matched; `spare_model_list` exempts what `model.no_weight_decay()` names. That of the
+    published runs of images matched the class token alone, as `spare_class_token` does. Without
     `spare_vectors` 1-D parameters decay too. Those of BatchNorm have `batch_norm_decay` in any case, in a
     third group where it is not 0. Below 1, `layer_decay` splits the groups by the model's layers, the rate of
     each being that of the next one times it: `lr_scale` is 1 for the classifier.
     """
-    spared = model.no_weight_decay() if spare_model_list else ()
+    spared = model.no_weight_decay() if spare_model_list else set()
+    if spare_class_token:
+        spared = spared | {"cls_token"}
     of_batch_norms = {
         id(parameter)
         for module in model.modules()

@@ -18,3 +18,4 @@ class TrainSettings:
     patience: int = 0
     # steps whose clips BatchNorm is measured on before validations; 0 = none
     precise_batches: int = 0
+    noun: str = "video"  # what the training is on, for messages

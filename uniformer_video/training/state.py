@@ -107,9 +107,12 @@ class TrainingOutputs(nn.Module):
             module.eval()
         return self
 
-    def forward(self, clips: Tensor) -> tuple[Tensor, ...]:
-        """`[B, 3, T, H, W]` -> a tuple of logits `[B, K]`, the model's own first."""
-        return self.model.training_outputs(clips)
+    def forward(self, clips: Tensor, *asked: Tensor) -> tuple[Tensor, ...]:
+        """`[B, 3, T, H, W]` -> a tuple of logits `[B, K]`, the model's own first.
+
+        asked: what an `Objective` has the model take beside.
+        """
+        return self.model.training_outputs(clips, *asked)
 
 
 class StatePart:

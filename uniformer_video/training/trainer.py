@@ -247,16 +247,16 @@ class Trainer:
             rng = generator("mixup", settings.seed, position, slot)
             clips, targets = self.mixup.mix(clips, targets, rng)
         targets = self.objective.taught(clips, targets)
+        asked = self.objective.asked_of_network(clips, (settings.seed, position, slot))
         seed_torch("model", settings.seed, position, slot)
         quiet = self.ranks.size > 1 and not last
         with self.network.no_sync() if quiet else nullcontext(), self.ranks.communicating():
             with self.statistics.record_pass():
                 with self.autocast():
-                    outputs = [_not_halved(logits) for logits in self.network(clips)]
+                    outputs = [_not_halved(logits) for logits in self.network(clips, *asked)]
                 dtype = outputs[0].dtype
                 notes = self.statistics.row(dtype, device)
-            losses = [self.objective.losses(logits, targets) for logits in outputs]
-            loss, *more = (cast(Tensor, sum(losses)) / len(outputs)).unbind()
+            loss, *more = self.objective.measured(outputs, targets, asked).unbind()
             self.state.scaler.scale(loss / len(self.own_slots)).backward()
         hits, count = (part.to(dtype) for part in self.task.hits(outputs[0], targets[0]))
         return torch.cat([torch.stack([loss.detach(), hits, count, *more]), notes])
@@ -299,12 +299,13 @@ class Trainer:
         for path, why in (item for news in heard for item in news.broken):
             if path not in known:
                 known[path] = why
-                self.monitor.message(f"broken video, replaced by another: {why}")
+                noun = self.settings.noun
+                self.monitor.message(f"broken {noun}, replaced by another: {why}")
         self.state.progress.bad_videos = known  # at once, since another thread may save it
         allowed = self.settings.max_bad_ratio * self.plan.videos
         if not all(news.complete for news in heard) or len(known) > allowed:
             raise TrainingError(
-                f"{len(known)} of {self.plan.videos} training videos are broken, more than "
+                f"{len(known)} of {self.plan.videos} training {self.settings.noun}s are broken, more than "
                 f"DATA.MAX_BAD_RATIO {self.settings.max_bad_ratio:g} allows: "
                 + "; ".join([*known.values()][:3])
             )

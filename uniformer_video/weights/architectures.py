@@ -7,6 +7,9 @@ from pathlib import Path
 from uniformer_video.errors import CheckpointError
 
 UNIFORMER = "a UniFormer"
+DENSE = (
+    "a UniFormer for segmentation, detection or pose"  # a UniFormer with norms behind its stages
+)
 # (What it is, a pattern that begins at one of its keys or behind a dot in it); the first that fits.
 _NEAR = [
     ("a UniFormer of OpenMixup (with other keys and norms)", r"patch_embed[1-4]\.projection\.")
@@ -91,18 +94,19 @@ _PATTERNS = [
 ]
 
 
+_STAGE_NORM = re.compile(r"(?:^|\.)backbone\.norm4\.")
+
+
 def name_architecture(keys: Iterable[object]) -> str | None:
     """What a model with these keys of tensors is, such as "a ResNet"; None where that is not known."""
     texts = [key for key in keys if isinstance(key, str)]
-    return next(
-        (what for what, pattern in _PATTERNS if any(map(pattern.search, texts))),
-        None,
-    )
+    found = next((what for what, pattern in _PATTERNS if any(map(pattern.search, texts))), None)
+    return DENSE if found == UNIFORMER and any(map(_STAGE_NORM.search, texts)) else found
 
 
 def is_known_here(what: str) -> bool:
     """Whether there are models of what `name_architecture` names."""
-    return any(what == known for known, _ in _KNOWN_HERE)
+    return what == DENSE or any(what == known for known, _ in _KNOWN_HERE)
 
 
 def check_architecture(

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from uniformer_video.errors import CheckpointError, ConfigError, DamagedError
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.models.dense.neck import PyramidWithNeck
 from uniformer_video.storage.address import name_for_messages
+from uniformer_video.weights import dense
 from uniformer_video.weights.architectures import check_architecture
 from uniformer_video.weights.container import FORMAT, FORMAT_VERSION, read_content, write_content
 from uniformer_video.weights.download import fetch, file_sha256, is_remote
@@ -46,10 +48,10 @@ _KINDS: dict[str, tuple[type, ...]] = {
     CALIBRATION: (dict,),
 }
 _LOCAL_KERNEL = "blocks1.0.attn.weight"
-_GAMMAS = ("gamma_1", "gamma_2")  # LayerScale
+GAMMAS = ("gamma_1", "gamma_2")  # LayerScale, where its shape has the grid's axes
 # What training may add to weights that lack it, since it starts as next to nothing: layer scale, and
 # the temporal attention of divided blocks.
-_ADDED = re.compile(r"\.(gamma_[12]|t_norm\.\w+|t_attn\.\w+\.\w+)$")
+_ADDED = re.compile(r"\.(gamma_[123]|t_norm\.\w+|t_attn\.\w+\.\w+)$")
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,11 @@ class Weights:
         return kernel is not None and kernel.dim() == 4
 
     @property
+    def is_token_labelled(self) -> bool:
+        """True for weights with a second head on tokens, which token labelling trains."""
+        return "aux_head.weight" in self.state
+
+    @property
     def local_kernel(self) -> tuple[int, ...] | None:
         """Sides of the local blocks' kernel, such as (5, 5, 5); None when the file has none."""
         kernel = self.state.get(_LOCAL_KERNEL)
@@ -103,6 +110,7 @@ class LoadReport:
     source: str
     loaded: list[str] = field(default_factory=list)
     inflated: list[str] = field(default_factory=list)  # 2D -> 3D
+    inflate_mode: str = ""  # by which rule
     adapted: list[str] = field(default_factory=list)  # local kernel to another length in time
     # head of another class count, left as initialised
     replaced: list[str] = field(default_factory=list)
@@ -120,7 +128,9 @@ class LoadReport:
         ]
         facts = [f"weights from {self.source}: {len(self.loaded)} tensors copied as they are"]
         if self.inflated:
-            facts.append(f"inflated from 2D to 3D: {len(self.inflated)} tensors")
+            facts.append(
+                f"inflated from 2D to 3D ({self.inflate_mode}): {len(self.inflated)} tensors"
+            )
         facts += [f"{fact}: {name_some(keys)}" for keys, fact in lists if keys]
         return facts + self.notes
 
@@ -186,7 +196,7 @@ def write_checkpoint(
 
 
 def fit_weights(
-    model: RecognitionModel,
+    model: RecognitionModel | PyramidWithNeck,
     weights: Weights,
     inflate_mode: str = "average",
     adapt_kernel: bool = False,
@@ -196,17 +206,20 @@ def fit_weights(
 
     2D weights are inflated into a video model. With `replace_head`, a head of another class count, or
     one that the file lacks, is left as initialised; else both are errors. `model.head_keys` names
-    the tensors of its heads; layer scale and temporal attention may then be new too.
+    the tensors of its heads; layer scale and temporal attention may then be new too, and of a model with
+    a backbone all that `dense.begin_with` says.
     `adapt_kernel` allows local kernels of another length in time. Any other difference in shape is an
     error, and so is another missing tensor.
     """
-    report = LoadReport(weights.path, notes=[f"taken: {weights.choice}"] if weights.choice else [])
+    notes = [f"taken: {weights.choice}"] if weights.choice else []
+    report = LoadReport(weights.path, inflate_mode=inflate_mode, notes=notes)
     heads = tuple(model.head_keys)
     replaceable = heads if replace_head else ()
     target = model.state_dict()
     check_values(weights.state, weights.path, target)
+    begin = dense.begin_with(weights.state, target if replace_head else ())
     state: dict[str, Tensor] = {}
-    for key, value in weights.state.items():
+    for key, value in begin.state.items():
         if key not in target:
             report.skipped.append(key_for_messages(key))
             continue
@@ -216,7 +229,7 @@ def fit_weights(
             continue
         fitted = _fit(key, value, target[key], report, inflate_mode, adapt_kernel)
         if fitted is None:
-            check_architecture(weights.path, weights.state, target)
+            check_architecture(weights.path, [*begin.state, *begin.new_keys], target)
             raise CheckpointError(
                 f"{report.source} does not fit the model: {key} is {list(value.shape)} in the file and "
                 f"{list(target[key].shape)} in the model{_hint(key in heads)}"
@@ -227,11 +240,12 @@ def fit_weights(
         key
         for key in report.missing
         if key not in replaceable
+        and key not in begin.new_keys
         and "num_batches" not in key
         and not (replace_head and _ADDED.search(key))
     ]
     if lost:
-        check_architecture(weights.path, weights.state, target)
+        check_architecture(weights.path, [*begin.state, *begin.new_keys], target)
         raise CheckpointError(
             f"{weights.path} does not fit the model: it lacks {name_some(lost)}"
             + (f" and has {name_some(report.skipped)} instead" if report.skipped else "")
@@ -240,6 +254,9 @@ def fit_weights(
         raise CheckpointError(
             f"{weights.path} does not fit the model: the model has no {name_some(report.skipped)}"
         )
+    begin.check_backbone(report.skipped, weights.path)
+    report.skipped += begin.left_out
+    report.notes += begin.notes()
     model.load_state_dict(state, strict=False)
     return report
 
@@ -257,7 +274,7 @@ def _fit(
         report.loaded.append(key)
         return value
     if value.dim() == 4 and target.dim() == 5:
-        if key.rpartition(".")[2] in _GAMMAS:
+        if key.rpartition(".")[2] in GAMMAS:
             inflated = value.unsqueeze(2)  # a factor, not a sum over frames: nothing to divide
         else:
             inflated = inflate_kernel(value, target.shape[2], inflate_mode)

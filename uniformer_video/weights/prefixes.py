@@ -1,7 +1,8 @@
 """A UniFormer among the tensors of a larger program: without the path that it has there, with its classifier.
 
 Lightning puts `net.` or `model.` before a model's keys and its loss beside them, Hugging Face's libraries the
-model's name and `encoder.`, MMAction2 `backbone.` with the classifier under `cls_head.`.
+model's name and `encoder.`, MMAction2 `backbone.` with the classifier under `cls_head.`. In models for pixels
+that prefix stays, see `dense.py`.
 """
 
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from uniformer_video.errors import CheckpointError
+from uniformer_video.weights import dense
 from uniformer_video.words import name_some
 
 _BODY = re.compile(r"(?:^|(?<=\.))(?:blocks[1-4]\.\d+|patch_embed[1-4])\.")
@@ -33,8 +35,8 @@ def choose_model(state: dict[str, Tensor], averaged: bool, name: str) -> _Chosen
     """`(tensors by the model's own keys, layout, keys left out)` of `state`, tensors by key.
 
     averaged: take the averaged model among several, which its name tells; None where there is none. The
-    layout is "mmaction2" or None. Keys of other architectures stay as they are. `name` is what messages call
-    the file. Raises `CheckpointError` where several models could be meant.
+    layout is "mmaction2", "dense" or None. Keys of other architectures stay as they are. `name` is what
+    messages call the file. Raises `CheckpointError` where several models could be meant.
     """
     prefixes = {key[: found.start()] for key in state if (found := _BODY.search(key))}
     averages = {prefix for prefix in prefixes if _AVERAGE.search(prefix)}
@@ -51,6 +53,8 @@ def choose_model(state: dict[str, Tensor], averaged: bool, name: str) -> _Chosen
     if not likely:
         return _without_losses(state)
     (prefix,) = likely
+    if dense.is_dense(state, prefix):
+        return dense.take_dense(state, prefix)
     if not prefix and prefixes == {""}:
         return _without_losses(state)
     return _take(state, prefix, prefixes - likely)

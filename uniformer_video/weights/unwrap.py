@@ -70,8 +70,8 @@ def find_state(
 
     select: "model", or "ema" for averaged weights. `name` is what messages call the file. own: it is a
     checkpoint of ours, whose keys are the model's own. Returns the tensors, and the layout that they were in:
-    "mmaction2", "openmixup", or None for ours. What is left out is logged. Raises `CheckpointError` when
-    there are no such weights, or tensors that no model here can take.
+    "mmaction2", "openmixup", "dense", or None for ours. What is left out is logged. Raises
+    `CheckpointError` when there are no such weights, or tensors that no model here can take.
     """
     average = find_average(content) if select == "ema" else None
     sets = _AVERAGES if average is not None else ()

@@ -18,6 +18,7 @@ _FRACTIONS = (
     "running_var",
     "gamma_1",
     "gamma_2",
+    "gamma_3",
     "cls_token",
     "pos_embed",
 )

@@ -13,7 +13,7 @@ from uniformer_video.data.protocol import EARLIER_PARTS, Protocol, recorded_prot
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.program import command
-from uniformer_video.weights import openmixup
+from uniformer_video.weights import dense, openmixup
 from uniformer_video.weights.architectures import name_architecture
 from uniformer_video.weights.checkpoint import (
     CALIBRATION,
@@ -30,6 +30,8 @@ from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.create import build_for_weights, build_network
 from uniformer_video.zoo.family import read_model_name
 from uniformer_video.zoo.published import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     PUBLISHED,
     PublishedWeights,
     local_file,
@@ -61,6 +63,7 @@ def convert_file(
     protocol: Protocol | None = None,
     read_settings: ReadSettings | None = None,
     ema: bool = False,
+    imagenet_pixels: bool = False,
 ) -> list[str]:
     """Write the checkpoint `target` of this toolkit from weights of any project.
 
@@ -73,6 +76,7 @@ def convert_file(
         protocol: the `Protocol` by which they are tested; left out, what is known of published weights.
         read_settings: makes a `Protocol` of the settings that training left in a file, nested, or None.
         ema: take the averaged weights of a training checkpoint.
+        imagenet_pixels: record ImageNet's mean and standard deviation of pixels in place of others.
 
     Returns the lines of a report. Raises `CheckpointError` when the file does not fit the model, or
     does not tell its `head_dim` and none is given.
@@ -85,6 +89,8 @@ def convert_file(
     model, metadata, order = complete(
         weights, entry, name, head_dim, classes, protocol, read_settings
     )
+    if imagenet_pixels:
+        _record_imagenet_pixels(metadata, source)
     metadata["converted"] = {"from": Path(str(source)).name, "published": entry and entry.name}
     write_checkpoint(target, model.state_dict(), metadata)
     left_out = [TEMPERATURE_LEFT_OUT] if CALIBRATION in weights.metadata else []
@@ -128,7 +134,7 @@ def complete(
     if protocol:
         metadata["protocol"] = protocol.to_dict()
     order = classes or (None if weights.metadata else order_of_outputs(weights, entry))
-    names = list(named_classes(order)) if order else []
+    names = list(named_classes(order)) if order else _names_inside(weights, model.num_classes)
     if classes and len(names) != model.num_classes:
         raise CheckpointError(
             f"{weights.path} tells {model.num_classes} classes apart and {classes} names {len(names)}; give "
@@ -153,6 +159,8 @@ def export_file(source: Path | str, target: Path | str, layout: str) -> list[str
     if Path(target).suffix == ".safetensors":
         raise CheckpointError(f"{target}: those projects read torch files; let it end in .pth")
     weights = read_weights(local_file(source))
+    if dense.is_dense(weights.state):
+        return _export_dense(weights, target, layout)
     shown = read_arguments(weights)
     if not shown:
         what = name_architecture(weights.state)
@@ -184,6 +192,22 @@ def export_file(source: Path | str, target: Path | str, layout: str) -> list[str
     if head_dim:
         lines.append(f"not part of that format: head_dim, set UNIFORMER.HEAD_DIM {head_dim} there")
     return [*lines, f"written: {target}, {len(state)} tensors in the layout {layout}"]
+
+
+def _export_dense(weights: Weights, target: Path | str, layout: str) -> list[str]:
+    """Write a segmentation model as the published code reads it: the keys are the same."""
+    if layout != "published":
+        raise CheckpointError(
+            f"{weights.path} holds a segmentation model, which has no layout {layout}; take published"
+        )
+    check_values(weights.state, weights.path)
+    meta = {"CLASSES": list(weights.metadata.get("class_names", ()))}
+    write_content(target, {"state_dict": dict(weights.state), "meta": meta})
+    recorded = weights.metadata.get("model", {}).get("arguments", {})
+    own = ("head_dim", "window", "hybrid")
+    told = ", ".join(f"{key} {recorded[key]}" for key in own if key in recorded)
+    lines = [f"not part of that format: {told}, set them there"] if told else []
+    return [*lines, f"written: {target}, {len(weights.state)} tensors in the layout {layout}"]
 
 
 def check_target(target: Path | str) -> None:
@@ -256,6 +280,16 @@ def _data_settings(weights: Weights) -> dict[str, Any]:
     """The DATA section of the settings that training left in the file."""
     section = weights.hints.get("config", {}).get("DATA")
     return section if isinstance(section, dict) else {}
+
+
+def _names_inside(weights: Weights, num_classes: int) -> list[str]:
+    """The class names that the training of a segmentation model noted in its file; [] without them."""
+    meta = weights.hints.get("meta", {})
+    names = meta.get("CLASSES") if isinstance(meta, dict) else None
+    if weights.hints.get("layout") != dense.LAYOUT or not isinstance(names, (list, tuple)):
+        return []
+    known = all(isinstance(name, str) for name in names) and len(set(names)) == num_classes
+    return list(names) if known and len(names) == num_classes else []
 
 
 def _fresh_model(
@@ -350,7 +384,7 @@ def _report(
         lines.append(
             f"classes: {len(names)}, output 0 is {names[0]!r}" + (f" ({order})" if order else "")
         )
-    else:
+    elif not find_model(model["name"]).family.labels_pixels:
         lines.append("classes: not named; give --classes, or predictions will be numbers")
     facts = metadata.get("protocol")
     if facts and facts["medium"] == IMAGE.name:
@@ -358,16 +392,28 @@ def _report(
             f"input: images, {facts['crop_size']} pixels of a short side of {facts['short_side']}, mean "
             f"{_numbers(facts['mean'])}, standard deviation {_numbers(facts['std'])}"
         )
+        if entry and entry.doubt and facts["mean"] != list(IMAGENET_MEAN):
+            lines.append(entry.doubt)
     elif facts:
         lines.append(
             f"input: {facts['num_frames']} frames, stride {facts['frame_stride']}, "
             f"{facts['rule']}, {facts['crop_size']} pixels, {facts['channel_order']}"
         )
-    else:
+    elif not find_model(model["name"]).family.labels_pixels:
         lines.append(
             "input: not recorded; give --published NAME or --cfg FILE, prediction needs it"
         )
     return [*lines, f"written: {target}"]
+
+
+def _record_imagenet_pixels(metadata: dict[str, Any], source: Path | str) -> None:
+    """Put ImageNet's mean and standard deviation into the protocol in `metadata`."""
+    if "protocol" not in metadata:
+        raise ConfigError(
+            "--imagenet-pixels changes how pixels are normalised, and nothing tells how the input of "
+            f"{source} is prepared; give --published NAME, or a --cfg that sets DATA.MEAN and DATA.STD"
+        )
+    metadata["protocol"] |= {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)}
 
 
 def _numbers(values: Iterable[float]) -> str:

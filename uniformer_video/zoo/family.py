@@ -21,6 +21,7 @@ class Family:
         `{"DATA.NUM_FRAMES": "num_frames"}`.
     classifier: the state-dict name of the linear layer that gives the logits.
     sizes: the options that tell its named models apart, where a config may give them in place of a name.
+    labels_pixels: its logits are those of positions of an image, `[B, num_classes, H / 4, W / 4]`.
     """
 
     name: str
@@ -28,24 +29,30 @@ class Family:
     settings: Mapping[str, str] = field(default_factory=dict)
     classifier: str = "head"
     sizes: tuple[str, ...] = ()
+    labels_pixels: bool = False
 
     @property
     def defaults(self) -> dict[str, Any]:
         """The options of `build` that have a default, and it."""
-        options = _parameters(self.build)[0]
         return {
-            key: value for key, value in options.items() if value is not inspect.Parameter.empty
+            key: value
+            for key, value in self.signature()[0].items()
+            if value is not inspect.Parameter.empty
         }
 
     @property
     def options(self) -> tuple[str, ...]:
         """The names of the options that `build` takes."""
-        return tuple(_parameters(self.build)[0])
+        return tuple(self.signature()[0])
 
     @property
     def is_open(self) -> bool:
         """Whether `build` takes any other option too, by its `**options`."""
-        return _parameters(self.build)[1]
+        return self.signature()[1]
+
+    def signature(self) -> tuple[dict[str, Any], bool]:
+        """`{option: default}` of `build`, and whether it takes any other option too."""
+        return parameters_of(self.build)
 
     def options_from_settings(
         self, model: "NamedModel", values: Mapping[str, Any]
@@ -137,7 +144,7 @@ def read_model_arguments(weights: Weights, name: str) -> dict[str, Any]:
     return dict(recorded.get("arguments") or {}) if recorded.get("name") == name else {}
 
 
-def _parameters(build: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
+def parameters_of(build: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
     """`{option: default}` of a function or class, and whether it takes any other option.
 
     What a class takes as `**options` are the options of the class that it derives from.

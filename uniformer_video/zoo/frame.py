@@ -8,7 +8,7 @@ from torch import Tensor
 
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.decoding import open_video
-from uniformer_video.data.decoding.pictures import read_picture
+from uniformer_video.data.decoding.pictures import read_image
 from uniformer_video.data.lists.folders import is_video
 from uniformer_video.errors import DataError, DecodeError
 
@@ -28,11 +28,9 @@ def read_frame(path: Path | str = "") -> Tensor:
             pixels = video.frames([video.num_frames // 2])[0]
     else:
         try:
-            pixels = read_picture(path)
+            pixels = read_image(path)
         except DecodeError as error:
-            raise DataError(
-                f"--check takes a picture, or a video by its name: {str(error).partition('; extract')[0]}"
-            ) from None
+            raise DataError(f"--check takes a picture, or a video by its name: {error}") from None
     views = EvalViews(SIDE, SIDE, 1, Normalisation((0.45,) * 3, (0.225,) * 3, "RGB"))
     return views([np.array(pixels)[None]])[0, :, 0]
 

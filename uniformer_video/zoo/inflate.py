@@ -1,15 +1,13 @@
-"""2D weights files to 3D ones, and how close the video model then is to the image model."""
+"""2D weights files to 3D ones, and whether a 3D file is what became of a 2D one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from uniformer_video.errors import CheckpointError
+from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.weights.architectures import name_architecture
@@ -24,10 +22,15 @@ from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.convert import check_target
 from uniformer_video.zoo.create import build_for_weights, build_network
 from uniformer_video.zoo.family import read_model_name
+from uniformer_video.zoo.inflation_check import InflationCheck, check_inflation
 from uniformer_video.zoo.published import local_file
 from uniformer_video.zoo.registry import MODELS, count_classes, find_model, identify_model
 
-CHECK_FRAMES = 8
+TOKEN_LABELLED = (
+    "these image weights were trained by token labelling, whose second head is dropped; the published video "
+    "models start from weights that were trained without it"
+)
+VideoModel = tuple[str, Mapping[str, Any]]
 
 
 def inflate_file(
@@ -37,17 +40,66 @@ def inflate_file(
     local_kernel: Sequence[int],
     name: str | None = None,
     head_dim: int | None = None,
-    frame: Tensor | None = None,
-    video_model: tuple[str, Mapping[str, Any]] | None = None,
+    video_model: VideoModel | None = None,
 ) -> list[str]:
     """Write the 3D checkpoint `target` from the 2D weights in `source`; returns the report's lines.
 
     `name` is the image architecture; left out, the file tells it, or, where only `head_dim` could, is
     an error that asks for it. `video_model` is (name, options) of the video model instead, for sizes of
-    one's own. The classifiers are dropped. `frame` `[3, H, W]`, normalised, asks for a comparison of both
-    models on it. Raises `CheckpointError` for video weights, and for weights of other sizes.
+    one's own. The classifiers are dropped. Raises `CheckpointError` for video weights, and for weights of
+    other sizes.
     """
     check_target(target)
+    weights, image, image_name, video, video_name = _build_both(
+        source, local_kernel, name, head_dim, video_model
+    )
+    report = _inflate(weights, image, video, mode)
+    state = {key: value for key, value in video.state_dict().items() if key not in video.head_keys}
+    metadata = {
+        "model": {"name": video_name, "arguments": dict(video.arguments)},
+        "inflated": {"from": Path(str(source)).name, "mode": mode},
+    }
+    write_checkpoint(target, state, metadata)
+    width, num_classes = video.arguments["head_dim"], count_classes(weights, video_name)
+    return [
+        f"{source} is 2D weights of {image_name}, for {video_name} with head_dim {width}",
+        f"copied as they are: {len(report.loaded)} tensors",
+        f"inflated to 3D ({mode}): {len(report.inflated)} tensors, local kernels {list(local_kernel)}",
+        f"dropped: the classifier ({num_classes or 'no'} classes)",
+        *([TOKEN_LABELLED] if weights.is_token_labelled else []),
+        f"written: {target}; train from it with UNIFORMER.PRETRAIN_NAME {target}",
+    ]
+
+
+def check_file(
+    source: Path | str,
+    target: Path | str,
+    mode: str,
+    frame: Tensor,
+    local_kernel: Sequence[int],
+    name: str | None = None,
+    head_dim: int | None = None,
+    video_model: VideoModel | None = None,
+) -> InflationCheck:
+    """Whether the 3D file `target` is what `inflate_file` makes of `source`, see `check_inflation`.
+
+    mode: "" = as the file says. frame: `[3, H, W]`, normalised. Other arguments: as of `inflate_file`.
+    """
+    weights, image, _, _, video_name = _build_both(
+        source, local_kernel, name, head_dim, video_model
+    )
+    # the only models that image weights are recognised as
+    return check_inflation(weights, cast(UniFormer, image), target, video_name, mode, frame)
+
+
+def _build_both(
+    source: Path | str,
+    local_kernel: Sequence[int],
+    name: str | None,
+    head_dim: int | None,
+    video_model: VideoModel | None,
+) -> tuple[Weights, RecognitionModel, str, RecognitionModel, str]:
+    """The 2D weights, the image model that holds them and its name, a fresh video model and its name."""
     weights = read_weights(local_file(source))
     if not weights.is_image:
         what = name_architecture(weights.state)
@@ -63,31 +115,18 @@ def inflate_file(
         image, image_name = _image_model(video, video_name, weights), "the same sizes"
     else:
         image_name = name or _named(weights, options)
+        if find_model(image_name).family.labels_pixels:
+            raise ConfigError(
+                f"{image_name} is for segmentation; inflation takes the weights of image classifiers, such "
+                "as image_uniformer_s"
+            )
         video_name = find_model(image_name).video_model or image_name
         classes = count_classes(weights, image_name) or 1
         image = build_for_weights(weights, image_name, classes, **options)
         arguments = {"ndim": 3, "local_kernel": list(local_kernel), "aux_head": False}
         video = build_network(video_name, 1, **{**image.arguments, **arguments})
     fit_weights(image, weights, replace_head=True)
-    report = _inflate(weights, image, video, mode)
-    state = {key: value for key, value in video.state_dict().items() if key not in video.head_keys}
-    metadata = {
-        "model": {"name": video_name, "arguments": dict(video.arguments)},
-        "inflated": {"from": Path(str(source)).name, "mode": mode},
-    }
-    write_checkpoint(target, state, metadata)
-    width, num_classes = video.arguments["head_dim"], count_classes(weights, video_name)
-    lines = [
-        f"{source} is 2D weights of {image_name}, for {video_name} with head_dim {width}",
-        f"copied as they are: {len(report.loaded)} tensors",
-        f"inflated to 3D ({mode}): {len(report.inflated)} tensors, local kernels {list(local_kernel)}",
-        f"dropped: the classifier ({num_classes or 'no'} classes)",
-        f"written: {target}; train from it with UNIFORMER.PRETRAIN_NAME {target}",
-    ]
-    if frame is not None:
-        # the only models that image weights are recognised as
-        lines += similarity_lines(cast(UniFormer, image), cast(UniFormer, video), frame)
-    return lines
+    return weights, image, image_name, video, video_name
 
 
 def _inflate(
@@ -133,37 +172,3 @@ def _named(weights: Weights, options: Mapping[str, Any]) -> str:
             f"or as settings: {' '.join(f'{key} {value}' for key, value in settings.items())}"
         )
     return identify_model(weights, options).name
-
-
-@torch.inference_mode()
-def compare_on_frame(image: UniFormer, video: UniFormer, frame: Tensor) -> list[float]:
-    """Cosine similarities of the image model on `frame` `[3, H, W]` and the video model on it repeated.
-
-    Returns those of the four stages' maps, the video's averaged over time, and of the pooled features.
-    """
-    image, video = image.eval(), video.eval()
-    clip = frame.unsqueeze(1).repeat(1, CHECK_FRAMES, 1, 1)
-    maps, clip_maps = image.forward_stages(frame[None]), video.forward_stages(clip[None])
-    similarities = [
-        _cosine(ours[0], theirs[0].mean(1)) for ours, theirs in zip(maps, clip_maps, strict=True)
-    ]
-    pooled = image.forward_head(image.norm(maps[-1][0]), pre_logits=True)
-    return [
-        *similarities,
-        _cosine(pooled, video.forward_head(video.norm(clip_maps[-1][0]), pre_logits=True)),
-    ]
-
-
-def similarity_lines(image: UniFormer, video: UniFormer, frame: Tensor) -> list[str]:
-    """The comparison for people."""
-    *stages, pooled = compare_on_frame(image, video, frame)
-    shown = ", ".join(f"stage {i} {value:.4f}" for i, value in enumerate(stages, start=1))
-    return [
-        f"check, cosine similarity with the image model, the frame repeated {CHECK_FRAMES} times: "
-        f"features {pooled:.4f} ({shown}); below 1 because the zeros before and after the clip enter the "
-        "kernels (average), or because the tokens are ranked over all frames (light models)"
-    ]
-
-
-def _cosine(ours: Tensor, theirs: Tensor) -> float:
-    return float(F.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0))

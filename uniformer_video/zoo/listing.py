@@ -90,6 +90,7 @@ def _ranges(weights: Sequence[ListedWeights]) -> str:
     return ", ".join(shown)
 
 
-def input_size(num_frames: int, side: int) -> str:
+def input_size(num_frames: int, height: int, width: int | None = None) -> str:
     """The sides of an input for people: `16x224x224`, `224x224` for images (0 frames)."""
-    return f"{num_frames}x{side}x{side}" if num_frames else f"{side}x{side}"
+    sides = f"{height}x{width or height}"
+    return f"{num_frames}x{sides}" if num_frames else sides

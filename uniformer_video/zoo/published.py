@@ -13,9 +13,10 @@ from typing import Any
 
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.lists.media import IMAGE
-from uniformer_video.data.protocol import Protocol
+from uniformer_video.data.protocol import Protocol, recorded_protocol
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import CheckpointError, MissingLibraryError
+from uniformer_video.program import command
 from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.weights.download import fetch, is_remote
 
@@ -55,10 +56,10 @@ class PublishedWeights:
         return f"https://drive.google.com/file/d/{self.drive}" if self.drive else self.address
 
     @property
-    def class_order(self) -> str | None:
-        """The spelling of its outputs' order for `named_classes`, or None for ImageNet."""
+    def class_order(self) -> str:
+        """The spelling of its outputs' order for `named_classes`."""
         if self.data == IMAGENET:
-            return None
+            return "imagenet"
         return f"{self.data}-published" if self.data in ("k400", "k600") else self.data
 
     def describe_protocol(self) -> str:
@@ -84,11 +85,22 @@ class PublishedWeights:
             num_clips=clips,
         )
 
+    @property
+    def doubt(self) -> str:
+        """What is not known for sure of its protocol, and how to find out; "" for most."""
+        if self.num_frames or _TOKEN_LABELLED not in self.name:
+            return ""
+        convert = command(f"convert {self.name}.pth --imagenet-pixels --out OTHER.pt")
+        return (
+            "its mean and standard deviation are in doubt: the published code takes the defaults of the timm "
+            "that is installed, 0.5 and 0.5 with the one that it names, ImageNet's with older ones. Here it "
+            f"is 0.5. Convert it the other way too ({convert}), test both, and keep the better"
+        )
+
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _TOKEN_LABELLED = "_tl_"  # in the names of files that were trained with labels of tokens
-# Side of the crop over the short side, mean, standard deviation. Those that were trained with labels of
-# tokens follow the defaults of the library that their code names, 0.5 and 0.5.
+# Side of the crop over the short side, mean, standard deviation. Of labels of tokens see `doubt`.
 _OF_IMAGES = {
     False: (0.875, IMAGENET_MEAN, IMAGENET_STD),
     True: (0.9, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -153,12 +165,23 @@ def order_of_outputs(weights: Weights, entry: PublishedWeights | None = None) ->
     `entry` is the `PublishedWeights` that they are; left out, the name of their file tells.
     """
     entry = entry or published_by_name(weights.path)
-    if entry is None or entry.data == IMAGENET:
+    if entry is None:
         return None
     # MMAction2 sorted the rows of the Kinetics classifiers anew when it took the weights over.
     of_mmaction2 = file_stem(weights.path) in _MMACTION2_NAMES
     of_mmaction2 |= weights.hints.get("layout") == "mmaction2"
     return entry.data if of_mmaction2 else entry.class_order
+
+
+def known_protocol(weights: Weights) -> Protocol | None:
+    """How the input of weights is prepared: what their file records, or what is known of published ones by
+    the name of their file; None for others.
+    """
+    recorded = recorded_protocol(weights.metadata, weights.path)
+    if recorded or weights.metadata:
+        return recorded
+    entry = published_by_name(weights.path)
+    return entry.protocol() if entry else None
 
 
 def may_be_fetched(source: Path | str) -> bool:

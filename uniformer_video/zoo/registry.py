@@ -12,15 +12,17 @@ from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.plugins import check_registered, hint_at_plugins, is_defined_again
 from uniformer_video.program import command
+from uniformer_video.weights.architectures import DENSE as DENSE_ARCHITECTURE
 from uniformer_video.weights.architectures import is_known_here, name_architecture
 from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.words import name_some
+from uniformer_video.zoo.dense import DENSE
 from uniformer_video.zoo.family import Family, NamedModel, read_model_name
 from uniformer_video.zoo.peers import PEERS
 from uniformer_video.zoo.uniformers import UNIFORMERS
 
 # By name, in the order of lists.
-MODELS: dict[str, NamedModel] = {model.name: model for model in (*UNIFORMERS, *PEERS)}
+MODELS: dict[str, NamedModel] = {model.name: model for model in (*UNIFORMERS, *DENSE, *PEERS)}
 
 _CLIP_SETTINGS = {"DATA.NUM_FRAMES": "num_frames", "DATA.TRAIN_CROP_SIZE": "crop_size"}
 
@@ -110,6 +112,11 @@ def identify_model(weights: Weights, options: Mapping[str, Any] | tuple[()] = ()
         if name := family.recognise(weights, models_of(family), dict(options)):
             return MODELS[name]
     what = name_architecture(weights.state)
+    if what == DENSE_ARCHITECTURE:
+        raise CheckpointError(
+            f"{weights.path} holds the weights of {what}, without a head of segmentation that is known here; "
+            "create_backbone takes its backbone (and neck)"
+        )
     held = f"holds the weights of {what}" if what else "is of no known architecture"
     if what and not is_known_here(what):
         raise CheckpointError(

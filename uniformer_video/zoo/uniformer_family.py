@@ -29,6 +29,19 @@ _TOLD_BY_FILE = (
     "prune_ratio",
     "trade_off",
 )
+# What of an image model its video counterpart has in common with it, beside the width of its heads.
+_SHARED_WITH_VIDEO = (
+    "embed_dims",
+    "depths",
+    "mlp_ratio",
+    "conv_embeds",
+    "layer_scale",
+    "embed_norm_eps",
+    "qkv_bias",
+    "qk_scale",
+    "representation_size",
+    "in_channels",
+)
 _RENAME = "; where the file is another one than its name says, rename it"
 
 
@@ -66,13 +79,19 @@ class UniFormerFamily(Family):
         options: Mapping[str, Any],
         adapt_kernel: bool = False,
     ) -> dict[str, Any]:
-        """What the weights record or show is taken from them; inflating weights keep the ndim of `model`.
+        """What the weights record or show is taken from them; inflating weights keep the ndim of `model`,
+        which has the sizes that a checkpoint of its image model records.
 
         Where `options` contradict them the conflict shows when the weights are fitted. What no shape shows is
         never guessed: `head_dim` is that of the file, of `options`, or of a `model` that the file may hold.
         """
         ndim = model.arguments["ndim"]
         own = _read_own_arguments(weights) or read_arguments(weights)
+        if own and own["ndim"] > ndim:
+            raise CheckpointError(
+                f"{weights.path} holds video (3D) weights, and {model.name} takes images: image weights are "
+                "inflated to videos, and there is no way back; take image weights, or a video model"
+            )
         inflates = bool(own) and own["ndim"] != ndim
         if own and is_light(weights.state) == self.light:
             head_dim = self._settle_head_dim(model, weights, models, own, options)
@@ -89,6 +108,11 @@ class UniFormerFamily(Family):
                 )
         if inflates:
             kept = ["head_dim"]
+            image = next(
+                (known for known in models if known.name == read_model_name(weights)), None
+            )
+            if image and image.video_model == model.name:
+                kept += _SHARED_WITH_VIDEO
         elif read_model_name(weights) == model.name:
             kept = list(own)
         else:

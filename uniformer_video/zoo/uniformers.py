@@ -9,7 +9,7 @@ from uniformer_video.zoo.family import ListedWeights, NamedModel
 from uniformer_video.zoo.published import DATASETS, PUBLISHED
 from uniformer_video.zoo.uniformer_family import UniFormerFamily
 
-_SETTINGS = {
+SETTINGS = {
     "MODEL.USE_CHECKPOINT": "checkpoint_blocks",
     "MODEL.CHECKPOINT_NUM": "checkpoint_blocks",
     "UNIFORMER.EMBED_DIM": "embed_dims",
@@ -26,18 +26,19 @@ _SETTINGS = {
     "UNIFORMER.QKV_SCALE": "qk_scale",
     "UNIFORMER.REPRESENTATION_SIZE": "representation_size",
     "UNIFORMER.DROP_DEPTH_RATE": "drop_path_rate",
+    "UNIFORMER.DROP_DEPTH_GLOBAL": "global_drop_path",
     "UNIFORMER.DROPOUT_RATE": "dropout_rate",
     "UNIFORMER.ATTENTION_DROPOUT_RATE": "attention_dropout_rate",
     "UNIFORMER.HEAD_DROPOUT_RATE": "head_dropout_rate",
 }
-_HOURGLASS_SETTINGS = {"UNIFORMER.PRUNE_RATIO": "prune_ratio", "UNIFORMER.TRADE_OFF": "trade_off"}
+HOURGLASS_SETTINGS = {"UNIFORMER.PRUNE_RATIO": "prune_ratio", "UNIFORMER.TRADE_OFF": "trade_off"}
 _SIZES = ("ndim", "embed_dims", "depths", "head_dim", "mlp_ratio", "conv_embeds")
 
-UNIFORMER = UniFormerFamily("uniformer", UniFormer, _SETTINGS, sizes=_SIZES)
+UNIFORMER = UniFormerFamily("uniformer", UniFormer, SETTINGS, sizes=_SIZES)
 LIGHT = UniFormerFamily(
     "uniformer_light",
     LightUniFormer,
-    {**_SETTINGS, **_HOURGLASS_SETTINGS},
+    {**SETTINGS, **HOURGLASS_SETTINGS},
     sizes=_SIZES,
     light=True,
 )

@@ -137,6 +137,6 @@ def test_errors_of_pictures_in_a_folder(make_video, tmp_path, monkeypatch):
         str(tmp_path / "img_00001.png")
     )
     with open_video(tmp_path / "img_{:05d}.png") as video:
-        monkeypatch.setattr(frames, "read_picture", lambda *_: 1 / 0)
+        monkeypatch.setattr(frames, "read_frame", lambda *_: 1 / 0)
         with pytest.raises(DecodeError, match="ZeroDivisionError"):
             video.frames([0])

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from videos import encode, numbered_frames
 
 from uniformer_video.data.decoding import open_video
-from uniformer_video.data.decoding.pictures import read_picture
+from uniformer_video.data.decoding.pictures import read_frame
 from uniformer_video.errors import DecodeError
 from uniformer_video.prepare.check import check_videos, videos_to_check
 
@@ -76,7 +76,7 @@ def test_a_picture_is_what_ffmpeg_shows(tmp_path, name):
     image.save(tmp_path / name, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        pixels = read_picture(tmp_path / name)
+        pixels = read_frame(tmp_path / name)
     assert (pixels.dtype, pixels.shape) == (np.uint8, (16, 24, 3))
     assert np.abs(pixels.astype(int) - shown_by_ffmpeg(tmp_path / name)).max() <= 1
 
@@ -99,7 +99,7 @@ def test_deep_pictures_of_ffmpeg(tmp_path, codec, layout, values):
         container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format=layout)))
         container.mux(stream.encode())
     shown = av.VideoFrame.from_ndarray(values, format=layout).to_ndarray(format="rgb24")
-    assert np.abs(read_picture(path).astype(int) - shown).max() <= 1
+    assert np.abs(read_frame(path).astype(int) - shown).max() <= 1
 
 
 def test_deep_grey_is_that_of_a_deep_video(tmp_path):
@@ -120,14 +120,12 @@ def test_colours_of_print_and_of_films(tmp_path):
     """CIE Lab, palettes with alpha, and colours stored multiplied by it, which FFmpeg does not read."""
     few = colours().quantize(64)
     few.convert("PA").save(tmp_path / "few.tif")
-    np.testing.assert_array_equal(
-        read_picture(tmp_path / "few.tif"), np.asarray(few.convert("RGB"))
-    )
+    np.testing.assert_array_equal(read_frame(tmp_path / "few.tif"), np.asarray(few.convert("RGB")))
     red = Image.new("RGB", (24, 16), (200, 10, 30))
     profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     ImageCms.profileToProfile(red, *profiles, outputMode="LAB").save(tmp_path / "lab.tif")
     assert (
-        np.abs(read_picture(tmp_path / "lab.tif").astype(int) - (200, 10, 30)).max() <= 4
+        np.abs(read_frame(tmp_path / "lab.tif").astype(int) - (200, 10, 30)).max() <= 4
     )  # 8-bit Lab
     Image.new("LA", (24, 16), (50, 128)).save(tmp_path / "film.tif")
     content = (tmp_path / "film.tif").read_bytes()
@@ -136,7 +134,7 @@ def test_colours_of_print_and_of_films(tmp_path):
     ) + b"\3\0\1\0\0\0"  # ExtraSamples: 2 = as it is, 1 = multiplied
     assert content.count(entry + b"\2") == 1
     (tmp_path / "film.tif").write_bytes(content.replace(entry + b"\2", entry + b"\1"))
-    assert abs(int(read_picture(tmp_path / "film.tif")[0, 0, 0]) - 100) <= 1
+    assert abs(int(read_frame(tmp_path / "film.tif")[0, 0, 0]) - 100) <= 1
 
 
 def test_grey_of_12_bits_reaches_white(tmp_path):
@@ -147,7 +145,7 @@ def test_grey_of_12_bits_reaches_white(tmp_path):
     for tag, value in entries:
         header += tag.to_bytes(2, "little") + b"\4\0\1\0\0\0" + value.to_bytes(4, "little")
     (tmp_path / "a.tif").write_bytes(header + bytes(4) + packed)
-    assert read_picture(tmp_path / "a.tif")[0, :, 0].tolist() == [0, 255, 64, 128]
+    assert read_frame(tmp_path / "a.tif")[0, :, 0].tolist() == [0, 255, 64, 128]
 
 
 def test_deep_pictures_are_turned_too(tmp_path):
@@ -155,7 +153,7 @@ def test_deep_pictures_are_turned_too(tmp_path):
     exif[0x0112] = 6
     Image.fromarray(DEEP).save(tmp_path / "a.png", exif=exif)
     Image.fromarray(DEEP).save(tmp_path / "b.png")
-    turned, plain = read_picture(tmp_path / "a.png"), read_picture(tmp_path / "b.png")
+    turned, plain = read_frame(tmp_path / "a.png"), read_frame(tmp_path / "b.png")
     np.testing.assert_array_equal(turned, np.rot90(plain, -1))
 
 
@@ -207,7 +205,7 @@ def test_what_cannot_be_known_is_refused_and_found_by_the_check(tmp_path, name):
     file.parent.mkdir()
     file.write_bytes(make())
     with pytest.raises(DecodeError, match=f"^{re.escape(str(file))} .*{message}"):
-        read_picture(file)
+        read_frame(file)
     (tmp_path / "train.txt").write_text("clip 1 0\n")
     videos = videos_to_check(tmp_path / "train.txt", template="{}" + file.suffix)
     checked, bad = check_videos(videos, tmp_path / "bad.csv", workers=1)
@@ -219,10 +217,10 @@ def test_a_smaller_version_beside_a_picture_is_no_further_frame(tmp_path):
     small = colours().resize((12, 8))
     small.encoderinfo = {"tiffinfo": {254: 1}}
     colours().save(tmp_path / "a.tif", save_all=True, append_images=[small])
-    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif"), COLOURS)
+    np.testing.assert_array_equal(read_frame(tmp_path / "a.tif"), COLOURS)
 
 
 def test_a_video_is_no_picture(tmp_path):
     path = encode(tmp_path / "a.mp4", numbered_frames(2, (16, 24)))
     with pytest.raises(DecodeError, match=r"a\.mp4 cannot be read as a picture: .*; extract"):
-        read_picture(path)
+        read_frame(path)

@@ -28,7 +28,7 @@ def parts_of(jpeg):
 
 @pytest.mark.parametrize(
     ("clips", "frames", "expected"),
-    [(1, 8, [0, 2, 5, 7]), (4, 8, [0, 12, 25, 37]), (2, 3, [0, 1, 11, 12]), (1, 1, [0] * 4)],
+    [(1, 8, [0, 2, 5, 7]), (4, 8, [0, 12, 25, 37]), (2, 3, [0, 1, 11, 12]), (2, 1, [0, 0, 10, 10])],
 )
 def test_frames_are_spread_over_clips_and_over_a_clip(clips, frames, expected):
     assert parts_of(film_strip(shades(clips, frames))) == pytest.approx(expected, abs=1)
@@ -47,6 +47,15 @@ def test_frames_are_spread_over_clips_and_over_a_clip(clips, frames, expected):
 def test_a_frame_is_64_pixels_high(size, expected):
     with Image.open(io.BytesIO(film_strip(shades(1, 4, size)))) as picture:
         assert picture.format == "JPEG" and picture.size == (4 * expected[1], expected[0])
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((90, 120), (128, 171)), ((200, 4000), (13, 256)), ((50, 50), (128, 128))],
+)
+def test_the_only_frame_of_an_image_stands_there_once_and_larger(size, expected):
+    with Image.open(io.BytesIO(film_strip(shades(1, 1, size)))) as picture:
+        assert picture.size == expected[::-1]
 
 
 def test_a_dataset_makes_strips_of_the_frames_that_it_has_decoded(make_video):

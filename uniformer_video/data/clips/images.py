@@ -32,7 +32,8 @@ class ImageViews(EvalViews):
     def crops(self, frames: np.ndarray) -> list[Tensor]:
         """The centre of `uint8 [1, H, W, 3]`, `float32 [3, 1, crop, crop]` with values in 0..255."""
         picture = frames[0]
-        size = image_size(picture.shape[0], picture.shape[1], self.short_side)
+        height, width = picture.shape[:2]
+        size = image_size(height, width, self.short_side)
         crop = scale_and_cut(picture, size, centre(size, self.crop_size), self.crop_size)
         return [to_channels_first(np.array(crop)[None])]
 

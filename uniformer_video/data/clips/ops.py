@@ -27,11 +27,13 @@ class Change:
 
     `needs(setting, window, size)` is the window of the input that `window` of the output depends on,
     `apply(pixels, setting, window, weights)` that window of the output, from pixels that hold at least
-    what is needed. `weights` is an interpolation of `clips/affine`.
+    what is needed. `weights` is an interpolation of `clips/affine`. `matrix(setting, size)`, of what moves
+    pixels, is the `affine.transform` that does it.
     """
 
     needs: Callable[[Any, Window, Size], Window]
     apply: Callable[[Pixels, Any, Window, Weights | None], Pixels]
+    matrix: Callable[[float, Size], Matrix] | None = None
 
 
 def lookup(make_table: Callable[[Any], np.ndarray]) -> Change:
@@ -63,7 +65,7 @@ def geometric(make_matrix: Callable[[float, Size], Matrix]) -> Change:
         assert weights is not None  # whoever draws what moves pixels says how
         return affine.transform(pixels, make_matrix(setting, pixels.size), window, weights)
 
-    return Change(needs, apply)
+    return Change(needs, apply, make_matrix)
 
 
 def _table(image: Image.Image) -> np.ndarray:

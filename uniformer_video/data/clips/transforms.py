@@ -67,8 +67,8 @@ class EvalViews:
         """The crops of `uint8 [T, H, W, 3]`, each `float32 [3, T, crop, crop]` with values in 0..255."""
         clip = shrink_frames(frames, self.short_side)
         height, width = clip.shape[-2:]
-        offsets = crop_offsets(height, width, self.crop_size, self.num_crops)
         side = self.crop_size
+        offsets = crop_offsets(height, width, side, self.num_crops)
         return [clip[..., top : top + side, left : left + side] for top, left in offsets]
 
     def to_input(self, crop: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from uniformer_video.data.decoding.decoders import find_decoder
+from uniformer_video.data.decoding.decoders import Decoder, find_decoder
 from uniformer_video.data.decoding.guard import GuardedReader
 from uniformer_video.data.decoding.source import is_member
 from uniformer_video.errors import DecodeError
@@ -46,12 +46,13 @@ def open_video(
             )
         return GuardedReader(path, decoder.open)
     is_file = os.path.isfile(path)
-    if num_frames or os.path.isdir(path) or (not is_file and names_frames(path)):
+    of_frames = num_frames or os.path.isdir(path) or (not is_file and names_frames(path))
+    if of_frames and not decoder.of_images:
         from uniformer_video.data.decoding.frames import FrameReader
 
         return GuardedReader(path, partial(FrameReader, num_frames=num_frames))
     if not is_file:
-        raise DecodeError(f"{path} {_what_it_is(path)}")
+        raise DecodeError(f"{path} {_what_it_is(path)}{_no_image(path, decoder)}")
     if not os.access(path, os.R_OK):
         raise DecodeError(f"{path} may not be read by this user; change its permissions")
     return GuardedReader(path, decoder.open)
@@ -86,6 +87,12 @@ def open_frames(
 def names_frames(path: str) -> bool:
     """Whether a path ends in a template of the names of frames, `folder/img_{:05d}.jpg`."""
     return bool(_PLACEHOLDER.search(os.path.basename(path)))
+
+
+def _no_image(path: str, decoder: Decoder) -> str:
+    """What to add about a folder, such as one of frames, that stands where an image should."""
+    is_folder = decoder.of_images and os.path.isdir(path)
+    return ", but a folder; an image is a file of one picture" if is_folder else ""
 
 
 def _what_it_is(path: str) -> str:

@@ -18,6 +18,7 @@ class Decoder:
 
     reads_shards: also videos inside tar files. refuses_some: it has faults of its own, and refuses files
     that another reads. open_bytes: (name, data) -> `VideoReader` of a file in memory; None = it has none.
+    of_images: it reads images, one picture a file, and no videos.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Decoder:
     reads_shards: bool = False
     refuses_some: bool = False
     open_bytes: Callable[..., VideoReader] | None = None
+    of_images: bool = False
 
 
 _DECODERS: dict[str, Decoder] = {}
@@ -58,7 +60,7 @@ def find_decoder(name: str) -> Decoder:
 def _open_pyav(path: str, data: bytes | None = None) -> VideoReader:
     from uniformer_video.data.decoding.pyav import PyAVReader
 
-    return PyAVReader(path, data)
+    return PyAVReader(path, data=data)
 
 
 def _open_decord(path: str) -> VideoReader:
@@ -84,5 +86,6 @@ register_decoder(Decoder("auto", _open_pyav, reads_shards=True, open_bytes=_open
 register_decoder(Decoder("pyav", _open_pyav, reads_shards=True, open_bytes=_open_pyav))
 register_decoder(Decoder("decord", _open_decord, refuses_some=True))
 register_decoder(Decoder("torchcodec", _open_torchcodec, refuses_some=True))
-# of images, not of videos
-register_decoder(Decoder(PICTURES, _open_pillow, reads_shards=True, open_bytes=_open_pillow))
+register_decoder(
+    Decoder(PICTURES, _open_pillow, reads_shards=True, open_bytes=_open_pillow, of_images=True)
+)

@@ -98,13 +98,17 @@ class CountedFrames:
     def count(self) -> tuple[list[int | None], list[int | None]]:
         """Decode all; of each frame, in ticks, the time of showing and that of decoding, None without."""
         shown, decoded, self._kept = [], [], []
-        for frame in self._packets.decode_all():
-            shown.append(frame.pts)
-            decoded.append(frame.dts)
-            if self._kept is not None:
-                self._kept.append(frame)
-                if len(shown) * frame.width * frame.height * 1.5 > self._packets.kept_bytes:
-                    self._kept = None  # 1.5 bytes a pixel are those of 8-bit 4:2:0
+        try:
+            for frame in self._packets.decode_all():
+                shown.append(frame.pts)
+                decoded.append(frame.dts)
+                if self._kept is not None:
+                    self._kept.append(frame)
+                    if len(shown) * frame.width * frame.height * 1.5 > self._packets.kept_bytes:
+                        self._kept = None  # 1.5 bytes a pixel are those of 8-bit 4:2:0
+        except av.FFmpegError as error:
+            self._packets.break_off(error)
+            self._kept = None
         return shown, decoded
 
     def __iter__(self) -> Iterator[av.VideoFrame]:

@@ -12,7 +12,7 @@ from uniformer_video.data.decoding.frame_names import (
     frames_by_template,
     numbered_frames,
 )
-from uniformer_video.data.decoding.pictures import read_picture
+from uniformer_video.data.decoding.pictures import read_frame
 from uniformer_video.data.decoding.reader import Reader, shrink
 from uniformer_video.errors import DecodeError
 
@@ -66,7 +66,7 @@ class FrameReader(Reader):
 
     def _image(self, index: int) -> np.ndarray:
         """`uint8 [H, W, 3]` RGB, turned the way it is meant to be shown."""
-        return read_picture(self._files[index])
+        return read_frame(self._files[index])
 
 
 def _upright_size(image: np.ndarray) -> str:

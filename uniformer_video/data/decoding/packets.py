@@ -63,13 +63,27 @@ class VideoPackets:
     """
 
     kept_bytes = 64 << 20  # of packets, and of frames that were decoded to count them
+    broken_off = ""  # why the file ends before its end, where that was to be borne
     # From `open` on:
     parameter_sets: ParameterSets
     _stream: av.VideoStream
     _decoder: VideoCodecContext
 
-    def __init__(self, path: str, data: bytes | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        kept_bytes: int | None = None,
+        bears_ends: bool = False,
+        data: bytes | None = None,
+    ) -> None:
+        """kept_bytes: another limit, 0 = nothing is kept. bears_ends: a file that is cut off, or breaks while
+        it is listed, is one of the packets before that; `broken_off` says why. data: the file itself, where
+        `path` is but its name.
+        """
         self.path = name_for_messages(path)
+        self.bears_ends = bears_ends
+        if kept_bytes is not None:
+            self.kept_bytes = kept_bytes
         self._source = source_of(path, data)
         self._opened: InputContainer | None = None
         self._number: int | None = None
@@ -134,7 +148,7 @@ class VideoPackets:
         """Note what all packets say; how many of them are broken."""
         self._kept = []
         size = broken = 0
-        is_vp8, packets = self.codec == "vp8", demux(self._container, self._stream)
+        is_vp8, packets = self.codec == "vp8", self._readable()
         while batch := list(islice(packets, _SCANNED)):
             numbered = list(enumerate(batch, len(self.times)))
             self.times += [packet.pts for packet in batch]
@@ -153,13 +167,29 @@ class VideoPackets:
                 self._kept += batch
         return broken
 
+    def _readable(self) -> Iterator[av.Packet]:
+        """All packets, or those before the file breaks, where that is borne."""
+        try:
+            yield from demux(self._container, self._stream)
+        except av.FFmpegError as error:
+            self.break_off(error)
+
+    def break_off(self, error: av.FFmpegError) -> None:
+        """Note that the file ends with this error; raise it where that is not borne."""
+        if not self.bears_ends:
+            raise error
+        self.broken_off = self.broken_off or f"{self.path} breaks: {_reason(error)}"
+
     def _check_complete(self, found: int) -> None:
         """Raise `DecodeError` where the header lists more frames than the file holds."""
         listed = len(self._stream.index_entries)  # without those that an edit list leaves out
         if found < listed:
             listed = sum(entry.size > 0 for entry in self._stream.index_entries)
         if found < listed:
-            raise DecodeError(f"{self.path} is cut off: {found} of its {listed} frames are there")
+            cut_off = f"{self.path} is cut off: {found} of its {listed} frames are there"
+            if not self.bears_ends:
+                raise DecodeError(cut_off)
+            self.broken_off = cut_off
 
     def _may_skip(self) -> bool:
         if not (self.have_times and self.have_b_pictures):

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from uniformer_video.data.decoding.pictures import read_picture
+from uniformer_video.data.decoding.pictures import read_image
 from uniformer_video.data.decoding.reader import Reader, shrink
 from uniformer_video.data.decoding.source import is_member, source_of
 
@@ -38,5 +38,5 @@ class PictureReader(Reader):
     def _picture(self) -> np.ndarray:
         """`uint8 [H, W, 3]` RGB, turned the way it is meant to be shown."""
         if self._data is not None or is_member(self._path):
-            return read_picture(source_of(self._path, self._data)(), self._path)
-        return read_picture(self._path)
+            return read_image(source_of(self._path, self._data)(), self._path)
+        return read_image(self._path)

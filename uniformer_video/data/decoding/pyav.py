@@ -34,8 +34,10 @@ class PyAVReader(Reader):
     `formats` are the names of the container's format. data: the file itself, where `path` is but its name.
     """
 
-    def __init__(self, path: str, data: bytes | None = None) -> None:
-        self._packets = VideoPackets(path, data)
+    def __init__(
+        self, path: str, packets: VideoPackets | None = None, data: bytes | None = None
+    ) -> None:
+        self._packets = VideoPackets(path, data=data) if packets is None else packets
         self._path = self._packets.path
         self._counted = CountedFrames(self._packets)
         self._to_rgb = VideoReformatter()  # kept, because it caches the conversion's set-up
@@ -138,7 +140,7 @@ class PyAVReader(Reader):
             return self._frames_by_count(Clip(self._path, indices, change), short_side)
         try:
             return self._frames_by_index(self.index, Clip(self._path, indices, change), short_side)
-        except _OutOfOrder:
+        except OutOfOrder:
             self.index, self.why_counted = None, "its timestamps do not follow what is shown"
             return self._frames_by_count(Clip(self._path, indices, change), short_side)
 
@@ -170,7 +172,7 @@ class PyAVReader(Reader):
             for frame in self._packets.decode_span(span, needed, skips):
                 if frame.pts is not None:
                     if frame.pts <= shown:
-                        raise _OutOfOrder
+                        raise OutOfOrder
                     shown = frame.pts
                 # pictures before the key frame may come out of it broken
                 if frame.pts in left and not (span.start and frame.is_corrupt):
@@ -186,7 +188,7 @@ class PyAVReader(Reader):
         try:
             for count, frame in enumerate(self._counted):
                 if count == 0:
-                    self._first_orientation = orientation(frame)
+                    self._note_first_orientation(frame)
                 if count in left:
                     self._put(clip, count, frame, short_side)
                     left.discard(count)
@@ -196,8 +198,15 @@ class PyAVReader(Reader):
             raise self._packets.failure(error) from None
         raise DecodeError(f"{self._path} has changed: it no longer has {self.num_frames} frames")
 
+    def _note_first_orientation(self, frame: av.VideoFrame) -> None:
+        self._first_orientation = orientation(frame)
+
     def _put(self, clip: Clip, index: int, frame: av.VideoFrame, short_side: int) -> None:
         """Convert to RGB and turn it the way it is meant to be shown."""
+        clip.put(index, *self._to_picture(frame, short_side))
+
+    def _to_picture(self, frame: av.VideoFrame, short_side: int) -> tuple[np.ndarray, Orientation]:
+        """uint8 `[H, W, 3]` RGB as it is stored, and how it is to be turned."""
         height, width = shrunk_size((frame.height, frame.width), short_side)
         options = matrix_options(frame)
         image = self._to_rgb.reformat(
@@ -205,12 +214,12 @@ class PyAVReader(Reader):
         ).to_ndarray()
         if frame.rotation not in self._orientations:  # to read the matrix takes longer
             self._orientations[frame.rotation] = orientation(frame, self._first_orientation)
-        clip.put(index, image, self._orientations[frame.rotation])
+        return image, self._orientations[frame.rotation]
 
     def close(self) -> None:
         self._counted.forget()
         self._packets.close()
 
 
-class _OutOfOrder(Exception):
+class OutOfOrder(Exception):
     """Frames came out of the decoder in another order than their times say."""

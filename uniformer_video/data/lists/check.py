@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from uniformer_video.data.decoding import names_frames
 from uniformer_video.data.decoding.frame_names import any_frame, any_picture, is_frame_folder
-from uniformer_video.data.lists.records import VideoRecord, label_text, without_repeats
+from uniformer_video.data.lists.groups import listed_name
+from uniformer_video.data.lists.media import IMAGE, MEDIA, other_than
+from uniformer_video.data.lists.records import VideoRecord, label_text, noun_of, without_repeats
 from uniformer_video.errors import DataError
 from uniformer_video.storage.address import name_for_messages
 from uniformer_video.storage.members import lost_shards, member_of
@@ -31,9 +33,37 @@ def check_list(
         train = split == "train"
         done = "it comes as often in training" if train else "each counts once"
         lines = f"{repeats} of the {len(records)} lines of the {split} list"
-        notes.append(f"{lines} repeat a video of it; {done}.")
+        notes.append(f"{lines} repeat {MEDIA[noun_of(records)].one} of it; {done}.")
         records = records if train else single
     return records, notes + _note_missing(split, records, max_missing, class_names)
+
+
+def check_medium(split: str, records: Sequence[VideoRecord]) -> list[str]:
+    """Notes on files of a list that are images by their names where it should hold videos, or the reverse.
+
+    Raises `DataError` where all of them are.
+    """
+    if not records:
+        return []
+    medium = MEDIA[noun_of(records)]
+    other = other_than(medium)
+    files = [record for record in records if not (record.num_frames or names_frames(record.path))]
+    names = [(listed_name(record), record) for record in files]
+    odd = [(name, r) for name, r in names if other.fits(name) and not medium.fits(name)]
+    if not odd:
+        return []
+    name, first = odd[0]
+    if len(odd) == len(records):
+        raise DataError(
+            f"the {split} list holds {other.name}s by their names, such as {name} in {first.source}, and no "
+            f"{medium.name}s; set TRAIN.DATASET {other.lists}, or another format of {other.name}s, "
+            "and take a "
+            f"model of {other.name}s"
+        )
+    verbs = ("is", "counts") if len(odd) == 1 else ("are", "count")
+    count = f"{len(odd)} of the {plural(len(records), medium.name)} of the {split} list"
+    named = name_some([name for name, _ in odd])
+    return [f"{count} {verbs[0]} no {medium.name} by the name, and {verbs[1]} as broken: {named}."]
 
 
 def note_overlaps(splits: Mapping[str, Sequence[VideoRecord]]) -> list[str]:
@@ -44,10 +74,11 @@ def note_overlaps(splits: Mapping[str, Sequence[VideoRecord]]) -> list[str]:
     paths = {split: {record.path for record in records} for split, records in splits.items()}
     notes: list[str] = []
     told: set[str] = set()
+    noun = noun_of(record for records in splits.values() for record in records)
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         if shared := len(paths.get(first, set()) & paths.get(second, set())):
             notes.append(
-                f"{shared} of {len(paths[second])} {second} videos are {first} videos too."
+                f"{shared} of {len(paths[second])} {second} {noun}s are {first} {noun}s too."
             )
             notes += _note_conflicts(first, second, splits, told)
     return notes
@@ -65,7 +96,7 @@ def _note_conflicts(
     if differ:
         own, other = differ[0]
         yield (
-            f"{plural(len(differ), 'video')} of {first} and {second} with different labels, such as "
+            f"{plural(len(differ), other.medium)} of {first} and {second} with different labels, such as "
             f"{other.name}: {label_text(own.labels)} in {own.source}, {label_text(other.labels)} in "
             f"{other.source}."
         )
@@ -93,6 +124,8 @@ def _exists(record: VideoRecord) -> bool:
         return any_frame(record.path)
     if os.path.isfile(record.path):
         return True
+    if record.medium == IMAGE.name:
+        return False
     return is_frame_folder(record.path) or (names_frames(record.path) and any_frame(record.path))
 
 
@@ -105,11 +138,11 @@ def _note_missing(
     first, place = missing[0]
     if len(missing) == len(records):
         raise DataError(
-            f"none of the {len(records)} {split} videos exist; the first is {place}, from "
+            f"none of the {len(records)} {split} {first.medium}s exist; the first is {place}, from "
             f"{first.source}; {_remedy(first)}"
         )
     places = ", ".join(list(dict.fromkeys(place for _, place in missing))[:3])
-    told = f"{len(missing)} of {len(records)} {split} videos do not exist"
+    told = f"{len(missing)} of {len(records)} {split} {first.medium}s do not exist"
     if len({record.path for record, _ in missing if record.weight}) > allowed * len(records):
         raise DataError(
             f"{told}, more than DATA.MAX_BAD_RATIO {allowed:g} allows: {places}; get them, leave them "
@@ -128,7 +161,7 @@ def _classes_without(
     left = {label for record in records if id(record) not in lost for label in record.labels}
     gone = {label for record, _ in missing for label in record.labels} - left
     named = [class_names[label] for label in sorted(gone) if label < len(class_names)]
-    return f"; no video is left of {name_some(named)}" if named else ""
+    return f"; no {noun_of(records)} is left of {name_some(named)}" if named else ""
 
 
 def _remedy(record: VideoRecord) -> str:
@@ -142,6 +175,8 @@ def _remedy(record: VideoRecord) -> str:
 
 def _what_is(record: VideoRecord) -> str:
     """What stands where a video should, for messages."""
+    if os.path.isdir(record.path) and record.medium == IMAGE.name:
+        return " (a folder; an image is a file)"
     if os.path.isdir(record.path):
         return " (a folder without frames)"
     if os.path.islink(record.path):

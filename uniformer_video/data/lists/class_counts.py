@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from uniformer_video.data.lists.class_names import are_stand_ins
-from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.lists.records import VideoRecord, noun_of
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, one_line, plural
 
@@ -28,14 +28,15 @@ def count_line(split: str, records: Sequence[VideoRecord], names: list[str]) -> 
     counts = class_counts(records)
     absent = [name for label, name in enumerate(names) if label not in counts]
     of = f"{len(counts)} of {len(names)}" if absent else str(len(counts))
-    none = f"; none of {name_some(absent, _NAMED)}" if absent else ""
-    line = f"{split}: {plural(len(records), 'video')} of {of} class{'' if of == '1' else 'es'}: "
+    mark = _mark(names)
+    none = f"; none of {name_some(absent, _NAMED, mark)}" if absent else ""
+    line = f"{split}: {plural(len(records), noun_of(records))} of {of} class{'' if of == '1' else 'es'}: "
     ranked = sorted(counts.items(), key=lambda item: (item[1], item[0]))
     if len(ranked) <= _ALL_NAMED:
-        return one_line(f"{line}{', '.join(_with_count(names, sorted(ranked)))}{none}")
+        return one_line(f"{line}{mark.join(_with_count(names, sorted(ranked)))}{none}")
     rarest, frequent = ranked[:_NAMED], ranked[-_NAMED:]
     return one_line(
-        f"{line}{', '.join(_with_count(names, rarest))} ... {', '.join(_with_count(names, frequent))}; "
+        f"{line}{mark.join(_with_count(names, rarest))} ... {mark.join(_with_count(names, frequent))}; "
         f"{len(ranked) - 2 * _NAMED} more between{none}"
     )
 
@@ -50,6 +51,7 @@ def note_absent_classes(splits: Mapping[str, Sequence[VideoRecord]], names: list
     if first is None or not shown[first]:
         return []
     notes = []
+    noun = noun_of(splits[first])
     absent = sorted(set(range(len(names))) - shown[first])
     shifted = are_stand_ins(names) and min(shown[first]) == 1
     if absent and (first == "train" or shifted):
@@ -62,7 +64,7 @@ def note_absent_classes(splits: Mapping[str, Sequence[VideoRecord]], names: list
     if idle:
         count = plural(len(idle), "class", "classes")
         notes.append(
-            f"{count} of which all train videos have the weight 0, so that training never sees them: "
+            f"{count} of which all train {noun}s have the weight 0, so that training never sees them: "
             f"{_name(names, idle)}."
         )
     # test.csv may be absent, so that val and test are one list
@@ -72,7 +74,7 @@ def note_absent_classes(splits: Mapping[str, Sequence[VideoRecord]], names: list
     for labels, own in unseen.items():
         if labels:
             count = plural(len(labels), "class", "classes")
-            where = f"{' and '.join(own)} videos and no {first} video"
+            where = f"{' and '.join(own)} {noun}s and no {first} {noun}"
             notes.append(f"{count} with {where}: {_name(names, labels)}.")
     return [one_line(note) for note in notes]
 
@@ -88,7 +90,8 @@ def count_unnamed(splits: Mapping[str, Sequence[VideoRecord]]) -> int:
         if record.labels and max(record.labels) >= most:
             raise DataError(
                 f"{record.source}: the label {max(record.labels)} of {record.name} would make as many "
-                f"classes, of {plural(len(records), 'video')}; mend the list, or set MODEL.NUM_CLASSES if it "
+                f"classes, of {plural(len(records), record.medium)}; mend the list, or set "
+                "MODEL.NUM_CLASSES if it "
                 "is right"
             )
     return 1 + max({0, *class_counts(records)})
@@ -99,4 +102,9 @@ def _with_count(names: Sequence[str], ranked: Iterable[tuple[int, int]]) -> list
 
 
 def _name(names: Sequence[str], labels: Iterable[int]) -> str:
-    return name_some([names[label] for label in labels], _NAMED)
+    return name_some([names[label] for label in labels], _NAMED, _mark(names))
+
+
+def _mark(names: Iterable[str]) -> str:
+    """What stands between class names: no comma where they hold some, as ImageNet's words do."""
+    return "; " if any("," in name for name in names) else ", "

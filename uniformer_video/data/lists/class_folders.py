@@ -14,9 +14,11 @@ from uniformer_video.data.lists.folders import (
     find_videos,
     is_hidden,
 )
-from uniformer_video.data.lists.media import VIDEO, Medium
+from uniformer_video.data.lists.media import IMAGE, VIDEO, Medium, other_than
 from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.lists.synsets import Folders, classes_of_folders
 from uniformer_video.errors import DataError
+from uniformer_video.program import command
 from uniformer_video.words import name_some, plural
 
 CLASSES_FILE = "classes.txt"
@@ -46,14 +48,14 @@ def read_folder(
     """The videos, or the files of another `medium`, of a folder with one sub-folder for each class.
 
     Returns `(records, names, notes)`; classes are numbered in the order of their sorted names, or of the
-    given `names`, which are those of `owner`. notes: lines on what was left out. Raises `DataError` for a
-    sub-folder without a video, and for one with videos that is none of the `names`.
+    given `names`, which are those of `owner`. Folders of images may be called as ImageNet's classes are, see
+    `synsets`. notes: lines on what was left out. Raises `DataError` for a sub-folder without a video, and for
+    one with videos that is none of the `names`.
     """
     root = Path(root)
     if not root.is_dir():
-        raise DataError(
-            f"there is no folder {root}; set DATA.PATH_TO_DATA_DIR to a folder of {medium.name}s"
-        )
+        what = f"{root} is a file" if root.is_file() else f"there is no folder {root}"
+        raise DataError(f"{what}; set DATA.PATH_TO_DATA_DIR to a folder of {medium.name}s")
     found = find_videos(root, medium)
     circular = {path.name for path in found.circular if len(path.parts) == 1}
     folders = [name for name in class_folders(root) if name not in circular]
@@ -62,28 +64,44 @@ def read_folder(
         if video.name in classes and len(video.parts) == 1:
             raise DataError(
                 f"{root / video} holds the frames of one video itself; a class is a folder of videos, or of "
-                f"folders of frames, such as {root / 'running' / 'video1' / 'img_00001.jpg'}"
+                f"folders of frames, such as {root / 'running' / 'video1' / 'img_00001.jpg'}; for "
+                "images, one a file, set TRAIN.DATASET "
+                f"{IMAGE.folders} and take a model of images"
             )
         if len(video.parts) > 1:
             classes[video.parts[0]].append(video)
     if not folders:
         raise DataError(
-            f"{root} has no sub-folder with {medium.name}s; it takes one sub-folder a class, "
-            f"such as {root / medium.example}"
+            f"{root} has no sub-folder with {medium.name}s{_beside_folders(found)}; it takes one "
+            "sub-folder a "
+            f"class, such as {root / medium.example}{_validation_hint(found)}"
         )
-    strangers = [name for name in folders if names and name not in names]
+    called = name_folders(folders, names, medium)
+    known = set(names or ())
+    strangers = [name for name in folders if known and called.classes[name] not in known]
     _refuse_unknown([name for name in strangers if classes[name]], root, names, owner)
     unfilled = [name for name in folders if not classes[name] and name not in strangers]
     _refuse_unfilled(unfilled, found, len(folders))
     _refuse_twice(root, folders)
-    names = names or folders
+    names = names or called.names()
+    folder_of = {name: folder for folder, name in called.classes.items()}
+    place, source = os.path.abspath(root), str(root)  # of maybe a million files
     records = [
-        VideoRecord(os.path.abspath(root / video), str(video), (label,), str(root))
+        VideoRecord(os.path.join(place, video), str(video), (label,), source, medium=medium.name)
         for label, name in enumerate(names)
-        for video in classes.get(name, ())
+        for video in classes.get(folder_of.get(name, ""), ())
     ]
-    notes = [*_notes_of(found), *_notes_on_places(found)]
+    notes = [*called.notes, *_notes_of(found), *_notes_on_places(found)]
     return records, names, [*notes, *_notes_on_links(found)]
+
+
+def name_folders(
+    folders: Sequence[str], names: Sequence[str] | None = None, medium: Medium = VIDEO
+) -> Folders:
+    """What the folders of classes are called; `names`: of the classes, where these are given."""
+    if medium == IMAGE:
+        return classes_of_folders(folders, names)
+    return Folders({folder: folder for folder in folders})
 
 
 def _may_lead_to_folder(entry: os.DirEntry[str]) -> bool:
@@ -113,8 +131,32 @@ def _refuse_unfilled(unfilled: Sequence[str], found: FoundVideos, count: int) ->
     raise DataError(
         f"{found.folder}: {len(unfilled)} of {plural(count, 'class folder')} without {medium.one}: "
         f"{name_some(held, 5)}; names of {medium.name}s end in {medium.usual_suffixes}; add {medium.name}s, "
-        "or take such folders out"
+        f"or take such folders out{_other_medium(found)}"
     )
+
+
+def _other_medium(found: FoundVideos) -> str:
+    """What to do about folders that hold videos where they should hold images, or the reverse."""
+    other = other_than(found.medium)
+    if not found.skipped or not all(map(other.fits, found.skipped)):
+        return ""
+    return (
+        f"; for {other.name}s, set TRAIN.DATASET {other.folders} and take a model of {other.name}s"
+    )
+
+
+def _beside_folders(found: FoundVideos) -> str:
+    """What a folder without any class holds, for messages."""
+    if found.videos:
+        return f", but {plural(len(found.videos), found.medium.name)}, such as {found.videos[0]}"
+    return f", but {count_suffixes(found.skipped)}" if found.skipped else ""
+
+
+def _validation_hint(found: FoundVideos) -> str:
+    """What to do about ImageNet's validation images as they come, all in one folder."""
+    if not any(video.name.startswith("ILSVRC2012_val_") for video in found.videos[:1]):
+        return ""
+    return f"; `{command('prepare lists imagenet')}` makes a list of these by their official labels"
 
 
 def _what_it_holds(name: str, found: FoundVideos) -> str:

@@ -4,6 +4,7 @@ An index order belongs to a list or to a checkpoint, not to a dataset. Each know
 for settings and commands: `k400` is the dataset's usual order, `k400-published` another one.
 
 A data file `DATASET.txt` holds names, one a line; `DATASET-ORDER.txt` holds indices into them.
+`imagenet-synsets.txt` holds the names of ImageNet's folders, see `synsets`.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -19,7 +20,8 @@ USUAL = "usual"
 _FOLDER = Path(__file__).with_name("names")
 
 # Dataset: its file of names and the orders beside the usual one. Something-Something V1 and V2 have
-# the same classes in the same order. "published" is the order of the published UniFormer weights;
+# the same classes in the same order. ImageNet's words are those of its synsets; two synsets are a "crane",
+# and the words in brackets tell them apart. "published" is the order of the published UniFormer weights;
 # "mmaction2" is that of V1's official label csv, which MMAction2 follows.
 _DATASETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "k400": ("k400.txt", ("published",)),
@@ -28,6 +30,7 @@ _DATASETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ssv1": ("something.txt", ("mmaction2",)),
     "ucf101": ("ucf101.txt", ()),
     "hmdb51": ("hmdb51.txt", ()),
+    "imagenet": ("imagenet.txt", ()),
     "demo": ("demo.txt", ()),
 }
 
@@ -55,6 +58,12 @@ def class_names(dataset: str, order: str = USUAL) -> list[str]:
     if order == USUAL:
         return list(names)
     return [names[index] for index in _indices(f"{dataset}-{order}.txt")]
+
+
+@cache
+def imagenet_synsets() -> tuple[str, ...]:
+    """The names of ImageNet's 1000 folders, such as "n01440764", in the order of its classes."""
+    return tuple(read_class_names(_FOLDER / "imagenet-synsets.txt"))
 
 
 def named_classes(text: str, what: str = "class names:") -> list[str]:

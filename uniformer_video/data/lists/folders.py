@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.frame_names import holds_frames
-from uniformer_video.data.lists.media import VIDEO, Medium
-from uniformer_video.errors import DataError
+from uniformer_video.data.lists.media import IMAGE, VIDEO, Medium
+from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.words import name_some, plural
 
+_LOOKED_AT = 5  # folders of pictures, and pictures of them
 log = logging.getLogger(__name__)
 
 # What systems put into folders, beside all that begins with a dot; in small letters.
@@ -158,6 +160,33 @@ def _frames_alone(folders: Sequence[Path], videos: Sequence[Path]) -> list[Path]
     taken = {parent for path in (*folders, *videos) for parent in path.parents}
     taken |= {video.with_suffix("") for video in videos}
     return [folder for folder in folders if folder not in taken]
+
+
+def holds_images(found: FoundVideos) -> bool:
+    """Whether the pictures of a folder without video files are images by themselves, and no frames of videos.
+
+    Frames of a video have numbers without gaps and one size, and are called alike in two folders. The first
+    few folders are looked at; a single one is of frames, maybe of a broken video.
+    """
+    folders = [found.folder / video for video in found.videos]
+    if not folders:
+        return bool(found.skipped) and all(map(IMAGE.fits, found.skipped))
+    if len(folders) == 1 or not all(map(Path.is_dir, folders)):
+        return False
+    first, *others = (set(os.listdir(folder)) for folder in folders[:_LOOKED_AT])
+    if others and not any(first & names for names in others):
+        return True
+    return not any(map(_is_of_frames, folders[:_LOOKED_AT]))
+
+
+def _is_of_frames(folder: Path) -> bool:
+    """Whether the pictures of a folder are numbered without gaps, and the first few of one size."""
+    try:
+        with open_video(folder) as frames:
+            frames.frames(range(min(frames.num_frames, _LOOKED_AT)))
+    except DecodeError:
+        return False
+    return True
 
 
 def list_videos(folder: str | os.PathLike, medium: Medium = VIDEO) -> list[Path]:

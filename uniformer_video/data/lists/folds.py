@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from uniformer_video.data.lists.groups import count_groups, group_of, listed_name
-from uniformer_video.data.lists.records import VideoRecord, split_records
+from uniformer_video.data.lists.records import VideoRecord, noun_of, split_records
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, one_line, plural
 
@@ -47,7 +47,8 @@ def make_folds(
     a video to train on.
     """
     members = Counter(group_of(record) for record in records)
-    what = "group" if any(record.group for record in records) else "video"
+    noun = noun_of(records)
+    what = "group" if any(record.group for record in records) else noun
     if len(members) < folds:
         raise DataError(
             f"DATA.FOLDS {folds} takes at least as many {what}s as folds, and there are {len(members)}; "
@@ -56,7 +57,7 @@ def make_folds(
     (_, name), largest = members.most_common(1)[0]
     if largest > _NEARLY_ALL * len(records):
         raise DataError(
-            f"the group {name!r} holds {largest} of {len(records)} videos, so its fold would train on the "
+            f"the group {name!r} holds {largest} of {len(records)} {noun}s, so its fold would train on the "
             f"{len(records) - largest} others alone; take a finer group (DATA.GROUP_PATTERN, or the column "
             "group), or DATA.FOLDS 0"
         )
@@ -65,7 +66,7 @@ def make_folds(
     sizes = np.bincount(fold_of, minlength=folds)
     if sizes.max() > _LARGE * len(records) / folds:
         notes.append(
-            f"The folds differ in size, {', '.join(map(str, sizes))} videos: the largest group, {name!r}, "
+            f"The folds differ in size, {', '.join(map(str, sizes))} {noun}s: the largest group, {name!r}, "
             f"holds {largest} of {len(records)}."
         )
     return fold_of, [one_line(note) for note in notes]
@@ -140,6 +141,7 @@ def _check_classes(
     records: Sequence[VideoRecord], fold_of: Sequence[int], folds: int, class_names: Sequence[str]
 ) -> list[str]:
     """Notes on classes that not every fold tests; an error for those that some fold does not train on."""
+    noun = noun_of(records)
     seen: dict[int, Counter[int]] = {}
     groups: dict[int, set[tuple[str, str]]] = {}
     for record, fold in zip(records, fold_of, strict=True):
@@ -149,7 +151,7 @@ def _check_classes(
 
     def describe(label: int) -> str:
         name = class_names[label] if label < len(class_names) else f"class {label}"
-        videos = plural(seen[label].total(), "video")
+        videos = plural(seen[label].total(), noun)
         (kind, group), *others = groups[label]
         inside = f", all of the group {group!r}" if kind == "group" and not others else ""
         return f"{name} ({videos}{inside})"
@@ -158,14 +160,14 @@ def _check_classes(
     if alone and all(len(record.labels) == 1 for record in records):
         fold = next(iter(seen[alone[0]]))
         raise DataError(
-            f"too few videos for DATA.FOLDS {folds}: {name_some([describe(one) for one in alone], 5)}; fold "
-            f"{fold} would test what it has never trained on; a class takes two videos, of two groups where "
-            "videos are grouped: add some, or leave the class out"
+            f"too few {noun}s for DATA.FOLDS {folds}: {name_some([describe(one) for one in alone], 5)}; fold "
+            f"{fold} would test what it has never trained on; a class takes two {noun}s, of two groups "
+            f"where {noun}s are grouped: add some, or leave the class out"
         )
     few = [label for label in sorted(seen) if len(seen[label]) < folds]
     if not few:
         return []
     return [
-        f"{plural(len(few), 'class', 'classes')} with fewer videos or groups than folds, which not every "
+        f"{plural(len(few), 'class', 'classes')} with fewer {noun}s or groups than folds, which not every "
         f"fold tests: {name_some([describe(one) for one in few], 5)}."
     ]

@@ -135,7 +135,7 @@ for _format in (
     ),
     ListFormat(
         "image-csv",
-        layouts.read_kinetics,
+        layouts.read_image_csv,
         "train.csv, val.csv and test.csv of images",
         _CSV,
         needs_decoder=False,
@@ -145,7 +145,7 @@ for _format in (
     ),
     ListFormat(
         "image-shards",
-        layouts.read_shard_folders,
+        layouts.read_image_shards,
         "folders of tar files of images, each with its index.csv",
         _NAMES,
         needs_decoder=False,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.lists.records import VideoRecord, noun_of
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, one_line, plural
 
@@ -51,6 +51,7 @@ def note_groups(records: Sequence[VideoRecord], pattern: str) -> list[str]:
 
     Raises `DataError` for a pattern that no path fits.
     """
+    noun = noun_of(records)
     grouped = [record for record in records if record.group]
     single = list(dict.fromkeys(listed_name(record) for record in records if not record.group))
     source = f"DATA.GROUP_PATTERN {pattern}" if pattern else "the column group"
@@ -64,13 +65,13 @@ def note_groups(records: Sequence[VideoRecord], pattern: str) -> list[str]:
         return []
     groups = dict.fromkeys(record.group for record in grouped)
     line = (
-        f"Groups by {source}: {plural(len(groups), 'group')} of {plural(len(grouped), 'video')} "
+        f"Groups by {source}: {plural(len(groups), 'group')} of {plural(len(grouped), noun)} "
         f"({name_some(list(groups), 5)})"
     )
     if single:
-        line += f"; {plural(len(single), 'video')} without one, each by itself: {name_some(single)}"
+        line += f"; {plural(len(single), noun)} without one, each by itself: {name_some(single)}"
     if len(groups) == len({record.path for record in grouped}) > 1:
-        line += "; no two videos share a group, so that groups change nothing"
+        line += f"; no two {noun}s share a group, so that groups change nothing"
     return [one_line(f"{line}."), *_note_parted_files(grouped)]
 
 
@@ -100,7 +101,8 @@ def note_shared_groups(splits: Mapping[str, Sequence[VideoRecord]]) -> list[str]
             verb = "has" if len(shared) == 1 else "have"
             notes.append(
                 one_line(
-                    f"{plural(len(shared), 'group')} {verb} videos in {first} and in {second}: "
+                    f"{plural(len(shared), 'group')} {verb} {noun_of(splits[first])}s in {first} and "
+                    f"in {second}: "
                     f"{name_some(shared, 5)}."
                 )
             )

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from uniformer_video.data.lists.class_names import places
 from uniformer_video.data.lists.groups import listed_name
-from uniformer_video.data.lists.records import VideoList, VideoRecord, relabel
+from uniformer_video.data.lists.records import VideoList, VideoRecord, noun_of, relabel
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, one_line, plural
 
@@ -146,7 +146,8 @@ def without_shared(
             if known.labels != record.labels:
                 names = listed.class_names or ()
                 raise DataError(
-                    f"{record.source}: {record.name} is {_labels(record, names)}, and the same video, "
+                    f"{record.source}: {record.name} is {_labels(record, names)}, and the same "
+                    f"{record.medium}, "
                     f"{known.name} in {known.source}, is {_labels(known, names)}; leave out one of them, or "
                     "mend its label"
                 )
@@ -154,8 +155,9 @@ def without_shared(
         kept[owner] = replace(listed, records=records)
     if not repeated:
         return kept, []
+    noun = noun_of(record for one in lists.values() for record in one.records)
     verbs = ("stands", "counts") if len(repeated) == 1 else ("stand", "count")
-    count = f"{plural(len(repeated), 'video')} of {what} {verbs[0]} there twice and {verbs[1]} once"
+    count = f"{plural(len(repeated), noun)} of {what} {verbs[0]} there twice and {verbs[1]} once"
     return kept, [f"{count}: {name_some(list(dict.fromkeys(repeated)))}."]
 
 

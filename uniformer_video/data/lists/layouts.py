@@ -11,15 +11,21 @@ from pathlib import Path
 
 from uniformer_video.config.shipped import list_guides
 from uniformer_video.data.lists import class_names as known_classes
-from uniformer_video.data.lists.class_folders import CLASSES_FILE, class_folders, read_folder
+from uniformer_video.data.lists.class_folders import (
+    CLASSES_FILE,
+    class_folders,
+    name_folders,
+    read_folder,
+)
 from uniformer_video.data.lists.folders import is_hidden
 from uniformer_video.data.lists.folds import hold_out
 from uniformer_video.data.lists.groups import count_groups, with_groups
-from uniformer_video.data.lists.labels import number_classes
+from uniformer_video.data.lists.labels import check_one_kind, number_classes
 from uniformer_video.data.lists.media import IMAGE, VIDEO, Medium
 from uniformer_video.data.lists.official import read_official
 from uniformer_video.data.lists.records import (
     VideoList,
+    VideoRecord,
     read_class_names,
     read_csv,
     read_frame_list,
@@ -27,6 +33,7 @@ from uniformer_video.data.lists.records import (
 )
 from uniformer_video.data.lists.shard_index import COLUMNS, INDEX_FILE
 from uniformer_video.data.lists.sharded import read_shards
+from uniformer_video.data.lists.synsets import with_words
 from uniformer_video.errors import AbsentError, DataError
 from uniformer_video.program import command
 from uniformer_video.storage.address import is_address, join
@@ -44,11 +51,20 @@ def read_kinetics(
     prefix: str = "",
     separator: str = "auto",
     class_names: str = "",
+    medium: Medium = VIDEO,
 ) -> VideoList:
-    """csv lists of video files; without test.csv, val.csv is tested."""
+    """csv lists of video files, or those of another `medium`; without test.csv, val.csv is tested."""
     choices = ("test.csv", "val.csv") if split == "test" else (f"{split}.csv",)
-    path = find_list(root, choices, "path,label")
-    return number_classes(read_csv(path, prefix, separator), given_names(class_names, root))
+    path = find_list(root, choices, "path,label", medium=medium)
+    records = read_csv(path, prefix, separator, medium.name)
+    return _numbered(records, given_names(class_names, root), medium)
+
+
+def _numbered(records: list[VideoRecord], names: list[str] | None, medium: Medium) -> VideoList:
+    """`number_classes`, where labels of images may be ImageNet's synsets."""
+    if medium == IMAGE and check_one_kind(records):
+        records, names = with_words(records, names)
+    return number_classes(records, names)
 
 
 def read_class_folders(
@@ -70,7 +86,8 @@ def read_class_folders(
     parts = _parts_of(root, split)
     if parts and split != "train":
         if not names and "train" in parts:
-            names, owner = class_folders(root / "train"), f"the training folder {root / 'train'}"
+            names = name_folders(class_folders(root / "train"), medium=medium).names()
+            owner = f"the training folder {root / 'train'}"
         if part := next((part for part in (split, "val") if part in parts), ""):
             records, names, notes = read_folder(root / part, names, owner, medium)
             return VideoList(records, names, [*notes, *_beside(root, parts, medium)])
@@ -93,6 +110,7 @@ def read_class_folders(
 
 
 read_image_folders = partial(read_class_folders, medium=IMAGE)
+read_image_csv = partial(read_kinetics, medium=IMAGE)
 
 
 def _beside(root: Path, parts: Collection[str], medium: Medium) -> Iterator[str]:
@@ -157,11 +175,14 @@ def read_frames(
     return number_classes(records, given_names(class_names, root))
 
 
-def read_shard_folders(root: Path | str, split: str, class_names: str = "") -> VideoList:
+def read_shard_folders(
+    root: Path | str, split: str, class_names: str = "", medium: Medium = VIDEO
+) -> VideoList:
     """Folders `train`, `val` and `test` of shards; without `test`, `val` is tested."""
     parts = ("test", "val") if split == "test" else (split,)
     try:
-        path = find_list(root, [f"{part}/{INDEX_FILE}" for part in parts], ",".join(COLUMNS))
+        indices = [f"{part}/{INDEX_FILE}" for part in parts]
+        path = find_list(root, indices, ",".join(COLUMNS), medium=medium)
     except DataError:
         if not is_file(join(root, INDEX_FILE)):
             raise
@@ -170,7 +191,10 @@ def read_shard_folders(root: Path | str, split: str, class_names: str = "") -> V
             "give the folder above, with train/ and val/ in it"
         ) from None
     folder = path.removesuffix(f"/{INDEX_FILE}")
-    return number_classes(read_shards(folder), given_names(class_names, root))
+    return _numbered(read_shards(folder, medium.name), given_names(class_names, root), medium)
+
+
+read_image_shards = partial(read_shard_folders, medium=IMAGE)
 
 
 def _read_official_parts(
@@ -212,7 +236,9 @@ def given_names(class_names: str, root: Path | str) -> list[str] | None:
     return read_class_names(beside) if is_there else None
 
 
-def find_list(root: Path | str, choices: Sequence[str], line: str, hint: str = "") -> str:
+def find_list(
+    root: Path | str, choices: Sequence[str], line: str, hint: str = "", medium: Medium = VIDEO
+) -> str:
     """The first of the lists `choices` that exists in `root`; else an error, with what a `line` holds.
 
     It is an `AbsentError` but for an address, where a list may be there and not be told of.
@@ -229,16 +255,17 @@ def find_list(root: Path | str, choices: Sequence[str], line: str, hint: str = "
     wanted = " or ".join(choices)
     reason = (
         f"there is no {wanted} in {root}{_refusal(paths[-1])}.\n"
-        f"It lists the videos, one `{line}` a line; set DATA.PATH_TO_DATA_DIR if it is elsewhere{hint}."
+        f"It lists the {medium.name}s, one `{line}` a line; set DATA.PATH_TO_DATA_DIR if it is "
+        f"elsewhere{hint}."
     )
     if not is_address(root) and not os.path.exists(root):
         reason = (
             f"there is no folder {root}; set DATA.PATH_TO_DATA_DIR if it is elsewhere.\n"
-            f"It holds {wanted}, which lists the videos, one `{line}` a line."
+            f"It holds {wanted}, which lists the {medium.name}s, one `{line}` a line."
         )
     kind = DataError if is_address(root) else AbsentError
     raise kind(
-        f"The videos are not prepared: {reason}\nHow to get and prepare them: {_guide(root)}"
+        f"The {medium.name}s are not prepared: {reason}\nHow to get and prepare them: {_guide(root)}"
     )
 
 

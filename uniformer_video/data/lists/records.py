@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from uniformer_video.data.decoding.frame_names import is_frame_folder
-from uniformer_video.data.lists.folders import is_video
+from uniformer_video.data.lists.media import MEDIA, is_listed_file
 from uniformer_video.data.lists.table import (
     Table,
     is_header,
@@ -50,7 +50,8 @@ class VideoRecord:
     num_frames: how many frames the list says there are; 0 where the file itself tells. start, end: the
     segment that counts, in seconds; end None = to the end of the video. weight: how often it comes in
     training, beside the others. group: what it has in common with others, such as a person, a source or a
-    day; videos of one group are never parted, "" where nothing is said.
+    day; videos of one group are never parted, "" where nothing is said. medium: "video", or "image" for a
+    file of one picture; also the noun of messages, see `noun_of`.
     """
 
     path: str
@@ -62,13 +63,15 @@ class VideoRecord:
     end: float | None = None
     weight: float = 1.0
     group: str = ""
+    medium: str = "video"
 
     @property
     def label(self) -> int:
         """The class index of a video that has one; `DataError` for another."""
         if len(self.labels) != 1:
             raise DataError(
-                f"{self.source}: {self.name} has {len(self.labels) or 'no'} labels; this takes videos "
+                f"{self.source}: {self.name} has {len(self.labels) or 'no'} labels; this takes "
+                f"{self.medium}s "
                 "with one label each"
             )
         return self.labels[0]
@@ -92,34 +95,43 @@ class VideoList:
     notes: list[str] = field(default_factory=list)
 
 
+def noun_of(records: Iterable[VideoRecord]) -> str:
+    """What messages call one of the records: "video" or "image"."""
+    return next((record.medium for record in records), "video")
+
+
 def read_csv(
-    path: Path | str, prefix: Path | str = "", separator: str = "auto"
+    path: Path | str, prefix: Path | str = "", separator: str = "auto", medium: str = "video"
 ) -> list[VideoRecord]:
     """The records of a Kinetics-style list: a path and a label, a number or a class name, on each line.
 
     Without a header line, `separator` "auto" splits at the last comma or blank of the line, so that
     paths may hold both. A header line names the columns: path and label, and where wanted start, end
     (seconds; empty = the whole video), weight and group; there the label's cell may hold several of them, or
-    none. Paths are taken from `prefix`, or from the csv's own folder. Raises `DataError` with file and
-    line.
+    none. Paths are taken from `prefix`, or from the csv's own folder. medium: what it lists, "video" or
+    "image". Raises `DataError` with file and line.
     """
     folder = Path(prefix or Path(path).parent)
     lines = list(filled_lines(path))
     if lines and is_header(lines[0][1], separator):
         (source, header), *lines = lines
         table = Table(header, separator, source)
-        records = [_table_record(table.row(line, source), folder, source) for source, line in lines]
+        records = [
+            _table_record(table.row(line, source), folder, source, medium) for source, line in lines
+        ]
     else:
-        records = [_line_record(line, separator, folder, source) for source, line in lines]
+        records = [_line_record(line, separator, folder, source, medium) for source, line in lines]
     if not records:
-        raise DataError(f"{path} lists no videos; each line holds a path and a label, `a.mp4,3`")
+        raise DataError(
+            f"{path} lists no {medium}s; each line holds a path and a label, `{MEDIA[medium].file},3`"
+        )
     return records
 
 
-def _line_record(line: str, separator: str, folder: Path, source: str) -> VideoRecord:
+def _line_record(line: str, separator: str, folder: Path, source: str, medium: str) -> VideoRecord:
     name, label = split_line(line, separator, source)
     video, number = last_number(name, separator)
-    if number is not None and is_video(video):  # such as a.mp4,3 of the line a.mp4,3 17
+    if number is not None and is_listed_file(video):  # such as a.mp4,3 of the line a.mp4,3 17
         raise DataError(
             f"{source}: {line.strip()!r} ends in two numbers; for several labels, or a path that ends "
             "in a number, begin the list with a header line, `path,label`"
@@ -129,14 +141,20 @@ def _line_record(line: str, separator: str, folder: Path, source: str) -> VideoR
             f"{source}: {line.strip()!r} names a folder of frames and their number, as lists of the format "
             "frames do: set TRAIN.DATASET frames (`check` takes --template), or write `folder,label`"
         )
-    return VideoRecord(_place(folder, name), name, (label,), source)
+    return VideoRecord(_place(folder, name), name, (label,), source, medium=medium)
 
 
-def _table_record(row: Mapping[str, str], folder: Path, source: str) -> VideoRecord:
+def _table_record(row: Mapping[str, str], folder: Path, source: str, medium: str) -> VideoRecord:
     name = row["path"]
     if not name:
         raise DataError(f"{source}: the path is empty")
     start, end = segment_of(row, source)
+    if medium == "image" and (start or end is not None):
+        raise DataError(
+            f"{source}: {name} has a start or an end in seconds, and an image has no time; leave the "
+            "cells of "
+            "start and end empty, or take the columns out"
+        )
     return VideoRecord(
         _place(folder, name),
         segment_name(name, start, end),
@@ -146,6 +164,7 @@ def _table_record(row: Mapping[str, str], folder: Path, source: str) -> VideoRec
         end=end,
         weight=weight_of(row, source),
         group=row.get("group", ""),
+        medium=medium,
     )
 
 
@@ -206,8 +225,10 @@ def split_records(
     """
     train: list[VideoRecord] = []
     val: list[VideoRecord] = []
-    for label in sorted({record.label for record in records}):
-        own = [record for record in records if record.label == label]
+    members: dict[int, list[VideoRecord]] = {}
+    for record in records:
+        members.setdefault(record.label, []).append(record)
+    for label, own in sorted(members.items()):
         order = generator("split", seed, label).permutation(len(own))
         held_out = round(len(own) * val_ratio)
         if 0 < val_ratio < 1 and len(own) > 1:

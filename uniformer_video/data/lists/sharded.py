@@ -10,10 +10,10 @@ from uniformer_video.storage.address import is_address, join, name_for_messages
 from uniformer_video.storage.members import member_path
 
 
-def read_shards(folder: Path | str) -> list[VideoRecord]:
+def read_shards(folder: Path | str, medium: str = "video") -> list[VideoRecord]:
     """The records of a folder, or an address, of shards, in the order of the list they were made from.
 
-    All but the path is as in that list. Raises `DataError` as `read_index` does.
+    All but the path is as in that list. medium: what they hold. Raises `DataError` as `read_index` does.
     """
     folder = folder if is_address(folder) else os.path.abspath(folder)
     places: dict[str, str] = {}
@@ -31,8 +31,9 @@ def read_shards(folder: Path | str) -> list[VideoRecord]:
                 end=entry.end,
                 weight=entry.weight,
                 group=entry.group,
+                medium=medium,
             )
         )
     if not records:
-        raise DataError(f"{name_for_messages(join(folder, INDEX_FILE))} lists no videos")
+        raise DataError(f"{name_for_messages(join(folder, INDEX_FILE))} lists no {medium}s")
     return records

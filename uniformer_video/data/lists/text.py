@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from uniformer_video.data.lists.folders import is_video
+from uniformer_video.data.lists.media import is_listed_file
 from uniformer_video.errors import DataError
 from uniformer_video.files import special_kind
 from uniformer_video.storage.address import is_address, name_for_messages
@@ -88,7 +88,7 @@ def _behind_video(line: str, separator: str) -> tuple[str, str]:
     for place in reversed(range(len(line))):
         found = line[place] in _MARKS if separator == "auto" else line.startswith(separator, place)
         video = without_quotes(line[:place].strip())
-        if found and is_video(video):
+        if found and is_listed_file(video):
             return video, line[place + (1 if separator == "auto" else len(separator)) :].strip()
     return "", ""
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -10,11 +11,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from uniformer_video.data.clips.label_maps import LabelMaps, TokenLabels, follow
 from uniformer_video.data.clips.packed import PackedClips, stack
 from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.cache import FrameCache
+from uniformer_video.data.decoding.guard import GuardedReader
+from uniformer_video.data.decoding.opened import OpenReaders
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.film_strip import film_strip
 from uniformer_video.data.loading.watchdog import decoding
@@ -55,6 +59,7 @@ class TrainSample:
     # (path, reason) of broken videos met before one that decodes
     broken: tuple[tuple[str, str], ...] = ()
     origins: tuple[ClipOrigin, ...] = ()  # of the clips
+    token_labels: TokenLabels | None = None  # of the clips, where the dataset has label maps
 
 
 class VideoRead(NamedTuple):
@@ -96,7 +101,8 @@ class TrainDataset(Dataset):
     label_tensor: the task's, from the labels of clips, a tuple each, to a tensor `[clips, ...]`; worker
     processes get a copy. faults: {path: reason} of videos that are not tried, which count as broken;
     loaders add those that hang or crash the decoder. decode_short_side: what a reader's `frames` takes.
-    cache: where frames are that were decoded before; what it does not have is decoded.
+    cache: where frames are that were decoded before; what it does not have is decoded. label_maps: of
+    pictures, for token labelling; a picture without its map counts as broken.
     """
 
     def __init__(
@@ -111,6 +117,7 @@ class TrainDataset(Dataset):
         faults: dict[str, str] | None = None,
         decode_short_side: int = 0,
         cache: FrameCache | None = None,
+        label_maps: LabelMaps | None = None,
     ):
         self.records = records
         self.sampling = sampling
@@ -122,7 +129,9 @@ class TrainDataset(Dataset):
         self.faults = {} if faults is None else faults
         self.decode_short_side = decode_short_side
         self.cache = cache
+        self.label_maps = label_maps
         self._substitutes = np.flatnonzero([record.weight for record in records])
+        self._opened = OpenReaders()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -137,16 +146,17 @@ class TrainDataset(Dataset):
             try:
                 with decoding(self, index):
                     frames = self.decode(record, rng)
+                    label_map = self.label_maps.read(record) if self.label_maps else None
             except (DecodeError, OSError) as error:
                 broken.append((record.path, one_line(error)))
                 continue
-            return self._sample(frames, int(index), key, tuple(broken))
+            return self._sample(frames, label_map, int(index), key, tuple(broken))
         return TrainSample(None, None, record.path, tuple(broken))
 
     def decode(self, record: VideoRecord, rng: np.random.Generator) -> np.ndarray:
         """The frames of a random clip of a `VideoRecord`: `uint8 [T, H, W, 3]`."""
         kept = self.cache.read(record.path) if self.cache and not record.num_frames else None
-        with kept or open_video(record.path, self.backend, record.num_frames) as video:
+        with kept or open_record(record, self.backend, self._opened) as video:
             timeline = timeline_of(video, self.sampling, record.path, record.start, record.end)
             indices = timeline[self.sampling.train_clip(len(timeline), rng)]
             return video.frames(indices, self.decode_short_side)
@@ -154,20 +164,27 @@ class TrainDataset(Dataset):
     def _sample(
         self,
         frames: np.ndarray,
+        label_map: Tensor | None,
         index: int,
         key: TrainKey,
         broken: tuple[tuple[str, str], ...],
     ) -> TrainSample:
         record = self.records[index]
-        clips, labels, origins = [], [], []
+        clips, labels, draws = [], [], []
         for copy in range(self.copies):
             rng = generator("augment", self.seed, key.epoch, key.position, copy)
             drawn, own = self.augment.draw(frames.shape[1:3], record.labels, rng)
             clips.append(self.augment.apply(frames, drawn, rng))
             labels.append(own)
-            origins.append(ClipOrigin(index, drawn.mirrored))
-        label_tensor = self.label_tensor(labels)
-        return TrainSample(stack(clips), label_tensor, record.path, broken, tuple(origins))
+            draws.append(drawn)
+        return TrainSample(
+            stack(clips),
+            self.label_tensor(labels),
+            record.path,
+            broken,
+            tuple(ClipOrigin(index, drawn.mirrored) for drawn in draws),
+            None if label_map is None else follow(label_map, draws),
+        )
 
 
 class CacheFilling(Dataset):
@@ -221,6 +238,7 @@ class EvalDataset(Dataset):
         self.faults = {} if faults is None else faults
         self.decode_short_side = decode_short_side
         self.strips = strips
+        self.opened = OpenReaders()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -240,6 +258,7 @@ class EvalDataset(Dataset):
                     record.start,
                     record.end,
                     self.decode_short_side,
+                    self.opened,
                 )
         except (DecodeError, OSError) as error:
             return EvalSample(index, None, one_line(error))
@@ -262,21 +281,41 @@ def decode_test_clips(
     start: float = 0.0,
     end: float | None = None,
     decode_short_side: int = 0,
+    opened: OpenReaders | None = None,
 ) -> tuple[np.ndarray, int]:
     """The test clips of a video, by one opening and one pass, and how many of them repeat another.
 
     They are `uint8 [num_clips, T, H, W, 3]`. Clips of a short video may be of the same frames.
     `backend` and `num_frames` are those of `open_video`, `decode_short_side` is what a reader's `frames`
-    takes; `start` and `end`, in seconds, say which segment of the video counts. Raises `DecodeError`
-    where it has no frame there.
+    takes; `start` and `end`, in seconds, say which segment of the video counts. Of
+    a segment the file stays open among `opened`, for the next one. Raises `DecodeError` where it has no
+    frame there.
     """
-    with open_video(path, backend, num_frames) as video:
+    is_segment = bool(start or end is not None)
+    with open_file(path, backend, num_frames, opened if is_segment else None) as video:
         timeline = timeline_of(video, sampling, path, start, end)
         indices = sampling.test_clips(len(timeline), num_clips)
         repeated = num_clips - len(np.unique(timeline[indices], axis=0))
         indices = playback_frames(indices, len(timeline), playback)
         frames = video.frames(timeline[indices.ravel()], decode_short_side)
     return frames.reshape(*indices.shape, *frames.shape[1:]), repeated
+
+
+def open_file(
+    path: str, backend: str, num_frames: int, opened: OpenReaders | None
+) -> AbstractContextManager[GuardedReader]:
+    """`open_video`, or a reader among those that are `opened`."""
+    if opened is None:
+        return open_video(path, backend, num_frames)
+    return opened.reader(path, backend, num_frames)
+
+
+def open_record(
+    record: VideoRecord, backend: str, opened: OpenReaders
+) -> AbstractContextManager[GuardedReader]:
+    """The video of a record; of a segment it stays open among `opened`, for the next one."""
+    is_segment = bool(record.start or record.end is not None)
+    return open_file(record.path, backend, record.num_frames, opened if is_segment else None)
 
 
 class OpenVideo(Protocol):

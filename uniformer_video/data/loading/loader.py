@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from uniformer_video.cores import usable_cores
+from uniformer_video.data.clips.label_maps import TokenLabels, join_labels
 from uniformer_video.data.clips.packed import PackedClips, join
 from uniformer_video.data.lists.balance import rarest_totals
 from uniformer_video.data.lists.records import VideoRecord
@@ -41,7 +42,7 @@ class TrainPlan:
 
     videos: in the list; slots: shares of a step; slot_size: videos of a slot. What is left over at
     the end of an epoch, less than a step, waits for another epoch's order. weights: how often each
-    video comes beside the others, float `[videos]`; None = each once an epoch.
+    video comes beside the others, float `[videos]`; None = each once an epoch. noun: what messages call one.
 
     repeats: how many times in a row a video stands in the order, each time augmented anew. Above 1 the
     places of a step are dealt out to its slots one by one, so that different slots see the same video, and
@@ -55,11 +56,12 @@ class TrainPlan:
     seed: int
     weights: np.ndarray | None = field(default=None, compare=False)
     repeats: int = 1
+    noun: str = field(default="video", compare=False)
 
     def __post_init__(self) -> None:
         if self.steps_per_epoch < 1:
             raise ConfigError(
-                f"a step takes {self.slots * self.slot_size} videos (TRAIN.BATCH_SIZE x NUM_SHARDS x "
+                f"a step takes {self.slots * self.slot_size} {self.noun}s (TRAIN.BATCH_SIZE x NUM_SHARDS x "
                 "SOLVER.ACCUMULATION_STEPS) "
                 f"and the training list has {self.videos}{self._kept_in_words()}; "
                 f"set TRAIN.BATCH_SIZE {self.views} or less, with NUM_GPUS, NUM_SHARDS and "
@@ -175,12 +177,18 @@ class TrainBatch:
     paths: tuple[str, ...]
     broken: tuple[tuple[str, str], ...]  # (path, reason)
     origins: tuple[ClipOrigin, ...] = ()  # of the clips
+    token_labels: TokenLabels | None = None  # of the clips, where the dataset has label maps
 
     def pin_memory(self) -> "TrainBatch":
         """As a tensor's; the loader's pinning thread calls it and leaves other classes unpinned."""
         if self.clips is None or self.labels is None:
             return self
-        return replace(self, clips=self.clips.pin_memory(), labels=self.labels.pin_memory())
+        return replace(
+            self,
+            clips=self.clips.pin_memory(),
+            labels=self.labels.pin_memory(),
+            token_labels=self.token_labels.pin_memory() if self.token_labels else None,
+        )
 
 
 class _Batches:
@@ -261,6 +269,7 @@ def collate_train(samples: Sequence[TrainSample]) -> TrainBatch:
     """`TrainSample`s -> one `TrainBatch`."""
     clips = [sample.clips for sample in samples if sample.clips is not None]
     labels = [sample.labels for sample in samples if sample.labels is not None]
+    maps = [sample.token_labels for sample in samples if sample.token_labels is not None]
     complete = len(clips) == len(labels) == len(samples)
     return TrainBatch(
         clips=join(clips) if complete else None,
@@ -268,6 +277,7 @@ def collate_train(samples: Sequence[TrainSample]) -> TrainBatch:
         paths=tuple(sample.path for sample in samples),
         broken=tuple(item for sample in samples for item in sample.broken),
         origins=tuple(origin for sample in samples for origin in sample.origins),
+        token_labels=join_labels(maps) if complete and maps else None,
     )
 
 

@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from uniformer_video.data.clips.variants import Variant
-from uniformer_video.data.decoding import open_video
 from uniformer_video.data.lists.records import VideoRecord
-from uniformer_video.data.loading.dataset import EvalDataset, timeline_of
+from uniformer_video.data.loading.dataset import EvalDataset, open_record, timeline_of
 from uniformer_video.data.loading.watchdog import decoding
 from uniformer_video.data.sampling import playback_frames
 from uniformer_video.errors import DecodeError
@@ -78,7 +77,7 @@ class VariantDataset(Dataset):
     def _decode(self, record: VideoRecord) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
         """(every frame that any variant shows, once, uint8 `[frames, H, W, 3]`; `places`; `held`)."""
         tested = self.tested
-        with open_video(record.path, tested.backend, record.num_frames) as video:
+        with open_record(record, tested.backend, tested.opened) as video:
             timeline = timeline_of(video, tested.sampling, record.path, record.start, record.end)
             length = len(timeline)
             own = tested.sampling.test_clips(length, tested.num_clips)

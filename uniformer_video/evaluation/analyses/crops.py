@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from uniformer_video.data.clips.transforms import scaled_size
+from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.evaluation.analyses.tested import Tested, renumbered
 from uniformer_video.evaluation.parts import number
 from uniformer_video.evaluation.view_choice import central_crops
@@ -22,8 +23,10 @@ def centre_against_all(tested: Tested) -> dict[str, Any] | None:
     """The centre crop of every clip against all crops, over all videos and over the wide ones, and by class.
 
     With one crop: how much of the videos' frames it never sees. None where no side is left out, and where
-    one crop was tested and no video is known to be wide.
+    one crop was tested and no video is known to be wide; and of images, of which the centre alone is tested.
     """
+    if tested.protocol.medium == IMAGE.name:
+        return None
     pixels = tested.protocol.views
     sizes = {place: tested.sizes[at] for place, at in enumerate(tested.good) if at in tested.sizes}
     wide = np.zeros(len(tested.good), bool)

@@ -1,0 +1,186 @@
+"""Token labelling, from the settings: the label maps of the pictures, and what is learnt from them."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from fvcore.common.config import CfgNode
+
+from uniformer_video.data.clips.label_maps import (
+    FACTS_FILE,
+    MAX_CLASSES,
+    LabelMaps,
+    highest_number,
+    map_name,
+    read_facts,
+    read_map,
+)
+from uniformer_video.data.lists.class_names import are_stand_ins, name_differences, places
+from uniformer_video.data.lists.formats import medium_of
+from uniformer_video.data.lists.media import IMAGE
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.errors import ConfigError, DataError
+from uniformer_video.prepare.summary import read_failures
+from uniformer_video.program import command
+from uniformer_video.tasks.single_label import SingleLabel
+from uniformer_video.tasks.task import Task
+from uniformer_video.training.token_labelling import TokenLabelling, TokenLosses
+from uniformer_video.words import name_some, plural
+from uniformer_video.zoo.registry import MODELS, find_model
+
+PUBLISHED_MAPS = "https://github.com/zihangJiang/TokenLabeling"
+
+
+def check_token_labels(cfg: CfgNode) -> None:
+    """Raise `ConfigError` for token labelling of a model, or on lists, that have no part in it."""
+    if not (cfg.TRAIN.ENABLE and cfg.TOKEN_LABELS.ENABLE):
+        return
+    if medium_of(cfg.TRAIN.DATASET) != IMAGE.name:
+        raise ConfigError(
+            f"TOKEN_LABELS.ENABLE is True and TRAIN.DATASET {cfg.TRAIN.DATASET} lists videos; label maps are "
+            "of images: set TOKEN_LABELS.ENABLE False, or take a list of images"
+        )
+    model = find_model(cfg.MODEL.MODEL_NAME)
+    if not model.arguments.get("aux_head"):
+        able = [name for name, other in MODELS.items() if other.arguments.get("aux_head")]
+        raise ConfigError(
+            f"TOKEN_LABELS.ENABLE is True and MODEL.MODEL_NAME {model.name} has no head for tokens; take one "
+            f"of {', '.join(able)}, or set TOKEN_LABELS.ENABLE False"
+        )
+    if SingleLabel.name != cfg.TRAIN.TASK:
+        raise ConfigError(
+            f"TOKEN_LABELS.ENABLE is True and TRAIN.TASK is {cfg.TRAIN.TASK}: the labels of a map are shares "
+            f"of one class a picture; set TRAIN.TASK {SingleLabel.name}"
+        )
+    if not cfg.TOKEN_LABELS.PATH:
+        raise ConfigError(
+            "TOKEN_LABELS.ENABLE is True and TOKEN_LABELS.PATH is empty; it is the folder of the label maps. "
+            f"{_how_to_have_maps()}"
+        )
+
+
+def _how_to_have_maps() -> str:
+    make = command("prepare token-labels PICTURES --weights FILE --out FOLDER")
+    return (
+        f"Those of the published runs, for ImageNet, are linked at {PUBLISHED_MAPS}; `{make}` makes maps of "
+        "any pictures by any image model"
+    )
+
+
+def build_label_maps(
+    cfg: CfgNode, records: Sequence[VideoRecord], class_names: Sequence[str]
+) -> LabelMaps | None:
+    """The maps of the training pictures; None without token labelling.
+
+    All are there, but those of pictures that `prepare token-labels` found broken, which count as broken here
+    too. The first map is read, and tells what the others are like. Raises `DataError` for missing maps,
+    and for maps of other classes.
+    """
+    if not cfg.TOKEN_LABELS.ENABLE:
+        return None
+    folder = Path(cfg.TOKEN_LABELS.PATH)
+    if not folder.is_dir():
+        raise DataError(
+            f"TOKEN_LABELS.PATH {folder} is no folder; it holds the label maps. {_how_to_have_maps()}"
+        )
+    if len(class_names) > MAX_CLASSES:
+        raise DataError(
+            f"there are {len(class_names)} classes, and a label map holds class numbers in half precision, "
+            f"which is exact for {MAX_CLASSES} at the most"
+        )
+    names = [map_name(record) for record in records]
+    _check_own_names(names, records)
+    first_name = _check_all_there(folder, names, records)
+    first = read_map(folder / first_name)
+    order = _order_of_maps(folder, list(class_names))
+    if order is None and highest_number(first) >= len(class_names):
+        raise DataError(
+            f"the label map {folder / first_name} names the class number {highest_number(first)}, and there "
+            f"are {len(class_names)} classes, from 0; the maps in TOKEN_LABELS.PATH are of other classes"
+        )
+    return LabelMaps(folder, len(class_names), tuple(first.shape), order)
+
+
+def _check_all_there(folder: Path, names: Sequence[str], records: Sequence[VideoRecord]) -> str:
+    """The name of the first map that is there; `DataError` where one is missing and nobody said why."""
+    there: set[str] = set()
+    for inner in {os.path.dirname(name) for name in names}:
+        if (folder / inner).is_dir():
+            there |= {os.path.join(inner, entry) for entry in os.listdir(folder / inner)}
+    broken = {os.path.abspath(path) for path in read_failures(folder)}
+    missing = [
+        name
+        for name, record in zip(names, records, strict=True)
+        if name not in there and os.path.abspath(record.path) not in broken
+    ]
+    if missing or not there.intersection(names):
+        raise DataError(
+            f"no label map for {len(missing)} of {len(names)} training pictures in TOKEN_LABELS.PATH "
+            f"{folder}: {name_some(missing)}. {_how_to_have_maps()}"
+        )
+    return next(name for name in names if name in there)
+
+
+def _check_own_names(names: Sequence[str], records: Sequence[VideoRecord]) -> None:
+    """Raise `DataError` where two pictures would have one map."""
+    shared = {name for name, count in Counter(names).items() if count > 1}
+    if shared:
+        name = next(name for name in names if name in shared)
+        both = [record.name for record, own in zip(records, names, strict=True) if own == name]
+        raise DataError(
+            f"{plural(len(shared), 'label map')} would be of several pictures each, such as {name} of "
+            f"{name_some(both)}: a map is told by the folder and the name of its picture; give the pictures "
+            "names of their own"
+        )
+
+
+def _order_of_maps(folder: Path, class_names: list[str]) -> list[int] | None:
+    """The class that each class number of the maps is here, None where they are the same or nothing tells."""
+    own = read_facts(folder).get("class_names") or []
+    if not own or are_stand_ins(own) or are_stand_ins(class_names) or own == class_names:
+        return None
+    if set(own) != set(class_names):
+        differences = name_differences(class_names, own, "the data", "the maps")
+        raise DataError(
+            f"the label maps in TOKEN_LABELS.PATH {folder} are of other classes ({FACTS_FILE}): "
+            f"{'; '.join(line.strip() for line in differences)}; make them by a model of these classes"
+        )
+    return places(own, class_names)
+
+
+def build_token_labelling(
+    cfg: CfgNode, task: Task, maps: LabelMaps
+) -> tuple[TokenLabelling, list[str]]:
+    """What is learnt, and what the log says of it."""
+    settings = cfg.TOKEN_LABELS
+    how = TokenLosses(
+        class_weight=settings.CLASS_WEIGHT,
+        dense_weight=settings.DENSE_WEIGHT,
+        smoothing=cfg.MIXUP.LABEL_SMOOTH_VALUE,
+        box_order=settings.BOX_ORDER,
+        ground_truth=settings.GROUND_TRUTH,
+        mix=settings.MIXTOKEN,
+    )
+    _, highest, height, width = maps.shape
+    facts = read_facts(maps.folder)
+    maker = f", made by {facts['model']}" if facts.get("model") else ""
+    lines = [
+        f"Token labels: the {highest} highest classes at {height} x {width} places of each picture, from "
+        f"{maps.folder}{maker}; weights {how.class_weight:g} (class) and {how.dense_weight:g} (tokens), "
+        f"{'with' if how.mix else 'without'} MixToken."
+    ]
+    if how.box_order == "published":
+        lines.append(
+            "Crops are cut from the maps with their axes exchanged, as in the published runs "
+            "(TOKEN_LABELS.BOX_ORDER)."
+        )
+    if maps.order is not None:
+        lines.append(
+            "The classes of the maps are in another order, and are put into that of the data by name."
+        )
+    elif not facts:
+        lines.append(
+            "The maps do not name their classes, which are taken to be in the order of the data."
+        )
+    return TokenLabelling(task, maps.num_classes, how), lines
