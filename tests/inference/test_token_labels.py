@@ -10,10 +10,12 @@ from PIL import Image
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.clips.label_maps import map_name, read_facts, read_map
+from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.inference.predictor import Predictor
-from uniformer_video.inference.token_labels import label_map, make_token_labels, pictures_at
+from uniformer_video.inference.records import records_at
+from uniformer_video.inference.token_labels import label_map, make_token_labels
 from uniformer_video.prepare.summary import FAILED_FILE
 from uniformer_video.runs.build_token_labels import build_label_maps
 from uniformer_video.weights.checkpoint import write_checkpoint
@@ -51,7 +53,7 @@ def test_maps_hold_the_five_highest_classes_of_each_place(pictures, tmp_path):
     summary = make_token_labels(tmp_path / "model.pt", pictures, tmp_path / "maps", workers=0)
     assert (summary.kept, dict(summary.done), summary.failed) == (0, {"made": 3}, [])
     predictor = Predictor.from_checkpoint(tmp_path / "model.pt")
-    for record in pictures_at(pictures):
+    for record in records_at([pictures], IMAGE)[0]:
         found = read_map(tmp_path / "maps" / map_name(record))
         assert found.shape == (2, 5, 2, 2) and found.dtype == torch.float16
         picture = np.asarray(Image.open(record.path).convert("RGB"))[None, None]
@@ -161,7 +163,7 @@ def test_the_maps_are_those_that_a_training_reads(pictures, tmp_path, call):
         "True",
     ]
     cfg = load_config(overrides=[*overrides, "TOKEN_LABELS.PATH", str(tmp_path / "maps")])
-    records = pictures_at(pictures)
+    records, _ = records_at([pictures], IMAGE)
     maps = build_label_maps(cfg, records, NAMES)
     assert maps.shape == (2, 5, 2, 2) and maps.order is None
     turned = build_label_maps(cfg, records, NAMES[::-1])

@@ -4,6 +4,7 @@ import html
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from PIL import Image
 
 from tests.support.tiny_run import tiny_image_overrides
 from uniformer_video.config.settings import load_config
-from uniformer_video.errors import CheckpointError, ConfigError, DataError, DecodeError
+from uniformer_video.errors import CheckpointError, ConfigError, DecodeError
 from uniformer_video.evaluation.markdown import as_markdown
 from uniformer_video.evaluation.record import Results
 from uniformer_video.evaluation.results import load_results
 from uniformer_video.evaluation.strips import Strips
-from uniformer_video.inference.predictor import Predictor, videos_at
+from uniformer_video.inference.predictor import Predictor
+from uniformer_video.inference.records import records_at
 from uniformer_video.runs.calibrate import calibrate
 from uniformer_video.runs.multi_view_test import report
 from uniformer_video.runs.rescore import Choice, rescore
@@ -157,15 +159,16 @@ def test_other_pixels_than_those_of_the_weights_are_told(trained, pictures, tmp_
 def test_predictions_take_pictures_and_no_videos(trained, pictures, tmp_path):
     predictor = Predictor.from_checkpoint(trained / "best.pt")
     assert "images of 32 pixels" in repr(predictor)
-    found = videos_at(pictures / "val" / "blue", predictor.medium)
+
+    def paths_at(place):
+        return [Path(record.path) for record in records_at([place], predictor.medium)[0]]
+
+    found = paths_at(pictures / "val" / "blue")
     assert [path.name for path in found] == [f"{number}.png" for number in range(4)]
     with pytest.raises(DecodeError, match=r"a\.mp4 is a video by its name, .*takes images"):
         predictor(tmp_path / "a.mp4")
     (tmp_path / "a.txt").write_text(f"{found[1]} 3\n{found[0]} 3\n")
-    assert videos_at(tmp_path / "a.txt", predictor.medium) == [found[1], found[0]]
-    (tmp_path / "a.csv").write_text(f"name,path,start\na,{found[0]},2\n")
-    with pytest.raises(DataError, match="lists segments"):
-        videos_at(tmp_path / "a.csv", predictor.medium)
+    assert paths_at(tmp_path / "a.txt") == [found[1], found[0]]
     record = json.loads(json.dumps(predictor(found[0]).to_dict(2)))
     assert len(record["top"]) == 2
 

@@ -9,7 +9,8 @@ from tiny_run import copy_run, tiny_overrides
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
-from uniformer_video.inference.predictor import Predictor, videos_at
+from uniformer_video.inference.predictor import Predictor
+from uniformer_video.inference.records import records_at
 from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.runs import build_model, build_training
 from uniformer_video.runs.build_data import build_data
@@ -343,9 +344,9 @@ def test_prediction_equals_the_test(finished, tmp_path, demo):
         ]
         expected = [entry["score"] for entry in video["top5"]]
         assert [score for _, score in top] == pytest.approx(expected, abs=1e-4)
-    assert len(videos_at(demo / "test")) == 8
+    assert len(records_at([demo / "test"])[0]) == 8
     with pytest.raises(DataError, match="holds no videos"):
-        videos_at(tmp_path / "run")
+        records_at([tmp_path / "run"])
 
 
 def test_prediction_needs_a_checkpoint_that_says_how(tmp_path):

@@ -2,6 +2,7 @@
 
 import shlex
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from uniformer_video.commands.options import CONFIG_HELP, Command, add_overrides
 from uniformer_video.commands.status import EXIT_INTERRUPTED
@@ -40,9 +41,9 @@ def _decode_arguments(parser: ArgumentParser) -> None:
 def _decode(args: Namespace) -> None:
     """Decoding of clips, one thread, opening included: against decord, torchcodec, pytorchvideo."""
     from uniformer_video.bench.decode import run
-    from uniformer_video.inference.predictor import videos_at
+    from uniformer_video.inference.records import records_at
 
-    videos = [video for path in args.videos for video in videos_at(path)]
+    videos = [Path(record.path) for record in records_at(args.videos)[0]]
     print("\n".join(run(videos, args.repeat)))
 
 
@@ -106,12 +107,13 @@ def _predict_arguments(parser: ArgumentParser) -> None:
 def _predict(args: Namespace) -> None:
     """Predictions of many videos: one by one, against batches over videos with decoding workers."""
     from uniformer_video.bench.predict import run
-    from uniformer_video.inference.predictor import Predictor, videos_at
+    from uniformer_video.inference.predictor import Predictor
+    from uniformer_video.inference.records import records_at
 
     if args.repeat < 1 or args.workers < -1:
         raise UserError("--repeat is at least 1, --workers at least 0, or -1 for one a core")
     predictor = Predictor.from_checkpoint(args.checkpoint, device=args.device)
-    videos = [video for path in args.videos for video in videos_at(path, predictor.medium)]
+    videos = [Path(record.path) for record in records_at(args.videos, predictor.medium)[0]]
     print("\n".join(run(predictor, videos, args.workers, args.repeat)))
 
 

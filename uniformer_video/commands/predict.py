@@ -83,7 +83,7 @@ def predict_command(args: Namespace) -> int:
     """
     from uniformer_video.inference.prediction_file import check_target
     from uniformer_video.inference.predictor import Predictor
-    from uniformer_video.inference.records import records_to_predict
+    from uniformer_video.inference.records import records_at
 
     _check_numbers(args)
     if args.out is not None:
@@ -96,7 +96,7 @@ def predict_command(args: Namespace) -> int:
         device=args.device,
         precision=args.precision,
     )
-    records, repeats = records_to_predict(args.videos, predictor.medium)
+    records, repeats = records_at(args.videos, predictor.medium)
     noun = predictor.medium.name
     if repeats:
         log.info(

@@ -11,7 +11,7 @@ from uniformer_video.data.loading.dataset import EvalDataset
 from uniformer_video.data.loading.loader import eval_loader, resolve_workers
 from uniformer_video.data.protocol import recorded_protocol
 from uniformer_video.errors import CheckpointError, DataError, UserError
-from uniformer_video.inference.predictor import records_at
+from uniformer_video.inference.records import records_at
 from uniformer_video.training.precise_statistics import recompute_statistics
 from uniformer_video.weights.average import mean_weights
 from uniformer_video.weights.checkpoint import (
@@ -93,7 +93,7 @@ def _with_new_statistics(
             f"{weights.path} does not record how videos are prepared for it; leave --batch-norm out"
         )
     protocol = protocol.with_views(1, 1)
-    records = records_at(videos, MEDIA[protocol.medium])
+    records, _ = records_at([videos], MEDIA[protocol.medium])
     model = build_for_weights(weights)
     fit_weights(model, weights)
     model.to("cuda" if torch.cuda.is_available() else "cpu").train()

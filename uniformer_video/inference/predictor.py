@@ -13,16 +13,13 @@ from torch import nn
 from uniformer_video.config.recorded import check_recorded_settings
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.data.lists.class_names import stand_ins
-from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.data.lists.media import MEDIA, VIDEO, Medium
-from uniformer_video.data.lists.records import VideoRecord, read_csv
-from uniformer_video.data.lists.text import read_lines
+from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.loading.view_reader import PartDataset, PartSample, ViewReader
 from uniformer_video.data.loading.workers import HANGING_SECONDS, WatchedLoader
 from uniformer_video.data.protocol import Protocol, recorded_protocol
-from uniformer_video.errors import CheckpointError, ConfigError, DataError, DecodeError
-from uniformer_video.evaluation.selection import entries_of
+from uniformer_video.errors import CheckpointError, ConfigError, DecodeError
 from uniformer_video.inference.batches import BatchedLogits
 from uniformer_video.inference.calibrated import Calibration, applicable
 from uniformer_video.inference.devices import find_device
@@ -317,43 +314,3 @@ def _with_metadata(weights: Weights) -> Weights:
         log.warning("%s: %s.", weights.path, entry.doubt)
     model, metadata, _ = complete(weights, entry)
     return replace(weights, state=model.state_dict(), metadata=metadata)
-
-
-def videos_at(path: str | Path, medium: Medium = VIDEO) -> list[Path]:
-    """The video files, or files of another `medium`, that `path` names: itself, all of a folder and below,
-    sorted, or those of a list, `.csv` or `.txt`, in its order: a path a line, perhaps with a label behind, or
-    a csv with a column `path`. Raises `DataError` for none.
-    """
-    if "://" in str(path) or not str(path):
-        raise DataError(
-            f"{str(path)!r} is not a file or a folder here; download the {medium.name} first"
-        )
-    path = Path(path)
-    if path.is_dir():
-        return [path / video for video in list_videos(path, medium)]
-    return _listed(path, medium) if path.suffix.lower() in (".csv", ".txt") else [path]
-
-
-def _listed(path: Path, medium: Medium) -> list[Path]:
-    """The files that a list names, from its own folder on."""
-    lines = [line for line in read_lines(path) if line.strip()]
-    header = lines[0].lower().replace(" ", "").strip().split(",") if lines else []
-    if "path" in header and {"start", "end"} & set(header):
-        raise DataError(
-            f"{path} lists segments of videos, and predictions are of whole files; leave the columns start "
-            "and end out, or cut the videos"
-        )
-    files = []
-    for entries in entries_of(lines):
-        places = [path.parent / entry for entry in entries]
-        files.append(next((place for place in places if place.exists()), places[0]))
-    if not files:
-        raise DataError(f"{path} lists no {medium.name}s; each line holds a path")
-    return files
-
-
-def records_at(videos: str | Path, medium: Medium = VIDEO) -> list[VideoRecord]:
-    """The videos of a folder, without labels, or of a list (csv), with the segments that count."""
-    if Path(videos).is_dir():
-        return [VideoRecord(str(path), str(path), ()) for path in videos_at(videos, medium)]
-    return read_csv(videos)

@@ -1,24 +1,26 @@
-"""What `predict` is given, files, folders, lists and shards, as one list of videos."""
+"""What a command is given, files, folders, lists and shards, as one list of videos; labels do not matter."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from uniformer_video.data.lists.media import Medium
+from uniformer_video.data.lists.folders import list_videos
+from uniformer_video.data.lists.media import VIDEO, Medium
 from uniformer_video.data.lists.records import VideoRecord, read_csv
 from uniformer_video.data.lists.shard_index import shard_folder
 from uniformer_video.data.lists.sharded import read_shards
 from uniformer_video.data.lists.table import Table, is_header, segment_name, segment_of
 from uniformer_video.data.lists.text import filled_lines, without_quotes
 from uniformer_video.errors import DataError
-from uniformer_video.inference.predictor import videos_at
 from uniformer_video.storage.members import member_of
 
 LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".lst", ".list")
 _LABEL = "label"
 
 
-def records_to_predict(places: Sequence[str], medium: Medium) -> tuple[list[VideoRecord], int]:
+def records_at(
+    places: Sequence[str | Path], medium: Medium = VIDEO
+) -> tuple[list[VideoRecord], int]:
     """(the videos, or files of another `medium`, at all `places` in their order; how many were repeats).
 
     A place is a file, a folder of frames, a folder of either, a list of them (`LIST_SUFFIXES`), with labels,
@@ -28,7 +30,7 @@ def records_to_predict(places: Sequence[str], medium: Medium) -> tuple[list[Vide
     found: dict[tuple[str, float, float | None], VideoRecord] = {}
     count = 0
     for place in places:
-        for record in _records_at(place, medium):
+        for record in _records_at(os.fspath(place), medium):
             count += 1
             path, start, end = record.segment
             found.setdefault((os.path.abspath(path), start, end), record)
@@ -37,7 +39,9 @@ def records_to_predict(places: Sequence[str], medium: Medium) -> tuple[list[Vide
 
 def _records_at(place: str, medium: Medium) -> list[VideoRecord]:
     if "://" in place or not place:
-        videos_at(place, medium)  # says what to do
+        raise DataError(
+            f"{place!r} is not a file or a folder here; download the {medium.name} first"
+        )
     if member_of(place) and not os.path.exists(place):
         return [VideoRecord(place, place, ())]
     folder = shard_folder(place)
@@ -47,7 +51,10 @@ def _records_at(place: str, medium: Medium) -> list[VideoRecord]:
         return _of_shard(place)
     if place.lower().endswith(LIST_SUFFIXES) and os.path.isfile(place):
         return _of_list(place, medium)
-    return [VideoRecord(str(path), str(path), ()) for path in videos_at(place, medium)]
+    if not os.path.isdir(place):
+        return [VideoRecord(place, place, ())]
+    files = [str(Path(place) / name) for name in list_videos(place, medium)]
+    return [VideoRecord(file, file, ()) for file in files]
 
 
 def _of_shard(path: str) -> list[VideoRecord]:

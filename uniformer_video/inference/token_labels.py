@@ -12,14 +12,13 @@ from torch import Tensor
 from uniformer_video.data.clips.label_maps import FACTS_FILE, MAX_CLASSES, TOP_CLASSES, map_name
 from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.lists.records import VideoRecord
-from uniformer_video.data.lists.shard_index import shard_folder
-from uniformer_video.data.lists.sharded import read_shards
 from uniformer_video.data.loading.dataset import EvalDataset
 from uniformer_video.data.loading.loader import eval_loader, resolve_workers
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.files import atomic_write, write_text
-from uniformer_video.inference.predictor import Predictor, records_at
+from uniformer_video.inference.predictor import Predictor
+from uniformer_video.inference.records import records_at
 from uniformer_video.models.uniformer import MIN_SIDE, UniFormer
 from uniformer_video.prepare.folders import claim_folder, drop_outdated, source_setting
 from uniformer_video.prepare.jobs import Outcome
@@ -62,7 +61,7 @@ def make_token_labels(
     predictor = Predictor.from_checkpoint(weights)
     model = _checked_model(predictor, weights)
     protocol = with_size(predictor.protocol, size)
-    records = pictures_at(pictures)
+    records, _ = records_at([pictures], IMAGE)
     targets = [Path(out) / name for name in _own_names(records)]
     digest, views = file_sha256(local_file(weights)), protocol.views
     settings = {
@@ -103,17 +102,6 @@ def label_map(logits: Tensor) -> Tensor:
     highest = logits.float().topk(min(TOP_CLASSES, logits.shape[-3]), dim=-3)
     values = highest.values.clamp(-_LARGEST, _LARGEST)
     return torch.stack([values.half(), highest.indices.half()], -4)
-
-
-def pictures_at(place: str | Path) -> list[VideoRecord]:
-    """The pictures of a folder, in folders of any depth, of a csv list, or of a folder of shards.
-
-    Raises `DataError` where there are none.
-    """
-    shards = shard_folder(place)
-    if shards:
-        return read_shards(shards)
-    return records_at(place, IMAGE)
 
 
 def with_size(protocol: Protocol, size: int) -> Protocol:

@@ -10,7 +10,7 @@ from uniformer_video.data.lists.media import MEDIA
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.calibration import threshold_for
 from uniformer_video.evaluation.parts import proportion, share_text
-from uniformer_video.inference.predictor import records_at
+from uniformer_video.inference.records import records_at
 from uniformer_video.runs.calibration_samples import Sample
 from uniformer_video.runs.score_again import Scorer
 from uniformer_video.tasks.task import Task
@@ -37,7 +37,7 @@ def unknown_confidences(
     unknown: a folder or a list (csv) of them, whose labels are not looked at.
     """
     noun = scorer.results.protocol.medium
-    records = records_at(unknown, MEDIA[noun])
+    records, _ = records_at([unknown], MEDIA[noun])
     tested = {os.path.abspath(video["path"]) for video in scorer.results.videos}
     if known := [record.name for record in records if os.path.abspath(record.path) in tested]:
         raise DataError(

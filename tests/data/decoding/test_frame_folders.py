@@ -14,7 +14,7 @@ from uniformer_video.data.lists.check import missing_files
 from uniformer_video.data.lists.folders import find_videos
 from uniformer_video.data.lists.layouts import read_class_folders, read_kinetics, read_ucf101
 from uniformer_video.errors import DataError, DecodeError
-from uniformer_video.inference.predictor import videos_at
+from uniformer_video.inference.records import records_at
 from uniformer_video.prepare.check import check_videos, videos_to_check
 from uniformer_video.prepare.frames import Pictures, extract_folder
 from uniformer_video.prepare.lists import make_lists
@@ -105,8 +105,10 @@ def test_which_folders_are_videos(tmp_path, make_video):
     assert names == ["run/a", "run/deep/b", "sit/c.mp4"]
     assert {path.parent.as_posix() for path in found.skipped} == {"run/deep", "sit/c", "sit/covers"}
     assert [path.as_posix() for path in found.empty] == ["sit/c", "sit/covers"]
-    assert videos_at(tmp_path) == [tmp_path / name for name in names]
-    assert videos_at(tmp_path / "run" / "a") == [tmp_path / "run" / "a"]
+    found, _ = records_at([tmp_path])
+    assert [record.path for record in found] == [str(tmp_path / name) for name in names]
+    found, _ = records_at([tmp_path / "run" / "a"])
+    assert [record.path for record in found] == [str(tmp_path / "run" / "a")]
 
 
 def test_lists_of_every_format_take_folders_of_frames(tmp_path, make_video):

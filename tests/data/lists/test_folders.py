@@ -10,7 +10,7 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.class_folders import read_folder
 from uniformer_video.data.lists.folders import find_videos, is_video, list_videos, walk
 from uniformer_video.errors import DataError
-from uniformer_video.inference.predictor import videos_at
+from uniformer_video.inference.records import records_at
 from uniformer_video.prepare.check import videos_to_check
 from uniformer_video.prepare.frames import Pictures, extract_folder
 from uniformer_video.prepare.lists import make_lists
@@ -83,7 +83,7 @@ def read_with_lists(folder, tmp_path):
 
 READERS = {
     "folder": lambda folder, _: [record.path for record in read_folder(folder)[0]],
-    "predict": lambda folder, _: videos_at(folder),
+    "predict": lambda folder, _: records_at([folder]),
     "check": lambda folder, _: [path for path, _ in videos_to_check(folder)],
     "resize": read_with_resize,
     "frames": read_with_frames,
@@ -132,7 +132,7 @@ def test_links_are_followed_and_never_in_a_circle(place):
         "linked/there",
         "run",
     ]
-    assert len(read_folder(root / "videos")[0]) == len(videos_at(root / "videos")) == 3
+    assert len(read_folder(root / "videos")[0]) == len(records_at([root / "videos"])[0]) == 3
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -160,4 +160,4 @@ def test_folders_without_videos(place):
             DataError, match=rf"{name} holds no videos .*; names of videos end in \.mp4"
         ):
             list_videos(root / name)
-    assert videos_at(root / "a.mp4") == [root / "a.mp4"]
+    assert [one.path for one in records_at([root / "a.mp4"])[0]] == [str(root / "a.mp4")]
