@@ -24,8 +24,8 @@ from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.timeline_windows import (
     Windows,
     end_of_video,
-    evenly_placed,
     place_windows,
+    spread_evenly,
     times_of,
     usual_rate,
     usual_window,
@@ -245,7 +245,7 @@ class _Run:
     def _picture_frames(self) -> frozenset[int]:
         windows = self.windows
         most = min(max(len(windows), _LEAST_PICTURES), MOST_PICTURES)
-        return frozenset(evenly_placed(self.times, windows.start, windows.end, most))
+        return frozenset(spread_evenly(self.times, windows.start, windows.end, most))
 
     def _forget_before(self, frame: int) -> None:
         for number in [number for number in self._frames if number < frame]:
