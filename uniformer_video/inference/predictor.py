@@ -239,10 +239,10 @@ def videos_at(path: str | Path, medium: Medium = VIDEO) -> list[Path]:
     path = Path(path)
     if path.is_dir():
         return [path / video for video in list_videos(path, medium)]
-    return _read_list(path, medium) if path.suffix.lower() in (".csv", ".txt") else [path]
+    return _listed(path, medium) if path.suffix.lower() in (".csv", ".txt") else [path]
 
 
-def _read_list(path: Path, medium: Medium) -> list[Path]:
+def _listed(path: Path, medium: Medium) -> list[Path]:
     """The files that a list names, from its own folder on."""
     lines = [line for line in read_lines(path) if line.strip()]
     header = lines[0].lower().replace(" ", "").strip().split(",") if lines else []

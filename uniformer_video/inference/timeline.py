@@ -10,7 +10,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -307,8 +306,3 @@ def small_picture(image: np.ndarray) -> bytes:
     file = io.BytesIO()
     picture.resize(size, Image.Resampling.BILINEAR).save(file, "jpeg", quality=_QUALITY)
     return file.getvalue()
-
-
-def name_of(path: str) -> str:
-    """What a video is called: the last part of its path."""
-    return Path(path).name or path

@@ -10,8 +10,6 @@ Source: Jiang et al., "All Tokens Matter: Token Labeling for Training Better Vis
 import torch
 from torch import Tensor
 
-BOX_ORDERS = ("published", "corrected")
-
 
 def token_targets(
     maps: Tensor,
