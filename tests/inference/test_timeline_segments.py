@@ -136,7 +136,7 @@ def test_known_segments(place):
         ("start,end,label\nx,1,run\n", "start is 'x'; it must be a number from 0"),
         ("start,end,label\n0,nan,run\n", "end is 'nan'; it must be a number from 0"),
         ("start,end,label\n0,1\n", "2 cells below a header of 3"),
-        ("path,start,end,label\nother.mp4,0,1,run\n", "holds no segment: of other videos than v.mp4 it has 1 row$"),
+        ("path,start,end,label\nother.mp4,0,1,run\n", "of other videos than v.mp4 it has 1 row$"),
     ],
 )
 def test_known_segments_that_cannot_be(place, text, message):
