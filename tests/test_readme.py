@@ -117,6 +117,9 @@ COMMANDS = {
     "TEST.ROBUSTNESS '[drop,jpeg]'": Known(added=SHORT, makes=("runs/folder/variants.npz",)),
     "uniformer-video predict new_video.mp4 --checkpoint runs/folder/best.pt": Known(),
     "uniformer-video predict folder_of_videos --checkpoint runs/folder/best.pt --json": Known(),
+    "uniformer-video predict folder_of_videos --checkpoint runs/folder/best.pt --out answers.csv": Known(
+        makes=("answers.csv",)
+    ),
     "uniformer-video timeline new_video.mp4 --checkpoint runs/folder/best.pt --out timeline": Known(
         makes=("timeline/timeline.html", "timeline/segments.srt")
     ),

@@ -63,6 +63,20 @@ def folder_lock(path: Path | str) -> Iterator[None]:
                     _lock(file, hold=False)  # Windows asks for it; elsewhere closing is enough
 
 
+def lock_file(file: IO[bytes], path: Path | str) -> None:
+    """Lock an open file for this process until it closes any handle of it; without locks, do nothing.
+
+    Raises `ConfigError` without waiting where another process holds it.
+    """
+    try:
+        _lock(file)
+    except OSError as error:
+        if error.errno in _HELD:
+            raise ConfigError(
+                f"{path} is being written by another process; wait for it, or give another file"
+            ) from None
+
+
 @contextlib.contextmanager
 def _once_in_this_process(path: Path) -> Iterator[None]:
     """The system would give a process its own lock again, and end both with the first."""

@@ -19,10 +19,10 @@ def bench_arguments(parser: ArgumentParser) -> None:
 
 
 def bench_command(args: Namespace) -> int | None:
-    """Measure decoding, the training loader, the comparison of videos, and what inflation is worth.
+    """Measure decoding, the training loader, comparing videos, predictions, and what inflation is worth.
 
-    Decoding and loading are timed beside the other side of a comparison, in one run: times of one machine
-    at one time mean little; compare the ratios.
+    Decoding, loading and predictions are timed beside the other side of a comparison, in one run: times of
+    one machine at one time mean little; compare the ratios.
     """
     return args.measure(args)
 
@@ -95,6 +95,26 @@ def _overlap(args: Namespace) -> None:
     print("\n".join([*comparing(args.videos, args.threads), *hashing()]))
 
 
+def _predict_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="as predict takes them")
+    parser.add_argument("--checkpoint", required=True, metavar="FILE")
+    parser.add_argument("--device", metavar="NAME", help="as of predict")
+    parser.add_argument("--workers", type=int, default=-1, metavar="N", help="(one a core)")
+    parser.add_argument("--repeat", type=int, default=3, metavar="N", help="rounds (3)")
+
+
+def _predict(args: Namespace) -> None:
+    """Predictions of many videos: one by one, against batches over videos with decoding workers."""
+    from uniformer_video.bench.predict import run
+    from uniformer_video.inference.predictor import Predictor, videos_at
+
+    if args.repeat < 1 or args.workers < -1:
+        raise UserError("--repeat is at least 1, --workers at least 0, or -1 for one a core")
+    predictor = Predictor.from_checkpoint(args.checkpoint, device=args.device)
+    videos = [video for path in args.videos for video in videos_at(path, predictor.medium)]
+    print("\n".join(run(predictor, videos, args.workers, args.repeat)))
+
+
 def _inflation_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--cfg", metavar="FILE", required=True, help=f"of the video runs: {CONFIG_HELP}"
@@ -154,5 +174,6 @@ _BENCHES: dict[str, Command] = {
     "decode": (_decode_arguments, _decode),
     "loader": (_loader_arguments, _loader),
     "overlap": (_overlap_arguments, _overlap),
+    "predict": (_predict_arguments, _predict),
     "inflation": (_inflation_arguments, _inflation),
 }

@@ -151,15 +151,22 @@ def write_csv(path: Path, table: Table) -> None:
     write_text(path, text.getvalue())
 
 
-def write_parquet(path: Path, table: Table) -> None:
-    """A parquet file of typed columns; `MissingLibraryError` without pyarrow."""
+def check_parquet() -> None:
+    """Raise `MissingLibraryError` without pyarrow."""
     try:
-        import pyarrow
-        from pyarrow import parquet
+        import pyarrow.parquet  # noqa: F401
     except ImportError as error:
         raise MissingLibraryError(
             f"a parquet file needs pyarrow, which cannot be imported; run: {install('parquet')}"
         ) from error
+
+
+def write_parquet(path: Path, table: Table) -> None:
+    """A parquet file of typed columns; `MissingLibraryError` without pyarrow."""
+    check_parquet()
+    import pyarrow
+    from pyarrow import parquet
+
     types = {
         TEXT: pyarrow.string(),
         INTEGER: pyarrow.int64(),

@@ -1,5 +1,6 @@
 """What a calibrated checkpoint records: a temperature, a threshold, and the protocol that both are for."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DamagedError
 from uniformer_video.weights.checkpoint import CALIBRATION
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,3 +45,27 @@ class Calibration:
         return ", ".join(
             f"{name} is {other[name]}, not {own[name]}" for name in own if own[name] != other[name]
         )
+
+
+def applicable(calibration: Calibration | None, protocol: Protocol) -> Calibration | None:
+    """The calibration where it is for this very protocol, else None; the log says which, and why."""
+    if calibration is None:
+        return None
+    if differences := calibration.differences(protocol):
+        what = (
+            "temperature is" if calibration.threshold is None else "temperature and threshold are"
+        )
+        log.warning(
+            "The checkpoint's %s not applied, these scores are not calibrated: it was calibrated for another "
+            "protocol (%s).",
+            what,
+            differences,
+        )
+        return None
+    reject = ""
+    if calibration.threshold is not None:
+        reject = (
+            f', and below a confidence of {calibration.threshold:.1%} the answer is "none of these"'
+        )
+    log.info("Scores are calibrated: temperature %.4g%s.", calibration.temperature, reject)
+    return calibration

@@ -1,30 +1,36 @@
 """Classify videos with a checkpoint that carries everything: model, sampling, pixels, class names."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from uniformer_video.config.recorded import check_recorded_settings
-from uniformer_video.data.decoding import names_frames
+from uniformer_video.config.rows import SETTINGS
 from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.data.lists.media import MEDIA, VIDEO, Medium
 from uniformer_video.data.lists.records import VideoRecord, read_csv
 from uniformer_video.data.lists.text import read_lines
-from uniformer_video.data.loading.dataset import decode_test_clips
+from uniformer_video.data.loading.loader import resolve_workers
+from uniformer_video.data.loading.view_reader import PartDataset, PartSample, ViewReader
+from uniformer_video.data.loading.workers import HANGING_SECONDS, WatchedLoader
 from uniformer_video.data.protocol import Protocol, recorded_protocol
-from uniformer_video.errors import CheckpointError, DataError, DecodeError
+from uniformer_video.errors import CheckpointError, ConfigError, DataError, DecodeError
 from uniformer_video.evaluation.selection import entries_of
-from uniformer_video.inference.calibrated import Calibration
+from uniformer_video.inference.batches import BatchedLogits
+from uniformer_video.inference.calibrated import Calibration, applicable
+from uniformer_video.inference.devices import find_device
+from uniformer_video.inference.inputs import Video, check_medium, find_source
+from uniformer_video.inference.read_ahead import ReadAhead
 from uniformer_video.plugins import import_installed
 from uniformer_video.program import command
-from uniformer_video.tasks.prediction import Prediction
+from uniformer_video.tasks.prediction import FailedPrediction, Prediction
 from uniformer_video.tasks.registry import recorded_task
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.tasks.task import Task
@@ -36,21 +42,33 @@ from uniformer_video.zoo.create import build_for_weights
 from uniformer_video.zoo.published import local_file, published_by_name
 from uniformer_video.zoo.registry import recorded_class_names
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 log = logging.getLogger(__name__)
+
+_BATCH_BYTES = 16 * 2**20  # of a batch on a processor, where larger ones are no faster
+_MOST_VIEWS = 16
 
 
 class Predictor:
     """A model with its preprocessing: `predictor("my_video.mp4").top(5)`.
+
+    Several threads may call it at once: a video is decoded by the thread that asks, and the model has no
+    state. `to` is for when none of them does.
 
     Args:
         model: maps `[B, 3, T, H, W]`, or of images `[B, 3, H, W]`, to logits `[B, K]`.
         protocol: the `Protocol` by which videos or images become views, and views one score. Its precision is
             used as in a test; "fp16", which a CPU does not compute in, becomes "fp32" there.
         class_names: in index order.
-        batch_size: views of a forward pass.
+        batch_size: views of a forward pass; None = 16, on a processor as many of them as 16 MB hold.
         task: the `Task` that the model was trained for; None = one label a video.
         calibration: the `Calibration` of the model. It counts where `protocol`, with the precision that is
             used here, is its own, and `applied` is then that; else `applied` is None, and the log says why.
+        device: "cpu", "cuda", "cuda:1" or "mps"; None = a GPU where there is one, else the CPU.
+        precision: in place of the protocol's; None = that. Raises `ConfigError` for one that the device does
+            not compute in, and for a device that is not there.
     """
 
     def __init__(
@@ -58,29 +76,69 @@ class Predictor:
         model: nn.Module,
         protocol: Protocol,
         class_names: Iterable[str],
-        batch_size: int = 16,
+        batch_size: int | None = None,
         task: Task | None = None,
         calibration: Calibration | None = None,
+        device: str | torch.device | None = None,
+        precision: str | None = None,
     ):
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = model.eval().to(self.device)
-        self.protocol, self.class_names = protocol, tuple(class_names)
-        self.batch_size, self.task = batch_size, task or SingleLabel()
-        precision = _precision(protocol.precision, self.device)
-        self.autocast = autocast_for(precision, self.device)
+        if batch_size is not None and batch_size < 1:
+            raise ConfigError(f"the batch size is {batch_size}; it must be 1 or more views")
+        self.model, self.class_names = model.eval(), tuple(class_names)
+        if precision is not None:
+            protocol = replace(protocol, precision=SETTINGS["TRAIN.PRECISION"].accept(precision))
+        self.protocol = protocol
+        self._asked_precision = precision
+        self._asked_batch_size, self.task = batch_size, task or SingleLabel()
         self.calibration = calibration
-        self.applied = _applied(calibration, replace(protocol, precision=precision))
+        self.reader = ViewReader(
+            protocol.sampling, protocol.views, protocol.num_clips, protocol.decode_short_side
+        )
+        self.to(device)
+
+    def to(self, device: str | torch.device | None) -> "Self":
+        """Move the model to another device, named as in `Predictor`; returns this predictor."""
+        self.device = find_device(device)
+        self.model.to(self.device)
+        precision = self.protocol.precision
+        if self._asked_precision is None:
+            precision = _precision(precision, self.device)
+        self.precision = choose_precision(precision, self.device)
+        self.autocast = autocast_for(self.precision, self.device)
+        self.applied = applicable(self.calibration, self.used_protocol)
+        return self
+
+    @property
+    def used_protocol(self) -> Protocol:
+        """The protocol with the precision that is used on this device."""
+        return replace(self.protocol, precision=self.precision)
+
+    @property
+    def batch_size(self) -> int:
+        """Views of a forward pass."""
+        if self._asked_batch_size is not None:
+            return self._asked_batch_size
+        if self.device.type != "cpu":
+            return _MOST_VIEWS
+        return min(max(1, _BATCH_BYTES // self.reader.view_bytes), _MOST_VIEWS)
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | Path, num_clips: int | None = None, num_crops: int | None = None
-    ) -> "Predictor":
+        cls,
+        path: str | Path,
+        num_clips: int | None = None,
+        num_crops: int | None = None,
+        batch_size: int | None = None,
+        device: str | torch.device | None = None,
+        precision: str | None = None,
+    ) -> "Self":
         """A predictor from a checkpoint of this toolkit, with its own test views unless given.
 
         path: a file, or an address or the name of published weights, which need no conversion under their
-        own name.
+        own name. batch_size, device, precision: as in `Predictor`.
         """
         import_installed()
+        device = find_device(device)
         weights = _with_metadata(read_weights(local_file(path)))
         metadata = weights.metadata
         check_recorded_settings(metadata.get("config"), str(path))
@@ -116,8 +174,11 @@ class Predictor:
             model,
             protocol.with_views(num_clips, num_crops),
             recorded_class_names(weights, model.num_classes) or stand_ins(model.num_classes),
+            batch_size=batch_size,
             task=task,
             calibration=Calibration.from_metadata(metadata, str(path)),
+            device=device,
+            precision=precision,
         )
 
     def __repr__(self) -> str:
@@ -135,24 +196,82 @@ class Predictor:
         """What it takes: videos or images."""
         return MEDIA[self.protocol.medium]
 
-    @torch.inference_mode()
-    def __call__(self, path: str | Path) -> Prediction:
-        """What the model says about a video file, or a picture where it is of images; a task from outside may
-        give an object of its own kind.
+    def __call__(
+        self,
+        video: Video,
+        fps: float | None = None,
+        start: float = 0.0,
+        end: float | None = None,
+    ) -> Prediction:
+        """What the model says about a video, or a picture where it is of images; a task from outside may give
+        an object of its own kind.
+
+        Args:
+            video: the path of a file or a folder of frames, bytes of a file, an open binary file, or frames,
+                uint8 `[T, H, W, 3]` RGB; of an image a path, bytes, an open file or uint8 `[H, W, 3]`.
+            fps: how many frames of an array are shown in a second, for protocols and segments that ask.
+            start, end: the segment that counts, in seconds; None = to the end.
 
         Raises `DecodeError` when it cannot be decoded, or is a picture where videos are taken, or the other
         way round.
         """
-        _check_medium(path, self.medium)
-        protocol = self.protocol
-        clips, _ = decode_test_clips(
-            str(path),
-            protocol.sampling,
-            protocol.num_clips,
-            backend=protocol.decoder,
-            decode_short_side=protocol.decode_short_side,
+        source = find_source(video, self.medium, self.protocol.decoder, fps)
+        parts = range(self.reader.num_parts)
+        with source.open() as opened:
+            logits = [
+                self.view_logits(self.reader.part(opened, source.name, part, start, end))
+                for part in parts
+            ]
+        return self.answer(source.name, np.concatenate(logits))
+
+    def predict_many(
+        self, videos: Iterable[Video], workers: int = 0
+    ) -> Iterator[Prediction | FailedPrediction]:
+        """The predictions for many videos, in their order, as they come; batches go over several videos.
+
+        Args:
+            videos: each as a call takes it; frames with their rate as `(frames, fps)`. Taken one by one, a
+                few ahead of what is returned.
+            workers: threads that decode ahead; 0 = videos are decoded between the passes of the model.
+
+        One that cannot be decoded gives a `FailedPrediction`, which is false, and the others go on.
+        """
+        if workers < 0:
+            raise ConfigError(f"workers is {workers}; it must be 0 or more threads")
+        parts = ReadAhead(videos, self.reader, self.medium, self.protocol.decoder, workers)
+        batched = BatchedLogits(self.view_logits, self.batch_size, self.reader.num_parts)
+        for index, found in batched(parts):
+            yield self._outcome(parts.names.pop(index), found)
+
+    def predict_records(
+        self,
+        records: Sequence[VideoRecord],
+        workers: int = -1,
+        faults: Mapping[str, str] | None = None,
+        timeout: float = HANGING_SECONDS,
+    ) -> Iterator[Prediction | FailedPrediction]:
+        """The predictions for the videos of lists, in their order, decoded by worker processes.
+
+        Args:
+            records: whose segments count, and whose labels do not.
+            workers: processes; -1 = one a core, 0 = none.
+            faults: {path: reason} of videos that are not tried.
+            timeout: seconds after which a video that hangs is a failure, as one that crashes its worker.
+        """
+        known = dict(faults or {})
+        for record in records:
+            try:
+                check_medium(record.path, self.medium)
+            except DecodeError as error:
+                known[record.path] = str(error)
+        dataset = PartDataset(records, self.reader, self.protocol.decoder, known)
+        count = min(resolve_workers(workers), len(records) if len(records) > 1 else 0)
+        loader = WatchedLoader(
+            dataset, [[key] for key in dataset.parts()], _only, count, timeout, persistent=False
         )
-        return self.answer(str(path), self.view_logits(protocol.views(clips)))
+        batched = BatchedLogits(self.view_logits, self.batch_size, self.reader.num_parts)
+        for index, found in batched(loader):
+            yield self._outcome(records[index].path, found)
 
     @torch.inference_mode()
     def view_logits(self, views: torch.Tensor) -> np.ndarray:
@@ -172,29 +291,13 @@ class Predictor:
             return replace(found, threshold=self.applied.threshold)
         return cast(Prediction, found)  # as all tasks here give; one from outside knows better
 
+    def _outcome(self, name: str, found: np.ndarray | str) -> Prediction | FailedPrediction:
+        return FailedPrediction(name, found) if isinstance(found, str) else self.answer(name, found)
 
-def _applied(calibration: Calibration | None, protocol: Protocol) -> Calibration | None:
-    """The calibration where it is for this very protocol, else None; the log says which, and why."""
-    if calibration is None:
-        return None
-    if differences := calibration.differences(protocol):
-        what = (
-            "temperature is" if calibration.threshold is None else "temperature and threshold are"
-        )
-        log.warning(
-            "The checkpoint's %s not applied, these scores are not calibrated: it was calibrated for another "
-            "protocol (%s).",
-            what,
-            differences,
-        )
-        return None
-    reject = ""
-    if calibration.threshold is not None:
-        reject = (
-            f', and below a confidence of {calibration.threshold:.1%} the answer is "none of these"'
-        )
-    log.info("Scores are calibrated: temperature %.4g%s.", calibration.temperature, reject)
-    return calibration
+
+def _only(samples: list[PartSample]) -> PartSample:
+    (sample,) = samples
+    return sample
 
 
 def _precision(name: str, device: torch.device) -> str:
@@ -214,17 +317,6 @@ def _with_metadata(weights: Weights) -> Weights:
         log.warning("%s: %s.", weights.path, entry.doubt)
     model, metadata, _ = complete(weights, entry)
     return replace(weights, state=model.state_dict(), metadata=metadata)
-
-
-def _check_medium(path: str | Path, medium: Medium) -> None:
-    """Raise `DecodeError` for a file whose name is that of the other medium, and not of this one."""
-    (other,) = (each for each in MEDIA.values() if each is not medium)
-    of_frames = medium.of_frames and names_frames(str(path))
-    if other.fits(path) and not (medium.fits(path) or of_frames):
-        raise DecodeError(
-            f"{path} is {other.one} by its name, and this model takes {medium.name}s "
-            f"({medium.usual_suffixes}); take a model of {other.name}s"
-        )
 
 
 def videos_at(path: str | Path, medium: Medium = VIDEO) -> list[Path]:

@@ -9,6 +9,24 @@ from uniformer_video.errors import UserError
 
 
 @dataclass(frozen=True, repr=False)
+class FailedPrediction:
+    """In place of the prediction for a video that has none; false, where a `Prediction` is true."""
+
+    path: str
+    reason: str
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return f"<FailedPrediction {self.path}: {self.reason[:120]}>"
+
+    def to_dict(self, count: int = 5) -> dict[str, Any]:
+        """The reason as plain data; `count` is that of `Prediction.to_dict`."""
+        return {"error": self.reason}
+
+
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """Probabilities of all classes for one video, float `[K]`, in the order of `class_names`.
 

@@ -12,11 +12,15 @@ not mapped to low.
 import os
 import re
 from functools import partial
+from typing import TYPE_CHECKING
 
 from uniformer_video.data.decoding.decoders import Decoder, find_decoder
 from uniformer_video.data.decoding.guard import GuardedReader
 from uniformer_video.data.decoding.source import is_member
 from uniformer_video.errors import DecodeError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _PLACEHOLDER = re.compile(r"\{0?(:0?\d*d)?\}")
 
@@ -52,6 +56,32 @@ def open_video(
     if not os.access(path, os.R_OK):
         raise DecodeError(f"{path} may not be read by this user; change its permissions")
     return GuardedReader(path, decoder.open)
+
+
+def open_bytes(name: str, data: bytes, backend: str = "auto") -> GuardedReader:
+    """A reader for a video that is in memory, the bytes of a file; `name` is for messages.
+
+    `backend` and errors are those of `open_video`; "auto" and "pyav", and "pillow" for pictures, read from
+    memory, and another raises `DecodeError`.
+    """
+    decoder = find_decoder(backend)
+    if decoder.open_bytes is None:
+        raise DecodeError(
+            f"{name} is in memory, which DATA.DECODING_BACKEND {backend} cannot read; save it as a file"
+        )
+    return GuardedReader(name, partial(decoder.open_bytes, data=data))
+
+
+def open_frames(
+    frames: "np.ndarray", fps: float | None = None, name: str = "array"
+) -> GuardedReader:
+    """A reader for frames that are decoded already, `uint8 [T, H, W, 3]` RGB, shown at `fps`.
+
+    Raises `DecodeError` for a rate that is none.
+    """
+    from uniformer_video.data.decoding.arrays import ArrayReader
+
+    return GuardedReader(name, partial(ArrayReader, frames=frames, fps=fps))
 
 
 def names_frames(path: str) -> bool:

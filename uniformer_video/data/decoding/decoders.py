@@ -17,13 +17,15 @@ class Decoder:
     """name: as the setting spells it. open: path -> `VideoReader`.
 
     reads_shards: also videos inside tar files. refuses_some: it has faults of its own, and refuses files
-    that another reads. of_images: it reads images, one picture a file, and no videos.
+    that another reads. open_bytes: (name, data) -> `VideoReader` of a file in memory; None = it has none.
+    of_images: it reads images, one picture a file, and no videos.
     """
 
     name: str
     open: Callable[[str], VideoReader]
     reads_shards: bool = False
     refuses_some: bool = False
+    open_bytes: Callable[..., VideoReader] | None = None
     of_images: bool = False
 
 
@@ -55,10 +57,10 @@ def find_decoder(name: str) -> Decoder:
     return _DECODERS[name]
 
 
-def _open_pyav(path: str) -> VideoReader:
+def _open_pyav(path: str, data: bytes | None = None) -> VideoReader:
     from uniformer_video.data.decoding.pyav import PyAVReader
 
-    return PyAVReader(path)
+    return PyAVReader(path, data=data)
 
 
 def _open_decord(path: str) -> VideoReader:
@@ -73,14 +75,17 @@ def _open_torchcodec(path: str) -> VideoReader:
     return TorchCodecReader(path)
 
 
-def _open_pillow(path: str) -> VideoReader:
+def _open_pillow(path: str, data: bytes | None = None) -> VideoReader:
     from uniformer_video.data.decoding.pillow import PictureReader
 
-    return PictureReader(path)
+    return PictureReader(path, data)
 
 
-register_decoder(Decoder("auto", _open_pyav, reads_shards=True))  # exact on every file
-register_decoder(Decoder("pyav", _open_pyav, reads_shards=True))
+# exact on every file
+register_decoder(Decoder("auto", _open_pyav, reads_shards=True, open_bytes=_open_pyav))
+register_decoder(Decoder("pyav", _open_pyav, reads_shards=True, open_bytes=_open_pyav))
 register_decoder(Decoder("decord", _open_decord, refuses_some=True))
 register_decoder(Decoder("torchcodec", _open_torchcodec, refuses_some=True))
-register_decoder(Decoder(PICTURES, _open_pillow, reads_shards=True, of_images=True))
+register_decoder(
+    Decoder(PICTURES, _open_pillow, reads_shards=True, open_bytes=_open_pillow, of_images=True)
+)

@@ -67,6 +67,9 @@ def faults_of(path: str) -> Iterator[None]:
         raise DecodeError(f"{name} cannot be decoded: {one_line(reason)[:200]}") from error
 
 
+_AT_ONCE = 4  # frames that a reader without a pass of its own is asked for
+
+
 class GuardedReader:
     """A reader of any decoder, whose every failure is a `DecodeError` that names the video.
 
@@ -82,6 +85,29 @@ class GuardedReader:
         """`uint8 [N, H, W, 3]` for any indices in 0..num_frames-1, in their order, repeats allowed."""
         with faults_of(self._path):
             return self._reader.frames(indices, short_side)
+
+    def map_frames(
+        self,
+        indices: "Sequence[int] | np.ndarray",
+        change: "Callable[[np.ndarray], np.ndarray]",
+        short_side: int = 0,
+    ) -> "np.ndarray":
+        """What `change` makes of each frame, uint8 `[H, W, 3]`: `[N, ...]`, else as `frames`.
+
+        Few of the frames themselves are in memory at once, so that large pictures take little of it.
+        """
+        import numpy as np
+
+        with faults_of(self._path):
+            if in_one_pass := getattr(self._reader, "map_frames", None):
+                return in_one_pass(indices, change, short_side)
+            wanted, places = np.unique(indices, return_inverse=True)
+            changed = [
+                change(np.ascontiguousarray(frame))
+                for start in range(0, len(wanted), _AT_ONCE)
+                for frame in self._reader.frames(wanted[start : start + _AT_ONCE], short_side)
+            ]
+            return np.stack(changed)[places]
 
     @property
     def num_frames(self) -> int:

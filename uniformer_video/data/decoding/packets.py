@@ -69,15 +69,22 @@ class VideoPackets:
     _stream: av.VideoStream
     _decoder: VideoCodecContext
 
-    def __init__(self, path: str, kept_bytes: int | None = None, bears_ends: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        kept_bytes: int | None = None,
+        bears_ends: bool = False,
+        data: bytes | None = None,
+    ) -> None:
         """kept_bytes: another limit, 0 = nothing is kept. bears_ends: a file that is cut off, or breaks while
-        it is listed, is one of the packets before that; `broken_off` says why.
+        it is listed, is one of the packets before that; `broken_off` says why. data: the file itself, where
+        `path` is but its name.
         """
         self.path = name_for_messages(path)
         self.bears_ends = bears_ends
         if kept_bytes is not None:
             self.kept_bytes = kept_bytes
-        self._source = source_of(path)
+        self._source = source_of(path, data)
         self._opened: InputContainer | None = None
         self._number: int | None = None
         self._kept: list[av.Packet] | None = None

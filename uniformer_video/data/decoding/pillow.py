@@ -12,13 +12,16 @@ from uniformer_video.data.decoding.source import is_member, source_of
 
 
 class PictureReader(Reader):
-    """See `uniformer_video.data.decoding` for the interface. `path` is a file, or a member of a shard."""
+    """See `uniformer_video.data.decoding` for the interface. `path` is a file, or a member of a shard.
+
+    data: the file itself, where `path` is but its name.
+    """
 
     num_frames = 1
     fps = times = declared_frames = None  # one picture has no time
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = os.fspath(path)
+    def __init__(self, path: str | os.PathLike[str], data: bytes | None = None) -> None:
+        self._path, self._data = os.fspath(path), data
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -34,6 +37,6 @@ class PictureReader(Reader):
     @cached_property
     def _picture(self) -> np.ndarray:
         """`uint8 [H, W, 3]` RGB, turned the way it is meant to be shown."""
-        if is_member(self._path):
-            return read_image(source_of(self._path)(), self._path)
+        if self._data is not None or is_member(self._path):
+            return read_image(source_of(self._path, self._data)(), self._path)
         return read_image(self._path)

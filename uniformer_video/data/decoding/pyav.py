@@ -4,7 +4,7 @@
 which packets a request needs. Where timestamps cannot be trusted, frames are counted by decoding.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from math import inf
 
@@ -31,11 +31,13 @@ class PyAVReader(Reader):
     """See `uniformer_video.data.decoding` for the interface.
 
     `index` is the `FrameIndex`, None where frames had to be counted; `why_counted` says why.
-    `formats` are the names of the container's format.
+    `formats` are the names of the container's format. data: the file itself, where `path` is but its name.
     """
 
-    def __init__(self, path: str, packets: VideoPackets | None = None) -> None:
-        self._packets = VideoPackets(path) if packets is None else packets
+    def __init__(
+        self, path: str, packets: VideoPackets | None = None, data: bytes | None = None
+    ) -> None:
+        self._packets = VideoPackets(path, data=data) if packets is None else packets
         self._path = self._packets.path
         self._counted = CountedFrames(self._packets)
         self._to_rgb = VideoReformatter()  # kept, because it caches the conversion's set-up
@@ -121,14 +123,26 @@ class PyAVReader(Reader):
         With `short_side`, larger pictures are scaled down to it in the conversion to RGB: faster than
         to scale them later, and not the same to the bit.
         """
+        return self.map_frames(indices, None, short_side)
+
+    def map_frames(
+        self,
+        indices: Sequence[int] | np.ndarray,
+        change: Callable[[np.ndarray], np.ndarray] | None,
+        short_side: int = 0,
+    ) -> np.ndarray:
+        """What `change` makes of each frame, uint8 `[H, W, 3]`: `[N, ...]`, else as `frames`.
+
+        A frame is changed as soon as it is decoded, so that one alone is in memory.
+        """
         indices = self._check_indices(indices)
         if self.index is None:
-            return self._frames_by_count(Clip(self._path, indices), short_side)
+            return self._frames_by_count(Clip(self._path, indices, change), short_side)
         try:
-            return self._frames_by_index(self.index, Clip(self._path, indices), short_side)
+            return self._frames_by_index(self.index, Clip(self._path, indices, change), short_side)
         except OutOfOrder:
             self.index, self.why_counted = None, "its timestamps do not follow what is shown"
-            return self._frames_by_count(Clip(self._path, indices), short_side)
+            return self._frames_by_count(Clip(self._path, indices, change), short_side)
 
     def _frames_by_index(self, index: FrameIndex, clip: Clip, short_side: int) -> np.ndarray:
         spans, skips = spans_for(index, clip.wanted), self._packets.allow_skipping

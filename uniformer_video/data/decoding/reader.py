@@ -1,6 +1,6 @@
 """What the readers of video files share."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,11 +45,18 @@ class Reader:
 class Clip:
     """The pixels of a request while they come in: `uint8 [N, H, W, 3]`, written once each.
 
-    `indices` int64 [N] in any order, with repeats; `path` names the video in errors.
+    `indices` int64 [N] in any order, with repeats; `path` names the video in errors. change: what is kept of
+    a picture, uint8 `[H, W, 3]` as shown; None = the picture itself.
     """
 
-    def __init__(self, path: str, indices: np.ndarray) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: str,
+        indices: np.ndarray,
+        change: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
+        self._path, self._change = path, change
+        self._shape: tuple[int, ...] | None = None  # of the pictures
         self._places: dict[int, list[int]] = {}
         for place, index in enumerate(indices.tolist()):
             self._places.setdefault(index, []).append(place)
@@ -63,19 +70,22 @@ class Clip:
 
     @property
     def pixels(self) -> np.ndarray:
-        """`uint8 [N, H, W, 3]`, once all that is `wanted` was put."""
+        """`uint8 [N, H, W, 3]`, or `[N, ...]` of what was kept, once all that is `wanted` was put."""
         assert self._pixels is not None, "no frame was put"
         return self._pixels
 
     def put(self, index: int, image: np.ndarray, orientation: Orientation = UPRIGHT) -> None:
         """Keep `image`, uint8 [H, W, 3], as frame `index`, the way it is meant to be shown."""
         image = turn_upright(image, orientation)
-        if self._pixels is None:
-            self._pixels = np.empty((self._count, *image.shape), np.uint8)
-        if image.shape != self.pixels.shape[1:]:
+        self._shape = self._shape or image.shape
+        if image.shape != self._shape:
             raise DecodeError(f"{self._path} changes its picture size; re-encode it first")
+        if self._change:
+            image = self._change(np.ascontiguousarray(image))
+        if self._pixels is None:
+            self._pixels = np.empty((self._count, *image.shape), image.dtype)
         first, *others = self._places[index]
-        if orientation != UPRIGHT:
+        if orientation != UPRIGHT and not self._change:
             for channel in range(3):  # 3 to 7 times faster than pixels of 3 bytes backwards
                 self.pixels[first, ..., channel] = image[..., channel]
         else:

@@ -34,11 +34,15 @@ def _member(path: str) -> Member | None:
     return None if member is None or os.path.isfile(path) else member
 
 
-def source_of(path: str) -> Callable[[], str | io.BytesIO]:
+def source_of(path: str, data: bytes | None = None) -> Callable[[], str | io.BytesIO]:
     """A function that gives what `av.open` takes for the video at `path`, from its beginning.
 
-    The bytes of a member are read once, here; raises `DecodeError` as `read_member` does.
+    data: the file itself, of which `path` is but a name. The bytes of a member are read once, here; raises
+    `DecodeError` as `read_member` does.
     """
+    if data is not None:
+        known = data
+        return lambda: _NamedBytes(path, known)
     member = _member(path)
     if member is None:
         # a full path, or else a colon in a name would end the name of a protocol

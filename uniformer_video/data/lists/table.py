@@ -20,10 +20,13 @@ _LABEL = re.compile(r"[^\s,;|]+")
 class Table:
     """The columns of a list, from its header line.
 
-    Raises `DataError`, naming `source`, for a header with unknown, repeated or lacking columns.
+    needed: the columns that must be there. Raises `DataError`, naming `source`, for a header with unknown,
+    repeated or lacking columns.
     """
 
-    def __init__(self, header: str, separator: str, source: str) -> None:
+    def __init__(
+        self, header: str, separator: str, source: str, needed: Sequence[str] = NEEDED
+    ) -> None:
         self.separator = _separator(header, separator, source)
         self.columns = [cell.lower() for cell in self._cells(header, source)]
         for column in self.columns:
@@ -31,7 +34,7 @@ class Table:
                 raise DataError(f"{source}: unknown column {column!r}; the columns are {_COLUMNS}")
             if self.columns.count(column) > 1:
                 raise DataError(f"{source}: the column {column} stands there twice; keep one")
-        if lacking := [column for column in NEEDED if column not in self.columns]:
+        if lacking := [column for column in needed if column not in self.columns]:
             raise DataError(
                 f"{source}: there is no column {lacking[0]}; the columns are {_COLUMNS}"
             )

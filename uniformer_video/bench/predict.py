@@ -1,0 +1,101 @@
+"""Predictions of many videos: one by one, as a loop over files does it, against batches with workers."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from torch import Tensor
+
+from uniformer_video.data.clips.transforms import (
+    EvalViews,
+    crop_offsets,
+    resize_short_side,
+    to_channels_first,
+)
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.loading.dataset import decode_test_clips
+from uniformer_video.data.loading.loader import resolve_workers
+from uniformer_video.inference.predictor import Predictor
+from uniformer_video.tasks.prediction import Prediction
+from uniformer_video.words import plural
+
+Times = tuple[float, float]  # seconds by the clock, and of all processors, workers included
+
+
+class _WholeClips(EvalViews):
+    """The same views, for which every pixel of a clip becomes a float at once."""
+
+    def crops(self, frames: np.ndarray) -> list[Tensor]:
+        clip = resize_short_side(to_channels_first(frames), self.short_side)
+        height, width = clip.shape[-2:]
+        corners = crop_offsets(height, width, self.crop_size, self.num_crops)
+        side = self.crop_size
+        return [clip[..., top : top + side, left : left + side] for top, left in corners]
+
+
+def run(predictor: Predictor, videos: Sequence[Path], workers: int, rounds: int) -> list[str]:
+    """Lines on the seconds that both ways take, in turn, on the same videos; medians of some rounds.
+
+    workers: as of `Predictor.predict_records`. Raises `DecodeError` for a video that cannot be decoded.
+    """
+    records = [VideoRecord(str(video), str(video), ()) for video in videos]
+    alone: list[Times] = []
+    batched: list[Times] = []
+    answers: list[np.ndarray] = []
+    for _ in range(rounds):
+        before, seconds = _timed(lambda: _one_by_one(predictor, records))
+        alone.append(seconds)
+        others, seconds = _timed(lambda: _together(predictor, records, workers))
+        batched.append(seconds)
+        answers = [np.abs(a - b).max() for a, b in zip(before, others, strict=True)]
+    clock, cpu = (median(a[k] for a in alone) / median(b[k] for b in batched) for k in (0, 1))
+    return [
+        f"{plural(len(records), 'video')}, {plural(predictor.protocol.num_views, 'view')} of each, "
+        f"{plural(resolve_workers(workers), 'worker')}, {predictor.device}, "
+        f"{plural(os.cpu_count() or 1, 'core')}, medians of {plural(rounds, 'round')}",
+        _line("one by one", alone),
+        _line("predict", batched),
+        f"ratio: {clock:.2f} by the clock, {cpu:.2f} of processor seconds",
+        f"largest difference of a probability: {max(answers):.2g}",
+    ]
+
+
+def _one_by_one(predictor: Predictor, records: Sequence[VideoRecord]) -> list[np.ndarray]:
+    """All frames of a video's clips, then its views, then the model."""
+    protocol = predictor.protocol
+    views, found = protocol.views, []
+    if type(views) is EvalViews:
+        views = _WholeClips(views.short_side, views.crop_size, views.num_crops, views.normalise)
+    for record in records:
+        clips, _ = decode_test_clips(
+            record.path,
+            protocol.sampling,
+            protocol.num_clips,
+            backend=protocol.decoder,
+            decode_short_side=protocol.decode_short_side,
+        )
+        scores = predictor.view_logits(views(clips))
+        found.append(predictor.answer(record.path, scores).probabilities)
+    return found
+
+
+def _together(
+    predictor: Predictor, records: Sequence[VideoRecord], workers: int
+) -> list[np.ndarray]:
+    outcomes = predictor.predict_records(records, workers)
+    return [found.probabilities for found in outcomes if isinstance(found, Prediction)]
+
+
+def _timed(work: Callable[[], list[np.ndarray]]) -> tuple[list[np.ndarray], Times]:
+    begin, used = time.perf_counter(), os.times()
+    found = work()
+    end, after = time.perf_counter(), os.times()
+    return found, (end - begin, sum(after[:4]) - sum(used[:4]))
+
+
+def _line(name: str, times: Sequence[Times]) -> str:
+    clock, cpu = (median(each[k] for each in times) for k in (0, 1))
+    return f"{name:<12} {clock:8.2f} s by the clock, {cpu:8.2f} s of processors"
