@@ -19,6 +19,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from file_server import hub_answer, serve
+from PIL import Image
 from tiny_run import TINY
 
 from uniformer_video import cli
@@ -83,6 +84,11 @@ COMMANDS = {
     "UNIFORMER.PRETRAIN_NAME uniformer_small_k400_16x4.pth": Known(
         added=SHORT, makes=("runs/folder/best.pt", "runs/folder/report.html")
     ),
+    "uniformer-video run --cfg images/small OUTPUT_DIR runs/my_images DATA.PATH_TO_DATA_DIR my_pictures "
+    "UNIFORMER.PRETRAIN_NAME uniformer_small_in1k.pth": Known(
+        added=SHORT[2:], makes=("runs/my_images/best.pt", "runs/my_images/report.html")
+    ),
+    "uniformer-video predict new_picture.jpg --checkpoint runs/my_images/best.pt": Known(),
     "uniformer-video advise my_videos": Known(added=["--quick", "--weights", "none"]),
     "uniformer-video advise": MENTIONED,
     "uniformer-video run --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos "
@@ -226,7 +232,7 @@ def readme_commands():
         elif language == "":
             for line in text.replace("\\\n", " ").splitlines():
                 command = " ".join(re.sub(r"\s#\s.*", "", line).split())
-                if command and not command.startswith("my_videos/"):
+                if command and not command.startswith(("my_videos/", "my_pictures/")):
                     yield command
 
 
@@ -259,8 +265,17 @@ def folder(tmp_path, monkeypatch, demo):
         narrow = {**known.arguments, "embed_dims": [8, 8, 16, 16], "head_dim": head_dim}
         monkeypatch.setitem(MODELS, known.name, replace(known, arguments=narrow))
     _write_videos(tmp_path, sorted((demo / "train").glob("*.mp4")))
+    _write_pictures(tmp_path)
     _write_weights(tmp_path)
     return tmp_path
+
+
+def _write_pictures(folder):
+    for place in range(10):
+        target = folder / "my_pictures" / ("cat" if place % 2 else "dog") / f"{place}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (48, 40), (20 * place, 80, 120)).save(target)
+    shutil.copy(target, folder / "new_picture.jpg")
 
 
 def _write_videos(folder, videos):

@@ -10,11 +10,11 @@ from uniformer_video.evaluation.segments import (
     NONE,
     Segment,
     average_precision,
-    clipped,
+    cut_to_part,
     edit_score,
     frame_accuracy,
-    joined,
     mean_average_precision,
+    merge_touching,
     score_segments,
     segment_f1,
 )
@@ -166,9 +166,9 @@ def test_perfect_and_empty():
 
 def test_segments_of_one_class_that_touch_are_one():
     halves = [Segment(0, 1, 0, 0.4), Segment(1, 3, 0, 0.7), Segment(3.5, 4, 0, 0.5)]
-    assert joined(halves) == [Segment(0, 3, 0, pytest.approx(0.6)), Segment(3.5, 4, 0, 0.5)]
+    assert merge_touching(halves) == [Segment(0, 3, 0, pytest.approx(0.6)), Segment(3.5, 4, 0, 0.5)]
     assert segment_f1([Segment(0, 3, 0)], halves[:2], 0.9)["value"] == 1
-    assert clipped(halves, 0.5, 1) == [Segment(0.5, 1, 0, 0.4)]
+    assert cut_to_part(halves, 0.5, 1) == [Segment(0.5, 1, 0, 0.4)]
 
 
 def test_what_is_of_one_class_at_a_time_is_not_defined_for_several():

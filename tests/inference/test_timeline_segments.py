@@ -133,10 +133,10 @@ def test_known_segments(place):
         ("start,end,label\n0,1,rum\n", "a.csv:2: .*did you mean 'run'"),
         ("start,end,label\n0,1,3\n", "one of the 3 classes"),
         ("start,end,label\n2,1,run\n", "ends at 1 s and starts at 2 s"),
-        ("start,end,label\nx,1,run\n", "is no time"),
-        ("start,end,label\n0,nan,run\n", "is no time"),
+        ("start,end,label\nx,1,run\n", "start is 'x'; it must be a number from 0"),
+        ("start,end,label\n0,nan,run\n", "end is 'nan'; it must be a number from 0"),
         ("start,end,label\n0,1\n", "2 cells below a header of 3"),
-        ("path,start,end,label\nother.mp4,0,1,run\n", "1 rows are of other videos"),
+        ("path,start,end,label\nother.mp4,0,1,run\n", "of other videos than v.mp4 it has 1 row$"),
     ],
 )
 def test_known_segments_that_cannot_be(place, text, message):

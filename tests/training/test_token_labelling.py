@@ -26,7 +26,7 @@ def measured(facts, outputs, box, how):
     side = 32 * facts["label_size"]
     targets = [true_targets(facts), recorded_maps(facts["classes"]), recorded_crops(facts)]
     taught = objective.taught(torch.empty(4, 3, side, side, device="meta"), targets)
-    return objective.measured(outputs, taught, (torch.tensor(box) * 8,))
+    return objective.measure(outputs, taught, (torch.tensor(box) * 8,))
 
 
 @pytest.mark.parametrize("name", LOSSES)

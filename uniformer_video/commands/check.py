@@ -93,8 +93,7 @@ def check_step(args: Namespace) -> int:
     if noun == "video" and all(os.path.isdir(record.path) for record in records):
         print(
             f"{plural(len(records), 'folder')} of pictures, taken for the frames of a video each; "
-            "--images takes "
-            "each picture for itself"
+            "--images takes each picture for itself"
         )
     backend = PICTURES if noun == "image" else "auto"
     with progress_bar(noun) as show:

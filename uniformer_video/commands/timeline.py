@@ -42,7 +42,10 @@ def timeline_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print data: one JSON object")
     where = parser.add_argument_group("windows (seconds, or minutes as 1:15.5)")
     where.add_argument(
-        "--window", type=seconds, metavar="TIME", help="length (of two clips of the model)"
+        "--window",
+        type=seconds,
+        metavar="TIME",
+        help="length (of a clip of the model, of two where it is tested by several)",
     )
     where.add_argument(
         "--stride",

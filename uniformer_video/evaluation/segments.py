@@ -32,7 +32,7 @@ class Segment:
         return self.end - self.start
 
 
-def joined(segments: Sequence[Segment]) -> list[Segment]:
+def merge_touching(segments: Sequence[Segment]) -> list[Segment]:
     """In order of time; those of one class that touch or overlap are one, as they are in labels of frames."""
     found: list[Segment] = []
     of_class: dict[int, int] = {}
@@ -50,7 +50,7 @@ def joined(segments: Sequence[Segment]) -> list[Segment]:
     return found
 
 
-def clipped(segments: Sequence[Segment], start: float, end: float) -> list[Segment]:
+def cut_to_part(segments: Sequence[Segment], start: float, end: float) -> list[Segment]:
     """What of the segments lies in `[start, end)`."""
     cut = [Segment(max(s.start, start), min(s.end, end), s.label, s.score) for s in segments]
     return [segment for segment in cut if segment.seconds > _ROUNDING]
@@ -90,8 +90,8 @@ def frame_accuracy(
 
 def edit_score(predicted: Sequence[Segment], truth: Sequence[Segment]) -> float:
     """1 - the Levenshtein distance of the two orders of classes / the length of the longer one, 0 to 1."""
-    first = [segment.label for segment in joined(predicted)]
-    second = [segment.label for segment in joined(truth)]
+    first = [segment.label for segment in merge_touching(predicted)]
+    second = [segment.label for segment in merge_touching(truth)]
     if not first and not second:
         return 1.0
     row = list(range(len(second) + 1))
@@ -111,7 +111,7 @@ def segment_f1(
     `overlap` or more, and no earlier one has taken that. {"value", "true_positives", "false_positives",
     "false_negatives"}.
     """
-    predicted, truth = joined(predicted), joined(truth)
+    predicted, truth = merge_touching(predicted), merge_touching(truth)
     taken, right = set(), 0
     for segment in predicted:
         shares = [
@@ -202,7 +202,7 @@ def score_segments(
         "f1": {f"{100 * t:g}": segment_f1(predicted, truth, t) for t in F1_OVERLAPS},
         "map": at_overlaps,
         "mean_map": float(np.mean(known)) if known else None,
-        "true_segments": len(joined(truth)),
-        "predicted_segments": len(joined(predicted)),
+        "true_segments": len(merge_touching(truth)),
+        "predicted_segments": len(merge_touching(predicted)),
         "notes": notes,
     }

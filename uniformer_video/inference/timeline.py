@@ -10,7 +10,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,8 +23,8 @@ from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.timeline_windows import (
     Windows,
     end_of_video,
-    evenly_placed,
     place_windows,
+    spread_evenly,
     times_of,
     usual_rate,
     usual_window,
@@ -245,7 +244,7 @@ class _Run:
     def _picture_frames(self) -> frozenset[int]:
         windows = self.windows
         most = min(max(len(windows), _LEAST_PICTURES), MOST_PICTURES)
-        return frozenset(evenly_placed(self.times, windows.start, windows.end, most))
+        return frozenset(spread_evenly(self.times, windows.start, windows.end, most))
 
     def _forget_before(self, frame: int) -> None:
         for number in [number for number in self._frames if number < frame]:
@@ -307,8 +306,3 @@ def small_picture(image: np.ndarray) -> bytes:
     file = io.BytesIO()
     picture.resize(size, Image.Resampling.BILINEAR).save(file, "jpeg", quality=_QUALITY)
     return file.getvalue()
-
-
-def name_of(path: str) -> str:
-    """What a video is called: the last part of its path."""
-    return Path(path).name or path

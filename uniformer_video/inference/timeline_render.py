@@ -24,31 +24,10 @@ from uniformer_video.words import plural
 
 SUFFIX = ".mp4"
 _CLOCK = 90_000  # ticks a second
-_AAC_RATES = {
-    96_000,
-    88_200,
-    64_000,
-    48_000,
-    44_100,
-    32_000,
-    24_000,
-    22_050,
-    16_000,
-    12_000,
-    11_025,
-    8_000,
-}
+_AAC_RATES = [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000]
 _AAC_FRAME = 1024  # samples, whatever the sound
-_COPIED_SOUND = {
-    "aac",
-    "mp3",
-    "mp2",
-    "ac3",
-    "eac3",
-    "alac",
-    "opus",
-    "flac",
-}  # what MP4 holds as it is
+# What MP4 holds as it is.
+_COPIED_SOUND = ["aac", "mp3", "mp2", "ac3", "eac3", "alac", "opus", "flac"]
 
 
 def check_target(target: Path | str, video: str) -> Path:
@@ -127,7 +106,7 @@ def _write(
                 pass
         if lacking := int(wanted.sum()) - written:
             notes.append(
-                f"{plural(lacking, 'frame')} could not be decoded and is not in the video."
+                f"Not in the new video: {plural(lacking, 'frame')} that could not be decoded."
             )
     finally:
         stream.close()
@@ -153,15 +132,7 @@ class _Pictures:
 
     def write(self, image: np.ndarray, time: float, captions: tuple[str, ...]) -> None:
         height, width = self._size
-        if (
-            image.shape[0] < height
-            or image.shape[1] < width
-            or (
-                image.shape[0] // 2 * 2,
-                image.shape[1] // 2 * 2,
-            )
-            != self._size
-        ):
+        if (image.shape[0] // 2 * 2, image.shape[1] // 2 * 2) != self._size:
             image = np.asarray(Image.fromarray(image).resize((width, height)))
         image = image[:height, :width]
         if captions:
@@ -227,14 +198,14 @@ def _sound(
         return None
     if found.codec_context.name in _COPIED_SOUND:
         target = out.add_stream_from_template(found)
-        return _copied(container, found, target, out, begins, seconds)
+        return _copy_sound(container, found, target, out, begins, seconds)
     layout = "mono" if found.codec_context.channels == 1 else "stereo"
     rate = found.codec_context.sample_rate
     encoder = out.add_stream("aac", rate=rate if rate in _AAC_RATES else 48_000, layout=layout)
-    return _encoded(container, found, encoder, out, begins, seconds)
+    return _encode_sound(container, found, encoder, out, begins, seconds)
 
 
-def _copied(
+def _copy_sound(
     container: InputContainer,
     stream: av.AudioStream,
     target: Any,
@@ -260,7 +231,7 @@ def _copied(
             yield time
 
 
-def _encoded(
+def _encode_sound(
     container: InputContainer,
     stream: av.AudioStream,
     encoder: Any,

@@ -6,7 +6,7 @@ from typing import Any
 
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError
-from uniformer_video.evaluation.segments import Segment, clipped, score_segments
+from uniformer_video.evaluation.segments import Segment, cut_to_part, score_segments
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.timeline import Timeline
 from uniformer_video.inference.timeline_files import Source, entry_of, record_of, write_data
@@ -37,7 +37,7 @@ def summarise(
     record = record_of(timeline, smoothing, segments, source)
     if truth is not None:
         windows = timeline.windows
-        known = clipped(truth, windows.start, windows.end)
+        known = cut_to_part(truth, windows.start, windows.end)
         scores = score_segments(segments, known, timeline.frame_times)
         scores["notes"] += _notes_on_truth(truth, known, timeline)
         record["truth"] = [entry_of(segment, timeline.class_names) for segment in known]
@@ -53,7 +53,7 @@ def _notes_on_truth(
     part = f"the part from {windows.start:g} s to {windows.end:g} s"
     if outside:
         notes.append(f"{plural(outside, 'known segment')} outside {part} counted for nothing.")
-    cut = len(known) - len({*clipped(truth, 0, float("inf"))} & {*known})
+    cut = len(known) - len({*cut_to_part(truth, 0, float("inf"))} & {*known})
     if cut:
         notes.append(f"{plural(cut, 'known segment')} counted as far as in {part}.")
     if not known:

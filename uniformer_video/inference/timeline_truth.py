@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from uniformer_video.data.lists.table import segment_of
 from uniformer_video.data.lists.text import filled_lines, whole_number
 from uniformer_video.errors import DataError, quote
 from uniformer_video.evaluation.segments import Segment
+from uniformer_video.words import plural
 
 _NEEDED = ("start", "end", "label")
 _SEPARATORS = (",", ";", "\t")
@@ -46,7 +48,7 @@ def read_truth(path: Path | str, class_names: Sequence[str], video: str) -> list
             continue
         found.append(_segment(row, class_names, source))
     if not found:
-        why = f"its {others} rows are of other videos than {os.path.basename(video)}"
+        why = f"of other videos than {os.path.basename(video)} it has {plural(others, 'row')}"
         raise DataError(f"{path} holds no segment{f': {why}' if others else ''}")
     return found
 
@@ -62,23 +64,9 @@ def _cells(line: str, separator: str, source: str) -> list[str]:
 
 
 def _segment(row: Mapping[str, str], class_names: Sequence[str], source: str) -> Segment:
-    start = _seconds(row["start"], 0.0, source)
-    end = _seconds(row["end"], math.inf, source)
-    if end <= start:
-        raise DataError(f"{source}: the segment ends at {end:g} s and starts at {start:g} s")
-    return Segment(start, end, _label(row["label"], class_names, source))
-
-
-def _seconds(text: str, otherwise: float, source: str) -> float:
-    if not text:
-        return otherwise
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise DataError(f"{source}: {quote(text)} is no time; write seconds, such as 12.5")
-    return value
+    start, end = segment_of(row, source)
+    last = math.inf if end is None else end
+    return Segment(start, last, _label(row["label"], class_names, source))
 
 
 def _label(text: str, class_names: Sequence[str], source: str) -> int:

@@ -138,7 +138,7 @@ def window_frames(
     return timeline[sampling.test_clips(len(timeline), num_clips)]
 
 
-def evenly_placed(times: np.ndarray, start: float, end: float, most: int) -> Sequence[int]:
+def spread_evenly(times: np.ndarray, start: float, end: float, most: int) -> Sequence[int]:
     """At most `most` frames, evenly over the time from `start` to `end`: those shown then, in order."""
     moments = start + (np.arange(most) + 0.5) * (end - start) / most
     shown = np.searchsorted(times, moments, side="right") - 1

@@ -59,7 +59,7 @@ def make_token_labels(
     that cannot be, and `DataError` for what is no such list, or two pictures that would share a map.
     """
     predictor = Predictor.from_checkpoint(weights)
-    model = _checked_model(predictor, weights)
+    model = _require_image_uniformer(predictor, weights)
     protocol = with_size(predictor.protocol, size)
     records, _ = records_at([pictures], IMAGE)
     targets = [Path(out) / name for name in _own_names(records)]
@@ -117,7 +117,7 @@ def with_size(protocol: Protocol, size: int) -> Protocol:
     return replace(protocol, views=replace(views, crop_size=size, short_side=short_side))
 
 
-def _checked_model(predictor: Predictor, weights: str | Path) -> UniFormer:
+def _require_image_uniformer(predictor: Predictor, weights: str | Path) -> UniFormer:
     """The model, if label maps can be made by it."""
     protocol, model, classes = predictor.protocol, predictor.model, len(predictor.class_names)
     if protocol.medium != IMAGE.name or not isinstance(model, UniFormer):

@@ -4,8 +4,8 @@ A box is a tensor, int64 `[4]`: (row start, column start, row end, column end) o
 excluded; an empty one, zeros, mixes nothing. It is drawn outside and handed in, as a tensor on the device, so
 that nothing waits for it and a compiled model is the same for all boxes.
 
-Source: Jiang et al., "All Tokens Matter: Token Labeling for Training Better Vision
-Transformers", section 3.2.
+Source: Jiang et al., "All Tokens Matter: Token Labeling for Training Better Vision Transformers", section
+3.2.
 """
 
 import torch

@@ -96,7 +96,7 @@ def write_timeline_page(
             ticks=[(view.x(t) / 10, moment(t, 0 if view.step >= 1 else 1)) for t in view.ticks()],
             enter=100 * (1 - record["smoothing"]["enter"]),
             seconds=record["end"] - record["start"],
-            labelled=_labelled(record),
+            labelled=_share_with_class(record),
             moment=moment,
             points_of_curve=-(-len(middles) // MAX_POINTS),
             facts=_facts(record),
@@ -214,7 +214,7 @@ def _axis_pictures(
     return found
 
 
-def _labelled(record: Mapping[str, Any]) -> float:
+def _share_with_class(record: Mapping[str, Any]) -> float:
     """The share of the time in which some class is true."""
     seconds, latest = 0.0, record["start"]
     for segment in sorted(record["segments"], key=lambda s: s["start"]):

@@ -1,5 +1,4 @@
-"""Every frame of every video, or every image, decoded, to find the broken ones before a training "
-"meets them."""
+"""Every frame of every video, or every image, decoded, to find broken ones before a training meets them."""
 
 import fnmatch
 import os

@@ -54,9 +54,8 @@ def make_image_lists(
             summary.missing.append((name, f"is not there ({place})"))
     if not lines:
         raise DataError(
-            f"{val} holds none of the {len(labels)} labelled images, such as "
-            f"{next(iter(labels))}.JPEG; is it "
-            "the folder that they are in?"
+            f"{val} holds none of the {len(labels)} labelled images, such as {next(iter(labels))}.JPEG; is "
+            "it the folder that they are in?"
         )
     if unknown := [name for name in there if name not in labels]:
         raise DataError(
@@ -118,8 +117,7 @@ def _label_file(place: Path) -> Path:
                 return path
     raise DataError(
         f"{place} holds none of {', '.join(_LABEL_FILES)}; give one of these files, which come with "
-        "the images, "
-        "or a text with one synset a line"
+        "the images, or a text with one synset a line"
     )
 
 

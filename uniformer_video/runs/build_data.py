@@ -129,8 +129,8 @@ def _check_named_alike(listed, names, splits, split):
     named, numbered = (first, split) if names else (split, first)
     raise DataError(
         f"the {named} {noun_of(listed.records)}s have class names and the {numbered} list has bare "
-        "numbers, so nothing tells "
-        "which number is which class; name the classes in classes.txt or DATA.CLASS_NAMES"
+        "numbers, so nothing tells which number is which class; name the classes in classes.txt or "
+        "DATA.CLASS_NAMES"
     )
 
 
@@ -145,9 +145,8 @@ def _in_order(listed, names, split):
     if unknown := sorted(set(own) - set(names)):
         raise DataError(
             f"the {noun_of(listed.records)}s of the split {split} are of the class "
-            f"{name_some([*map(repr, unknown)])}, which the "
-            f"splits before it do not name; their classes are {name_some(names, 8)}; name all classes in "
-            "classes.txt or DATA.CLASS_NAMES, or mend the data"
+            f"{name_some([*map(repr, unknown)])}, which the splits before it do not name; their classes are "
+            f"{name_some(names, 8)}; name all classes in classes.txt or DATA.CLASS_NAMES, or mend the data"
         )
     return [relabel(record, places(own, names)) for record in listed.records]
 

@@ -127,12 +127,12 @@ def _from_model(cfg: CfgNode, data: Data, task: Task, ranks: Ranks, autocast: Au
 
 
 def protocol_of_teacher(weights: Weights) -> Protocol:
-    """How videos become a teacher's input: what its file records, or what is known of published weights."""
+    """How a teacher's input is prepared: what its file records, or what is known of published weights."""
     protocol = known_protocol(weights)
     if protocol is None:
         raise CheckpointError(
-            f"TEACHER.CHECKPOINT {weights.path} does not record how videos are prepared for it (frames, "
-            f"stride, size); convert it: {command(f'convert {weights.path} --out NEW.pt')}, with --published "
+            f"TEACHER.CHECKPOINT {weights.path} does not record how its input is prepared (frames, stride, "
+            f"size, pixels); convert it: {command(f'convert {weights.path} --out NEW.pt')}, with --published "
             "NAME or --cfg CONFIG where the file does not tell"
         )
     return protocol
@@ -228,6 +228,7 @@ def _rows_of_training(
 
     A video is known by its path and segment; elsewhere than where it was tested, by its name in the list.
     """
+    noun = results.protocol.medium
     places = [(each["path"], each.get("start", 0.0), each.get("end")) for each in results.videos]
     names = [each["name"] for each in results.videos]
     by_place, by_name = (dict(zip(keys, logits, strict=True)) for keys in (places, names))
@@ -235,8 +236,8 @@ def _rows_of_training(
     twice = [name for name, count in Counter(names).items() if count > 1 and name in moved]
     if twice:
         raise DataError(
-            f"TEACHER.SCORES {source} holds several videos called {name_some(twice)}, so nothing tells whose "
-            "logits are meant; give the videos different names in the lists"
+            f"TEACHER.SCORES {source} holds several {noun}s called {name_some(twice)}, so nothing tells "
+            f"whose logits are meant; give the {noun}s different names in the lists"
         )
     nothing = np.full(logits.shape[1], np.nan, np.float32)
     found = [by_place.get(record.segment, by_name.get(record.name)) for record in records]
@@ -247,7 +248,7 @@ def _rows_of_training(
     without = [record.name for record, lacks in zip(records, lacking, strict=True) if lacks]
     undecoded = sum(row is not None and bool(np.isnan(row).any()) for row in found)
     told = (
-        f"{source} holds no logits of {len(without)} of {plural(len(records), 'training video')}"
+        f"{source} holds no logits of {len(without)} of {plural(len(records), f'training {noun}')}"
         f"{f' ({undecoded} could not be decoded in the test)' if undecoded else ''}: {name_some(without)}"
     )
     if len(without) > cfg.DATA.MAX_BAD_RATIO * len(records):

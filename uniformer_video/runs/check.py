@@ -111,8 +111,7 @@ def check_data_settings(cfg: CfgNode) -> None:
         if decoder.of_images and used.medium != IMAGE.name:
             raise ConfigError(
                 f"DATA.DECODING_BACKEND {decoder.name} reads images, and the format {used.name} lists "
-                "videos; "
-                "set it to auto"
+                "videos; set it to auto"
             )
         if used.in_shards and used.medium == VIDEO.name and not decoder.reads_shards:
             raise ConfigError(

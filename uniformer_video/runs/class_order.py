@@ -93,7 +93,7 @@ def match_classes(data: Data, weights: Weights, fixed: int = 0, model: str | Non
     """
     own = known_names(weights, model)
     named = not are_stand_ins(data.class_names)
-    if own and named and (numbers := _numbered(data.class_names, own)):
+    if own and named and (numbers := _numbers_of_names(data.class_names, own)):
         return _map_by_number(data, own, numbers, weights.path)
     if own and named:
         return _map_by_name(data, own, weights.path)
@@ -123,7 +123,7 @@ def match_classes(data: Data, weights: Weights, fixed: int = 0, model: str | Non
     return replace(data, notes=[*data.notes, note]) if not weights.metadata else data
 
 
-def _numbered(names: list[str], own: list[str]) -> list[int]:
+def _numbers_of_names(names: list[str], own: list[str]) -> list[int]:
     """The numbers of classes whose folders are called by them, as those of ImageNet-V2 are; [] for others."""
     if set(names) <= set(own) or not all(name.isascii() and name.isdigit() for name in names):
         return []

@@ -114,7 +114,7 @@ def _check(cfg: CfgNode) -> None:
         )
     if cfg.TEST.SPLIT != "test":
         raise ConfigError(
-            f"crossval tests each fold on the videos that it does not learn from, and TEST.SPLIT "
+            f"crossval tests each fold on what it does not learn from, and TEST.SPLIT "
             f"{cfg.TEST.SPLIT} asks for others; leave it out, or give it to `run`, with DATA.FOLD"
         )
     if cfg.TEST.AMONG_CLASSES:
@@ -137,7 +137,7 @@ def _of_teacher(cfg: CfgNode) -> list[str]:
     if not source:
         return []
     return [
-        f"All folds learn from one teacher, {source}. If it was trained on videos that are tested here, the "
+        f"All folds learn from one teacher, {source}. If it was trained on what is tested here, the "
         "figures are too high: what it knows of them reaches the models. A teacher that was trained "
         "within a fold, `run` takes with the same DATA.FOLDS and DATA.FOLD."
     ]
@@ -222,8 +222,8 @@ def _places(folds: Folds, tested: Sequence[Results]) -> list[list[int]]:
         names = [folds.videos.records[place].name for place in own]
         if [video["name"] for video in results.videos] != names:
             raise DataError(
-                f"{results.folder} holds a test of other videos than fold {fold} has now; the lists have "
-                "changed meanwhile: restore them, or choose another OUTPUT_DIR"
+                f"{results.folder} holds a test of other {results.protocol.medium}s than fold {fold} has; "
+                "the lists have changed meanwhile: restore them, or choose another OUTPUT_DIR"
             )
         if results.class_names != tested[0].class_names:
             raise DataError(f"{results.folder} has other classes than {tested[0].folder}")

@@ -11,6 +11,7 @@ from uniformer_video.config.recorded import config_from_text, config_text
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.config.setting import FREE, MATCHES_UNLESS_FROM_BEST
 from uniformer_video.config.settings import flat_config
+from uniformer_video.data.lists.formats import medium_of
 from uniformer_video.errors import ConfigError
 from uniformer_video.files import atomic_write, remove_unfinished
 from uniformer_video.prepare.folders import write_table
@@ -181,7 +182,8 @@ def _test_differences(found, cfg, videos):
         if then[key] != value
     ]
     if found.videos != videos:
-        differences.append(Difference("", "videos", "The list of videos is another."))
+        medium = medium_of(cfg.TRAIN.DATASET)
+        differences.append(Difference("", "videos", f"The list of {medium}s is another."))
     return differences
 
 

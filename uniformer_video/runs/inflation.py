@@ -62,7 +62,7 @@ def study_inflation(
     own = with_settings(images, {"OUTPUT_DIR": str(folder / IMAGES)})
     run(own, f"{names[1]}, seed {seed}", command, show_bars=show_bars)
     for stage, start in enumerate((SCRATCH, *MODES), start=2):
-        log.info("Stage %d of 4, seed %d: the video model, %s", stage, seed, _begun(start))
+        log.info("Stage %d of 4, seed %d: the video model, %s", stage, seed, _start_in_words(start))
         inflated = {_PRETRAIN: str(folder / IMAGES / BEST_FILE), _MODE: start}
         settings = {"OUTPUT_DIR": str(folder / start)} | (inflated if start != SCRATCH else {})
         run(
@@ -77,7 +77,7 @@ def study_inflation(
     return root
 
 
-def _begun(start: str) -> str:
+def _start_in_words(start: str) -> str:
     return "from scratch" if start == SCRATCH else f"from the image model, inflated by {start}"
 
 

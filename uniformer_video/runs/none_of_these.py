@@ -94,8 +94,7 @@ def threshold_lines(found: dict[str, Any], noun: str = "video") -> list[str]:
     lines = [
         f'threshold {found["value"]:.4f}: below this confidence the answer is "none of these"',
         f"  chosen so that at most {found['false_accepts']:.1%} of the {kind.replace('video', noun)} are "
-        "accepted: "
-        f"{found['accepted']['correct']} of {found['accepted']['of']}",
+        f"accepted: {found['accepted']['correct']} of {found['accepted']['of']}",
         f"  right answers that are lost, on what is reported: {share_text(found['lost_right_answers'])}",
         f"  wrong answers that are accepted there: {share_text(found['wrong_answers_accepted'])}",
     ]

@@ -159,8 +159,9 @@ def _rows(
         if only
     ]
     if told:
+        noun = first.results.protocol.medium
         raise DataError(
-            f"{name} and {other} are tests of different videos; {'; '.join(told)}. Compare runs that were "
+            f"{name} and {other} are tests of different {noun}s; {'; '.join(told)}. Compare runs that were "
             "tested on one list: test one of them again, with TRAIN.ENABLE False, on the list of the other"
         )
     order = sorted(range(len(keys)), key=lambda at: (keys[at], repr(labels[at])))
@@ -183,8 +184,9 @@ def _check_labels(
         f"{_words(test.labels[at], class_names)} in {other}"
         for at in differ
     ]
+    noun = test.test.results.protocol.medium
     raise DataError(
-        f"{name} and {other} have different labels for {len(differ)} of {len(labels)} videos: "
+        f"{name} and {other} have different labels for {len(differ)} of {len(labels)} {noun}s: "
         f"{name_some(told)}. Compare runs that were tested on one list: test one of them again, with "
         "TRAIN.ENABLE False, on the list of the other"
     )

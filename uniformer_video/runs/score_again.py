@@ -106,24 +106,24 @@ def validation_scores(
     check: raises where the videos can't do; called before any of them is decoded.
     They are kept in val_scores.npz in the folder of the test, for the same weights, protocol and list.
     """
-    cfg = scorer.cfg
+    cfg, noun = scorer.cfg, scorer.results.protocol.medium
     try:
         data = match_classes(
             build_data(cfg), scorer.weights, cfg.MODEL.NUM_CLASSES, cfg.MODEL.MODEL_NAME
         )
     except AbsentError as error:
-        raise DataError(f"there are no validation videos: {error}; or take --on half") from None
+        raise DataError(f"there are no validation {noun}s: {error}; or take --on half") from None
     for note in data.notes:
         if not note.endswith("(TEST.SPLIT)."):  # which nobody has set
             log.info("%s", note)
     records = data.test
     if not records:
         raise DataError(
-            "there are no validation videos (DATA.VAL_RATIO 0 holds out none); take --on half"
+            f"there are no validation {noun}s (DATA.VAL_RATIO 0 holds out none); take --on half"
         )
     if data.class_names != scorer.results.class_names:
         raise DataError(
-            "the classes of the validation videos are not those of the test: the data has changed since; "
+            f"the classes of the validation {noun}s are not those of the test: the data has changed since; "
             "test again, or take --on half"
         )
     check(records)
@@ -138,7 +138,7 @@ def validation_scores(
     shape = (len(records), scorer.results.protocol.num_views, len(data.class_names))
     scores = _stored(place, known, shape)
     if scores is None:
-        log.info("Scoring %s for %s.", plural(len(records), "validation video"), place)
+        log.info("Scoring %s for %s.", plural(len(records), f"validation {noun}"), place)
         found = scorer.score(records)
         scores = found.scores
         if found.failures:
@@ -147,7 +147,7 @@ def validation_scores(
         entries = [task.label_entry(task.label_of(record)) for record in records]
         _store(place, known, scores, task.saved_labels(entries, shape[2]), records)
     else:
-        log.info("The validation videos are scored already (%s).", place)
+        log.info("The validation %ss are scored already (%s).", noun, place)
     return records, scores
 
 

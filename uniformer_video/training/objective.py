@@ -31,7 +31,7 @@ class Objective:
 
     A step asks for `targets`, which mixup mixes with the clips, completes them with `taught` once the clips
     are mixed, calls the network with the clips and what is `asked_of_network`, and hands its outputs to
-    `measured`.
+    `measure`.
     """
 
     # The names of what `losses` gives beside the loss, for metrics.jsonl.
@@ -56,7 +56,7 @@ class Objective:
         """
         return ()
 
-    def measured(
+    def measure(
         self, outputs: Sequence[Tensor], targets: Sequence[Tensor], asked: Sequence[Tensor]
     ) -> Tensor:
         """The loss, which has a gradient, and what is `also_measured`: `[1 + len(also_measured)]`.

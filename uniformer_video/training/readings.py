@@ -138,5 +138,5 @@ class StepReadings:
         else:
             named = ", ".join(dict.fromkeys(paths[:_NAMED]))
             more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-            text = f"non-finite gradients ({in_a_row} in a row), step left out; its videos: {named}{more}"
+            text = f"non-finite gradients ({in_a_row} in a row), step left out; it was of {named}{more}"
         self.monitor.message(text)

@@ -1,7 +1,6 @@
 """Training by token labelling: soft labels of the picture and of each of its tokens, and MixToken.
 
-Source: Jiang et al., "All Tokens Matter: Token Labeling for Training Better Vision
-Transformers", section 3,
+Source: Jiang et al., "All Tokens Matter: Token Labeling for Training Better Vision Transformers", section 3,
 with the losses of the published UniFormer runs.
 """
 
@@ -66,7 +65,7 @@ class TokenLabelling(Objective):
         of_crop, of_tokens = token_targets(
             maps, crops, self.num_classes, side, how.smoothing, how.box_order
         )
-        return [own, corrected(of_crop, own) if how.ground_truth else of_crop, of_tokens]
+        return [own, correct_labels(of_crop, own) if how.ground_truth else of_crop, of_tokens]
 
     def asked_of_network(self, clips: Tensor, keys: Sequence[int]) -> tuple[Tensor, ...]:
         """The box of MixToken on the grid of the first stage, int64 `[4]` on the device."""
@@ -77,7 +76,7 @@ class TokenLabelling(Objective):
             box = box.pin_memory()  # only such memory is copied without a wait
         return (box.to(clips.device, non_blocking=True),)
 
-    def measured(
+    def measure(
         self, outputs: Sequence[Tensor], targets: Sequence[Tensor], asked: Sequence[Tensor]
     ) -> Tensor:
         """The weighted sum of both losses, and that of the tokens before its weight, `[2]`."""
@@ -113,7 +112,7 @@ def share_of_own(box: Tensor, tokens: int) -> Tensor:
     return 1 - ((bottom - top) * (right - left)).double() / tokens
 
 
-def corrected(soft: Tensor, true: Tensor) -> Tensor:
+def correct_labels(soft: Tensor, true: Tensor) -> Tensor:
     """Soft labels `[B, K]` moved towards the true classes' targets `[B, K]`: by a half where both have the
     same class first, else by a tenth.
     """

@@ -3,15 +3,12 @@
 A compact map is `[2, 5, h, w]`: the five highest class logits at each place of a picture, and their class
 numbers. All maps of a batch are of one size. Nothing here waits for the device.
 
-Source: Jiang et al., "All Tokens Matter: Token Labeling for Training Better Vision
-Transformers", section 3.1;
-RoIAlign is that of He et al., "Mask R-CNN", section 3, in the form of its first implementations.
+Source: Jiang et al., "All Tokens Matter: Token Labeling for Training Better Vision Transformers", section
+3.1; RoIAlign is that of He et al., "Mask R-CNN", section 3, in the form of its first implementations.
 """
 
 import torch
 from torch import Tensor
-
-BOX_ORDERS = ("published", "corrected")
 
 
 def token_targets(
@@ -43,7 +40,7 @@ def token_targets(
     boxes = boxes_on_map(crops, height, width, box_order)
     of_crop = pool_boxes(dense, boxes, 1).flatten(1)  # [B, K]
     of_tokens = pool_boxes(dense, boxes, side).flatten(2).transpose(1, 2)  # [B, N, K]
-    return _smoothed(of_crop.softmax(-1), smoothing), _smoothed(of_tokens.softmax(-1), smoothing)
+    return _smooth(of_crop.softmax(-1), smoothing), _smooth(of_tokens.softmax(-1), smoothing)
 
 
 def boxes_on_map(crops: Tensor, height: int, width: int, box_order: str) -> Tensor:
@@ -96,7 +93,7 @@ def _shares_of_places(start: Tensor, end: Tensor, bins: int, length: int, most: 
     return shares.sum(2) / counts[:, None, None]
 
 
-def _smoothed(shares: Tensor, smoothing: float) -> Tensor:
+def _smooth(shares: Tensor, smoothing: float) -> Tensor:
     """Probabilities `[..., K]` with a share of all of them; they sum to 1 + smoothing / K."""
     off = smoothing / shares.shape[-1]
     return shares * (1 - smoothing + off) + off

@@ -256,7 +256,7 @@ class Trainer:
                     outputs = [_not_halved(logits) for logits in self.network(clips, *asked)]
                 dtype = outputs[0].dtype
                 notes = self.statistics.row(dtype, device)
-            loss, *more = self.objective.measured(outputs, targets, asked).unbind()
+            loss, *more = self.objective.measure(outputs, targets, asked).unbind()
             self.state.scaler.scale(loss / len(self.own_slots)).backward()
         hits, count = (part.to(dtype) for part in self.task.hits(outputs[0], targets[0]))
         return torch.cat([torch.stack([loss.detach(), hits, count, *more]), notes])

@@ -157,7 +157,7 @@ def _compare_tensors(
     for key in (key for key in body if key in found.state):
         flat, value = body[key], found.state[key]
         is_kernel = value.dim() == 5 and flat.dim() == 4
-        wanted = _inflated(key, flat, value, mode)
+        wanted = _inflate(key, flat, value, mode)
         reason = _difference(wanted, value)
         if reason:
             differing.append(f"{key} ({_other_mode(flat, value, mode) or reason})")
@@ -181,7 +181,7 @@ def _is_factor(key: str) -> bool:
     return key.rpartition(".")[2] in GAMMAS
 
 
-def _inflated(key: str, flat: Tensor, value: Tensor, mode: str) -> Tensor:
+def _inflate(key: str, flat: Tensor, value: Tensor, mode: str) -> Tensor:
     """What stands in an inflated file for the image's tensor `flat`."""
     if not (value.dim() == 5 and flat.dim() == 4):
         return flat

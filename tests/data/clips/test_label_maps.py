@@ -7,7 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from uniformer_video.data.clips.label_maps import LabelMaps, follow, map_name, moved, read_facts
+from uniformer_video.data.clips.label_maps import (
+    LabelMaps,
+    follow,
+    map_name,
+    move_like_picture,
+    read_facts,
+)
 from uniformer_video.data.clips.pillow_ops import change_picture
 from uniformer_video.data.clips.token_labelled import TokenLabelledAugmentation
 from uniformer_video.data.lists.records import VideoRecord
@@ -129,7 +135,7 @@ def test_a_map_moves_with_its_picture(name):
         for dx in (-1, 0, 1)
     ]
     shown = around[4]
-    found = moved(label_map, False, drawn).numpy()
+    found = move_like_picture(label_map, False, drawn).numpy()
     inside = (np.array(around) == shown).all(0) & (shown != outside)
     assert 0.2 < inside.mean() < 1 and (shown == outside).any()
     assert (found[1, 0][inside] * 20 + 10 == shown[inside]).all()
@@ -137,16 +143,18 @@ def test_a_map_moves_with_its_picture(name):
 
 
 def test_beyond_the_edge_class_numbers_are_those_of_the_edge():
-    found = moved(a_map(), False, [("TranslateX", 0.5)])  # half of it to the left
+    found = move_like_picture(a_map(), False, [("TranslateX", 0.5)])  # half of it to the left
     assert torch.equal(found[:, :, :, :3], a_map()[:, :, :, 3:])
     assert torch.equal(found[1, :, :, 3:], a_map()[1, :, :, 5:].expand(-1, -1, 3))
     assert not found[0, :, :, 3:].any()
 
 
 def test_it_is_mirrored_before_it_is_moved_and_colours_leave_it():
-    assert torch.equal(moved(a_map(), True, [("Invert", None), ("Color", 0.3)]), a_map().flip(-1))
-    both = moved(a_map(), True, [("ShearX", 0.3), ("Posterize", 4)])
-    assert torch.equal(both, moved(a_map().flip(-1), False, [("ShearX", 0.3)]))
+    assert torch.equal(
+        move_like_picture(a_map(), True, [("Invert", None), ("Color", 0.3)]), a_map().flip(-1)
+    )
+    both = move_like_picture(a_map(), True, [("ShearX", 0.3), ("Posterize", 4)])
+    assert torch.equal(both, move_like_picture(a_map().flip(-1), False, [("ShearX", 0.3)]))
 
 
 def augmentation(**changes):

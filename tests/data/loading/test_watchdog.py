@@ -196,7 +196,7 @@ def test_a_worker_that_ends_for_no_video_is_an_error(videos):
 
     loader = train_loader(videos, {})
     loader._loader.dataset.__class__ = Leaving
-    with pytest.raises(WorkerError, match="ended with status 3; it was between two videos"):
+    with pytest.raises(WorkerError, match="ended with status 3; it was between two files"):
         list(loader.epoch(0))
 
 

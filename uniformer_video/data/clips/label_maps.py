@@ -57,7 +57,7 @@ def follow(label_map: Tensor, draws: Sequence[ClipDraws]) -> TokenLabels:
 
     Pictures are mirrored first, then changed, then cut: the order of `token_labelled.py`.
     """
-    maps = [moved(label_map, drawn.mirrored, drawn.ops) for drawn in draws]
+    maps = [move_like_picture(label_map, drawn.mirrored, drawn.ops) for drawn in draws]
     crops = [
         (box.top / height, box.left / width, box.height / height, box.width / width)
         for box, (height, width) in ((drawn.box, drawn.frame_size) for drawn in draws)
@@ -170,7 +170,7 @@ def read_facts(folder: Path | str) -> dict[str, Any]:
     return facts
 
 
-def moved(label_map: Tensor, mirrored: bool, ops: Drawn) -> Tensor:
+def move_like_picture(label_map: Tensor, mirrored: bool, ops: Drawn) -> Tensor:
     """A map `[2, k, h, w]` after what moved its picture: mirrored or not, then the (name, setting) pairs.
 
     What moves pixels moves the map in its own coordinates, each place shows the nearest one; a place from

@@ -46,7 +46,6 @@ _MATRICES: dict[str, Callable[[Image.Image, float], tuple[float, ...]]] = {
     "TranslateX": lambda image, fraction: (1, 0, fraction * image.width, 0, 1, 0),
     "TranslateY": lambda image, fraction: (1, 0, 0, 0, 1, fraction * image.height),
 }
-PILLOW_OPS = ("Rotate", *_ON_VALUES, *_MATRICES)
 
 
 def change_picture(

@@ -21,6 +21,9 @@ class OpenReaders:
     """
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._process = os.getpid()
         self._readers: OrderedDict[tuple[Any, ...], GuardedReader] = OrderedDict()
 
@@ -28,13 +31,13 @@ class OpenReaders:
         return {}
 
     def __setstate__(self, _: dict[str, Any]) -> None:
-        self.__init__()  # type: ignore[misc]
+        self._begin()
 
     @contextmanager
     def reader(self, path: str, backend: str, num_frames: int = 0) -> Iterator[GuardedReader]:
         """As `open_video` for a block, and open after it, for the next one of the same file."""
         if self._process != os.getpid():
-            self.__init__()  # type: ignore[misc]  # the files of the parent are its own
+            self._begin()  # the files of the parent are its own
         key = (path, backend, num_frames, *_identity(path))
         reader = self._readers.pop(key, None) or open_video(path, backend, num_frames)
         try:

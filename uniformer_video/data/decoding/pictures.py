@@ -100,7 +100,7 @@ def _read(
                 if _is_deep(image):
                     return _deep_pixels(image)
                 colours = _upright(_without_premultiplied(image))
-                # a copy would take as long as half the decoding
+                # RGB is taken as it is: a copy costs time with every picture
                 return np.asarray(colours if colours.mode == "RGB" else colours.convert("RGB"))
     except DecodeError:
         raise

@@ -56,9 +56,8 @@ def check_medium(split: str, records: Sequence[VideoRecord]) -> list[str]:
     if len(odd) == len(records):
         raise DataError(
             f"the {split} list holds {other.name}s by their names, such as {name} in {first.source}, and no "
-            f"{medium.name}s; set TRAIN.DATASET {other.lists}, or another format of {other.name}s, "
-            "and take a "
-            f"model of {other.name}s"
+            f"{medium.name}s; set TRAIN.DATASET {other.lists}, or another format of {other.name}s, and take "
+            f"a model of {other.name}s"
         )
     verbs = ("is", "counts") if len(odd) == 1 else ("are", "count")
     count = f"{len(odd)} of the {plural(len(records), medium.name)} of the {split} list"

@@ -91,8 +91,7 @@ def count_unnamed(splits: Mapping[str, Sequence[VideoRecord]]) -> int:
             raise DataError(
                 f"{record.source}: the label {max(record.labels)} of {record.name} would make as many "
                 f"classes, of {plural(len(records), record.medium)}; mend the list, or set "
-                "MODEL.NUM_CLASSES if it "
-                "is right"
+                "MODEL.NUM_CLASSES if it is right"
             )
     return 1 + max({0, *class_counts(records)})
 

@@ -64,17 +64,15 @@ def read_folder(
         if video.name in classes and len(video.parts) == 1:
             raise DataError(
                 f"{root / video} holds the frames of one video itself; a class is a folder of videos, or of "
-                f"folders of frames, such as {root / 'running' / 'video1' / 'img_00001.jpg'}; for "
-                "images, one a file, set TRAIN.DATASET "
-                f"{IMAGE.folders} and take a model of images"
+                f"folders of frames, such as {root / 'running' / 'video1' / 'img_00001.jpg'}; for images, "
+                f"one a file, set TRAIN.DATASET {IMAGE.folders} and take a model of images"
             )
         if len(video.parts) > 1:
             classes[video.parts[0]].append(video)
     if not folders:
         raise DataError(
-            f"{root} has no sub-folder with {medium.name}s{_beside_folders(found)}; it takes one "
-            "sub-folder a "
-            f"class, such as {root / medium.example}{_validation_hint(found)}"
+            f"{root} has no sub-folder with {medium.name}s{_beside_folders(found)}; it takes one sub-folder "
+            f"a class, such as {root / medium.example}{_validation_hint(found)}"
         )
     called = name_folders(folders, names, medium)
     known = set(names or ())

@@ -102,8 +102,7 @@ def note_shared_groups(splits: Mapping[str, Sequence[VideoRecord]]) -> list[str]
             notes.append(
                 one_line(
                     f"{plural(len(shared), 'group')} {verb} {noun_of(splits[first])}s in {first} and "
-                    f"in {second}: "
-                    f"{name_some(shared, 5)}."
+                    f"in {second}: {name_some(shared, 5)}."
                 )
             )
     return notes

@@ -147,9 +147,8 @@ def without_shared(
                 names = listed.class_names or ()
                 raise DataError(
                     f"{record.source}: {record.name} is {_labels(record, names)}, and the same "
-                    f"{record.medium}, "
-                    f"{known.name} in {known.source}, is {_labels(known, names)}; leave out one of them, or "
-                    "mend its label"
+                    f"{record.medium}, {known.name} in {known.source}, is {_labels(known, names)}; "
+                    "leave out one of them, or mend its label"
                 )
             repeated.append(listed_name(record))
         kept[owner] = replace(listed, records=records)

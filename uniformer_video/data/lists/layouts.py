@@ -57,10 +57,12 @@ def read_kinetics(
     choices = ("test.csv", "val.csv") if split == "test" else (f"{split}.csv",)
     path = find_list(root, choices, "path,label", medium=medium)
     records = read_csv(path, prefix, separator, medium.name)
-    return _numbered(records, given_names(class_names, root), medium)
+    return _number_labels(records, given_names(class_names, root), medium)
 
 
-def _numbered(records: list[VideoRecord], names: list[str] | None, medium: Medium) -> VideoList:
+def _number_labels(
+    records: list[VideoRecord], names: list[str] | None, medium: Medium
+) -> VideoList:
     """`number_classes`, where labels of images may be ImageNet's synsets."""
     if medium == IMAGE and check_one_kind(records):
         records, names = with_words(records, names)
@@ -191,7 +193,7 @@ def read_shard_folders(
             "give the folder above, with train/ and val/ in it"
         ) from None
     folder = path.removesuffix(f"/{INDEX_FILE}")
-    return _numbered(read_shards(folder, medium.name), given_names(class_names, root), medium)
+    return _number_labels(read_shards(folder, medium.name), given_names(class_names, root), medium)
 
 
 read_image_shards = partial(read_shard_folders, medium=IMAGE)

@@ -71,8 +71,7 @@ class VideoRecord:
         if len(self.labels) != 1:
             raise DataError(
                 f"{self.source}: {self.name} has {len(self.labels) or 'no'} labels; this takes "
-                f"{self.medium}s "
-                "with one label each"
+                f"{self.medium}s with one label each"
             )
         return self.labels[0]
 
@@ -152,8 +151,7 @@ def _table_record(row: Mapping[str, str], folder: Path, source: str, medium: str
     if medium == "image" and (start or end is not None):
         raise DataError(
             f"{source}: {name} has a start or an end in seconds, and an image has no time; leave the "
-            "cells of "
-            "start and end empty, or take the columns out"
+            "cells of start and end empty, or take the columns out"
         )
     return VideoRecord(
         _place(folder, name),

@@ -287,9 +287,8 @@ def decode_test_clips(
 
     They are `uint8 [num_clips, T, H, W, 3]`. Clips of a short video may be of the same frames.
     `backend` and `num_frames` are those of `open_video`, `decode_short_side` is what a reader's `frames`
-    takes; `start` and `end`, in seconds, say which segment of the video counts. Of
-    a segment the file stays open among `opened`, for the next one. Raises `DecodeError` where it has no
-    frame there.
+    takes; `start` and `end`, in seconds, say which segment of the video counts. Of a segment the file stays
+    open among `opened`, for the next one. Raises `DecodeError` where it has no frame there.
     """
     is_segment = bool(start or end is not None)
     with open_file(path, backend, num_frames, opened if is_segment else None) as video:

@@ -161,7 +161,7 @@ class Lookout(threading.Thread):
 
 
 def hang_reason(path: str, timeout: float) -> str:
-    """Why a video is given up that is not decoded after `timeout` seconds."""
+    """Why a video, or an image, is given up that is not decoded after `timeout` seconds."""
     return f"{path} takes more than {timeout:g} s to decode (DATA_LOADER.TIMEOUT)"
 
 
@@ -171,29 +171,27 @@ def is_crash(exitcode: int) -> bool:
 
 
 def crash_reason(path: str, exitcode: int) -> str:
-    """Why a video is given up in whose decoding a process crashed."""
+    """Why a video, or an image, is given up in whose decoding a process crashed."""
     name = _CRASHES[-exitcode]
-    hint = f"; where many videos do, {SHM_HINT}" if name == "SIGBUS" else ""
+    hint = f"; where many files do, {SHM_HINT}" if name == "SIGBUS" else ""
     return f"{path} crashes the decoder ({name}){hint}"
 
 
 def loss_message(exitcode: int, path: str) -> str:
-    """What to tell the user of a worker that ended through no video; `path` is the one it was at."""
-    at = f"decoding {path}" if path else "between two videos"
-    happened = f"a process that prepares videos {ending(exitcode)}; it was {at}"
+    """What to tell the user of a worker that ended through no file; `path` is the one it was at."""
+    at = f"decoding {path}" if path else "between two files"
+    happened = f"a process that prepares the data {ending(exitcode)}; it was {at}"
     if exitcode == _KILLED:
-        return (
-            f"{happened}; lower DATA_LOADER.NUM_WORKERS, so that fewer videos are in memory at once"
-        )
+        return f"{happened}; lower DATA_LOADER.NUM_WORKERS, so that less is in memory at once"
     if _CRASHES.get(-exitcode) == "SIGBUS":
         return f"{happened}; {SHM_HINT}"
     return f"{happened}; what it wrote above tells more, and so does DATA_LOADER.NUM_WORKERS 0"
 
 
 def stuck_message(timeout: float) -> str:
-    """What to tell the user where the workers stand still, and no video is to blame."""
+    """What to tell the user where the workers stand still, and no file is to blame."""
     return (
-        f"the processes that prepare videos have done nothing for {timeout:g} s (DATA_LOADER.TIMEOUT); "
+        f"the processes that prepare the data have done nothing for {timeout:g} s (DATA_LOADER.TIMEOUT); "
         "run the same command again to go on, and see whether something has stopped them"
     )
 
