@@ -11,7 +11,11 @@ from same import assert_same
 from tiny_run import tiny_image_overrides
 
 from uniformer_video.config.settings import load_config
-from uniformer_video.errors import ConfigError, DataError
+from uniformer_video.data.lists.class_names import stand_ins
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.errors import ConfigError, DataError, DecodeError
+from uniformer_video.runs.build_model import build_model
+from uniformer_video.runs.build_token_labels import build_label_maps
 from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
 from uniformer_video.weights.checkpoint import read_weights
@@ -167,9 +171,64 @@ def test_a_map_of_another_size_counts_as_a_broken_picture_and_is_named(data, tmp
     torch.save(torch.zeros(2, 3, 4, 4).half(), maps / "red" / "3.pt")
     changes = {"TOKEN_LABELS.PATH": maps, "SOLVER.MAX_EPOCH": 1, "SOLVER.WARMUP_EPOCHS": 0}
     run(config(data, tmp_path / "out", **changes, **{"TEST.ENABLE": False}), "tokens")
-    assert "red/3.pt is [2, 3, 4, 4], the first one is [2, 3, 6, 6]" in caplog.text
+    assert "red/3.pt is [2, 3, 4, 4], others are [2, 3, 6, 6]" in caplog.text
     known = read_weights(tmp_path / "out" / "last.pt").training["progress"]["bad_videos"]
     assert len(known) == 1
+
+
+@pytest.mark.parametrize("odd", ["damaged", "of another size"])
+def test_the_first_map_is_no_better_than_others(data, tmp_path, odd):
+    maps = copied(data, tmp_path)
+    first = maps / "blue" / "0.pt"
+    if odd == "damaged":
+        first.write_bytes(b"no map")
+    else:
+        torch.save(torch.zeros(2, 3, 4, 4).half(), first)
+    found = label_maps_of(data, maps)
+    assert found.shape == (2, 3, 6, 6)
+    with pytest.raises(DecodeError, match=r"blue/0\.pt.*delete it"):
+        found.read(VideoRecord("0.JPEG", "blue/0.JPEG", (0,)))
+    for path in maps.rglob("*.pt"):
+        path.write_bytes(b"no map")
+    with pytest.raises(DataError, match=r"blue/0\.pt cannot be read as a label map.*make it anew"):
+        label_maps_of(data, maps)
+
+
+def label_maps_of(data, maps, class_names=tuple(COLORS)):
+    records = [
+        VideoRecord(str(path), f"{path.parent.name}/{path.name}", (0,))
+        for path in sorted((data / "pictures" / "train").rglob("*.JPEG"))
+    ]
+    return build_label_maps(
+        config(data, "out", **{"TOKEN_LABELS.PATH": maps}), records, class_names
+    )
+
+
+def test_maps_of_as_many_nameless_classes_as_the_data_has(data, tmp_path):
+    maps = copied(data, tmp_path)
+    facts = {"model": "a.pt", "class_names": stand_ins(3)}
+    (maps / "token_labels.json").write_text(json.dumps(facts))
+    assert label_maps_of(data, maps).order is None
+    (maps / "token_labels.json").write_text(json.dumps({**facts, "class_names": stand_ins(9)}))
+    with pytest.raises(DataError, match=r"are of 9 classes .*and the data has 3; make them by"):
+        label_maps_of(data, maps)
+
+
+def test_weights_without_a_head_for_tokens_start_a_run(data, tmp_path):
+    plain = tiny_image_overrides(data / "pictures", tmp_path / "plain", **{"SOLVER.MAX_EPOCH": 2})
+    run(load_config(overrides=[*plain, "TEST.ENABLE", "False"]), "plain")
+    start = str(tmp_path / "plain" / "last.pt")
+    cfg = config(data, tmp_path / "out", **{"UNIFORMER.PRETRAIN_NAME": start})
+    model, report = build_model(cfg, 3, list(COLORS))
+    state = read_weights(start).state
+    assert torch.equal(model.head.weight, state["head.weight"])
+    assert torch.equal(model.patch_embed1.proj.weight, state["patch_embed1.proj.weight"])
+    assert model.aux_head.weight.shape == (3, 32) and "aux_head" in "\n".join(report.lines())
+
+
+def test_a_recipe_is_shown_without_maps(call):
+    code, printed, _ = call("config", "--cfg", "imagenet/uniformer_s_tl")
+    assert code == 0 and "image_uniformer_s_tl" in printed
 
 
 def test_a_picture_that_could_not_have_a_map_counts_as_broken(data, tmp_path, caplog):
@@ -179,6 +238,9 @@ def test_a_picture_that_could_not_have_a_map_counts_as_broken(data, tmp_path, ca
     (maps / "red" / "3.pt").unlink()
     picture = data / "pictures" / "train" / "red" / "3.JPEG"
     (maps / "failed.csv").write_text(f"path,reason\n{picture},cannot be read as a picture\n")
+    label_maps_of(data, maps)
+    moved = "another/place/train/red/3.JPEG"
+    (maps / "failed.csv").write_text(f"path,reason\n{moved},cannot be read as a picture\n")
     changes = {"TOKEN_LABELS.PATH": maps, "SOLVER.MAX_EPOCH": 1, "SOLVER.WARMUP_EPOCHS": 0}
     run(config(data, tmp_path / "out", **changes, **{"TEST.ENABLE": False}), "tokens")
     assert "there is no label map" in caplog.text

@@ -339,7 +339,12 @@ def test_the_pixels_of_published_token_labelling_are_in_doubt_and_both_ways_are_
     state = build_network("image_uniformer_s_tl", 1000).state_dict()
     file = save(tmp_path / f"{name}.pth", {"state_dict": state})
     lines = "\n".join(convert_file(file, tmp_path / "half.pt"))
-    assert "in doubt" in lines and "--imagenet-pixels" in lines
+    assert "in doubt" in lines and f"convert {file} --imagenet-pixels --out" in lines
+    renamed = save(tmp_path / "my own.pth", {"state_dict": state})
+    lines_of_renamed = convert_file(renamed, tmp_path / "renamed.pt", published=name)
+    assert f"convert '{renamed}' --published {name} --imagenet-pixels" in "\n".join(
+        lines_of_renamed
+    )
     facts = read_weights(tmp_path / "half.pt").metadata["protocol"]
     assert facts["mean"] == facts["std"] == [0.5, 0.5, 0.5]
     assert (facts["crop_size"], facts["short_side"]) == (384, 426)

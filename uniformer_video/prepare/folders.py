@@ -189,8 +189,8 @@ def _compare(out: Path, found: dict[str, Any], settings: dict[str, Any]) -> None
         )
     if known != source:
         raise DataError(
-            f"{out} was made from the videos in {known}, not those in {source}; delete the folder, or "
-            "choose another --out; where the same videos were only moved, put their new place into "
+            f"{out} was made from what is in {known}, not in {source}; delete the folder, or "
+            "choose another --out; where the same files were only moved, put their new place into "
             f"{out / SETTINGS_FILE}"
         )
 

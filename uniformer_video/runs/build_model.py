@@ -98,7 +98,9 @@ def build_model(
     if not start:
         return build_network(cfg.MODEL.MODEL_NAME, num_classes, **model_options(cfg)), None
     weights = read_weights(local_file(start))
-    model = _model_for(cfg, weights, num_classes)
+    # Weights without a head for tokens may start token labelling: it begins anew.
+    heads = {"aux_head": True} if cfg.TOKEN_LABELS.ENABLE else {}
+    model = _model_for(cfg, weights, num_classes, **heads)
     weights, line = arrange_head(weights, model.head_keys, list(class_names), cfg.MODEL.MODEL_NAME)
     report = fit_weights(
         model,
@@ -205,7 +207,9 @@ def _adapt_kernel(cfg: CfgNode) -> bool:
     return cfg.UNIFORMER.ADAPT_KERNEL and has_kernel
 
 
-def _model_for(cfg: CfgNode, weights: Weights, num_classes: int | None) -> RecognitionModel:
-    """A model by the config, with what the checkpoint alone knows taken from it."""
-    name, options = cfg.MODEL.MODEL_NAME, model_options(cfg)
+def _model_for(
+    cfg: CfgNode, weights: Weights, num_classes: int | None, **more: Any
+) -> RecognitionModel:
+    """A model by the config and `more` options, with what the checkpoint alone knows taken from it."""
+    name, options = cfg.MODEL.MODEL_NAME, {**model_options(cfg), **more}
     return build_for_weights(weights, name, num_classes, _adapt_kernel(cfg), **options)

@@ -2,10 +2,11 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
+from torch import Tensor
 
 from uniformer_video.data.clips.label_maps import (
     FACTS_FILE,
@@ -30,6 +31,7 @@ from uniformer_video.words import name_some, plural
 from uniformer_video.zoo.registry import MODELS, find_model
 
 PUBLISHED_MAPS = "https://github.com/zihangJiang/TokenLabeling"
+_LOOKED_AT = 16  # maps that are read before a run begins, to see what all are like
 
 
 def check_token_labels(cfg: CfgNode) -> None:
@@ -53,7 +55,11 @@ def check_token_labels(cfg: CfgNode) -> None:
             f"TOKEN_LABELS.ENABLE is True and TRAIN.TASK is {cfg.TRAIN.TASK}: the labels of a map are shares "
             f"of one class a picture; set TRAIN.TASK {SingleLabel.name}"
         )
-    if not cfg.TOKEN_LABELS.PATH:
+
+
+def check_maps_named(cfg: CfgNode) -> None:
+    """Raise `ConfigError` where token labelling is to begin and nobody says where the label maps are."""
+    if cfg.TRAIN.ENABLE and cfg.TOKEN_LABELS.ENABLE and not cfg.TOKEN_LABELS.PATH:
         raise ConfigError(
             "TOKEN_LABELS.ENABLE is True and TOKEN_LABELS.PATH is empty; it is the folder of the label maps. "
             f"{_how_to_have_maps()}"
@@ -74,8 +80,8 @@ def build_label_maps(
     """The maps of the training pictures; None without token labelling.
 
     All are there, but those of pictures that `prepare token-labels` found broken, which count as broken here
-    too. The first map is read, and tells what the others are like. Raises `DataError` for missing maps,
-    and for maps of other classes.
+    too. A few are read, and most of these tell what all are like. Raises `DataError` for missing maps, and
+    for maps of other classes.
     """
     if not cfg.TOKEN_LABELS.ENABLE:
         return None
@@ -91,35 +97,53 @@ def build_label_maps(
         )
     names = [map_name(record) for record in records]
     _check_own_names(names, records)
-    first_name = _check_all_there(folder, names, records)
-    first = read_map(folder / first_name)
+    there = _check_all_there(folder, names, records)
     order = _order_of_maps(folder, list(class_names))
-    if order is None and highest_number(first) >= len(class_names):
-        raise DataError(
-            f"the label map {folder / first_name} names the class number {highest_number(first)}, and there "
-            f"are {len(class_names)} classes, from 0; the maps in TOKEN_LABELS.PATH are of other classes"
-        )
-    return LabelMaps(folder, len(class_names), tuple(first.shape), order)
+    shapes: Counter[tuple[int, ...]] = Counter()
+    for name, label_map in _some_maps(folder, there):
+        if order is None and highest_number(label_map) >= len(class_names):
+            raise DataError(
+                f"the label map {folder / name} names the class number {highest_number(label_map)}, and "
+                f"there are {len(class_names)} classes, from 0; the maps in TOKEN_LABELS.PATH are of other "
+                "classes"
+            )
+        shapes[tuple(label_map.shape)] += 1
+    return LabelMaps(folder, len(class_names), shapes.most_common(1)[0][0], order)
 
 
-def _check_all_there(folder: Path, names: Sequence[str], records: Sequence[VideoRecord]) -> str:
-    """The name of the first map that is there; `DataError` where one is missing and nobody said why."""
+def _some_maps(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    """(name, map) of some from all over the list that can be read; `DataError` where none can."""
+    found, error = 0, None
+    for name in names[:: max(1, len(names) // _LOOKED_AT)]:
+        try:
+            label_map = read_map(folder / name)
+        except DataError as why:
+            error = error or why
+            continue
+        found += 1
+        yield name, label_map
+    if error and not found:
+        raise error
+
+
+def _check_all_there(
+    folder: Path, names: Sequence[str], records: Sequence[VideoRecord]
+) -> list[str]:
+    """The names of the maps that are there; `DataError` where one is missing and nobody said why."""
     there: set[str] = set()
     for inner in {os.path.dirname(name) for name in names}:
         if (folder / inner).is_dir():
             there |= {os.path.join(inner, entry) for entry in os.listdir(folder / inner)}
-    broken = {os.path.abspath(path) for path in read_failures(folder)}
-    missing = [
-        name
-        for name, record in zip(names, records, strict=True)
-        if name not in there and os.path.abspath(record.path) not in broken
-    ]
-    if missing or not there.intersection(names):
+    # By their names, as maps are: the maps may have been made in another place.
+    broken = {map_name(VideoRecord(path, path, ())) for path in read_failures(folder)}
+    missing = [name for name in names if name not in there and name not in broken]
+    found = [name for name in names if name in there]
+    if missing or not found:
         raise DataError(
             f"no label map for {len(missing)} of {len(names)} training pictures in TOKEN_LABELS.PATH "
             f"{folder}: {name_some(missing)}. {_how_to_have_maps()}"
         )
-    return next(name for name in names if name in there)
+    return found
 
 
 def _check_own_names(names: Sequence[str], records: Sequence[VideoRecord]) -> None:
@@ -138,6 +162,11 @@ def _check_own_names(names: Sequence[str], records: Sequence[VideoRecord]) -> No
 def _order_of_maps(folder: Path, class_names: list[str]) -> list[int] | None:
     """The class that each class number of the maps is here, None where they are the same or nothing tells."""
     own = read_facts(folder).get("class_names") or []
+    if own and len(own) != len(class_names) and (are_stand_ins(own) or are_stand_ins(class_names)):
+        raise DataError(
+            f"the label maps in TOKEN_LABELS.PATH {folder} are of {len(own)} classes ({FACTS_FILE}), and the "
+            f"data has {len(class_names)}; make them by a model of these classes"
+        )
     if not own or are_stand_ins(own) or are_stand_ins(class_names) or own == class_names:
         return None
     if set(own) != set(class_names):
@@ -179,7 +208,7 @@ def build_token_labelling(
         lines.append(
             "The classes of the maps are in another order, and are put into that of the data by name."
         )
-    elif not facts:
+    elif are_stand_ins(facts.get("class_names") or []):
         lines.append(
             "The maps do not name their classes, which are taken to be in the order of the data."
         )

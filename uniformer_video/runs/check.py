@@ -20,7 +20,7 @@ from uniformer_video.data.lists.formats import ListFormat, find_format, list_for
 from uniformer_video.data.lists.media import IMAGE, MEDIA, VIDEO, Medium
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_task import build_task
-from uniformer_video.runs.build_token_labels import check_token_labels
+from uniformer_video.runs.build_token_labels import check_maps_named, check_token_labels
 from uniformer_video.zoo.registry import MODELS, find_model
 
 _FORMAT_SWITCHES = ("TRAIN.DATASET", "TEST.DATASET")
@@ -75,7 +75,10 @@ def check_settings(cfg: CfgNode) -> None:
 
 
 def check_phases(cfg: CfgNode) -> None:
-    """Raise `ConfigError` where another project's settings ask a phase of the run for what is not here."""
+    """Raise `ConfigError` where another project's settings ask a phase of the run for what is not here, and
+    where it lacks the label maps that its recipe leaves to whoever has them.
+    """
+    check_maps_named(cfg)
     for phase, wanted in ((TRAINING, cfg.TRAIN.ENABLE), (TEST, cfg.TEST.ENABLE)):
         unmet = unmet_settings(cfg, phase)
         if wanted and unmet:

@@ -7,6 +7,7 @@ lists; where these give only links, the name of the published run stands in.
 import csv
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,12 +86,16 @@ class PublishedWeights:
             num_clips=clips,
         )
 
-    @property
-    def doubt(self) -> str:
-        """What is not known for sure of its protocol, and how to find out; "" for most."""
+    def doubt(self, source: Path | str) -> str:
+        """What is not known for sure of its protocol, and how to find out from its file `source`; "" for
+        most.
+        """
         if self.num_frames or _TOKEN_LABELLED not in self.name:
             return ""
-        convert = command(f"convert {self.name}.pth --imagenet-pixels --out OTHER.pt")
+        known = published_by_name(source)
+        told = "" if known and known.name == self.name else f" --published {self.name}"
+        file = shlex.quote(str(source))
+        convert = command(f"convert {file}{told} --imagenet-pixels --out OTHER.pt")
         return (
             "its mean and standard deviation are in doubt: the published code takes the defaults of the timm "
             "that is installed, 0.5 and 0.5 with the one that it names, ImageNet's with older ones. Here it "

@@ -94,8 +94,8 @@ class LabelMaps:
             raise DecodeError(str(error)) from None
         if tuple(found.shape) != self.shape:
             raise DecodeError(
-                f"the label map {path} is {list(found.shape)}, the first one is {list(self.shape)}, and all "
-                "must be of one size; make it anew as the others were made"
+                f"the label map {path} is {list(found.shape)}, others are {list(self.shape)}, and all must "
+                "be of one size; delete it, and make it anew as the others were made"
             )
         numbers = len(self.order) if self.order is not None else self.num_classes
         if highest_number(found) >= numbers:
@@ -122,7 +122,8 @@ def read_map(path: Path | str) -> Tensor:
     Raises `DataError` that names the file for one that is missing, unreadable, or no label map.
     """
     wanted = (
-        f"a label map is one tensor [2, {TOP_CLASSES}, h, w], class logits and their class numbers"
+        f"a label map is one tensor [2, {TOP_CLASSES}, h, w], class logits and their class numbers; get it "
+        "again, or delete it and make it anew"
     )
     if not os.path.isfile(path) or special_kind(path):
         raise DataError(f"there is no label map {path}")
