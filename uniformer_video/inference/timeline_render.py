@@ -127,7 +127,7 @@ def _write(
                 pass
         if lacking := int(wanted.sum()) - written:
             notes.append(
-                f"{plural(lacking, 'frame')} could not be decoded and is not in the video."
+                f"The rendered video lacks {plural(lacking, 'frame')} that could not be decoded."
             )
     finally:
         stream.close()
