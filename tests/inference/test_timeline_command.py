@@ -260,3 +260,12 @@ def test_frames_that_lack_in_the_rendered_video_are_counted(call, untrained, tmp
     words = ("--fps", 25, "--window", 0.2, "--render", tmp_path / "out.mp4")
     status, _, errors = call("timeline", folder, "--checkpoint", untrained(), *words)
     assert status == 2 and "lacks 2 frames that could not be decoded" in errors
+
+
+def test_another_video_is_not_rendered_with_the_labels_of_the_first(timeline, video, tmp_path):
+    out, target = tmp_path / "out", tmp_path / "new.mp4"
+    assert timeline("--out", out)[0] == 0
+    encode(video, FRAMES[:30])
+    status, _, errors = timeline("--render", target, source=out)
+    assert status == 2 and "another video than the timeline was made of: 30 frames" in errors
+    assert not target.exists()

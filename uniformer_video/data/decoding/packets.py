@@ -233,8 +233,10 @@ class VideoPackets:
             return 3600 * hours + 60 * minutes + seconds
         if self.declared_frames and self.declared_rate:  # AVI
             return self.declared_frames / self.declared_rate
-        alone = len(self._container.streams) == 1 and self._container.duration
-        return self._container.duration / av.time_base if alone else None
+        duration = self._container.duration
+        if duration and len(self._container.streams) == 1:
+            return duration / av.time_base
+        return None
 
     @property
     def declared_frames(self) -> int | None:
