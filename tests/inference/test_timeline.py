@@ -233,3 +233,15 @@ def test_a_pause_makes_no_other_window_and_is_no_break(untrained, tmp_path):
     paused = found.windows.starts[list(found.failed)]
     assert paused.min() > 1.2 and paused.max() < 4
     assert "nothing is said of them" in found.notes[0]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "libx264"), ("a.avi", "mpeg4")])
+def test_a_file_that_ends_before_its_header_says_is_named(untrained, tmp_path, name, codec):
+    path = encode(tmp_path / name, FRAMES, codec=codec, g="10")
+    predictor = Predictor.from_checkpoint(untrained())
+    assert not predict_timeline(predictor, path, 0.4).notes
+    content = path.read_bytes()
+    path.write_bytes(content[: 7 * len(content) // 10])
+    found = predict_timeline(predictor, path, 0.4)
+    assert found.windows.end < 2.3
+    assert any("takes 2.800 s, and its frames end at" in note for note in found.notes)

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 from pages import Page, assert_self_contained
+from PIL import Image
 from videos import encode, numbered_frames, turn, write_streams
 
 from uniformer_video.inference.timeline_files import read_timeline
@@ -206,3 +207,65 @@ def test_a_damaged_timeline_is_refused(timeline, tmp_path):
     (out / "windows.npz").write_bytes(b"PK")
     status, _, errors = timeline(source=out)
     assert status == 2 and "is damaged" in errors
+
+
+def test_a_stored_timeline_keeps_its_smoothing(timeline, tmp_path):
+    out = tmp_path / "out"
+    words = ("--smooth", 0.7, "--enter", 0.6, "--leave", 0.5)
+    assert timeline("--out", out, *words)[0] == 0
+
+    def smoothing(*words):
+        return json.loads(timeline("--json", *words, source=out)[1])["smoothing"]
+
+    assert smoothing() == {"weight": 0.7, "enter": 0.6, "leave": 0.5}
+    assert smoothing("--smooth", 1) == {"weight": 1.0, "enter": 0.6, "leave": 0.5}
+    assert smoothing("--enter", 0.4) == {"weight": 0.7, "enter": 0.4, "leave": pytest.approx(0.15)}
+    assert smoothing("--leave", 0.7) == {"weight": 0.7, "enter": 0.7, "leave": 0.7}
+
+
+def test_a_window_of_zero_is_refused_of_a_stored_timeline_too(timeline, tmp_path):
+    out = tmp_path / "out"
+    assert timeline("--out", out)[0] == 0
+    status, _, errors = timeline("--window", 0, "--start", 0, source=out)
+    assert status == 2 and "leave out --window, --start" in errors
+
+
+@pytest.mark.parametrize("text", ["1:70", "1:75:00", "0:60"])
+def test_sixty_seconds_are_a_minute(timeline, text):
+    status, _, errors = timeline("--window", text)
+    assert status == 2 and "is no time" in errors
+
+
+def test_a_pause_is_no_error(call, untrained, tmp_path):
+    times = [*range(0, 1400, 40), *range(9000, 10400, 40)]
+    path = encode(tmp_path / "a.mp4", FRAMES, times=times)
+    status, _, errors = call("timeline", path, "--checkpoint", untrained(), "--window", 0.4)
+    assert status == 0 and "no frame begins" in errors and "error" not in errors
+    assert "the last begins at 10.360 s" in errors
+
+
+def test_time_that_no_window_looks_at_is_said(timeline):
+    assert "No window" not in timeline("--window", 0.5, "--stride", 0.5)[2]
+    _, _, errors = timeline("--window", 0.5, "--stride", 1)
+    assert "No window looks at 1.300 s of 2.800 s" in errors
+
+
+def test_frames_that_lack_in_the_rendered_video_are_counted(call, untrained, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, frame in enumerate(FRAMES[:20]):
+        Image.fromarray(frame).save(folder / f"{number:03d}.jpg")
+    for number in (9, 10):
+        (folder / f"{number:03d}.jpg").write_bytes(b"x")
+    words = ("--fps", 25, "--window", 0.2, "--render", tmp_path / "out.mp4")
+    status, _, errors = call("timeline", folder, "--checkpoint", untrained(), *words)
+    assert status == 2 and "lacks 2 frames that could not be decoded" in errors
+
+
+def test_another_video_is_not_rendered_with_the_labels_of_the_first(timeline, video, tmp_path):
+    out, target = tmp_path / "out", tmp_path / "new.mp4"
+    assert timeline("--out", out)[0] == 0
+    encode(video, FRAMES[:30])
+    status, _, errors = timeline("--render", target, source=out)
+    assert status == 2 and "another video than the timeline was made of: 30 frames" in errors
+    assert not target.exists()

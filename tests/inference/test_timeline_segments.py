@@ -132,6 +132,7 @@ def test_known_segments(place):
         ("start,end\n0,1\n", "column label stands there nowhere"),
         ("start,end,label\n0,1,rum\n", "a.csv:2: .*did you mean 'run'"),
         ("start,end,label\n0,1,3\n", "one of the 3 classes"),
+        ("start,end,label\n0,1,-1\n", "one of the 3 classes"),
         ("start,end,label\n2,1,run\n", "ends at 1 s and starts at 2 s"),
         ("start,end,label\nx,1,run\n", "start is 'x'; it must be a number from 0"),
         ("start,end,label\n0,nan,run\n", "end is 'nan'; it must be a number from 0"),

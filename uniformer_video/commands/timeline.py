@@ -13,7 +13,7 @@ from uniformer_video.errors import UserError
 
 log = logging.getLogger("uniformer_video")
 
-_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
+_CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d+)?)")
 
 
 def seconds(text: str) -> float:
@@ -53,7 +53,7 @@ def timeline_arguments(parser: ArgumentParser) -> None:
         metavar="TIME",
         help="from one to the next (a quarter of a window)",
     )
-    where.add_argument("--start", type=seconds, default=0.0, metavar="TIME", help="where to begin")
+    where.add_argument("--start", type=seconds, metavar="TIME", help="where to begin")
     where.add_argument("--end", type=seconds, metavar="TIME", help="where to stop")
     where.add_argument("--fps", type=float, metavar="RATE", help="of a video that holds no times")
     where.add_argument("--clips", type=int, metavar="N", help="clips of a window (as trained for)")
@@ -134,14 +134,20 @@ def timeline_command(args: Namespace) -> int:
                 args.video,
                 args.window,
                 args.stride,
-                args.start,
+                args.start or 0.0,
                 args.end,
                 args.fps,
                 progress=lambda done, total: show(done, total, 0),
             )
     elif args.score:
         truth = read_truth(args.score, timeline.class_names, timeline.video)
-    smoothing = Smoothing.of(timeline.threshold, args.smooth, args.enter, args.leave)
+    smoothing = Smoothing.of(
+        timeline.threshold,
+        args.smooth,
+        args.enter,
+        args.leave,
+        earlier=Smoothing(**earlier["smoothing"]) if stored else None,
+    )
     record, segments = summarise(timeline, smoothing, source, truth)
     if out:
         write_all(out, timeline, record)
@@ -169,7 +175,7 @@ def _refuse_with_stored(args: Namespace) -> None:
         "--clips": args.clips,
         "--crops": args.crops,
     }
-    if named := [name for name, value in given.items() if value]:
+    if named := [name for name, value in given.items() if value is not None]:
         raise UserError(
             f"{args.video} is a timeline that was made before, whose windows stay as they are: leave out "
             f"{', '.join(named)}, or give the video in its place"
@@ -188,10 +194,13 @@ def _print(record: dict) -> None:
         _print_scores(scores)
     for note in [*record["notes"], *(scores["notes"] if scores else ())]:
         log.warning(note)
+    level, word = (logging.ERROR, "error: ") if record["broken"] else (logging.WARNING, "")
     for part in record["failed"][:5]:
-        log.error("error: %.3f s to %.3f s: %s", part["start"], part["end"], part["reason"])
+        words = part["start"], part["end"], part["reason"]
+        log.log(level, "%s%.3f s to %.3f s: %s", word, *words)
     if len(record["failed"]) > 5:
-        log.error("error: and %d more windows without an answer", len(record["failed"]) - 5)
+        more = len(record["failed"]) - 5
+        log.log(level, "%sand %d more windows without an answer", word, more)
 
 
 def _print_scores(scores: dict) -> None:

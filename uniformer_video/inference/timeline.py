@@ -26,6 +26,7 @@ from uniformer_video.inference.timeline_windows import (
     place_windows,
     spread_evenly,
     times_of,
+    unseen_seconds,
     usual_rate,
     usual_window,
     window_frames,
@@ -37,6 +38,7 @@ PICTURE_HEIGHT = 72  # pixels of a kept picture
 _PICTURE_WIDTH = 128  # at most
 _LEAST_PICTURES, MOST_PICTURES = 48, 480
 _QUALITY = 75
+_LACKING = 0.5  # seconds between what a header says and what is found, which are worth a word
 
 Progress = Callable[[int, int], object]  # (windows finished, of how many)
 
@@ -107,6 +109,11 @@ def predict_timeline(
         own = usual_window(protocol.sampling, protocol.num_clips, rate)
         windows = place_windows(video_end, own if window is None else window, stride, start, end)
         notes += _notes_on_place(windows, video_end, end)
+        if (declared := stream.declared_end) and declared - video_end > _LACKING:
+            notes.append(
+                f"The header says that the video takes {declared:.3f} s, and its frames end at "
+                f"{video_end:.3f} s: the file may be cut off or damaged."
+            )
         run = _Run(predictor, stream, path, windows, times, keep_logits)
         run.finish(progress)
     finally:
@@ -131,6 +138,11 @@ def _notes_on_place(windows: Windows, video_end: float, end: float | None) -> li
         notes.append(
             f"The video, or the part of it, takes {part:.3f} s, less than a window of {windows.window:g} s: "
             "one window over all of it."
+        )
+    elif unseen := unseen_seconds(windows):
+        notes.append(
+            f"No window looks at {unseen:.3f} s of {windows.end - windows.start:.3f} s: --stride, "
+            f"{windows.stride:g} s, is longer than --window, {windows.window:g} s."
         )
     return notes
 

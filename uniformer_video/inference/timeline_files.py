@@ -226,6 +226,7 @@ def read_timeline(path: Path | str) -> tuple[Timeline, dict[str, Any]]:
         shape = len(timeline.windows), len(timeline.class_names)
         if timeline.probabilities.shape != shape or str(data["id"]) != record["id"]:
             raise ValueError("its parts do not fit each other")
+        Smoothing(**record["smoothing"])
         return timeline, record
     except DataError:
         raise

@@ -79,6 +79,12 @@ def _write(
         times = np.arange(stream.num_frames) * step
     wanted = (times >= start - 5e-4) & (times < end - 5e-4)
     try:
+        if stream.times is not None and int(wanted.sum()) != len(timeline.frame_times):
+            raise DataError(
+                f"{timeline.video} is another video than the timeline was made of: "
+                f"{plural(int(wanted.sum()), 'frame')} in its part, and not "
+                f"{len(timeline.frame_times)}; make the timeline again"
+            )
         with av.open(str(temporary), "w", options={"movflags": "+faststart"}) as out:
             pictures: _Pictures | None = None
             sound: Iterator[float] | None = None
@@ -106,7 +112,7 @@ def _write(
                 pass
         if lacking := int(wanted.sum()) - written:
             notes.append(
-                f"Not in the new video: {plural(lacking, 'frame')} that could not be decoded."
+                f"The rendered video lacks {plural(lacking, 'frame')} that could not be decoded."
             )
     finally:
         stream.close()

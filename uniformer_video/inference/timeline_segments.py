@@ -50,8 +50,16 @@ class Smoothing:
         weight: float | None = None,
         enter: float | None = None,
         leave: float | None = None,
+        earlier: "Smoothing | None" = None,
     ) -> "Smoothing":
-        """What is not said follows from the rest; `threshold`, of "none of these", is where classes begin."""
+        """What is not said follows from the rest; `threshold`, of "none of these", is where classes begin.
+        earlier: of a timeline that was made before, which keeps what is not said anew.
+        """
+        if earlier:
+            weight = earlier.weight if weight is None else weight
+            if enter is None:
+                leave = earlier.leave if leave is None else leave
+                enter = max(earlier.enter, leave)
         if enter is None:
             enter = ENTER if threshold is None else threshold
             enter = enter if leave is None else max(enter, leave)

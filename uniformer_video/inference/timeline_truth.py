@@ -73,7 +73,7 @@ def _label(text: str, class_names: Sequence[str], source: str) -> int:
     if text in class_names:
         return class_names.index(text)
     number = whole_number(text)
-    if number is not None and number < len(class_names):
+    if number is not None and 0 <= number < len(class_names):
         return number
     near = get_close_matches(text, class_names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -123,6 +123,13 @@ def place_windows(
     return Windows(starts, np.round(starts + window, 3), window, stride, start, last)
 
 
+def unseen_seconds(windows: Windows) -> float:
+    """How much of the part lies in no window, where these do not even touch; else 0."""
+    if windows.stride <= windows.window:
+        return 0.0
+    return round(windows.end - windows.start - len(windows) * windows.window, 3)
+
+
 def window_frames(
     sampling: ClipSampling, num_clips: int, times: np.ndarray, start: float, end: float
 ) -> np.ndarray:
@@ -134,6 +141,8 @@ def window_frames(
     high = int(np.searchsorted(times, end + _MARGIN)) + 1
     # How long the last frame of a video is shown depends on all of them.
     part = slice(low, high) if high < len(times) else slice(0, len(times))
+    if not np.any((times[part] > start - _MARGIN) & (times[part] < end + _MARGIN)):
+        part = slice(0, len(times))  # the error names the last frame of all
     timeline = sampling.timeline(len(times[part]), None, start, end, times[part]) + part.start
     return timeline[sampling.test_clips(len(timeline), num_clips)]
 

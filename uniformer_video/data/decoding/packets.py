@@ -7,6 +7,7 @@ in the video is emptying the decoder and feeding it from there, in any container
 
 import errno
 import io
+import re
 from collections.abc import Container, Iterator
 from fractions import Fraction
 from itertools import dropwhile, islice
@@ -37,6 +38,9 @@ _NO_TIMESTAMPS = {"avi"}
 _NO_SEEKING = {"mpegts", "mpeg"}
 # Containers whose header lists every frame, so that fewer in the file mean a truncated file.
 _EXACT_HEADER = {"mov", "mp4"}
+# Containers whose header says how long a stream takes, and not how many frames it has.
+_TIMED_HEADER = {"matroska", "webm", "avi"}
+_CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)$")  # of a tag of Matroska
 # Codecs with B pictures, which may be shown before what was decoded before them; their decoders leave
 # out a picture that no other refers to, with the others as they were.
 _HAS_B_PICTURES = {"h264", "hevc", "mpeg1video", "mpeg2video"}
@@ -225,6 +229,21 @@ class VideoPackets:
         # FFmpeg's average of a bare stream is 25, whatever that says of itself
         rate = self._decoder.framerate if self.is_bare_stream else self._stream.average_rate
         return float(rate or 0) or None
+
+    @property
+    def declared_end(self) -> float | None:
+        """When the stream ends on the file's clock, by the header, in seconds; None where it does not say."""
+        if not self.formats & _TIMED_HEADER:
+            return None
+        if found := _CLOCK.match(self._stream.metadata.get("DURATION", "")):
+            hours, minutes, seconds = map(float, found.groups())
+            return 3600 * hours + 60 * minutes + seconds
+        if self.declared_frames and self.declared_rate:  # AVI
+            return self.declared_frames / self.declared_rate
+        duration = self._container.duration
+        if duration and len(self._container.streams) == 1:
+            return duration / av.time_base
+        return None
 
     @property
     def declared_frames(self) -> int | None:

@@ -39,6 +39,10 @@ class FrameStream(Protocol):
     def fps(self) -> float | None: ...
     @property
     def times(self) -> np.ndarray | None: ...
+    @property
+    def declared_end(self) -> float | None:
+        """When the last frame ceases to show by the header, seconds from the first; None = unsaid."""
+
     def pictures(self, wanted: np.ndarray, short_side: int = 0) -> Pictures:
         """The frames that `wanted`, bool `[num_frames]`, marks, in their order; broken ones are left out."""
 
@@ -72,6 +76,12 @@ class SequentialReader(PyAVReader):
         known = [time for time in self._packets.times if time is not None]
         first = self.index.times[0] if self.index else min(known, default=0)
         return float(first * self._packets.time_base)
+
+    @property
+    def declared_end(self) -> float | None:
+        """See `FrameStream`."""
+        end = self._packets.declared_end
+        return None if end is None else end - self.first_time
 
     def pictures(self, wanted: np.ndarray, short_side: int = 0) -> Pictures:
         """See `FrameStream`."""
@@ -164,6 +174,11 @@ class _Chunks:
     @property
     def times(self) -> np.ndarray | None:
         return self._reader.times
+
+    @property
+    def declared_end(self) -> float | None:
+        """See `FrameStream`."""
+        return None
 
     def pictures(self, wanted: np.ndarray, short_side: int = 0) -> Pictures:
         """See `FrameStream`."""
