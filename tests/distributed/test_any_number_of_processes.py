@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from agreement import assert_agree, one_and_many
+from PIL import Image
 from processes import ROOT, torchrun
-from tiny_run import tiny_overrides
+from tiny_run import tiny_image_overrides, tiny_overrides
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.runs.check import settings_of_other_models
@@ -65,6 +66,30 @@ def test_in_float64_weights_buffers_losses_and_validation_agree(
         )
     for found, expected in zip(many["scores"], one["scores"], strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # scores are kept in float32
+
+
+def test_of_images_too(tmp_path):
+    """24 steps of RandAugment, erasing, repeats, mixup and stochastic depth, on 27 pictures of noise."""
+    rng = np.random.default_rng(0)
+    for number in range(36):
+        folder = tmp_path / "pictures" / f"class {number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        noise = rng.integers(0, 256, (40, 36, 3), np.uint8)
+        Image.fromarray(noise).save(folder / f"{number}.png")
+    given = tiny_image_overrides(
+        tmp_path / "pictures",
+        tmp_path / "out",
+        DATA__VAL_RATIO=0.25,
+        NUM_GPUS=2,
+        SOLVER__MAX_EPOCH=4,
+        AUG__AA_TYPE="rand-m9-mstd0.5-inc1",
+        AUG__RE_PROB=0.25,
+        AUG__REPEATED=3,
+        UNIFORMER__DROP_DEPTH_RATE=0.2,
+    )
+    one, many = one_and_many(tmp_path, 2, given)
+    assert len(one["losses"]) == 24
+    assert_agree(one, many)
 
 
 @pytest.fixture(scope="module")

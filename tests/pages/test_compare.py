@@ -8,6 +8,7 @@ from pages import Page, assert_self_contained
 from stored_tests import answers, settings, store_test
 
 from uniformer_video.evaluation.strips import Strips
+from uniformer_video.pages import plots
 from uniformer_video.pages.compare import p_value, write_comparison
 from uniformer_video.pages.report import MINUS
 from uniformer_video.runs import compare as comparing
@@ -179,3 +180,18 @@ def test_licence_of_the_frames_stands_below_them(tmp_path):
     assert "their licence: CC BY 4.0" in written(folders, tmp_path / "out")[1].text
     without_frames = written(folders, tmp_path / "out", lambda video: "")[1]
     assert "their licence" not in without_frames.text
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("gflops", "scale"), [((0.0703, 0.00018), "log"), ((1.0, 1.3), "linear")])
+def test_small_models_are_drawn_over_their_own_costs(monkeypatch, gflops, scale):
+    """A curve over one epoch gets half an epoch on each side; costs that lie close together do not."""
+    drawn = []
+    monkeypatch.setattr(plots, "_drawn", lambda figure, _label: drawn.append(figure) or "")
+    plots.cost_chart(
+        [plots.CostPoint(each, 0.5, None, None, "a run", False) for each in gflops], "t"
+    )
+    axes = drawn[0].axes[0]
+    assert axes.get_xscale() == scale
+    low, high = axes.get_xlim()
+    assert min(gflops) * 0.3 < low < min(gflops) < max(gflops) < high < max(gflops) * 3

@@ -12,7 +12,9 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import ConfigError
 from uniformer_video.inference.predictor import Predictor
+from uniformer_video.runs.build_model import build_model
 from uniformer_video.runs.run import run
+from uniformer_video.zoo.create import create_model
 
 COLORS = {"blue": (30, 30, 200), "green": (30, 200, 30), "red": (200, 30, 30)}
 
@@ -47,6 +49,33 @@ def test_trains_tests_and_predicts_images(pictures, tmp_path):
     for name in COLORS:
         found = predictor(pictures / "val" / name / "0.JPEG")
         assert found.top(1)[0][0] == name
+
+
+@pytest.mark.parametrize(
+    ("medium", "mean", "said"),
+    [
+        ("image", "[0.45,0.45,0.45]", ["mean [0.485, 0.456, 0.406]", "takes mean [0.45, "]),
+        ("image", "[0.485,0.456,0.406]", []),
+        ("video", "[0.45,0.45,0.45]", []),
+    ],
+)
+def test_published_weights_of_other_pixels_are_named(pictures, tmp_path, medium, mean, said):
+    """Published video runs start from image weights with other pixels, and nothing is said of that."""
+    path = tmp_path / "uniformer_small_in1k.pth"
+    sizes = {"embed_dims": [8, 16, 16, 32], "depths": [1, 1, 1, 1], "head_dim": 8}
+    torch.save(
+        {"model": create_model("image_uniformer_s", num_classes=5, **sizes).state_dict()}, path
+    )
+    changes = {
+        "DATA.MEAN": mean,
+        "DATA.STD": "[0.229,0.224,0.225]",
+        "UNIFORMER.PRETRAIN_NAME": path,
+    }
+    if medium == "video":
+        changes |= {"MODEL.MODEL_NAME": "uniformer_s", "TRAIN.DATASET": "folder"}
+    _, report = build_model(images_config(pictures, tmp_path / "out", **changes), 3)
+    notes = "\n".join(note for note in report.notes if "trained on pixels" in note)
+    assert all(words in notes for words in said) and bool(notes) == bool(said)
 
 
 @pytest.mark.parametrize(

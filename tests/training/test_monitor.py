@@ -1,5 +1,6 @@
 import logging
 
+import pytest
 import simplejson
 
 from uniformer_video.tasks.multi_label import MultiLabel
@@ -56,13 +57,20 @@ def test_intervals_are_means_in_strict_json(tmp_path, caplog):
     assert "step 2/5  loss 2.000  top-1 50.0%  lr 1.00e-03" in caplog.text
 
 
-def test_waiting_for_data_is_pointed_out_once(tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("noun", "advice"),
+    [
+        ("video", "set AUG.ON_DEVICE all, or store the videos at a smaller size"),
+        ("image", "set AUG.ON_DEVICE normalise, or store the images at a smaller size"),
+    ],
+)
+def test_waiting_for_data_is_pointed_out_once(tmp_path, caplog, noun, advice):
     caplog.set_level(logging.INFO)
-    monitor = Monitor(tmp_path, 1, 9, 2, SingleLabel.figures)
+    monitor = Monitor(tmp_path, 1, 9, 2, SingleLabel.figures, noun=noun)
     for number in range(1, 9):
         step(monitor, number, data_seconds=0.05)
     monitor.close()
-    assert caplog.text.count("NUM_WORKERS") == 1
+    assert caplog.text.count("NUM_WORKERS") == caplog.text.count(advice) == 1
 
 
 def test_a_resumed_log_drops_what_will_come_again(tmp_path):

@@ -72,7 +72,8 @@ class Ranks:
         if slots % self.size:
             raise ConfigError(
                 f"{self.size} processes cannot share {slots} equal parts of a step (NUM_GPUS x "
-                f"NUM_SHARDS x SOLVER.ACCUMULATION_STEPS); start a number of processes that divides {slots}"
+                f"NUM_SHARDS x SOLVER.ACCUMULATION_STEPS); start a number of processes that divides {slots}, "
+                f"or set NUM_GPUS to the processes of each machine: {self.size} on one"
             )
         each = slots // self.size
         return range(self.rank * each, (self.rank + 1) * each)

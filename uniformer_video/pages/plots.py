@@ -245,7 +245,7 @@ def cost_chart(points: Sequence[CostPoint], title: str, one: str = "a video") ->
             axes.annotate(point.name, (point.gflops, point.value), color=MUTED, **place)
         if min(costs) > 0 and max(costs) > _LOG_FROM * min(costs):
             axes.set_xscale("log")
-        _dress(axes, percent=True)
+        _dress(axes, percent=True, over_epochs=False)
         axes.xaxis.set_minor_formatter(lambda v, _: "")
         axes.xaxis.set_major_locator(_cost_ticks(axes))
         axes.margins(x=0.1, y=0.1)
@@ -269,7 +269,7 @@ def _draw_line(axes: Any, points: Points, colour: str, marked: bool, style: str 
         )
 
 
-def _dress(axes: Any, percent: bool) -> None:
+def _dress(axes: Any, percent: bool, over_epochs: bool = True) -> None:
     ticker = report_library("matplotlib.ticker")
     axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
     axes.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
@@ -277,7 +277,7 @@ def _dress(axes: Any, percent: bool) -> None:
     axes.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
     axes.margins(x=0.02, y=0.06)
     first, last = axes.get_xlim()
-    if last - first < 1:  # one epoch: no fractions of it around it
+    if over_epochs and last - first < 1:  # one epoch: no fractions of it around it
         axes.set_xlim(first - 0.5, last + 0.5)
     axes.grid(axis="y", color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)

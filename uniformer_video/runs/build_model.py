@@ -12,6 +12,7 @@ from uniformer_video.config.recorded import check_recorded_settings, config_text
 from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.config.settings import flat_config, with_settings
 from uniformer_video.data.clips.transforms import Normalisation
+from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, ConfigError, DataError, UserError
@@ -33,7 +34,7 @@ from uniformer_video.weights.checkpoint import (
 from uniformer_video.zoo.create import build_for_weights, build_network
 from uniformer_video.zoo.family import NamedModel
 from uniformer_video.zoo.inflate import TOKEN_LABELLED
-from uniformer_video.zoo.published import local_file
+from uniformer_video.zoo.published import known_protocol, local_file
 from uniformer_video.zoo.registry import count_classes, find_model, name_by_sizes
 
 log = logging.getLogger(__name__)
@@ -122,10 +123,12 @@ def build_model(
 
 def _notes_on_start(cfg: CfgNode, weights: Weights) -> Iterator[str]:
     """What is to be known of weights that saw pixels otherwise than this training, or learnt otherwise."""
-    ours, theirs = Protocol.from_cfg(cfg).views.normalise, None
-    if recorded := weights.metadata.get("protocol"):
-        with suppress(DataError):  # damaged, which only a test by it would suffer from
-            theirs = Protocol.from_dict(recorded, weights.path).views.normalise
+    own, known = Protocol.from_cfg(cfg), None
+    with suppress(DataError):  # damaged, which only a test by it would suffer from
+        known = known_protocol(weights)
+    if not weights.metadata and own.medium != IMAGE.name:
+        known = None  # published runs of videos start from published files with pixels of their own
+    ours, theirs = own.views.normalise, known.views.normalise if known else None
     if theirs and theirs != ours:
         yield (
             f"they were trained on pixels of {_in_words(theirs)}, and this run takes {_in_words(ours)}; "

@@ -118,6 +118,7 @@ def fit(
             writers,
             show_bars,
             costs,
+            data.medium.name,
         )
         trainer = Trainer(
             state=state,

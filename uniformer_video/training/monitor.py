@@ -39,7 +39,8 @@ class Monitor:
 
     folder: where `metrics.jsonl` goes; None keeps silent. figures: the task's, `Figure`s that name what is
     measured beside the loss. writers: get the same numbers. show_bar: of progress; None = on a terminal.
-    costs: says once what the run costs; None = nothing is said.
+    costs: says once what the run costs; None = nothing is said. noun: what the training is on, "video" or
+    "image".
     """
 
     def __init__(
@@ -53,13 +54,14 @@ class Monitor:
         writers: Writers | None = None,
         show_bar: bool | None = None,
         costs: RunCosts | None = None,
+        noun: str = "video",
     ):
         self.folder = Path(folder) if folder else None
         self.log_period, self.total_steps, self.max_epoch = log_period, total_steps, max_epoch
         self.shown = {figure.key: figure.short for figure in figures}
         self.started, self.first_step, self.warned = time.monotonic(), first_step, False
         self.pending: list[dict[str, Any]] = []  # the values of steps that no line tells yet
-        self.writers, self.costs = writers or Writers(), costs
+        self.writers, self.costs, self.noun = writers or Writers(), costs, noun
         self.bar: tqdm | None = None
         self.file: TextIO | None = None
         if not self.folder:
@@ -166,9 +168,10 @@ class Monitor:
             and not self.warned
         ):
             self.warned = True
+            on_device = "normalise" if self.noun == "image" else "all"
             self.message(
                 f"training waits {share:.0%} of its time for data; raise DATA_LOADER.NUM_WORKERS, set "
-                "AUG.ON_DEVICE all (images: normalise), or store the videos at a smaller size; "
+                f"AUG.ON_DEVICE {on_device}, or store the {self.noun}s at a smaller size; "
                 f"`{command('bench loader')}` shows where the time goes"
             )
 

@@ -65,6 +65,11 @@ def test_one_two_and_three_processes_and_any_first_step_see_the_same():
             assert list(plan.batches(3, 7, own)) == expected[7 * len(own) :]
 
 
+def test_a_step_that_processes_cannot_share_names_the_setting():
+    with pytest.raises(ConfigError, match=r"that divides 3, or set NUM_GPUS .*: 2 on one"):
+        Ranks(0, 2, torch.device("cpu")).own_slots(3)
+
+
 def test_copies_of_a_video_reach_different_slots():
     first_step = [next(plan_of(600, 3, 4).batches(0, 0, (slot,))) for slot in range(3)]
     assert len({tuple(key.index for key in batch) for batch in first_step}) == 1
