@@ -174,8 +174,11 @@ def _compare_tensors(
         if reason:
             differing.append(f"{key} ({_other_mode(flat, value, mode) or reason})")
         kernels, copies = kernels + is_kernel, copies + (not is_kernel)
+    if not copies + kernels:
+        yield Finding("no tensor of the image weights is in it", False)
+        return
     yield Finding(
-        f"{plural(len(differing), 'tensor')} of {copies + kernels} not as the image's: "
+        f"{plural(len(differing), 'tensor')} of {copies + kernels} differ from the image's: "
         f"{name_some(differing)}"
         if differing
         else f"all {copies} tensors without time are the image's, all {kernels} kernels are its kernels "
@@ -184,7 +187,7 @@ def _compare_tensors(
             if mode == "average"
             else "in the middle frame, else 0"
         ),
-        not differing and bool(copies + kernels),
+        not differing,
     )
 
 
