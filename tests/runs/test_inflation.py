@@ -126,6 +126,36 @@ def test_a_folder_with_a_run_of_its_own_is_refused(configs, tmp_path):
         study_inflation(*configs(), ("a", "b"))
 
 
+def test_absent_sets_are_named_with_what_makes_them(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in (
+        ["bench", "inflation", "--cfg", "demo/inflate"],
+        ["run", "--cfg", "demo/inflate"],
+        ["run", "--cfg", "demo/inflate_images"],
+    ):
+        status, _, errors = call(*words)
+        assert status == 2
+        assert "make-demo-data --inflation`" in errors
+
+
+def test_absent_videos_are_named_before_the_images_are_learnt(pictures, tmp_path):
+    video = load_config(overrides=tiny_overrides(tmp_path / "absent", tmp_path / "out"))
+    images = load_config(overrides=tiny_image_overrides(pictures, tmp_path / "out"))
+    with pytest.raises(DataError, match=r"absent, of the videos; set DATA\.PATH_TO_DATA_DIR"):
+        study_inflation(video, images, ("a", "b"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("DATA.PATH_TO_DATA_DIR", "other"), ("MODEL.MODEL_NAME", "uniformer_b")],
+)
+def test_what_images_and_videos_differ_in_is_no_setting_of_both(call, key, value):
+    status, _, errors = call("bench", "inflation", "--cfg", "demo/inflate", key, value)
+    assert status == 2
+    assert f"{key} is another one for the images and for the videos" in errors
+
+
 def seed(number, curves):
     """A made-up record of a seed."""
     figure = {"value": 0.5, "low": 0.4, "high": 0.6}

@@ -66,6 +66,23 @@ def test_models_with_layer_scale(check, tmp_path, layer_scale):
     assert status == 0, shown
 
 
+def test_the_factor_of_dropped_tokens_is_left_out_and_named(check, tmp_path):
+    image = write_image(tmp_path / "light.pt", LightUniFormer, layer_scale=True)
+    status, shown = check("--out", tmp_path / "video.pt", "--check", image=image)
+    assert status == 0
+    assert re.search(r"dropped: the layer scale of dropped tokens.*blocks3\.1\.gamma_3", shown)
+    assert re.search(r"without \d tensors? of the image weights that no video model has", shown)
+    assert "verdict: correct" in shown
+
+
+def test_a_file_of_which_nothing_is_the_images(check, tmp_path):
+    torch.save({"other.weight": torch.zeros(2)}, tmp_path / "other.pth")
+    status, shown = check("--check-file", tmp_path / "other.pth")
+    assert status == 2
+    assert "all 0 tensors" not in shown
+    assert "verdict: WRONG" in shown
+
+
 def test_a_file_that_is_there_is_checked_by_the_mode_that_it_names_or_shows(check, tmp_path):
     named, bare = tmp_path / "named.pt", tmp_path / "bare.pth"
     assert check("--out", named, "--mode", "center")[0] == 0

@@ -278,11 +278,3 @@ def test_a_run_goes_under_the_name_that_its_sizes_have(tiny, monkeypatch):
         run(cfg, "b")
     assert seen[0].MODEL.MODEL_NAME == "uniformer_b"
     assert cfg.MODEL.MODEL_NAME == "uniformer_s"
-
-
-def test_images_are_no_model_of_a_run():
-    cfg = load_config(overrides=["MODEL.MODEL_NAME", "image_uniformer_b_ls"])
-    with pytest.raises(
-        ConfigError, match="takes images, and a run is about videos; take uniformer_b"
-    ):
-        build_model.build_model(cfg, 3)

@@ -1,7 +1,9 @@
 """Measure the speed of parts on this machine, and what inflation is worth."""
 
+import inspect
 import shlex
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from uniformer_video.commands.options import CONFIG_HELP, Command, add_overrides
@@ -9,12 +11,20 @@ from uniformer_video.commands.status import EXIT_INTERRUPTED
 from uniformer_video.errors import ConfigError, UserError
 from uniformer_video.program import run_again
 
+_OF_ONE_RUN = (
+    "MODEL.MODEL_NAME",
+    "UNIFORMER.LOCAL_KERNEL",
+    "DATA.PATH_TO_DATA_DIR",
+    "TRAIN.DATASET",
+    "TEST.DATASET",
+)
+
 
 def bench_arguments(parser: ArgumentParser) -> None:
     kinds = parser.add_subparsers(title="what to measure", required=True, metavar="WHAT")
     for name, (add_arguments, measure) in _BENCHES.items():
         summary = (measure.__doc__ or "").partition("\n")[0]
-        kind = kinds.add_parser(name, help=summary, description=summary)
+        kind = kinds.add_parser(name, help=summary, description=inspect.getdoc(measure))
         add_arguments(kind)
         kind.set_defaults(measure=measure)
 
@@ -154,6 +164,7 @@ def _inflation(args: Namespace) -> int | None:
     images = args.images or f"{args.cfg.removesuffix('.yaml')}_images"
     if not args.images and args.cfg.endswith(".yaml"):
         images += ".yaml"
+    _check_settings_of_both(args.overrides)
     video = load_config(args.cfg, args.overrides)
     try:
         image = load_config(images, args.overrides)
@@ -170,6 +181,17 @@ def _inflation(args: Namespace) -> int | None:
     except Interrupted:
         return EXIT_INTERRUPTED
     return 0
+
+
+def _check_settings_of_both(overrides: Sequence[str]) -> None:
+    """Raise `ConfigError` for settings in which a run of images and one of videos must differ."""
+    for key in overrides[::2]:
+        if key in _OF_ONE_RUN:
+            raise ConfigError(
+                f"{key} is another one for the images and for the videos, and KEY VALUE pairs go to all "
+                "runs; set it in two configs of your own, with `_BASE_: demo/inflate` and `_BASE_: "
+                "demo/inflate_images`, and give them by --cfg and --images"
+            )
 
 
 _BENCHES: dict[str, Command] = {

@@ -10,10 +10,17 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from uniformer_video.errors import ConfigError, choice_error
+from uniformer_video.program import command
 
 _PACKAGE = Path(__file__).parents[1]
 _INSTALLED = _PACKAGE / "shipped"
 SUFFIX, GUIDE = ".yaml", "README.md"
+# Where generated sets lie that a config or a guide names: the ends of their paths, and what makes them.
+_GENERATED = {
+    ("datasets", "demo_hard"): "make-demo-data --hard",
+    ("datasets", "inflation", "images"): "make-demo-data --inflation",
+    ("datasets", "inflation", "videos"): "make-demo-data --inflation",
+}
 
 
 def shipped_folder(name: str) -> Path:
@@ -70,6 +77,15 @@ def first_line(name: str) -> str:
             break
         lines.append(line.lstrip("# ").rstrip())
     return " ".join(lines).partition(". ")[0].rstrip(".")
+
+
+def command_that_makes(folder: os.PathLike[str] | str) -> str:
+    """The words of the command that generates the demo set of this folder; "" for another one."""
+    path = Path(folder)
+    for names, words in _GENERATED.items():
+        if path.parts[-len(names) :] == names:
+            return command(words)
+    return ""
 
 
 def list_guides() -> list[str]:

@@ -15,16 +15,19 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.config.setting import TEST, TRAINING
 from uniformer_video.config.settings import COMMAND_LINE, origin, with_settings
+from uniformer_video.config.shipped import command_that_makes
 from uniformer_video.distributed.ranks import join_ranks
-from uniformer_video.errors import ConfigError
+from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.evaluation.record import Results
 from uniformer_video.files import METRICS_FILE
 from uniformer_video.pages.report import read_metrics
 from uniformer_video.runs.compare import compare
 from uniformer_video.runs.folder import BEST_FILE, CONFIG_FILE, run_folder
 from uniformer_video.runs.inflation_table import SEED_FILE, read_seeds, write_seed, write_table
+from uniformer_video.runs.join_sets import data_sets
 from uniformer_video.runs.recipes import recipe_settings
 from uniformer_video.runs.run import run
+from uniformer_video.storage.address import is_address
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.weights.inflate import MODES
 from uniformer_video.zoo.registry import find_model
@@ -57,6 +60,7 @@ def study_inflation(
     _check(video, images, target)
     root, seed = run_folder(video, names[0]).path, video.RNG_SEED
     _check_folder(root)
+    _check_sets(video)  # before the image model is trained, which looks at its own set itself
     folder = root / f"seed{seed}"
     log.info("Stage 1 of 4, seed %d: the image model", seed)
     own = with_settings(images, {"OUTPUT_DIR": str(folder / IMAGES)})
@@ -116,6 +120,18 @@ def _check_folder(root: Path) -> None:
             f"OUTPUT_DIR {root} holds a run of its own; seeds take a folder of theirs: choose another "
             "OUTPUT_DIR"
         )
+
+
+def _check_sets(video: CfgNode) -> None:
+    """Raise `DataError` where the folder of the videos is absent."""
+    for place in data_sets(video):
+        if place and not is_address(place) and not Path(place).exists():
+            made_by = command_that_makes(place)
+            raise DataError(
+                f"there is no folder {place}, of the videos; "
+                + (f"`{made_by}` makes it; or " if made_by else "")
+                + "set DATA.PATH_TO_DATA_DIR in the config of the video runs"
+            )
 
 
 def _conclude(root: Path, folder: Path, seed: int, target: float) -> None:

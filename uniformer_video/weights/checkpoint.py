@@ -49,6 +49,9 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 _LOCAL_KERNEL = "blocks1.0.attn.weight"
 GAMMAS = ("gamma_1", "gamma_2")  # LayerScale, where its shape has the grid's axes
+_OF_DROPPED_TOKENS = (
+    ".gamma_3"  # their factor in light models for images; those for videos have none
+)
 # What training may add to weights that lack it, since it starts as next to nothing: layer scale, and
 # the temporal attention of divided blocks.
 _ADDED = re.compile(r"\.(gamma_[123]|t_norm\.\w+|t_attn\.\w+\.\w+)$")
@@ -259,6 +262,11 @@ def fit_weights(
     report.notes += begin.notes()
     model.load_state_dict(state, strict=False)
     return report
+
+
+def is_of_images_alone(key: str) -> bool:
+    """Whether a tensor of image weights has no counterpart in video models, though its block has one."""
+    return key.endswith(_OF_DROPPED_TOKENS)
 
 
 def _fit(

@@ -15,9 +15,11 @@ from uniformer_video.weights.checkpoint import (
     LoadReport,
     Weights,
     fit_weights,
+    is_of_images_alone,
     read_weights,
     write_checkpoint,
 )
+from uniformer_video.words import name_some
 from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.convert import check_target
 from uniformer_video.zoo.create import build_for_weights, build_network
@@ -66,6 +68,7 @@ def inflate_file(
         f"copied as they are: {len(report.loaded)} tensors",
         f"inflated to 3D ({mode}): {len(report.inflated)} tensors, local kernels {list(local_kernel)}",
         f"dropped: the classifier ({num_classes or 'no'} classes)",
+        *_note_dropped(report.skipped),
         *([TOKEN_LABELLED] if weights.is_token_labelled else []),
         f"written: {target}; train from it with UNIFORMER.PRETRAIN_NAME {target}",
     ]
@@ -135,12 +138,20 @@ def _inflate(
     """Fill `video` with the weights of `image`, without its classifiers; the `LoadReport`."""
     body = {key: value for key, value in weights.state.items() if key not in image.head_keys}
     report = fit_weights(video, replace(weights, state=body), mode, replace_head=True)
-    if report.skipped:
+    if other := [key for key in report.skipped if not is_of_images_alone(key)]:
         raise CheckpointError(
-            f"{weights.path} is of another architecture than the model: it has "
-            f"{', '.join(report.skipped[:3])}"
+            f"{weights.path} is of another architecture than the model: it has {', '.join(other[:3])}"
         )
     return report
+
+
+def _note_dropped(skipped: Sequence[str]) -> list[str]:
+    """The line on what no video model has, if there is any."""
+    if not skipped:
+        return []
+    return [
+        f"dropped: the layer scale of dropped tokens, which video models do not have ({name_some(skipped)})"
+    ]
 
 
 def _image_model(video: RecognitionModel, name: str, weights: Weights) -> RecognitionModel:

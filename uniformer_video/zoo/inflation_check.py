@@ -18,7 +18,13 @@ from torch.nn import functional as F
 from uniformer_video.errors import CheckpointError
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
-from uniformer_video.weights.checkpoint import GAMMAS, Weights, fit_weights, read_weights
+from uniformer_video.weights.checkpoint import (
+    GAMMAS,
+    Weights,
+    fit_weights,
+    is_of_images_alone,
+    read_weights,
+)
 from uniformer_video.weights.inflate import inflate_kernel
 from uniformer_video.words import name_some, plural
 from uniformer_video.zoo.create import build_for_weights
@@ -135,7 +141,13 @@ def _compare_tensors(
         )
     heads = set(image.head_keys)
     body = {key: value for key, value in source.state.items() if key not in heads}
-    lacking = [key for key in body if key not in found.state and "num_batches" not in key]
+    absent = [key for key in body if key not in found.state and "num_batches" not in key]
+    if dropped := [key for key in absent if is_of_images_alone(key)]:
+        yield Finding(
+            f"without {plural(len(dropped), 'tensor')} of the image weights that no video model has: "
+            f"{name_some(dropped)}"
+        )
+    lacking = [key for key in absent if key not in dropped]
     if lacking:
         yield Finding(
             f"{plural(len(lacking), 'tensor')} of the image weights lacking: {name_some(lacking)}",
@@ -162,6 +174,9 @@ def _compare_tensors(
         if reason:
             differing.append(f"{key} ({_other_mode(flat, value, mode) or reason})")
         kernels, copies = kernels + is_kernel, copies + (not is_kernel)
+    if not copies + kernels:
+        yield Finding("no tensor of the image weights is in it", False)
+        return
     yield Finding(
         f"{plural(len(differing), 'tensor')} of {copies + kernels} differ from the image's: "
         f"{name_some(differing)}"
@@ -172,7 +187,7 @@ def _compare_tensors(
             if mode == "average"
             else "in the middle frame, else 0"
         ),
-        not differing and bool(copies + kernels),
+        not differing,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
+from uniformer_video.config.shipped import command_that_makes
 from uniformer_video.data.lists.folders import (
     FoundVideos,
     count_suffixes,
@@ -55,7 +56,9 @@ def read_folder(
     root = Path(root)
     if not root.is_dir():
         what = f"{root} is a file" if root.is_file() else f"there is no folder {root}"
-        raise DataError(f"{what}; set DATA.PATH_TO_DATA_DIR to a folder of {medium.name}s")
+        made_by = command_that_makes(root)
+        made = f"`{made_by}` makes it; or " if made_by and not root.exists() else ""
+        raise DataError(f"{what}; {made}set DATA.PATH_TO_DATA_DIR to a folder of {medium.name}s")
     found = find_videos(root, medium)
     circular = {path.name for path in found.circular if len(path.parts) == 1}
     folders = [name for name in class_folders(root) if name not in circular]

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from uniformer_video.config.shipped import list_guides
+from uniformer_video.config.shipped import command_that_makes, list_guides
 from uniformer_video.data.lists import class_names as known_classes
 from uniformer_video.data.lists.class_folders import (
     CLASSES_FILE,
@@ -286,5 +286,7 @@ def _guide(root: Path | str) -> str:
     own = os.path.join(root, "README.md")
     if os.path.isfile(own):
         return own
+    if made_by := command_that_makes(root):
+        return f"`{made_by}`"
     dataset = os.path.basename(os.fspath(root))
     return f"`{command(f'guide {dataset}' if dataset in list_guides() else 'guide')}`"
