@@ -210,8 +210,8 @@ def _with_metadata(weights: Weights) -> Weights:
     entry = None if weights.metadata else published_by_name(weights.path)
     if entry is None:
         return weights
-    if entry.doubt:
-        log.warning("%s: %s.", weights.path, entry.doubt)
+    if doubt := entry.doubt(weights.path):
+        log.warning("%s: %s.", weights.path, doubt)
     model, metadata, _ = complete(weights, entry)
     return replace(weights, state=model.state_dict(), metadata=metadata)
 

@@ -392,8 +392,9 @@ def _report(
             f"input: images, {facts['crop_size']} pixels of a short side of {facts['short_side']}, mean "
             f"{_numbers(facts['mean'])}, standard deviation {_numbers(facts['std'])}"
         )
-        if entry and entry.doubt and facts["mean"] != list(IMAGENET_MEAN):
-            lines.append(entry.doubt)
+        doubt = entry.doubt(source) if entry else ""
+        if doubt and facts["mean"] != list(IMAGENET_MEAN):
+            lines.append(doubt)
     elif facts:
         lines.append(
             f"input: {facts['num_frames']} frames, stride {facts['frame_stride']}, "

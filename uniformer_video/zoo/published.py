@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
@@ -85,12 +86,13 @@ class PublishedWeights:
             num_clips=clips,
         )
 
-    @property
-    def doubt(self) -> str:
-        """What is not known for sure of its protocol, and how to find out; "" for most."""
+    def doubt(self, source: str | Path) -> str:
+        """What is not known for sure of its protocol, and how the file `source` shows it; "" for most."""
         if self.num_frames or _TOKEN_LABELLED not in self.name:
             return ""
-        convert = command(f"convert {self.name}.pth --imagenet-pixels --out OTHER.pt")
+        # a file of another name does not tell which one it is
+        told = "" if published_by_name(source) is self else f" --published {self.name}"
+        convert = command(f"convert {quote(str(source))}{told} --imagenet-pixels --out OTHER.pt")
         return (
             "its mean and standard deviation are in doubt: the published code takes the defaults of the timm "
             "that is installed, 0.5 and 0.5 with the one that it names, ImageNet's with older ones. Here it "
