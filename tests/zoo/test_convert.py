@@ -357,6 +357,9 @@ def test_the_pixels_of_published_token_labelling_are_in_doubt_and_both_ways_are_
     assert status == 0 and "in doubt" not in told and "mean 0.485, 0.456, 0.406" in told
     facts = read_weights(tmp_path / "imagenet.pt").metadata["protocol"]
     assert (facts["mean"], facts["std"]) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    other = file.rename(tmp_path / "other.pth")  # the command that is named fits this file, too
+    lines = "\n".join(convert_file(other, tmp_path / "other.pt", published=name))
+    assert f"convert {other} --published {name} --imagenet-pixels --out" in lines
     plain = build_network("image_uniformer_s", 1000).state_dict()
     lines = convert_file(save(tmp_path / "uniformer_small_in1k.pth", plain), tmp_path / "plain.pt")
     assert "in doubt" not in "\n".join(lines)

@@ -144,6 +144,18 @@ def test_options_of_a_named_model_do_not_hide_it():
             assert rebuilt.num_classes == 7
 
 
+@pytest.mark.parametrize("layer_scale", [True, False])
+@pytest.mark.parametrize("name", ["t", "s", "b", "l"])
+def test_openmixup_s_files_with_and_without_layer_scale(name, layer_scale):
+    """It can be switched off there for every size, also where the model of that name has it."""
+    name = f"image_uniformer_{name}"
+    with torch.device("meta"):
+        model = build_network(name, 7, layer_scale=layer_scale, local_kernel=(5, 5))
+        weights = Weights("w.pth", model.state_dict())
+        assert identify_model(weights).name == name
+        assert build_for_weights(weights).arguments == model.arguments
+
+
 def test_layer_scale_of_light_models_is_found():
     with torch.device("meta"):
         model = build_network("uniformer_xxs", 7, layer_scale=True, local_kernel=(5, 5, 5))

@@ -254,18 +254,19 @@ class UniFormerFamily(Family):
             return []
         head_dim = head_dim or self._told_head_dim(weights, models, shown)[0]
         found = [model for model in models if self._agrees(model, shown)]
-        # The model that has layer scale is the better match for a file that has it.
-        found = [model for model in found if model.arguments.get("layer_scale")] or found
+        # Layer scale can be switched on, and off: a model with that of the file, else one without, else any.
+        scales = [model.arguments.get("layer_scale", False) for model in found]
+        wanted = next((s for s in (shown["layer_scale"], False) if s in scales), None)
+        if wanted is not None:
+            found = [model for model, scale in zip(found, scales, strict=True) if scale == wanted]
         chosen = [model for model in found if head_dim in (None, model.arguments["head_dim"])]
         return chosen or found[:1]
 
     def _agrees(self, model: NamedModel, shown: Mapping[str, Any]) -> bool:
-        """Whether a model has the shapes of a file, layer scale aside if the model has none."""
+        """Whether a model has the shapes of a file, layer scale aside."""
         arguments = {**self.defaults, **model.arguments}
         same = ("embed_dims", "depths", "ndim", "conv_embeds", "aux_head")
-        return all(arguments[key] == shown[key] for key in same) and (
-            arguments["layer_scale"] in (False, shown["layer_scale"])
-        )
+        return all(arguments[key] == shown[key] for key in same)
 
 
 def _read_own_arguments(weights: Weights) -> dict[str, Any]:
