@@ -58,8 +58,7 @@ def test_the_logits_of_a_window_are_those_of_a_test_of_the_segment(
     untrained, tmp_path, video, protocol
 ):
     path = VIDEOS[video](tmp_path)
-    predictor = Predictor.from_checkpoint(untrained(protocol=PROTOCOLS[protocol]))
-    predictor.batch_size = 5
+    predictor = Predictor.from_checkpoint(untrained(protocol=PROTOCOLS[protocol]), batch_size=5)
     found = predict_timeline(predictor, path, 0.73, 0.31, start=0.2, end=2.6, keep_logits=True)
     windows = found.windows
     assert len(windows) == 6 and not found.failed

@@ -75,7 +75,7 @@ class Evil:
 
 
 DAMAGED = {
-    "another size": (a_map(4), r"is \[2, 5, 4, 4\], the first one is \[2, 5, 6, 6\]"),
+    "another size": (a_map(4), r"is \[2, 5, 4, 4\], others are \[2, 5, 6, 6\]"),
     "other classes": (
         a_map(highest=11),
         "there are 10 classes, from 0; it was made for other ones",

@@ -83,7 +83,7 @@ def read_with_lists(folder, tmp_path):
 
 READERS = {
     "folder": lambda folder, _: [record.path for record in read_folder(folder)[0]],
-    "predict": lambda folder, _: records_at([folder]),
+    "predict": lambda folder, _: [record.path for record in records_at([folder])[0]],
     "check": lambda folder, _: [path for path, _ in videos_to_check(folder)],
     "resize": read_with_resize,
     "frames": read_with_frames,
