@@ -79,7 +79,7 @@ def test_every_command_explains_itself(call, command):
         (["config", "DATA.NUM_FRAMES"], "pairs"),
         (["config", "SOLVER.BASE_LR=1e-3"], "write SOLVER.BASE_LR 1e-3, with a blank"),
         (["predict", "", "--checkpoint", "no.pt"], "'' is not a file"),
-        (["predict", "http://host/a.mp4", "--checkpoint", "no.pt"], "download the video first"),
+        (["predict", "http://host/a.mp4", "--checkpoint", "no.pt"], "download it first"),
         (["predict", "x.mp4", "--checkpoint", "no.pt"], "no weights file no.pt"),
         (["inflate", "no.pth", "--out", "x.pt"], "no weights file no.pth"),
         (["inflate", "no.pth", "--out", "x.pt", "--local-kernel", "3x5"], "T,H,W"),

@@ -36,7 +36,7 @@ def test_the_tool_explains_itself_without_being_installed(tmp_path):
 
 
 def test_every_dataset_can_be_listed():
-    assert prepare._DATASETS == DATASETS
+    assert (*DATASETS, "imagenet") == prepare._DATASETS
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -106,7 +106,7 @@ def test_a_bad_video_makes_status_2_and_costs_only_itself(prepare_in, make_video
     assert status == 2
     assert "2 videos checked, 1 bad: see bad.csv" in out and "in/b.mp4: cannot be opened" in out
     status, out, _ = prepare_in("check", "o", "--out", "none.csv", "--workers", "1")
-    assert (status, out) == (0, "1 videos checked, 0 bad\n")
+    assert (status, out) == (0, "1 video checked, 0 bad\n")
 
 
 def test_from_a_list_to_shards(prepare_in, make_video, tmp_path):

@@ -369,9 +369,7 @@ def test_a_teacher_of_all_folds_is_told_of_in_the_log_and_the_results(
     teacher = validated / "fold0" / "best.pt"
     given = words(grouped, tmp_path / "cv", DATA__FOLDS=2, TEACHER__CHECKPOINT=teacher)
     uv.crossval(load_config(overrides=given))
-    said = (
-        f"All folds learn from one teacher, {teacher}. If it was trained on videos that are tested"
-    )
+    said = f"All folds learn from one teacher, {teacher}. If it was trained on what is tested here"
     assert caplog.text.count(said) == 1
     notes = json.loads((tmp_path / "cv/results.json").read_text())["notes"]
     assert [note.startswith(said) for note in notes].count(True) == 1

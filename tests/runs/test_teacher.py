@@ -468,7 +468,7 @@ def of_another_list(best, teachers, path):
         (other_names, CheckpointError, r"not the same ones: .*only in the teacher: 'motion 0'.*; take a"),
         (other_count_without_names, CheckpointError, r"tells 6 classes apart and the data has 8; take a"),
         (other_task, CheckpointError, r"trained for TRAIN\.TASK multi-label.*or take another teacher"),
-        (no_protocol, CheckpointError, r"TEACHER\.CHECKPOINT .*does not record how videos .*convert"),
+        (no_protocol, CheckpointError, r"TEACHER\.CHECKPOINT .*does not record how its input .*convert"),
         (of_images, CheckpointError, r"TEACHER\.CHECKPOINT: .*image_uniformer_s, which takes images"),
         (bare_tensors, CheckpointError, r"TEACHER\.CHECKPOINT: .*bare\.pth"),
         (damaged, CheckpointError, r"TEACHER\.CHECKPOINT: .*is damaged"),

@@ -83,9 +83,11 @@ def predict_command(args: Namespace) -> int:
     """
     from uniformer_video.inference.prediction_file import check_target
     from uniformer_video.inference.predictor import Predictor
-    from uniformer_video.inference.records import records_at
+    from uniformer_video.inference.records import check_is_here, records_at
 
     _check_numbers(args)
+    for place in args.videos:
+        check_is_here(place)
     if args.out is not None:
         check_target(Path(args.out))
     predictor = Predictor.from_checkpoint(

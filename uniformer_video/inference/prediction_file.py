@@ -154,7 +154,7 @@ class PredictionFile:
 
     def _check_asked(self, asked: Mapping[str, Any]) -> None:
         """Refuse rows that were made by something else; note by what these are."""
-        beside, wanted = _beside(self.path), {"made_by": "uniformer-video predict", **asked}
+        beside, wanted = _beside(self.path), {"made_by": "predict", **asked}
         is_begun = self.path.exists() or self._place.exists()
         if is_begun and beside.is_file():
             try:

@@ -37,11 +37,14 @@ def records_at(
     return list(found.values()), count - len(found)
 
 
-def _records_at(place: str, medium: Medium) -> list[VideoRecord]:
+def check_is_here(place: str) -> None:
+    """Raise `DataError` for an address, and for an empty name."""
     if "://" in place or not place:
-        raise DataError(
-            f"{place!r} is not a file or a folder here; download the {medium.name} first"
-        )
+        raise DataError(f"{place!r} is not a file or a folder here; download it first")
+
+
+def _records_at(place: str, medium: Medium) -> list[VideoRecord]:
+    check_is_here(place)
     if member_of(place) and not os.path.exists(place):
         return [VideoRecord(place, place, ())]
     folder = shard_folder(place)
