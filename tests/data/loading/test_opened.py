@@ -10,6 +10,7 @@ from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.decoding import opened
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import EvalDataset, decode_test_clips
+from uniformer_video.data.loading.view_reader import PartDataset, ViewReader
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DecodeError
 
@@ -48,6 +49,16 @@ def test_each_file_is_opened_once_and_every_segment_is_the_same(tmp_path, opens,
         expected = EvalViews(32, 32)(alone)
         assert np.array_equal(dataset[index].views, expected)
     assert sorted(opens) == sorted(paths)
+
+
+def test_predictions_of_segments_open_their_file_once_too(make_video, opens):
+    path = str(make_video(frames=60))
+    records = [VideoRecord(path, path, (), start=s, end=s + 0.5) for s in (1.2, 0.3, 1.5)]
+    parts = PartDataset(records, ViewReader(SAMPLING, EvalViews(32, 32), 2))
+    tested = dataset_of(records)
+    for key in parts.parts():
+        assert np.array_equal(parts[key].views, tested[key.video].views)
+    assert opens == [path] * 2  # by either data set
 
 
 def test_whole_videos_are_not_kept_open(make_video, opens):

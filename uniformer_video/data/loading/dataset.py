@@ -290,8 +290,7 @@ def decode_test_clips(
     takes; `start` and `end`, in seconds, say which segment of the video counts. Of a segment the file stays
     open among `opened`, for the next one. Raises `DecodeError` where it has no frame there.
     """
-    is_segment = bool(start or end is not None)
-    with open_file(path, backend, num_frames, opened if is_segment else None) as video:
+    with _open_segment(path, backend, num_frames, start, end, opened) as video:
         timeline = timeline_of(video, sampling, path, start, end)
         indices = sampling.test_clips(len(timeline), num_clips)
         repeated = num_clips - len(np.unique(timeline[indices], axis=0))
@@ -300,21 +299,25 @@ def decode_test_clips(
     return frames.reshape(*indices.shape, *frames.shape[1:]), repeated
 
 
-def open_file(
-    path: str, backend: str, num_frames: int, opened: OpenReaders | None
-) -> AbstractContextManager[GuardedReader]:
-    """`open_video`, or a reader among those that are `opened`."""
-    if opened is None:
-        return open_video(path, backend, num_frames)
-    return opened.reader(path, backend, num_frames)
-
-
 def open_record(
     record: VideoRecord, backend: str, opened: OpenReaders
 ) -> AbstractContextManager[GuardedReader]:
     """The video of a record; of a segment it stays open among `opened`, for the next one."""
-    is_segment = bool(record.start or record.end is not None)
-    return open_file(record.path, backend, record.num_frames, opened if is_segment else None)
+    return _open_segment(record.path, backend, record.num_frames, record.start, record.end, opened)
+
+
+def _open_segment(
+    path: str,
+    backend: str,
+    num_frames: int,
+    start: float,
+    end: float | None,
+    opened: OpenReaders | None,
+) -> AbstractContextManager[GuardedReader]:
+    """`open_video`, or, where only a segment counts, a reader among those that are `opened`."""
+    if opened is None or not (start or end is not None):
+        return open_video(path, backend, num_frames)
+    return opened.reader(path, backend, num_frames)
 
 
 class OpenVideo(Protocol):

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from uniformer_video.data.clips.transforms import EvalViews
-from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.guard import GuardedReader
+from uniformer_video.data.decoding.opened import OpenReaders
 from uniformer_video.data.lists.records import VideoRecord
-from uniformer_video.data.loading.dataset import timeline_of
+from uniformer_video.data.loading.dataset import open_record, timeline_of
 from uniformer_video.data.loading.watchdog import decoding
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DecodeError
@@ -117,6 +117,7 @@ class PartDataset(Dataset):
     ):
         self.records, self.reader, self.backend = records, reader, backend
         self.faults = dict(faults or {})
+        self._opened = OpenReaders()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -135,6 +136,6 @@ class PartDataset(Dataset):
     def _views(self, key: PartKey) -> Tensor:
         with (
             decoding(self, key.video) as record,
-            open_video(record.path, self.backend, record.num_frames) as video,
+            open_record(record, self.backend, self._opened) as video,
         ):
             return self.reader.part(video, record.path, key.part, record.start, record.end)
