@@ -72,13 +72,13 @@ def _table(image: Image.Image) -> np.ndarray:
     return np.array(image).reshape(256)
 
 
-def _posterize(bits: int) -> np.ndarray:
-    """Keep the highest `bits` bits; 0, which `ImageOps.posterize` refuses, is black."""
+def posterize_table(bits: int) -> np.ndarray:
+    """uint8 `[256]`. Keep the highest `bits` bits; 0, which `ImageOps.posterize` refuses, is black."""
     return LEVELS & np.uint8(256 - 2 ** (8 - bits))
 
 
-def _solarize_add(addend: int) -> np.ndarray:
-    """Brighten the dark half of the range, by a number of levels."""
+def solarize_add_table(addend: int) -> np.ndarray:
+    """uint8 `[256]`. Brighten the dark half of the range, by a number of levels."""
     brighter = np.minimum(LEVELS.astype(int) + addend, 255).astype(np.uint8)
     return np.where(LEVELS < 128, brighter, LEVELS)
 
@@ -131,9 +131,9 @@ CHANGES = {
     "Equalize": statistical(_equalize),
     "Invert": lookup(lambda _: ~LEVELS),
     "Rotate": geometric(affine.rotation),
-    "Posterize": lookup(_posterize),
+    "Posterize": lookup(posterize_table),
     "Solarize": lookup(lambda threshold: _table(ImageOps.solarize(_RAMP, threshold))),
-    "SolarizeAdd": lookup(_solarize_add),
+    "SolarizeAdd": lookup(solarize_add_table),
     "Color": Change(lambda setting, window, size: window, _color),
     "Contrast": statistical(_contrast),
     "Brightness": lookup(lambda factor: _table(ImageEnhance.Brightness(_RAMP).enhance(factor))),
