@@ -10,7 +10,7 @@ from torch import Tensor
 
 from uniformer_video.data.decoding import names_frames, open_bytes, open_frames, open_video
 from uniformer_video.data.decoding.guard import GuardedReader
-from uniformer_video.data.lists.media import MEDIA, Medium
+from uniformer_video.data.lists.media import Medium, other_than
 from uniformer_video.errors import DecodeError, quote
 
 # A path, bytes of a file, an open binary file, frames, or (frames, how many are shown in a second).
@@ -104,7 +104,7 @@ def check_medium(path: str | os.PathLike[str], medium: Medium) -> None:
 
     Frames of a video, a folder or a template of their names, are no pictures by themselves.
     """
-    (other,) = (each for each in MEDIA.values() if each is not medium)
+    other = other_than(medium)
     if not other.fits(path) or medium.fits(path):
         return
     if medium.of_frames and (os.path.isdir(path) or names_frames(os.fspath(path))):

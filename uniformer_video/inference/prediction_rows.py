@@ -12,12 +12,11 @@ import simplejson
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import ConfigError
 from uniformer_video.evaluation.predictions import FLAG, NUMBER, TEXT
-from uniformer_video.tasks.prediction import FailedPrediction, Prediction
+from uniformer_video.tasks.prediction import NONE_OF_THESE, FailedPrediction, Prediction
 
 Row = dict[str, Any]
 Outcome = Prediction | FailedPrediction
 Key = tuple[str, float, float | None]  # path, start, end: the segment of a video
-NONE_OF_THESE = "none of these"
 
 
 def key_of(record: VideoRecord) -> Key:

@@ -1,7 +1,5 @@
 """The folder of a timeline: data, tables, subtitles; read again to smooth or score without decoding."""
 
-import csv
-import io
 import json
 import secrets
 from collections.abc import Mapping, Sequence
@@ -19,6 +17,8 @@ from uniformer_video.files import atomic_write, name_special, remove_unfinished,
 from uniformer_video.inference.timeline import Pictures, Timeline
 from uniformer_video.inference.timeline_segments import Smoothing, clock
 from uniformer_video.inference.timeline_windows import Windows
+from uniformer_video.prepare.folders import write_table
+from uniformer_video.tasks.prediction import NONE_OF_THESE
 
 RECORD_FILE = "timeline.json"
 WINDOWS_FILE = "windows.npz"
@@ -124,30 +124,24 @@ def write_data(folder: Path, timeline: Timeline, record: Mapping[str, Any]) -> N
             picture_jpegs=np.frombuffer(b"".join(pictures.jpegs), np.uint8),
         )
     write_text(folder / RECORD_FILE, simplejson.dumps(record, ensure_ascii=False, indent=1) + "\n")
-    write_text(folder / "windows.csv", _windows_table(timeline))
+    _write_windows(folder / "windows.csv", timeline)
     columns = ["start", "end", "class", "label", "score"]
     rows = [
         [s[key] for key in ("start", "end", "class", "name", "score")] for s in record["segments"]
     ]
-    write_text(folder / "segments.csv", _csv([columns, *rows]))
+    write_table(folder / "segments.csv", columns, rows)
     write_text(folder / "segments.srt", subtitles(record["segments"]))
     write_text(folder / "segments.vtt", web_subtitles(record["segments"]))
 
 
-def _csv(rows: Sequence[Sequence[Any]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(rows)
-    return out.getvalue()
-
-
-def _windows_table(timeline: Timeline) -> str:
-    """A row for each window: its answer, as a prediction of that segment gives it, its best classes, or why
-    it was not read.
+def _write_windows(path: Path, timeline: Timeline) -> None:
+    """A table with a row for each window: its answer, as a prediction of that segment gives it, its best
+    classes, or why it was not read.
     """
     best = min(_BEST, len(timeline.class_names))
-    rows: list[list[Any]] = [["start", "end", "answer", "score", "reason"]]
-    rows[0] += [f"top{place}_{what}" for place in range(1, best + 1) for what in ("name", "score")]
-    windows = timeline.windows
+    columns = ["start", "end", "answer", "score", "reason"]
+    columns += [f"top{place}_{what}" for place in range(1, best + 1) for what in ("name", "score")]
+    rows, windows = [], timeline.windows
     for number, own in enumerate(timeline.probabilities):
         row: list[Any] = [windows.starts[number], windows.ends[number]]
         if number in timeline.failed:
@@ -155,12 +149,12 @@ def _windows_table(timeline: Timeline) -> str:
             continue
         order = np.argsort(-own, kind="stable")[:best]
         sure = timeline.threshold is None or own[order[0]] >= timeline.threshold
-        answer = timeline.class_names[order[0]] if sure else "none of these"
+        answer = timeline.class_names[order[0]] if sure else NONE_OF_THESE
         row += [answer, f"{own[order[0]]:.6f}", ""]
         for label in order:
             row += [timeline.class_names[label], f"{own[label]:.6f}"]
         rows.append(row)
-    return _csv(rows)
+    write_table(path, columns, rows)
 
 
 def subtitles(segments: Sequence[Mapping[str, Any]]) -> str:

@@ -1,7 +1,6 @@
 """From predictions of windows to segments: an exponential mean over time, then two thresholds."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -75,9 +74,9 @@ def exponential_mean(values: np.ndarray, weight: float) -> np.ndarray:
     change in time. Rows of NaN stay that, and what is on either side of them is smoothed by itself.
     """
     found = np.full(values.shape, np.nan)
-    for run in _runs(values):
-        part = values[run].astype(np.float64)
-        found[run] = (_one_way(part, weight) + _one_way(part[::-1], weight)[::-1]) / 2
+    for first, last in _stretches(~np.isnan(values).any(axis=1)):
+        part = values[first:last].astype(np.float64)
+        found[first:last] = (_one_way(part, weight) + _one_way(part[::-1], weight)[::-1]) / 2
     return found
 
 
@@ -88,12 +87,10 @@ def _one_way(values: np.ndarray, weight: float) -> np.ndarray:
     return found
 
 
-def _runs(values: np.ndarray) -> Iterator[slice]:
-    """The stretches of rows without NaN."""
-    good = ~np.isnan(values).any(axis=1)
-    changes = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]])))
-    for first, last in changes.reshape(-1, 2).tolist():
-        yield slice(first, last)
+def _stretches(true: np.ndarray) -> list[tuple[int, int]]:
+    """Where bool `[N]` is true without a break: (first, the one behind the last) of each stretch."""
+    changes = np.flatnonzero(np.diff(np.concatenate([[False], true, [False]])))
+    return [(first, last) for first, last in changes.reshape(-1, 2).tolist()]
 
 
 def one_class_at_a_time(values: np.ndarray, enter: float, leave: float) -> np.ndarray:
@@ -137,8 +134,7 @@ def each_class(values: np.ndarray, enter: float, leave: float) -> np.ndarray:
     """
     found = values >= leave  # of NaN it is false
     for label in range(values.shape[1]):
-        on = np.concatenate([[False], found[:, label], [False]])
-        for first, last in np.flatnonzero(np.diff(on)).reshape(-1, 2).tolist():
+        for first, last in _stretches(found[:, label]):
             found[first:last, label] = values[first:last, label].max() >= enter
     return found
 
@@ -153,8 +149,7 @@ def find_segments(timeline: Timeline, smoothing: Smoothing) -> list[Segment]:
     else:
         active = each_class(values, smoothing.enter, smoothing.leave)
     for label in np.flatnonzero(active.any(axis=0)).tolist():
-        on = np.concatenate([[False], active[:, label], [False]])
-        for first, last in np.flatnonzero(np.diff(on)).reshape(-1, 2).tolist():
+        for first, last in _stretches(active[:, label]):
             score = float(values[first:last, label].mean())
             start, end = round(float(edges[first]), 3), round(float(edges[last]), 3)
             segments.append(Segment(start, end, label, min(score, 1.0)))

@@ -1,13 +1,12 @@
 """Known segments of a video from a csv table, to score a timeline against."""
 
-import csv
 import math
 import os
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from uniformer_video.data.lists.table import segment_of
+from uniformer_video.data.lists.table import cells_of, segment_of
 from uniformer_video.data.lists.text import filled_lines, whole_number
 from uniformer_video.errors import DataError, quote
 from uniformer_video.evaluation.segments import Segment
@@ -29,7 +28,7 @@ def read_truth(path: Path | str, class_names: Sequence[str], video: str) -> list
         raise DataError(f"{path} is empty; it must hold the columns {', '.join(_NEEDED)}")
     (source, header), *rows = lines
     separator = next((mark for mark in _SEPARATORS if mark in header), ",")
-    columns = [cell.lower() for cell in _cells(header, separator, source)]
+    columns = [cell.lower() for cell in cells_of(header, separator, source)]
     for column in _NEEDED:
         if columns.count(column) != 1:
             times = "twice" if column in columns else "nowhere"
@@ -39,7 +38,7 @@ def read_truth(path: Path | str, class_names: Sequence[str], video: str) -> list
             )
     found, others = [], 0
     for source, line in rows:
-        cells = _cells(line, separator, source)
+        cells = cells_of(line, separator, source)
         if len(cells) != len(columns):
             raise DataError(f"{source}: {len(cells)} cells below a header of {len(columns)}")
         row = dict(zip(columns, cells, strict=True))
@@ -51,16 +50,6 @@ def read_truth(path: Path | str, class_names: Sequence[str], video: str) -> list
         why = f"of other videos than {os.path.basename(video)} it has {plural(others, 'row')}"
         raise DataError(f"{path} holds no segment{f': {why}' if others else ''}")
     return found
-
-
-def _cells(line: str, separator: str, source: str) -> list[str]:
-    try:
-        (cells,) = csv.reader(
-            [line.strip("\r\n")], delimiter=separator, skipinitialspace=True, strict=True
-        )
-    except csv.Error as error:
-        raise DataError(f"{source}: cannot be read as csv, {error}: {line.strip()!r}") from None
-    return [cell.strip() for cell in cells]
 
 
 def _segment(row: Mapping[str, str], class_names: Sequence[str], source: str) -> Segment:

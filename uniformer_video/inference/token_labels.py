@@ -2,20 +2,19 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from uniformer_video.data.clips.label_maps import FACTS_FILE, MAX_CLASSES, TOP_CLASSES, map_name
+from uniformer_video.data.clips.label_maps import FACTS_FILE, MAX_CLASSES, TOP_CLASSES, map_names
 from uniformer_video.data.lists.media import IMAGE
-from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import EvalDataset
 from uniformer_video.data.loading.loader import eval_loader, resolve_workers
 from uniformer_video.data.protocol import Protocol
-from uniformer_video.errors import CheckpointError, ConfigError, DataError
+from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.files import atomic_write, write_text
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.records import records_at
@@ -25,7 +24,6 @@ from uniformer_video.prepare.jobs import Outcome
 from uniformer_video.prepare.summary import Summary
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.weights.checkpoint import file_sha256
-from uniformer_video.words import name_some
 from uniformer_video.zoo.published import local_file
 
 _LARGEST = torch.finfo(torch.float16).max
@@ -62,7 +60,7 @@ def make_token_labels(
     model = _require_image_uniformer(predictor, weights)
     protocol = with_size(predictor.protocol, size)
     records, _ = records_at([pictures], IMAGE)
-    targets = [Path(out) / name for name in _own_names(records)]
+    targets = [Path(out) / name for name in map_names(records)]
     digest, views = file_sha256(local_file(weights)), protocol.views
     settings = {
         "command": "token-labels",
@@ -136,20 +134,6 @@ def _require_image_uniformer(predictor: Predictor, weights: str | Path) -> UniFo
             f"of one class a picture; take a model of TRAIN.TASK {SingleLabel.name}"
         )
     return model
-
-
-def _own_names(records: Sequence[VideoRecord]) -> list[str]:
-    """Where the map of each picture goes in the folder of maps; no two to one place."""
-    owners: dict[str, VideoRecord] = {}
-    for record in records:
-        name = map_name(record)
-        if name in owners:
-            raise DataError(
-                f"{name_some([owners[name].name, record.name])} would both have the label map {name}, which "
-                "is told by the folder and the name of a picture up to its first dot; rename one of them"
-            )
-        owners[name] = record
-    return list(owners)
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ from uniformer_video.data.clips.label_maps import (
     LabelMaps,
     highest_number,
     map_name,
+    map_names,
     read_facts,
     read_map,
 )
@@ -27,7 +28,7 @@ from uniformer_video.program import command
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.token_labelling import TokenLabelling, TokenLosses
-from uniformer_video.words import name_some, plural
+from uniformer_video.words import name_some
 from uniformer_video.zoo.registry import MODELS, find_model
 
 PUBLISHED_MAPS = "https://github.com/zihangJiang/TokenLabeling"
@@ -95,9 +96,8 @@ def build_label_maps(
             f"there are {len(class_names)} classes, and a label map holds class numbers in half precision, "
             f"which is exact for {MAX_CLASSES} at the most"
         )
-    names = [map_name(record) for record in records]
-    _check_own_names(names, records)
-    there = _check_all_there(folder, names, records)
+    names = map_names(records)
+    there = _check_all_there(folder, names)
     order = _order_of_maps(folder, list(class_names))
     shapes: Counter[tuple[int, ...]] = Counter()
     for name, label_map in _some_maps(folder, there):
@@ -126,9 +126,7 @@ def _some_maps(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Tensor
         raise error
 
 
-def _check_all_there(
-    folder: Path, names: Sequence[str], records: Sequence[VideoRecord]
-) -> list[str]:
+def _check_all_there(folder: Path, names: Sequence[str]) -> list[str]:
     """The names of the maps that are there; `DataError` where one is missing and nobody said why."""
     there: set[str] = set()
     for inner in {os.path.dirname(name) for name in names}:
@@ -144,19 +142,6 @@ def _check_all_there(
             f"{folder}: {name_some(missing)}. {_how_to_have_maps()}"
         )
     return found
-
-
-def _check_own_names(names: Sequence[str], records: Sequence[VideoRecord]) -> None:
-    """Raise `DataError` where two pictures would have one map."""
-    shared = {name for name, count in Counter(names).items() if count > 1}
-    if shared:
-        name = next(name for name in names if name in shared)
-        both = [record.name for record, own in zip(records, names, strict=True) if own == name]
-        raise DataError(
-            f"{plural(len(shared), 'label map')} would be of several pictures each, such as {name} of "
-            f"{name_some(both)}: a map is told by the folder and the name of its picture; give the pictures "
-            "names of their own"
-        )
 
 
 def _order_of_maps(folder: Path, class_names: list[str]) -> list[int] | None:

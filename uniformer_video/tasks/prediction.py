@@ -7,6 +7,8 @@ import numpy as np
 
 from uniformer_video.errors import UserError
 
+NONE_OF_THESE = "none of these"  # the answer below a threshold
+
 
 @dataclass(frozen=True, repr=False)
 class FailedPrediction:
@@ -48,7 +50,9 @@ class Prediction:
 
     def __repr__(self) -> str:
         best = "".join(f"{name} {score:.1%}" for name, score in self.top(1))
-        return f"<Prediction {self.path}: {'none of these; ' if self.none_of_these else ''}{best}>"
+        return (
+            f"<Prediction {self.path}: {f'{NONE_OF_THESE}; ' if self.none_of_these else ''}{best}>"
+        )
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The `count` most probable classes: [(name, probability), ...], best first."""
@@ -65,7 +69,7 @@ class Prediction:
         """`top` for people, one line a class; before them "none of these", where that is the answer."""
         lines = [f"{score:6.1%}  {name}" for name, score in self.top(count)]
         if self.none_of_these:
-            lines.insert(0, f"none of these: no class reaches {self.threshold:.1%}")
+            lines.insert(0, f"{NONE_OF_THESE}: no class reaches {self.threshold:.1%}")
         return lines
 
     def to_dict(self, count: int = 5) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from uniformer_video.weights.checkpoint import (
     is_of_images_alone,
     read_weights,
 )
-from uniformer_video.weights.inflate import inflate_kernel
+from uniformer_video.weights.inflate import MODES, inflate_kernel
 from uniformer_video.words import name_some, plural
 from uniformer_video.zoo.create import build_for_weights
 
@@ -119,7 +119,7 @@ def _shown_mode(source: Weights, found: Weights) -> str:
     shown = Counter(
         mode
         for key, value in source.state.items()
-        for mode in ("average", "center")
+        for mode in MODES
         if _is_kernel(value, found.state.get(key))
         and _difference(inflate_kernel(value, found.state[key].shape[2], mode), found.state[key])
         is None

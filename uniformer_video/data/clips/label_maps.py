@@ -22,7 +22,7 @@ from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError, DecodeError, UserError
 from uniformer_video.files import special_kind
 from uniformer_video.weights import unpickle
-from uniformer_video.words import one_line
+from uniformer_video.words import name_some, one_line
 
 FACTS_FILE = "token_labels.json"
 TOP_CLASSES = 5  # at each place, as published
@@ -114,6 +114,20 @@ def map_name(record: VideoRecord) -> str:
     if not folder:  # a list inside the folder of a class
         folder = Path(record.path).absolute().parent.name
     return os.path.join(folder, f"{name.partition('.')[0]}.pt")
+
+
+def map_names(records: Sequence[VideoRecord]) -> list[str]:
+    """`map_name` of each picture; `DataError` where two pictures would have one map."""
+    owners: dict[str, VideoRecord] = {}
+    for record in records:
+        name = map_name(record)
+        if name in owners:
+            raise DataError(
+                f"{name_some([owners[name].name, record.name])} would both have the label map {name}, which "
+                "is told by the folder and the name of a picture up to its first dot; rename one of them"
+            )
+        owners[name] = record
+    return list(owners)
 
 
 def read_map(path: Path | str) -> Tensor:

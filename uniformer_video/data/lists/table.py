@@ -28,7 +28,7 @@ class Table:
         self, header: str, separator: str, source: str, needed: Sequence[str] = NEEDED
     ) -> None:
         self.separator = _separator(header, separator, source)
-        self.columns = [cell.lower() for cell in self._cells(header, source)]
+        self.columns = [cell.lower() for cell in cells_of(header, self.separator, source)]
         for column in self.columns:
             if column not in NEEDED + OPTIONAL:
                 raise DataError(f"{source}: unknown column {column!r}; the columns are {_COLUMNS}")
@@ -41,7 +41,7 @@ class Table:
 
     def row(self, line: str, source: str) -> dict[str, str]:
         """`{column: text}` of a line."""
-        cells = self._cells(line, source)
+        cells = cells_of(line, self.separator, source)
         if len(cells) != len(self.columns):
             raise DataError(
                 f"{source}: {len(cells)} cells below a header of {len(self.columns)}, "
@@ -56,14 +56,16 @@ class Table:
         csv.writer(out, delimiter=self.separator, lineterminator="").writerow(row.values())
         return out.getvalue()
 
-    def _cells(self, line: str, source: str) -> list[str]:
-        try:
-            (cells,) = csv.reader(
-                [line.strip("\r\n")], delimiter=self.separator, skipinitialspace=True, strict=True
-            )
-        except csv.Error as error:
-            raise DataError(f"{source}: cannot be read as csv, {error}: {line.strip()!r}") from None
-        return [cell.strip() for cell in cells]
+
+def cells_of(line: str, separator: str, source: str) -> list[str]:
+    """The cells of one line of csv; `DataError`, naming `source`, for what is none."""
+    try:
+        (cells,) = csv.reader(
+            [line.strip("\r\n")], delimiter=separator, skipinitialspace=True, strict=True
+        )
+    except csv.Error as error:
+        raise DataError(f"{source}: cannot be read as csv, {error}: {line.strip()!r}") from None
+    return [cell.strip() for cell in cells]
 
 
 def is_header(line: str, separator: str) -> bool:
