@@ -206,5 +206,6 @@ def test_the_doctor(user):
     for about in ("libraries", "torch", "pyav", "disk, here"):
         assert re.search(rf"^(fine |note )  {about} ", printed, re.MULTILINE), printed
     printed = user("uniformer-video", "doctor", status=None)
+    assert "All that is needed works." in printed or "WRONG" in printed  # it came to its end
     for about in ("pyav reads", "model", "videos", "training, test", "prediction"):
         assert re.search(rf"^fine   {about} ", printed, re.MULTILINE), printed

@@ -7,12 +7,10 @@ from importlib import metadata
 import numpy as np
 import pytest
 
+from uniformer_video import plugins
 from uniformer_video.data.decoding import decoders as registry
-from uniformer_video.data.decoding.decoders import Decoder
-from uniformer_video.data.decoding.reader import Reader
 from uniformer_video.doctor import decoders, examine, libraries, machine, self_test
 from uniformer_video.doctor.finding import Level
-from uniformer_video.errors import DecodeError
 from uniformer_video.signals import Interrupted
 
 Usage = namedtuple("Usage", "total used free")
@@ -82,8 +80,19 @@ def test_pyav_reads_what_it_has_written(tmp_path):
     assert finding.found.startswith("H.264, ")
 
 
+ODD_DECODERS = """
+import os
+import signal
+
+import numpy as np
+
+from uniformer_video.data.decoding.decoders import Decoder, register_decoder
+from uniformer_video.data.decoding.reader import Reader
+from uniformer_video.errors import DecodeError
+
+
 class Shifted(Reader):
-    """A reader whose frames are one too late."""
+    # frames are one too late
 
     def __init__(self, path):
         if not str(path).endswith("libx264.mp4"):
@@ -93,11 +102,46 @@ class Shifted(Reader):
         return np.full((1, 2, 2, 3), 12) * (3 + indices[:, None, None, None])
 
 
-def test_a_decoder_with_wrong_frames_is_found(tmp_path, monkeypatch):
-    monkeypatch.setitem(registry._DECODERS, "shifted", Decoder("shifted", Shifted))
+class Crashing(Reader):
+    def __init__(self, path):
+        if str(path).endswith("libx265.mp4"):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        raise DecodeError("not this one")
+
+
+register_decoder(Decoder("shifted", Shifted))
+register_decoder(Decoder("crashing", Crashing))
+"""
+
+
+@pytest.fixture
+def odd_decoders(tmp_path, monkeypatch):
+    """Two decoders of a plugin, which the processes that try them import too."""
+    plugin = tmp_path / f"{tmp_path.name}.py"  # modules of one name are imported once
+    plugin.write_text(ODD_DECODERS)
+    monkeypatch.setattr(registry, "_DECODERS", dict(registry._DECODERS))
+    monkeypatch.setattr(plugins, "_named", list(plugins._named))
+    plugins.import_plugins([str(plugin)])
+
+
+def test_a_decoder_with_wrong_frames_is_found(tmp_path, odd_decoders):
     finding = list(decoders.check_reading(tmp_path, ["shifted"]))[-1]
     assert finding.level is Level.WRONG
     assert "not HEVC" in finding.found and "WRONG FRAMES of H.264" in finding.found
+
+
+def test_a_decoder_that_crashes_is_told_and_the_doctor_goes_on(tmp_path, odd_decoders):
+    found = list(decoders.check_reading(tmp_path, ["crashing", "pyav"]))
+    crashing, pyav = [finding for finding in found if "reads" in finding.about]
+    assert "HEVC (its process crashed (SIGSEGV))" in crashing.found
+    assert crashing.level is Level.NOTE and pyav.level is Level.FINE
+
+
+def test_a_codec_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "libx264.mp4").mkdir()
+    encoding, reading = decoders.check_reading(tmp_path, ["pyav"])
+    assert reading.about == "pyav reads"
+    assert encoding.level is Level.WRONG and "no H.264 can be written" in encoding.found
 
 
 def test_a_step_of_the_self_test_that_fails_is_told(tmp_path, monkeypatch):

@@ -1,15 +1,18 @@
 """The decoders: which are there, with which FFmpeg, and what each reads of small videos made here."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from ctypes.util import find_library
+from functools import partial
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from uniformer_video.doctor.finding import Finding, Level, note, wrong
 from uniformer_video.errors import MissingLibraryError, UserError
+from uniformer_video.prepare.jobs import Outcome, run_jobs
 from uniformer_video.program import install
 from uniformer_video.words import one_line
 
@@ -28,6 +31,7 @@ _QUIET = {"libx265": {"x265-params": "log-level=none"}}
 FRAMES, SIDE = 16, 128
 _BRIGHTER = 12  # levels from one frame to the next
 _WANTED = [0, 5, 6, 15]
+_TIMEOUT = 60.0  # seconds for one video
 
 
 def check_decoders() -> Iterator[Finding]:
@@ -70,19 +74,14 @@ def check_reading(
 ) -> Iterator[Finding]:
     """What each decoder makes of a video of each codec, in `folder`: the right frames, or a refusal.
 
-    "auto" is PyAV: what that cannot read is wrong, what the others refuse is a note.
+    "auto" is PyAV: what that cannot read is wrong, what the others refuse is a note. Everything is done
+    in a process of its own, since libraries that do not fit a processor crash rather than complain.
     """
-    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells its settings otherwise
-    videos, unmade = {}, []
-    for name, (encoder, ending) in CODECS.items():
-        path = folder / f"{encoder}{ending}"
-        try:
-            _write(path, encoder)
-        except (OSError, ValueError) as error:  # FFmpeg's errors are both
-            unmade.append(f"{name} ({one_line(error)})")
-        else:
-            videos[name] = path
-    if "H.264" not in videos:
+    paths = {name: folder / f"{encoder}{ending}" for name, (encoder, ending) in CODECS.items()}
+    made: list[Outcome[str, None]] = []
+    run_jobs(partial(_write, folder), CODECS, made.append, workers=1, timeout=_TIMEOUT)
+    unmade = [f"{outcome.task} ({outcome.reason})" for outcome in made if outcome.reason]
+    if any(outcome.task == "H.264" and outcome.reason for outcome in made):
         yield wrong(
             "encoding",
             f"no H.264 can be written: {'; '.join(unmade)}",
@@ -90,56 +89,62 @@ def check_reading(
         )
     elif unmade:
         yield note("encoding", f"no test video of {', '.join(unmade)}")
+    videos = [(outcome.task, paths[outcome.task]) for outcome in made if not outcome.reason]
     for backend in backends:
-        yield from _check_backend(backend, videos)
+        read: list[Outcome[tuple[str, Path], str]] = []
+        run_jobs(partial(_read, backend), videos, read.append, workers=1, timeout=_TIMEOUT)
+        yield from _judge(backend, read)
 
 
-def _check_backend(backend: str, videos: Mapping[str, Path]) -> Iterator[Finding]:
-    read: list[str] = []
-    refused: list[str] = []
-    false: list[str] = []
-    for name, path in videos.items():
-        try:
-            is_right = _reads(path, backend)
-        except MissingLibraryError:
-            return  # told above
-        except UserError:
-            refused.append(name)
-        else:
-            (read if is_right else false).append(name)
+def _judge(backend: str, read: "Sequence[Outcome[tuple[str, Path], str]]") -> Iterator[Finding]:
+    """The finding about a decoder; none where it is not installed, which is told elsewhere."""
+    names: dict[str | None, list[str]] = {}
+    for outcome in read:
+        failed = f" ({outcome.reason})" if outcome.reason else ""
+        names.setdefault(outcome.result, []).append(outcome.task[0] + failed)
+    if "missing" in names:
+        return
     about = f"{backend} reads"
-    found = f"{', '.join(read) or 'nothing'}; frames as they were written"
-    if refused:
-        found += f"; not {', '.join(refused)}"
-    if false:
+    found = f"{', '.join(names.get('right', [])) or 'nothing'}; frames as they were written"
+    unread = names.get("refused", []) + names.get(None, [])
+    if unread:
+        found += f"; not {', '.join(unread)}"
+    if "false" in names:
         yield wrong(
             about,
-            f"{found}; WRONG FRAMES of {', '.join(false)}",
+            f"{found}; WRONG FRAMES of {', '.join(names['false'])}",
             "set DATA.DECODING_BACKEND to another decoder, and report this",
         )
-    elif backend == "pyav" and refused:
+    elif backend == "pyav" and unread:
         yield wrong(about, found, "pip install --force-reinstall av")
     else:
-        level = Level.NOTE if refused else Level.FINE
-        remedy = "DATA.DECODING_BACKEND auto reads them" if refused else ""
+        level = Level.NOTE if unread else Level.FINE
+        remedy = "DATA.DECODING_BACKEND auto reads them" if unread else ""
         yield Finding(about, found, level, remedy)
 
 
-def _reads(path: Path, backend: str) -> bool:
-    """Whether a decoder gives the frames that are asked for."""
+def _read(backend: str, video: tuple[str, Path]) -> Literal["right", "false", "refused", "missing"]:
+    """Whether a decoder gives the frames that are asked for, refuses, or is not there."""
     from uniformer_video.data.decoding import open_video
 
-    with open_video(path, backend) as video:
-        frames = video.frames(np.array(_WANTED))
+    try:
+        with open_video(video[1], backend) as opened:
+            frames = opened.frames(np.array(_WANTED))
+    except MissingLibraryError:
+        return "missing"
+    except UserError:
+        return "refused"
     found = frames.astype(np.float64).mean((1, 2, 3)) / _BRIGHTER
-    return bool((abs(found - 2 - _WANTED) < 0.4).all())
+    return "right" if (abs(found - 2 - _WANTED) < 0.4).all() else "false"
 
 
-def _write(path: Path, encoder: str) -> None:
+def _write(folder: Path, codec: str) -> None:
     """A video whose frame i is a picture of the brightness (2 + i) * 12."""
     import av
 
-    with av.open(str(path), "w") as container:
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells its settings otherwise
+    encoder, ending = CODECS[codec]
+    with av.open(str(folder / f"{encoder}{ending}"), "w") as container:
         stream = container.add_stream(encoder, rate=25, options=_QUIET.get(encoder, {}))
         stream.width = stream.height = SIDE
         stream.pix_fmt = "yuvj420p" if encoder == "mjpeg" else "yuv420p"
