@@ -6,6 +6,7 @@ Plugins add rows of their own, see `config/register.py`.
 from itertools import chain
 from typing import Any
 
+from uniformer_video.config.segmentation_rows import SEGMENTATION
 from uniformer_video.config.setting import (
     FREE,
     MATCHES_UNLESS_FROM_BEST,
@@ -439,7 +440,7 @@ _MACHINE = (
 
 _DATA = (*_VIDEOS, *_BALANCE, *_CLIPS, *_TRAINING_CROP, *_VIEWS, *_FLIPS)
 _TRAINING = (_TRAIN, _TEACHER, _TOKEN_LABELS, _SOLVER, _AVERAGES)
-_PARTS = (_ARCHITECTURE, _MODEL, _DATA, _AUGMENTATION, *_TRAINING, _TESTS, _MACHINE)
+_PARTS = (_ARCHITECTURE, _MODEL, _DATA, _AUGMENTATION, *_TRAINING, SEGMENTATION, _TESTS, _MACHINE)
 SETTINGS: dict[str, Setting] = {row.key: row for row in chain(*_PARTS)}
 DEFAULTS: dict[str, Any] = {key: row.default for key, row in SETTINGS.items()}
 # Settings of earlier versions that recorded runs may hold, and why they are gone.

@@ -51,7 +51,8 @@ class VideoRecord:
     segment that counts, in seconds; end None = to the end of the video. weight: how often it comes in
     training, beside the others. group: what it has in common with others, such as a person, a source or a
     day; videos of one group are never parted, "" where nothing is said. medium: "video", or "image" for a
-    file of one picture; also the noun of messages, see `noun_of`.
+    file of one picture; also the noun of messages, see `noun_of`. mask: the file with the class of each pixel
+    of a picture, "" where there is none.
     """
 
     path: str
@@ -64,6 +65,7 @@ class VideoRecord:
     weight: float = 1.0
     group: str = ""
     medium: str = "video"
+    mask: str = ""
 
     @property
     def label(self) -> int:
