@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.class_colours import (
     IGNORED_COLOUR,
@@ -31,6 +32,12 @@ def test_a_palette_is_taken_as_it_is():
     assert colours.tolist() == [[0, 0, 0], [255, 1, 2]] and colours.dtype == np.uint8
     picture = coloured(np.array([[1, 255, 0]], np.uint8), colours)
     assert picture.tolist() == [[[255, 1, 2], list(IGNORED_COLOUR), [0, 0, 0]]]
+
+
+def test_ade20k_has_its_usual_colours():
+    colours = class_colours(class_names("ade20k"))
+    assert (colours.shape, colours[2].tolist()) == ((150, 3), [6, 230, 230])
+    assert class_colours(class_names("ade20k")[:3])[2].tolist() != [6, 230, 230]
 
 
 @pytest.mark.parametrize("palette", [[], [[0, 0, 0]], [[0, 0, 0], [1, 2, 256]], [[0, 0], [1, 1]]])

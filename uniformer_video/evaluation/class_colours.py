@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 
+from uniformer_video.data.lists.class_names import ade20k_palette, class_names
 from uniformer_video.errors import DataError
 
 IGNORED = 255  # the class number of a pixel that is not looked at
@@ -28,11 +29,14 @@ _DARKEST, _LIGHTEST = 0.35, 0.97  # of the lightness 0 to 1 of these
 def class_colours(
     names: Sequence[str], palette: Sequence[Sequence[int]] | None = None
 ) -> np.ndarray:
-    """The colour of each class, RGB uint8 `[K, 3]`: its palette's, where there is one, else generated ones.
+    """The colour of each class, RGB uint8 `[K, 3]`: its palette's, where there is one, those that ADE20K is
+    usually drawn in, else generated ones.
 
     A generated colour depends on the number of the class alone. Raises `DataError` for a palette that is not
     of these classes.
     """
+    if palette is None and list(names) == class_names("ade20k"):
+        palette = ade20k_palette()
     if palette is None:
         return _generated()[: len(names)].copy()
     colours = np.asarray(palette)
