@@ -58,7 +58,7 @@ def scene(rng, num_classes, size, skill):
 
 
 def segmented(count, names, seed=0, failed=()):
-    """(entries, areas `[N, 3, K]`, confusion `[K, K]`, decoded `[N]`, strips, masks of truth, predictions)."""
+    """(entries, areas `[N, 3, K]`, confusion `[K, K]`, decoded `[N]`, strips, truths, predictions)."""
     rng, num_classes = np.random.default_rng(seed), len(names)
     areas = np.zeros((count, 3, num_classes), np.int64)
     confusion = np.zeros((num_classes, num_classes), np.int64)
