@@ -49,6 +49,8 @@ class Task(ABC):
     # What a format's lists must be able to hold, one of its `label_kinds`: "one" label a video, "any" number.
     # Dense: "mask", which such a format names.
     label_kind: ClassVar[str] = "one"
+    # What is scored, see `runs/examination.py`: the "views" of a video, averaged, or "pixels".
+    scoring: ClassVar[str] = "views"
     # With fewer classes there is nothing to learn.
     min_classes: ClassVar[int] = 2
     # TEST.SCORE -> what is averaged over the views, a function of logits `[..., K]`; "logits" must be there.
@@ -93,6 +95,10 @@ class Task(ABC):
         Dense: that each names its file of masks.
         """
         raise NotImplementedError
+
+    def is_labelled(self, record: VideoRecord) -> bool:
+        """Whether the list says something of a `VideoRecord` that can be learnt. Dense: a mask."""
+        return bool(record.labels)
 
     @abstractmethod
     def label_of(self, record: VideoRecord) -> Any:
@@ -160,7 +166,8 @@ class Task(ABC):
     def validate(self, scores: np.ndarray, records: Sequence[VideoRecord]) -> tuple[float, float]:
         """Mean logits of videos `[N, K]` and their records -> (score in 0..1, unweighted loss).
 
-        The score is NaN where nothing can be measured. Dense: the mean intersection over union.
+        The score is NaN where nothing can be measured. Dense: areas `[N, 3, K]` -> the mean intersection over
+        union, and NaN, as the loss is measured where the pixels are.
         """
         raise NotImplementedError
 
@@ -221,7 +228,8 @@ class Task(ABC):
             scores: `[N, K]` from `video_scores` with `score`; rows that are not decoded are not read.
             decoded: bool `[N]`. The summary begins with `evaluation.parts.counts` of it.
 
-        Dense: "summary" with pixel accuracy and mean IoU, "per_class" with the IoU of each class.
+        Dense: scores are the `PixelScores`; "summary" with pixel accuracy and mean IoU, "per_class"
+        with the IoU of each class.
         """
         raise NotImplementedError
 
