@@ -1,10 +1,11 @@
 """The page of a test of semantic segmentation in a browser: on a screen, a phone, in the dark, on paper."""
 
 import pytest
-from segmented import PageOnly, segmentation_record
+from segmented import segmentation_record
 
 from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.pages.report import write_report
+from uniformer_video.tasks.segmentation import Segmentation
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
@@ -28,7 +29,7 @@ def pages(tmp_path_factory):
         folder = tmp_path_factory.mktemp(which)
         record, strips = segmentation_record(40, names, failed=(3,))
         strips.save(folder)
-        made[which] = write_report(folder, record, PageOnly())
+        made[which] = write_report(folder, record, Segmentation())
     return made
 
 

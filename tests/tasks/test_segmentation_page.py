@@ -4,12 +4,13 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pages import Page, assert_self_contained
 from PIL import Image
-from segmented import IGNORED, PageOnly, segmentation_record, segmented
+from segmented import IGNORED, PROTOCOL, VIEWS, segmentation_record, segmented
 
 from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.evaluation.class_colours import IGNORED_COLOUR, class_colours
@@ -17,8 +18,9 @@ from uniformer_video.evaluation.pixel_strips import pixel_strip
 from uniformer_video.evaluation.results import load_results, write_record
 from uniformer_video.evaluation.strips import Strips
 from uniformer_video.pages.plots import RIGHT_RGB, WRONG_RGB
-from uniformer_video.pages.report import write_report
+from uniformer_video.pages.report import protocol_line, write_report
 from uniformer_video.pages.segmentation import chosen_pictures, error_map
+from uniformer_video.tasks.segmentation import Segmentation
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
@@ -31,7 +33,7 @@ def write(folder, record, strips):
     write_record(folder, record)
     if strips is not None:
         strips.save(folder)
-    page = Page(write_report(folder, load_results(folder), PageOnly()).read_text("utf-8"))
+    page = Page(write_report(folder, load_results(folder), Segmentation()).read_text("utf-8"))
     assert_self_contained(page)
     return page
 
@@ -58,7 +60,7 @@ def images(page):
 
 def test_page_says_the_numbers_of_the_masks(tmp_path):
     page, record = write_test(tmp_path)
-    *_, truths, predictions = segmented(20, NAMES)
+    _, truths, predictions = segmented(20, NAMES)
     true = np.concatenate([mask.ravel() for mask in truths]).astype(int)
     said = np.concatenate([mask.ravel() for mask in predictions]).astype(int)
     true, said = true[true != IGNORED], said[true != IGNORED]
@@ -81,7 +83,8 @@ def test_classes_that_are_not_there_are_named(tmp_path):
     page = write(tmp_path, record, strips)
     assert "in no mean" not in page.text
     more = [*NAMES, *(f"absent {k}" for k in range(12))]
-    record, _ = segmentation_record(6, NAMES, class_names=more)
+    record, _ = segmentation_record(6, NAMES)
+    record["class_names"], record["palette"] = more, class_colours(more).tolist()
     record["summary"]["absent_classes"] = more[5:]
     extra = {"iou": None, "low": None, "high": None, "accuracy": None, "precision": None}
     zero = {"pixels": 0, "predicted": 0, "correct": 0, "videos": 0}
@@ -202,7 +205,21 @@ def test_curves(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
     page, _ = write_test(tmp_path)
     labels = [v for n, v in page.attributes if n == "aria-label" and v.endswith("over epochs")]
-    assert labels == [f"{title} over epochs" for title in ("Loss", "Pixel accuracy", "Mean IoU")]
+    assert labels == [
+        f"{figure} over epochs"
+        for figure in ("Loss", "Pixel accuracy", "Mean intersection over union")
+    ]
+
+
+def test_how_it_was_tested(tmp_path):
+    page, _ = write_test(tmp_path, count=3)
+    told = "whole images, scaled to fit into 2048 \u00d7 512 px, sides stretched to multiples of 32"
+    assert told in page.text
+    views = replace(VIEWS, align=1, ratios=(0.5, 1.0), flip=True, crop_size=512)
+    assert protocol_line(replace(PROTOCOL, views=views)) == (
+        "whole images, scaled to fit into 2048 \u00d7 512 px, 2 sizes (0.5, 1 times that), each mirrored "
+        "too, by a window of 512 px in steps of 341"
+    )
 
 
 def test_everything_is_escaped(tmp_path):
