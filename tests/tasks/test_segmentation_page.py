@@ -17,7 +17,7 @@ from uniformer_video.evaluation.class_colours import IGNORED_COLOUR, class_colou
 from uniformer_video.evaluation.pixel_strips import pixel_strip
 from uniformer_video.evaluation.results import load_results, write_record
 from uniformer_video.evaluation.strips import Strips
-from uniformer_video.pages.plots import RIGHT_RGB, WRONG_RGB
+from uniformer_video.pages.plots import RIGHT_RGB, WRONG_RGB, heat_map
 from uniformer_video.pages.report import protocol_line, write_report
 from uniformer_video.pages.segmentation import chosen_pictures, error_map
 from uniformer_video.tasks.segmentation import Segmentation
@@ -186,6 +186,16 @@ def test_confusion_is_in_shares_of_true_pixels(tmp_path):
         share = percent(counts[i, j] / pixels[i])
         cell = f"{NAMES[i]}, predicted as {NAMES[j]}: {share}, {counts[i, j]:,} pixels"
         assert cell in cells
+
+
+def test_the_matrix_of_many_classes_leaves_out_tiny_shares():
+    rows = [[0, 0, 996], [0, 1, 4], [1, 0, 6], [1, 1, 994]]
+    uri = heat_map(rows, 40, least_share=0.005)
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+    zoom = len(pixels) // 40
+    opacity = pixels[::zoom, ::zoom, 3]
+    assert opacity[0, 1] == 0 and opacity[1, 0] > 50 and opacity[0, 0] > 250
+    assert heat_map(rows, 40) != uri
 
 
 def test_many_classes(tmp_path):
