@@ -77,6 +77,12 @@ def test_panels_stand_beside_each_other_and_none_is_cut(visit, width):
     assert all(60 < wide <= 270 and 40 < high <= 260 for wide, high in page.evaluate(boxes))
 
 
+def test_a_phone_shows_the_iou_of_classes_without_scrolling(visit):
+    cells = visit("few", 390).locator("#classes tbody td:nth-child(3)").all()
+    boxes = [cell.bounding_box() for cell in cells]
+    assert len(boxes) == 5 and max(box["x"] + box["width"] for box in boxes) <= 390 - 16
+
+
 def test_the_table_of_classes_is_sorted_by_a_click(visit):
     page = visit("many")
     page.get_by_role("button", name="Pixels").first.click()
