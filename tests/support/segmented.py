@@ -14,8 +14,12 @@ from uniformer_video.evaluation.strips import Strips
 from uniformer_video.tasks.segmentation import Segmentation
 
 IGNORED = 255
-VIEWS = PixelViews(512, 0, long_side=2048, align=32)
-PROTOCOL = Protocol(ClipSampling(1, 1), VIEWS, medium="image", precision="fp32")
+PROTOCOL = Protocol(
+    ClipSampling(1, 1),
+    PixelViews(512, 0, long_side=2048, align=32),
+    medium="image",
+    precision="fp32",
+)
 
 
 def scene(rng, num_classes, size, skill):

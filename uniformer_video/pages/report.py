@@ -166,7 +166,7 @@ def protocol_line(protocol: Protocol, playback: str = "forward") -> str:
     """A `Protocol` in words: "4 clips x 1 crop of 8 frames, every 2nd frame at 15 frames a second, 64 px"."""
     sampling, pixels = protocol.sampling, protocol.views
     if isinstance(pixels, PixelViews):
-        return _whole_line(pixels)
+        return pixels.in_words()
     if protocol.medium == IMAGE.name:
         return f"the centre of an image, {_side(pixels)}"
     views = f"{plural(protocol.num_clips, 'clip')} {TIMES} {plural(pixels.num_crops, 'crop')}"
@@ -181,20 +181,6 @@ def protocol_line(protocol: Protocol, playback: str = "forward") -> str:
     parts.append(_side(pixels))
     if playback != "forward":
         parts.append("played backwards")
-    return ", ".join(parts)
-
-
-def _whole_line(pixels: PixelViews) -> str:
-    parts = [f"whole images, scaled to fit into {pixels.long_side} {TIMES} {pixels.short_side} px"]
-    if pixels.align > 1:
-        parts.append(f"sides stretched to multiples of {pixels.align}")
-    if pixels.ratios != (1.0,):
-        sizes = ", ".join(f"{ratio:g}" for ratio in pixels.ratios)
-        parts.append(f"{plural(len(pixels.ratios), 'size')} ({sizes} times that)")
-    if pixels.flip:
-        parts.append("each mirrored too")
-    if pixels.crop_size:
-        parts.append(f"by a window of {pixels.crop_size} px in steps of {pixels.stride}")
     return ", ".join(parts)
 
 
