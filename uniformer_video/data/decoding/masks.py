@@ -45,7 +45,8 @@ class MaskReader:
     """Reads masks of `num_classes` classes, at most 255.
 
     reduce_zero_label: 0 in a file is no class, and 1 the first one. ignore_label: the value in files of
-    pixels that are not looked at. palette: the colour of each class, (red, green, blue), for masks of colours.
+    pixels that are not looked at. palette: the colour of each class, (red, green, blue), for masks of
+    colours.
     """
 
     num_classes: int

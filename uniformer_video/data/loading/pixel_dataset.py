@@ -28,8 +28,8 @@ class PixelDataset(Dataset):
     """`dataset[index]` is the `PixelSample` of a record; nothing stands in for what cannot be read.
 
     read_mask: (record, (height, width) of its picture) -> mask, as `MaskReader.read`. views: what a model
-    sees of the pictures. faults: {path: reason} of pictures that are not tried; loaders add those that hang or
-    crash the decoder. backend: as of `open_video`.
+    sees of the pictures. faults: {path: reason} of pictures that are not tried; loaders add those that
+    hang or crash the decoder. backend: as of `open_video`.
     """
 
     def __init__(
