@@ -41,7 +41,7 @@ def read_mask_folders(
     The mask of a picture has its name, but for the suffix. Without a folder of `val` the seed splits it off;
     without one of `test` val is tested.
     """
-    names, _ = mask_classes(class_names, root)
+    names = mask_classes(class_names, root).names
     parts = {part: folders for part in _PARTS if (folders := _part(root, part))}
     wanted = next((part for part in (split, "val") if part in parts), "")
     if split != "train" and wanted:
@@ -116,8 +116,7 @@ def read_mask_csv(root: Path, split: str, prefix: str = "", class_names: str = "
     """
     choices = ("test.csv", "val.csv") if split == "test" else (f"{split}.csv",)
     path = find_list(root, choices, ",".join(_NEEDED), medium=IMAGE)
-    names, _ = mask_classes(class_names, root)
-    return VideoList(read_mask_list(path, prefix), names)
+    return VideoList(read_mask_list(path, prefix), mask_classes(class_names, root).names)
 
 
 def read_mask_list(path: Path | str, prefix: Path | str = "") -> list[VideoRecord]:
