@@ -81,3 +81,16 @@ def test_a_test_names_what_it_cannot_read(root):
     assert dataset[1].mask is None
     (root / "val/images/val001.png").write_bytes(b"no picture")
     assert "val001.png cannot be read as a picture" in dataset[1].reason
+
+
+def test_a_turned_picture_needs_a_mask_as_it_is_shown(root):
+    """A picture that its EXIF data turn is compared with its mask after that."""
+    record = read_mask_folders(root, "val").records[0]
+    turned = Image.Exif()
+    turned[274] = 6
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(record.path, exif=turned)
+    dataset = PixelDataset([record], PixelViews(64, 0), READ, "pillow")
+    Image.fromarray(np.zeros((30, 20), np.uint8)).save(record.mask)
+    assert dataset[0].mask.shape == dataset[0].picture.shape[:2] == (30, 20)
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(record.mask)
+    assert "20x30; its EXIF data may turn the picture" in dataset[0].reason
