@@ -216,5 +216,6 @@ def _codes(colours: np.ndarray) -> np.ndarray:
 
 def _raw_mode(image: Image.Image) -> str:
     """How the values of a file that is not decoded yet are stored, in Pillow's words."""
-    arguments = image.tile[0][3] if image.tile else ""
+    tiles = getattr(image, "tile", None)  # of files alone
+    arguments = tiles[0][3] if tiles else ""
     return arguments if isinstance(arguments, str) else str((arguments or ("",))[0])

@@ -7,8 +7,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from uniformer_video.data.clips.pixel_views import PixelViews
+from uniformer_video.data.decoding import open_video
 from uniformer_video.data.lists.records import VideoRecord
-from uniformer_video.data.loading.dataset import open_record
 from uniformer_video.data.loading.watchdog import decoding
 from uniformer_video.errors import DecodeError
 from uniformer_video.words import one_line
@@ -53,7 +53,7 @@ class PixelDataset(Dataset):
         try:
             with (
                 decoding(self, index) as record,
-                open_record(record, self.backend, None) as picture,
+                open_video(record.path, self.backend) as picture,
             ):
                 pixels = picture.frames([0])[0]
                 mask = self.read_mask(record, pixels.shape[:2])
