@@ -1,5 +1,6 @@
 """The recipes for ADE20K hold the values of the published runs, which stand here once more."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from uniformer_video.runs import build_model, build_training
 from uniformer_video.runs.check import check_settings
 from uniformer_video.zoo.published import PUBLISHED
 
-FOLDER = Path(__file__).parents[2] / "configs" / "ade20k"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "configs" / "ade20k"
 GLOBAL, H14 = (-1, False), (14, True)
 
 # A column a setting, for the groups of runs below.
@@ -208,7 +210,17 @@ def scheduled(iteration, group):
     return rate
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES])
+@pytest.mark.parametrize("name", RECIPES)
+def test_rates(name):
+    group = RECIPES[name][0]
+    _, _, length, warmup, *_ = GROUPS[group]
+    lr = build_training.build_schedule(recipe(name))
+    for iteration in (0, 1, warmup - 1, warmup, warmup + 1, length // 2, length - 1, length):
+        expected = scheduled(iteration, group)
+        assert lr(iteration) == pytest.approx(expected, rel=1e-9, abs=1e-20)
+
+
+@pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_those_of_published_weights(name):
     text = (FOLDER / f"{name}.yaml").read_text()
     single, _, several = FIGURES[name].partition(" | ")
@@ -220,6 +232,21 @@ def test_figures_are_those_of_published_weights(name):
         told += ("; at" if others else ", at") + f" several sizes {', '.join(several.split())} %"
     assert f"{told}.\n" in text
     assert "alone; weights that you train have their own" in text
+
+
+def test_the_guide_tells_the_same():
+    text = (ROOT / "datasets" / "ade20k" / "README.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if "_uniformer_" in line]
+    told = {row[0].strip("`"): row[1:] for row in rows if len(row) == 4}
+    assert set(told) == set(RECIPES)
+    for name, (start, length, figures) in told.items():
+        group = GROUPS[RECIPES[name][0]]
+        assert length == f"{group[2]:,} x {group[0]}"
+        if name in FIGURES:
+            assert start == f"`{RECIPES[name][-1]}`"
+            single, _, several = FIGURES[name].partition(" | ")
+            assert re.findall(r"\d+\.\d(?!\d|\))", figures) == single.split()
+            assert re.findall(r"\((\d+\.\d)\)", figures) == several.split()
 
 
 def test_what_the_run_of_others_reports():
