@@ -129,6 +129,38 @@ def test_parameters():
     assert found == BACKBONES
 
 
+@pytest.mark.parametrize(
+    ("name", "case", "channels"),
+    [
+        ("uniformer_s", "backbone_s_windows14", (64, 128, 320, 512)),
+        ("uniformer_xxs", "backbone_xxs", (56, 112, 224, 448)),
+    ],
+)
+def test_keys_and_shapes_of_published_detectors(name, case, channels):
+    """Mask R-CNN and Cascade Mask R-CNN: all of their backbone and neck, and nothing else."""
+    facts, _ = parity.dense_case(case)
+    published = {f"backbone.{key}": shape for key, shape in facts["keys"].items()}
+    for level, each in enumerate(channels):
+        for part, side, width in (("lateral_convs", 1, each), ("fpn_convs", 3, 256)):
+            published[f"neck.{part}.{level}.conv.weight"] = [256, width, side, side]
+            published[f"neck.{part}.{level}.conv.bias"] = [256]
+    with torch.device("meta"):
+        model = uv.create_backbone(name, out="fpn")
+    assert {key: list(value.shape) for key, value in model.state_dict().items()} == published
+
+
+def test_maps_as_detectors_ask_for_them():
+    """A tuple of maps from fine to coarse, which necks of MMDetection take."""
+    pyramid = uv.create_backbone("uniformer_s", out="pyramid", window=14, hybrid=True).eval()
+    with torch.no_grad():
+        maps = pyramid(torch.zeros(1, 3, 96, 160))
+    assert isinstance(maps, tuple)
+    assert [each.shape[1] for each in maps] == pyramid.channels == [64, 128, 320, 512]
+    for each, stride in zip(maps, pyramid.strides, strict=True):
+        assert each.shape[2:] == (96 // stride, 160 // stride)
+    assert not hasattr(pyramid, "init_weights")  # MMDetection would call it behind the checkpoint
+
+
 def window_block_by_loops(block, tokens):
     """One image at a time, one window at a time: `[B, H, W, C]` -> the same."""
     tokens = tokens + block.pos_embed(tokens)
