@@ -28,6 +28,7 @@ class SegmentationModel(RecognitionModel):
     """
 
     head_std = 0.01
+    unsynchronised = ("backbone",)  # as published: the heads alone are
     pyramid: ClassVar[type[Pyramid]] = Pyramid
     # Weights of the losses of `training_outputs`.
     output_weights: ClassVar[tuple[float, ...]] = (1.0,)
