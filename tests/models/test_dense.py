@@ -18,6 +18,7 @@ from uniformer_video.models.dense.neck import FeaturePyramid, PyramidWithNeck
 from uniformer_video.models.dense.segmentation import LightSemanticFPN, SemanticFPN, UperNet
 from uniformer_video.models.dense.windows import WindowBlock
 from uniformer_video.models.light import HourglassBlock
+from uniformer_video.zoo.registry import find_model
 
 SIZES = {"embed_dims": [4, 8, 8, 16], "depths": [1, 1, 4, 1], "head_dim": 4}
 LIGHT_SIZES = {**SIZES, "depths": [1, 1, 3, 2]}
@@ -224,6 +225,26 @@ def test_which_blocks_attend_within_windows(depth):
 def test_the_window_of_a_hybrid_is_14_by_default():
     with torch.device("meta"):
         assert Pyramid(**SIZES, hybrid=True).window == 14
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "over the whole map"),
+        ({"window": 32}, "within windows of 32 tokens"),
+        (
+            {"window": 14, "hybrid": True},
+            "within windows of 14 tokens, over the whole map in every fourth block",
+        ),
+    ],
+)
+def test_attention_in_words(options, told):
+    with torch.device("meta"):
+        for name in ("semantic_fpn_uniformer_s", "upernet_uniformer_s"):
+            model = uv.create_model(name, num_classes=3, **options)
+            assert find_model(name).family.facts(model) == {"attention": told}
+        light = uv.create_model("semantic_fpn_uniformer_xxs", num_classes=3)
+    assert find_model("semantic_fpn_uniformer_xxs").family.facts(light) == {}
 
 
 def test_one_checkpoint_serves_all_attention():

@@ -80,6 +80,10 @@ class Family:
         """
         return {**read_model_arguments(weights, model.name), **options}
 
+    def facts(self, model: nn.Module) -> dict[str, str]:
+        """What the results of a test tell of a built model beside its name: what no weight shows."""
+        return {}
+
     def recognise(
         self, weights: Weights, models: Sequence["NamedModel"], options: Mapping[str, Any]
     ) -> str | None:
