@@ -178,7 +178,7 @@ def test_one_model_in_all_modes(name):
 
 
 def test_no_window_and_a_hybrid_contradict_each_other():
-    with pytest.raises(ConfigError, match="UNIFORMER.WINDOW -1 is attention without windows"):
+    with pytest.raises(ConfigError, match=r"UNIFORMER\.WINDOW -1 is attention without windows"):
         recipe("semantic_fpn_uniformer_s_h14", "UNIFORMER.WINDOW", "-1")
 
 

@@ -140,8 +140,9 @@ def _local_kernel(flat: dict[str, Any]) -> None:
 def _attention_windows(flat: dict[str, Any]) -> None:
     if flat["UNIFORMER.WINDOW"] < 0 and flat["UNIFORMER.HYBRID"]:
         raise ConfigError(
-            "UNIFORMER.WINDOW -1 is attention without windows, and UNIFORMER.HYBRID True has them in three of "
-            "four blocks; set UNIFORMER.HYBRID False for attention over the whole map, or a window, such as 14"
+            "UNIFORMER.WINDOW -1 is attention without windows, and UNIFORMER.HYBRID True has them in three "
+            "of four blocks; set UNIFORMER.HYBRID False for attention over the whole map, or a window, such "
+            "as 14"
         )
 
 

@@ -134,8 +134,8 @@ def open_picture(
     except Exception as error:  # what Pillow raises for damaged pictures depends on their format
         if _LIMIT_OF_TEXTS in str(error):
             raise DecodeError(
-                f"{name} holds packed texts, or a colour profile, that are too large once unpacked: more than "
-                "1 MB each or 64 MB together are not read; save it without them, or take it out"
+                f"{name} holds packed texts, or a colour profile, that are too large once unpacked: more "
+                "than 1 MB each or 64 MB together are not read; save it without them, or take it out"
             ) from None
         reason = f"cannot be read as a picture: {system_reason(error) or type(error).__name__}"
     raise DecodeError(f"{name} {reason}; {remedy}") from None
