@@ -10,6 +10,7 @@ from uniformer_video.config.settings import flat_config, load_config
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.dense.windows import WindowBlock
 from uniformer_video.runs import build_model, build_training
+from uniformer_video.runs.build_measures import recomputation_lines
 from uniformer_video.runs.check import check_settings
 from uniformer_video.zoo.published import PUBLISHED
 
@@ -154,6 +155,20 @@ def test_architecture(name):
     stages = [backbone.blocks1, backbone.blocks2, backbone.blocks3, backbone.blocks4]
     rates = [block.drop_path.rate for stage in stages for block in stage]
     assert rates == pytest.approx(torch.linspace(0, drop_path, len(rates)).tolist())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recomputed_activations(name):
+    """Of UperNet-B alone: the first two blocks of stage 3."""
+    cfg = recipe(name)
+    model = model_of(cfg)
+    lines = recomputation_lines(cfg, model)
+    if not name.startswith("upernet_uniformer_b"):
+        assert model.backbone.checkpoint_blocks == (0, 0, 0, 0) and not lines
+        return
+    assert model.backbone.checkpoint_blocks == (0, 0, 2, 0)
+    (line,) = lines
+    assert "saves memory, and makes a step" in line
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if RECIPES[name][1]])
