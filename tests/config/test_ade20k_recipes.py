@@ -192,6 +192,14 @@ def test_one_model_in_all_modes(name):
     assert attention("UNIFORMER.WINDOW", "-1", *windows) == whole
 
 
+def test_upernet_takes_two_images_a_slot():
+    with pytest.raises(
+        ConfigError, match=r"TRAIN\.BATCH_SIZE 8 in 8 parts .* set TRAIN\.BATCH_SIZE 16"
+    ):
+        check_settings(recipe("upernet_uniformer_s_h14", "TRAIN.BATCH_SIZE", "8"))
+    check_settings(recipe("semantic_fpn_uniformer_s_h14", "TRAIN.BATCH_SIZE", "8"))
+
+
 def test_no_window_and_a_hybrid_contradict_each_other():
     with pytest.raises(ConfigError, match=r"UNIFORMER\.WINDOW -1 is attention without windows"):
         recipe("semantic_fpn_uniformer_s_h14", "UNIFORMER.WINDOW", "-1")

@@ -148,6 +148,7 @@ class UperNet(SegmentationModel):
     """
 
     output_weights = (1.0, 0.4)
+    least_batch: ClassVar[int] = 2  # one pooled value of one image has no variance to normalise by
 
     def __init__(
         self,
