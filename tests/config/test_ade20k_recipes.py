@@ -87,7 +87,6 @@ SHARED = {
     "SEGMENTATION.FLIP": False,
     "SEGMENTATION.CROP_SIZE": 0,
     "AUG.ENABLE": False,
-    "MIXUP.ENABLE": False,
     "MIXUP.LABEL_SMOOTH_VALUE": 0.0,
     "EMA.ENABLE": False,
     "TRAIN.PRECISION": "fp32",

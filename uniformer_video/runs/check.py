@@ -230,8 +230,8 @@ def _check_slots(cfg: CfgNode) -> None:
     size = cfg.TRAIN.BATCH_SIZE // cfg.NUM_GPUS
     if size < least:
         raise ConfigError(
-            f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} in {cfg.NUM_GPUS} parts (NUM_GPUS) is {size} a part, and "
-            f"{name} has BatchNorm on means of whole images, which takes {least} or more; set "
+            f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} in {cfg.NUM_GPUS} parts (NUM_GPUS) is {size} a part, "
+            f"and {name} has BatchNorm on means of whole images, which takes {least} or more; set "
             f"TRAIN.BATCH_SIZE {least * cfg.NUM_GPUS} or more, or a lower NUM_GPUS"
         )
 
