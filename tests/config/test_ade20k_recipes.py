@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from uniformer_video.config.settings import flat_config, load_config
+from uniformer_video.data.lists.class_names import class_names
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.dense.windows import WindowBlock
 from uniformer_video.runs import build_model, build_training
+from uniformer_video.runs.build_masks import build_mask_reader
 from uniformer_video.runs.build_measures import recomputation_lines
 from uniformer_video.runs.check import check_settings
 from uniformer_video.zoo.published import PUBLISHED
@@ -42,13 +45,13 @@ RECIPES = {
     "semantic_fpn_uniformer_xxs": ("fpn", None, 0.0, 13_536_710, "uniformer_xxs_224_in1k"),
     "semantic_fpn_uniformer_xs": ("fpn", None, 0.1, 19_733_398, "uniformer_xs_224_in1k"),
     "semantic_fpn_uniformer_s_h14": ("fpn", H14, 0.1, 25_299_926, "uniformer_small_in1k"),
-    "semantic_fpn_uniformer_s_global": ("fpn", GLOBAL, 0.1, 25_299_926, "uniformer_small_in1k"),
+    "semantic_fpn_uniformer_s": ("fpn", GLOBAL, 0.1, 25_299_926, "uniformer_small_in1k"),
     "semantic_fpn_uniformer_b_h14": ("fpn", H14, 0.2, 53_531_222, "uniformer_base_in1k"),
-    "semantic_fpn_uniformer_b_global": ("fpn", GLOBAL, 0.2, 53_531_222, "uniformer_base_in1k"),
+    "semantic_fpn_uniformer_b": ("fpn", GLOBAL, 0.2, 53_531_222, "uniformer_base_in1k"),
     "upernet_uniformer_s_h14": ("upernet", H14, 0.25, 51_521_132, "uniformer_small_in1k"),
-    "upernet_uniformer_s_global": ("upernet", GLOBAL, 0.25, 51_521_132, "uniformer_small_in1k"),
+    "upernet_uniformer_s": ("upernet", GLOBAL, 0.25, 51_521_132, "uniformer_small_in1k"),
     "upernet_uniformer_b_h14": ("upernet", H14, 0.4, 79_752_428, "uniformer_base_in1k"),
-    "upernet_uniformer_b_global": ("upernet", GLOBAL, 0.4, 79_752_428, "uniformer_base_in1k"),
+    "upernet_uniformer_b": ("upernet", GLOBAL, 0.4, 79_752_428, "uniformer_base_in1k"),
     "semantic_fpn_uniformer_xxs_160k": (
         "community", None, 0.0, 13_536_710, "runs/semantic_fpn_uniformer_xxs/last.pt",
     ),
@@ -57,16 +60,16 @@ RECIPES = {
 # recipe); behind |, at several sizes.
 FIGURES = {
     "semantic_fpn_uniformer_xxs": "42.3", "semantic_fpn_uniformer_xs": "44.4",
-    "semantic_fpn_uniformer_s_h14": "46.3", "semantic_fpn_uniformer_s_global": "46.6 45.6 46.2",
-    "semantic_fpn_uniformer_b_h14": "47.0", "semantic_fpn_uniformer_b_global": "48.0 47.0 47.7",
+    "semantic_fpn_uniformer_s_h14": "46.3", "semantic_fpn_uniformer_s": "46.6 45.6 46.2",
+    "semantic_fpn_uniformer_b_h14": "47.0", "semantic_fpn_uniformer_b": "48.0 47.0 47.7",
     "upernet_uniformer_s_h14": "46.9 | 48.0",
-    "upernet_uniformer_s_global": "47.6 46.6 47.0 | 48.5 48.4 48.5",
+    "upernet_uniformer_s": "47.6 46.6 47.0 | 48.5 48.4 48.5",
     "upernet_uniformer_b_h14": "48.9 | 50.0",
-    "upernet_uniformer_b_global": "50.0 49.1 49.5 | 50.8 50.6 50.7",
+    "upernet_uniformer_b": "50.0 49.1 49.5 | 50.8 50.6 50.7",
 }
 # fmt: on
 SHARED = {
-    "MODEL.NUM_CLASSES": 150,
+    "MODEL.NUM_CLASSES": 0,  # of the format, below
     "BN.NORM_TYPE": "sync_batchnorm",
     "TRAIN.TASK": "segmentation",
     "TRAIN.DATASET": "ade20k",
@@ -77,7 +80,7 @@ SHARED = {
     "DATA.TRAIN_CROP_SIZE": 512,
     "DATA.RANDOM_FLIP": True,
     "DATA.FLIP": "auto",
-    "SEGMENTATION.REDUCE_ZERO_LABEL": True,
+    "SEGMENTATION.REDUCE_ZERO_LABEL": False,  # likewise
     "SEGMENTATION.IGNORE_LABEL": 255,
     "SEGMENTATION.SCALE": [2048, 512],
     "SEGMENTATION.RATIO_RANGE": [0.5, 2.0],
@@ -115,7 +118,7 @@ def model_of(cfg):
 
 
 def model_name(name):
-    return name.removesuffix("_h14").removesuffix("_global").removesuffix("_160k")
+    return name.removesuffix("_h14").removesuffix("_160k")
 
 
 def test_every_recipe_is_in_the_table():
@@ -143,6 +146,28 @@ def test_settings(name, caplog):
     assert {key: found[key] for key in expected} == expected
     check_settings(cfg)
     assert not caplog.records  # every setting has an effect
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_the_format_says(name):
+    """Of ADE20K 150 classes, and 0 is none; masks of one's own are read by the same recipes as they are."""
+    reader = build_mask_reader(recipe(name), len(class_names("ade20k")))
+    assert (reader.num_classes, reader.reduce_zero_label, reader.ignore_label) == (150, True, 255)
+    own = build_mask_reader(recipe(name, "TRAIN.DATASET", "masks"), 3)
+    assert (own.reduce_zero_label, own.ignore_label) == (False, 255)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_a_test_sees(name):
+    views = Protocol.from_cfg(recipe(name)).views
+    align = GROUPS[RECIPES[name][0]][-1]
+    assert (views.long_side, views.short_side, views.align) == (2048, 512, align)
+    assert (views.ratios, views.flip, views.crop_size) == ((1.0,), False, 0)
+    assert list(views.normalise.mean) == [0.485, 0.456, 0.406]
+    sizes = "[0.5,0.75,1.0,1.25,1.5,1.75]"
+    several = recipe(name, "SEGMENTATION.RATIOS", sizes, "SEGMENTATION.FLIP", "True")
+    views = Protocol.from_cfg(several).views
+    assert (views.ratios, views.flip) == ((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), True)
 
 
 @pytest.mark.parametrize("name", RECIPES)
