@@ -193,7 +193,7 @@ def weights_line(model: Mapping[str, Any]) -> str:
 
     Of segmentation models also how they attend, which weights do not tell.
     """
-    told = f"; attention {model['attention']}" if model.get("attention") else ""
+    told = f" (attention {model['attention']})" if model.get("attention") else ""
     return f"{_weights_in_words(model)}{told}"
 
 
