@@ -131,7 +131,7 @@ def test_one_training_is_tested_with_any_attention(pictures, tested):
         results = Results.load(folder)
         assert results.model["attention"] == told
         assert results.model["checkpoint_sha256"] == whole.model["checkpoint_sha256"]
-        assert not np.array_equal(results.areas, whole.areas)
+        assert results.model["gflops_view"] > whole.model["gflops_view"]  # windows are filled up
         assert f"(attention {told})" in (folder / "report.html").read_text()
     again = settings(pictures, tested, TRAIN__ENABLE="False", UNIFORMER__WINDOW=-1)
     assert Results.load(run(again, "tiny")).model["attention"] == whole.model["attention"]
