@@ -123,11 +123,11 @@ def test_every_run_has_a_config_and_every_config_a_run():
     assert len(names) == 39
     own = {name.removesuffix("_published") for name in names if name.startswith(OWN_RECIPES)}
     assert len(own) == 13
-    others = ("demo", "finetune", "images", "imagenet", "scratch")
+    others = ("ade20k", "demo", "finetune", "images", "imagenet", "scratch")
     assert {name_of(p) for p in CONFIGS if p.parent.name not in others} == names | own
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=name_of)
+@pytest.mark.parametrize("path", [p for p in CONFIGS if p.parent.name != "ade20k"], ids=name_of)
 def test_config_builds(path, caplog):
     # of token labelling, a user gives the folder of label maps
     cfg = load_config(path, ["TOKEN_LABELS.PATH", "maps"] if "_tl" in path.stem else [])

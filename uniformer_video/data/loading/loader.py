@@ -97,6 +97,8 @@ class TrainPlan:
             f"AUG.REPEATED {self.repeats}: an epoch is {used} views of {self.distinct} {drawn} the "
             f"{self.videos} of the training list"
         )
+        if used == self.videos:
+            return f"{line}; none is left out."
         cuts = f"by cuts to whole {REPEATED_UNIT}s and to whole steps"
         if self.videos < REPEATED_UNIT:
             cuts = f"by the cut to whole steps; for that to whole {REPEATED_UNIT}s it is too short"
