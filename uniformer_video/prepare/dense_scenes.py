@@ -1,8 +1,8 @@
 """Pictures of the segmentation demo, with the class of each of their pixels.
 
-Textured shapes overlap before a busy background. A class is a shape and a texture: colours are drawn alike for
-all, plain shapes stand among the others, and a part of the ground is textured, so that neither colour, shape nor
-texture alone tells a class.
+Textured shapes overlap before a busy background. A class is a shape and a texture: colours are drawn alike
+for all, plain shapes stand among the others, and a part of the ground is textured, so that neither colour,
+shape nor texture alone tells a class.
 """
 
 from dataclasses import dataclass
@@ -69,22 +69,21 @@ def render(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 def draw_things(rng: np.random.Generator) -> list[Thing]:
     """The things of a picture, the last in front: some of random classes, and some plain ones."""
-    labels = [
-        int(label)
-        for label in rng.integers(1, len(CLASS_NAMES), rng.integers(*_THINGS, endpoint=True))
-    ]
+    number = rng.integers(*_THINGS, endpoint=True)
+    labels = rng.integers(1, len(CLASS_NAMES), number).tolist()
     labels += [0] * int(rng.integers(*_PLAIN, endpoint=True))
     cells = rng.permutation(_CELLS**2)
+    order = rng.permutation(labels)
     return [
-        _draw_thing(label, int(cells[place]), rng)
-        for place, label in enumerate(rng.permutation(labels))
+        _draw_thing(int(label), int(cell), rng) for label, cell in zip(order, cells, strict=False)
     ]
 
 
 def paint(picture: np.ndarray, mask: np.ndarray, thing: Thing) -> None:
     """Paint a thing into `picture` and its class into `mask`, in place.
 
-    picture: `float [H, W, 3]` in 0..1; mask: `uint8 [H, W]`. The rim is smooth in the picture; in the mask a pixel is the thing's where its middle lies inside.
+    picture: `float [H, W, 3]` in 0..1; mask: `uint8 [H, W]`. The rim is smooth in the
+    picture; in the mask a pixel is the thing's where its middle lies inside.
     """
     down, across = np.mgrid[: mask.shape[0], : mask.shape[1]] + 0.0
     right, below = across - thing.x, down - thing.y
@@ -104,7 +103,7 @@ def _draw_thing(label: int, cell: int, rng: np.random.Generator) -> Thing:
     middle = (np.array(divmod(cell, _CELLS)) + 0.5) * SIDE / _CELLS - 0.5
     y, x = middle + rng.uniform(-_JITTER, _JITTER, 2)
     return Thing(
-        label=int(label),
+        label=label,
         shape=shape,
         x=float(x),
         y=float(y),
