@@ -135,8 +135,9 @@ def test_classes_are_balanced_and_colours_do_not_tell_them():
         of_class = [thing for thing in things if thing.label == label]
         assert len(of_class) == pytest.approx(400 * 5 / 7, rel=0.2)
         assert np.mean([thing.size for thing in of_class]) == pytest.approx(21, abs=0.6)
-        colors = np.mean([thing.colors for thing in of_class], axis=0)
-        assert colors == pytest.approx(np.full((2, 3), 0.5), abs=0.07)
+        light, dark = np.mean([thing.colors for thing in of_class], axis=0)
+        assert light == pytest.approx(np.full(3, 0.74), abs=0.05)
+        assert dark == pytest.approx(np.full(3, 0.18), abs=0.05)
     plain = {thing.shape for thing in things if not thing.label}
     assert plain == set(SHAPES) and not any(thing.texture for thing in things if not thing.label)
 

@@ -92,7 +92,7 @@ def _without_noise(label: int, times: np.ndarray, rng: np.random.Generator) -> n
     motion = _motion(label, rng)
     background = drifting_background(times, rng)
     inside, half = _shape(times, motion, rng)
-    colors = two_colors(rng)
+    colors = _two_colors(rng)
     shape = np.where(half[..., None], colors[0], colors[1])
     return background + inside[..., None] * (shape - background)
 
@@ -167,7 +167,7 @@ def _shape(
     return inside, along > 0
 
 
-def two_colors(rng: np.random.Generator) -> np.ndarray:
+def _two_colors(rng: np.random.Generator) -> np.ndarray:
     """Two colours that differ clearly from each other."""
     while True:
         colors = rng.random((2, 3))

@@ -5,6 +5,7 @@ for all, plain shapes stand among the others, and a part of the ground is textur
 shape nor texture alone tells a class.
 """
 
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
 from itertools import product
 
@@ -12,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from uniformer_video.prepare.appearances import TEXTURES, depth, is_dark
-from uniformer_video.prepare.demo import two_colors
 
 SIDE = 128  # pixels, both ways
 SHAPES = ("disc", "ring", "square", "cross")
@@ -112,30 +112,39 @@ def _draw_thing(label: int, cell: int, rng: np.random.Generator) -> Thing:
         texture=texture,
         period=float(rng.uniform(*_PERIODS)),
         shift=(float(rng.random()), float(rng.random())),
-        colors=two_colors(rng),
+        colors=_colors(rng),
     )
 
 
 def _surface(thing: Thing, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """The colours of a thing at points in pixels from its middle, along and across it: `[..., 3]`."""
     if not thing.texture:
-        return thing.colors[0]
+        return thing.colors[int(thing.shift[0] < 0.5)]
     dark = is_dark(
         thing.texture, u / thing.period + thing.shift[0], v / thing.period + thing.shift[1]
     )
     return thing.colors[dark.astype(int)]
 
 
+def _colors(rng: np.random.Generator) -> np.ndarray:
+    """A light and a dark colour, of any two hues: `[2, 3]` in 0..1."""
+    light = hsv_to_rgb(rng.random(), rng.uniform(0.1, 0.6), rng.uniform(0.8, 1.0))
+    dark = hsv_to_rgb(rng.random(), rng.uniform(0.4, 1.0), rng.uniform(0.15, 0.4))
+    return np.array([light, dark])
+
+
 def _background(rng: np.random.Generator) -> np.ndarray:
     """Blotches of colour, of which some are striped or dotted: `float [SIDE, SIDE, 3]` in 0..1."""
-    ground = _grown(rng.random((6, 6, 3))) + 0.3 * (_grown(rng.random((24, 24, 3))) - 0.5)
+    ground = _grown(rng.uniform(0.15, 0.85, (6, 6, 3))) + _grown(
+        rng.uniform(-0.15, 0.15, (24, 24, 3))
+    )
     down, across = np.mgrid[:SIDE, :SIDE] / rng.uniform(*_PERIODS)
     angle, texture = rng.uniform(0, 2 * np.pi), TEXTURES[rng.integers(len(TEXTURES))]
     u = np.cos(angle) * across + np.sin(angle) * down
     v = np.cos(angle) * down - np.sin(angle) * across
     level = _grown(rng.random((5, 5, 1)))[..., 0]
     textured = level > np.quantile(level, 1 - _TEXTURED_GROUND)
-    colors = two_colors(rng)[is_dark(texture, u, v).astype(int)]
+    colors = _colors(rng)[is_dark(texture, u, v).astype(int)]
     return np.where(textured[..., None], colors, ground)
 
 
