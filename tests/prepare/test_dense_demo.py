@@ -174,3 +174,10 @@ def test_the_command(call, tmp_path):
     numbers = [word for name, count in FEW.items() for word in (f"--{name}", count)]
     status, _, errors = call("make-demo-data", "--dense", "--out", tmp_path, *numbers)
     assert status == 0 and "33 pictures made, 0 were there" in errors
+
+
+def test_the_run_says_what_makes_its_set(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, _, errors = call("run", "--cfg", "demo/dense")
+    assert status == 2 and "no folder datasets/dense; `" in errors
+    assert "make-demo-data --dense` makes it" in errors
