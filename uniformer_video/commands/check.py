@@ -121,7 +121,8 @@ def check_step(args: Namespace) -> int:
             "--images takes each picture for itself"
         )
     backend = PICTURES if noun == "image" else "auto"
-    pairs, seen = _pairs(args, found), set()
+    pairs = _pairs(args, found)
+    seen: set[int] = set()
     with progress_bar(noun) as show:
         checked, bad = check_videos(
             pairs or to_check(records),

@@ -70,6 +70,6 @@ def note_unseen(pairs: Sequence[MaskToCheck], seen: Collection[int]) -> str:
         return ""
     return (
         f"No mask shows {len(unseen)} of the {plural(count, 'class', 'classes')}: number "
-        f"{name_some(unseen, 5)}. Where masks have other values for them, such as 255, give classes.txt lines "
-        "of `name,red,green,blue`"
+        f"{name_some(unseen, 5)}. Where masks have other values for them, such as 255, give classes.txt "
+        "lines of `name,red,green,blue`"
     )
