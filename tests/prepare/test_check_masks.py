@@ -51,3 +51,16 @@ def test_a_list_and_its_options(root, tmp_path, call):
     assert "has no classes.txt" in said and "3 images checked, 1 bad" in said
     code, _, told = call("prepare", "check", listed, root / "train/images", "--images", *options)
     assert code == 2 and "has no masks, and others of the lists have" in told
+
+
+def test_classes_that_no_mask_shows_are_told(tmp_path, call):
+    """Masks of 0 and 255: the latter is ignored as it comes, and by its colour it is a class."""
+    root = write_masked_pictures(tmp_path / "set", train=2, val=1, classes=2)
+    for mask in root.glob("*/masks/*"):
+        Image.fromarray(np.array(Image.open(mask)) * 255).save(mask)
+    options = ("--out", tmp_path / "bad.csv", "--workers", 1)
+    code, said, _ = call("prepare", "check", root, *options)
+    assert code == 0 and "No mask shows 1 of the 2 classes: number 1." in said
+    (root / "classes.txt").write_text("ground,0,0,0\ndisc,255,255,255\n")
+    code, said, _ = call("prepare", "check", root, *options)
+    assert code == 0 and said == "3 images checked, 0 bad\n"

@@ -14,7 +14,6 @@ from uniformer_video.words import duration, plural
 
 if TYPE_CHECKING:
     from uniformer_video.data.lists.records import VideoRecord
-    from uniformer_video.prepare.check import Check
     from uniformer_video.prepare.check_masks import MaskToCheck
     from uniformer_video.prepare.overlap import Overlap
 
@@ -97,6 +96,7 @@ def check_step(args: Namespace) -> int:
     """
     from uniformer_video.data.decoding.decoders import PICTURES
     from uniformer_video.prepare.check import check_videos, records_to_check, to_check
+    from uniformer_video.prepare.check_masks import check_mask, note_unseen
 
     if args.timeout <= 0:
         raise UserError(f"--timeout is {args.timeout:g}; it takes more than 0 seconds")
@@ -121,26 +121,35 @@ def check_step(args: Namespace) -> int:
             "--images takes each picture for itself"
         )
     backend = PICTURES if noun == "image" else "auto"
-    videos, check = _pairs(args, found) or (to_check(records), None)
+    pairs = _pairs(args, found)
+    seen: set[int] = set()
     with progress_bar(noun) as show:
         checked, bad = check_videos(
-            videos, args.out, args.workers, args.timeout, args.strict, show, backend, check
+            pairs or to_check(records),
+            args.out,
+            args.workers,
+            args.timeout,
+            args.strict,
+            show,
+            backend,
+            check_mask if pairs else None,
+            lambda found: seen.update(found.classes),
         )
     for path, reason, *_ in bad[:3]:
         print(f"{path}: {reason}")
     print(f"{plural(checked, noun)} checked, {len(bad)} bad" + (f": see {args.out}" if bad else ""))
+    if pairs and (note := note_unseen(pairs, seen)):
+        print(note)
     return EXIT_USER_ERROR if bad else 0
 
 
-def _pairs(
-    args: Namespace, found: "Mapping[str, Sequence[VideoRecord]]"
-) -> "tuple[list[MaskToCheck], Check] | None":
-    """The images with masks of all lists, and what looks at one; None where they have no masks."""
-    from uniformer_video.prepare.check_masks import check_mask, masks_to_check
+def _pairs(args: Namespace, found: "Mapping[str, Sequence[VideoRecord]]") -> "list[MaskToCheck]":
+    """The images with masks of all lists; none where they have no masks."""
+    from uniformer_video.prepare.check_masks import masks_to_check
 
     masked = {source for source, own in found.items() if any(record.mask for record in own)}
     if not masked:
-        return None
+        return []
     if others := [source for source in found if source not in masked]:
         raise UserError(
             f"{others[0]} has no masks, and others of the lists have; give them to a command each"
@@ -153,7 +162,7 @@ def _pairs(
         if note:
             print(note)
         pairs += own
-    return pairs, check_mask
+    return pairs
 
 
 def _asked_medium(args: Namespace) -> str:

@@ -49,12 +49,13 @@ Check = Callable[[Any], "Found"]
 class Found:
     """What is wrong with a video (empty: nothing), frames that decode, and frames by its header or list.
 
-    `found` and `declared` are None where nothing tells.
+    `found` and `declared` are None where nothing tells. classes: that a mask shows, by their numbers.
     """
 
     reason: str
     found: int | None
     declared: int | None
+    classes: tuple[int, ...] = ()
 
 
 def videos_to_check(
@@ -181,6 +182,7 @@ def check_videos(
     progress: Callable[[int, int, int], None] | None = None,
     backend: str = "auto",
     check: Check | None = None,
+    look: Callable[[Found], object] = lambda found: None,
 ) -> tuple[int, list[tuple]]:
     """Decode what `videos_to_check` gives in parallel and write a table of the bad ones to the csv `out`.
 
@@ -188,7 +190,8 @@ def check_videos(
     decoders hide. Returns (number checked, rows of the table). `progress(checked, all, bad)` is called
     with counts after each video. The table is written after an interrupt too. backend: a decoder, as
     `open_video` takes it; that of images for these. check: what looks at one of the videos, `check_video` as
-    it comes; a video is then any tuple that begins with its path and the number of its frames.
+    it comes; a video is then any tuple that begins with its path and the number of its frames. look: is given
+    what was found of each.
     """
     videos = list(dict.fromkeys(videos))
     bad: list[tuple] = []
@@ -199,6 +202,7 @@ def check_videos(
         checked += 1
         path, declared, *_ = outcome.task
         video = outcome.result or Found(outcome.reason, None, declared or None)
+        look(video)
         if video.reason:
             reason = video.reason.removeprefix(f"{path} ")
             bad.append((path, reason, *map(_cell, (video.found, video.declared))))

@@ -1,10 +1,12 @@
 """Images and their masks, both read as training does, to find what is wrong before a training meets it."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from uniformer_video.data.decoding.masks import MOST_CLASSES, MaskReader
+import numpy as np
+
+from uniformer_video.data.decoding.masks import IGNORED, MOST_CLASSES, MaskReader
 from uniformer_video.data.decoding.pictures import read_image
 from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.data.lists.masked import is_ade20k
@@ -12,6 +14,7 @@ from uniformer_video.data.lists.palettes import mask_classes
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DecodeError
 from uniformer_video.prepare.check import Found
+from uniformer_video.words import name_some, plural
 
 MaskToCheck = tuple[str, int, VideoRecord, MaskReader]
 
@@ -48,7 +51,25 @@ def check_mask(pair: MaskToCheck) -> Found:
     """What is wrong with an image, or with its mask."""
     path, _, record, reader = pair
     try:
-        reader.read(record, read_image(path).shape[:2])
+        mask = reader.read(record, read_image(path).shape[:2])
     except DecodeError as error:
         return Found(str(error), None, None)
-    return Found("", 1, None)
+    shown = np.flatnonzero(np.bincount(mask.ravel(), minlength=IGNORED)[:IGNORED])
+    return Found("", 1, None, tuple(map(int, shown)))
+
+
+def note_unseen(pairs: Sequence[MaskToCheck], seen: Collection[int]) -> str:
+    """A line on classes that none of the masks shows; "" where there are none, or nothing tells the classes.
+
+    Such as of masks of 0 and 255, of which the latter is ignored as it comes.
+    """
+    readers = {reader for *_, reader in pairs}
+    count = next(iter(readers)).num_classes
+    unseen = [str(number) for number in range(count) if number not in seen]
+    if len(readers) > 1 or count == MOST_CLASSES or not unseen:
+        return ""
+    return (
+        f"No mask shows {len(unseen)} of the {plural(count, 'class', 'classes')}: number "
+        f"{name_some(unseen, 5)}. Where masks have other values for them, such as 255, give classes.txt "
+        "lines of `name,red,green,blue`"
+    )

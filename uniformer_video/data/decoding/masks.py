@@ -175,7 +175,7 @@ def _read_pixels(path: str, greys_are_colours: bool) -> np.ndarray:
     if mode in ("LA", "PA"):
         return pixels[..., 0]
     if mode == "I" or mode.startswith("I;16"):
-        return pixels.astype(np.int64)
+        return pixels.astype(np.int32)
     if mode in ("RGB", "RGBA"):
         return pixels[..., :3]
     raise DecodeError(
