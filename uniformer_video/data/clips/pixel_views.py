@@ -64,8 +64,9 @@ class PixelViews(ImageViews):
     def inputs(self, picture: np.ndarray) -> list[Tensor]:
         """`uint8 [H, W, 3]` -> one `float32 [1, 3, h, w]` for each ratio and, in it, mirroring."""
         views = []
+        height, width = picture.shape[:2]
         for ratio in self.ratios:
-            fitted, stretched = self.size(*picture.shape[:2], ratio)
+            fitted, stretched = self.size(height, width, ratio)
             scaled = resize_picture(resize_picture(picture, fitted), stretched)
             for mirrored in self.mirrorings:
                 shown = scaled[:, ::-1] if mirrored else scaled
