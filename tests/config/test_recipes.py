@@ -10,6 +10,7 @@ import torch
 
 from uniformer_video.config.settings import flat_config, load_config
 from uniformer_video.data.lists.class_names import class_names
+from uniformer_video.data.lists.formats import holds_masks
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError
@@ -151,7 +152,8 @@ def test_config_builds(path, caplog):
 
     classes = list(dict.fromkeys(chain(*cfg.DATA.FLIP_CLASS_PAIRS, *cfg.DATA.OPPOSITE_CLASS_PAIRS)))
     assert build_clips.build_augmentation(cfg, classes).crop_size == cfg.DATA.TRAIN_CROP_SIZE
-    assert (build_training.build_mixup(cfg) is not None) == cfg.MIXUP.ENABLE
+    mixes = cfg.MIXUP.ENABLE and not holds_masks(cfg.TRAIN.DATASET)
+    assert (build_training.build_mixup(cfg) is not None) == mixes
     assert build_training.build_train_settings(cfg).max_epoch == cfg.SOLVER.MAX_EPOCH
     tested = build_clips.build_test_dataset(cfg, [VideoRecord("a.mp4", "a", (0,))], protocol)
     assert (len(tested), tested.num_clips, tested.views.num_crops) == (1, *views)

@@ -36,7 +36,6 @@ from uniformer_video.storage.address import check_no_secret
 from uniformer_video.words import plural
 
 log = logging.getLogger(__name__)
-
 HEADER = ("path", "reason", "frames found", "frames declared")
 _CHUNK_BYTES = 256_000_000  # of pixels at a time
 # Headers may count a few more than there are, as for frames dropped while recording.
