@@ -64,7 +64,9 @@ def norms(model, kind):
 
 def synchronised(model, *, size=2, resting=(), **settings):
     """The names of the layers that are synchronised, and what is said of them."""
-    words = [part for key, value in settings.items() for part in (key.replace("__", "."), str(value))]
+    words = [
+        part for key, value in settings.items() for part in (key.replace("__", "."), str(value))
+    ]
     cfg = load_config(overrides=["BN.NORM_TYPE", SYNCHRONISED, *words])
     ranks = TwoProcesses(size)
     build_norms.synchronise_norms(cfg, model, resting, ranks)
@@ -121,7 +123,9 @@ def test_off_nothing_is_said_and_nothing_changed():
 
 
 def test_compiling_is_left_off_and_named():
-    _, line = synchronised(build_network("uniformer_s", 4, **SIZES), NUM_GPUS=2, MODEL__COMPILE=True)
+    _, line = synchronised(
+        build_network("uniformer_s", 4, **SIZES), NUM_GPUS=2, MODEL__COMPILE=True
+    )
     assert "MODEL.COMPILE is left off" in line
 
 

@@ -59,7 +59,9 @@ def test_outputs_gradients_and_statistics_are_those_of_the_joined_batch(found, n
             assert torch.equal(state[key], found[0][name]["state"][key])  # ranks are equal
     if "0.num_batches_tracked" in model.state_dict():
         assert model[0].num_batches_tracked == STEPS
-    assert_close(found[0][name]["evaluated"], model.eval()(batches(name, len(found))[0][0]).detach())
+    assert_close(
+        found[0][name]["evaluated"], model.eval()(batches(name, len(found))[0][0]).detach()
+    )
 
 
 WITH_STATISTICS = [name for name in CASES if name != "without statistics"]

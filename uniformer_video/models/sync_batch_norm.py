@@ -138,7 +138,9 @@ class _JoinedNorm(torch.autograd.Function):
     ) -> Tensor:
         dtype = torch.promote_types(input.dtype, torch.float32)
         own = input.numel() // input.shape[1]
-        sums = torch.cat([_per_channel(input.to(dtype)), torch.full((1,), own, dtype=torch.float64)])
+        sums = torch.cat(
+            [_per_channel(input.to(dtype)), torch.full((1,), own, dtype=torch.float64)]
+        )
         dist.all_reduce(sums, group=group)
         total = float(sums[-1])
         if total <= 1:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -98,7 +99,7 @@ def _write_one(job: tuple[Path, int, int, int]) -> None:
     _save(Image.fromarray(picture), picture_path, **_JPEG)
 
 
-def _save(image: Image.Image, path: Path, **options: int) -> None:
+def _save(image: Image.Image, path: Path, **options: Any) -> None:
     unfinished = path.with_name(
         f".{path.name}"
     )  # hidden: what is left of an interrupted call is no picture
