@@ -252,7 +252,7 @@ def test_an_error_of_one_process_is_that_of_all(start, script, tmp_path, raised,
 FAILING = """
 import sys
 from uniformer_video import cli
-from uniformer_video.runs import multi_view_test, run
+from uniformer_video.runs import run, score_views
 from uniformer_video.distributed import environment
 from uniformer_video.errors import CheckpointError
 def fail(*args, **kwargs):
@@ -264,7 +264,7 @@ sys.exit(cli.main(command="run"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["run.build_data", "multi_view_test.score_records"])
+@pytest.mark.parametrize("where", ["run.build_data", "score_views.score_records"])
 def test_an_error_of_one_outside_the_training_is_told_too(start, tmp_path, where):
     """Before torchrun's SIGTERM to the others can hide it."""
     (tmp_path / "script.py").write_text(FAILING.format(where=where))

@@ -16,7 +16,7 @@ from uniformer_video.data.loading.variant_dataset import VariantDataset
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import DecodeError
 from uniformer_video.evaluation import variants
-from uniformer_video.runs import build_model, multi_view_test, variants_test
+from uniformer_video.runs import build_model, multi_view_test, score_views, variants_test
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.weights.checkpoint import write_checkpoint
@@ -179,7 +179,7 @@ def test_what_is_asked_later_is_added_and_nothing_done_again(tested, monkeypatch
         return original(model, dataset, *arguments)
 
     monkeypatch.setattr(variants_test, "score_variants", count)
-    monkeypatch.setattr(multi_view_test, "score_videos", lambda *_: pytest.fail("tested again"))
+    monkeypatch.setattr(score_views, "score_videos", lambda *_: pytest.fail("tested again"))
     assert tested(TEST__MOTION_CHECK=True) == folder
     motion = read(folder)["motion"]
     assert asked == [["reversed", "still"]] and "robustness" not in read(folder)["analyses"]

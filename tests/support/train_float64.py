@@ -17,7 +17,7 @@ from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.build_teacher import build_lessons
 from uniformer_video.runs.build_token_labels import build_label_maps
-from uniformer_video.runs.multi_view_test import score_records
+from uniformer_video.runs.score_views import score_records
 from uniformer_video.training.objective import LiveDistillation
 from uniformer_video.training.precision import autocast_for
 from uniformer_video.training.trainer import Trainer

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import TrainingError
-from uniformer_video.runs import build_training, fit
+from uniformer_video.runs import build_training, score_views
 from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
 from uniformer_video.tasks.single_label import SingleLabel
@@ -302,14 +302,14 @@ def test_a_loss_that_is_not_finite_counts_whatever_the_scale(train, poison, monk
 def test_a_validation_that_is_not_finite_stops_the_run_and_is_never_the_best(
     train, monkeypatch, tmp_path
 ):
-    scores = fit.score_records
+    scores = score_views.score_records
 
     def broken(*args, **kwargs):
         found = scores(*args, **kwargs)
         found.scores[0] = float("nan")
         return found
 
-    monkeypatch.setattr(fit, "score_records", broken)
+    monkeypatch.setattr(score_views, "score_records", broken)
     with pytest.raises(
         TrainingError,
         match=r"validation after epoch 1 are not finite; no weights have been validated",

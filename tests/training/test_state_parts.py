@@ -13,7 +13,7 @@ from toy_average import KEEP, ToyAverage, keep_average
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import TrainingError
-from uniformer_video.runs import fit
+from uniformer_video.runs import score_views
 from uniformer_video.runs.run import run
 from uniformer_video.signals import Interrupted
 from uniformer_video.training.trainer import Trainer
@@ -68,13 +68,13 @@ def test_the_average_is_validated_beside_the_weights_and_the_better_one_is_the_b
     train, monkeypatch, tmp_path
 ):
     keep_average(monkeypatch)
-    validated, score = [], fit.score_records
+    validated, score = [], score_views.score_records
 
     def watched(cfg, together, *args, **options):
         validated.append([copy.deepcopy(model.state_dict()) for model in together.models])
         return score(cfg, together, *args, **options)
 
-    monkeypatch.setattr(fit, "score_records", watched)
+    monkeypatch.setattr(score_views, "score_records", watched)
     last, path = train(), tmp_path / "run" / "best.pt"
     best, progress = read_weights(path), last.training["progress"]
     kinds = ["raw", "average"]

@@ -1,8 +1,10 @@
 """Every view of every video through the model, once each, and views to video scores."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +13,15 @@ from torch import Tensor, nn
 from uniformer_video.data.loading.dataset import EvalDataset, VideoRead
 from uniformer_video.data.loading.loader import eval_loader
 from uniformer_video.data.loading.workers import HANGING_SECONDS
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
-from uniformer_video.errors import UserError
+from uniformer_video.errors import CheckpointError, DataError, UserError
 from uniformer_video.evaluation.cost import MeasuredTimes, PassTimer
+from uniformer_video.evaluation.parts import RecordingTask
+from uniformer_video.evaluation.results import build_results, save_results
+from uniformer_video.evaluation.strips import Strips
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.words import plural
 
 _HELD_LOGITS = 2**22  # 16 MB; on a GPU then once every few hundred videos
 # Of a video at an index: its logits `[view, class]`, why it failed, how many of its views are repeated, what
@@ -43,6 +50,59 @@ class ViewScores:
     def decoded(self) -> np.ndarray:
         """bool `[video]`."""
         return np.array([index not in self.failures for index in range(len(self.scores))], bool)
+
+    def check(self, path: Path | str, noun: str) -> None:
+        """Raise unless something was measured: a test of nothing is an error, not a result of 0 %.
+
+        path: of the weights, and noun: of what is tested, for the message.
+        """
+        check_decoded(self.decoded, self.failures, noun)
+        if not np.isfinite(self.scores[self.decoded]).all():
+            raise CheckpointError(
+                f"{path} gives scores that are not finite; try TRAIN.PRECISION fp32, or other weights"
+            )
+
+    def notes(self, protocol: Protocol) -> list[str]:
+        """A note where views of short videos show the same frames, for the log and the report."""
+        if not self.repeats:
+            return []
+        decoded, repeated = self.decoded.sum(), sum(self.repeats.values())
+        return [
+            f"{repeated} of {decoded * protocol.num_views} views show the frames of another one once more: "
+            f"{len(self.repeats)} of {plural(decoded, 'video')} are too short for "
+            f"{protocol.num_clips} different clips. They count again in the mean of their video and tell "
+            "nothing new; with fewer TEST.NUM_ENSEMBLE_VIEWS the test takes less time."
+        ]
+
+    def results(self, **facts: Any) -> dict[str, Any]:
+        """The record of the test; `facts` are the other arguments of `build_results`."""
+        return build_results(view_scores=self.scores, **facts)
+
+    def save(self, folder: Path, results: Mapping[str, Any], task: RecordingTask) -> None:
+        """Write the record, and the scores and small pictures beside it."""
+        Strips.of(self.strips, len(self.scores)).save(folder)
+        save_results(folder, results, self.scores, task)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation has measured.
+
+    measured: {name of the weights: (score in 0..1 or NaN, unweighted loss)}, empty where nothing could be
+    decoded. failed: how many could not. is_finite: whether all that the models gave is; else nothing is
+    measured.
+    """
+
+    measured: dict[str, tuple[float, float]]
+    failed: int
+    is_finite: bool = True
+
+
+def check_decoded(decoded: np.ndarray, failures: Mapping[int, str], noun: str) -> None:
+    """Raise `DataError` where nothing of a test could be decoded."""
+    if not decoded.any():
+        reason = next(iter(failures.values()))
+        raise DataError(f"none of the test {noun}s can be decoded; the first: {reason}")
 
 
 class SideBySide(nn.Module):

@@ -8,15 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
-import numpy as np
 from fvcore.common.config import CfgNode
 
 from uniformer_video.data.loading.loader import TrainLoader, TrainPlan, resolve_workers
-from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.environment import torchrun
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError, TrainingError
-from uniformer_video.evaluation.scoring import SideBySide
 from uniformer_video.locks import folder_lock
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.program import run_again
@@ -35,9 +32,9 @@ from uniformer_video.runs.build_token_labels import build_label_maps
 from uniformer_video.runs.check import medium_of_lists
 from uniformer_video.runs.checkpoints import Begun, RunCheckpoints, read_begun
 from uniformer_video.runs.ending import check_patience, note_early_end, note_time
+from uniformer_video.runs.examination import examination_of
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE, RunFolder
 from uniformer_video.runs.frame_cache import fill_frame_cache
-from uniformer_video.runs.multi_view_test import score_records
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.precision import autocast_for, choose_precision
@@ -303,21 +300,15 @@ def _validate(
     Raises `TrainingError` for scores that are not finite: no such weights are ever the best.
     """
     started, noun = time.monotonic(), data.medium.name
-    protocol = Protocol.from_cfg(cfg).with_views(1, 1)
-    together = SideBySide([*models.values()])
-    scores = score_records(cfg, together, data.val, protocol, ranks, False, faults=data.faults)
-    videos = [record for record, decoded in zip(data.val, scores.decoded, strict=True) if decoded]
-    if not videos:
-        monitor.message(f"no validation {noun} can be decoded")
-        return {}
-    if not np.isfinite(scores.scores[scores.decoded]).all():
+    found = examination_of(task).validate(cfg, task, models, data, ranks)
+    if not found.is_finite:
         raise TrainingError(
             f"the scores of the validation after epoch {epoch} are not finite; {remedy()}"
         )
-    measured = {}
-    for name, part in zip(models, together.split(scores.scores), strict=True):
-        means = task.video_scores(part, "logits")
-        score, loss = task.validate(means[scores.decoded], videos)
+    if not found.measured:
+        monitor.message(f"no validation {noun} can be decoded")
+        return {}
+    for score, _ in found.measured.values():
         if math.isnan(score):
             monitor.message(
                 f"no validation {noun} has a label, so there is no score to choose weights by"
@@ -328,9 +319,8 @@ def _validate(
                 f"the task {task.name} gives the validation after epoch {epoch} the score {score:g}; a score "
                 "is a share from 0 to 1, the more the better"
             )
-        measured[name] = (score, loss)
     seconds = time.monotonic() - started
-    monitor.validation(epoch, epoch * steps, measured, seconds, task.score_key)
-    if scores.failures:
-        monitor.message(f"{len(scores.failures)} validation {noun}s cannot be decoded")
-    return {name: score for name, (score, _) in measured.items()}
+    monitor.validation(epoch, epoch * steps, found.measured, seconds, task.score_key)
+    if found.failed:
+        monitor.message(f"{found.failed} validation {noun}s cannot be decoded")
+    return {name: score for name, (score, _) in found.measured.items()}

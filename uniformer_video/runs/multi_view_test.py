@@ -4,20 +4,17 @@ import logging
 import os
 import shlex
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.recorded import config_text
 from uniformer_video.config.setting import value_in_words
 from uniformer_video.config.settings import changed_settings
 from uniformer_video.data.lists.media import IMAGE
-from uniformer_video.data.lists.records import VideoRecord, list_digest
-from uniformer_video.data.loading.loader import resolve_workers
+from uniformer_video.data.lists.records import list_digest
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import CheckpointError, DataError, MissingLibraryError
@@ -26,33 +23,27 @@ from uniformer_video.evaluation.motion import motion_lines
 from uniformer_video.evaluation.parts import telling_figures
 from uniformer_video.evaluation.results import (
     RESULTS_FILE,
-    build_results,
     load_results,
-    save_results,
     write_record,
 )
-from uniformer_video.evaluation.scoring import SideBySide, ViewScores, score_videos
-from uniformer_video.evaluation.strips import Strips
 from uniformer_video.evaluation.variants import VARIANTS_FILE
-from uniformer_video.models.among import AmongClasses
-from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.pages.report import write_report
 from uniformer_video.program import command
-from uniformer_video.runs import build_clips, build_model
+from uniformer_video.runs import build_model
 from uniformer_video.runs.among_classes import keep_classes
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.check import is_of_images
 from uniformer_video.runs.class_order import match_classes
+from uniformer_video.runs.examination import examination_of
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest, RunFolder
 from uniformer_video.runs.join_sets import data_sets
-from uniformer_video.runs.progress import video_bar
 from uniformer_video.runs.variants_test import score_test_variants, variants_line
 from uniformer_video.runs.view_cost import cost_of, counted_gflops
 from uniformer_video.storage.address import name_for_messages
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.task import Task
-from uniformer_video.training.precision import autocast_for, choose_precision
+from uniformer_video.training.precision import choose_precision
 from uniformer_video.training.writers import Writers
 from uniformer_video.versions import versions
 from uniformer_video.weights.checkpoint import CALIBRATION, Weights, file_sha256
@@ -114,31 +105,22 @@ def evaluate(
     ranks.say(*variants_line(cfg))
     started = time.monotonic()
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES and not is_of_images(cfg) else "forward"
-    view_scores = score_records(
-        cfg,
-        tested_model,
-        data.test,
-        protocol,
-        ranks,
-        show_bars,
-        playback,
-        data.faults,
-        cfg.TEST.STRIPS,
+    found = examination_of(task).score(
+        cfg, task, tested_model, data, protocol, ranks, show_bars, playback, target
     )
-    _check_scores(view_scores, path, data.medium.name)
-    repeats = _repeated_views(view_scores, protocol)
-    ranks.say(*repeats)
+    found.check(path, data.medium.name)
+    told = found.notes(protocol)
+    ranks.say(*told)
     if not ranks.is_main:
         score_test_variants(cfg, task, tested_model, data, target, ranks, show_bars)
         return target
     gflops, uncounted = counted_gflops(model, protocol)
-    results = build_results(
+    results = found.results(
         task=task,
         title=name,
         names=[record.name for record in data.test],
         paths=[record.path for record in data.test],
         labels=[task.label_of(record) for record in data.test],
-        view_scores=view_scores.scores,
         class_names=data.class_names,
         protocol=protocol,
         playback=playback,
@@ -153,11 +135,11 @@ def evaluate(
             **({"weights": weights.chosen} if weights.chosen else {}),
         },
         segments=[(record.start, record.end) for record in data.test],
-        failures=view_scores.failures,
+        failures=found.failures,
         training=weights.metadata.get("training"),
-        notes=[*data.notes, *repeats, *uncounted],
-        sizes=view_scores.sizes,
-        cost=cost_of(cfg, view_scores, ranks),
+        notes=[*data.notes, *told, *uncounted],
+        sizes=found.sizes,
+        cost=cost_of(cfg, found.times, ranks),
         seconds=time.monotonic() - started,
         settings=config_text(cfg),
         versions=versions(),
@@ -166,9 +148,8 @@ def evaluate(
         differs=results_folder.differs,
         among_classes=among,
     )
-    Strips.of(view_scores.strips, len(data.test)).save(target)
     (target / VARIANTS_FILE).unlink(missing_ok=True)  # of an earlier test
-    save_results(target, results, view_scores.scores, task)
+    found.save(target, results, task)
     score_test_variants(cfg, task, tested_model, data, target, ranks, show_bars)
     if writers:
         _show(load_results(target), task, writers)
@@ -242,62 +223,6 @@ def show(folder: Path) -> None:
     except MissingLibraryError as error:
         again = command(f"report {shlex.quote(str(folder))}")
         log.warning("No report page: %s\nThen `%s` makes the page of these results.", error, again)
-
-
-def score_records(
-    cfg: CfgNode,
-    model: RecognitionModel | AmongClasses | SideBySide,
-    records: Sequence[VideoRecord],
-    protocol: Protocol,
-    ranks: Ranks,
-    show_bars: bool | None = None,
-    playback: str = "forward",
-    faults: dict[str, str] | None = None,
-    strips: bool = False,
-) -> ViewScores:
-    """The `ViewScores` of `records`.
-
-    show_bars: a bar of progress; None = on a terminal. faults: as in `Data`. strips: whether to keep a
-    small picture of each video.
-    """
-    precision = choose_precision(protocol.precision, ranks.device)
-    dataset = build_clips.build_test_dataset(cfg, records, protocol, playback, faults, strips)
-    with video_bar(len(records), ranks, show_bars, protocol.medium) as progress:
-        return score_videos(
-            model,
-            dataset,
-            model.num_classes,
-            ranks,
-            cfg.TEST.BATCH_SIZE,
-            resolve_workers(cfg.DATA_LOADER.NUM_WORKERS),
-            autocast_for(precision, ranks.device),
-            progress,
-            cfg.DATA_LOADER.TIMEOUT,
-        )
-
-
-def _check_scores(view_scores: ViewScores, path: Path, noun: str) -> None:
-    """A test that measured nothing is an error, not a result of 0 %."""
-    if not view_scores.decoded.any():
-        reason = next(iter(view_scores.failures.values()))
-        raise DataError(f"none of the test {noun}s can be decoded; the first: {reason}")
-    if not np.isfinite(view_scores.scores[view_scores.decoded]).all():
-        raise CheckpointError(
-            f"{path} gives scores that are not finite; try TRAIN.PRECISION fp32, or other weights"
-        )
-
-
-def _repeated_views(view_scores: ViewScores, protocol: Protocol) -> list[str]:
-    """A note where views of short videos show the same frames, for the log and the report."""
-    if not view_scores.repeats:
-        return []
-    decoded, repeated = view_scores.decoded.sum(), sum(view_scores.repeats.values())
-    return [
-        f"{repeated} of {decoded * protocol.num_views} views show the frames of another one once more: "
-        f"{len(view_scores.repeats)} of {plural(decoded, 'video')} are too short for "
-        f"{protocol.num_clips} different clips. They count again in the mean of their video and tell "
-        "nothing new; with fewer TEST.NUM_ENSEMBLE_VIEWS the test takes less time."
-    ]
 
 
 def _tested_weights(cfg: CfgNode, folder: RunFolder, ranks: Ranks) -> tuple[Path, str]:

@@ -24,7 +24,7 @@ from uniformer_video.runs import build_model
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.class_order import match_classes
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE
-from uniformer_video.runs.multi_view_test import score_records
+from uniformer_video.runs.score_views import score_records
 from uniformer_video.tasks.task import Task
 from uniformer_video.weights.checkpoint import Weights, file_sha256, read_weights
 from uniformer_video.words import name_some, plural

@@ -9,8 +9,7 @@ from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
-from uniformer_video.evaluation.cost import measured_cost
-from uniformer_video.evaluation.scoring import ViewScores
+from uniformer_video.evaluation.cost import MeasuredTimes, measured_cost
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.versions import device_name
 from uniformer_video.words import one_line
@@ -39,10 +38,10 @@ def counted_gflops(
         ]
 
 
-def cost_of(cfg: CfgNode, found: ViewScores, ranks: Ranks) -> dict[str, Any] | None:
+def cost_of(cfg: CfgNode, times: MeasuredTimes, ranks: Ranks) -> dict[str, Any] | None:
     """The record's "cost" of a test, from what its processes have measured."""
     return measured_cost(
-        found.times,
+        times,
         device=device_name(ranks.device),
         threads=torch.get_num_threads(),
         processes=ranks.size,

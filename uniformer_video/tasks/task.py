@@ -49,6 +49,8 @@ class Task(ABC):
     # What a format's lists must be able to hold, one of its `label_kinds`: "one" label a video, "any" number.
     # Dense: "mask", which such a format names.
     label_kind: ClassVar[str] = "one"
+    # What is scored, see `runs/examination.py`: the "views" of a video, averaged, or "pixels".
+    scoring: ClassVar[str] = "views"
     # With fewer classes there is nothing to learn.
     min_classes: ClassVar[int] = 2
     # TEST.SCORE -> what is averaged over the views, a function of logits `[..., K]`; "logits" must be there.
