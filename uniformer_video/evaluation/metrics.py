@@ -236,7 +236,7 @@ def resampled_precision(
     `[count]`, NaN on those that leave it without.
     """
     scores, truth = _nan_lowest(scores), np.asarray(truth, dtype=bool)
-    times = _times_drawn(np.arange(len(scores)) if groups is None else groups, count, rng)
+    times = times_drawn(np.arange(len(scores)) if groups is None else groups, count, rng)
     for k in np.flatnonzero(truth.any(axis=0)):
         yield int(k), _resampled_precision(scores[:, k], truth[:, k], times)
 
@@ -262,7 +262,7 @@ def _resampled_precision(scores: np.ndarray, truth: np.ndarray, times: np.ndarra
     return np.divide(area, found, out=np.full(len(times), np.nan), where=found > 0)
 
 
-def _times_drawn(groups: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def times_drawn(groups: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """How often each video counts where whole groups are drawn with replacement: int32 `[count, N]`."""
     drawn = int(groups.max(initial=-1)) + 1
     times = rng.multinomial(drawn, np.full(drawn, 1 / max(drawn, 1)), count).astype(np.int32)
@@ -282,7 +282,7 @@ def group_share_interval(
     right = np.asarray(right, float)
     if not len(right):
         return wilson_interval(0, 0)
-    times = _times_drawn(groups, count, rng)
+    times = times_drawn(groups, count, rng)
     shares = (times * right).sum(axis=1) / times.sum(axis=1)
     if np.ptp(shares) == 0:
         distinct = len(np.unique(groups))

@@ -10,6 +10,8 @@ and so is one of more than `MOST_PIXELS`.
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, BinaryIO
 
@@ -88,7 +90,29 @@ def _read(
     remedy: str,
     single: str,
 ) -> np.ndarray:
-    """See `read_image`. remedy: what to do about a file that is damaged; single: about several pictures."""
+    """See `read_image` and `open_picture`."""
+    with open_picture(file, name, formats, remedy, single) as image:
+        _check_range(image, name)
+        if _is_deep(image):
+            return _deep_pixels(image)
+        colours = upright(_without_premultiplied(image))
+        # RGB is taken as it is: a copy costs time with every picture
+        return np.asarray(colours if colours.mode == "RGB" else colours.convert("RGB"))
+
+
+@contextmanager
+def open_picture(
+    file: str | os.PathLike | BinaryIO,
+    name: str,
+    formats: tuple[str, ...],
+    remedy: str,
+    single: str,
+) -> Iterator[Image.Image]:
+    """A file of one picture, not decoded yet, for as long as the block reads it.
+
+    Whatever is wrong, while the block decodes it too, is a `DecodeError` that begins with `name`. remedy: what
+    to do about a file that is damaged; single: about several pictures.
+    """
     try:
         with warnings.catch_warnings():
             # Pillow's are of data beside the pixels; what matters is raised.
@@ -96,12 +120,8 @@ def _read(
             with Image.open(file, formats=formats) as image:
                 _check_size(image, name)
                 _check_single(image, name, single)
-                _check_range(image, name)
-                if _is_deep(image):
-                    return _deep_pixels(image)
-                colours = _upright(_without_premultiplied(image))
-                # RGB is taken as it is: a copy costs time with every picture
-                return np.asarray(colours if colours.mode == "RGB" else colours.convert("RGB"))
+                yield image
+                return
     except DecodeError:
         raise
     except FileNotFoundError:
@@ -158,7 +178,7 @@ def _without_premultiplied(image: Image.Image) -> Image.Image:
     return image.convert(plain) if plain else image
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """The picture turned as its EXIF data say; as it is where these are damaged or say nothing."""
     image.load()  # which turns a TIFF
     try:
@@ -211,7 +231,7 @@ def _deep_pixels(image: Image.Image) -> np.ndarray:
     """Deep grey the way a gray16 video becomes RGB: by FFmpeg's own conversion."""
     bits = _tiff_tag(image, _BITS, 16)
     inverted = _tiff_tag(image, _PHOTOMETRIC, None) == _WHITE_IS_ZERO
-    values = np.asarray(_upright(image)).astype(np.uint32)
+    values = np.asarray(upright(image)).astype(np.uint32)
     if bits < 16:
         values = values * 65535 // (2**bits - 1)
     if inverted:

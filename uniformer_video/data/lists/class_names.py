@@ -4,7 +4,7 @@ An index order belongs to a list or to a checkpoint, not to a dataset. Each know
 for settings and commands: `k400` is the dataset's usual order, `k400-published` another one.
 
 A data file `DATASET.txt` holds names, one a line; `DATASET-ORDER.txt` holds indices into them.
-`imagenet-synsets.txt` holds the names of ImageNet's folders, see `synsets`.
+`imagenet-synsets.txt` holds the names of ImageNet's folders, see `synsets`, and `ade20k-palette.txt` colours.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -31,6 +31,7 @@ _DATASETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ucf101": ("ucf101.txt", ()),
     "hmdb51": ("hmdb51.txt", ()),
     "imagenet": ("imagenet.txt", ()),
+    "ade20k": ("ade20k.txt", ()),
     "demo": ("demo.txt", ()),
 }
 
@@ -64,6 +65,16 @@ def class_names(dataset: str, order: str = USUAL) -> list[str]:
 def imagenet_synsets() -> tuple[str, ...]:
     """The names of ImageNet's 1000 folders, such as "n01440764", in the order of its classes."""
     return tuple(read_class_names(_FOLDER / "imagenet-synsets.txt"))
+
+
+@cache
+def ade20k_palette() -> tuple[tuple[int, int, int], ...]:
+    """The colours, (red, green, blue), that pictures of ADE20K's 150 classes are usually drawn in.
+
+    Two classes have the same, so that masks cannot be read by them.
+    """
+    numbers = _indices("ade20k-palette.txt")
+    return tuple(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True))
 
 
 def named_classes(text: str, what: str = "class names:") -> list[str]:

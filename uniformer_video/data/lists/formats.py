@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from uniformer_video.config.foreign.absent import refuse_dataset
-from uniformer_video.data.lists import layouts
+from uniformer_video.data.lists import layouts, masked
 from uniformer_video.data.lists.records import VideoList
 from uniformer_video.errors import ConfigError, choice_error, quote
 from uniformer_video.plugins import check_registered, is_defined_again
@@ -27,10 +27,10 @@ class ListFormat:
     the folder holds, for messages. settings: the settings that `read` gets, key -> name of its argument.
 
     needs_decoder: its entries are video files, not pictures. label_kinds: the kinds of labels that its lists
-    can hold, in the words of a task's `label_kind`: "one" a video, or "any" number. times_known: it is known
+    can hold, in the words of a task's `label_kind`: "one" a video, "any" number, or a "mask" of pixels. times_known: it is known
     when frames are shown, in seconds. in_shards: videos lie in tar files, which not every decoder reads.
     takes_address: the folder may be an address, as of a web server. medium: what is listed, "video" or
-    "image", a file of one picture each.
+    "image", a file of one picture each. zero_is_other: of masks, 0 is no class and 1 the first one.
     """
 
     name: str
@@ -43,6 +43,7 @@ class ListFormat:
     in_shards: bool = False
     takes_address: bool = False
     medium: str = "video"
+    zero_is_other: bool = False
 
 
 def register_format(list_format: ListFormat) -> None:
@@ -154,6 +155,36 @@ for _format in (
         in_shards=True,
         takes_address=True,
         medium="image",
+    ),
+    ListFormat(
+        "masks",
+        masked.read_mask_folders,
+        "train/images and train/masks, val/images and val/masks",
+        _FOLDERS,
+        needs_decoder=False,
+        label_kinds=("mask",),
+        times_known=False,
+        medium="image",
+    ),
+    ListFormat(
+        "mask-csv",
+        masked.read_mask_csv,
+        "train.csv, val.csv and test.csv of images and their masks",
+        _PATHS,
+        needs_decoder=False,
+        label_kinds=("mask",),
+        times_known=False,
+        medium="image",
+    ),
+    ListFormat(
+        "ade20k",
+        masked.read_ade20k,
+        "images and annotations, each with training and validation",
+        needs_decoder=False,
+        label_kinds=("mask",),
+        times_known=False,
+        medium="image",
+        zero_is_other=True,
     ),
 ):
     register_format(_format)

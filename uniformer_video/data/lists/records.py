@@ -142,7 +142,7 @@ def _line_record(line: str, separator: str, folder: Path, source: str, medium: s
             f"{source}: {line.strip()!r} names a folder of frames and their number, as lists of the format "
             "frames do: set TRAIN.DATASET frames (`check` takes --template), or write `folder,label`"
         )
-    return VideoRecord(_place(folder, name), name, (label,), source, medium=medium)
+    return VideoRecord(place_of(folder, name), name, (label,), source, medium=medium)
 
 
 def _table_record(row: Mapping[str, str], folder: Path, source: str, medium: str) -> VideoRecord:
@@ -156,7 +156,7 @@ def _table_record(row: Mapping[str, str], folder: Path, source: str, medium: str
             "cells of start and end empty, or take the columns out"
         )
     return VideoRecord(
-        _place(folder, name),
+        place_of(folder, name),
         segment_name(name, start, end),
         labels_of(row, source),
         source,
@@ -168,7 +168,7 @@ def _table_record(row: Mapping[str, str], folder: Path, source: str, medium: str
     )
 
 
-def _place(folder: Path, name: str) -> str:
+def place_of(folder: Path, name: str) -> str:
     """The absolute path of a name in a list. Where only that is there: of one in the spelling of Windows."""
     path = os.path.abspath(folder / name)
     if "\\" in path and not os.path.exists(path):
@@ -196,7 +196,7 @@ def read_frame_list(path: Path | str, template: str, prefix: Path | str = "") ->
             raise DataError(f"{source}: expected {expected}; got {line.strip()!r}")
         if count < 1:
             raise DataError(f"{source}: {name} has {count} frames; leave it out, or mend the list")
-        frames = os.path.join(_place(start, name), template)
+        frames = os.path.join(place_of(start, name), template)
         records.append(VideoRecord(frames, name, (label,), source, count))
     if not records:
         raise DataError(f"{path} lists no videos; each line holds {expected}")
@@ -240,7 +240,11 @@ def split_records(
 
 def read_class_names(path: Path | str) -> list[str]:
     """The class names of a text file, one a line, in index order."""
-    names = [line.strip() for line in read_lines(path)]
+    return check_class_names([line.strip() for line in read_lines(path)], path)
+
+
+def check_class_names(names: list[str], path: Path | str) -> list[str]:
+    """The names without empty ones at the end; `DataError` naming `path` for none, gaps and repeats."""
     while names and not names[-1]:
         names.pop()
     if not names or not all(names):
@@ -287,6 +291,11 @@ def without_repeats(records: Iterable[VideoRecord]) -> list[VideoRecord]:
     first: dict[tuple[str, float, float | None], VideoRecord] = {}
     for record in records:
         known = first.setdefault(record.segment, record)
+        if known.mask != record.mask:
+            raise DataError(
+                f"{record.source}: {record.name} has the mask {record.mask}, and in {known.source} "
+                f"{known.mask}; keep one of the lines"
+            )
         if known.labels != record.labels:
             raise DataError(
                 f"{record.source}: {record.name} has label {label_text(record.labels)}, and in "
@@ -307,11 +316,17 @@ def list_digest(records: Iterable[VideoRecord]) -> str:
         f"{record.name}\t{' '.join(map(str, record.labels))}"
         + (f"\t{record.num_frames}" if record.num_frames else "")
         + (f"\tx{record.weight!r}" if record.weight != 1 else "")
+        + (f"\t{os.path.basename(record.mask)}" if record.mask else "")
         for record in records
     )
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def relabel(record: VideoRecord, order: Sequence[int]) -> VideoRecord:
-    """`record` with each label L replaced by `order[L]`."""
+    """`record` with each label L replaced by `order[L]`. Raises `DataError` for a mask, which stays as it is."""
+    if record.mask and list(order) != list(range(len(order))):
+        raise DataError(
+            f"{record.source}: the classes stand in another order than in the list before it, and masks such as "
+            f"{record.mask} hold class numbers; give both the same classes.txt, or DATA.CLASS_NAMES"
+        )
     return replace(record, labels=tuple(sorted(order[label] for label in record.labels)))

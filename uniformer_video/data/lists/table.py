@@ -12,7 +12,6 @@ from uniformer_video.errors import DataError
 
 NEEDED = ("path", "label")
 OPTIONAL = ("start", "end", "weight", "group")
-_COLUMNS = f"{', '.join(NEEDED)} and, where wanted, {', '.join(OPTIONAL)}"
 _SEPARATORS = (",", ";", "\t")
 _LABEL = re.compile(r"[^\s,;|]+")
 
@@ -20,24 +19,27 @@ _LABEL = re.compile(r"[^\s,;|]+")
 class Table:
     """The columns of a list, from its header line.
 
-    needed: the columns that must be there. Raises `DataError`, naming `source`, for a header with unknown,
-    repeated or lacking columns.
+    needed: the columns that must be there; known: all that may be. Raises `DataError`, naming `source`, for a
+    header with unknown, repeated or lacking columns.
     """
 
     def __init__(
-        self, header: str, separator: str, source: str, needed: Sequence[str] = NEEDED
+        self,
+        header: str,
+        separator: str,
+        source: str,
+        needed: Sequence[str] = NEEDED,
+        known: Sequence[str] = NEEDED + OPTIONAL,
     ) -> None:
         self.separator = _separator(header, separator, source)
         self.columns = [cell.lower() for cell in cells_of(header, self.separator, source)]
         for column in self.columns:
-            if column not in NEEDED + OPTIONAL:
-                raise DataError(f"{source}: unknown column {column!r}; the columns are {_COLUMNS}")
+            if column not in known:
+                raise DataError(f"{source}: unknown column {column!r}; {_columns(known)}")
             if self.columns.count(column) > 1:
                 raise DataError(f"{source}: the column {column} stands there twice; keep one")
         if lacking := [column for column in needed if column not in self.columns]:
-            raise DataError(
-                f"{source}: there is no column {lacking[0]}; the columns are {_COLUMNS}"
-            )
+            raise DataError(f"{source}: there is no column {lacking[0]}; {_columns(known)}")
 
     def row(self, line: str, source: str) -> dict[str, str]:
         """`{column: text}` of a line."""
@@ -55,6 +57,13 @@ class Table:
         out = io.StringIO()
         csv.writer(out, delimiter=self.separator, lineterminator="").writerow(row.values())
         return out.getvalue()
+
+
+def _columns(known: Sequence[str]) -> str:
+    """What the columns of a list are, for messages; the optional ones stand last."""
+    needed = ", ".join(column for column in known if column not in OPTIONAL)
+    optional = ", ".join(column for column in known if column in OPTIONAL)
+    return f"the columns are {needed} and, where wanted, {optional}"
 
 
 def cells_of(line: str, separator: str, source: str) -> list[str]:
