@@ -1,6 +1,6 @@
 """The folder of masks and overlays: which files are in it, and that nothing else is written over.
 
-`overlay.predict.json` in it says by what they were made, so that a later run goes on with its own files alone.
+`overlay.predict.json` in it says by what they were made, so that a later run goes on with its own alone.
 """
 
 import json
@@ -19,10 +19,10 @@ from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 from uniformer_video.files import atomic_write, name_special, write_text
 from uniformer_video.inference.rendered_video import SUFFIX, RenderedVideo
-from uniformer_video.inference.segmentation import Segmentation
 from uniformer_video.inference.segmented_places import Segment, output_names, shows_time
 from uniformer_video.inference.segmented_video import SegmentedFrames
 from uniformer_video.locks import lock_file
+from uniformer_video.tasks.prediction import PixelPrediction
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -54,8 +54,8 @@ def check_overlay_folder(folder: Path) -> None:
 class OverlayFolder:
     """Masks and overlays of `records` in `folder`, which is made.
 
-    Of a picture `NAME.png`, an indexed PNG of class numbers, and `NAME_overlay.jpg`; of a video `NAME.mp4`, and
-    with `masks` `NAME_masks/000000.png` and so on, by the numbers of the frames. A context manager, which alone
+    Of a picture `NAME.png`, an indexed PNG of class numbers, and `NAME_overlay.jpg`; of a video `NAME.mp4`,
+    with `masks` `NAME_masks/000000.png` and so on, by the numbers of frames. A context manager, which alone
     may write there.
 
     Args:
@@ -101,7 +101,9 @@ class OverlayFolder:
         """Whether all of it is there."""
         return all(path.exists() for path in self.files(record))
 
-    def save_picture(self, record: VideoRecord, picture: np.ndarray, found: Segmentation) -> None:
+    def save_picture(
+        self, record: VideoRecord, picture: np.ndarray, found: PixelPrediction
+    ) -> None:
         """Write the mask and the overlay of a picture, `uint8 [H, W, 3]` RGB."""
         mask, overlay = self.files(record)
         mask.parent.mkdir(parents=True, exist_ok=True)
@@ -184,8 +186,8 @@ class OverlayFolder:
             ) from None
         if differs:
             raise DataError(
-                f"--overlay {self.folder} was begun with another {' and another '.join(differs)}; give another "
-                "folder, or delete it to begin anew"
+                f"--overlay {self.folder} was begun with another {' and another '.join(differs)}; give "
+                "another folder, or delete it to begin anew"
             )
 
 

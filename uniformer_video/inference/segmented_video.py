@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from uniformer_video.data.decoding.sequential import open_stream
 from uniformer_video.errors import DecodeError
-from uniformer_video.inference.segmentation import Segmentation, SegmentedVideo, count_pixels
 from uniformer_video.inference.steady import SteadyMean
 from uniformer_video.inference.timeline_windows import end_of_video, times_of
+from uniformer_video.tasks.prediction import PixelPrediction, PixelShares
 from uniformer_video.words import plural
 
 if TYPE_CHECKING:
@@ -19,7 +20,44 @@ if TYPE_CHECKING:
 
 _USUAL_RATE = 25.0  # frames a second of pictures without times
 # (frame, steady mean or None) -> what the model says of it
-SegmentFrame = Callable[[np.ndarray, SteadyMean | None], Segmentation]
+SegmentFrame = Callable[[np.ndarray, SteadyMean | None], PixelPrediction]
+
+
+@dataclass(frozen=True, repr=False)
+class SegmentedVideo(PixelShares):
+    """The shares of the classes in all frames of a video together.
+
+    counts: the pixels of each class, int64 `[K]`. num_frames: those that were read. seconds: how long it
+    takes. cuts: how often the steady mean began anew, None without one. notes: what was lost or is to be
+    known. broken: whether something could not be decoded.
+    """
+
+    path: str
+    class_names: tuple[str, ...]
+    counts: np.ndarray
+    num_frames: int
+    seconds: float
+    cuts: int | None = None
+    notes: tuple[str, ...] = ()
+    broken: bool = False
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The share of all pixels that each class has, float64 `[K]`."""
+        return self.counts / max(int(self.counts.sum()), 1)
+
+    def to_dict(self, count: int = 5) -> dict[str, Any]:
+        """`top` and the facts of the video as plain data."""
+        facts: dict[str, Any] = {"frames": self.num_frames, "seconds": round(self.seconds, 3)}
+        if self.cuts is not None:
+            facts["cuts"] = self.cuts
+        if self.notes:
+            facts["notes"] = list(self.notes)
+        return {**facts, **super().to_dict(count)}
+
+    def lines(self, count: int = 5) -> list[str]:
+        """`top` for people, below the number of frames."""
+        return [f"{plural(self.num_frames, 'frame')}:", *super().lines(count)]
 
 
 class SegmentedFrame(NamedTuple):
@@ -30,7 +68,7 @@ class SegmentedFrame(NamedTuple):
     number: int
     time: float
     picture: np.ndarray
-    found: Segmentation
+    found: PixelPrediction
 
 
 class SegmentedFrames:
@@ -92,7 +130,7 @@ class SegmentedFrames:
     def __iter__(self) -> Iterator[SegmentedFrame]:
         for number, picture in self._stream.pictures(self._wanted):
             found = self._segment(picture, self._mean)
-            self._counts += count_pixels(found.classes, len(self.class_names))
+            self._counts += found.counts
             self._read += 1
             time = max(float(self._times[number]) - self._start, 0.0)
             yield SegmentedFrame(number, time, picture, found)
@@ -114,8 +152,8 @@ class SegmentedFrames:
             )
         return SegmentedVideo(
             self.path,
-            self._counts / max(int(self._counts.sum()), 1),
             self.class_names,
+            self._counts,
             self._read,
             self.seconds,
             None if self._mean is None else self._mean.cuts,

@@ -46,9 +46,7 @@ class SteadyMean:
             self._mean = []
         self._thumbnail = now
         if self._mean:
-            self._mean = [
-                old.lerp(new, WEIGHT) for old, new in zip(self._mean, maps, strict=True)
-            ]
+            self._mean = [old.lerp(new, WEIGHT) for old, new in zip(self._mean, maps, strict=True)]
         else:
             self._mean = list(maps)
         return self._mean

@@ -1,13 +1,19 @@
-"""What a model says about one video, as probabilities of classes."""
+"""What a model says about one video, as probabilities of classes, or about the pixels of a picture."""
 
+import os
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from uniformer_video.errors import UserError
+from uniformer_video.evaluation.class_colours import class_colours, full_palette
+from uniformer_video.files import atomic_write
 
 NONE_OF_THESE = "none of these"  # the answer below a threshold
+OPACITY = 0.5  # of the colours over a picture
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,3 +84,91 @@ class Prediction:
         if self.threshold is None:
             return {"top": top}
         return {"none_of_these": self.none_of_these, "threshold": self.threshold, "top": top}
+
+
+class PixelShares:
+    """What share of all pixels each class has; what predictions for pixels have in common."""
+
+    path: str
+    class_names: tuple[str, ...]
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Float64 `[K]`, in the order of `class_names`."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        best = "".join(f"{name} {share:.1%}" for name, share in self.top(1))
+        return f"<{type(self).__name__} {self.path}: {best}>"
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The `count` classes with the most pixels: [(name, share), ...]; those without any are left out."""
+        if count < 1:
+            raise UserError(f"the classes to show are 1 or more, got {count}")
+        shares = self.shares
+        order = np.argsort(-shares, kind="stable")[:count]
+        return [(self.class_names[i], float(shares[i])) for i in order if shares[i] > 0]
+
+    def lines(self, count: int = 5) -> list[str]:
+        """`top` for people, one line a class."""
+        return [f"{share:6.1%}  {name}" for name, share in self.top(count)]
+
+    def to_dict(self, count: int = 5) -> dict[str, Any]:
+        """`top` as plain data."""
+        return {"classes": [{"class": n, "share": round(s, 6)} for n, s in self.top(count)]}
+
+
+@dataclass(frozen=True, repr=False)
+class PixelPrediction(PixelShares):
+    """The class of each pixel of one picture.
+
+    classes: uint8 `[H, W]` at the size of the picture, class numbers as the model was trained. palette: the
+    colours in which classes are drawn, uint8 `[K, 3]` RGB; None = as pages have them.
+    """
+
+    path: str
+    classes: np.ndarray
+    class_names: tuple[str, ...]
+    palette: np.ndarray | None = None
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """How many pixels each class has: int64 `[K]`."""
+        return np.bincount(self.classes.ravel(), minlength=len(self.class_names))
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The share of the pixels that each class has, float64 `[K]`."""
+        return self.counts / self.classes.size
+
+    @property
+    def colours(self) -> np.ndarray:
+        """Those of all class numbers, uint8 `[256, 3]` RGB."""
+        return full_palette(class_colours(self.class_names, self.palette))
+
+    def to_dict(self, count: int = 5) -> dict[str, Any]:
+        """`top` and the size in pixels as plain data."""
+        height, width = self.classes.shape
+        return {"height": height, "width": width, **super().to_dict(count)}
+
+    def overlay(self, picture: np.ndarray, opacity: float = OPACITY) -> np.ndarray:
+        """The picture, `uint8 [H, W, 3]` RGB, with the colours of the classes over it; the same shape.
+
+        opacity: of the colours, from 0 to 1.
+        """
+        if not 0 <= opacity <= 1:
+            raise UserError(f"the opacity is {opacity}; it must be from 0 to 1")
+        if picture.shape != (*self.classes.shape, 3):
+            raise UserError(
+                f"the picture is of shape {list(picture.shape)}, and the classes are those of one of "
+                f"{[*self.classes.shape, 3]}; give the picture that was predicted"
+            )
+        drawn = Image.fromarray(self.colours[self.classes])
+        return np.asarray(Image.blend(Image.fromarray(picture), drawn, opacity))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the classes as an indexed PNG: class numbers, with their colours as its palette."""
+        image = Image.fromarray(self.classes)
+        image.putpalette(self.colours.tobytes())
+        with atomic_write(os.fspath(path)) as file:
+            image.save(file, "PNG")
