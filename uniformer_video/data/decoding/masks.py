@@ -44,8 +44,8 @@ class Masked(Protocol):
 class MaskReader:
     """Reads masks of `num_classes` classes, at most 255.
 
-    reduce_zero_label: 0 in a file is no class, and 1 the first one. ignore_label: the value of pixels in files
-    that are not looked at. palette: the colour of each class, (red, green, blue), for masks of colours.
+    reduce_zero_label: 0 in a file is no class, and 1 the first one. ignore_label: the value in files of
+    pixels that are not looked at. palette: the colour of each class, (red, green, blue), for masks of colours.
     """
 
     num_classes: int
@@ -67,9 +67,9 @@ class MaskReader:
     def read(self, record: Masked, size: tuple[int, int] | None = None) -> np.ndarray:
         """The classes of the pixels of a picture: `uint8 [H, W]`, 255 where they are not looked at.
 
-        size: (height, width) of the picture, where it is known; see `check`. Raises `DecodeError`, which names
-        the mask and what is wrong with it: it is missing, damaged, of a format that smears values, of colours
-        or values that are no classes, or without any pixel of a class.
+        size: (height, width) of the picture, where it is known; see `check`. Raises `DecodeError`, which
+        names the mask and what is wrong with it: it is missing, damaged, of a format that smears values, of
+        colours or values that are no classes, or without any pixel of a class.
         """
         if not record.mask:
             raise DecodeError(f"{record.path} has no mask; give it one, or take it out")
@@ -85,7 +85,7 @@ class MaskReader:
         return mask
 
     def check(self, mask: np.ndarray, record: Masked, size: tuple[int, int]) -> None:
-        """Raise `DecodeError` for a mask `[H, W]` that is not of the `size` (height, width) of its picture."""
+        """Raise `DecodeError` for a mask `[H, W]` not of the `size`, (height, width), of its picture."""
         if mask.shape != tuple(size):
             (height, width), (high, wide) = mask.shape, size
             turned = "; its EXIF data may turn the picture, and not the mask"
@@ -122,8 +122,8 @@ class MaskReader:
         if self.palette is None:
             red, green, blue = pixels[0, 0]
             raise DecodeError(
-                f"{path} is a mask of colours (the first pixel is {red},{green},{blue}), and nothing says which "
-                "class a colour is; give classes.txt lines of `name,red,green,blue`"
+                f"{path} is a mask of colours (the first pixel is {red},{green},{blue}), and nothing says "
+                "which class a colour is; give classes.txt lines of `name,red,green,blue`"
             )
         codes = _codes(pixels)
         known, order = self._palette_codes

@@ -110,8 +110,8 @@ def open_picture(
 ) -> Iterator[Image.Image]:
     """A file of one picture, not decoded yet, for as long as the block reads it.
 
-    Whatever is wrong, while the block decodes it too, is a `DecodeError` that begins with `name`. remedy: what
-    to do about a file that is damaged; single: about several pictures.
+    Whatever is wrong, while the block decodes it too, is a `DecodeError` that begins with `name`. remedy:
+    what to do about a file that is damaged; single: about several pictures.
     """
     try:
         with warnings.catch_warnings():

@@ -102,7 +102,7 @@ def _note_conflicts(
 
 
 def missing_files(records: Sequence[VideoRecord]) -> list[tuple[VideoRecord, str]]:
-    """(record, what is not there) of the records whose file, first frame or part of a shard is not."""
+    """(record, what is not there) of the records whose file, first frame, part of a shard or mask is not."""
     members = [member_of(record.path) for record in records]
     lost = lost_shards(filter(None, members))
     missing = []
@@ -110,8 +110,10 @@ def missing_files(records: Sequence[VideoRecord]) -> list[tuple[VideoRecord, str
         whole = (math.inf, "")
         present, problem = lost.get(member.shard, whole) if member else whole
         if (member and member.end <= present) or _exists(record):
+            if record.mask and not os.path.isfile(record.mask):
+                missing.append((record, f"{record.mask}{_what_is(record.mask, record.medium)}"))
             continue
-        file = f"{record.path}{_what_is(record)}"
+        file = f"{record.path}{_what_is(record.path, record.medium)}"
         missing.append(
             (record, f"{name_for_messages(member.shard)} ({problem})" if member else file)
         )
@@ -172,13 +174,13 @@ def _remedy(record: VideoRecord) -> str:
     return f"set DATA.PATH_PREFIX to the folder that the paths start from{template}"
 
 
-def _what_is(record: VideoRecord) -> str:
-    """What stands where a video should, for messages."""
-    if os.path.isdir(record.path) and record.medium == IMAGE.name:
+def _what_is(path: str, medium: str) -> str:
+    """What stands where a video or a mask should, for messages."""
+    if os.path.isdir(path) and medium == IMAGE.name:
         return " (a folder; an image is a file)"
-    if os.path.isdir(record.path):
+    if os.path.isdir(path):
         return " (a folder without frames)"
-    if os.path.islink(record.path):
+    if os.path.islink(path):
         return " (a broken link)"
     spelling = "with / in place of \\ it is not there either"
-    return f" (a path as on Windows; {spelling})" if "\\" in record.path else ""
+    return f" (a path as on Windows; {spelling})" if "\\" in path else ""

@@ -27,9 +27,9 @@ class ListFormat:
     the folder holds, for messages. settings: the settings that `read` gets, key -> name of its argument.
 
     needs_decoder: its entries are video files, not pictures. label_kinds: the kinds of labels that its lists
-    can hold, in the words of a task's `label_kind`: "one" a video, "any" number, or a "mask" of pixels. times_known: it is known
-    when frames are shown, in seconds. in_shards: videos lie in tar files, which not every decoder reads.
-    takes_address: the folder may be an address, as of a web server. medium: what is listed, "video" or
+    can hold, in the words of a task's `label_kind`: "one" a video, "any" number, or a "mask" of pixels.
+    times_known: it is known when frames are shown, in seconds. in_shards: videos lie in tar files, which not
+    every decoder reads. takes_address: the folder may be an address, as of a web server. medium: what is listed, "video" or
     "image", a file of one picture each. zero_is_other: of masks, 0 is no class and 1 the first one.
     """
 

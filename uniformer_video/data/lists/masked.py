@@ -1,7 +1,7 @@
 """Lists of pictures with masks: readers of formats, `(root, split)` -> `VideoList`; see `layouts`.
 
-A picture whose mask is missing stays in the list, is told of as missing, and counts as broken where it is read;
-a mask without a picture is left out, and told of.
+A picture whose mask is missing stays in the list, is told of as missing, and counts as broken where it is
+read; a mask without a picture is left out, and told of.
 """
 
 import os
@@ -64,7 +64,9 @@ def read_mask_folders(
             f"{root} leaves no images for {split}: it holds {len(records)}, and DATA.VAL_RATIO is "
             f"{val_ratio:g}; add images or change the ratio"
         )
-    held = f"{len(val)} of {plural(len(records), 'image')} are held out (DATA.VAL_RATIO {val_ratio:g})"
+    held = (
+        f"{len(val)} of {plural(len(records), 'image')} are held out (DATA.VAL_RATIO {val_ratio:g})"
+    )
     return VideoList(chosen, names, [*notes, *([f"{images}: {held}."] if val else [])])
 
 
@@ -89,8 +91,9 @@ def _whole(root: Path) -> tuple[Path, Path]:
     else:
         what = f"{root} holds {name_some(sorted(os.listdir(root)), 5) or 'nothing'}"
     raise AbsentError(
-        f"The images are not prepared: {what}; set DATA.PATH_TO_DATA_DIR to a folder with {IMAGES} and {MASKS} "
-        f"in it, or with train/{IMAGES} and train/{MASKS}; a mask has the name of its image, but for the suffix"
+        f"The images are not prepared: {what}; set DATA.PATH_TO_DATA_DIR to a folder with {IMAGES} and "
+        f"{MASKS} in it, or with train/{IMAGES} and train/{MASKS}; a mask has the name of its image, but for "
+        "the suffix"
     )
 
 
@@ -100,7 +103,9 @@ def read_ade20k(root: Path, split: str) -> VideoList:
     images, masks = root / IMAGES / part, root / "annotations" / part
     inside = root / "ADEChallengeData2016"
     if not images.is_dir() and inside.is_dir():
-        raise DataError(f"set DATA.PATH_TO_DATA_DIR {inside}, the folder that was unpacked in {root}")
+        raise DataError(
+            f"set DATA.PATH_TO_DATA_DIR {inside}, the folder that was unpacked in {root}"
+        )
     records, notes = read_pairs(images, masks, root)
     return VideoList(records, known_names("ade20k"), notes)
 
@@ -123,7 +128,9 @@ def read_mask_list(path: Path | str, prefix: Path | str = "") -> list[VideoRecor
     folder = Path(prefix or Path(path).parent)
     lines = list(filled_lines(path))
     if not lines:
-        raise DataError(f"{path} lists no images; its first line is `path,mask`, then comes one a line")
+        raise DataError(
+            f"{path} lists no images; its first line is `path,mask`, then comes one a line"
+        )
     (source, header), *lines = lines
     table = Table(header, "auto", source, _NEEDED, _COLUMNS)
     records = []
@@ -144,13 +151,18 @@ def read_mask_list(path: Path | str, prefix: Path | str = "") -> list[VideoRecor
             )
         )
     if not records:
-        raise DataError(f"{path} lists no images below its header; each line holds a path and a mask")
+        raise DataError(
+            f"{path} lists no images below its header; each line holds a path and a mask"
+        )
     return records
 
 
 def is_mask_list(header: str) -> bool:
     """Whether the first line of a csv names a column of masks."""
-    cells = [cell.strip(' "\r\n').lower() for cell in header.replace(";", ",").replace("\t", ",").split(",")]
+    cells = [
+        cell.strip(' "\r\n').lower()
+        for cell in header.replace(";", ",").replace("\t", ",").split(",")
+    ]
     return set(_NEEDED) <= set(cells)
 
 

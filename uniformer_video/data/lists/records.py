@@ -323,10 +323,10 @@ def list_digest(records: Iterable[VideoRecord]) -> str:
 
 
 def relabel(record: VideoRecord, order: Sequence[int]) -> VideoRecord:
-    """`record` with each label L replaced by `order[L]`. Raises `DataError` for a mask, which stays as it is."""
+    """`record` with each label L replaced by `order[L]`. Raises `DataError` for one with a mask."""
     if record.mask and list(order) != list(range(len(order))):
         raise DataError(
-            f"{record.source}: the classes stand in another order than in the list before it, and masks such as "
-            f"{record.mask} hold class numbers; give both the same classes.txt, or DATA.CLASS_NAMES"
+            f"{record.source}: the classes stand in another order than in the list before it, and masks "
+            f"such as {record.mask} hold class numbers; give both the same classes.txt, or DATA.CLASS_NAMES"
         )
     return replace(record, labels=tuple(sorted(order[label] for label in record.labels)))

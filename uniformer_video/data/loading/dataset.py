@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from uniformer_video.data.clips.label_maps import LabelMaps, TokenLabels, follow
+from uniformer_video.data.clips.masked import MaskedAugmentation
 from uniformer_video.data.clips.packed import PackedClips, stack
+from uniformer_video.data.clips.pixels import Size
 from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.decoding import open_video
@@ -90,6 +92,11 @@ class EvalSample:
     strip: bytes = b""
 
 
+def record_labels(record: VideoRecord, size: Size) -> tuple[int, ...]:
+    """The classes that the list gives a record."""
+    return record.labels
+
+
 def class_indices(labels: Sequence[tuple[int, ...]]) -> Tensor:
     """Tuples of one class index -> int64 `[len(labels)]`."""
     return torch.tensor([label for (label,) in labels])
@@ -102,14 +109,16 @@ class TrainDataset(Dataset):
     processes get a copy. faults: {path: reason} of videos that are not tried, which count as broken;
     loaders add those that hang or crash the decoder. decode_short_side: what a reader's `frames` takes.
     cache: where frames are that were decoded before; what it does not have is decoded. label_maps: of
-    pictures, for token labelling; a picture without its map counts as broken.
+    pictures, for token labelling; a picture without its map counts as broken. read_label: (record, (height,
+    width) of its frames) -> what `augment.draw` takes as its label; worker processes get a copy, and a
+    `DecodeError` makes the video count as broken.
     """
 
     def __init__(
         self,
         records: Sequence[VideoRecord],
         sampling: ClipSampling,
-        augment: TrainAugmentation,
+        augment: TrainAugmentation | MaskedAugmentation,
         seed: int,
         copies: int = 1,
         backend: str = "auto",
@@ -118,6 +127,7 @@ class TrainDataset(Dataset):
         decode_short_side: int = 0,
         cache: FrameCache | None = None,
         label_maps: LabelMaps | None = None,
+        read_label: Callable[[VideoRecord, Size], Any] = record_labels,
     ):
         self.records = records
         self.sampling = sampling
@@ -130,6 +140,7 @@ class TrainDataset(Dataset):
         self.decode_short_side = decode_short_side
         self.cache = cache
         self.label_maps = label_maps
+        self.read_label = read_label
         self._substitutes = np.flatnonzero([record.weight for record in records])
         self._opened = OpenReaders()
 
@@ -146,11 +157,12 @@ class TrainDataset(Dataset):
             try:
                 with decoding(self, index):
                     frames = self.decode(record, rng)
+                    label = self.read_label(record, frames.shape[1:3])
                     label_map = self.label_maps.read(record) if self.label_maps else None
             except (DecodeError, OSError) as error:
                 broken.append((record.path, one_line(error)))
                 continue
-            return self._sample(frames, label_map, int(index), key, tuple(broken))
+            return self._sample(frames, label, label_map, int(index), key, tuple(broken))
         return TrainSample(None, None, record.path, tuple(broken))
 
     def decode(self, record: VideoRecord, rng: np.random.Generator) -> np.ndarray:
@@ -164,6 +176,7 @@ class TrainDataset(Dataset):
     def _sample(
         self,
         frames: np.ndarray,
+        label: Any,
         label_map: Tensor | None,
         index: int,
         key: TrainKey,
@@ -173,7 +186,7 @@ class TrainDataset(Dataset):
         clips, labels, draws = [], [], []
         for copy in range(self.copies):
             rng = generator("augment", self.seed, key.epoch, key.position, copy)
-            drawn, own = self.augment.draw(frames.shape[1:3], record.labels, rng)
+            drawn, own = self.augment.draw(frames.shape[1:3], label, rng)
             clips.append(self.augment.apply(frames, drawn, rng))
             labels.append(own)
             draws.append(drawn)
