@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uniformer_video.data.protocol import recorded_protocol
-from uniformer_video.errors import CheckpointError
-from uniformer_video.runs.build_model import check_is_trained
+from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.weights.checkpoint import read_weights
 from uniformer_video.weights.download import is_remote
 from uniformer_video.words import one_line
@@ -166,7 +165,10 @@ def _of_published(asked: str, known: PublishedWeights, model: str | None, why: s
 def _native(asked: str, name: str, why: str) -> Start:
     """Weights that say nothing of their input: that of their model, over as much of a video as is usual."""
     known = find_model(name)
-    check_is_trained(known)
+    if known.family.labels_pixels:
+        raise ConfigError(
+            f"{asked} is a model of segmentation ({name}); advice is for classifiers of videos: name one"
+        )
     if known.takes_images:
         known = find_model(known.video_model or _MODEL)
     stride = max(1, round(_KINETICS_SPAN / known.num_frames))

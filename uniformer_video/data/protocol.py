@@ -14,9 +14,10 @@ from uniformer_video.config.recorded import config_from_text
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.config.settings import flat_config
 from uniformer_video.data.clips.images import ImageViews
+from uniformer_video.data.clips.pixel_views import PixelViews
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.data.decoding.decoders import PICTURES
-from uniformer_video.data.lists.formats import medium_of
+from uniformer_video.data.lists.formats import holds_masks, medium_of
 from uniformer_video.data.lists.media import IMAGE, MEDIA, VIDEO
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import ConfigError, DataError, quote
@@ -48,6 +49,15 @@ _SETTINGS = {
     "decoder": "DATA.DECODING_BACKEND",
     "medium": "TRAIN.DATASET",
 }
+# The same where the pixels of whole pictures are classified: the fields of `PixelViews`.
+_OF_PIXELS = {
+    "crop_size": "SEGMENTATION.CROP_SIZE",
+    "window_stride": "SEGMENTATION.CROP_STRIDE",
+    "align": "SEGMENTATION.ALIGN",
+    "ratios": "SEGMENTATION.RATIOS",
+    "flip": "SEGMENTATION.FLIP",
+}
+_LONG_SIDE = "long_side"  # with the short one SEGMENTATION.SCALE
 EARLIER_PARTS = ("input", "test")  # of the metadata of earlier checkpoints, in place of "protocol"
 # What earlier files leave out.
 _EARLIER_DEFAULTS = {
@@ -104,6 +114,9 @@ class Protocol:
             values["short_side"] = values["short_side"] or _short_side(
                 values["crop_size"], flat["DATA.TEST_CROP_RATIO"]
             )
+        if holds_masks(flat["TRAIN.DATASET"]):
+            values |= {name: flat[key] for name, key in _OF_PIXELS.items()}
+            values[_LONG_SIDE], values["short_side"] = flat["SEGMENTATION.SCALE"]
         values["short_side"] = values["short_side"] or values["crop_size"]
         return cls._from_values(values)
 
@@ -122,17 +135,22 @@ class Protocol:
 
     @classmethod
     def _from_values(cls, values: Mapping[str, Any]) -> "Protocol":
-        """From the values of `_SETTINGS` by name."""
+        """From the values of `_SETTINGS` by name; where pixels are classified, of `_OF_PIXELS` too."""
+        shown = {
+            "short_side": values["short_side"],
+            "crop_size": values["crop_size"],
+            "num_crops": values["num_crops"],
+            "normalise": Normalisation(
+                tuple(values["mean"]), tuple(values["std"]), values["channel_order"]
+            ),
+        }
+        views: EvalViews = _VIEWS[values["medium"]](**shown)
+        if _LONG_SIDE in values:
+            shown |= {name: values[name] for name in (*_OF_PIXELS, _LONG_SIDE)}
+            views = PixelViews(**{**shown, "ratios": tuple(values["ratios"])})
         return cls(
             sampling=ClipSampling(**{f.name: values[f.name] for f in fields(ClipSampling)}),
-            views=_VIEWS[values["medium"]](
-                short_side=values["short_side"],
-                crop_size=values["crop_size"],
-                num_crops=values["num_crops"],
-                normalise=Normalisation(
-                    tuple(values["mean"]), tuple(values["std"]), values["channel_order"]
-                ),
-            ),
+            views=views,
             **{f.name: values[f.name] for f in fields(cls) if f.name not in ("sampling", "views")},
         )
 
@@ -170,6 +188,7 @@ class Protocol:
         views = asdict(self.views)
         pixels = views.pop("normalise")
         pixels |= {"mean": list(pixels["mean"]), "std": list(pixels["std"])}
+        views |= {name: list(value) for name, value in views.items() if isinstance(value, tuple)}
         return {**asdict(self.sampling), **views, **pixels, **own}
 
     @classmethod
@@ -181,9 +200,13 @@ class Protocol:
         if not isinstance(record, Mapping):
             raise DataError(f"the test protocol in {source} is damaged: it is {quote(record)}")
         known = {**_EARLIER_DEFAULTS, **{_EARLIER_NAMES.get(k, k): v for k, v in record.items()}}
-        if lacking := [name for name in _SETTINGS if name not in known]:
+        keys = {**_SETTINGS, **_OF_PIXELS} if _LONG_SIDE in known else _SETTINGS
+        if lacking := [name for name in keys if name not in known]:
             raise DataError(f"the test protocol in {source} is damaged: it lacks {lacking[0]!r}")
-        return cls._from_values({name: _value(name, known[name], source) for name in _SETTINGS})
+        values = {name: _value(name, known[name], source, key) for name, key in keys.items()}
+        if _LONG_SIDE in known:
+            values[_LONG_SIDE] = _value(_LONG_SIDE, known[_LONG_SIDE], source, "DATA.TEST_SCALE")
+        return cls._from_values(values)
 
 
 def _short_side(crop_size: int, crop_ratio: float) -> int:
@@ -191,7 +214,7 @@ def _short_side(crop_size: int, crop_ratio: float) -> int:
     return int(crop_size / crop_ratio)
 
 
-def _value(name: str, value: Any, source: str) -> Any:
+def _value(name: str, value: Any, source: str, key: str) -> Any:
     """A value of a record; `DataError` for one that the setting of the same meaning could not have."""
     if name == "medium":
         if value not in MEDIA:
@@ -200,10 +223,10 @@ def _value(name: str, value: Any, source: str) -> Any:
                 f"{', '.join(MEDIA)}"
             )
         return value
-    row = SETTINGS[_SETTINGS[name]]
+    row = SETTINGS[key]
     try:
         accepted = row.accept(value)
-        if name == "short_side" and accepted < 1:
+        if name in ("short_side", _LONG_SIDE) and accepted < 1:
             raise row.error(value)
     except ConfigError as error:
         raise DataError(

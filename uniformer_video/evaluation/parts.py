@@ -96,7 +96,7 @@ class RecordingTask(Protocol):
         self,
         entries: Sequence[dict[str, Any]],
         labels: Sequence[Any],
-        scores: np.ndarray,
+        scores: Any,
         decoded: np.ndarray,
         class_names: Sequence[str],
         score: str,

@@ -123,9 +123,66 @@ def build_results(
         groups=groups,
         cost=cost,
     )
-    entries = _entries(names, paths, map(task.label_entry, labels), segments, sizes)
+    entries = entries_of(names, paths, map(task.label_entry, labels), segments, sizes)
     analyses = analyse(tested)
-    found = task.results(entries, labels, scores, decoded, class_names, protocol.score)
+    return build_record(
+        task=task,
+        entries=entries,
+        found=task.results(entries, labels, scores, decoded, class_names, protocol.score),
+        analyses=analyses,
+        notes=[*notes, *_score_notes(scores[decoded], protocol.medium), *notes_of(analyses)],
+        title=title,
+        class_names=class_names,
+        protocol=protocol,
+        model=model,
+        playback=playback,
+        videos_sha256=videos_sha256,
+        failures=failures,
+        cost=cost,
+        motion=motion,
+        training=training,
+        seconds=seconds,
+        settings=settings,
+        versions=versions,
+        data=data,
+        changed_settings=changed_settings,
+        differs=differs,
+        among_classes=among_classes,
+        created=created,
+    )
+
+
+def build_record(
+    *,
+    task: RecordingTask,
+    entries: Sequence[dict[str, Any]],
+    found: dict[str, Any],
+    title: str,
+    class_names: Sequence[str],
+    protocol: Protocol,
+    model: Mapping[str, Any],
+    playback: str = "forward",
+    videos_sha256: str = "",
+    failures: Mapping[int, str] | None = None,
+    analyses: Mapping[str, Any] | None = None,
+    cost: dict[str, Any] | None = None,
+    motion: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+    notes: Iterable[str] = (),
+    seconds: float = 0.0,
+    settings: str = "",
+    versions: Mapping[str, str] | None = None,
+    data: Mapping[str, str] | None = None,
+    changed_settings: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    differs: Sequence[str] = (),
+    among_classes: Mapping[str, Any] | None = None,
+    created: str | None = None,
+) -> dict[str, Any]:
+    """The record of an evaluation whose figures are `found`: "summary", "videos" and what else a task has.
+
+    entries: what is known of each video before it is tested, of `entries_of`. analyses: those that are made
+    of scores. The other arguments are those of `build_results`.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
         **task.mark(),
@@ -139,14 +196,14 @@ def build_results(
         **found,
         "failures": [
             {**entries[index], "reason": one_line(reason)}
-            for index, reason in sorted(failures.items())
+            for index, reason in sorted((failures or {}).items())
         ],
         "motion": motion,
-        "analyses": analyses,
+        "analyses": dict(analyses or {}),
         "model": dict(model),
         "cost": cost,
         "training": training,
-        "notes": [*notes, *_score_notes(scores[decoded], protocol.medium), *notes_of(analyses)],
+        "notes": list(notes),
         "seconds": float(seconds),
         "settings": settings,
         "versions": dict(versions or {}),
@@ -165,15 +222,21 @@ def save_results(
     `view_scores` is float `[video, view, class]`, in the order of `results["videos"]`; `task` is that of
     the results.
     """
+    save_record(folder, results, task, scores=np.asarray(view_scores, dtype=np.float32))
+
+
+def save_record(
+    folder: Path | str, results: Mapping[str, Any], task: RecordingTask, **arrays: np.ndarray
+) -> None:
+    """Write `results.json`, and `scores.npz` with the `arrays`, one row a video, its labels and names."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     videos = results["videos"]
-    view_scores = np.asarray(view_scores, dtype=np.float32)
-    assert len(view_scores) == len(videos)
+    assert all(len(array) == len(videos) for array in arrays.values())
     with atomic_write(folder / SCORES_FILE) as file:
         np.savez(
             file,
-            scores=view_scores,
+            **arrays,
             labels=task.saved_labels(videos, len(results["class_names"])),
             names=np.array([video["name"] for video in videos], dtype=np.str_),
         )
@@ -229,7 +292,7 @@ def load_results(folder: Path | str) -> dict[str, Any]:
     return results
 
 
-def _entries(
+def entries_of(
     names: Iterable[str],
     paths: Iterable[str],
     labels: Iterable[Mapping[str, Any]],

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uniformer_video.data.loading.loader import variant_loader
+from uniformer_video.data.loading.loader import sample_loader
 from uniformer_video.data.loading.variant_dataset import VariantDataset, VariantSample
 from uniformer_video.data.loading.workers import HANGING_SECONDS
 from uniformer_video.distributed.ranks import Ranks
@@ -48,7 +48,7 @@ def score_variants(
     own = range(ranks.rank, len(dataset), ranks.size)
     try:
         with ThreadPoolExecutor(max(1, num_workers)) as threads:
-            for sample in variant_loader(dataset, own, num_workers, timeout):
+            for sample in sample_loader(dataset, own, num_workers, timeout):
                 if sample.pixels is None:
                     results.append((sample.index, sample.reason))
                 else:

@@ -15,11 +15,12 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from uniformer_video.data.lists.output_names import Segment, output_names
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 from uniformer_video.files import atomic_write, name_special, write_text
 from uniformer_video.inference.rendered_video import SUFFIX, RenderedVideo
-from uniformer_video.inference.segmented_places import Segment, output_names, shows_time
+from uniformer_video.inference.segmented_places import shows_time
 from uniformer_video.inference.segmented_video import SegmentedFrames
 from uniformer_video.locks import lock_file
 from uniformer_video.tasks.prediction import PixelPrediction

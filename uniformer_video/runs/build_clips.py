@@ -1,6 +1,6 @@
 """Data sets, loaders and augmentation by a config: records in, batches of clips out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,12 +8,15 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.data.clips.images import ImageAugmentation
 from uniformer_video.data.clips.label_maps import LabelMaps
+from uniformer_video.data.clips.masked import MaskedAugmentation
+from uniformer_video.data.clips.pixels import Size
 from uniformer_video.data.clips.token_labelled import TokenLabelledAugmentation
 from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.decoding.cache import FrameCache
 from uniformer_video.data.lists.flips import mirror_pairs, one_sided
+from uniformer_video.data.lists.formats import holds_masks
 from uniformer_video.data.lists.records import VideoRecord
-from uniformer_video.data.loading.dataset import EvalDataset, TrainDataset
+from uniformer_video.data.loading.dataset import EvalDataset, TrainDataset, record_labels
 from uniformer_video.data.loading.loader import (
     TrainLoader,
     TrainPlan,
@@ -24,6 +27,7 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.build_masks import build_mask_reader
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.check import is_of_images
 
@@ -50,7 +54,15 @@ def build_train_dataset(
         decode_short_side=cfg.DATA.DECODE_SHORT_SIDE,
         cache=cache,
         label_maps=label_maps,
+        read_label=_label_reader(cfg, len(class_names)),
     )
+
+
+def _label_reader(cfg: CfgNode, num_classes: int) -> Callable[[VideoRecord, Size], Any]:
+    """What gives the label that the augmentation of a record takes: its classes, or its mask."""
+    if holds_masks(cfg.TRAIN.DATASET):
+        return build_mask_reader(cfg, num_classes).read
+    return record_labels
 
 
 def build_train_loader(cfg: CfgNode, data: Data, ranks: Ranks) -> TrainLoader:
@@ -73,9 +85,23 @@ def build_train_loader(cfg: CfgNode, data: Data, ranks: Ranks) -> TrainLoader:
     return TrainLoader(dataset, plan, own_slots, workers, cfg.DATA_LOADER.TIMEOUT)
 
 
-def build_augmentation(cfg: CfgNode, class_names: Sequence[str]) -> TrainAugmentation:
+def build_augmentation(
+    cfg: CfgNode, class_names: Sequence[str]
+) -> TrainAugmentation | MaskedAugmentation:
     """What training does to clips."""
     on = cfg.AUG.ENABLE
+    if holds_masks(cfg.TRAIN.DATASET):
+        settings, mode = cfg.SEGMENTATION, cfg.DATA.FLIP
+        return MaskedAugmentation(
+            crop_size=cfg.DATA.TRAIN_CROP_SIZE,
+            scale=tuple(settings.SCALE),
+            ratio_range=tuple(settings.RATIO_RANGE),
+            max_class_share=settings.MAX_CLASS_SHARE,
+            flip=cfg.DATA.RANDOM_FLIP if mode == "auto" else mode == "all",
+            photometric=settings.PHOTOMETRIC,
+            normalise=Protocol.from_cfg(cfg).views.normalise,
+            on_device=cfg.AUG.ON_DEVICE,
+        )
     relative = cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE
     augmentation = ImageAugmentation if is_of_images(cfg) else TrainAugmentation
     if cfg.TOKEN_LABELS.ENABLE:

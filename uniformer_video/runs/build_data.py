@@ -91,7 +91,7 @@ def build_data(cfg: CfgNode) -> Data:
             f"there is only one class, {names[0]!r}, so there is nothing to learn; is "
             f"{cfg.DATA.PATH_TO_DATA_DIR} the folder that holds the classes? {' '.join(data.notes)}".strip()
         )
-    if cfg.TRAIN.ENABLE and not any(record.labels for record in data.train):
+    if cfg.TRAIN.ENABLE and not any(task.is_labelled(record) for record in data.train):
         raise DataError(
             f"no {medium.name} of the training list has a label, so there is nothing to learn; is the column "
             "label filled?"

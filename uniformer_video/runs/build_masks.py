@@ -19,12 +19,12 @@ def build_mask_reader(cfg: CfgNode, num_classes: int, split: str = "train") -> M
         num_classes,
         settings.REDUCE_ZERO_LABEL or list_format.zero_is_other,
         settings.IGNORE_LABEL,
-        None if list_format.zero_is_other else _palette(cfg),
+        None if list_format.zero_is_other else mask_palette(cfg),
     )
 
 
-def _palette(cfg: CfgNode) -> Palette | None:
-    """The one palette of all data sets of the run."""
+def mask_palette(cfg: CfgNode) -> Palette | None:
+    """The one palette of all data sets of the run, as their classes.txt or DATA.CLASS_NAMES give it."""
     found = {place: mask_classes(cfg.DATA.CLASS_NAMES, place)[1] for place in data_sets(cfg)}
     (first, palette), *others = found.items()
     for place, other in others:

@@ -15,7 +15,7 @@ from uniformer_video.data.clips.transforms import Normalisation
 from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
-from uniformer_video.errors import CheckpointError, ConfigError, DataError, UserError
+from uniformer_video.errors import CheckpointError, DataError, UserError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.plugins import all_plugins
 from uniformer_video.program import command
@@ -32,7 +32,6 @@ from uniformer_video.weights.checkpoint import (
     read_weights,
 )
 from uniformer_video.zoo.create import build_for_weights, build_network
-from uniformer_video.zoo.family import NamedModel
 from uniformer_video.zoo.inflate import TOKEN_LABELLED
 from uniformer_video.zoo.published import known_protocol, local_file
 from uniformer_video.zoo.registry import count_classes, find_model, name_by_sizes
@@ -181,27 +180,13 @@ def build_metadata(
 
 
 def model_options(cfg: CfgNode) -> Mapping[str, Any]:
-    """The arguments of the model that the config sets; what it leaves open is left out.
-
-    Raises `ConfigError` for a segmentation model.
-    """
+    """The arguments of the model that the config sets; what it leaves open is left out."""
     model = find_model(cfg.MODEL.MODEL_NAME)
-    check_is_trained(model)
     flat = flat_config(cfg)
     values = {key: flat[key] for key in model.family.settings}
     # An empty default leaves the choice to the model.
     values = {key: value for key, value in values.items() if value or DEFAULTS[key]}
     return model.family.options_from_settings(model, values)
-
-
-def check_is_trained(model: NamedModel) -> None:
-    """Raise `ConfigError` for a model that no task here trains or tests."""
-    if model.family.labels_pixels:
-        raise ConfigError(
-            f"MODEL.MODEL_NAME {model.name} is for segmentation, and the training and test of such models "
-            "are not there yet; a run takes a classifier of videos or images (what works by now: "
-            f"create_model, create_backbone, `{command('convert')}`, `{command('flops')}`)"
-        )
 
 
 def _adapt_kernel(cfg: CfgNode) -> bool:

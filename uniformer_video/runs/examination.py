@@ -18,7 +18,7 @@ from uniformer_video.evaluation.parts import RecordingTask
 from uniformer_video.evaluation.scoring import Validation
 from uniformer_video.models.among import AmongClasses
 from uniformer_video.models.contract import RecognitionModel
-from uniformer_video.runs import score_views
+from uniformer_video.runs import score_pixels, score_views
 from uniformer_video.runs.build_data import Data
 from uniformer_video.tasks.task import Task
 
@@ -71,7 +71,7 @@ class Examination(Contract):
     ) -> Found: ...
 
 
-_EXAMINATIONS = {"views": score_views}
+_EXAMINATIONS = {"views": score_views, "pixels": score_pixels}
 
 
 def examination_of(task: Task) -> Examination:

@@ -97,6 +97,7 @@ def fit(
         fill_frame_cache(cfg, data, ranks, show_bars)
         autocast = autocast_for(precision, ranks.device)
         lessons = build_lessons(cfg, data, task, ranks, autocast)
+        lessons.objective.output_weights = getattr(model, "output_weights", ())
         checkpoints.take_teacher(lessons.record)
         ranks.say(*_training_facts(cfg, model, loader, precision, ranks, command), *lessons.lines)
         ranks.say(*(recomputation_lines(cfg, model) if ranks.is_main else ()))

@@ -168,7 +168,12 @@ class PixelPrediction(PixelShares):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the classes as an indexed PNG: class numbers, with their colours as its palette."""
-        image = Image.fromarray(self.classes)
-        image.putpalette(self.colours.tobytes())
-        with atomic_write(os.fspath(path)) as file:
-            image.save(file, "PNG")
+        save_classes(path, self.classes, self.colours)
+
+
+def save_classes(path: str | os.PathLike[str], classes: np.ndarray, colours: np.ndarray) -> None:
+    """Write class numbers, uint8 `[H, W]`, as an indexed PNG; its palette is `colours`, uint8 `[256, 3]`."""
+    image = Image.fromarray(classes)
+    image.putpalette(colours.tobytes())
+    with atomic_write(os.fspath(path)) as file:
+        image.save(file, "PNG")

@@ -9,6 +9,7 @@ from uniformer_video.errors import ConfigError, DataError, choice_error, quote
 from uniformer_video.evaluation.results import RESULTS_FILE, load_results
 from uniformer_video.plugins import hint_at_plugins, is_defined_again
 from uniformer_video.tasks.multi_label import MultiLabel
+from uniformer_video.tasks.segmentation import Segmentation
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.tasks.task import Task
 
@@ -16,7 +17,9 @@ from uniformer_video.tasks.task import Task
 _ASKED = ("name", "figures", "hits_key", "score_key", "headline", "template")
 _TAKEN = ("kind", "epoch", "step", "loss", "distillation_loss", "lr", "seconds")
 _OwnTask = TypeVar("_OwnTask", bound=Task)  # what is decorated keeps its own class
-_TASKS: dict[str, type[Task]] = {task.name: task for task in (SingleLabel, MultiLabel)}
+_TASKS: dict[str, type[Task]] = {
+    task.name: task for task in (SingleLabel, MultiLabel, Segmentation)
+}
 
 
 def register_task(task: type[_OwnTask]) -> type[_OwnTask]:

@@ -96,6 +96,10 @@ class Task(ABC):
         """
         raise NotImplementedError
 
+    def is_labelled(self, record: VideoRecord) -> bool:
+        """Whether the list says something of a `VideoRecord` that can be learnt. Dense: a mask."""
+        return bool(record.labels)
+
     @abstractmethod
     def label_of(self, record: VideoRecord) -> Any:
         """What `results` wants to know of a `VideoRecord`'s labels. Dense: the path of its masks."""
@@ -162,7 +166,8 @@ class Task(ABC):
     def validate(self, scores: np.ndarray, records: Sequence[VideoRecord]) -> tuple[float, float]:
         """Mean logits of videos `[N, K]` and their records -> (score in 0..1, unweighted loss).
 
-        The score is NaN where nothing can be measured. Dense: the mean intersection over union.
+        The score is NaN where nothing can be measured. Dense: areas `[N, 3, K]` -> the mean intersection over
+        union, and NaN, as the loss is measured where the pixels are.
         """
         raise NotImplementedError
 
@@ -223,7 +228,8 @@ class Task(ABC):
             scores: `[N, K]` from `video_scores` with `score`; rows that are not decoded are not read.
             decoded: bool `[N]`. The summary begins with `evaluation.parts.counts` of it.
 
-        Dense: "summary" with pixel accuracy and mean IoU, "per_class" with the IoU of each class.
+        Dense: scores are the `PixelScores`; "summary" with pixel accuracy and mean IoU, "per_class"
+        with the IoU of each class.
         """
         raise NotImplementedError
 

@@ -37,6 +37,9 @@ class Objective:
     # The names of what `losses` gives beside the loss, for metrics.jsonl.
     also_measured: ClassVar[tuple[str, ...]] = ()
 
+    # Weights of the losses of the network's outputs; () = their mean counts.
+    output_weights: Sequence[float] = ()
+
     def __init__(self, task: TrainedTask):
         self.task = task
 
@@ -61,10 +64,14 @@ class Objective:
     ) -> Tensor:
         """The loss, which has a gradient, and what is `also_measured`: `[1 + len(also_measured)]`.
 
-        outputs: of the network, float32 at least; here each has a loss, and their mean counts. asked: what
+        outputs: of the network, float32 at least; here each has a loss, and their mean counts, or
+        their sum by `output_weights`. asked: what
         `asked_of_network` gave.
         """
         losses = [self.losses(logits, targets) for logits in outputs]
+        if self.output_weights:
+            weighted = zip(self.output_weights, losses, strict=True)
+            return cast(Tensor, sum(weight * loss for weight, loss in weighted))
         return cast(Tensor, sum(losses)) / len(outputs)
 
     def losses(self, logits: Tensor, targets: Sequence[Tensor]) -> Tensor:

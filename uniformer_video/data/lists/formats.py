@@ -16,6 +16,8 @@ from uniformer_video.data.lists.records import VideoList
 from uniformer_video.errors import ConfigError, choice_error, quote
 from uniformer_video.plugins import check_registered, is_defined_again
 
+MASK = "mask"  # the kind of label that is a file with the class of each pixel
+
 
 @dataclass(frozen=True)
 class ListFormat:
@@ -29,8 +31,9 @@ class ListFormat:
     needs_decoder: its entries are video files, not pictures. label_kinds: the kinds of labels that its lists
     can hold, in the words of a task's `label_kind`: "one" a video, "any" number, or a "mask" of pixels.
     times_known: it is known when frames are shown, in seconds. in_shards: videos lie in tar files, which not
-    every decoder reads. takes_address: the folder may be an address, as of a web server. medium: what is listed, "video" or
-    "image", a file of one picture each. zero_is_other: of masks, 0 is no class and 1 the first one.
+    every decoder reads. takes_address: the folder may be an address, as of a web server. medium: what is
+    listed, "video" or "image", a file of one picture each. zero_is_other: of masks, 0 is no class and 1 the
+    first one.
     """
 
     name: str
@@ -78,6 +81,11 @@ def find_format(name: str, setting: str = "TRAIN.DATASET") -> ListFormat:
 def medium_of(name: str) -> str:
     """What the lists of the format of this name hold, "video" or "image"; "video" where nobody knows it."""
     return _FORMATS[name].medium if name in _FORMATS else "video"
+
+
+def holds_masks(name: str) -> bool:
+    """Whether the lists of the format of this name give each picture a mask; False where nobody knows it."""
+    return name in _FORMATS and MASK in _FORMATS[name].label_kinds
 
 
 _NAMES = {"DATA.CLASS_NAMES": "class_names"}

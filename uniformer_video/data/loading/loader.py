@@ -9,10 +9,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from uniformer_video.cores import usable_cores
 from uniformer_video.data.clips.label_maps import TokenLabels, join_labels
@@ -27,11 +29,12 @@ from uniformer_video.data.loading.dataset import (
     TrainKey,
     TrainSample,
 )
-from uniformer_video.data.loading.variant_dataset import VariantDataset, VariantSample
 from uniformer_video.data.loading.workers import HANGING_SECONDS, WatchedLoader
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.randomness import generator, permutation
 from uniformer_video.words import plural
+
+Sample = TypeVar("Sample")
 
 REPEATED_UNIT = 256  # views, see `TrainPlan`
 
@@ -254,13 +257,13 @@ def eval_loader(
     return WatchedLoader(dataset, batches, list, num_workers, timeout, persistent=False)
 
 
-def variant_loader(
-    dataset: VariantDataset,
+def sample_loader(
+    dataset: Dataset[Sample],
     indices: Sequence[int],
     num_workers: int,
     timeout: float = HANGING_SECONDS,
-) -> WatchedLoader[VariantSample]:
-    """`VariantSample`s of the records at `indices`, in their order; else as `eval_loader`."""
+) -> WatchedLoader[Sample]:
+    """What `dataset` has of the records at `indices`, one by one in their order; else as `eval_loader`."""
     batches = [[index] for index in indices]
     return WatchedLoader(dataset, batches, itemgetter(0), num_workers, timeout, persistent=False)
 
