@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -19,6 +19,7 @@ from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.protocol import Protocol, recorded_protocol
 from uniformer_video.errors import CheckpointError
+from uniformer_video.evaluation.class_colours import class_colours
 from uniformer_video.evaluation.pixel_logits import whole_logits
 from uniformer_video.inference.devices import find_device, nearest_precision
 from uniformer_video.inference.inputs import Video, find_source
@@ -28,6 +29,7 @@ from uniformer_video.plugins import import_installed
 from uniformer_video.program import command
 from uniformer_video.tasks.prediction import PixelPrediction
 from uniformer_video.tasks.registry import recorded_name
+from uniformer_video.tasks.segmentation import Segmentation
 from uniformer_video.training.precision import autocast_for, choose_precision
 from uniformer_video.weights.checkpoint import Weights, read_weights
 from uniformer_video.weights.dense import is_dense
@@ -37,7 +39,6 @@ from uniformer_video.zoo.published import local_file
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-SEGMENTATION = "segmentation"  # the task, as checkpoints record it
 log = logging.getLogger(__name__)
 
 
@@ -48,7 +49,7 @@ class Segmenter:
         model: maps images `[B, 3, H, W]` to logits `[B, K, H / 4, W / 4]`.
         protocol: the `Protocol` by which pictures become its input; its views are `PixelViews`.
         class_names: in index order.
-        palette: the colours of the classes, uint8 `[K, 3]` RGB; None = as a page of results has them.
+        palette: the colours of the classes, `[K, 3]` RGB; None = as a page of results has them.
         device: "cpu", "cuda", "cuda:1" or "mps"; None = a GPU where there is one, else the CPU.
         precision: in place of the protocol's; None = that.
     """
@@ -58,7 +59,7 @@ class Segmenter:
         model: nn.Module,
         protocol: Protocol,
         class_names: Iterable[str],
-        palette: np.ndarray | None = None,
+        palette: Sequence[Sequence[int]] | None = None,
         device: str | torch.device | None = None,
         precision: str | None = None,
     ):
@@ -74,7 +75,7 @@ class Segmenter:
         self.autocast = autocast_for(self.precision, self.device)
         self.protocol = replace(protocol, precision=self.precision)
         self.views = cast(PixelViews, protocol.views)
-        self.palette = palette
+        self.palette = class_colours(self.class_names, palette)
 
     @classmethod
     def from_checkpoint(
@@ -116,7 +117,7 @@ class Segmenter:
         if weights.choice:
             log.info("%s: %s", path, weights.choice)
         names = metadata.get("class_names") or stand_ins(model.num_classes)
-        return cls(model, protocol, names, device=device, precision=precision)
+        return cls(model, protocol, names, metadata.get("palette"), device, precision)
 
     def __repr__(self) -> str:
         return f"<Segmenter: {type(self.model).__name__}, {len(self.class_names)} classes, {self.device}>"
@@ -171,4 +172,4 @@ class Segmenter:
 
 def labels_pixels(weights: Weights) -> bool:
     """Whether weights are those of a segmentation model, by what they record or by their tensors."""
-    return recorded_name(weights.metadata) == SEGMENTATION or is_dense(weights.state)
+    return recorded_name(weights.metadata) == Segmentation.name or is_dense(weights.state)

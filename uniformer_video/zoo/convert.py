@@ -38,7 +38,7 @@ from uniformer_video.zoo.published import (
     order_of_outputs,
     published_by_name,
 )
-from uniformer_video.zoo.published_dense import names_of_outputs, published_pixels
+from uniformer_video.zoo.published_dense import names_of_outputs, palette_of_outputs, published_pixels
 from uniformer_video.zoo.registry import (
     count_classes,
     find_model,
@@ -145,6 +145,8 @@ def complete(
     if names and (len(names) == model.num_classes or (spare and len(names) < model.num_classes)):
         _drop_spare_outputs(model, len(names))
         metadata["class_names"] = names
+    if palette := palette_of_outputs(weights.hints, model.num_classes):
+        metadata["palette"] = palette
     return model, metadata, order
 
 

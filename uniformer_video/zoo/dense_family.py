@@ -69,8 +69,8 @@ class DenseFamily(UniFormerFamily):
     ) -> dict[str, Any]:
         """What the weights record, or what the backbone in them shows, is taken from them.
 
-        They may also be those of an image model, to start from. Windows of attention, which no tensor shows, are
-        those that the name of a published file tells, `fpn_h14_small.pth`.
+        They may also be those of an image model, to start from. Windows of attention, which no tensor shows,
+        are those that the name of a published file tells, `fpn_h14_small.pth`.
         """
         if recorded := read_model_arguments(weights, model.name):
             return {**recorded, **options}

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from uniformer_video.data.clips.pixel_views import PixelViews
 from uniformer_video.data.clips.transforms import Normalisation
 from uniformer_video.data.lists.class_names import class_names
@@ -45,6 +47,19 @@ def names_of_outputs(hints: Mapping[str, Any], num_classes: int) -> list[str]:
             return list(names)
     usual = class_names(ADE20K)
     return usual if num_classes == len(usual) else []
+
+
+def palette_of_outputs(hints: Mapping[str, Any], num_classes: int) -> list[list[int]] | None:
+    """The colours of the classes, RGB, that training noted in a file; None without."""
+    meta = hints.get("meta")
+    colours = meta.get("PALETTE") if isinstance(meta, Mapping) else None
+    try:
+        found = np.asarray(colours, np.int64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if found.shape != (num_classes, 3) or found.min() < 0 or found.max() > 255:
+        return None
+    return found.tolist()
 
 
 def attention_by_name(path: str) -> dict[str, Any]:
