@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from uniformer_video.evaluation.strips import jpeg_uri
 from uniformer_video.words import one_line
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,10 @@ class PixelStrip:
                 one_line(error),
             )
             return None
+
+    def picture_uri(self) -> str:
+        """The picture as a data URI."""
+        return jpeg_uri(self.jpeg)
 
 
 def _add(

@@ -80,10 +80,28 @@ class Results:
         """The logits of every view, float32 `[video, view, class]` in the order of `videos`; NaN where
         a video could not be decoded. Raises `DataError` where the file is not there.
         """
+        return self._array("scores", "a video")
+
+    @cached_property
+    def areas(self) -> np.ndarray:
+        """Of a test of segmentation: how many pixels of each class are both predicted and true, predicted,
+        true, int64 `[picture, 3, class]` in the order of `videos`; 0 where a picture could not be read.
+        Raises `DataError` where the file is not there.
+        """
+        return self._array("areas", "a picture")
+
+    def _array(self, name: str, of: str) -> np.ndarray:
         path = self.folder / SCORES_FILE
         try:
             with np.load(path) as file:
-                return file["scores"]
+                if name not in file.files:
+                    raise DataError(
+                        f"{path} holds the {', '.join(file.files)} of a test of the task {self.task}, and no "
+                        f"{name} of {of}; this takes tests that have them"
+                    )
+                return file[name]
+        except DataError:
+            raise
         except (
             Exception
         ) as error:  # on damaged files, NumPy and zipfile raise whatever they stumble on

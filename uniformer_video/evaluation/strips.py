@@ -20,6 +20,8 @@ STRIPS_FILE = "strips.npz"
 class Strips:
     """A JPEG file a video, four frames side by side, or an image, in the order of the record's "videos".
 
+    Of pictures whose pixels have classes it is what `pixel_strips.pixel_strip` gives.
+
     jpegs: the bytes of all of them, uint8. offsets: int64 `[N + 1]`; those of video i are
     `jpegs[offsets[i]:offsets[i + 1]]`, none for a video that has no strip.
     """
@@ -85,8 +87,12 @@ class Strips:
 
     def uri(self, place: int) -> str:
         """The same as a data URI, "" if it has none."""
-        jpeg = self[place]
-        return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}" if jpeg else ""
+        return jpeg_uri(self[place])
+
+
+def jpeg_uri(jpeg: bytes) -> str:
+    """A JPEG file as a data URI, "" of none."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}" if jpeg else ""
 
 
 def join_strips(parts: Sequence[Strips], order: Sequence[Sequence[int]]) -> Strips:

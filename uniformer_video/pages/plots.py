@@ -315,7 +315,7 @@ def heat_map(confusion: Iterable[Sequence[int]], num_classes: int) -> str:
     wrong cell is drawn a little larger than it is, so that rare mistakes can be seen.
     """
     image = report_library("PIL.Image")
-    return _data_uri(image.fromarray(_heat_map(confusion, num_classes)), "png", optimize=True)
+    return data_uri(image.fromarray(_heat_map(confusion, num_classes)), "png", optimize=True)
 
 
 def heat_map_on_white(confusion: Iterable[Sequence[int]], num_classes: int) -> np.ndarray:
@@ -352,7 +352,8 @@ def _thicken(cells: np.ndarray, radius: int) -> np.ndarray:
     return windows.max(axis=(2, 3))
 
 
-def _data_uri(picture: Any, kind: str, **options: Any) -> str:
+def data_uri(picture: Any, kind: str, **options: Any) -> str:
+    """A Pillow image as a data URI of a file of that kind, "png" or "jpeg"."""
     data = io.BytesIO()
     picture.save(data, format=kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode('ascii')}"

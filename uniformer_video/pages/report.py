@@ -135,6 +135,7 @@ def _scripted(
         f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
         "rows_json": video_rows(results, mistakes, folder),
         "strips_json": json_block(others),
+        "names_json": json_block(results["class_names"]),
         "confusion_json": json_block(results.get("confusion", [])),
         "embedded": len(embedded),
     }

@@ -220,8 +220,8 @@
     const videosOf = columnsOf.map((columns) => [...columns.values()].reduce((sum, count) => sum + count, 0));
     const canvas = make("canvas", { tabIndex: 0 });
     canvas.setAttribute("role", "application");
-    canvas.setAttribute("aria-label", `Confusion matrix of ${total} classes. Arrow keys go from cell to cell, plus and minus zoom, 0 shows all, Enter lists the ${noun}s of a cell.`);
-    const status = make("p", { className: "small" }, `Point at a cell to read it; click it for its ${noun}s. The wheel, two fingers or + and - zoom.`);
+    canvas.setAttribute("aria-label", `Confusion matrix of ${total} classes. Arrow keys go from cell to cell, plus and minus zoom, 0 shows all${list ? `, Enter lists the ${noun}s of a cell` : ""}.`);
+    const status = make("p", { className: "small" }, `Point at a cell to read it${list ? `; click it for its ${noun}s` : ""}. The wheel, two fingers or + and - zoom.`);
     status.setAttribute("role", "status");
     const view = { row: 0, column: 0, span: total };
     const pointers = new Map();
@@ -278,7 +278,7 @@
         pen.fillRect(x - drawn / 2, y - drawn / 2, drawn, drawn);
         if (step < 22) continue;
         pen.fillStyle = share > 0.4 ? colour.card : colour.ink;
-        pen.fillText(count, x, y);
+        pen.fillText("shares" in holder.dataset ? Math.round(100 * share) || "" : count, x, y);
       }
       if (cell) {
         pen.fillStyle = pen.strokeStyle = colour.ink;
@@ -465,7 +465,7 @@
   const list = section && data ? makeVideos(section, data) : null;
   for (const table of all("table[data-finder]")) makeFinder(table, list && ((index) => list.go({ truth: index })));
   const holder = $(".matrix-live");
-  if (holder && data) makeMatrix(holder, counts, data.classes, list);
+  if (holder && counts) makeMatrix(holder, counts, data?.classes ?? read("class-names"), list);
   if (list) for (const element of all("[data-cell]")) makeCell(element, list, data.classes);
   if (list) for (const card of all("article[data-place]")) list.offerOriginal(card);
   const mistakes = $("#mistakes .lead");

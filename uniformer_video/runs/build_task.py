@@ -14,7 +14,11 @@ from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.tasks.task import Task
 from uniformer_video.weights.checkpoint import Weights
 
-_KIND_WORDS = {"one": "one label a video", "any": "any number of labels a video"}
+_KIND_WORDS = {
+    "one": "one label a video",
+    "any": "any number of labels a video",
+    "mask": "a mask for each picture",
+}
 
 
 class TrainingData(Protocol):

@@ -7,7 +7,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.rows import DEFAULTS
-from uniformer_video.data.lists.formats import medium_of
+from uniformer_video.data.lists.formats import holds_masks, medium_of
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.layer_groups import layer_groups
@@ -28,8 +28,8 @@ from uniformer_video.training.state import TrainingOutputs, TrainState
 
 
 def build_mixup(cfg: CfgNode) -> Mixup | None:
-    """Mixup and cutmix, or None."""
-    if not cfg.MIXUP.ENABLE:
+    """Mixup and cutmix, or None; masks are not mixed."""
+    if not cfg.MIXUP.ENABLE or holds_masks(cfg.TRAIN.DATASET):
         return None
     return Mixup(cfg.MIXUP.ALPHA, cfg.MIXUP.CUTMIX_ALPHA, cfg.MIXUP.PROB, cfg.MIXUP.SWITCH_PROB)
 

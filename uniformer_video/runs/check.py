@@ -16,11 +16,19 @@ from uniformer_video.data.clips.auto_augment import policy_of
 from uniformer_video.data.clips.images import check_on_device
 from uniformer_video.data.clips.variants import ABOUT_TIME, STRENGTHS
 from uniformer_video.data.decoding.decoders import find_decoder
-from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats, medium_of
+from uniformer_video.data.lists.formats import (
+    ListFormat,
+    find_format,
+    holds_masks,
+    list_formats,
+    medium_of,
+)
 from uniformer_video.data.lists.media import IMAGE, MEDIA, VIDEO, Medium
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.build_token_labels import check_maps_named, check_token_labels
+from uniformer_video.tasks.segmentation import Segmentation
+from uniformer_video.tasks.task import Task
 from uniformer_video.zoo.registry import MODELS, find_model
 
 _FORMAT_SWITCHES = ("TRAIN.DATASET", "TEST.DATASET")
@@ -43,6 +51,24 @@ _OF_VIDEOS: tuple[str, ...] = (
     "TEST.MOTION_CHECK",
 )
 _OF_IMAGES: tuple[str, ...] = ("DATA.TEST_CROP_RATIO",)
+# What whole pictures with masks do without, and what no others have.
+_OF_CLASSES: tuple[str, ...] = (
+    *(key for key in DEFAULTS if key.startswith("MIXUP.") and key != "MIXUP.LABEL_SMOOTH_VALUE"),
+    "AUG.AA_TYPE",
+    "AUG.COLOR_JITTER",
+    "AUG.INTERPOLATION",
+    "AUG.RE_PROB",
+    "DATA.BALANCE",
+    "DATA.FLIP_CLASS_PAIRS",
+    "DATA.TRAIN_JITTER_SCALES",
+    "DATA.TRAIN_JITTER_SCALES_RELATIVE",
+    "DATA.TRAIN_JITTER_ASPECT_RELATIVE",
+    "DATA.TEST_CROP_SIZE",
+    "DATA.TEST_SCALE",
+    "DATA.TEST_CROP_RATIO",
+    "TEST.BATCH_SIZE",
+)
+_OF_MASKS = tuple(key for key in DEFAULTS if key.startswith("SEGMENTATION."))
 # What only some models have, and configs of other projects set for all of them.
 _RATES = ("MODEL.DROPOUT_RATE", "MVIT.DROPPATH_RATE")
 
@@ -58,6 +84,7 @@ def check_settings(cfg: CfgNode) -> None:
     check_token_labels(cfg)
     _check_robustness(cfg)
     task = build_task(cfg)
+    _check_answers(cfg, task)
     if cfg.TRAIN.ENABLE and cfg.AUG.ENABLE and cfg.AUG.AA_TYPE:
         policy_of(cfg.AUG.AA_TYPE)
     if cfg.TRAIN.ENABLE and is_of_images(cfg):
@@ -153,6 +180,36 @@ def _check_medium(cfg: CfgNode) -> None:
         )
 
 
+def _check_answers(cfg: CfgNode, task: Task) -> None:
+    """Raise `ConfigError` where a model of pixels meets a task of whole videos or images, or the reverse, and
+    for settings that ask for classes of whole pictures where there are masks.
+    """
+    model = find_model(cfg.MODEL.MODEL_NAME)
+    of_pixels = [known.name for known in MODELS.values() if known.family.labels_pixels]
+    if model.family.labels_pixels and task.scoring != "pixels":
+        raise ConfigError(
+            f"MODEL.MODEL_NAME {model.name} classifies pixels, and TRAIN.TASK is {task.name}; set it to "
+            f"{Segmentation.name}, with lists of masks, or take a classifier of videos or images"
+        )
+    if task.scoring == "pixels" and not model.family.labels_pixels:
+        raise ConfigError(
+            f"TRAIN.TASK {task.name} needs a model that classifies pixels, and MODEL.MODEL_NAME {model.name} "
+            f"classifies {'images' if model.takes_images else 'videos'}; take one of {', '.join(of_pixels)}"
+        )
+    if not (holds_masks(cfg.TRAIN.DATASET) and cfg.TRAIN.ENABLE):
+        return
+    if cfg.DATA.FLIP not in ("auto", "off", "all"):
+        raise ConfigError(
+            f"DATA.FLIP {cfg.DATA.FLIP} goes by the class of a whole picture, and the lists hold masks; set "
+            "it to off or all"
+        )
+    if cfg.SOLVER.CLASS_BALANCE:
+        raise ConfigError(
+            f"SOLVER.CLASS_BALANCE {cfg.SOLVER.CLASS_BALANCE:g} goes by how often a list names a class, and "
+            "the lists hold masks; give SOLVER.CLASS_WEIGHTS"
+        )
+
+
 def _check_local_kernel(cfg: CfgNode) -> None:
     """Raise `ConfigError` for a kernel over time in a model of images, or without it in one of videos."""
     model, kernel = find_model(cfg.MODEL.MODEL_NAME), cfg.UNIFORMER.LOCAL_KERNEL
@@ -177,10 +234,17 @@ def _check_robustness(cfg: CfgNode) -> None:
 
 
 def settings_of_other_media(cfg: CfgNode) -> dict[str, Unused]:
-    """`{key: Unused}` of the settings about videos, where the lists hold images, and the reverse."""
+    """`{key: Unused}` of the settings about videos, where the lists hold images, and the reverse; likewise of
+    those about classes of whole images, and about masks.
+    """
     keys, noun = (_OF_VIDEOS, "images") if is_of_images(cfg) else (_OF_IMAGES, "videos")
     reason = f"the format {cfg.TRAIN.DATASET} lists {noun}, which have no such thing"
     found = {key: Unused(reason, ("TRAIN.DATASET",), gives_way=True) for key in keys}
+    keys, listed = (_OF_MASKS, "no masks")
+    if holds_masks(cfg.TRAIN.DATASET):
+        keys, listed = (_OF_CLASSES, "pictures with masks, which have no such thing")
+    reason = f"the format {cfg.TRAIN.DATASET} lists {listed}"
+    found |= {key: Unused(reason, ("TRAIN.DATASET",), gives_way=True) for key in keys}
     if is_of_images(cfg) and not find_decoder(cfg.DATA.DECODING_BACKEND).of_images:
         reads = Unused("images are read by Pillow alone", ("TRAIN.DATASET",), gives_way=True)
         found["DATA.DECODING_BACKEND"] = reads

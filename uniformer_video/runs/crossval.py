@@ -108,6 +108,11 @@ def _check(cfg: CfgNode) -> None:
         raise ConfigError(
             "crossval runs all folds; leave DATA.FOLD out, or give it to `run`, which runs one of them"
         )
+    if (task := build_task(cfg)).scoring != "views":
+        raise ConfigError(
+            f"crossval joins the scores of whole videos or images, and TRAIN.TASK {task.name} has none; "
+            "`run` each fold by itself, with DATA.FOLDS and DATA.FOLD"
+        )
     if not cfg.TEST.ENABLE:
         raise ConfigError(
             f"crossval joins the tests of the folds, and {TEST} is False; leave it out"

@@ -25,7 +25,7 @@ def counted_gflops(
         count_flops,
     )  # fvcore compiles losses when it is imported
 
-    side = protocol.views.crop_size
+    side = protocol.views.crop_size or protocol.views.short_side  # of whole pictures, a square one
     frames = () if protocol.medium == IMAGE.name else (protocol.sampling.num_frames,)
     shape = (1, 3, *frames, side, side)
     try:

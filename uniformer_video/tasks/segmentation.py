@@ -16,6 +16,7 @@ from uniformer_video.evaluation.areas import mean_iou, segmentation_results
 from uniformer_video.evaluation.parts import Figure, failure_lines, figure_text
 from uniformer_video.evaluation.strips import Strips
 from uniformer_video.models.dense.layers import bilinear
+from uniformer_video.pages.segmentation import segmentation_page
 from uniformer_video.tasks.prediction import PixelPrediction
 from uniformer_video.tasks.task import Task
 from uniformer_video.words import name_some, plural
@@ -135,4 +136,4 @@ class Segmentation(Task):
 
     def page(self, results: Mapping[str, Any], strips: Strips) -> dict[str, Any]:
         """The worst and the median pictures beside their masks, the classes and their confusion."""
-        return {}  # TMP
+        return segmentation_page(results, strips)

@@ -45,18 +45,11 @@ from uniformer_video.evaluation.per_class import rows_of_confusion
 from uniformer_video.evaluation.predictions import Table, columns_of_one_label
 from uniformer_video.evaluation.strips import Strips
 from uniformer_video.pages.confused import confused_classes
-from uniformer_video.pages.parts import (
-    MAX_TABLE_CLASSES,
-    mistakes_with_strips,
-    spread,
-    worst_first,
-)
-from uniformer_video.pages.plots import heat_map, heat_map_on_white
+from uniformer_video.pages.confusion import confusion_section
+from uniformer_video.pages.parts import mistakes_with_strips, spread, worst_first
+from uniformer_video.pages.plots import heat_map_on_white
 from uniformer_video.randomness import generator
 from uniformer_video.tasks.classification import Classification
-
-MAX_CONFUSIONS = 20
-MAX_AXIS_LABELS = 32  # along a side of the picture of a large matrix
 
 
 class SingleLabel(Classification):
@@ -284,7 +277,7 @@ class SingleLabel(Classification):
         return {
             "classes": worst_first(per_class, "accuracy"),
             "spread": spread(per_class, "accuracy"),
-            "confusion": _confusion_section(results),
+            "confusion": confusion_section(results),
             "mistakes": mistakes_with_strips(results["videos"], mistakes, strips),
             "confused": confused_classes(results, strips),
         }
@@ -349,32 +342,3 @@ def _videos(
             own = number(shares[index][labels[index]], digits=6)
         videos.append({**entry, "top5": top, "true_score": own})
     return videos
-
-
-def _confusion_section(results: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A table of cells for few classes; a picture and the most frequent confusions for many."""
-    sparse, total = results["confusion"], len(results["class_names"])
-    if not sparse:
-        return None
-    videos = [row["videos"] for row in results["per_class"]]
-    if total > MAX_TABLE_CLASSES:
-        wrong = sorted((row for row in sparse if row[0] != row[1]), key=lambda row: -row[2])
-        frequent = [
-            {"true": true, "predicted": predicted, "count": count, "share": count / videos[true]}
-            for true, predicted, count in wrong[:MAX_CONFUSIONS]
-        ]
-        step = -(-total // MAX_AXIS_LABELS)
-        labels = [
-            {"class": index, "at": (index + 0.5) / total} for index in range(step // 2, total, step)
-        ]
-        return {
-            "image": heat_map(sparse, total),
-            "labels": labels,
-            "step": step,
-            "frequent": frequent,
-            "table": None,
-        }
-    table = [[{"count": 0, "share": 0.0} for _ in range(total)] for _ in range(total)]
-    for true, predicted, count in sparse:
-        table[true][predicted] = {"count": count, "share": count / videos[true]}
-    return {"table": table}
