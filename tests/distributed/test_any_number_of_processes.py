@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from agreement import assert_agree, one_and_many
+from masked_pictures import write_masked_pictures
 from PIL import Image
 from processes import ROOT, torchrun
 from tiny_run import tiny_image_overrides, tiny_overrides
@@ -90,6 +91,29 @@ def test_of_images_too(tmp_path):
     one, many = one_and_many(tmp_path, 2, given)
     assert len(one["losses"]) == 24
     assert_agree(one, many)
+
+
+def test_of_masks_too(tmp_path):
+    """12 steps of UperNet, whose auxiliary head has a loss of its own, on pictures that are not all read."""
+    data = write_masked_pictures(tmp_path / "pictures", train=12, val=3, side=40)
+    (data / "val" / "masks" / "val001.png").write_bytes(b"broken")
+    sizes = {"UNIFORMER__HEAD_CHANNELS": 8, "UNIFORMER__DROP_DEPTH_RATE": 0.2}
+    given = tiny_image_overrides(
+        data,
+        tmp_path / "out",
+        MODEL__MODEL_NAME="upernet_uniformer_s",
+        TRAIN__TASK="segmentation",
+        TRAIN__DATASET="masks",
+        SEGMENTATION__SCALE="[64,48]",
+        NUM_GPUS=2,
+        SOLVER__MAX_EPOCH=4,
+        **sizes,
+    )
+    one, many = one_and_many(tmp_path, 2, given)
+    assert len(one["losses"]) == 12 and len(one["scores"]) == 4
+    assert_agree(one, many)
+    for found, expected in zip(many["scores"], one["scores"], strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -28,9 +28,10 @@ def refusal(*overrides):
 def test_an_unknown_format_names_the_nearest(key):
     assert refusal(key, "kinetcs") == (
         f"{key} is 'kinetcs'; allowed: 'kinetics', 'folder', 'frames', 'shards', 'ssv2-json', "
-        "'ucf101', 'hmdb51', 'imagefolder', 'image-csv', 'image-shards'; did you mean 'kinetics'?"
+        "'ucf101', 'hmdb51', 'imagefolder', 'image-csv', 'image-shards', 'masks', "
+        "'mask-csv', 'ade20k'; did you mean 'kinetics'?"
     )
-    assert refusal(key, "nothing-like-it").endswith("'image-shards'")
+    assert refusal(key, "nothing-like-it").endswith("'ade20k'")
 
 
 def test_an_unknown_decoder():

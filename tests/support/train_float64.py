@@ -17,6 +17,7 @@ from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.build_teacher import build_lessons
 from uniformer_video.runs.build_token_labels import build_label_maps
+from uniformer_video.runs.examination import examination_of
 from uniformer_video.runs.score_views import score_records
 from uniformer_video.training.objective import LiveDistillation
 from uniformer_video.training.precision import autocast_for
@@ -65,6 +66,12 @@ def main(out, *overrides):
         log, validations = Log(), []
 
         def validate(epoch):
+            if task.scoring == "pixels":
+                models = {"raw": InFloat64(model)}
+                found = examination_of(task).validate(cfg, task, models, data, ranks)
+                model.train()
+                validations.append(torch.tensor(found.measured["raw"]))
+                return {"raw": 0.0}
             scores = score_records(
                 cfg,
                 InFloat64(model),
@@ -80,6 +87,7 @@ def main(out, *overrides):
         autocast = autocast_for("fp32", ranks.device)
         task = build_training_task(cfg, data, ranks.device)
         objective = build_lessons(cfg, data, task, ranks, autocast).objective
+        objective.output_weights = getattr(model, "output_weights", ())
         if isinstance(objective, LiveDistillation):
             objective.teacher.model.double()
         trainer = Trainer(

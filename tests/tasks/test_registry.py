@@ -84,7 +84,7 @@ def test_what_files_record(record, kind):
 def test_a_recorded_task_that_nobody_registered():
     with pytest.raises(
         DataError,
-        match=r"^w\.pt is of the task .mine., .* .multi-label.; register it first",
+        match=r"^w\.pt is of the task .mine., .* .multi-label., .segmentation.; register it first",
     ):
         recorded_task({"task": "mine"}, "w.pt")
 

@@ -176,8 +176,8 @@ def _in_order_of(data: Data, own: list[str], order: Sequence[int], note: str) ->
     if list(order) != list(range(len(own))) and any(record.mask for record in data.test):
         raise CheckpointError(
             f"the checkpoint's classes are {name_some(own)}, in this order, and the masks number theirs in "
-            f"another, {name_some(data.class_names)}; put classes.txt, or DATA.CLASS_NAMES, and the masks into "
-            "the checkpoint's order, or train first"
+            f"another, {name_some(data.class_names)}; put classes.txt, or DATA.CLASS_NAMES, and the masks "
+            "into the checkpoint's order, or train first"
         )
     splits: dict[str, Any] = {
         split: [relabel(record, order) for record in getattr(data, split)]

@@ -1,0 +1,178 @@
+"""A whole run of segmentation: its figures against the saved predictions, stops, broken masks."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from masked_pictures import write_masked_pictures
+from PIL import Image
+
+from uniformer_video.config.settings import load_config
+from uniformer_video.errors import ConfigError, UserError
+from uniformer_video.evaluation.record import Results
+from uniformer_video.runs import crossval, score_pixels
+from uniformer_video.runs.run import run
+
+SETTINGS = {
+    "MODEL.MODEL_NAME": "semantic_fpn_uniformer_s",
+    "UNIFORMER.EMBED_DIM": "[8,16,16,32]",
+    "UNIFORMER.DEPTH": "[1,1,1,1]",
+    "UNIFORMER.HEAD_DIM": "8",
+    "UNIFORMER.NECK_CHANNELS": "16",
+    "UNIFORMER.HEAD_CHANNELS": "8",
+    "TRAIN.TASK": "segmentation",
+    "TRAIN.DATASET": "masks",
+    "TRAIN.BATCH_SIZE": "4",
+    "DATA.TRAIN_CROP_SIZE": "32",
+    "SEGMENTATION.SCALE": "[64,48]",
+    "SOLVER.MAX_EPOCH": "2",
+    "SOLVER.WARMUP_EPOCHS": "1",
+    "SOLVER.BASE_LR": "3e-3",
+    "DATA_LOADER.NUM_WORKERS": "0",
+    "TENSORBOARD.ENABLE": "False",
+    "LOG_PERIOD": "100",
+}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_masked_pictures(tmp_path_factory.mktemp("pictures"), train=8, val=3, side=48)
+
+
+def settings(data, output, **changes):
+    values = {**SETTINGS, "DATA.PATH_TO_DATA_DIR": str(data), "OUTPUT_DIR": str(output)}
+    values |= {key.replace("__", "."): str(value) for key, value in changes.items()}
+    return load_config(overrides=[part for pair in values.items() for part in pair])
+
+
+@pytest.fixture(scope="module")
+def tested(pictures, tmp_path_factory):
+    """The folder of a run that was trained and tested."""
+    output = tmp_path_factory.mktemp("runs") / "run"
+    assert run(settings(pictures, output), "tiny") == output
+    return output
+
+
+def counted(folder, data, num_classes):
+    """Areas and confusion from the files alone, pixel by pixel."""
+    results = Results.load(folder)
+    confusion = np.zeros((num_classes, num_classes), np.int64)
+    areas = []
+    for video in results.videos:
+        predicted = np.asarray(Image.open(folder / video["prediction"]))
+        truth = np.asarray(Image.open(video["mask"]))
+        assert predicted.shape == truth.shape
+        own = np.zeros_like(confusion)
+        for true, said in zip(truth.ravel().tolist(), predicted.ravel().tolist(), strict=True):
+            own[true, said] += true != 255
+        confusion += own
+        areas.append([own.diagonal(), own.sum(0), own.sum(1)])
+    return np.array(areas), confusion
+
+
+def test_the_figures_are_those_of_the_saved_predictions(tested, pictures):
+    results = Results.load(tested)
+    areas, confusion = counted(tested, pictures, 3)
+    assert np.array_equal(results.areas, areas)
+    cells = {(row, column): count for row, column, count in results.task_parts["confusion"]}
+    assert cells == {tuple(at): confusion[tuple(at)] for at in np.argwhere(confusion)}
+    total = areas.sum(0)
+    iou = [i / (p + t - i) for i, p, t in total.T if p + t]
+    assert results.summary["miou"]["value"] == pytest.approx(np.mean(iou), abs=1e-12)
+    assert results.summary["pixel_accuracy"]["value"] == total[0].sum() / total[2].sum()
+    assert results.task == "segmentation" and results.protocol.views.short_side == 48
+    assert (tested / "report.html").is_file()
+    with pytest.raises(UserError, match="holds the areas, labels, names of a test of the task"):
+        Results.load(tested).scores  # noqa: B018
+
+
+def test_the_validation_says_what_the_test_says(tested):
+    """Both see the same pictures in one size here."""
+    lines = [json.loads(line) for line in (tested / "metrics.jsonl").read_text().splitlines()]
+    best = max(line["miou"] for line in lines if line["kind"] == "val")
+    assert best == pytest.approx(Results.load(tested).summary["miou"]["value"], abs=1e-9)
+    assert all(0 < line["loss"] < 10 for line in lines if line["kind"] == "val")
+
+
+def test_a_training_that_was_stopped_ends_as_one_that_was_not(
+    pictures, tested, tmp_path, monkeypatch
+):
+    output = tmp_path / "run"
+    validate = score_pixels.validate
+    monkeypatch.setattr(score_pixels, "validate", lambda *args: pytest.exit("killed"))
+    with pytest.raises(BaseException, match="killed"):
+        run(settings(pictures, output, TRAIN__CHECKPOINT_MINUTES="0"), "tiny")
+    assert (output / "last.pt").is_file()
+    monkeypatch.setattr(score_pixels, "validate", validate)
+    run(settings(pictures, output, TRAIN__CHECKPOINT_MINUTES="0"), "tiny")
+    whole, resumed = (
+        torch.load(folder / "last.pt", weights_only=True) for folder in (tested, output)
+    )
+    assert whole["model"].keys() == resumed["model"].keys()
+    for key, value in whole["model"].items():
+        assert torch.equal(value, resumed["model"][key]), key
+
+
+def test_a_broken_mask_is_named_and_the_other_pictures_count(pictures, tmp_path, caplog):
+    data = tmp_path / "data"
+    write_masked_pictures(data, train=8, val=3, side=48)
+    bad, *_ = sorted((data / "val" / "masks").iterdir())
+    values = np.asarray(Image.open(bad)).copy()
+    values[5, 7] = 9
+    Image.fromarray(values).save(bad)
+    caplog.set_level("INFO")
+    run(settings(data, tmp_path / "run", SOLVER__MAX_EPOCH=2), "tiny")
+    results = Results.load(tmp_path / "run")
+    assert results.summary["failed"] == 1 and results.summary["decoded"] == 2
+    (failure,) = results.failures
+    assert str(bad) in failure["reason"] and "9" in failure["reason"]
+    assert results.videos[0]["prediction"] is None
+    assert "1 validation images cannot be decoded" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"MODEL__MODEL_NAME": "image_uniformer_s"}, "needs a model that classifies pixels"),
+        ({"TRAIN__TASK": "single-label"}, "cannot hold; take kinetics"),
+        ({"DATA__FLIP": "by-names"}, "goes by the class of a whole picture"),
+        ({"SOLVER__CLASS_BALANCE": "0.5"}, "give SOLVER.CLASS_WEIGHTS"),
+        ({"TEST__MOTION_CHECK": "True"}, "TEST.MOTION_CHECK"),
+    ],
+)
+def test_what_does_not_go_with_masks(pictures, tmp_path, changes, told):
+    with pytest.raises(UserError, match=told):
+        run(settings(pictures, tmp_path / "run", **changes), "tiny")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_cross_validation(pictures, tmp_path):
+    with pytest.raises(ConfigError, match="`run` each fold by itself"):
+        crossval.crossval(settings(pictures, tmp_path / "run", DATA__FOLDS=2), "tiny")
+
+
+def test_classes_in_another_order_are_refused(tested, tmp_path):
+    data = tmp_path / "data"
+    write_masked_pictures(data, train=4, val=2, side=48)
+    names = (data / "classes.txt").read_text().splitlines()
+    (data / "classes.txt").write_text("\n".join(reversed(names)) + "\n")
+    changes = {"TRAIN__ENABLE": False, "TEST__CHECKPOINT_FILE_PATH": tested / "best.pt"}
+    with pytest.raises(UserError, match="in this order, and the masks number theirs in another"):
+        run(settings(data, tmp_path / "run", **changes), "tiny")
+
+
+def test_several_sizes_mirroring_and_windows(pictures, tested, tmp_path):
+    changes = {
+        "TRAIN__ENABLE": False,
+        "TEST__CHECKPOINT_FILE_PATH": tested / "best.pt",
+        "SEGMENTATION__RATIOS": "[0.75, 1.0]",
+        "SEGMENTATION__FLIP": True,
+        "SEGMENTATION__CROP_SIZE": 32,
+        "SEGMENTATION__ALIGN": 32,
+    }
+    folder = run(settings(pictures, tmp_path / "run", **changes), "tiny")
+    results = Results.load(folder)
+    assert results.protocol.views.ratios == (0.75, 1.0) and results.protocol.views.align == 32
+    areas, _ = counted(folder, pictures, 3)
+    assert np.array_equal(results.areas, areas)
