@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from uniformer_video.weights.checkpoint import write_checkpoint
 from uniformer_video.zoo.create import build_network
 from uniformer_video.zoo.published_dense import published_pixels
-from uniformer_video.weights.checkpoint import write_checkpoint
 
 NAME = "semantic_fpn_uniformer_s"
 NAMES = ["wall", "floor", "window", "ball"]
@@ -25,8 +25,8 @@ _COLOURS = np.array([(90, 110, 150), (150, 120, 80), (80, 150, 90), (170, 80, 10
 
 
 def moving_shape(count, seed, size=SIZE, noise=NOISE):
-    """(uint8 `[count, H, W, 3]` RGB, uint8 `[count, H, W]`): wall and floor, a window, a ball that moves half a
-    pixel a frame; with the noise of a bad camera.
+    """(uint8 `[count, H, W, 3]` RGB, uint8 `[count, H, W]`): wall and floor, a window, a ball that moves half
+    a pixel a frame; with the noise of a bad camera.
     """
     rng = np.random.default_rng(seed)
     height, width = size

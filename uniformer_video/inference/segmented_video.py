@@ -11,7 +11,7 @@ import numpy as np
 from uniformer_video.data.decoding.sequential import open_stream
 from uniformer_video.errors import DecodeError
 from uniformer_video.inference.steady import SteadyMean
-from uniformer_video.inference.timeline_windows import end_of_video, times_of
+from uniformer_video.inference.timeline_windows import end_of_video, notes_on_end, times_of
 from uniformer_video.tasks.prediction import PixelPrediction, PixelShares
 from uniformer_video.words import plural
 
@@ -115,6 +115,7 @@ class SegmentedFrames:
         if not len(self._times):
             raise DecodeError(f"{self.path} holds no frames")
         last = end_of_video(self._times, rate)
+        self._notes += notes_on_end(stream.declared_end, last)
         end = last if end is None else min(end, last)
         self._start = start
         self._wanted = (self._times >= start - 5e-4) & (self._times < end - 5e-4)
