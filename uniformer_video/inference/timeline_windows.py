@@ -70,8 +70,8 @@ def notes_on_end(declared: float | None, video_end: float) -> list[str]:
     if not declared or declared - video_end <= _LACKING:
         return []
     return [
-        f"The header says that the video takes {declared:.3f} s, and its frames end at {video_end:.3f} s: the "
-        "file may be cut off or damaged."
+        f"The header says that the video takes {declared:.3f} s, and its frames end at {video_end:.3f} s: "
+        "the file may be cut off or damaged."
     ]
 
 

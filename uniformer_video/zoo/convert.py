@@ -38,7 +38,11 @@ from uniformer_video.zoo.published import (
     order_of_outputs,
     published_by_name,
 )
-from uniformer_video.zoo.published_dense import names_of_outputs, palette_of_outputs, published_pixels
+from uniformer_video.zoo.published_dense import (
+    names_of_outputs,
+    palette_of_outputs,
+    published_pixels,
+)
 from uniformer_video.zoo.registry import (
     count_classes,
     find_model,
@@ -393,7 +397,9 @@ def _report(
         lines.append("classes: not named; give --classes, or predictions will be numbers")
     facts = metadata.get("protocol")
     if facts and (box := facts.get("long_side")):
-        aligned = f", sides stretched to multiples of {facts['align']}" if facts["align"] > 1 else ""
+        aligned = (
+            f", sides stretched to multiples of {facts['align']}" if facts["align"] > 1 else ""
+        )
         lines.append(
             f"input: whole images, scaled to fit into {box}x{facts['short_side']}{aligned}, mean "
             f"{_numbers(facts['mean'])}, standard deviation {_numbers(facts['std'])}"
