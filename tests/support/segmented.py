@@ -1,35 +1,25 @@
 """A test of semantic segmentation, made from generated masks without a model."""
 
-from pathlib import Path
-
 import numpy as np
-from pages import MODEL, PROTOCOL
+from pages import MODEL
 
-import uniformer_video.tasks
-from uniformer_video.evaluation.areas import segmentation_results
+from uniformer_video.data.clips.pixel_views import PixelViews
+from uniformer_video.data.protocol import Protocol
+from uniformer_video.data.sampling import ClipSampling
+from uniformer_video.evaluation.class_colours import class_colours
 from uniformer_video.evaluation.metrics import confusion_matrix
-from uniformer_video.evaluation.parts import Figure
+from uniformer_video.evaluation.pixel_scoring import PixelScores
 from uniformer_video.evaluation.pixel_strips import pixel_strip
 from uniformer_video.evaluation.strips import Strips
-from uniformer_video.pages.segmentation import segmentation_page
+from uniformer_video.tasks.segmentation import Segmentation
 
 IGNORED = 255
-
-
-class PageOnly:
-    """What `write_report` asks of a task."""
-
-    figures = (
-        Figure("pixel_accuracy", "pixel accuracy", "Pixel accuracy"),
-        Figure("miou", "mIoU", "Mean IoU"),
-    )
-    template = Path(uniformer_video.tasks.__file__).with_name("segmentation.html.j2")
-
-    def mistakes(self, results):
-        return []
-
-    def page(self, results, strips):
-        return segmentation_page(results, strips)
+PROTOCOL = Protocol(
+    ClipSampling(1, 1),
+    PixelViews(512, 0, long_side=2048, align=32),
+    medium="image",
+    precision="fp32",
+)
 
 
 def scene(rng, num_classes, size, skill):
@@ -58,61 +48,52 @@ def scene(rng, num_classes, size, skill):
 
 
 def segmented(count, names, seed=0, failed=()):
-    """(entries, areas `[N, 3, K]`, confusion `[K, K]`, decoded `[N]`, strips, masks of truth, predictions)."""
+    """(`PixelScores` of a test, its masks of truth, and of predictions)."""
     rng, num_classes = np.random.default_rng(seed), len(names)
-    areas = np.zeros((count, 3, num_classes), np.int64)
-    confusion = np.zeros((num_classes, num_classes), np.int64)
-    entries, strips, truths, predictions = [], {}, [], []
+    scores = PixelScores(
+        areas=np.zeros((count, 3, num_classes), np.int64),
+        confusion=np.zeros((num_classes, num_classes), np.int64),
+        losses=np.full(count, np.nan),
+        predictions=[f"predictions/{place:04d}.png" for place in range(count)],
+    )
+    truths, predictions = [], []
     for place in range(count):
         size = (90, 130) if place % 3 else (120, 80)
         picture, truth, predicted = scene(rng, num_classes, size, rng.random())
         truths.append(truth)
         predictions.append(predicted)
-        name = f"val/picture number {place:04d}.jpg"
-        entries.append({"name": name, "path": f"/data/{name}", "mask": f"/data/masks/{place:04d}.png",
-                        "prediction": f"predictions/{place:04d}.png"})  # fmt: skip
         if place in failed:
+            scores.failures[place] = f"/data/masks/{place:04d}.png is 90 x 80, its picture 80 x 120"
             continue
         judged = truth != IGNORED
         own = confusion_matrix(truth[judged], predicted[judged], num_classes)
-        areas[place] = own.diagonal(), own.sum(axis=0), own.sum(axis=1)
-        confusion += own
-        strips[place] = pixel_strip(picture, truth, predicted)
-    decoded = np.isin(np.arange(count), failed, invert=True)
-    return entries, areas, confusion, decoded, Strips.of(strips, count), truths, predictions
+        scores.areas[place] = own.diagonal(), own.sum(axis=0), own.sum(axis=1)
+        scores.confusion += own
+        scores.sizes[place] = size[::-1]
+        scores.strips[place] = pixel_strip(picture, truth, predicted)
+    return scores, truths, predictions
 
 
-def segmentation_record(count, names, seed=0, failed=(), **changes):
-    """A whole record as a test of segmentation writes it, and the strips beside it."""
-    entries, areas, confusion, decoded, strips, *_ = segmented(count, names, seed, failed)
-    found = segmentation_results(entries, areas, confusion, decoded, names)
-    failures = [
-        {**entries[i], "reason": f"{entries[i]['mask']} is 90 x 80, its picture 80 x 120"}
-        for i in failed
-    ]
-    return {
-        "schema_version": 2,
-        "task": "segmentation",
-        "created": "2026-11-27T06:00:00+00:00",
-        "title": "fpn_s",
-        "protocol": {**PROTOCOL.to_dict(), "medium": "image"},
-        "playback": "forward",
-        "videos_sha256": "",
-        "class_names": list(names),
-        **found,
-        "failures": failures,
-        "motion": None,
-        "analyses": {},
-        "model": MODEL,
-        "cost": None,
-        "training": None,
-        "notes": [],
-        "seconds": 12.5,
-        "settings": "TRAIN:\n  TASK: segmentation\n",
-        "versions": {"torch": "2.13.0"},
-        "data": {"name": "shapes", "format": "masks", "split": "test", "license": "CC BY 4.0"},
-        "changed_settings": None,
-        "differs": [],
-        "among_classes": None,
-        **changes,
-    }, strips
+def segmentation_record(count, names, seed=0, failed=(), palette=None):
+    """The record of such a test, and its small pictures."""
+    scores, *_ = segmented(count, names, seed, failed)
+    scores.colours = class_colours(names, palette)
+    files = [f"val/picture number {place:04d}.jpg" for place in range(count)]
+    record = scores.results(
+        task=Segmentation(),
+        names=files,
+        paths=[f"/data/{name}" for name in files],
+        labels=[f"/data/masks/{place:04d}.png" for place in range(count)],
+        segments=[(0.0, None)] * count,
+        sizes=scores.sizes,
+        title="fpn_s",
+        class_names=list(names),
+        protocol=PROTOCOL,
+        model=MODEL,
+        failures=scores.failures,
+        seconds=12.5,
+        settings="TRAIN:\n  TASK: segmentation\n",
+        versions={"torch": "2.13.0"},
+        data={"name": "shapes", "format": "masks", "split": "test", "license": "CC BY 4.0"},
+    )
+    return record, Strips.of(scores.strips, count)

@@ -5,8 +5,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError
+from uniformer_video.pages.report import protocol_line
 from uniformer_video.tasks.segmentation import Segmentation
 from uniformer_video.training.objective import Objective
 
@@ -69,3 +72,19 @@ def test_a_picture_without_a_mask_is_refused_by_its_line():
     Segmentation().check_records([good], 3)
     with pytest.raises(DataError, match=r"^list:3: b\.png has no mask"):
         Segmentation().check_records([good, VideoRecord("b.png", "b.png", (), "list:3")], 3)
+
+
+def test_a_protocol_of_pixels_is_recorded_whole_and_told_in_words():
+    words = "TRAIN.DATASET masks SEGMENTATION.RATIOS [0.5,1] SEGMENTATION.ALIGN 32 SEGMENTATION.FLIP True"
+    window = "SEGMENTATION.CROP_SIZE 512 SEGMENTATION.CROP_STRIDE 300"
+    protocol = Protocol.from_cfg(load_config(overrides=f"{words} {window}".split()))
+    assert Protocol.from_dict(protocol.to_dict()) == protocol
+    assert protocol_line(protocol) == (
+        "whole images, scaled to fit into 2048 x 512 pixels, that times 0.5, 1, sides multiples of 32, "
+        "mirrored too, by windows of 512 pixels at steps of 300"
+    )
+    damaged = {**protocol.to_dict(), "ratios": [1000.0]}
+    with pytest.raises(DataError, match=r"SEGMENTATION\.RATIOS is \[1000\.0\]"):
+        Protocol.from_dict(damaged)
+    with pytest.raises(DataError, match="it lacks 'align'"):
+        Protocol.from_dict({k: v for k, v in protocol.to_dict().items() if k != "align"})

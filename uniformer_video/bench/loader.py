@@ -231,10 +231,13 @@ def _make_sample(dataset: Side, record: VideoRecord, position: int, clock: _Cloc
     clock.start()
     frames = _decode(dataset, record, position)
     clock.mark(DECODE)
+    label: Any = record.labels
+    if isinstance(dataset, TrainDataset):
+        label = dataset.read_label(record, frames.shape[1:3])
     clips = []
     for number in range(dataset.copies):
         rng = generator("augment", dataset.seed, 0, position, number)
-        clips.append(dataset.augment(frames, record.labels, rng, clock.mark)[0])
+        clips.append(dataset.augment(frames, label, rng, clock.mark)[0])
     clock.start()
     sample = TrainSample(stack(clips), torch.zeros(len(clips), dtype=torch.int64), record.path)
     clock.mark(COLLATE)

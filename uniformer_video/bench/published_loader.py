@@ -93,6 +93,10 @@ class PublishedDataset:
     """Stands in for a `TrainDataset` where it is timed: decord alone decodes, if it is installed."""
 
     def __init__(self, ours: TrainDataset):
+        if not isinstance(ours.augment, TrainAugmentation):
+            raise ConfigError(
+                "the published way is known of videos and of classes of images; leave out --baseline"
+            )
         self.ours, self.augment = ours, PublishedAugmentation(ours.augment)
         self.records, self.seed, self.copies = ours.records, ours.seed, ours.copies
 

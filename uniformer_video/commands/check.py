@@ -3,17 +3,22 @@
 import itertools
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from uniformer_video.commands.options import add_list_options, add_workers, progress_bar
 from uniformer_video.commands.status import EXIT_USER_ERROR
+from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import UserError
 from uniformer_video.words import duration, plural
 
 if TYPE_CHECKING:
     from uniformer_video.data.lists.records import VideoRecord
+    from uniformer_video.prepare.check import Check
+    from uniformer_video.prepare.check_masks import MaskToCheck
     from uniformer_video.prepare.overlap import Overlap
+
+_IGNORED = SETTINGS["SEGMENTATION.IGNORE_LABEL"]
 
 
 def check_arguments(parser: ArgumentParser) -> None:
@@ -50,6 +55,24 @@ def check_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="look for the same footage in several lists instead; see below",
     )
+    parser.add_argument(
+        "--classes",
+        default="",
+        metavar="FILE",
+        help="of masks: the names of the classes (classes.txt beside the masks)",
+    )
+    parser.add_argument(
+        "--ignore-label",
+        type=int,
+        default=_IGNORED.default,
+        metavar="N",
+        help=f"the value in masks of pixels that are not looked at ({_IGNORED.default})",
+    )
+    parser.add_argument(
+        "--reduce-zero-label",
+        action="store_true",
+        help="of masks: 0 is no class, and 1 the first one; ADE20K's folders need not be told",
+    )
     add_list_options(parser)
     add_workers(parser)
 
@@ -57,10 +80,12 @@ def check_arguments(parser: ArgumentParser) -> None:
 def check_step(args: Namespace) -> int:
     """Decode every frame of every video, or every image, and write a table of the bad ones.
 
-    Its columns: path, reason, frames found (that decode) and frames declared (by the file's header, or
-    by the list). A video that takes longer than --timeout is given up and named. The exit status is 2
-    if any is bad. Images are known by the names in lists and shards; folders of pictures that are numbered
-    without gaps, in one size and called alike in each are frames of videos, unless --images says otherwise.
+    Its columns: path, reason, frames found (that decode) and frames declared (by the file's header, or by
+    the list). A video that takes longer than --timeout is given up and named. The exit status is 2 if any is
+    bad. Folders and lists of images with masks are known by their layout; both files of a pair are read, and
+    a mask that is missing, of another size, or with values of no class makes it bad. Images are known by the
+    names in lists and shards; folders of pictures that are numbered without gaps, in one size and called
+    alike in each are frames of videos, unless --images says otherwise.
 
     --overlap looks for the same footage in several lists instead (train and test, say) by what the
     videos show, whatever their names: copies, also re-encoded, smaller, or cut by a tenth. A folder with
@@ -80,11 +105,11 @@ def check_step(args: Namespace) -> int:
     if args.overlap:
         return _check_overlap(args)
     medium = _asked_medium(args)
-    records = [
-        record
+    found = {
+        source: records_to_check(source, args.prefix, args.template, args.separator, medium)
         for source in args.videos
-        for record in records_to_check(source, args.prefix, args.template, args.separator, medium)
-    ]
+    }
+    records = [record for own in found.values() for record in own]
     noun = _noun(records)
     if args.strict and noun == "image":
         raise UserError(
@@ -96,14 +121,39 @@ def check_step(args: Namespace) -> int:
             "--images takes each picture for itself"
         )
     backend = PICTURES if noun == "image" else "auto"
+    videos, check = _pairs(args, found) or (to_check(records), None)
     with progress_bar(noun) as show:
         checked, bad = check_videos(
-            to_check(records), args.out, args.workers, args.timeout, args.strict, show, backend
+            videos, args.out, args.workers, args.timeout, args.strict, show, backend, check
         )
     for path, reason, *_ in bad[:3]:
         print(f"{path}: {reason}")
     print(f"{plural(checked, noun)} checked, {len(bad)} bad" + (f": see {args.out}" if bad else ""))
     return EXIT_USER_ERROR if bad else 0
+
+
+def _pairs(
+    args: Namespace, found: "Mapping[str, Sequence[VideoRecord]]"
+) -> "tuple[list[MaskToCheck], Check] | None":
+    """The images with masks of all lists, and what looks at one; None where they have no masks."""
+    from uniformer_video.prepare.check_masks import check_mask, masks_to_check
+
+    masked = {source for source, own in found.items() if any(record.mask for record in own)}
+    if not masked:
+        return None
+    if others := [source for source in found if source not in masked]:
+        raise UserError(
+            f"{others[0]} has no masks, and others of the lists have; give them to a command each"
+        )
+    pairs = []
+    for source, records in found.items():
+        own, note = masks_to_check(
+            records, source, args.classes, args.reduce_zero_label, args.ignore_label
+        )
+        if note:
+            print(note)
+        pairs += own
+    return pairs, check_mask
 
 
 def _asked_medium(args: Namespace) -> str:

@@ -16,6 +16,8 @@ from uniformer_video.words import name_some, plural
 
 if TYPE_CHECKING:
     from uniformer_video.commands.predict_jobs import Job
+    from uniformer_video.inference.predictor import Predictor
+    from uniformer_video.inference.segmenter import Segmenter
 
 log = logging.getLogger("uniformer_video")
 
@@ -102,12 +104,10 @@ def predict_command(args: Namespace) -> int:
     and with --masks NAME_masks/000000.png and so on. --steady is the exponential mean of the logits over
     time, half of it the new frame; at a cut it begins anew.
     """
-    from uniformer_video.commands.predict_jobs import classify, segment
     from uniformer_video.inference.opened import open_checkpoint
     from uniformer_video.inference.overlay_folder import check_overlay_folder
     from uniformer_video.inference.prediction_file import check_target
     from uniformer_video.inference.records import check_is_here
-    from uniformer_video.inference.segmenter import Segmenter
 
     _check_words(args)
     for place in args.videos:
@@ -125,8 +125,7 @@ def predict_command(args: Namespace) -> int:
         batch_size=args.batch_size,
     )
     with ExitStack() as stack:
-        is_of_pixels = isinstance(model, Segmenter)
-        job = segment(args, model, stack) if is_of_pixels else classify(args, model)
+        job = _job(args, model, stack)
         noun = job.noun
         if job.repeats:
             log.info(
@@ -146,6 +145,13 @@ def predict_command(args: Namespace) -> int:
             name_some(failed, 20),
         )
     return EXIT_USER_ERROR if failed or job.broken else 0
+
+
+def _job(args: Namespace, model: "Predictor | Segmenter", stack: ExitStack) -> "Job":
+    from uniformer_video.commands.predict_jobs import classify, segment
+    from uniformer_video.inference.segmenter import Segmenter
+
+    return segment(args, model, stack) if isinstance(model, Segmenter) else classify(args, model)
 
 
 def _check_words(args: Namespace) -> None:

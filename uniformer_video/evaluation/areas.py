@@ -145,7 +145,9 @@ def segmentation_results(
         "summary": {
             **counts(decoded),
             "classes": int((~is_absent).sum()),
-            "absent_classes": [class_names[k] for k in np.flatnonzero(is_absent)],
+            "absent_classes": [
+                name for name, absent in zip(class_names, is_absent, strict=True) if absent
+            ],
             "pixels": int(total[TRUTH].sum()),
             **figures,
         },

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from uniformer_video.data.lists.class_names import ade20k_palette, class_names
 from uniformer_video.errors import DataError
@@ -26,9 +27,7 @@ _STEPS = 16  # of a channel, between which further colours are looked for
 _DARKEST, _LIGHTEST = 0.35, 0.97  # of the lightness 0 to 1 of these
 
 
-def class_colours(
-    names: Sequence[str], palette: Sequence[Sequence[int]] | None = None
-) -> np.ndarray:
+def class_colours(names: Sequence[str], palette: ArrayLike | None = None) -> np.ndarray:
     """The colour of each class, RGB uint8 `[K, 3]`: its palette's, where there is one, those that ADE20K is
     usually drawn in, else generated ones.
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from uniformer_video.data.clips.pixel_views import PixelViews
 from uniformer_video.data.lists.media import IMAGE, noun_of
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.evaluation.parts import telling_figures
@@ -52,7 +53,9 @@ def _cells(test: Mapping[str, Any]) -> list[str]:
     return [
         str(model["name"]),
         frames,
-        str(pixels.crop_size),
+        f"{pixels.long_side}x{pixels.short_side}"
+        if isinstance(pixels, PixelViews)
+        else str(pixels.crop_size),
         f"{protocol.num_clips}x{pixels.num_crops}{_other_score(test)}",
         _NOTHING if gflops is None else f"{_two_digits(gflops)} x {protocol.num_views}",
         _NOTHING if parameters is None else f"{parameters / 1e6:.2f} M",

@@ -7,15 +7,22 @@ some rows at a time: 150 classes of 20 million pixels would take 12 GB.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from uniformer_video.data.clips.pixel_views import PixelViews
 from uniformer_video.data.clips.pixels import Size, Window
 
 _BLOCK_VALUES = 2**24  # of logits at the picture's size that are made at once
+
+
+def _cut_rows(logits: Tensor, start: int, stop: int) -> Tensor:
+    """Rows of `[K, h, w]`."""
+    return logits[:, start:stop]
 
 
 @dataclass(frozen=True)
@@ -36,18 +43,19 @@ class _View:
             if top < bottom:
                 rows = slice(top - start, bottom - start)
                 columns = slice(window.left, window.right)
-                own = _resized_rows(logits, window[2:], top - window.top, bottom - window.top)
-                total[:, rows, columns] += own
+                total[:, rows, columns] += _resized_rows(
+                    partial(_cut_rows, logits),
+                    (logits.shape[1], logits.shape[2]),
+                    (window.height, window.width),
+                    top - window.top,
+                    bottom - window.top,
+                )
                 count[rows, columns] += 1
         return total if len(self.windows) == 1 else total / count
 
     def rows_of_picture(self, size: Size, start: int, stop: int) -> Tensor:
         """Rows of the logits at the `size` of the picture, `[K, stop - start, W]`."""
-        rows = _Neighbours.of(self.size[0], size[0], start, stop, self.windows[0][1].device)
-        first, last = int(rows.before[0]), int(rows.after[-1])
-        block = self.rows(first, last + 1)
-        columns = _Neighbours.of(self.size[1], size[1], 0, size[1], block.device)
-        found = columns.mix(rows.moved(first).mix(block, 1), 2)
+        found = _resized_rows(self.rows, self.size, size, start, stop)
         return found.flip(2) if self.mirrored else found
 
 
@@ -99,7 +107,7 @@ class PixelLogits:
 
     def classes(self) -> np.ndarray:
         """The class of each pixel: `uint8 [H, W]`, of equal ones the first."""
-        parts = [self.rows(*block).argmax(0).to(torch.uint8).cpu() for block in self.blocks()]
+        parts = [self.rows(*block).max(0).indices.to(torch.uint8).cpu() for block in self.blocks()]
         return torch.cat(parts).numpy()
 
     def whole(self) -> Tensor:
@@ -150,42 +158,22 @@ def _starts(length: int, side: int, stride: int) -> list[int]:
     return [min(start, last) for start in range(0, last + stride, stride)]
 
 
-@dataclass(frozen=True)
-class _Neighbours:
-    """Of some places on a side that is resized, bilinear with half-pixel centres: the values on both sides,
-    and the weight of those after.
+def _resized_rows(
+    rows_of: Callable[[int, int], Tensor], old: Size, new: Size, start: int, stop: int
+) -> Tensor:
+    """Rows `start` to `stop` of what is resized from the size `old` to `new`, half-pixel bilinear.
+
+    rows_of: gives rows of it as it is, `[K, rows, W]`. The result does not depend on which rows are asked for
+    together.
     """
-
-    before: Tensor
-    after: Tensor
-    weight: Tensor
-
-    @classmethod
-    def of(
-        cls, length: int, scaled: int, start: int, stop: int, device: torch.device
-    ) -> "_Neighbours":
-        """Of the places from `start` to `stop` on a side of `scaled` that was `length`."""
-        places = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * (length / scaled) - 0.5
-        places = places.clamp(0, length - 1)
-        before = places.long()
-        after = (before + 1).clamp(max=length - 1)
-        weight = (places - before).float()
-        return cls(*(each.to(device) for each in (before, after, weight)))
-
-    def moved(self, start: int) -> "_Neighbours":
-        """The same where the values begin with number `start`."""
-        return _Neighbours(self.before - start, self.after - start, self.weight)
-
-    def mix(self, values: Tensor, dim: int) -> Tensor:
-        """The values of `[K, h, w]` at the places along `dim`."""
-        weight = self.weight[:, None] if dim == 1 else self.weight
-        return torch.lerp(
-            values.index_select(dim, self.before), values.index_select(dim, self.after), weight
-        )
-
-
-def _resized_rows(logits: Tensor, size: tuple[int, ...], start: int, stop: int) -> Tensor:
-    """Rows `start` to `stop` of `[K, h, w]` resized to `size` (height, width)."""
-    rows = _Neighbours.of(logits.shape[1], size[0], start, stop, logits.device)
-    columns = _Neighbours.of(logits.shape[2], size[1], 0, size[1], logits.device)
-    return columns.mix(rows.mix(logits, 1), 2)
+    places = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * (old[0] / new[0]) - 0.5
+    places = places.clamp(0, old[0] - 1)
+    above = places.long()
+    below = (above + 1).clamp(max=old[0] - 1)
+    first = int(above[0])
+    block = rows_of(first, int(below[-1]) + 1)
+    weight = (places - above).float()[:, None].to(block.device)
+    above, below = ((rows - first).to(block.device) for rows in (above, below))
+    rows = torch.lerp(block.index_select(1, above), block.index_select(1, below), weight)
+    # in the other direction torch is faster; as many rows as there are stay as they are
+    return F.interpolate(rows[None], (stop - start, new[1]), mode="bilinear")[0]

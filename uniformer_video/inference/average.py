@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from uniformer_video.data.clips.pixel_views import PixelViews
 from uniformer_video.data.lists.media import MEDIA
 from uniformer_video.data.loading.dataset import EvalDataset
 from uniformer_video.data.loading.loader import eval_loader, resolve_workers
@@ -91,6 +92,11 @@ def _with_new_statistics(
     if protocol is None:
         raise CheckpointError(
             f"{weights.path} does not record how videos are prepared for it; leave --batch-norm out"
+        )
+    if isinstance(protocol.views, PixelViews):
+        raise CheckpointError(
+            f"{weights.path} is tested on whole pictures, which differ in size, and BatchNorm's statistics "
+            "are measured on batches; leave --batch-norm out"
         )
     protocol = protocol.with_views(1, 1)
     records, _ = records_at([videos], MEDIA[protocol.medium])

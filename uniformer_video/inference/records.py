@@ -9,7 +9,14 @@ from uniformer_video.data.lists.media import VIDEO, Medium
 from uniformer_video.data.lists.records import VideoRecord, read_csv
 from uniformer_video.data.lists.shard_index import shard_folder
 from uniformer_video.data.lists.sharded import read_shards
-from uniformer_video.data.lists.table import Table, is_header, segment_name, segment_of
+from uniformer_video.data.lists.table import (
+    NEEDED,
+    OPTIONAL,
+    Table,
+    is_header,
+    segment_name,
+    segment_of,
+)
 from uniformer_video.data.lists.text import filled_lines, without_quotes
 from uniformer_video.errors import DataError
 from uniformer_video.storage.members import member_of
@@ -90,7 +97,7 @@ def _of_table(lines: Sequence[tuple[str, str]], folder: str) -> list[VideoRecord
     """Of a list with a header line that names no labels."""
     (source, header), *rest = lines
     separator = "auto" if set(header) & set(",;\t") else ","  # one column has none
-    table = Table(header, separator, source, needed=("path",))
+    table = Table(header, separator, source, ("path",), (*NEEDED, "mask", *OPTIONAL))
     records = []
     for source, line in rest:
         row = table.row(line, source)

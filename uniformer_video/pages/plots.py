@@ -308,14 +308,18 @@ def _inline(svg: str, label: str) -> str:
     return svg
 
 
-def heat_map(confusion: Iterable[Sequence[int]], num_classes: int) -> str:
+def heat_map(confusion: Iterable[Sequence[int]], num_classes: int, least_share: float = 0.0) -> str:
     """A PNG data URI of sparse `[true, predicted, count]` rows: row true, column predicted.
+
+    least_share: cells below that share of their row are not drawn.
 
     Opacity grows with the square root of a cell's share of its row, and with very many classes a
     wrong cell is drawn a little larger than it is, so that rare mistakes can be seen.
     """
     image = report_library("PIL.Image")
-    return data_uri(image.fromarray(_heat_map(confusion, num_classes)), "png", optimize=True)
+    return data_uri(
+        image.fromarray(_heat_map(confusion, num_classes, least_share)), "png", optimize=True
+    )
 
 
 def heat_map_on_white(confusion: Iterable[Sequence[int]], num_classes: int) -> np.ndarray:
@@ -325,12 +329,15 @@ def heat_map_on_white(confusion: Iterable[Sequence[int]], num_classes: int) -> n
     return np.round(opacity * pixels[..., :3] + (1 - opacity) * 255).astype(np.uint8)
 
 
-def _heat_map(confusion: Iterable[Sequence[int]], num_classes: int) -> np.ndarray:
+def _heat_map(
+    confusion: Iterable[Sequence[int]], num_classes: int, least_share: float = 0.0
+) -> np.ndarray:
     """uint8 `[side, side, 4]`, of which the last is the opacity."""
     counts = np.zeros((num_classes, num_classes))
     for true, predicted, count in confusion:
         counts[true, predicted] = count
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    share[share < least_share] = 0
     opacity = np.where(share > 0, 0.2 + 0.8 * np.sqrt(share), 0)
     diagonal = np.arange(num_classes)
     right = opacity[diagonal, diagonal]

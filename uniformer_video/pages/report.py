@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from uniformer_video.config.setting import value_in_words
+from uniformer_video.data.clips.pixel_views import PixelViews
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.lists.media import IMAGE, VIDEO, noun_of
 from uniformer_video.data.protocol import Protocol
@@ -164,6 +165,8 @@ def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
 def protocol_line(protocol: Protocol, playback: str = "forward") -> str:
     """A `Protocol` in words: "4 clips x 1 crop of 8 frames, every 2nd frame at 15 frames a second, 64 px"."""
     sampling, pixels = protocol.sampling, protocol.views
+    if isinstance(pixels, PixelViews):
+        return pixels.in_words()
     if protocol.medium == IMAGE.name:
         return f"the centre of an image, {_side(pixels)}"
     views = f"{plural(protocol.num_clips, 'clip')} {TIMES} {plural(pixels.num_crops, 'crop')}"

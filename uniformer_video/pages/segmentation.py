@@ -102,8 +102,8 @@ def _classes_in(strip: PixelStrip, num_classes: int) -> list[dict[str, Any]]:
 
 def _indexed(values: np.ndarray, palette: np.ndarray) -> str:
     """Numbers uint8 `[H, W]` in the colours of a palette `[n, 3]`, as the data URI of an indexed PNG."""
-    image = Image.fromarray(values, "P")
-    image.putpalette(palette.tobytes())
+    image = Image.fromarray(values)
+    image.putpalette(palette.tobytes())  # which makes it an indexed one
     return data_uri(image, "png", optimize=True)
 
 

@@ -1,11 +1,13 @@
 """Every frame of every video, or every image, decoded, to find broken ones before a training meets them."""
 
 import fnmatch
+import logging
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -21,6 +23,7 @@ from uniformer_video.data.lists.folders import (
     walk,
 )
 from uniformer_video.data.lists.groups import listed_name
+from uniformer_video.data.lists.masked import is_mask_list, pairs_below, read_mask_list
 from uniformer_video.data.lists.media import IMAGE, MEDIA, VIDEO, Medium, is_listed_file
 from uniformer_video.data.lists.records import VideoRecord, read_csv, read_frame_list
 from uniformer_video.data.lists.shard_index import INDEX_FILE, shard_folder
@@ -31,12 +34,15 @@ from uniformer_video.prepare.jobs import Outcome, run_jobs
 from uniformer_video.prepare.stream import decode_all, open_stream
 from uniformer_video.storage.address import check_no_secret
 
+log = logging.getLogger(__name__)
+
 HEADER = ("path", "reason", "frames found", "frames declared")
 _CHUNK_BYTES = 256_000_000  # of pixels at a time
 # Headers may count a few more than there are, as for frames dropped while recording.
 _MOSTLY = 0.95
 Segments = tuple[tuple[float, float | None], ...]
 VideoToCheck = tuple[str, int] | tuple[str, int, Segments]
+Check = Callable[[Any], "Found"]
 
 
 @dataclass(frozen=True)
@@ -72,14 +78,20 @@ def records_to_check(
 
     medium: "image" for one of images; "" = told by the names in a list or shards, of a folder by
     `holds_images`. A folder with an index of shards, also an address, stands for the videos in them, and so
-    does the index. With `template` the list is one of folders of frames, `folder num_frames label`. `path`
-    may also name the frames of one video, `folder/img_{:05d}.jpg`.
+    does the index. A folder or list of images with masks stands for both. With `template` the list is one of
+    folders of frames, `folder num_frames label`. `path` may also name the frames of one video,
+    `folder/img_{:05d}.jpg`.
     """
     from uniformer_video.data.lists.sharded import read_shards
 
     check_no_secret(str(path), "the address")
     if folder := shard_folder(path):
         return _of_medium(read_shards(folder), medium)
+    if os.path.isdir(path) and medium != VIDEO.name and (pairs := pairs_below(Path(path))):
+        records, notes = pairs
+        for note in notes:
+            log.warning(note)
+        return records
     if os.path.isdir(path):
         found = MEDIA[medium] if medium else _medium_of_folder(path)
         return [
@@ -93,6 +105,8 @@ def records_to_check(
         raise DataError(f"{path} is {kind.one}; give its folder or a list")
     if template:
         return read_frame_list(path, template, prefix)
+    if is_mask_list(path):
+        return read_mask_list(path, prefix)
     return _of_medium(read_csv(path, prefix, separator), medium)
 
 
@@ -150,26 +164,28 @@ def _refuse_shards(folder: Path | str) -> None:
 
 
 def check_videos(
-    videos: Iterable[VideoToCheck],
+    videos: Iterable[tuple],
     out: Path | str,
     workers: int = 0,
     timeout: float = 300,
     strict: bool = False,
     progress: Callable[[int, int, int], None] | None = None,
     backend: str = "auto",
+    check: Check | None = None,
 ) -> tuple[int, list[tuple]]:
     """Decode what `videos_to_check` gives in parallel and write a table of the bad ones to the csv `out`.
 
     A video that takes more than `timeout` seconds counts as bad, with `strict` also one with damage that
     decoders hide. Returns (number checked, rows of the table). `progress(checked, all, bad)` is called
     with counts after each video. The table is written after an interrupt too. backend: a decoder, as
-    `open_video` takes it; that of images for these.
+    `open_video` takes it; that of images for these. check: what looks at one of the videos, `check_video` as
+    it comes; a video is then any tuple that begins with its path and the number of its frames.
     """
     videos = list(dict.fromkeys(videos))
     bad: list[tuple] = []
     checked = 0
 
-    def collect(outcome: Outcome[VideoToCheck, Found]) -> None:
+    def collect(outcome: Outcome[tuple, Found]) -> None:
         nonlocal checked
         checked += 1
         path, declared, *_ = outcome.task
@@ -183,7 +199,11 @@ def check_videos(
     _write(out, bad)  # hours of checking must not end at a folder that cannot be written
     try:
         run_jobs(
-            partial(check_video, strict=strict, backend=backend), videos, collect, workers, timeout
+            check or partial(check_video, strict=strict, backend=backend),
+            videos,
+            collect,
+            workers,
+            timeout,
         )
     finally:
         bad.sort()

@@ -4,7 +4,7 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.data.decoding.masks import MaskReader
 from uniformer_video.data.lists.formats import find_format
-from uniformer_video.data.lists.palettes import Palette, mask_classes
+from uniformer_video.data.lists.palettes import MaskClasses, mask_classes
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.join_sets import data_sets
 
@@ -15,22 +15,22 @@ def build_mask_reader(cfg: CfgNode, num_classes: int, split: str = "train") -> M
     key = "TEST.DATASET" if other else "TRAIN.DATASET"
     settings = cfg.SEGMENTATION
     list_format = find_format(cfg.TEST.DATASET if other else cfg.TRAIN.DATASET, key)
-    return MaskReader(
-        num_classes,
-        settings.REDUCE_ZERO_LABEL or list_format.zero_is_other,
-        settings.IGNORE_LABEL,
-        None if list_format.zero_is_other else mask_palette(cfg),
-    )
+    reduce = settings.REDUCE_ZERO_LABEL or list_format.zero_is_other
+    if list_format.zero_is_other:
+        return MaskReader(num_classes, reduce, settings.IGNORE_LABEL)
+    classes = mask_classes_of(cfg)
+    colours = classes.palette, classes.ignored_colour
+    return MaskReader(num_classes, reduce, settings.IGNORE_LABEL, *colours)
 
 
-def mask_palette(cfg: CfgNode) -> Palette | None:
-    """The one palette of all data sets of the run, as their classes.txt or DATA.CLASS_NAMES give it."""
-    found = {place: mask_classes(cfg.DATA.CLASS_NAMES, place)[1] for place in data_sets(cfg)}
-    (first, palette), *others = found.items()
+def mask_classes_of(cfg: CfgNode) -> MaskClasses:
+    """The classes of the run; all its data sets must have the same colours."""
+    found = {place: mask_classes(cfg.DATA.CLASS_NAMES, place) for place in data_sets(cfg)}
+    (first, classes), *others = found.items()
     for place, other in others:
-        if other != palette:
+        if (other.palette, other.ignored_colour) != (classes.palette, classes.ignored_colour):
             raise ConfigError(
                 f"the classes of {place} have other colours than those of {first}, and masks are read by one "
                 "palette; give both the same classes.txt, or one of both as DATA.CLASS_NAMES"
             )
-    return palette
+    return classes

@@ -22,7 +22,7 @@ from uniformer_video.evaluation.scoring import Validation
 from uniformer_video.models.among import AmongClasses
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.runs.build_data import Data
-from uniformer_video.runs.build_masks import build_mask_reader, mask_palette
+from uniformer_video.runs.build_masks import build_mask_reader, mask_classes_of
 from uniformer_video.runs.progress import video_bar
 from uniformer_video.tasks.prediction import save_classes
 from uniformer_video.tasks.task import Task
@@ -66,7 +66,7 @@ def score(
     """The `PixelScores` of the test pictures; what is predicted of each is written into `folder`."""
     names = output_names(data.test)
     files = [f"{PREDICTIONS}/{names[record.segment]}.png" for record in data.test]
-    colours = full_palette(class_colours(data.class_names, mask_palette(cfg)))
+    colours = full_palette(class_colours(data.class_names, mask_classes_of(cfg).palette))
 
     def keep(index: int, picture: np.ndarray, mask: np.ndarray, classes: np.ndarray) -> bytes:
         path = folder / files[index]

@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from uniformer_video.data.clips.pixel_views import PixelViews
 from uniformer_video.data.lists.class_names import named_classes
 from uniformer_video.data.lists.media import IMAGE, VIDEO
 from uniformer_video.data.protocol import EARLIER_PARTS, Protocol, recorded_protocol
@@ -396,18 +397,13 @@ def _report(
     else:
         lines.append("classes: not named; give --classes, or predictions will be numbers")
     facts = metadata.get("protocol")
-    if facts and (box := facts.get("long_side")):
-        aligned = (
-            f", sides stretched to multiples of {facts['align']}" if facts["align"] > 1 else ""
-        )
+    if facts and facts["medium"] == IMAGE.name:
+        views = Protocol.from_dict(facts).views
+        seen = f"images, {views.crop_size} pixels of a short side of {views.short_side}"
+        if isinstance(views, PixelViews):
+            seen = views.in_words()
         lines.append(
-            f"input: whole images, scaled to fit into {box}x{facts['short_side']}{aligned}, mean "
-            f"{_numbers(facts['mean'])}, standard deviation {_numbers(facts['std'])}"
-        )
-    elif facts and facts["medium"] == IMAGE.name:
-        lines.append(
-            f"input: images, {facts['crop_size']} pixels of a short side of {facts['short_side']}, mean "
-            f"{_numbers(facts['mean'])}, standard deviation {_numbers(facts['std'])}"
+            f"input: {seen}, mean {_numbers(facts['mean'])}, standard deviation {_numbers(facts['std'])}"
         )
         doubt = entry.doubt(source) if entry else ""
         if doubt and facts["mean"] != list(IMAGENET_MEAN):

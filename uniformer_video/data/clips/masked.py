@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uniformer_video.data.clips.packed import PackedClips
 from uniformer_video.data.clips.photometric import Step, distort, draw_distortion
 from uniformer_video.data.clips.picture_resize import fitted_size, resize_mask, resize_picture
 from uniformer_video.data.clips.pixels import Size
@@ -75,7 +76,18 @@ class MaskedAugmentation:
         steps = draw_distortion(rng) if self.photometric else ()
         whole = np.full((self.crop_size, self.crop_size), IGNORED, np.uint8)
         whole[: cut.shape[0], : cut.shape[1]] = cut[:, ::-1] if mirrored else cut
-        return MaskedDraws(tuple(frame_size), size, corner, mirrored, steps), whole
+        return MaskedDraws(frame_size, size, corner, mirrored, steps), whole
+
+    def __call__(
+        self,
+        frames: np.ndarray,
+        mask: np.ndarray,
+        rng: np.random.Generator,
+        mark: Callable[[str], None] = lambda step: None,
+    ) -> tuple[Tensor, np.ndarray]:
+        """`uint8 [1, H, W, 3]`, classes -> clip, classes of the crop: `draw`, then `apply`."""
+        drawn, mask = self.draw(frames.shape[1:3], mask, rng)
+        return self.apply(frames, drawn, rng, mark), mask
 
     def apply(
         self,
@@ -102,8 +114,9 @@ class MaskedAugmentation:
         mark("normalise")
         return whole
 
-    def finish(self, clips: Tensor) -> Tensor:
+    def finish(self, clips: Tensor | PackedClips) -> Tensor:
         """The batch as it is: nothing is left to do on the device."""
+        assert isinstance(clips, Tensor)  # `apply` packs nothing
         return clips
 
     def _crop_of(self, size: Size) -> Size:
@@ -120,4 +133,6 @@ class MaskedAugmentation:
     def _is_varied(self, cut: np.ndarray) -> bool:
         """Whether a crop shows two classes or more, and none of them on too many pixels."""
         counts = np.bincount(cut.ravel(), minlength=IGNORED + 1)[:IGNORED]
-        return np.count_nonzero(counts) > 1 and counts.max() < self.max_class_share * counts.sum()
+        return bool(
+            np.count_nonzero(counts) > 1 and counts.max() < self.max_class_share * counts.sum()
+        )

@@ -39,6 +39,19 @@ class PixelViews(ImageViews):
         """Of the sliding window."""
         return self.window_stride or max(self.crop_size * 2 // 3, 1)
 
+    def in_words(self) -> str:
+        """What is seen: "whole images, scaled to fit into 2048 x 512 pixels, sides multiples of 32"."""
+        parts = [f"whole images, scaled to fit into {self.long_side} x {self.short_side} pixels"]
+        if self.ratios != (1.0,):
+            parts.append(f"that times {', '.join(f'{ratio:g}' for ratio in self.ratios)}")
+        if self.align > 1:
+            parts.append(f"sides multiples of {self.align}")
+        if self.flip:
+            parts.append("mirrored too")
+        if self.crop_size:
+            parts.append(f"by windows of {self.crop_size} pixels at steps of {self.stride}")
+        return ", ".join(parts)
+
     def size(self, height: int, width: int, ratio: float) -> tuple[Size, Size]:
         """(height, width) that a picture is scaled to, and to which that is stretched."""
         fitted = fitted_size(
@@ -51,8 +64,9 @@ class PixelViews(ImageViews):
     def inputs(self, picture: np.ndarray) -> list[Tensor]:
         """`uint8 [H, W, 3]` -> one `float32 [1, 3, h, w]` for each ratio and, in it, mirroring."""
         views = []
+        height, width = picture.shape[:2]
         for ratio in self.ratios:
-            fitted, stretched = self.size(*picture.shape[:2], ratio)
+            fitted, stretched = self.size(height, width, ratio)
             scaled = resize_picture(resize_picture(picture, fitted), stretched)
             for mirrored in self.mirrorings:
                 shown = scaled[:, ::-1] if mirrored else scaled

@@ -5,6 +5,7 @@ A `ClipDraws` holds all that chance decides, so who does a step, and where, chan
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -50,6 +51,36 @@ class ClipDraws:
     def window(self) -> Window:
         """What of the decoded frames the clip depends on."""
         return input_window(self.ops, self.box, self.frame_size)
+
+
+class Augmentation(Protocol):
+    """What training does to videos or pictures and to their labels, whatever these are."""
+
+    def draw(self, frame_size: Size, label: Any, rng: np.random.Generator, /) -> tuple[Any, Any]:
+        """(height, width) of the frames, label -> all that chance decides, and the label after that."""
+
+    def apply(
+        self,
+        frames: np.ndarray,
+        drawn: Any,
+        rng: np.random.Generator,
+        mark: Callable[[str], None] = ...,
+        /,
+    ) -> Tensor | PackedClips:
+        """Frames and what `draw` has drawn with the same `rng` -> clip."""
+
+    def __call__(
+        self,
+        frames: np.ndarray,
+        label: Any,
+        rng: np.random.Generator,
+        mark: Callable[[str], None] = ...,
+        /,
+    ) -> tuple[Tensor | PackedClips, Any]:
+        """Both."""
+
+    def finish(self, clips: Tensor | PackedClips) -> Tensor:
+        """The rest, for a batch that is on the device."""
 
 
 @dataclass

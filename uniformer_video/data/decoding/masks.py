@@ -1,11 +1,11 @@
 """Masks: the file that says of each pixel of a picture which class it shows -> class numbers.
 
-Class numbers are the values of a grey PNG of 8 or 16 bits, or the indices of one with a palette, whose
-colours do not count. Masks of colours need the palette of the classes. Pixels that are not looked at are 255
-in what is read, whatever value they have in the files.
+Class numbers are the values of a grey PNG, or the indices of one with a palette, whose colours do not count.
+Masks of colours need the palette of the classes, and grey ones go by it where it has greys alone. Pixels that
+are not looked at are 255 in what is read, whatever value they have in the files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -15,7 +15,7 @@ from PIL import Image
 
 from uniformer_video.data.decoding.pictures import open_picture, upright
 from uniformer_video.errors import ConfigError, DecodeError
-from uniformer_video.words import plural
+from uniformer_video.words import name_some, plural
 
 IGNORED = 255
 MOST_CLASSES = 255  # numbers 0 to 254
@@ -45,13 +45,15 @@ class MaskReader:
     """Reads masks of `num_classes` classes, at most 255.
 
     reduce_zero_label: 0 in a file is no class, and 1 the first one. ignore_label: the value in files of
-    pixels that are not looked at. palette: the colour of each class, (red, green, blue), for masks of colours.
+    pixels that are not looked at. palette: the colour of each class, (red, green, blue), for masks of
+    colours; ignored_colour: of pixels that are not looked at.
     """
 
     num_classes: int
     reduce_zero_label: bool = False
     ignore_label: int = IGNORED
     palette: Sequence[Colour] | None = None
+    ignored_colour: Colour | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_classes <= MOST_CLASSES:
@@ -73,95 +75,137 @@ class MaskReader:
         """
         if not record.mask:
             raise DecodeError(f"{record.path} has no mask; give it one, or take it out")
-        numbers = self._numbers(record.mask)
+        pixels = _read_pixels(record.mask, self._has_greys_alone)
         if size is not None:
-            self.check(numbers, record, size)
-        mask = self._classes(numbers, record.mask)
+            self.check(pixels, record, size)
+        if pixels.ndim == 3:
+            mask = self._by_palette(pixels, record.mask)
+        else:
+            mask = self._by_value(pixels, record.mask)
         if (mask == IGNORED).all():
             raise DecodeError(
-                f"{record.mask} is an empty mask: each of its {mask.size} pixels has a value that is ignored "
-                f"({', '.join(map(str, np.unique(numbers)[:3]))}); {_REMEDY}"
+                f"{record.mask} is an empty mask: all of its {plural(mask.size, 'pixel')} have a value "
+                f"that is ignored, {_distinct(pixels.reshape(-1, *pixels.shape[2:]))}; {_REMEDY}"
             )
         return mask
 
     def check(self, mask: np.ndarray, record: Masked, size: tuple[int, int]) -> None:
         """Raise `DecodeError` for a mask `[H, W]` not of the `size`, (height, width), of its picture."""
-        if mask.shape != tuple(size):
-            (height, width), (high, wide) = mask.shape, size
+        (height, width), (high, wide) = mask.shape[:2], size
+        if (height, width) != (high, wide):
             turned = "; its EXIF data may turn the picture, and not the mask"
             raise DecodeError(
                 f"{record.mask} is {width}x{height} pixels and its picture {record.path} {wide}x{high}"
                 f"{turned if (height, width) == (wide, high) else ''}; both must be of one size"
             )
 
-    def _numbers(self, path: str) -> np.ndarray:
-        """The values of a file: whole numbers `[H, W]`, for colours those of the palette."""
-        with open_picture(path, path, _EXACT + _SMEARED, _REMEDY, _SINGLE) as image:
-            if image.format in _SMEARED:
-                raise DecodeError(
-                    f"{path} is a {image.format}, which smears the values of masks; save masks as PNG"
-                )
-            factor = _FEW_BITS.get(_raw_mode(image), 1)
-            mode = image.mode
-            pixels = np.asarray(upright(image))
-            if mode in ("1", "L", "P"):
-                return pixels.astype(np.uint8) // factor
-            if mode in ("LA", "PA"):
-                return pixels[..., 0]
-            if mode == "I" or mode.startswith("I;16"):
-                return pixels
-            if mode in ("RGB", "RGBA"):
-                return self._by_palette(pixels[..., :3], path)
-        raise DecodeError(
-            f"{path} is a picture of the mode {mode}; a mask is a PNG of class numbers, grey or with a "
-            "palette, or RGB by the palette of classes.txt"
-        )
+    def _by_value(self, values: np.ndarray, path: str) -> np.ndarray:
+        """Values of a file `[H, W]` -> class numbers. Raises `DecodeError` for values of no class."""
+        ignored = values == self.ignore_label
+        if self.reduce_zero_label:
+            ignored |= (values == 0) | (values == IGNORED)
+        first = int(self.reduce_zero_label)
+        last = self.num_classes - 1 + first
+        wrong = ~ignored & ((values < first) | (values > last))
+        if wrong.any():
+            raise DecodeError(
+                f"{path} has {_pixels_of(values, wrong)}; its "
+                f"{plural(self.num_classes, 'class', 'classes')} are {first}..{last}, and "
+                f"{'0 and ' if first else ''}{self.ignore_label} (SEGMENTATION.IGNORE_LABEL) "
+                f"{'are' if first else 'is'} ignored"
+            )
+        return np.where(ignored, IGNORED, values - first).astype(np.uint8)
 
-    def _by_palette(self, pixels: np.ndarray, path: str) -> np.ndarray:
+    def _by_palette(self, colours: np.ndarray, path: str) -> np.ndarray:
         """Colours `uint8 [H, W, 3]` -> class numbers `uint8 [H, W]`."""
         if self.palette is None:
-            red, green, blue = pixels[0, 0]
             raise DecodeError(
-                f"{path} is a mask of colours (the first pixel is {red},{green},{blue}), and nothing says "
-                "which class a colour is; give classes.txt lines of `name,red,green,blue`"
+                f"{path} is a mask of colours (the first pixel is {_in_words(colours[0, 0])}), and nothing "
+                "says which class a colour is; give classes.txt lines of `name,red,green,blue`"
             )
-        codes = _codes(pixels)
-        known, order = self._palette_codes
+        codes = _codes(colours)
+        known, classes = self._palette_codes
         places = np.searchsorted(known, codes).clip(max=len(known) - 1)
-        strange = known[places] != codes
-        if strange.any():
-            row, column = np.argwhere(strange)[0]
-            red, green, blue = pixels[row, column]
+        wrong = known[places] != codes
+        if wrong.any():
             raise DecodeError(
-                f"{path} has {plural(int(strange.sum()), 'pixel')} of colours that are no class's, such as "
-                f"{red},{green},{blue} at row {row}, column {column}; the palette of classes.txt must have "
-                "each colour of the masks"
+                f"{path} has {_pixels_of(colours, wrong)}, which is no class's colour; the palette of "
+                "classes.txt must have each colour of the masks"
             )
-        return order[places]
+        mask = classes[places]
+        mask[mask == self.ignore_label] = IGNORED
+        return mask
+
+    @property
+    def _colours(self) -> list[Colour]:
+        return [*(self.palette or ()), *filter(None, [self.ignored_colour])]
+
+    @property
+    def _has_greys_alone(self) -> bool:
+        """Whether grey masks show colours of the palette, such as 0 and 255, and not class numbers."""
+        return self.palette is not None and all(len(set(colour)) == 1 for colour in self._colours)
 
     @cached_property
     def _palette_codes(self) -> tuple[np.ndarray, np.ndarray]:
-        """(colours of the palette as sorted numbers, the class of each)."""
-        codes = _codes(np.array(self.palette, np.uint8))
+        """(colours of the palette as sorted numbers, the class of each, 255 for that which is ignored)."""
+        codes = _codes(np.array(self._colours, np.uint8))
         order = np.argsort(codes)
-        return codes[order], order.astype(np.uint8)
+        return codes[order], np.where(order < self.num_classes, order, IGNORED).astype(np.uint8)
 
-    def _classes(self, numbers: np.ndarray, path: str) -> np.ndarray:
-        """Values of a file -> class numbers `uint8 [H, W]`. Raises `DecodeError` for values of no class."""
-        ignored = numbers == self.ignore_label
-        if self.reduce_zero_label:
-            ignored |= (numbers == 0) | (numbers == IGNORED)
-        first = int(self.reduce_zero_label)
-        last = self.num_classes - 1 + first
-        wrong = ~ignored & ((numbers < first) | (numbers > last))
-        if wrong.any():
-            values = ", ".join(map(str, np.unique(numbers[wrong])[:3]))
+
+def _read_pixels(path: str, greys_are_colours: bool) -> np.ndarray:
+    """The values of a mask, whole numbers `[H, W]`, or its colours, `uint8 [H, W, 3]`."""
+    with open_picture(path, path, _EXACT + _SMEARED, _REMEDY, _SINGLE) as image:
+        if image.format in _SMEARED:
             raise DecodeError(
-                f"{path} has {plural(int(wrong.sum()), 'pixel')} of the value {values}; "
-                f"its {plural(self.num_classes, 'class', 'classes')} are {first}..{last}, and "
-                f"{'0 and ' if first else ''}{self.ignore_label} (SEGMENTATION.IGNORE_LABEL) is ignored"
+                f"{path} is a {image.format}, which smears the values of masks; save masks as PNG"
             )
-        return np.where(ignored, IGNORED, numbers - first).astype(np.uint8)
+        factor = _FEW_BITS.get(_raw_mode(image), 1)
+        mode = image.mode
+        pixels = np.asarray(upright(image))
+    if greys_are_colours and mode in ("1", "L", "LA"):
+        greys = (
+            pixels[..., 0]
+            if mode == "LA"
+            else pixels.astype(np.uint8) * (255 if mode == "1" else 1)
+        )
+        return np.stack([greys] * 3, -1)
+    if mode in ("1", "L", "P"):
+        return pixels.astype(np.uint8) // factor
+    if mode in ("LA", "PA"):
+        return pixels[..., 0]
+    if mode == "I" or mode.startswith("I;16"):
+        return pixels.astype(np.int64)
+    if mode in ("RGB", "RGBA"):
+        return pixels[..., :3]
+    raise DecodeError(
+        f"{path} is a picture of the mode {mode}; a mask is a PNG of class numbers, grey or with a palette, "
+        "or RGB by the palette of classes.txt"
+    )
+
+
+def _pixels_of(pixels: np.ndarray, wrong: np.ndarray) -> str:
+    """How many pixels are `wrong`, of which values, and where the first of them is, for messages."""
+    row, column = np.argwhere(wrong)[0]
+    count = plural(int(wrong.sum()), "pixel")
+    return (
+        f"{count} of the value {_distinct(pixels[wrong])} (the first in row {row}, column {column})"
+    )
+
+
+def _distinct(pixels: np.ndarray) -> str:
+    """The different values among `[N]`, or the different colours among `uint8 [N, 3]`, for messages."""
+    if pixels.ndim == 1:
+        return name_some([*map(str, np.unique(pixels))])
+    codes = np.unique(_codes(pixels))
+    return name_some(
+        [_in_words((code >> 16, (code >> 8) & 255, code & 255)) for code in codes], mark="; "
+    )
+
+
+def _in_words(colour: Iterable[int]) -> str:
+    """A colour as in `classes.txt`."""
+    return ",".join(map(str, colour))
 
 
 def _codes(colours: np.ndarray) -> np.ndarray:
@@ -172,5 +216,6 @@ def _codes(colours: np.ndarray) -> np.ndarray:
 
 def _raw_mode(image: Image.Image) -> str:
     """How the values of a file that is not decoded yet are stored, in Pillow's words."""
-    arguments = image.tile[0][3] if image.tile else ""
+    tiles = getattr(image, "tile", None)  # of files alone
+    arguments = tiles[0][3] if tiles else ""
     return arguments if isinstance(arguments, str) else str((arguments or ("",))[0])

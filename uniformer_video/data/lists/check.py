@@ -105,19 +105,27 @@ def missing_files(records: Sequence[VideoRecord]) -> list[tuple[VideoRecord, str
     """(record, what is not there) of the records whose file, first frame, part of a shard or mask is not."""
     members = [member_of(record.path) for record in records]
     lost = lost_shards(filter(None, members))
+    have_masks = any(record.mask for record in records)
     missing = []
     for record, member in zip(records, members, strict=True):
         whole = (math.inf, "")
         present, problem = lost.get(member.shard, whole) if member else whole
         if (member and member.end <= present) or _exists(record):
-            if record.mask and not os.path.isfile(record.mask):
-                missing.append((record, f"{record.mask}{_what_is(record.mask, record.medium)}"))
+            if have_masks and not os.path.isfile(record.mask):
+                missing.append((record, _missing_mask(record)))
             continue
         file = f"{record.path}{_what_is(record.path, record.medium)}"
         missing.append(
             (record, f"{name_for_messages(member.shard)} ({problem})" if member else file)
         )
     return missing
+
+
+def _missing_mask(record: VideoRecord) -> str:
+    """What to call a mask that is not there."""
+    if not record.mask:
+        return f"{record.path} (no mask is given)"
+    return f"{record.mask}{_what_is(record.mask, record.medium)}"
 
 
 def _exists(record: VideoRecord) -> bool:
@@ -143,7 +151,8 @@ def _note_missing(
             f"{first.source}; {_remedy(first)}"
         )
     places = ", ".join(list(dict.fromkeys(place for _, place in missing))[:3])
-    told = f"{len(missing)} of {len(records)} {split} {first.medium}s do not exist"
+    masked = any(record.mask for record in records)
+    told = f"{len(missing)} of {len(records)} {split} {first.medium}s{' or masks' * masked} do not exist"
     if len({record.path for record, _ in missing if record.weight}) > allowed * len(records):
         raise DataError(
             f"{told}, more than DATA.MAX_BAD_RATIO {allowed:g} allows: {places}; get them, leave them "

@@ -21,7 +21,7 @@ from uniformer_video.data.lists.text import filled_lines
 from uniformer_video.errors import AbsentError, DataError
 from uniformer_video.words import name_some, plural
 
-IMAGES, MASKS = "images", "masks"
+IMAGES, MASKS, ANNOTATIONS = "images", "masks", "annotations"
 _PARTS = ("train", "val", "test")
 _NEEDED = ("path", "mask")
 _COLUMNS = (*_NEEDED, "weight", "group")
@@ -41,7 +41,7 @@ def read_mask_folders(
     The mask of a picture has its name, but for the suffix. Without a folder of `val` the seed splits it off;
     without one of `test` val is tested.
     """
-    names, _ = mask_classes(class_names, root)
+    names = mask_classes(class_names, root).names
     parts = {part: folders for part in _PARTS if (folders := _part(root, part))}
     wanted = next((part for part in (split, "val") if part in parts), "")
     if split != "train" and wanted:
@@ -100,7 +100,7 @@ def _whole(root: Path) -> tuple[Path, Path]:
 def read_ade20k(root: Path, split: str) -> VideoList:
     """ADE20K's folders as they come. Its test images have no masks, so that val validates and is tested."""
     part = _ADE20K[split]
-    images, masks = root / IMAGES / part, root / "annotations" / part
+    images, masks = root / IMAGES / part, root / ANNOTATIONS / part
     inside = root / "ADEChallengeData2016"
     if not images.is_dir() and inside.is_dir():
         raise DataError(
@@ -116,8 +116,7 @@ def read_mask_csv(root: Path, split: str, prefix: str = "", class_names: str = "
     """
     choices = ("test.csv", "val.csv") if split == "test" else (f"{split}.csv",)
     path = find_list(root, choices, ",".join(_NEEDED), medium=IMAGE)
-    names, _ = mask_classes(class_names, root)
-    return VideoList(read_mask_list(path, prefix), names)
+    return VideoList(read_mask_list(path, prefix), mask_classes(class_names, root).names)
 
 
 def read_mask_list(path: Path | str, prefix: Path | str = "") -> list[VideoRecord]:
@@ -157,13 +156,36 @@ def read_mask_list(path: Path | str, prefix: Path | str = "") -> list[VideoRecor
     return records
 
 
-def is_mask_list(header: str) -> bool:
-    """Whether the first line of a csv names a column of masks."""
+def is_mask_list(path: Path | str) -> bool:
+    """Whether the first line of a csv names columns of paths and of masks."""
+    _, header = next(filled_lines(path), ("", ""))
     cells = [
         cell.strip(' "\r\n').lower()
         for cell in header.replace(";", ",").replace("\t", ",").split(",")
     ]
     return set(_NEEDED) <= set(cells)
+
+
+def is_ade20k(root: Path) -> bool:
+    """Whether a folder is laid out as ADE20K's, whose 0 is no class."""
+    return all((root / part / "validation").is_dir() for part in (IMAGES, ANNOTATIONS))
+
+
+def pairs_below(root: Path) -> tuple[list[VideoRecord], list[str]] | None:
+    """(records, notes) of all parts of a folder of `masks`, or of `ade20k`; None for another."""
+    if is_ade20k(root):
+        parts = [
+            (root / IMAGES / part, root / ANNOTATIONS / part)
+            for part in ("training", "validation")
+            if (root / IMAGES / part).is_dir()
+        ]
+    else:
+        parts = [folders for part in _PARTS if (folders := _part(root, part))]
+        parts = parts or [(root / IMAGES, root / MASKS)]
+    if not any(images.is_dir() and masks.is_dir() for images, masks in parts):
+        return None
+    read = [read_pairs(images, masks, root) for images, masks in parts]
+    return [r for records, _ in read for r in records], [n for _, notes in read for n in notes]
 
 
 def read_pairs(images: Path, masks: Path, root: Path) -> tuple[list[VideoRecord], list[str]]:

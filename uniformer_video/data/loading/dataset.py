@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from uniformer_video.data.clips.label_maps import LabelMaps, TokenLabels, follow
-from uniformer_video.data.clips.masked import MaskedAugmentation
 from uniformer_video.data.clips.packed import PackedClips, stack
 from uniformer_video.data.clips.pixels import Size
-from uniformer_video.data.clips.train_views import TrainAugmentation
+from uniformer_video.data.clips.train_views import Augmentation
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.cache import FrameCache
@@ -105,8 +104,8 @@ def class_indices(labels: Sequence[tuple[int, ...]]) -> Tensor:
 class TrainDataset(Dataset):
     """Random augmented clips; `dataset[TrainKey]` depends on the seed and the key alone.
 
-    label_tensor: the task's, from the labels of clips, a tuple each, to a tensor `[clips, ...]`; worker
-    processes get a copy. faults: {path: reason} of videos that are not tried, which count as broken;
+    label_tensor: the task's, from the labels of clips, as `augment` gives them, to a tensor `[clips, ...]`;
+    worker processes get a copy. faults: {path: reason} of videos that are not tried, which count as broken;
     loaders add those that hang or crash the decoder. decode_short_side: what a reader's `frames` takes.
     cache: where frames are that were decoded before; what it does not have is decoded. label_maps: of
     pictures, for token labelling; a picture without its map counts as broken. read_label: (record, (height,
@@ -118,11 +117,11 @@ class TrainDataset(Dataset):
         self,
         records: Sequence[VideoRecord],
         sampling: ClipSampling,
-        augment: TrainAugmentation | MaskedAugmentation,
+        augment: Augmentation,
         seed: int,
         copies: int = 1,
         backend: str = "auto",
-        label_tensor: Callable[[Sequence[tuple[int, ...]]], Tensor] = class_indices,
+        label_tensor: Callable[[Sequence[Any]], Tensor] = class_indices,
         faults: dict[str, str] | None = None,
         decode_short_side: int = 0,
         cache: FrameCache | None = None,

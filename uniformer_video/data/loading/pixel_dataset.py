@@ -7,8 +7,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from uniformer_video.data.clips.pixel_views import PixelViews
+from uniformer_video.data.decoding import open_video
 from uniformer_video.data.lists.records import VideoRecord
-from uniformer_video.data.loading.dataset import open_record
 from uniformer_video.data.loading.watchdog import decoding
 from uniformer_video.errors import DecodeError
 from uniformer_video.words import one_line
@@ -28,8 +28,8 @@ class PixelDataset(Dataset):
     """`dataset[index]` is the `PixelSample` of a record; nothing stands in for what cannot be read.
 
     read_mask: (record, (height, width) of its picture) -> mask, as `MaskReader.read`. views: what a model
-    sees of the pictures. faults: {path: reason} of pictures that are not tried; loaders add those that hang or
-    crash the decoder. backend: as of `open_video`.
+    sees of the pictures. faults: {path: reason} of pictures that are not tried; loaders add those that
+    hang or crash the decoder. backend: as of `open_video`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class PixelDataset(Dataset):
         try:
             with (
                 decoding(self, index) as record,
-                open_record(record, self.backend, None) as picture,
+                open_video(record.path, self.backend) as picture,
             ):
                 pixels = picture.frames([0])[0]
                 mask = self.read_mask(record, pixels.shape[:2])

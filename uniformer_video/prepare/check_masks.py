@@ -1,0 +1,54 @@
+"""Images and their masks, both read as training does, to find what is wrong before a training meets it."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from uniformer_video.data.decoding.masks import MOST_CLASSES, MaskReader
+from uniformer_video.data.decoding.pictures import read_image
+from uniformer_video.data.lists.class_names import class_names
+from uniformer_video.data.lists.masked import is_ade20k
+from uniformer_video.data.lists.palettes import mask_classes
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.errors import DecodeError
+from uniformer_video.prepare.check import Found
+
+MaskToCheck = tuple[str, int, VideoRecord, MaskReader]
+
+
+def masks_to_check(
+    records: Iterable[VideoRecord],
+    source: Path | str,
+    names: str = "",
+    reduce_zero_label: bool = False,
+    ignore_label: int = 255,
+) -> tuple[list[MaskToCheck], str]:
+    """(what `check_mask` takes, a line on what cannot be checked or "") of the records of a folder or list.
+
+    names: as `DATA.CLASS_NAMES`; without them classes.txt beside the masks says how many classes there are.
+    """
+    root = Path(source) if os.path.isdir(source) else Path(source).parent
+    note = ""
+    if is_ade20k(root) and not names:
+        reader = MaskReader(len(class_names("ade20k")), True, ignore_label)
+    else:
+        classes = mask_classes(names, root)
+        count = len(classes.names) if classes.names else MOST_CLASSES
+        if not classes.names:
+            note = (
+                f"{root} has no classes.txt, so that nothing tells how many classes there are: values of "
+                f"masks are looked at for being below {MOST_CLASSES} alone"
+            )
+        palette = tuple(classes.palette) if classes.palette else None
+        reader = MaskReader(count, reduce_zero_label, ignore_label, palette, classes.ignored_colour)
+    return [(record.path, 0, record, reader) for record in records], note
+
+
+def check_mask(pair: MaskToCheck) -> Found:
+    """What is wrong with an image, or with its mask."""
+    path, _, record, reader = pair
+    try:
+        reader.read(record, read_image(path).shape[:2])
+    except DecodeError as error:
+        return Found(str(error), None, None)
+    return Found("", 1, None)
