@@ -19,7 +19,7 @@ from uniformer_video.errors import CheckpointError, DataError, UserError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.plugins import all_plugins
 from uniformer_video.program import command
-from uniformer_video.runs.build_masks import mask_palette
+from uniformer_video.runs.build_masks import mask_classes_of
 from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.build_training import _rate_factor
 from uniformer_video.runs.class_order import arrange_head
@@ -170,7 +170,7 @@ def build_metadata(
 ) -> dict[str, Any]:
     """What a checkpoint says about itself, in plain types: enough to predict with it."""
     task = build_task(cfg)
-    palette = mask_palette(cfg) if task.label_kind == "mask" else None
+    palette = mask_classes_of(cfg).palette if task.label_kind == "mask" else None
     return {
         "model": {"name": cfg.MODEL.MODEL_NAME, "arguments": dict(model.arguments)},
         "class_names": list(class_names),
