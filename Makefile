@@ -20,7 +20,7 @@ PYTHONS := 3.10 3.11 3.12 3.13
 # as what they share is made once a process.
 SIDE_BY_SIDE := -n $(TEST_PROCESSES) --maxprocesses 8 --dist worksteal
 
-.PHONY: help install demo demo-inflate pictures test test-slow test-wheel test-browser test-all lint clean
+.PHONY: help install demo demo-inflate demo-dense pictures test test-slow test-wheel test-browser test-all lint clean
 .PRECIOUS: $(INSTALLED)-%
 .NOTPARALLEL:
 
@@ -28,6 +28,8 @@ help:
 	@echo "make demo      install, make the demo videos, train, test, write the report page"
 	@echo "make demo-inflate  install, make stills and videos, train a 2D model, and a video model from scratch and"
 	@echo "                   from both inflations; DEMO_SETTINGS=\"RNG_SEED 1\" takes another seed"
+	@echo "make demo-dense  install, make pictures with masks, train a segmentation model, test, write the page;"
+	@echo "                   DEMO_SETTINGS=\"RNG_SEED 1 OUTPUT_DIR runs/dense1\" takes another seed"
 	@echo "make test      install, run the tests"
 	@echo "make pictures  make the README's pictures of the demo anew, with a Chromium that is installed"
 	@echo "make test-all  the tests marked slow too"
@@ -59,6 +61,11 @@ demo: $(INSTALLED)-report
 demo-inflate: $(INSTALLED)-report
 	$(BIN)/python tools/make_demo_data.py --inflation
 	$(BIN)/python -m uniformer_video bench inflation --cfg configs/demo/inflate.yaml $(DEMO_SETTINGS)
+
+# segmentation: a class for each pixel
+demo-dense: $(INSTALLED)-report
+	$(BIN)/python tools/make_demo_data.py --dense
+	$(BIN)/python tools/run_net.py --cfg configs/demo/dense.yaml $(DEMO_SETTINGS)
 
 # those of the README, of the demo's videos and page
 pictures: demo $(INSTALLED)-browser
@@ -97,4 +104,4 @@ $(RESOLVED): setup.py constraints.txt | $(INSTALLED)-lint
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs datasets/demo/[!R]* datasets/inflation
+	rm -rf $(VENV) runs datasets/demo/[!R]* datasets/inflation datasets/dense

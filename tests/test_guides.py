@@ -4,16 +4,22 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from uniformer_video import cli
 from uniformer_video.config.settings import load_config
 from uniformer_video.config.shipped import list_configs
+from uniformer_video.data.decoding.masks import MaskReader
 from uniformer_video.data.lists.class_names import class_names
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.errors import DecodeError
 from uniformer_video.runs.build_data import build_data
+from uniformer_video.runs.build_masks import build_mask_reader
 
 ROOT = Path(__file__).parents[1]
 GUIDES = list((ROOT / "datasets").glob("*/README.md"))
@@ -160,6 +166,62 @@ def test_imagenet(tmp_path, monkeypatch):
         assert data.class_names == class_names("imagenet")
         assert [record.label for record in data.train] == [0, 0, 1]
         assert [record.label for record in data.test] == [1, 0]
+
+
+def test_what_is_wrong_with_masks_is_told_as_in_the_guide(tmp_path, monkeypatch):
+    """Each message of its table, by a mask that has what it names."""
+    monkeypatch.chdir(tmp_path)
+    colours = [(128, 64, 128), *((10 * n, 0, 0) for n in range(1, 8))]
+    plain, coloured = MaskReader(8), MaskReader(8, palette=colours)
+    right = np.zeros((60, 80), np.uint8)
+    high, strange = right.copy(), np.full((60, 80, 3), colours[0], np.uint8)
+    high[3:7, 5:15], strange[3, 5:12] = 9, (1, 2, 3)
+    wrong = {
+        "of the value 9": (high, plain, (60, 80)),
+        "of the value 1,2,3": (strange, coloured, (60, 80)),
+        "is a mask of colours": (strange, plain, (60, 80)),
+        "60x80 pixels and its picture": (right.T.copy(), plain, (60, 80)),
+        "is a JPEG": (right, plain, (60, 80)),
+        "is an empty mask": (right + 255, plain, (60, 80)),
+        "a.jpg has no mask": (None, plain, (60, 80)),
+    }
+    rows = re.findall(r"^\| `(a\.(?:png|jpg) [^`]+)` \|", guide("ade20k"), re.MULTILINE)
+    assert len(rows) == len(wrong)
+    for row, (part, (pixels, reader, size)) in zip(rows, wrong.items(), strict=True):
+        assert part in row
+        record = VideoRecord("a.jpg", "a.jpg", (), medium="image", mask="a.png")
+        if pixels is None:
+            record = replace(record, mask="")
+        else:
+            Image.fromarray(pixels).save("a.png", "JPEG" if "JPEG" in part else "PNG")
+        with pytest.raises(DecodeError, match=re.escape(row)):
+            reader.read(record, size)
+
+
+def test_ade20k(tmp_path, monkeypatch, capsys):
+    """Its folders as they are unpacked, read by the recipes, and by the check that the guide names."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "datasets" / "ade20k"
+    for part, name, value in (
+        ("training", "ADE_train_00000001", 0),
+        ("training", "ADE_train_00000002", 150),
+        ("validation", "ADE_val_00000001", 1),
+    ):
+        mask = np.full((40, 48), 7, np.uint8)
+        mask[:5] = value
+        for kind, pixels, suffix in (("images", mask, "jpg"), ("annotations", mask, "png")):
+            path = folder / kind / part / f"{name}.{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture = Image.fromarray(pixels)
+            (picture.convert("RGB") if kind == "images" else picture).save(path)
+    for arguments in commands("ade20k"):
+        assert cli.main(arguments, "prepare") == 0, arguments
+    cfg = load_config("ade20k/semantic_fpn_uniformer_s_h14")
+    data = build_data(cfg)
+    assert data.class_names == class_names("ade20k") and len(data.class_names) == 150
+    assert data.test == data.val and len(data.train) == 2
+    masks = [build_mask_reader(cfg, 150).read(record) for record in (*data.train, *data.val)]
+    assert [sorted({*mask.flatten().tolist()}) for mask in masks] == [[6, 255], [6, 149], [0, 6]]
 
 
 def other_commands(text):

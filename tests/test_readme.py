@@ -51,6 +51,7 @@ class Known:
 
 INSTALLS = Known(reason="installs into an environment of its own, from a package index")
 MENTIONED = Known(added=["--help"])  # a tool is named, not called
+DENSE = Known(reason="minutes; `tests/prepare/test_dense_demo.py` makes a few of its pictures")
 INFLATION = Known(reason="minutes; `tests/runs/test_inflation.py` does it on tiny sets")
 
 COMMANDS = {
@@ -212,6 +213,12 @@ COMMANDS = {
     "uniformer-video prepare check --overlap train.csv val.csv test.csv": MENTIONED,
     "uniformer-video bench decode": MENTIONED,
     "uniformer-video inflate image.pt --check-file video.pt": MENTIONED,
+    "make demo-dense": DENSE,
+    'make demo-dense DEMO_SETTINGS="RNG_SEED 1 OUTPUT_DIR runs/dense1"': DENSE,
+    "uniformer-video make-demo-data --dense": Known(
+        added=["--train", "4", "--val", "2", "--test", "2"], makes=("datasets/dense/classes.txt",)
+    ),
+    "uniformer-video run --cfg demo/dense": DENSE,
     "make demo-inflate": INFLATION,
     'make demo-inflate DEMO_SETTINGS="RNG_SEED 1"': INFLATION,
     "uniformer-video bench inflation --cfg demo/inflate": INFLATION,

@@ -2,6 +2,7 @@
 
 `demo.webp` shows a video of each class of the demo, playing side by side; `report.png` the top of the demo's
 report page, in a Chromium that is installed. UNIFORMER_CHROMIUM names it where it is not found by itself.
+`dense.webp` shows pictures of the segmentation demo above their masks.
 """
 
 import argparse
@@ -14,6 +15,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import uniformer_video as uv
+from uniformer_video.prepare.dense_demo import render_pair
+from uniformer_video.prepare.dense_scenes import PALETTE
 
 FOLDER = Path(__file__).parent
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"]
@@ -36,7 +39,9 @@ def main() -> None:
     frames[0].save(film, save_all=True, append_images=frames[1:], duration=duration, loop=0)
     page = FOLDER / "report.png"
     photograph(args.run / "report.html", page)
-    for path in (film, page):
+    masked = FOLDER / "dense.webp"
+    Image.fromarray(pictures_and_masks()).save(masked, quality=85)
+    for path in (film, page, masked):
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
@@ -52,6 +57,13 @@ def film_of_classes(folder: Path) -> np.ndarray:
         top, left = _corner(label)
         film[:, top : top + SIDE, left : left + SIDE] = _frames(folder / first[label])
     return film
+
+
+def pictures_and_masks(count: int = 6) -> np.ndarray:
+    """The first test pictures of the segmentation demo above their masks: uint8 `[256, 128 * count, 3]`."""
+    pairs = [render_pair(seed=0, split=2, index=index) for index in range(count)]
+    colors = np.array(PALETTE, np.uint8)
+    return np.hstack([np.vstack([picture, colors[mask]]) for picture, mask in pairs])
 
 
 def photograph(page: Path, out: Path) -> None:

@@ -201,7 +201,7 @@ def test_keys_of_pyslowfast_give_one_warning(tmp_path, caplog):
         cfg = load_config(write(tmp_path / "a.yaml", text))
     assert cfg.AUG.RE_PROB == 0.5
     (record,) = caplog.records
-    assert record.getMessage().endswith("MODEL.ARCH, BN.NORM_TYPE, AUG.RE_MODE")
+    assert record.getMessage().endswith("BN.NORM_TYPE, MODEL.ARCH, AUG.RE_MODE")
 
 
 def test_the_resolved_config_reads_back(tmp_path):

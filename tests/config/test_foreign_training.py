@@ -50,6 +50,7 @@ STOPS = [
     ("MODEL.LOSS_FUNC", "multi_mse", "cross_entropy", EVERYBODY),
     ("MODEL.LOSS_FUNC", "contrastive_loss", "soft_cross_entropy", EVERYBODY),
     ("BN.NORM_TYPE", "sub_batchnorm", "batchnorm", {"x3d", "pytorchvideo's", "ours"}),
+    ("BN.NORM_TYPE", "sub_batchnorm", "sync_batchnorm", {"x3d", "pytorchvideo's", "ours"}),
     ("MODEL.DROPCONNECT_RATE", "0.2", "0", {"x3d", "ours"}),
     ("MODEL.FC_INIT_STD", "0.1", "0.01", {"x3d"}),
     ("RESNET.ZERO_INIT_FINAL_BN", "False", "True", {"x3d"}),
@@ -185,11 +186,38 @@ def test_what_makes_another_network_is_an_error(resolve, kind, key, value, stops
         (["BN.NORM_TYPE", "sub_batchnorm", "BN.NUM_SPLITS", "4"], False),
         (["BN.NORM_TYPE", "sync_batchnorm"], True),
         (["BN.NORM_TYPE", "sync_batchnorm", "BN.NUM_SYNC_DEVICES", "4"], False),
-        (["BN.NORM_TYPE", "sync_batchnorm", "BN.GLOBAL_SYNC", "True"], False),
+        (["BN.NORM_TYPE", "sync_batchnorm", "BN.GLOBAL_SYNC", "True"], True),
     ],
 )
-def test_kinds_of_batch_norm_that_come_to_the_plain_one(resolve, given, ours):
+def test_kinds_of_batch_norm_that_can_be_had(resolve, given, ours):
     assert bool(unmet_settings(resolve("x3d", *given), TRAINING)) != ours
+
+
+@pytest.mark.parametrize(
+    ("model", "theirs", "more", "kind"),
+    [
+        (X3D, "NORM_TYPE: sync_batchnorm", "", "batchnorm"),  # groups of one device
+        (X3D, "NORM_TYPE: sync_batchnorm, NUM_SYNC_DEVICES: 1", "", "batchnorm"),
+        (X3D, "NORM_TYPE: sync_batchnorm, NUM_SYNC_DEVICES: 4", "NUM_GPUS: 4", "sync_batchnorm"),
+        (X3D, "NORM_TYPE: sync_batchnorm, NUM_SYNC_DEVICES: null", "NUM_GPUS: 4", "sync_batchnorm"),
+        (X3D, "NORM_TYPE: sync_batchnorm, GLOBAL_SYNC: True", "", "sync_batchnorm"),
+        (MVIT, "NORM_TYPE: sync_batchnorm, GLOBAL_SYNC: True", "", "batchnorm"),
+        (FILES["uniformer"], "NORM_TYPE: sync_batchnorm, GLOBAL_SYNC: True", "", "batchnorm"),
+        ("MODEL: {ARCH: uniformer}\n", "NORM_TYPE: sync_batchnorm", "", "batchnorm"),
+        ("", "NORM_TYPE: sync_batchnorm", "", "sync_batchnorm"),
+    ],
+)
+def test_what_their_files_synchronise_is_what_their_code_would(load, model, theirs, more, kind):
+    """PySlowFast's default is groups of one device; the published UniFormer does not read the key."""
+    flat, _, ignored = load(f"{model}BN: {{{theirs}}}\n{more}\n")
+    assert flat.get("BN.NORM_TYPE", "batchnorm") == kind
+    assert ("BN.NORM_TYPE" in ignored) == (kind == "batchnorm")
+
+
+@pytest.mark.parametrize("kind", ["x3d", "uniformer"])
+def test_who_adds_synchronised_norms_to_a_file_of_theirs_gets_them(resolve, kind):
+    cfg = resolve(kind, "BN.NORM_TYPE", "sync_batchnorm")
+    assert cfg.BN.NORM_TYPE == "sync_batchnorm" and not unmet_settings(cfg, TRAINING)
 
 
 def test_batch_norms_momentum_reaches_the_layers(tiny):

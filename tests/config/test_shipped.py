@@ -78,6 +78,7 @@ def test_what_is_inside_the_package_goes_before_the_check_out(tmp_path, monkeypa
     shutil.copytree(ROOT / "configs/demo", inside / "configs/demo")
     monkeypatch.setattr(shipped, "_INSTALLED", inside)
     assert shipped.list_configs() == [
+        "demo/dense",
         "demo/inflate",
         "demo/inflate_images",
         "demo/overfit",

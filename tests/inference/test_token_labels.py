@@ -131,6 +131,12 @@ def test_what_cannot_have_maps_is_refused(pictures, tmp_path):
     with pytest.raises(DataError, match="holds no images"):
         (tmp_path / "empty").mkdir()
         make_token_labels(tmp_path / "model.pt", tmp_path / "empty", tmp_path / "maps")
+    (pictures / "n01" / "b.jpg").unlink()
+    with pytest.raises(
+        DataError, match=r"n01 is a folder of the pictures, .* choose another --out"
+    ):
+        make_token_labels(tmp_path / "model.pt", pictures, pictures)
+    assert not list(pictures.rglob("*.pt"))
     video = create_model("uniformer_s", num_classes=6, **TINY)
     metadata = {
         "model": {"name": "uniformer_s", "arguments": dict(video.arguments)},

@@ -18,6 +18,7 @@ from uniformer_video.models.dense.neck import FeaturePyramid, PyramidWithNeck
 from uniformer_video.models.dense.segmentation import LightSemanticFPN, SemanticFPN, UperNet
 from uniformer_video.models.dense.windows import WindowBlock
 from uniformer_video.models.light import HourglassBlock
+from uniformer_video.zoo.registry import find_model
 
 SIZES = {"embed_dims": [4, 8, 8, 16], "depths": [1, 1, 4, 1], "head_dim": 4}
 LIGHT_SIZES = {**SIZES, "depths": [1, 1, 3, 2]}
@@ -129,6 +130,38 @@ def test_parameters():
     assert found == BACKBONES
 
 
+@pytest.mark.parametrize(
+    ("name", "case", "channels"),
+    [
+        ("uniformer_s", "backbone_s_windows14", (64, 128, 320, 512)),
+        ("uniformer_xxs", "backbone_xxs", (56, 112, 224, 448)),
+    ],
+)
+def test_keys_and_shapes_of_published_detectors(name, case, channels):
+    """Mask R-CNN and Cascade Mask R-CNN: all of their backbone and neck, and nothing else."""
+    facts, _ = parity.dense_case(case)
+    published = {f"backbone.{key}": shape for key, shape in facts["keys"].items()}
+    for level, each in enumerate(channels):
+        for part, side, width in (("lateral_convs", 1, each), ("fpn_convs", 3, 256)):
+            published[f"neck.{part}.{level}.conv.weight"] = [256, width, side, side]
+            published[f"neck.{part}.{level}.conv.bias"] = [256]
+    with torch.device("meta"):
+        model = uv.create_backbone(name, out="fpn")
+    assert {key: list(value.shape) for key, value in model.state_dict().items()} == published
+
+
+def test_maps_as_detectors_ask_for_them():
+    """A tuple of maps from fine to coarse, which necks of MMDetection take."""
+    pyramid = uv.create_backbone("uniformer_s", out="pyramid", window=14, hybrid=True).eval()
+    with torch.no_grad():
+        maps = pyramid(torch.zeros(1, 3, 96, 160))
+    assert isinstance(maps, tuple)
+    assert [each.shape[1] for each in maps] == pyramid.channels == [64, 128, 320, 512]
+    for each, stride in zip(maps, pyramid.strides, strict=True):
+        assert each.shape[2:] == (96 // stride, 160 // stride)
+    assert not hasattr(pyramid, "init_weights")  # MMDetection would call it behind the checkpoint
+
+
 def window_block_by_loops(block, tokens):
     """One image at a time, one window at a time: `[B, H, W, C]` -> the same."""
     tokens = tokens + block.pos_embed(tokens)
@@ -192,6 +225,26 @@ def test_which_blocks_attend_within_windows(depth):
 def test_the_window_of_a_hybrid_is_14_by_default():
     with torch.device("meta"):
         assert Pyramid(**SIZES, hybrid=True).window == 14
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "over the whole map"),
+        ({"window": 32}, "within windows of 32 tokens"),
+        (
+            {"window": 14, "hybrid": True},
+            "within windows of 14 tokens, over the whole map in every fourth block",
+        ),
+    ],
+)
+def test_attention_in_words(options, told):
+    with torch.device("meta"):
+        for name in ("semantic_fpn_uniformer_s", "upernet_uniformer_s"):
+            model = uv.create_model(name, num_classes=3, **options)
+            assert find_model(name).family.facts(model) == {"attention": told}
+        light = uv.create_model("semantic_fpn_uniformer_xxs", num_classes=3)
+    assert find_model("semantic_fpn_uniformer_xxs").family.facts(light) == {}
 
 
 def test_one_checkpoint_serves_all_attention():

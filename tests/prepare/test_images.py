@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from shard_files import serve_folder
+from videos import encode, numbered_frames
 
 from uniformer_video.cli import main
 from uniformer_video.config.settings import load_config
@@ -174,6 +175,14 @@ def test_every_image_is_looked_at(imagenet, tmp_path, capsys, monkeypatch):
     main(["prepare", "check", str(imagenet / "val"), "--workers", "1"])
     said = "1 folder of pictures, taken for the frames of a video each; --images takes each picture"
     assert said in capsys.readouterr().out
+
+
+def test_pictures_beside_videos_are_named(imagenet, capsys):
+    encode(imagenet / "val" / "film.mp4", numbered_frames(2, (16, 24)))
+    assert main(["prepare", "check", str(imagenet / "val"), "--workers", "1"]) == 0
+    said = capsys.readouterr()
+    assert "1 video checked, 0 bad" in said.out
+    assert "holds videos and 4 pictures, which are not looked at; --images looks at" in said.err
 
 
 def test_image_shards_on_a_web_server(imagenet, tmp_path):

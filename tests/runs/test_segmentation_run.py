@@ -115,6 +115,29 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
         assert torch.equal(value, resumed["model"][key]), key
 
 
+def test_one_training_is_tested_with_any_attention(pictures, tested):
+    """In folders of their own, which say how; no weight depends on it."""
+    whole = Results.load(tested)
+    assert whole.model["attention"] == "over the whole map"
+    for changes, called, told in (
+        ({"UNIFORMER__WINDOW": 2}, "test-window2-", "within windows of 2 tokens"),
+        (
+            {"UNIFORMER__WINDOW": 2, "UNIFORMER__HYBRID": True},
+            "test-window2-hybrid-",
+            "within windows of 2 tokens, over the whole map in every fourth block",
+        ),
+    ):
+        folder = run(settings(pictures, tested, TRAIN__ENABLE="False", **changes), "tiny")
+        assert folder.parent == tested and folder.name.startswith(called)
+        results = Results.load(folder)
+        assert results.model["attention"] == told
+        assert results.model["checkpoint_sha256"] == whole.model["checkpoint_sha256"]
+        assert results.model["gflops_view"] > whole.model["gflops_view"]  # windows are filled up
+        assert f"(attention {told})" in (folder / "report.html").read_text()
+    again = settings(pictures, tested, TRAIN__ENABLE="False", UNIFORMER__WINDOW=-1)
+    assert Results.load(run(again, "tiny")).model["attention"] == whole.model["attention"]
+
+
 def test_a_broken_mask_is_named_and_the_other_pictures_count(pictures, tmp_path, caplog):
     data = tmp_path / "data"
     write_masked_pictures(data, train=8, val=3, side=48)

@@ -145,6 +145,7 @@ def test_openmixup_there_and_back(tmp_path, factors, stems):
     convert_file(tmp_path / "om.pth", tmp_path / "back.pt", head_dim=8)
     back = create_model(checkpoint=tmp_path / "back.pt")
     assert back.arguments["embed_norm_eps"] == 1e-6 and back.arguments["layer_scale"] is True
+    assert back.arguments["init_value"] == 1e-6  # of every block there, whatever ours began with
     image = torch.randn(2, 3, 64, 32)
     torch.testing.assert_close(back(image), model(image), rtol=1e-3, atol=1e-4)
     again = export_file(tmp_path / "back.pt", tmp_path / "again.pth", "openmixup")

@@ -131,6 +131,7 @@ def test_damaged_tensors_are_named(check, tmp_path, key, damage, said):
     status, shown = check("--check-file", bad)
     assert status == 2 and "verdict: WRONG" in shown
     assert key in shown and said in shown.lower()
+    assert re.search(r"1 tensor of \d+ differs from the image's", shown)
 
 
 def test_files_that_are_no_inflation_of_it(check, tmp_path):

@@ -19,7 +19,8 @@ def demo_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         metavar="FOLDER",
-        help="(datasets/demo; with --hard datasets/demo_hard, with --inflation datasets/inflation)",
+        help="(datasets/demo; with --hard datasets/demo_hard, with --inflation datasets/inflation, with "
+        "--dense datasets/dense)",
     )
     for part, count in DEMO_PARTS.items():
         parser.add_argument(f"--{part}", type=int, metavar="N", help=f"{part} videos ({count})")
@@ -35,6 +36,12 @@ def demo_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="stills whose class is an appearance, and videos whose class is an appearance and a motion, in "
         "datasets/inflation: what `bench inflation` trains on",
+    )
+    parser.add_argument(
+        "--dense",
+        action="store_true",
+        help="pictures of textured shapes with a mask each, for segmentation, in datasets/dense; --train, "
+        "--val and --test count pictures (2400, 100, 200)",
     )
     stills = parser.add_argument_group("with --inflation, beside --train, --val and --test")
     stills.add_argument("--stills", type=int, metavar="N", help="to train on (2400)")
@@ -59,15 +66,17 @@ def demo_command(args: Namespace) -> None:
 
     The same seed gives the same videos; what an interrupted call has finished is kept. With --hard, the
     videos lie in one folder a class, and the lists say of each in which scene (`group`) it was filmed. With
-    --inflation, there are stills in folders of classes beside the videos.
+    --inflation, there are stills in folders of classes beside the videos. With --dense, there are pictures
+    and masks.
     """
     from uniformer_video.prepare.demo import generate_demo
 
     hard = _given(args, "classes", "videos", "scenes", "usual")
     parts = _given(args, *DEMO_PARTS)
     stills = _given(args, "stills", "val_stills")
-    if args.hard and args.inflation:
-        raise UserError("--hard and --inflation make different sets; give one of them")
+    kinds = [f"--{kind}" for kind in ("hard", "inflation", "dense") if getattr(args, kind)]
+    if len(kinds) > 1:
+        raise UserError(f"{' and '.join(kinds)} make different sets; give one of them")
     if stills and not args.inflation:
         given = ", --".join(stills).replace("_", "-")
         raise UserError(f"--{given} goes with --inflation; add that, or leave it out")
@@ -78,6 +87,9 @@ def demo_command(args: Namespace) -> None:
         raise UserError(f"--{', --'.join(hard)} goes with --hard; add that, or leave it out")
     if args.inflation:
         _make_inflation_demo(args, {**parts, **stills})
+        return
+    if args.dense:
+        _make_dense_demo(args, parts)
         return
     parts = {**DEMO_PARTS, **parts}
     if min(parts.values()) < 8 or args.seed < 0:
@@ -113,6 +125,19 @@ def _make_inflation_demo(args: Namespace, numbers: dict[str, int]) -> None:
         demo.total,
         lambda progress: generate_inflation_demo(out, demo, progress=progress),
         "stills and videos",
+    )
+
+
+def _make_dense_demo(args: Namespace, numbers: dict[str, int]) -> None:
+    from uniformer_video.prepare.dense_demo import DenseDemo, generate_dense_demo
+
+    demo = DenseDemo(**numbers, seed=args.seed)
+    out = args.out or "datasets/dense"
+    _make(
+        out,
+        demo.total,
+        lambda progress: generate_dense_demo(out, demo, progress=progress),
+        "pictures",
     )
 
 

@@ -140,6 +140,8 @@ _MODEL = (
           below=True, phase=TRAINING),
     share("MVIT.DROPPATH_RATE", 0.0, "stochastic depth of the last block, of mvit_base_16x4",
           below=True, phase=TRAINING),
+    choice("BN.NORM_TYPE", "batchnorm", "BatchNorm by each process' batch, or the joined one of all",
+           ("batchnorm", "sync_batchnorm"), needs("MODEL.FROZEN_BN", False), phase=TRAINING),
     number("BN.MOMENTUM", 0.1, "share of the newest batch in BatchNorm's running statistics",
            0, 1, above=True, phase=TRAINING),
     number("BN.WEIGHT_DECAY", 0.0, "decay of BatchNorm's weights and biases", 0, 1_000,

@@ -137,6 +137,15 @@ def _local_kernel(flat: dict[str, Any]) -> None:
         )
 
 
+def _attention_windows(flat: dict[str, Any]) -> None:
+    if flat["UNIFORMER.WINDOW"] < 0 and flat["UNIFORMER.HYBRID"]:
+        raise ConfigError(
+            "UNIFORMER.WINDOW -1 is attention without windows, and UNIFORMER.HYBRID True has them in three "
+            "of four blocks; set UNIFORMER.HYBRID False for attention over the whole map, or a window, such "
+            "as 14"
+        )
+
+
 def _plain_crop(flat: dict[str, Any]) -> None:
     if flat["DATA.TRAIN_JITTER_SCALES_RELATIVE"]:
         return
@@ -311,6 +320,7 @@ _RULES = {
         _names_of_files,
         _test_sizes,
         _local_kernel,
+        _attention_windows,
         _folds,
         _group_pattern,
         _joined_folders,

@@ -18,6 +18,7 @@ SUFFIX, GUIDE = ".yaml", "README.md"
 # Where generated sets lie that a config or a guide names: the ends of their paths, and what makes them.
 _GENERATED = {
     ("datasets", "demo_hard"): "make-demo-data --hard",
+    ("datasets", "dense"): "make-demo-data --dense",
     ("datasets", "inflation", "images"): "make-demo-data --inflation",
     ("datasets", "inflation", "videos"): "make-demo-data --inflation",
 }

@@ -139,7 +139,9 @@ def score_pictures(
     rows = ranks.gather(rows, error)
     confusions = ranks.exchange([judge.confusion for judge in judges])
     return {
-        name: _collect(rows, place, sum(own[place] for own in confusions), len(dataset))
+        name: _collect(
+            rows, place, np.sum([own[place] for own in confusions], axis=0), len(dataset)
+        )
         for place, name in enumerate(models)
     }
 
@@ -147,7 +149,7 @@ def score_pictures(
 class _Judged(NamedTuple):
     """A picture that was read; measured: its areas and its loss, by each model."""
 
-    index: int
+    place: int
     size: tuple[int, int]
     measured: list[tuple[np.ndarray, float]]
     strip: bytes
@@ -210,8 +212,8 @@ def _collect(
         if not isinstance(row, _Judged):
             found.failures[row[0]] = row[1]
             continue
-        found.areas[row.index], found.losses[row.index] = row.measured[place]
-        found.sizes[row.index] = row.size
+        found.areas[row.place], found.losses[row.place] = row.measured[place]
+        found.sizes[row.place] = row.size
         if row.strip:
-            found.strips[row.index] = row.strip
+            found.strips[row.place] = row.strip
     return found

@@ -234,12 +234,12 @@ def save_record(
     videos = results["videos"]
     assert all(len(array) == len(videos) for array in arrays.values())
     with atomic_write(folder / SCORES_FILE) as file:
-        np.savez(
-            file,
+        named: dict[str, Any] = {
             **arrays,
-            labels=task.saved_labels(videos, len(results["class_names"])),
-            names=np.array([video["name"] for video in videos], dtype=np.str_),
-        )
+            "labels": task.saved_labels(videos, len(results["class_names"])),
+            "names": np.array([video["name"] for video in videos], dtype=np.str_),
+        }
+        np.savez(file, **named)
     write_record(folder, results)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.loading.dataset import EvalDataset
 from uniformer_video.data.loading.loader import eval_loader, resolve_workers
 from uniformer_video.data.protocol import Protocol
-from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.files import atomic_write, write_text
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.records import records_at
@@ -61,6 +61,7 @@ def make_token_labels(
     protocol = with_size(predictor.protocol, size)
     records, _ = records_at([pictures], IMAGE)
     targets = [Path(out) / name for name in map_names(records)]
+    _refuse_among_pictures(targets, [record.path for record in records], out)
     digest, views = file_sha256(local_file(weights)), protocol.views
     settings = {
         "command": "token-labels",
@@ -113,6 +114,19 @@ def with_size(protocol: Protocol, size: int) -> Protocol:
     views = protocol.views
     short_side = views.short_side * size // views.crop_size
     return replace(protocol, views=replace(views, crop_size=size, short_side=short_side))
+
+
+def _refuse_among_pictures(
+    targets: Iterable[Path], pictures: Iterable[str], out: str | Path
+) -> None:
+    """Raise `DataError` where a label map would lie in a folder of pictures."""
+    taken = {os.path.realpath(folder) for folder in {os.path.dirname(path) for path in pictures}}
+    for folder in {target.parent for target in targets}:
+        if os.path.realpath(folder) in taken:
+            raise DataError(
+                f"{folder} is a folder of the pictures, and their label maps would lie among them; choose "
+                f"another --out than {out}"
+            )
 
 
 def _require_image_uniformer(predictor: Predictor, weights: str | Path) -> UniFormer:

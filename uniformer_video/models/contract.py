@@ -45,6 +45,8 @@ class RecognitionModel(nn.Module):
     """
 
     head_std = 0.02  # of the weights of fresh classifiers
+    # children whose BatchNorm is not synchronised over processes where that of the others is
+    unsynchronised: tuple[str, ...] = ()
 
     def __init__(self, num_classes: int, **arguments: Any):
         super().__init__()

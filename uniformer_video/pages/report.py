@@ -192,7 +192,15 @@ def _side(pixels: EvalViews) -> str:
 
 
 def weights_line(model: Mapping[str, Any]) -> str:
-    """Which weights were tested, from a record's "model": "best.pt, ema weights of epoch 14"."""
+    """Which weights were tested, from a record's "model": "best.pt, ema weights of epoch 14".
+
+    Of segmentation models also how they attend, which weights do not tell.
+    """
+    told = f" (attention {model['attention']})" if model.get("attention") else ""
+    return f"{_weights_in_words(model)}{told}"
+
+
+def _weights_in_words(model: Mapping[str, Any]) -> str:
     if not model["checkpoint"]:
         return "weights as initialised"
     file = str(model["checkpoint"]).replace("\\", "/").rpartition("/")[2]

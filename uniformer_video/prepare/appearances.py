@@ -99,12 +99,12 @@ def _paint(
     right, below = (across - x) / size, (down - y) / size
     u = np.cos(angle) * right + np.sin(angle) * below
     v = np.cos(angle) * below - np.sin(angle) * right
-    cover = (_depth(shape, u, v) * size + 0.5).clip(0, 1)[..., None]
-    is_dark = _is_dark(texture, u / period + shift[0], v / period + shift[1])
-    frames += cover * (colors[is_dark.astype(int)] - frames)
+    cover = (depth(shape, u, v) * size + 0.5).clip(0, 1)[..., None]
+    dark = is_dark(texture, u / period + shift[0], v / period + shift[1])
+    frames += cover * (colors[dark.astype(int)] - frames)
 
 
-def _depth(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def depth(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """How far points lie inside the rim of a shape of size 1; outside below 0."""
     if shape == "disc":
         return 0.9 - np.hypot(u, v)
@@ -116,7 +116,7 @@ def _depth(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.maximum(wide, high)
 
 
-def _is_dark(texture: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def is_dark(texture: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Which points have the dark colour; a texture repeats with period 1, and half of it is dark, or less."""
     if texture == "striped":
         return u % 1 < 0.5

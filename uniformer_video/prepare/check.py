@@ -33,9 +33,9 @@ from uniformer_video.prepare.folders import write_table
 from uniformer_video.prepare.jobs import Outcome, run_jobs
 from uniformer_video.prepare.stream import decode_all, open_stream
 from uniformer_video.storage.address import check_no_secret
+from uniformer_video.words import plural
 
 log = logging.getLogger(__name__)
-
 HEADER = ("path", "reason", "frames found", "frames declared")
 _CHUNK_BYTES = 256_000_000  # of pixels at a time
 # Headers may count a few more than there are, as for frames dropped while recording.
@@ -112,7 +112,16 @@ def records_to_check(
 
 def _medium_of_folder(path: Path | str) -> Medium:
     """What a folder holds, by the names of its files, and by pictures that can be no frames."""
-    return IMAGE if holds_images(find_videos(path)) else VIDEO
+    found = find_videos(path)
+    if holds_images(found):
+        return IMAGE
+    if images := sum(map(IMAGE.fits, found.skipped)) if found.videos else 0:
+        log.warning(
+            "%s holds videos and %s, which are not looked at; --images looks at these instead",
+            path,
+            plural(images, "picture"),
+        )
+    return VIDEO
 
 
 def _of_medium(records: list[VideoRecord], medium: str) -> list[VideoRecord]:

@@ -18,6 +18,7 @@ from uniformer_video.training.tracing import TRACE_FOLDER, StepTrace
 from uniformer_video.versions import device_name
 from uniformer_video.words import one_line
 from uniformer_video.zoo.create import build_network
+from uniformer_video.zoo.registry import find_model
 
 
 def build_costs(cfg: CfgNode, plan: TrainPlan, ranks: Ranks) -> RunCosts:
@@ -77,8 +78,9 @@ def recomputation_lines(cfg: CfgNode, model: RecognitionModel) -> list[str]:
 
     what = f"Activation checkpointing (MODEL.CHECKPOINT_NUM {list(cfg.MODEL.CHECKPOINT_NUM)})"
     size = cfg.DATA.TRAIN_CROP_SIZE
-    try:
-        share = recomputed_share(build, (1, 3, cfg.DATA.NUM_FRAMES, size, size))
+    frames = [] if find_model(cfg.MODEL.MODEL_NAME).takes_images else [cfg.DATA.NUM_FRAMES]
+    try:  # of two, which BatchNorm may need; the share is that of any number
+        share = recomputed_share(build, (2, 3, *frames, size, size))
     except (RuntimeError, NotImplementedError) as error:  # a model that looks at its numbers
         return [f"{what} costs time that cannot be counted for this model: {one_line(error)}"]
     return [f"{what} saves memory, and makes a step {share:.0%} more work."]

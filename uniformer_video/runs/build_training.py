@@ -11,6 +11,7 @@ from uniformer_video.data.lists.formats import holds_masks, medium_of
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.layer_groups import layer_groups
+from uniformer_video.runs.build_norms import synchronise_norms
 from uniformer_video.training.averages import EMA, AveragedWeights
 from uniformer_video.training.compiling import CompiledOutputs
 from uniformer_video.training.freezing import Freezing
@@ -57,7 +58,8 @@ def build_train_state(
     """The `TrainState` at the beginning, of a model on its device."""
     _set_batch_norms(cfg, model)
     resting = build_freezing(cfg).apply(model)
-    outputs = CompiledOutputs if cfg.MODEL.COMPILE else TrainingOutputs
+    synchronised = synchronise_norms(cfg, model, resting, ranks)
+    outputs = CompiledOutputs if cfg.MODEL.COMPILE and not synchronised else TrainingOutputs
     network = ranks.wrap(outputs(model, resting))  # before anybody holds the parameters
     parts = {EMA: AveragedWeights(model, cfg.EMA.DECAY, cfg.EMA.WARMUP)} if cfg.EMA.ENABLE else {}
     return TrainState(

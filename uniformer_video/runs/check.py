@@ -87,6 +87,8 @@ def check_settings(cfg: CfgNode) -> None:
     _check_answers(cfg, task)
     if cfg.TRAIN.ENABLE and cfg.AUG.ENABLE and cfg.AUG.AA_TYPE:
         policy_of(cfg.AUG.AA_TYPE)
+    if cfg.TRAIN.ENABLE:
+        _check_slots(cfg)
     if cfg.TRAIN.ENABLE and is_of_images(cfg):
         check_on_device(cfg.AUG.ON_DEVICE)
     unused = {
@@ -219,6 +221,18 @@ def _check_local_kernel(cfg: CfgNode) -> None:
         raise ConfigError(
             f"UNIFORMER.LOCAL_KERNEL is {kernel}, and MODEL.MODEL_NAME {model.name} takes {medium}; it must "
             f"be [{', '.join(sides)}], such as {example}, or [] for that of the weights"
+        )
+
+
+def _check_slots(cfg: CfgNode) -> None:
+    """Raise `ConfigError` where a slot has fewer pictures than the model's BatchNorm can take."""
+    name, least = cfg.MODEL.MODEL_NAME, find_model(cfg.MODEL.MODEL_NAME).family.least_batch
+    size = cfg.TRAIN.BATCH_SIZE // cfg.NUM_GPUS
+    if size < least:
+        raise ConfigError(
+            f"TRAIN.BATCH_SIZE {cfg.TRAIN.BATCH_SIZE} in {cfg.NUM_GPUS} parts (NUM_GPUS) is {size} a part, "
+            f"and {name} has BatchNorm on means of whole images, which takes {least} or more; set "
+            f"TRAIN.BATCH_SIZE {least * cfg.NUM_GPUS} or more, or a lower NUM_GPUS"
         )
 
 

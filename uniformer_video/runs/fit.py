@@ -26,6 +26,7 @@ from uniformer_video.runs.build_measures import (
     note_untraced,
     recomputation_lines,
 )
+from uniformer_video.runs.build_norms import norm_lines
 from uniformer_video.runs.build_task import build_training_task
 from uniformer_video.runs.build_teacher import build_lessons
 from uniformer_video.runs.build_token_labels import build_label_maps
@@ -254,6 +255,7 @@ def _training_facts(
         f"{resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)} workers."
     )
     yield from build_training.build_freezing(cfg).lines(model)
+    yield from norm_lines(cfg, model, ranks)
     lines = (
         plan.repeats_line(),
         build_training.decay_line(cfg, model),

@@ -50,6 +50,7 @@ from uniformer_video.weights.checkpoint import CALIBRATION, Weights, file_sha256
 from uniformer_video.words import plural
 from uniformer_video.zoo.create import count_parameters
 from uniformer_video.zoo.published import known_protocol
+from uniformer_video.zoo.registry import find_model
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +134,7 @@ def evaluate(
             "checkpoint_sha256": digest,
             "epoch": weights.metadata.get("epoch"),
             **({"weights": weights.chosen} if weights.chosen else {}),
+            **find_model(cfg.MODEL.MODEL_NAME).family.facts(model),
         },
         segments=[(record.start, record.end) for record in data.test],
         failures=found.failures,

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch import distributed as dist
-from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
+
+from uniformer_video.models.sync_batch_norm import speaks_for_its_group
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -150,7 +151,7 @@ class BatchStatistics:
         layer.momentum = self._kept.pop(layer)
         for name in _BUFFERS:
             del vars(layer)[name]
-        if self._notes is None or not _notes_for_its_group(layer):
+        if self._notes is None or not speaks_for_its_group(layer):
             return
         calls, *sums = self._notes.get(layer, (0, 0.0, 0.0))
         if layer.momentum is None:
@@ -209,7 +210,7 @@ class _Scratch:
         for layer, buffers in zip(self._layers, self._buffers, strict=True):
             mean, variance = buffers["running_mean"], buffers["running_var"]
             calls = buffers.get("num_batches_tracked", torch.ones_like(mean[0]))
-            counted = 1 if layer.training and _notes_for_its_group(layer) else 0
+            counted = 1 if layer.training and speaks_for_its_group(layer) else 0
             parts += [counted * part.to(dtype) for part in (calls.view(1), mean, variance)]
         return torch.cat(parts)
 
@@ -254,11 +255,3 @@ def _values(layer: _BatchNorm, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tens
     mean, variance = _running(layer)
     zero = torch.zeros(1, dtype=dtype, device=mean.device)
     return zero, mean.to(dtype), variance.to(dtype)
-
-
-def _notes_for_its_group(layer: _BatchNorm) -> bool:
-    """False where a synchronised layer saw the same as on another process, whose note counts for all."""
-    if not isinstance(layer, SyncBatchNorm) or not dist.is_initialized():
-        return True
-    group = layer.process_group or dist.group.WORLD
-    return dist.get_process_group_ranks(group)[0] == dist.get_rank()

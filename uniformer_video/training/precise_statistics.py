@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from uniformer_video.models.sync_batch_norm import joined_count, speaks_for_its_group
+
 _HIDDEN = ("running_mean", "running_var")
 
 
@@ -21,6 +23,7 @@ def recompute_statistics(
     Each layer normalises a batch by that batch, as in training; what it keeps is the mean and the unbiased
     variance over all of them together, each position of each clip counted once. Layers in evaluation mode
     are frozen and stay as they are, and so do layers that no batch reaches. Dropout and drop path are off.
+    With synchronised layers each process gives equally many batches, which are joined as in training.
     Modes, gradients and the counts of batches are afterwards what they were; after an error, all statistics.
 
     Args:
@@ -108,7 +111,9 @@ def _hooks(layer: _BatchNorm, sums: Tensor) -> tuple[Callable[..., None], Callab
         layer.momentum = momentum
         for name in _HIDDEN:
             vars(layer).pop(name, None)
-        count = inputs[0].numel() // layer.num_features
+        count = joined_count(layer, inputs[0].numel() // layer.num_features)
+        if not speaks_for_its_group(layer):
+            return  # another process counts the joined batch
         mean, variance = (measured.double() for measured in scratch)
         squares = (count - 1) * variance + count * mean**2  # it measures the unbiased variance
         sums.add_(torch.cat([sums.new_full((1,), count), count * mean, squares]))

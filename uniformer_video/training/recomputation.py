@@ -11,8 +11,8 @@ from uniformer_video.models.contract import RecognitionModel
 def recomputed_share(build: Callable[[bool], RecognitionModel], shape: Sequence[int]) -> float:
     """How much more work a training step is by recomputation: 0.25 = a quarter.
 
-    build: (recomputes) -> the model. shape: of a clip, `[1, 3, T, H, W]`. Operations are counted on the meta
-    device, where nothing is computed; a backward pass counts as two forward passes.
+    build: (recomputes) -> the model. shape: of clips, `[B, 3, T, H, W]`, or of images. Operations are
+    counted on the meta device, where nothing is computed; a backward pass counts as two forward passes.
     """
     forward, plain = _operations(build(False), shape)
     _, recomputing = _operations(build(True), shape)

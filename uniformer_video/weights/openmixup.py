@@ -11,6 +11,7 @@ from torch import Tensor
 
 LAYOUT = "openmixup"
 EMBED_NORM_EPS = 1e-6
+INIT_VALUE = 1e-6  # what its factors of layer scale start from, in every block
 _PREFIX, _HEAD = "backbone.", "head.fc."
 # Of which stages the blocks' norms have which letters before their number.
 _STAGES = (("[12]", "bn"), ("[34]", "ln"))

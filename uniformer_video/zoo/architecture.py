@@ -15,7 +15,7 @@ def read_arguments(weights: Weights) -> dict[str, Any]:
 
     What changes no shape is among them only where the settings that training left in the file tell it:
     `head_dim`, and of light models `prune_ratio` and `trade_off`; or the layout of a project that has one
-    answer: `head_dim` and `embed_norm_eps`. Light models are told by `is_light`.
+    answer: `head_dim`, `embed_norm_eps` and `init_value`. Light models are told by `is_light`.
     """
     shown = _read_shapes(weights.state)
     if not shown:
@@ -28,6 +28,8 @@ def read_arguments(weights: Weights) -> dict[str, Any]:
         shown["head_dim"] = head_dim
     if weights.hints.get("layout") == openmixup.LAYOUT:
         shown["embed_norm_eps"] = openmixup.EMBED_NORM_EPS
+        if shown["layer_scale"]:
+            shown["init_value"] = openmixup.INIT_VALUE
         if not head_dim:
             shown |= _head_dim_of_openmixup(shown)
     if is_light(weights.state):

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import nn
+
 from uniformer_video.errors import CheckpointError
 from uniformer_video.models.dense.backbone import FIXED, Pyramid
 from uniformer_video.models.dense.segmentation import SegmentationModel
@@ -82,6 +84,11 @@ class DenseFamily(UniFormerFamily):
         attention = {key: recorded[key] for key in ATTENTION if key in recorded}
         attention = attention or attention_by_name(weights.path)
         return {key: value for key, value in {**attention, **told}.items() if key in self.options}
+
+    def facts(self, model: nn.Module) -> dict[str, str]:
+        """`attention` of stage 3, in words; light models have none to choose."""
+        assert isinstance(model, SegmentationModel)
+        return {} if self.light else {"attention": model.backbone.attention}
 
     def recognise(
         self, weights: Weights, models: Sequence[NamedModel], options: Mapping[str, Any]

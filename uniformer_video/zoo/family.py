@@ -80,6 +80,15 @@ class Family:
         """
         return {**read_model_arguments(weights, model.name), **options}
 
+    @property
+    def least_batch(self) -> int:
+        """How many clips or images a slot of training has at the least, for its models' BatchNorm."""
+        return getattr(self.build, "least_batch", 1)
+
+    def facts(self, model: nn.Module) -> dict[str, str]:
+        """What the results of a test tell of a built model beside its name: what no weight shows."""
+        return {}
+
     def recognise(
         self, weights: Weights, models: Sequence["NamedModel"], options: Mapping[str, Any]
     ) -> str | None:

@@ -178,7 +178,8 @@ def _compare_tensors(
         yield Finding("no tensor of the image weights is in it", False)
         return
     yield Finding(
-        f"{plural(len(differing), 'tensor')} of {copies + kernels} differ from the image's: "
+        f"{plural(len(differing), 'tensor')} of {copies + kernels} "
+        f"{'differs' if len(differing) == 1 else 'differ'} from the image's: "
         f"{name_some(differing)}"
         if differing
         else f"all {copies} tensors without time are the image's, all {kernels} kernels are its kernels "

@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from videos import encode, numbered_frames
 
 from uniformer_video.data.decoding import open_video
@@ -182,6 +183,13 @@ def bomb(side):
     )
 
 
+def text_bomb():
+    """A PNG beside whose picture a text stands that unpacks to a hundred megabytes."""
+    texts = PngInfo()
+    texts.add_text("Comment", " " * 100_000_000, zip=True)
+    return saved(picture(), "PNG", pnginfo=texts)
+
+
 def several(image_format):
     return saved(picture(), image_format, save_all=True, append_images=[picture().rotate(180)])
 
@@ -218,6 +226,10 @@ REFUSED = {
     "bomb.png": (
         lambda: bomb(50_000),
         "is too large a picture: 2500 million pixels, and more than 179 million pixels are not read; scale",
+    ),
+    "texts.png": (
+        text_bomb,
+        "holds packed texts, or a colour profile, that are too large once unpacked: .* save it without",
     ),
     "float.tif": (
         lambda: saved(Image.fromarray(DEEP[..., 0].astype(np.float32)), "TIFF"),

@@ -186,6 +186,14 @@ def test_videos_where_images_should_be_and_the_reverse(tmp_path):
         DataError, match=r"run \(1 \.mp4\).* for videos, set TRAIN\.DATASET folder and take"
     ):
         data_of(films)
+    (films / "train" / "notes.txt").touch()
+    with pytest.raises(DataError, match=r"for videos, set TRAIN\.DATASET folder and take"):
+        data_of(films)
+    flat = videos(tmp_path / "flat", "train/a.mp4", "train/b.mp4")
+    with pytest.raises(
+        DataError, match=r"but 2 \.mp4.* for videos, set TRAIN\.DATASET folder and take"
+    ):
+        data_of(flat)
     numbered = folders(tmp_path / "numbered", "train", ["cat", "dog"])
     with pytest.raises(
         DataError, match=r"for images, one a file, set TRAIN\.DATASET imagefolder and take"

@@ -88,6 +88,9 @@ def test_a_short_list_is_not_cut_to_nothing():
         "AUG.REPEATED 3: an epoch is 510 views of 170 of the 700 of the training list; 190 views left out by "
         "cuts to whole 256s and to whole steps."
     )
+    assert plan_of(24, 2, slot_size=4).repeats_line() == (
+        "AUG.REPEATED 3: an epoch is 24 views of 8 of the 24 of the training list; none is left out."
+    )
     assert plan_of(30, repeats=1).repeats_line() == ""
 
 

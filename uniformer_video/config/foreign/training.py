@@ -79,9 +79,8 @@ BENDS = {
         _one_of("pixel"), "the erased box is filled with noise: set it to pixel", _erases
     ),
     "BN.NORM_TYPE": Bend(
-        _one_of("batchnorm"),
-        "each part of a step has its own statistics: set it to batchnorm",
-        _reads_norms,
+        _one_of("batchnorm", "sync_batchnorm"),
+        "statistics are those of a part of a step, or of all parts: set it to batchnorm or sync_batchnorm",
     ),
     "DATA.COLOR_RND_GRAYSCALE": Bend(_NOTHING, "no clip is made grey: set it to 0"),
     "DATA.INV_UNIFORM_SAMPLE": Bend(
@@ -171,15 +170,45 @@ def _channels(words: Words) -> None:
 
 
 def norms(words: Words) -> None:
-    """Kinds of BatchNorm that come to the plain one."""
-    kind, splits, devices = (
-        words.get(f"BN.{name}") for name in ("NORM_TYPE", "NUM_SPLITS", "NUM_SYNC_DEVICES")
-    )
-    if kind == "sub_batchnorm" and splits in (None, 1):
-        words.replace("BN.NORM_TYPE", "batchnorm")
-    alone = devices in (None, 1) and not words.get("BN.GLOBAL_SYNC")
-    if kind == "sync_batchnorm" and alone:
-        words.replace("BN.NORM_TYPE", "batchnorm")
+    """Kinds of BatchNorm that come to the plain one, or that their code does not read."""
+    key = "BN.NORM_TYPE"
+    kind = words.get(key)
+    if words.theirs == "mvit":
+        words.ignore(key, "the model has no BatchNorm")
+    elif not _reads_norms(words) and (kind != "sync_batchnorm" or _is_in_their_file(words, key)):
+        words.ignore(key)
+    elif kind == "sub_batchnorm" and words.get("BN.NUM_SPLITS") in (None, 1):
+        words.replace(key, "batchnorm")
+    elif kind == "sync_batchnorm" and not words.get("BN.GLOBAL_SYNC"):
+        _synchronised_groups(words)
+
+
+def _is_in_their_file(words: Words, key: str) -> bool:
+    """Whether `key` stands where the model of theirs is named, and not in what somebody adds to it."""
+    named = [words.sources.get(f"MODEL.{name}") for name in ("MODEL_NAME", "ARCH")]
+    return bool(words.theirs) and words.sources.get(key) in named
+
+
+def _synchronised_groups(words: Words) -> None:
+    """PySlowFast synchronises groups of so many devices, None for those of a machine; here all processes.
+
+    A file of theirs that does not say how many means groups of one.
+    """
+    key = "BN.NUM_SYNC_DEVICES"
+    by_them = _is_in_their_file(words, "BN.NORM_TYPE")
+    if key not in words.values and not by_them:
+        return
+    gpus, machines = (words.get(name, 1) for name in ("NUM_GPUS", "NUM_SHARDS"))
+    devices = words.get(key, gpus if key in words.values else 1)
+    devices = gpus if devices is None else devices
+    if devices == 1:
+        words.values["BN.NORM_TYPE"] = "batchnorm"
+        words.ignored.append(
+            f"BN.NORM_TYPE sync_batchnorm: groups of one device, {key} 1, have nothing to synchronise; "
+            "BN.GLOBAL_SYNC True synchronises all"
+        )
+    elif devices != gpus * machines:
+        words.leave_unmet(key, "all processes are one group: set BN.GLOBAL_SYNC True")
 
 
 def layers(words: Words) -> None:

@@ -26,6 +26,7 @@ from uniformer_video.words import system_reason
 # Half a gigabyte of RGB. A small file can unpack to far more, by accident or to do harm. The number is where
 # Pillow itself refuses as it comes.
 MOST_PIXELS = 178_956_970
+_LIMIT_OF_TEXTS = "MAX_TEXT_"  # in what Pillow says of texts in a PNG that unpack to too much
 # What frames are extracted to. Pillow knows more formats; one of them starts another program.
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
 # Images are found in these too; older versions of Pillow lack the last.
@@ -131,6 +132,11 @@ def open_picture(
     except UnidentifiedImageError:
         reason = f"cannot be read as a picture: {_what_it_is(file, formats)}"
     except Exception as error:  # what Pillow raises for damaged pictures depends on their format
+        if _LIMIT_OF_TEXTS in str(error):
+            raise DecodeError(
+                f"{name} holds packed texts, or a colour profile, that are too large once unpacked: more "
+                "than 1 MB each or 64 MB together are not read; save it without them, or take it out"
+            ) from None
         reason = f"cannot be read as a picture: {system_reason(error) or type(error).__name__}"
     raise DecodeError(f"{name} {reason}; {remedy}") from None
 

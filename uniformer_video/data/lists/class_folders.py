@@ -75,7 +75,7 @@ def read_folder(
     if not folders:
         raise DataError(
             f"{root} has no sub-folder with {medium.name}s{_beside_folders(found)}; it takes one sub-folder "
-            f"a class, such as {root / medium.example}{_validation_hint(found)}"
+            f"a class, such as {root / medium.example}{_validation_hint(found)}{_other_medium(found)}"
         )
     called = name_folders(folders, names, medium)
     known = set(names or ())
@@ -139,7 +139,7 @@ def _refuse_unfilled(unfilled: Sequence[str], found: FoundVideos, count: int) ->
 def _other_medium(found: FoundVideos) -> str:
     """What to do about folders that hold videos where they should hold images, or the reverse."""
     other = other_than(found.medium)
-    if not found.skipped or not all(map(other.fits, found.skipped)):
+    if not any(map(other.fits, found.skipped)):
         return ""
     return (
         f"; for {other.name}s, set TRAIN.DATASET {other.folders} and take a model of {other.name}s"

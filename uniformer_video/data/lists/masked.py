@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from uniformer_video.config.shipped import command_that_makes
 from uniformer_video.data.lists.class_names import class_names as known_names
 from uniformer_video.data.lists.folders import FoundVideos, find_videos
 from uniformer_video.data.lists.folds import hold_out
@@ -90,8 +91,10 @@ def _whole(root: Path) -> tuple[Path, Path]:
         what = f"{root} is a file" if root.is_file() else f"there is no folder {root}"
     else:
         what = f"{root} holds {name_some(sorted(os.listdir(root)), 5) or 'nothing'}"
+    made_by = command_that_makes(root)
+    made = f"`{made_by}` makes it; or " if made_by and not root.exists() else ""
     raise AbsentError(
-        f"The images are not prepared: {what}; set DATA.PATH_TO_DATA_DIR to a folder with {IMAGES} and "
+        f"The images are not prepared: {what}; {made}set DATA.PATH_TO_DATA_DIR to a folder with {IMAGES} and "
         f"{MASKS} in it, or with train/{IMAGES} and train/{MASKS}; a mask has the name of its image, but for "
         "the suffix"
     )

@@ -9,12 +9,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from uniformer_video.cores import usable_cores
 from uniformer_video.data.clips.label_maps import TokenLabels, join_labels
@@ -29,12 +28,13 @@ from uniformer_video.data.loading.dataset import (
     TrainKey,
     TrainSample,
 )
+from uniformer_video.data.loading.watchdog import Watched
 from uniformer_video.data.loading.workers import HANGING_SECONDS, WatchedLoader
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.randomness import generator, permutation
 from uniformer_video.words import plural
 
-Sample = TypeVar("Sample")
+Sample = TypeVar("Sample", covariant=True)
 
 REPEATED_UNIT = 256  # views, see `TrainPlan`
 
@@ -97,6 +97,8 @@ class TrainPlan:
             f"AUG.REPEATED {self.repeats}: an epoch is {used} views of {self.distinct} {drawn} the "
             f"{self.videos} of the training list"
         )
+        if used == self.videos:
+            return f"{line}; none is left out."
         cuts = f"by cuts to whole {REPEATED_UNIT}s and to whole steps"
         if self.videos < REPEATED_UNIT:
             cuts = f"by the cut to whole steps; for that to whole {REPEATED_UNIT}s it is too short"
@@ -257,8 +259,14 @@ def eval_loader(
     return WatchedLoader(dataset, batches, list, num_workers, timeout, persistent=False)
 
 
+class _Samples(Watched, Protocol[Sample]):
+    """A dataset whose items are `Sample`s."""
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
 def sample_loader(
-    dataset: Dataset[Sample],
+    dataset: _Samples[Sample],
     indices: Sequence[int],
     num_workers: int,
     timeout: float = HANGING_SECONDS,

@@ -75,6 +75,14 @@ class Pyramid(UniFormer):
         """Their strides against the image, of height and width alike."""
         return [stride for stride, _ in self.stage_strides]
 
+    @property
+    def attention(self) -> str:
+        """To what the tokens of stage 3 attend, in words."""
+        if not self.window:
+            return "over the whole map"
+        within = f"within windows of {self.window} tokens"
+        return f"{within}, over the whole map in every fourth block" if self.hybrid else within
+
     def global_block(self, stage: int, index: int, **arguments: Any) -> AttentionBlock:
         """A fresh block of stage 3 or 4."""
         if stage == 4 or not self.window or (self.hybrid and (index + 1) % _GLOBAL_EVERY == 0):

@@ -28,6 +28,7 @@ class SegmentationModel(RecognitionModel):
     """
 
     head_std = 0.01
+    unsynchronised = ("backbone",)  # as published: the heads alone are
     pyramid: ClassVar[type[Pyramid]] = Pyramid
     # Weights of the losses of `training_outputs`.
     output_weights: ClassVar[tuple[float, ...]] = (1.0,)
@@ -147,6 +148,7 @@ class UperNet(SegmentationModel):
     """
 
     output_weights = (1.0, 0.4)
+    least_batch: ClassVar[int] = 2  # one pooled value of one image has no variance to normalise by
 
     def __init__(
         self,
