@@ -90,6 +90,10 @@ COMMANDS = {
         added=SHORT[2:], makes=("runs/my_images/best.pt", "runs/my_images/report.html")
     ),
     "uniformer-video predict new_picture.jpg --checkpoint runs/my_images/best.pt": Known(),
+    "uniformer-video predict new_picture.jpg new_video.mp4 --checkpoint runs/my_masks/best.pt "
+    "--overlay coloured --steady": Known(
+        reason="`tests/inference/test_predict_overlay.py` does it"
+    ),
     "uniformer-video advise my_videos": Known(added=["--quick", "--weights", "none"]),
     "uniformer-video advise": MENTIONED,
     "uniformer-video run --cfg finetune/folder DATA.PATH_TO_DATA_DIR my_videos "

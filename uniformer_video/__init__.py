@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from uniformer_video.errors import UserError
     from uniformer_video.evaluation.record import Results
     from uniformer_video.inference.predictor import Predictor
+    from uniformer_video.inference.segmenter import Segmenter
     from uniformer_video.models.contract import RecognitionModel
     from uniformer_video.pages.sections import register_report_section
     from uniformer_video.signals import Interrupted
@@ -67,6 +68,7 @@ _EXPORTS = {
     "register_task": "uniformer_video.tasks.registry",
     "Results": "uniformer_video.evaluation.record",
     "run": "uniformer_video.api",
+    "Segmenter": "uniformer_video.inference.segmenter",
     "Setting": "uniformer_video.config.setting",
     "Task": "uniformer_video.tasks.task",
     "train": "uniformer_video.api",
@@ -84,6 +86,7 @@ __all__ = [  # written out for type checkers; a test compares it
     "Protocol",
     "RecognitionModel",
     "Results",
+    "Segmenter",
     "Setting",
     "Task",
     "UserError",

@@ -2,12 +2,19 @@
 
 import pytest
 import torch
+from moving_shape import write_shape_model
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.runs import build_model
 from uniformer_video.weights.checkpoint import write_checkpoint
 
 NAMES = ["sit", "run", "eat"]
+
+
+@pytest.fixture(scope="session")
+def shape_checkpoint(tmp_path_factory):
+    """A small segmentation model that is trained for seconds on scenes of `moving_shape`."""
+    return write_shape_model(tmp_path_factory.mktemp("shapes") / "shapes.pt")
 
 
 @pytest.fixture

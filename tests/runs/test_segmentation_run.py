@@ -11,7 +11,8 @@ from PIL import Image
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError, UserError
 from uniformer_video.evaluation.record import Results
-from uniformer_video.runs import crossval, score_pixels
+from uniformer_video.inference.segmenter import Segmenter
+from uniformer_video.runs import build_model, crossval, score_pixels
 from uniformer_video.runs.run import run
 
 SETTINGS = {
@@ -199,3 +200,27 @@ def test_several_sizes_mirroring_and_windows(pictures, tested, tmp_path):
     assert results.protocol.views.ratios == (0.75, 1.0) and results.protocol.views.align == 32
     areas, _ = counted(folder, pictures, 3)
     assert np.array_equal(results.areas, areas)
+
+
+def test_a_prediction_is_made_as_the_test_was(tested):
+    segmenter = Segmenter.from_checkpoint(tested / "best.pt", device="cpu")
+    results = Results.load(tested)
+    assert list(segmenter.class_names) == list(results.class_names)
+    for video in results.videos:
+        found = segmenter(video["path"])
+        with Image.open(tested / video["prediction"]) as mask:
+            assert np.array_equal(np.asarray(mask), found.classes)
+            assert mask.getpalette()[:9] == segmenter.palette.ravel().tolist()
+
+
+def test_a_checkpoint_tells_the_colours_of_its_classes(pictures, tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split).symlink_to(pictures / split)
+    (tmp_path / "classes.txt").write_text("ground,1,2,3\ndisc,4,5,6\nsquare,7,8,9\n")
+    names = ["ground", "disc", "square"]
+    cfg = settings(tmp_path, tmp_path / "run")
+    model, _ = build_model.build_model(cfg, 3)
+    metadata = build_model.build_metadata(cfg, model, names)
+    assert metadata["palette"] == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    cfg = settings(pictures, tmp_path / "run")
+    assert "palette" not in build_model.build_metadata(cfg, model, names)

@@ -4,9 +4,9 @@ Kept are the model's logits, at a quarter of its input's size. What is asked for
 some rows at a time: 150 classes of 20 million pixels would take 12 GB.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -70,6 +70,20 @@ class PixelLogits:
     def num_classes(self) -> int:
         """K."""
         return len(self.views[0].windows[0][1])
+
+    @property
+    def maps(self) -> list[Tensor]:
+        """What the model has answered, `float32 [K, h, w]` for each of its inputs."""
+        return [logits for view in self.views for _, logits in view.windows]
+
+    def with_maps(self, maps: Sequence[Tensor]) -> "PixelLogits":
+        """The same with other answers, in the order and of the shapes of `maps`."""
+        given = iter(maps)
+        views = (
+            replace(view, windows=tuple((window, next(given)) for window, _ in view.windows))
+            for view in self.views
+        )
+        return replace(self, views=tuple(views))
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Of these rows of the picture `float32 [K, stop - start, W]`, on the model's device: logits of one

@@ -1,8 +1,13 @@
-"""Which device a model answers on."""
+"""Which device a model answers on, and in which precision."""
+
+import logging
 
 import torch
 
 from uniformer_video.errors import ConfigError, choice_error
+from uniformer_video.training.precision import choose_precision
+
+log = logging.getLogger(__name__)
 
 DEVICES = ("cpu", "cuda", "mps")
 
@@ -21,6 +26,14 @@ def find_device(device: str | torch.device | None = None) -> torch.device:
     if int(number or 0) >= count:
         raise ConfigError(f"the device {device} is not here; there are {', '.join(_present())}")
     return torch.device(device)
+
+
+def nearest_precision(name: str, device: torch.device) -> str:
+    """The precision of the test, or the nearest that the device computes in."""
+    if name == "fp16" and device.type != "cuda":
+        log.warning("The test used fp16, which needs a CUDA device; predicting in fp32.")
+        return "fp32"
+    return choose_precision(name, device)
 
 
 def _has_mps() -> bool:

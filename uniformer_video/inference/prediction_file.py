@@ -69,7 +69,8 @@ class PredictionFile:
     Args:
         asked: plain data that say by what the rows are made: the checkpoint's digest, its protocol, how many
             classes are told. A file that others have made is refused.
-        noun: "video" or "image". marks: of the task. top: how many classes are told.
+        noun: "video", "image" or "file". marks: of the task. table: the columns, and how many classes are
+            told.
 
     `left`: the records without a row, in their order. Raises `ConfigError` for a file that is none of these,
     or is being written, `DataError` for a damaged one.
@@ -82,11 +83,11 @@ class PredictionFile:
         asked: Mapping[str, Any],
         noun: str,
         marks: Mapping[str, Any],
-        top: int,
+        table: TableRows,
     ):
         check_target(path)
         self.path, self.records, self._noun, self._marks = path, records, noun, marks
-        self._top, self._table = top, TableRows(top)
+        self._top, self._table = table.top, table
         self._is_parquet = path.suffix.lower() == ".parquet"
         self._is_csv = path.suffix.lower() == ".csv"
         self._place = path.with_name(path.name + _ROWS) if self._is_parquet else path

@@ -12,10 +12,15 @@ import simplejson
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import ConfigError
 from uniformer_video.evaluation.predictions import FLAG, NUMBER, TEXT
-from uniformer_video.tasks.prediction import NONE_OF_THESE, FailedPrediction, Prediction
+from uniformer_video.tasks.prediction import (
+    NONE_OF_THESE,
+    FailedPrediction,
+    PixelShares,
+    Prediction,
+)
 
 Row = dict[str, Any]
-Outcome = Prediction | FailedPrediction
+Outcome = Prediction | PixelShares | FailedPrediction
 Key = tuple[str, float, float | None]  # path, start, end: the segment of a video
 
 
@@ -64,10 +69,7 @@ class TableRows:
 
     def row(self, record: VideoRecord, outcome: Outcome) -> Row:
         """The cells of a prediction; None is an empty one. start, end: of the whole video both are empty."""
-        row: Row = dict.fromkeys(self.kinds)
-        row |= {"name": record.name, "path": record.path}
-        if record.start or record.end is not None:
-            row |= {"start": record.start, "end": record.end}
+        row = self._begin(record)
         if isinstance(outcome, FailedPrediction):
             return {**row, "failure": outcome.reason}
         if not isinstance(outcome, Prediction):
@@ -83,6 +85,38 @@ class TableRows:
         for rank, best in enumerate(found, start=1):
             row |= {f"top{rank}_name": best["class"], f"top{rank}_score": best["score"]}
         return row
+
+    def _begin(self, record: VideoRecord) -> Row:
+        """The cells that say which file it is of, the others empty."""
+        row: Row = dict.fromkeys(self.kinds)
+        row |= {"name": record.name, "path": record.path}
+        if record.start or record.end is not None:
+            row |= {"start": record.start, "end": record.end}
+        return row
+
+
+@dataclass(frozen=True)
+class ShareRows(TableRows):
+    """The rows of predictions for pixels: the shares of the `top` classes with the most of them."""
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        best: dict[str, str] = {}
+        for rank in range(1, self.top + 1):
+            best |= {f"top{rank}_name": TEXT, f"top{rank}_share": NUMBER}
+        numbers = dict.fromkeys(("start", "end", "height", "width", "frames", "seconds"), NUMBER)
+        return {"name": TEXT, "path": TEXT, **numbers, **best, "notes": TEXT, "failure": TEXT}
+
+    def row(self, record: VideoRecord, outcome: Outcome) -> Row:
+        """The cells of a prediction; None is an empty one."""
+        row = self._begin(record)
+        if not isinstance(outcome, PixelShares):
+            return {**row, "failure": outcome.to_dict(self.top)["error"]}
+        found = outcome.to_dict(self.top)
+        row |= {key: found[key] for key in ("height", "width", "frames", "seconds") if key in found}
+        for rank, best in enumerate(found["classes"], start=1):
+            row |= {f"top{rank}_name": best["class"], f"top{rank}_share": best["share"]}
+        return {**row, "notes": " ".join(found.get("notes", ())) or None}
 
 
 def key_of_row(row: Mapping[str, Any], noun: str) -> Key:

@@ -22,7 +22,7 @@ from uniformer_video.data.protocol import Protocol, recorded_protocol
 from uniformer_video.errors import CheckpointError, ConfigError, DecodeError
 from uniformer_video.inference.batches import BatchedLogits
 from uniformer_video.inference.calibrated import Calibration, applicable
-from uniformer_video.inference.devices import find_device
+from uniformer_video.inference.devices import find_device, nearest_precision
 from uniformer_video.inference.inputs import Video, check_medium, find_source
 from uniformer_video.inference.read_ahead import ReadAhead
 from uniformer_video.plugins import import_installed
@@ -99,7 +99,7 @@ class Predictor:
         self.model.to(self.device)
         precision = self.protocol.precision
         if self._asked_precision is None:
-            precision = _precision(precision, self.device)
+            precision = nearest_precision(precision, self.device)
         self.precision = choose_precision(precision, self.device)
         self.autocast = autocast_for(self.precision, self.device)
         self.applied = applicable(self.calibration, self.used_protocol)
@@ -136,17 +136,32 @@ class Predictor:
         """
         import_installed()
         device = find_device(device)
-        weights = _with_metadata(read_weights(local_file(path)))
+        weights = read_weights(local_file(path))
+        return cls.from_weights(weights, num_clips, num_crops, batch_size, device, precision)
+
+    @classmethod
+    def from_weights(
+        cls,
+        weights: Weights,
+        num_clips: int | None = None,
+        num_crops: int | None = None,
+        batch_size: int | None = None,
+        device: str | torch.device | None = None,
+        precision: str | None = None,
+    ) -> "Self":
+        """As `from_checkpoint`, from what is read already."""
+        path = weights.path
+        weights = _with_metadata(weights)
         metadata = weights.metadata
-        check_recorded_settings(metadata.get("config"), str(path))
-        protocol = recorded_protocol(metadata, str(path))
+        check_recorded_settings(metadata.get("config"), path)
+        what = name_architecture(weights.state)
+        if what == DENSE:
+            raise CheckpointError(
+                f"{path} holds the weights of {what}; Segmenter and `{command('predict')}` take those of "
+                "segmentation, and Predictor takes classifiers of videos or images"
+            )
+        protocol = recorded_protocol(metadata, path)
         if protocol is None:
-            what = name_architecture(weights.state)
-            if what == DENSE:
-                raise CheckpointError(
-                    f"{path} holds the weights of {what}; prediction by these is not there yet, it takes "
-                    "classifiers of videos or images"
-                )
             if what and not is_known_here(what):
                 raise CheckpointError(
                     f"{path} holds the weights of {what}, not of a UniFormer or another model that is known "
@@ -173,7 +188,7 @@ class Predictor:
             recorded_class_names(weights, model.num_classes) or stand_ins(model.num_classes),
             batch_size=batch_size,
             task=task,
-            calibration=Calibration.from_metadata(metadata, str(path)),
+            calibration=Calibration.from_metadata(metadata, path),
             device=device,
             precision=precision,
         )
@@ -295,14 +310,6 @@ class Predictor:
 def _only(samples: list[PartSample]) -> PartSample:
     (sample,) = samples
     return sample
-
-
-def _precision(name: str, device: torch.device) -> str:
-    """The precision of the test, or the nearest that the device computes in."""
-    if name == "fp16" and device.type != "cuda":
-        log.warning("The test used fp16, which needs a CUDA device; predicting in fp32.")
-        return "fp32"
-    return choose_precision(name, device)
 
 
 def _with_metadata(weights: Weights) -> Weights:

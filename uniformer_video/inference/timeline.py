@@ -23,6 +23,7 @@ from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.timeline_windows import (
     Windows,
     end_of_video,
+    notes_on_end,
     place_windows,
     spread_evenly,
     times_of,
@@ -38,7 +39,6 @@ PICTURE_HEIGHT = 72  # pixels of a kept picture
 _PICTURE_WIDTH = 128  # at most
 _LEAST_PICTURES, MOST_PICTURES = 48, 480
 _QUALITY = 75
-_LACKING = 0.5  # seconds between what a header says and what is found, which are worth a word
 
 Progress = Callable[[int, int], object]  # (windows finished, of how many)
 
@@ -109,11 +109,7 @@ def predict_timeline(
         own = usual_window(protocol.sampling, protocol.num_clips, rate)
         windows = place_windows(video_end, own if window is None else window, stride, start, end)
         notes += _notes_on_place(windows, video_end, end)
-        if (declared := stream.declared_end) and declared - video_end > _LACKING:
-            notes.append(
-                f"The header says that the video takes {declared:.3f} s, and its frames end at "
-                f"{video_end:.3f} s: the file may be cut off or damaged."
-            )
+        notes += notes_on_end(stream.declared_end, video_end)
         run = _Run(predictor, stream, path, windows, times, keep_logits)
         run.finish(progress)
     finally:

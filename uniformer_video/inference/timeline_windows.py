@@ -14,6 +14,7 @@ WHOLE_VIDEO_SECONDS = 4.0
 MAX_WINDOWS = 1_000_000
 _TICK = 0.001  # seconds; windows begin and end at whole milliseconds
 _UNEVEN = 0.2
+_LACKING = 0.5  # seconds between what a header says and what is found, which are worth a word
 _MARGIN = 0.01  # seconds, more than the rounding of times
 
 
@@ -62,6 +63,16 @@ def end_of_video(times: np.ndarray, fps: float | None) -> float:
     if len(times) > 1:
         return float(times[-1] + times[-1] / (len(times) - 1))
     return float(times[-1]) + 1 / (fps or 25.0)
+
+
+def notes_on_end(declared: float | None, video_end: float) -> list[str]:
+    """A line where the header of a file declares a later end than its frames have; both in seconds."""
+    if not declared or declared - video_end <= _LACKING:
+        return []
+    return [
+        f"The header says that the video takes {declared:.3f} s, and its frames end at {video_end:.3f} s: "
+        "the file may be cut off or damaged."
+    ]
 
 
 def usual_window(sampling: ClipSampling, num_clips: int, rate: float) -> float:

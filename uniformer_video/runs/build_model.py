@@ -19,6 +19,7 @@ from uniformer_video.errors import CheckpointError, DataError, UserError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.plugins import all_plugins
 from uniformer_video.program import command
+from uniformer_video.runs.build_masks import mask_classes_of
 from uniformer_video.runs.build_task import build_task, check_same_task
 from uniformer_video.runs.build_training import _rate_factor
 from uniformer_video.runs.class_order import arrange_head
@@ -168,10 +169,13 @@ def build_metadata(
     cfg: CfgNode, model: RecognitionModel, class_names: Sequence[str]
 ) -> dict[str, Any]:
     """What a checkpoint says about itself, in plain types: enough to predict with it."""
+    task = build_task(cfg)
+    palette = mask_classes_of(cfg).palette if task.label_kind == "mask" else None
     return {
         "model": {"name": cfg.MODEL.MODEL_NAME, "arguments": dict(model.arguments)},
         "class_names": list(class_names),
-        **build_task(cfg).mark(),
+        **({"palette": [list(colour) for colour in palette]} if palette else {}),
+        **task.mark(),
         "protocol": Protocol.from_cfg(cfg).to_dict(),
         "config": config_text(cfg),
         "plugins": all_plugins(),

@@ -41,6 +41,7 @@ TEMPERATURE_LEFT_OUT = (
 _KINDS: dict[str, tuple[type, ...]] = {
     "model": (dict,),
     "class_names": (list, tuple),
+    "palette": (list,),
     "task": (str,),
     "multi_label": (bool,),
     "config": (str,),

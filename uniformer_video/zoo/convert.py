@@ -39,6 +39,11 @@ from uniformer_video.zoo.published import (
     order_of_outputs,
     published_by_name,
 )
+from uniformer_video.zoo.published_dense import (
+    names_of_outputs,
+    palette_of_outputs,
+    published_pixels,
+)
 from uniformer_video.zoo.registry import (
     count_classes,
     find_model,
@@ -125,7 +130,7 @@ def complete(
     if weights.chosen:
         metadata["weights"] = {"chosen": weights.chosen}  # without the other set
     if protocol is None:
-        protocol = _known_protocol(weights, entry, read_settings)
+        protocol = _known_protocol(weights, name, entry, read_settings)
     medium = IMAGE if find_model(name).takes_images else VIDEO
     if protocol and protocol.medium != medium.name:
         raise ConfigError(
@@ -145,6 +150,8 @@ def complete(
     if names and (len(names) == model.num_classes or (spare and len(names) < model.num_classes)):
         _drop_spare_outputs(model, len(names))
         metadata["class_names"] = names
+    if palette := palette_of_outputs(weights.hints, model.num_classes):
+        metadata["palette"] = palette
     return model, metadata, order
 
 
@@ -265,16 +272,21 @@ def _check_answers(entry: PublishedWeights, name: str | None, head_dim: int | No
 
 
 def _known_protocol(
-    weights: Weights, entry: PublishedWeights | None, read_settings: ReadSettings | None
+    weights: Weights,
+    name: str,
+    entry: PublishedWeights | None,
+    read_settings: ReadSettings | None,
 ) -> Protocol | None:
-    """The `Protocol` that the file, the published table or the settings in the file tell, or None."""
+    """The `Protocol` that the file, the published table or the settings in the file tell, or None; of a model
+    `name` of segmentation the published one.
+    """
     if entry and (published := entry.protocol()):
         return published
     if own := recorded_protocol(weights.metadata, weights.path):
         return own
     if read_settings and {"NUM_FRAMES", "SAMPLING_RATE"} <= set(_data_settings(weights)):
         return read_settings(weights.hints["config"])
-    return None
+    return published_pixels(name) if find_model(name).family.labels_pixels else None
 
 
 def _data_settings(weights: Weights) -> dict[str, Any]:
@@ -284,13 +296,10 @@ def _data_settings(weights: Weights) -> dict[str, Any]:
 
 
 def _names_inside(weights: Weights, num_classes: int) -> list[str]:
-    """The class names that the training of a segmentation model noted in its file; [] without them."""
-    meta = weights.hints.get("meta", {})
-    names = meta.get("CLASSES") if isinstance(meta, dict) else None
-    if weights.hints.get("layout") != dense.LAYOUT or not isinstance(names, (list, tuple)):
+    """The class names of the outputs of a segmentation model of another project; [] where nothing tells."""
+    if weights.hints.get("layout") != dense.LAYOUT:
         return []
-    known = all(isinstance(name, str) for name in names) and len(set(names)) == num_classes
-    return list(names) if known and len(names) == num_classes else []
+    return names_of_outputs(weights.hints, num_classes)
 
 
 def _fresh_model(
@@ -385,7 +394,7 @@ def _report(
         lines.append(
             f"classes: {len(names)}, output 0 is {names[0]!r}" + (f" ({order})" if order else "")
         )
-    elif not find_model(model["name"]).family.labels_pixels:
+    else:
         lines.append("classes: not named; give --classes, or predictions will be numbers")
     facts = metadata.get("protocol")
     if facts and facts["medium"] == IMAGE.name:
@@ -404,7 +413,7 @@ def _report(
             f"input: {facts['num_frames']} frames, stride {facts['frame_stride']}, "
             f"{facts['rule']}, {facts['crop_size']} pixels, {facts['channel_order']}"
         )
-    elif not find_model(model["name"]).family.labels_pixels:
+    else:
         lines.append(
             "input: not recorded; give --published NAME or --cfg FILE, prediction needs it"
         )

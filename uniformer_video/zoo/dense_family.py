@@ -14,6 +14,7 @@ from uniformer_video.weights import dense
 from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.zoo.architecture import is_light, read_arguments
 from uniformer_video.zoo.family import NamedModel, parameters_of, read_model_arguments
+from uniformer_video.zoo.published_dense import attention_by_name
 from uniformer_video.zoo.uniformer_family import UniFormerFamily
 from uniformer_video.zoo.uniformers import LIGHT, UNIFORMER, UNIFORMERS
 
@@ -70,7 +71,8 @@ class DenseFamily(UniFormerFamily):
     ) -> dict[str, Any]:
         """What the weights record, or what the backbone in them shows, is taken from them.
 
-        They may also be those of an image model, to start from.
+        They may also be those of an image model, to start from. Windows of attention, which no tensor shows,
+        are those that the name of a published file tells, `fpn_h14_small.pth`.
         """
         if recorded := read_model_arguments(weights, model.name):
             return {**recorded, **options}
@@ -80,6 +82,7 @@ class DenseFamily(UniFormerFamily):
         )
         recorded = weights.metadata.get("model", {}).get("arguments") or {}
         attention = {key: recorded[key] for key in ATTENTION if key in recorded}
+        attention = attention or attention_by_name(weights.path)
         return {key: value for key, value in {**attention, **told}.items() if key in self.options}
 
     def facts(self, model: nn.Module) -> dict[str, str]:
