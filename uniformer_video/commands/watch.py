@@ -12,6 +12,7 @@ from uniformer_video.commands.timeline import seconds
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import UserError
 from uniformer_video.signals import stop_requests
+from uniformer_video.words import plural
 
 if TYPE_CHECKING:
     from uniformer_video.inference.watch import Label
@@ -30,7 +31,11 @@ def watch_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="such as run/best.pt")
     parser.add_argument(
-        "--every", type=seconds, default=1.0, metavar="TIME", help="from label to label, seconds (1)"
+        "--every",
+        type=seconds,
+        default=1.0,
+        metavar="TIME",
+        help="from label to label, seconds (1)",
     )
     parser.add_argument(
         "--span",
@@ -123,7 +128,6 @@ def watch_command(args: Namespace) -> int:
                 print_row(label, args.top)
                 show_there(label)
 
-            log.info("Watching %s; a label is of %s.", place.name, window)
             watched = watch(
                 predictor, feed, args.every, show, lambda: stop.is_set() or closed(), look
             )
@@ -131,7 +135,8 @@ def watch_command(args: Namespace) -> int:
             log.warning("%s: %s", place.name, note)
         if not watched.lags and not stop.is_set():
             raise UserError(
-                f"{place.name} gave no label: it ended after {watched.seen} frames, and a label is of {window}"
+                f"{place.name} gave no label: it ended after {plural(watched.seen, 'frame')}, and a label is of "
+                f"{window}"
             )
         log.info("%s: %s", place.name, watched)
         if feed.fault:

@@ -5,7 +5,7 @@ meanwhile is left out and counted.
 """
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Protocol
@@ -85,9 +85,7 @@ class Label:
     @property
     def name(self) -> str:
         """The best class, or "none of these"."""
-        return (
-            NONE_OF_THESE if self.prediction.none_of_these else self.prediction.top(1)[0][0]
-        )
+        return NONE_OF_THESE if self.prediction.none_of_these else self.prediction.top(1)[0][0]
 
     def row(self, top: int, wall_time: float) -> dict[str, Any]:
         """Plain data; wall_time: seconds since 1970, written in UTC."""
@@ -152,7 +150,8 @@ class _Watch:
         self.watched = Watched(every)
         self._part = -1
         self._first: float | None = None  # when the first label of the part was due
-        self._number = -1  # of the label that was given last
+        self._number = -1  # of the label that was given last, or left out
+        self._cost = 0.0  # seconds that the last label took
 
     def is_due(self) -> bool:
         ring = self._feed.ring
@@ -163,22 +162,39 @@ class _Watch:
             return False
         if self._first is None:
             self._first, self._number = newest.time, -1
-        return self._due_number(newest.time) > self._number
+        number = self._due_number(newest.time)
+        if number > self._number and self._is_stale(newest):
+            self._leave_out(number, ring.take_times())
+        return number > self._number
+
+    def _is_stale(self, newest: LiveFrame) -> bool:
+        """Whether a stream stands still, and its label would come more than two strides after its frame.
+
+        An age of about one frame is no standstill.
+        """
+        age = self._feed.now() - newest.arrival
+        still = age > max(self._every / 4, 2 * self._feed.ring.step)
+        return still and age + self._cost > 2 * self._every
 
     def _due_number(self, time: float) -> int:
         assert self._first is not None
         return int((time - self._first + _SAME) / self._every)
 
+    def _leave_out(self, number: int, times: Iterable[float], labels: int = 1) -> None:
+        """Labels up to this number are not given; the frames of `times` that led up to them are dropped."""
+        self._number = number
+        self.watched.skipped += labels
+        self.watched.dropped += sum(self._due_number(time) < number for time in times)
+
     def label(self) -> Label:
         ring = self._feed.ring
+        begin = self._feed.now()
         clip, newest, times = ring.newest_clip()
         number = self._due_number(newest.time)
-        left_out = number - self._number - 1
-        if self._number >= 0 and left_out > 0:
-            assert self._first is not None
-            until = self._first + (number - 1) * self._every
-            self.watched.skipped += left_out
-            self.watched.dropped += sum(time <= until for time in times)
+        left_out = {n for n in map(self._due_number, times) if self._number < n < number and n > 0}
+        if left_out:
+            # what came after the last of them is part of this label
+            self._leave_out(max(left_out), times, len(left_out))
         self._number = number
         views = self._predictor.protocol.views
         frames = [views(frame.image[None, None]) for frame in clip]  # each [crop, 3, 1, H, W]
@@ -189,6 +205,7 @@ class _Watch:
                 f"a stream takes tasks that answer with probabilities of classes; "
                 f"{self._predictor.task.name} does not"
             )
-        lag = self._feed.now() - newest.arrival
+        now = self._feed.now()
+        lag, self._cost = now - newest.arrival, now - begin
         self.watched.lags.append(lag)
         return Label(newest.time, lag, self.watched.dropped + self._feed.late, answer, newest)

@@ -19,7 +19,10 @@ from uniformer_video.words import duration, one_line, plural
 log = logging.getLogger(__name__)
 
 _GRACE = 2.0  # seconds that FFmpeg has to notice by itself that nothing comes
-_LATE, _VERY_LATE = 0.5, 2.0  # seconds behind the stream: frames are left out; key pictures alone are decoded
+_LATE, _VERY_LATE = (
+    0.5,
+    2.0,
+)  # seconds behind the stream: frames are left out; key pictures alone are decoded
 _AT_ONCE = 0.005  # seconds; a packet that took less was there before it was asked for
 
 Opener = Callable[[LivePlace, float, Callable[[], bool]], AbstractContextManager[LiveVideo]]
@@ -111,7 +114,10 @@ class LiveFeed:
                 connection.is_first_frame_new = False
                 self._delay = self.patience.first_delay
                 if self.ring.part:
-                    log.warning("Connected again to %s.", self.place.name)
+                    log.warning("%s: connected again", self.place.name)
+                else:
+                    window = self.ring.window
+                    log.info("Watching %s; no label until %s are seen.", self.place.name, window)
             outcome = connection.outcome
             if outcome is None and now - connection.last_life > self.patience.timeout + _GRACE:
                 outcome = self._stall(connection)
@@ -152,7 +158,9 @@ class LiveFeed:
         """What was odd about the stream, for people."""
         notes = []
         if self.broken:
-            notes.append(f"{plural(self.broken, 'packet or picture', 'packets or pictures')} broken")
+            notes.append(
+                f"{plural(self.broken, 'packet or picture', 'packets or pictures')} broken"
+            )
         if self.late:
             notes.append(f"decoding could not follow: {plural(self.late, 'frame')} left out")
         if self.times.turned_back:
@@ -184,7 +192,9 @@ class _Connection(threading.Thread):
         self.is_first_frame_new = False
         self._feed = feed
         self._abandoned = threading.Event()
-        self._zero: float | None = None  # on the clock of arrivals, when the time of the stream was 0
+        self._zero: float | None = (
+            None  # on the clock of arrivals, when the time of the stream was 0
+        )
         self._backlog: float | None = None  # seconds of what had come before reading began
         self._hurries = False
         self._counted = (0, 0)

@@ -34,7 +34,9 @@ class Overlay:
             hint = ""
             if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
                 hint = " (DISPLAY is not set)"
-            raise UserError(f"--window needs a display, and there is none{hint}; leave it out") from None
+            raise UserError(
+                f"--window needs a display, and there is none{hint}; leave it out"
+            ) from None
         self._to_photo, self._ring = ImageTk.PhotoImage, ring
         self._root.title(title)
         self._root.protocol("WM_DELETE_WINDOW", self._close)

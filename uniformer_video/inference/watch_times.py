@@ -1,7 +1,7 @@
 """When the frames of a stream are shown, on one clock that only rises, whatever the stream says."""
 
 _SMALL_STEP_BACK = 1.0  # seconds; pictures that come in another order than they are shown
-_MOST_SMALL_STEPS = 8  # in a row; more of them are a clock that was set back
+_MOST_SMALL_STEPS = 4  # in a row; more of them are a clock that was set back
 _LARGEST_PAUSE = 10.0  # seconds between two frames; more is a clock that was set
 _LEAST_STEP = 0.001  # seconds
 

@@ -81,7 +81,7 @@ class FrameRing:
     """
 
     def __init__(self, window: ClipWindow) -> None:
-        self._window = window
+        self.window = window
         self._lock = threading.Lock()
         self._frames: deque[LiveFrame] = deque(maxlen=window.num_frames)
         self._since_label: deque[float] = deque(maxlen=_MOST_TIMES)
@@ -100,9 +100,9 @@ class FrameRing:
             self._since_label.append(time)
             if self._begin is None:
                 self._begin = time
-            seconds = self._window.seconds
+            seconds = self.window.seconds
             if seconds:
-                closest = (seconds + _MARGIN) / self._window.num_frames
+                closest = (seconds + _MARGIN) / self.window.num_frames
                 if self._frames and time - self._frames[-1].time < closest:
                     return
                 while len(self._frames) > 2 and self._frames[1].time < time - seconds - _MARGIN:
@@ -127,9 +127,9 @@ class FrameRing:
     def is_full(self) -> bool:
         """Whether there is a whole window."""
         with self._lock:
-            frames, seconds = self._frames, self._window.seconds
+            frames, seconds = self._frames, self.window.seconds
             if not seconds:
-                return len(frames) == self._window.num_frames
+                return len(frames) == self.window.num_frames
             if len(frames) < 2 or self._begin is None:
                 return False
             step = _usual_step(np.array([frame.time for frame in frames]))
@@ -144,7 +144,23 @@ class FrameRing:
             since = list(self._since_label)
             self._since_label.clear()
         times = np.array([frame.time for frame in frames])
-        return [frames[number] for number in self._window.clip(times).tolist()], newest, since
+        return [frames[number] for number in self.window.clip(times).tolist()], newest, since
+
+    def take_times(self) -> list[float]:
+        """When the frames were shown that came since the last clip was asked for."""
+        with self._lock:
+            times = list(self._since_label)
+            self._since_label.clear()
+            return times
+
+    @property
+    def step(self) -> float:
+        """Seconds from frame to frame, about; 0 while there are not two."""
+        with self._lock:
+            if len(self._frames) < 2:
+                return 0.0
+            first, last = self._frames[0].time, self._frames[-1].time
+            return (last - first) / (len(self._frames) - 1)
 
 
 def _usual_step(times: np.ndarray) -> float:

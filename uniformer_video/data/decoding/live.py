@@ -20,6 +20,7 @@ from av.video.reformatter import VideoReformatter
 from uniformer_video.data.decoding.colours import matrix_options
 from uniformer_video.data.decoding.live_places import (
     CAMERA,
+    FILE,
     NETWORK,
     PIPE,
     STANDARD_INPUT,
@@ -61,12 +62,13 @@ class LiveVideo:
         self._hurries = False
         self._to_rgb = VideoReformatter()
         self._first_orientation = UPRIGHT
-        self._pipe: IO[bytes] | None = None
+        self._pipe: IO[bytes] | _Pipe | None = None
         try:
             self._container = self._open()
         except (av.FFmpegError, OSError, ValueError) as error:
+            nothing = self._holds_nothing()
             self._close_pipe()
-            raise self._lost(error) from None
+            raise (LostStream(nothing) if nothing else self._lost(error)) from None
         index = best_index(self._container)
         if index is None:
             self.close()
@@ -92,6 +94,14 @@ class LiveVideo:
             if place.kind == CAMERA or (bare := bare_by_name(place.target)) is None:
                 raise
             return av.open(place.target, "r", **{**words, "format": bare})
+
+    def _holds_nothing(self) -> str:
+        """What to say of a pipe or a file without a byte; "" of another."""
+        if isinstance(self._pipe, _Pipe) and not self._pipe.received:
+            return f"{self._place.name} ended without a byte; write a video into it"
+        if self._place.kind == FILE and not os.path.getsize(self._place.target):
+            return f"{self._place.name} holds nothing: 0 bytes"
+        return ""
 
     @property
     def is_finite(self) -> bool:
@@ -222,6 +232,7 @@ class _Pipe:
 
     def __init__(self, number: int, name: str, stopped: Callable[[], bool], owned: bool) -> None:
         self._number, self.name, self._stopped, self._owned = number, name, stopped, owned
+        self.received = 0  # bytes
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes as soon as there are any; b"" at the end."""
@@ -231,7 +242,9 @@ class _Pipe:
                 break
         if self._stopped():
             return b""
-        return os.read(self._number, size)
+        data = os.read(self._number, size)
+        self.received += len(data)
+        return data
 
     def close(self) -> None:
         if self._owned:

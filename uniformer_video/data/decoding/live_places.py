@@ -137,9 +137,7 @@ def _linux_camera(name: str, device: str, fps: float | None) -> LivePlace:
         raise DataError(
             f"{name}, {device}, may not be used by this user; add the user to the group video"
         )
-    return LivePlace(
-        CAMERA, name, device, "v4l2", {"framerate": f"{fps:g}"} if fps else {}
-    )
+    return LivePlace(CAMERA, name, device, "v4l2", {"framerate": f"{fps:g}"} if fps else {})
 
 
 def _address(source: str) -> LivePlace:
