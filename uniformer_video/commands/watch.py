@@ -95,7 +95,8 @@ def watch_command(args: Namespace) -> int:
     The exit status is 0 at the end of the stream and after Ctrl-C, 1 where a stream that worked was lost,
     and 2 where it gave no label.
     """
-    from uniformer_video.data.decoding.live_places import find_place, public_name
+    from uniformer_video.data.decoding.live_places import find_place
+    from uniformer_video.storage.address import public_name
     from uniformer_video.storage.hidden_arguments import replace_in_arguments
 
     shown = public_name(args.source)

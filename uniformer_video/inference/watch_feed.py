@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import av
 
 from uniformer_video.data.decoding.live import LiveVideo, LostStream, rate_without_times
-from uniformer_video.data.decoding.live_places import FILE, NETWORK, PIPE, LivePlace
+from uniformer_video.data.decoding.live_places import FILE, PIPE, LivePlace
 from uniformer_video.errors import DecodeError, UserError
 from uniformer_video.inference.watch_times import StreamTimes
 from uniformer_video.inference.watch_window import FrameRing
@@ -18,7 +18,7 @@ from uniformer_video.words import duration, one_line, plural
 
 log = logging.getLogger(__name__)
 
-_GRACE = 2.0  # seconds that FFmpeg has to notice by itself that nothing comes
+
 _LATE, _VERY_LATE = (
     0.5,
     2.0,
@@ -73,6 +73,7 @@ class LiveFeed:
         self.open_video = open_video
         self.reconnects = self.late = self.broken = 0
         self.fault = ""
+        self.grace = 2.0  # seconds that FFmpeg has to notice by itself that nothing comes
         self.times = StreamTimes()
         self.changed = threading.Condition()
         self.last_frame: float | None = None
@@ -119,7 +120,7 @@ class LiveFeed:
                     window = self.ring.window
                     log.info("Watching %s; no label until %s are seen.", self.place.name, window)
             outcome = connection.outcome
-            if outcome is None and now - connection.last_life > self.patience.timeout + _GRACE:
+            if outcome is None and now - connection.last_life > self.patience.timeout + self.grace:
                 outcome = self._stall(connection)
         return True if outcome is None else self._over(outcome, now)
 
@@ -204,13 +205,17 @@ class _Connection(threading.Thread):
         self._abandoned.set()
 
     def run(self) -> None:
-        feed, film = self._feed, False
+        feed = self._feed
+        outcome: Exception
         try:
             timeout = feed.patience.timeout
             with feed.open_video(feed.place, timeout, self._abandoned.is_set) as video:
-                film = feed.place.kind == NETWORK and video.is_finite
-                self._read(video)
-            outcome: Exception = _Ended(film)
+                try:
+                    self._read(video)
+                    outcome = _Ended(video.is_finite)
+                except LostStream as error:
+                    # a server that says nothing of the length of a file just closes the connection
+                    outcome = _Ended(True) if video.is_at_end else error
         except Exception as error:  # the thread that waits raises it
             outcome = error
         with feed.changed:

@@ -3,6 +3,7 @@
 Nothing is known of it beforehand, neither its length nor its times, and no part of it is seen twice.
 """
 
+import errno
 import os
 import select
 import socket
@@ -35,6 +36,7 @@ from uniformer_video.words import one_line
 
 _MOST_FAULTS = 50  # in a row, in what is read
 _POLL = 0.1  # seconds
+_NEAR_END = 0.5  # seconds
 _USUAL_RATE = 25.0
 _HURRY = 4  # of so many key pictures one is decoded in a hurry
 # Formats whose times FFmpeg makes up: a camera's pictures one by one.
@@ -60,6 +62,7 @@ class LiveVideo:
         self.skipped = 0  # pictures left out in a hurry
         self.waited = 0.0  # seconds that the last packet took to come
         self._hurries = False
+        self._last: float | None = None  # time of the last frame
         self._to_rgb = VideoReformatter()
         self._first_orientation = UPRIGHT
         self._pipe: IO[bytes] | _Pipe | None = None
@@ -109,6 +112,14 @@ class LiveVideo:
         return bool(self._container.duration and self._container.duration > 0)
 
     @property
+    def is_at_end(self) -> bool:
+        """Whether a stream that says how long it is was read to its end, about."""
+        if not self.is_finite or self._last is None:
+            return False
+        begin = (self._container.start_time or 0) / av.time_base
+        return self._last - begin >= self._container.duration / av.time_base - _NEAR_END
+
+    @property
     def has_times(self) -> bool:
         """Whether it tells when its pictures are shown."""
         names = set(self._container.format.name.split(","))
@@ -122,25 +133,39 @@ class LiveVideo:
 
     def frames(self) -> Iterator[tuple[float | None, av.VideoFrame]]:
         """(when it is shown, seconds on the clock of the stream, or None; the frame) of each in turn."""
-        has_times, number, last_is_key = self.has_times, 0, False
-        for packet in self._packets():
+        number, last_is_key = 0, False
+        packets = self._packets()
+        while True:
+            try:
+                packet = next(packets, None)
+            except LostStream:
+                yield from self._decoded(None)  # what the decoder holds back
+                raise
+            if packet is None:
+                return
             # where each picture is a key picture, to decode those alone would save nothing
             only_keys, last_is_key = last_is_key and packet.is_keyframe, packet.is_keyframe
             number += 1
             if self._hurries and only_keys and number % _HURRY:
                 self.skipped += 1
                 continue
-            try:
-                frames = self._stream.decode(packet)
-            except av.FFmpegError:
+            yield from self._decoded(packet)
+
+    def _decoded(self, packet: av.Packet | None) -> Iterator[tuple[float | None, av.VideoFrame]]:
+        try:
+            frames = self._stream.decode(packet)
+        except av.FFmpegError:
+            self.broken += 1
+            return
+        self.skipped += self._hurries and not frames
+        for frame in frames:
+            if frame.is_corrupt:
                 self.broken += 1
                 continue
-            self.skipped += self._hurries and not frames
-            for frame in frames:
-                if frame.is_corrupt:
-                    self.broken += 1
-                    continue
-                yield frame.time if has_times else None, frame
+            known = self.has_times and frame.pts is not None
+            # a frame that the decoder held back to the end has no unit of time of its own
+            self._last = float(frame.pts * self._stream.time_base) if known else None
+            yield self._last, frame
 
     def _packets(self) -> Iterator[av.Packet]:
         faults = 0
@@ -218,6 +243,8 @@ def explain(error: Exception, place: LivePlace, timeout: float) -> str:
             return explain_failure(unknown, timeout)
         except (OSError, UnicodeError):
             pass
+        if getattr(error, "errno", None) == errno.EIO:
+            return "the connection broke off"
     if isinstance(error, av.ArgumentError) and place.kind == NETWORK:
         return "is no stream of a kind that is read here; check the address"
     if isinstance(error, (av.FFmpegError, OSError)):

@@ -9,7 +9,7 @@ from glob import glob
 
 from uniformer_video.data.decoding.source import SINGLE_FILES
 from uniformer_video.errors import DataError, quote
-from uniformer_video.storage.address import is_address
+from uniformer_video.storage.address import is_address, public_name
 
 STANDARD_INPUT = "-"
 SCHEMES = ("rtsp", "rtsps", "http", "https")
@@ -83,19 +83,6 @@ def find_place(source: str, fps: float | None = None) -> LivePlace:
         raise DataError(f"{source} may not be read by this user; change its permissions")
     # a full path, or else a colon in a name would end the name of a protocol
     return LivePlace(FILE, source, os.path.abspath(source), options=SINGLE_FILES)
-
-
-def public_name(address: str) -> str:
-    """An address as messages name it: without user, password, query and fragment.
-
-    Whatever stands before the last @ is left out, also where a password holds a slash; so it is in what only
-    resembles an address.
-    """
-    scheme, mark, rest = address.partition("://")
-    if not mark:
-        return address.rpartition("@")[2] if ":" in address and "@" in address else address
-    rest = rest.rpartition("@")[2]
-    return f"{scheme}://{rest.partition('?')[0].partition('#')[0]}"
 
 
 def _standard_input() -> LivePlace:
