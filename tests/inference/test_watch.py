@@ -1,4 +1,4 @@
-"""The loop over a stream on a clock of its own: when labels are given, of which frames, and what is left out."""
+"""The loop over a stream on a clock of its own: when labels are given, of which frames, what is left out."""
 
 from statistics import median
 from types import SimpleNamespace
@@ -246,6 +246,6 @@ def test_times_of_a_stream_without_any():
 
 
 def test_times_after_a_break():
-    times, shown = timed([7.0, 7.5])
+    times, _ = timed([7.0, 7.5])
     times.connected_again(3.0)
     assert [times.time_of(0.0, 0), times.time_of(0.5, 0)] == pytest.approx([3.5, 4.0])

@@ -1,15 +1,14 @@
 """Streams as they come: a server that stalls, drops and comes back, and pipes that are written live."""
 
-import contextlib
 import itertools
 import os
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import av
 import numpy as np
 import pytest
+from live_server import LONGEST, Written, drop_after, serve_live, stall_after
 from videos import encode, numbered_frames
 
 from uniformer_video.data.decoding.live_places import find_place
@@ -20,7 +19,6 @@ from uniformer_video.inference.watch_window import ClipWindow, FrameRing
 
 FRAMES = numbered_frames(40, (48, 64))
 QUICK = Patience(timeout=0.6, first_delay=0.05, longest_delay=0.1, give_up=1.5)
-LONGEST = 30.0  # seconds that a test waits for what should come at once
 
 
 @pytest.fixture(scope="module")
@@ -29,57 +27,6 @@ def film(tmp_path_factory):
     return encode(
         tmp_path_factory.mktemp("film") / "a.ts", FRAMES[:20], g="10", bf="0"
     ).read_bytes()
-
-
-@contextlib.contextmanager
-def serve_live(*answers):
-    """A server that answers each connection by the next of `answers`, functions of (write, ended).
-
-    The last one answers all that follow. Gives (address, how many connections there were).
-    """
-    count, over = itertools.count(), threading.Event()
-    asked = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.headers.get("Authorization"))
-            answer = answers[min(next(count), len(answers) - 1)]
-            if isinstance(answer, int):
-                self.send_error(answer)
-                return
-            self.send_response(200)
-            self.send_header("Content-Type", "video/mp2t")
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                answer(self.wfile.write, over)
-
-        def log_message(self, *arguments):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.server_port}/live.ts", asked
-    finally:
-        over.set()
-        server.shutdown()
-        server.server_close()
-
-
-def drop_after(data):
-    """Send and close the connection."""
-    return lambda write, over: write(data)
-
-
-def stall_after(data):
-    """Send, and then nothing, with the connection open."""
-
-    def answer(write, over):
-        write(data)
-        over.wait(LONGEST)
-
-    return answer
 
 
 def watch_until(feed, enough):
@@ -131,9 +78,12 @@ def test_a_film_on_a_server_ends(film, tmp_path):
     [(404, "404"), (401, "401"), (drop_after(b""), "broke off"), (stall_after(b""), "no answer")],
 )
 def test_a_server_without_a_stream(answer, message):
-    with serve_live(answer) as (address, _), feed_of(f"http://u:secret@{address}") as feed:
-        with pytest.raises(DecodeError, match=message) as raised:
-            watch_until(feed, lambda: False)
+    with (
+        serve_live(answer) as (address, _),
+        feed_of(f"http://u:secret@{address}") as feed,
+        pytest.raises(DecodeError, match=message) as raised,
+    ):
+        watch_until(feed, lambda: False)
     assert "secret" not in str(raised.value) and "\n" not in str(raised.value)
 
 
@@ -141,24 +91,13 @@ def test_a_playlist_of_a_server_reads_no_file_here(film, tmp_path):
     own = tmp_path / "own.ts"
     own.write_bytes(film)
     listed = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.6,\nfile://{own}\n#EXT-X-ENDLIST\n"
-    with serve_live(drop_after(listed.encode())) as (address, _):
-        with feed_of(f"http://{address}") as feed, pytest.raises(DecodeError):
-            watch_until(feed, lambda: False)
+    with (
+        serve_live(drop_after(listed.encode())) as (address, _),
+        feed_of(f"http://{address}") as feed,
+        pytest.raises(DecodeError),
+    ):
+        watch_until(feed, lambda: False)
     assert feed.ring.seen == 0
-
-
-class Written:
-    """A named pipe that a thread writes frames into, coded by PyAV as they come."""
-
-    def __init__(self, path, write):
-        os.mkfifo(path)
-        self.path = str(path)
-        self._thread = threading.Thread(target=self._run, args=(write,), daemon=True)
-        self._thread.start()
-
-    def _run(self, write):
-        with contextlib.suppress(OSError), open(self.path, "wb") as pipe:
-            write(pipe)
 
 
 def live_frames(format_name, parts, options=None):

@@ -26,8 +26,8 @@ def watch_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="the number of a camera, such as 0; an rtsp:// or http:// address; - for standard input; a named "
-        "pipe; a file, which is played in real time",
+        help="the number of a camera, such as 0; an rtsp:// or http:// address; - for standard input; a "
+        "named pipe; a file, which is played in real time",
     )
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="such as run/best.pt")
     parser.add_argument(
@@ -136,8 +136,8 @@ def watch_command(args: Namespace) -> int:
             log.warning("%s: %s", place.name, note)
         if not watched.lags and not stop.is_set():
             raise UserError(
-                f"{place.name} gave no label: it ended after {plural(watched.seen, 'frame')}, and a label is of "
-                f"{window}"
+                f"{place.name} gave no label: it ended after {plural(watched.seen, 'frame')}, and a label is "
+                f"of {window}"
             )
         log.info("%s: %s", place.name, watched)
         if feed.fault:

@@ -44,7 +44,8 @@ def check_is_here(place: str) -> None:
     if "://" in place or not place:
         name = repr(public_name(place))
         raise DataError(
-            f"{name} is not a file or a folder here; download it first, or see `{command('watch')}` for streams"
+            f"{name} is not a file or a folder here; download it first, or see `{command('watch')}` "
+            "for streams"
         )
 
 

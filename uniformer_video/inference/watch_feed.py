@@ -7,8 +7,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import av
-
 from uniformer_video.data.decoding.live import LiveVideo, LostStream, rate_without_times
 from uniformer_video.data.decoding.live_places import FILE, PIPE, LivePlace
 from uniformer_video.errors import DecodeError, UserError

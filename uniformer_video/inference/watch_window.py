@@ -56,7 +56,7 @@ class ClipWindow:
         return f"{self.num_frames} frames"
 
     def clip(self, times: np.ndarray) -> np.ndarray:
-        """The frames of the newest clip: int64 `[T]`, indices into those whose `times`, float64, are given."""
+        """The frames of the newest clip: int64 `[T]`, indices into those with these `times`, float64."""
         if not self.seconds:
             return self.sampling.test_clips(self.num_frames, 1)[0] + len(times) - self.num_frames
         times = times - times[0]
@@ -75,7 +75,7 @@ class LiveFrame(NamedTuple):
 
 
 class FrameRing:
-    """The frames of the newest window while a stream goes on; for the thread that reads and the one that asks.
+    """The frames of the newest window while a stream goes on, for two threads, of which one fills it.
 
     seen: how many frames came in all. part: how often the stream broke off; a clip is of one part.
     """

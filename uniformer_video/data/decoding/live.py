@@ -228,7 +228,8 @@ def explain(error: Exception, place: LivePlace, timeout: float) -> str:
         error = TimeoutError()
     if isinstance(error, (ConnectionRefusedError, TimeoutError)):
         return explain_failure(error, timeout)
-    if isinstance(error, av.InvalidDataError):
+    # a kind that is not read here counts as an argument that cannot be
+    if isinstance(error, (av.InvalidDataError, av.ArgumentError)) and place.kind != CAMERA:
         if place.kind == PIPE:
             return (
                 "is no video that can be read as it comes, or nothing at all; send mpegts or matroska, such "
@@ -245,8 +246,6 @@ def explain(error: Exception, place: LivePlace, timeout: float) -> str:
             pass
         if getattr(error, "errno", None) == errno.EIO:
             return "the connection broke off"
-    if isinstance(error, av.ArgumentError) and place.kind == NETWORK:
-        return "is no stream of a kind that is read here; check the address"
     if isinstance(error, (av.FFmpegError, OSError)):
         return one_line(error.strerror or type(error).__name__)
     if place.kind == CAMERA:
