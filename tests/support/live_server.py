@@ -1,4 +1,4 @@
-"""Sources of streams: an HTTP server whose connections stall and drop, and named pipes that a thread writes."""
+"""Sources of streams: a server whose connections stall and drop, named pipes that a thread writes into."""
 
 import contextlib
 import itertools
