@@ -135,8 +135,8 @@ def test_a_list_opens_no_network(place, name):
         path = place({"list.csv": text}) / "list.csv"
         number = len(text.splitlines())
         with pytest.raises(DataError, match=rf"list\.csv:{number}: .* is an address") as raised:
-            read_csv(path)
+            lists.read_csv(path)
         assert "hunter2" not in str(raised.value)
     frames = place({"frames.txt": f"{name} 4 0\n"}) / "frames.txt"
     with pytest.raises(DataError, match="is an address"):
-        read_frame_list(frames, "{:05d}.jpg")
+        lists.read_frame_list(frames, "{:05d}.jpg")
