@@ -1,5 +1,6 @@
 """Streams as they come: a server that stalls, drops and comes back, and pipes that are written live."""
 
+import io
 import itertools
 import os
 import threading
@@ -8,7 +9,8 @@ import time
 import av
 import numpy as np
 import pytest
-from live_server import LONGEST, Written, drop_after, serve_live, stall_after
+from live_server import LONGEST, Written, drop_after, serve_live, serve_rtsp, stall_after
+from PIL import Image
 from videos import encode, numbered_frames
 
 from uniformer_video.data.decoding.live_places import find_place
@@ -223,3 +225,44 @@ def test_a_camera_that_hangs_is_connected_again(caplog):
         assert watch_until(feed, lambda: ring.seen == 9)
     assert len(opened) == 3 and ring.part == 2
     assert "nothing has come for 0.1 s; connecting again" in caplog.text
+
+
+def test_a_camera_over_rtsp(film, caplog):
+    with (
+        serve_rtsp(film, plays=2) as (address, asked),
+        feed_of(f"rtsp://me:secret@{address}?key=secret") as feed,
+    ):
+        assert not watch_until(feed, lambda: False)
+    assert sum(line.startswith("PLAY") for line in asked) == 2
+    assert feed.reconnects == 1 and feed.ring.seen >= 36 and "given up" in feed.fault
+    assert "secret" not in caplog.text + feed.fault
+
+
+def test_a_camera_of_jpegs_over_http():
+    """Their times are made up by whoever reads them, so that those of their coming count."""
+
+    def answer(write, over):
+        for image in FRAMES[:12]:
+            file = io.BytesIO()
+            Image.fromarray(image).save(file, "jpeg")
+            head = f"--cut\r\nContent-Type: image/jpeg\r\nContent-Length: {len(file.getvalue())}\r\n\r\n"
+            write(head.encode() + file.getvalue() + b"\r\n")
+            over.wait(0.1)
+
+    answer.kind = "multipart/x-mixed-replace;boundary=cut"
+    with serve_live(answer) as (address, _), feed_of(f"http://{address}") as feed:
+        assert watch_until(feed, lambda: feed.ring.seen >= 11)
+    assert feed.ring.newest.time > 0.5  # and not 10 / 25
+
+
+def test_no_list_of_a_film_opens_more(tmp_path, film):
+    """A file that names others, as a list of segments does, is no video."""
+    (tmp_path / "own.ts").write_bytes(film)
+    for name, text in (
+        ("a.m3u8", "#EXTM3U\n#EXTINF:1,\nown.ts\n#EXT-X-ENDLIST\n"),
+        ("a.ffconcat", "ffconcat version 1.0\nfile own.ts\n"),
+        ("a.sdp", "v=0\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 33\n"),
+    ):
+        (tmp_path / name).write_text(text)
+        with feed_of(str(tmp_path / name)) as feed, pytest.raises(DecodeError, match="no video"):
+            watch_until(feed, lambda: False)

@@ -3,6 +3,8 @@
 import contextlib
 import itertools
 import os
+import socketserver
+import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -26,7 +28,7 @@ def serve_live(*answers):
                 self.send_error(answer)
                 return
             self.send_response(200)
-            self.send_header("Content-Type", "video/mp2t")
+            self.send_header("Content-Type", getattr(answer, "kind", "video/mp2t"))
             self.end_headers()
             with contextlib.suppress(OSError):
                 answer(self.wfile.write, over)
@@ -72,3 +74,52 @@ class Written:
     def _run(self, write):
         with contextlib.suppress(OSError), open(self.path, "wb") as pipe:
             write(pipe)
+
+
+@contextlib.contextmanager
+def serve_rtsp(data, plays=1):
+    """A camera that sends `data`, mpegts, over RTSP (RFC 2326) in its own connection, then closes it.
+
+    plays: connections that are answered; those that follow are closed at once. Gives (host:port, the requests).
+    """
+    asked = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            number = sum(line.startswith("OPTIONS") for line in asked)
+            while number < plays and (line := self.rfile.readline().decode().strip()):
+                asked.append(line)
+                fields = {}
+                while field := self.rfile.readline().decode().strip():
+                    key, _, value = field.partition(": ")
+                    fields[key] = value
+                self.answer(line.split()[0], fields)
+                if line.startswith("PLAY"):
+                    self.play()
+                    return
+
+        def answer(self, method, fields):
+            body = ""
+            extra = {"DESCRIBE": "Content-Type: application/sdp\r\n"}.get(method, "")
+            if method == "DESCRIBE":
+                body = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=a\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:a\r\n"
+            if method == "SETUP":
+                extra = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
+            head = f"RTSP/1.0 200 OK\r\nCSeq: {fields['CSeq']}\r\nSession: 1\r\nPublic: SETUP, PLAY\r\n"
+            self.wfile.write(f"{head}{extra}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+
+        def play(self):
+            size = 7 * 188
+            for number in range(-(-len(data) // size)):
+                part = data[number * size : (number + 1) * size]
+                packet = struct.pack(">BBHII", 0x80, 33, number, number * 3600, 1) + part
+                self.wfile.write(struct.pack(">cBH", b"$", 0, len(packet)) + packet)
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}/stream", asked
+    finally:
+        server.shutdown()
+        server.server_close()

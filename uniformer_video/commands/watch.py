@@ -16,6 +16,7 @@ from uniformer_video.words import plural
 
 if TYPE_CHECKING:
     from uniformer_video.inference.watch import Label
+    from uniformer_video.inference.watch_window import FrameRing
 
 log = logging.getLogger("uniformer_video")
 
@@ -155,7 +156,7 @@ def print_row(label: "Label", top: int) -> None:
 
 @contextlib.contextmanager
 def _screen(
-    wanted: bool, title: str, ring: object
+    wanted: bool, title: str, ring: "FrameRing"
 ) -> Iterator[tuple[Callable, Callable | None, Callable[[], bool]]]:
     """(what shows a label, what draws frames, whether somebody closed it) of the window on the screen."""
     if not wanted:

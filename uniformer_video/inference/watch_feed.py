@@ -132,14 +132,14 @@ class LiveFeed:
 
     def _over(self, outcome: Exception, now: float) -> bool:
         """What becomes of a stream that ended, or broke off."""
-        ended = isinstance(outcome, _Ended)
+        ended = outcome if isinstance(outcome, _Ended) else None
         if not isinstance(outcome, (_Ended, LostStream)):
             raise outcome
         if self.last_frame is None:
             if not ended:
                 raise outcome
             raise DecodeError(f"{self.place.name} ended without a frame that can be decoded")
-        if ended and (outcome.is_film or not self.place.reconnects):
+        if ended and (ended.is_film or not self.place.reconnects):
             return False
         why = f"{self.place.name}: the connection was closed" if ended else one_line(outcome)
         if not self.place.reconnects:

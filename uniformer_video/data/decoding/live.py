@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import Any
 
 import av
 import numpy as np
@@ -65,7 +65,7 @@ class LiveVideo:
         self._last: float | None = None  # time of the last frame
         self._to_rgb = VideoReformatter()
         self._first_orientation = UPRIGHT
-        self._pipe: IO[bytes] | _Pipe | None = None
+        self._pipe: Any = None
         try:
             self._container = self._open()
         except (av.FFmpegError, OSError, ValueError) as error:
