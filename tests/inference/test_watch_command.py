@@ -6,17 +6,20 @@ import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
+import PIL
 import pytest
 from live_server import LONGEST, Written, drop_after, serve_live
 from videos import encode, numbered_frames
 
 from uniformer_video.commands import watch as commands_watch
+from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.inference import watch_overlay
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.watch import Label
-from uniformer_video.inference.watch_window import LiveFrame
+from uniformer_video.inference.watch_window import ClipWindow, FrameRing, LiveFrame
 from uniformer_video.storage.address import public_name
 from uniformer_video.storage.hidden_arguments import replace_in_arguments
 from uniformer_video.tasks.prediction import Prediction
@@ -131,6 +134,50 @@ def test_a_window_needs_a_display(watch, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tkinter", None)
     status, _, errors = watch(path, "--window")
     assert status == 2 and "--window needs tkinter" in errors
+
+
+def test_the_window_is_drawn_and_can_be_closed(monkeypatch):
+    """On a screen that only notes what is done with it."""
+    done, close = [], []
+
+    class Root:
+        def title(self, name):
+            done.append(name)
+
+        def protocol(self, name, function):
+            close.append(function)
+
+        def update(self):
+            done.append("update")
+
+        def destroy(self):
+            done.append("destroy")
+
+    class Picture:
+        def __init__(self, root):
+            pass
+
+        def pack(self):
+            pass
+
+        def configure(self, image):
+            done.append(image.size)
+
+    screen = SimpleNamespace(Tk=Root, Label=Picture, TclError=RuntimeError)
+    monkeypatch.setitem(sys.modules, "tkinter", screen)
+    photos = SimpleNamespace(PhotoImage=lambda picture: picture)
+    monkeypatch.setitem(sys.modules, "PIL.ImageTk", photos)
+    monkeypatch.setattr(PIL, "ImageTk", photos, raising=False)
+    ring = FrameRing(ClipWindow.of(ClipSampling(4, 2)))
+    overlay = watch_overlay.Overlay("camera 0", ring)
+    overlay.look()
+    ring.add(0.0, 0.0, np.zeros((48, 64, 3), np.uint8))
+    overlay.look()
+    assert done == ["camera 0", "update", (640, 480), "update"] and not overlay.closed
+    close[0]()
+    overlay.look()
+    overlay.close()
+    assert overlay.closed and done[4:] == ["destroy"]
 
 
 def test_what_the_window_shows():

@@ -9,6 +9,7 @@ import time
 import av
 import numpy as np
 import pytest
+from file_server import Answer, serve
 from live_server import LONGEST, Written, drop_after, serve_live, serve_rtsp, stall_after
 from PIL import Image
 from videos import encode, numbered_frames
@@ -73,6 +74,17 @@ def test_a_film_on_a_server_ends(film, tmp_path):
     ):
         assert not watch_until(feed, lambda: False)
     assert (feed.ring.seen, feed.fault, len(asked)) == (10, "", 1)
+
+
+@pytest.mark.parametrize("missing", [0, 1000])
+def test_a_file_whose_length_the_server_tells(film, missing):
+    """Its end is the end; where the connection closes before, it broke off."""
+    with (
+        serve({"/a.ts": Answer(film, promised=len(film) + missing)}) as (address, asked),
+        feed_of(f"{address}/a.ts") as feed,
+    ):
+        assert watch_until(feed, lambda: feed.reconnects == 1) == bool(missing)
+    assert (feed.ring.seen == 20) == (not missing) and len(asked) == (2 if missing else 1)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,8 @@ class Written:
 def serve_rtsp(data, plays=1):
     """A camera that sends `data`, mpegts, over RTSP (RFC 2326) in its own connection, then closes it.
 
-    plays: connections that are answered; those that follow are closed at once. Gives (host:port, the requests).
+    plays: connections that are answered; those that follow are closed at once. Gives (address without the
+    scheme, the requests).
     """
     asked = []
 
@@ -102,7 +103,8 @@ def serve_rtsp(data, plays=1):
             body = ""
             extra = {"DESCRIBE": "Content-Type: application/sdp\r\n"}.get(method, "")
             if method == "DESCRIBE":
-                body = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=a\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:a\r\n"
+                body = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=a\r\nt=0 0\r\n"
+                body += "m=video 0 RTP/AVP 33\r\na=control:a\r\n"
             if method == "SETUP":
                 extra = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
             head = f"RTSP/1.0 200 OK\r\nCSeq: {fields['CSeq']}\r\nSession: 1\r\nPublic: SETUP, PLAY\r\n"

@@ -109,12 +109,16 @@ class LiveVideo:
     @property
     def is_finite(self) -> bool:
         """Whether the stream says how long it is: a film that a server holds, and not what happens now."""
-        return bool(self._container.duration and self._container.duration > 0)
+        container = self._container
+        by_size = (
+            container.format.name != "hls" and container.size > 0
+        )  # which of a playlist is its own
+        return by_size or (container.duration or 0) > 0
 
     @property
     def is_at_end(self) -> bool:
         """Whether a stream that says how long it is was read to its end, about."""
-        if not self.is_finite or self._last is None:
+        if not self._container.duration or self._last is None:
             return False
         begin = (self._container.start_time or 0) / av.time_base
         return self._last - begin >= self._container.duration / av.time_base - _NEAR_END
