@@ -135,10 +135,10 @@ def watch_command(args: Namespace) -> int:
             )
         for note in feed.notes():
             log.warning("%s: %s", place.name, note)
-        if not watched.lags and not stop.is_set():
+        if not watched.lags and not stop.is_set() and not closed():
+            why = f"{feed.fault}; no label" if feed.fault else f"{place.name} gave no label"
             raise UserError(
-                f"{place.name} gave no label: it ended after {plural(watched.seen, 'frame')}, and a label is "
-                f"of {window}"
+                f"{why}: it ended after {plural(watched.seen, 'frame')}, and a label is of {window}"
             )
         log.info("%s: %s", place.name, watched)
         if feed.fault:

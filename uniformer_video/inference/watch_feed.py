@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from uniformer_video.data.decoding.live import LiveVideo, LostStream, rate_without_times
-from uniformer_video.data.decoding.live_places import FILE, PIPE, LivePlace
+from uniformer_video.data.decoding.live_places import CAMERA, FILE, PIPE, LivePlace
 from uniformer_video.errors import DecodeError, UserError
 from uniformer_video.inference.watch_times import StreamTimes
 from uniformer_video.inference.watch_window import FrameRing
@@ -78,6 +78,7 @@ class LiveFeed:
         self._retry_at: float | None = None
         self._delay = self.patience.first_delay
         self._said: set[str] = set()
+        self._looked_at = 0  # how many frames had come when this was asked last
         self._connection = _Connection(self)
 
     def now(self) -> float:
@@ -101,8 +102,12 @@ class LiveFeed:
     def wait(self, seconds: float) -> bool:
         """See `Feed`."""
         with self.changed:
-            self.changed.wait(seconds)
-            connection, now = self._connection, self.now()
+            connection = self._connection
+            if self.ring.seen == self._looked_at and not (connection.outcome or self._retry_at):
+                self.changed.wait(seconds)
+            elif self._retry_at is not None:
+                self.changed.wait(min(seconds, max(self._retry_at - self.now(), 0.0)))
+            self._looked_at, now = self.ring.seen, self.now()
             if self._retry_at is not None:
                 if now >= self._retry_at:
                     self._retry_at = None
@@ -191,10 +196,9 @@ class _Connection(threading.Thread):
         self.is_first_frame_new = False
         self._feed = feed
         self._abandoned = threading.Event()
-        self._zero: float | None = (
-            None  # on the clock of arrivals, when the time of the stream was 0
-        )
-        self._backlog: float | None = None  # seconds of what had come before reading began
+        # On the clock of arrivals, when the time of the stream was 0; seconds that reading began too late.
+        self._zero: float | None = None
+        self._backlog: float | None = None
         self._hurries = False
         self._counted = (0, 0)
 
@@ -230,6 +234,9 @@ class _Connection(threading.Thread):
                     f"{feed.place.name} holds no times: {feed.times.rate:g} frames a second are taken, say "
                     "another rate with --fps"
                 )
+        elif feed.fps and feed.place.kind != CAMERA:
+            why = "it has times" if video.has_times else "its frames count from when they come"
+            feed.say_once(f"{feed.place.name}: --fps {feed.fps:g} was not needed, {why}")
         for own, frame in video.frames():
             if self._abandoned.is_set():
                 return
@@ -240,6 +247,7 @@ class _Connection(threading.Thread):
                 is_first = False
             time_shown = feed.times.time_of(own, now)
             due = self._due(time_shown, now, video)
+            self.last_life = max(due, now)  # a pause in a film is no silence
             if due > now and self._abandoned.wait(due - now):
                 return
             late = max(feed.now() - due, 0.0)
