@@ -281,3 +281,18 @@ def test_a_stream_that_worked_and_is_lost(watch, tmp_path):
     assert status == commands_watch.EXIT_LOST and rows_of(printed)
     assert "given up after" in errors.splitlines()[-1] and "1 label" in errors
     assert SECRET not in errors + printed
+
+
+def test_nothing_else_opens_an_address(call, untrained, place):
+    address = f"rtsp://me:{SECRET}@127.0.0.1/a.mp4"
+    root = place(
+        {"a.txt": f"{address}\n", "b.csv": f"path\n{address}\n", "c.csv": f"{address},1\n"}
+    )
+    for source in ("a.txt", "b.csv", "c.csv"):
+        words = ("predict", root / source, "--checkpoint", untrained())
+        status, _, errors = call(*words)
+        assert status == 2 and "is an address" in errors and SECRET not in errors
+        assert f"{source}:" in errors
+    for command in ("predict", "timeline"):
+        status, _, errors = call(command, address, "--checkpoint", untrained())
+        assert status == 2 and "watch` for streams" in errors and SECRET not in errors

@@ -189,11 +189,12 @@ def test_a_stream_without_times(tmp_path, caplog):
     assert caplog.text.count("25 frames a second are taken") == 1
 
 
-def test_uneven_times(tmp_path):
+def test_uneven_times(tmp_path, caplog):
     shown = np.cumsum(np.tile([20, 45, 90, 33], 5))
     path = encode(tmp_path / "a.mp4", FRAMES[:20], times=shown)
-    with feed_of(str(path)) as feed:
+    with feed_of(str(path), fps=10.0) as feed:
         assert not watch_until(feed, lambda: False)
+    assert "--fps 10 was not needed, it has times" in caplog.text
     assert feed.ring.newest.time == pytest.approx((shown[-1] - shown[0]) / 1000, abs=2e-3)
 
 
