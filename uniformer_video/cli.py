@@ -28,6 +28,7 @@ from uniformer_video.commands import (
     runs,
     slurm,
     timeline,
+    watch,
     weights,
 )
 from uniformer_video.commands.options import Command
@@ -155,6 +156,7 @@ _COMMANDS: dict[str, Command] = {
     "guide": (configs.guide_arguments, configs.guide_command),
     "predict": (predict.predict_arguments, predict.predict_command),
     "timeline": (timeline.timeline_arguments, timeline.timeline_command),
+    "watch": (watch.watch_arguments, watch.watch_command),
     "inflate": (weights.inflate_arguments, weights.inflate_command),
     "convert": (weights.convert_arguments, weights.convert_command),
     "average": (weights.average_arguments, weights.average_command),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from uniformer_video.data.lists.folders import list_videos
 from uniformer_video.data.lists.media import VIDEO, Medium
-from uniformer_video.data.lists.records import VideoRecord, read_csv
+from uniformer_video.data.lists.records import VideoRecord, listed_path, read_csv
 from uniformer_video.data.lists.shard_index import shard_folder
 from uniformer_video.data.lists.sharded import read_shards
 from uniformer_video.data.lists.table import (
@@ -19,6 +19,8 @@ from uniformer_video.data.lists.table import (
 )
 from uniformer_video.data.lists.text import filled_lines, without_quotes
 from uniformer_video.errors import DataError
+from uniformer_video.program import command
+from uniformer_video.storage.address import public_name
 from uniformer_video.storage.members import member_of
 
 LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".lst", ".list")
@@ -47,7 +49,11 @@ def records_at(
 def check_is_here(place: str) -> None:
     """Raise `DataError` for an address, and for an empty name."""
     if "://" in place or not place:
-        raise DataError(f"{place!r} is not a file or a folder here; download it first")
+        name = repr(public_name(place))
+        raise DataError(
+            f"{name} is not a file or a folder here; download it first, or see `{command('watch')}` "
+            "for streams"
+        )
 
 
 def _records_at(place: str, medium: Medium) -> list[VideoRecord]:
@@ -88,7 +94,8 @@ def _of_list(path: str, medium: Medium) -> list[VideoRecord]:
     names = [without_quotes(line.strip()) for _, line in lines]
     if names and all(medium.fits(name) or os.path.exists(Path(folder, name)) for name in names):
         return [
-            VideoRecord(os.path.abspath(os.path.join(folder, name)), name, ()) for name in names
+            VideoRecord(listed_path(folder, name, source), name, ())
+            for (source, _), name in zip(lines, names, strict=True)
         ]
     return read_csv(path)
 
@@ -103,7 +110,7 @@ def _of_table(lines: Sequence[tuple[str, str]], folder: str) -> list[VideoRecord
         row = table.row(line, source)
         start, end = segment_of(row, source)
         name = segment_name(row["path"], start, end)
-        place = os.path.abspath(os.path.join(folder, row["path"]))
+        place = listed_path(folder, row["path"], source)
         records.append(VideoRecord(place, name, (), source, start=start, end=end))
     if not records:
         raise DataError(f"{lines[0][0]}: there is no video below the header line")

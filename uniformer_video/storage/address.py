@@ -10,6 +10,7 @@ from uniformer_video.errors import ConfigError
 HTTP = re.compile("https?://")
 _USER_INFO = re.compile(r"(?<=://)[^/]*@")
 _ONE_SLASH = re.compile(r"^(https?|hf):/(?=[^/])")
+_SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]+://")
 _CHECKSUM = re.compile("#sha256=[0-9a-fA-F]*$")
 
 
@@ -39,6 +40,24 @@ def name_for_messages(place: Path | str) -> str:
         return name
     plain = _CHECKSUM.sub("", _USER_INFO.sub("", name))
     return plain.partition("?")[0] if HTTP.match(plain) else plain
+
+
+def public_name(address: str) -> str:
+    """The address of a stream as messages name it: without user, password, query and fragment.
+
+    Whatever stands before the last @ is left out, also where a password holds a slash; so it is in what only
+    resembles an address.
+    """
+    scheme, mark, rest = address.partition("://")
+    if not mark:
+        return address.rpartition("@")[2] if ":" in address and "@" in address else address
+    rest = rest.rpartition("@")[2]
+    return f"{scheme}://{rest.partition('?')[0].partition('#')[0]}"
+
+
+def is_network_address(place: Path | str) -> bool:
+    """True for `rtsp://host` and the like; a drive of Windows, `C://videos`, is none."""
+    return bool(_SCHEME.match(str(place)))
 
 
 def check_no_secret(address: str, setting: str) -> None:

@@ -127,3 +127,16 @@ def test_class_names(tmp_path):
     for text, message in (("a\n\nb\n", "no empty line"), ("", "no empty"), ("a\na\n", "twice: a")):
         with pytest.raises(DataError, match=message):
             lists.read_class_names(write(tmp_path / "c.txt", text))
+
+
+@pytest.mark.parametrize("name", ["rtsp://me:hunter2@camera/a.mp4", "https://h/a.mp4?key=hunter2"])
+def test_a_list_opens_no_network(place, name):
+    for text in (f"a.mp4,1\n{name},0\n", f"path,label\na.mp4,1\n{name},0\n"):
+        path = place({"list.csv": text}) / "list.csv"
+        number = len(text.splitlines())
+        with pytest.raises(DataError, match=rf"list\.csv:{number}: .* is an address") as raised:
+            lists.read_csv(path)
+        assert "hunter2" not in str(raised.value)
+    frames = place({"frames.txt": f"{name} 4 0\n"}) / "frames.txt"
+    with pytest.raises(DataError, match="is an address"):
+        lists.read_frame_list(frames, "{:05d}.jpg")

@@ -18,6 +18,8 @@ from uniformer_video.data.decoding.decoders import Decoder, find_decoder
 from uniformer_video.data.decoding.guard import GuardedReader
 from uniformer_video.data.decoding.source import is_member
 from uniformer_video.errors import DecodeError
+from uniformer_video.program import command
+from uniformer_video.storage.address import is_network_address, public_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +54,11 @@ def open_video(
 
         return GuardedReader(path, partial(FrameReader, num_frames=num_frames))
     if not is_file:
+        if is_network_address(path):
+            raise DecodeError(
+                f"{public_name(path)} is an address, and no file here; download it first, or see "
+                f"`{command('watch')}` for streams"
+            )
         raise DecodeError(f"{path} {_what_it_is(path)}{_no_image(path, decoder)}")
     if not os.access(path, os.R_OK):
         raise DecodeError(f"{path} may not be read by this user; change its permissions")

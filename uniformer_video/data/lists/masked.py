@@ -16,7 +16,7 @@ from uniformer_video.data.lists.groups import with_groups
 from uniformer_video.data.lists.layouts import find_list
 from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.lists.palettes import mask_classes
-from uniformer_video.data.lists.records import VideoList, VideoRecord, place_of
+from uniformer_video.data.lists.records import VideoList, VideoRecord, listed_path
 from uniformer_video.data.lists.table import Table, weight_of
 from uniformer_video.data.lists.text import filled_lines
 from uniformer_video.errors import AbsentError, DataError
@@ -142,14 +142,14 @@ def read_mask_list(path: Path | str, prefix: Path | str = "") -> list[VideoRecor
             raise DataError(f"{source}: the path is empty")
         records.append(
             VideoRecord(
-                place_of(folder, row["path"]),
+                listed_path(folder, row["path"], source),
                 row["path"],
                 (),
                 source,
                 weight=weight_of(row, source),
                 group=row.get("group", ""),
                 medium=IMAGE.name,
-                mask=place_of(folder, row["mask"]) if row["mask"] else "",
+                mask=listed_path(folder, row["mask"], source) if row["mask"] else "",
             )
         )
     if not records:

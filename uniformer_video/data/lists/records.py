@@ -29,7 +29,9 @@ from uniformer_video.data.lists.text import (
     without_quotes,
 )
 from uniformer_video.errors import DataError
+from uniformer_video.program import command
 from uniformer_video.randomness import generator
+from uniformer_video.storage.address import is_network_address, public_name
 
 # `folder 40 name`; a name with a number as a word, such as "take 2", goes into quotes, or else that could be
 # the number of frames.
@@ -142,7 +144,7 @@ def _line_record(line: str, separator: str, folder: Path, source: str, medium: s
             f"{source}: {line.strip()!r} names a folder of frames and their number, as lists of the format "
             "frames do: set TRAIN.DATASET frames (`check` takes --template), or write `folder,label`"
         )
-    return VideoRecord(place_of(folder, name), name, (label,), source, medium=medium)
+    return VideoRecord(listed_path(folder, name, source), name, (label,), source, medium=medium)
 
 
 def _table_record(row: Mapping[str, str], folder: Path, source: str, medium: str) -> VideoRecord:
@@ -156,7 +158,7 @@ def _table_record(row: Mapping[str, str], folder: Path, source: str, medium: str
             "cells of start and end empty, or take the columns out"
         )
     return VideoRecord(
-        place_of(folder, name),
+        listed_path(folder, name, source),
         segment_name(name, start, end),
         labels_of(row, source),
         source,
@@ -168,8 +170,17 @@ def _table_record(row: Mapping[str, str], folder: Path, source: str, medium: str
     )
 
 
-def place_of(folder: Path, name: str) -> str:
-    """The absolute path of a name in a list. Where only that is there: of one in the spelling of Windows."""
+def listed_path(folder: Path | str, name: str, source: str) -> str:
+    """The absolute path of a name in a list. Where only that is there: of one in the spelling of Windows.
+
+    Raises `DataError`, with the place in the list, for an address: a list opens no network.
+    """
+    if is_network_address(name):
+        raise DataError(
+            f"{source}: {public_name(name)} is an address, and a list names files; download it first "
+            f"(shards may lie at addresses, and `{command('watch')}` opens streams)"
+        )
+    folder = Path(folder)
     path = os.path.abspath(folder / name)
     if "\\" in path and not os.path.exists(path):
         spelt_here = os.path.abspath(os.fspath(folder / name).replace("\\", "/"))
@@ -196,7 +207,7 @@ def read_frame_list(path: Path | str, template: str, prefix: Path | str = "") ->
             raise DataError(f"{source}: expected {expected}; got {line.strip()!r}")
         if count < 1:
             raise DataError(f"{source}: {name} has {count} frames; leave it out, or mend the list")
-        frames = os.path.join(place_of(start, name), template)
+        frames = os.path.join(listed_path(start, name, source), template)
         records.append(VideoRecord(frames, name, (label,), source, count))
     if not records:
         raise DataError(f"{path} lists no videos; each line holds {expected}")
