@@ -86,7 +86,7 @@ def shrink_frames(frames: np.ndarray, side: int) -> Tensor:
     if len(rows) > frames.shape[1] / 2:
         return resize(to_channels_first(frames), height, width)
     clip = torch.empty(frames.shape)  # torch's: pages that nobody touches take no memory
-    clip[:, rows] = torch.from_numpy(frames[:, rows]).float()
+    clip.numpy()[:, rows] = frames[:, rows]  # NumPy makes floats of them in place
     return resize(clip.permute(3, 0, 1, 2), height, width)
 
 

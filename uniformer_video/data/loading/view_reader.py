@@ -17,6 +17,7 @@ from uniformer_video.data.loading.dataset import open_record, timeline_of
 from uniformer_video.data.loading.watchdog import decoding
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DecodeError
+from uniformer_video.memory import give_back_freed
 from uniformer_video.words import one_line
 
 _PART_BYTES = 64 * 2**20  # of the views that are made at once
@@ -138,4 +139,6 @@ class PartDataset(Dataset):
             decoding(self, key.video) as record,
             open_record(record, self.backend, self._opened) as video,
         ):
-            return self.reader.part(video, record.path, key.part, record.start, record.end)
+            views = self.reader.part(video, record.path, key.part, record.start, record.end)
+        give_back_freed()
+        return views
