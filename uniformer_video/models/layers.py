@@ -126,7 +126,14 @@ class Mlp(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`[..., C]` -> `[..., C]`."""
-        return self.drop(self.fc2(self.drop(F.gelu(self.fc1(tokens)))))
+        return self.drop(self.fc2(self.drop(_gelu(self.fc1(tokens)))))
+
+
+def _gelu(hidden: Tensor) -> Tensor:
+    """Exact GELU of what a layer gave; in its memory, the model's largest, where nobody needs it again."""
+    if torch.is_inference_mode_enabled() and not torch.jit.is_tracing():
+        return torch.ops.aten.gelu_(hidden)
+    return F.gelu(hidden)
 
 
 class AttentionHeads(nn.Module):
