@@ -282,6 +282,7 @@ class Predictor:
         for part in views.split(self.batch_size):
             with self.autocast():
                 logits.append(self.model(part.to(self.device)).float().cpu())
+        give_back_freed()
         return torch.cat(logits).numpy()
 
     def answer(self, path: str, scores: np.ndarray) -> Prediction:
