@@ -72,7 +72,7 @@ def test_large_frames_are_scaled_to_the_same_bits(tmp_path):
 
 
 def test_frames_are_those_of_pyav_whatever_the_width_of_their_rows(tmp_path):
-    """Rows of a picture may have bytes between them; the memory of a frame stays when the reader is closed."""
+    """Rows may have bytes between them; the memory of a frame stays when the reader is closed."""
     path = write_video(tmp_path / "odd.mp4", 176, 144, frames=4)
     for short_side in (0, 37):
         with PyAVReader(str(path)) as reader:
