@@ -31,7 +31,7 @@ FLOORS = [
     ["distributed"],
     ["plugins"],
     ["locks", "signals", "files", "words"],
-    ["torch_internals", "versions", "cores", "randomness", "program"],
+    ["torch_internals", "versions", "cores", "memory", "randomness", "program"],
     ["errors"],
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

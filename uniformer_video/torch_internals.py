@@ -8,6 +8,7 @@ of workers that nobody watches.
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature, unwrap
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -117,6 +118,13 @@ def _meets() -> bool:
     return {"url", "rank", "world_size"} <= set(signature(rendezvous).parameters)
 
 
+def _marks_constants() -> bool:
+    text = (
+        Path(torch.__file__).with_name("_dynamo") / "decorators.py"
+    )  # to import it takes a second
+    return "._dynamo_marked_constant = True" in text.read_text(errors="replace")
+
+
 _WORKERS, _STATISTICS = "data.loading.workers", "training.batch_statistics"
 INTERNALS = (
     Internal(
@@ -137,6 +145,11 @@ INTERNALS = (
         "`_BatchNorm` asks `_check_input_dim` what it may take",
         "models.layers",
         _asks_for_the_shape,
+    ),
+    Internal(
+        "the compiler takes for constant what a function with `_dynamo_marked_constant` answers",
+        "models.depthwise",
+        _marks_constants,
     ),
     Internal("AdamW's fused step can be left out by `found_inf`", "training.optim", _takes_a_flag),
     Internal("SGD's too", "training.optim", _takes_a_flag_too),
@@ -162,7 +175,7 @@ def lacking() -> list[Internal]:
 def _is_there(internal: Internal) -> bool:
     try:
         return internal.holds()
-    except (AttributeError, ImportError, TypeError, RuntimeError):
+    except (AttributeError, ImportError, OSError, TypeError, RuntimeError):
         return False
 
 

@@ -6,7 +6,7 @@ from joined_norms import CASES, STEPS, batches, make_norm, pass_through
 from processes import ROOT, by_hand
 from torch import nn
 
-from uniformer_video.models.sync_batch_norm import synchronise
+from uniformer_video.models.sync_batch_norm import SYNCHRONISED, synchronise
 from uniformer_video.training.precise_statistics import recompute_statistics
 
 SCRIPT = ROOT / "tests/support/joined_norms.py"
@@ -96,9 +96,9 @@ def test_what_is_spared_or_of_another_class_stays_as_it_is():
 
     model = nn.Sequential(nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm3d(4), Own(4)))
     spared, weight = model[0], model[1][0].weight
-    assert synchronise(model, {spared}) == (1, ["1.1"])
+    assert synchronise(model, torch.device("cpu"), {spared}) == (1, ["1.1"])
     assert model[0] is spared and type(model[1][1]) is Own
-    assert isinstance(model[1][0], nn.SyncBatchNorm) and model[1][0].weight is weight
+    assert isinstance(model[1][0], SYNCHRONISED) and model[1][0].weight is weight
     clips = torch.randn(3, 4, 2, 2, 2)
     plain = nn.BatchNorm3d(4)
     assert torch.equal(model[1][0](clips), plain(clips))  # in one process it is plain

@@ -99,14 +99,16 @@ def main(out, device):
     for name in CASES:
         model = make_norm(name, device)
         keys = list(model.state_dict())
-        assert synchronise(model) == (1, []) and list(model.state_dict()) == keys
+        assert (
+            synchronise(model, torch.device(device)) == (1, []) and list(model.state_dict()) == keys
+        )
         parts = [step[rank].to(device) for step in batches(name, size)]
         found[name] = {"passes": [pass_through(model, part) for part in parts]}
         found[name]["state"] = state_of(model)
         found[name]["evaluated"] = model.eval()(parts[0]).detach().cpu()
         if model[0].track_running_stats:
             model = make_norm(name, device)
-            synchronise(model)
+            synchronise(model, torch.device(device))
             found[name]["folded"] = folded(model, parts[0])
             found[name]["measured"] = measured(model, parts)
     torch.save(found, f"{out}.{os.environ['RANK']}")

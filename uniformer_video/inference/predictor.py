@@ -25,6 +25,7 @@ from uniformer_video.inference.calibrated import Calibration, applicable
 from uniformer_video.inference.devices import find_device, nearest_precision
 from uniformer_video.inference.inputs import Video, check_medium, find_source
 from uniformer_video.inference.read_ahead import ReadAhead
+from uniformer_video.memory import give_back_freed
 from uniformer_video.plugins import import_installed
 from uniformer_video.program import command
 from uniformer_video.tasks.prediction import FailedPrediction, Prediction
@@ -182,10 +183,13 @@ class Predictor:
         fit_weights(model, weights)
         if weights.choice:
             log.info("%s: %s", path, weights.choice)
+        class_names = recorded_class_names(weights, model.num_classes)
+        del weights  # as large as the model
+        give_back_freed()
         return cls(
             model,
             protocol.with_views(num_clips, num_crops),
-            recorded_class_names(weights, model.num_classes) or stand_ins(model.num_classes),
+            class_names or stand_ins(model.num_classes),
             batch_size=batch_size,
             task=task,
             calibration=Calibration.from_metadata(metadata, path),
@@ -234,6 +238,7 @@ class Predictor:
                 self.view_logits(self.reader.part(opened, source.name, part, start, end))
                 for part in parts
             ]
+        give_back_freed()
         return self.answer(source.name, np.concatenate(logits))
 
     def predict_many(
@@ -292,6 +297,7 @@ class Predictor:
         for part in views.split(self.batch_size):
             with self.autocast():
                 logits.append(self.model(part.to(self.device)).float().cpu())
+        give_back_freed()
         return torch.cat(logits).numpy()
 
     def answer(self, path: str, scores: np.ndarray) -> Prediction:

@@ -85,7 +85,6 @@ def _in_three(kernel: tuple[int, ...]) -> tuple[int, ...]:
     return kernel if len(kernel) == 3 else (kernel[0], 1, kernel[1])
 
 
-@torch.compiler.assume_constant_result
 def _has_kernels(device: torch.device, dtype: torch.dtype, kernel: tuple[int, ...]) -> bool:
     """Whether the Triton kernels can be used on the device, for the data type and the kernel's size.
 
@@ -96,6 +95,10 @@ def _has_kernels(device: torch.device, dtype: torch.dtype, kernel: tuple[int, ..
     from uniformer_video.models.depthwise_op import fits
 
     return fits(_in_three(kernel))
+
+
+# What `torch.compiler.assume_constant_result` does; that imports the compiler, of 70 MB and a second.
+_has_kernels._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @functools.cache

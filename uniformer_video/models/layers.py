@@ -126,7 +126,24 @@ class Mlp(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`[..., C]` -> `[..., C]`."""
+        rows = tokens.numel() // tokens.shape[-1]
+        if rows <= _ROWS_AT_ONCE or not _only_predicts(tokens):
+            return self._of_all(tokens)
+        parts = tokens.flatten(0, -2).split(_ROWS_AT_ONCE)
+        return torch.cat([self._of_all(part) for part in parts]).unflatten(0, tokens.shape[:-1])
+
+    def _of_all(self, tokens: Tensor) -> Tensor:
         return self.drop(self.fc2(self.drop(F.gelu(self.fc1(tokens)))))
+
+
+# Tokens whose hidden layer, the largest tensor of a model, is in memory together while a processor predicts.
+_ROWS_AT_ONCE = 4096
+
+
+def _only_predicts(tokens: Tensor) -> bool:
+    """Whether nobody learns from these tokens, nor traces what becomes of them, on a processor."""
+    traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    return torch.is_inference_mode_enabled() and tokens.device.type == "cpu" and not traced
 
 
 class AttentionHeads(nn.Module):

@@ -15,31 +15,42 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from uniformer_video.models.layers import TokenBatchNorm, channels_first, channels_last
 
 
-class SynchronisedBatchNorm(nn.SyncBatchNorm):
-    """Batch norm of `[B, C, ...]` over the batches of all processes, with the tensors of any BatchNorm.
+class JoinedBatchNorm(_BatchNorm):
+    """Batch norm of `[B, C, ...]` over the batches of all processes, on a CPU.
 
     In evaluation mode, and in one process, it is plain batch norm. In training every process calls it
     equally often, in the same order; their batches may differ in size.
     """
 
+    process_group: Any = None  # that of all, as in torch's
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"expected at least 2 dimensions, got {input.dim()}")
+
     def forward(self, input: Tensor) -> Tensor:
         """`[B, C, ...]` -> `[B, C, ...]`. Raises `ValueError` where all have one value a channel together."""
-        joined = self.training and dist.is_available() and dist.is_initialized()
-        if not joined or input.device.type != "cpu":
+        if not (self.training and dist.is_available() and dist.is_initialized()):
             return super().forward(input)
         self._check_input_dim(input)
-        mean, variance, share = self.running_mean, self.running_var, 0.0
-        if mean is not None and self.num_batches_tracked is not None:
+        share = 0.0 if self.momentum is None else self.momentum
+        if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-            share = (
-                1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-            )
+            if self.momentum is None:
+                share = 1.0 / float(self.num_batches_tracked)
         return _JoinedNorm.apply(
-            input, self.weight, self.bias, mean, variance, share, self.eps, self.process_group
+            input,
+            self.weight,
+            self.bias,
+            self.running_mean,
+            self.running_var,
+            share,
+            self.eps,
+            _group_of(self),
         )
 
 
-class SynchronisedTokenBatchNorm(SynchronisedBatchNorm):
+class JoinedTokenBatchNorm(JoinedBatchNorm):
     """The same over the last axis of `[B, *grid, C]`."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -47,37 +58,54 @@ class SynchronisedTokenBatchNorm(SynchronisedBatchNorm):
         return channels_last(super().forward(channels_first(input)))
 
 
-_KINDS: dict[type[_BatchNorm], type[SynchronisedBatchNorm]] = {
-    nn.BatchNorm1d: SynchronisedBatchNorm,
-    nn.BatchNorm2d: SynchronisedBatchNorm,
-    nn.BatchNorm3d: SynchronisedBatchNorm,
-    TokenBatchNorm: SynchronisedTokenBatchNorm,
-}
+class SyncTokenBatchNorm(nn.SyncBatchNorm):
+    """torch's synchronised batch norm, of a GPU, over the last axis of `[B, *grid, C]`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`[B, *grid, C]` -> `[B, *grid, C]`."""
+        return channels_last(super().forward(channels_first(input)))
 
 
-def synchronise(model: nn.Module, spared: Container[nn.Module] = ()) -> tuple[int, list[str]]:
+SYNCHRONISED = (nn.SyncBatchNorm, JoinedBatchNorm)
+_OF_FEATURES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def synchronise(
+    model: nn.Module, device: torch.device, spared: Container[nn.Module] = ()
+) -> tuple[int, list[str]]:
     """Put synchronised layers in place of the BatchNorm layers of `model`, with their tensors and keys.
 
-    spared: modules that stay as they are. Returns how many layers are synchronised now, and the names of
-    those of a class that nothing is known of, which are not.
+    device: where it is. spared: modules that stay as they are. Returns how many layers are synchronised
+    now, and the names of those of a class that nothing is known of, which are not.
     """
     count, unknown = 0, []
     for name, layer in [*model.named_modules()]:
         if not isinstance(layer, _BatchNorm) or layer in spared:
             continue
-        if isinstance(layer, nn.SyncBatchNorm):  # the model's own
-            count += 1
-        elif type(layer) in _KINDS:
-            path, _, own_name = name.rpartition(".")
-            setattr(model.get_submodule(path), own_name, _synchronised(layer))
-            count += 1
-        else:
+        kind = _synchronised_kind(layer, device)
+        if kind is None:
             unknown.append(name)
+            continue
+        count += 1
+        if not isinstance(layer, SYNCHRONISED):  # else it is the model's own
+            path, _, own_name = name.rpartition(".")
+            setattr(model.get_submodule(path), own_name, _converted(layer, kind))
     return count, unknown
 
 
-def _synchronised(layer: _BatchNorm) -> SynchronisedBatchNorm:
-    new = _KINDS[type(layer)](
+def _synchronised_kind(layer: _BatchNorm, device: torch.device) -> type[_BatchNorm] | None:
+    on_cpu = device.type == "cpu"
+    if isinstance(layer, SYNCHRONISED):
+        return type(layer)
+    if type(layer) is TokenBatchNorm:
+        return JoinedTokenBatchNorm if on_cpu else SyncTokenBatchNorm
+    if type(layer) in _OF_FEATURES:
+        return JoinedBatchNorm if on_cpu else nn.SyncBatchNorm
+    return None
+
+
+def _converted(layer: _BatchNorm, kind: type[_BatchNorm]) -> _BatchNorm:
+    new = kind(
         layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats
     )
     # Hooks of modules are not taken along: conversion comes before whoever registers any.
@@ -105,7 +133,7 @@ def joined_count(layer: _BatchNorm, count: int) -> int:
 
 
 def _is_joined(layer: _BatchNorm) -> bool:
-    return isinstance(layer, nn.SyncBatchNorm) and dist.is_initialized()
+    return isinstance(layer, SYNCHRONISED) and dist.is_initialized()
 
 
 def _group_of(layer: _BatchNorm) -> Any:

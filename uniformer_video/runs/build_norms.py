@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.models.contract import RecognitionModel
-from uniformer_video.models.sync_batch_norm import synchronise
+from uniformer_video.models.sync_batch_norm import SYNCHRONISED, synchronise
 from uniformer_video.words import plural
 
 _SETTING = "BN.NORM_TYPE sync_batchnorm"
@@ -24,7 +24,8 @@ def synchronise_norms(
     """
     if cfg.BN.NORM_TYPE != "sync_batchnorm" or ranks.size == 1 or _parts(cfg) != ranks.size:
         return False
-    count, _ = synchronise(model, {*_modules_of(resting), *_modules_of(_spared(model))})
+    spared = {*_modules_of(resting), *_modules_of(_spared(model))}
+    count, _ = synchronise(model, ranks.device, spared)
     return count > 0
 
 
@@ -42,7 +43,7 @@ def norm_lines(cfg: CfgNode, model: RecognitionModel, ranks: Ranks) -> Iterator[
     if size == 1:
         yield f"{_SETTING} has no effect: one process has the whole batch."
         return
-    joined = sum(isinstance(layer, nn.SyncBatchNorm) for layer in model.modules())
+    joined = sum(isinstance(layer, SYNCHRONISED) for layer in model.modules())
     others = sum(isinstance(layer, _BatchNorm) for layer in model.modules()) - joined
     batch = cfg.TRAIN.BATCH_SIZE // cfg.NUM_GPUS * size
     line = f"{_SETTING}: {plural(joined, 'BatchNorm layer')} by the joined batch of {size} processes, {batch}"

@@ -179,6 +179,7 @@ class PyAVReader(Reader):
                     self._put(clip, left.pop(frame.pts), frame, short_side)
                     if not left:
                         break
+                del frame  # else the decoder needs memory for one more
             if left:
                 return sorted(left.values())
         return []
@@ -209,9 +210,9 @@ class PyAVReader(Reader):
         """uint8 `[H, W, 3]` RGB as it is stored, and how it is to be turned."""
         height, width = shrunk_size((frame.height, frame.width), short_side)
         options = matrix_options(frame)
-        image = self._to_rgb.reformat(
-            frame, width, height, "rgb24", threads=1, **options
-        ).to_ndarray()
+        rgb = self._to_rgb.reformat(frame, width, height, "rgb24", threads=1, **options)
+        # a frame that needs no conversion may be one that the decoder still refers to
+        image = rgb.to_ndarray() if rgb is frame else _pixels_of(rgb)
         if frame.rotation not in self._orientations:  # to read the matrix takes longer
             self._orientations[frame.rotation] = orientation(frame, self._first_orientation)
         return image, self._orientations[frame.rotation]
@@ -219,6 +220,17 @@ class PyAVReader(Reader):
     def close(self) -> None:
         self._counted.forget()
         self._packets.close()
+
+
+def _pixels_of(frame: av.VideoFrame) -> np.ndarray:
+    """The memory of a frame in rgb24 as uint8 `[H, W, 3]`: a copy would take 25 MB more of a 4K video.
+
+    It lives as long as the array, whose rows may have some bytes between them.
+    """
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8, plane.line_size * frame.height)
+    rows = rows.reshape(frame.height, plane.line_size)[:, : 3 * frame.width]
+    return rows.reshape(frame.height, frame.width, 3)
 
 
 class OutOfOrder(Exception):

@@ -17,9 +17,11 @@ from uniformer_video.data.loading.dataset import open_record, timeline_of
 from uniformer_video.data.loading.watchdog import decoding
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DecodeError
+from uniformer_video.memory import give_back_freed
 from uniformer_video.words import one_line
 
 _PART_BYTES = 64 * 2**20  # of the views that are made at once
+_LARGE_FRAME = 8 * 2**20  # bytes, as RGB
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,22 @@ class ViewReader:
         first = number * self._clips_at_once
         indices = indices[first : first + self._clips_at_once]
         crops = video.map_frames(indices.ravel(), self._crops, self.decode_short_side)
+        give_back_freed()
         # [clips, T, crops, 3, h, w] -> [clips, crops, 3, T, h, w]
         clips = torch.from_numpy(crops).unflatten(0, indices.shape).permute(0, 2, 3, 1, 4, 5)
-        return torch.stack([self.views.to_input(view) for clip in clips for view in clip])
+        views = torch.empty(clips.shape).flatten(0, 1)
+        for number, view in enumerate(view for clip in clips for view in clip):
+            views[number] = self.views.to_input(
+                view
+            )  # one by one: all of them again would be a copy
+        return views
 
     def _crops(self, frame: np.ndarray) -> np.ndarray:
         """`uint8 [H, W, 3]` -> `float32 [crops, 3, crop, crop]`, values in 0..255."""
-        return torch.stack(self.views.crops(frame[None]))[:, :, 0].numpy()
+        crops = torch.stack(self.views.crops(frame[None]))[:, :, 0].numpy()
+        if frame.nbytes > _LARGE_FRAME:  # else what is free between two of them adds up
+            give_back_freed()
+        return crops
 
 
 class PartKey(NamedTuple):
@@ -138,4 +149,6 @@ class PartDataset(Dataset):
             decoding(self, key.video) as record,
             open_record(record, self.backend, self._opened) as video,
         ):
-            return self.reader.part(video, record.path, key.part, record.start, record.end)
+            views = self.reader.part(video, record.path, key.part, record.start, record.end)
+        give_back_freed()
+        return views
