@@ -85,7 +85,8 @@ def main(out, *overrides):
         trainer = Trainer(
             state=build_training.build_train_state(cfg, model, "fp32", ranks),
             loader=loader,
-            schedule=build_training.build_schedule(cfg),
+            timetable=build_training.build_timetable(cfg, loader.plan.steps_per_epoch),
+            schedule=build_training.build_schedule(cfg, loader.plan.steps_per_epoch),
             ranks=ranks,
             autocast=autocast,
             settings=build_training.build_train_settings(cfg),

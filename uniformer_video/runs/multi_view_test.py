@@ -149,7 +149,7 @@ def evaluate(
             **gflops,
             "checkpoint": str(path),
             "checkpoint_sha256": digest,
-            "epoch": weights.metadata.get("epoch"),
+            **dict([("epoch", None), weights.place or ("epoch", None)]),
             **({"weights": weights.chosen} if weights.chosen else {}),
         },
         segments=[(record.start, record.end) for record in data.test],

@@ -37,7 +37,8 @@ class Figure(Protocol):
 class Monitor:
     """Collects steps, reports intervals. Only the main process makes one that writes.
 
-    folder: where `metrics.jsonl` goes; None keeps silent. figures: the task's, `Figure`s that name what is
+    folder: where `metrics.jsonl` goes; None keeps silent. max_epoch: None where the run counts iterations,
+    which are steps. figures: the task's, `Figure`s that name what is
     measured beside the loss. writers: get the same numbers. show_bar: of progress; None = on a terminal.
     costs: says once what the run costs; None = nothing is said. noun: what the training is on, "video" or
     "image".
@@ -48,7 +49,7 @@ class Monitor:
         folder: Path | str | None,
         log_period: int,
         total_steps: int,
-        max_epoch: int,
+        max_epoch: int | None,
         figures: Sequence[Figure],
         first_step: int = 0,
         writers: Writers | None = None,
@@ -92,7 +93,7 @@ class Monitor:
 
     def validation(
         self,
-        epoch: int,
+        epoch: float,
         step: int,
         measured: Mapping[str, tuple[float, float]],
         seconds: float,
@@ -104,7 +105,7 @@ class Monitor:
         whose key is `name`.
         """
         first = next(iter(measured))
-        values: dict[str, Any] = {"kind": "val", "epoch": epoch, "step": step}
+        values: dict[str, Any] = {"kind": "val", "epoch": round(epoch, 6), "step": step}
         parts = []
         for weights, (score, loss) in measured.items():
             prefix = "" if weights == first else f"{weights}_"
@@ -112,7 +113,8 @@ class Monitor:
             which = f"{weights} " if len(measured) > 1 else ""
             parts.append(f"{which}{self.shown[name]} {score:.1%}  loss {loss:.3f}")
         self._write({**values, "seconds": round(seconds, 3)})
-        self.message(f"epoch {epoch}/{self.max_epoch}  validation {'  '.join(parts)}")
+        place = f"epoch {epoch}/{self.max_epoch}" if self.max_epoch else self._iteration(step)
+        self.message(f"{place}  validation {'  '.join(parts)}")
         if self.costs and (line := self.costs.validation(seconds)):
             self.message(line)
 
@@ -144,7 +146,7 @@ class Monitor:
         more = "".join(f"  {ALSO_MEASURED[key]} {value:.3f}" for key, value in beside.items())
         values = {
             "kind": "train",
-            "epoch": round(epoch, 4),
+            "epoch": round(epoch, 4 if self.max_epoch else 6),
             "step": step,
             "loss": mean["loss"],
             score: mean[score],
@@ -155,8 +157,13 @@ class Monitor:
             "memory_bytes": memory_bytes(),
         }
         self._write(values)
+        place = (
+            f"epoch {epoch:.2f}/{self.max_epoch}  step {step}/{self.total_steps}"
+            if self.max_epoch
+            else f"{self._iteration(step)}  epoch {epoch:.2f}"
+        )
         self.message(
-            f"epoch {epoch:.2f}/{self.max_epoch}  step {step}/{self.total_steps}  "
+            f"{place}  "
             f"loss {values['loss']:.3f}{more}  {self.shown[score]} {_percent(values[score])}  "
             f"lr {values['lr']:.2e}  "
             f"step {mean['seconds'] * 1000:.0f} ms ({share:.0%} waiting for data)  "
@@ -174,6 +181,9 @@ class Monitor:
                 f"AUG.ON_DEVICE {on_device}, or store the {self.noun}s at a smaller size; "
                 f"`{command('bench loader')}` shows where the time goes"
             )
+
+    def _iteration(self, step: int) -> str:
+        return f"iteration {step}/{self.total_steps}"
 
     def _write(self, values: dict[str, Any]) -> None:
         if self.file is None:

@@ -55,6 +55,7 @@ _DEFAULTS = {
     "AUG.ENABLE": False,
     "AUG.AA_TYPE": "rand-m9-mstd0.5-inc1",
     "MIXUP.ENABLE": False,
+    "BN.WEIGHT_DECAY": 0.0,
     "DATA.NUM_FRAMES": 8,
     "DATA.SAMPLING_RATE": 8,
     "DATA.TEST_CROP_SIZE": 256,
