@@ -152,7 +152,8 @@ def test_config_builds(path, caplog):
     classes = list(dict.fromkeys(chain(*cfg.DATA.FLIP_CLASS_PAIRS, *cfg.DATA.OPPOSITE_CLASS_PAIRS)))
     assert build_clips.build_augmentation(cfg, classes).crop_size == cfg.DATA.TRAIN_CROP_SIZE
     assert (build_training.build_mixup(cfg) is not None) == cfg.MIXUP.ENABLE
-    assert build_training.build_train_settings(cfg).max_epoch == cfg.SOLVER.MAX_EPOCH
+    assert build_training.build_train_settings(cfg).seed == cfg.RNG_SEED
+    assert build_training.build_timetable(cfg, 7).last_step == 7 * cfg.SOLVER.MAX_EPOCH
     tested = build_clips.build_test_dataset(cfg, [VideoRecord("a.mp4", "a", (0,))], protocol)
     assert (len(tested), tested.num_clips, tested.views.num_crops) == (1, *views)
 

@@ -48,7 +48,7 @@ def test_a_state_is_handed_over_as_one_object():
     for _ in range(3):
         take_step(state)
     state.progress = Progress(epoch=1)
-    state.progress.note_scores({"raw": 0.25, "average": 0.5})
+    state.progress.note_scores({"raw": 0.25, "average": 0.5}, 1)
     state.progress.epoch, state.progress.step = 2, 1
     assert other.load_state_dict(copy.deepcopy(state.state_dict())) == []
     assert_same(other.state_dict(), state.state_dict())

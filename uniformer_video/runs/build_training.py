@@ -121,7 +121,7 @@ def build_timetable(cfg: CfgNode, steps_per_epoch: int) -> Timetable:
 
 
 def build_schedule(cfg: CfgNode, steps_per_epoch: int = 1) -> Callable[[float], float]:
-    """The learning rate as a function of the epoch, a real number, or of the iteration if the run counts these.
+    """The learning rate as a function of the epoch, a real number; of the iteration if the run counts these.
 
     Raises `ConfigError` where no time is left behind the warm-up, or between it and the cool-down.
     """

@@ -1,4 +1,4 @@
-"""The weights that TRAIN.CHECKPOINT_KEEP asks for, of epochs or iterations: `epoch_0010.pt`, `iter_000400.pt`."""
+"""The weights that TRAIN.CHECKPOINT_KEEP asks for: of epochs, `epoch_0010.pt`, or of iterations."""
 
 import contextlib
 import re

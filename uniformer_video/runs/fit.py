@@ -255,13 +255,11 @@ def _training_facts(
     parameters = count_parameters(model) / 1e6
     plan, noun = loader.plan, medium_of_lists(cfg).name
     length = f"{timetable.count(timetable.last_step)} {timetable.unit}s"
-    epoch = (
-        f", epochs of {plan.steps_per_epoch},"
-        if timetable.by_iterations
-        else f" of {plan.steps_per_epoch} steps"
-    )
+    steps = plan.steps_per_epoch
+    epoch = f", epochs of {steps}," if timetable.by_iterations else f" of {steps} steps"
     yield (
-        f"Training {parameters:.2f} M parameters for {length}{epoch} on {ranks.size} x {device_name()}, {precision}, "
+        f"Training {parameters:.2f} M parameters for {length}{epoch} on "
+        f"{ranks.size} x {device_name()}, {precision}, "
         f"{plural(plan.slots * plan.slot_size, noun)} a step, "
         f"{resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)} workers."
     )

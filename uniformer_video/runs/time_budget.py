@@ -1,4 +1,4 @@
-"""TRAIN.MINUTES: as many epochs, or iterations, as go into a time, found by timing steps and a validation beforehand."""
+"""TRAIN.MINUTES: as many epochs, or iterations, as go into a time, by timing steps and a validation first."""
 
 import math
 import time
@@ -93,7 +93,8 @@ def fit_into_minutes(
         cfg = with_settings(cfg, kept)
         length = _length_key(cfg)
         ranks.say(
-            f"TRAIN.MINUTES {minutes:g}: the run keeps {length} {flat_config(cfg)[length]}, which it began with."
+            f"TRAIN.MINUTES {minutes:g}: the run keeps {length} {flat_config(cfg)[length]}, which it "
+            "began with."
         )
         return cfg
     decoding = fill_frame_cache(cfg, data, ranks, show_bars)

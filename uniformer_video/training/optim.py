@@ -142,8 +142,8 @@ def parameter_groups(
     published runs of images matched the class token alone, as `spare_class_token` does. Without
     `spare_vectors` 1-D parameters decay too. Those of BatchNorm do as these, unless `batch_norm_decay` tells
     their own decay, in a third group where it is not 0. What has one of `spared_names` in its name is exempt
-    in any case. Below 1, `layer_decay` splits the groups by the model's layers, the rate of each being that of
-    the next one times it: `lr_scale` is 1 for the classifier.
+    in any case. Below 1, `layer_decay` splits the groups by the model's layers, the rate of each being that
+    of the next one times it: `lr_scale` is 1 for the classifier.
     """
     spared = model.no_weight_decay() if spare_model_list else set()
     if spare_class_token:
