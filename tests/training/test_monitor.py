@@ -8,7 +8,6 @@ from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.training.costs import RunCosts
 from uniformer_video.training.monitor import Monitor, keep_lines_until
 from uniformer_video.training.timetable import Timetable
-from uniformer_video.training.timetable import Timetable
 
 
 def lines(folder):

@@ -123,6 +123,7 @@ def fit(
             show_bars,
             costs,
             data.medium.name,
+            validated=not timetable.has_open_end(progress),
         )
         trainer = Trainer(
             state=state,

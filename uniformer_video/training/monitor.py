@@ -41,7 +41,7 @@ class Monitor:
     which are steps. figures: the task's, `Figure`s that name what is
     measured beside the loss. writers: get the same numbers. show_bar: of progress; None = on a terminal.
     costs: says once what the run costs; None = nothing is said. noun: what the training is on, "video" or
-    "image".
+    "image". validated: what is due after `first_step` is done.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Monitor:
         show_bar: bool | None = None,
         costs: RunCosts | None = None,
         noun: str = "video",
+        validated: bool = True,
     ):
         self.folder = Path(folder) if folder else None
         self.log_period, self.total_steps, self.max_epoch = log_period, total_steps, max_epoch
@@ -67,7 +68,7 @@ class Monitor:
         self.file: TextIO | None = None
         if not self.folder:
             return
-        keep_lines_until(self.folder / METRICS_FILE, first_step)
+        keep_lines_until(self.folder / METRICS_FILE, first_step, validated)
         self.file = open(self.folder / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
         self.writers.begin(first_step)
         if sys.stderr.isatty() if show_bar is None else show_bar:
@@ -195,14 +196,18 @@ class Monitor:
         self.writers.scalars({f"{kind}/{key}": v for key, v in shown.items()}, values["step"])
 
 
-def keep_lines_until(path: Path, step: int) -> None:
-    """Drop the lines of steps after `step`: a resumed run writes them again."""
+def keep_lines_until(path: Path, step: int, validated: bool = True) -> None:
+    """Drop the lines of steps after `step`, and unless it is `validated` that of its validation: a resumed run
+    writes them again.
+    """
     if not path.is_file():
         return
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            if simplejson.loads(line)["step"] <= step:
+            told = simplejson.loads(line)
+            again = told["step"] == step and told.get("kind") == "val" and not validated
+            if told["step"] <= step and not again:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue  # a line torn by a crash
