@@ -197,8 +197,8 @@ class Monitor:
 
 
 def keep_lines_until(path: Path, step: int, validated: bool = True) -> None:
-    """Drop the lines of steps after `step`, and unless it is `validated` that of its validation: a resumed run
-    writes them again.
+    """Drop the lines of steps after `step`, and unless it is `validated` that of its validation: a resumed
+    run writes them again.
     """
     if not path.is_file():
         return
