@@ -233,12 +233,7 @@ def test_iterations_may_be_validated_in_a_run_of_epochs(train, caplog):
 
 def test_the_same_in_iterations_and_in_epochs_is_the_same_training(train):
     """8 iterations are 2 epochs: a warm-up of one, validations and checkpoints after each."""
-    plain = {
-        "SOLVER__LR_POLICY": "cosine",
-        "SOLVER__WARMUP_RATIO": 0,
-        "EMA__ENABLE": False,
-        "EMA__DECAY": None,
-    }
+    plain = {"SOLVER__LR_POLICY": "cosine", "SOLVER__WARMUP_RATIO": 0}
     in_epochs = {"SOLVER__MAX_ITER": None, "SOLVER__WARMUP_ITERS": None, "SOLVER__MAX_EPOCH": 2}
     in_epochs |= {"SOLVER__WARMUP_EPOCHS": 1, "TRAIN__EVAL_ITERS": None}
     in_epochs |= {"TRAIN__CHECKPOINT_ITERS": None}

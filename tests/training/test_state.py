@@ -132,11 +132,14 @@ class Others:
 
 
 def saver(state, ranks, write):
-    settings = build_training.build_train_settings(
-        load_config(overrides=["SOLVER.MAX_EPOCH", "2", "SOLVER.WARMUP_EPOCHS", "0"])
-    )
+    cfg = load_config(overrides=["SOLVER.MAX_EPOCH", "2", "SOLVER.WARMUP_EPOCHS", "0"])
     return Saver(
-        state=state, settings=settings, steps_per_epoch=4, ranks=ranks, write=write, remedy=str
+        state=state,
+        settings=build_training.build_train_settings(cfg),
+        timetable=build_training.build_timetable(cfg, 4),
+        ranks=ranks,
+        write=write,
+        remedy=str,
     )
 
 
