@@ -156,9 +156,8 @@ def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
         if not isinstance(record, dict) or not _is_number(record.get("epoch")):
             continue
         if record.get("kind") in records:
-            step = record.get("step")
-            place = record["epoch"], step if _is_number(step) else 0
-            records[record["kind"]][place] = record
+            step = record["step"] if _is_number(record.get("step")) else 0
+            records[record["kind"]][record["epoch"], step] = record
     return {kind: [found[place] for place in sorted(found)] for kind, found in records.items()}
 
 

@@ -168,7 +168,7 @@ def parameter_groups(
             plain.append(parameter)
         else:
             decayed.append(parameter)
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]

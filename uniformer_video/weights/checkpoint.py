@@ -335,8 +335,8 @@ def _take_set(content: dict[str, Any], select: str, name: str) -> tuple[dict[str
     if not isinstance(state, dict):
         raise DamagedError(f"{name}: its {select} weights are damaged")
     entry = about.get("sets", {}).get(select, {})
-    place = dict([_place(entry)]) if entry else {}
-    own = {**metadata, **place, "weights": {"chosen": select}}
+    place = _place(entry)
+    own = {**metadata, **dict([place] if place else []), "weights": {"chosen": select}}
     own.pop(CALIBRATION, None)
     return {**content, "model": state, "metadata": own}, "model"
 
