@@ -245,4 +245,5 @@ def test_their_switch_of_the_decay_has_no_say_about_batch_norm(tmp_path, model, 
     file.write_text(
         f"MODEL: {{MODEL_NAME: {model}{arch}}}\nSOLVER: {{ZERO_WD_1D_PARAM: {decays}}}\n"
     )
-    assert load_config(file).BN.WEIGHT_DECAY == expected
+    decay = load_config(file).BN.WEIGHT_DECAY
+    assert decay == expected
