@@ -64,7 +64,7 @@ def main(out, *overrides):
         loader.finish = lambda clips: finish(clips).double()
         log, validations = Log(), []
 
-        def validate(epoch):
+        def validate(steps):
             scores = score_records(
                 cfg,
                 InFloat64(model),
