@@ -90,6 +90,7 @@ def test_a_class_that_is_here_is_its_peer(load, text):
         "SOLVER.WEIGHT_DECAY": 1e-4,
         "SOLVER.COSINE_AFTER_WARMUP": False,
         "SOLVER.ZERO_WD_1D_PARAM": False,
+        "BN.WEIGHT_DECAY": 0.0,
         "SOLVER.CLIP_GRADIENT": 0.0,
         "TEST.NUM_ENSEMBLE_VIEWS": 10,
         "TEST.NUM_SPATIAL_CROPS": 3,

@@ -262,3 +262,16 @@ def test_settings_of_theirs_that_are_honoured_under_their_names(load):
         "MODEL: {MODEL_NAME: Uniformer}\nBN: {MOMENTUM: 0.2, WEIGHT_DECAY: 0.1}\n"
     )
     assert (flat["BN.MOMENTUM"], flat["BN.WEIGHT_DECAY"]) == (0.1, 0.1) and "BN.MOMENTUM" in ignored
+
+
+@pytest.mark.parametrize(("decays", "expected"), [("True", -1.0), ("False", 0.0)])
+@pytest.mark.parametrize("model", ["UniFormer", "ResNet"])
+def test_their_switch_of_the_decay_has_no_say_about_batch_norm(tmp_path, model, decays, expected):
+    """Ours has, unless BN.WEIGHT_DECAY tells it."""
+    file = tmp_path / "theirs.yaml"
+    arch = "" if model == "UniFormer" else ", ARCH: slow"
+    file.write_text(
+        f"MODEL: {{MODEL_NAME: {model}{arch}}}\nSOLVER: {{ZERO_WD_1D_PARAM: {decays}}}\n"
+    )
+    decay = load_config(file).BN.WEIGHT_DECAY
+    assert decay == expected

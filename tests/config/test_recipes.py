@@ -154,7 +154,8 @@ def test_config_builds(path, caplog):
     assert build_clips.build_augmentation(cfg, classes).crop_size == cfg.DATA.TRAIN_CROP_SIZE
     mixes = cfg.MIXUP.ENABLE and not holds_masks(cfg.TRAIN.DATASET)
     assert (build_training.build_mixup(cfg) is not None) == mixes
-    assert build_training.build_train_settings(cfg).max_epoch == cfg.SOLVER.MAX_EPOCH
+    assert build_training.build_train_settings(cfg).seed == cfg.RNG_SEED
+    assert build_training.build_timetable(cfg, 7).last_step == 7 * cfg.SOLVER.MAX_EPOCH
     tested = build_clips.build_test_dataset(cfg, [VideoRecord("a.mp4", "a", (0,))], protocol)
     assert (len(tested), tested.num_clips, tested.views.num_crops) == (1, *views)
 

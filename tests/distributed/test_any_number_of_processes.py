@@ -69,6 +69,26 @@ def test_in_float64_weights_buffers_losses_and_validation_agree(
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # scores are kept in float32
 
 
+def test_of_a_run_that_counts_iterations(tiny, tmp_path):
+    """7 steps in epochs of 4, validated after 3, 6 and 7, with BatchNorm's statistics measured there."""
+    given = tiny(
+        NUM_GPUS=2,
+        SOLVER__MAX_EPOCH=None,
+        SOLVER__WARMUP_EPOCHS=None,
+        SOLVER__MAX_ITER=7,
+        SOLVER__WARMUP_ITERS=2,
+        TRAIN__EVAL_ITERS=3,
+        TRAIN__CHECKPOINT_ITERS=2,
+        BN__USE_PRECISE_STATS=True,
+        BN__NUM_BATCHES_PRECISE=2,
+    )
+    one, many = one_and_many(tmp_path, 2, given)
+    assert len(one["losses"]) == 7 and len(many["scores"]) == len(one["scores"]) == 3
+    assert_agree(one, many)
+    for found, expected in zip(many["scores"], one["scores"], strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
 def test_of_images_too(tmp_path):
     """24 steps of RandAugment, erasing, repeats, mixup and stochastic depth, on 27 pictures of noise."""
     rng = np.random.default_rng(0)

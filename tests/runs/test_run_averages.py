@@ -15,7 +15,7 @@ from tiny_run import copy_run, tiny_overrides
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.inference.predictor import Predictor
-from uniformer_video.runs import fit
+from uniformer_video.runs import build_training, fit
 from uniformer_video.runs.epoch_weights import EpochWeights
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.runs.run import run
@@ -194,7 +194,7 @@ def test_which_numbered_checkpoints_are_kept(tmp_path, keep, period, expected):
         **{"TRAIN.CHECKPOINT_KEEP": keep, "TRAIN.CHECKPOINT_PERIOD": period, "SOLVER.MAX_EPOCH": 5},
         **{"SOLVER.WARMUP_EPOCHS": 0},
     )
-    epochs = EpochWeights(RunFolder(tmp_path), cfg)
+    epochs = EpochWeights(RunFolder(tmp_path), cfg, build_training.build_timetable(cfg, 4))
     for epoch, step in ((0, 1), (1, 0), (2, 0), (2, 3), (3, 0), (4, 0), (5, 0)):
         progress = Progress(epoch=epoch, step=step)
         epochs.write(progress, {"raw": {"a": torch.ones(1)}}, {"epoch": epoch})
@@ -206,7 +206,7 @@ def test_which_numbered_checkpoints_are_kept(tmp_path, keep, period, expected):
 def test_the_last_epoch_is_kept_where_patience_ends_the_training(tmp_path):
     settings = {"CHECKPOINT_KEEP": "all", "CHECKPOINT_PERIOD": 10, "PATIENCE": 2}
     cfg = load_config(**{f"TRAIN.{key}": value for key, value in settings.items()})
-    epochs = EpochWeights(RunFolder(tmp_path), cfg)
+    epochs = EpochWeights(RunFolder(tmp_path), cfg, build_training.build_timetable(cfg, 4))
     for epoch, stale in ((2, 1), (3, 2)):
         progress = Progress(epoch=epoch, stale_validations=stale)
         epochs.write(progress, {"raw": {"a": torch.ones(1)}}, {})
@@ -216,7 +216,7 @@ def test_the_last_epoch_is_kept_where_patience_ends_the_training(tmp_path):
 def test_those_of_a_course_that_was_left_push_none_out(tmp_path):
     """After --from best the training is at an earlier epoch than before."""
     cfg = load_config(**{"TRAIN.CHECKPOINT_KEEP": 1})
-    epochs = EpochWeights(RunFolder(tmp_path), cfg)
+    epochs = EpochWeights(RunFolder(tmp_path), cfg, build_training.build_timetable(cfg, 4))
     for epoch in (7, 2, 3):
         epochs.write(Progress(epoch=epoch), {"raw": {"a": torch.ones(1)}}, {})
         epochs.remove_surplus(Progress(epoch=epoch))

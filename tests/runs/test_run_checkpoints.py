@@ -179,7 +179,7 @@ def test_other_settings_are_refused_by_the_checkpoint_alone(stopped, train, dele
 def test_lost_best_weights_are_said_and_the_best_of_what_follows_takes_their_place(
     stopped, train, caplog, damaged
 ):
-    best = read_weights(stopped / LAST).training["progress"]["best_epoch"]
+    best = read_weights(stopped / LAST).training["progress"]["best_at"]
     flip_a_bit(stopped / BEST) if damaged else (stopped / BEST).unlink()
     caplog.clear()
     train(SOLVER__MAX_EPOCH=3)
@@ -330,7 +330,7 @@ def wildly_high(epoch):
 
 
 def test_before_any_validation_there_is_nothing_to_go_on_from(train, folder, monkeypatch):
-    monkeypatch.setattr(build_training, "build_schedule", lambda cfg: wildly_high)
+    monkeypatch.setattr(build_training, "build_schedule", lambda *_: wildly_high)
     with pytest.raises(TrainingError, match=r"no weights have been validated yet.*start over"):
         train(TRAIN__MAX_NONFINITE=2)
     monkeypatch.undo()
@@ -391,7 +391,7 @@ def test_the_remedy_for_a_rate_that_is_too_high_works_in_the_same_folder(
     train(SOLVER__MAX_EPOCH=2)
     shutil.copytree(folder, folder.with_name("kept"))
     wild = {"SOLVER__MAX_EPOCH": 6, "SOLVER__BASE_LR": "1e3", "TRAIN__MAX_NONFINITE": 3}
-    monkeypatch.setattr(build_training, "build_schedule", lambda cfg: wildly_high)
+    monkeypatch.setattr(build_training, "build_schedule", lambda *_: wildly_high)
     with pytest.raises(TrainingError, match="--from best") as caught:
         train(from_best=True, **wild)
     assert re.search(r"not (saved|finite)", str(caught.value))

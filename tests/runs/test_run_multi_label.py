@@ -81,7 +81,7 @@ def test_a_run_learns_and_says_how_well_by_map(several, tmp_path, call):
     progress = read_weights(tmp_path / "run" / "last.pt").training["progress"]
     assert best.metadata["task"] == "multi-label" and count_classes(best) == 3
     assert progress["best_score"] == max(line["map"] for line in validated)
-    assert best.metadata["epoch"] == progress["best_epoch"]
+    assert best.metadata["epoch"] == progress["best_at"]
 
 
 @pytest.mark.parametrize("stop_after", [2, 4])
@@ -111,7 +111,7 @@ def test_a_validation_without_a_label_chooses_nothing(several, tmp_path, demo, c
     (tmp_path / "val.csv").write_text(f"path,label\n{demo}/val/00000.mp4,\n")
     go(several(SOLVER__MAX_EPOCH=1, SOLVER__WARMUP_EPOCHS=0))
     assert "no validation video has a label" in caplog.text
-    assert read_weights(tmp_path / "run" / "last.pt").training["progress"]["best_epoch"] == 0
+    assert read_weights(tmp_path / "run" / "last.pt").training["progress"]["best_at"] == 0
     assert (tmp_path / "run" / "best.pt").is_file()
 
 
@@ -149,7 +149,7 @@ def test_weights_of_one_kind_start_the_other_and_are_not_tested_on_it(several, t
 def test_a_checkpoint_of_the_time_of_top1_goes_on():
     values = {"epoch": 3, "step": 1, "best_top1": 0.5, "best_epoch": 2, "seconds": 9.0}
     progress = Progress.from_dict({**values, "bad_videos": {}})
-    assert (progress.best_score, progress.best_epoch, progress.epoch) == (0.5, 2, 3)
+    assert (progress.best_score, progress.best_at, progress.epoch) == (0.5, 2, 3)
     assert Progress.from_dict(vars(progress)) == progress
     with pytest.raises(TypeError):
         Progress.from_dict({"best": 1})

@@ -54,7 +54,7 @@ def costs(monkeypatch):
 
 def test_all_parts_of_a_training_count():
     assert [COSTS.seconds(epochs) for epochs in (1, 2, 3, 4)] == [14.5, 25, 38.5, 49]
-    assert [COSTS.epochs_within(seconds) for seconds in (48.9, 49, 1)] == [3, 4, 1]
+    assert [COSTS.within(seconds) for seconds in (48.9, 49, 1)] == [3, 4, 1]
     assert replace(COSTS, eval_period=0, checkpoint_period=9).seconds(4) == 41.5
     assert replace(COSTS, checkpoint_period=9).seconds(4) == 48  # the best weights are saved too
     # statistics are measured where an epoch is validated or saved: of 4 after 2, 3 and 4
@@ -66,7 +66,9 @@ def test_a_cool_down_keeps_its_share():
     """So that the cosine before it does, too: SOLVER.MAX_EPOCH has them all."""
     words = ["SOLVER.MAX_EPOCH", "310", "SOLVER.COOLDOWN_EPOCHS", "10"]
     chosen = time_budget._scaled(load_config(overrides=words), 31)
-    assert set(chosen) == set(time_budget._IN_EPOCHS)
+    assert set(chosen) == {
+        f"SOLVER.{key}" for key in ("MAX_EPOCH", "WARMUP_EPOCHS", "COOLDOWN_EPOCHS", "STEPS")
+    }
     assert (chosen["SOLVER.MAX_EPOCH"], chosen["SOLVER.COOLDOWN_EPOCHS"]) == (31, 1.0)
 
 
@@ -123,10 +125,10 @@ def test_precise_statistics_are_timed_too(tiny, monkeypatch, batches):
     monkeypatch.setattr(time_budget, "TIMED_STEPS", batches)
     monkeypatch.setattr(time_budget, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(Trainer, "measure_statistics", slow)
-    monkeypatch.setattr(Costs, "epochs_within", lambda self, seconds: found.append(self) or 1)
+    monkeypatch.setattr(Costs, "within", lambda self, *_: found.append(self) or 1)
     changes = {"BN__USE_PRECISE_STATS": True, "BN__NUM_BATCHES_PRECISE": 9, "EMA__ENABLE": True}
     go(tiny(TEST__ENABLE=False, **changes), TRAIN__MINUTES=1, SOLVER__WARMUP_EPOCHS=0)
-    assert found[0].statistics == 45 and found[0].save == found[0].epoch == 0
+    assert found[0].statistics == 45 and found[0].save == found[0].unit == 0
 
 
 def test_what_a_killed_process_has_tried_out_is_removed(tiny, tmp_path):
@@ -181,9 +183,9 @@ def test_timing_leaves_no_trace(tiny, tmp_path, caplog, monkeypatch, workers):
     (tmp_path / "run/.rehearsal/last.pt").write_bytes(b"of a killed process")
     given = tiny(TEST__ENABLE=False, DATA_LOADER__NUM_WORKERS=workers, TEST__BATCH_SIZE=2)
     found = []
-    monkeypatch.setattr(Costs, "epochs_within", lambda self, seconds: found.append(self) or 3)
+    monkeypatch.setattr(Costs, "within", lambda self, *_: found.append(self) or 3)
     go(given, TRAIN__MINUTES=1)
-    assert min(found[0].epoch, found[0].validation, found[0].save) > 0 and found[0].start >= 0
+    assert min(found[0].unit, found[0].validation, found[0].save) > 0 and found[0].start >= 0
     assert caplog.text.count("Training 0.") == 1  # what is tried out is not told
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {".lock", "config.yaml", "metrics.jsonl", "last.pt", "previous.pt", "best.pt"}

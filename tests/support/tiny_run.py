@@ -23,10 +23,13 @@ TINY = {
 
 
 def tiny_overrides(data, output, **changes):
-    """The words `KEY VALUE ...` of a tiny run on the videos in `data` into the folder `output`."""
+    """The words `KEY VALUE ...` of a tiny run on the videos in `data` into the folder `output`.
+
+    A change to None leaves a setting out.
+    """
     values = {**TINY, "DATA.PATH_TO_DATA_DIR": str(data), "OUTPUT_DIR": str(output)}
-    values |= {key.replace("__", "."): str(value) for key, value in changes.items()}
-    return [part for pair in values.items() for part in pair]
+    values |= {key.replace("__", "."): value for key, value in changes.items()}
+    return [str(part) for pair in values.items() if pair[1] is not None for part in pair]
 
 
 def tiny_image_overrides(data, output, **changes):

@@ -65,7 +65,7 @@ def main(out, *overrides):
         loader.finish = lambda clips: finish(clips).double()
         log, validations = Log(), []
 
-        def validate(epoch):
+        def validate(steps):
             if task.scoring == "pixels":
                 models = {"raw": InFloat64(model)}
                 found = examination_of(task).validate(cfg, task, models, data, ranks)
@@ -93,7 +93,8 @@ def main(out, *overrides):
         trainer = Trainer(
             state=build_training.build_train_state(cfg, model, "fp32", ranks),
             loader=loader,
-            schedule=build_training.build_schedule(cfg),
+            timetable=build_training.build_timetable(cfg, loader.plan.steps_per_epoch),
+            schedule=build_training.build_schedule(cfg, loader.plan.steps_per_epoch),
             ranks=ranks,
             autocast=autocast,
             settings=build_training.build_train_settings(cfg),

@@ -169,17 +169,16 @@ def test_a_decay_that_never_moves_is_refused(decay):
 
 def test_the_best_of_each_kind_and_of_all():
     progress = Progress(epoch=1)
-    assert progress.note_scores({"raw": 0.5, "ema": 0.25}) == {"raw", "ema"}
-    assert (progress.best_weights, progress.best_score, progress.best_epoch) == ("raw", 0.5, 1)
-    progress.epoch = 2
-    assert progress.note_scores({"raw": 0.25, "ema": 0.4}) == {"ema"}
-    assert (progress.best_weights, progress.best_epoch) == ("raw", 1)
+    assert progress.note_scores({"raw": 0.5, "ema": 0.25}, 1) == {"raw", "ema"}
+    assert (progress.best_weights, progress.best_score, progress.best_at) == ("raw", 0.5, 1)
+    assert progress.note_scores({"raw": 0.25, "ema": 0.4}, 2) == {"ema"}
+    assert (progress.best_weights, progress.best_at) == ("raw", 1)
     progress.epoch = 3
-    assert progress.note_scores({"raw": 0.5, "ema": 0.5}) == {
+    assert progress.note_scores({"raw": 0.5, "ema": 0.5}, 3) == {
         "raw",
         "ema",
     }  # the average, of equals
-    assert (progress.best_weights, progress.best_epoch) == ("ema", 3)
+    assert (progress.best_weights, progress.best_at) == ("ema", 3)
     assert progress.best_of == {"raw": [0.5, 3], "ema": [0.5, 3]}
     progress.forget_best()
     assert progress == Progress(epoch=3)

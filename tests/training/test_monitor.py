@@ -7,6 +7,7 @@ from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.training.costs import RunCosts
 from uniformer_video.training.monitor import Monitor, keep_lines_until
+from uniformer_video.training.timetable import Timetable
 
 
 def lines(folder):
@@ -83,7 +84,10 @@ def test_a_resumed_log_drops_what_will_come_again(tmp_path):
 def test_what_a_run_costs_is_said_once(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     costs = RunCosts(
-        steps_per_epoch=3, max_epoch=100, eval_period=10, devices=8, unit="GPU", hardware="8 x H100"
+        Timetable(3, 300, eval_steps=30, checkpoint_steps=3),
+        devices=8,
+        unit="GPU",
+        hardware="8 x H100",
     )
     monitor = Monitor(tmp_path, 100, 300, 100, SingleLabel.figures, costs=costs)
     for number in range(1, 31):
@@ -98,7 +102,7 @@ def test_what_a_run_costs_is_said_once(tmp_path, caplog):
 
 
 def test_a_validation_after_the_first_epoch_is_among_the_costs():
-    costs = RunCosts(3, max_epoch=4, eval_period=1, devices=2, unit="core", hardware="2 cores")
+    costs = RunCosts(Timetable(3, 12, 3, 3), devices=2, unit="core", hardware="2 cores")
     assert [costs.step(number, 600.0) for number in (1, 2, 3)] == ["", "", ""]
     line = costs.validation(900.0)
     assert "30 min 00 s of training and 15 min 00 s for a validation" in line
@@ -107,12 +111,12 @@ def test_a_validation_after_the_first_epoch_is_among_the_costs():
 
 
 def test_a_run_that_may_end_early_costs_so_much_at_most():
-    costs = RunCosts(1, 9, eval_period=0, devices=1, unit="GPU", hardware="a", may_end_early=True)
+    costs = RunCosts(Timetable(1, 9, 0, 1), devices=1, unit="GPU", hardware="a", may_end_early=True)
     assert "; at most 9 epochs: 9.0 s" in costs.step(1, 1.0)
 
 
 def test_what_a_run_has_cost_is_recorded():
-    costs = RunCosts(3, max_epoch=4, eval_period=1, devices=2, unit="core", hardware="2 cores")
+    costs = RunCosts(Timetable(3, 12, 3, 3), devices=2, unit="core", hardware="2 cores")
     own = {"hardware": "2 cores", "devices": 2, "unit": "core"}
     assert costs.record(20.0) == {"spent": [{**own, "seconds": 20.0}]}  # no epoch is done
     for number in (1, 2, 3):
@@ -124,16 +128,16 @@ def test_what_a_run_has_cost_is_recorded():
         "validation_seconds": 900.0,
         "spent": [{**own, "seconds": 2700.0}],
     }
-    again = RunCosts(3, max_epoch=4, eval_period=1, devices=2, unit="core", hardware="2 cores")
+    again = RunCosts(Timetable(3, 12, 3, 3), devices=2, unit="core", hardware="2 cores")
     again.go_on_from(first, 2700.0)  # nothing is measured yet: what was measured before counts
     assert again.record(2800.0) == {**first, "spent": [{**own, "seconds": 2800.0}]}
-    gpu = RunCosts(3, max_epoch=4, eval_period=1, devices=1, unit="GPU", hardware="1 x H100")
+    gpu = RunCosts(Timetable(3, 12, 3, 3), devices=1, unit="GPU", hardware="1 x H100")
     gpu.go_on_from(first, 2700.0)
     assert [stretch["seconds"] for stretch in gpu.record(2760.0)["spent"]] == [2700.0, 60.0]
 
 
 def test_costs_from_before_they_were_recorded_are_unknown_not_forgotten():
-    costs = RunCosts(3, max_epoch=4, eval_period=1, devices=1, unit="GPU", hardware="1 x H100")
+    costs = RunCosts(Timetable(3, 12, 3, 3), devices=1, unit="GPU", hardware="1 x H100")
     costs.go_on_from({}, 3600.0)
     unknown, own = costs.record(3700.0)["spent"]
     assert (unknown["hardware"], unknown["devices"], unknown["seconds"]) == (
@@ -145,6 +149,6 @@ def test_costs_from_before_they_were_recorded_are_unknown_not_forgotten():
 
 
 def test_without_validations_the_costs_are_told_after_the_steps():
-    costs = RunCosts(2, max_epoch=1, eval_period=0, devices=1, unit="GPU", hardware="a GPU")
+    costs = RunCosts(Timetable(2, 2, 0, 2), devices=1, unit="GPU", hardware="a GPU")
     assert not costs.step(1, 1.0)
     assert costs.step(2, 1.0).endswith("on a GPU, without the multi-view test.")

@@ -130,7 +130,10 @@ class Layers(torch.nn.Module):
     ("options", "decays"),
     [
         ({}, [0.1, 0, 0, 0]),
-        ({"spare_vectors": False}, [0.1, 0.1, 0, 0.1]),
+        ({"spare_vectors": False}, [0.1, 0.1, 0.1, 0.1]),
+        ({"spare_vectors": False, "batch_norm_decay": 0.0}, [0.1, 0.1, 0, 0.1]),
+        ({"spare_vectors": False, "spared_names": ["_norm"]}, [0.1, 0.1, 0, 0]),
+        ({"batch_norm_decay": 0.3, "spared_names": ["layer_", "batch"]}, [0.1, 0, 0, 0]),
         ({"batch_norm_decay": 0.3}, [0.1, 0, 0.3, 0]),
         ({"spare_vectors": False, "batch_norm_decay": 0.3}, [0.1, 0.1, 0.3, 0.1]),
     ],

@@ -316,6 +316,6 @@ def test_a_validation_that_is_not_finite_stops_the_run_and_is_never_the_best(
     ):
         train()
     progress = read_weights(tmp_path / "run" / "last.pt").training["progress"]
-    assert (progress["epoch"], progress["step"], progress["best_epoch"]) == (0, 4, 0)
+    assert (progress["epoch"], progress["step"], progress["best_at"]) == (0, 4, 0)
     monkeypatch.undo()
     assert train().metadata["epoch"] == 2

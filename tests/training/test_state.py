@@ -48,7 +48,7 @@ def test_a_state_is_handed_over_as_one_object():
     for _ in range(3):
         take_step(state)
     state.progress = Progress(epoch=1)
-    state.progress.note_scores({"raw": 0.25, "average": 0.5})
+    state.progress.note_scores({"raw": 0.25, "average": 0.5}, 1)
     state.progress.epoch, state.progress.step = 2, 1
     assert other.load_state_dict(copy.deepcopy(state.state_dict())) == []
     assert_same(other.state_dict(), state.state_dict())
@@ -132,11 +132,14 @@ class Others:
 
 
 def saver(state, ranks, write):
-    settings = build_training.build_train_settings(
-        load_config(overrides=["SOLVER.MAX_EPOCH", "2", "SOLVER.WARMUP_EPOCHS", "0"])
-    )
+    cfg = load_config(overrides=["SOLVER.MAX_EPOCH", "2", "SOLVER.WARMUP_EPOCHS", "0"])
     return Saver(
-        state=state, settings=settings, steps_per_epoch=4, ranks=ranks, write=write, remedy=str
+        state=state,
+        settings=build_training.build_train_settings(cfg),
+        timetable=build_training.build_timetable(cfg, 4),
+        ranks=ranks,
+        write=write,
+        remedy=str,
     )
 
 

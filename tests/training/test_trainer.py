@@ -113,7 +113,7 @@ def test_ctrl_c_during_a_validation_stops_the_run_after_it(
     original = fit._validate
 
     def interrupted(*args):
-        if args[-1] == epoch:
+        if args[-1] == 4 * epoch:  # steps
             os.kill(os.getpid(), signal.SIGINT)
         return original(*args)
 
@@ -349,7 +349,7 @@ def test_best_weights_that_are_not_written_yet_are_saved_with_a_rescue(tiny, tmp
     monkeypatch.undo()
     assert told[0].startswith("all up to step 4 is saved")
     progress = read_weights(tmp_path / "a" / "last.pt").training["progress"]
-    assert (progress["epoch"], progress["best_epoch"]) == (1, 1)
+    assert (progress["epoch"], progress["best_at"]) == (1, 1)
     assert read_weights(tmp_path / "a" / "best.pt").metadata["epoch"] == 1
 
 

@@ -14,6 +14,7 @@ from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.jobs import Outcome, run_jobs
+from uniformer_video.runs.build_training import build_timetable
 
 _LONGEST = 180  # seconds for the measurement of a step
 _DECODED = 8  # videos
@@ -72,9 +73,10 @@ def estimate(
         return Cost("", reason=outcome.reason)
     step, decoding = outcome.result, _time_decoding(cfg, train)
     copies = cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1
-    batch, epochs = min(cfg.TRAIN.BATCH_SIZE, len(train)), cfg.SOLVER.MAX_EPOCH
-    videos = epochs * (len(train) // batch * batch)
-    validations = validated * (epochs // cfg.TRAIN.EVAL_PERIOD) if cfg.TRAIN.EVAL_PERIOD else 0
+    batch = min(cfg.TRAIN.BATCH_SIZE, len(train))
+    timetable = build_timetable(cfg, len(train) // batch)
+    videos = timetable.last_step * batch
+    validations = validated * timetable.validations()
     views = tested * cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS
     model = step.seconds * (videos * copies + (validations + views) * _OF_A_STEP)
     data = decoding * (videos + validations + tested * cfg.TEST.NUM_ENSEMBLE_VIEWS) / usable_cores()

@@ -276,6 +276,7 @@ def _some_videos(cfg: CfgNode) -> Iterator[tuple[Sequence[VideoRecord], Sequence
     cfg = cfg.clone()
     cfg.defrost()
     cfg.TRAIN.ENABLE, cfg.TRAIN.EVAL_PERIOD, cfg.TEST.ENABLE = True, 0, False
+    cfg.TRAIN.EVAL_ITERS = 0
     if cfg.DATA.PATH_TO_DATA_DIR:
         data = build_data(cfg)
         yield data.train, data.class_names

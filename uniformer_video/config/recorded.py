@@ -10,7 +10,7 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.config.foreign.data import with_task
 from uniformer_video.config.register import plugin_of
-from uniformer_video.config.rows import DEFAULTS, REMOVED
+from uniformer_video.config.rows import DEFAULTS, IN_ITERATIONS, REMOVED
 from uniformer_video.config.setting import PLUGINS
 from uniformer_video.config.settings import (
     flat_config,
@@ -30,9 +30,13 @@ log = logging.getLogger(__name__)
 def config_text(cfg: CfgNode) -> str:
     """The whole tree as YAML that `load_config` reads back, with what another project's settings ask for.
 
-    Of plugins that are merely installed it holds what is no default, and `PLUGINS` then names them.
+    Of plugins that are merely installed it holds what is no default, and `PLUGINS` then names them. What is
+    counted in iterations does not stand there in epochs too: `load_config` would refuse both.
     """
     flat = flat_config(cfg)
+    for in_iterations, in_epochs in IN_ITERATIONS.items():
+        if flat[in_iterations]:
+            del flat[in_epochs]
     plugins = list(flat[PLUGINS])
     for key in list(flat):
         plugin = plugin_of(key)
@@ -82,7 +86,16 @@ def _recorded_settings(text: str) -> dict[str, Any] | None:
         tree = read_yaml(text)
     except ValueError:
         return None
-    return with_task(dict(flatten(tree))) if isinstance(tree, dict) else None
+    return _as_now(with_task(dict(flatten(tree)))) if isinstance(tree, dict) else None
+
+
+def _as_now(recorded: dict[str, Any]) -> dict[str, Any]:
+    """Settings of earlier versions: BN.WEIGHT_DECAY 0 was the default, and is now no decay in any case."""
+    decay, patterns = "BN.WEIGHT_DECAY", "SOLVER.NO_DECAY_PATTERNS"
+    earlier = patterns not in recorded and recorded.get("SOLVER.ZERO_WD_1D_PARAM", True) is True
+    if earlier and recorded.get(decay) == 0:
+        return {key: value for key, value in recorded.items() if key != decay}
+    return recorded
 
 
 def _check_recorded(recorded: Mapping[str, Any], source: str) -> None:

@@ -56,10 +56,22 @@ def _loads_weights(flat: dict[str, Any]) -> bool:
 
 
 _RESIZED_CROP = "DATA.TRAIN_JITTER_SCALES_RELATIVE"
-_ADAMW, _SGD = (needs("SOLVER.OPTIMIZING_METHOD", method) for method in ("adamw", "sgd"))
-_COSINE, _STEPS = (
-    needs("SOLVER.LR_POLICY", policy) for policy in ("cosine", "steps_with_relative_lrs")
+_WARMING = Condition(
+    ("SOLVER.WARMUP_EPOCHS", "SOLVER.WARMUP_ITERS"),
+    lambda flat: bool(flat["SOLVER.WARMUP_ITERS"] or flat["SOLVER.WARMUP_EPOCHS"]),
 )
+_ADAMW, _SGD = (needs("SOLVER.OPTIMIZING_METHOD", method) for method in ("adamw", "sgd"))
+_COSINE, _STEPS, _POLY = (
+    needs("SOLVER.LR_POLICY", policy) for policy in ("cosine", "steps_with_relative_lrs", "poly")
+)
+_FROM_RATE = needs("SOLVER.WARMUP_RATIO", 0.0)
+# What is counted in iterations where it is not 0, else in epochs.
+IN_ITERATIONS = {
+    "SOLVER.MAX_ITER": "SOLVER.MAX_EPOCH",
+    "SOLVER.WARMUP_ITERS": "SOLVER.WARMUP_EPOCHS",
+    "TRAIN.EVAL_ITERS": "TRAIN.EVAL_PERIOD",
+    "TRAIN.CHECKPOINT_ITERS": "TRAIN.CHECKPOINT_PERIOD",
+}
 _DENSE = needs("DATA.SAMPLING", "dense")
 _BY_CLASS = Condition(("DATA.FLIP", "DATA.RANDOM_FLIP"), _mirrors_by_class)
 _BACKWARDS = Condition(
@@ -144,8 +156,8 @@ _MODEL = (
            ("batchnorm", "sync_batchnorm"), needs("MODEL.FROZEN_BN", False), phase=TRAINING),
     number("BN.MOMENTUM", 0.1, "share of the newest batch in BatchNorm's running statistics",
            0, 1, above=True, phase=TRAINING),
-    number("BN.WEIGHT_DECAY", 0.0, "decay of BatchNorm's weights and biases", 0, 1_000,
-           phase=TRAINING),
+    number("BN.WEIGHT_DECAY", -1.0, "decay of BatchNorm's weights and biases; -1 = as ZERO_WD_1D_PARAM says",
+           -1, 1_000, phase=TRAINING),
     flag("BN.USE_PRECISE_STATS", False, "measure BatchNorm's statistics before validations and checkpoints",
          needs("MODEL.FROZEN_BN", False), phase=TRAINING),
     number("BN.NUM_BATCHES_PRECISE", 200, "on the clips of so many steps; an epoch has no more",
@@ -286,15 +298,22 @@ _TRAIN = (
     text("TRAIN.TASK", "single-label", "what is learnt: single-label, multi-label, or a task of one's own",
          affects_test=True),
     number("TRAIN.BATCH_SIZE", 32, "videos of a step on one machine, over its NUM_GPUS", 1, _BATCH),
-    number("TRAIN.EVAL_PERIOD", 1, "epochs between validations; 0 = never", 0, _MANY),
-    number("TRAIN.MINUTES", 0.0, "for training and validations, which set SOLVER.MAX_EPOCH; 0 = no limit",
+    number("TRAIN.EVAL_PERIOD", 1, "epochs between validations; 0 = never", 0, _MANY,
+           needs("TRAIN.EVAL_ITERS", 0)),
+    number("TRAIN.EVAL_ITERS", 0, "iterations between validations; 0 = by TRAIN.EVAL_PERIOD", 0, _MANY,
+           phase=TRAINING),
+    number("TRAIN.MINUTES", 0.0,
+           "for training and validations, which set SOLVER.MAX_EPOCH or MAX_ITER; 0 = no limit",
            0, _MANY, on_resume=MATCHES_UNLESS_FROM_BEST, phase=TRAINING),
     number("TRAIN.PATIENCE", 0, "training ends after so many validations without a better score; 0 = never",
            0, _MANY, on_resume=FREE, phase=TRAINING),
-    number("TRAIN.CHECKPOINT_PERIOD", 1, "epochs between checkpoints", 1, _MANY, on_resume=FREE),
+    number("TRAIN.CHECKPOINT_PERIOD", 1, "epochs between checkpoints", 1, _MANY,
+           needs("TRAIN.CHECKPOINT_ITERS", 0), on_resume=FREE),
+    number("TRAIN.CHECKPOINT_ITERS", 0, "iterations between checkpoints; 0 = by TRAIN.CHECKPOINT_PERIOD",
+           0, _MANY, on_resume=FREE, phase=TRAINING),
     number("TRAIN.CHECKPOINT_MINUTES", 10.0, "and minutes between checkpoints inside an epoch",
            0, _MANY, on_resume=FREE),
-    Setting("TRAIN.CHECKPOINT_KEEP", "0", "how many epoch_0010.pt to keep, weights alone; all = each",
+    Setting("TRAIN.CHECKPOINT_KEEP", "0", "how many epoch_0010.pt or iter_000400.pt to keep, weights alone",
             form="a whole number from 0, or all", on_resume=FREE, counts=True),
     choice("TRAIN.PRECISION", "auto", "auto = bf16 on CUDA, fp32 on CPU",
            ("auto", "fp32", "bf16", "fp16"), on_resume=MATCHES_UNLESS_FROM_BEST, affects_test=True),
@@ -366,18 +385,25 @@ _SOLVER = all_of(
            0, 1, above=True),
     number("SOLVER.ACCUMULATION_STEPS", 1, "batches whose gradients are added up before an update",
            1, 100_000),
-    number("SOLVER.WARMUP_EPOCHS", 10.0, "linear warm-up", 0, _EPOCHS),
+    number("SOLVER.WARMUP_EPOCHS", 10.0, "linear warm-up", 0, _EPOCHS, needs("SOLVER.WARMUP_ITERS", 0)),
+    number("SOLVER.WARMUP_ITERS", 0, "linear warm-up, in iterations; 0 = by SOLVER.WARMUP_EPOCHS", 0, _MANY),
     number("SOLVER.WARMUP_START_LR", 1e-6, "learning rate at the start of the warm-up",
-           0, _RATE, needs("SOLVER.WARMUP_EPOCHS")),
-    choice("SOLVER.LR_POLICY", "cosine", "how the learning rate goes on: half a cosine, or in steps",
-           ("cosine", "steps_with_relative_lrs")),
+           0, _RATE, _WARMING, _FROM_RATE),
+    share("SOLVER.WARMUP_RATIO", 0.0,
+          "the warm-up multiplies each step's rate, by this at its start; 0 = it rises from WARMUP_START_LR",
+          _WARMING, below=True),
+    choice("SOLVER.LR_POLICY", "cosine",
+           "how the learning rate goes on: half a cosine, in steps, or (1 - share of the way) ^ POWER",
+           ("cosine", "steps_with_relative_lrs", "poly")),
+    number("SOLVER.POWER", 1.0, "of LR_POLICY poly, which ends at 0; 1 = a straight line", 0, 1_000, _POLY,
+           above=True),
     number("SOLVER.COSINE_END_LR", 1e-6, "learning rate at the end of the cosine",
            0, _RATE, _COSINE),
     flag("SOLVER.COSINE_AFTER_WARMUP", True, "the cosine begins where the warm-up ends; False = at epoch 0",
-         needs("SOLVER.WARMUP_EPOCHS"), _COSINE),
+         _WARMING, _COSINE),
     flag("SOLVER.WARMUP_TO_BASE_LR", False, "the warm-up rises to BASE_LR; False = to where the cosine is",
-         needs("SOLVER.WARMUP_EPOCHS"), needs("SOLVER.COSINE_AFTER_WARMUP", False), _COSINE),
-    number("SOLVER.COOLDOWN_EPOCHS", 0.0, "epochs at COSINE_END_LR, the last of MAX_EPOCH",
+         _WARMING, _FROM_RATE, needs("SOLVER.COSINE_AFTER_WARMUP", False), _COSINE),
+    number("SOLVER.COOLDOWN_EPOCHS", 0.0, "epochs at COSINE_END_LR, the last of the training",
            0, _EPOCHS, _COSINE),
     choice("SOLVER.LR_INTERVAL", "step",
            "when the learning rate changes: each step, or each epoch, to its own or to the one before's",
@@ -387,7 +413,9 @@ _SOLVER = all_of(
     number("SOLVER.LRS", [], "learning rates of these steps, as factors of SOLVER.BASE_LR",
            0, _RATE, _STEPS, elements=(float,)),
     number("SOLVER.MAX_EPOCH", 110, "length of the training, warm-up and COOLDOWN_EPOCHS included",
-           1, _EPOCHS),
+           1, _EPOCHS, needs("SOLVER.MAX_ITER", 0)),
+    number("SOLVER.MAX_ITER", 0, "the same in iterations (steps): the run counts these; 0 = by MAX_EPOCH",
+           0, _MANY),
     choice("SOLVER.OPTIMIZING_METHOD", "adamw", "the optimiser", ("adamw", "sgd")),
     number("SOLVER.BETAS", [0.9, 0.999], "AdamW's, of the mean gradient and of its square",
            0, 1, _ADAMW, lengths=(2,), below=True),
@@ -395,8 +423,10 @@ _SOLVER = all_of(
     share("SOLVER.DAMPENING", 0.0, "SGD's: how much less of a gradient counts", _SGD, below=True),
     flag("SOLVER.NESTEROV", True, "SGD's momentum looks a step ahead", _SGD),
     number("SOLVER.WEIGHT_DECAY", 0.05, "decay of convolution and linear weights", 0, 1_000),
-    flag("SOLVER.ZERO_WD_1D_PARAM", True, "no decay on biases and on norms other than BatchNorm",
+    flag("SOLVER.ZERO_WD_1D_PARAM", True, "no decay on biases and norms; False = every parameter decays",
          needs("SOLVER.WEIGHT_DECAY")),
+    Setting("SOLVER.NO_DECAY_PATTERNS", [], "no decay on parameters whose name contains one of these",
+            elements=(str,), form="a list of parts of names, such as [norm]"),
     flag("SOLVER.ZERO_WD_POS_EMBED", False, "no decay on position kernels too; published runs decay",
          needs("SOLVER.WEIGHT_DECAY")),
     flag("SOLVER.ZERO_WD_CLASS_TOKEN", False, "no decay on the class token; published image runs have none",

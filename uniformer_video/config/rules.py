@@ -226,7 +226,16 @@ def _token_labels(flat: dict[str, Any]) -> None:
 
 
 def _warm_up(flat: dict[str, Any]) -> None:
+    """What is counted in different units is compared once the steps of an epoch are known."""
     warmup, epochs = flat["SOLVER.WARMUP_EPOCHS"], flat["SOLVER.MAX_EPOCH"]
+    in_iterations, steps = flat["SOLVER.WARMUP_ITERS"], flat["SOLVER.MAX_ITER"]
+    if in_iterations and steps and in_iterations >= steps:
+        raise ConfigError(
+            f"SOLVER.WARMUP_ITERS {in_iterations} does not end before SOLVER.MAX_ITER {steps}; "
+            "shorten the warm-up or train longer"
+        )
+    if in_iterations or steps:
+        return
     if warmup >= epochs:
         raise ConfigError(
             f"SOLVER.WARMUP_EPOCHS {warmup:g} does not end before SOLVER.MAX_EPOCH {epochs}; "
@@ -252,12 +261,17 @@ def _patience(flat: dict[str, Any]) -> None:
             f"TRAIN.PATIENCE {patience} counts validations, and with DATA.VAL_RATIO 0 a fold has none; set "
             "DATA.VAL_RATIO, such as 0.2, or TRAIN.PATIENCE 0"
         )
-    epochs = flat["SOLVER.MAX_EPOCH"]
-    if patience and period >= epochs and not flat["TRAIN.MINUTES"]:
+    if not patience or flat["TRAIN.MINUTES"]:
+        return
+    if bool(flat["TRAIN.EVAL_ITERS"]) != bool(flat["SOLVER.MAX_ITER"]):
+        return  # which of them is longer, the steps of an epoch tell
+    pairs = ("TRAIN.EVAL_ITERS", "SOLVER.MAX_ITER"), ("TRAIN.EVAL_PERIOD", "SOLVER.MAX_EPOCH")
+    often, length = pairs[0] if flat["TRAIN.EVAL_ITERS"] else pairs[1]
+    if flat[often] >= flat[length]:
+        last = "iteration" if flat["TRAIN.EVAL_ITERS"] else "epoch"
         raise ConfigError(
-            f"TRAIN.PATIENCE {patience} counts validations, and the only one is after the last epoch "
-            f"(TRAIN.EVAL_PERIOD {period}, SOLVER.MAX_EPOCH {epochs}); lower TRAIN.EVAL_PERIOD, or set "
-            "TRAIN.PATIENCE 0"
+            f"TRAIN.PATIENCE {patience} counts validations, and the only one is after the last {last} "
+            f"({often} {flat[often]}, {length} {flat[length]}); lower {often}, or set TRAIN.PATIENCE 0"
         )
 
 
@@ -274,6 +288,15 @@ def _steps(flat: dict[str, Any]) -> None:
         raise ConfigError(
             f"SOLVER.LRS {factors} does not have a factor of SOLVER.BASE_LR for each of SOLVER.STEPS "
             f"{steps}, such as [1, 0.1, 0.01] for [0, 30, 60]"
+        )
+
+
+def _no_decay_patterns(flat: dict[str, Any]) -> None:
+    patterns = flat["SOLVER.NO_DECAY_PATTERNS"]
+    if not all(patterns):
+        raise ConfigError(
+            f"SOLVER.NO_DECAY_PATTERNS is {patterns}, and every name contains the empty text; for no decay "
+            "at all set SOLVER.WEIGHT_DECAY 0"
         )
 
 
@@ -335,6 +358,7 @@ _RULES = {
         _warm_up,
         _patience,
         _steps,
+        _no_decay_patterns,
         _nesterov,
         _rate_scaling,
         _slots,

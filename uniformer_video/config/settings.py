@@ -17,7 +17,7 @@ from fvcore.common.config import CfgNode
 from uniformer_video.config.foreign.keys import is_foreign
 from uniformer_video.config.foreign.pyslowfast import refuse_other_trades
 from uniformer_video.config.foreign.translate import translate
-from uniformer_video.config.rows import DEFAULTS, SETTINGS
+from uniformer_video.config.rows import DEFAULTS, IN_ITERATIONS, SETTINGS
 from uniformer_video.config.rules import check
 from uniformer_video.config.setting import PLUGINS, TRAINING
 from uniformer_video.config.shipped import find_config, is_config, nearest_config
@@ -138,6 +138,7 @@ def _build(entries: Sequence[tuple[str, str, Any]]) -> CfgNode:
     for key, value in words.values.items():
         where = places[sources[key]] if key in sources else "for another project's setting"
         flat[key] = convert(key, value, where)
+    _check_counted_once(flat, {key: places[sources[key]] for key in words.values if key in sources})
     check(flat)
     cfg = tree_of(flat)
     cfg.__dict__[_ORIGINS] = {
@@ -152,6 +153,17 @@ def _build(entries: Sequence[tuple[str, str, Any]]) -> CfgNode:
     }
     cfg.freeze()
     return cfg
+
+
+def _check_counted_once(flat: Mapping[str, Any], places: Mapping[str, str]) -> None:
+    """Raise `ConfigError` where the same is given in iterations and in epochs; `places`: of what is given."""
+    for in_iterations, in_epochs in IN_ITERATIONS.items():
+        if flat[in_iterations] and in_epochs in places:
+            raise ConfigError(
+                f"{in_iterations} {flat[in_iterations]} ({places.get(in_iterations, 'by default')}) and "
+                f"{in_epochs} {flat[in_epochs]} ({places[in_epochs]}) are both given, and say the same in "
+                f"iterations and in epochs; leave one out ({in_iterations} 0 counts epochs)"
+            )
 
 
 def origin(cfg: CfgNode, key: str) -> str:

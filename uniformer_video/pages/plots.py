@@ -39,7 +39,7 @@ _CHART_STYLE = {
 }
 _LOG_FROM = 8  # the dearest so many times the cheapest: the scale of costs is logarithmic
 
-Points = Sequence[tuple[float, float]]  # (epoch, value)
+Points = Sequence[tuple[float, float]]  # (epoch or iteration, value)
 
 
 def report_library(name: str) -> Any:
@@ -59,8 +59,9 @@ def line_chart(
     val: Points,
     averages: Sequence[Points] = (),
     percent: bool = False,
+    unit: str = "epoch",
 ) -> str:
-    """Inline SVG of a quantity over epochs: `train` and `val` are lists of (epoch, value).
+    """Inline SVG of a quantity over epochs, or another `unit`: `train` and `val` are lists of (epoch, value).
 
     `averages` are those of validations of averaged weights, dashed; `label` is what a screen reader says;
     `percent` shows fractions as percentages.
@@ -72,6 +73,7 @@ def line_chart(
         for points in averages:
             _draw_line(axes, points, WARM, marked=len(points) == 1, style="--")
         _dress(axes, percent)
+        axes.set_xlabel(unit, color=MUTED)
 
     return _chart(label, draw)
 

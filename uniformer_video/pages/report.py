@@ -59,7 +59,7 @@ def write_report(folder: Path | str, results: dict[str, Any], task: RecordingTas
             names=results["class_names"],
             weights=weights_line(results["model"]),
             protocol=protocol_line(Protocol.from_dict(results["protocol"]), results["playback"]),
-            curves=_curves(read_metrics(folder / METRICS_FILE), task.figures),
+            curves=_curves(read_metrics(folder / METRICS_FILE), task.figures, _counted(results)),
             motion=motion_section(results),
             robustness=robustness_section(results),
             analyses=[name for name in ANALYSES if name in results["analyses"]],
@@ -143,12 +143,12 @@ def _scripted(
 
 
 def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """The training log as {"train": records, "val": records}, each in order of epoch.
+    """The training log as {"train": records, "val": records}, each in order of epoch and step.
 
-    Where a resumed run logged an epoch again, the later record counts. Other kinds and lines that
+    Where a resumed run logged one again, the later record counts. Other kinds and lines that
     are no JSON object (a write cut short) are passed over; no file means no records.
     """
-    records: dict[str, dict[float, dict[str, Any]]] = {"train": {}, "val": {}}
+    records: dict[str, dict[tuple[float, float], dict[str, Any]]] = {"train": {}, "val": {}}
     text = path.read_text("utf-8", errors="replace") if path.exists() else ""
     for line in text.splitlines():
         try:
@@ -158,8 +158,9 @@ def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
         if not isinstance(record, dict) or not _is_number(record.get("epoch")):
             continue
         if record.get("kind") in records:
-            records[record["kind"]][record["epoch"]] = record
-    return {kind: [found[epoch] for epoch in sorted(found)] for kind, found in records.items()}
+            step = record["step"] if _is_number(record.get("step")) else 0
+            records[record["kind"]][record["epoch"], step] = record
+    return {kind: [found[place] for place in sorted(found)] for kind, found in records.items()}
 
 
 def protocol_line(protocol: Protocol, playback: str = "forward") -> str:
@@ -204,10 +205,11 @@ def _weights_in_words(model: Mapping[str, Any]) -> str:
     if not model["checkpoint"]:
         return "weights as initialised"
     file = str(model["checkpoint"]).replace("\\", "/").rpartition("/")[2]
-    if model.get("epoch") is None:
+    unit = "epoch" if model.get("iteration") is None else "iteration"
+    if model.get(unit) is None:
         return file
     kind = f"{model['weights']} weights" if model.get("weights") else "weights"
-    return f"{file}, {kind} of epoch {model['epoch']}"
+    return f"{file}, {kind} of {unit} {model[unit]}"
 
 
 def cost_line(stretch: Mapping[str, Any]) -> str:
@@ -259,14 +261,25 @@ def _ordinal(number: int) -> str:
     return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
+def _counted(results: Mapping[str, Any]) -> str:
+    """What the run counted, by what its record says of the training."""
+    return "iteration" if "iterations" in (results["training"] or {}) else "epoch"
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _curves(
-    records: Mapping[str, Sequence[Mapping[str, Any]]], figures: Sequence[Figure]
+    records: Mapping[str, Sequence[Mapping[str, Any]]],
+    figures: Sequence[Figure],
+    unit: str = "epoch",
 ) -> list[dict[str, Any]]:
-    """The training charts that have data: the losses, the task's figures, the learning rate."""
+    """The training charts that have data: the losses, the task's figures, the learning rate.
+
+    unit: what the run counts, "epoch" or "iteration", to the right.
+    """
+    across = "step" if unit == "iteration" else "epoch"
     curves = []
     shares = [(figure.key, figure.title, True) for figure in figures]
     losses = [
@@ -276,23 +289,29 @@ def _curves(
     ]
     charts = [*losses, *shares, ("lr", "Learning rate", False)]
     for key, title, is_share in charts:
-        train, val = _points(records["train"], key), _points(records["val"], key)
-        averages = _averages(records["val"], key)
+        train, val = (_points(records[kind], key, across) for kind in ("train", "val"))
+        averages = _averages(records["val"], key, across)
         if train or val:
-            svg = line_chart(f"{title} over epochs", train, val, [*averages.values()], is_share)
+            svg = line_chart(
+                f"{title} over {unit}s", train, val, [*averages.values()], is_share, unit
+            )
             curve = {"title": title, "svg": svg, "train": bool(train), "val": bool(val)}
             curves.append({**curve, "averages": [*averages]})
     return curves
 
 
 def _averages(
-    validations: Sequence[Mapping[str, Any]], key: str
+    validations: Sequence[Mapping[str, Any]], key: str, across: str
 ) -> dict[str, list[tuple[float, float]]]:
     """{which averaged weights: the points of the `key` that validations measured of them}, as "ema_top1"."""
     measured = (record for record in validations if key in record)
     keys = {name for record in measured for name in record if name.endswith(f"_{key}")}
-    return {name.removesuffix(f"_{key}"): _points(validations, name) for name in sorted(keys)}
+    return {
+        name.removesuffix(f"_{key}"): _points(validations, name, across) for name in sorted(keys)
+    }
 
 
-def _points(records: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
-    return [(r["epoch"], r[key]) for r in records if _is_number(r.get(key))]
+def _points(
+    records: Sequence[Mapping[str, Any]], key: str, across: str
+) -> list[tuple[float, float]]:
+    return [(r[across], r[key]) for r in records if _is_number(r.get(key)) and across in r]

@@ -20,23 +20,24 @@ def write_best(
     improved: Collection[str],
     progress: Progress,
     metadata: Mapping[str, Any],
+    unit: str = "epoch",
 ) -> None:
     """Write the best weights to `path`: as the model the best of all, by their names the best of each kind.
 
     Those that have not improved are taken over from the file that is there. The metadata's `weights` tell
-    which was chosen, and the score and the epoch of each.
+    which was chosen, and the score and the epoch, or the iteration, of each.
 
     Args:
         weights: {name: tensors} of now.
         improved: which of these are now the best of their kind; none where no validation has chosen any.
         progress: with the scores, those of now included.
-        metadata: of a checkpoint that is written now.
+        metadata: of a checkpoint that is written now; they tell the `unit`, "epoch" or "iteration".
     """
     if len(weights) == 1:
         write_checkpoint(path, weights[RAW], metadata)
         return
     if not improved:
-        about = {"chosen": RAW, "sets": {name: {"epoch": progress.epoch} for name in weights}}
+        about = {"chosen": RAW, "sets": {name: {unit: metadata[unit]} for name in weights}}
         write_checkpoint(path, weights[RAW], {**metadata, "weights": about}, sets=weights)
         return
     sets = {name: weights[name] for name in weights if name in improved}
@@ -53,7 +54,7 @@ def write_best(
     if chosen in earlier:
         metadata = earlier[chosen].metadata
     table = {
-        name: {"score": progress.best_of[name][0], "epoch": progress.best_of[name][1]}
+        name: {"score": progress.best_of[name][0], unit: progress.best_of[name][1]}
         for name in weights
         if name in sets
     }

@@ -94,7 +94,7 @@ def without_validation(cfg: CfgNode) -> CfgNode:
     if not cfg.DATA.FOLDS or cfg.DATA.VAL_RATIO or not cfg.TRAIN.EVAL_PERIOD:
         return cfg
     log.info("DATA.VAL_RATIO 0: nothing is validated, the weights of the last epoch are tested.")
-    return with_settings(cfg, {"TRAIN.EVAL_PERIOD": 0})
+    return with_settings(cfg, {"TRAIN.EVAL_PERIOD": 0, "TRAIN.EVAL_ITERS": 0})
 
 
 def _lists_of_fold(cfg: CfgNode, splits: Sequence[str]) -> dict[str, VideoList]:

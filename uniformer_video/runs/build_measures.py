@@ -14,6 +14,7 @@ from uniformer_video.runs.build_model import model_options
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.training.costs import RunCosts
 from uniformer_video.training.recomputation import recomputed_share
+from uniformer_video.training.timetable import Timetable
 from uniformer_video.training.tracing import TRACE_FOLDER, StepTrace
 from uniformer_video.versions import device_name
 from uniformer_video.words import one_line
@@ -21,22 +22,14 @@ from uniformer_video.zoo.create import build_network
 from uniformer_video.zoo.registry import find_model
 
 
-def build_costs(cfg: CfgNode, plan: TrainPlan, ranks: Ranks) -> RunCosts:
+def build_costs(cfg: CfgNode, timetable: Timetable, ranks: Ranks) -> RunCosts:
     """The `RunCosts` of a training: in GPU-hours, or in core-hours where it runs on CPUs."""
     if ranks.device.type == "cuda":
         devices, unit, hardware = ranks.size, "GPU", f"{ranks.size} x {device_name()}"
     else:
         devices, unit = usable_cores() * environment.machines(), "core"
         hardware = f"{devices} cores, {device_name()}"
-    return RunCosts(
-        plan.steps_per_epoch,
-        cfg.SOLVER.MAX_EPOCH,
-        cfg.TRAIN.EVAL_PERIOD,
-        devices,
-        unit,
-        hardware,
-        cfg.TRAIN.PATIENCE > 0,
-    )
+    return RunCosts(timetable, devices, unit, hardware, cfg.TRAIN.PATIENCE > 0)
 
 
 def build_trace(cfg: CfgNode, plan: TrainPlan, folder: RunFolder, ranks: Ranks) -> StepTrace:
@@ -44,11 +37,14 @@ def build_trace(cfg: CfgNode, plan: TrainPlan, folder: RunFolder, ranks: Ranks) 
     if not cfg.TRAIN.PROFILE:
         return StepTrace()
     first, more = cfg.TRAIN.PROFILE
-    last, steps = first + more, cfg.SOLVER.MAX_EPOCH * plan.steps_per_epoch
+    last, steps = first + more, cfg.SOLVER.MAX_ITER or cfg.SOLVER.MAX_EPOCH * plan.steps_per_epoch
+    made_of = f"{cfg.SOLVER.MAX_EPOCH} epochs of {plan.steps_per_epoch}"
+    if cfg.SOLVER.MAX_ITER:
+        made_of = f"SOLVER.MAX_ITER {steps}"
     if not 1 <= first <= last <= steps:
         raise ConfigError(
             f"TRAIN.PROFILE {[first, more]} asks for a trace of the steps {first} to {last}, and this run "
-            f"has the steps 1 to {steps} ({cfg.SOLVER.MAX_EPOCH} epochs of {plan.steps_per_epoch}); give "
+            f"has the steps 1 to {steps} ({made_of}); give "
             "[k, n] for the steps k to k + n"
         )
     return StepTrace(folder / TRACE_FOLDER, first, last, ranks.rank)

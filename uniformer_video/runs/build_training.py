@@ -9,6 +9,7 @@ from fvcore.common.config import CfgNode
 from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.data.lists.formats import holds_masks, medium_of
 from uniformer_video.distributed.ranks import Ranks
+from uniformer_video.errors import ConfigError, quote
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.layer_groups import layer_groups
 from uniformer_video.runs.build_norms import synchronise_norms
@@ -19,6 +20,7 @@ from uniformer_video.training.mixup import Mixup
 from uniformer_video.training.optim import (
     SGD,
     CosineSchedule,
+    PolySchedule,
     RatesByEpoch,
     StepSchedule,
     adamw,
@@ -26,6 +28,8 @@ from uniformer_video.training.optim import (
 )
 from uniformer_video.training.settings import TrainSettings
 from uniformer_video.training.state import TrainingOutputs, TrainState
+from uniformer_video.training.timetable import Timetable
+from uniformer_video.words import plural
 
 
 def build_mixup(cfg: CfgNode) -> Mixup | None:
@@ -43,9 +47,18 @@ def build_optimizer(cfg: CfgNode, model: RecognitionModel) -> torch.optim.Optimi
         "spare_model_list": solver.ZERO_WD_POS_EMBED,
         "spare_class_token": solver.ZERO_WD_CLASS_TOKEN,
         "spare_vectors": solver.ZERO_WD_1D_PARAM,
-        "batch_norm_decay": cfg.BN.WEIGHT_DECAY,
+        "spared_names": solver.NO_DECAY_PATTERNS,
+        "batch_norm_decay": cfg.BN.WEIGHT_DECAY if cfg.BN.WEIGHT_DECAY >= 0 else None,
         "layer_decay": solver.LAYER_DECAY,
     }
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in solver.NO_DECAY_PATTERNS:
+        if not any(pattern in name for name in names):
+            raise ConfigError(
+                f"SOLVER.NO_DECAY_PATTERNS has {quote(pattern)}, which is in the name of no parameter of "
+                f"{cfg.MODEL.MODEL_NAME}; names are such as {names[0]} and {names[-1]}; correct it or leave "
+                "it out"
+            )
     if solver.OPTIMIZING_METHOD == "sgd":
         groups = parameter_groups(model, **decay)
         return SGD(groups, solver.MOMENTUM, solver.DAMPENING, solver.NESTEROV)
@@ -89,28 +102,72 @@ def _set_batch_norms(cfg: CfgNode, model: RecognitionModel) -> None:
             module.momentum = momentum
 
 
-def build_schedule(cfg: CfgNode) -> Callable[[float], float]:
-    """The learning rate as a function of the epoch, a real number."""
-    schedule = _schedule_by_step(cfg)
+def counts_iterations(cfg: CfgNode) -> bool:
+    """Whether the run counts iterations, since something may be due inside an epoch; else it counts epochs.
+
+    TRAIN.CHECKPOINT_ITERS alone does not decide that, since it may change when the run goes on.
+    """
+    return bool(cfg.SOLVER.MAX_ITER or cfg.TRAIN.EVAL_ITERS)
+
+
+def build_timetable(cfg: CfgNode, steps_per_epoch: int) -> Timetable:
+    """What is due after which step."""
+    train = cfg.TRAIN
+    return Timetable(
+        steps_per_epoch,
+        last_step=cfg.SOLVER.MAX_ITER or cfg.SOLVER.MAX_EPOCH * steps_per_epoch,
+        eval_steps=train.EVAL_ITERS or train.EVAL_PERIOD * steps_per_epoch,
+        checkpoint_steps=train.CHECKPOINT_ITERS or train.CHECKPOINT_PERIOD * steps_per_epoch,
+        by_iterations=counts_iterations(cfg),
+    )
+
+
+def build_schedule(cfg: CfgNode, steps_per_epoch: int = 1) -> Callable[[float], float]:
+    """The learning rate as a function of the epoch, a real number; of the iteration if the run counts these.
+
+    Raises `ConfigError` where no time is left behind the warm-up, or between it and the cool-down.
+    """
+    schedule = _schedule_by_step(cfg, steps_per_epoch)
     if cfg.SOLVER.LR_INTERVAL == "step":
         return schedule
-    return RatesByEpoch(schedule, delay=int(cfg.SOLVER.LR_INTERVAL == "previous-epoch"))
+    delay = int(cfg.SOLVER.LR_INTERVAL == "previous-epoch")
+    return RatesByEpoch(schedule, delay, steps_per_epoch if counts_iterations(cfg) else 1)
 
 
-def _schedule_by_step(cfg: CfgNode) -> CosineSchedule | StepSchedule:
+def _schedule_by_step(
+    cfg: CfgNode, steps_per_epoch: int
+) -> CosineSchedule | PolySchedule | StepSchedule:
     solver = cfg.SOLVER
     factor = _rate_factor(cfg)
+    in_iterations = counts_iterations(cfg)
+    epoch = steps_per_epoch if in_iterations else 1
+    length = solver.MAX_ITER or solver.MAX_EPOCH * epoch
+    cooldown = solver.COOLDOWN_EPOCHS * epoch if solver.LR_POLICY == "cosine" else 0
+    warmup = solver.WARMUP_EPOCHS * epoch
+    if solver.WARMUP_ITERS:
+        warmup = solver.WARMUP_ITERS if in_iterations else solver.WARMUP_ITERS / steps_per_epoch
+    if warmup + cooldown >= length:
+        raise ConfigError(
+            f"the warm-up of {warmup:g}{' and the cool-down' if cooldown else ''} leave nothing of the "
+            f"{length} {'iterations' if in_iterations else 'epochs'} of the training; an epoch has "
+            f"{plural(steps_per_epoch, 'step')}: shorten SOLVER.WARMUP_ITERS, WARMUP_EPOCHS or "
+            "COOLDOWN_EPOCHS, or train longer"
+        )
     shared = {
         "base_lr": solver.BASE_LR * factor,
         "warmup_start_lr": solver.WARMUP_START_LR * factor,
-        "warmup_epochs": solver.WARMUP_EPOCHS,
+        "warmup_epochs": warmup,
+        "warmup_ratio": solver.WARMUP_RATIO,
     }
     if solver.LR_POLICY == "steps_with_relative_lrs":
-        return StepSchedule(**shared, steps=tuple(solver.STEPS), factors=tuple(solver.LRS))
+        steps = tuple(step * epoch for step in solver.STEPS)
+        return StepSchedule(**shared, steps=steps, factors=tuple(solver.LRS))
+    if solver.LR_POLICY == "poly":
+        return PolySchedule(**shared, max_epoch=length, power=solver.POWER)
     return CosineSchedule(
         **shared,
         end_lr=solver.COSINE_END_LR * factor,
-        max_epoch=solver.MAX_EPOCH - solver.COOLDOWN_EPOCHS,
+        max_epoch=length - cooldown,
         after_warmup=solver.COSINE_AFTER_WARMUP,
         to_base_lr=solver.WARMUP_TO_BASE_LR,
     )
@@ -168,11 +225,8 @@ def rate_line(cfg: CfgNode) -> str:
 def build_train_settings(cfg: CfgNode) -> TrainSettings:
     """The numbers of the training loop."""
     return TrainSettings(
-        max_epoch=cfg.SOLVER.MAX_EPOCH,
         seed=cfg.RNG_SEED,
         clip_gradient=cfg.SOLVER.CLIP_GRADIENT,
-        eval_period=cfg.TRAIN.EVAL_PERIOD,
-        checkpoint_period=cfg.TRAIN.CHECKPOINT_PERIOD,
         checkpoint_seconds=cfg.TRAIN.CHECKPOINT_MINUTES * 60,
         max_bad_ratio=cfg.DATA.MAX_BAD_RATIO,
         noun=medium_of(cfg.TRAIN.DATASET),

@@ -37,7 +37,13 @@ from uniformer_video.runs.folder import (
 )
 from uniformer_video.training.costs import RunCosts
 from uniformer_video.training.state import RAW, Progress, TrainState
-from uniformer_video.weights.checkpoint import Weights, read_weights, write_checkpoint
+from uniformer_video.training.timetable import Timetable
+from uniformer_video.weights.checkpoint import (
+    ITERATION,
+    Weights,
+    read_weights,
+    write_checkpoint,
+)
 
 log = logging.getLogger(__name__)
 
@@ -87,13 +93,14 @@ class RunCheckpoints:
         cfg: CfgNode,
         data: Data,
         state: TrainState,
+        timetable: Timetable,
         begun: Begun | None = None,
     ):
         """begun: the `Begun` that is read already, so that a large file is not read twice."""
         self._begun = begun
         self.folder, self.cfg, self.data, self.state = folder, cfg, data, state
         self._train_list = list_digest(data.train)
-        self._epochs = EpochWeights(folder, cfg)
+        self.timetable, self._epochs = timetable, EpochWeights(folder, cfg, timetable)
         self._from_best = False  # this training has gone on from best.pt
         self._teacher: dict[str, Any] = {}  # what is recorded of the teacher
         self._costs: RunCosts | None = None
@@ -134,7 +141,7 @@ class RunCheckpoints:
         return previous
 
     def start_from_best(self) -> None:
-        """Load the weights of best.pt into the state, and start the epoch after it with fresh moments."""
+        """Load the weights of best.pt into the state, and start the step after it with fresh moments."""
         path = self.folder / BEST_FILE
         self._begun = None
         if not path.is_file():
@@ -144,24 +151,32 @@ class RunCheckpoints:
             )
         weights = read_weights(path)
         self._check_run(path, weights, weights.metadata.get("train_list"), from_best=True)
-        epoch, training = weights.metadata.get("epoch"), weights.metadata.get("training", {})
-        if not isinstance(epoch, int):
+        place, training = weights.place, weights.metadata.get("training", {})
+        if place is None:
             raise CheckpointError(
                 f"{path} does not tell its epoch, so it is not of a run; leave --from best out"
             )
-        if epoch >= self.cfg.SOLVER.MAX_EPOCH:
+        unit, count = place
+        timetable = self.timetable
+        steps = count if unit == ITERATION else count * timetable.steps_per_epoch
+        if steps >= timetable.last_step:
+            key = "SOLVER.MAX_ITER" if self.cfg.SOLVER.MAX_ITER else "SOLVER.MAX_EPOCH"
+            length = self.cfg.SOLVER.MAX_ITER or self.cfg.SOLVER.MAX_EPOCH
             raise ConfigError(
-                f"{path} is of epoch {epoch}, and SOLVER.MAX_EPOCH is {self.cfg.SOLVER.MAX_EPOCH}: no "
-                "epoch is left to train; raise it, or leave --from best out"
+                f"{path} is of {unit} {count}, and {key} is {length}: no "
+                f"{timetable.unit} is left to train; raise it, or leave --from best out"
             )
+        at = max(1, timetable.count(steps))
+        epoch, step = divmod(steps, timetable.steps_per_epoch)
         score = training.get("score")  # None: not validated, or from before it was recorded
         chosen = weights.chosen if weights.chosen in self.state.tested_models else RAW
         progress = Progress(
             epoch=epoch,
+            step=step,
             best_score=-1.0 if score is None else score,
-            best_epoch=0 if score is None else epoch,
+            best_at=0 if score is None else at,
             best_weights=chosen,
-            best_of={} if score is None else {chosen: [score, epoch]},
+            best_of={} if score is None else {chosen: [score, at]},
             seconds=training.get("seconds", 0.0),
         )
         try:
@@ -229,7 +244,7 @@ class RunCheckpoints:
     def fault_of_best(self) -> str:
         """What is wrong with the best weights that the progress speaks of, or ""."""
         path = self.folder / BEST_FILE
-        if not self.state.progress.best_epoch:
+        if not self.state.progress.best_at:
             return ""
         if not path.is_file():
             return f"{path} is missing"
@@ -243,9 +258,10 @@ class RunCheckpoints:
         """The best of what follows takes the place of the best weights, which are lost for this `reason`."""
         progress = self.state.progress
         log.warning(
-            "%s, the weights of epoch %d: from now on it is the best of what follows",
+            "%s, the weights of %s %d: from now on it is the best of what follows",
             reason,
-            progress.best_epoch,
+            self.timetable.unit,
+            progress.best_at,
         )
         progress.forget_best()
 
@@ -256,7 +272,7 @@ class RunCheckpoints:
         improved: Collection[str] = (),
     ) -> None:
         """Write last.pt, keep the one before it, best.pt if weights are the best ones, and what is kept of
-        an epoch.
+        epochs or iterations.
 
         saved, weights: `state_dict()` and `tested_weights()` of the state. improved: which of the weights are
         the best of their kind.
@@ -264,10 +280,12 @@ class RunCheckpoints:
         progress = Progress.from_dict(saved["progress"])
         metadata = self._metadata(progress)
         # Where nothing is ever validated, the latest weights are as good as any.
-        last = progress.epoch == self.cfg.SOLVER.MAX_EPOCH
-        unchosen = not progress.best_epoch and (last or not self.cfg.TRAIN.EVAL_PERIOD)
+        last = self.timetable.is_at_end(progress)
+        unchosen = not progress.best_at and (last or not self.timetable.eval_steps)
         if improved or unchosen:
-            write_best(self.folder / BEST_FILE, weights, improved, progress, metadata)
+            write_best(
+                self.folder / BEST_FILE, weights, improved, progress, metadata, self.timetable.unit
+            )
         self._epochs.write(progress, weights, metadata)
         if self._keeps_last:
             _keep(self.folder / LAST_FILE, self.folder / PREVIOUS_FILE)
@@ -324,14 +342,17 @@ class RunCheckpoints:
 
     def _metadata(self, progress: Progress) -> dict[str, Any]:
         metadata = build_model.build_metadata(self.cfg, self.state.model, self.data.class_names)
-        metadata["epoch"] = progress.epoch
+        steps = self.timetable.finished_steps(progress)
+        done = steps if self.timetable.by_iterations else progress.epoch
+        metadata[self.timetable.unit] = done
         metadata["train_list"] = self._train_list
         if len(self.state.tested_models) > 1:
             metadata["weights"] = {"chosen": RAW}
-        at_best = progress.epoch == progress.best_epoch and progress.step == 0
-        validated = at_best and progress.best_epoch > 0
+        between = not self.timetable.by_iterations and progress.step > 0
+        at_best = done == progress.best_at and not (between or progress.open_end)
+        validated = at_best and progress.best_at > 0
         metadata["training"] = {
-            "epochs": self.cfg.SOLVER.MAX_EPOCH,
+            f"{self.timetable.unit}s": self.timetable.count(self.timetable.last_step),
             "seconds": round(progress.seconds, 1),
             "score": progress.best_score if validated else None,
             "train_videos": len(self.data.train),

@@ -212,6 +212,7 @@ def _facts(test: StoredTest) -> dict[str, Any]:
         "checkpoint": results.model.get("checkpoint"),
         "checkpoint_sha256": results.model.get("checkpoint_sha256"),
         "epoch": results.model.get("epoch"),
+        **{key: results.model[key] for key in ("iteration",) if key in results.model},
         "license": (results.data or {}).get("license"),
         "seed": (results.training or {}).get("seed"),
         "protocol": results.protocol.to_dict(),

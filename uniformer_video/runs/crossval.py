@@ -310,7 +310,7 @@ def _training(tested: Sequence[Results]) -> dict[str, Any] | None:
         return None
     seconds = round(sum(part["seconds"] for part in parts if part), 1)
     common: dict[str, Any] = {}
-    for key in ("epochs", "seed"):  # by TRAIN.MINUTES each fold has epochs of its own
+    for key in ("epochs", "iterations", "seed"):  # by TRAIN.MINUTES each fold has epochs of its own
         values = {part.get(key) for part in parts if part}
         if len(values) == 1 and None not in values:
             common[key] = values.pop()
@@ -373,6 +373,7 @@ def _spread(task: Task, root: Path, tested: Sequence[Results]) -> dict[str, Any]
                 "failed": results.summary["failed"],
                 "train_videos": (results.training or {}).get("train_videos"),
                 "epoch": results.model["epoch"],
+                **{key: results.model[key] for key in ("iteration",) if key in results.model},
                 "figure": figure,
             }
         )

@@ -8,6 +8,7 @@ from uniformer_video.data.lists.records import noun_of
 from uniformer_video.errors import DataError
 from uniformer_video.runs.build_data import Data
 from uniformer_video.training.state import Progress
+from uniformer_video.training.timetable import Timetable
 from uniformer_video.words import duration
 
 _OVERRUN = 1.1  # times the budget; what is more needs a word of explanation
@@ -22,15 +23,19 @@ def check_patience(cfg: CfgNode, data: Data) -> None:
         )
 
 
-def note_early_end(cfg: CfgNode, progress: Progress, data: Data) -> Iterator[str]:
+def note_early_end(
+    cfg: CfgNode, timetable: Timetable, progress: Progress, data: Data
+) -> Iterator[str]:
     """The sentence about an early end, where there is one; it joins the notes of `data` for the report."""
-    patience, epochs = cfg.TRAIN.PATIENCE, cfg.SOLVER.MAX_EPOCH
-    if not progress.is_out_of_patience(patience) or progress.epoch == epochs:
+    patience = cfg.TRAIN.PATIENCE
+    if not progress.is_out_of_patience(patience) or timetable.is_at_end(progress):
         return
     stale = progress.stale_validations
     validations = "the last validation was" if stale == 1 else f"{stale} validations in a row were"
+    done = timetable.count(timetable.finished_steps(progress))
+    planned = timetable.count(timetable.last_step)
     note = (
-        f"Training ended early, after epoch {progress.epoch} of {epochs}: {validations} no better than "
+        f"Training ended early, after {timetable.unit} {done} of {planned}: {validations} no better than "
         f"{progress.best_score:.1%} (TRAIN.PATIENCE {patience})."
     )
     data.notes.append(note)
@@ -50,11 +55,14 @@ def note_time(cfg: CfgNode, progress: Progress, data: Data) -> Iterator[str]:
     if share <= _OVERRUN:
         yield f"{note}."
         return
+    by_iterations = bool(cfg.SOLVER.MAX_ITER)
+    key = "SOLVER.MAX_ITER" if by_iterations else "SOLVER.MAX_EPOCH"
+    length = cfg.SOLVER.MAX_ITER or cfg.SOLVER.MAX_EPOCH
     note += (
-        f": the steps that were timed for SOLVER.MAX_EPOCH {cfg.SOLVER.MAX_EPOCH} went faster; was the "
+        f": the steps that were timed for {key} {length} went faster; was the "
         "machine busy with something else?"
-        if cfg.SOLVER.MAX_EPOCH > 1
-        else ": it needs one epoch at least."
+        if length > 1
+        else f": it needs one {'iteration' if by_iterations else 'epoch'} at least."
     )
     data.notes.append(note)
     yield note

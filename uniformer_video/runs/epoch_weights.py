@@ -1,4 +1,4 @@
-"""The weights of single epochs, `epoch_0010.pt`, as TRAIN.CHECKPOINT_KEEP asks for them."""
+"""The weights that TRAIN.CHECKPOINT_KEEP asks for: of epochs, `epoch_0010.pt`, or of iterations."""
 
 import contextlib
 import re
@@ -10,22 +10,24 @@ from torch import Tensor
 
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.training.state import RAW, Progress
+from uniformer_video.training.timetable import Timetable
 from uniformer_video.weights.checkpoint import write_checkpoint
 
 ALL = "all"
-_NAME = re.compile(r"epoch_(\d{4,})\.pt")
+_NUMBER = re.compile(r"[a-z]+_(\d{4,})\.pt")
 
 
 class EpochWeights:
-    """The files of epochs in `folder`: weights alone, of each TRAIN.CHECKPOINT_PERIOD-th epoch and the last,
-    also where TRAIN.PATIENCE ends the training before SOLVER.MAX_EPOCH.
+    """The files in `folder`: weights alone, of where a checkpoint is due (TRAIN.CHECKPOINT_PERIOD or _ITERS)
+    and of the end, also where TRAIN.PATIENCE ends the training before its last step.
 
-    The model in them is the one that is trained; averages stand beside it.
+    They have the number of the iteration where the run or its checkpoints are counted in these, else that of
+    the epoch. The model in them is the one that is trained; averages stand beside it.
     """
 
-    def __init__(self, folder: RunFolder, cfg: CfgNode):
-        self.folder, self.period = folder, cfg.TRAIN.CHECKPOINT_PERIOD
-        self.last, self.patience = cfg.SOLVER.MAX_EPOCH, cfg.TRAIN.PATIENCE
+    def __init__(self, folder: RunFolder, cfg: CfgNode, timetable: Timetable):
+        self.folder, self.timetable, self.patience = folder, timetable, cfg.TRAIN.PATIENCE
+        self.by_iterations = timetable.by_iterations or bool(cfg.TRAIN.CHECKPOINT_ITERS)
         keep = cfg.TRAIN.CHECKPOINT_KEEP
         self.keep = None if keep == ALL else int(keep)  # how many; None: all
 
@@ -35,26 +37,33 @@ class EpochWeights:
         weights: Mapping[str, Mapping[str, Tensor]],
         metadata: Mapping[str, Any],
     ) -> None:
-        """Write those of an epoch that has just ended, if it is one to keep."""
-        epoch = progress.epoch
-        due = progress.is_finished(self.last, self.patience) or epoch % self.period == 0
-        if self.keep == 0 or not epoch or progress.step or not due:
+        """Write those of now, if they are to be kept, and what is due besides is done."""
+        steps = self.timetable.finished_steps(progress)
+        finished = self.timetable.is_finished(progress, self.patience)
+        due = finished or self.timetable.is_saved(steps)
+        if self.keep == 0 or not steps or self.timetable.has_open_end(progress) or not due:
             return
         averages = {name: tensors for name, tensors in weights.items() if name != RAW}
-        path = self.folder / f"epoch_{epoch:04d}.pt"
+        number = self._number(progress)
+        name = f"iter_{number:06d}.pt" if self.by_iterations else f"epoch_{number:04d}.pt"
+        path = self.folder / name
         write_checkpoint(path, weights[RAW], metadata, sets=averages)
 
     def remove_surplus(self, progress: Progress) -> None:
-        """Remove the oldest ones above the number to keep. Those of later epochs than now are left: they are
+        """Remove the oldest ones above the number to keep. Those of later ones than now are left: they are
         of a course that the training has left, and will be written anew.
         """
         if not self.keep:
             return
         found = {
             int(match[1]): path
-            for path in self.folder.path.glob("epoch_*.pt")
-            if (match := _NAME.fullmatch(path.name)) and int(match[1]) <= progress.epoch
+            for path in self.folder.path.glob("iter_*.pt" if self.by_iterations else "epoch_*.pt")
+            if (match := _NUMBER.fullmatch(path.name)) and int(match[1]) <= self._number(progress)
         }
-        for epoch in sorted(found)[: -self.keep]:
+        for number in sorted(found)[: -self.keep]:
             with contextlib.suppress(FileNotFoundError):
-                found[epoch].unlink()
+                found[number].unlink()
+
+    def _number(self, progress: Progress) -> int:
+        steps = self.timetable.finished_steps(progress)
+        return steps if self.by_iterations else progress.epoch

@@ -44,6 +44,7 @@ _RULE = "a tenth of the rate where the smoothed loss is lowest"
 _ON_TRIAL = {
     "TEST.ENABLE": False,
     "TRAIN.EVAL_PERIOD": 0,
+    "TRAIN.EVAL_ITERS": 0,
     "TRAIN.PATIENCE": 0,
     "TRAIN.MINUTES": 0.0,
     "MODEL.COMPILE": False,
@@ -203,8 +204,9 @@ def _measure(
 
 def _peak_of_one(cfg: CfgNode) -> float:
     """The highest learning rate of the schedule where SOLVER.BASE_LR is 1: what it is multiplied by."""
+    at_once = ("SOLVER.WARMUP_EPOCHS", "SOLVER.WARMUP_ITERS", "SOLVER.COOLDOWN_EPOCHS")
     schedule = build_schedule(
-        with_settings(cfg, {"SOLVER.BASE_LR": 1.0, "SOLVER.WARMUP_EPOCHS": 0.0})
+        with_settings(cfg, {"SOLVER.BASE_LR": 1.0, **dict.fromkeys(at_once, 0)})
     )
     return max(schedule(epoch) for epoch in (0.0, *cfg.SOLVER.STEPS))
 

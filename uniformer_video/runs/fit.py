@@ -10,7 +10,7 @@ from functools import partial
 
 from fvcore.common.config import CfgNode
 
-from uniformer_video.data.loading.loader import TrainLoader, TrainPlan, resolve_workers
+from uniformer_video.data.loading.loader import TrainLoader, resolve_workers
 from uniformer_video.distributed.environment import torchrun
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError, TrainingError
@@ -39,7 +39,7 @@ from uniformer_video.runs.frame_cache import fill_frame_cache
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.precision import autocast_for, choose_precision
-from uniformer_video.training.state import Progress
+from uniformer_video.training.timetable import Timetable
 from uniformer_video.training.trainer import Trainer
 from uniformer_video.training.writers import Writers
 from uniformer_video.versions import device_name
@@ -80,18 +80,19 @@ def fit(
     task = build_training_task(cfg, data, ranks.device)
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
     state = build_training.build_train_state(cfg, model, precision, ranks)
-    checkpoints = RunCheckpoints(folder, cfg, data, state, begun)
+    timetable = build_training.build_timetable(cfg, loader.plan.steps_per_epoch)
+    schedule = build_training.build_schedule(cfg, loader.plan.steps_per_epoch)
+    checkpoints = RunCheckpoints(folder, cfg, data, state, timetable, begun)
     del begun  # it is large
     with _take_folder(folder, ranks):
-        first_step = _go_on(cfg, folder, ranks, checkpoints, loader.plan, from_best)
-        progress, steps = state.progress, loader.plan.steps_per_epoch
-        tested = state.tested_models
-        if _is_finished(cfg, progress):
+        first_step = _go_on(cfg, folder, ranks, checkpoints, timetable, from_best)
+        progress, tested = state.progress, state.tested_models
+        if timetable.is_finished(progress, cfg.TRAIN.PATIENCE):
             if writers:
                 writers.begin(first_step)  # a test of the weights belongs behind the curves
             ranks.say(
                 f"Training is finished ({folder.path}).",
-                *note_early_end(cfg, progress, data),
+                *note_early_end(cfg, timetable, progress, data),
                 *note_time(cfg, progress, data),
             )
             return
@@ -100,29 +101,34 @@ def fit(
         lessons = build_lessons(cfg, data, task, ranks, autocast)
         lessons.objective.output_weights = getattr(model, "output_weights", ())
         checkpoints.take_teacher(lessons.record)
-        ranks.say(*_training_facts(cfg, model, loader, precision, ranks, command), *lessons.lines)
+        ranks.say(
+            *_training_facts(cfg, model, loader, timetable, precision, ranks, command),
+            *lessons.lines,
+        )
         ranks.say(*(recomputation_lines(cfg, model) if ranks.is_main else ()))
         ranks.say(*note_untraced(cfg, first_step))
         if not first_step:
             _say_start(cfg, report, ranks)
-        costs = build_costs(cfg, loader.plan, ranks)
+        costs = build_costs(cfg, timetable, ranks)
         checkpoints.take_costs(costs)
         monitor = Monitor(
             folder.path if ranks.is_main and not rehearse else None,
             cfg.LOG_PERIOD,
-            cfg.SOLVER.MAX_EPOCH * steps,
-            cfg.SOLVER.MAX_EPOCH,
+            timetable.last_step,
+            None if timetable.by_iterations else cfg.SOLVER.MAX_EPOCH,
             task.figures,
             first_step,
             writers,
             show_bars,
             costs,
             data.medium.name,
+            validated=not timetable.has_open_end(progress),
         )
         trainer = Trainer(
             state=state,
             loader=loader,
-            schedule=build_training.build_schedule(cfg),
+            timetable=timetable,
+            schedule=schedule,
             ranks=ranks,
             autocast=autocast,
             settings=build_training.build_train_settings(cfg),
@@ -130,7 +136,7 @@ def fit(
             task=task,
             monitor=monitor,
             validate=partial(
-                _validate, cfg, data, tested, ranks, monitor, task, steps, checkpoints.remedy
+                _validate, cfg, data, tested, ranks, monitor, task, timetable, checkpoints.remedy
             ),
             write=checkpoints.write,
             remedy=checkpoints.remedy,
@@ -146,14 +152,10 @@ def fit(
     if rehearse:
         return
     ranks.say(
-        *note_early_end(cfg, progress, data),
+        *note_early_end(cfg, timetable, progress, data),
         *note_time(cfg, progress, data),
         f"Trained in {duration(progress.seconds)}; weights in {folder.path}.",
     )
-
-
-def _is_finished(cfg: CfgNode, progress: Progress) -> bool:
-    return progress.is_finished(cfg.SOLVER.MAX_EPOCH, cfg.TRAIN.PATIENCE)
 
 
 def _build_model(
@@ -204,7 +206,7 @@ def _go_on(
     folder: RunFolder,
     ranks: Ranks,
     checkpoints: RunCheckpoints,
-    plan: TrainPlan,
+    timetable: Timetable,
     from_best: bool,
 ) -> int:
     """Load what the folder holds of this run and take the folder for it; the steps that are done."""
@@ -217,8 +219,8 @@ def _go_on(
         checkpoints.start_from_best()
     found = None if from_best else checkpoints.resume()
     state, progress = checkpoints.state, checkpoints.state.progress
-    first_step = progress.finished_steps(plan.steps_per_epoch)
-    if len(set(ranks.exchange((first_step, progress.best_epoch)))) > 1:
+    first_step = timetable.finished_steps(progress)
+    if len(set(ranks.exchange((first_step, progress.best_at)))) > 1:
         raise ConfigError(
             f"the processes find different checkpoints in OUTPUT_DIR {folder.path}; it must be one folder "
             "that all machines share"
@@ -228,10 +230,13 @@ def _go_on(
         saved, weights = state.state_dict(), state.tested_weights()
         ranks.on_main(lambda: checkpoints.write(saved, weights))
         ranks.say(
-            f"Going on from {folder / BEST_FILE}, epoch {progress.epoch}, with fresh moments."
+            f"Going on from {folder / BEST_FILE}, {timetable.unit} {timetable.count(first_step)}, with fresh "
+            "moments."
         )
-    elif found and not _is_finished(cfg, progress):
-        ranks.say(f"Resuming at epoch {first_step / plan.steps_per_epoch:.2f} from {found}.")
+    elif found and not timetable.is_finished(progress, cfg.TRAIN.PATIENCE):
+        epoch = first_step / timetable.steps_per_epoch
+        place = f"iteration {first_step}" if timetable.by_iterations else f"epoch {epoch:.2f}"
+        ranks.say(f"Resuming at {place} from {found}.")
         if reason := ranks.on_main(checkpoints.fault_of_best):
             checkpoints.forget_best(reason)
     ranks.on_main(lambda: folder.record(cfg))
@@ -242,15 +247,19 @@ def _training_facts(
     cfg: CfgNode,
     model: RecognitionModel,
     loader: TrainLoader,
+    timetable: Timetable,
     precision: str,
     ranks: Ranks,
     command: str,
 ) -> Iterator[str]:
     parameters = count_parameters(model) / 1e6
     plan, noun = loader.plan, medium_of_lists(cfg).name
+    length = f"{timetable.count(timetable.last_step)} {timetable.unit}s"
+    steps = plan.steps_per_epoch
+    epoch = f", epochs of {steps}," if timetable.by_iterations else f" of {steps} steps"
     yield (
-        f"Training {parameters:.2f} M parameters for {cfg.SOLVER.MAX_EPOCH} epochs of "
-        f"{plan.steps_per_epoch} steps on {ranks.size} x {device_name()}, {precision}, "
+        f"Training {parameters:.2f} M parameters for {length}{epoch} on "
+        f"{ranks.size} x {device_name()}, {precision}, "
         f"{plural(plan.slots * plan.slot_size, noun)} a step, "
         f"{resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)} workers."
     )
@@ -293,9 +302,9 @@ def _validate(
     ranks: Ranks,
     monitor: Monitor,
     task: Task,
-    steps: int,
+    timetable: Timetable,
     remedy: Callable[[], str],
-    epoch: int,
+    steps: int,
 ) -> dict[str, float]:
     """The score of each of the `models` on one centre view of the validation videos; {} when nothing can be
     measured.
@@ -303,10 +312,11 @@ def _validate(
     Raises `TrainingError` for scores that are not finite: no such weights are ever the best.
     """
     started, noun = time.monotonic(), data.medium.name
+    place = f"{timetable.unit} {timetable.count(steps)}"
     found = examination_of(task).validate(cfg, task, models, data, ranks)
     if not found.is_finite:
         raise TrainingError(
-            f"the scores of the validation after epoch {epoch} are not finite; {remedy()}"
+            f"the scores of the validation after {place} are not finite; {remedy()}"
         )
     if not found.measured:
         monitor.message(f"no validation {noun} can be decoded")
@@ -319,11 +329,12 @@ def _validate(
             return {}
         if not 0 <= score <= 1:
             raise ConfigError(
-                f"the task {task.name} gives the validation after epoch {epoch} the score {score:g}; a score "
+                f"the task {task.name} gives the validation after {place} the score {score:g}; a score "
                 "is a share from 0 to 1, the more the better"
             )
     seconds = time.monotonic() - started
-    monitor.validation(epoch, epoch * steps, found.measured, seconds, task.score_key)
+    epoch = steps / timetable.steps_per_epoch if timetable.by_iterations else timetable.count(steps)
+    monitor.validation(epoch, steps, found.measured, seconds, task.score_key)
     if found.failed:
         monitor.message(f"{found.failed} validation {noun}s cannot be decoded")
     return {name: score for name, (score, _) in found.measured.items()}

@@ -132,7 +132,7 @@ def evaluate(
             **gflops,
             "checkpoint": str(path),
             "checkpoint_sha256": digest,
-            "epoch": weights.metadata.get("epoch"),
+            **dict([("epoch", None), weights.place or ("epoch", None)]),
             **({"weights": weights.chosen} if weights.chosen else {}),
             **find_model(cfg.MODEL.MODEL_NAME).family.facts(model),
         },

@@ -1,4 +1,4 @@
-"""TRAIN.MINUTES: as many epochs as go into a time, found by timing steps and a validation beforehand."""
+"""TRAIN.MINUTES: as many epochs, or iterations, as go into a time, by timing steps and a validation first."""
 
 import math
 import time
@@ -16,6 +16,8 @@ from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.build_training import build_timetable, counts_iterations
+from uniformer_video.runs.check import settings_without_effect
 from uniformer_video.runs.checkpoints import read_begun
 from uniformer_video.runs.folder import CONFIG_FILE, LAST_FILE, PREVIOUS_FILE, RunFolder
 from uniformer_video.runs.frame_cache import fill_frame_cache
@@ -25,56 +27,59 @@ from uniformer_video.words import duration, plural
 
 WARM_UP_STEPS, TIMED_STEPS = 5, 20
 _FETCHED_AHEAD = 2  # batches of each worker, torch's default
-# What is set, in epochs: the length, and what happens at a share of it.
-_IN_EPOCHS = (
+# What is set: the length, and what happens at a share of it.
+_SCALED = (
     "SOLVER.MAX_EPOCH",
+    "SOLVER.MAX_ITER",
     "SOLVER.WARMUP_EPOCHS",
+    "SOLVER.WARMUP_ITERS",
     "SOLVER.COOLDOWN_EPOCHS",
     "SOLVER.STEPS",
 )
-_MOST_EPOCHS = 1_000_000
+_MOST = 1_000_000_000  # iterations, or epochs
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds that the parts of a training take.
+    """Seconds that the parts of a training take. What the run counts, epochs or iterations, is a unit.
 
-    start: until the first step begins; epoch: all steps of one; validation; save: of a checkpoint.
-    eval_period, checkpoint_period: epochs between two of these, 0 = no validation at all. statistics:
+    start: until the first step begins; unit: all steps of one; validation; save: of a checkpoint.
+    eval_period, checkpoint_period: units between two of these, 0 = no validation at all. statistics:
     measuring those of BatchNorm, before validations and checkpoints.
     """
 
     start: float
-    epoch: float
+    unit: float
     validation: float
     save: float
     eval_period: int
     checkpoint_period: int
     statistics: float = 0.0
 
-    def seconds(self, epochs: int) -> float:
-        """Of a training of so many epochs. The last one is validated in any case, if any is."""
-        validations = math.ceil(epochs / self.eval_period) if self.eval_period else 0
+    def seconds(self, units: int) -> float:
+        """Of a training of so many units. The last one is validated in any case, if any is."""
+        validations = math.ceil(units / self.eval_period) if self.eval_period else 0
         # each validation may find the best weights, which are saved
-        ends = self._validated_or_saved(epochs) * (self.statistics + self.save)
-        return self.start + epochs * self.epoch + validations * self.validation + ends
+        ends = self._validated_or_saved(units) * (self.statistics + self.save)
+        return self.start + units * self.unit + validations * self.validation + ends
 
-    def _validated_or_saved(self, epochs: int) -> int:
-        """How many of so many epochs end with a validation or a checkpoint; the last one does."""
+    def _validated_or_saved(self, units: int) -> int:
+        """How many of so many units end with a validation or a checkpoint; the last one does."""
         periods = [period for period in (self.eval_period, self.checkpoint_period) if period]
-        both = epochs // math.lcm(*periods) if len(periods) > 1 else 0
-        last = all(epochs % period for period in periods)
-        return sum(epochs // period for period in periods) - both + last
+        both = units // math.lcm(*periods) if len(periods) > 1 else 0
+        last = all(units % period for period in periods)
+        return sum(units // period for period in periods) - both + last
 
-    def epochs_within(self, seconds: float) -> int:
-        """The most epochs that take no longer; at least 1."""
-        return max(1, bisect_right(range(1, _MOST_EPOCHS + 1), seconds, key=self.seconds))
+    def within(self, seconds: float, multiple: int = 1) -> int:
+        """The most multiples of so many units that take no longer; at least 1."""
+        most = range(1, _MOST // multiple + 1)
+        return max(1, bisect_right(most, seconds, key=lambda count: self.seconds(count * multiple)))
 
 
 def fit_into_minutes(
     cfg: CfgNode, data: Data, folder: RunFolder, ranks: Ranks, show_bars: bool | None = None
 ) -> CfgNode:
-    """`cfg` with the SOLVER.MAX_EPOCH that goes into TRAIN.MINUTES, if that is set.
+    """`cfg` with the SOLVER.MAX_EPOCH, or MAX_ITER, that goes into TRAIN.MINUTES, if that is set.
 
     What DATA.CACHE_GB decodes once is decoded first: it counts, and the steps are timed with it. The warm-up,
     the cool-down and the steps of the learning rate keep their share of the training. A run that has begun
@@ -83,29 +88,43 @@ def fit_into_minutes(
     minutes = cfg.TRAIN.MINUTES
     if not minutes:
         return cfg
-    kept = ranks.on_main(lambda: _recorded_epochs(cfg, folder))
+    kept = ranks.on_main(lambda: _recorded_lengths(cfg, folder))
     if kept is not None:
+        cfg = with_settings(cfg, kept)
+        length = _length_key(cfg)
         ranks.say(
-            f"TRAIN.MINUTES {minutes:g}: the run keeps SOLVER.MAX_EPOCH {kept['SOLVER.MAX_EPOCH']}, "
-            "which it began with."
+            f"TRAIN.MINUTES {minutes:g}: the run keeps {length} {flat_config(cfg)[length]}, which it "
+            "began with."
         )
-        return with_settings(cfg, kept)
+        return cfg
     decoding = fill_frame_cache(cfg, data, ranks, show_bars)
     ranks.say(f"TRAIN.MINUTES {minutes:g}: timing steps and a validation on a copy of the model.")
     costs, steps = _measure(cfg, data, folder, ranks)
     costs = replace(costs, start=costs.start + decoding)
-    epochs = costs.epochs_within(minutes * 60)
-    chosen = _scaled(cfg, epochs)
-    ranks.say(*_findings(cfg, costs, steps, epochs, chosen, ranks))
+    # where costs are those of iterations and the length is set in epochs, an epoch is so many of them
+    multiple = steps if _by_iterations(cfg) and not cfg.SOLVER.MAX_ITER else 1
+    fitting = costs.within(minutes * 60, multiple)
+    chosen = _scaled(cfg, fitting)
+    ranks.say(*_findings(cfg, costs, steps, fitting * multiple, chosen, ranks))
     return with_settings(cfg, chosen)
 
 
-def _recorded_epochs(cfg: CfgNode, folder: RunFolder) -> dict[str, Any] | None:
+def _by_iterations(cfg: CfgNode) -> bool:
+    """Whether something may happen inside an epoch, so that iterations are what is added up."""
+    return counts_iterations(cfg) or cfg.TRAIN.CHECKPOINT_ITERS > 0
+
+
+def _length_key(cfg: CfgNode) -> str:
+    return "SOLVER.MAX_ITER" if cfg.SOLVER.MAX_ITER else "SOLVER.MAX_EPOCH"
+
+
+def _recorded_lengths(cfg: CfgNode, folder: RunFolder) -> dict[str, Any] | None:
     """What the run in `folder` has chosen, by key; None where there is none, or another one's leavings."""
     recorded = _recorded_config(folder)
     if recorded is None:
         return None
-    chosen = {key: flat_config(recorded)[key] for key in _IN_EPOCHS}
+    idle = settings_without_effect(recorded)
+    chosen = {key: flat_config(recorded)[key] for key in _SCALED if key not in idle}
     if any((folder / name).is_file() for name in (LAST_FILE, PREVIOUS_FILE)):
         return chosen  # whatever else is another one now, `fit` will say
     try:
@@ -126,19 +145,26 @@ def _recorded_config(folder: RunFolder) -> CfgNode | None:
     return config_from_text(text, str(begun.path)) if begun and isinstance(text, str) else None
 
 
-def _scaled(cfg: CfgNode, epochs: int) -> dict[str, Any]:
-    """The settings in epochs for a training of so many."""
-    share = epochs / cfg.SOLVER.MAX_EPOCH
+def _scaled(cfg: CfgNode, length: int) -> dict[str, Any]:
+    """The settings of lengths for a training of so many epochs, or iterations if those are what is set."""
+    key = _length_key(cfg)
+    share = length / flat_config(cfg)[key]
+    warmup = {"SOLVER.WARMUP_EPOCHS": cfg.SOLVER.WARMUP_EPOCHS * share}
+    if cfg.SOLVER.WARMUP_ITERS:
+        iterations = int(cfg.SOLVER.WARMUP_ITERS * share)
+        warmup = {"SOLVER.WARMUP_ITERS": iterations}
+        if not iterations:  # there would be one in epochs
+            warmup["SOLVER.WARMUP_EPOCHS"] = 0.0
     return {
-        "SOLVER.MAX_EPOCH": epochs,
-        "SOLVER.WARMUP_EPOCHS": cfg.SOLVER.WARMUP_EPOCHS * share,
+        key: length,
+        **warmup,
         "SOLVER.COOLDOWN_EPOCHS": cfg.SOLVER.COOLDOWN_EPOCHS * share,
         "SOLVER.STEPS": [step * share for step in cfg.SOLVER.STEPS],
     }
 
 
 def _findings(
-    cfg: CfgNode, costs: Costs, steps: int, epochs: int, chosen: dict[str, Any], ranks: Ranks
+    cfg: CfgNode, costs: Costs, steps: int, units: int, chosen: dict[str, Any], ranks: Ranks
 ) -> Iterator[str]:
     slowest = f" of the slowest of {ranks.size} processes" if ranks.size > 1 else ""
     validation = (
@@ -148,21 +174,27 @@ def _findings(
     )
     if costs.statistics:
         validation += f", BatchNorm's statistics {duration(costs.statistics, 1)}"
+    idle = settings_without_effect(cfg)
     set_to = ", ".join(
         f"{key} {_short(value)} (was {_short(old)})"
         for key, value in chosen.items()
-        if (old := flat_config(cfg)[key]) or key == "SOLVER.MAX_EPOCH"
+        if (old := flat_config(cfg)[key]) and key not in idle
     )
+    epoch = costs.unit * steps if _by_iterations(cfg) else costs.unit
     yield (
-        f"An epoch{slowest} takes {duration(costs.epoch, 1)} ({plural(steps, 'step')}){validation}, a "
-        f"checkpoint {duration(costs.save, 1)}: {set_to}, about {duration(costs.seconds(epochs))}."
+        f"An epoch{slowest} takes {duration(epoch, 1)} ({plural(steps, 'step')}){validation}, a "
+        f"checkpoint {duration(costs.save, 1)}: {set_to}, about {duration(costs.seconds(units))}."
     )
-    if costs.seconds(epochs) > cfg.TRAIN.MINUTES * 60:
-        yield f"TRAIN.MINUTES {cfg.TRAIN.MINUTES:g} is too short for one epoch, which is trained anyway."
-    patience, period = cfg.TRAIN.PATIENCE, cfg.TRAIN.EVAL_PERIOD
-    if epochs <= period and (epochs > 1 or patience):
+    one = "iteration" if cfg.SOLVER.MAX_ITER else "epoch"
+    if costs.seconds(units) > cfg.TRAIN.MINUTES * 60:
+        yield f"TRAIN.MINUTES {cfg.TRAIN.MINUTES:g} is too short for one {one}, which is trained anyway."
+    patience, key = (
+        cfg.TRAIN.PATIENCE,
+        "TRAIN.EVAL_ITERS" if cfg.TRAIN.EVAL_ITERS else "TRAIN.EVAL_PERIOD",
+    )
+    if units <= costs.eval_period and (units > 1 or patience):
         yield (
-            f"With TRAIN.EVAL_PERIOD {period} the only validation is after the last epoch"
+            f"With {key} {flat_config(cfg)[key]} the only validation is after the last {one}"
             + (f", so TRAIN.PATIENCE {patience} has no effect." if patience else ".")
         )
 
@@ -176,7 +208,8 @@ def _short(value: Any) -> str:
 def _measure(cfg: CfgNode, data: Data, folder: RunFolder, ranks: Ranks) -> tuple[Costs, int]:
     """The `Costs` of the slowest process, and the steps of an epoch."""
     period = cfg.TRAIN.EVAL_PERIOD
-    often = {"TRAIN.EVAL_PERIOD": min(period, 1), "TRAIN.CHECKPOINT_PERIOD": 1, "TRAIN.PATIENCE": 0}
+    often = {"TRAIN.EVAL_ITERS": min(period, 1), "TRAIN.EVAL_PERIOD": min(period, 1)}
+    often |= {"TRAIN.CHECKPOINT_ITERS": 1, "TRAIN.PATIENCE": 0}
     trial, sample = with_settings(cfg, often), replace(data, notes=[])
     workers = resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)
     found: list[tuple[float, ...]] = []
@@ -189,12 +222,14 @@ def _measure(cfg: CfgNode, data: Data, folder: RunFolder, ranks: Ranks) -> tuple
         batch = ranks.size * max(2, cfg.TEST.BATCH_SIZE * max(1, workers))
         validation, save = _time_epoch_ends(trainer, sample, data.val, batch)
         steps.append(trainer.plan.steps_per_epoch)
-        found.extend(ranks.exchange((start, step * steps[0], validation, save, statistics)))
+        found.extend(ranks.exchange((start, step, validation, save, statistics)))
 
     rehearse(trial, sample, folder, ranks, use)
-    start, epoch, validation, save, statistics = map(max, zip(*found, strict=True))
-    periods = period, cfg.TRAIN.CHECKPOINT_PERIOD
-    return Costs(start, epoch, validation, save, *periods, statistics), steps[0]
+    start, step, validation, save, statistics = map(max, zip(*found, strict=True))
+    timetable = build_timetable(cfg, steps[0])
+    unit = 1 if _by_iterations(cfg) else steps[0]
+    periods = timetable.eval_steps // unit, timetable.checkpoint_steps // unit
+    return Costs(start, step * unit, validation, save, *periods, statistics), steps[0]
 
 
 def _time_steps(trainer: Trainer, warm_up: int) -> tuple[float, float]:
@@ -247,14 +282,15 @@ def _time_epoch_ends(
     Of many videos a `batch` is timed, and one for each process beside it: that tells what a validation
     takes however few its videos are. sample: whose `val` is validated.
     """
-    progress, settings = trainer.state.progress, trainer.settings
+    progress, timetable = trainer.state.progress, trainer.timetable
     few, many = videos[: trainer.ranks.size], videos[:: max(1, len(videos) // batch)][:batch]
 
     def time_end(validated: list[VideoRecord]) -> float:
         sample.val = validated
-        trainer.settings = replace(settings, eval_period=1 if validated else 0)
+        trainer.timetable = replace(timetable, eval_steps=1 if validated else 0)
+        trainer.saver.saved = None  # so that it saves again
         started = time.monotonic()
-        trainer.finish_epoch(progress)
+        trainer.finish_stage(progress)
         return time.monotonic() - started
 
     if videos:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from uniformer_video.training.timetable import Timetable
 from uniformer_video.words import duration, plural
 
 _MEASURED = ("epoch_seconds", "validation_seconds")
@@ -13,16 +14,15 @@ _MEASURED = ("epoch_seconds", "validation_seconds")
 
 @dataclass
 class RunCosts:
-    """Adds up the first epoch that this process sees, and puts it into a line.
+    """Adds up the first stretch of the training that this process sees, and puts it into a line: an epoch, or
+    the iterations up to the first validation where the run counts these.
 
-    eval_period: epochs between validations, 0 = never. devices: GPUs, or cores of CPUs, that the run
-    occupies; unit: "GPU" or "core". hardware: what they are, for the line. may_end_early: the epochs are the
+    timetable: the run's. devices: GPUs, or cores of CPUs, that the run
+    occupies; unit: "GPU" or "core". hardware: what they are, for the line. may_end_early: its length is the
     most that it may take.
     """
 
-    steps_per_epoch: int
-    max_epoch: int
-    eval_period: int
+    timetable: Timetable
     devices: int
     unit: str
     hardware: str
@@ -57,7 +57,7 @@ class RunCosts:
         if self._told:
             return ""
         self._steps.append(seconds)
-        if number % self.steps_per_epoch or self._is_validated(number // self.steps_per_epoch):
+        if number % self._stretch or self.timetable.is_validated(number):
             return ""
         return self._line(None)
 
@@ -65,20 +65,27 @@ class RunCosts:
         """Hear of a validation; the line, where it is time for it."""
         return "" if self._told or not self._steps else self._line(seconds)
 
-    def _is_validated(self, epoch: int) -> bool:
-        period = self.eval_period
-        return period > 0 and (epoch == self.max_epoch or epoch % period == 0)
+    @property
+    def _stretch(self) -> int:
+        """How many steps the line tells the time of."""
+        timetable = self.timetable
+        if not timetable.by_iterations:
+            return timetable.steps_per_epoch
+        return min(timetable.eval_steps or timetable.steps_per_epoch, timetable.last_step)
 
     def _line(self, validation: float | None) -> str:
         self._told = True
         # The first step waits for the workers to start, or for what is compiled: it counts as the others do.
         usual = self._steps[1:] or self._steps
-        epoch = sum(usual) / len(usual) * self.steps_per_epoch
-        validations = sum(map(self._is_validated, range(1, self.max_epoch + 1)))
-        seconds = epoch * self.max_epoch + (validation or 0.0) * validations
+        step, timetable = sum(usual) / len(usual), self.timetable
+        epoch, validations = step * timetable.steps_per_epoch, timetable.validations()
+        seconds = step * timetable.last_step + (validation or 0.0) * validations
         self._measured = dict(zip(_MEASURED, (round(epoch, 3), validation), strict=True))
         apart = "without the validations and the multi-view test"
-        parts = f"{duration(epoch, 1)} of training"
+        stretch, takes = step * self._stretch, "an epoch takes"
+        if timetable.by_iterations:
+            takes = f"{plural(self._stretch, 'iteration')} take{'s' * (self._stretch == 1)}"
+        parts = f"{duration(stretch, 1)} of training"
         if validation is not None:
             parts += f" and {duration(validation, 1)} for a validation"
             apart = "without the multi-view test"
@@ -86,7 +93,8 @@ class RunCosts:
             apart = "without the multi-view test"
         most = "at most " if self.may_end_early else ""
         return (
-            f"What this run costs: an epoch takes {parts}; {most}{plural(self.max_epoch, 'epoch')}: "
+            f"What this run costs: {takes} {parts}; "
+            f"{most}{plural(timetable.count(timetable.last_step), timetable.unit)}: "
             f"{duration(seconds, 1)}, {seconds / 3600 * self.devices:.3g} {self.unit}-hours on "
             f"{self.hardware}, {apart}."
         )

@@ -37,10 +37,11 @@ class Figure(Protocol):
 class Monitor:
     """Collects steps, reports intervals. Only the main process makes one that writes.
 
-    folder: where `metrics.jsonl` goes; None keeps silent. figures: the task's, `Figure`s that name what is
+    folder: where `metrics.jsonl` goes; None keeps silent. max_epoch: None where the run counts iterations,
+    which are steps. figures: the task's, `Figure`s that name what is
     measured beside the loss. writers: get the same numbers. show_bar: of progress; None = on a terminal.
     costs: says once what the run costs; None = nothing is said. noun: what the training is on, "video" or
-    "image".
+    "image". validated: what is due after `first_step` is done.
     """
 
     def __init__(
@@ -48,13 +49,14 @@ class Monitor:
         folder: Path | str | None,
         log_period: int,
         total_steps: int,
-        max_epoch: int,
+        max_epoch: int | None,
         figures: Sequence[Figure],
         first_step: int = 0,
         writers: Writers | None = None,
         show_bar: bool | None = None,
         costs: RunCosts | None = None,
         noun: str = "video",
+        validated: bool = True,
     ):
         self.folder = Path(folder) if folder else None
         self.log_period, self.total_steps, self.max_epoch = log_period, total_steps, max_epoch
@@ -66,7 +68,7 @@ class Monitor:
         self.file: TextIO | None = None
         if not self.folder:
             return
-        keep_lines_until(self.folder / METRICS_FILE, first_step)
+        keep_lines_until(self.folder / METRICS_FILE, first_step, validated)
         self.file = open(self.folder / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
         self.writers.begin(first_step)
         if sys.stderr.isatty() if show_bar is None else show_bar:
@@ -92,7 +94,7 @@ class Monitor:
 
     def validation(
         self,
-        epoch: int,
+        epoch: float,
         step: int,
         measured: Mapping[str, tuple[float, float]],
         seconds: float,
@@ -104,7 +106,7 @@ class Monitor:
         whose key is `name`.
         """
         first = next(iter(measured))
-        values: dict[str, Any] = {"kind": "val", "epoch": epoch, "step": step}
+        values: dict[str, Any] = {"kind": "val", "epoch": round(epoch, 6), "step": step}
         parts = []
         for weights, (score, loss) in measured.items():
             prefix = "" if weights == first else f"{weights}_"
@@ -112,7 +114,8 @@ class Monitor:
             which = f"{weights} " if len(measured) > 1 else ""
             parts.append(f"{which}{self.shown[name]} {score:.1%}  loss {loss:.3f}")
         self._write({**values, "seconds": round(seconds, 3)})
-        self.message(f"epoch {epoch}/{self.max_epoch}  validation {'  '.join(parts)}")
+        place = f"epoch {epoch}/{self.max_epoch}" if self.max_epoch else self._iteration(step)
+        self.message(f"{place}  validation {'  '.join(parts)}")
         if self.costs and (line := self.costs.validation(seconds)):
             self.message(line)
 
@@ -144,7 +147,7 @@ class Monitor:
         more = "".join(f"  {ALSO_MEASURED[key]} {value:.3f}" for key, value in beside.items())
         values = {
             "kind": "train",
-            "epoch": round(epoch, 4),
+            "epoch": round(epoch, 4 if self.max_epoch else 6),
             "step": step,
             "loss": mean["loss"],
             score: mean[score],
@@ -155,8 +158,13 @@ class Monitor:
             "memory_bytes": memory_bytes(),
         }
         self._write(values)
+        place = (
+            f"epoch {epoch:.2f}/{self.max_epoch}  step {step}/{self.total_steps}"
+            if self.max_epoch
+            else f"{self._iteration(step)}  epoch {epoch:.2f}"
+        )
         self.message(
-            f"epoch {epoch:.2f}/{self.max_epoch}  step {step}/{self.total_steps}  "
+            f"{place}  "
             f"loss {values['loss']:.3f}{more}  {self.shown[score]} {_percent(values[score])}  "
             f"lr {values['lr']:.2e}  "
             f"step {mean['seconds'] * 1000:.0f} ms ({share:.0%} waiting for data)  "
@@ -175,6 +183,9 @@ class Monitor:
                 f"`{command('bench loader')}` shows where the time goes"
             )
 
+    def _iteration(self, step: int) -> str:
+        return f"iteration {step}/{self.total_steps}"
+
     def _write(self, values: dict[str, Any]) -> None:
         if self.file is None:
             return
@@ -185,14 +196,18 @@ class Monitor:
         self.writers.scalars({f"{kind}/{key}": v for key, v in shown.items()}, values["step"])
 
 
-def keep_lines_until(path: Path, step: int) -> None:
-    """Drop the lines of steps after `step`: a resumed run writes them again."""
+def keep_lines_until(path: Path, step: int, validated: bool = True) -> None:
+    """Drop the lines of steps after `step`, and unless it is `validated` that of its validation: a resumed
+    run writes them again.
+    """
     if not path.is_file():
         return
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            if simplejson.loads(line)["step"] <= step:
+            told = simplejson.loads(line)
+            again = told["step"] == step and told.get("kind") == "val" and not validated
+            if told["step"] <= step and not again:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue  # a line torn by a crash

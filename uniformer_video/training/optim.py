@@ -16,16 +16,22 @@ from uniformer_video.models.layer_groups import layer_groups
 class _Warmup:
     """A schedule as a function of the epoch (a real number) that begins with a linear warm-up.
 
-    The warm-up ends at the rate that the schedule without it has there.
+    Where the run counts iterations, all that is called epochs here is iterations. The warm-up ends at the
+    rate that the schedule without it has there. With a `warmup_ratio` above 0 it multiplies that rate of each
+    moment, by a factor that rises from the ratio to 1; `warmup_start_lr` then has no say.
     """
 
     warmup_start_lr: float
     warmup_epochs: float
+    warmup_ratio: float
 
     def __call__(self, epoch: float) -> float:
         """The learning rate at `epoch`, from 0 to the last."""
         if epoch < self.warmup_epochs:
             share = epoch / self.warmup_epochs
+            if self.warmup_ratio:
+                # of MMCV, whose published runs have it
+                return self._after_warmup(epoch) * (1 - (1 - share) * (1 - self.warmup_ratio))
             return self.warmup_start_lr + share * (self._peak() - self.warmup_start_lr)
         return self._after_warmup(epoch)
 
@@ -53,13 +59,14 @@ class CosineSchedule(_Warmup):
     max_epoch: float
     after_warmup: bool = True
     to_base_lr: bool = False
+    warmup_ratio: float = 0.0
 
     def _peak(self) -> float:
         return self.base_lr if self.after_warmup or self.to_base_lr else super()._peak()
 
     def _after_warmup(self, epoch: float) -> float:
         first = self.warmup_epochs if self.after_warmup else 0.0
-        share = min(1.0, (epoch - first) / (self.max_epoch - first))
+        share = min(1.0, max(0.0, epoch - first) / (self.max_epoch - first))
         return self.end_lr + (self.base_lr - self.end_lr) / 2 * (1 + math.cos(math.pi * share))
 
 
@@ -76,9 +83,28 @@ class StepSchedule(_Warmup):
     factors: tuple[float, ...]
     warmup_start_lr: float
     warmup_epochs: float
+    warmup_ratio: float = 0.0
 
     def _after_warmup(self, epoch: float) -> float:
         return self.factors[bisect_right(self.steps, epoch) - 1] * self.base_lr
+
+
+@dataclass(frozen=True)
+class PolySchedule(_Warmup):
+    """Linear warm-up over the beginning of a fall from `base_lr` to 0: (1 - epoch / max_epoch) ^ power of it.
+
+    power: 1 is a straight line. Source: Liu et al., "ParseNet", section 3; "poly" in MMSegmentation.
+    """
+
+    base_lr: float
+    warmup_start_lr: float
+    warmup_epochs: float
+    max_epoch: float
+    power: float = 1.0
+    warmup_ratio: float = 0.0
+
+    def _after_warmup(self, epoch: float) -> float:
+        return self.base_lr * max(0.0, 1 - epoch / self.max_epoch) ** self.power
 
 
 @dataclass(frozen=True)
@@ -86,15 +112,17 @@ class RatesByEpoch:
     """The rate of `schedule` at the beginning of an epoch, for all of its steps.
 
     delay: epochs by which it comes later, the first rate until then. With 1, the published runs of images,
-    whose scheduler was handed the number of the epoch that had just ended.
+    whose scheduler was handed the number of the epoch that had just ended. length: of an epoch in iterations,
+    where these are what the schedule counts.
     """
 
     schedule: Callable[[float], float]
     delay: int = 0
+    length: int = 1
 
     def __call__(self, epoch: float) -> float:
         """The learning rate at `epoch`, a real number."""
-        return self.schedule(max(0, math.floor(epoch) - self.delay))
+        return self.schedule(max(0, math.floor(epoch / self.length) - self.delay) * self.length)
 
 
 def parameter_groups(
@@ -102,18 +130,20 @@ def parameter_groups(
     weight_decay: float,
     spare_model_list: bool = False,
     spare_vectors: bool = True,
-    batch_norm_decay: float = 0.0,
+    batch_norm_decay: float | None = None,
     layer_decay: float = 1.0,
     spare_class_token: bool = False,
+    spared_names: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Groups of what is trained: with `weight_decay`, and without (1-D parameters, as of norms, and biases).
 
     The published runs of videos decay position kernels, class token and local layer scales, since their list
     of exemptions never matched; `spare_model_list` exempts what `model.no_weight_decay()` names. That of the
     published runs of images matched the class token alone, as `spare_class_token` does. Without
-    `spare_vectors` 1-D parameters decay too. Those of BatchNorm have `batch_norm_decay` in any case, in a
-    third group where it is not 0. Below 1, `layer_decay` splits the groups by the model's layers, the rate of
-    each being that of the next one times it: `lr_scale` is 1 for the classifier.
+    `spare_vectors` 1-D parameters decay too. Those of BatchNorm do as these, unless `batch_norm_decay` tells
+    their own decay, in a third group where it is not 0. What has one of `spared_names` in its name is exempt
+    in any case. Below 1, `layer_decay` splits the groups by the model's layers, the rate of each being that
+    of the next one times it: `lr_scale` is 1 for the classifier.
     """
     spared = model.no_weight_decay() if spare_model_list else set()
     if spare_class_token:
@@ -130,13 +160,15 @@ def parameter_groups(
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue  # frozen: no optimiser keeps a state of it
-        if id(parameter) in of_batch_norms:
+        if any(part in name for part in spared_names):
+            plain.append(parameter)
+        elif id(parameter) in of_batch_norms and batch_norm_decay is not None:
             (batch_norms if batch_norm_decay else plain).append(parameter)
         elif name in spared or (spare_vectors and parameter.dim() == 1):
             plain.append(parameter)
         else:
             decayed.append(parameter)
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]

@@ -9,6 +9,7 @@ from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import TrainingError
 from uniformer_video.training.settings import TrainSettings
 from uniformer_video.training.state import TrainState
+from uniformer_video.training.timetable import Timetable
 
 _LOCK_SECONDS = 5.0
 
@@ -22,7 +23,7 @@ class Saver:
     Args:
         state: a `TrainState`.
         settings: a `TrainSettings`.
-        steps_per_epoch: as the loader plans them.
+        timetable: a `Timetable`.
         ranks: this process among all.
         write: (saved, weights, improved) -> None, has this process write `state.state_dict()`, and of
             `state.tested_weights()` the sets named in `improved`, which are the best of their kind.
@@ -34,17 +35,17 @@ class Saver:
         *,
         state: TrainState,
         settings: TrainSettings,
-        steps_per_epoch: int,
+        timetable: Timetable,
         ranks: Ranks,
         write: Callable[[dict[str, Any], dict[str, dict[str, Any]], set[str]], None],
         remedy: Callable[[], str],
     ):
-        self.state, self.settings, self.steps_per_epoch = state, settings, steps_per_epoch
+        self.state, self.settings, self.timetable = state, settings, timetable
         self.ranks, self.write, self.remedy = ranks, write, remedy
         # Held where the state changes or is written: outside, any thread may save the finished steps.
         self.lock = threading.RLock()
-        # (epoch, step)
-        self.saved: tuple[int, int] | None = self._place() if self.finished_steps else None
+        # the finished steps, and whether what is due after them is still to be done
+        self.saved: tuple[int, bool] | None = self._place() if self.finished_steps else None
         self.last_save = time.monotonic()
         # which weights are the best of their kind so far, where best.pt does not hold them yet
         self.unsaved_best: set[str] = set()
@@ -52,26 +53,24 @@ class Saver:
     @property
     def finished_steps(self) -> int:
         """Steps from the beginning of the training, those that were left out included."""
-        return self.state.progress.finished_steps(self.steps_per_epoch)
+        return self.timetable.finished_steps(self.state.progress)
 
     def note_scores(self, scores: Mapping[str, float]) -> None:
-        """Hear of the scores in 0..1 of the epoch that has just been finished, by set of weights."""
+        """Hear of the scores in 0..1 of the validation after the last step, by set of weights."""
         progress = self.state.progress
         if scores:  # as good as before is no progress, though its weights are kept
             better = max(scores.values()) > progress.best_score
             progress.stale_validations = 0 if better else progress.stale_validations + 1
-        self.unsaved_best |= progress.note_scores(scores)
+        self.unsaved_best |= progress.note_scores(scores, self.timetable.count(self.finished_steps))
 
     def is_due(self, seconds: float) -> bool:
         """Whether the last time is longer ago than `seconds`, by this process' clock."""
         return time.monotonic() - self.last_save > seconds
 
-    def is_due_after(self, epoch: int) -> bool:
-        """Whether this number of finished epochs is to be saved in any case."""
-        progress, settings = self.state.progress, self.settings
-        # of an epoch that progress does not count yet too: BatchNorm's statistics are measured before it
-        done = epoch == settings.max_epoch or progress.is_out_of_patience(settings.patience)
-        return done or bool(self.unsaved_best) or epoch % settings.checkpoint_period == 0
+    def is_due_after(self, steps: int) -> bool:
+        """Whether this number of finished steps is to be saved in any case."""
+        done = self.state.progress.is_out_of_patience(self.settings.patience)
+        return done or bool(self.unsaved_best) or self.timetable.is_saved(steps)
 
     def save(self) -> None:
         """On all processes: write the finished steps, unless they are saved; none goes on before that.
@@ -114,12 +113,10 @@ class Saver:
                     self._write(self.state.state_dict(), self.state.tested_weights())
         if self.saved is None:
             return "nothing was saved yet, and the same command starts from the beginning"
-        epoch, step = self.saved
-        saved = epoch * self.steps_per_epoch + step
-        return f"all up to step {saved} is saved, and the same command goes on from there"
+        return f"all up to step {self.saved[0]} is saved, and the same command goes on from there"
 
-    def _place(self) -> tuple[int, int]:
-        return self.state.progress.epoch, self.state.progress.step
+    def _place(self) -> tuple[int, bool]:
+        return self.finished_steps, self.timetable.has_open_end(self.state.progress)
 
     def _write(self, saved: dict[str, Any], weights: dict[str, dict[str, Any]]) -> None:
         with self.lock:

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 class TrainSettings:
     """Numbers of the loop, from SOLVER, TRAIN and DATA, see `runs/build_training.build_train_settings`."""
 
-    max_epoch: int
     seed: int
     clip_gradient: float
-    eval_period: int
-    checkpoint_period: int
     checkpoint_seconds: float
     max_bad_ratio: float
     max_nonfinite: int

@@ -22,13 +22,18 @@ class Progress:
     epoch: int = 0
     step: int = 0  # steps done in this epoch
     best_score: float = -1.0  # the task's, in 0..1
-    best_epoch: int = 0  # 0: no validation has chosen any weights yet
+    best_at: int = (
+        0  # epochs, or iterations where the run counts these; 0: no validation has chosen any
+    )
     best_weights: str = RAW  # which of the `TrainState.tested_models` that was
-    # of each of these: [its best score, the epoch of it]
+    # of each of these: [its best score, as `best_at` when that was]
     best_of: dict[str, list[Any]] = field(default_factory=dict)
     seconds: float = 0.0
     bad_videos: dict[str, str] = field(default_factory=dict)  # path -> reason
     stale_validations: int = 0  # those in a row that brought no better score
+    # what is due after the last step, such as a validation, is not done yet; so it is at the end of an epoch
+    # that counts as unfinished
+    open_end: bool = False
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Progress":
@@ -36,18 +41,22 @@ class Progress:
         values = dict(values)
         if "best_top1" in values:  # its name when top-1 was the only score
             values["best_score"] = values.pop("best_top1")
+        if "best_epoch" in values:  # its name when no run counted iterations
+            values["best_at"] = values.pop("best_epoch")
         found = cls(**values)
         if not isinstance(found.best_weights, str) or not isinstance(found.best_of, dict):
             raise ValueError("best weights")
-        if found.best_epoch and not found.best_of:  # as written when there was one set of weights
-            found.best_of = {found.best_weights: [found.best_score, found.best_epoch]}
+        if found.best_at and not found.best_of:  # as written when there was one set of weights
+            found.best_of = {found.best_weights: [found.best_score, found.best_at]}
         counts = (
             found.epoch,
             found.step,
-            found.best_epoch,
+            found.best_at,
             found.stale_validations,
             *(e for _, e in found.best_of.values()),
         )
+        if type(found.open_end) is not bool:
+            raise ValueError("end")
         if not all(type(count) is int and 0 <= count <= _MOST for count in counts):
             raise ValueError("epochs and steps")
         numbers = (found.best_score, found.seconds, *(s for s, _ in found.best_of.values()))
@@ -61,32 +70,29 @@ class Progress:
         """Whether so many validations in a row brought no better score; 0 = never."""
         return 0 < patience <= self.stale_validations
 
-    def is_finished(self, max_epoch: int, patience: int) -> bool:
-        """Whether the training has come to its end: the last epoch, or no better score for long."""
-        return self.epoch == max_epoch or self.is_out_of_patience(patience)
-
     def finished_steps(self, steps_per_epoch: int) -> int:
         """Steps from the beginning of the training, those that were left out included."""
         return self.epoch * steps_per_epoch + self.step
 
-    def note_scores(self, scores: Mapping[str, float]) -> set[str]:
-        """Take in the scores of the validation after `epoch`, by set of weights; those that have improved.
+    def note_scores(self, scores: Mapping[str, float], count: int) -> set[str]:
+        """Take in the scores of a validation, by set of weights; those that have improved.
 
+        count: of finished epochs, or of iterations where the run counts these.
         Equal counts as better: later weights have seen more. Between sets the last one wins a tie: an average
         comes behind the weights that it is made of, and depends less on the last few steps.
         """
         improved = set()
         for name, score in scores.items():
             if score >= self.best_of.get(name, (-1.0, 0))[0]:
-                self.best_of[name] = [score, self.epoch]
+                self.best_of[name] = [score, count]
                 improved.add(name)
             if score >= self.best_score:
-                self.best_score, self.best_epoch, self.best_weights = score, self.epoch, name
+                self.best_score, self.best_at, self.best_weights = score, count, name
         return improved
 
     def forget_best(self) -> None:
         """No weights are the best any more; those of the next validation will be."""
-        self.best_score, self.best_epoch, self.best_weights, self.best_of = -1.0, 0, RAW, {}
+        self.best_score, self.best_at, self.best_weights, self.best_of = -1.0, 0, RAW, {}
         self.stale_validations = 0
 
 

@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps of slots, with exact resume, the same for one process and many."""
+"""The training loop: stages of steps of slots, with exact resume, the same for one process and many."""
 
 import threading
 import time
@@ -27,6 +27,7 @@ from uniformer_video.training.readings import StepReading, StepReadings
 from uniformer_video.training.saver import Saver
 from uniformer_video.training.settings import TrainSettings
 from uniformer_video.training.state import Progress, TrainState, whole
+from uniformer_video.training.timetable import Timetable
 from uniformer_video.training.tracing import StepTrace
 from uniformer_video.words import duration
 
@@ -53,7 +54,8 @@ class Trainer:
     Args:
         state: a `TrainState`; its network gives a tuple of logits, whose losses are averaged.
         loader: a `TrainLoader`.
-        schedule: maps the epoch (a real number) to the learning rate.
+        timetable: a `Timetable`: what is due when.
+        schedule: maps the timetable's `rate_position` to the learning rate.
         ranks: this process among all.
         autocast: a function that returns the autocast context.
         settings: a `TrainSettings`.
@@ -61,7 +63,7 @@ class Trainer:
         task: a `Task`: the targets, the loss and what is counted.
         objective: an `Objective` of it, None for the task's loss alone.
         monitor: receives `step(...)` of each step once its numbers are read, and messages.
-        validate: (number of the epoch) -> {name of `state.tested_models`: a score in 0..1, the more the
+        validate: (number of finished steps) -> {name of `state.tested_models`: a score in 0..1, the more the
             better}, empty where nothing can be measured.
         write: has this process write the checkpoints, see `Saver`.
         remedy: () -> what to do when steps or weights are not finite, for messages.
@@ -73,6 +75,7 @@ class Trainer:
         *,
         state: TrainState,
         loader: TrainLoader,
+        timetable: Timetable,
         schedule: Callable[[float], float],
         ranks: Ranks,
         autocast: Callable[[], AbstractContextManager],
@@ -89,7 +92,8 @@ class Trainer:
         self.state, self.model = state, state.model
         self.network: Any = state.network  # where processes share the work, it has `no_sync()` too
         self.statistics = BatchStatistics(state.model)
-        self.loader, self.plan, self.schedule = loader, loader.plan, schedule
+        self.loader, self.plan = loader, loader.plan
+        self.timetable, self.schedule = timetable, schedule
         self.ranks, self.autocast, self.settings = ranks, autocast, settings
         self.mixup, self.task, self.monitor = mixup, task, monitor
         self.objective = objective or Objective(task)
@@ -102,7 +106,7 @@ class Trainer:
         self.saver = Saver(
             state=state,
             settings=settings,
-            steps_per_epoch=self.plan.steps_per_epoch,
+            timetable=timetable,
             ranks=ranks,
             write=write,
             remedy=remedy,
@@ -116,7 +120,7 @@ class Trainer:
         return self.saver.finished_steps
 
     def fit(self) -> None:
-        """Train from where the state's progress stands to the last epoch, or until patience runs out.
+        """Train from where the state's progress stands to the last step, or until patience runs out.
 
         Raises `Interrupted` after saving. Where the data lets it down, by a `TrainingError` or `WorkerError`,
         finished steps are saved too.
@@ -131,10 +135,10 @@ class Trainer:
             self._save_without_data(),
         ):
             self.loader.give_up_on(self.stop)
-            while not progress.is_finished(self.settings.max_epoch, self.settings.patience):
-                self._train_epoch(progress)
+            while not self.timetable.is_finished(progress, self.settings.patience):
+                self._train_stage(progress)
                 self.measure_statistics(progress)
-                self.finish_epoch(progress)
+                self.finish_stage(progress)
                 self._stop_or_save(self.settings.checkpoint_seconds)
 
     def try_steps(self, most: int, goes_on: Callable[[], bool]) -> None:
@@ -160,19 +164,25 @@ class Trainer:
                 if not goes_on():
                     break
 
-    def _train_epoch(self, progress: Progress) -> None:
+    def _train_stage(self, progress: Progress) -> None:
+        """Steps up to where something is due or the epoch ends; none where that is still to be done."""
         self.network.train()
-        batches = self.loader.epoch(progress.epoch, progress.step)
-        while progress.step < self.plan.steps_per_epoch:
+        if self.timetable.has_open_end(progress):
+            return
+        first, done = progress.step, self.finished_steps
+        end = first + self.timetable.stage_end(done) - done
+        batches = self.loader.epoch(progress.epoch, first, end)
+        while progress.step < end:
             with self.trace.step(self.finished_steps + 1):
                 self._train_step(progress, batches)
         self.readings.read()
 
     def _train_step(self, progress: Progress, batches: Iterator[TrainBatch]) -> None:
-        """One update from all slots of a step. The learning rate follows the exact epoch."""
+        """One update from all slots of a step. The learning rate follows each step."""
         steps, start = self.plan.steps_per_epoch, time.monotonic()
         epoch = progress.epoch + progress.step / steps
-        reading = StepReading(self.finished_steps + 1, epoch + 1 / steps, self.schedule(epoch))
+        rate = self.schedule(self.timetable.rate_position(progress))
+        reading = StepReading(self.finished_steps + 1, epoch + 1 / steps, rate)
         set_learning_rate(self.state.optimizer, reading.lr)
         self.state.optimizer.zero_grad(set_to_none=True)
         rows = []
@@ -288,6 +298,7 @@ class Trainer:
             failed = ~taken & ~scaled_too_far
             state.nonfinite_in_a_row = torch.where(failed, state.nonfinite_in_a_row + 1, counted)
             progress.step += 1
+            progress.open_end = self.timetable.ends_stage(self.finished_steps)
             progress.seconds = time.monotonic() - self.started
             self.ranks.note_step(self.finished_steps)
         outcome = torch.stack([taken, scaled_too_far, state.nonfinite_in_a_row]).to(rows.dtype)
@@ -310,27 +321,29 @@ class Trainer:
                 + "; ".join([*known.values()][:3])
             )
 
-    def finish_epoch(self, progress: Progress) -> None:
-        """Validate and save. Until then the epoch counts as unfinished: a resume begins with this."""
-        epoch = progress.epoch + 1
+    def finish_stage(self, progress: Progress) -> None:
+        """Validate and save, if it is time. Until then the end is open: a resume begins with this."""
+        steps = self.finished_steps
         scores: dict[str, float] = {}
-        if self._is_validated(epoch):
+        if self.timetable.is_validated(steps):
             self._stop_or_save(_BEFORE_VALIDATION_SECONDS)
-            scores = self._agreed_scores(epoch)
+            scores = self._agreed_scores(steps)
         with self.saver.lock:
-            progress.epoch, progress.step = epoch, 0
+            if progress.step == self.plan.steps_per_epoch:
+                progress.epoch, progress.step = progress.epoch + 1, 0
+            progress.open_end = False
             progress.seconds = time.monotonic() - self.started
             self.saver.note_scores(scores)
-        if self.saver.is_due_after(epoch):
+        if self.saver.is_due_after(steps):
             self._save()
 
     def measure_statistics(self, progress: Progress) -> None:
-        """Measure BatchNorm's statistics on clips of the epoch, where it is validated or saved after it.
+        """Measure BatchNorm's statistics on clips of the epoch, before a validation or a checkpoint.
 
         They depend on the weights and these clips alone: a resumed run that does it again gets the same.
         """
-        epoch, started, plan = progress.epoch + 1, time.monotonic(), self.plan
-        used = self._is_validated(epoch) or self.saver.is_due_after(epoch)
+        finished, started, plan = self.finished_steps, time.monotonic(), self.plan
+        used = self.timetable.is_validated(finished) or self.saver.is_due_after(finished)
         if not (used and self.settings.precise_batches):
             return
         steps = min(self.settings.precise_batches, plan.steps_per_epoch)
@@ -358,16 +371,12 @@ class Trainer:
                 "no BatchNorm layer is trained, so BN.USE_PRECISE_STATS has nothing to measure"
             )
 
-    def _is_validated(self, epoch: int) -> bool:
-        period = self.settings.eval_period
-        return period > 0 and (epoch == self.settings.max_epoch or epoch % period == 0)
-
-    def _agreed_scores(self, epoch: int) -> dict[str, float]:
+    def _agreed_scores(self, steps: int) -> dict[str, float]:
         """The main process' scores. A request to stop that ended the workers too is no error of theirs."""
         scores: dict[str, float] = {}
         error: WorkerError | None = None
         try:
-            scores = self.validate(epoch)
+            scores = self.validate(steps)
         except WorkerError as failure:
             error = failure
         if error and any(self.ranks.exchange(self.stop.is_set())):

@@ -17,8 +17,8 @@ from uniformer_video.words import name_some
 def mean_weights(parts: Sequence[Weights]) -> Weights:
     """The mean of checkpoints of ours, in float64, all with the same share; integers are those of the last.
 
-    Its metadata are the last one's without the score, and `averaged`: the path and the epoch of each. Raises
-    `CheckpointError` unless all are of one model and of the same classes.
+    Its metadata are the last one's without the score, and `averaged`: the path and the epoch, or iteration,
+    of each. Raises `CheckpointError` unless all are of one model and of the same classes.
     """
     first = parts[0]
     for part in parts:
@@ -41,7 +41,7 @@ def mean_weights(parts: Sequence[Weights]) -> Weights:
     dropped = ("training", "weights", "train_list", CALIBRATION)
     metadata: dict[str, Any] = {k: v for k, v in parts[-1].metadata.items() if k not in dropped}
     metadata["averaged"] = [
-        {"path": part.path, "epoch": part.metadata.get("epoch")} for part in parts
+        {"path": part.path, **dict([part.place or ("epoch", None)])} for part in parts
     ]
     return Weights(name_some([part.path for part in parts]), state, metadata)
 

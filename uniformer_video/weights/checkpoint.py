@@ -34,6 +34,7 @@ __all__ = [
 SELECTIONS = ("model", "ema", "raw")
 # The metadata of a temperature, which is of these weights and no others made from them.
 CALIBRATION = "calibration"
+ITERATION = "iteration"  # in place of "epoch", of runs that count these
 TEMPERATURE_LEFT_OUT = (
     "the temperature of the calibrated checkpoint is left out: it holds for those very weights"
 )
@@ -78,12 +79,17 @@ class Weights:
         return str(self.metadata.get("weights", {}).get("chosen", ""))
 
     @property
+    def place(self) -> tuple[str, int] | None:
+        """("epoch", 3), or ("iteration", 400) where the run counted these; None where it is not told."""
+        return _place(self.metadata)
+
+    @property
     def choice(self) -> str:
         """Which set of weights these are, and what validation said of each, in words; "" with one set."""
         if not self.chosen:
             return ""
         scores = [
-            f"{name} {entry['score']:.1%} after epoch {entry['epoch']}"
+            f"{name} {entry['score']:.1%} after {' '.join(map(str, _place(entry) or ()))}"
             for name, entry in self.metadata["weights"].get("sets", {}).items()
             if entry.get("score") is not None
         ]
@@ -330,8 +336,8 @@ def _take_set(content: dict[str, Any], select: str, name: str) -> tuple[dict[str
     if not isinstance(state, dict):
         raise DamagedError(f"{name}: its {select} weights are damaged")
     entry = about.get("sets", {}).get(select, {})
-    epoch = {"epoch": entry["epoch"]} if entry else {}
-    own = {**metadata, **epoch, "weights": {"chosen": select}}
+    place = _place(entry)
+    own = {**metadata, **dict([place] if place else []), "weights": {"chosen": select}}
     own.pop(CALIBRATION, None)
     return {**content, "model": state, "metadata": own}, "model"
 
@@ -362,6 +368,13 @@ def _check_own(content: dict[Any, Any], name: str) -> None:
         raise DamagedError(f"{name}: what it says of weights is damaged")
 
 
+def _place(told: Mapping[str, Any]) -> tuple[str, int] | None:
+    for unit in (ITERATION, "epoch"):
+        if isinstance(told.get(unit), int):
+            return unit, told[unit]
+    return None
+
+
 def _tells_its_sets(about: dict[Any, Any]) -> bool:
     """Whether metadata of several sets of weights are as `runs/best_weights.py` writes them."""
     sets = about.get("sets", {})
@@ -369,7 +382,7 @@ def _tells_its_sets(about: dict[Any, Any]) -> bool:
         return False
     return all(
         isinstance(entry, dict)
-        and isinstance(entry.get("epoch"), int)
+        and _place(entry) is not None
         and isinstance(entry.get("score"), int | float | None)
         for entry in sets.values()
     )

@@ -202,6 +202,8 @@ def _peer(words: Words) -> str:
 def _defaults(words: Words, peer: str) -> dict[str, Any]:
     """PySlowFast's defaults, and how its tests scale a video."""
     found = dict(_DEFAULTS)
+    if not words.get("SOLVER.ZERO_WD_1D_PARAM", False):
+        found["BN.WEIGHT_DECAY"] = 0.0  # which for them has no say about BatchNorm
     if peer == "mvit_base_16x4":
         found["MVIT.DROPPATH_RATE"] = 0.1
     # their heads give probabilities outside of training, and those are summed over views

@@ -63,6 +63,8 @@ def model_class(words: Words) -> None:
     # They have no such dropout, and their BatchNorm is torch's, whatever these say.
     words.ignore("MODEL.DROPOUT_RATE")
     words.ignore("BN.MOMENTUM")
+    if words.get("SOLVER.ZERO_WD_1D_PARAM") is False:  # which for them has no say about BatchNorm
+        words.complete({"BN.WEIGHT_DECAY": 0.0})
     words.replace("MODEL.MODEL_NAME", "uniformer_xxs" if light else "uniformer_s", with_it)
 
 
