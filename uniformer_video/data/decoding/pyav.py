@@ -228,7 +228,7 @@ def _pixels_of(frame: av.VideoFrame) -> np.ndarray:
     It lives as long as the array, whose rows may have some bytes between them.
     """
     plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint8, plane.line_size * frame.height)
+    rows = np.frombuffer(memoryview(plane), np.uint8, plane.line_size * frame.height)
     rows = rows.reshape(frame.height, plane.line_size)[:, : 3 * frame.width]
     return rows.reshape(frame.height, frame.width, 3)
 
