@@ -141,8 +141,11 @@ def test_config_builds(path, caplog):
 
     schedule = build_training.build_schedule(cfg)
     if path.parent.name != "imagenet":  # by other rules, see test_imagenet_recipes.py
-        assert schedule(cfg.SOLVER.WARMUP_EPOCHS) == pytest.approx(schedule.base_lr)
-        assert schedule(0) < schedule.base_lr > schedule(cfg.SOLVER.MAX_EPOCH)
+        warmup = cfg.SOLVER.WARMUP_ITERS or cfg.SOLVER.WARMUP_EPOCHS
+        assert schedule(warmup) == pytest.approx(schedule.base_lr)
+        assert (
+            schedule(0) < schedule.base_lr > schedule(cfg.SOLVER.MAX_ITER or cfg.SOLVER.MAX_EPOCH)
+        )
 
     protocol = Protocol.from_cfg(cfg)
     views, frames = (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS), cfg.DATA.NUM_FRAMES
@@ -155,7 +158,9 @@ def test_config_builds(path, caplog):
     mixes = cfg.MIXUP.ENABLE and not holds_masks(cfg.TRAIN.DATASET)
     assert (build_training.build_mixup(cfg) is not None) == mixes
     assert build_training.build_train_settings(cfg).seed == cfg.RNG_SEED
-    assert build_training.build_timetable(cfg, 7).last_step == 7 * cfg.SOLVER.MAX_EPOCH
+    assert build_training.build_timetable(cfg, 7).last_step == (
+        cfg.SOLVER.MAX_ITER or 7 * cfg.SOLVER.MAX_EPOCH
+    )
     tested = build_clips.build_test_dataset(cfg, [VideoRecord("a.mp4", "a", (0,))], protocol)
     assert (len(tested), tested.num_clips, tested.views.num_crops) == (1, *views)
 
