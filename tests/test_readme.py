@@ -19,6 +19,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from file_server import hub_answer, serve
+from masked_pictures import write_masked_pictures
 from PIL import Image
 from tiny_run import TINY
 
@@ -33,6 +34,7 @@ PROGRAMS = {"python", "torchrun", "uniformer-video", "make", "git", "pip", "mkdi
 SMALL_CLIPS = ["DATA.NUM_FRAMES", "4", "DATA.TRAIN_CROP_SIZE", "32", "DATA.TEST_CROP_SIZE", "32"]
 SHORT = [*SMALL_CLIPS, "SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0"]
 SHORT += ["DATA_LOADER.NUM_WORKERS", "0", "TENSORBOARD.ENABLE", "False", "TRAIN.BATCH_SIZE", "8"]
+SCENES = ["DATA.TRAIN_CROP_SIZE", "64", "SEGMENTATION.SCALE", "[128, 64]"]
 K400 = "k400/uniformer_s_16x4"
 
 
@@ -90,9 +92,13 @@ COMMANDS = {
         added=SHORT[2:], makes=("runs/my_images/best.pt", "runs/my_images/report.html")
     ),
     "uniformer-video predict new_picture.jpg --checkpoint runs/my_images/best.pt": Known(),
+    "uniformer-video run --cfg masks/small OUTPUT_DIR runs/my_masks DATA.PATH_TO_DATA_DIR my_scenes "
+    "UNIFORMER.PRETRAIN_NAME uniformer_small_in1k.pth": Known(
+        added=[*SCENES, *SHORT[6:]], makes=("runs/my_masks/best.pt", "runs/my_masks/report.html")
+    ),
     "uniformer-video predict new_picture.jpg new_video.mp4 --checkpoint runs/my_masks/best.pt "
     "--overlay coloured --steady": Known(
-        reason="`tests/inference/test_predict_overlay.py` does it"
+        makes=("coloured/new_picture.png", "coloured/new_video.mp4")
     ),
     "uniformer-video advise my_videos": Known(added=["--quick", "--weights", "none"]),
     "uniformer-video advise": MENTIONED,
@@ -244,7 +250,7 @@ def readme_commands():
         elif language == "":
             for line in text.replace("\\\n", " ").splitlines():
                 command = " ".join(re.sub(r"\s#\s.*", "", line).split())
-                if command and not command.startswith(("my_videos/", "my_pictures/")):
+                if command and not command.startswith(("my_videos/", "my_pictures/", "my_scenes/")):
                     yield command
 
 
@@ -288,6 +294,7 @@ def _write_pictures(folder):
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (48, 40), (20 * place, 80, 120)).save(target)
     shutil.copy(target, folder / "new_picture.jpg")
+    write_masked_pictures(folder / "my_scenes", train=8, val=2)
 
 
 def _write_videos(folder, videos):
