@@ -41,7 +41,7 @@ def demo_arguments(parser: ArgumentParser) -> None:
         "--dense",
         action="store_true",
         help="pictures of textured shapes with a mask each, for segmentation, in datasets/dense; --train, "
-        "--val and --test count pictures (2400, 100, 200)",
+        "--val and --test count pictures (3600, 100, 200)",
     )
     stills = parser.add_argument_group("with --inflation, beside --train, --val and --test")
     stills.add_argument("--stills", type=int, metavar="N", help="to train on (2400)")

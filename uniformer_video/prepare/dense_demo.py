@@ -27,7 +27,7 @@ _JPEG = {"quality": 92, "subsampling": 0}
 class DenseDemo:
     """What is to be made: numbers of pictures by split, and the seed. Raises `DataError` for wrong ones."""
 
-    train: int = 2400
+    train: int = 3600
     val: int = 100
     test: int = 200
     seed: int = 0
