@@ -84,7 +84,7 @@ def test_every_command_explains_itself(call, command):
         (["inflate", "no.pth", "--out", "x.pt"], "no weights file no.pth"),
         (["inflate", "no.pth", "--out", "x.pt", "--local-kernel", "3x5"], "T,H,W"),
         (["report", "nowhere"], "nowhere"),
-        (["configs", "k500"], "fits 'k500'; they are in demo, finetune,"),
+        (["configs", "k500"], "fits 'k500'; they are in ade20k, demo, finetune,"),
         (["guide", "k40"], "did you mean 'k400'?"),
         (["config", "diff", "k400/uniformer_s_8x8"], "config diff takes two configs"),
         (["config", "--cfg", "uniformer_s_8x8"], "did you mean k400/uniformer_s_8x8?"),

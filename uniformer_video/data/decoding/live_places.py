@@ -9,6 +9,7 @@ from glob import glob
 
 from uniformer_video.data.decoding.source import SINGLE_FILES
 from uniformer_video.errors import DataError, quote
+from uniformer_video.program import command
 from uniformer_video.storage.address import is_address, public_name
 
 STANDARD_INPUT = "-"
@@ -92,7 +93,7 @@ def _standard_input() -> LivePlace:
         raise DataError("standard input is closed; pipe a video into it, or name a file") from None
     if os.isatty(0):
         raise DataError(
-            "standard input is a terminal; pipe a video into it, `... | uniformer-video watch -`"
+            f"standard input is a terminal; pipe a video into it, `... | {command('watch -')}`"
         )
     if stat.S_ISDIR(mode):
         raise DataError("standard input is a folder; pipe a video into it")

@@ -61,7 +61,7 @@ class ViewReader:
         start: float = 0.0,
         end: float | None = None,
     ) -> Tensor:
-        """The views of part `number`, from 0: `float32 [views, 3, T, crop, crop]`.
+        """The views of part `number`, from 0: `float32 [views, 3, T, crop, crop]`, of images without T.
 
         start, end: the segment that counts, in seconds. Raises `DecodeError`, which names `path`.
         """
@@ -73,11 +73,12 @@ class ViewReader:
         give_back_freed()
         # [clips, T, crops, 3, h, w] -> [clips, crops, 3, T, h, w]
         clips = torch.from_numpy(crops).unflatten(0, indices.shape).permute(0, 2, 3, 1, 4, 5)
-        views = torch.empty(clips.shape).flatten(0, 1)
-        for number, view in enumerate(view for clip in clips for view in clip):
-            views[number] = self.views.to_input(
-                view
-            )  # one by one: all of them again would be a copy
+        inputs = (self.views.to_input(view) for clip in clips for view in clip)
+        first_view = next(inputs)
+        views = torch.empty(clips.shape[0] * clips.shape[1], *first_view.shape)
+        views[0] = first_view
+        for place, view in enumerate(inputs, 1):  # one by one: all of them again would be a copy
+            views[place] = view
         return views
 
     def _crops(self, frame: np.ndarray) -> np.ndarray:
