@@ -19,6 +19,7 @@ from uniformer_video.inference.segmented_places import pictures_and_videos_at, s
 from uniformer_video.inference.segmented_records import segment_records
 from uniformer_video.inference.segmented_video import SegmentedVideo
 from uniformer_video.inference.segmenter import Segmenter
+from uniformer_video.tasks.segmentation import Segmentation
 from uniformer_video.words import name_some, plural
 
 log = logging.getLogger("uniformer_video")
@@ -115,7 +116,7 @@ def segment(args: Namespace, segmenter: Segmenter, stack: ExitStack) -> Job:
         records,
         repeats,
         "file",
-        {"task": "segmentation"},
+        dict(Segmentation().mark()),
         ShareRows(top),
         asked,
         "" if folder else "The shares of the pixels of each class; --overlay FOLDER draws them.",

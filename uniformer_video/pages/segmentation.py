@@ -6,12 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from uniformer_video.evaluation.class_colours import (
-    IGNORED,
-    IGNORED_COLOUR,
-    class_colours,
-    full_palette,
-)
+from uniformer_video.data.decoding.masks import IGNORED
+from uniformer_video.evaluation.class_colours import IGNORED_COLOUR, class_colours, full_palette
 from uniformer_video.evaluation.pixel_strips import PixelStrip
 from uniformer_video.evaluation.strips import Strips
 from uniformer_video.pages.confusion import confusion_section
