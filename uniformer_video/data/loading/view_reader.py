@@ -74,10 +74,9 @@ class ViewReader:
         # [clips, T, crops, 3, h, w] -> [clips, crops, 3, T, h, w]
         clips = torch.from_numpy(crops).unflatten(0, indices.shape).permute(0, 2, 3, 1, 4, 5)
         views = torch.empty(clips.shape).flatten(0, 1)
+        # one by one: all of them again would be a copy
         for number, view in enumerate(view for clip in clips for view in clip):
-            views[number] = self.views.to_input(
-                view
-            )  # one by one: all of them again would be a copy
+            views[number] = self.views.to_input(view)
         return views
 
     def _crops(self, frame: np.ndarray) -> np.ndarray:
