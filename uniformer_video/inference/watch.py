@@ -155,6 +155,7 @@ class _Watch:
         self._cost = 0.0  # seconds that the last label took
 
     def is_due(self) -> bool:
+        """Whether a label is due now; one that would come too late is left out and counted."""
         ring = self._feed.ring
         newest = ring.newest
         if ring.part != self._part:
@@ -188,6 +189,7 @@ class _Watch:
         self.watched.dropped += sum(self._due_number(time) < number for time in times)
 
     def label(self) -> Label:
+        """The label of the newest clip; those that were due meanwhile are left out and counted."""
         ring = self._feed.ring
         begin = self._feed.now()
         clip, newest, times = ring.newest_clip()
