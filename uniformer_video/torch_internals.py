@@ -119,9 +119,8 @@ def _meets() -> bool:
 
 
 def _marks_constants() -> bool:
-    text = (
-        Path(torch.__file__).with_name("_dynamo") / "decorators.py"
-    )  # to import it takes a second
+    # read, as to import it takes a second
+    text = Path(torch.__file__).with_name("_dynamo") / "decorators.py"
     return "._dynamo_marked_constant = True" in text.read_text(errors="replace")
 
 

@@ -8,7 +8,7 @@ from uniformer_video.errors import DataError
 from uniformer_video.evaluation.class_colours import (
     IGNORED_COLOUR,
     class_colours,
-    coloured,
+    full_palette,
 )
 
 
@@ -30,7 +30,7 @@ def test_a_class_keeps_its_colour_when_others_come():
 def test_a_palette_is_taken_as_it_is():
     colours = class_colours(["a", "b"], [[0, 0, 0], [255, 1, 2]])
     assert colours.tolist() == [[0, 0, 0], [255, 1, 2]] and colours.dtype == np.uint8
-    picture = coloured(np.array([[1, 255, 0]], np.uint8), colours)
+    picture = full_palette(colours)[np.array([[1, 255, 0]], np.uint8)]
     assert picture.tolist() == [[[255, 1, 2], list(IGNORED_COLOUR), [0, 0, 0]]]
 
 

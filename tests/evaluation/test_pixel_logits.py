@@ -32,6 +32,11 @@ def picture(height=53, width=70):
     return textured(1, height, width, 0)[0]
 
 
+def whole(found):
+    """All rows of `PixelLogits`, float32 `[K, H, W]`, as they are made block by block."""
+    return torch.cat([found.rows(*block) for block in found.blocks()], 1)
+
+
 def logits_of(model, views, pixels):
     return whole_logits(model, views, pixels, CPU, contextlib.nullcontext)
 
@@ -48,7 +53,7 @@ def test_logits_go_to_the_inputs_size_and_then_to_the_pictures(model, small_bloc
     wanted = bilinear(bilinear(model(view), view.shape[2:]), (53, 70))[0]
     found = logits_of(model, views, pixels)
     assert len(list(found.blocks())) > 10
-    torch.testing.assert_close(found.whole(), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(whole(found), wanted, atol=1e-5, rtol=1e-5)
     assert (found.classes() == wanted.argmax(0).numpy()).mean() > 0.999
     assert found.classes().dtype == np.uint8 and found.classes().shape == (53, 70)
 
@@ -61,7 +66,7 @@ def test_blocks_of_rows_are_those_of_the_whole_to_the_bit(model, monkeypatch, cr
     found = logits_of(model, views, pixels)
     at_once = found.rows(0, 53)
     monkeypatch.setattr(pixel_logits, "_BLOCK_VALUES", 5 * 70 * 4)
-    assert torch.equal(found.whole(), at_once)
+    assert torch.equal(whole(found), at_once)
     assert (found.classes() == at_once.argmax(0).numpy()).all()
     assert torch.equal(found.rows(17, 18)[:, 0], at_once[:, 17])
 
@@ -74,7 +79,7 @@ def test_several_views_are_a_mean_of_probabilities(model, small_blocks):
     for number, view in enumerate(views.inputs(pixels)):
         own = bilinear(bilinear(model(view), view.shape[2:]), (53, 70))[0].softmax(0)
         total += own.flip(-1) if number % 2 else own
-    found = logits_of(model, views, pixels).whole()
+    found = whole(logits_of(model, views, pixels))
     torch.testing.assert_close(found, total / 6, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found.sum(0), torch.ones(53, 70))
 
@@ -99,9 +104,7 @@ def test_windows_slide_and_their_logits_are_averaged(model, small_blocks, side, 
             total[:, y : y + side, x : x + side] += bilinear(model(part), part.shape[2:])[0]
             count[y : y + side, x : x + side] += 1
     wanted = bilinear((total / count)[None], (53, 70))[0]
-    torch.testing.assert_close(
-        logits_of(model, views, pixels).whole(), wanted, atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(whole(logits_of(model, views, pixels)), wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_windows_cover_everything_and_stay_inside():

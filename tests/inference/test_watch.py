@@ -247,5 +247,5 @@ def test_times_of_a_stream_without_any():
 
 def test_times_after_a_break():
     times, _ = timed([7.0, 7.5])
-    times.connected_again(3.0)
+    times.go_on_after(3.0)
     assert [times.time_of(0.0, 0), times.time_of(0.5, 0)] == pytest.approx([3.5, 4.0])

@@ -15,10 +15,11 @@ from uniformer_video.inference.prediction_file import asked_of
 from uniformer_video.inference.prediction_rows import Outcome, ShareRows, TableRows
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.records import records_at
-from uniformer_video.inference.segmented_places import pictures_and_videos_at, shows_time
+from uniformer_video.inference.segmented_places import is_video, pictures_and_videos_at
 from uniformer_video.inference.segmented_records import segment_records
 from uniformer_video.inference.segmented_video import SegmentedVideo
 from uniformer_video.inference.segmenter import Segmenter
+from uniformer_video.tasks.segmentation import Segmentation
 from uniformer_video.words import name_some, plural
 
 log = logging.getLogger("uniformer_video")
@@ -49,7 +50,7 @@ class Job:
     def is_of_frames(self) -> bool:
         """Whether it is one video through a segmentation model, which is followed frame by frame."""
         is_one = len(self.records) == 1 and isinstance(self.table, ShareRows)
-        return is_one and shows_time(self.records[0])
+        return is_one and is_video(self.records[0])
 
     def tell(self, record: VideoRecord, outcome: Outcome) -> None:
         """Log what is to be known of one outcome."""
@@ -97,7 +98,7 @@ def segment(args: Namespace, segmenter: Segmenter, stack: ExitStack) -> Job:
             overlay,
             name_some(inside),
         )
-    if args.steady and not any(map(shows_time, records)):
+    if args.steady and not any(map(is_video, records)):
         raise UserError(
             "--steady is an average over the frames of a video, and these are pictures, each by itself; "
             "leave it out, or give a video, such as folder/img_{:05d}.jpg where pictures are its frames"
@@ -115,7 +116,7 @@ def segment(args: Namespace, segmenter: Segmenter, stack: ExitStack) -> Job:
         records,
         repeats,
         "file",
-        {"task": "segmentation"},
+        dict(Segmentation().mark()),
         ShareRows(top),
         asked,
         "" if folder else "The shares of the pixels of each class; --overlay FOLDER draws them.",

@@ -295,7 +295,8 @@ _AUGMENTATION = all_of(
 _TRAIN = (
     flag(TRAINING, True, "train; False = only test", on_resume=FREE),
     text("TRAIN.DATASET", "kinetics", "a format of lists by its name; kinetics = csv, folder = by class"),
-    text("TRAIN.TASK", "single-label", "what is learnt: single-label, multi-label, or a task of one's own",
+    text("TRAIN.TASK", "single-label",
+         "what is learnt: single-label, multi-label, segmentation, or a task of one's own",
          affects_test=True),
     number("TRAIN.BATCH_SIZE", 32, "videos of a step on one machine, over its NUM_GPUS", 1, _BATCH),
     number("TRAIN.EVAL_PERIOD", 1, "epochs between validations; 0 = never", 0, _MANY,
@@ -371,7 +372,7 @@ _TESTS = all_of(
     Setting("TEST.ROBUSTNESS", [], "also test with frames dropped, compressed, ...: 5 more tests a kind",
             elements=(str,), choices=ROBUSTNESS_KINDS,
             form="a list of kinds, such as [drop, jpeg, blur, noise, rate, reversed], [all], or []"),
-    flag("TEST.STRIPS", True, "keep four small frames of every tested video, which the report shows"),
+    flag("TEST.STRIPS", True, "keep small frames of every tested video, or small pictures, for the report"),
     on_resume=FREE,
     phase=TEST,
 )
@@ -414,7 +415,7 @@ _SOLVER = all_of(
            0, _RATE, _STEPS, elements=(float,)),
     number("SOLVER.MAX_EPOCH", 110, "length of the training, warm-up and COOLDOWN_EPOCHS included",
            1, _EPOCHS, needs("SOLVER.MAX_ITER", 0)),
-    number("SOLVER.MAX_ITER", 0, "the same in iterations (steps): the run counts these; 0 = by MAX_EPOCH",
+    number("SOLVER.MAX_ITER", 0, "length in iterations (steps), which the run then counts; 0 = by MAX_EPOCH",
            0, _MANY),
     choice("SOLVER.OPTIMIZING_METHOD", "adamw", "the optimiser", ("adamw", "sgd")),
     number("SOLVER.BETAS", [0.9, 0.999], "AdamW's, of the mean gradient and of its square",

@@ -24,7 +24,7 @@ SEGMENTATION = (
                0.01, 100, lengths=(2,)),
         share("SEGMENTATION.MAX_CLASS_SHARE", 0.75,
               "a crop with as much of one class is drawn again, up to 10 times"),
-        flag("SEGMENTATION.PHOTOMETRIC", True, "brightness, contrast, saturation and hue are distorted"),
+        flag("SEGMENTATION.PHOTOMETRIC", True, "distort brightness, contrast, saturation and hue"),
         phase=TRAINING,
     ),
     *all_of(

@@ -6,10 +6,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike
 
+from uniformer_video.data.decoding.masks import IGNORED
 from uniformer_video.data.lists.class_names import ade20k_palette, class_names
 from uniformer_video.errors import DataError
 
-IGNORED = 255  # the class number of a pixel that is not looked at
 IGNORED_COLOUR = (22, 24, 28)  # no generated colour is near it
 # The first ones can be told apart by most people with a colour-vision deficiency. Source: Okabe and Ito,
 # "Color Universal Design" (2008), whose black is a grey here, as dark pixels are ignored ones.
@@ -46,11 +46,6 @@ def class_colours(names: Sequence[str], palette: ArrayLike | None = None) -> np.
             f"{colours.max(initial=0)}"
         )
     return colours.astype(np.uint8)
-
-
-def coloured(classes: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Class numbers uint8 `[H, W]`, 255 = ignored, in their colours `[K, 3]`: RGB uint8 `[H, W, 3]`."""
-    return full_palette(colours)[classes]
 
 
 def full_palette(colours: np.ndarray) -> np.ndarray:

@@ -110,10 +110,6 @@ class PixelLogits:
         parts = [self.rows(*block).max(0).indices.to(torch.uint8).cpu() for block in self.blocks()]
         return torch.cat(parts).numpy()
 
-    def whole(self) -> Tensor:
-        """All rows at once, `float32 [K, H, W]`; large for a large picture."""
-        return torch.cat([self.rows(*block) for block in self.blocks()], 1)
-
 
 @torch.inference_mode()
 def whole_logits(

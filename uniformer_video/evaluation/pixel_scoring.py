@@ -140,7 +140,7 @@ def score_pictures(
     confusions = ranks.exchange([judge.confusion for judge in judges])
     return {
         name: _collect(
-            rows, place, np.sum([own[place] for own in confusions], axis=0), len(dataset)
+            rows, place, np.sum([each[place] for each in confusions], axis=0), len(dataset)
         )
         for place, name in enumerate(models)
     }

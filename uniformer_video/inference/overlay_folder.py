@@ -20,7 +20,7 @@ from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 from uniformer_video.files import atomic_write, name_special, write_text
 from uniformer_video.inference.rendered_video import SUFFIX, RenderedVideo
-from uniformer_video.inference.segmented_places import shows_time
+from uniformer_video.inference.segmented_places import is_video
 from uniformer_video.inference.segmented_video import SegmentedFrames
 from uniformer_video.locks import lock_file
 from uniformer_video.tasks.prediction import PixelPrediction
@@ -77,7 +77,7 @@ class OverlayFolder:
         check_overlay_folder(folder)
         self.folder, self.masks = folder, masks
         self._names: dict[Segment, str] = output_names(records, places)
-        self._of_time = {record.segment: shows_time(record) for record in records}
+        self._are_videos = {record.segment: is_video(record) for record in records}
         self._refuse_originals(records)
         folder.mkdir(exist_ok=True)
         self._claim({"made_by": "predict --overlay", **asked})
@@ -93,7 +93,7 @@ class OverlayFolder:
     def files(self, record: VideoRecord) -> tuple[Path, ...]:
         """What is written about a record: (mask, overlay), or (video, and with masks their folder)."""
         base = self.folder / self._names[record.segment]
-        if not self._of_time[record.segment]:
+        if not self._are_videos[record.segment]:
             return _beside(base, MASK), _beside(base, OVERLAY)
         video = _beside(base, SUFFIX)
         return (video, _beside(base, MASKS)) if self.masks else (video,)

@@ -129,6 +129,7 @@ class _Pictures:
         self._last = -1
 
     def write(self, image: np.ndarray, time: float) -> None:
+        """Add `uint8 [H, W, 3]` RGB, scaled to the size of the first, shown from `time` on, in seconds."""
         height, width = self._size
         if (image.shape[0] // 2 * 2, image.shape[1] // 2 * 2) != self._size:
             image = np.asarray(Image.fromarray(image).resize((width, height)))
@@ -139,6 +140,7 @@ class _Pictures:
         self._out.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
+        """Write what the encoder holds back."""
         self._out.mux(self._stream.encode())
 
 

@@ -23,7 +23,7 @@ PICTURE_OR_VIDEO = Medium(
 )
 
 
-def shows_time(record: VideoRecord) -> bool:
+def is_video(record: VideoRecord) -> bool:
     """Whether a file is a video, by its name, and not one picture.
 
     Names that may be either, as those of GIFs, are looked into. The template of names of frames,

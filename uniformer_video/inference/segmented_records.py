@@ -10,7 +10,7 @@ from uniformer_video.data.decoding.decoders import PICTURES
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DecodeError
 from uniformer_video.inference.overlay_folder import OverlayFolder
-from uniformer_video.inference.segmented_places import shows_time
+from uniformer_video.inference.segmented_places import is_video
 from uniformer_video.inference.segmented_video import SegmentedVideo
 from uniformer_video.inference.segmenter import Segmenter
 from uniformer_video.tasks.prediction import FailedPrediction, PixelPrediction
@@ -53,7 +53,7 @@ def segment_records(
 
 def _begin(reader: ThreadPoolExecutor, record: VideoRecord) -> Future | None:
     """Reads a picture; None for a video, which is read as it goes."""
-    return None if shows_time(record) else reader.submit(_read, record)
+    return None if is_video(record) else reader.submit(_read, record)
 
 
 def _read(record: VideoRecord) -> np.ndarray:

@@ -11,14 +11,18 @@ import numpy as np
 from uniformer_video.data.decoding.sequential import open_stream
 from uniformer_video.errors import DecodeError
 from uniformer_video.inference.steady import SteadyMean
-from uniformer_video.inference.timeline_windows import end_of_video, notes_on_end, times_of
+from uniformer_video.inference.timeline_windows import (
+    USUAL_RATE,
+    end_of_video,
+    notes_on_end,
+    times_of,
+)
 from uniformer_video.tasks.prediction import PixelPrediction, PixelShares
 from uniformer_video.words import plural
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_USUAL_RATE = 25.0  # frames a second of pictures without times
 # (frame, steady mean or None) -> what the model says of it
 SegmentFrame = Callable[[np.ndarray, SteadyMean | None], PixelPrediction]
 
@@ -109,7 +113,7 @@ class SegmentedFrames:
         stream = self._stream
         rate = stream.fps
         if stream.times is None and not rate:
-            rate = _USUAL_RATE
+            rate = USUAL_RATE
             self._notes.append(f"It holds no times: {rate:g} frames a second are taken.")
         self._times = times_of(stream.num_frames, stream.times, rate, self.path)
         if not len(self._times):
@@ -149,7 +153,7 @@ class SegmentedFrames:
         notes = [*self._notes, *(f"What broke: {fault}." for fault in self._stream.faults)]
         if self.lost:
             notes.append(
-                f"{plural(self.lost, 'frame')} of {self.num_frames} could not be decoded and lack."
+                f"{plural(self.lost, 'frame')} of {self.num_frames} could not be decoded and are missing."
             )
         return SegmentedVideo(
             self.path,

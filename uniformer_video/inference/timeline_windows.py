@@ -11,6 +11,7 @@ from uniformer_video.errors import DataError, UserError
 # Seconds: what a model that looks at a whole video, whatever its length, was made for (Something-Something's
 # last 4 s on average).
 WHOLE_VIDEO_SECONDS = 4.0
+USUAL_RATE = 25.0  # frames a second, where nothing tells
 MAX_WINDOWS = 1_000_000
 _TICK = 0.001  # seconds; windows begin and end at whole milliseconds
 _UNEVEN = 0.2
@@ -62,7 +63,7 @@ def end_of_video(times: np.ndarray, fps: float | None) -> float:
     """When the last frame ceases to show, in seconds: it is shown as long as the others are on average."""
     if len(times) > 1:
         return float(times[-1] + times[-1] / (len(times) - 1))
-    return float(times[-1]) + 1 / (fps or 25.0)
+    return float(times[-1]) + 1 / (fps or USUAL_RATE)
 
 
 def notes_on_end(declared: float | None, video_end: float) -> list[str]:

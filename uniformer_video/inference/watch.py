@@ -21,7 +21,7 @@ from uniformer_video.words import duration, plural
 
 LEAST_EVERY, MOST_EVERY = 0.01, 86_400.0
 _TICK = 0.2  # seconds between two looks at whether to stop
-_SAME = 1e-6
+_SAME = 1e-6  # seconds; times that differ by less are the same, since they are rounded
 
 
 class Feed(Protocol):
@@ -130,6 +130,7 @@ def watch(
     begin = feed.now()
     going = True
     while going and not stopped():
+        # a screen shows up to 40 frames a second
         going = feed.wait(_TICK if look is None else _TICK / 8)
         if run.is_due():
             show(run.label())
@@ -154,6 +155,7 @@ class _Watch:
         self._cost = 0.0  # seconds that the last label took
 
     def is_due(self) -> bool:
+        """Whether a label is due now; one that would come too late is left out and counted."""
         ring = self._feed.ring
         newest = ring.newest
         if ring.part != self._part:
@@ -187,6 +189,7 @@ class _Watch:
         self.watched.dropped += sum(self._due_number(time) < number for time in times)
 
     def label(self) -> Label:
+        """The label of the newest clip; those that were due meanwhile are left out and counted."""
         ring = self._feed.ring
         begin = self._feed.now()
         clip, newest, times = ring.newest_clip()

@@ -7,20 +7,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from uniformer_video.data.decoding.live import LiveVideo, LostStream, rate_without_times
+from uniformer_video.data.decoding.live import LiveVideo, LostStream
 from uniformer_video.data.decoding.live_places import CAMERA, FILE, PIPE, LivePlace
 from uniformer_video.errors import DecodeError, UserError
+from uniformer_video.inference.timeline_windows import USUAL_RATE
 from uniformer_video.inference.watch_times import StreamTimes
 from uniformer_video.inference.watch_window import FrameRing
 from uniformer_video.words import duration, one_line, plural
 
 log = logging.getLogger(__name__)
 
-
-_LATE, _VERY_LATE = (
-    0.5,
-    2.0,
-)  # seconds behind the stream: frames are left out; key pictures alone are decoded
+# Seconds behind the stream: frames are left out; key pictures alone are decoded.
+_LATE, _VERY_LATE = 0.5, 2.0
 _AT_ONCE = 0.005  # seconds; a packet that took less was there before it was asked for
 
 Opener = Callable[[LivePlace, float, Callable[[], bool]], AbstractContextManager[LiveVideo]]
@@ -228,7 +226,7 @@ class _Connection(threading.Thread):
         feed, is_first = self._feed, True
         feed.times.rate = None
         if not video.has_times and feed.place.kind in (FILE, PIPE):
-            feed.times.rate = rate_without_times(video, feed.fps)
+            feed.times.rate = feed.fps or video.declared_rate or USUAL_RATE
             if not feed.fps:
                 feed.say_once(
                     f"{feed.place.name} holds no times: {feed.times.rate:g} frames a second are taken, say "
@@ -276,7 +274,7 @@ class _Connection(threading.Thread):
         feed = self._feed
         with feed.changed:
             if feed.last_frame is not None:
-                feed.times.connected_again(now - feed.last_frame)
+                feed.times.go_on_after(now - feed.last_frame)
                 feed.ring.start_part()
                 feed.reconnects += 1
             self.is_first_frame_new = True

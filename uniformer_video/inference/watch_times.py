@@ -1,5 +1,7 @@
 """When the frames of a stream are shown, on one clock that only rises, whatever the stream says."""
 
+from uniformer_video.inference.timeline_windows import USUAL_RATE
+
 _SMALL_STEP_BACK = 1.0  # seconds; pictures that come in another order than they are shown
 _MOST_SMALL_STEPS = 4  # in a row; more of them are a clock that was set back
 _LARGEST_PAUSE = 10.0  # seconds between two frames; more is a clock that was set
@@ -20,7 +22,7 @@ class StreamTimes:
         self._last: float | None = None  # on the clock from the first frame
         self._own: float | None = None  # on the clock of the stream
         self._shift = 0.0  # from the latter to the former
-        self._step = 1 / (rate or 25.0)
+        self._step = 1 / (rate or USUAL_RATE)
         self._in_a_row = 0
 
     def time_of(self, own: float | None, arrival: float) -> float:
@@ -49,7 +51,7 @@ class StreamTimes:
         self._last += _LEAST_STEP
         return self._last
 
-    def connected_again(self, pause: float) -> None:
+    def go_on_after(self, pause: float) -> None:
         """The stream broke off, and goes on after `pause` seconds with a clock of its own."""
         self._last = (self._last or 0.0) + max(pause, _LEAST_STEP)
         self._own, self._in_a_row = None, 0

@@ -89,7 +89,7 @@ def synchronise(
         count += 1
         if not isinstance(layer, SYNCHRONISED):  # else it is the model's own
             path, _, own_name = name.rpartition(".")
-            setattr(model.get_submodule(path), own_name, _converted(layer, kind))
+            setattr(model.get_submodule(path), own_name, _convert(layer, kind))
     return count, unknown
 
 
@@ -104,7 +104,7 @@ def _synchronised_kind(layer: _BatchNorm, device: torch.device) -> type[_BatchNo
     return None
 
 
-def _converted(layer: _BatchNorm, kind: type[_BatchNorm]) -> _BatchNorm:
+def _convert(layer: _BatchNorm, kind: type[_BatchNorm]) -> _BatchNorm:
     new = kind(
         layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats
     )

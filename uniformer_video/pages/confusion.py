@@ -22,6 +22,7 @@ def confusion_section(results: Mapping[str, Any], counted: str = "videos") -> di
     if not sparse:
         return None
     in_shares = counted == "pixels"
+    least_share = LEAST_SHARE if in_shares else 0.0
     totals = [row[counted] for row in results["per_class"]]
     if total > MAX_TABLE_CLASSES:
         wrong = sorted((row for row in sparse if row[0] != row[1]), key=lambda row: -row[2])
@@ -34,14 +35,15 @@ def confusion_section(results: Mapping[str, Any], counted: str = "videos") -> di
             {"class": index, "at": (index + 0.5) / total} for index in range(step // 2, total, step)
         ]
         return {
-            "image": heat_map(sparse, total, LEAST_SHARE if in_shares else 0.0),
+            "image": heat_map(sparse, total, least_share),
             "labels": labels,
             "step": step,
             "frequent": frequent,
             "table": None,
             "in_shares": in_shares,
+            "least_share": least_share,
         }
     table = [[{"count": 0, "share": 0.0} for _ in range(total)] for _ in range(total)]
     for true, predicted, count in sparse:
         table[true][predicted] = {"count": count, "share": count / totals[true]}
-    return {"table": table, "in_shares": in_shares}
+    return {"table": table, "in_shares": in_shares, "least_share": least_share}

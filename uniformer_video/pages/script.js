@@ -215,7 +215,7 @@
 
   function makeMatrix(holder, counts, classes, list) {
     const total = classes.length;
-    const inShares = "shares" in holder.dataset; // of pixels, of which nearly every cell has some
+    const leastShare = Number(holder.dataset.leastShare ?? 0); // of pixels, of which nearly every cell has some
     const columnsOf = classes.map(() => new Map());
     for (const [row, column, count] of counts) columnsOf[row].set(column, count);
     const videosOf = columnsOf.map((columns) => [...columns.values()].reduce((sum, count) => sum + count, 0));
@@ -274,13 +274,13 @@
         const x = left + (column - view.column + 0.5) * step, y = (row - view.row + 0.5) * step;
         if (x < left - step || x > left + side + step || y < -step || y > side + step) continue;
         const share = count / videosOf[row], isRight = row === column;
-        if (inShares && share < 0.005) continue;
+        if (share < leastShare) continue;
         const drawn = Math.max(step, isRight ? 1.5 : 2.5) - (step > 8 ? 1 : 0);
         pen.fillStyle = `rgb(${isRight ? colour.accent : colour.warm} / ${0.2 + 0.8 * Math.sqrt(share)})`;
         pen.fillRect(x - drawn / 2, y - drawn / 2, drawn, drawn);
         if (step < 22) continue;
         pen.fillStyle = share > 0.4 ? colour.card : colour.ink;
-        pen.fillText(inShares ? Math.round(100 * share) : count, x, y);
+        pen.fillText(leastShare ? Math.round(100 * share) : count, x, y);
       }
       if (cell) {
         pen.fillStyle = pen.strokeStyle = colour.ink;

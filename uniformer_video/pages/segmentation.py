@@ -6,12 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from uniformer_video.evaluation.class_colours import (
-    IGNORED,
-    IGNORED_COLOUR,
-    class_colours,
-    full_palette,
-)
+from uniformer_video.data.decoding.masks import IGNORED
+from uniformer_video.evaluation.class_colours import IGNORED_COLOUR, class_colours, full_palette
 from uniformer_video.evaluation.pixel_strips import PixelStrip
 from uniformer_video.evaluation.strips import Strips
 from uniformer_video.pages.confusion import confusion_section
@@ -78,9 +74,9 @@ def _shown_picture(
     palette = full_palette(colours)
     panels = {
         "picture": strip.picture_uri(),
-        "truth": _indexed(strip.truth, palette),
-        "prediction": _indexed(strip.predicted, palette),
-        "errors": _indexed(error_map(strip.truth, strip.predicted), _ERROR_COLOURS),
+        "truth": _indexed_uri(strip.truth, palette),
+        "prediction": _indexed_uri(strip.predicted, palette),
+        "errors": _indexed_uri(error_map(strip.truth, strip.predicted), _ERROR_COLOURS),
     }
     more = max(0, len(classes) - MAX_NAMED)
     return {**video, "place": place, "panels": panels, "classes": classes[:MAX_NAMED], "more": more}
@@ -100,7 +96,7 @@ def _classes_in(strip: PixelStrip, num_classes: int) -> list[dict[str, Any]]:
     return [{"class": k, "is_true": bool(true[k])} for k in order]
 
 
-def _indexed(values: np.ndarray, palette: np.ndarray) -> str:
+def _indexed_uri(values: np.ndarray, palette: np.ndarray) -> str:
     """Numbers uint8 `[H, W]` in the colours of a palette `[n, 3]`, as the data URI of an indexed PNG."""
     image = Image.fromarray(values)
     image.putpalette(palette.tobytes())  # which makes it an indexed one

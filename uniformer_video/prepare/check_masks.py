@@ -24,7 +24,7 @@ def masks_to_check(
     source: Path | str,
     names: str = "",
     reduce_zero_label: bool = False,
-    ignore_label: int = 255,
+    ignore_label: int = IGNORED,
 ) -> tuple[list[MaskToCheck], str]:
     """(what `check_mask` takes, a line on what cannot be checked or "") of the records of a folder or list.
 

@@ -100,9 +100,8 @@ def _write_one(job: tuple[Path, int, int, int]) -> None:
 
 
 def _save(image: Image.Image, path: Path, **options: Any) -> None:
-    unfinished = path.with_name(
-        f".{path.name}"
-    )  # hidden: what is left of an interrupted call is no picture
+    # hidden: what is left of an interrupted call is no picture
+    unfinished = path.with_name(f".{path.name}")
     image.save(unfinished, **options)
     os.replace(unfinished, path)
 

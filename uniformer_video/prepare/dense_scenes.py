@@ -135,20 +135,20 @@ def _colors(rng: np.random.Generator) -> np.ndarray:
 
 def _background(rng: np.random.Generator) -> np.ndarray:
     """Blotches of colour, of which some are striped or dotted: `float [SIDE, SIDE, 3]` in 0..1."""
-    ground = _grown(rng.uniform(0.15, 0.85, (6, 6, 3))) + _grown(
+    ground = _enlarge(rng.uniform(0.15, 0.85, (6, 6, 3))) + _enlarge(
         rng.uniform(-0.15, 0.15, (24, 24, 3))
     )
     down, across = np.mgrid[:SIDE, :SIDE] / rng.uniform(*_PERIODS)
     angle, texture = rng.uniform(0, 2 * np.pi), TEXTURES[rng.integers(len(TEXTURES))]
     u = np.cos(angle) * across + np.sin(angle) * down
     v = np.cos(angle) * down - np.sin(angle) * across
-    level = _grown(rng.random((5, 5, 1)))[..., 0]
+    level = _enlarge(rng.random((5, 5, 1)))[..., 0]
     textured = level > np.quantile(level, 1 - _TEXTURED_GROUND)
     colors = _colors(rng)[is_dark(texture, u, v).astype(int)]
     return np.where(textured[..., None], colors, ground)
 
 
-def _grown(knots: np.ndarray) -> np.ndarray:
+def _enlarge(knots: np.ndarray) -> np.ndarray:
     """Values `[n, n, C]` in 0..1, scaled to `[SIDE, SIDE, C]`."""
     planes = [
         Image.fromarray(knots[..., plane].astype(np.float32)).resize(

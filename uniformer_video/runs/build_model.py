@@ -12,6 +12,7 @@ from uniformer_video.config.recorded import check_recorded_settings, config_text
 from uniformer_video.config.rows import DEFAULTS
 from uniformer_video.config.settings import flat_config, with_settings
 from uniformer_video.data.clips.transforms import Normalisation
+from uniformer_video.data.lists.formats import MASK
 from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
@@ -170,7 +171,7 @@ def build_metadata(
 ) -> dict[str, Any]:
     """What a checkpoint says about itself, in plain types: enough to predict with it."""
     task = build_task(cfg)
-    palette = mask_classes_of(cfg).palette if task.label_kind == "mask" else None
+    palette = mask_classes_of(cfg).palette if task.label_kind == MASK else None
     return {
         "model": {"name": cfg.MODEL.MODEL_NAME, "arguments": dict(model.arguments)},
         "class_names": list(class_names),

@@ -34,15 +34,20 @@ class Found(Contract):
     times: MeasuredTimes
 
     @property
-    def decoded(self) -> np.ndarray: ...
+    def decoded(self) -> np.ndarray:
+        """Which places in the list could be read: bool `[N]`."""
 
-    def check(self, path: Path | str, noun: str) -> None: ...
+    def check(self, path: Path | str, noun: str) -> None:
+        """Raise a `UserError` where nothing was measured. path: of the weights; noun: of what is tested."""
 
-    def notes(self, protocol: Protocol) -> list[str]: ...
+    def notes(self, protocol: Protocol) -> list[str]:
+        """What is to be known of the test, for the log and the report."""
 
-    def results(self, **facts: Any) -> dict[str, Any]: ...
+    def results(self, **facts: Any) -> dict[str, Any]:
+        """The record of the test; facts: what `evaluation.results.build_results` asks for beside scores."""
 
-    def save(self, folder: Path, results: Mapping[str, Any], task: RecordingTask) -> None: ...
+    def save(self, folder: Path, results: Mapping[str, Any], task: RecordingTask) -> None:
+        """Write the record `results`, and what was measured beside it."""
 
 
 class Examination(Contract):
@@ -55,7 +60,8 @@ class Examination(Contract):
         models: Mapping[str, RecognitionModel],
         data: Data,
         ranks: Ranks,
-    ) -> Validation: ...
+    ) -> Validation:
+        """The validation of each of the `models`, {name of the weights: model}."""
 
     def score(
         self,
@@ -68,7 +74,12 @@ class Examination(Contract):
         show_bars: bool | None,
         playback: str,
         folder: Path,
-    ) -> Found: ...
+    ) -> Found:
+        """What the model says of the test's list.
+
+        show_bars: of progress; None = on a terminal. playback: "forward", or "reverse" for frames backwards.
+        folder: that of the results, for files of single predictions.
+        """
 
 
 _EXAMINATIONS = {"views": score_views, "pixels": score_pixels}

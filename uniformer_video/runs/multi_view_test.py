@@ -132,7 +132,8 @@ def evaluate(
             **gflops,
             "checkpoint": str(path),
             "checkpoint_sha256": digest,
-            **dict([("epoch", None), weights.place or ("epoch", None)]),
+            "epoch": None,
+            **dict([weights.place] if weights.place else []),  # the epoch, or the iteration
             **({"weights": weights.chosen} if weights.chosen else {}),
             **find_model(cfg.MODEL.MODEL_NAME).family.facts(model),
         },

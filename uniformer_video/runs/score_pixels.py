@@ -15,6 +15,7 @@ from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.loading.pixel_dataset import PixelDataset
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
+from uniformer_video.evaluation.areas import TRUTH
 from uniformer_video.evaluation.class_colours import class_colours, full_palette
 from uniformer_video.evaluation.pixel_scoring import Keep, PixelScores, score_pictures
 from uniformer_video.evaluation.pixel_strips import pixel_strip
@@ -47,7 +48,7 @@ def validate(
     measured = {}
     for name, own in found.items() if is_finite else ():
         score, _ = task.validate(own.areas[decoded], pictures)
-        pixels = own.areas[decoded, 2].sum(axis=1)
+        pixels = own.areas[decoded, TRUTH].sum(axis=1)
         measured[name] = (score, float((own.losses[decoded] * pixels).sum() / pixels.sum()))
     return Validation(measured, failed, is_finite)
 
@@ -92,7 +93,7 @@ def _score(
     records: list[VideoRecord] = getattr(data, split)
     reader = build_mask_reader(cfg, data.num_classes, split)
     dataset = PixelDataset(
-        records, _of_pixels(protocol.views), reader.read, protocol.decoder, data.faults
+        records, _pixel_views(protocol.views), reader.read, protocol.decoder, data.faults
     )
     precision = choose_precision(protocol.precision, ranks.device)
     with video_bar(len(records), ranks, show_bars, protocol.medium) as progress:
@@ -110,10 +111,10 @@ def _score(
         )
 
 
-def _of_pixels(views: EvalViews) -> PixelViews:
+def _pixel_views(views: EvalViews) -> PixelViews:
     assert isinstance(views, PixelViews)  # as `Protocol.from_cfg` has it for lists of masks
     return views
 
 
 def _in_one_size(views: EvalViews) -> PixelViews:
-    return replace(_of_pixels(views), ratios=(1.0,), flip=False)
+    return replace(_pixel_views(views), ratios=(1.0,), flip=False)

@@ -188,10 +188,8 @@ def _findings(
     one = "iteration" if cfg.SOLVER.MAX_ITER else "epoch"
     if costs.seconds(units) > cfg.TRAIN.MINUTES * 60:
         yield f"TRAIN.MINUTES {cfg.TRAIN.MINUTES:g} is too short for one {one}, which is trained anyway."
-    patience, key = (
-        cfg.TRAIN.PATIENCE,
-        "TRAIN.EVAL_ITERS" if cfg.TRAIN.EVAL_ITERS else "TRAIN.EVAL_PERIOD",
-    )
+    patience = cfg.TRAIN.PATIENCE
+    key = "TRAIN.EVAL_ITERS" if cfg.TRAIN.EVAL_ITERS else "TRAIN.EVAL_PERIOD"
     if units <= costs.eval_period and (units > 1 or patience):
         yield (
             f"With {key} {flat_config(cfg)[key]} the only validation is after the last {one}"

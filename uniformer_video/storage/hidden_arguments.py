@@ -5,10 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-_START, _END = (
-    48,
-    49,
-)  # the numbers of arg_start and arg_end among the fields of /proc/self/stat (proc(5))
+# The numbers of arg_start and arg_end among the fields of /proc/self/stat (proc(5)).
+_START, _END = 48, 49
 _STATE = 3  # of the first field after the name of the program
 
 

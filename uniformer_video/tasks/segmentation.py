@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from uniformer_video.data.decoding.masks import IGNORED
+from uniformer_video.data.lists.formats import MASK
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.areas import mean_iou, segmentation_results
@@ -31,7 +32,7 @@ class Segmentation(Task):
     """
 
     name = "segmentation"
-    label_kind = "mask"
+    label_kind = MASK
     scoring = "pixels"
     figures = (
         Figure("pixel_accuracy", "pixel accuracy", "Pixel accuracy"),

@@ -17,9 +17,8 @@ class RunCosts:
     """Adds up the first stretch of the training that this process sees, and puts it into a line: an epoch, or
     the iterations up to the first validation where the run counts these.
 
-    timetable: the run's. devices: GPUs, or cores of CPUs, that the run
-    occupies; unit: "GPU" or "core". hardware: what they are, for the line. may_end_early: its length is the
-    most that it may take.
+    timetable: the run's. devices: GPUs, or cores of CPUs, that the run occupies; unit: "GPU" or "core".
+    hardware: what they are, for the line. may_end_early: its length is the most that it may take.
     """
 
     timetable: Timetable

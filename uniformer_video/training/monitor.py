@@ -38,10 +38,10 @@ class Monitor:
     """Collects steps, reports intervals. Only the main process makes one that writes.
 
     folder: where `metrics.jsonl` goes; None keeps silent. max_epoch: None where the run counts iterations,
-    which are steps. figures: the task's, `Figure`s that name what is
-    measured beside the loss. writers: get the same numbers. show_bar: of progress; None = on a terminal.
-    costs: says once what the run costs; None = nothing is said. noun: what the training is on, "video" or
-    "image". validated: what is due after `first_step` is done.
+    which are steps. figures: the task's, `Figure`s that name what is measured beside the loss. writers: get
+    the same numbers. show_bar: of progress; None = on a terminal. costs: says once what the run costs; None =
+    nothing is said. noun: what the training is on, "video" or "image". validated: what is due after
+    `first_step` is done.
     """
 
     def __init__(

@@ -64,9 +64,8 @@ class Objective:
     ) -> Tensor:
         """The loss, which has a gradient, and what is `also_measured`: `[1 + len(also_measured)]`.
 
-        outputs: of the network, float32 at least; here each has a loss, and their mean counts, or
-        their sum by `output_weights`. asked: what
-        `asked_of_network` gave.
+        outputs: of the network, float32 at least; here each has a loss, and their mean counts, or their sum
+        by `output_weights`. asked: what `asked_of_network` gave.
         """
         losses = [self.losses(logits, targets) for logits in outputs]
         if self.output_weights:

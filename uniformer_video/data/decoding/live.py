@@ -37,7 +37,6 @@ from uniformer_video.words import one_line
 _MOST_FAULTS = 50  # in a row, in what is read
 _POLL = 0.1  # seconds
 _NEAR_END = 0.5  # seconds
-_USUAL_RATE = 25.0
 _HURRY = 4  # of so many key pictures one is decoded in a hurry
 # Formats whose times FFmpeg makes up: a camera's pictures one by one.
 _MADE_UP_TIMES = {"mpjpeg", "mjpeg", "jpeg_pipe"}
@@ -110,9 +109,8 @@ class LiveVideo:
     def is_finite(self) -> bool:
         """Whether the stream says how long it is: a film that a server holds, and not what happens now."""
         container = self._container
-        by_size = (
-            container.format.name != "hls" and container.size > 0
-        )  # which of a playlist is its own
+        # the size of a playlist is its own, and not that of what it lists
+        by_size = container.format.name != "hls" and container.size > 0
         return by_size or (container.duration or 0) > 0
 
     @property
@@ -290,8 +288,3 @@ def _open_pipe(target: str, stopped: Callable[[], bool]) -> Any:
     if stat.S_ISREG(os.fstat(0).st_mode):
         return open(0, "rb", closefd=False)  # a file can be read in any order
     return _Pipe(0, "pipe", stopped, owned=False)
-
-
-def rate_without_times(video: LiveVideo, fps: float | None) -> float:
-    """Pictures a second of a stream that holds no times: as said, as declared, or 25."""
-    return fps or video.declared_rate or _USUAL_RATE

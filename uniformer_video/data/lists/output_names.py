@@ -25,11 +25,11 @@ def output_names(
     folders += [os.path.abspath(place) for place in places if os.path.isdir(place)]
     top = os.path.commonpath(folders)
     names = {key: _stem(os.path.relpath(file, top), key) for key, file in files.items()}
-    common = _repeated(names.values())
+    common = _find_repeated(names.values())
     for key, name in names.items():
         if name.lower() in common:
             names[key] = f"{name}_{os.path.splitext(files[key])[1].removeprefix('.')}"
-    if again := _repeated(names.values()):
+    if again := _find_repeated(names.values()):
         first, second, *_ = (key[0] for key, name in names.items() if name.lower() in again)
         raise DataError(
             f"{first} and {second} would be written under one name, {sorted(again)[0]}; predict them one by "
@@ -46,7 +46,7 @@ def _stem(path: str, segment: Segment) -> str:
     return f"{stem}_{start:g}-{'' if end is None else f'{end:g}'}"
 
 
-def _repeated(names: Iterable[str]) -> set[str]:
+def _find_repeated(names: Iterable[str]) -> set[str]:
     """Those that occur more than once, in small letters: on some disks these are one name."""
     return {name for name, count in Counter(map(str.lower, names)).items() if count > 1}
 

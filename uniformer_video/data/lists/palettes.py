@@ -5,13 +5,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from uniformer_video.data.decoding.masks import Colour
 from uniformer_video.data.lists.class_folders import CLASSES_FILE
 from uniformer_video.data.lists.class_names import named_classes
 from uniformer_video.data.lists.records import check_class_names
 from uniformer_video.data.lists.text import read_lines
 from uniformer_video.errors import DataError
 
-Colour = tuple[int, int, int]
 IGNORED_NAME = "ignored"  # of the colour of pixels that are not looked at, which is no class
 _COLOURED = re.compile(r"(.*\S)\s*[,;\t]\s*(\d+)\s*[,;\t ]\s*(\d+)\s*[,;\t ]\s*(\d+)")
 
