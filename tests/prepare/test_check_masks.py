@@ -60,7 +60,33 @@ def test_classes_that_no_mask_shows_are_told(tmp_path, call):
         Image.fromarray(np.array(Image.open(mask)) * 255).save(mask)
     options = ("--out", tmp_path / "bad.csv", "--workers", 1)
     code, said, _ = call("prepare", "check", root, *options)
-    assert code == 0 and "No mask shows 1 of the 2 classes: number 1." in said
+    assert code == 0 and "No mask that can be read shows 1 of the 2 classes: number 1. " in said
     (root / "classes.txt").write_text("ground,0,0,0\ndisc,255,255,255\n")
     code, said, _ = call("prepare", "check", root, *options)
     assert code == 0 and said == "3 images checked, 0 bad\n"
+
+
+def test_a_hint_at_colours_is_given_to_those_who_lack_them(tmp_path, call):
+    root = write_masked_pictures(tmp_path / "set", train=2, val=1, classes=2)
+    options = ("--out", tmp_path / "bad.csv", "--workers", 1)
+    (root / "classes.txt").write_text("ground,0,0,0\ndisc,1,1,1\nsky,2,2,2\n")
+    _, said, _ = call("prepare", "check", root, *options)
+    assert said.endswith("No mask that can be read shows 1 of the 3 classes: number 2\n")
+    (root / "classes.txt").write_text("ground,9,9,9\ndisc,8,8,8\n")  # no mask can be read
+    _, said, _ = call("prepare", "check", root, *options)
+    assert "3 images checked, 3 bad" in said and "No mask" not in said
+
+
+def test_folders_without_masks_and_folders_around_them_are_told(tmp_path, call):
+    root = write_masked_pictures(tmp_path / "around" / "set", train=2, val=1)
+    options = ("--out", tmp_path / "bad.csv", "--workers", 1)
+    code, _, told = call("prepare", "check", tmp_path / "around", *options)
+    assert code == 2 and f"holds set with images and masks in it; give {root} in place of" in told
+    (root / "val").rename(root / "validation")
+    code, _, told = call("prepare", "check", root, *options)
+    assert code == 2 and "has a folder validation, which is no part" in told
+    (root / "validation").rename(root / "val")
+    for part in ("train", "val"):
+        (root / part / "masks").rename(root / part / "labels")
+    _, _, told = call("prepare", "check", root, *options)
+    assert "train/images has no folder of masks beside it, so that no mask is looked at" in told

@@ -152,7 +152,7 @@ def test_a_broken_mask_is_named_and_the_other_pictures_count(pictures, tmp_path,
     (failure,) = results.failures
     assert str(bad) in failure["reason"] and "9" in failure["reason"]
     assert results.videos[0]["prediction"] is None
-    assert "1 validation images cannot be decoded" in caplog.text
+    assert "1 validation image cannot be read" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -67,11 +67,13 @@ def test_masks_of_crops_become_one_tensor():
     assert Segmentation().targets(tensor).dtype == torch.int64
 
 
-def test_a_picture_without_a_mask_is_refused_by_its_line():
+def test_a_list_without_any_mask_is_refused_by_its_line():
+    """One picture without a mask counts as broken, as others whose mask cannot be read do."""
     good = VideoRecord("a.png", "a.png", (), "list:2", medium="image", mask="m.png")
-    Segmentation().check_records([good], 3)
-    with pytest.raises(DataError, match=r"^list:3: b\.png has no mask"):
-        Segmentation().check_records([good, VideoRecord("b.png", "b.png", (), "list:3")], 3)
+    without = VideoRecord("b.png", "b.png", (), "list:3")
+    Segmentation().check_records([good, without], 3)
+    with pytest.raises(DataError, match=r"^list:3: b\.png has no mask, nor has another"):
+        Segmentation().check_records([without, without], 3)
 
 
 def test_a_protocol_of_pixels_is_recorded_whole_and_told_in_words():

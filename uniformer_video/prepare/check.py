@@ -23,7 +23,12 @@ from uniformer_video.data.lists.folders import (
     walk,
 )
 from uniformer_video.data.lists.groups import listed_name
-from uniformer_video.data.lists.masked import is_mask_list, pairs_below, read_mask_list
+from uniformer_video.data.lists.masked import (
+    is_mask_list,
+    note_without_masks,
+    pairs_below,
+    read_mask_list,
+)
 from uniformer_video.data.lists.media import IMAGE, MEDIA, VIDEO, Medium, is_listed_file
 from uniformer_video.data.lists.records import VideoRecord, read_csv, read_frame_list
 from uniformer_video.data.lists.shard_index import INDEX_FILE, shard_folder
@@ -88,11 +93,14 @@ def records_to_check(
     check_no_secret(str(path), "the address")
     if folder := shard_folder(path):
         return _of_medium(read_shards(folder), medium)
-    if os.path.isdir(path) and medium != VIDEO.name and (pairs := pairs_below(Path(path))):
-        records, notes = pairs
-        for note in notes:
+    if os.path.isdir(path) and medium != VIDEO.name:
+        if pairs := pairs_below(Path(path)):
+            records, notes = pairs
+            for note in notes:
+                log.warning(note)
+            return records
+        if note := note_without_masks(Path(path)):
             log.warning(note)
-        return records
     if os.path.isdir(path):
         found = MEDIA[medium] if medium else _medium_of_folder(path)
         return [

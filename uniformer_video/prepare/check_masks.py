@@ -64,12 +64,16 @@ def note_unseen(pairs: Sequence[MaskToCheck], seen: Collection[int]) -> str:
     Such as of masks of 0 and 255, of which the latter is ignored as it comes.
     """
     readers = {reader for *_, reader in pairs}
-    count = next(iter(readers)).num_classes
+    reader = next(iter(readers))
+    count = reader.num_classes
     unseen = [str(number) for number in range(count) if number not in seen]
-    if len(readers) > 1 or count == MOST_CLASSES or not unseen:
+    if len(readers) > 1 or count == MOST_CLASSES or not unseen or not seen:
         return ""
+    hint = (
+        ". Where masks have other values for them, such as 255, give classes.txt lines of "
+        "`name,red,green,blue`"
+    )
     return (
-        f"No mask shows {len(unseen)} of the {plural(count, 'class', 'classes')}: number "
-        f"{name_some(unseen, 5)}. Where masks have other values for them, such as 255, give classes.txt "
-        "lines of `name,red,green,blue`"
+        f"No mask that can be read shows {len(unseen)} of the {plural(count, 'class', 'classes')}: number "
+        f"{name_some(unseen, 5)}{'' if reader.palette or reader.reduce_zero_label else hint}"
     )

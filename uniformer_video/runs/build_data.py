@@ -87,9 +87,14 @@ def build_data(cfg: CfgNode) -> Data:
         data.notes += check_medium(split, records)
         task.check_records(records, data.num_classes)
     if cfg.TRAIN.ENABLE and data.num_classes < task.min_classes:
+        remedy = (
+            "the background is a class, too"
+            if task.label_kind == "mask"
+            else f"is {cfg.DATA.PATH_TO_DATA_DIR} the folder that holds the classes?"
+        )
         raise DataError(
-            f"there is only one class, {names[0]!r}, so there is nothing to learn; is "
-            f"{cfg.DATA.PATH_TO_DATA_DIR} the folder that holds the classes? {' '.join(data.notes)}".strip()
+            f"there is only one class, {names[0]!r}, so there is nothing to learn; {remedy} "
+            f"{' '.join(data.notes)}".strip()
         )
     if cfg.TRAIN.ENABLE and not any(task.is_labelled(record) for record in data.train):
         raise DataError(
@@ -165,4 +170,9 @@ def _class_names(cfg, names, splits):
         )
     if names:
         return names
+    if cfg.TRAIN.ENABLE and not wanted and any(r.mask for own in splits.values() for r in own):
+        raise DataError(
+            "nothing names the classes that the masks show; put classes.txt, a name a line, into "
+            f"{cfg.DATA.PATH_TO_DATA_DIR}, or set DATA.CLASS_NAMES to such a file, or MODEL.NUM_CLASSES"
+        )
     return stand_ins(wanted or count_unnamed(splits))

@@ -200,7 +200,7 @@ def _check_usual_order(own: list[str], path: str) -> None:
     raise CheckpointError(
         "\n".join(
             [
-                f"{path} numbers its classes in an order of its own, and the list of videos does not "
+                f"{path} numbers its classes in an order of its own, and the list does not "
                 "tell in which order its numbers are:",
                 *differences[:3],
                 f"If the list is in the usual order, set DATA.CLASS_NAMES "

@@ -44,10 +44,12 @@ class Segmentation(Task):
     prediction_note = "A class for each pixel; the shares are of the picture's pixels."
 
     def check_records(self, records: Sequence[VideoRecord], num_classes: int) -> None:
-        """Raise `DataError`, with file and line, for a picture without the file of its mask."""
-        for record in records:
-            if not record.mask:
-                raise DataError(f"{record.source}: {record.name} has no mask")
+        """Raise `DataError`, with file and line, where no picture has a mask; one alone counts as broken."""
+        if records and not any(record.mask for record in records):
+            first = records[0]
+            raise DataError(
+                f"{first.source}: {first.name} has no mask, nor has another of the list"
+            )
 
     def is_labelled(self, record: VideoRecord) -> bool:
         """Whether it has a mask."""

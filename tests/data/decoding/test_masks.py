@@ -74,6 +74,20 @@ def test_grey_of_few_bits_is_not_spread(tmp_path, saved, bits, depth):
     assert (read(record) == CLASSES).all()
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"P5 4 3 2\n" + CLASSES.tobytes(),
+        b"P2 4 3 7\n" + " ".join(map(str, CLASSES.ravel())).encode(),
+        b"P5 4 3 1000\n" + CLASSES.astype(">u2").tobytes(),
+    ],
+)
+def test_grey_of_a_pgm_with_a_largest_value_is_not_spread(tmp_path, data):
+    (tmp_path / "a.pgm").write_bytes(data)
+    record = SimpleNamespace(path="a.jpg", mask=str(tmp_path / "a.pgm"), name="a.jpg")
+    assert (read(record) == CLASSES).all()
+
+
 def test_one_bit_and_transparency_and_16_bits(saved):
     one = CLASSES > 0
     assert (MaskReader(2).read(saved(Image.fromarray(one))) == one).all()

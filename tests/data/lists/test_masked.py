@@ -93,6 +93,19 @@ def test_what_has_no_partner_is_told(tree):
         check_list("train", listed.records, 0.3)
 
 
+def test_other_folders_with_masks_are_told(tree):
+    root = tree(
+        "train/images/a.jpg", "train/masks/a.png", "extra/images/a.jpg", "extra/masks/a.png"
+    )
+    assert f"{root}: left out extra, of no part's name" in read_mask_folders(root, "train", 0).notes
+
+
+def test_accents_of_two_systems_are_one_name(tree):
+    root = tree("images/\u00e9.jpg", "masks/e\u0301.png")
+    (record,) = read_mask_folders(root, "train", 0).records
+    assert record.mask == f"{root}/masks/e\u0301.png"
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
@@ -110,6 +123,20 @@ def test_what_has_no_partner_is_told(tree):
             r"holds a.jpg and a.png; an image and its",
         ),
         (("images/a.jpg", "masks/a.bmp", "masks/a.png"), r"masks holds a.bmp and a.png"),
+        (
+            ("train/images/a.jpg", "train/masks/a.png", "valid/images/a.jpg", "valid/masks/a.png"),
+            r"has a folder valid, which is no part; .* train, val, test: call it val",
+        ),
+        (
+            (
+                "images/train/a.jpg",
+                "masks/train/a.png",
+                "images/testing/a.jpg",
+                "masks/testing/a.png",
+            ),
+            r"has a folder images/testing, which is no part; .* call it test",
+        ),
+        (("images/validation/a.jpg", "annotations/validation/a.png"), r"set TRAIN.DATASET ade20k"),
     ],
 )
 def test_folders_that_cannot_be_read(tree, names, message):
@@ -200,6 +227,8 @@ def test_classes_with_colours(tree, line):
         ("sky,1,2,3\ngrass,1,2,3\n", "classes.txt:2: grass has the colour of sky, 1,2,3"),
         ("sky,1,2,3\nsky,1,2,4\n", "names a class twice: sky"),
         ("ignored,1,2,3\n", "must hold one class name a line"),
+        ("sky,1,2,3,255\n", "classes.txt:1: 'sky,1,2,3,255' has more than three numbers"),
+        ("ignored,1,2,3\nignored,2,2,3\n", "classes.txt:2: ignored has a colour already"),
     ],
 )
 def test_classes_that_cannot_be_read(tree, text, message):

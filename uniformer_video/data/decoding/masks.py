@@ -24,7 +24,7 @@ _EXACT = ("PNG", "BMP", "TIFF", "GIF", "PPM")
 _SMEARED = ("JPEG", "WEBP")
 _REMEDY = "make it again, or take its picture out"
 _SINGLE = "a mask is one picture: save the one that counts as a file of its own"
-_FEW_BITS = {"L;2": 85, "L;4": 17}  # Pillow spreads such greys over 0..255 by these factors
+_FEW_BITS = {"L;2": 3, "L;4": 15}  # Pillow spreads such greys, up to these, over 0..255
 
 Colour = tuple[int, int, int]
 
@@ -160,7 +160,10 @@ def _read_pixels(path: str, greys_are_colours: bool) -> np.ndarray:
             raise DecodeError(
                 f"{path} is a {image.format}, which smears the values of masks; save masks as PNG"
             )
-        factor = _FEW_BITS.get(_raw_mode(image), 1)
+        stored = _stored(image)
+        most = _FEW_BITS.get(stored[0], 0)
+        if image.format == "PPM":  # whose header says up to which, and that Pillow spreads as well
+            most = next((part for part in stored if isinstance(part, int)), 0)
         mode = image.mode
         pixels = np.asarray(upright(image))
     if greys_are_colours and mode in ("1", "L", "LA"):
@@ -170,8 +173,11 @@ def _read_pixels(path: str, greys_are_colours: bool) -> np.ndarray:
             else pixels.astype(np.uint8) * (255 if mode == "1" else 1)
         )
         return np.stack([greys] * 3, -1)
+    if mode in ("L", "I") and most:
+        full = 255 if mode == "L" else 65_535
+        return np.rint(pixels * (most / full)).astype(np.int32)
     if mode in ("1", "L", "P"):
-        return pixels.astype(np.uint8) // factor
+        return pixels.astype(np.uint8)
     if mode in ("LA", "PA"):
         return pixels[..., 0]
     if mode == "I" or mode.startswith("I;16"):
@@ -214,8 +220,8 @@ def _codes(colours: np.ndarray) -> np.ndarray:
     return (red << 16) | (green << 8) | blue
 
 
-def _raw_mode(image: Image.Image) -> str:
-    """How the values of a file that is not decoded yet are stored, in Pillow's words."""
+def _stored(image: Image.Image) -> tuple:
+    """How the values of a file that is not decoded yet are stored, in Pillow's words: a mode comes first."""
     tiles = getattr(image, "tile", None)  # of files alone
     arguments = tiles[0][3] if tiles else ""
-    return arguments if isinstance(arguments, str) else str((arguments or ("",))[0])
+    return arguments if isinstance(arguments, tuple) and arguments else (arguments,)

@@ -26,7 +26,7 @@ def count_line(split: str, records: Sequence[VideoRecord], names: list[str]) -> 
     Of many classes the rarest and the most frequent are named.
     """
     counts = class_counts(records)
-    if records and all(record.mask for record in records):
+    if any(record.mask for record in records):
         return (
             f"{split}: {plural(len(records), noun_of(records))} with masks of {len(names)} classes"
         )

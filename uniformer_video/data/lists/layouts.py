@@ -45,6 +45,11 @@ _SURELY_MEANT = {"test": "test", "val": "val", "valid": "val", "validation": "va
 _MEANT = {**_SURELY_MEANT, "train": "train", "training": "train", "testing": "test"}
 
 
+def meant_part(name: str) -> str:
+    """The part that a folder of this name is elsewhere, "train", "val" or "test"; "" for another name."""
+    return _MEANT.get(name.lower(), "")
+
+
 def read_kinetics(
     root: Path,
     split: str,

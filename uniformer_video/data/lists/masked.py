@@ -5,6 +5,7 @@ read; a mask without a picture is left out, and told of.
 """
 
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from uniformer_video.data.lists.class_names import class_names as known_names
 from uniformer_video.data.lists.folders import FoundVideos, find_videos
 from uniformer_video.data.lists.folds import hold_out
 from uniformer_video.data.lists.groups import with_groups
-from uniformer_video.data.lists.layouts import find_list
+from uniformer_video.data.lists.layouts import find_list, meant_part
 from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.lists.palettes import mask_classes
 from uniformer_video.data.lists.records import VideoList, VideoRecord, listed_path
@@ -44,10 +45,11 @@ def read_mask_folders(
     """
     names = mask_classes(class_names, root).names
     parts = {part: folders for part in _PARTS if (folders := _part(root, part))}
+    others = _notes_on_other_parts(root)
     wanted = next((part for part in (split, "val") if part in parts), "")
     if split != "train" and wanted:
         records, notes = read_pairs(*parts[wanted], root)
-        return VideoList(records, names, notes)
+        return VideoList(records, names, [*others, *notes])
     if "train" not in parts and parts:
         raise AbsentError(
             f"{root} has no {Path('train') / IMAGES} and {Path('train') / MASKS}, and has those of "
@@ -55,6 +57,7 @@ def read_mask_folders(
         )
     images, masks = parts.get("train") or _whole(root)
     records, notes = read_pairs(images, masks, root)
+    notes = [*others, *notes]
     if split == "train" and "val" in parts:
         return VideoList(records, names, notes)
     records = with_groups(records, group_pattern)
@@ -82,6 +85,30 @@ def _part(root: Path, part: str) -> tuple[Path, Path] | None:
     return None
 
 
+def _notes_on_other_parts(root: Path) -> list[str]:
+    """A line on folders with images and masks in them that are no parts.
+
+    Raises `DataError` for one that is called like a part elsewhere, such as `validation`.
+    """
+    used = (*_PARTS, IMAGES, MASKS)
+    others = [name for name in _folders(root) if name not in used]
+    others = [name for name in others if {IMAGES, MASKS} <= {*_folders(root / name)}]
+    below = {*_folders(root / IMAGES)} & {*_folders(root / MASKS)}
+    wrong = [*others, *(str(Path(IMAGES) / name) for name in sorted(below - {*used}))]
+    for folder in wrong:
+        if part := meant_part(Path(folder).name):
+            raise DataError(
+                f"{root} has a folder {folder}, which is no part; the parts are called {', '.join(_PARTS)}: "
+                f"call it {part}, or move it elsewhere"
+            )
+    return [f"{root}: left out {name_some(others)}, of no part's name"] if others else []
+
+
+def _folders(root: Path) -> list[str]:
+    """The names of the folders in a folder, sorted; none where there is none."""
+    return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+
+
 def _whole(root: Path) -> tuple[Path, Path]:
     """The folders of pictures and masks that are not cut into parts."""
     images, masks = root / IMAGES, root / MASKS
@@ -93,6 +120,8 @@ def _whole(root: Path) -> tuple[Path, Path]:
         what = f"{root} holds {name_some(sorted(os.listdir(root)), 5) or 'nothing'}"
     made_by = command_that_makes(root)
     made = f"`{made_by}` makes it; or " if made_by and not root.exists() else ""
+    if is_ade20k(root):
+        made = "set TRAIN.DATASET ade20k, whose layout this is; or "
     raise AbsentError(
         f"The images are not prepared: {what}; {made}set DATA.PATH_TO_DATA_DIR to a folder with {IMAGES} and "
         f"{MASKS} in it, or with train/{IMAGES} and train/{MASKS}; a mask has the name of its image, but for "
@@ -175,20 +204,54 @@ def is_ade20k(root: Path) -> bool:
 
 
 def pairs_below(root: Path) -> tuple[list[VideoRecord], list[str]] | None:
-    """(records, notes) of all parts of a folder of `masks`, or of `ade20k`; None for another."""
+    """(records, notes) of all parts of a folder of `masks`, or of `ade20k`; None for another.
+
+    Raises `DataError` where such a folder lies in `root`, one level below.
+    """
+    parts = _parts_below(root)
+    if not parts:
+        inside = [name for name in _folders(root) if _parts_below(root / name)]
+        if inside:
+            raise DataError(
+                f"{root} holds {name_some(inside)} with images and masks in it; give {root / inside[0]} in "
+                f"place of {root}"
+            )
+        return None
+    others = [] if is_ade20k(root) else _notes_on_other_parts(root)
+    read = [read_pairs(images, masks, root) for images, masks in parts]
+    notes = [note for _, own in read for note in own]
+    return [record for records, _ in read for record in records], [*others, *notes]
+
+
+def _parts_below(root: Path) -> list[tuple[Path, Path]]:
+    """The folders of pictures and masks in a folder, one of which has both; none in another folder."""
+    parts = _laid_out(root)
+    return parts if any(images.is_dir() and masks.is_dir() for images, masks in parts) else []
+
+
+def _laid_out(root: Path) -> list[tuple[Path, Path]]:
+    """Where the pictures and masks of a folder lie, by its layout; some may not be there."""
     if is_ade20k(root):
-        parts = [
+        return [
             (root / IMAGES / part, root / ANNOTATIONS / part)
             for part in ("training", "validation")
             if (root / IMAGES / part).is_dir()
         ]
-    else:
-        parts = [folders for part in _PARTS if (folders := _part(root, part))]
-        parts = parts or [(root / IMAGES, root / MASKS)]
-    if not any(images.is_dir() and masks.is_dir() for images, masks in parts):
-        return None
-    read = [read_pairs(images, masks, root) for images, masks in parts]
-    return [r for records, _ in read for r in records], [n for _, notes in read for n in notes]
+    parts = [folders for part in _PARTS if (folders := _part(root, part))]
+    return parts or [(root / IMAGES, root / MASKS)]
+
+
+def note_without_masks(root: Path) -> str:
+    """A line on a folder of pictures that is laid out as one with masks, and has none; "" for another."""
+    unmasked = [
+        images for images, masks in _laid_out(root) if images.is_dir() and not masks.is_dir()
+    ]
+    if not unmasked:
+        return ""
+    return (
+        f"{unmasked[0]} has no folder of masks beside it, so that no mask is looked at: what follows is of "
+        f"images alone; masks lie in folders called {MASKS}, those of ADE20K in {ANNOTATIONS}"
+    )
 
 
 def read_pairs(images: Path, masks: Path, root: Path) -> tuple[list[VideoRecord], list[str]]:
@@ -235,7 +298,9 @@ def _by_stem(found: FoundVideos) -> dict[str, Path]:
     """`{path without suffix: path}`; `DataError` where two files differ by their suffixes alone."""
     stems: dict[str, Path] = {}
     for path in found.videos:
-        other = stems.setdefault(path.with_suffix("").as_posix(), path)
+        # some systems store an accent as a letter of its own, and pairs may come from two systems
+        stem = unicodedata.normalize("NFC", path.with_suffix("").as_posix())
+        other = stems.setdefault(stem, path)
         if other != path:
             raise DataError(
                 f"{found.folder} holds {other} and {path}; an image and its mask go by the name without the "

@@ -14,6 +14,7 @@ from uniformer_video.errors import DataError
 
 IGNORED_NAME = "ignored"  # of the colour of pixels that are not looked at, which is no class
 _COLOURED = re.compile(r"(.*\S)\s*[,;\t]\s*(\d+)\s*[,;\t ]\s*(\d+)\s*[,;\t ]\s*(\d+)")
+_NUMBER_BEHIND = re.compile(r"[,;\t]\s*\d+$")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ def read_mask_classes(path: Path | str) -> MaskClasses:
                 "give one to each class, or to none"
             )
         name = match[1].rstrip(" ,;\t")
+        if _NUMBER_BEHIND.search(name):
+            raise DataError(
+                f"{path}:{number}: {line!r} has more than three numbers behind the name; a colour is three, "
+                "`name,red,green,blue`"
+            )
         colour = (int(match[2]), int(match[3]), int(match[4]))
         if max(colour) > 255:
             raise DataError(f"{path}:{number}: {line!r}: a colour is three numbers from 0 to 255")
@@ -61,6 +67,8 @@ def read_mask_classes(path: Path | str) -> MaskClasses:
                 f"{path}:{number}: {name} has the colour of {other}, {match[2]},{match[3]},{match[4]}; "
                 "colours tell the classes apart"
             )
+        if name == IGNORED_NAME in palette:
+            raise DataError(f"{path}:{number}: {name} has a colour already; one colour is ignored")
         names.append(name)
         palette[name] = colour
     classes = check_class_names([name for name in names if name != IGNORED_NAME], path)
