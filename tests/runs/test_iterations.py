@@ -194,6 +194,30 @@ def test_patience_ends_a_run_in_mid_epoch(train, monkeypatch, caplog):
     assert "Training is finished" in caplog.text
 
 
+def test_patience_needs_a_validation_before_the_end(train):
+    """Where validations and length are counted in different units, the steps of an epoch tell."""
+    changes = {"TRAIN__PATIENCE": 2, "TRAIN__EVAL_ITERS": None}
+    said = (
+        "only one is after the last of 10 iterations, since TRAIN.EVAL_PERIOD 3 is one each 12; "
+        "lower TRAIN.EVAL_PERIOD"
+    )
+    with pytest.raises(ConfigError, match=said):
+        train(**changes, TRAIN__EVAL_PERIOD=3)
+    changes = {"TRAIN__PATIENCE": 2, "SOLVER__MAX_ITER": None, "SOLVER__MAX_EPOCH": 2}
+    with pytest.raises(ConfigError, match=r"8 iterations, since TRAIN.EVAL_ITERS 8 is one each 8"):
+        train(**changes, TRAIN__EVAL_ITERS=8)
+
+
+def test_what_differs_is_told_in_the_unit_that_counts(train):
+    train(SOLVER__MAX_ITER=4)
+    with pytest.raises(ConfigError) as caught:
+        train(SOLVER__MAX_ITER=None, SOLVER__MAX_EPOCH=2, TRAIN__EVAL_ITERS=None)
+    assert "TRAIN.EVAL_ITERS was 3, is 0; SOLVER.MAX_ITER was 4, is 0. " in str(caught.value)
+    changes = {"SOLVER__BASE_LR": 1e-4, "SOLVER__POWER": 2.0, "SOLVER__WARMUP_ITERS": 2}
+    with pytest.raises(ConfigError, match=r"is 0\.0001; .* and 1 more\. Choose"):
+        train(SOLVER__MAX_ITER=5, **changes)
+
+
 def test_the_best_weights_are_gone_on_from_in_mid_epoch(
     train, monkeypatch, caplog, interrupt_after
 ):
