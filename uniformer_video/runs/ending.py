@@ -17,7 +17,7 @@ _OVERRUN = 1.1  # times the budget; what is more needs a word of explanation
 
 def check_patience(cfg: CfgNode, data: Data) -> None:
     """Raise `DataError` where no validation can have a score, so that patience would never run out."""
-    if cfg.TRAIN.PATIENCE and not any(record.labels for record in data.val):
+    if cfg.TRAIN.PATIENCE and not any(record.labels or record.mask for record in data.val):
         raise DataError(
             f"TRAIN.PATIENCE {cfg.TRAIN.PATIENCE} counts validations without a better score, and no "
             f"validation {noun_of(data.val)} has a label to give one; label some, or set TRAIN.PATIENCE 0"
