@@ -10,7 +10,7 @@ from tiny_run import tiny_overrides
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
-from uniformer_video.runs import fit, time_budget
+from uniformer_video.runs import build_model, fit, time_budget
 from uniformer_video.runs.run import run
 from uniformer_video.runs.time_budget import Costs
 from uniformer_video.signals import Interrupted
@@ -121,6 +121,15 @@ def test_what_a_run_of_iterations_does_and_writes(whole):
     page = (whole / "report.html").read_text()
     assert f"weights of iteration {progress['best_at']}" in page
     assert "Loss over iterations" in page and "over epochs" not in page
+
+
+def test_a_new_run_from_its_last_weights_says_where_they_stood(whole, demo, tmp_path):
+    cfg = load_config(
+        overrides=tiny_overrides(demo, tmp_path, UNIFORMER__PRETRAIN_NAME=whole / "last.pt")
+    )
+    names = read_weights(whole / "last.pt").metadata["class_names"]
+    _, report = build_model.build_model(cfg, len(names), names)
+    assert "its training stood at iteration 10; this one begins at 0" in "\n".join(report.lines())
 
 
 @pytest.mark.parametrize(
@@ -240,6 +249,14 @@ def test_the_newest_numbered_checkpoints_are_kept(train):
         "iter_000009.pt",
         "iter_000010.pt",
     ]
+
+
+def test_numbered_checkpoints_of_a_run_of_epochs_tell_their_iteration(train):
+    changes = {"SOLVER__MAX_ITER": None, "SOLVER__MAX_EPOCH": 2, "TRAIN__EVAL_ITERS": None}
+    folder = train(**changes, TRAIN__CHECKPOINT_ITERS=3)
+    places = [read_weights(path).place for path in sorted(folder.glob("iter_*.pt"))]
+    assert places == [("iteration", 3), ("iteration", 6), ("iteration", 8)]
+    assert read_weights(folder / "last.pt").place == ("epoch", 2)
 
 
 def test_epochs_may_be_validated_in_a_run_of_iterations(train):
