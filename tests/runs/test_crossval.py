@@ -111,7 +111,7 @@ def test_without_a_share_to_validate_on_the_last_weights_are_tested(demo, tmp_pa
     caplog.set_level("INFO")
     chosen = words(demo, tmp_path / "run", DATA__FOLDS=2, DATA__VAL_RATIO=0)
     run(load_config(overrides=chosen), "tiny")
-    assert "nothing is validated, the weights of the last epoch are tested" in caplog.text
+    assert "nothing is validated, the last weights are tested" in caplog.text
     assert "16 train, 16 test" in caplog.text and "validation top-1" not in caplog.text
     again = run(load_config(overrides=chosen), "tiny")
     assert again == tmp_path / "run"

@@ -10,7 +10,7 @@ from tiny_run import tiny_overrides
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
-from uniformer_video.runs import fit, time_budget
+from uniformer_video.runs import build_model, fit, time_budget
 from uniformer_video.runs.run import run
 from uniformer_video.runs.time_budget import Costs
 from uniformer_video.signals import Interrupted
@@ -123,6 +123,15 @@ def test_what_a_run_of_iterations_does_and_writes(whole):
     assert "Loss over iterations" in page and "over epochs" not in page
 
 
+def test_a_new_run_from_its_last_weights_says_where_they_stood(whole, demo, tmp_path):
+    cfg = load_config(
+        overrides=tiny_overrides(demo, tmp_path, UNIFORMER__PRETRAIN_NAME=whole / "last.pt")
+    )
+    names = read_weights(whole / "last.pt").metadata["class_names"]
+    _, report = build_model.build_model(cfg, len(names), names)
+    assert "its training stood at iteration 10; this one begins at 0" in "\n".join(report.lines())
+
+
 @pytest.mark.parametrize(
     "stop_after", [2, 3, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 6, 8, 10))]
 )
@@ -194,6 +203,30 @@ def test_patience_ends_a_run_in_mid_epoch(train, monkeypatch, caplog):
     assert "Training is finished" in caplog.text
 
 
+def test_patience_needs_a_validation_before_the_end(train):
+    """Where validations and length are counted in different units, the steps of an epoch tell."""
+    changes = {"TRAIN__PATIENCE": 2, "TRAIN__EVAL_ITERS": None}
+    said = (
+        "only one is after the last of 10 iterations, since TRAIN.EVAL_PERIOD 3 is one each 12; "
+        "lower TRAIN.EVAL_PERIOD"
+    )
+    with pytest.raises(ConfigError, match=said):
+        train(**changes, TRAIN__EVAL_PERIOD=3)
+    changes = {"TRAIN__PATIENCE": 2, "SOLVER__MAX_ITER": None, "SOLVER__MAX_EPOCH": 2}
+    with pytest.raises(ConfigError, match=r"8 iterations, since TRAIN.EVAL_ITERS 8 is one each 8"):
+        train(**changes, TRAIN__EVAL_ITERS=8)
+
+
+def test_what_differs_is_told_in_the_unit_that_counts(train):
+    train(SOLVER__MAX_ITER=4)
+    with pytest.raises(ConfigError) as caught:
+        train(SOLVER__MAX_ITER=None, SOLVER__MAX_EPOCH=2, TRAIN__EVAL_ITERS=None)
+    assert "TRAIN.EVAL_ITERS was 3, is 0; SOLVER.MAX_ITER was 4, is 0. " in str(caught.value)
+    changes = {"SOLVER__BASE_LR": 1e-4, "SOLVER__POWER": 2.0, "SOLVER__WARMUP_ITERS": 2}
+    with pytest.raises(ConfigError, match=r"is 0\.0001; .* and 1 more\. Choose"):
+        train(SOLVER__MAX_ITER=5, **changes)
+
+
 def test_the_best_weights_are_gone_on_from_in_mid_epoch(
     train, monkeypatch, caplog, interrupt_after
 ):
@@ -216,6 +249,14 @@ def test_the_newest_numbered_checkpoints_are_kept(train):
         "iter_000009.pt",
         "iter_000010.pt",
     ]
+
+
+def test_numbered_checkpoints_of_a_run_of_epochs_tell_their_iteration(train):
+    changes = {"SOLVER__MAX_ITER": None, "SOLVER__MAX_EPOCH": 2, "TRAIN__EVAL_ITERS": None}
+    folder = train(**changes, TRAIN__CHECKPOINT_ITERS=3)
+    places = [read_weights(path).place for path in sorted(folder.glob("iter_*.pt"))]
+    assert places == [("iteration", 3), ("iteration", 6), ("iteration", 8)]
+    assert read_weights(folder / "last.pt").place == ("epoch", 2)
 
 
 def test_epochs_may_be_validated_in_a_run_of_iterations(train):

@@ -12,7 +12,7 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError, UserError
 from uniformer_video.evaluation.record import Results
 from uniformer_video.inference.segmenter import Segmenter
-from uniformer_video.runs import build_model, crossval, score_pixels
+from uniformer_video.runs import build_model, crossval, fit, score_pixels
 from uniformer_video.runs.run import run
 
 SETTINGS = {
@@ -113,6 +113,16 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     assert whole["model"].keys() == resumed["model"].keys()
     for key, value in whole["model"].items():
         assert torch.equal(value, resumed["model"][key]), key
+
+
+def test_patience_counts_the_validations_of_masks(pictures, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    scores = iter([0.5, 0.25])
+    monkeypatch.setattr(fit, "_validate", lambda *args: {"raw": next(scores)})
+    changes = {"TRAIN__PATIENCE": 1, "SOLVER__MAX_EPOCH": 5, "BN__USE_PRECISE_STATS": True}
+    run(settings(pictures, tmp_path / "run", **changes, TEST__ENABLE=False), "tiny")
+    assert "Training ended early, after epoch 2 of 5" in caplog.text
+    assert caplog.text.count("BatchNorm's statistics measured on 8 images") == 2
 
 
 def test_one_training_is_tested_with_any_attention(pictures, tested):

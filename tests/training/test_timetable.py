@@ -144,8 +144,13 @@ def test_epochs_and_iterations_may_stand_side_by_side():
     rate = build_training.build_schedule(cfg, 4_000)
     assert rate(7_999) == rate(4_000) == schedule(FPN)(4_000) != rate(8_000)
     cfg = load_config(**{"SOLVER.MAX_ITER": 1_000})  # and a warm-up of 10 epochs
-    with pytest.raises(ConfigError, match="warm-up of 5000 leave nothing of the 1000 iterations"):
+    said = "10 leaves nothing of SOLVER[.]MAX_ITER 1000, as an epoch has 500 iterations"
+    with pytest.raises(ConfigError, match=said):
         build_training.build_schedule(cfg, 500)
+    settings = {"SOLVER.MAX_EPOCH": 2, "SOLVER.WARMUP_ITERS": 7, "SOLVER.COOLDOWN_EPOCHS": 1}
+    said = "WARMUP_ITERS 7 and SOLVER.COOLDOWN_EPOCHS 1 leave nothing of SOLVER.MAX_EPOCH 2"
+    with pytest.raises(ConfigError, match=said):
+        build_training.build_schedule(load_config(**settings), 4)
 
 
 class Head(torch.nn.Module):

@@ -16,7 +16,7 @@ def run_arguments(parser: ArgumentParser) -> None:
         "--from",
         choices=["best"],
         dest="start_from",
-        help="go on from best.pt of the run, at the epoch after it, with fresh moments; SOLVER.* and "
+        help="go on from best.pt of the run, at the step after it, with fresh moments; SOLVER.* and "
         "TRAIN.PRECISION may then differ from before",
     )
     add_overrides(parser)

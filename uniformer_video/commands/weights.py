@@ -192,7 +192,10 @@ def convert_command(args: Namespace) -> None:
 
 def average_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="checkpoints of one model, such as run/epoch_*.pt"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="checkpoints of one model, such as run/epoch_*.pt or run/iter_*.pt",
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="to write (.safetensors too)")
     parser.add_argument("--ema", action="store_true", help="take their averaged (EMA) weights")

@@ -47,7 +47,9 @@ def average_files(
     Raises `CheckpointError` for files of different models, `DataError` where no video can be decoded.
     """
     if len(sources) < 2 and videos is None:
-        raise UserError("one file has no mean; give two or more, such as run/epoch_*.pt")
+        raise UserError(
+            "one file has no mean; give two or more, such as run/epoch_*.pt or run/iter_*.pt"
+        )
     _check_no_repeats(sources)
     check_target(target)
     parts = [read_weights(local_file(source), "ema" if ema else "model") for source in sources]

@@ -93,7 +93,7 @@ def without_validation(cfg: CfgNode) -> CfgNode:
     """
     if not cfg.DATA.FOLDS or cfg.DATA.VAL_RATIO or not cfg.TRAIN.EVAL_PERIOD:
         return cfg
-    log.info("DATA.VAL_RATIO 0: nothing is validated, the weights of the last epoch are tested.")
+    log.info("DATA.VAL_RATIO 0: nothing is validated, the last weights are tested.")
     return with_settings(cfg, {"TRAIN.EVAL_PERIOD": 0, "TRAIN.EVAL_ITERS": 0})
 
 

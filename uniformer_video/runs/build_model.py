@@ -115,9 +115,10 @@ def build_model(
     report.notes += _notes_on_start(cfg, weights)
     report.notes += [TEMPERATURE_LEFT_OUT] if CALIBRATION in weights.metadata else []
     if weights.training:
-        stood = weights.training.get("progress", {}).get("epoch")
+        told = weights.training.get("progress", {}).get("epoch")
+        unit, stood = weights.place or ("epoch", told)
         report.notes.append(
-            f"its training stood at epoch {stood}; this one begins at 0, with fresh moments"
+            f"its training stood at {unit} {stood}; this one begins at 0, with fresh moments"
         )
     return model, report
 

@@ -134,6 +134,25 @@ def build_schedule(cfg: CfgNode, steps_per_epoch: int = 1) -> Callable[[float], 
     return RatesByEpoch(schedule, delay, steps_per_epoch if counts_iterations(cfg) else 1)
 
 
+def _nothing_left(cfg: CfgNode, steps_per_epoch: int, cooldown: bool) -> str:
+    """What is wrong with a warm-up that leaves no time, by the settings that say so."""
+    solver = cfg.SOLVER
+    warmup = f"SOLVER.WARMUP_EPOCHS {solver.WARMUP_EPOCHS:g}"
+    if solver.WARMUP_ITERS:
+        warmup = f"SOLVER.WARMUP_ITERS {solver.WARMUP_ITERS}"
+    length = f"SOLVER.MAX_EPOCH {solver.MAX_EPOCH}"
+    if solver.MAX_ITER:
+        length = f"SOLVER.MAX_ITER {solver.MAX_ITER}"
+    leaves = (
+        f"and SOLVER.COOLDOWN_EPOCHS {solver.COOLDOWN_EPOCHS:g} leave" if cooldown else "leaves"
+    )
+    steps = plural(steps_per_epoch, "iteration")
+    return (
+        f"{warmup} {leaves} nothing of {length}, as an epoch has {steps}; shorten the "
+        f"{'two' if cooldown else 'warm-up'} or train longer"
+    )
+
+
 def _schedule_by_step(
     cfg: CfgNode, steps_per_epoch: int
 ) -> CosineSchedule | PolySchedule | StepSchedule:
@@ -147,12 +166,7 @@ def _schedule_by_step(
     if solver.WARMUP_ITERS:
         warmup = solver.WARMUP_ITERS if in_iterations else solver.WARMUP_ITERS / steps_per_epoch
     if warmup + cooldown >= length:
-        raise ConfigError(
-            f"the warm-up of {warmup:g}{' and the cool-down' if cooldown else ''} leave nothing of the "
-            f"{length} {'iterations' if in_iterations else 'epochs'} of the training; an epoch has "
-            f"{plural(steps_per_epoch, 'step')}: shorten SOLVER.WARMUP_ITERS, WARMUP_EPOCHS or "
-            "COOLDOWN_EPOCHS, or train longer"
-        )
+        raise ConfigError(_nothing_left(cfg, steps_per_epoch, bool(cooldown)))
     shared = {
         "base_lr": solver.BASE_LR * factor,
         "warmup_start_lr": solver.WARMUP_START_LR * factor,

@@ -4,22 +4,38 @@ from collections.abc import Iterator
 
 from fvcore.common.config import CfgNode
 
+from uniformer_video.config.settings import flat_config
 from uniformer_video.data.lists.records import noun_of
-from uniformer_video.errors import DataError
+from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.runs.build_data import Data
 from uniformer_video.training.state import Progress
 from uniformer_video.training.timetable import Timetable
-from uniformer_video.words import duration
+from uniformer_video.words import duration, plural
 
 _OVERRUN = 1.1  # times the budget; what is more needs a word of explanation
 
 
 def check_patience(cfg: CfgNode, data: Data) -> None:
     """Raise `DataError` where no validation can have a score, so that patience would never run out."""
-    if cfg.TRAIN.PATIENCE and not any(record.labels for record in data.val):
+    if cfg.TRAIN.PATIENCE and not any(record.labels or record.mask for record in data.val):
         raise DataError(
             f"TRAIN.PATIENCE {cfg.TRAIN.PATIENCE} counts validations without a better score, and no "
             f"validation {noun_of(data.val)} has a label to give one; label some, or set TRAIN.PATIENCE 0"
+        )
+
+
+def check_validations(cfg: CfgNode, timetable: Timetable) -> None:
+    """Raise `ConfigError` where the only validation is at the end, so that patience could never run out.
+
+    The rules of settings say so too, where both are set in epochs or both in iterations.
+    """
+    # TRAIN.MINUTES says it of the length that it chooses
+    if cfg.TRAIN.PATIENCE and not cfg.TRAIN.MINUTES and timetable.validations() == 1:
+        key = "TRAIN.EVAL_ITERS" if cfg.TRAIN.EVAL_ITERS else "TRAIN.EVAL_PERIOD"
+        raise ConfigError(
+            f"TRAIN.PATIENCE {cfg.TRAIN.PATIENCE} counts validations, and the only one is after the last of "
+            f"{plural(timetable.last_step, 'iteration')}, since {key} {flat_config(cfg)[key]} is one each "
+            f"{timetable.eval_steps}; lower {key}, or set TRAIN.PATIENCE 0"
         )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.training.state import RAW, Progress
 from uniformer_video.training.timetable import Timetable
-from uniformer_video.weights.checkpoint import write_checkpoint
+from uniformer_video.weights.checkpoint import ITERATION, write_checkpoint
 
 ALL = "all"
 _NUMBER = re.compile(r"[a-z]+_(\d{4,})\.pt")
@@ -45,6 +45,9 @@ class EpochWeights:
             return
         averages = {name: tensors for name, tensors in weights.items() if name != RAW}
         number = self._number(progress)
+        if self.by_iterations:  # a run that counts epochs has no whole number of them here
+            metadata = {key: told for key, told in metadata.items() if key != "epoch"}
+            metadata[ITERATION] = number
         name = f"iter_{number:06d}.pt" if self.by_iterations else f"epoch_{number:04d}.pt"
         path = self.folder / name
         write_checkpoint(path, weights[RAW], metadata, sets=averages)

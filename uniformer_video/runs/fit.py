@@ -32,7 +32,7 @@ from uniformer_video.runs.build_teacher import build_lessons
 from uniformer_video.runs.build_token_labels import build_label_maps
 from uniformer_video.runs.check import medium_of_lists
 from uniformer_video.runs.checkpoints import Begun, RunCheckpoints, read_begun
-from uniformer_video.runs.ending import check_patience, note_early_end, note_time
+from uniformer_video.runs.ending import check_patience, check_validations, note_early_end, note_time
 from uniformer_video.runs.examination import examination_of
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, LOCK_FILE, RunFolder
 from uniformer_video.runs.frame_cache import fill_frame_cache
@@ -81,6 +81,7 @@ def fit(
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
     state = build_training.build_train_state(cfg, model, precision, ranks)
     timetable = build_training.build_timetable(cfg, loader.plan.steps_per_epoch)
+    check_validations(cfg, timetable)
     schedule = build_training.build_schedule(cfg, loader.plan.steps_per_epoch)
     checkpoints = RunCheckpoints(folder, cfg, data, state, timetable, begun)
     del begun  # it is large

@@ -8,7 +8,7 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.recorded import config_from_text, config_text
-from uniformer_video.config.rows import SETTINGS
+from uniformer_video.config.rows import IN_ITERATIONS, SETTINGS
 from uniformer_video.config.setting import FREE, MATCHES_UNLESS_FROM_BEST
 from uniformer_video.config.settings import flat_config
 from uniformer_video.data.lists.formats import medium_of
@@ -17,6 +17,7 @@ from uniformer_video.files import atomic_write, remove_unfinished
 from uniformer_video.prepare.folders import write_table
 from uniformer_video.runs.check import settings_without_effect
 from uniformer_video.runs.further_tests import Difference, further_test_name, is_weights
+from uniformer_video.words import name_some
 
 CONFIG_FILE = "config.yaml"
 LAST_FILE = "last.pt"
@@ -104,7 +105,8 @@ class RunFolder:
         if all(_free_from_best(key) for key in differences):
             remedy += "; --from best goes on from its best weights with the new settings"
         raise ConfigError(
-            f"{self.path} holds a run with other settings: {'; '.join([*differences.values()][:3])}. {remedy}"
+            f"{self.path} holds a run with other settings: {name_some([*differences.values()], mark='; ')}. "
+            f"{remedy}"
         )
 
     def record(self, cfg: CfgNode) -> None:
@@ -154,10 +156,12 @@ def run_folder(cfg: CfgNode, name: str) -> RunFolder:
 def _differences(recorded, cfg):
     """{key: "KEY was A, is B"} of what another training run than the one recorded would have otherwise.
 
-    A setting without effect in both of them tells no runs apart.
+    A setting without effect in both of them tells no runs apart; nor does one in epochs where what counts
+    is its setting in iterations, which differs.
     """
     then, now = flat_config(recorded), flat_config(cfg)
     idle = settings_without_effect(recorded) & settings_without_effect(cfg)
+    idle |= {in_epochs for key, in_epochs in IN_ITERATIONS.items() if then[key] != now[key]}
     return {
         key: f"{key} was {then[key]!r}, is {now[key]!r}"
         for key, setting in SETTINGS.items()

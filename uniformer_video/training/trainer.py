@@ -364,7 +364,8 @@ class Trainer:
         )
         if count:
             took = duration(time.monotonic() - started)
-            self.monitor.message(f"BatchNorm's statistics measured on {count} clips in {took}")
+            what = "clips" if self.settings.noun == "video" else f"{self.settings.noun}s"
+            self.monitor.message(f"BatchNorm's statistics measured on {count} {what} in {took}")
         elif not self.told_unmeasured:
             self.told_unmeasured = True
             self.monitor.message(

@@ -57,11 +57,11 @@ def _check_same_model(first: Weights, other: Weights) -> None:
         keys = name_some([key_for_messages(key) for key in differing])
         raise CheckpointError(
             f"{both} are weights of different models: they differ in {keys}; average checkpoints of one "
-            "model, such as the epoch_*.pt of a run"
+            "model, such as the epoch_*.pt or iter_*.pt of a run"
         )
     for key, what in (("model", "architectures"), ("class_names", "classes"), ("task", "tasks")):
         if first.metadata.get(key) != other.metadata.get(key):
             raise CheckpointError(
                 f"{both} have other {what}, so their mean says nothing; average checkpoints of one model, "
-                "such as the epoch_*.pt of a run"
+                "such as the epoch_*.pt or iter_*.pt of a run"
             )
