@@ -225,8 +225,8 @@ def _export_dense(weights: Weights, target: Path | str, layout: str) -> list[str
     if isinstance(views, PixelViews) and views != usual.views:
         mean, std = (_numbers(each) for each in (views.normalise.mean, views.normalise.std))
         lines.append(
-            f"not part of that format: {views.in_words()}, mean {mean}, standard deviation {std}; a prediction "
-            "by the file takes the published way of preparing pictures"
+            f"not part of that format: {views.in_words()}, mean {mean}, standard deviation {std}; "
+            "predictions by the file take the published way of preparing pictures"
         )
     return [*lines, f"written: {target}, {len(weights.state)} tensors in the layout {layout}"]
 
