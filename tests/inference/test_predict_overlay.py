@@ -14,6 +14,7 @@ from PIL import Image
 from videos import encode, write_streams
 
 from uniformer_video.data.decoding import sequential
+from uniformer_video.data.decoding.packets import VideoPackets
 from uniformer_video.inference.segmenter import Segmenter
 
 CLASSES = {"codec": "ffv1", "pix_fmt": "bgr0"}
@@ -124,6 +125,29 @@ def test_rows_hold_the_shares_and_a_run_goes_on(predict, folder, tmp_path):
     assert status == 2 and "was begun with another averaging over time (--steady)" in errors
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_row_of_a_broken_video_is_told_again(predict, folder, tmp_path, monkeypatch, suffix):
+    film, rows = folder / "film.mp4", tmp_path / f"rows{suffix}"
+    decode, count = VideoPackets._decode, [0]
+
+    def failing(self, packet):
+        count[0] += 1
+        if count[0] == 4:
+            raise av.InvalidDataError(1, "Invalid data found when processing input")
+        return decode(self, packet)
+
+    monkeypatch.setattr(VideoPackets, "_decode", failing)
+    words = [film, folder / "a.jpg", "--out", rows]
+    for said in ("Predictions of 2 files", "2 files already; 0 to go"):
+        status, _, errors = predict(*words)
+        assert status == 2 and said in errors and "frames of 6 could not be decoded" in errors
+    text = rows.read_text()
+    if suffix == ".csv":
+        assert [row["broken"] for row in csv.DictReader(text.splitlines())] == ["True", ""]
+    else:
+        assert [row.get("broken") for row in map(json.loads, text.splitlines())] == [True, None]
+
+
 def test_shares_are_printed_without_a_folder(predict, folder, tmp_path):
     frames, _ = moving_shape(3, 1)
     for number, frame in enumerate(frames, start=1):
@@ -144,6 +168,8 @@ def test_what_is_refused_before_anything_is_written(predict, folder, tmp_path, u
         ([film, "--overlay", picture], "is a file"),
         ([film, "--overlay", tmp_path / "no" / "out"], "there is no folder"),
         ([film, "--overlay", out, "--clips", "2"], "leave out --clips"),
+        ([film, "--overlay", out, "--workers", "2"], "leave out --workers"),
+        ([film, "--overlay", ""], "--overlay names no folder"),
     ]
     for words, message in cases:
         status, printed, errors = predict(*words)

@@ -88,6 +88,8 @@ def test_a_picture_in_any_form(segmenter, tmp_path):
     assert "4 classes" in repr(segmenter)
     with pytest.raises(DecodeError, match="does not exist"):
         segmenter(tmp_path / "absent.png")
+    with pytest.raises(DecodeError, match="`video` gives its frames"):
+        segmenter(tmp_path / "film.mp4")
 
 
 def test_masks_are_indexed_and_overlays_show_the_colours(tmp_path):

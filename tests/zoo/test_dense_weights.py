@@ -17,6 +17,7 @@ from uniformer_video.zoo.convert import convert_file, export_file
 from uniformer_video.zoo.create import build_for_weights
 from uniformer_video.zoo.dense import DENSE
 from uniformer_video.zoo.inflate import inflate_file
+from uniformer_video.zoo.published_dense import published_pixels
 from uniformer_video.zoo.registry import MODELS, find_model, identify_model
 from uniformer_video.zoo.uniformers import UNIFORMERS
 
@@ -313,6 +314,28 @@ def test_converted_files_record_attention_and_classes(tmp_path):
     for layout in ("mmaction2", "openmixup"):
         with pytest.raises(CheckpointError, match=f"has no layout {layout}"):
             export_file(ours, tmp_path / "no.pth", layout)
+
+
+def test_a_file_in_the_published_layout_keeps_classes_and_colours(tmp_path):
+    names, colours = ["wall", "sky", "tree"], [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    model = fresh(FPN, 3)
+    protocol = published_pixels(FPN)
+    for wide, said in ((2048, False), (640, True)):
+        views = replace(protocol.views, long_side=wide)
+        metadata = {
+            "model": {"name": FPN, "arguments": model.arguments},
+            "class_names": names,
+            "palette": colours,
+            "protocol": replace(protocol, views=views).to_dict(),
+        }
+        ours, back = tmp_path / f"{wide}.pt", tmp_path / f"{wide}.pth"
+        write_checkpoint(ours, model.state_dict(), metadata)
+        lines = export_file(ours, back, "published")
+        assert any(f"fit into {wide} x 512 pixels" in line for line in lines) == said
+        again = tmp_path / f"again{wide}.pth"  # from a file that is in that layout already
+        export_file(back, again, "published")
+        for path in (back, again):
+            assert torch.load(path)["meta"] == {"CLASSES": names, "PALETTE": colours}
 
 
 def test_the_attention_of_a_checkpoint_of_ours_is_kept(tmp_path):

@@ -81,7 +81,7 @@ def predict_arguments(parser: ArgumentParser) -> None:
         type=int,
         default=-1,
         metavar="N",
-        help="decoding processes (one a core); 0 = none",
+        help="decoding processes (one a core); 0 = none, as of a segmentation model",
     )
 
 
@@ -161,6 +161,8 @@ def _check_words(args: Namespace) -> None:
         raise UserError(f"--batch-size is {args.batch_size}; it must be at least 1")
     if args.workers < -1:
         raise UserError(f"--workers is {args.workers}; it must be 0 or more, or -1 for one a core")
+    if args.overlay == "":
+        raise UserError("--overlay names no folder; give one for masks and overlays")
     if args.masks and args.overlay is None:
         raise UserError("--masks are written into the folder of --overlay; give that too")
     if args.out is not None and args.json:
@@ -222,6 +224,10 @@ def _into_file(args: Namespace, job: "Job") -> list[str]:
             done, failed = done + 1, failed + (not outcome)
             show(done, len(records), failed)
         notes, failures = file.finish(), file.failures
+        losses = {name: loss for name, loss in file.losses.items() if name not in job.broken}
+    for name, loss in losses.items():  # of earlier runs
+        log.warning("%s: %s", name, loss)
+        job.broken.append(name)
     for note in notes:
         log.warning(note)
     log.info("Predictions of %s in %s.", plural(len(records) - len(failures), noun), args.out)

@@ -89,6 +89,11 @@ def classify(args: Namespace, predictor: Predictor) -> Job:
 
 def segment(args: Namespace, segmenter: Segmenter, stack: ExitStack) -> Job:
     """Of a segmentation model. The folder that is written into is held until `stack` ends."""
+    if args.workers > 0:
+        raise ConfigError(
+            f"{args.checkpoint} is a segmentation model, whose pictures and videos are decoded one by one as "
+            "they are looked at, without worker processes; leave out --workers"
+        )
     overlay = Path(args.overlay) if args.overlay else None
     records, repeats, inside = pictures_and_videos_at(args.videos, overlay)
     if inside:

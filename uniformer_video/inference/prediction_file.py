@@ -29,6 +29,7 @@ from uniformer_video.inference.prediction_rows import (
     json_rows,
     key_of,
     key_of_row,
+    loss_of_row,
 )
 from uniformer_video.locks import lock_file
 from uniformer_video.weights.checkpoint import file_sha256
@@ -120,6 +121,12 @@ class PredictionFile:
         """The names of the records whose rows say why there is no prediction."""
         found = [record for record in self.records if key_of(record) in self._rows]
         return [record.name for record in found if failure_of_row(self._rows[key_of(record)])]
+
+    @property
+    def losses(self) -> dict[str, str]:
+        """{name of a record of which something could not be decoded: what its row notes}."""
+        found = {record.name: self._rows.get(key_of(record), {}) for record in self.records}
+        return {name: loss for name, row in found.items() if (loss := loss_of_row(row))}
 
     def finish(self) -> list[str]:
         """Put the rows into the order of `records`, where earlier runs had others, and write parquet.

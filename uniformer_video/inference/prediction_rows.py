@@ -105,7 +105,8 @@ class ShareRows(TableRows):
         for rank in range(1, self.top + 1):
             best |= {f"top{rank}_name": TEXT, f"top{rank}_share": NUMBER}
         numbers = dict.fromkeys(("start", "end", "height", "width", "frames", "seconds"), NUMBER)
-        return {"name": TEXT, "path": TEXT, **numbers, **best, "notes": TEXT, "failure": TEXT}
+        facts = {**numbers, "broken": FLAG}
+        return {"name": TEXT, "path": TEXT, **facts, **best, "notes": TEXT, "failure": TEXT}
 
     def row(self, record: VideoRecord, outcome: Outcome) -> Row:
         """The cells of a prediction; None is an empty one."""
@@ -113,7 +114,8 @@ class ShareRows(TableRows):
         if not isinstance(outcome, PixelShares):
             return {**row, "failure": outcome.to_dict(self.top)["error"]}
         found = outcome.to_dict(self.top)
-        row |= {key: found[key] for key in ("height", "width", "frames", "seconds") if key in found}
+        facts = ("height", "width", "frames", "seconds", "broken")
+        row |= {key: found[key] for key in facts if key in found}
         for rank, best in enumerate(found["classes"], start=1):
             row |= {f"top{rank}_name": best["class"], f"top{rank}_share": best["share"]}
         return {**row, "notes": " ".join(found.get("notes", ())) or None}
@@ -131,6 +133,14 @@ def key_of_row(row: Mapping[str, Any], noun: str) -> Key:
 def failure_of_row(row: Mapping[str, Any]) -> str:
     """Why the video of a row has no prediction; "" where it has one."""
     return row.get("error") or row.get("failure") or ""
+
+
+def loss_of_row(row: Mapping[str, Any]) -> str:
+    """What a row notes of a video of which something could not be decoded; "" of others."""
+    if row.get("broken") not in (True, "True"):  # in csv it is text
+        return ""
+    notes = row.get("notes") or ""
+    return notes if isinstance(notes, str) else " ".join(notes)
 
 
 def json_line(row: Mapping[str, Any]) -> str:

@@ -55,6 +55,8 @@ class SegmentedVideo(PixelShares):
         facts: dict[str, Any] = {"frames": self.num_frames, "seconds": round(self.seconds, 3)}
         if self.cuts is not None:
             facts["cuts"] = self.cuts
+        if self.broken:
+            facts["broken"] = True
         if self.notes:
             facts["notes"] = list(self.notes)
         return {**facts, **super().to_dict(count)}

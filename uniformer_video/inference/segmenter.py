@@ -16,9 +16,9 @@ from uniformer_video.config.rows import SETTINGS
 from uniformer_video.data.clips.pixel_views import PixelViews
 from uniformer_video.data.decoding.decoders import PICTURES
 from uniformer_video.data.lists.class_names import stand_ins
-from uniformer_video.data.lists.media import IMAGE
+from uniformer_video.data.lists.media import IMAGE, VIDEO
 from uniformer_video.data.protocol import Protocol, recorded_protocol
-from uniformer_video.errors import CheckpointError
+from uniformer_video.errors import CheckpointError, DecodeError
 from uniformer_video.evaluation.class_colours import class_colours
 from uniformer_video.evaluation.pixel_logits import whole_logits
 from uniformer_video.inference.devices import find_device, nearest_precision
@@ -128,6 +128,8 @@ class Segmenter:
         picture: the path of a file, bytes of one, an open binary file, or uint8 `[H, W, 3]` RGB. Raises
         `DecodeError` where it cannot be decoded.
         """
+        if isinstance(picture, (str, os.PathLike)) and VIDEO.fits(picture) > IMAGE.fits(picture):
+            raise DecodeError(f"{picture} is a video by its name; `video` gives its frames in turn")
         source = find_source(picture, IMAGE, PICTURES)
         with source.open() as opened:
             (pixels,) = opened.frames([0])

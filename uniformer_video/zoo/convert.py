@@ -209,12 +209,25 @@ def _export_dense(weights: Weights, target: Path | str, layout: str) -> list[str
             f"{weights.path} holds a segmentation model, which has no layout {layout}; take published"
         )
     check_values(weights.state, weights.path)
-    meta = {"CLASSES": list(weights.metadata.get("class_names", ()))}
+    num_classes = len(weights.state.get("decode_head.conv_seg.weight", ()))
+    known = weights.metadata
+    names = known.get("class_names") or names_of_outputs(weights.hints, num_classes)
+    meta = {"CLASSES": list(names)}
+    if palette := known.get("palette") or palette_of_outputs(weights.hints, num_classes):
+        meta["PALETTE"] = palette
     write_content(target, {"state_dict": dict(weights.state), "meta": meta})
-    recorded = weights.metadata.get("model", {}).get("arguments", {})
+    recorded = known.get("model", {}).get("arguments", {})
     own = ("head_dim", "window", "hybrid")
     told = ", ".join(f"{key} {recorded[key]}" for key in own if key in recorded)
     lines = [f"not part of that format: {told}, set them there"] if told else []
+    views = getattr(recorded_protocol(known, weights.path), "views", None)
+    usual = published_pixels(known.get("model", {}).get("name", ""))
+    if isinstance(views, PixelViews) and views != usual.views:
+        mean, std = (_numbers(each) for each in (views.normalise.mean, views.normalise.std))
+        lines.append(
+            f"not part of that format: {views.in_words()}, mean {mean}, standard deviation {std}; "
+            "predictions by the file take the published way of preparing pictures"
+        )
     return [*lines, f"written: {target}, {len(weights.state)} tensors in the layout {layout}"]
 
 
