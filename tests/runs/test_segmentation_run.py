@@ -159,6 +159,17 @@ def test_a_broken_mask_is_named_and_the_other_pictures_count(pictures, tmp_path,
     assert str(bad) in failure["reason"] and "9" in failure["reason"]
     assert results.videos[0]["prediction"] is None
     assert "1 validation images cannot be decoded" in caplog.text
+    values[5, 7] = 1
+    Image.fromarray(values).save(bad)
+    caplog.clear()
+    again = settings(data, tmp_path / "run", SOLVER__MAX_EPOCH=2)
+    run(again, "tiny")
+    assert "1 image could not be read in that test, and nothing is read again now" in caplog.text
+    (tmp_path / "run" / "results.json").unlink()
+    caplog.clear()
+    run(again, "tiny")
+    assert Results.load(tmp_path / "run").summary["failed"] == 0
+    assert "could not be read in that test" not in caplog.text
 
 
 @pytest.mark.parametrize(
