@@ -63,6 +63,14 @@ def test_lists_on_the_command_line(text):
     assert cfg.UNIFORMER.LOCAL_KERNEL == [5, 5, 5]
 
 
+def test_windows_that_slide_over_a_picture_leave_nothing_out():
+    with pytest.raises(
+        ConfigError, match="no window would see what lies between two; set it to 64"
+    ):
+        load_config(overrides=["SEGMENTATION.CROP_SIZE", "64", "SEGMENTATION.CROP_STRIDE", "65"])
+    load_config(overrides=["SEGMENTATION.CROP_SIZE", "64", "SEGMENTATION.CROP_STRIDE", "64"])
+
+
 def test_lists_for_the_blocks_of_two_stages():
     cfg = load_config(overrides=["UNIFORMER.PRUNE_RATIO", "[[1, 0.5], [0.25]]"])
     assert cfg.UNIFORMER.PRUNE_RATIO == [[1, 0.5], [0.25]]
@@ -120,6 +128,10 @@ def test_an_unknown_key_names_the_nearest(tmp_path, key, near):
         ("DATA.TEST_SCALE", "200", "TEST_CROP_SIZE 224 is larger than DATA.TEST_SCALE 200"),
         ("SOLVER.WARMUP_EPOCHS", "110", "does not end before SOLVER.MAX_EPOCH 110"),
         ("DATA.STD", "0,1,1", "each from 0.0001 to 1"),
+        ("SEGMENTATION.RATIOS", "[]", r"in one size at least; \[1.0\]"),
+        ("SEGMENTATION.SCALE", "[512, 2048]", r"takes \[long, short\], such as \[2048, 512\]"),
+        ("SEGMENTATION.RATIO_RANGE", "[2, 0.5]", r"takes \[smallest, largest\]"),
+        ("SEGMENTATION.CROP_SIZE", "31", "less than 32 pixels"),
         ("NUM_GPUS", "5", "not a multiple of NUM_GPUS 5"),
         ("TEST.ROBUSTNESS", "[nois]", r"is 'nois'; allowed: 'drop', .*did you mean 'noise'"),
         ("TEST.ROBUSTNESS", "[[jpeg]]", r"it must be a list of kinds, such as \[drop, jpeg"),

@@ -10,9 +10,11 @@ from PIL import Image
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError, UserError
+from uniformer_video.evaluation.markdown import as_markdown
 from uniformer_video.evaluation.record import Results
 from uniformer_video.inference.segmenter import Segmenter
 from uniformer_video.runs import build_model, crossval, fit, score_pixels
+from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.run import run
 
 SETTINGS = {
@@ -53,6 +55,10 @@ def tested(pictures, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "run"
     assert run(settings(pictures, output), "tiny") == output
     return output
+
+
+def record_of(folder):
+    return {"among_classes": None, **json.loads((folder / "results.json").read_text())}
 
 
 def counted(folder, data, num_classes):
@@ -163,6 +169,17 @@ def test_a_broken_mask_is_named_and_the_other_pictures_count(pictures, tmp_path,
     assert str(bad) in failure["reason"] and "9" in failure["reason"]
     assert results.videos[0]["prediction"] is None
     assert "1 validation image cannot be read" in caplog.text
+    values[5, 7] = 1
+    Image.fromarray(values).save(bad)
+    caplog.clear()
+    again = settings(data, tmp_path / "run", SOLVER__MAX_EPOCH=2)
+    run(again, "tiny")
+    assert "1 image could not be read in that test, and nothing is read again now" in caplog.text
+    (tmp_path / "run" / "results.json").unlink()
+    caplog.clear()
+    run(again, "tiny")
+    assert Results.load(tmp_path / "run").summary["failed"] == 0
+    assert "could not be read in that test" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -196,7 +213,8 @@ def test_classes_in_another_order_are_refused(tested, tmp_path):
         run(settings(data, tmp_path / "run", **changes), "tiny")
 
 
-def test_several_sizes_mirroring_and_windows(pictures, tested, tmp_path):
+def test_several_sizes_mirroring_and_windows(pictures, tested, tmp_path, caplog):
+    caplog.set_level("INFO")
     changes = {
         "TRAIN__ENABLE": False,
         "TEST__CHECKPOINT_FILE_PATH": tested / "best.pt",
@@ -210,6 +228,20 @@ def test_several_sizes_mirroring_and_windows(pictures, tested, tmp_path):
     assert results.protocol.views.ratios == (0.75, 1.0) and results.protocol.views.align == 32
     areas, _ = counted(folder, pictures, 3)
     assert np.array_equal(results.areas, areas)
+    assert "3 images, 4 views of each" in caplog.text  # two sizes, each mirrored too
+    (row,) = as_markdown([record_of(folder)], ["miou"]).splitlines()[2:]
+    assert "| 1x4 |" in row and " a window |" in row
+
+
+def test_costs_of_a_table_are_of_views_of_one_size(tested):
+    record = record_of(tested)
+    for changes, told in (
+        ({"flip": True}, " x 2 |"),
+        ({"ratios": [0.5, 1.0, 1.5], "flip": True}, " at ratio 1 |"),
+    ):
+        changed = {**record, "protocol": {**record["protocol"], **changes}}
+        (row,) = as_markdown([changed], ["miou"]).splitlines()[2:]
+        assert told in row
 
 
 def test_a_prediction_is_made_as_the_test_was(tested):
@@ -234,3 +266,10 @@ def test_a_checkpoint_tells_the_colours_of_its_classes(pictures, tmp_path):
     assert metadata["palette"] == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
     cfg = settings(pictures, tmp_path / "run")
     assert "palette" not in build_model.build_metadata(cfg, model, names)
+
+
+def test_joined_folders_say_nothing_of_classes_that_stand_in_their_masks(pictures, tmp_path):
+    other = write_masked_pictures(tmp_path / "other", train=4, val=2, side=48)
+    cfg = settings(f"[{pictures}, {other}]", tmp_path / "run")
+    notes = " ".join(build_data(cfg).notes)
+    assert f"{pictures}: 3 images, 60.0%; {other}: 2 images, 40.0%." in notes

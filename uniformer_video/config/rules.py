@@ -146,6 +146,40 @@ def _attention_windows(flat: dict[str, Any]) -> None:
         )
 
 
+def _tested_pictures(flat: dict[str, Any]) -> None:
+    """What the pictures of segmentation are scaled to, and the window that slides over them."""
+    long, short = flat["SEGMENTATION.SCALE"]
+    if short > long:
+        raise ConfigError(
+            f"SEGMENTATION.SCALE {[long, short]} has its short side first; it takes [long, short], such as "
+            f"{[short, long]}"
+        )
+    if not flat["SEGMENTATION.RATIOS"]:
+        raise ConfigError(
+            "SEGMENTATION.RATIOS is [], and pictures are tested in one size at least; [1.0] is "
+            "SEGMENTATION.SCALE"
+        )
+    side, stride = flat["SEGMENTATION.CROP_SIZE"], flat["SEGMENTATION.CROP_STRIDE"]
+    if 0 < side < _TOKEN_SIDE:
+        raise ConfigError(
+            f"SEGMENTATION.CROP_SIZE {side} is less than {_TOKEN_SIDE} pixels, of which the last stage of a "
+            f"model sees nothing; set it to {_TOKEN_SIDE} or more, or to 0 for whole pictures"
+        )
+    if side and stride > side:
+        raise ConfigError(
+            f"SEGMENTATION.CROP_STRIDE {stride} is more than SEGMENTATION.CROP_SIZE {side}, so no window "
+            f"would see what lies between two; set it to {side} or less (0 = two thirds of the window)"
+        )
+
+
+def _ratio_range(flat: dict[str, Any]) -> None:
+    low, high = flat["SEGMENTATION.RATIO_RANGE"]
+    if low > high:
+        raise ConfigError(
+            f"SEGMENTATION.RATIO_RANGE is {[low, high]}; it takes [smallest, largest] factor"
+        )
+
+
 def _plain_crop(flat: dict[str, Any]) -> None:
     if flat["DATA.TRAIN_JITTER_SCALES_RELATIVE"]:
         return
@@ -344,11 +378,13 @@ _RULES = {
         _test_sizes,
         _local_kernel,
         _attention_windows,
+        _tested_pictures,
         _folds,
         _group_pattern,
         _joined_folders,
     ),
     TRAINING: (
+        _ratio_range,
         _plain_crop,
         _resized_crop,
         _mixing,

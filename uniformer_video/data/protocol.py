@@ -156,8 +156,10 @@ class Protocol:
 
     @property
     def num_views(self) -> int:
-        """Views of a video: every crop of every clip."""
-        return self.num_clips * self.views.num_crops
+        """Views of a video: every crop of every clip; of a picture whose pixels are classified, each size
+        and mirroring.
+        """
+        return self.num_clips * self.views.views_of_clip
 
     def with_views(self, num_clips: int | None = None, num_crops: int | None = None) -> "Protocol":
         """The same with other numbers of clips and crops; None leaves them as they are.

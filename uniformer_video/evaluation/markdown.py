@@ -56,11 +56,21 @@ def _cells(test: Mapping[str, Any]) -> list[str]:
         f"{pixels.long_side}x{pixels.short_side}"
         if isinstance(pixels, PixelViews)
         else str(pixels.crop_size),
-        f"{protocol.num_clips}x{pixels.num_crops}{_other_score(test)}",
-        _NOTHING if gflops is None else f"{_two_digits(gflops)} x {protocol.num_views}",
+        f"{protocol.num_clips}x{pixels.views_of_clip}{_other_score(test)}",
+        _NOTHING if gflops is None else _cost(gflops, protocol),
         _NOTHING if parameters is None else f"{parameters / 1e6:.2f} M",
         f"{summary['videos']}{_part_of_a_test(test)}{failed}",
     ]
+
+
+def _cost(gflops: float, protocol: Protocol) -> str:
+    """GFLOPs of a view times the views, where all cost the same; else of what was counted."""
+    pixels = protocol.views
+    if isinstance(pixels, PixelViews) and pixels.crop_size:
+        return f"{_two_digits(gflops)} a window"
+    if isinstance(pixels, PixelViews) and pixels.ratios != (1.0,):
+        return f"{_two_digits(gflops)} at ratio 1"
+    return f"{_two_digits(gflops)} x {protocol.num_views}"
 
 
 def _two_digits(value: float) -> str:

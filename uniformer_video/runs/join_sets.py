@@ -7,7 +7,7 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.data.lists.class_counts import class_counts
 from uniformer_video.data.lists.folds import hold_out
-from uniformer_video.data.lists.formats import medium_of
+from uniformer_video.data.lists.formats import holds_masks, medium_of
 from uniformer_video.data.lists.joined import (
     align_classes,
     at_first_path,
@@ -153,8 +153,10 @@ def _count_sets(cfg: CfgNode, split: str, lists: Mapping[str, VideoList]) -> str
         if drawn is not None:
             share = drawn[start:end].sum() / drawn.sum()
         count = plural(len(listed.records), noun_of(listed.records))
-        classes = plural(len(class_counts(listed.records)), "class", "classes")
+        # which classes a mask holds is known once it is read
+        counted = {} if holds_masks(cfg.TRAIN.DATASET) else class_counts(listed.records)
+        classes = f" of {plural(len(counted), 'class', 'classes')}" if counted else ""
         weight = f" (weight {weights[place]:g})" if place in weights else ""
-        parts.append(f"{place}: {count} of {classes}, {share:.1%}{weight}")
+        parts.append(f"{place}: {count}{classes}, {share:.1%}{weight}")
         start = end
     return one_line(f"The {split} list joins {'; '.join(parts)}.")

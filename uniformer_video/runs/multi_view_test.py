@@ -13,7 +13,7 @@ from fvcore.common.config import CfgNode
 from uniformer_video.config.recorded import config_text
 from uniformer_video.config.setting import value_in_words
 from uniformer_video.config.settings import changed_settings
-from uniformer_video.data.lists.media import IMAGE
+from uniformer_video.data.lists.media import IMAGE, noun_of
 from uniformer_video.data.lists.records import list_digest
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
@@ -93,6 +93,7 @@ def evaluate(
         ranks.say(f"A further test of this run, in {target}: {' '.join(results_folder.differs)}")
     if results_folder.is_done:
         ranks.say(f"These weights are tested already ({target / RESULTS_FILE}).")
+        ranks.say(*(_failed_then(target) if ranks.is_main else ()))
         ranks.on_main(lambda: _renew_data(target, data_facts(cfg)))
         score_test_variants(cfg, task, tested_model, data, target, ranks, show_bars)
         return present(target, ranks)
@@ -203,6 +204,18 @@ def _show(results: dict[str, Any], task: Task, writers: Writers) -> None:
     writers.scalars(figures)
     for name, pixels in task.pictures(results).items():
         writers.picture(f"test/{name}", pixels)
+
+
+def _failed_then(folder: Path) -> list[str]:
+    """What a stored test lacks, and how its files are tested again once they are mended."""
+    results, _ = load_tested(folder)
+    if not results["failures"]:
+        return []
+    failed = plural(len(results["failures"]), noun_of(results))
+    return [
+        f"{failed} could not be read in that test, and nothing is read again now; to test what has been "
+        f"mended since, delete {folder / RESULTS_FILE}."
+    ]
 
 
 def present(folder: Path, ranks: Ranks) -> Path:

@@ -35,6 +35,11 @@ class PixelViews(ImageViews):
         return (False, True) if self.flip else (False,)
 
     @property
+    def views_of_clip(self) -> int:
+        """Of a picture: each ratio, and mirroring in it."""
+        return len(self.ratios) * len(self.mirrorings)
+
+    @property
     def stride(self) -> int:
         """Of the sliding window."""
         return self.window_stride or max(self.crop_size * 2 // 3, 1)

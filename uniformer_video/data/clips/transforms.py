@@ -59,6 +59,11 @@ class EvalViews:
     num_crops: int = 1
     normalise: Normalisation = field(default_factory=Normalisation)
 
+    @property
+    def views_of_clip(self) -> int:
+        """How many views of a clip there are."""
+        return self.num_crops
+
     def __call__(self, clips: Iterable[np.ndarray]) -> Tensor:
         """`uint8 [clips, T, H, W, 3]` -> `float32 [clips * crops, 3, T, crop, crop]`."""
         return torch.stack([self.to_input(crop) for frames in clips for crop in self.crops(frames)])
