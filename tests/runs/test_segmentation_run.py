@@ -9,6 +9,8 @@ from masked_pictures import write_masked_pictures
 from PIL import Image
 
 from uniformer_video.config.settings import load_config
+from uniformer_video.data.protocol import Protocol
+from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.errors import ConfigError, UserError
 from uniformer_video.evaluation.markdown import as_markdown
 from uniformer_video.evaluation.record import Results
@@ -16,6 +18,7 @@ from uniformer_video.inference.segmenter import Segmenter
 from uniformer_video.runs import build_model, crossval, fit, score_pixels
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.run import run
+from uniformer_video.tasks.segmentation import Segmentation
 
 SETTINGS = {
     "MODEL.MODEL_NAME": "semantic_fpn_uniformer_s",
@@ -273,3 +276,26 @@ def test_joined_folders_say_nothing_of_classes_that_stand_in_their_masks(picture
     cfg = settings(f"[{pictures}, {other}]", tmp_path / "run")
     notes = " ".join(build_data(cfg).notes)
     assert f"{pictures}: 3 images, 60.0%; {other}: 2 images, 40.0%." in notes
+
+
+def test_the_loss_of_a_validation_counts_pixels_as_that_of_a_training_does(pictures, tested):
+    """Ignored pixels have none and count in its mean, so that both curves of the page can be compared."""
+    cfg = settings(pictures, tested)
+    data = build_data(cfg)
+    model, _ = build_model.load_tested_model(cfg, tested / "best.pt")
+    with join_ranks(60, 60) as ranks:
+        found = score_pixels.validate(cfg, Segmentation(), {"raw": model}, data, ranks)
+    total, pixels = 0.0, 0
+    for record in data.val:
+        picture = np.array(Image.open(record.path).convert("RGB"))
+        mask = np.asarray(Image.open(record.mask)).astype(np.int64)
+        views = Protocol.from_cfg(cfg).views
+        (view,) = views.inputs(picture)
+        with torch.no_grad():
+            logits = torch.nn.functional.interpolate(
+                model(view), size=view.shape[-2:], mode="bilinear", align_corners=False
+            )
+        truth = torch.from_numpy(mask)[None]
+        total += float(Segmentation().loss(logits, truth)) * mask.size
+        pixels += mask.size
+    assert found.measured["raw"][1] == pytest.approx(total / pixels, abs=1e-5)

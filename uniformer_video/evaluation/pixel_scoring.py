@@ -36,11 +36,11 @@ class PixelScores:
     """What a model said of the pixels of pictures.
 
     areas: of each picture, int64 `[N, 3, K]`, see `evaluation/areas.py`; 0 where one failed. confusion: of
-    all, int64 `[K, K]`, row true and column predicted. losses: cross entropy of each, the mean over its
-    pixels that count, float64 `[N]`, where it was asked for, else NaN. failures: {place: why a picture, or
-    its mask, cannot be read}. sizes: {place: (width, height)}. strips: {place: what the page shows}.
-    predictions: names of the files with the predicted classes, where they are kept. colours: of the classes,
-    uint8 `[K, 3]`.
+    all, int64 `[K, K]`, row true and column predicted. losses: of each the cross entropy of its pixels that
+    count, divided by all as in training, float64 `[N]`, where it was asked for, else NaN. failures: {place:
+    why a picture, or its mask, cannot be read}. sizes: {place: (width, height)}. strips: {place: what the page
+    shows}. predictions: names of the files with the predicted classes, where they are kept. colours: of the
+    classes, uint8 `[K, 3]`.
     """
 
     areas: np.ndarray
@@ -190,7 +190,7 @@ class _Judge:
 
 
 def _classes_and_loss(logits: PixelLogits, mask: np.ndarray) -> tuple[np.ndarray, float]:
-    """The best class of each pixel, uint8 `[H, W]`, and the mean cross entropy of those that count."""
+    """The best class of each pixel, uint8 `[H, W]`, and the cross entropy of those that count, over all."""
     parts, total = [], 0.0
     for start, stop in logits.blocks():
         rows = logits.rows(start, stop)
@@ -199,7 +199,7 @@ def _classes_and_loss(logits: PixelLogits, mask: np.ndarray) -> tuple[np.ndarray
             F.cross_entropy(rows[None], truth[None], ignore_index=IGNORED, reduction="sum")
         )
         parts.append(rows.argmax(0).to(torch.uint8).cpu())
-    return torch.cat(parts).numpy(), total / max(int((mask != IGNORED).sum()), 1)
+    return torch.cat(parts).numpy(), total / mask.size
 
 
 def _collect(

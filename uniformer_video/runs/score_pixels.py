@@ -15,7 +15,6 @@ from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.loading.pixel_dataset import PixelDataset
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
-from uniformer_video.evaluation.areas import TRUTH
 from uniformer_video.evaluation.class_colours import class_colours, full_palette
 from uniformer_video.evaluation.pixel_scoring import Keep, PixelScores, score_pictures
 from uniformer_video.evaluation.pixel_strips import pixel_strip
@@ -46,9 +45,9 @@ def validate(
     is_finite = all(np.isfinite(own.losses[decoded]).all() for own in found.values())
     pictures = [record for record, good in zip(data.val, decoded, strict=True) if good]
     measured = {}
+    pixels = np.array([wide * high for _, (wide, high) in sorted(scores.sizes.items())])
     for name, own in found.items() if is_finite else ():
         score, _ = task.validate(own.areas[decoded], pictures)
-        pixels = own.areas[decoded, TRUTH].sum(axis=1)
         measured[name] = (score, float((own.losses[decoded] * pixels).sum() / pixels.sum()))
     return Validation(measured, failed, is_finite)
 
