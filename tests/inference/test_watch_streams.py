@@ -89,7 +89,13 @@ def test_a_file_whose_length_the_server_tells(film, missing):
 
 @pytest.mark.parametrize(
     ("answer", "message"),
-    [(404, "404"), (401, "401"), (drop_after(b""), "broke off"), (stall_after(b""), "no answer")],
+    [
+        (404, "404"),
+        (401, "401.*UNIFORMER_WATCH_LOGIN"),
+        (drop_after(b""), "broke off before it brought a video"),
+        (stall_after(b""), "no answer"),
+        (None, "closed the connection without an answer"),
+    ],
 )
 def test_a_server_without_a_stream(answer, message):
     with (
