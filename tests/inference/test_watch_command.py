@@ -99,6 +99,12 @@ def test_a_model_of_whole_videos(watch, tmp_path):
         ("empty.ts", (), "0 bytes"),
         ("one.mp4", (), "ended after 1 frame, and a label is of 8 frames"),
         (".", (), "is no file"),
+        pytest.param(
+            os.devnull,
+            (),
+            "null: is no camera",
+            marks=pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of Linux"),
+        ),
         (f"rtsp://me:{SECRET}@127.0.0.1:1/a", (), "refuses connections"),
         (f"http://me:{SECRET}@127.0.0.1:1/a?key={SECRET}", (), "refuses connections"),
         (f"http://me:{SECRET}@nowhere.invalid/a", (), "host is not known"),
@@ -123,6 +129,28 @@ def test_what_cannot_be_watched(watch, tmp_path, monkeypatch, source, words, mes
     assert status == 2 and not printed
     (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert message in line and SECRET not in errors
+
+
+def test_without_standard_output(watch, tmp_path, monkeypatch):
+    path = encode(tmp_path / "a.mp4", numbered_frames(20, (48, 64)))
+    monkeypatch.setattr(sys, "stdout", None)
+    status, _, errors = watch(path)
+    assert status == 2 and "standard output is closed" in errors
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts"])
+def test_a_file_as_standard_input(watch, tmp_path, name):
+    path = encode(tmp_path / name, numbered_frames(20, (48, 64)))
+    own = os.dup(0)
+    try:
+        with path.open("rb") as file:
+            os.dup2(file.fileno(), 0)
+        status, printed, errors = watch("-", "--every", 0.3)
+    finally:
+        os.dup2(own, 0)
+        os.close(own)
+    assert status == 0 and len(rows_of(printed)) == 2
+    assert "20 frames seen" in errors.splitlines()[-1]
 
 
 def test_a_window_needs_a_display(watch, tmp_path, monkeypatch):

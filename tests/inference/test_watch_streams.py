@@ -1,10 +1,12 @@
 """Streams as they come: a server that stalls, drops and comes back, and pipes that are written live."""
 
+import gc
 import io
 import itertools
 import os
 import threading
 import time
+import weakref
 
 import av
 import numpy as np
@@ -14,6 +16,7 @@ from live_server import LONGEST, Written, drop_after, serve_live, serve_rtsp, st
 from PIL import Image
 from videos import encode, numbered_frames
 
+from uniformer_video.data.decoding.live import LiveVideo
 from uniformer_video.data.decoding.live_places import find_place
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DecodeError
@@ -89,7 +92,13 @@ def test_a_file_whose_length_the_server_tells(film, missing):
 
 @pytest.mark.parametrize(
     ("answer", "message"),
-    [(404, "404"), (401, "401"), (drop_after(b""), "broke off"), (stall_after(b""), "no answer")],
+    [
+        (404, "404"),
+        (401, "401.*UNIFORMER_WATCH_LOGIN"),
+        (drop_after(b""), "broke off before it brought a video"),
+        (stall_after(b""), "no answer"),
+        (None, "closed the connection without an answer"),
+    ],
 )
 def test_a_server_without_a_stream(answer, message):
     with (
@@ -279,3 +288,25 @@ def test_no_list_of_a_film_opens_more(tmp_path, film):
         (tmp_path / name).write_text(text)
         with feed_of(str(tmp_path / name)) as feed, pytest.raises(DecodeError, match="no video"):
             watch_until(feed, lambda: False)
+
+
+def test_a_broken_connection_leaves_no_decoder_behind(film):
+    """Without waiting for Python's search for cycles: each holds threads and pictures."""
+    opened = []
+
+    def open_video(*words):
+        video = LiveVideo(*words)
+        opened.append(weakref.ref(video))
+        return video
+
+    gc.collect()
+    gc.disable()
+    try:
+        with (
+            serve_live(drop_after(film)) as (address, _),
+            feed_of(f"http://{address}", open_video=open_video) as feed,
+        ):
+            assert watch_until(feed, lambda: feed.reconnects == 3)
+            assert sum(video() is not None for video in opened) <= 2
+    finally:
+        gc.enable()

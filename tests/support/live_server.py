@@ -13,7 +13,8 @@ LONGEST = 30.0  # seconds that a test waits for what should come at once
 
 @contextlib.contextmanager
 def serve_live(*answers):
-    """A server that answers each connection by the next of `answers`, functions of (write, ended).
+    """A server that answers each connection by the next of `answers`: functions of (write, ended), numbers
+    of errors, or None, which closes it.
 
     The last one answers all that follow. Gives (address, how many connections there were).
     """
@@ -24,6 +25,8 @@ def serve_live(*answers):
         def do_GET(self):
             asked.append(self.headers.get("Authorization"))
             answer = answers[min(next(count), len(answers) - 1)]
+            if answer is None:
+                return
             if isinstance(answer, int):
                 self.send_error(answer)
                 return

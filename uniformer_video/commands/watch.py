@@ -96,14 +96,16 @@ def watch_command(args: Namespace) -> int:
     The exit status is 0 at the end of the stream and after Ctrl-C, 1 where a stream that worked was lost,
     and 2 where it gave no label.
     """
-    from uniformer_video.data.decoding.live_places import find_place
     from uniformer_video.storage.address import public_name
     from uniformer_video.storage.hidden_arguments import replace_in_arguments
 
     shown = public_name(args.source)
     if shown != args.source:
         replace_in_arguments(args.source, shown)
+    if sys.stdout is None:
+        raise UserError("standard output is closed, where the labels are to go; send it to a file")
     with stop_requests() as stop:
+        from uniformer_video.data.decoding.live_places import find_place
         from uniformer_video.inference.predictor import Predictor
         from uniformer_video.inference.watch import check_every, watch
         from uniformer_video.inference.watch_feed import LiveFeed, Patience

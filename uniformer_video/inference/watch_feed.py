@@ -215,6 +215,8 @@ class _Connection(threading.Thread):
                     outcome = _Ended(video.is_finite)
                 except LostStream as error:
                     # a server that says nothing of the length of a file just closes the connection
+                    # its traceback would hold this frame, and with it the decoder and its threads
+                    error = error.with_traceback(None)
                     outcome = _Ended(True) if video.is_at_end else error
         except Exception as error:  # the thread that waits raises it
             outcome = error

@@ -22,6 +22,7 @@ from uniformer_video.data.decoding.colours import matrix_options
 from uniformer_video.data.decoding.live_places import (
     CAMERA,
     FILE,
+    LOGIN,
     NETWORK,
     PIPE,
     STANDARD_INPUT,
@@ -70,7 +71,7 @@ class LiveVideo:
         except (av.FFmpegError, OSError, ValueError) as error:
             nothing = self._holds_nothing()
             self._close_pipe()
-            raise (LostStream(nothing) if nothing else self._lost(error)) from None
+            raise (LostStream(nothing) if nothing else self._lost(error, opened=False)) from None
         index = best_index(self._container)
         if index is None:
             self.close()
@@ -205,8 +206,9 @@ class LiveVideo:
         self._first_orientation = orientation(frame, self._first_orientation)
         return np.ascontiguousarray(turn_upright(image, self._first_orientation))
 
-    def _lost(self, error: Exception) -> LostStream:
-        return LostStream(f"{self._place.name}: {explain(error, self._place, self._timeout)}")
+    def _lost(self, error: Exception, opened: bool = True) -> LostStream:
+        why = explain(error, self._place, self._timeout, opened)
+        return LostStream(f"{self._place.name}: {why}")
 
     def _close_pipe(self) -> None:
         if self._pipe is not None:
@@ -224,12 +226,21 @@ class LiveVideo:
         self.close()
 
 
-def explain(error: Exception, place: LivePlace, timeout: float) -> str:
-    """Why a stream could not be opened or read, in words that hold nothing secret."""
+def explain(error: Exception, place: LivePlace, timeout: float, opened: bool = True) -> str:
+    """Why a stream could not be `opened`, or not be read then, in words that hold nothing secret."""
     if isinstance(error, av.error.ExitError):  # what PyAV raises when its time is up
         error = TimeoutError()
     if isinstance(error, (ConnectionRefusedError, TimeoutError)):
         return explain_failure(error, timeout)
+    if place.kind == CAMERA and getattr(error, "errno", None) == errno.ENOTTY:
+        return "is no camera"
+    if isinstance(error, av.HTTPUnauthorizedError):
+        return (
+            f"{one_line(error.strerror)}; write a user and a password that the server knows into the "
+            f"address, or into {LOGIN}"
+        )
+    if place.kind == NETWORK and isinstance(error, av.EOFError):
+        return "the server closed the connection without an answer"
     # a kind that is not read here counts as an argument that cannot be
     if isinstance(error, (av.InvalidDataError, av.ArgumentError)) and place.kind != CAMERA:
         if place.kind == PIPE:
@@ -247,7 +258,7 @@ def explain(error: Exception, place: LivePlace, timeout: float) -> str:
         except (OSError, UnicodeError):
             pass
         if getattr(error, "errno", None) == errno.EIO:
-            return "the connection broke off"
+            return "the connection broke off" + ("" if opened else " before it brought a video")
     if isinstance(error, (av.FFmpegError, OSError)):
         return one_line(error.strerror or type(error).__name__)
     if place.kind == CAMERA:

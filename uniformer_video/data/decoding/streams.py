@@ -84,7 +84,8 @@ def _open(opened: str | IO[bytes], options: dict[str, str], **further: Any) -> I
 
 def bare_by_name(opened: str | IO[bytes]) -> str | None:
     """FFmpeg's format of bare streams named as this file is; None for other names."""
-    name = opened if isinstance(opened, str) else opened.name
+    # standard input is called by its number
+    name = opened if isinstance(opened, str) else str(opened.name)
     return _BARE_BY_SUFFIX.get(os.path.splitext(name)[1].lower())
 
 
