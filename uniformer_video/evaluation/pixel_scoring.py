@@ -38,9 +38,9 @@ class PixelScores:
     areas: of each picture, int64 `[N, 3, K]`, see `evaluation/areas.py`; 0 where one failed. confusion: of
     all, int64 `[K, K]`, row true and column predicted. losses: of each the cross entropy of its pixels that
     count, divided by all as in training, float64 `[N]`, where it was asked for, else NaN. failures: {place:
-    why a picture, or its mask, cannot be read}. sizes: {place: (width, height)}. strips: {place: what
-    the page shows}. predictions: names of the files of predicted classes, where they are kept. colours: of the
-    classes, uint8 `[K, 3]`.
+    why a picture or its mask cannot be read}. sizes: {place: (width, height)}. strips: {place: what the
+    page shows}. predictions: names of the files of predicted classes, where they are kept. colours: of
+    the classes, uint8 `[K, 3]`.
     """
 
     areas: np.ndarray
