@@ -177,7 +177,8 @@ def test_every_image_is_looked_at(imagenet, tmp_path, capsys, monkeypatch):
     assert said in capsys.readouterr().out
 
 
-def test_pictures_beside_videos_are_named(imagenet, capsys):
+def test_pictures_beside_videos_are_named(imagenet, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     encode(imagenet / "val" / "film.mp4", numbered_frames(2, (16, 24)))
     assert main(["prepare", "check", str(imagenet / "val"), "--workers", "1"]) == 0
     said = capsys.readouterr()
