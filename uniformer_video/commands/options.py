@@ -4,6 +4,8 @@ import contextlib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 
+from uniformer_video.config.rows import SETTINGS
+
 # What adds the arguments of a command, and what runs it and returns its exit status; None is 0.
 Command = tuple[Callable[[ArgumentParser], None], Callable[[Namespace], int | None]]
 
@@ -38,6 +40,18 @@ def add_list_options(parser: ArgumentParser) -> None:
         "--prefix", default="", metavar="FOLDER", help="that paths start from (the list's own)"
     )
     add_separator(parser)
+
+
+def add_device(parser: ArgumentParser) -> None:
+    """`--device` and `--precision`, of a model that predicts."""
+    parser.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (a GPU where there is one)"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=SETTINGS["TRAIN.PRECISION"].choices,
+        help="arithmetic (as in the test)",
+    )
 
 
 def add_workers(parser: ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uniformer_video.commands.options import progress_bar
+from uniformer_video.commands.options import add_device, progress_bar
 from uniformer_video.commands.status import EXIT_USER_ERROR
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import UserError
@@ -62,14 +62,7 @@ def predict_arguments(parser: ArgumentParser) -> None:
         choices=SETTINGS["TEST.NUM_SPATIAL_CROPS"].choices,
         help="crops of a clip (as trained for)",
     )
-    parser.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (a GPU where there is one)"
-    )
-    parser.add_argument(
-        "--precision",
-        choices=SETTINGS["TRAIN.PRECISION"].choices,
-        help="arithmetic (as in the test)",
-    )
+    add_device(parser)
     parser.add_argument(
         "--batch-size",
         type=int,

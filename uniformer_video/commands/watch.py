@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from uniformer_video.commands.options import add_device
 from uniformer_video.commands.timeline import seconds
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import UserError
@@ -75,14 +76,7 @@ def watch_arguments(parser: ArgumentParser) -> None:
         metavar="TIME",
         help="without a frame, after which it is lost, seconds (300)",
     )
-    parser.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps (a GPU where there is one)"
-    )
-    parser.add_argument(
-        "--precision",
-        choices=SETTINGS["TRAIN.PRECISION"].choices,
-        help="arithmetic (as in the test)",
-    )
+    add_device(parser)
 
 
 def watch_command(args: Namespace) -> int:
