@@ -124,7 +124,7 @@ def test_every_run_has_a_config_and_every_config_a_run():
     assert len(names) == 39
     own = {name.removesuffix("_published") for name in names if name.startswith(OWN_RECIPES)}
     assert len(own) == 13
-    others = ("ade20k", "demo", "finetune", "images", "imagenet", "scratch")
+    others = ("ade20k", "demo", "finetune", "images", "imagenet", "masks", "scratch")
     assert {name_of(p) for p in CONFIGS if p.parent.name not in others} == names | own
 
 
