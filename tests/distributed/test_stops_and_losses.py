@@ -264,7 +264,7 @@ sys.exit(cli.main(command="run"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["run.build_data", "score_views.score_records"])
+@pytest.mark.parametrize("where", ["run.build_data", "score_views.score"])
 def test_an_error_of_one_outside_the_training_is_told_too(start, tmp_path, where):
     """Before torchrun's SIGTERM to the others can hide it."""
     (tmp_path / "script.py").write_text(FAILING.format(where=where))
