@@ -134,7 +134,7 @@ def test_classes_are_balanced_and_colours_do_not_tell_them():
     for label in range(1, len(CLASS_NAMES)):
         of_class = [thing for thing in things if thing.label == label]
         assert len(of_class) == pytest.approx(400 * 4 / 7, rel=0.2)
-        assert np.mean([thing.size for thing in of_class]) == pytest.approx(26.5, abs=0.6)
+        assert np.mean([thing.size for thing in of_class]) == pytest.approx(28.5, abs=0.6)
         light, dark = np.mean([thing.colors for thing in of_class], axis=0)
         assert light == pytest.approx(np.full(3, 0.74), abs=0.05)
         assert dark == pytest.approx(np.full(3, 0.18), abs=0.05)

@@ -26,13 +26,13 @@ PALETTE = (
     (150, 80, 200), (240, 130, 200),
 )  # fmt: skip
 _CELLS = 3  # things stand in cells of a grid, 3 x 3, so that they overlap and none covers another's middle
-_JITTER = 11.0  # pixels from the middle of a cell, at most, both ways
-_SIZES = 23.0, 30.0  # pixels from the middle of a thing to its rim, somewhat less for some shapes
-_PERIODS = 7.0, 11.0  # of a texture, in pixels
+_JITTER = 10.0  # pixels from the middle of a cell, at most, both ways
+_SIZES = 25.0, 32.0  # pixels from the middle of a thing to its rim, somewhat less for some shapes
+_PERIODS = 8.0, 11.0  # of a texture, in pixels
 _THINGS = 3, 5  # with a class, in a picture, at least and at most
-_PLAIN = 1, 2  # without a texture, which belong to the background
+_PLAIN = 0, 1  # without a texture, which belong to the background
 _NOISE = 0.03
-_TEXTURED_GROUND = 0.1  # share of a picture, about
+_TEXTURED_GROUND = 0.05  # share of a picture, about
 
 
 @dataclass(frozen=True)
