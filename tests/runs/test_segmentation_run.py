@@ -232,8 +232,9 @@ def test_several_sizes_mirroring_and_windows(pictures, tested, tmp_path, caplog)
     areas, _ = counted(folder, pictures, 3)
     assert np.array_equal(results.areas, areas)
     assert "3 images, 4 views of each" in caplog.text  # two sizes, each mirrored too
-    (row,) = as_markdown([record_of(folder)], ["miou"]).splitlines()[2:]
+    header, _, row = as_markdown([record_of(folder)], ["miou"]).splitlines()
     assert "| 1x4 |" in row and " a window |" in row
+    assert header.endswith("| images | mIoU, % | mean accuracy, % | pixel accuracy, % |")
 
 
 def test_costs_of_a_table_are_of_views_of_one_size(tested):

@@ -10,7 +10,15 @@ from uniformer_video.evaluation.parts import telling_figures
 from uniformer_video.evaluation.rescored import origins
 
 # Figures of a summary -> the column's name; those that no test of the table has are no columns.
-_FIGURES = {"top1": "top-1", "top5": "top-5", "map": "mAP", "hit1": "hit@1"}
+_FIGURES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "map": "mAP",
+    "hit1": "hit@1",
+    "miou": "mIoU",
+    "mean_accuracy": "mean accuracy",
+    "pixel_accuracy": "pixel accuracy",
+}
 _NOTHING = "-"
 _FIRST = ("model", "input", "pixels", "views")
 
