@@ -51,7 +51,6 @@ _KEYS = (
 def build_results(
     *,
     task: RecordingTask,
-    title: str,
     names: Sequence[str],
     paths: Sequence[str],
     labels: Sequence[Any],
@@ -59,48 +58,24 @@ def build_results(
     class_names: Sequence[str],
     protocol: Protocol,
     model: Mapping[str, Any],
-    playback: str = "forward",
-    videos_sha256: str = "",
     segments: Sequence[Segment] | None = None,
     failures: Mapping[int, str] | None = None,
     sizes: Mapping[int, tuple[int, int]] | None = None,
     groups: np.ndarray | None = None,
     cost: dict[str, Any] | None = None,
-    motion: dict[str, Any] | None = None,
-    training: dict[str, Any] | None = None,
     notes: Iterable[str] = (),
     seconds: float = 0.0,
-    settings: str = "",
-    versions: Mapping[str, str] | None = None,
-    data: Mapping[str, str] | None = None,
-    changed_settings: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
-    differs: Sequence[str] = (),
-    among_classes: Mapping[str, Any] | None = None,
-    created: str | None = None,
+    **facts: Any,
 ) -> dict[str, Any]:
-    """The record of one evaluation, ready for JSON.
+    """The record of one evaluation of whole videos, ready for JSON.
 
     Args:
-        task: the `Task` that the model was trained for.
         names, paths, labels: one entry a video; a label is what the task's `label_of` gives.
         view_scores: logits of the views `[N, view, K]`. Rows of failed videos are not read.
         segments: (start, end) of each video in seconds, the part that counts; (0, None) is all of it.
-        failures: {index of a video: one-line reason why it could not be decoded}.
-        motion: what the task's `motion` gives, if that is measured.
-        protocol: the `Protocol` of the test, its precision the one that was used.
         sizes: {place: (width, height)} of the decoded frames of videos, in pixels, where they are known.
         groups: int [N], from 0, of videos that belong together; None: each stands by itself.
-        cost: what `evaluation.cost.measured_cost` gives.
-        playback: "forward", or "reverse" for videos played backwards.
-        videos_sha256: the digest of the list of videos.
-        model, training, versions: plain dicts, recorded as they are.
-        seconds: duration of the evaluation.
-        settings: the resolved config as YAML text.
-        data: "name" of the data set, "format" of its lists, "split" that is tested, "license" of the videos.
-        changed_settings: as `config.settings.changed_settings` gives them.
-        differs: of a further test of a run, by what it differs from the run's own, in sentences.
-        among_classes: where some of the model's classes are told apart alone, which; see docs/results.md.
-        created: ISO 8601 time; now, in UTC, by default.
+        facts: title, training and so on: `build_record` says what these and the others are.
     """
     failures = failures or {}
     segments = segments or [(0.0, None)] * len(names)
@@ -129,26 +104,15 @@ def build_results(
         task=task,
         entries=entries,
         found=task.results(entries, labels, scores, decoded, class_names, protocol.score),
-        analyses=analyses,
-        notes=[*notes, *_score_notes(scores[decoded], protocol.medium), *notes_of(analyses)],
-        title=title,
         class_names=class_names,
         protocol=protocol,
         model=model,
-        playback=playback,
-        videos_sha256=videos_sha256,
         failures=failures,
+        analyses=analyses,
         cost=cost,
-        motion=motion,
-        training=training,
+        notes=[*notes, *_score_notes(scores[decoded], protocol.medium), *notes_of(analyses)],
         seconds=seconds,
-        settings=settings,
-        versions=versions,
-        data=data,
-        changed_settings=changed_settings,
-        differs=differs,
-        among_classes=among_classes,
-        created=created,
+        **facts,
     )
 
 
@@ -178,10 +142,27 @@ def build_record(
     among_classes: Mapping[str, Any] | None = None,
     created: str | None = None,
 ) -> dict[str, Any]:
-    """The record of an evaluation whose figures are `found`: "summary", "videos" and what else a task has.
+    """The record of an evaluation whose figures are known, ready for JSON.
 
-    entries: what is known of each video before it is tested, of `entries_of`. analyses: those that are made
-    of scores. The other arguments are those of `build_results`.
+    Args:
+        task: the `Task` that the model was trained for.
+        entries: what is known of each video before it is tested, of `entries_of`.
+        found: the figures: "summary", "videos" and what else the task has.
+        protocol: the `Protocol` of the test, its precision the one that was used.
+        playback: "forward", or "reverse" for videos played backwards.
+        videos_sha256: the digest of the list of videos.
+        failures: {index of a video: one-line reason why it could not be decoded}.
+        analyses: those that are made of scores.
+        cost: what `evaluation.cost.measured_cost` gives.
+        motion: what the task's `motion` gives, if that is measured.
+        model, training, versions: plain dicts, recorded as they are.
+        seconds: duration of the evaluation.
+        settings: the resolved config as YAML text.
+        data: "name" of the data set, "format" of its lists, "split" that is tested, "license" of the videos.
+        changed_settings: as `config.settings.changed_settings` gives them.
+        differs: of a further test of a run, by what it differs from the run's own, in sentences.
+        among_classes: where some of the model's classes are told apart alone, which; see docs/results.md.
+        created: ISO 8601 time; now, in UTC, by default.
     """
     return {
         "schema_version": SCHEMA_VERSION,

@@ -90,12 +90,13 @@ class Validation:
 
     measured: {name of the weights: (score in 0..1 or NaN, unweighted loss)}, empty where nothing could be
     decoded. failed: how many could not. is_finite: whether all that the models gave is; else nothing is
-    measured.
+    measured. verb: what could not be done with those that failed.
     """
 
     measured: dict[str, tuple[float, float]]
     failed: int
     is_finite: bool = True
+    verb: str = "decoded"
 
 
 def check_decoded(decoded: np.ndarray, failures: Mapping[int, str], noun: str) -> None:

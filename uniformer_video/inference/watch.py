@@ -46,7 +46,6 @@ class Watched:
     decoder, could not follow. skipped: labels that were due and left out.
     """
 
-    every: float
     lags: list[float] = field(default_factory=list)
     seen: int = 0
     dropped: int = 0
@@ -148,7 +147,7 @@ class _Watch:
 
     def __init__(self, predictor: Predictor, feed: Feed, every: float) -> None:
         self._predictor, self._feed, self._every = predictor, feed, every
-        self.watched = Watched(every)
+        self.watched = Watched()
         self._part = -1
         self._first: float | None = None  # when the first label of the part was due
         self._number = -1  # of the label that was given last, or left out

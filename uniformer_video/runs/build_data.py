@@ -9,7 +9,7 @@ from uniformer_video.data.decoding.cache import FrameCache
 from uniformer_video.data.lists.check import check_list, check_medium, note_overlaps
 from uniformer_video.data.lists.class_counts import count_unnamed, note_absent_classes
 from uniformer_video.data.lists.class_names import places, stand_ins
-from uniformer_video.data.lists.formats import list_formats
+from uniformer_video.data.lists.formats import MASK, list_formats
 from uniformer_video.data.lists.media import VIDEO, Medium
 from uniformer_video.data.lists.published import name_missing, note_missing
 from uniformer_video.data.lists.records import VideoRecord, noun_of, relabel
@@ -89,7 +89,7 @@ def build_data(cfg: CfgNode) -> Data:
     if cfg.TRAIN.ENABLE and data.num_classes < task.min_classes:
         remedy = (
             "the background is a class, too"
-            if task.label_kind == "mask"
+            if task.label_kind == MASK
             else f"is {cfg.DATA.PATH_TO_DATA_DIR} the folder that holds the classes?"
         )
         raise DataError(

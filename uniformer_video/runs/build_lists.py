@@ -180,12 +180,17 @@ def _read_set(
     return found, lacking
 
 
+def format_of_split(cfg: CfgNode, split: str) -> ListFormat:
+    """The format of the list of a split: "train", "val" or "test"."""
+    if split == "test" and cfg.TEST.DATASET and not cfg.DATA.FOLDS:
+        return find_format(cfg.TEST.DATASET, "TEST.DATASET")
+    return find_format(cfg.TRAIN.DATASET, "TRAIN.DATASET")
+
+
 def _read_split(cfg: CfgNode, place: str, split: str) -> VideoList:
     """The `VideoList` of one split of the data set at `place`, in the format that the config names."""
-    other = split == "test" and cfg.TEST.DATASET and not cfg.DATA.FOLDS
-    key = "TEST.DATASET" if other else "TRAIN.DATASET"
     flat = flat_config(cfg)
-    list_format = find_format(flat[key], key)
+    list_format = format_of_split(cfg, split)
     root = _root(place, list_format)
     if cfg.DATA.FOLDS or _splits_later(cfg):
         # the format holds nothing out: that is done with all videos at hand

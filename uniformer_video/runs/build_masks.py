@@ -3,18 +3,15 @@
 from fvcore.common.config import CfgNode
 
 from uniformer_video.data.decoding.masks import MaskReader
-from uniformer_video.data.lists.formats import find_format
 from uniformer_video.data.lists.palettes import MaskClasses, mask_classes
 from uniformer_video.errors import ConfigError
+from uniformer_video.runs.build_lists import format_of_split
 from uniformer_video.runs.join_sets import data_sets
 
 
 def build_mask_reader(cfg: CfgNode, num_classes: int, split: str = "train") -> MaskReader:
     """The `MaskReader` of a split: "train", "val" or "test"."""
-    other = split == "test" and cfg.TEST.DATASET and not cfg.DATA.FOLDS
-    key = "TEST.DATASET" if other else "TRAIN.DATASET"
-    settings = cfg.SEGMENTATION
-    list_format = find_format(cfg.TEST.DATASET if other else cfg.TRAIN.DATASET, key)
+    settings, list_format = cfg.SEGMENTATION, format_of_split(cfg, split)
     reduce = settings.REDUCE_ZERO_LABEL or list_format.zero_is_other
     if list_format.zero_is_other:
         return MaskReader(num_classes, reduce, settings.IGNORE_LABEL)

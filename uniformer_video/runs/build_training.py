@@ -110,6 +110,14 @@ def counts_iterations(cfg: CfgNode) -> bool:
     return bool(cfg.SOLVER.MAX_ITER or cfg.TRAIN.EVAL_ITERS)
 
 
+def length_setting(cfg: CfgNode) -> tuple[str, int]:
+    """The setting that says how long the training is, SOLVER.MAX_ITER or SOLVER.MAX_EPOCH, and its value."""
+    solver = cfg.SOLVER
+    if solver.MAX_ITER:
+        return "SOLVER.MAX_ITER", solver.MAX_ITER
+    return "SOLVER.MAX_EPOCH", solver.MAX_EPOCH
+
+
 def build_timetable(cfg: CfgNode, steps_per_epoch: int) -> Timetable:
     """What is due after which step."""
     train = cfg.TRAIN
@@ -140,15 +148,13 @@ def _nothing_left(cfg: CfgNode, steps_per_epoch: int, cooldown: bool) -> str:
     warmup = f"SOLVER.WARMUP_EPOCHS {solver.WARMUP_EPOCHS:g}"
     if solver.WARMUP_ITERS:
         warmup = f"SOLVER.WARMUP_ITERS {solver.WARMUP_ITERS}"
-    length = f"SOLVER.MAX_EPOCH {solver.MAX_EPOCH}"
-    if solver.MAX_ITER:
-        length = f"SOLVER.MAX_ITER {solver.MAX_ITER}"
+    key, length = length_setting(cfg)
     leaves = (
         f"and SOLVER.COOLDOWN_EPOCHS {solver.COOLDOWN_EPOCHS:g} leave" if cooldown else "leaves"
     )
     steps = plural(steps_per_epoch, "iteration")
     return (
-        f"{warmup} {leaves} nothing of {length}, as an epoch has {steps}; shorten the "
+        f"{warmup} {leaves} nothing of {key} {length}, as an epoch has {steps}; shorten the "
         f"{'two' if cooldown else 'warm-up'} or train longer"
     )
 

@@ -27,6 +27,7 @@ from uniformer_video.files import atomic_write
 from uniformer_video.runs import build_model
 from uniformer_video.runs.best_weights import write_best
 from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.build_training import length_setting
 from uniformer_video.runs.epoch_weights import EpochWeights
 from uniformer_video.runs.folder import (
     BAD_VIDEOS_FILE,
@@ -160,8 +161,7 @@ class RunCheckpoints:
         timetable = self.timetable
         steps = count if unit == ITERATION else count * timetable.steps_per_epoch
         if steps >= timetable.last_step:
-            key = "SOLVER.MAX_ITER" if self.cfg.SOLVER.MAX_ITER else "SOLVER.MAX_EPOCH"
-            length = self.cfg.SOLVER.MAX_ITER or self.cfg.SOLVER.MAX_EPOCH
+            key, length = length_setting(self.cfg)
             raise ConfigError(
                 f"{path} is of {unit} {count}, and {key} is {length}: no "
                 f"{timetable.unit} is left to train; raise it, or leave --from best out"

@@ -8,6 +8,8 @@ from uniformer_video.config.settings import flat_config
 from uniformer_video.data.lists.records import noun_of
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.build_task import build_task
+from uniformer_video.runs.build_training import length_setting
 from uniformer_video.training.state import Progress
 from uniformer_video.training.timetable import Timetable
 from uniformer_video.words import duration, plural
@@ -17,7 +19,7 @@ _OVERRUN = 1.1  # times the budget; what is more needs a word of explanation
 
 def check_patience(cfg: CfgNode, data: Data) -> None:
     """Raise `DataError` where no validation can have a score, so that patience would never run out."""
-    if cfg.TRAIN.PATIENCE and not any(record.labels or record.mask for record in data.val):
+    if cfg.TRAIN.PATIENCE and not any(map(build_task(cfg).is_labelled, data.val)):
         raise DataError(
             f"TRAIN.PATIENCE {cfg.TRAIN.PATIENCE} counts validations without a better score, and no "
             f"validation {noun_of(data.val)} has a label to give one; label some, or set TRAIN.PATIENCE 0"
@@ -71,14 +73,12 @@ def note_time(cfg: CfgNode, progress: Progress, data: Data) -> Iterator[str]:
     if share <= _OVERRUN:
         yield f"{note}."
         return
-    by_iterations = bool(cfg.SOLVER.MAX_ITER)
-    key = "SOLVER.MAX_ITER" if by_iterations else "SOLVER.MAX_EPOCH"
-    length = cfg.SOLVER.MAX_ITER or cfg.SOLVER.MAX_EPOCH
+    key, length = length_setting(cfg)
     note += (
         f": the steps that were timed for {key} {length} went faster; was the "
         "machine busy with something else?"
         if length > 1
-        else f": it needs one {'iteration' if by_iterations else 'epoch'} at least."
+        else f": it needs one {'iteration' if cfg.SOLVER.MAX_ITER else 'epoch'} at least."
     )
     data.notes.append(note)
     yield note

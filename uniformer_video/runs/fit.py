@@ -337,6 +337,5 @@ def _validate(
     epoch = steps / timetable.steps_per_epoch if timetable.by_iterations else timetable.count(steps)
     monitor.validation(epoch, steps, found.measured, seconds, task.score_key)
     if found.failed:
-        verb = "read" if task.label_kind == "mask" else "decoded"  # a mask may be what is wrong
-        monitor.message(f"{plural(found.failed, f'validation {noun}')} cannot be {verb}")
+        monitor.message(f"{plural(found.failed, f'validation {noun}')} cannot be {found.verb}")
     return {name: score for name, (score, _) in found.measured.items()}

@@ -29,6 +29,7 @@ from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
 
 PREDICTIONS = "predictions"  # the folder of the predicted classes, in that of the results
+_VERB = "read"  # pictures and their masks, which may be what is wrong
 
 
 def validate(
@@ -41,7 +42,7 @@ def validate(
     scores = next(iter(found.values()))
     failed, decoded = len(scores.failures), scores.decoded
     if not decoded.any():
-        return Validation({}, failed)
+        return Validation({}, failed, verb=_VERB)
     is_finite = all(np.isfinite(own.losses[decoded]).all() for own in found.values())
     pictures = [record for record, good in zip(data.val, decoded, strict=True) if good]
     measured = {}
@@ -49,7 +50,7 @@ def validate(
     for name, own in found.items() if is_finite else ():
         score, _ = task.validate(own.areas[decoded], pictures)
         measured[name] = (score, float((own.losses[decoded] * pixels).sum() / pixels.sum()))
-    return Validation(measured, failed, is_finite)
+    return Validation(measured, failed, is_finite, _VERB)
 
 
 def score(

@@ -16,7 +16,7 @@ from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_data import Data
-from uniformer_video.runs.build_training import build_timetable, counts_iterations
+from uniformer_video.runs.build_training import build_timetable, counts_iterations, length_setting
 from uniformer_video.runs.check import settings_without_effect
 from uniformer_video.runs.checkpoints import read_begun
 from uniformer_video.runs.folder import CONFIG_FILE, LAST_FILE, PREVIOUS_FILE, RunFolder
@@ -91,7 +91,7 @@ def fit_into_minutes(
     kept = ranks.on_main(lambda: _recorded_lengths(cfg, folder))
     if kept is not None:
         cfg = with_settings(cfg, kept)
-        length = _length_key(cfg)
+        length, _ = length_setting(cfg)
         ranks.say(
             f"TRAIN.MINUTES {minutes:g}: the run keeps {length} {flat_config(cfg)[length]}, which it "
             "began with."
@@ -112,10 +112,6 @@ def fit_into_minutes(
 def _by_iterations(cfg: CfgNode) -> bool:
     """Whether something may happen inside an epoch, so that iterations are what is added up."""
     return counts_iterations(cfg) or cfg.TRAIN.CHECKPOINT_ITERS > 0
-
-
-def _length_key(cfg: CfgNode) -> str:
-    return "SOLVER.MAX_ITER" if cfg.SOLVER.MAX_ITER else "SOLVER.MAX_EPOCH"
 
 
 def _recorded_lengths(cfg: CfgNode, folder: RunFolder) -> dict[str, Any] | None:
@@ -147,7 +143,7 @@ def _recorded_config(folder: RunFolder) -> CfgNode | None:
 
 def _scaled(cfg: CfgNode, length: int) -> dict[str, Any]:
     """The settings of lengths for a training of so many epochs, or iterations if those are what is set."""
-    key = _length_key(cfg)
+    key, _ = length_setting(cfg)
     share = length / flat_config(cfg)[key]
     warmup = {"SOLVER.WARMUP_EPOCHS": cfg.SOLVER.WARMUP_EPOCHS * share}
     if cfg.SOLVER.WARMUP_ITERS:

@@ -103,6 +103,24 @@ def read_class_folders(
     notes += _beside(root, parts, medium)
     if split == "train" and "val" in parts:
         return VideoList(records, names, notes)
+    chosen, held = hold_out_part(records, split, val_ratio, seed, group_pattern, root, medium)
+    return VideoList(chosen, names, [*notes, *([f"{source}: {held}"] if held else [])])
+
+
+def hold_out_part(
+    records: Sequence[VideoRecord],
+    split: str,
+    val_ratio: float,
+    seed: int,
+    group_pattern: str,
+    root: Path,
+    medium: Medium,
+) -> tuple[list[VideoRecord], str]:
+    """(those of `records` that train, or else those that are held out; how many these are, "" for none).
+
+    Videos of one group, which `group_pattern` finds in their names, stay together. Raises `AbsentError`,
+    which names the folder `root`, where none is left for the split.
+    """
     records = with_groups(records, group_pattern)
     train, val = hold_out(records, val_ratio, seed)
     chosen = train if split == "train" else val
@@ -112,8 +130,8 @@ def read_class_folders(
             f"{root} leaves no {medium.name}s for {split}: it holds {len(records)}{groups}, and "
             f"DATA.VAL_RATIO is {val_ratio:g}; add {medium.name}s or change the ratio"
         )
-    held = f"{len(val)} of {plural(len(records), medium.name)} are held out (DATA.VAL_RATIO {val_ratio:g})"
-    return VideoList(chosen, names, [*notes, *([f"{source}: {held}."] if val else [])])
+    count = f"{len(val)} of {plural(len(records), medium.name)}"
+    return chosen, f"{count} are held out (DATA.VAL_RATIO {val_ratio:g})." if val else ""
 
 
 read_image_folders = partial(read_class_folders, medium=IMAGE)

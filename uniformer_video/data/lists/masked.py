@@ -12,9 +12,7 @@ from pathlib import Path
 from uniformer_video.config.shipped import command_that_makes
 from uniformer_video.data.lists.class_names import class_names as known_names
 from uniformer_video.data.lists.folders import FoundVideos, find_videos
-from uniformer_video.data.lists.folds import hold_out
-from uniformer_video.data.lists.groups import with_groups
-from uniformer_video.data.lists.layouts import find_list, meant_part
+from uniformer_video.data.lists.layouts import find_list, hold_out_part, meant_part
 from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.lists.palettes import mask_classes
 from uniformer_video.data.lists.records import VideoList, VideoRecord, listed_path
@@ -60,18 +58,8 @@ def read_mask_folders(
     notes = [*others, *notes]
     if split == "train" and "val" in parts:
         return VideoList(records, names, notes)
-    records = with_groups(records, group_pattern)
-    train, val = hold_out(records, val_ratio, seed)
-    chosen = train if split == "train" else val
-    if not chosen:
-        raise AbsentError(
-            f"{root} leaves no images for {split}: it holds {len(records)}, and DATA.VAL_RATIO is "
-            f"{val_ratio:g}; add images or change the ratio"
-        )
-    held = (
-        f"{len(val)} of {plural(len(records), 'image')} are held out (DATA.VAL_RATIO {val_ratio:g})"
-    )
-    return VideoList(chosen, names, [*notes, *([f"{images}: {held}."] if val else [])])
+    chosen, held = hold_out_part(records, split, val_ratio, seed, group_pattern, root, IMAGE)
+    return VideoList(chosen, names, [*notes, *([f"{images}: {held}"] if held else [])])
 
 
 def _part(root: Path, part: str) -> tuple[Path, Path] | None:
