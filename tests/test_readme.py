@@ -26,6 +26,7 @@ from tiny_run import TINY
 from uniformer_video import cli
 from uniformer_video.data.lists.class_names import class_names
 from uniformer_video.zoo.create import build_network
+from uniformer_video.zoo.dense import DENSE
 from uniformer_video.zoo.registry import MODELS
 from uniformer_video.zoo.uniformers import UNIFORMERS
 
@@ -53,7 +54,7 @@ class Known:
 
 INSTALLS = Known(reason="installs into an environment of its own, from a package index")
 MENTIONED = Known(added=["--help"])  # a tool is named, not called
-DENSE = Known(reason="minutes; `tests/prepare/test_dense_demo.py` makes a few of its pictures")
+DENSE_DEMO = Known(reason="minutes; `tests/prepare/test_dense_demo.py` makes a few of its pictures")
 INFLATION = Known(reason="minutes; `tests/runs/test_inflation.py` does it on tiny sets")
 
 COMMANDS = {
@@ -220,12 +221,12 @@ COMMANDS = {
     "uniformer-video prepare check --overlap train.csv val.csv test.csv": MENTIONED,
     "uniformer-video bench decode": MENTIONED,
     "uniformer-video inflate image.pt --check-file video.pt": MENTIONED,
-    "make demo-dense": DENSE,
-    'make demo-dense DEMO_SETTINGS="RNG_SEED 1 OUTPUT_DIR runs/dense1"': DENSE,
+    "make demo-dense": DENSE_DEMO,
+    'make demo-dense DEMO_SETTINGS="RNG_SEED 1 OUTPUT_DIR runs/dense1"': DENSE_DEMO,
     "uniformer-video make-demo-data --dense": Known(
         added=["--train", "4", "--val", "2", "--test", "2"], makes=("datasets/dense/classes.txt",)
     ),
-    "uniformer-video run --cfg demo/dense": DENSE,
+    "uniformer-video run --cfg demo/dense": DENSE_DEMO,
     "make demo-inflate": INFLATION,
     'make demo-inflate DEMO_SETTINGS="RNG_SEED 1"': INFLATION,
     "uniformer-video bench inflation --cfg demo/inflate": INFLATION,
@@ -278,7 +279,7 @@ def folder(tmp_path, monkeypatch, demo):
     monkeypatch.setenv("PATH", programs)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     (tmp_path / "tools").symlink_to(ROOT / "tools")
-    for known in UNIFORMERS:
+    for known in (*UNIFORMERS, *DENSE):
         head_dim = max(4, known.arguments["head_dim"] // 8)
         narrow = {**known.arguments, "embed_dims": [8, 8, 16, 16], "head_dim": head_dim}
         monkeypatch.setitem(MODELS, known.name, replace(known, arguments=narrow))
@@ -382,9 +383,9 @@ def _run_python(folder, monkeypatch):
     path = "/Sense-X/uniformer_video/resolve/main/uniformer_small_k400_16x8.pth"
     elsewhere = ("# my_net.py", "import torchvision", "from torchvision")
     blocks = [block for block in _python() if not any(word in block for word in elsewhere)]
-    assert len(blocks) == 2 and blocks[0].count("**settings") == 1
+    assert len(blocks) == 3 and sum(block.count("**settings") for block in blocks) == 1
     short = dict(zip(SHORT[::2], SHORT[1::2], strict=True))
-    blocks[0] = blocks[0].replace("**settings", f"**settings, **{short}")
+    blocks = [block.replace("**settings", f"**settings, **{short}") for block in blocks]
     with serve({path: hub_answer(weights)}) as (host, _):
         monkeypatch.setenv("HF_ENDPOINT", host)
         names = {}
