@@ -4,12 +4,14 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tests.zoo.test_contract import CLASSES, FORMS, SMALL, inputs
 from uniformer_video.errors import ConfigError
-from uniformer_video.models.inference_mode import for_inference
+from uniformer_video.models.among import AmongClasses
+from uniformer_video.models.dense.layers import ConvNorm
+from uniformer_video.models.inference_mode import _pairs, for_inference
 from uniformer_video.models.layers import Mlp, PointwiseConv, TokenBatchNorm
 from uniformer_video.zoo.create import build_network
 from uniformer_video.zoo.registry import find_model
@@ -72,6 +74,39 @@ def test_every_registered_family(name):
     with pytest.raises(ConfigError, match="inference alone"):
         precise.train()
     assert precise.eval() is precise
+
+
+class EachChildOnItsOwn(fx.Tracer):
+    """Shows how the children of one module hand tensors to each other."""
+
+    def is_leaf_module(self, module, name):
+        return True
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_pairs_that_classes_name_follow_each_other(name):
+    """As each `forward` runs: the second alone reads what the first gives, and each runs once."""
+    model = build_network(name, CLASSES, **SMALL[find_model(name).family.name]).eval()
+    of_kinds = {type(module): module for module in model.modules()}
+    for module in of_kinds.values():
+        pairs = list(_pairs(module))
+        if not pairs:
+            continue
+        steps = [
+            node for node in EachChildOnItsOwn().trace(module).nodes if node.op == "call_module"
+        ]
+        for first, second in pairs:
+            (one,) = [node for node in steps if node.target == first]
+            (other,) = [node for node in steps if node.target == second]
+            assert list(one.users) == [other] and other.args == (one,) and not other.kwargs
+
+
+def test_a_model_inside_another_is_not_trained_either():
+    options = SMALL["uniformer"]
+    among = AmongClasses(build_network("uniformer_s", CLASSES, **options), [2, 0])
+    assert len(norms(for_inference(among))) == LEFT["uniformer"]
+    with pytest.raises(ConfigError, match="inference alone"):
+        among.train()
 
 
 def sequential(*layers):
@@ -147,7 +182,6 @@ def test_order_of_registration_says_nothing():
 
 def test_a_subclass_says_its_own_pairs():
     """It may run the layers of its base class in another order."""
-    from uniformer_video.models.dense.layers import ConvNorm
 
     class ReluFirst(ConvNorm):
         def forward(self, x):

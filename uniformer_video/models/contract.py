@@ -54,12 +54,12 @@ class RecognitionModel(nn.Module):
     head_std = 0.02  # of the weights of fresh classifiers
     # children whose BatchNorm is not synchronised over processes where that of the others is
     unsynchronised: tuple[str, ...] = ()
+    only_predicts = False  # set by `for_inference`
 
     def __init__(self, num_classes: int, **arguments: Any):
         super().__init__()
         self.num_classes = num_classes
         self.arguments = arguments
-        self.only_predicts = False
 
     def for_inference(self) -> "Self":
         """Fold BatchNorm into neighbouring layers, in place, and return the model, in evaluation mode.
@@ -68,9 +68,7 @@ class RecognitionModel(nn.Module):
         weights of its architecture: load them before. What stays as it is says
         `models/inference_mode.py`. A second call changes nothing.
         """
-        for_inference(self)
-        self.only_predicts = True
-        return self
+        return for_inference(self)
 
     def train(self, mode: bool = True) -> "Self":
         """As of any module; `ConfigError` for training mode once `for_inference` was called."""

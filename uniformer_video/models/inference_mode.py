@@ -62,6 +62,9 @@ def for_inference(model: Model) -> Model:
             before, behind = _last_layers(parent, first), _first_layers(parent, second)
             if all(uses[id(each)] == 1 and _is_plain(each) for each in (*before, *behind)):
                 _fold(model, before[-1], behind[-1])
+    for module in model.modules():
+        if hasattr(module, "only_predicts"):  # a RecognitionModel, which refuses to be trained then
+            module.only_predicts = True  # type: ignore[assignment]
     return model
 
 
