@@ -71,6 +71,8 @@ def scale_branch(branch: Tensor, gamma: Tensor | None) -> Tensor:
 class LocalBlock(RelationBlock):
     """Relation by a learned local neighbourhood: 1x1x1, depthwise `kernel`, 1x1x1."""
 
+    direct_pairs = (("norm1", "conv1"), ("norm2", "mlp"))  # see inference_mode.py
+
     def __init__(
         self,
         channels: int,

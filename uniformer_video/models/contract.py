@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Collection
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
 from uniformer_video.errors import ConfigError
+from uniformer_video.models.inference_mode import for_inference
 from uniformer_video.models.layer_groups import GroupMatcher
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class RecognitionModel(nn.Module):
@@ -33,6 +37,9 @@ class RecognitionModel(nn.Module):
     - `group_matcher(coarse)`: patterns that put the parameters into layers by depth, as timm's models have
       it; see `models/layer_groups.py`. The first layer is the stem, the last one holds the classifiers alone.
 
+    - `for_inference()`: make it a model that only predicts, faster; see `models/inference_mode.py`, whose
+      function of this name does it for any model.
+
     Models with stages offer feature maps too, see `FeatureExtractor`: `stage_channels`, `stage_strides`,
     `forward_stages(x, stages)` and `remove_head()`.
 
@@ -47,11 +54,30 @@ class RecognitionModel(nn.Module):
     head_std = 0.02  # of the weights of fresh classifiers
     # children whose BatchNorm is not synchronised over processes where that of the others is
     unsynchronised: tuple[str, ...] = ()
+    only_predicts = False  # set by `for_inference`
 
     def __init__(self, num_classes: int, **arguments: Any):
         super().__init__()
         self.num_classes = num_classes
         self.arguments = arguments
+
+    def for_inference(self) -> "Self":
+        """Fold BatchNorm into neighbouring layers, in place, and return the model, in evaluation mode.
+
+        The outputs stay what they are, but for rounding. **The model can no longer be trained**, nor take
+        weights of its architecture: load them before. What stays as it is says
+        `models/inference_mode.py`. A second call changes nothing.
+        """
+        return for_inference(self)
+
+    def train(self, mode: bool = True) -> "Self":
+        """As of any module; `ConfigError` for training mode once `for_inference` was called."""
+        if mode and self.only_predicts:
+            raise ConfigError(
+                "this model is for inference alone: for_inference() has folded its BatchNorm layers into "
+                "others; to train, build it again and load its weights"
+            )
+        return super().train(mode)
 
     def training_outputs(self, x: Tensor) -> tuple[Tensor, ...]:
         """`[B, C, (T,) H, W]` -> a tuple of logits `[B, num_classes]` whose losses are averaged."""

@@ -112,6 +112,8 @@ class Mlp(nn.Module):
     dropout: its rate behind both.
     """
 
+    first_layer = "fc1"  # see inference_mode.py
+
     def __init__(
         self,
         channels: int,

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 class ConvNorm(nn.Module):
     """A convolution with "same" padding, without bias; BatchNorm; ReLU."""
 
+    direct_pairs = (("conv", "bn"),)  # see inference_mode.py
+
     def __init__(self, in_channels: int, out_channels: int, kernel: int):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
