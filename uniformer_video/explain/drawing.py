@@ -24,7 +24,7 @@ def overlay(explanation: Explanation) -> np.ndarray:
     share = explanation.heat / top if top > 0 else np.zeros_like(explanation.heat)
     places = np.linspace(0, 1, len(_COLOURS))
     colours = np.stack([np.interp(share, places, channel) for channel in _COLOURS.T], -1)
-    opacity = (_OPACITY * np.sqrt(share))[..., None]
+    opacity = (_OPACITY * share)[..., None]
     return (explanation.frames * (1 - opacity) + colours * opacity).round().astype(np.uint8)
 
 
