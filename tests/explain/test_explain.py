@@ -159,3 +159,15 @@ def test_a_model_of_images_is_refused():
 
     with pytest.raises(ConfigError, match="takes images"):
         Explainer(OfImages())
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3, 4])
+def test_light_models_give_a_map_at_each_stage(stage):
+    from uniformer_video import create_model
+
+    torch.manual_seed(0)
+    model = create_model("uniformer_xxs", num_classes=3).eval()
+    view = torch.randn(1, 3, 4, 64, 64)
+    heat = gradcam(model, view, 1, find_layer(model, stage))
+    side = 64 // 2 ** (stage + 1)
+    assert heat.shape == (2, side, side) and heat.max() > 0
