@@ -15,7 +15,7 @@ FLOORS = [
     ["cli"],
     ["commands"],
     ["api"],
-    ["advice", "bench", "doctor"],
+    ["advice", "bench", "doctor", "explain"],
     ["runs"],
     ["inference"],
     ["tasks"],

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from uniformer_video.data.protocol import Protocol
     from uniformer_video.errors import UserError
     from uniformer_video.evaluation.record import Results
+    from uniformer_video.explain.explainer import Explainer
     from uniformer_video.inference.predictor import Predictor
     from uniformer_video.inference.segmenter import Segmenter
     from uniformer_video.models.contract import RecognitionModel
@@ -57,6 +58,7 @@ _EXPORTS = {
     "load_config": "uniformer_video.config.settings",
     "open_video": "uniformer_video.data.decoding",
     "Prediction": "uniformer_video.tasks.prediction",
+    "Explainer": "uniformer_video.explain.explainer",
     "Predictor": "uniformer_video.inference.predictor",
     "Protocol": "uniformer_video.data.protocol",
     "RecognitionModel": "uniformer_video.models.contract",
@@ -79,6 +81,7 @@ _EXPORTS = {
 __all__ = [  # written out for type checkers; a test compares it
     "Advice",
     "Decoder",
+    "Explainer",
     "Interrupted",
     "ListFormat",
     "Prediction",

@@ -1,0 +1,173 @@
+"""Grad-CAM and occlusion, on networks whose logits depend on known parts of a clip only."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from uniformer_video.cli import main
+from uniformer_video.errors import ConfigError, DataError
+from uniformer_video.explain.drawing import claim_files, overlay, strip, write_files
+from uniformer_video.explain.explainer import Explainer, Explanation
+from uniformer_video.explain.gradcam import find_layer, gradcam
+from uniformer_video.explain.occlusion import occlusion, spread
+
+
+class Corner(nn.Module):
+    """Class 1 is the brightness of the first half of the frames, in the upper left quarter."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = nn.Conv3d(3, 2, 1)
+        nn.init.constant_(self.seen.weight, 1.0)
+        nn.init.zeros_(self.seen.bias)
+
+    def forward(self, x):
+        _, _, t, h, w = x.shape
+        mask = torch.zeros(t, h, w)
+        mask[: t // 2, : h // 2, : w // 2] = 1
+        logit = self.seen(x * mask).mean((1, 2, 3, 4))
+        return torch.stack([torch.zeros_like(logit), logit], 1)
+
+
+def clip():
+    view = torch.zeros(3, 8, 14, 14)
+    view[:, :4, :7, :7] = 1.0
+    return view
+
+
+def test_gradcam_finds_the_region_and_time_that_decide():
+    heat = gradcam(Corner(), clip()[None], 1, "seen")
+    assert heat.shape == (8, 14, 14)
+    assert (heat[:4, :7, :7] > 0).all()
+    assert heat.sum() == pytest.approx(float(heat[:4, :7, :7].sum()))
+
+
+def test_gradcam_is_what_autograd_gives_by_hand():
+    torch.manual_seed(0)
+    body, head = nn.Conv3d(3, 5, 3, padding=1), nn.Linear(5 * 2 * 4 * 4, 3)
+    model = nn.Sequential(body, nn.Tanh(), nn.Flatten(), head)
+    view = torch.randn(1, 3, 2, 4, 4)
+    features = body(view)
+    head(torch.tanh(features).flatten(1))[0, 2].backward(inputs=[features.requires_grad_()])
+    expected = torch.zeros(2, 4, 4)
+    for channel in range(5):
+        expected += features.grad[0, channel].mean() * features[0, channel].detach()
+    torch.testing.assert_close(gradcam(model, view, 2, "0"), expected.clamp(min=0))
+
+
+def test_occlusion_of_the_deciding_part_costs_most():
+    model = Corner().eval()
+    with torch.no_grad():
+        time, space = occlusion(lambda views: model(views).numpy(), clip(), 1, 3)
+    assert time.shape == (8,) and space.shape == (7, 7)
+    assert time[:4].min() > time[4:].max() + 1e-4
+    assert space[:3, :3].min() > space[4:, 4:].max() + 1e-4
+    heat = spread(time, space, clip())
+    assert heat[:4, :6, :6].min() > 0 and heat[4:].max() < 1e-3
+
+
+@pytest.fixture
+def checkpoint(tiny, tmp_path):
+    from uniformer_video.config.settings import load_config
+    from uniformer_video.runs import build_model
+    from uniformer_video.weights.checkpoint import write_checkpoint
+
+    cfg = load_config(overrides=tiny())
+    torch.manual_seed(0)
+    names = ["sit", "run", "eat"]
+    model, _ = build_model.build_model(cfg, len(names))
+    torch.nn.init.normal_(model.head.weight)
+    path = tmp_path / "weights.pt"
+    write_checkpoint(path, model.state_dict(), build_model.build_metadata(cfg, model, names))
+    return path
+
+
+@pytest.mark.parametrize("method", ["gradcam", "occlusion"])
+def test_the_command_writes_data_strip_and_video(checkpoint, make_video, tmp_path, method):
+    out = tmp_path / "heat"
+    video = make_video()
+    command = ["explain", str(video), "--checkpoint", str(checkpoint), "--out", str(out)]
+    for _ in range(2):  # its own files may be written again
+        assert main([*command, "--class", "run", "--method", method]) == 0
+    (data,) = out.glob("*_heat.npz")
+    stored = np.load(data)
+    assert str(stored["class_name"]) == "run" and 0 <= stored["score"] <= 1
+    assert stored["heat"].dtype == np.float32 and stored["heat"].min() >= 0
+    assert stored["heat"].shape == stored["frames"].shape[:3] == (len(stored["times"]), 32, 32)
+    assert sorted(path.suffix for path in out.iterdir()) == [".mp4", ".npz", ".png"]
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["--class", "runn"], "did you mean 'run'?"),
+        (["--stage", "5"], "allowed: 1, 2, 3, 4"),
+        (["--layer", "blocks4.99"], "which UniFormer does not have; did you mean 'blocks4."),
+        (["--layer", "head"], "no map of channels"),
+        (["--layer", "blocks4.0", "--stage", "4"], "name one of them"),
+        (["--method", "occlusion", "--stage", "4"], "occlusion asks for none"),
+    ],
+)
+def test_what_is_not_there_is_said(checkpoint, make_video, tmp_path, capsys, words, told):
+    command = ["explain", str(make_video()), "--checkpoint", str(checkpoint)]
+    assert main([*command, "--out", str(tmp_path / "heat"), *words]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_broken_video_is_said(checkpoint, tmp_path, capsys):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video" * 100)
+    command = ["explain", str(broken), "--checkpoint", str(checkpoint)]
+    assert main([*command, "--out", str(tmp_path / "heat")]) == 2
+    assert "broken.mp4" in capsys.readouterr().err
+
+
+def test_files_of_others_stay(tmp_path):
+    (tmp_path / "a_heat.png").write_bytes(b"mine")
+    with pytest.raises(DataError, match="is not of an explanation"):
+        claim_files(tmp_path, "a.mp4")
+
+
+def test_a_model_without_stages_asks_for_a_layer():
+    with pytest.raises(ConfigError, match=r"name a layer \(--layer\): there are seen"):
+        find_layer(Corner())
+    assert find_layer(Corner(), layer="seen") == "seen"
+
+
+def test_drawing_colours_the_hot_place_only(tmp_path):
+    heat = np.zeros((4, 16, 16), np.float32)
+    heat[2, :8, :8] = 2.0
+    frames = np.full((4, 16, 16, 3), 100, np.uint8)
+    found = Explanation("a.mp4", "run", 0.5, "gradcam", heat, frames, np.arange(4) / 10)
+    changed = (overlay(found) != frames).any(-1)
+    assert (changed == (heat > 0)).all()
+    assert strip(found).shape == (32, 64, 3)
+    cold = dataclasses.replace(found, heat=np.zeros_like(heat))
+    assert (overlay(cold) == frames).all()
+    places = claim_files(tmp_path / "out", "a.mp4")
+    write_files(found, places)
+    assert all(place.is_file() for place in places.values())
+
+
+def test_a_model_of_images_is_refused():
+    class OfImages:
+        class medium:
+            name = "image"
+
+    with pytest.raises(ConfigError, match="takes images"):
+        Explainer(OfImages())
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3, 4])
+def test_light_models_give_a_map_at_each_stage(stage):
+    from uniformer_video import create_model
+
+    torch.manual_seed(0)
+    model = create_model("uniformer_xxs", num_classes=3).eval()
+    view = torch.randn(1, 3, 4, 64, 64)
+    heat = gradcam(model, view, 1, find_layer(model, stage))
+    side = 64 // 2 ** (stage + 1)
+    assert heat.shape == (2, side, side) and heat.max() > 0

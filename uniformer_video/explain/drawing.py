@@ -1,0 +1,79 @@
+"""Heat over frames, as pictures and as a video; and the files of an explanation."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from uniformer_video.data.lists.output_names import output_names
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.errors import DataError
+from uniformer_video.explain.explainer import KIND, Explanation
+from uniformer_video.files import atomic_write
+from uniformer_video.inference.rendered_video import RenderedVideo
+
+_STRIP_FRAMES = 8
+_OPACITY = 0.6  # of the greatest heat
+# From no heat to the greatest, RGB: dark violet, red, orange, pale yellow.
+_COLOURS = np.array([(40, 0, 80), (190, 30, 70), (250, 140, 20), (255, 250, 170)], np.float32)
+
+
+def overlay(explanation: Explanation) -> np.ndarray:
+    """Frames with their heat in colours, `uint8 [T, H, W, 3]`; the hotter, the more opaque."""
+    top = float(explanation.heat.max())
+    share = explanation.heat / top if top > 0 else np.zeros_like(explanation.heat)
+    places = np.linspace(0, 1, len(_COLOURS))
+    colours = np.stack([np.interp(share, places, channel) for channel in _COLOURS.T], -1)
+    opacity = (_OPACITY * share)[..., None]
+    return (explanation.frames * (1 - opacity) + colours * opacity).round().astype(np.uint8)
+
+
+def strip(explanation: Explanation) -> np.ndarray:
+    """Up to 8 frames side by side, above as they are, below with their heat: `uint8 [2 H, n W, 3]`."""
+    count = len(explanation.frames)
+    chosen = np.linspace(0, count - 1, min(count, _STRIP_FRAMES)).round().astype(int)
+    rows = [
+        np.concatenate(list(of[chosen]), 1) for of in (explanation.frames, overlay(explanation))
+    ]
+    return np.concatenate(rows, 0)
+
+
+def claim_files(folder: str | Path, video: str) -> dict[str, Path]:
+    """{"npz", "png", "mp4": where each is written}, in a folder that is made.
+
+    Those of an earlier explanation may be replaced; `DataError` where files of others are in the way.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"--out {folder} is no folder; name a folder for the results")
+    record = VideoRecord(video, video, ())
+    name = Path(output_names([record])[record.segment]).name
+    places = {kind: folder / f"{name}_heat.{kind}" for kind in ("npz", "png", "mp4")}
+    there = [place for place in places.values() if place.exists()]
+    if there and not _is_explanation(places["npz"]):
+        raise DataError(
+            f"{there[0]} is there and is not of an explanation; name another folder for the results"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return places
+
+
+def write_files(explanation: Explanation, places: dict[str, Path]) -> None:
+    """Write the data, the strip and the video; the data first, which tells whose the others are."""
+    explanation.save(places["npz"])
+    with atomic_write(places["png"]) as file:
+        Image.fromarray(strip(explanation)).save(file, "PNG")
+    times = explanation.times - explanation.times[0]
+    seconds = float(times[-1])
+    rate = (len(times) - 1) / seconds if seconds > 0 else 25.0
+    with RenderedVideo(places["mp4"], "", 0.0, seconds, rate) as video:
+        for image, time in zip(overlay(explanation), times, strict=True):
+            video.write(image, float(time))
+
+
+def _is_explanation(path: Path) -> bool:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return str(stored["kind"]) == KIND
+    except Exception:  # anything else may lie there: NumPy raises what its bytes lead to
+        return False
