@@ -4,6 +4,7 @@ import logging
 from argparse import ArgumentParser, Namespace
 
 from uniformer_video.commands.options import add_device
+from uniformer_video.explain.methods import METHODS
 
 log = logging.getLogger("uniformer_video")
 
@@ -20,7 +21,7 @@ def explain_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         default="gradcam",
-        choices=["gradcam", "occlusion"],
+        choices=METHODS,
         help="by gradients at a layer, or by what is lost where parts are hidden (gradcam)",
     )
     parser.add_argument(

@@ -11,6 +11,7 @@ from uniformer_video.errors import DataError
 from uniformer_video.explain.explainer import KIND, Explanation
 from uniformer_video.files import atomic_write
 from uniformer_video.inference.rendered_video import RenderedVideo
+from uniformer_video.inference.timeline_windows import USUAL_RATE
 
 _STRIP_FRAMES = 8
 _OPACITY = 0.6  # of the greatest heat
@@ -65,7 +66,7 @@ def write_files(explanation: Explanation, places: dict[str, Path]) -> None:
         Image.fromarray(strip(explanation)).save(file, "PNG")
     times = explanation.times - explanation.times[0]
     seconds = float(times[-1])
-    rate = (len(times) - 1) / seconds if seconds > 0 else 25.0
+    rate = (len(times) - 1) / seconds if seconds > 0 else USUAL_RATE
     with RenderedVideo(places["mp4"], "", 0.0, seconds, rate) as video:
         for image, time in zip(overlay(explanation), times, strict=True):
             video.write(image, float(time))

@@ -10,17 +10,17 @@ import torch.nn.functional as F
 
 from uniformer_video.data.decoding.guard import GuardedReader
 from uniformer_video.data.lists.media import VIDEO
-from uniformer_video.data.loading.dataset import timeline_of
+from uniformer_video.data.loading.view_reader import ViewReader
 from uniformer_video.errors import ConfigError, choice_error
 from uniformer_video.explain.gradcam import find_layer, gradcam
+from uniformer_video.explain.methods import METHODS
 from uniformer_video.explain.occlusion import occlusion, spread
 from uniformer_video.files import atomic_write
 from uniformer_video.inference.inputs import Video, find_source
 from uniformer_video.inference.predictor import Predictor
+from uniformer_video.inference.timeline_windows import USUAL_RATE, times_of
 
 KIND = "uniformer-video explanation"
-METHODS = ("gradcam", "occlusion")
-_USUAL_RATE = 25.0  # frames a second, of frames that are shown at no known time
 
 
 @dataclass(frozen=True, repr=False)
@@ -152,15 +152,7 @@ class Explainer:
     def _read(self, opened: GuardedReader, path: str) -> tuple[torch.Tensor, np.ndarray]:
         """The pixels of the view, `float32 [3, T, crop, crop]` in 0..255, and when they are shown, `[T]`."""
         protocol = self._protocol
-        timeline = timeline_of(opened, protocol.sampling, path)
-        indices = timeline[protocol.sampling.test_clips(len(timeline), 1)].ravel()
-        pixels = opened.map_frames(
-            indices,
-            lambda frame: protocol.views.crops(frame[None])[0][:, 0].numpy(),
-            protocol.decode_short_side,
-        )
-        if opened.times is not None:
-            times = np.asarray(opened.times, np.float64)[indices]
-        else:
-            times = indices / float(opened.fps or _USUAL_RATE)
-        return torch.from_numpy(pixels).transpose(0, 1).contiguous(), times
+        reader = ViewReader(protocol.sampling, protocol.views, 1, protocol.decode_short_side)
+        indices = reader.indices(opened, path)
+        times = times_of(opened.num_frames, opened.times, opened.fps or USUAL_RATE, path)
+        return reader.pixels(opened, indices)[0, 0].contiguous(), times[indices[0]]

@@ -5,6 +5,7 @@ Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via 
 """
 
 import re
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -30,12 +31,9 @@ def find_layer(model: nn.Module, stage: int | None = None, layer: str | None = N
         names = [name for name, _ in model.named_modules() if name]
         if layer in names:
             return layer
-        near = choice_error("layer", layer, names)
-        hint = str(near).rpartition("; did you mean ")[2] if "; did you mean " in str(near) else ""
-        raise ConfigError(
-            f"layer is {layer!r}, which {type(model).__name__} does not have"
-            + (f"; did you mean {hint}" if hint else f"; {_some_layers(model)}")
-        )
+        near = get_close_matches(layer, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else _some_layers(model)
+        raise ConfigError(f"layer is {layer!r}, which {type(model).__name__} does not have; {hint}")
     if not isinstance(model, UniFormer):
         what = "no layer is given" if stage is None else f"stage is {stage}"
         raise ConfigError(

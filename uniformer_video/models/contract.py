@@ -36,7 +36,6 @@ class RecognitionModel(nn.Module):
     - `no_weight_decay()`: the names of parameters that weight decay may spare, beside all of one dimension.
     - `group_matcher(coarse)`: patterns that put the parameters into layers by depth, as timm's models have
       it; see `models/layer_groups.py`. The first layer is the stem, the last one holds the classifiers alone.
-
     - `for_inference()`: make it a model that only predicts, faster; see `models/inference_mode.py`, whose
       function of this name does it for any model.
 

@@ -65,14 +65,9 @@ class ViewReader:
 
         start, end: the segment that counts, in seconds. Raises `DecodeError`, which names `path`.
         """
-        timeline = timeline_of(video, self.sampling, path, start, end)
-        indices = timeline[self.sampling.test_clips(len(timeline), self.num_clips)]
         first = number * self._clips_at_once
-        indices = indices[first : first + self._clips_at_once]
-        crops = video.map_frames(indices.ravel(), self._crops, self.decode_short_side)
-        give_back_freed()
-        # [clips, T, crops, 3, h, w] -> [clips, crops, 3, T, h, w]
-        clips = torch.from_numpy(crops).unflatten(0, indices.shape).permute(0, 2, 3, 1, 4, 5)
+        indices = self.indices(video, path, start, end)[first : first + self._clips_at_once]
+        clips = self.pixels(video, indices)
         inputs = (self.views.to_input(view) for clip in clips for view in clip)
         first_view = next(inputs)
         views = torch.empty(clips.shape[0] * clips.shape[1], *first_view.shape)
@@ -80,6 +75,20 @@ class ViewReader:
         for place, view in enumerate(inputs, 1):  # one by one: all of them again would be a copy
             views[place] = view
         return views
+
+    def indices(
+        self, video: GuardedReader, path: str, start: float = 0.0, end: float | None = None
+    ) -> np.ndarray:
+        """Which frames the clips are made of, `int64 [num_clips, T]`; arguments as of `part`."""
+        timeline = timeline_of(video, self.sampling, path, start, end)
+        return timeline[self.sampling.test_clips(len(timeline), self.num_clips)]
+
+    def pixels(self, video: GuardedReader, indices: np.ndarray) -> Tensor:
+        """The crops of clips `[clips, T]`, values in 0..255: `float32 [clips, crops, 3, T, crop, crop]`."""
+        crops = video.map_frames(indices.ravel(), self._crops, self.decode_short_side)
+        give_back_freed()
+        # [clips, T, crops, 3, h, w] -> [clips, crops, 3, T, h, w]
+        return torch.from_numpy(crops).unflatten(0, indices.shape).permute(0, 2, 3, 1, 4, 5)
 
     def _crops(self, frame: np.ndarray) -> np.ndarray:
         """`uint8 [H, W, 3]` -> `float32 [crops, 3, crop, crop]`, values in 0..255."""

@@ -1,0 +1,3 @@
+"""The names of the ways to find what speaks for a class."""
+
+METHODS = ("gradcam", "occlusion")
