@@ -1,6 +1,7 @@
 """Grad-CAM and occlusion, on networks whose logits depend on known parts of a clip only."""
 
 import dataclasses
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -56,6 +57,20 @@ def test_gradcam_is_what_autograd_gives_by_hand():
     for channel in range(5):
         expected += features.grad[0, channel].mean() * features[0, channel].detach()
     torch.testing.assert_close(gradcam(model, view, 2, "0"), expected.clamp(min=0))
+
+
+def test_gradcam_leaves_alone_what_other_threads_predict():
+    class Shared(Corner):
+        def forward(self, x):
+            logits = super().forward(x)
+            if torch.is_grad_enabled():
+                other = Thread(target=torch.no_grad()(self.forward), args=(torch.zeros_like(x),))
+                other.start()
+                other.join()
+            return logits
+
+    heat = gradcam(Shared(), clip()[None], 1, "seen")
+    assert (heat == gradcam(Corner(), clip()[None], 1, "seen")).all()
 
 
 def test_occlusion_of_the_deciding_part_costs_most():

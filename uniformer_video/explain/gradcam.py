@@ -6,6 +6,7 @@ Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via 
 
 import re
 from difflib import get_close_matches
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -56,7 +57,13 @@ def gradcam(model: nn.Module, view: Tensor, class_index: int, layer: str) -> Ten
     run, gives no map of time, height and width, or does not reach the logit.
     """
     found: list[Any] = []
-    hook = model.get_submodule(layer).register_forward_hook(lambda _, __, out: found.append(out))
+    thread = get_ident()
+
+    def keep(_: nn.Module, __: Any, output: Any) -> None:
+        if get_ident() == thread:  # others may predict with the same model meanwhile
+            found.append(output)
+
+    hook = model.get_submodule(layer).register_forward_hook(keep)
     try:
         with torch.enable_grad():
             logits = model(view.detach().clone().requires_grad_())
