@@ -38,12 +38,13 @@ def check_decoders() -> Iterator[Finding]:
     """Which libraries are there, and their FFmpeg."""
     try:
         import av
+        from av import library_versions
     except (ImportError, OSError) as error:
         yield wrong(
             "pyav", f"cannot be imported: {one_line(error)}", "pip install --force-reinstall av"
         )
     else:
-        avcodec = ".".join(map(str, av.library_versions["libavcodec"]))
+        avcodec = ".".join(map(str, library_versions["libavcodec"]))
         yield Finding(
             "pyav", f"{av.__version__}, FFmpeg {av.ffmpeg_version_info} (libavcodec {avcodec})"
         )
