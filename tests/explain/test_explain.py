@@ -138,6 +138,7 @@ def test_a_broken_video_is_said(checkpoint, tmp_path, capsys):
     command = ["explain", str(broken), "--checkpoint", str(checkpoint)]
     assert main([*command, "--out", str(tmp_path / "heat")]) == 2
     assert "broken.mp4" in capsys.readouterr().err
+    assert not (tmp_path / "heat").exists()
 
 
 def test_files_of_others_stay(tmp_path):

@@ -40,7 +40,7 @@ def strip(explanation: Explanation) -> np.ndarray:
 
 
 def claim_files(folder: str | Path, video: str) -> dict[str, Path]:
-    """{"npz", "png", "mp4": where each is written}, in a folder that is made.
+    """{"npz", "png", "mp4": where each is written}, in a folder that `write_files` makes.
 
     Those of an earlier explanation may be replaced; `DataError` where files of others are in the way.
     """
@@ -55,12 +55,12 @@ def claim_files(folder: str | Path, video: str) -> dict[str, Path]:
         raise DataError(
             f"{there[0]} is there and is not of an explanation; name another folder for the results"
         )
-    folder.mkdir(parents=True, exist_ok=True)
     return places
 
 
 def write_files(explanation: Explanation, places: dict[str, Path]) -> None:
     """Write the data, the strip and the video; the data first, which tells whose the others are."""
+    places["npz"].parent.mkdir(parents=True, exist_ok=True)
     explanation.save(places["npz"])
     with atomic_write(places["png"]) as file:
         Image.fromarray(strip(explanation)).save(file, "PNG")
