@@ -20,7 +20,7 @@ from uniformer_video.inference.inputs import Video, find_source
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.timeline_windows import USUAL_RATE, times_of
 
-KIND = "uniformer-video explanation"
+KIND = "explanation"
 
 
 @dataclass(frozen=True, repr=False)
