@@ -80,7 +80,7 @@ class Work:
         self.model = (
             torch.compile(model, backend=backend, dynamic=False) if side.compiled else model
         )
-        self.labels = torch.arange(len(clip), device=self.device) % model.head.out_features
+        self.labels = torch.arange(len(clip), device=self.device) % network.num_classes
         self.optimizer = adamw(model, 0.05)
         # A scale that overflowed would skip the optimiser, and so its time.
         self.scaler = torch.amp.GradScaler(

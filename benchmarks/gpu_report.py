@@ -1,4 +1,4 @@
-"""The results of `gpu_model.py`: kept as plain data, shown as tables, written after every section."""
+"""The results of `gpu_model.py` and `gpu_sweep.py`: plain data, and tables, written after every section."""
 
 import json
 import platform
@@ -55,6 +55,28 @@ COLUMNS = {
         ("compile s", "compile_s", "{:.1f}"),
         *_NOTE,
     ],
+    "models": [
+        ("model", "model", "{}"),
+        ("work", "work", "{}"),
+        ("frames", "frames", "{}"),
+        ("size", "size", "{}"),
+        ("batch", "batch", "{}"),
+        ("way", "form", "{}"),
+        ("ms", "ms", "{:.2f}"),
+        ("clips/s", "clips_per_s", "{:.1f}"),
+        ("peak GB", "peak_gb", "{:.2f}"),
+        ("TFLOP/s", "tflops", "{:.3g}"),
+        ("of matmul", "share_of_matmul", "{:.1%}"),
+        *_NOTE,
+    ],
+    "longest": [
+        ("model", "model", "{}"),
+        ("work", "work", "{}"),
+        ("frames", "frames", "{}"),
+        ("seconds", "seconds", "{:.2f}"),
+        ("peak GB", "peak_gb", "{:.1f}"),
+        *_NOTE,
+    ],
 }
 CAPTIONS = {
     "parity": "Error against the published float64 logits. `cast`: weights and clip in that type.",
@@ -68,17 +90,25 @@ CAPTIONS = {
         "multiply-add and three forward passes a training step; `of matmul` compares them with the "
         "matrix products of that precision."
     ),
+    "models": (
+        "bfloat16 autocast, medians. `graph`: the forward pass replayed as one CUDA graph, so that "
+        "the host launches once; `folded`: BatchNorm folded by `for_inference`; TFLOP/s as above."
+    ),
+    "longest": "One clip of more and more frames, bfloat16, until the memory is not enough.",
 }
+OF_THE_MODEL = ("parity", "matmul", "depthwise", "times")
+OF_THE_SWEEP = ("matmul", "models", "longest")
 
 
 class Report:
     """The results so far, on the screen and in a folder."""
 
-    def __init__(self, folder, scope, device, minutes):
+    def __init__(self, folder, scope, device, minutes, sections=OF_THE_MODEL):
         self.folder, self.start, self.minutes = Path(folder), time.monotonic(), minutes
         self.data = {"format": 1, "complete": False, "machine": machine(device)}
         self.data |= {"scope": asdict(scope), "minutes": minutes, "seconds": 0.0}
-        self.data |= {section: [] for section in COLUMNS}
+        self.sections = sections
+        self.data |= {section: [] for section in sections}
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def out_of_time(self):
@@ -93,7 +123,7 @@ class Report:
 
     def finish(self, interrupted):
         """Both files once more; complete is a run that left out nothing for want of time."""
-        rows = [row for section in COLUMNS for row in self.data[section]]
+        rows = [row for section in self.sections for row in self.data[section]]
         late = any(row.get("note") == LATE for row in rows)
         self.data["complete"] = not (interrupted or late)
         self.write()
@@ -140,6 +170,8 @@ def markdown(data):
     state = "complete" if data["complete"] else "not complete"
     lines = ["# UniFormer on one device", "", f"{facts}; {data['seconds']:.0f} s, {state}."]
     for section, caption in CAPTIONS.items():
+        if section not in data:
+            continue
         lines += ["", f"## {section.capitalize()}", "", caption, ""]
         lines.append(table(section, data[section]) if data[section] else "Nothing was measured.")
     return "\n".join(lines) + "\n"

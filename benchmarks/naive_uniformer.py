@@ -88,6 +88,7 @@ class NaiveUniFormer(nn.Module):
 
     def __init__(self, num_classes, embed_dims, depths, head_dim, kernel, ratio=4):
         super().__init__()
+        self.num_classes = num_classes
         dims = [3, *embed_dims]
         for i in range(4):
             shape = ((3, 4, 4), (2, 4, 4), (1, 0, 0)) if i == 0 else ((1, 2, 2), (1, 2, 2), 0)

@@ -60,7 +60,7 @@ def test_a_quick_run_fills_every_table(tmp_path, run_main):
     assert results["machine"]["torch"] == torch.__version__
     assert results["scope"]["network"] == gpu_model.TINY
 
-    rows = [row for section in gpu_report.COLUMNS for row in results[section]]
+    rows = [row for section in gpu_report.OF_THE_MODEL for row in results[section]]
     assert not [row["note"] for row in rows if "note" in row]
     assert {row["precision"] for row in results["parity"]} == {"float32", "tf32"}
     assert all(row["error"] < 1e-5 and row["top1_agrees"] for row in results["parity"])
@@ -73,7 +73,7 @@ def test_a_quick_run_fills_every_table(tmp_path, run_main):
         assert ("compile_s" in row) == row["compiled"]
 
     text = (tmp_path / "results.md").read_text()
-    for section in gpu_report.COLUMNS:
+    for section in gpu_report.OF_THE_MODEL:
         shown = text.split(f"## {section.capitalize()}\n")[1].split("\n## ")[0]
         lines = [line for line in shown.splitlines() if line.startswith("|")]
         assert len(lines) == 2 + len(results[section])
@@ -84,7 +84,7 @@ def test_a_quick_run_on_a_gpu_measures_memory_too(tmp_path):
     command = [sys.executable, str(SCRIPT), "--quick", "--out", str(tmp_path)]
     subprocess.run(command, check=True, timeout=300)
     results = json.loads((tmp_path / "results.json").read_text())
-    rows = [row for section in gpu_report.COLUMNS for row in results[section]]
+    rows = [row for section in gpu_report.OF_THE_MODEL for row in results[section]]
     assert not [row["note"] for row in rows if "note" in row]
     assert all(row["peak_gb"] > 0 for row in results["times"])
     assert all(part["launches"] for row in results["depthwise"] for part in row["parts"])

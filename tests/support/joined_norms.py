@@ -35,10 +35,10 @@ STEPS = 2
 def make_norm(name, device="cpu"):
     """The case's layer inside a model, in float64, with weights of its own."""
     torch.manual_seed(1)
-    model = nn.Sequential(CASES[name][0]()).to(device, torch.float64).train()
+    model = nn.Sequential(CASES[name][0]()).double().train()
     for parameter in model.parameters():
         nn.init.normal_(parameter)
-    return model
+    return model.to(device)  # a GPU would draw other numbers
 
 
 def batches(name, size):
