@@ -69,6 +69,12 @@ def test_every_setting_of_a_test_is_in_it_and_survives_a_file():
     assert Protocol.from_cfg(config(**{"DATA.TEST_SCALE": 0})).views.short_side == 224
 
 
+def test_a_test_computes_as_the_training_unless_it_says_otherwise():
+    assert Protocol.from_cfg(config(**{"TEST.PRECISION": "fp32"})).precision == "fp32"
+    both = {"TEST.PRECISION": "auto", "TRAIN.PRECISION": "auto"}
+    assert Protocol.from_cfg(config(**both)).precision == "auto"
+
+
 @pytest.mark.parametrize(
     "damaged", [{"protocol": 7}, {"protocol": ["a"]}, {"input": 1, "test": {}}]
 )

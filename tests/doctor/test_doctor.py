@@ -1,5 +1,6 @@
 """What the doctor finds on machines that are well, and on such that are not."""
 
+import itertools
 import sys
 from collections import namedtuple
 from importlib import metadata
@@ -151,6 +152,18 @@ def test_a_step_of_the_self_test_that_fails_is_told(tmp_path, monkeypatch):
     )
     assert model.level is Level.WRONG and "bfloat16 on" in model.found
     assert videos.found == "ZeroDivisionError: division by zero"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [((4, 1), "4.0 times as fast as in fp32"), ((1, 1), "fp32 is as well")]
+)
+def test_it_says_whether_bfloat16_pays(monkeypatch, seconds, said):
+    """By a clock that shows so many seconds for a pass in fp32, and in bf16."""
+    ticks = itertools.accumulate(
+        itertools.chain([0], itertools.cycle([seconds[0], 0, seconds[1], 0]))
+    )
+    monkeypatch.setattr(self_test.time, "perf_counter", lambda: next(ticks))
+    assert said in self_test._time_bfloat16()
 
 
 def test_a_training_that_is_asked_to_stop_stops_the_doctor():

@@ -1,15 +1,18 @@
 """Settings that name a format of lists or a decoder, against what these can."""
 
 import pytest
+import torch
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.build_task import build_task
-from uniformer_video.runs.check import check_data_settings, check_settings
+from uniformer_video.runs.check import check_data_settings, check_precisions, check_settings
 from uniformer_video.runs.folder import RunFolder
+from uniformer_video.runs.run import run
 
 PARTS = ("TRAIN.DATASET", "TEST.DATASET")
+CPU = torch.device("cpu")
 
 
 def refusal(*overrides):
@@ -48,6 +51,17 @@ def test_what_a_format_cannot_do(key):
     for backend in ("decord", "torchcodec"):
         message = refusal("DATA.DECODING_BACKEND", backend, key, "shards")
         assert f"DATA.DECODING_BACKEND {backend} cannot read videos in shards" in message
+
+
+def test_a_precision_of_the_test_that_the_device_lacks_is_said_before_any_training():
+    settings = ["DATA.PATH_TO_DATA_DIR", "nowhere", "TEST.PRECISION", "fp16"]
+    with pytest.raises(ConfigError, match="fp16 needs a CUDA device"):
+        run(load_config(overrides=settings), "any")
+    check_precisions(load_config(overrides=[*settings, "TEST.ENABLE", "False"]), CPU)
+    with pytest.raises(ConfigError, match="fp16 needs a CUDA device"):
+        check_precisions(
+            load_config(overrides=["TRAIN.PRECISION", "fp16", "TEST.ENABLE", "False"]), CPU
+        )
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ def further(folder, cfg, weights="own weights", videos="own videos", tested=None
         (["TEST.NUM_ENSEMBLE_VIEWS", "7", "TEST.NUM_SPATIAL_CROPS", "3"], "test-clips7-crops3"),
         (["TEST.SPLIT", "val"], "test-val"),
         (["TEST.SCORE", "softmax"], "test-softmax"),
+        (["TEST.PRECISION", "bf16"], "test-bf16"),
         (["DATA.REVERSE_FRAMES", "True"], "test-reverse_frames"),
         (["DATA.TARGET_FPS", "12.5"], "test-fps12.5"),
         (["TEST.CHECKPOINT_FILE_PATH", "/my files/k400 base.pth"], "test-k400-base"),

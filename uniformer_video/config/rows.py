@@ -360,6 +360,8 @@ _TESTS = all_of(
            (1, 3), affects_test=True),
     text("TEST.SCORE", "logits", "what is summed over views: logits (as published), or as the task allows",
          affects_test=True),
+    choice("TEST.PRECISION", "auto", "arithmetic of the test, and of predictions; auto = as TRAIN.PRECISION",
+           ("auto", "fp32", "bf16", "fp16"), affects_test=True),
     text("TEST.CHECKPOINT_FILE_PATH", "", "weights to test; empty = those of OUTPUT_DIR",
          affects_test=True),
     choice("TEST.WEIGHTS", "best", "which of OUTPUT_DIR's weights to test",

@@ -45,7 +45,7 @@ _SETTINGS = {
     "num_clips": "TEST.NUM_ENSEMBLE_VIEWS",
     "num_crops": "TEST.NUM_SPATIAL_CROPS",
     "score": "TEST.SCORE",
-    "precision": "TRAIN.PRECISION",
+    "precision": "TEST.PRECISION",
     "decoder": "DATA.DECODING_BACKEND",
     "medium": "TRAIN.DATASET",
 }
@@ -109,6 +109,8 @@ class Protocol:
         flat = flat_config(cfg)
         values = {name: flat[key] for name, key in _SETTINGS.items()}
         values["medium"] = medium_of(flat["TRAIN.DATASET"])
+        if values["precision"] == "auto":
+            values["precision"] = flat["TRAIN.PRECISION"]
         if values["medium"] == IMAGE.name:
             values |= _OF_IMAGES
             values["short_side"] = values["short_side"] or _short_side(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 from uniformer_video.doctor.finding import Finding, wrong
 from uniformer_video.errors import UserError
@@ -31,6 +32,7 @@ _SETTINGS = {
 }
 # Of the logits of the same model and clip, relative to the largest: those of another precision.
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}
+_WARM_UP, _ROUNDS = 1, 3  # forward passes of each precision
 _REPORT = "report this, with all that is printed here"
 
 
@@ -38,6 +40,7 @@ def self_test(folder: Path) -> Iterator[Finding]:
     """Make videos, train, test, predict inside `folder`, which is empty; compare precisions."""
     yield from _try("videos", lambda: _make_videos(folder / "videos"))
     yield from _try("model", _compare_precisions)
+    yield from _try("bf16", _time_bfloat16)
     if not (folder / "videos" / "test.csv").is_file():
         return
     yield from _try("training, test", lambda: _run(folder))
@@ -101,6 +104,30 @@ def _compare_precisions() -> str:
                 )
             model.double().cpu()
     return f"on {device}, off from float64 by {', '.join(said)}"
+
+
+def _time_bfloat16() -> str:
+    """Forward passes of a clip in float32 and under bfloat16's autocast, in turn, and what that means."""
+    import torch
+
+    from uniformer_video.training.precision import autocast_for
+    from uniformer_video.zoo.create import build_network
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build_network("uniformer_s", 400, depths=[1, 1, 2, 1]).eval().to(device)
+    clip = torch.rand(1, 3, 8, 112, 112, device=device)
+    times: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    with torch.inference_mode():
+        for _ in range(_WARM_UP + _ROUNDS):
+            for precision, taken in times.items():
+                started = time.perf_counter()
+                with autocast_for(precision, device)():
+                    model(clip).cpu()
+                taken.append(time.perf_counter() - started)
+    usual = {precision: median(taken[_WARM_UP:]) for precision, taken in times.items()}
+    ratio = usual["fp32"] / usual["bf16"]
+    advice = "TEST.PRECISION bf16 and --precision bf16 pay" if ratio > 1.1 else "fp32 is as well"
+    return f"a forward pass is {ratio:.1f} times as fast as in fp32 on {device.type}: {advice}"
 
 
 def _make_videos(folder: Path) -> str:

@@ -5,6 +5,7 @@
 
 from contextlib import suppress
 
+import torch
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.register import plugin_of
@@ -24,11 +25,13 @@ from uniformer_video.data.lists.formats import (
     medium_of,
 )
 from uniformer_video.data.lists.media import IMAGE, MEDIA, VIDEO, Medium
+from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.build_token_labels import check_maps_named, check_token_labels
 from uniformer_video.tasks.segmentation import Segmentation
 from uniformer_video.tasks.task import Task
+from uniformer_video.training.precision import choose_precision
 from uniformer_video.zoo.registry import MODELS, find_model
 
 _FORMAT_SWITCHES = ("TRAIN.DATASET", "TEST.DATASET")
@@ -71,6 +74,16 @@ _OF_CLASSES: tuple[str, ...] = (
 _OF_MASKS = tuple(key for key in DEFAULTS if key.startswith("SEGMENTATION."))
 # What only some models have, and configs of other projects set for all of them.
 _RATES = ("MODEL.DROPOUT_RATE", "MVIT.DROPPATH_RATE")
+
+
+def check_precisions(cfg: CfgNode, device: torch.device) -> None:
+    """Raises `ConfigError` where the device does not compute as the training or the test is to: a test comes
+    after hours of training.
+    """
+    if cfg.TRAIN.ENABLE:
+        choose_precision(cfg.TRAIN.PRECISION, device)
+    if cfg.TEST.ENABLE:
+        choose_precision(Protocol.from_cfg(cfg).precision, device)
 
 
 def check_settings(cfg: CfgNode) -> None:

@@ -14,7 +14,7 @@ from uniformer_video.runs.build_data import Data, build_data
 from uniformer_video.runs.build_lists import without_validation
 from uniformer_video.runs.build_model import name_model
 from uniformer_video.runs.build_writers import build_writers, check_writers
-from uniformer_video.runs.check import check_phases, check_settings
+from uniformer_video.runs.check import check_phases, check_precisions, check_settings
 from uniformer_video.runs.fit import fit
 from uniformer_video.runs.folder import LACKING_FILE, RunFolder, run_folder
 from uniformer_video.runs.frame_cache import build_frame_cache, remove_frame_cache
@@ -43,6 +43,7 @@ def run(
     check_writers(cfg)
     with join_ranks(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
         try:
+            check_precisions(cfg, ranks.device)
             data = build_data(cfg)
             folder = run_folder(cfg, name)
             ranks.on_main(folder.check_no_folds)

@@ -12,7 +12,10 @@ def choose_precision(precision: str, device: torch.device) -> str:
     """ "auto" -> "bf16" on a CUDA device that has it, else "fp32"; other names as they are."""
     if precision != "auto":
         if precision == "fp16" and device.type != "cuda":
-            raise ConfigError("TRAIN.PRECISION fp16 needs a CUDA device; use bf16, fp32 or auto")
+            raise ConfigError(
+                "fp16 needs a CUDA device (TRAIN.PRECISION, TEST.PRECISION, --precision); use bf16, "
+                "fp32 or auto"
+            )
         return precision
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
