@@ -53,17 +53,17 @@ $(INSTALLED)-torch: constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@touch $@
 
-demo: $(INSTALLED)-report
+demo: $(INSTALLED)-report $(INSTALLED)-fast
 	$(BIN)/python tools/make_demo_data.py $(DEMO_VIDEOS)
 	$(BIN)/python tools/run_net.py --cfg configs/demo/uniformer_demo.yaml $(DEMO_SETTINGS)
 
 # what inflation is worth; the table holds every seed that was run
-demo-inflate: $(INSTALLED)-report
+demo-inflate: $(INSTALLED)-report $(INSTALLED)-fast
 	$(BIN)/python tools/make_demo_data.py --inflation
 	$(BIN)/python -m uniformer_video bench inflation --cfg configs/demo/inflate.yaml $(DEMO_SETTINGS)
 
 # segmentation: a class for each pixel
-demo-dense: $(INSTALLED)-report
+demo-dense: $(INSTALLED)-report $(INSTALLED)-fast
 	$(BIN)/python tools/make_demo_data.py --dense
 	$(BIN)/python tools/run_net.py --cfg configs/demo/dense.yaml $(DEMO_SETTINGS)
 

@@ -46,6 +46,8 @@ HUB = ["huggingface_hub>=0.25", "safetensors>=0.4.3"]
 TORCHCODEC = ["torchcodec>=0.7"]
 # comes with torch's builds for CUDA; on a CPU its interpreter tests the kernels
 TRITON = ["triton>=3.3; platform_system == 'Linux'"]
+# training on a CPU: compiles the gradients of depthwise convolutions; 60 MB with its compiler
+FAST = ["numba>=0.61"]
 # training from shards in s3:// and others, with fsspec's driver for them, such as s3fs
 REMOTE = ["fsspec>=2023.1"]
 SLURM = ["submitit>=1.5"]
@@ -68,6 +70,7 @@ TEST = [
     *REMOTE,
     *SLURM,
     *ORACLES,
+    *FAST,
 ]
 LINT = ["ruff>=0.8", "mypy>=1.14", "types-PyYAML", "types-simplejson", "types-tqdm", "uv>=0.5"]
 
@@ -131,6 +134,7 @@ setup(
     ],
     extras_require={
         "report": REPORT,
+        "fast": FAST,
         "hub": HUB,
         "remote": REMOTE,
         "slurm": SLURM,

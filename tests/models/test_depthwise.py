@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from uniformer_video.models import depthwise
+from uniformer_video.models import depthwise, depthwise_cpu
 from uniformer_video.models.depthwise import depthwise_conv
 
 needs_triton = pytest.mark.skipif(
@@ -54,17 +54,106 @@ def error(found, expected):
     return float((found.detach().double().cpu() - expected).norm() / expected.norm())
 
 
+@pytest.fixture(params=[True, False], ids=["by numba", "by torch"])
+def gradients_by(request, monkeypatch):
+    """Gradients for weights on a CPU, either way."""
+    if request.param:
+        pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+        assert depthwise_cpu._numba_works()
+    else:
+        monkeypatch.setattr(depthwise_cpu, "_numba_works", lambda: False)
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
-def test_torchs_ways_are_the_convolution(case, dtype):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.usefixtures("gradients_by")
+def test_on_a_cpu_both_ways_are_the_convolution(case, dtype):
     *tensors, gradient = inputs(case, dtype)
     exact = [tensor.double() for tensor in (*tensors, gradient)]
     kernel = case[-1]
     expected = all_results(lambda *leaves: reference(*leaves, kernel), *exact)
     found = all_results(lambda *leaves: depthwise_conv(*leaves, kernel), *tensors, gradient)
-    assert found[0].is_contiguous() and found[0].dtype == dtype
-    bound = 1e-13 if dtype == torch.float64 else 0.02
+    assert found[0].is_contiguous() and {result.dtype for result in found} == {dtype}
+    bound = {torch.float64: 1e-13, torch.float32: 1e-6, torch.bfloat16: 5e-3}[dtype]
     assert max(map(error, found, expected)) < bound
+
+
+@pytest.mark.usefixtures("gradients_by")
+def test_autocast_and_compile_change_nothing_but_rounding_on_a_cpu():
+    case = CASES[1]
+    *tensors, gradient = inputs(case, torch.float32)
+    kernel = case[-1]
+    exact = [tensor.double() for tensor in (*tensors, gradient)]
+    expected = all_results(lambda *leaves: reference(*leaves, kernel), *exact)
+
+    def convolve(*leaves):
+        with torch.autocast("cpu", torch.bfloat16):
+            return depthwise_conv(*leaves, kernel)
+
+    compiled = torch.compile(convolve, fullgraph=True, backend="aot_eager")
+    for function in (convolve, compiled):
+        found = all_results(function, *tensors, gradient)
+        assert [result.dtype for result in found] == [torch.bfloat16, *[torch.float32] * 3]
+        assert max(map(error, found, expected)) < 5e-3
+    torch.compiler.reset()
+
+
+def test_autocast_leaves_float64_alone():
+    *tensors, _ = inputs(CASES[0])
+    with torch.autocast("cpu", torch.bfloat16):
+        out = depthwise_conv(*tensors, CASES[0][-1])
+    assert out.dtype == torch.float64
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 2], ids=["tokens", "weight", "bias"])
+@pytest.mark.usefixtures("gradients_by")
+def test_only_what_is_asked_for_gets_a_gradient(wanted):
+    *tensors, gradient = inputs(CASES[0])
+    kernel = CASES[0][-1]
+    leaf = tensors[wanted].requires_grad_()
+    expected = torch.autograd.grad(reference(*tensors, kernel), leaf, gradient)[0]
+    found = torch.autograd.grad(depthwise_conv(*tensors, kernel), leaf, gradient)[0]
+    assert error(found, expected) < 1e-13
+
+
+def test_gradients_do_not_depend_on_the_number_of_threads():
+    pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+    *tensors, gradient = inputs(CASES[1], torch.float32)
+    convolve = lambda *leaves: depthwise_conv(*leaves, CASES[1][-1])  # noqa: E731
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(all_results(convolve, *tensors, gradient)[2])
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
+@pytest.fixture
+def no_memory_of_numba():
+    depthwise_cpu._numba_works.cache_clear()
+    yield
+    depthwise_cpu._numba_works.cache_clear()
+
+
+@pytest.mark.usefixtures("no_memory_of_numba")
+def test_without_numba_torch_computes_and_the_log_says_once_what_to_install(monkeypatch, caplog):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            assert not depthwise_cpu._numba_works()
+    assert caplog.text.count('pip install "uniformer-video[fast]"') == 1
+
+
+@pytest.mark.parametrize("fault", ["its result is wrong", "ZeroDivisionError"])
+@pytest.mark.usefixtures("no_memory_of_numba")
+def test_where_numba_fails_torch_computes_and_the_log_says_why(fault, monkeypatch, caplog):
+    pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+    broken = (lambda *arguments: 1 / 0) if "Zero" in fault else (lambda *arguments: None)
+    monkeypatch.setattr(depthwise_cpu, "_compiled", lambda: broken)
+    assert not depthwise_cpu._numba_works()
+    assert f"computed by torch, as numba failed: {fault}" in caplog.text
 
 
 INTERPRETED = """

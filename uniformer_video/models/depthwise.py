@@ -1,8 +1,9 @@
 """Depthwise convolution of channels-last tokens: every channel has a kernel of its own.
 
-Two implementations give the same numbers but for rounding: on CUDA devices the Triton kernels of
-`depthwise_op.py`, where they can be compiled and take the data type and the kernel's size; elsewhere
-`torch.nn.functional.conv2d` and `conv3d`. `benchmarks/README.md` has what was measured.
+All ways give the same numbers but for rounding: on CUDA devices the Triton kernels of `depthwise_op.py`,
+where they can be compiled and take the data type and the kernel's size; in training on a CPU torch's
+convolution with the gradients of `depthwise_cpu.py`; else torch's convolution. `benchmarks/README.md` has
+what was measured.
 """
 
 import functools
@@ -12,7 +13,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from uniformer_video.models.depthwise_cpu import DepthwiseOnCpu, convolve
 
 log = logging.getLogger(__name__)
 
@@ -25,34 +27,23 @@ def depthwise_conv(
     kernel: its size, an odd number for each axis of the grid, (T, H, W) or (H, W). weight: `[C, 1, *kernel]`.
     bias: `[C]` or None.
     """
-    dtype = _computed_in(tokens)
-    if tokens.is_cuda and _is_plain_run() and _has_kernels(tokens.device, dtype, tuple(kernel)):
-        return _by_kernels(tokens, weight, bias, tuple(kernel), dtype)
-    features = tokens.movedim(-1, 1)  # [B, C, *grid], a view: in torch's words channels-last
-    if tokens.is_cuda or _has_wrong_gradients(tokens, dtype):
-        features = features.contiguous()  # cuDNN takes up to fifty times as long for channels-last
-    conv = F.conv3d if len(kernel) == 3 else F.conv2d
-    padding = tuple(size // 2 for size in kernel)
-    features = conv(features, weight, bias, padding=padding, groups=len(weight))
-    return features.movedim(1, -1).contiguous()
+    dtype, sides = _computed_in(tokens), tuple(kernel)
+    if tokens.is_cuda:
+        if _is_plain_run() and _has_kernels(tokens.device, dtype, sides):
+            return _by_kernels(tokens, weight, bias, sides, dtype)
+        # cuDNN takes up to fifty times as long for channels-last
+        return convolve(tokens.movedim(-1, 1).contiguous().movedim(1, -1), weight, bias, sides)
+    if tokens.device.type == "cpu" and torch.is_grad_enabled() and _is_plain_run():
+        return DepthwiseOnCpu.apply(tokens, weight, bias, sides, dtype)
+    return convolve(tokens, weight, bias, sides)
 
 
 def _computed_in(tokens: Tensor) -> torch.dtype:
     """The data type that torch would compute a convolution in: autocast's, or that of the tokens."""
-    if tokens.is_meta:  # which has no autocast
+    if tokens.is_meta or tokens.dtype == torch.float64:  # which autocast leaves alone
         return tokens.dtype
     device = tokens.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tokens.dtype
-
-
-def _has_wrong_gradients(tokens: Tensor, dtype: torch.dtype) -> bool:
-    """Whether torch's gradient for the weights may be wrong, unless memory is contiguous.
-
-    Up to torch 2.13 it reads memory that was never written: on CPUs, in bfloat16, for three-dimensional
-    kernels on channels-last memory whose grid is a few pixels wide. The gradient then changes from call to
-    call, or is not finite.
-    """
-    return tokens.device.type == "cpu" and torch.is_grad_enabled() and dtype == torch.bfloat16
 
 
 def _is_plain_run() -> bool:

@@ -1,0 +1,219 @@
+"""Depthwise convolution on a CPU, with gradients that are several times as fast as torch's own.
+
+The forward pass is torch's. The gradient for the tokens is the forward pass of the output's gradient with the
+mirrored kernel, which torch computes ten times as fast as its own form of that gradient. The gradient of the
+weights is a loop that numba compiles, where numba is installed (the extra `fast`); else it is torch's.
+`benchmarks/README.md` has what was measured.
+"""
+
+import functools
+import importlib.util
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from uniformer_video.program import install
+
+log = logging.getLogger(__name__)
+
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+def convolve(
+    tokens: Tensor, weight: Tensor, bias: Tensor | None, kernel: tuple[int, ...]
+) -> Tensor:
+    """torch's convolution of `[B, *grid, C]` -> `[B, *grid, C]`, contiguous, as `depthwise_conv` says."""
+    features = tokens.movedim(-1, 1)  # [B, C, *grid], a view: in torch's words channels-last
+    padding = tuple(size // 2 for size in kernel)
+    features = _CONV[len(kernel)](features, weight, bias, padding=padding, groups=len(weight))
+    return features.movedim(1, -1).contiguous()
+
+
+class DepthwiseOnCpu(torch.autograd.Function):
+    """`apply(tokens, weight, bias, kernel, dtype)`: `[B, *grid, C]` -> the same shape, zeros around.
+
+    weight: `[C, 1, *kernel]`; bias: `[C]` or None; kernel: its odd sides. All is computed in `dtype`, which
+    is that of the output too. There is no second derivative.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        tokens: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        kernel: tuple[int, ...],
+        dtype: torch.dtype,
+    ) -> Tensor:
+        ctx.kernel, ctx.dtypes = kernel, (tokens.dtype, weight.dtype)
+        tokens, weight = tokens.to(dtype), weight.to(dtype)
+        ctx.save_for_backward(tokens, weight)
+        with torch.autocast("cpu", enabled=False):
+            return convolve(tokens, weight, None if bias is None else bias.to(dtype), kernel)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        tokens, weight = ctx.saved_tensors
+        for_tokens = for_weight = for_bias = None
+        gradient = gradient.contiguous()
+        if ctx.needs_input_grad[0]:
+            mirrored = weight.flip([*range(2, weight.dim())])
+            for_tokens = convolve(gradient, mirrored, None, ctx.kernel).to(ctx.dtypes[0])
+        if ctx.needs_input_grad[1]:
+            sums = weight_gradient(tokens, gradient, list(ctx.kernel))
+            for_weight = sums.to(ctx.dtypes[1])
+        if ctx.needs_input_grad[2]:
+            sums = gradient.flatten(0, -2).sum(0, dtype=_summed_in(gradient))
+            for_bias = sums.to(ctx.dtypes[1])
+        return for_tokens, for_weight, for_bias, None, None
+
+
+def _summed_in(values: Tensor) -> torch.dtype:
+    return torch.promote_types(values.dtype, torch.float32)
+
+
+@torch.library.custom_op("uniformer_video::depthwise_weight_gradient", mutates_args=())
+def weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tensor:
+    """The gradient of a depthwise convolution for its weight, `[C, 1, *kernel]`, in float32 or wider.
+
+    tokens, gradient: the input and the output's gradient, `[B, *grid, C]`. With p = kernel // 2 and zeros
+    around the grid, of each channel
+
+        gradient_of_weight[k] = sum over places x of gradient[x] * tokens[x + k - p].
+
+    An operator of torch of its own, which a compiler takes as it is.
+    """
+    dtype = _summed_in(tokens)
+    if not _numba_works():
+        return _by_torch(tokens, gradient, kernel).to(dtype)
+    ones = [1] * (3 - len(kernel))  # a picture is a video of one frame
+    shape = (len(tokens), *ones, *tokens.shape[1:])
+    inputs = [values.to(dtype).contiguous().view(shape).numpy() for values in (tokens, gradient)]
+    sides = (*ones, *kernel)
+    sums = np.zeros((*sides, tokens.shape[-1]))
+    add_row = _compiled()
+    tasks = [
+        functools.partial(add_row, *inputs, sums[i, j], i - sides[0] // 2, j - sides[1] // 2)
+        for i, j in product(range(sides[0]), range(sides[1]))
+    ]
+    _run_side_by_side(tasks)
+    weights = torch.from_numpy(sums).to(dtype).movedim(-1, 0)
+    return weights.reshape(len(weights), 1, *kernel).contiguous()
+
+
+@weight_gradient.register_fake
+def _(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tensor:
+    return tokens.new_empty((tokens.shape[-1], 1, *kernel), dtype=_summed_in(tokens))
+
+
+def _by_torch(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tensor:
+    inputs = [values.movedim(-1, 1) for values in (tokens, gradient)]
+    if tokens.dtype == torch.bfloat16:
+        # Up to torch 2.13 this gradient reads memory that was never written where memory is channels-last and
+        # the grid a few pixels wide; it then changes from call to call, or is not finite.
+        inputs = [values.contiguous() for values in inputs]
+    features, gradient = inputs
+    channels, axes = features.shape[1], len(kernel)
+    weight = features.new_empty((channels, 1, *kernel))
+    padding = [side // 2 for side in kernel]
+    geometry = ([1] * axes, padding, [1] * axes, False, [0] * axes, channels)
+    mask = [False, True, False]
+    return torch.ops.aten.convolution_backward(gradient, features, weight, None, *geometry, mask)[1]
+
+
+def _add_row(
+    tokens: np.ndarray, gradient: np.ndarray, sums: np.ndarray, back: int, down: int
+) -> None:
+    """Add to `sums` `[KW, C]` the gradients of one row of a kernel.
+
+    tokens, gradient: `[B, T, H, W, C]`. back, down: how many frames and rows the kernel's row lies from its
+    centre. The sum of a frame is of their type, that of all frames float64.
+    """
+    samples, times, height, width, channels = tokens.shape
+    taps = len(sums)
+    middle = taps // 2
+    of_frame = np.zeros((taps, channels), tokens.dtype)
+    for b in range(samples):
+        for t in range(max(0, -back), min(times, times - back)):
+            of_frame[:] = 0
+            for h in range(max(0, -down), min(height, height - down)):
+                for w in range(width):
+                    for k in range(max(0, middle - w), min(taps, width + middle - w)):
+                        for c in range(channels):
+                            of_frame[k, c] += (
+                                gradient[b, t, h, w, c]
+                                * tokens[b, t + back, h + down, w + k - middle, c]
+                            )
+            for k in range(taps):
+                for c in range(channels):
+                    sums[k, c] += of_frame[k, c]
+
+
+@functools.cache
+def _compiled() -> Callable[..., None]:
+    """`_add_row`, compiled when it is first called and kept on the disk where that is possible.
+
+    It lets other threads run meanwhile, and may contract a product and a sum into one operation.
+    """
+    import numba
+
+    compiler = functools.partial(numba.njit, nogil=True, fastmath={"contract"}, error_model="numpy")
+    try:
+        return compiler(_add_row, cache=True)
+    except RuntimeError:  # no folder may be written
+        return compiler(_add_row)
+
+
+@functools.cache
+def _numba_works() -> bool:
+    """Whether the compiled loop runs and is right; else the log says once why, and torch computes."""
+    if importlib.util.find_spec("numba") is None:
+        log.info(
+            "Gradients of depthwise convolutions are computed by torch; numba does it faster: %s",
+            install("fast"),
+        )
+        return False
+    try:
+        ones = np.ones((1, 1, 2, 3, 16), np.float32)
+        sums = np.zeros((3, 16))
+        _compiled()(ones, ones, sums, 0, 0)
+        right = bool((sums == [[4], [6], [4]]).all())  # 2 rows of 2, 3 and 2 pairs of neighbours
+    except Exception as error:  # of a compiler: many kinds
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    else:
+        if right:
+            return True
+        reason = "its result is wrong on this processor"
+    log.warning(
+        "Gradients of depthwise convolutions are computed by torch, as numba failed: %s", reason
+    )
+    return False
+
+
+def _run_side_by_side(tasks: list[Callable[[], None]]) -> None:
+    """Run all by as many threads as torch uses."""
+    threads = min(torch.get_num_threads(), len(tasks))
+    if threads == 1:
+        for task in tasks:
+            task()
+        return
+    for done in [_pool(threads).submit(task) for task in tasks]:
+        done.result()
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="depthwise")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # its threads stay in the parent
