@@ -101,7 +101,7 @@ def weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tens
     sides = (*ones, *kernel)
     sums = np.zeros((*sides, tokens.shape[-1]))
     add_row = _compiled()
-    tasks = [
+    tasks: list[Callable[[], None]] = [
         functools.partial(add_row, *inputs, sums[i, j], i - sides[0] // 2, j - sides[1] // 2)
         for i, j in product(range(sides[0]), range(sides[1]))
     ]
