@@ -15,6 +15,7 @@ FLOORS = [
     ["cli"],
     ["commands"],
     ["api"],
+    ["features"],
     ["advice", "bench", "doctor", "explain"],
     ["runs"],
     ["inference"],

@@ -138,6 +138,10 @@ COMMANDS = {
     "uniformer-video timeline timeline --score truth.csv --render labelled.mp4": Known(
         makes=("labelled.mp4",)
     ),
+    "uniformer-video features folder_of_videos --checkpoint runs/folder/best.pt --out features.npz": Known(
+        makes=("features.npz",)
+    ),
+    "uniformer-video neighbours features.npz new_video.mp4 --checkpoint runs/folder/best.pt": Known(),
     "uniformer-video explain new_video.mp4 --checkpoint runs/folder/best.pt --out heat": Known(
         makes=("heat/new_video_heat.npz", "heat/new_video_heat.png", "heat/new_video_heat.mp4")
     ),

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from uniformer_video.errors import UserError
     from uniformer_video.evaluation.record import Results
     from uniformer_video.explain.explainer import Explainer
+    from uniformer_video.features.extract import extract_features
+    from uniformer_video.features.predictor import FeaturePredictor
+    from uniformer_video.features.table import FeatureTable, read_features
     from uniformer_video.inference.predictor import Predictor
     from uniformer_video.inference.segmenter import Segmenter
     from uniformer_video.models.contract import RecognitionModel
@@ -59,6 +62,10 @@ _EXPORTS = {
     "open_video": "uniformer_video.data.decoding",
     "Prediction": "uniformer_video.tasks.prediction",
     "Explainer": "uniformer_video.explain.explainer",
+    "extract_features": "uniformer_video.features.extract",
+    "FeaturePredictor": "uniformer_video.features.predictor",
+    "FeatureTable": "uniformer_video.features.table",
+    "read_features": "uniformer_video.features.table",
     "Predictor": "uniformer_video.inference.predictor",
     "Protocol": "uniformer_video.data.protocol",
     "RecognitionModel": "uniformer_video.models.contract",
@@ -82,6 +89,8 @@ __all__ = [  # written out for type checkers; a test compares it
     "Advice",
     "Decoder",
     "Explainer",
+    "FeaturePredictor",
+    "FeatureTable",
     "Interrupted",
     "ListFormat",
     "Prediction",
@@ -103,9 +112,11 @@ __all__ = [  # written out for type checkers; a test compares it
     "create_model",
     "crossval",
     "evaluate",
+    "extract_features",
     "list_models",
     "load_config",
     "open_video",
+    "read_features",
     "register_decoder",
     "register_format",
     "register_model",

@@ -33,13 +33,13 @@ def find_layer(model: nn.Module, stage: int | None = None, layer: str | None = N
         if layer in names:
             return layer
         near = get_close_matches(layer, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else _some_layers(model)
+        hint = f"did you mean {near[0]!r}?" if near else some_layers(model)
         raise ConfigError(f"layer is {layer!r}, which {type(model).__name__} does not have; {hint}")
     if not isinstance(model, UniFormer):
         what = "no layer is given" if stage is None else f"stage is {stage}"
         raise ConfigError(
             f"{what}, and {type(model).__name__} has no stages by number; name a layer (--layer): "
-            f"{_some_layers(model)}"
+            f"{some_layers(model)}"
         )
     number = _STAGES[-1] if stage is None else stage
     if number not in _STAGES:
@@ -70,32 +70,32 @@ def gradcam(model: nn.Module, view: Tensor, class_index: int, layer: str) -> Ten
     finally:
         hook.remove()
     if not found:
-        raise ConfigError(f"layer {layer} is not run in a test; {_some_layers(model)}")
+        raise ConfigError(f"layer {layer} is not run in a test; {some_layers(model)}")
     features = found[-1][0] if isinstance(found[-1], (tuple, list)) else found[-1]
     if not isinstance(features, Tensor) or features.ndim != 5:
         shape = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise ConfigError(
             f"layer {layer} gives {shape}, no map of channels, time, height and width; "
-            f"{_some_layers(model)}"
+            f"{some_layers(model)}"
         )
     gradient = None
     if features.requires_grad:
         (gradient,) = torch.autograd.grad(logits[0, class_index], features, allow_unused=True)
     if gradient is None:
         raise ConfigError(f"the logits do not depend on layer {layer}; name another one")
-    if not _channels_last(model, layer):
+    if not channels_last(model, layer):
         features, gradient = features.movedim(1, -1), gradient.movedim(1, -1)
     weights = gradient[0].mean((0, 1, 2))
     return (features[0].detach() @ weights).clamp(min=0).float()
 
 
-def _channels_last(model: nn.Module, layer: str) -> bool:
+def channels_last(model: nn.Module, layer: str) -> bool:
     if isinstance(model.get_submodule(layer), nn.LayerNorm):
         return True
     return isinstance(model, UniFormer) and bool(_TOKENS.fullmatch(layer))
 
 
-def _some_layers(model: nn.Module, most: int = 12) -> str:
+def some_layers(model: nn.Module, most: int = 12) -> str:
     """The layers near the top of a model, in words."""
     names = [name for name, _ in model.named_modules() if name and name.count(".") <= 2]
     more = f" and {len(names) - most} more" if len(names) > most else ""

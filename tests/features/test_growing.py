@@ -1,0 +1,127 @@
+"""A file of features that grows: killed anywhere it goes on, and takes no features of another kind."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.errors import ConfigError, DataError
+from uniformer_video.features.growing import GrowingFeatures
+from uniformer_video.features.table import read_features
+
+MADE_BY = {"checkpoint": "abc", "layer": "head", "protocol": {"crop": (1, 2)}}
+
+
+def records(*names):
+    return [VideoRecord(f"{name}.mp4", name, ()) for name in names]
+
+
+def features(record, views=2):
+    first = ord(record.name[0])
+    return np.arange(views * 3, dtype=np.float32).reshape(views, 3) + first
+
+
+def fill(path, wanted, stop_after=None, **options):
+    """Add what is lacking; as if killed after so many videos."""
+    with GrowingFeatures(path, wanted, MADE_BY, **options) as file:
+        for number, record in enumerate(file.left):
+            if number == stop_after:
+                return None
+            file.add(record, "it breaks" if record.name == "x" else features(record))
+        return file.finish()
+
+
+def test_rows_stand_in_the_order_asked_for_and_failures_are_named(tmp_path):
+    path = tmp_path / "f.npz"
+    found = fill(path, records("a", "x", "b"))
+    assert found.paths == ["a.mp4", "b.mp4"] and found.failed == {"x": "it breaks"}
+    np.testing.assert_array_equal(found.vectors, [[98.5, 99.5, 100.5], [99.5, 100.5, 101.5]])
+    assert np.isnan(found.starts).all() and (found.views == -1).all()
+    assert [place.name for place in tmp_path.iterdir()] == ["f.npz"]
+
+
+def test_a_row_a_view(tmp_path):
+    found = fill(tmp_path / "f.npz", records("a", "b"), one_a_view=True)
+    assert found.paths == ["a.mp4"] * 2 + ["b.mp4"] * 2 and found.views.tolist() == [0, 1, 0, 1]
+    np.testing.assert_array_equal(found.vectors[2:], features(records("b")[0]))
+
+
+@pytest.mark.parametrize("stop", range(4))
+@pytest.mark.parametrize("harm", ["none", "half a line", "numbers without a line"])
+def test_a_killed_run_goes_on(tmp_path, stop, harm):
+    whole, path, wanted = tmp_path / "whole.npz", tmp_path / "f.npz", records("a", "x", "b", "c")
+    expected = fill(whole, wanted)
+    fill(path, wanted, stop_after=stop)
+    assert not path.exists()
+    if harm == "half a line":
+        with open(f"{path}.rows.jsonl", "ab") as file:
+            file.write(b'{"path": "c.m')
+    if harm != "none":
+        with open(f"{path}.vectors", "ab") as file:
+            file.write(bytes(7))
+    found = fill(path, wanted)
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+    assert (found.paths, found.failed) == (expected.paths, expected.failed)
+
+
+def test_a_finished_file_takes_more_videos_and_tries_broken_ones_again(tmp_path):
+    path = tmp_path / "f.npz"
+    fill(path, records("b", "x"))
+    with GrowingFeatures(path, records("a", "b", "x"), MADE_BY) as file:
+        assert [record.name for record in file.left] == ["a", "x"]
+        for record in file.left:
+            file.add(record, features(record))
+        found = file.finish()
+    assert found.paths == ["a.mp4", "b.mp4", "x.mp4"] and not found.failed
+    np.testing.assert_array_equal(found.vectors[:, 0], [98.5, 99.5, 121.5])
+    assert fill(path, records("a")).paths == ["a.mp4", "b.mp4", "x.mp4"]  # others stay
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_features_of_two_kinds_never_meet(tmp_path, finished):
+    path = tmp_path / "f.npz"
+    fill(path, records("a", "b"), stop_after=None if finished else 1)
+    before = {place.name: place.read_bytes() for place in tmp_path.iterdir()}
+    for changes, told in (
+        ({"checkpoint": "other"}, "another checkpoint"),
+        ({"layer": "blocks4.0"}, "another layer"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            GrowingFeatures(path, records("c"), {**MADE_BY, **changes})
+    with pytest.raises(ConfigError, match="another rows"):
+        GrowingFeatures(path, records("c"), MADE_BY, one_a_view=True)
+    assert {place.name: place.read_bytes() for place in tmp_path.iterdir()} == before
+
+
+def test_maps_of_two_sizes_and_nothing_at_all_are_said(tmp_path):
+    with GrowingFeatures(tmp_path / "f.npz", records("a", "b"), MADE_BY) as file:
+        file.add(records("a")[0], np.zeros((1, 2, 2, 3), np.float32))
+        with pytest.raises(DataError, match="b gives features of the shape"):
+            file.add(records("b")[0], np.zeros((1, 4, 2, 3), np.float32))
+    with pytest.raises(DataError, match="no video has features: it breaks"):
+        fill(tmp_path / "g.npz", records("x"))
+
+
+def test_only_one_run_writes_at_a_time(tmp_path):
+    path = tmp_path / "f.npz"
+    code = (
+        "import sys; from pathlib import Path; from uniformer_video.features.growing import GrowingFeatures\n"
+        "GrowingFeatures(Path(sys.argv[1]), [], {})"
+    )
+    with GrowingFeatures(path, records("a"), MADE_BY):
+        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert "is being written by another process" in done.stderr
+
+
+def test_a_damaged_file_beside_it_is_said(tmp_path):
+    path = tmp_path / "f.npz"
+    fill(path, records("a", "b"), stop_after=1)
+    (tmp_path / "f.npz.vectors").write_bytes(b"")
+    with pytest.raises(DataError, match=r"f\.npz\.vectors is damaged"):
+        GrowingFeatures(path, records("a"), MADE_BY)
+    (tmp_path / "f.npz.rows.jsonl").write_text("no json\n")
+    with pytest.raises(DataError, match=r"rows\.jsonl is damaged"):
+        GrowingFeatures(path, records("a"), MADE_BY)
+    assert read_features(fill(tmp_path / "g.npz", records("a")) and tmp_path / "g.npz")

@@ -1,0 +1,1 @@
+"""What a model sees in videos, as vectors or maps: taken, kept in a file, compared."""

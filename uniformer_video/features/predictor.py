@@ -1,0 +1,119 @@
+"""The features of videos: what a layer of a model gives, for each view."""
+
+from collections.abc import Mapping
+from threading import get_ident
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from uniformer_video.errors import ConfigError
+from uniformer_video.explain.gradcam import channels_last, find_layer, some_layers
+from uniformer_video.inference.predictor import Predictor
+from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.tasks.prediction import FailedPrediction, Prediction
+
+HEAD = "head"  # in place of a layer's name: what the classifier reads
+
+
+class FeaturePredictor(Predictor):
+    """`FeaturePredictor.from_checkpoint("best.pt")("video.mp4")`: features in place of a prediction.
+
+    All that a `Predictor` does, `predict_many` and `predict_records` too, gives features: float32
+    `[view, D]`, the mean over the places of a map, or whole maps `[view, T', H', W', C]`.
+    """
+
+    layer: str | None = None
+    maps = False
+
+    def take(self, layer: str | None = None, maps: bool = False) -> "FeaturePredictor":
+        """Choose the layer, by a name of `model.named_modules()`; None = what the classifier reads.
+
+        Returns self. maps: whole maps, of a layer that has such. Raises `ConfigError` for a layer that is
+        not there.
+        """
+        if layer is not None:
+            find_layer(self.model, None, layer)
+        elif maps:
+            raise ConfigError(
+                f"the classifier reads one vector, no map; name a layer (--layer): {some_layers(self.model)}"
+            )
+        self.layer, self.maps = layer, maps
+        return self
+
+    def made_by(self) -> dict[str, Any]:
+        """Plain data that say how features are made, but for the weights."""
+        return {
+            "protocol": self.used_protocol.to_dict(),
+            "layer": self.layer or HEAD,
+            "what is kept of it": "map" if self.maps else "mean",
+        }
+
+    @torch.inference_mode()
+    def view_logits(self, views: Tensor) -> np.ndarray:
+        """Features of prepared views: float32 `[view, D]`, or maps. Other threads may ask meanwhile."""
+        caught: list[Tensor] = []
+        thread = get_ident()
+
+        def keep(given: Any) -> None:
+            if get_ident() == thread:
+                caught.append(self._kept(given).float().cpu())
+
+        if self.layer is None:
+            module = self.model.get_submodule(_classifier(self.model))
+            hook = module.register_forward_pre_hook(lambda _, inputs: keep(inputs))
+        else:
+            module = self.model.get_submodule(self.layer)
+            hook = module.register_forward_hook(lambda _, __, output: keep(output))
+        try:
+            super().view_logits(views)
+        finally:
+            hook.remove()
+        if sum(map(len, caught)) != len(views):
+            raise ConfigError(
+                f"layer {self.layer or HEAD} is run {len(caught)} times for {len(views)} views, so that it "
+                f"has no features of each; {some_layers(self.model)}"
+            )
+        return torch.cat(caught).numpy()
+
+    def _kept(self, given: Any) -> Tensor:
+        """`[view, D]`, or the map `[view, *grid, C]`, of what a layer gives."""
+        found = given[0] if isinstance(given, (tuple, list)) and len(given) else given
+        if not isinstance(found, Tensor) or found.ndim < 2:
+            shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise ConfigError(
+                f"layer {self.layer or HEAD} gives {shape}, no features of views; {some_layers(self.model)}"
+            )
+        if found.ndim > 3 and self.layer is not None and not channels_last(self.model, self.layer):
+            found = found.movedim(1, -1)
+        if not self.maps:
+            return found.flatten(1, -2).mean(1) if found.ndim > 2 else found
+        if found.ndim < 4:
+            raise ConfigError(
+                f"layer {self.layer} gives {list(found.shape)}, no map; leave out --maps, or name another "
+                f"layer: {some_layers(self.model)}"
+            )
+        return found
+
+    def answer(self, path: str, scores: np.ndarray) -> Any:
+        """The features themselves: there is no task that could answer."""
+        return scores
+
+    def _outcome(self, name: str, found: np.ndarray | str) -> Prediction | FailedPrediction:
+        return FailedPrediction(name, found) if isinstance(found, str) else self.answer(name, found)
+
+
+def difference(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """In which of their facts features were made otherwise."""
+    return [key for key in wanted if known.get(key) != wanted[key]]
+
+
+def _classifier(model: nn.Module) -> str:
+    names = model.classifiers() if isinstance(model, RecognitionModel) else []
+    if not names:
+        raise ConfigError(
+            f"{type(model).__name__} names no classifier whose input could be taken; name a layer (--layer): "
+            f"{some_layers(model)}"
+        )
+    return names[0]

@@ -1,0 +1,220 @@
+"""A file of features: one row a video, a view or a window, as npz, safetensors or parquet."""
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uniformer_video.errors import AbsentError, ConfigError, DataError, MissingLibraryError
+from uniformer_video.evaluation.predictions import check_parquet
+from uniformer_video.files import atomic_write
+from uniformer_video.program import install
+from uniformer_video.words import one_line
+
+KIND = "features"
+SUFFIXES = (".npz", ".safetensors", ".parquet")
+MEAN_OF_VIEWS = -1
+_ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, repr=False)
+class FeatureTable:
+    """Features of N videos, views or windows.
+
+    vectors: float32 `[N, D]`, or whole maps `[N, T', H', W', C]` (images: `[N, H', W', C]`). paths: of the
+    videos. starts, ends: float64 `[N]`, seconds; NaN where a whole video counts. views: int64 `[N]`, the
+    number of the view, clip by clip and crop by crop, or `MEAN_OF_VIEWS`. made_by: plain data that say by
+    what they were made; features of two files compare where these are equal. failed: {name of a video: why
+    it has none}.
+    """
+
+    vectors: np.ndarray
+    paths: Sequence[str]
+    starts: np.ndarray
+    ends: np.ndarray
+    views: np.ndarray
+    made_by: Mapping[str, Any] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __repr__(self) -> str:
+        return f"<FeatureTable: {len(self)} x {list(self.vectors.shape[1:])}>"
+
+    def flat(self) -> np.ndarray:
+        """One vector a row, `[N, D]`: the mean over the places of maps."""
+        vectors = np.asarray(self.vectors)
+        places = tuple(range(1, vectors.ndim - 1))
+        return vectors.mean(axis=places) if places else vectors
+
+    def name_of(self, row: int) -> str:
+        """A row in words: the path, its seconds and its view, where it has such."""
+        name = self.paths[row]
+        if not np.isnan(self.starts[row]):
+            end = self.ends[row]
+            name += f" {self.starts[row]:.3f} s to {'the end' if np.isnan(end) else f'{end:.3f} s'}"
+        return name if self.views[row] == MEAN_OF_VIEWS else f"{name}, view {self.views[row]}"
+
+
+def check_form(path: Path) -> None:
+    """Raise `ConfigError` for a name that tells no form of features, and where no file can be."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            f"{str(path)!r} tells no form of features by its name; call it {', '.join(SUFFIXES[:-1])} or "
+            f"{SUFFIXES[-1]}"
+        )
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; give a file in it")
+    if path.suffix.lower() == ".parquet":
+        check_parquet()
+    if path.suffix.lower() == ".safetensors":
+        _safetensors()
+
+
+def write_features(table: FeatureTable, path: Path | str) -> None:
+    """Write a table as the name of `path` says, whole or not at all.
+
+    An npz file takes vectors that lie on the disk (`numpy.memmap`) without reading them all; so does parquet,
+    which has one row a vector and its shape beside it.
+    """
+    path = Path(path)
+    check_form(path)
+    facts = json.dumps(
+        {"kind": KIND, "made_by": table.made_by, "failed": table.failed}, ensure_ascii=False
+    )
+    columns = {
+        "paths": np.array(list(table.paths), np.str_),
+        "starts": np.asarray(table.starts, np.float64),
+        "ends": np.asarray(table.ends, np.float64),
+        "views": np.asarray(table.views, np.int64),
+    }
+    if path.suffix.lower() == ".npz":
+        with atomic_write(path) as file:
+            np.savez(
+                file,
+                vectors=table.vectors,
+                paths=columns["paths"],
+                starts=columns["starts"],
+                ends=columns["ends"],
+                views=columns["views"],
+                facts=np.array(facts),
+            )
+    elif path.suffix.lower() == ".parquet":
+        _write_parquet(path, table, columns, facts)
+    else:
+        names = json.dumps(list(table.paths), ensure_ascii=False)
+        numbers = {name: columns[name] for name in ("starts", "ends", "views")}
+        tensors = {"vectors": np.ascontiguousarray(table.vectors), **numbers}
+        data = _safetensors().save(tensors, metadata={"facts": facts, "paths": names})
+        with atomic_write(path) as file:
+            file.write(data)
+
+
+def read_features(path: Path | str) -> FeatureTable:
+    """The table in a file. Raises `AbsentError`, `DataError` for one that is damaged or of another kind."""
+    path = Path(path)
+    check_form(path)
+    if not path.is_file():
+        raise AbsentError(f"there is no file of features {path}")
+    reader = {".npz": _read_npz, ".parquet": _read_parquet, ".safetensors": _read_safetensors}
+    try:
+        columns, facts = reader[path.suffix.lower()](path)
+        told = json.loads(facts)
+        if told["kind"] != KIND:
+            raise ValueError(f"it is of the kind {told['kind']!r}")
+        table = FeatureTable(
+            **{name: columns[name] for name in ("vectors", "starts", "ends", "views")},
+            paths=[str(name) for name in columns["paths"]],
+            made_by=dict(told["made_by"]),
+            failed=dict(told["failed"]),
+        )
+        lengths = {len(column) for column in columns.values()}
+        if len(lengths) != 1 or table.vectors.ndim < 2:
+            raise ValueError(f"its columns have {sorted(lengths)} rows")
+    except MissingLibraryError:
+        raise
+    except Exception as error:  # of three libraries, of what may be anything
+        raise DataError(
+            f"{path} is no file of features, or a damaged one ({one_line(error)}); make it again"
+        ) from None
+    return table
+
+
+def _read_npz(path: Path) -> tuple[dict[str, Any], str]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            columns = {name: file[name] for name in file.files if name != "facts"}
+            return columns, str(file["facts"])
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"it is no npz file: {error}") from None
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Any], str]:
+    from safetensors import safe_open
+
+    _safetensors()
+    with safe_open(os.fspath(path), "numpy") as file:
+        told = file.metadata() or {}
+        columns = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return {**columns, "paths": json.loads(told["paths"])}, told["facts"]
+
+
+def _safetensors() -> Any:
+    try:
+        from safetensors import numpy
+    except ImportError as error:
+        raise MissingLibraryError(
+            f"a safetensors file needs a library that cannot be imported; run: {install('hub')}"
+        ) from error
+    return numpy
+
+
+def _write_parquet(
+    path: Path, table: FeatureTable, columns: Mapping[str, np.ndarray], facts: str
+) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    shape = table.vectors.shape[1:]
+    fields = [
+        ("path", pyarrow.string()),
+        ("start", pyarrow.float64()),
+        ("end", pyarrow.float64()),
+        ("view", pyarrow.int64()),
+        ("vector", pyarrow.list_(pyarrow.float32(), int(np.prod(shape)))),
+    ]
+    told = {"facts": facts, "shape": json.dumps(shape)}
+    schema = pyarrow.schema(fields, metadata=told)
+    with atomic_write(path) as file, parquet.ParquetWriter(file, schema) as writer:
+        for first in range(0, max(len(table), 1), _ROWS_AT_ONCE):
+            part = slice(first, first + _ROWS_AT_ONCE)
+            flat = np.ascontiguousarray(table.vectors[part]).reshape(-1)
+            vectors = pyarrow.FixedSizeListArray.from_arrays(
+                pyarrow.array(flat, pyarrow.float32()), int(np.prod(shape))
+            )
+            values = [columns[name][part] for name in ("paths", "starts", "ends", "views")]
+            arrays = [pyarrow.array(list(value)) for value in values]
+            arrays = [array.cast(kind) for array, (_, kind) in zip(arrays, fields, strict=False)]
+            writer.write_table(pyarrow.Table.from_arrays([*arrays, vectors], schema=schema))
+
+
+def _read_parquet(path: Path) -> tuple[dict[str, Any], str]:
+    check_parquet()
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    told = table.schema.metadata or {}
+    shape = json.loads(told[b"shape"])
+    vectors = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    columns = {
+        "vectors": vectors.reshape(-1, *shape),
+        "paths": table["path"].to_pylist(),
+        **{f"{name}s": table[name].to_numpy() for name in ("start", "end", "view")},
+    }
+    return columns, told[b"facts"].decode()
