@@ -10,16 +10,20 @@ Only layers of which it is certain that one alone reads what the other gives are
 subclasses, whose `forward` may be another. Those of pytorchvideo stand here.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from uniformer_video.errors import ConfigError
 from uniformer_video.models.layers import PointwiseConv, TokenBatchNorm
+
+log = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -45,6 +49,30 @@ _PYTORCHVIDEO_PAIRS = {
     ),
 }
 _CONV_2_PLUS_1 = "pytorchvideo.layers.convolutions.Conv2plus1d"  # its order is an option
+_MARK = "output_is_folded"  # an attribute of layers
+
+
+def prepare_for_inference(model: Model) -> Model:
+    """`model` as tests and predictions run it: by its own `for_inference()`, or as it is where it has none.
+
+    Never for a model that is trained on, which could not be any more. Raises `ConfigError` where the method,
+    which may be anybody's, gives no model.
+    """
+    own = getattr(model, "for_inference", None)
+    if own is None:
+        log.debug("%s has no for_inference() and predicts as it was trained.", type(model).__name__)
+        return model.eval()
+    prepared = own()
+    if not isinstance(prepared, nn.Module):
+        raise ConfigError(
+            f"for_inference() of {type(model).__name__} gives {type(prepared).__name__}; it returns the model"
+        )
+    return cast(Model, prepared)  # one from outside keeps the contract
+
+
+def is_folded(layer: nn.Module) -> bool:
+    """Whether a layer gives something else than it was trained to give, since a neighbour was folded."""
+    return bool(getattr(layer, _MARK, False))
 
 
 def for_inference(model: Model) -> Model:
@@ -61,7 +89,7 @@ def for_inference(model: Model) -> Model:
         for first, second in _pairs(parent):
             before, behind = _last_layers(parent, first), _first_layers(parent, second)
             if all(uses[id(each)] == 1 and _is_plain(each) for each in (*before, *behind)):
-                _fold(model, before[-1], behind[-1])
+                _fold(model, before, behind)
     for module in model.modules():
         if hasattr(module, "only_predicts"):  # a RecognitionModel, which refuses to be trained then
             module.only_predicts = True  # type: ignore[assignment]
@@ -122,8 +150,12 @@ def _is_plain(module: nn.Module) -> bool:
     return not any(hooks) and "forward" not in vars(module)
 
 
-def _fold(model: nn.Module, before: nn.Module, behind: nn.Module) -> None:
-    """Fold the one that is a BatchNorm into the other, if it can be."""
+def _fold(model: nn.Module, sources: list[nn.Module], readers: list[nn.Module]) -> None:
+    """Fold the last of `sources` or of `readers`, the one that is a BatchNorm, into the other, if it can be.
+
+    The sources, which all give the same, then give something else, and are marked.
+    """
+    before, behind = sources[-1], readers[-1]
     if _takes_over_before(before, behind):
         norm, layer = behind, before
         scale, shift = _scale_and_shift(norm)
@@ -144,10 +176,13 @@ def _fold(model: nn.Module, before: nn.Module, behind: nn.Module) -> None:
     old: Any = layer.weight
     for name, value in (("weight", weight), ("bias", bias)):
         setattr(layer, name, nn.Parameter(value.to(old), requires_grad=old.requires_grad))
+    gone = nn.Identity().eval()
     for parent in model.modules():
         for name, child in parent.named_children():
             if child is norm:
-                setattr(parent, name, nn.Identity().eval())
+                setattr(parent, name, gone)
+    for source in sources:
+        setattr(gone if source is norm else source, _MARK, True)
 
 
 def _takes_over_before(layer: nn.Module, norm: nn.Module) -> bool:

@@ -20,6 +20,7 @@ from uniformer_video.errors import AbsentError, CheckpointError, DataError
 from uniformer_video.evaluation.record import Results
 from uniformer_video.evaluation.scoring import ViewScores
 from uniformer_video.files import atomic_write
+from uniformer_video.models.inference_mode import prepare_for_inference
 from uniformer_video.runs import build_model
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.class_order import match_classes
@@ -67,8 +68,8 @@ class Scorer:
         cfg = self.cfg
         model, _ = build_model.load_tested_model(cfg, self.path, self.weights.chosen or "model")
         with join_ranks(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
-            model.to(ranks.device)
-            found = score_records(cfg, model, records, self.results.protocol, ranks)
+            tested = prepare_for_inference(model).to(ranks.device)
+            found = score_records(cfg, tested, records, self.results.protocol, ranks)
         if not np.isfinite(found.scores[found.decoded]).all():
             raise CheckpointError(
                 f"{self.path} gives scores that are not finite; try other weights"
