@@ -11,7 +11,12 @@ from tests.zoo.test_contract import CLASSES, FORMS, SMALL, inputs
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.among import AmongClasses
 from uniformer_video.models.dense.layers import ConvNorm
-from uniformer_video.models.inference_mode import _pairs, for_inference
+from uniformer_video.models.inference_mode import (
+    _pairs,
+    for_inference,
+    is_folded,
+    prepare_for_inference,
+)
 from uniformer_video.models.layers import Mlp, PointwiseConv, TokenBatchNorm
 from uniformer_video.zoo.create import build_network
 from uniformer_video.zoo.registry import find_model
@@ -61,15 +66,43 @@ def assert_same(model, x, left, rtol=1e-12):
     return expected
 
 
+def outputs_of_layers(model, x):
+    """What each layer gives when it is run the last time, {name: tensor}, where it gives one tensor."""
+    found, hooks = {}, []
+
+    def keep(name):
+        def hook(_, __, output):
+            if isinstance(output, torch.Tensor):
+                found[name] = output.clone()  # activations may be computed in place
+
+        return hook
+
+    for name, layer in model.named_modules():
+        hooks.append(layer.register_forward_hook(keep(name)))
+    with torch.no_grad():
+        model(x)
+    for hook in hooks:
+        hook.remove()  # a layer that is watched is not folded
+    return found
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_every_registered_family(name):
+    """Outputs stay; layers inside that give something else, and no others, are marked for Grad-CAM."""
     family = find_model(name).family.name
     torch.manual_seed(0)
     model = measured(build_network(name, CLASSES, **SMALL[family]))
     precise, x = copy.deepcopy(model).double(), inputs(name, batch=1)
     assert_same(model, x, LEFT[family], rtol=1e-5)
-    expected = assert_same(precise, x.double(), LEFT[family])
-    assert expected.std() > 0
+    before = outputs_of_layers(precise, x.double())
+    for_inference(precise)
+    after = outputs_of_layers(precise, x.double())
+    assert before.keys() == after.keys() and before[""].std() > 0
+    assert (after[""] - before[""]).abs().max() <= 1e-12 * before[""].abs().max()
+    assert len(norms(precise)) == LEFT[family]
+    changed = {key for key in after if not torch.allclose(after[key], before[key], rtol=1e-9)}
+    assert changed == {key for key in after if is_folded(precise.get_submodule(key))}
+    assert bool(changed) == (family != "mvit")
     assert precise.for_inference() is precise and not precise.training
     with pytest.raises(ConfigError, match="inference alone"):
         precise.train()
@@ -107,6 +140,22 @@ def test_a_model_inside_another_is_not_trained_either():
     assert len(norms(for_inference(among))) == LEFT["uniformer"]
     with pytest.raises(ConfigError, match="inference alone"):
         among.train()
+
+
+def test_a_model_is_prepared_by_a_method_of_its_own_if_it_has_one(caplog):
+    caplog.set_level("DEBUG", logger="uniformer_video")
+    plain = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
+    assert prepare_for_inference(plain) is plain and not plain.training and len(norms(plain)) == 1
+    assert caplog.messages == ["Sequential has no for_inference() and predicts as it was trained."]
+    among = AmongClasses(build_network("uniformer_s", CLASSES, **SMALL["uniformer"]), [2, 0])
+    assert prepare_for_inference(among) is among and among.model.only_predicts
+
+    class Forgetful(nn.Module):
+        def for_inference(self):
+            self.eval()
+
+    with pytest.raises(ConfigError, match="of Forgetful gives NoneType; it returns the model"):
+        prepare_for_inference(Forgetful())
 
 
 def sequential(*layers):

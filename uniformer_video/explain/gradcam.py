@@ -17,8 +17,8 @@ from uniformer_video.models.inference_mode import is_folded
 from uniformer_video.models.uniformer import UniFormer
 
 _STAGES = (1, 2, 3, 4)
-# Layers of a UniFormer that give tokens, channels last.
-_TOKENS = re.compile(r"(?:blocks\d\.\d+|patch_embed\d)")
+# Layers of a UniFormer that give channels first; all others give tokens, channels last.
+_CONVOLVED = re.compile(r"patch_embed\d\.proj\b")
 
 
 def find_layer(model: nn.Module, stage: int | None = None, layer: str | None = None) -> str:
@@ -101,9 +101,9 @@ def gradcam(model: nn.Module, view: Tensor, class_index: int, layer: str) -> Ten
 
 
 def _channels_last(model: nn.Module, layer: str) -> bool:
-    if isinstance(model.get_submodule(layer), nn.LayerNorm):
-        return True
-    return isinstance(model, UniFormer) and bool(_TOKENS.fullmatch(layer))
+    if isinstance(model, UniFormer):
+        return not _CONVOLVED.match(layer)
+    return isinstance(model.get_submodule(layer), nn.LayerNorm)
 
 
 def _some_layers(model: nn.Module, most: int = 12) -> str:
