@@ -63,7 +63,6 @@ def assert_same(model, x, left, rtol=1e-12):
         found = model(x)
     assert len(norms(model)) == left
     assert (found - expected).abs().max() <= rtol * expected.abs().max()
-    return expected
 
 
 def outputs_of_layers(model, x):
@@ -179,6 +178,22 @@ def test_pointwise_layer_behind(affine):
     assert_same(sequential(nn.BatchNorm2d(4, affine=affine), conv), maps, 0)
     for layer in (PointwiseConv(4, 6, 2), nn.Linear(4, 6, bias=False), Mlp(4, 6, nn.Linear)):
         assert_same(sequential(TokenBatchNorm(4, affine=affine), layer), tokens, 0)
+
+
+def test_far_means_stay_so_that_half_precision_is_as_exact():
+    """The larger the means of channels, the more of a sum is lost, unless they are taken off before."""
+    errors = {}
+    for mean, left in ((1, 0), (30, 1)):
+        model = sequential(TokenBatchNorm(64), PointwiseConv(64, 8, 2)).float()
+        model[0].running_mean.fill_(mean)
+        x = mean + torch.randn(4, 5, 5, 64)
+        with torch.no_grad():
+            exact = model.double()(x.double())
+            for_inference(model.float())
+            with torch.autocast("cpu", torch.bfloat16):
+                errors[mean] = float((model(x) - exact).norm() / exact.norm())
+        assert len(norms(model)) == left
+    assert errors[30] < 2 * errors[1] < 0.02
 
 
 def test_layers_inside_sequences_are_neighbours():

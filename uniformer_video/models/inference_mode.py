@@ -4,6 +4,13 @@ In evaluation BatchNorm is a factor and a summand per channel, which a convoluti
 so does a 1x1x1 convolution or a linear layer behind it; a larger one behind it does not, since its padding
 is of zeros that BatchNorm would have moved.
 
+The layer behind then reads what BatchNorm read, and rounding in half precision is a share of that: where
+channels have means far larger than their deviations, BatchNorm stays, so that autocast is as exact as before.
+
+Weights keep their type and memory format. Autocast casts them in each pass, which costs little, and a predictor
+may move to a device that computes otherwise; channels-last weights made the peers slower on a processor, and
+UniFormers have a layout of their own (both measured, `benchmarks/README.md`).
+
 Only layers of which it is certain that one alone reads what the other gives are folded: neighbours in an
 `nn.Sequential`, and pairs that a class names. A class of ours names them as `direct_pairs`, and as
 `first_layer` the child that alone reads what a module takes; both count for the class itself and not for its
@@ -49,6 +56,7 @@ _PYTORCHVIDEO_PAIRS = {
     ),
 }
 _CONV_2_PLUS_1 = "pytorchvideo.layers.convolutions.Conv2plus1d"  # its order is an option
+_MOST_ROUNDING = 2.0  # times that of BatchNorm's output, root mean square over the channels
 _MARK = "output_is_folded"  # an attribute of layers
 
 
@@ -163,7 +171,7 @@ def _fold(model: nn.Module, sources: list[nn.Module], readers: list[nn.Module]) 
         if layer.bias is not None:
             bias = _in_float64(layer.bias) * scale + shift
         weight = weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
-    elif _takes_over_behind(before, behind):
+    elif _takes_over_behind(before, behind) and _rounds_alike(before, behind):
         norm, layer = before, behind
         scale, shift = _scale_and_shift(norm)
         weight = _in_float64(layer.weight)
@@ -198,6 +206,19 @@ def _takes_over_behind(norm: nn.Module, layer: nn.Module) -> bool:
     else:
         fits = type(norm) is _NORM_OF.get(type(layer)) and _is_pointwise(layer)
     return fits and _has_statistics(norm) and layer.weight.shape[1] == norm.num_features  # type: ignore[index]
+
+
+def _rounds_alike(norm: nn.Module, layer: nn.Module) -> bool:
+    """Whether `layer` would be about as exact in half precision if it read what `norm` reads.
+
+    Rounding is a share of the values: what counts are the mean squares of the channels, times the weights.
+    """
+    scale, shift = _scale_and_shift(norm)
+    mean, variance = _in_float64(norm.running_mean), _in_float64(norm.running_var)
+    weights = _in_float64(layer.weight).flatten(1).square().sum(0)
+    read = scale.square() * (mean.square() + variance) * weights
+    given = ((scale * mean + shift).square() + scale.square() * variance) * weights
+    return bool(read.sum() <= _MOST_ROUNDING**2 * given.sum())
 
 
 def _is_pointwise(layer: Any) -> bool:
