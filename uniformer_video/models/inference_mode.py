@@ -7,9 +7,9 @@ is of zeros that BatchNorm would have moved.
 The layer behind then reads what BatchNorm read, and rounding in half precision is a share of that: where
 channels have means far larger than their deviations, BatchNorm stays, so that autocast is as exact as before.
 
-Weights keep their type and memory format. Autocast casts them in each pass, which costs little, and a predictor
-may move to a device that computes otherwise; channels-last weights made the peers slower on a processor, and
-UniFormers have a layout of their own (both measured, `benchmarks/README.md`).
+Weights keep their type and memory format. Autocast casts them in each pass, which costs little, and a
+predictor may move to a device that computes otherwise; channels-last weights made the peers slower on a
+processor, and UniFormers have a layout of their own (both measured, `benchmarks/README.md`).
 
 Only layers of which it is certain that one alone reads what the other gives are folded: neighbours in an
 `nn.Sequential`, and pairs that a class names. A class of ours names them as `direct_pairs`, and as
