@@ -84,6 +84,23 @@ def test_a_checkpoint_is_folded_and_a_model_of_ones_own_is_not(checkpoint, make_
     assert_same(dict(plain.model.state_dict()), state)
 
 
+def test_weights_are_laid_out_for_the_precision(checkpoint, make_video):
+    """As is faster on a processor, and not where the model is to be trained on."""
+    settings = {"device": "cpu", "precision": "bf16"}
+    predictor = Predictor.from_checkpoint(checkpoint(), **settings)
+    plain = Predictor.from_checkpoint(checkpoint(), fold=False, **settings)
+
+    def is_last(own):
+        weights = own.model.patch_embed1.proj.weight
+        return weights.is_contiguous(memory_format=torch.channels_last_3d)
+
+    assert is_last(predictor) and not is_last(plain)
+    assert not is_last(Predictor.from_checkpoint(checkpoint(), device="cpu", precision="fp32"))
+    video = make_video()
+    (expected, _), (found, _) = logits_of(plain, video), logits_of(predictor, video)
+    assert np.abs(found - expected).max() <= 0.05 * np.abs(expected).max()
+
+
 def test_the_command_says_that_scores_stand_by_themselves(call, checkpoint, make_video):
     path, video = checkpoint(multi_label=True), make_video()
     status, out, errors = call("predict", video, "--checkpoint", path)

@@ -132,22 +132,24 @@ def test_every_figure_comes_out_again_from_the_files(tested, task, caplog):
 
 
 def test_the_test_and_its_variants_are_of_a_folded_model_counted_before(tested, monkeypatch):
-    """By whichever way: the test, its variants, and variants of a test that is stored already."""
+    """By whichever way, and laid out for bf16: the test, its variants, and those of a test that is stored."""
     asked = []
 
     def watch(module, name):
         original = getattr(module, name)
 
         def scored(model, *args, **options):
-            asked.append((name, model.only_predicts))
+            weights = model.patch_embed1.proj.weight
+            is_last = weights.is_contiguous(memory_format=torch.channels_last_3d)
+            asked.append((name, model.only_predicts and is_last))
             return original(model, *args, **options)
 
         monkeypatch.setattr(module, name, scored)
 
     watch(score_views, "score_videos")
     watch(variants_test, "score_variants")
-    record = read(tested(TEST__MOTION_CHECK=True))
-    tested(TEST__MOTION_CHECK=True, TEST__ROBUSTNESS="[drop]")
+    record = read(tested(TEST__MOTION_CHECK=True, TRAIN__PRECISION="bf16"))
+    tested(TEST__MOTION_CHECK=True, TRAIN__PRECISION="bf16", TEST__ROBUSTNESS="[drop]")
     assert asked == [("score_videos", True), *[("score_variants", True)] * 2]
     model, _ = build_model.build_model(config_from_text(record["settings"], "the results"), 3)
     assert record["model"]["parameters"] == count_parameters(model)

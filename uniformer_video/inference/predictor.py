@@ -26,7 +26,7 @@ from uniformer_video.inference.devices import find_device, nearest_precision
 from uniformer_video.inference.inputs import Video, check_medium, find_source
 from uniformer_video.inference.read_ahead import ReadAhead
 from uniformer_video.memory import give_back_freed
-from uniformer_video.models.inference_mode import prepare_for_inference
+from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
 from uniformer_video.plugins import import_installed
 from uniformer_video.program import command
 from uniformer_video.tasks.prediction import FailedPrediction, Prediction
@@ -105,6 +105,8 @@ class Predictor:
             precision = nearest_precision(precision, self.device)
         self.precision = choose_precision(precision, self.device)
         self.autocast = autocast_for(self.precision, self.device)
+        if getattr(self.model, "only_predicts", False):  # one that is trained on is left as it is
+            lay_out(self.model, self.device, self.precision)
         self.applied = applicable(self.calibration, self.used_protocol)
         return self
 

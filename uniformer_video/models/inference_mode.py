@@ -7,9 +7,9 @@ is of zeros that BatchNorm would have moved.
 The layer behind then reads what BatchNorm read, and rounding in half precision is a share of that: where
 channels have means far larger than their deviations, BatchNorm stays, so that autocast is as exact as before.
 
-Weights keep their type and memory format. Autocast casts them in each pass, which costs little, and a
-predictor may move to a device that computes otherwise; channels-last weights made the peers slower on a
-processor, and UniFormers have a layout of their own (both measured, `benchmarks/README.md`).
+Weights keep their type: autocast casts them in each pass, which costs little, and a predictor may move to a
+device that computes otherwise. Their memory format is another one where that is faster, see `lay_out`. Both
+are measured in `benchmarks/README.md`.
 
 Only layers of which it is certain that one alone reads what the other gives are folded: neighbours in an
 `nn.Sequential`, and pairs that a class names. A class of ours names them as `direct_pairs`, and as
@@ -76,6 +76,18 @@ def prepare_for_inference(model: Model) -> Model:
             f"for_inference() of {type(model).__name__} gives {type(prepared).__name__}; it returns the model"
         )
     return cast(Model, prepared)  # one from outside keeps the contract
+
+
+def lay_out(model: nn.Module, device: torch.device, precision: str) -> None:
+    """Put the weights of 3D convolutions into the memory format that is the faster one there, in place.
+
+    Channels-last for "bf16" on a processor, else contiguous: in float32 channels-last was slower.
+    """
+    is_faster = device.type == "cpu" and precision == "bf16"
+    form = torch.channels_last_3d if is_faster else torch.contiguous_format
+    for layer in model.modules():
+        if type(layer) is nn.Conv3d:
+            layer.to(memory_format=form)  # type: ignore[call-overload]
 
 
 def is_folded(layer: nn.Module) -> bool:

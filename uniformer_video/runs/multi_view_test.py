@@ -28,7 +28,7 @@ from uniformer_video.evaluation.results import (
 )
 from uniformer_video.evaluation.variants import VARIANTS_FILE
 from uniformer_video.models.contract import RecognitionModel
-from uniformer_video.models.inference_mode import prepare_for_inference
+from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
 from uniformer_video.pages.report import write_report
 from uniformer_video.program import command
 from uniformer_video.runs import build_model
@@ -112,6 +112,7 @@ def evaluate(
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES and not is_of_images(cfg) else "forward"
     figures, uncounted = _figures(cfg, model, protocol) if ranks.is_main else ({}, [])
     ready = prepare_for_inference(tested_model)
+    lay_out(ready, ranks.device, protocol.precision)
     found = examination_of(task).score(
         cfg, task, ready, data, protocol, ranks, show_bars, playback, target
     )
