@@ -14,6 +14,7 @@ from uniformer_video.explain.drawing import claim_files, overlay, strip, write_f
 from uniformer_video.explain.explainer import Explainer, Explanation
 from uniformer_video.explain.gradcam import find_layer, gradcam
 from uniformer_video.explain.occlusion import occlusion, spread
+from uniformer_video.inference.predictor import Predictor
 
 
 class Corner(nn.Module):
@@ -115,6 +116,31 @@ def test_the_command_writes_data_strip_and_video(checkpoint, make_video, tmp_pat
     assert sorted(path.suffix for path in out.iterdir()) == [".mp4", ".npz", ".png"]
 
 
+def test_a_folded_predictor_explains_alike_by_blocks_and_refuses_other_layers(
+    checkpoint, make_video
+):
+    video = make_video()
+    plain, folded = (
+        Explainer(Predictor.from_checkpoint(checkpoint, device="cpu", fold=fold))
+        for fold in (False, True)
+    )
+    for stage in (1, 4):
+        expected, found = (
+            np.stack([own(video, name, stage=stage).heat for name in ("sit", "run", "eat")])
+            for own in (plain, folded)
+        )
+        assert expected.max() > 0
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * expected.max())
+    with pytest.raises(ConfigError, match=r"blocks1.0.norm1 gives something else.*fold=False"):
+        folded(video, "run", layer="blocks1.0.norm1")
+
+
+def test_the_command_explains_by_each_layer_as_it_was_trained(checkpoint, make_video, tmp_path):
+    command = ["explain", str(make_video()), "--checkpoint", str(checkpoint), "--class", "run"]
+    layer = ["--layer", "blocks1.0.norm1", "--out", str(tmp_path / "heat")]
+    assert main([*command, *layer]) == 0
+
+
 @pytest.mark.parametrize(
     "words, told",
     [
@@ -175,6 +201,19 @@ def test_a_model_of_images_is_refused():
 
     with pytest.raises(ConfigError, match="takes images"):
         Explainer(OfImages())
+
+
+@pytest.mark.parametrize(
+    "layer", ["patch_embed1", "patch_embed1.proj", "blocks1.0.norm1", "blocks1.0.attn", "norm"]
+)
+def test_maps_of_a_uniformer_lie_over_its_grid(layer):
+    from uniformer_video import create_model
+
+    torch.manual_seed(0)
+    model = create_model("uniformer_xxs", num_classes=3).eval()
+    heat = gradcam(model, torch.randn(1, 3, 4, 64, 64), 1, find_layer(model, layer=layer))
+    side = 2 if layer == "norm" else 16
+    assert heat.shape == (2, side, side)
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3, 4])

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from same import assert_same
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.decoding import decoders, open_video
@@ -68,6 +69,36 @@ def test_one_label_adds_up_to_one(checkpoint, make_video, score):
     expected = np.mean([np.exp(view) / np.exp(view).sum() for view in views], axis=0)
     assert prediction.probabilities == pytest.approx(expected, abs=1e-6)
     assert type(predictor.task) is SingleLabel
+
+
+def test_a_checkpoint_is_folded_and_a_model_of_ones_own_is_not(checkpoint, make_video):
+    path, video = checkpoint(), make_video()
+    predictor = Predictor.from_checkpoint(path, device="cpu")
+    plain = Predictor.from_checkpoint(path, device="cpu", fold=False)
+    state = {key: value.clone() for key, value in plain.model.state_dict().items()}
+    assert predictor.model.only_predicts and len(predictor.model.state_dict()) < len(state)
+    (expected, _), (found, _) = logits_of(plain, video), logits_of(predictor, video)
+    assert 0 < np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    Predictor(plain.model, plain.protocol, NAMES, device="cpu")(video)
+    plain.model.train()
+    assert_same(dict(plain.model.state_dict()), state)
+
+
+def test_weights_are_laid_out_for_the_precision(checkpoint, make_video):
+    """As is faster on a processor, and not where the model is to be trained on."""
+    settings = {"device": "cpu", "precision": "bf16"}
+    predictor = Predictor.from_checkpoint(checkpoint(), **settings)
+    plain = Predictor.from_checkpoint(checkpoint(), fold=False, **settings)
+
+    def is_last(own):
+        weights = own.model.patch_embed1.proj.weight
+        return weights.is_contiguous(memory_format=torch.channels_last_3d)
+
+    assert is_last(predictor) and not is_last(plain)
+    assert not is_last(Predictor.from_checkpoint(checkpoint(), device="cpu", precision="fp32"))
+    video = make_video()
+    (expected, _), (found, _) = logits_of(plain, video), logits_of(predictor, video)
+    assert np.abs(found - expected).max() <= 0.05 * np.abs(expected).max()
 
 
 def test_the_command_says_that_scores_stand_by_themselves(call, checkpoint, make_video):

@@ -29,6 +29,10 @@ def segmenter(shape_checkpoint):
     return Segmenter.from_checkpoint(shape_checkpoint, device="cpu")
 
 
+def test_a_checkpoint_is_folded(segmenter):
+    assert segmenter.model.only_predicts
+
+
 def miou(predicted, truth):
     areas = [
         [

@@ -11,7 +11,12 @@ from tests.zoo.test_contract import CLASSES, FORMS, SMALL, inputs
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.among import AmongClasses
 from uniformer_video.models.dense.layers import ConvNorm
-from uniformer_video.models.inference_mode import _pairs, for_inference
+from uniformer_video.models.inference_mode import (
+    _pairs,
+    for_inference,
+    is_folded,
+    prepare_for_inference,
+)
 from uniformer_video.models.layers import Mlp, PointwiseConv, TokenBatchNorm
 from uniformer_video.zoo.create import build_network
 from uniformer_video.zoo.registry import find_model
@@ -58,18 +63,45 @@ def assert_same(model, x, left, rtol=1e-12):
         found = model(x)
     assert len(norms(model)) == left
     assert (found - expected).abs().max() <= rtol * expected.abs().max()
-    return expected
+
+
+def outputs_of_layers(model, x):
+    """What each layer gives when it is run the last time, {name: tensor}, where it gives one tensor."""
+    found, hooks = {}, []
+
+    def keep(name):
+        def hook(_, __, output):
+            if isinstance(output, torch.Tensor):
+                found[name] = output.clone()  # activations may be computed in place
+
+        return hook
+
+    for name, layer in model.named_modules():
+        hooks.append(layer.register_forward_hook(keep(name)))
+    with torch.no_grad():
+        model(x)
+    for hook in hooks:
+        hook.remove()  # a layer that is watched is not folded
+    return found
 
 
 @pytest.mark.parametrize("name", FORMS)
 def test_every_registered_family(name):
+    """Outputs stay; layers inside that give something else, and no others, are marked for Grad-CAM."""
     family = find_model(name).family.name
     torch.manual_seed(0)
     model = measured(build_network(name, CLASSES, **SMALL[family]))
     precise, x = copy.deepcopy(model).double(), inputs(name, batch=1)
     assert_same(model, x, LEFT[family], rtol=1e-5)
-    expected = assert_same(precise, x.double(), LEFT[family])
-    assert expected.std() > 0
+    before = outputs_of_layers(precise, x.double())
+    for_inference(precise)
+    after = outputs_of_layers(precise, x.double())
+    assert before.keys() == after.keys() and before[""].std() > 0
+    assert (after[""] - before[""]).abs().max() <= 1e-12 * before[""].abs().max()
+    assert len(norms(precise)) == LEFT[family]
+    changed = {key for key in after if not torch.allclose(after[key], before[key], rtol=1e-9)}
+    assert changed == {key for key in after if is_folded(precise.get_submodule(key))}
+    assert bool(changed) == (family != "mvit")
     assert precise.for_inference() is precise and not precise.training
     with pytest.raises(ConfigError, match="inference alone"):
         precise.train()
@@ -109,6 +141,22 @@ def test_a_model_inside_another_is_not_trained_either():
         among.train()
 
 
+def test_a_model_is_prepared_by_a_method_of_its_own_if_it_has_one(caplog):
+    caplog.set_level("DEBUG", logger="uniformer_video")
+    plain = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
+    assert prepare_for_inference(plain) is plain and not plain.training and len(norms(plain)) == 1
+    assert caplog.messages == ["Sequential has no for_inference() and predicts as it was trained."]
+    among = AmongClasses(build_network("uniformer_s", CLASSES, **SMALL["uniformer"]), [2, 0])
+    assert prepare_for_inference(among) is among and among.model.only_predicts
+
+    class Forgetful(nn.Module):
+        def for_inference(self):
+            self.eval()
+
+    with pytest.raises(ConfigError, match="of Forgetful gives NoneType; it returns the model"):
+        prepare_for_inference(Forgetful())
+
+
 def sequential(*layers):
     torch.manual_seed(0)
     return measured(nn.Sequential(*layers).double())
@@ -130,6 +178,22 @@ def test_pointwise_layer_behind(affine):
     assert_same(sequential(nn.BatchNorm2d(4, affine=affine), conv), maps, 0)
     for layer in (PointwiseConv(4, 6, 2), nn.Linear(4, 6, bias=False), Mlp(4, 6, nn.Linear)):
         assert_same(sequential(TokenBatchNorm(4, affine=affine), layer), tokens, 0)
+
+
+def test_far_means_stay_so_that_half_precision_is_as_exact():
+    """The larger the means of channels, the more of a sum is lost, unless they are taken off before."""
+    errors = {}
+    for mean, left in ((1, 0), (30, 1)):
+        model = sequential(TokenBatchNorm(64), PointwiseConv(64, 8, 2)).float()
+        model[0].running_mean.fill_(mean)
+        x = mean + torch.randn(4, 5, 5, 64)
+        with torch.no_grad():
+            exact = model.double()(x.double())
+            for_inference(model.float())
+            with torch.autocast("cpu", torch.bfloat16):
+                errors[mean] = float((model(x) - exact).norm() / exact.norm())
+        assert len(norms(model)) == left
+    assert errors[30] < 2 * errors[1] < 0.02
 
 
 def test_layers_inside_sequences_are_neighbours():

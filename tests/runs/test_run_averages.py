@@ -117,8 +117,10 @@ def test_each_of_the_weights_can_be_tested(go, monkeypatch, name, file, kind):
 def test_predictions_and_fine_tuning_take_what_won(go, template, tmp_path, caplog):
     won = read_weights(template / BEST, "ema").state
     caplog.set_level("INFO")
-    predictor = Predictor.from_checkpoint(template / BEST)
+    predictor = Predictor.from_checkpoint(template / BEST, fold=False)
     same({key: value.cpu() for key, value in predictor.model.state_dict().items()}, won)
+    expected = predictor.model.for_inference().state_dict()
+    same(Predictor.from_checkpoint(template / BEST).model.state_dict(), expected)
     assert "best.pt: the ema weights (raw 50.0% after epoch 1" in caplog.text
     caplog.clear()
     start = {"UNIFORMER__PRETRAIN_NAME": template / BEST, "OUTPUT_DIR": tmp_path / "tuned"}

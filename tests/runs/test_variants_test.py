@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
+from uniformer_video.config.recorded import config_from_text
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.clips.variants import Variant
 from uniformer_video.data.lists.records import VideoRecord
@@ -20,6 +21,7 @@ from uniformer_video.runs import build_model, multi_view_test, score_views, vari
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.weights.checkpoint import write_checkpoint
+from uniformer_video.zoo.create import count_parameters
 
 NAMES = ["sit", "run", "eat"]
 LABELS = {
@@ -127,6 +129,30 @@ def test_every_figure_comes_out_again_from_the_files(tested, task, caplog):
     page = (folder / "report.html").read_text()
     assert 'id="motion"' in page and 'id="robustness"' in page and page.count("x0.67") >= 1
     assert "Of the 4 frames of a clip these are 0, 1, 2, 3, 3." in page
+
+
+def test_the_test_and_its_variants_are_of_a_folded_model_counted_before(tested, monkeypatch):
+    """By whichever way, and laid out for bf16: the test, its variants, and those of a test that is stored."""
+    asked = []
+
+    def watch(module, name):
+        original = getattr(module, name)
+
+        def scored(model, *args, **options):
+            weights = model.patch_embed1.proj.weight
+            is_last = weights.is_contiguous(memory_format=torch.channels_last_3d)
+            asked.append((name, model.only_predicts and is_last))
+            return original(model, *args, **options)
+
+        monkeypatch.setattr(module, name, scored)
+
+    watch(score_views, "score_videos")
+    watch(variants_test, "score_variants")
+    record = read(tested(TEST__MOTION_CHECK=True, TRAIN__PRECISION="bf16"))
+    tested(TEST__MOTION_CHECK=True, TRAIN__PRECISION="bf16", TEST__ROBUSTNESS="[drop]")
+    assert asked == [("score_videos", True), *[("score_variants", True)] * 2]
+    model, _ = build_model.build_model(config_from_text(record["settings"], "the results"), 3)
+    assert record["model"]["parameters"] == count_parameters(model)
 
 
 def test_videos_that_fail_in_the_variants_alone_are_told(tested, monkeypatch, caplog):

@@ -94,7 +94,10 @@ def test_published_weights_get_all_that_prediction_needs(published_xxs, tmp_path
     assert predictor.class_names[0] == "riding a bike"
     clip = torch.randn(1, 3, 4, 64, 64)
     theirs = create_model("uniformer_xxs", checkpoint=published_xxs)
-    assert torch.equal(predictor.model.cpu()(clip), theirs(clip))
+    plain = Predictor.from_checkpoint(tmp_path / "ours.pt", fold=False)
+    assert torch.equal(plain.model.cpu()(clip), theirs(clip))
+    folded = theirs.for_inference()
+    assert torch.equal(predictor.model.cpu()(clip), folded(clip))
 
 
 def test_another_order_and_another_format(published_xxs, tmp_path):

@@ -42,7 +42,7 @@ def explain_command(args: Namespace) -> int:
     from uniformer_video.inference.predictor import Predictor
 
     predictor = Predictor.from_checkpoint(
-        args.checkpoint, device=args.device, precision=args.precision
+        args.checkpoint, device=args.device, precision=args.precision, fold=False
     )
     explainer = Explainer(predictor)
     explainer.check(args.class_name, args.method, args.stage, args.layer)

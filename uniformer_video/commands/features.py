@@ -178,6 +178,7 @@ def _features_of_new(args: Namespace, table: "FeatureTable") -> "np.ndarray":
         wanted.views.num_crops,
         device=args.device,
         precision=args.precision,
+        fold=made_by.get("layer") == HEAD,
     )
     layer = made_by.get("layer")
     extractor.take(None if layer == HEAD else layer)

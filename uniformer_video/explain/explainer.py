@@ -68,7 +68,8 @@ class Explanation:
 class Explainer:
     """`Explainer(predictor)("video.mp4", "run").save("heat.npz")`.
 
-    It looks at the centre crop of the centre clip. Raises `ConfigError` for a model of images.
+    It looks at the centre crop of the centre clip. Layers whose output was changed by folding are refused; a
+    `Predictor.from_checkpoint(..., fold=False)` has none. Raises `ConfigError` for a model of images.
     """
 
     def __init__(self, predictor: Predictor) -> None:

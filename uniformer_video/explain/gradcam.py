@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from uniformer_video.errors import ConfigError, choice_error
+from uniformer_video.models.inference_mode import is_folded
 from uniformer_video.models.uniformer import UniFormer
 
 _STAGES = (1, 2, 3, 4)
-# Layers of a UniFormer that give tokens, channels last.
-_TOKENS = re.compile(r"(?:blocks\d\.\d+|patch_embed\d)")
+# Layers of a UniFormer that give channels first; all others give tokens, channels last.
+_CONVOLVED = re.compile(r"patch_embed\d\.proj\b")
 
 
 def find_layer(model: nn.Module, stage: int | None = None, layer: str | None = None) -> str:
@@ -31,6 +32,7 @@ def find_layer(model: nn.Module, stage: int | None = None, layer: str | None = N
     if layer is not None:
         names = [name for name, _ in model.named_modules() if name]
         if layer in names:
+            _check_as_trained(model, layer)
             return layer
         near = get_close_matches(layer, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else some_layers(model)
@@ -45,6 +47,15 @@ def find_layer(model: nn.Module, stage: int | None = None, layer: str | None = N
     if number not in _STAGES:
         raise choice_error("stage", number, _STAGES)
     return f"blocks{number}.{len(getattr(model, f'blocks{number}')) - 1}"
+
+
+def _check_as_trained(model: nn.Module, layer: str) -> None:
+    """Raise `ConfigError` for a layer whose map is not the one that was learnt."""
+    if is_folded(model.get_submodule(layer)):
+        raise ConfigError(
+            f"layer {layer} gives something else since BatchNorm was folded (for_inference()); open the "
+            "checkpoint by Predictor.from_checkpoint(..., fold=False), or name a block"
+        )
 
 
 def gradcam(model: nn.Module, view: Tensor, class_index: int, layer: str) -> Tensor:
@@ -90,9 +101,9 @@ def gradcam(model: nn.Module, view: Tensor, class_index: int, layer: str) -> Ten
 
 
 def channels_last(model: nn.Module, layer: str) -> bool:
-    if isinstance(model.get_submodule(layer), nn.LayerNorm):
-        return True
-    return isinstance(model, UniFormer) and bool(_TOKENS.fullmatch(layer))
+    if isinstance(model, UniFormer):
+        return not _CONVOLVED.match(layer)
+    return isinstance(model.get_submodule(layer), nn.LayerNorm)
 
 
 def some_layers(model: nn.Module, most: int = 12) -> str:

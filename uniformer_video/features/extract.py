@@ -66,7 +66,13 @@ def extract_features(
     if window is None and stride is not None:
         raise ConfigError("--stride is the distance of windows; give --window too")
     extractor = FeaturePredictor.from_checkpoint(
-        checkpoint, num_clips, num_crops, batch_size, device, precision
+        checkpoint,
+        num_clips,
+        num_crops,
+        batch_size,
+        device,
+        precision,
+        fold=layer is None,  # a layer that is asked for gives what it gave in training
     )
     extractor.take(layer, maps)
     records, _ = records_at(videos, extractor.medium)

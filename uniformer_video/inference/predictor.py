@@ -26,6 +26,7 @@ from uniformer_video.inference.devices import find_device, nearest_precision
 from uniformer_video.inference.inputs import Video, check_medium, find_source
 from uniformer_video.inference.read_ahead import ReadAhead
 from uniformer_video.memory import give_back_freed
+from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
 from uniformer_video.plugins import import_installed
 from uniformer_video.program import command
 from uniformer_video.tasks.prediction import FailedPrediction, Prediction
@@ -56,7 +57,8 @@ class Predictor:
     state. `to` is for when none of them does.
 
     Args:
-        model: maps `[B, 3, T, H, W]`, or of images `[B, 3, H, W]`, to logits `[B, K]`.
+        model: maps `[B, 3, T, H, W]`, or of images `[B, 3, H, W]`, to logits `[B, K]`; used as it is, so
+            that it may be trained on. With its `for_inference()` called before, it is faster.
         protocol: the `Protocol` by which videos or images become views, and views one score. Its precision is
             used as in a test; "fp16", which a CPU does not compute in, becomes "fp32" there.
         class_names: in index order.
@@ -103,6 +105,8 @@ class Predictor:
             precision = nearest_precision(precision, self.device)
         self.precision = choose_precision(precision, self.device)
         self.autocast = autocast_for(self.precision, self.device)
+        if getattr(self.model, "only_predicts", False):  # one that is trained on is left as it is
+            lay_out(self.model, self.device, self.precision)
         self.applied = applicable(self.calibration, self.used_protocol)
         return self
 
@@ -129,16 +133,19 @@ class Predictor:
         batch_size: int | None = None,
         device: str | torch.device | None = None,
         precision: str | None = None,
+        fold: bool = True,
     ) -> "Self":
         """A predictor from a checkpoint of this toolkit, with its own test views unless given.
 
         path: a file, or an address or the name of published weights, which need no conversion under their
-        own name. batch_size, device, precision: as in `Predictor`.
+        own name. batch_size, device, precision: as in `Predictor`. fold: predict by the model's
+        `for_inference()`, as tests do; False keeps each layer as it was trained, for those who look at them.
         """
         import_installed()
         device = find_device(device)
         weights = read_weights(local_file(path))
-        return cls.from_weights(weights, num_clips, num_crops, batch_size, device, precision)
+        views = num_clips, num_crops, batch_size
+        return cls.from_weights(weights, *views, device, precision, fold)
 
     @classmethod
     def from_weights(
@@ -149,6 +156,7 @@ class Predictor:
         batch_size: int | None = None,
         device: str | torch.device | None = None,
         precision: str | None = None,
+        fold: bool = True,
     ) -> "Self":
         """As `from_checkpoint`, from what is read already."""
         path = weights.path
@@ -185,9 +193,10 @@ class Predictor:
             log.info("%s: %s", path, weights.choice)
         class_names = recorded_class_names(weights, model.num_classes)
         del weights  # as large as the model
+        ready = prepare_for_inference(model) if fold else model
         give_back_freed()
         return cls(
-            model,
+            ready,
             protocol.with_views(num_clips, num_crops),
             class_names or stand_ins(model.num_classes),
             batch_size=batch_size,

@@ -25,6 +25,7 @@ from uniformer_video.inference.devices import find_device, nearest_precision
 from uniformer_video.inference.inputs import Video, find_source
 from uniformer_video.inference.segmented_video import SegmentedFrames
 from uniformer_video.inference.steady import SteadyMean
+from uniformer_video.models.inference_mode import prepare_for_inference
 from uniformer_video.plugins import import_installed
 from uniformer_video.program import command
 from uniformer_video.tasks.prediction import PixelPrediction
@@ -46,7 +47,7 @@ class Segmenter:
     """A segmentation model with its preprocessing: `segmenter("street.jpg").overlay(picture)`.
 
     Args:
-        model: maps images `[B, 3, H, W]` to logits `[B, K, H / 4, W / 4]`.
+        model: maps images `[B, 3, H, W]` to logits `[B, K, H / 4, W / 4]`; used as it is, as by `Predictor`.
         protocol: the `Protocol` by which pictures become its input; its views are `PixelViews`.
         class_names: in index order.
         palette: the colours of the classes, `[K, 3]` RGB; None = as a page of results has them.
@@ -117,7 +118,8 @@ class Segmenter:
         if weights.choice:
             log.info("%s: %s", path, weights.choice)
         names = metadata.get("class_names") or stand_ins(model.num_classes)
-        return cls(model, protocol, names, metadata.get("palette"), device, precision)
+        ready = prepare_for_inference(model)
+        return cls(ready, protocol, names, metadata.get("palette"), device, precision)
 
     def __repr__(self) -> str:
         return f"<Segmenter: {type(self.model).__name__}, {len(self.class_names)} classes, {self.device}>"

@@ -1,11 +1,16 @@
 """A model that answers some of its classes alone."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.models.inference_mode import prepare_for_inference
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class AmongClasses(nn.Module):
@@ -16,6 +21,11 @@ class AmongClasses(nn.Module):
         self.model, self.num_classes = model, len(classes)
         self.classes: Tensor
         self.register_buffer("classes", torch.tensor(classes), persistent=False)
+
+    def for_inference(self) -> "Self":
+        """The model's own `for_inference()`, where it has one; returns this one, in evaluation mode."""
+        self.model = prepare_for_inference(self.model)
+        return self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """What the model takes -> logits `[B, len(classes)]`."""

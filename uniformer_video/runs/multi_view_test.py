@@ -27,6 +27,8 @@ from uniformer_video.evaluation.results import (
     write_record,
 )
 from uniformer_video.evaluation.variants import VARIANTS_FILE
+from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
 from uniformer_video.pages.report import write_report
 from uniformer_video.program import command
 from uniformer_video.runs import build_model
@@ -95,7 +97,8 @@ def evaluate(
         ranks.say(f"These weights are tested already ({target / RESULTS_FILE}).")
         ranks.say(*(_failed_then(target) if ranks.is_main else ()))
         ranks.on_main(lambda: _renew_data(target, data_facts(cfg)))
-        score_test_variants(cfg, task, tested_model, data, target, ranks, show_bars)
+        ready = prepare_for_inference(tested_model)
+        score_test_variants(cfg, task, ready, data, target, ranks, show_bars)
         return present(target, ranks)
     protocol = Protocol.from_cfg(cfg)
     protocol = replace(protocol, precision=choose_precision(protocol.precision, ranks.device))
@@ -107,16 +110,18 @@ def evaluate(
     ranks.say(*variants_line(cfg))
     started = time.monotonic()
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES and not is_of_images(cfg) else "forward"
+    figures, uncounted = _figures(cfg, model, protocol) if ranks.is_main else ({}, [])
+    ready = prepare_for_inference(tested_model)
+    lay_out(ready, ranks.device, protocol.precision)
     found = examination_of(task).score(
-        cfg, task, tested_model, data, protocol, ranks, show_bars, playback, target
+        cfg, task, ready, data, protocol, ranks, show_bars, playback, target
     )
     found.check(path, data.medium.name)
     told = found.notes(protocol)
     ranks.say(*told)
     if not ranks.is_main:
-        score_test_variants(cfg, task, tested_model, data, target, ranks, show_bars)
+        score_test_variants(cfg, task, ready, data, target, ranks, show_bars)
         return target
-    gflops, uncounted = counted_gflops(model, protocol)
     results = found.results(
         task=task,
         title=name,
@@ -129,14 +134,12 @@ def evaluate(
         videos_sha256=videos,
         model={
             "name": cfg.MODEL.MODEL_NAME,
-            "parameters": count_parameters(model),
-            **gflops,
+            **figures,
             "checkpoint": str(path),
             "checkpoint_sha256": digest,
             "epoch": None,
             **dict([weights.place] if weights.place else []),  # the epoch, or the iteration
             **({"weights": weights.chosen} if weights.chosen else {}),
-            **find_model(cfg.MODEL.MODEL_NAME).family.facts(model),
         },
         segments=[(record.start, record.end) for record in data.test],
         failures=found.failures,
@@ -154,10 +157,21 @@ def evaluate(
     )
     (target / VARIANTS_FILE).unlink(missing_ok=True)  # of an earlier test
     found.save(target, results, task)
-    score_test_variants(cfg, task, tested_model, data, target, ranks, show_bars)
+    score_test_variants(cfg, task, ready, data, target, ranks, show_bars)
     if writers:
         _show(load_results(target), task, writers)
     return present(target, ranks)
+
+
+def _figures(
+    cfg: CfgNode, model: RecognitionModel, protocol: Protocol
+) -> tuple[dict[str, Any], list[str]]:
+    """What the record's "model" tells of its size and family, and notes; of a model as it was trained, since
+    one for inference has fewer layers.
+    """
+    gflops, uncounted = counted_gflops(model, protocol)
+    facts = find_model(cfg.MODEL.MODEL_NAME).family.facts(model)
+    return {"parameters": count_parameters(model), **gflops, **facts}, uncounted
 
 
 def _other_pixels(cfg: CfgNode, weights: Weights) -> list[str]:

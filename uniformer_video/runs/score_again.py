@@ -20,12 +20,14 @@ from uniformer_video.errors import AbsentError, CheckpointError, DataError
 from uniformer_video.evaluation.record import Results
 from uniformer_video.evaluation.scoring import ViewScores
 from uniformer_video.files import atomic_write
+from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
 from uniformer_video.runs import build_model
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.class_order import match_classes
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE
 from uniformer_video.runs.score_views import score_records
 from uniformer_video.tasks.task import Task
+from uniformer_video.training.precision import choose_precision
 from uniformer_video.weights.checkpoint import Weights, file_sha256, read_weights
 from uniformer_video.words import name_some, plural
 
@@ -67,8 +69,10 @@ class Scorer:
         cfg = self.cfg
         model, _ = build_model.load_tested_model(cfg, self.path, self.weights.chosen or "model")
         with join_ranks(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
-            model.to(ranks.device)
-            found = score_records(cfg, model, records, self.results.protocol, ranks)
+            tested, protocol = prepare_for_inference(model), self.results.protocol
+            tested.to(ranks.device)
+            lay_out(tested, ranks.device, choose_precision(protocol.precision, ranks.device))
+            found = score_records(cfg, tested, records, protocol, ranks)
         if not np.isfinite(found.scores[found.decoded]).all():
             raise CheckpointError(
                 f"{self.path} gives scores that are not finite; try other weights"

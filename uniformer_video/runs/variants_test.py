@@ -32,6 +32,7 @@ from uniformer_video.evaluation.variants import (
 )
 from uniformer_video.models.among import AmongClasses
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.models.inference_mode import lay_out
 from uniformer_video.runs import build_clips
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.check import is_of_images
@@ -65,7 +66,8 @@ def score_test_variants(
 ) -> None:
     """Score the variants that the config asks for and the results in `folder` lack; add them there.
 
-    All processes take part; `data` are the videos of that test, and `model` is the one tested, on its device.
+    All processes take part; `data` are the videos of that test, and `model` is the one tested, on its device,
+    which is not trained on.
     """
     todo = ranks.on_main(lambda: _todo(cfg, data, folder))
     if todo is None:
@@ -198,6 +200,8 @@ def _score(
     show_bars: bool | None,
 ) -> VariantScores:
     protocol = todo.protocol
+    precision = choose_precision(protocol.precision, ranks.device)
+    lay_out(model, ranks.device, precision)
     tested = build_clips.build_test_dataset(cfg, data.test, protocol, todo.playback, data.faults)
 
     def reduce(logits: np.ndarray) -> np.ndarray:
@@ -211,7 +215,7 @@ def _score(
             ranks,
             cfg.TEST.BATCH_SIZE,
             resolve_workers(cfg.DATA_LOADER.NUM_WORKERS),
-            autocast_for(choose_precision(protocol.precision, ranks.device), ranks.device),
+            autocast_for(precision, ranks.device),
             cfg.RNG_SEED,
             todo.asked,
             None if _fits(protocol, len(data.test), model.num_classes) else reduce,
