@@ -14,15 +14,18 @@ from uniformer_video.inference.rendered_video import RenderedVideo
 from uniformer_video.inference.timeline_windows import USUAL_RATE
 
 _STRIP_FRAMES = 8
-_OPACITY = 0.6  # of the greatest heat
+_OPACITY = 0.6  # of the greatest heat of a clip
 # From no heat to the greatest, RGB: dark violet, red, orange, pale yellow.
 _COLOURS = np.array([(40, 0, 80), (190, 30, 70), (250, 140, 20), (255, 250, 170)], np.float32)
 
 
 def overlay(explanation: Explanation) -> np.ndarray:
-    """Frames with their heat in colours, `uint8 [C, T, H, W, 3]`; the hotter, the more opaque."""
-    top = float(explanation.heat.max())
-    share = explanation.heat / top if top > 0 else np.zeros_like(explanation.heat)
+    """Frames with their heat in colours, `uint8 [C, T, H, W, 3]`; the hotter, the more opaque.
+
+    Each clip has its own scale: of two clips, gradients are of different size.
+    """
+    top = explanation.heat.max((1, 2, 3), keepdims=True)
+    share = explanation.heat / np.where(top > 0, top, 1)
     places = np.linspace(0, 1, len(_COLOURS))
     colours = np.stack([np.interp(share, places, channel) for channel in _COLOURS.T], -1)
     opacity = (_OPACITY * share)[..., None]
