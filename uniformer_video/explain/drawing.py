@@ -32,13 +32,13 @@ def overlay(explanation: Explanation) -> np.ndarray:
     return (explanation.frames * (1 - opacity) + colours * opacity).round().astype(np.uint8)
 
 
-def strip(explanation: Explanation) -> np.ndarray:
-    """Up to 8 frames of each clip side by side, above as they are, below with their heat.
+def strip(explanation: Explanation, most: int = _STRIP_FRAMES) -> np.ndarray:
+    """Up to `most` frames of each clip side by side, above as they are, below with their heat.
 
     `uint8 [C 2 H, n W, 3]`, clip below clip.
     """
     count = explanation.frames.shape[1]
-    chosen = np.linspace(0, count - 1, min(count, _STRIP_FRAMES)).round().astype(int)
+    chosen = np.linspace(0, count - 1, min(count, most)).round().astype(int)
     heated = overlay(explanation)
     rows = [
         np.concatenate(list(of[clip, chosen]), 1)
