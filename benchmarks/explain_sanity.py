@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import spearmanr
-from torch import Tensor, nn
+from torch import nn
 
 from uniformer_video.explain.explainer import Explainer, Explanation
 from uniformer_video.inference.predictor import Predictor
@@ -62,23 +62,28 @@ def inside_of(found: Explanation, video: DemoVideo) -> np.ndarray:
 
 
 def halves(predictor: Predictor, found: Explanation) -> tuple[float, float]:
-    """The fall of the logit without the hotter half of the pixels, and without the other half."""
+    """The fall of the logit without the half of the picture that decides, and without the other half.
+
+    Left and right, or above and below, whichever differ more in their heat; hidden in all frames.
+    """
     pixels = torch.from_numpy(found.frames[0]).permute(3, 0, 1, 2).float()
     view = predictor.protocol.views.to_input(pixels)
-    order = found.heat[0].ravel().argsort(kind="stable")
-    hot = np.zeros(order.size, bool)
-    hot[order[order.size // 2 :]] = True
     index = predictor.class_names.index(found.class_name)
-    mask = torch.from_numpy(hot.reshape(found.heat[0].shape))
-
-    def logit(hidden: Tensor | None) -> float:
-        changed = view.clone()
-        if hidden is not None:
-            changed[:, hidden] = view.mean((1, 2, 3))[:, None]
-        return float(predictor.view_logits(changed[None])[0, index])
-
-    whole = logit(None)
-    return whole - logit(mask), whole - logit(~mask)
+    side = view.shape[-1]
+    low, high = slice(0, side // 2), slice(side // 2, side)
+    both: list[list[tuple[float, float]]] = []  # of each axis: (heat, fall) of its halves
+    whole = float(predictor.view_logits(view[None])[0, index])
+    for axis in (2, 3):
+        own = []
+        for half in (low, high):
+            where = (slice(None),) * axis + (half,)
+            changed = view.clone()
+            changed[where] = view.mean((1, 2, 3))[:, None, None, None]
+            fall = whole - float(predictor.view_logits(changed[None])[0, index])
+            own.append((float(found.heat[0][where[1:]].sum()), fall))
+        both.append(sorted(own, reverse=True))
+    (_, decides), (_, other) = max(both, key=lambda own: own[0][0] - own[1][0])
+    return decides, other
 
 
 def measure(
@@ -159,7 +164,7 @@ def table(figures: dict[str, dict[str, float]]) -> str:
     """The figures as a table in Markdown."""
     head = (
         "| | heat in the shape / its area | rank correlation, weights drawn anew | fall of the logit without "
-        "the hotter / the other half | hotter half counts more | no heat at all |\n|---|---|---|---|---|---|"
+        "the half of the picture with more heat / the other | the former counts more | no heat at all |\n|---|---|---|---|---|---|"
     )
     line: Callable[[str, dict[str, float]], str] = lambda way, f: (  # noqa: E731
         f"| {way} | {f['heat']:.1%} / {f['area']:.1%} = {f['heat'] / f['area']:.2f} | "

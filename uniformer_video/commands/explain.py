@@ -33,7 +33,11 @@ def explain_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--layer", metavar="NAME", help="of any model, for gradcam")
     parser.add_argument(
-        "--clips", type=int, default=1, metavar="N", help="of the video, as a test of N has them (1)"
+        "--clips",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of the video, as a test of N has them (1)",
     )
     parser.add_argument("--fps", type=float, metavar="RATE", help="of a video that holds no times")
     add_device(parser)
@@ -62,7 +66,9 @@ def explain_command(args: Namespace) -> int:
     print(f"{found.class_name}  {found.score:.1%}  ({found.method}{where})")
     if found.decisive:
         begins, ends, fall = found.decisive
-        print(f"decisive: {begins:.2f} to {ends:.2f} s, without which its logit falls by {fall:.2f}")
+        print(
+            f"decisive: {begins:.2f} to {ends:.2f} s, without which its logit falls by {fall:.2f}"
+        )
     elif found.method == "occlusion":
         log.warning("No stretch of the video lowers the logit of %s.", found.class_name)
     for note in found.notes:

@@ -147,7 +147,9 @@ def report_command(args: Namespace) -> None:
     from uniformer_video.tasks.registry import load_tested
 
     if args.markdown and args.explain is not None:
-        raise ConfigError("--markdown writes no page, and --explain is for pages; leave one of them out")
+        raise ConfigError(
+            "--markdown writes no page, and --explain is for pages; leave one of them out"
+        )
     if args.markdown:
         tested = [load_tested(folder) for folder in args.folder]
         print(

@@ -40,7 +40,7 @@ def find_layer(model: nn.Module, stage: int | None = None, layer: str | None = N
         near = get_close_matches(layer, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else _some_layers(model)
         raise ConfigError(f"layer is {layer!r}, which {type(model).__name__} does not have; {hint}")
-    layers = tuple(getattr(model, "stage_layers", ()))
+    layers = _stages(model)
     if not layers:
         what = "no layer is given" if stage is None else f"stage is {stage}"
         raise ConfigError(
@@ -58,7 +58,7 @@ def usual_stage(model: nn.Module, view: Tensor) -> int | None:
 
     None of a model without stages. view: `float32 [1, 3, T, H, W]`, of any values.
     """
-    layers = tuple(getattr(model, "stage_layers", ()))
+    layers = _stages(model)
     sides: list[int] = [0] * len(layers)
 
     def measure(number: int) -> Any:
@@ -131,6 +131,19 @@ def gradcam(model: nn.Module, view: Tensor, class_index: int, layer: str) -> Ten
         features, gradient = features.movedim(1, -1), gradient.movedim(1, -1)
     weights = gradient[0].mean((0, 1, 2))
     return (features[0].detach() @ weights).clamp(min=0).float()
+
+
+def _stages(model: nn.Module) -> tuple[str, ...]:
+    """The `stage_layers` of a model, none where it does not say; `ConfigError` for one that is not there."""
+    layers = tuple(getattr(model, "stage_layers", ()))
+    names = {name for name, _ in model.named_modules()}
+    for layer in layers:
+        if layer not in names:
+            raise ConfigError(
+                f"{type(model).__name__} names {layer!r} as a stage, and has no such layer; correct its "
+                "stage_layers"
+            )
+    return layers
 
 
 def _as_grid(output: Any) -> Tensor | None:

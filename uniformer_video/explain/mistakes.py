@@ -115,7 +115,9 @@ def _tested_model(folder: Path, results: Mapping[str, Any]) -> Predictor:
     fitting = [place for place in there if not digest or file_sha256(place) == digest]
     if not fitting:
         why = (
-            f"{there[0]} holds other weights by now" if there else f"there is no {recorded} any more"
+            f"{there[0]} holds other weights by now"
+            if there
+            else f"there is no {recorded} any more"
         )
         raise CheckpointError(
             f"--explain takes the weights that were tested, and {why}; test again, or leave --explain out"

@@ -34,10 +34,7 @@ def check_rollout(model: nn.Module) -> None:
             f"rollout is of the joint space-time attention of UniFormers, and {type(model).__name__} has "
             f"none; {instead}"
         )
-    blocks = _blocks(model)
-    if not blocks:
-        raise ConfigError(f"this {type(model).__name__} has no blocks of attention; {instead}")
-    if any(isinstance(block, DividedBlock) for block in blocks):
+    if any(isinstance(block, DividedBlock) for block in _blocks(model)):
         raise ConfigError(
             "rollout is of joint attention, and this model attends along time and in space by turns "
             f"(split); {instead}"
