@@ -1,8 +1,8 @@
 """Whether the heat of `explain` means something, on the demo's videos, whose moving shape is known.
 
-Three questions, after Adebayo et al., "Sanity Checks for Saliency Maps" (2018): how much of the heat lies in the
-shape, against its share of the area; how alike in rank (Spearman) it is to the map of the same model with weights
-drawn anew; and whether hiding the half that is said to decide costs more of the logit than hiding the other.
+Three questions, after Adebayo et al., "Sanity Checks for Saliency Maps" (2018): how much of the heat lies in
+the shape, against its share of the area; how alike in rank (Spearman) it is to the map of the same model with
+weights drawn anew; and whether hiding the half that is said to decide costs more than hiding the other.
 
     python benchmarks/explain_sanity.py --checkpoint runs/uniformer_demo/last.pt --data datasets/demo
 """
@@ -164,7 +164,8 @@ def table(figures: dict[str, dict[str, float]]) -> str:
     """The figures as a table in Markdown."""
     head = (
         "| | heat in the shape / its area | rank correlation, weights drawn anew | fall of the logit without "
-        "the half of the picture with more heat / the other | the former counts more | no heat at all |\n|---|---|---|---|---|---|"
+        "the half of the picture with more heat / the other | the former counts more | no heat |\n"
+        "|---|---|---|---|---|---|"
     )
     line: Callable[[str, dict[str, float]], str] = lambda way, f: (  # noqa: E731
         f"| {way} | {f['heat']:.1%} / {f['area']:.1%} = {f['heat'] / f['area']:.2f} | "

@@ -1,4 +1,4 @@
-"""Attention rollout: against the whole matrices by hand, and the attention against the module's own output."""
+"""Attention rollout against whole matrices by hand, and the attention against the module's own output."""
 
 import pytest
 import torch

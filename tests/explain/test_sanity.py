@@ -1,4 +1,4 @@
-"""Heat of trained weights on the demo's videos, whose moving shape is known; see benchmarks/explain_sanity.py."""
+"""Heat of trained weights on the demo's videos, whose moving shape is known."""
 
 import importlib.util
 from pathlib import Path

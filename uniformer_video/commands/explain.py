@@ -22,8 +22,8 @@ def explain_arguments(parser: ArgumentParser) -> None:
         "--method",
         default="gradcam",
         choices=METHODS,
-        help="by gradients at a layer, by what is lost where parts are hidden, or by what the attention draws "
-        "on (gradcam)",
+        help="by gradients at a layer, by what is lost where parts are hidden, or by what attention draws on "
+        "(gradcam)",
     )
     parser.add_argument(
         "--stage",

@@ -136,7 +136,7 @@ def report_arguments(parser: ArgumentParser) -> None:
         "--explain",
         type=int,
         metavar="N",
-        help="show on the page what spoke for the N most confident mistakes, by the tested weights and videos",
+        help="show on the page what spoke for the N surest mistakes, by the tested weights and videos",
     )
 
 

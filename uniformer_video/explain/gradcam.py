@@ -28,8 +28,9 @@ _TOKENS = re.compile(r"(?:blocks\d\.\d+|patch_embed\d)")
 def find_layer(model: nn.Module, stage: int | None = None, layer: str | None = None) -> str:
     """The name of the layer whose map counts: the last block of a stage, the last stage unless given.
 
-    stage: from 1, of a model with stages (`stage_layers`). layer: a name of `model.named_modules()`. Raises `ConfigError` for both
-    at once, for one that is not there, and where a model without stages is given no layer.
+    stage: from 1, of a model with stages (`stage_layers`). layer: a name of `model.named_modules()`. Raises
+    `ConfigError` for both at once, for one that is not there, and where a model without stages is given no
+    layer.
     """
     if stage is not None and layer is not None:
         raise ConfigError(f"stage {stage} and layer {layer!r} are both given; name one of them")

@@ -1,4 +1,4 @@
-"""The most confident mistakes of a test, with the heat of what was predicted: a section of the report page."""
+"""The surest mistakes of a test, with the heat of what was predicted: a section of the report page."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -35,8 +35,8 @@ def heat_of_mistakes(
 
     Returns `shown`, a list of `{"name", "path", "predicted", "score", "true", "strip"}` (names of classes,
     the test's score, a data URI); `missing`, a list of `{"name", "reason"}` of those whose video cannot be
-    read; `total`, the number of mistakes; and `layer`, whose map it is. The heat is of Grad-CAM, by the centre
-    clip of each.
+    read; `total`, the number of mistakes; and `layer`, whose map it is. The heat is of Grad-CAM, by the
+    centre clip of each.
 
     Raises `ConfigError` for a test that this is not made for and a `count` out of 1 to 48, `CheckpointError`
     where the tested weights are not there any more.

@@ -87,7 +87,7 @@ def _falls(
     class_index: int,
     batch_size: int,
 ) -> np.ndarray:
-    """The fall of the class's logit for each part of `[3, T, H, W]` that has the mean colour: `float32 [P]`."""
+    """The fall of the class's logit for each part of `[3, T, H, W]` that is hidden: `float32 [P]`."""
     colour = view.mean((1, 2, 3))[:, None, None, None]
     whole = logits_of(view[None])[0, class_index]
     falls: list[float] = []

@@ -4,9 +4,9 @@ Source: Abnar and Zuidema, "Quantifying Attention Flow in Transformers" (2020): 
 a token was and half of what its attention, the mean of the heads, gathers; blocks are multiplied.
 
 What it is here: the logits are of the mean over the tokens of stage 4, so it begins with equal parts of them;
-between the stages a token of stage 4 is made of 2 x 2 tokens of stage 3, in equal parts. Stages 1 and 2 have no
-attention: their convolutions stand in front of the map, which therefore says where tokens of stage 3 lie and
-not which pixels these saw, more than their own, with the convolutions' margins. It is of no class.
+between the stages a token of stage 4 is made of 2 x 2 tokens of stage 3, in equal parts. Stages 1 and 2 have
+no attention: their convolutions stand in front of the map, which therefore says where tokens of stage 3 lie,
+and not which pixels these saw, more than those below them. It is of no class.
 """
 
 from threading import get_ident
@@ -21,8 +21,8 @@ from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
 
 CAVEAT = (
-    "Rollout is the same for every class, and begins at the grid of stage 3: the convolutions of stages 1 and "
-    "2 in front of it have no attention, so it shows which tokens are drawn on, not which pixels they saw"
+    "Rollout is the same for every class, and begins at the grid of stage 3: the convolutions of stages 1 "
+    "and 2 in front of it have no attention, so it shows which tokens are drawn on, not which pixels they saw"
 )
 
 
@@ -91,7 +91,7 @@ def _blocks(model: nn.Module) -> list[AttentionBlock]:
 
 
 def _spread(share: Tensor, grid: torch.Size) -> Tensor:
-    """The shares of `[1, T, H, W]` tokens, each in equal parts on those of the finer `grid` that it was made of.
+    """The shares of `[1, T, H, W]` tokens, each in equal parts on those of the finer `grid` it was made of.
 
     An odd row or column at the edge, which a patch embedding passes over, gets nothing.
     """
@@ -102,7 +102,7 @@ def _spread(share: Tensor, grid: torch.Size) -> Tensor:
 
 
 def _parts(coarse: int, fine: int, like: Tensor) -> Tensor:
-    """Along one axis, which part of each of `fine` tokens a coarse one is: `[coarse, fine]`, rows sum to 1."""
+    """Which part of a coarse token each of `fine` is, along an axis: `[coarse, fine]`, rows sum to 1."""
     owner = torch.arange(fine, device=like.device) // max(round(fine / coarse), 1)
     own = (owner == torch.arange(coarse, device=like.device)[:, None]).to(like.dtype)
     return own / own.sum(1, keepdim=True)
