@@ -201,6 +201,7 @@ COMMANDS = {
         makes=("predictions.csv",)
     ),
     "uniformer-video report runs/folder runs/one_clip --markdown": Known(),
+    "uniformer-video report runs/folder --explain 12": Known(makes=("runs/folder/report.html",)),
     f"uniformer-video run --cfg {K400} --from best SOLVER.BASE_LR 5e-5": Known(
         added=[*SHORT, "SOLVER.MAX_EPOCH", "2"]
     ),

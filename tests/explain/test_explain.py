@@ -6,14 +6,15 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from uniformer_video.cli import main
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.explain.drawing import claim_files, overlay, strip, write_files
 from uniformer_video.explain.explainer import Explainer, Explanation
-from uniformer_video.explain.gradcam import find_layer, gradcam
-from uniformer_video.explain.occlusion import occlusion, spread
+from uniformer_video.explain.gradcam import find_layer, gradcam, usual_stage
+from uniformer_video.explain.occlusion import occlusion, occlusion_of_seconds, spread
 from uniformer_video.inference.predictor import Predictor
 
 
@@ -85,34 +86,37 @@ def test_occlusion_of_the_deciding_part_costs_most():
     assert heat[:4, :6, :6].min() > 0 and heat[4:].max() < 1e-3
 
 
-@pytest.fixture
-def checkpoint(tiny, tmp_path):
-    from uniformer_video.config.settings import load_config
-    from uniformer_video.runs import build_model
-    from uniformer_video.weights.checkpoint import write_checkpoint
-
-    cfg = load_config(overrides=tiny())
-    torch.manual_seed(0)
-    names = ["sit", "run", "eat"]
-    model, _ = build_model.build_model(cfg, len(names))
-    torch.nn.init.normal_(model.head.weight)
-    path = tmp_path / "weights.pt"
-    write_checkpoint(path, model.state_dict(), build_model.build_metadata(cfg, model, names))
-    return path
+def test_the_seconds_of_a_video_that_decide_are_found_over_all_clips():
+    """The first half of a clip decides: of clips at 0 to 8 s and 20 to 28 s, seconds 0 to 3 and 20 to 23."""
+    times = np.stack([np.arange(8.0), np.arange(20.0, 28.0)])
+    model = Corner().eval()
+    with torch.no_grad():
+        ask = lambda views: model(views).numpy()  # noqa: E731
+        edges, falls = occlusion_of_seconds(ask, torch.stack([clip()] * 2), times, 1, 3)
+    assert (edges == np.arange(29)).all()
+    assert np.isnan(falls[8:20]).all()  # no clip looks there
+    assert (falls[[0, 1, 2, 3, 20, 21, 22, 23]] > 1e-3).all()
+    assert abs(falls[[4, 5, 6, 7, 24, 25, 26, 27]]).max() < 1e-6
 
 
-@pytest.mark.parametrize("method", ["gradcam", "occlusion"])
-def test_the_command_writes_data_strip_and_video(checkpoint, make_video, tmp_path, method):
+@pytest.mark.parametrize("method, clips", [("gradcam", 1), ("occlusion", 2), ("rollout", 2)])
+def test_the_command_writes_data_strip_and_video(checkpoint, make_video, tmp_path, method, clips):
     out = tmp_path / "heat"
     video = make_video()
     command = ["explain", str(video), "--checkpoint", str(checkpoint), "--out", str(out)]
+    words = ["--class", "run", "--method", method, "--clips", str(clips)]
     for _ in range(2):  # its own files may be written again
-        assert main([*command, "--class", "run", "--method", method]) == 0
+        assert main([*command, *words]) == 0
     (data,) = out.glob("*_heat.npz")
     stored = np.load(data)
     assert str(stored["class_name"]) == "run" and 0 <= stored["score"] <= 1
     assert stored["heat"].dtype == np.float32 and stored["heat"].min() >= 0
-    assert stored["heat"].shape == stored["frames"].shape[:3] == (len(stored["times"]), 32, 32)
+    frames = stored["times"].shape[1]
+    assert stored["heat"].shape == stored["frames"].shape[:4] == (clips, frames, 32, 32)
+    assert (np.diff(stored["times"]) > 0).all()
+    assert ("falls_seconds" in stored) == (method == "occlusion")
+    with Image.open(next(out.glob("*_heat.png"))) as picture:
+        assert picture.size == (32 * frames, 2 * 32 * clips)
     assert sorted(path.suffix for path in out.iterdir()) == [".mp4", ".npz", ".png"]
 
 
@@ -150,11 +154,19 @@ def test_the_command_explains_by_each_layer_as_it_was_trained(checkpoint, make_v
         (["--layer", "head"], "no map of channels"),
         (["--layer", "blocks4.0", "--stage", "4"], "name one of them"),
         (["--method", "occlusion", "--stage", "4"], "occlusion asks for none"),
+        (["--method", "rollout", "--layer", "blocks4.0"], "rollout asks for none"),
+        (["--method", "rolout"], "did you mean 'rollout'?"),
+        (["--clips", "0"], "clips is 0; it is 1 to 64"),
+        (["--fps", "-1"], "fps is -1; it must be above 0"),
     ],
 )
 def test_what_is_not_there_is_said(checkpoint, make_video, tmp_path, capsys, words, told):
     command = ["explain", str(make_video()), "--checkpoint", str(checkpoint)]
-    assert main([*command, "--out", str(tmp_path / "heat"), *words]) == 2
+    try:
+        status = main([*command, "--out", str(tmp_path / "heat"), *words])
+    except SystemExit as stop:  # argparse's
+        status = stop.code
+    assert status == 2
     assert told in capsys.readouterr().err
 
 
@@ -177,13 +189,39 @@ def test_a_model_without_stages_asks_for_a_layer():
     with pytest.raises(ConfigError, match=r"name a layer \(--layer\): there are seen"):
         find_layer(Corner())
     assert find_layer(Corner(), layer="seen") == "seen"
+    assert usual_stage(Corner(), clip()[None]) is None
+
+
+class Staged(Corner):
+    """A model of somebody's own that names its stages: 14 places a side, and 7."""
+
+    stage_layers = ("seen", "pool")
+
+    def __init__(self):
+        super().__init__()
+        self.pool = nn.AvgPool3d((1, 2, 2))
+
+    def forward(self, x):
+        return self.pool(self.seen(x)).mean((2, 3, 4))
+
+
+def test_a_plugin_may_name_its_stages():
+    assert find_layer(Staged()) == find_layer(Staged(), 2) == "pool"
+    assert usual_stage(Staged(), clip()[None]) == 1
+    assert usual_stage(Staged(), torch.zeros(1, 3, 2, 24, 24)) == 2
+    with pytest.raises(ConfigError, match="allowed: 1, 2"):
+        find_layer(Staged(), 3)
+    wrong = Staged()
+    wrong.stage_layers = ("sen",)
+    with pytest.raises(ConfigError, match="names 'sen' as a stage, and has no such layer"):
+        find_layer(wrong)
 
 
 def test_drawing_colours_the_hot_place_only(tmp_path):
-    heat = np.zeros((4, 16, 16), np.float32)
-    heat[2, :8, :8] = 2.0
-    frames = np.full((4, 16, 16, 3), 100, np.uint8)
-    found = Explanation("a.mp4", "run", 0.5, "gradcam", heat, frames, np.arange(4) / 10)
+    heat = np.zeros((1, 4, 16, 16), np.float32)
+    heat[0, 2, :8, :8] = 2.0
+    frames = np.full((1, 4, 16, 16, 3), 100, np.uint8)
+    found = Explanation("a.mp4", "run", 0.5, "gradcam", heat, frames, np.arange(4)[None] / 10)
     changed = (overlay(found) != frames).any(-1)
     assert (changed == (heat > 0)).all()
     assert strip(found).shape == (32, 64, 3)

@@ -44,7 +44,7 @@ def middle_frame(label, rng):
     """The middle frame of what `render` makes, in 0..255, without its noise."""
     length = int(rng.integers(20, 29))
     times = np.arange(length) - (length - 1) / 2
-    return 255 * demo._without_noise(label, times[length // 2 :][:1], rng)[0]
+    return 255 * demo._without_noise(label, times[length // 2 :][:1], rng)[0][0]
 
 
 def test_the_middle_frame_has_the_same_distribution_in_every_class():

@@ -1,13 +1,17 @@
 """Commands around a run: train and test, settings, the report."""
 
+import logging
 import shlex
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from uniformer_video.commands.options import CONFIG_HELP, add_overrides
 from uniformer_video.commands.status import EXIT_INTERRUPTED
 from uniformer_video.distributed.environment import rank
 from uniformer_video.errors import ConfigError
 from uniformer_video.program import run_again
+
+log = logging.getLogger("uniformer_video")
 
 
 def run_arguments(parser: ArgumentParser) -> None:
@@ -128,6 +132,12 @@ def report_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="print a table in Markdown, a row for each folder, and write no page",
     )
+    parser.add_argument(
+        "--explain",
+        type=int,
+        metavar="N",
+        help="show on the page what spoke for the N surest mistakes, by the tested weights and videos",
+    )
 
 
 def report_command(args: Namespace) -> None:
@@ -136,6 +146,10 @@ def report_command(args: Namespace) -> None:
     from uniformer_video.runs.multi_view_test import report
     from uniformer_video.tasks.registry import load_tested
 
+    if args.markdown and args.explain is not None:
+        raise ConfigError(
+            "--markdown writes no page, and --explain is for pages; leave one of them out"
+        )
     if args.markdown:
         tested = [load_tested(folder) for folder in args.folder]
         print(
@@ -143,4 +157,22 @@ def report_command(args: Namespace) -> None:
         )
         return
     for folder in args.folder:
-        print(report(folder))
+        print(report(folder) if args.explain is None else _explained_report(folder, args.explain))
+
+
+def _explained_report(folder: str, count: int) -> Path:
+    """The page of a folder with the heat of its mistakes; what has none is said."""
+    from uniformer_video.explain.mistakes import heat_of_mistakes
+    from uniformer_video.pages.report import write_report
+    from uniformer_video.tasks.registry import load_tested
+
+    results, task = load_tested(folder)
+    heat = heat_of_mistakes(Path(folder), results, task, count)
+    if not heat["total"]:
+        log.warning("Nothing to explain: the test in %s has no wrong answers.", folder)
+    for video in heat["missing"]:
+        log.warning("No heat of %s: %s", video["name"], video["reason"])
+    if heat["missing"]:
+        found, asked = len(heat["shown"]), len(heat["shown"]) + len(heat["missing"])
+        log.warning("Of %d mistakes %d are shown.", asked, found)
+    return write_report(folder, results, task, heat)

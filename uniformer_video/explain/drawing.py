@@ -14,27 +14,36 @@ from uniformer_video.inference.rendered_video import RenderedVideo
 from uniformer_video.inference.timeline_windows import USUAL_RATE
 
 _STRIP_FRAMES = 8
-_OPACITY = 0.6  # of the greatest heat
+_OPACITY = 0.6  # of the greatest heat of a clip
 # From no heat to the greatest, RGB: dark violet, red, orange, pale yellow.
 _COLOURS = np.array([(40, 0, 80), (190, 30, 70), (250, 140, 20), (255, 250, 170)], np.float32)
 
 
 def overlay(explanation: Explanation) -> np.ndarray:
-    """Frames with their heat in colours, `uint8 [T, H, W, 3]`; the hotter, the more opaque."""
-    top = float(explanation.heat.max())
-    share = explanation.heat / top if top > 0 else np.zeros_like(explanation.heat)
+    """Frames with their heat in colours, `uint8 [C, T, H, W, 3]`; the hotter, the more opaque.
+
+    Each clip has its own scale: of two clips, gradients are of different size.
+    """
+    top = explanation.heat.max((1, 2, 3), keepdims=True)
+    share = explanation.heat / np.where(top > 0, top, 1)
     places = np.linspace(0, 1, len(_COLOURS))
     colours = np.stack([np.interp(share, places, channel) for channel in _COLOURS.T], -1)
     opacity = (_OPACITY * share)[..., None]
     return (explanation.frames * (1 - opacity) + colours * opacity).round().astype(np.uint8)
 
 
-def strip(explanation: Explanation) -> np.ndarray:
-    """Up to 8 frames side by side, above as they are, below with their heat: `uint8 [2 H, n W, 3]`."""
-    count = len(explanation.frames)
-    chosen = np.linspace(0, count - 1, min(count, _STRIP_FRAMES)).round().astype(int)
+def strip(explanation: Explanation, most: int = _STRIP_FRAMES) -> np.ndarray:
+    """Up to `most` frames of each clip side by side, above as they are, below with their heat.
+
+    `uint8 [C 2 H, n W, 3]`, clip below clip.
+    """
+    count = explanation.frames.shape[1]
+    chosen = np.linspace(0, count - 1, min(count, most)).round().astype(int)
+    heated = overlay(explanation)
     rows = [
-        np.concatenate(list(of[chosen]), 1) for of in (explanation.frames, overlay(explanation))
+        np.concatenate(list(of[clip, chosen]), 1)
+        for clip in range(len(heated))
+        for of in (explanation.frames, heated)
     ]
     return np.concatenate(rows, 0)
 
@@ -64,12 +73,22 @@ def write_files(explanation: Explanation, places: dict[str, Path]) -> None:
     explanation.save(places["npz"])
     with atomic_write(places["png"]) as file:
         Image.fromarray(strip(explanation)).save(file, "PNG")
-    times = explanation.times - explanation.times[0]
+    times = _one_after_another(explanation.times)
     seconds = float(times[-1])
     rate = (len(times) - 1) / seconds if seconds > 0 else USUAL_RATE
     with RenderedVideo(places["mp4"], "", 0.0, seconds, rate) as video:
-        for image, time in zip(overlay(explanation), times, strict=True):
+        for image, time in zip(np.concatenate(overlay(explanation)), times, strict=True):
             video.write(image, float(time))
+
+
+def _one_after_another(times: np.ndarray) -> np.ndarray:
+    """When the frames of clips, `[C, T]` seconds in their video, are shown in one of the clips alone."""
+    parts, begins = [], 0.0
+    for own in times:
+        parts.append(own - own[0] + begins)
+        step = (own[-1] - own[0]) / (len(own) - 1) if len(own) > 1 else 0.0
+        begins = float(parts[-1][-1]) + (step or 1 / USUAL_RATE)
+    return np.concatenate(parts)
 
 
 def _is_explanation(path: Path) -> bool:

@@ -1,3 +1,3 @@
 """The names of the ways to find what speaks for a class."""
 
-METHODS = ("gradcam", "occlusion")
+METHODS = ("gradcam", "occlusion", "rollout")

@@ -1,6 +1,6 @@
 """Occlusion: how far the logit of a class falls where a part of the clip is hidden."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -9,8 +9,9 @@ from torch import Tensor
 
 SLICES = 8  # of time, at most
 PATCHES = 7  # a side, at most
+_SECONDS = 8.0  # a longer video is cut into seconds
 
-Part = tuple[slice, slice, slice]  # of time, height and width
+Part = tuple[slice | Tensor, slice, slice]  # of time (or which frames, bool), height and width
 
 
 def occlusion(
@@ -32,6 +33,61 @@ def occlusion(
     everything = slice(None)
     hidden: list[Part] = [(time, everything, everything) for time in times]
     hidden += [(everything, row, column) for row in rows for column in columns]
+    found = _falls(logits_of, view, hidden, class_index, batch_size)
+    return found[: len(times)], found[len(times) :].reshape(len(rows), len(columns))
+
+
+def occlusion_of_seconds(
+    logits_of: Callable[[Tensor], np.ndarray],
+    views: Tensor,
+    times: np.ndarray,
+    class_index: int,
+    batch_size: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The fall of the class's logit, the mean of the clips, where a stretch of the video is hidden in all.
+
+    Args:
+        logits_of, batch_size: as of `occlusion`.
+        views: `float32 [clips, 3, T, H, W]`.
+        times: when each of their frames is shown, float64 `[clips, T]`, in seconds.
+
+    Returns the edges of the stretches, float64 `[S + 1]` in seconds, and the falls, `float32 [S]`; NaN of a
+    stretch of which no clip has a frame.
+    """
+    edges = stretches(times)
+    falls = np.zeros(len(edges) - 1, np.float32)
+    of_frames = np.searchsorted(edges, times, side="right") - 1  # which stretch each is in
+    for view, places in zip(views, of_frames, strict=True):
+        touched = np.unique(places)
+        everything = slice(None)
+        hidden: list[Part] = [
+            (torch.from_numpy(places == place), everything, everything) for place in touched
+        ]
+        falls[touched] += _falls(logits_of, view, hidden, class_index, batch_size)
+    falls[np.setdiff1d(np.arange(len(falls)), of_frames)] = np.nan
+    return edges, falls / len(views)
+
+
+def stretches(times: np.ndarray) -> np.ndarray:
+    """The edges of what is hidden by turns, float64 `[S + 1]`: seconds, of a short video 8 equal parts.
+
+    They begin with the first frame of `times`, `[clips, T]`, and end when the last one has been shown.
+    """
+    first, last = float(times.min()), float(times.max())
+    steps = np.diff(np.unique(times))
+    last += float(np.median(steps)) if len(steps) else 1.0
+    count = SLICES if last - first <= _SECONDS else int(np.ceil(last - first))
+    return np.linspace(first, last, count + 1)
+
+
+def _falls(
+    logits_of: Callable[[Tensor], np.ndarray],
+    view: Tensor,
+    hidden: Sequence[Part],
+    class_index: int,
+    batch_size: int,
+) -> np.ndarray:
+    """The fall of the class's logit for each part of `[3, T, H, W]` that is hidden: `float32 [P]`."""
     colour = view.mean((1, 2, 3))[:, None, None, None]
     whole = logits_of(view[None])[0, class_index]
     falls: list[float] = []
@@ -41,8 +97,7 @@ def occlusion(
         for changed, (time, row, column) in zip(views, chosen, strict=True):
             changed[:, time, row, column] = colour
         falls += [float(whole - value) for value in logits_of(views)[:, class_index]]
-    found = np.asarray(falls, np.float32)
-    return found[: len(times)], found[len(times) :].reshape(len(rows), len(columns))
+    return np.asarray(falls, np.float32)
 
 
 def parts_of(view: Tensor) -> tuple[list[slice], list[slice], list[slice]]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from uniformer_video.errors import ConfigError
-from uniformer_video.explain.gradcam import channels_last, find_layer, some_layers
+from uniformer_video.explain.gradcam import as_grid, channels_last, find_layer, some_layers
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.tasks.prediction import FailedPrediction, Prediction
@@ -85,7 +85,10 @@ class FeaturePredictor(Predictor):
             raise ConfigError(
                 f"layer {self.layer or HEAD} gives {shape}, no features of views; {some_layers(self.model)}"
             )
-        if found.ndim > 3 and self.layer is not None and not channels_last(self.model, self.layer):
+        grid = as_grid(given)
+        if found.ndim == 3 and grid is not None:  # tokens of a peer, without that of the class
+            found = grid.movedim(1, -1)
+        elif found.ndim > 3 and self.layer and not channels_last(self.model, self.layer):
             found = found.movedim(1, -1)
         if not self.maps:
             return found.flatten(1, -2).mean(1) if found.ndim > 2 else found

@@ -1,7 +1,7 @@
 """What every model offers to those that build, train, test, store and list it."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
@@ -36,6 +36,8 @@ class RecognitionModel(nn.Module):
     - `no_weight_decay()`: the names of parameters that weight decay may spare, beside all of one dimension.
     - `group_matcher(coarse)`: patterns that put the parameters into layers by depth, as timm's models have
       it; see `models/layer_groups.py`. The first layer is the stem, the last one holds the classifiers alone.
+    - `stage_layers`: the name of the last layer of each stage, whose map `[B, C, T, H, W]` (images: without
+      T) is that of the stage; none of a model without stages. `explain` has them by number.
     - `for_inference()`: make it a model that only predicts, faster; see `models/inference_mode.py`, whose
       function of this name does it for any model.
 
@@ -53,6 +55,7 @@ class RecognitionModel(nn.Module):
     head_std = 0.02  # of the weights of fresh classifiers
     # children whose BatchNorm is not synchronised over processes where that of the others is
     unsynchronised: tuple[str, ...] = ()
+    stage_layers: Sequence[str] = ()  # a model with stages overrides it, by a property or a value
     only_predicts = False  # set by `for_inference`
 
     def __init__(self, num_classes: int, **arguments: Any):

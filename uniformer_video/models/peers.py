@@ -183,6 +183,11 @@ class ConvPeer(PeerModel):
         super().__init__(network, head, num_classes, num_frames, crop_size, **rates)
         self.alpha = alpha
 
+    @property
+    def stage_layers(self) -> list[str]:  # type: ignore[override]
+        """The four stages between the stem and what pools; of SlowFast, both pathways, the slow one first."""
+        return [f"blocks.{number}" for number in range(1, 5)]
+
     def forward(self, x: Tensor) -> Tensor:
         """`[B, 3, T, H, W]`, with H and W of `crop_size` or more -> logits `[B, num_classes]`."""
         least = _grid(self.crop_size)
@@ -227,6 +232,14 @@ class MViTPeer(PeerModel):
         for block in self.blocks:
             tokens, grid = block(tokens, grid)
         return self.head(self.norm_embed(tokens))
+
+    @property
+    def stage_layers(self) -> list[str]:  # type: ignore[override]
+        """The last blocks of the stages; of the last one the last but one, behind which only the class token
+        counts. They give `[B, 1 + N, C]`, the class token first, and the grid of the others.
+        """
+        ends = (*MVIT_STAGES, len(self.blocks) - 1)
+        return [f"blocks.{end - 1}" for end in ends]
 
     def no_weight_decay(self) -> set[str]:
         """The class token and the positional encodings."""

@@ -295,6 +295,12 @@ class UniFormer(RecognitionModel):
         self.norm, self.pre_logits = nn.Identity(), None
 
     @property
+    def stage_layers(self) -> list[str]:  # type: ignore[override]
+        """The last blocks of the four stages; their tokens are channels-last."""
+        depths = enumerate(self.arguments["depths"], start=1)
+        return [f"blocks{stage}.{depth - 1}" for stage, depth in depths]
+
+    @property
     def stage_channels(self) -> list[int]:
         """The channels of the maps of the four stages."""
         return list(self.arguments["embed_dims"])

@@ -38,12 +38,18 @@ SCRIPT = Path(__file__).with_name("script.js")
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def write_report(folder: Path | str, results: dict[str, Any], task: RecordingTask) -> Path:
+def write_report(
+    folder: Path | str,
+    results: dict[str, Any],
+    task: RecordingTask,
+    heat: Mapping[str, Any] | None = None,
+) -> Path:
     """Write `folder/report.html` from a results record, and `strips.npz` and `metrics.jsonl`, where these are
     there; its path.
 
     task: that of the results; its template extends "report.html.j2", and is found by its path. Both
-    templates get the same variables: those below and what the task's `page` gives.
+    templates get the same variables: those below and what the task's `page` gives. heat: what spoke for the
+    mistakes, as `explain/mistakes.py` gives it, if that is to be shown.
 
     Raises `MissingLibraryError` if a library is missing.
     """
@@ -64,6 +70,7 @@ def write_report(folder: Path | str, results: dict[str, Any], task: RecordingTas
             robustness=robustness_section(results),
             analyses=[name for name in ANALYSES if name in results["analyses"]],
             sections=build_sections(results, folder),
+            heat=heat,
             **_scripted(folder, results, task, strips),
             **task.page(results, strips),
         )

@@ -80,21 +80,48 @@ def generate_demo(
 
 def render(label: int, rng: np.random.Generator) -> np.ndarray:
     """One video of the class `label`: `uint8 [T, SIDE, SIDE, 3]` RGB."""
+    return _render(label, rng)[0]
+
+
+@dataclass(frozen=True)
+class DemoVideo:
+    """A video before it is encoded: frames `uint8 [T, SIDE, SIDE, 3]` RGB, `fps` of them a second, and how
+    much of each pixel the moving shape covers, `inside` `float [T, SIDE, SIDE]` in 0..1.
+    """
+
+    frames: np.ndarray
+    inside: np.ndarray
+    fps: int
+
+
+def demo_video(split: str, index: int, seed: int = 0) -> DemoVideo:
+    """What the file number `index` of a split, "train", "val" or "test", is made of, mask included."""
+    rng = generator("demo", seed, _SPLITS.index(split), index)
+    frames, inside = _render(index % len(CLASS_NAMES), rng)
+    return DemoVideo(frames, inside, fps=int(rng.choice([12, 15, 24, 25, 30])))
+
+
+def _render(label: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Frames, and what of them the shape covers, as of `DemoVideo`."""
     length = int(rng.integers(20, 29))
     times = np.arange(length) - (length - 1) / 2
-    frames = _without_noise(label, times, rng)
+    frames, inside = _without_noise(label, times, rng)
     frames += 0.03 * rng.standard_normal(frames.shape)
-    return (frames.clip(0, 1) * 255).round().astype(np.uint8)
+    return (frames.clip(0, 1) * 255).round().astype(np.uint8), inside
 
 
-def _without_noise(label: int, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What is seen at `times`, in frames from the middle of a video: `float [T, SIDE, SIDE, 3]` in 0..1."""
+def _without_noise(
+    label: int, times: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is seen at `times`, in frames from the middle of a video: `float [T, SIDE, SIDE, 3]` in 0..1; and
+    how much of each pixel the shape covers, `float [T, SIDE, SIDE]`.
+    """
     motion = _motion(label, rng)
     background = drifting_background(times, rng)
     inside, half = _shape(times, motion, rng)
     colors = _two_colors(rng)
     shape = np.where(half[..., None], colors[0], colors[1])
-    return background + inside[..., None] * (shape - background)
+    return background + inside[..., None] * (shape - background), inside
 
 
 def write_video(
@@ -123,11 +150,10 @@ def write_video(
 
 def _write_one(job: tuple[Path, str, int, int]) -> None:
     root, split, index, seed = job
-    rng = generator("demo", seed, _SPLITS.index(split), index)
-    frames = render(index % len(CLASS_NAMES), rng)
+    video = demo_video(split, index, seed)
     path = _video_path(root, split, index)
     unfinished = path.with_suffix(".part.mp4")
-    write_video(unfinished, frames, fps=int(rng.choice([12, 15, 24, 25, 30])))
+    write_video(unfinished, video.frames, video.fps)
     os.replace(unfinished, path)
 
 
