@@ -50,10 +50,10 @@ class ExportInfo:
 
     format: "onnx", "torch-export" or "openvino". model: the name of the architecture. task: the name of the
     task. class_names: in index order. protocol: how clips are taken, prepared and scored, as checkpoints
-    record it. preprocess: whether preparing is inside: then frames, uint8 `[B, T, H, W, 3]` RGB, go in and
-    probabilities `[B, K]` come out; else normalised clips, float32 `[B, 3, T, H, W]` (images: `[B, 3, H, W]`),
-    and logits `[B, K]`. temperature: by which the logits were divided inside, for the probabilities; None =
-    not. calibration: what the checkpoint records of it, see `inference/calibrated.py`; None without one.
+    record it. preprocess: whether preparing is inside: then frames go in, uint8 `[B, T, H, W, 3]` RGB, and
+    probabilities `[B, K]` come out; else normalised clips go in, float32 `[B, 3, T, H, W]` (of images without
+    T), and logits `[B, K]` come out. temperature: by which the logits were divided inside, for the
+    probabilities; None = not. calibration: what the checkpoint records of it, see `inference/calibrated.py`; None without one.
     license: of the videos that it was trained on, in words. versions: of what wrote it. fingerprint: SHA-256
     of the weights, see `fingerprint_of`. opset: of ONNX's operators. input, output: name, shape and type,
     with words for sides that may vary.

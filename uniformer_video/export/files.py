@@ -1,0 +1,99 @@
+"""A traced network as a file of each format, with its `ExportInfo` inside."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from uniformer_video.errors import ConfigError
+from uniformer_video.export import graph
+from uniformer_video.export.formats import ONNX, OPENVINO, ExportFormat, import_library
+from uniformer_video.export.metadata import EXTRA_FILE, KEY, ExportInfo, json_beside
+
+OPSET = 18  # of ONNX's operators: the first that torch writes; any runtime since 2023 has it
+
+
+def write_program(
+    program: torch.export.ExportedProgram, info: ExportInfo, path: Path, opset: int = OPSET
+) -> ExportInfo:
+    """Write `path` in the format that `info` names, and return what is written of it there.
+
+    OpenVINO's weights go into a .bin file beside it. The file is not whole until this returns: give a place
+    where nobody looks. Raises `MissingLibraryError`.
+    """
+    return _WRITERS[info.format](program, info, path, opset)
+
+
+def check_opset(chosen: ExportFormat, opset: int) -> None:
+    """Raise `ConfigError` for a set of operators that cannot be written, or is not for this format."""
+    if chosen is not ONNX:
+        if opset != OPSET:
+            raise ConfigError(f"--opset is for files of ONNX, and the format is {chosen.name}")
+        return
+    highest = import_library("onnx", ONNX).defs.onnx_opset_version()
+    if not OPSET <= opset <= highest:
+        raise ConfigError(
+            f"--opset is {opset}; from {OPSET} to {highest} can be written (by the onnx that is installed)"
+        )
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that an exported model at `path` consists of, itself last."""
+    weights = [path.with_suffix(".bin")] if path.suffix == OPENVINO.suffix else []
+    return [*weights, json_beside(path), path]
+
+
+def _write_onnx(
+    program: torch.export.ExportedProgram, info: ExportInfo, path: Path, opset: int
+) -> ExportInfo:
+    onnx = import_library("onnx", ONNX)
+    graph.to_onnx(program, path, opset)
+    model = onnx.load_model(path)
+    info = replace(info, opset=_opset_of(model))
+    _name_sides(model, info)
+    onnx.helper.set_model_props(model, {KEY: info.to_json()})
+    onnx.save_model(model, path)
+    return info
+
+
+def _opset_of(model) -> int:
+    return next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+
+
+def _name_sides(model, info: ExportInfo) -> None:
+    """Input and output by the names that `info` has for them, and for their sides that vary."""
+    for value, told in ((model.graph.input[0], info.input), (model.graph.output[0], info.output)):
+        before, value.name = value.name, told["name"]
+        for node in model.graph.node:
+            for names in (node.input, node.output):
+                names[:] = [told["name"] if name == before else name for name in names]
+        for side, name in zip(value.type.tensor_type.shape.dim, told["shape"], strict=True):
+            if isinstance(name, str):
+                side.dim_param = name
+
+
+def _write_torch_export(
+    program: torch.export.ExportedProgram, info: ExportInfo, path: Path, opset: int
+) -> ExportInfo:
+    torch.export.save(program, path, extra_files={EXTRA_FILE: info.to_json()})
+    return info
+
+
+def _write_openvino(
+    program: torch.export.ExportedProgram, info: ExportInfo, path: Path, opset: int
+) -> ExportInfo:
+    openvino = import_library("openvino", OPENVINO)
+    model = openvino.convert_model(program)
+    model.inputs[0].set_names({info.input["name"]})
+    model.outputs[0].set_names({info.output["name"]})
+    model.set_rt_info(info.to_json(), [KEY, "info"])
+    openvino.save_model(model, path, compress_to_fp16=False)  # weights as they are
+    return info
+
+
+_WRITERS: dict[str, Callable[[torch.export.ExportedProgram, ExportInfo, Path, int], ExportInfo]] = {
+    "onnx": _write_onnx,
+    "torch-export": _write_torch_export,
+    "openvino": _write_openvino,
+}
