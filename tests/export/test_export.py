@@ -32,7 +32,11 @@ LICENSE = "made for a test"
 def room(tmp_path_factory):
     """A folder with weights.pt, of 2 clips and 3 crops, and three videos of two sizes, of which one is broken."""
     folder = tmp_path_factory.mktemp("export")
-    changes = {"TEST__NUM_SPATIAL_CROPS": 3, "DATA__LICENSE": LICENSE, "DATA__MEAN": "[0.5,0.4,0.3]"}
+    changes = {
+        "TEST__NUM_SPATIAL_CROPS": 3,
+        "DATA__LICENSE": LICENSE,
+        "DATA__MEAN": "[0.5,0.4,0.3]",
+    }
     write_untrained(folder / "weights.pt", tiny_overrides(folder, folder / "run", **changes))
     (folder / "videos").mkdir()
     rng = np.random.default_rng(0)
