@@ -265,7 +265,8 @@ def merge_positions(logits: Tensor) -> Tensor:
     """
     logits = logits.flatten(2)
     positions = logits.shape[-1]
-    if positions == 1:
+    # in a program for any size their number is a symbol, which must not be asked: the formula holds for one too
+    if not isinstance(positions, torch.SymInt) and positions == 1:
         return logits.squeeze(-1)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     level = logits.logsumexp(1, keepdim=True)
