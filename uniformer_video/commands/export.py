@@ -51,7 +51,7 @@ def export_command(args: Namespace) -> int:
 
     from uniformer_video.bench.generated import generate_images, generate_videos
     from uniformer_video.data.lists.media import IMAGE
-    from uniformer_video.export.files import OPSET
+    from uniformer_video.export.graph import OPSET
     from uniformer_video.runs.export_model import export_model
 
     done = export_model(
@@ -65,7 +65,12 @@ def export_command(args: Namespace) -> int:
         args.check,
     )
     if args.json:
-        record = {**done.info.to_dict(), "parity": done.parity.to_dict(), "notes": done.notes}
+        record = {
+            **done.info.to_dict(),
+            "parity": done.parity.to_dict(),
+            "checked_on": done.source,
+            "left_out": done.left_out,
+        }
         print(simplejson.dumps(record, ensure_ascii=False, ignore_nan=True))
     else:
         for line in done.lines():

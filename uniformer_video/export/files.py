@@ -11,11 +11,9 @@ from uniformer_video.export import graph
 from uniformer_video.export.formats import ONNX, OPENVINO, ExportFormat, import_library
 from uniformer_video.export.metadata import EXTRA_FILE, KEY, ExportInfo, json_beside
 
-OPSET = 18  # of ONNX's operators: the first that torch writes; any runtime since 2023 has it
-
 
 def write_program(
-    program: torch.export.ExportedProgram, info: ExportInfo, path: Path, opset: int = OPSET
+    program: torch.export.ExportedProgram, info: ExportInfo, path: Path, opset: int = graph.OPSET
 ) -> ExportInfo:
     """Write `path` in the format that `info` names, and return what is written of it there.
 
@@ -28,13 +26,14 @@ def write_program(
 def check_opset(chosen: ExportFormat, opset: int) -> None:
     """Raise `ConfigError` for a set of operators that cannot be written, or is not for this format."""
     if chosen is not ONNX:
-        if opset != OPSET:
+        if opset != graph.OPSET:
             raise ConfigError(f"--opset is for files of ONNX, and the format is {chosen.name}")
         return
     highest = import_library("onnx", ONNX).defs.onnx_opset_version()
-    if not OPSET <= opset <= highest:
+    if not graph.OPSET <= opset <= highest:
         raise ConfigError(
-            f"--opset is {opset}; from {OPSET} to {highest} can be written (by the onnx that is installed)"
+            f"--opset is {opset}; the onnx that is installed knows {graph.OPSET} to {highest} of what can be "
+            "written"
         )
 
 
@@ -47,30 +46,12 @@ def files_of(path: Path) -> list[Path]:
 def _write_onnx(
     program: torch.export.ExportedProgram, info: ExportInfo, path: Path, opset: int
 ) -> ExportInfo:
-    onnx = import_library("onnx", ONNX)
-    graph.to_onnx(program, path, opset)
-    model = onnx.load_model(path)
-    info = replace(info, opset=_opset_of(model))
-    _name_sides(model, info)
-    onnx.helper.set_model_props(model, {KEY: info.to_json()})
-    onnx.save_model(model, path)
+    info = replace(info, opset=opset)
+    sides = {axis: side for axis, side in enumerate(info.input["shape"]) if isinstance(side, str)}
+    graph.to_onnx(
+        program, path, opset, info.input["name"], info.output["name"], sides, {KEY: info.to_json()}
+    )
     return info
-
-
-def _opset_of(model) -> int:
-    return next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
-
-
-def _name_sides(model, info: ExportInfo) -> None:
-    """Input and output by the names that `info` has for them, and for their sides that vary."""
-    for value, told in ((model.graph.input[0], info.input), (model.graph.output[0], info.output)):
-        before, value.name = value.name, told["name"]
-        for node in model.graph.node:
-            for names in (node.input, node.output):
-                names[:] = [told["name"] if name == before else name for name in names]
-        for side, name in zip(value.type.tensor_type.shape.dim, told["shape"], strict=True):
-            if isinstance(name, str):
-                side.dim_param = name
 
 
 def _write_torch_export(

@@ -53,7 +53,8 @@ class ExportInfo:
     record it. preprocess: whether preparing is inside: then frames go in, uint8 `[B, T, H, W, 3]` RGB, and
     probabilities `[B, K]` come out; else normalised clips go in, float32 `[B, 3, T, H, W]` (of images without
     T), and logits `[B, K]` come out. temperature: by which the logits were divided inside, for the
-    probabilities; None = not. calibration: what the checkpoint records of it, see `inference/calibrated.py`; None without one.
+    probabilities; None = not. calibration: what the checkpoint records of it, see
+    `inference/calibrated.py`; None without one.
     license: of the videos that it was trained on, in words. versions: of what wrote it. fingerprint: SHA-256
     of the weights, see `fingerprint_of`. opset: of ONNX's operators. input, output: name, shape and type,
     with words for sides that may vary.

@@ -60,12 +60,12 @@ class Parity:
         """Plain types, with whether the file passed."""
         return {**asdict(self), "passed": not self.fault()}
 
-    def lines(self, title: str) -> list[str]:
-        """The table for people; `title` is what the file is called."""
+    def lines(self, title: str, source: str) -> list[str]:
+        """The table for people. title: what the file is called; source: where the views are from."""
         batch = "not tried" if self.batch_difference is None else f"{self.batch_difference:.2e}"
         ratio = self.model_seconds / self.file_seconds if self.file_seconds else float("inf")
         return [
-            f"checked on {plural(self.views, 'view')}",
+            f"checked on {plural(self.views, 'view')} of {source}",
             f"  {'largest difference':<24}{self.difference:.2e}  (allowed "
             f"{self.tolerance * self.scale:.2e}; largest output {self.scale:.3g})",
             f"  {f'the same, {_BATCH} at once':<24}{batch}",

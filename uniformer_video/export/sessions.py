@@ -29,8 +29,11 @@ def _open_onnx(path: Path) -> Run:
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no common class but this
+        hint = ""
+        if "opset" in str(error).lower():
+            hint = "; it is too old for these operators: update it, or export with a lower --opset"
         raise CheckpointError(
-            f"onnxruntime {runtime.__version__} refuses the file: {one_line(error)}"
+            f"onnxruntime {runtime.__version__} refuses the file: {one_line(error)[:300]}{hint}"
         ) from None
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch})[0]

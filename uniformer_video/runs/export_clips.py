@@ -39,7 +39,7 @@ class CheckClips:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         protocol, left = self.protocol, VIEWS
-        clips_of_each = min(protocol.num_clips, -(-VIEWS // len(self.records)))
+        clips_of_each = min(protocol.num_clips, -(-VIEWS // max(len(self.records), 1)))
         for record in _spread(self.records, VIEWS):
             if not left:
                 return
@@ -61,16 +61,19 @@ class CheckClips:
             yield from clips[:left]
             left -= len(clips[:left])
 
-    def notes(self) -> list[str]:
-        """Where the clips come from and what was left out, for people."""
-        notes = [f"checked on {self.source}"]
-        if self.failures:
-            reasons = name_some(
-                [f"{path}: {why}" for path, why in self.failures.items()], mark="; "
+    def check(self) -> None:
+        """Raise `DataError` where no video can be decoded: before anything else is done."""
+        if next(iter(self), None) is None:
+            raise DataError(
+                f"there is no clip to check the file on, of {self.source}: {self.note() or 'it is empty'}"
             )
-            count = plural(len(self.failures), self.protocol.medium)
-            notes.append(f"left out, as it cannot be decoded: {count} ({reasons})")
-        return notes
+
+    def note(self) -> str:
+        """What was left out, for people; "" where nothing was."""
+        if not self.failures:
+            return ""
+        reasons = name_some(list(self.failures.values()), mark="; ")
+        return f"{plural(len(self.failures), self.protocol.medium)} cannot be decoded: {reasons}"
 
 
 def find_clips(
@@ -82,15 +85,18 @@ def find_clips(
 ) -> CheckClips:
     """The clips of the videos at `places`; without them of the test list of the run, or generated ones.
 
-    folder: for generated videos. Raises `DataError` for places without a video.
+    folder: for generated videos. Raises `DataError` for places without a video that can be decoded.
     """
     medium = MEDIA[protocol.medium]
     if places is not None:
         records, _ = records_at(places, medium)
-        return CheckClips(records, protocol, f"the {medium.name}s given")
+        clips = CheckClips(records, protocol, f"the {medium.name}s given")
+        clips.check()
+        return clips
     try:
-        records = _test_list(weights)
-        return CheckClips(records, protocol, f"the test list of the run ({weights.path})")
+        clips = CheckClips(_test_list(weights), protocol, "the test list of the run")
+        clips.check()
+        return clips
     except (UserError, OSError) as error:
         return CheckClips(
             generate(folder, medium),
@@ -101,19 +107,11 @@ def find_clips(
 
 
 def _test_list(weights: Weights) -> Sequence[VideoRecord]:
-    """The test list that the settings in a checkpoint lead to, with videos that are there.
-
-    Raises `UserError` where they lead to none.
-    """
+    """The test list that the settings in a checkpoint lead to. Raises `UserError` where there is none."""
     settings = weights.metadata.get("config")
     if not settings:
         raise DataError("the checkpoint records no settings of a run")
-    records = read_lists(config_from_text(settings, weights.path), ["test"])["test"].records
-    if not any(Path(record.path).exists() for record in _spread(records, VIEWS)[:VIEWS]):
-        raise DataError(
-            f"its videos are not there, such as {records[0].path}" if records else "it is empty"
-        )
-    return records
+    return read_lists(config_from_text(settings, weights.path), ["test"])["test"].records
 
 
 def _spread(records: Sequence[VideoRecord], count: int) -> list[VideoRecord]:

@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from uniformer_video.config.recorded import config_from_text
-from uniformer_video.errors import CheckpointError, DataError, UserError
-from uniformer_video.export.files import OPSET, check_opset, files_of, write_program
+from uniformer_video.errors import CheckpointError, UserError
+from uniformer_video.export.files import check_opset, files_of, write_program
 from uniformer_video.export.formats import FORMATS, ExportFormat, choose_format
-from uniformer_video.export.graph import trace
+from uniformer_video.export.graph import OPSET, trace
 from uniformer_video.export.metadata import ExportInfo, fingerprint_of, json_beside
 from uniformer_video.export.parity import TOLERANCE, Parity, compare
 from uniformer_video.export.preparation import PreparedModel, trace_prepared
@@ -37,14 +37,17 @@ from uniformer_video.zoo.published import local_file
 
 @dataclass(frozen=True)
 class Exported:
-    """What came of an export. path: of the file, which is there only where `fault` is "". notes: sentences on
-    what was checked on, and what was left out.
+    """What came of an export.
+
+    path: of the file, which is there only where `fault` is "". source: what it was checked on, in words.
+    left_out: what of that could not be; "" where nothing.
     """
 
     path: Path
     info: ExportInfo
     parity: Parity
-    notes: list[str] = field(default_factory=list)
+    source: str
+    left_out: str = ""
 
     @property
     def fault(self) -> str:
@@ -58,7 +61,8 @@ class Exported:
 
     def lines(self) -> list[str]:
         """What was compared, and how it went, for people."""
-        return [*self.notes, *self.parity.lines(FORMATS[self.info.format].title)]
+        lines = self.parity.lines(FORMATS[self.info.format].title, self.source)
+        return [*lines, f"left out: {self.left_out}"] if self.left_out else lines
 
 
 def export_model(
@@ -112,7 +116,7 @@ def export_model(
             write_text(json_beside(draft), simplejson.dumps(about, indent=1) + "\n")
             for file in files_of(draft):
                 os.replace(file, target.parent / file.name)
-    return Exported(target, info, parity, clips.notes())
+    return Exported(target, info, parity, clips.source, clips.note())
 
 
 def _open(checkpoint: str | Path) -> tuple[Predictor, Weights]:
@@ -153,7 +157,7 @@ def _describe(
         temperature=applied.temperature if applied else None,
         calibration=metadata.get(CALIBRATION),
         license=str(config_from_text(settings, weights.path).DATA.LICENSE) if settings else "",
-        versions=versions(),
+        versions=versions(chosen.libraries),
         fingerprint=fingerprint_of(weights.state),
         input=taken,
         output={
@@ -194,10 +198,7 @@ def _write(
 def _compare(
     predictor: Predictor, info: ExportInfo, draft: Path, clips: CheckClips, tolerance: float
 ) -> Parity:
-    """The draft beside the model of the predictor, which is as it was in training.
-
-    Raises `DataError` where no clip can be decoded.
-    """
+    """The draft beside the model of the predictor, on clips of which there is one at least."""
     views = predictor.protocol.views
 
     @torch.inference_mode()
@@ -213,9 +214,6 @@ def _compare(
             yield views([clip])[number % views.num_crops].numpy()
 
     file = open_session(draft, info.format)
-    try:
-        if info.preprocess:
-            return compare(clips, probabilities, file, tolerance)
-        return compare(prepared(), logits, file, tolerance)
-    except DataError as error:
-        raise DataError(f"{error}: {'; '.join(clips.notes())}") from None
+    if info.preprocess:
+        return compare(clips, probabilities, file, tolerance)
+    return compare(prepared(), logits, file, tolerance)
