@@ -6,10 +6,13 @@ from pathlib import Path
 
 import torch
 
-from uniformer_video.errors import ConfigError
+from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.export import graph
 from uniformer_video.export.formats import ONNX, OPENVINO, ExportFormat, import_library
 from uniformer_video.export.metadata import EXTRA_FILE, KEY, ExportInfo, json_beside
+
+
+_HIGHEST_OPSET = 25  # the last one that torch's exporter writes; of higher ones it writes another
 
 
 def write_program(
@@ -18,7 +21,8 @@ def write_program(
     """Write `path` in the format that `info` names, and return what is written of it there.
 
     OpenVINO's weights go into a .bin file beside it. The file is not whole until this returns: give a place
-    where nobody looks. Raises `MissingLibraryError`.
+    where nobody looks. Raises `MissingLibraryError`, and `CheckpointError` where a network has no form in these
+    operators.
     """
     return _WRITERS[info.format](program, info, path, opset)
 
@@ -29,12 +33,9 @@ def check_opset(chosen: ExportFormat, opset: int) -> None:
         if opset != graph.OPSET:
             raise ConfigError(f"--opset is for files of ONNX, and the format is {chosen.name}")
         return
-    highest = import_library("onnx", ONNX).defs.onnx_opset_version()
+    highest = min(_HIGHEST_OPSET, import_library("onnx", ONNX).defs.onnx_opset_version())
     if not graph.OPSET <= opset <= highest:
-        raise ConfigError(
-            f"--opset is {opset}; the onnx that is installed knows {graph.OPSET} to {highest} of what can be "
-            "written"
-        )
+        raise ConfigError(f"--opset is {opset}; from {graph.OPSET} to {highest} can be written")
 
 
 def files_of(path: Path) -> list[Path]:
@@ -51,6 +52,11 @@ def _write_onnx(
     graph.to_onnx(
         program, path, opset, info.input["name"], info.output["name"], sides, {KEY: info.to_json()}
     )
+    imports = import_library("onnx", ONNX).load_model(path).opset_import
+    if opset not in [each.version for each in imports if each.domain in ("", "ai.onnx")]:
+        raise CheckpointError(
+            f"torch has no form of this network in the operators of --opset {opset}"
+        )
     return info
 
 

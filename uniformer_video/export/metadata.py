@@ -185,7 +185,7 @@ def _damaged(path: Path, error: object) -> DamagedError:
 
 def _read_onnx(path: Path) -> str | None:
     onnx = import_library("onnx", ONNX)
-    from google.protobuf.message import DecodeError  # onnx needs it
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # onnx needs it
 
     try:
         model = onnx.load_model(path, load_external_data=False)

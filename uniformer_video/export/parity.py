@@ -82,7 +82,10 @@ def compare(
 
     model, file: take batches of them, `[B, ...]`. Raises `DataError` without inputs.
     """
-    expected, found, times, kept = [], [], [], []
+    expected: list[np.ndarray] = []
+    found: list[np.ndarray] = []
+    kept: list[np.ndarray] = []
+    times: list[tuple[float, float]] = []
     for view in inputs:
         if not expected:  # the first run of each prepares what the others find
             model(view[None])

@@ -5,8 +5,6 @@ in the frame is computed from them, inside the network, and only the crop is eve
 `interpolate` would fix the size of the frames, or at least which side is the shorter.
 """
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -123,4 +121,4 @@ def _blend(frames: Tensor, side: int, first: Tensor, second: Tensor, share: Tens
     """`[B, T, H, W, 3]` with one `side` taken at `first` and `second`, mixed by the `share` of the second."""
     share = share.view(-1, *[1] * (frames.dim() - 1 - side))
     before, behind = (frames.index_select(side, at).float() for at in (first, second))
-    return cast(Tensor, before + (behind - before) * share)
+    return before + (behind - before) * share

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import simplejson
@@ -142,7 +143,11 @@ def _describe(
     frames, crop = protocol.sampling.num_frames, protocol.views.crop_size
     sides: list[int | str] = ["height", "width"] if dynamic_size else [crop, crop]
     time: list[int | str] = [frames] if predictor.medium.of_frames else []
-    taken = {"name": "clip", "shape": ["batch", 3, *time, *sides], "type": "float32"}
+    taken: dict[str, Any] = {
+        "name": "clip",
+        "shape": ["batch", 3, *time, *sides],
+        "type": "float32",
+    }
     if preprocess:
         shape = ["batch", frames, "height", "width", 3]
         taken = {"name": "frames", "shape": shape, "type": "uint8"}
@@ -179,8 +184,8 @@ def _write(
         else:
             # 2: of a batch of 1, tracing would take the 1 for a constant
             crop = protocol.views.crop_size
-            named = {"batch": 2, "height": crop, "width": crop}
-            example = torch.zeros([named.get(side, side) for side in info.input["shape"]])
+            sides = {"batch": 2, "height": crop, "width": crop}
+            example = torch.zeros([sides.get(side, side) for side in info.input["shape"]])
             program = trace(network, example, dynamic_batch=True, dynamic_size=dynamic_size)
         return write_program(program, info, draft, opset)
     except (UserError, OSError):
