@@ -52,17 +52,20 @@ def trace(
     if dynamic_size:
         shape[height] += _MORE[0]
         shape[width] += _MORE[1]
-    example = example.new_zeros(shape)
+    dims = dict.fromkeys(names, Dim.AUTO)  # DYNAMIC complains by an error whose class is private
     with torch.no_grad(), _without_noise():
-        # AUTO in place of DYNAMIC, whose complaint has a class that is private
-        program = torch.export.export(
-            model, (example,), dynamic_shapes=({axis: Dim.AUTO for axis in names},), strict=False
-        )
+        try:
+            program = torch.export.export(
+                model, (example.new_zeros(shape),), dynamic_shapes=(dims,), strict=False
+            )
+        except ConfigError as error:
+            if dynamic_size:
+                raise ConfigError(f"this model takes inputs of one size alone: {error}") from error
+            raise
     varying = varying_sides(program)
     if fixed := [name for axis, name in names.items() if axis not in varying]:
         raise ConfigError(
-            f"this model takes inputs of one {' and one '.join(fixed)} alone, here of "
-            f"{list(example.shape)}; export it for that size"
+            f"this model takes inputs of one {' and one '.join(fixed)} alone; export it without varying sides"
         )
     return program
 
@@ -133,7 +136,7 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 @contextmanager
 def _without_noise() -> Iterator[None]:
-    """Without the exporter's remarks about itself: that torchvision is not there, what torch deprecates in torch."""
+    """Without the exporter's remarks on itself: torchvision is not there, torch uses what it deprecates."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

@@ -247,7 +247,7 @@ def _take(tokens: Tensor, order: Tensor) -> Tensor:
 
 
 def _part_of(count: int, ratio: float) -> int:
-    """`int(count * ratio)`, in a form that leaves the count of a traced model open; with integers if it can."""
+    """`int(count * ratio)`, which would fix the count of a traced model; in integers where they do."""
     numerator, denominator = ratio.as_integer_ratio()
     if denominator <= 64:  # such as 0.5: the product is exact
         return count * numerator // denominator
