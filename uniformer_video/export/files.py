@@ -11,7 +11,6 @@ from uniformer_video.export import graph
 from uniformer_video.export.formats import ONNX, OPENVINO, ExportFormat, import_library
 from uniformer_video.export.metadata import EXTRA_FILE, KEY, ExportInfo, json_beside
 
-
 _HIGHEST_OPSET = 25  # the last one that torch's exporter writes; of higher ones it writes another
 
 
@@ -21,8 +20,8 @@ def write_program(
     """Write `path` in the format that `info` names, and return what is written of it there.
 
     OpenVINO's weights go into a .bin file beside it. The file is not whole until this returns: give a place
-    where nobody looks. Raises `MissingLibraryError`, and `CheckpointError` where a network has no form in these
-    operators.
+    where nobody looks. Raises `MissingLibraryError`, and `CheckpointError` where a network has no form in
+    these operators.
     """
     return _WRITERS[info.format](program, info, path, opset)
 
