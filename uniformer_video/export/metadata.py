@@ -22,7 +22,7 @@ from uniformer_video.errors import CheckpointError, DamagedError, DataError, quo
 from uniformer_video.export.formats import FORMATS, ONNX, OPENVINO, format_of, import_library
 from uniformer_video.words import one_line, system_reason
 
-KIND = "uniformer-video export"
+KIND = "exported-model"
 FORMAT_VERSION = 1  # of what is below; a reader refuses a later one
 KEY = "uniformer_video"  # of the text in ONNX and OpenVINO
 EXTRA_FILE = f"{KEY}.json"  # in files of torch.export
