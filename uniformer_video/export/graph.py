@@ -74,8 +74,10 @@ def varying_sides(program: ExportedProgram) -> dict[int, str]:
     """The axes of the program's input that may vary, each with its symbol."""
     (name,) = program.graph_signature.user_inputs
     (node,) = [node for node in program.graph.nodes if node.name == name]
-    shape = enumerate(node.meta["val"].shape)
-    return {axis: str(side) for axis, side in shape if isinstance(side, torch.SymInt)}
+    sides = enumerate(map(str, node.meta["val"].shape))
+    return {
+        axis: side for axis, side in sides if not side.isdigit()
+    }  # a side found fixed: its number
 
 
 def to_onnx(

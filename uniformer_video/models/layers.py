@@ -144,8 +144,11 @@ _ROWS_AT_ONCE = 4096
 
 def _only_predicts(tokens: Tensor) -> bool:
     """Whether nobody learns from these tokens, nor traces what becomes of them, on a processor."""
-    traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
-    return torch.is_inference_mode_enabled() and tokens.device.type == "cpu" and not traced
+    if (
+        torch.jit.is_tracing() or torch.compiler.is_compiling()
+    ):  # first: compilers know no inference mode
+        return False
+    return torch.is_inference_mode_enabled() and tokens.device.type == "cpu"
 
 
 class AttentionHeads(nn.Module):
