@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from uniformer_video.errors import CheckpointError, ConfigError, DamagedError
 from uniformer_video.export.formats import choose_format
 from uniformer_video.export.metadata import ExportInfo, json_beside, read_info
 from uniformer_video.export.parity import compare
-from uniformer_video.export.preparation import prepare_crops
+from uniformer_video.export.preparation import PreparedModel, prepare_crops
+from uniformer_video.inference.calibrated import Calibration
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.prepare.demo import write_video
 from uniformer_video.runs import export_model
@@ -77,6 +79,20 @@ def test_preparation_inside_makes_the_pixels_of_the_toolkit(size):
         ours = prepare_crops(torch.from_numpy(frames)[None], views)[0]
         levels = (ours - views([frames])) * 255 * torch.tensor(std).view(3, 1, 1, 1)
         assert levels.abs().max() < 0.05
+
+
+@pytest.mark.parametrize("score", ["logits", "softmax"])
+def test_crops_are_averaged_and_calibrated_inside_as_predict_does(room, score):
+    own = Predictor.from_checkpoint(room / "weights.pt", num_clips=1, device="cpu")
+    protocol = replace(own.used_protocol, score=score)
+    calibration = Calibration(2.5, protocol)
+    own = Predictor(own.model, protocol, NAMES, calibration=calibration, device="cpu")
+    frames = np.random.default_rng(3).integers(0, 256, (1, 4, 50, 60, 3), dtype=np.uint8)
+    inside = PreparedModel(own.model, protocol.views, score, own.task, 2.5)
+    with torch.inference_mode():
+        found = inside(torch.from_numpy(frames))[0].numpy()
+    answer = own.answer("", own.view_logits(protocol.views([frames[0]])))
+    assert own.applied and found == pytest.approx(answer.probabilities, abs=1e-3)
 
 
 def test_a_prepared_file_answers_in_a_process_without_torch_as_predict_does(room, prepared):
