@@ -96,8 +96,7 @@ def to_onnx(
 
     Raises `MissingLibraryError`; nothing is written after an error.
     """
-    import_library("onnx", ONNX)
-    import_library("onnxscript", ONNX)
+    onnx = import_library("onnx", ONNX)
     with _without_noise():
         written = torch.onnx.export(
             program,
@@ -111,17 +110,19 @@ def to_onnx(
         )
     assert written is not None
     symbols = varying_sides(program)
-    names = {symbols[axis]: name for axis, name in (axes or {}).items() if axis in symbols}
+    names: dict[Any, str] = {
+        symbols[axis]: name for axis, name in (axes or {}).items() if axis in symbols
+    }
     if names:
         written.rename_axes(names)
     written.model.metadata_props.update(metadata or {})
     with atomic_write(path) as file:
-        written.save(file)
+        onnx.save_model(written.model_proto, file)
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """ONNX operators for those of torch that its exporter does not know."""
-    from onnxscript import opset18 as op
+    op: Any = import_library("onnxscript", ONNX).opset18
 
     def stable_sort(
         self: Any, *, stable: bool | None = None, dim: int = -1, descending: bool = False
