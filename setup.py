@@ -57,10 +57,15 @@ WANDB = ["wandb>=0.18"]
 PARQUET = ["pyarrow>=16"]
 # tests of the pages in a Chromium that is installed
 BROWSER = ["playwright>=1.45", "axe-playwright-python>=0.1.4"]
+# models as ONNX files, and what runs them
+EXPORT = ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5.4"]
+# models as OpenVINO's files: 180 MB, for Intel's processors
+OPENVINO = ["openvino>=2025.2"]
 # what the figures of an evaluation are compared with
 ORACLES = ["scipy>=1.11", "scikit-learn>=1.4"]
 # Else a library of more than 20 MB is none of these: it gets an extra of its own, as torchcodec with its
-# FFmpeg, and its tests are skipped without it. setuptools builds the wheel that is tested.
+# FFmpeg, and its tests are skipped without it. What is exported is worth what runs it: ONNX Runtime is there.
+# setuptools builds the wheel that is tested.
 TEST = [
     "pytest>=8",
     "pytest-xdist>=3.6",
@@ -69,6 +74,7 @@ TEST = [
     *HUB,
     *REMOTE,
     *SLURM,
+    *EXPORT,
     *ORACLES,
     *FAST,
 ]
@@ -140,6 +146,8 @@ setup(
         "slurm": SLURM,
         "wandb": WANDB,
         "parquet": PARQUET,
+        "export": EXPORT,
+        "openvino": OPENVINO,
         "browser": BROWSER,
         "torchcodec": TORCHCODEC,
         "triton": TRITON,

@@ -19,6 +19,7 @@ FLOORS = [
     ["advice", "bench", "doctor", "explain"],
     ["runs"],
     ["inference"],
+    ["export"],
     ["tasks"],
     ["pages"],
     ["training", "evaluation"],

@@ -145,6 +145,9 @@ COMMANDS = {
     "uniformer-video explain new_video.mp4 --checkpoint runs/folder/best.pt --out heat": Known(
         makes=("heat/new_video_heat.npz", "heat/new_video_heat.png", "heat/new_video_heat.mp4")
     ),
+    "uniformer-video export runs/folder/best.pt --out model.onnx --preprocess": Known(
+        makes=("model.onnx", "model.onnx.json")
+    ),
     "uniformer-video watch new_video.mp4 --checkpoint runs/folder/best.pt": Known(),
     f"uniformer-video run --cfg {K400}": Known(
         added=SHORT, makes=("runs/uniformer_s_16x4/report.html",)

@@ -1,14 +1,15 @@
 """Versions of packages and the name of the device, for records."""
 
 import platform
+from collections.abc import Iterable
 from importlib import metadata as installed
 
 import torch
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    packages = ("uniformer-video", "torch", "numpy", "av", "decord", "fvcore")
+def versions(others: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of what the numbers depend on, and of `others` beside that; those that are not there lack."""
+    packages = ("uniformer-video", "torch", "numpy", "av", "decord", "fvcore", *others)
     found = {}
     for package in packages:
         try:

@@ -128,8 +128,8 @@ class Mlp(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`[..., C]` -> `[..., C]`."""
-        rows = tokens.numel() // tokens.shape[-1]
-        if rows <= _ROWS_AT_ONCE or not _only_predicts(tokens):
+        # a trace must not ask for the size: the program would be for batches up to this one
+        if not _only_predicts(tokens) or tokens.numel() <= _ROWS_AT_ONCE * tokens.shape[-1]:
             return self._of_all(tokens)
         parts = tokens.flatten(0, -2).split(_ROWS_AT_ONCE)
         return torch.cat([self._of_all(part) for part in parts]).unflatten(0, tokens.shape[:-1])
@@ -144,8 +144,11 @@ _ROWS_AT_ONCE = 4096
 
 def _only_predicts(tokens: Tensor) -> bool:
     """Whether nobody learns from these tokens, nor traces what becomes of them, on a processor."""
-    traced = torch.jit.is_tracing() or torch.compiler.is_compiling()
-    return torch.is_inference_mode_enabled() and tokens.device.type == "cpu" and not traced
+    if (
+        torch.jit.is_tracing() or torch.compiler.is_compiling()
+    ):  # first: compilers know no inference mode
+        return False
+    return torch.is_inference_mode_enabled() and tokens.device.type == "cpu"
 
 
 class AttentionHeads(nn.Module):

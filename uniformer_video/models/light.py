@@ -144,7 +144,7 @@ class HourglassBlock(AttentionBlock):
         order = importance.argsort(dim=1, descending=True, stable=True)
         ranked = importance.gather(1, order)
         tokens = _take(tokens, order)
-        count = int(tokens.shape[1] * self.keep_ratio)
+        count = _part_of(tokens.shape[1], self.keep_ratio)
         kept, rest, share = tokens[:, :count], tokens[:, count:], ranked[:, count:]
         smallest = torch.finfo(share.dtype).tiny  # a peaked attention may leave the rest nothing
         share = (share / share.sum(1, keepdim=True).clamp_min(smallest)).to(tokens.dtype)
@@ -244,6 +244,14 @@ class LightUniFormer(UniFormer):
 def _take(tokens: Tensor, order: Tensor) -> Tensor:
     """Rows of `[B, N, C]` in the `order` `[B, N]`."""
     return tokens.gather(1, order.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+
+def _part_of(count: int, ratio: float) -> int:
+    """`int(count * ratio)`, which would fix the count of a traced model; in integers where they do."""
+    numerator, denominator = ratio.as_integer_ratio()
+    if denominator <= 64:  # such as 0.5: the product is exact
+        return count * numerator // denominator
+    return torch.sym_int(count * ratio)  # OpenVINO has no such operation
 
 
 def _pool_importance(importance: Tensor, grid: Sequence[int]) -> Tensor:

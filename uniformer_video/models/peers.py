@@ -6,7 +6,6 @@ logits, in training as in evaluation.
 """
 
 import importlib
-import math
 import re
 import sys
 import threading
@@ -278,11 +277,15 @@ def merge_positions(logits: Tensor) -> Tensor:
     """
     logits = logits.flatten(2)
     positions = logits.shape[-1]
-    if positions == 1:
+    # in a program for any size it is a symbol, not to be asked: what follows holds for one position too
+    if not isinstance(positions, torch.SymInt) and positions == 1:
         return logits.squeeze(-1)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     level = logits.logsumexp(1, keepdim=True)
-    return (logits - level).logsumexp(-1) - math.log(positions) + level.mean(-1)
+    count = torch.scalar_tensor(
+        positions, dtype=torch.float64
+    )  # a float of it would fix a traced size
+    return (logits - level).logsumexp(-1) - count.log() + level.mean(-1)
 
 
 def _grid(side: int) -> int:

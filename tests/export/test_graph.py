@@ -1,0 +1,170 @@
+"""Every family as a graph: that ONNX Runtime answers as the model does, whatever the batch and the size."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests.zoo.test_contract import CLASSES, FORMS, SMALL, inputs
+from uniformer_video.errors import ConfigError
+from uniformer_video.export.graph import to_onnx, trace, varying_sides
+from uniformer_video.models.inference_mode import for_inference
+from uniformer_video.models.layers import Mlp
+from uniformer_video.models.light import _part_of
+from uniformer_video.models.peers import merge_positions
+from uniformer_video.zoo.create import build_network
+from uniformer_video.zoo.registry import find_model
+
+runtime = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+pytest.importorskip("pytorchvideo")
+
+ONE_SIZE = {"mvit"}  # positional encodings are of the clip's size
+# Their program, run by torch, wants more than one position in the last map; the ONNX file takes one too.
+ONE_POSITION = {"x3d", "slow", "slowfast", "r2plus1d"}
+
+
+def session(program, path, **options):
+    """What runs the program's ONNX file on tensors."""
+    to_onnx(program, path, input_name="clips", output_name="logits", **options)
+    opened = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda x: torch.from_numpy(opened.run(["logits"], {"clips": x.numpy()})[0])
+
+
+def model_of(name, **options):
+    torch.manual_seed(0)
+    model = build_network(name, CLASSES, **{**SMALL[find_model(name).family.name], **options})
+    for key, value in model.state_dict().items():
+        if value.is_floating_point() and "weight" in key and not value.any():
+            value.fill_(0.5)  # a zero scale would hide the branch behind it
+    return for_inference(model)
+
+
+def like(x, batch, taller=0, wider=0):
+    shape = [batch, *x.shape[1:-2], x.shape[-2] + taller, x.shape[-1] + wider]
+    return torch.randn(shape, generator=torch.Generator().manual_seed(3))
+
+
+def assert_same(found, expected):
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+def check(name, path, *, dynamic_size, **options):
+    """The model, its program and its ONNX file agree on several batches, and sizes if they vary."""
+    model, x = model_of(name, **options), inputs(name, batch=1)
+    program = trace(model, x, dynamic_size=dynamic_size)
+    sides = {x.dim() - 2, x.dim() - 1} if dynamic_size else set()
+    assert set(varying_sides(program)) == {0, *sides}
+    run, module = session(program, path), program.module()
+    others = [like(x, 2, 32, 64), like(x, 3, 72, 44)] if dynamic_size else []
+    for clips in (x, like(x, 3), *others):
+        with torch.no_grad():
+            expected = model(clips)
+            assert expected.std() > 0
+            assert_same(run(clips), expected)
+            native = clips.shape[-2:] == x.shape[-2:]
+            if not (dynamic_size and native and find_model(name).family.name in ONE_POSITION):
+                assert_same(module(clips), expected)
+
+
+def test_a_light_model_for_any_batch(tmp_path):
+    """It ranks its tokens, by a stable sort."""
+    check("image_uniformer_xxs", tmp_path / "m.onnx", dynamic_size=False, depths=[1, 1, 2, 1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamic_size", [False, True])
+@pytest.mark.parametrize("name", FORMS)
+def test_every_family(name, dynamic_size, tmp_path):
+    if dynamic_size and find_model(name).family.name in ONE_SIZE:
+        with pytest.raises(ConfigError, match="one size alone"):
+            trace(model_of(name), inputs(name), dynamic_size=True)
+    else:
+        check(name, tmp_path / "m.onnx", dynamic_size=dynamic_size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMS)
+def test_every_family_in_openvino(name):
+    openvino = pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    model, x = model_of(name), inputs(name, batch=1)
+    converted = openvino.convert_model(trace(model, x))
+    run = openvino.compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for clips in (x, like(x, 3)):
+        with torch.no_grad():
+            assert_same(torch.from_numpy(run(clips.numpy())[0]), model(clips))
+
+
+class Order(nn.Module):
+    def forward(self, importance):
+        return importance.argsort(dim=1, descending=True, stable=True)
+
+
+def test_equal_values_stay_in_their_order(tmp_path):
+    """As TopK of ONNX has it too: the lower index first."""
+    run = session(trace(Order().eval(), torch.zeros(2, 300)), tmp_path / "m.onnx")
+    values = torch.randint(0, 4, (3, 300), generator=torch.Generator().manual_seed(0)) / 3
+    assert torch.equal(run(values), Order()(values))
+
+
+def test_names_and_texts_of_the_file(tmp_path):
+    path = tmp_path / "m.onnx"
+    program = trace(nn.Conv2d(3, 2, 1).eval(), torch.zeros(1, 3, 8, 8), dynamic_size=True)
+    names = {0: "batch", 2: "height", 3: "width"}
+    run = session(program, path, opset=20, axes=names, metadata={"classes": "ä, b"})
+    assert run(torch.zeros(4, 3, 5, 7)).shape == (4, 2, 5, 7)
+    opened = runtime.InferenceSession(path)
+    assert opened.get_inputs()[0].shape == ["batch", 3, "height", "width"]
+    assert opened.get_outputs()[0].shape == ["batch", 2, "height", "width"]
+    assert opened.get_modelmeta().custom_metadata_map == {"classes": "ä, b"}
+    assert [file.name for file in tmp_path.iterdir()] == ["m.onnx"]  # the weights are inside
+
+
+def test_no_number_of_tokens_bounds_the_batch():
+    program = trace(Mlp(4, 8, nn.Linear).eval(), torch.zeros(2, 100, 4))
+    x = torch.randn(50, 100, 4)
+    (batch,) = program.range_constraints.values()
+    assert batch.upper > 10**6
+    assert program.module()(x).shape == x.shape
+
+
+def test_logits_of_one_position_and_of_several():
+    """The graph for any size computes one position by the formula of several."""
+
+    class Merge(nn.Module):
+        def forward(self, logits):
+            return merge_positions(logits)
+
+    logits = torch.randn(2, 5, 1, 3, 4)
+    program = trace(Merge().eval(), logits, dynamic_size=True)
+    for shape in (logits.shape, (3, 5, 1, 2, 2)):
+        some = torch.randn(shape)
+        torch.testing.assert_close(program.module()(some), merge_positions(some))
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.25, 0.5, 0.7, 0.29, 1.0])
+def test_the_share_of_kept_tokens(ratio):
+    assert [_part_of(count, ratio) for count in range(3000)] == [
+        int(count * ratio) for count in range(3000)
+    ]
+
+
+class Fixed(nn.Module):
+    def forward(self, x):
+        return x * sum(range(x.shape[-1]))
+
+
+class SaysSo(nn.Module):
+    def forward(self, x):
+        if x.shape[-1] != 4:
+            raise ConfigError("the model was built for 4 pixels a side")
+        return x
+
+
+def test_models_that_cannot_be_traced():
+    x = torch.zeros(1, 3, 2, 2)
+    with pytest.raises(ConfigError, match="evaluation mode"):
+        trace(Fixed(), x)
+    with pytest.raises(ConfigError, match="one width alone"):
+        trace(Fixed().eval(), x, dynamic_size=True)
+    with pytest.raises(ConfigError, match="one size alone: the model was built for 4 pixels"):
+        trace(SaysSo().eval(), torch.zeros(1, 3, 4, 4), dynamic_size=True)

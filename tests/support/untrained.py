@@ -1,0 +1,21 @@
+"""An untrained checkpoint of a tiny model, whose answers differ from clip to clip, with any metadata."""
+
+import torch
+
+from uniformer_video.config.settings import load_config
+from uniformer_video.runs import build_model
+from uniformer_video.weights.checkpoint import write_checkpoint
+
+NAMES = ["sit", "run", "eat"]
+
+
+def write_untrained(path, overrides, protocol=(), **metadata):
+    """Write `path`, of a model by the settings `overrides`, with values of its protocol and metadata."""
+    cfg = load_config(overrides=overrides)
+    torch.manual_seed(0)
+    model, _ = build_model.build_model(cfg, len(NAMES))
+    torch.nn.init.normal_(model.head.weight, std=3)
+    known = build_model.build_metadata(cfg, model, NAMES) | metadata
+    known["protocol"] = {**known["protocol"], **dict(protocol)}
+    write_checkpoint(path, model.state_dict(), known)
+    return path

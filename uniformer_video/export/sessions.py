@@ -1,0 +1,63 @@
+"""An exported file as a plain function of arrays, as the check of a file runs it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from uniformer_video.errors import CheckpointError
+from uniformer_video.export.formats import ONNX, OPENVINO, import_library
+from uniformer_video.words import one_line
+
+Run = Callable[[np.ndarray], np.ndarray]  # a batch of inputs -> `[B, K]`
+
+
+def open_session(path: Path, name: str) -> Run:
+    """What runs the exported file at `path`, of the format `name`, on the processor, in float32.
+
+    As many threads as torch has. Raises `CheckpointError` where the runtime refuses the file.
+    """
+    return _OPENERS[name](path)
+
+
+def _open_onnx(path: Path) -> Run:
+    runtime = import_library("onnxruntime", ONNX)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no common class but this
+        hint = ""
+        if "opset" in str(error).lower():
+            hint = "; it is too old for these operators: update it, or export with a lower --opset"
+        raise CheckpointError(
+            f"onnxruntime {runtime.__version__} refuses the file: {one_line(error)[:300]}{hint}"
+        ) from None
+    name = session.get_inputs()[0].name
+    return lambda batch: session.run(None, {name: batch})[0]
+
+
+def _open_torch_export(path: Path) -> Run:
+    module = torch.export.load(path).module()
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return module(torch.from_numpy(batch)).numpy()
+
+    return run
+
+
+def _open_openvino(path: Path) -> Run:
+    openvino: Any = import_library("openvino", OPENVINO)
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    compiled = openvino.compile_model(path, "CPU", options)
+    return lambda batch: compiled(batch)[0]
+
+
+_OPENERS: dict[str, Callable[[Path], Run]] = {
+    "onnx": _open_onnx,
+    "torch-export": _open_torch_export,
+    "openvino": _open_openvino,
+}

@@ -1,0 +1,224 @@
+"""A checkpoint as a file for another runtime, written once it was seen to answer as the model does."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simplejson
+import torch
+from torch import nn
+
+from uniformer_video.config.recorded import config_from_text
+from uniformer_video.errors import CheckpointError, UserError
+from uniformer_video.export.files import check_opset, files_of, write_program
+from uniformer_video.export.formats import FORMATS, ExportFormat, choose_format
+from uniformer_video.export.graph import OPSET, trace
+from uniformer_video.export.metadata import ExportInfo, fingerprint_of, json_beside
+from uniformer_video.export.parity import TOLERANCE, Parity, compare
+from uniformer_video.export.preparation import PreparedModel, trace_prepared
+from uniformer_video.export.sessions import open_session
+from uniformer_video.files import write_text
+from uniformer_video.inference.predictor import Predictor
+from uniformer_video.inference.segmenter import labels_pixels
+from uniformer_video.models.inference_mode import for_inference
+from uniformer_video.plugins import import_installed
+from uniformer_video.runs.export_clips import CheckClips, Generate, find_clips
+from uniformer_video.versions import versions
+from uniformer_video.weights.checkpoint import CALIBRATION, Weights, read_weights
+from uniformer_video.words import one_line
+from uniformer_video.zoo.convert import check_target
+from uniformer_video.zoo.family import read_model_name
+from uniformer_video.zoo.published import local_file
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What came of an export.
+
+    path: of the file, which is there only where `fault` is "". source: what it was checked on, in words.
+    left_out: what of that could not be; "" where nothing.
+    """
+
+    path: Path
+    info: ExportInfo
+    parity: Parity
+    source: str
+    left_out: str = ""
+
+    @property
+    def fault(self) -> str:
+        """Why no file was written, in words; "" where it was."""
+        return self.parity.fault()
+
+    @property
+    def files(self) -> list[Path]:
+        """What was written, the file itself last."""
+        return files_of(self.path)
+
+    def lines(self) -> list[str]:
+        """What was compared, and how it went, for people."""
+        lines = self.parity.lines(FORMATS[self.info.format].title, self.source)
+        return [*lines, f"left out: {self.left_out}"] if self.left_out else lines
+
+
+def export_model(
+    checkpoint: str | Path,
+    target: str | Path,
+    generate: Generate,
+    format_name: str | None = None,
+    preprocess: bool = False,
+    dynamic_size: bool = False,
+    opset: int = OPSET,
+    videos: Sequence[str] | None = None,
+    tolerance: float = TOLERANCE,
+) -> Exported:
+    """Write `target`, with a JSON beside it, unless its answers differ from those of the checkpoint's model.
+
+    Args:
+        checkpoint: a file, an address, or the name of published weights, of a model that classifies.
+        generate: makes videos to compare on where neither `videos` nor the run's test list are there.
+        format_name: one of `formats.FORMATS`; None = by the suffix of `target`.
+        preprocess: with the preparation inside, see `PreparedModel`.
+        dynamic_size: clips may have other heights and widths; frames that are prepared inside always may.
+        opset: of ONNX's operators.
+        videos: places of videos to compare on; None = the test list that the checkpoint's run had.
+        tolerance: see `parity.Parity`.
+
+    Raises `CheckpointError` for weights that are no classifier's, whose network the format cannot hold, and
+    where `target` exists; other `UserError`s for arguments that do not fit.
+    """
+    target = Path(target)
+    chosen = choose_format(target, format_name)
+    for file in files_of(target):
+        check_target(file)
+    chosen.require()
+    check_opset(chosen, opset)
+    predictor, weights = _open(checkpoint)
+    network = for_inference(deepcopy(predictor.model))
+    if preprocess:
+        protocol = predictor.protocol
+        temperature = predictor.applied.temperature if predictor.applied else 1.0
+        network = PreparedModel(
+            network, protocol.views, protocol.score, predictor.task, temperature
+        ).eval()
+    info = _describe(predictor, weights, chosen, preprocess, dynamic_size)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        clips = find_clips(predictor.protocol, weights, videos, generate, Path(folder))
+        draft = Path(folder) / target.name
+        info = _write(network, info, draft, dynamic_size, opset)
+        parity = _compare(predictor, info, draft, clips, tolerance)
+        if not parity.fault():
+            about = {**info.to_dict(), "parity": parity.to_dict(), "checked_on": clips.source}
+            write_text(json_beside(draft), simplejson.dumps(about, indent=1) + "\n")
+            for file in files_of(draft):
+                os.replace(file, target.parent / file.name)
+    return Exported(target, info, parity, clips.source, clips.note())
+
+
+def _open(checkpoint: str | Path) -> tuple[Predictor, Weights]:
+    """What classifies, on the processor in float32, as it is exported; and the weights that it has."""
+    import_installed()
+    weights = read_weights(local_file(checkpoint))
+    if labels_pixels(weights):
+        raise CheckpointError(
+            f"{checkpoint} is a segmentation model, and export takes models that classify videos or images"
+        )
+    return Predictor.from_weights(weights, device="cpu", precision="fp32"), weights
+
+
+def _describe(
+    predictor: Predictor,
+    weights: Weights,
+    chosen: ExportFormat,
+    preprocess: bool,
+    dynamic_size: bool,
+) -> ExportInfo:
+    metadata, protocol = weights.metadata, predictor.protocol
+    settings = metadata.get("config")
+    frames, crop = protocol.sampling.num_frames, protocol.views.crop_size
+    sides: list[int | str] = ["height", "width"] if dynamic_size else [crop, crop]
+    time: list[int | str] = [frames] if predictor.medium.of_frames else []
+    taken: dict[str, Any] = {
+        "name": "clip",
+        "shape": ["batch", 3, *time, *sides],
+        "type": "float32",
+    }
+    if preprocess:
+        shape = ["batch", frames, "height", "width", 3]
+        taken = {"name": "frames", "shape": shape, "type": "uint8"}
+    applied = predictor.applied if preprocess else None
+    return ExportInfo(
+        format=chosen.name,
+        model=read_model_name(weights) or type(predictor.model).__name__,
+        task=predictor.task.name,
+        class_names=predictor.class_names,
+        protocol=predictor.used_protocol,
+        preprocess=preprocess,
+        temperature=applied.temperature if applied else None,
+        calibration=metadata.get(CALIBRATION),
+        license=str(config_from_text(settings, weights.path).DATA.LICENSE) if settings else "",
+        versions=versions(chosen.libraries),
+        fingerprint=fingerprint_of(weights.state),
+        input=taken,
+        output={
+            "name": "probabilities" if preprocess else "logits",
+            "shape": ["batch", len(predictor.class_names)],
+            "type": "float32",
+        },
+    )
+
+
+def _write(
+    network: nn.Module, info: ExportInfo, draft: Path, dynamic_size: bool, opset: int
+) -> ExportInfo:
+    """The file, not yet checked. Raises `CheckpointError` where the network cannot become one."""
+    protocol = info.protocol
+    try:
+        if info.preprocess:
+            program = trace_prepared(network, protocol.sampling.num_frames, protocol.views)
+        else:
+            # 2: of a batch of 1, tracing would take the 1 for a constant
+            crop = protocol.views.crop_size
+            sides = {"batch": 2, "height": crop, "width": crop}
+            example = torch.zeros([sides.get(side, side) for side in info.input["shape"]])
+            program = trace(network, example, dynamic_batch=True, dynamic_size=dynamic_size)
+        return write_program(program, info, draft, opset)
+    except (UserError, OSError):
+        raise
+    except (
+        Exception
+    ) as error:  # torch, onnx and openvino have no common class for a network they cannot take
+        raise CheckpointError(
+            f"the model {info.model} cannot be exported as {info.format}"
+            f"{' with sizes that vary' if dynamic_size else ''} ({type(error).__name__}: "
+            f"{one_line(error)[:300]})"
+        ) from error
+
+
+def _compare(
+    predictor: Predictor, info: ExportInfo, draft: Path, clips: CheckClips, tolerance: float
+) -> Parity:
+    """The draft beside the model of the predictor, on clips of which there is one at least."""
+    views = predictor.protocol.views
+
+    @torch.inference_mode()
+    def logits(batch: np.ndarray) -> np.ndarray:
+        return predictor.model(torch.from_numpy(batch)).numpy()
+
+    def probabilities(batch: np.ndarray) -> np.ndarray:
+        answers = [predictor.answer("clip", logits(views([clip]).numpy())) for clip in batch]
+        return np.stack([answer.probabilities for answer in answers])
+
+    def prepared() -> Iterator[np.ndarray]:
+        for number, clip in enumerate(clips):  # of several crops each in turn
+            yield views([clip])[number % views.num_crops].numpy()
+
+    file = open_session(draft, info.format)
+    if info.preprocess:
+        return compare(clips, probabilities, file, tolerance)
+    return compare(prepared(), logits, file, tolerance)
