@@ -41,6 +41,11 @@ def by_hand(size, arguments, log):
     ]
 
 
+def alone(arguments, log):
+    """One process by hand, that is of no run of several."""
+    return Launch(arguments, log, {}, start=_Forked)
+
+
 class Launch:
     """A command in a process group of its own, what it writes, and its processes by rank."""
 
