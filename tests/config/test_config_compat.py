@@ -1,12 +1,12 @@
 """Configs of the published UniFormer and of PySlowFast load as they are, and mean what they meant."""
 
 import pytest
-import torch
 import yaml
 
 from uniformer_video.config.foreign import keys
 from uniformer_video.config.settings import DEFAULTS, load_config
 from uniformer_video.errors import ConfigError
+from uniformer_video.models.shapes import shapes_only
 from uniformer_video.runs import build_model
 
 B = "UNIFORMER: {DEPTH: [5, 8, 20, 7]}\n"
@@ -438,7 +438,7 @@ def test_sizes_that_no_named_model_has_are_kept(load):
 
 def test_sizes_that_they_leave_out_are_theirs(tmp_path):
     (tmp_path / "theirs.yaml").write_text("MODEL: {MODEL_NAME: Uniformer}\n")
-    with torch.device("meta"):
+    with shapes_only():
         model, _ = build_model.build_model(load_config(tmp_path / "theirs.yaml"), 400)
     sizes = {"embed_dims": [64, 128, 320, 512], "depths": [3, 4, 8, 3], "head_dim": 64}
     sizes["mlp_ratio"] = 4.0
@@ -560,7 +560,7 @@ def test_their_files_build(tmp_path, changes, blocks):
     path = tmp_path / "theirs.yaml"
     path.write_text(published(**changes))
     cfg = load_config(path, ["UNIFORMER.PRETRAIN_NAME", "None"])
-    with torch.device("meta"):
+    with shapes_only():
         model, _ = build_model.build_model(cfg, cfg.MODEL.NUM_CLASSES)
     assert len(model.blocks3) == blocks
     assert model.blocks1[0].attn.weight.shape[2:] == (5, 5, 5)

@@ -14,6 +14,7 @@ from uniformer_video.data.lists.formats import holds_masks
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError
+from uniformer_video.models.shapes import shapes_only
 from uniformer_video.runs import build_clips, build_model, build_training
 from uniformer_video.runs.build_data import build_data
 from uniformer_video.runs.check import check_settings
@@ -112,7 +113,7 @@ def meta_model(cfg):
     cfg = cfg.clone()
     cfg.defrost()
     cfg.UNIFORMER.PRETRAIN_NAME = ""
-    with torch.device("meta"):
+    with shapes_only():
         model, report = build_model.build_model(cfg, num_classes_of(cfg))
     assert report is None
     return model

@@ -18,6 +18,7 @@ from uniformer_video.models.dense.neck import FeaturePyramid, PyramidWithNeck
 from uniformer_video.models.dense.segmentation import LightSemanticFPN, SemanticFPN, UperNet
 from uniformer_video.models.dense.windows import WindowBlock
 from uniformer_video.models.light import HourglassBlock
+from uniformer_video.models.shapes import shapes_only
 from uniformer_video.zoo.registry import find_model
 
 SIZES = {"embed_dims": [4, 8, 8, 16], "depths": [1, 1, 4, 1], "head_dim": 4}
@@ -57,7 +58,7 @@ def published_model(name):
     """The model of a case, without weights."""
     facts, _ = parity.dense_case(name)
     model, attention = parity.DENSE_CASES[name]
-    with torch.device("meta"):
+    with shapes_only():
         if facts["task"] == "segmentation":
             return uv.create_model(model, num_classes=facts["num_classes"], **attention).eval()
         backbone = uv.create_backbone(model, **attention)
@@ -124,7 +125,7 @@ def count(model):
 
 
 def test_parameters():
-    with torch.device("meta"):
+    with shapes_only():
         assert {name: count(uv.create_model(name, 150)) for name in PARAMETERS} == PARAMETERS
         found = {size: count(uv.create_backbone(f"uniformer_{size}")) for size in BACKBONES}
     assert found == BACKBONES
@@ -145,7 +146,7 @@ def test_keys_and_shapes_of_published_detectors(name, case, channels):
         for part, side, width in (("lateral_convs", 1, each), ("fpn_convs", 3, 256)):
             published[f"neck.{part}.{level}.conv.weight"] = [256, width, side, side]
             published[f"neck.{part}.{level}.conv.bias"] = [256]
-    with torch.device("meta"):
+    with shapes_only():
         model = uv.create_backbone(name, out="fpn")
     assert {key: list(value.shape) for key, value in model.state_dict().items()} == published
 
@@ -211,7 +212,7 @@ def windowed(model):
 @pytest.mark.parametrize("depth", [1, 3, 4, 5, 8, 20])
 def test_which_blocks_attend_within_windows(depth):
     sizes = {**SIZES, "depths": [1, 1, depth, 5]}
-    with torch.device("meta"):
+    with shapes_only():
         whole, windows = Pyramid(**sizes), Pyramid(**sizes, window=32)
         hybrid = Pyramid(**sizes, window=32, hybrid=True)
     assert windowed(whole) == [False] * depth
@@ -223,7 +224,7 @@ def test_which_blocks_attend_within_windows(depth):
 
 
 def test_the_window_of_a_hybrid_is_14_by_default():
-    with torch.device("meta"):
+    with shapes_only():
         assert Pyramid(**SIZES, hybrid=True).window == 14
 
 
@@ -239,7 +240,7 @@ def test_the_window_of_a_hybrid_is_14_by_default():
     ],
 )
 def test_attention_in_words(options, told):
-    with torch.device("meta"):
+    with shapes_only():
         for name in ("semantic_fpn_uniformer_s", "upernet_uniformer_s"):
             model = uv.create_model(name, num_classes=3, **options)
             assert find_model(name).family.facts(model) == {"attention": told}

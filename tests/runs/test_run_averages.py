@@ -3,12 +3,11 @@
 import json
 import random
 import signal
-import sys
 import time
 
 import pytest
 import torch
-from processes import Launch
+from processes import alone
 from same import assert_same
 from tiny_run import copy_run, tiny_overrides
 
@@ -274,7 +273,7 @@ def test_killed_at_any_moment_and_resumed_all_weights_are_those_of_a_whole_run(t
     (tmp_path / "empty.yaml").write_text("")
     command = ["-m", "uniformer_video", "run", "--cfg", tmp_path / "empty.yaml"]
     command += [*tiny(**words(changes)), "TRAIN.CHECKPOINT_MINUTES", "0"]
-    launch = Launch([sys.executable, *command], tmp_path / "log", {})
+    launch = alone(command, tmp_path / "log")
     try:
         launch.wait_for(r"step 3/")
         time.sleep(random.uniform(0, 0.3))

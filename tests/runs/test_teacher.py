@@ -2,17 +2,15 @@
 
 import json
 import logging
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from processes import alone
 from same import assert_same
 from tiny_run import tiny_overrides
 
@@ -543,8 +541,8 @@ def test_killed_in_mid_run_it_goes_on_to_the_same_weights(tiny, best, tmp_path):
         *tiny(SOLVER__MAX_EPOCH=6, TRAIN__CHECKPOINT_MINUTES=0, TRAIN__EVAL_PERIOD=0),
         *(BEST, str(best), *NO_TEST),
     ]
-    command = [sys.executable, ROOT / "tools/run_net.py", "--cfg", tmp_path / "empty.yaml", *given]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    command = [ROOT / "tools/run_net.py", "--cfg", tmp_path / "empty.yaml", *given]
+    process = alone(command, tmp_path / "log").process
     log, deadline = tmp_path / "run/metrics.jsonl", time.monotonic() + 60
     while not (log.exists() and len(lines(log.parent)) > 4) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -1,11 +1,14 @@
 """Names, and what weights files tell about the model to build."""
 
+from functools import cache
+
 import pytest
 import torch
 from plain_blocks import KINDS, small_input, small_model
 
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.models.light import LightUniFormer
+from uniformer_video.models.shapes import shapes_only
 from uniformer_video.models.uniformer import UniFormer
 from uniformer_video.weights.checkpoint import Weights, write_checkpoint
 from uniformer_video.zoo.create import build_for_weights, build_network, create_model
@@ -57,9 +60,10 @@ TWINS = [
 TWIN_OF = {name: (pair - {name}).pop() for pair in TWINS for name in pair}
 
 
+@cache
 def meta_model(name):
     known = find_model(name)
-    with torch.device("meta"):
+    with shapes_only():
         return build_network(name, known.num_classes, **known.figure_arguments)
 
 

@@ -1,6 +1,5 @@
 """What a training measures of itself, as the config asks for it: its costs, a trace of some steps."""
 
-import torch
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.settings import with_settings
@@ -10,6 +9,7 @@ from uniformer_video.distributed import environment
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.models.shapes import shapes_only
 from uniformer_video.runs.build_model import model_options
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.training.costs import RunCosts
@@ -69,7 +69,7 @@ def recomputation_lines(cfg: CfgNode, model: RecognitionModel) -> list[str]:
     def build(recomputes: bool) -> RecognitionModel:
         settings = with_settings(cfg, {"MODEL.USE_CHECKPOINT": recomputes})
         options = {**model_options(settings), **model.arguments}
-        with torch.device("meta"):
+        with shapes_only():
             return build_network(cfg.MODEL.MODEL_NAME, model.num_classes, **options)
 
     what = f"Activation checkpointing (MODEL.CHECKPOINT_NUM {list(cfg.MODEL.CHECKPOINT_NUM)})"

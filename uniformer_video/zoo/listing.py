@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
+from uniformer_video.models.shapes import shapes_only
 from uniformer_video.zoo.create import build_network, count_parameters
 from uniformer_video.zoo.family import ListedWeights, NamedModel
 from uniformer_video.zoo.published import DATASETS
@@ -59,7 +58,7 @@ def as_markdown(entries: Sequence[Entry]) -> str:
 
 
 def _entry(model: NamedModel) -> Entry:
-    with torch.device("meta"):
+    with shapes_only():
         network = build_network(model.name, model.num_classes, **model.figure_arguments)
     return Entry(
         model.name,
