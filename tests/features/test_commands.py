@@ -170,8 +170,17 @@ def test_neighbours_of_known_and_new_videos(checkpoint, videos, make_video, tmp_
     copy.write_bytes((videos / "2.mp4").read_bytes())
     status, shown, _ = call("neighbours", out, copy, "--checkpoint", weights, "-k", 1)
     assert status == 0 and shown == f" 1.0000  {videos / '2.mp4'}\n"
+    by_row = call("neighbours", out, "0", "--json")[1]
+    assert by_row == known and json.loads(known)["row"] == 1
+    # the query is no find, where it is in the table and computed anew all the same
+    computed = call("neighbours", out, videos / "0.mp4", "--checkpoint", weights, "--json")[1]
+    assert [json.loads(line)["row"] for line in computed.splitlines()] == [1]
     for words, told in (
         ([copy], "is not among the 2 rows"),
+        ([tmp_path / "0.mp4"], f"did you mean {videos / '0.mp4'}?"),
+        ([videos / "00.mp4"], f"did you mean {videos / '0.mp4'}?"),
+        (["2"], "a row from 0 to 1"),
+        (["9" * 5000], "a row from 0 to 1"),
         ([copy, "--checkpoint", checkpoint(1)], "was made with another checkpoint"),
         ([videos / "0.mp4", "-k", 0], "-k is 0"),
     ):

@@ -38,6 +38,7 @@ def test_rows_stand_in_the_order_asked_for_and_failures_are_named(tmp_path):
     found = fill(path, records("a", "x", "b"))
     assert found.paths == ["a.mp4", "b.mp4"] and found.failed == {"x": "it breaks"}
     np.testing.assert_array_equal(found.vectors, [[98.5, 99.5, 100.5], [99.5, 100.5, 101.5]])
+    assert isinstance(found.vectors, np.memmap)  # of maps they would fill the memory
     assert np.isnan(found.starts).all() and (found.views == -1).all()
     assert [place.name for place in tmp_path.iterdir()] == ["f.npz"]
 

@@ -53,6 +53,35 @@ def test_what_is_written_is_read_back(tmp_path, suffix, shape):
     assert (found.paths, found.made_by, found.failed) == (given.paths, given.made_by, given.failed)
 
 
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 3, 4)], ids=["vectors", "maps"])
+def test_vectors_of_an_npz_may_stay_on_the_disk(tmp_path, shape):
+    given, path = table(shape), tmp_path / "features.npz"
+    write_features(given, path)
+    found = read_features(path, mapped=True)
+    assert isinstance(found.vectors, np.memmap)
+    np.testing.assert_array_equal(found.vectors, given.vectors)
+    assert (found.paths, found.made_by, found.failed) == (given.paths, given.made_by, given.failed)
+
+
+def test_a_packed_npz_is_read_whole(tmp_path):
+    given, path = table(), tmp_path / "features.npz"
+    write_features(given, path)
+    with np.load(path) as file:
+        np.savez_compressed(path, **file)
+    np.testing.assert_array_equal(read_features(path, mapped=True).vectors, given.vectors)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_changed_number_inside_an_npz_is_damage(tmp_path, mapped):
+    path = tmp_path / "features.npz"
+    write_features(table(), path)
+    data = bytearray(path.read_bytes())
+    data[data.index(table().vectors.tobytes())] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"a damaged one .*CRC"):
+        read_features(path, mapped)
+
+
 @pytest.mark.parametrize("suffix", FORMS)
 @pytest.mark.parametrize("damage", ["cut", "other", "empty"])
 def test_a_damaged_or_foreign_file_is_one_line(tmp_path, suffix, damage):

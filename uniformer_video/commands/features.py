@@ -112,7 +112,9 @@ def features_command(args: Namespace) -> int:
 def neighbours_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("features", metavar="FEATURES", help="a file that `features` wrote")
     parser.add_argument(
-        "query", metavar="VIDEO", help="one of its videos, or a new one with --checkpoint"
+        "query",
+        metavar="VIDEO",
+        help="one of its videos, the number of a row (from 0), or a new video with --checkpoint",
     )
     parser.add_argument(
         "--at",
@@ -133,15 +135,15 @@ def neighbours_command(args: Namespace) -> int:
 
     What overlaps the query itself in time is left out. Several rows of a query, as its views, are averaged.
     """
-    from uniformer_video.features.neighbours import nearest, rows_of
+    from uniformer_video.features.neighbours import nearest, rows_of, rows_of_path
     from uniformer_video.features.table import read_features
 
     if args.k < 1:
         raise UserError(f"-k is {args.k}; it must be 1 or more")
-    table = read_features(args.features)
-    own: list[int] = []
+    table = read_features(args.features, mapped=True)
     if args.checkpoint:
         query = _features_of_new(args, table)
+        own = rows_of_path(table, args.query)  # it may be known all the same, and is no find then
     else:
         own = rows_of(table, args.query, args.at)
         query = table.flat()[own].mean(0)
@@ -149,6 +151,7 @@ def neighbours_command(args: Namespace) -> int:
         if args.json:
             start, end = float(table.starts[found.row]), float(table.ends[found.row])
             entry = {
+                "row": found.row,
                 "video": table.paths[found.row],
                 "start": None if start != start else start,
                 "end": None if end != end else end,

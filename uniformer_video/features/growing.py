@@ -102,7 +102,10 @@ class GrowingFeatures:
         self._keep({**line, "rows": len(rows), "shape": shape})
 
     def finish(self) -> FeatureTable:
-        """Write the file, whose rows stand in the order of the records, others from before behind them."""
+        """Write the file, whose rows stand in the order of the records, others from before behind them.
+
+        The vectors of the table that is returned stay on the disk where the form allows it (npz).
+        """
         keys = [*map(_key, self.records)]
         order = [key for key in keys if key in self._lines]
         order += [key for key in self._lines if key not in set(keys)]
@@ -115,7 +118,7 @@ class GrowingFeatures:
         self.close()
         for suffix in (".rows.jsonl", ".vectors", ".sorted"):
             _beside(self.path, suffix).unlink(missing_ok=True)
-        return read_features(self.path)
+        return read_features(self.path, mapped=True)
 
     def close(self) -> None:
         """Let go of the files, which stay."""
@@ -159,7 +162,7 @@ class GrowingFeatures:
                 )
             self._numbers.truncate(self._bytes())
             return
-        known = read_features(self.path) if self.path.exists() else None
+        known = read_features(self.path, mapped=True) if self.path.exists() else None
         if known:
             self._check(known.made_by, "was made")
         self._numbers.truncate(0)

@@ -1,7 +1,9 @@
 """Which rows of a table of features are most alike: search by example."""
 
 import os
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -17,22 +19,40 @@ class Neighbour:
     similarity: float
 
 
-def rows_of(table: FeatureTable, path: str, at: float | None = None) -> list[int]:
-    """The rows of a video; at: of the windows that show that second alone. Raises `DataError` without any."""
+def rows_of_path(table: FeatureTable, path: str) -> list[int]:
+    """The rows of a video, however its path is spelt; empty where it has none."""
     wanted = os.path.abspath(path)
-    rows = [row for row, known in enumerate(table.paths) if os.path.abspath(known) == wanted]
+    return [row for row, known in enumerate(table.paths) if os.path.abspath(known) == wanted]
+
+
+def rows_of(table: FeatureTable, query: str, at: float | None = None) -> list[int]:
+    """The rows of a query: a video's path, else the number of a row, from 0.
+
+    at: of the windows that show that second alone. Raises `DataError` where there are none.
+    """
+    rows = rows_of_path(table, query)
+    if not rows and re.fullmatch("[0-9]{1,18}", query) and int(query) < len(table):
+        rows = [int(query)]
     if not rows:
         raise DataError(
-            f"{path} is not among the {len(table)} rows; give one of its videos, such as "
-            f"{table.paths[0]}, or a new one with --checkpoint"
+            f"{query} is not among the {len(table)} rows; {_nearest_path(table, query)} Give one of its "
+            f"videos, a row from 0 to {len(table) - 1}, or a new video with --checkpoint"
         )
     if at is None:
         return rows
     starts, ends = np.nan_to_num(table.starts), np.nan_to_num(table.ends, nan=np.inf)
     inside = [row for row in rows if starts[row] <= at < ends[row]]
     if not inside:
-        raise DataError(f"no row of {path} shows the second {at:g}; it has {len(rows)} rows")
+        raise DataError(f"no row of {query} shows the second {at:g}; it has {len(rows)} rows")
     return inside
+
+
+def _nearest_path(table: FeatureTable, path: str) -> str:
+    """A sentence that names the video that may be meant: one of that name elsewhere, else one spelt alike."""
+    own = os.path.basename(path)
+    same = [known for known in table.paths if os.path.basename(known) == own]
+    near = same or get_close_matches(path, dict.fromkeys(table.paths), n=1)
+    return f"did you mean {near[0]}?" if near else f"one of them is {table.paths[0]}."
 
 
 def nearest(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ KIND = "features"
 SUFFIXES = (".npz", ".safetensors", ".parquet")
 MEAN_OF_VIEWS = -1
 _ROWS_AT_ONCE = 4096
+_BYTES_AT_ONCE = 2**20
+_VECTORS = "vectors.npy"  # the member of an npz file
+_ZIP_HEADER, _ZIP_LENGTHS_AT = 30, 26  # bytes of a local header, and where it has its lengths
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,13 +120,18 @@ def write_features(table: FeatureTable, path: Path | str) -> None:
             file.write(data)
 
 
-def read_features(path: Path | str) -> FeatureTable:
-    """The table in a file. Raises `AbsentError`, `DataError` for one that is damaged or of another kind."""
+def read_features(path: Path | str, mapped: bool = False) -> FeatureTable:
+    """The table in a file. Raises `AbsentError`, `DataError` for one that is damaged or of another kind.
+
+    mapped: leave the vectors of an npz file on the disk (`numpy.memmap`), so that maps of thousands of videos
+    need no memory; the other forms are read whole.
+    """
     path = Path(path)
     check_form(path)
     if not path.is_file():
         raise AbsentError(f"there is no file of features {path}")
-    reader = {".npz": _read_npz, ".parquet": _read_parquet, ".safetensors": _read_safetensors}
+    npz = _read_mapped_npz if mapped else _read_npz
+    reader = {".npz": npz, ".parquet": _read_parquet, ".safetensors": _read_safetensors}
     try:
         columns, facts = reader[path.suffix.lower()](path)
         told = json.loads(facts)
@@ -153,6 +162,35 @@ def _read_npz(path: Path) -> tuple[dict[str, Any], str]:
             return columns, str(file["facts"])
     except zipfile.BadZipFile as error:
         raise ValueError(f"it is no npz file: {error}") from None
+
+
+def _read_mapped_npz(path: Path) -> tuple[dict[str, Any], str]:
+    """As `_read_npz`, with the vectors where they are in the file; their checksum is verified."""
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(_VECTORS)
+        if info.compress_type != zipfile.ZIP_STORED:  # somebody packed it anew
+            return _read_npz(path)
+        with archive.open(info) as member:
+            version = np.lib.format.read_magic(member)
+            read_header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            shape, fortran, kind = read_header(member)
+            header_bytes = member.tell()
+            if 0 in shape:  # nothing cannot be mapped
+                return _read_npz(path)
+            while member.read(_BYTES_AT_ONCE):
+                pass  # the end of a member is where zipfile compares its checksum
+    with open(path, "rb") as file:
+        # the local header's own extra field may differ in length from that of the directory
+        file.seek(info.header_offset + _ZIP_LENGTHS_AT)
+        name_bytes, extra_bytes = struct.unpack("<HH", file.read(4))
+    begin = info.header_offset + _ZIP_HEADER + name_bytes + extra_bytes + header_bytes
+    vectors = np.memmap(path, kind, "r", begin, shape, "F" if fortran else "C")
+    with np.load(path, allow_pickle=False) as file:
+        columns = {name: file[name] for name in file.files if name not in ("facts", "vectors")}
+        return {**columns, "vectors": vectors}, str(file["facts"])
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], str]:
