@@ -53,10 +53,12 @@ SLURM = ["submitit>=1.5"]
 WANDB = ["wandb>=0.18"]
 # predictions as parquet files
 PARQUET = ["pyarrow>=16"]
+# likely wrong labels
+AUDIT = ["scikit-learn>=1.4"]
 # tests of the pages in a Chromium that is installed
 BROWSER = ["playwright>=1.45", "axe-playwright-python>=0.1.4"]
 # what the figures of an evaluation are compared with
-ORACLES = ["scipy>=1.11", "scikit-learn>=1.4"]
+ORACLES = ["scipy>=1.11", *AUDIT]
 # Else a library of more than 20 MB is none of these: it gets an extra of its own, as torchcodec with its
 # FFmpeg, and its tests are skipped without it. setuptools builds the wheel that is tested.
 TEST = [
@@ -136,6 +138,7 @@ setup(
         "slurm": SLURM,
         "wandb": WANDB,
         "parquet": PARQUET,
+        "audit": AUDIT,
         "browser": BROWSER,
         "torchcodec": TORCHCODEC,
         "triton": TRITON,
