@@ -15,6 +15,7 @@ FLOORS = [
     ["cli"],
     ["commands"],
     ["api"],
+    ["audit"],
     ["advice", "bench", "doctor", "explain"],
     ["runs"],
     ["inference"],

@@ -118,5 +118,7 @@ def _notes(
     ):
         if chosen.any():
             names = [class_names[label] for label in np.flatnonzero(chosen)]
-            notes.append(f"{plural(len(names), 'class', 'classes')} {words}: {name_some(names, 5)}.")
+            notes.append(
+                f"{plural(len(names), 'class', 'classes')} {words}: {name_some(names, 5)}."
+            )
     return notes

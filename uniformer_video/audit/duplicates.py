@@ -71,7 +71,14 @@ def _urgency(pair: Pair, videos: Sequence[Listed]) -> tuple[object, ...]:
     first, second = videos[pair.first], videos[pair.second]
     nearness = (-(pair.cosine or 0), pair.bits or 0) if pair.how == FEATURES else (pair.bits or 0,)
     kind = (FILE, FOOTAGE, FEATURES).index(pair.how)
-    return first.label == second.label, first.part == second.part, kind, nearness, pair.first, pair.second
+    return (
+        first.label == second.label,
+        first.part == second.part,
+        kind,
+        nearness,
+        pair.first,
+        pair.second,
+    )
 
 
 def _by_footage(

@@ -46,7 +46,12 @@ def listed_videos(source: Source, part: str = ALL) -> list[Listed]:
     if part not in (ALL, *there):
         raise choice_error(f"--split of {source.given}", part, [*there, ALL])
     wanted = there if part == ALL else [part]
-    found = [Listed(record, name) for name in wanted for record in source.splits[name]]
+    # Where a list is absent a run takes another in its place: each line once, in the first list that has it.
+    lines: dict[tuple[object, ...], Listed] = {}
+    for name in wanted:
+        for record in source.splits[name]:
+            lines.setdefault((record.source, record.segment), Listed(record, name))
+    found = list(lines.values())
     for listed in found:
         listed.record.label  # noqa: B018  raises for several labels, with the line of the list
     return found

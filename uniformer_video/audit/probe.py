@@ -72,7 +72,9 @@ def probe_labels(
             "videos of its class; give more videos"
         )
     if len(np.unique(labels[judged])) < 2:
-        raise DataError("all labels that can be judged are of one class; an audit takes two or more")
+        raise DataError(
+            "all labels that can be judged are of one class; an audit takes two or more"
+        )
     import threadpoolctl  # comes with scikit-learn
 
     best = None

@@ -71,7 +71,10 @@ def audit_data(
         audit_videos(videos, source.class_names, vectors, rows, missing, prints, alike),
         not_compared=not_compared,
     )
-    found = replace(found, notes=[*found.notes, *source.notes])
+    # What a run says of a test in place of an absent one is not about these lists.
+    parts = {listed.part for listed in videos}
+    said = [note for note in source.notes if "test" in parts or " test videos are " not in note]
+    found = replace(found, notes=[*found.notes, *said])
     write_tables(folder, found)
     pictures = strips_of(shown_records(found, show), workers, progress)
     title = os.path.basename(os.path.abspath(data)) or data
@@ -112,7 +115,13 @@ def _facts(
         ("Data", data),
         ("Features", source if is_file else f"by {source}, the mean of the test's views"),
         ("Folds", f"{FOLDS}, by class, groups and copies whole"),
-        ("Probe", f"logistic regression, C = {strength:g}; agrees with {accuracy:.1%} of the labels"),
+        (
+            "Probe",
+            f"logistic regression, C = {strength:g}; agrees with {accuracy:.1%} of the labels",
+        ),
         ("Footage", "compared" if footage else "not compared (--quick)"),
-        ("Alike to the model", f"from a cosine of {alike:g} on" if alike else "not asked for (--alike)"),
+        (
+            "Alike to the model",
+            f"from a cosine of {alike:g} on" if alike else "not asked for (--alike)",
+        ),
     ]

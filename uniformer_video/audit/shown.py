@@ -77,7 +77,8 @@ def all_notes(audit: Audit) -> list[str]:
     ):
         if left_out:
             some = [
-                f"{audit.videos[place].name} ({reason})" for place, reason in sorted(left_out.items())
+                f"{audit.videos[place].name} ({reason})"
+                for place, reason in sorted(left_out.items())
             ]
             notes.append(f"{plural(len(left_out), 'video')} {words}: {name_some(some, mark='; ')}.")
     return notes

@@ -71,7 +71,9 @@ def read_vectors(path: Path | str) -> Vectors:
     unknown = np.full(len(paths), np.nan)
     starts, ends = (found.get(name, unknown) for name in ("starts", "ends"))
     if len(starts) != len(paths) or len(ends) != len(paths):
-        raise DataError(f"{path} is damaged: {len(paths)} paths, {len(starts)} starts, {len(ends)} ends")
+        raise DataError(
+            f"{path} is damaged: {len(paths)} paths, {len(starts)} starts, {len(ends)} ends"
+        )
     return Vectors(vectors.astype(np.float32), [str(name) for name in paths], starts, ends)
 
 
@@ -167,7 +169,9 @@ def extract_vectors(
         if progress:
             progress(len(good) + len(failed), len(records), len(failed))
     if not vectors:
-        raise DataError(f"none of the {len(records)} videos can be read: {next(iter(failed.values()))}")
+        raise DataError(
+            f"none of the {len(records)} videos can be read: {next(iter(failed.values()))}"
+        )
     whole = [not record.start and record.end is None for record in good]
     return (
         Vectors(
@@ -175,10 +179,7 @@ def extract_vectors(
             [record.path for record in good],
             np.array([np.nan if w else r.start for w, r in zip(whole, good, strict=True)]),
             np.array(
-                [
-                    np.nan if w or r.end is None else r.end
-                    for w, r in zip(whole, good, strict=True)
-                ]
+                [np.nan if w or r.end is None else r.end for w, r in zip(whole, good, strict=True)]
             ),
         ),
         failed,

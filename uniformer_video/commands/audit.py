@@ -11,16 +11,25 @@ log = logging.getLogger("uniformer_video")
 
 
 def audit_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("data", metavar="DATA", help="a folder of class folders or lists, or a list")
+    parser.add_argument(
+        "data", metavar="DATA", help="a folder of class folders or lists, or a list"
+    )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="for the page and tables")
     parser.add_argument(
-        "--features", metavar="FILE", help="an npz file of features of the videos, such as an earlier one"
+        "--features",
+        metavar="FILE",
+        help="an npz file of features of the videos, such as an earlier one",
     )
     parser.add_argument(
-        "--checkpoint", metavar="FILE", help="a model that makes the features, in place of --features"
+        "--checkpoint",
+        metavar="FILE",
+        help="a model that makes the features, in place of --features",
     )
     parser.add_argument(
-        "--split", default="all", metavar="NAME", help="train, val, test or all that are there (all)"
+        "--split",
+        default="all",
+        metavar="NAME",
+        help="train, val, test or all that are there (all)",
     )
     parser.add_argument(
         "--show", type=int, default=60, metavar="N", help="suspects, and pairs, with frames (60)"
