@@ -40,10 +40,11 @@ def find_pairs(
 ) -> list[Pair]:
     """All pairs of near-duplicates among `videos`.
 
-    features: `[M, D]`; rows: int `[N]`, the row of each video there, -1 for none. prints: {place: fingerprint}
-    of the videos that were read, one place of each file is enough. alike: the least cosine of features that
-    makes a pair, None = features make none: what a model was trained to tell apart it brings together inside a
-    class, and copies stand no nearer than other videos (docs/audit.md has the numbers). First come pairs whose labels differ, then those between two lists, the nearest first.
+    features: `[M, D]`; rows: int `[N]`, the row of each video there, -1 for none. prints: {place:
+    fingerprint} of the videos that were read, one place of each file is enough. alike: the least cosine of features that
+    makes a pair, None = features make none: what a model was trained to tell apart it brings together inside
+    a class, and copies stand no nearer than other videos (docs/audit.md has the numbers).
+    First come pairs whose labels differ, then those between two lists, the nearest first.
     """
     places: dict[tuple[str, float, float | None], list[int]] = {}
     for place, listed in enumerate(videos):

@@ -40,8 +40,8 @@ def listed_videos(source: Source, part: str = ALL) -> list[Listed]:
     there = [name for name in PARTS if source.splits.get(name)]
     if not source.class_names:
         raise DataError(
-            f"{source.given} has no labels, and an audit is about labels; give a folder with one sub-folder a "
-            "class, or lists that have them"
+            f"{source.given} has no labels, and an audit is about labels; give a folder with one sub-folder "
+            "a class, or lists that have them"
         )
     if part not in (ALL, *there):
         raise choice_error(f"--split of {source.given}", part, [*there, ALL])

@@ -23,7 +23,7 @@ class Probe:
 
     probabilities: float64 `[N, K]`; NaN where `judged`, bool `[N]`, is False: no other video outside the
     fold has the given class. strength: the penalty that was chosen. log_loss: the mean of -log of the given
-    class's probability, over the judged. accuracy: the share of them whose most probable class is the given one.
+    class's probability, over the judged. accuracy: the share of them whose most probable class is given.
     """
 
     probabilities: np.ndarray

@@ -26,8 +26,8 @@ def page_record(
 ) -> dict[str, Any]:
     """What `write_audit_page` takes.
 
-    most: suspects and pairs that are shown. pictures: what `strips_of` gives for `shown_records`. facts: lines
-    on how it was made.
+    most: suspects and pairs that are shown. pictures: what `strips_of` gives for `shown_records`. facts:
+    lines on how it was made.
     """
     found = audit.suspicions
     suspects = [

@@ -26,8 +26,8 @@ _EXACT = 0.05  # seconds by which a view may reach beyond a segment
 class Vectors:
     """Features of videos, of their views or of parts of them.
 
-    vectors: float32 `[M, D]`. paths: of the M videos. starts, ends: float64 `[M]`, seconds; NaN where the whole
-    video counts.
+    vectors: float32 `[M, D]`. paths: of the M videos. starts, ends: float64 `[M]`, seconds; NaN where the
+    whole video counts.
     """
 
     vectors: np.ndarray
