@@ -26,8 +26,8 @@ def blocks(seed):
 
 @pytest.fixture
 def data(tmp_path):
-    """(folder of lists, file of features): 24 videos, one of class walk that looks like run. 0 and 2 show the same, and val has
-    two of them again, one with another label."""
+    """(folder of lists, file of features): 24 videos, one of class walk that looks like run. 0 and 2 show
+    the same, and val has two of them again, one with another label."""
     root = tmp_path / "data"
     root.mkdir()
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The audit of a data set: labels judged by what the other videos of each class look like, near-duplicates."""
+"""The audit of a data set: labels judged by the other videos of each class, near-duplicates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Confident learning: which given labels the probabilities of a model contradict, and how classes are mixed up.
+"""Confident learning: which given labels the probabilities of a model contradict, and what is mixed up.
 
 After Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", Journal of
 Artificial Intelligence Research 70, 2021. Numbers in, numbers out.
@@ -18,8 +18,8 @@ class Suspicions:
     int64 `[K, K]`, the confident joint: how many of a given class (row) confidently belong to a class
     (column). joint: float `[K, K]`, the estimated share of all videos that is given the row's class and truly
     of the column's; its rows add up to the shares of the given classes. margins: float `[N]`, from -1 to 1:
-    the probability of the given label less the greatest of the others. order: int64 `[N]`, the most suspicious
-    first. suggested: int64 `[N]`, the class that a video seems to be. contradicted: bool `[N]`, whether a
+    the probability of the given label less the greatest of the others. order: int64 `[N]`, the most
+    suspicious first. suggested: int64 `[N]`, the class that a video seems to be. contradicted: bool `[N]`, whether a
     video confidently belongs to another class than the given one.
     """
 
