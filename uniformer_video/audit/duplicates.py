@@ -42,7 +42,7 @@ def find_pairs(
 
     features: `[M, D]`; rows: int `[N]`, the row of each video there, -1 for none. prints: {place:
     fingerprint} of the videos that were read, one place of each file is enough. alike: the least cosine of
-    features that makes a pair, None = features make none: what a model was trained to tell apart it brings together inside
+    features that makes a pair, None = none: what a model was trained to tell apart it brings together inside
     a class, and copies stand no nearer than other videos (docs/audit.md has the numbers).
     First come pairs whose labels differ, then those between two lists, the nearest first.
     """
