@@ -16,6 +16,7 @@ FLOORS = [
     ["cli"],
     ["commands"],
     ["api"],
+    ["audit"],
     ["features"],
     ["advice", "bench", "doctor", "explain"],
     ["runs"],

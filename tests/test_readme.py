@@ -69,6 +69,9 @@ COMMANDS = {
     "uniformer-video doctor": Known(),
     "uniformer-video configs": Known(),
     "uniformer-video guide k400": Known(),
+    "uniformer-video audit my_videos --checkpoint runs/folder/best.pt --out audit": Known(
+        reason="`tests/audit` does it"
+    ),
     "make lint": Known(reason="is called beside the tests"),
     "uniformer-video run": MENTIONED,
     "python tools/run_net.py --cfg configs/k400/uniformer_s_16x4.yaml": Known(

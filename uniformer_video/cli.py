@@ -15,6 +15,7 @@ from typing import Any
 from uniformer_video import __version__, program
 from uniformer_video.commands import (
     advise,
+    audit,
     bench,
     calibrate,
     compare,
@@ -175,6 +176,7 @@ _COMMANDS: dict[str, Command] = {
     "export-predictions": (rescore.export_arguments, rescore.export_command),
     "rescore": (rescore.rescore_arguments, rescore.rescore_command),
     "compare": (compare.compare_arguments, compare.compare_command),
+    "audit": (audit.audit_arguments, audit.audit_command),
     "make-demo-data": (data.demo_arguments, data.demo_command),
     "prepare": (prepare.prepare_arguments, prepare.prepare_command),
     "remap-labels": (data.remap_arguments, data.remap_command),

@@ -213,7 +213,7 @@ def images(root, names, sizes=((24, 16),)):
 )
 def test_a_folder_of_images_is_told_from_frames(tmp_path, names, sizes):
     root = images(tmp_path / "data", names, sizes)
-    said = "holds images, and this advises on videos alone; .*run --cfg images/small .*imagefolder"
+    said = "holds images, and this looks at videos alone; .*run --cfg images/small .*imagefolder"
     for given, pinned in (
         (root, {}),
         (root / names[0], {}),

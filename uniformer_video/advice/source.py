@@ -153,11 +153,11 @@ def _of_folder(given: str, pinned: Mapping[str, str]) -> Source:
 
 
 def _of_images(given: str) -> DataError:
-    """Advice is about videos."""
+    """Advice, and an audit, are about videos."""
     listed = "" if os.path.isdir(given) else ", or image-csv for a list of images"
     words = command(f"run --cfg {_IMAGE_RECIPE} DATA.PATH_TO_DATA_DIR FOLDER")
     return DataError(
-        f"{given} holds images, and this advises on videos alone; a model of images is trained by `{words}`, "
+        f"{given} holds images, and this looks at videos alone; a model of images is trained by `{words}`, "
         f"FOLDER with one sub-folder of images a class (TRAIN.DATASET imagefolder{listed})"
     )
 

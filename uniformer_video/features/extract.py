@@ -82,6 +82,19 @@ def extract_features(
                 "--window is of videos, and this checkpoint is of images; leave it out"
             )
         records = [*windows_of(records, extractor.protocol.decoder, window, stride)]
+    return features_of_records(extractor, checkpoint, records, out, one_a_view, workers, progress)
+
+
+def features_of_records(
+    extractor: FeaturePredictor,
+    checkpoint: str,
+    records: Sequence[VideoRecord],
+    out: Path,
+    one_a_view: bool = False,
+    workers: int = -1,
+    progress: Progress | None = None,
+) -> FeatureTable:
+    """As `extract_features`, of records, by the predictor that `checkpoint` made."""
     made_by = {"checkpoint": file_sha256(local_file(checkpoint)), **extractor.made_by()}
     with GrowingFeatures(out, records, made_by, one_a_view) as file:
         left = file.left

@@ -152,32 +152,65 @@ def _fingerprints(
     progress: _Progress | None,
 ) -> dict[_Segment, np.ndarray]:
     """Segment -> fingerprint, of the cache and of all that can be read; notes in `found` what was done."""
-    keys = {segment: cache_key(record) for segment, record in footage.items()}
-    known = read_cache(out / CACHE_FILE, filter(None, keys.values()))
-    fingerprints = {segment: known[key] for segment, key in keys.items() if key in known}
-    found.known = len(fingerprints)
-    left = [record for segment, record in footage.items() if segment not in fingerprints]
     begin = time.perf_counter()
-    with open_cache(out / CACHE_FILE) as add:
-
-        def collect(outcome: Outcome[VideoRecord, np.ndarray]) -> None:
-            segment = _segment(outcome.task)
-            if outcome.result is None:
-                reason = outcome.reason.removeprefix(f"{outcome.task.path} ")
-                _note(found.unreadable, outcome.task, members[segment], reason)
-            else:
-                found.hashed += 1
-                fingerprints[segment] = outcome.result
-                if key := keys[segment]:
-                    add(key, outcome.result)
-            if progress:
-                done = len(fingerprints) + len(found.unreadable)
-                progress(done, len(footage), len(found.unreadable))
-
-        run_jobs(fingerprint, left, collect, workers, timeout)
+    read = read_fingerprints(list(footage.values()), out / CACHE_FILE, workers, timeout, progress)
+    for place, reason in read.unreadable.items():
+        record = read.records[place]
+        _note(found.unreadable, record, members[_segment(record)], reason)
+    found.known, found.hashed = read.known, len(read.prints) - read.known
     found.hash_seconds = time.perf_counter() - begin
     found.unreadable.sort()
-    return fingerprints
+    return {_segment(read.records[place]): one for place, one in read.prints.items()}
+
+
+@dataclass
+class ReadFingerprints:
+    """Fingerprints of `records`, by their places.
+
+    prints: {place: int8 `[32, 64]`}. unreadable: {place: why it cannot be read}. known: how many of the
+    prints a file held from before.
+    """
+
+    records: Sequence[VideoRecord]
+    prints: dict[int, np.ndarray] = field(default_factory=dict)
+    unreadable: dict[int, str] = field(default_factory=dict)
+    known: int = 0
+
+
+def read_fingerprints(
+    records: Sequence[VideoRecord],
+    cache: Path,
+    workers: int = 0,
+    timeout: float = 300,
+    progress: _Progress | None = None,
+) -> ReadFingerprints:
+    """The fingerprints of records, each of another segment; the file `cache` gets those that it lacks.
+
+    workers, timeout: as in `find_overlap`. `progress(done, all, failed)` is called with numbers of videos.
+    """
+    places = {_segment(record): place for place, record in enumerate(records)}
+    keys = [cache_key(record) for record in records]
+    known = read_cache(cache, filter(None, keys))
+    found = ReadFingerprints(records)
+    found.prints = {place: known[key] for place, key in enumerate(keys) if key in known}
+    found.known = len(found.prints)
+    left = [record for place, record in enumerate(records) if place not in found.prints]
+    with open_cache(cache) as add:
+
+        def collect(outcome: Outcome[VideoRecord, np.ndarray]) -> None:
+            place = places[_segment(outcome.task)]
+            if outcome.result is None:
+                found.unreadable[place] = outcome.reason.removeprefix(f"{outcome.task.path} ")
+            else:
+                found.prints[place] = outcome.result
+                if key := keys[place]:
+                    add(key, outcome.result)
+            if progress:
+                done = len(found.prints) + len(found.unreadable)
+                progress(done, len(records), len(found.unreadable))
+
+        run_jobs(fingerprint, left, collect, workers, timeout)
+    return found
 
 
 def _compare(
