@@ -45,7 +45,8 @@ def audit_data(
 ) -> tuple[Audit, Path]:
     """Audit the labels of a data set; (what was found, the page).
 
-    data: what `find_source` takes. out: a folder for the results. features: a file for `read_features`; else `checkpoint`, of a model that makes them. split: a part of the data, or all. show: how many suspects,
+    data: what `find_source` takes. out: a folder for the results. features: a file for `read_features`;
+    else `checkpoint`, of a model that makes them. split: a part of the data, or all. show: how many suspects,
     and pairs, the page shows. alike: as in `find_pairs`. footage: whether videos are opened to find copies.
     settings: KEY, VALUE, ... on how the lists are read. Raises `UserError` for whatever is wrong with these.
     """
