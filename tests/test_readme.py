@@ -65,6 +65,8 @@ COMMANDS = {
     "make install TORCH_INDEX=https://download.pytorch.org/whl/cpu": INSTALLS,
     ". .venv/bin/activate": INSTALLS,
     "pip install .": INSTALLS,
+    'pip install "uniformer-video[export]"': INSTALLS,
+    "uniformer-video audit": MENTIONED,
     "python -m pip wheel --no-deps .": Known(reason="`tests/test_wheel.py` does it"),
     "uniformer-video doctor": Known(),
     "uniformer-video configs": Known(),
