@@ -9,13 +9,13 @@ from uniformer_video.weights.checkpoint import write_checkpoint
 NAMES = ["sit", "run", "eat"]
 
 
-def write_untrained(path, overrides, protocol=(), **metadata):
+def write_untrained(path, overrides, protocol=(), names=NAMES, **metadata):
     """Write `path`, of a model by the settings `overrides`, with values of its protocol and metadata."""
     cfg = load_config(overrides=overrides)
     torch.manual_seed(0)
-    model, _ = build_model.build_model(cfg, len(NAMES))
+    model, _ = build_model.build_model(cfg, len(names))
     torch.nn.init.normal_(model.head.weight, std=3)
-    known = build_model.build_metadata(cfg, model, NAMES) | metadata
+    known = build_model.build_metadata(cfg, model, names) | metadata
     known["protocol"] = {**known["protocol"], **dict(protocol)}
     write_checkpoint(path, model.state_dict(), known)
     return path

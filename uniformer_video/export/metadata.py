@@ -38,6 +38,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "license": (str,),
     "versions": (dict,),
     "fingerprint": (str,),
+    "parameters": (int,),
     "opset": (int, type(None)),
     "input": (dict,),
     "output": (dict,),
@@ -56,8 +57,8 @@ class ExportInfo:
     probabilities; None = not. calibration: what the checkpoint records of it, see
     `inference/calibrated.py`; None without one.
     license: of the videos that it was trained on, in words. versions: of what wrote it. fingerprint: SHA-256
-    of the weights, see `fingerprint_of`. opset: of ONNX's operators. input, output: name, shape and type,
-    with words for sides that may vary.
+    of the weights, see `fingerprint_of`. parameters: how many the model was trained with. opset: of ONNX's
+    operators. input, output: name, shape and type, with words for sides that may vary.
     """
 
     format: str
@@ -71,6 +72,7 @@ class ExportInfo:
     license: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     fingerprint: str = ""
+    parameters: int = 0
     opset: int | None = None
     input: dict[str, Any] = field(default_factory=dict)
     output: dict[str, Any] = field(default_factory=dict)

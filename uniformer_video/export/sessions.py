@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,13 @@ def _open_openvino(path: Path) -> Run:
     openvino: Any = import_library("openvino", OPENVINO)
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled = openvino.compile_model(path, "CPU", options)
-    return lambda batch: compiled(batch)[0]
+    one_at_a_time = Lock()  # a compiled model has one request
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        with one_at_a_time:
+            return compiled(batch)[0]
+
+    return run
 
 
 _OPENERS: dict[str, Callable[[Path], Run]] = {

@@ -27,6 +27,14 @@ class FeaturePredictor(Predictor):
     layer: str | None = None
     maps = False
 
+    @classmethod
+    def from_export(cls, path: Any, *_: Any, **__: Any) -> Any:
+        """Raises `ConfigError`: an exported file has no layers."""
+        raise ConfigError(
+            f"{path} is an exported model, which has no layers to take features of; give the checkpoint that "
+            "it was made of"
+        )
+
     def take(self, layer: str | None = None, maps: bool = False) -> "FeaturePredictor":
         """Choose the layer, by a name of `model.named_modules()`; None = what the classifier reads.
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from uniformer_video.errors import ConfigError
+from uniformer_video.export.formats import is_export
 from uniformer_video.inference.devices import find_device
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.segmenter import Segmenter, labels_pixels
@@ -25,6 +26,8 @@ def open_checkpoint(
     """
     import_installed()
     find_device(device)  # a wrong one is told before the file is read
+    if is_export(path):
+        return Predictor.from_export(path, device=device, precision=precision, **views)
     weights = read_weights(local_file(path))
     if not labels_pixels(weights):
         return Predictor.from_weights(weights, device=device, precision=precision, **views)

@@ -20,6 +20,8 @@ from uniformer_video.data.loading.view_reader import PartDataset, PartSample, Vi
 from uniformer_video.data.loading.workers import HANGING_SECONDS, WatchedLoader
 from uniformer_video.data.protocol import Protocol, recorded_protocol
 from uniformer_video.errors import CheckpointError, ConfigError, DecodeError
+from uniformer_video.export.formats import is_export
+from uniformer_video.export.runtime import metadata_of, open_exported
 from uniformer_video.inference.batches import BatchedLogits
 from uniformer_video.inference.calibrated import Calibration, applicable
 from uniformer_video.inference.devices import find_device, nearest_precision
@@ -138,14 +140,54 @@ class Predictor:
         """A predictor from a checkpoint of this toolkit, with its own test views unless given.
 
         path: a file, or an address or the name of published weights, which need no conversion under their
-        own name. batch_size, device, precision: as in `Predictor`. fold: predict by the model's
-        `for_inference()`, as tests do; False keeps each layer as it was trained, for those who look at them.
+        own name; an exported file too, see `from_export`. batch_size, device, precision: as in `Predictor`.
+        fold: predict by the model's `for_inference()`, as tests do; False keeps each layer as it was trained,
+        for those who look at them.
         """
         import_installed()
+        if is_export(path):
+            return cls.from_export(path, num_clips, num_crops, batch_size, device, precision)
         device = find_device(device)
         weights = read_weights(local_file(path))
         views = num_clips, num_crops, batch_size
         return cls.from_weights(weights, *views, device, precision, fold)
+
+    @classmethod
+    def from_export(
+        cls,
+        path: str | Path,
+        num_clips: int | None = None,
+        num_crops: int | None = None,
+        batch_size: int | None = None,
+        device: str | torch.device | None = None,
+        precision: str | None = None,
+    ) -> "Self":
+        """A predictor from a file that `export` wrote: its runtime takes the place of the model.
+
+        The arguments are those of `from_checkpoint`. It runs on the CPU in float32; `ConfigError` for another
+        device or precision. Raises `CheckpointError` for what `open_exported` refuses.
+        """
+        if device is not None and find_device(device).type != "cpu":
+            raise ConfigError(
+                f"{path} is an exported model, which runs on the CPU here; device is {device}"
+            )
+        if precision not in (None, "auto", "fp32"):
+            raise ConfigError(
+                f"{path} is an exported model, which computes in fp32; precision is {precision}"
+            )
+        import_installed()
+        model = open_exported(path)
+        metadata = metadata_of(model.info)
+        return cls(
+            model,
+            model.info.protocol.with_views(num_clips, num_crops),
+            model.info.class_names,
+            batch_size=batch_size,
+            task=recorded_task(metadata, path),
+            calibration=Calibration.from_metadata(metadata, str(path)),
+            device="cpu",
+            precision="fp32",
+        )
 
     @classmethod
     def from_weights(

@@ -1,6 +1,7 @@
 """A checkpoint as a file for another runtime, written once it was seen to answer as the model does."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -34,6 +35,9 @@ from uniformer_video.words import one_line
 from uniformer_video.zoo.convert import check_target
 from uniformer_video.zoo.family import read_model_name
 from uniformer_video.zoo.published import local_file
+
+# what normalisation keeps beside its parameters
+_BUFFERS = re.compile(r"(^|\.)(running_mean|running_var|num_batches_tracked)$")
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,9 @@ def _describe(
         license=str(config_from_text(settings, weights.path).DATA.LICENSE) if settings else "",
         versions=versions(chosen.libraries),
         fingerprint=fingerprint_of(weights.state),
+        parameters=sum(
+            value.numel() for name, value in weights.state.items() if not _BUFFERS.search(name)
+        ),
         input=taken,
         output={
             "name": "probabilities" if preprocess else "logits",

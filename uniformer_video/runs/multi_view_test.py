@@ -6,7 +6,7 @@ import shlex
 import time
 from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, cast
 
 from fvcore.common.config import CfgNode
 
@@ -27,6 +27,8 @@ from uniformer_video.evaluation.results import (
     write_record,
 )
 from uniformer_video.evaluation.variants import VARIANTS_FILE
+from uniformer_video.export.formats import is_export
+from uniformer_video.export.runtime import digest_of, runtime_of
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
 from uniformer_video.pages.report import write_report
@@ -38,6 +40,11 @@ from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.check import is_of_images
 from uniformer_video.runs.class_order import match_classes
 from uniformer_video.runs.examination import examination_of
+from uniformer_video.runs.exported_test import (
+    differing_preparation,
+    exported_figures,
+    load_exported,
+)
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest, RunFolder
 from uniformer_video.runs.join_sets import data_sets
 from uniformer_video.runs.variants_test import score_test_variants, variants_line
@@ -78,9 +85,15 @@ def evaluate(
     task = build_task(cfg)
     ranks.wait()  # for the weights of the main process
     path, select = _tested_weights(cfg, folder, ranks)
-    model, weights = build_model.load_tested_model(cfg, path, select)
-    digest = file_sha256(path)
-    known_notes = data.notes
+    known_notes, exported = data.notes, None
+    if is_export(path):
+        exported, weights = load_exported(cfg, path)
+        model = cast(RecognitionModel, exported)  # a test asks it for logits alone
+        digest = digest_of(path)
+        data = replace(data, notes=[*data.notes, *differing_preparation(cfg, exported)])
+    else:
+        model, weights = build_model.load_tested_model(cfg, path, select)
+        digest = file_sha256(path)
     data = match_classes(data, weights, cfg.MODEL.NUM_CLASSES, cfg.MODEL.MODEL_NAME)
     if CALIBRATION in weights.metadata:
         data = replace(data, notes=[*data.notes, _UNCALIBRATED])
@@ -101,6 +114,8 @@ def evaluate(
         score_test_variants(cfg, task, ready, data, target, ranks, show_bars)
         return present(target, ranks)
     protocol = Protocol.from_cfg(cfg)
+    if exported:
+        protocol = replace(protocol, precision="fp32")
     protocol = replace(protocol, precision=choose_precision(protocol.precision, ranks.device))
     which = f", {weights.choice}" if weights.choice else ""
     ranks.say(
@@ -110,7 +125,12 @@ def evaluate(
     ranks.say(*variants_line(cfg))
     started = time.monotonic()
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES and not is_of_images(cfg) else "forward"
-    figures, uncounted = _figures(cfg, model, protocol) if ranks.is_main else ({}, [])
+    figures: dict[str, Any] = {}
+    uncounted: list[str] = []
+    if exported:
+        figures, uncounted = exported_figures(exported)
+    elif ranks.is_main:
+        figures, uncounted = _figures(cfg, model, protocol)
     ready = prepare_for_inference(tested_model)
     lay_out(ready, ranks.device, protocol.precision)
     found = examination_of(task).score(
@@ -133,7 +153,7 @@ def evaluate(
         playback=playback,
         videos_sha256=videos,
         model={
-            "name": cfg.MODEL.MODEL_NAME,
+            "name": exported.info.model if exported else cfg.MODEL.MODEL_NAME,
             **figures,
             "checkpoint": str(path),
             "checkpoint_sha256": digest,
@@ -149,7 +169,7 @@ def evaluate(
         cost=cost_of(cfg, found.times, ranks),
         seconds=time.monotonic() - started,
         settings=config_text(cfg),
-        versions=versions(),
+        versions=versions(runtime_of(exported.info)[1] if exported else ()),
         data=data_facts(cfg),
         changed_settings=changed_settings(cfg),
         differs=results_folder.differs,

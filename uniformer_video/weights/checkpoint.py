@@ -17,6 +17,7 @@ from uniformer_video.weights import dense
 from uniformer_video.weights.architectures import check_architecture
 from uniformer_video.weights.container import FORMAT, FORMAT_VERSION, read_content, write_content
 from uniformer_video.weights.download import fetch, file_sha256, is_remote
+from uniformer_video.weights.file_kinds import EXPORTED
 from uniformer_video.weights.inflate import fit_kernel_in_time, inflate_kernel
 from uniformer_video.weights.unwrap import find_average, find_state, key_for_messages, read_hints
 from uniformer_video.weights.values import check_values
@@ -157,6 +158,11 @@ def read_weights(source: Path | str, select: str = "model") -> Weights:
     Only tensors and plain types are unpickled; a file that needs more is refused. Raises
     `CheckpointError` with one line.
     """
+    if str(source).lower().endswith(EXPORTED):
+        raise CheckpointError(
+            f"{name_for_messages(source)} is an exported model by its name: predictions and tests run it, "
+            "and it holds no weights that could be loaded; give the checkpoint that it was made of"
+        )
     path, name = fetch(source), name_for_messages(source)
     in_messages = f"{name} (kept at {path})" if is_remote(source) else name
     content = read_content(path, in_messages)

@@ -10,6 +10,7 @@ from uniformer_video.errors import CheckpointError, DamagedError
 from uniformer_video.files import name_special
 from uniformer_video.words import name_some, system_reason
 
+EXPORTED = (".onnx", ".pt2", ".xml")  # what exported models are called, see `export/formats.py`
 HEAD_BYTES = 4096  # of a file, which tell its kind
 # Of the list of a file in parts, as Hugging Face's libraries write it
 _INDEX_SUFFIX = ".index.json"
