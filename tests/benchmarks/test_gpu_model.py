@@ -53,6 +53,7 @@ def run_main(monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_a_quick_run_fills_every_table(tmp_path, run_main):
     assert run_main("--quick", "--device", "cpu", "--out", tmp_path) == 0
     results = json.loads((tmp_path / "results.json").read_text())

@@ -66,6 +66,7 @@ def check(name, path, *, dynamic_size, **options):
                 assert_same(module(clips), expected)
 
 
+@pytest.mark.slow
 def test_a_light_model_for_any_batch(tmp_path):
     """It ranks its tokens, by a stable sort."""
     check("image_uniformer_xxs", tmp_path / "m.onnx", dynamic_size=False, depths=[1, 1, 2, 1])

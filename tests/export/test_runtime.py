@@ -1,5 +1,6 @@
 """Exported files in the place of checkpoints: predictions, timelines and tests by another runtime."""
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -15,8 +16,9 @@ from uniformer_video import cli
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import CheckpointError, ConfigError, UserError
 from uniformer_video.explain.explainer import Explainer
+from uniformer_video.export import runtime
 from uniformer_video.export.formats import FORMATS
-from uniformer_video.export.metadata import json_beside
+from uniformer_video.export.metadata import json_beside, read_info
 from uniformer_video.export.runtime import open_exported
 from uniformer_video.runs.run import run
 from uniformer_video.weights.file_kinds import EXPORTED
@@ -37,13 +39,13 @@ def weights(demo, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(demo, weights):
-    """A function: the checkpoint as a file of this suffix, with more options in its name."""
+    """A function: the checkpoint as a file of this suffix."""
     pytest.importorskip("onnxruntime", reason="needs the extra `export`")
 
-    def write(suffix, *options):
-        path = weights.with_name(f"model{'-'.join(options)}{suffix}")
+    def write(suffix):
+        path = weights.with_name(f"model{suffix}")
         if not path.exists():
-            words = ["export", weights, "--out", path, "--check", demo / "test", *options]
+            words = ["export", weights, "--out", path, "--check", demo / "test"]
             assert cli.main([str(word) for word in words]) == 0
         return path
 
@@ -160,9 +162,12 @@ def refusal(explainer, video):
     return error.value
 
 
-def test_a_file_with_its_preparation_inside_is_refused(exported):
+def test_a_file_with_its_preparation_inside_is_refused(exported, monkeypatch):
+    path = exported(".onnx")
+    told = dataclasses.replace(read_info(path), preprocess=True)
+    monkeypatch.setattr(runtime, "read_info", lambda path: told)
     with pytest.raises(CheckpointError, match="without --preprocess"):
-        uv.Predictor.from_export(exported(".onnx", "--preprocess"))
+        uv.Predictor.from_export(path)
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
