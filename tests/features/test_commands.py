@@ -10,6 +10,7 @@ import torch
 import uniformer_video as uv
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import DataError
+from uniformer_video.explain.gradcam import channels_last
 from uniformer_video.features.neighbours import nearest, rows_of
 from uniformer_video.features.table import FeatureTable, read_features
 from uniformer_video.runs import build_model
@@ -92,6 +93,11 @@ def test_windows_are_segments_of_the_video(checkpoint, videos, tmp_path, call):
     taken = uv.FeaturePredictor.from_checkpoint(weights)
     expected = taken(videos / "2.mp4", start=0.4, end=1.2).mean(0)
     np.testing.assert_allclose(table.vectors[1], expected, atol=1e-5)
+    # a file has windows of one kind, or none
+    for words in ([], ["--window", 0.6], ["--window", 0.8, "--stride", 0.8]):
+        status, _, errors = features(call, weights, videos / "2.mp4", out, *words)
+        assert status == 2 and "was made with another window" in errors
+    assert len(read_features(out)) == 3
 
 
 def test_other_threads_may_ask_the_same_predictor(checkpoint, videos):
@@ -123,6 +129,13 @@ def test_what_cannot_be_is_said_and_nothing_stays(checkpoint, videos, tmp_path, 
     status, _, errors = features(call, checkpoint(), videos / "0.mp4", out, *words)
     assert status == 2 and told in errors and "Traceback" not in errors
     assert not out.exists()
+
+
+def test_a_query_without_neighbours_is_not_silent(checkpoint, videos, tmp_path, call):
+    out = tmp_path / "f.npz"
+    features(call, checkpoint(), videos / "0.mp4", out)
+    status, shown, errors = call("neighbours", out, "0")
+    assert status == 2 and not shown and "has no neighbours: all 1 row" in errors
 
 
 def test_two_models_in_one_file_are_refused(checkpoint, videos, tmp_path, call):
@@ -186,3 +199,9 @@ def test_neighbours_of_known_and_new_videos(checkpoint, videos, make_video, tmp_
     ):
         status, _, errors = call("neighbours", out, *words)
         assert status == 2 and told in errors
+
+
+def test_what_a_linear_layer_gives_has_its_channels_last():
+    """As the classifier of X3D, which is run on a map: its mean is one number a class."""
+    model = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Conv3d(3, 5, 1))
+    assert channels_last(model, "0") and not channels_last(model, "1")

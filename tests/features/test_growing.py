@@ -1,5 +1,7 @@
 """A file of features that grows: killed anywhere it goes on, and takes no features of another kind."""
 
+import io
+import os
 import subprocess
 import sys
 
@@ -8,7 +10,7 @@ import pytest
 
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import ConfigError, DataError
-from uniformer_video.features.growing import GrowingFeatures
+from uniformer_video.features.growing import GrowingFeatures, _write_all
 from uniformer_video.features.table import read_features
 
 MADE_BY = {"checkpoint": "abc", "layer": "head", "protocol": {"crop": (1, 2)}}
@@ -103,6 +105,39 @@ def test_maps_of_two_sizes_and_nothing_at_all_are_said(tmp_path):
             file.add(records("b")[0], np.zeros((1, 4, 2, 3), np.float32))
     with pytest.raises(DataError, match="no video has features: it breaks"):
         fill(tmp_path / "g.npz", records("x"))
+    with GrowingFeatures(tmp_path / "g.npz", records("x"), MADE_BY) as file:
+        assert file.left  # another call tries it again
+
+
+def test_a_disk_that_takes_a_part_alone_is_given_the_rest():
+    class Slow(io.BytesIO):
+        def write(self, data):
+            return super().write(data[:3])
+
+    with Slow() as file:
+        _write_all(file, b"0123456789")
+        assert file.getvalue() == b"0123456789"
+
+
+def test_a_video_is_one_however_its_path_is_spelt(tmp_path):
+    path = tmp_path / "f.npz"
+    fill(path, records("a", "b"))
+    spelt = [VideoRecord(os.path.abspath("b.mp4"), "b", ()), VideoRecord("./c.mp4", "c", ())]
+    with GrowingFeatures(path, spelt, MADE_BY) as file:
+        assert [record.name for record in file.left] == ["c"]
+        file.add(spelt[1], features(spelt[1]))
+        found = file.finish()
+    assert found.paths == ["b.mp4", "./c.mp4", "a.mp4"]
+    np.testing.assert_array_equal(found.vectors[:, 0], [99.5, 100.5, 98.5])
+
+
+def test_two_broken_videos_of_one_name_are_two(tmp_path):
+    wanted = [VideoRecord(f"{folder}/x.mp4", "x", ()) for folder in "ab"]
+    with GrowingFeatures(tmp_path / "f.npz", [*wanted, *records("c")], MADE_BY) as file:
+        for record in file.left:
+            file.add(record, "it breaks" if record.name == "x" else features(record))
+        assert len(file.failed) == 2
+        assert file.finish().failed == {"x": "it breaks", "b/x.mp4": "it breaks"}
 
 
 def test_only_one_run_writes_at_a_time(tmp_path):
@@ -113,6 +148,7 @@ def test_only_one_run_writes_at_a_time(tmp_path):
     )
     with GrowingFeatures(path, records("a"), MADE_BY):
         done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+        assert (tmp_path / "f.npz.vectors").exists()  # empty as yet, and not the other's to remove
     assert "is being written by another process" in done.stderr
 
 

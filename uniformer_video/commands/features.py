@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uniformer_video.commands.options import add_device, progress_bar
 from uniformer_video.commands.status import EXIT_USER_ERROR
 from uniformer_video.config.rows import SETTINGS
-from uniformer_video.errors import UserError
+from uniformer_video.errors import DataError, UserError
 from uniformer_video.words import name_some, plural
 
 if TYPE_CHECKING:
@@ -147,7 +147,13 @@ def neighbours_command(args: Namespace) -> int:
     else:
         own = rows_of(table, args.query, args.at)
         query = table.flat()[own].mean(0)
-    for found in nearest(table, query, args.k, own):
+    neighbours = nearest(table, query, args.k, own)
+    if not neighbours:
+        raise DataError(
+            f"{args.query} has no neighbours: all {plural(len(table), 'row')} of {args.features} show what "
+            "it shows, or are no numbers; add videos to the file by `features`"
+        )
+    for found in neighbours:
         if args.json:
             start, end = float(table.starts[found.row]), float(table.ends[found.row])
             entry = {

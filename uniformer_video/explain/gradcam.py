@@ -184,7 +184,7 @@ def channels_last(model: nn.Module, layer: str) -> bool:
     """Whether the map that a layer gives has its channels last, as tokens have them."""
     if isinstance(model, UniFormer):
         return not _CONVOLVED.match(layer)
-    return isinstance(model.get_submodule(layer), nn.LayerNorm)
+    return isinstance(model.get_submodule(layer), (nn.LayerNorm, nn.Linear))
 
 
 def some_layers(model: nn.Module, most: int = 12) -> str:

@@ -76,13 +76,17 @@ def extract_features(
     )
     extractor.take(layer, maps)
     records, _ = records_at(videos, extractor.medium)
+    windows = None
     if window is not None:
         if extractor.medium is not VIDEO:
             raise ConfigError(
                 "--window is of videos, and this checkpoint is of images; leave it out"
             )
-        records = [*windows_of(records, extractor.protocol.decoder, window, stride)]
-    return features_of_records(extractor, checkpoint, records, out, one_a_view, workers, progress)
+        windows = window, window / 2 if stride is None else stride
+        records = [*windows_of(records, extractor.protocol.decoder, *windows)]
+    return features_of_records(
+        extractor, checkpoint, records, out, one_a_view, workers, progress, windows
+    )
 
 
 def features_of_records(
@@ -93,9 +97,17 @@ def features_of_records(
     one_a_view: bool = False,
     workers: int = -1,
     progress: Progress | None = None,
+    windows: tuple[float, float] | None = None,
 ) -> FeatureTable:
-    """As `extract_features`, of records, by the predictor that `checkpoint` made."""
-    made_by = {"checkpoint": file_sha256(local_file(checkpoint)), **extractor.made_by()}
+    """As `extract_features`, of records, by the predictor that `checkpoint` made.
+
+    windows: (seconds, stride) of those that the records are; a file has windows of one kind, or none.
+    """
+    made_by = {
+        "checkpoint": file_sha256(local_file(checkpoint)),
+        **extractor.made_by(),
+        "window": windows,
+    }
     with GrowingFeatures(out, records, made_by, one_a_view) as file:
         left = file.left
         done, failed = len(records) - len(left), len(file.failed)
@@ -111,11 +123,11 @@ def features_of_records(
 
 
 def windows_of(
-    records: Iterable[VideoRecord], decoder: str, window: float, stride: float | None
+    records: Iterable[VideoRecord], decoder: str, window: float, stride: float
 ) -> Iterator[VideoRecord]:
     """A record for each window of each record; one that cannot be opened as it is, so that it is told later.
 
-    stride: seconds between the beginnings of windows; None = half of a window.
+    window, stride: seconds, of a window and between the beginnings of two.
     """
     for record in records:
         try:
@@ -126,8 +138,6 @@ def windows_of(
         except (DecodeError, DataError):
             yield record
             continue
-        placed = place_windows(
-            end, window, window / 2 if stride is None else stride, record.start, record.end
-        )
+        placed = place_windows(end, window, stride, record.start, record.end)
         for start, stop in zip(placed.starts.tolist(), placed.ends.tolist(), strict=True):
             yield replace(record, start=start, end=stop, name=f"{record.name} {start:g}-{stop:g} s")

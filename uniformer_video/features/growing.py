@@ -63,13 +63,17 @@ class GrowingFeatures:
         self._lines: dict[_Key, dict[str, Any]] = {}
         self._shape: list[int] | None = None
         self._open = ExitStack()
+        locked = False
         try:
-            self._rows, self._numbers = self._file(".rows.jsonl"), self._file(".vectors")
+            self._rows = self._file(".rows.jsonl")
             lock_file(self._rows, path)
+            locked = True
+            self._numbers = self._file(".vectors")
             self._begin()
         except BaseException:
+            if locked:  # else what is there, empty or not, is another process's
+                self._remove_empty()
             self._open.close()
-            self._remove_empty()
             raise
 
     @property
@@ -80,8 +84,7 @@ class GrowingFeatures:
     @property
     def failed(self) -> dict[str, str]:
         """{name of one of the records: why it has no features}."""
-        lines = {record.name: self._lines.get(_key(record), {}) for record in self.records}
-        return {name: line["failed"] for name, line in lines.items() if "failed" in line}
+        return _failures([self._lines.get(_key(record), {}) for record in self.records])
 
     def add(self, record: VideoRecord, found: np.ndarray | str) -> None:
         """Keep what was found of one video: float32 `[view, ...]`, or why there is nothing."""
@@ -98,7 +101,7 @@ class GrowingFeatures:
                 "out --maps"
             )
         self._shape = shape
-        self._numbers.write(np.ascontiguousarray(rows, np.float32).tobytes())
+        _write_all(self._numbers, np.ascontiguousarray(rows, np.float32).tobytes())
         self._keep({**line, "rows": len(rows), "shape": shape})
 
     def finish(self) -> FeatureTable:
@@ -111,18 +114,22 @@ class GrowingFeatures:
         order += [key for key in self._lines if key not in set(keys)]
         if not any("rows" in self._lines[key] for key in order):
             reasons = [line["failed"] for line in self._lines.values()]
+            self._remove()  # so that another call tries them again
             raise DataError(f"no video has features: {reasons[0] if reasons else 'none is given'}")
         table = self._table(order)
         write_features(table, self.path)
         del table
-        self.close()
-        for suffix in (".rows.jsonl", ".vectors", ".sorted"):
-            _beside(self.path, suffix).unlink(missing_ok=True)
+        self._remove()
         return read_features(self.path, mapped=True)
 
     def close(self) -> None:
         """Let go of the files, which stay."""
         self._open.close()
+
+    def _remove(self) -> None:
+        self.close()
+        for suffix in (".rows.jsonl", ".vectors", ".sorted"):
+            _beside(self.path, suffix).unlink(missing_ok=True)
 
     def _remove_empty(self) -> None:
         for suffix in (".rows.jsonl", ".vectors"):
@@ -185,22 +192,24 @@ class GrowingFeatures:
             key = (path, 0.0 if math.isnan(start) else start, None if math.isnan(end) else end)
             rows.setdefault(key, []).append(row)
         for (path, begin, stop), own in rows.items():
+            if (os.path.abspath(path), begin, stop) in self._lines:
+                continue  # spelt in two ways
             values = np.ascontiguousarray(known.vectors[own], np.float32)
-            self._numbers.write(values.tobytes())
+            _write_all(self._numbers, values.tobytes())
             line = {"path": path, "start": begin, "end": stop, "rows": len(own)}
             self._keep({**line, "shape": list(values.shape[1:])})
 
     def _take(self, line: dict[str, Any]) -> None:
         if "rows" in line:
             self._shape = line["shape"]
-        self._lines[line["path"], line["start"], line["end"]] = line
+        self._lines[os.path.abspath(line["path"]), line["start"], line["end"]] = line
 
     def _keep(self, line: dict[str, Any]) -> None:
         self._write(line)
         self._take(line)
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        self._rows.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+        _write_all(self._rows, (json.dumps(line, ensure_ascii=False) + "\n").encode())
 
     def _bytes(self) -> int:
         return 4 * math.prod(self._shape or [0]) * sum(map(_count, self._lines.values()))
@@ -224,7 +233,7 @@ class GrowingFeatures:
         starts = [np.nan if w else start for (_, start, _), w in zip(keys, whole, strict=True)]
         return FeatureTable(
             vectors,
-            [path for path, _, _ in keys],
+            [str(self._lines[key]["path"]) for key in keys],
             np.array(starts, np.float64),
             np.array([np.nan if end is None else end for *_, end in keys], np.float64),
             np.array(
@@ -237,11 +246,7 @@ class GrowingFeatures:
                 np.int64,
             ),
             self.made_by,
-            {
-                line["name"]: line["failed"]
-                for key in order
-                if "failed" in (line := self._lines[key])
-            },
+            _failures([self._lines[key] for key in order]),
         )
 
 
@@ -254,12 +259,30 @@ def _sorted(vectors: np.ndarray, rows: np.ndarray, place: Path) -> np.ndarray:
     return found
 
 
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    """Write to a file without a buffer, which may take a part alone, as a disk does that is nearly full."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
 def _count(line: Mapping[str, Any]) -> int:
     return int(line.get("rows", 0))
 
 
 def _key(record: VideoRecord) -> _Key:
-    return record.path, float(record.start), record.end
+    # a video is one, however its path is spelt
+    return os.path.abspath(record.path), float(record.start), record.end
+
+
+def _failures(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """{name: why it has no features}; of videos of one name, as two lists may have, the others' paths."""
+    found: dict[str, str] = {}
+    for line in lines:
+        if "failed" in line:
+            name = line["name"]
+            found[line["path"] if name in found else name] = line["failed"]
+    return found
 
 
 def _beside(path: Path, suffix: str) -> Path:
