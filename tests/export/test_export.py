@@ -247,10 +247,28 @@ def test_words_that_do_not_fit(room, call, tmp_path, program):
     assert "ends in .pt2" in errors("--out", tmp_path / "m.onnx", "--format", "torch-export")
     assert "it is one of" in errors("--out", tmp_path / "m.bin")
     assert "exists already" in errors("--out", program)
-    assert "no folder" in errors("--out", tmp_path / "none" / "m.pt2")
+    assert f"{tmp_path / 'm.XML'}: a file of the format openvino ends in .xml" in errors(
+        "--out", tmp_path / "m.XML"
+    )
+    missing = tmp_path / "none" / "m.pt2"
+    assert f"to write {missing} into" in errors("--out", missing)
     assert "--opset is for" in errors("--out", tmp_path / "m.pt2", "--opset", "20")
+    assert "--opset is for" in errors("--out", tmp_path / "m.pt2", "--opset", "18")
     assert "from 18 to 25" in errors("--out", tmp_path / "m.onnx", "--opset", "9")
     assert "none.mp4" in errors("--out", tmp_path / "m.pt2", "--check", tmp_path / "none.mp4")
     assert not list(tmp_path.iterdir())
     with pytest.raises(ConfigError, match="did you mean"):
         choose_format("m.xml", "openvin")
+    status, _, told = call("export", program, "--out", tmp_path / "m.pt2")
+    assert status == 2 and f"{program} is by its name an exported model already" in told
+
+
+def test_a_folder_that_takes_no_file_is_told_by_the_name_of_the_file(
+    room, call, tmp_path, monkeypatch
+):
+    def refuse(prefix, dir):
+        raise PermissionError(13, "Permission denied", f"{dir}/{prefix}abc")
+
+    monkeypatch.setattr(export_model.tempfile, "TemporaryDirectory", refuse)
+    status, _, told = call("export", room / "weights.pt", "--out", tmp_path / "m.pt2")
+    assert status == 2 and told.strip().endswith(str(tmp_path / "m.pt2"))

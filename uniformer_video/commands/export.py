@@ -51,7 +51,6 @@ def export_command(args: Namespace) -> int:
 
     from uniformer_video.bench.generated import generate_images, generate_videos
     from uniformer_video.data.lists.media import IMAGE
-    from uniformer_video.export.graph import OPSET
     from uniformer_video.runs.export_model import export_model
 
     done = export_model(
@@ -61,7 +60,7 @@ def export_command(args: Namespace) -> int:
         args.format,
         args.preprocess,
         args.dynamic_size,
-        OPSET if args.opset is None else args.opset,
+        args.opset,
         args.check,
     )
     if args.json:

@@ -29,9 +29,7 @@ def write_program(
 def check_opset(chosen: ExportFormat, opset: int) -> None:
     """Raise `ConfigError` for a set of operators that cannot be written, or is not for this format."""
     if chosen is not ONNX:
-        if opset != graph.OPSET:
-            raise ConfigError(f"--opset is for files of ONNX, and the format is {chosen.name}")
-        return
+        raise ConfigError(f"--opset is for files of ONNX, and the format is {chosen.name}")
     highest = min(_HIGHEST_OPSET, import_library("onnx", ONNX).defs.onnx_opset_version())
     if not graph.OPSET <= opset <= highest:
         raise ConfigError(f"--opset is {opset}; from {graph.OPSET} to {highest} can be written")
@@ -70,7 +68,8 @@ def _write_openvino(
     program: torch.export.ExportedProgram, info: ExportInfo, path: Path, opset: int
 ) -> ExportInfo:
     openvino = import_library("openvino", OPENVINO)
-    model = openvino.convert_model(program)
+    with graph.without_noise():
+        model = openvino.convert_model(program)
     model.inputs[0].set_names({info.input["name"]})
     model.outputs[0].set_names({info.output["name"]})
     model.set_rt_info(info.to_json(), [KEY, "info"])

@@ -71,7 +71,7 @@ def choose_format(path: Path | str, name: str | None) -> ExportFormat:
         )
     chosen = FORMATS[name] if name is not None else found
     assert chosen is not None
-    if found is not chosen:
+    if Path(path).suffix != chosen.suffix:  # no other case: torch and OpenVINO refuse .PT2 and .XML
         raise ConfigError(
             f"{path}: a file of the format {chosen.name} ends in {chosen.suffix}; give such a name, or "
             f"another format: {suffixes}"

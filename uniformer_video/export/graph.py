@@ -53,7 +53,7 @@ def trace(
         shape[height] += _MORE[0]
         shape[width] += _MORE[1]
     dims = dict.fromkeys(names, Dim.AUTO)  # DYNAMIC complains by an error whose class is private
-    with torch.no_grad(), _without_noise():
+    with torch.no_grad(), without_noise():
         try:
             program = torch.export.export(
                 model, (example.new_zeros(shape),), dynamic_shapes=(dims,), strict=False
@@ -97,7 +97,7 @@ def to_onnx(
     Raises `MissingLibraryError`; nothing is written after an error.
     """
     onnx = import_library("onnx", ONNX)
-    with _without_noise():
+    with without_noise():
         written = torch.onnx.export(
             program,
             (),
@@ -138,7 +138,7 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 
 @contextmanager
-def _without_noise() -> Iterator[None]:
+def without_noise() -> Iterator[None]:
     """Without the exporter's remarks on itself: torchvision is not there, torch uses what it deprecates."""
     log = logging.getLogger("torch.onnx")
     level = log.level

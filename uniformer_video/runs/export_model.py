@@ -4,6 +4,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import nn
 from uniformer_video.config.recorded import config_from_text
 from uniformer_video.errors import CheckpointError, UserError
 from uniformer_video.export.files import check_opset, files_of, write_program
-from uniformer_video.export.formats import FORMATS, ExportFormat, choose_format
+from uniformer_video.export.formats import FORMATS, ExportFormat, choose_format, is_export
 from uniformer_video.export.graph import OPSET, trace
 from uniformer_video.export.metadata import ExportInfo, fingerprint_of, json_beside
 from uniformer_video.export.parity import TOLERANCE, Parity, compare
@@ -77,7 +78,7 @@ def export_model(
     format_name: str | None = None,
     preprocess: bool = False,
     dynamic_size: bool = False,
-    opset: int = OPSET,
+    opset: int | None = None,
     videos: Sequence[str] | None = None,
     tolerance: float = TOLERANCE,
 ) -> Exported:
@@ -89,7 +90,7 @@ def export_model(
         format_name: one of `formats.FORMATS`; None = by the suffix of `target`.
         preprocess: with the preparation inside, see `PreparedModel`.
         dynamic_size: clips may have other heights and widths; frames that are prepared inside always may.
-        opset: of ONNX's operators.
+        opset: of ONNX's operators; None = `OPSET`.
         videos: places of videos to compare on; None = the test list that the checkpoint's run had.
         tolerance: see `parity.Parity`.
 
@@ -98,10 +99,11 @@ def export_model(
     """
     target = Path(target)
     chosen = choose_format(target, format_name)
-    for file in files_of(target):
+    for file in reversed(files_of(target)):  # the one that was asked for first
         check_target(file)
     chosen.require()
-    check_opset(chosen, opset)
+    if opset is not None:
+        check_opset(chosen, opset)
     predictor, weights = _open(checkpoint)
     network = for_inference(deepcopy(predictor.model))
     if preprocess:
@@ -111,10 +113,10 @@ def export_model(
             network, protocol.views, protocol.score, predictor.task, temperature
         ).eval()
     info = _describe(predictor, weights, chosen, preprocess, dynamic_size)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-        clips = find_clips(predictor.protocol, weights, videos, generate, Path(folder))
-        draft = Path(folder) / target.name
-        info = _write(network, info, draft, dynamic_size, opset)
+    with _folder_beside(target) as folder:
+        clips = find_clips(predictor.protocol, weights, videos, generate, folder)
+        draft = folder / target.name
+        info = _write(network, info, draft, dynamic_size, OPSET if opset is None else opset)
         parity = _compare(predictor, info, draft, clips, tolerance)
         if not parity.fault():
             about = {**info.to_dict(), "parity": parity.to_dict(), "checked_on": clips.source}
@@ -124,8 +126,25 @@ def export_model(
     return Exported(target, info, parity, clips.source, clips.note())
 
 
+@contextmanager
+def _folder_beside(target: Path) -> Iterator[Path]:
+    """A folder that lasts as long as the block, from which files can be moved to `target` at once."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        error.filename = str(target)  # what the caller knows, not the folder
+        raise
+    with folder as name:
+        yield Path(name)
+
+
 def _open(checkpoint: str | Path) -> tuple[Predictor, Weights]:
     """What classifies, on the processor in float32, as it is exported; and the weights that it has."""
+    if is_export(checkpoint) and Path(checkpoint).is_file():
+        raise CheckpointError(
+            f"{checkpoint} is by its name an exported model already; give the checkpoint that it was "
+            "exported from"
+        )
     import_installed()
     weights = read_weights(local_file(checkpoint))
     if labels_pixels(weights):
