@@ -4,6 +4,8 @@ import dataclasses
 import importlib.util
 import json
 import shutil
+import zipfile
+from dataclasses import replace
 from threading import Thread
 
 import numpy as np
@@ -19,7 +21,7 @@ from uniformer_video.explain.explainer import Explainer
 from uniformer_video.export import runtime
 from uniformer_video.export.formats import FORMATS
 from uniformer_video.export.metadata import json_beside, read_info
-from uniformer_video.export.runtime import open_exported
+from uniformer_video.export.runtime import check_shape, open_exported
 from uniformer_video.runs.run import run
 from uniformer_video.weights.file_kinds import EXPORTED
 
@@ -178,6 +180,23 @@ def test_a_truncated_file_is_one_line(exported, tmp_path, suffix):
     with pytest.raises(UserError, match="half") as error:
         uv.Predictor.from_export(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_that_its_runtime_refuses_is_one_line(exported, tmp_path, capfd):
+    path = tmp_path / "damaged.pt2"
+    with zipfile.ZipFile(exported(".pt2")) as whole, zipfile.ZipFile(path, "w") as damaged:
+        for name in whole.namelist():
+            is_graph = name.endswith("models/model.json")
+            damaged.writestr(name, b"{}" if is_graph else whole.read(name))
+    with pytest.raises(CheckpointError, match=r"torch .* refuses .*damaged\.pt2") as error:
+        uv.Predictor.from_export(path)
+    assert "\n" not in str(error.value) and "Traceback" not in capfd.readouterr().err
+
+
+def test_a_file_of_videos_is_no_model_of_images(exported):
+    model = open_exported(exported(".onnx"))
+    with pytest.raises(ConfigError, match="takes videos, and this is of images"):
+        check_shape(model, replace(model.info.protocol, medium="image"))
 
 
 def test_a_json_of_another_file_beside_it_is_refused(exported, tmp_path):

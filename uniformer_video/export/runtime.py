@@ -61,6 +61,11 @@ def open_exported(path: str | Path) -> ExportedModel:
 def check_shape(model: ExportedModel, protocol: Protocol) -> None:
     """Raise `ConfigError` where the clips of `protocol` do not go into the file."""
     own = model.info.protocol
+    if protocol.medium != own.medium:
+        raise ConfigError(
+            f"{model.path} takes {own.medium}s, and this is of {protocol.medium}s; take the settings of its "
+            "run, or another file"
+        )
     asked = {
         "frames": (protocol.sampling.num_frames, own.sampling.num_frames),
         "pixels a side": (protocol.views.crop_size, own.views.crop_size),

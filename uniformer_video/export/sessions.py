@@ -1,5 +1,6 @@
 """An exported file as a plain function of arrays, as the check of a file runs it."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
@@ -33,15 +34,22 @@ def _open_onnx(path: Path) -> Run:
         hint = ""
         if "opset" in str(error).lower():
             hint = "; it is too old for these operators: update it, or export with a lower --opset"
-        raise CheckpointError(
-            f"onnxruntime {runtime.__version__} refuses the file: {one_line(error)[:300]}{hint}"
-        ) from None
+        raise _refused(path, f"onnxruntime {runtime.__version__}", error, hint) from None
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch})[0]
 
 
 def _open_torch_export(path: Path) -> Run:
-    module = torch.export.load(path).module()
+    log = logging.getLogger("torch.export")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it prints the traceback of what the error says
+    try:
+        module = torch.export.load(path).module()
+    except Exception as error:  # of a damaged file, whatever its reading came upon
+        hint = "; it is damaged, or another torch wrote it: export it again"
+        raise _refused(path, f"torch {torch.__version__}", error, hint) from None
+    finally:
+        log.setLevel(level)
 
     def run(batch: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -53,7 +61,10 @@ def _open_torch_export(path: Path) -> Run:
 def _open_openvino(path: Path) -> Run:
     openvino: Any = import_library("openvino", OPENVINO)
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    compiled = openvino.compile_model(path, "CPU", options)
+    try:
+        compiled = openvino.compile_model(path, "CPU", options)
+    except Exception as error:  # mostly RuntimeError, and its own
+        raise _refused(path, f"openvino {openvino.__version__}", error) from None
     one_at_a_time = Lock()  # a compiled model has one request
 
     def run(batch: np.ndarray) -> np.ndarray:
@@ -61,6 +72,12 @@ def _open_openvino(path: Path) -> Run:
             return compiled(batch)[0]
 
     return run
+
+
+def _refused(path: Path, runtime: str, error: Exception, hint: str = "") -> CheckpointError:
+    """The error for a file that its runtime, named with its version, does not take."""
+    reason = one_line(error).partition(" Please check the warnings")[0]  # torch's, not shown here
+    return CheckpointError(f"{runtime} refuses {path}: {reason[:300].rstrip('. ')}{hint}")
 
 
 _OPENERS: dict[str, Callable[[Path], Run]] = {
