@@ -260,7 +260,7 @@ def test_words_that_do_not_fit(room, call, tmp_path, program):
     with pytest.raises(ConfigError, match="did you mean"):
         choose_format("m.xml", "openvin")
     status, _, told = call("export", program, "--out", tmp_path / "m.pt2")
-    assert status == 2 and f"{program} is by its name an exported model already" in told
+    assert status == 2 and f"{program} is an exported model by its name" in told
 
 
 def test_a_folder_that_takes_no_file_is_told_by_the_name_of_the_file(

@@ -44,8 +44,8 @@ def export_command(args: Namespace) -> int:
 
     The file takes normalised clips and gives logits; with --preprocess it takes frames as they are decoded,
     and gives probabilities. Any number of clips at once. Classes, sampling, sizes, licence note and versions
-    stand inside, and beside it as FILE.json. It is compared with the model on 32 views: a file whose answers
-    differ is not written, and the exit status is 1.
+    stand inside, and beside it as FILE.json. It is compared with the model on up to 32 views: a file whose
+    answers differ is not written, and the exit status is 1.
     """
     import simplejson
 

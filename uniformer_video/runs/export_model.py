@@ -18,7 +18,7 @@ from torch import nn
 from uniformer_video.config.recorded import config_from_text
 from uniformer_video.errors import CheckpointError, UserError
 from uniformer_video.export.files import check_opset, files_of, write_program
-from uniformer_video.export.formats import FORMATS, ExportFormat, choose_format, is_export
+from uniformer_video.export.formats import FORMATS, ExportFormat, choose_format
 from uniformer_video.export.graph import OPSET, trace
 from uniformer_video.export.metadata import ExportInfo, fingerprint_of, json_beside
 from uniformer_video.export.parity import TOLERANCE, Parity, compare
@@ -140,11 +140,6 @@ def _folder_beside(target: Path) -> Iterator[Path]:
 
 def _open(checkpoint: str | Path) -> tuple[Predictor, Weights]:
     """What classifies, on the processor in float32, as it is exported; and the weights that it has."""
-    if is_export(checkpoint) and Path(checkpoint).is_file():
-        raise CheckpointError(
-            f"{checkpoint} is by its name an exported model already; give the checkpoint that it was "
-            "exported from"
-        )
     import_installed()
     weights = read_weights(local_file(checkpoint))
     if labels_pixels(weights):
