@@ -18,6 +18,7 @@ runtime = pytest.importorskip("onnxruntime", reason="the extra `export` is not i
 pytest.importorskip("pytorchvideo")
 
 ONE_SIZE = {"mvit"}  # positional encodings are of the clip's size
+FEW = ("uniformer_s", "x3d_xs", "image_uniformer_xxs")  # of those that take any size
 # Their program, run by torch, wants more than one position in the last map; the ONNX file takes one too.
 ONE_POSITION = {"x3d", "slow", "slowfast", "r2plus1d"}
 
@@ -45,7 +46,8 @@ def like(x, batch, taller=0, wider=0):
 
 def assert_same(found, expected):
     assert found.shape == expected.shape
-    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+    # logits of fresh heads are small, and differences of what they are sums of are not
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max() + 1e-6
 
 
 def check(name, path, *, dynamic_size, **options):
@@ -73,19 +75,26 @@ def test_a_light_model_for_any_batch(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dynamic_size", [False, True])
 @pytest.mark.parametrize("name", FORMS)
-def test_every_family(name, dynamic_size, tmp_path):
-    if dynamic_size and find_model(name).family.name in ONE_SIZE:
-        with pytest.raises(ConfigError, match="one size alone"):
-            trace(model_of(name), inputs(name), dynamic_size=True)
-    else:
-        check(name, tmp_path / "m.onnx", dynamic_size=dynamic_size)
+def test_every_family_for_any_batch(name, tmp_path):
+    check(name, tmp_path / "m.onnx", dynamic_size=False)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FORMS)
-def test_every_family_in_openvino(name):
+@pytest.mark.parametrize("name", FEW)
+def test_families_for_any_size(name, tmp_path):
+    check(name, tmp_path / "m.onnx", dynamic_size=True)
+
+
+def test_a_family_of_one_size_says_so():
+    (name,) = [name for name in FORMS if find_model(name).family.name in ONE_SIZE]
+    with pytest.raises(ConfigError, match="one size alone"):
+        trace(model_of(name), inputs(name), dynamic_size=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FEW)
+def test_families_in_openvino(name):
     openvino = pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
     model, x = model_of(name), inputs(name, batch=1)
     converted = openvino.convert_model(trace(model, x))
