@@ -45,6 +45,15 @@ def test_rows_stand_in_the_order_asked_for_and_failures_are_named(tmp_path):
     assert [place.name for place in tmp_path.iterdir()] == ["f.npz"]
 
 
+@pytest.mark.parametrize(
+    "odd", ["\udcff", "\u2028", "\x85"], ids=["no UTF-8", "separator", "next line"]
+)
+def test_an_odd_name_is_kept_and_a_killed_run_goes_on(tmp_path, odd):
+    path, wanted = tmp_path / "f.npz", records(f"a{odd}", "b")
+    fill(path, wanted, stop_after=1)
+    assert fill(path, wanted).paths == [f"a{odd}.mp4", "b.mp4"]
+
+
 def test_a_row_a_view(tmp_path):
     found = fill(tmp_path / "f.npz", records("a", "b"), one_a_view=True)
     assert found.paths == ["a.mp4"] * 2 + ["b.mp4"] * 2 and found.views.tolist() == [0, 1, 0, 1]

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,15 @@ def test_what_is_written_is_read_back(tmp_path, suffix, shape):
     for name in ("starts", "ends", "views"):
         np.testing.assert_array_equal(getattr(found, name), getattr(given, name))
     assert (found.paths, found.made_by, found.failed) == (given.paths, given.made_by, given.failed)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_path_that_is_no_utf_8_is_written_and_read_back(tmp_path, suffix):
+    given, path = replace(table(), paths=["a\udcff.mp4", "b.mp4", "c.mp4"]), tmp_path / f"f{suffix}"
+    given = replace(given, failed={"d\udcff.mp4": "it breaks"})
+    write_features(given, path)
+    found = read_features(path)
+    assert (found.paths, found.failed) == (given.paths, given.failed)
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 3, 3, 4)], ids=["vectors", "maps"])

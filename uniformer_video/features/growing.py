@@ -209,7 +209,7 @@ class GrowingFeatures:
         self._take(line)
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        _write_all(self._rows, (json.dumps(line, ensure_ascii=False) + "\n").encode())
+        _write_all(self._rows, (json.dumps(line) + "\n").encode())
 
     def _bytes(self) -> int:
         return 4 * math.prod(self._shape or [0]) * sum(map(_count, self._lines.values()))

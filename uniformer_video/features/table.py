@@ -89,9 +89,7 @@ def write_features(table: FeatureTable, path: Path | str) -> None:
     """
     path = Path(path)
     check_form(path)
-    facts = json.dumps(
-        {"kind": KIND, "made_by": table.made_by, "failed": table.failed}, ensure_ascii=False
-    )
+    facts = json.dumps({"kind": KIND, "made_by": table.made_by, "failed": table.failed})
     columns = {
         "paths": np.array(list(table.paths), np.str_),
         "starts": np.asarray(table.starts, np.float64),
@@ -112,7 +110,7 @@ def write_features(table: FeatureTable, path: Path | str) -> None:
     elif path.suffix.lower() == ".parquet":
         _write_parquet(path, table, columns, facts)
     else:
-        names = json.dumps(list(table.paths), ensure_ascii=False)
+        names = json.dumps(list(table.paths))  # ASCII: a path may be no UTF-8
         numbers = {name: columns[name] for name in ("starts", "ends", "views")}
         tensors = {"vectors": np.ascontiguousarray(table.vectors), **numbers}
         data = _safetensors().save(tensors, metadata={"facts": facts, "paths": names})
