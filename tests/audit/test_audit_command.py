@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,14 @@ from pages import Page
 from untrained import write_untrained
 
 from uniformer_video import cli
+from uniformer_video.audit.listed import Listed
 from uniformer_video.audit.near import near_pairs
 from uniformer_video.audit.tables import DUPLICATES_FILE, LABELS_FILE
-from uniformer_video.audit.vectors import FEATURES_FILE
+from uniformer_video.audit.vectors import FEATURES_FILE, rows_of
+from uniformer_video.data.lists.media import IMAGE
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.errors import DataError
+from uniformer_video.features.predictor import FeaturePredictor
 from uniformer_video.features.table import FeatureTable, read_features, write_features
 from uniformer_video.prepare.demo import write_video
 
@@ -124,12 +130,77 @@ def test_the_same_footage_is_found_and_names_are_escaped(data, tmp_path):
         (["--alike", "2"], "--alike is 2"),
         (["--checkpoint", "best.pt"], "one of them"),
         (["DATA.PATH_TO_DATA_DIR", "x"], "leave it out"),
+        (["--device", "cpu"], "--device is of --checkpoint"),
+        (["--split", "test"], "allowed: 'train', 'val', 'all'"),  # which a run would take from val
+        (["--out", ""], "--out is empty"),
     ],
 )
-def test_what_is_wrong_is_one_line(data, tmp_path, capsys, words, said):
+def test_what_is_wrong_is_one_line(data, tmp_path, capsys, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
     assert audit(data, tmp_path, "--quick", "DATA.MAX_BAD_RATIO", "1", *words) == 2
     assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists() and not (tmp_path / LABELS_FILE).exists()
+
+
+@needs_scikit_learn
+def test_a_model_that_cannot_be_used_leaves_no_folder(data, tmp_path, capsys, monkeypatch):
+    words = ["audit", str(data[0]), "--out", str(tmp_path / "out"), "--quick", "--checkpoint"]
+    words += ["best.pt", "DATA.MAX_BAD_RATIO", "1"]
+    assert cli.main(words) == 2
+    assert "best.pt" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(
+        FeaturePredictor, "from_checkpoint", lambda *_, **__: SimpleNamespace(medium=IMAGE)
+    )
+    assert cli.main(words) == 2
+    assert "a model of images" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@needs_scikit_learn
+def test_it_says_that_footage_was_not_compared(data, tmp_path, capsys):
+    words = ["--workers", "1", "--split", "train", "--show", "1", "DATA.MAX_BAD_RATIO", "1"]
+    assert audit(data, tmp_path, "--quick", *words) == 0
+    page = tmp_path / "out" / "audit.html"
+    said = capsys.readouterr().out
+    assert "footage was not compared: --quick" in said
+    assert "5.mp4: walk? It seems run." in said
+    assert "None was found." not in page.read_text() and "no copy of it" not in page.read_text()
+    assert audit(data, tmp_path, *words) == 0
+    assert "not compared" not in capsys.readouterr().out
+    assert "no copy of it" in page.read_text()
+
+
+def test_features_of_a_whole_video_are_not_of_its_segments():
+    def listed(name, **times):
+        return Listed(VideoRecord(f"/{name}.mp4", name, (0,), **times), "train")
+
+    paths = ["/a.mp4", "/b.mp4", "/b.mp4", "/a.mp4"]
+    table = FeatureTable(
+        np.float32([[1], [2], [4], [9]]),
+        paths,
+        np.array([np.nan, 0, 5, 7]),
+        np.array([np.nan, 5, 10, 8]),
+        np.full(4, -1),
+        failed={"c": "/c.mp4 breaks"},
+    )
+    videos = [
+        listed("a"),
+        listed("a", start=1.0, end=2.0),
+        listed("b", start=5.0, end=10.0),
+        listed("b"),
+        listed("c"),
+        listed("d"),
+    ]
+    features, rows, missing = rows_of(videos, table, "f.npz")
+    assert rows.tolist() == [0, -1, 1, 2, -1, -1] and features.ravel().tolist() == [1, 4, 3]
+    assert missing == {
+        1: "f.npz has features of other seconds of it",
+        4: "breaks",
+        5: "f.npz has no features of it",
+    }
+    with pytest.raises(DataError, match="none of the 1 segments"):
+        rows_of(videos[1:2], table, "f.npz")
 
 
 @needs_scikit_learn
@@ -166,7 +237,11 @@ def test_wrong_files_are_one_line(data, tmp_path, capsys):
     ):
         assert audit((root, path), tmp_path, *empty) == 2
         assert said in capsys.readouterr().err
-    out.mkdir()
+    (out / "audit.html").mkdir(parents=True)
+    assert audit(data, tmp_path, *empty) == 2
+    assert "audit.html is a folder" in capsys.readouterr().err
+    assert [place.name for place in out.iterdir()] == ["audit.html"]
+    (out / "audit.html").rmdir()
     (out / "labels.csv").write_text("mine\n")
     assert audit(data, tmp_path, *empty) == 2
     assert "not of an audit" in capsys.readouterr().err

@@ -21,7 +21,7 @@ class Audit:
 
     judged: int64 `[J]`, their places among `videos`, in the order of `suspicions` and of the probabilities,
     float `[J, K]`. left_out: {place: why its label is not judged}. not_compared: {place: why its footage is
-    not compared}. pairs: near-duplicates. probe: what judged.
+    not compared}. footage: whether any was. pairs: near-duplicates. probe: what judged.
     """
 
     videos: Sequence[Listed]
@@ -33,6 +33,7 @@ class Audit:
     pairs: Sequence[Pair]
     left_out: Mapping[int, str]
     not_compared: Mapping[int, str] = field(default_factory=dict)
+    footage: bool = True
     notes: Sequence[str] = ()
 
     @property

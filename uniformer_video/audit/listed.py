@@ -37,7 +37,12 @@ def listed_videos(source: Source, part: str = ALL) -> list[Listed]:
 
     Raises `ConfigError` for a part that is not there, `DataError` for videos without labels or with several.
     """
-    there = [name for name in PARTS if source.splits.get(name)]
+    # Where a list is absent a run takes another in its place: each line once, in the first list that has it.
+    lines: dict[tuple[object, ...], Listed] = {}
+    for name in PARTS:
+        for record in source.splits.get(name, ()):
+            lines.setdefault((record.source, record.segment), Listed(record, name))
+    there = [name for name in PARTS if any(listed.part == name for listed in lines.values())]
     if not source.class_names:
         raise DataError(
             f"{source.given} has no labels, and an audit is about labels; give a folder with one sub-folder "
@@ -45,13 +50,7 @@ def listed_videos(source: Source, part: str = ALL) -> list[Listed]:
         )
     if part not in (ALL, *there):
         raise choice_error(f"--split of {source.given}", part, [*there, ALL])
-    wanted = there if part == ALL else [part]
-    # Where a list is absent a run takes another in its place: each line once, in the first list that has it.
-    lines: dict[tuple[object, ...], Listed] = {}
-    for name in wanted:
-        for record in source.splits[name]:
-            lines.setdefault((record.source, record.segment), Listed(record, name))
-    found = list(lines.values())
+    found = [listed for listed in lines.values() if part in (ALL, listed.part)]
     for listed in found:
         listed.record.label  # noqa: B018  raises for several labels, with the line of the list
     return found

@@ -1,7 +1,7 @@
 """An audit from a data set to a page: features, footage, the judgement, frames, files."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from uniformer_video.audit.pictures import strips_of
 from uniformer_video.audit.probe import FOLDS, scikit_learn
 from uniformer_video.audit.shown import page_record, shown_records
 from uniformer_video.audit.tables import claim_out, write_tables
-from uniformer_video.audit.vectors import FEATURES_FILE, extract_vectors, rows_of
+from uniformer_video.audit.vectors import FEATURES_FILE, feature_model, rows_of
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
+from uniformer_video.features.extract import features_of_records
 from uniformer_video.features.table import read_features
 from uniformer_video.pages.audit import write_audit_page
 from uniformer_video.pages.plots import report_library
@@ -55,23 +56,24 @@ def audit_data(
     source = find_source(data, _pinned(settings))
     videos = listed_videos(source, split)
     unique = list({listed.record.segment: listed.record for listed in videos}.values())
-    known = read_features(features) if features else None
-    if known:  # before anything is written
-        rows_of(videos, known, str(features))
-    folder = claim_out(out)
-    reasons: Mapping[Any, str] = {}
-    if known is None:
+    # What can be wrong is found before anything is written.
+    if features:
+        vectors, rows, missing = rows_of(videos, read_features(features), features)
+        folder = claim_out(out)
+    else:
         assert checkpoint is not None
-        known, reasons = extract_vectors(
-            checkpoint, unique, folder / FEATURES_FILE, workers or -1, device, progress
+        model = feature_model(checkpoint, device)
+        folder = claim_out(out)
+        file = folder / FEATURES_FILE
+        table = features_of_records(
+            model, checkpoint, unique, file, workers=workers or -1, progress=progress
         )
-    vectors, rows, missing = rows_of(videos, known, str(features or FEATURES_FILE))
-    failed = {record.segment: reason for record, reason in reasons.items()}
-    missing = {place: failed.get(videos[place].record.segment, missing[place]) for place in missing}
+        vectors, rows, missing = rows_of(videos, table, str(file))
     prints, not_compared = _footage(videos, folder, workers, progress) if footage else ({}, {})
     found = replace(
         audit_videos(videos, source.class_names, vectors, rows, missing, prints, alike),
         not_compared=not_compared,
+        footage=footage,
     )
     # What a run says of a test in place of an absent one is not about these lists.
     parts = {listed.part for listed in videos}
@@ -80,7 +82,7 @@ def audit_data(
     write_tables(folder, found)
     pictures = strips_of(shown_records(found, show), workers, progress)
     title = os.path.basename(os.path.abspath(data)) or data
-    facts = _facts(found, data, str(features or checkpoint), bool(features), alike, footage)
+    facts = _facts(found, data, str(features or checkpoint), bool(features), alike)
     return found, write_audit_page(folder, page_record(found, title, show, pictures, facts))
 
 
@@ -110,18 +112,18 @@ def _footage(
 
 
 def _facts(
-    found: Audit, data: str, source: str, is_file: bool, alike: float | None, footage: bool
+    found: Audit, data: str, source: str, is_file: bool, alike: float | None
 ) -> list[tuple[str, Any]]:
     strength, accuracy = found.probe.strength, found.probe.accuracy
     return [
         ("Data", data),
         ("Features", source if is_file else f"by {source}, the mean of the test's views"),
-        ("Folds", f"{FOLDS}, by class, groups and copies whole"),
+        ("Folds", f"{FOLDS}, by class, groups {'and copies ' if found.footage else ''}whole"),
         (
             "Probe",
             f"logistic regression, C = {strength:g}; agrees with {accuracy:.1%} of the labels",
         ),
-        ("Footage", "compared" if footage else "not compared (--quick)"),
+        ("Footage", "compared" if found.footage else "not compared (--quick)"),
         (
             "Alike to the model",
             f"from a cosine of {alike:g} on" if alike else "not asked for (--alike)",

@@ -60,6 +60,7 @@ def page_record(
         "duplicates": [_pair(audit, pair, pictures) for pair in audit.pairs[:most]],
         "notes": all_notes(audit),
         "facts": facts,
+        "footage": audit.footage,
         "left_out": [
             {"name": audit.videos[place].name, "reason": reason}
             for place, reason in left_out[:MAX_LEFT_OUT]

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from uniformer_video.audit.audit import Audit
+from uniformer_video.audit.vectors import FEATURES_FILE
 from uniformer_video.errors import DataError
 from uniformer_video.files import name_special, remove_unfinished
+from uniformer_video.pages.audit import PAGE_FILE
 from uniformer_video.prepare.folders import write_table
+from uniformer_video.prepare.overlap import CACHE_FILE
 
 LABELS_FILE = "labels.csv"
 DUPLICATES_FILE = "duplicates.csv"
@@ -42,10 +45,15 @@ _DUPLICATES = (
 
 def claim_out(folder: Path | str) -> Path:
     """Make the folder of an audit; `DataError` where a file, or a table of somebody else's, is in the way."""
+    if not str(folder):
+        raise DataError("--out is empty; name a folder for the results")
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         kind = name_special(folder.stat().st_mode) or "a file"
         raise DataError(f"--out {folder} is {kind}; name a folder for the results")
+    for name in (LABELS_FILE, DUPLICATES_FILE, PAGE_FILE, FEATURES_FILE, CACHE_FILE):
+        if (folder / name).is_dir():
+            raise DataError(f"{folder / name} is a folder, where a file goes; choose another --out")
     for name, header in ((LABELS_FILE, _LABELS), (DUPLICATES_FILE, _DUPLICATES)):
         table = folder / name
         if table.exists() and not _begins_with(table, ",".join(header)):

@@ -78,12 +78,16 @@ def audit_command(args: Namespace) -> int:
 
     for note in all_notes(found):
         log.warning("%s", note)
+    suggested = found.suspicions.suggested.tolist()
+    seems = dict(zip(found.judged.tolist(), [found.class_names[k] for k in suggested], strict=True))
     for place in found.likely_wrong[:3].tolist():
-        print(f"{found.videos[place].name}: {found.class_names[found.videos[place].label]}?")
+        video = found.videos[place]
+        print(f"{video.name}: {found.class_names[video.label]}? It seems {seems[place]}.")
     print(
         f"{plural(len(found.judged), 'label')} judged, {len(found.likely_wrong)} likely wrong "
         f"(estimated noise {found.suspicions.noise:.1%}); {plural(len(found.pairs), 'pair')} of "
         f"near-duplicates, {len(found.leaks)} across lists, the labels of {len(found.disagreeing)} differ"
+        + ("" if found.footage else " (footage was not compared: --quick)")
     )
     print(f"Page: {page}")
     return 0
@@ -94,6 +98,8 @@ def _check(args: Namespace) -> None:
         raise UserError(
             "an audit takes --features FILE or --checkpoint FILE, one of them; the second makes the features"
         )
+    if args.device and args.features:
+        raise UserError("--device is of --checkpoint; leave it out beside --features")
     if args.show < 0:
         raise ConfigError(f"--show is {args.show}; it takes 0 or more")
     if args.workers < 0:
