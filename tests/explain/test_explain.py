@@ -185,6 +185,28 @@ def test_files_of_others_stay(tmp_path):
         claim_files(tmp_path, "a.mp4")
 
 
+def test_the_explanation_of_another_video_of_that_name_stays(tmp_path):
+    picture = np.zeros((1, 2, 4, 4, 3), np.uint8)
+    heat, times = np.zeros((1, 2, 4, 4), np.float32), np.zeros((1, 2))
+    first = str(tmp_path / "first" / "a.mp4")
+    places = claim_files(tmp_path, first)
+    Explanation(first, "sit", 0.5, "gradcam", heat, picture, times).save(places["npz"])
+    assert claim_files(tmp_path, first) == places  # its own are made anew
+    with pytest.raises(DataError, match=r"is of another video, .*first"):
+        claim_files(tmp_path, str(tmp_path / "second" / "a.mp4"))
+
+
+@pytest.mark.parametrize("video", ["", "img_{:05d}.jpg"])
+def test_results_do_not_mix_with_the_frames_of_the_video(tmp_path, video):
+    with pytest.raises(DataError, match="holds the frames of the video"):
+        claim_files(f"{tmp_path}/.", str(tmp_path / video))
+
+
+def test_an_empty_folder_name_is_not_where_one_stands():
+    with pytest.raises(DataError, match="--out is empty"):
+        claim_files("", "a.mp4")
+
+
 def test_a_model_without_stages_asks_for_a_layer():
     with pytest.raises(ConfigError, match=r"name a layer \(--layer\): there are seen"):
         find_layer(Corner())

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from pages import MODEL
 from stored_tests import store_test
 
@@ -50,6 +51,26 @@ def test_the_surest_mistakes_are_shown_with_their_heat(tested, capsys):
     assert "No heat of test/1.mp4: " in told and "Of 2 mistakes 1 are shown." in told
     assert main(["report", str(folder)]) == 0  # it is shown on request
     assert 'id="heat"' not in (folder / "report.html").read_text("utf-8")
+
+
+def test_a_mistake_that_nothing_speaks_for_says_so(tested, monkeypatch):
+    folder = tested()
+    monkeypatch.setattr(
+        "uniformer_video.explain.explainer.gradcam", lambda *_: torch.zeros(2, 4, 4)
+    )
+    assert main(["report", str(folder), "--explain", "1"]) == 0
+    page = (folder / "report.html").read_text("utf-8")
+    assert page.count("No part of the centre clip speaks for it.") == 1
+
+
+def test_a_section_without_a_picture_counts_no_more_of_them(tested, tmp_path):
+    folder = tested()
+    (tmp_path / "run" / "results.json").write_text(
+        re.sub(r'"path": "[^"]*"', '"path": "/gone.mp4"', (folder / "results.json").read_text())
+    )
+    assert main(["report", str(folder), "--explain", "2"]) == 0
+    page = (folder / "report.html").read_text("utf-8")
+    assert "<li>2 have no heat" in page
 
 
 @pytest.mark.parametrize(

@@ -51,18 +51,32 @@ def strip(explanation: Explanation, most: int = _STRIP_FRAMES) -> np.ndarray:
 def claim_files(folder: str | Path, video: str) -> dict[str, Path]:
     """{"npz", "png", "mp4": where each is written}, in a folder that `write_files` makes.
 
-    Those of an earlier explanation may be replaced; `DataError` where files of others are in the way.
+    Those of an earlier explanation of the same video may be replaced; `DataError` where files of others are
+    in the way, or the folder is that of the video's own frames.
     """
+    if not str(folder):
+        raise DataError("--out is empty; name a folder for the results")
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise DataError(f"--out {folder} is no folder; name a folder for the results")
+    frames = Path(video).parent if "{" in Path(video).name else Path(video)
+    if folder.is_dir() and folder.resolve() == frames.resolve():
+        raise DataError(
+            f"--out {folder} holds the frames of the video, which the results would mix with; name another "
+            "folder for them"
+        )
     record = VideoRecord(video, video, ())
     name = Path(output_names([record])[record.segment]).name
     places = {kind: folder / f"{name}_heat.{kind}" for kind in ("npz", "png", "mp4")}
     there = [place for place in places.values() if place.exists()]
-    if there and not _is_explanation(places["npz"]):
+    explained = _explained_video(places["npz"])
+    if there and explained is None:
         raise DataError(
             f"{there[0]} is there and is not of an explanation; name another folder for the results"
+        )
+    if explained is not None and Path(explained).resolve() != Path(video).resolve():
+        raise DataError(
+            f"{places['npz']} is of another video, {explained}; name another folder for the results"
         )
     return places
 
@@ -91,9 +105,10 @@ def _one_after_another(times: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _is_explanation(path: Path) -> bool:
+def _explained_video(path: Path) -> str | None:
+    """The video whose explanation a file is; None where it is none."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return str(stored["kind"]) == KIND
+            return str(stored["path"]) if str(stored["kind"]) == KIND else None
     except Exception:  # anything else may lie there: NumPy raises what its bytes lead to
-        return False
+        return None

@@ -19,8 +19,8 @@ from uniformer_video.models.inference_mode import is_folded
 from uniformer_video.models.uniformer import UniFormer
 
 # Places a side that a map has to have, if a stage has so many. Measured on the demo (64 pixels, shapes of
-# about 20): 16 and 8 places put 2.5 and 2 times as much heat into the shape as its area is, 4 and 2 no more
-# than 1.3 and 1 times (benchmarks/explain_sanity.py).
+# about 20): 16 and 8 places put 2.7 and 2.1 times as much heat into the shape as its area is, 4 and 2 no
+# more than 1.3 and 1 times (benchmarks/explain_sanity.py).
 LEAST_SIDE = 12
 # Layers of a UniFormer that give channels first; all others give tokens, channels last.
 _CONVOLVED = re.compile(r"patch_embed\d\.proj\b")

@@ -1,7 +1,7 @@
 """The surest mistakes of a test, with the heat of what was predicted: a section of the report page."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,13 @@ def heat_of_mistakes(
     results: Mapping[str, Any],
     task: Task,
     count: int,
-    progress: Callable[[int, int], object] | None = None,
 ) -> dict[str, Any]:
     """What the page shows of the first `count` mistakes of a test of videos with one label each.
 
-    Returns `shown`, a list of `{"name", "path", "predicted", "score", "true", "strip"}` (names of classes,
-    the test's score, a data URI); `missing`, a list of `{"name", "reason"}` of those whose video cannot be
-    read; `total`, the number of mistakes; and `layer`, whose map it is. The heat is of Grad-CAM, by the
-    centre clip of each.
+    Returns `shown`, a list of `{"name", "path", "predicted", "score", "true", "strip", "any"}` (names of
+    classes, the test's score, a data URI, whether there is any heat); `missing`, a list of `{"name",
+    "reason"}` of those whose video cannot be read; `total`, the number of mistakes; and `layer`, whose map it
+    is. The heat is of Grad-CAM, by the centre clip of each.
 
     Raises `ConfigError` for a test that this is not made for and a `count` out of 1 to 48, `CheckpointError`
     where the tested weights are not there any more.
@@ -56,8 +55,7 @@ def heat_of_mistakes(
         )
     layer = explainer.check()
     shown, missing = [], []
-    chosen = mistakes[:count]
-    for done, mistake in enumerate(chosen, start=1):
+    for mistake in mistakes[:count]:
         entry = results["videos"][mistake.place]
         predicted = names[entry["top5"][0]["class"]]
         try:
@@ -80,10 +78,9 @@ def heat_of_mistakes(
                     "score": mistake.score,
                     "true": names[entry["label"]],
                     "strip": jpeg_uri(picture),
+                    "any": bool(found.heat.any()),
                 }
             )
-        if progress:
-            progress(done, len(chosen))
     return {"shown": shown, "missing": missing, "total": len(mistakes), "layer": layer}
 
 
