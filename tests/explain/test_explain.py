@@ -13,9 +13,10 @@ from uniformer_video.cli import main
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.explain.drawing import claim_files, overlay, strip, write_files
 from uniformer_video.explain.explainer import Explainer, Explanation
-from uniformer_video.explain.gradcam import find_layer, gradcam, usual_stage
+from uniformer_video.explain.gradcam import gradcam, usual_stage
 from uniformer_video.explain.occlusion import occlusion, occlusion_of_seconds, spread
 from uniformer_video.inference.predictor import Predictor
+from uniformer_video.models.layer_maps import find_layer
 
 
 class Corner(nn.Module):

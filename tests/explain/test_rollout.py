@@ -5,8 +5,9 @@ import torch
 
 from uniformer_video import create_model
 from uniformer_video.errors import ConfigError
-from uniformer_video.explain.gradcam import find_layer, gradcam
+from uniformer_video.explain.gradcam import gradcam
 from uniformer_video.explain.rollout import _entered, check_rollout, rollout
+from uniformer_video.models.layer_maps import find_layer
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
 

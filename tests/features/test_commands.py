@@ -10,9 +10,9 @@ import torch
 import uniformer_video as uv
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import DataError
-from uniformer_video.explain.gradcam import channels_last
 from uniformer_video.features.neighbours import nearest, rows_of
 from uniformer_video.features.table import FeatureTable, read_features
+from uniformer_video.models.layer_maps import channels_last
 from uniformer_video.runs import build_model
 from uniformer_video.weights.checkpoint import write_checkpoint
 

@@ -13,7 +13,7 @@ from uniformer_video.data.decoding.guard import GuardedReader
 from uniformer_video.data.lists.media import VIDEO
 from uniformer_video.data.loading.view_reader import ViewReader
 from uniformer_video.errors import ConfigError, choice_error
-from uniformer_video.explain.gradcam import find_layer, gradcam, usual_stage
+from uniformer_video.explain.gradcam import gradcam, usual_stage
 from uniformer_video.explain.methods import METHODS
 from uniformer_video.explain.occlusion import occlusion, occlusion_of_seconds, spread
 from uniformer_video.explain.rollout import CAVEAT, check_rollout, rollout
@@ -22,6 +22,7 @@ from uniformer_video.files import atomic_write
 from uniformer_video.inference.inputs import Video, find_source
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.timeline_windows import USUAL_RATE, times_of
+from uniformer_video.models.layer_maps import find_layer
 
 KIND = "explanation"
 MOST_CLIPS = 64

@@ -9,7 +9,6 @@ no attention: their convolutions stand in front of the map, which therefore says
 and not which pixels these saw, more than those below them. It is of no class.
 """
 
-from threading import get_ident
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.blocks import AttentionBlock, DividedBlock
+from uniformer_video.models.layer_maps import watching
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
 
@@ -70,19 +70,13 @@ def rollout(model: nn.Module, view: Tensor) -> Tensor:
 def _entered(model: UniFormer, view: Tensor) -> list[tuple[AttentionBlock, tuple[Any, ...]]]:
     """Each block of attention with what enters it, in the order in which they are run."""
     found: list[tuple[AttentionBlock, tuple[Any, ...]]] = []
-    thread = get_ident()
 
     def keep(block: nn.Module, flow: tuple[Any, ...]) -> None:
-        if get_ident() == thread:  # others may predict with the same model meanwhile
-            assert isinstance(block, AttentionBlock)
-            found.append((block, flow))
+        assert isinstance(block, AttentionBlock)
+        found.append((block, flow))
 
-    hooks = [block.register_forward_pre_hook(keep) for block in _blocks(model)]
-    try:
+    with watching(_blocks(model), keep, entering=True):
         model(view)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return found
 
 

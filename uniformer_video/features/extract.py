@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from uniformer_video.data.decoding.sequential import open_stream
 from uniformer_video.data.lists.media import VIDEO
@@ -21,6 +20,7 @@ from uniformer_video.inference.timeline_windows import (
     place_windows,
     times_of,
 )
+from uniformer_video.tasks.prediction import FailedPrediction
 from uniformer_video.weights.checkpoint import file_sha256
 from uniformer_video.zoo.published import local_file
 
@@ -112,9 +112,8 @@ def features_of_records(
         left = file.left
         done, failed = len(records) - len(left), len(file.failed)
         for record, found in zip(left, extractor.predict_records(left, workers), strict=True):
-            answer = (
-                found if isinstance(found, np.ndarray) else str(getattr(found, "reason", found))
-            )
+            # what a `Predictor` calls a prediction is features here
+            answer: Any = found.reason if isinstance(found, FailedPrediction) else found
             file.add(record, answer)
             done, failed = done + 1, failed + isinstance(answer, str)
             if progress:

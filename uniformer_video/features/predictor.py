@@ -1,7 +1,6 @@
 """The features of videos: what a layer of a model gives, for each view."""
 
 from collections.abc import Mapping
-from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -9,10 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from uniformer_video.errors import ConfigError
-from uniformer_video.explain.gradcam import as_grid, channels_last, find_layer, some_layers
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.models.contract import RecognitionModel
-from uniformer_video.tasks.prediction import FailedPrediction, Prediction
+from uniformer_video.models.layer_maps import (
+    as_grid,
+    channels_last,
+    find_layer,
+    some_layers,
+    watching,
+)
 
 HEAD = "head"  # in place of a layer's name: what the classifier reads
 
@@ -62,22 +66,12 @@ class FeaturePredictor(Predictor):
     def view_logits(self, views: Tensor) -> np.ndarray:
         """Features of prepared views: float32 `[view, D]`, or maps. Other threads may ask meanwhile."""
         caught: list[Tensor] = []
-        thread = get_ident()
-
-        def keep(given: Any) -> None:
-            if get_ident() == thread:
-                caught.append(self._kept(given).float().cpu())
-
-        if self.layer is None:
-            module = self.model.get_submodule(_classifier(self.model))
-            hook = module.register_forward_pre_hook(lambda _, inputs: keep(inputs))
-        else:
-            module = self.model.get_submodule(self.layer)
-            hook = module.register_forward_hook(lambda _, __, output: keep(output))
-        try:
+        of_head = self.layer is None
+        watched = self.model.get_submodule(self.layer or _classifier(self.model))
+        with watching(
+            [watched], lambda _, given: caught.append(self._kept(given).float().cpu()), of_head
+        ):
             super().view_logits(views)
-        finally:
-            hook.remove()
         if sum(map(len, caught)) != len(views):
             raise ConfigError(
                 f"layer {self.layer or HEAD} is run {len(caught)} times for {len(views)} views, so that it "
@@ -110,9 +104,6 @@ class FeaturePredictor(Predictor):
     def answer(self, path: str, scores: np.ndarray) -> Any:
         """The features themselves: there is no task that could answer."""
         return scores
-
-    def _outcome(self, name: str, found: np.ndarray | str) -> Prediction | FailedPrediction:
-        return FailedPrediction(name, found) if isinstance(found, str) else self.answer(name, found)
 
 
 def difference(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
