@@ -6,14 +6,13 @@ import shlex
 import time
 from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import Any, cast
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.recorded import config_text
-from uniformer_video.config.setting import value_in_words
 from uniformer_video.config.settings import changed_settings
-from uniformer_video.data.lists.media import IMAGE, noun_of
+from uniformer_video.data.lists.media import noun_of
 from uniformer_video.data.lists.records import list_digest
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks
@@ -27,9 +26,6 @@ from uniformer_video.evaluation.results import (
     write_record,
 )
 from uniformer_video.evaluation.variants import VARIANTS_FILE
-from uniformer_video.export.formats import is_export
-from uniformer_video.export.runtime import digest_of, runtime_of
-from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
 from uniformer_video.pages.report import write_report
 from uniformer_video.program import command
@@ -40,33 +36,20 @@ from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.check import is_of_images
 from uniformer_video.runs.class_order import match_classes
 from uniformer_video.runs.examination import examination_of
-from uniformer_video.runs.exported_test import (
-    differing_preparation,
-    exported_figures,
-    load_exported,
-)
 from uniformer_video.runs.folder import BEST_FILE, LAST_FILE, RecordedTest, RunFolder
 from uniformer_video.runs.join_sets import data_sets
+from uniformer_video.runs.tested_model import open_tested_model
 from uniformer_video.runs.variants_test import score_test_variants, variants_line
-from uniformer_video.runs.view_cost import cost_of, counted_gflops
+from uniformer_video.runs.view_cost import cost_of
 from uniformer_video.storage.address import name_for_messages
 from uniformer_video.tasks.registry import load_tested
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import choose_precision
 from uniformer_video.training.writers import Writers
 from uniformer_video.versions import versions
-from uniformer_video.weights.checkpoint import CALIBRATION, Weights, file_sha256
 from uniformer_video.words import plural
-from uniformer_video.zoo.create import count_parameters
-from uniformer_video.zoo.published import known_protocol
-from uniformer_video.zoo.registry import find_model
 
 log = logging.getLogger(__name__)
-
-_UNCALIBRATED = (
-    "The checkpoint holds a temperature, which predictions apply and a test does not: these scores are those "
-    "of the model itself."
-)
 
 
 def evaluate(
@@ -85,23 +68,14 @@ def evaluate(
     task = build_task(cfg)
     ranks.wait()  # for the weights of the main process
     path, select = _tested_weights(cfg, folder, ranks)
-    known_notes, exported = data.notes, None
-    if is_export(path):
-        exported, weights = load_exported(cfg, path)
-        model = cast(RecognitionModel, exported)  # a test asks it for logits alone
-        digest = digest_of(path)
-        data = replace(data, notes=[*data.notes, *differing_preparation(cfg, exported)])
-    else:
-        model, weights = build_model.load_tested_model(cfg, path, select)
-        digest = file_sha256(path)
+    tested = open_tested_model(cfg, path, select)
+    model, weights, known_notes = tested.model, tested.weights, data.notes
     data = match_classes(data, weights, cfg.MODEL.NUM_CLASSES, cfg.MODEL.MODEL_NAME)
-    if CALIBRATION in weights.metadata:
-        data = replace(data, notes=[*data.notes, _UNCALIBRATED])
-    data = replace(data, notes=[*data.notes, *_other_pixels(cfg, weights)])
+    data = replace(data, notes=[*data.notes, *tested.notes])
     data, tested_model, among = keep_classes(cfg, task, data, model)
     ranks.say(*data.notes[len(known_notes) :])
     videos = list_digest(data.test)
-    results_folder = folder.results_folder(cfg, digest, videos, _recorded_test)
+    results_folder = folder.results_folder(cfg, tested.digest, videos, _recorded_test)
     target = results_folder.path
     tested_model.to(ranks.device)
     if results_folder.differs:
@@ -114,9 +88,8 @@ def evaluate(
         score_test_variants(cfg, task, ready, data, target, ranks, show_bars)
         return present(target, ranks)
     protocol = Protocol.from_cfg(cfg)
-    if exported:
-        protocol = replace(protocol, precision="fp32")
-    protocol = replace(protocol, precision=choose_precision(protocol.precision, ranks.device))
+    asked = tested.precision or protocol.precision
+    protocol = replace(protocol, precision=choose_precision(asked, ranks.device))
     which = f", {weights.choice}" if weights.choice else ""
     ranks.say(
         f"Testing {path}{which}: {plural(len(data.test), data.medium.name)}, "
@@ -125,12 +98,7 @@ def evaluate(
     ranks.say(*variants_line(cfg))
     started = time.monotonic()
     playback = "reverse" if cfg.DATA.REVERSE_FRAMES and not is_of_images(cfg) else "forward"
-    figures: dict[str, Any] = {}
-    uncounted: list[str] = []
-    if exported:
-        figures, uncounted = exported_figures(exported)
-    elif ranks.is_main:
-        figures, uncounted = _figures(cfg, model, protocol)
+    figures, uncounted = tested.figures(protocol) if ranks.is_main else ({}, [])
     ready = prepare_for_inference(tested_model)
     lay_out(ready, ranks.device, protocol.precision)
     found = examination_of(task).score(
@@ -153,10 +121,10 @@ def evaluate(
         playback=playback,
         videos_sha256=videos,
         model={
-            "name": exported.info.model if exported else cfg.MODEL.MODEL_NAME,
+            "name": tested.name,
             **figures,
             "checkpoint": str(path),
-            "checkpoint_sha256": digest,
+            "checkpoint_sha256": tested.digest,
             "epoch": None,
             **dict([weights.place] if weights.place else []),  # the epoch, or the iteration
             **({"weights": weights.chosen} if weights.chosen else {}),
@@ -169,7 +137,7 @@ def evaluate(
         cost=cost_of(cfg, found.times, ranks),
         seconds=time.monotonic() - started,
         settings=config_text(cfg),
-        versions=versions(runtime_of(exported.info)[1] if exported else ()),
+        versions=versions(tested.libraries),
         data=data_facts(cfg),
         changed_settings=changed_settings(cfg),
         differs=results_folder.differs,
@@ -181,30 +149,6 @@ def evaluate(
     if writers:
         _show(load_results(target), task, writers)
     return present(target, ranks)
-
-
-def _figures(
-    cfg: CfgNode, model: RecognitionModel, protocol: Protocol
-) -> tuple[dict[str, Any], list[str]]:
-    """What the record's "model" tells of its size and family, and notes; of a model as it was trained, since
-    one for inference has fewer layers.
-    """
-    gflops, uncounted = counted_gflops(model, protocol)
-    facts = find_model(cfg.MODEL.MODEL_NAME).family.facts(model)
-    return {"parameters": count_parameters(model), **gflops, **facts}, uncounted
-
-
-def _other_pixels(cfg: CfgNode, weights: Weights) -> list[str]:
-    """A note where images are prepared otherwise for the test than they were for the weights."""
-    known, own = known_protocol(weights), Protocol.from_cfg(cfg)
-    if known is None or known.medium != IMAGE.name or known.views.normalise == own.views.normalise:
-        return []
-    pixels = known.views.normalise
-    return [
-        f"The weights are for images with DATA.MEAN {value_in_words(list(pixels.mean))} and DATA.STD "
-        f"{value_in_words(list(pixels.std))}, and this test takes "
-        f"{value_in_words(cfg.DATA.MEAN)} and {value_in_words(cfg.DATA.STD)}."
-    ]
 
 
 def data_facts(cfg: CfgNode) -> dict[str, str]:
