@@ -34,7 +34,7 @@ FLOORS = [
     ["storage", "models", "config"],
     ["distributed"],
     ["plugins"],
-    ["locks", "signals", "files", "words"],
+    ["locks", "signals", "files", "words", "logs"],
     ["torch_internals", "versions", "cores", "memory", "randomness", "program"],
     ["errors"],
 ]

@@ -6,9 +6,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uniformer_video.commands.options import add_device, progress_bar
+from uniformer_video.commands.options import add_batch_size, add_device, add_views, progress_bar
 from uniformer_video.commands.status import EXIT_USER_ERROR
-from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import DataError, UserError
 from uniformer_video.words import name_some, plural
 
@@ -53,15 +52,9 @@ def features_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--stride", type=float, metavar="SECONDS", help="between windows (half a window)"
     )
-    parser.add_argument("--clips", type=int, metavar="N", help="clips of a video (as trained for)")
-    parser.add_argument(
-        "--crops",
-        type=int,
-        choices=SETTINGS["TEST.NUM_SPATIAL_CROPS"].choices,
-        help="crops of a clip (as trained for)",
-    )
+    add_views(parser)
     add_device(parser)
-    parser.add_argument("--batch-size", type=int, metavar="N", help="views of a pass (as predict)")
+    add_batch_size(parser)
     parser.add_argument(
         "--workers", type=int, default=-1, metavar="N", help="decoding processes (one a core)"
     )

@@ -1,11 +1,12 @@
 """Options, and the bar of progress, that several commands have."""
 
 import contextlib
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, _ArgumentGroup
 from collections.abc import Callable, Iterator
 
 from uniformer_video.config.rows import SETTINGS
 
+_Arguments = ArgumentParser | _ArgumentGroup
 # What adds the arguments of a command, and what runs it and returns its exit status; None is 0.
 Command = tuple[Callable[[ArgumentParser], None], Callable[[Namespace], int | None]]
 
@@ -51,6 +52,27 @@ def add_device(parser: ArgumentParser) -> None:
         "--precision",
         choices=SETTINGS["TRAIN.PRECISION"].choices,
         help="arithmetic (as in the test)",
+    )
+
+
+def add_views(parser: _Arguments, of: str = "video") -> None:
+    """`--clips` and `--crops`, of what a model looks at in a video, or in a window of one."""
+    parser.add_argument("--clips", type=int, metavar="N", help=f"clips of a {of} (as trained for)")
+    parser.add_argument(
+        "--crops",
+        type=int,
+        choices=SETTINGS["TEST.NUM_SPATIAL_CROPS"].choices,
+        help="crops of a clip (as trained for)",
+    )
+
+
+def add_batch_size(parser: ArgumentParser) -> None:
+    """`--batch-size`, of predictions of many videos."""
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="views of a pass, of one video or several (16; on a processor as many as 16 MB hold)",
     )
 
 

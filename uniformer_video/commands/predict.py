@@ -8,9 +8,8 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uniformer_video.commands.options import add_device, progress_bar
+from uniformer_video.commands.options import add_batch_size, add_device, add_views, progress_bar
 from uniformer_video.commands.status import EXIT_USER_ERROR
-from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import UserError
 from uniformer_video.words import name_some, plural
 
@@ -55,20 +54,9 @@ def predict_arguments(parser: ArgumentParser) -> None:
         help="average the logits of a segmentation model over the frames of a video: it flickers less",
     )
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes shown (5)")
-    parser.add_argument("--clips", type=int, metavar="N", help="clips of a video (as trained for)")
-    parser.add_argument(
-        "--crops",
-        type=int,
-        choices=SETTINGS["TEST.NUM_SPATIAL_CROPS"].choices,
-        help="crops of a clip (as trained for)",
-    )
+    add_views(parser)
     add_device(parser)
-    parser.add_argument(
-        "--batch-size",
-        type=int,
-        metavar="N",
-        help="views of a pass, of one video or several (16; on a processor as many as 16 MB hold)",
-    )
+    add_batch_size(parser)
     parser.add_argument(
         "--workers",
         type=int,

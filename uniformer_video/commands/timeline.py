@@ -6,9 +6,8 @@ import math
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
-from uniformer_video.commands.options import progress_bar
+from uniformer_video.commands.options import add_views, progress_bar
 from uniformer_video.commands.status import EXIT_USER_ERROR
-from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import UserError
 
 log = logging.getLogger("uniformer_video")
@@ -56,13 +55,7 @@ def timeline_arguments(parser: ArgumentParser) -> None:
     where.add_argument("--start", type=seconds, metavar="TIME", help="where to begin")
     where.add_argument("--end", type=seconds, metavar="TIME", help="where to stop")
     where.add_argument("--fps", type=float, metavar="RATE", help="of a video that holds no times")
-    where.add_argument("--clips", type=int, metavar="N", help="clips of a window (as trained for)")
-    where.add_argument(
-        "--crops",
-        type=int,
-        choices=SETTINGS["TEST.NUM_SPATIAL_CROPS"].choices,
-        help="crops of a clip (as trained for)",
-    )
+    add_views(where, "window")
     how = parser.add_argument_group("from windows to segments")
     how.add_argument(
         "--smooth",

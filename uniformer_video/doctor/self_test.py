@@ -1,16 +1,15 @@
 """A minute of everything: videos are made, decoded, learnt from for some steps, tested, predicted."""
 
 import json
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
 from uniformer_video.doctor.finding import Finding, wrong
 from uniformer_video.errors import UserError
+from uniformer_video.logs import errors_alone
 from uniformer_video.signals import Interrupted
 from uniformer_video.words import duration, one_line
 
@@ -53,7 +52,7 @@ def _try(about: str, action: Callable[[], str]) -> Iterator[Finding]:
     """The finding of one step: what `action` says, and how long it took; or why it failed."""
     started = time.monotonic()
     try:
-        with _quiet():
+        with errors_alone():
             said = action()
     except Interrupted:  # a training that was asked to stop; so is the doctor
         raise KeyboardInterrupt from None
@@ -63,18 +62,6 @@ def _try(about: str, action: Callable[[], str]) -> Iterator[Finding]:
         yield wrong(about, f"{type(error).__name__}: {one_line(error)}", _REPORT)
     else:
         yield Finding(about, f"{said} ({duration(time.monotonic() - started, 1)})")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Only warnings of the run are of interest."""
-    log = logging.getLogger("uniformer_video")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def _compare_precisions() -> str:

@@ -1,6 +1,5 @@
 """A model as a graph of plain operations: by `torch.export`, and from there as an ONNX file."""
 
-import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from torch.export import Dim, ExportedProgram
 from uniformer_video.errors import ConfigError
 from uniformer_video.export.formats import ONNX, import_library
 from uniformer_video.files import atomic_write
+from uniformer_video.logs import errors_alone
 
 OPSET = 18  # of ONNX's operators: the first that torch writes; any runtime since 2023 has it
 _MORE = (64, 96)  # pixels that an example of varying size is larger by, in height and width
@@ -140,12 +140,6 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 @contextmanager
 def without_noise() -> Iterator[None]:
     """Without the exporter's remarks on itself: torchvision is not there, torch uses what it deprecates."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
+    with errors_alone("torch.onnx"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

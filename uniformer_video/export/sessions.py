@@ -1,6 +1,5 @@
 """An exported file as a plain function of arrays, as the check of a file runs it."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
@@ -11,6 +10,7 @@ import torch
 
 from uniformer_video.errors import CheckpointError
 from uniformer_video.export.formats import ONNX, OPENVINO, import_library
+from uniformer_video.logs import errors_alone
 from uniformer_video.words import one_line
 
 Run = Callable[[np.ndarray], np.ndarray]  # a batch of inputs -> `[B, K]`
@@ -40,16 +40,12 @@ def _open_onnx(path: Path) -> Run:
 
 
 def _open_torch_export(path: Path) -> Run:
-    log = logging.getLogger("torch.export")
-    level = log.level
-    log.setLevel(logging.ERROR)  # it prints the traceback of what the error says
     try:
-        module = torch.export.load(path).module()
+        with errors_alone("torch.export"):  # it prints the traceback of what the error says
+            module = torch.export.load(path).module()
     except Exception as error:  # of a damaged file, whatever its reading came upon
         hint = "; it is damaged, or another torch wrote it: export it again"
         raise _refused(path, f"torch {torch.__version__}", error, hint) from None
-    finally:
-        log.setLevel(level)
 
     def run(batch: np.ndarray) -> np.ndarray:
         with torch.inference_mode():

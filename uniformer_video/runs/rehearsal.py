@@ -4,10 +4,9 @@ All is built as for the real one, by `fit` itself, in a folder of its own inside
 """
 
 import gc
-import logging
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from fvcore.common.config import CfgNode
@@ -16,6 +15,7 @@ from uniformer_video.config.settings import with_settings
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError
 from uniformer_video.locks import folder_lock
+from uniformer_video.logs import errors_alone
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.fit import fit
 from uniformer_video.runs.folder import LOCK_FILE, RunFolder
@@ -47,7 +47,7 @@ def rehearse(
 
     ranks.on_main(make_room)
     try:
-        with _errors_alone():
+        with errors_alone():
             fit(
                 with_settings(cfg, {"TRAIN.PROFILE": []}),
                 data,
@@ -72,14 +72,3 @@ def remove_leavings(folder: RunFolder) -> None:
         return
     with suppress(ConfigError), folder_lock(place / LOCK_FILE):
         shutil.rmtree(place.path, ignore_errors=True)
-
-
-@contextmanager
-def _errors_alone() -> Iterator[None]:
-    log = logging.getLogger("uniformer_video")
-    level = log.level
-    log.setLevel(max(level, logging.ERROR))
-    try:
-        yield
-    finally:
-        log.setLevel(level)
