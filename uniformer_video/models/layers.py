@@ -144,9 +144,8 @@ _ROWS_AT_ONCE = 4096
 
 def _only_predicts(tokens: Tensor) -> bool:
     """Whether nobody learns from these tokens, nor traces what becomes of them, on a processor."""
-    if (
-        torch.jit.is_tracing() or torch.compiler.is_compiling()
-    ):  # first: compilers know no inference mode
+    # first: compilers know no inference mode
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():
         return False
     return torch.is_inference_mode_enabled() and tokens.device.type == "cpu"
 
