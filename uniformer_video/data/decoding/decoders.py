@@ -32,7 +32,7 @@ class Decoder:
     refuses_some: bool = False
     open_bytes: Callable[..., VideoReader] | None = None
     of_images: bool = False
-    open_kept: "Callable[[str, IndexStore], VideoReader] | None" = None
+    open_kept: Callable[..., VideoReader] | None = None
 
 
 _DECODERS: dict[str, Decoder] = {}

@@ -117,7 +117,9 @@ class CountedFrames:
         return shown, decoded
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
-        if self._was_asked and not self._was_counted:  # but by another reader, which told their times
+        if (
+            self._was_asked and not self._was_counted
+        ):  # but by another reader, which told their times
             self.count()
         self._was_asked = True
         return iter(self._kept or self._packets.decode_all())

@@ -12,6 +12,7 @@ listed it. What does not agree, or is damaged, is as if it were not there, and i
 import hashlib
 import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
@@ -21,7 +22,9 @@ from uniformer_video.data.decoding.listing import Listing, pack, unpack
 from uniformer_video.files import atomic_write
 from uniformer_video.storage.members import member_of
 
-_VERSION = 1  # of the files, and of what decides which frames a video has; raise it when one changes
+_VERSION = (
+    1  # of the files, and of what decides which frames a video has; raise it when one changes
+)
 _SUFFIX = ".index"
 # What the tally counts. LEFT_OUT: what cannot be known again, or gains nothing by it.
 FOUND, WRITTEN, UNWRITTEN, LEFT_OUT = _COUNTED = ("found", "written", "unwritten", "left out")
@@ -54,12 +57,13 @@ class IndexStore:
     """The listings in `folder`; see the module.
 
     root: videos below it are known by their path from there, so that the folder may move with them; others
-    are known by their full path. tally: what came of the videos
-    that were opened: a name -> count, see `Tally`.
+    are known by their full path. is_writable: whether it is tried to keep what is listed. tally: what came
+    of the videos that were opened.
     """
 
     folder: Path
     root: Path | None = None
+    is_writable: bool = True
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
 
     def identify(self, path: str) -> "Identity | None":
@@ -97,12 +101,12 @@ class IndexStore:
         if identity is None or listing is None or self.identify(path) != identity:
             self.tally.add(LEFT_OUT)
             return
-        try:
-            self.write(identity, listing)
-        except OSError:
-            self.tally.add(UNWRITTEN)
-        else:
-            self.tally.add(WRITTEN)
+        written = False
+        if self.is_writable:
+            with suppress(OSError):
+                self.write(identity, listing)
+                written = True
+        self.tally.add(WRITTEN if written else UNWRITTEN)
 
     def write(self, identity: "Identity", listing: Listing) -> None:
         """Raises `OSError` where the folder cannot be written."""

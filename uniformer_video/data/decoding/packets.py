@@ -102,7 +102,7 @@ class VideoPackets:
         self.allow_skipping = False
 
     def open(self, known: Listing | None = None) -> None:
-        """Open the file and list its packets. known: what that told before; they are then read when asked for.
+        """Open the file and list its packets. known: what that told before, in place of listing them.
 
         Raises `DecodeError` for what is no video or is cut off, `av.FFmpegError` where reading breaks.
         """
@@ -311,9 +311,7 @@ class VideoPackets:
         self._decoder.open(strict=False)
         return bool(self._decoder.has_b_frames)
 
-    def from_number(
-        self, number: int, stop: int | None = None
-    ) -> Iterator[tuple[int, av.Packet]]:
+    def from_number(self, number: int, stop: int | None = None) -> Iterator[tuple[int, av.Packet]]:
         """(number, packet) from packet `number` to `stop`, included, with the decoder emptied; None = all."""
         end = len(self) if stop is None else stop + 1
         if self._may_keep and number == 0 and not self._at_start:
