@@ -1,7 +1,8 @@
 """Decoding speed: this project's reader against decord, torchcodec and pytorchvideo.
 
 One thread, opening included, all sides in turn, so that what else the machine does falls on each. Ours
-stands there twice: listing the packets of a video, and finding in the frame index what that told. The other libraries are called as their own documentation does, without the checks of our readers.
+stands there twice: listing the packets of a video, and finding in the frame index what that told. The
+other libraries are called as their own documentation does, without the checks of our readers.
 """
 
 import importlib

@@ -1,6 +1,5 @@
 """DATA.FRAME_INDEX: where it is kept what the packets of videos told, and what is said of that."""
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from uniformer_video.files import atomic_write
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.check import is_of_images
 from uniformer_video.runs.join_sets import data_sets
+from uniformer_video.storage.address import is_address
 from uniformer_video.weights.download import cache_folder
 from uniformer_video.words import plural, system_reason
 
@@ -38,7 +38,10 @@ def build_frame_index(cfg: CfgNode, data: Data, ranks: Ranks) -> IndexStore | No
         or all(record.num_frames for record in listed)
     ):
         return None
-    folder, reason = ranks.on_main(lambda: _choose_folder(cfg))
+    sets = [Path(place).absolute() for place in data_sets(cfg) if not is_address(place)]
+    if not sets:  # nothing tells whether a video behind an address has changed
+        return None
+    folder, reason = ranks.on_main(lambda: _choose_folder(cfg.DATA.FRAME_INDEX, sets[0]))
     if reason:
         ranks.say(
             f"The frame index cannot be kept: {reason}. Videos that are not in it are listed each time; "
@@ -48,15 +51,14 @@ def build_frame_index(cfg: CfgNode, data: Data, ranks: Ranks) -> IndexStore | No
     return IndexStore(folder, root, is_writable=not reason)
 
 
-def _choose_folder(cfg: CfgNode) -> tuple[Path, str]:
-    """(the folder, why it cannot be written or "")."""
-    if cfg.DATA.FRAME_INDEX != "auto":
-        folder = Path(cfg.DATA.FRAME_INDEX).expanduser().absolute()
-        return folder, _why_unwritten(folder)
-    sets = [Path(place).absolute() for place in data_sets(cfg) if os.path.isdir(place)]
-    if len(sets) == 1 and not _why_unwritten(beside := sets[0] / _BESIDE):
-        return beside, ""
-    folder = cache_folder().absolute() / _IN_CACHE
+def _choose_folder(given: str, data: Path) -> tuple[Path, str]:
+    """(the folder, why it cannot be written or ""). data: of the data set, of several the first."""
+    if given != "auto":
+        folder = Path(given).expanduser().absolute()
+    else:
+        folder = data / _BESIDE
+        if _why_unwritten(folder):
+            folder = cache_folder().absolute() / _IN_CACHE
     return folder, _why_unwritten(folder)
 
 
