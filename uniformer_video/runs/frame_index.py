@@ -75,10 +75,10 @@ def _why_unwritten(folder: Path) -> str:
     return ""
 
 
-# By https://bford.info/cachedir/, so that backups leave the folder out.
+# By the Cache Directory Tagging Specification, so that backups leave the folder out.
 _TAG = (
     b"Signature: 8a477f597d28d172789f06886806bc55\n"
-    b"# What uniformer-video has listed of videos. It may be removed at any time.\n"
+    b"# The frame index of the videos beside it; it may be removed at any time.\n"
 )
 
 
