@@ -1,5 +1,6 @@
 """DATA.FRAME_INDEX: where it is kept what the packets of videos told, and what is said of that."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.data.decoding.index_store import (
     FOUND,
+    INDEX_FOLDER,
     LEFT_OUT,
     UNWRITTEN,
     WRITTEN,
@@ -22,7 +24,6 @@ from uniformer_video.weights.download import cache_folder
 from uniformer_video.words import plural, system_reason
 
 _KEY = "DATA.FRAME_INDEX"
-_BESIDE = ".frame_index"  # hidden, so that it is no class of a folder of videos
 _IN_CACHE = "frame_index"
 
 
@@ -47,7 +48,7 @@ def build_frame_index(cfg: CfgNode, data: Data, ranks: Ranks) -> IndexStore | No
             f"The frame index cannot be kept: {reason}. Videos that are not in it are listed each time; "
             f"set {_KEY} to a folder that can be written, or to off"
         )
-    root = folder.parent if folder.name == _BESIDE else None
+    root = folder.parent if folder.name == INDEX_FOLDER else None
     return IndexStore(folder, root, is_writable=not reason)
 
 
@@ -56,7 +57,7 @@ def _choose_folder(given: str, data: Path) -> tuple[Path, str]:
     if given != "auto":
         folder = Path(given).expanduser().absolute()
     else:
-        folder = data / _BESIDE
+        folder = data / INDEX_FOLDER
         if _why_unwritten(folder):
             folder = cache_folder().absolute() / _IN_CACHE
     return folder, _why_unwritten(folder)
@@ -64,7 +65,7 @@ def _choose_folder(given: str, data: Path) -> tuple[Path, str]:
 
 def _why_unwritten(folder: Path) -> str:
     """Why no file can be written into a folder, which is made for it; "" where it can."""
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         return f"{folder} is no folder"
     try:
         folder.mkdir(parents=True, exist_ok=True)

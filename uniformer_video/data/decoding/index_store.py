@@ -26,6 +26,7 @@ _VERSION = (
     1  # of the files, and of what decides which frames a video has; raise it when one changes
 )
 _SUFFIX = ".index"
+INDEX_FOLDER = ".frame_index"  # in a data folder; hidden, so that it is no class of videos
 # What the tally counts. LEFT_OUT: what cannot be known again, or gains nothing by it.
 FOUND, WRITTEN, UNWRITTEN, LEFT_OUT = _COUNTED = ("found", "written", "unwritten", "left out")
 _SLOTS = 256  # processes of a machine that count without waiting for each other
