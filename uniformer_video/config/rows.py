@@ -73,6 +73,9 @@ IN_ITERATIONS = {
     "TRAIN.CHECKPOINT_ITERS": "TRAIN.CHECKPOINT_PERIOD",
 }
 _DENSE = needs("DATA.SAMPLING", "dense")
+_LISTED = Condition(
+    ("DATA.DECODING_BACKEND",), lambda flat: flat["DATA.DECODING_BACKEND"] in ("auto", "pyav")
+)
 _BY_CLASS = Condition(("DATA.FLIP", "DATA.RANDOM_FLIP"), _mirrors_by_class)
 _BACKWARDS = Condition(
     ("TEST.MOTION_CHECK", "DATA.REVERSE_FRAMES"),
@@ -214,6 +217,8 @@ _BALANCE = (
            0, _PIXELS, on_resume=FREE, phase=TRAINING),
     text("DATA.CACHE_DIR", "", "folder of these frames; empty = OUTPUT_DIR/frames until training is finished",
          needs("DATA.CACHE_GB"), on_resume=FREE, phase=TRAINING),
+    text("DATA.FRAME_INDEX", "auto", "lists a video's packets once: auto = beside the data, else the cache",
+         _LISTED, form="auto, off, or the folder to keep it in", on_resume=FREE),
     text("DATA.PUBLISHED_LISTS", "", "folder of the official annotations: names what the lists lack of them",
          on_resume=FREE),
 )
