@@ -3,6 +3,7 @@
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import islice
 
 import av
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from shard_files import pack
 from videos import all_frames, encode, numbered_frames, remux
 
-from uniformer_video.data.decoding import open_video
+from uniformer_video.data.decoding import open_video, packets
 from uniformer_video.data.decoding.packets import VideoPackets
+from uniformer_video.data.decoding.streams import demux
 from uniformer_video.errors import DecodeError
 from uniformer_video.prepare.stream import open_stream
 
@@ -225,3 +227,21 @@ def test_a_picture_size_that_changes_is_refused(tmp_path):
     path.write_bytes(b"".join(parts))
     with open_video(path) as video, pytest.raises(DecodeError, match="changes its picture size"):
         video.frames([0, video.num_frames - 1])
+
+
+def test_packets_before_a_break_come_before_its_error(tmp_path, monkeypatch):
+    path = noise_video(tmp_path / "a.mkv")
+    opened = VideoPackets(str(path), kept_bytes=0)
+    opened.open()
+
+    def breaking(container, stream):
+        yield from islice(demux(container, stream), 10)
+        raise av.InvalidDataError(1, "broken")
+
+    monkeypatch.setattr(packets, "demux", breaking)
+    came = []
+    with pytest.raises(av.InvalidDataError):
+        for number, _ in opened.from_number(0):
+            came.append(number)
+    opened.close()
+    assert came == [*range(10)]

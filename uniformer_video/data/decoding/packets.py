@@ -321,10 +321,7 @@ class VideoPackets:
             yield from enumerate(islice(self._kept, number, end), number)
             return
         packets = islice(self._sought(number) if number else self._rewound(), end - number)
-        # one at a time, between others that are decoded, takes three times as long
-        while batch := list(islice(packets, _SCANNED)):
-            yield from enumerate(batch, number)
-            number += len(batch)
+        yield from enumerate(_in_batches(packets), number)
 
     def _sought(self, number: int) -> Iterator[av.Packet]:
         """The packets from a key frame on, read from the file."""
@@ -403,6 +400,26 @@ class VideoPackets:
     def _close_container(self) -> None:
         if self._opened is not None:
             self._opened.close()
+
+
+def _in_batches(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    """The same, read some at once: one between others that are decoded takes three times as long.
+
+    Those before an error of FFmpeg come before it.
+    """
+    late: av.FFmpegError | None = None
+    while late is None:
+        batch: list[av.Packet] = []
+        try:
+            for packet in islice(packets, _SCANNED):
+                batch.append(packet)  # one by one: what came before an error stays
+        except av.FFmpegError as error:
+            late = error
+        if not batch:
+            break
+        yield from batch
+    if late:
+        raise late
 
 
 def _describes_streams(source: str | io.BytesIO) -> bool:
