@@ -165,7 +165,9 @@ class Predictor:
         """A predictor from a file that `export` wrote: its runtime takes the place of the model.
 
         The arguments are those of `from_checkpoint`. It runs on the CPU in float32; `ConfigError` for another
-        device or precision. Raises `CheckpointError` for what `open_exported` refuses.
+        device or precision, and for other crops than a file with the preparation inside cuts itself; such a
+        file is given whole frames, a clip at a time unless `batch_size` says more. Raises `CheckpointError`
+        for what `open_exported` refuses.
         """
         if device is not None and find_device(device).type != "cpu":
             raise ConfigError(
@@ -180,7 +182,7 @@ class Predictor:
         metadata = metadata_of(model.info)
         return cls(
             model,
-            model.info.protocol.with_views(num_clips, num_crops),
+            model.protocol_for(num_clips, num_crops),
             model.info.class_names,
             batch_size=batch_size,
             task=recorded_task(metadata, path),
@@ -343,7 +345,9 @@ class Predictor:
 
     @torch.inference_mode()
     def view_logits(self, views: torch.Tensor) -> np.ndarray:
-        """What the model says of prepared views, float32 `[view, 3, T, H, W]`: logits float32 `[view, K]`."""
+        """What the model says of prepared views, float32 `[view, 3, T, H, W]`, or whole frames uint8: logits
+        float32 `[view, K]`.
+        """
         logits = []
         for part in views.split(self.batch_size):
             with self.autocast():

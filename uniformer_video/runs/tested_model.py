@@ -14,6 +14,7 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.export.formats import is_export
 from uniformer_video.export.runtime import (
     ExportedModel,
+    check_gives_views,
     check_shape,
     digest_of,
     metadata_of,
@@ -80,6 +81,7 @@ def _of_checkpoint(cfg: CfgNode, path: str | Path, select: str) -> TestedModel:
 
 def _of_export(cfg: CfgNode, path: str | Path) -> TestedModel:
     model = open_exported(path)
+    check_gives_views(model, "tests")
     info = model.info
     # Of the weights there is but a classifier's shape, by which the order of classes is told.
     classifier = find_model(cfg.MODEL.MODEL_NAME).family.classifier
