@@ -10,11 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_run import tiny_overrides
 from untrained import NAMES, write_untrained
-from videos import numbered_frames
 
-from uniformer_video import cli
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.errors import CheckpointError, ConfigError, DamagedError
 from uniformer_video.export.formats import choose_format
@@ -23,51 +20,15 @@ from uniformer_video.export.parity import compare
 from uniformer_video.export.preparation import PreparedModel, prepare_crops
 from uniformer_video.inference.calibrated import Calibration
 from uniformer_video.inference.predictor import Predictor
-from uniformer_video.prepare.demo import write_video
 from uniformer_video.runs import export_model
 
 GUIDE = Path(__file__).parents[2] / "docs" / "export.md"
-LICENSE = "made for a test"
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory):
-    """A folder with weights.pt, of 2 clips and 3 crops, and three videos, of which one is broken."""
-    folder = tmp_path_factory.mktemp("export")
-    changes = {
-        "TEST__NUM_SPATIAL_CROPS": 3,
-        "DATA__LICENSE": LICENSE,
-        "DATA__MEAN": "[0.5,0.4,0.3]",
-    }
-    write_untrained(folder / "weights.pt", tiny_overrides(folder, folder / "run", **changes))
-    (folder / "videos").mkdir()
-    rng = np.random.default_rng(0)
-    for name, size in (("a", (48, 64)), ("b", (70, 40))):
-        noise = rng.integers(-40, 40, (20, *size, 3))
-        frames = np.clip(numbered_frames(20, size).astype(int) + noise, 0, 255).astype(np.uint8)
-        write_video(folder / "videos" / f"{name}.mp4", frames, 25)
-    (folder / "videos" / "c.mp4").write_bytes(b"no video")
-    return folder
-
-
-def export(room, name, *options):
-    """The exported file, written in this process."""
-    words = ["export", room / "weights.pt", "--out", room / name, "--check", room / "videos"]
-    assert cli.main([str(word) for word in [*words, *options]]) == 0
-    return room / name
-
-
-@pytest.fixture(scope="module")
-def prepared(room):
-    """model.onnx, with its preparation inside."""
-    pytest.importorskip("onnxruntime")
-    return export(room, "model.onnx", "--preprocess")
-
-
-@pytest.fixture(scope="module")
-def program(room):
+def program(export):
     """model.pt2, of clips."""
-    return export(room, "model.pt2")
+    return export("model.pt2")
 
 
 @pytest.mark.parametrize("size", [(48, 64), (99, 41), (64, 64), (33, 500), (641, 634), (20, 24)])
@@ -116,7 +77,7 @@ def test_what_the_file_says_stands_inside_and_beside_it(room, prepared, program)
         beside = json.loads(json_beside(path).read_text())
         assert ExportInfo.from_dict(beside, "x") == info
         assert beside["parity"]["passed"] and beside["parity"]["views"] > 1
-        assert info.class_names == tuple(NAMES) and info.license == LICENSE
+        assert info.class_names == tuple(NAMES) and info.license == "made for a test"
         assert info.preprocess is preprocess and info.model == "uniformer_s"
         own = Predictor.from_checkpoint(room / "weights.pt", device="cpu", precision="fp32")
         assert info.protocol == own.used_protocol
@@ -135,9 +96,9 @@ def test_a_program_of_torch_takes_batches_of_any_size(room, program):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--preprocess",), ("--dynamic-size",)])
-def test_openvino(room, options):
+def test_openvino(export, options):
     pytest.importorskip("openvino")
-    path = export(room, f"ov{len(options)}{''.join(options)}.xml", *options)
+    path = export(f"ov{len(options)}{''.join(options)}.xml", *options)
     assert read_info(path).format == "openvino"
     weights = path.with_suffix(".bin")
     weights.write_bytes(weights.read_bytes()[:-8])

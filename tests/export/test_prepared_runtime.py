@@ -1,4 +1,4 @@
-"""Files with the preparation inside in the place of checkpoints: whole frames in, the same predictions out."""
+"""Files with the preparation inside in the place of checkpoints: whole frames in, the same answers out."""
 
 import json
 from dataclasses import replace
@@ -7,87 +7,104 @@ import numpy as np
 import pytest
 import torch
 from tiny_run import tiny_overrides
-from untrained import write_untrained
-from videos import encode, numbered_frames
 
 import uniformer_video as uv
-from uniformer_video import cli
+from uniformer_video.config.settings import load_config
 from uniformer_video.data.clips.frame_views import join_frames
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.export import runtime
 from uniformer_video.export.metadata import read_info
+from uniformer_video.export.preparation import PreparedModel
+from uniformer_video.inference.calibrated import Calibration
 from uniformer_video.inference.timeline import predict_timeline
 from uniformer_video.runs.tested_model import open_tested_model
 from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.tasks.task import Task
 
-pytest.importorskip("onnxruntime", reason="needs the extra `export`")
 ATOL = 2e-4  # of probabilities: preparation inside makes pixels within 0.02 of 255 levels
+TEMPERATURE = 2.5
 
 
-@pytest.fixture(scope="module")
-def room(tmp_path_factory):
-    """weights.pt, of 2 clips and 3 crops, with a temperature and a threshold; model.onnx, which prepares its
-    frames itself; videos of two sizes and a broken one.
-    """
-    folder = tmp_path_factory.mktemp("prepared")
-    changes = {"TEST__NUM_SPATIAL_CROPS": 3, "TEST__PRECISION": "fp32"}
-    overrides = tiny_overrides(folder, folder / "run", **changes)
-    write_untrained(folder / "plain.pt", overrides)
-    protocol = uv.Predictor.from_checkpoint(folder / "plain.pt", device="cpu").used_protocol
-    record = {
-        "temperature": 2.5,
-        "protocol": protocol.to_dict(),
-        "threshold": {"value": 0.6},
-    }
-    write_untrained(folder / "weights.pt", overrides, calibration=record)
-    (folder / "videos").mkdir()
-    rng = np.random.default_rng(0)
-    for name, size in (("a", (48, 64)), ("b", (70, 40)), ("c", (48, 64))):
-        noise = rng.integers(-40, 40, (20, *size, 3))
-        frames = np.clip(numbered_frames(20, size).astype(int) + noise, 0, 255).astype(np.uint8)
-        encode(folder / "videos" / f"{name}.mp4", frames)
-    (folder / "videos" / "d.mp4").write_bytes(b"no video")
-    words = ("export", folder / "weights.pt", "--out", folder / "model.onnx", "--preprocess")
-    assert cli.main([*map(str, words), "--check", str(folder / "videos" / "a.mp4")]) == 0
-    assert read_info(folder / "model.onnx").temperature == 2.5
-    return folder
+@pytest.fixture
+def calibrated(room, prepared, monkeypatch):
+    """The checkpoint and its file, both with a temperature and a threshold; torch is the file's runtime."""
+
+    def make(score="logits"):
+        own = uv.Predictor.from_checkpoint(room / "weights.pt", device="cpu")
+        protocol = replace(own.used_protocol, score=score)
+        calibration = Calibration(TEMPERATURE, protocol, 0.6)
+        model = PreparedModel(own.model, protocol.views, score, own.task, TEMPERATURE).eval()
+        record = {
+            "temperature": TEMPERATURE,
+            "threshold": {"value": 0.6},
+            "protocol": protocol.to_dict(),
+        }
+        told = replace(
+            read_info(prepared), protocol=protocol, temperature=TEMPERATURE, calibration=record
+        )
+
+        def run(frames):
+            with torch.inference_mode():
+                return model(torch.from_numpy(frames)).numpy()
+
+        monkeypatch.setattr(runtime, "read_info", lambda path: told)
+        monkeypatch.setattr(runtime, "open_session", lambda path, name: run)
+        return lambda clips: (
+            uv.Predictor(
+                own.model,
+                protocol.with_views(clips),
+                own.class_names,
+                calibration=calibration,
+                device="cpu",
+            ),
+            uv.Predictor.from_export(prepared, num_clips=clips),
+        )
+
+    return make
 
 
-def both(room, **options):
+def both(room, prepared, **options):
     """The predictors of the checkpoint and of the file."""
     own = uv.Predictor.from_checkpoint(room / "weights.pt", device="cpu", **options)
-    return own, uv.Predictor.from_export(room / "model.onnx", **options)
+    return own, uv.Predictor.from_export(prepared, **options)
 
 
-@pytest.mark.parametrize("clips", [None, 1])
-def test_predictions_are_those_of_the_checkpoint(room, clips):
-    """With other clips than the temperature is for it is applied by neither."""
-    own, file = both(room, num_clips=clips)
-    assert bool(own.applied) == bool(file.applied) == (clips is None)
-    video = room / "videos" / "b.mp4"
-    found, expected = file(video), own(video)
-    assert type(found) is type(expected) and found.threshold == expected.threshold
+@pytest.mark.parametrize("score", ["logits", "softmax"])
+def test_a_temperature_is_applied_once(room, calibrated, score):
+    predictors = calibrated(score)
+    own, file = predictors(2)
+    found, expected = (each(room / "videos" / "a.mp4") for each in (file, own))
+    assert file.applied.temperature == TEMPERATURE and found.threshold == expected.threshold == 0.6
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=ATOL)
-    assert file.protocol.to_dict() == own.protocol.to_dict()
 
 
-def test_videos_of_two_sizes_are_predicted_in_one_pass(room):
-    own, file = both(room, batch_size=8)
-    paths = [room / "videos" / f"{name}.mp4" for name in "abcd"]
+def test_by_other_clips_than_it_is_for_a_temperature_is_not_applied(room, calibrated):
+    own, file = calibrated()(1)
+    found, expected = (each(room / "videos" / "a.mp4") for each in (file, own))
+    assert file.applied is None and found.threshold is None
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=ATOL)
+    # out of a mean of several softmaxes it cannot be taken
+    with pytest.raises(ConfigError, match="is for 2 clips of a video, and this asks for 1"):
+        calibrated("softmax")(1)
+
+
+def test_predictions_of_videos_of_two_sizes_are_those_of_the_checkpoint(room, prepared):
+    own, file = both(room, prepared, batch_size=8)
+    assert file.protocol.to_dict() == own.used_protocol.to_dict()
+    paths = [room / "videos" / f"{name}.mp4" for name in "aabc"]
     found = list(file.predict_many(paths, workers=2))
     assert [bool(each) for each in found] == [True] * 3 + [False]
     for each, path in zip(found, paths[:3], strict=False):
         np.testing.assert_allclose(each.probabilities, own(path).probabilities, atol=ATOL)
 
 
-def test_predict_takes_it(room, call):
+def test_predict_takes_it(room, prepared, call):
     words = ("predict", room / "videos", "--json", "--workers", 0, "--checkpoint")
-    found, expected = (call(*words, room / name) for name in ("model.onnx", "weights.pt"))
-    assert found[0] == expected[0] == 2 and "d.mp4" in found[2]
+    found, expected = (call(*words, path) for path in (prepared, room / "weights.pt"))
+    assert found[0] == expected[0] == 2 and "c.mp4" in found[2]
     rows = [[json.loads(line) for line in out.splitlines()] for _, out, _ in (found, expected)]
-    assert len(rows[0]) == 4
+    assert len(rows[0]) == 3
     for own, other in zip(*rows, strict=True):
         assert own.keys() == other.keys() and own.get("temperature") == other.get("temperature")
         for first, second in zip(own.get("top", []), other.get("top", []), strict=True):
@@ -95,20 +112,20 @@ def test_predict_takes_it(room, call):
             assert first["score"] == pytest.approx(second["score"], abs=ATOL)
 
 
-def test_a_timeline_of_it(room):
-    own, file = both(room)
+def test_a_timeline_of_it(room, prepared):
+    own, file = both(room, prepared)
     found, expected = (
         predict_timeline(each, room / "videos" / "a.mp4", 0.4, keep_logits=True)
         for each in (file, own)
     )
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=ATOL)
-    assert found.temperature == expected.temperature == 2.5
     assert len(found.probabilities) > 3 and found.logits.shape[1] == 2  # clips
 
 
-def test_watch_takes_it(room, call):
+def test_watch_takes_it(room, prepared, call):
     words = ("watch", room / "videos" / "a.mp4", "--every", 0.3, "--checkpoint")
-    found, expected = (call(*words, room / name) for name in ("model.onnx", "weights.pt"))
+    found = call(*words, prepared)
+    expected = call(*words, room / "weights.pt", "--crops", 3)
     assert found[0] == expected[0] == 0, found[2]
     rows = [[json.loads(line) for line in out.splitlines()] for _, out, _ in (found, expected)]
     for own, other in zip(*rows, strict=True):
@@ -117,36 +134,22 @@ def test_watch_takes_it(room, call):
     assert len(rows[0]) == 2
 
 
-def test_other_crops_than_its_own_are_refused(room, call):
+def test_other_crops_than_its_own_are_refused(room, prepared, call):
     video = room / "videos" / "a.mp4"
-    words = ("predict", video, "--checkpoint", room / "model.onnx", "--crops")
+    words = ("predict", video, "--checkpoint", prepared, "--crops")
     status, _, errors = call(*words, 1)
     (line,) = errors.splitlines()
     assert status == 2 and "cuts 3 crops of each clip itself, and --crops is 1" in line
     assert call(*words, 3)[0] == 0
 
 
-def test_what_needs_single_views_says_so(room, call, tmp_path):
-    from uniformer_video.config.settings import load_config
-
+def test_what_needs_single_views_says_so(room, prepared, call, tmp_path):
     cfg = load_config(overrides=tiny_overrides(tmp_path, tmp_path / "run"))
     with pytest.raises(CheckpointError, match="tests need the logits of each view; export the"):
-        open_tested_model(cfg, room / "model.onnx")
+        open_tested_model(cfg, prepared)
     words = ("--method", "occlusion", "--out", tmp_path / "heat")
-    status, _, errors = call(
-        "explain", room / "videos" / "a.mp4", "--checkpoint", room / "model.onnx", *words
-    )
+    status, _, errors = call("explain", room / "videos" / "a.mp4", "--checkpoint", prepared, *words)
     assert status == 2 and "explanations need the logits of each view" in errors
-
-
-def test_a_temperature_of_averaged_probabilities_stays_where_it_is(room, monkeypatch):
-    """It cannot be taken out of a mean of several softmaxes."""
-    told = read_info(room / "model.onnx")
-    told = replace(told, protocol=replace(told.protocol, score="softmax"))
-    monkeypatch.setattr(runtime, "read_info", lambda path: told)
-    uv.Predictor.from_export(room / "model.onnx", num_clips=2)
-    with pytest.raises(ConfigError, match="is for 2 clips of a video, and this asks for 1"):
-        uv.Predictor.from_export(room / "model.onnx", num_clips=1)
 
 
 def test_frames_of_two_sizes_in_a_clip_are_one_line():
@@ -166,9 +169,7 @@ def test_logits_of_probabilities(task):
     torch.testing.assert_close(task.soften(again[:1], 3.0), task.soften(logits[:1], 3.0))
 
 
-def test_a_task_of_ones_own_that_cannot_tell_logits_says_so(room, monkeypatch):
+def test_a_task_of_ones_own_that_cannot_tell_logits_says_so(prepared, monkeypatch):
     monkeypatch.setattr(SingleLabel, "unsoften", Task.unsoften)
     with pytest.raises(ConfigError, match="the task single-label has no `unsoften`"):
-        uv.Predictor.from_export(room / "model.onnx")
-
-
+        uv.Predictor.from_export(prepared)

@@ -12,7 +12,7 @@ from uniformer_video.data.clips.frame_views import FrameViews
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.export.files import files_of
-from uniformer_video.export.formats import FORMATS, ONNX
+from uniformer_video.export.formats import FORMATS, ONNX, is_export
 from uniformer_video.export.metadata import ExportInfo, json_beside, read_info
 from uniformer_video.export.sessions import open_session
 from uniformer_video.tasks.registry import recorded_task
@@ -45,7 +45,7 @@ class ExportedModel(nn.Module):
         return str(self.path)
 
     def protocol_for(self, num_clips: int | None = None, num_crops: int | None = None) -> Protocol:
-        """The file's protocol with so many clips and crops, None = its own; `ConfigError` for what cannot be."""
+        """The file's protocol with so many clips and crops; None = its own. `ConfigError` for others."""
         return self.info.protocol.with_views(num_clips, num_crops)
 
 
@@ -61,7 +61,9 @@ class ExportedFrames(ExportedModel):
         """Raises `ConfigError` for a task that cannot tell logits of probabilities."""
         super().__init__(path, info)
         self._task = recorded_task(metadata_of(info), str(path))
-        self._task.unsoften(torch.full((1, self.num_classes), 0.5))  # a task that cannot says so now
+        self._task.unsoften(
+            torch.full((1, self.num_classes), 0.5)
+        )  # a task that cannot says so now
 
     def forward(self, views: Tensor) -> Tensor:
         """`uint8 [B, 3, T, H, W]` -> `[B, K]`."""
@@ -82,8 +84,8 @@ class ExportedFrames(ExportedModel):
         if self.info.temperature and own.score != "logits" and crops > 1 and protocol != own:
             raise ConfigError(
                 f"{self.path} applies a temperature itself, to each of {crops} crops, which is for "
-                f"{plural(own.num_clips, 'clip')} of a video, and this asks for {protocol.num_clips}; ask for "
-                "as many, or export the checkpoint without --preprocess"
+                f"{plural(own.num_clips, 'clip')} of a video, and this asks for {protocol.num_clips}; ask "
+                "for as many, or export the checkpoint without --preprocess"
             )
         return replace(protocol, views=FrameViews.of(protocol.views))
 
@@ -98,6 +100,11 @@ def open_exported(path: str | Path) -> ExportedModel:
     info = read_info(path)
     _check_beside(path, info)
     return ExportedFrames(path, info) if info.preprocess else ExportedModel(path, info)
+
+
+def cuts_crops(path: str | Path) -> bool:
+    """Whether a checkpoint is an exported file with the preparation inside; raises what `read_info` does."""
+    return is_export(path) and read_info(path).preprocess
 
 
 def check_gives_views(model: ExportedModel, what: str) -> None:

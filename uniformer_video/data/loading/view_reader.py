@@ -86,8 +86,8 @@ class ViewReader:
         return timeline[self.sampling.test_clips(len(timeline), self.num_clips)]
 
     def pixels(self, video: GuardedReader, indices: np.ndarray) -> Tensor:
-        """The crops of clips `[clips, T]`, values in 0..255: `float32 [clips, crops, 3, T, crop, crop]`; whole
-        frames `uint8 [clips, 1, 3, T, H, W]`.
+        """The crops of clips `[clips, T]`, values in 0..255: `float32 [clips, crops, 3, T, crop, crop]`;
+        whole frames `uint8 [clips, 1, 3, T, H, W]`.
         """
         crops = video.map_frames(indices.ravel(), self._crops, self.decode_short_side)
         give_back_freed()
