@@ -14,6 +14,9 @@ from untrained import NAMES, write_untrained
 
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.errors import CheckpointError, ConfigError, DamagedError
+from uniformer_video.export import drafts
+from uniformer_video.export.drafts import draft_folder, place_files
+from uniformer_video.export.files import files_of
 from uniformer_video.export.formats import choose_format
 from uniformer_video.export.metadata import ExportInfo, json_beside, read_info
 from uniformer_video.export.parity import compare
@@ -224,12 +227,68 @@ def test_words_that_do_not_fit(room, call, tmp_path, program):
     assert status == 2 and f"{program} is an exported model by its name" in told
 
 
-def test_a_folder_that_takes_no_file_is_told_by_the_name_of_the_file(
-    room, call, tmp_path, monkeypatch
-):
-    def refuse(prefix, dir):
-        raise PermissionError(13, "Permission denied", f"{dir}/{prefix}abc")
+def test_a_folder_that_takes_no_file_is_told_by_the_name_of_the_file(tmp_path, monkeypatch):
+    def refuse(folder, **_):
+        raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr(export_model.tempfile, "TemporaryDirectory", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(PermissionError) as error, draft_folder(tmp_path / "m.pt2"):
+        pass
+    assert error.value.filename == str(tmp_path / "m.pt2")
+
+
+def test_what_a_killed_export_left_goes_and_a_living_one_stays(tmp_path):
+    target = tmp_path / "m.pt2"
+    with draft_folder(target) as folder:
+        pass
+    folder.mkdir()
+    (folder / "m.pt2").write_bytes(b"half")
+    script = (
+        "import sys; from uniformer_video.locks import folder_lock\n"
+        "with folder_lock(sys.argv[1]): print('here', flush=True); input()"
+    )
+    command = [sys.executable, "-c", script, str(folder / "lock")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout.readline() == b"here\n"
+        taken = pytest.raises(ConfigError, match=r"in use by process .* choose another --out")
+        with taken, draft_folder(target):
+            pass
+        assert (folder / "m.pt2").read_bytes() == b"half"
+        process.kill()
+    with draft_folder(target) as again:
+        assert again == folder and not (folder / "m.pt2").exists()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("there", ["m.xml", "m.bin", "m.xml.json"])
+def test_a_file_that_appears_meanwhile_is_not_written_over(tmp_path, monkeypatch, has_links, there):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr(drafts.os, "link", refuse)
+    target = tmp_path / "m.xml"
+    with draft_folder(target) as folder:
+        for file in files_of(folder / "m.xml"):
+            file.write_bytes(b"exported")
+        (tmp_path / there).write_bytes(b"somebody's")
+        (tmp_path / "m-2.xml").write_bytes(b"somebody's")
+        with pytest.raises(CheckpointError, match=r"the exported model is .*m-3\.xml"):
+            place_files(folder / "m.xml", target)
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    exported = {"m-3.xml", "m-3.bin", "m-3.xml.json"}
+    assert found == {there: b"somebody's", "m-2.xml": b"somebody's"} | dict.fromkeys(
+        exported, b"exported"
+    )
+
+
+def test_an_interrupted_export_does_not_promise_to_go_on(room, call, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export_model, "find_clips", interrupt)
     status, _, told = call("export", room / "weights.pt", "--out", tmp_path / "m.pt2")
-    assert status == 2 and told.strip().endswith(str(tmp_path / "m.pt2"))
+    assert status == 130 and "nothing was written, and the same command begins anew" in told
+    assert not list(tmp_path.iterdir())
