@@ -21,6 +21,7 @@ from uniformer_video.export.formats import choose_format
 from uniformer_video.export.metadata import ExportInfo, json_beside, read_info
 from uniformer_video.export.parity import compare
 from uniformer_video.export.preparation import PreparedModel, prepare_crops
+from uniformer_video.export.sessions import open_session
 from uniformer_video.inference.calibrated import Calibration
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.runs import export_model
@@ -129,8 +130,8 @@ def test_images_are_exported_without_preparation_alone(tmp_path, call):
 def test_a_file_that_answers_otherwise_is_not_written(room, call, monkeypatch):
     original = export_model.open_session
 
-    def other(path, name):
-        run = original(path, name)
+    def other(*asked):
+        run = original(*asked)
         return lambda batch: run(batch)[:, ::-1]
 
     monkeypatch.setattr(export_model, "open_session", other)
@@ -141,6 +142,34 @@ def test_a_file_that_answers_otherwise_is_not_written(room, call, monkeypatch):
     assert status == 1 and "other.pt2 is not written: its outputs differ by" in errors
     assert "largest difference" in out and "c.mp4" in out and "1 video" in out
     assert sorted(room.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "ONNX Runtime only *guarantees* support for models stamped with official released onnx opset "
+        "versions.\nCurrent official support for domain ai.onnx is till opset 17.",
+        "Unsupported model IR version: 10, max supported IR version: 8",
+    ],
+)
+def test_a_runtime_too_old_for_the_operators_is_one_line(prepared, monkeypatch, reason):
+    import onnxruntime
+
+    def refuse(*_, **__):
+        raise RuntimeError(f"[ONNXRuntimeError] : 1 : FAIL : Load model failed: {reason}")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    with pytest.raises(CheckpointError, match="export with a lower --opset") as error:
+        open_session(prepared, "onnx", Path("m.onnx"))
+    assert "\n" not in str(error.value) and "refuses m.onnx: [ONNX" in str(error.value)
+    assert f"onnxruntime {onnxruntime.__version__}" in str(error.value)
+
+
+def test_a_segmentation_model_is_refused(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_model, "read_weights", lambda path: None)
+    monkeypatch.setattr(export_model, "labels_pixels", lambda weights: True)
+    status, _, told = call("export", "pixels.pt", "--out", tmp_path / "m.pt2")
+    assert status == 2 and "pixels.pt is a segmentation model, and export takes" in told
 
 
 def test_what_parity_decides():

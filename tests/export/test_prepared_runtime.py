@@ -49,7 +49,7 @@ def calibrated(room, prepared, monkeypatch):
                 return model(torch.from_numpy(frames)).numpy()
 
         monkeypatch.setattr(runtime, "read_info", lambda path: told)
-        monkeypatch.setattr(runtime, "open_session", lambda path, name: run)
+        monkeypatch.setattr(runtime, "open_session", lambda *_: run)
         return lambda clips: (
             uv.Predictor(
                 own.model,

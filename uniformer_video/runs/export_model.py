@@ -21,7 +21,7 @@ from uniformer_video.export.graph import OPSET, trace
 from uniformer_video.export.metadata import ExportInfo, fingerprint_of, json_beside
 from uniformer_video.export.parity import TOLERANCE, Parity, compare
 from uniformer_video.export.preparation import PreparedModel, trace_prepared
-from uniformer_video.export.sessions import open_session
+from uniformer_video.export.sessions import Run, open_session
 from uniformer_video.files import write_text
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.segmenter import labels_pixels
@@ -116,7 +116,8 @@ def export_model(
         clips = find_clips(predictor.protocol, weights, videos, generate, folder)
         draft = folder / target.name
         info = _write(network, info, draft, dynamic_size, OPSET if opset is None else opset)
-        parity = _compare(predictor, info, draft, clips, tolerance)
+        file = open_session(draft, info.format, target)
+        parity = _compare(predictor, info, file, clips, tolerance)
         if not parity.fault():
             about = {**info.to_dict(), "parity": parity.to_dict(), "checked_on": clips.source}
             write_text(json_beside(draft), simplejson.dumps(about, indent=1) + "\n")
@@ -208,9 +209,9 @@ def _write(
 
 
 def _compare(
-    predictor: Predictor, info: ExportInfo, draft: Path, clips: CheckClips, tolerance: float
+    predictor: Predictor, info: ExportInfo, file: Run, clips: CheckClips, tolerance: float
 ) -> Parity:
-    """The draft beside the model of the predictor, on clips of which there is one at least."""
+    """The file beside the model of the predictor, on clips of which there is one at least."""
     views = predictor.protocol.views
 
     @torch.inference_mode()
@@ -225,7 +226,6 @@ def _compare(
         for number, clip in enumerate(clips):  # of several crops each in turn
             yield views([clip])[number % views.num_crops].numpy()
 
-    file = open_session(draft, info.format)
     if info.preprocess:
         return compare(clips, probabilities, file, tolerance)
     return compare(prepared(), logits, file, tolerance)
