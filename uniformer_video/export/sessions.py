@@ -29,6 +29,8 @@ def _open_onnx(path: Path, called: Path) -> Run:
     runtime = import_library("onnxruntime", ONNX)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    # threads that wait sleep, as `cores.let_threads_rest` has it of torch's: decoding shares the cores
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no common class but this

@@ -9,7 +9,7 @@ from torch import Tensor
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.errors import DataError
 
-_USUAL_FRAME = 3 * 1080 * 1920  # bytes; how large frames are, a video tells once it is open
+_USUAL_FRAME = 3 * 360 * 640  # bytes; how large frames are, a video tells once it is open
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from uniformer_video.data.clips.frame_views import FrameViews
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.decoding.guard import GuardedReader
 from uniformer_video.data.decoding.opened import OpenReaders
@@ -69,10 +70,11 @@ class ViewReader:
         first = number * self._clips_at_once
         indices = self.indices(video, path, start, end)[first : first + self._clips_at_once]
         clips = self.pixels(video, indices)
+        if isinstance(self.views, FrameViews):
+            return clips.flatten(0, 1)
         inputs = (self.views.to_input(view) for clip in clips for view in clip)
         first_view = next(inputs)
-        shape = clips.shape[0] * clips.shape[1], *first_view.shape
-        views = torch.empty(shape, dtype=first_view.dtype)
+        views = torch.empty(clips.shape[0] * clips.shape[1], *first_view.shape)
         views[0] = first_view
         for place, view in enumerate(inputs, 1):  # one by one: all of them again would be a copy
             views[place] = view
