@@ -244,8 +244,8 @@ def _write_parquet(
             vectors = pyarrow.FixedSizeListArray.from_arrays(
                 pyarrow.array(flat, pyarrow.float32()), int(np.prod(shape))
             )
-            values = [paths[part], *(columns[name][part] for name in ("starts", "ends", "views"))]
-            arrays = [pyarrow.array(list(value)) for value in values]
+            numbers = [columns[name][part] for name in ("starts", "ends", "views")]
+            arrays = [pyarrow.array(values) for values in (paths[part], *numbers)]
             arrays = [array.cast(kind) for array, (_, kind) in zip(arrays, fields, strict=False)]
             writer.write_table(pyarrow.Table.from_arrays([*arrays, vectors], schema=schema))
 

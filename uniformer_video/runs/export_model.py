@@ -116,8 +116,8 @@ def export_model(
         clips = find_clips(predictor.protocol, weights, videos, generate, folder)
         draft = folder / target.name
         info = _write(network, info, draft, dynamic_size, OPSET if opset is None else opset)
-        file = open_session(draft, info.format, target)
-        parity = _compare(predictor, info, file, clips, tolerance)
+        answers = open_session(draft, info.format, target)
+        parity = _compare(predictor, info, answers, clips, tolerance)
         if not parity.fault():
             about = {**info.to_dict(), "parity": parity.to_dict(), "checked_on": clips.source}
             write_text(json_beside(draft), simplejson.dumps(about, indent=1) + "\n")
