@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 import torch
 from tiny_run import tiny_overrides
+from untrained import write_untrained
 
 import uniformer_video as uv
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.clips.frame_views import join_frames
-from uniformer_video.errors import CheckpointError, ConfigError, DataError
+from uniformer_video.errors import CheckpointError, ConfigError, DataError, UserError
 from uniformer_video.export import runtime
-from uniformer_video.export.metadata import read_info
+from uniformer_video.export.metadata import ExportInfo, read_info
 from uniformer_video.export.preparation import PreparedModel
 from uniformer_video.inference.calibrated import Calibration
 from uniformer_video.inference.timeline import predict_timeline
+from uniformer_video.runs.run import run
 from uniformer_video.runs.tested_model import open_tested_model
 from uniformer_video.tasks.multi_label import MultiLabel
 from uniformer_video.tasks.single_label import SingleLabel
@@ -144,12 +146,60 @@ def test_other_crops_than_its_own_are_refused(room, prepared, call):
 
 
 def test_what_needs_single_views_says_so(room, prepared, call, tmp_path):
-    cfg = load_config(overrides=tiny_overrides(tmp_path, tmp_path / "run"))
+    words = tiny_overrides(tmp_path, tmp_path / "run", TEST__NUM_SPATIAL_CROPS=3)
+    cfg = load_config(overrides=words)
     with pytest.raises(CheckpointError, match="tests need the logits of each view; export the"):
         open_tested_model(cfg, prepared)
     words = ("--method", "occlusion", "--out", tmp_path / "heat")
     status, _, errors = call("explain", room / "videos" / "a.mp4", "--checkpoint", prepared, *words)
     assert status == 2 and "explanations need the logits of each view" in errors
+
+
+def test_a_test_of_one_that_cuts_one_crop_is_that_of_the_checkpoint(
+    demo, tmp_path, no_page, monkeypatch
+):
+    """The file's runtime is torch here; what the file says of itself decides how it is tested."""
+    names = (demo / "classes.txt").read_text().splitlines()
+    words = [*tiny_overrides(demo, tmp_path / "own"), "TRAIN.ENABLE", "False"]
+    weights = write_untrained(tmp_path / "weights.pt", words, names=names)
+    own = uv.Predictor.from_checkpoint(weights, device="cpu")
+    model = PreparedModel(own.model, own.protocol.views, "logits", own.task).eval()
+    taken = {"name": "frames", "shape": ["batch", 4, "height", "width", 3], "type": "uint8"}
+    told = ExportInfo(
+        "onnx", "uniformer_s", "single-label", own.class_names, own.used_protocol, True, input=taken
+    )
+
+    def run_file(frames):
+        with torch.inference_mode():
+            return model(torch.from_numpy(frames)).numpy()
+
+    def scores_of(name, path, *settings):
+        changes = ["OUTPUT_DIR", str(tmp_path / name), "TEST.CHECKPOINT_FILE_PATH", str(path)]
+        run(load_config(overrides=[*words, *changes, *settings]), "tiny")
+        with np.load(tmp_path / name / "scores.npz") as stored:
+            return torch.from_numpy(stored["scores"])
+
+    expected = scores_of("own", weights)
+    file = tmp_path / "m.onnx"
+    file.write_bytes(b"in place of a file")
+    monkeypatch.setattr(runtime, "read_info", lambda path: told)
+    monkeypatch.setattr(runtime, "open_session", lambda *_: run_file)
+    found = scores_of("file", file)
+    assert found.shape == expected.shape == (8, 2, 8)
+    torch.testing.assert_close(found.softmax(-1), expected.softmax(-1), atol=ATOL, rtol=0)
+    records = [json.loads((tmp_path / n / "results.json").read_text()) for n in ("own", "file")]
+    assert records[0]["protocol"] == records[1]["protocol"]
+    assert any("It prepares frames itself" in note for note in records[1]["notes"])
+    for change, message in (
+        (
+            ("DATA.MEAN", "[0.5,0.5,0.5]"),
+            r"itself: mean .*, not \[0.5, .* take the settings",
+        ),
+        (("TEST.NUM_SPATIAL_CROPS", "3"), r"num_crops 1, not 3"),
+        (("TEST.MOTION_CHECK", "True"), r"variants of a test .* need the logits of each view"),
+    ):
+        with pytest.raises(UserError, match=message):
+            scores_of("other", file, *change)
 
 
 def test_frames_of_two_sizes_in_a_clip_are_one_line():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from uniformer_video.data.clips.frame_views import FrameViews
+from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.export.files import files_of
@@ -19,6 +20,14 @@ from uniformer_video.tasks.registry import recorded_task
 from uniformer_video.weights.checkpoint import CALIBRATION, file_sha256
 from uniformer_video.words import plural
 
+_PREPARED = (
+    "short_side",
+    "crop_size",
+    "num_crops",
+    "mean",
+    "std",
+    "channel_order",
+)  # of a protocol
 _RUNTIMES = {ONNX.name: "ONNX Runtime"}  # where it is called otherwise than its files
 
 
@@ -111,10 +120,36 @@ def check_gives_views(model: ExportedModel, what: str) -> None:
     """Raise `CheckpointError` for a file that shows nothing of single views, which `what`, a plural, need."""
     if isinstance(model, ExportedFrames):
         raise CheckpointError(
-            f"{model.path} prepares frames itself and gives the probabilities of a clip, its crops and its "
-            f"temperature counted in, and {what} need the logits of each view; export the checkpoint again "
+            f"{model.path} prepares frames itself and gives the probabilities of a clip, all its crops "
+            f"together, and {what} need the logits of each view; export the checkpoint again "
             "without --preprocess, and give that file"
         )
+
+
+def tested_views(model: ExportedModel, protocol: Protocol) -> EvalViews:
+    """How a test by `protocol` shows frames to the file: as the protocol has it, or whole.
+
+    What a file with the preparation inside answers is that of a view where it cuts one crop of a clip. Raises
+    `CheckpointError` for others of that kind, `ConfigError` where it prepares frames otherwise than the
+    protocol.
+    """
+    if not isinstance(model, ExportedFrames):
+        return protocol.views
+    own = model.info.protocol
+    if own.views.num_crops > 1:
+        check_gives_views(model, "tests")
+    known, asked = own.to_dict(), protocol.to_dict()
+    differs = [
+        f"{name} {known[name]}, not {asked[name]}"
+        for name in _PREPARED
+        if known[name] != asked[name]
+    ]
+    if differs:
+        raise ConfigError(
+            f"{model.path} prepares frames itself: {', '.join(differs)}; take the settings of its run, or "
+            "export the checkpoint without --preprocess"
+        )
+    return FrameViews.of(own.views)
 
 
 def check_shape(model: ExportedModel, protocol: Protocol) -> None:

@@ -9,6 +9,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.setting import value_in_words
+from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.export.formats import is_export
@@ -20,10 +21,12 @@ from uniformer_video.export.runtime import (
     metadata_of,
     open_exported,
     runtime_of,
+    tested_views,
 )
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.runs import build_model
 from uniformer_video.runs.build_task import build_task, check_same_task
+from uniformer_video.runs.variants_test import wanted_variants
 from uniformer_video.runs.view_cost import counted_gflops
 from uniformer_video.weights.checkpoint import CALIBRATION, Weights, file_sha256
 from uniformer_video.zoo.create import count_parameters
@@ -45,6 +48,7 @@ class TestedModel:
     by a protocol, what the record's "model" tells of its size and family, and notes; asked before the model
     is prepared for inference, which leaves it fewer layers. notes: of preparation that differs. precision:
     that it computes in, whatever is asked for; or None. libraries: whose versions count beside the usual.
+    views: how it is shown frames, in place of the settings'; or None.
     """
 
     model: RecognitionModel
@@ -55,6 +59,7 @@ class TestedModel:
     notes: Sequence[str] = ()
     precision: str | None = None
     libraries: tuple[str, ...] = ()
+    views: EvalViews | None = None
 
 
 def open_tested_model(cfg: CfgNode, path: str | Path, select: str = "model") -> TestedModel:
@@ -81,14 +86,22 @@ def _of_checkpoint(cfg: CfgNode, path: str | Path, select: str) -> TestedModel:
 
 def _of_export(cfg: CfgNode, path: str | Path) -> TestedModel:
     model = open_exported(path)
-    check_gives_views(model, "tests")
     info = model.info
     # Of the weights there is but a classifier's shape, by which the order of classes is told.
     classifier = find_model(cfg.MODEL.MODEL_NAME).family.classifier
     rows = {f"{classifier}.weight": torch.empty(model.num_classes, 0)}
     weights = Weights(str(path), rows, metadata_of(info))
     check_same_task(weights, build_task(cfg))
-    check_shape(model, Protocol.from_cfg(cfg))
+    protocol = Protocol.from_cfg(cfg)
+    check_shape(model, protocol)
+    views = tested_views(model, protocol)
+    if info.preprocess and wanted_variants(cfg):
+        check_gives_views(model, "variants of a test (TEST.ROBUSTNESS, TEST.MOTION_CHECK)")
+    inside = (
+        " It prepares frames itself, and a view's logits are those that its probabilities tell."
+        if info.preprocess
+        else ""
+    )
     runtime, libraries = runtime_of(info)
 
     def figures(_: Protocol) -> _Figures:
@@ -99,7 +112,7 @@ def _of_export(cfg: CfgNode, path: str | Path) -> TestedModel:
         }
         return told, [
             f"Tested by {runtime}, from an exported file, in float32 on the CPU; its multiply-adds are not "
-            "counted, and times are not those of torch."
+            f"counted, and times are not those of torch.{inside}"
         ]
 
     return TestedModel(
@@ -111,6 +124,7 @@ def _of_export(cfg: CfgNode, path: str | Path) -> TestedModel:
         _other_preparation(cfg, model),
         "fp32",
         libraries,
+        views,
     )
 
 
