@@ -196,7 +196,7 @@ def test_a_test_of_one_that_cuts_one_crop_is_that_of_the_checkpoint(
             r"itself: mean .*, not \[0.5, .* take the settings",
         ),
         (("TEST.NUM_SPATIAL_CROPS", "3"), r"num_crops 1, not 3"),
-        (("TEST.MOTION_CHECK", "True"), r"variants of a test .* need the logits of each view"),
+        (("TEST.MOTION_CHECK", "True"), r"leave these out \(TEST.MOTION_CHECK False"),
     ):
         with pytest.raises(UserError, match=message):
             scores_of("other", file, *change)

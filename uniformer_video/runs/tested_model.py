@@ -12,10 +12,10 @@ from uniformer_video.config.setting import value_in_words
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.protocol import Protocol
+from uniformer_video.errors import ConfigError
 from uniformer_video.export.formats import is_export
 from uniformer_video.export.runtime import (
     ExportedModel,
-    check_gives_views,
     check_shape,
     digest_of,
     metadata_of,
@@ -96,7 +96,10 @@ def _of_export(cfg: CfgNode, path: str | Path) -> TestedModel:
     check_shape(model, protocol)
     views = tested_views(model, protocol)
     if info.preprocess and wanted_variants(cfg):
-        check_gives_views(model, "variants of a test (TEST.ROBUSTNESS, TEST.MOTION_CHECK)")
+        raise ConfigError(
+            f"{path} prepares frames itself, and the variants of a test change them on the way: leave these "
+            "out (TEST.MOTION_CHECK False, TEST.ROBUSTNESS []), or export the checkpoint without --preprocess"
+        )
     inside = (
         " It prepares frames itself, and a view's logits are those that its probabilities tell."
         if info.preprocess
