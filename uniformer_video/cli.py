@@ -54,17 +54,17 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     printed without a traceback and give status 2; set UNIFORMER_TRACEBACK=1 to see where they rose.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    kept = _GOES_ON
     let_threads_rest()
     try:
         _start_logging()
         parsed = _parse(arguments, command)
+        kept = parsed.kept
         with raise_interrupts():
             _import_plugins(parsed)
             return parsed.handler(parsed) or 0
     except KeyboardInterrupt:
-        log.error(
-            "Interrupted; what was finished is kept, and the same command goes on from there."
-        )
+        log.error("Interrupted; %s.", kept)
         return EXIT_INTERRUPTED
     except (UserError, OSError) as error:
         if os.environ.get("UNIFORMER_TRACEBACK"):
@@ -147,7 +147,8 @@ def _add(parser: argparse.ArgumentParser, command: str) -> None:
         help="a module, or .py file, that registers models, formats, tasks or settings of your own; again "
         "for more",
     )
-    parser.set_defaults(handler=handler)
+    kept = _BEGINS_ANEW if command in _WRITES_AT_THE_END else _GOES_ON
+    parser.set_defaults(handler=handler, kept=kept)
 
 
 _COMMANDS: dict[str, Command] = {
@@ -184,6 +185,11 @@ _COMMANDS: dict[str, Command] = {
     "doctor": (doctor.doctor_arguments, doctor.doctor_command),
 }
 
+
+# What is said after an interrupt: of most commands, and of those that write one file, whole, at their end.
+_GOES_ON = "what was finished is kept, and the same command goes on from there"
+_BEGINS_ANEW = "nothing was written, and the same command begins anew"
+_WRITES_AT_THE_END = {"export", "convert", "average", "inflate"}
 
 # What other programs call a command.
 _OTHER_WORDS = {

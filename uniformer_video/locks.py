@@ -11,6 +11,7 @@ import importlib
 import json
 import logging
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -40,18 +41,19 @@ _own_guard = threading.Lock()
 
 
 @contextlib.contextmanager
-def folder_lock(path: Path | str) -> Iterator[None]:
+def folder_lock(path: Path | str, choose: str = "another OUTPUT_DIR") -> Iterator[None]:
     """Hold the lock file at `path` while the block runs, so that one process alone works in its folder.
 
     The folder must exist; the file is made and stays, for another process may be about to lock it.
-    Where the file system has no locks, one warning is logged and the block runs.
+    Where the file system has no locks, one warning is logged and the block runs. choose: what to choose
+    where the folder is taken, in words.
 
     Raises `ConfigError` without waiting where another process holds the lock, or this one already does,
     and where no file can be written in the folder.
     """
     path = Path(path)
-    with _once_in_this_process(path), _open_once(path) as file:
-        locked = _lock_or_warn(file, path)
+    with _once_in_this_process(path, choose), _open_once(path, choose) as file:
+        locked = _lock_or_warn(file, path, choose)
         if locked:
             _write_holder(file)
         try:
@@ -61,6 +63,17 @@ def folder_lock(path: Path | str) -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     file.truncate(0)
                     _lock(file, hold=False)  # Windows asks for it; elsewhere closing is enough
+
+
+def remove_abandoned(lock: Path) -> None:
+    """Remove the folder of the lock file `lock` where the process that worked in it was killed.
+
+    One in which a process works stays.
+    """
+    if not lock.parent.is_dir():
+        return
+    with contextlib.suppress(ConfigError), folder_lock(lock):
+        shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def lock_file(file: IO[bytes], path: Path | str) -> None:
@@ -78,12 +91,12 @@ def lock_file(file: IO[bytes], path: Path | str) -> None:
 
 
 @contextlib.contextmanager
-def _once_in_this_process(path: Path) -> Iterator[None]:
+def _once_in_this_process(path: Path, choose: str) -> Iterator[None]:
     """The system would give a process its own lock again, and end both with the first."""
     path, shown = path.resolve(), path
     with _own_guard:
         if _own.get(path) == os.getpid():
-            raise _busy(shown, "this process itself")
+            raise _busy(shown, "this process itself", choose)
         _own[path] = os.getpid()
     try:
         yield
@@ -92,24 +105,22 @@ def _once_in_this_process(path: Path) -> Iterator[None]:
             del _own[path]
 
 
-def _open_once(path: Path) -> IO[bytes]:
+def _open_once(path: Path, choose: str) -> IO[bytes]:
     try:
         return open(path, "a+b", buffering=0)
     except OSError as error:
         if error.errno not in _NO_PLACE:
             raise
-        raise ConfigError(
-            f"cannot write {path}: {error.strerror}; choose another OUTPUT_DIR"
-        ) from None
+        raise ConfigError(f"cannot write {path}: {error.strerror}; choose {choose}") from None
 
 
-def _lock_or_warn(file: IO[bytes], path: Path) -> bool:
+def _lock_or_warn(file: IO[bytes], path: Path, choose: str) -> bool:
     """Whether the file is locked now; not where its file system has no locks."""
     try:
         _lock(file)
     except OSError as error:
         if error.errno in _HELD:
-            raise _busy(path, _read_holder(file)) from None
+            raise _busy(path, _read_holder(file), choose) from None
         log.warning(
             "%s cannot be locked (%s), so see to it that no other training runs there",
             path.parent,
@@ -158,7 +169,7 @@ def _read_holder(file: IO[bytes]) -> str:
         return "another process"
 
 
-def _busy(path: Path, holder: str) -> ConfigError:
+def _busy(path: Path, holder: str, choose: str) -> ConfigError:
     return ConfigError(
-        f"{path.parent} is in use by {holder}; wait for it, end that process, or choose another OUTPUT_DIR"
+        f"{path.parent} is in use by {holder}; wait for it, end that process, or choose {choose}"
     )

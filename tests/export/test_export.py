@@ -10,64 +10,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_run import tiny_overrides
 from untrained import NAMES, write_untrained
-from videos import numbered_frames
 
-from uniformer_video import cli
 from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.errors import CheckpointError, ConfigError, DamagedError
+from uniformer_video.export import drafts
+from uniformer_video.export.drafts import draft_folder, place_files
+from uniformer_video.export.files import files_of
 from uniformer_video.export.formats import choose_format
 from uniformer_video.export.metadata import ExportInfo, json_beside, read_info
 from uniformer_video.export.parity import compare
 from uniformer_video.export.preparation import PreparedModel, prepare_crops
+from uniformer_video.export.sessions import open_session
 from uniformer_video.inference.calibrated import Calibration
 from uniformer_video.inference.predictor import Predictor
-from uniformer_video.prepare.demo import write_video
 from uniformer_video.runs import export_model
 
 GUIDE = Path(__file__).parents[2] / "docs" / "export.md"
-LICENSE = "made for a test"
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory):
-    """A folder with weights.pt, of 2 clips and 3 crops, and three videos, of which one is broken."""
-    folder = tmp_path_factory.mktemp("export")
-    changes = {
-        "TEST__NUM_SPATIAL_CROPS": 3,
-        "DATA__LICENSE": LICENSE,
-        "DATA__MEAN": "[0.5,0.4,0.3]",
-    }
-    write_untrained(folder / "weights.pt", tiny_overrides(folder, folder / "run", **changes))
-    (folder / "videos").mkdir()
-    rng = np.random.default_rng(0)
-    for name, size in (("a", (48, 64)), ("b", (70, 40))):
-        noise = rng.integers(-40, 40, (20, *size, 3))
-        frames = np.clip(numbered_frames(20, size).astype(int) + noise, 0, 255).astype(np.uint8)
-        write_video(folder / "videos" / f"{name}.mp4", frames, 25)
-    (folder / "videos" / "c.mp4").write_bytes(b"no video")
-    return folder
-
-
-def export(room, name, *options):
-    """The exported file, written in this process."""
-    words = ["export", room / "weights.pt", "--out", room / name, "--check", room / "videos"]
-    assert cli.main([str(word) for word in [*words, *options]]) == 0
-    return room / name
-
-
-@pytest.fixture(scope="module")
-def prepared(room):
-    """model.onnx, with its preparation inside."""
-    pytest.importorskip("onnxruntime")
-    return export(room, "model.onnx", "--preprocess")
-
-
-@pytest.fixture(scope="module")
-def program(room):
+def program(export):
     """model.pt2, of clips."""
-    return export(room, "model.pt2")
+    return export("model.pt2")
 
 
 @pytest.mark.parametrize("size", [(48, 64), (99, 41), (64, 64), (33, 500), (641, 634), (20, 24)])
@@ -116,7 +81,7 @@ def test_what_the_file_says_stands_inside_and_beside_it(room, prepared, program)
         beside = json.loads(json_beside(path).read_text())
         assert ExportInfo.from_dict(beside, "x") == info
         assert beside["parity"]["passed"] and beside["parity"]["views"] > 1
-        assert info.class_names == tuple(NAMES) and info.license == LICENSE
+        assert info.class_names == tuple(NAMES) and info.license == "made for a test"
         assert info.preprocess is preprocess and info.model == "uniformer_s"
         own = Predictor.from_checkpoint(room / "weights.pt", device="cpu", precision="fp32")
         assert info.protocol == own.used_protocol
@@ -135,9 +100,9 @@ def test_a_program_of_torch_takes_batches_of_any_size(room, program):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--preprocess",), ("--dynamic-size",)])
-def test_openvino(room, options):
+def test_openvino(export, options):
     pytest.importorskip("openvino")
-    path = export(room, f"ov{len(options)}{''.join(options)}.xml", *options)
+    path = export(f"ov{len(options)}{''.join(options)}.xml", *options)
     assert read_info(path).format == "openvino"
     weights = path.with_suffix(".bin")
     weights.write_bytes(weights.read_bytes()[:-8])
@@ -165,8 +130,8 @@ def test_images_are_exported_without_preparation_alone(tmp_path, call):
 def test_a_file_that_answers_otherwise_is_not_written(room, call, monkeypatch):
     original = export_model.open_session
 
-    def other(path, name):
-        run = original(path, name)
+    def other(*asked):
+        run = original(*asked)
         return lambda batch: run(batch)[:, ::-1]
 
     monkeypatch.setattr(export_model, "open_session", other)
@@ -177,6 +142,34 @@ def test_a_file_that_answers_otherwise_is_not_written(room, call, monkeypatch):
     assert status == 1 and "other.pt2 is not written: its outputs differ by" in errors
     assert "largest difference" in out and "c.mp4" in out and "1 video" in out
     assert sorted(room.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "ONNX Runtime only *guarantees* support for models stamped with official released onnx opset "
+        "versions.\nCurrent official support for domain ai.onnx is till opset 17.",
+        "Unsupported model IR version: 10, max supported IR version: 8",
+    ],
+)
+def test_a_runtime_too_old_for_the_operators_is_one_line(prepared, monkeypatch, reason):
+    import onnxruntime
+
+    def refuse(*_, **__):
+        raise RuntimeError(f"[ONNXRuntimeError] : 1 : FAIL : Load model failed: {reason}")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    with pytest.raises(CheckpointError, match="export with a lower --opset") as error:
+        open_session(prepared, "onnx", Path("m.onnx"))
+    assert "\n" not in str(error.value) and "refuses m.onnx: [ONNX" in str(error.value)
+    assert f"onnxruntime {onnxruntime.__version__}" in str(error.value)
+
+
+def test_a_segmentation_model_is_refused(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_model, "read_weights", lambda path: None)
+    monkeypatch.setattr(export_model, "labels_pixels", lambda weights: True)
+    status, _, told = call("export", "pixels.pt", "--out", tmp_path / "m.pt2")
+    assert status == 2 and "pixels.pt is a segmentation model, and export takes" in told
 
 
 def test_what_parity_decides():
@@ -263,12 +256,68 @@ def test_words_that_do_not_fit(room, call, tmp_path, program):
     assert status == 2 and f"{program} is an exported model by its name" in told
 
 
-def test_a_folder_that_takes_no_file_is_told_by_the_name_of_the_file(
-    room, call, tmp_path, monkeypatch
-):
-    def refuse(prefix, dir):
-        raise PermissionError(13, "Permission denied", f"{dir}/{prefix}abc")
+def test_a_folder_that_takes_no_file_is_told_by_the_name_of_the_file(tmp_path, monkeypatch):
+    def refuse(folder, **_):
+        raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr(export_model.tempfile, "TemporaryDirectory", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(PermissionError) as error, draft_folder(tmp_path / "m.pt2"):
+        pass
+    assert error.value.filename == str(tmp_path / "m.pt2")
+
+
+def test_what_a_killed_export_left_goes_and_a_living_one_stays(tmp_path):
+    target = tmp_path / "m.pt2"
+    with draft_folder(target) as folder:
+        pass
+    folder.mkdir()
+    (folder / "m.pt2").write_bytes(b"half")
+    script = (
+        "import sys; from uniformer_video.locks import folder_lock\n"
+        "with folder_lock(sys.argv[1]): print('here', flush=True); input()"
+    )
+    command = [sys.executable, "-c", script, str(folder / "lock")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout.readline() == b"here\n"
+        taken = pytest.raises(ConfigError, match=r"in use by process .* choose another --out")
+        with taken, draft_folder(target):
+            pass
+        assert (folder / "m.pt2").read_bytes() == b"half"
+        process.kill()
+    with draft_folder(target) as again:
+        assert again == folder and not (folder / "m.pt2").exists()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("there", ["m.xml", "m.bin", "m.xml.json"])
+def test_a_file_that_appears_meanwhile_is_not_written_over(tmp_path, monkeypatch, has_links, there):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr(drafts.os, "link", refuse)
+    target = tmp_path / "m.xml"
+    with draft_folder(target) as folder:
+        for file in files_of(folder / "m.xml"):
+            file.write_bytes(b"exported")
+        (tmp_path / there).write_bytes(b"somebody's")
+        (tmp_path / "m-2.xml").write_bytes(b"somebody's")
+        with pytest.raises(CheckpointError, match=r"the exported model is .*m-3\.xml"):
+            place_files(folder / "m.xml", target)
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    exported = {"m-3.xml", "m-3.bin", "m-3.xml.json"}
+    assert found == {there: b"somebody's", "m-2.xml": b"somebody's"} | dict.fromkeys(
+        exported, b"exported"
+    )
+
+
+def test_an_interrupted_export_does_not_promise_to_go_on(room, call, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export_model, "find_clips", interrupt)
     status, _, told = call("export", room / "weights.pt", "--out", tmp_path / "m.pt2")
-    assert status == 2 and told.strip().endswith(str(tmp_path / "m.pt2"))
+    assert status == 130 and "nothing was written, and the same command begins anew" in told
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,5 @@
 """Exported files in the place of checkpoints: predictions, timelines and tests by another runtime."""
 
-import dataclasses
 import importlib.util
 import json
 import shutil
@@ -18,9 +17,8 @@ from uniformer_video import cli
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import CheckpointError, ConfigError, UserError
 from uniformer_video.explain.explainer import Explainer
-from uniformer_video.export import runtime
 from uniformer_video.export.formats import FORMATS
-from uniformer_video.export.metadata import json_beside, read_info
+from uniformer_video.export.metadata import json_beside
 from uniformer_video.export.runtime import check_shape, open_exported
 from uniformer_video.runs.run import run
 from uniformer_video.weights.file_kinds import EXPORTED
@@ -121,6 +119,8 @@ def test_the_commands_take_the_file(demo, exported, tmp_path, call):
         "timeline", video, "--checkpoint", exported(".pt2"), "--out", tmp_path / "timeline"
     )
     assert status == 0, errors
+    status, out, errors = call("watch", video, "--checkpoint", exported(".onnx"), "--every", 0.2)
+    assert status == 0 and json.loads(out.splitlines()[0])["label"], errors
     status, _, errors = call(
         "explain", video, "--checkpoint", exported(".onnx"), "--out", tmp_path / "heat",
         "--method", "occlusion",
@@ -162,14 +162,6 @@ def refusal(explainer, video):
     with pytest.raises(ConfigError) as error:
         explainer(video)
     return error.value
-
-
-def test_a_file_with_its_preparation_inside_is_refused(exported, monkeypatch):
-    path = exported(".onnx")
-    told = dataclasses.replace(read_info(path), preprocess=True)
-    monkeypatch.setattr(runtime, "read_info", lambda path: told)
-    with pytest.raises(CheckpointError, match="without --preprocess"):
-        uv.Predictor.from_export(path)
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])

@@ -1,6 +1,7 @@
 """`features` and `neighbours`, by a small untrained model and generated videos."""
 
 import json
+from dataclasses import replace
 from threading import Thread
 
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 import torch
 
 import uniformer_video as uv
+from uniformer_video.audit.listed import Listed
+from uniformer_video.audit.vectors import rows_of as audit_rows_of
 from uniformer_video.config.settings import load_config
+from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 from uniformer_video.features.neighbours import nearest, rows_of
 from uniformer_video.features.table import FeatureTable, read_features
@@ -162,6 +166,22 @@ def test_the_nearest_are_those_of_a_plain_search():
     np.testing.assert_allclose(
         [one.similarity for one in found], [c for c, _ in expected], rtol=1e-5
     )
+
+
+def test_a_video_is_one_however_it_is_linked(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.mp4").touch()
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    paths = [str(tmp_path / folder / "a.mp4") for folder in ("real", "linked")]
+    nothing = np.full(2, np.nan)
+    table = FeatureTable(
+        np.ones((2, 2), np.float32), [paths[0], "b"], nothing, nothing, np.full(2, -1)
+    )
+    assert rows_of(table, paths[1]) == [0]
+    listed = [Listed(VideoRecord(paths[1], "a", (0,)), "train")]
+    assert audit_rows_of(listed, table, "f.npz")[1].tolist() == [0]
+    twice = replace(table, paths=paths)
+    assert not nearest(twice, table.vectors[0], 1, [0])  # itself, by its other name
 
 
 def test_windows_that_overlap_the_query_are_left_out():

@@ -91,6 +91,23 @@ def test_a_finished_file_takes_more_videos_and_tries_broken_ones_again(tmp_path)
     assert fill(path, records("a")).paths == ["a.mp4", "b.mp4", "x.mp4"]  # others stay
 
 
+def test_failures_of_earlier_runs_stay_until_their_videos_are_tried_again(tmp_path):
+    path = tmp_path / "f.npz"
+    fill(path, records("a", "x"))
+    assert fill(path, records("b")).failed == {"x": "it breaks"}
+    fill(path, records("c", "d"), stop_after=1)  # killed
+    assert fill(path, records("c", "d")).failed == {"x": "it breaks"}
+    fill(path, records("e", "f"), stop_after=1)  # killed, and then another is asked for
+    with GrowingFeatures(path, records("g", "x"), MADE_BY) as file:
+        assert [record.name for record in file.left] == ["g", "x"]
+        for record in reversed(file.left):
+            file.add(record, features(record))
+        found = file.finish()
+    assert not found.failed
+    firsts = {name: row[0] for name, row in zip(found.paths, found.vectors, strict=True)}
+    assert firsts == {f"{name}.mp4": ord(name) + 1.5 for name in "abcdegx"}
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_features_of_two_kinds_never_meet(tmp_path, finished):
     path = tmp_path / "f.npz"

@@ -54,7 +54,7 @@ def test_what_is_written_is_read_back(tmp_path, suffix, shape):
     assert (found.paths, found.made_by, found.failed) == (given.paths, given.made_by, given.failed)
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize("suffix", FORMS)
 def test_a_path_that_is_no_utf_8_is_written_and_read_back(tmp_path, suffix):
     given, path = replace(table(), paths=["a\udcff.mp4", "b.mp4", "c.mp4"]), tmp_path / f"f{suffix}"
     given = replace(given, failed={"d\udcff.mp4": "it breaks"})

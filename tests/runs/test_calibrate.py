@@ -279,6 +279,10 @@ def test_words_that_are_refused(call, tested, tmp_path, words, told):
         ({"labels": "right"}, "next to all answers are right"),
         ({"labels": "worst"}, "they say nothing of the classes"),
         ({"playback": "reverse"}, "played backwards"),
+        (
+            {"model": {"checkpoint": "m.onnx", "runtime": "ONNX Runtime"}},
+            "is a test of an exported",
+        ),
     ],
 )
 def test_tests_that_are_refused(call, tested, tmp_path, changes, told):
@@ -310,9 +314,12 @@ def test_what_is_missing(call, tested, tmp_path):
     (folder / "best.pt").write_bytes(b"other weights")
     status, _, errors = call("calibrate", folder, *words)
     assert status == 2 and "not there any more, or changed since" in errors
-    for place in (tmp_path / "nowhere", folder / "best.pt"):
+    for place, told in (
+        (tmp_path / "nowhere", "finished evaluation"),
+        (folder / "best.pt", "best.pt is a file; give the folder of a finished run"),
+    ):
         status, _, errors = call("calibrate", place, *words)
-        assert status == 2 and "no results at" in errors and "finished evaluation" in errors
+        assert status == 2 and told in errors
 
 
 def test_several_labels_have_no_threshold(call, tested, tmp_path):

@@ -1,6 +1,5 @@
 """The features that an audit rests on: one vector for each line of its lists."""
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ from uniformer_video.data.lists.media import VIDEO
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.features.predictor import FeaturePredictor
-from uniformer_video.features.table import FeatureTable
+from uniformer_video.features.table import FeatureTable, file_of
 
 FEATURES_FILE = "features.npz"
 _EXACT = 0.05  # seconds by which a view may reach beyond a segment
@@ -36,20 +35,20 @@ def rows_of(
     """
     own: dict[str, list[int]] = {}
     for row, path in enumerate(table.paths):
-        own.setdefault(os.path.abspath(path), []).append(row)
+        own.setdefault(file_of(path), []).append(row)
     vectors = table.flat()
     features: list[np.ndarray] = []
     rows = np.full(len(videos), -1, np.int64)
     missing: dict[int, str] = {}
     for place, listed in enumerate(videos):
-        rows_of_it = own.get(os.path.abspath(listed.record.path), [])
+        rows_of_it = own.get(file_of(listed.record.path), [])
         mine = _inside(rows_of_it, table, listed.record)
         if mine:
             rows[place] = len(features)
             features.append(vectors[mine].mean(axis=0))
         else:
             missing[place] = _reason(listed.record, table, source, bool(rows_of_it))
-    if not features and own.keys() & {os.path.abspath(listed.record.path) for listed in videos}:
+    if not features and own.keys() & {file_of(listed.record.path) for listed in videos}:
         raise DataError(
             f"{source} has features of the videos, and of none of the {len(videos)} segments that are "
             f"listed, such as {videos[0].name}; make them of the segments (--checkpoint)"

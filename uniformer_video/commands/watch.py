@@ -49,9 +49,8 @@ def watch_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--crops",
         type=int,
-        default=1,
         choices=SETTINGS["TEST.NUM_SPATIAL_CROPS"].choices,
-        help="crops of the clip (1, its centre)",
+        help="crops of the clip (1, its centre; of an exported file that cuts crops itself, those)",
     )
     parser.add_argument(
         "--window", action="store_true", help="show frames and labels on the screen, too"
@@ -100,6 +99,7 @@ def watch_command(args: Namespace) -> int:
         raise UserError("standard output is closed, where the labels are to go; send it to a file")
     with stop_requests() as stop:
         from uniformer_video.data.decoding.live_places import find_place
+        from uniformer_video.export.runtime import cuts_crops
         from uniformer_video.inference.predictor import Predictor
         from uniformer_video.inference.watch import check_every, watch
         from uniformer_video.inference.watch_feed import LiveFeed, Patience
@@ -110,8 +110,11 @@ def watch_command(args: Namespace) -> int:
             raise UserError(f"--top is {args.top}; it must be 1 or more classes")
         patience = Patience(timeout=args.timeout, give_up=args.give_up)
         place = find_place(args.source, args.fps)
+        crops = args.crops
+        if crops is None and not cuts_crops(args.checkpoint):
+            crops = 1
         predictor = Predictor.from_checkpoint(
-            args.checkpoint, 1, args.crops, device=args.device, precision=args.precision
+            args.checkpoint, 1, crops, device=args.device, precision=args.precision
         )
         protocol = predictor.protocol
         window = ClipWindow.of(protocol.sampling, args.span)

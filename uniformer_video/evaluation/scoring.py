@@ -143,7 +143,7 @@ def score_videos(
     """
     model.eval()
     own = range(ranks.rank, len(dataset), ranks.size)
-    num_views = dataset.num_clips * dataset.views.num_crops
+    num_views = dataset.num_clips * dataset.views.views_of_clip
     per_batch = max(1, batch_size // num_views)
     logits, timer, error = _DeviceLogits(num_views), PassTimer(ranks.device), None
     results: list[Outcome] = []

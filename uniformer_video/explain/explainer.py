@@ -17,7 +17,7 @@ from uniformer_video.explain.gradcam import gradcam, usual_stage
 from uniformer_video.explain.methods import METHODS
 from uniformer_video.explain.occlusion import occlusion, occlusion_of_seconds, spread
 from uniformer_video.explain.rollout import CAVEAT, check_rollout, rollout
-from uniformer_video.export.runtime import ExportedModel
+from uniformer_video.export.runtime import ExportedModel, check_gives_views
 from uniformer_video.files import atomic_write
 from uniformer_video.inference.inputs import Video, find_source
 from uniformer_video.inference.predictor import Predictor
@@ -166,6 +166,8 @@ class Explainer:
                 f"{self.predictor.model.path} is an exported model, which has no layers to look into; take "
                 "occlusion, or the checkpoint that it was made of"
             )
+        if isinstance(self.predictor.model, ExportedModel):
+            check_gives_views(self.predictor.model, "explanations")
         if method == "gradcam":
             usual = self._usual_stage if stage is None and layer is None else stage
             return find_layer(self.predictor.model, usual, layer)

@@ -28,6 +28,7 @@ from uniformer_video.files import special_kind
 from uniformer_video.locks import lock_file
 
 _Key = tuple[str, float, float | None]
+_EARLIER = {"earlier": True}  # marks the line of a failure of a run that is finished
 
 
 def check_target(path: Path) -> None:
@@ -78,8 +79,12 @@ class GrowingFeatures:
 
     @property
     def left(self) -> list[VideoRecord]:
-        """The records without a line."""
-        return [record for record in self.records if _key(record) not in self._lines]
+        """The records without a line, or with one of an earlier failure alone."""
+        return [
+            record
+            for record in self.records
+            if self._lines.get(_key(record), _EARLIER).get("earlier")
+        ]
 
     @property
     def failed(self) -> dict[str, str]:
@@ -198,11 +203,19 @@ class GrowingFeatures:
             _write_all(self._numbers, values.tobytes())
             line = {"path": path, "start": begin, "end": stop, "rows": len(own)}
             self._keep({**line, "shape": list(values.shape[1:])})
+        asked = _names(self.records)
+        for name, why in known.failed.items():
+            key = (os.path.abspath(name), 0.0, None)
+            if name not in asked and key not in self._lines:
+                line = {"path": name, "start": 0.0, "end": None, "name": name, "failed": why}
+                self._keep({**line, **_EARLIER})
 
     def _take(self, line: dict[str, Any]) -> None:
         if "rows" in line:
             self._shape = line["shape"]
-        self._lines[os.path.abspath(line["path"]), line["start"], line["end"]] = line
+        key = os.path.abspath(line["path"]), line["start"], line["end"]
+        self._lines.pop(key, None)  # their order is that of the rows in the file of numbers
+        self._lines[key] = line
 
     def _keep(self, line: dict[str, Any]) -> None:
         self._write(line)
@@ -246,7 +259,15 @@ class GrowingFeatures:
                 np.int64,
             ),
             self.made_by,
-            _failures([self._lines[key] for key in order]),
+            self._all_failures(order),
+        )
+
+    def _all_failures(self, order: Sequence[_Key]) -> dict[str, str]:
+        """As `failed`, with those of earlier runs whose videos were not asked for again."""
+        asked = _names([record for record in self.records if _key(record) in self._lines])
+        lines = [self._lines[key] for key in order]
+        return _failures(
+            [line for line in lines if not (line.get("earlier") and line["name"] in asked)]
         )
 
 
@@ -273,6 +294,11 @@ def _count(line: Mapping[str, Any]) -> int:
 def _key(record: VideoRecord) -> _Key:
     # a video is one, however its path is spelt
     return os.path.abspath(record.path), float(record.start), record.end
+
+
+def _names(records: Sequence[VideoRecord]) -> set[str]:
+    """What the failures of these are called."""
+    return {name for record in records for name in (record.name, record.path)}
 
 
 def _failures(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:

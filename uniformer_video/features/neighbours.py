@@ -8,7 +8,7 @@ from difflib import get_close_matches
 import numpy as np
 
 from uniformer_video.errors import ConfigError, DataError
-from uniformer_video.features.table import FeatureTable
+from uniformer_video.features.table import FeatureTable, file_of
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Neighbour:
 
 
 def rows_of_path(table: FeatureTable, path: str) -> list[int]:
-    """The rows of a video, however its path is spelt; empty where it has none."""
-    wanted = os.path.abspath(path)
-    return [row for row, known in enumerate(table.paths) if os.path.abspath(known) == wanted]
+    """The rows of a video, however its path is spelt or linked; empty where it has none."""
+    wanted = file_of(path)
+    return [row for row, known in enumerate(table.paths) if file_of(known) == wanted]
 
 
 def rows_of(table: FeatureTable, query: str, at: float | None = None) -> list[int]:
@@ -79,7 +79,7 @@ def nearest(
 def _overlapping(table: FeatureTable, rows: list[int]) -> np.ndarray:
     """Which rows show something that these rows show: bool `[N]`."""
     starts, ends = np.nan_to_num(table.starts), np.nan_to_num(table.ends, nan=np.inf)
-    paths = np.array([os.path.abspath(path) for path in table.paths])
+    paths = np.array([file_of(path) for path in table.paths])
     found = np.zeros(len(table), bool)
     for row in rows:
         found |= (paths == paths[row]) & (starts < ends[row]) & (ends > starts[row])

@@ -22,6 +22,7 @@ SUFFIXES = (".npz", ".safetensors", ".parquet")
 MEAN_OF_VIEWS = -1
 _ROWS_AT_ONCE = 4096
 _BYTES_AT_ONCE = 2**20
+_ODD_PATHS = b"paths that are no UTF-8"  # of a parquet file: {row: path}, beside the columns
 _VECTORS = "vectors.npy"  # the member of an npz file
 _ZIP_HEADER, _ZIP_LENGTHS_AT = 30, 26  # bytes of a local header, and where it has its lengths
 
@@ -64,6 +65,11 @@ class FeatureTable:
             end = self.ends[row]
             name += f" {self.starts[row]:.3f} s to {'the end' if np.isnan(end) else f'{end:.3f} s'}"
         return name if self.views[row] == MEAN_OF_VIEWS else f"{name}, view {self.views[row]}"
+
+
+def file_of(path: str) -> str:
+    """The file that a path of a video leads to, by which two are one however they are spelt or linked."""
+    return os.path.realpath(path)
 
 
 def check_form(path: Path) -> None:
@@ -225,7 +231,11 @@ def _write_parquet(
         ("view", pyarrow.int64()),
         ("vector", pyarrow.list_(pyarrow.float32(), int(np.prod(shape)))),
     ]
+    paths = [_as_utf_8(path) for path in columns["paths"].tolist()]
     told = {"facts": facts, "shape": json.dumps(shape)}
+    odd = {row: path for row, path in enumerate(table.paths) if path != paths[row]}
+    if odd:
+        told[_ODD_PATHS.decode()] = json.dumps(odd)  # ASCII, by rows
     schema = pyarrow.schema(fields, metadata=told)
     with atomic_write(path) as file, parquet.ParquetWriter(file, schema) as writer:
         for first in range(0, max(len(table), 1), _ROWS_AT_ONCE):
@@ -234,10 +244,15 @@ def _write_parquet(
             vectors = pyarrow.FixedSizeListArray.from_arrays(
                 pyarrow.array(flat, pyarrow.float32()), int(np.prod(shape))
             )
-            values = [columns[name][part] for name in ("paths", "starts", "ends", "views")]
-            arrays = [pyarrow.array(list(value)) for value in values]
+            numbers = [columns[name][part] for name in ("starts", "ends", "views")]
+            arrays = [pyarrow.array(values) for values in (paths[part], *numbers)]
             arrays = [array.cast(kind) for array, (_, kind) in zip(arrays, fields, strict=False)]
             writer.write_table(pyarrow.Table.from_arrays([*arrays, vectors], schema=schema))
+
+
+def _as_utf_8(path: str) -> str:
+    """A path as text that parquet takes: bytes that are no UTF-8 are spelt out."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def _read_parquet(path: Path) -> tuple[dict[str, Any], str]:
@@ -248,9 +263,12 @@ def _read_parquet(path: Path) -> tuple[dict[str, Any], str]:
     told = table.schema.metadata or {}
     shape = json.loads(told[b"shape"])
     vectors = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    paths = table["path"].to_pylist()
+    for row, path in json.loads(told.get(_ODD_PATHS, "{}")).items():
+        paths[int(row)] = path
     columns = {
         "vectors": vectors.reshape(-1, *shape),
-        "paths": table["path"].to_pylist(),
+        "paths": paths,
         **{f"{name}s": table[name].to_numpy() for name in ("start", "end", "view")},
     }
     return columns, told[b"facts"].decode()

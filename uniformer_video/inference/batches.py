@@ -25,7 +25,7 @@ class BatchedLogits:
     """From the parts of videos, one video after another, to the logits of each video.
 
     Args:
-        view_logits: views `float32 [n, 3, T, H, W]` -> logits `float32 [n, K]`.
+        view_logits: views of one size `[n, 3, T, H, W]` -> logits `float32 [n, K]`.
         batch_size: views that are handed to it at once, of the last ones fewer.
         num_parts: in how many parts the views of each video come.
     """
@@ -63,7 +63,9 @@ class BatchedLogits:
     def _pass(self) -> None:
         """The next batch through the model."""
         owners, parts, room = [], [], self._batch_size
-        while self._views and room:
+        size = self._views[0][1].shape[1:]
+        # whole frames of the next video may be of another size, which is another batch
+        while self._views and room and self._views[0][1].shape[1:] == size:
             index, views = self._views.popleft()
             if len(views) > room:
                 self._views.appendleft((index, views[room:]))

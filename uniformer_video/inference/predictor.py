@@ -12,6 +12,7 @@ from torch import nn
 
 from uniformer_video.config.recorded import check_recorded_settings
 from uniformer_video.config.rows import SETTINGS
+from uniformer_video.data.clips.frame_views import FrameViews
 from uniformer_video.data.lists.class_names import stand_ins
 from uniformer_video.data.lists.media import MEDIA, VIDEO, Medium
 from uniformer_video.data.lists.records import VideoRecord
@@ -64,7 +65,8 @@ class Predictor:
         protocol: the `Protocol` by which videos or images become views, and views one score. Its precision is
             used as in a test; "fp16", which a CPU does not compute in, becomes "fp32" there.
         class_names: in index order.
-        batch_size: views of a forward pass; None = 16, on a processor as many of them as 16 MB hold.
+        batch_size: views of a forward pass; None = 16, on a processor as many of them as 16 MB hold, and of
+            whole frames one.
         task: the `Task` that the model was trained for; None = one label a video.
         calibration: the `Calibration` of the model. It counts where `protocol`, with the precision that is
             used here, is its own, and `applied` is then that; else `applied` is None, and the log says why.
@@ -122,6 +124,8 @@ class Predictor:
         """Views of a forward pass."""
         if self._asked_batch_size is not None:
             return self._asked_batch_size
+        if isinstance(self.protocol.views, FrameViews):
+            return 1  # whole frames are large, and a runtime is as fast with one clip
         if self.device.type != "cpu":
             return _MOST_VIEWS
         return min(max(1, _BATCH_BYTES // self.reader.view_bytes), _MOST_VIEWS)
@@ -165,7 +169,9 @@ class Predictor:
         """A predictor from a file that `export` wrote: its runtime takes the place of the model.
 
         The arguments are those of `from_checkpoint`. It runs on the CPU in float32; `ConfigError` for another
-        device or precision. Raises `CheckpointError` for what `open_exported` refuses.
+        device or precision, and for other crops than a file with the preparation inside cuts itself; such a
+        file is given whole frames, a clip at a time unless `batch_size` says more. Raises `CheckpointError`
+        for what `open_exported` refuses.
         """
         if device is not None and find_device(device).type != "cpu":
             raise ConfigError(
@@ -180,7 +186,7 @@ class Predictor:
         metadata = metadata_of(model.info)
         return cls(
             model,
-            model.info.protocol.with_views(num_clips, num_crops),
+            model.protocol_for(num_clips, num_crops),
             model.info.class_names,
             batch_size=batch_size,
             task=recorded_task(metadata, path),
@@ -343,7 +349,9 @@ class Predictor:
 
     @torch.inference_mode()
     def view_logits(self, views: torch.Tensor) -> np.ndarray:
-        """What the model says of prepared views, float32 `[view, 3, T, H, W]`: logits float32 `[view, K]`."""
+        """What the model says of prepared views, float32 `[view, 3, T, H, W]`, or whole frames uint8: logits
+        float32 `[view, K]`.
+        """
         logits = []
         for part in views.split(self.batch_size):
             with self.autocast():

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from uniformer_video.data.clips.frame_views import join_frames
 from uniformer_video.data.decoding.sequential import FrameStream, open_stream
 from uniformer_video.data.lists.media import VIDEO
 from uniformer_video.errors import DataError, DecodeError, UserError
@@ -172,7 +173,7 @@ class _Ready(NamedTuple):
     """A complete window: its number, its different views, and which of them each view of the test is."""
 
     number: int
-    views: torch.Tensor  # float32 [clip, crop, 3, T, H, W]
+    views: torch.Tensor  # [clip, crop, 3, T, H, W]
     clips: np.ndarray  # int64 [num_clips]
 
 
@@ -271,9 +272,15 @@ class _Run:
             return
         # Clips of a short window are often of the same frames, and seen by the model once.
         different, clips = np.unique(frames, axis=0, return_inverse=True)
-        views = torch.stack(
-            [torch.cat([self._frames[f] for f in clip.tolist()], dim=2) for clip in different]
-        )
+        try:
+            views = torch.stack(
+                [join_frames([self._frames[f] for f in clip.tolist()]) for clip in different]
+            )
+        except DataError as error:
+            self.failed[number] = one_line(error)
+            return
+        if self._ready and self._ready[-1].views.shape[2:] != views.shape[2:]:
+            self._predict()
         self._ready.append(_Ready(number, views, clips.ravel()))
         if sum(ready.views.shape[0] * ready.views.shape[1] for ready in self._ready) >= (
             self.predictor.batch_size

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Protocol
 
-import torch
-
+from uniformer_video.data.clips.frame_views import join_frames
 from uniformer_video.data.lists.media import VIDEO
 from uniformer_video.errors import DataError, UserError
 from uniformer_video.inference.predictor import Predictor
@@ -200,7 +199,7 @@ class _Watch:
         self._number = number
         views = self._predictor.protocol.views
         frames = [views(frame.image[None, None]) for frame in clip]  # each [crop, 3, 1, H, W]
-        logits = self._predictor.view_logits(torch.cat(frames, dim=2))
+        logits = self._predictor.view_logits(join_frames(frames))
         answer = self._predictor.answer("stream", logits)
         if not isinstance(answer, Prediction):
             raise DataError(

@@ -18,6 +18,7 @@ from uniformer_video.evaluation.calibration import (
     fit_temperature,
 )
 from uniformer_video.evaluation.rescored import origins
+from uniformer_video.evaluation.results import RESULTS_FILE, SCORES_FILE
 from uniformer_video.runs.build_teacher import read_stored_logits
 from uniformer_video.runs.calibration_samples import (
     Sample,
@@ -108,11 +109,21 @@ def _check_tested(folder: Path, false_accepts: float | None, unknown: str | Path
     """The task of the test in a folder; raises where it cannot be calibrated, or not as is asked."""
     if false_accepts is not None and not 0 <= false_accepts < 1:
         raise ConfigError(f"--false-accepts is {false_accepts:g}; it is a share, from 0 to below 1")
+    if folder.is_file():
+        raise DataError(
+            f"{folder} is a file; give the folder of a finished run, or of a test, whose {RESULTS_FILE} and "
+            f"{SCORES_FILE} tell what its weights answered"
+        )
     results, task = load_tested(folder)
     if results.get("crossval"):
         raise DataError(
             f"{folder} holds a cross-validation, whose folds have weights of their own; give the folder of "
             f"one of them, such as {folder / 'fold0'}"
+        )
+    if results["model"].get("runtime"):
+        raise DataError(
+            f"{folder} is a test of an exported file, which holds no weights that could be written; "
+            "calibrate a test of the checkpoint that it was made of, and export what that writes"
         )
     if results["among_classes"]:
         raise DataError(

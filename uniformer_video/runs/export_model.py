@@ -1,10 +1,7 @@
 """A checkpoint as a file for another runtime, written once it was seen to answer as the model does."""
 
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +14,14 @@ from torch import nn
 
 from uniformer_video.config.recorded import config_from_text
 from uniformer_video.errors import CheckpointError, UserError
+from uniformer_video.export.drafts import draft_folder, place_files
 from uniformer_video.export.files import check_opset, files_of, write_program
 from uniformer_video.export.formats import FORMATS, ExportFormat, choose_format
 from uniformer_video.export.graph import OPSET, trace
 from uniformer_video.export.metadata import ExportInfo, fingerprint_of, json_beside
 from uniformer_video.export.parity import TOLERANCE, Parity, compare
 from uniformer_video.export.preparation import PreparedModel, trace_prepared
-from uniformer_video.export.sessions import open_session
+from uniformer_video.export.sessions import Run, open_session
 from uniformer_video.files import write_text
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.segmenter import labels_pixels
@@ -95,7 +93,8 @@ def export_model(
         tolerance: see `parity.Parity`.
 
     Raises `CheckpointError` for weights that are no classifier's, whose network the format cannot hold, and
-    where `target` exists; other `UserError`s for arguments that do not fit.
+    where `target` exists, or does by the end, see `place_files`; `ConfigError` where another process is
+    exporting to it; other `UserError`s for arguments that do not fit.
     """
     target = Path(target)
     chosen = choose_format(target, format_name)
@@ -113,29 +112,17 @@ def export_model(
             network, protocol.views, protocol.score, predictor.task, temperature
         ).eval()
     info = _describe(predictor, weights, chosen, preprocess, dynamic_size)
-    with _folder_beside(target) as folder:
+    with draft_folder(target) as folder:
         clips = find_clips(predictor.protocol, weights, videos, generate, folder)
         draft = folder / target.name
         info = _write(network, info, draft, dynamic_size, OPSET if opset is None else opset)
-        parity = _compare(predictor, info, draft, clips, tolerance)
+        answers = open_session(draft, info.format, target)
+        parity = _compare(predictor, info, answers, clips, tolerance)
         if not parity.fault():
             about = {**info.to_dict(), "parity": parity.to_dict(), "checked_on": clips.source}
             write_text(json_beside(draft), simplejson.dumps(about, indent=1) + "\n")
-            for file in files_of(draft):
-                os.replace(file, target.parent / file.name)
+            place_files(draft, target)
     return Exported(target, info, parity, clips.source, clips.note())
-
-
-@contextmanager
-def _folder_beside(target: Path) -> Iterator[Path]:
-    """A folder that lasts as long as the block, from which files can be moved to `target` at once."""
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        error.filename = str(target)  # what the caller knows, not the folder
-        raise
-    with folder as name:
-        yield Path(name)
 
 
 def _open(checkpoint: str | Path) -> tuple[Predictor, Weights]:
@@ -222,9 +209,9 @@ def _write(
 
 
 def _compare(
-    predictor: Predictor, info: ExportInfo, draft: Path, clips: CheckClips, tolerance: float
+    predictor: Predictor, info: ExportInfo, file: Run, clips: CheckClips, tolerance: float
 ) -> Parity:
-    """The draft beside the model of the predictor, on clips of which there is one at least."""
+    """The file beside the model of the predictor, on clips of which there is one at least."""
     views = predictor.protocol.views
 
     @torch.inference_mode()
@@ -239,7 +226,6 @@ def _compare(
         for number, clip in enumerate(clips):  # of several crops each in turn
             yield views([clip])[number % views.num_crops].numpy()
 
-    file = open_session(draft, info.format)
     if info.preprocess:
         return compare(clips, probabilities, file, tolerance)
     return compare(prepared(), logits, file, tolerance)

@@ -89,7 +89,8 @@ def evaluate(
         return present(target, ranks)
     protocol = Protocol.from_cfg(cfg)
     asked = tested.precision or protocol.precision
-    protocol = replace(protocol, precision=choose_precision(asked, ranks.device))
+    precision = choose_precision(asked, ranks.device)
+    protocol = replace(protocol, views=tested.views or protocol.views, precision=precision)
     which = f", {weights.choice}" if weights.choice else ""
     ranks.say(
         f"Testing {path}{which}: {plural(len(data.test), data.medium.name)}, "
@@ -134,7 +135,7 @@ def evaluate(
         training=weights.metadata.get("training"),
         notes=[*data.notes, *told, *uncounted],
         sizes=found.sizes,
-        cost=cost_of(cfg, found.times, ranks),
+        cost=cost_of(cfg, protocol, found.times, ranks),
         seconds=time.monotonic() - started,
         settings=config_text(cfg),
         versions=versions(tested.libraries),

@@ -6,15 +6,13 @@ All is built as for the real one, by `fit` itself, in a folder of its own inside
 import gc
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 
 import torch
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.settings import with_settings
 from uniformer_video.distributed.ranks import Ranks
-from uniformer_video.errors import ConfigError
-from uniformer_video.locks import folder_lock
+from uniformer_video.locks import folder_lock, remove_abandoned
 from uniformer_video.logs import errors_alone
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.fit import fit
@@ -67,8 +65,4 @@ def rehearse(
 
 def remove_leavings(folder: RunFolder) -> None:
     """Remove what a killed process has tried out in `folder`; what another one is trying out now stays."""
-    place = RunFolder(folder / _PLACE)
-    if not place.path.is_dir():
-        return
-    with suppress(ConfigError), folder_lock(place / LOCK_FILE):
-        shutil.rmtree(place.path, ignore_errors=True)
+    remove_abandoned(RunFolder(folder / _PLACE) / LOCK_FILE)

@@ -17,6 +17,7 @@ from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.runs import build_clips
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.progress import video_bar
+from uniformer_video.runs.view_cost import views_of_pass
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import autocast_for, choose_precision
 
@@ -101,7 +102,7 @@ def score_records(
             dataset,
             model.num_classes,
             ranks,
-            cfg.TEST.BATCH_SIZE,
+            views_of_pass(cfg, protocol),
             resolve_workers(cfg.DATA_LOADER.NUM_WORKERS),
             autocast_for(precision, ranks.device),
             progress,

@@ -9,8 +9,10 @@ import torch
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.setting import value_in_words
+from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.protocol import Protocol
+from uniformer_video.errors import ConfigError
 from uniformer_video.export.formats import is_export
 from uniformer_video.export.runtime import (
     ExportedModel,
@@ -19,10 +21,12 @@ from uniformer_video.export.runtime import (
     metadata_of,
     open_exported,
     runtime_of,
+    tested_views,
 )
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.runs import build_model
 from uniformer_video.runs.build_task import build_task, check_same_task
+from uniformer_video.runs.variants_test import wanted_variants
 from uniformer_video.runs.view_cost import counted_gflops
 from uniformer_video.weights.checkpoint import CALIBRATION, Weights, file_sha256
 from uniformer_video.zoo.create import count_parameters
@@ -44,6 +48,7 @@ class TestedModel:
     by a protocol, what the record's "model" tells of its size and family, and notes; asked before the model
     is prepared for inference, which leaves it fewer layers. notes: of preparation that differs. precision:
     that it computes in, whatever is asked for; or None. libraries: whose versions count beside the usual.
+    views: how it is shown frames, in place of the settings'; or None.
     """
 
     model: RecognitionModel
@@ -54,6 +59,7 @@ class TestedModel:
     notes: Sequence[str] = ()
     precision: str | None = None
     libraries: tuple[str, ...] = ()
+    views: EvalViews | None = None
 
 
 def open_tested_model(cfg: CfgNode, path: str | Path, select: str = "model") -> TestedModel:
@@ -86,7 +92,19 @@ def _of_export(cfg: CfgNode, path: str | Path) -> TestedModel:
     rows = {f"{classifier}.weight": torch.empty(model.num_classes, 0)}
     weights = Weights(str(path), rows, metadata_of(info))
     check_same_task(weights, build_task(cfg))
-    check_shape(model, Protocol.from_cfg(cfg))
+    protocol = Protocol.from_cfg(cfg)
+    check_shape(model, protocol)
+    views = tested_views(model, protocol)
+    if info.preprocess and wanted_variants(cfg):
+        raise ConfigError(
+            f"{path} prepares frames itself, and the variants of a test change them on the way: leave these "
+            "out (TEST.MOTION_CHECK False, TEST.ROBUSTNESS []), or export the checkpoint without --preprocess"
+        )
+    inside = (
+        " It prepares frames itself, and a view's logits are those that its probabilities tell."
+        if info.preprocess
+        else ""
+    )
     runtime, libraries = runtime_of(info)
 
     def figures(_: Protocol) -> _Figures:
@@ -97,7 +115,7 @@ def _of_export(cfg: CfgNode, path: str | Path) -> TestedModel:
         }
         return told, [
             f"Tested by {runtime}, from an exported file, in float32 on the CPU; its multiply-adds are not "
-            "counted, and times are not those of torch."
+            f"counted, and times are not those of torch.{inside}"
         ]
 
     return TestedModel(
@@ -109,6 +127,7 @@ def _of_export(cfg: CfgNode, path: str | Path) -> TestedModel:
         _other_preparation(cfg, model),
         "fp32",
         libraries,
+        views,
     )
 
 

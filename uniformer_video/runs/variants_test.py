@@ -84,7 +84,7 @@ def score_test_variants(
 
 def _todo(cfg: CfgNode, data: Data, folder: Path) -> _Todo | None:
     """None where nothing is asked for, or all of it is there."""
-    wanted = _wanted(cfg)
+    wanted = wanted_variants(cfg)
     if not wanted:
         return None
     record, _ = load_tested(folder)
@@ -108,7 +108,7 @@ def _todo(cfg: CfgNode, data: Data, folder: Path) -> _Todo | None:
     )
 
 
-def _wanted(cfg: CfgNode) -> list[Variant]:
+def wanted_variants(cfg: CfgNode) -> list[Variant]:
     """All variants that the config asks for, each once."""
     if is_of_images(cfg):  # nothing moves in them
         return variants_of(cfg.TEST.ROBUSTNESS, still=True)
@@ -119,7 +119,7 @@ def _wanted(cfg: CfgNode) -> list[Variant]:
 
 def variants_line(cfg: CfgNode) -> list[str]:
     """What the variants of a test will cost, before it begins and anything is measured; none without any."""
-    count = len(_wanted(cfg))
+    count = len(wanted_variants(cfg))
     if not count:
         return []
     settings = "TEST.ROBUSTNESS" + ("" if is_of_images(cfg) else ", TEST.MOTION_CHECK")

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from fvcore.common.config import CfgNode
 
+from uniformer_video.data.clips.frame_views import FrameViews
 from uniformer_video.data.lists.media import IMAGE
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.protocol import Protocol
@@ -38,7 +39,16 @@ def counted_gflops(
         ]
 
 
-def cost_of(cfg: CfgNode, times: MeasuredTimes, ranks: Ranks) -> dict[str, Any] | None:
+def views_of_pass(cfg: CfgNode, protocol: Protocol) -> int:
+    """Views of a forward pass of a test; of whole frames, which are large and in the next video of another
+    size, one.
+    """
+    return 1 if isinstance(protocol.views, FrameViews) else cfg.TEST.BATCH_SIZE
+
+
+def cost_of(
+    cfg: CfgNode, protocol: Protocol, times: MeasuredTimes, ranks: Ranks
+) -> dict[str, Any] | None:
     """The record's "cost" of a test, from what its processes have measured."""
     return measured_cost(
         times,
@@ -46,5 +56,5 @@ def cost_of(cfg: CfgNode, times: MeasuredTimes, ranks: Ranks) -> dict[str, Any] 
         threads=torch.get_num_threads(),
         processes=ranks.size,
         workers=resolve_workers(cfg.DATA_LOADER.NUM_WORKERS),
-        batch_size=cfg.TEST.BATCH_SIZE,
+        batch_size=views_of_pass(cfg, protocol),
     )

@@ -99,6 +99,11 @@ class MultiLabel(Classification):
         """A teacher's logits `[B, K]` -> their sigmoid at the temperature, `[B, K]`."""
         return (logits / temperature).sigmoid()
 
+    def unsoften(self, probabilities: Tensor) -> Tensor:
+        """log(p / (1 - p)), of what rounds to 0 or 1 that of the numbers next to them."""
+        limits = torch.finfo(probabilities.dtype)
+        return probabilities.clamp(limits.tiny, 1 - limits.eps / 2).logit()
+
     def divergence(self, logits: Tensor, softened: Tensor, temperature: float) -> Tensor:
         """Logits and a teacher's softened ones, both `[B, K]` -> the divergence of yes and no, the mean over
         the classes of each clip, `[B]`.

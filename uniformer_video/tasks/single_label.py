@@ -96,6 +96,10 @@ class SingleLabel(Classification):
         """A teacher's logits `[B, K]` -> their softmax at the temperature, `[B, K]`."""
         return (logits / temperature).softmax(1)
 
+    def unsoften(self, probabilities: Tensor) -> Tensor:
+        """Their logarithm, of what rounds to 0 that of the least number."""
+        return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
+
     def divergence(self, logits: Tensor, softened: Tensor, temperature: float) -> Tensor:
         """Logits and a teacher's softened ones, both `[B, K]` -> the divergence of the softmax of each clip,
         `[B]`.

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from uniformer_video.data.lists.records import VideoRecord
-from uniformer_video.errors import DataError
+from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.evaluation.parts import Figure, Mistake
 from uniformer_video.evaluation.predictions import Table
 from uniformer_video.evaluation.strips import Strips
@@ -150,6 +150,17 @@ class Task(ABC):
         Dense: the softmax over the second axis.
         """
         raise NotImplementedError
+
+    def unsoften(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """Logits of which `soften` makes these probabilities at a temperature of 1, `[B, K]` both, as far as
+        these tell. Of tasks whose models are exported with the preparation inside, to predict with them.
+
+        Dense: the logarithm.
+        """
+        raise ConfigError(
+            f"the task {self.name} has no `unsoften`, which makes logits of a file's probabilities; export "
+            "the checkpoint again without --preprocess"
+        )
 
     def divergence(
         self, logits: torch.Tensor, softened: torch.Tensor, temperature: float

@@ -64,6 +64,11 @@ class EvalViews:
         """How many views of a clip there are."""
         return self.num_crops
 
+    @property
+    def bytes_of_frame(self) -> int:
+        """Of one frame of a view, as the model takes it."""
+        return 4 * 3 * self.crop_size**2
+
     def __call__(self, clips: Iterable[np.ndarray]) -> Tensor:
         """`uint8 [clips, T, H, W, 3]` -> `float32 [clips * crops, 3, T, crop, crop]`."""
         return torch.stack([self.to_input(crop) for frames in clips for crop in self.crops(frames)])

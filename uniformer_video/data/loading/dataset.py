@@ -85,7 +85,7 @@ class EvalSample:
     """
 
     index: int
-    views: Tensor | None  # float32 [views, 3, T, H, W]
+    views: Tensor | None  # float32 [views, 3, T, H, W]; whole frames uint8
     reason: str = ""
     repeats: int = 0
     read: VideoRead | None = None
@@ -286,7 +286,7 @@ class EvalDataset(Dataset):
         height, width = clips.shape[2:4]
         read = VideoRead((width, height), decoded - started, time.perf_counter() - decoded)
         strip = film_strip(clips) if self.strips else b""
-        repeats = repeated * self.views.num_crops
+        repeats = repeated * self.views.views_of_clip
         return EvalSample(index, views, repeats=repeats, read=read, strip=strip)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from uniformer_video.data.clips.frame_views import FrameViews
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.decoding.guard import GuardedReader
 from uniformer_video.data.decoding.opened import OpenReaders
@@ -41,12 +42,12 @@ class ViewReader:
 
     @property
     def view_bytes(self) -> int:
-        """Of one view, the model's input, in bytes."""
-        return 4 * 3 * self.sampling.num_frames * self.views.crop_size**2
+        """Of one view, the model's input, in bytes; of whole frames as of a usual video."""
+        return self.sampling.num_frames * self.views.bytes_of_frame
 
     @property
     def _clips_at_once(self) -> int:
-        return max(1, _PART_BYTES // (self.view_bytes * self.views.num_crops))
+        return max(1, _PART_BYTES // (self.view_bytes * self.views.views_of_clip))
 
     @property
     def num_parts(self) -> int:
@@ -61,13 +62,16 @@ class ViewReader:
         start: float = 0.0,
         end: float | None = None,
     ) -> Tensor:
-        """The views of part `number`, from 0: `float32 [views, 3, T, crop, crop]`, of images without T.
+        """The views of part `number`, from 0: `float32 [views, 3, T, crop, crop]`, of images without T; of
+        whole frames `uint8 [views, 3, T, H, W]`.
 
         start, end: the segment that counts, in seconds. Raises `DecodeError`, which names `path`.
         """
         first = number * self._clips_at_once
         indices = self.indices(video, path, start, end)[first : first + self._clips_at_once]
         clips = self.pixels(video, indices)
+        if isinstance(self.views, FrameViews):
+            return clips.flatten(0, 1)
         inputs = (self.views.to_input(view) for clip in clips for view in clip)
         first_view = next(inputs)
         views = torch.empty(clips.shape[0] * clips.shape[1], *first_view.shape)
@@ -84,14 +88,16 @@ class ViewReader:
         return timeline[self.sampling.test_clips(len(timeline), self.num_clips)]
 
     def pixels(self, video: GuardedReader, indices: np.ndarray) -> Tensor:
-        """The crops of clips `[clips, T]`, values in 0..255: `float32 [clips, crops, 3, T, crop, crop]`."""
+        """The crops of clips `[clips, T]`, values in 0..255: `float32 [clips, crops, 3, T, crop, crop]`;
+        whole frames `uint8 [clips, 1, 3, T, H, W]`.
+        """
         crops = video.map_frames(indices.ravel(), self._crops, self.decode_short_side)
         give_back_freed()
         # [clips, T, crops, 3, h, w] -> [clips, crops, 3, T, h, w]
         return torch.from_numpy(crops).unflatten(0, indices.shape).permute(0, 2, 3, 1, 4, 5)
 
     def _crops(self, frame: np.ndarray) -> np.ndarray:
-        """`uint8 [H, W, 3]` -> `float32 [crops, 3, crop, crop]`, values in 0..255."""
+        """`uint8 [H, W, 3]` -> `float32 [crops, 3, crop, crop]`, values in 0..255; or it whole, in bytes."""
         crops = torch.stack(self.views.crops(frame[None]))[:, :, 0].numpy()
         if frame.nbytes > _LARGE_FRAME:  # else what is free between two of them adds up
             give_back_freed()
