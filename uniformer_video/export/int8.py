@@ -1,9 +1,9 @@
 """An ONNX file's layers in 8-bit integers, by ONNX Runtime's quantisation.
 
-Static: what goes into a layer is quantised by a fixed range, which is measured on clips beforehand. Dynamic: by
-the range that it has at the time. Weights are quantised by output channel (Krishnamoorthi 2018, "Quantizing
-deep convolutional networks for efficient inference"), signed and symmetric; what is not a convolution or a
-product of matrices stays in float.
+Static: what goes into a layer is quantised by a fixed range, which is measured on clips beforehand. Dynamic:
+by the range that it has at the time. Weights are quantised by output channel (Krishnamoorthi 2018,
+"Quantizing deep convolutional networks for efficient inference"), signed and symmetric; what is not a
+convolution or a product of matrices stays in float.
 """
 
 import ast
@@ -34,15 +34,17 @@ class Quantization:
     """What an int8 file says of its quantisation.
 
     method: "static" or "dynamic". ranges: how those of activations were found, one of `RANGES`; None where
-    they are found anew each time. videos, clips: how many they were measured on. layers: how many are in
-    int8. float_layers: the names of those that are left in float, for the sake of the answers. passed_over:
-    how many convolutions and products are in float because the method does not take them.
+    they are found anew each time. videos, clips: how many they were measured on. source: where those are
+    from, in words. layers: how many are in int8. float_layers: the names of those that are left in float, for
+    the sake of the answers. passed_over: how many convolutions and products are in float because the method
+    does not take them.
     """
 
     method: str
     ranges: str | None
     videos: int
     clips: int
+    source: str
     layers: int
     float_layers: tuple[str, ...] = ()
     passed_over: int = 0
@@ -62,11 +64,10 @@ class FloatGraph:
 
     layers: {name of a module: names of its nodes} of what can be quantised, in the order of the network.
     passed_over: how many others there are. Of a dynamic file these are convolutions, which take up to twice
-    the time that they take in float (`docs/export.md`), and products of two activations, for which ONNX Runtime
-    has no such form.
+    the time that they take in float (`docs/export.md`), and products of two activations.
 
-    Raises `MissingLibraryError` without what quantises, `CheckpointError` for a graph that cannot be prepared,
-    or has no layer that can be quantised.
+    Raises `MissingLibraryError` without what quantises, `CheckpointError` for a graph that cannot be
+    prepared, or has no layer that can be quantised.
     """
 
     def __init__(self, path: Path, folder: Path, method: str):
@@ -95,7 +96,7 @@ class FloatGraph:
         self.passed_over = len(others - self.layers.keys())
         if not self.layers:
             raise CheckpointError(
-                f"ONNX Runtime has nothing to quantise in this network ({method}): it has no layer that can be"
+                f"this network has no layer that ONNX Runtime has in int8 ({method})"
             )
         self._ranges: Any = None
 
@@ -114,8 +115,9 @@ class FloatGraph:
                 augmented_model_path=str(self._folder / "calibrated.onnx"),
                 calibrate_method=getattr(self._tools.CalibrationMethod, RANGES[ranges]),
             )
-            for count, clip in enumerate(inputs, 1):
+            for clip in inputs:
                 calibrator.collect_data(_reader(self._tools, {name: clip}))
+                count += 1
             self._ranges = calibrator.compute_data()
         return count
 
@@ -192,7 +194,7 @@ def record_quantization(path: Path, text: str) -> None:
 def _reader(tools: Any, feed: dict[str, np.ndarray]) -> Any:
     """What ONNX Runtime's calibration reads one input from."""
 
-    class Reader(tools.CalibrationDataReader):  # type: ignore[misc]
+    class Reader(tools.CalibrationDataReader):
         def __init__(self) -> None:
             self.left = [feed]
 
@@ -205,7 +207,7 @@ def _reader(tools: Any, feed: dict[str, np.ndarray]) -> Any:
 def _module(node: Any) -> str:
     """The module that a node is of, such as "blocks3.0.mlp.fc1"; "" where nothing says it."""
     text = next((each.value for each in node.metadata_props if each.key == _SCOPES), "[]")
-    *modules, _ = ["", *ast.literal_eval(text)]  # the last one is the operation
+    modules = ast.literal_eval(text)[:-1]  # the last one is the operation
     return next((name for name in reversed(modules) if name), "").removeprefix("model.")
 
 

@@ -1,4 +1,4 @@
-"""Whether an int8 file still says what its model says, and which of its layers are to blame where it does not."""
+"""Whether an int8 file says what its model says, and which of its layers are to blame where it does not."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from uniformer_video.export.sessions import open_session
 from uniformer_video.words import name_some, plural
 
 MEASURED = 8  # clips on which each layer is tried alone
-_TIMED = 16  # views, by all three in turn
+_TIMED = 8  # views, by all three in turn
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Int8Parity:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types, with whether the file passed; the quantisation stands in what the file says of itself."""
+        """Plain types, with whether the file passed, without what the file says of itself."""
         own = asdict(self)
         del own["quantization"]
         model, plain, file = own.pop("seconds")
@@ -84,16 +84,25 @@ class Int8Parity:
         )
         together = "not tried" if self.batch_difference is None else f"{self.batch_difference:.2e}"
         left = quantized.float_layers
-        named = f"  (in float, the worst first: {', '.join(left)})" if left else ""
-        if quantized.passed_over:
-            named += f"; {quantized.passed_over} more are in float, as {quantized.method} int8 does not take them"
         lines = [
             f"int8, {quantized.method}, checked on {plural(self.views, 'view')} of {source}",
             f"  {'same best class':<24}{self.agreement:.1%}  (at least {LEAST_AGREEMENT:.0%})",
             f"  {'largest difference':<24}{self.difference:.2e}  (largest output {self.scale:.3g})",
             f"  {f'alone or {BATCH} at once':<24}{together}",
-            f"  {'layers in int8':<24}{quantized.layers} of {quantized.layers + len(left)}{named}",
+            f"  {'layers in int8':<24}{quantized.layers} of {quantized.layers + len(left)}",
         ]
+        if left:
+            lines.append(f"  {'left in float':<24}{', '.join(left)}  (the worst first)")
+        if quantized.passed_over:
+            lines.append(
+                f"  {'in float anyway':<24}{plural(quantized.passed_over, 'layer')}, as {quantized.method} "
+                "int8 takes no convolutions and no products of two activations"
+            )
+        if quantized.ranges:
+            lines.append(
+                f"  {'ranges':<24}{quantized.ranges}, on {plural(quantized.clips, 'clip')} of "
+                f"{plural(quantized.videos, 'video')} of {quantized.source}"
+            )
         if len(self.rounds) > 1:
             tries = ", ".join(f"{count}: {share:.1%}" for count, share in self.rounds)
             lines.append(f"  {'by layers left in float':<24}{tries}")
@@ -209,10 +218,10 @@ def layer_damage(
 def _seconds_in_turn(runs: Sequence[Run], views: Sequence[np.ndarray]) -> Any:
     """The median time of one view by each of the `runs`, which take turns."""
     times: list[list[float]] = [[] for _ in runs]
-    for number, view in enumerate([views[0], *views]):
+    for view in views:
         for run, taken in zip(runs, times, strict=True):
+            run(view[None])  # the threads of the one before still spin for a while
             begin = time.perf_counter()
             run(view[None])
-            if number:  # the first run of each prepares what the others find
-                taken.append(time.perf_counter() - begin)
+            taken.append(time.perf_counter() - begin)
     return tuple(median(taken) for taken in times)

@@ -162,8 +162,8 @@ def find_calibration(
         return _clips_of_run("train", weights, protocol, count, purpose)
     except (UserError, OSError) as error:
         raise ConfigError(
-            f"int8 is calibrated on {protocol.medium}s of the training, and the run's training list is not at "
-            f"hand ({one_line(error)}); give some by --calibration"
+            f"int8 is calibrated on {protocol.medium}s of the training, and the run's training list is not "
+            f"at hand ({one_line(error)}); give some by --calibration"
         ) from None
 
 

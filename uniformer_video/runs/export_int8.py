@@ -65,7 +65,7 @@ class Int8Options:
 
 @dataclass(frozen=True)
 class Int8Clips:
-    """What a file is judged on, `check`; and calibrated on, None where nothing is at hand and it can do without."""
+    """What a file is judged on, and what it is calibrated on; None where that is not at hand, nor a must."""
 
     check: ExportClips
     calibration: ExportClips | None
@@ -124,11 +124,12 @@ def quantize(
         log.info("Calibrating on %s.", calibration.source)
         count = graph.calibrate((view[None] for view in inputs(calibration)), ranges)
     videos = len(calibration.taken) if calibration and count else 0
+    source = calibration.source if calibration and count else ""
 
     def describe(left: tuple[str, ...]) -> Quantization:
         quantized = len(graph.layers) - len(left)
         return Quantization(
-            options.method, ranges, videos, count, quantized, left, graph.passed_over
+            options.method, ranges, videos, count, source, quantized, left, graph.passed_over
         )
 
     written = draft.with_name(f"int8{draft.suffix}")

@@ -20,8 +20,8 @@ from uniformer_video.errors import CheckpointError, ConfigError, UserError
 from uniformer_video.export.files import check_opset, files_of, write_program
 from uniformer_video.export.formats import FORMATS, ExportFormat, choose_format
 from uniformer_video.export.graph import OPSET, trace
-from uniformer_video.export.metadata import ExportInfo, fingerprint_of, json_beside
 from uniformer_video.export.int8_parity import Int8Parity
+from uniformer_video.export.metadata import ExportInfo, fingerprint_of, json_beside
 from uniformer_video.export.parity import TOLERANCE, Parity, Run, compare
 from uniformer_video.export.preparation import PreparedModel, trace_prepared
 from uniformer_video.export.sessions import open_session
