@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +119,9 @@ def _tested_model(folder: Path, results: Mapping[str, Any]) -> Predictor:
             f"--explain takes the weights that were tested, and {why}; test again, or leave --explain out"
         )
     weights = read_weights(fitting[0], results["model"].get("weights") or "model")
-    predictor = Predictor.from_weights(weights)
+    own = Predictor.from_weights(weights, fold=False)
     protocol = Protocol.from_dict(results["protocol"])
-    predictor.protocol = replace(protocol, precision=predictor.protocol.precision)
-    return predictor
+    return Predictor(own.model, protocol, own.class_names, task=own.task)
 
 
 def _as_jpeg(picture: Any) -> bytes:
