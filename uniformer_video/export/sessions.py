@@ -54,9 +54,17 @@ def _open_torch_export(path: Path) -> Run:
     return run
 
 
-def _open_openvino(path: Path) -> Run:
+def open_openvino(path: Path, precision: str = "fp32") -> Run:
+    """What runs a file of OpenVINO, or of ONNX, by OpenVINO.
+
+    precision: "fp32", or "bf16", in which a processor without instructions for it computes fp32 too. Raises as
+    `open_session`.
+    """
     openvino: Any = import_library("openvino", OPENVINO)
-    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    options = {
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
     try:
         compiled = openvino.compile_model(path, "CPU", options)
     except Exception as error:  # mostly RuntimeError, and its own
@@ -79,5 +87,5 @@ def _refused(path: Path, runtime: str, error: Exception, hint: str = "") -> Chec
 _OPENERS: dict[str, Callable[[Path], Run]] = {
     "onnx": _open_onnx,
     "torch-export": _open_torch_export,
-    "openvino": _open_openvino,
+    "openvino": open_openvino,
 }
