@@ -28,6 +28,8 @@ def _open_onnx(path: Path) -> Run:
     runtime = import_library("onnxruntime", ONNX)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    # else they go on spinning for a while after a run, and what decodes the next clip waits for a core
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no common class but this
