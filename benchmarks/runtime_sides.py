@@ -17,6 +17,7 @@ from uniformer_video.export.formats import FORMATS, ONNX, OPENVINO, TORCH_EXPORT
 from uniformer_video.export.graph import trace
 from uniformer_video.export.metadata import ExportInfo
 from uniformer_video.export.sessions import open_openvino, open_session
+from uniformer_video.logs import errors_alone
 from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
 from uniformer_video.training.precision import autocast_for
 
@@ -101,14 +102,17 @@ def quantise(source: Path, target: Path, clips: list[np.ndarray]) -> None:
             clip = next(self.rest, None)
             return None if clip is None else {"clip": clip}
 
-    quantization.quantize_static(
-        source,
-        target,
-        Clips(),
-        quant_format=quantization.QuantFormat.QDQ,
-        op_types_to_quantize=["Conv", "MatMul", "Gemm"],
-        per_channel=True,
-    )
+    with errors_alone("root"):  # it advises to rewrite a graph that is fine
+        quantization.quantize_static(
+            source,
+            target,
+            Clips(),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+            per_channel=True,
+            # of attention's own products softmax would be in int8 too, which is slower than in float32
+            extra_options={"MatMulConstBOnly": True},
+        )
 
 
 def _by_torch(model: Callable[[torch.Tensor], torch.Tensor], precision: str) -> Run:

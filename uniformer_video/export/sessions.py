@@ -59,7 +59,7 @@ def _open_torch_export(path: Path) -> Run:
 def open_openvino(path: Path, precision: str = "fp32") -> Run:
     """What runs a file of OpenVINO, or of ONNX, by OpenVINO.
 
-    precision: "fp32", or "bf16", in which a processor without instructions for it computes fp32 too. Raises as
+    precision: "fp32" or "bf16"; a processor without instructions for bf16 computes in fp32. Raises as
     `open_session`.
     """
     openvino: Any = import_library("openvino", OPENVINO)
