@@ -118,12 +118,12 @@ CAPTIONS = {
     "longest": "One clip of more and more frames, bfloat16, until the memory is not enough.",
     "runtimes": (
         "Untrained weights, medians; all ways of a model take turns. `eager` is the model as trained, "
-        "`folded` by `for_inference`, `compiled` that by torch.compile; bf16 of torch is autocast, int8 is static. "
-        "`CPU ms`: of the processor, all threads together. `speed`, `CPU speed`: against eager fp32 in the "
-        "same round, medians of the ratios. `limit`: the operations of the model, two a multiply-add, at the "
-        "rate of a square matrix product in that precision, by torch, measured in the same rounds. "
-        "`difference`: the largest of any logit from eager fp32, as a share of the largest logit. `ready`: "
-        "exporting, quantising, compiling and the first pass."
+        "`folded` by `for_inference`, `compiled` that by torch.compile; bf16 of torch is autocast, int8 "
+        "is static. `CPU ms`: of the processor, all threads together. `speed`, `CPU speed`: against eager "
+        "fp32 in the same round, medians of the ratios. `limit`: the operations of the model, two a "
+        "multiply-add, at the rate of a square matrix product in that precision, by torch, measured in the "
+        "same rounds. `difference`: the largest of any logit from eager fp32, as a share of the largest "
+        "logit. `ready`: exporting, quantising, compiling and the first pass."
     ),
 }
 OF_THE_MODEL = ("parity", "matmul", "depthwise", "times")

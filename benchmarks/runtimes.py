@@ -45,7 +45,8 @@ LIBRARIES = ("onnx", "onnxscript", "onnxruntime", "openvino")
 class Scope:
     """What is measured.
 
-    frames, size: of clips, in place of the model's own. backend: what compiles. network: changes to UniFormers.
+    frames, size: of clips, in place of the model's own. backend: what compiles. network: what
+    UniFormers are built with.
     """
 
     models: tuple[str, ...] = MODELS
