@@ -43,6 +43,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "input": (dict,),
     "output": (dict,),
 }
+_ADDED: dict[str, tuple[type, ...]] = {
+    "quantization": (dict, type(None))
+}  # earlier files lack them
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class ExportInfo:
     `inference/calibrated.py`; None without one.
     license: of the videos that it was trained on, in words. versions: of what wrote it. fingerprint: SHA-256
     of the weights, see `fingerprint_of`. parameters: how many the model was trained with. opset: of ONNX's
-    operators. input, output: name, shape and type, with words for sides that may vary.
+    operators. input, output: name, shape and type, with words for sides that may vary. quantization: what
+    `int8.Quantization` says; None = all is in float32.
     """
 
     format: str
@@ -76,6 +80,7 @@ class ExportInfo:
     opset: int | None = None
     input: dict[str, Any] = field(default_factory=dict)
     output: dict[str, Any] = field(default_factory=dict)
+    quantization: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, which `from_dict` reads back."""
@@ -104,7 +109,8 @@ class ExportInfo:
                 f"{source} is an exported model of format {version}, and this version reads up to "
                 f"{FORMAT_VERSION}; update uniformer-video"
             )
-        for name, types in _TYPES.items():
+        record = dict.fromkeys(_ADDED) | dict(record)
+        for name, types in (_TYPES | _ADDED).items():
             if name not in record or not isinstance(record[name], types):
                 raise DamagedError(
                     f"{source} is damaged: what it says of its {name} is {quote(record.get(name))}"
@@ -117,7 +123,7 @@ class ExportInfo:
             protocol = Protocol.from_dict(record["protocol"], source)
         except DataError as error:
             raise DamagedError(str(error)) from None
-        own = {name: record[name] for name in _TYPES}
+        own = {name: record[name] for name in _TYPES | _ADDED}
         own |= {"class_names": tuple(record["class_names"]), "protocol": protocol}
         return cls(**own)
 

@@ -16,7 +16,7 @@ Run = Callable[[np.ndarray], np.ndarray]  # a batch of inputs -> float `[B, K]`
 TOLERANCE = 1e-3  # of float32 outputs, as a share of the largest one
 LEAST_AGREEMENT = 0.98  # of the views, in the most probable class
 _LEAST_SCALE = 0.1  # of logits; below it, rounding is as large as they are
-_BATCH = 3  # that is run at once, beside one by one
+BATCH = 3  # that is run at once, beside one by one
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Parity:
             f"checked on {plural(self.views, 'view')} of {source}",
             f"  {'largest difference':<24}{self.difference:.2e}  (allowed "
             f"{self.tolerance * self.scale:.2e}; largest output {self.scale:.3g})",
-            f"  {f'the same, {_BATCH} at once':<24}{batch}",
+            f"  {f'the same, {BATCH} at once':<24}{batch}",
             f"  {'same best class':<24}{self.agreement:.1%}",
             f"  {'a view, eager':<24}{1000 * self.model_seconds:.2f} ms",
             f"  {f'a view, {title}':<24}{1000 * self.file_seconds:.2f} ms  ({ratio:.2f} times as fast)",
@@ -95,7 +95,7 @@ def compare(
         middle = time.perf_counter()
         found.append(file(view[None])[0])
         times.append((middle - begin, time.perf_counter() - middle))
-        if len(kept) < _BATCH and (not kept or kept[0].shape == view.shape):
+        if len(kept) < BATCH and (not kept or kept[0].shape == view.shape):
             kept.append(view)
     if not expected:
         raise DataError("there is no clip to check the file on")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +12,7 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.export.files import files_of
 from uniformer_video.export.formats import FORMATS, ONNX
+from uniformer_video.export.int8 import DYNAMIC
 from uniformer_video.export.metadata import ExportInfo, json_beside, read_info
 from uniformer_video.export.sessions import open_session
 from uniformer_video.weights.checkpoint import CALIBRATION, file_sha256
@@ -21,8 +23,8 @@ _RUNTIMES = {ONNX.name: "ONNX Runtime"}  # where it is called otherwise than its
 class ExportedModel(nn.Module):
     """Maps clips `[B, 3, T, H, W]` (of images without T) to logits `[B, K]`, by a runtime on the CPU.
 
-    In float32, whatever autocast says; clips may lie on any device. It has no layers, and cannot be trained.
-    Several threads may call it.
+    In float32 or int8, as the file is, whatever autocast says; clips may lie on any device. It has no layers,
+    and cannot be trained. Several threads may call it.
     """
 
     def __init__(self, path: Path, info: ExportInfo):
@@ -34,7 +36,12 @@ class ExportedModel(nn.Module):
     def forward(self, views: Tensor) -> Tensor:
         """`[B, 3, T, H, W]` -> `[B, K]`."""
         batch = views.detach().float().cpu().contiguous().numpy()
-        return torch.from_numpy(self._run(batch)).to(views.device)
+        if (self.info.quantization or {}).get("method") == DYNAMIC and len(batch) > 1:
+            # its ranges are those of the whole batch: an answer must not depend on the others in it
+            logits = np.concatenate([self._run(view[None]) for view in batch])
+        else:
+            logits = self._run(batch)
+        return torch.from_numpy(logits).to(views.device)
 
     def extra_repr(self) -> str:
         """The file."""
@@ -101,7 +108,10 @@ def digest_of(path: str | Path) -> str:
 def runtime_of(info: ExportInfo) -> tuple[str, tuple[str, ...]]:
     """(what runs the file, in words; the libraries whose versions count)."""
     chosen = FORMATS[info.format]
-    return _RUNTIMES.get(info.format, chosen.title), chosen.libraries
+    name = _RUNTIMES.get(info.format, chosen.title)
+    if info.quantization:
+        name += f", {info.quantization.get('type')} ({info.quantization.get('method')})"
+    return name, chosen.libraries
 
 
 def _check_beside(path: Path, info: ExportInfo) -> None:

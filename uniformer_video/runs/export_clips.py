@@ -1,7 +1,12 @@
-"""The clips that an exported file is checked on: of given videos, of the run's test list, or of made ones."""
+"""The clips that an exported file is checked on: of given videos, of the run's test list, or of made ones.
 
+And those of training videos that an int8 file is calibrated on.
+"""
+
+import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +16,7 @@ from uniformer_video.data.lists.media import MEDIA, Medium
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import decode_test_clips
 from uniformer_video.data.protocol import Protocol
-from uniformer_video.errors import DataError, DecodeError, UserError
+from uniformer_video.errors import ConfigError, DataError, DecodeError, UserError
 from uniformer_video.inference.inputs import check_medium
 from uniformer_video.inference.records import records_at
 from uniformer_video.runs.build_lists import read_lists
@@ -19,28 +24,35 @@ from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.words import name_some, one_line, plural
 
 VIEWS = 32  # that a file is checked on
+INT8_VIEWS = 480  # the same, in int8
+CALIBRATION_CLIPS = 64
 
 # Makes videos, or images, of usual sizes in a folder.
 Generate = Callable[[Path, Medium], list[VideoRecord]]
 
 
 @dataclass
-class CheckClips:
-    """Clips as they are decoded, uint8 `[T, H, W, 3]`, `VIEWS` of them, or as many as the videos give.
+class ExportClips:
+    """Clips as they are decoded, uint8 `[T, H, W, 3]`, `count` of them, or as many as the videos give.
 
     records: the videos, of which evenly spread ones are taken; others in place of broken ones. source: where
-    they come from, in words. failures: {path: reason} of those that could not be decoded, once it was asked.
+    they come from, in words. count: how many clips. purpose: what they are for, in words. failures:
+    {path: reason} of those that could not be decoded, once it was asked. taken: the others, as they came,
+    each once.
     """
 
     records: Sequence[VideoRecord]
     protocol: Protocol
     source: str
+    count: int = VIEWS
+    purpose: str = "check the file on"
     failures: dict[str, str] = field(default_factory=dict)
+    taken: dict[tuple[str, float, float | None], VideoRecord] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        protocol, left = self.protocol, VIEWS
-        clips_of_each = min(protocol.num_clips, -(-VIEWS // max(len(self.records), 1)))
-        for record in _spread(self.records, VIEWS):
+        protocol, left = self.protocol, self.count
+        clips_of_each = min(protocol.num_clips, -(-left // max(len(self.records), 1)))
+        for record in _spread(self.records, left):
             if not left:
                 return
             try:
@@ -58,6 +70,7 @@ class CheckClips:
             except (DecodeError, DataError, OSError) as error:
                 self.failures[record.path] = one_line(error)
                 continue
+            self.taken[record.segment] = record
             yield from clips[:left]
             left -= len(clips[:left])
 
@@ -65,7 +78,7 @@ class CheckClips:
         """Raise `DataError` where no video can be decoded: before anything else is done."""
         if next(iter(self), None) is None:
             raise DataError(
-                f"there is no clip to check the file on, of {self.source}: {self.note() or 'it is empty'}"
+                f"there is no clip to {self.purpose}, of {self.source}: {self.note() or 'it is empty'}"
             )
 
     def note(self) -> str:
@@ -75,43 +88,113 @@ class CheckClips:
         reasons = name_some(list(self.failures.values()), mark="; ")
         return f"{plural(len(self.failures), self.protocol.medium)} cannot be decoded: {reasons}"
 
+    def apart_from(self, others: Sequence[VideoRecord]) -> "ExportClips":
+        """Without the videos, or parts of videos, that `others` show too, which `source` then counts.
+
+        Raises `DataError` where none is left.
+        """
+        spans: dict[str, list[VideoRecord]] = {}
+        for other in others:
+            spans.setdefault(os.path.realpath(other.path), []).append(other)
+        kept = [
+            record
+            for record in self.records
+            if not any(
+                _overlap(record, own) for own in spans.get(os.path.realpath(record.path), ())
+            )
+        ]
+        if not (shared := len(self.records) - len(kept)):
+            return self
+        noun = self.protocol.medium
+        if not kept:
+            raise DataError(
+                f"there is no clip to {self.purpose}: of {self.source} every {noun} is one that the file is "
+                "calibrated on"
+            )
+        source = f"{self.source}, without {plural(shared, noun)} that it is calibrated on"
+        return replace(self, records=kept, source=source, failures={}, taken={})
+
 
 def find_clips(
     protocol: Protocol,
     weights: Weights,
     places: Sequence[str] | None,
-    generate: Generate,
+    generate: Generate | None,
     folder: Path,
-) -> CheckClips:
+    count: int = VIEWS,
+) -> ExportClips:
     """The clips of the videos at `places`; without them of the test list of the run, or generated ones.
 
-    folder: for generated videos. Raises `DataError` for places without a video that can be decoded.
+    generate: None = generated ones will not do. folder: for them. Raises `DataError` for places without a
+    video that can be decoded, and without any.
     """
     medium = MEDIA[protocol.medium]
     if places is not None:
-        records, _ = records_at(places, medium)
-        clips = CheckClips(records, protocol, f"the {medium.name}s given")
-        clips.check()
-        return clips
+        return _clips_at(places, protocol, count)
     try:
-        clips = CheckClips(_test_list(weights), protocol, "the test list of the run")
-        clips.check()
-        return clips
+        return _clips_of_run("test", weights, protocol, count)
     except (UserError, OSError) as error:
-        return CheckClips(
+        if generate is None:
+            raise ConfigError(
+                f"int8 is judged by real {medium.name}s, and the run's test list is not at hand "
+                f"({one_line(error)}); give some by --check"
+            ) from None
+        return ExportClips(
             generate(folder, medium),
             protocol,
             f"generated {medium.name}s, as the run's test list is not at hand ({one_line(error)}); "
             "give real ones by --check",
+            count,
         )
 
 
-def _test_list(weights: Weights) -> Sequence[VideoRecord]:
-    """The test list that the settings in a checkpoint lead to. Raises `UserError` where there is none."""
+def find_calibration(
+    protocol: Protocol, weights: Weights, places: Sequence[str] | None
+) -> ExportClips:
+    """The clips to calibrate on: of the videos at `places`, without them of the training list of the run.
+
+    Raises `DataError` for places without a video that can be decoded, and `ConfigError` without any list.
+    """
+    purpose, count = "calibrate int8 on", CALIBRATION_CLIPS
+    if places is not None:
+        return _clips_at(places, protocol, count, purpose)
+    try:
+        return _clips_of_run("train", weights, protocol, count, purpose)
+    except (UserError, OSError) as error:
+        raise ConfigError(
+            f"int8 is calibrated on {protocol.medium}s of the training, and the run's training list is not "
+            f"at hand ({one_line(error)}); give some by --calibration"
+        ) from None
+
+
+def _clips_at(
+    places: Sequence[str], protocol: Protocol, count: int, purpose: str = ExportClips.purpose
+) -> ExportClips:
+    medium = MEDIA[protocol.medium]
+    records, _ = records_at(places, medium)
+    clips = ExportClips(records, protocol, f"the {medium.name}s given", count, purpose)
+    clips.check()
+    return clips
+
+
+def _clips_of_run(
+    split: str, weights: Weights, protocol: Protocol, count: int, purpose: str = ExportClips.purpose
+) -> ExportClips:
+    """Of the list that the settings in a checkpoint lead to. Raises `UserError` where there is none."""
     settings = weights.metadata.get("config")
     if not settings:
         raise DataError("the checkpoint records no settings of a run")
-    return read_lists(config_from_text(settings, weights.path), ["test"])["test"].records
+    records = read_lists(config_from_text(settings, weights.path), [split])[split].records
+    name = {"train": "training"}.get(split, split)
+    clips = ExportClips(records, protocol, f"the {name} list of the run", count, purpose)
+    clips.check()
+    return clips
+
+
+def _overlap(one: VideoRecord, other: VideoRecord) -> bool:
+    """Whether two parts of the same video show a moment in common."""
+    ends = [inf if each.end is None else each.end for each in (one, other)]
+    return one.start < ends[1] and other.start < ends[0]
 
 
 def _spread(records: Sequence[VideoRecord], count: int) -> list[VideoRecord]:

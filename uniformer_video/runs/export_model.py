@@ -3,10 +3,10 @@
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ import torch
 from torch import nn
 
 from uniformer_video.config.recorded import config_from_text
-from uniformer_video.errors import CheckpointError, UserError
+from uniformer_video.errors import CheckpointError, ConfigError, UserError
 from uniformer_video.export.files import check_opset, files_of, write_program
 from uniformer_video.export.formats import FORMATS, ExportFormat, choose_format
 from uniformer_video.export.graph import OPSET, trace
+from uniformer_video.export.int8_parity import Int8Parity
 from uniformer_video.export.metadata import ExportInfo, fingerprint_of, json_beside
-from uniformer_video.export.parity import TOLERANCE, Parity, compare
+from uniformer_video.export.parity import TOLERANCE, Parity, Run, compare
 from uniformer_video.export.preparation import PreparedModel, trace_prepared
 from uniformer_video.export.sessions import open_session
 from uniformer_video.files import write_text
@@ -29,7 +30,8 @@ from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.segmenter import labels_pixels
 from uniformer_video.models.inference_mode import for_inference
 from uniformer_video.plugins import import_installed
-from uniformer_video.runs.export_clips import CheckClips, Generate, find_clips
+from uniformer_video.runs.export_clips import INT8_VIEWS, VIEWS, ExportClips, Generate, find_clips
+from uniformer_video.runs.export_int8 import Int8Clips, Int8Options, find_int8_clips, quantize
 from uniformer_video.versions import versions
 from uniformer_video.weights.checkpoint import CALIBRATION, Weights, read_weights
 from uniformer_video.words import one_line
@@ -45,8 +47,9 @@ _BUFFERS = re.compile(r"(^|\.)(running_mean|running_var|num_batches_tracked)$")
 class Exported:
     """What came of an export.
 
-    path: of the file, which is there only where `fault` is "". source: what it was checked on, in words.
-    left_out: what of that could not be; "" where nothing.
+    path: of the file, which is there only where `fault` is "". parity: of the file in float32. source: what
+    the file was checked on, in words. left_out: what of that could not be; "" where nothing. int8: of the
+    file in int8; None where it was not asked for, or the one in float32 did not pass.
     """
 
     path: Path
@@ -54,20 +57,29 @@ class Exported:
     parity: Parity
     source: str
     left_out: str = ""
+    int8: Int8Parity | None = None
 
     @property
     def fault(self) -> str:
         """Why no file was written, in words; "" where it was."""
-        return self.parity.fault()
+        return self.parity.fault() or (self.int8.fault() if self.int8 else "")
 
     @property
     def files(self) -> list[Path]:
         """What was written, the file itself last."""
         return files_of(self.path)
 
+    def to_dict(self) -> dict[str, Any]:
+        """What the file says of itself, with what was measured."""
+        int8 = {"int8_parity": self.int8.to_dict()} if self.int8 else {}
+        measured = {"parity": self.parity.to_dict(), **int8, "checked_on": self.source}
+        return {**self.info.to_dict(), **measured}
+
     def lines(self) -> list[str]:
         """What was compared, and how it went, for people."""
         lines = self.parity.lines(FORMATS[self.info.format].title, self.source)
+        if self.int8:
+            lines += self.int8.lines(self.source)
         return [*lines, f"left out: {self.left_out}"] if self.left_out else lines
 
 
@@ -81,6 +93,8 @@ def export_model(
     opset: int | None = None,
     videos: Sequence[str] | None = None,
     tolerance: float = TOLERANCE,
+    int8: Int8Options | None = None,
+    check_count: int | None = None,
 ) -> Exported:
     """Write `target`, with a JSON beside it, unless its answers differ from those of the checkpoint's model.
 
@@ -93,6 +107,8 @@ def export_model(
         opset: of ONNX's operators; None = `OPSET`.
         videos: places of videos to compare on; None = the test list that the checkpoint's run had.
         tolerance: see `parity.Parity`.
+        int8: how the file is quantised; None = it stays in float32.
+        check_count: how many views are compared at most; None = `INT8_VIEWS` of an int8 file, else `VIEWS`.
 
     Raises `CheckpointError` for weights that are no classifier's, whose network the format cannot hold, and
     where `target` exists; other `UserError`s for arguments that do not fit.
@@ -104,6 +120,11 @@ def export_model(
     chosen.require()
     if opset is not None:
         check_opset(chosen, opset)
+    if int8 is not None:
+        int8.check(chosen)
+    count = (INT8_VIEWS if int8 else VIEWS) if check_count is None else check_count
+    if count < 1:
+        raise ConfigError(f"--check-count is {count}; a file is checked on one view at least")
     predictor, weights = _open(checkpoint)
     network = for_inference(deepcopy(predictor.model))
     if preprocess:
@@ -114,16 +135,37 @@ def export_model(
         ).eval()
     info = _describe(predictor, weights, chosen, preprocess, dynamic_size)
     with _folder_beside(target) as folder:
-        clips = find_clips(predictor.protocol, weights, videos, generate, folder)
+        generated = None if int8 else generate
+        clips = find_clips(predictor.protocol, weights, videos, generated, folder, count)
+        int8_clips = find_int8_clips(int8, predictor.protocol, weights, clips) if int8 else None
+        clips = int8_clips.check if int8_clips else clips
         draft = folder / target.name
         info = _write(network, info, draft, dynamic_size, OPSET if opset is None else opset)
-        parity = _compare(predictor, info, draft, clips, tolerance)
-        if not parity.fault():
-            about = {**info.to_dict(), "parity": parity.to_dict(), "checked_on": clips.source}
-            write_text(json_beside(draft), simplejson.dumps(about, indent=1) + "\n")
+        some = replace(clips, count=min(count, VIEWS))
+        parity = _compare(predictor, info, draft, some, tolerance)
+        done = Exported(target, info, parity, clips.source, some.note())
+        if int8 and int8_clips and not parity.fault():
+            done = _quantize(done, predictor, draft, int8, int8_clips)
+        if not done.fault:
+            write_text(json_beside(draft), simplejson.dumps(done.to_dict(), indent=1) + "\n")
             for file in files_of(draft):
                 os.replace(file, target.parent / file.name)
-    return Exported(target, info, parity, clips.source, clips.note())
+    return done
+
+
+def _quantize(
+    done: Exported, predictor: Predictor, draft: Path, options: Int8Options, clips: Int8Clips
+) -> Exported:
+    """The draft in int8, and what came of it."""
+    info, parity = quantize(
+        draft,
+        done.info,
+        options,
+        clips,
+        lambda decoded: _inputs(predictor, done.info, decoded),
+        _float_run(predictor, done.info),
+    )
+    return replace(done, info=info, int8=parity, left_out=clips.note())
 
 
 @contextmanager
@@ -222,9 +264,25 @@ def _write(
 
 
 def _compare(
-    predictor: Predictor, info: ExportInfo, draft: Path, clips: CheckClips, tolerance: float
+    predictor: Predictor, info: ExportInfo, draft: Path, clips: ExportClips, tolerance: float
 ) -> Parity:
     """The draft beside the model of the predictor, on clips of which there is one at least."""
+    file = open_session(draft, info.format)
+    return compare(_inputs(predictor, info, clips), _float_run(predictor, info), file, tolerance)
+
+
+def _inputs(
+    predictor: Predictor, info: ExportInfo, clips: Iterable[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """What the file takes of decoded clips: frames as they are, or a view of each, `[...]`."""
+    views = predictor.protocol.views
+    for number, clip in enumerate(clips):
+        # of several crops each in turn
+        yield clip if info.preprocess else views([clip])[number % views.num_crops].numpy()
+
+
+def _float_run(predictor: Predictor, info: ExportInfo) -> Run:
+    """What the file should answer to batches of such inputs, by the model of the predictor."""
     views = predictor.protocol.views
 
     @torch.inference_mode()
@@ -235,11 +293,4 @@ def _compare(
         answers = [predictor.answer("clip", logits(views([clip]).numpy())) for clip in batch]
         return np.stack([answer.probabilities for answer in answers])
 
-    def prepared() -> Iterator[np.ndarray]:
-        for number, clip in enumerate(clips):  # of several crops each in turn
-            yield views([clip])[number % views.num_crops].numpy()
-
-    file = open_session(draft, info.format)
-    if info.preprocess:
-        return compare(clips, probabilities, file, tolerance)
-    return compare(prepared(), logits, file, tolerance)
+    return probabilities if info.preprocess else logits

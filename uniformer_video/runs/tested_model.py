@@ -96,8 +96,8 @@ def _of_export(cfg: CfgNode, path: str | Path) -> TestedModel:
             "exported_from": info.fingerprint,
         }
         return told, [
-            f"Tested by {runtime}, from an exported file, in float32 on the CPU; its multiply-adds are not "
-            "counted, and times are not those of torch."
+            f"Tested by {runtime}, from an exported file, {'' if info.quantization else 'in float32 '}on the "
+            "CPU; its multiply-adds are not counted, and times are not those of torch."
         ]
 
     return TestedModel(

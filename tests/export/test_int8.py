@@ -1,0 +1,287 @@
+"""Exported files in int8: what is quantised, what decides, which layers stay in float, and their use."""
+
+import importlib.util
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tiny_run import tiny_overrides
+from torch import nn
+from untrained import write_untrained
+
+import uniformer_video as uv
+from uniformer_video.config.settings import load_config
+from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.errors import CheckpointError, ConfigError, DamagedError, DataError
+from uniformer_video.export import int8, runtime
+from uniformer_video.export.graph import to_onnx, trace
+from uniformer_video.export.int8 import DYNAMIC, STATIC, FloatGraph, Quantization
+from uniformer_video.export.int8_parity import layer_damage, write_int8
+from uniformer_video.export.metadata import ExportInfo, json_beside, read_info
+from uniformer_video.export.sessions import open_session
+from uniformer_video.runs import export_model
+from uniformer_video.runs.export_clips import ExportClips, find_calibration, find_clips
+from uniformer_video.runs.export_int8 import Int8Options
+from uniformer_video.runs.run import run
+from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("onnxruntime") is None, reason="needs the extra `export`"
+)
+
+
+class Toy(nn.Module):
+    """Logits of clips `[B, 3, 2, 8, 8]`; in front of `head` a feature is so large that int8 loses the rest."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv3d(3, 6, (1, 2, 2), stride=(1, 2, 2))
+        self.depthwise = nn.Conv3d(6, 6, 3, padding=1, groups=6)
+        self.body = nn.Linear(6, 16)
+        self.head = nn.Linear(17, 5)
+        with torch.no_grad():
+            self.head.weight[:, 16] = 1e-5
+            self.head.bias.zero_()
+
+    def forward(self, clips):
+        maps = self.depthwise(self.stem(clips)).relu().mean((2, 3, 4))
+        features = self.body(maps)
+        large = 1e4 + 1e4 * features[:, :1]
+        return self.head(torch.cat([features, large], 1))
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """(the network, its float32 file, 40 clips)."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("toy") / "toy.onnx"
+    network = Toy().eval()
+    to_onnx(trace(network, torch.zeros(2, 3, 2, 8, 8)), path)
+    rng = np.random.default_rng(0)
+    clips = rng.normal(0, 1, (40, 3, 2, 8, 8)) + rng.normal(0, 9, (40, 3, 1, 1, 1))
+    return network, path, clips.astype(np.float32)
+
+
+def graph_of(toy, folder, method):
+    _, path, clips = toy
+    graph = FloatGraph(path, folder, method)
+    if method == STATIC:
+        assert graph.calibrate((clip[None] for clip in clips[:8]), "minmax") == 8
+    return graph
+
+
+def written(toy, graph, path, model=None, measured=True):
+    network, plain, clips = toy
+    lines = []
+
+    def answer(batch):
+        return network(torch.from_numpy(batch)).detach().numpy()
+
+    parity = write_int8(
+        graph,
+        path,
+        lambda: clips,
+        (lambda: clips[:8]) if measured else None,
+        model or answer,
+        plain,
+        lambda left: Quantization(graph.method, None, 0, 0, "", len(graph.layers), left),
+        lines.append,
+    )
+    return parity, lines
+
+
+def test_the_layer_that_int8_hurts_is_left_in_float(toy, tmp_path):
+    graph = graph_of(toy, tmp_path, STATIC)
+    assert list(graph.layers) == ["stem", "depthwise", "body", "head"] and not graph.passed_over
+    parity, lines = written(toy, graph, tmp_path / "int8.onnx")
+    assert parity.quantization.float_layers == ("head",) and not parity.fault()
+    assert [count for count, _ in parity.rounds] == [0, 1] and parity.rounds[0][1] < 0.9
+    assert "hurt most by head" in "".join(lines)
+    assert "left in float           head" in "\n".join(parity.lines("tests"))
+    assert parity.to_dict()["passed"] and parity.to_dict()["rounds"][0]["float_layers"] == 0
+
+
+def test_each_method_of_ranges_measures_and_says_nothing(toy, tmp_path, capsys):
+    graph = graph_of(toy, tmp_path, STATIC)
+    clips = [clip[None] for clip in toy[2][:4]]
+    plain = open_session(toy[1], "onnx")
+    for ranges in int8.RANGES:
+        graph.calibrate(clips, ranges)
+        damage = layer_damage(graph, tmp_path / "one.onnx", clips, [plain(clip) for clip in clips])
+        assert 0 < damage["stem"] < damage["head"], ranges
+    assert capsys.readouterr().out == ""
+
+
+def test_dynamic_takes_products_with_weights_alone(toy, tmp_path):
+    graph = graph_of(toy, tmp_path, DYNAMIC)
+    assert list(graph.layers) == ["body", "head"] and graph.passed_over == 2
+    parity, _ = written(toy, graph, tmp_path / "int8.onnx")
+    assert parity.quantization.float_layers == ("head",) and not parity.fault()
+    sizes = {}
+    for chosen in ([], ["head"], ["body"]):  # a Gemm has another name in the quantised file
+        graph.write(tmp_path / "part.onnx", chosen)
+        sizes[tuple(chosen)] = operators(tmp_path / "part.onnx")
+    assert sizes[()] == 0 and sizes[("head",)] == sizes[("body",)] == 1
+
+
+def operators(path):
+    import onnx
+
+    return sum(node.op_type == "MatMulInteger" for node in onnx.load_model(path).graph.node)
+
+
+def test_where_nothing_helps_it_is_said(toy, tmp_path):
+    def other(batch):
+        return -toy[0](torch.from_numpy(batch)).detach().numpy()
+
+    graph = graph_of(toy, tmp_path, STATIC)
+    parity, _ = written(toy, graph, tmp_path / "int8.onnx", other)
+    assert [count for count, _ in parity.rounds] == [0, 1, 2]
+    assert "even with 2 layers left in float, and at least 98% are asked for" in parity.fault()
+    parity, _ = written(toy, graph, tmp_path / "int8.onnx", other, measured=False)
+    assert [count for count, _ in parity.rounds] == [0] and "even with" not in parity.fault()
+
+
+def test_a_network_without_layers_is_refused(tmp_path):
+    path = tmp_path / "none.onnx"
+    to_onnx(trace(nn.ReLU().eval(), torch.zeros(2, 3)), path)
+    with pytest.raises(CheckpointError, match="no layer that ONNX Runtime has in int8"):
+        FloatGraph(path, tmp_path, STATIC)
+
+
+def test_an_answer_of_a_dynamic_file_does_not_depend_on_the_batch(toy, tmp_path, monkeypatch):
+    graph, path = graph_of(toy, tmp_path, DYNAMIC), tmp_path / "int8.onnx"
+    graph.write(path, list(graph.layers))
+    about = SimpleNamespace(format="onnx", class_names="abcde", quantization={"method": DYNAMIC})
+    model = runtime.ExportedModel(path, about)
+    clips = torch.from_numpy(toy[2][:4])
+    together = model(clips)
+    assert torch.equal(together, torch.cat([model(clip[None]) for clip in clips]))
+    raw = open_session(path, "onnx")(clips.numpy())
+    assert np.abs(raw - together.numpy()).max() > 1e-4
+
+
+@pytest.fixture(scope="module")
+def weights(demo, tmp_path_factory):
+    """An untrained checkpoint of a run on the demo, whose head no int8 does justice to."""
+    folder = tmp_path_factory.mktemp("int8")
+    names = (demo / "classes.txt").read_text().splitlines()
+    overrides = tiny_overrides(demo, folder / "run")
+    config = load_config(overrides=overrides).dump()
+    path = write_untrained(folder / "weights.pt", overrides, names=names, config=config)
+    known = read_weights(path)
+    state = dict(known.state)
+    for name in ("norm.weight", "norm.bias"):
+        state[name] = state[name].clone()
+        state[name][0] *= 1e4
+    state["norm.bias"][0] = 3e4
+    state["head.weight"] = state["head.weight"].clone()
+    state["head.weight"][:, 0] /= 1e4
+    write_checkpoint(path, state, known.metadata)
+    return path
+
+
+@pytest.fixture(scope="module")
+def static(weights):
+    """(the checkpoint as an int8 file, what was printed)."""
+    from contextlib import redirect_stdout
+    from io import StringIO
+
+    from uniformer_video import cli
+
+    path, out = weights.with_name("int8.onnx"), StringIO()
+    with redirect_stdout(out):
+        words = ("export", weights, "--out", path, "--int8", "static")
+        assert cli.main([str(word) for word in words]) == 0
+    return path, out.getvalue()
+
+
+def test_a_static_file_says_what_it_is(static):
+    path, out = static
+    told = read_info(path).quantization
+    assert told["method"] == STATIC and told["ranges"] == "minmax" and told["videos"] == 16
+    assert told["float_layers"] == ["head"] and told["layers"] > 10
+    beside = json.loads(json_beside(path).read_text())
+    assert ExportInfo.from_dict(beside, "x") == read_info(path)
+    assert beside["int8_parity"]["agreement"] >= 0.98 and beside["parity"]["passed"]
+    assert "left in float           head" in out and "of the training list of the run" in out
+    with pytest.raises(DamagedError, match="quantization"):
+        ExportInfo.from_dict({**beside, "quantization": 1}, "x")
+    del beside["quantization"]  # as files from before have it
+    assert ExportInfo.from_dict(beside, "x").quantization is None
+
+
+def test_a_static_file_is_tested_as_a_checkpoint_is(demo, static, weights, tmp_path, no_page):
+    words = [*tiny_overrides(demo, tmp_path / "run"), "TRAIN.ENABLE", "False"]
+    run(load_config(overrides=[*words, "TEST.CHECKPOINT_FILE_PATH", str(static[0])]), "tiny")
+    record = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert record["model"]["runtime"] == "ONNX Runtime, int8 (static)"
+    assert any(
+        "ONNX Runtime, int8 (static), from an exported file, on" in x for x in record["notes"]
+    )
+    video = min((demo / "test").glob("*.mp4"))
+    own, file = (uv.Predictor.from_checkpoint(path) for path in (weights, static[0]))
+    difference = np.abs(own(video).probabilities - file(video).probabilities).max()
+    assert 0 < difference < 0.2
+
+
+def test_calibration_videos_are_not_checked_on(demo, weights):
+    known = read_weights(weights)
+    protocol = uv.Predictor.from_checkpoint(weights).protocol
+    trained = find_calibration(protocol, known, None)
+    list(trained)
+    assert len(trained.taken) == 16 and "training list" in trained.source
+    check = find_clips(protocol, known, [str(demo / "train"), str(demo / "test")], None, demo, 480)
+    kept = check.apart_from(list(trained.taken.values()))
+    assert len(kept.records) == 8 and "without 16 videos that it is calibrated on" in kept.source
+    with pytest.raises(DataError, match="every video is one that the file is calibrated on"):
+        find_clips(protocol, known, [str(demo / "train")], None, demo).apart_from(trained.records)
+
+
+def test_parts_of_one_video_are_told_apart():
+    def part(start, end):
+        return VideoRecord("a.mp4", (0,), "a", "list", start=start, end=end)
+
+    clips = ExportClips(
+        [part(0, 2), part(2, 4), part(4, None)], SimpleNamespace(medium="video"), "x"
+    )
+    assert clips.apart_from([part(1, 2)]).records == clips.records[1:]
+    assert clips.apart_from([part(3, None)]).records == clips.records[:1]
+    assert clips.apart_from([part(4, 4)]) is clips
+
+
+def test_words_that_do_not_fit(weights, call, tmp_path):
+    def errors(*words):
+        status, _, told = call("export", weights, "--out", tmp_path / "m.onnx", *words)
+        assert status == 2 and "Traceback" not in told and not list(tmp_path.iterdir())
+        return told
+
+    assert "--ranges is for quantised files" in errors("--ranges", "minmax")
+    assert "--ranges is of static int8" in errors("--int8", "dynamic", "--ranges", "minmax")
+    assert "--check-count is 0" in errors("--check-count", "0")
+    assert "none.mp4" in errors("--int8", "static", "--calibration", tmp_path / "none.mp4")
+    status, _, told = call("export", weights, "--out", tmp_path / "m.pt2", "--int8", "static")
+    assert status == 2 and "the format is torch-export" in told
+    with pytest.raises(ConfigError, match="did you mean 'static'"):
+        Int8Options("statc").check(int8.ONNX)
+    with pytest.raises(ConfigError, match="did you mean 'minmax'"):
+        Int8Options("static", "minmix").check(int8.ONNX)
+
+
+def test_without_lists_the_options_are_named(tmp_path, call):
+    path = write_untrained(tmp_path / "w.pt", tiny_overrides(tmp_path / "none", tmp_path / "run"))
+    words = ("export", path, "--out", tmp_path / "m.onnx", "--int8", "static")
+    status, _, told = call(*words)
+    assert status == 2 and "give some by --check" in told
+
+
+def test_a_file_that_no_round_saved_is_not_written(monkeypatch, call, tmp_path):
+    failed = SimpleNamespace(
+        fault="in int8 it names other classes", int8=True, lines=lambda: ["table"]
+    )
+    monkeypatch.setattr(export_model, "export_model", lambda *a, **k: failed)
+    status, out, errors = call("export", "w.pt", "--out", tmp_path / "m.onnx", "--int8", "dynamic")
+    assert status == 2 and "table" in out
+    assert "m.onnx is not written: in int8 it names other classes" in errors
