@@ -15,9 +15,9 @@ from uniformer_video.errors import UserError
 from uniformer_video.export.files import write_program
 from uniformer_video.export.formats import FORMATS, ONNX, OPENVINO, TORCH_EXPORT, import_library
 from uniformer_video.export.graph import trace
+from uniformer_video.export.int8 import STATIC, FloatGraph
 from uniformer_video.export.metadata import ExportInfo
 from uniformer_video.export.sessions import open_openvino, open_session
-from uniformer_video.logs import errors_alone
 from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
 from uniformer_video.training.precision import autocast_for
 
@@ -57,13 +57,14 @@ class Subject:
 
     @cached_property
     def int8_file(self) -> Path:
-        """The ONNX file with its matrix products and convolutions in int8, calibrated on random clips.
+        """The ONNX file with all that can be in int8, as `export --int8 static` begins, from one random clip.
 
-        It is as fast as one that is calibrated on videos. Whether answers stay right is not for this file to
-        tell.
+        It is as fast as one whose ranges are of videos. Whether answers stay right is for `export` to tell.
         """
         path = self.folder / "int8.onnx"
-        quantise(self.file(ONNX.name), path, [self.clips[:1]])
+        graph = FloatGraph(self.file(ONNX.name), self.folder, STATIC)
+        graph.calibrate([self.clips[:1]], "minmax")
+        graph.write(path, graph.layers)
         return path
 
     @cached_property
@@ -80,38 +81,6 @@ class Subject:
             protocol=Protocol.from_cfg(load_config()),
             input={"name": "clip", "shape": sides, "type": "float32"},
             output={"name": "logits", "shape": ["batch", "classes"], "type": "float32"},
-        )
-
-
-def quantise(source: Path, target: Path, clips: list[np.ndarray]) -> None:
-    """Write an ONNX file with static int8 in QDQ form: weights by channel, ranges of activations by `clips`.
-
-    Raises `NotHere` where onnxruntime has no quantisation.
-    """
-    runtime = import_library("onnxruntime", ONNX)
-    try:
-        from onnxruntime import quantization
-    except ImportError as error:
-        raise NotHere(f"onnxruntime {runtime.__version__} cannot quantise: {error}") from None
-
-    class Clips(quantization.CalibrationDataReader):
-        def __init__(self):
-            self.rest = iter(clips)
-
-        def get_next(self):
-            clip = next(self.rest, None)
-            return None if clip is None else {"clip": clip}
-
-    with errors_alone("root"):  # it advises to rewrite a graph that is fine
-        quantization.quantize_static(
-            source,
-            target,
-            Clips(),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "MatMul", "Gemm"],
-            per_channel=True,
-            # of attention's own products softmax would be in int8 too, which is slower than in float32
-            extra_options={"MatMulConstBOnly": True},
         )
 
 
