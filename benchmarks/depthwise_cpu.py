@@ -46,17 +46,17 @@ class TorchAlone:
 @contextmanager
 def computed_by(side):
     """Depthwise convolutions by one of `SIDES`."""
-    ours, works = depthwise.DepthwiseOnCpu, depthwise_cpu._numba_works
+    ours, works = depthwise.DepthwiseOnCpu, depthwise_cpu.numba_works
     try:
         if side == "torch":
             depthwise.DepthwiseOnCpu = TorchAlone
         if side == "mirrored":
-            depthwise_cpu._numba_works = lambda: False
+            depthwise_cpu.numba_works = lambda: False
         elif side == "numba" and not works():
             raise SystemExit("numba is missing: pip install -e '.[fast]'")
         yield
     finally:
-        depthwise.DepthwiseOnCpu, depthwise_cpu._numba_works = ours, works
+        depthwise.DepthwiseOnCpu, depthwise_cpu.numba_works = ours, works
 
 
 def compare(run, rounds):

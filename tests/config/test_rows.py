@@ -113,6 +113,7 @@ def test_what_may_change_while_a_training_goes_on():
         "WANDB.PROJECT",
         "WANDB.MODE",
         "MODEL.COMPILE",
+        "MODEL.DEPTHWISE",
         "TRAIN.PROFILE",
         "DATA.CACHE_DIR",
         "DATA.CACHE_GB",
