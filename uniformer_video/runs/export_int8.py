@@ -116,7 +116,9 @@ def quantize(
     Raises `CheckpointError` for a network that ONNX Runtime cannot quantise.
     """
     calibration = clips.calibration
-    graph = FloatGraph(draft, draft.parent, options.method)
+    room = draft.with_name("quantised")  # apart from the draft, whatever that is called
+    room.mkdir()
+    graph = FloatGraph(draft, room, options.method)
     ranges, count = None, 0
     if options.method == STATIC:
         assert calibration is not None
@@ -132,7 +134,7 @@ def quantize(
             options.method, ranges, videos, count, source, quantized, left, graph.passed_over
         )
 
-    written = draft.with_name(f"int8{draft.suffix}")
+    written = room / "int8.onnx"
     parity = write_int8(
         graph,
         written,
