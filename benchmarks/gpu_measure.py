@@ -142,10 +142,15 @@ def seconds(run, device):
     return time.perf_counter() - start
 
 
-def attempt(row, function, *arguments):
-    """What `function` returns; after a failure None, and `row["note"]` says what happened."""
+def attempt(row, function, *arguments, passed_on=()):
+    """What `function` returns; after a failure None, and `row["note"]` says what happened.
+
+    passed_on: exceptions that are for the caller.
+    """
     try:
         return function(*arguments)
+    except passed_on:
+        raise
     except torch.cuda.OutOfMemoryError:
         row["note"] = "out of memory"
     except Exception as error:  # a case that fails must not cost the others

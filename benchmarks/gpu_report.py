@@ -1,7 +1,10 @@
-"""The results of `gpu_model.py` and `gpu_sweep.py`: plain data, and tables, written after every section."""
+"""The results of `gpu_model.py`, `gpu_sweep.py` and `runtimes.py`: plain data, and tables, as they come."""
 
+import csv
+import io
 import json
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -77,6 +80,24 @@ COLUMNS = {
         ("peak GB", "peak_gb", "{:.1f}"),
         *_NOTE,
     ],
+    "runtimes": [
+        ("model", "model", "{}"),
+        ("clip", "clip", "{}"),
+        ("batch", "batch", "{}"),
+        ("runtime", "runtime", "{}"),
+        ("precision", "precision", "{}"),
+        ("ms", "ms", "{:.0f}"),
+        ("from", "ms_min", "{:.0f}"),
+        ("to", "ms_max", "{:.0f}"),
+        ("CPU ms", "cpu_ms", "{:.0f}"),
+        ("speed", "speed", "{:.2f}"),
+        ("CPU speed", "cpu_speed", "{:.2f}"),
+        ("limit ms", "limit_ms", "{:.0f}"),
+        ("of the limit", "share_of_limit", "{:.0%}"),
+        ("difference", "difference", "{:.0e}"),
+        ("ready s", "ready_s", "{:.1f}"),
+        *_NOTE,
+    ],
 }
 CAPTIONS = {
     "parity": "Error against the published float64 logits. `cast`: weights and clip in that type.",
@@ -95,17 +116,35 @@ CAPTIONS = {
         "the host launches once; `folded`: BatchNorm folded by `for_inference`; TFLOP/s as above."
     ),
     "longest": "One clip of more and more frames, bfloat16, until the memory is not enough.",
+    "runtimes": (
+        "Untrained weights, medians; all ways of a model take turns. `eager` is the model as trained, "
+        "`folded` by `for_inference`, `compiled` that by torch.compile; bf16 of torch is autocast, int8 "
+        "is static. `CPU ms`: of the processor, all threads together. `speed`, `CPU speed`: against eager "
+        "fp32 in the same round, medians of the ratios. `limit`: the operations of the model, two a "
+        "multiply-add, at the rate of a square matrix product in that precision, by torch, measured in the "
+        "same rounds. `difference`: the largest of any logit from eager fp32, as a share of the largest "
+        "logit. `ready`: exporting, quantising, compiling and the first pass."
+    ),
 }
 OF_THE_MODEL = ("parity", "matmul", "depthwise", "times")
 OF_THE_SWEEP = ("matmul", "models", "longest")
+OF_RUNTIMES = ("runtimes",)
 
 
 class Report:
-    """The results so far, on the screen and in a folder."""
+    """The results so far, on the screen and in a folder.
 
-    def __init__(self, folder, scope, device, minutes, sections=OF_THE_MODEL):
+    sections: the tables; a single one is written as CSV too. name: of the files, without their suffixes.
+    facts: about the machine, beside the usual ones.
+    """
+
+    def __init__(
+        self, folder, scope, device, minutes, sections=OF_THE_MODEL, name="results", facts=()
+    ):
         self.folder, self.start, self.minutes = Path(folder), time.monotonic(), minutes
-        self.data = {"format": 1, "complete": False, "machine": machine(device)}
+        self.name = name
+        self.data = {"format": 1, "complete": False, "command": shlex.join(sys.argv)}
+        self.data["machine"] = {**machine(device), **dict(facts)}
         self.data |= {"scope": asdict(scope), "minutes": minutes, "seconds": 0.0}
         self.sections = sections
         self.data |= {section: [] for section in sections}
@@ -130,10 +169,12 @@ class Report:
 
     def write(self):
         self.data["seconds"] = round(time.monotonic() - self.start, 1)
-        with atomic_write(self.folder / "results.json") as file:
-            file.write(json.dumps(self.data, indent=1).encode())
-        with atomic_write(self.folder / "results.md") as file:
-            file.write(markdown(self.data).encode())
+        texts = {".json": json.dumps(self.data, indent=1) + "\n", ".md": markdown(self.data)}
+        if len(self.sections) == 1:
+            texts[".csv"] = _csv(self.data[self.sections[0]])
+        for suffix, text in texts.items():
+            with atomic_write(self.folder / f"{self.name}{suffix}") as file:
+                file.write(text.encode())
 
 
 def table(section, rows):
@@ -148,6 +189,15 @@ def table(section, rows):
         cells = [_cell(row.get(key), form) for _, key, form in columns]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _csv(rows):
+    """All values of `rows`; the columns in the order in which they first come."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _cell(value, form):
@@ -169,6 +219,7 @@ def markdown(data):
     facts = ", ".join(f"{key} {value}" for key, value in data["machine"].items() if value)
     state = "complete" if data["complete"] else "not complete"
     lines = ["# UniFormer on one device", "", f"{facts}; {data['seconds']:.0f} s, {state}."]
+    lines += ["", f"    {data['command']}"]
     for section, caption in CAPTIONS.items():
         if section not in data:
             continue

@@ -247,7 +247,11 @@ def test_drawing_colours_the_hot_place_only(tmp_path):
     found = Explanation("a.mp4", "run", 0.5, "gradcam", heat, frames, np.arange(4)[None] / 10)
     changed = (overlay(found) != frames).any(-1)
     assert (changed == (heat > 0)).all()
-    assert strip(found).shape == (32, 64, 3)
+    red = np.zeros_like(frames)
+    red[..., 0] = 200
+    above, below = np.split(strip(dataclasses.replace(found, frames=red)), 2)
+    assert above.shape == (16, 64, 3) and (above == (200, 0, 0)).all()
+    assert (np.ptp(below, axis=-1) > 0).sum() == 64  # all colour is heat
     cold = dataclasses.replace(found, heat=np.zeros_like(heat))
     assert (overlay(cold) == frames).all()
     places = claim_files(tmp_path / "out", "a.mp4")

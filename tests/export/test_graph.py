@@ -15,6 +15,7 @@ from uniformer_video.zoo.create import build_network
 from uniformer_video.zoo.registry import find_model
 
 runtime = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+onnx = pytest.importorskip("onnx")
 pytest.importorskip("pytorchvideo")
 
 ONE_SIZE = {"mvit"}  # positional encodings are of the clip's size
@@ -114,6 +115,20 @@ def test_equal_values_stay_in_their_order(tmp_path):
     run = session(trace(Order().eval(), torch.zeros(2, 300)), tmp_path / "m.onnx")
     values = torch.randint(0, 4, (3, 300), generator=torch.Generator().manual_seed(0)) / 3
     assert torch.equal(run(values), Order()(values))
+
+
+@pytest.mark.parametrize("form, opset", [("none", 18), ("tanh", 18), ("none", 20)])
+def test_a_gelu_is_one_operator_of_onnx_runtime(tmp_path, form, opset):
+    """Written as a sum and products in another order, each is a pass over the largest tensor of a block."""
+    model, x = nn.GELU(form).eval(), torch.linspace(-6, 6, 90).reshape(2, 45)
+    to_onnx(trace(model, x), tmp_path / "m.onnx", opset)
+    options = runtime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "as_run.onnx")
+    options.log_severity_level = 3  # it warns that such a file is for this machine
+    opened = runtime.InferenceSession(tmp_path / "m.onnx", options, ["CPUExecutionProvider"])
+    assert_same(torch.from_numpy(opened.run(None, {"input": x.numpy()})[0]), model(x))
+    operators = {node.op_type for node in onnx.load(tmp_path / "as_run.onnx").graph.node}
+    assert form == "tanh" or operators == {"Gelu"}
 
 
 def test_names_and_texts_of_the_file(tmp_path):

@@ -7,20 +7,16 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+from untrained import write_untrained
 
 import uniformer_video as uv
 from uniformer_video.audit.listed import Listed
 from uniformer_video.audit.vectors import rows_of as audit_rows_of
-from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 from uniformer_video.features.neighbours import nearest, rows_of
 from uniformer_video.features.table import FeatureTable, read_features
 from uniformer_video.models.layer_maps import channels_last
-from uniformer_video.runs import build_model
-from uniformer_video.weights.checkpoint import write_checkpoint
-
-NAMES = ["sit", "run", "eat"]
 
 
 @pytest.fixture
@@ -28,13 +24,7 @@ def checkpoint(tiny, tmp_path):
     """A function: the path of a checkpoint by a seed."""
 
     def write(seed=0):
-        cfg = load_config(overrides=tiny())
-        torch.manual_seed(seed)
-        model, _ = build_model.build_model(cfg, len(NAMES))
-        torch.nn.init.normal_(model.head.weight)
-        path = tmp_path / f"weights{seed}.pt"
-        write_checkpoint(path, model.state_dict(), build_model.build_metadata(cfg, model, NAMES))
-        return path
+        return write_untrained(tmp_path / f"weights{seed}.pt", tiny(), seed=seed)
 
     return write
 

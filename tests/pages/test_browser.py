@@ -1,5 +1,6 @@
 """Pages in a browser: on a screen, on a phone, in the dark, without scripts, and on paper."""
 
+import io
 import json
 import re
 
@@ -14,7 +15,7 @@ from uniformer_video.data.clips.variants import STILL, Variant, variants_of
 from uniformer_video.data.loading.film_strip import film_strip
 from uniformer_video.evaluation.parts import proportion
 from uniformer_video.evaluation.results import build_results, save_results
-from uniformer_video.evaluation.strips import Strips
+from uniformer_video.evaluation.strips import Strips, jpeg_uri
 from uniformer_video.evaluation.variants import VariantScores
 from uniformer_video.pages.report import write_report
 from uniformer_video.pages.sections import _SECTIONS, register_report_section
@@ -151,8 +152,31 @@ def make_page(folder, task, classes, videos, labels, opposite=None, groups=None)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     Strips.of({place: strip(place) for place in range(videos)}, videos).save(folder)
-    write_report(folder, *load_tested(folder))
+    write_report(folder, *load_tested(folder), heat() if folder.name == "8" else None)
     return folder / "report.html"
+
+
+def heat():
+    """What `explain/mistakes.py` gives of a test: three mistakes, one of them without a video by now."""
+    from PIL import Image
+
+    picture = io.BytesIO()
+    Image.fromarray(np.tile(np.arange(640, dtype=np.uint8), (320, 1))).save(picture, "JPEG")
+    shown = [
+        {
+            "name": f"val/{folder}/{place:06d}.mp4",
+            "path": f"/data/val/{place}.mp4",
+            "predicted": "rotate counter-clockwise",
+            "score": 0.97,
+            "true": WORDS[place],
+            "true_score": [0.02, None][place],
+            "strip": jpeg_uri(picture.getvalue()),
+            "any": place == 0,
+        }
+        for place, folder in enumerate(FOLDERS)
+    ]
+    missing = [{"name": "val/7.mp4", "reason": "/data/val/7.mp4 does not exist"}]
+    return {"shown": shown, "missing": missing, "total": 20, "layer": "blocks1.0"}
 
 
 def make_comparison(root):
@@ -268,7 +292,9 @@ UNBOXED = """() => [...document.querySelectorAll('section:not([id^=section-]) ta
 @pytest.mark.parametrize("which", [which for which in PAGES if which != "comparison"])
 def test_sections_are_in_one_order_and_style(visit, which):
     page = visit(which)
-    others = {"folds": ["folds"], "several labels": ["missed"]}.get(which, [])
+    others = {"folds": ["folds"], "several labels": ["missed"], "8 classes": ["heat"]}.get(
+        which, []
+    )
     absent = ["confusion"] if which == "several labels" else []
     ids = page.evaluate("[...document.querySelectorAll('main > section')].map((one) => one.id)")
     expected = [*SECTIONS.split(), "training", "details", "settings"]
@@ -319,6 +345,30 @@ def test_bars_and_cells_are_printed_without_backgrounds(visit, theme):
     assert bars >= 8 + 8 and drawn.count(ACCENT) >= bars
     wrong = page.locator("td.wrong").count()
     assert wrong > 5 and drawn.count(WARM) >= wrong
+
+
+BROKEN_WORDS = """() => [...document.querySelectorAll('#heat .verdict dd:not(:empty)')].flatMap((box) => {
+    const text = box.firstChild;
+    return [...text.data.matchAll(/\\w+/g)].filter((word) => {
+        const range = document.createRange();
+        range.setStart(text, word.index);
+        range.setEnd(text, word.index + word[0].length);
+        return range.getClientRects().length > 1;
+    }).map((word) => word[0]);
+})"""
+CUT_PICTURES = """() => [...document.querySelectorAll('#heat img')].filter((image) => Math.abs(
+    image.offsetWidth / image.offsetHeight - image.naturalWidth / image.naturalHeight) > .05).length"""
+
+
+@pytest.mark.parametrize("width", [*WIDTHS, A4["width"]])
+def test_what_spoke_for_mistakes_is_shown_whole(visit, width):
+    """Frames above their heat are no strip of one row, and names on paper keep their words."""
+    page = visit("8 classes", width)
+    if width == A4["width"]:
+        page.emulate_media(media="print")
+    assert page.locator("#heat img").count() == 2
+    assert page.evaluate(CUT_PICTURES) == 0 and page.evaluate(BROKEN_WORDS) == []
+    assert "1 more has no heat" in page.inner_text("#heat .notes")
 
 
 def test_long_names_of_runs_leave_their_answers_width(visit):

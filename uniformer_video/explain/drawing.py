@@ -18,28 +18,34 @@ _OPACITY = 0.6  # of the greatest heat of a clip
 # From no heat to the greatest, RGB: dark violet, red, orange, pale yellow.
 _COLOURS = np.array([(40, 0, 80), (190, 30, 70), (250, 140, 20), (255, 250, 170)], np.float32)
 
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of RGB, ITU-R BT.601
 
-def overlay(explanation: Explanation) -> np.ndarray:
+
+def overlay(explanation: Explanation, in_grey: bool = False) -> np.ndarray:
     """Frames with their heat in colours, `uint8 [C, T, H, W, 3]`; the hotter, the more opaque.
 
-    Each clip has its own scale: of two clips, gradients are of different size.
+    Each clip has its own scale: of two clips, gradients are of different size. in_grey: take the frames'
+    own colours away, so that all colour is heat.
     """
     top = explanation.heat.max((1, 2, 3), keepdims=True)
     share = explanation.heat / np.where(top > 0, top, 1)
     places = np.linspace(0, 1, len(_COLOURS))
     colours = np.stack([np.interp(share, places, channel) for channel in _COLOURS.T], -1)
     opacity = (_OPACITY * share)[..., None]
-    return (explanation.frames * (1 - opacity) + colours * opacity).round().astype(np.uint8)
+    frames: np.ndarray = explanation.frames
+    if in_grey:
+        frames = np.repeat((frames @ _LUMA)[..., None], 3, axis=-1)
+    return (frames * (1 - opacity) + colours * opacity).round().astype(np.uint8)
 
 
 def strip(explanation: Explanation, most: int = _STRIP_FRAMES) -> np.ndarray:
-    """Up to `most` frames of each clip side by side, above as they are, below with their heat.
+    """Up to `most` frames of each clip side by side, above as they are, below grey with their heat.
 
     `uint8 [C 2 H, n W, 3]`, clip below clip.
     """
     count = explanation.frames.shape[1]
     chosen = np.linspace(0, count - 1, min(count, most)).round().astype(int)
-    heated = overlay(explanation)
+    heated = overlay(explanation, in_grey=True)
     rows = [
         np.concatenate(list(of[clip, chosen]), 1)
         for clip in range(len(heated))

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +31,11 @@ def heat_of_mistakes(
 ) -> dict[str, Any]:
     """What the page shows of the first `count` mistakes of a test of videos with one label each.
 
-    Returns `shown`, a list of `{"name", "path", "predicted", "score", "true", "strip", "any"}` (names of
-    classes, the test's score, a data URI, whether there is any heat); `missing`, a list of `{"name",
-    "reason"}` of those whose video cannot be read; `total`, the number of mistakes; and `layer`, whose map it
-    is. The heat is of Grad-CAM, by the centre clip of each.
+    Returns `shown`, a list of `{"name", "path", "predicted", "score", "true", "true_score", "strip",
+    "any"}` (names of classes, the test's scores, of which earlier tests lack that of the true class, a data
+    URI, whether there is any heat); `missing`, a list of `{"name", "reason"}` of those whose video cannot be
+    read; `total`, the number of mistakes; and `layer`, whose map it is. The heat is of Grad-CAM, by the
+    centre clip of each.
 
     Raises `ConfigError` for a test that this is not made for and a `count` out of 1 to 48, `CheckpointError`
     where the tested weights are not there any more.
@@ -77,6 +77,7 @@ def heat_of_mistakes(
                     "predicted": predicted,
                     "score": mistake.score,
                     "true": names[entry["label"]],
+                    "true_score": entry.get("true_score"),
                     "strip": jpeg_uri(picture),
                     "any": bool(found.heat.any()),
                 }
@@ -120,10 +121,9 @@ def _tested_model(folder: Path, results: Mapping[str, Any]) -> Predictor:
             f"--explain takes the weights that were tested, and {why}; test again, or leave --explain out"
         )
     weights = read_weights(fitting[0], results["model"].get("weights") or "model")
-    predictor = Predictor.from_weights(weights)
+    own = Predictor.from_weights(weights, fold=False)
     protocol = Protocol.from_dict(results["protocol"])
-    predictor.protocol = replace(protocol, precision=predictor.protocol.precision)
-    return predictor
+    return Predictor(own.model, protocol, own.class_names, task=own.task)
 
 
 def _as_jpeg(picture: Any) -> bytes:

@@ -18,7 +18,6 @@ import numpy as np
 
 from uniformer_video.errors import CheckpointError, MissingLibraryError
 from uniformer_video.export.formats import ONNX, import_library
-from uniformer_video.export.metadata import KEY
 from uniformer_video.logs import errors_alone
 from uniformer_video.words import one_line
 
@@ -185,6 +184,8 @@ def quantization_tools() -> Any:
 
 def record_quantization(path: Path, text: str) -> None:
     """Put the text of an `ExportInfo` into an ONNX file in place of its own."""
+    from uniformer_video.export.metadata import KEY  # needs torch, which the command line does not
+
     onnx = import_library("onnx", ONNX)
     model = onnx.load_model(path)
     onnx.helper.set_model_props(model, {KEY: text})

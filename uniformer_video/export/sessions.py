@@ -29,8 +29,8 @@ def _open_onnx(path: Path, called: Path) -> Run:
     runtime = import_library("onnxruntime", ONNX)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # threads that wait sleep, as `cores.let_threads_rest` has it of torch's: decoding shares the cores
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # else they go on spinning for a while after a run, and what decodes the next clip waits for a core
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no common class but this
@@ -57,13 +57,21 @@ def _open_torch_export(path: Path, called: Path) -> Run:
     return run
 
 
-def _open_openvino(path: Path, called: Path) -> Run:
+def open_openvino(path: Path, called: Path | None = None, precision: str = "fp32") -> Run:
+    """What runs a file of OpenVINO, or of ONNX, by OpenVINO.
+
+    called: see `open_session`. precision: "fp32" or "bf16"; a processor without instructions for bf16
+    computes in fp32. Raises as `open_session`.
+    """
     openvino: Any = import_library("openvino", OPENVINO)
-    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    options = {
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
     try:
         compiled = openvino.compile_model(path, "CPU", options)
     except Exception as error:  # mostly RuntimeError, and its own
-        raise _refused(called, f"openvino {openvino.__version__}", error) from None
+        raise _refused(called or path, f"openvino {openvino.__version__}", error) from None
     one_at_a_time = Lock()  # a compiled model has one request
 
     def run(batch: np.ndarray) -> np.ndarray:
@@ -82,5 +90,5 @@ def _refused(called: Path, runtime: str, error: Exception, hint: str = "") -> Ch
 _OPENERS: dict[str, Callable[[Path, Path], Run]] = {
     "onnx": _open_onnx,
     "torch-export": _open_torch_export,
-    "openvino": _open_openvino,
+    "openvino": open_openvino,
 }
