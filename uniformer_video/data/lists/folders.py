@@ -7,9 +7,13 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import NoReturn
+
+import numpy as np
 
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.frame_names import holds_frames
@@ -17,6 +21,9 @@ from uniformer_video.data.lists.media import IMAGE, VIDEO, Medium
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.words import name_some, plural
 
+_MANY = 8  # files of one folder, for which its listing is asked
+_LISTED = 10  # times as many files as are asked for, of a folder's listing
+_AT_ONCE = 8  # folders
 _LOOKED_AT = 5  # folders of pictures, and pictures of them
 log = logging.getLogger(__name__)
 
@@ -203,6 +210,41 @@ def list_videos(folder: str | os.PathLike, medium: Medium = VIDEO) -> list[Path]
     for note in found.notes:
         log.warning(note)
     return found.videos
+
+
+def listed_files(paths: Sequence[str]) -> np.ndarray:
+    """`bool [n]`: which of the paths are files, as the listings of their folders tell.
+
+    That is one question a folder in place of one a file. False says nothing: a folder of few of the paths, or of far
+    more files, is not listed, and one that must not be read cannot be.
+    """
+    inside: dict[str, tuple[list[str], list[int]]] = {}
+    for place, path in enumerate(paths):
+        folder, name = os.path.split(path)
+        names, places = inside.setdefault(folder, ([], []))
+        names.append(name)
+        places.append(place)
+    found = np.zeros(len(paths), bool)
+    many = {folder: own for folder, own in inside.items() if len(own[0]) >= _MANY}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        listed = pool.map(_files_among, many, [set(names) for names, _ in many.values()])
+        for (names, places), there in zip(many.values(), listed, strict=True):
+            found[places] = [name in there for name in names]
+    return found
+
+
+def _files_among(folder: str, names: set[str]) -> set[str]:
+    """Those of the `names` that are files of the folder."""
+    found: set[str] = set()
+    try:
+        if os.access(folder, os.X_OK):  # else its files can be listed and not be opened
+            with os.scandir(folder) as entries:
+                for entry in islice(entries, _LISTED * len(names)):
+                    if entry.name in names and entry.is_file():
+                        found.add(entry.name)
+    except OSError:
+        pass  # whoever asks for each of its files is told why
+    return found
 
 
 def walk(folder: str | os.PathLike[str]) -> Iterator[tuple[Path, list[str]]]:

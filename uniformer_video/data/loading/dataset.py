@@ -20,6 +20,7 @@ from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.cache import FrameCache
 from uniformer_video.data.decoding.guard import GuardedReader
 from uniformer_video.data.decoding.opened import OpenReaders
+from uniformer_video.data.lists.columns import as_columns
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.film_strip import film_strip
 from uniformer_video.data.loading.watchdog import decoding
@@ -140,7 +141,7 @@ class TrainDataset(Dataset):
         self.cache = cache
         self.label_maps = label_maps
         self.read_label = read_label
-        self._substitutes = np.flatnonzero([record.weight for record in records])
+        self._substitutes = np.flatnonzero(as_columns(records).weight)
         self._opened = OpenReaders()
 
     def __len__(self) -> int:
