@@ -27,12 +27,7 @@ from uniformer_video.bench.generated import generate_videos
 from uniformer_video.data.lists.class_names import class_names
 
 HERE = Path(__file__).resolve().parents[1]
-SETTINGS = (
-    "UNIFORMER.EMBED_DIM [8,16,16,32] UNIFORMER.DEPTH [1,1,1,1] UNIFORMER.HEAD_DIM 8 DATA.NUM_FRAMES 4 "
-    "DATA.FLIP_CLASS_PAIRS [] DATA.OPPOSITE_CLASS_PAIRS [] "
-    "DATA.TRAIN_CROP_SIZE 32 DATA.TEST_CROP_SIZE 32 TRAIN.BATCH_SIZE 4 LOG_PERIOD 1 TEST.ENABLE False "
-    "TEST.MOTION_CHECK False TENSORBOARD.ENABLE False"
-).split()
+SETTINGS = ["UNIFORMER.EMBED_DIM", "[8,16,16,32]", "UNIFORMER.DEPTH", "[1,1,1,1]", "UNIFORMER.HEAD_DIM", "8", "DATA.NUM_FRAMES", "4", "DATA.FLIP_CLASS_PAIRS", "[]", "DATA.OPPOSITE_CLASS_PAIRS", "[]", "DATA.TRAIN_CROP_SIZE", "32", "DATA.TEST_CROP_SIZE", "32", "TRAIN.BATCH_SIZE", "4", "LOG_PERIOD", "1", "TEST.ENABLE", "False", "TEST.MOTION_CHECK", "False", "TENSORBOARD.ENABLE", "False"]
 FIRST_STEP = re.compile(r"\bloss\b")
 LINKS = 50_000  # to one file; file systems allow 65,000 and fewer
 

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
-from uniformer_video.data.lists.media import noun_of
 from uniformer_video.data.lists.columns import as_columns
+from uniformer_video.data.lists.media import noun_of
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import class_indices
 from uniformer_video.errors import DataError
