@@ -175,7 +175,7 @@ def _ssv2(classes: _Classes, folder: Path, part: str, _split: int) -> Iterator[A
 
 
 def _id_and_template() -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What json's reader keeps of an entry: it says much more, of 200,000 videos, and few templates differ."""
+    """What json's reader keeps of an entry, which says much more; the same template is kept once."""
     known: dict[Any, Any] = {}
 
     def keep(entry: dict[str, Any]) -> dict[str, Any]:

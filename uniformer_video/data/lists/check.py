@@ -196,8 +196,8 @@ def _note_missing(
             f"{first.source}; {_remedy(first)}"
         )
     places = ", ".join(list(dict.fromkeys(missing.values()))[:3])
-    masked = records.mask.is_filled.any()
-    told = f"{len(missing)} of {len(records)} {split} {first.medium}s{' or masks' if masked else ''} do not exist"
+    noun = f"{first.medium}s{' or masks' if records.mask.is_filled.any() else ''}"
+    told = f"{len(missing)} of {len(records)} {split} {noun} do not exist"
     if len({records.path[i] for i in missing if records.weight[i]}) > allowed * len(records):
         raise DataError(
             f"{told}, more than DATA.MAX_BAD_RATIO {allowed:g} allows: {places}; get them, leave them "

@@ -1,9 +1,9 @@
 """Lists of hundreds of thousands of videos as columns: a few arrays in place of an object for each video.
 
-`VideoColumns` is a sequence of `VideoRecord`s that makes each one when it is asked for. What looks at all videos of a
-list asks for a column in its place: `columns.weight` are the weights of all of them. That takes a quarter of the memory,
-and worker processes go on sharing it with the main one: reading an array writes nothing into it, while reading an object
-counts up its references and so copies its page.
+`VideoColumns` is a sequence of `VideoRecord`s that makes each one when it is asked for. What looks at all
+videos of a list asks for a column in its place: `columns.weight` are the weights of all of them. That takes a
+quarter of the memory, and worker processes go on sharing it with the main one: reading an array writes nothing
+into it, while reading an object counts up its references and so copies its page.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -230,12 +230,12 @@ def list_videos(folder: str | os.PathLike, medium: Medium = VIDEO) -> list[Path]
 def listed_files(paths: Sequence[str]) -> np.ndarray:
     """`bool [n]`: which of the paths are files, as the listings of their folders tell.
 
-    That is one question a folder in place of one a file. False says nothing: a folder of few of the paths, or of far
-    more files, is not listed, and one that must not be read cannot be.
+    That is one question a folder in place of one a file. False says nothing: a folder of few of the paths, or
+    of far more files, is not listed, and one that must not be read cannot be.
     """
     inside: dict[str, tuple[list[str], list[int]]] = {}
     for place, path in enumerate(paths):
-        folder, name = os.path.split(path)
+        folder, _, name = path.rpartition(os.sep)
         names, places = inside.setdefault(folder, ([], []))
         names.append(name)
         places.append(place)

@@ -88,8 +88,8 @@ def _refuse_ambiguous(columns: VideoColumns, names: Collection[str]) -> None:
             parts = _parts(label, mark)
             if len(parts) > 1 and own.issuperset(parts):
                 raise DataError(
-                    f"{columns.source[owner]}: {label!r} could be one class or the classes {name_some(parts)}; "
-                    "put ; between several names, or name the classes in classes.txt or "
+                    f"{columns.source[owner]}: {label!r} could be one class or the classes "
+                    f"{name_some(parts)}; put ; between several names, or name the classes in classes.txt or "
                     "DATA.CLASS_NAMES"
                 )
 

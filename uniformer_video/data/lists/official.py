@@ -48,9 +48,9 @@ class _Videos:
         """The path of an `Annotated` video from the root, with slashes."""
         places = [f"{folder}/{name}" for folder in video.folders for name in video.names]
         places += video.names
-        found = (self._files(place).get(place.rpartition("/")[2]) for place in places)
-        if name := next(filter(None, found), None):
-            return name
+        for place in places:
+            if name := self._files(place).get(place.rpartition("/")[2]):
+                return name
         frames = (place for place in places if is_frame_folder(self._root / place))
         return next(frames, f"{places[0]}{self._suffix}")
 
@@ -58,10 +58,14 @@ class _Videos:
         """Name without suffix -> the best file of that name, in the folder of `place`."""
         folder, slash, _ = place.rpartition("/")
         if folder not in self._listed:
-            self._listed[folder] = {
-                os.path.splitext(name)[0]: f"{folder}{slash}{name}"
-                for name in sorted(self._names(folder), key=self._rank, reverse=True)
-            }
+            best: dict[str, str] = {}
+            for name in self._names(folder):
+                stem = name[: name.rfind(".")]  # names of videos have a suffix
+                other = best.setdefault(stem, name)
+                if other is not name and self._rank(name) < self._rank(other):
+                    best[stem] = name
+            start = f"{folder}{slash}"
+            self._listed[folder] = {stem: start + name for stem, name in best.items()}
         return self._listed[folder]
 
     def _names(self, folder: str) -> list[str]:

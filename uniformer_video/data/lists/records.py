@@ -98,7 +98,7 @@ _Row = tuple[str, str, tuple[int | str], str]
 def _line_rows(
     lines: Iterable[tuple[str, str]], separator: str, paths: "PathsFrom"
 ) -> Iterator[_Row]:
-    """(path, name, labels, source) of each line. Most are plain, `a video.mp4 3`, and read by one expression."""
+    """(path, name, labels, source) of each line. Most are plain, `a b.mp4 3`, and read by one expression."""
     plain = _plain_line(separator)
     for source, line in lines:
         found = plain.fullmatch(line) if plain else None
@@ -109,7 +109,7 @@ def _line_rows(
 
 
 def _plain_line(separator: str) -> re.Pattern[str] | None:
-    """Lines of a name without quotes, that begins and ends in itself, and of a number; None = there are none."""
+    """Lines of a name without quotes and blanks around it, and a number; None = none can be told so."""
     if separator == "auto":
         return re.compile(rf'(?!\s)([^"]*[^"{MARKS}])[{MARKS}]+(-?[0-9]{{1,18}})[\t ]*')
     return re.compile(rf'(?!\s)([^"]+){separator}(-?[0-9]{{1,18}})') if separator in MARKS else None
@@ -246,7 +246,7 @@ def split_records(
     columns = as_columns(records)
     several = columns.labels.counts != 1
     if several.any():
-        columns[int(several.argmax())].label  # says which video has not one
+        raise columns[int(several.argmax())].not_one_label
     labels = columns.labels.flat()[1]
     places = np.argsort(labels, kind="stable")
     train, val = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]

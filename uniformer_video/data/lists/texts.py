@@ -124,7 +124,7 @@ def joined(many: Sequence[Texts]) -> Texts:
 def first_places(texts: Texts) -> np.ndarray:
     """Of each text the place of the first that is the same: `int64 [n]`.
 
-    By numbers that Python gives to texts, which take less room than a table of them; those of one number are compared.
+    By the hashes of the texts, which take less room than a table of them; those of one hash are compared.
     """
     hashes = np.fromiter(map(hash, texts.pieces()), np.int64, len(texts))
     _, found, places = np.unique(hashes, return_index=True, return_inverse=True)
@@ -133,7 +133,7 @@ def first_places(texts: Texts) -> np.ndarray:
     pairs = zip(texts.take(again).pieces(), texts.take(first[again]).pieces(), strict=True)
     if all(one == other for one, other in pairs):
         return first
-    known: dict[bytes, int] = {}  # two texts of one number: one in a hundred million lists has such
+    known: dict[bytes, int] = {}  # two texts of one hash
     return np.array([known.setdefault(piece, place) for place, piece in enumerate(texts.pieces())])
 
 

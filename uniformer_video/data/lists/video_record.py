@@ -39,11 +39,16 @@ class VideoRecord:
     def label(self) -> int:
         """The class index of a video that has one; `DataError` for another."""
         if len(self.labels) != 1:
-            raise DataError(
-                f"{self.source}: {self.name} has {len(self.labels) or 'no'} labels; this takes "
-                f"{self.medium}s with one label each"
-            )
+            raise self.not_one_label
         return self.labels[0]
+
+    @property
+    def not_one_label(self) -> DataError:
+        """What is wrong with a video that has several labels, or none, where one is asked for."""
+        return DataError(
+            f"{self.source}: {self.name} has {len(self.labels) or 'no'} labels; this takes "
+            f"{self.medium}s with one label each"
+        )
 
     @property
     def segment(self) -> tuple[str, float, float | None]:
