@@ -31,6 +31,7 @@ from uniformer_video.words import one_line, plural
 log = logging.getLogger(__name__)
 
 _PARTS = ("train", "val", "test")
+_TEXTS = ("path", "name", "source", "group", "medium", "mask")  # of a record
 
 
 @dataclass(frozen=True)
@@ -237,8 +238,8 @@ def _check_list(found: Any, name: str) -> None:
         raise ConfigError(
             f"the format {name} gives a {type(found).__name__}; its reader returns a VideoList"
         )
-    if isinstance(found.records, VideoColumns):
-        return
+    if isinstance(found.records, VideoColumns) and found.records.labels.values.dtype != object:
+        return  # they hold nothing else
     for record in found.records:
         labels = record.labels
         if not isinstance(labels, tuple) or any(type(label) is not int for label in labels):
@@ -246,10 +247,16 @@ def _check_list(found: Any, name: str) -> None:
                 f"the format {name} gives {record.name} the labels {labels!r}; they are a tuple of class "
                 "numbers"
             )
-        if not isinstance(record.group, str):
+        if type(record) is not VideoRecord:
             raise ConfigError(
-                f"the format {name} gives {record.name} the group {record.group!r}; it is a text"
+                f"the format {name} gives {record.name} as a {type(record).__name__}; it is a VideoRecord "
+                "itself, for its fields are all that is kept"
             )
+        for field_name in _TEXTS:
+            if not isinstance(value := getattr(record, field_name), str):
+                raise ConfigError(
+                    f"the format {name} gives {record.name} the {field_name} {value!r}; it is a text"
+                )
 
 
 def _root(place: str, list_format: ListFormat) -> Path | str:

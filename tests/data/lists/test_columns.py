@@ -1,4 +1,4 @@
-"""Lists as columns are the lists of records that they stand for, whatever the names, and so are their checks."""
+"""Columns are the lists of records that they stand for, whatever the names, and so are checks of them."""
 
 import os
 import pickle
@@ -77,7 +77,7 @@ def odd_records(count, seed=0):
 def test_columns_are_the_records_that_they_are_made_of():
     records = odd_records(300)
     columns = as_columns(records)
-    assert columns == records and list(columns) == records and not columns == records[1:]
+    assert columns == records and list(columns) == records and columns != records[1:]
     assert as_columns(columns) is columns and len(columns) == 300
     assert [columns[place] for place in (0, 7, -1)] == [records[place] for place in (0, 7, -1)]
     assert columns[9:3:-2] == records[9:3:-2] and columns + records[:2] == records + records[:2]

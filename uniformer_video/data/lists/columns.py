@@ -2,7 +2,7 @@
 
 `VideoColumns` is a sequence of `VideoRecord`s that makes each one when it is asked for. What looks at all
 videos of a list asks for a column in its place: `columns.weight` are the weights of all of them. That takes a
-quarter of the memory, and worker processes go on sharing it with the main one: reading an array writes nothing
+third of the memory, and worker processes go on sharing it with the main one: reading an array writes nothing
 into it, while reading an object counts up its references and so copies its page.
 """
 
