@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 
@@ -99,11 +100,12 @@ def _line_rows(
     lines: Iterable[tuple[str, str]], separator: str, paths: "PathsFrom"
 ) -> Iterator[_Row]:
     """(path, name, labels, source) of each line. Most are plain, `a b.mp4 3`, and read by one expression."""
-    plain = _plain_line(separator)
+    plain, is_listed = _plain_line(separator), lru_cache(is_listed_file)
     for source, line in lines:
         found = plain.fullmatch(line) if plain else None
-        if found and is_listed_file(found[1]):
-            yield paths(found[1], source), found[1], (int(found[2]),), source
+        name = found[1] if found else ""
+        if found and is_listed(name[name.rfind(".") :]):
+            yield paths(name, source), name, (int(found[2]),), source
         else:
             yield _line_row(line, separator, paths, source)
 
@@ -181,14 +183,13 @@ def listed_path(folder: Path | str, name: str, source: str) -> str:
 class PathsFrom:
     """`listed_path` of many names below one folder. A name without `.`, `..`, `:` or `\\` needs no look."""
 
-    _odd = re.compile(r"[\\:]|//|/\.|^\.|/$")
-
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self._start = os.path.join(os.path.abspath(folder), "")
 
     def __call__(self, name: str, source: str) -> str:
-        if os.sep != "/" or not name or self._odd.search(name):
+        odd = os.sep != "/" or "\\" in name or ":" in name or "//" in name or "/." in name
+        if odd or name[:1] in ("", ".") or name[-1] == "/":
             return listed_path(self.folder, name, source)
         return name if name[0] == "/" else self._start + name
 

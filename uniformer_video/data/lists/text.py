@@ -60,9 +60,10 @@ def _lines_of(text: str) -> Iterator[str]:
 
 def filled_lines(path: Path | str) -> Iterator[tuple[str, str]]:
     """("file:line" for messages, the line) of each line that is not empty."""
+    start = f"{path}:"
     for number, line in enumerate(_lines_of(read_text(path)), start=1):
         if line.strip():
-            yield f"{path}:{number}", line.rstrip("\r\n")
+            yield f"{start}{number}", line.rstrip("\r\n")
 
 
 def split_line(line: str, separator: str, source: str) -> tuple[str, int | str]:
