@@ -162,5 +162,7 @@ def without_shared(
 
 
 def _labels(record: VideoRecord, names: Sequence[str]) -> str:
-    shown = [repr(names[label]) if label < len(names) else str(label) for label in record.labels]
+    shown = [
+        repr(names[label]) if 0 <= label < len(names) else str(label) for label in record.labels
+    ]
     return name_some(shown) or "without a label"
