@@ -100,6 +100,10 @@ def test_what_is_the_same_for_all_is_kept_once():
     columns = VideoColumns.of_rows(rows, medium="image")
     assert columns[12345] == VideoRecord(*rows[12345], medium="image")
     assert columns.medium.starts.strides == (0,) == columns.weight.strides
+    sent = pickle.dumps(columns)  # to a worker process
+    again = pickle.loads(sent)
+    assert again[12345] == columns[12345] and len(sent) < 2_000_000
+    assert again.medium.starts.strides == (0,) == again.weight.strides
     assert set(columns.medium.take(np.arange(3))) == {"image"}
     groups = Texts.of(f"group {i % 3}" for i in range(20_000))
     assert len(groups.data) == 3 * len("group 0") and groups[19_999] == "group 1"

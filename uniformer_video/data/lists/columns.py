@@ -14,7 +14,15 @@ from typing import Any, overload
 
 import numpy as np
 
-from uniformer_video.data.lists.texts import CHUNK, Texts, TextsInMaking, first_places, joined
+from uniformer_video.data.lists.texts import (
+    CHUNK,
+    Texts,
+    TextsInMaking,
+    first_places,
+    full,
+    joined,
+    thin,
+)
 from uniformer_video.data.lists.video_record import VideoRecord
 
 _FIELDS = tuple(field.name for field in fields(VideoRecord))
@@ -117,6 +125,11 @@ class VideoColumns(Sequence[VideoRecord]):
         columns |= {name: _compact(parts) for name, parts in numbers.items()}
         return cls(labels=_labels(labels, counts), **columns)
 
+    def __reduce__(self) -> tuple:
+        return _columns_again, tuple(
+            thin(one) if isinstance(one, np.ndarray) else one for one in _row_of(self)
+        )
+
     def __len__(self) -> int:
         return len(self.path)
 
@@ -171,6 +184,12 @@ class VideoColumns(Sequence[VideoRecord]):
     def has_segments(self) -> bool:
         """Whether of some videos only a part counts."""
         return bool(self.start.any() or not np.isnan(self.end).all())
+
+
+def _columns_again(*columns: Any) -> VideoColumns:
+    """From what pickle has kept."""
+    kept: Iterator[Any] = (full(*one) if isinstance(one, tuple) else one for one in columns)
+    return VideoColumns(*kept)
 
 
 def as_columns(records: Iterable[VideoRecord]) -> VideoColumns:

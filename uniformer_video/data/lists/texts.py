@@ -26,6 +26,9 @@ class Texts(Sequence[str]):
             making.extend(chunk)
         return making.done()
 
+    def __reduce__(self) -> tuple:
+        return _texts_again, (self.data, thin(self.starts), thin(self.ends))
+
     def __len__(self) -> int:
         return len(self.starts)
 
@@ -135,6 +138,22 @@ def first_places(texts: Texts) -> np.ndarray:
         return first
     known: dict[bytes, int] = {}  # two texts of one hash
     return np.array([known.setdefault(piece, place) for place, piece in enumerate(texts.pieces())])
+
+
+def thin(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """(an array to be pickled, its length): of one number in memory, the number alone."""
+    return (values[:1] if values.strides == (0,) else values), len(values)
+
+
+def full(values: np.ndarray, count: int) -> np.ndarray:
+    """The array that `thin` was given."""
+    return values if len(values) == count else np.broadcast_to(values, (count,))
+
+
+def _texts_again(
+    data: bytes, starts: tuple[np.ndarray, int], ends: tuple[np.ndarray, int]
+) -> Texts:
+    return Texts(data, full(*starts), full(*ends))
 
 
 def _repeated(value: np.generic, count: int) -> np.ndarray:
