@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -171,12 +172,19 @@ def test_folds_of_a_format_from_outside(own_registries, demo):
     assert len(data.train) == len(data.test) == 8
     assert not {r.group for r in data.train} & {r.group for r in data.test}
 
-    def wrong(root, split, **_):
-        return uv.VideoList([uv.VideoRecord("a.mp4", "a.mp4", (0,), group=3)])
+    class Own(uv.VideoRecord):
+        pass
 
-    uv.register_format(uv.ListFormat("wrong", wrong, "nothing"))
-    with pytest.raises(ConfigError, match=r"format wrong gives a\.mp4 the group 3; it is a text"):
-        data_of(demo, TRAIN__DATASET="wrong")
+    given = []
+    uv.register_format(uv.ListFormat("wrong", lambda *_, **__: uv.VideoList(given), "nothing"))
+    for record, message in (
+        (uv.VideoRecord("a.mp4", "a.mp4", (0,), group=3), "the group 3; it is a text"),
+        (uv.VideoRecord(Path("a"), "a.mp4", (0,)), r"the path PosixPath\('a'\); it is a text"),
+        (Own("a", "a.mp4", (0,)), "as a Own; it is a VideoRecord itself"),
+    ):
+        given[:] = [record]
+        with pytest.raises(ConfigError, match=rf"format wrong gives a\.mp4 {message}"):
+            data_of(demo, TRAIN__DATASET="wrong")
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ class Source:
 
     given: str
     settings: dict[str, Any] = field(default_factory=dict)
-    splits: dict[str, list[VideoRecord]] = field(default_factory=dict)
+    splits: dict[str, Sequence[VideoRecord]] = field(default_factory=dict)
     class_names: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     copy_list: tuple[str, str] | None = None
@@ -196,7 +196,7 @@ def _can_be_read(settings: Mapping[str, Any], pinned: Mapping[str, str]) -> bool
     return True
 
 
-def read_part(cfg: CfgNode, part: str) -> list[VideoRecord]:
+def read_part(cfg: CfgNode, part: str) -> Sequence[VideoRecord]:
     """The records of one part by the settings of a run, before anything is checked. Raises `DataError`."""
     known: ListFormat = find_format(cfg.TRAIN.DATASET)
     flat, root = flat_config(cfg), cfg.DATA.PATH_TO_DATA_DIR

@@ -56,7 +56,7 @@ def check_is_here(place: str) -> None:
         )
 
 
-def _records_at(place: str, medium: Medium) -> list[VideoRecord]:
+def _records_at(place: str, medium: Medium) -> Sequence[VideoRecord]:
     check_is_here(place)
     if member_of(place) and not os.path.exists(place):
         return [VideoRecord(place, place, ())]
@@ -85,7 +85,7 @@ def _of_shard(path: str) -> list[VideoRecord]:
     return [record for record in read_shards(folder or ".") if record.path.startswith(f"{shard}#")]
 
 
-def _of_list(path: str, medium: Medium) -> list[VideoRecord]:
+def _of_list(path: str, medium: Medium) -> Sequence[VideoRecord]:
     """The videos of a text list: one path a line, or as `read_csv` reads it, where labels may lack."""
     lines = list(filled_lines(path))
     folder = os.path.dirname(path)

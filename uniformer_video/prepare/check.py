@@ -3,7 +3,7 @@
 import fnmatch
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -79,7 +79,7 @@ def records_to_check(
     template: str = "",
     separator: str = "auto",
     medium: str = "",
-) -> list[VideoRecord]:
+) -> Sequence[VideoRecord]:
     """The `VideoRecord`s of a folder or a list, in its order.
 
     medium: "image" for one of images; "" = told by the names in a list or shards, of a folder by
@@ -133,7 +133,7 @@ def _medium_of_folder(path: Path | str) -> Medium:
     return VIDEO
 
 
-def _of_medium(records: list[VideoRecord], medium: str) -> list[VideoRecord]:
+def _of_medium(records: Sequence[VideoRecord], medium: str) -> list[VideoRecord]:
     """The records as those of `medium`; "": as images where all of them are by their names."""
     names = [listed_name(record) for record in records]
     are_images = all(IMAGE.fits(name) and not VIDEO.fits(name) for name in names)

@@ -77,7 +77,7 @@ def lists_to_compare(
         parts = _parts(source)
         lists |= {os.path.join(source, part): [] for part in parts}  # in their usual order
         shards = shard_folders_in(source) if parts else []
-        lists |= {folder: records_to_check(folder, medium=medium) for folder in shards}
+        lists |= {folder: list(records_to_check(folder, medium=medium)) for folder in shards}
         if shards and not find_videos(source).videos:
             continue
         for record in records_to_check(source, prefix, template, separator, medium):

@@ -136,7 +136,7 @@ def make_shards(
     return summary
 
 
-def _records_to_pack(source: Path | str, prefix: str, separator: str) -> "list[VideoRecord]":
+def _records_to_pack(source: Path | str, prefix: str, separator: str) -> "Sequence[VideoRecord]":
     """The `VideoRecord`s of a list, or of a folder of images by class."""
     from uniformer_video.data.lists.class_folders import class_folders, read_folder
     from uniformer_video.data.lists.media import IMAGE

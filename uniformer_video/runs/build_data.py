@@ -1,5 +1,6 @@
 """The lists that a config asks for: which videos, which classes, what is worth a note."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fvcore.common.config import CfgNode
@@ -10,11 +11,13 @@ from uniformer_video.data.decoding.index_store import IndexStore
 from uniformer_video.data.lists.check import check_list, check_medium, note_overlaps
 from uniformer_video.data.lists.class_counts import count_unnamed, note_absent_classes
 from uniformer_video.data.lists.class_names import places, stand_ins
+from uniformer_video.data.lists.columns import as_columns
 from uniformer_video.data.lists.formats import MASK, list_formats
 from uniformer_video.data.lists.media import VIDEO, Medium
 from uniformer_video.data.lists.published import name_missing, note_missing
-from uniformer_video.data.lists.records import VideoRecord, noun_of, relabel
+from uniformer_video.data.lists.records import VideoRecord, noun_of, relabelled
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
+from uniformer_video.memory import give_back_freed
 from uniformer_video.runs.build_lists import read_lists
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.check import check_data_settings, medium_of_lists
@@ -35,9 +38,9 @@ class Data:
     """
 
     class_names: list[str]
-    train: list[VideoRecord] = field(default_factory=list)
-    val: list[VideoRecord] = field(default_factory=list)
-    test: list[VideoRecord] = field(default_factory=list)
+    train: Sequence[VideoRecord] = ()
+    val: Sequence[VideoRecord] = ()
+    test: Sequence[VideoRecord] = ()
     notes: list[str] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
     lacking: list[tuple[str, str]] = field(default_factory=list)
@@ -70,7 +73,7 @@ def build_data(cfg: CfgNode) -> Data:
         except CheckpointError as error:
             raise CheckpointError(f"TEST.CHECKPOINT_FILE_PATH: {error}") from None
     names: list[str] | None = None
-    splits: dict[str, list[VideoRecord]] = {}
+    splits: dict[str, Sequence[VideoRecord]] = {}
     notes: dict[str, None] = {}
     for split, listed in read_lists(cfg, _needed_splits(cfg)).items():
         _check_named_alike(listed, names, splits, split)
@@ -78,7 +81,7 @@ def build_data(cfg: CfgNode) -> Data:
         splits[split] = _in_order(listed, names, split)
         notes |= dict.fromkeys(listed.notes)  # of a folder that is split, each part has the same
     names = _class_names(cfg, names, splits)
-    train, val, test = (splits.get(split, []) for split in ("train", "val", "test"))
+    train, val, test = (splits.get(split, ()) for split in ("train", "val", "test"))
     medium = medium_of_lists(cfg)
     data = Data(names, train, val, test, list(notes), medium=medium)
     if test and cfg.TEST.SPLIT != "test":
@@ -118,6 +121,7 @@ def build_data(cfg: CfgNode) -> Data:
         data.notes += told
     else:
         data.notes += note_missing(data.class_names, lists)
+    give_back_freed()  # the texts of long lists
     return data
 
 
@@ -155,7 +159,7 @@ def _in_order(listed, names, split):
             f"{name_some([*map(repr, unknown)])}, which the splits before it do not name; their classes are "
             f"{name_some(names, 8)}; name all classes in classes.txt or DATA.CLASS_NAMES, or mend the data"
         )
-    return [relabel(record, places(own, names)) for record in listed.records]
+    return relabelled(listed.records, places(own, names))
 
 
 def _class_names(cfg, names, splits):
@@ -172,7 +176,11 @@ def _class_names(cfg, names, splits):
         )
     if names:
         return names
-    if cfg.TRAIN.ENABLE and not wanted and any(r.mask for own in splits.values() for r in own):
+    if (
+        cfg.TRAIN.ENABLE
+        and not wanted
+        and any(as_columns(own).mask.is_filled.any() for own in splits.values())
+    ):
         raise DataError(
             "nothing names the classes that the masks show; put classes.txt, a name a line, into "
             f"{cfg.DATA.PATH_TO_DATA_DIR}, or set DATA.CLASS_NAMES to such a file, or MODEL.NUM_CLASSES"

@@ -6,11 +6,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.settings import flat_config, with_settings
 from uniformer_video.data.lists.class_counts import count_unnamed
 from uniformer_video.data.lists.class_names import stand_ins
+from uniformer_video.data.lists.columns import (
+    VideoColumns,
+    as_columns,
+    concatenated,
+    first_segments,
+)
 from uniformer_video.data.lists.folds import hold_out, make_folds
 from uniformer_video.data.lists.formats import ListFormat, find_format, list_formats, medium_of
 from uniformer_video.data.lists.groups import note_groups, note_shared_groups, with_groups
@@ -24,6 +31,7 @@ from uniformer_video.words import one_line, plural
 log = logging.getLogger(__name__)
 
 _PARTS = ("train", "val", "test")
+_TEXTS = ("path", "name", "source", "group", "medium", "mask")  # of a record
 
 
 @dataclass(frozen=True)
@@ -58,13 +66,25 @@ def _read_lists(cfg: CfgNode, splits: Sequence[str]) -> dict[str, VideoList]:
     if cfg.DATA.FOLDS:
         return _lists_of_fold(cfg, splits)
     lists = _read_parts(cfg, splits)
-    # validation and test may be one list
-    records = {r.segment: r for listed in lists.values() for r in listed.records}
-    notes = note_groups(list(records.values()), cfg.DATA.GROUP_PATTERN)
+    notes = note_groups(
+        _each_once([as_columns(listed.records) for listed in lists.values()]),
+        cfg.DATA.GROUP_PATTERN,
+    )
     notes += note_shared_groups({split: listed.records for split, listed in lists.items()})
     return {
         split: replace(listed, notes=[*listed.notes, *notes]) for split, listed in lists.items()
     }
+
+
+def _each_once(lists: Sequence[VideoColumns]) -> VideoColumns:
+    """Each segment once, as the last list has it: validation and test may be one list."""
+    columns = concatenated(lists)
+    if not columns.group.is_filled.any():
+        return columns  # notes on groups count nothing then
+    first = first_segments(columns)
+    last = np.zeros(len(first), np.int64)
+    last[first] = np.arange(len(first))  # of equal places the last one stays
+    return columns.take(last[np.unique(first)])
 
 
 def read_folds(cfg: CfgNode) -> Folds:
@@ -99,10 +119,11 @@ def without_validation(cfg: CfgNode) -> CfgNode:
 
 def _lists_of_fold(cfg: CfgNode, splits: Sequence[str]) -> dict[str, VideoList]:
     folds = read_folds(cfg)
-    pairs = list(zip(folds.videos.records, folds.fold_of, strict=True))
-    test = [record for record, fold in pairs if fold == cfg.DATA.FOLD]
-    train = [record for record, fold in pairs if fold != cfg.DATA.FOLD]
-    val: list[VideoRecord] = []
+    videos = as_columns(folds.videos.records)
+    is_tested = np.array(folds.fold_of) == cfg.DATA.FOLD
+    test = videos.take(is_tested)
+    train: Sequence[VideoRecord] = videos.take(~is_tested)
+    val: Sequence[VideoRecord] = ()
     # whoever tests the training list alone means the videos that the training learns from
     if "val" in splits or ("train" in splits and cfg.TRAIN.EVAL_PERIOD):
         train, val = hold_out(train, cfg.DATA.VAL_RATIO, cfg.RNG_SEED)
@@ -113,7 +134,7 @@ def _lists_of_fold(cfg: CfgNode, splits: Sequence[str]) -> dict[str, VideoList]:
                 "TRAIN.EVAL_PERIOD 0, so that nothing is validated"
             )
     are = "are tested" if cfg.TEST.SPLIT == "test" else "are its test list"
-    counts = f"{len(test)} of {plural(len(pairs), noun_of(test))} of {folds.source} {are}"
+    counts = f"{len(test)} of {plural(len(videos), noun_of(test))} of {folds.source} {are}"
     held = f", {len(val)} of the others validate" if val else ""
     notes = [f"Fold {cfg.DATA.FOLD} of 0 to {cfg.DATA.FOLDS - 1}: {counts}{held}.", *folds.notes]
     records = {"train": train, "val": val, "test": test}
@@ -217,6 +238,8 @@ def _check_list(found: Any, name: str) -> None:
         raise ConfigError(
             f"the format {name} gives a {type(found).__name__}; its reader returns a VideoList"
         )
+    if isinstance(found.records, VideoColumns) and found.records.labels.values.dtype != object:
+        return  # they hold nothing else
     for record in found.records:
         labels = record.labels
         if not isinstance(labels, tuple) or any(type(label) is not int for label in labels):
@@ -224,10 +247,16 @@ def _check_list(found: Any, name: str) -> None:
                 f"the format {name} gives {record.name} the labels {labels!r}; they are a tuple of class "
                 "numbers"
             )
-        if not isinstance(record.group, str):
+        if type(record) is not VideoRecord:
             raise ConfigError(
-                f"the format {name} gives {record.name} the group {record.group!r}; it is a text"
+                f"the format {name} gives {record.name} as a {type(record).__name__}; it is a VideoRecord "
+                "itself, for its fields are all that is kept"
             )
+        for field_name in _TEXTS:
+            if not isinstance(value := getattr(record, field_name), str):
+                raise ConfigError(
+                    f"the format {name} gives {record.name} the {field_name} {value!r}; it is a text"
+                )
 
 
 def _root(place: str, list_format: ListFormat) -> Path | str:

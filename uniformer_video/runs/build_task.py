@@ -1,5 +1,6 @@
 """The task of a run: chosen by its name, and checked against the settings that it must go with."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -24,7 +25,7 @@ _KIND_WORDS = {
 class TrainingData(Protocol):
     """What is asked of the lists of a training; `build_data.Data` has it."""
 
-    train: list[VideoRecord]
+    train: Sequence[VideoRecord]
 
     @property
     def num_classes(self) -> int: ...

@@ -16,7 +16,7 @@ from uniformer_video.data.lists.class_names import (
     stand_ins,
     usual_order,
 )
-from uniformer_video.data.lists.records import relabel
+from uniformer_video.data.lists.records import relabelled
 from uniformer_video.errors import CheckpointError
 from uniformer_video.program import command
 from uniformer_video.runs.build_data import Data
@@ -180,8 +180,7 @@ def _in_order_of(data: Data, own: list[str], order: Sequence[int], note: str) ->
             "into the checkpoint's order, or train first"
         )
     splits: dict[str, Any] = {
-        split: [relabel(record, order) for record in getattr(data, split)]
-        for split in ("train", "val", "test")
+        split: relabelled(getattr(data, split), order) for split in ("train", "val", "test")
     }
     return replace(data, class_names=own, **splits, notes=[*data.notes, note])
 

@@ -14,6 +14,7 @@ from uniformer_video.data.decoding.index_store import (
     WRITTEN,
     IndexStore,
 )
+from uniformer_video.data.lists.columns import as_columns
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.files import atomic_write
 from uniformer_video.runs.build_data import Data
@@ -32,11 +33,11 @@ def build_frame_index(cfg: CfgNode, data: Data, ranks: Ranks) -> IndexStore | No
 
     A folder that cannot be written is no error: the index is read from it, and this is said.
     """
-    listed = (record for records in (data.train, data.val, data.test) for record in records)
+    lists = [as_columns(records) for records in (data.train, data.val, data.test)]
     if (
         cfg.DATA.FRAME_INDEX == "off"
         or is_of_images(cfg)
-        or all(record.num_frames for record in listed)
+        or all(columns.num_frames.all() for columns in lists)
     ):
         return None
     sets = [Path(place).absolute() for place in data_sets(cfg) if not is_address(place)]

@@ -103,8 +103,8 @@ def _tested_weights(path: Path, chosen: str | None) -> Weights:
 
 
 def validation_scores(
-    scorer: Scorer, task: Task, check: Callable[[list[VideoRecord]], None]
-) -> tuple[list[VideoRecord], np.ndarray]:
+    scorer: Scorer, task: Task, check: Callable[[Sequence[VideoRecord]], None]
+) -> tuple[Sequence[VideoRecord], np.ndarray]:
     """The validation videos, and the logits of their views, float32 `[video, view, class]`.
 
     check: raises where the videos can't do; called before any of them is decoded.

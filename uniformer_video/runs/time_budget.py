@@ -3,7 +3,7 @@
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -269,7 +269,7 @@ def _time_statistics(trainer: Trainer) -> float:
 
 
 def _time_epoch_ends(
-    trainer: Trainer, sample: Data, videos: list[VideoRecord], batch: int
+    trainer: Trainer, sample: Data, videos: Sequence[VideoRecord], batch: int
 ) -> tuple[float, float]:
     """(seconds of a validation of all `videos`, seconds of saving).
 
@@ -279,7 +279,7 @@ def _time_epoch_ends(
     progress, timetable = trainer.state.progress, trainer.timetable
     few, many = videos[: trainer.ranks.size], videos[:: max(1, len(videos) // batch)][:batch]
 
-    def time_end(validated: list[VideoRecord]) -> float:
+    def time_end(validated: Sequence[VideoRecord]) -> float:
         sample.val = validated
         trainer.timetable = replace(timetable, eval_steps=1 if validated else 0)
         trainer.saver.saved = None  # so that it saves again

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
+from uniformer_video.data.lists.columns import as_columns
 from uniformer_video.data.lists.media import noun_of
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import class_indices
@@ -67,12 +68,13 @@ class SingleLabel(Classification):
 
     def check_records(self, records: Sequence[VideoRecord], num_classes: int) -> None:
         """Raise `DataError`, with file and line, for a video that has not just one label of these."""
-        for record in records:
-            if len(record.labels) != 1:
-                raise DataError(
-                    f"{record.source}: {record.name} has {len(record.labels) or 'no'} labels; give each "
-                    "video one, or set TRAIN.TASK multi-label for videos with several or none"
-                )
+        columns = as_columns(records)
+        for place in np.flatnonzero(columns.labels.counts != 1)[:1]:
+            record = columns[int(place)]
+            raise DataError(
+                f"{record.source}: {record.name} has {len(record.labels) or 'no'} labels; give each "
+                "video one, or set TRAIN.TASK multi-label for videos with several or none"
+            )
         super().check_records(records, num_classes)
 
     def label_of(self, record: VideoRecord) -> int:

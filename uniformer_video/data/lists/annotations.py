@@ -6,8 +6,7 @@ Formats differ only here. Parts are called train, val and test.
 import csv
 import io
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +18,7 @@ from uniformer_video.errors import DataError
 
 # Folders that the official archives unpack to, or that the guides call so.
 _FOLDERS = ("", "annotations", "labels", "ucfTrainTestlist", "testTrainMulti_7030_splits")
+_NO_BRACKETS = str.maketrans("", "", "[]")
 _WORDS = {
     "train": ("train",),
     "val": ("val", "validate", "validation"),
@@ -59,11 +59,18 @@ def read_part(dataset: str, folder: Path | str, part: str, split: int = 1) -> li
 
     `folder` holds the files, or one of its folders does that are called as the archives' are.
     """
+    return list(each_of_part(dataset, folder, part, split))
+
+
+def each_of_part(
+    dataset: str, folder: Path | str, part: str, split: int = 1
+) -> Iterator[Annotated]:
+    """What `read_part` gives, one by one."""
     if not Path(folder).is_dir():
         raise DataError(
             f"{folder} is not a folder; give the one that holds the annotations of {dataset}"
         )
-    return list(_READERS[dataset](_Classes(dataset), Path(folder), part, split))
+    return _READERS[dataset](_Classes(dataset), Path(folder), part, split)
 
 
 class _Classes:
@@ -73,6 +80,7 @@ class _Classes:
         self._dataset = dataset
         self.names = class_names(dataset)
         self._index = {self._plain(name): index for index, name in enumerate(self.names)}
+        self._met: dict[str, int] = {}
 
     @staticmethod
     def _plain(name: str) -> str:
@@ -80,8 +88,11 @@ class _Classes:
 
     def index(self, name: str, source: str) -> int:
         """The index of a class, or a `DataError` that names the nearest one."""
-        index = self._index.get(self._plain(name))
+        index = self._met.get(name)
+        if index is None:
+            index = self._index.get(self._plain(name))
         if index is not None:
+            self._met[name] = index
             return index
         near = get_close_matches(self._plain(name), self._index, 1)
         hint = f"; did they mean {self.names[self._index[near[0]]]!r}?" if near else ""
@@ -154,13 +165,26 @@ def _ssv2(classes: _Classes, folder: Path, part: str, _split: int) -> Iterator[A
     for label, number in _json(table, dict).items() if table else ():
         classes.check(label, number, str(table))
     path = _first_file(folder, (f"{word}.json", f"{start}{word}.json"))
-    for place, entry in enumerate(_json(path, list)):
+    for place, entry in enumerate(_json(path, list, _id_and_template())):
         source = f"{path}, entry {place}"
         try:
-            video, label = str(entry["id"]), re.sub(r"[\[\]]", "", entry["template"])
-        except (KeyError, TypeError):
+            video, label = str(entry["id"]), entry["template"].translate(_NO_BRACKETS)
+        except (KeyError, TypeError, AttributeError):
             raise DataError(f"{source}: there is no id or no template") from None
         yield Annotated((video,), (), classes.index(label, source), source)
+
+
+def _id_and_template() -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What json's reader keeps of an entry, which says much more; the same template is kept once."""
+    known: dict[Any, Any] = {}
+
+    def keep(entry: dict[str, Any]) -> dict[str, Any]:
+        template = entry.get("template")
+        if not (isinstance(template, str) and "id" in entry):
+            return entry
+        return {"id": entry["id"], "template": known.setdefault(template, template)}
+
+    return keep
 
 
 def _ucf101(classes: _Classes, folder: Path, part: str, split: int) -> Iterator[Annotated]:
@@ -211,9 +235,12 @@ def _first_file(folder: Path, names: Sequence[str]) -> Path:
     return path
 
 
-def _json(path: Path, kind: type) -> Any:
+def _json(
+    path: Path, kind: type, keep: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+) -> Any:
+    """The content of a file; keep: what to take of each of its objects."""
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(read_text(path), object_hook=keep)
     except (json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{path} is no json: {error}") from None
     if not isinstance(content, kind):

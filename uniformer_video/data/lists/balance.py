@@ -4,16 +4,17 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from uniformer_video.data.lists.columns import as_columns
 from uniformer_video.data.lists.records import VideoRecord
 
 
 def class_totals(records: Iterable[VideoRecord]) -> dict[int, float]:
     """`{class: the weights of its videos in all}` of the classes that occur in a list."""
-    totals: dict[int, float] = {}
-    for record in records:
-        for label in record.labels:
-            totals[label] = totals.get(label, 0.0) + record.weight
-    return totals
+    columns = as_columns(records)
+    owners, labels = columns.labels.flat()
+    own, first, places = np.unique(labels, return_index=True, return_inverse=True)
+    totals = np.bincount(places, columns.weight[owners], len(own))  # adds in the order of the list
+    return {int(own[place]): float(totals[place]) for place in np.argsort(first)}
 
 
 def rarest_totals(records: Sequence[VideoRecord]) -> np.ndarray:
@@ -23,12 +24,15 @@ def rarest_totals(records: Sequence[VideoRecord]) -> np.ndarray:
     sampling (Gupta et al., "LVIS", CVPR 2019). Videos without a label are taken together as one more
     class, and never as a rarer one than the most frequent class: nothing repeats the background.
     """
-    totals = class_totals(records)
-    unlabelled = sum(record.weight for record in records if not record.labels)
+    columns = as_columns(records)
+    totals = class_totals(columns)
+    unlabelled = sum(columns.weight[columns.labels.counts == 0].tolist())
     background = max(unlabelled, *totals.values(), 0.0)
-    return np.array(
-        [min((totals[label] for label in record.labels), default=background) for record in records]
-    )
+    rarest = np.full(len(columns), np.inf)
+    owners, labels = columns.labels.flat()
+    np.minimum.at(rarest, owners, np.array([totals[label] for label in labels.tolist()], float))
+    rarest[columns.labels.counts == 0] = background
+    return rarest
 
 
 def class_weights(records: Iterable[VideoRecord], num_classes: int, balance: float) -> np.ndarray:

@@ -2,25 +2,35 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+
+import numpy as np
 
 from uniformer_video.data.decoding import names_frames
 from uniformer_video.data.decoding.frame_names import any_frame, any_picture, is_frame_folder
-from uniformer_video.data.lists.groups import listed_name
+from uniformer_video.data.lists.columns import VideoColumns, as_columns, segments_of
+from uniformer_video.data.lists.folders import listed_files
+from uniformer_video.data.lists.groups import listed_names
 from uniformer_video.data.lists.media import IMAGE, MEDIA, other_than
 from uniformer_video.data.lists.records import VideoRecord, label_text, noun_of, without_repeats
+from uniformer_video.data.lists.texts import first_places, joined
 from uniformer_video.errors import DataError
 from uniformer_video.storage.address import name_for_messages
 from uniformer_video.storage.members import lost_shards, member_of
 from uniformer_video.words import name_some, plural
 
+_ASKED = 256  # videos in one go
+_AT_ONCE = 8  # threads that ask for files
+
 
 def check_list(
     split: str,
-    records: list[VideoRecord],
+    records: Sequence[VideoRecord],
     max_missing: float = 1.0,
     class_names: Sequence[str] = (),
-) -> tuple[list[VideoRecord], list[str]]:
+) -> tuple[VideoColumns, list[str]]:
     """(the records to use, notes) of the list of a split: "train", "val" or "test".
 
     A test counts each video once; training takes a list as it is. Raises `DataError` for a video
@@ -28,14 +38,15 @@ def check_list(
     than `max_missing` of those that are drawn does not.
     """
     notes = []
-    single = without_repeats(records)
-    if repeats := len(records) - len(single):
+    columns = as_columns(records)
+    single = without_repeats(columns)
+    if repeats := len(columns) - len(single):
         train = split == "train"
         done = "it comes as often in training" if train else "each counts once"
-        lines = f"{repeats} of the {len(records)} lines of the {split} list"
-        notes.append(f"{lines} repeat {MEDIA[noun_of(records)].one} of it; {done}.")
-        records = records if train else single
-    return records, notes + _note_missing(split, records, max_missing, class_names)
+        lines = f"{repeats} of the {len(columns)} lines of the {split} list"
+        notes.append(f"{lines} repeat {MEDIA[noun_of(columns)].one} of it; {done}.")
+        columns = columns if train else single
+    return columns, notes + _note_missing(split, columns, max_missing, class_names)
 
 
 def check_medium(split: str, records: Sequence[VideoRecord]) -> list[str]:
@@ -47,13 +58,21 @@ def check_medium(split: str, records: Sequence[VideoRecord]) -> list[str]:
         return []
     medium = MEDIA[noun_of(records)]
     other = other_than(medium)
-    files = [record for record in records if not (record.num_frames or names_frames(record.path))]
-    names = [(listed_name(record), record) for record in files]
-    odd = [(name, r) for name, r in names if other.fits(name) and not medium.fits(name)]
+    columns = as_columns(records)
+    names = {
+        place: name
+        for place, name in enumerate(listed_names(columns))
+        if other.fits(name) and not medium.fits(name)
+    }
+    odd = [
+        (name, place)
+        for place, name in names.items()
+        if not (columns.num_frames[place] or names_frames(columns.path[place]))
+    ]
     if not odd:
         return []
-    name, first = odd[0]
-    if len(odd) == len(records):
+    name, first = odd[0][0], columns[odd[0][1]]
+    if len(odd) == len(columns):
         raise DataError(
             f"the {split} list holds {other.name}s by their names, such as {name} in {first.source}, and no "
             f"{medium.name}s; set TRAIN.DATASET {other.lists}, or another format of {other.name}s, and take "
@@ -70,55 +89,81 @@ def note_overlaps(splits: Mapping[str, Sequence[VideoRecord]]) -> list[str]:
 
     And on those that have other labels in the one than in the other.
     """
-    paths = {split: {record.path for record in records} for split, records in splits.items()}
+    lists = {split: as_columns(records) for split, records in splits.items()}
     notes: list[str] = []
     told: set[str] = set()
-    noun = noun_of(record for records in splits.values() for record in records)
+    noun = noun_of(record for records in lists.values() for record in records)
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
-        if shared := len(paths.get(first, set()) & paths.get(second, set())):
-            notes.append(
-                f"{shared} of {len(paths[second])} {second} {noun}s are {first} {noun}s too."
-            )
-            notes += _note_conflicts(first, second, splits, told)
+        if first not in lists or second not in lists:
+            continue
+        known, other = lists[first], lists[second]
+        places = np.unique(first_places(joined([known.path, other.path]))[len(known) :])
+        distinct = len(np.unique(first_places(other.path)))
+        if shared := int((places < len(known)).sum()):
+            notes.append(f"{shared} of {distinct} {second} {noun}s are {first} {noun}s too.")
+            notes += _note_conflicts(first, second, known, other, told)
     return notes
 
 
 def _note_conflicts(
-    first: str, second: str, splits: Mapping[str, Sequence[VideoRecord]], told: set[str]
+    first: str, second: str, known: VideoColumns, other: VideoColumns, told: set[str]
 ) -> Iterator[str]:
     """A line on videos with other labels in the second list, but those whose lines are `told` already."""
-    known = {record.segment: record for record in splits[first]}
-    pairs = [(known.get(record.segment), record) for record in splits[second]]
-    differ = [(own, other) for own, other in pairs if own and own.labels != other.labels]
+    wanted = {record.segment for record in other}
+    own_of = {
+        segment: place for place, segment in enumerate(segments_of(known)) if segment in wanted
+    }
+    pairs = [(own_of.get(record.segment), record) for record in other]
+    differ = [(known[i], record) for i, record in pairs if i is not None]
+    differ = [pair for pair in differ if pair[0].labels != pair[1].labels]
     differ = [pair for pair in differ if pair[1].source not in told]
-    told |= {other.source for _, other in differ}
+    told |= {record.source for _, record in differ}
     if differ:
-        own, other = differ[0]
+        own, record = differ[0]
         yield (
-            f"{plural(len(differ), other.medium)} of {first} and {second} with different labels, such as "
-            f"{other.name}: {label_text(own.labels)} in {own.source}, {label_text(other.labels)} in "
-            f"{other.source}."
+            f"{plural(len(differ), record.medium)} of {first} and {second} with different labels, such as "
+            f"{record.name}: {label_text(own.labels)} in {own.source}, {label_text(record.labels)} in "
+            f"{record.source}."
         )
 
 
-def missing_files(records: Sequence[VideoRecord]) -> list[tuple[VideoRecord, str]]:
+def missing_files(records: Iterable[VideoRecord]) -> list[tuple[VideoRecord, str]]:
     """(record, what is not there) of the records whose file, first frame, part of a shard or mask is not."""
-    members = [member_of(record.path) for record in records]
+    columns = as_columns(records)
+    return [(columns[place], what) for place, what in _missing(columns).items()]
+
+
+def _missing(columns: VideoColumns) -> dict[int, str]:
+    """`{place of a video: what of it is not there}`, in the order of the list."""
+    rest = np.flatnonzero(~listed_files(columns.path))  # all but files that their folders name
+    members = [member_of(path) for path in columns.take(rest).path]
     lost = lost_shards(filter(None, members))
-    have_masks = any(record.mask for record in records)
-    missing = []
-    for record, member in zip(records, members, strict=True):
-        whole = (math.inf, "")
-        present, problem = lost.get(member.shard, whole) if member else whole
-        if (member and member.end <= present) or _exists(record):
-            if have_masks and not os.path.isfile(record.mask):
-                missing.append((record, _missing_mask(record)))
-            continue
+    whole = (math.inf, "")
+    in_shards = [
+        member is not None and member.end <= lost.get(member.shard, whole)[0] for member in members
+    ]
+    rest = rest[~np.array(in_shards, bool)]
+    rest = rest[~_exist(columns.take(rest))]
+    gone = {}
+    for place in rest.tolist():
+        record = columns[place]
         file = f"{record.path}{_what_is(record.path, record.medium)}"
-        missing.append(
-            (record, f"{name_for_messages(member.shard)} ({problem})" if member else file)
-        )
-    return missing
+        if member := member_of(record.path):
+            file = f"{name_for_messages(member.shard)} ({lost.get(member.shard, whole)[1]})"
+        gone[place] = file
+    if columns.mask.is_filled.any():
+        for place in np.flatnonzero(~listed_files(columns.mask)).tolist():
+            if place not in gone and not os.path.isfile(columns.mask[place]):
+                gone[place] = _missing_mask(columns[place])
+    return dict(sorted(gone.items()))
+
+
+def _exist(columns: VideoColumns) -> np.ndarray:
+    """`bool [n]`: which videos are there, each asked for: many at a time, for a disk may be far away."""
+    parts = [columns[first : first + _ASKED] for first in range(0, len(columns), _ASKED)]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        answers = pool.map(lambda part: [*map(_exists, part)], parts)
+        return np.array([*chain.from_iterable(answers)], bool)
 
 
 def _missing_mask(record: VideoRecord) -> str:
@@ -139,21 +184,21 @@ def _exists(record: VideoRecord) -> bool:
 
 
 def _note_missing(
-    split: str, records: Sequence[VideoRecord], allowed: float, class_names: Sequence[str]
+    split: str, records: VideoColumns, allowed: float, class_names: Sequence[str]
 ) -> list[str]:
-    missing = missing_files(records)
+    missing = _missing(records)
     if not missing:
         return []
-    first, place = missing[0]
+    first, place = records[next(iter(missing))], next(iter(missing.values()))
     if len(missing) == len(records):
         raise DataError(
             f"none of the {len(records)} {split} {first.medium}s exist; the first is {place}, from "
             f"{first.source}; {_remedy(first)}"
         )
-    places = ", ".join(list(dict.fromkeys(place for _, place in missing))[:3])
-    masked = any(record.mask for record in records)
-    told = f"{len(missing)} of {len(records)} {split} {first.medium}s{' or masks' * masked} do not exist"
-    if len({record.path for record, _ in missing if record.weight}) > allowed * len(records):
+    places = ", ".join(list(dict.fromkeys(missing.values()))[:3])
+    noun = f"{first.medium}s{' or masks' if records.mask.is_filled.any() else ''}"
+    told = f"{len(missing)} of {len(records)} {split} {noun} do not exist"
+    if len({records.path[i] for i in missing if records.weight[i]}) > allowed * len(records):
         raise DataError(
             f"{told}, more than DATA.MAX_BAD_RATIO {allowed:g} allows: {places}; get them, leave them "
             "out of the list, or raise it"
@@ -162,15 +207,14 @@ def _note_missing(
 
 
 def _classes_without(
-    records: Sequence[VideoRecord],
-    missing: Sequence[tuple[VideoRecord, str]],
-    class_names: Sequence[str],
+    records: VideoColumns, missing: Collection[int], class_names: Sequence[str]
 ) -> str:
     """What to add on classes of which no video is left; nothing where the classes have no names."""
-    lost = {id(record) for record, _ in missing}
-    left = {label for record in records if id(record) not in lost for label in record.labels}
-    gone = {label for record, _ in missing for label in record.labels} - left
-    named = [class_names[label] for label in sorted(gone) if label < len(class_names)]
+    is_missing = np.zeros(len(records), bool)
+    is_missing[list(missing)] = True
+    owners, labels = records.labels.flat()
+    gone = np.setdiff1d(labels[is_missing[owners]], labels[~is_missing[owners]])
+    named = [class_names[label] for label in gone.tolist() if label < len(class_names)]
     return f"; no {noun_of(records)} is left of {name_some(named)}" if named else ""
 
 

@@ -3,7 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from uniformer_video.data.lists.class_names import are_stand_ins
+from uniformer_video.data.lists.columns import as_columns
 from uniformer_video.data.lists.records import VideoRecord, noun_of
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, one_line, plural
@@ -17,7 +20,10 @@ _MOST_UNNAMED = 10_000
 
 def class_counts(records: Iterable[VideoRecord]) -> Counter[int]:
     """`{class index: how many records have it}`."""
-    return Counter(label for record in records for label in record.labels)
+    _, labels = as_columns(records).labels.flat()
+    own, first, counts = np.unique(labels, return_index=True, return_counts=True)
+    order = np.argsort(first)  # as they come
+    return Counter(dict(zip(own[order].tolist(), counts[order].tolist(), strict=True)))
 
 
 def count_line(split: str, records: Sequence[VideoRecord], names: list[str]) -> str:
@@ -26,7 +32,7 @@ def count_line(split: str, records: Sequence[VideoRecord], names: list[str]) -> 
     Of many classes the rarest and the most frequent are named.
     """
     counts = class_counts(records)
-    if any(record.mask for record in records):
+    if as_columns(records).mask.is_filled.any():
         return (
             f"{split}: {plural(len(records), noun_of(records))} with masks of {len(names)} classes"
         )
@@ -63,7 +69,8 @@ def note_absent_classes(splits: Mapping[str, Sequence[VideoRecord]], names: list
         count = f"{len(absent)} of the {len(names)} classes never"
         verb = "occurs" if len(absent) == 1 else "occur"
         notes.append(f"{count} {verb} in the {first} list: {_name(names, absent)}{hint}.")
-    drawn = class_counts(record for record in splits[first] if record.weight)
+    columns = as_columns(splits[first])
+    drawn = class_counts(columns.take(columns.weight != 0))
     idle = sorted(shown[first] - set(drawn)) if first == "train" else []
     if idle:
         count = plural(len(idle), "class", "classes")
@@ -88,16 +95,21 @@ def count_unnamed(splits: Mapping[str, Sequence[VideoRecord]]) -> int:
 
     Raises `DataError`, with file and line, for a label that is absurd beside the number of videos.
     """
-    records = [record for own in splits.values() for record in own]
-    most = max(_MOST_UNNAMED, len(records))
-    for record in records:
-        if record.labels and max(record.labels) >= most:
+    lists = [as_columns(records) for records in splits.values()]
+    count = sum(map(len, lists))
+    most, largest = max(_MOST_UNNAMED, count), 0
+    for columns in lists:
+        owners, labels = columns.labels.flat()
+        absurd = owners[labels >= most]
+        if len(absurd):
+            record = columns[int(absurd[0])]
             raise DataError(
                 f"{record.source}: the label {max(record.labels)} of {record.name} would make as many "
-                f"classes, of {plural(len(records), record.medium)}; mend the list, or set "
+                f"classes, of {plural(count, record.medium)}; mend the list, or set "
                 "MODEL.NUM_CLASSES if it is right"
             )
-    return 1 + max({0, *class_counts(records)})
+        largest = max(largest, int(labels.max(initial=0)))
+    return 1 + largest
 
 
 def _with_count(names: Sequence[str], ranked: Iterable[tuple[int, int]]) -> list[str]:

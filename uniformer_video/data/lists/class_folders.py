@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from uniformer_video.config.shipped import command_that_makes
+from uniformer_video.data.lists.columns import VideoColumns
 from uniformer_video.data.lists.folders import (
     FoundVideos,
     count_suffixes,
@@ -16,7 +17,6 @@ from uniformer_video.data.lists.folders import (
     is_hidden,
 )
 from uniformer_video.data.lists.media import IMAGE, VIDEO, Medium, other_than
-from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.lists.synsets import Folders, classes_of_folders
 from uniformer_video.errors import DataError
 from uniformer_video.program import command
@@ -45,7 +45,7 @@ def read_folder(
     names: list[str] | None = None,
     owner: str = "the training folder",
     medium: Medium = VIDEO,
-) -> tuple[list[VideoRecord], list[str], list[str]]:
+) -> tuple[VideoColumns, list[str], list[str]]:
     """The videos, or the files of another `medium`, of a folder with one sub-folder for each class.
 
     Returns `(records, names, notes)`; classes are numbered in the order of their sorted names, or of the
@@ -62,16 +62,17 @@ def read_folder(
     found = find_videos(root, medium)
     circular = {path.name for path in found.circular if len(path.parts) == 1}
     folders = [name for name in class_folders(root) if name not in circular]
-    classes: dict[str, list[Path]] = {name: [] for name in folders}
-    for video in found.videos:
-        if video.name in classes and len(video.parts) == 1:
+    classes: dict[str, list[str]] = {name: [] for name in folders}
+    for video in found.names:
+        folder, below, _ = video.partition(os.sep)
+        if folder in classes and not below:
             raise DataError(
                 f"{root / video} holds the frames of one video itself; a class is a folder of videos, or of "
                 f"folders of frames, such as {root / 'running' / 'video1' / 'img_00001.jpg'}; for images, "
                 f"one a file, set TRAIN.DATASET {IMAGE.folders} and take a model of images"
             )
-        if len(video.parts) > 1:
-            classes[video.parts[0]].append(video)
+        if below:
+            classes[folder].append(video)
     if not folders:
         raise DataError(
             f"{root} has no sub-folder with {medium.name}s{_beside_folders(found)}; it takes one sub-folder "
@@ -86,12 +87,13 @@ def read_folder(
     _refuse_twice(root, folders)
     names = names or called.names()
     folder_of = {name: folder for folder, name in called.classes.items()}
-    place, source = os.path.abspath(root), str(root)  # of maybe a million files
-    records = [
-        VideoRecord(os.path.join(place, video), str(video), (label,), source, medium=medium.name)
+    place, source = os.path.join(os.path.abspath(root), ""), str(root)  # of maybe a million files
+    rows = (
+        (place + video, video, (label,), source)
         for label, name in enumerate(names)
         for video in classes.get(folder_of.get(name, ""), ())
-    ]
+    )
+    records = VideoColumns.of_rows(rows, medium=medium.name)
     notes = [*called.notes, *_notes_of(found), *_notes_on_places(found)]
     return records, names, [*notes, *_notes_on_links(found)]
 
@@ -148,14 +150,14 @@ def _other_medium(found: FoundVideos) -> str:
 
 def _beside_folders(found: FoundVideos) -> str:
     """What a folder without any class holds, for messages."""
-    if found.videos:
-        return f", but {plural(len(found.videos), found.medium.name)}, such as {found.videos[0]}"
+    if found.names:
+        return f", but {plural(len(found.names), found.medium.name)}, such as {found.names[0]}"
     return f", but {count_suffixes(found.skipped)}" if found.skipped else ""
 
 
 def _validation_hint(found: FoundVideos) -> str:
     """What to do about ImageNet's validation images as they come, all in one folder."""
-    if not any(video.name.startswith("ILSVRC2012_val_") for video in found.videos[:1]):
+    if not any(os.path.basename(name).startswith("ILSVRC2012_val_") for name in found.names[:1]):
         return ""
     return f"; `{command('prepare lists imagenet')}` makes a list of these by their official labels"
 
@@ -198,39 +200,45 @@ def _notes_of(found: FoundVideos) -> list[str]:
 
 def _notes_on_links(found: FoundVideos) -> Iterator[str]:
     """A line on videos that stand there again by links to their files, maybe under another class."""
-    root, videos = found.folder, found.videos
-    places = {folder: os.path.realpath(root / folder) for folder in {v.parent for v in videos}}
+    root, videos = found.folder, found.names
+    folders = {os.path.dirname(video) for video in videos}
+    places = {folder: os.path.realpath(root / folder) for folder in folders}
     links = {
-        folder / entry.name
+        os.path.join(folder, entry.name)
         for folder in places
         for entry in os.scandir(root / folder)
         if entry.is_symlink()
     }
-    first: dict[str, Path] = {}
+    if not links and len(set(places.values())) == len(places):
+        return
+    first: dict[str, str] = {}
     again = []
     for video in sorted(videos, key=links.__contains__):  # files before the links to them
-        if len(video.parts) > 1:
-            place = os.path.join(places[video.parent], video.name)
+        folder, name = os.path.split(video)
+        if folder:
+            place = os.path.join(places[folder], name)
             other = first.setdefault(os.path.realpath(place) if video in links else place, video)
             again += [(other, video)] if other != video else []
     if again:
-        differ = [pair for pair in again if pair[0].parts[0] != pair[1].parts[0]]
-        other, video = (differ or again)[0]
+        pairs = [(Path(one), Path(two)) for one, two in again]
+        differ = [pair for pair in pairs if pair[0].parts[0] != pair[1].parts[0]]
+        first_of, video_of = (differ or pairs)[0]
         yield (
             f"{root}: {plural(len(again), found.medium.name)} counted again by links, {len(differ)} of them "
-            f"for another class, such as {video.as_posix()}, which is {other.as_posix()}"
+            f"for another class, such as {video_of.as_posix()}, which is {first_of.as_posix()}"
         )
 
 
 def _notes_on_places(found: FoundVideos) -> Iterator[str]:
     """Lines on videos that lie in no sub-folder, and on those that lie deeper than in a class's own."""
-    root, videos, noun = found.folder, found.videos, found.medium.name
-    if loose := [str(video) for video in videos if len(video.parts) == 1]:
+    root, videos, noun = found.folder, found.names, found.medium.name
+    if loose := [video for video in videos if os.sep not in video]:
         yield (
             f"{root}: left out {plural(len(loose), noun)} beside the folders of the classes: "
             f"{name_some(loose)}"
         )
-    deeper = Counter(video.parent.as_posix() for video in videos if len(video.parts) > 2)
+    deep = (os.path.dirname(video) for video in videos if video.count(os.sep) > 1)
+    deeper = Counter(folder.replace(os.sep, "/") for folder in deep)
     if deeper:
         places = [f"{place} ({count})" for place, count in sorted(deeper.items())]
         yield (

@@ -7,9 +7,14 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import NoReturn
+
+import numpy as np
 
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.frame_names import holds_frames
@@ -18,6 +23,9 @@ from uniformer_video.data.lists.media import IMAGE, VIDEO, Medium
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.words import name_some, plural
 
+_MANY = 8  # files of one folder, for which its listing is asked
+_LISTED = 10  # times as many files as are asked for, of a folder's listing
+_AT_ONCE = 8  # folders
 _LOOKED_AT = 5  # folders of pictures, and pictures of them
 log = logging.getLogger(__name__)
 
@@ -47,18 +55,24 @@ class FoundVideos:
 
     Folders of frames are videos too, and their pictures are not skipped.
 
+    names: of the videos, maybe hundreds of thousands, and so as texts; `videos` has them as paths.
     hidden: videos that do not count, for their name or that of a folder above them is hidden, see
     `is_hidden`. skipped: files that are no videos by their names and not hidden. empty: the uppermost
     folders without any video. circular: links to a folder that they lie in, which are not followed.
     """
 
     folder: Path
-    videos: list[Path]
+    names: list[str]
     hidden: list[Path]
     skipped: list[Path] = field(default_factory=list)
     empty: list[Path] = field(default_factory=list)
     circular: list[Path] = field(default_factory=list)
     medium: Medium = VIDEO
+
+    @cached_property
+    def videos(self) -> list[Path]:
+        """The paths of the videos, in the order of `names`: sorted."""
+        return [Path(name) for name in self.names]
 
     @property
     def notes(self) -> list[str]:
@@ -116,31 +130,38 @@ def find_videos(folder: str | os.PathLike, medium: Medium = VIDEO) -> FoundVideo
     if not folder.is_dir():
         kind = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {kind}; give a folder of {medium.name}s")
-    videos: list[Path] = []
+    videos: list[str] = []
     hidden: list[Path] = []
     skipped, folders, circular, with_pictures = [], [], [], []
+    filled = {Path()}
     for part, names, hidden_folders, links in _visit(folder):
         folders.append(part)
         if medium.of_frames and holds_frames(names):
             with_pictures.append(part)  # only names of other folders are kept: frames are many
         else:
             skipped += _skipped(part, names, medium)
-        for name in filter(medium.fits, names):
-            (hidden if is_hidden(name) else videos).append(part / name)
+        fitting = [name for name in names if medium.fits(name)]
+        own = [name for name in fitting if not is_hidden(name)]
+        start = "" if part == Path() else os.path.join(part, "")
+        videos += [start + name for name in own]
+        if own:
+            filled |= {part, *part.parents}
+        if len(own) < len(fitting):
+            hidden += [part / name for name in fitting if is_hidden(name)]
         for name in hidden_folders:
             if name != INDEX_FOLDER:  # of as many files as there are videos, and none is one
                 hidden += _files_below(folder, part / name, medium)
         circular += [part / name for name in links]
-    frames = _frames_alone(with_pictures, videos)
-    videos += frames
+    frames = _frames_alone(with_pictures, map(Path, videos)) if with_pictures else []
+    videos += map(str, frames)
     for part in set(with_pictures) - set(frames):
         files = [entry.name for entry in os.scandir(folder / part) if not entry.is_dir()]
         skipped += _skipped(part, files, medium)
-    filled = {parent for video in videos for parent in video.parents} | {Path(), *frames}
+    filled |= {parent for folder in frames for parent in (folder, *folder.parents)}
     empty = [part for part in folders if part not in filled and part.parent in filled]
     return FoundVideos(
         folder,
-        sorted(videos),
+        sorted(videos, key=lambda name: name.replace(os.sep, "\0")),  # as paths are, part by part
         sorted(hidden),
         sorted(skipped),
         sorted(empty),
@@ -154,11 +175,12 @@ def _skipped(part: Path, names: Iterable[str], medium: Medium) -> list[Path]:
     return [part / name for name in names if not medium.fits(name) and not is_hidden(name)]
 
 
-def _frames_alone(folders: Sequence[Path], videos: Sequence[Path]) -> list[Path]:
+def _frames_alone(folders: Sequence[Path], found: Iterable[Path]) -> list[Path]:
     """Those of the `folders` with pictures whose pictures are the frames of a video of their own.
 
     Not where a video, or another such folder, lies in one, nor where the video itself lies beside it.
     """
+    videos = list(found)
     taken = {parent for path in (*folders, *videos) for parent in path.parents}
     taken |= {video.with_suffix("") for video in videos}
     return [folder for folder in folders if folder not in taken]
@@ -205,6 +227,41 @@ def list_videos(folder: str | os.PathLike, medium: Medium = VIDEO) -> list[Path]
     for note in found.notes:
         log.warning(note)
     return found.videos
+
+
+def listed_files(paths: Sequence[str]) -> np.ndarray:
+    """`bool [n]`: which of the paths are files, as the listings of their folders tell.
+
+    That is one question a folder in place of one a file. False says nothing: a folder of few of the paths, or
+    of far more files, is not listed, and one that must not be read cannot be.
+    """
+    inside: dict[str, tuple[list[str], list[int]]] = {}
+    for place, path in enumerate(paths):
+        folder, _, name = path.rpartition(os.sep)
+        names, places = inside.setdefault(folder, ([], []))
+        names.append(name)
+        places.append(place)
+    found = np.zeros(len(paths), bool)
+    many = {folder: own for folder, own in inside.items() if len(own[0]) >= _MANY}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        listed = pool.map(_files_among, many, [set(names) for names, _ in many.values()])
+        for (names, places), there in zip(many.values(), listed, strict=True):
+            found[places] = [name in there for name in names]
+    return found
+
+
+def _files_among(folder: str, names: set[str]) -> set[str]:
+    """Those of the `names` that are files of the folder."""
+    found: set[str] = set()
+    try:
+        if os.access(folder, os.X_OK):  # else its files can be listed and not be opened
+            with os.scandir(folder) as entries:
+                for entry in islice(entries, _LISTED * len(names)):
+                    if entry.name in names and entry.is_file():
+                        found.add(entry.name)
+    except OSError:
+        pass  # whoever asks for each of its files is told why
+    return found
 
 
 def walk(folder: str | os.PathLike[str]) -> Iterator[tuple[Path, list[str]]]:

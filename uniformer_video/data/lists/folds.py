@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from uniformer_video.data.lists.columns import as_columns
 from uniformer_video.data.lists.groups import count_groups, group_of, listed_name
 from uniformer_video.data.lists.records import VideoRecord, noun_of, split_records
 from uniformer_video.errors import DataError
@@ -21,20 +22,19 @@ _LARGE = 1.5  # times its even share: a fold of that size is told
 
 def hold_out(
     records: Sequence[VideoRecord], ratio: float, seed: int
-) -> tuple[list[VideoRecord], list[VideoRecord]]:
+) -> tuple[Sequence[VideoRecord], Sequence[VideoRecord]]:
     """Split into (train, val), about `ratio` of each class for val, no group in both; by the seed.
 
     Where no two videos belong together this is `split_records`. Where both parts can have a video, they do.
     """
-    if count_groups(records) == len(records) and all(len(r.labels) == 1 for r in records):
-        return split_records(records, ratio, seed)
-    if ratio in (0, 1) or count_groups(records) < 2:
-        return ([], list(records)) if ratio == 1 else (list(records), [])
-    parts = assign_parts(records, (1 - ratio, ratio), seed)
-    train, val = (
-        [r for r, part in zip(records, parts, strict=True) if part == own] for own in (0, 1)
-    )
-    return train, val
+    columns = as_columns(records)
+    groups = count_groups(columns)
+    if groups == len(columns) and (columns.labels.counts == 1).all():
+        return split_records(columns, ratio, seed)
+    if ratio in (0, 1) or groups < 2:
+        return (columns[:0], columns) if ratio == 1 else (columns, columns[:0])
+    parts = np.array(assign_parts(list(columns), (1 - ratio, ratio), seed))
+    return columns.take(parts == 0), columns.take(parts == 1)
 
 
 def make_folds(

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from uniformer_video.data.lists.class_names import places
+from uniformer_video.data.lists.columns import as_columns, concatenated
 from uniformer_video.data.lists.groups import listed_name
-from uniformer_video.data.lists.records import VideoList, VideoRecord, noun_of, relabel
+from uniformer_video.data.lists.records import VideoList, VideoRecord, noun_of, relabelled
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, one_line, plural
 
@@ -41,7 +42,7 @@ def _in_order(listed: VideoList, names: list[str]) -> VideoList:
     order = places(listed.class_names or (), names)
     records = listed.records
     if order != list(range(len(order))):
-        records = [relabel(record, order) for record in records]
+        records = relabelled(records, order)
     return replace(listed, records=records, class_names=names)
 
 
@@ -49,7 +50,7 @@ def concatenate(lists: Mapping[str, VideoList]) -> VideoList:
     """The records of lists with the same classes one behind the other, and each note once."""
     first = next(iter(lists.values()))
     notes = dict.fromkeys(note for listed in lists.values() for note in listed.notes)
-    records = [record for listed in lists.values() for record in listed.records]
+    records = concatenated([as_columns(listed.records) for listed in lists.values()])
     return VideoList(records, first.class_names, list(notes))
 
 
@@ -161,5 +162,7 @@ def without_shared(
 
 
 def _labels(record: VideoRecord, names: Sequence[str]) -> str:
-    shown = [repr(names[label]) if label < len(names) else str(label) for label in record.labels]
+    shown = [
+        repr(names[label]) if 0 <= label < len(names) else str(label) for label in record.labels
+    ]
     return name_some(shown) or "without a label"

@@ -29,7 +29,7 @@ from uniformer_video.data.lists.records import (
     read_class_names,
     read_csv,
     read_frame_list,
-    relabel,
+    relabelled,
 )
 from uniformer_video.data.lists.shard_index import COLUMNS, INDEX_FILE
 from uniformer_video.data.lists.sharded import read_shards
@@ -66,7 +66,7 @@ def read_kinetics(
 
 
 def _number_labels(
-    records: list[VideoRecord], names: list[str] | None, medium: Medium
+    records: Sequence[VideoRecord], names: list[str] | None, medium: Medium
 ) -> VideoList:
     """`number_classes`, where labels of images may be ImageNet's synsets."""
     if medium == IMAGE and check_one_kind(records):
@@ -115,7 +115,7 @@ def hold_out_part(
     group_pattern: str,
     root: Path,
     medium: Medium,
-) -> tuple[list[VideoRecord], str]:
+) -> tuple[Sequence[VideoRecord], str]:
     """(those of `records` that train, or else those that are held out; how many these are, "" for none).
 
     Videos of one group, which `group_pattern` finds in their names, stay together. Raises `AbsentError`,
@@ -244,7 +244,7 @@ def _read_official_parts(
             "\n".join([f"the class names given are not those of {dataset}:", *differences])
         )
     order = known_classes.places(usual, names)
-    return VideoList([relabel(record, order) for record in records], names)
+    return VideoList(relabelled(records, order), names)
 
 
 read_ssv2, read_ucf101, read_hmdb51 = (

@@ -35,7 +35,8 @@ class Medium:
 
     def fits(self, path: str | PathLike[str]) -> bool:
         """Whether a file is such a one by its name."""
-        return fspath(path).lower().endswith(self.suffixes)
+        name = fspath(path).lower()
+        return name[name.rfind(".") :] in self.suffixes  # no suffix holds two dots
 
     @property
     def one(self) -> str:

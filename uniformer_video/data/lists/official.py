@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 from uniformer_video.data.decoding.frame_names import is_frame_folder
-from uniformer_video.data.lists.annotations import Annotated, read_part
+from uniformer_video.data.lists.annotations import Annotated, each_of_part
+from uniformer_video.data.lists.columns import VideoColumns
 from uniformer_video.data.lists.folders import is_hidden, is_video
 from uniformer_video.data.lists.media import VIDEO_SUFFIXES
-from uniformer_video.data.lists.records import VideoRecord
+from uniformer_video.data.lists.records import PathsFrom
 from uniformer_video.errors import DataError
 
 # How the videos of a dataset end when they come. A video found in another form counts too.
@@ -16,7 +17,7 @@ _SUFFIXES = {"ssv2": ".webm", "ucf101": ".avi", "hmdb51": ".avi"}
 
 def read_official(
     dataset: str, annotations: Path | str, videos: Path | str, part: str, split: int = 1
-) -> list[VideoRecord]:
+) -> VideoColumns:
     """The records of one part ("train" or "val") of "ssv2", "ucf101" or "hmdb51".
 
     `annotations` is the folder of the official files; `videos` that of the videos, which lie in it or
@@ -24,11 +25,13 @@ def read_official(
     there gets the path where it was looked for. Labels count in the usual order of the dataset. Raises
     `DataError` as `read_annotations` does.
     """
-    there, records = _Videos(videos, _SUFFIXES[dataset]), []
-    for video in read_part(dataset, annotations, part, split):
+    there, paths = _Videos(videos, _SUFFIXES[dataset]), PathsFrom(videos)
+
+    def row(video: Annotated) -> tuple[str, str, tuple[int], str]:
         name = there.find(video)
-        path = os.path.abspath(os.path.join(videos, name))
-        records.append(VideoRecord(path, name, (video.label,), video.source))
+        return paths(name, video.source), name, (video.label,), video.source
+
+    records = VideoColumns.of_rows(map(row, each_of_part(dataset, annotations, part, split)))
     if not records:
         raise DataError(f"the official {part} list in {annotations} names no videos")
     return records
@@ -45,9 +48,9 @@ class _Videos:
         """The path of an `Annotated` video from the root, with slashes."""
         places = [f"{folder}/{name}" for folder in video.folders for name in video.names]
         places += video.names
-        found = (self._files(place).get(place.rpartition("/")[2]) for place in places)
-        if name := next(filter(None, found), None):
-            return name
+        for place in places:
+            if name := self._files(place).get(place.rpartition("/")[2]):
+                return name
         frames = (place for place in places if is_frame_folder(self._root / place))
         return next(frames, f"{places[0]}{self._suffix}")
 
@@ -55,10 +58,14 @@ class _Videos:
         """Name without suffix -> the best file of that name, in the folder of `place`."""
         folder, slash, _ = place.rpartition("/")
         if folder not in self._listed:
-            self._listed[folder] = {
-                os.path.splitext(name)[0]: f"{folder}{slash}{name}"
-                for name in sorted(self._names(folder), key=self._rank, reverse=True)
-            }
+            best: dict[str, str] = {}
+            for name in self._names(folder):
+                stem = name[: name.rfind(".")]  # names of videos have a suffix
+                other = best.setdefault(stem, name)
+                if other is not name and self._rank(name) < self._rank(other):
+                    best[stem] = name
+            start = f"{folder}{slash}"
+            self._listed[folder] = {stem: start + name for stem, name in best.items()}
         return self._listed[folder]
 
     def _names(self, folder: str) -> list[str]:

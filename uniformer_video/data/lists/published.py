@@ -5,8 +5,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from uniformer_video.data.lists.annotations import DATASETS, read_part
 from uniformer_video.data.lists.class_names import USUAL, class_names, orders_in_use
+from uniformer_video.data.lists.columns import as_columns, first_segments
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import DataError
 
@@ -43,7 +46,7 @@ def note_missing(names: Sequence[str], splits: Mapping[str, Sequence[VideoRecord
         return []
     notes: dict[str, None] = {}
     for split, records in splits.items():
-        count = len({record.segment for record in records})
+        count = len(np.unique(first_segments(as_columns(records))))
         part = _part_of(split, count, PUBLISHED[dataset])
         total = PUBLISHED[dataset][part]
         if 0 < count < total:
@@ -75,7 +78,13 @@ def name_missing(
     notes, missing = [], []
     for split, records in splits.items():
         part = _part_of(split, len(records), PUBLISHED.get(dataset, {}))
-        there = {name for record in records for name in _names_of(record)}
+        columns = as_columns(records)
+        there = {
+            name
+            for texts in (columns.name, columns.path)
+            for text in texts
+            for name in _names_of(text)
+        }
         rows = read_part(dataset, annotations, part, split_number)
         lacking = [row.names[0] for row in rows if there.isdisjoint(row.names)]
         missing += [(split, name) for name in lacking]
@@ -86,12 +95,11 @@ def name_missing(
     return notes, missing
 
 
-def _names_of(record: VideoRecord) -> Iterator[str]:
+def _names_of(path: str) -> Iterator[str]:
     """What a video may be called in annotations: its file without the suffix, its folder of frames."""
-    for path in (record.name, record.path):
-        name = os.path.basename(path.rstrip("/"))
-        yield name
-        yield os.path.splitext(name)[0]
+    name = os.path.basename(path.rstrip("/"))
+    yield name
+    yield os.path.splitext(name)[0]
 
 
 def _part_of(split: str, count: int, totals: Mapping[str, int]) -> str:
@@ -104,10 +112,10 @@ def _part_of(split: str, count: int, totals: Mapping[str, int]) -> str:
 def _something(splits: Mapping[str, Sequence[VideoRecord]]) -> str:
     """Which of the two the videos are of: V1 was published as pictures, V2 as webm, and has more of them."""
     for records in splits.values():
-        for record in records:
-            if record.name.lower().endswith(".webm"):
+        for name in as_columns(records).name:
+            if name.lower().endswith(".webm"):
                 return "ssv2"
-            number = re.fullmatch(r"(\d+)(\.\w+)?", os.path.basename(record.name.rstrip("/")))
+            number = re.fullmatch(r"(\d+)(\.\w+)?", os.path.basename(name.rstrip("/")))
             if number and int(number[1]) > _LAST_VIDEO_OF_SSV1:
                 return "ssv2"
     return "ssv1"

@@ -3,14 +3,21 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from uniformer_video.data.decoding.frame_names import is_frame_folder
+from uniformer_video.data.lists.columns import (
+    VideoColumns,
+    as_columns,
+    first_segments,
+    with_labels,
+)
 from uniformer_video.data.lists.media import MEDIA, is_listed_file
 from uniformer_video.data.lists.table import (
     Table,
@@ -21,6 +28,7 @@ from uniformer_video.data.lists.table import (
     weight_of,
 )
 from uniformer_video.data.lists.text import (
+    MARKS,
     filled_lines,
     is_class_name,
     last_number,
@@ -28,6 +36,8 @@ from uniformer_video.data.lists.text import (
     split_line,
     without_quotes,
 )
+from uniformer_video.data.lists.video_record import VideoRecord as VideoRecord
+from uniformer_video.data.lists.video_record import noun_of as noun_of
 from uniformer_video.errors import DataError
 from uniformer_video.program import command
 from uniformer_video.randomness import generator
@@ -42,50 +52,6 @@ _NUMBER_INSIDE = re.compile(r"\s\d+(\s|$)")
 
 
 @dataclass(frozen=True)
-class VideoRecord:
-    """One video and its classes.
-
-    path: what is opened: a file, or for extracted frames their folder and the template of their
-    names, `folder/img_{:05d}.jpg`. name: as the list has it, for reports. labels: class indices in
-    rising order, as many as the list says; the task says how many it takes. They may be class names
-    until `labels.number_classes` has numbered them. source: where they were read, for error messages.
-    num_frames: how many frames the list says there are; 0 where the file itself tells. start, end: the
-    segment that counts, in seconds; end None = to the end of the video. weight: how often it comes in
-    training, beside the others. group: what it has in common with others, such as a person, a source or a
-    day; videos of one group are never parted, "" where nothing is said. medium: "video", or "image" for a
-    file of one picture; also the noun of messages, see `noun_of`. mask: the file with the class of each pixel
-    of a picture, "" where there is none.
-    """
-
-    path: str
-    name: str
-    labels: tuple[Any, ...]
-    source: str = ""
-    num_frames: int = 0
-    start: float = 0.0
-    end: float | None = None
-    weight: float = 1.0
-    group: str = ""
-    medium: str = "video"
-    mask: str = ""
-
-    @property
-    def label(self) -> int:
-        """The class index of a video that has one; `DataError` for another."""
-        if len(self.labels) != 1:
-            raise DataError(
-                f"{self.source}: {self.name} has {len(self.labels) or 'no'} labels; this takes "
-                f"{self.medium}s with one label each"
-            )
-        return self.labels[0]
-
-    @property
-    def segment(self) -> tuple[str, float, float | None]:
-        """What tells it from other records: the path and the seconds."""
-        return self.path, self.start, self.end
-
-
-@dataclass(frozen=True)
 class VideoList:
     """The videos of one part of a data set, as a format reads them.
 
@@ -93,19 +59,14 @@ class VideoList:
     what was left out.
     """
 
-    records: list[VideoRecord]
+    records: Sequence[VideoRecord]
     class_names: list[str] | None = None
     notes: list[str] = field(default_factory=list)
 
 
-def noun_of(records: Iterable[VideoRecord]) -> str:
-    """What messages call one of the records: "video" or "image"."""
-    return next((record.medium for record in records), "video")
-
-
 def read_csv(
     path: Path | str, prefix: Path | str = "", separator: str = "auto", medium: str = "video"
-) -> list[VideoRecord]:
+) -> VideoColumns:
     """The records of a Kinetics-style list: a path and a label, a number or a class name, on each line.
 
     Without a header line, `separator` "auto" splits at the last comma or blank of the line, so that
@@ -114,16 +75,17 @@ def read_csv(
     none. Paths are taken from `prefix`, or from the csv's own folder. medium: what it lists, "video" or
     "image". Raises `DataError` with file and line.
     """
-    folder = Path(prefix or Path(path).parent)
-    lines = list(filled_lines(path))
-    if lines and is_header(lines[0][1], separator):
-        (source, header), *lines = lines
-        table = Table(header, separator, source)
-        records = [
-            _table_record(table.row(line, source), folder, source, medium) for source, line in lines
-        ]
+    paths = PathsFrom(prefix or Path(path).parent)
+    lines = filled_lines(path)
+    first = list(islice(lines, 1))
+    if first and is_header(first[0][1], separator):
+        table = Table(first[0][1], separator, first[0][0])
+        records = as_columns(
+            _table_record(table.row(line, source), paths, source, medium) for source, line in lines
+        )
     else:
-        records = [_line_record(line, separator, folder, source, medium) for source, line in lines]
+        rows = _line_rows(chain(first, lines), separator, paths)
+        records = VideoColumns.of_rows(rows, medium=medium)
     if not records:
         raise DataError(
             f"{path} lists no {medium}s; each line holds a path and a label, `{MEDIA[medium].file},3`"
@@ -131,7 +93,31 @@ def read_csv(
     return records
 
 
-def _line_record(line: str, separator: str, folder: Path, source: str, medium: str) -> VideoRecord:
+_Row = tuple[str, str, tuple[int | str], str]
+
+
+def _line_rows(
+    lines: Iterable[tuple[str, str]], separator: str, paths: "PathsFrom"
+) -> Iterator[_Row]:
+    """(path, name, labels, source) of each line. Most are plain, `a b.mp4 3`, and read by one expression."""
+    plain, is_listed = _plain_line(separator), lru_cache(is_listed_file)
+    for source, line in lines:
+        found = plain.fullmatch(line) if plain else None
+        name = found[1] if found else ""
+        if found and is_listed(name[name.rfind(".") :]):
+            yield paths(name, source), name, (int(found[2]),), source
+        else:
+            yield _line_row(line, separator, paths, source)
+
+
+def _plain_line(separator: str) -> re.Pattern[str] | None:
+    """Lines of a name without quotes and blanks around it, and a number; None = none can be told so."""
+    if separator == "auto":
+        return re.compile(rf'(?!\s)([^"]*[^"{MARKS}])[{MARKS}]+(-?[0-9]{{1,18}})[\t ]*')
+    return re.compile(rf'(?!\s)([^"]+){separator}(-?[0-9]{{1,18}})') if separator in MARKS else None
+
+
+def _line_row(line: str, separator: str, paths: "PathsFrom", source: str) -> _Row:
     name, label = split_line(line, separator, source)
     video, number = last_number(name, separator)
     if number is not None and is_listed_file(video):  # such as a.mp4,3 of the line a.mp4,3 17
@@ -139,15 +125,21 @@ def _line_record(line: str, separator: str, folder: Path, source: str, medium: s
             f"{source}: {line.strip()!r} ends in two numbers; for several labels, or a path that ends "
             "in a number, begin the list with a header line, `path,label`"
         )
-    if number is not None and is_frame_folder(folder / video) and not (folder / name).exists():
+    if (
+        number is not None
+        and is_frame_folder(paths.folder / video)
+        and not (paths.folder / name).exists()
+    ):
         raise DataError(
             f"{source}: {line.strip()!r} names a folder of frames and their number, as lists of the format "
             "frames do: set TRAIN.DATASET frames (`check` takes --template), or write `folder,label`"
         )
-    return VideoRecord(listed_path(folder, name, source), name, (label,), source, medium=medium)
+    return paths(name, source), name, (label,), source
 
 
-def _table_record(row: Mapping[str, str], folder: Path, source: str, medium: str) -> VideoRecord:
+def _table_record(
+    row: Mapping[str, str], paths: "PathsFrom", source: str, medium: str
+) -> VideoRecord:
     name = row["path"]
     if not name:
         raise DataError(f"{source}: the path is empty")
@@ -158,7 +150,7 @@ def _table_record(row: Mapping[str, str], folder: Path, source: str, medium: str
             "cells of start and end empty, or take the columns out"
         )
     return VideoRecord(
-        listed_path(folder, name, source),
+        paths(name, source),
         segment_name(name, start, end),
         labels_of(row, source),
         source,
@@ -188,27 +180,45 @@ def listed_path(folder: Path | str, name: str, source: str) -> str:
     return path
 
 
-def read_frame_list(path: Path | str, template: str, prefix: Path | str = "") -> list[VideoRecord]:
+class PathsFrom:
+    """`listed_path` of many names below one folder. A name without `.`, `..`, `:` or `\\` needs no look."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self._start = os.path.join(os.path.abspath(folder), "")
+
+    def __call__(self, name: str, source: str) -> str:
+        odd = os.sep != "/" or "\\" in name or ":" in name or "//" in name or "/." in name
+        if odd or name[:1] in ("", ".") or name[-1] == "/":
+            return listed_path(self.folder, name, source)
+        return name if name[0] == "/" else self._start + name
+
+
+def read_frame_list(path: Path | str, template: str, prefix: Path | str = "") -> VideoColumns:
     """The records of a list of folders of frames: `folder num_frames label` on each line.
 
     The last two blanks or commas of the line split it, so that folders may hold both. Folders are
     taken from `prefix`, or from the list's own folder; `template` names their frames by number, such
     as "img_{:05d}.jpg". Raises `DataError` with file and line.
     """
-    start = Path(prefix or Path(path).parent)
+    paths = PathsFrom(prefix or Path(path).parent)
     expected = (
         "a folder, its number of frames and a whole-number label (or a class name, in quotes where it "
         "begins with a number), such as `folder 40 3`"
     )
-    records = []
-    for source, line in filled_lines(path):
-        name, count, label = _frame_line(line)
-        if not name or label is None or count is None:
-            raise DataError(f"{source}: expected {expected}; got {line.strip()!r}")
-        if count < 1:
-            raise DataError(f"{source}: {name} has {count} frames; leave it out, or mend the list")
-        frames = os.path.join(listed_path(start, name, source), template)
-        records.append(VideoRecord(frames, name, (label,), source, count))
+
+    def rows() -> Iterator[tuple[str, str, tuple[int | str], str, int]]:
+        for source, line in filled_lines(path):
+            name, count, label = _frame_line(line)
+            if not name or label is None or count is None:
+                raise DataError(f"{source}: expected {expected}; got {line.strip()!r}")
+            if count < 1:
+                raise DataError(
+                    f"{source}: {name} has {count} frames; leave it out, or mend the list"
+                )
+            yield os.path.join(paths(name, source), template), name, (label,), source, count
+
+    records = VideoColumns.of_rows(rows())
     if not records:
         raise DataError(f"{path} lists no videos; each line holds {expected}")
     return records
@@ -229,24 +239,26 @@ def _frame_line(line: str) -> tuple[str, int | None, int | str | None]:
 
 def split_records(
     records: Sequence[VideoRecord], val_ratio: float, seed: int
-) -> tuple[list[VideoRecord], list[VideoRecord]]:
+) -> tuple[VideoColumns, VideoColumns]:
     """Split into (train, val), each class by itself, the same way for the same seed.
 
     A class with two or more videos has at least one in each part when `val_ratio` is between 0 and 1.
     """
-    train: list[VideoRecord] = []
-    val: list[VideoRecord] = []
-    members: dict[int, list[VideoRecord]] = {}
-    for record in records:
-        members.setdefault(record.label, []).append(record)
-    for label, own in sorted(members.items()):
-        order = generator("split", seed, label).permutation(len(own))
+    columns = as_columns(records)
+    several = columns.labels.counts != 1
+    if several.any():
+        raise columns[int(several.argmax())].not_one_label
+    labels = columns.labels.flat()[1]
+    places = np.argsort(labels, kind="stable")
+    train, val = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for own in np.split(places, np.flatnonzero(np.diff(labels[places])) + 1) if len(places) else ():
+        order = generator("split", seed, int(labels[own[0]])).permutation(len(own))
         held_out = round(len(own) * val_ratio)
         if 0 < val_ratio < 1 and len(own) > 1:
             held_out = min(max(held_out, 1), len(own) - 1)
-        val += [own[i] for i in sorted(order[:held_out])]
-        train += [own[i] for i in sorted(order[held_out:])]
-    return train, val
+        val.append(own[np.sort(order[:held_out])])
+        train.append(own[np.sort(order[held_out:])])
+    return columns.take(np.concatenate(train)), columns.take(np.concatenate(val))
 
 
 def read_class_names(path: Path | str) -> list[str]:
@@ -268,17 +280,18 @@ def check_class_names(names: list[str], path: Path | str) -> list[str]:
 
 def check_labels(records: Sequence[VideoRecord], num_classes: int) -> None:
     """Raise `DataError`, with file and line, for a label outside 0..num_classes-1."""
-    for record in records:
-        for label in record.labels:
-            if not 0 <= label < num_classes:
-                lowest = min(min(other.labels, default=label) for other in records)
-                shifted = (
-                    "; labels count from 0, and these seem to count from 1" if lowest == 1 else ""
-                )
-                raise DataError(
-                    f"{record.source}: label {label} of {record.name} is outside "
-                    f"0..{num_classes - 1}{shifted}; mend the list, or set MODEL.NUM_CLASSES"
-                )
+    columns = as_columns(records)
+    owners, labels = columns.labels.flat()
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(outside):
+        record, label = columns[int(owners[outside[0]])], labels[outside[0]]
+        shifted = (
+            "; labels count from 0, and these seem to count from 1" if labels.min() == 1 else ""
+        )
+        raise DataError(
+            f"{record.source}: label {label} of {record.name} is outside "
+            f"0..{num_classes - 1}{shifted}; mend the list, or set MODEL.NUM_CLASSES"
+        )
 
 
 def label_table(records: Iterable[VideoRecord], num_classes: int) -> np.ndarray:
@@ -294,14 +307,15 @@ def multi_hot(labels: Sequence[Iterable[int]], num_classes: int) -> np.ndarray:
     return table
 
 
-def without_repeats(records: Iterable[VideoRecord]) -> list[VideoRecord]:
+def without_repeats(records: Iterable[VideoRecord]) -> VideoColumns:
     """The records, each segment of a video once.
 
     Raises `DataError`, with file and line, where one stands there twice with different labels.
     """
-    first: dict[tuple[str, float, float | None], VideoRecord] = {}
-    for record in records:
-        known = first.setdefault(record.segment, record)
+    columns = as_columns(records)
+    first = first_segments(columns)
+    repeats = first != np.arange(len(first))
+    for record, known in zip(columns.take(repeats), columns.take(first[repeats]), strict=True):
         if known.mask != record.mask:
             raise DataError(
                 f"{record.source}: {record.name} has the mask {record.mask}, and in {known.source} "
@@ -313,7 +327,7 @@ def without_repeats(records: Iterable[VideoRecord]) -> list[VideoRecord]:
                 f"{known.source} label {label_text(known.labels)}; keep one of the lines, or, where videos "
                 "may have several labels, put all of them into one line"
             )
-    return list(first.values())
+    return columns.take(~repeats) if repeats.any() else columns
 
 
 def label_text(labels: Iterable[int | str]) -> str:
@@ -323,14 +337,24 @@ def label_text(labels: Iterable[int | str]) -> str:
 
 def list_digest(records: Iterable[VideoRecord]) -> str:
     """Hex digest of what a list says of its videos: equal for equal lists, wherever they lie."""
-    text = "\n".join(
-        f"{record.name}\t{' '.join(map(str, record.labels))}"
-        + (f"\t{record.num_frames}" if record.num_frames else "")
-        + (f"\tx{record.weight!r}" if record.weight != 1 else "")
-        + (f"\t{os.path.basename(record.mask)}" if record.mask else "")
-        for record in records
+    columns = as_columns(records)
+    rows = zip(
+        columns.name,
+        columns.labels,
+        columns.num_frames.tolist(),
+        columns.weight.tolist(),
+        columns.mask,
+        strict=True,
     )
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    digest, between = hashlib.sha256(), ""
+    for name, labels, num_frames, weight, mask in rows:
+        text = f"{between}{name}\t{' '.join(map(str, labels))}"
+        text += f"\t{num_frames}" if num_frames else ""
+        text += f"\tx{weight!r}" if weight != 1 else ""
+        text += f"\t{os.path.basename(mask)}" if mask else ""
+        digest.update(text.encode("utf-8", "surrogateescape"))
+        between = "\n"
+    return digest.hexdigest()
 
 
 def relabel(record: VideoRecord, order: Sequence[int]) -> VideoRecord:
@@ -341,3 +365,13 @@ def relabel(record: VideoRecord, order: Sequence[int]) -> VideoRecord:
             f"such as {record.mask} hold class numbers; give both the same classes.txt, or DATA.CLASS_NAMES"
         )
     return replace(record, labels=tuple(sorted(order[label] for label in record.labels)))
+
+
+def relabelled(records: Sequence[VideoRecord], order: Sequence[int]) -> Sequence[VideoRecord]:
+    """The records with each label L replaced by `order[L]`, as `relabel` does."""
+    columns = as_columns(records)
+    if columns.mask.is_filled.any():
+        return [relabel(record, order) for record in columns]
+    return with_labels(
+        columns, [tuple(sorted(order[label] for label in own)) for own in columns.labels]
+    )

@@ -9,6 +9,7 @@ from functools import cache
 from types import MappingProxyType
 
 from uniformer_video.data.lists.class_names import class_names, imagenet_synsets
+from uniformer_video.data.lists.columns import VideoColumns, as_columns, with_labels
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.words import name_some
 
@@ -66,19 +67,18 @@ def classes_of_folders(folders: Sequence[str], names: Sequence[str] | None = Non
 
 def with_words(
     records: Sequence[VideoRecord], names: Sequence[str] | None
-) -> tuple[list[VideoRecord], list[str] | None]:
+) -> tuple[VideoColumns, list[str] | None]:
     """(records, class names) of a list whose labels may be synsets: these become words.
 
     names: of the classes, where these are given. The names are as given but for a list of synsets alone,
     whose classes come in ImageNet's order.
     """
     words = words_of_synsets()
-    labels = {label for record in records for label in record.labels}
+    columns = as_columns(records)
+    labels = set(columns.labels.flat()[1].tolist())
     if not labels or (names and labels & set(names)) or not all(label in words for label in labels):
-        return list(records), list(names) if names else None
-    renamed = [
-        replace(record, labels=tuple(words[label] for label in record.labels)) for record in records
-    ]
+        return columns, list(names) if names else None
+    renamed = with_labels(columns, [tuple(words[label] for label in own) for own in columns.labels])
     return renamed, list(names or Folders({label: words[label] for label in labels}).names())
 
 

@@ -2,8 +2,8 @@
 
 import codecs
 import csv
-import io
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from uniformer_video.storage.address import is_address, name_for_messages
 from uniformer_video.storage.places import read_bytes
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_MARKS = ",;\t "  # between a path and its label
+MARKS = ",;\t "  # between a path and its label
 _NEVER_PLAIN = set(",;|\t")  # in names without quotes
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 _MOST_DIGITS = 18  # more are no number of anything here, and beyond 64 bits
 
 
@@ -48,15 +49,21 @@ def read_text(path: Path | str) -> str:
 
 def read_lines(path: Path | str, keepends: bool = False) -> list[str]:
     """The lines of a UTF-8 file, whose names may hold all but line breaks. Raises `DataError`."""
-    lines = io.StringIO(read_text(path), newline="")  # str.splitlines would break at more
+    lines = _lines_of(read_text(path))
     return [line if keepends else line.rstrip("\r\n") for line in lines]
+
+
+def _lines_of(text: str) -> Iterator[str]:
+    """The lines with their ends, one by one; `str.splitlines` would break at more."""
+    return (line[0] for line in _LINE.finditer(text))
 
 
 def filled_lines(path: Path | str) -> Iterator[tuple[str, str]]:
     """("file:line" for messages, the line) of each line that is not empty."""
-    for number, line in enumerate(read_lines(path), start=1):
+    start = f"{path}:"
+    for number, line in enumerate(_lines_of(read_text(path)), start=1):
         if line.strip():
-            yield f"{path}:{number}", line
+            yield f"{start}{number}", line.rstrip("\r\n")
 
 
 def split_line(line: str, separator: str, source: str) -> tuple[str, int | str]:
@@ -86,7 +93,7 @@ def split_line(line: str, separator: str, source: str) -> tuple[str, int | str]:
 def _behind_video(line: str, separator: str) -> tuple[str, str]:
     """(name of the video, the text of the label) of a line with a video's name; ("", "") for another."""
     for place in reversed(range(len(line))):
-        found = line[place] in _MARKS if separator == "auto" else line.startswith(separator, place)
+        found = line[place] in MARKS if separator == "auto" else line.startswith(separator, place)
         video = without_quotes(line[:place].strip())
         if found and is_listed_file(video):
             return video, line[place + (1 if separator == "auto" else len(separator)) :].strip()
@@ -121,7 +128,7 @@ def last_number(line: str, separator: str) -> tuple[str, int | None]:
     """(what stands before the last separator, the whole number behind it or None)."""
     start = label_start(line, separator)
     rest, text = line[:start], line[start:]
-    rest = rest.rstrip(_MARKS) if separator == "auto" else rest.removesuffix(separator)
+    rest = rest.rstrip(MARKS) if separator == "auto" else rest.removesuffix(separator)
     return rest.strip(), whole_number(text.strip().strip('"'))
 
 
@@ -136,7 +143,7 @@ def label_start(line: str, separator: str) -> int:
     """Where the text of the label begins."""
     text = line.rstrip()
     if separator == "auto":
-        return 1 + max(text.rfind(mark) for mark in _MARKS)
+        return 1 + max(text.rfind(mark) for mark in MARKS)
     return text.rfind(separator) + len(separator) if separator in text else 0
 
 

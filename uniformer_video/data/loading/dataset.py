@@ -21,6 +21,7 @@ from uniformer_video.data.decoding.cache import FrameCache
 from uniformer_video.data.decoding.guard import GuardedReader
 from uniformer_video.data.decoding.index_store import IndexStore
 from uniformer_video.data.decoding.opened import OpenReaders
+from uniformer_video.data.lists.columns import as_columns
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.film_strip import film_strip
 from uniformer_video.data.loading.watchdog import decoding
@@ -143,7 +144,7 @@ class TrainDataset(Dataset):
         self.label_maps = label_maps
         self.read_label = read_label
         self.frame_index = frame_index
-        self._substitutes = np.flatnonzero([record.weight for record in records])
+        self._substitutes = np.flatnonzero(as_columns(records).weight)
         self._opened = OpenReaders()
 
     def __len__(self) -> int:

@@ -19,6 +19,7 @@ from uniformer_video.cores import usable_cores
 from uniformer_video.data.clips.label_maps import TokenLabels, join_labels
 from uniformer_video.data.clips.packed import PackedClips, join
 from uniformer_video.data.lists.balance import rarest_totals
+from uniformer_video.data.lists.columns import as_columns
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import (
     ClipOrigin,
@@ -158,7 +159,7 @@ def sampling_weights(records: Sequence[VideoRecord], balance: float) -> np.ndarr
     "Exploring the Limits of Weakly Supervised Pretraining", section 2.2). Of several classes the rarest
     one counts, see `rarest_totals`. Raises `DataError` where all weights are 0.
     """
-    weights = np.array([record.weight for record in records], np.float64)
+    weights = as_columns(records).weight.copy()
     if not weights.any():
         raise DataError("all weights of the training list are 0, so there is nothing to train on")
     if balance:
