@@ -148,6 +148,8 @@ class Trainer:
         saved, as after a request to stop, is of no use to a run. Raises what `fit` raises.
         """
         progress, batches = self.state.progress, cast(Iterator[TrainBatch], iter(()))
+        epochs = -(-(self.finished_steps + most) // self.plan.steps_per_epoch)
+        ahead = self._ahead(epochs * self.plan.steps_per_epoch)
         with (
             stop_requests() as self.stop,
             self.statistics.attach(),
@@ -159,7 +161,7 @@ class Trainer:
                 if progress.step == self.plan.steps_per_epoch:
                     progress.epoch, progress.step = progress.epoch + 1, 0
                 if progress.step == 0:
-                    batches = self.loader.epoch(progress.epoch)
+                    batches = self.loader.epoch(progress.epoch, ahead=ahead)
                 self._train_step(progress, batches)
                 if not goes_on():
                     break
@@ -171,11 +173,20 @@ class Trainer:
             return
         first, done = progress.step, self.finished_steps
         end = first + self.timetable.stage_end(done) - done
-        batches = self.loader.epoch(progress.epoch, first, end)
+        ahead = self._ahead(self.timetable.last_step)
+        batches = self.loader.epoch(progress.epoch, first, end, ahead)
         while progress.step < end:
             with self.trace.step(self.finished_steps + 1):
                 self._train_step(progress, batches)
         self.readings.read()
+
+    def _ahead(self, last_step: int) -> int:
+        """Up to which step batches may be made before they are asked for: the next epoch's are then there.
+
+        Not where clips of the epoch come once more at its end, to measure BatchNorm's statistics: what was
+        made for the next one would be lost.
+        """
+        return 0 if self.settings.precise_batches else last_step
 
     def _train_step(self, progress: Progress, batches: Iterator[TrainBatch]) -> None:
         """One update from all slots of a step. The learning rate follows each step."""
