@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from uniformer_video.commands.bench_run import run, run_arguments
 from uniformer_video.commands.options import CONFIG_HELP, Command, add_overrides
 from uniformer_video.commands.status import EXIT_INTERRUPTED
 from uniformer_video.errors import ConfigError, UserError
@@ -30,7 +31,7 @@ def bench_arguments(parser: ArgumentParser) -> None:
 
 
 def bench_command(args: Namespace) -> int | None:
-    """Measure decoding, the training loader, comparing videos, predictions, and what inflation is worth.
+    """Measure decoding, the training loader, whole runs, comparing videos, predictions, and inflation.
 
     Decoding, loading and predictions are timed beside the other side of a comparison, in one run: times of
     one machine at one time mean little; compare the ratios.
@@ -199,5 +200,6 @@ _BENCHES: dict[str, Command] = {
     "loader": (_loader_arguments, _loader),
     "overlap": (_overlap_arguments, _overlap),
     "predict": (_predict_arguments, _predict),
+    "run": (run_arguments, run),
     "inflation": (_inflation_arguments, _inflation),
 }

@@ -1,6 +1,6 @@
 """Tasks whose model answers about a whole video, or image: every view is scored, and the answers averaged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +73,12 @@ def score_records(
     playback: str = "forward",
     faults: dict[str, str] | None = None,
     strips: bool = False,
+    mark: Callable[[str], None] = lambda part: None,
 ) -> ViewScores:
     """The `ViewScores` of `records`.
 
     show_bars: a bar of progress; None = on a terminal. faults: as in `Data`. strips: whether to keep a
-    small picture of each video.
+    small picture of each video. mark: as of `score_videos`.
     """
     precision = choose_precision(protocol.precision, ranks.device)
     dataset = build_clips.build_test_dataset(cfg, records, protocol, playback, faults, strips)
@@ -92,4 +93,5 @@ def score_records(
             autocast_for(precision, ranks.device),
             progress,
             cfg.DATA_LOADER.TIMEOUT,
+            mark,
         )

@@ -68,6 +68,9 @@ class Trainer:
         write: has this process write the checkpoints, see `Saver`.
         remedy: () -> what to do when steps or weights are not finite, for messages.
         trace: of some steps, or None.
+
+    mark: called with the name of a part of a step when that part has been done; whoever times a training puts
+        a function of theirs here.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Trainer:
         )
         self.stop, self.rehearsed, self.told_unmeasured = threading.Event(), False, False
         self.started = time.monotonic()
+        self.mark: Callable[[str], None] = lambda part: None
 
     @property
     def finished_steps(self) -> int:
@@ -201,13 +205,18 @@ class Trainer:
             waiting = time.monotonic()
             batch = self._next_batch(batches)
             reading.data_seconds += time.monotonic() - waiting
+            reading.decode_seconds += batch.took.decode
+            reading.augment_seconds += batch.took.augment
+            self.mark("waiting for data")
             reading.paths[slot] = batch.paths
             start += self._rehearse(batch, progress, slot)  # which is no part of the step
             last = slot == self.own_slots[-1]
             rows.append(self._backward(batch, progress, slot, last))
         reading.values = self._update(progress, torch.stack(rows))
         reading.seconds = time.monotonic() - start
+        self.mark("optimiser")
         self.readings.add(reading, at_once=self.ranks.device.type == "cpu")
+        self.mark("logging")
 
     def _next_batch(self, batches: Iterator[TrainBatch]) -> TrainBatch:
         """The batch of the next slot, when every process has its own; no one stops or gives up alone."""
@@ -262,7 +271,9 @@ class Trainer:
         position = progress.epoch * self.plan.steps_per_epoch + progress.step
         device, settings = self.ranks.device, self.settings
         assert batch.clips is not None  # see `_note_broken`
-        clips = self.loader.finish(batch.clips.to(device, non_blocking=True))
+        sent = batch.clips.to(device, non_blocking=True)
+        self.mark("transfer")
+        clips = self.loader.finish(sent)
         targets = self.objective.targets(batch, device)
         if self.mixup:
             rng = generator("mixup", settings.seed, position, slot)
@@ -271,6 +282,7 @@ class Trainer:
         asked = self.objective.asked_of_network(clips, (settings.seed, position, slot))
         seed_torch("model", settings.seed, position, slot)
         quiet = self.ranks.size > 1 and not last
+        self.mark("augment and mix")
         with self.network.no_sync() if quiet else nullcontext(), self.ranks.communicating():
             with self.statistics.record_pass():
                 with self.autocast():
@@ -278,7 +290,9 @@ class Trainer:
                 dtype = outputs[0].dtype
                 notes = self.statistics.row(dtype, device)
             loss, *more = self.objective.measure(outputs, targets, asked).unbind()
+            self.mark("forward")
             self.state.scaler.scale(loss / len(self.own_slots)).backward()
+            self.mark("backward")
         hits, count = (part.to(dtype) for part in self.task.hits(outputs[0], targets[0]))
         return torch.cat([torch.stack([loss.detach(), hits, count, *more]), notes])
 

@@ -22,9 +22,11 @@ from uniformer_video.data.clips.packed import PackedClips, join
 from uniformer_video.data.lists.balance import rarest_totals
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import (
+    NO_TIME,
     ClipOrigin,
     EvalDataset,
     EvalSample,
+    TimeOfClips,
     TrainDataset,
     TrainKey,
     TrainSample,
@@ -184,6 +186,7 @@ class TrainBatch:
     broken: tuple[tuple[str, str], ...]  # (path, reason)
     origins: tuple[ClipOrigin, ...] = ()  # of the clips
     token_labels: TokenLabels | None = None  # of the clips, where the dataset has label maps
+    took: TimeOfClips = NO_TIME  # of all samples, whichever process made them
 
     def pin_memory(self) -> "TrainBatch":
         """As a tensor's; the loader's pinning thread calls it and leaves other classes unpinned."""
@@ -343,6 +346,7 @@ def collate_train(samples: Sequence[TrainSample]) -> TrainBatch:
         broken=tuple(item for sample in samples for item in sample.broken),
         origins=tuple(origin for sample in samples for origin in sample.origins),
         token_labels=join_labels(maps) if complete and maps else None,
+        took=TimeOfClips(*map(sum, zip(*(sample.took for sample in samples), strict=True))),
     )
 
 
