@@ -129,6 +129,35 @@ def test_an_image_training_is_timed_too(tmp_path, call):
     assert "train/limit: forward" in found.figures
 
 
+def test_a_model_in_each_precision(call, tmp_path, tiny):
+    written, words = tmp_path / "model.json", ("bench", "model", "--repeat", 1, "--batch", 2)
+    status, out, err = call(*words, "--json", written, *tiny())
+    assert status == 0, err
+    told = json.loads(written.read_text())["figures"]
+    for name in ("fp32", "bf16"):
+        forward, step = (told[f"{name}: {work}"]["median"] for work in ("forward", "training step"))
+        assert forward > 0 and step > 0 and f"{name}: forward " in out
+        limit = told[f"{name}: forward, limit"]["median"]
+        assert told[f"{name}: training step, limit"]["median"] == pytest.approx(3 * limit)
+    status, out, _ = call(*words, "--compare", written, "--precisions", "fp32", *tiny())
+    assert status == 0 and "only then: bf16" in out and "NOT THE SAME" not in out
+    status, _, err = call(*words, "--precisions", "fp32,b16", *tiny())
+    assert status == 2 and "'b16'" in err
+
+
+def test_times_of_the_loader_and_of_decoding_are_compared_too(call, tmp_path, tiny, make_video):
+    loader = ("bench", "loader", "--clips", 4, "--repeat", 2, "--workers", 1, *tiny())
+    video = ("bench", "decode", make_video(frames=90), "--repeat", 2)
+    for words, name in ((loader, "ours: open and decode"), (video, ": 4 clips: ours")):
+        written = tmp_path / f"{words[1]}.json"
+        assert call(*words, "--json", written)[0] == 0
+        told = json.loads(written.read_text())
+        (figure,) = (each for key, each in told["figures"].items() if key.endswith(name))
+        assert figure["count"] == 2 and figure["low"] <= figure["median"] <= figure["high"]
+        status, out, _ = call(*words, "--compare", written)
+        assert status == 0 and "NOT THE SAME" not in out and "x" in out.rpartition(name)[2]
+
+
 def test_the_rate_of_matrix_products(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(limits, "_SIDE", 64)

@@ -22,10 +22,10 @@ def product_seconds(
     left, right = torch.randn(2, side, side, device=device).to(dtype)
     found = []
     for _ in range(3 + repeats):
-        _wait(device)
+        wait_for(device)
         started = time.perf_counter()
         left @ right
-        _wait(device)
+        wait_for(device)
         found.append(time.perf_counter() - started)
     return found[3:]
 
@@ -53,6 +53,7 @@ def forward_operations(
         return None
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until a GPU has done what it was asked for."""
     if device.type == "cuda":
         torch.cuda.synchronize()

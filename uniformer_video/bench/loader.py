@@ -14,6 +14,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from uniformer_video.bench.clock import PartClock
+from uniformer_video.bench.figures import Figure
 from uniformer_video.bench.published_images import PublishedImages
 from uniformer_video.bench.published_loader import PublishedDataset
 from uniformer_video.bench.some_data import some_data
@@ -44,7 +45,7 @@ class LoaderTimes:
     """What was measured. Seconds are medians over the rounds of the mean of a round, for one clip.
 
     broken: path -> reason of the videos that could not be decoded, in whose place the next ones came. images:
-    clips are images, and the words for them.
+    clips are images, and the words for them. figures: the same times with their spread over the rounds.
     """
 
     ours: dict[
@@ -56,6 +57,7 @@ class LoaderTimes:
     )  # workers -> clips a second of the whole loader
     broken: dict[str, str] = field(default_factory=dict)
     images: bool = False
+    figures: dict[str, Figure] = field(default_factory=dict)
 
 
 def measure(
@@ -83,7 +85,20 @@ def measure(
             times = _time_steps(sides, records, rounds)
         rates = {count: _loader_rate(dataset, clips, count, broken) for count in workers}
     images = isinstance(dataset.augment, ImageAugmentation)
-    return LoaderTimes(times["ours"], times.get("baseline"), rates, broken, images)
+    medians = {
+        side: {step: statistics.median(each) for step, each in steps.items()}
+        for side, steps in times.items()
+    }
+    figures = {
+        f"{side}: {step}": Figure.of_seconds(each)
+        for side, steps in times.items()
+        for step, each in steps.items()
+    }
+    figures |= {
+        f"loader, {plural(count, 'worker')}": Figure.of([rate], "clips/s")
+        for count, rate in rates.items()
+    }
+    return LoaderTimes(medians["ours"], medians.get("baseline"), rates, broken, images, figures)
 
 
 def worker_counts(text: str) -> list[int]:
@@ -175,8 +190,8 @@ def _decodable(sides: Sides, count: int, broken: dict[str, str]) -> list[VideoRe
 
 def _time_steps(
     sides: Sides, records: Sequence[VideoRecord], rounds: int
-) -> dict[str, dict[str, float]]:
-    """{side: {step: seconds a clip}}; the sides take turns clip by clip, after one unmeasured clip."""
+) -> dict[str, dict[str, list[float]]]:
+    """{side: {step: seconds a clip of each round}}; they take turns clip by clip, after an unmeasured one."""
     copies = sides["ours"].copies
     positions = range(len(records))
     measured: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
@@ -198,7 +213,7 @@ def _time_steps(
             steps = [step for step in _ALL_STEPS if step in clock.seconds]
             measured[side].append({step: clock.seconds[step] / made for step in steps})
     return {
-        side: {step: statistics.median(one[step] for one in of_rounds) for step in of_rounds[0]}
+        side: {step: [one[step] for one in of_rounds] for step in of_rounds[0]}
         for side, of_rounds in measured.items()
     }
 

@@ -18,17 +18,17 @@ from fvcore.common.config import CfgNode
 from uniformer_video.bench import limits
 from uniformer_video.bench.clock import PartClock
 from uniformer_video.bench.figures import Figure, Measured
+from uniformer_video.bench.model import clip_shape
 from uniformer_video.bench.run_test import time_test
 from uniformer_video.bench.some_data import NOTHING_BESIDE, some_data
-from uniformer_video.config.rows import DEFAULTS
-from uniformer_video.config.settings import flat_config, with_settings
+from uniformer_video.config.settings import set_values, with_settings
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.distributed.ranks import Ranks, join_ranks
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_model import name_model
-from uniformer_video.runs.check import check_phases, check_settings, is_of_images
+from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.runs.rehearsal import rehearse
 from uniformer_video.training.monitor import Monitor
@@ -78,7 +78,7 @@ def measure(cfg: CfgNode, steps: int, videos: int = 0, rounds: int = 3) -> Measu
             raise ConfigError(
                 "`bench run` times one process; start it without torchrun, with the NUM_GPUS of the recipe"
             )
-        found = Measured("run", {**_settings(cfg), "steps": steps, "test videos": videos})
+        found = Measured("run", {**set_values(cfg), "steps": steps, "test videos": videos})
         with some_data(cfg, tested=videos > 0) as data:
             if not cfg.DATA.PATH_TO_DATA_DIR:
                 found.notes.append(f"Generated {data.medium.name}s: the config names no data.")
@@ -87,15 +87,6 @@ def measure(cfg: CfgNode, steps: int, videos: int = 0, rounds: int = 3) -> Measu
             if videos:
                 time_test(cfg, model, _repeated(data.test, videos)[:videos], ranks, rounds, found)
     return found
-
-
-def _settings(cfg: CfgNode) -> dict[str, Any]:
-    """Those that are no defaults, by key."""
-    return {
-        key: value
-        for key, value in flat_config(cfg).items()
-        if value != DEFAULTS[key] and key not in NOTHING_BESIDE
-    }
 
 
 def _repeated(records: list, count: int) -> list:
@@ -209,7 +200,7 @@ def _report_training(
     precision = choose_precision(cfg.TRAIN.PRECISION, device)
     rate = limits.matrix_rate(precision, device)
     found.figures[f"matrix products, {precision}"] = rate
-    forward = limits.forward_operations(model, _shape(cfg), found.notes.append)
+    forward = limits.forward_operations(model, clip_shape(cfg), found.notes.append)
     if forward:
         seconds = part.clips * forward / (1e9 * rate.high)
         found.figures["train/limit: forward"] = Figure.of_seconds([seconds])
@@ -222,9 +213,3 @@ def _report_training(
     if part.broken:
         named = name_some([*part.broken.values()])
         found.notes.append(f"{plural(len(part.broken), 'video')} replaced as broken: {named}")
-
-
-def _shape(cfg: CfgNode) -> tuple[int, ...]:
-    """Of one clip, or image, in training."""
-    side = cfg.DATA.TRAIN_CROP_SIZE
-    return (1, 3, side, side) if is_of_images(cfg) else (1, 3, cfg.DATA.NUM_FRAMES, side, side)

@@ -1,10 +1,15 @@
-"""`bench run`: where the time of a whole training and of a test goes."""
+"""`bench run` and `bench model`, and what all benches share: figures in a file, and a comparison with it."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from uniformer_video.commands.options import CONFIG_HELP, add_overrides
 from uniformer_video.commands.status import EXIT_INTERRUPTED
 from uniformer_video.errors import UserError
+
+if TYPE_CHECKING:
+    from uniformer_video.bench.figures import Measured
 
 
 def add_record(parser: ArgumentParser) -> None:
@@ -25,6 +30,59 @@ def typed(args: Namespace, *names: str) -> list[str]:
         elif value not in (None, False):
             words += [f"--{name}", str(value)]
     return words
+
+
+def begin(args: Namespace, bench: str) -> dict[str, Any] | None:
+    """Before anything is measured: what to compare with, or None. Raises `ConfigError`, also for --json."""
+    from uniformer_video.bench.figures import check_target, read_earlier
+
+    if args.json:
+        check_target(args.json)
+    return read_earlier(args.compare, bench) if args.compare else None
+
+
+def conclude(
+    found: "Measured", args: Namespace, earlier: Mapping[str, Any] | None, words: Sequence[str]
+) -> None:
+    """Compare and write what was measured, as far as that is asked for; words: of the command."""
+    from uniformer_video.bench.figures import comparison
+
+    if earlier:
+        print("\n".join(comparison(found, earlier, args.compare)))
+    if args.json:
+        found.write(args.json, words)
+        print(f"Written: {args.json}")
+
+
+def model_arguments(parser: ArgumentParser) -> None:
+    """The arguments of `bench model`."""
+    parser.add_argument("--cfg", metavar="FILE", help=f"{CONFIG_HELP} (default: the defaults)")
+    parser.add_argument("--batch", type=int, default=2, metavar="N", help="clips (2)")
+    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="rounds (5)")
+    parser.add_argument(
+        "--precisions", default="fp32,bf16", metavar="NAME,NAME", help="arithmetic (fp32,bf16)"
+    )
+    add_record(parser)
+    add_overrides(parser)
+
+
+def model(args: Namespace) -> None:
+    """A forward pass and a training step of the config's model, by precision, with the limit beside them.
+
+    The limit is what its operations would take at the rate that this machine reaches with large matrix
+    products.
+    """
+    from uniformer_video.bench.model import lines, measure
+    from uniformer_video.config.settings import load_config
+
+    if min(args.batch, args.repeat) < 1:
+        raise UserError("--batch and --repeat are at least 1")
+    earlier = begin(args, "model")
+    cfg = load_config(args.cfg, args.overrides)
+    found = measure(cfg, args.batch, args.repeat, args.precisions.split(","))
+    print("\n".join(lines(found)))
+    words = typed(args, "cfg", "batch", "repeat", "precisions")
+    conclude(found, args, earlier, ["model", *words, *args.overrides])
 
 
 def run_arguments(parser: ArgumentParser) -> None:
@@ -55,24 +113,17 @@ def run(args: Namespace) -> int | None:
     if min(args.steps, args.videos, args.repeat) < 1:
         raise UserError("--steps, --videos and --repeat are at least 1")
     with delay_interrupts():
-        from uniformer_video.bench.figures import check_target, comparison, read_earlier
         from uniformer_video.bench.run import measure
         from uniformer_video.bench.run_lines import lines
         from uniformer_video.config.settings import load_config
 
-    if args.json:
-        check_target(args.json)
-    earlier = read_earlier(args.compare, "run") if args.compare else None
+    earlier = begin(args, "run")
     cfg = load_config(args.cfg, args.overrides)
     try:
         found = measure(cfg, args.steps, args.videos if args.test else 0, args.repeat)
     except Interrupted:
         return EXIT_INTERRUPTED
     print("\n".join(lines(found)))
-    if earlier:
-        print("\n".join(comparison(found, earlier, args.compare)))
-    if args.json:
-        words = typed(args, "cfg", "steps", "test", "videos", "repeat")
-        found.write(args.json, ["run", *words, *args.overrides])
-        print(f"Written: {args.json}")
+    words = typed(args, "cfg", "steps", "test", "videos", "repeat")
+    conclude(found, args, earlier, ["run", *words, *args.overrides])
     return 0
