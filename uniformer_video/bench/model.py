@@ -14,7 +14,7 @@ from fvcore.common.config import CfgNode
 from uniformer_video.bench import limits
 from uniformer_video.bench.figures import Figure, Measured, short
 from uniformer_video.config.settings import set_values, with_settings
-from uniformer_video.errors import ConfigError
+from uniformer_video.errors import choice_error
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
 from uniformer_video.randomness import seed_torch
@@ -53,16 +53,16 @@ def measure(
     model.to(device)
     clips = torch.randn(clip_shape(cfg, batch), device=device)
     works: dict[str, Work] = {}
-    for name in map(str.strip, precisions):
+    for name in precisions:
         if name not in PRECISIONS:
-            raise ConfigError(f"--precisions names {name!r}; allowed: {', '.join(PRECISIONS)}")
+            raise choice_error("--precisions", name, PRECISIONS)
         choose_precision(name, device)
         works[f"{name}: {FORWARD}"] = _forward(model, clips, name)
         works[f"{name}: {STEP}"] = _step(cfg, model, clips, name)
     seconds = _in_turn(works, device, rounds)
     found.figures = {name: Figure.of_seconds(each) for name, each in seconds.items()}
     operations = limits.forward_operations(model, clip_shape(cfg), found.notes.append)
-    for name in map(str.strip, precisions):
+    for name in precisions:
         rate = limits.matrix_rate(name, device)
         found.figures[f"matrix products, {name}"] = rate
         for work, times in _TIMES.items() if operations else ():

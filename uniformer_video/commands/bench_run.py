@@ -62,6 +62,11 @@ def model_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--precisions", default="fp32,bf16", metavar="NAME,NAME", help="arithmetic (fp32,bf16)"
     )
+    parser.add_argument(
+        "--depthwise",
+        action="store_true",
+        help="in place of that, the ways to compute depthwise convolutions on a processor, by layer",
+    )
     add_record(parser)
     add_overrides(parser)
 
@@ -77,12 +82,28 @@ def model(args: Namespace) -> None:
 
     if min(args.batch, args.repeat) < 1:
         raise UserError("--batch and --repeat are at least 1")
+    if args.depthwise:
+        return _depthwise(args)
     earlier = begin(args, "model")
     cfg = load_config(args.cfg, args.overrides)
     found = measure(cfg, args.batch, args.repeat, args.precisions.split(","))
     print("\n".join(lines(found)))
     words = typed(args, "cfg", "batch", "repeat", "precisions")
     conclude(found, args, earlier, ["model", *words, *args.overrides])
+
+
+def _depthwise(args: Namespace) -> None:
+    from uniformer_video.bench.depthwise import lines, measure
+
+    if args.cfg or args.overrides:
+        raise UserError(
+            "--depthwise times the layers of UniFormer-S; leave out --cfg and KEY VALUE"
+        )
+    earlier = begin(args, "model --depthwise")
+    found = measure(args.precisions.split(","), args.repeat)
+    print("\n".join(lines(found)))
+    words = typed(args, "depthwise", "precisions", "repeat")
+    conclude(found, args, earlier, ["model", *words])
 
 
 def run_arguments(parser: ArgumentParser) -> None:
