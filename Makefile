@@ -9,6 +9,9 @@ TORCH_INDEX ?=
 # More settings for the demo run, such as DEMO_SETTINGS="RNG_SEED 1 OUTPUT_DIR runs/seed1".
 DEMO_SETTINGS ?=
 DEMO_VIDEOS ?=
+# Into how many groups the slow tests are divided, and which of them `make test-slow` runs.
+SLOW_GROUPS := 6
+GROUP ?= $(shell echo $$(($$(git rev-list --count HEAD) % $(SLOW_GROUPS))))
 # How many tests run side by side; `auto`: one for each core, 8 at most.
 TEST_PROCESSES ?= auto
 
@@ -74,9 +77,9 @@ pictures: demo $(INSTALLED)-browser
 test: $(INSTALLED)-test
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not browser"
 
-# one of four groups of the tests that take minutes, by the number GROUP
+# one group of the tests that take minutes: the number of commits chooses it, or GROUP=0
 test-slow: $(INSTALLED)-test
-	$(BIN)/python -m pytest -m slow --slow-group $(GROUP)/4
+	$(BIN)/python -m pytest -m slow --slow-group $(GROUP)/$(SLOW_GROUPS)
 
 # the wheel in a clean environment
 test-wheel: $(INSTALLED)-test

@@ -56,7 +56,7 @@ WANDB = ["wandb>=0.18"]
 # predictions as parquet files
 PARQUET = ["pyarrow>=16"]
 # likely wrong labels
-AUDIT = ["scikit-learn>=1.4"]
+AUDIT = ["scikit-learn>=1.4", "scipy>=1.11"]
 # tests of the pages in a Chromium that is installed
 BROWSER = ["playwright>=1.45", "axe-playwright-python>=0.1.4"]
 # models as ONNX files, and what runs them
@@ -64,7 +64,7 @@ EXPORT = ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5.4"]
 # models as OpenVINO's files: 180 MB, for Intel's processors
 OPENVINO = ["openvino>=2025.2"]
 # what the figures of an evaluation are compared with
-ORACLES = ["scipy>=1.11", *AUDIT]
+ORACLES = AUDIT
 # Else a library of more than 20 MB is none of these: it gets an extra of its own, as torchcodec with its
 # FFmpeg, and its tests are skipped without it. What is exported is worth what runs it: ONNX Runtime is there.
 # setuptools builds the wheel that is tested.

@@ -44,11 +44,12 @@ def remove_unfinished(folder: Path | str) -> None:
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path | str, lasting: bool = True) -> Iterator[IO[bytes]]:
     """A binary file to write into; it becomes `path` when the block ends without an error.
 
     Until then it is a temporary file in the same folder, which must exist. After an error (an
-    interrupt too) the temporary file is gone and whatever was at `path` is untouched.
+    interrupt too) the temporary file is gone and whatever was at `path` is untouched. lasting: it is on the
+    disk then; else it comes there in a while, and a computer that loses its power may leave it half written.
     """
     path = Path(path)
     # `tempfile` makes private files (0600); a plain open lets the umask decide, as for any result.
@@ -56,8 +57,9 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
     try:
         with open(temporary, "xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):

@@ -32,7 +32,7 @@ def test_a_run_compares_all_sides(small, call, tmp_path):
 
 
 def test_without_numba_its_side_is_left_out(small, monkeypatch):
-    monkeypatch.setattr(ours, "_numba_works", lambda: False)
+    monkeypatch.setattr(ours, "numba_works", lambda: False)
     found = bench.measure(["fp32"], 1)
     assert not [name for name in found.figures if name.endswith("numba")]
     assert any("numba is missing" in line for line in bench.lines(found))

@@ -59,9 +59,9 @@ def gradients_by(request, monkeypatch):
     """Gradients for weights on a CPU, either way."""
     if request.param:
         pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
-        assert depthwise_cpu._numba_works()
+        assert depthwise_cpu.numba_works()
     else:
-        monkeypatch.setattr(depthwise_cpu, "_numba_works", lambda: False)
+        monkeypatch.setattr(depthwise_cpu, "numba_works", lambda: False)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -76,6 +76,18 @@ def test_on_a_cpu_both_ways_are_the_convolution(case, dtype):
     assert found[0].is_contiguous() and {result.dtype for result in found} == {dtype}
     bound = {torch.float64: 1e-13, torch.float32: 1e-6, torch.bfloat16: 5e-3}[dtype]
     assert max(map(error, found, expected)) < bound
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_by_torch_alone_where_that_is_asked_for(dtype, monkeypatch):
+    monkeypatch.setattr(depthwise, "DepthwiseOnCpu", None)  # which would fail
+    case = CASES[1]
+    *tensors, gradient = inputs(case, dtype)
+    exact = [tensor.double() for tensor in (*tensors, gradient)]
+    expected = all_results(lambda *leaves: reference(*leaves, case[-1]), *exact)
+    found = all_results(lambda *all: depthwise_conv(*all, case[-1], True), *tensors, gradient)
+    bound = {torch.float64: 1e-13, torch.bfloat16: 2e-2}[dtype]
+    assert found[0].is_contiguous() and max(map(error, found, expected)) < bound
 
 
 @pytest.mark.usefixtures("gradients_by")
@@ -132,9 +144,9 @@ def test_gradients_do_not_depend_on_the_number_of_threads():
 
 @pytest.fixture
 def no_memory_of_numba():
-    depthwise_cpu._numba_works.cache_clear()
+    depthwise_cpu.numba_works.cache_clear()
     yield
-    depthwise_cpu._numba_works.cache_clear()
+    depthwise_cpu.numba_works.cache_clear()
 
 
 @pytest.mark.usefixtures("no_memory_of_numba")
@@ -142,7 +154,7 @@ def test_without_numba_torch_computes_and_the_log_says_once_what_to_install(monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with caplog.at_level(logging.INFO):
         for _ in range(3):
-            assert not depthwise_cpu._numba_works()
+            assert not depthwise_cpu.numba_works()
     assert caplog.text.count('pip install "uniformer-video[fast]"') == 1
 
 
@@ -152,7 +164,7 @@ def test_where_numba_fails_torch_computes_and_the_log_says_why(fault, monkeypatc
     pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
     broken = (lambda *arguments: 1 / 0) if "Zero" in fault else (lambda *arguments: None)
     monkeypatch.setattr(depthwise_cpu, "_compiled", lambda: broken)
-    assert not depthwise_cpu._numba_works()
+    assert not depthwise_cpu.numba_works()
     assert f"computed by torch, as numba failed: {fault}" in caplog.text
 
 

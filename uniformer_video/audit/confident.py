@@ -19,9 +19,8 @@ class Suspicions:
     (column). joint: float `[K, K]`, the estimated share of all videos that is given the row's class and truly
     of the column's; its rows add up to the shares of the given classes. margins: float `[N]`, from -1 to 1:
     the probability of the given label less the greatest of the others. order: int64 `[N]`, the most
-    suspicious first. suggested: int64 `[N]`, the class that a video seems to be.
-    contradicted: bool `[N]`, whether a
-    video confidently belongs to another class than the given one.
+    suspicious first. suggested: int64 `[N]`, the class that a video seems to be. contradicted: bool `[N]`,
+    whether a video confidently belongs to another class than the given one.
     """
 
     thresholds: np.ndarray

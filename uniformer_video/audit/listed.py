@@ -62,18 +62,13 @@ def independent_groups(videos: Sequence[Listed], pairs: np.ndarray) -> np.ndarra
     A group is what the lists call one, with all that nearly shows the same: `pairs` int `[P, 2]` of places. A
     copy in another fold would speak for its own wrong label.
     """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     owner: dict[object, int] = {}
-    parent = np.arange(len(videos))
-
-    def root(place: int) -> int:
-        while parent[place] != place:
-            parent[place] = parent[parent[place]]
-            place = int(parent[place])
-        return place
-
-    for place, listed in enumerate(videos):
-        first = owner.setdefault(group_of(listed.record), place)
-        parent[root(place)] = root(first)
-    for first, second in pairs.tolist():
-        parent[root(second)] = root(first)
-    return np.array([root(place) for place in range(len(videos))], np.int64)
+    first = [owner.setdefault(group_of(each.record), at) for at, each in enumerate(videos)]
+    start = np.concatenate([first, pairs[:, 0]])
+    end = np.concatenate([np.arange(len(videos)), pairs[:, 1]])
+    count = len(videos)
+    links = coo_matrix((np.ones(len(start), bool), (start, end)), shape=(count, count))
+    return connected_components(links, directed=False)[1].astype(np.int64)

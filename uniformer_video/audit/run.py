@@ -70,15 +70,11 @@ def audit_data(
         )
         vectors, rows, missing = rows_of(videos, table, str(file))
     prints, not_compared = _footage(videos, folder, workers, progress) if footage else ({}, {})
-    found = replace(
-        audit_videos(videos, source.class_names, vectors, rows, missing, prints, alike),
-        not_compared=not_compared,
-        footage=footage,
-    )
+    found = audit_videos(videos, source.class_names, vectors, rows, missing, prints, alike)
     # What a run says of a test in place of an absent one is not about these lists.
     parts = {listed.part for listed in videos}
     said = [note for note in source.notes if "test" in parts or " test videos are " not in note]
-    found = replace(found, notes=[*found.notes, *said])
+    found = replace(found, not_compared=not_compared, footage=footage, notes=[*found.notes, *said])
     write_tables(folder, found)
     pictures = strips_of(shown_records(found, show), workers, progress)
     title = os.path.basename(os.path.abspath(data)) or data

@@ -1,6 +1,7 @@
 """Decoding speed: this project's reader against decord, torchcodec and pytorchvideo.
 
-One thread, opening included, all sides in turn, so that what else the machine does falls on each. The
+One thread, opening included, all sides in turn, so that what else the machine does falls on each. Ours
+stands there twice: listing the packets of a video, and finding in the frame index what that told. The
 other libraries are called as their own documentation does, without the checks of our readers.
 """
 
@@ -10,15 +11,18 @@ import math
 import os
 import statistics
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from uniformer_video.bench.figures import Figure
 from uniformer_video.data.decoding import names_frames, open_video
+from uniformer_video.data.decoding.index_store import IndexStore
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DecodeError, UserError
 from uniformer_video.randomness import generator
@@ -26,6 +30,7 @@ from uniformer_video.words import name_some, one_line, plural
 
 BASELINE = "decord"
 OURS = "ours"
+INDEXED = "ours, indexed"
 _SAMPLING = ClipSampling(16, 4)
 # (path, int64 [clips, T], frames a second or None) -> uint8 [clips * T, H, W, 3]
 Decode = Callable[[str, np.ndarray, float | None], np.ndarray]
@@ -44,9 +49,11 @@ def requests(num_frames: int, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def contenders() -> dict[str, Decode]:
-    """Those that can be imported, by name."""
+def contenders(kept: IndexStore | None = None) -> dict[str, Decode]:
+    """Those that can be imported, by name. kept: the frame index, that ours is measured with, too."""
     found: dict[str, Decode] = {OURS: _ours}
+    if kept:
+        found[INDEXED] = partial(_ours, kept=kept)
     for name, make in (("decord", _decord), ("torchcodec", _torchcodec), ("pytorchvideo", _ptv)):
         try:
             found[name] = make()
@@ -67,7 +74,7 @@ def measure(path: str, repeat: int, sides: Mapping[str, Decode]) -> Measured:
     }
     same = {name: dict.fromkeys(sides, True) for name in seconds}
     pictures = os.path.isdir(path) or (names_frames(path) and not os.path.isfile(path))
-    failed = set(sides) - {OURS} if pictures else set()  # which the others do not read
+    failed = set(sides) - {OURS, INDEXED} if pictures else set()  # which the others do not read
     for seed in range(repeat):
         for name, clips in requests(num_frames, seed).items():
             pixels: dict[str, np.ndarray] = {}
@@ -145,10 +152,17 @@ def run(
     A video that we cannot read is left out and named; an error where none is left. figures: gets the times
     with their spread, by video, request and library.
     """
-    readable, broken = _readable(paths)
+    with tempfile.TemporaryDirectory() as folder:
+        return _run(paths, repeat, IndexStore(Path(folder)), figures)
+
+
+def _run(
+    paths: Iterable[Path | str], repeat: int, kept: IndexStore, figures: dict[str, Figure] | None
+) -> list[str]:
+    readable, broken = _readable(paths, kept)
     if not readable:
         raise UserError(next(iter(broken)))
-    sides = contenders()
+    sides = contenders(kept)
     if BASELINE not in sides:
         logging.getLogger("uniformer_video").warning(
             "%s is not installed; times come without ratios.", BASELINE
@@ -170,12 +184,12 @@ def run(
     return lines
 
 
-def _readable(paths: Iterable[Path | str]) -> tuple[list[str], list[str]]:
-    """(the videos that can be read, why each of the others cannot)."""
+def _readable(paths: Iterable[Path | str], kept: IndexStore) -> tuple[list[str], list[str]]:
+    """(the videos that can be read, which are in the index then; why each of the others cannot)."""
     good, broken = [], []
     for path in map(str, paths):
         try:
-            with open_video(path) as video:
+            with open_video(path, kept=kept) as video:
                 video.frames([0])
             good.append(path)
         except (DecodeError, OSError) as error:
@@ -183,8 +197,10 @@ def _readable(paths: Iterable[Path | str]) -> tuple[list[str], list[str]]:
     return good, broken
 
 
-def _ours(path: str, clips: np.ndarray, _fps: float | None) -> np.ndarray:
-    with open_video(path) as video:
+def _ours(
+    path: str, clips: np.ndarray, _fps: float | None, kept: IndexStore | None = None
+) -> np.ndarray:
+    with open_video(path, kept=kept) as video:
         return video.frames(clips.ravel())
 
 

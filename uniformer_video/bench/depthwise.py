@@ -60,15 +60,15 @@ def computed_by(side: str) -> Iterator[None]:
     """Depthwise convolutions by one of `SIDES`."""
     module: Any = depthwise
     gradients: Any = depthwise_cpu
-    ours, works = module.DepthwiseOnCpu, gradients._numba_works
+    ours, works = module.DepthwiseOnCpu, gradients.numba_works
     try:
         if side == TORCH:
             module.DepthwiseOnCpu = TorchAlone
         if side == MIRRORED:
-            gradients._numba_works = lambda: False
+            gradients.numba_works = lambda: False
         yield
     finally:
-        module.DepthwiseOnCpu, gradients._numba_works = ours, works
+        module.DepthwiseOnCpu, gradients.numba_works = ours, works
 
 
 def measure(precisions: Sequence[str] = ("fp32", "bf16"), rounds: int = 5) -> Measured:
@@ -81,7 +81,7 @@ def measure(precisions: Sequence[str] = ("fp32", "bf16"), rounds: int = 5) -> Me
         if name not in (allowed := ("fp32", "bf16")):
             raise choice_error("--precisions", name, allowed)
     found = Measured("model --depthwise", {"clips": _CLIPS})
-    sides = SIDES if depthwise_cpu._numba_works() else SIDES[:-1]
+    sides = SIDES if depthwise_cpu.numba_works() else SIDES[:-1]
     if NUMBA not in sides:
         found.notes.append("numba is missing or does not work here, and is left out.")
     for precision in precisions:

@@ -73,6 +73,9 @@ IN_ITERATIONS = {
     "TRAIN.CHECKPOINT_ITERS": "TRAIN.CHECKPOINT_PERIOD",
 }
 _DENSE = needs("DATA.SAMPLING", "dense")
+_LISTED = Condition(
+    ("DATA.DECODING_BACKEND",), lambda flat: flat["DATA.DECODING_BACKEND"] in ("auto", "pyav")
+)
 _BY_CLASS = Condition(("DATA.FLIP", "DATA.RANDOM_FLIP"), _mirrors_by_class)
 _BACKWARDS = Condition(
     ("TEST.MOTION_CHECK", "DATA.REVERSE_FRAMES"),
@@ -134,6 +137,8 @@ _MODEL = (
          _RECOMPUTES, phase=TRAINING),
     number("MODEL.CHECKPOINT_NUM", [0, 0, 0, 0], "how many first blocks of each stage recompute",
            0, _BLOCKS, needs("MODEL.USE_CHECKPOINT"), lengths=(4,), phase=TRAINING),
+    choice("MODEL.DEPTHWISE", "auto", "how UniFormers train depthwise convolutions: by the fastest way here,"
+           " or by torch alone", ("auto", "torch"), on_resume=FREE, phase=TRAINING),
     flag("MODEL.COMPILE", False, "train by torch.compile where it can be, and say what that gains",
          on_resume=FREE, phase=TRAINING),
     number("UNIFORMER.INIT_VALUE", 0.1, "what these factors start from",
@@ -212,6 +217,8 @@ _BALANCE = (
            0, _PIXELS, on_resume=FREE, phase=TRAINING),
     text("DATA.CACHE_DIR", "", "folder of these frames; empty = OUTPUT_DIR/frames until training is finished",
          needs("DATA.CACHE_GB"), on_resume=FREE, phase=TRAINING),
+    text("DATA.FRAME_INDEX", "auto", "lists a video's packets once: auto = beside the data, else the cache",
+         _LISTED, form="auto, off, or the folder to keep it in", on_resume=FREE),
     text("DATA.PUBLISHED_LISTS", "", "folder of the official annotations: names what the lists lack of them",
          on_resume=FREE),
 )

@@ -1,6 +1,8 @@
 """The rules between settings. What a setting alone may be stands in its row."""
 
+import os
 import re
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
@@ -110,6 +112,15 @@ def _joined_folders(flat: dict[str, Any]) -> None:
         raise ConfigError(
             f"DATA.JOIN_WEIGHTS {weights} holds {len(weights)} weights and DATA.PATH_TO_DATA_DIR "
             f"{len(folders)} {'folder' if len(folders) == 1 else 'folders'}; give one weight a folder"
+        )
+
+
+def _frame_index(flat: dict[str, Any]) -> None:
+    given, words = flat["DATA.FRAME_INDEX"], ("auto", "off")
+    near = get_close_matches(given.lower(), words, 1, 0.7)
+    if given not in words and near and not os.path.exists(given):
+        raise ConfigError(
+            f"DATA.FRAME_INDEX is {given!r}; it is auto, off or a folder; did you mean {near[0]!r}?"
         )
 
 
@@ -382,6 +393,7 @@ _RULES = {
         _folds,
         _group_pattern,
         _joined_folders,
+        _frame_index,
     ),
     TRAINING: (
         _ratio_range,

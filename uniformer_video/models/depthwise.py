@@ -14,28 +14,44 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from uniformer_video.models.depthwise_cpu import DepthwiseOnCpu, convolve
+from uniformer_video.models.depthwise_cpu import DepthwiseOnCpu, convolve, numba_works
 
 log = logging.getLogger(__name__)
 
 
 def depthwise_conv(
-    tokens: Tensor, weight: Tensor, bias: Tensor | None, kernel: Sequence[int]
+    tokens: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    kernel: Sequence[int],
+    by_torch: bool = False,
 ) -> Tensor:
     """Convolve `[B, *grid, C]` -> `[B, *grid, C]`, contiguous; zeros around the grid keep its size.
 
     kernel: its size, an odd number for each axis of the grid, (T, H, W) or (H, W). weight: `[C, 1, *kernel]`.
-    bias: `[C]` or None.
+    bias: `[C]` or None. by_torch: torch's convolution with its gradients, whatever else there is.
     """
     dtype, sides = _computed_in(tokens), tuple(kernel)
-    if tokens.is_cuda:
-        if _is_plain_run() and _has_kernels(tokens.device, dtype, sides):
+    learns = tokens.device.type == "cpu" and torch.is_grad_enabled()
+    if not by_torch and _is_plain_run():
+        if tokens.is_cuda and _has_kernels(tokens.device, dtype, sides):
             return _by_kernels(tokens, weight, bias, sides, dtype)
-        # cuDNN takes up to fifty times as long for channels-last
-        return convolve(tokens.movedim(-1, 1).contiguous().movedim(1, -1), weight, bias, sides)
-    if tokens.device.type == "cpu" and torch.is_grad_enabled() and _is_plain_run():
-        return DepthwiseOnCpu.apply(tokens, weight, bias, sides, dtype)
+        if learns:
+            return DepthwiseOnCpu.apply(tokens, weight, bias, sides, dtype)
+    if tokens.is_cuda or (learns and by_torch):
+        # In the plain layout: for channels-last cuDNN takes up to fifty times as long, and on a CPU torch's
+        # gradients in bfloat16 are wrong, see `depthwise_cpu.py`.
+        tokens = tokens.movedim(-1, 1).contiguous().movedim(1, -1)
     return convolve(tokens, weight, bias, sides)
+
+
+def gradients_by(device: torch.device) -> str:
+    """The way of a training on the device: "triton", "numba", "mirrored" (without numba) or "torch"."""
+    if device.type == "cuda":
+        return "triton" if _triton_works(device) else "torch"
+    if device.type == "cpu":
+        return "numba" if numba_works() else "mirrored"
+    return "torch"
 
 
 def _computed_in(tokens: Tensor) -> torch.dtype:

@@ -93,7 +93,7 @@ def weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tens
     An operator of torch of its own, which a compiler takes as it is.
     """
     dtype = _summed_in(tokens)
-    if not _numba_works():
+    if not numba_works():
         return _by_torch(tokens, gradient, kernel).to(dtype)
     ones = [1] * (3 - len(kernel))  # a picture is a video of one frame
     shape = (len(tokens), *ones, *tokens.shape[1:])
@@ -174,7 +174,7 @@ def _compiled() -> Callable[..., None]:
 
 
 @functools.cache
-def _numba_works() -> bool:
+def numba_works() -> bool:
     """Whether the compiled loop runs and is right; else the log says once why, and torch computes."""
     if importlib.util.find_spec("numba") is None:
         log.info(

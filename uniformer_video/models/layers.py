@@ -50,8 +50,11 @@ class PointwiseConv(nn.Module):
 class DepthwiseConv(nn.Module):
     """A depthwise convolution over the grid with "same" zero padding; odd kernel sides.
 
-    `kernel` has one side per grid axis. The weight is `[C, 1, *kernel]`.
+    `kernel` has one side per grid axis. The weight is `[C, 1, *kernel]`. `by_torch`: by torch's own
+    convolution, also where this machine has a faster way.
     """
+
+    by_torch = False
 
     def __init__(self, channels: int, kernel: Sequence[int]):
         super().__init__()
@@ -61,7 +64,7 @@ class DepthwiseConv(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`[B, *grid, C]` -> `[B, *grid, C]`."""
-        return depthwise_conv(tokens, self.weight, self.bias, self.kernel)
+        return depthwise_conv(tokens, self.weight, self.bias, self.kernel, self.by_torch)
 
 
 class TokenBatchNorm(_BatchNorm):
@@ -144,9 +147,8 @@ _ROWS_AT_ONCE = 4096
 
 def _only_predicts(tokens: Tensor) -> bool:
     """Whether nobody learns from these tokens, nor traces what becomes of them, on a processor."""
-    if (
-        torch.jit.is_tracing() or torch.compiler.is_compiling()
-    ):  # first: compilers know no inference mode
+    # first: compilers know no inference mode
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():
         return False
     return torch.is_inference_mode_enabled() and tokens.device.type == "cpu"
 

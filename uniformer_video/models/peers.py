@@ -282,9 +282,8 @@ def merge_positions(logits: Tensor) -> Tensor:
         return logits.squeeze(-1)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     level = logits.logsumexp(1, keepdim=True)
-    count = torch.scalar_tensor(
-        positions, dtype=torch.float64
-    )  # a float of it would fix a traced size
+    # a tensor: as a float, a traced size would become a constant
+    count = torch.scalar_tensor(positions, dtype=torch.float64)
     return (logits - level).logsumexp(-1) - count.log() + level.mean(-1)
 
 

@@ -13,6 +13,7 @@ from uniformer_video.data.clips.pixels import Size
 from uniformer_video.data.clips.token_labelled import TokenLabelledAugmentation
 from uniformer_video.data.clips.train_views import TrainAugmentation
 from uniformer_video.data.decoding.cache import FrameCache
+from uniformer_video.data.decoding.index_store import IndexStore
 from uniformer_video.data.lists.flips import mirror_pairs, one_sided
 from uniformer_video.data.lists.formats import holds_masks
 from uniformer_video.data.lists.records import VideoRecord
@@ -39,8 +40,9 @@ def build_train_dataset(
     faults: dict[str, str] | None = None,
     cache: FrameCache | None = None,
     label_maps: LabelMaps | None = None,
+    frame_index: IndexStore | None = None,
 ) -> TrainDataset:
-    """Random augmented clips; `faults` as in `Data`, `cache` and `label_maps` as in `TrainDataset`."""
+    """Random augmented clips; `faults` and `frame_index` as in `Data`, the others as in `TrainDataset`."""
     protocol = Protocol.from_cfg(cfg)
     return TrainDataset(
         records,
@@ -55,6 +57,7 @@ def build_train_dataset(
         cache=cache,
         label_maps=label_maps,
         read_label=_label_reader(cfg, len(class_names)),
+        frame_index=frame_index,
     )
 
 
@@ -68,7 +71,13 @@ def _label_reader(cfg: CfgNode, num_classes: int) -> Callable[[VideoRecord, Size
 def build_train_loader(cfg: CfgNode, data: Data, ranks: Ranks) -> TrainLoader:
     """Batches of augmented clips for this process."""
     dataset = build_train_dataset(
-        cfg, data.train, data.class_names, data.faults, data.cache, data.label_maps
+        cfg,
+        data.train,
+        data.class_names,
+        data.faults,
+        data.cache,
+        data.label_maps,
+        data.frame_index,
     )
     slots = cfg.NUM_GPUS * cfg.NUM_SHARDS * cfg.SOLVER.ACCUMULATION_STEPS
     plan = TrainPlan(
@@ -164,8 +173,9 @@ def build_test_dataset(
     playback: str = "forward",
     faults: dict[str, str] | None = None,
     strips: bool = False,
+    frame_index: IndexStore | None = None,
 ) -> EvalDataset:
-    """All views of each video; `faults` as in `Data`, `strips` as in `EvalDataset`."""
+    """All views of each video; `faults` and `frame_index` as in `Data`, `strips` as in `EvalDataset`."""
     return EvalDataset(
         records,
         protocol.sampling,
@@ -176,6 +186,7 @@ def build_test_dataset(
         faults=faults,
         decode_short_side=protocol.decode_short_side,
         strips=strips,
+        frame_index=frame_index,
     )
 
 

@@ -6,6 +6,7 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.data.clips.label_maps import LabelMaps
 from uniformer_video.data.decoding.cache import FrameCache
+from uniformer_video.data.decoding.index_store import IndexStore
 from uniformer_video.data.lists.check import check_list, check_medium, note_overlaps
 from uniformer_video.data.lists.class_counts import count_unnamed, note_absent_classes
 from uniformer_video.data.lists.class_names import places, stand_ins
@@ -29,8 +30,8 @@ class Data:
 
     faults: {path: reason} of videos that hung or crashed their decoder in this run. lacking: (list, video) of
     the published videos that the lists lack, where DATA.PUBLISHED_LISTS tells. cache: where frames of the
-    training videos are kept (DATA.CACHE_GB). label_maps: of the training pictures (TOKEN_LABELS). medium:
-    what the lists hold.
+    training videos are kept (DATA.CACHE_GB). frame_index: what is known of the packets of all videos
+    (DATA.FRAME_INDEX). label_maps: of the training pictures (TOKEN_LABELS). medium: what the lists hold.
     """
 
     class_names: list[str]
@@ -41,6 +42,7 @@ class Data:
     faults: dict[str, str] = field(default_factory=dict)
     lacking: list[tuple[str, str]] = field(default_factory=list)
     cache: FrameCache | None = None
+    frame_index: IndexStore | None = None
     label_maps: LabelMaps | None = None
     medium: Medium = VIDEO
 

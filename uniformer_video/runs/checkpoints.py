@@ -104,6 +104,7 @@ class RunCheckpoints:
         self.timetable, self._epochs = timetable, EpochWeights(folder, cfg, timetable)
         self._from_best = False  # this training has gone on from best.pt
         self._teacher: dict[str, Any] = {}  # what is recorded of the teacher
+        self._depthwise = ""  # by which ways depthwise convolutions are computed
         self._costs: RunCosts | None = None
         self._costs_before: dict[str, Any] = {}  # of the checkpoint that the run goes on from
         self._gone_on_from: Path | None = None
@@ -186,7 +187,7 @@ class RunCheckpoints:
         if not self.state.is_finite():
             raise CheckpointError(f"{path} holds values that are not finite; leave --from best out")
         self._from_best = True
-        self._note_teacher(path, weights)
+        self._note_past(path, weights)
 
     def take_teacher(self, teacher: Mapping[str, Any]) -> None:
         """What is recorded of the teacher of this run, {} without one: with `teacher` and `teacher_sha256`.
@@ -201,6 +202,11 @@ class RunCheckpoints:
                 "restore it, or choose another OUTPUT_DIR"
             )
         self._teacher = dict(teacher)
+
+    def take_depthwise(self, ways: str) -> str:
+        """Record by which ways depthwise convolutions are computed; those of the run so far, "" = unknown."""
+        before, self._depthwise = self._depthwise, ways
+        return before
 
     def take_costs(self, costs: RunCosts) -> None:
         """Record with each checkpoint what this training costs, with what it has cost before."""
@@ -316,15 +322,16 @@ class RunCheckpoints:
         except (KeyError, RuntimeError, TypeError, ValueError):
             raise DamagedError(f"{path} holds no training state that fits this run") from None
         self._from_best = bool(weights.training.get("from_best"))
-        self._note_teacher(path, weights)
+        self._note_past(path, weights)
         for note in notes:
             log.warning("%s %s", path, note)
 
-    def _note_teacher(self, path: Path, weights: Weights) -> None:
-        """Keep what the checkpoint that the run goes on from records of its teacher."""
+    def _note_past(self, path: Path, weights: Weights) -> None:
+        """Keep what the checkpoint that the run goes on from records of its training."""
         told = weights.metadata.get("training", {})
         self._teacher = {key: told[key] for key in told if key.startswith("teacher")}
         self._costs_before = told.get("costs", {})
+        self._depthwise = str(told.get("depthwise", ""))
         self._gone_on_from = path
 
     def _check_run(
@@ -359,6 +366,7 @@ class RunCheckpoints:
             "broken_videos": len(progress.bad_videos),
             "seed": self.cfg.RNG_SEED,
             **({"costs": self._costs.record(progress.seconds)} if self._costs else {}),
+            **({"depthwise": self._depthwise} if self._depthwise else {}),
             **self._teacher,
         }
         return metadata

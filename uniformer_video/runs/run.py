@@ -18,6 +18,7 @@ from uniformer_video.runs.check import check_phases, check_precisions, check_set
 from uniformer_video.runs.fit import fit
 from uniformer_video.runs.folder import LACKING_FILE, RunFolder, run_folder
 from uniformer_video.runs.frame_cache import build_frame_cache, remove_frame_cache
+from uniformer_video.runs.frame_index import build_frame_index, say_frame_index
 from uniformer_video.runs.multi_view_test import evaluate
 from uniformer_video.runs.rehearsal import remove_leavings
 from uniformer_video.runs.time_budget import fit_into_minutes
@@ -49,6 +50,7 @@ def run(
             ranks.on_main(folder.check_no_folds)
             ranks.say(*_introduction(cfg, data, folder))
             ranks.on_main(lambda: folder.list_lacking(data.lacking))
+            data.frame_index = build_frame_index(cfg, data, ranks)
             if cfg.TRAIN.ENABLE:
                 ranks.on_main(lambda: remove_leavings(folder))
                 data.cache = build_frame_cache(cfg, folder)
@@ -57,9 +59,12 @@ def run(
                 if cfg.TRAIN.ENABLE:
                     fit(cfg, data, folder, ranks, command, from_best, show_bars, writers=writers)
                     remove_frame_cache(cfg, data, ranks)
+                    say_frame_index(data, ranks)
                 if not cfg.TEST.ENABLE:
                     return None
                 tested = evaluate(cfg, data, folder, ranks, name, show_bars, writers)
+            if not cfg.TRAIN.ENABLE:
+                say_frame_index(data, ranks)
             ranks.wait()  # until the main process has written the results, which all may read
             return tested
         except Interrupted:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from fvcore.common.config import CfgNode
 
+from uniformer_video.data.decoding.index_store import IndexStore
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.protocol import Protocol
@@ -26,7 +27,16 @@ def validate(
     """Each of the `models` on one centre view of the validation videos, which are decoded once for all."""
     protocol = Protocol.from_cfg(cfg).with_views(1, 1)
     together = SideBySide([*models.values()])
-    found = score_records(cfg, together, data.val, protocol, ranks, False, faults=data.faults)
+    found = score_records(
+        cfg,
+        together,
+        data.val,
+        protocol,
+        ranks,
+        False,
+        faults=data.faults,
+        frame_index=data.frame_index,
+    )
     videos = [record for record, good in zip(data.val, found.decoded, strict=True) if good]
     if not videos:
         return Validation({}, len(found.failures))
@@ -60,6 +70,7 @@ def score(
         playback,
         data.faults,
         cfg.TEST.STRIPS,
+        data.frame_index,
     )
 
 
@@ -73,15 +84,18 @@ def score_records(
     playback: str = "forward",
     faults: dict[str, str] | None = None,
     strips: bool = False,
+    frame_index: IndexStore | None = None,
     mark: Callable[[str], None] = lambda part: None,
 ) -> ViewScores:
     """The `ViewScores` of `records`.
 
-    show_bars: a bar of progress; None = on a terminal. faults: as in `Data`. strips: whether to keep a
-    small picture of each video. mark: as of `score_videos`.
+    show_bars: a bar of progress; None = on a terminal. faults, frame_index: as in `Data`. strips: whether
+    to keep a small picture of each video. mark: as of `score_videos`.
     """
     precision = choose_precision(protocol.precision, ranks.device)
-    dataset = build_clips.build_test_dataset(cfg, records, protocol, playback, faults, strips)
+    dataset = build_clips.build_test_dataset(
+        cfg, records, protocol, playback, faults, strips, frame_index
+    )
     with video_bar(len(records), ranks, show_bars, protocol.medium) as progress:
         return score_videos(
             model,

@@ -202,7 +202,9 @@ def _score(
     protocol = todo.protocol
     precision = choose_precision(protocol.precision, ranks.device)
     lay_out(model, ranks.device, precision)
-    tested = build_clips.build_test_dataset(cfg, data.test, protocol, todo.playback, data.faults)
+    tested = build_clips.build_test_dataset(
+        cfg, data.test, protocol, todo.playback, data.faults, frame_index=data.frame_index
+    )
 
     def reduce(logits: np.ndarray) -> np.ndarray:
         return task.video_scores(logits, protocol.score)

@@ -13,6 +13,7 @@ import pytest
 from videos import all_frames, encode, need, numbered_frames, other_backends, turn
 
 from uniformer_video.data.decoding import open_video
+from uniformer_video.data.decoding.index_store import IndexStore
 from uniformer_video.data.decoding.packets import VideoPackets
 from uniformer_video.errors import DecodeError, MissingLibraryError
 
@@ -92,8 +93,8 @@ def video_of(tmp_path_factory):
     return make
 
 
-def check(path, expected, backend, requests=8):
-    with open_video(path, backend) as video:
+def check(path, expected, backend, requests=8, kept=None):
+    with open_video(path, backend, kept=kept) as video:
         assert (video.num_frames, video.size) == (len(expected), expected.shape[1:3])
         rng = np.random.default_rng(len(expected))
         last = len(expected) - 1
@@ -110,6 +111,22 @@ def test_exact_on_every_kind(video_of, monkeypatch, kind, kept):
     if kept == "packets read again":
         monkeypatch.setattr(VideoPackets, "kept_bytes", 0)
     check(*video_of(kind), "auto")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_exact_where_the_packets_are_known(video_of, tmp_path, kind):
+    path, expected = video_of(kind)
+    store = IndexStore(tmp_path)
+    with open_video(path, kept=store) as plain, open_video(path, kept=store) as again:
+        for fact in ("fps", "formats", "why_counted", "index"):
+            assert getattr(again, fact) == getattr(plain, fact)
+        np.testing.assert_array_equal(again.times, plain.times)
+        is_known = plain.index is None or not plain.formats & {"mpeg", "mpegts"}
+    assert store.tally.total()["found"] == is_known
+    check(path, expected, "auto", kept=store)
+    for first in ([59], [30, 31, 58], [0, 59]):  # each is all that a reader is asked for
+        with open_video(path, kept=store) as video:
+            np.testing.assert_array_equal(video.frames(first), expected[first])
 
 
 @pytest.mark.parametrize("backend", ["decord", "torchcodec"])
@@ -165,7 +182,7 @@ def test_a_jump_leaves_packets_out(make_video, monkeypatch):
     with open_video(path) as video:
         decoded, real = [], video._packets.from_number
         monkeypatch.setattr(
-            video._packets, "from_number", lambda n: (decoded.append(p[0]) or p for p in real(n))
+            video._packets, "from_number", lambda *n: (decoded.append(p[0]) or p for p in real(*n))
         )
         frames = video.frames([1, 150, 151, 2])
     assert len(decoded) < 30 and min(decoded) == 0 and max(decoded) < 160

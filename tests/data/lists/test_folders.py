@@ -25,7 +25,14 @@ HIDDEN = (
     "__MACOSX/run/e.mp4",
     "run/@eaDir/f.mp4",
 )
-OF_SYSTEMS = ("Thumbs.db", "run/desktop.ini", "sit/.DS_Store", ".git/config", ".hidden")
+OF_SYSTEMS = (
+    "Thumbs.db",
+    "run/desktop.ini",
+    "sit/.DS_Store",
+    ".git/config",
+    ".hidden",
+    ".frame_index/a.mp4",
+)
 
 
 @pytest.fixture

@@ -24,11 +24,16 @@ from uniformer_video.storage.address import is_network_address, public_name
 if TYPE_CHECKING:
     import numpy as np
 
+    from uniformer_video.data.decoding.index_store import IndexStore
+
 _PLACEHOLDER = re.compile(r"\{0?(:0?\d*d)?\}")
 
 
 def open_video(
-    path: str | os.PathLike, backend: str = "auto", num_frames: int = 0
+    path: str | os.PathLike,
+    backend: str = "auto",
+    num_frames: int = 0,
+    kept: "IndexStore | None" = None,
 ) -> GuardedReader:
     """A reader for the video at `path`, a context manager.
 
@@ -36,17 +41,21 @@ def open_video(
     file). For extracted frames, `path` is their folder, or the folder and the template of their names,
     `folder/img_{:05d}.jpg`, and `num_frames` says how many there must be; 0 = all that are there. For a
     video in a shard it is `SHARD#OFFSET+LENGTH`, the shard a path or an address; "auto" and "pyav" read it.
+    kept: the frame index, which they ask and add to.
     Raises `DecodeError` when the file cannot be opened, holds no video, or the backend is not exact on it,
     `ConfigError` for a backend that is not known. Whatever a decoder raises on the file, then or later, is a
     `DecodeError` too (`guard.faults_of`).
     """
     path, decoder = os.fsdecode(path), find_decoder(backend)
+    open_file = decoder.open
+    if kept and decoder.open_kept:
+        open_file = partial(decoder.open_kept, kept=kept)
     if is_member(path):
         if not decoder.reads_shards:
             raise DecodeError(
                 f"{path} lies in a shard, which DATA.DECODING_BACKEND {backend} cannot read; use auto"
             )
-        return GuardedReader(path, decoder.open)
+        return GuardedReader(path, open_file)
     is_file = os.path.isfile(path)
     of_frames = num_frames or os.path.isdir(path) or (not is_file and names_frames(path))
     if of_frames and not decoder.of_images:
@@ -62,7 +71,7 @@ def open_video(
         raise DecodeError(f"{path} {_what_it_is(path)}{_no_image(path, decoder)}")
     if not os.access(path, os.R_OK):
         raise DecodeError(f"{path} may not be read by this user; change its permissions")
-    return GuardedReader(path, decoder.open)
+    return GuardedReader(path, open_file)
 
 
 def open_bytes(name: str, data: bytes, backend: str = "auto") -> GuardedReader:

@@ -6,16 +6,21 @@ that reads the video.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from uniformer_video.data.decoding.guard import VideoReader
 from uniformer_video.errors import ConfigError, choice_error, quote
 from uniformer_video.plugins import check_registered, is_defined_again
+
+if TYPE_CHECKING:
+    from uniformer_video.data.decoding.index_store import IndexStore
 
 
 @dataclass(frozen=True)
 class Decoder:
     """name: as the setting spells it. open: path -> `VideoReader`.
 
+    open_kept: (path, kept) -> `VideoReader` that takes an `IndexStore`; None = it has no use for one.
     reads_shards: also videos inside tar files. refuses_some: it has faults of its own, and refuses files
     that another reads. open_bytes: (name, data) -> `VideoReader` of a file in memory; None = it has none.
     of_images: it reads images, one picture a file, and no videos.
@@ -27,6 +32,7 @@ class Decoder:
     refuses_some: bool = False
     open_bytes: Callable[..., VideoReader] | None = None
     of_images: bool = False
+    open_kept: Callable[..., VideoReader] | None = None
 
 
 _DECODERS: dict[str, Decoder] = {}
@@ -63,6 +69,12 @@ def _open_pyav(path: str, data: bytes | None = None) -> VideoReader:
     return PyAVReader(path, data=data)
 
 
+def _open_pyav_kept(path: str, kept: "IndexStore") -> VideoReader:
+    from uniformer_video.data.decoding.pyav import PyAVReader
+
+    return PyAVReader(path, kept=kept)
+
+
 def _open_decord(path: str) -> VideoReader:
     from uniformer_video.data.decoding.decord import DecordReader
 
@@ -82,8 +94,16 @@ def _open_pillow(path: str, data: bytes | None = None) -> VideoReader:
 
 
 # exact on every file
-register_decoder(Decoder("auto", _open_pyav, reads_shards=True, open_bytes=_open_pyav))
-register_decoder(Decoder("pyav", _open_pyav, reads_shards=True, open_bytes=_open_pyav))
+for _name in ("auto", "pyav"):
+    register_decoder(
+        Decoder(
+            _name,
+            _open_pyav,
+            reads_shards=True,
+            open_bytes=_open_pyav,
+            open_kept=_open_pyav_kept,
+        )
+    )
 register_decoder(Decoder("decord", _open_decord, refuses_some=True))
 register_decoder(Decoder("torchcodec", _open_torchcodec, refuses_some=True))
 register_decoder(

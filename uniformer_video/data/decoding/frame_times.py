@@ -40,14 +40,18 @@ def trusted_index(packets: VideoPackets) -> tuple[FrameIndex | None, str]:
     """(the `FrameIndex`, ""), or (None, why the frames have to be counted)."""
     if reason := _distrust(packets):
         return None, reason
-    index = build_index(packets.times, packets.keys, packets.hidden)
+    index = listed_index(packets)
     if index is None:
         return None, "the timestamps do not tell the frames apart"
-    if not packets.allow_seeking:
-        index = index.without_seeking()
     if _shows_in_another_order(packets, index):
         return None, "its times are those of decoding"
     return index, ""
+
+
+def listed_index(packets: VideoPackets) -> FrameIndex | None:
+    """The `FrameIndex` of packets whose times are trusted; None where it would not be exact."""
+    index = build_index(packets.times, packets.keys, packets.hidden)
+    return index if index is None or packets.allow_seeking else index.without_seeking()
 
 
 def _distrust(packets: VideoPackets) -> str:
@@ -94,10 +98,11 @@ class CountedFrames:
     def __init__(self, packets: VideoPackets) -> None:
         self._packets = packets
         self._kept: list[av.VideoFrame] | None = None
+        self._was_asked = self._was_counted = False
 
     def count(self) -> tuple[list[int | None], list[int | None]]:
         """Decode all; of each frame, in ticks, the time of showing and that of decoding, None without."""
-        shown, decoded, self._kept = [], [], []
+        shown, decoded, self._kept, self._was_counted = [], [], [], True
         try:
             for frame in self._packets.decode_all():
                 shown.append(frame.pts)
@@ -112,6 +117,11 @@ class CountedFrames:
         return shown, decoded
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
+        if (
+            self._was_asked and not self._was_counted
+        ):  # but by another reader, which told their times
+            self.count()
+        self._was_asked = True
         return iter(self._kept or self._packets.decode_all())
 
     def forget(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.guard import GuardedReader
+from uniformer_video.data.decoding.index_store import IndexStore
 
 _LIMIT = 3  # readers of a process; of a large file each keeps up to 64 MB
 
@@ -34,12 +35,14 @@ class OpenReaders:
         self._begin()
 
     @contextmanager
-    def reader(self, path: str, backend: str, num_frames: int = 0) -> Iterator[GuardedReader]:
+    def reader(
+        self, path: str, backend: str, num_frames: int = 0, kept: IndexStore | None = None
+    ) -> Iterator[GuardedReader]:
         """As `open_video` for a block, and open after it, for the next one of the same file."""
         if self._process != os.getpid():
             self._begin()  # the files of the parent are its own
         key = (path, backend, num_frames, *_identity(path))
-        reader = self._readers.pop(key, None) or open_video(path, backend, num_frames)
+        reader = self._readers.pop(key, None) or open_video(path, backend, num_frames, kept)
         try:
             yield reader
         except BaseException:

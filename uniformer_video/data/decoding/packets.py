@@ -8,7 +8,7 @@ in the video is emptying the decoder and feeding it from there, in any container
 import errno
 import io
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from fractions import Fraction
 from itertools import dropwhile, islice
 from typing import Literal, cast
@@ -18,6 +18,7 @@ from av.container import InputContainer
 from av.stream import Discard
 from av.video.codeccontext import VideoCodecContext
 
+from uniformer_video.data.decoding.listing import Listing
 from uniformer_video.data.decoding.nal import ParameterSets, temporal_layers
 from uniformer_video.data.decoding.source import SINGLE_FILES, source_of
 from uniformer_video.data.decoding.spans import Span
@@ -92,23 +93,31 @@ class VideoPackets:
         self._opened: InputContainer | None = None
         self._number: int | None = None
         self._kept: list[av.Packet] | None = None
+        self._at_start = False  # of an open container
+        self._may_keep = False  # packets that were not listed
         self.times: list[int | None] = []
         self.keys: list[int] = []
         self.hidden: list[int] = []
         self.formats: set[str] = set()
         self.allow_skipping = False
 
-    def open(self) -> None:
-        """Open the file and list its packets.
+    def open(self, known: Listing | None = None) -> None:
+        """Open the file and list its packets. known: what that told before, in place of listing them.
 
         Raises `DecodeError` for what is no video or is cut off, `av.FFmpegError` where reading breaks.
         """
         self._open_container()
         self.formats = set(self._container.format.name.split(","))
         self.parameter_sets = ParameterSets(self._decoder)
-        broken = self._list()
-        if self.formats & _EXACT_HEADER:
-            self._check_complete(len(self.times) - broken)
+        if known is None:
+            broken = self._list()
+            if self.formats & _EXACT_HEADER:
+                self._check_complete(len(self.times) - broken)
+        else:
+            self.times, self.keys = [*known.times], [*known.keys]
+            self.hidden = [*known.hidden]
+            self.parameter_sets.change = known.parameters_change
+            self._may_keep = not known.parameters_change
         self.allow_skipping = self._may_skip()
         if self.parameter_sets.change:
             self._kept = None  # each request opens anew: a decoder keeps the last sets it met
@@ -147,10 +156,11 @@ class VideoPackets:
         self._decoder.thread_count = 1
         if self._decoder.name == "h264":
             self._decoder.options = _H264_OPTIONS
+        self._at_start = True
 
     def _list(self) -> int:
         """Note what all packets say; how many of them are broken."""
-        self._kept = []
+        self._kept, self._at_start = [], False
         size = broken = 0
         is_vp8, packets = self.codec == "vp8", self._readable()
         while batch := list(islice(packets, _SCANNED)):
@@ -170,6 +180,16 @@ class VideoPackets:
             elif self._kept is not None:
                 self._kept += batch
         return broken
+
+    def listing(
+        self,
+        why_counted: str,
+        shown: Sequence[int | None] = (),
+        decoded: Sequence[int | None] = (),
+    ) -> Listing:
+        """What `open` takes to know these packets; the arguments are as in `Listing`."""
+        change = self.parameter_sets.change
+        return Listing(self.times, self.keys, self.hidden, change, why_counted, shown, decoded)
 
     def _readable(self) -> Iterator[av.Packet]:
         """All packets, or those before the file breaks, where that is borne."""
@@ -278,31 +298,69 @@ class VideoPackets:
     @property
     def allow_seeking(self) -> bool:
         """True where decoding may start at any key frame and not at the first packet alone."""
-        lands_beside = self._kept is None and self.formats & _NO_SEEKING
+        lands_beside = self._kept is None and self.seeks_beside
         return not (self.parameter_sets.change or lands_beside)
+
+    @property
+    def seeks_beside(self) -> bool:
+        """True where packets have to be kept in memory for decoding to start at a key frame."""
+        return bool(self.formats & _NO_SEEKING)
 
     def may_reorder(self) -> bool:
         """Whether the decoder may give pictures in another order than that of the packets."""
         self._decoder.open(strict=False)
         return bool(self._decoder.has_b_frames)
 
-    def from_number(self, number: int) -> Iterator[tuple[int, av.Packet]]:
-        """(number, packet) from packet `number` on, with the decoder emptied."""
+    def from_number(self, number: int, stop: int | None = None) -> Iterator[tuple[int, av.Packet]]:
+        """(number, packet) from packet `number` to `stop`, included, with the decoder emptied; None = all."""
+        end = len(self) if stop is None else stop + 1
+        if self._may_keep and number == 0 and not self._at_start:
+            self._keep_all()
         if self._kept is not None:
             self._decoder.flush_buffers()
-            yield from enumerate(islice(self._kept, number, None), number)
+            yield from enumerate(islice(self._kept, number, end), number)
             return
-        start = self.times[number]
-        if number == 0:
-            self._open_container()
-        else:
-            assert start is not None, "a packet to start at has a time"
-            self._container.seek(start, stream=self._stream)
-            self._decoder.flush_buffers()
+        packets = islice(self._sought(number) if number else self._rewound(), end - number)
+        # one at a time, between others that are decoded, takes three times as long
+        while batch := list(islice(packets, _SCANNED)):
+            yield from enumerate(batch, number)
+            number += len(batch)
+
+    def _sought(self, number: int) -> Iterator[av.Packet]:
+        """The packets from a key frame on, read from the file."""
+        start, self._at_start = self.times[number], False
+        assert start is not None, "a packet to start at has a time"
+        self._container.seek(start, stream=self._stream)
+        self._decoder.flush_buffers()
         packets = dropwhile(
-            lambda packet: packet.pts != start, demux(self._container, self._stream)
+            lambda packet: packet.pts != start or not packet.is_keyframe,
+            demux(self._container, self._stream),
         )
-        yield from enumerate(packets, number)
+        first = next(packets, None)
+        if first is None:  # it went to a place behind
+            yield from islice(self._rewound(), number, None)
+            return
+        yield first
+        yield from packets
+
+    def _keep_all(self) -> None:
+        """Read packets that were known into memory, for a second request; no more than may be kept."""
+        self._may_keep = False
+        kept, size = [], 0
+        for packet in self._rewound():
+            size += packet.size
+            if size > self.kept_bytes:
+                return
+            kept.append(packet)
+        if len(kept) == len(self):
+            self._kept = kept
+
+    def _rewound(self) -> Iterator[av.Packet]:
+        """All packets, read from the file."""
+        if not self._at_start:
+            self._open_container()
+        self._at_start = False
+        yield from demux(self._container, self._stream)
 
     def decode_span(
         self, span: Span, needed: Container[int] = (), skips: bool = False
@@ -320,14 +378,12 @@ class VideoPackets:
     def _fed(self, span: Span, needed: Container[int], skips: bool) -> Iterator[av.Packet]:
         """The packets of a span, each when the decoder is set for it."""
         mode = ""
-        for number, packet in self.from_number(span.start):
+        for number, packet in self.from_number(span.start, span.stop):
             wish: Literal["NONREF", "DEFAULT"]
             wish = "NONREF" if skips and number not in needed else "DEFAULT"
             if wish != mode:
                 self._decoder.skip_frame = mode = wish
             yield packet
-            if number == span.stop:
-                break
 
     def decode_all(self) -> Iterator[av.VideoFrame]:
         """Decode all of them."""

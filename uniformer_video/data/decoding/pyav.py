@@ -17,9 +17,12 @@ from uniformer_video.data.decoding.frame_times import (
     CountedFrames,
     counted_times,
     frame_rate,
+    listed_index,
     trusted_index,
 )
 from uniformer_video.data.decoding.index import FrameIndex
+from uniformer_video.data.decoding.index_store import IndexStore
+from uniformer_video.data.decoding.listing import Listing
 from uniformer_video.data.decoding.orientation import UPRIGHT, Orientation, orientation
 from uniformer_video.data.decoding.packets import VideoPackets
 from uniformer_video.data.decoding.reader import Clip, Reader, shrunk_size
@@ -32,10 +35,16 @@ class PyAVReader(Reader):
 
     `index` is the `FrameIndex`, None where frames had to be counted; `why_counted` says why.
     `formats` are the names of the container's format. data: the file itself, where `path` is but its name.
+    kept: where the listings of videos are kept. One that is there is not made again, and one that is not is
+    put there.
     """
 
     def __init__(
-        self, path: str, packets: VideoPackets | None = None, data: bytes | None = None
+        self,
+        path: str,
+        packets: VideoPackets | None = None,
+        data: bytes | None = None,
+        kept: IndexStore | None = None,
     ) -> None:
         self._packets = VideoPackets(path, data=data) if packets is None else packets
         self._path = self._packets.path
@@ -44,16 +53,15 @@ class PyAVReader(Reader):
         self._orientations: dict[int, Orientation] = {}
         self._first_orientation = UPRIGHT  # of an animation whose first picture alone states it
         try:
-            self._packets.open()
-            self.formats = self._packets.formats
-            self.index, self.why_counted = trusted_index(self._packets)
+            listing = self._listing(path, kept)
+            self.formats, self.why_counted = self._packets.formats, listing.why_counted
             shown: Sequence[int | None]
             self._ticks: Sequence[int] | np.ndarray | None
             if self.index:
                 shown = self._ticks = self.index.times
             else:
-                shown, decoded = self._counted.count()
-                self._ticks = counted_times(self._packets, shown, decoded)
+                shown = listing.shown
+                self._ticks = counted_times(self._packets, shown, listing.decoded)
             if self._packets.is_bare_stream:
                 self._ticks = None
             self.num_frames = len(shown)
@@ -66,6 +74,23 @@ class PyAVReader(Reader):
         except BaseException:
             self.close()
             raise
+
+    def _listing(self, path: str, kept: IndexStore | None) -> Listing:
+        """Open the file and set `index`; what the packets tell, or told before."""
+        known_by = kept.identify(path) if kept else None
+        if kept and known_by and (known := kept.read(known_by)):
+            self._packets.open(known)
+            self.index = None if known.why_counted else listed_index(self._packets)
+            return known
+        self._packets.open()
+        self.index, why_counted = trusted_index(self._packets)
+        shown, decoded = ([], []) if self.index else self._counted.count()
+        listing = self._packets.listing(why_counted, shown, decoded)
+        if kept:
+            # one that is read through packets in memory would be read more slowly without them
+            worth_it = shown or not self._packets.seeks_beside
+            kept.keep(path, known_by, listing if worth_it else None)
+        return listing
 
     @property
     def times(self) -> np.ndarray | None:

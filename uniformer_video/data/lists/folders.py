@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.frame_names import holds_frames
+from uniformer_video.data.decoding.index_store import INDEX_FOLDER
 from uniformer_video.data.lists.media import IMAGE, VIDEO, Medium
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.words import name_some, plural
@@ -127,7 +128,8 @@ def find_videos(folder: str | os.PathLike, medium: Medium = VIDEO) -> FoundVideo
         for name in filter(medium.fits, names):
             (hidden if is_hidden(name) else videos).append(part / name)
         for name in hidden_folders:
-            hidden += _files_below(folder, part / name, medium)
+            if name != INDEX_FOLDER:  # of as many files as there are videos, and none is one
+                hidden += _files_below(folder, part / name, medium)
         circular += [part / name for name in links]
     frames = _frames_alone(with_pictures, videos)
     videos += frames

@@ -19,6 +19,7 @@ from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.cache import FrameCache
 from uniformer_video.data.decoding.guard import GuardedReader
+from uniformer_video.data.decoding.index_store import IndexStore
 from uniformer_video.data.decoding.opened import OpenReaders
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.film_strip import film_strip
@@ -121,7 +122,7 @@ class TrainDataset(Dataset):
     cache: where frames are that were decoded before; what it does not have is decoded. label_maps: of
     pictures, for token labelling; a picture without its map counts as broken. read_label: (record, (height,
     width) of its frames) -> what `augment.draw` takes as its label; worker processes get a copy, and a
-    `DecodeError` makes the video count as broken.
+    `DecodeError` makes the video count as broken. frame_index: as `open_video` takes it.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class TrainDataset(Dataset):
         cache: FrameCache | None = None,
         label_maps: LabelMaps | None = None,
         read_label: Callable[[VideoRecord, Size], Any] = record_labels,
+        frame_index: IndexStore | None = None,
     ):
         self.records = records
         self.sampling = sampling
@@ -151,6 +153,7 @@ class TrainDataset(Dataset):
         self.cache = cache
         self.label_maps = label_maps
         self.read_label = read_label
+        self.frame_index = frame_index
         self._substitutes = np.flatnonzero([record.weight for record in records])
         self._opened = OpenReaders()
 
@@ -181,7 +184,8 @@ class TrainDataset(Dataset):
     def decode(self, record: VideoRecord, rng: np.random.Generator) -> np.ndarray:
         """The frames of a random clip of a `VideoRecord`: `uint8 [T, H, W, 3]`."""
         kept = self.cache.read(record.path) if self.cache and not record.num_frames else None
-        with kept or open_record(record, self.backend, self._opened) as video:
+        opened = kept or open_record(record, self.backend, self._opened, self.frame_index)
+        with opened as video:
             timeline = timeline_of(video, self.sampling, record.path, record.start, record.end)
             indices = timeline[self.sampling.train_clip(len(timeline), rng)]
             return video.frames(indices, self.decode_short_side)
@@ -240,7 +244,7 @@ class EvalDataset(Dataset):
     """All views of each video, from one opening and one decoding pass.
 
     playback: "forward", "reverse" (the video backwards) or "still" (its middle frame repeated).
-    faults, decode_short_side: as in `TrainDataset`. strips: whether samples have a `strip`.
+    faults, decode_short_side, frame_index: as in `TrainDataset`. strips: whether samples have a `strip`.
     """
 
     def __init__(
@@ -254,6 +258,7 @@ class EvalDataset(Dataset):
         faults: dict[str, str] | None = None,
         decode_short_side: int = 0,
         strips: bool = False,
+        frame_index: IndexStore | None = None,
     ):
         self.records = records
         self.sampling = sampling
@@ -265,6 +270,7 @@ class EvalDataset(Dataset):
         self.decode_short_side = decode_short_side
         self.strips = strips
         self.opened = OpenReaders()
+        self.frame_index = frame_index
 
     def __len__(self) -> int:
         return len(self.records)
@@ -285,6 +291,7 @@ class EvalDataset(Dataset):
                     record.end,
                     self.decode_short_side,
                     self.opened,
+                    self.frame_index,
                 )
         except (DecodeError, OSError) as error:
             return EvalSample(index, None, one_line(error))
@@ -308,15 +315,17 @@ def decode_test_clips(
     end: float | None = None,
     decode_short_side: int = 0,
     opened: OpenReaders | None = None,
+    frame_index: IndexStore | None = None,
 ) -> tuple[np.ndarray, int]:
     """The test clips of a video, by one opening and one pass, and how many of them repeat another.
 
     They are `uint8 [num_clips, T, H, W, 3]`. Clips of a short video may be of the same frames.
     `backend` and `num_frames` are those of `open_video`, `decode_short_side` is what a reader's `frames`
     takes; `start` and `end`, in seconds, say which segment of the video counts. Of a segment the file stays
-    open among `opened`, for the next one. Raises `DecodeError` where it has no frame there.
+    open among `opened`, for the next one. frame_index: as `open_video` takes it. Raises `DecodeError` where
+    it has no frame there.
     """
-    with _open_segment(path, backend, num_frames, start, end, opened) as video:
+    with _open_segment(path, backend, num_frames, start, end, opened, frame_index) as video:
         timeline = timeline_of(video, sampling, path, start, end)
         indices = sampling.test_clips(len(timeline), num_clips)
         repeated = num_clips - len(np.unique(timeline[indices], axis=0))
@@ -326,10 +335,17 @@ def decode_test_clips(
 
 
 def open_record(
-    record: VideoRecord, backend: str, opened: OpenReaders
+    record: VideoRecord,
+    backend: str,
+    opened: OpenReaders,
+    frame_index: IndexStore | None = None,
 ) -> AbstractContextManager[GuardedReader]:
-    """The video of a record; of a segment it stays open among `opened`, for the next one."""
-    return _open_segment(record.path, backend, record.num_frames, record.start, record.end, opened)
+    """The video of a record; of a segment it stays open among `opened`, for the next one.
+
+    frame_index: as `open_video` takes it.
+    """
+    segment = record.start, record.end
+    return _open_segment(record.path, backend, record.num_frames, *segment, opened, frame_index)
 
 
 def _open_segment(
@@ -339,11 +355,12 @@ def _open_segment(
     start: float,
     end: float | None,
     opened: OpenReaders | None,
+    frame_index: IndexStore | None = None,
 ) -> AbstractContextManager[GuardedReader]:
     """`open_video`, or, where only a segment counts, a reader among those that are `opened`."""
     if opened is None or not (start or end is not None):
-        return open_video(path, backend, num_frames)
-    return opened.reader(path, backend, num_frames)
+        return open_video(path, backend, num_frames, frame_index)
+    return opened.reader(path, backend, num_frames, frame_index)
 
 
 class OpenVideo(Protocol):

@@ -77,7 +77,8 @@ class VariantDataset(Dataset):
     def _decode(self, record: VideoRecord) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
         """(every frame that any variant shows, once, uint8 `[frames, H, W, 3]`; `places`; `held`)."""
         tested = self.tested
-        with open_record(record, tested.backend, tested.opened) as video:
+        opened = open_record(record, tested.backend, tested.opened, tested.frame_index)
+        with opened as video:
             timeline = timeline_of(video, tested.sampling, record.path, record.start, record.end)
             length = len(timeline)
             own = tested.sampling.test_clips(length, tested.num_clips)

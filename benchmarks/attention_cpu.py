@@ -1,0 +1,105 @@
+"""Attention on a CPU: torch's fused form beside plain matrix products, and the limit of the machine.
+
+    python benchmarks/attention_cpu.py [--precision bf16] [--threads 1] [--quick]
+
+Sides alternate in one run; printed are medians of the processor's milliseconds. `limit` is what the matrix
+products alone would take at the rate of one large product: two in the forward pass, and five in the backward
+pass of the fused form, which keeps no attention and computes it again.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+from torch.nn import functional as F
+
+# (tokens, heads) of stages 3 and 4 of UniFormer-S at 16x224x224; heads are 64 wide.
+LAYERS = [(1568, 5), (392, 8)]
+WIDTH = 64
+
+
+def fused(query, key, value):
+    return F.scaled_dot_product_attention(query, key, value)
+
+
+def plain(query, key, value):
+    """softmax(q k^T / sqrt(d)) v, which keeps the attention for the backward pass."""
+    return (query @ key.transpose(-2, -1) * WIDTH**-0.5).softmax(-1) @ value
+
+
+SIDES = {"fused": fused, "plain": plain}
+
+
+def passes(attend, qkv):
+    """CPU seconds of the (forward, backward) pass; qkv: `[1, N, 3, heads, 64]`, as the model has it."""
+    parts = [part.requires_grad_() for part in qkv.permute(2, 0, 3, 1, 4).detach().unbind(0)]
+    started = time.process_time()
+    out = attend(*parts)
+    middle = time.process_time()
+    gradient = torch.ones_like(out)
+    again = time.process_time()
+    torch.autograd.grad(out, parts, gradient)
+    return middle - started, time.process_time() - again
+
+
+def errors(attend, qkv):
+    """Relative L2 errors of (output, gradients) against the formula in float64."""
+    found = []
+    for function, values in ((attend, qkv), (plain, qkv.double())):
+        values = values.clone().requires_grad_()
+        out = function(*values.permute(2, 0, 3, 1, 4).unbind(0))
+        gradient = torch.linspace(-1, 1, WIDTH).to(values.dtype).expand_as(out)
+        found.append((out, torch.autograd.grad(out, values, gradient)[0]))
+    return [((ours - true).norm() / true.norm()).item() for ours, true in zip(*found, strict=True)]
+
+
+def product_rate(dtype, side):
+    """Operations of a matrix product in a CPU second."""
+    left, right = torch.randn(2, side, side).to(dtype)
+    times = []
+    for _ in range(6):
+        started = time.process_time()
+        torch.mm(left, right)
+        times.append(time.process_time() - started)
+    return 2 * side**3 / max(statistics.median(times[1:]), 1e-9)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--quick", action="store_true", help="small: a check of the script")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
+    rate = product_rate(dtype, 64 if args.quick else 1568)
+    print(
+        f"ms of CPU, one clip, {args.precision}, {args.threads} threads, torch {torch.__version__}"
+    )
+    print(f"matrix products: {rate / 1e9:.0f} billion operations a second of CPU\n")
+    print("| tokens, heads | side | forward | limit | backward | limit | errors |\n|" + "---|" * 7)
+    for tokens, heads in [(32, 2)] if args.quick else LAYERS:
+        qkv = torch.randn(1, tokens, 3, heads, WIDTH).to(dtype)
+        product = 2 * tokens**2 * WIDTH * heads / rate * 1000
+        times = {side: [] for side in SIDES}
+        for _ in range(args.rounds + 1):  # the first does not count
+            for side, attend in SIDES.items():
+                times[side].append(passes(attend, qkv))
+        for side, attend in SIDES.items():
+            forward, backward = (
+                1000 * statistics.median(column) for column in zip(*times[side][1:], strict=True)
+            )
+            error = " and ".join(f"{value:.0e}" for value in errors(attend, qkv))
+            again = 5 if attend is fused else 4
+            print(
+                f"| {tokens}, {heads} | {side} | {forward:.1f} | {2 * product:.1f} | {backward:.1f} "
+                f"| {again * product:.1f} | {error} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

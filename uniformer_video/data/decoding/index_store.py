@@ -1,0 +1,147 @@
+"""The frame index that is kept: what the packets of videos told, so that they are listed once.
+
+One small file a video, in a folder that any processes of any machines may share: each file is written
+whole and put in place by renaming, is checked by a checksum when it is read, and needs no lock. So nothing
+is lost by a killed process, and network file systems do. Most take less than a kilobyte, which is a block
+of the disk, commonly 4 kB: 240,000 videos take about 1 GB.
+
+A file says which video it is of: its path, its size, when it was changed, and the version of FFmpeg that
+listed it. What does not agree, or is damaged, is as if it were not there, and is written anew.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.sharedctypes import RawArray
+from pathlib import Path
+from typing import Any
+
+from uniformer_video.data.decoding.listing import Listing, pack, unpack
+from uniformer_video.files import atomic_write
+from uniformer_video.storage.members import member_of
+
+_VERSION = (
+    1  # of the files, and of what decides which frames a video has; raise it when one changes
+)
+_SUFFIX = ".index"
+INDEX_FOLDER = ".frame_index"  # in a data folder; hidden, so that it is no class of videos
+# What the tally counts. LEFT_OUT: what cannot be known again, or gains nothing by it.
+FOUND, WRITTEN, UNWRITTEN, LEFT_OUT = _COUNTED = ("found", "written", "unwritten", "left out")
+_SLOTS = 256  # processes of a machine that count without waiting for each other
+
+
+class Tally:
+    """How often each thing happened, in this process and those that it starts.
+
+    Without a lock, which a killed process could keep: each process counts in a slot of its own.
+    """
+
+    def __init__(self) -> None:
+        self._cells = RawArray("q", _SLOTS * len(_COUNTED))
+
+    def add(self, what: str) -> None:
+        """Count one of `FOUND`, `WRITTEN`, `UNWRITTEN` and `LEFT_OUT`."""
+        self._cells[os.getpid() % _SLOTS * len(_COUNTED) + _COUNTED.index(what)] += 1
+
+    def total(self) -> Counter[str]:
+        """name -> count, of `FOUND`, `WRITTEN`, `UNWRITTEN` and `LEFT_OUT`."""
+        cells = list(self._cells)
+        return Counter(
+            {what: sum(cells[place :: len(_COUNTED)]) for place, what in enumerate(_COUNTED)}
+        )
+
+
+@dataclass
+class IndexStore:
+    """The listings in `folder`; see the module.
+
+    root: videos below it are known by their path from there, so that the folder may move with them; others
+    are known by their full path. is_writable: whether it is tried to keep what is listed. tally: what came
+    of the videos that were opened.
+    """
+
+    folder: Path
+    root: Path | None = None
+    is_writable: bool = True
+    tally: Tally = field(default_factory=Tally, compare=False, repr=False)
+
+    def identify(self, path: str) -> "Identity | None":
+        """What the video at `path` is known by now; None for what is no file, nor in one."""
+        member = member_of(path)
+        file = path if member is None or os.path.isfile(path) else member.shard
+        try:
+            found = os.stat(file)
+        except (OSError, ValueError):
+            return None
+        return Identity(self._known_path(path), found.st_size, found.st_mtime_ns)
+
+    def _known_path(self, path: str) -> str:
+        full = os.path.abspath(path)
+        if self.root is None or not Path(full).is_relative_to(self.root):
+            return full
+        return os.path.relpath(full, self.root)
+
+    def read(self, identity: "Identity") -> Listing | None:
+        """The listing that is kept of a video, if there is one."""
+        try:
+            data = self._file(identity).read_bytes()
+        except OSError:
+            return None
+        listing = unpack(data, identity.to_dict())
+        if listing:
+            self.tally.add(FOUND)
+        return listing
+
+    def keep(self, path: str, identity: "Identity | None", listing: Listing | None) -> None:
+        """Keep what listing the video at `path` told; None is counted as left out.
+
+        identity: from before it was opened; a video that has changed since is left out.
+        """
+        if identity is None or listing is None or self.identify(path) != identity:
+            self.tally.add(LEFT_OUT)
+            return
+        written = False
+        if self.is_writable:
+            with suppress(OSError):
+                self.write(identity, listing)
+                written = True
+        self.tally.add(WRITTEN if written else UNWRITTEN)
+
+    def write(self, identity: "Identity", listing: Listing) -> None:
+        """Raises `OSError` where the folder cannot be written."""
+        file = self._file(identity)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(file, lasting=False) as opened:
+            opened.write(pack(listing, identity.to_dict()))
+
+    def _file(self, identity: "Identity") -> Path:
+        name = os.fsencode(identity.path)
+        digest = hashlib.sha256(name).hexdigest()[:32]
+        return self.folder / digest[:2] / f"{digest[2:]}{_SUFFIX}"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """path: as the store knows the video. size: of its file, in bytes. changed: when, in nanoseconds."""
+
+    path: str
+    size: int
+    changed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that must be the same for a listing to be that of the video."""
+        import av
+
+        libraries = [".".join(map(str, av.library_versions[name])) for name in _LISTED_BY]
+        return {
+            "version": _VERSION,
+            "path": self.path,
+            "size": self.size,
+            "changed": self.changed,
+            "libraries": [av.__version__, *libraries],
+        }
+
+
+_LISTED_BY = ("libavformat", "libavcodec")
