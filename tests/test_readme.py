@@ -229,6 +229,9 @@ COMMANDS = {
     "uniformer-video bench loader --cfg FILE": Known(
         changed={"FILE": f"{K400} --clips 2 --repeat 1 --workers 1"}, added=SHORT
     ),
+    "uniformer-video bench run --cfg FILE --test": Known(
+        changed={"FILE": f"{K400} --steps 1 --videos 2 --repeat 1"}, added=SHORT
+    ),
     "uniformer-video prepare": MENTIONED,
     "uniformer-video prepare shards": MENTIONED,
     "uniformer-video prepare token-labels": MENTIONED,

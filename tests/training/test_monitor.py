@@ -110,6 +110,21 @@ def test_a_validation_after_the_first_epoch_is_among_the_costs():
     assert not costs.validation(900.0) and not costs.step(6, 600.0)
 
 
+@pytest.mark.parametrize(
+    ("each_epoch", "told"),
+    [
+        (False, "takes 30.0 s of training; 4 epochs: 2 min 06 s"),
+        (True, "takes 36.0 s of training; 4 epochs: 2 min 24 s"),
+    ],
+)
+def test_the_wait_for_the_first_batches_counts_once_or_each_epoch(each_epoch, told):
+    timetable = Timetable(3, 12, 0, 3)
+    costs = RunCosts(timetable, 2, "core", "2 cores", waits_each_epoch=each_epoch)
+    assert not costs.step(1, 70.0, 7.0) + costs.step(2, 10.0, 1.0)
+    assert told in costs.step(3, 10.0, 1.0)  # of 70 s only the wait counts, less a usual one
+    assert costs.record(0.0)["epoch_seconds"] == (36.0 if each_epoch else 30.0)
+
+
 def test_a_run_that_may_end_early_costs_so_much_at_most():
     costs = RunCosts(Timetable(1, 9, 0, 1), devices=1, unit="GPU", hardware="a", may_end_early=True)
     assert "; at most 9 epochs: 9.0 s" in costs.step(1, 1.0)

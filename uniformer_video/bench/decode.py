@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from uniformer_video.bench.figures import Figure
 from uniformer_video.data.decoding import names_frames, open_video
 from uniformer_video.data.decoding.index_store import IndexStore
 from uniformer_video.data.sampling import ClipSampling
@@ -143,16 +144,21 @@ def _mean(speeds: Sequence[float] | None) -> str:
     return f"{math.prod(speeds) ** (1 / len(speeds)):.2f}x " if speeds else "-"
 
 
-def run(paths: Iterable[Path | str], repeat: int) -> list[str]:
+def run(
+    paths: Iterable[Path | str], repeat: int, figures: dict[str, Figure] | None = None
+) -> list[str]:
     """Measure the videos and return the table's lines.
 
-    A video that we cannot read is left out and named; an error where none is left.
+    A video that we cannot read is left out and named; an error where none is left. figures: gets the times
+    with their spread, by video, request and library.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return _run(paths, repeat, IndexStore(Path(folder)))
+        return _run(paths, repeat, IndexStore(Path(folder)), figures)
 
 
-def _run(paths: Iterable[Path | str], repeat: int, kept: IndexStore) -> list[str]:
+def _run(
+    paths: Iterable[Path | str], repeat: int, kept: IndexStore, figures: dict[str, Figure] | None
+) -> list[str]:
     readable, broken = _readable(paths, kept)
     if not readable:
         raise UserError(next(iter(broken)))
@@ -163,7 +169,16 @@ def _run(paths: Iterable[Path | str], repeat: int, kept: IndexStore) -> list[str
         )
     if repeat < 1:
         raise UserError(f"--repeat is {repeat}; it is at least 1")
-    lines = table({path: measure(path, repeat, sides) for path in readable})
+    measured = {path: measure(path, repeat, sides) for path in readable}
+    if figures is not None:
+        figures |= {
+            f"{os.path.basename(path)}: {name}: {side}": Figure.of_seconds(times)
+            for path, by_request in measured.items()
+            for name, results in by_request.items()
+            for side, (times, _) in results.items()
+            if times
+        }
+    lines = table(measured)
     if broken:
         lines.append(f"{plural(len(broken), 'video')} left out as broken: {name_some(broken)}")
     return lines

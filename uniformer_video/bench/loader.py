@@ -4,20 +4,20 @@ import itertools
 import math
 import statistics
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
 
-from uniformer_video.bench.generated import generate_images, generate_videos
+from uniformer_video.bench.clock import PartClock
+from uniformer_video.bench.figures import Figure
 from uniformer_video.bench.published_images import PublishedImages
 from uniformer_video.bench.published_loader import PublishedDataset
+from uniformer_video.bench.some_data import some_data
 from uniformer_video.data.clips.augment import ColorJitter, RandAugment
 from uniformer_video.data.clips.auto_augment import AutoAugment
 from uniformer_video.data.clips.images import ImageAugmentation
@@ -28,8 +28,6 @@ from uniformer_video.data.loading.loader import TrainLoader, TrainPlan, collate_
 from uniformer_video.errors import ConfigError, DataError, DecodeError
 from uniformer_video.randomness import generator
 from uniformer_video.runs.build_clips import build_train_dataset
-from uniformer_video.runs.build_data import build_data
-from uniformer_video.runs.check import is_of_images
 from uniformer_video.words import name_some, one_line, plural
 
 DECODE, COLLATE, DEVICE = "open and decode", "collate", "on the device"
@@ -47,7 +45,7 @@ class LoaderTimes:
     """What was measured. Seconds are medians over the rounds of the mean of a round, for one clip.
 
     broken: path -> reason of the videos that could not be decoded, in whose place the next ones came. images:
-    clips are images, and the words for them.
+    clips are images, and the words for them. figures: the same times with their spread over the rounds.
     """
 
     ours: dict[
@@ -59,6 +57,7 @@ class LoaderTimes:
     )  # workers -> clips a second of the whole loader
     broken: dict[str, str] = field(default_factory=dict)
     images: bool = False
+    figures: dict[str, Figure] = field(default_factory=dict)
 
 
 def measure(
@@ -76,8 +75,8 @@ def measure(
     where none of the videos can be decoded.
     """
     broken: dict[str, str] = {}
-    with _some_videos(cfg) as (records, names):
-        dataset = build_train_dataset(cfg, records, names)
+    with some_data(cfg) as data:
+        dataset = build_train_dataset(cfg, data.train, data.class_names)
         sides: Sides = {"ours": dataset}
         if baseline:
             sides["baseline"] = _published(dataset)
@@ -86,7 +85,20 @@ def measure(
             times = _time_steps(sides, records, rounds)
         rates = {count: _loader_rate(dataset, clips, count, broken) for count in workers}
     images = isinstance(dataset.augment, ImageAugmentation)
-    return LoaderTimes(times["ours"], times.get("baseline"), rates, broken, images)
+    medians = {
+        side: {step: statistics.median(each) for step, each in steps.items()}
+        for side, steps in times.items()
+    }
+    figures = {
+        f"{side}: {step}": Figure.of_seconds(each)
+        for side, steps in times.items()
+        for step, each in steps.items()
+    }
+    figures |= {
+        f"loader, {plural(count, 'worker')}": Figure.of([rate], "clips/s")
+        for count, rate in rates.items()
+    }
+    return LoaderTimes(medians["ours"], medians.get("baseline"), rates, broken, images, figures)
 
 
 def worker_counts(text: str) -> list[int]:
@@ -154,22 +166,6 @@ def _seconds(times: Mapping[str, float], step: str) -> float:
     return {"all": workers, "all but decoding": workers - times[DECODE], **times}[step]
 
 
-class _Clock:
-    """Adds up the time since the last mark under a step's name."""
-
-    def __init__(self) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-        self.start()
-
-    def start(self) -> None:
-        self.last = time.perf_counter()
-
-    def mark(self, step: str) -> None:
-        now = time.perf_counter()
-        self.seconds[step] += now - self.last
-        self.last = now
-
-
 def _decodable(sides: Sides, count: int, broken: dict[str, str]) -> list[VideoRecord]:
     """For each of `count` positions a record whose clip all sides decode; the others go to `broken`."""
     records = sides["ours"].records
@@ -194,15 +190,15 @@ def _decodable(sides: Sides, count: int, broken: dict[str, str]) -> list[VideoRe
 
 def _time_steps(
     sides: Sides, records: Sequence[VideoRecord], rounds: int
-) -> dict[str, dict[str, float]]:
-    """{side: {step: seconds a clip}}; the sides take turns clip by clip, after one unmeasured clip."""
+) -> dict[str, dict[str, list[float]]]:
+    """{side: {step: seconds a clip of each round}}; they take turns clip by clip, after an unmeasured one."""
     copies = sides["ours"].copies
     positions = range(len(records))
     measured: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for dataset in sides.values():
-        _make_sample(dataset, records[0], 0, _Clock())
+        _make_sample(dataset, records[0], 0, PartClock())
     for _ in range(rounds):
-        clocks = {side: _Clock() for side in sides}
+        clocks = {side: PartClock() for side in sides}
         samples: dict[str, list[TrainSample]] = {side: [] for side in sides}
         for position in positions:
             for side, dataset in sides.items():
@@ -217,7 +213,7 @@ def _time_steps(
             steps = [step for step in _ALL_STEPS if step in clock.seconds]
             measured[side].append({step: clock.seconds[step] / made for step in steps})
     return {
-        side: {step: statistics.median(one[step] for one in of_rounds) for step in of_rounds[0]}
+        side: {step: [one[step] for one in of_rounds] for step in of_rounds[0]}
         for side, of_rounds in measured.items()
     }
 
@@ -227,7 +223,9 @@ def _decode(dataset: Side, record: VideoRecord, position: int) -> Any:
     return dataset.decode(record, generator("clip", dataset.seed, 0, position, 0))
 
 
-def _make_sample(dataset: Side, record: VideoRecord, position: int, clock: _Clock) -> TrainSample:
+def _make_sample(
+    dataset: Side, record: VideoRecord, position: int, clock: PartClock
+) -> TrainSample:
     clock.start()
     frames = _decode(dataset, record, position)
     clock.mark(DECODE)
@@ -244,7 +242,7 @@ def _make_sample(dataset: Side, record: VideoRecord, position: int, clock: _Cloc
     return sample
 
 
-def _make_batch(dataset: Side, samples: Sequence[TrainSample], clock: _Clock) -> None:
+def _make_batch(dataset: Side, samples: Sequence[TrainSample], clock: PartClock) -> None:
     """Collate, and what is left to do on the device, where something is."""
     clock.start()
     batch = collate_train(samples)
@@ -268,23 +266,6 @@ def _loader_rate(dataset: TrainDataset, clips: int, workers: int, broken: dict[s
             made += 0 if batch.labels is None else len(batch.labels)
             broken |= {path: reason for path, reason in batch.broken if path not in broken}
     return made / (time.perf_counter() - started)
-
-
-@contextmanager
-def _some_videos(cfg: CfgNode) -> Iterator[tuple[Sequence[VideoRecord], Sequence[str]]]:
-    """(records, class names) of the config's training list, or of generated videos without one."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.TRAIN.ENABLE, cfg.TRAIN.EVAL_PERIOD, cfg.TEST.ENABLE = True, 0, False
-    cfg.TRAIN.EVAL_ITERS = 0
-    if cfg.DATA.PATH_TO_DATA_DIR:
-        data = build_data(cfg)
-        yield data.train, data.class_names
-        return
-    generate = generate_images if is_of_images(cfg) else generate_videos
-    with TemporaryDirectory() as folder:
-        records = generate(folder)
-        yield records, [record.name for record in records]
 
 
 @contextmanager

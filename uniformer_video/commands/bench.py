@@ -6,6 +6,16 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from uniformer_video.commands.bench_run import (
+    add_record,
+    begin,
+    conclude,
+    model,
+    model_arguments,
+    run,
+    run_arguments,
+    typed,
+)
 from uniformer_video.commands.options import CONFIG_HELP, Command, add_overrides
 from uniformer_video.commands.status import EXIT_INTERRUPTED
 from uniformer_video.errors import ConfigError, UserError
@@ -30,7 +40,7 @@ def bench_arguments(parser: ArgumentParser) -> None:
 
 
 def bench_command(args: Namespace) -> int | None:
-    """Measure decoding, the training loader, comparing videos, predictions, and what inflation is worth.
+    """Measure decoding, the training loader, models, whole runs, comparing videos, predictions, inflation.
 
     Decoding, loading and predictions are timed beside the other side of a comparison, in one run: times of
     one machine at one time mean little; compare the ratios.
@@ -46,15 +56,20 @@ def _decode_arguments(parser: ArgumentParser) -> None:
         help="video files, folders of frames, or folders of them",
     )
     parser.add_argument("--repeat", type=int, default=9, metavar="N", help="rounds (9)")
+    add_record(parser)
 
 
 def _decode(args: Namespace) -> None:
     """Decoding of clips, one thread, opening included: against decord, torchcodec, pytorchvideo."""
     from uniformer_video.bench.decode import run
+    from uniformer_video.bench.figures import Measured
     from uniformer_video.inference.records import records_at
 
+    earlier = begin(args, "decode")
     videos = [Path(record.path) for record in records_at(args.videos)[0]]
-    print("\n".join(run(videos, args.repeat)))
+    found = Measured("decode", {"videos": len(videos)})
+    print("\n".join(run(videos, args.repeat, found.figures)))
+    conclude(found, args, earlier, ["decode", *args.videos, *typed(args, "repeat")])
 
 
 def _loader_arguments(parser: ArgumentParser) -> None:
@@ -76,20 +91,27 @@ def _loader_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--baseline", action="store_true", help="time the published loader's way too, in turn"
     )
+    add_record(parser)
     add_overrides(parser)
 
 
 def _loader(args: Namespace) -> None:
     """Training clips: the time of each step, clips a second by the number of workers."""
     from uniformer_video.bench import loader
-    from uniformer_video.config.settings import load_config
+    from uniformer_video.bench.figures import Measured
+    from uniformer_video.config.settings import load_config, set_values
 
     counts = loader.worker_counts(args.workers)
     if min(args.clips, args.repeat) < 1 or args.clips_per_second_needed < 0:
         raise UserError("--clips and --repeat are at least 1, --clips-per-second-needed at least 0")
+    earlier = begin(args, "loader")
     cfg = load_config(args.cfg, args.overrides)
+    found = Measured("loader", {**set_values(cfg), "clips": args.clips})
     times = loader.measure(cfg, args.clips, args.repeat, counts, args.baseline)
+    found.figures = times.figures
     print("\n".join(loader.report(times, args.clips_per_second_needed)))
+    words = typed(args, "cfg", "clips", "repeat", "workers", "baseline")
+    conclude(found, args, earlier, ["loader", *words, *args.overrides])
 
 
 def _overlap_arguments(parser: ArgumentParser) -> None:
@@ -199,5 +221,7 @@ _BENCHES: dict[str, Command] = {
     "loader": (_loader_arguments, _loader),
     "overlap": (_overlap_arguments, _overlap),
     "predict": (_predict_arguments, _predict),
+    "model": (model_arguments, model),
+    "run": (run_arguments, run),
     "inflation": (_inflation_arguments, _inflation),
 }

@@ -174,6 +174,11 @@ def origin(cfg: CfgNode, key: str) -> str:
     return cfg.__dict__.get(_ORIGINS, {}).get(key, DEFAULT)
 
 
+def set_values(cfg: CfgNode) -> dict[str, Any]:
+    """{key: value} of the settings that are no defaults."""
+    return {key: value for key, value in flat_config(cfg).items() if value != DEFAULTS[key]}
+
+
 def changed_settings(cfg: CfgNode) -> dict[str, list[dict[str, Any]]]:
     """What makes a run differ: from its recipe, and its recipe from the toolkit.
 

@@ -133,13 +133,14 @@ def score_videos(
     autocast: Callable[[], AbstractContextManager],
     progress: Callable[[int, int], None] | None = None,
     timeout: float = HANGING_SECONDS,
+    mark: Callable[[str], None] = lambda part: None,
 ) -> ViewScores:
     """The `ViewScores` of a `EvalDataset`.
 
     Each process takes every size-th video; every (video, view) is counted once, whatever the number
     of processes, workers, or `batch_size` (views of a forward pass). `progress(videos, failed)` is called
     with the number of videos just finished, and how many of them failed. A video that hangs, for
-    `timeout` seconds, is a failure.
+    `timeout` seconds, is a failure. mark: called with the name of a part of the work when that has been done.
     """
     model.eval()
     own = range(ranks.rank, len(dataset), ranks.size)
@@ -149,6 +150,7 @@ def score_videos(
     results: list[Outcome] = []
     try:
         for samples in eval_loader(dataset, own, per_batch, num_workers, timeout):
+            mark("waiting for data")
             good = [sample for sample in samples if sample.views is not None]
             results += [(s.index, s.reason) for s in samples if s.views is None]
             results += [(s.index, s.repeats) for s in good if s.repeats]
@@ -158,10 +160,12 @@ def score_videos(
                 views = torch.cat([sample.views for sample in good if sample.views is not None])
                 if ranks.device.type == "cuda":
                     views = views.pin_memory()  # only such memory is copied without a wait
-                passes = _forward(model, views, batch_size, ranks.device, autocast, timer)
+                mark("join views")
+                passes = _forward(model, views, batch_size, ranks.device, autocast, timer, mark)
                 logits.add([sample.index for sample in good], passes)
             if progress:
                 progress(len(samples), len(samples) - len(good))
+            mark("logging")
         results += logits.read()
     except UserError as failure:  # the others wait for this process' share
         error = failure
@@ -177,12 +181,16 @@ def _forward(
     device: torch.device,
     autocast: Callable[[], AbstractContextManager],
     timer: PassTimer,
+    mark: Callable[[str], None],
 ) -> Tensor:
     """Float32 logits `[views, class]` on the device, in passes of at most `batch_size` views."""
     parts = []
     for part in views.split(batch_size):
         with timer.timing(len(part)), autocast():
-            parts.append(model(part.to(device, non_blocking=True)).float())
+            sent = part.to(device, non_blocking=True)
+            mark("transfer")
+            parts.append(model(sent).float())
+            mark("forward")
     return torch.cat(parts)
 
 

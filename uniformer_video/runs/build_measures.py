@@ -29,7 +29,8 @@ def build_costs(cfg: CfgNode, timetable: Timetable, ranks: Ranks) -> RunCosts:
     else:
         devices, unit = usable_cores() * environment.machines(), "core"
         hardware = f"{devices} cores, {device_name()}"
-    return RunCosts(timetable, devices, unit, hardware, cfg.TRAIN.PATIENCE > 0)
+    may_end_early = cfg.TRAIN.PATIENCE > 0
+    return RunCosts(timetable, devices, unit, hardware, may_end_early, cfg.BN.USE_PRECISE_STATS)
 
 
 def build_trace(cfg: CfgNode, plan: TrainPlan, folder: RunFolder, ranks: Ranks) -> StepTrace:

@@ -1,6 +1,6 @@
 """Tasks whose model answers about a whole video, or image: every view is scored, and the answers averaged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -86,11 +86,12 @@ def score_records(
     faults: dict[str, str] | None = None,
     strips: bool = False,
     frame_index: IndexStore | None = None,
+    mark: Callable[[str], None] = lambda part: None,
 ) -> ViewScores:
     """The `ViewScores` of `records`.
 
     show_bars: a bar of progress; None = on a terminal. faults, frame_index: as in `Data`. strips: whether
-    to keep a small picture of each video.
+    to keep a small picture of each video. mark: as of `score_videos`.
     """
     precision = choose_precision(protocol.precision, ranks.device)
     dataset = build_clips.build_test_dataset(
@@ -107,4 +108,5 @@ def score_records(
             autocast_for(precision, ranks.device),
             progress,
             cfg.DATA_LOADER.TIMEOUT,
+            mark,
         )

@@ -19,6 +19,8 @@ class RunCosts:
 
     timetable: the run's. devices: GPUs, or cores of CPUs, that the run occupies; unit: "GPU" or "core".
     hardware: what they are, for the line. may_end_early: its length is the most that it may take.
+    waits_each_epoch: each epoch begins with a wait for its first batches, as the run does; else these are
+    made while the epoch before it ends.
     """
 
     timetable: Timetable
@@ -26,7 +28,9 @@ class RunCosts:
     unit: str
     hardware: str
     may_end_early: bool = False
+    waits_each_epoch: bool = False
     _steps: list[float] = field(default_factory=list)  # seconds
+    _waits: list[float] = field(default_factory=list)  # of these for data
     _told: bool = False
     _measured: dict[str, float | None] = field(default_factory=dict)
     _spent: list[dict[str, Any]] = field(default_factory=list)  # before this process
@@ -51,11 +55,14 @@ class RunCosts:
         now = {**own, "seconds": max(seconds - self._seconds_before, 0.0)}
         return {**self._measured, "spent": add_up([*self._spent, now])}
 
-    def step(self, number: int, seconds: float) -> str:
-        """Hear of a step, counted from 1; the line, where it is time for it and no validation follows."""
+    def step(self, number: int, seconds: float, waited: float = 0.0) -> str:
+        """Hear of a step, counted from 1, and how much of it the run waited for data; the line, where it is
+        time for it and no validation follows.
+        """
         if self._told:
             return ""
         self._steps.append(seconds)
+        self._waits.append(waited)
         if number % self._stretch or self.timetable.is_validated(number):
             return ""
         return self._line(None)
@@ -72,16 +79,22 @@ class RunCosts:
             return timetable.steps_per_epoch
         return min(timetable.eval_steps or timetable.steps_per_epoch, timetable.last_step)
 
+    def _first_wait(self) -> float:
+        """Seconds that the first step waited for data, beyond what the others do."""
+        first, *others = self._waits
+        return max(0.0, first - sum(others) / len(others)) if others else 0.0
+
     def _line(self, validation: float | None) -> str:
         self._told = True
-        # The first step waits for the workers to start, or for what is compiled: it counts as the others do.
-        usual = self._steps[1:] or self._steps
-        step, timetable = sum(usual) / len(usual), self.timetable
-        epoch, validations = step * timetable.steps_per_epoch, timetable.validations()
-        seconds = step * timetable.last_step + (validation or 0.0) * validations
+        # The first step also loads kernels, or what is compiled: but for its wait it counts as the others do.
+        usual, timetable = self._steps[1:] or self._steps, self.timetable
+        step, wait = sum(usual) / len(usual), self._first_wait()
+        of_epoch, epochs = (wait, timetable.epochs()) if self.waits_each_epoch else (0.0, 1)
+        epoch, validations = step * timetable.steps_per_epoch + of_epoch, timetable.validations()
+        seconds = step * timetable.last_step + wait * epochs + (validation or 0.0) * validations
         self._measured = dict(zip(_MEASURED, (round(epoch, 3), validation), strict=True))
         apart = "without the validations and the multi-view test"
-        stretch, takes = step * self._stretch, "an epoch takes"
+        stretch, takes = step * self._stretch + of_epoch, "an epoch takes"
         if timetable.by_iterations:
             takes = f"{plural(self._stretch, 'iteration')} take{'s' * (self._stretch == 1)}"
         parts = f"{duration(stretch, 1)} of training"

@@ -85,7 +85,8 @@ class Monitor:
             self.bar.update()
         if self.is_due(values["step"]):
             self._report(values["step"])
-        if self.costs and (line := self.costs.step(values["step"], values["seconds"])):
+        told = values["step"], values["seconds"], values["data_seconds"]
+        if self.costs and (line := self.costs.step(*told)):
             self.message(line)
 
     def is_due(self, step: int) -> bool:

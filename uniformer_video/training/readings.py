@@ -18,9 +18,10 @@ class StepReading:
     """One step: what the host knows of it, and `values` on the device.
 
     step: from 1 on. epoch: a real number. lr: the base rate, before the `lr_scale` of a parameter group.
-    paths: {slot: the videos of this process}. values: of each slot loss, hits, of how many, and what is also
-    measured; then whether the step was taken, whether float16 was to blame if not, and how many steps in a
-    row were left out for another reason, `[width * slots + 3]` with the `width` of `StepReadings`.
+    decode_seconds, augment_seconds: of the processes that made the clips, added up, whether or not anybody
+    waited. paths: {slot: the videos of this process}. values: of each slot loss, hits, of how many, and what
+    is also measured; then whether the step was taken, whether float16 was to blame if not, and how many
+    steps in a row were left out for another reason, `[width * slots + 3]` with the `width` of `StepReadings`.
     """
 
     step: int
@@ -28,6 +29,8 @@ class StepReading:
     lr: float
     data_seconds: float = 0.0
     seconds: float = 0.0
+    decode_seconds: float = 0.0
+    augment_seconds: float = 0.0
     paths: dict[int, Sequence[str]] = field(default_factory=dict)
     values: torch.Tensor | None = None
 
@@ -86,6 +89,8 @@ class StepReadings:
                 lr=step.lr,
                 data_seconds=step.data_seconds,
                 seconds=step.seconds,
+                decode_seconds=step.decode_seconds,
+                augment_seconds=step.augment_seconds,
                 **{self.share: sum(hits) / sum(counts) if sum(counts) else None},
                 **{
                     name: sum(each) / len(each)

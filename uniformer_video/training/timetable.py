@@ -42,6 +42,10 @@ class Timetable:
         """How many there are in the whole training."""
         return -(-self.last_step // self.eval_steps) if self.eval_steps else 0
 
+    def epochs(self) -> int:
+        """How many begin in the whole training."""
+        return -(-self.last_step // self.steps_per_epoch)
+
     def is_saved(self, steps: int) -> bool:
         """Whether a checkpoint is due after so many steps; one is at the end."""
         return steps == self.last_step or steps % self.checkpoint_steps == 0

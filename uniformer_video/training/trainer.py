@@ -68,6 +68,9 @@ class Trainer:
         write: has this process write the checkpoints, see `Saver`.
         remedy: () -> what to do when steps or weights are not finite, for messages.
         trace: of some steps, or None.
+
+    mark: called with the name of a part of a step when that part has been done; whoever times a training puts
+        a function of theirs here.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Trainer:
         )
         self.stop, self.rehearsed, self.told_unmeasured = threading.Event(), False, False
         self.started = time.monotonic()
+        self.mark: Callable[[str], None] = lambda part: None
 
     @property
     def finished_steps(self) -> int:
@@ -148,6 +152,8 @@ class Trainer:
         saved, as after a request to stop, is of no use to a run. Raises what `fit` raises.
         """
         progress, batches = self.state.progress, cast(Iterator[TrainBatch], iter(()))
+        epochs = -(-(self.finished_steps + most) // self.plan.steps_per_epoch)
+        ahead = self._ahead(epochs * self.plan.steps_per_epoch)
         with (
             stop_requests() as self.stop,
             self.statistics.attach(),
@@ -159,7 +165,7 @@ class Trainer:
                 if progress.step == self.plan.steps_per_epoch:
                     progress.epoch, progress.step = progress.epoch + 1, 0
                 if progress.step == 0:
-                    batches = self.loader.epoch(progress.epoch)
+                    batches = self.loader.epoch(progress.epoch, ahead=ahead)
                 self._train_step(progress, batches)
                 if not goes_on():
                     break
@@ -171,11 +177,20 @@ class Trainer:
             return
         first, done = progress.step, self.finished_steps
         end = first + self.timetable.stage_end(done) - done
-        batches = self.loader.epoch(progress.epoch, first, end)
+        ahead = self._ahead(self.timetable.last_step)
+        batches = self.loader.epoch(progress.epoch, first, end, ahead)
         while progress.step < end:
             with self.trace.step(self.finished_steps + 1):
                 self._train_step(progress, batches)
         self.readings.read()
+
+    def _ahead(self, last_step: int) -> int:
+        """Up to which step batches may be made before they are asked for: the next epoch's are then there.
+
+        Not where clips of the epoch come once more at its end, to measure BatchNorm's statistics: what was
+        made for the next one would be lost.
+        """
+        return 0 if self.settings.precise_batches else last_step
 
     def _train_step(self, progress: Progress, batches: Iterator[TrainBatch]) -> None:
         """One update from all slots of a step. The learning rate follows each step."""
@@ -190,13 +205,18 @@ class Trainer:
             waiting = time.monotonic()
             batch = self._next_batch(batches)
             reading.data_seconds += time.monotonic() - waiting
+            reading.decode_seconds += batch.took.decode
+            reading.augment_seconds += batch.took.augment
+            self.mark("waiting for data")
             reading.paths[slot] = batch.paths
             start += self._rehearse(batch, progress, slot)  # which is no part of the step
             last = slot == self.own_slots[-1]
             rows.append(self._backward(batch, progress, slot, last))
         reading.values = self._update(progress, torch.stack(rows))
         reading.seconds = time.monotonic() - start
+        self.mark("optimiser")
         self.readings.add(reading, at_once=self.ranks.device.type == "cpu")
+        self.mark("logging")
 
     def _next_batch(self, batches: Iterator[TrainBatch]) -> TrainBatch:
         """The batch of the next slot, when every process has its own; no one stops or gives up alone."""
@@ -251,7 +271,9 @@ class Trainer:
         position = progress.epoch * self.plan.steps_per_epoch + progress.step
         device, settings = self.ranks.device, self.settings
         assert batch.clips is not None  # see `_note_broken`
-        clips = self.loader.finish(batch.clips.to(device, non_blocking=True))
+        sent = batch.clips.to(device, non_blocking=True)
+        self.mark("transfer")
+        clips = self.loader.finish(sent)
         targets = self.objective.targets(batch, device)
         if self.mixup:
             rng = generator("mixup", settings.seed, position, slot)
@@ -260,6 +282,7 @@ class Trainer:
         asked = self.objective.asked_of_network(clips, (settings.seed, position, slot))
         seed_torch("model", settings.seed, position, slot)
         quiet = self.ranks.size > 1 and not last
+        self.mark("augment and mix")
         with self.network.no_sync() if quiet else nullcontext(), self.ranks.communicating():
             with self.statistics.record_pass():
                 with self.autocast():
@@ -267,7 +290,9 @@ class Trainer:
                 dtype = outputs[0].dtype
                 notes = self.statistics.row(dtype, device)
             loss, *more = self.objective.measure(outputs, targets, asked).unbind()
+            self.mark("forward")
             self.state.scaler.scale(loss / len(self.own_slots)).backward()
+            self.mark("backward")
         hits, count = (part.to(dtype) for part in self.task.hits(outputs[0], targets[0]))
         return torch.cat([torch.stack([loss.detach(), hits, count, *more]), notes])
 

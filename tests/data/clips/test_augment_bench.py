@@ -7,7 +7,8 @@ import pytest
 import torch
 from clips import augmentation
 
-from uniformer_video.bench import loader
+from uniformer_video.bench import loader, some_data
+from uniformer_video.bench.generated import generate_images, generate_videos
 from uniformer_video.bench.published_images import PublishedImages
 from uniformer_video.bench.published_loader import PublishedDataset
 from uniformer_video.config.settings import load_config
@@ -22,8 +23,8 @@ SMALL = ("DATA.NUM_FRAMES", "4", "DATA.SAMPLING_RATE", "2", "DATA.TRAIN_CROP_SIZ
 @pytest.fixture
 def small_videos(monkeypatch):
     """Short, small videos in place of the generated ones."""
-    make = loader.generate_videos
-    monkeypatch.setattr(loader, "generate_videos", lambda folder: make(folder, 2, (64, 80), 20))
+    make = some_data.generate_videos
+    monkeypatch.setattr(some_data, "generate_videos", lambda folder: make(folder, 2, (64, 80), 20))
 
 
 def test_measure_and_report(small_videos):
@@ -83,7 +84,7 @@ def test_the_baseline_needs_a_resized_crop(small_videos):
 
 def test_both_sides_make_the_same_clips(tmp_path):
     """The times compare equal work: the same frames, and without rounding ops the same values."""
-    records = loader.generate_videos(tmp_path, 2, (64, 80), 20)
+    records = generate_videos(tmp_path, 2, (64, 80), 20)
     augment = augmentation(32, "", erasing=0.5)
     ours = TrainDataset(records, ClipSampling(4, 2), augment, seed=0)
     published = PublishedDataset(ours)
@@ -98,7 +99,7 @@ def test_both_sides_make_the_same_clips(tmp_path):
 
 
 def test_generated_videos_move_and_have_texture(tmp_path):
-    (record,) = loader.generate_videos(tmp_path, 1, (64, 80), 30)
+    (record,) = generate_videos(tmp_path, 1, (64, 80), 30)
     dataset = TrainDataset([record], ClipSampling(4, 4), None, seed=0)
     frames = dataset.decode(record, np.random.default_rng(0)).astype(int)
     assert frames.shape == (4, 64, 80, 3)
@@ -116,7 +117,7 @@ def test_colour_jitter_is_called_so_and_done_by_both_sides(small_videos, tmp_pat
     neither = loader.measure(load_config(overrides=[*SMALL, *jitter]), 2, 1, (1,)).ours
     assert tuple(neither) == tuple(step for step in loader.STEPS if step != "RandAugment")
 
-    record, _ = loader.generate_videos(tmp_path)
+    record, _ = some_data.generate_videos(tmp_path)
     ours = TrainDataset([record], ClipSampling(4, 2), augmentation(32, color_jitter=0.4), seed=0)
     frames = ours.decode(record, np.random.default_rng(0))
     clip, _ = ours.augment(frames, (0,), np.random.default_rng(0))
@@ -129,8 +130,8 @@ IMAGES = ("TRAIN.DATASET", "imagefolder", "DATA.TRAIN_CROP_SIZE", "32")
 
 @pytest.mark.parametrize("on_device", ["off", "normalise"])
 def test_images_are_measured_against_plain_pillow(monkeypatch, on_device):
-    make = loader.generate_images
-    monkeypatch.setattr(loader, "generate_images", lambda folder: make(folder, 2, (60, 80)))
+    make = some_data.generate_images
+    monkeypatch.setattr(some_data, "generate_images", lambda folder: make(folder, 2, (60, 80)))
     cfg = load_config(overrides=[*IMAGES, "AUG.ON_DEVICE", on_device])
     times = loader.measure(cfg, clips=4, rounds=1, workers=(1,), baseline=True)
     assert set(times.baseline) == set(loader.STEPS)
@@ -141,7 +142,7 @@ def test_images_are_measured_against_plain_pillow(monkeypatch, on_device):
 
 
 def test_both_sides_make_the_same_images(tmp_path):
-    records = loader.generate_images(tmp_path, 3, (60, 80))
+    records = generate_images(tmp_path, 3, (60, 80))
     crop = {"area": (0.08, 1.0), "ratio": (0.75, 1.3333), "scales": (256, 320)}
     augment = ImageAugmentation(32, "rand-m9-n4-mstd0.5-inc1", erasing=0.5, **crop)
     ours = TrainDataset(records, ClipSampling(1, 1), augment, seed=0, backend="pillow")

@@ -37,6 +37,11 @@ def hang(path):
     ctypes.CDLL(None).sleep(1000)
 
 
+def hang_at_the_second(path):
+    if Path(f"{path}.tries").stat().st_size == 2:
+        hang(path)
+
+
 def hang_slowly(path):
     """Sleep in C with Python's lock held, so that no thread of the worker goes on."""
     ctypes.PyDLL(None).sleep(1000)
@@ -151,6 +156,31 @@ def test_one_that_hangs_with_pythons_lock(videos):
     time.sleep(0.5)  # the main process is busy, and batches lie ready
     found += batches
     assert same(found, expected_batches(videos, int(order[4])))
+
+
+def test_the_next_epoch_is_begun_before_it_is_asked_for(videos):
+    """By one pass over two epochs, in stages."""
+    loader = train_loader(videos, {})
+    found = [list(loader.epoch(0, end_step=3, ahead=8))]
+    found.append(list(loader.epoch(0, 3, ahead=8)))
+    until = time.monotonic() + 20  # of 4 batches of the next epoch
+    while sum(map(tries, videos)) < 12 and time.monotonic() < until:
+        time.sleep(0.02)
+    assert [tries(record) for record in videos].count(2) == 4
+    found.append(list(loader.epoch(1, ahead=8)))
+    assert same(found[0] + found[1], expected_batches(videos, epoch=0))
+    assert same(found[2], expected_batches(videos, epoch=1))
+
+
+def test_a_pass_over_epochs_goes_on_where_a_video_hangs(videos, monkeypatch):
+    """The epochs before it are not gone through again."""
+    asked, order = [], TrainPlan.order
+    monkeypatch.setattr(TrainPlan, "order", lambda self, e: asked.append(e) or order(self, e))
+    loader = train_loader(videos, {3: "hang_at_the_second"})
+    found = [list(loader.epoch(epoch, ahead=8)) for epoch in (0, 1)]
+    assert asked == [0, 1, 1] and tries(videos[3]) == 2
+    assert same(found[0], expected_batches(videos))
+    assert same(found[1], expected_batches(videos, 3, epoch=1))
 
 
 def test_slow_videos_are_not_blamed(videos):

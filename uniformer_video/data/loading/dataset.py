@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -52,6 +52,16 @@ class ClipOrigin(NamedTuple):
     mirrored: bool
 
 
+class TimeOfClips(NamedTuple):
+    """Seconds that a process has spent on training clips: on opening and decoding, and on augmenting."""
+
+    decode: float = 0.0
+    augment: float = 0.0
+
+
+NO_TIME = TimeOfClips()
+
+
 @dataclass(frozen=True)
 class TrainSample:
     """`copies` augmented clips of one video; clips None when no substitute could be decoded either."""
@@ -63,6 +73,7 @@ class TrainSample:
     broken: tuple[tuple[str, str], ...] = ()
     origins: tuple[ClipOrigin, ...] = ()  # of the clips
     token_labels: TokenLabels | None = None  # of the clips, where the dataset has label maps
+    took: TimeOfClips = NO_TIME
 
 
 class VideoRead(NamedTuple):
@@ -152,7 +163,7 @@ class TrainDataset(Dataset):
 
     def __getitem__(self, key: TrainKey) -> TrainSample:
         """The `TrainSample` at a `TrainKey`; a broken video is replaced by another, keyed, draw."""
-        broken = []
+        broken, started = [], time.perf_counter()
         for attempt in range(MAX_SUBSTITUTES):
             rng = generator("clip", self.seed, key.epoch, key.position, attempt)
             index = key.index if attempt == 0 else rng.choice(self._substitutes)
@@ -165,7 +176,10 @@ class TrainDataset(Dataset):
             except (DecodeError, OSError) as error:
                 broken.append((record.path, one_line(error)))
                 continue
-            return self._sample(frames, label, label_map, int(index), key, tuple(broken))
+            decoded = time.perf_counter()
+            sample = self._sample(frames, label, label_map, int(index), key, tuple(broken))
+            took = TimeOfClips(decoded - started, time.perf_counter() - decoded)
+            return replace(sample, took=took)
         return TrainSample(None, None, record.path, tuple(broken))
 
     def decode(self, record: VideoRecord, rng: np.random.Generator) -> np.ndarray:

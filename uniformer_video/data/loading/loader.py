@@ -6,8 +6,9 @@ depend on the seed, the epoch and the step alone; one process may work through a
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from operator import itemgetter
 from typing import Protocol, TypeVar
 
@@ -22,9 +23,11 @@ from uniformer_video.data.lists.balance import rarest_totals
 from uniformer_video.data.lists.columns import as_columns
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import (
+    NO_TIME,
     ClipOrigin,
     EvalDataset,
     EvalSample,
+    TimeOfClips,
     TrainDataset,
     TrainKey,
     TrainSample,
@@ -184,6 +187,7 @@ class TrainBatch:
     broken: tuple[tuple[str, str], ...]  # (path, reason)
     origins: tuple[ClipOrigin, ...] = ()  # of the clips
     token_labels: TokenLabels | None = None  # of the clips, where the dataset has label maps
+    took: TimeOfClips = NO_TIME  # of all samples, whichever process made them
 
     def pin_memory(self) -> "TrainBatch":
         """As a tensor's; the loader's pinning thread calls it and leaves other classes unpinned."""
@@ -198,19 +202,31 @@ class TrainBatch:
 
 
 class _Batches:
-    """A batch sampler whose epoch and offset are set before each pass."""
+    """A batch sampler of the steps `first` up to `end`, which count from the training's beginning."""
 
     def __init__(self, plan: TrainPlan, own_slots: Sequence[int]):
         self.plan, self.own_slots = plan, own_slots
-        self.epoch = self.first_step = 0
-        self.end_step: int | None = None
+        self.first = self.end = 0
 
     def __iter__(self) -> Iterator[list[TrainKey]]:
-        return self.plan.batches(self.epoch, self.first_step, self.own_slots, self.end_step)
+        return self.after(0)
+
+    def after(self, done: int) -> Iterator[list[TrainKey]]:
+        """Those behind the first `done` ones, which are not gone through: there may be millions."""
+        steps, slots = divmod(done, len(self.own_slots))
+        return islice(self._from(self.first + steps), slots, None)
+
+    def _from(self, step: int) -> Iterator[list[TrainKey]]:
+        each = self.plan.steps_per_epoch
+        while step < self.end:
+            epoch, first = divmod(step, each)
+            last = min(each, first + self.end - step)
+            yield from self.plan.batches(epoch, first, self.own_slots, last)
+            step += last - first
 
 
 class TrainLoader:
-    """Batches of an epoch from any step on, by workers that live through the whole run.
+    """Batches of steps from any one on, by workers that live through the whole run.
 
     finish: what is left to do to the clips of a batch, once they are on the device. A video that hangs,
     for `timeout` seconds, or crashes its worker counts as broken: `WatchedLoader`.
@@ -227,6 +243,8 @@ class TrainLoader:
         self.plan, self.finish = plan, dataset.augment.finish
         self._batches = _Batches(plan, own_slots)
         self._loader = WatchedLoader(dataset, self._batches, collate_train, num_workers, timeout)
+        self._pass: Generator[TrainBatch, None, None] | None = None
+        self._delivered = 0  # batches of the pass
 
     def give_up_on(self, stop: threading.Event) -> None:
         """From now on raise `StopAsked` in place of waiting for a batch once the event `stop` is set."""
@@ -234,15 +252,54 @@ class TrainLoader:
 
     def close(self) -> None:
         """End the workers, which otherwise wait for the next epoch."""
+        self._end_pass()
         self._loader.close()
 
     def epoch(
-        self, epoch: int, first_step: int = 0, end_step: int | None = None
+        self, epoch: int, first_step: int = 0, end_step: int | None = None, ahead: int = 0
     ) -> Iterator[TrainBatch]:
-        """Iterate `TrainBatch`es: one a slot, slot by slot, from `first_step` of `epoch` up to `end_step`."""
-        self._batches.epoch, self._batches.first_step = epoch, first_step
-        self._batches.end_step = end_step
-        return iter(self._loader)
+        """Iterate `TrainBatch`es: one a slot, slot by slot, from `first_step` of `epoch` up to `end_step`.
+
+        ahead: a step, counted from the training's beginning. Batches of the steps up to it are made while
+        these are used, and while whoever has used them validates and saves: two for each worker at most wait
+        at a time. What then goes on with the step behind these finds them.
+        """
+        each, slots = self.plan.steps_per_epoch, len(self._batches.own_slots)
+        first = epoch * each + first_step
+        end = epoch * each + (each if end_step is None else end_step)
+        if not self._goes_on(first, end):
+            self._begin_pass(first, max(end, ahead))
+        for _ in range((end - first) * slots):
+            yield self._next()
+
+    def _goes_on(self, first: int, end: int) -> bool:
+        """Whether the pass that is under way is at the step `first` and has those up to `end`."""
+        place = self._batches.first * len(self._batches.own_slots) + self._delivered
+        at_place = place == first * len(self._batches.own_slots)
+        return self._pass is not None and at_place and end <= self._batches.end
+
+    def _begin_pass(self, first: int, end: int) -> None:
+        self._end_pass()
+        self._batches.first, self._batches.end = first, end
+        self._pass, self._delivered = iter(self._loader), 0
+
+    def _next(self) -> TrainBatch:
+        assert self._pass is not None  # the pass has as many batches as are asked for
+        try:
+            batch = next(self._pass)
+        except BaseException:
+            self._pass = None  # it has ended with the error
+            raise
+        self._delivered += 1
+        steps = self._batches.end - self._batches.first
+        if self._delivered == steps * len(self._batches.own_slots):
+            self._end_pass()
+        return batch
+
+    def _end_pass(self) -> None:
+        if self._pass is not None:
+            self._pass.close()
+            self._pass = None
 
 
 def eval_loader(
@@ -290,6 +347,7 @@ def collate_train(samples: Sequence[TrainSample]) -> TrainBatch:
         broken=tuple(item for sample in samples for item in sample.broken),
         origins=tuple(origin for sample in samples for origin in sample.origins),
         token_labels=join_labels(maps) if complete and maps else None,
+        took=TimeOfClips(*map(sum, zip(*(sample.took for sample in samples), strict=True))),
     )
 
 

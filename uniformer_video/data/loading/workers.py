@@ -4,13 +4,13 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -59,7 +59,7 @@ class WatchedLoader(Generic[Batch]):
 
     Args:
         dataset: has `records`, with paths, and `faults`; decodes inside `watchdog.decoding`.
-        batches: gives the same lists of keys each time it is iterated.
+        batches: gives the same lists of keys each time it is iterated; a long one is `Seekable`.
         collate: samples of a list of keys -> batch.
         persistent: workers live from pass to pass.
 
@@ -84,7 +84,7 @@ class WatchedLoader(Generic[Batch]):
         self._table: WorkTable | None = None
         self._lookout: Lookout | None = None
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         if self._rest.delivered != self._rest.handed_out:  # the last pass was left early
             self._end_workers()
         self._rest.delivered = 0
@@ -247,6 +247,14 @@ class WatchedLoader(Generic[Batch]):
         self._loader = self._iterator = None
 
 
+@runtime_checkable
+class Seekable(Protocol):
+    """Lists of keys that can be had from any one on, without a walk through those before it."""
+
+    def after(self, done: int) -> Iterator[list[Any]]:
+        """The lists behind the first `done` ones."""
+
+
 class _Rest:
     """The batches that are not delivered yet. Those handed out and not delivered are being made."""
 
@@ -256,7 +264,11 @@ class _Rest:
 
     def __iter__(self) -> Iterator[list[Any]]:
         self.handed_out = self.delivered
-        for keys in islice(self.batches, self.delivered, None):
+        if isinstance(self.batches, Seekable):
+            rest = self.batches.after(self.delivered)
+        else:
+            rest = islice(self.batches, self.delivered, None)
+        for keys in rest:
             self.handed_out += 1
             yield keys
 

@@ -1,0 +1,162 @@
+"""Depthwise convolution on a processor: the ways to compute it, by layer and in a training step.
+
+All ways take turns in one run; times are the processor's, of all threads, which a busy machine changes less
+than those of a clock. `torch`: its convolution with its gradients; `mirrored`: ours without numba; `numba`:
+ours.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from uniformer_video.bench.figures import Figure, Measured, short
+from uniformer_video.errors import choice_error
+from uniformer_video.models import depthwise, depthwise_cpu
+from uniformer_video.training.precision import autocast_for
+from uniformer_video.zoo.create import build_network
+
+Layer = tuple[int, tuple[int, int, int], tuple[int, int, int]]  # channels, grid, kernel
+# Of UniFormer-S at 16x224x224.
+LAYERS: tuple[Layer, ...] = (
+    (64, (8, 56, 56), (5, 5, 5)),
+    (64, (8, 56, 56), (3, 5, 5)),
+    (64, (8, 56, 56), (3, 3, 3)),
+    (128, (8, 28, 28), (5, 5, 5)),
+    (128, (8, 28, 28), (3, 3, 3)),
+    (320, (8, 14, 14), (3, 3, 3)),
+    (512, (8, 7, 7), (3, 3, 3)),
+)
+STEP = (16, 224)  # frames and side of the clips of the training step
+TORCH, MIRRORED, NUMBA = SIDES = ("torch", "mirrored", "numba")
+_CLIPS = 2
+_CPU = torch.device("cpu")
+
+
+class TorchAlone:
+    """In place of `DepthwiseOnCpu`."""
+
+    @staticmethod
+    def apply(
+        tokens: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        kernel: tuple[int, ...],
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """As of `DepthwiseOnCpu`."""
+        if dtype == torch.bfloat16:
+            # its gradients on channels-last memory are wrong, see `depthwise_cpu._by_torch`
+            tokens = tokens.movedim(-1, 1).contiguous().movedim(1, -1)
+        return depthwise_cpu.convolve(tokens, weight, bias, kernel)
+
+
+@contextmanager
+def computed_by(side: str) -> Iterator[None]:
+    """Depthwise convolutions by one of `SIDES`."""
+    module: Any = depthwise
+    gradients: Any = depthwise_cpu
+    ours, works = module.DepthwiseOnCpu, gradients.numba_works
+    try:
+        if side == TORCH:
+            module.DepthwiseOnCpu = TorchAlone
+        if side == MIRRORED:
+            gradients.numba_works = lambda: False
+        yield
+    finally:
+        module.DepthwiseOnCpu, gradients.numba_works = ours, works
+
+
+def measure(precisions: Sequence[str] = ("fp32", "bf16"), rounds: int = 5) -> Measured:
+    """Figures "PRECISION, LAYER: SIDE": ms of the processor, forward and backward of two clips; and a step.
+
+    Where numba is missing, or does not work, that side is left out, and the notes say so. Raises
+    `ConfigError` for another precision than "fp32" and "bf16".
+    """
+    for name in precisions:
+        if name not in (allowed := ("fp32", "bf16")):
+            raise choice_error("--precisions", name, allowed)
+    found = Measured("model --depthwise", {"clips": _CLIPS})
+    sides = SIDES if depthwise_cpu.numba_works() else SIDES[:-1]
+    if NUMBA not in sides:
+        found.notes.append("numba is missing or does not work here, and is left out.")
+    for precision in precisions:
+        for channels, grid, kernel in LAYERS:
+            name = (
+                f"{precision}, {'x'.join(map(str, grid))}x{channels}, {'x'.join(map(str, kernel))}"
+            )
+            _add(found, name, _compare(_layer(channels, grid, kernel, precision), sides, rounds))
+        step = _compare(_training_step(precision), sides, rounds)
+        _add(found, f"{precision}, training step, {'x'.join(map(str, LAYERS[0][2]))}", step)
+    return found
+
+
+def lines(found: Measured) -> Iterator[str]:
+    """A table in Markdown: a layer a row, the sides, and how many times as fast as torch ours is."""
+    machine = found.machine
+    yield f"{machine['processor']} ({machine['instructions']}), {machine['threads']} threads"
+    yield f"| ms of the processor | {' | '.join(SIDES)} | torch / ours |"
+    yield f"|{'---|' * (len(SIDES) + 2)}"
+    for name in dict.fromkeys(name.rpartition(": ")[0] for name in found.figures):
+        own = [found.figures.get(f"{name}: {side}") for side in SIDES]
+        ours = own[-1] or own[-2]
+        ratio = own[0].median / ours.median if own[0] and ours else float("nan")
+        cells = [short(figure.median) if figure else "-" for figure in own]
+        yield f"| {name} | {' | '.join(cells)} | {ratio:.2f} |"
+    yield from found.notes
+
+
+def _add(found: Measured, name: str, seconds: dict[str, list[float]]) -> None:
+    found.figures |= {f"{name}: {side}": Figure.of_seconds(own) for side, own in seconds.items()}
+
+
+def _compare(
+    run: Callable[[], None], sides: tuple[str, ...], rounds: int
+) -> dict[str, list[float]]:
+    """{side: the processor's seconds of each `run()`}, after one round that does not count."""
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(rounds + 1):
+        for side, taken in times.items():
+            with computed_by(side):
+                started = time.process_time()
+                run()
+                taken.append(time.process_time() - started)
+    return {side: taken[1:] for side, taken in times.items()}
+
+
+def _layer(
+    channels: int, grid: tuple[int, ...], kernel: tuple[int, ...], precision: str
+) -> Callable[[], None]:
+    """Forward and backward pass of one layer."""
+    tokens = torch.randn(_CLIPS, *grid, channels, requires_grad=True)
+    weight = torch.randn(channels, 1, *kernel, requires_grad=True)
+    bias = torch.randn(channels, requires_grad=True)
+    gradient = torch.randn(_CLIPS, *grid, channels)
+    autocast = autocast_for(precision, _CPU)
+
+    def run() -> None:
+        with autocast():
+            out = depthwise.depthwise_conv(tokens, weight, bias, kernel)
+        torch.autograd.grad(out, (tokens, weight, bias), gradient.to(out.dtype))
+
+    return run
+
+
+def _training_step(precision: str) -> Callable[[], None]:
+    """Forward and backward pass of UniFormer-S with the kernel of the first layer."""
+    frames, side = STEP
+    model = build_network("uniformer_s", 400, local_kernel=LAYERS[0][2]).train()
+    clips, labels = torch.randn(_CLIPS, 3, frames, side, side), torch.arange(_CLIPS)
+    autocast = autocast_for(precision, _CPU)
+
+    def run() -> None:
+        with autocast():
+            loss = F.cross_entropy(model(clips).float(), labels)
+        loss.backward()
+        model.zero_grad()
+
+    return run

@@ -1,0 +1,59 @@
+"""What a machine could do at most: the rate of its matrix products, and the operations of a model."""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from uniformer_video.bench.figures import Figure
+from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.words import one_line
+
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Rows of the square matrices: a product of 0.1 s on a processor's core, of some ms on a GPU.
+_SIDE, _SIDE_ON_GPU = 2048, 8192
+BACKWARD = 2  # times the operations of the forward pass: gradients of what goes in, and of weights
+
+
+def product_seconds(
+    dtype: torch.dtype, side: int, device: torch.device, repeats: int
+) -> list[float]:
+    """Seconds of each product of two random matrices `[side, side]`, after three that do not count."""
+    left, right = torch.randn(2, side, side, device=device).to(dtype)
+    found = []
+    for _ in range(3 + repeats):
+        wait_for(device)
+        started = time.perf_counter()
+        left @ right
+        wait_for(device)
+        found.append(time.perf_counter() - started)
+    return found[3:]
+
+
+def matrix_rate(precision: str, device: torch.device, repeats: int = 7) -> Figure:
+    """Operations a second of matrix products in "fp32", "bf16" or "fp16", a product and a sum being two."""
+    side = _SIDE_ON_GPU if device.type == "cuda" else _SIDE
+    seconds = product_seconds(TYPES[precision], side, device, repeats)
+    return Figure.of([2 * side**3 / value / 1e9 for value in seconds], "GFLOP/s")
+
+
+def forward_operations(
+    model: RecognitionModel, shape: tuple[int, ...], say: Callable[[str], None]
+) -> float | None:
+    """Operations of a forward pass on an input of `shape`; None, and why to `say`, where nobody can tell."""
+    # here, for fvcore compiles losses when it is imported
+    from uniformer_video.models.flops import count_flops
+
+    try:
+        return 2.0 * count_flops(model, shape)
+    except Exception as error:  # of a traced model, which may be anybody's
+        say(
+            f"The operations of this model cannot be counted ({one_line(error)}), so no limit is told."
+        )
+        return None
+
+
+def wait_for(device: torch.device) -> None:
+    """Until a GPU has done what it was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()

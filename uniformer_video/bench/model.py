@@ -1,0 +1,137 @@
+"""The model of a config by itself: a forward pass and a training step in each precision, beside the limit.
+
+The limit is what the operations would take at the rate that this machine reaches with large matrix products.
+All cases take turns. Made-up clips, no data; a learning rate of 0.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from fvcore.common.config import CfgNode
+
+from uniformer_video.bench import limits
+from uniformer_video.bench.figures import Figure, Measured, short
+from uniformer_video.config.settings import set_values, with_settings
+from uniformer_video.errors import choice_error
+from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
+from uniformer_video.randomness import seed_torch
+from uniformer_video.runs.build_model import build_model, name_model
+from uniformer_video.runs.build_training import build_freezing, build_optimizer
+from uniformer_video.runs.check import check_settings, is_of_images
+from uniformer_video.training.precision import autocast_for, choose_precision
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+FORWARD, STEP = "forward", "training step"
+_CLASSES = 400  # where the config names no number
+_TIMES = {FORWARD: 1, STEP: 1 + limits.BACKWARD}  # the operations of a forward pass
+Work = Callable[[], object]
+
+
+def clip_shape(cfg: CfgNode, batch: int = 1) -> tuple[int, ...]:
+    """Of so many clips, or images, in training."""
+    side = cfg.DATA.TRAIN_CROP_SIZE
+    frames = () if is_of_images(cfg) else (cfg.DATA.NUM_FRAMES,)
+    return (batch, 3, *frames, side, side)
+
+
+def measure(
+    cfg: CfgNode, batch: int = 2, rounds: int = 5, precisions: Sequence[str] = ("fp32", "bf16")
+) -> Measured:
+    """Figures "PRECISION: forward" and "PRECISION: training step" in ms for `batch` clips, and their limits.
+
+    Raises `ConfigError` for a precision that the device has not.
+    """
+    cfg = name_model(with_settings(cfg, {"UNIFORMER.PRETRAIN_NAME": ""}))
+    check_settings(cfg)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = Measured("model", {**set_values(cfg), "batch": batch})
+    seed_torch("weights", cfg.RNG_SEED)
+    model, _ = build_model(cfg, cfg.MODEL.NUM_CLASSES or _CLASSES)
+    model.to(device)
+    clips = torch.randn(clip_shape(cfg, batch), device=device)
+    works: dict[str, Work] = {}
+    for name in precisions:
+        if name not in PRECISIONS:
+            raise choice_error("--precisions", name, PRECISIONS)
+        choose_precision(name, device)
+        works[f"{name}: {FORWARD}"] = _forward(model, clips, name)
+        works[f"{name}: {STEP}"] = _step(cfg, model, clips, name)
+    seconds = _in_turn(works, device, rounds)
+    found.figures = {name: Figure.of_seconds(each) for name, each in seconds.items()}
+    operations = limits.forward_operations(model, clip_shape(cfg), found.notes.append)
+    for name in precisions:
+        rate = limits.matrix_rate(name, device)
+        found.figures[f"matrix products, {name}"] = rate
+        for work, times in _TIMES.items() if operations else ():
+            limit = times * batch * (operations or 0.0) / (1e9 * rate.high)
+            found.figures[f"{name}: {work}, limit"] = Figure.of_seconds([limit])
+    return found
+
+
+def _forward(model: RecognitionModel, clips: torch.Tensor, precision: str) -> Work:
+    """As tests and predictions compute."""
+    ready = prepare_for_inference(copy.deepcopy(model))
+    lay_out(ready, clips.device, precision)
+    autocast = autocast_for(precision, clips.device)
+
+    @torch.inference_mode()
+    def run() -> None:
+        with autocast():
+            ready(clips)
+
+    return run
+
+
+def _step(cfg: CfgNode, model: RecognitionModel, clips: torch.Tensor, precision: str) -> Work:
+    """As a training computes, but for its loss: some number of the logits."""
+    trained = copy.deepcopy(model).train()
+    build_freezing(cfg).apply(trained)
+    optimizer = build_optimizer(cfg, trained)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    autocast = autocast_for(precision, clips.device)
+
+    def run() -> None:
+        with autocast():
+            logits = trained(clips)
+        logits.float().square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return run
+
+
+def _in_turn(works: dict[str, Work], device: torch.device, rounds: int) -> dict[str, list[float]]:
+    """{name: seconds of each round}, after one that does not count."""
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            limits.wait_for(device)
+            started = time.perf_counter()
+            work()
+            limits.wait_for(device)
+            if number:
+                found[name].append(time.perf_counter() - started)
+    return found
+
+
+def lines(found: Measured) -> Iterator[str]:
+    """A table of what was measured."""
+    title = f"ms, batch of {found.what['batch']}"
+    yield f"{title:24} {'median':>9} {'limit':>9} {'share':>6}   lowest - highest"
+    for name, figure in found.figures.items():
+        if name.endswith((FORWARD, STEP)):
+            limit = found.figures.get(f"{name}, limit")
+            beside = (
+                f"{short(limit.median):>9} {limit.median / figure.median:6.0%}"
+                if limit
+                else " " * 16
+            )
+            yield f"{name:24} {short(figure.median):>9} {beside}   {figure.spread}".rstrip()
+    for name, figure in found.figures.items():
+        if name.startswith("matrix"):
+            yield f"{name}: {short(figure.median)} {figure.unit} ({figure.spread})"
+    yield from found.notes

@@ -1,0 +1,215 @@
+"""Where the time of a whole training goes, and of a multi-view test: by the very loops that runs use.
+
+A training is timed by some steps on a copy that is thrown away (`runs/rehearsal.py`), with a learning rate
+of 0, which costs the same and keeps any weights finite. Each part is waited for, so that on a GPU it gets the
+time of what it has asked for; there more steps follow without that, which tell what a step takes in a run.
+"""
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+
+from uniformer_video.bench import limits
+from uniformer_video.bench.clock import PartClock
+from uniformer_video.bench.figures import Figure, Measured
+from uniformer_video.bench.model import clip_shape
+from uniformer_video.bench.run_test import time_test
+from uniformer_video.bench.some_data import NOTHING_BESIDE, some_data
+from uniformer_video.config.settings import set_values, with_settings
+from uniformer_video.data.loading.loader import resolve_workers
+from uniformer_video.distributed.ranks import Ranks, join_ranks
+from uniformer_video.errors import ConfigError
+from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.runs.build_data import Data
+from uniformer_video.runs.build_model import name_model
+from uniformer_video.runs.check import check_phases, check_settings
+from uniformer_video.runs.folder import RunFolder
+from uniformer_video.runs.rehearsal import rehearse
+from uniformer_video.training.monitor import Monitor
+from uniformer_video.training.precision import choose_precision
+from uniformer_video.training.trainer import Trainer
+from uniformer_video.words import name_some, plural
+
+_FETCHED_AHEAD = 2  # batches of each worker, torch's default
+_IDLE = {  # what is no part of a step, or only says where results go
+    "UNIFORMER.PRETRAIN_NAME": "",
+    "TRAIN.PROFILE": [],
+}
+
+
+@dataclass
+class Slice:
+    """Steps of a training.
+
+    laps: of each step {part: seconds}. free: seconds of steps whose parts nobody waited for, on a GPU.
+    decode, augment: seconds of each step that all processes spent on its clips. loader: clips a second that
+    the loader gives where nobody trains. broken: {path: reason}. clips: of a step.
+    """
+
+    laps: list[dict[str, float]] = field(default_factory=list)
+    free: list[float] = field(default_factory=list)
+    decode: list[float] = field(default_factory=list)
+    augment: list[float] = field(default_factory=list)
+    loader: Figure | None = None
+    broken: dict[str, str] = field(default_factory=dict)
+    clips: int = 0
+
+
+def measure(cfg: CfgNode, steps: int, videos: int = 0, rounds: int = 3) -> Measured:
+    """Time so many `steps` of the training that a config asks for, and with `videos` the test of so many.
+
+    A config that names no data gets generated videos. The figures are "train/PART", ms a step, and
+    "test/PART", ms a video: medians over steps, and over `rounds` of the test. Raises what a run raises, and
+    `ConfigError` for several processes.
+    """
+    if not cfg.TRAIN.ENABLE:
+        raise ConfigError("`bench run` times a training, and TRAIN.ENABLE is False: set it to True")
+    cfg = name_model(with_settings(cfg, {**NOTHING_BESIDE, **_IDLE, "TEST.ENABLE": videos > 0}))
+    check_settings(cfg)
+    check_phases(cfg)
+    with join_ranks(cfg.DISTRIBUTED.TIMEOUT, cfg.DATA_LOADER.TIMEOUT or math.inf) as ranks:
+        if ranks.size > 1:
+            raise ConfigError(
+                "`bench run` times one process; start it without torchrun, with the NUM_GPUS of the recipe"
+            )
+        found = Measured("run", {**set_values(cfg), "steps": steps, "test videos": videos})
+        with some_data(cfg, tested=videos > 0) as data:
+            if not cfg.DATA.PATH_TO_DATA_DIR:
+                found.notes.append(f"Generated {data.medium.name}s: the config names no data.")
+                data.train = _repeated(data.train, cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS)
+            model = _time_training(cfg, data, ranks, steps, found)
+            if videos:
+                time_test(cfg, model, _repeated(data.test, videos)[:videos], ranks, rounds, found)
+    return found
+
+
+def _repeated(records: list, count: int) -> list:
+    """So often that there are at least `count`."""
+    return records * math.ceil(count / len(records))
+
+
+class _Heard(Monitor):
+    """Writes as that of a run does, and keeps what processes spent on the clips of each step."""
+
+    def __init__(self, found: Slice, folder: Path, log_period: int, shown: dict[str, str]):
+        super().__init__(folder, log_period, 10**9, None, (), show_bar=False)
+        self._found, self.shown = found, shown
+
+    def step(self, **values: Any) -> None:
+        self._found.decode.append(values["decode_seconds"])
+        self._found.augment.append(values["augment_seconds"])
+        super().step(**values)
+
+
+def _time_training(
+    cfg: CfgNode, data: Data, ranks: Ranks, steps: int, found: Measured
+) -> RecognitionModel:
+    """Add the figures of a training to `found`; the model that was trained, for whoever tests it."""
+    part = Slice()
+    models: list[RecognitionModel] = []
+    with TemporaryDirectory() as folder:
+
+        def use(trainer: Trainer) -> None:
+            models.append(trainer.model)
+            heard = _Heard(part, Path(folder), cfg.LOG_PERIOD, trainer.monitor.shown)
+            trainer.monitor = trainer.readings.monitor = heard
+            trainer.schedule = lambda _: 0.0
+            try:
+                _time_steps(cfg, trainer, steps, part)
+                part.loader = _loader_alone(cfg, trainer, steps)
+            finally:
+                heard.close()
+            part.broken = dict(trainer.state.progress.bad_videos)
+            part.clips = trainer.plan.slots * trainer.plan.slot_size * _copies(cfg)
+
+        rehearse(cfg, data, RunFolder(folder), ranks, use)
+    _report_training(cfg, part, models[0], ranks.device, found)
+    return models[0]
+
+
+def _copies(cfg: CfgNode) -> int:
+    return cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1
+
+
+def _time_steps(cfg: CfgNode, trainer: Trainer, steps: int, part: Slice) -> None:
+    """So many steps, once what the workers had made while the model warmed up is used up."""
+    workers, on_gpu = (
+        resolve_workers(cfg.DATA_LOADER.NUM_WORKERS),
+        trainer.ranks.device.type == "cuda",
+    )
+    warm_up = max(2, math.ceil(_FETCHED_AHEAD * workers / len(trainer.own_slots)))
+    clock = PartClock(trainer.ranks.device)
+    trainer.mark = clock.mark
+    started = time.perf_counter()
+
+    def goes_on() -> bool:
+        nonlocal started
+        part.laps.append(clock.lap())  # waits for a GPU
+        if len(part.laps) >= warm_up + steps:
+            trainer.mark = lambda name: None
+        now = time.perf_counter()
+        part.free.append(now - started)
+        started = now
+        return True
+
+    trainer.try_steps(warm_up + steps * (2 if on_gpu else 1), goes_on)
+    trainer.readings.read()
+    timed, free = slice(warm_up, warm_up + steps), slice(warm_up + steps, None)
+    part.laps, part.free = part.laps[timed], part.free[free]
+    part.decode, part.augment = part.decode[timed], part.augment[timed]
+
+
+def _loader_alone(cfg: CfgNode, trainer: Trainer, steps: int) -> Figure:
+    """Clips a second of the loader where nobody trains, after the batches that workers make at first."""
+    workers = resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)
+    skipped = _FETCHED_AHEAD * workers
+    slots, each = len(trainer.own_slots), trainer.plan.steps_per_epoch
+    epoch = trainer.state.progress.epoch + 1
+    epochs = math.ceil((skipped / slots + max(steps, 3 * workers) + 1) / each)
+    taken: list[float] = []
+    for number in range(epoch, epoch + epochs):
+        for batch in trainer.loader.epoch(number, ahead=(epoch + epochs) * each):
+            taken.append(time.perf_counter())
+            clips = len(batch.paths) * _copies(cfg)
+            if len(taken) > skipped + max(steps * slots, 3 * workers):
+                break
+    first = min(skipped, len(taken) - 2)
+    return Figure.of([clips * (len(taken) - 1 - first) / (taken[-1] - taken[first])], "clips/s")
+
+
+def _report_training(
+    cfg: CfgNode, part: Slice, model: RecognitionModel, device: torch.device, found: Measured
+) -> None:
+    names = list(dict.fromkeys(name for lap in part.laps for name in lap))
+    whole = part.free or [sum(lap.values()) for lap in part.laps]
+    for name in names:
+        found.figures[f"train/{name}"] = Figure.of_seconds(
+            [lap.get(name, 0.0) for lap in part.laps]
+        )
+    found.figures["train/whole step"] = Figure.of_seconds(whole)
+    found.figures["train/processes: open and decode"] = Figure.of_seconds(part.decode)
+    found.figures["train/processes: augment"] = Figure.of_seconds(part.augment)
+    assert part.loader is not None
+    found.figures["train/loader alone"] = part.loader
+    precision = choose_precision(cfg.TRAIN.PRECISION, device)
+    rate = limits.matrix_rate(precision, device)
+    found.figures[f"matrix products, {precision}"] = rate
+    forward = limits.forward_operations(model, clip_shape(cfg), found.notes.append)
+    if forward:
+        seconds = part.clips * forward / (1e9 * rate.high)
+        found.figures["train/limit: forward"] = Figure.of_seconds([seconds])
+        found.figures["train/limit: backward"] = Figure.of_seconds([limits.BACKWARD * seconds])
+    workers = plural(resolve_workers(cfg.DATA_LOADER.NUM_WORKERS), "worker")
+    found.notes.append(
+        f"Training: {plural(part.clips, 'clip')} a step, {precision}, {workers}; parts of "
+        f"{plural(len(part.laps), 'step')}."
+    )
+    if part.broken:
+        named = name_some([*part.broken.values()])
+        found.notes.append(f"{plural(len(part.broken), 'video')} replaced as broken: {named}")

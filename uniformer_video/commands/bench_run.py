@@ -1,0 +1,150 @@
+"""`bench run` and `bench model`, and what all benches share: figures in a file, and a comparison with it."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from uniformer_video.commands.options import CONFIG_HELP, add_overrides
+from uniformer_video.commands.status import EXIT_INTERRUPTED
+from uniformer_video.errors import UserError
+
+if TYPE_CHECKING:
+    from uniformer_video.bench.figures import Measured
+
+
+def add_record(parser: ArgumentParser) -> None:
+    """`--json` and `--compare`, of what is measured."""
+    parser.add_argument("--json", metavar="FILE", help="also write the figures, with the machine")
+    parser.add_argument(
+        "--compare", metavar="FILE", help="ratios to the figures that --json wrote earlier"
+    )
+
+
+def typed(args: Namespace, *names: str) -> list[str]:
+    """The options of these names as they are typed, those that were given or have a default."""
+    words: list[str] = []
+    for name in names:
+        value = getattr(args, name)
+        if value is True:
+            words.append(f"--{name}")
+        elif value not in (None, False):
+            words += [f"--{name}", str(value)]
+    return words
+
+
+def begin(args: Namespace, bench: str) -> dict[str, Any] | None:
+    """Before anything is measured: what to compare with, or None. Raises `ConfigError`, also for --json."""
+    from uniformer_video.bench.figures import check_target, read_earlier
+
+    if args.json:
+        check_target(args.json)
+    return read_earlier(args.compare, bench) if args.compare else None
+
+
+def conclude(
+    found: "Measured", args: Namespace, earlier: Mapping[str, Any] | None, words: Sequence[str]
+) -> None:
+    """Compare and write what was measured, as far as that is asked for; words: of the command."""
+    from uniformer_video.bench.figures import comparison
+
+    if earlier:
+        print("\n".join(comparison(found, earlier, args.compare)))
+    if args.json:
+        found.write(args.json, words)
+        print(f"Written: {args.json}")
+
+
+def model_arguments(parser: ArgumentParser) -> None:
+    """The arguments of `bench model`."""
+    parser.add_argument("--cfg", metavar="FILE", help=f"{CONFIG_HELP} (default: the defaults)")
+    parser.add_argument("--batch", type=int, default=2, metavar="N", help="clips (2)")
+    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="rounds (5)")
+    parser.add_argument(
+        "--precisions", default="fp32,bf16", metavar="NAME,NAME", help="arithmetic (fp32,bf16)"
+    )
+    parser.add_argument(
+        "--depthwise",
+        action="store_true",
+        help="in place of that, the ways to compute depthwise convolutions on a processor, by layer",
+    )
+    add_record(parser)
+    add_overrides(parser)
+
+
+def model(args: Namespace) -> None:
+    """A forward pass and a training step of the config's model, by precision, with the limit beside them.
+
+    The limit is what its operations would take at the rate that this machine reaches with large matrix
+    products.
+    """
+    from uniformer_video.bench.model import lines, measure
+    from uniformer_video.config.settings import load_config
+
+    if min(args.batch, args.repeat) < 1:
+        raise UserError("--batch and --repeat are at least 1")
+    if args.depthwise:
+        return _depthwise(args)
+    earlier = begin(args, "model")
+    cfg = load_config(args.cfg, args.overrides)
+    found = measure(cfg, args.batch, args.repeat, args.precisions.split(","))
+    print("\n".join(lines(found)))
+    words = typed(args, "cfg", "batch", "repeat", "precisions")
+    conclude(found, args, earlier, ["model", *words, *args.overrides])
+
+
+def _depthwise(args: Namespace) -> None:
+    from uniformer_video.bench.depthwise import lines, measure
+
+    if args.cfg or args.overrides:
+        raise UserError(
+            "--depthwise times the layers of UniFormer-S; leave out --cfg and KEY VALUE"
+        )
+    earlier = begin(args, "model --depthwise")
+    found = measure(args.precisions.split(","), args.repeat)
+    print("\n".join(lines(found)))
+    words = typed(args, "depthwise", "precisions", "repeat")
+    conclude(found, args, earlier, ["model", *words])
+
+
+def run_arguments(parser: ArgumentParser) -> None:
+    """The arguments of `bench run`."""
+    parser.add_argument(
+        "--cfg", metavar="FILE", help=f"{CONFIG_HELP} (default: the defaults, generated videos)"
+    )
+    parser.add_argument("--steps", type=int, default=8, metavar="N", help="timed steps (8)")
+    parser.add_argument(
+        "--test", action="store_true", help="time the config's multi-view test from files, too"
+    )
+    parser.add_argument("--videos", type=int, default=8, metavar="N", help="of a test (8)")
+    parser.add_argument("--repeat", type=int, default=3, metavar="N", help="rounds of it (3)")
+    add_record(parser)
+    add_overrides(parser)
+
+
+def run(args: Namespace) -> int | None:
+    """A slice of a training, and of a test from files: where the time goes, with the limit beside it.
+
+    Some steps of the training that the config asks for, by its own loop and loader, on a copy that is
+    thrown away: waiting for data, transfer, augmentation on the device, forward, backward, optimiser,
+    logging; what the processes take to decode and augment; the loader alone; and what the model's matrix
+    products would take at the rate that this machine reaches with large ones.
+    """
+    from uniformer_video.signals import Interrupted, delay_interrupts
+
+    if min(args.steps, args.videos, args.repeat) < 1:
+        raise UserError("--steps, --videos and --repeat are at least 1")
+    with delay_interrupts():
+        from uniformer_video.bench.run import measure
+        from uniformer_video.bench.run_lines import lines
+        from uniformer_video.config.settings import load_config
+
+    earlier = begin(args, "run")
+    cfg = load_config(args.cfg, args.overrides)
+    try:
+        found = measure(cfg, args.steps, args.videos if args.test else 0, args.repeat)
+    except Interrupted:
+        return EXIT_INTERRUPTED
+    print("\n".join(lines(found)))
+    words = typed(args, "cfg", "steps", "test", "videos", "repeat")
+    conclude(found, args, earlier, ["run", *words, *args.overrides])
+    return 0
