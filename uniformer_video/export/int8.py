@@ -78,8 +78,11 @@ class FloatGraph:
         self._path = folder / "prepared.onnx"
         modules = {node.name: _module(node) for node in onnx.load_model(path).graph.node}
         with self._told("prepared"):
-            # shapes of everything, BatchNorm folded, constants computed
-            self._tools.shape_inference.quant_pre_process(str(path), str(self._path))
+            # BatchNorm folded, constants computed; torch wrote the shapes, which the symbolic inference of
+            # ONNX Runtime 1.32 fails to find for token-labelling models
+            self._tools.shape_inference.quant_pre_process(
+                str(path), str(self._path), skip_symbolic_shape=True
+            )
         graph = onnx.load_model(self._path).graph
         weights = {each.name for each in graph.initializer}
         self._nodes = [node.name for node in graph.node if node.op_type in _OPERATORS]
