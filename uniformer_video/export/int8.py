@@ -17,14 +17,11 @@ from typing import Any
 import numpy as np
 
 from uniformer_video.errors import CheckpointError, MissingLibraryError
-from uniformer_video.export.formats import ONNX, import_library
+from uniformer_video.export.formats import DYNAMIC, ONNX, RANGES, STATIC, import_library
 from uniformer_video.export.metadata import KEY
 from uniformer_video.logs import errors_alone
 from uniformer_video.words import one_line
 
-STATIC, DYNAMIC = "static", "dynamic"
-METHODS = (STATIC, DYNAMIC)
-RANGES = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 _SCOPES = "pkg.torch.onnx.name_scopes"  # where torch's exporter says of which module a node is
 _OPERATORS = ("Conv", "Gemm", "MatMul")
 
@@ -60,7 +57,7 @@ class FloatGraph:
     Args:
         path: of the file, as `files.write_program` writes it.
         folder: for files that are needed meanwhile.
-        method: one of `METHODS`.
+        method: one of `formats.METHODS`.
 
     layers: {name of a module: names of its nodes} of what can be quantised, in the order of the network.
     passed_over: how many others there are. Of a dynamic file these are convolutions, which take up to twice
