@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.export.files import files_of
-from uniformer_video.export.formats import FORMATS, ONNX
-from uniformer_video.export.int8 import DYNAMIC
+from uniformer_video.export.formats import DYNAMIC, FORMATS, ONNX
 from uniformer_video.export.metadata import ExportInfo, json_beside, read_info
 from uniformer_video.export.sessions import open_session
 from uniformer_video.weights.checkpoint import CALIBRATION, file_sha256
