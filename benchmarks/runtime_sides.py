@@ -13,9 +13,16 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import UserError
 from uniformer_video.export.files import write_program
-from uniformer_video.export.formats import FORMATS, ONNX, OPENVINO, TORCH_EXPORT, import_library
+from uniformer_video.export.formats import (
+    FORMATS,
+    ONNX,
+    OPENVINO,
+    STATIC,
+    TORCH_EXPORT,
+    import_library,
+)
 from uniformer_video.export.graph import trace
-from uniformer_video.export.int8 import STATIC, FloatGraph
+from uniformer_video.export.int8 import FloatGraph
 from uniformer_video.export.metadata import ExportInfo
 from uniformer_video.export.sessions import open_openvino, open_session
 from uniformer_video.models.inference_mode import lay_out, prepare_for_inference

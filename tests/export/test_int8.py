@@ -19,9 +19,10 @@ from uniformer_video import cli
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import CheckpointError, ConfigError, DamagedError, DataError
-from uniformer_video.export import int8, int8_parity, runtime
+from uniformer_video.export import int8_parity, runtime
+from uniformer_video.export.formats import DYNAMIC, ONNX, RANGES, STATIC
 from uniformer_video.export.graph import to_onnx, trace
-from uniformer_video.export.int8 import DYNAMIC, STATIC, FloatGraph, Quantization
+from uniformer_video.export.int8 import FloatGraph, Quantization
 from uniformer_video.export.int8_parity import layer_damage, write_int8
 from uniformer_video.export.metadata import ExportInfo, json_beside, read_info
 from uniformer_video.export.sessions import open_session
@@ -111,7 +112,7 @@ def test_each_method_of_ranges_measures_and_says_nothing(toy, tmp_path, capsys):
     graph = graph_of(toy, tmp_path, STATIC)
     clips = [clip[None] for clip in toy[2][:4]]
     plain = open_session(toy[1], "onnx")
-    for ranges in int8.RANGES:
+    for ranges in RANGES:
         graph.calibrate(clips, ranges)
         damage = layer_damage(graph, tmp_path / "one.onnx", clips, [plain(clip) for clip in clips])
         assert 0 < damage["stem"] < damage["head"], ranges
@@ -271,9 +272,9 @@ def test_words_that_do_not_fit(weights, call, tmp_path):
     status, _, told = call("export", weights, "--out", tmp_path / "m.pt2", "--int8", "static")
     assert status == 2 and "the format is torch-export" in told
     with pytest.raises(ConfigError, match="did you mean 'static'"):
-        Int8Options("statc").check(int8.ONNX)
+        Int8Options("statc").check(ONNX)
     with pytest.raises(ConfigError, match="did you mean 'minmax'"):
-        Int8Options("static", "minmix").check(int8.ONNX)
+        Int8Options("static", "minmix").check(ONNX)
 
 
 def test_without_lists_the_options_are_named(tmp_path, call):

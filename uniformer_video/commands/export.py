@@ -4,8 +4,7 @@ import logging
 from argparse import ArgumentParser, Namespace
 
 from uniformer_video.errors import ConfigError
-from uniformer_video.export.formats import FORMATS
-from uniformer_video.export.int8 import METHODS, RANGES
+from uniformer_video.export.formats import FORMATS, METHODS, RANGES
 
 log = logging.getLogger("uniformer_video")
 

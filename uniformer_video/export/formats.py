@@ -1,4 +1,7 @@
-"""The formats of exported models: their names, the suffixes of their files, what installs their libraries."""
+"""The formats of exported models: their names, the suffixes of their files, what installs their libraries.
+
+And by which names int8 is asked for.
+"""
 
 import importlib
 from dataclasses import dataclass
@@ -34,6 +37,13 @@ TORCH_EXPORT = ExportFormat("torch-export", ".pt2", "torch.export")
 OPENVINO = ExportFormat("openvino", ".xml", "OpenVINO", "openvino", ("openvino",))
 FORMATS = {each.name: each for each in (ONNX, TORCH_EXPORT, OPENVINO)}
 _BY_SUFFIX = {each.suffix: each for each in FORMATS.values()}
+
+STATIC, DYNAMIC = METHODS = ("static", "dynamic")  # of int8, see `int8.py`
+RANGES = {
+    "minmax": "MinMax",
+    "entropy": "Entropy",
+    "percentile": "Percentile",
+}  # ONNX Runtime's words
 
 
 def import_library(name: str, of: ExportFormat) -> ModuleType:

@@ -17,13 +17,11 @@ from typing import Any
 import numpy as np
 
 from uniformer_video.errors import CheckpointError, MissingLibraryError
-from uniformer_video.export.formats import ONNX, import_library
+from uniformer_video.export.formats import DYNAMIC, ONNX, RANGES, STATIC, import_library
+from uniformer_video.export.metadata import KEY
 from uniformer_video.logs import errors_alone
 from uniformer_video.words import one_line
 
-STATIC, DYNAMIC = "static", "dynamic"
-METHODS = (STATIC, DYNAMIC)
-RANGES = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 _SCOPES = "pkg.torch.onnx.name_scopes"  # where torch's exporter says of which module a node is
 _OPERATORS = ("Conv", "Gemm", "MatMul")
 
@@ -59,7 +57,7 @@ class FloatGraph:
     Args:
         path: of the file, as `files.write_program` writes it.
         folder: for files that are needed meanwhile.
-        method: one of `METHODS`.
+        method: one of `formats.METHODS`.
 
     layers: {name of a module: names of its nodes} of what can be quantised, in the order of the network.
     passed_over: how many others there are. Of a dynamic file these are convolutions, which take up to twice
@@ -77,8 +75,11 @@ class FloatGraph:
         self._path = folder / "prepared.onnx"
         modules = {node.name: _module(node) for node in onnx.load_model(path).graph.node}
         with self._told("prepared"):
-            # shapes of everything, BatchNorm folded, constants computed
-            self._tools.shape_inference.quant_pre_process(str(path), str(self._path))
+            # BatchNorm folded, constants computed; torch wrote the shapes, which the symbolic inference of
+            # ONNX Runtime 1.32 fails to find for token-labelling models
+            self._tools.shape_inference.quant_pre_process(
+                str(path), str(self._path), skip_symbolic_shape=True
+            )
         graph = onnx.load_model(self._path).graph
         weights = {each.name for each in graph.initializer}
         self._nodes = [node.name for node in graph.node if node.op_type in _OPERATORS]
@@ -184,8 +185,6 @@ def quantization_tools() -> Any:
 
 def record_quantization(path: Path, text: str) -> None:
     """Put the text of an `ExportInfo` into an ONNX file in place of its own."""
-    from uniformer_video.export.metadata import KEY  # needs torch, which the command line does not
-
     onnx = import_library("onnx", ONNX)
     model = onnx.load_model(path)
     onnx.helper.set_model_props(model, {KEY: text})

@@ -101,7 +101,7 @@ class Int8Parity:
         if quantized.ranges:
             lines.append(
                 f"  {'ranges':<24}{quantized.ranges}, on {plural(quantized.clips, 'clip')} of "
-                f"{plural(quantized.videos, 'video')} of {quantized.source}"
+                f"{plural(quantized.videos, 'file')} of {quantized.source}"
             )
         if len(self.rounds) > 1:
             tries = ", ".join(f"{count}: {share:.1%}" for count, share in self.rounds)

@@ -14,8 +14,7 @@ from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.export.files import files_of
-from uniformer_video.export.formats import FORMATS, ONNX, is_export
-from uniformer_video.export.int8 import DYNAMIC
+from uniformer_video.export.formats import DYNAMIC, FORMATS, ONNX, is_export
 from uniformer_video.export.metadata import ExportInfo, json_beside, read_info
 from uniformer_video.export.sessions import open_session
 from uniformer_video.tasks.registry import recorded_task

@@ -10,12 +10,8 @@ import numpy as np
 
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import ConfigError, choice_error
-from uniformer_video.export.formats import ONNX, ExportFormat
+from uniformer_video.export.formats import DYNAMIC, METHODS, ONNX, RANGES, STATIC, ExportFormat
 from uniformer_video.export.int8 import (
-    DYNAMIC,
-    METHODS,
-    RANGES,
-    STATIC,
     FloatGraph,
     Quantization,
     quantization_tools,
