@@ -7,16 +7,17 @@ ours.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from uniformer_video.bench.figures import Figure, Measured, short
 from uniformer_video.errors import choice_error
-from uniformer_video.models import depthwise, depthwise_cpu
+from uniformer_video.models import depthwise_cpu
+from uniformer_video.models.depthwise import depthwise_conv
+from uniformer_video.models.layers import DepthwiseConv
 from uniformer_video.training.precision import autocast_for
 from uniformer_video.zoo.create import build_network
 
@@ -37,38 +38,15 @@ _CLIPS = 2
 _CPU = torch.device("cpu")
 
 
-class TorchAlone:
-    """In place of `DepthwiseOnCpu`."""
-
-    @staticmethod
-    def apply(
-        tokens: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        kernel: tuple[int, ...],
-        dtype: torch.dtype,
-    ) -> Tensor:
-        """As of `DepthwiseOnCpu`."""
-        if dtype == torch.bfloat16:
-            # its gradients on channels-last memory are wrong, see `depthwise_cpu._by_torch`
-            tokens = tokens.movedim(-1, 1).contiguous().movedim(1, -1)
-        return depthwise_cpu.convolve(tokens, weight, bias, kernel)
-
-
 @contextmanager
-def computed_by(side: str) -> Iterator[None]:
-    """Depthwise convolutions by one of `SIDES`."""
-    module: Any = depthwise
-    gradients: Any = depthwise_cpu
-    ours, works = module.DepthwiseOnCpu, gradients.numba_works
+def _without_numba() -> Iterator[None]:
+    module: Any = depthwise_cpu
+    works = module.numba_works
+    module.numba_works = lambda: False
     try:
-        if side == TORCH:
-            module.DepthwiseOnCpu = TorchAlone
-        if side == MIRRORED:
-            gradients.numba_works = lambda: False
         yield
     finally:
-        module.DepthwiseOnCpu, gradients.numba_works = ours, works
+        module.numba_works = works
 
 
 def measure(precisions: Sequence[str] = ("fp32", "bf16"), rounds: int = 5) -> Measured:
@@ -115,45 +93,48 @@ def _add(found: Measured, name: str, seconds: dict[str, list[float]]) -> None:
 
 
 def _compare(
-    run: Callable[[], None], sides: tuple[str, ...], rounds: int
+    run: Callable[[bool], None], sides: tuple[str, ...], rounds: int
 ) -> dict[str, list[float]]:
-    """{side: the processor's seconds of each `run()`}, after one round that does not count."""
+    """{side: the processor's seconds of each `run(by_torch)`}, after one round that does not count."""
     times: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(rounds + 1):
         for side, taken in times.items():
-            with computed_by(side):
+            with _without_numba() if side == MIRRORED else nullcontext():
                 started = time.process_time()
-                run()
+                run(side == TORCH)
                 taken.append(time.process_time() - started)
     return {side: taken[1:] for side, taken in times.items()}
 
 
 def _layer(
     channels: int, grid: tuple[int, ...], kernel: tuple[int, ...], precision: str
-) -> Callable[[], None]:
-    """Forward and backward pass of one layer."""
+) -> Callable[[bool], None]:
+    """Forward and backward pass of one layer, by torch alone or not."""
     tokens = torch.randn(_CLIPS, *grid, channels, requires_grad=True)
     weight = torch.randn(channels, 1, *kernel, requires_grad=True)
     bias = torch.randn(channels, requires_grad=True)
     gradient = torch.randn(_CLIPS, *grid, channels)
     autocast = autocast_for(precision, _CPU)
 
-    def run() -> None:
+    def run(by_torch: bool) -> None:
         with autocast():
-            out = depthwise.depthwise_conv(tokens, weight, bias, kernel)
+            out = depthwise_conv(tokens, weight, bias, kernel, by_torch)
         torch.autograd.grad(out, (tokens, weight, bias), gradient.to(out.dtype))
 
     return run
 
 
-def _training_step(precision: str) -> Callable[[], None]:
-    """Forward and backward pass of UniFormer-S with the kernel of the first layer."""
+def _training_step(precision: str) -> Callable[[bool], None]:
+    """Forward and backward pass of UniFormer-S with the kernel of the first layer, as `_layer`."""
     frames, side = STEP
     model = build_network("uniformer_s", 400, local_kernel=LAYERS[0][2]).train()
+    layers = [layer for layer in model.modules() if isinstance(layer, DepthwiseConv)]
     clips, labels = torch.randn(_CLIPS, 3, frames, side, side), torch.arange(_CLIPS)
     autocast = autocast_for(precision, _CPU)
 
-    def run() -> None:
+    def run(by_torch: bool) -> None:
+        for layer in layers:
+            layer.by_torch = by_torch
         with autocast():
             loss = F.cross_entropy(model(clips).float(), labels)
         loss.backward()

@@ -89,9 +89,9 @@ def measure(cfg: CfgNode, steps: int, videos: int = 0, rounds: int = 3) -> Measu
     return found
 
 
-def _repeated(records: list, count: int) -> list:
+def _repeated(records: Sequence[VideoRecord], count: int) -> list[VideoRecord]:
     """So often that there are at least `count`."""
-    return records * math.ceil(count / len(records))
+    return [*records] * math.ceil(count / len(records))
 
 
 class _Heard(Monitor):

@@ -38,7 +38,7 @@ def depthwise_conv(
             return _by_kernels(tokens, weight, bias, sides, dtype)
         if learns:
             return DepthwiseOnCpu.apply(tokens, weight, bias, sides, dtype)
-    if tokens.is_cuda or (learns and by_torch):
+    if tokens.is_cuda or (learns and by_torch and dtype == torch.bfloat16):
         # In the plain layout: for channels-last cuDNN takes up to fifty times as long, and on a CPU torch's
         # gradients in bfloat16 are wrong, see `depthwise_cpu.py`.
         tokens = tokens.movedim(-1, 1).contiguous().movedim(1, -1)
