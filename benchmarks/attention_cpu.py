@@ -14,6 +14,8 @@ import time
 import torch
 from torch.nn import functional as F
 
+from uniformer_video.bench.limits import product_seconds
+
 # (tokens, heads) of stages 3 and 4 of UniFormer-S at 16x224x224; heads are 64 wide.
 LAYERS = [(1568, 5), (392, 8)]
 WIDTH = 64
@@ -54,17 +56,6 @@ def errors(attend, qkv):
     return [((ours - true).norm() / true.norm()).item() for ours, true in zip(*found, strict=True)]
 
 
-def product_rate(dtype, side):
-    """Operations of a matrix product in a CPU second."""
-    left, right = torch.randn(2, side, side).to(dtype)
-    times = []
-    for _ in range(6):
-        started = time.process_time()
-        torch.mm(left, right)
-        times.append(time.process_time() - started)
-    return 2 * side**3 / max(statistics.median(times[1:]), 1e-9)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
@@ -75,7 +66,9 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
-    rate = product_rate(dtype, 64 if args.quick else 1568)
+    side = 64 if args.quick else 1568
+    seconds = product_seconds(dtype, side, torch.device("cpu"), 6, time.process_time)
+    rate = 2 * side**3 / max(statistics.median(seconds), 1e-9)
     print(
         f"ms of CPU, one clip, {args.precision}, {args.threads} threads, torch {torch.__version__}"
     )

@@ -16,17 +16,21 @@ BACKWARD = 2  # times the operations of the forward pass: gradients of what goes
 
 
 def product_seconds(
-    dtype: torch.dtype, side: int, device: torch.device, repeats: int
+    dtype: torch.dtype,
+    side: int,
+    device: torch.device,
+    repeats: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:
-    """Seconds of each product of two random matrices `[side, side]`, after three that do not count."""
+    """Seconds, by `clock`, of each product of two random `[side, side]`, after three that do not count."""
     left, right = torch.randn(2, side, side, device=device).to(dtype)
     found = []
     for _ in range(3 + repeats):
         wait_for(device)
-        started = time.perf_counter()
+        started = clock()
         left @ right
         wait_for(device)
-        found.append(time.perf_counter() - started)
+        found.append(clock() - started)
     return found[3:]
 
 

@@ -7,6 +7,7 @@ time of what it has asked for; there more steps follow without that, which tell 
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +23,7 @@ from uniformer_video.bench.model import clip_shape
 from uniformer_video.bench.run_test import time_test
 from uniformer_video.bench.some_data import NOTHING_BESIDE, some_data
 from uniformer_video.config.settings import set_values, with_settings
+from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.distributed.ranks import Ranks, join_ranks
 from uniformer_video.errors import ConfigError
