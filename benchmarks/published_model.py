@@ -1,0 +1,147 @@
+"""UniFormer-S beside the published way to compute it, with the same weights, in one run on a processor.
+
+    python benchmarks/published_model.py [--kernel 3,5,5] [--frames 16] [--size 224] [--batch 2] [--json FILE]
+
+The published way is `naive_uniformer.py`: the plain layout, torch's own operations. A forward pass of one
+clip and a training step (loss, gradients, AdamW) of a batch, in float32 and under bfloat16 autocast; all take
+turns. Beside them stands what the operations would take at the machine's rate of matrix products.
+"""
+
+import argparse
+import sys
+import time
+
+import torch
+from naive_uniformer import NaiveUniFormer
+from torch.nn import functional as F
+
+from uniformer_video.bench import limits
+from uniformer_video.bench.figures import Figure, Measured, check_target, short
+from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
+from uniformer_video.training.precision import autocast_for
+from uniformer_video.zoo.create import build_network
+
+CPU = torch.device("cpu")
+CLASSES = 400
+WORKS = {
+    "forward": 1,
+    "training step": 1 + limits.BACKWARD,
+}  # times the operations of a forward pass
+SIDES = ("published", "ours")
+
+
+def networks(kernel):
+    """{side: a network}, with the same weights."""
+    ours = build_network("uniformer_s", CLASSES, local_kernel=kernel)
+    sizes = ours.arguments
+    naive = NaiveUniFormer(CLASSES, sizes["embed_dims"], sizes["depths"], sizes["head_dim"], kernel)
+    naive.load_state_dict(ours.state_dict())
+    return {"published": naive, "ours": ours}
+
+
+def forward(network, side, clips, precision):
+    """A function: one forward pass, by ours as tests and predictions compute."""
+    network = network.eval()
+    if side == "ours":
+        network = prepare_for_inference(network)
+        lay_out(network, CPU, precision)
+    autocast = autocast_for(precision, CPU)
+
+    @torch.inference_mode()
+    def run():
+        with autocast():
+            network(clips)
+
+    return run
+
+
+def training_step(network, side, clips, precision):
+    """A function: loss, gradients and AdamW, with a learning rate of 0, which costs the same."""
+    network = network.train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0)
+    labels = torch.arange(len(clips)) % CLASSES
+    autocast = autocast_for(precision, CPU)
+
+    def run():
+        with autocast():
+            logits = network(clips)
+        F.cross_entropy(logits.float(), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return run
+
+
+def measure(kernel, frames, size, batch, rounds, precisions):
+    """The `Measured` with figures "PRECISION, WORK: SIDE", and limits."""
+    what = {"kernel": kernel, "frames": frames, "size": size, "batch": batch, "rounds": rounds}
+    found = Measured("published_model", what)
+    shape = (3, frames, size, size)
+    operations = limits.forward_operations(
+        networks(kernel)["ours"], (1, *shape), found.notes.append
+    )
+    make = {"forward": forward, "training step": training_step}
+    for precision in precisions:
+        rates = []
+        for work, times in WORKS.items():
+            clips = torch.randn(1 if work == "forward" else batch, *shape)
+            runs = {
+                side: make[work](network, side, clips, precision)
+                for side, network in networks(kernel).items()
+            }
+            seconds = {side: [] for side in runs}
+            for number in range(rounds + 1):  # the first does not count
+                for side, run in runs.items():
+                    started = time.perf_counter()
+                    run()
+                    if number:
+                        seconds[side].append(time.perf_counter() - started)
+                rates.append(limits.matrix_rate(precision, CPU, repeats=2).high)
+            name = f"{precision}, {work}"
+            for side, own in seconds.items():
+                found.figures[f"{name}: {side}"] = Figure.of_seconds(own)
+            if operations:
+                limit = times * len(clips) * operations / (1e9 * max(rates))
+                found.figures[f"{name}: limit"] = Figure.of_seconds([limit])
+        found.figures[f"matrix products, {precision}"] = Figure.of(rates, "GFLOP/s")
+    return found
+
+
+def table(found):
+    """A table in Markdown: a work a row."""
+    yield "| ms | published | ours | ratio | limit | share of it |"
+    yield "|---|---|---|---|---|---|"
+    for name in dict.fromkeys(name.rpartition(": ")[0] for name in found.figures if ": " in name):
+        theirs, ours = (found.figures[f"{name}: {side}"] for side in SIDES)
+        cells = [*map(short, (theirs.median, ours.median)), f"{theirs.median / ours.median:.2f}"]
+        limit = found.figures.get(f"{name}: limit")
+        cells += [short(limit.median), f"{limit.median / ours.median:.0%}"] if limit else ["", ""]
+        yield f"| {name} | {' | '.join(cells)} |"
+    yield from found.notes
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kernel", default="5,5,5", help="local kernel, time first")
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--batch", type=int, default=2, help="clips of a training step")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precisions", default="fp32,bf16")
+    parser.add_argument("--json", help="file for the figures, the machine and the command")
+    args = parser.parse_args()
+    if args.json:
+        check_target(args.json)
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    kernel = tuple(int(side) for side in args.kernel.split(","))
+    precisions = args.precisions.split(",")
+    found = measure(kernel, args.frames, args.size, args.batch, args.rounds, precisions)
+    print("\n".join(table(found)))
+    if args.json:
+        found.write(args.json, sys.argv)
+
+
+if __name__ == "__main__":
+    main()
