@@ -127,6 +127,7 @@ def call(capsys, monkeypatch):
     monkeypatch.delenv("UNIFORMER_TRACEBACK", raising=False)
 
     def run(*arguments, command=None):
+        capsys.readouterr()  # what was printed before is not this command's
         try:
             status = cli.main([str(a) for a in arguments], command)
         except SystemExit as stop:

@@ -150,9 +150,18 @@ def test_what_needs_single_views_says_so(room, prepared, call, tmp_path):
     cfg = load_config(overrides=words)
     with pytest.raises(CheckpointError, match="tests need the logits of each view; export the"):
         open_tested_model(cfg, prepared)
-    words = ("--method", "occlusion", "--out", tmp_path / "heat")
-    status, _, errors = call("explain", room / "videos" / "a.mp4", "--checkpoint", prepared, *words)
+    words = (
+        "explain",
+        room / "videos" / "a.mp4",
+        "--checkpoint",
+        prepared,
+        "--out",
+        tmp_path / "heat",
+    )
+    status, _, errors = call(*words, "--method", "occlusion")
     assert status == 2 and "explanations need the logits of each view" in errors
+    status, _, errors = call(*words)  # names only what would work
+    assert status == 2 and "take the checkpoint that it was made of" in errors
 
 
 def test_a_test_of_one_that_cuts_one_crop_is_that_of_the_checkpoint(

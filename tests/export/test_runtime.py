@@ -119,6 +119,8 @@ def test_the_commands_take_the_file(demo, exported, tmp_path, call):
         "timeline", video, "--checkpoint", exported(".pt2"), "--out", tmp_path / "timeline"
     )
     assert status == 0, errors
+    record = json.loads((tmp_path / "timeline/timeline.json").read_text())
+    assert record["model"] == "uniformer_s by torch.export"
     status, out, errors = call("watch", video, "--checkpoint", exported(".onnx"), "--every", 0.2)
     assert status == 0 and json.loads(out.splitlines()[0])["label"], errors
     status, _, errors = call(

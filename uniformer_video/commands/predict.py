@@ -29,7 +29,12 @@ def predict_arguments(parser: ArgumentParser) -> None:
         help="video files, folders of frames, folders of either, lists (csv, txt), shards; for a model of "
         "images, pictures; for one of segmentation, pictures and videos",
     )
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="such as run/best.pt")
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        metavar="FILE",
+        help="such as run/best.pt, or a file that `export` wrote",
+    )
     parser.add_argument("--json", action="store_true", help="print data: one JSON object a video")
     parser.add_argument(
         "--out",

@@ -19,7 +19,9 @@ def rescore_arguments(parser: ArgumentParser) -> None:
         metavar="N|LIST",
         help="a number of evenly spread clips, or which ones, from 0: 0,2; also first, middle, last",
     )
-    parser.add_argument("--crops", metavar="N|LIST", help="centre, all, or which one, from 0: 0,")
+    parser.add_argument(
+        "--crops", metavar="N|LIST", help="centre, all, or which one, from 0 and with a comma: 2,"
+    )
     parser.add_argument(
         "--classes",
         nargs="+",

@@ -20,8 +20,8 @@ def run_arguments(parser: ArgumentParser) -> None:
         "--from",
         choices=["best"],
         dest="start_from",
-        help="go on from best.pt of the run, at the step after it, with fresh moments; SOLVER.* and "
-        "TRAIN.PRECISION may then differ from before",
+        help="go on from best.pt of the run, at the step after it, with fresh moments; SOLVER.*, "
+        "TRAIN.PRECISION and what is frozen may then differ from before",
     )
     add_overrides(parser)
 

@@ -36,7 +36,9 @@ def timeline_arguments(parser: ArgumentParser) -> None:
         help="a video file, a folder of frames, or the folder of an earlier timeline, to smooth or to score "
         "it again without decoding",
     )
-    parser.add_argument("--checkpoint", metavar="FILE", help="such as run/best.pt")
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", help="such as run/best.pt, or a file that `export` wrote"
+    )
     parser.add_argument("--out", metavar="FOLDER", help="for data, subtitles, picture and page")
     parser.add_argument("--json", action="store_true", help="print data: one JSON object")
     where = parser.add_argument_group("windows (seconds, or minutes as 1:15.5)")

@@ -31,7 +31,12 @@ def watch_arguments(parser: ArgumentParser) -> None:
         help="the number of a camera, such as 0; an rtsp:// or http:// address; - for standard input; a "
         "named pipe; a file, which is played in real time",
     )
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="such as run/best.pt")
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        metavar="FILE",
+        help="such as run/best.pt, or a file that `export` wrote",
+    )
     parser.add_argument(
         "--every",
         type=seconds,

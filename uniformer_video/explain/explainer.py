@@ -17,7 +17,7 @@ from uniformer_video.explain.gradcam import gradcam, usual_stage
 from uniformer_video.explain.methods import METHODS
 from uniformer_video.explain.occlusion import occlusion, occlusion_of_seconds, spread
 from uniformer_video.explain.rollout import CAVEAT, check_rollout, rollout
-from uniformer_video.export.runtime import ExportedModel, check_gives_views
+from uniformer_video.export.runtime import ExportedFrames, ExportedModel, check_gives_views
 from uniformer_video.files import atomic_write
 from uniformer_video.inference.inputs import Video, find_source
 from uniformer_video.inference.predictor import Predictor
@@ -161,13 +161,15 @@ class Explainer:
             raise ConfigError(f"clips is {clips}; it is 1 to {MOST_CLIPS}")
         if fps is not None and not 0 < fps < float("inf"):
             raise ConfigError(f"fps is {fps:g}; it must be above 0, frames a second")
-        if method != "occlusion" and isinstance(self.predictor.model, ExportedModel):
-            raise ConfigError(
-                f"{self.predictor.model.path} is an exported model, which has no layers to look into; take "
-                "occlusion, or the checkpoint that it was made of"
-            )
-        if isinstance(self.predictor.model, ExportedModel):
-            check_gives_views(self.predictor.model, "explanations")
+        model = self.predictor.model
+        if isinstance(model, ExportedModel):
+            if method != "occlusion":
+                views = not isinstance(model, ExportedFrames)
+                raise ConfigError(
+                    f"{model.path} is an exported model, which has no layers to look into; take "
+                    f"{'occlusion, or ' if views else ''}the checkpoint that it was made of"
+                )
+            check_gives_views(model, "explanations")
         if method == "gradcam":
             usual = self._usual_stage if stage is None and layer is None else stage
             return find_layer(self.predictor.model, usual, layer)

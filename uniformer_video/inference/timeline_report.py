@@ -7,6 +7,7 @@ from typing import Any
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError
 from uniformer_video.evaluation.segments import Segment, cut_to_part, score_segments
+from uniformer_video.export.runtime import ExportedModel, runtime_of
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.timeline import Timeline
 from uniformer_video.inference.timeline_files import Source, entry_of, record_of, write_data
@@ -17,7 +18,12 @@ from uniformer_video.words import plural
 
 def source_of_predictor(predictor: Predictor, checkpoint: str) -> Source:
     """What a timeline by this predictor records of it."""
-    return Source(checkpoint, type(predictor.model).__name__, predictor.protocol.to_dict())
+    model = predictor.model
+    if isinstance(model, ExportedModel):
+        name = f"{model.info.model} by {runtime_of(model.info)[0]}"
+    else:
+        name = type(model).__name__
+    return Source(checkpoint, name, predictor.protocol.to_dict())
 
 
 def source_of_record(record: dict[str, Any]) -> Source:

@@ -120,21 +120,21 @@ def test_lists_of_every_format_take_folders_of_frames(tmp_path, make_video):
     rows = "walk/v_a,1\nwalk/v_b/img_{:05d}.png,1\njump/v_c 0\njump/v_d.mp4,0\n"
     (lists / "train.csv").write_text(rows)
     records = read_kinetics(lists, "train", str(tmp_path / "videos")).records
-    assert missing_files(records) == []
+    assert missing_files(records) == {}
     counts = [
         open_video(record.path, num_frames=record.num_frames).num_frames for record in records
     ]
     assert counts == [4, 4, 4, 3]
 
     found = read_class_folders(tmp_path / "videos", "train", 0.5).records
-    assert missing_files(found) == [] and len(found) == 2
+    assert missing_files(found) == {} and len(found) == 2
 
     (lists / "classInd.txt").write_text("1 ApplyEyeMakeup\n")
     (lists / "trainlist01.txt").write_text("ApplyEyeMakeup/v_e.avi 1\nApplyEyeMakeup/v_f.avi 1\n")
     write_frames(tmp_path / "videos" / "ApplyEyeMakeup" / "v_e")
     records = read_ucf101(lists, "train", prefix=str(tmp_path / "videos")).records
     assert [record.name for record in records] == ["ApplyEyeMakeup/v_e", "ApplyEyeMakeup/v_f.avi"]
-    assert [record.name for record, _ in missing_files(records)] == ["ApplyEyeMakeup/v_f.avi"]
+    assert [records[place].name for place in missing_files(records)] == ["ApplyEyeMakeup/v_f.avi"]
 
 
 def test_a_list_of_the_format_frames_is_told_from_others(tmp_path):
@@ -153,7 +153,7 @@ def test_a_list_of_the_format_frames_is_told_from_others(tmp_path):
 def test_a_folder_without_frames_is_missing(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "train.csv").write_text("empty,0\n")
-    ((_, place),) = missing_files(read_kinetics(tmp_path, "train").records)
+    (place,) = missing_files(read_kinetics(tmp_path, "train").records).values()
     assert place == f"{tmp_path / 'empty'} (a folder without frames)"
 
 

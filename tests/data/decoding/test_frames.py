@@ -114,7 +114,7 @@ def test_a_folder_without_its_first_frame_is_missing(tmp_path):
     write_frames(tmp_path / "other names", 2, template="{:05d}.png")
     text = "a 2 0\nfrom 0 2 0\nother names 2 0\nabsent 2 0\n"
     records = lists.read_frame_list(write_list(tmp_path / "t.txt", text), TEMPLATE)
-    assert [r.name for r, _ in missing_files(records)] == ["other names", "absent"]
+    assert [records[place].name for place in missing_files(records)] == ["other names", "absent"]
 
 
 # Pixels

@@ -127,14 +127,12 @@ def _note_conflicts(
         )
 
 
-def missing_files(records: Iterable[VideoRecord]) -> list[tuple[VideoRecord, str]]:
-    """(record, what is not there) of the records whose file, first frame, part of a shard or mask is not."""
+def missing_files(records: Iterable[VideoRecord]) -> dict[int, str]:
+    """`{place of a video: what of it is not there}`, in the order of the list.
+
+    That is its file, its first frame, its part of a shard, or its mask.
+    """
     columns = as_columns(records)
-    return [(columns[place], what) for place, what in _missing(columns).items()]
-
-
-def _missing(columns: VideoColumns) -> dict[int, str]:
-    """`{place of a video: what of it is not there}`, in the order of the list."""
     rest = np.flatnonzero(~listed_files(columns.path))  # all but files that their folders name
     members = [member_of(path) for path in columns.take(rest).path]
     lost = lost_shards(filter(None, members))
@@ -186,7 +184,7 @@ def _exists(record: VideoRecord) -> bool:
 def _note_missing(
     split: str, records: VideoColumns, allowed: float, class_names: Sequence[str]
 ) -> list[str]:
-    missing = _missing(records)
+    missing = missing_files(records)
     if not missing:
         return []
     first, place = records[next(iter(missing))], next(iter(missing.values()))
