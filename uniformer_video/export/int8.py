@@ -147,7 +147,7 @@ class FloatGraph:
                 per_channel=True,
                 reduce_range=False,
                 weight_qType=kinds.QInt8,
-                activation_qType=kinds.QInt8,
+                activation_qType=kinds.QUInt8,  # x86 multiplies unsigned by signed: faster than two signed
                 tensors_range=self._ranges,
                 nodes_to_quantize=[],
                 nodes_to_exclude=left,
