@@ -20,7 +20,7 @@ import pytest
 
 from uniformer_video import locks
 from uniformer_video.errors import ConfigError
-from uniformer_video.locks import folder_lock
+from uniformer_video.locks import folder_lock, temporary_folder
 
 ROOT = Path(__file__).parents[1]
 posix = pytest.mark.skipif(os.name == "nt", reason="locks and signals of POSIX")
@@ -223,3 +223,68 @@ def test_a_lock_that_is_held_on_windows(path, monkeypatch):
     with pytest.raises(ConfigError, match=r"by process 7 on a since 2026-01-02T03:04:05\+00:00;"):
         lock_here(path)
     assert "2026" in path.read_text()
+
+
+TAKE_TURNS = """
+import os, sys, time
+from pathlib import Path
+from uniformer_video.errors import ConfigError
+from uniformer_video.locks import temporary_folder
+lock = Path(sys.argv[1])
+sys.stdin.readline()
+end = time.monotonic() + 1
+while time.monotonic() < end:
+    try:
+        with temporary_folder(lock, "another"):
+            assert os.listdir(lock.parent) == [lock.name], os.listdir(lock.parent)
+            mine = lock.with_name("mine")
+            mine.write_text(str(os.getpid()))
+            time.sleep(0.001)
+            assert mine.read_text() == str(os.getpid())
+    except ConfigError as error:
+        assert "is in use by" in str(error), error
+print("in turn", flush=True)
+"""
+
+
+def test_a_temporary_folder_is_one_processs_whenever_others_begin_and_end(tmp_path):
+    lock = tmp_path / "folder" / "lock"
+    lock.parent.mkdir()
+    (lock.parent / "left").mkdir()
+    command = [sys.executable, "-c", TAKE_TURNS, str(lock)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    processes = [subprocess.Popen(command, text=True, cwd=ROOT, **pipes) for _ in range(3)]
+    for process in processes:
+        process.stdin.write("begin\n")
+        process.stdin.flush()
+    assert [process.communicate(timeout=60) for process in processes] == [("in turn\n", "")] * 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_temporary_folder_that_was_removed_before_its_lock_was_had_is_made_anew(
+    tmp_path, monkeypatch
+):
+    lock, locked = tmp_path / "folder" / "lock", locks._lock
+
+    def late(file, hold=True):
+        if hold and not removed:
+            removed.append(shutil.rmtree(lock.parent))
+        locked(file, hold)
+
+    removed = []
+    monkeypatch.setattr(locks, "_lock", late)
+    with temporary_folder(lock, "another"):
+        assert removed and lock.exists()
+        with (
+            pytest.raises(ConfigError, match="in use by this process itself"),
+            temporary_folder(lock, "another"),
+        ):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_place_of_a_temporary_folder_stays(tmp_path):
+    (tmp_path / "folder").write_text("somebody's")
+    with pytest.raises(FileExistsError), temporary_folder(tmp_path / "folder" / "lock", "another"):
+        pass
+    assert (tmp_path / "folder").read_text() == "somebody's"

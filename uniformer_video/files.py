@@ -1,8 +1,10 @@
 """Writing files so that a reader, or a crash, never meets half of one."""
 
 import contextlib
+import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +69,22 @@ def atomic_write(path: Path | str, lasting: bool = True) -> Iterator[IO[bytes]]:
         if isinstance(error, OSError):
             with contextlib.suppress(AttributeError):  # FFmpeg's errors keep their own
                 error.filename = str(path)  # what the caller knows, not the temporary file
+        raise
+
+
+@contextlib.contextmanager
+def full_disk_told(path: Path, size: int) -> Iterator[None]:
+    """Around what other people's code writes beside `path`, or reads of that, which hides why it failed.
+
+    Its error becomes the system's `OSError` for a full disk where there is no room for `size` bytes.
+    """
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except Exception:
+        if shutil.disk_usage(path.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
         raise
 
 

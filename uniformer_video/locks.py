@@ -65,6 +65,67 @@ def folder_lock(path: Path | str, choose: str = "another OUTPUT_DIR") -> Iterato
                     _lock(file, hold=False)  # Windows asks for it; elsewhere closing is enough
 
 
+@contextlib.contextmanager
+def temporary_folder(lock: Path, choose: str) -> Iterator[None]:
+    """Have the folder of the lock file `lock` while the block runs, empty but for that file; then it goes.
+
+    What a killed process has left there is removed. No two processes have it at once, whenever they begin
+    and end. choose: as `folder_lock` has it.
+
+    Raises `ConfigError` without waiting where another process has the folder, or this one already does,
+    `OSError` where none can be.
+    """
+    with _once_in_this_process(lock, choose), contextlib.ExitStack() as held:
+        while not _has_temporary(lock, choose, held):
+            pass  # the process before took the folder away just now
+        try:
+            _remove_all_but(lock)
+            yield
+        finally:
+            # the lock last: what comes to lie there once it is gone is another process's
+            _remove_all_but(lock)
+            with contextlib.suppress(OSError):
+                lock.unlink()
+                lock.parent.rmdir()
+
+
+def _has_temporary(lock: Path, choose: str, held: contextlib.ExitStack) -> bool:
+    """Whether the folder of `lock` is there, and locked until `held` is closed."""
+    folder = lock.parent
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileExistsError:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise
+        return False
+    with contextlib.ExitStack() as tried:
+        try:
+            file = tried.enter_context(open(lock, "a+b", buffering=0))
+        except FileNotFoundError:
+            return False
+        if _lock_or_warn(file, lock, choose):
+            _write_holder(file)
+        try:
+            is_there = os.path.samestat(os.fstat(file.fileno()), os.stat(lock))
+        except FileNotFoundError:
+            is_there = False
+        if is_there:
+            held.push(tried.pop_all())
+        return is_there
+
+
+def _remove_all_but(file: Path) -> None:
+    """Empty the folder of a file, as far as that goes, and leave the file."""
+    for entry in list(os.scandir(file.parent)):
+        if entry.name == file.name:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)
+
+
 def remove_abandoned(lock: Path) -> None:
     """Remove the folder of the lock file `lock` where the process that worked in it was killed.
 

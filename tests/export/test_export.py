@@ -1,5 +1,6 @@
 """The command `export`: what it writes runs elsewhere as the model does here, or is not written."""
 
+import io
 import json
 import re
 import subprocess
@@ -16,7 +17,7 @@ from uniformer_video.data.clips.transforms import EvalViews, Normalisation
 from uniformer_video.errors import CheckpointError, ConfigError, DamagedError
 from uniformer_video.export import drafts
 from uniformer_video.export.drafts import draft_folder, place_files
-from uniformer_video.export.files import files_of
+from uniformer_video.export.files import files_of, write_program
 from uniformer_video.export.formats import choose_format
 from uniformer_video.export.metadata import ExportInfo, json_beside, read_info
 from uniformer_video.export.parity import compare
@@ -187,6 +188,19 @@ def test_what_parity_decides():
     assert "several clips at once" in verdict(lambda batch: model(batch[:1].repeat(len(batch), 0)))
     swapped = compare(inputs, model, lambda batch: model(batch)[:, ::-1], tolerance=10)
     assert "the same class" in swapped.fault()
+
+
+def test_torch_does_not_write_to_the_disk_itself(tmp_path, program, monkeypatch):
+    """Where that is full, it ends the process."""
+    path, info, save = tmp_path / "m.pt2", read_info(program), torch.export.save
+    loaded = torch.export.load(program)
+
+    def into_memory(network, file, **options):
+        assert isinstance(file, io.BytesIO)
+        save(network, file, **options)
+
+    monkeypatch.setattr(torch.export, "save", into_memory)
+    assert write_program(loaded, info, path) == info == read_info(path)
 
 
 def test_a_damaged_or_foreign_file_is_named(tmp_path, prepared, program):

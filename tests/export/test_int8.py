@@ -1,8 +1,10 @@
 """Exported files in int8: what is quantised, what decides, which layers stay in float, and their use."""
 
+import errno
 import importlib.util
 import json
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from types import SimpleNamespace
 
@@ -15,7 +17,7 @@ from untrained import write_untrained
 
 import uniformer_video as uv
 from tests.zoo.test_contract import FORMS, inputs
-from uniformer_video import cli
+from uniformer_video import cli, files
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import CheckpointError, ConfigError, DamagedError, DataError
@@ -28,8 +30,9 @@ from uniformer_video.export.metadata import ExportInfo, json_beside, read_info
 from uniformer_video.export.sessions import open_session
 from uniformer_video.runs import export_model
 from uniformer_video.runs.export_clips import ExportClips, find_calibration, find_clips
-from uniformer_video.runs.export_int8 import Int8Options
+from uniformer_video.runs.export_int8 import Int8Options, find_int8_clips
 from uniformer_video.runs.run import run
+from uniformer_video.tasks.single_label import SingleLabel
 from uniformer_video.weights.checkpoint import read_weights, write_checkpoint
 
 pytestmark = pytest.mark.skipif(
@@ -149,6 +152,17 @@ def test_where_nothing_helps_it_is_said(toy, tmp_path):
     assert [count for count, _ in parity.rounds] == [0] and "even with" not in parity.fault()
 
 
+def test_a_full_disk_is_told_as_that(toy, tmp_path, monkeypatch):
+    graph = graph_of(toy, tmp_path, STATIC)
+    (tmp_path / "prepared.onnx").write_bytes(b"half")
+    with pytest.raises(CheckpointError, match="cannot be calibrated"):
+        graph.calibrate(toy[2][:1, None], "minmax")
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(OSError, match="No space left") as error:
+        graph.calibrate(toy[2][:1, None], "minmax")
+    assert error.value.errno == errno.ENOSPC
+
+
 def test_a_network_without_layers_is_refused(tmp_path):
     path = tmp_path / "none.onnx"
     to_onnx(trace(nn.ReLU().eval(), torch.zeros(2, 3)), path)
@@ -166,6 +180,21 @@ def test_an_answer_of_a_dynamic_file_does_not_depend_on_the_batch(toy, tmp_path,
     assert torch.equal(together, torch.cat([model(clip[None]) for clip in clips]))
     raw = open_session(path, "onnx")(clips.numpy())
     assert np.abs(raw - together.numpy()).max() > 1e-4
+
+
+def test_nor_does_one_of_a_dynamic_file_that_prepares_frames():
+    sizes = []
+
+    def answer(frames):
+        sizes.append(len(frames))
+        return np.full((len(frames), 2), 0.5, np.float32)
+
+    model = runtime.ExportedFrames.__new__(runtime.ExportedFrames)
+    torch.nn.Module.__init__(model)
+    model.info = SimpleNamespace(quantization={"method": DYNAMIC}, temperature=None)
+    model._run, model._task = answer, SingleLabel()
+    assert model(torch.zeros(3, 3, 2, 4, 4, dtype=torch.uint8)).shape == (3, 2)
+    assert sizes == [1, 1, 1]
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +227,7 @@ def static(weights):
         }
 
     path, out = weights.with_name("int8.onnx"), StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out):
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(out):
         patch.setattr(int8_parity, "layer_damage", by_name)
         words = ("export", weights, "--out", path, "--int8", "static")
         assert cli.main([str(word) for word in words]) == 0
@@ -213,6 +242,9 @@ def test_a_static_file_says_what_it_is(static):
     beside = json.loads(json_beside(path).read_text())
     assert ExportInfo.from_dict(beside, "x") == read_info(path)
     assert beside["int8_parity"]["agreement"] >= 0.98 and beside["parity"]["passed"]
+    assert beside["int8_parity"]["file_bytes"] == path.stat().st_size
+    views = beside["int8_parity"]["views"]
+    assert f"Judged on {views} views alone, of which a single other answer is too many" in out
     assert "left in float           head" in out and "of the training list of the run" in out
     with pytest.raises(DamagedError, match="quantization"):
         ExportInfo.from_dict({**beside, "quantization": 1}, "x")
@@ -234,7 +266,7 @@ def test_a_static_file_is_tested_as_a_checkpoint_is(demo, static, weights, tmp_p
     assert 0 < difference < 0.2
 
 
-def test_calibration_videos_are_not_checked_on(demo, weights):
+def test_calibration_videos_are_not_checked_on(demo, weights, tmp_path):
     known = read_weights(weights)
     protocol = uv.Predictor.from_checkpoint(weights).protocol
     trained = find_calibration(protocol, known, None)
@@ -245,6 +277,28 @@ def test_calibration_videos_are_not_checked_on(demo, weights):
     assert len(kept.records) == 8 and "without 16 videos that it is calibrated on" in kept.source
     with pytest.raises(DataError, match="every video is one that the file is calibrated on"):
         find_clips(protocol, known, [str(demo / "train")], None, demo).apart_from(trained.records)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    check = replace(check, records=[*trained.records, VideoRecord(str(broken), "b", ())])
+    with pytest.raises(DataError, match=r"no clip to check .*1 video cannot be decoded: .*broken"):
+        find_int8_clips(Int8Options("static"), protocol, known, check)
+
+
+def test_links_and_copies_of_calibration_videos_are_not_checked_on(tmp_path):
+    def at(name, **part):
+        return VideoRecord(str(tmp_path / name), name, (0,), **part)
+
+    for name in ("a.mp4", "copy.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(b"aa" if name != "b.mp4" else b"bb")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "a.mp4")
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "frames")
+    names = ("copy.mp4", "b.mp4", "link.mp4", "linked/{:05d}.jpg", "lost.mp4")
+    records = [*map(at, names), at("copy.mp4", start=3.0)]
+    clips = ExportClips(records, SimpleNamespace(medium="video"), "x")
+    kept = clips.apart_from([at("a.mp4", end=2.0), at("frames/{:05d}.jpg")])
+    assert [record.name for record in kept.records] == ["b.mp4", "lost.mp4", "copy.mp4"]
+    assert kept.records[-1].start == 3
 
 
 def test_parts_of_one_video_are_told_apart():

@@ -4,15 +4,14 @@ One process at a time has the folder, by a lock in it, so that what a killed one
 """
 
 import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
 from uniformer_video.errors import CheckpointError
 from uniformer_video.export.files import files_of
-from uniformer_video.locks import folder_lock, remove_abandoned
+from uniformer_video.locks import temporary_folder
 
 _LOCK = "lock"
 
@@ -25,17 +24,13 @@ def draft_folder(target: Path) -> Iterator[Path]:
     is exporting to the same name, `OSError`, of `target`, where no folder can be.
     """
     folder = target.with_name(f".{target.name}.export")
-    remove_abandoned(folder / _LOCK)
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        error.filename = str(target)  # what the caller knows, not the folder
-        raise
-    with folder_lock(folder / _LOCK, choose="another --out"):
+    with ExitStack() as held:
         try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            held.enter_context(temporary_folder(folder / _LOCK, choose="another --out"))
+        except OSError as error:
+            error.filename = str(target)  # what the caller knows, not the folder
+            raise
+        yield folder
 
 
 def place_files(draft: Path, target: Path) -> None:

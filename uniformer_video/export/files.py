@@ -1,5 +1,6 @@
 """A traced network as a file of each format, with its `ExportInfo` inside."""
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.export import graph
 from uniformer_video.export.formats import ONNX, OPENVINO, ExportFormat, import_library
 from uniformer_video.export.metadata import EXTRA_FILE, KEY, ExportInfo, json_beside
+from uniformer_video.files import atomic_write, full_disk_told
 
 _HIGHEST_OPSET = 25  # the last one that torch's exporter writes; of higher ones it writes another
 
@@ -60,7 +62,11 @@ def _write_onnx(
 def _write_torch_export(
     program: torch.export.ExportedProgram, info: ExportInfo, path: Path, opset: int
 ) -> ExportInfo:
-    torch.export.save(program, path, extra_files={EXTRA_FILE: info.to_json()})
+    # in memory first: into a file, torch ends the process where the disk is full
+    whole = io.BytesIO()
+    torch.export.save(program, whole, extra_files={EXTRA_FILE: info.to_json()})
+    with atomic_write(path) as file:
+        file.write(whole.getbuffer())
     return info
 
 
@@ -73,7 +79,9 @@ def _write_openvino(
     model.inputs[0].set_names({info.input["name"]})
     model.outputs[0].set_names({info.output["name"]})
     model.set_rt_info(info.to_json(), [KEY, "info"])
-    openvino.save_model(model, path, compress_to_fp16=False)  # weights as they are
+    weights = sum(value.nbytes for value in program.state_dict.values())
+    with full_disk_told(path, weights):
+        openvino.save_model(model, path, compress_to_fp16=False)  # weights as they are
     return info
 
 

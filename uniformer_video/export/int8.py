@@ -19,6 +19,7 @@ import numpy as np
 from uniformer_video.errors import CheckpointError, MissingLibraryError
 from uniformer_video.export.formats import DYNAMIC, ONNX, RANGES, STATIC, import_library
 from uniformer_video.export.metadata import KEY
+from uniformer_video.files import full_disk_told
 from uniformer_video.logs import errors_alone
 from uniformer_video.words import one_line
 
@@ -72,7 +73,7 @@ class FloatGraph:
         self._folder = folder
         self._tools = quantization_tools()
         onnx = import_library("onnx", ONNX)
-        self._path = folder / "prepared.onnx"
+        self._path, self._bytes = folder / "prepared.onnx", path.stat().st_size
         modules = {node.name: _module(node) for node in onnx.load_model(path).graph.node}
         with self._told("prepared"):
             # BatchNorm folded, constants computed; torch wrote the shapes, which the symbolic inference of
@@ -80,7 +81,7 @@ class FloatGraph:
             self._tools.shape_inference.quant_pre_process(
                 str(path), str(self._path), skip_symbolic_shape=True
             )
-        graph = onnx.load_model(self._path).graph
+            graph = onnx.load_model(self._path).graph
         weights = {each.name for each in graph.initializer}
         self._nodes = [node.name for node in graph.node if node.op_type in _OPERATORS]
         self.layers: dict[str, list[str]] = {}
@@ -106,9 +107,9 @@ class FloatGraph:
         ranges: one of `RANGES`. A clip's activations are in memory at a time.
         """
         onnx, calibrate = import_library("onnx", ONNX), self._tools.calibrate
-        name = onnx.load_model(self._path).graph.input[0].name
         count = 0
         with self._told("calibrated"):
+            name = onnx.load_model(self._path).graph.input[0].name
             calibrator = calibrate.create_calibrator(
                 self._path,
                 list(_OPERATORS),
@@ -162,7 +163,8 @@ class FloatGraph:
         """Without the tools' remarks, and with their errors as one of ours: they have no common class."""
         with errors_alone(""), redirect_stdout(io.StringIO()):
             try:
-                yield
+                with full_disk_told(self._path, self._bytes):
+                    yield
             except (OSError, MemoryError):
                 raise
             except Exception as error:

@@ -48,12 +48,14 @@ class ExportedModel(nn.Module):
     def forward(self, views: Tensor) -> Tensor:
         """`[B, 3, T, H, W]` -> `[B, K]`."""
         batch = views.detach().float().cpu().contiguous().numpy()
+        return torch.from_numpy(self._answers(batch)).to(views.device)
+
+    def _answers(self, batch: np.ndarray) -> np.ndarray:
+        """What the file gives for inputs `[B, ...]`, `[B, K]`: of each the same, whatever the others are."""
         if (self.info.quantization or {}).get("method") == DYNAMIC and len(batch) > 1:
-            # its ranges are those of the whole batch: an answer must not depend on the others in it
-            logits = np.concatenate([self._run(view[None]) for view in batch])
-        else:
-            logits = self._run(batch)
-        return torch.from_numpy(logits).to(views.device)
+            # its ranges are those of all that it gets at once
+            return np.concatenate([self._run(each[None]) for each in batch])
+        return self._run(batch)
 
     def extra_repr(self) -> str:
         """The file."""
@@ -83,7 +85,7 @@ class ExportedFrames(ExportedModel):
     def forward(self, views: Tensor) -> Tensor:
         """`uint8 [B, 3, T, H, W]` -> `[B, K]`."""
         frames = views.detach().cpu().permute(0, 2, 3, 4, 1).contiguous().numpy()
-        probabilities = torch.from_numpy(self._run(frames)).to(views.device)
+        probabilities = torch.from_numpy(self._answers(frames)).to(views.device)
         return self._task.unsoften(probabilities) * (self.info.temperature or 1.0)
 
     def protocol_for(self, num_clips: int | None = None, num_crops: int | None = None) -> Protocol:

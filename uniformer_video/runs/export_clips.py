@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from uniformer_video.config.recorded import config_from_text
+from uniformer_video.data.lists.joined import same_files
 from uniformer_video.data.lists.media import MEDIA, Medium
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import decode_test_clips
@@ -91,17 +92,20 @@ class ExportClips:
     def apart_from(self, others: Sequence[VideoRecord]) -> "ExportClips":
         """Without the videos, or parts of videos, that `others` show too, which `source` then counts.
 
-        Raises `DataError` where none is left.
+        A link to a file, and a copy of it, are the same video. Raises `DataError` where none is left.
         """
+        same = same_files({"others": others, "own": self.records})
+
+        def file_of(record: VideoRecord) -> str:
+            return os.path.realpath(same.get(record.path, record.path))
+
         spans: dict[str, list[VideoRecord]] = {}
         for other in others:
-            spans.setdefault(os.path.realpath(other.path), []).append(other)
+            spans.setdefault(file_of(other), []).append(other)
         kept = [
             record
             for record in self.records
-            if not any(
-                _overlap(record, own) for own in spans.get(os.path.realpath(record.path), ())
-            )
+            if not any(_overlap(record, own) for own in spans.get(file_of(record), ()))
         ]
         if not (shared := len(self.records) - len(kept)):
             return self

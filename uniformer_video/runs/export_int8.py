@@ -20,11 +20,17 @@ from uniformer_video.export.int8 import (
 from uniformer_video.export.int8_parity import Int8Parity, write_int8
 from uniformer_video.export.metadata import ExportInfo
 from uniformer_video.export.parity import Run
-from uniformer_video.runs.export_clips import CALIBRATION_CLIPS, ExportClips, find_calibration
+from uniformer_video.runs.export_clips import (
+    CALIBRATION_CLIPS,
+    INT8_VIEWS,
+    ExportClips,
+    find_calibration,
+)
 from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.words import plural
 
 log = logging.getLogger(__name__)
+_FEW_VIEWS = 50  # of fewer, the share that has to agree is all of them
 _RANGES = "minmax"  # what is taken unless something else is asked for
 Inputs = Callable[[ExportClips], Iterable[np.ndarray]]  # decoded clips as the file takes them
 
@@ -95,7 +101,9 @@ def find_int8_clips(
             plural(len(taken), protocol.medium),
             CALIBRATION_CLIPS,
         )
-    return Int8Clips(check.apart_from(taken), replace(calibration, records=taken))
+    check = check.apart_from(taken)
+    check.check()  # of those that are left none may be whole
+    return Int8Clips(check, replace(calibration, records=taken))
 
 
 def quantize(
@@ -141,7 +149,14 @@ def quantize(
         describe,
         lambda line: log.info("int8: %s", line),
     )
+    if parity.views < _FEW_VIEWS:
+        log.warning(
+            "Judged on %s alone, of which a single other answer is too many; %d are usual.",
+            plural(parity.views, "view"),
+            INT8_VIEWS,
+        )
     info = replace(info, quantization=parity.quantization.to_dict())
     record_quantization(written, info.to_json())
+    sizes = (parity.sizes[0], written.stat().st_size)  # with what it says of itself now
     os.replace(written, draft)
-    return info, parity
+    return info, replace(parity, sizes=sizes)
