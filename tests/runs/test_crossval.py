@@ -187,6 +187,14 @@ def test_folds_of_a_format_from_outside(own_registries, demo):
             data_of(demo, TRAIN__DATASET="wrong")
 
 
+def test_a_pattern_that_fits_no_path_counts_each_of_them_once(tmp_path):
+    """Validation and test are one list here, and a training list may repeat its videos."""
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.csv").write_text("a.mp4,0\na.mp4,0\nb.mp4,1\n")
+    with pytest.raises(DataError, match=r"'zzz' is found in none of the 2 paths, such as 'a\.mp4'"):
+        data_of(tmp_path, TRAIN__DATASET="kinetics", DATA__GROUP_PATTERN="zzz")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

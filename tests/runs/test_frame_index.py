@@ -74,6 +74,14 @@ def test_it_is_beside_the_data_else_in_the_cache(build, tmp_path):
     assert (index.folder, index.root, said) == (tmp_path / "cache/frame_index", None, "")
 
 
+def test_a_data_folder_is_the_same_by_a_detour(build, tmp_path):
+    (tmp_path / "other").mkdir()
+    index, _ = build(root=tmp_path / "other" / ".." / "data")
+    (tmp_path / "data/a.mp4").write_bytes(b"video")
+    known_by = index.identify(str(tmp_path / "data/a.mp4"))
+    assert known_by.path == "a.mp4"  # it may move with the folder
+
+
 def test_a_folder_that_cannot_be_written_is_said_and_no_error(build, tmp_path):
     (tmp_path / "file").touch()
     index, said = build(tmp_path / "file/index")

@@ -1,7 +1,8 @@
 """The lists of a run, as its formats read them: of one data set or of several, as they are or in folds."""
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -66,21 +67,24 @@ def _read_lists(cfg: CfgNode, splits: Sequence[str]) -> dict[str, VideoList]:
     if cfg.DATA.FOLDS:
         return _lists_of_fold(cfg, splits)
     lists = _read_parts(cfg, splits)
-    notes = note_groups(
-        _each_once([as_columns(listed.records) for listed in lists.values()]),
-        cfg.DATA.GROUP_PATTERN,
-    )
+    notes = _note_groups(lists, cfg.DATA.GROUP_PATTERN)
     notes += note_shared_groups({split: listed.records for split, listed in lists.items()})
     return {
         split: replace(listed, notes=[*listed.notes, *notes]) for split, listed in lists.items()
     }
 
 
+def _note_groups(lists: Mapping[str, VideoList], pattern: str) -> list[str]:
+    """`note_groups` of all lists, which has nothing to say where there are no groups and no pattern."""
+    columns = [as_columns(listed.records) for listed in lists.values()]
+    if not pattern and not any(own.group.is_filled.any() for own in columns):
+        return []
+    return note_groups(_each_once(columns), pattern)
+
+
 def _each_once(lists: Sequence[VideoColumns]) -> VideoColumns:
     """Each segment once, as the last list has it: validation and test may be one list."""
     columns = concatenated(lists)
-    if not columns.group.is_filled.any():
-        return columns  # notes on groups count nothing then
     first = first_segments(columns)
     last = np.zeros(len(first), np.int64)
     last[first] = np.arange(len(first))  # of equal places the last one stays
@@ -240,23 +244,53 @@ def _check_list(found: Any, name: str) -> None:
         )
     if isinstance(found.records, VideoColumns) and found.records.labels.values.dtype != object:
         return  # they hold nothing else
+    if not isinstance(found.records, Sequence):
+        raise ConfigError(
+            f"the format {name} gives a {type(found.records).__name__} of records; it is a list of "
+            "VideoRecord"
+        )
     for record in found.records:
-        labels = record.labels
-        if not isinstance(labels, tuple) or any(type(label) is not int for label in labels):
+        _check_record(record, name)
+
+
+def _check_record(record: Any, name: str) -> None:
+    """What columns could not keep as it is; a list that is read from a file is checked by its reader."""
+    if type(record) is not VideoRecord:
+        raise ConfigError(
+            f"the format {name} gives {getattr(record, 'name', record)} as a {type(record).__name__}; it is "
+            "a VideoRecord itself, for its fields are all that is kept"
+        )
+    labels, seconds = record.labels, "a number of seconds from 0"
+    if not isinstance(labels, tuple) or any(type(label) is not int for label in labels):
+        raise ConfigError(
+            f"the format {name} gives {record.name} the labels {labels!r}; they are a tuple of class "
+            "numbers"
+        )
+    ends_after = record.end is None or (
+        _is_from_zero(record.end) and (not _is_from_zero(record.start) or record.end > record.start)
+    )
+    expected = {
+        field_name: ("a text", isinstance(getattr(record, field_name), str))
+        for field_name in _TEXTS
+    }
+    expected["num_frames"] = ("a whole number from 0", _is_count(record.num_frames))
+    expected["start"] = (seconds, _is_from_zero(record.start))
+    expected["end"] = (f"{seconds}, behind the start, or None", ends_after)
+    expected["weight"] = ("a number from 0", _is_from_zero(record.weight))
+    for field_name, (kind, is_right) in expected.items():
+        if not is_right:
             raise ConfigError(
-                f"the format {name} gives {record.name} the labels {labels!r}; they are a tuple of class "
-                "numbers"
+                f"the format {name} gives {record.name} the {field_name} {getattr(record, field_name)!r}; "
+                f"it is {kind}"
             )
-        if type(record) is not VideoRecord:
-            raise ConfigError(
-                f"the format {name} gives {record.name} as a {type(record).__name__}; it is a VideoRecord "
-                "itself, for its fields are all that is kept"
-            )
-        for field_name in _TEXTS:
-            if not isinstance(value := getattr(record, field_name), str):
-                raise ConfigError(
-                    f"the format {name} gives {record.name} the {field_name} {value!r}; it is a text"
-                )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_from_zero(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
 
 
 def _root(place: str, list_format: ListFormat) -> Path | str:

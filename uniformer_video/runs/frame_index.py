@@ -40,7 +40,8 @@ def build_frame_index(cfg: CfgNode, data: Data, ranks: Ranks) -> IndexStore | No
         or all(columns.num_frames.all() for columns in lists)
     ):
         return None
-    sets = [Path(place).absolute() for place in data_sets(cfg) if not is_address(place)]
+    # as paths of lists are: without `..`
+    sets = [Path(os.path.abspath(place)) for place in data_sets(cfg) if not is_address(place)]
     if not sets:  # nothing tells whether a video behind an address has changed
         return None
     folder, reason = ranks.on_main(lambda: _choose_folder(cfg.DATA.FRAME_INDEX, sets[0]))
@@ -101,7 +102,7 @@ def _line(index: IndexStore, counts: Counter[str]) -> str:
         return ""
     parts = [f"{counts[FOUND]:,} found in it", f"{counts[WRITTEN]:,} listed for it"]
     if counts[LEFT_OUT]:
-        parts.append(f"{counts[LEFT_OUT]:,} that would gain nothing by it")
+        parts.append(f"{counts[LEFT_OUT]:,} that cannot be known again or would gain nothing")
     if counts[UNWRITTEN]:
         parts.append(f"{counts[UNWRITTEN]:,} listed and not kept")
         if index.is_writable:  # else the reason was said before

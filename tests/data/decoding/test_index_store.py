@@ -78,6 +78,25 @@ def test_a_changed_video_is_listed_anew(make_video, store):
     assert len(files(store)) == 1
 
 
+def test_another_video_of_the_same_size_and_date_is_listed_anew(make_video, store, tmp_path):
+    """As of archives that give all files one date."""
+    videos = [make_video(f"{count}.mkv", frames=count) for count in (20, 33)]
+    size = max(video.stat().st_size for video in videos)
+    for video in videos:
+        video.write_bytes(video.read_bytes().ljust(size, b"\0"))
+    path, shard = tmp_path / "a.mkv", tmp_path / "a.tar"
+    for video, count in zip(videos, (20, 33), strict=True):
+        shutil.copy(video, path)
+        (member,) = write_tar(shard, {"a.mkv": video.read_bytes()})
+        for place in (path, shard):
+            os.utime(place, ns=(1, 1))
+        for opened in (path, member):
+            what, frames = look(opened, store)
+            assert (what, len(frames)) == ("written", count)
+    os.mkfifo(tmp_path / "pipe")
+    assert store.identify(str(tmp_path / "pipe")) is None
+
+
 def test_another_ffmpeg_lists_anew(make_video, store, monkeypatch):
     path = make_video(frames=5)
     look(path, store)

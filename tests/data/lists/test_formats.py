@@ -74,6 +74,20 @@ def test_a_name_is_given_once(own_registry):
             VideoList([VideoRecord("a.mp4", "a", [1])]),
             r"gives a the labels \[1\]; they are a tuple",
         ),
+        (VideoList(iter([])), "gives a list_iterator of records; it is a list of VideoRecord"),
+        (VideoList([("a.mp4", 1)]), r"gives \('a\.mp4', 1\) as a tuple; it is a VideoRecord"),
+        *(
+            (VideoList([VideoRecord("a.mp4", "a", (0,), **wrong)]), message)
+            for wrong, message in (
+                ({"num_frames": None}, "the num_frames None; it is a whole number from 0"),
+                ({"num_frames": 2**63}, "the num_frames 9223372036854775808; it is a whole"),
+                ({"start": None}, "the start None; it is a number of seconds from 0"),
+                ({"start": 2.0, "end": 2.0}, "the end 2.0; .* behind the start, or None"),
+                ({"end": float("nan")}, "the end nan; .* behind the start, or None"),
+                ({"weight": "1"}, "the weight '1'; it is a number from 0"),
+                ({"weight": -1.0}, "the weight -1.0; it is a number from 0"),
+            )
+        ),
     ],
 )
 def test_what_a_reader_must_not_give(own_registry, tmp_path, found, message):

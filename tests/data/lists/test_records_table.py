@@ -56,6 +56,14 @@ def test_a_given_separator(tmp_path):
         read(tmp_path, "path::label\na.mp4::3\n", separator="::")
 
 
+def test_any_number_of_blanks_parts_columns_once(tmp_path):
+    """As in a table whose columns are lined up by blanks."""
+    found = read(
+        tmp_path, "path     label  weight\nlong.mp4 3      2\na.mp4    1      1\n", separator=" "
+    )
+    assert facts(found) == [("long.mp4", 3, 0.0, None, 2.0), ("a.mp4", 1, 0.0, None, 1.0)]
+
+
 def test_paths_in_quotes_may_hold_the_separator(tmp_path):
     (record,) = read(tmp_path, 'path,label\n"my ""best"", take, 1.mp4",3\n')
     assert record.name == 'my "best", take, 1.mp4'

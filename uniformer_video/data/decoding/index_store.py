@@ -5,12 +5,16 @@ whole and put in place by renaming, is checked by a checksum when it is read, an
 is lost by a killed process, and network file systems do. Most take less than a kilobyte, which is a block
 of the disk, commonly 4 kB: 240,000 videos take about 1 GB.
 
-A file says which video it is of: its path, its size, when it was changed, and the version of FFmpeg that
-listed it. What does not agree, or is damaged, is as if it were not there, and is written anew.
+A file says which video it is of: its path, its size, when it was changed, what its first and last bytes are,
+and the version of FFmpeg that listed it. What does not agree, or is damaged, is as if it were not there, and
+is written anew. The bytes tell videos apart that were unpacked with one date: of many of those a few have
+the size of another version, and frames by its listing would be wrong ones.
 """
 
 import hashlib
 import os
+import stat
+import zlib
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +30,9 @@ _VERSION = (
     1  # of the files, and of what decides which frames a video has; raise it when one changes
 )
 _SUFFIX = ".index"
+_END_BYTES = (
+    4096  # of a video at either end, where its header lies; read in any case when it is opened
+)
 INDEX_FOLDER = ".frame_index"  # in a data folder; hidden, so that it is no class of videos
 # What the tally counts. LEFT_OUT: what cannot be known again, or gains nothing by it.
 FOUND, WRITTEN, UNWRITTEN, LEFT_OUT = _COUNTED = ("found", "written", "unwritten", "left out")
@@ -70,12 +77,18 @@ class IndexStore:
     def identify(self, path: str) -> "Identity | None":
         """What the video at `path` is known by now; None for what is no file, nor in one."""
         member = member_of(path)
-        file = path if member is None or os.path.isfile(path) else member.shard
+        if member is None or os.path.isfile(path):
+            file, start, length = path, 0, None
+        else:
+            file, start, length = member.shard, member.offset, member.length
         try:
             found = os.stat(file)
+            if not stat.S_ISREG(found.st_mode):  # a named pipe would keep its reader waiting
+                return None
+            ends = _ends(file, start, found.st_size if length is None else length)
         except (OSError, ValueError):
             return None
-        return Identity(self._known_path(path), found.st_size, found.st_mtime_ns)
+        return Identity(self._known_path(path), found.st_size, found.st_mtime_ns, ends)
 
     def _known_path(self, path: str) -> str:
         full = os.path.abspath(path)
@@ -122,13 +135,26 @@ class IndexStore:
         return self.folder / digest[:2] / f"{digest[2:]}{_SUFFIX}"
 
 
+def _ends(file: str, start: int, length: int) -> int:
+    """A checksum of the first and the last bytes of `length` ones from `start` on."""
+    with open(file, "rb", buffering=0) as opened:
+        opened.seek(start)
+        first = opened.read(min(length, _END_BYTES))
+        opened.seek(start + max(0, length - _END_BYTES))
+        return zlib.crc32(opened.read(min(length, _END_BYTES)), zlib.crc32(first))
+
+
 @dataclass(frozen=True)
 class Identity:
-    """path: as the store knows the video. size: of its file, in bytes. changed: when, in nanoseconds."""
+    """path: as the store knows the video. size: of its file, in bytes. changed: when, in nanoseconds.
+
+    ends: a checksum of the first and the last bytes of the video.
+    """
 
     path: str
     size: int
     changed: int
+    ends: int
 
     def to_dict(self) -> dict[str, Any]:
         """All that must be the same for a listing to be that of the video."""
@@ -140,6 +166,7 @@ class Identity:
             "path": self.path,
             "size": self.size,
             "changed": self.changed,
+            "ends": self.ends,
             "libraries": [av.__version__, *libraries],
         }
 

@@ -5,30 +5,25 @@ that are never shown. The packets stay in memory unless the file is large, so th
 in the video is emptying the decoder and feeding it from there, in any container.
 """
 
-import errno
-import io
 import re
 from collections.abc import Container, Iterator, Sequence
 from fractions import Fraction
 from itertools import dropwhile, islice
-from typing import Literal, cast
+from typing import Literal
 
 import av
 from av.container import InputContainer
-from av.stream import Discard
 from av.video.codeccontext import VideoCodecContext
 
 from uniformer_video.data.decoding.listing import Listing
 from uniformer_video.data.decoding.nal import ParameterSets, temporal_layers
-from uniformer_video.data.decoding.source import SINGLE_FILES, source_of
+from uniformer_video.data.decoding.opening import open_stream, reason_of
+from uniformer_video.data.decoding.source import source_of
 from uniformer_video.data.decoding.spans import Span
 from uniformer_video.data.decoding.streams import (
-    bare_by_name,
     decode_packets,
     demux,
-    find_video_stream,
     is_bare,
-    open_container,
     video_streams,
 )
 from uniformer_video.errors import DecodeError
@@ -46,16 +41,6 @@ _CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)$")  # of a tag of Matroska
 # out a picture that no other refers to, with the others as they were.
 _HAS_B_PICTURES = {"h264", "hevc", "mpeg1video", "mpeg2video"}
 _SCANNED = 64  # packets looked at together; what one of them holds is in memory meanwhile
-
-# The index tells the frame rate where the header does not.
-_OPTIONS = {**SINGLE_FILES, "fpsprobesize": "0"}
-# Opening a file reads on and decodes its first pictures to learn what is in it. Where the header tells,
-# that is left out, which is most of the time. More streams than there are do no harm.
-_QUICK_OPTIONS = {**_OPTIONS, "analyzeduration": "1"}  # microseconds
-_NOTHING_DECODED = [{"skip_frame": "all"}] * 64
-# The decoder holds back as many pictures as the stream may reorder, where it does not say how many;
-# else the first of them, shown before any later one was seen, would be lost.
-_H264_OPTIONS = {"strict": "1"}
 
 
 class VideoPackets:
@@ -130,32 +115,8 @@ class VideoPackets:
     def _open_container(self) -> None:
         """Start at the first packet; opening anew is the one rewind that works for every format."""
         self._close_container()
-        try:
-            source = self._source()
-            if _describes_streams(source):
-                self._opened = open_container(self._source, _QUICK_OPTIONS, _NOTHING_DECODED)
-            else:
-                options = SINGLE_FILES if bare_by_name(source) else _OPTIONS
-                self._opened = open_container(self._source, options)
-            if self._number is None:
-                self._number = find_video_stream(self._container, self.path, self._source).index
-            self._stream = cast(av.VideoStream, self._container.streams[self._number])
-        except DecodeError:
-            raise
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise DecodeError(
-                f"{self.path} cannot be opened as a video: {_why_unopened(error)}"
-            ) from None
-        for other in self._container.streams:
-            if other is not self._stream:
-                other.discard = Discard.all
-        self._stream.thread_type = "NONE"
-        self._decoder = self._stream.codec_context
-        if self._decoder is None:
-            raise DecodeError(f"{self.path} has a video codec that this FFmpeg cannot decode")
-        self._decoder.thread_count = 1
-        if self._decoder.name == "h264":
-            self._decoder.options = _H264_OPTIONS
+        self._opened, self._stream = open_stream(self._source, self.path, self._number)
+        self._number, self._decoder = self._stream.index, self._stream.codec_context
         self._at_start = True
 
     def _list(self) -> int:
@@ -202,7 +163,7 @@ class VideoPackets:
         """Note that the file ends with this error; raise it where that is not borne."""
         if not self.bears_ends:
             raise error
-        self.broken_off = self.broken_off or f"{self.path} breaks: {_reason(error)}"
+        self.broken_off = self.broken_off or f"{self.path} breaks: {reason_of(error)}"
 
     def _check_complete(self, found: int) -> None:
         """Raise `DecodeError` where the header lists more frames than the file holds."""
@@ -388,7 +349,7 @@ class VideoPackets:
 
     def failure(self, error: av.FFmpegError) -> DecodeError:
         """The `DecodeError` to raise for an error of FFmpeg."""
-        return DecodeError(f"{self.path} breaks while decoding: {_reason(error)}")
+        return DecodeError(f"{self.path} breaks while decoding: {reason_of(error)}")
 
     def close(self) -> None:
         """Let go of the file, the packets and the decoder, whose pictures take 75 MB of a 4K video."""
@@ -420,23 +381,3 @@ def _in_batches(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
         yield from batch
     if late:
         raise late
-
-
-def _describes_streams(source: str | io.BytesIO) -> bool:
-    """True for MP4, MOV, Matroska and WebM, whose headers tell codec, size and number of streams."""
-    if isinstance(source, str):
-        with open(source, "rb") as file:
-            start = file.read(8)
-    else:
-        start = bytes(source.getbuffer()[:8])
-    return start[4:] == b"ftyp" or start[:4] == b"\x1a\x45\xdf\xa3"
-
-
-def _why_unopened(error: Exception) -> str:
-    if getattr(error, "errno", None) == errno.EINVAL:
-        return "it is of no known video format, or a playlist, which is refused"
-    return _reason(error)
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).strip()

@@ -69,7 +69,7 @@ def _columns(known: Sequence[str]) -> str:
 
 def cells_of(line: str, separator: str, source: str) -> list[str]:
     """The cells of one line of csv; `DataError`, naming `source`, for what is none."""
-    if '"' not in line and len(line) < _CELL_LIMIT:
+    if '"' not in line and separator != " " and len(line) < _CELL_LIMIT:  # many blanks part as one
         return [cell.strip() for cell in line.strip("\r\n").split(separator)]
     try:
         (cells,) = csv.reader(
