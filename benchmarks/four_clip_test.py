@@ -10,6 +10,7 @@ Without `--videos` H.264 videos of 10 s and 340x256 pixels with B-frames are gen
 
 import argparse
 import copy
+import shlex
 import sys
 import tempfile
 import time
@@ -221,7 +222,9 @@ def main() -> int:
     if earlier:
         print("\n".join(comparison(found, earlier, args.compare)))
     if args.json:
-        found.write(args.json, ["four_clip_test", *sys.argv[1:]])
+        found.write(
+            args.json, shlex.join(["python", "benchmarks/four_clip_test.py", *sys.argv[1:]])
+        )
     return 0
 
 

@@ -5,13 +5,14 @@ from collections.abc import Callable
 
 import torch
 
-from uniformer_video.bench.figures import Figure
+from uniformer_video.bench.figures import Figure, Measured
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.words import one_line
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Rows of the square matrices: a product of 0.1 s on a processor's core, of some ms on a GPU.
 _SIDE, _SIDE_ON_GPU = 2048, 8192
+RATE = "matrix products, "  # before the precision: the names of these figures
 BACKWARD = 2  # times the operations of the forward pass: gradients of what goes in, and of weights
 
 
@@ -39,6 +40,16 @@ def matrix_rate(precision: str, device: torch.device, repeats: int = 7) -> Figur
     side = _SIDE_ON_GPU if device.type == "cuda" else _SIDE
     seconds = product_seconds(TYPES[precision], side, device, repeats)
     return Figure.of([2 * side**3 / value / 1e9 for value in seconds], "GFLOP/s")
+
+
+def rate_in(found: Measured, precision: str, device: torch.device) -> Figure:
+    """The figure of `matrix_rate` in `found`, measured where it is not there yet.
+
+    So all limits of one call rest on the rate that stands beside them.
+    """
+    if (name := RATE + precision) not in found.figures:
+        found.figures[name] = matrix_rate(precision, device)
+    return found.figures[name]
 
 
 def forward_operations(

@@ -63,8 +63,7 @@ def measure(
     found.figures = {name: Figure.of_seconds(each) for name, each in seconds.items()}
     operations = limits.forward_operations(model, clip_shape(cfg), found.notes.append)
     for name in precisions:
-        rate = limits.matrix_rate(name, device)
-        found.figures[f"matrix products, {name}"] = rate
+        rate = limits.rate_in(found, name, device)
         for work, times in _TIMES.items() if operations else ():
             limit = times * batch * (operations or 0.0) / (1e9 * rate.high)
             found.figures[f"{name}: {work}, limit"] = Figure.of_seconds([limit])
@@ -132,6 +131,6 @@ def lines(found: Measured) -> Iterator[str]:
             )
             yield f"{name:24} {short(figure.median):>9} {beside}   {figure.spread}".rstrip()
     for name, figure in found.figures.items():
-        if name.startswith("matrix"):
+        if name.startswith(limits.RATE):
             yield f"{name}: {short(figure.median)} {figure.unit} ({figure.spread})"
     yield from found.notes

@@ -1,5 +1,6 @@
 """`bench run` and `bench model`, and what all benches share: figures in a file, and a comparison with it."""
 
+import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -46,11 +47,12 @@ def conclude(
 ) -> None:
     """Compare and write what was measured, as far as that is asked for; words: of the command."""
     from uniformer_video.bench.figures import comparison
+    from uniformer_video.program import command
 
     if earlier:
         print("\n".join(comparison(found, earlier, args.compare)))
     if args.json:
-        found.write(args.json, words)
+        found.write(args.json, command(shlex.join(["bench", *words])))
         print(f"Written: {args.json}")
 
 
@@ -127,7 +129,8 @@ def run(args: Namespace) -> int | None:
     Some steps of the training that the config asks for, by its own loop and loader, on a copy that is
     thrown away: waiting for data, transfer, augmentation on the device, forward, backward, optimiser,
     logging; what the processes take to decode and augment; the loader alone; and what the model's matrix
-    products would take at the rate that this machine reaches with large ones.
+    products would take at the rate that this machine reaches with large ones. Nothing is written beside the
+    data or into OUTPUT_DIR: clips are decoded without kept frames (DATA.CACHE_GB) and without an index.
     """
     from uniformer_video.signals import Interrupted, delay_interrupts
 
