@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_run import tiny_image_overrides
 
-from uniformer_video.bench import figures, limits, run
+from uniformer_video.bench import figures, limits, model, run
 from uniformer_video.bench.figures import Figure, Measured, comparison
 from uniformer_video.config.settings import load_config
 
@@ -173,6 +173,16 @@ def test_a_model_in_each_precision(call, tmp_path, tiny):
     assert status == 0 and "only then: bf16" in out and "NOT THE SAME" not in out
     status, _, err = call(*words, "--precisions", "fp32,b16", *tiny())
     assert status == 2 and "'b16'" in err
+
+
+def test_no_limit_of_a_backward_pass_that_frozen_parts_lack(tiny):
+    cfg = load_config(overrides=tiny(MODEL__FREEZE="[all-but-head]"))
+    found = model.measure(cfg, 1, 1, ["fp32"])
+    assert "fp32: forward, limit" in found.figures
+    assert "fp32: training step" in found.figures
+    assert "fp32: training step, limit" not in found.figures
+    assert any("frozen" in note for note in found.notes)
+    assert any(line.startswith("fp32: training step") for line in model.lines(found))
 
 
 def test_times_of_the_loader_and_of_decoding_are_compared_too(call, tmp_path, tiny, make_video):

@@ -68,6 +68,17 @@ def forward_operations(
         return None
 
 
+def learns_all(model: torch.nn.Module, say: Callable[[str], None]) -> bool:
+    """Whether a backward pass has `BACKWARD` times the operations; else why no limit of it is told is said.
+
+    Norms that are frozen change nothing: their operations are next to none.
+    """
+    frozen = any(not each.requires_grad for each in model.parameters() if each.ndim > 1)
+    if frozen:
+        say("Parts of the model are frozen, so no limit of the backward pass is told.")
+    return not frozen
+
+
 def wait_for(device: torch.device) -> None:
     """Until a GPU has done what it was asked for."""
     if device.type == "cuda":

@@ -205,7 +205,9 @@ def _report_training(
     if forward:
         seconds = part.clips * forward / (1e9 * rate.high)
         found.figures["train/limit: forward"] = Figure.of_seconds([seconds])
-        found.figures["train/limit: backward"] = Figure.of_seconds([limits.BACKWARD * seconds])
+        if limits.learns_all(model, found.notes.append):
+            backward = limits.BACKWARD * seconds
+            found.figures["train/limit: backward"] = Figure.of_seconds([backward])
     workers = plural(resolve_workers(cfg.DATA_LOADER.NUM_WORKERS), "worker")
     found.notes.append(
         f"Training: {plural(part.clips, 'clip')} a step, {precision}, {workers}; parts of "
