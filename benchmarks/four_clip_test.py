@@ -179,7 +179,16 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--compare", metavar="FILE", help="an earlier --json")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    counts = ("count", "clips", "frames", "stride", "size", "batch", "rounds")
+    for name in counts:
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} is {getattr(args, name)}; it is 1 or more")
+    if args.workers < -1:
+        parser.error(f"--workers is {args.workers}; it is 0 or more, or -1 for one a core")
+    if args.device != "cpu" and not torch.cuda.is_available():
+        parser.error(f"--device is {args.device!r}, and there is no GPU here; leave it out")
+    return args
 
 
 def run(args: argparse.Namespace, model: nn.Module) -> Measured:
@@ -191,7 +200,17 @@ def run(args: argparse.Namespace, model: nn.Module) -> Measured:
             records = generate_videos(folder, args.count)
         records, reasons = readable(records, args)
         found = measure(sides(model, args), records, args.rounds)
-    told = ("model", "clips", "frames", "stride", "size", "batch", "workers", "precisions")
+    told = (
+        "model",
+        "clips",
+        "frames",
+        "stride",
+        "size",
+        "batch",
+        "workers",
+        "precisions",
+        "device",
+    )
     found.what |= {name: getattr(args, name) for name in told}
     found.what["generated"] = not args.videos
     found.notes.insert(
