@@ -11,6 +11,7 @@ from tiny_run import tiny_image_overrides
 from uniformer_video.bench import figures, limits, model, run
 from uniformer_video.bench.figures import Figure, Measured, comparison
 from uniformer_video.config.settings import load_config
+from uniformer_video.signals import Interrupted
 
 PARTS = [
     "waiting for data",
@@ -89,6 +90,15 @@ def test_the_loader_alone_takes_as_many_batches_as_count():
     cfg = load_config(overrides=["DATA_LOADER.NUM_WORKERS", "8"])
     run._loader_alone(cfg, trainer, 2)
     assert len(taken) == 2 * 8 + 3 * 8 + 1 and taken[-1] == (11, 0)
+
+
+def test_an_interrupted_one_says_that_nothing_is_kept(call, monkeypatch, tiny):
+    def stop(*_):
+        raise Interrupted("the run was asked to stop; all is saved")
+
+    monkeypatch.setattr(run, "measure", stop)
+    status, _, err = call("bench", "run", *tiny())
+    assert status == 130 and err == "Interrupted; nothing is kept of what was measured.\n"
 
 
 def test_a_broken_video_is_named(tiny, tmp_path, demo):

@@ -37,6 +37,8 @@ def bench_arguments(parser: ArgumentParser) -> None:
         kind = kinds.add_parser(name, help=summary, description=inspect.getdoc(measure))
         add_arguments(kind)
         kind.set_defaults(measure=measure)
+        if name != "inflation":  # whose trainings go on
+            kind.set_defaults(kept="nothing is kept of what was measured")
 
 
 def bench_command(args: Namespace) -> int | None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from uniformer_video.commands.options import CONFIG_HELP, add_overrides
-from uniformer_video.commands.status import EXIT_INTERRUPTED
 from uniformer_video.errors import UserError
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def run_arguments(parser: ArgumentParser) -> None:
     add_overrides(parser)
 
 
-def run(args: Namespace) -> int | None:
+def run(args: Namespace) -> None:
     """A slice of a training, and of a test from files: where the time goes, with the limit beside it.
 
     Some steps of the training that the config asks for, by its own loop and loader, on a copy that is
@@ -145,9 +144,8 @@ def run(args: Namespace) -> int | None:
     cfg = load_config(args.cfg, args.overrides)
     try:
         found = measure(cfg, args.steps, args.videos if args.test else 0, args.repeat)
-    except Interrupted:
-        return EXIT_INTERRUPTED
+    except Interrupted:  # says that the run is saved, and this is none
+        raise KeyboardInterrupt from None
     print("\n".join(lines(found)))
     words = typed(args, "cfg", "steps", "test", "videos", "repeat")
     conclude(found, args, earlier, ["run", *words, *args.overrides])
-    return 0
