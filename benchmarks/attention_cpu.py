@@ -63,6 +63,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="small: a check of the script")
     args = parser.parse_args()
+    if min(args.threads, args.rounds) < 1:
+        parser.error("--threads and --rounds are 1 or more")
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32

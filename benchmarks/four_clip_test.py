@@ -10,6 +10,7 @@ Without `--videos` H.264 videos of 10 s and 340x256 pixels with B-frames are gen
 
 import argparse
 import copy
+import shlex
 import sys
 import tempfile
 import time
@@ -178,7 +179,16 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--compare", metavar="FILE", help="an earlier --json")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    counts = ("count", "clips", "frames", "stride", "size", "batch", "rounds")
+    for name in counts:
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} is {getattr(args, name)}; it is 1 or more")
+    if args.workers < -1:
+        parser.error(f"--workers is {args.workers}; it is 0 or more, or -1 for one a core")
+    if args.device != "cpu" and not torch.cuda.is_available():
+        parser.error(f"--device is {args.device!r}, and there is no GPU here; leave it out")
+    return args
 
 
 def run(args: argparse.Namespace, model: nn.Module) -> Measured:
@@ -190,7 +200,17 @@ def run(args: argparse.Namespace, model: nn.Module) -> Measured:
             records = generate_videos(folder, args.count)
         records, reasons = readable(records, args)
         found = measure(sides(model, args), records, args.rounds)
-    told = ("model", "clips", "frames", "stride", "size", "batch", "workers", "precisions")
+    told = (
+        "model",
+        "clips",
+        "frames",
+        "stride",
+        "size",
+        "batch",
+        "workers",
+        "precisions",
+        "device",
+    )
     found.what |= {name: getattr(args, name) for name in told}
     found.what["generated"] = not args.videos
     found.notes.insert(
@@ -221,7 +241,9 @@ def main() -> int:
     if earlier:
         print("\n".join(comparison(found, earlier, args.compare)))
     if args.json:
-        found.write(args.json, ["four_clip_test", *sys.argv[1:]])
+        found.write(
+            args.json, shlex.join(["python", "benchmarks/four_clip_test.py", *sys.argv[1:]])
+        )
     return 0
 
 

@@ -15,6 +15,7 @@ from torch.autograd import DeviceType
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
+from uniformer_video.bench.limits import product_seconds
 from uniformer_video.training.optim import adamw
 from uniformer_video.zoo.create import build_network
 
@@ -338,9 +339,8 @@ def matmul_row(precision, side, device, repeats):
     row = {"precision": precision, "size": side}
 
     def measure():
-        left, right = torch.randn(2, side, side, device=device).to(PRECISIONS[precision])
         with arithmetic(precision):
-            times = [seconds(lambda: left @ right, device) for _ in range(3 + repeats)][3:]
+            times = product_seconds(PRECISIONS[precision], side, device, repeats)
         row["ms"] = 1000 * statistics.median(times)
         row["tflops"] = 2 * side**3 / row["ms"] / 1e9
 

@@ -27,6 +27,7 @@ from typing import NamedTuple
 from uniformer_video.bench.generated import generate_videos
 from uniformer_video.data.lists.class_names import class_names
 
+RUN = "tools/run_net.py"  # of a checkout
 HERE = Path(__file__).resolve().parents[1]
 # A model and clips that are small enough to leave the start to the lists.
 SETTINGS = shlex.split("""
@@ -62,6 +63,10 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=MAKERS, default=list(MAKERS))
     parser.add_argument("--against", type=Path, help="another checkout of the repository")
     args = parser.parse_args()
+    if min(args.videos, args.rounds) < 1 or args.workers < 0:
+        parser.error("--videos and --rounds are 1 or more, --workers 0 or more")
+    if args.against and not (args.against / RUN).is_file():
+        parser.error(f"--against {args.against} is no checkout of the repository: it has no {RUN}")
     trees = {"ours": HERE} | ({"against": args.against.resolve()} if args.against else {})
     for kind in args.kinds:
         data = {count: _made(args.folder, kind, count) for count in (100, args.videos)}
@@ -86,7 +91,7 @@ def main() -> None:
 def first_step(tree: Path, kind: str, data: Path, run: Path, workers: int) -> Start:
     """Start a training by the checkout `tree`, and end it after its first step."""
     shutil.rmtree(run, ignore_errors=True)
-    words = [sys.executable, str(tree / "tools/run_net.py"), "--cfg"]
+    words = [sys.executable, str(tree / RUN), "--cfg"]
     words += [str(tree / "configs/demo/uniformer_demo.yaml"), *SETTINGS]
     words += ["TRAIN.DATASET", kind, "DATA.PATH_TO_DATA_DIR", str(data), "OUTPUT_DIR", str(run)]
     words += ["DATA_LOADER.NUM_WORKERS", str(workers)]

@@ -29,6 +29,7 @@ from gpu_model import TINY  # noqa: E402
 from gpu_report import OF_RUNTIMES, Report  # noqa: E402
 from runtime_sides import CPU, PRECISIONS, RUNTIMES, Subject, open_side  # noqa: E402
 
+from uniformer_video.bench.figures import processor_name  # noqa: E402
 from uniformer_video.errors import UserError, choice_error  # noqa: E402
 from uniformer_video.models.flops import count_flops  # noqa: E402
 from uniformer_video.versions import versions  # noqa: E402
@@ -188,12 +189,12 @@ def processor():
     """What the processor is, and can: plain data."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
-    name = next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), ""
-    )
     flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
     told = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-    return {"processor": name, "instructions": " ".join(flag for flag in told if flag in flags)}
+    return {
+        "processor": processor_name(),
+        "instructions": " ".join(flag for flag in told if flag in flags),
+    }
 
 
 def parse(words):

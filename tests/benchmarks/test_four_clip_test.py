@@ -39,6 +39,16 @@ def test_a_video_that_decord_cannot_read_is_named(tmp_path):
         PublishedViews(records, ClipSampling(4, 2), EvalViews(40, 32), 2)[0]
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["--rounds", "0"], "--rounds is 0"), (["--workers", "-2"], "-1 for one a core")],
+)
+def test_what_cannot_be_measured_is_one_line(words, told, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        script.options(words)
+    assert told in capsys.readouterr().err
+
+
 def test_the_script_compares_all_sides(make_video, tmp_path, monkeypatch, capsys):
     sizes = {
         "embed_dims": json.loads(TINY["UNIFORMER.EMBED_DIM"]),

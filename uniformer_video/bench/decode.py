@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import types
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -106,10 +107,18 @@ def ratio(results: Mapping[str, Timed], side: str) -> float | None:
     return statistics.median(b / t for t, b in zip(times, base, strict=True))
 
 
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """{path: the name of its file, or the path itself where several files are called the same}."""
+    names = {path: os.path.basename(path) for path in paths}
+    often = Counter(names.values())
+    return {path: name if often[name] == 1 else path for path, name in names.items()}
+
+
 def table(measured: Mapping[str, Measured]) -> list[str]:
     """The lines to print for video -> request -> contender -> (seconds, same frames)."""
     sides = list(next(iter(next(iter(measured.values())).values())))
-    width = max(24, *(len(os.path.basename(path)) for path in measured))
+    shown = short_names(measured)
+    width = max(24, *map(len, shown.values()))
     header = f"{'video':{width}}  {'request':18}" + "".join(f"  {side:>20}" for side in sides)
     lines = [f"ms a request, and speed over {BASELINE} (higher is faster)", "", header]
     speeds: dict[str, dict[str, list[float]]] = {}
@@ -122,7 +131,7 @@ def table(measured: Mapping[str, Measured]) -> list[str]:
                 if speed:
                     speeds.setdefault(name, {}).setdefault(side, []).append(speed)
             row = "".join(f"  {cell:>20}" for cell in cells)
-            lines.append(f"{os.path.basename(path):{width}}  {name:18}{row}")
+            lines.append(f"{shown[path]:{width}}  {name:18}{row}")
     for name, by_side in speeds.items():
         row = "".join(f"  {_mean(by_side.get(side)):>20}" for side in sides)
         lines.append(f"{'geometric mean':{width}}  {name:18}{row}")
@@ -171,8 +180,9 @@ def _run(
         raise UserError(f"--repeat is {repeat}; it is at least 1")
     measured = {path: measure(path, repeat, sides) for path in readable}
     if figures is not None:
+        shown = short_names(measured)
         figures |= {
-            f"{os.path.basename(path)}: {name}: {side}": Figure.of_seconds(times)
+            f"{shown[path]}: {name}: {side}": Figure.of_seconds(times)
             for path, by_request in measured.items()
             for name, results in by_request.items()
             for side, (times, _) in results.items()

@@ -1,8 +1,8 @@
 """What a benchmark has measured: medians with their spread, on a machine that is named, and in a file."""
 
+import math
 import os
 import platform
-import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,8 +14,7 @@ import torch
 
 from uniformer_video.cores import usable_cores
 from uniformer_video.errors import ConfigError
-from uniformer_video.files import write_text
-from uniformer_video.program import command
+from uniformer_video.files import special_kind, write_text
 from uniformer_video.versions import device_name, versions
 from uniformer_video.words import name_some, one_line
 
@@ -62,16 +61,17 @@ class Measured:
     figures: dict[str, Figure] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=lambda: machine_facts())
+    versions: dict[str, str] = field(default_factory=lambda: versions(("numba", "triton")))
 
-    def write(self, path: Path | str, words: Sequence[str]) -> None:
-        """As JSON, with the machine, versions, and the command that these `words` make behind `bench`."""
+    def write(self, path: Path | str, typed: str) -> None:
+        """As JSON, with the machine, versions, and the command that was `typed`."""
         told = {
             "schema_version": SCHEMA_VERSION,
             "bench": self.bench,
-            "command": command(shlex.join(["bench", *words])),
+            "command": typed,
             "what": self.what,
             "machine": self.machine,
-            "versions": versions(("numba", "triton")),
+            "versions": self.versions,
             "figures": {name: asdict(figure) for name, figure in self.figures.items()},
             "notes": self.notes,
         }
@@ -82,7 +82,7 @@ def machine_facts() -> dict[str, Any]:
     """What a time depends on beside the program; "load" tells how busy the machine was before."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
@@ -91,7 +91,7 @@ def machine_facts() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """The processor's name as Linux tells it, else as Python does."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -105,9 +105,9 @@ def read_earlier(path: Path | str, bench: str) -> dict[str, Any]:
     """What `Measured.write` wrote for the same bench; raises `ConfigError` for all else."""
     try:
         told = simplejson.loads(Path(path).read_text(encoding="utf-8"))
-        figures = {name: Figure(**each) for name, each in told["figures"].items()}
+        figures = {name: _read_figure(each) for name, each in told["figures"].items()}
         found, schema = told["bench"], told["schema_version"]
-        told["what"].items(), told["machine"].items()
+        told["what"].items(), told["machine"].items(), told["versions"].items()
     except OSError as error:
         raise ConfigError(f"--compare {path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -126,9 +126,20 @@ def read_earlier(path: Path | str, bench: str) -> dict[str, Any]:
     return {**told, "figures": figures}
 
 
+def _read_figure(told: Mapping[str, Any]) -> Figure:
+    """Raises `TypeError` or `ValueError` where its numbers are none."""
+    figure = Figure(**told)
+    for number in (figure.median, figure.low, figure.high):
+        if not math.isfinite(number):
+            raise ValueError(f"{number} is no measurement")
+    return figure
+
+
 def check_target(path: Path | str) -> None:
     """Raise `ConfigError` now where no JSON could be written to `path` after minutes of measuring."""
     folder = Path(path).absolute().parent
+    if kind := special_kind(path):
+        raise ConfigError(f"--json {path} is {kind}; give a file")
     if Path(path).is_dir():
         raise ConfigError(f"--json {path} is a folder; name a file in it")
     if not folder.is_dir():
@@ -142,13 +153,14 @@ def check_target(path: Path | str) -> None:
 def comparison(now: Measured, earlier: Mapping[str, Any], name: str) -> list[str]:
     """Lines: each figure then and now, and how many times as good it is now.
 
-    Where the machine or what was measured is another one, that is said first and in capitals. name: of the
-    file. "within the spread": the ranges of both overlap.
+    Where the machine, what was measured or a version is another one, that is said first and in capitals.
+    name: of the file. "within the spread": the ranges of both overlap.
     """
     lines = ["", f"compared with {name}"]
     for title, then, new in (
         ("MACHINE", earlier["machine"], now.machine),
         ("SETTINGS", earlier["what"], now.what),
+        ("VERSIONS", earlier["versions"], now.versions),
     ):
         if differs := _differences(then, new):
             lines.append(f"NOT THE SAME {title}: {name_some(differs, 8, '; ')}")

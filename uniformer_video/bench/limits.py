@@ -5,13 +5,14 @@ from collections.abc import Callable
 
 import torch
 
-from uniformer_video.bench.figures import Figure
+from uniformer_video.bench.figures import Figure, Measured
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.words import one_line
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Rows of the square matrices: a product of 0.1 s on a processor's core, of some ms on a GPU.
 _SIDE, _SIDE_ON_GPU = 2048, 8192
+RATE = "matrix products, "  # before the precision: the names of these figures
 BACKWARD = 2  # times the operations of the forward pass: gradients of what goes in, and of weights
 
 
@@ -41,6 +42,16 @@ def matrix_rate(precision: str, device: torch.device, repeats: int = 7) -> Figur
     return Figure.of([2 * side**3 / value / 1e9 for value in seconds], "GFLOP/s")
 
 
+def rate_in(found: Measured, precision: str, device: torch.device) -> Figure:
+    """The figure of `matrix_rate` in `found`, measured where it is not there yet.
+
+    So all limits of one call rest on the rate that stands beside them.
+    """
+    if (name := RATE + precision) not in found.figures:
+        found.figures[name] = matrix_rate(precision, device)
+    return found.figures[name]
+
+
 def forward_operations(
     model: RecognitionModel, shape: tuple[int, ...], say: Callable[[str], None]
 ) -> float | None:
@@ -55,6 +66,17 @@ def forward_operations(
             f"The operations of this model cannot be counted ({one_line(error)}), so no limit is told."
         )
         return None
+
+
+def learns_all(model: torch.nn.Module, say: Callable[[str], None]) -> bool:
+    """Whether a backward pass has `BACKWARD` times the operations; else why no limit of it is told is said.
+
+    Norms that are frozen change nothing: their operations are next to none.
+    """
+    frozen = any(not each.requires_grad for each in model.parameters() if each.ndim > 1)
+    if frozen:
+        say("Parts of the model are frozen, so no limit of the backward pass is told.")
+    return not frozen
 
 
 def wait_for(device: torch.device) -> None:

@@ -26,7 +26,6 @@ from uniformer_video.training.precision import autocast_for, choose_precision
 PRECISIONS = ("fp32", "bf16", "fp16")
 FORWARD, STEP = "forward", "training step"
 _CLASSES = 400  # where the config names no number
-_TIMES = {FORWARD: 1, STEP: 1 + limits.BACKWARD}  # the operations of a forward pass
 Work = Callable[[], object]
 
 
@@ -62,10 +61,12 @@ def measure(
     seconds = _in_turn(works, device, rounds)
     found.figures = {name: Figure.of_seconds(each) for name, each in seconds.items()}
     operations = limits.forward_operations(model, clip_shape(cfg), found.notes.append)
+    times_of = {FORWARD: 1}  # the operations of a forward pass
+    if limits.learns_all(_as_trained(cfg, model), found.notes.append):
+        times_of[STEP] = 1 + limits.BACKWARD
     for name in precisions:
-        rate = limits.matrix_rate(name, device)
-        found.figures[f"matrix products, {name}"] = rate
-        for work, times in _TIMES.items() if operations else ():
+        rate = limits.rate_in(found, name, device)
+        for work, times in times_of.items() if operations else ():
             limit = times * batch * (operations or 0.0) / (1e9 * rate.high)
             found.figures[f"{name}: {work}, limit"] = Figure.of_seconds([limit])
     return found
@@ -85,10 +86,17 @@ def _forward(model: RecognitionModel, clips: torch.Tensor, precision: str) -> Wo
     return run
 
 
+def _as_trained(cfg: CfgNode, model: RecognitionModel) -> RecognitionModel:
+    """A copy in training mode; what the config freezes is frozen, and rests."""
+    trained = copy.deepcopy(model).train()
+    for resting in build_freezing(cfg).apply(trained):
+        resting.eval()
+    return trained
+
+
 def _step(cfg: CfgNode, model: RecognitionModel, clips: torch.Tensor, precision: str) -> Work:
     """As a training computes, but for its loss: some number of the logits."""
-    trained = copy.deepcopy(model).train()
-    build_freezing(cfg).apply(trained)
+    trained = _as_trained(cfg, model)
     optimizer = build_optimizer(cfg, trained)
     for group in optimizer.param_groups:
         group["lr"] = 0.0
@@ -132,6 +140,6 @@ def lines(found: Measured) -> Iterator[str]:
             )
             yield f"{name:24} {short(figure.median):>9} {beside}   {figure.spread}".rstrip()
     for name, figure in found.figures.items():
-        if name.startswith("matrix"):
+        if name.startswith(limits.RATE):
             yield f"{name}: {short(figure.median)} {figure.unit} ({figure.spread})"
     yield from found.notes

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +22,7 @@ from uniformer_video.bench.clock import PartClock
 from uniformer_video.bench.figures import Figure, Measured
 from uniformer_video.bench.model import clip_shape
 from uniformer_video.bench.run_test import time_test
-from uniformer_video.bench.some_data import NOTHING_BESIDE, some_data
+from uniformer_video.bench.some_data import NOTHING_BESIDE, left_out, some_data
 from uniformer_video.config.settings import set_values, with_settings
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.loader import resolve_workers
@@ -81,6 +82,7 @@ def measure(cfg: CfgNode, steps: int, videos: int = 0, rounds: int = 3) -> Measu
                 "`bench run` times one process; start it without torchrun, with the NUM_GPUS of the recipe"
             )
         found = Measured("run", {**set_values(cfg), "steps": steps, "test videos": videos})
+        found.notes += left_out(cfg)
         with some_data(cfg, tested=videos > 0) as data:
             if not cfg.DATA.PATH_TO_DATA_DIR:
                 found.notes.append(f"Generated {data.medium.name}s: the config names no data.")
@@ -172,17 +174,15 @@ def _loader_alone(cfg: CfgNode, trainer: Trainer, steps: int) -> Figure:
     workers = resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)
     skipped = _FETCHED_AHEAD * workers
     slots, each = len(trainer.own_slots), trainer.plan.steps_per_epoch
-    epoch = trainer.state.progress.epoch + 1
-    epochs = math.ceil((skipped / slots + max(steps, 3 * workers) + 1) / each)
-    taken: list[float] = []
-    for number in range(epoch, epoch + epochs):
-        for batch in trainer.loader.epoch(number, ahead=(epoch + epochs) * each):
-            taken.append(time.perf_counter())
-            clips = len(batch.paths) * _copies(cfg)
-            if len(taken) > skipped + max(steps * slots, 3 * workers):
-                break
-    first = min(skipped, len(taken) - 2)
-    return Figure.of([clips * (len(taken) - 1 - first) / (taken[-1] - taken[first])], "clips/s")
+    counted = max(steps * slots, 3 * workers)
+    first = trainer.state.progress.epoch + 1
+    end = first + math.ceil((skipped + counted + 1) / (slots * each))
+    batches = chain.from_iterable(
+        trainer.loader.epoch(epoch, ahead=end * each) for epoch in range(first, end)
+    )
+    came = [time.perf_counter() for _ in islice(batches, skipped + counted + 1)]
+    clips = counted * trainer.plan.slot_size * _copies(cfg)
+    return Figure.of([clips / (came[-1] - came[skipped])], "clips/s")
 
 
 def _report_training(
@@ -200,13 +200,14 @@ def _report_training(
     assert part.loader is not None
     found.figures["train/loader alone"] = part.loader
     precision = choose_precision(cfg.TRAIN.PRECISION, device)
-    rate = limits.matrix_rate(precision, device)
-    found.figures[f"matrix products, {precision}"] = rate
+    rate = limits.rate_in(found, precision, device)
     forward = limits.forward_operations(model, clip_shape(cfg), found.notes.append)
     if forward:
         seconds = part.clips * forward / (1e9 * rate.high)
         found.figures["train/limit: forward"] = Figure.of_seconds([seconds])
-        found.figures["train/limit: backward"] = Figure.of_seconds([limits.BACKWARD * seconds])
+        if limits.learns_all(model, found.notes.append):
+            backward = limits.BACKWARD * seconds
+            found.figures["train/limit: backward"] = Figure.of_seconds([backward])
     workers = plural(resolve_workers(cfg.DATA_LOADER.NUM_WORKERS), "worker")
     found.notes.append(
         f"Training: {plural(part.clips, 'clip')} a step, {precision}, {workers}; parts of "

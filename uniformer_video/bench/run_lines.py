@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from uniformer_video.bench.figures import Figure, Measured, short
+from uniformer_video.bench.limits import RATE
 
 _PHASES = {"train": ("whole step", "ms a step"), "test": ("whole", "ms a video")}
 _LIMIT, _PROCESSES, _ALONE = "limit: ", "processes: ", "loader alone"
@@ -56,7 +57,7 @@ def _row(name: str, figure: Figure, whole: float | None, limit: str) -> str:
 
 def _rates(found: Measured) -> Iterator[str]:
     for name, figure in found.figures.items():
-        if name.startswith("matrix products"):
+        if name.startswith(RATE):
             yield f"{name}: {short(figure.median)} {figure.unit} ({figure.spread})"
     if alone := found.figures.get(f"train/{_ALONE}"):
         yield f"The loader alone, where nobody trains: {short(alone.median)} {alone.unit}"

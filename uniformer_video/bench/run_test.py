@@ -73,8 +73,7 @@ def time_test(
     add(f"whole {noun}", wholes)
     add("processes: open and decode", [sum(r.decode_seconds for r in each) for each in reads])
     add("processes: scale and crop", [sum(r.crop_seconds for r in each) for each in reads])
-    rate = limits.matrix_rate(precision, ranks.device)
-    found.figures[f"matrix products, {precision}"] = rate
+    rate = limits.rate_in(found, precision, ranks.device)
     if gflops:
         operations = 2e9 * gflops["gflops_view"] * protocol.num_views * count
         add("limit: forward", [operations / (1e9 * rate.high)])

@@ -20,6 +20,15 @@ NOTHING_BESIDE = {
 }
 
 
+def left_out(cfg: CfgNode) -> list[str]:
+    """Notes: what a training of this config reads its clips from, and a benchmark, that keeps nothing not."""
+    if not cfg.DATA.CACHE_GB or is_of_images(cfg):
+        return []
+    return [
+        "DATA.CACHE_GB is left out: each clip is decoded here, where a training reads kept frames."
+    ]
+
+
 @contextmanager
 def some_data(cfg: CfgNode, tested: bool = False) -> Iterator[Data]:
     """What a config trains on, and tests on where that is asked for; nothing to validate on.

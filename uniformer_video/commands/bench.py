@@ -37,6 +37,8 @@ def bench_arguments(parser: ArgumentParser) -> None:
         kind = kinds.add_parser(name, help=summary, description=inspect.getdoc(measure))
         add_arguments(kind)
         kind.set_defaults(measure=measure)
+        if name != "inflation":  # whose trainings go on
+            kind.set_defaults(kept="nothing is kept of what was measured")
 
 
 def bench_command(args: Namespace) -> int | None:
@@ -99,6 +101,7 @@ def _loader(args: Namespace) -> None:
     """Training clips: the time of each step, clips a second by the number of workers."""
     from uniformer_video.bench import loader
     from uniformer_video.bench.figures import Measured
+    from uniformer_video.bench.some_data import left_out
     from uniformer_video.config.settings import load_config, set_values
 
     counts = loader.worker_counts(args.workers)
@@ -108,8 +111,8 @@ def _loader(args: Namespace) -> None:
     cfg = load_config(args.cfg, args.overrides)
     found = Measured("loader", {**set_values(cfg), "clips": args.clips})
     times = loader.measure(cfg, args.clips, args.repeat, counts, args.baseline)
-    found.figures = times.figures
-    print("\n".join(loader.report(times, args.clips_per_second_needed)))
+    found.figures, found.notes = times.figures, left_out(cfg)
+    print("\n".join([*loader.report(times, args.clips_per_second_needed), *found.notes]))
     words = typed(args, "cfg", "clips", "repeat", "workers", "baseline")
     conclude(found, args, earlier, ["loader", *words, *args.overrides])
 

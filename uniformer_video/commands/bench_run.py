@@ -1,11 +1,11 @@
 """`bench run` and `bench model`, and what all benches share: figures in a file, and a comparison with it."""
 
+import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from uniformer_video.commands.options import CONFIG_HELP, add_overrides
-from uniformer_video.commands.status import EXIT_INTERRUPTED
 from uniformer_video.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,11 +46,12 @@ def conclude(
 ) -> None:
     """Compare and write what was measured, as far as that is asked for; words: of the command."""
     from uniformer_video.bench.figures import comparison
+    from uniformer_video.program import command
 
     if earlier:
         print("\n".join(comparison(found, earlier, args.compare)))
     if args.json:
-        found.write(args.json, words)
+        found.write(args.json, command(shlex.join(["bench", *words])))
         print(f"Written: {args.json}")
 
 
@@ -121,13 +122,14 @@ def run_arguments(parser: ArgumentParser) -> None:
     add_overrides(parser)
 
 
-def run(args: Namespace) -> int | None:
+def run(args: Namespace) -> None:
     """A slice of a training, and of a test from files: where the time goes, with the limit beside it.
 
     Some steps of the training that the config asks for, by its own loop and loader, on a copy that is
     thrown away: waiting for data, transfer, augmentation on the device, forward, backward, optimiser,
     logging; what the processes take to decode and augment; the loader alone; and what the model's matrix
-    products would take at the rate that this machine reaches with large ones.
+    products would take at the rate that this machine reaches with large ones. Nothing is written beside the
+    data or into OUTPUT_DIR: clips are decoded without kept frames (DATA.CACHE_GB) and without an index.
     """
     from uniformer_video.signals import Interrupted, delay_interrupts
 
@@ -142,9 +144,8 @@ def run(args: Namespace) -> int | None:
     cfg = load_config(args.cfg, args.overrides)
     try:
         found = measure(cfg, args.steps, args.videos if args.test else 0, args.repeat)
-    except Interrupted:
-        return EXIT_INTERRUPTED
+    except Interrupted:  # says that the run is saved, and this is none
+        raise KeyboardInterrupt from None
     print("\n".join(lines(found)))
     words = typed(args, "cfg", "steps", "test", "videos", "repeat")
     conclude(found, args, earlier, ["run", *words, *args.overrides])
-    return 0

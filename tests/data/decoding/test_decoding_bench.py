@@ -34,6 +34,19 @@ def test_the_table_shows_ratios_failures_and_other_frames():
     assert mean.split()[-4:] == ["2.00x", "1.00x", "-", "0.50x"]
 
 
+def test_videos_of_one_name_are_told_by_their_folders(make_video, tmp_path):
+    paths = [make_video(f"{folder}.mp4", frames=20) for folder in "ab"]
+    for path, folder in zip(paths, "ab", strict=True):
+        (tmp_path / folder).mkdir()
+        path.rename(tmp_path / folder / "x.mp4")
+    found = {}
+    lines = decode.run([tmp_path / "a/x.mp4", tmp_path / "b/x.mp4"], 1, found)
+    for folder in "ab":
+        name = str(tmp_path / folder / "x.mp4")
+        assert f"{name}: 4 clips: ours" in found
+        assert any(line.startswith(f"{name} ") for line in lines)
+
+
 def test_the_command_measures_what_is_installed(make_video, capsys):
     path = make_video(frames=80)
     assert cli.main(["bench", "decode", str(path), "--repeat", "1"]) == 0
