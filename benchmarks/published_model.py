@@ -8,6 +8,7 @@ turns. Beside them stands what the operations would take at the machine's rate o
 """
 
 import argparse
+import shlex
 import sys
 import time
 
@@ -140,7 +141,7 @@ def main():
     found = measure(kernel, args.frames, args.size, args.batch, args.rounds, precisions)
     print("\n".join(table(found)))
     if args.json:
-        found.write(args.json, sys.argv)
+        found.write(args.json, shlex.join(["python", *sys.argv]))
 
 
 if __name__ == "__main__":
