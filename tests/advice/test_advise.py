@@ -72,6 +72,7 @@ def run(command, folder):
     )
 
 
+@pytest.mark.slow
 def test_the_command_runs_as_it_is_printed(call, class_folder, tmp_path, monkeypatch):
     class_folder(run=4, walk=4)
     monkeypatch.chdir(tmp_path)

@@ -157,6 +157,7 @@ def test_a_model_that_cannot_be_used_leaves_no_folder(data, tmp_path, capsys, mo
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @needs_scikit_learn
 def test_it_says_that_footage_was_not_compared(data, tmp_path, capsys):
     words = ["--workers", "1", "--split", "train", "--show", "1", "DATA.MAX_BAD_RATIO", "1"]

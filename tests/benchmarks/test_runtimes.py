@@ -16,6 +16,7 @@ def measure(folder, *words):
     return {(row["runtime"], row["precision"]): row for row in results["runtimes"]}, results
 
 
+@pytest.mark.slow
 def test_a_quick_run_compares_files_with_the_model(tmp_path):
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
     rows, results = measure(tmp_path, "--runtimes", "folded", "onnxruntime")

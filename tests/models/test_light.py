@@ -66,7 +66,12 @@ def test_activation_checkpointing_changes_no_gradient(kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "training"), [("light", True), ("image_light", False), ("divided", False)]
+    ("kind", "training"),
+    [
+        pytest.param("light", True, marks=pytest.mark.slow),
+        ("image_light", False),
+        ("divided", False),
+    ],
 )
 def test_compiled_in_one_graph(kind, training):
     depths = [1, 1, 2 if "light" in kind else 1, 1]

@@ -198,6 +198,7 @@ def test_image_shards_on_a_web_server(imagenet, tmp_path):
             assert image.frames([0]).shape == (1, 64, 72, 3)
 
 
+@pytest.mark.slow
 def test_one_image_in_two_lists_is_found_by_what_it_shows(imagenet, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Image.open(imagenet / "train" / TENCH / f"{TENCH}_1.JPEG") as image:

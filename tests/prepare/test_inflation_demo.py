@@ -18,6 +18,7 @@ from uniformer_video.prepare.inflation_demo import (
 )
 from uniformer_video.randomness import generator
 
+pytestmark = pytest.mark.slow
 FEW = {"train": 36, "val": 36, "test": 36, "stills": 12, "val_stills": 12}
 
 

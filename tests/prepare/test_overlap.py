@@ -241,6 +241,7 @@ def test_what_is_not_compared_is_counted_and_named(check, lists):
     )
 
 
+@pytest.mark.slow
 def test_folders_of_parts_may_hold_shards(check, lists):
     (lists / "lists").mkdir()
     (lists / "lists" / "train.csv").write_text(f"{lists / 'a.mp4'},0\n{lists / 'c.mp4'},1\n")

@@ -26,7 +26,9 @@ def load(overrides):
     return load_config(overrides=[word for pair in pairs if pair[0] not in unread for word in pair])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["light", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("divided", "x3d"))]
+)
 def test_one_line_in_the_config_swaps_the_model(kind, tiny, tmp_path, make_video):
     changes = {key.replace(".", "__"): value for key, value in KINDS[kind].items()}
     cfg = load(tiny(**changes, **SHORT))

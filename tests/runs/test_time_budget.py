@@ -175,7 +175,7 @@ def test_what_a_run_with_other_settings_has_left_is_timed_anew(costs, tiny, tmp_
     assert costs == [0.7, 0.3] and recorded(tmp_path / "run").SOLVER.MAX_EPOCH == 1
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_timing_leaves_no_trace(tiny, tmp_path, caplog, monkeypatch, workers):
     """Weights are those of the same run without it, and its folder is gone, a killed one's too."""
     caplog.set_level("INFO")

@@ -54,7 +54,14 @@ def traced_only(monkeypatch):
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("others", [{}, RECOMPUTED, {**FROZEN, **AVERAGED}])
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param(RECOMPUTED, marks=pytest.mark.slow),
+        {**FROZEN, **AVERAGED},
+    ],
+)
 def test_a_compiled_training_is_the_same_up_to_rounding(
     demo, tmp_path, caplog, traced_only, others
 ):

@@ -122,7 +122,7 @@ def expected_batches(videos, *broken, epoch=0, first_step=0):
     return list(loader.epoch(epoch, first_step))
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_a_hanging_video_counts_as_broken_and_changes_nothing_else(videos, start, caplog):
     before = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method(start, force=True)
