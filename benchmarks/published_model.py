@@ -73,6 +73,9 @@ def training_step(network, side, clips, precision):
     return run
 
 
+MAKE = {"forward": forward, "training step": training_step}
+
+
 def measure(kernel, frames, size, batch, rounds, precisions):
     """The `Measured` with figures "PRECISION, WORK: SIDE", and limits."""
     what = {"kernel": kernel, "frames": frames, "size": size, "batch": batch, "rounds": rounds}
@@ -81,13 +84,14 @@ def measure(kernel, frames, size, batch, rounds, precisions):
     operations = limits.forward_operations(
         networks(kernel)["ours"], (1, *shape), found.notes.append
     )
-    make = {"forward": forward, "training step": training_step}
-    for precision in precisions:
-        rates = []
-        for work, times in WORKS.items():
+    rates = {precision: [] for precision in precisions}
+    # Forward passes first, as in a process that predicts: what a training has taken of memory stays with the
+    # process, and makes large tensors cheaper.
+    for work in WORKS:
+        for precision in precisions:
             clips = torch.randn(1 if work == "forward" else batch, *shape)
             runs = {
-                side: make[work](network, side, clips, precision)
+                side: MAKE[work](network, side, clips, precision)
                 for side, network in networks(kernel).items()
             }
             seconds = {side: [] for side in runs}
@@ -97,14 +101,14 @@ def measure(kernel, frames, size, batch, rounds, precisions):
                     run()
                     if number:
                         seconds[side].append(time.perf_counter() - started)
-                rates.append(limits.matrix_rate(precision, CPU, repeats=2).high)
-            name = f"{precision}, {work}"
             for side, own in seconds.items():
-                found.figures[f"{name}: {side}"] = Figure.of_seconds(own)
-            if operations:
-                limit = times * len(clips) * operations / (1e9 * max(rates))
-                found.figures[f"{name}: limit"] = Figure.of_seconds([limit])
-        found.figures[f"matrix products, {precision}"] = Figure.of(rates, "GFLOP/s")
+                found.figures[f"{precision}, {work}: {side}"] = Figure.of_seconds(own)
+            rates[precision].append(limits.matrix_rate(precision, CPU, repeats=2).high)
+    for precision, own in rates.items():
+        for work, times in WORKS.items() if operations else ():
+            limit = times * (1 if work == "forward" else batch) * operations / (1e9 * max(own))
+            found.figures[f"{precision}, {work}: limit"] = Figure.of_seconds([limit])
+        found.figures[f"matrix products, {precision}"] = Figure.of(own, "GFLOP/s")
     return found
 
 
