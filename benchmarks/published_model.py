@@ -10,7 +10,6 @@ turns. Beside them stands what the operations would take at the machine's rate o
 import argparse
 import shlex
 import sys
-import time
 
 import torch
 from naive_uniformer import NaiveUniFormer
@@ -18,7 +17,7 @@ from torch.nn import functional as F
 
 from uniformer_video.bench import limits
 from uniformer_video.bench.figures import Figure, Measured, check_target, short
-from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
+from uniformer_video.bench.model import forward_pass, in_turn
 from uniformer_video.training.precision import autocast_for
 from uniformer_video.zoo.create import build_network
 
@@ -44,8 +43,7 @@ def forward(network, side, clips, precision):
     """A function: one forward pass, by ours as tests and predictions compute."""
     network = network.eval()
     if side == "ours":
-        network = prepare_for_inference(network)
-        lay_out(network, CPU, precision)
+        return forward_pass(network, clips, precision)
     autocast = autocast_for(precision, CPU)
 
     @torch.inference_mode()
@@ -94,14 +92,7 @@ def measure(kernel, frames, size, batch, rounds, precisions):
                 side: MAKE[work](network, side, clips, precision)
                 for side, network in networks(kernel).items()
             }
-            seconds = {side: [] for side in runs}
-            for number in range(rounds + 1):  # the first does not count
-                for side, run in runs.items():
-                    started = time.perf_counter()
-                    run()
-                    if number:
-                        seconds[side].append(time.perf_counter() - started)
-            for side, own in seconds.items():
+            for side, own in in_turn(runs, CPU, rounds).items():
                 found.figures[f"{precision}, {work}: {side}"] = Figure.of_seconds(own)
             rates[precision].append(limits.matrix_rate(precision, CPU, repeats=2).high)
     for precision, own in rates.items():

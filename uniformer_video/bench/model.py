@@ -56,9 +56,9 @@ def measure(
         if name not in PRECISIONS:
             raise choice_error("--precisions", name, PRECISIONS)
         choose_precision(name, device)
-        works[f"{name}: {FORWARD}"] = _forward(model, clips, name)
+        works[f"{name}: {FORWARD}"] = forward_pass(model, clips, name)
         works[f"{name}: {STEP}"] = _step(cfg, model, clips, name)
-    seconds = _in_turn(works, device, rounds)
+    seconds = in_turn(works, device, rounds)
     found.figures = {name: Figure.of_seconds(each) for name, each in seconds.items()}
     operations = limits.forward_operations(model, clip_shape(cfg), found.notes.append)
     times_of = {FORWARD: 1}  # the operations of a forward pass
@@ -72,8 +72,8 @@ def measure(
     return found
 
 
-def _forward(model: RecognitionModel, clips: torch.Tensor, precision: str) -> Work:
-    """As tests and predictions compute."""
+def forward_pass(model: RecognitionModel, clips: torch.Tensor, precision: str) -> Work:
+    """One pass in inference mode, as tests and predictions compute; `model` itself is left as it is."""
     ready = prepare_for_inference(copy.deepcopy(model))
     lay_out(ready, clips.device, precision)
     autocast = autocast_for(precision, clips.device)
@@ -112,7 +112,7 @@ def _step(cfg: CfgNode, model: RecognitionModel, clips: torch.Tensor, precision:
     return run
 
 
-def _in_turn(works: dict[str, Work], device: torch.device, rounds: int) -> dict[str, list[float]]:
+def in_turn(works: dict[str, Work], device: torch.device, rounds: int) -> dict[str, list[float]]:
     """{name: seconds of each round}, after one that does not count."""
     found: dict[str, list[float]] = {name: [] for name in works}
     for number in range(rounds + 1):

@@ -39,12 +39,10 @@ class PublishedViews(Dataset):
             raise MissingLibraryError(
                 "the published way decodes by decord, which is not installed: pip install decord"
             ) from None
-        self.records, self.sampling, self.views, self.num_clips = (
-            records,
-            sampling,
-            views,
-            num_clips,
-        )
+        self.records = records
+        self.sampling = sampling
+        self.views = views
+        self.num_clips = num_clips
         self.mean = torch.tensor(views.normalise.mean)
         self.std = torch.tensor(views.normalise.std)
 

@@ -143,10 +143,8 @@ def _copies(cfg: CfgNode) -> int:
 
 def _time_steps(cfg: CfgNode, trainer: Trainer, steps: int, part: Slice) -> None:
     """So many steps, once what the workers had made while the model warmed up is used up."""
-    workers, on_gpu = (
-        resolve_workers(cfg.DATA_LOADER.NUM_WORKERS),
-        trainer.ranks.device.type == "cuda",
-    )
+    workers = resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)
+    on_gpu = trainer.ranks.device.type == "cuda"
     warm_up = max(2, math.ceil(_FETCHED_AHEAD * workers / len(trainer.own_slots)))
     clock = PartClock(trainer.ranks.device)
     trainer.mark = clock.mark

@@ -42,7 +42,8 @@ def time_test(
             f"`bench run --test` times tests of whole videos and images, and the task {task.name} is tested "
             "on pixels; leave out --test"
         )
-    protocol, noun = Protocol.from_cfg(cfg), Protocol.from_cfg(cfg).medium
+    protocol = Protocol.from_cfg(cfg)
+    noun = protocol.medium
     gflops, notes = counted_gflops(model, protocol)
     ready = prepare_for_inference(model)
     precision = choose_precision(protocol.precision, ranks.device)

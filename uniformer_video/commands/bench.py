@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from uniformer_video.commands.bench_run import (
+    add_config,
     add_record,
     begin,
     conclude,
@@ -75,9 +76,7 @@ def _decode(args: Namespace) -> None:
 
 
 def _loader_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--cfg", metavar="FILE", help=f"{CONFIG_HELP} (default: the defaults, generated videos)"
-    )
+    add_config(parser, "the defaults, generated videos")
     parser.add_argument("--clips", type=int, default=24, metavar="N", help="clips a round (24)")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="rounds (3)")
     parser.add_argument(

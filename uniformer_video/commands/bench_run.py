@@ -20,6 +20,11 @@ def add_record(parser: ArgumentParser) -> None:
     )
 
 
+def add_config(parser: ArgumentParser, default: str = "the defaults") -> None:
+    """`--cfg`; default: what is measured without it."""
+    parser.add_argument("--cfg", metavar="FILE", help=f"{CONFIG_HELP} (default: {default})")
+
+
 def typed(args: Namespace, *names: str) -> list[str]:
     """The options of these names as they are typed, those that were given or have a default."""
     words: list[str] = []
@@ -57,7 +62,7 @@ def conclude(
 
 def model_arguments(parser: ArgumentParser) -> None:
     """The arguments of `bench model`."""
-    parser.add_argument("--cfg", metavar="FILE", help=f"{CONFIG_HELP} (default: the defaults)")
+    add_config(parser)
     parser.add_argument("--batch", type=int, default=2, metavar="N", help="clips (2)")
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="rounds (5)")
     parser.add_argument(
@@ -109,9 +114,7 @@ def _depthwise(args: Namespace) -> None:
 
 def run_arguments(parser: ArgumentParser) -> None:
     """The arguments of `bench run`."""
-    parser.add_argument(
-        "--cfg", metavar="FILE", help=f"{CONFIG_HELP} (default: the defaults, generated videos)"
-    )
+    add_config(parser, "the defaults, generated videos")
     parser.add_argument("--steps", type=int, default=8, metavar="N", help="timed steps (8)")
     parser.add_argument(
         "--test", action="store_true", help="time the config's multi-view test from files, too"

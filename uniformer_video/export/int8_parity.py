@@ -77,11 +77,9 @@ class Int8Parity:
 
     def lines(self, source: str) -> list[str]:
         """The table for people. source: where the views are from, in words."""
-        quantized, (model, plain, file), (before, after) = (
-            self.quantization,
-            self.seconds,
-            self.sizes,
-        )
+        quantized = self.quantization
+        model, plain, file = self.seconds
+        before, after = self.sizes
         together = "not tried" if self.batch_difference is None else f"{self.batch_difference:.2e}"
         left = quantized.float_layers
         lines = [
