@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from uniformer_video import signals
+from uniformer_video import cli, signals
+from uniformer_video.commands import interrupted
 from uniformer_video.signals import (
     delay_interrupts,
     raise_interrupts,
@@ -155,4 +156,34 @@ def test_every_command_tells_its_end(name):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 130
-    assert done.stderr.startswith("Interrupted; what was finished is kept")
+    assert done.stderr.startswith("Interrupted; nothing was written, and the same command begins")
+
+
+def test_every_command_knows_what_is_kept_of_it():
+    assert set(interrupted._KEPT) == set(cli._COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "goes_on"),
+    [
+        ("predict a.mp4 --checkpoint a.pt --out a.csv", True),
+        ("predict a.mp4 --checkpoint a.pt", False),
+        ("predict a.png --checkpoint a.pt --overlay out", False),
+        ("features a.mp4 --checkpoint a.pt --out a.npz", True),
+        ("explain a.mp4 --checkpoint a.pt --out out", False),
+        ("timeline a.mp4 --checkpoint a.pt --out out --render a_labelled.mp4", False),
+        ("compare run_a run_b", False),
+        ("calibrate run --out a.pt --on val", False),
+        ("report run", False),
+        ("find-lr --cfg demo/uniformer_demo", False),
+        ("prepare resize videos --out out", True),
+        ("prepare check videos --overlap", False),
+        ("prepare lists k400 --annotations a --videos b --out c", False),
+        ("bench inflation --cfg demo/inflate", True),
+        ("bench model", False),
+    ],
+)
+def test_only_a_command_that_goes_on_says_so(words, goes_on):
+    parsed = cli._parse(words.split(), None)
+    said = interrupted.what_is_kept(parsed.command, parsed)
+    assert ("same command goes on" in said) is goes_on, said

@@ -35,6 +35,7 @@ from uniformer_video.commands import (
     watch,
     weights,
 )
+from uniformer_video.commands.interrupted import BEGINS_ANEW, what_is_kept
 from uniformer_video.commands.options import Command
 from uniformer_video.commands.status import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from uniformer_video.cores import let_threads_rest
@@ -54,16 +55,16 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     printed without a traceback and give status 2; set UNIFORMER_TRACEBACK=1 to see where they rose.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    kept = _GOES_ON
+    parsed = None
     let_threads_rest()
     try:
         _start_logging()
         parsed = _parse(arguments, command)
-        kept = parsed.kept
         with raise_interrupts():
             _import_plugins(parsed)
             return parsed.handler(parsed) or 0
     except KeyboardInterrupt:
+        kept = what_is_kept(parsed.command, parsed) if parsed else BEGINS_ANEW
         log.error("Interrupted; %s.", kept)
         return EXIT_INTERRUPTED
     except (UserError, OSError) as error:
@@ -147,8 +148,7 @@ def _add(parser: argparse.ArgumentParser, command: str) -> None:
         help="a module, or .py file, that registers models, formats, tasks or settings of your own; again "
         "for more",
     )
-    kept = _BEGINS_ANEW if command in _WRITES_AT_THE_END else _GOES_ON
-    parser.set_defaults(handler=handler, kept=kept)
+    parser.set_defaults(handler=handler, command=command)
 
 
 _COMMANDS: dict[str, Command] = {
@@ -185,11 +185,6 @@ _COMMANDS: dict[str, Command] = {
     "doctor": (doctor.doctor_arguments, doctor.doctor_command),
 }
 
-
-# What is said after an interrupt: of most commands, and of those that write one file, whole, at their end.
-_GOES_ON = "what was finished is kept, and the same command goes on from there"
-_BEGINS_ANEW = "nothing was written, and the same command begins anew"
-_WRITES_AT_THE_END = {"export", "convert", "average", "inflate"}
 
 # What other programs call a command.
 _OTHER_WORDS = {

@@ -32,14 +32,14 @@ _OF_ONE_RUN = (
 
 
 def bench_arguments(parser: ArgumentParser) -> None:
-    kinds = parser.add_subparsers(title="what to measure", required=True, metavar="WHAT")
+    kinds = parser.add_subparsers(
+        title="what to measure", required=True, metavar="WHAT", dest="what"
+    )
     for name, (add_arguments, measure) in _BENCHES.items():
         summary = (measure.__doc__ or "").partition("\n")[0]
         kind = kinds.add_parser(name, help=summary, description=inspect.getdoc(measure))
         add_arguments(kind)
         kind.set_defaults(measure=measure)
-        if name != "inflation":  # whose trainings go on
-            kind.set_defaults(kept="nothing is kept of what was measured")
 
 
 def bench_command(args: Namespace) -> int | None:

@@ -33,7 +33,7 @@ _PRESETS = (
 
 
 def prepare_arguments(parser: ArgumentParser) -> None:
-    steps = parser.add_subparsers(title="steps", required=True, metavar="STEP")
+    steps = parser.add_subparsers(title="steps", required=True, metavar="STEP", dest="step")
     for name, (add_arguments, action) in _STEPS.items():
         step = steps.add_parser(
             name,
@@ -48,8 +48,9 @@ def prepare_arguments(parser: ArgumentParser) -> None:
 def prepare_command(args: Namespace) -> int | None:
     """Get a dataset ready: lists, smaller videos, frames, shards, label maps, a check of every file.
 
-    Each step keeps what an interrupted or killed call has finished: the same command goes on from
-    there. `uniformer-video guide DATASET` says which steps a dataset takes. `STEP --help` explains a step.
+    The steps that make files keep what an interrupted or killed call has finished: the same command goes on
+    from there. `uniformer-video guide DATASET` says which steps a dataset takes. `STEP --help` explains a
+    step.
     """
     if getattr(args, "workers", 1) < 0:
         raise UserError(f"--workers is {args.workers}; it takes 1 or more, or 0 for one a core")

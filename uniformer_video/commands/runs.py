@@ -87,8 +87,8 @@ def find_lr_command(args: Namespace) -> int:
     cfg = load_config(args.cfg, args.overrides)
     try:
         found = find_rate(cfg, config_name(cfg), args.steps, args.lowest, args.highest)
-    except Interrupted:
-        return EXIT_INTERRUPTED
+    except Interrupted:  # which a training tells itself, and a trial does not
+        raise KeyboardInterrupt from None
     if rank() == 0:
         print(f"SOLVER.BASE_LR {found:.2g}")
     return 0
