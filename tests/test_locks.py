@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ import pytest
 
 from uniformer_video import locks
 from uniformer_video.errors import ConfigError
-from uniformer_video.locks import folder_lock, temporary_folder
+from uniformer_video.locks import folder_lock, remove_abandoned, temporary_folder
 
 ROOT = Path(__file__).parents[1]
 posix = pytest.mark.skipif(os.name == "nt", reason="locks and signals of POSIX")
@@ -288,3 +288,24 @@ def test_a_file_in_the_place_of_a_temporary_folder_stays(tmp_path):
     with pytest.raises(FileExistsError), temporary_folder(tmp_path / "folder" / "lock", "another"):
         pass
     assert (tmp_path / "folder").read_text() == "somebody's"
+
+
+@posix
+def test_an_abandoned_folder_that_another_process_makes_anew_meanwhile_stays(tmp_path, monkeypatch):
+    lock, locked, begun = tmp_path / "folder" / "lock", locks._lock, []
+
+    def late(file, hold=True):
+        if not begun:
+            shutil.rmtree(lock.parent)
+            lock.parent.mkdir()
+            begun.append(stack.enter_context(another_process(HOLD, lock)))
+        locked(file, hold)
+
+    monkeypatch.setattr(locks, "_lock", late)
+    lock.parent.mkdir()
+    with ExitStack() as stack:
+        remove_abandoned(lock)
+        assert begun and lock.exists()
+        begun[0].communicate()
+    remove_abandoned(lock)
+    assert not lock.parent.exists()

@@ -133,8 +133,9 @@ def remove_abandoned(lock: Path) -> None:
     """
     if not lock.parent.is_dir():
         return
-    with contextlib.suppress(ConfigError), folder_lock(lock):
-        shutil.rmtree(lock.parent, ignore_errors=True)
+    # where that cannot be done, whoever wants the folder next says why
+    with contextlib.suppress(ConfigError, OSError), temporary_folder(lock, "another folder"):
+        pass  # which empties it, and takes it away
 
 
 def lock_file(file: IO[bytes], path: Path | str) -> None:

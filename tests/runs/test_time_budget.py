@@ -12,10 +12,10 @@ from processes import ROOT, by_hand
 from uniformer_video.config.recorded import config_from_text
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import ConfigError
-from uniformer_video.locks import folder_lock
+from uniformer_video.locks import folder_lock, temporary_folder
 from uniformer_video.runs import rehearsal, time_budget
 from uniformer_video.runs.folder import LOCK_FILE, RunFolder
-from uniformer_video.runs.rehearsal import remove_leavings
+from uniformer_video.runs.rehearsal import rehearse, remove_leavings
 from uniformer_video.runs.run import run
 from uniformer_video.runs.time_budget import Costs
 from uniformer_video.signals import Interrupted
@@ -145,6 +145,24 @@ def test_what_another_process_tries_out_stays(tmp_path):
     with folder_lock(place / LOCK_FILE):
         remove_leavings(RunFolder(tmp_path))
     assert place.exists()
+
+
+def test_a_trial_has_its_folder_before_it_begins_and_until_it_is_gone(tmp_path, monkeypatch):
+    """Else two could remove each other's, between one's look at the folder and its `fit`."""
+
+    def fit(*_, **__):
+        with (
+            pytest.raises(ConfigError, match="in use by this process"),
+            temporary_folder(tmp_path / ".rehearsal" / LOCK_FILE, "another"),
+        ):
+            pass
+        tried.append((tmp_path / ".rehearsal").exists())
+
+    tried = []
+    monkeypatch.setattr(rehearsal, "fit", fit)
+    alone = SimpleNamespace(on_main=lambda action: action())
+    rehearse(load_config(), None, RunFolder(tmp_path), alone, None)
+    assert tried == [True] and not (tmp_path / ".rehearsal").exists()
 
 
 def test_a_run_keeps_its_length_from_before_its_first_step(

@@ -4,15 +4,17 @@ All is built as for the real one, by `fit` itself, in a folder of its own inside
 """
 
 import gc
-import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 import torch
 from fvcore.common.config import CfgNode
 
 from uniformer_video.config.settings import with_settings
 from uniformer_video.distributed.ranks import Ranks
-from uniformer_video.locks import folder_lock, remove_abandoned
+from uniformer_video.errors import ConfigError
+from uniformer_video.locks import remove_abandoned, temporary_folder
 from uniformer_video.logs import errors_alone
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.fit import fit
@@ -20,6 +22,7 @@ from uniformer_video.runs.folder import LOCK_FILE, RunFolder
 from uniformer_video.training.trainer import Trainer
 
 _PLACE = ".rehearsal"
+_TRIAL = "run"  # in there: `fit` locks its own folder, and the one around it is had before and after that
 
 
 def rehearse(
@@ -32,37 +35,40 @@ def rehearse(
     """Build the training of `cfg` from its beginning on, have all processes `use` it, and forget it.
 
     Only errors are told: whatever else is to be said, the real training says. No trace is written, and a
-    trial may have other steps than the run that TRAIN.PROFILE is for. Raises what `fit` raises.
+    trial may have other steps than the run that TRAIN.PROFILE is for. Raises what `fit` raises, and
+    `ConfigError` where another process tries out something there.
     """
-    place = RunFolder(folder / _PLACE)
+    place = folder / _PLACE
+    with ExitStack() as held:
+        ranks.on_main(lambda: _take(place, folder, held))
+        try:
+            with errors_alone():
+                fit(
+                    with_settings(cfg, {"TRAIN.PROFILE": []}),
+                    data,
+                    RunFolder(place / _TRIAL),
+                    ranks,
+                    show_bars=False,
+                    rehearse=use,
+                )
+        finally:
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats()
 
-    def make_room() -> None:
-        folder.make()
-        place.make()
-        with folder_lock(place / LOCK_FILE):  # nobody else tries out something here
-            pass
-        shutil.rmtree(place.path)  # what a killed process has left
 
-    ranks.on_main(make_room)
+def _take(place: Path, folder: RunFolder, held: ExitStack) -> None:
+    """Have the folder `place`, empty, until `held` is closed, when it goes."""
+    folder.make()
     try:
-        with errors_alone():
-            fit(
-                with_settings(cfg, {"TRAIN.PROFILE": []}),
-                data,
-                place,
-                ranks,
-                show_bars=False,
-                rehearse=use,
-            )
-    finally:
-        if ranks.is_main:
-            shutil.rmtree(place.path, ignore_errors=True)
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+        held.enter_context(temporary_folder(place / LOCK_FILE, choose="another OUTPUT_DIR"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the folder {place}: {error.strerror}; choose another OUTPUT_DIR"
+        ) from None
 
 
 def remove_leavings(folder: RunFolder) -> None:
     """Remove what a killed process has tried out in `folder`; what another one is trying out now stays."""
-    remove_abandoned(RunFolder(folder / _PLACE) / LOCK_FILE)
+    remove_abandoned(folder / _PLACE / LOCK_FILE)
