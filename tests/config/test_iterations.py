@@ -1,9 +1,18 @@
 """Settings that count iterations stand in place of those that count epochs."""
 
+import re
+
 import pytest
 
 from uniformer_video.config.recorded import config_from_text, config_text
-from uniformer_video.config.settings import differences, load_config, with_settings
+from uniformer_video.config.settings import (
+    COMMAND_LINE,
+    DEFAULT,
+    differences,
+    load_config,
+    origin,
+    with_settings,
+)
 from uniformer_video.errors import ConfigError
 
 PAIRS = [
@@ -14,19 +23,69 @@ PAIRS = [
 ]
 
 
+@pytest.fixture
+def recipe(tmp_path):
+    """A function that writes a config of such settings; its path."""
+
+    def write(name, base=None, **settings):
+        lines = [f"_BASE_: {base}"] if base else []
+        for key, value in settings.items():
+            section, _, own = key.partition(".")
+            lines.append(f"{section}: {{{own}: {value}}}")
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+        return tmp_path / name
+
+    return write
+
+
 @pytest.mark.parametrize(("iterations", "epochs"), PAIRS)
-def test_both_are_an_error_that_says_where_they_stand(tmp_path, iterations, epochs):
-    section, _, name = epochs.partition(".")
-    file = tmp_path / "recipe.yaml"
-    file.write_text(f"{section}: {{{name}: 20}}\n")
+def test_both_on_one_level_are_an_error_that_says_where_they_stand(recipe, iterations, epochs):
+    section, given = (
+        epochs.partition(".")[0],
+        [key.partition(".")[2] for key in (iterations, epochs)],
+    )
+    file = recipe("recipe.yaml", **{f"{section}.{given[0]}": f"40, {given[1]}: 20"})
     with pytest.raises(ConfigError) as caught:
-        load_config(file, [iterations, "40"])
+        load_config(file)
     message = str(caught.value)
-    assert message.startswith(f"{iterations} 40 (on the command line) and {epochs} 20")
-    assert f"(in {file}) are both given" in message and f"{iterations} 0 counts epochs" in message
-    with pytest.raises(ConfigError, match="are both given"):
-        load_config(overrides=[iterations, "40", epochs, "20"])
+    assert re.match(
+        rf"{iterations} 40 \(in {file}\) and {epochs} 20(\.0)? \(in {file}\) are both", message
+    )
+    assert f"{iterations} 0 counts epochs" in message
+    for words, settings in (
+        ([iterations, "40", epochs, "20"], {}),
+        ([iterations, "4"], {epochs: 2}),
+    ):
+        with pytest.raises(ConfigError, match="are both given"):
+            load_config(None, words, **settings)
     assert load_config(file, [iterations, "0"])  # off: as by default
+
+
+@pytest.mark.parametrize(("iterations", "epochs"), PAIRS)
+def test_the_command_line_counts_in_place_of_the_file(recipe, caplog, iterations, epochs):
+    caplog.set_level("INFO", "uniformer_video")
+    for own, other in ((iterations, epochs), (epochs, iterations)):
+        caplog.clear()
+        file = recipe("recipe.yaml", **{other: 20})
+        cfg = load_config(file, [own, "40"])
+        [told] = caplog.messages
+        assert told.replace(".0 ", " ") == (
+            f"{own} 40 (on the command line) counts, in place of {other} 20 (in {file})."
+        )
+        # as if the file had said nothing of it: so a run goes on, also by what it has recorded
+        assert not differences(cfg, load_config(overrides=[own, "40"]))
+        assert not differences(cfg, config_from_text(config_text(cfg)))
+        assert (origin(cfg, own), origin(cfg, other)) == (COMMAND_LINE, DEFAULT)
+
+
+def test_a_file_counts_in_place_of_its_base(recipe):
+    recipe("base.yaml", **{"SOLVER.MAX_ITER": 100})
+    middle = recipe("middle.yaml", "base.yaml", **{"SOLVER.MAX_EPOCH": 20})
+    cfg = load_config(middle)
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.MAX_EPOCH) == (0, 20)
+    cfg = load_config(recipe("top.yaml", "middle.yaml", **{"SOLVER.MAX_ITER": 50}))
+    assert cfg.SOLVER.MAX_ITER == 50
+    assert load_config(middle, ["SOLVER.MAX_ITER", "7"]).SOLVER.MAX_ITER == 7
 
 
 def test_what_a_run_records_can_be_read_again(tmp_path):

@@ -6,6 +6,7 @@ those projects that are not ours go through `config/foreign/`.
 """
 
 import difflib
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -28,8 +29,10 @@ from uniformer_video.plugins import import_installed, import_plugins, resolve_pl
 from uniformer_video.program import command
 from uniformer_video.words import system_reason
 
+log = logging.getLogger(__name__)
+
 DEFAULT, FILE, COMMAND_LINE = "default", "file", "command line"
-_OVERRIDES, _IN_THE_CALL = "on the command line", "in the call"
+_BY_THE_CALLER = _OVERRIDES, _IN_THE_CALL = "on the command line", "in the call"
 _NAME_THE_PLUGIN = " If it is a plugin's, name that in PLUGINS or with --plugins"
 # among CfgNode's own attributes, which are copied and pickled with it
 _ORIGINS, _NAME, _UNMET, _IN_FILES = "_origins", "_config_name", "_unmet", "_in_files"
@@ -138,32 +141,49 @@ def _build(entries: Sequence[tuple[str, str, Any]]) -> CfgNode:
     for key, value in words.values.items():
         where = places[sources[key]] if key in sources else "for another project's setting"
         flat[key] = convert(key, value, where)
-    _check_counted_once(flat, {key: places[sources[key]] for key in words.values if key in sources})
+    _settle_counts(flat, sources, places)
     check(flat)
     cfg = tree_of(flat)
     cfg.__dict__[_ORIGINS] = {
-        key: COMMAND_LINE if places[source] in (_OVERRIDES, _IN_THE_CALL) else FILE
+        key: COMMAND_LINE if places[source] in _BY_THE_CALLER else FILE
         for key, source in sources.items()
     }
     cfg.__dict__[_UNMET] = words.unmet
     cfg.__dict__[_IN_FILES] = {
         key: without_tuple(key, value)
         for where, key, value in entries
-        if where not in (_OVERRIDES, _IN_THE_CALL)
+        if where not in _BY_THE_CALLER
     }
     cfg.freeze()
     return cfg
 
 
-def _check_counted_once(flat: Mapping[str, Any], places: Mapping[str, str]) -> None:
-    """Raise `ConfigError` where the same is given in iterations and in epochs; `places`: of what is given."""
+def _settle_counts(flat: dict[str, Any], sources: dict[str, int], places: Sequence[str]) -> None:
+    """Where the same is given in iterations and in epochs, let the later level count, in place.
+
+    A level is a file, above those that it is based on, or the command line with the call. The other setting
+    of the pair gets its default, and which one was taken is logged. sources: the places of what is given, by
+    number. Raises `ConfigError` where both stand on one level.
+    """
+
+    def level(place: int) -> int:
+        return len(places) if places[place] in _BY_THE_CALLER else place
+
     for in_iterations, in_epochs in IN_ITERATIONS.items():
-        if flat[in_iterations] and in_epochs in places:
+        if not flat[in_iterations] or in_epochs not in sources or in_iterations not in sources:
+            continue
+        pair = (in_iterations, in_epochs)
+        said = [f"{key} {flat[key]} ({places[sources[key]]})" for key in pair]
+        levels = [level(sources[key]) for key in pair]
+        if levels[0] == levels[1]:
             raise ConfigError(
-                f"{in_iterations} {flat[in_iterations]} ({places.get(in_iterations, 'by default')}) and "
-                f"{in_epochs} {flat[in_epochs]} ({places[in_epochs]}) are both given, and say the same in "
-                f"iterations and in epochs; leave one out ({in_iterations} 0 counts epochs)"
+                f"{said[0]} and {said[1]} are both given, and say the same in iterations and in epochs; "
+                f"leave one out ({in_iterations} 0 counts epochs)"
             )
+        taken, other = (0, 1) if levels[0] > levels[1] else (1, 0)
+        log.info("%s counts, in place of %s.", said[taken], said[other])
+        flat[pair[other]] = DEFAULTS[pair[other]]
+        del sources[pair[other]]
 
 
 def origin(cfg: CfgNode, key: str) -> str:
