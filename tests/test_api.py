@@ -39,6 +39,7 @@ def test_train_then_test_then_predict(trained, demo, capsys, monkeypatch):
     prediction = predictor(results.videos[0]["path"])
     assert prediction.top(1)[0][0] in results.class_names
     assert len(repr(predictor)) < 200 and len(repr(prediction)) < 200
+    assert repr(predictor).startswith("<Predictor: uniformer_s, ")
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
 

@@ -151,7 +151,7 @@ def test_the_command_explains_by_each_layer_as_it_was_trained(checkpoint, make_v
     [
         (["--class", "runn"], "did you mean 'run'?"),
         (["--stage", "5"], "allowed: 1, 2, 3, 4"),
-        (["--layer", "blocks4.99"], "which UniFormer does not have; did you mean 'blocks4."),
+        (["--layer", "blocks4.99"], "which uniformer_s does not have; did you mean 'blocks4."),
         (["--layer", "head"], "no map of channels"),
         (["--layer", "blocks4.0", "--stage", "4"], "name one of them"),
         (["--method", "occlusion", "--stage", "4"], "occlusion asks for none"),

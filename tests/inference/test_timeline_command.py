@@ -46,6 +46,7 @@ def test_all_files(timeline, video, tmp_path):
     status, printed, _ = timeline("--out", out, "--smooth", 1, "--enter", 0)
     assert status == 0
     record = json.loads((out / "timeline.json").read_text("utf-8"))
+    assert record["model"] == "uniformer_s"  # as users call it, not its class
     segments = record["segments"]
     assert segments[0]["start"] == 0 and segments[-1]["end"] == 2.8
     assert all(a["end"] == b["start"] for a, b in pairwise(segments))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.blocks import AttentionBlock, DividedBlock
+from uniformer_video.models.contract import name_of
 from uniformer_video.models.layer_maps import watching
 from uniformer_video.models.light import LightUniFormer
 from uniformer_video.models.uniformer import UniFormer
@@ -31,7 +32,7 @@ def check_rollout(model: nn.Module) -> None:
     instead = "take gradcam or occlusion"
     if not isinstance(model, UniFormer):
         raise ConfigError(
-            f"rollout is of the joint space-time attention of UniFormers, and {type(model).__name__} has "
+            f"rollout is of the joint space-time attention of UniFormers, and {name_of(model)} has "
             f"none; {instead}"
         )
     if any(isinstance(block, DividedBlock) for block in _blocks(model)):

@@ -43,6 +43,7 @@ class ExportedModel(nn.Module):
         """Open the file at `path`; `CheckpointError` where its runtime refuses it."""
         super().__init__()
         self.path, self.info, self.num_classes = path, info, len(info.class_names)
+        self.registered_name = info.model
         self._run = open_session(path, info.format)
 
     def forward(self, views: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from uniformer_video.errors import ConfigError
 from uniformer_video.inference.predictor import Predictor
-from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.models.contract import RecognitionModel, name_of
 from uniformer_video.models.layer_maps import (
     as_grid,
     channels_last,
@@ -115,7 +115,7 @@ def _classifier(model: nn.Module) -> str:
     names = model.classifiers() if isinstance(model, RecognitionModel) else []
     if not names:
         raise ConfigError(
-            f"{type(model).__name__} names no classifier whose input could be taken; name a layer (--layer): "
+            f"{name_of(model)} names no classifier whose input could be taken; name a layer (--layer): "
             f"{some_layers(model)}"
         )
     return names[0]

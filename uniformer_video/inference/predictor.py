@@ -29,6 +29,7 @@ from uniformer_video.inference.devices import find_device, nearest_precision
 from uniformer_video.inference.inputs import Video, check_medium, find_source
 from uniformer_video.inference.read_ahead import ReadAhead
 from uniformer_video.memory import give_back_freed
+from uniformer_video.models.contract import name_of
 from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
 from uniformer_video.plugins import import_installed
 from uniformer_video.program import command
@@ -260,7 +261,7 @@ class Predictor:
             views if self.medium is VIDEO else f"images of {self.protocol.views.crop_size} pixels"
         )
         return (
-            f"<Predictor: {type(self.model).__name__}, {len(self.class_names)} classes, {seen}, "
+            f"<Predictor: {name_of(self.model)}, {len(self.class_names)} classes, {seen}, "
             f"{self.device}>"
         )
 

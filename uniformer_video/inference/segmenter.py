@@ -25,6 +25,7 @@ from uniformer_video.inference.devices import find_device, nearest_precision
 from uniformer_video.inference.inputs import Video, find_source
 from uniformer_video.inference.segmented_video import SegmentedFrames
 from uniformer_video.inference.steady import SteadyMean
+from uniformer_video.models.contract import name_of
 from uniformer_video.models.inference_mode import prepare_for_inference
 from uniformer_video.plugins import import_installed
 from uniformer_video.program import command
@@ -122,7 +123,7 @@ class Segmenter:
         return cls(ready, protocol, names, metadata.get("palette"), device, precision)
 
     def __repr__(self) -> str:
-        return f"<Segmenter: {type(self.model).__name__}, {len(self.class_names)} classes, {self.device}>"
+        return f"<Segmenter: {name_of(self.model)}, {len(self.class_names)} classes, {self.device}>"
 
     def __call__(self, picture: Video) -> PixelPrediction:
         """The class of each pixel of a picture.

@@ -12,6 +12,7 @@ from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.timeline import Timeline
 from uniformer_video.inference.timeline_files import Source, entry_of, record_of, write_data
 from uniformer_video.inference.timeline_segments import Smoothing, exponential_mean, find_segments
+from uniformer_video.models.contract import name_of
 from uniformer_video.pages.timeline import write_timeline_page, write_timeline_picture
 from uniformer_video.words import plural
 
@@ -22,7 +23,7 @@ def source_of_predictor(predictor: Predictor, checkpoint: str) -> Source:
     if isinstance(model, ExportedModel):
         name = f"{model.info.model} by {runtime_of(model.info)[0]}"
     else:
-        name = type(model).__name__
+        name = name_of(model)
     return Source(checkpoint, name, predictor.protocol.to_dict())
 
 

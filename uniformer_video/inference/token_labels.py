@@ -18,6 +18,7 @@ from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.files import atomic_write, write_text
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.records import records_at
+from uniformer_video.models.contract import name_of
 from uniformer_video.models.uniformer import MIN_SIDE, UniFormer
 from uniformer_video.prepare.folders import claim_folder, drop_outdated, source_setting
 from uniformer_video.prepare.jobs import Outcome
@@ -134,7 +135,7 @@ def _require_image_uniformer(predictor: Predictor, weights: str | Path) -> UniFo
     protocol, model, classes = predictor.protocol, predictor.model, len(predictor.class_names)
     if protocol.medium != IMAGE.name or not isinstance(model, UniFormer):
         raise CheckpointError(
-            f"{weights} holds a model of {protocol.medium}s ({type(model).__name__}); label maps are made by "
+            f"{weights} holds a model of {protocol.medium}s ({name_of(model)}); label maps are made by "
             "a UniFormer for images, such as image_uniformer_s"
         )
     if classes > MAX_CLASSES:

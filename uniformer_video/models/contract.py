@@ -57,6 +57,9 @@ class RecognitionModel(nn.Module):
     unsynchronised: tuple[str, ...] = ()
     stage_layers: Sequence[str] = ()  # a model with stages overrides it, by a property or a value
     only_predicts = False  # set by `for_inference`
+    registered_name: str | None = (
+        None  # such as "uniformer_s", of a model that was made by its name
+    )
 
     def __init__(self, num_classes: int, **arguments: Any):
         super().__init__()
@@ -129,6 +132,11 @@ class RecognitionModel(nn.Module):
         if children:
             matcher[children[0]] = f"^{no_head}(?:{re.escape(children[0])}\\.|[^.]+$)"
         return matcher
+
+
+def name_of(model: nn.Module) -> str:
+    """What users know a model by: its name in the registry; the class of one that was not made by a name."""
+    return getattr(model, "registered_name", None) or type(model).__name__
 
 
 _NEEDED = (

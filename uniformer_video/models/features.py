@@ -6,6 +6,7 @@ from typing import Any, Protocol, cast
 from torch import Tensor, nn
 
 from uniformer_video.errors import ConfigError
+from uniformer_video.models.contract import name_of
 from uniformer_video.models.layers import channels_first
 
 
@@ -37,7 +38,7 @@ class FeatureExtractor(nn.Module):
         if not hasattr(model, "forward_stages"):
             raise ConfigError(
                 "feature maps (features_only) are those of models with stages, such as UniFormers; "
-                f"{type(model).__name__} has none"
+                f"{name_of(model)} has none"
             )
         self.model = cast(ModelWithStages, model)
         count = len(self.model.stage_channels)

@@ -75,6 +75,8 @@ def prepare_for_inference(model: Model) -> Model:
         raise ConfigError(
             f"for_inference() of {type(model).__name__} gives {type(prepared).__name__}; it returns the model"
         )
+    if prepared is not model and (name := getattr(model, "registered_name", None)):
+        prepared.registered_name = name
     return cast(Model, prepared)  # one from outside keeps the contract
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from uniformer_video.errors import ConfigError, choice_error
+from uniformer_video.models.contract import name_of
 from uniformer_video.models.inference_mode import is_folded
 from uniformer_video.models.uniformer import UniFormer
 
@@ -34,12 +35,12 @@ def find_layer(model: nn.Module, stage: int | None = None, layer: str | None = N
             return layer
         near = get_close_matches(layer, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else some_layers(model)
-        raise ConfigError(f"layer is {layer!r}, which {type(model).__name__} does not have; {hint}")
+        raise ConfigError(f"layer is {layer!r}, which {name_of(model)} does not have; {hint}")
     layers = stage_layers_of(model)
     if not layers:
         what = "no layer is given" if stage is None else f"stage is {stage}"
         raise ConfigError(
-            f"{what}, and {type(model).__name__} names no stages; name a layer (--layer): "
+            f"{what}, and {name_of(model)} names no stages; name a layer (--layer): "
             f"{some_layers(model)}"
         )
     number = len(layers) if stage is None else stage
@@ -55,7 +56,7 @@ def stage_layers_of(model: nn.Module) -> tuple[str, ...]:
     for layer in layers:
         if layer not in names:
             raise ConfigError(
-                f"{type(model).__name__} names {layer!r} as a stage, and has no such layer; correct its "
+                f"{name_of(model)} names {layer!r} as a stage, and has no such layer; correct its "
                 "stage_layers"
             )
     return layers

@@ -26,6 +26,7 @@ from uniformer_video.export.sessions import Run, open_session
 from uniformer_video.files import write_text
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.inference.segmenter import labels_pixels
+from uniformer_video.models.contract import name_of
 from uniformer_video.models.inference_mode import for_inference
 from uniformer_video.plugins import import_installed
 from uniformer_video.runs.export_clips import INT8_VIEWS, VIEWS, ExportClips, Generate, find_clips
@@ -34,7 +35,6 @@ from uniformer_video.versions import versions
 from uniformer_video.weights.checkpoint import CALIBRATION, Weights, read_weights
 from uniformer_video.words import one_line
 from uniformer_video.zoo.convert import check_target
-from uniformer_video.zoo.family import read_model_name
 from uniformer_video.zoo.published import local_file
 
 # what normalisation keeps beside its parameters
@@ -201,7 +201,7 @@ def _describe(
     applied = predictor.applied if preprocess else None
     return ExportInfo(
         format=chosen.name,
-        model=read_model_name(weights) or type(predictor.model).__name__,
+        model=name_of(predictor.model),
         task=predictor.task.name,
         class_names=predictor.class_names,
         protocol=predictor.used_protocol,

@@ -137,7 +137,9 @@ def build_network(name: str, num_classes: int, **options: Any) -> RecognitionMod
     options = {**known.arguments, **options}
     model = known.family.build(num_classes, **options)
     check_contract(model, name, known.family.classifier, options)
-    return cast(RecognitionModel, model)  # of whatever class, it keeps the contract
+    made = cast(RecognitionModel, model)  # of whatever class, it keeps the contract
+    made.registered_name = name
+    return made
 
 
 def build_for_weights(
