@@ -146,10 +146,46 @@ def test_where_nothing_helps_it_is_said(toy, tmp_path):
 
     graph = graph_of(toy, tmp_path, STATIC)
     parity, _ = written(toy, graph, tmp_path / "int8.onnx", other)
-    assert [count for count, _ in parity.rounds] == [0, 1, 2]
-    assert "even with 2 layers left in float, and at least 98% are asked for" in parity.fault()
+    assert [count for count, _ in parity.rounds] == [0, 1, 2, 3]
+    assert "even with 3 layers left in float, and at least 98% are asked for" in parity.fault()
     parity, _ = written(toy, graph, tmp_path / "int8.onnx", other, measured=False)
     assert [count for count, _ in parity.rounds] == [0] and "even with" not in parity.fault()
+
+
+@pytest.mark.parametrize(
+    ("needed", "counts"),
+    [(1, [1]), (2, [1, 2]), (3, [1, 2, 4, 3]), (5, [1, 2, 4, 8, 6, 5]), (7, [1, 2, 4, 8, 6, 7])]
+    + [(11, [1, 2, 4, 8, 12, 10, 11]), (13, [1, 2, 4, 8, 12])],
+)
+def test_no_more_layers_than_needed_are_left_in_float(needed, counts):
+    """Of 13 layers; 13 would be a file without any in int8."""
+
+    def attempt(count):
+        tried.append(count)
+        return SimpleNamespace(count=count, does=count >= needed)
+
+    tried, said = [], []
+    found = int8_parity._search(attempt, 13, SimpleNamespace(does=False), said.append)
+    assert tried == counts and found.count == (needed if needed < 13 else 12)
+    assert bool(said) == (len(counts) > 2 and needed < 13)
+
+
+def test_the_file_is_that_of_the_fewest_layers_also_where_it_was_not_tried_last(
+    toy, tmp_path, monkeypatch
+):
+    graph = graph_of(toy, tmp_path, STATIC)
+    searched = int8_parity._search
+
+    def and_one_more(attempt, *rest):
+        found = searched(attempt, *rest)
+        attempt(len(graph.layers) - 1)
+        return found
+
+    monkeypatch.setattr(int8_parity, "_search", and_one_more)
+    parity, _ = written(toy, graph, tmp_path / "int8.onnx")
+    assert parity.quantization.float_layers == ("head",)
+    graph.write(tmp_path / "own.onnx", ["stem", "depthwise", "body"])
+    assert (tmp_path / "own.onnx").read_bytes() == (tmp_path / "int8.onnx").read_bytes()
 
 
 def test_a_full_disk_is_told_as_that(toy, tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """Whether an int8 file says what its model says, and which of its layers are to blame where it does not."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,7 +30,7 @@ class Int8Parity:
     largest between the file's answers to several views at once and one by one; None where there was one
     view alone. seconds: medians of one view by the model, by the float32 file and by this one, in turn.
     sizes: of the two files, in bytes. finite: whether the file gave numbers alone. rounds: (how many layers
-    were left in float, the agreement) of each try, this one last.
+    were left in float, the agreement) of each try, in their order; this file's is one of them.
     """
 
     views: int
@@ -126,8 +126,8 @@ def write_int8(
 ) -> Int8Parity:
     """Write `path` with as many layers of `graph` in int8 as it takes to agree with the model.
 
-    First all of them; where that does not do, 1, 2, 4, 8, ... of those that hurt the answers most when they
-    alone are in int8 are left in float. Where nothing does, the last try is there.
+    First all of them; where that does not do, some of those that hurt the answers most when they alone are in
+    int8 are left in float, as few as `_search` finds. Where nothing does, the last try is there.
 
     Args:
         inputs: gives the views that decide, `[...]` each, each time the same ones.
@@ -142,16 +142,28 @@ def write_int8(
     if not len(expected):
         raise DataError("there is no clip to check the file on")
     rounds: list[tuple[int, float]] = []
-    for left in _choices(graph, path.with_name("layer.onnx"), measured, plain_path, say):
+
+    def write(left: tuple[str, ...]) -> None:
         graph.write(path, [name for name in graph.layers if name not in left])
+
+    def attempt(left: tuple[str, ...]) -> _Try:
+        write(left)
         run = open_session(path, ONNX.name)
         answers = np.array([run(view[None])[0] for view in inputs()])
         agreement = float((expected.argmax(1) == answers.argmax(1)).mean())
-        finite = bool(np.isfinite(answers).all())
+        tried = _Try(left, answers, agreement, bool(np.isfinite(answers).all()))
         rounds.append((len(left), agreement))
-        if finite and agreement >= LEAST_AGREEMENT:
-            break
-        say(f"with {plural(len(left), 'layer')} left in float: {agreement:.1%} agree")
+        if left or not tried.does:
+            say(f"with {plural(len(left), 'layer')} left in float: {agreement:.1%} agree")
+        return tried
+
+    found = attempt(())
+    if not found.does and measured is not None:
+        worst = _worst_first(graph, path.with_name("layer.onnx"), measured, plain_path, say)
+        found = _search(lambda count: attempt(worst[:count]), len(worst), found, say)
+    if rounds[-1][0] != len(found.left):
+        write(found.left)
+    run = open_session(path, ONNX.name)
     some = list(islice(inputs(), _TIMED))
     alike = [view for view in some if view.shape == some[0].shape][:BATCH]
     together = None
@@ -160,29 +172,71 @@ def write_int8(
         together = float(np.abs(run(np.stack(alike)) - alone).max())
     return Int8Parity(
         len(expected),
-        agreement,
-        float(np.abs(expected - answers).max()),
+        found.agreement,
+        float(np.abs(expected - found.answers).max()),
         float(np.abs(expected).max()),
         together,
         _seconds_in_turn([model, open_session(plain_path, ONNX.name), run], some),
         (plain_path.stat().st_size, path.stat().st_size),
-        finite,
-        describe(left),
+        found.finite,
+        describe(found.left),
         tuple(rounds),
     )
 
 
-def _choices(
+@dataclass(frozen=True)
+class _Try:
+    """A file with the layers `left` in float: its answers `[N, K]`, and the share of views that agree."""
+
+    left: tuple[str, ...]
+    answers: np.ndarray
+    agreement: float
+    finite: bool
+
+    @property
+    def does(self) -> bool:
+        return self.finite and self.agreement >= LEAST_AGREEMENT
+
+
+def _search(
+    attempt: Callable[[int], _Try], layers: int, found: _Try, say: Callable[[str], None]
+) -> _Try:
+    """The try with the fewest of the ranked layers in float that does; where none does, the last one.
+
+    1, 2, 4, 8, ... are tried until one does, all but one at the last; then half-way between that and the one
+    before, again and again. That is 2 log2(layers) tries at the most. More layers in float need not agree
+    better, so a smaller number that was not tried could do by chance.
+
+    attempt: tries so many layers. found: the try with none, which did not do.
+    """
+    fails = 0
+    while not found.does:
+        if fails >= layers - 1:
+            return found
+        enough = min(max(2 * fails, 1), layers - 1)
+        found = attempt(enough)
+        if not found.does:
+            fails = enough
+    if enough - fails > 1:
+        say(f"fewer are looked for, between {fails} and {enough}")
+    while enough - fails > 1:
+        middle = (fails + enough) // 2
+        tried = attempt(middle)
+        if tried.does:
+            found, enough = tried, middle
+        else:
+            fails = middle
+    return found
+
+
+def _worst_first(
     graph: FloatGraph,
     path: Path,
-    measured: Callable[[], Iterable[np.ndarray]] | None,
+    measured: Callable[[], Iterable[np.ndarray]],
     plain_path: Path,
     say: Callable[[str], None],
-) -> Iterator[tuple[str, ...]]:
-    """Which layers to leave in float, in the order to try them; the ranking is made when it is asked for."""
-    yield ()
-    if measured is None:
-        return
+) -> tuple[str, ...]:
+    """The layers by how much they hurt the answers, the worst first; path: for files of single layers."""
     clips = [view[None] for view in islice(measured(), MEASURED)]
     say(
         f"each of {plural(len(graph.layers), 'layer')} alone in int8, on {plural(len(clips), 'clip')}"
@@ -191,10 +245,7 @@ def _choices(
     damage = layer_damage(graph, path, clips, [plain(clip) for clip in clips])
     worst = sorted(damage, key=lambda name: -damage[name])
     say(f"the answers are hurt most by {name_some(worst)}")
-    count = 1
-    while count < len(worst):
-        yield tuple(worst[:count])
-        count *= 2
+    return tuple(worst)
 
 
 def layer_damage(
