@@ -154,8 +154,15 @@ def test_where_nothing_helps_it_is_said(toy, tmp_path):
 
 @pytest.mark.parametrize(
     ("needed", "counts"),
-    [(1, [1]), (2, [1, 2]), (3, [1, 2, 4, 3]), (5, [1, 2, 4, 8, 6, 5]), (7, [1, 2, 4, 8, 6, 7])]
-    + [(11, [1, 2, 4, 8, 12, 10, 11]), (13, [1, 2, 4, 8, 12])],
+    [
+        (1, [1]),
+        (2, [1, 2]),
+        (3, [1, 2, 4, 3]),
+        (5, [1, 2, 4, 8, 6, 5]),
+        (7, [1, 2, 4, 8, 6, 7]),
+        (11, [1, 2, 4, 8, 12, 10, 11]),
+        (13, [1, 2, 4, 8, 12]),
+    ],
 )
 def test_no_more_layers_than_needed_are_left_in_float(needed, counts):
     """Of 13 layers; 13 would be a file without any in int8."""
