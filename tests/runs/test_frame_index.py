@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from uniformer_video.config.settings import load_config
+from uniformer_video.data.decoding.index_store import IndexStore
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.distributed.ranks import join_ranks
 from uniformer_video.errors import ConfigError
 from uniformer_video.runs.build_data import Data
-from uniformer_video.runs.frame_index import build_frame_index
+from uniformer_video.runs.frame_index import build_frame_index, say_frame_index
 from uniformer_video.runs.run import run
 
 FILES = Data(["a"], [VideoRecord("a.mp4", "a.mp4", (0,))])
@@ -46,6 +47,21 @@ def test_a_run_is_the_same_with_and_without(go, tmp_path):
     assert all(torch.equal(plain[name], indexed[name]) for name in plain)
     assert counts(said) == [48, 24, 24]  # 16 training and 8 validation videos in 2 epochs
     assert len([*(tmp_path / "kept").rglob("*.index")]) == 24
+
+
+def test_broken_videos_are_among_the_openings_by_name(tmp_path, caplog):
+    caplog.set_level("INFO")
+    index = IndexStore(tmp_path)
+    for path in ("b.mp4", "a.mp4", "a.mp4"):
+        index.tally.add_broken(path)
+    index.tally.add("found")
+    with join_ranks(60, 60) as ranks:
+        say_frame_index(Data(["a"], frame_index=index), ranks)
+    assert (
+        "of 4 openings of a video 1 found in it, 0 listed for it, 3 of videos that cannot be "
+        in (caplog.text)
+    )
+    assert "opened (a.mp4, b.mp4)." in caplog.text
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
 from uniformer_video.data.decoding.index_store import (
+    BROKEN,
     FOUND,
     INDEX_FOLDER,
     LEFT_OUT,
@@ -22,7 +24,7 @@ from uniformer_video.runs.check import is_of_images
 from uniformer_video.runs.join_sets import data_sets
 from uniformer_video.storage.address import is_address
 from uniformer_video.weights.download import cache_folder
-from uniformer_video.words import plural, system_reason
+from uniformer_video.words import name_some, plural, system_reason
 
 _KEY = "DATA.FRAME_INDEX"
 _IN_CACHE = "frame_index"
@@ -90,12 +92,13 @@ def say_frame_index(data: Data, ranks: Ranks) -> None:
     index = data.frame_index
     if index is None:
         return
-    counts = sum(ranks.exchange(index.tally.total()), Counter())
-    if line := _line(index, counts):
+    told = ranks.exchange((index.tally.total(), index.tally.broken()))
+    counts = sum((own for own, _ in told), Counter[str]())
+    if line := _line(index, counts, sorted({path for _, broken in told for path in broken})):
         ranks.say(line)
 
 
-def _line(index: IndexStore, counts: Counter[str]) -> str:
+def _line(index: IndexStore, counts: Counter[str], broken: Sequence[str]) -> str:
     """One line of what came of the videos that were opened; "" where none was."""
     opened = counts.total()
     if not opened:
@@ -108,6 +111,8 @@ def _line(index: IndexStore, counts: Counter[str]) -> str:
         if index.is_writable:  # else the reason was said before
             reason = _why_unwritten(index.folder) or "the disk was full, or not there, for a time"
             parts[-1] += f" ({reason})"
+    if counts[BROKEN]:
+        parts.append(f"{counts[BROKEN]:,} of videos that cannot be opened ({name_some(broken)})")
     return (
         f"Frame index {index.folder}: of {plural(opened, 'opening')} of a video {', '.join(parts)}."
     )

@@ -22,8 +22,11 @@ from uniformer_video.program import command
 from uniformer_video.storage.address import is_network_address, public_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
 
+    from uniformer_video.data.decoding.guard import VideoReader
     from uniformer_video.data.decoding.index_store import IndexStore
 
 _PLACEHOLDER = re.compile(r"\{0?(:0?\d*d)?\}")
@@ -47,9 +50,24 @@ def open_video(
     `DecodeError` too (`guard.faults_of`).
     """
     path, decoder = os.fsdecode(path), find_decoder(backend)
-    open_file = decoder.open
-    if kept and decoder.open_kept:
-        open_file = partial(decoder.open_kept, kept=kept)
+    if not (kept and decoder.open_kept):
+        return _open(path, backend, num_frames, decoder, decoder.open)
+    try:
+        return _open(path, backend, num_frames, decoder, partial(decoder.open_kept, kept=kept))
+    except DecodeError:
+        if not (num_frames or os.path.isdir(path) or names_frames(path)):  # which have no index
+            kept.tally.add_broken(path)
+        raise
+
+
+def _open(
+    path: str,
+    backend: str,
+    num_frames: int,
+    decoder: "Decoder",
+    open_file: "Callable[[str], VideoReader]",
+) -> GuardedReader:
+    """`open_video` by what opens a file."""
     if is_member(path):
         if not decoder.reads_shards:
             raise DecodeError(

@@ -86,7 +86,8 @@ class PyAVReader(Reader):
         self.index, why_counted = trusted_index(self._packets)
         shown, decoded = ([], []) if self.index else self._counted.count()
         listing = self._packets.listing(why_counted, shown, decoded)
-        if kept:
+        frames = self.index.times if self.index else shown
+        if kept and len(frames):  # else it is broken
             # one that is read through packets in memory would be read more slowly without them
             worth_it = shown or not self._packets.seeks_beside
             kept.keep(path, known_by, listing if worth_it else None)
