@@ -14,6 +14,7 @@ import torch
 from tiny_run import tiny_overrides
 from torch import nn
 from untrained import write_untrained
+from videos import all_frames
 
 import uniformer_video as uv
 from tests.zoo.test_contract import FORMS, inputs
@@ -28,6 +29,7 @@ from uniformer_video.export.int8 import FloatGraph, Quantization
 from uniformer_video.export.int8_parity import layer_damage, write_int8
 from uniformer_video.export.metadata import ExportInfo, json_beside, read_info
 from uniformer_video.export.sessions import open_session
+from uniformer_video.prepare.demo import write_video
 from uniformer_video.runs import export_model
 from uniformer_video.runs.export_clips import ExportClips, find_calibration, find_clips
 from uniformer_video.runs.export_int8 import Int8Options, find_int8_clips
@@ -342,6 +344,26 @@ def test_links_and_copies_of_calibration_videos_are_not_checked_on(tmp_path):
     kept = clips.apart_from([at("a.mp4", end=2.0), at("frames/{:05d}.jpg")])
     assert [record.name for record in kept.records] == ["b.mp4", "lost.mp4", "copy.mp4"]
     assert kept.records[-1].start == 3
+
+
+def test_videos_that_were_coded_anew_are_not_checked_on(demo, weights, tmp_path):
+    protocol = uv.Predictor.from_checkpoint(weights).protocol
+    original, *others = sorted(demo.glob("train/*.mp4"))[:4]
+    anew = tmp_path / "anew.mp4"
+    write_video(anew, all_frames(original), 25, 35)
+    calibrated = find_clips(protocol, None, [str(original)], None, demo).records
+    places = [str(anew), *map(str, others)]
+    check = find_clips(protocol, None, places, None, demo).apart_from(calibrated)
+    assert len(check.records) == 4 and not check.note()
+    check = check.without_copies_of([*calibrated, VideoRecord("gone.mp4", "gone.mp4", (0,))])
+    for _ in range(2):  # what a video shows is looked at once
+        assert len(list(check)) == 3 * protocol.num_clips
+    assert sorted(path for path, _, _ in check.taken) == places[1:]
+    told = "1 video shows what the file is calibrated on, coded anew: "
+    assert check.note() == f"{told}{anew}"
+    alone = replace(check, records=check.records[:1])
+    with pytest.raises(DataError, match=f"no clip to check the file on, of .*: {told}"):
+        alone.check()
 
 
 def test_parts_of_one_video_are_told_apart():

@@ -43,8 +43,12 @@ class ExportedModel(nn.Module):
         """Open the file at `path`; `CheckpointError` where its runtime refuses it."""
         super().__init__()
         self.path, self.info, self.num_classes = path, info, len(info.class_names)
-        self.registered_name = info.model
         self._run = open_session(path, info.format)
+
+    @property
+    def registered_name(self) -> str:
+        """The name of the model that was exported."""
+        return self.info.model
 
     def forward(self, views: Tensor) -> Tensor:
         """`[B, 3, T, H, W]` -> `[B, K]`."""

@@ -14,12 +14,15 @@ import numpy as np
 from uniformer_video.config.recorded import config_from_text
 from uniformer_video.data.lists.joined import same_files
 from uniformer_video.data.lists.media import MEDIA, Medium
+from uniformer_video.data.lists.output_names import Segment
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import decode_test_clips
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import ConfigError, DataError, DecodeError, UserError
 from uniformer_video.inference.inputs import check_medium
 from uniformer_video.inference.records import records_at
+from uniformer_video.prepare.fingerprints import fingerprint, is_comparable
+from uniformer_video.prepare.matching import LIMIT, distances
 from uniformer_video.runs.build_lists import read_lists
 from uniformer_video.weights.checkpoint import Weights
 from uniformer_video.words import name_some, one_line, plural
@@ -39,7 +42,8 @@ class ExportClips:
     records: the videos, of which evenly spread ones are taken; others in place of broken ones. source: where
     they come from, in words. count: how many clips. purpose: what they are for, in words. failures:
     {path: reason} of those that could not be decoded, once it was asked. taken: the others, as they came,
-    each once.
+    each once. others: what other videos show, whose copies are left out too, `[M, 32, 64]`. copies: of the
+    records that were asked for, {segment: whether it is one}.
     """
 
     records: Sequence[VideoRecord]
@@ -48,7 +52,9 @@ class ExportClips:
     count: int = VIEWS
     purpose: str = "check the file on"
     failures: dict[str, str] = field(default_factory=dict)
-    taken: dict[tuple[str, float, float | None], VideoRecord] = field(default_factory=dict)
+    taken: dict[Segment, VideoRecord] = field(default_factory=dict)
+    others: np.ndarray | None = None
+    copies: dict[Segment, bool] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         protocol, left = self.protocol, self.count
@@ -56,6 +62,8 @@ class ExportClips:
         for record in _spread(self.records, left):
             if not left:
                 return
+            if self._is_copy(record):
+                continue
             try:
                 check_medium(record.path, MEDIA[protocol.medium])
                 clips, _ = decode_test_clips(
@@ -84,10 +92,16 @@ class ExportClips:
 
     def note(self) -> str:
         """What was left out, for people; "" where nothing was."""
-        if not self.failures:
-            return ""
-        reasons = name_some(list(self.failures.values()), mark="; ")
-        return f"{plural(len(self.failures), self.protocol.medium)} cannot be decoded: {reasons}"
+        noun, notes = self.protocol.medium, []
+        if copies := [path for (path, _, _), is_copy in self.copies.items() if is_copy]:
+            notes.append(
+                f"{plural(len(copies), f'{noun} shows', f'{noun}s show')} what the file is calibrated on, "
+                f"coded anew: {name_some(copies)}"
+            )
+        if self.failures:
+            reasons = name_some(list(self.failures.values()), mark="; ")
+            notes.append(f"{plural(len(self.failures), noun)} cannot be decoded: {reasons}")
+        return "; ".join(notes)
 
     def apart_from(self, others: Sequence[VideoRecord]) -> "ExportClips":
         """Without the videos, or parts of videos, that `others` show too, which `source` then counts.
@@ -117,6 +131,25 @@ class ExportClips:
             )
         source = f"{self.source}, without {plural(shared, noun)} that it is calibrated on"
         return replace(self, records=kept, source=source, failures={}, taken={})
+
+    def without_copies_of(self, others: Sequence[VideoRecord]) -> "ExportClips":
+        """Also without videos that show the footage of `others`, such as those that were coded anew.
+
+        What a video shows is looked at when its turn comes, by `prepare/fingerprints.py`; of one that shows
+        too little for that, or cannot be read, a copy is not found.
+        """
+        prints = [own for own in map(_fingerprint, others) if own is not None]
+        if not prints:
+            return self
+        return replace(self, others=np.stack(prints), failures={}, taken={}, copies={})
+
+    def _is_copy(self, record: VideoRecord) -> bool:
+        if self.others is None:
+            return False
+        if record.segment not in self.copies:
+            own = _fingerprint(record)
+            self.copies[record.segment] = own is not None and _is_among(own, self.others)
+        return self.copies[record.segment]
 
 
 def find_clips(
@@ -193,6 +226,21 @@ def _clips_of_run(
     clips = ExportClips(records, protocol, f"the {name} list of the run", count, purpose)
     clips.check()
     return clips
+
+
+def _fingerprint(record: VideoRecord) -> np.ndarray | None:
+    """What a video shows, `[32, 64]`; None where that cannot be read, or is too plain to be compared."""
+    try:
+        own = fingerprint(record)
+    except (DecodeError, DataError, OSError):
+        return None
+    return own if is_comparable(own) else None
+
+
+def _is_among(own: np.ndarray, others: np.ndarray) -> bool:
+    """Whether it is the footage of one of the others, `[M, 32, 64]`."""
+    places = np.arange(1, 1 + len(others))
+    return bool((distances(np.stack([own, *others]), np.zeros_like(places), places) <= LIMIT).any())
 
 
 def _overlap(one: VideoRecord, other: VideoRecord) -> bool:

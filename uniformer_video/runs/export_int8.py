@@ -101,7 +101,7 @@ def find_int8_clips(
             plural(len(taken), protocol.medium),
             CALIBRATION_CLIPS,
         )
-    check = check.apart_from(taken)
+    check = check.apart_from(taken).without_copies_of(taken)
     check.check()  # of those that are left none may be whole
     return Int8Clips(check, replace(calibration, records=taken))
 
