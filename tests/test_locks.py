@@ -283,6 +283,26 @@ def test_a_temporary_folder_that_was_removed_before_its_lock_was_had_is_made_ane
     assert not list(tmp_path.iterdir())
 
 
+def test_a_temporary_folder_that_cannot_be_had_is_not_left_behind(tmp_path, monkeypatch):
+    lock = tmp_path / "folder" / "lock"
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", full)
+        with pytest.raises(OSError, match="No space left"), temporary_folder(lock, "another"):
+            pass
+    assert not list(tmp_path.iterdir())
+    # a file system on which an open file is never known again
+    monkeypatch.setattr("os.path.samestat", lambda *_: False)
+    with (
+        pytest.raises(ConfigError, match="in use by others, one after another; wait"),
+        temporary_folder(lock, "another"),
+    ):
+        pass
+
+
 def test_a_file_in_the_place_of_a_temporary_folder_stays(tmp_path):
     (tmp_path / "folder").write_text("somebody's")
     with pytest.raises(FileExistsError), temporary_folder(tmp_path / "folder" / "lock", "another"):

@@ -34,6 +34,7 @@ _NO_PLACE = {
 }
 _FAR = 1 << 30  # the byte that Windows locks: what is locked there cannot be read, so not the text
 _TEXT_BYTES = 4096
+_TRIES = 1000  # of a folder that others make and remove meanwhile
 
 # {path of a lock: the process that holds it}; a forked one inherits no lock
 _own: dict[Path, int] = {}
@@ -76,8 +77,11 @@ def temporary_folder(lock: Path, choose: str) -> Iterator[None]:
     `OSError` where none can be.
     """
     with _once_in_this_process(lock, choose), contextlib.ExitStack() as held:
-        while not _has_temporary(lock, choose, held):
-            pass  # the process before took the folder away just now
+        for _ in range(_TRIES):
+            if _has_temporary(lock, choose, held):
+                break  # else the process before took the folder away just now
+        else:
+            raise _busy(lock, "others, one after another", choose)
         try:
             _remove_all_but(lock)
             yield
@@ -103,6 +107,10 @@ def _has_temporary(lock: Path, choose: str, held: contextlib.ExitStack) -> bool:
             file = tried.enter_context(open(lock, "a+b", buffering=0))
         except FileNotFoundError:
             return False
+        except OSError:  # such as a full disk: the folder is not left behind, unless somebody has it
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            raise
         if _lock_or_warn(file, lock, choose):
             _write_holder(file)
         try:
@@ -184,7 +192,7 @@ def _lock_or_warn(file: IO[bytes], path: Path, choose: str) -> bool:
         if error.errno in _HELD:
             raise _busy(path, _read_holder(file), choose) from None
         log.warning(
-            "%s cannot be locked (%s), so see to it that no other training runs there",
+            "%s cannot be locked (%s), so see to it that no other process works there",
             path.parent,
             error.strerror,
         )

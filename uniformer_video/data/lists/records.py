@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -272,7 +273,7 @@ def check_class_names(names: list[str], path: Path | str) -> list[str]:
         names.pop()
     if not names or not all(names):
         raise DataError(f"{path} must hold one class name a line, with no empty line between")
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise DataError(f"{path} names a class twice: {', '.join(repeated[:3])}")
     return names
@@ -296,7 +297,10 @@ def check_labels(records: Sequence[VideoRecord], num_classes: int) -> None:
 
 def label_table(records: Iterable[VideoRecord], num_classes: int) -> np.ndarray:
     """Which classes the videos show: bool `[videos, num_classes]`."""
-    return multi_hot([record.labels for record in records], num_classes)
+    columns = as_columns(records)
+    table = np.zeros((len(columns), num_classes), bool)
+    table[columns.labels.flat()] = True
+    return table
 
 
 def multi_hot(labels: Sequence[Iterable[int]], num_classes: int) -> np.ndarray:
