@@ -35,7 +35,7 @@ from uniformer_video.commands import (
     watch,
     weights,
 )
-from uniformer_video.commands.interrupted import BEGINS_ANEW, what_is_kept
+from uniformer_video.commands.interrupted import what_is_kept
 from uniformer_video.commands.options import Command
 from uniformer_video.commands.status import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from uniformer_video.cores import let_threads_rest
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
             _import_plugins(parsed)
             return parsed.handler(parsed) or 0
     except KeyboardInterrupt:
-        kept = what_is_kept(parsed.command, parsed) if parsed else BEGINS_ANEW
+        kept = what_is_kept(parsed.command, parsed) if parsed else "nothing was begun"
         log.error("Interrupted; %s.", kept)
         return EXIT_INTERRUPTED
     except (UserError, OSError) as error:

@@ -107,8 +107,8 @@ def _has_temporary(lock: Path, choose: str, held: contextlib.ExitStack) -> bool:
             file = tried.enter_context(open(lock, "a+b", buffering=0))
         except FileNotFoundError:
             return False
-        except OSError:  # such as a full disk: the folder is not left behind, unless somebody has it
-            with contextlib.suppress(OSError):
+        except OSError:  # such as a full disk
+            with contextlib.suppress(OSError):  # somebody else's is not empty, and stays
                 folder.rmdir()
             raise
         if _lock_or_warn(file, lock, choose):

@@ -94,5 +94,5 @@ def test_mvit_has_maps_of_its_tokens():
     assert heat.shape == (2, 1, 1)
     with pytest.raises(ConfigError, match="only the class token counts"):
         gradcam(model, view, 1, f"blocks.{len(model.blocks) - 1}")
-    with pytest.raises(ConfigError, match="MViTPeer has none"):
+    with pytest.raises(ConfigError, match="mvit_base_16x4 has none"):
         check_rollout(model)

@@ -3,8 +3,8 @@
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 
-GOES_ON = "what was finished is kept, and the same command goes on from there"
-BEGINS_ANEW = "nothing was written, and the same command begins anew"
+_GOES_ON = "what was finished is kept, and the same command goes on from there"
+_BEGINS_ANEW = "nothing was written, and the same command begins anew"
 # of several files, each of which is whole or not there
 _FILES_ANEW = "files that were written already stay, and the same command makes all of them anew"
 _NOTHING_MEASURED = "nothing is kept of what was measured"
@@ -12,21 +12,21 @@ _NOTHING_MEASURED = "nothing is kept of what was measured"
 
 def _of_predict(args: Namespace) -> str:
     if args.out:
-        return GOES_ON
+        return _GOES_ON
     if args.overlay:
         return (
             "masks and overlays that were written already stay, and the same command makes all of them anew; "
             "with --out FILE too it would go on"
         )
-    return f"{BEGINS_ANEW}; with --out FILE it would go on"
+    return f"{_BEGINS_ANEW}; with --out FILE it would go on"
 
 
 def _of_timeline(args: Namespace) -> str:
-    return _FILES_ANEW if args.out else BEGINS_ANEW
+    return _FILES_ANEW if args.out else _BEGINS_ANEW
 
 
 def _of_report(args: Namespace) -> str:
-    return BEGINS_ANEW if args.markdown else _FILES_ANEW
+    return _BEGINS_ANEW if args.markdown else _FILES_ANEW
 
 
 def _of_calibrate(args: Namespace) -> str:
@@ -35,7 +35,7 @@ def _of_calibrate(args: Namespace) -> str:
             "no checkpoint was written, and the same command begins anew, by the scores of the validation "
             "videos where those of all were there"
         )
-    return BEGINS_ANEW
+    return _BEGINS_ANEW
 
 
 def _of_prepare(args: Namespace) -> str:
@@ -44,46 +44,46 @@ def _of_prepare(args: Namespace) -> str:
     if args.step == "check":
         kept = "fingerprints are kept, and " if args.overlap else ""
         return f"the table holds what was found bad so far; {kept}the same command checks all files anew"
-    return GOES_ON
+    return _GOES_ON
 
 
 def _of_bench(args: Namespace) -> str:
-    return GOES_ON if args.what == "inflation" else _NOTHING_MEASURED
+    return _GOES_ON if args.what == "inflation" else _NOTHING_MEASURED
 
 
 # Every command, so that a new one says what is true of it.
 _KEPT: Mapping[str, str | Callable[[Namespace], str]] = {
-    "run": GOES_ON,
+    "run": _GOES_ON,
     "submit-slurm": "whether the job was submitted, `squeue --me` tells",
-    "crossval": GOES_ON,
-    "advise": BEGINS_ANEW,
-    "config": BEGINS_ANEW,
-    "configs": BEGINS_ANEW,
-    "guide": BEGINS_ANEW,
+    "crossval": _GOES_ON,
+    "advise": _BEGINS_ANEW,
+    "config": _BEGINS_ANEW,
+    "configs": _BEGINS_ANEW,
+    "guide": _BEGINS_ANEW,
     "predict": _of_predict,
     "timeline": _of_timeline,
     "explain": _FILES_ANEW,
-    "features": GOES_ON,
-    "neighbours": BEGINS_ANEW,
+    "features": _GOES_ON,
+    "neighbours": _BEGINS_ANEW,
     "watch": "labels that were printed are all there is",
-    "inflate": BEGINS_ANEW,
-    "convert": BEGINS_ANEW,
-    "average": BEGINS_ANEW,
-    "export": BEGINS_ANEW,
-    "models": BEGINS_ANEW,
-    "flops": BEGINS_ANEW,
-    "find-lr": BEGINS_ANEW,
+    "inflate": _BEGINS_ANEW,
+    "convert": _BEGINS_ANEW,
+    "average": _BEGINS_ANEW,
+    "export": _BEGINS_ANEW,
+    "models": _BEGINS_ANEW,
+    "flops": _BEGINS_ANEW,
+    "find-lr": _BEGINS_ANEW,
     "calibrate": _of_calibrate,
     "report": _of_report,
-    "export-predictions": BEGINS_ANEW,
+    "export-predictions": _BEGINS_ANEW,
     "rescore": _FILES_ANEW,
     "compare": _FILES_ANEW,
     "audit": "features and fingerprints that were made are kept, and the same command goes on from there",
-    "make-demo-data": GOES_ON,
+    "make-demo-data": _GOES_ON,
     "prepare": _of_prepare,
-    "remap-labels": BEGINS_ANEW,
+    "remap-labels": _BEGINS_ANEW,
     "bench": _of_bench,
-    "doctor": BEGINS_ANEW,
+    "doctor": _BEGINS_ANEW,
 }
 
 

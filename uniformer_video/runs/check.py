@@ -32,6 +32,7 @@ from uniformer_video.runs.build_token_labels import check_maps_named, check_toke
 from uniformer_video.tasks.segmentation import Segmentation
 from uniformer_video.tasks.task import Task
 from uniformer_video.training.precision import choose_precision
+from uniformer_video.zoo.family import NamedModel
 from uniformer_video.zoo.registry import MODELS, find_model
 
 _FORMAT_SWITCHES = ("TRAIN.DATASET", "TEST.DATASET")
@@ -100,7 +101,7 @@ def check_settings(cfg: CfgNode) -> None:
     task = build_task(cfg)
     _check_answers(cfg, task)
     if cfg.TRAIN.ENABLE and cfg.AUG.ENABLE and cfg.AUG.AA_TYPE:
-        policy_of(cfg.AUG.AA_TYPE)
+        policy_of(cfg.AUG.AA_TYPE)  # raises for one that is not known
     if cfg.TRAIN.ENABLE:
         _check_slots(cfg)
     if cfg.TRAIN.ENABLE and is_of_images(cfg):
@@ -327,7 +328,7 @@ def rates_of_other_models(cfg: CfgNode) -> dict[str, Unused]:
     }
 
 
-def _has_no_such(model, key):
+def _has_no_such(model: NamedModel, key: str) -> str:
     having = [
         name
         for name, other in MODELS.items()
@@ -336,7 +337,8 @@ def _has_no_such(model, key):
     return f"{model.name} has no such setting, it is one of {', '.join(having)}"
 
 
-def _used_formats(cfg) -> list[ListFormat]:
+def _used_formats(cfg: CfgNode) -> list[ListFormat]:
+    """Of the training, and of a test that has its own."""
     formats = [find_format(cfg.TRAIN.DATASET, "TRAIN.DATASET")]
     if cfg.TEST.DATASET and cfg.TEST.ENABLE:
         formats.append(find_format(cfg.TEST.DATASET, "TEST.DATASET"))
