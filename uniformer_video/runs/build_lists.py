@@ -243,7 +243,7 @@ def _check_list(found: Any, name: str) -> None:
             f"the format {name} gives a {type(found).__name__}; its reader returns a VideoList"
         )
     if isinstance(found.records, VideoColumns) and found.records.labels.values.dtype != object:
-        return  # they hold nothing else
+        return  # whose types allow nothing that is refused below
     if not isinstance(found.records, Sequence):
         raise ConfigError(
             f"the format {name} gives a {type(found.records).__name__} of records; it is a list of "

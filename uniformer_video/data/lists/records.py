@@ -112,7 +112,7 @@ def _line_rows(
 
 
 def _plain_line(separator: str) -> re.Pattern[str] | None:
-    """Lines of a name without quotes and blanks around it, and a number; None = none can be told so."""
+    """What fits lines of a name, without quotes, and a number; None = there is nothing such."""
     if separator == "auto":
         return re.compile(rf'(?!\s)([^"]*[^"{MARKS}])[{MARKS}]+(-?[0-9]{{1,18}})[\t ]*')
     return re.compile(rf'(?!\s)([^"]+){separator}(-?[0-9]{{1,18}})') if separator in MARKS else None
@@ -164,7 +164,9 @@ def _table_record(
 
 
 def listed_path(folder: Path | str, name: str, source: str) -> str:
-    """The absolute path of a name in a list. Where only that is there: of one in the spelling of Windows.
+    """The absolute path of a name in a list, from `folder` on.
+
+    A name with backslashes, as Windows spells them, is read with slashes where a file is there only so.
 
     Raises `DataError`, with the place in the list, for an address: a list opens no network.
     """
