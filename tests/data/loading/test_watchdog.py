@@ -5,6 +5,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from uniformer_video.data.loading.dataset import (
     decode_test_clips,
 )
 from uniformer_video.data.loading.loader import TrainLoader, TrainPlan, eval_loader
+from uniformer_video.data.loading.workers import StopAsked
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.errors import DecodeError, WorkerError
 
@@ -250,6 +252,23 @@ def test_errors_of_the_dataset_pass_through(videos):
     loader._loader.dataset.__class__ = Wrong
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         list(loader.epoch(0))
+
+
+def test_a_batch_that_breaks_off_once_the_run_is_to_stop_is_no_error(videos, monkeypatch):
+    """A signal to all processes of a run, as `timeout` and systemd send it, ends a worker half-way in one."""
+    loader = train_loader(videos, {})
+    stop = threading.Event()
+    loader.give_up_on(stop)
+    batches = loader.epoch(0)
+    next(batches)
+
+    def break_off():
+        stop.set()
+        raise EOFError
+
+    monkeypatch.setattr(loader._loader, "_wait", break_off)
+    with pytest.raises(StopAsked):
+        next(batches)
 
 
 def test_a_pass_that_is_left_early_does_not_disturb_the_next(videos):

@@ -145,6 +145,10 @@ class WatchedLoader(Generic[Batch]):
                 with self._lookout.waiting() if self._lookout else nullcontext():
                     batch = self._wait()
             except (RuntimeError, OSError, EOFError) as error:
+                if self.stop is not None and self.stop.is_set():
+                    # the signal may have ended the workers too, in the middle of a batch
+                    self._end_workers()
+                    raise StopAsked from None
                 if shared_memory.too_many_files(error):
                     self._end_workers()
                     raise WorkerError(shared_memory.TOO_MANY_FILES) from None
