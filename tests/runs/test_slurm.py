@@ -74,8 +74,9 @@ def slurm(tmp_path, monkeypatch):
 
 
 def signal_all(folder, number):
-    """Signal every process of this Slurm's tasks, as Slurm does. They are known by their environment: a number
-    that one of them had may be another process's by now.
+    """Signal every process of this Slurm's tasks, as Slurm does.
+
+    Their environment tells which they are: a number that one of them had may be another process's by now.
     """
     mark = f"SLURM_FAKE={folder}".encode()
     for entry in Path("/proc").glob("[0-9]*"):
