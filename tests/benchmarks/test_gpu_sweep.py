@@ -33,3 +33,4 @@ def test_what_there_was_no_time_for_is_named(tmp_path, monkeypatch):
     results = json.loads((tmp_path / "results.json").read_text())
     assert not results["complete"]
     assert [row["note"] for row in results["models"]] == ["not run: the time was up"] * 2
+    assert [row["note"] for row in results["longest"]] == ["not run: the time was up"] * 2

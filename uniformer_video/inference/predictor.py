@@ -102,7 +102,9 @@ class Predictor:
         self.to(device)
 
     def to(self, device: str | torch.device | None) -> "Self":
-        """Move the model to another device, named as in `Predictor`, CUDA graphs off; returns this predictor."""
+        """Move the model to another device, named as in `Predictor`, and leave CUDA graphs; returns this
+        predictor.
+        """
         self.device = find_device(device)
         self._compute: Callable[[torch.Tensor], torch.Tensor] = self._plainly
         self.model.to(self.device)
