@@ -25,6 +25,7 @@ RECORDED_AFTER = 2
 MOST_GRAPHS = 3  # each keeps the memory of its intermediate results
 _WARM_UPS = 3  # passes in which libraries make their plans and workspaces, and Triton compiles
 _MOST_COUNTED = 64  # shapes of which it is known how often they came
+_one_at_a_time = threading.Lock()  # torch records one graph at a time in a process
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def record(forward: Forward, example: Tensor) -> Recorded:
     `forward` neither waits for the device nor looks at values. Raises what torch raises where it cannot be
     recorded, memory that is not enough among it.
     """
-    with torch.cuda.device(example.device):
+    with _one_at_a_time, torch.cuda.device(example.device):
         # none that inference mode has made, so that it can be written to outside of that mode too
         with torch.inference_mode(False):
             given = torch.empty_like(example)
