@@ -199,7 +199,8 @@ OF_RUNTIMES = ("runtimes",)
 class Report:
     """The results so far, on the screen and in a folder.
 
-    sections: the tables; a single one is written as CSV too. name: of the files, without their suffixes.
+    sections: the tables; a single one is written as CSV too, and that of models, which the README's chart is
+    drawn from. name: of the files, without their suffixes.
     facts: about the machine, beside the usual ones.
     """
 
@@ -242,8 +243,11 @@ class Report:
         texts = {".json": json.dumps(self.data, indent=1) + "\n", ".md": markdown(self.data)}
         if len(self.sections) == 1:
             texts[".csv"] = _csv(self.data[self.sections[0]])
-        for suffix, text in texts.items():
-            with atomic_write(self.folder / f"{self.name}{suffix}") as file:
+        files = {f"{self.name}{suffix}": text for suffix, text in texts.items()}
+        if self.data.get("models"):
+            files["models.csv"] = _csv(self.data["models"])
+        for name, text in files.items():
+            with atomic_write(self.folder / name) as file:
                 file.write(text.encode())
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from uniformer_video.errors import ConfigError
+from uniformer_video.features.predictor import FeaturePredictor
 from uniformer_video.inference import cuda_graph
 from uniformer_video.inference.cuda_graph import GraphedForward, Recorded, record
 from uniformer_video.inference.predictor import Predictor
@@ -165,6 +166,11 @@ def test_graphs_are_of_cuda_devices_and_of_models_that_only_predict(checkpoint, 
     predictor.device, predictor.model.only_predicts = torch.device("cuda"), False
     with pytest.raises(ConfigError, match="only predict, and this one may be trained on"):
         predictor.use_cuda_graphs()
+
+
+def test_features_are_taken_without_graphs(checkpoint):
+    with pytest.raises(ConfigError, match="features are taken by hooks, without them"):
+        FeaturePredictor.from_checkpoint(checkpoint, device="cpu").use_cuda_graphs()
 
 
 @pytest.mark.parametrize("command", ["predict", "watch"])
