@@ -1,5 +1,6 @@
 """Passes replayed as CUDA graphs: which are recorded, what they give, what happens where none can be."""
 
+import contextlib
 import inspect
 import logging
 import threading
@@ -121,6 +122,72 @@ def test_what_is_asked_of_torch_exists():
     options = inspect.signature(torch.cuda.graph).parameters
     assert {"stream", "capture_error_mode"} <= set(options)
     assert callable(torch.cuda.CUDAGraph.replay)
+
+
+def test_recording_warms_up_beside_and_holds_a_place_for_the_input(monkeypatch):
+    """The order of calls, by stand-ins for torch's own; what they do is for the tests on a GPU."""
+    told, now = [], ["usual"]
+
+    class Stream:
+        name = "side"
+
+        def wait_stream(self, other):
+            told.append(f"side waits for {other.name}")
+
+    class Usual:
+        name = "usual"
+
+        def wait_stream(self, other):
+            told.append(f"usual waits for {other.name}")
+
+    @contextlib.contextmanager
+    def on(stream):
+        now.append(stream.name)
+        yield
+        now.pop()
+
+    @contextlib.contextmanager
+    def graph(made, stream, capture_error_mode):
+        assert isinstance(made, Graph) and capture_error_mode == "thread_local"
+        with on(stream):
+            told.append("begin")
+            yield
+            told.append("end")
+
+    class Graph:
+        def replay(self):
+            told.append("replay")
+
+    def run(given):
+        told.append(f"pass on {now[-1]}")
+        return given + 1
+
+    stand_ins = {
+        "device": lambda device: contextlib.nullcontext(),
+        "Stream": Stream,
+        "current_stream": Usual,
+        "stream": on,
+        "graph": graph,
+        "CUDAGraph": Graph,
+    }
+    for name, value in stand_ins.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    with torch.inference_mode():
+        example = torch.ones(2, 3)
+        recorded = record(run, example)
+    passes = ["pass on side"] * 3
+    assert told == [
+        "side waits for usual",
+        *passes,
+        "usual waits for side",
+        "begin",
+        "pass on side",
+        "end",
+    ]
+    assert recorded.input is not example and torch.equal(recorded.input, example)
+    assert not recorded.input.is_inference() and torch.equal(recorded.output, example + 1)
+    recorded.replay()
+    assert told[-1] == "replay"
 
 
 @pytest.fixture
