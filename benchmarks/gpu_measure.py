@@ -328,6 +328,6 @@ def choose_device(parser, name):
         return device
     index = device.index or 0
     if index >= torch.cuda.device_count():
-        parser.exit(2, f"--device {name}: torch sees no such GPU; try --device cpu --quick\n")
+        parser.exit(2, f"--device {name}: torch sees no such GPU; try --device cpu\n")
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
