@@ -12,12 +12,12 @@ from uniformer_video.models.depthwise_cpu import convolve
 from uniformer_video.signals import Interrupted
 
 
-def _by_torch(tokens, weight, bias, kernel):
-    return depthwise_conv(tokens, weight, bias, kernel, by_torch=True)
+def _in_plain_layout(tokens, weight, bias, kernel):
+    return convolve(tokens.movedim(-1, 1).contiguous().movedim(1, -1), weight, bias, kernel)
 
 
 # The ways to compute a depthwise convolution of channels-last tokens.
-WAYS = {"auto": depthwise_conv, "torch": _by_torch, "torch channels-last": convolve}
+WAYS = {"auto": depthwise_conv, "torch": _in_plain_layout, "torch channels-last": convolve}
 _MOST_SECONDS = 0.5  # of the calls of one way and layer
 
 
