@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gpu_measure import arithmetic, choose_device
 from naive_uniformer import NaiveUniFormer
 from torch import nn
 
@@ -87,7 +88,7 @@ def sides(model: nn.Module, args: argparse.Namespace) -> dict[str, Side]:
     """The ways to test, by name: (videos, mark) -> logits, float32 `[video, view, class]`."""
     shown = protocol(args)
     workers = resolve_workers(args.workers)
-    device = torch.device(args.device)
+    device = args.device
     plain = published(model).to(device)
 
     def as_published(records: Sequence[VideoRecord], mark: Callable[[str], None]) -> np.ndarray:
@@ -117,15 +118,23 @@ def sides(model: nn.Module, args: argparse.Namespace) -> dict[str, Side]:
     return {PUBLISHED: as_published, **{f"ours {name}": ours(name) for name in args.precisions}}
 
 
-def measure(ways: dict[str, Side], records: Sequence[VideoRecord], rounds: int) -> Measured:
-    """Figures of each way in ms a video, of its parts, and how many times as fast as published it is."""
+def measure(
+    ways: dict[str, Side],
+    records: Sequence[VideoRecord],
+    rounds: int,
+    device: torch.device | None = None,
+) -> Measured:
+    """Figures of each way in ms a video, of its parts, and how many times as fast as published it is.
+
+    device: where the ways compute, so that each part is waited for there.
+    """
     found = Measured("four_clip_test", {"videos": len(records)})
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     parts: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     scores = {name: way(records[:1], lambda part: None) for name, way in ways.items()}  # warms up
     for _ in range(rounds):
         for name, way in ways.items():
-            clock = PartClock()
+            clock = PartClock(device)
             started = time.perf_counter()
             scores[name] = way(records, clock.mark)
             seconds[name].append((time.perf_counter() - started) / len(records))
@@ -186,8 +195,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{name} is {getattr(args, name)}; it is 1 or more")
     if args.workers < -1:
         parser.error(f"--workers is {args.workers}; it is 0 or more, or -1 for one a core")
-    if args.device != "cpu" and not torch.cuda.is_available():
-        parser.error(f"--device is {args.device!r}, and there is no GPU here; leave it out")
+    args.device = choose_device(parser, args.device)
     return args
 
 
@@ -199,7 +207,8 @@ def run(args: argparse.Namespace, model: nn.Module) -> Measured:
         else:
             records = generate_videos(folder, args.count)
         records, reasons = readable(records, args)
-        found = measure(sides(model, args), records, args.rounds)
+        with arithmetic("float32"):  # fp32 without TF32, which torch takes for convolutions
+            found = measure(sides(model, args), records, args.rounds, args.device)
     told = (
         "model",
         "clips",
@@ -209,9 +218,8 @@ def run(args: argparse.Namespace, model: nn.Module) -> Measured:
         "batch",
         "workers",
         "precisions",
-        "device",
     )
-    found.what |= {name: getattr(args, name) for name in told}
+    found.what |= {name: getattr(args, name) for name in told} | {"device": str(args.device)}
     found.what["generated"] = not args.videos
     found.notes.insert(
         0,

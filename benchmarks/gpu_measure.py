@@ -1,4 +1,4 @@
-"""What `gpu_model.py` measures: the error, time, memory and profile of one side of a comparison."""
+"""What `gpu_model.py` measures: the error, time and memory of one side of a comparison."""
 
 import contextlib
 import copy
@@ -6,17 +6,16 @@ import gc
 import statistics
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch.autograd import DeviceType
 from torch.nn import functional as F
-from torch.profiler import ProfilerActivity, profile
 
 from uniformer_video.bench.limits import product_seconds
 from uniformer_video.training.optim import adamw
+from uniformer_video.words import one_line
 from uniformer_video.zoo.create import build_network
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
@@ -38,6 +37,12 @@ MODES = (
     ("float16", "autocast"),
 )
 LATE = "not run: the time was up"
+COMPILING = 120  # seconds that compiling a model takes at most: it is not begun later than that
+TINY = {"embed_dims": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "head_dim": 8}
+
+
+class DeviceLost(Exception):
+    """The device answers nothing any more, as after an illegal access: all that follows would fail."""
 
 
 @dataclass(frozen=True)
@@ -146,27 +151,38 @@ def seconds(run, device):
 def attempt(row, function, *arguments, passed_on=()):
     """What `function` returns; after a failure None, and `row["note"]` says what happened.
 
-    passed_on: exceptions that are for the caller.
+    passed_on: exceptions that are for the caller. Raises `DeviceLost` where the device is beyond use.
     """
     try:
         return function(*arguments)
+    except DeviceLost:
+        raise
     except passed_on:
         raise
     except torch.cuda.OutOfMemoryError:
         row["note"] = "out of memory"
     except Exception as error:  # a case that fails must not cost the others
-        text = " ".join(str(error).split())
-        row["note"] = f"failed: {type(error).__name__}: {text}"[:200]
+        row["note"] = f"failed: {type(error).__name__}: {one_line(error)}"[:200]
     gc.collect()
-    torch.cuda.empty_cache()
+    if torch.cuda.is_initialized():
+        _free_memory(row["note"])
     return None
+
+
+def _free_memory(note):
+    """Give back what a case held that failed with this note."""
+    try:
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+    except RuntimeError as error:
+        raise DeviceLost(f"{note}; then {one_line(error)}"[:400]) from error
 
 
 def compare(case, sides, networks, device, backend, max_rounds, round_seconds, out_of_time):
     """One row a side, in milliseconds: medians of rounds in which every side runs once.
 
     networks: `{layout: module}`. At least 3 rounds, and as many more, up to `max_rounds`, as fit
-    into `round_seconds`.
+    into `round_seconds`. out_of_time: whether less is left than so many seconds.
     """
     shape = (case.batch, 3, case.frames, case.size, case.size)
     clip = torch.randn(shape, device=device)
@@ -174,7 +190,7 @@ def compare(case, sides, networks, device, backend, max_rounds, round_seconds, o
     rows = [{**asdict(case), **asdict(side)} for side in sides]
     ready = []
     for side, row in zip(sides, rows, strict=True):
-        if out_of_time():
+        if out_of_time(COMPILING * side.compiled):
             row["note"] = LATE
             continue
         arguments = (networks[side.layout], clips[side.channels_last_input], case.work == "train")
@@ -226,85 +242,6 @@ def _allocator_retries(device):
     return torch.cuda.memory_stats()["num_alloc_retries"] if device.type == "cuda" else 0
 
 
-def depthwise_share(work, embed_dims, repeats):
-    """Which part of a training step's forward and backward pass depthwise convolutions take.
-
-    Times are those of the kernels (on a CPU, of the operators), in milliseconds and as medians of
-    `repeats`: the operators `convolution` and `convolution_backward` whose weight is `[C, 1, ...]`, or
-    our kernels, against all operators of that pass. Copies into another memory layout or type beside
-    them, and the optimiser, are left out. Stages are told by their channels, `embed_dims`.
-    """
-    work()
-    work()
-    passes = {"forward": [], "backward": []}
-    for _ in range(repeats):
-        with arithmetic(work.precision):
-            loss, *forward = _profiled(work.forward, work.device)
-            _, *backward = _profiled(lambda loss=loss: work.backward(loss), work.device)
-        work.update()
-        passes["forward"].append(forward)
-        passes["backward"].append(backward)
-    row, parts = {}, []
-    for name, measured in passes.items():
-        totals, found = [total for total, _, _ in measured], [part for _, part, _ in measured]
-        row[f"{name}_ms"] = statistics.median(totals)
-        kernels = measured[-1][2]
-        for (channels, sides), _ in sorted(found[0].items()):
-            part = {"pass": name, "stage": list(embed_dims).index(channels) + 1}
-            part |= {"kernel": sides, "launches": kernels[channels, sides]}
-            part["ms"] = statistics.median(times[channels, sides] for times in found)
-            parts.append(part)
-        taken = sum(part["ms"] for part in parts if part["pass"] == name)
-        row |= {f"{name}_depthwise_ms": taken, f"{name}_share": taken / row[f"{name}_ms"]}
-    taken = row["forward_depthwise_ms"] + row["backward_depthwise_ms"]
-    row["share"] = taken / (row["forward_ms"] + row["backward_ms"])
-    for stage in range(1, 5):
-        of_stage = sum(part["ms"] for part in parts if part["stage"] == stage)
-        row[f"stage{stage}_of_depthwise"] = of_stage / taken
-    return {**row, "parts": parts}
-
-
-def _profiled(run, device):
-    """What `run()` returns, the ms of all its operators, `{(C, kernel): ms}` and kernel names."""
-    cuda = device.type == "cuda"
-    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda
-    with profile(activities=activities, record_shapes=True) as profiler:
-        result = run()
-        if cuda:
-            torch.cuda.synchronize()
-    clock = "device_time_total" if cuda else "cpu_time_total"
-    total, parts, kernels = 0.0, Counter(), defaultdict(set)
-    for event in profiler.events():
-        if event.device_type != DeviceType.CPU:
-            continue  # kernels count with the operator that launched them
-        total += getattr(event, f"self_{clock}") / 1000
-        if key := _depthwise(event):
-            parts[key] += getattr(event, clock) / 1000
-            kernels[key] |= _launched(event)
-    if not total or not parts:
-        raise RuntimeError("the profiler saw no time in depthwise convolutions on this device")
-    return result, total, parts, {key: sorted(names) for key, names in kernels.items()}
-
-
-def _depthwise(event):
-    """(channels, kernel) of an operator that is a depthwise convolution or its gradients; else None."""
-    # Our kernels' backward pass sees no weight, so kernels of all sizes count as one.
-    if event.name == "DepthwiseBackward":
-        return event.input_shapes[0][-1], "all"
-    position = {"aten::convolution": 1, "aten::convolution_backward": 2, "Depthwise": 1}
-    index = position.get(event.name)
-    weight = event.input_shapes[index] if index else ()
-    if len(weight) == 5 and weight[0] > 1 and weight[1] == 1:
-        return weight[0], "x".join(str(side) for side in weight[2:])
-    return None
-
-
-def _launched(event):
-    """The names of the device kernels that an operator and those inside it launched."""
-    own = {kernel.name for kernel in event.kernels}
-    return own.union(*(_launched(child) for child in event.cpu_children))
-
-
 def parity_rows(name, device, modes):
     """Errors of a model against its published float64 logits, one row a (precision, mode)."""
     facts, published = parity.case(name)
@@ -346,3 +283,51 @@ def matmul_row(precision, side, device, repeats):
 
     attempt(row, measure)
     return row
+
+
+def copy_row(megabytes, device, repeats):
+    """The rate of a copy in the device's memory, bytes that are read and bytes that are written."""
+    row = {"precision": "a copy"}
+
+    def measure():
+        source = torch.zeros(megabytes * 2**20, dtype=torch.uint8, device=device)
+        target = torch.empty_like(source)
+        times = [seconds(lambda: target.copy_(source), device) for _ in range(3 + repeats)][3:]
+        row["ms"] = 1000 * statistics.median(times)
+        row["gb_per_s"] = 2 * len(source) / row["ms"] / 1e6
+
+    attempt(row, measure)
+    return row
+
+
+def clip_flops(network, case, device):
+    """Operations of one clip's forward pass, two a multiply-add; None where they cannot be counted."""
+    row, shape = {}, (1, 3, case.frames, case.size, case.size)
+
+    def count():
+        from uniformer_video.models.flops import count_flops  # without fvcore, all else still runs
+
+        return 2 * count_flops(network.to(device), shape)
+
+    counted = attempt(row, count)
+    network.cpu()
+    if counted is None:
+        print(f"the operations of a clip are unknown: {row['note']}", flush=True)
+    return counted
+
+
+def choose_device(parser, name):
+    """The device called `name`; one line and exit status 2 where there is none."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cuda", "cpu"):
+        parser.exit(2, f"--device is cuda, cuda:N or cpu; got {name}\n")
+    if device.type == "cpu":
+        return device
+    index = device.index or 0
+    if index >= torch.cuda.device_count():
+        parser.exit(2, f"--device {name}: torch sees no such GPU; try --device cpu\n")
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)

@@ -1,7 +1,7 @@
-"""Parity, speed, memory and the cost of depthwise convolution of UniFormer-S on a CUDA device.
+"""A CUDA device: speed, memory, parity, and where the time goes, the most important numbers first.
 
-    python benchmarks/gpu_model.py [--device cuda] [--out runs/gpu_model] [--minutes 8] [--cudnn-search]
-                                   [--quick]
+    python benchmarks/gpu_model.py [--device cuda] [--out runs/gpu_model] [--minutes 9] [--sections NAME ...]
+                                   [--cudnn-search] [--quick]
 
 All sides of a comparison alternate in one run, so that they meet the same state of the machine.
 Writes `results.json` and `results.md` after every section; an interrupt keeps what was measured.
@@ -14,23 +14,30 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
 
+import gpu_sweep
 import torch
 from gpu_measure import (
     LATE,
     MODES,
     PRECISIONS,
+    TINY,
     Case,
     Side,
     Work,
     attempt,
+    choose_device,
+    clip_flops,
     compare,
-    depthwise_share,
+    copy_row,
     matmul_row,
     parity_rows,
 )
+from gpu_parts import all_layers, loader_row
+from gpu_profile import by_kind, depthwise_share
 from gpu_report import Report
 from naive_uniformer import NaiveUniFormer
 
+from uniformer_video.bench.depthwise import LAYERS
 from uniformer_video.zoo.create import build_network
 
 
@@ -50,12 +57,21 @@ class Scope:
     profile_batches: tuple = (8, 32)
     profile_repeats: int = 3
     matmul_side: int = 8192
+    copy_megabytes: int = 2048
+    kinds_batches: tuple = (64, 8)
+    layers: tuple = LAYERS
+    layer_batch: int = 16
+    layer_precisions: tuple = ("bfloat16", "float32")
+    loader_batch: int = 32
+    loader_steps: int = 8
+    loader_settings: tuple = ()
+    on_device: tuple = ("all", "off", "normalise")
+    sweep: gpu_sweep.Scope = field(default_factory=gpu_sweep.Scope)
     max_rounds: int = 20
     round_seconds: float = 4.0
     backend: str = "inductor"
 
 
-TINY = {"embed_dims": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "head_dim": 8}
 QUICK = Scope(
     parity_models=("uniformer_xxs",),
     parity_modes=MODES[:2],  # half precision is slow on most CPUs
@@ -69,6 +85,20 @@ QUICK = Scope(
     profile_batches=(2,),
     profile_repeats=1,
     matmul_side=256,
+    copy_megabytes=1,
+    kinds_batches=(2,),
+    layers=((8, (2, 6, 6), (3, 3, 3)),),
+    layer_batch=2,
+    layer_precisions=("float32", "bfloat16"),
+    loader_batch=2,
+    loader_steps=1,
+    loader_settings=(
+        *("UNIFORMER.EMBED_DIM", "[8,16,24,32]", "UNIFORMER.DEPTH", "[1,1,1,1]"),
+        *("UNIFORMER.HEAD_DIM", "8", "DATA.NUM_FRAMES", "2", "DATA.TRAIN_CROP_SIZE", "32"),
+        *("DATA_LOADER.NUM_WORKERS", "0"),
+    ),
+    on_device=("all",),
+    sweep=gpu_sweep.QUICK,
     max_rounds=3,
     backend="eager",
 )
@@ -82,6 +112,7 @@ COMPILED = [
     for layout in ("ours", "plain")
     for compiled in (False, True)
 ]
+_LOADING = 45  # seconds that a training with the real loader takes, which is not begun later
 PROFILED = [Side(layout, way) for way in ("bfloat16", "float32") for layout in ("ours", "plain")]
 
 
@@ -118,29 +149,117 @@ def build_networks(scope, kernel):
     return {"ours": ours, "plain": plain}
 
 
-def measure(scope, device, report):
-    """All sections in turn."""
-    for name in scope.parity_models:
-        report.add("parity", parity_rows(name, device, scope.parity_modes))
-    rates = [matmul_row(name, scope.matmul_side, device, scope.max_rounds) for name in PRECISIONS]
-    report.add("matmul", rates)
-    networks = {kernel: build_networks(scope, kernel) for kernel in scope.kernels}
-    for kernel in scope.kernels:
-        for frames in scope.frames:
-            arguments = kernel, frames, networks[kernel], device, report.out_of_time
-            report.add("depthwise", depthwise_rows(scope, *arguments))
-    rates = {row["precision"]: row.get("tflops") for row in rates}
-    flops = {}
-    for case, sides in groups(scope):
-        clip = case.kernel, case.frames
-        if clip not in flops:
-            flops[clip] = clip_flops(networks[case.kernel]["ours"], case, device)
-        row = {**asdict(case), "layout": "all"}
-        limits = scope.backend, scope.max_rounds, scope.round_seconds, report.out_of_time
-        rows = attempt(row, compare, case, sides, networks[case.kernel], device, *limits) or [row]
-        for row in rows:
-            add_rate(row, flops[clip], rates)
-        report.add("times", rows)
+class Sections:
+    """The parts of a run; the attributes of `ORDER` are what a run does, in that order."""
+
+    ORDER = (
+        "headline",
+        "kinds",
+        "layers",
+        "parity",
+        "models",
+        "loader",
+        "longest",
+        "depthwise",
+        "times",
+    )
+
+    def __init__(self, scope, device, report):
+        """Measures the device's own rates, which all others are held against."""
+        self.scope, self.device, self.report = scope, device, report
+        rows = [
+            matmul_row(name, scope.matmul_side, device, scope.max_rounds)
+            for name in sorted(PRECISIONS, key=lambda name: name != gpu_sweep.PRECISION)
+        ]
+        copied = copy_row(scope.copy_megabytes, device, scope.max_rounds)
+        report.add("matmul", [*rows, copied])
+        self.rates = {row["precision"]: row.get("tflops") for row in rows}
+        self.copy_rate = 1e9 * copied["gb_per_s"] if "gb_per_s" in copied else None
+        self.networks = {kernel: build_networks(scope, kernel) for kernel in scope.kernels}
+
+    def run(self, names):
+        """Those of these names, in their order."""
+        for name in self.ORDER:
+            if name in names:
+                getattr(self, name)()
+
+    def headline(self):
+        """UniFormer-S and the published way at 16 frames."""
+        self._models(self.scope.sweep.inputs[:2])
+
+    def models(self):
+        """The other models, and 32 frames."""
+        self._models(self.scope.sweep.inputs[2:])
+
+    def _models(self, inputs):
+        rate = self.rates[gpu_sweep.PRECISION]
+        gpu_sweep.model_rows(self.scope.sweep, inputs, self.device, self.report, rate)
+
+    def kinds(self):
+        """Where a training step's time goes, ours and the published way."""
+        scope, kernel = self.scope, self.scope.kernels[0]
+        for batch in scope.kinds_batches:
+            for layout in ("ours", "plain"):
+                side = Side(layout, gpu_sweep.PRECISION)
+                row = {"frames": scope.frames[0], "batch": batch, **asdict(side)}
+                rows = None
+                if self.report.out_of_time():
+                    row["note"] = LATE
+                else:
+                    shape = (batch, 3, scope.frames[0], scope.size, scope.size)
+                    arguments = side, self.networks[kernel][layout], shape
+                    rows = attempt(row, self._kinds, *arguments)
+                self.report.add("kinds", [{**row, **each} for each in rows or [{}]])
+
+    def _kinds(self, side, network, shape):
+        clip = torch.randn(shape, device=self.device)
+        return by_kind(Work(side, network, clip, True), self.scope.profile_repeats)
+
+    def layers(self):
+        """Depthwise convolutions by layer, way and precision."""
+        all_layers(self.scope, self.device, self.report, self.copy_rate)
+
+    def parity(self):
+        """Errors against the published logits."""
+        for name in self.scope.parity_models:
+            rows = [{"model": name, "note": LATE}]
+            if not self.report.out_of_time():
+                rows = parity_rows(name, self.device, self.scope.parity_modes)
+            self.report.add("parity", rows)
+
+    def loader(self):
+        """Training with the real loader."""
+        for on_device in self.scope.on_device:
+            row = {"on_device": on_device, "note": LATE}
+            if not self.report.out_of_time(_LOADING):
+                row = loader_row(on_device, self.scope, self.device)
+            self.report.add("loader", [row])
+
+    def longest(self):
+        """The longest clips that fit."""
+        gpu_sweep.longest(self.scope.sweep, self.device, self.report)
+
+    def depthwise(self):
+        """The share of depthwise convolutions, by stage."""
+        for kernel in self.scope.kernels:
+            for frames in self.scope.frames:
+                arguments = kernel, frames, self.networks[kernel], self.device
+                rows = depthwise_rows(self.scope, *arguments, self.report.out_of_time)
+                self.report.add("depthwise", rows)
+
+    def times(self):
+        """Every precision, compiled and not."""
+        scope, flops = self.scope, {}
+        limits = scope.backend, scope.max_rounds, scope.round_seconds, self.report.out_of_time
+        for case, sides in groups(scope):
+            clip, networks = (case.kernel, case.frames), self.networks[case.kernel]
+            if clip not in flops:
+                flops[clip] = clip_flops(networks["ours"], case, self.device)
+            row = {**asdict(case), "layout": "all"}
+            rows = attempt(row, compare, case, sides, networks, self.device, *limits) or [row]
+            for row in rows:
+                add_rate(row, flops[clip], self.rates)
+            self.report.add("times", rows)
 
 
 def depthwise_rows(scope, kernel, frames, networks, device, out_of_time):
@@ -165,22 +284,6 @@ def profiled(side, networks, clip, dims, repeats):
     return depthwise_share(Work(side, networks[side.layout], clip, True), dims, repeats)
 
 
-def clip_flops(network, case, device):
-    """Operations of one clip's forward pass, two a multiply-add; None where they cannot be counted."""
-    row, shape = {}, (1, 3, case.frames, case.size, case.size)
-
-    def count():
-        from uniformer_video.models.flops import count_flops  # without fvcore, all else still runs
-
-        return 2 * count_flops(network.to(device), shape)
-
-    counted = attempt(row, count)
-    network.cpu()
-    if counted is None:
-        print(f"the operations of a clip are unknown: {row['note']}", flush=True)
-    return counted
-
-
 def add_rate(row, flops, rates):
     """The operations a second of a timed row, and their share of the matrix products'."""
     if flops and "ms" in row:
@@ -194,9 +297,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, ... or cpu")
     parser.add_argument("--out", default="runs/gpu_model", help="folder of the results")
-    parser.add_argument("--minutes", type=float, default=8, help="start no further case after this")
+    parser.add_argument("--minutes", type=float, default=9, help="start no further case after this")
     parser.add_argument(
         "--cudnn-search", action="store_true", help="cuDNN tries its algorithms for every shape"
+    )
+    parser.add_argument(
+        "--sections",
+        nargs="+",
+        choices=Sections.ORDER,
+        default=Sections.ORDER,
+        metavar="NAME",
+        help=f"what is measured, in this order: {', '.join(Sections.ORDER)} (all)",
     )
     parser.add_argument("--quick", action="store_true", help="a tiny model: tests the script")
     args = parser.parse_args()
@@ -206,34 +317,11 @@ def main():
         torch.set_num_threads(1)  # tiny operators mostly wait for other threads
     scope = QUICK if args.quick else Scope()
     report = Report(args.out, scope, device, args.minutes)
-    status = 0
     with tempfile.TemporaryDirectory() as cache:  # what another run compiled must not be found
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
-        try:
-            measure(scope, device, report)
-        except KeyboardInterrupt:
-            print("interrupted; what was measured is kept", flush=True)
-            status = 130
-    report.finish(interrupted=status != 0)
-    print(f"{report.folder / 'results.json'}, results.md")
-    return status
-
-
-def choose_device(parser, name):
-    """The device called `name`; one line and exit status 2 where there is none."""
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cuda", "cpu"):
-        parser.exit(2, f"--device is cuda, cuda:N or cpu; got {name}\n")
-    if device.type == "cpu":
-        return device
-    index = device.index or 0
-    if index >= torch.cuda.device_count():
-        parser.exit(2, f"--device {name}: torch sees no such GPU; try --device cpu --quick\n")
-    torch.cuda.set_device(index)
-    return torch.device("cuda", index)
+        return gpu_sweep.conclude(
+            report, lambda: Sections(scope, device, report).run(args.sections)
+        )
 
 
 if __name__ == "__main__":

@@ -33,6 +33,44 @@ COLUMNS = {
         ("precision", "precision", "{}"),
         ("size", "size", "{}"),
         ("TFLOP/s", "tflops", "{:.3g}"),
+        ("GB/s", "gb_per_s", "{:.0f}"),
+        *_NOTE,
+    ],
+    "kinds": [
+        ("frames", "frames", "{}"),
+        ("batch", "batch", "{}"),
+        ("layout", "layout", "{}"),
+        ("precision", "precision", "{}"),
+        ("pass", "pass", "{}"),
+        ("kind", "kind", "{}"),
+        ("ms", "ms", "{:.2f}"),
+        ("of its kernels", "share", "{:.0%}"),
+        ("launches", "launches", "{}"),
+        ("operators", "operators", "{}"),
+        *_NOTE,
+    ],
+    "layers": [
+        ("tokens", "tokens", "{}"),
+        ("kernel", "kernel", "{}"),
+        ("batch", "batch", "{}"),
+        ("precision", "precision", "{}"),
+        ("by", "by", "{}"),
+        ("forward ms", "forward_ms", "{:.3f}"),
+        ("of a copy's rate", "share_of_copy", "{:.0%}"),
+        ("forward and backward ms", "both_ms", "{:.3f}"),
+        *_NOTE,
+    ],
+    "loader": [
+        ("AUG.ON_DEVICE", "on_device", "{}"),
+        ("batch", "batch", "{}"),
+        ("workers", "workers", "{}"),
+        ("ms a step", "ms", "{:.1f}"),
+        ("clips/s", "clips_per_s", "{:.1f}"),
+        ("loader alone, clips/s", "loader_clips_per_s", "{:.1f}"),
+        ("waiting for data ms", "waiting_ms", "{:.1f}"),
+        ("transfer ms", "transfer_ms", "{:.1f}"),
+        ("on the device ms", "augment_ms", "{:.1f}"),
+        ("forward and backward ms", "model_ms", "{:.1f}"),
         *_NOTE,
     ],
     "depthwise": [
@@ -101,7 +139,24 @@ COLUMNS = {
 }
 CAPTIONS = {
     "parity": "Error against the published float64 logits. `cast`: weights and clip in that type.",
-    "matmul": "The device's own rate, square matrices of normal numbers.",
+    "matmul": (
+        "The device's own rates: products of square matrices of normal numbers, and a copy in its memory, "
+        "whose bytes are read and written."
+    ),
+    "kinds": (
+        "A training step by kind of operation: time of the kernels, by torch's profiler. `the device waits`: "
+        "what a pass takes by the clock, with a wait before and behind it, beyond its kernels."
+    ),
+    "layers": (
+        "The depthwise convolutions of UniFormer-S by layer, all ways in turn, medians. `auto` is what the "
+        "model calls there (on CUDA our Triton kernels), `torch` its convolution in the plain layout, `torch "
+        "channels-last` the same without a copy into that layout. A copy would read and write the tokens "
+        "once, as a forward pass does at best."
+    ),
+    "loader": (
+        "UniFormer-S, training steps with the real loader on generated videos, by `bench run`; parts of a "
+        "step are waited for, the whole step is not."
+    ),
     "depthwise": (
         "Kernel time of the depthwise convolutions in a training step's two passes, in eager mode."
     ),
@@ -126,7 +181,17 @@ CAPTIONS = {
         "logit. `ready`: exporting, quantising, compiling and the first pass."
     ),
 }
-OF_THE_MODEL = ("parity", "matmul", "depthwise", "times")
+OF_THE_MODEL = (
+    "matmul",
+    "models",
+    "kinds",
+    "layers",
+    "parity",
+    "loader",
+    "longest",
+    "depthwise",
+    "times",
+)
 OF_THE_SWEEP = ("matmul", "models", "longest")
 OF_RUNTIMES = ("runtimes",)
 
@@ -134,7 +199,8 @@ OF_RUNTIMES = ("runtimes",)
 class Report:
     """The results so far, on the screen and in a folder.
 
-    sections: the tables; a single one is written as CSV too. name: of the files, without their suffixes.
+    sections: the tables; a single one is written as CSV too, and that of models, which the README's chart is
+    drawn from. name: of the files, without their suffixes.
     facts: about the machine, beside the usual ones.
     """
 
@@ -150,8 +216,9 @@ class Report:
         self.data |= {section: [] for section in sections}
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def out_of_time(self):
-        return time.monotonic() - self.start > 60 * self.minutes
+    def out_of_time(self, needed=0.0):
+        """Whether less is left than `needed` seconds."""
+        return time.monotonic() - self.start + needed > 60 * self.minutes
 
     def add(self, section, rows):
         """Print rows as a table, keep them, and write both files."""
@@ -160,8 +227,12 @@ class Report:
         sys.stdout.flush()
         self.write()
 
-    def finish(self, interrupted):
-        """Both files once more; complete is a run that left out nothing for want of time."""
+    def finish(self, interrupted, reason=""):
+        """Both files once more; complete is a run that left out nothing for want of time.
+
+        reason: why it ended early.
+        """
+        self.data["ended_by"] = reason
         rows = [row for section in self.sections for row in self.data[section]]
         late = any(row.get("note") == LATE for row in rows)
         self.data["complete"] = not (interrupted or late)
@@ -172,8 +243,11 @@ class Report:
         texts = {".json": json.dumps(self.data, indent=1) + "\n", ".md": markdown(self.data)}
         if len(self.sections) == 1:
             texts[".csv"] = _csv(self.data[self.sections[0]])
-        for suffix, text in texts.items():
-            with atomic_write(self.folder / f"{self.name}{suffix}") as file:
+        files = {f"{self.name}{suffix}": text for suffix, text in texts.items()}
+        if self.data.get("models"):
+            files["models.csv"] = _csv(self.data["models"])
+        for name, text in files.items():
+            with atomic_write(self.folder / name) as file:
                 file.write(text.encode())
 
 
@@ -219,6 +293,8 @@ def markdown(data):
     facts = ", ".join(f"{key} {value}" for key, value in data["machine"].items() if value)
     state = "complete" if data["complete"] else "not complete"
     lines = ["# UniFormer on one device", "", f"{facts}; {data['seconds']:.0f} s, {state}."]
+    if data.get("ended_by"):
+        lines += ["", f"Ended early: {data['ended_by']}"]
     lines += ["", f"    {data['command']}"]
     for section, caption in CAPTIONS.items():
         if section not in data:

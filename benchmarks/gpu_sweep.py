@@ -11,13 +11,28 @@ import copy
 import statistics
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 import torch
-from gpu_measure import LATE, Side, Work, arithmetic, attempt, autocast, matmul_row, seconds
-from gpu_model import TINY, choose_device, clip_flops
+from gpu_measure import (
+    LATE,
+    TINY,
+    DeviceLost,
+    Side,
+    Work,
+    arithmetic,
+    attempt,
+    autocast,
+    choose_device,
+    clip_flops,
+    matmul_row,
+    seconds,
+)
 from gpu_report import OF_THE_SWEEP, Report
 from naive_uniformer import NaiveUniFormer
 
+from uniformer_video.inference.cuda_graph import record
+from uniformer_video.signals import Interrupted
 from uniformer_video.zoo.create import build_network
 
 PRECISION = "bfloat16"
@@ -50,6 +65,8 @@ class Scope:
     forward_batches: tuple = (1, 8, 64)
     train_batches: tuple = (8, 64)
     longest_from: int = 64
+    longest_to: int = 2**20
+    size: int = 224  # of the longest clips
     longest_models: tuple = ("uniformer_s", "uniformer_b")
     classes: int = 400
     matmul_side: int = 8192
@@ -62,6 +79,8 @@ QUICK = Scope(
     forward_batches=(2,),
     train_batches=(2,),
     longest_from=2,
+    longest_to=4,
+    size=64,
     longest_models=("uniformer_s",),
     classes=10,
     matmul_side=256,
@@ -88,34 +107,15 @@ def build(scope, name):
     return NaiveUniFormer(scope.classes, *shape, ours.arguments["local_kernel"])
 
 
-class Forward:
-    """A forward pass without gradients; call it without arguments."""
-
-    def __init__(self, model, clip):
-        self.model, self.clip = model, clip
-
-    def __call__(self):
-        with torch.no_grad(), autocast(PRECISION, self.clip.device):
-            return self.model(self.clip)
+def forward_pass(model, clip):
+    """A forward pass without gradients."""
+    with torch.no_grad(), autocast(PRECISION, clip.device):
+        return model(clip)
 
 
-def graphed(forward):
-    """`forward` recorded as a CUDA graph: a function that replays it."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            forward()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        forward()
-    return graph.replay
-
-
-def timed(row, run, device, rounds):
+def timed(row, run, device, rounds, warm_ups=3):
     """Median seconds of `run()` into the row, with the most memory that it took."""
-    for _ in range(3):
+    for _ in range(warm_ups):
         seconds(run, device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -141,10 +141,13 @@ def forward_rows(scope, given, model, batch, device):
             row = {"model": given.name, "frames": given.frames, "size": given.size}
             row |= {"work": "forward", "batch": batch}
             row["form"] = f"{form}, graph" if graph else form
-            forward = Forward(network, clip)
 
-            def measure(row=row, forward=forward, graph=graph):
-                timed(row, graphed(forward) if graph else forward, device, scope.rounds)
+            def measure(row=row, network=network, graph=graph):
+                forward = partial(forward_pass, network)
+                if not graph:
+                    return timed(row, partial(forward, clip), device, scope.rounds)
+                recorded = record(forward, clip)  # holds what the graph reads and writes
+                return timed(row, recorded.replay, device, scope.rounds)
 
             attempt(row, measure)
             yield row
@@ -164,34 +167,34 @@ def train_row(scope, given, model, batch, device):
 
 
 def longest_rows(scope, name, device, report):
-    """Rows of twice as many frames each time, of a forward pass and of a training step."""
-    for work in ("forward", "train"):
-        frames = scope.longest_from
-        while not report.out_of_time():
+    """Rows of twice as many frames each time, of a training step and of a forward pass."""
+    for work in ("train", "forward"):
+        frames, next_takes = scope.longest_from, 0.0
+        while True:
             row = {"model": name, "work": work, "frames": frames, "batch": 1}
+            if report.out_of_time(next_takes):
+                yield {**row, "note": LATE}
+                break
 
             def measure(row=row, work=work, frames=frames):
-                size = QUICK.inputs[0].size if scope is QUICK else 224
-                clip = torch.randn(1, 3, frames, size, size, device=device)
+                clip = torch.randn(1, 3, frames, scope.size, scope.size, device=device)
                 model = build(scope, name).to(device)
-                run = Forward(model.eval(), clip)
+                run = partial(forward_pass, model.eval(), clip)
                 if work == "train":
                     run = Work(Side("", PRECISION), model, clip, True)
-                timed(row, run, device, 1)
+                timed(row, run, device, 1, warm_ups=1)
                 row["seconds"] = row["ms"] / 1000
 
             attempt(row, measure)
             yield row
-            if "note" in row or scope is QUICK:
+            if "note" in row or frames >= scope.longest_to:
                 break
-            frames *= 2
+            frames, next_takes = 2 * frames, 2 * 4 * row["seconds"]  # attention grows by the square
 
 
-def measure(scope, device, report):
-    """All sections in turn."""
-    rate = matmul_row(PRECISION, scope.matmul_side, device, scope.rounds)
-    report.add("matmul", [rate])
-    for given in scope.inputs:
+def model_rows(scope, inputs, device, report, rate):
+    """Add the rows of models and batches to `report`. rate: TFLOP/s of matrix products, or None."""
+    for given in inputs:
         if report.out_of_time():
             report.add("models", [{**asdict(given), "model": given.name, "note": LATE}])
             continue
@@ -208,11 +211,24 @@ def measure(scope, device, report):
             if flops and "ms" in row:
                 passes = 3 if row["work"] == "train" else 1
                 row["tflops"] = passes * flops * row["batch"] / row["ms"] / 1e9
-                row["share_of_matmul"] = row["tflops"] / rate["tflops"]
+                if rate:
+                    row["share_of_matmul"] = row["tflops"] / rate
         report.add("models", rows)
+
+
+def longest(scope, device, report):
+    """Add the longest clips of each model to `report`."""
     for name in scope.longest_models:
         for row in longest_rows(scope, name, device, report):
             report.add("longest", [row])
+
+
+def measure(scope, device, report):
+    """All sections in turn."""
+    rate = matmul_row(PRECISION, scope.matmul_side, device, scope.rounds)
+    report.add("matmul", [rate])
+    model_rows(scope, scope.inputs, device, report, rate.get("tflops"))
+    longest(scope, device, report)
 
 
 def main():
@@ -229,10 +245,23 @@ def main():
         torch.set_num_threads(1)
     scope = QUICK if args.quick else Scope()
     report = Report(args.out, scope, device, args.minutes, OF_THE_SWEEP)
-    measure(scope, device, report)
-    report.finish(interrupted=False)
+    return conclude(report, lambda: measure(scope, device, report))
+
+
+def conclude(report, measure):
+    """Measure, and write what there is at its end; the exit status, also of an end that came early."""
+    status, reason = 0, ""
+    try:
+        measure()
+    except (KeyboardInterrupt, Interrupted):
+        status, reason = 130, "interrupted"
+    except DeviceLost as error:
+        status, reason = 1, f"the device is lost: {error}"
+    if reason:
+        print(f"{reason}; what was measured is kept", flush=True)
+    report.finish(status != 0, reason)
     print(f"{report.folder / 'results.json'}, results.md")
-    return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -24,8 +24,7 @@ let_threads_rest()  # threads of one runtime that spin would take the cores from
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from gpu_measure import LATE, attempt  # noqa: E402
-from gpu_model import TINY  # noqa: E402
+from gpu_measure import LATE, TINY, attempt  # noqa: E402
 from gpu_report import OF_RUNTIMES, Report  # noqa: E402
 from runtime_sides import CPU, PRECISIONS, RUNTIMES, Subject, open_side  # noqa: E402
 

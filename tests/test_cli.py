@@ -220,6 +220,21 @@ def test_a_file_that_cannot_be_written_says_why(call, monkeypatch, number, told)
     assert re.search(f"^error: {told}", errors, re.MULTILINE)
 
 
+def test_where_the_memory_of_a_gpu_is_not_enough_one_line_says_what_to_do(call, monkeypatch):
+    told = (
+        "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which "
+        "5.06 GiB is free.\nOf the allocated memory 70 GiB is allocated by PyTorch, and more is said of it."
+    )
+
+    def fails(args):
+        raise torch.OutOfMemoryError(told)
+
+    monkeypatch.setattr(cli, "_COMMANDS", {**cli._COMMANDS, "models": (lambda parser: None, fails)})
+    status, out, errors = call("models")
+    assert (status, out) == (2, "") and errors.count("\n") == 1
+    assert "5.06 GiB is free. Take smaller batches (TRAIN.BATCH_SIZE" in errors
+
+
 def test_train_predict_and_report_by_command(call, tiny, tmp_path, demo):
     (tmp_path / "tiny.yaml").write_text("")
     status, _, errors = call("--cfg", tmp_path / "tiny.yaml", *tiny(), command="run")

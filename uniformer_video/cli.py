@@ -40,7 +40,7 @@ from uniformer_video.commands.options import Command
 from uniformer_video.commands.status import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from uniformer_video.cores import let_threads_rest
 from uniformer_video.distributed import environment
-from uniformer_video.errors import UserError, choice_error
+from uniformer_video.errors import UserError, choice_error, is_want_of_gpu_memory
 from uniformer_video.signals import raise_interrupts
 
 log = logging.getLogger("uniformer_video")
@@ -74,6 +74,16 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         log.error("error: %s", _describe(error))
+        return EXIT_USER_ERROR
+    except RuntimeError as error:
+        if os.environ.get("UNIFORMER_TRACEBACK") or not is_want_of_gpu_memory(error):
+            raise
+        told = ". ".join(" ".join(str(error).split()).split(". ")[:3]).removesuffix(".")
+        log.error(
+            "error: %s. Take smaller batches (TRAIN.BATCH_SIZE, TEST.BATCH_SIZE, --batch-size, --batch) or "
+            "shorter clips.",
+            told,
+        )
         return EXIT_USER_ERROR
 
 

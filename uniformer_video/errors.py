@@ -71,6 +71,11 @@ def quote(value: object, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def is_want_of_gpu_memory(error: BaseException) -> bool:
+    """Whether it is torch's error for a GPU whose memory ran out; told by its name, torch is not imported."""
+    return isinstance(error, RuntimeError) and type(error).__name__ == "OutOfMemoryError"
+
+
 def is_want_of_memory(error: BaseException) -> bool:
     """Whether an error tells that memory ran out: Python, the system and torch each say it in their way."""
     return (

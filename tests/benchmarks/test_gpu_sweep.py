@@ -1,3 +1,4 @@
+import csv
 import json
 import sys
 
@@ -23,6 +24,13 @@ def test_a_quick_run_fills_every_table(tmp_path, monkeypatch, device):
     assert {row["model"] for row in results["models"]} == {"uniformer_s", "plain"}
     assert all(row["tflops"] > 0 and row["ms"] > 0 for row in results["models"])
     assert {row["work"] for row in results["longest"]} == {"forward", "train"}
+    with (tmp_path / "models.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(results["models"])
+    assert {(row["form"], row["work"]) for row in rows} >= {
+        ("eager", "forward"),
+        ("eager", "train"),
+    }
     text = (tmp_path / "results.md").read_text()
     assert "## Models" in text and "## Parity" not in text
 
@@ -33,3 +41,4 @@ def test_what_there_was_no_time_for_is_named(tmp_path, monkeypatch):
     results = json.loads((tmp_path / "results.json").read_text())
     assert not results["complete"]
     assert [row["note"] for row in results["models"]] == ["not run: the time was up"] * 2
+    assert [row["note"] for row in results["longest"]] == ["not run: the time was up"] * 2

@@ -169,6 +169,7 @@ def test_what_is_refused_before_anything_is_written(predict, folder, tmp_path, u
         ([film, "--overlay", tmp_path / "no" / "out"], "there is no folder"),
         ([film, "--overlay", out, "--clips", "2"], "leave out --clips"),
         ([film, "--overlay", out, "--workers", "2"], "leave out --workers"),
+        ([film, "--cuda-graph"], "--cuda-graph is for classifiers; leave it out"),
         ([film, "--overlay", ""], "--overlay names no folder"),
     ]
     for words, message in cases:

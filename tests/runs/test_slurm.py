@@ -45,7 +45,6 @@ SCRIPTS = {
         for ((task = 0; task < SLURM_NTASKS; task++)); do
             file=${log//%j/42}
             SLURM_PROCID=$task SLURM_LOCALID=$task "$@" >> "${file//%t/$task}" 2>&1 &
-            echo $! >> "$SLURM_FAKE/tasks"
         done
         wait
         echo "$SLURM_JOB_ID is over" >> "$SLURM_FAKE/over"
@@ -71,29 +70,22 @@ def slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     yield folder
-    for task in tasks(folder):
-        for pid in [*below(task), task]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+    signal_all(folder, signal.SIGKILL)
 
 
-def tasks(folder):
-    file = folder / "tasks"
-    return [int(line) for line in file.read_text().split()] if file.exists() else []
+def signal_all(folder, number):
+    """Signal every process of this Slurm's tasks, as Slurm does.
 
-
-def below(parent):
-    """The processes that this one has started, and theirs."""
-    found = []
+    Their environment tells which they are: a number that one of them had may be another process's by now.
+    """
+    mark = f"SLURM_FAKE={folder}".encode()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
-                found += [*below(int(entry.name)), int(entry.name)]
-        except OSError:
+            its = (entry / "environ").read_bytes().split(b"\0")
+            if mark in its and any(part.startswith(b"SLURM_PROCID=") for part in its):
+                os.kill(int(entry.name), number)
+        except OSError:  # it has ended, or is another user's
             continue
-    return found
 
 
 def wait_until(is_so, seconds=120):
@@ -133,9 +125,7 @@ def test_a_job_that_is_signalled_saves_requeues_and_ends_as_one_that_was_not(
     assert status == 0 and "Submitted job 42" in out
     log = Path(re.search(r"its log: (.*)", out)[1])
     wait_until(lambda: "step 3/" in text_of(log))
-    for task in tasks(slurm):  # as Slurm does, all processes of a task
-        for pid in [*below(task), task]:
-            os.kill(pid, signal.SIGUSR2)
+    signal_all(slurm, signal.SIGUSR2)
     wait_until(lambda: "requeue 42" in text_of(slurm / "scontrol.log"))
     wait_until(lambda: "Trained in" in text_of(log))
     wait_until(lambda: text_of(slurm / "over").count("is over") == 2)

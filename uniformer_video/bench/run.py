@@ -50,13 +50,14 @@ _IDLE = {  # what is no part of a step, or only says where results go
 class Slice:
     """Steps of a training.
 
-    laps: of each step {part: seconds}. free: seconds of steps whose parts nobody waited for, on a GPU.
+    laps: of each step {part: seconds}. free: seconds of a step, on a GPU, the mean of steps behind one
+    another for whose parts nobody waits.
     decode, augment: seconds of each step that all processes spent on its clips. loader: clips a second that
     the loader gives where nobody trains. broken: {path: reason}. clips: of a step.
     """
 
     laps: list[dict[str, float]] = field(default_factory=list)
-    free: list[float] = field(default_factory=list)
+    free: float | None = None
     decode: list[float] = field(default_factory=list)
     augment: list[float] = field(default_factory=list)
     loader: Figure | None = None
@@ -152,18 +153,20 @@ def _time_steps(cfg: CfgNode, trainer: Trainer, steps: int, part: Slice) -> None
 
     def goes_on() -> bool:
         nonlocal started
-        part.laps.append(clock.lap())  # waits for a GPU
-        if len(part.laps) >= warm_up + steps:
+        if len(part.laps) < warm_up + steps:
+            part.laps.append(clock.lap())  # waits for a GPU
+            started = time.perf_counter()
+        if len(part.laps) == warm_up + steps:  # what follows is waited for at its end alone
             trainer.mark = lambda name: None
-        now = time.perf_counter()
-        part.free.append(now - started)
-        started = now
         return True
 
     trainer.try_steps(warm_up + steps * (2 if on_gpu else 1), goes_on)
     trainer.readings.read()
-    timed, free = slice(warm_up, warm_up + steps), slice(warm_up + steps, None)
-    part.laps, part.free = part.laps[timed], part.free[free]
+    limits.wait_for(trainer.ranks.device)
+    if on_gpu:
+        part.free = (time.perf_counter() - started) / steps
+    timed = slice(warm_up, warm_up + steps)
+    part.laps = part.laps[timed]
     part.decode, part.augment = part.decode[timed], part.augment[timed]
 
 
@@ -187,7 +190,7 @@ def _report_training(
     cfg: CfgNode, part: Slice, model: RecognitionModel, device: torch.device, found: Measured
 ) -> None:
     names = list(dict.fromkeys(name for lap in part.laps for name in lap))
-    whole = part.free or [sum(lap.values()) for lap in part.laps]
+    whole = [sum(lap.values()) for lap in part.laps] if part.free is None else [part.free]
     for name in names:
         found.figures[f"train/{name}"] = Figure.of_seconds(
             [lap.get(name, 0.0) for lap in part.laps]

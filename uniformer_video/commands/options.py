@@ -55,6 +55,15 @@ def add_device(parser: ArgumentParser) -> None:
     )
 
 
+def add_cuda_graph(parser: ArgumentParser) -> None:
+    """`--cuda-graph`, of a classifier that predicts."""
+    parser.add_argument(
+        "--cuda-graph",
+        action="store_true",
+        help="on a CUDA device, replay passes as CUDA graphs: small batches wait for the host less",
+    )
+
+
 def add_views(parser: _Arguments, of: str = "video") -> None:
     """`--clips` and `--crops`, of what a model looks at in a video, or in a window of one."""
     parser.add_argument("--clips", type=int, metavar="N", help=f"clips of a {of} (as trained for)")

@@ -8,7 +8,13 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uniformer_video.commands.options import add_batch_size, add_device, add_views, progress_bar
+from uniformer_video.commands.options import (
+    add_batch_size,
+    add_cuda_graph,
+    add_device,
+    add_views,
+    progress_bar,
+)
 from uniformer_video.commands.status import EXIT_USER_ERROR
 from uniformer_video.errors import UserError
 from uniformer_video.words import name_some, plural
@@ -61,6 +67,7 @@ def predict_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes shown (5)")
     add_views(parser)
     add_device(parser)
+    add_cuda_graph(parser)
     add_batch_size(parser)
     parser.add_argument(
         "--workers",

@@ -70,6 +70,8 @@ def classify(args: Namespace, predictor: Predictor) -> Job:
             f"{args.checkpoint} is a classifier: it says what a whole {predictor.medium.name} shows, nothing "
             f"of single pixels; leave out {', '.join(words)}, or take a segmentation model"
         )
+    if args.cuda_graph:
+        predictor.use_cuda_graphs()
     records, repeats = records_at(args.videos, predictor.medium)
     marks: dict[str, object] = dict(predictor.task.mark())
     if predictor.calibration:
@@ -93,6 +95,11 @@ def segment(args: Namespace, segmenter: Segmenter, stack: ExitStack) -> Job:
         raise ConfigError(
             f"{args.checkpoint} is a segmentation model, whose pictures and videos are decoded one by one as "
             "they are looked at, without worker processes; leave out --workers"
+        )
+    if args.cuda_graph:
+        raise ConfigError(
+            f"{args.checkpoint} is a segmentation model, whose pictures have many sizes, and --cuda-graph is "
+            "for classifiers; leave it out"
         )
     overlay = Path(args.overlay) if args.overlay else None
     records, repeats, inside = pictures_and_videos_at(args.videos, overlay)

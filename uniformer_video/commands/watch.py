@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from uniformer_video.commands.options import add_device
+from uniformer_video.commands.options import add_cuda_graph, add_device
 from uniformer_video.commands.timeline import seconds
 from uniformer_video.config.rows import SETTINGS
 from uniformer_video.errors import UserError
@@ -81,6 +81,7 @@ def watch_arguments(parser: ArgumentParser) -> None:
         help="without a frame, after which it is lost, seconds (300)",
     )
     add_device(parser)
+    add_cuda_graph(parser)
 
 
 def watch_command(args: Namespace) -> int:
@@ -121,6 +122,8 @@ def watch_command(args: Namespace) -> int:
         predictor = Predictor.from_checkpoint(
             args.checkpoint, 1, crops, device=args.device, precision=args.precision
         )
+        if args.cuda_graph:
+            predictor.use_cuda_graphs()
         protocol = predictor.protocol
         window = ClipWindow.of(protocol.sampling, args.span)
         ring = FrameRing(window)

@@ -39,6 +39,12 @@ class FeaturePredictor(Predictor):
             "it was made of"
         )
 
+    def use_cuda_graphs(self) -> "FeaturePredictor":
+        """Raises `ConfigError`: a layer is looked at by a hook, which does not run in a graph."""
+        raise ConfigError(
+            "CUDA graphs are for predictions; features are taken by hooks, without them"
+        )
+
     def take(self, layer: str | None = None, maps: bool = False) -> "FeaturePredictor":
         """Choose the layer, by a name of `model.named_modules()`; None = what the classifier reads.
 

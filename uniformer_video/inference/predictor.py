@@ -1,7 +1,7 @@
 """Classify videos with a checkpoint that carries everything: model, sampling, pixels, class names."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -25,6 +25,7 @@ from uniformer_video.export.formats import is_export
 from uniformer_video.export.runtime import metadata_of, open_exported
 from uniformer_video.inference.batches import BatchedLogits
 from uniformer_video.inference.calibrated import Calibration, applicable
+from uniformer_video.inference.cuda_graph import GraphedForward
 from uniformer_video.inference.devices import find_device, nearest_precision
 from uniformer_video.inference.inputs import Video, check_medium, find_source
 from uniformer_video.inference.read_ahead import ReadAhead
@@ -102,8 +103,11 @@ class Predictor:
         self.to(device)
 
     def to(self, device: str | torch.device | None) -> "Self":
-        """Move the model to another device, named as in `Predictor`; returns this predictor."""
+        """Move the model to another device, named as in `Predictor`, and leave CUDA graphs; returns this
+        predictor.
+        """
         self.device = find_device(device)
+        self._compute: Callable[[torch.Tensor], torch.Tensor] = self._plainly
         self.model.to(self.device)
         precision = self.protocol.precision
         if self._asked_precision is None:
@@ -113,6 +117,25 @@ class Predictor:
         if getattr(self.model, "only_predicts", False):  # one that is trained on is left as it is
             lay_out(self.model, self.device, self.precision)
         self.applied = applicable(self.calibration, self.used_protocol)
+        return self
+
+    def use_cuda_graphs(self) -> "Self":
+        """From now on, until `to` is called, replay passes of a shape that comes often as CUDA graphs.
+
+        The answers are the same. Small batches, a stream's above all, wait for the host less: see
+        `GraphedForward`, also for what does not run then, such as hooks. Raises `ConfigError` on another
+        device than a CUDA one, and for a model that may be trained on; returns this predictor.
+        """
+        if self.device.type != "cuda":
+            raise ConfigError(
+                f"CUDA graphs (--cuda-graph) are of CUDA devices, and this model computes on {self.device}"
+            )
+        if not getattr(self.model, "only_predicts", False):
+            raise ConfigError(
+                "CUDA graphs (--cuda-graph) are of models that only predict, and this one may be trained on; "
+                "call its for_inference() before"
+            )
+        self._compute = GraphedForward(self._forward, self.device)
         return self
 
     @property
@@ -355,10 +378,16 @@ class Predictor:
         """
         logits = []
         for part in views.split(self.batch_size):
-            with self.autocast():
-                logits.append(self.model(part.to(self.device)).float().cpu())
+            logits.append(self._compute(part))
         give_back_freed()
         return torch.cat(logits).numpy()
+
+    def _plainly(self, views: torch.Tensor) -> torch.Tensor:
+        return self._forward(views.to(self.device)).float().cpu()
+
+    def _forward(self, views: torch.Tensor) -> torch.Tensor:
+        with self.autocast():
+            return self.model(views)
 
     def answer(self, path: str, scores: np.ndarray) -> Prediction:
         """The prediction for one video from the logits of all its views, `[view, K]`."""

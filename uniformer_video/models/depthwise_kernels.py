@@ -9,8 +9,8 @@ made in float32 (float64 for float64) and in a fixed order: the same input gives
 Names: a tap is one weight of the convolution's kernel, at `step` in time, `down` in height and `right` in
 width; `first` is the first output time of a column; `made` counts its outputs and `seen` the input times that
 they need, TIMES + KERNEL_T - 1 of them. Output `made` takes input `seen` by the tap `step = seen - made`.
-From one time to the next it is `frame` elements in memory. A `limit` is the number of channels to load or
-store, 0 where the time lies outside.
+From one time to the next it is `frame` elements in memory, and a long clip has more of them than 32 bits
+count. A `limit` is the number of channels to load or store, 0 where the time lies outside.
 """
 # Tuples grow, since Triton's compiler knows no unpacking of them, nor lists.
 # ruff: noqa: RUF005
@@ -79,7 +79,7 @@ def convolve(
                 time = first + seen - KERNEL_T // 2
                 limit = tl.where((time >= 0) & (time < times), channels, 0)
                 mask = inside[:, None] & (channel < limit)[None, :]
-                token = tl.load(near + time * frame, mask, 0.0).to(SUM)
+                token = tl.load(near + time.to(tl.int64) * frame, mask, 0.0).to(SUM)
                 grown = ()  # `sums`, to which the token has been added where it has a part
                 for made in tl.static_range(TIMES):
                     if (seen - made >= 0) and (seen - made < KERNEL_T):
@@ -96,7 +96,7 @@ def convolve(
         time = first + made
         limit = tl.where(time < times, channels, 0)
         mask = (places < height * width)[:, None] & (channel < limit)[None, :]
-        tl.store(here + time * frame, total.to(out.dtype.element_ty), mask)
+        tl.store(here + time.to(tl.int64) * frame, total.to(out.dtype.element_ty), mask)
 
 
 @triton.jit
@@ -149,7 +149,13 @@ def correlate(
         for made in tl.static_range(TIMES):
             time = first + made
             limit = tl.where(time < times, channels, 0)
-            here = gradient + start + time * frame + places[:, None] * channels + channel[None, :]
+            here = (
+                gradient
+                + start
+                + time.to(tl.int64) * frame
+                + places[:, None] * channels
+                + channel[None, :]
+            )
             mask = is_place[:, None] & (channel < limit)[None, :]
             gradients = gradients + (tl.load(here, mask, 0.0).to(SUM),)
             bias_sum += gradients[made]
@@ -161,7 +167,7 @@ def correlate(
                 near = (
                     tokens
                     + start
-                    + time * frame
+                    + time.to(tl.int64) * frame
                     + (y * width + x)[:, None] * channels
                     + channel[None, :]
                 )
