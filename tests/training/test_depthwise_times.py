@@ -59,6 +59,13 @@ def test_ways_take_turns_and_the_least_counts(clock):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_short_works_get_more_rounds(clock, monkeypatch):
+    monkeypatch.setattr(depthwise_times, "_SECONDS", 18)
+    monkeypatch.setattr(depthwise_times, "_ROUNDS", 1)
+    assert measure(SHAPE, 1, CPU, ("numba", "torch")) == {"numba": 2.0, "torch": 4.0}
+    assert len(clock) == 2 * 2 * 3  # rounds of 6 s, each after one that does not count
+
+
 def test_a_large_layer_gets_few_clips(clock, monkeypatch):
     monkeypatch.setattr(depthwise_times, "_VALUES", {"cpu": 5 * 3 * 3 * 4})
     measure(SHAPE, 8, CPU, ("torch",))

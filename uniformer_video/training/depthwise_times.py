@@ -13,7 +13,8 @@ from uniformer_video.models.layers import DepthwiseConv
 from uniformer_video.training.precision import DTYPES, autocast_for
 from uniformer_video.training.turns import Work, in_turn
 
-_ROUNDS = 5
+# So many rounds, and so many more until these seconds have gone by: short works need more of them.
+_ROUNDS, _SECONDS = 5, 0.25
 # A layer gets clips until it has so many values, enough to keep a device busy: one clip of 16x224x224 in the
 # first stage of UniFormer-S on a processor, some tens on a GPU.
 _VALUES = {"cpu": 2**21, "cuda": 2**26}
@@ -104,8 +105,11 @@ def measure(shape: Shape, slot: int, device: torch.device, ways: Sequence[str]) 
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         works = layer_work(shape, batch, device, ways)
-    seconds = in_turn(works, device, _ROUNDS)
-    return {way: min(rounds) / batch for way, rounds in seconds.items()}
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    while sum(map(sum, taken.values())) < _SECONDS:
+        for way, seconds in in_turn(works, device, _ROUNDS).items():
+            taken[way] += seconds
+    return {way: min(seconds) / batch for way, seconds in taken.items()}
 
 
 def fastest(seconds: Mapping[str, float]) -> str:
