@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from uniformer_video.errors import ConfigError
 from uniformer_video.models import depthwise, depthwise_cpu
 from uniformer_video.models.depthwise import depthwise_conv
 
@@ -94,15 +93,18 @@ def test_a_way_is_taken_where_it_is_possible(monkeypatch):
     monkeypatch.setattr(depthwise, "numba_works", lambda: False)
     assert [depthwise.way_of(wanted, *where) for wanted in ("auto", "numba")] == ["mirrored"] * 2
     assert depthwise.way_of("numba", torch.device("meta"), *where[1:]) == "torch"
-    with pytest.raises(ConfigError, match="did you mean 'mirrored'"):
-        depthwise.way_of("miror", *where)
 
 
-def test_torch_alone_asks_nobody_for_another_way(monkeypatch):
-    monkeypatch.setattr(depthwise, "numba_works", None)  # which would fail
-    monkeypatch.setattr(depthwise, "DepthwiseOnCpu", None)
-    *tensors, _ = inputs(CASES[3])
-    assert depthwise_conv(*tensors, CASES[3][-1], "torch").requires_grad is False
+def test_only_the_gradients_of_numbas_way_ask_for_numba(monkeypatch):
+    asked = []
+    monkeypatch.setattr(depthwise_cpu, "numba_works", lambda: asked.append(1))
+    *tensors, gradient = inputs(CASES[3])
+    for wanted, times in (("torch", 0), ("mirrored", 0), ("numba", 1), ("auto", 2)):
+        convolve = lambda *leaves, way=wanted: depthwise_conv(*leaves, CASES[3][-1], way)  # noqa: E731
+        convolve(*tensors)
+        out = all_results(convolve, *tensors, gradient)[0]
+        assert len(asked) == times
+        assert ("DepthwiseOnCpu" in type(out.grad_fn).__name__) == (wanted != "torch")
 
 
 def test_autocast_and_compile_change_nothing_but_rounding_on_a_cpu(way):

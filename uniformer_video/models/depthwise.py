@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from uniformer_video.errors import choice_error
 from uniformer_video.models.depthwise_cpu import DepthwiseOnCpu, convolve, numba_works
 
 log = logging.getLogger(__name__)
@@ -40,14 +39,12 @@ def depthwise_conv(
     """
     dtype, sides = _computed_in(tokens), tuple(kernel)
     learns = tokens.device.type == "cpu" and torch.is_grad_enabled()
-    taken = TORCH
     # A trace (`torch.jit.trace`), as it is made to count FLOPs or to export, needs torch's own operations.
-    if (tokens.is_cuda or learns) and not torch.jit.is_tracing():
-        taken = way_of(way, tokens.device, dtype, sides)
-    if taken == TRITON:
-        return _by_kernels(tokens, weight, bias, sides, dtype)
-    if taken in (NUMBA, MIRRORED):
-        return DepthwiseOnCpu.apply(tokens, weight, bias, sides, dtype, taken == NUMBA)
+    if way != TORCH and not torch.jit.is_tracing():
+        if tokens.is_cuda and way_of(way, tokens.device, dtype, sides) == TRITON:
+            return _by_kernels(tokens, weight, bias, sides, dtype)
+        if learns:  # whether numba works is asked by the backward pass, the first to need it
+            return DepthwiseOnCpu.apply(tokens, weight, bias, sides, dtype, way != MIRRORED)
     if tokens.is_cuda or (learns and dtype == torch.bfloat16):
         # In the plain layout: for channels-last cuDNN takes up to fifty times as long, and on a CPU torch's
         # gradients in bfloat16 are wrong, see `depthwise_cpu.py`.
@@ -56,11 +53,9 @@ def depthwise_conv(
 
 
 def way_of(wanted: str, device: torch.device, dtype: torch.dtype, kernel: tuple[int, ...]) -> str:
-    """The way in which a training computes a convolution: the `wanted` one where that is possible here, else,
-    and for `AUTO`, the fastest known. `ConfigError` for a name that is none.
+    """The way in which a training computes a convolution: the `wanted` one, of `WAYS`, where that is possible
+    here; else, and for `AUTO`, the fastest known.
     """
-    if wanted != AUTO and wanted not in WAYS:
-        raise choice_error("a way of depthwise convolution", wanted, (AUTO, *WAYS))
     ways = _BY_SPEED.get(device.type, (TORCH,))
     tried = (wanted, *ways) if wanted in ways else ways
     return next(way for way in tried if _is_possible(way, device, dtype, kernel))

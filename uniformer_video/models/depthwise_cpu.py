@@ -41,7 +41,8 @@ class DepthwiseOnCpu(torch.autograd.Function):
     """`apply(tokens, weight, bias, kernel, dtype, by_numba)`: `[B, *grid, C]` -> that shape, zeros around.
 
     weight: `[C, 1, *kernel]`; bias: `[C]` or None; kernel: its odd sides. All is computed in `dtype`, which
-    is that of the output too. by_numba: how the weight's gradient is. There is no second derivative.
+    is that of the output too. by_numba: the gradient of the weight, where numba works. There is no second
+    derivative.
     """
 
     @staticmethod
@@ -86,16 +87,15 @@ def _summed_in(values: Tensor) -> torch.dtype:
 def weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int], by_numba: bool) -> Tensor:
     """The gradient of a depthwise convolution for its weight, `[C, 1, *kernel]`, in float32 or wider.
 
-    tokens, gradient: the input and the output's gradient, `[B, *grid, C]`. by_numba: by the compiled loop,
-    else by torch. With p = kernel // 2 and zeros
-    around the grid, of each channel
+    tokens, gradient: the input and the output's gradient, `[B, *grid, C]`. by_numba: by a compiled loop
+    where that works, else by torch. With p = kernel // 2 and zeros around the grid, of each channel
 
         gradient_of_weight[k] = sum over places x of gradient[x] * tokens[x + k - p].
 
     An operator of torch of its own, which a compiler takes as it is.
     """
     dtype = _summed_in(tokens)
-    if not by_numba:
+    if not (by_numba and numba_works()):
         return _by_torch(tokens, gradient, kernel).to(dtype)
     ones = [1] * (3 - len(kernel))  # a picture is a video of one frame
     shape = (len(tokens), *ones, *tokens.shape[1:])
