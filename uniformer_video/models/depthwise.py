@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 TRITON, NUMBA, MIRRORED, TORCH = WAYS = ("triton", "numba", "mirrored", "torch")
 AUTO = "auto"
-# The ways of each kind of device, the fastest first. One order for all data types, kernels, shapes and
-# instruction sets, as none of those that were measured had another: one GPU, and processors with AVX-512 and
-# AVX2, see `benchmarks/README.md`. "mirrored" is ours without a compiled loop.
+# The ways of each kind of device, the fastest first, as measured on one GPU and on processors with AVX-512 or
+# AVX2 (`benchmarks/README.md`). One order for all data types, kernels and shapes, since the first of them won
+# for each. "mirrored" is ours without a compiled loop.
 _BY_SPEED = {"cuda": (TRITON, TORCH), "cpu": (NUMBA, MIRRORED, TORCH)}
 
 
