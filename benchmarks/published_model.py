@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from uniformer_video.bench import limits
 from uniformer_video.bench.figures import Figure, Measured, check_target, short
-from uniformer_video.bench.model import forward_pass, in_turn
+from uniformer_video.bench.model import forward_pass
 from uniformer_video.training.precision import autocast_for
+from uniformer_video.training.turns import in_turn
 from uniformer_video.zoo.create import build_network
 
 CPU = torch.device("cpu")

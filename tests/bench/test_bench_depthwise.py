@@ -1,10 +1,9 @@
 import json
 
 import pytest
-import torch
 
 from uniformer_video.bench import depthwise as bench
-from uniformer_video.models import depthwise_cpu as ours
+from uniformer_video.models import depthwise
 
 
 @pytest.fixture
@@ -30,20 +29,7 @@ def test_a_run_compares_all_sides(small, call, tmp_path):
 
 
 def test_without_numba_its_side_is_left_out(small, monkeypatch):
-    monkeypatch.setattr(ours, "numba_works", lambda: False)
+    monkeypatch.setattr(depthwise, "numba_works", lambda: False)
     found = bench.measure(["fp32"], 1)
     assert not [name for name in found.figures if name.endswith("numba")]
     assert any("numba is missing" in line for line in bench.lines(found))
-
-
-def test_each_side_computes_its_own_way(monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        ours, "_by_torch", lambda *args: asked.append(1) or torch.zeros(4, 1, 3, 3, 3)
-    )
-    run, counts = bench._layer(4, (2, 3, 3), (3, 3, 3), "fp32"), []
-    for side in ("torch", "mirrored"):
-        before = len(asked)
-        bench._compare(run, (side,), 1)
-        counts.append(len(asked) - before)
-    assert counts == [0, 2]

@@ -186,12 +186,14 @@ def test_a_model_in_each_precision(call, tmp_path, tiny):
 
 
 def test_no_limit_of_a_backward_pass_that_frozen_parts_lack(tiny):
-    cfg = load_config(overrides=tiny(MODEL__FREEZE="[all-but-head]"))
+    given = tiny(MODEL__FREEZE="[all-but-head]", MODEL__DEPTHWISE="measure")
+    cfg = load_config(overrides=given)
     found = model.measure(cfg, 1, 1, ["fp32"])
     assert "fp32: forward, limit" in found.figures
     assert "fp32: training step" in found.figures
     assert "fp32: training step, limit" not in found.figures
-    assert any("frozen" in note for note in found.notes)
+    assert any("Parts of the model are frozen" in note for note in found.notes)
+    assert "all depthwise convolutions are frozen" in " ".join(found.notes)
     assert any(line.startswith("fp32: training step") for line in model.lines(found))
 
 

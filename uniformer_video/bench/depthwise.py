@@ -6,19 +6,19 @@ ours.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch.nn import functional as F
 
 from uniformer_video.bench.figures import Figure, Measured, short
 from uniformer_video.errors import choice_error
-from uniformer_video.models import depthwise_cpu
-from uniformer_video.models.depthwise import depthwise_conv
+from uniformer_video.models.depthwise import MIRRORED, NUMBA, TORCH, possible_ways
 from uniformer_video.models.layers import DepthwiseConv
+from uniformer_video.training.depthwise_times import Shape, layer_work
 from uniformer_video.training.precision import autocast_for
+from uniformer_video.training.turns import Work
 from uniformer_video.zoo.create import build_network
 
 Layer = tuple[int, tuple[int, int, int], tuple[int, int, int]]  # channels, grid, kernel
@@ -33,20 +33,9 @@ LAYERS: tuple[Layer, ...] = (
     (512, (8, 7, 7), (3, 3, 3)),
 )
 STEP = (16, 224)  # frames and side of the clips of the training step
-TORCH, MIRRORED, NUMBA = SIDES = ("torch", "mirrored", "numba")
+SIDES = (TORCH, MIRRORED, NUMBA)
 _CLIPS = 2
 _CPU = torch.device("cpu")
-
-
-@contextmanager
-def _without_numba() -> Iterator[None]:
-    module: Any = depthwise_cpu
-    works = module.numba_works
-    module.numba_works = lambda: False
-    try:
-        yield
-    finally:
-        module.numba_works = works
 
 
 def measure(precisions: Sequence[str] = ("fp32", "bf16"), rounds: int = 5) -> Measured:
@@ -59,16 +48,16 @@ def measure(precisions: Sequence[str] = ("fp32", "bf16"), rounds: int = 5) -> Me
         if name not in (allowed := ("fp32", "bf16")):
             raise choice_error("--precisions", name, allowed)
     found = Measured("model --depthwise", {"clips": _CLIPS})
-    sides = SIDES if depthwise_cpu.numba_works() else SIDES[:-1]
+    here = possible_ways(_CPU, torch.float32, LAYERS[0][2])
+    sides = [side for side in SIDES if side in here]
     if NUMBA not in sides:
         found.notes.append("numba is missing or does not work here, and is left out.")
     for precision in precisions:
         for channels, grid, kernel in LAYERS:
-            name = (
-                f"{precision}, {'x'.join(map(str, grid))}x{channels}, {'x'.join(map(str, kernel))}"
-            )
-            _add(found, name, _compare(_layer(channels, grid, kernel, precision), sides, rounds))
-        step = _compare(_training_step(precision), sides, rounds)
+            shape = Shape(grid, channels, kernel, precision)
+            works = layer_work(shape, _CLIPS, _CPU, sides)
+            _add(found, str(shape), _compare(works, rounds))
+        step = _compare(_training_step(precision, sides), rounds)
         _add(found, f"{precision}, training step, {'x'.join(map(str, LAYERS[0][2]))}", step)
     return found
 
@@ -92,52 +81,31 @@ def _add(found: Measured, name: str, seconds: dict[str, list[float]]) -> None:
     found.figures |= {f"{name}: {side}": Figure.of_seconds(own) for side, own in seconds.items()}
 
 
-def _compare(
-    run: Callable[[bool], None], sides: tuple[str, ...], rounds: int
-) -> dict[str, list[float]]:
-    """{side: the processor's seconds of each `run(by_torch)`}, after one round that does not count."""
-    times: dict[str, list[float]] = {side: [] for side in sides}
+def _compare(works: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
+    """{side: the processor's seconds of each round}, after one that does not count."""
+    times: dict[str, list[float]] = {side: [] for side in works}
     for _ in range(rounds + 1):
-        for side, taken in times.items():
-            with _without_numba() if side == MIRRORED else nullcontext():
-                started = time.process_time()
-                run(side == TORCH)
-                taken.append(time.process_time() - started)
+        for side, work in works.items():
+            started = time.process_time()
+            work()
+            times[side].append(time.process_time() - started)
     return {side: taken[1:] for side, taken in times.items()}
 
 
-def _layer(
-    channels: int, grid: tuple[int, ...], kernel: tuple[int, ...], precision: str
-) -> Callable[[bool], None]:
-    """Forward and backward pass of one layer, by torch alone or not."""
-    tokens = torch.randn(_CLIPS, *grid, channels, requires_grad=True)
-    weight = torch.randn(channels, 1, *kernel, requires_grad=True)
-    bias = torch.randn(channels, requires_grad=True)
-    gradient = torch.randn(_CLIPS, *grid, channels)
-    autocast = autocast_for(precision, _CPU)
-
-    def run(by_torch: bool) -> None:
-        with autocast():
-            out = depthwise_conv(tokens, weight, bias, kernel, by_torch)
-        torch.autograd.grad(out, (tokens, weight, bias), gradient.to(out.dtype))
-
-    return run
-
-
-def _training_step(precision: str) -> Callable[[bool], None]:
-    """Forward and backward pass of UniFormer-S with the kernel of the first layer, as `_layer`."""
+def _training_step(precision: str, sides: Sequence[str]) -> dict[str, Work]:
+    """{side: forward and backward pass of UniFormer-S with the kernel of the first layer}."""
     frames, side = STEP
     model = build_network("uniformer_s", 400, local_kernel=LAYERS[0][2]).train()
     layers = [layer for layer in model.modules() if isinstance(layer, DepthwiseConv)]
     clips, labels = torch.randn(_CLIPS, 3, frames, side, side), torch.arange(_CLIPS)
     autocast = autocast_for(precision, _CPU)
 
-    def run(by_torch: bool) -> None:
+    def run(way: str) -> None:
         for layer in layers:
-            layer.by_torch = by_torch
+            layer.way = way
         with autocast():
             loss = F.cross_entropy(model(clips).float(), labels)
         loss.backward()
         model.zero_grad()
 
-    return run
+    return {way: partial(run, way) for way in sides}

@@ -7,9 +7,10 @@ import torch
 
 from uniformer_video.bench.figures import Figure, Measured
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.training.precision import DTYPES
+from uniformer_video.training.turns import wait_for
 from uniformer_video.words import one_line
 
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Rows of the square matrices: a product of 0.1 s on a processor's core, of some ms on a GPU.
 _SIDE, _SIDE_ON_GPU = 2048, 8192
 RATE = "matrix products, "  # before the precision: the names of these figures
@@ -38,7 +39,7 @@ def product_seconds(
 def matrix_rate(precision: str, device: torch.device, repeats: int = 7) -> Figure:
     """Operations a second of matrix products in "fp32", "bf16" or "fp16", a product and a sum being two."""
     side = _SIDE_ON_GPU if device.type == "cuda" else _SIDE
-    seconds = product_seconds(TYPES[precision], side, device, repeats)
+    seconds = product_seconds(DTYPES[precision], side, device, repeats)
     return Figure.of([2 * side**3 / value / 1e9 for value in seconds], "GFLOP/s")
 
 
@@ -77,9 +78,3 @@ def learns_all(model: torch.nn.Module, say: Callable[[str], None]) -> bool:
     if frozen:
         say("Parts of the model are frozen, so no limit of the backward pass is told.")
     return not frozen
-
-
-def wait_for(device: torch.device) -> None:
-    """Until a GPU has done what it was asked for."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()

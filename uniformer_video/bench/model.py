@@ -5,8 +5,7 @@ All cases take turns. Made-up clips, no data; a learning rate of 0.
 """
 
 import copy
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from fvcore.common.config import CfgNode
@@ -14,26 +13,22 @@ from fvcore.common.config import CfgNode
 from uniformer_video.bench import limits
 from uniformer_video.bench.figures import Figure, Measured, short
 from uniformer_video.config.settings import set_values, with_settings
+from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import choice_error
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
 from uniformer_video.randomness import seed_torch
+from uniformer_video.runs.build_clips import clip_shape
+from uniformer_video.runs.build_depthwise import choose_depthwise
 from uniformer_video.runs.build_model import build_model, name_model
 from uniformer_video.runs.build_training import build_freezing, build_optimizer
-from uniformer_video.runs.check import check_settings, is_of_images
+from uniformer_video.runs.check import check_settings
 from uniformer_video.training.precision import autocast_for, choose_precision
+from uniformer_video.training.turns import Work, in_turn
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 FORWARD, STEP = "forward", "training step"
 _CLASSES = 400  # where the config names no number
-Work = Callable[[], object]
-
-
-def clip_shape(cfg: CfgNode, batch: int = 1) -> tuple[int, ...]:
-    """Of so many clips, or images, in training."""
-    side = cfg.DATA.TRAIN_CROP_SIZE
-    frames = () if is_of_images(cfg) else (cfg.DATA.NUM_FRAMES,)
-    return (batch, 3, *frames, side, side)
 
 
 def measure(
@@ -57,7 +52,7 @@ def measure(
             raise choice_error("--precisions", name, PRECISIONS)
         choose_precision(name, device)
         works[f"{name}: {FORWARD}"] = forward_pass(model, clips, name)
-        works[f"{name}: {STEP}"] = _step(cfg, model, clips, name)
+        works[f"{name}: {STEP}"] = _step(cfg, model, clips, name, found.notes)
     seconds = in_turn(works, device, rounds)
     found.figures = {name: Figure.of_seconds(each) for name, each in seconds.items()}
     operations = limits.forward_operations(model, clip_shape(cfg), found.notes.append)
@@ -94,9 +89,14 @@ def _as_trained(cfg: CfgNode, model: RecognitionModel) -> RecognitionModel:
     return trained
 
 
-def _step(cfg: CfgNode, model: RecognitionModel, clips: torch.Tensor, precision: str) -> Work:
-    """As a training computes, but for its loss: some number of the logits."""
+def _step(
+    cfg: CfgNode, model: RecognitionModel, clips: torch.Tensor, precision: str, notes: list[str]
+) -> Work:
+    """As a training computes, but for its loss: some number of the logits. notes: get what is said of it."""
     trained = _as_trained(cfg, model)
+    ranks = Ranks(0, 1, clips.device)
+    said = choose_depthwise(cfg, [trained], len(clips), precision, ranks, {}).lines
+    notes += [line for line in said if line not in notes]
     optimizer = build_optimizer(cfg, trained)
     for group in optimizer.param_groups:
         group["lr"] = 0.0
@@ -110,20 +110,6 @@ def _step(cfg: CfgNode, model: RecognitionModel, clips: torch.Tensor, precision:
         optimizer.zero_grad(set_to_none=True)
 
     return run
-
-
-def in_turn(works: dict[str, Work], device: torch.device, rounds: int) -> dict[str, list[float]]:
-    """{name: seconds of each round}, after one that does not count."""
-    found: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(rounds + 1):
-        for name, work in works.items():
-            limits.wait_for(device)
-            started = time.perf_counter()
-            work()
-            limits.wait_for(device)
-            if number:
-                found[name].append(time.perf_counter() - started)
-    return found
 
 
 def lines(found: Measured) -> Iterator[str]:

@@ -20,7 +20,6 @@ from fvcore.common.config import CfgNode
 from uniformer_video.bench import limits
 from uniformer_video.bench.clock import PartClock
 from uniformer_video.bench.figures import Figure, Measured
-from uniformer_video.bench.model import clip_shape
 from uniformer_video.bench.run_test import time_test
 from uniformer_video.bench.some_data import NOTHING_BESIDE, left_out, some_data
 from uniformer_video.config.settings import set_values, with_settings
@@ -29,6 +28,7 @@ from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.distributed.ranks import Ranks, join_ranks
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.contract import RecognitionModel
+from uniformer_video.runs.build_clips import clip_shape
 from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_model import name_model
 from uniformer_video.runs.check import check_phases, check_settings

@@ -137,8 +137,9 @@ _MODEL = (
          _RECOMPUTES, phase=TRAINING),
     number("MODEL.CHECKPOINT_NUM", [0, 0, 0, 0], "how many first blocks of each stage recompute",
            0, _BLOCKS, needs("MODEL.USE_CHECKPOINT"), lengths=(4,), phase=TRAINING),
-    choice("MODEL.DEPTHWISE", "auto", "how UniFormers train depthwise convolutions: by the fastest way here,"
-           " or by torch alone", ("auto", "torch"), on_resume=FREE, phase=TRAINING),
+    choice("MODEL.DEPTHWISE", "auto", "how UniFormers train depthwise convolutions: by the fastest way known,"
+           " the one that is measured when the run begins, or torch alone",
+           ("auto", "measure", "torch"), on_resume=FREE, phase=TRAINING),
     flag("MODEL.COMPILE", False, "train by torch.compile where it can be, and say what that gains",
          on_resume=FREE, phase=TRAINING),
     number("UNIFORMER.INIT_VALUE", 0.1, "what these factors start from",

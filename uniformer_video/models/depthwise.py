@@ -2,8 +2,7 @@
 
 All ways give the same numbers but for rounding: on CUDA devices the Triton kernels of `depthwise_op.py`,
 where they can be compiled and take the data type and the kernel's size; in training on a CPU torch's
-convolution with the gradients of `depthwise_cpu.py`; else torch's convolution. `benchmarks/README.md` has
-what was measured.
+convolution with the gradients of `depthwise_cpu.py`; else torch's convolution. `way_of` chooses.
 """
 
 import functools
@@ -18,40 +17,71 @@ from uniformer_video.models.depthwise_cpu import DepthwiseOnCpu, convolve, numba
 
 log = logging.getLogger(__name__)
 
+TRITON, NUMBA, MIRRORED, TORCH = WAYS = ("triton", "numba", "mirrored", "torch")
+AUTO = "auto"
+# The ways of each kind of device, the fastest first, as measured on one GPU and on processors with AVX-512 or
+# AVX2 (`benchmarks/README.md`). One order for all data types, kernels and shapes, since the first of them won
+# for each. "mirrored" is ours without a compiled loop.
+_BY_SPEED = {"cuda": (TRITON, TORCH), "cpu": (NUMBA, MIRRORED, TORCH)}
+
 
 def depthwise_conv(
     tokens: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     kernel: Sequence[int],
-    by_torch: bool = False,
+    way: str = AUTO,
 ) -> Tensor:
     """Convolve `[B, *grid, C]` -> `[B, *grid, C]`, contiguous; zeros around the grid keep its size.
 
     kernel: its size, an odd number for each axis of the grid, (T, H, W) or (H, W). weight: `[C, 1, *kernel]`.
-    bias: `[C]` or None. by_torch: torch's convolution with its gradients, whatever else there is.
+    bias: `[C]` or None. way: one of `WAYS`, or `AUTO`; what it comes to, `way_of` says.
     """
     dtype, sides = _computed_in(tokens), tuple(kernel)
     learns = tokens.device.type == "cpu" and torch.is_grad_enabled()
-    if not by_torch and _is_plain_run():
-        if tokens.is_cuda and _has_kernels(tokens.device, dtype, sides):
+    # A trace (`torch.jit.trace`), as it is made to count FLOPs or to export, needs torch's own operations.
+    if way != TORCH and not torch.jit.is_tracing():
+        if tokens.is_cuda and way_of(way, tokens.device, dtype, sides) == TRITON:
             return _by_kernels(tokens, weight, bias, sides, dtype)
-        if learns:
-            return DepthwiseOnCpu.apply(tokens, weight, bias, sides, dtype)
-    if tokens.is_cuda or (learns and by_torch and dtype == torch.bfloat16):
+        if learns:  # whether numba works is asked by the backward pass, the first to need it
+            return DepthwiseOnCpu.apply(tokens, weight, bias, sides, dtype, way != MIRRORED)
+    if tokens.is_cuda or (learns and dtype == torch.bfloat16):
         # In the plain layout: for channels-last cuDNN takes up to fifty times as long, and on a CPU torch's
         # gradients in bfloat16 are wrong, see `depthwise_cpu.py`.
         tokens = tokens.movedim(-1, 1).contiguous().movedim(1, -1)
     return convolve(tokens, weight, bias, sides)
 
 
-def gradients_by(device: torch.device) -> str:
-    """The way of a training on the device: "triton", "numba", "mirrored" (without numba) or "torch"."""
-    if device.type == "cuda":
-        return "triton" if _triton_works(device) else "torch"
-    if device.type == "cpu":
-        return "numba" if numba_works() else "mirrored"
-    return "torch"
+def way_of(wanted: str, device: torch.device, dtype: torch.dtype, kernel: tuple[int, ...]) -> str:
+    """The way in which a training computes a convolution: the `wanted` one, of `WAYS`, where that is possible
+    here; else, and for `AUTO`, the fastest known.
+    """
+    ways = _BY_SPEED.get(device.type, (TORCH,))
+    tried = (wanted, *ways) if wanted in ways else ways
+    return next(way for way in tried if _is_possible(way, device, dtype, kernel))
+
+
+# What `torch.compiler.assume_constant_result` does; that imports the compiler, of 70 MB and a second.
+way_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def possible_ways(
+    device: torch.device, dtype: torch.dtype, kernel: tuple[int, ...]
+) -> tuple[str, ...]:
+    """The ways that the device, the data type and the kernel's size allow, the fastest known first.
+
+    torch's own, the last, is among them always. Where one is missing, the log says once why.
+    """
+    ways = _BY_SPEED.get(device.type, (TORCH,))
+    return tuple(way for way in ways if _is_possible(way, device, dtype, kernel))
+
+
+def _is_possible(
+    way: str, device: torch.device, dtype: torch.dtype, kernel: tuple[int, ...]
+) -> bool:
+    if way == TRITON:
+        return _has_kernels(device, dtype, kernel)
+    return way != NUMBA or numba_works()
 
 
 def _computed_in(tokens: Tensor) -> torch.dtype:
@@ -60,14 +90,6 @@ def _computed_in(tokens: Tensor) -> torch.dtype:
         return tokens.dtype
     device = tokens.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tokens.dtype
-
-
-def _is_plain_run() -> bool:
-    """Whether this is no trace (`torch.jit.trace`), as it is made to count FLOPs or to export a model.
-
-    A trace needs operations that are known to torch.
-    """
-    return not torch.jit.is_tracing()
 
 
 def _by_kernels(
@@ -102,10 +124,6 @@ def _has_kernels(device: torch.device, dtype: torch.dtype, kernel: tuple[int, ..
     from uniformer_video.models.depthwise_op import fits
 
     return fits(_in_three(kernel))
-
-
-# What `torch.compiler.assume_constant_result` does; that imports the compiler, of 70 MB and a second.
-_has_kernels._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @functools.cache

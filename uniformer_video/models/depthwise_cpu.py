@@ -38,10 +38,11 @@ def convolve(
 
 
 class DepthwiseOnCpu(torch.autograd.Function):
-    """`apply(tokens, weight, bias, kernel, dtype)`: `[B, *grid, C]` -> the same shape, zeros around.
+    """`apply(tokens, weight, bias, kernel, dtype, by_numba)`: `[B, *grid, C]` -> that shape, zeros around.
 
     weight: `[C, 1, *kernel]`; bias: `[C]` or None; kernel: its odd sides. All is computed in `dtype`, which
-    is that of the output too. There is no second derivative.
+    is that of the output too. by_numba: the gradient of the weight, where numba works. There is no second
+    derivative.
     """
 
     @staticmethod
@@ -52,8 +53,9 @@ class DepthwiseOnCpu(torch.autograd.Function):
         bias: Tensor | None,
         kernel: tuple[int, ...],
         dtype: torch.dtype,
+        by_numba: bool,
     ) -> Tensor:
-        ctx.kernel, ctx.dtypes = kernel, (tokens.dtype, weight.dtype)
+        ctx.kernel, ctx.dtypes, ctx.by_numba = kernel, (tokens.dtype, weight.dtype), by_numba
         tokens, weight = tokens.to(dtype), weight.to(dtype)
         ctx.save_for_backward(tokens, weight)
         with torch.autocast("cpu", enabled=False):
@@ -69,12 +71,12 @@ class DepthwiseOnCpu(torch.autograd.Function):
             mirrored = weight.flip([*range(2, weight.dim())])
             for_tokens = convolve(gradient, mirrored, None, ctx.kernel).to(ctx.dtypes[0])
         if ctx.needs_input_grad[1]:
-            sums = weight_gradient(tokens, gradient, list(ctx.kernel))
+            sums = weight_gradient(tokens, gradient, list(ctx.kernel), ctx.by_numba)
             for_weight = sums.to(ctx.dtypes[1])
         if ctx.needs_input_grad[2]:
             sums = gradient.flatten(0, -2).sum(0, dtype=_summed_in(gradient))
             for_bias = sums.to(ctx.dtypes[1])
-        return for_tokens, for_weight, for_bias, None, None
+        return for_tokens, for_weight, for_bias, None, None, None
 
 
 def _summed_in(values: Tensor) -> torch.dtype:
@@ -82,18 +84,18 @@ def _summed_in(values: Tensor) -> torch.dtype:
 
 
 @torch.library.custom_op("uniformer_video::depthwise_weight_gradient", mutates_args=())
-def weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tensor:
+def weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int], by_numba: bool) -> Tensor:
     """The gradient of a depthwise convolution for its weight, `[C, 1, *kernel]`, in float32 or wider.
 
-    tokens, gradient: the input and the output's gradient, `[B, *grid, C]`. With p = kernel // 2 and zeros
-    around the grid, of each channel
+    tokens, gradient: the input and the output's gradient, `[B, *grid, C]`. by_numba: by a compiled loop
+    where that works, else by torch. With p = kernel // 2 and zeros around the grid, of each channel
 
         gradient_of_weight[k] = sum over places x of gradient[x] * tokens[x + k - p].
 
     An operator of torch of its own, which a compiler takes as it is.
     """
     dtype = _summed_in(tokens)
-    if not numba_works():
+    if not (by_numba and numba_works()):
         return _by_torch(tokens, gradient, kernel).to(dtype)
     ones = [1] * (3 - len(kernel))  # a picture is a video of one frame
     shape = (len(tokens), *ones, *tokens.shape[1:])
@@ -111,7 +113,7 @@ def weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tens
 
 
 @weight_gradient.register_fake
-def _(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tensor:
+def _(tokens: Tensor, gradient: Tensor, kernel: list[int], by_numba: bool) -> Tensor:
     return tokens.new_empty((tokens.shape[-1], 1, *kernel), dtype=_summed_in(tokens))
 
 

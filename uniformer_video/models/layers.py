@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from uniformer_video.models.depthwise import depthwise_conv
+from uniformer_video.models.depthwise import AUTO, depthwise_conv
 
 # By the number of the grid's axes.
 CONV: dict[int, Callable[..., nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -50,11 +50,11 @@ class PointwiseConv(nn.Module):
 class DepthwiseConv(nn.Module):
     """A depthwise convolution over the grid with "same" zero padding; odd kernel sides.
 
-    `kernel` has one side per grid axis. The weight is `[C, 1, *kernel]`. `by_torch`: by torch's own
-    convolution, also where this machine has a faster way.
+    `kernel` has one side per grid axis. The weight is `[C, 1, *kernel]`. `way`: by which way it is
+    computed, one of `depthwise.WAYS` or "auto", the fastest known.
     """
 
-    by_torch = False
+    way = AUTO
 
     def __init__(self, channels: int, kernel: Sequence[int]):
         super().__init__()
@@ -64,7 +64,7 @@ class DepthwiseConv(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`[B, *grid, C]` -> `[B, *grid, C]`."""
-        return depthwise_conv(tokens, self.weight, self.bias, self.kernel, self.by_torch)
+        return depthwise_conv(tokens, self.weight, self.bias, self.kernel, self.way)
 
 
 class TokenBatchNorm(_BatchNorm):

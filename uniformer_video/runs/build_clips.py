@@ -31,6 +31,7 @@ from uniformer_video.runs.build_data import Data
 from uniformer_video.runs.build_masks import build_mask_reader
 from uniformer_video.runs.build_task import build_task
 from uniformer_video.runs.check import is_of_images
+from uniformer_video.zoo.registry import find_model
 
 
 def build_train_dataset(
@@ -128,6 +129,13 @@ def build_augmentation(
         normalise=Protocol.from_cfg(cfg).views.normalise,
         on_device=cfg.AUG.ON_DEVICE,
     )
+
+
+def clip_shape(cfg: CfgNode, batch: int = 1) -> tuple[int, ...]:
+    """What a model is given in training: so many clips `[B, 3, T, H, W]`, or images `[B, 3, H, W]`."""
+    side = cfg.DATA.TRAIN_CROP_SIZE
+    frames = () if find_model(cfg.MODEL.MODEL_NAME).takes_images else (cfg.DATA.NUM_FRAMES,)
+    return (batch, 3, *frames, side, side)
 
 
 def _flips(cfg: CfgNode, class_names: Sequence[str]) -> dict[str, Any]:

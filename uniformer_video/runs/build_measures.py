@@ -10,6 +10,7 @@ from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.shapes import shapes_only
+from uniformer_video.runs.build_clips import clip_shape
 from uniformer_video.runs.build_model import model_options
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.training.costs import RunCosts
@@ -19,7 +20,6 @@ from uniformer_video.training.tracing import TRACE_FOLDER, StepTrace
 from uniformer_video.versions import device_name
 from uniformer_video.words import one_line
 from uniformer_video.zoo.create import build_network
-from uniformer_video.zoo.registry import find_model
 
 
 def build_costs(cfg: CfgNode, timetable: Timetable, ranks: Ranks) -> RunCosts:
@@ -74,10 +74,8 @@ def recomputation_lines(cfg: CfgNode, model: RecognitionModel) -> list[str]:
             return build_network(cfg.MODEL.MODEL_NAME, model.num_classes, **options)
 
     what = f"Activation checkpointing (MODEL.CHECKPOINT_NUM {list(cfg.MODEL.CHECKPOINT_NUM)})"
-    size = cfg.DATA.TRAIN_CROP_SIZE
-    frames = [] if find_model(cfg.MODEL.MODEL_NAME).takes_images else [cfg.DATA.NUM_FRAMES]
     try:  # of two, which BatchNorm may need; the share is that of any number
-        share = recomputed_share(build, (2, 3, *frames, size, size))
+        share = recomputed_share(build, clip_shape(cfg, 2))
     except (RuntimeError, NotImplementedError) as error:  # a model that looks at its numbers
         return [f"{what} costs time that cannot be counted for this model: {one_line(error)}"]
     return [f"{what} saves memory, and makes a step {share:.0%} more work."]

@@ -104,7 +104,8 @@ class RunCheckpoints:
         self.timetable, self._epochs = timetable, EpochWeights(folder, cfg, timetable)
         self._from_best = False  # this training has gone on from best.pt
         self._teacher: dict[str, Any] = {}  # what is recorded of the teacher
-        self._depthwise = ""  # by which ways depthwise convolutions are computed
+        # How depthwise convolutions are computed: of the run so far, then as it goes on.
+        self.depthwise: dict[str, Any] = {}
         self._costs: RunCosts | None = None
         self._costs_before: dict[str, Any] = {}  # of the checkpoint that the run goes on from
         self._gone_on_from: Path | None = None
@@ -202,11 +203,6 @@ class RunCheckpoints:
                 "restore it, or choose another OUTPUT_DIR"
             )
         self._teacher = dict(teacher)
-
-    def take_depthwise(self, ways: str) -> str:
-        """Record by which ways depthwise convolutions are computed; those of the run so far, "" = unknown."""
-        before, self._depthwise = self._depthwise, ways
-        return before
 
     def take_costs(self, costs: RunCosts) -> None:
         """Record with each checkpoint what this training costs, with what it has cost before."""
@@ -331,7 +327,7 @@ class RunCheckpoints:
         told = weights.metadata.get("training", {})
         self._teacher = {key: told[key] for key in told if key.startswith("teacher")}
         self._costs_before = told.get("costs", {})
-        self._depthwise = str(told.get("depthwise", ""))
+        self.depthwise = {key: told[key] for key in told if key.startswith("depthwise")}
         self._gone_on_from = path
 
     def _check_run(
@@ -366,7 +362,7 @@ class RunCheckpoints:
             "broken_videos": len(progress.bad_videos),
             "seed": self.cfg.RNG_SEED,
             **({"costs": self._costs.record(progress.seconds)} if self._costs else {}),
-            **({"depthwise": self._depthwise} if self._depthwise else {}),
+            **self.depthwise,
             **self._teacher,
         }
         return metadata

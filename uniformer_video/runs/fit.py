@@ -20,7 +20,7 @@ from uniformer_video.program import run_again
 from uniformer_video.randomness import seed_torch
 from uniformer_video.runs import build_clips, build_model, build_training
 from uniformer_video.runs.build_data import Data
-from uniformer_video.runs.build_depthwise import choose_depthwise, depthwise_lines
+from uniformer_video.runs.build_depthwise import choose_depthwise
 from uniformer_video.runs.build_measures import (
     build_costs,
     build_trace,
@@ -80,7 +80,6 @@ def fit(
     trace = build_trace(cfg, loader.plan, folder, ranks)
     task = build_training_task(cfg, data, ranks.device)
     precision = choose_precision(cfg.TRAIN.PRECISION, ranks.device)
-    depthwise = choose_depthwise(cfg, model, ranks)
     state = build_training.build_train_state(cfg, model, precision, ranks)
     timetable = build_training.build_timetable(cfg, loader.plan.steps_per_epoch)
     check_validations(cfg, timetable)
@@ -99,6 +98,10 @@ def fit(
                 *note_time(cfg, progress, data),
             )
             return
+        depthwise = choose_depthwise(
+            cfg, [*tested.values()], loader.plan.slot_size, precision, ranks, checkpoints.depthwise
+        )
+        checkpoints.depthwise = depthwise.record
         fill_frame_cache(cfg, data, ranks, show_bars)
         autocast = autocast_for(precision, ranks.device)
         lessons = build_lessons(cfg, data, task, ranks, autocast)
@@ -107,7 +110,7 @@ def fit(
         ranks.say(
             *_training_facts(cfg, model, loader, timetable, precision, ranks, command),
             *lessons.lines,
-            *depthwise_lines(cfg, depthwise, checkpoints.take_depthwise(depthwise)),
+            *depthwise.lines,
         )
         ranks.say(*(recomputation_lines(cfg, model) if ranks.is_main else ()))
         ranks.say(*note_untraced(cfg, first_step))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.training.batch_statistics import BatchStatistics
 from uniformer_video.training.state import TrainingOutputs
+from uniformer_video.training.turns import wait_for
 from uniformer_video.words import duration, one_line
 
 log = logging.getLogger(__name__)
@@ -108,8 +109,7 @@ def _seconds_of(run: Callable[[], object], ranks: Ranks, passes: int) -> float:
     for number in range(passes + 1):
         started = time.monotonic()
         run()
-        if ranks.device.type == "cuda":
-            torch.cuda.synchronize(ranks.device)
+        wait_for(ranks.device)
         if number:
             seconds.append(time.monotonic() - started)
     return statistics.median(seconds)

@@ -7,6 +7,8 @@ import torch
 
 from uniformer_video.errors import ConfigError
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def choose_precision(precision: str, device: torch.device) -> str:
     """ "auto" -> "bf16" on a CUDA device that has it, else "fp32"; other names as they are."""
@@ -22,5 +24,6 @@ def choose_precision(precision: str, device: torch.device) -> str:
 
 def autocast_for(precision: str, device: torch.device) -> Callable[[], torch.autocast]:
     """A function that returns the autocast context of "fp32", "bf16" or "fp16"."""
-    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    return partial(torch.autocast, device.type, dtype=dtype, enabled=dtype is not None)
+    enabled = precision != "fp32"
+    dtype = DTYPES[precision] if enabled else None
+    return partial(torch.autocast, device.type, dtype=dtype, enabled=enabled)
