@@ -14,6 +14,7 @@ os.environ.setdefault(
 
 import pytest
 import torch
+from charts import charts
 from own_shared_memory import mark_semaphores
 from registries import fresh_process
 from tiny_run import tiny_overrides
@@ -77,6 +78,12 @@ def tiny(demo, tmp_path):
 def no_page(monkeypatch):
     """Tests of a run write no page, for a test of their figures alone: a page takes longer than they do."""
     monkeypatch.setattr(multi_view_test, "report", lambda folder: folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _undrawn_charts():
+    with charts(drawn=False):
+        yield
 
 
 @pytest.fixture

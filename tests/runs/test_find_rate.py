@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from charts import charts
 from processes import by_hand
 
 from uniformer_video.config.settings import load_config
@@ -86,6 +87,7 @@ def command(tiny, tmp_path):
     return words
 
 
+@charts(drawn=True)
 def test_the_command_writes_and_says_what_it_found(command, tmp_path, call, monkeypatch):
     monkeypatch.setattr(find_rate, "_measure", lambda *rest: curve_of(valley))
     (tmp_path / "run").mkdir()
