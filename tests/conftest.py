@@ -1,5 +1,6 @@
 """Shared fixtures: small videos, small configs, and the rule for GPU tests."""
 
+import gc
 import logging
 import os
 import signal
@@ -27,6 +28,9 @@ from uniformer_video.training.trainer import Trainer
 
 torch.set_num_threads(1)
 mark_semaphores()
+# Ten thousand tests and what they import stay to the end: while they are collected there is no garbage worth
+# looking for, and later (`pytest_collection_finish`) they need not be looked through again and again.
+gc.disable()
 # A shell starts what runs in its background deaf to Ctrl-C, and the commands under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -45,6 +49,12 @@ def pytest_collection_modifyitems(config, items):
         left_out = {item for index, item in enumerate(slow) if index % of != number}
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_runtest_setup(item):
