@@ -17,11 +17,13 @@ import pytest
 import torch
 from charts import charts
 from own_shared_memory import mark_semaphores
+from processes import Forked
 from registries import fresh_process
 from tiny_run import tiny_overrides
 from videos import numbered_frames
 
 from uniformer_video import cli
+from uniformer_video.prepare import jobs
 from uniformer_video.prepare.demo import generate_demo, write_video
 from uniformer_video.runs import multi_view_test
 from uniformer_video.training.trainer import Trainer
@@ -94,6 +96,15 @@ def no_page(monkeypatch):
 def _undrawn_charts():
     with charts(drawn=False):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def spawned():
+    """The workers of jobs are forked from a process that has imported; what starts them in earnest."""
+    with pytest.MonkeyPatch.context() as patch:
+        spawn = jobs._SPAWN
+        patch.setattr(jobs, "_SPAWN", Forked)
+        yield spawn
 
 
 @pytest.fixture
