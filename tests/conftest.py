@@ -56,6 +56,7 @@ def pytest_collection_modifyitems(config, items):
 def pytest_collection_finish():
     gc.collect()
     gc.freeze()
+    gc.set_threshold(5_000)  # what is left is soon looked through, but not worth it after every 700
     gc.enable()
 
 
