@@ -1,5 +1,6 @@
 """Shared fixtures: small videos, small configs, and the rule for GPU tests."""
 
+import gc
 import logging
 import os
 import signal
@@ -14,18 +15,24 @@ os.environ.setdefault(
 
 import pytest
 import torch
+from charts import charts
 from own_shared_memory import mark_semaphores
+from processes import Forked
 from registries import fresh_process
 from tiny_run import tiny_overrides
 from videos import numbered_frames
 
 from uniformer_video import cli
+from uniformer_video.prepare import jobs
 from uniformer_video.prepare.demo import generate_demo, write_video
 from uniformer_video.runs import multi_view_test
 from uniformer_video.training.trainer import Trainer
 
 torch.set_num_threads(1)
 mark_semaphores()
+# Ten thousand tests and what they import stay to the end: while they are collected there is no garbage worth
+# looking for, and later (`pytest_collection_finish`) they need not be looked through again and again.
+gc.disable()
 # A shell starts what runs in its background deaf to Ctrl-C, and the commands under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -44,6 +51,13 @@ def pytest_collection_modifyitems(config, items):
         left_out = {item for index, item in enumerate(slow) if index % of != number}
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000)  # what is left is soon looked through, but not worth it after every 700
+    gc.enable()
 
 
 def pytest_runtest_setup(item):
@@ -77,6 +91,21 @@ def tiny(demo, tmp_path):
 def no_page(monkeypatch):
     """Tests of a run write no page, for a test of their figures alone: a page takes longer than they do."""
     monkeypatch.setattr(multi_view_test, "report", lambda folder: folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _undrawn_charts():
+    with charts(drawn=False):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def spawned():
+    """The workers of jobs are forked from a process that has imported; what starts them in earnest."""
+    with pytest.MonkeyPatch.context() as patch:
+        spawn = jobs._SPAWN
+        patch.setattr(jobs, "_SPAWN", Forked)
+        yield spawn
 
 
 @pytest.fixture

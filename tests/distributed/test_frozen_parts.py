@@ -1,10 +1,8 @@
 """Frozen parts, decay by layer, accumulation, precise statistics: on many processes, and after a kill."""
 
-import sys
-
 import pytest
 from agreement import assert_agree, one_and_many
-from processes import ROOT, Launch
+from processes import ROOT, alone
 from same import assert_same
 
 from uniformer_video.config.settings import load_config
@@ -53,11 +51,10 @@ def test_killed_with_frozen_parts_a_run_loses_nothing(tiny, tmp_path, step):
     words = tiny(**FROZEN, TRAIN__CHECKPOINT_MINUTES=0, TEST__ENABLE=False)
     (tmp_path / "empty.yaml").write_text("")
     command = [ROOT / "tools/run_net.py", "--cfg", tmp_path / "empty.yaml", *words]
-    launch = Launch([sys.executable, *command], tmp_path / "log", {})
-    # while it starts
-    run(load_config(overrides=[*words, "OUTPUT_DIR", str(tmp_path / "undisturbed")]), "tiny")
+    launch = alone(command, tmp_path / "log")
     launch.wait_for(rf"step {step}/6")
     launch.kill()
+    run(load_config(overrides=[*words, "OUTPUT_DIR", str(tmp_path / "undisturbed")]), "tiny")
     run(load_config(overrides=words), "tiny")
     found, expected = (read_weights(tmp_path / name / "last.pt") for name in ("run", "undisturbed"))
     assert_same(found.state, expected.state)

@@ -219,6 +219,7 @@ def test_what_the_window_shows():
     assert (drawn[-60:] == 255).any()  # letters
 
 
+@pytest.mark.slow  # it starts a process; `test_a_signal_ends_it` does not
 def test_ctrl_c_ends_it_with_a_summary(start, tmp_path):
     path = encode(tmp_path / "a.ts", numbered_frames(25, (48, 64)))
     process = start("-", "--every", 0.2, stdin=subprocess.PIPE)

@@ -7,6 +7,7 @@ import re
 import browser
 import numpy as np
 import pytest
+from charts import charts
 from pages import MODEL
 from stored_tests import answers, settings, store_test
 from tests_by_views import COST, protocol_of
@@ -218,6 +219,7 @@ def folds():
 
 
 @pytest.fixture(scope="module")
+@charts(drawn=True)
 def pages(tmp_path_factory):
     """{which page: its file}"""
     root = tmp_path_factory.mktemp("pages")

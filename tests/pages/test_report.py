@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from charts import charts
 from pages import MODEL, PROTOCOL, Page, assert_self_contained, in_views
 
 from uniformer_video.data.clips.transforms import EvalViews
@@ -331,6 +332,7 @@ def test_class_names_are_escaped_in_table_and_picture(tmp_path, num_classes):
     assert_self_contained(page)
 
 
+@charts(drawn=True)
 def test_curves(tmp_path):
     page = write(make_folder(tmp_path, metrics=True))
     labels = {value for name, value in page.attributes if name == "aria-label"}
@@ -347,6 +349,7 @@ def test_curves(tmp_path):
     assert "<style" not in drawing
 
 
+@charts(drawn=True)
 def test_curves_of_averaged_weights_are_dashed_and_named(tmp_path):
     folder = make_folder(tmp_path, metrics=True)
     plain = write(folder).tags.count("i")
@@ -364,6 +367,7 @@ def test_curves_of_averaged_weights_are_dashed_and_named(tmp_path):
     assert_self_contained(page)
 
 
+@charts(drawn=True)
 def test_a_curve_of_one_epoch_has_no_fractions_of_it():
     ticks = re.findall(r">([\d.]+)</text>", line_chart("Loss over epochs", [(2, 0.5)], []))
     assert "2" in ticks and not [tick for tick in ticks if tick.startswith(("1.9", "2.0"))]

@@ -1,6 +1,7 @@
 """The page of a test of semantic segmentation in a browser: on a screen, a phone, in the dark, on paper."""
 
 import pytest
+from charts import charts
 from segmented import segmentation_record
 
 from uniformer_video.data.lists.class_names import class_names
@@ -22,6 +23,7 @@ CLASSES = {"few": FEW, "many": class_names("ade20k")}
 
 
 @pytest.fixture(scope="module")
+@charts(drawn=True)
 def pages(tmp_path_factory):
     """{which page: its file}"""
     made = {}

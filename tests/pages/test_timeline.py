@@ -122,6 +122,7 @@ def written(tmp_path_factory):
     return {name: root / name / "timeline.html" for name in made}
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("which", ["scored", "broken"])
@@ -143,6 +144,7 @@ def test_the_page_is_accessible_and_fits_the_screen(chromium, written, which, wi
     page.close()
 
 
+@pytest.mark.browser
 def test_a_click_on_a_segment_leads_to_its_frames(chromium, written):
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
     page.goto(written["scored"].as_uri())

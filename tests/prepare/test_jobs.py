@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from uniformer_video.errors import UserError
+from uniformer_video.prepare import jobs
 from uniformer_video.prepare.jobs import run_jobs
+
+
+@pytest.fixture(autouse=True)
+def as_they_are_started(spawned, monkeypatch):
+    monkeypatch.setattr(jobs, "_SPAWN", spawned)
 
 
 def outcomes(function, tasks, **options):

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from charts import charts
 from processes import by_hand
 
 from uniformer_video.config.settings import load_config
@@ -86,6 +87,7 @@ def command(tiny, tmp_path):
     return words
 
 
+@charts(drawn=True)
 def test_the_command_writes_and_says_what_it_found(command, tmp_path, call, monkeypatch):
     monkeypatch.setattr(find_rate, "_measure", lambda *rest: curve_of(valley))
     (tmp_path / "run").mkdir()
@@ -148,7 +150,7 @@ def test_rates_are_values_of_the_setting(tiny):
 
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_any_number_of_processes_measures_the_same(command, tmp_path, call, size):
-    shared = {"NUM_GPUS": 6, "TRAIN__BATCH_SIZE": 6, "SOLVER__CLIP_GRADIENT": 1}
+    shared = {"NUM_GPUS": 2 * size, "TRAIN__BATCH_SIZE": 2 * size, "SOLVER__CLIP_GRADIENT": 1}
     options = ["--steps", 20, "--highest", 1e-3]
     many = command(*options, **shared)
     launches = by_hand(size, ["-m", "uniformer_video", *many], tmp_path / "log")

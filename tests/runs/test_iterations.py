@@ -158,7 +158,7 @@ def test_a_stop_in_a_validation_in_mid_epoch(train, whole, monkeypatch, steps):
     assert_same_runs(train(), whole)
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_killed_around_a_validation_in_mid_epoch(train, whole, monkeypatch, tmp_path, after):
     """With all of its steps saved it is done again, and is in the log once."""
     original = fit._validate

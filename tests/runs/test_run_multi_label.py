@@ -84,7 +84,7 @@ def test_a_run_learns_and_says_how_well_by_map(several, tmp_path, call):
     assert best.metadata["epoch"] == progress["best_at"]
 
 
-@pytest.mark.parametrize("stop_after", [2, 4])
+@pytest.mark.parametrize("stop_after", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_resume_equals_uninterrupted(several, tmp_path, interrupt_after, stop_after):
     options = {"AUG__NUM_SAMPLE": 2, "SOLVER__CLASS_BALANCE": 1.0, "DATA__BALANCE": 0.5}
     go(several(**options), OUTPUT_DIR=tmp_path / "whole")

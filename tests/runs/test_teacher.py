@@ -535,6 +535,7 @@ def test_resume_equals_uninterrupted(tiny, best, teachers, tmp_path, interrupt_a
     assert_same(last[0].training, last[1].training)
 
 
+@pytest.mark.slow  # as any run does: a teacher has no state
 def test_killed_in_mid_run_it_goes_on_to_the_same_weights(tiny, best, tmp_path):
     (tmp_path / "empty.yaml").write_text("")
     given = [

@@ -202,6 +202,8 @@ def test_timing_leaves_no_trace(tiny, tmp_path, caplog, monkeypatch, workers):
     given = tiny(TEST__ENABLE=False, DATA_LOADER__NUM_WORKERS=workers, TEST__BATCH_SIZE=2)
     found = []
     monkeypatch.setattr(Costs, "within", lambda self, *_: found.append(self) or 3)
+    monkeypatch.setattr(time_budget, "WARM_UP_STEPS", 2)
+    monkeypatch.setattr(time_budget, "TIMED_STEPS", 6)
     go(given, TRAIN__MINUTES=1)
     assert min(found[0].unit, found[0].validation, found[0].save) > 0 and found[0].start >= 0
     assert caplog.text.count("Training 0.") == 1  # what is tried out is not told
@@ -231,6 +233,7 @@ import os
 from uniformer_video.runs import time_budget
 
 real = time_budget._time_steps
+time_budget.WARM_UP_STEPS = time_budget.TIMED_STEPS = 2
 
 
 def slow(trainer, warm_up):

@@ -2,6 +2,7 @@
 
 import atexit
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import re
 import runpy
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# What every training imports, in seconds of a core: processes by hand are forked from one that has done so.
+# What every training imports, in seconds of a core: processes are forked from one that has done so.
 _IMPORTED = ["torch._dynamo", "uniformer_video.cli", "uniformer_video.runs.run", "numpy.random"]
 
 
@@ -44,6 +45,29 @@ def by_hand(size, arguments, log):
 def alone(arguments, log):
     """One process by hand, that is of no run of several."""
     return Launch(arguments, log, {}, start=_Forked)
+
+
+class Forked:
+    """What the package takes of `multiprocessing` to start a process, from `fork_server`."""
+
+    Pipe = staticmethod(multiprocessing.Pipe)
+
+    @staticmethod
+    def Process(*arguments, **options):
+        return fork_server().Process(*arguments, **options)
+
+
+def fork_server():
+    """The `multiprocessing` context of the process that has imported, which is started if need be.
+
+    Its processes know of this one's settings what it had when it was started, and nothing that was patched.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_IMPORTED)  # without effect once the server runs
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        multiprocessing.forkserver.ensure_running()
+    return context
 
 
 class Launch:
@@ -115,14 +139,10 @@ class _Forked:
 
     def __init__(self, arguments, log, environment):
         log.write_bytes(b"")
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_IMPORTED)  # without effect once the server runs
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PYTHONPATH", str(ROOT))
-            self._process = context.Process(
-                target=_run_forked, args=(arguments, str(log), environment, os.getcwd())
-            )
-            self._process.start()
+        self._process = fork_server().Process(
+            target=_run_forked, args=(arguments, str(log), environment, os.getcwd())
+        )
+        self._process.start()
         self.pid = self._process.pid
         while self.poll() is None and not self._leads_its_group():
             time.sleep(0.01)

@@ -37,7 +37,10 @@ def test_the_share_of_a_model_that_can_be_reckoned():
     assert recomputed_share(build, (1, 3, 2, 4, 4)) == pytest.approx(2 / 12)
 
 
-@pytest.mark.parametrize("name", ["uniformer_s", "uniformer_xxs", "image_uniformer_s"])
+@pytest.mark.parametrize(
+    "name",
+    ["uniformer_s", pytest.param("uniformer_xxs", marks=pytest.mark.slow), "image_uniformer_s"],
+)
 def test_a_run_says_what_it_costs(name):
     settings = ["MODEL.MODEL_NAME", name, "MODEL.USE_CHECKPOINT", "True"]
     cfg = load_config(overrides=[*settings, "MODEL.CHECKPOINT_NUM", "[0,0,4,0]"])

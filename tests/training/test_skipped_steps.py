@@ -139,12 +139,13 @@ class Waits(TorchDispatchMode):
 
 
 SGD = {"SOLVER__OPTIMIZING_METHOD": "sgd"}
+DAMPENED = {**SGD, "SOLVER__NESTEROV": False, "SOLVER__DAMPENING": 0.2}
 STEPS = [
     ("off", {}),
-    ("normalise", {}),
+    pytest.param("normalise", {}, marks=pytest.mark.slow),
     ("all", {}),
     ("off", SGD),
-    ("off", {**SGD, "SOLVER__NESTEROV": False, "SOLVER__DAMPENING": 0.2}),
+    pytest.param("off", DAMPENED, marks=pytest.mark.slow),
 ]
 
 

@@ -165,6 +165,7 @@ def assert_same_runs(folder, other):
     assert read_weights(folder / "last.pt").training["parts"]["average"]["steps"] == 48
 
 
+@pytest.mark.slow  # as the averaged weights of the toolkit, which are such a part
 def test_killed_at_any_moment_and_resumed_the_average_is_that_of_a_whole_run(
     start, train, monkeypatch, tmp_path
 ):
