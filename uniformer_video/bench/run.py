@@ -37,6 +37,7 @@ from uniformer_video.runs.rehearsal import rehearse
 from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.precision import choose_precision
 from uniformer_video.training.trainer import Trainer
+from uniformer_video.training.turns import wait_for
 from uniformer_video.words import name_some, plural
 
 _FETCHED_AHEAD = 2  # batches of each worker, torch's default
@@ -162,7 +163,7 @@ def _time_steps(cfg: CfgNode, trainer: Trainer, steps: int, part: Slice) -> None
 
     trainer.try_steps(warm_up + steps * (2 if on_gpu else 1), goes_on)
     trainer.readings.read()
-    limits.wait_for(trainer.ranks.device)
+    wait_for(trainer.ranks.device)
     if on_gpu:
         part.free = (time.perf_counter() - started) / steps
     timed = slice(warm_up, warm_up + steps)
