@@ -10,7 +10,7 @@ import functools
 import importlib.util
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any
@@ -69,7 +69,7 @@ class DepthwiseOnCpu(torch.autograd.Function):
             mirrored = weight.flip([*range(2, weight.dim())])
             for_tokens = convolve(gradient, mirrored, None, ctx.kernel).to(ctx.dtypes[0])
         if ctx.needs_input_grad[1]:
-            sums = weight_gradient(tokens, gradient, list(ctx.kernel))
+            sums = weight_gradient(tokens, gradient, ctx.kernel)
             for_weight = sums.to(ctx.dtypes[1])
         if ctx.needs_input_grad[2]:
             sums = gradient.flatten(0, -2).sum(0, dtype=_summed_in(gradient))
@@ -81,8 +81,7 @@ def _summed_in(values: Tensor) -> torch.dtype:
     return torch.promote_types(values.dtype, torch.float32)
 
 
-@torch.library.custom_op("uniformer_video::depthwise_weight_gradient", mutates_args=())
-def weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tensor:
+def weight_gradient(tokens: Tensor, gradient: Tensor, kernel: Sequence[int]) -> Tensor:
     """The gradient of a depthwise convolution for its weight, `[C, 1, *kernel]`, in float32 or wider.
 
     tokens, gradient: the input and the output's gradient, `[B, *grid, C]`. With p = kernel // 2 and zeros
@@ -92,6 +91,11 @@ def weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tens
 
     An operator of torch of its own, which a compiler takes as it is.
     """
+    gradient_of: Callable[..., Tensor] = torch.ops.uniformer_video.depthwise_weight_gradient
+    return gradient_of(tokens, gradient, list(kernel))
+
+
+def _weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tensor:
     dtype = _summed_in(tokens)
     if not numba_works():
         return _by_torch(tokens, gradient, kernel).to(dtype)
@@ -110,9 +114,19 @@ def weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tens
     return weights.reshape(len(weights), 1, *kernel).contiguous()
 
 
-@weight_gradient.register_fake
-def _(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tensor:
+def _like_weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tensor:
     return tokens.new_empty((tokens.shape[-1], 1, *kernel), dtype=_summed_in(tokens))
+
+
+# What `torch.library.custom_op` does; but calling one of those imports the compiler, of 65 MB and a second.
+_OPERATOR = "uniformer_video::depthwise_weight_gradient"
+torch.library.define(
+    _OPERATOR,
+    "(Tensor tokens, Tensor gradient, SymInt[] kernel) -> Tensor",
+    tags=torch.Tag.pt2_compliant_tag,
+)
+torch.library.impl(_OPERATOR, "default", _weight_gradient)
+torch.library.register_fake(_OPERATOR, _like_weight_gradient)
 
 
 def _by_torch(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tensor:
