@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -317,16 +318,22 @@ def _steps_saved(path):
 
 
 def test_killed_at_any_moment_a_run_can_go_on(tiny, tmp_path):
-    """kill -9 in mid-run; the next call resumes from the last checkpoint and finishes."""
+    """kill -9 in mid-run; the next call resumes from the last checkpoint and finishes.
+
+    Until then no compiler is imported, of 65 MB and a second, as nothing is compiled.
+    """
     (tmp_path / "empty.yaml").write_text("")
     overrides = tiny(SOLVER__MAX_EPOCH=20, TRAIN__CHECKPOINT_MINUTES=0, TEST__ENABLE=False)
     command = [
         sys.executable,
+        "-Ximporttime",
         str(ROOT / "tools/run_net.py"),
         "--cfg",
         str(tmp_path / "empty.yaml"),
     ]
-    process = subprocess.Popen([*command, *overrides], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([*command, *overrides], env=environment, stderr=log)
     last = tmp_path / "run" / "last.pt"
     deadline = time.monotonic() + 60
     while not _steps_saved(last) and time.monotonic() < deadline:
@@ -335,6 +342,8 @@ def test_killed_at_any_moment_a_run_can_go_on(tiny, tmp_path):
     process.kill()
     process.wait()
     assert 0 < _steps_saved(last) < 80
+    imported = set(re.findall(r"\| +([\w.]+)$", (tmp_path / "log").read_text(), re.MULTILINE))
+    assert "torch" in imported and not imported & {"torch._dynamo", "torch._inductor", "sympy"}
     shorter = {"SOLVER.MAX_EPOCH": "20", "TRAIN.CHECKPOINT_MINUTES": "10"}
     finished = train(overrides, tmp_path / "run", **shorter)
     assert finished.training["progress"]["epoch"] == 20
