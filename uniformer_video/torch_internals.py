@@ -108,7 +108,10 @@ def _keeps_a_buffer_that_is_there() -> bool:
 
 
 def _steps_below_their_wrappers() -> bool:
-    steps = {"adam": torch.optim.Adam.step, "sgd": torch.optim.SGD.step}
+    steps: dict[str, Callable[..., Any]] = {
+        "adam": torch.optim.Adam.step,
+        "sgd": torch.optim.SGD.step,
+    }
     return all({"_init_group", function} <= _names(step) for function, step in steps.items())
 
 

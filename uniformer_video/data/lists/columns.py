@@ -122,6 +122,7 @@ class VideoColumns(Sequence[VideoRecord]):
                     kind = np.int64 if name == "num_frames" else np.float64
                     numbers[name].append(np.array(column, kind))  # None becomes NaN
         columns |= {name: one.done() for name, one in texts.items()}
+        columns["name"] = columns["name"].sharing(columns["path"])
         columns |= {name: _compact(parts) for name, parts in numbers.items()}
         return cls(labels=_labels(labels, counts), **columns)
 
@@ -215,7 +216,8 @@ def concatenated(lists: Sequence[VideoColumns]) -> VideoColumns:
     """The videos of lists, one list behind the other."""
     if len(lists) == 1:
         return lists[0]
-    return VideoColumns(*map(_joined, zip(*map(_row_of, lists), strict=True)))
+    columns = VideoColumns(*map(_joined, zip(*map(_row_of, lists), strict=True)))
+    return replace(columns, name=columns.name.sharing(columns.path))
 
 
 def _joined(parts: Sequence[Any]) -> Any:
