@@ -162,14 +162,16 @@ def joined(many: Sequence[Texts]) -> Texts:
         return filled[0].take(np.zeros(count, np.int64))
     prefix = _common_prefix([texts.prefix for texts in filled])
     many = [_beginning_with(prefix, texts) for texts in filled]
-    ends = np.cumsum([0, *(len(texts.data) for texts in many)])
+    buffers = {id(texts.data): texts.data for texts in many}  # parts of one list share one
+    ends = np.cumsum([0, *map(len, buffers.values())])
     kind = np.int32 if ends[-1] < 2**31 else np.int64
+    before = dict(zip(buffers, ends.astype(kind), strict=False))
     places = [
-        np.stack([texts.starts.astype(kind), texts.ends.astype(kind)]) + kind(before)
-        for texts, before in zip(many, ends[:-1], strict=True)
+        np.stack([texts.starts.astype(kind), texts.ends.astype(kind)]) + before[id(texts.data)]
+        for texts in many
     ]
     starts, ends = np.concatenate([np.zeros((2, 0), kind), *places], axis=1)
-    return Texts(b"".join(texts.data for texts in many), starts, ends, prefix)
+    return Texts(b"".join(buffers.values()), starts, ends, prefix)
 
 
 def _beginning_with(prefix: bytes, texts: Texts) -> Texts:
