@@ -143,7 +143,8 @@ def _without(count: int, texts: Texts) -> Texts:
     if not count:
         return texts
     kind = texts.starts.dtype
-    firsts = np.unique(texts.starts)  # of the pieces, each of which may stand for several texts
+    firsts = np.sort(texts.starts, kind="stable")  # they are in order but for repeats
+    firsts = firsts[np.diff(firsts, prepend=-1) > 0]  # of pieces, which may stand for several texts
     steps = np.zeros(len(texts.data) + 1, np.int8)
     steps[firsts] += 1
     steps[firsts + count] -= 1  # a piece that is no longer ends where the next one begins
