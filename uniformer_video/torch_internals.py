@@ -107,6 +107,14 @@ def _keeps_a_buffer_that_is_there() -> bool:
     return "momentum_buffer" in _names(torch.optim.SGD._init_group)
 
 
+def _steps_below_their_wrappers() -> bool:
+    steps: dict[str, Callable[..., Any]] = {
+        "adam": torch.optim.Adam.step,
+        "sgd": torch.optim.SGD.step,
+    }
+    return all({"_init_group", function} <= _names(step) for function, step in steps.items())
+
+
 def _keeps_buffers_apart() -> bool:
     known = signature(torch.nn.parallel.DistributedDataParallel).parameters
     return "forward_sync_buffers" in known or "broadcast_buffers" in known
@@ -156,6 +164,11 @@ INTERNALS = (
         "SGD goes on from a `momentum_buffer` that it has",
         "training.optim",
         _keeps_a_buffer_that_is_there,
+    ),
+    Internal(
+        "below the wrappers of `Adam.step` and `SGD.step` lies the step itself",
+        "training.bare_optim",
+        _steps_below_their_wrappers,
     ),
     Internal(
         "DistributedDataParallel can leave each process its own buffers",

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# What every training imports, in seconds of a core: processes are forked from one that has done so.
+# What trainings import, by several processes also the compiler, in seconds of a core: processes by hand are
+# forked from one that has done so.
 _IMPORTED = ["torch._dynamo", "uniformer_video.cli", "uniformer_video.runs.run", "numpy.random"]
 
 

@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -325,6 +328,22 @@ def test_killed_at_any_moment_a_run_can_go_on(tiny, tmp_path):
     seldom = {"TRAIN.CHECKPOINT_MINUTES": "10"}
     finished = train(overrides, tmp_path / "run", **seldom)
     assert finished.training["progress"]["epoch"] == 12
+
+
+def test_a_training_that_compiles_nothing_imports_no_compiler(tiny, tmp_path):
+    """torch's would take 65 MB and a second of every start."""
+    (tmp_path / "empty.yaml").write_text("")
+    short = tiny(TRAIN__EVAL_PERIOD=0, TEST__ENABLE=False)
+    command = [ROOT / "tools/run_net.py", "--cfg", tmp_path / "empty.yaml", *short]
+    ended = subprocess.run(
+        [sys.executable, "-Ximporttime", *map(str, command)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = set(re.findall(r"\| +([\w.]+)$", ended.stderr, re.MULTILINE))
+    assert "torch" in imported and not imported & {"torch._dynamo", "torch._inductor", "sympy"}
 
 
 def test_best_weights_that_are_not_written_yet_are_saved_with_a_rescue(tiny, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import functools
 import importlib.util
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any
@@ -71,7 +71,7 @@ class DepthwiseOnCpu(torch.autograd.Function):
             mirrored = weight.flip([*range(2, weight.dim())])
             for_tokens = convolve(gradient, mirrored, None, ctx.kernel).to(ctx.dtypes[0])
         if ctx.needs_input_grad[1]:
-            sums = weight_gradient(tokens, gradient, list(ctx.kernel), ctx.by_numba)
+            sums = weight_gradient(tokens, gradient, ctx.kernel, ctx.by_numba)
             for_weight = sums.to(ctx.dtypes[1])
         if ctx.needs_input_grad[2]:
             sums = gradient.flatten(0, -2).sum(0, dtype=_summed_in(gradient))
@@ -83,8 +83,9 @@ def _summed_in(values: Tensor) -> torch.dtype:
     return torch.promote_types(values.dtype, torch.float32)
 
 
-@torch.library.custom_op("uniformer_video::depthwise_weight_gradient", mutates_args=())
-def weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int], by_numba: bool) -> Tensor:
+def weight_gradient(
+    tokens: Tensor, gradient: Tensor, kernel: Sequence[int], by_numba: bool
+) -> Tensor:
     """The gradient of a depthwise convolution for its weight, `[C, 1, *kernel]`, in float32 or wider.
 
     tokens, gradient: the input and the output's gradient, `[B, *grid, C]`. by_numba: by a compiled loop
@@ -94,6 +95,11 @@ def weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int], by_numb
 
     An operator of torch of its own, which a compiler takes as it is.
     """
+    gradient_of: Callable[..., Tensor] = torch.ops.uniformer_video.depthwise_weight_gradient
+    return gradient_of(tokens, gradient, list(kernel), by_numba)
+
+
+def _weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int], by_numba: bool) -> Tensor:
     dtype = _summed_in(tokens)
     if not (by_numba and numba_works()):
         return _by_torch(tokens, gradient, kernel).to(dtype)
@@ -112,9 +118,21 @@ def weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int], by_numb
     return weights.reshape(len(weights), 1, *kernel).contiguous()
 
 
-@weight_gradient.register_fake
-def _(tokens: Tensor, gradient: Tensor, kernel: list[int], by_numba: bool) -> Tensor:
+def _like_weight_gradient(
+    tokens: Tensor, gradient: Tensor, kernel: list[int], by_numba: bool
+) -> Tensor:
     return tokens.new_empty((tokens.shape[-1], 1, *kernel), dtype=_summed_in(tokens))
+
+
+# What `torch.library.custom_op` does; but calling one of those imports the compiler, of 65 MB and a second.
+_OPERATOR = "uniformer_video::depthwise_weight_gradient"
+torch.library.define(
+    _OPERATOR,
+    "(Tensor tokens, Tensor gradient, SymInt[] kernel, bool by_numba) -> Tensor",
+    tags=torch.Tag.pt2_compliant_tag,
+)
+torch.library.impl(_OPERATOR, "default", _weight_gradient)
+torch.library.register_fake(_OPERATOR, _like_weight_gradient)
 
 
 def _by_torch(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tensor:

@@ -15,6 +15,7 @@ from uniformer_video.distributed.environment import torchrun
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError, TrainingError
 from uniformer_video.locks import folder_lock
+from uniformer_video.memory import give_back_freed
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.program import run_again
 from uniformer_video.randomness import seed_torch
@@ -150,6 +151,7 @@ def fit(
             objective=lessons.objective,
             trace=trace,
         )
+        give_back_freed()  # of what looked at long lists, before workers share what is held
         try:
             (rehearse or Trainer.fit)(trainer)
         finally:

@@ -1,11 +1,19 @@
 """The lists of several data sets as those of one: `DATA.PATH_TO_DATA_DIR [A, B]`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+import numpy as np
 from fvcore.common.config import CfgNode
 
 from uniformer_video.data.lists.class_counts import class_counts
+from uniformer_video.data.lists.columns import (
+    VideoColumns,
+    as_columns,
+    concatenated,
+    segments_of,
+    with_weights,
+)
 from uniformer_video.data.lists.folds import hold_out
 from uniformer_video.data.lists.formats import holds_masks, medium_of
 from uniformer_video.data.lists.joined import (
@@ -48,7 +56,7 @@ def join_sets(
             )
     places = dict.fromkeys(place for own in lists.values() for place in own)
     of_set = {place: [own[place] for own in lists.values() if place in own] for place in places}
-    same = same_files({p: [r for one in own for r in one.records] for p, own in of_set.items()})
+    same = same_files({place: _records(own) for place, own in of_set.items()})
     notes = note_class_differences(
         {
             p: list(dict.fromkeys(n for one in own for n in one.class_names or ()))
@@ -92,7 +100,7 @@ def _hold_out(cfg: CfgNode, kept: SetLists, absent: Mapping[str, Collection[str]
     """
     noun = medium_of(cfg.TRAIN.DATASET)
     places = [place for place in absent["val"] if place in kept["train"]]
-    records = [record for place in places for record in kept["train"][place].records]
+    records = _records([kept["train"][place] for place in places])
     train, val = hold_out(records, cfg.DATA.VAL_RATIO, cfg.RNG_SEED)
     if places and cfg.DATA.VAL_RATIO and not (train and val):
         raise DataError(
@@ -101,14 +109,13 @@ def _hold_out(cfg: CfgNode, kept: SetLists, absent: Mapping[str, Collection[str]
             f"{name_some(places)}; add {noun}s or change the ratio"
         )
     if val:
-        held = {record.segment for record in val}
+        held = set(segments_of(as_columns(val)))
         for place in places:
             listed = kept["train"][place]
-            parts: list[list] = [[], []]
-            for record in listed.records:
-                parts[record.segment in held].append(record)
-            kept["train"][place] = replace(listed, records=parts[0])
-            kept["val"][place] = VideoList(parts[1], listed.class_names)
+            videos = as_columns(listed.records)
+            is_held = np.array([segment in held for segment in segments_of(videos)], bool)
+            kept["train"][place] = replace(listed, records=videos.take(~is_held))
+            kept["val"][place] = VideoList(videos.take(is_held), listed.class_names)
     if cfg.TEST.DATASET in ("", cfg.TRAIN.DATASET):
         for place in absent.get("test", ()):
             if place in kept["val"]:
@@ -131,18 +138,22 @@ def _weights(cfg: CfgNode) -> dict[str, float]:
 
 
 def _weighted(cfg: CfgNode, lists: Mapping[str, VideoList]) -> dict[str, VideoList]:
-    weights = _weights(cfg)
-    return {
-        place: replace(
-            listed, records=[replace(r, weight=r.weight * weights[place]) for r in listed.records]
-        )
-        for place, listed in lists.items()
-    }
+    weights, weighted = _weights(cfg), {}
+    for place, listed in lists.items():
+        videos = as_columns(listed.records)
+        records = with_weights(videos, videos.weight * weights[place])
+        weighted[place] = replace(listed, records=records)
+    return weighted
+
+
+def _records(lists: Iterable[VideoList]) -> VideoColumns:
+    """The videos of all."""
+    return concatenated([as_columns(listed.records) for listed in lists])
 
 
 def _count_sets(cfg: CfgNode, split: str, lists: Mapping[str, VideoList]) -> str:
     """How many videos of which data set a list joins, and of training how much of an epoch they are."""
-    records = [record for listed in lists.values() for record in listed.records]
+    records = _records(lists.values())
     trains = _trains(cfg, split) and bool(records)
     drawn = sampling_weights(records, cfg.DATA.BALANCE) if trains else None
     weights = _weights(cfg) if trains and cfg.DATA.JOIN_WEIGHTS else {}

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.layer_groups import layer_groups
+from uniformer_video.training import bare_optim
+from uniformer_video.training.bare_optim import AdamW
 
 
 class _Warmup:
@@ -204,7 +206,7 @@ def adamw(
     spare_model_list: bool = False,
     betas: Sequence[float] = (0.9, 0.999),
     **exemptions: Any,
-) -> torch.optim.AdamW:
+) -> AdamW:
     """AdamW with the published epsilon; the schedule sets its learning rate.
 
     exemptions: and `layer_decay`, see `parameter_groups`. The fused step can be skipped by a flag on the
@@ -212,10 +214,10 @@ def adamw(
     """
     groups = parameter_groups(model, weight_decay, spare_model_list, **exemptions)
     first, second = betas
-    return torch.optim.AdamW(groups, lr=0.0, betas=(first, second), eps=1e-8, fused=True)
+    return AdamW(groups, lr=0.0, betas=(first, second), eps=1e-8, fused=True)
 
 
-class SGD(torch.optim.SGD):
+class SGD(bare_optim.SGD):
     """torch's SGD, whose steps can be skipped by a flag on the device, `found_inf`, as AdamW's can.
 
     Buffers of momentum start as zeros. torch makes them in the first step, and from memory as it comes where

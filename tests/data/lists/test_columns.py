@@ -106,7 +106,34 @@ def test_what_is_the_same_for_all_is_kept_once():
     assert again.medium.starts.strides == (0,) == again.weight.strides
     assert set(columns.medium.take(np.arange(3))) == {"image"}
     groups = Texts.of(f"group {i % 3}" for i in range(20_000))
-    assert len(groups.data) == 3 * len("group 0") and groups[19_999] == "group 1"
+    assert sorted(groups.data) == sorted(b"012") and groups[19_999] == "group 1"
+
+
+def test_what_all_texts_begin_with_is_kept_once_and_a_name_in_its_path():
+    rows = [(f"/videos/é/{i % 400}/{i}.mp4", f"é/{i % 400}/{i}.mp4", (0,)) for i in range(20_000)]
+    columns = VideoColumns.of_rows(rows)
+    assert columns.path.prefix == "/videos/é/".encode() and columns.name.data is columns.path.data
+    assert columns[777].path == rows[777][0] and list(columns.name) == [row[1] for row in rows]
+    other = VideoColumns.of_rows([("/videos/è.mp4", "è.mp4", ()), ("/videos/é/", "é/", ())])
+    both = concatenated([columns, columns[:0], other])  # one byte of a letter is common
+    assert list(both.path) == [*(row[0] for row in rows), "/videos/è.mp4", "/videos/é/"]
+    assert both.name.data is both.path.data and list(both.name) == [*columns.name, *other.name]
+    assert both[20_001] == other[1] and pickle.loads(pickle.dumps(both)) == both
+    assert both.path.is_filled.all() and len(pickle.dumps(both)) < 1_000_000
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_texts_are_those_they_are_made_of_whatever_they_share(seed):
+    rng = random.Random(seed)
+    made = [[odd_name(rng)] + [odd_name(rng)] * 2 for _ in range(30)]
+    lists = [[start + name for name in names] for names in made for start in ("", "ab", "abé")]
+    for names in lists:
+        own = Texts.of(names)
+        assert list(own) == names and [own[place] for place in range(3)] == names
+        assert list(own.take(np.array([2, 0]))) == [names[2], names[0]]
+    for first, second in zip(lists, lists[5:], strict=False):
+        both = texts.joined([Texts.of(first), Texts.of([]), Texts.of(second)])
+        assert list(both) == first + second and both.is_filled.tolist() == [True] * 6
 
 
 @pytest.mark.parametrize("hashed", [hash, lambda text: len(text)], ids=["hashes", "equal hashes"])

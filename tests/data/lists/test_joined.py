@@ -5,6 +5,9 @@ import shutil
 import pytest
 
 from uniformer_video.config.settings import load_config
+from uniformer_video.data.lists.columns import VideoColumns, as_columns
+from uniformer_video.data.lists.joined import concatenate, without_shared
+from uniformer_video.data.lists.records import VideoList, VideoRecord
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.runs.build_clips import build_train_loader
@@ -194,3 +197,21 @@ def test_folds_of_joined_sets_keep_copies_together(sets, read, tmp_path):
         assert not names[2] & (names[0] | names[1]) and not names[0] & names[1]
         tested += [r.path for r in data.test]
     assert len(tested) == len(set(tested)) == 16
+
+
+def test_lists_are_joined_as_columns_and_a_group_is_that_of_all_copies():
+    def listed(**groups):
+        records = [VideoRecord(f"/{name}.mp4", name, (0,), group=g) for name, g in groups.items()]
+        return VideoList(as_columns(records), ["run"])
+
+    lists = {"A": listed(v="", w="one", x=""), "B": listed(v="two", w="", y="", z="three")}
+    kept, notes = without_shared(lists, "the lists")
+    found = {owner: [(r.name, r.group) for r in one.records] for owner, one in kept.items()}
+    assert found == {
+        "A": [("v", "two"), ("w", "one"), ("x", "")],
+        "B": [("y", ""), ("z", "three")],
+    }
+    assert notes == ["2 videos of the lists stand there twice and count once: v, w."]
+    joined = concatenate(kept).records
+    assert isinstance(joined, VideoColumns) and [r.name for r in joined] == [*"vwxyz"]
+    assert len(joined.path.data) < 2 * sum(len(one.records.path.data) for one in lists.values())

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -154,7 +155,8 @@ def _combine_taps(
 ) -> Tensor:
     """`combine` of every row's tap with every column's: a tensor `[pixels, taps]`."""
     taps = torch.stack(columns, -1)
-    shape = torch.broadcast_shapes(rows[0].shape, taps.shape[:2])
+    # not torch's function, which imports sympy: 20 MB and half a second in every worker
+    shape = np.broadcast_shapes(rows[0].shape, taps.shape[:2])
     pairs = taps.new_empty(*shape, len(rows), taps.shape[-1])
     for tap, row in enumerate(rows):
         combine(row[..., None], taps, out=pairs[..., tap, :])

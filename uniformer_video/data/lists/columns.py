@@ -122,6 +122,7 @@ class VideoColumns(Sequence[VideoRecord]):
                     kind = np.int64 if name == "num_frames" else np.float64
                     numbers[name].append(np.array(column, kind))  # None becomes NaN
         columns |= {name: one.done() for name, one in texts.items()}
+        columns["name"] = columns["name"].sharing(columns["path"])
         columns |= {name: _compact(parts) for name, parts in numbers.items()}
         return cls(labels=_labels(labels, counts), **columns)
 
@@ -206,6 +207,16 @@ def with_labels(columns: VideoColumns, labels: Sequence[tuple[Any, ...]]) -> Vid
     return replace(columns, labels=_labels([values], [counts]))
 
 
+def with_paths(columns: VideoColumns, paths: Iterable[str]) -> VideoColumns:
+    """The videos at other paths."""
+    return replace(columns, path=Texts.of(paths))
+
+
+def with_weights(columns: VideoColumns, weights: np.ndarray) -> VideoColumns:
+    """The videos with other weights, `float64 [n]`."""
+    return replace(columns, weight=_compact([weights]))
+
+
 def with_group_names(columns: VideoColumns, groups: Iterable[str]) -> VideoColumns:
     """The videos with other groups."""
     return replace(columns, group=Texts.of(groups))
@@ -213,9 +224,10 @@ def with_group_names(columns: VideoColumns, groups: Iterable[str]) -> VideoColum
 
 def concatenated(lists: Sequence[VideoColumns]) -> VideoColumns:
     """The videos of lists, one list behind the other."""
-    if len(lists) == 1:
-        return lists[0]
-    return VideoColumns(*map(_joined, zip(*map(_row_of, lists), strict=True)))
+    if len(lists) < 2:
+        return lists[0] if lists else VideoColumns.of_rows([])
+    columns = VideoColumns(*map(_joined, zip(*map(_row_of, lists), strict=True)))
+    return replace(columns, name=columns.name.sharing(columns.path))
 
 
 def _joined(parts: Sequence[Any]) -> Any:

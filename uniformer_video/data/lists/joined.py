@@ -9,8 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
+
 from uniformer_video.data.lists.class_names import places
-from uniformer_video.data.lists.columns import as_columns, concatenated
+from uniformer_video.data.lists.columns import (
+    VideoColumns,
+    as_columns,
+    concatenated,
+    first_segments,
+    with_group_names,
+    with_paths,
+)
 from uniformer_video.data.lists.groups import listed_name
 from uniformer_video.data.lists.records import VideoList, VideoRecord, noun_of, relabelled
 from uniformer_video.errors import DataError
@@ -81,7 +90,9 @@ def same_files(sets: Mapping[str, Sequence[VideoRecord]]) -> dict[str, str]:
     Only files of this machine are looked at, and read only where two sets have some of one size.
     """
     sizes: dict[str, dict[str, int]] = {
-        owner: {r.path: os.path.getsize(r.path) for r in records if os.path.isfile(r.path)}
+        owner: {
+            path: os.path.getsize(path) for path in as_columns(records).path if os.path.isfile(path)
+        }
         for owner, records in sets.items()
     }
     holders: dict[int, set[str]] = {}
@@ -115,11 +126,12 @@ def _digest(path: str) -> bytes:
 
 def at_first_path(listed: VideoList, same: Mapping[str, str]) -> VideoList:
     """The list with the paths that `same_files` gives in place of those of their copies."""
-    records = [
-        replace(record, path=same[record.path]) if record.path in same else record
-        for record in listed.records
-    ]
-    return replace(listed, records=records)
+    if not same:
+        return listed
+    columns = as_columns(listed.records)
+    return replace(
+        listed, records=with_paths(columns, (same.get(path, path) for path in columns.path))
+    )
 
 
 def without_shared(
@@ -131,34 +143,51 @@ def without_shared(
     earlier in the same list. A group that only one of the two names is that of both. Raises `DataError` for a
     video that has other labels there.
     """
-    first: dict[tuple[str, float, float | None], tuple[str, VideoRecord]] = {}
-    groups = {r.segment: r.group for one in lists.values() for r in one.records if r.group}
-    kept: dict[str, VideoList] = {}
+    videos = concatenated([as_columns(listed.records) for listed in lists.values()])
+    counts = [len(listed.records) for listed in lists.values()]
+    owners, places = np.repeat(np.arange(len(lists)), counts), np.arange(len(videos))
+    first = first_segments(videos)
+    is_kept = first == places
+    if not also_own:
+        is_kept |= owners[first] == owners
     repeated: list[str] = []
-    for owner, listed in lists.items():
-        records = []
-        for record in listed.records:
-            is_new = record.segment not in first
-            known_owner, known = first.setdefault(record.segment, (owner, record))
-            if is_new or (known_owner == owner and not also_own):
-                group = record.group or groups.get(record.segment, "")
-                records.append(record if group == record.group else replace(record, group=group))
-                continue
-            if known.labels != record.labels:
-                names = listed.class_names or ()
-                raise DataError(
-                    f"{record.source}: {record.name} is {_labels(record, names)}, and the same "
-                    f"{record.medium}, {known.name} in {known.source}, is {_labels(known, names)}; "
-                    "leave out one of them, or mend its label"
-                )
-            repeated.append(listed_name(record))
-        kept[owner] = replace(listed, records=records)
+    for place in np.flatnonzero(~is_kept).tolist():
+        record, known = videos[place], videos[int(first[place])]
+        if known.labels != record.labels:
+            names = [*lists.values()][owners[place]].class_names or ()
+            raise DataError(
+                f"{record.source}: {record.name} is {_labels(record, names)}, and the same "
+                f"{record.medium}, {known.name} in {known.source}, is {_labels(known, names)}; "
+                "leave out one of them, or mend its label"
+            )
+        repeated.append(listed_name(record))
+    videos = _with_groups_of_all(videos, first)
+    kept = {
+        owner: replace(listed, records=videos.take(is_kept & (owners == number)))
+        for number, (owner, listed) in enumerate(lists.items())
+    }
     if not repeated:
         return kept, []
     noun = noun_of(record for one in lists.values() for record in one.records)
     verbs = ("stands", "counts") if len(repeated) == 1 else ("stand", "count")
     count = f"{plural(len(repeated), noun)} of {what} {verbs[0]} there twice and {verbs[1]} once"
     return kept, [f"{count}: {name_some(list(dict.fromkeys(repeated)))}."]
+
+
+def _with_groups_of_all(videos: VideoColumns, first: np.ndarray) -> VideoColumns:
+    """The videos, those without a group in the one that the same segment has elsewhere.
+
+    first: the place of the first one with the same segment, `int64 [n]`.
+    """
+    is_filled = videos.group.is_filled
+    lacking = np.flatnonzero(~is_filled)
+    if len(lacking) in (0, len(videos)):
+        return videos
+    with_group = np.full(len(videos), -1)
+    with_group[first[is_filled]] = np.flatnonzero(is_filled)  # of equal places the last one stays
+    source = np.where(is_filled, np.arange(len(videos)), with_group[first])
+    groups = videos.group.take(np.where(source < 0, lacking[0], source))
+    return with_group_names(videos, groups)
 
 
 def _labels(record: VideoRecord, names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Many texts in one buffer: 240,000 paths of 60 letters in 16 MB in place of 26."""
+"""Many texts in one buffer, and once what all begin with: 240,000 paths of 80 letters in 12 MB, not 31."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -12,10 +12,15 @@ _ENCODING = ("utf-8", "surrogatepass")
 
 
 class Texts(Sequence[str]):
-    """Texts, each by where it starts and ends in `data`. What repeats, or is taken out, shares the buffer."""
+    """Texts, each the `prefix` of all and what lies between its start and its end in `data`.
 
-    def __init__(self, data: bytes, starts: np.ndarray, ends: np.ndarray) -> None:
-        self.data, self.starts, self.ends = data, starts, ends
+    What repeats, or is taken out, shares the buffer.
+    """
+
+    def __init__(
+        self, data: bytes, starts: np.ndarray, ends: np.ndarray, prefix: bytes = b""
+    ) -> None:
+        self.data, self.starts, self.ends, self.prefix = data, starts, ends, prefix
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Texts":
@@ -27,7 +32,7 @@ class Texts(Sequence[str]):
         return making.done()
 
     def __reduce__(self) -> tuple:
-        return _texts_again, (self.data, thin(self.starts), thin(self.ends))
+        return _texts_again, (self.data, thin(self.starts), thin(self.ends), self.prefix)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -38,8 +43,8 @@ class Texts(Sequence[str]):
     def __getitem__(self, place: slice) -> "Texts": ...
     def __getitem__(self, place: int | slice) -> "str | Texts":
         if isinstance(place, slice):
-            return Texts(self.data, self.starts[place], self.ends[place])
-        return str(self.data[self.starts[place] : self.ends[place]], *_ENCODING)
+            return Texts(self.data, self.starts[place], self.ends[place], self.prefix)
+        return str(self.prefix + self.data[self.starts[place] : self.ends[place]], *_ENCODING)
 
     def __iter__(self) -> Iterator[str]:
         if self.is_one_text:
@@ -55,20 +60,35 @@ class Texts(Sequence[str]):
     @property
     def is_filled(self) -> np.ndarray:
         """`bool [n]`: which are not empty."""
-        return self.ends > self.starts
+        return (self.ends > self.starts) | bool(self.prefix)
 
     def pieces(self) -> Iterator[bytes]:
         """The bytes of each."""
+        rests, prefix = self.rests(), self.prefix
+        return (prefix + rest for rest in rests) if prefix else rests
+
+    def rests(self) -> Iterator[bytes]:
+        """The bytes of each behind the prefix."""
         data = self.data
         return (data[a:b] for a, b in zip(self.starts.tolist(), self.ends.tolist(), strict=True))
 
     def take(self, places: np.ndarray) -> "Texts":
         """Those at `places`, `int64 [n]`, in this order."""
         if self.is_one_text and len(self):
-            return Texts(
-                self.data, *(_repeated(a[0], len(places)) for a in (self.starts, self.ends))
-            )
-        return Texts(self.data, self.starts[places], self.ends[places])
+            starts, ends = (_repeated(a[0], len(places)) for a in (self.starts, self.ends))
+        else:
+            starts, ends = self.starts[places], self.ends[places]
+        return Texts(self.data, starts, ends, self.prefix)
+
+    def sharing(self, other: "Texts") -> "Texts":
+        """The same texts, of the buffer and the places of `other` where these are the same.
+
+        So are names and the paths that end with them.
+        """
+        is_same = self.data == other.data and np.array_equal(self.starts, other.starts)
+        if is_same and np.array_equal(self.ends, other.ends):
+            return Texts(other.data, other.starts, other.ends, self.prefix)
+        return self
 
 
 class TextsInMaking:
@@ -78,10 +98,12 @@ class TextsInMaking:
         self._data = bytearray()
         self._places: list[np.ndarray] = []
         self._known: dict[str, tuple[int, int]] = {}  # of those that repeat
+        self._bounds: set[str] = set()  # the first and the last of all by the alphabet
 
     def extend(self, texts: Sequence[str]) -> None:
         """Add texts. Where most are repeats, such as groups, each is kept once."""
         distinct = set(texts)
+        self._bounds |= distinct and {min(distinct), max(distinct)}
         if len(distinct) * 2 > len(texts) > 1:
             pieces = [text.encode(*_ENCODING) for text in texts]
             ends = len(self._data) + np.cumsum(np.fromiter(map(len, pieces), np.int64, len(pieces)))
@@ -104,7 +126,33 @@ class TextsInMaking:
         starts, ends = places
         if count and (starts == starts[0]).all() and (ends == ends[0]).all():
             starts, ends = _repeated(starts[0], count), _repeated(ends[0], count)
-        return Texts(bytes(self._data), starts, ends)
+            return Texts(bytes(self._data), starts, ends)
+        prefix = _common_prefix([text.encode(*_ENCODING) for text in self._bounds])
+        return _without(len(prefix), Texts(bytes(self._data), starts, ends, prefix))
+
+
+def _common_prefix(pieces: Sequence[bytes]) -> bytes:
+    """The bytes with which all begin, be that in the middle of a letter."""
+    low, high = min(pieces, default=b""), max(pieces, default=b"")
+    pairs = zip(low, high, strict=False)  # what lies between the two by the alphabet begins alike
+    return low[: next((at for at, (a, b) in enumerate(pairs) if a != b), len(low))]
+
+
+def _without(count: int, texts: Texts) -> Texts:
+    """The texts, whose pieces in the buffer all lose their first `count` bytes."""
+    if not count:
+        return texts
+    kind = texts.starts.dtype
+    firsts = np.sort(texts.starts, kind="stable")  # they are in order but for repeats
+    firsts = firsts[np.diff(firsts, prepend=-1) > 0]  # of pieces, which may stand for several texts
+    steps = np.zeros(len(texts.data) + 1, np.int8)
+    steps[firsts] += 1
+    steps[firsts + count] -= 1  # a piece that is no longer ends where the next one begins
+    is_kept = np.cumsum(steps[:-1], dtype=np.int8) == 0
+    data = np.frombuffer(texts.data, np.uint8)[is_kept].tobytes()
+    before = np.searchsorted(firsts, texts.starts).astype(kind) * kind.type(count)
+    starts, ends = texts.starts - before, texts.ends - before - kind.type(count)
+    return Texts(data, starts, ends, texts.prefix)
 
 
 def joined(many: Sequence[Texts]) -> Texts:
@@ -112,16 +160,29 @@ def joined(many: Sequence[Texts]) -> Texts:
     count = sum(map(len, many))
     filled = [texts for texts in many if len(texts)]
     if filled and all(texts.is_one_text and texts[0] == filled[0][0] for texts in filled):
-        return Texts(
-            filled[0].data, *(_repeated(a[0], count) for a in (filled[0].starts, filled[0].ends))
-        )
-    ends = np.cumsum([len(texts.data) for texts in many])
+        return filled[0].take(np.zeros(count, np.int64))
+    prefix = _common_prefix([texts.prefix for texts in filled])
+    many = [_beginning_with(prefix, texts) for texts in filled]
+    buffers = {id(texts.data): texts.data for texts in many}  # parts of one list share one
+    ends = np.cumsum([0, *map(len, buffers.values())])
     kind = np.int32 if ends[-1] < 2**31 else np.int64
+    before = dict(zip(buffers, ends.astype(kind), strict=False))
     places = [
-        np.stack([texts.starts.astype(kind), texts.ends.astype(kind)]) + kind(end - len(texts.data))
-        for texts, end in zip(many, ends, strict=True)
+        np.stack([texts.starts.astype(kind), texts.ends.astype(kind)]) + before[id(texts.data)]
+        for texts in many
     ]
-    return Texts(b"".join(texts.data for texts in many), *np.concatenate(places, axis=1))
+    starts, ends = np.concatenate([np.zeros((2, 0), kind), *places], axis=1)
+    return Texts(b"".join(buffers.values()), starts, ends, prefix)
+
+
+def _beginning_with(prefix: bytes, texts: Texts) -> Texts:
+    """The texts with a shorter prefix; what their own has behind it goes into the buffer."""
+    if prefix == texts.prefix:
+        return texts
+    more = texts.prefix[len(prefix) :]
+    pieces = [more + rest for rest in texts.rests()]
+    ends = np.cumsum(np.fromiter(map(len, pieces), np.int64, len(pieces)))
+    return Texts(b"".join(pieces), np.concatenate([[0], ends[:-1]]), ends, prefix)
 
 
 def first_places(texts: Texts) -> np.ndarray:
@@ -129,15 +190,15 @@ def first_places(texts: Texts) -> np.ndarray:
 
     By the hashes of the texts, which take less room than a table of them; those of one hash are compared.
     """
-    hashes = np.fromiter(map(hash, texts.pieces()), np.int64, len(texts))
+    hashes = np.fromiter(map(hash, texts.rests()), np.int64, len(texts))
     _, found, places = np.unique(hashes, return_index=True, return_inverse=True)
     first = found[places]
     again = np.flatnonzero(first != np.arange(len(texts)))
-    pairs = zip(texts.take(again).pieces(), texts.take(first[again]).pieces(), strict=True)
+    pairs = zip(texts.take(again).rests(), texts.take(first[again]).rests(), strict=True)
     if all(one == other for one, other in pairs):
         return first
     known: dict[bytes, int] = {}  # two texts of one hash
-    return np.array([known.setdefault(piece, place) for place, piece in enumerate(texts.pieces())])
+    return np.array([known.setdefault(piece, place) for place, piece in enumerate(texts.rests())])
 
 
 def thin(values: np.ndarray) -> tuple[np.ndarray, int]:
@@ -151,9 +212,9 @@ def full(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _texts_again(
-    data: bytes, starts: tuple[np.ndarray, int], ends: tuple[np.ndarray, int]
+    data: bytes, starts: tuple[np.ndarray, int], ends: tuple[np.ndarray, int], prefix: bytes
 ) -> Texts:
-    return Texts(data, full(*starts), full(*ends))
+    return Texts(data, full(*starts), full(*ends), prefix)
 
 
 def _repeated(value: np.generic, count: int) -> np.ndarray:
