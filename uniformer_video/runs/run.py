@@ -10,6 +10,7 @@ from fvcore.common.config import CfgNode
 from uniformer_video.data.lists.class_counts import count_line
 from uniformer_video.distributed.environment import launcher
 from uniformer_video.distributed.ranks import join_ranks
+from uniformer_video.memory import kept_for_the_next_step
 from uniformer_video.runs.build_data import Data, build_data
 from uniformer_video.runs.build_lists import without_validation
 from uniformer_video.runs.build_model import name_model
@@ -55,7 +56,11 @@ def run(
                 ranks.on_main(lambda: remove_leavings(folder))
                 data.cache = build_frame_cache(cfg, folder)
                 cfg = fit_into_minutes(cfg, data, folder, ranks, show_bars)
-            with closing(build_writers(cfg, folder, ranks)) as writers:
+            on_cpu = ranks.device.type == "cpu"
+            with (
+                closing(build_writers(cfg, folder, ranks)) as writers,
+                kept_for_the_next_step(on_cpu),
+            ):
                 if cfg.TRAIN.ENABLE:
                     fit(cfg, data, folder, ranks, command, from_best, show_bars, writers=writers)
                     remove_frame_cache(cfg, data, ranks)
