@@ -56,18 +56,15 @@ def run(
                 ranks.on_main(lambda: remove_leavings(folder))
                 data.cache = build_frame_cache(cfg, folder)
                 cfg = fit_into_minutes(cfg, data, folder, ranks, show_bars)
-            on_cpu = ranks.device.type == "cpu"
-            with (
-                closing(build_writers(cfg, folder, ranks)) as writers,
-                kept_for_the_next_step(on_cpu),
-            ):
+            with closing(build_writers(cfg, folder, ranks)) as writers:
                 if cfg.TRAIN.ENABLE:
                     fit(cfg, data, folder, ranks, command, from_best, show_bars, writers=writers)
                     remove_frame_cache(cfg, data, ranks)
                     say_frame_index(data, ranks)
                 if not cfg.TEST.ENABLE:
                     return None
-                tested = evaluate(cfg, data, folder, ranks, name, show_bars, writers)
+                with kept_for_the_next_step(ranks.device.type == "cpu"):
+                    tested = evaluate(cfg, data, folder, ranks, name, show_bars, writers)
             if not cfg.TRAIN.ENABLE:
                 say_frame_index(data, ranks)
             ranks.wait()  # until the main process has written the results, which all may read
