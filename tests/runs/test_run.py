@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny_run import copy_run, tiny_overrides
 
+from uniformer_video import memory
 from uniformer_video.config.settings import load_config
 from uniformer_video.errors import CheckpointError, ConfigError, DataError
 from uniformer_video.inference.predictor import Predictor
@@ -187,7 +188,15 @@ def test_evaluation_refuses_a_head_of_other_classes(finished, tmp_path, demo):
         go(finished, TRAIN__ENABLE=False, DATA__PATH_TO_DATA_DIR=tmp_path, MODEL__NUM_CLASSES=5)
 
 
-def test_fine_tuning_from_a_finished_run_on_a_folder(finished, tmp_path, demo, caplog):
+@pytest.fixture
+def allocator(monkeypatch):
+    """What was asked of glibc's."""
+    asked = []
+    monkeypatch.setattr(memory, "_set_allocator", asked.append)
+    return asked
+
+
+def test_fine_tuning_from_a_finished_run_on_a_folder(finished, tmp_path, demo, caplog, allocator):
     caplog.set_level("INFO")
     for label, name in ((0, "left"), (1, "right"), (6, "turn")):
         (tmp_path / "mine" / name).mkdir(parents=True)
@@ -204,6 +213,10 @@ def test_fine_tuning_from_a_finished_run_on_a_folder(finished, tmp_path, demo, c
     )
     assert "classifier replaced" in caplog.text
     assert results(folder)["class_names"] == ["left", "right", "turn"]
+    on_cpu = not torch.cuda.is_available()
+    assert (
+        allocator == [memory._KEEPING, memory._GIVING_BACK] * 2 * on_cpu
+    )  # for training, and test
 
 
 def test_training_starts_from_image_weights(tiny, tmp_path, caplog):

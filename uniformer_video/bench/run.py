@@ -27,6 +27,7 @@ from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.distributed.ranks import Ranks, join_ranks
 from uniformer_video.errors import ConfigError
+from uniformer_video.memory import kept_for_the_next_step
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.runs.build_clips import clip_shape
 from uniformer_video.runs.build_data import Data
@@ -91,7 +92,9 @@ def measure(cfg: CfgNode, steps: int, videos: int = 0, rounds: int = 3) -> Measu
                 data.train = _repeated(data.train, cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS)
             model = _time_training(cfg, data, ranks, steps, found)
             if videos:
-                time_test(cfg, model, _repeated(data.test, videos)[:videos], ranks, rounds, found)
+                records = _repeated(data.test, videos)[:videos]
+                with kept_for_the_next_step(ranks.device.type == "cpu"):  # as `runs/run.py` does
+                    time_test(cfg, model, records, ranks, rounds, found)
     return found
 
 

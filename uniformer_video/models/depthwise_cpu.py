@@ -2,17 +2,17 @@
 
 The forward pass is torch's. The gradient for the tokens is the forward pass of the output's gradient with the
 mirrored kernel, which torch computes ten times as fast as its own form of that gradient. The gradient of the
-weights is a loop that numba compiles, where numba is installed (the extra `fast`); else it is torch's.
+weights is made by the loops of `depthwise_loop.py`, where numba is installed (the extra `fast`); else by torch.
 `benchmarks/README.md` has what was measured.
 """
 
 import functools
 import importlib.util
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,9 @@ from torch.nn import functional as F
 from uniformer_video.program import install
 
 log = logging.getLogger(__name__)
+
+# The weight's gradient is made in parts, side by side: at most so many, of at least so many products.
+_PARTS, _WORTH_A_PART = 32, 4_000_000
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -103,19 +106,12 @@ def _weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int], by_num
     dtype = _summed_in(tokens)
     if not (by_numba and numba_works()):
         return _by_torch(tokens, gradient, kernel).to(dtype)
-    ones = [1] * (3 - len(kernel))  # a picture is a video of one frame
-    shape = (len(tokens), *ones, *tokens.shape[1:])
-    inputs = [values.to(dtype).contiguous().view(shape).numpy() for values in (tokens, gradient)]
-    sides = (*ones, *kernel)
-    sums = np.zeros((*sides, tokens.shape[-1]))
-    add_row = _compiled()
-    tasks: list[Callable[[], None]] = [
-        functools.partial(add_row, *inputs, sums[i, j], i - sides[0] // 2, j - sides[1] // 2)
-        for i, j in product(range(sides[0]), range(sides[1]))
-    ]
-    _run_side_by_side(tasks)
-    weights = torch.from_numpy(sums).to(dtype).movedim(-1, 0)
-    return weights.reshape(len(weights), 1, *kernel).contiguous()
+    sides = (*[1] * (3 - len(kernel)), *kernel)  # a picture is a video of one frame
+    channels = tokens.shape[-1]
+    tokens, gradient = (_as_loops_take_it(values, sides) for values in (tokens, gradient))
+    sums = _sums_of_parts(tokens, gradient, sides).sum(0)
+    weights = torch.from_numpy(sums).to(dtype).movedim(-1, 0)[:channels]
+    return weights.reshape(channels, 1, *kernel).contiguous()
 
 
 def _like_weight_gradient(
@@ -150,47 +146,56 @@ def _by_torch(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tensor:
     return torch.ops.aten.convolution_backward(gradient, features, weight, None, *geometry, mask)[1]
 
 
-def _add_row(
-    tokens: np.ndarray, gradient: np.ndarray, sums: np.ndarray, back: int, down: int
-) -> None:
-    """Add to `sums` `[KW, C]` the gradients of one row of a kernel.
+def _as_loops_take_it(values: Tensor, sides: tuple[int, ...]) -> Tensor:
+    """`[B, *grid, C]` -> `[B, T, H, W, C]`, contiguous, of a type and with sides that the loops can take.
 
-    tokens, gradient: `[B, T, H, W, C]`. back, down: how many frames and rows the kernel's row lies from its
-    centre. The sum of a frame is of their type, that of all frames float64.
+    Zeros fill up a width below that of the kernel's margins, and the channels to a multiple of `LANES`.
     """
-    samples, times, height, width, channels = tokens.shape
-    taps = len(sums)
-    middle = taps // 2
-    of_frame = np.zeros((taps, channels), tokens.dtype)
-    for b in range(samples):
-        for t in range(max(0, -back), min(times, times - back)):
-            of_frame[:] = 0
-            for h in range(max(0, -down), min(height, height - down)):
-                for w in range(width):
-                    for k in range(max(0, middle - w), min(taps, width + middle - w)):
-                        for c in range(channels):
-                            of_frame[k, c] += (
-                                gradient[b, t, h, w, c]
-                                * tokens[b, t + back, h + down, w + k - middle, c]
-                            )
-            for k in range(taps):
-                for c in range(channels):
-                    sums[k, c] += of_frame[k, c]
+    from uniformer_video.models.depthwise_loop import LANES
+
+    dtype = values.dtype if values.dtype == torch.bfloat16 else _summed_in(values)
+    values = values.to(dtype).reshape(len(values), *[1] * (5 - values.dim()), *values.shape[1:])
+    narrow, uneven = max(0, sides[-1] - 1 - values.shape[-2]), -values.shape[-1] % LANES
+    if narrow or uneven:  # torch copies them otherwise too
+        values = F.pad(values, (0, uneven, 0, narrow))
+    return values.contiguous()
 
 
-@functools.cache
+def _sums_of_parts(tokens: Tensor, gradient: Tensor, sides: tuple[int, ...]) -> np.ndarray:
+    """What each part of the rows adds to the gradient, `[parts, *sides, C]`, float64.
+
+    How many parts there are depends on the shapes alone, so that the number of threads changes no bit.
+    """
+    samples, *grid, channels = tokens.shape
+    rows = samples * grid[0] * grid[1]
+    parts = max(1, min(_PARTS, rows, tokens.numel() * math.prod(sides) // _WORTH_A_PART))
+    sums = np.zeros((parts, *sides, channels))
+    flat = [_as_numbers(values) for values in (tokens, gradient)]
+    type_of_products = flat[0].dtype if flat[0].dtype != np.uint16 else np.dtype(np.float32)
+    add_rows, shifts = _compiled(), tuple(range(sides[-1]))
+
+    def add(part: int) -> None:
+        own = rows * part // parts, rows * (part + 1) // parts
+        add_rows(
+            *flat, tuple(grid), own, shifts, np.zeros(sums.shape[1:], type_of_products), sums[part]
+        )
+
+    _run_side_by_side([functools.partial(add, part) for part in range(parts)])
+    return sums
+
+
+def _as_numbers(values: Tensor) -> np.ndarray:
+    """All of a contiguous tensor, flat; of bfloat16, which numpy lacks, the bits as uint16."""
+    if values.dtype == torch.bfloat16:
+        return values.view(torch.int16).numpy().reshape(-1).view(np.uint16)
+    return values.numpy().reshape(-1)
+
+
 def _compiled() -> Callable[..., None]:
-    """`_add_row`, compiled when it is first called and kept on the disk where that is possible.
+    """The loops over rows; each type and each width of a kernel is compiled when it first comes."""
+    from uniformer_video.models.depthwise_loop import add_rows
 
-    It lets other threads run meanwhile, and may contract a product and a sum into one operation.
-    """
-    import numba
-
-    compiler = functools.partial(numba.njit, nogil=True, fastmath={"contract"}, error_model="numpy")
-    try:
-        return compiler(_add_row, cache=True)
-    except RuntimeError:  # no folder may be written
-        return compiler(_add_row)
+    return add_rows
 
 
 @functools.cache
@@ -203,10 +208,10 @@ def numba_works() -> bool:
         )
         return False
     try:
-        ones = np.ones((1, 1, 2, 3, 16), np.float32)
-        sums = np.zeros((3, 16))
-        _compiled()(ones, ones, sums, 0, 0)
-        right = bool((sums == [[4], [6], [4]]).all())  # 2 rows of 2, 3 and 2 pairs of neighbours
+        ones = torch.ones(1, 1, 2, 3, 16)
+        sums = _sums_of_parts(ones, ones, (1, 1, 3)).sum(0)
+        # 2 rows of 2, 3 and 2 pairs of neighbours
+        right = bool((sums[0, 0] == [[4], [6], [4]]).all())
     except Exception as error:  # of a compiler: many kinds
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     else:

@@ -15,7 +15,7 @@ from uniformer_video.distributed.environment import torchrun
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError, TrainingError
 from uniformer_video.locks import folder_lock
-from uniformer_video.memory import give_back_freed
+from uniformer_video.memory import give_back_freed, kept_for_the_next_step
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.program import run_again
 from uniformer_video.randomness import seed_torch
@@ -87,7 +87,7 @@ def fit(
     schedule = build_training.build_schedule(cfg, loader.plan.steps_per_epoch)
     checkpoints = RunCheckpoints(folder, cfg, data, state, timetable, begun)
     del begun  # it is large
-    with _take_folder(folder, ranks):
+    with _take_folder(folder, ranks), kept_for_the_next_step(ranks.device.type == "cpu"):
         first_step = _go_on(cfg, folder, ranks, checkpoints, timetable, from_best)
         progress, tested = state.progress, state.tested_models
         if timetable.is_finished(progress, cfg.TRAIN.PATIENCE):

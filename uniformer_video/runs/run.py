@@ -10,6 +10,7 @@ from fvcore.common.config import CfgNode
 from uniformer_video.data.lists.class_counts import count_line
 from uniformer_video.distributed.environment import launcher
 from uniformer_video.distributed.ranks import join_ranks
+from uniformer_video.memory import kept_for_the_next_step
 from uniformer_video.runs.build_data import Data, build_data
 from uniformer_video.runs.build_lists import without_validation
 from uniformer_video.runs.build_model import name_model
@@ -62,7 +63,8 @@ def run(
                     say_frame_index(data, ranks)
                 if not cfg.TEST.ENABLE:
                     return None
-                tested = evaluate(cfg, data, folder, ranks, name, show_bars, writers)
+                with kept_for_the_next_step(ranks.device.type == "cpu"):
+                    tested = evaluate(cfg, data, folder, ranks, name, show_bars, writers)
             if not cfg.TRAIN.ENABLE:
                 say_frame_index(data, ranks)
             ranks.wait()  # until the main process has written the results, which all may read
