@@ -6,7 +6,7 @@ in the video is emptying the decoder and feeding it from there, in any container
 """
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import dropwhile, islice
 from typing import Literal
@@ -15,9 +15,9 @@ import av
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 
-from uniformer_video.data.decoding.listing import Listing
+from uniformer_video.data.decoding.listing import Listing, Start
 from uniformer_video.data.decoding.nal import ParameterSets, temporal_layers
-from uniformer_video.data.decoding.opening import open_stream, reason_of
+from uniformer_video.data.decoding.opening import new_decoder, open_stream, reason_of
 from uniformer_video.data.decoding.source import source_of
 from uniformer_video.data.decoding.spans import Span
 from uniformer_video.data.decoding.streams import (
@@ -40,7 +40,9 @@ _CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)$")  # of a tag of Matroska
 # Codecs with B pictures, which may be shown before what was decoded before them; their decoders leave
 # out a picture that no other refers to, with the others as they were.
 _HAS_B_PICTURES = {"h264", "hevc", "mpeg1video", "mpeg2video"}
+_COUNTED_B_PICTURES = {"mpeg4", "vc1", "wmv3"}  # of codecs that do not give one frame a packet
 _SCANNED = 64  # packets looked at together; what one of them holds is in memory meanwhile
+_FEW = 16  # packets read together where a few may be all that is needed
 
 
 class VideoPackets:
@@ -48,7 +50,7 @@ class VideoPackets:
 
     Known once they are listed: `times`, the presentation time of each packet in ticks of `time_base`, None
     where the file gives none; `keys` and `hidden`, the numbers of the key frames and of the packets that
-    show no frame; `parameter_sets`; `formats`, the names of the container's format; `allow_skipping`,
+    show no frame; `starts`, those of the key frames that can be sought; `parameter_sets`; `formats`, the names of the container's format; `allow_skipping`,
     whether pictures that nobody asked for and no other refers to may be left undecoded.
     """
 
@@ -83,6 +85,7 @@ class VideoPackets:
         self.times: list[int | None] = []
         self.keys: list[int] = []
         self.hidden: list[int] = []
+        self.starts: list[Start] = []
         self.formats: set[str] = set()
         self.allow_skipping = False
 
@@ -128,6 +131,7 @@ class VideoPackets:
             numbered = list(enumerate(batch, len(self.times)))
             self.times += [packet.pts for packet in batch]
             self.keys += [number for number, packet in numbered if packet.is_keyframe]
+            self.starts += self._starts_among(numbered)
             self.parameter_sets.add(packet for packet in batch if packet.is_keyframe)
             self.hidden += [
                 number
@@ -141,6 +145,13 @@ class VideoPackets:
             elif self._kept is not None:
                 self._kept += batch
         return broken
+
+    def _starts_among(self, numbered: Iterable[tuple[int, av.Packet]]) -> Iterator[Start]:
+        """The key frames to which can be gone back."""
+        for number, packet in numbered:
+            time = packet.pts if self.have_times and packet.pts is not None else packet.dts
+            if packet.is_keyframe and time is not None and packet.pos is not None:
+                yield Start(number, time, packet.pos)
 
     def listing(
         self,
@@ -267,6 +278,16 @@ class VideoPackets:
         """True where packets have to be kept in memory for decoding to start at a key frame."""
         return bool(self.formats & _NO_SEEKING)
 
+    @property
+    def may_skip_counted(self) -> bool:
+        """Whether frames that are counted may be of pictures that no other refers to."""
+        return self.have_b_pictures or self.codec in _COUNTED_B_PICTURES
+
+    @property
+    def picture_bytes(self) -> float:
+        """About what a decoded frame takes, by what the file says of its size."""
+        return self._decoder.width * self._decoder.height * 1.5  # those of 8-bit 4:2:0
+
     def may_reorder(self) -> bool:
         """Whether the decoder may give pictures in another order than that of the packets."""
         self._decoder.open(strict=False)
@@ -321,31 +342,55 @@ class VideoPackets:
         yield from demux(self._container, self._stream)
 
     def decode_span(
-        self, span: Span, needed: Container[int] = (), skips: bool = False
+        self,
+        span: Span,
+        needed: Container[int] = (),
+        skips: bool = False,
+        tagged: bool = False,
     ) -> Iterator[av.VideoFrame]:
         """Decode the packets of a span, then what the decoder holds back.
 
-        With `skips`, packets outside `needed` are left out where no other refers to them.
+        With `skips`, packets outside `needed` are left out where no other refers to them. tagged: `opaque`
+        of a frame is the number of its packet.
         """
         to_bare_end = is_bare(self._container) and span.stop == len(self) - 1
-        return decode_packets(self._decode, self._fed(span, needed, skips), to_bare_end)
+        return decode_packets(self._decode, self._fed(span, needed, skips, tagged), to_bare_end)
 
     def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         return self._decoder.decode(packet)  # of the container that is open by now
 
-    def _fed(self, span: Span, needed: Container[int], skips: bool) -> Iterator[av.Packet]:
-        """The packets of a span, each when the decoder is set for it."""
-        mode = ""
-        for number, packet in self.from_number(span.start, span.stop):
-            wish: Literal["NONREF", "DEFAULT"]
-            wish = "NONREF" if skips and number not in needed else "DEFAULT"
-            if wish != mode:
-                self._decoder.skip_frame = mode = wish
-            yield packet
+    def _fed(
+        self, span: Span, needed: Container[int], skips: bool, tagged: bool
+    ) -> Iterator[av.Packet]:
+        numbered = self.from_number(span.start, span.stop)
+        return _set_for(lambda: self._decoder, numbered, needed, skips, tagged)
 
-    def decode_all(self) -> Iterator[av.VideoFrame]:
-        """Decode all of them."""
-        return self.decode_span(Span(0, len(self) - 1))
+    def decode_tagged(
+        self, start: Start | None, stop: int, needed: Container[int] = (), skips: bool = False
+    ) -> Iterator[av.VideoFrame]:
+        """As `decode_span` from a key frame, or from the first packet, by a decoder that has seen nothing else.
+
+        The frames are tagged. What comes is the same each time, whatever was
+        decoded before.
+        """
+        decoder = new_decoder(self._decoder)
+        first = start.packet if start else 0
+        packets = islice(self._gone_to(start) if start else self._rewound(), stop + 1 - first)
+        numbered = enumerate(_in_batches(packets, _FEW), first)
+        fed = _set_for(lambda: decoder, numbered, needed, skips, True)
+        return decode_packets(decoder.decode, fed, to_bare_end=False)
+
+    def _gone_to(self, start: Start) -> Iterator[av.Packet]:
+        """The packets from a key frame on, read from the file; nothing where it is not found."""
+        self._at_start = False
+        self._container.seek(start.time, stream=self._stream)
+        return dropwhile(
+            lambda packet: packet.pos != start.position, demux(self._container, self._stream)
+        )
+
+    def decode_all(self, tagged: bool = False) -> Iterator[av.VideoFrame]:
+        """Decode all of them. tagged: as `decode_span` takes it."""
+        return self.decode_span(Span(0, len(self) - 1), tagged=tagged)
 
     def failure(self, error: av.FFmpegError) -> DecodeError:
         """The `DecodeError` to raise for an error of FFmpeg."""
@@ -363,7 +408,29 @@ class VideoPackets:
             self._opened.close()
 
 
-def _in_batches(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+def _set_for(
+    decoder: Callable[[], VideoCodecContext],
+    numbered: Iterable[tuple[int, av.Packet]],
+    needed: Container[int],
+    skips: bool,
+    tagged: bool,
+) -> Iterator[av.Packet]:
+    """The packets, each when the decoder is set for it: to leave out what nobody needs, and to hand tags on.
+
+    decoder: gives that of the container which is open once a packet has come.
+    """
+    mode = ""
+    for number, packet in numbered:
+        wish: Literal["NONREF", "DEFAULT"]
+        wish = "NONREF" if skips and number not in needed else "DEFAULT"
+        if wish != mode:
+            decoder().skip_frame = mode = wish
+        if tagged:
+            decoder().copy_opaque, packet.opaque = True, number
+        yield packet
+
+
+def _in_batches(packets: Iterator[av.Packet], size: int = _SCANNED) -> Iterator[av.Packet]:
     """The same, read some at once: one between others that are decoded takes three times as long.
 
     Those before an error of FFmpeg come before it.
@@ -372,7 +439,7 @@ def _in_batches(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
     while late is None:
         batch: list[av.Packet] = []
         try:
-            for packet in islice(packets, _SCANNED):
+            for packet in islice(packets, size):
                 batch.append(packet)  # one by one: what came before an error stays
         except av.FFmpegError as error:
             late = error

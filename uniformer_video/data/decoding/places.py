@@ -1,0 +1,180 @@
+"""Ways to a frame of a video whose frames are counted that are shorter than decoding from the start.
+
+Where times tell no frames, nothing that a file says proves that decoding from a key frame gives the frames
+of a decoding from the start: the mark may be wrong, pictures may lean on those before, and how many frames
+came before is not written anywhere. So it is looked at. When a video is counted for the frame index, each
+frame leaves the number of its packet and a checksum; then decoding begins at each key frame, and those are
+kept that give the frames of the counting. It is looked at as well whether B pictures may be left out.
+
+That choice is for speed alone. Each frame of a clip that came on a short way is held against its checksum,
+so that the frames are those of a decoding from the start to the bit; any doubt leads back to the start.
+"""
+
+import zlib
+from collections.abc import Iterator, Sequence
+
+import av
+import numpy as np
+
+from uniformer_video.data.decoding.index import FrameIndex
+from uniformer_video.data.decoding.listing import Places, Start
+from uniformer_video.data.decoding.orientation import UPRIGHT, orientation
+from uniformer_video.data.decoding.packets import VideoPackets
+from uniformer_video.data.decoding.spans import spans_for
+
+_APART = 8  # packets at least between two key frames to begin at
+_SEEN = 2  # frames that have to come as they should, a key frame and the one shown next
+_LOOKED_AT = 24  # packets to decode for them, at most
+_SKIPPED_IN = 64  # packets at the start, decoded without the pictures that no other refers to
+
+
+class DoubtfulPlace(Exception):
+    """What came on a short way is not what was seen when the video was counted."""
+
+
+def checksum(frame: av.VideoFrame) -> int | None:
+    """A checksum of all that decides which picture is made of a frame; None where that is not known."""
+    form = frame.format
+    if form.has_palette or form.is_bit_stream:
+        return None
+    size = frame.width, frame.height
+    shown_as = form.name, *size, frame.colorspace, frame.color_range, frame.rotation
+    found = zlib.crc32(repr(shown_as).encode())
+    for number, plane in enumerate(frame.planes):
+        bits = sum(part.bits for part in form.components if part.plane == number)
+        row = min(plane.line_size, -(-bits // 8) * plane.width)
+        pixels = np.frombuffer(memoryview(plane), np.uint8, plane.line_size * plane.height)
+        # behind a row lies what nobody sees, which may be anything
+        rows = pixels.reshape(plane.height, plane.line_size)[:, :row]
+        found = zlib.crc32(np.ascontiguousarray(rows), found)
+    return found
+
+
+class FrameNotes:
+    """What each frame leaves while a video is decoded from its start: its packet and its checksum.
+
+    `complete` is False where a frame has none, or another frame its packet.
+    """
+
+    def __init__(self) -> None:
+        self.packets: list[int] = []
+        self.checksums: list[int] = []
+        self._lack = False
+
+    def add(self, frame: av.VideoFrame) -> None:
+        """Note the next frame, of `VideoPackets.decode_tagged`."""
+        value, packet = checksum(frame), frame.opaque
+        # a first frame that is turned turns others, which do not say so themselves
+        is_turned = not self.packets and orientation(frame) != UPRIGHT
+        if value is None or packet is None or is_turned:
+            self._lack, value, packet = True, 0, -1
+        self.packets.append(packet)
+        self.checksums.append(value)
+
+    @property
+    def complete(self) -> bool:
+        return not self._lack and len(set(self.packets)) == len(self.packets)
+
+
+def find_places(
+    packets: VideoPackets, starts: Sequence[Start], notes: FrameNotes
+) -> Places | None:
+    """Where decoding may begin, and whether it may leave pictures out; None where nothing is gained.
+
+    packets: the video, opened as it will be to decode a clip. starts: its key frames.
+    """
+    ends = packets.is_bare_stream or packets.parameter_sets.change
+    if ends or not notes.complete or not notes.packets or notes.packets[0] != 0:
+        return None
+    frame_of = {packet: frame for frame, packet in enumerate(notes.packets)}
+    good: list[Start] = []
+    frames: list[int] = []
+    reached = 0
+    for start in starts:
+        frame = frame_of.get(start.packet, 0)
+        if start.packet < reached + _APART or frame <= (frames[-1] if frames else 0):
+            continue
+        if _gives(packets, start, frame, frame_of, notes.checksums):
+            good.append(start)
+            frames.append(frame)
+            reached = start.packet
+    skips = packets.may_skip_counted and _may_skip(packets, frame_of, notes.checksums)
+    if not good and not skips:
+        return None
+    return Places(tuple(good), tuple(notes.packets), tuple(notes.checksums), skips)
+
+
+def _gives(
+    packets: VideoPackets,
+    start: Start,
+    first: int,
+    frame_of: dict[int, int],
+    checksums: Sequence[int],
+) -> bool:
+    """Whether decoding from a key frame gives frame `first`, which is its own, and those after it."""
+    following = first
+    last = min(first + _SEEN, len(checksums))
+    try:
+        for frame in packets.decode_tagged(start, start.packet + _LOOKED_AT):
+            if following == first and frame.opaque != start.packet:
+                continue  # one that is shown before it
+            number = frame_of.get(frame.opaque)
+            if number != following or checksum(frame) != checksums[number]:
+                return False
+            following += 1
+            if following == last:
+                return True
+    except av.FFmpegError:
+        pass
+    return False
+
+
+def _may_skip(
+    packets: VideoPackets, frame_of: dict[int, int], checksums: Sequence[int]
+) -> bool:
+    """Whether pictures can be left out at the start, with the others as they were."""
+    stop, came = min(_SKIPPED_IN, len(packets)) - 1, 0
+    try:
+        for frame in packets.decode_tagged(None, stop, needed=(), skips=True):
+            number = frame_of.get(frame.opaque)
+            if number is None or checksum(frame) != checksums[number]:
+                return False
+            came += 1
+    except av.FFmpegError:
+        return False
+    return came < sum(packet <= stop for packet in frame_of)
+
+
+class ShortWays:
+    """Decoding frames of a video from its `places`."""
+
+    def __init__(self, packets: VideoPackets, places: Places) -> None:
+        self._packets, self._places = packets, places
+        self._frame_of = {packet: frame for frame, packet in enumerate(places.packets)}
+        self._starts = {start.packet: start for start in places.starts}
+        entries = ((self._frame_of[packet], packet) for packet in self._starts)
+        numbers = tuple(range(len(places.packets)))
+        self._index = FrameIndex(numbers, places.packets, ((0, 0), *entries))
+
+    def frames(self, wanted: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """(number, frame) of the frames `wanted`, sorted.
+
+        Raises `DoubtfulPlace` where one is another than it was or lacks, `av.FFmpegError`.
+        """
+        for span in spans_for(self._index, wanted):
+            left = set(span.frames)
+            needed = {self._places.packets[number] for number in left}
+            start = self._starts.get(span.start)
+            decoded = self._packets.decode_tagged(start, span.stop, needed, self._places.skips)
+            for frame in decoded:
+                number = self._frame_of.get(frame.opaque)
+                if number in left:
+                    if checksum(frame) != self._places.checksums[number]:
+                        raise DoubtfulPlace
+                    yield number, frame
+                    left.discard(number)
+                    if not left:
+                        break
+                del frame  # else the decoder needs memory for one more
+            if left:
+                raise DoubtfulPlace
