@@ -149,7 +149,7 @@ class VideoPackets:
     def _starts_among(self, numbered: Iterable[tuple[int, av.Packet]]) -> Iterator[Start]:
         """The key frames to which can be gone back."""
         for number, packet in numbered:
-            time = packet.pts if self.have_times and packet.pts is not None else packet.dts
+            time = self._sought_time(packet)
             if packet.is_keyframe and time is not None and packet.pos is not None:
                 yield Start(number, time, packet.pos)
 
@@ -366,16 +366,16 @@ class VideoPackets:
         return _set_for(lambda: self._decoder, numbered, needed, skips, tagged)
 
     def decode_tagged(
-        self, start: Start | None, stop: int, needed: Container[int] = (), skips: bool = False
+        self, start: Start | None, needed: Container[int] = (), skips: bool = False
     ) -> Iterator[av.VideoFrame]:
-        """As `decode_span` from a key frame, or from the first packet, by a decoder that has seen nothing else.
+        """As `decode_span` from a key frame, or the first packet, to the end, by a decoder that has seen nothing.
 
         The frames are tagged. What comes is the same each time, whatever was
         decoded before.
         """
         decoder = new_decoder(self._decoder)
         first = start.packet if start else 0
-        packets = islice(self._gone_to(start) if start else self._rewound(), stop + 1 - first)
+        packets = self._gone_to(start) if start else self._rewound()
         numbered = enumerate(_in_batches(packets, _FEW), first)
         fed = _set_for(lambda: decoder, numbered, needed, skips, True)
         return decode_packets(decoder.decode, fed, to_bare_end=False)
@@ -384,9 +384,16 @@ class VideoPackets:
         """The packets from a key frame on, read from the file; nothing where it is not found."""
         self._at_start = False
         self._container.seek(start.time, stream=self._stream)
+        # of some containers several packets have one position
         return dropwhile(
-            lambda packet: packet.pos != start.position, demux(self._container, self._stream)
+            lambda packet: (
+                packet.pos != start.position or self._sought_time(packet) != start.time
+            ),
+            demux(self._container, self._stream),
         )
+
+    def _sought_time(self, packet: av.Packet) -> int | None:
+        return packet.pts if self.have_times and packet.pts is not None else packet.dts
 
     def decode_all(self, tagged: bool = False) -> Iterator[av.VideoFrame]:
         """Decode all of them. tagged: as `decode_span` takes it."""

@@ -11,7 +11,8 @@ so that the frames are those of a decoding from the start to the bit; any doubt 
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import av
 import numpy as np
@@ -24,7 +25,7 @@ from uniformer_video.data.decoding.spans import spans_for
 
 _APART = 8  # packets at least between two key frames to begin at
 _SEEN = 2  # frames that have to come as they should, a key frame and the one shown next
-_LOOKED_AT = 24  # packets to decode for them, at most
+_LOOKED_AT = 16  # frames among which they have to come
 _SKIPPED_IN = 64  # packets at the start, decoded without the pictures that no other refers to
 
 
@@ -115,7 +116,7 @@ def _gives(
     following = first
     last = min(first + _SEEN, len(checksums))
     try:
-        for frame in packets.decode_tagged(start, start.packet + _LOOKED_AT):
+        for frame in islice(packets.decode_tagged(start), _LOOKED_AT):
             if following == first and frame.opaque != start.packet:
                 continue  # one that is shown before it
             number = frame_of.get(frame.opaque)
@@ -133,16 +134,18 @@ def _may_skip(
     packets: VideoPackets, frame_of: dict[int, int], checksums: Sequence[int]
 ) -> bool:
     """Whether pictures can be left out at the start, with the others as they were."""
-    stop, came = min(_SKIPPED_IN, len(packets)) - 1, 0
+    came = 0
     try:
-        for frame in packets.decode_tagged(None, stop, needed=(), skips=True):
+        for frame in packets.decode_tagged(None, skips=True):
+            if frame.opaque >= _SKIPPED_IN:
+                break
             number = frame_of.get(frame.opaque)
             if number is None or checksum(frame) != checksums[number]:
                 return False
             came += 1
     except av.FFmpegError:
         return False
-    return came < sum(packet <= stop for packet in frame_of)
+    return came < sum(packet < _SKIPPED_IN for packet in frame_of)
 
 
 class ShortWays:
@@ -155,6 +158,7 @@ class ShortWays:
         entries = ((self._frame_of[packet], packet) for packet in self._starts)
         numbers = tuple(range(len(places.packets)))
         self._index = FrameIndex(numbers, places.packets, ((0, 0), *entries))
+        self._b_pictures = _b_pictures(places.packets)
 
     def frames(self, wanted: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """(number, frame) of the frames `wanted`, sorted.
@@ -163,9 +167,10 @@ class ShortWays:
         """
         for span in spans_for(self._index, wanted):
             left = set(span.frames)
-            needed = {self._places.packets[number] for number in left}
+            needed = set(self._needed(left))
             start = self._starts.get(span.start)
-            decoded = self._packets.decode_tagged(start, span.stop, needed, self._places.skips)
+            # past the end of the span, as one decoder that is emptied too early gives other pictures
+            decoded = self._packets.decode_tagged(start, needed, self._places.skips)
             for frame in decoded:
                 number = self._frame_of.get(frame.opaque)
                 if number in left:
@@ -178,3 +183,26 @@ class ShortWays:
                 del frame  # else the decoder needs memory for one more
             if left:
                 raise DoubtfulPlace
+
+    def _needed(self, frames: Iterable[int]) -> Iterator[int]:
+        """The packets not to be left out for these frames: with a B picture, the B pictures right before it.
+
+        In a packed stream of MPEG-4 (DivX, XviD) a packet may hold the picture of the next one, and the decoder
+        that leaves one out loses what it would have kept for the one after.
+        """
+        for frame in frames:
+            packet = self._places.packets[frame]
+            yield packet
+            while packet in self._b_pictures:
+                packet -= 1
+                yield packet
+
+
+def _b_pictures(packets: Sequence[int]) -> set[int]:
+    """Those of the packets, in the order in which they are shown, that come after one that is shown later."""
+    found, earliest = set(), packets[-1]
+    for packet in reversed(packets):
+        if packet > earliest:
+            found.add(packet)
+        earliest = min(packet, earliest)
+    return found
