@@ -7,9 +7,12 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 
 from uniformer_video.data.decoding.index_store import (
+    DOUBTED,
     FOUND,
     INDEX_FOLDER,
     LEFT_OUT,
+    PLACED,
+    UNPLACED,
     UNWRITTEN,
     WRITTEN,
     IndexStore,
@@ -91,7 +94,8 @@ def say_frame_index(data: Data, ranks: Ranks) -> None:
     if index is None:
         return
     counts = sum(ranks.exchange(index.tally.total()), Counter())
-    if line := _line(index, counts):
+    begun = sum(ranks.exchange(index.tally.begun()), Counter())
+    if line := _line(index, counts) + _line_of_counted(begun):
         ranks.say(line)
 
 
@@ -111,3 +115,17 @@ def _line(index: IndexStore, counts: Counter[str]) -> str:
     return (
         f"Frame index {index.folder}: of {plural(opened, 'opening')} of a video {', '.join(parts)}."
     )
+
+
+def _line_of_counted(begun: Counter[str]) -> str:
+    """What to add of videos whose frames are counted; "" where there was none."""
+    opened = begun[PLACED] + begun[UNPLACED]
+    if not opened:
+        return ""
+    line = (
+        f" {opened:,} of them have frames that are counted: {begun[PLACED]:,} with key frames to begin at or "
+        f"pictures to leave out, {begun[UNPLACED]:,} decoded from the first frame"
+    )
+    if begun[DOUBTED]:
+        line += f"; {plural(begun[DOUBTED], 'clip')} came out otherwise than counted, and began anew there"
+    return f"{line}."
