@@ -27,6 +27,8 @@ _APART = 8  # packets at least between two key frames to begin at
 _SEEN = 2  # frames that have to come as they should, a key frame and the one shown next
 _LOOKED_AT = 16  # frames among which they have to come
 _SKIPPED_IN = 64  # packets at the start, decoded without the pictures that no other refers to
+_EVERY = 7  # of the frames there, which is asked for in between: of B pictures in twos and threes each kind
+_LAST = 8  # packets at the end that are decoded in any case
 
 
 class DoubtfulPlace(Exception):
@@ -99,7 +101,7 @@ def find_places(
             good.append(start)
             frames.append(frame)
             reached = start.packet
-    skips = packets.may_skip_counted and _may_skip(packets, frame_of, notes.checksums)
+    skips = _may_skip(packets, frame_of, notes.checksums)
     if not good and not skips:
         return None
     return Places(tuple(good), tuple(notes.packets), tuple(notes.checksums), skips)
@@ -133,19 +135,36 @@ def _gives(
 def _may_skip(
     packets: VideoPackets, frame_of: dict[int, int], checksums: Sequence[int]
 ) -> bool:
-    """Whether pictures can be left out at the start, with the others as they were."""
+    """Whether pictures can be left out at the start, all of them and some, with the others as they were."""
+    if not packets.may_skip_counted:
+        return False
+    shown = tuple(frame_of)
+    looked_at = sum(packet < _SKIPPED_IN for packet in shown)
+    frames = range(_EVERY, looked_at, _EVERY)
+    few = set(_needed_for(frames, shown, _b_pictures(shown)))
+    came = _frames_without(packets, set(), frame_of, checksums)
+    return 0 < came < looked_at and _frames_without(packets, few, frame_of, checksums) > 0
+
+
+def _frames_without(
+    packets: VideoPackets,
+    needed: set[int],
+    frame_of: dict[int, int],
+    checksums: Sequence[int],
+) -> int:
+    """How many frames come at the start without what no other refers to; 0 where one is another than it was."""
     came = 0
     try:
-        for frame in packets.decode_tagged(None, skips=True):
+        for frame in packets.decode_tagged(None, needed, skips=True):
             if frame.opaque >= _SKIPPED_IN:
                 break
             number = frame_of.get(frame.opaque)
             if number is None or checksum(frame) != checksums[number]:
-                return False
+                return 0
             came += 1
     except av.FFmpegError:
-        return False
-    return came < sum(packet < _SKIPPED_IN for packet in frame_of)
+        return 0
+    return came
 
 
 class ShortWays:
@@ -167,7 +186,7 @@ class ShortWays:
         """
         for span in spans_for(self._index, wanted):
             left = set(span.frames)
-            needed = set(self._needed(left))
+            needed = set(_needed_for(left, self._places.packets, self._b_pictures))
             start = self._starts.get(span.start)
             # past the end of the span, as one decoder that is emptied too early gives other pictures
             decoded = self._packets.decode_tagged(start, needed, self._places.skips)
@@ -184,18 +203,23 @@ class ShortWays:
             if left:
                 raise DoubtfulPlace
 
-    def _needed(self, frames: Iterable[int]) -> Iterator[int]:
-        """The packets not to be left out for these frames: with a B picture, the B pictures right before it.
 
-        In a packed stream of MPEG-4 (DivX, XviD) a packet may hold the picture of the next one, and the decoder
-        that leaves one out loses what it would have kept for the one after.
-        """
-        for frame in frames:
-            packet = self._places.packets[frame]
+def _needed_for(
+    frames: Iterable[int], packets: Sequence[int], b_pictures: set[int]
+) -> Iterator[int]:
+    """The packets not to be left out for some frames: with a B picture, the B pictures right before it.
+
+    In a packed stream of MPEG-4 (DivX, XviD) a packet may hold the picture of the next one, and the decoder
+    that leaves one out loses what it would have kept for the one after. At the end of the video it would show
+    that in place of the last frame.
+    """
+    yield from range(max(packets) - _LAST, max(packets) + 1)
+    for frame in frames:
+        packet = packets[frame]
+        yield packet
+        while packet in b_pictures:
+            packet -= 1
             yield packet
-            while packet in self._b_pictures:
-                packet -= 1
-                yield packet
 
 
 def _b_pictures(packets: Sequence[int]) -> set[int]:
