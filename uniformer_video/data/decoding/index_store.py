@@ -53,7 +53,7 @@ class Tally:
         self._cells = RawArray("q", _SLOTS * len(_COUNTED))
 
     def add(self, what: str) -> None:
-        """Count one of `FOUND`, `WRITTEN`, `UNWRITTEN` and `LEFT_OUT`, or `PLACED`, `UNPLACED` and `DOUBTED`."""
+        """Count one of what `total` gives, or of what `begun` gives."""
         self._cells[os.getpid() % _SLOTS * len(_COUNTED) + _COUNTED.index(what)] += 1
 
     def total(self) -> Counter[str]:

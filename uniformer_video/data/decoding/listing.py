@@ -103,7 +103,7 @@ def _unpacked_places(content: dict[str, Any]) -> Places:
     checksums = b64decode(content["checksums"])
     return Places(
         starts=tuple(Start(*row) for row in zip(*columns, strict=True)),
-        packets=tuple(_sums(content["packets"])),
+        packets=tuple(number for number in _sums(content["packets"]) if number is not None),
         checksums=struct.unpack(f">{len(checksums) // 4}I", checksums),
         skips=content["skips"],
     )

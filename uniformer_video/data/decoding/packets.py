@@ -6,15 +6,15 @@ in the video is emptying the decoder and feeding it from there, in any container
 """
 
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import dropwhile, islice
-from typing import Literal
 
 import av
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 
+from uniformer_video.data.decoding.feeding import FEW, SCANNED, in_batches, set_for
 from uniformer_video.data.decoding.listing import Listing, Start
 from uniformer_video.data.decoding.nal import ParameterSets, temporal_layers
 from uniformer_video.data.decoding.opening import new_decoder, open_stream, reason_of
@@ -40,9 +40,6 @@ _CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)$")  # of a tag of Matroska
 # Codecs with B pictures, which may be shown before what was decoded before them; their decoders leave
 # out a picture that no other refers to, with the others as they were.
 _HAS_B_PICTURES = {"h264", "hevc", "mpeg1video", "mpeg2video"}
-_COUNTED_B_PICTURES = {"mpeg4", "vc1", "wmv3"}  # of codecs that do not give one frame a packet
-_SCANNED = 64  # packets looked at together; what one of them holds is in memory meanwhile
-_FEW = 16  # packets read together where a few may be all that is needed
 
 
 class VideoPackets:
@@ -50,8 +47,9 @@ class VideoPackets:
 
     Known once they are listed: `times`, the presentation time of each packet in ticks of `time_base`, None
     where the file gives none; `keys` and `hidden`, the numbers of the key frames and of the packets that
-    show no frame; `starts`, those of the key frames that can be sought; `parameter_sets`; `formats`, the names of the container's format; `allow_skipping`,
-    whether pictures that nobody asked for and no other refers to may be left undecoded.
+    show no frame; `starts`, the key frames that can be sought, where this was not known;
+    `parameter_sets`; `formats`, the names of the container's format; `allow_skipping`, whether pictures that nobody asked for
+    and no other refers to may be left undecoded.
     """
 
     kept_bytes = 64 << 20  # of packets, and of frames that were decoded to count them
@@ -127,7 +125,7 @@ class VideoPackets:
         self._kept, self._at_start = [], False
         size = broken = 0
         is_vp8, packets = self.codec == "vp8", self._readable()
-        while batch := list(islice(packets, _SCANNED)):
+        while batch := list(islice(packets, SCANNED)):
             numbered = list(enumerate(batch, len(self.times)))
             self.times += [packet.pts for packet in batch]
             self.keys += [number for number, packet in numbered if packet.is_keyframe]
@@ -279,11 +277,6 @@ class VideoPackets:
         return bool(self.formats & _NO_SEEKING)
 
     @property
-    def may_skip_counted(self) -> bool:
-        """Whether frames that are counted may be of pictures that no other refers to."""
-        return self.have_b_pictures or self.codec in _COUNTED_B_PICTURES
-
-    @property
     def picture_bytes(self) -> float:
         """About what a decoded frame takes, by what the file says of its size."""
         return self._decoder.width * self._decoder.height * 1.5  # those of 8-bit 4:2:0
@@ -303,7 +296,7 @@ class VideoPackets:
             yield from enumerate(islice(self._kept, number, end), number)
             return
         packets = islice(self._sought(number) if number else self._rewound(), end - number)
-        yield from enumerate(_in_batches(packets), number)
+        yield from enumerate(in_batches(packets), number)
 
     def _sought(self, number: int) -> Iterator[av.Packet]:
         """The packets from a key frame on, read from the file."""
@@ -350,8 +343,8 @@ class VideoPackets:
     ) -> Iterator[av.VideoFrame]:
         """Decode the packets of a span, then what the decoder holds back.
 
-        With `skips`, packets outside `needed` are left out where no other refers to them. tagged: `opaque`
-        of a frame is the number of its packet.
+        With `skips`, packets outside `needed` are left out where no other refers to them. tagged: `tag_of`
+        a frame is the number of its packet.
         """
         to_bare_end = is_bare(self._container) and span.stop == len(self) - 1
         return decode_packets(self._decode, self._fed(span, needed, skips, tagged), to_bare_end)
@@ -363,21 +356,20 @@ class VideoPackets:
         self, span: Span, needed: Container[int], skips: bool, tagged: bool
     ) -> Iterator[av.Packet]:
         numbered = self.from_number(span.start, span.stop)
-        return _set_for(lambda: self._decoder, numbered, needed, skips, tagged)
+        return set_for(lambda: self._decoder, numbered, needed, skips, tagged)
 
     def decode_tagged(
         self, start: Start | None, needed: Container[int] = (), skips: bool = False
     ) -> Iterator[av.VideoFrame]:
-        """As `decode_span` from a key frame, or the first packet, to the end, by a decoder that has seen nothing.
+        """As `decode_span`, from a key frame or the first packet to the end, the frames tagged.
 
-        The frames are tagged. What comes is the same each time, whatever was
-        decoded before.
+        A new decoder is used each time, so that what comes is the same whatever was decoded before.
         """
         decoder = new_decoder(self._decoder)
         first = start.packet if start else 0
         packets = self._gone_to(start) if start else self._rewound()
-        numbered = enumerate(_in_batches(packets, _FEW), first)
-        fed = _set_for(lambda: decoder, numbered, needed, skips, True)
+        numbered = enumerate(in_batches(packets, FEW), first)
+        fed = set_for(lambda: decoder, numbered, needed, skips, True)
         return decode_packets(decoder.decode, fed, to_bare_end=False)
 
     def _gone_to(self, start: Start) -> Iterator[av.Packet]:
@@ -386,9 +378,7 @@ class VideoPackets:
         self._container.seek(start.time, stream=self._stream)
         # of some containers several packets have one position
         return dropwhile(
-            lambda packet: (
-                packet.pos != start.position or self._sought_time(packet) != start.time
-            ),
+            lambda packet: packet.pos != start.position or self._sought_time(packet) != start.time,
             demux(self._container, self._stream),
         )
 
@@ -413,45 +403,3 @@ class VideoPackets:
     def _close_container(self) -> None:
         if self._opened is not None:
             self._opened.close()
-
-
-def _set_for(
-    decoder: Callable[[], VideoCodecContext],
-    numbered: Iterable[tuple[int, av.Packet]],
-    needed: Container[int],
-    skips: bool,
-    tagged: bool,
-) -> Iterator[av.Packet]:
-    """The packets, each when the decoder is set for it: to leave out what nobody needs, and to hand tags on.
-
-    decoder: gives that of the container which is open once a packet has come.
-    """
-    mode = ""
-    for number, packet in numbered:
-        wish: Literal["NONREF", "DEFAULT"]
-        wish = "NONREF" if skips and number not in needed else "DEFAULT"
-        if wish != mode:
-            decoder().skip_frame = mode = wish
-        if tagged:
-            decoder().copy_opaque, packet.opaque = True, number
-        yield packet
-
-
-def _in_batches(packets: Iterator[av.Packet], size: int = _SCANNED) -> Iterator[av.Packet]:
-    """The same, read some at once: one between others that are decoded takes three times as long.
-
-    Those before an error of FFmpeg come before it.
-    """
-    late: av.FFmpegError | None = None
-    while late is None:
-        batch: list[av.Packet] = []
-        try:
-            for packet in islice(packets, size):
-                batch.append(packet)  # one by one: what came before an error stays
-        except av.FFmpegError as error:
-            late = error
-        if not batch:
-            break
-        yield from batch
-    if late:
-        raise late

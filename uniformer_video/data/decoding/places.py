@@ -17,6 +17,7 @@ from itertools import islice
 import av
 import numpy as np
 
+from uniformer_video.data.decoding.feeding import tag_of
 from uniformer_video.data.decoding.index import FrameIndex
 from uniformer_video.data.decoding.listing import Places, Start
 from uniformer_video.data.decoding.orientation import UPRIGHT, orientation
@@ -49,7 +50,7 @@ def checksum(frame: av.VideoFrame) -> int | None:
         pixels = np.frombuffer(memoryview(plane), np.uint8, plane.line_size * plane.height)
         # behind a row lies what nobody sees, which may be anything
         rows = pixels.reshape(plane.height, plane.line_size)[:, :row]
-        found = zlib.crc32(np.ascontiguousarray(rows), found)
+        found = zlib.crc32(np.ascontiguousarray(rows).data, found)
     return found
 
 
@@ -65,11 +66,11 @@ class FrameNotes:
         self._lack = False
 
     def add(self, frame: av.VideoFrame) -> None:
-        """Note the next frame, of `VideoPackets.decode_tagged`."""
-        value, packet = checksum(frame), frame.opaque
+        """Note the next frame, which is tagged with its packet."""
+        value, packet = checksum(frame), tag_of(frame)
         # a first frame that is turned turns others, which do not say so themselves
         is_turned = not self.packets and orientation(frame) != UPRIGHT
-        if value is None or packet is None or is_turned:
+        if value is None or packet < 0 or is_turned:
             self._lack, value, packet = True, 0, -1
         self.packets.append(packet)
         self.checksums.append(value)
@@ -79,9 +80,7 @@ class FrameNotes:
         return not self._lack and len(set(self.packets)) == len(self.packets)
 
 
-def find_places(
-    packets: VideoPackets, starts: Sequence[Start], notes: FrameNotes
-) -> Places | None:
+def find_places(packets: VideoPackets, starts: Sequence[Start], notes: FrameNotes) -> Places | None:
     """Where decoding may begin, and whether it may leave pictures out; None where nothing is gained.
 
     packets: the video, opened as it will be to decode a clip. starts: its key frames.
@@ -119,9 +118,9 @@ def _gives(
     last = min(first + _SEEN, len(checksums))
     try:
         for frame in islice(packets.decode_tagged(start), _LOOKED_AT):
-            if following == first and frame.opaque != start.packet:
+            if following == first and tag_of(frame) != start.packet:
                 continue  # one that is shown before it
-            number = frame_of.get(frame.opaque)
+            number = frame_of.get(tag_of(frame))
             if number != following or checksum(frame) != checksums[number]:
                 return False
             following += 1
@@ -132,17 +131,17 @@ def _gives(
     return False
 
 
-def _may_skip(
-    packets: VideoPackets, frame_of: dict[int, int], checksums: Sequence[int]
-) -> bool:
+def _may_skip(packets: VideoPackets, frame_of: dict[int, int], checksums: Sequence[int]) -> bool:
     """Whether pictures can be left out at the start, all of them and some, with the others as they were."""
-    if not packets.may_skip_counted:
-        return False
     shown = tuple(frame_of)
-    looked_at = sum(packet < _SKIPPED_IN for packet in shown)
-    frames = range(_EVERY, looked_at, _EVERY)
-    few = set(_needed_for(frames, shown, _b_pictures(shown)))
-    came = _frames_without(packets, set(), frame_of, checksums)
+    b_pictures, looked_at = _b_pictures(shown), sum(packet < _SKIPPED_IN for packet in shown)
+    if not b_pictures:
+        return False
+    none, few = (
+        set(_needed_for(frames, shown, b_pictures))
+        for frames in ((), range(_EVERY, looked_at, _EVERY))
+    )
+    came = _frames_without(packets, none, frame_of, checksums)
     return 0 < came < looked_at and _frames_without(packets, few, frame_of, checksums) > 0
 
 
@@ -152,13 +151,13 @@ def _frames_without(
     frame_of: dict[int, int],
     checksums: Sequence[int],
 ) -> int:
-    """How many frames come at the start without what no other refers to; 0 where one is another than it was."""
+    """How many frames come at the start without what no other refers to; 0 where one is another."""
     came = 0
     try:
         for frame in packets.decode_tagged(None, needed, skips=True):
-            if frame.opaque >= _SKIPPED_IN:
+            if tag_of(frame) >= _SKIPPED_IN:
                 break
-            number = frame_of.get(frame.opaque)
+            number = frame_of.get(tag_of(frame))
             if number is None or checksum(frame) != checksums[number]:
                 return 0
             came += 1
@@ -176,7 +175,7 @@ class ShortWays:
         self._starts = {start.packet: start for start in places.starts}
         entries = ((self._frame_of[packet], packet) for packet in self._starts)
         numbers = tuple(range(len(places.packets)))
-        self._index = FrameIndex(numbers, places.packets, ((0, 0), *entries))
+        self._index = FrameIndex(numbers, tuple(places.packets), ((0, 0), *entries))
         self._b_pictures = _b_pictures(places.packets)
 
     def frames(self, wanted: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -191,7 +190,7 @@ class ShortWays:
             # past the end of the span, as one decoder that is emptied too early gives other pictures
             decoded = self._packets.decode_tagged(start, needed, self._places.skips)
             for frame in decoded:
-                number = self._frame_of.get(frame.opaque)
+                number = self._frame_of.get(tag_of(frame))
                 if number in left:
                     if checksum(frame) != self._places.checksums[number]:
                         raise DoubtfulPlace
