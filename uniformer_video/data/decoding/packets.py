@@ -47,8 +47,8 @@ class VideoPackets:
 
     Known once they are listed: `times`, the presentation time of each packet in ticks of `time_base`, None
     where the file gives none; `keys` and `hidden`, the numbers of the key frames and of the packets that
-    show no frame; `starts`, the key frames that can be sought, where this was not known;
-    `parameter_sets`; `formats`, the names of the container's format; `allow_skipping`, whether pictures that nobody asked for
+    show no frame; `starts`, the key frames that can be sought, where this was not known; `parameter_sets`;
+    `formats`, the names of the container's format; `allow_skipping`, whether pictures that nobody asked for
     and no other refers to may be left undecoded.
     """
 
