@@ -9,6 +9,7 @@ import pytest
 from videos import encode, numbered_frames, pack_b_pictures, turn
 
 from uniformer_video.data.decoding import open_video, pyav
+from uniformer_video.data.decoding.feeding import tag_of
 from uniformer_video.data.decoding.index_store import IndexStore
 from uniformer_video.data.decoding.listing import Listing, Places, Start, pack, unpack
 from uniformer_video.data.decoding.packets import VideoPackets
@@ -59,7 +60,7 @@ def decoded(monkeypatch):
 
     def decode(self, *args, **kwargs):
         for frame in original(self, *args, **kwargs):
-            seen.append(frame.opaque)
+            seen.append(tag_of(frame))
             yield frame
 
     monkeypatch.setattr(VideoPackets, "decode_tagged", decode)

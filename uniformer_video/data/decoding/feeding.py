@@ -29,13 +29,14 @@ def set_for(
         if wish != mode:
             decoder().skip_frame = mode = wish
         if tagged:
-            decoder().copy_opaque, packet.opaque = True, number
+            # in an object of its own: PyAV forgets one as soon as any packet that holds it is gone
+            decoder().copy_opaque, packet.opaque = True, (number,)
         yield packet
 
 
 def tag_of(frame: av.VideoFrame) -> int:
     """The number of the packet that a frame is of, where packets were tagged; -1 where it is lost."""
-    return frame.opaque if isinstance(frame.opaque, int) else -1
+    return frame.opaque[0] if isinstance(frame.opaque, tuple) else -1
 
 
 def in_batches(packets: Iterator[av.Packet], size: int = SCANNED) -> Iterator[av.Packet]:
