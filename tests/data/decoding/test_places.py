@@ -14,7 +14,7 @@ from uniformer_video.data.decoding.index_store import IndexStore
 from uniformer_video.data.decoding.listing import Listing, Places, Start, pack, unpack
 from uniformer_video.data.decoding.packets import VideoPackets
 
-FRAMES = 60
+FRAMES = 61  # the last group of pictures of bf=2 has B pictures
 # kind: (name, options, whether key frames are found to begin at, whether pictures may be left out)
 KINDS = {
     "avi": ("a.avi", {"codec": "mpeg4", "g": "10"}, True, False),
@@ -138,10 +138,22 @@ def test_what_comes_out_otherwise_is_decoded_from_the_start(encoded, store):
 
 
 def test_key_frames_that_give_other_pictures_are_left_out(encoded, store):
-    """Of 60 packets with the mark of a key frame three are some."""
+    """Of 61 packets with the mark of a key frame four are some."""
     path = encoded("h263")
     list_it(path, store)
-    assert [start.packet for start in kept_places(path, store).starts] == [20, 40]
+    assert [start.packet for start in kept_places(path, store).starts] == [20, 40, 60]
+
+
+def test_pictures_that_the_decoder_misses_are_not_left_out(encoded, store, tmp_path):
+    """Without the times of the packets without a picture, B pictures depend on those that come before."""
+    source = encoded("avi, one key frame")
+    path = pack_b_pictures(source, tmp_path / "a.avi", timed=False)
+    expected = list_it(path, store)
+    assert kept_places(path, store) is None
+    np.testing.assert_array_equal(ask(path, store, [47]), expected[[47]])
+    path = pack_b_pictures(source, tmp_path / "b.avi")
+    list_it(path, store)
+    assert kept_places(path, store).skips
 
 
 def test_a_damaged_video(encoded, store, tmp_path):
