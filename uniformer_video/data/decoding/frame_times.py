@@ -100,16 +100,17 @@ class CountedFrames:
         self._kept: list[av.VideoFrame] | None = None
         self._was_asked = self._was_counted = False
 
-    def begin_at_start(self, count: int) -> bool:
-        """Whether the next request should not go a short way. count: how many frames there are.
+    def take_request(self, count: int) -> bool:
+        """Whether a request is answered from here, though there is a short way. count: of all frames.
 
-        It should where all frames are in memory, and where they will be, for the second one and further.
+        It is where all frames are in memory, and where they will be from now on, for a second request, which
+        those after it gain by.
         """
         fits = count * self._packets.picture_bytes <= self._packets.kept_bytes
-        if self._kept is None and not (self._was_asked and fits):
-            self._was_asked = True
-            return False
-        return True
+        if self._kept is not None or (self._was_asked and fits):
+            return True
+        self._was_asked = True
+        return False
 
     def count(
         self, note: Callable[[av.VideoFrame], None] | None = None

@@ -246,7 +246,7 @@ class PyAVReader(Reader):
 
     def _frames_by_count(self, clip: Clip, short_side: int) -> np.ndarray:
         short_ways = self._short_ways
-        if short_ways and not self._counted.begin_at_start(self.num_frames):
+        if short_ways and not self._counted.take_request(self.num_frames):
             try:
                 for count, frame in short_ways.frames(clip.wanted):
                     self._put(clip, count, frame, short_side)
