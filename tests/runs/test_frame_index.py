@@ -1,6 +1,7 @@
 """DATA.FRAME_INDEX: the run is the same with it, to the bit; where it is kept, and what is said of it."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,23 @@ def test_a_folder_that_cannot_be_written_is_said_and_no_error(build, tmp_path):
     assert not index.is_writable
     assert f"cannot be kept: {tmp_path}/file/index cannot be written: Not a directory" in said
     assert "is no folder" in build(tmp_path / "file")[1]
+
+
+def test_it_says_how_counted_videos_are_decoded(caplog, tmp_path):
+    caplog.set_level("INFO")
+    index = IndexStore(tmp_path)
+    data = replace(FILES, frame_index=index)
+    for what in ("found", "found", "found", "placed", "placed", "unplaced"):
+        index.tally.add(what)
+    with join_ranks(60, 60) as ranks:
+        say_frame_index(data, ranks)
+        assert caplog.text.endswith(
+            " 0 listed for it. 3 of them have frames that are counted: 2 with key frames to begin at or "
+            "pictures to leave out, 1 decoded from the first frame.\n"
+        )
+        index.tally.add("doubted")
+        say_frame_index(data, ranks)
+        assert "frame; 1 clip came out otherwise than counted, and began anew there." in caplog.text
 
 
 def test_there_is_none_where_nothing_is_gained(build):

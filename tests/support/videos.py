@@ -62,6 +62,55 @@ def encode(path, frames, codec="libx264", pix_fmt="yuv420p", times=None, context
     return path
 
 
+def pack_b_pictures(source, path, timed=True):
+    """Pack the B pictures of MPEG-4 in an AVI file as DivX and XviD do, and return the path.
+
+    A packet holds a P picture and the first B picture after it; one without a picture, which the decoder
+    drops, makes up for it. timed: it has the time of the P picture, as it should, or else none.
+    """
+    with av.open(str(source)) as given, av.open(str(path), "w") as container:
+        (stream,) = given.streams.video
+        copied = container.add_stream_from_template(stream)
+        data = [bytes(packet) for packet in given.demux(stream) if packet.size]
+        groups, packed = [], []
+        for picture in data:
+            if _header_of(picture).startswith("10"):  # B
+                groups[-1].append(picture)
+            else:
+                groups.append([picture])
+        for first, *between in groups:
+            if _header_of(first).startswith("00"):  # I
+                place = first.index(_PICTURE)
+                first = first[:place] + b"\0\0\1\xb2DivX503b1393p" + first[place:]
+            packed.append(b"".join([first, *between[:1]]))
+            packed += [*between[1:], _without_picture(first, timed)] if between else []
+        for number, picture in enumerate(packed):
+            packet = av.Packet(picture)
+            packet.stream, packet.time_base = copied, stream.time_base
+            packet.pts = packet.dts = number
+            container.mux(packet)
+    return path
+
+
+_PICTURE = b"\0\0\1\xb6"
+
+
+def _header_of(picture):
+    """The first bits of a picture of MPEG-4: two for its kind, then its time (ISO/IEC 14496-2, 6.2.5)."""
+    start = picture.index(_PICTURE) + len(_PICTURE)
+    return "".join(f"{byte:08b}" for byte in picture[start : start + 8])
+
+
+def _without_picture(picture, timed):
+    """A P picture with the time of another, 25 ticks a second, that is not coded."""
+    header = _header_of(picture)
+    end = header.index("0", 2) + 1 + 1 + 5  # whole seconds, a marker, ticks
+    time = header[2:end] if timed else "0100000"
+    bits = f"01{time}100"
+    bits += "1" * (-len(bits) % 8)
+    return _PICTURE + int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
 def write_streams(path, videos, cover=None, sound=False):
     """Write streams of `videos`, (uint8 `[T, H, W, 3]` frames, disposition) each, into one file; its path.
 

@@ -1,8 +1,8 @@
 """Depthwise convolution on a CPU, with gradients that are several times as fast as torch's own.
 
 The forward pass is torch's. The gradient for the tokens is the forward pass of the output's gradient with the
-mirrored kernel, which torch computes ten times as fast as its own form of that gradient. The gradient of the
-weights is made by the loops of `depthwise_loop.py`, where numba is installed (the extra `fast`); else by torch.
+mirrored kernel, which torch computes ten times as fast as its own form of that gradient. That of the weights
+is made by the loops of `depthwise_loop.py`, where numba is installed (the extra `fast`), else by torch.
 `benchmarks/README.md` has what was measured.
 """
 

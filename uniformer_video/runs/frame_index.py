@@ -9,9 +9,12 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.data.decoding.index_store import (
     BROKEN,
+    DOUBTED,
     FOUND,
     INDEX_FOLDER,
     LEFT_OUT,
+    PLACED,
+    UNPLACED,
     UNWRITTEN,
     WRITTEN,
     IndexStore,
@@ -92,9 +95,11 @@ def say_frame_index(data: Data, ranks: Ranks) -> None:
     index = data.frame_index
     if index is None:
         return
-    told = ranks.exchange((index.tally.total(), index.tally.broken()))
-    counts = sum((own for own, _ in told), Counter[str]())
-    if line := _line(index, counts, sorted({path for _, broken in told for path in broken})):
+    told = ranks.exchange((index.tally.total(), index.tally.begun(), index.tally.broken()))
+    counts = sum((total for total, _, _ in told), Counter[str]())
+    begun = sum((own for _, own, _ in told), Counter[str]())
+    broken = sorted({path for _, _, paths in told for path in paths})
+    if line := _line(index, counts, broken) + _line_of_counted(begun):
         ranks.say(line)
 
 
@@ -116,3 +121,17 @@ def _line(index: IndexStore, counts: Counter[str], broken: Sequence[str]) -> str
     return (
         f"Frame index {index.folder}: of {plural(opened, 'opening')} of a video {', '.join(parts)}."
     )
+
+
+def _line_of_counted(begun: Counter[str]) -> str:
+    """What to add of videos whose frames are counted; "" where there was none."""
+    opened = begun[PLACED] + begun[UNPLACED]
+    if not opened:
+        return ""
+    line = (
+        f" {opened:,} of them have frames that are counted: {begun[PLACED]:,} with key frames to begin at or "
+        f"pictures to leave out, {begun[UNPLACED]:,} decoded from the first frame"
+    )
+    if begun[DOUBTED]:
+        line += f"; {plural(begun[DOUBTED], 'clip')} came out otherwise than counted, and began anew there"
+    return f"{line}."

@@ -151,9 +151,9 @@ def skipped(path, monkeypatch):
     """How many packets of a video were decoded as "not if nobody refers to it" for one frame."""
     modes, spanned = [], VideoPackets.decode_span
 
-    def spy(self, span, needed=(), skips=False):
+    def spy(self, span, needed=(), skips=False, tagged=False):
         modes.append((skips, span.stop - span.start + 1 - len(needed)))
-        return spanned(self, span, needed, skips)
+        return spanned(self, span, needed, skips, tagged)
 
     monkeypatch.setattr(VideoPackets, "decode_span", spy)
     with open_video(path) as video:

@@ -4,7 +4,7 @@ Listing the packets is fast and tells all, where their times can be trusted. Whe
 counted by decoding every one of them, and bring their times along.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, pairwise, zip_longest
 from statistics import median
 
@@ -100,13 +100,32 @@ class CountedFrames:
         self._kept: list[av.VideoFrame] | None = None
         self._was_asked = self._was_counted = False
 
-    def count(self) -> tuple[list[int | None], list[int | None]]:
-        """Decode all; of each frame, in ticks, the time of showing and that of decoding, None without."""
+    def take_request(self, count: int) -> bool:
+        """Whether a request is answered from here, though there is a short way. count: of all frames.
+
+        It is where all frames are in memory, and where they will be from now on, for a second request, which
+        those after it gain by.
+        """
+        fits = count * self._packets.picture_bytes <= self._packets.kept_bytes
+        if self._kept is not None or (self._was_asked and fits):
+            return True
+        self._was_asked = True
+        return False
+
+    def count(
+        self, note: Callable[[av.VideoFrame], None] | None = None
+    ) -> tuple[list[int | None], list[int | None]]:
+        """Decode all; of each frame, in ticks, the time of showing and that of decoding, None without.
+
+        note: is given each frame in its turn, tagged with its packet.
+        """
         shown, decoded, self._kept, self._was_counted = [], [], [], True
         try:
-            for frame in self._packets.decode_all():
+            for frame in self._packets.decode_all(tagged=note is not None):
                 shown.append(frame.pts)
                 decoded.append(frame.dts)
+                if note:
+                    note(frame)
                 if self._kept is not None:
                     self._kept.append(frame)
                     if len(shown) * frame.width * frame.height * 1.5 > self._packets.kept_bytes:

@@ -27,7 +27,7 @@ from uniformer_video.files import atomic_write
 from uniformer_video.storage.members import member_of
 
 _VERSION = (
-    1  # of the files, and of what decides which frames a video has; raise it when one changes
+    2  # of the files, and of what decides which frames a video has; raise it when one changes
 )
 _SUFFIX = ".index"
 _END_BYTES = (
@@ -35,13 +35,17 @@ _END_BYTES = (
 )
 INDEX_FOLDER = ".frame_index"  # in a data folder; hidden, so that it is no class of videos
 # What the tally counts. LEFT_OUT: what cannot be known again, or gains nothing by it.
-FOUND, WRITTEN, UNWRITTEN, LEFT_OUT, BROKEN = _COUNTED = (
+FOUND, WRITTEN, UNWRITTEN, LEFT_OUT, BROKEN = _OPENED = (
     "found",
     "written",
     "unwritten",
     "left out",
     "broken",
 )
+# And of videos whose frames are counted: how many have places to begin at or none, and how often one of
+# these gave something else than it had.
+PLACED, UNPLACED, DOUBTED = _BEGUN = ("placed", "unplaced", "doubted")
+_COUNTED = (*_OPENED, *_BEGUN)
 _SLOTS = 256  # processes of a machine that count without waiting for each other
 _NAME_BYTES = (
     2048  # of a process, for the paths of broken videos; of more than fit the count alone is kept
@@ -59,7 +63,7 @@ class Tally:
         self._names = RawArray("B", _SLOTS * _NAME_BYTES)
 
     def add(self, what: str) -> None:
-        """Count one of `FOUND`, `WRITTEN`, `UNWRITTEN` and `LEFT_OUT`."""
+        """Count one of what `total` gives, or of what `begun` gives."""
         self._cells[os.getpid() % _SLOTS * len(_COUNTED) + _COUNTED.index(what)] += 1
 
     def add_broken(self, path: str) -> None:
@@ -78,11 +82,16 @@ class Tally:
         return sorted({os.fsdecode(name) for name in bytes(self._names).split(b"\0") if name})
 
     def total(self) -> Counter[str]:
-        """name -> count, of `FOUND`, `WRITTEN`, `UNWRITTEN`, `LEFT_OUT` and `BROKEN`."""
+        """name -> count, of `FOUND`, `WRITTEN`, `UNWRITTEN`, `LEFT_OUT` and `BROKEN`: each opening is one."""
+        return self._sums(_OPENED)
+
+    def begun(self) -> Counter[str]:
+        """name -> count, of `PLACED`, `UNPLACED` and `DOUBTED`."""
+        return self._sums(_BEGUN)
+
+    def _sums(self, of: tuple[str, ...]) -> Counter[str]:
         cells = list(self._cells)
-        return Counter(
-            {what: sum(cells[place :: len(_COUNTED)]) for place, what in enumerate(_COUNTED)}
-        )
+        return Counter({what: sum(cells[_COUNTED.index(what) :: len(_COUNTED)]) for what in of})
 
 
 @dataclass

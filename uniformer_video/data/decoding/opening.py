@@ -8,6 +8,7 @@ from typing import cast
 import av
 from av.container import InputContainer
 from av.stream import Discard
+from av.video.codeccontext import VideoCodecContext
 
 from uniformer_video.data.decoding.source import SINGLE_FILES
 from uniformer_video.data.decoding.streams import bare_by_name, find_video_stream, open_container
@@ -63,13 +64,29 @@ def _set_up(container: InputContainer, stream: av.VideoStream, path: str) -> Non
     for other in container.streams:
         if other is not stream:
             other.discard = Discard.all
-    stream.thread_type = "NONE"
     decoder = stream.codec_context
     if decoder is None:
         raise DecodeError(f"{path} has a video codec that this FFmpeg cannot decode")
+    _set_decoder(decoder)
+
+
+def _set_decoder(decoder: VideoCodecContext) -> None:
+    decoder.thread_type = "NONE"
     decoder.thread_count = 1
     if decoder.name == "h264":
         decoder.options = _H264_OPTIONS
+
+
+def new_decoder(like: VideoCodecContext) -> VideoCodecContext:
+    """A decoder for the same stream that has seen nothing of it.
+
+    It knows what PyAV lets be said of a stream, so that it may lack something, such as a display matrix.
+    """
+    decoder = cast(VideoCodecContext, av.CodecContext.create(like.codec, "r"))
+    decoder.extradata, decoder.codec_tag = like.extradata, like.codec_tag
+    decoder.width, decoder.height = like.width, like.height
+    _set_decoder(decoder)
+    return decoder
 
 
 def _describes_streams(source: str | io.BytesIO) -> bool:

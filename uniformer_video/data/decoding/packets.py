@@ -6,18 +6,18 @@ in the video is emptying the decoder and feeding it from there, in any container
 """
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import dropwhile, islice
-from typing import Literal
 
 import av
 from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 
-from uniformer_video.data.decoding.listing import Listing
+from uniformer_video.data.decoding.feeding import FEW, SCANNED, in_batches, set_for
+from uniformer_video.data.decoding.listing import Listing, Start
 from uniformer_video.data.decoding.nal import ParameterSets, temporal_layers
-from uniformer_video.data.decoding.opening import open_stream, reason_of
+from uniformer_video.data.decoding.opening import new_decoder, open_stream, reason_of
 from uniformer_video.data.decoding.source import source_of
 from uniformer_video.data.decoding.spans import Span
 from uniformer_video.data.decoding.streams import (
@@ -40,7 +40,6 @@ _CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)$")  # of a tag of Matroska
 # Codecs with B pictures, which may be shown before what was decoded before them; their decoders leave
 # out a picture that no other refers to, with the others as they were.
 _HAS_B_PICTURES = {"h264", "hevc", "mpeg1video", "mpeg2video"}
-_SCANNED = 64  # packets looked at together; what one of them holds is in memory meanwhile
 
 
 class VideoPackets:
@@ -48,8 +47,9 @@ class VideoPackets:
 
     Known once they are listed: `times`, the presentation time of each packet in ticks of `time_base`, None
     where the file gives none; `keys` and `hidden`, the numbers of the key frames and of the packets that
-    show no frame; `parameter_sets`; `formats`, the names of the container's format; `allow_skipping`,
-    whether pictures that nobody asked for and no other refers to may be left undecoded.
+    show no frame; `starts`, the key frames that can be sought, where this was not known; `parameter_sets`;
+    `formats`, the names of the container's format; `allow_skipping`, whether pictures that nobody asked for
+    and no other refers to may be left undecoded.
     """
 
     kept_bytes = 64 << 20  # of packets, and of frames that were decoded to count them
@@ -83,6 +83,7 @@ class VideoPackets:
         self.times: list[int | None] = []
         self.keys: list[int] = []
         self.hidden: list[int] = []
+        self.starts: list[Start] = []
         self.formats: set[str] = set()
         self.allow_skipping = False
 
@@ -124,10 +125,11 @@ class VideoPackets:
         self._kept, self._at_start = [], False
         size = broken = 0
         is_vp8, packets = self.codec == "vp8", self._readable()
-        while batch := list(islice(packets, _SCANNED)):
+        while batch := list(islice(packets, SCANNED)):
             numbered = list(enumerate(batch, len(self.times)))
             self.times += [packet.pts for packet in batch]
             self.keys += [number for number, packet in numbered if packet.is_keyframe]
+            self.starts += self._starts_among(numbered)
             self.parameter_sets.add(packet for packet in batch if packet.is_keyframe)
             self.hidden += [
                 number
@@ -141,6 +143,13 @@ class VideoPackets:
             elif self._kept is not None:
                 self._kept += batch
         return broken
+
+    def _starts_among(self, numbered: Iterable[tuple[int, av.Packet]]) -> Iterator[Start]:
+        """The key frames to which can be gone back."""
+        for number, packet in numbered:
+            time = self._sought_time(packet)
+            if packet.is_keyframe and time is not None and packet.pos is not None:
+                yield Start(number, time, packet.pos)
 
     def listing(
         self,
@@ -267,6 +276,11 @@ class VideoPackets:
         """True where packets have to be kept in memory for decoding to start at a key frame."""
         return bool(self.formats & _NO_SEEKING)
 
+    @property
+    def picture_bytes(self) -> float:
+        """About what a decoded frame takes, by what the file says of its size."""
+        return self._decoder.width * self._decoder.height * 1.5  # those of 8-bit 4:2:0
+
     def may_reorder(self) -> bool:
         """Whether the decoder may give pictures in another order than that of the packets."""
         self._decoder.open(strict=False)
@@ -282,7 +296,7 @@ class VideoPackets:
             yield from enumerate(islice(self._kept, number, end), number)
             return
         packets = islice(self._sought(number) if number else self._rewound(), end - number)
-        yield from enumerate(_in_batches(packets), number)
+        yield from enumerate(in_batches(packets), number)
 
     def _sought(self, number: int) -> Iterator[av.Packet]:
         """The packets from a key frame on, read from the file."""
@@ -321,31 +335,59 @@ class VideoPackets:
         yield from demux(self._container, self._stream)
 
     def decode_span(
-        self, span: Span, needed: Container[int] = (), skips: bool = False
+        self,
+        span: Span,
+        needed: Container[int] = (),
+        skips: bool = False,
+        tagged: bool = False,
     ) -> Iterator[av.VideoFrame]:
         """Decode the packets of a span, then what the decoder holds back.
 
-        With `skips`, packets outside `needed` are left out where no other refers to them.
+        With `skips`, packets outside `needed` are left out where no other refers to them. tagged: `tag_of`
+        a frame is the number of its packet.
         """
         to_bare_end = is_bare(self._container) and span.stop == len(self) - 1
-        return decode_packets(self._decode, self._fed(span, needed, skips), to_bare_end)
+        return decode_packets(self._decode, self._fed(span, needed, skips, tagged), to_bare_end)
 
     def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         return self._decoder.decode(packet)  # of the container that is open by now
 
-    def _fed(self, span: Span, needed: Container[int], skips: bool) -> Iterator[av.Packet]:
-        """The packets of a span, each when the decoder is set for it."""
-        mode = ""
-        for number, packet in self.from_number(span.start, span.stop):
-            wish: Literal["NONREF", "DEFAULT"]
-            wish = "NONREF" if skips and number not in needed else "DEFAULT"
-            if wish != mode:
-                self._decoder.skip_frame = mode = wish
-            yield packet
+    def _fed(
+        self, span: Span, needed: Container[int], skips: bool, tagged: bool
+    ) -> Iterator[av.Packet]:
+        numbered = self.from_number(span.start, span.stop)
+        return set_for(lambda: self._decoder, numbered, needed, skips, tagged)
 
-    def decode_all(self) -> Iterator[av.VideoFrame]:
-        """Decode all of them."""
-        return self.decode_span(Span(0, len(self) - 1))
+    def decode_tagged(
+        self, start: Start | None, needed: Container[int] = (), skips: bool = False
+    ) -> Iterator[av.VideoFrame]:
+        """As `decode_span`, from a key frame or the first packet to the end, the frames tagged.
+
+        A new decoder is used each time, so that what comes is the same whatever was decoded before.
+        """
+        decoder = new_decoder(self._decoder)
+        first = start.packet if start else 0
+        packets = self._gone_to(start) if start else self._rewound()
+        numbered = enumerate(in_batches(packets, FEW), first)
+        fed = set_for(lambda: decoder, numbered, needed, skips, True)
+        return decode_packets(decoder.decode, fed, to_bare_end=False)
+
+    def _gone_to(self, start: Start) -> Iterator[av.Packet]:
+        """The packets from a key frame on, read from the file; nothing where it is not found."""
+        self._at_start = False
+        self._container.seek(start.time, stream=self._stream)
+        # of some containers several packets have one position
+        return dropwhile(
+            lambda packet: packet.pos != start.position or self._sought_time(packet) != start.time,
+            demux(self._container, self._stream),
+        )
+
+    def _sought_time(self, packet: av.Packet) -> int | None:
+        return packet.pts if self.have_times and packet.pts is not None else packet.dts
+
+    def decode_all(self, tagged: bool = False) -> Iterator[av.VideoFrame]:
+        """Decode all of them. tagged: as `decode_span` takes it."""
+        return self.decode_span(Span(0, len(self) - 1), tagged=tagged)
 
     def failure(self, error: av.FFmpegError) -> DecodeError:
         """The `DecodeError` to raise for an error of FFmpeg."""
@@ -361,23 +403,3 @@ class VideoPackets:
     def _close_container(self) -> None:
         if self._opened is not None:
             self._opened.close()
-
-
-def _in_batches(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
-    """The same, read some at once: one between others that are decoded takes three times as long.
-
-    Those before an error of FFmpeg come before it.
-    """
-    late: av.FFmpegError | None = None
-    while late is None:
-        batch: list[av.Packet] = []
-        try:
-            for packet in islice(packets, _SCANNED):
-                batch.append(packet)  # one by one: what came before an error stays
-        except av.FFmpegError as error:
-            late = error
-        if not batch:
-            break
-        yield from batch
-    if late:
-        raise late

@@ -5,6 +5,7 @@ which packets a request needs. Where timestamps cannot be trusted, frames are co
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from math import inf
 
@@ -21,10 +22,16 @@ from uniformer_video.data.decoding.frame_times import (
     trusted_index,
 )
 from uniformer_video.data.decoding.index import FrameIndex
-from uniformer_video.data.decoding.index_store import IndexStore
+from uniformer_video.data.decoding.index_store import DOUBTED, PLACED, UNPLACED, IndexStore
 from uniformer_video.data.decoding.listing import Listing
 from uniformer_video.data.decoding.orientation import UPRIGHT, Orientation, orientation
 from uniformer_video.data.decoding.packets import VideoPackets
+from uniformer_video.data.decoding.places import (
+    DoubtfulPlace,
+    FrameNotes,
+    ShortWays,
+    find_places,
+)
 from uniformer_video.data.decoding.reader import Clip, Reader, shrunk_size
 from uniformer_video.data.decoding.spans import Span, spans_for
 from uniformer_video.errors import DecodeError
@@ -49,11 +56,13 @@ class PyAVReader(Reader):
         self._packets = VideoPackets(path, data=data) if packets is None else packets
         self._path = self._packets.path
         self._counted = CountedFrames(self._packets)
+        self._tally = kept.tally if kept else None
+        self._short_ways: ShortWays | None = None
         self._to_rgb = VideoReformatter()  # kept, because it caches the conversion's set-up
         self._orientations: dict[int, Orientation] = {}
         self._first_orientation = UPRIGHT  # of an animation whose first picture alone states it
         try:
-            listing = self._listing(path, kept)
+            listing = self._listing(path, data, kept)
             self.formats, self.why_counted = self._packets.formats, listing.why_counted
             shown: Sequence[int | None]
             self._ticks: Sequence[int] | np.ndarray | None
@@ -75,23 +84,49 @@ class PyAVReader(Reader):
             self.close()
             raise
 
-    def _listing(self, path: str, kept: IndexStore | None) -> Listing:
-        """Open the file and set `index`; what the packets tell, or told before."""
+    def _listing(self, path: str, data: bytes | None, kept: IndexStore | None) -> Listing:
+        """Open the file and set `index` and `_short_ways`; what the packets tell, or told before."""
         known_by = kept.identify(path) if kept else None
         if kept and known_by and (known := kept.read(known_by)):
             self._packets.open(known)
             self.index = None if known.why_counted else listed_index(self._packets)
+            self._note_places(known)
             return known
         self._packets.open()
         self.index, why_counted = trusted_index(self._packets)
-        shown, decoded = ([], []) if self.index else self._counted.count()
-        listing = self._packets.listing(why_counted, shown, decoded)
-        frames = self.index.times if self.index else shown
+        listing = self._packets.listing(why_counted)
+        if self.index is None:
+            listing = self._count(listing, lambda: VideoPackets(path, data=data), bool(known_by))
+        frames = self.index.times if self.index else listing.shown
         if kept and len(frames):  # else it is broken
             # one that is read through packets in memory would be read more slowly without them
-            worth_it = shown or not self._packets.seeks_beside
+            worth_it = why_counted or not self._packets.seeks_beside
             kept.keep(path, known_by, listing if worth_it else None)
+            self._note_places(listing)
         return listing
+
+    def _count(
+        self, listing: Listing, reopen: Callable[[], VideoPackets], is_kept: bool
+    ) -> Listing:
+        """`listing` with what counting the frames tells; where it is kept, with places to begin at."""
+        if not is_kept:
+            shown, decoded = self._counted.count()
+            return replace(listing, shown=shown, decoded=decoded)
+        notes = FrameNotes()
+        shown, decoded = self._counted.count(notes.add)
+        again = reopen()
+        try:
+            again.open(listing)
+            places = find_places(again, self._packets.starts, notes)
+        finally:
+            again.close()
+        return replace(listing, shown=shown, decoded=decoded, places=places)
+
+    def _note_places(self, listing: Listing) -> None:
+        if listing.places:
+            self._short_ways = ShortWays(self._packets, listing.places)
+        if self._tally and listing.why_counted:
+            self._tally.add(PLACED if listing.places else UNPLACED)
 
     @property
     def times(self) -> np.ndarray | None:
@@ -211,6 +246,20 @@ class PyAVReader(Reader):
         return []
 
     def _frames_by_count(self, clip: Clip, short_side: int) -> np.ndarray:
+        short_ways = self._short_ways
+        if short_ways and not self._counted.take_request(self.num_frames):
+            try:
+                for count, frame in short_ways.frames(clip.wanted):
+                    self._put(clip, count, frame, short_side)
+                return clip.pixels
+            except (DoubtfulPlace, av.FFmpegError):
+                self._short_ways = None
+                if self._tally:
+                    self._tally.add(DOUBTED)
+        self._from_start(clip, short_side)
+        return clip.pixels
+
+    def _from_start(self, clip: Clip, short_side: int) -> None:
         left = set(clip.wanted)
         try:
             for count, frame in enumerate(self._counted):
@@ -220,7 +269,7 @@ class PyAVReader(Reader):
                     self._put(clip, count, frame, short_side)
                     left.discard(count)
                     if not left:
-                        return clip.pixels
+                        return
         except av.FFmpegError as error:
             raise self._packets.failure(error) from None
         raise DecodeError(f"{self._path} has changed: it no longer has {self.num_frames} frames")
