@@ -193,3 +193,42 @@ def test_models_that_cannot_be_traced():
         trace(Fixed().eval(), x, dynamic_size=True)
     with pytest.raises(ConfigError, match="one size alone: the model was built for 4 pixels"):
         trace(SaysSo().eval(), torch.zeros(1, 3, 4, 4), dynamic_size=True)
+
+
+class Depthwise(nn.Module):
+    """A depthwise convolution in three dimensions, of maps that a network has with their channels last or not."""
+
+    def __init__(self, channels_last, kernel, stride=1, bias=True):
+        super().__init__()
+        self.channels_last = channels_last
+        padding = tuple(side // 2 for side in kernel)
+        self.layer = nn.Conv3d(6, 6, kernel, (1, stride, stride), padding, groups=6, bias=bias)
+
+    def forward(self, maps):
+        if self.channels_last:
+            return self.layer(maps.movedim(-1, 1)).movedim(1, -1)
+        return self.layer(maps)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize(
+    "kernel, stride, dynamic_size",
+    [((3, 3, 3), 1, False), ((5, 3, 5), 1, True), ((3, 3, 3), 2, True), ((1, 3, 3), 2, False)],
+)
+def test_a_depthwise_convolution_is_a_sum_of_planes(
+    tmp_path, channels_last, kernel, stride, dynamic_size
+):
+    torch.manual_seed(0)
+    model = Depthwise(channels_last, kernel, stride, bias=stride == 1).eval()
+    shape = [2, 4, 9, 7, 6] if channels_last else [2, 6, 4, 9, 7]
+    sides = (2, 3) if channels_last else (3, 4)
+    program = trace(model, torch.zeros(shape), dynamic_size=dynamic_size, sides=sides)
+    run = session(program, tmp_path / "m.onnx")
+    for batch, more in ((1, 0), (3, 2 * dynamic_size)):
+        shape[0], shape[sides[0]] = batch, shape[sides[0]] + more
+        maps = torch.randn(shape)
+        with torch.no_grad():
+            assert_same(run(maps), model(maps))
+    nodes = [node for node in onnx.load(tmp_path / "m.onnx").graph.node if node.op_type == "Conv"]
+    assert len(nodes) == kernel[0]
+    assert all(len(list(node.attribute)) and node.input[0] == nodes[0].input[0] for node in nodes)

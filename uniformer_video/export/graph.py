@@ -13,6 +13,7 @@ from torch.export import Dim, ExportedProgram
 
 from uniformer_video.errors import ConfigError
 from uniformer_video.export.formats import ONNX, import_library
+from uniformer_video.export.planes import conv3d_translation
 from uniformer_video.files import atomic_write
 from uniformer_video.logs import errors_alone
 
@@ -148,7 +149,10 @@ def _translations(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
         inner = op.Mul(op.Add(self, cubes), op.Constant(value_float=math.sqrt(2 / math.pi)))
         return op.Mul(op.Mul(self, op.Add(op.Tanh(inner), one)), half)
 
-    found: dict[Callable[..., Any], Callable[..., Any]] = {torch.ops.aten.sort.stable: stable_sort}
+    found: dict[Callable[..., Any], Callable[..., Any]] = {
+        torch.ops.aten.sort.stable: stable_sort,
+        torch.ops.aten.conv3d.default: conv3d_translation(op),
+    }
     if opset < _FIRST_WITH_GELU:
         found[torch.ops.aten.gelu.default] = gelu
     return found
