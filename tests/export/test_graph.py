@@ -7,6 +7,7 @@ from torch import nn
 from tests.zoo.test_contract import CLASSES, FORMS, SMALL, inputs
 from uniformer_video.errors import ConfigError
 from uniformer_video.export.graph import to_onnx, trace, varying_sides
+from uniformer_video.export.planes import Planes
 from uniformer_video.models.inference_mode import for_inference
 from uniformer_video.models.layers import Mlp
 from uniformer_video.models.light import _part_of
@@ -196,7 +197,7 @@ def test_models_that_cannot_be_traced():
 
 
 class Depthwise(nn.Module):
-    """A depthwise convolution in three dimensions, of maps that a network has with their channels last or not."""
+    """A depthwise convolution in three dimensions, of maps with their channels last or first."""
 
     def __init__(self, channels_last, kernel, stride=1, bias=True):
         super().__init__()
@@ -210,10 +211,22 @@ class Depthwise(nn.Module):
         return self.layer(maps)
 
 
-@pytest.mark.parametrize("channels_last", [True, False])
+def kernels_of(path):
+    """How many sides the kernel of each of a file's convolutions has."""
+    nodes = [node for node in onnx.load(path).graph.node if node.op_type == "Conv"]
+    pads = [each.ints for node in nodes for each in node.attribute if each.name == "pads"]
+    return [len(each) // 2 for each in pads]
+
+
 @pytest.mark.parametrize(
-    "kernel, stride, dynamic_size",
-    [((3, 3, 3), 1, False), ((5, 3, 5), 1, True), ((3, 3, 3), 2, True), ((1, 3, 3), 2, False)],
+    "channels_last, kernel, stride, dynamic_size",
+    [
+        (True, (3, 3, 3), 1, False),
+        (True, (5, 3, 5), 2, True),
+        (False, (3, 3, 5), 2, False),
+        (False, (5, 3, 3), 1, True),
+        (False, (1, 3, 3), 1, False),
+    ],
 )
 def test_a_depthwise_convolution_is_a_sum_of_planes(
     tmp_path, channels_last, kernel, stride, dynamic_size
@@ -229,6 +242,34 @@ def test_a_depthwise_convolution_is_a_sum_of_planes(
         maps = torch.randn(shape)
         with torch.no_grad():
             assert_same(run(maps), model(maps))
-    nodes = [node for node in onnx.load(tmp_path / "m.onnx").graph.node if node.op_type == "Conv"]
-    assert len(nodes) == kernel[0]
-    assert all(len(list(node.attribute)) and node.input[0] == nodes[0].input[0] for node in nodes)
+    assert kernels_of(tmp_path / "m.onnx") == [2] * kernel[0]
+
+
+class Convolutions(nn.Module):
+    """Depthwise with channels last and first, of time alone, with fewer frames out; and a usual one."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.first = (nn.Conv3d(32, 32, 3, padding=1, groups=32) for _ in range(2))
+        self.time = nn.Conv3d(32, 32, (3, 1, 1), padding=(1, 0, 0), groups=32)
+        self.shorter = nn.Conv3d(32, 32, 3, (2, 1, 1), 1, groups=32)
+        self.mixing = nn.Conv3d(32, 4, 3, padding=1)
+
+    def forward(self, tokens):
+        maps = self.last(tokens.movedim(-1, 1)).relu()
+        return self.mixing(self.shorter(self.time(self.first(maps))))
+
+
+def test_which_convolutions_are_planes_and_that_the_file_is_no_larger(tmp_path):
+    torch.manual_seed(0)
+    model, tokens = Convolutions().eval(), torch.randn(2, 16, 6, 6, 32)
+    program, sizes = trace(model, tokens), {}
+    for planes, in_2d in ((Planes.ALL, 6), (Planes.LAST, 3), (Planes.NONE, 0)):
+        path = tmp_path / f"{planes.name}.onnx"
+        with torch.no_grad():
+            assert_same(session(program, path, planes=planes)(tokens), model(tokens))
+        kept = 5 - in_2d // 3
+        assert sorted(kernels_of(path)) == [2] * in_2d + [3] * kept
+        sizes[planes] = path.stat().st_size
+    # what repeats the weights for 16 frames is in the graph; 3456 bytes are those of one layer
+    assert sizes[Planes.ALL] - sizes[Planes.NONE] < 16 * 3456

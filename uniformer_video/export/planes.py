@@ -8,13 +8,24 @@ first and the last frame. What that brings, and other ways to write the sum: `be
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 _TO_FIRST = [0, 4, 1, 2, 3]  # maps `[B, T, H, W, C]` -> `[B, C, T, H, W]`
 _TO_LAST = [0, 2, 3, 4, 1]  # and back
 
 
-def conv3d_translation(op: Any) -> Callable[..., Any]:
+class Planes(Enum):
+    """Which depthwise convolutions are written by planes.
+
+    ALL: those whose maps the network has with channels first too, the weights of which the runtime then
+    repeats for each frame. LAST: those of maps with channels last alone. NONE: none.
+    """
+
+    ALL, LAST, NONE = range(3)
+
+
+def conv3d_translation(op: Any, planes: Planes) -> Callable[..., Any]:
     """What writes `aten.conv3d` by the operators `op` of onnxscript: by planes where that is faster."""
 
     def conv3d(
@@ -28,12 +39,13 @@ def conv3d_translation(op: Any) -> Callable[..., Any]:
     ) -> Any:
         """`[B, C, T, H, W]` -> `[B, K, T', H', W']`; weight: `[K, C / groups, KT, KH, KW]`; bias: `[K]`."""
         channels, frames = maps.shape[1:3]
+        wanted = planes is Planes.ALL or (planes is Planes.LAST and _was_channels_last(maps))
         depthwise = groups == channels == weight.shape[0] and groups > 1
         (steps, *kernel) = weight.shape[2:]
         keeps_time = stride[0] == 1 and 2 * padding[0] == steps - 1 and isinstance(frames, int)
         # a kernel of time alone, as in the stem of X3D, has no plane to win by
         has_planes = kernel != [1, 1] and set(dilation) == {1}
-        if depthwise and keeps_time and has_planes:
+        if wanted and depthwise and keeps_time and has_planes:
             return _by_planes(op, maps, weight, bias, stride[1:], padding[1:])
         return op.Conv(
             maps,
@@ -52,13 +64,8 @@ def _by_planes(
     op: Any, maps: Any, weight: Any, bias: Any, stride: Sequence[int], padding: Sequence[int]
 ) -> Any:
     """`[B, C, T, H, W]` -> `[B, C, T, H', W']`; stride and padding of a frame, height and width."""
-    producer = maps.producer()
-    was_last = (
-        producer is not None
-        and producer.op_type == "Transpose"
-        and list(producer.attributes["perm"].as_ints()) == _TO_FIRST
-    )
-    layout = (_ChannelsLast if was_last else _ChannelsFirst)(op, *map(int, maps.shape[1:3]))
+    kind = _ChannelsLast if _was_channels_last(maps) else _ChannelsFirst
+    layout = kind(op, *map(int, maps.shape[1:3]))
     sides = tuple(maps.shape[3:])
     pictures = layout.to_pictures(maps, sides)
     steps, *kernel = (int(side) for side in weight.shape[2:])
@@ -87,6 +94,13 @@ def _by_planes(
             part = op.Pad(part, layout.ints(*ends))
         total = part if total is None else op.Add(total, part)
     return layout.finished(total)
+
+
+def _was_channels_last(maps: Any) -> bool:
+    """Whether maps `[B, C, T, H, W]` are a view of `[B, T, H, W, C]`."""
+    node = maps.producer()
+    order = node.attributes.get("perm") if node and node.op_type == "Transpose" else None
+    return order is not None and list(order.as_ints()) == _TO_FIRST
 
 
 @dataclass(frozen=True)
