@@ -222,7 +222,7 @@ def kernels_of(path):
     "channels_last, kernel, stride, dynamic_size",
     [
         (True, (3, 3, 3), 1, False),
-        (True, (5, 3, 5), 2, True),
+        (True, (9, 3, 5), 2, True),
         (False, (3, 3, 5), 2, False),
         (False, (5, 3, 3), 1, True),
         (False, (1, 3, 3), 1, False),
@@ -242,7 +242,8 @@ def test_a_depthwise_convolution_is_a_sum_of_planes(
         maps = torch.randn(shape)
         with torch.no_grad():
             assert_same(run(maps), model(maps))
-    assert kernels_of(tmp_path / "m.onnx") == [2] * kernel[0]
+    in_reach = min(kernel[0], 2 * 4 - 1)  # the outermost of 9 planes meet none of 4 frames
+    assert kernels_of(tmp_path / "m.onnx") == [2] * in_reach
 
 
 class Convolutions(nn.Module):

@@ -75,6 +75,8 @@ def _by_planes(
     total = None
     for number in range(steps):
         shift = number - steps // 2
+        if abs(shift) >= layout.frames:
+            continue  # it meets no frame
         plane = op.Squeeze(
             op.Slice(weight, layout.ints(number), layout.ints(number + 1), layout.ints(2)),
             layout.ints(2),
