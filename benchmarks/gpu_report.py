@@ -174,11 +174,12 @@ CAPTIONS = {
     "runtimes": (
         "Untrained weights, medians; all ways of a model take turns. `eager` is the model as trained, "
         "`folded` by `for_inference`, `compiled` that by torch.compile; bf16 of torch is autocast, int8 "
-        "is static. `CPU ms`: of the processor, all threads together. `speed`, `CPU speed`: against eager "
-        "fp32 in the same round, medians of the ratios. `limit`: the operations of the model, two a "
-        "multiply-add, at the rate of a square matrix product in that precision, by torch, measured in the "
-        "same rounds. `difference`: the largest of any logit from eager fp32, as a share of the largest "
-        "logit. `ready`: exporting, quantising, compiling and the first pass."
+        "is static; `onnxruntime-3d` has its depthwise convolutions in three dimensions, `openvino-onnx` is "
+        "OpenVINO with the ONNX file. `CPU ms`: of the processor, all threads together. `speed`, `CPU "
+        "speed`: against eager fp32 in the same round, medians of the ratios. `limit`: the operations of "
+        "the model, two a multiply-add, at the rate of a square matrix product in that precision, by torch, "
+        "measured in the same rounds. `difference`: the largest of any logit from eager fp32, as a share of "
+        "the largest logit. `ready`: exporting, quantising, compiling and the first pass."
     ),
 }
 OF_THE_MODEL = (

@@ -24,6 +24,7 @@ from uniformer_video.export.formats import (
 from uniformer_video.export.graph import trace
 from uniformer_video.export.int8 import FloatGraph
 from uniformer_video.export.metadata import ExportInfo
+from uniformer_video.export.planes import Planes
 from uniformer_video.export.sessions import open_openvino, open_session
 from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
 from uniformer_video.training.precision import autocast_for
@@ -54,24 +55,24 @@ class Subject:
         """As tests and predictions run it."""
         return prepare_for_inference(copy.deepcopy(self.model))
 
-    def file(self, name: str) -> Path:
+    def file(self, name: str, planes: Planes = Planes.ALL) -> Path:
         """The exported file of a format, which takes batches of any size, written by `export`'s functions."""
-        path = self.folder / f"model{FORMATS[name].suffix}"
+        path = self.folder / f"{planes.name.lower()}{FORMATS[name].suffix}"
         if not path.exists():
             FORMATS[name].require()
-            write_program(self._program, self._info(name), path)
+            write_program(self._program, self._info(name), path, planes=planes)
         return path
 
-    @cached_property
-    def int8_file(self) -> Path:
+    def int8_file(self, planes: Planes = Planes.LAST) -> Path:
         """The ONNX file with all that can be in int8, as `export --int8 static` begins, from one random clip.
 
         It is as fast as one whose ranges are of videos. Whether answers stay right is for `export` to tell.
         """
-        path = self.folder / "int8.onnx"
-        graph = FloatGraph(self.file(ONNX.name), self.folder, STATIC)
-        graph.calibrate([self.clips[:1]], "minmax")
-        graph.write(path, graph.layers)
+        path = self.folder / f"int8_{planes.name.lower()}.onnx"
+        if not path.exists():
+            graph = FloatGraph(self.file(ONNX.name, planes), self.folder, STATIC)
+            graph.calibrate([self.clips[:1]], "minmax")
+            graph.write(path, graph.layers)
         return path
 
     @cached_property
@@ -127,14 +128,25 @@ def _torch_export(subject: Subject, precision: str) -> Run:
 
 
 def _onnx(subject: Subject, precision: str) -> Run:
-    path = subject.int8_file if precision == "int8" else subject.file(ONNX.name)
+    path = subject.int8_file() if precision == "int8" else subject.file(ONNX.name)
     return open_session(path, ONNX.name)
+
+
+def _onnx_in_3d(subject: Subject, precision: str) -> Run:
+    """The same without planes: every depthwise convolution as one in three dimensions."""
+    none = Planes.NONE
+    path = subject.int8_file(none) if precision == "int8" else subject.file(ONNX.name, none)
+    return open_session(path, ONNX.name)
+
+
+def _onnx_by_openvino(subject: Subject, precision: str) -> Run:
+    return open_openvino(subject.file(ONNX.name))
 
 
 def _openvino(subject: Subject, precision: str) -> Run:
     openvino = import_library("openvino", OPENVINO)
     if precision == "int8":  # it reads ONNX files, and computes what these quantise in int8
-        return open_openvino(subject.int8_file)
+        return open_openvino(subject.int8_file())
     if precision == "bf16" and "BF16" not in openvino.Core().get_property(
         "CPU", "OPTIMIZATION_CAPABILITIES"
     ):
@@ -148,17 +160,23 @@ OPENERS: dict[str, Callable[[Subject, str], Run]] = {
     "compiled": _compiled,
     "torch-export": _torch_export,
     "onnxruntime": _onnx,
+    "onnxruntime-3d": _onnx_in_3d,
     "openvino": _openvino,
+    "openvino-onnx": _onnx_by_openvino,
 }
 RUNTIMES = tuple(OPENERS)
 _NO_INT8 = "this toolkit computes no int8 by torch"
+_NO_BF16 = "ONNX Runtime has no bf16 arithmetic on x86 processors"
 _LACKS = {
     ("eager", "int8"): _NO_INT8,
     ("folded", "int8"): _NO_INT8,
     ("compiled", "int8"): _NO_INT8,
     ("torch-export", "int8"): _NO_INT8,
     ("torch-export", "bf16"): "the file computes in fp32",
-    ("onnxruntime", "bf16"): "ONNX Runtime has no bf16 arithmetic on x86 processors",
+    ("onnxruntime", "bf16"): _NO_BF16,
+    ("onnxruntime-3d", "bf16"): _NO_BF16,
+    ("openvino-onnx", "bf16"): "measured as openvino, from its own file",
+    ("openvino-onnx", "int8"): "measured as openvino, which reads the ONNX file",
 }
 
 

@@ -7,6 +7,7 @@ from torch import nn
 from tests.zoo.test_contract import CLASSES, FORMS, SMALL, inputs
 from uniformer_video.errors import ConfigError
 from uniformer_video.export.graph import to_onnx, trace, varying_sides
+from uniformer_video.export.planes import Planes
 from uniformer_video.models.inference_mode import for_inference
 from uniformer_video.models.layers import Mlp
 from uniformer_video.models.light import _part_of
@@ -193,3 +194,83 @@ def test_models_that_cannot_be_traced():
         trace(Fixed().eval(), x, dynamic_size=True)
     with pytest.raises(ConfigError, match="one size alone: the model was built for 4 pixels"):
         trace(SaysSo().eval(), torch.zeros(1, 3, 4, 4), dynamic_size=True)
+
+
+class Depthwise(nn.Module):
+    """A depthwise convolution in three dimensions, of maps with their channels last or first."""
+
+    def __init__(self, channels_last, kernel, stride=1, bias=True):
+        super().__init__()
+        self.channels_last = channels_last
+        padding = tuple(side // 2 for side in kernel)
+        self.layer = nn.Conv3d(6, 6, kernel, (1, stride, stride), padding, groups=6, bias=bias)
+
+    def forward(self, maps):
+        if self.channels_last:
+            return self.layer(maps.movedim(-1, 1)).movedim(1, -1)
+        return self.layer(maps)
+
+
+def kernels_of(path):
+    """How many sides the kernel of each of a file's convolutions has."""
+    nodes = [node for node in onnx.load(path).graph.node if node.op_type == "Conv"]
+    pads = [each.ints for node in nodes for each in node.attribute if each.name == "pads"]
+    return [len(each) // 2 for each in pads]
+
+
+@pytest.mark.parametrize(
+    "channels_last, kernel, stride, dynamic_size",
+    [
+        (True, (3, 3, 3), 1, False),
+        (True, (9, 3, 5), 2, True),
+        (False, (3, 3, 5), 2, False),
+        (False, (5, 3, 3), 1, True),
+        (False, (1, 3, 3), 1, False),
+    ],
+)
+def test_a_depthwise_convolution_is_a_sum_of_planes(
+    tmp_path, channels_last, kernel, stride, dynamic_size
+):
+    torch.manual_seed(0)
+    model = Depthwise(channels_last, kernel, stride, bias=stride == 1).eval()
+    shape = [2, 4, 9, 7, 6] if channels_last else [2, 6, 4, 9, 7]
+    sides = (2, 3) if channels_last else (3, 4)
+    program = trace(model, torch.zeros(shape), dynamic_size=dynamic_size, sides=sides)
+    run = session(program, tmp_path / "m.onnx")
+    for batch, more in ((1, 0), (3, 2 * dynamic_size)):
+        shape[0], shape[sides[0]] = batch, shape[sides[0]] + more
+        maps = torch.randn(shape)
+        with torch.no_grad():
+            assert_same(run(maps), model(maps))
+    in_reach = min(kernel[0], 2 * 4 - 1)  # the outermost of 9 planes meet none of 4 frames
+    assert kernels_of(tmp_path / "m.onnx") == [2] * in_reach
+
+
+class Convolutions(nn.Module):
+    """Depthwise with channels last and first, of time alone, with fewer frames out; and a usual one."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.first = (nn.Conv3d(32, 32, 3, padding=1, groups=32) for _ in range(2))
+        self.time = nn.Conv3d(32, 32, (3, 1, 1), padding=(1, 0, 0), groups=32)
+        self.shorter = nn.Conv3d(32, 32, 3, (2, 1, 1), 1, groups=32)
+        self.mixing = nn.Conv3d(32, 4, 3, padding=1)
+
+    def forward(self, tokens):
+        maps = self.last(tokens.movedim(-1, 1)).relu()
+        return self.mixing(self.shorter(self.time(self.first(maps))))
+
+
+def test_which_convolutions_are_planes_and_that_the_file_is_no_larger(tmp_path):
+    torch.manual_seed(0)
+    model, tokens = Convolutions().eval(), torch.randn(2, 16, 6, 6, 32)
+    program, sizes = trace(model, tokens), {}
+    for planes, in_2d in ((Planes.ALL, 6), (Planes.LAST, 3), (Planes.NONE, 0)):
+        path = tmp_path / f"{planes.name}.onnx"
+        with torch.no_grad():
+            assert_same(session(program, path, planes=planes)(tokens), model(tokens))
+        kept = 5 - in_2d // 3
+        assert sorted(kernels_of(path)) == [2] * in_2d + [3] * kept
+        sizes[planes] = path.stat().st_size
+    # what repeats the weights for 16 frames is in the graph; 3456 bytes are those of one layer
+    assert sizes[Planes.ALL] - sizes[Planes.NONE] < 16 * 3456

@@ -23,11 +23,13 @@ from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.errors import CheckpointError, ConfigError, DamagedError, DataError
 from uniformer_video.export import int8_parity, runtime
+from uniformer_video.export.files import write_program
 from uniformer_video.export.formats import DYNAMIC, ONNX, RANGES, STATIC
 from uniformer_video.export.graph import to_onnx, trace
 from uniformer_video.export.int8 import FloatGraph, Quantization
 from uniformer_video.export.int8_parity import layer_damage, write_int8
 from uniformer_video.export.metadata import ExportInfo, json_beside, read_info
+from uniformer_video.export.planes import Planes
 from uniformer_video.export.sessions import open_session
 from uniformer_video.prepare.demo import write_video
 from uniformer_video.runs import export_model
@@ -264,23 +266,33 @@ def weights(demo, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def static(weights):
-    """(the checkpoint as an int8 file, what was printed); layers are ranked by name, which is faster."""
+    """The checkpoint as an int8 file, what was printed, and the `planes` of each float32 file on the way.
+
+    Layers are ranked by name, which is faster.
+    """
 
     def by_name(graph, *others):
         return {
             name: len(graph.layers) * (name == "head") + ("proj" in name) for name in graph.layers
         }
 
-    path, out = weights.with_name("int8.onnx"), StringIO()
+    path, out, planes = weights.with_name("int8.onnx"), StringIO(), []
+
+    def write(*words):
+        planes.append(words[-1])
+        return write_program(*words)
+
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(out):
         patch.setattr(int8_parity, "layer_damage", by_name)
+        patch.setattr(export_model, "write_program", write)
         words = ("export", weights, "--out", path, "--int8", "static")
         assert cli.main([str(word) for word in words]) == 0
-    return path, out.getvalue()
+    return path, out.getvalue(), planes
 
 
 def test_a_static_file_says_what_it_is(static):
-    path, out = static
+    path, out, planes = static
+    assert planes == [Planes.ALL, Planes.LAST]
     told = read_info(path).quantization
     assert told["method"] == STATIC and told["ranges"] == "minmax" and told["videos"] == 16
     assert told["float_layers"][0] == "head" and told["layers"] > 10
@@ -421,7 +433,7 @@ def test_every_family(name, tmp_path):
 
     model, clips = model_of(name), inputs(name, batch=4)
     plain = tmp_path / "plain.onnx"
-    to_onnx(trace(model, clips), plain)
+    to_onnx(trace(model, clips), plain, planes=Planes.LAST)
     run = open_session(plain, "onnx")
     for method in (STATIC, DYNAMIC):
         graph = FloatGraph(plain, tmp_path, method)

@@ -11,21 +11,26 @@ from uniformer_video.errors import CheckpointError, ConfigError
 from uniformer_video.export import graph
 from uniformer_video.export.formats import ONNX, OPENVINO, ExportFormat, import_library
 from uniformer_video.export.metadata import EXTRA_FILE, KEY, ExportInfo, json_beside
+from uniformer_video.export.planes import Planes
 from uniformer_video.files import atomic_write, full_disk_told
 
 _HIGHEST_OPSET = 25  # the last one that torch's exporter writes; of higher ones it writes another
 
 
 def write_program(
-    program: torch.export.ExportedProgram, info: ExportInfo, path: Path, opset: int = graph.OPSET
+    program: torch.export.ExportedProgram,
+    info: ExportInfo,
+    path: Path,
+    opset: int = graph.OPSET,
+    planes: Planes = Planes.ALL,
 ) -> ExportInfo:
     """Write `path` in the format that `info` names, and return what is written of it there.
 
     OpenVINO's weights go into a .bin file beside it. The file is not whole until this returns: give a place
-    where nobody looks. Raises `MissingLibraryError`, and `CheckpointError` where a network has no form in
-    these operators.
+    where nobody looks. opset, planes: of a file of ONNX, see `graph.to_onnx`. Raises `MissingLibraryError`,
+    and `CheckpointError` where a network has no form in these operators.
     """
-    return _WRITERS[info.format](program, info, path, opset)
+    return _WRITERS[info.format](program, info, path, opset, planes)
 
 
 def check_opset(chosen: ExportFormat, opset: int) -> None:
@@ -44,12 +49,23 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _write_onnx(
-    program: torch.export.ExportedProgram, info: ExportInfo, path: Path, opset: int
+    program: torch.export.ExportedProgram,
+    info: ExportInfo,
+    path: Path,
+    opset: int,
+    planes: Planes,
 ) -> ExportInfo:
     info = replace(info, opset=opset)
     sides = {axis: side for axis, side in enumerate(info.input["shape"]) if isinstance(side, str)}
     graph.to_onnx(
-        program, path, opset, info.input["name"], info.output["name"], sides, {KEY: info.to_json()}
+        program,
+        path,
+        opset,
+        info.input["name"],
+        info.output["name"],
+        sides,
+        {KEY: info.to_json()},
+        planes,
     )
     imports = import_library("onnx", ONNX).load_model(path).opset_import
     if opset not in [each.version for each in imports if each.domain in ("", "ai.onnx")]:
@@ -60,7 +76,11 @@ def _write_onnx(
 
 
 def _write_torch_export(
-    program: torch.export.ExportedProgram, info: ExportInfo, path: Path, opset: int
+    program: torch.export.ExportedProgram,
+    info: ExportInfo,
+    path: Path,
+    opset: int,
+    planes: Planes,
 ) -> ExportInfo:
     # in memory first: into a file, torch ends the process where the disk is full
     whole = io.BytesIO()
@@ -71,7 +91,11 @@ def _write_torch_export(
 
 
 def _write_openvino(
-    program: torch.export.ExportedProgram, info: ExportInfo, path: Path, opset: int
+    program: torch.export.ExportedProgram,
+    info: ExportInfo,
+    path: Path,
+    opset: int,
+    planes: Planes,
 ) -> ExportInfo:
     openvino = import_library("openvino", OPENVINO)
     with graph.without_noise():
@@ -85,7 +109,9 @@ def _write_openvino(
     return info
 
 
-_WRITERS: dict[str, Callable[[torch.export.ExportedProgram, ExportInfo, Path, int], ExportInfo]] = {
+_WRITERS: dict[
+    str, Callable[[torch.export.ExportedProgram, ExportInfo, Path, int, Planes], ExportInfo]
+] = {
     "onnx": _write_onnx,
     "torch-export": _write_torch_export,
     "openvino": _write_openvino,

@@ -13,6 +13,7 @@ from torch.export import Dim, ExportedProgram
 
 from uniformer_video.errors import ConfigError
 from uniformer_video.export.formats import ONNX, import_library
+from uniformer_video.export.planes import Planes, conv3d_translation
 from uniformer_video.files import atomic_write
 from uniformer_video.logs import errors_alone
 
@@ -90,11 +91,13 @@ def to_onnx(
     output_name: str = OUTPUT,
     axes: Mapping[int, str] | None = None,
     metadata: Mapping[str, str] | None = None,
+    planes: Planes = Planes.ALL,
 ) -> None:
     """Write a program of `trace` as an ONNX file, its weights inside.
 
     opset: of ONNX's operators. axes: what sides of the input that vary are called, by their numbers; others
-    keep torch's symbols. metadata: texts that the file carries, its `metadata_props`.
+    keep torch's symbols. metadata: texts that the file carries, its `metadata_props`. planes: which
+    depthwise convolutions of clips are written as sums of convolutions of frames.
 
     Raises `MissingLibraryError`; nothing is written after an error.
     """
@@ -107,7 +110,7 @@ def to_onnx(
             opset_version=opset,
             input_names=[input_name],
             output_names=[output_name],
-            custom_translation_table=_translations(opset),
+            custom_translation_table=_translations(opset, planes),
             verbose=False,
         )
     assert written is not None
@@ -122,7 +125,7 @@ def to_onnx(
         onnx.save_model(written.model_proto, file)
 
 
-def _translations(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
+def _translations(opset: int, planes: Planes) -> dict[Callable[..., Any], Callable[..., Any]]:
     """ONNX operators for those of torch that its exporter does not know, or writes so that they are slow."""
     op: Any = import_library("onnxscript", ONNX).opset18
 
@@ -148,7 +151,10 @@ def _translations(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
         inner = op.Mul(op.Add(self, cubes), op.Constant(value_float=math.sqrt(2 / math.pi)))
         return op.Mul(op.Mul(self, op.Add(op.Tanh(inner), one)), half)
 
-    found: dict[Callable[..., Any], Callable[..., Any]] = {torch.ops.aten.sort.stable: stable_sort}
+    found: dict[Callable[..., Any], Callable[..., Any]] = {
+        torch.ops.aten.sort.stable: stable_sort,
+        torch.ops.aten.conv3d.default: conv3d_translation(op, planes),
+    }
     if opset < _FIRST_WITH_GELU:
         found[torch.ops.aten.gelu.default] = gelu
     return found

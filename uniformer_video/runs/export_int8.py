@@ -20,6 +20,7 @@ from uniformer_video.export.int8 import (
 from uniformer_video.export.int8_parity import Int8Parity, write_int8
 from uniformer_video.export.metadata import ExportInfo
 from uniformer_video.export.parity import Run
+from uniformer_video.export.planes import Planes
 from uniformer_video.runs.export_clips import (
     CALIBRATION_CLIPS,
     INT8_VIEWS,
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 _FEW_VIEWS = 50  # of fewer, the share that has to agree is all of them
 _RANGES = "minmax"  # what is taken unless something else is asked for
 Inputs = Callable[[ExportClips], Iterable[np.ndarray]]  # decoded clips as the file takes them
+WriteFloat = Callable[[Path, Planes], object]  # a file in float32, with such convolutions by planes
 
 
 @dataclass(frozen=True)
@@ -113,16 +115,20 @@ def quantize(
     clips: Int8Clips,
     inputs: Inputs,
     model: Run,
+    write: WriteFloat,
 ) -> tuple[ExportInfo, Int8Parity]:
     """Put an int8 file in the place of the float32 one at `draft`; what it says of itself, and how it went.
 
     inputs: makes of clips what the file takes, a view `[...]` each. model: the model in float32, on these.
-    Raises `CheckpointError` for a network that ONNX Runtime cannot quantise.
+    write: writes another file like the draft. Raises `CheckpointError` for a network that ONNX Runtime cannot
+    quantise.
     """
     calibration = clips.calibration
     room = draft.with_name("quantised")  # apart from the draft, whatever that is called
     room.mkdir()
-    graph = FloatGraph(draft, room, options.method)
+    # Repeated weights would be repeated in the file, and bring no speed in int8 (`docs/export.md`).
+    write(room / "float.onnx", Planes.LAST)
+    graph = FloatGraph(room / "float.onnx", room, options.method)
     ranges, count = None, 0
     if options.method == STATIC:
         assert calibration is not None

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from uniformer_video.export.graph import OPSET, trace
 from uniformer_video.export.int8_parity import Int8Parity
 from uniformer_video.export.metadata import ExportInfo, fingerprint_of, json_beside
 from uniformer_video.export.parity import TOLERANCE, Parity, compare
+from uniformer_video.export.planes import Planes
 from uniformer_video.export.preparation import PreparedModel, trace_prepared
 from uniformer_video.export.sessions import Run, open_session
 from uniformer_video.files import write_text
@@ -30,7 +32,13 @@ from uniformer_video.models.contract import name_of
 from uniformer_video.models.inference_mode import for_inference
 from uniformer_video.plugins import import_installed
 from uniformer_video.runs.export_clips import INT8_VIEWS, VIEWS, ExportClips, Generate, find_clips
-from uniformer_video.runs.export_int8 import Int8Clips, Int8Options, find_int8_clips, quantize
+from uniformer_video.runs.export_int8 import (
+    Int8Clips,
+    Int8Options,
+    WriteFloat,
+    find_int8_clips,
+    quantize,
+)
 from uniformer_video.versions import versions
 from uniformer_video.weights.checkpoint import CALIBRATION, Weights, read_weights
 from uniformer_video.words import one_line
@@ -139,13 +147,14 @@ def export_model(
         int8_clips = find_int8_clips(int8, predictor.protocol, weights, clips) if int8 else None
         clips = int8_clips.check if int8_clips else clips
         draft = folder / target.name
-        info = _write(network, info, draft, dynamic_size, OPSET if opset is None else opset)
+        write = partial(_write, network, info, dynamic_size, OPSET if opset is None else opset)
+        info = write(draft)
         some = replace(clips, count=min(count, VIEWS))
         answers = open_session(draft, info.format, target)
         parity = _compare(predictor, info, answers, some, tolerance)
         done = Exported(target, info, parity, clips.source, some.note())
         if int8 and int8_clips and not parity.fault():
-            done = _quantize(done, predictor, draft, int8, int8_clips)
+            done = _quantize(done, predictor, draft, int8, int8_clips, write)
         if not done.fault:
             write_text(json_beside(draft), simplejson.dumps(done.to_dict(), indent=1) + "\n")
             place_files(draft, target)
@@ -153,7 +162,12 @@ def export_model(
 
 
 def _quantize(
-    done: Exported, predictor: Predictor, draft: Path, options: Int8Options, clips: Int8Clips
+    done: Exported,
+    predictor: Predictor,
+    draft: Path,
+    options: Int8Options,
+    clips: Int8Clips,
+    write: WriteFloat,
 ) -> Exported:
     """The draft in int8, and what came of it."""
     info, parity = quantize(
@@ -163,6 +177,7 @@ def _quantize(
         clips,
         lambda decoded: _inputs(predictor, done.info, decoded),
         _float_run(predictor, done.info),
+        write,
     )
     return replace(done, info=info, int8=parity, left_out=clips.note())
 
@@ -224,7 +239,12 @@ def _describe(
 
 
 def _write(
-    network: nn.Module, info: ExportInfo, draft: Path, dynamic_size: bool, opset: int
+    network: nn.Module,
+    info: ExportInfo,
+    dynamic_size: bool,
+    opset: int,
+    draft: Path,
+    planes: Planes = Planes.ALL,
 ) -> ExportInfo:
     """The file, not yet checked. Raises `CheckpointError` where the network cannot become one."""
     protocol = info.protocol
@@ -237,7 +257,7 @@ def _write(
             sides = {"batch": 2, "height": crop, "width": crop}
             example = torch.zeros([sides.get(side, side) for side in info.input["shape"]])
             program = trace(network, example, dynamic_batch=True, dynamic_size=dynamic_size)
-        return write_program(program, info, draft, opset)
+        return write_program(program, info, draft, opset, planes)
     except (UserError, OSError):
         raise
     except (
