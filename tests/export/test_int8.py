@@ -380,7 +380,7 @@ def test_videos_that_were_coded_anew_are_not_checked_on(demo, weights, tmp_path)
 
 def test_parts_of_one_video_are_told_apart():
     def part(start, end):
-        return VideoRecord("a.mp4", (0,), "a", "list", start=start, end=end)
+        return VideoRecord("a.mp4", "a", (0,), "list", start=start, end=end)
 
     clips = ExportClips(
         [part(0, 2), part(2, 4), part(4, None)], SimpleNamespace(medium="video"), "x"

@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
@@ -27,7 +26,7 @@ from uniformer_video.runs.check import is_of_images
 from uniformer_video.runs.join_sets import data_sets
 from uniformer_video.storage.address import is_address
 from uniformer_video.weights.download import cache_folder
-from uniformer_video.words import name_some, plural, system_reason
+from uniformer_video.words import plural, system_reason
 
 _KEY = "DATA.FRAME_INDEX"
 _IN_CACHE = "frame_index"
@@ -95,15 +94,14 @@ def say_frame_index(data: Data, ranks: Ranks) -> None:
     index = data.frame_index
     if index is None:
         return
-    told = ranks.exchange((index.tally.total(), index.tally.begun(), index.tally.broken()))
-    counts = sum((total for total, _, _ in told), Counter[str]())
-    begun = sum((own for _, own, _ in told), Counter[str]())
-    broken = sorted({path for _, _, paths in told for path in paths})
-    if line := _line(index, counts, broken) + _line_of_counted(begun):
+    told = ranks.exchange((index.tally.total(), index.tally.begun()))
+    counts = sum((total for total, _ in told), Counter[str]())
+    begun = sum((own for _, own in told), Counter[str]())
+    if line := _line(index, counts) + _line_of_counted(begun):
         ranks.say(line)
 
 
-def _line(index: IndexStore, counts: Counter[str], broken: Sequence[str]) -> str:
+def _line(index: IndexStore, counts: Counter[str]) -> str:
     """One line of what came of the videos that were opened; "" where none was."""
     opened = counts.total()
     if not opened:
@@ -117,7 +115,7 @@ def _line(index: IndexStore, counts: Counter[str], broken: Sequence[str]) -> str
             reason = _why_unwritten(index.folder) or "the disk was full, or not there, for a time"
             parts[-1] += f" ({reason})"
     if counts[BROKEN]:
-        parts.append(f"{counts[BROKEN]:,} of videos that cannot be opened ({name_some(broken)})")
+        parts.append(f"{counts[BROKEN]:,} of videos that cannot be opened")
     return (
         f"Frame index {index.folder}: of {plural(opened, 'opening')} of a video {', '.join(parts)}."
     )

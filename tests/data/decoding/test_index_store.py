@@ -12,7 +12,7 @@ from shard_files import pack as write_tar
 
 from uniformer_video.data.decoding import open_video
 from uniformer_video.data.decoding.frame_times import CountedFrames
-from uniformer_video.data.decoding.index_store import _COUNTED, IndexStore
+from uniformer_video.data.decoding.index_store import IndexStore
 from uniformer_video.data.decoding.listing import Listing, pack, unpack
 from uniformer_video.data.decoding.packets import VideoPackets
 from uniformer_video.errors import DecodeError
@@ -163,34 +163,23 @@ def test_a_video_that_changes_while_it_is_listed_is_left_out(make_video, store, 
     assert look(path, store)[0] == "left out"
 
 
-def test_broken_videos_are_not_kept_and_counted_by_name(tmp_path, store, make_video):
+def test_broken_videos_are_counted_and_not_kept(tmp_path, store, make_video):
     (tmp_path / "a.mp4").write_bytes(b"no video")
     (tmp_path / "frames").mkdir()
     for name in ("a.mp4", "a.mp4", "lost.mp4", "frames"):
         with pytest.raises(DecodeError):
             open_video(tmp_path / name, kept=store)
     assert not store.folder.exists()
-    assert store.tally.total() == {
-        **dict.fromkeys(_COUNTED, 0),
-        "broken": 3,
-    }  # frames have no index
-    assert store.tally.broken() == [str(tmp_path / name) for name in ("a.mp4", "lost.mp4")]
+    assert +store.tally.total() == {"broken": 3}  # frames have no index
 
 
 def test_a_video_without_frames_counts_once(make_video, store, monkeypatch):
     monkeypatch.setattr("uniformer_video.data.decoding.pyav.trusted_index", lambda _: (None, "it"))
-    monkeypatch.setattr(CountedFrames, "count", lambda self: ([], []))
+    monkeypatch.setattr(CountedFrames, "count", lambda self, *_: ([], []))
     path = make_video("a.mp4", frames=3)
     with pytest.raises(DecodeError, match="holds no frames"):
         open_video(path, kept=store)
     assert +store.tally.total() == {"broken": 1}
-
-
-def test_more_names_than_there_is_room_for_are_counted(store):
-    for number in range(99):
-        store.tally.add_broken(f"{number:0100d}")
-    assert store.tally.total()["broken"] == 99 and 15 < len(store.tally.broken()) < 21
-    assert all(len(name) == 100 for name in store.tally.broken())
 
 
 def open_some(paths, store):
@@ -207,7 +196,6 @@ def test_processes_share_it_and_count_together(make_video, store):
     for worker in workers:
         worker.join()
     counts = store.tally.total()
-    assert store.tally.broken() == []
     assert (counts.total(), counts["unwritten"], len(files(store))) == (9, 0, 3)
     open_some(paths, store)
     assert store.tally.total() - counts == {"found": 3}

@@ -56,7 +56,9 @@ def open_video(
         return _open(path, backend, num_frames, decoder, partial(decoder.open_kept, kept=kept))
     except DecodeError:
         if not (num_frames or os.path.isdir(path) or names_frames(path)):  # which have no index
-            kept.tally.add_broken(path)
+            from uniformer_video.data.decoding.index_store import BROKEN
+
+            kept.tally.add(BROKEN)
         raise
 
 

@@ -34,7 +34,8 @@ _END_BYTES = (
     4096  # of a video at either end, where its header lies; read in any case when it is opened
 )
 INDEX_FOLDER = ".frame_index"  # in a data folder; hidden, so that it is no class of videos
-# What the tally counts. LEFT_OUT: what cannot be known again, or gains nothing by it.
+# What the tally counts. LEFT_OUT: what cannot be known again, or gains nothing by it. BROKEN: what cannot be
+# opened, which is named where it should have been used.
 FOUND, WRITTEN, UNWRITTEN, LEFT_OUT, BROKEN = _OPENED = (
     "found",
     "written",
@@ -47,9 +48,6 @@ FOUND, WRITTEN, UNWRITTEN, LEFT_OUT, BROKEN = _OPENED = (
 PLACED, UNPLACED, DOUBTED = _BEGUN = ("placed", "unplaced", "doubted")
 _COUNTED = (*_OPENED, *_BEGUN)
 _SLOTS = 256  # processes of a machine that count without waiting for each other
-_NAME_BYTES = (
-    2048  # of a process, for the paths of broken videos; of more than fit the count alone is kept
-)
 
 
 class Tally:
@@ -60,26 +58,10 @@ class Tally:
 
     def __init__(self) -> None:
         self._cells = RawArray("q", _SLOTS * len(_COUNTED))
-        self._names = RawArray("B", _SLOTS * _NAME_BYTES)
 
     def add(self, what: str) -> None:
         """Count one of what `total` gives, or of what `begun` gives."""
         self._cells[os.getpid() % _SLOTS * len(_COUNTED) + _COUNTED.index(what)] += 1
-
-    def add_broken(self, path: str) -> None:
-        """Count a video that could not be opened, as `BROKEN`, and keep its path."""
-        self.add(BROKEN)
-        start = os.getpid() % _SLOTS * _NAME_BYTES
-        before = bytes(self._names[start : start + _NAME_BYTES]).rstrip(b"\0").split(b"\0")
-        name = os.fsencode(path)
-        begin = start + len(b"\0".join([*before, b""]))
-        end = begin + len(name)
-        if name not in before and end < start + _NAME_BYTES:  # a zero is left behind the last one
-            self._names[begin:end] = list(name)
-
-    def broken(self) -> list[str]:
-        """The paths of the videos that could not be opened, in their order; not all, where they are many."""
-        return sorted({os.fsdecode(name) for name in bytes(self._names).split(b"\0") if name})
 
     def total(self) -> Counter[str]:
         """name -> count, of `FOUND`, `WRITTEN`, `UNWRITTEN`, `LEFT_OUT` and `BROKEN`: each opening is one."""
