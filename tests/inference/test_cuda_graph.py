@@ -246,6 +246,7 @@ def test_the_commands_refuse_them_on_a_processor_in_one_line(command, call, chec
     status, out, errors = call(command, *words, "--cuda-graph")
     assert status == 2 and not out and errors.count("\n") == 1
     assert "CUDA graphs (--cuda-graph) are of CUDA devices" in errors
+    assert "leave them out, or choose a CUDA device" in errors
 
 
 @pytest.mark.gpu

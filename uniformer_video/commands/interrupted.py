@@ -42,8 +42,9 @@ def _of_prepare(args: Namespace) -> str:
     if args.step == "lists":
         return _FILES_ANEW
     if args.step == "check":
-        kept = "fingerprints are kept, and " if args.overlap else ""
-        return f"the table holds what was found bad so far; {kept}the same command checks all files anew"
+        if args.overlap:
+            return "fingerprints that were made are kept, and the same command goes on from there"
+        return "the table holds what was found bad so far; the same command checks all files anew"
     return _GOES_ON
 
 

@@ -128,7 +128,8 @@ class Predictor:
         """
         if self.device.type != "cuda":
             raise ConfigError(
-                f"CUDA graphs (--cuda-graph) are of CUDA devices, and this model computes on {self.device}"
+                f"CUDA graphs (--cuda-graph) are of CUDA devices, and this model computes on {self.device}; "
+                "leave them out, or choose a CUDA device"
             )
         if not getattr(self.model, "only_predicts", False):
             raise ConfigError(

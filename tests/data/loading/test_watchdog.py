@@ -44,6 +44,13 @@ def hang_at_the_second(path):
         hang(path)
 
 
+def let_go_and_end(path):
+    """As a process ends: its connections first, and a while later the system tells how it ended."""
+    os.closerange(3, 256)
+    time.sleep(0.4)
+    os._exit(3)
+
+
 def hang_slowly(path):
     """Sleep in C with Python's lock held, so that no thread of the worker goes on."""
     ctypes.PyDLL(None).sleep(1000)
@@ -269,6 +276,38 @@ def test_a_batch_that_breaks_off_once_the_run_is_to_stop_is_no_error(videos, mon
     monkeypatch.setattr(loader._loader, "_wait", break_off)
     with pytest.raises(StopAsked):
         next(batches)
+
+
+def break_off_once(loader, monkeypatch, is_time=lambda: True):
+    """Have the connection to the workers break while the next batch is waited for, once `is_time`."""
+    wait, broken = loader._loader._wait, []
+
+    def break_off():
+        if broken:
+            return wait()
+        while not is_time():
+            time.sleep(0.01)
+        broken.append(True)
+        raise EOFError
+
+    monkeypatch.setattr(loader._loader, "_wait", break_off)
+
+
+def test_a_connection_breaks_before_it_is_known_how_the_worker_ended(videos, monkeypatch):
+    (path, *_), *_ = (batch.paths for batch in expected_batches(videos))
+    first = [video.path for video in videos].index(path)
+    Path(f"{path}.tries").unlink()
+    loader = train_loader(videos, {first: "let_go_and_end"}, timeout=0)
+    break_off_once(loader, monkeypatch, Path(f"{path}.tries").exists)
+    with pytest.raises(WorkerError, match="ended with status 3"):
+        next(loader.epoch(0))
+
+
+def test_a_connection_that_breaks_though_all_workers_live_is_told_in_a_line(videos, monkeypatch):
+    loader = train_loader(videos, {})
+    break_off_once(loader, monkeypatch)
+    with pytest.raises(WorkerError, match="has broken off; run the same command again"):
+        next(loader.epoch(0))
 
 
 def test_a_pass_that_is_left_early_does_not_disturb_the_next(videos):

@@ -26,6 +26,10 @@ _KILLED = -getattr(signal, "SIGKILL", 9)  # Windows has none
 SHM_HINT = (
     "enlarge /dev/shm (docker run --shm-size), or lower DATA_LOADER.NUM_WORKERS or the batch size"
 )
+BROKEN_OFF = (
+    "the connection to a process that prepares the data has broken off; run the same command again to go on, "
+    "and if it does so again, DATA_LOADER.NUM_WORKERS 0 tells more"
+)
 _IDLE = 0.0
 _LOOK_SECONDS = 0.5
 

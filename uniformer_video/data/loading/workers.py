@@ -18,6 +18,7 @@ from torch.utils.data._utils import signal_handling
 
 from uniformer_video.data.loading import shared_memory
 from uniformer_video.data.loading.watchdog import (
+    BROKEN_OFF,
     Lookout,
     Watched,
     WorkTable,
@@ -152,8 +153,11 @@ class WatchedLoader(Generic[Batch]):
                 if shared_memory.too_many_files(error):
                     self._end_workers()
                     raise WorkerError(shared_memory.TOO_MANY_FILES) from None
+                has_workers = bool(self._workers)
                 if str(error).startswith("Caught ") or not self._replace_workers():
                     self._end_workers()
+                    if has_workers and isinstance(error, EOFError | ConnectionError):
+                        raise WorkerError(BROKEN_OFF) from None
                     raise  # the dataset's own, or no worker is to blame
             else:
                 if isinstance(batch, WorkerError):
@@ -188,8 +192,11 @@ class WatchedLoader(Generic[Batch]):
         """Whether a video was found that hangs or has crashed a worker."""
         if not self._workers:
             return False
-        # a connection to a worker may break a moment before it is dead
-        connection.wait([worker.sentinel for worker in self._workers], _LOOK_SECONDS)
+        # a connection to a worker, its sentinel too, breaks a moment before the system tells how it ended
+        ending = connection.wait([worker.sentinel for worker in self._workers], _LOOK_SECONDS)
+        for worker in self._workers:
+            if worker.sentinel in ending:
+                worker.join(_END_SECONDS)
         try:
             found = self._new_faults()
         finally:
