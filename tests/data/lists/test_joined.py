@@ -1,12 +1,13 @@
 """Data sets that are joined by the names of their classes."""
 
+import os
 import shutil
 
 import pytest
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.columns import VideoColumns, as_columns
-from uniformer_video.data.lists.joined import concatenate, without_shared
+from uniformer_video.data.lists.joined import concatenate, same_files, without_shared
 from uniformer_video.data.lists.records import VideoList, VideoRecord
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError, DataError
@@ -215,3 +216,54 @@ def test_lists_are_joined_as_columns_and_a_group_is_that_of_all_copies():
     joined = concatenate(kept).records
     assert isinstance(joined, VideoColumns) and [r.name for r in joined] == [*"vwxyz"]
     assert len(joined.path.data) < 2 * sum(len(one.records.path.data) for one in lists.values())
+
+
+def listed_files(folder, **contents):
+    """A list of files with these contents."""
+    folder.mkdir()
+    for name, content in contents.items():
+        (folder / name).write_text(content)
+    return as_columns([VideoRecord(str(folder / name), name, (0,)) for name in contents])
+
+
+def test_only_files_of_one_size_in_two_sets_are_looked_into(tmp_path, monkeypatch):
+    sets = {
+        "A": listed_files(
+            tmp_path / "A", a="same", b="other", c="longer text", again="longer text"
+        ),
+        "B": listed_files(tmp_path / "B", a="size", b="same", d="a text of its own"),
+    }
+    (tmp_path / "B" / "link").symlink_to(tmp_path / "A" / "a")
+    linked = VideoRecord(str(tmp_path / "B" / "link"), "link", (0,))
+    looked_at, realpath = [], os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path: looked_at.append(path) or realpath(path))
+    first = str(tmp_path / "A" / "a")
+    same = same_files({**sets, "B": sets["B"] + [linked]})
+    assert same == {str(tmp_path / "B" / name): first for name in ("b", "link")}
+    assert {path[-3:] for path in looked_at if path.startswith(str(tmp_path))} == {
+        "A/a",
+        "B/a",
+        "B/b",
+        "ink",
+    }
+
+
+def test_empty_files_are_copies_of_nothing_and_odd_names_no_files(tmp_path):
+    sets = {owner: listed_files(tmp_path / owner, a="", b="text") for owner in "AB"}
+    odd = [VideoRecord(name, name, (0,)) for name in ("/nul\0", "/lone\ud800", str(tmp_path))]
+    sets["A"] = sets["A"] + odd
+    assert same_files(sets) == {str(tmp_path / "B" / "b"): str(tmp_path / "A" / "b")}
+
+
+def test_a_file_that_goes_while_sets_are_compared_is_no_file(tmp_path, monkeypatch):
+    sets = {owner: listed_files(tmp_path / owner, a="text") for owner in "AB"}
+    look = os.stat
+
+    def stat(path, *args, **kwargs):
+        try:
+            return look(path, *args, **kwargs)
+        finally:
+            (tmp_path / "B" / "a").unlink(missing_ok=True)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert same_files(dict(reversed(sets.items()))) == {}
