@@ -123,6 +123,23 @@ def test_bare_numbers_are_no_classes_to_join_by(sets, read, place):
     assert read(places).class_names == ["walk", "run", "jump"]
 
 
+@pytest.mark.parametrize("names", ["run\nwalk\n", "walk\nrun\n"])
+@pytest.mark.parametrize("label", [2, -1])
+def test_a_label_that_its_own_set_does_not_name_is_none_of_another_set(sets, read, names, label):
+    """The third class of all is one that this set does not know."""
+    own = {
+        "classes.txt": names,
+        "train.csv": f"a1.mp4,0\na2.mp4,{label}\n",
+        "val.csv": "a3.mp4,1\n",
+    }
+    places = sets(B=B, A=own)
+    with pytest.raises(
+        DataError,
+        match=rf"A/train.csv:2: label {label} of a2.mp4 is outside 0..1; .* its 2 class names",
+    ):
+        read(places)
+
+
 def test_a_video_of_two_sets_counts_once_and_links_and_copies_are_the_same(sets, read, tmp_path):
     again = {"train.csv": "copy.mp4,run\nlink.mp4,walk\nb1.mp4,jump\n", "val.csv": "b3.mp4,walk\n"}
     places = sets(A=A, B=again)

@@ -51,10 +51,7 @@ def align_classes(lists: Mapping[Owner, VideoList]) -> dict[Owner, VideoList]:
 
 def _in_order(listed: VideoList, names: list[str]) -> VideoList:
     order = places(listed.class_names or (), names)
-    records = listed.records
-    if order != list(range(len(order))):
-        records = relabelled(records, order)
-    return replace(listed, records=records, class_names=names)
+    return replace(listed, records=relabelled(listed.records, order), class_names=names)
 
 
 def concatenate(lists: Mapping[str, VideoList]) -> VideoList:
