@@ -104,7 +104,7 @@ def test_the_digest_tells_counts_and_leaves_other_lists_as_they_were(tmp_path):
 def test_labels_change_and_counts_stay(tmp_path):
     path = write_list(tmp_path / "t.txt", "a b 40 1\nc 41 0\n")
     assert [line for line, _ in relabel_lines(path, [5, 7])] == ["a b 40 7\n", "c 41 5\n"]
-    relabelled = lists.relabel(lists.read_frame_list(path, TEMPLATE)[0], [5, 7])
+    relabelled = lists.relabelled(lists.read_frame_list(path, TEMPLATE), [5, 7])[0]
     assert (relabelled.label, relabelled.num_frames) == (7, 40)
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from uniformer_video.data.lists.columns import VideoColumns, as_columns
 from uniformer_video.data.lists.folds import assign_parts, hold_out, make_folds
 from uniformer_video.data.lists.groups import (
     note_groups,
@@ -141,6 +142,30 @@ def test_no_group_is_parted_and_segments_of_a_file_are_none():
     assert all(len(folds) == 1 for folds in own.values())
     totals = [one.total() for one in counts_of(given, fold_of, 5)]
     assert min(totals) >= 12 and max(totals) <= 14
+
+
+def test_videos_of_one_name_in_two_places_are_told_apart_by_their_paths():
+    names = [f"{i:02d}.mp4" for i in range(12)]
+    given = [VideoRecord(f"/{place}/{name}", name, (0,)) for place in "AB" for name in names]
+    folds_of = []
+    for seed in range(3):
+        moved = [given[i] for i in generator("test", seed).permutation(len(given))]
+        found = make_folds(moved, 5, NAMES)[0]
+        folds_of.append(dict(zip((r.path for r in moved), found, strict=True)))
+    assert folds_of[0] == folds_of[1] == folds_of[2]
+
+
+@pytest.mark.parametrize("groups", [0, 9])
+def test_long_lists_are_cut_without_an_object_for_each_video(groups, monkeypatch):
+    given = [*videos(30, 20, 25, groups=groups), record("two.mp4", 0, 2), record("none.mp4")]
+    columns = as_columns(given)
+    folds, parts = make_folds(given, 4, NAMES), hold_out(given, 0.3, 1)
+    monkeypatch.setattr(VideoColumns, "__iter__", None)
+    monkeypatch.setattr("uniformer_video.data.lists.folds.noun_of", lambda _: "video")
+    assert make_folds(columns, 4, NAMES) == folds
+    found = hold_out(columns, 0.3, 1)
+    monkeypatch.undo()
+    assert found == parts and all(type(fold) is int for fold in folds[0])
 
 
 def test_rare_labels_of_videos_with_several_are_spread():

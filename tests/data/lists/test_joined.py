@@ -1,12 +1,13 @@
 """Data sets that are joined by the names of their classes."""
 
+import os
 import shutil
 
 import pytest
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.data.lists.columns import VideoColumns, as_columns
-from uniformer_video.data.lists.joined import concatenate, without_shared
+from uniformer_video.data.lists.joined import concatenate, same_files, without_shared
 from uniformer_video.data.lists.records import VideoList, VideoRecord
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.errors import ConfigError, DataError
@@ -122,6 +123,23 @@ def test_bare_numbers_are_no_classes_to_join_by(sets, read, place):
     assert read(places).class_names == ["walk", "run", "jump"]
 
 
+@pytest.mark.parametrize("names", ["run\nwalk\n", "walk\nrun\n"])
+@pytest.mark.parametrize("label", [2, -1])
+def test_a_label_that_its_own_set_does_not_name_is_none_of_another_set(sets, read, names, label):
+    """The third class of all is one that this set does not know."""
+    own = {
+        "classes.txt": names,
+        "train.csv": f"a1.mp4,0\na2.mp4,{label}\n",
+        "val.csv": "a3.mp4,1\n",
+    }
+    places = sets(B=B, A=own)
+    with pytest.raises(
+        DataError,
+        match=rf"A/train.csv:2: label {label} of a2.mp4 is outside 0..1; .* its 2 class names",
+    ):
+        read(places)
+
+
 def test_a_video_of_two_sets_counts_once_and_links_and_copies_are_the_same(sets, read, tmp_path):
     again = {"train.csv": "copy.mp4,run\nlink.mp4,walk\nb1.mp4,jump\n", "val.csv": "b3.mp4,walk\n"}
     places = sets(A=A, B=again)
@@ -215,3 +233,54 @@ def test_lists_are_joined_as_columns_and_a_group_is_that_of_all_copies():
     joined = concatenate(kept).records
     assert isinstance(joined, VideoColumns) and [r.name for r in joined] == [*"vwxyz"]
     assert len(joined.path.data) < 2 * sum(len(one.records.path.data) for one in lists.values())
+
+
+def listed_files(folder, **contents):
+    """A list of files with these contents."""
+    folder.mkdir()
+    for name, content in contents.items():
+        (folder / name).write_text(content)
+    return as_columns([VideoRecord(str(folder / name), name, (0,)) for name in contents])
+
+
+def test_only_files_of_one_size_in_two_sets_are_looked_into(tmp_path, monkeypatch):
+    sets = {
+        "A": listed_files(
+            tmp_path / "A", a="same", b="other", c="longer text", again="longer text"
+        ),
+        "B": listed_files(tmp_path / "B", a="size", b="same", d="a text of its own"),
+    }
+    (tmp_path / "B" / "link").symlink_to(tmp_path / "A" / "a")
+    linked = VideoRecord(str(tmp_path / "B" / "link"), "link", (0,))
+    looked_at, realpath = [], os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path: looked_at.append(path) or realpath(path))
+    first = str(tmp_path / "A" / "a")
+    same = same_files({**sets, "B": sets["B"] + [linked]})
+    assert same == {str(tmp_path / "B" / name): first for name in ("b", "link")}
+    assert {path[-3:] for path in looked_at if path.startswith(str(tmp_path))} == {
+        "A/a",
+        "B/a",
+        "B/b",
+        "ink",
+    }
+
+
+def test_empty_files_are_copies_of_nothing_and_odd_names_no_files(tmp_path):
+    sets = {owner: listed_files(tmp_path / owner, a="", b="text") for owner in "AB"}
+    odd = [VideoRecord(name, name, (0,)) for name in ("/nul\0", "/lone\ud800", str(tmp_path))]
+    sets["A"] = sets["A"] + odd
+    assert same_files(sets) == {str(tmp_path / "B" / "b"): str(tmp_path / "A" / "b")}
+
+
+def test_a_file_that_goes_while_sets_are_compared_is_no_file(tmp_path, monkeypatch):
+    sets = {owner: listed_files(tmp_path / owner, a="text") for owner in "AB"}
+    look = os.stat
+
+    def stat(path, *args, **kwargs):
+        try:
+            return look(path, *args, **kwargs)
+        finally:
+            (tmp_path / "B" / "a").unlink(missing_ok=True)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert same_files(dict(reversed(sets.items()))) == {}

@@ -7,10 +7,11 @@ import pytest
 
 from uniformer_video.data.lists.check import check_list
 from uniformer_video.data.lists.class_names import ade20k_palette, class_names
+from uniformer_video.data.lists.columns import VideoColumns
 from uniformer_video.data.lists.formats import find_format
 from uniformer_video.data.lists.masked import read_ade20k, read_mask_csv, read_mask_folders
 from uniformer_video.data.lists.palettes import mask_classes
-from uniformer_video.data.lists.records import VideoRecord, list_digest, relabel, without_repeats
+from uniformer_video.data.lists.records import VideoRecord, list_digest, relabelled, without_repeats
 from uniformer_video.errors import AbsentError, DataError
 
 
@@ -245,9 +246,19 @@ def test_a_picture_has_one_mask_and_its_classes_keep_their_numbers():
     ):
         without_repeats([first, other])
     assert list_digest([first]) != list_digest([other])
-    assert relabel(first, [0, 1, 2]) == first
+    assert relabelled([first], [0, 1, 2]) == [first]
     with pytest.raises(DataError, match=r"l:2: the classes stand in another order.*m/a.png hold"):
-        relabel(first, [1, 0, 2])
+        relabelled([first], [1, 0, 2])
+
+
+def test_lists_of_masks_are_columns(tree):
+    lines = "path,mask\na.jpg,a.png\nb.jpg,b.png\n"
+    root = tree(
+        "images/a.jpg", "masks/a.png", "images/b.jpg", "masks/b.png", **{"train.csv": lines}
+    )
+    for listed in (read_mask_csv(root, "train"), read_mask_folders(root, "train", 0.0)):
+        assert isinstance(listed.records, VideoColumns) and len(listed.records) == 2
+        assert {os.path.basename(one.mask) for one in listed.records} == {"a.png", "b.png"}
 
 
 def test_a_line_without_a_mask_is_missing_beside_others(tree):

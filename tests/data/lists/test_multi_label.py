@@ -122,8 +122,12 @@ def test_the_digest_of_one_label_is_as_ever_and_that_of_several_differs(tmp_path
 
 
 def test_labels_in_another_order(tmp_path):
-    assert lists.relabel(video((0, 2)), [5, 1, 3]).labels == (3, 5)
-    assert lists.relabel(video(()), [1, 0]).labels == ()
+    assert lists.relabelled([video((0, 2))], [5, 1, 3])[0].labels == (3, 5)
+    assert lists.relabelled([video(())], [1, 0])[0].labels == ()
+    order = [4, 2, 0, 3, 1]
+    labels = [(0, 1, 4), (), (2,), (1, 3), (0, 1, 2, 3, 4), ()]
+    found = lists.relabelled([video(own) for own in labels], order)
+    assert [r.labels for r in found] == [tuple(sorted(order[one] for one in own)) for own in labels]
     source = tmp_path / "a.csv"
     source.write_text('label,path\n0; 1 2,a.mp4\n,b.mp4\n"2,0","c,d.mp4"\n1|1,e.mp4\n')
     names = ["u", "v", "w"]

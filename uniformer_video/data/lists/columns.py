@@ -207,6 +207,12 @@ def with_labels(columns: VideoColumns, labels: Sequence[tuple[Any, ...]]) -> Vid
     return replace(columns, labels=_labels([values], [counts]))
 
 
+def with_numbers(columns: VideoColumns, numbers: np.ndarray) -> VideoColumns:
+    """The videos with other labels, `int64` in place of those that `labels.flat` gives, sorted for each."""
+    in_turn = np.lexsort((numbers, columns.labels.flat()[0]))
+    return replace(columns, labels=_labels([numbers[in_turn]], [columns.labels.counts]))
+
+
 def with_paths(columns: VideoColumns, paths: Iterable[str]) -> VideoColumns:
     """The videos at other paths."""
     return replace(columns, path=Texts.of(paths))

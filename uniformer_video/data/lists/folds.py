@@ -9,13 +9,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from uniformer_video.data.lists.columns import as_columns
-from uniformer_video.data.lists.groups import count_groups, group_of, listed_name
+from uniformer_video.data.lists.columns import VideoColumns, as_columns
+from uniformer_video.data.lists.groups import (
+    count_groups,
+    group_of,
+    group_places,
+    listed_names,
+)
 from uniformer_video.data.lists.records import VideoRecord, noun_of, split_records
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, one_line, plural
 
-_UNLABELLED, _ALL = -1, -2  # counted beside the classes
+_UNLABELLED = -1  # counted beside the classes
 _NEARLY_ALL = 0.75  # a group with more than this share of the videos makes no folds
 _LARGE = 1.5  # times its even share: a fold of that size is told
 
@@ -33,7 +38,7 @@ def hold_out(
         return split_records(columns, ratio, seed)
     if ratio in (0, 1) or groups < 2:
         return (columns[:0], columns) if ratio == 1 else (columns, columns[:0])
-    parts = np.array(assign_parts(list(columns), (1 - ratio, ratio), seed))
+    parts = assign_parts(columns, (1 - ratio, ratio), seed)
     return columns.take(parts == 0), columns.take(parts == 1)
 
 
@@ -46,36 +51,38 @@ def make_folds(
     holds nearly everything, and, where every video has one label, for a class that some fold would not leave
     a video to train on.
     """
-    members = Counter(group_of(record) for record in records)
-    noun = noun_of(records)
-    what = "group" if any(record.group for record in records) else noun
-    if len(members) < folds:
+    columns = as_columns(records)
+    groups = _Groups(columns)
+    noun = noun_of(columns)
+    what = "group" if columns.group.is_filled.any() else noun
+    if len(groups.sizes) < folds:
         raise DataError(
-            f"DATA.FOLDS {folds} takes at least as many {what}s as folds, and there are {len(members)}; "
+            f"DATA.FOLDS {folds} takes at least as many {what}s as folds, and there are {len(groups.sizes)}; "
             f"lower it, or add {what}s"
         )
-    (_, name), largest = members.most_common(1)[0]
-    if largest > _NEARLY_ALL * len(records):
+    largest = int(groups.sizes.max())
+    name = groups.name(int(groups.sizes.argmax()))
+    if largest > _NEARLY_ALL * len(columns):
         raise DataError(
-            f"the group {name!r} holds {largest} of {len(records)} {noun}s, so its fold would train on the "
-            f"{len(records) - largest} others alone; take a finer group (DATA.GROUP_PATTERN, or the column "
+            f"the group {name!r} holds {largest} of {len(columns)} {noun}s, so its fold would train on the "
+            f"{len(columns) - largest} others alone; take a finer group (DATA.GROUP_PATTERN, or the column "
             "group), or DATA.FOLDS 0"
         )
-    fold_of = assign_parts(records, [1 / folds] * folds)
-    notes = _check_classes(records, fold_of, folds, class_names)
+    fold_of = _assign(groups, [1 / folds] * folds, 0)
+    notes = _check_classes(groups, fold_of, folds, class_names)
     sizes = np.bincount(fold_of, minlength=folds)
-    if sizes.max() > _LARGE * len(records) / folds:
+    if sizes.max() > _LARGE * len(columns) / folds:
         notes.append(
             f"The folds differ in size, {', '.join(map(str, sizes))} {noun}s: the largest group, {name!r}, "
-            f"holds {largest} of {len(records)}."
+            f"holds {largest} of {len(columns)}."
         )
-    return fold_of, [one_line(note) for note in notes]
+    return fold_of.tolist(), [one_line(note) for note in notes]
 
 
 def assign_parts(
     records: Sequence[VideoRecord], shares: Sequence[float], key: int = 0
-) -> list[int]:
-    """Which part each record belongs to: parts hold these `shares` of each class, groups stay whole.
+) -> np.ndarray:
+    """Which part each record belongs to, `int64 [n]`: parts hold these `shares` of each class, groups whole.
 
     Greedy, as scikit-learn's `StratifiedGroupKFold`: group after group goes to the part that lacks its
     classes most, and of equal ones to that which lacks videos most. The first are those that hold the
@@ -83,88 +90,146 @@ def assign_parts(
     al., "On the Stratification of Multi-Label Data", 2011). Equal groups come in an order that follows from
     their names and `key`. With as many groups as parts, or more, no part is empty.
     """
-    members: dict[tuple[str, str], list[int]] = {}
-    for index, record in enumerate(records):
-        members.setdefault(group_of(record), []).append(index)
-    counts = {group: _count([records[i] for i in own]) for group, own in members.items()}
-    totals = _count(records)
-    # By label and part: the share of the label's videos that it has, less that which it is to have. Plain
-    # numbers: a list may have hundreds of thousands of groups, and arrays of few parts take longer.
-    excess = {label: [-share for share in shares] for label in totals}
+    return _assign(_Groups(as_columns(records)), shares, key)
 
-    def rank(group: tuple[str, str]) -> tuple:
-        own = counts[group]
-        most = max(own[label] / totals[label] for label in own if label != _ALL)
-        names = min(listed_name(records[i]) for i in members[group])
-        text = group[1] if group[0] == "group" else names
-        digest = hashlib.sha256(f"{key} {text}".encode("utf-8", "surrogateescape")).hexdigest()
-        return -most, -own[_ALL], digest, group
 
-    order = sorted(members, key=rank)
-    part_of: dict[tuple[str, str], int] = {}
-    for group in order:
-        own = counts[group]
-        labels = [(excess[label], count) for label, count in own.items() if label != _ALL]
+class _Groups:
+    """The groups of videos, numbered by their first videos, and how many videos of each label they hold.
+
+    first, of_video: of each video the place of the first one in its group, and the group, `int64 [n]`.
+    sizes: videos, `[groups]`. totals: videos of each label, of all groups; what has none counts as one more
+    label. labels, counts: of group g from `starts[g]` on, in the order of its videos: which of the labels it
+    holds, a number within `totals`, and in how many videos.
+    """
+
+    def __init__(self, columns: VideoColumns) -> None:
+        self.columns = columns
+        self.first = group_places(columns)
+        self._places, self.of_video, self.sizes = np.unique(
+            self.first, return_inverse=True, return_counts=True
+        )
+        owners, labels = columns.labels.flat()
+        bare = np.flatnonzero(columns.labels.counts == 0)
+        owners = np.concatenate([owners, bare])
+        labels = np.concatenate([labels, np.full(len(bare), _UNLABELLED)])
+        in_turn = np.argsort(owners, kind="stable")
+        _, numbers, self.totals = np.unique(
+            labels[in_turn], return_inverse=True, return_counts=True
+        )
+        pairs = self.of_video[owners[in_turn]] * len(self.totals) + numbers
+        own, at, counts = np.unique(pairs, return_index=True, return_counts=True)
+        holders, numbers = np.divmod(own, max(len(self.totals), 1))
+        order = np.lexsort((at, holders))
+        self.labels, self.counts = numbers[order], counts[order]
+        self.starts = np.searchsorted(holders, np.arange(len(self.sizes)))
+
+    def name(self, group: int) -> str:
+        """The name of a group, or the path of a video that has none."""
+        return group_of(self.columns[int(self._places[group])])[1]
+
+    def in_turn(self, key: int) -> np.ndarray:
+        """The groups as they are to be assigned, `int64 [groups]`."""
+        most = np.maximum.reduceat(self.counts / self.totals[self.labels], self.starts)
+        ranks = (*reversed(self._draws(key)), -self.sizes, -most)  # the last one decides first
+        order = np.lexsort(ranks)
+        same = [(one[order[1:]] == one[order[:-1]]) for one in ranks]
+        tied = np.flatnonzero(np.logical_and.reduce(same))
+        if not len(tied):
+            return order
+        # groups of one name, such as videos of two data sets: by their paths
+        alike = np.union1d(order[tied], order[tied + 1]).tolist()
+        by_path = sorted(alike, key=lambda one: group_of(self.columns[int(self._places[one])]))
+        last = np.zeros(len(order), np.int64)
+        last[by_path] = np.arange(len(by_path))
+        return np.lexsort((last, *ranks))
+
+    def _draws(self, key: int) -> list[np.ndarray]:
+        """Four numbers a group, from its name and `key`: they order as its digest."""
+        own = self.columns.take(self._places)
+        loose = np.flatnonzero((self.sizes[self.of_video] > 1) & ~self.columns.group.is_filled)
+        least: dict[
+            int, str
+        ] = {}  # of a video that is listed more than once: segments, other spellings
+        names = listed_names(self.columns.take(loose))
+        for group, name in zip(self.of_video[loose].tolist(), names, strict=True):
+            least[group] = min(name, least.get(group, name))
+        digests = bytearray()
+        pairs = zip(own.group, listed_names(own), strict=True)
+        for number, (group, name) in enumerate(pairs):
+            text = f"{key} {group or least.get(number, name)}"
+            digests += hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+        return list(np.frombuffer(digests, ">u8").reshape(-1, 4).T.astype(np.uint64))
+
+
+def _assign(groups: _Groups, shares: Sequence[float], key: int) -> np.ndarray:
+    """`assign_parts` of groups."""
+    order, parts = groups.in_turn(key), range(len(shares))
+    # By label and part: the share of the label's videos that it has, less that which it is to have; of
+    # videos likewise. Plain numbers: arrays of few parts take longer.
+    excess = [[-share for share in shares] for _ in groups.totals]
+    excess_of_all = [-share for share in shares]
+    totals, count = groups.totals.tolist(), len(groups.of_video)
+    starts, ends = groups.starts.tolist(), [*groups.starts[1:].tolist(), len(groups.labels)]
+    labels, counts, sizes = groups.labels.tolist(), groups.counts.tolist(), groups.sizes.tolist()
+    chosen: list[int] = []
+    for group in order.tolist():
+        own = slice(starts[group], ends[group])
+        held = [*zip(labels[own], counts[own], strict=True)]
         cost = [
-            (round(sum(count * of[part] for of, count in labels), 9), round(excess[_ALL][part], 9))
-            for part in range(len(shares))
+            (
+                round(sum(number * excess[label][part] for label, number in held), 9),
+                round(excess_of_all[part], 9),
+            )
+            for part in parts
         ]
-        best = part_of[group] = cost.index(min(cost))
-        for label, count in own.items():
-            excess[label][best] += count / totals[label]
-    _fill_empty(part_of, order, len(shares))
-    parts = [0] * len(records)
-    for group, indices in members.items():
-        for index in indices:
-            parts[index] = part_of[group]
-    return parts
+        best = cost.index(min(cost))
+        chosen.append(best)
+        for label, number in held:
+            excess[label][best] += number / totals[label]
+        excess_of_all[best] += sizes[group] / count
+    _fill_empty(chosen, len(shares))
+    part_of = np.empty(len(order), np.int64)
+    part_of[order] = chosen
+    return part_of[groups.of_video]
 
 
-def _count(records: Sequence[VideoRecord]) -> Counter[int]:
-    """How many of the records have each label, how many none, and how many there are."""
-    counts = Counter(label for record in records for label in record.labels or (_UNLABELLED,))
-    counts[_ALL] = len(records)
-    return counts
-
-
-def _fill_empty(
-    part_of: dict[tuple[str, str], int], order: Sequence[tuple[str, str]], parts: int
-) -> None:
+def _fill_empty(chosen: list[int], parts: int) -> None:
     """Give a part without a group the last one, a small one, of the part that has most groups."""
-    for part in range(min(parts, len(order))):
-        if part not in part_of.values():
-            donor = Counter(part_of.values()).most_common(1)[0][0]
-            part_of[next(group for group in reversed(order) if part_of[group] == donor)] = part
+    for part in range(min(parts, len(chosen))):
+        if part not in chosen:
+            donor = Counter(chosen).most_common(1)[0][0]
+            chosen[len(chosen) - 1 - chosen[::-1].index(donor)] = part
 
 
 def _check_classes(
-    records: Sequence[VideoRecord], fold_of: Sequence[int], folds: int, class_names: Sequence[str]
+    groups: _Groups, fold_of: np.ndarray, folds: int, class_names: Sequence[str]
 ) -> list[str]:
     """Notes on classes that not every fold tests; an error for those that some fold does not train on."""
-    noun = noun_of(records)
-    seen: dict[int, Counter[int]] = {}
-    groups: dict[int, set[tuple[str, str]]] = {}
-    for record, fold in zip(records, fold_of, strict=True):
-        for label in record.labels:
-            seen.setdefault(label, Counter())[fold] += 1
-            groups.setdefault(label, set()).add(group_of(record))
+    noun = noun_of(groups.columns)
+    owners, labels = groups.columns.labels.flat()
+    classes, numbers = np.unique(labels, return_inverse=True)
+    seen = np.zeros((len(classes), folds), np.int64)  # videos of a class in a fold
+    np.add.at(seen, (numbers, fold_of[owners]), 1)
+    spread = (seen > 0).sum(axis=1)
 
-    def describe(label: int) -> str:
+    def describe(number: int) -> str:
+        label = classes[number]
         name = class_names[label] if label < len(class_names) else f"class {label}"
-        videos = plural(seen[label].total(), noun)
-        (kind, group), *others = groups[label]
+        videos = plural(int(seen[number].sum()), noun)
+        first, *others = np.unique(groups.first[owners[numbers == number]]).tolist()
+        kind, group = group_of(groups.columns[first])
         inside = f", all of the group {group!r}" if kind == "group" and not others else ""
         return f"{name} ({videos}{inside})"
 
-    alone = [label for label in sorted(seen) if len(seen[label]) == 1]
-    if alone and all(len(record.labels) == 1 for record in records):
-        fold = next(iter(seen[alone[0]]))
+    alone = np.flatnonzero(spread == 1).tolist()
+    if alone and (groups.columns.labels.counts == 1).all():
+        fold = int(seen[alone[0]].argmax())
         raise DataError(
             f"too few {noun}s for DATA.FOLDS {folds}: {name_some([describe(one) for one in alone], 5)}; fold "
             f"{fold} would test what it has never trained on; a class takes two {noun}s, of two groups "
             f"where {noun}s are grouped: add some, or leave the class out"
         )
-    few = [label for label in sorted(seen) if len(seen[label]) < folds]
+    few = np.flatnonzero(spread < folds).tolist()
     if not few:
         return []
     return [

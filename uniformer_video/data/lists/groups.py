@@ -32,12 +32,21 @@ def group_of(record: VideoRecord) -> tuple[str, str]:
     return ("group", record.group) if record.group else ("video", record.path)
 
 
+def group_places(columns: VideoColumns) -> np.ndarray:
+    """Of each of many videos the place of the first one in its group, as `group_of` has them: `int64 [n]`."""
+    is_filled = columns.group.is_filled
+    first = np.empty(len(columns), np.int64)
+    for own, texts in (
+        (np.flatnonzero(is_filled), columns.group),
+        (np.flatnonzero(~is_filled), columns.path),
+    ):
+        first[own] = own[first_places(texts.take(own))]
+    return first
+
+
 def count_groups(records: Iterable[VideoRecord]) -> int:
     """How many groups there are, a video without one being its own."""
-    columns = as_columns(records)
-    single = columns.take(~columns.group.is_filled)
-    alone = len(np.unique(first_places(single.path)))
-    return alone + len(set(columns.group) - {""})
+    return len(np.unique(group_places(as_columns(records))))
 
 
 def with_groups(records: Iterable[VideoRecord], pattern: str) -> VideoColumns:

@@ -5,6 +5,7 @@ Lists come as `{owner: VideoList}`, the owner a data set or a part of one, as me
 
 import hashlib
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -22,6 +23,7 @@ from uniformer_video.data.lists.columns import (
 )
 from uniformer_video.data.lists.groups import listed_name
 from uniformer_video.data.lists.records import VideoList, VideoRecord, noun_of, relabelled
+from uniformer_video.data.lists.texts import Texts, first_places
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, one_line, plural
 
@@ -49,10 +51,7 @@ def align_classes(lists: Mapping[Owner, VideoList]) -> dict[Owner, VideoList]:
 
 def _in_order(listed: VideoList, names: list[str]) -> VideoList:
     order = places(listed.class_names or (), names)
-    records = listed.records
-    if order != list(range(len(order))):
-        records = relabelled(records, order)
-    return replace(listed, records=records, class_names=names)
+    return replace(listed, records=relabelled(listed.records, order), class_names=names)
 
 
 def concatenate(lists: Mapping[str, VideoList]) -> VideoList:
@@ -87,30 +86,40 @@ def note_class_differences(names: Mapping[str, Sequence[str]]) -> list[str]:
 def same_files(sets: Mapping[str, Sequence[VideoRecord]]) -> dict[str, str]:
     """`{path: the path of the same file in an earlier set}`: links to it, and copies, byte by byte.
 
-    Only files of this machine are looked at, and read only where two sets have some of one size.
+    Only files of this machine are looked at, and more than their size only where two sets have some of that
+    size. Empty files are copies of nothing.
     """
-    sizes: dict[str, dict[str, int]] = {
-        owner: {
-            path: os.path.getsize(path) for path in as_columns(records).path if os.path.isfile(path)
-        }
-        for owner, records in sets.items()
+    paths = {owner: _each_once(as_columns(records).path) for owner, records in sets.items()}
+    sizes = {
+        owner: np.fromiter(map(_file_size, own), np.int64, len(own)) for owner, own in paths.items()
     }
-    holders: dict[int, set[str]] = {}
-    for owner, own in sizes.items():
-        for size in own.values():
-            holders.setdefault(size, set()).add(owner)
-    first: dict[object, tuple[str, str]] = {}
+    of_all = np.concatenate([np.zeros(0, np.int64), *map(np.unique, sizes.values())])
+    found_sizes, holders = np.unique(of_all, return_counts=True)
+    shared = found_sizes[(holders > 1) & (found_sizes > 0)]
+    first: dict[str | bytes, tuple[str, str]] = {}  # by where a file lies, and by its content
     found: dict[str, str] = {}
-    for owner, own in sizes.items():
-        for path, size in own.items():
-            keys: list[object] = [os.path.realpath(path)]
-            keys += [_digest(path)] if len(holders[size]) > 1 else []
-            known_owner, known = next((first[key] for key in keys if key in first), (owner, path))
+    for owner, own in paths.items():
+        for path in own.take(np.flatnonzero(np.isin(sizes[owner], shared))):
+            place = os.path.realpath(path)
+            if place not in first:
+                first[place] = first.setdefault(_digest(path), (owner, path))
+            known_owner, known = first[place]
             if known_owner != owner and known != path:
                 found[path] = known
-            for key in keys:
-                first.setdefault(key, (known_owner, known))
     return found
+
+
+def _each_once(texts: Texts) -> Texts:
+    return texts.take(np.unique(first_places(texts)))
+
+
+def _file_size(path: str) -> int:
+    """Bytes; 0 for what is no file."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # the latter for a name that no file can have
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _digest(path: str) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from uniformer_video.config.shipped import command_that_makes
 from uniformer_video.data.lists.class_names import class_names as known_names
+from uniformer_video.data.lists.columns import VideoColumns, as_columns, concatenated
 from uniformer_video.data.lists.folders import FoundVideos, find_videos
 from uniformer_video.data.lists.layouts import find_list, hold_out_part, meant_part
 from uniformer_video.data.lists.media import IMAGE
@@ -139,36 +140,36 @@ def read_mask_csv(root: Path, split: str, prefix: str = "", class_names: str = "
     return VideoList(read_mask_list(path, prefix), mask_classes(class_names, root).names)
 
 
-def read_mask_list(path: Path | str, prefix: Path | str = "") -> list[VideoRecord]:
+def read_mask_list(path: Path | str, prefix: Path | str = "") -> VideoColumns:
     """The records of a csv list of pictures and masks, whose first line is `path,mask`.
 
     Paths are taken from `prefix`, or from the list's own folder. Raises `DataError` with file and line.
     """
     folder = Path(prefix or Path(path).parent)
-    lines = list(filled_lines(path))
-    if not lines:
+    lines = filled_lines(path)
+    source, header = next(lines, ("", ""))
+    if not header:
         raise DataError(
             f"{path} lists no images; its first line is `path,mask`, then comes one a line"
         )
-    (source, header), *lines = lines
     table = Table(header, "auto", source, _NEEDED, _COLUMNS)
-    records = []
-    for source, line in lines:
+
+    def record(source: str, line: str) -> VideoRecord:
         row = table.row(line, source)
         if not row["path"]:
             raise DataError(f"{source}: the path is empty")
-        records.append(
-            VideoRecord(
-                listed_path(folder, row["path"], source),
-                row["path"],
-                (),
-                source,
-                weight=weight_of(row, source),
-                group=row.get("group", ""),
-                medium=IMAGE.name,
-                mask=listed_path(folder, row["mask"], source) if row["mask"] else "",
-            )
+        return VideoRecord(
+            listed_path(folder, row["path"], source),
+            row["path"],
+            (),
+            source,
+            weight=weight_of(row, source),
+            group=row.get("group", ""),
+            medium=IMAGE.name,
+            mask=listed_path(folder, row["mask"], source) if row["mask"] else "",
         )
+
+    records = as_columns(record(source, line) for source, line in lines)
     if not records:
         raise DataError(
             f"{path} lists no images below its header; each line holds a path and a mask"
@@ -191,7 +192,7 @@ def is_ade20k(root: Path) -> bool:
     return all((root / part / "validation").is_dir() for part in (IMAGES, ANNOTATIONS))
 
 
-def pairs_below(root: Path) -> tuple[list[VideoRecord], list[str]] | None:
+def pairs_below(root: Path) -> tuple[VideoColumns, list[str]] | None:
     """(records, notes) of all parts of a folder of `masks`, or of `ade20k`; None for another.
 
     Raises `DataError` where such a folder lies in `root`, one level below.
@@ -208,7 +209,7 @@ def pairs_below(root: Path) -> tuple[list[VideoRecord], list[str]] | None:
     others = [] if is_ade20k(root) else _notes_on_other_parts(root)
     read = [read_pairs(images, masks, root) for images, masks in parts]
     notes = [note for _, own in read for note in own]
-    return [record for records, _ in read for record in records], [*others, *notes]
+    return concatenated([records for records, _ in read]), [*others, *notes]
 
 
 def _parts_below(root: Path) -> list[tuple[Path, Path]]:
@@ -242,7 +243,7 @@ def note_without_masks(root: Path) -> str:
     )
 
 
-def read_pairs(images: Path, masks: Path, root: Path) -> tuple[list[VideoRecord], list[str]]:
+def read_pairs(images: Path, masks: Path, root: Path) -> tuple[VideoColumns, list[str]]:
     """(records, notes) of the pictures in a folder, at any depth, with the masks in another.
 
     Names are relative to `root`. Raises `DataError` where a folder is missing, two files go by one name, and
@@ -268,7 +269,7 @@ def read_pairs(images: Path, masks: Path, root: Path) -> tuple[list[VideoRecord]
             f"name of its image, but for the suffix; there is {by_stem[missing[0]]}, and {other} beside it"
         )
     place, source = os.path.abspath(images), str(images)
-    records = [
+    records = as_columns(
         VideoRecord(
             os.path.join(place, picture),
             os.path.relpath(images / picture, root),
@@ -278,7 +279,7 @@ def read_pairs(images: Path, masks: Path, root: Path) -> tuple[list[VideoRecord]
             mask=os.path.abspath(masks / mask_of.get(stem, Path(f"{stem}.png"))),
         )
         for stem, picture in by_stem.items()
-    ]
+    )
     return records, [*pictures.notes, *own.notes, *_notes_on_lone(alone, masks)]
 
 

@@ -5,7 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from uniformer_video.data.lists.columns import (
     VideoColumns,
     as_columns,
     first_segments,
-    with_labels,
+    with_numbers,
 )
 from uniformer_video.data.lists.media import MEDIA, is_listed_file
 from uniformer_video.data.lists.table import (
@@ -43,6 +43,7 @@ from uniformer_video.errors import DataError
 from uniformer_video.program import command
 from uniformer_video.randomness import generator
 from uniformer_video.storage.address import is_network_address, public_name
+from uniformer_video.words import plural
 
 # `folder 40 name`; a name with a number as a word, such as "take 2", goes into quotes, or else that could be
 # the number of frames.
@@ -281,8 +282,13 @@ def check_class_names(names: list[str], path: Path | str) -> list[str]:
     return names
 
 
-def check_labels(records: Sequence[VideoRecord], num_classes: int) -> None:
-    """Raise `DataError`, with file and line, for a label outside 0..num_classes-1."""
+def check_labels(
+    records: Sequence[VideoRecord], num_classes: int, remedy: str = "set MODEL.NUM_CLASSES"
+) -> None:
+    """Raise `DataError`, with file and line, for a label outside 0..num_classes-1.
+
+    remedy: what helps where the list is right.
+    """
     columns = as_columns(records)
     owners, labels = columns.labels.flat()
     outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
@@ -293,7 +299,7 @@ def check_labels(records: Sequence[VideoRecord], num_classes: int) -> None:
         )
         raise DataError(
             f"{record.source}: label {label} of {record.name} is outside "
-            f"0..{num_classes - 1}{shifted}; mend the list, or set MODEL.NUM_CLASSES"
+            f"0..{num_classes - 1}{shifted}; mend the list, or {remedy}"
         )
 
 
@@ -363,21 +369,20 @@ def list_digest(records: Iterable[VideoRecord]) -> str:
     return digest.hexdigest()
 
 
-def relabel(record: VideoRecord, order: Sequence[int]) -> VideoRecord:
-    """`record` with each label L replaced by `order[L]`. Raises `DataError` for one with a mask."""
-    if record.mask and list(order) != list(range(len(order))):
+def relabelled(records: Iterable[VideoRecord], order: Sequence[int]) -> VideoColumns:
+    """The records with each label L replaced by `order[L]`.
+
+    Raises `DataError` for a label that the order does not have, and where it changes what masks mean.
+    """
+    columns = as_columns(records)
+    check_labels(columns, len(order), f"complete its {plural(len(order), 'class name')}")
+    if list(order) == list(range(len(order))):
+        return columns
+    masked = np.flatnonzero(columns.mask.is_filled)
+    if len(masked):
+        record = columns[int(masked[0])]
         raise DataError(
             f"{record.source}: the classes stand in another order than in the list before it, and masks "
             f"such as {record.mask} hold class numbers; give both the same classes.txt, or DATA.CLASS_NAMES"
         )
-    return replace(record, labels=tuple(sorted(order[label] for label in record.labels)))
-
-
-def relabelled(records: Sequence[VideoRecord], order: Sequence[int]) -> Sequence[VideoRecord]:
-    """The records with each label L replaced by `order[L]`, as `relabel` does."""
-    columns = as_columns(records)
-    if columns.mask.is_filled.any():
-        return [relabel(record, order) for record in columns]
-    return with_labels(
-        columns, [tuple(sorted(order[label] for label in own)) for own in columns.labels]
-    )
+    return with_numbers(columns, np.array(order, np.int64)[columns.labels.flat()[1]])
