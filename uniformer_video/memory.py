@@ -25,19 +25,23 @@ def kept_for_the_next_step(when: bool) -> Iterator[None]:
 
     Else glibc hands back each large tensor that is freed, and the next step gets it page by page again,
     filled with zeros: 6 % of a training step on a CPU. What the process takes at most hardly changes.
-    Processes that are forked inside, as to decode videos, do not keep theirs, which differs from video to
-    video.
+    Of several uses, one in another or side by side, the last that ends hands it back. Processes that are
+    forked inside, as to decode videos, do not keep theirs, which differs from video to video.
     """
     if not when:
         yield
         return
+    own = object()
+    _uses.add(own)
     _set_allocator(_KEEPING)
     _watch_forks()
     try:
         yield
     finally:
-        _set_allocator(_GIVING_BACK)
-        give_back_freed()
+        _uses.discard(own)
+        if not _uses:
+            _set_allocator(_GIVING_BACK)
+            give_back_freed()
 
 
 class _Allocator(NamedTuple):
@@ -69,10 +73,19 @@ def _set_allocator(to: _Allocator) -> None:
     mallopt(_M_TRIM_THRESHOLD, to.spare)
 
 
+_uses: set[object] = set()  # of `kept_for_the_next_step`, those that have not ended
+
+
 @functools.cache
 def _watch_forks() -> None:
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=functools.partial(_set_allocator, _GIVING_BACK))
+        os.register_at_fork(after_in_child=_keep_nothing)
+
+
+def _keep_nothing() -> None:
+    if _uses:
+        _uses.clear()
+        _set_allocator(_GIVING_BACK)
 
 
 @functools.cache
