@@ -6,7 +6,7 @@ ours.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
@@ -18,7 +18,7 @@ from uniformer_video.models.depthwise import MIRRORED, NUMBA, TORCH, possible_wa
 from uniformer_video.models.layers import DepthwiseConv
 from uniformer_video.training.depthwise_times import Shape, layer_work
 from uniformer_video.training.precision import autocast_for
-from uniformer_video.training.turns import Work
+from uniformer_video.training.turns import Work, in_turn
 from uniformer_video.zoo.create import build_network
 
 Layer = tuple[int, tuple[int, int, int], tuple[int, int, int]]  # channels, grid, kernel
@@ -56,8 +56,9 @@ def measure(precisions: Sequence[str] = ("fp32", "bf16"), rounds: int = 5) -> Me
         for channels, grid, kernel in LAYERS:
             shape = Shape(grid, channels, kernel, precision)
             works = layer_work(shape, _CLIPS, _CPU, sides)
-            _add(found, str(shape), _compare(works, rounds))
-        step = _compare(_training_step(precision, sides), rounds)
+            _add(found, str(shape), in_turn(works, _CPU, rounds, time.process_time))
+        works = _training_step(precision, sides)
+        step = in_turn(works, _CPU, rounds, time.process_time)
         _add(found, f"{precision}, training step, {'x'.join(map(str, LAYERS[0][2]))}", step)
     return found
 
@@ -79,17 +80,6 @@ def lines(found: Measured) -> Iterator[str]:
 
 def _add(found: Measured, name: str, seconds: dict[str, list[float]]) -> None:
     found.figures |= {f"{name}: {side}": Figure.of_seconds(own) for side, own in seconds.items()}
-
-
-def _compare(works: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
-    """{side: the processor's seconds of each round}, after one that does not count."""
-    times: dict[str, list[float]] = {side: [] for side in works}
-    for _ in range(rounds + 1):
-        for side, work in works.items():
-            started = time.process_time()
-            work()
-            times[side].append(time.process_time() - started)
-    return {side: taken[1:] for side, taken in times.items()}
 
 
 def _training_step(precision: str, sides: Sequence[str]) -> dict[str, Work]:
