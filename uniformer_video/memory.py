@@ -16,7 +16,7 @@ def give_back_freed() -> None:
 
     What large pictures and weights leave behind would stay for the life of the process.
     """
-    _trim()(0)
+    _of_the_c_library("malloc_trim")(0)
 
 
 @contextmanager
@@ -64,10 +64,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of malloc.h
 
 
 def _set_allocator(to: _Allocator) -> None:
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # of another C library, of Windows
-        return
+    mallopt = _of_the_c_library("mallopt")
     mallopt(_M_MMAP_MAX, to.most_mapped)
     mallopt(_M_MMAP_THRESHOLD, to.mapped_from)
     mallopt(_M_TRIM_THRESHOLD, to.spare)
@@ -88,9 +85,11 @@ def _keep_nothing() -> None:
         _set_allocator(_GIVING_BACK)
 
 
-@functools.cache
-def _trim() -> Callable[[int], object]:
+@functools.cache  # a child that was just forked must not load a library: another thread may have been at it
+def _of_the_c_library(name: str) -> Callable[..., object]:
+    """Its function of that name; one that does nothing where it has none."""
     try:
-        return ctypes.CDLL(None).malloc_trim
+        function: Callable[..., object] = getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError, TypeError):  # of another C library, of Windows
-        return lambda _padding: None
+        return lambda *_values: None
+    return function
