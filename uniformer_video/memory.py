@@ -16,7 +16,7 @@ def give_back_freed() -> None:
 
     What large pictures and weights leave behind would stay for the life of the process.
     """
-    _trim()(0)
+    _of_the_c_library("malloc_trim")(0)
 
 
 @contextmanager
@@ -25,19 +25,23 @@ def kept_for_the_next_step(when: bool) -> Iterator[None]:
 
     Else glibc hands back each large tensor that is freed, and the next step gets it page by page again,
     filled with zeros: 6 % of a training step on a CPU. What the process takes at most hardly changes.
-    Processes that are forked inside, as to decode videos, do not keep theirs, which differs from video to
-    video.
+    Of several uses, one in another or side by side, the last that ends hands it back. Processes that are
+    forked inside, as to decode videos, do not keep theirs, which differs from video to video.
     """
     if not when:
         yield
         return
+    own = object()
+    _uses.add(own)
     _set_allocator(_KEEPING)
     _watch_forks()
     try:
         yield
     finally:
-        _set_allocator(_GIVING_BACK)
-        give_back_freed()
+        _uses.discard(own)
+        if not _uses:
+            _set_allocator(_GIVING_BACK)
+            give_back_freed()
 
 
 class _Allocator(NamedTuple):
@@ -60,24 +64,32 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of malloc.h
 
 
 def _set_allocator(to: _Allocator) -> None:
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # of another C library, of Windows
-        return
+    mallopt = _of_the_c_library("mallopt")
     mallopt(_M_MMAP_MAX, to.most_mapped)
     mallopt(_M_MMAP_THRESHOLD, to.mapped_from)
     mallopt(_M_TRIM_THRESHOLD, to.spare)
 
 
+_uses: set[object] = set()  # of `kept_for_the_next_step`, those that have not ended
+
+
 @functools.cache
 def _watch_forks() -> None:
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=functools.partial(_set_allocator, _GIVING_BACK))
+        os.register_at_fork(after_in_child=_keep_nothing)
 
 
-@functools.cache
-def _trim() -> Callable[[int], object]:
+def _keep_nothing() -> None:
+    if _uses:
+        _uses.clear()
+        _set_allocator(_GIVING_BACK)
+
+
+@functools.cache  # a child that was just forked must not load a library: another thread may have been at it
+def _of_the_c_library(name: str) -> Callable[..., object]:
+    """Its function of that name; one that does nothing where it has none."""
     try:
-        return ctypes.CDLL(None).malloc_trim
+        function: Callable[..., object] = getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError, TypeError):  # of another C library, of Windows
-        return lambda _padding: None
+        return lambda *_values: None
+    return function

@@ -24,6 +24,9 @@ def test_a_run_compares_all_sides(small, call, tmp_path):
         "bf16, 2x4x4x8, 3x3x3: torch",
         "bf16, 2x4x4x8, 3x3x3: mirrored",
     ]
+    status, *_ = call(*words, "--precisions", "fp32", "--batch", 3, "--json", written)
+    told = json.loads(written.read_text())
+    assert status == 0 and 3 in told["what"].values() and "--batch 3" in told["command"]
     status, _, err = call(*words, "--precisions", "fp32,bf61")
     assert status == 2 and "did you mean 'bf16'" in err
 

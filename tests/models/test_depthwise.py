@@ -3,9 +3,11 @@
 import importlib.util
 import logging
 import os
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -160,6 +162,23 @@ def test_gradients_do_not_depend_on_the_number_of_threads(monkeypatch):
     assert torch.equal(*found) and error(found[0], expected) < 1e-6
 
 
+@pytest.mark.parametrize("width", [1, 2, 3, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("where", ["tokens", "gradient"])
+def test_what_is_not_finite_stays_with_the_taps_that_meet_it(width, dtype, where):
+    """Also where a row is narrower than the margins of the kernel: no infinity meets a zero of the border."""
+    pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+    tokens, gradient = torch.ones(2, 1, 1, width, 16, dtype=dtype)
+    (tokens if where == "tokens" else gradient)[0, 0, 0, 0] = torch.inf
+    found = depthwise_cpu.weight_gradient(tokens[None], gradient[None], (1, 1, 5), True)
+    rows = [values[0, 0, :, 0].float() for values in (tokens, gradient)]
+    expected = []
+    for shift in range(-2, 3):
+        places = [w for w in range(width) if 0 <= w + shift < width]
+        expected.append(sum(float(rows[0][w + shift] * rows[1][w]) for w in places))
+    assert found[0].ravel().tolist() == expected
+
+
 @pytest.fixture
 def no_memory_of_numba():
     depthwise_cpu.numba_works.cache_clear()
@@ -184,6 +203,46 @@ def test_where_numba_fails_torch_computes_and_the_log_says_why(fault, monkeypatc
     monkeypatch.setattr(depthwise_cpu, "_compiled", lambda: broken)
     assert not depthwise_cpu.numba_works()
     assert f"computed by torch, as numba failed: {fault}" in caplog.text
+
+
+@pytest.mark.usefixtures("no_memory_of_numba")
+def test_where_numba_may_not_compile_the_log_names_the_setting(monkeypatch, caplog):
+    numba = pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    assert not depthwise_cpu.numba_works()
+    assert "it compiles nothing where NUMBA_DISABLE_JIT is set" in caplog.text
+
+
+def _double(values):
+    for place in range(len(values)):
+        values[place] *= 2
+
+
+@pytest.mark.parametrize("fault", ["torn", "gone"])
+def test_a_folder_of_compiled_loops_that_fails_ends_no_training(
+    fault, tmp_path, monkeypatch, caplog
+):
+    """As where a disk is full, or was when a file was written: it is said once, and all is compiled anew."""
+    numba = pytest.importorskip("numba", reason="needs numba (the extra `fast`)")
+    from uniformer_video.models.depthwise_loop import _compiled
+
+    (folder := tmp_path / "compiled").mkdir()
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder))
+    double, values = _compiled(_double), np.ones(2, np.float32)
+    double(values)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files and not caplog.text
+    if fault == "torn":
+        for path in files:
+            os.truncate(path, path.stat().st_size // 2)
+    else:
+        shutil.rmtree(folder)
+        folder.touch()
+    for kind in (np.float64, np.int64):  # each is compiled
+        double(values := np.ones(2, kind))
+        assert values.tolist() == [2, 2]
+    assert caplog.text.count(f"cannot be kept in {folder}") == 1
+    assert "NUMBA_CACHE_DIR" in caplog.text
 
 
 INTERPRETED = """

@@ -92,3 +92,8 @@ def test_each_way_is_what_a_layer_is_asked_for(monkeypatch):
     for work in depthwise_times.layer_work(SHAPE, 2, CPU, ("torch", "mirrored")).values():
         work()
     assert asked == ["torch", "mirrored"]
+
+
+def test_works_are_timed_by_the_clock_that_is_given():
+    ticks = iter([0, 5, 8, 10, 14])
+    assert turns.in_turn({"one": lambda: None}, CPU, 2, lambda: next(ticks)) == {"one": [3, 4]}

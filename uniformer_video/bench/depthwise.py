@@ -6,7 +6,7 @@ ours.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
@@ -18,7 +18,7 @@ from uniformer_video.models.depthwise import MIRRORED, NUMBA, TORCH, possible_wa
 from uniformer_video.models.layers import DepthwiseConv
 from uniformer_video.training.depthwise_times import Shape, layer_work
 from uniformer_video.training.precision import autocast_for
-from uniformer_video.training.turns import Work
+from uniformer_video.training.turns import Work, in_turn
 from uniformer_video.zoo.create import build_network
 
 Layer = tuple[int, tuple[int, int, int], tuple[int, int, int]]  # channels, grid, kernel
@@ -34,12 +34,13 @@ LAYERS: tuple[Layer, ...] = (
 )
 STEP = (16, 224)  # frames and side of the clips of the training step
 SIDES = (TORCH, MIRRORED, NUMBA)
-_CLIPS = 2
 _CPU = torch.device("cpu")
 
 
-def measure(precisions: Sequence[str] = ("fp32", "bf16"), rounds: int = 5) -> Measured:
-    """Figures "PRECISION, LAYER: SIDE": ms of the processor, forward and backward of two clips; and a step.
+def measure(
+    precisions: Sequence[str] = ("fp32", "bf16"), rounds: int = 5, clips: int = 2
+) -> Measured:
+    """Figures "PRECISION, LAYER: SIDE": ms of the processor, forward and backward of `clips`; and a step.
 
     Where numba is missing, or does not work, that side is left out, and the notes say so. Raises
     `ConfigError` for another precision than "fp32" and "bf16".
@@ -47,7 +48,7 @@ def measure(precisions: Sequence[str] = ("fp32", "bf16"), rounds: int = 5) -> Me
     for name in precisions:
         if name not in (allowed := ("fp32", "bf16")):
             raise choice_error("--precisions", name, allowed)
-    found = Measured("model --depthwise", {"clips": _CLIPS})
+    found = Measured("model --depthwise", {"clips": clips})
     here = possible_ways(_CPU, torch.float32, LAYERS[0][2])
     sides = [side for side in SIDES if side in here]
     if NUMBA not in sides:
@@ -55,9 +56,10 @@ def measure(precisions: Sequence[str] = ("fp32", "bf16"), rounds: int = 5) -> Me
     for precision in precisions:
         for channels, grid, kernel in LAYERS:
             shape = Shape(grid, channels, kernel, precision)
-            works = layer_work(shape, _CLIPS, _CPU, sides)
-            _add(found, str(shape), _compare(works, rounds))
-        step = _compare(_training_step(precision, sides), rounds)
+            works = layer_work(shape, clips, _CPU, sides)
+            _add(found, str(shape), in_turn(works, _CPU, rounds, time.process_time))
+        works = _training_step(precision, sides, clips)
+        step = in_turn(works, _CPU, rounds, time.process_time)
         _add(found, f"{precision}, training step, {'x'.join(map(str, LAYERS[0][2]))}", step)
     return found
 
@@ -81,23 +83,12 @@ def _add(found: Measured, name: str, seconds: dict[str, list[float]]) -> None:
     found.figures |= {f"{name}: {side}": Figure.of_seconds(own) for side, own in seconds.items()}
 
 
-def _compare(works: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
-    """{side: the processor's seconds of each round}, after one that does not count."""
-    times: dict[str, list[float]] = {side: [] for side in works}
-    for _ in range(rounds + 1):
-        for side, work in works.items():
-            started = time.process_time()
-            work()
-            times[side].append(time.process_time() - started)
-    return {side: taken[1:] for side, taken in times.items()}
-
-
-def _training_step(precision: str, sides: Sequence[str]) -> dict[str, Work]:
+def _training_step(precision: str, sides: Sequence[str], count: int) -> dict[str, Work]:
     """{side: forward and backward pass of UniFormer-S with the kernel of the first layer}."""
     frames, side = STEP
     model = build_network("uniformer_s", 400, local_kernel=LAYERS[0][2]).train()
     layers = [layer for layer in model.modules() if isinstance(layer, DepthwiseConv)]
-    clips, labels = torch.randn(_CLIPS, 3, frames, side, side), torch.arange(_CLIPS)
+    clips, labels = torch.randn(count, 3, frames, side, side), torch.zeros(count).long()
     autocast = autocast_for(precision, _CPU)
 
     def run(way: str) -> None:

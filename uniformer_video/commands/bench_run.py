@@ -106,9 +106,9 @@ def _depthwise(args: Namespace) -> None:
             "--depthwise times the layers of UniFormer-S; leave out --cfg and KEY VALUE"
         )
     earlier = begin(args, "model --depthwise")
-    found = measure(args.precisions.split(","), args.repeat)
+    found = measure(args.precisions.split(","), args.repeat, args.batch)
     print("\n".join(lines(found)))
-    words = typed(args, "depthwise", "precisions", "repeat")
+    words = typed(args, "depthwise", "batch", "precisions", "repeat")
     conclude(found, args, earlier, ["model", *words])
 
 

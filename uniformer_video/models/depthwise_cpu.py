@@ -108,7 +108,7 @@ def _weight_gradient(tokens: Tensor, gradient: Tensor, kernel: list[int], by_num
         return _by_torch(tokens, gradient, kernel).to(dtype)
     sides = (*[1] * (3 - len(kernel)), *kernel)  # a picture is a video of one frame
     channels = tokens.shape[-1]
-    tokens, gradient = (_as_loops_take_it(values, sides) for values in (tokens, gradient))
+    tokens, gradient = (_as_loops_take_it(values) for values in (tokens, gradient))
     sums = _sums_of_parts(tokens, gradient, sides).sum(0)
     weights = torch.from_numpy(sums).to(dtype).movedim(-1, 0)[:channels]
     return weights.reshape(channels, 1, *kernel).contiguous()
@@ -146,18 +146,17 @@ def _by_torch(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tensor:
     return torch.ops.aten.convolution_backward(gradient, features, weight, None, *geometry, mask)[1]
 
 
-def _as_loops_take_it(values: Tensor, sides: tuple[int, ...]) -> Tensor:
-    """`[B, *grid, C]` -> `[B, T, H, W, C]`, contiguous, of a type and with sides that the loops can take.
+def _as_loops_take_it(values: Tensor) -> Tensor:
+    """`[B, *grid, C]` -> `[B, T, H, W, C]`, contiguous, of a type and with channels that the loops can take.
 
-    Zeros fill up a width below that of the kernel's margins, and the channels to a multiple of `LANES`.
+    Zeros fill up the channels to a multiple of `LANES`.
     """
     from uniformer_video.models.depthwise_loop import LANES
 
     dtype = values.dtype if values.dtype == torch.bfloat16 else _summed_in(values)
     values = values.to(dtype).reshape(len(values), *[1] * (5 - values.dim()), *values.shape[1:])
-    narrow, uneven = max(0, sides[-1] - 1 - values.shape[-2]), -values.shape[-1] % LANES
-    if narrow or uneven:  # torch copies them otherwise too
-        values = F.pad(values, (0, uneven, 0, narrow))
+    if uneven := -values.shape[-1] % LANES:
+        values = F.pad(values, (0, uneven))
     return values.contiguous()
 
 
@@ -208,6 +207,10 @@ def numba_works() -> bool:
         )
         return False
     try:
+        from numba import config
+
+        if config.DISABLE_JIT:
+            raise RuntimeError("it compiles nothing where NUMBA_DISABLE_JIT is set")
         ones = torch.ones(1, 1, 2, 3, 16)
         sums = _sums_of_parts(ones, ones, (1, 1, 3)).sum(0)
         # 2 rows of 2, 3 and 2 pairs of neighbours
