@@ -1,10 +1,13 @@
 """Atomic writes: all or nothing, and nothing left lying about."""
 
+import errno
 import os
 import stat
+from types import SimpleNamespace
 
 import pytest
 
+from uniformer_video import files
 from uniformer_video.files import atomic_write
 
 
@@ -65,3 +68,25 @@ def test_permissions_follow_the_umask(tmp_path):
 def test_a_missing_folder_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "nowhere" / "result.bin"):
         pass
+
+
+@pytest.mark.parametrize("free, told", [(1000 + 2**10, True), (1000 + 2**30, False)])
+def test_a_full_disk_is_told_where_half_a_file_was_taken_away_again(
+    tmp_path, monkeypatch, free, told
+):
+    """The weights would have had room, and the graph beside them had none."""
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    kind = OSError if told else RuntimeError
+    with pytest.raises(kind) as error, files.full_disk_told(tmp_path / "model.bin", 1000):
+        raise RuntimeError("iostream error")
+    assert not told or (error.value.errno, error.value.filename) == (
+        errno.ENOSPC,
+        str(tmp_path / "model.bin"),
+    )
+
+
+def test_an_error_of_the_system_without_a_file_names_one(tmp_path):
+    for own in (None, "other"):
+        with pytest.raises(OSError) as error, files.full_disk_told(tmp_path / "model.onnx", 1):
+            raise OSError(errno.ENOSPC, "No space left on device", own)
+        assert error.value.filename == (own or str(tmp_path / "model.onnx"))

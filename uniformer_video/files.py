@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import IO
 
 METRICS_FILE = "metrics.jsonl"  # of a run: written by the training, drawn by the report
+_GRAPH_BYTES = (
+    1 << 24
+)  # what the graph of a large model takes beside its weights, with room to spare
 
 _SPECIAL = [  # (how the system tells it, what it is)
     (stat.S_ISFIFO, "a named pipe"),
@@ -76,14 +79,20 @@ def atomic_write(path: Path | str, lasting: bool = True) -> Iterator[IO[bytes]]:
 def full_disk_told(path: Path, size: int) -> Iterator[None]:
     """Around what other people's code writes beside `path`, or reads of that, which hides why it failed.
 
-    Its error becomes the system's `OSError` for a full disk where there is no room for `size` bytes.
+    Its error becomes the system's `OSError` for a full disk where there is no room for `size` bytes of
+    weights and the graph beside them: what could not be written may be gone again by then. An `OSError` of
+    its own that names no file gets the name `path`.
     """
     try:
         yield
-    except (OSError, MemoryError):
+    except MemoryError:
+        raise
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
         raise
     except Exception:
-        if shutil.disk_usage(path.parent).free < size:
+        if shutil.disk_usage(path.parent).free < size + _GRAPH_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
         raise
 

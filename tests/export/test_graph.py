@@ -274,3 +274,24 @@ def test_which_convolutions_are_planes_and_that_the_file_is_no_larger(tmp_path):
         sizes[planes] = path.stat().st_size
     # what repeats the weights for 16 frames is in the graph; 3456 bytes are those of one layer
     assert sizes[Planes.ALL] - sizes[Planes.NONE] < 16 * 3456
+
+
+class WithoutBatch(nn.Module):
+    """The same convolution of `[C, T, H, W]`, by lists of one number for all axes."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6, 1, 3, 3, 3))
+
+    def forward(self, maps):
+        return nn.functional.conv3d(maps[0], self.weight, stride=[1], padding=[1], groups=6)[None]
+
+
+@pytest.mark.parametrize("planes", [Planes.ALL, Planes.NONE])
+def test_a_convolution_without_a_batch_and_with_one_number_for_all_axes(tmp_path, planes):
+    torch.manual_seed(0)
+    model, maps = WithoutBatch().eval(), torch.randn(1, 6, 4, 7, 5)
+    program = trace(model, maps, dynamic_batch=False)
+    with torch.no_grad():
+        assert_same(session(program, tmp_path / "m.onnx", planes=planes)(maps), model(maps))
+    onnx.checker.check_model(onnx.load(tmp_path / "m.onnx"), full_check=True)

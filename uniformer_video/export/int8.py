@@ -190,7 +190,8 @@ def record_quantization(path: Path, text: str) -> None:
     onnx = import_library("onnx", ONNX)
     model = onnx.load_model(path)
     onnx.helper.set_model_props(model, {KEY: text})
-    onnx.save_model(model, path)
+    with full_disk_told(path, path.stat().st_size):
+        onnx.save_model(model, path)
 
 
 def _reader(tools: Any, feed: dict[str, np.ndarray]) -> Any:

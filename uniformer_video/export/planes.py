@@ -37,7 +37,18 @@ def conv3d_translation(op: Any, planes: Planes) -> Callable[..., Any]:
         dilation: Sequence[int] = (1, 1, 1),
         groups: int = 1,
     ) -> Any:
-        """`[B, C, T, H, W]` -> `[B, K, T', H', W']`; weight: `[K, C / groups, KT, KH, KW]`; bias: `[K]`."""
+        """`[B, C, T, H, W]` -> `[B, K, T', H', W']`, or both without B, as torch takes them too.
+
+        weight: `[K, C / groups, KT, KH, KW]`; bias: `[K]`. One number of a list is that of all three axes.
+        """
+        stride, padding, dilation = (
+            [*axes] * (3 // len(axes)) for axes in (stride, padding, dilation)
+        )
+        pads = [*padding, *padding]
+        given = {"strides": stride, "pads": pads, "dilations": dilation, "group": groups}
+        if len(maps.shape) == 4:
+            first = op.Constant(value_ints=[0])
+            return op.Squeeze(op.Conv(op.Unsqueeze(maps, first), weight, bias, **given), first)
         channels, frames = maps.shape[1:3]
         wanted = planes is Planes.ALL or (planes is Planes.LAST and _was_channels_last(maps))
         depthwise = groups == channels == weight.shape[0] and groups > 1
@@ -47,15 +58,7 @@ def conv3d_translation(op: Any, planes: Planes) -> Callable[..., Any]:
         has_planes = kernel != [1, 1] and set(dilation) == {1}
         if wanted and depthwise and keeps_time and has_planes:
             return _by_planes(op, maps, weight, bias, stride[1:], padding[1:])
-        return op.Conv(
-            maps,
-            weight,
-            bias,
-            strides=list(stride),
-            pads=[*padding, *padding],
-            dilations=list(dilation),
-            group=groups,
-        )
+        return op.Conv(maps, weight, bias, **given)
 
     return conv3d
 
