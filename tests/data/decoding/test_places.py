@@ -124,6 +124,27 @@ def test_without_an_index_nothing_is_tried(encoded, decoded):
     assert not decoded
 
 
+def test_nothing_is_tried_that_is_not_kept(encoded, store, decoded, monkeypatch):
+    """It takes longer than counting, at each opening; a folder that is only read, or a full disk."""
+    path = encoded("avi")
+    ask(path, replace(store, is_writable=False), [40])
+    assert not decoded
+
+    def fails(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IndexStore, "write", fails)
+        ask(path, store, [40])
+        decoded.clear()
+        ask(path, store, [40])
+        assert not decoded
+    for other in ("msmpeg4", "asf"):  # the first of them finds that there is room again
+        list_it(encoded(other), store)
+    assert kept_places(encoded("msmpeg4"), store) is None
+    assert kept_places(encoded("asf"), store).starts
+
+
 def test_what_comes_out_otherwise_is_decoded_from_the_start(encoded, store):
     path = encoded("avi with B pictures")
     expected = list_it(path, store)

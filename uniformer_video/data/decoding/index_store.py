@@ -89,6 +89,12 @@ class IndexStore:
     root: Path | None = None
     is_writable: bool = True
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
+    _failed: bool = field(default=False, init=False, compare=False, repr=False)  # to write, last
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what takes long to find is kept, as far as this process knows."""
+        return self.is_writable and not self._failed
 
     def identify(self, path: str) -> "Identity | None":
         """What the video at `path` is known by now; None for what is no file, nor in one."""
@@ -136,6 +142,7 @@ class IndexStore:
             with suppress(OSError):
                 self.write(identity, listing)
                 written = True
+            self._failed = not written
         self.tally.add(WRITTEN if written else UNWRITTEN)
 
     def forget_places(self, path: str, identity: "Identity") -> None:

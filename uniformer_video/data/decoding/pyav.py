@@ -99,7 +99,8 @@ class PyAVReader(Reader):
         self.index, why_counted = trusted_index(self._packets)
         listing = self._packets.listing(why_counted)
         if self.index is None:
-            listing = self._count(listing, lambda: VideoPackets(path, data=data), bool(known_by))
+            is_kept = bool(kept and known_by and kept.is_kept)
+            listing = self._count(listing, lambda: VideoPackets(path, data=data), is_kept)
         frames = self.index.times if self.index else listing.shown
         if kept and len(frames):  # else it is broken
             # one that is read through packets in memory would be read more slowly without them
