@@ -5,6 +5,7 @@ counted by decoding every one of them, and bring their times along.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice, pairwise, zip_longest
 from statistics import median
 
@@ -128,18 +129,35 @@ class CountedFrames:
                     note(frame)
                 if self._kept is not None:
                     self._kept.append(frame)
-                    if len(shown) * frame.width * frame.height * 1.5 > self._packets.kept_bytes:
-                        self._kept = None  # 1.5 bytes a pixel are those of 8-bit 4:2:0
+                    if self._are_too_large(self._kept):
+                        self._kept = None
         except av.FFmpegError as error:
             self._packets.break_off(error)
             self._kept = None
         return shown, decoded
 
+    def _are_too_large(self, frames: Sequence[av.VideoFrame]) -> bool:
+        """Whether frames, all of the size of the last one, are more than may be kept."""
+        last = frames[-1]
+        # 1.5 bytes a pixel are those of 8-bit 4:2:0
+        return len(frames) * last.width * last.height * 1.5 > self._packets.kept_bytes
+
+    def _keep_all(self) -> None:
+        """Decode all, to keep them; no further than to see that they are too large."""
+        self._was_counted = True
+        kept = []
+        # an error is told to whoever asks for a frame behind it
+        with suppress(av.FFmpegError):
+            for frame in self._packets.decode_all():
+                kept.append(frame)
+                if self._are_too_large(kept):
+                    return
+            self._kept = kept
+
     def __iter__(self) -> Iterator[av.VideoFrame]:
-        if (
-            self._was_asked and not self._was_counted
-        ):  # but by another reader, which told their times
-            self.count()
+        # else they were counted by another reader, which told their times
+        if self._was_asked and not self._was_counted:
+            self._keep_all()
         self._was_asked = True
         return iter(self._kept or self._packets.decode_all())
 

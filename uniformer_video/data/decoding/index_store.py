@@ -17,7 +17,7 @@ import stat
 import zlib
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from uniformer_video.files import atomic_write
 from uniformer_video.storage.members import member_of
 
 _VERSION = (
-    2  # of the files, and of what decides which frames a video has; raise it when one changes
+    3  # of the files, and of what decides which frames a video has; raise it when one changes
 )
 _SUFFIX = ".index"
 _END_BYTES = (
@@ -89,6 +89,12 @@ class IndexStore:
     root: Path | None = None
     is_writable: bool = True
     tally: Tally = field(default_factory=Tally, compare=False, repr=False)
+    _failed: bool = field(default=False, init=False, compare=False, repr=False)  # to write, last
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what takes long to find is kept, as far as this process knows."""
+        return self.is_writable and not self._failed
 
     def identify(self, path: str) -> "Identity | None":
         """What the video at `path` is known by now; None for what is no file, nor in one."""
@@ -136,7 +142,21 @@ class IndexStore:
             with suppress(OSError):
                 self.write(identity, listing)
                 written = True
+            self._failed = not written
         self.tally.add(WRITTEN if written else UNWRITTEN)
+
+    def forget_places(self, path: str, identity: "Identity") -> None:
+        """Take the places of a video out of its file: they led to other frames, and would each time.
+
+        identity: of when the places were read. What another process has written meanwhile, of this video or
+        of another one in its place, loses its places or stays; what cannot be written stays too.
+        """
+        if not self.is_writable or self.identify(path) != identity:
+            return
+        with suppress(OSError):
+            listing = unpack(self._file(identity).read_bytes(), identity.to_dict())
+            if listing and listing.places:
+                self.write(identity, replace(listing, places=None))
 
     def write(self, identity: "Identity", listing: Listing) -> None:
         """Raises `OSError` where the folder cannot be written."""

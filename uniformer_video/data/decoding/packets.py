@@ -36,6 +36,7 @@ _NO_SEEKING = {"mpegts", "mpeg"}
 _EXACT_HEADER = {"mov", "mp4"}
 # Containers whose header says how long a stream takes, and not how many frames it has.
 _TIMED_HEADER = {"matroska", "webm", "avi"}
+_SOUGHT = 256  # packets, for a key frame, from where seeking it went
 _CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)$")  # of a tag of Matroska
 # Codecs with B pictures, which may be shown before what was decoded before them; their decoders leave
 # out a picture that no other refers to, with the others as they were.
@@ -373,14 +374,19 @@ class VideoPackets:
         return decode_packets(decoder.decode, fed, to_bare_end=False)
 
     def _gone_to(self, start: Start) -> Iterator[av.Packet]:
-        """The packets from a key frame on, read from the file; nothing where it is not found."""
+        """The packets from a key frame on, read from the file; nothing where it is not near."""
         self._at_start = False
         self._container.seek(start.time, stream=self._stream)
-        # of some containers several packets have one position
-        return dropwhile(
-            lambda packet: packet.pos != start.position or self._sought_time(packet) != start.time,
-            demux(self._container, self._stream),
-        )
+        packets = demux(self._container, self._stream)
+        # MPEG-TS may go to a place behind, and all that follows would be read
+        for packet in islice(packets, _SOUGHT):
+            # of some containers several packets have one position
+            if packet.pos == start.position and self._sought_time(packet) == start.time:
+                yield packet
+                break
+        else:
+            return
+        yield from packets
 
     def _sought_time(self, packet: av.Packet) -> int | None:
         return packet.pts if self.have_times and packet.pts is not None else packet.dts

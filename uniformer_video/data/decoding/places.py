@@ -16,6 +16,7 @@ from itertools import islice
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 
 from uniformer_video.data.decoding.feeding import tag_of
 from uniformer_video.data.decoding.index import FrameIndex
@@ -27,9 +28,13 @@ from uniformer_video.data.decoding.spans import spans_for
 _APART = 8  # packets at least between two key frames to begin at
 _SEEN = 2  # frames that have to come as they should, a key frame and the one shown next
 _LOOKED_AT = 16  # frames among which they have to come
+_IN_VAIN = (
+    32  # more key frames in vain than good ones, and no further ones are tried: each takes time
+)
 _SKIPPED_IN = 64  # packets at the start, decoded without the pictures that no other refers to
 _EVERY = 7  # of the frames there, which is asked for in between: of B pictures in twos and threes each kind
 _LAST = 8  # packets at the end that are decoded in any case
+_REFERRING = {PictureType.P, PictureType.B, PictureType.S}  # pictures made of others
 
 
 class DoubtfulPlace(Exception):
@@ -45,8 +50,7 @@ def checksum(frame: av.VideoFrame) -> int | None:
     shown_as = form.name, *size, frame.colorspace, frame.color_range, frame.rotation
     found = zlib.crc32(repr(shown_as).encode())
     for number, plane in enumerate(frame.planes):
-        bits = sum(part.bits for part in form.components if part.plane == number)
-        row = min(plane.line_size, -(-bits // 8) * plane.width)
+        row = min(plane.line_size, _row_bytes(form, number, plane.width))
         pixels = np.frombuffer(memoryview(plane), np.uint8, plane.line_size * plane.height)
         # behind a row lies what nobody sees, which may be anything
         rows = pixels.reshape(plane.height, plane.line_size)[:, :row]
@@ -54,15 +58,26 @@ def checksum(frame: av.VideoFrame) -> int | None:
     return found
 
 
-class FrameNotes:
-    """What each frame leaves while a video is decoded from its start: its packet and its checksum.
+def _row_bytes(form: av.VideoFormat, plane: int, width: int) -> int:
+    """How many bytes of a row hold pixels. width: of the plane, in pixels."""
+    parts = [part for part in form.components if part.plane == plane]
+    if len(parts) == len(form.components):  # all in one, with bits between them or colours in turn
+        return -(-form.padded_bits_per_pixel * width // 8)
+    return sum(-(-part.bits // 8) for part in parts) * width  # 10 bits take two bytes
 
-    `complete` is False where a frame has none, or another frame its packet.
+
+class FrameNotes:
+    """What each frame leaves while a video is decoded from its start.
+
+    packets: the number of its packet. checksums: its `checksum`. refers: whether the decoder says that it is
+    made of other pictures. `complete` is False where a frame has no packet or checksum, or another frame its
+    packet.
     """
 
     def __init__(self) -> None:
         self.packets: list[int] = []
         self.checksums: list[int] = []
+        self.refers: list[bool] = []
         self._lack = False
 
     def add(self, frame: av.VideoFrame) -> None:
@@ -74,6 +89,7 @@ class FrameNotes:
             self._lack, value, packet = True, 0, -1
         self.packets.append(packet)
         self.checksums.append(value)
+        self.refers.append(not frame.key_frame and frame.pict_type in _REFERRING)
 
     @property
     def complete(self) -> bool:
@@ -83,7 +99,8 @@ class FrameNotes:
 def find_places(packets: VideoPackets, starts: Sequence[Start], notes: FrameNotes) -> Places | None:
     """Where decoding may begin, and whether it may leave pictures out; None where nothing is gained.
 
-    packets: the video, opened as it will be to decode a clip. starts: its key frames.
+    packets: the video, opened as it will be to decode a clip. starts: its key frames, of which some files
+    mark every packet as one. How much is decoded grows no faster than the video.
     """
     ends = packets.is_bare_stream or packets.parameter_sets.change
     if ends or not notes.complete or not notes.packets or notes.packets[0] != 0:
@@ -91,15 +108,21 @@ def find_places(packets: VideoPackets, starts: Sequence[Start], notes: FrameNote
     frame_of = {packet: frame for frame, packet in enumerate(notes.packets)}
     good: list[Start] = []
     frames: list[int] = []
-    reached = 0
+    reached = in_vain = 0
     for start in starts:
         frame = frame_of.get(start.packet, 0)
         if start.packet < reached + _APART or frame <= (frames[-1] if frames else 0):
+            continue
+        if notes.refers[frame]:
             continue
         if _gives(packets, start, frame, frame_of, notes.checksums):
             good.append(start)
             frames.append(frame)
             reached = start.packet
+        else:
+            in_vain += 1
+            if in_vain > len(good) + _IN_VAIN:
+                break
     skips = _may_skip(packets, frame_of, notes.checksums)
     if not good and not skips:
         return None

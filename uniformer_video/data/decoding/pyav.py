@@ -6,7 +6,7 @@ which packets a request needs. Where timestamps cannot be trusted, frames are co
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import inf
 
 import av
@@ -58,6 +58,7 @@ class PyAVReader(Reader):
         self._counted = CountedFrames(self._packets)
         self._tally = kept.tally if kept else None
         self._short_ways: ShortWays | None = None
+        self._forget_places: Callable[[], None] = lambda: None  # in the index
         self._to_rgb = VideoReformatter()  # kept, because it caches the conversion's set-up
         self._orientations: dict[int, Orientation] = {}
         self._first_orientation = UPRIGHT  # of an animation whose first picture alone states it
@@ -87,6 +88,8 @@ class PyAVReader(Reader):
     def _listing(self, path: str, data: bytes | None, kept: IndexStore | None) -> Listing:
         """Open the file and set `index` and `_short_ways`; what the packets tell, or told before."""
         known_by = kept.identify(path) if kept else None
+        if kept and known_by:
+            self._forget_places = partial(kept.forget_places, path, known_by)
         if kept and known_by and (known := kept.read(known_by)):
             self._packets.open(known)
             self.index = None if known.why_counted else listed_index(self._packets)
@@ -96,7 +99,8 @@ class PyAVReader(Reader):
         self.index, why_counted = trusted_index(self._packets)
         listing = self._packets.listing(why_counted)
         if self.index is None:
-            listing = self._count(listing, lambda: VideoPackets(path, data=data), bool(known_by))
+            is_kept = bool(kept and known_by and kept.is_kept)
+            listing = self._count(listing, lambda: VideoPackets(path, data=data), is_kept)
         frames = self.index.times if self.index else listing.shown
         if kept and len(frames):  # else it is broken
             # one that is read through packets in memory would be read more slowly without them
@@ -247,16 +251,18 @@ class PyAVReader(Reader):
 
     def _frames_by_count(self, clip: Clip, short_side: int) -> np.ndarray:
         short_ways = self._short_ways
-        if short_ways and not self._counted.take_request(self.num_frames):
-            try:
-                for count, frame in short_ways.frames(clip.wanted):
-                    self._put(clip, count, frame, short_side)
-                return clip.pixels
-            except (DoubtfulPlace, av.FFmpegError):
-                self._short_ways = None
-                if self._tally:
-                    self._tally.add(DOUBTED)
-        self._from_start(clip, short_side)
+        if not short_ways or self._counted.take_request(self.num_frames):
+            self._from_start(clip, short_side)
+            return clip.pixels
+        try:
+            for count, frame in short_ways.frames(clip.wanted):
+                self._put(clip, count, frame, short_side)
+        except (DoubtfulPlace, av.FFmpegError):
+            self._short_ways = None
+            if self._tally:
+                self._tally.add(DOUBTED)
+            self._from_start(clip, short_side)
+            self._forget_places()  # all frames are there: it was the way that led astray
         return clip.pixels
 
     def _from_start(self, clip: Clip, short_side: int) -> None:
