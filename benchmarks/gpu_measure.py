@@ -148,6 +148,18 @@ def seconds(run, device):
     return time.perf_counter() - start
 
 
+def add_rate(row, flops, rate):
+    """The operations a second of a timed row, and their share of `rate`, TFLOP/s of matrix products.
+
+    flops: of a forward pass of one clip. Of both None = unknown.
+    """
+    if flops and "ms" in row:
+        passes = 3 if row["work"] == "train" else 1
+        row["tflops"] = passes * flops * row["batch"] / row["ms"] / 1e9
+        if rate:
+            row["share_of_matmul"] = row["tflops"] / rate
+
+
 def attempt(row, function, *arguments, passed_on=()):
     """What `function` returns; after a failure None, and `row["note"]` says what happened.
 

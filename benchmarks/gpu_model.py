@@ -24,6 +24,7 @@ from gpu_measure import (
     Case,
     Side,
     Work,
+    add_rate,
     attempt,
     choose_device,
     clip_flops,
@@ -258,7 +259,7 @@ class Sections:
             row = {**asdict(case), "layout": "all"}
             rows = attempt(row, compare, case, sides, networks, self.device, *limits) or [row]
             for row in rows:
-                add_rate(row, flops[clip], self.rates)
+                add_rate(row, flops[clip], self.rates.get(row.get("precision")))
             self.report.add("times", rows)
 
 
@@ -282,15 +283,6 @@ def depthwise_rows(scope, kernel, frames, networks, device, out_of_time):
 def profiled(side, networks, clip, dims, repeats):
     """`depthwise_share` of one side, whose memory is free again afterwards."""
     return depthwise_share(Work(side, networks[side.layout], clip, True), dims, repeats)
-
-
-def add_rate(row, flops, rates):
-    """The operations a second of a timed row, and their share of the matrix products'."""
-    if flops and "ms" in row:
-        passes = 3 if row["work"] == "train" else 1
-        row["tflops"] = passes * flops * row["batch"] / row["ms"] / 1e9
-        if rates.get(row["precision"]):
-            row["share_of_matmul"] = row["tflops"] / rates[row["precision"]]
 
 
 def main():

@@ -3,10 +3,11 @@
 import statistics
 from collections import Counter, defaultdict
 
-import torch
 from gpu_measure import arithmetic, seconds
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
+
+from uniformer_video.training.turns import wait_for
 
 PASSES = ("forward", "backward", "optimiser")
 # The kind of an operator is the first that has a part of its name; depthwise convolutions are told before.
@@ -62,8 +63,7 @@ def _in_passes(work, measure):
 
 
 def _timed(run, device):
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    wait_for(device)
     results = []
     taken = seconds(lambda: results.append(run()), device)
     return results[0], taken
@@ -136,12 +136,10 @@ def depthwise_share(work, embed_dims, repeats):
 
 def _profiled(run, device):
     """What `run()` returns, and its operators; kernels count with the operator that launched them."""
-    cuda = device.type == "cuda"
-    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
     with profile(activities=activities, record_shapes=True) as profiler:
         result = run()
-        if cuda:
-            torch.cuda.synchronize()
+        wait_for(device)
     return result, [each for each in profiler.events() if each.device_type == DeviceType.CPU]
 
 

@@ -20,6 +20,7 @@ from gpu_measure import (
     DeviceLost,
     Side,
     Work,
+    add_rate,
     arithmetic,
     attempt,
     autocast,
@@ -208,11 +209,7 @@ def model_rows(scope, inputs, device, report, rate):
             for batch in scope.train_batches:
                 rows.append(train_row(scope, given, model, batch, device))
         for row in rows:
-            if flops and "ms" in row:
-                passes = 3 if row["work"] == "train" else 1
-                row["tflops"] = passes * flops * row["batch"] / row["ms"] / 1e9
-                if rate:
-                    row["share_of_matmul"] = row["tflops"] / rate
+            add_rate(row, flops, rate)
         report.add("models", rows)
 
 

@@ -352,8 +352,8 @@ def test_the_cases_cover_all_and_starts_with_what_matters():
 
 def test_rates_count_three_passes_a_training_step():
     row = {"work": "train", "batch": 4, "ms": 2.0, "precision": "tf32"}
-    gpu_model.add_rate(row, 1e12, {"tf32": 12000.0})
+    gpu_model.add_rate(row, 1e12, 12000.0)
     assert row["tflops"] == pytest.approx(6000) and row["share_of_matmul"] == pytest.approx(0.5)
     unknown = {"work": "train", "batch": 4, "ms": 2.0, "precision": "tf32"}
-    gpu_model.add_rate(unknown, None, {})
+    gpu_model.add_rate(unknown, None, None)
     assert "tflops" not in unknown
