@@ -15,6 +15,7 @@ from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.prepare.jobs import Outcome, run_jobs
 from uniformer_video.runs.build_training import build_timetable
+from uniformer_video.training.turns import wait_for
 
 _LONGEST = 180  # seconds for the measurement of a step
 _DECODED = 8  # videos
@@ -135,8 +136,7 @@ def measure_step(task: _Task) -> Step:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        wait_for(device)
         return time.perf_counter() - started
 
     if device.type == "cuda":

@@ -5,6 +5,8 @@ from collections import defaultdict
 
 import torch
 
+from uniformer_video.training.turns import wait_for
+
 
 class PartClock:
     """Adds up the time since the last mark under the name of the part that has been done.
@@ -14,14 +16,14 @@ class PartClock:
     """
 
     def __init__(self, device: torch.device | None = None) -> None:
-        self._waits = device is not None and device.type == "cuda"
+        self._device = device
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.start()
 
     def start(self) -> None:
         """Count from now on."""
-        if self._waits:
-            torch.cuda.synchronize()
+        if self._device is not None:
+            wait_for(self._device)
         self.last = time.perf_counter()
 
     def mark(self, part: str) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from uniformer_video.distributed.ranks import Ranks
 from uniformer_video.training.batch_statistics import BatchStatistics
 from uniformer_video.training.state import TrainingOutputs
-from uniformer_video.training.turns import wait_for
+from uniformer_video.training.turns import in_turn
 from uniformer_video.words import duration, one_line
 
 log = logging.getLogger(__name__)
@@ -105,11 +105,4 @@ def _compile(outputs: CompiledOutputs) -> Callable[..., tuple[Tensor, ...]]:
 
 def _seconds_of(run: Callable[[], object], ranks: Ranks, passes: int) -> float:
     """The median of so many, after one that does not count."""
-    seconds = []
-    for number in range(passes + 1):
-        started = time.monotonic()
-        run()
-        wait_for(ranks.device)
-        if number:
-            seconds.append(time.monotonic() - started)
-    return statistics.median(seconds)
+    return statistics.median(in_turn({"": run}, ranks.device, passes)[""])
