@@ -42,6 +42,7 @@ from uniformer_video.cores import let_threads_rest
 from uniformer_video.distributed import environment
 from uniformer_video.errors import UserError, choice_error, is_want_of_gpu_memory
 from uniformer_video.signals import raise_interrupts
+from uniformer_video.words import one_line
 
 log = logging.getLogger("uniformer_video")
 
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
     except RuntimeError as error:
         if os.environ.get("UNIFORMER_TRACEBACK") or not is_want_of_gpu_memory(error):
             raise
-        told = ". ".join(" ".join(str(error).split()).split(". ")[:3]).removesuffix(".")
+        told = ". ".join(one_line(error).split(". ")[:3]).removesuffix(".")
         log.error(
             "error: %s. Take smaller batches (TRAIN.BATCH_SIZE, TEST.BATCH_SIZE, --batch-size, --batch) or "
             "shorter clips.",

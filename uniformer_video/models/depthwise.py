@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from uniformer_video.models.depthwise_cpu import DepthwiseOnCpu, convolve, numba_works
+from uniformer_video.words import one_line
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ def _triton_works(device: torch.device) -> bool:
         middle = Depthwise.apply(tokens, weight, None, (3, 3, 3), tokens.dtype)[0, 0, 1, 1]
         right = bool((middle == 18).all())  # 2 frames x 3 x 3 positions of ones
     except Exception as error:  # of the compiler, the driver or Triton itself: many kinds
-        _say_torch(f"Triton failed, {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        _say_torch(f"Triton failed, {type(error).__name__}: {one_line(error)[:200]}")
         return False
     if not right:
         _say_torch("Triton's result is wrong on this device")

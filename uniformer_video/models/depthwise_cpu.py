@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from uniformer_video.program import install
+from uniformer_video.words import one_line
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +217,7 @@ def numba_works() -> bool:
         # 2 rows of 2, 3 and 2 pairs of neighbours
         right = bool((sums[0, 0] == [[4], [6], [4]]).all())
     except Exception as error:  # of a compiler: many kinds
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        reason = f"{type(error).__name__}: {one_line(error)[:200]}"
     else:
         if right:
             return True
