@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from uniformer_video.advice.source import PARTS, Source
-from uniformer_video.data.lists.groups import group_of
+from uniformer_video.data.lists.columns import as_columns
+from uniformer_video.data.lists.groups import group_places
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.lists.table import segment_name
 from uniformer_video.errors import DataError, choice_error
@@ -65,8 +66,7 @@ def independent_groups(videos: Sequence[Listed], pairs: np.ndarray) -> np.ndarra
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    owner: dict[object, int] = {}
-    first = [owner.setdefault(group_of(each.record), at) for at, each in enumerate(videos)]
+    first = group_places(as_columns(each.record for each in videos))
     start = np.concatenate([first, pairs[:, 0]])
     end = np.concatenate([np.arange(len(videos)), pairs[:, 1]])
     count = len(videos)

@@ -19,7 +19,8 @@ from uniformer_video.config.settings import (
     origin,
     with_settings,
 )
-from uniformer_video.data.lists.groups import group_of
+from uniformer_video.data.lists.columns import as_columns
+from uniformer_video.data.lists.groups import group_places
 from uniformer_video.data.lists.records import VideoRecord, list_digest
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.distributed.ranks import Ranks, join_ranks
@@ -274,9 +275,10 @@ def _gflops(tested: Sequence[Results]) -> dict[str, float]:
 
 def _groups(records: Sequence[VideoRecord]) -> np.ndarray | None:
     """int `[N]`, from 0, of videos of one group, a video without one being its own; None without groups."""
-    if not any(record.group for record in records):
+    columns = as_columns(records)
+    if not columns.group.is_filled.any():
         return None
-    return renumbered([group_of(record) for record in records])
+    return renumbered(group_places(columns).tolist())
 
 
 def _segment(video: Mapping[str, Any]) -> tuple[Any, ...]:
