@@ -50,39 +50,41 @@ def open_video(
     `DecodeError` too (`guard.faults_of`).
     """
     path, decoder = os.fsdecode(path), find_decoder(backend)
-    if not (kept and decoder.open_kept):
-        return _open(path, backend, num_frames, decoder, decoder.open)
-    try:
-        return _open(path, backend, num_frames, decoder, partial(decoder.open_kept, kept=kept))
-    except DecodeError:
-        if not (num_frames or os.path.isdir(path) or names_frames(path)):  # which have no index
-            from uniformer_video.data.decoding.index_store import BROKEN
+    if not decoder.of_images and _are_frames(path, num_frames):
+        from uniformer_video.data.decoding.frames import FrameReader
 
-            kept.tally.add(BROKEN)
+        return GuardedReader(path, partial(FrameReader, num_frames=num_frames))
+    if not (kept and decoder.open_kept):
+        return _open_file(path, backend, decoder, decoder.open)
+    try:
+        return _open_file(path, backend, decoder, partial(decoder.open_kept, kept=kept))
+    except DecodeError:
+        from uniformer_video.data.decoding.index_store import BROKEN
+
+        kept.tally.add(BROKEN)
         raise
 
 
-def _open(
-    path: str,
-    backend: str,
-    num_frames: int,
-    decoder: "Decoder",
-    open_file: "Callable[[str], VideoReader]",
+def _are_frames(path: str, num_frames: int) -> bool:
+    """Whether a path is that of extracted frames, and not of a file or a member of a shard."""
+    if is_member(path):
+        return False
+    return (
+        bool(num_frames) or os.path.isdir(path) or (not os.path.isfile(path) and names_frames(path))
+    )
+
+
+def _open_file(
+    path: str, backend: str, decoder: "Decoder", opener: "Callable[[str], VideoReader]"
 ) -> GuardedReader:
-    """`open_video` by what opens a file."""
+    """A reader for a file, or a member of a shard, by the `opener` of a decoder."""
     if is_member(path):
         if not decoder.reads_shards:
             raise DecodeError(
                 f"{path} lies in a shard, which DATA.DECODING_BACKEND {backend} cannot read; use auto"
             )
-        return GuardedReader(path, open_file)
-    is_file = os.path.isfile(path)
-    of_frames = num_frames or os.path.isdir(path) or (not is_file and names_frames(path))
-    if of_frames and not decoder.of_images:
-        from uniformer_video.data.decoding.frames import FrameReader
-
-        return GuardedReader(path, partial(FrameReader, num_frames=num_frames))
-    if not is_file:
+        return GuardedReader(path, opener)
+    if not os.path.isfile(path):
         if is_network_address(path):
             raise DecodeError(
                 f"{public_name(path)} is an address, and no file here; download it first, or see "
@@ -91,7 +93,7 @@ def _open(
         raise DecodeError(f"{path} {_what_it_is(path)}{_no_image(path, decoder)}")
     if not os.access(path, os.R_OK):
         raise DecodeError(f"{path} may not be read by this user; change its permissions")
-    return GuardedReader(path, open_file)
+    return GuardedReader(path, opener)
 
 
 def open_bytes(name: str, data: bytes, backend: str = "auto") -> GuardedReader:

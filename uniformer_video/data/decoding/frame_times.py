@@ -14,7 +14,7 @@ import numpy as np
 
 from uniformer_video.data.decoding.index import FrameIndex, build_index
 from uniformer_video.data.decoding.nal import holds_b_slice
-from uniformer_video.data.decoding.packets import VideoPackets
+from uniformer_video.data.decoding.packets import VideoPackets, bytes_of_picture
 from uniformer_video.data.decoding.spans import Span
 
 # Codecs in which every packet shows exactly one frame, VP8's hidden ones apart.
@@ -139,8 +139,8 @@ class CountedFrames:
     def _are_too_large(self, frames: Sequence[av.VideoFrame]) -> bool:
         """Whether frames, all of the size of the last one, are more than may be kept."""
         last = frames[-1]
-        # 1.5 bytes a pixel are those of 8-bit 4:2:0
-        return len(frames) * last.width * last.height * 1.5 > self._packets.kept_bytes
+        of_all = len(frames) * bytes_of_picture(last.width, last.height)
+        return of_all > self._packets.kept_bytes
 
     def _keep_all(self) -> None:
         """Decode all, to keep them; no further than to see that they are too large."""

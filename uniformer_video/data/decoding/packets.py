@@ -43,6 +43,11 @@ _CLOCK = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)$")  # of a tag of Matroska
 _HAS_B_PICTURES = {"h264", "hevc", "mpeg1video", "mpeg2video"}
 
 
+def bytes_of_picture(width: int, height: int) -> float:
+    """About what a decoded frame of this size takes: the 1.5 bytes a pixel of 8-bit 4:2:0."""
+    return width * height * 1.5
+
+
 class VideoPackets:
     """The packets of a file's video stream, numbered from 0 in decoding order.
 
@@ -280,7 +285,7 @@ class VideoPackets:
     @property
     def picture_bytes(self) -> float:
         """About what a decoded frame takes, by what the file says of its size."""
-        return self._decoder.width * self._decoder.height * 1.5  # those of 8-bit 4:2:0
+        return bytes_of_picture(self._decoder.width, self._decoder.height)
 
     def may_reorder(self) -> bool:
         """Whether the decoder may give pictures in another order than that of the packets."""
