@@ -1,11 +1,13 @@
 """Passes replayed as CUDA graphs: which are recorded, what they give, what happens where none can be."""
 
 import contextlib
+import copy
 import inspect
 import logging
 import threading
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -226,6 +228,24 @@ def test_a_predictor_gives_the_same_answers_by_graphs(with_stand_ins):
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_copy_with_another_model_answers_by_that(with_stand_ins, graphs):
+    predictor, seen = with_stand_ins
+    views = views_of(predictor)
+    if graphs:
+        predictor.device = torch.device("cuda")
+        predictor.use_cuda_graphs()
+    other = copy.copy(predictor)
+    other.device, other.model = CPU, copy.deepcopy(predictor.model)
+    with torch.no_grad():
+        for parameter in other.model.parameters():
+            parameter.mul_(1.5)
+        expected = other.model(views).numpy()
+    for _ in range(OFTEN):
+        assert np.allclose(other.view_logits(views), expected, atol=1e-5)
+    assert not seen and not np.allclose(predictor.model(views).detach(), expected, atol=1e-3)
+
+
 def test_graphs_are_of_cuda_devices_and_of_models_that_only_predict(checkpoint, with_stand_ins):
     with pytest.raises(ConfigError, match="CUDA devices, and this model computes on cpu"):
         Predictor.from_checkpoint(checkpoint, device="cpu").use_cuda_graphs()
@@ -258,7 +278,7 @@ def test_on_a_gpu_a_graph_gives_the_bits_of_the_plain_model(checkpoint, precisio
     predictor.use_cuda_graphs()
     found = [predictor.view_logits(views) for views in batches]
     assert "CUDA graphs are left out" not in caplog.text
-    assert len(predictor._compute._graphs) == 2
+    assert len(predictor._graphed._graphs) == 2
     assert all((a == b).all() for a, b in zip(found, expected, strict=True))
 
     wrong = []

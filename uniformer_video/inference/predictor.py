@@ -1,7 +1,7 @@
 """Classify videos with a checkpoint that carries everything: model, sampling, pixels, class names."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -107,7 +107,7 @@ class Predictor:
         predictor.
         """
         self.device = find_device(device)
-        self._compute: Callable[[torch.Tensor], torch.Tensor] = self._plainly
+        self._graphed: GraphedForward | None = None
         self.model.to(self.device)
         precision = self.protocol.precision
         if self._asked_precision is None:
@@ -136,7 +136,7 @@ class Predictor:
                 "CUDA graphs (--cuda-graph) are of models that only predict, and this one may be trained on; "
                 "call its for_inference() before"
             )
-        self._compute = GraphedForward(self._forward, self.device)
+        self._graphed, self._graphed_model = GraphedForward(self._forward, self.device), self.model
         return self
 
     @property
@@ -383,7 +383,10 @@ class Predictor:
         give_back_freed()
         return torch.cat(logits).numpy()
 
-    def _plainly(self, views: torch.Tensor) -> torch.Tensor:
+    def _compute(self, views: torch.Tensor) -> torch.Tensor:
+        # graphs are of the model that they were asked for: a copy of this predictor may have another
+        if self._graphed is not None and self._graphed_model is self.model:
+            return self._graphed(views)
         return self._forward(views.to(self.device)).float().cpu()
 
     def _forward(self, views: torch.Tensor) -> torch.Tensor:
