@@ -4,6 +4,7 @@ Slurm is replaced by three scripts on the PATH: `sbatch` starts a job at once, `
 machine, and `scontrol requeue` starts it again.
 """
 
+import logging
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import stat
 import sys
 import textwrap
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,9 +22,12 @@ from tiny_run import tiny_overrides
 from uniformer_video.commands.slurm import _minutes
 from uniformer_video.config.settings import load_config
 from uniformer_video.runs.run import run
-from uniformer_video.runs.slurm import SlurmRun
+from uniformer_video.runs.slurm import SlurmRun, _import_submitit
 from uniformer_video.weights.checkpoint import read_weights
 
+needs_submitit = pytest.mark.skipif(
+    find_spec("submitit") is None, reason="needs submitit (the extra `slurm`)"
+)
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs/demo/uniformer_demo.yaml"
 SCRIPTS = {
@@ -114,10 +119,10 @@ def submit(call, words, *options):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("processes", [1, 2])
+@needs_submitit
 def test_a_job_that_is_signalled_saves_requeues_and_ends_as_one_that_was_not(
     slurm, call, demo, tmp_path, processes
 ):
-    pytest.importorskip("submitit")
     settings = {"SOLVER__MAX_EPOCH": 3, "TEST__ENABLE": False, "NUM_GPUS": processes}
     settings |= {"TRAIN__BATCH_SIZE": 2, "DATA_LOADER__NUM_WORKERS": 1}
     words = tiny_overrides(demo, tmp_path / "run", **settings)
@@ -142,8 +147,8 @@ def test_a_job_that_is_signalled_saves_requeues_and_ends_as_one_that_was_not(
         assert all(found[key].equal(tensor) for key, tensor in expected.items())
 
 
+@needs_submitit
 def test_what_slurm_is_asked_for(slurm, call, tiny):
-    pytest.importorskip("submitit")
     (slurm / "start").write_text("#!/bin/bash\n")
     options = ["--gpus", "4", "--nodes", "2", "--partition", "long", "--sbatch", "account=me"]
     parts = {"NUM_GPUS": 2, "NUM_SHARDS": 2, "SOLVER__ACCUMULATION_STEPS": 2}  # 8 in all
@@ -186,14 +191,15 @@ def test_without_slurm_and_without_submitit(call, tiny, monkeypatch, tmp_path):
     status, _, errors = submit(call, tiny())
     assert status == 2 and 'pip install "uniformer-video[slurm]"' in errors
     monkeypatch.undo()
-    pytest.importorskip("submitit")
+    if not find_spec("submitit"):
+        pytest.skip("the rest needs submitit (the extra `slurm`)")
     monkeypatch.setenv("PATH", str(tmp_path))
     status, _, errors = submit(call, tiny())
     assert status == 2 and "there is no sbatch on the PATH" in errors
 
 
+@needs_submitit
 def test_a_job_that_slurm_refuses(slurm, call, tiny):
-    pytest.importorskip("submitit")
     (slurm / "sbatch").write_text("#!/bin/bash\necho 'invalid partition' >&2\nexit 1\n")
     status, _, errors = submit(call, tiny())
     assert status == 2 and "Slurm refuses the job" in errors and "invalid partition" in errors
@@ -240,3 +246,15 @@ def test_submitit_answers_the_signal_once_the_run_has_stopped(
     finally:
         signal.signal(signal.SIGUSR2, previous)
     assert bool(came) == asked and (status != 0) == requeued
+
+
+@needs_submitit
+def test_the_logs_of_this_process_stay_as_they_are(monkeypatch):
+    monkeypatch.delenv("SUBMITIT_LOG_LEVEL", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "submitit"]:
+        monkeypatch.delitem(sys.modules, name)
+    closed = []
+    handler = logging.NullHandler()
+    monkeypatch.setattr(handler, "close", lambda: closed.append(handler))
+    assert _import_submitit().AutoExecutor and not closed
+    assert "SUBMITIT_LOG_LEVEL" not in os.environ

@@ -1,5 +1,6 @@
 """A run as a job of Slurm, through submitit: one process a GPU, saved and requeued before its end."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from uniformer_video.errors import ConfigError, MissingLibraryError
 from uniformer_video.program import install
 from uniformer_video.words import one_line
 
+_LOG_LEVEL = "SUBMITIT_LOG_LEVEL"  # of the environment, which submitit reads when it is imported
 _REQUEUES = 1000  # times that a job may run into its limit; submitit's own number is 3
 
 
@@ -110,6 +112,28 @@ class SlurmRun:
         return status, (came[0], answers[came[0]]) if came else None
 
 
+def _import_submitit() -> Any:
+    """submitit, which leaves the logs of this process as they are.
+
+    When it is imported it would configure them, which closes every handler that there is, and with absl's
+    (of TensorBoard, of OpenVINO) `sys.stderr`. In a job it configures them as ever.
+    """
+    asked = os.environ.get(_LOG_LEVEL)
+    os.environ[_LOG_LEVEL] = "NOCONFIG"
+    try:
+        import submitit
+    except ImportError:
+        raise MissingLibraryError(
+            f"jobs are submitted through submitit, which is not installed; run: {install('slurm')}"
+        ) from None
+    finally:
+        if asked is None:
+            del os.environ[_LOG_LEVEL]
+        else:
+            os.environ[_LOG_LEVEL] = asked
+    return submitit
+
+
 def submit(
     words: Sequence[str], job: SlurmJob, folder: Path | str, stopped: int
 ) -> tuple[str, Path]:
@@ -118,12 +142,7 @@ def submit(
     folder: of scripts and logs. stopped: as for `SlurmRun`. Raises `MissingLibraryError` without submitit,
     and `ConfigError` where there is no Slurm or it refuses the job.
     """
-    try:
-        import submitit
-    except ImportError:
-        raise MissingLibraryError(
-            f"jobs are submitted through submitit, which is not installed; run: {install('slurm')}"
-        ) from None
+    submitit = _import_submitit()
     for program in ("sbatch", "srun"):
         if not shutil.which(program):
             raise ConfigError(
