@@ -1,10 +1,10 @@
-"""Attention on a CPU: torch's fused form beside plain matrix products, and the limit of the machine.
+"""Attention on a CPU: torch's fused form, what the model calls, plain matrix products, and the limit.
 
     python benchmarks/attention_cpu.py [--precision bf16] [--threads 1] [--quick]
 
 Sides alternate in one run; printed are medians of the processor's milliseconds. `limit` is what the matrix
 products alone would take at the rate of one large product: two in the forward pass, and five in the backward
-pass of the fused form, which keeps no attention and computes it again.
+pass of the fused form and of ours, which keep no attention and compute it again.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from uniformer_video.bench.limits import product_seconds
+from uniformer_video.models.attention import attend
 
 # (tokens, heads) of stages 3 and 4 of UniFormer-S at 16x224x224; heads are 64 wide.
 LAYERS = [(1568, 5), (392, 8)]
@@ -30,14 +31,14 @@ def plain(query, key, value):
     return (query @ key.transpose(-2, -1) * WIDTH**-0.5).softmax(-1) @ value
 
 
-SIDES = {"fused": fused, "plain": plain}
+SIDES = {"fused": fused, "ours": attend, "plain": plain}
 
 
-def passes(attend, qkv):
+def passes(function, qkv):
     """CPU seconds of the (forward, backward) pass; qkv: `[1, N, 3, heads, 64]`, as the model has it."""
     parts = [part.requires_grad_() for part in qkv.permute(2, 0, 3, 1, 4).detach().unbind(0)]
     started = time.process_time()
-    out = attend(*parts)
+    out = function(*parts)
     middle = time.process_time()
     gradient = torch.ones_like(out)
     again = time.process_time()
@@ -45,10 +46,10 @@ def passes(attend, qkv):
     return middle - started, time.process_time() - again
 
 
-def errors(attend, qkv):
+def errors(side, qkv):
     """Relative L2 errors of (output, gradients) against the formula in float64."""
     found = []
-    for function, values in ((attend, qkv), (plain, qkv.double())):
+    for function, values in ((side, qkv), (plain, qkv.double())):
         values = values.clone().requires_grad_()
         out = function(*values.permute(2, 0, 3, 1, 4).unbind(0))
         gradient = torch.linspace(-1, 1, WIDTH).to(values.dtype).expand_as(out)
@@ -81,14 +82,14 @@ def main():
         product = 2 * tokens**2 * WIDTH * heads / rate * 1000
         times = {side: [] for side in SIDES}
         for _ in range(args.rounds + 1):  # the first does not count
-            for side, attend in SIDES.items():
-                times[side].append(passes(attend, qkv))
-        for side, attend in SIDES.items():
+            for side, function in SIDES.items():
+                times[side].append(passes(function, qkv))
+        for side, function in SIDES.items():
             forward, backward = (
                 1000 * statistics.median(column) for column in zip(*times[side][1:], strict=True)
             )
-            error = " and ".join(f"{value:.0e}" for value in errors(attend, qkv))
-            again = 5 if attend is fused else 4
+            error = " and ".join(f"{value:.0e}" for value in errors(function, qkv))
+            again = 4 if side == "plain" else 5
             print(
                 f"| {tokens}, {heads} | {side} | {forward:.1f} | {2 * product:.1f} | {backward:.1f} "
                 f"| {again * product:.1f} | {error} |",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from uniformer_video.models.attention import attend
 from uniformer_video.models.depthwise import AUTO, depthwise_conv
 
 # By the number of the grid's axes.
@@ -198,9 +199,7 @@ class AttentionHeads(nn.Module):
     def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Values mixed by attention and projected, `[B, N, C]`."""
         dropout = self.attention_dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(
-            query, key, value, dropout_p=dropout, scale=self.qk_scale
-        )
+        mixed = attend(query, key, value, dropout, self.qk_scale)
         return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
 
 

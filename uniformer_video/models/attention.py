@@ -1,0 +1,137 @@
+"""Attention by the best way on this device, `softmax(Q K^T * scale) V` for each head.
+
+Nearly always that is torch's fused form. Not so for bfloat16 on processors with instructions for it: there
+two matrix products with a softmax between them, for a few heads after each other so that their weights stay
+in the processor's cache, take about two thirds of the time, and their gradients between a third and three
+quarters. The backward pass computes the weights of attention again, as the fused form does; none are kept.
+
+Scores are then rounded to bfloat16 before the softmax, as by autocast where attention is written out; the
+fused form does not round them. In the output and the gradients of a whole model no difference is seen, since
+queries and keys have been rounded before. `benchmarks/README.md` has what was measured.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Weights, queries times keys, that are in memory together: 5 MB, for two such tensors in the backward pass.
+_WEIGHTS_AT_ONCE = 2_500_000
+# One head has more in pictures of many pixels, where its weights would leave the cache and grow without end.
+_MOST_OF_A_HEAD = 16_000_000
+# Below, the fused form of the forward pass is faster; of the backward pass it never is.
+_FEWEST_TOKENS = 98
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, dropout: float = 0.0, scale: float | None = None
+) -> Tensor:
+    """Values mixed by attention, `[B, heads, N, D]`.
+
+    query: `[B, heads, N, D]`. key, value: `[B, heads, M, D]`. dropout: its rate on the weights of attention.
+    scale: what products of queries and keys are multiplied by; None for `D ** -0.5`.
+    """
+    if dropout == 0.0 and _products_are_faster(query, key):
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        return AttentionByProducts.apply(query, key, value, scale)
+    return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
+
+
+def _products_are_faster(query: Tensor, key: Tensor) -> bool:
+    if query.dtype != torch.bfloat16 or query.device.type != "cpu":
+        return False
+    # A trace, as it is made to count FLOPs or to export, and a compiler have forms of their own for torch's.
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+        return False
+    return query.shape[-2] * key.shape[-2] <= _MOST_OF_A_HEAD and _has_bfloat16_instructions()
+
+
+@functools.cache
+def _has_bfloat16_instructions() -> bool:
+    """Whether the processor is of the kind on which the products were measured to be faster: AVX-512 with
+    bfloat16. Not with AMX, where the fused form has kernels of its own that nobody has compared.
+    """
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not hasattr(
+        torch.cpu,
+        "get_capabilities",  # missing in older releases
+    ):
+        return False
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16")) and not has.get("amx_tile")
+
+
+class AttentionByProducts(torch.autograd.Function):
+    """`apply(query, key, value, scale)`: as `attend` says. There is no second derivative.
+
+    With W = softmax(S) and S = scale Q K^T, a row a query, and G the gradient of the output W V:
+
+        gradient of V = W^T G,   of W = G V^T,   of S = W * (of W - row sums of (W * of W)),
+        of Q = scale (of S) K,   of K = scale (of S)^T Q.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        ctx.scale = scale
+        with torch.autocast("cpu", enabled=False):
+            if query.shape[-2] < _FEWEST_TOKENS:
+                return F.scaled_dot_product_attention(query, key, value, scale=scale)
+            mixed = torch.empty_like(query)
+            scaled = query * scale
+            for heads, (weights,) in _some_heads(query, key):
+                _attention_weights(scaled[heads], key[heads], weights)
+                _product(weights, value[heads], mixed[heads])
+            return mixed
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value = ctx.saved_tensors
+        for_query, for_key, for_value = (torch.empty_like(x) for x in (query, key, value))
+        with torch.autocast("cpu", enabled=False):
+            scaled = query * ctx.scale
+            for heads, (weights, of_weights) in _some_heads(query, key, tensors=2):
+                own = gradient[heads]
+                _attention_weights(scaled[heads], key[heads], weights)
+                _product(weights.transpose(-2, -1), own, for_value[heads])
+                _product(own, value[heads].transpose(-2, -1), of_weights)
+                torch.ops.aten._softmax_backward_data.out(
+                    of_weights, weights, -1, weights.dtype, grad_input=of_weights
+                )
+                _product(of_weights, key[heads], for_query[heads])
+                _product(of_weights.transpose(-2, -1), scaled[heads], for_key[heads])
+            for_query *= ctx.scale
+        return for_query, for_key, for_value, None
+
+
+def _some_heads(
+    query: Tensor, key: Tensor, tensors: int = 1
+) -> Iterator[tuple[tuple[int, slice], list[Tensor]]]:
+    """(sample, heads) that are computed together, as an index, and so many `tensors` of the size of their
+    weights, `[heads, N, M]`, in memory that all use after each other.
+    """
+    samples, heads, queries, keys = *query.shape[:3], key.shape[2]
+    groups = -(-heads // max(1, min(heads, _WEIGHTS_AT_ONCE // max(1, queries * keys))))
+    size = -(-heads // groups)
+    memory = [query.new_empty(size, queries, keys) for _ in range(tensors)]
+    for sample in range(samples):
+        for first in range(0, heads, size):
+            own = slice(first, min(first + size, heads))
+            yield (sample, own), [tensor[: own.stop - first] for tensor in memory]
+
+
+def _attention_weights(scaled: Tensor, key: Tensor, weights: Tensor) -> None:
+    """Into `weights` `[heads, N, M]`; scaled: queries times the scale."""
+    _product(scaled, key.transpose(-2, -1), weights)
+    torch.softmax(weights, -1, out=weights)
+
+
+def _product(left: Tensor, right: Tensor, out: Tensor) -> None:
+    """Matrix products of the heads, into `out`; of one head without `bmm`, which is slower for one."""
+    if len(left) == 1:
+        torch.mm(left[0], right[0], out=out[0])
+    else:
+        torch.bmm(left, right, out=out)
