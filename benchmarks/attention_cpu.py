@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from uniformer_video.bench.limits import product_seconds
 from uniformer_video.models.attention import attend
 
-# (tokens, heads) of stages 3 and 4 of UniFormer-S at 16x224x224; heads are 64 wide.
-LAYERS = [(1568, 5), (392, 8)]
+# (samples, heads, tokens), heads 64 wide: of UniFormer-S stage 3 at 32x224x224, stages 3 and 4 at 16x224x224,
+# and those of images of 224x224.
+LAYERS = [(1, 5, 3136), (2, 5, 1568), (2, 8, 392), (16, 5, 196), (32, 8, 49)]
 WIDTH = 64
 
 
@@ -35,7 +36,7 @@ SIDES = {"fused": fused, "ours": attend, "plain": plain}
 
 
 def passes(function, qkv):
-    """CPU seconds of the (forward, backward) pass; qkv: `[1, N, 3, heads, 64]`, as the model has it."""
+    """CPU seconds of the (forward, backward) pass; qkv: `[B, N, 3, heads, 64]`, as the model has it."""
     parts = [part.requires_grad_() for part in qkv.permute(2, 0, 3, 1, 4).detach().unbind(0)]
     started = time.process_time()
     out = function(*parts)
@@ -72,14 +73,15 @@ def main():
     side = 64 if args.quick else 1568
     seconds = product_seconds(dtype, side, torch.device("cpu"), 6, time.process_time)
     rate = 2 * side**3 / max(statistics.median(seconds), 1e-9)
-    print(
-        f"ms of CPU, one clip, {args.precision}, {args.threads} threads, torch {torch.__version__}"
-    )
+    print(f"ms of CPU, {args.precision}, {args.threads} threads, torch {torch.__version__}")
     print(f"matrix products: {rate / 1e9:.0f} billion operations a second of CPU\n")
-    print("| tokens, heads | side | forward | limit | backward | limit | errors |\n|" + "---|" * 7)
-    for tokens, heads in [(32, 2)] if args.quick else LAYERS:
-        qkv = torch.randn(1, tokens, 3, heads, WIDTH).to(dtype)
-        product = 2 * tokens**2 * WIDTH * heads / rate * 1000
+    print(
+        "| samples, heads, tokens | side | forward | limit | backward | limit | errors |\n|"
+        + "---|" * 7
+    )
+    for samples, heads, tokens in [(2, 2, 32)] if args.quick else LAYERS:
+        qkv = torch.randn(samples, tokens, 3, heads, WIDTH).to(dtype)
+        product = 2 * tokens**2 * WIDTH * samples * heads / rate * 1000
         times = {side: [] for side in SIDES}
         for _ in range(args.rounds + 1):  # the first does not count
             for side, function in SIDES.items():
@@ -91,8 +93,8 @@ def main():
             error = " and ".join(f"{value:.0e}" for value in errors(function, qkv))
             again = 4 if side == "plain" else 5
             print(
-                f"| {tokens}, {heads} | {side} | {forward:.1f} | {2 * product:.1f} | {backward:.1f} "
-                f"| {again * product:.1f} | {error} |",
+                f"| {samples}, {heads}, {tokens} | {side} | {forward:.1f} | {2 * product:.1f} "
+                f"| {backward:.1f} | {again * product:.1f} | {error} |",
                 flush=True,
             )
 

@@ -7,8 +7,8 @@ import torch
 def test_a_quick_run_compares_both_sides(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["attention_cpu.py", "--quick", "--threads", "1"])
     script.main()
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| 32, 2")]
-    assert len(rows) == 2 and "fused" in rows[0] and "plain" in rows[1]
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| 2, 2, 32")]
+    assert [row.split(" | ")[1] for row in rows] == ["fused", "ours", "plain"]
 
 
 def test_a_side_that_computes_something_else_has_large_errors():

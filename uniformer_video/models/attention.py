@@ -11,6 +11,7 @@ queries and keys have been rounded before. `benchmarks/README.md` has what was m
 """
 
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,8 +23,6 @@ from torch.nn import functional as F
 _WEIGHTS_AT_ONCE = 2_500_000
 # One head has more in pictures of many pixels, where its weights would leave the cache and grow without end.
 _MOST_OF_A_HEAD = 16_000_000
-# Below, the fused form of the forward pass is faster; of the backward pass it never is.
-_FEWEST_TOKENS = 98
 
 
 def attend(
@@ -75,52 +74,53 @@ class AttentionByProducts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         ctx.save_for_backward(query, key, value)
-        ctx.scale = scale
+        ctx.scale, mixed = scale, _like_heads(query)
+        scaled, keys, values = (part.flatten(0, 1) for part in (query * scale, key, value))
         with torch.autocast("cpu", enabled=False):
-            if query.shape[-2] < _FEWEST_TOKENS:
-                return F.scaled_dot_product_attention(query, key, value, scale=scale)
-            mixed = torch.empty_like(query)
-            scaled = query * scale
-            for heads, (weights,) in _some_heads(query, key):
-                _attention_weights(scaled[heads], key[heads], weights)
-                _product(weights, value[heads], mixed[heads])
-            return mixed
+            for heads, (weights,) in _some_heads(scaled, keys):
+                _attention_weights(scaled[heads], keys[heads], weights)
+                _product(weights, values[heads], mixed[heads])
+        return mixed.unflatten(0, query.shape[:2])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value = ctx.saved_tensors
-        for_query, for_key, for_value = (torch.empty_like(x) for x in (query, key, value))
+        gradients = for_query, for_key, for_value = [_like_heads(x) for x in (query, key, value)]
+        parts = (gradient, query * ctx.scale, key, value)
+        gradient, scaled, keys, values = (part.flatten(0, 1) for part in parts)
         with torch.autocast("cpu", enabled=False):
-            scaled = query * ctx.scale
-            for heads, (weights, of_weights) in _some_heads(query, key, tensors=2):
-                own = gradient[heads]
-                _attention_weights(scaled[heads], key[heads], weights)
-                _product(weights.transpose(-2, -1), own, for_value[heads])
-                _product(own, value[heads].transpose(-2, -1), of_weights)
+            for heads, (weights, of_weights) in _some_heads(scaled, keys, tensors=2):
+                _attention_weights(scaled[heads], keys[heads], weights)
+                _product(weights.transpose(-2, -1), gradient[heads], for_value[heads])
+                _product(gradient[heads], values[heads].transpose(-2, -1), of_weights)
                 torch.ops.aten._softmax_backward_data.out(
                     of_weights, weights, -1, weights.dtype, grad_input=of_weights
                 )
-                _product(of_weights, key[heads], for_query[heads])
+                _product(of_weights, keys[heads], for_query[heads])
                 _product(of_weights.transpose(-2, -1), scaled[heads], for_key[heads])
-            for_query *= ctx.scale
-        return for_query, for_key, for_value, None
+        for_query *= ctx.scale
+        return *(part.unflatten(0, query.shape[:2]) for part in gradients), None
+
+
+def _like_heads(part: Tensor) -> Tensor:
+    """Memory for what is as `part`, `[B, heads, N, D]`, the heads of all samples after each other."""
+    return part.new_empty(part.shape[0] * part.shape[1], *part.shape[2:])
 
 
 def _some_heads(
-    query: Tensor, key: Tensor, tensors: int = 1
-) -> Iterator[tuple[tuple[int, slice], list[Tensor]]]:
-    """(sample, heads) that are computed together, as an index, and so many `tensors` of the size of their
-    weights, `[heads, N, M]`, in memory that all use after each other.
+    queries: Tensor, keys: Tensor, tensors: int = 1
+) -> Iterator[tuple[slice, list[Tensor]]]:
+    """Which heads, of all samples, are computed together, and so many `tensors` of the size of their weights,
+    `[heads, N, M]`, in memory that all use after each other. queries: `[heads, N, D]`; keys: `[heads, M, D]`.
     """
-    samples, heads, queries, keys = *query.shape[:3], key.shape[2]
-    groups = -(-heads // max(1, min(heads, _WEIGHTS_AT_ONCE // max(1, queries * keys))))
-    size = -(-heads // groups)
-    memory = [query.new_empty(size, queries, keys) for _ in range(tensors)]
-    for sample in range(samples):
-        for first in range(0, heads, size):
-            own = slice(first, min(first + size, heads))
-            yield (sample, own), [tensor[: own.stop - first] for tensor in memory]
+    heads, *weights = len(queries), queries.shape[1], keys.shape[1]
+    groups = -(-heads // max(1, _WEIGHTS_AT_ONCE // max(1, math.prod(weights))))
+    size = -(-heads // max(1, groups))
+    memory = [queries.new_empty(size, *weights) for _ in range(tensors)]
+    for first in range(0, heads, size):
+        own = slice(first, min(first + size, heads))
+        yield own, [tensor[: own.stop - first] for tensor in memory]
 
 
 def _attention_weights(scaled: Tensor, key: Tensor, weights: Tensor) -> None:
