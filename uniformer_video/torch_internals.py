@@ -132,6 +132,13 @@ def _marks_constants() -> bool:
     return "._dynamo_marked_constant = True" in text.read_text(errors="replace")
 
 
+def _turns_gradients_of_a_softmax() -> bool:
+    weights, gradient = torch.tensor([0.25, 0.75]), torch.tensor([4.0, 0.0])
+    turn = torch.ops.aten._softmax_backward_data.out
+    turn(gradient, weights, -1, weights.dtype, grad_input=gradient)  # in place, as it is used
+    return gradient.tolist() == [0.75, -0.75]
+
+
 _WORKERS, _STATISTICS = "data.loading.workers", "training.batch_statistics"
 INTERNALS = (
     Internal(
@@ -157,6 +164,11 @@ INTERNALS = (
         "the compiler takes for constant what a function with `_dynamo_marked_constant` answers",
         "models.depthwise",
         _marks_constants,
+    ),
+    Internal(
+        "`_softmax_backward_data` gives the gradient of a softmax, in place too",
+        "models.attention",
+        _turns_gradients_of_a_softmax,
     ),
     Internal("AdamW's fused step can be left out by `found_inf`", "training.optim", _takes_a_flag),
     Internal("SGD's too", "training.optim", _takes_a_flag_too),
