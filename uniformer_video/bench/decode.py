@@ -16,12 +16,14 @@ import time
 import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from uniformer_video.bench.figures import Figure
+from uniformer_video.bench.progress import Progress
 from uniformer_video.data.decoding import names_frames, open_video
 from uniformer_video.data.decoding.index_store import IndexStore
 from uniformer_video.data.sampling import ClipSampling
@@ -153,45 +155,69 @@ def _mean(speeds: Sequence[float] | None) -> str:
     return f"{math.prod(speeds) ** (1 / len(speeds)):.2f}x " if speeds else "-"
 
 
+@dataclass
+class Decoded:
+    """What was measured of each video, as `table` takes it, and why others were left out."""
+
+    measured: dict[str, Measured] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """The table, and what was left out."""
+        lines = table(self.measured)
+        if self.broken:
+            count = plural(len(self.broken), "video")
+            lines.append(f"{count} left out as broken: {name_some(self.broken)}")
+        return lines
+
+
 def run(
-    paths: Iterable[Path | str], repeat: int, figures: dict[str, Figure] | None = None
+    paths: Iterable[Path | str],
+    repeat: int,
+    figures: dict[str, Figure] | None = None,
+    decoded: Decoded | None = None,
 ) -> list[str]:
     """Measure the videos and return the table's lines.
 
     A video that we cannot read is left out and named; an error where none is left. figures: gets the times
-    with their spread, by video, request and library.
+    with their spread, by video, request and library. Both get each video as it is done, for whoever is
+    interrupted.
     """
+    if repeat < 1:
+        raise UserError(f"--repeat is {repeat}; it is at least 1")
+    decoded = decoded or Decoded()
     with tempfile.TemporaryDirectory() as folder:
-        return _run(paths, repeat, IndexStore(Path(folder)), figures)
+        _run(paths, repeat, IndexStore(Path(folder)), {} if figures is None else figures, decoded)
+    return decoded.lines()
 
 
 def _run(
-    paths: Iterable[Path | str], repeat: int, kept: IndexStore, figures: dict[str, Figure] | None
-) -> list[str]:
-    readable, broken = _readable(paths, kept)
+    paths: Iterable[Path | str],
+    repeat: int,
+    kept: IndexStore,
+    figures: dict[str, Figure],
+    decoded: Decoded,
+) -> None:
+    at = Progress()
+    at("reading the videos once")
+    readable, decoded.broken = _readable(paths, kept)
     if not readable:
-        raise UserError(next(iter(broken)))
+        raise UserError(next(iter(decoded.broken)))
     sides = contenders(kept)
     if BASELINE not in sides:
         logging.getLogger("uniformer_video").warning(
             "%s is not installed; times come without ratios.", BASELINE
         )
-    if repeat < 1:
-        raise UserError(f"--repeat is {repeat}; it is at least 1")
-    measured = {path: measure(path, repeat, sides) for path in readable}
-    if figures is not None:
-        shown = short_names(measured)
+    shown = short_names(readable)
+    for number, path in enumerate(readable, 1):
+        at(f"video {number} of {len(readable)}: {shown[path]}")
+        decoded.measured[path] = measure(path, repeat, sides)
         figures |= {
             f"{shown[path]}: {name}: {side}": Figure.of_seconds(times)
-            for path, by_request in measured.items()
-            for name, results in by_request.items()
+            for name, results in decoded.measured[path].items()
             for side, (times, _) in results.items()
             if times
         }
-    lines = table(measured)
-    if broken:
-        lines.append(f"{plural(len(broken), 'video')} left out as broken: {name_some(broken)}")
-    return lines
 
 
 def _readable(paths: Iterable[Path | str], kept: IndexStore) -> tuple[list[str], list[str]]:

@@ -6,13 +6,14 @@ ours.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
 from torch.nn import functional as F
 
-from uniformer_video.bench.figures import Figure, Measured, short
+from uniformer_video.bench.figures import Measured, short
+from uniformer_video.bench.progress import Progress, of_rounds
 from uniformer_video.errors import choice_error
 from uniformer_video.models.depthwise import MIRRORED, NUMBA, TORCH, possible_ways
 from uniformer_video.models.layers import DepthwiseConv
@@ -38,29 +39,45 @@ _CPU = torch.device("cpu")
 
 
 def measure(
-    precisions: Sequence[str] = ("fp32", "bf16"), rounds: int = 5, clips: int = 2
+    precisions: Sequence[str] = ("fp32", "bf16"),
+    rounds: int = 5,
+    clips: int = 2,
+    found: Measured | None = None,
 ) -> Measured:
     """Figures "PRECISION, LAYER: SIDE": ms of the processor, forward and backward of `clips`; and a step.
 
-    Where numba is missing, or does not work, that side is left out, and the notes say so. Raises
-    `ConfigError` for another precision than "fp32" and "bf16".
+    Where numba is missing, or does not work, that side is left out, and the notes say so. found:
+    gets the figures round by round, for whoever is interrupted; it is what is returned. Raises `ConfigError`
+    for another precision than "fp32" and "bf16".
     """
     for name in precisions:
         if name not in (allowed := ("fp32", "bf16")):
             raise choice_error("--precisions", name, allowed)
-    found = Measured("model --depthwise", {"clips": clips})
+    found = found or Measured("model --depthwise", {})
+    found.what = {"clips": clips}
+    at = Progress()
+    at("finding the ways that work here")
     here = possible_ways(_CPU, torch.float32, LAYERS[0][2])
     sides = [side for side in SIDES if side in here]
     if NUMBA not in sides:
         found.notes.append("numba is missing or does not work here, and is left out.")
+
+    def time_sides(name: str, works: Mapping[str, Work]) -> None:
+        in_turn(
+            {f"{name}: {side}": work for side, work in works.items()},
+            _CPU,
+            rounds,
+            time.process_time,
+            begins=lambda side, number: at(f"{side}, {of_rounds(number, rounds)}"),
+            ends=found.add_seconds,
+        )
+
     for precision in precisions:
         for channels, grid, kernel in LAYERS:
             shape = Shape(grid, channels, kernel, precision)
-            works = layer_work(shape, clips, _CPU, sides)
-            _add(found, str(shape), in_turn(works, _CPU, rounds, time.process_time))
-        works = _training_step(precision, sides, clips)
-        step = in_turn(works, _CPU, rounds, time.process_time)
-        _add(found, f"{precision}, training step, {'x'.join(map(str, LAYERS[0][2]))}", step)
+            time_sides(str(shape), layer_work(shape, clips, _CPU, sides))
+        name = f"{precision}, training step, {'x'.join(map(str, LAYERS[0][2]))}"
+        time_sides(name, _training_step(precision, sides, clips))
     return found
 
 
@@ -77,10 +94,6 @@ def lines(found: Measured) -> Iterator[str]:
         cells = [short(figure.median) if figure else "-" for figure in own]
         yield f"| {name} | {' | '.join(cells)} | {ratio:.2f} |"
     yield from found.notes
-
-
-def _add(found: Measured, name: str, seconds: dict[str, list[float]]) -> None:
-    found.figures |= {f"{name}: {side}": Figure.of_seconds(own) for side, own in seconds.items()}
 
 
 def _training_step(precision: str, sides: Sequence[str], count: int) -> dict[str, Work]:

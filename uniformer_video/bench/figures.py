@@ -53,21 +53,28 @@ class Measured:
     """The figures of one call, by name.
 
     bench: its name, as the command has it. what: settings and options that decide what was measured. notes:
-    sentences for whoever reads the figures.
+    sentences for whoever reads the figures. interrupted: only what was complete by then is there,
+    some of it of fewer rounds.
     """
 
     bench: str
     what: dict[str, Any]
     figures: dict[str, Figure] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    interrupted: bool = False
     machine: dict[str, Any] = field(default_factory=lambda: machine_facts())
     versions: dict[str, str] = field(default_factory=lambda: versions(("numba", "triton")))
+
+    def add_seconds(self, seconds: Mapping[str, Sequence[float]]) -> None:
+        """Add figures by name, in ms, or put them in the place of those of fewer rounds."""
+        self.figures |= {name: Figure.of_seconds(each) for name, each in seconds.items()}
 
     def write(self, path: Path | str, typed: str) -> None:
         """As JSON, with the machine, versions, and the command that was `typed`."""
         told = {
             "schema_version": SCHEMA_VERSION,
             "bench": self.bench,
+            "interrupted": self.interrupted,
             "command": typed,
             "what": self.what,
             "machine": self.machine,
@@ -157,6 +164,8 @@ def comparison(now: Measured, earlier: Mapping[str, Any], name: str) -> list[str
     name: of the file. "within the spread": the ranges of both overlap.
     """
     lines = ["", f"compared with {name}"]
+    if earlier.get("interrupted"):
+        lines.append("INTERRUPTED THEN: fewer figures, and some of fewer rounds")
     for title, then, new in (
         ("MACHINE", earlier["machine"], now.machine),
         ("SETTINGS", earlier["what"], now.what),

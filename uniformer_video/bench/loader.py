@@ -4,7 +4,7 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.bench.clock import PartClock
 from uniformer_video.bench.figures import Figure
+from uniformer_video.bench.progress import Progress, of_rounds
 from uniformer_video.bench.published_images import PublishedImages
 from uniformer_video.bench.published_loader import PublishedDataset
 from uniformer_video.bench.some_data import some_data
@@ -35,6 +36,7 @@ _COLOURS = (RandAugment.step, AutoAugment.step, ColorJitter.step)  # one of them
 _AFTER = ("crop and resize", "flip", "normalise", "erasing")
 STEPS = (DECODE, RandAugment.step, *_AFTER, COLLATE)  # by default
 _ALL_STEPS = (DECODE, *_COLOURS, *_AFTER, "pack", COLLATE, DEVICE)
+MOST_WORKERS = 256  # each is a process with some hundred MB; more do not start in any useful time
 _BATCH = 4  # videos
 Side = TrainDataset | PublishedDataset | PublishedImages
 Sides = dict[str, Side]
@@ -48,9 +50,8 @@ class LoaderTimes:
     clips are images, and the words for them. figures: the same times with their spread over the rounds.
     """
 
-    ours: dict[
-        str, float
-    ]  # step -> seconds; DEVICE is what AUG.ON_DEVICE leaves to it, transfer included
+    # step -> seconds; DEVICE is what AUG.ON_DEVICE leaves to it, transfer included
+    ours: dict[str, float] = field(default_factory=dict)
     baseline: dict[str, float] | None = None  # likewise, of the published way
     rates: dict[int, float] = field(
         default_factory=dict
@@ -59,6 +60,19 @@ class LoaderTimes:
     images: bool = False
     figures: dict[str, Figure] = field(default_factory=dict)
 
+    def add(self, seconds: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+        """Take {side: {step: seconds a clip of each round}} in place of those of fewer rounds."""
+        medians = {
+            side: {step: statistics.median(each) for step, each in steps.items()}
+            for side, steps in seconds.items()
+        }
+        self.ours, self.baseline = medians["ours"], medians.get("baseline")
+        self.figures |= {
+            f"{side}: {step}": Figure.of_seconds(each)
+            for side, steps in seconds.items()
+            for step, each in steps.items()
+        }
+
 
 def measure(
     cfg: CfgNode,
@@ -66,39 +80,35 @@ def measure(
     rounds: int = 3,
     workers: Sequence[int] = (0, 1, 2),
     baseline: bool = False,
+    times: LoaderTimes | None = None,
 ) -> LoaderTimes:
     """`LoaderTimes` of the training clips that a config asks for.
 
     Each round makes the same `clips` clips, ours and the published way in turn, by one thread; then
     the whole loader is timed over them once for each number of `workers`. A config that names no data
-    gets generated videos, or JPEGs of 500 x 375 pixels where its format lists images. Raises `DataError`
+    gets generated videos, or JPEGs of 500 x 375 pixels where its format lists images. times: gets
+    what is complete round by round, for whoever is interrupted; it is what is returned. Raises `DataError`
     where none of the videos can be decoded.
     """
-    broken: dict[str, str] = {}
+    times = times or LoaderTimes()
+    at = Progress()
+    at("preparing the clips")
     with some_data(cfg) as data:
         dataset = build_train_dataset(cfg, data.train, data.class_names)
         sides: Sides = {"ours": dataset}
         if baseline:
             sides["baseline"] = _published(dataset)
+        times.images = isinstance(dataset.augment, ImageAugmentation)
         with _one_thread():
-            records = _decodable(sides, math.ceil(clips / dataset.copies), broken)
-            times = _time_steps(sides, records, rounds)
-        rates = {count: _loader_rate(dataset, clips, count, broken) for count in workers}
-    images = isinstance(dataset.augment, ImageAugmentation)
-    medians = {
-        side: {step: statistics.median(each) for step, each in steps.items()}
-        for side, steps in times.items()
-    }
-    figures = {
-        f"{side}: {step}": Figure.of_seconds(each)
-        for side, steps in times.items()
-        for step, each in steps.items()
-    }
-    figures |= {
-        f"loader, {plural(count, 'worker')}": Figure.of([rate], "clips/s")
-        for count, rate in rates.items()
-    }
-    return LoaderTimes(medians["ours"], medians.get("baseline"), rates, broken, images, figures)
+            records = _decodable(sides, math.ceil(clips / dataset.copies), times.broken)
+            for seconds in _time_steps(sides, records, rounds, at):
+                times.add(seconds)
+        for count in workers:
+            name = f"loader, {plural(count, 'worker')}"
+            at(name)
+            times.rates[count] = _loader_rate(dataset, clips, count, times.broken)
+            times.figures[name] = Figure.of([times.rates[count]], "clips/s")
+    return times
 
 
 def worker_counts(text: str) -> list[int]:
@@ -107,8 +117,10 @@ def worker_counts(text: str) -> list[int]:
         counts = sorted({1, *(int(count) for count in text.split(","))})
     except ValueError:
         counts = [-1]
-    if counts[0] < 0:
-        raise ConfigError(f"--workers is {text!r}; give whole numbers from 0 on, such as 0,1,4")
+    if counts[0] < 0 or counts[-1] > MOST_WORKERS:
+        raise ConfigError(
+            f"--workers is {text!r}; give whole numbers from 0 to {MOST_WORKERS}, such as 0,1,4"
+        )
     return counts
 
 
@@ -147,7 +159,7 @@ def report(times: LoaderTimes, needed: float = 0.0) -> list[str]:
     lines += [
         f"loader, {count} workers: {rate:.1f} {clip}s/s" for count, rate in times.rates.items()
     ]
-    if needed:
+    if needed and 1 in times.rates:  # not in those of one that was interrupted
         lines.append(
             f"For {needed:g} {clip}s/s: DATA_LOADER.NUM_WORKERS {suggest_workers(times.rates, needed)}, "
             "each with a core of its own"
@@ -189,18 +201,22 @@ def _decodable(sides: Sides, count: int, broken: dict[str, str]) -> list[VideoRe
 
 
 def _time_steps(
-    sides: Sides, records: Sequence[VideoRecord], rounds: int
-) -> dict[str, dict[str, list[float]]]:
-    """{side: {step: seconds a clip of each round}}; they take turns clip by clip, after an unmeasured one."""
+    sides: Sides, records: Sequence[VideoRecord], rounds: int, at: Callable[[str], None]
+) -> Iterator[dict[str, dict[str, list[float]]]]:
+    """After each round {side: {step: seconds a clip of each so far}}; they take turns clip by clip.
+
+    One clip before them is not measured. at: is told what is begun.
+    """
     copies = sides["ours"].copies
     positions = range(len(records))
     measured: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for dataset in sides.values():
         _make_sample(dataset, records[0], 0, PartClock())
-    for _ in range(rounds):
+    for number in range(rounds):
         clocks = {side: PartClock() for side in sides}
         samples: dict[str, list[TrainSample]] = {side: [] for side in sides}
         for position in positions:
+            at(f"clip {position + 1} of {len(records)}, {of_rounds(number + 1, rounds)}")
             for side, dataset in sides.items():
                 samples[side].append(
                     _make_sample(dataset, records[position], position, clocks[side])
@@ -212,10 +228,10 @@ def _time_steps(
             made = len(positions) * copies
             steps = [step for step in _ALL_STEPS if step in clock.seconds]
             measured[side].append({step: clock.seconds[step] / made for step in steps})
-    return {
-        side: {step: [one[step] for one in of_rounds] for step in of_rounds[0]}
-        for side, of_rounds in measured.items()
-    }
+        yield {
+            side: {step: [one[step] for one in each] for step in each[0]}
+            for side, each in measured.items()
+        }
 
 
 def _decode(dataset: Side, record: VideoRecord, position: int) -> Any:

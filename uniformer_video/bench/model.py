@@ -12,9 +12,10 @@ from fvcore.common.config import CfgNode
 
 from uniformer_video.bench import limits
 from uniformer_video.bench.figures import Figure, Measured, short
+from uniformer_video.bench.progress import Progress, of_rounds
 from uniformer_video.config.settings import set_values, with_settings
 from uniformer_video.distributed.ranks import Ranks
-from uniformer_video.errors import choice_error
+from uniformer_video.errors import ConfigError, choice_error
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
 from uniformer_video.randomness import seed_torch
@@ -32,20 +33,38 @@ _CLASSES = 400  # where the config names no number
 
 
 def measure(
-    cfg: CfgNode, batch: int = 2, rounds: int = 5, precisions: Sequence[str] = ("fp32", "bf16")
+    cfg: CfgNode,
+    batch: int = 2,
+    rounds: int = 5,
+    precisions: Sequence[str] = ("fp32", "bf16"),
+    found: Measured | None = None,
 ) -> Measured:
     """Figures "PRECISION: forward" and "PRECISION: training step" in ms for `batch` clips, and their limits.
 
-    Raises `ConfigError` for a precision that the device has not.
+    found: gets the figures round by round, for whoever is interrupted; it is what is returned. Raises
+    `ConfigError` for a precision that the device has not, and for more clips than fit into memory.
     """
     cfg = name_model(with_settings(cfg, {"UNIFORMER.PRETRAIN_NAME": ""}))
     check_settings(cfg)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = Measured("model", {**set_values(cfg), "batch": batch})
+    found = found or Measured("model", {})
+    found.what = {**set_values(cfg), "batch": batch}
+    at = Progress()
+    at("building the model")
     seed_torch("weights", cfg.RNG_SEED)
     model, _ = build_model(cfg, cfg.MODEL.NUM_CLASSES or _CLASSES)
     model.to(device)
-    clips = torch.randn(clip_shape(cfg, batch), device=device)
+    try:
+        clips = torch.randn(clip_shape(cfg, batch), device=device)
+    except (
+        RuntimeError,
+        MemoryError,
+        OverflowError,
+        TypeError,
+    ):  # larger than a number may be, too
+        raise ConfigError(
+            f"--batch {batch}: so many clips do not fit into memory; give fewer"
+        ) from None
     works: dict[str, Work] = {}
     for name in precisions:
         if name not in PRECISIONS:
@@ -53,13 +72,19 @@ def measure(
         choose_precision(name, device)
         works[f"{name}: {FORWARD}"] = forward_pass(model, clips, name)
         works[f"{name}: {STEP}"] = _step(cfg, model, clips, name, found.notes)
-    seconds = in_turn(works, device, rounds)
-    found.figures = {name: Figure.of_seconds(each) for name, each in seconds.items()}
+    in_turn(
+        works,
+        device,
+        rounds,
+        begins=lambda name, number: at(f"{name}, {of_rounds(number, rounds)}"),
+        ends=found.add_seconds,
+    )
     operations = limits.forward_operations(model, clip_shape(cfg), found.notes.append)
     times_of = {FORWARD: 1}  # the operations of a forward pass
     if limits.learns_all(_as_trained(cfg, model), found.notes.append):
         times_of[STEP] = 1 + limits.BACKWARD
     for name in precisions:
+        at(f"{limits.RATE}{name}")
         rate = limits.rate_in(found, name, device)
         for work, times in times_of.items() if operations else ():
             limit = times * batch * (operations or 0.0) / (1e9 * rate.high)

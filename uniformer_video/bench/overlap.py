@@ -9,6 +9,7 @@ from statistics import median
 import numpy as np
 
 from uniformer_video.bench.generated import generate_videos
+from uniformer_video.bench.progress import Progress
 from uniformer_video.cores import usable_cores
 from uniformer_video.prepare.fingerprints import (
     BITS,
@@ -26,7 +27,10 @@ _COPIES = 10  # every so manieth video is a copy of another one
 
 def comparing(videos: int, threads: int = 0) -> list[str]:
     """Lines on the time for so many videos, and on how many of the pairs among them were found."""
+    at = Progress()
+    at(f"making up {plural(videos, 'video')}")
     fingerprints, same = made_up(videos)
+    at("writing and reading the cache")
     keys = [f"video {number}" for number in range(videos)]
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "fingerprints.tsv"
@@ -37,12 +41,13 @@ def comparing(videos: int, threads: int = 0) -> list[str]:
         known = read_cache(cache, keys)
         stacked = np.stack([known[key] for key in keys])
         read = time.perf_counter() - begin
+    at("comparing")
     begin = time.perf_counter()
     pairs, _ = close_pairs(stacked, threads)
     compared = time.perf_counter() - begin
     found = set(map(tuple, pairs.tolist()))
     return [
-        f"{videos} videos, {videos * (videos - 1) / 2e6:.1f} million pairs, "
+        f"{plural(videos, 'video')}, {videos * (videos - 1) / 2e6:.1f} million pairs, "
         f"{plural(threads or usable_cores(), 'thread')}",
         f"read from the cache in {read:.1f} s, compared in {compared:.1f} s",
         f"{len(found & same)} of {len(same)} pairs of the same footage found, {len(found - same)} others",
@@ -52,6 +57,7 @@ def comparing(videos: int, threads: int = 0) -> list[str]:
 def hashing(rounds: int = 3) -> list[str]:
     """A line on how many videos one core hashes in a second: the median of some rounds."""
     with tempfile.TemporaryDirectory() as folder:
+        Progress()("hashing generated videos")
         records = generate_videos(folder)
         times = []
         for _ in range(rounds):

@@ -3,12 +3,14 @@
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 from torch import Tensor
 
+from uniformer_video.bench.progress import Progress, of_rounds
 from uniformer_video.data.clips.transforms import (
     EvalViews,
     crop_offsets,
@@ -36,30 +38,54 @@ class _WholeClips(EvalViews):
         return [clip[..., top : top + side, left : left + side] for top, left in corners]
 
 
-def run(predictor: Predictor, videos: Sequence[Path], workers: int, rounds: int) -> list[str]:
+@dataclass
+class Rounds:
+    """Of each complete round: what one by one, and batches took, and the largest difference of both."""
+
+    alone: list[Times] = field(default_factory=list)
+    batched: list[Times] = field(default_factory=list)
+    differences: list[float] = field(default_factory=list)
+
+
+def run(
+    predictor: Predictor,
+    videos: Sequence[Path],
+    workers: int,
+    rounds: int,
+    so_far: Rounds | None = None,
+) -> list[str]:
     """Lines on the seconds that both ways take, in turn, on the same videos; medians of some rounds.
 
-    workers: as of `Predictor.predict_records`. Raises `DecodeError` for a video that cannot be decoded.
+    workers: as of `Predictor.predict_records`. so_far: gets each round, for whoever is interrupted. Raises
+    `DecodeError` for a video that cannot be decoded.
     """
     records = [VideoRecord(str(video), str(video), ()) for video in videos]
-    alone: list[Times] = []
-    batched: list[Times] = []
-    answers: list[np.ndarray] = []
-    for _ in range(rounds):
-        before, seconds = _timed(lambda: _one_by_one(predictor, records))
-        alone.append(seconds)
-        others, seconds = _timed(lambda: _together(predictor, records, workers))
-        batched.append(seconds)
-        answers = [np.abs(a - b).max() for a, b in zip(before, others, strict=True)]
+    so_far = so_far or Rounds()
+    at = Progress()
+    for number in range(1, rounds + 1):
+        at(f"one by one, {of_rounds(number, rounds)}")
+        before, alone = _timed(lambda: _one_by_one(predictor, records))
+        at(f"predict, {of_rounds(number, rounds)}")
+        others, batched = _timed(lambda: _together(predictor, records, workers))
+        pairs = zip(before, others, strict=True)
+        so_far.differences.append(max(float(np.abs(a - b).max()) for a, b in pairs))
+        so_far.alone.append(alone)
+        so_far.batched.append(batched)
+    return lines(predictor, len(records), workers, so_far)
+
+
+def lines(predictor: Predictor, count: int, workers: int, found: Rounds) -> list[str]:
+    """What was found in the rounds, of `count` videos each."""
+    alone, batched = found.alone, found.batched
     clock, cpu = (median(a[k] for a in alone) / median(b[k] for b in batched) for k in (0, 1))
     return [
-        f"{plural(len(records), 'video')}, {plural(predictor.protocol.num_views, 'view')} of each, "
+        f"{plural(count, 'video')}, {plural(predictor.protocol.num_views, 'view')} of each, "
         f"{plural(resolve_workers(workers), 'worker')}, {predictor.device}, "
-        f"{plural(os.cpu_count() or 1, 'core')}, medians of {plural(rounds, 'round')}",
+        f"{plural(os.cpu_count() or 1, 'core')}, medians of {plural(len(batched), 'round')}",
         _line("one by one", alone),
         _line("predict", batched),
         f"ratio: {clock:.2f} by the clock, {cpu:.2f} of processor seconds",
-        f"largest difference of a probability: {max(answers):.2g}",
+        f"largest difference of a probability: {max(found.differences):.2g}",
     ]
 
 

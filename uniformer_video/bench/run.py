@@ -7,7 +7,7 @@ time of what it has asked for; there more steps follow without that, which tell 
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from fvcore.common.config import CfgNode
 from uniformer_video.bench import limits
 from uniformer_video.bench.clock import PartClock
 from uniformer_video.bench.figures import Figure, Measured
+from uniformer_video.bench.progress import Progress
 from uniformer_video.bench.run_test import time_test
 from uniformer_video.bench.some_data import NOTHING_BESIDE, left_out, some_data
 from uniformer_video.config.settings import set_values, with_settings
@@ -35,6 +36,7 @@ from uniformer_video.runs.build_model import name_model
 from uniformer_video.runs.check import check_phases, check_settings
 from uniformer_video.runs.folder import RunFolder
 from uniformer_video.runs.rehearsal import rehearse
+from uniformer_video.signals import Interrupted
 from uniformer_video.training.monitor import Monitor
 from uniformer_video.training.precision import choose_precision
 from uniformer_video.training.trainer import Trainer
@@ -67,11 +69,15 @@ class Slice:
     clips: int = 0
 
 
-def measure(cfg: CfgNode, steps: int, videos: int = 0, rounds: int = 3) -> Measured:
+def measure(
+    cfg: CfgNode, steps: int, videos: int = 0, rounds: int = 3, found: Measured | None = None
+) -> Measured:
     """Time so many `steps` of the training that a config asks for, and with `videos` the test of so many.
 
     A config that names no data gets generated videos. The figures are "train/PART", ms a step, and
-    "test/PART", ms a video: medians over steps, and over `rounds` of the test. Raises what a run raises, and
+    "test/PART", ms a video: medians over steps, and over `rounds` of the test. found: gets
+    the figures of the training, and then of each round, for whoever is interrupted; it is what is returned.
+    Raises what a run raises, and
     `ConfigError` for several processes.
     """
     if not cfg.TRAIN.ENABLE:
@@ -84,17 +90,20 @@ def measure(cfg: CfgNode, steps: int, videos: int = 0, rounds: int = 3) -> Measu
             raise ConfigError(
                 "`bench run` times one process; start it without torchrun, with the NUM_GPUS of the recipe"
             )
-        found = Measured("run", {**set_values(cfg), "steps": steps, "test videos": videos})
+        found = found or Measured("run", {})
+        found.what = {**set_values(cfg), "steps": steps, "test videos": videos}
+        at = Progress()
+        at("building the training")
         found.notes += left_out(cfg)
         with some_data(cfg, tested=videos > 0) as data:
             if not cfg.DATA.PATH_TO_DATA_DIR:
                 found.notes.append(f"Generated {data.medium.name}s: the config names no data.")
                 data.train = _repeated(data.train, cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS)
-            model = _time_training(cfg, data, ranks, steps, found)
+            model = _time_training(cfg, data, ranks, steps, found, at)
             if videos:
                 records = _repeated(data.test, videos)[:videos]
                 with kept_for_the_next_step(ranks.device.type == "cpu"):  # as `runs/run.py` does
-                    time_test(cfg, model, records, ranks, rounds, found)
+                    time_test(cfg, model, records, ranks, rounds, found, at)
     return found
 
 
@@ -117,7 +126,12 @@ class _Heard(Monitor):
 
 
 def _time_training(
-    cfg: CfgNode, data: Data, ranks: Ranks, steps: int, found: Measured
+    cfg: CfgNode,
+    data: Data,
+    ranks: Ranks,
+    steps: int,
+    found: Measured,
+    at: Callable[[str], None],
 ) -> RecognitionModel:
     """Add the figures of a training to `found`; the model that was trained, for whoever tests it."""
     part = Slice()
@@ -130,15 +144,20 @@ def _time_training(
             trainer.monitor = trainer.readings.monitor = heard
             trainer.schedule = lambda _: 0.0
             try:
-                _time_steps(cfg, trainer, steps, part)
+                _time_steps(cfg, trainer, steps, part, at)
+                at("the loader alone")
                 part.loader = _loader_alone(cfg, trainer, steps)
             finally:
                 heard.close()
             part.broken = dict(trainer.state.progress.bad_videos)
             part.clips = trainer.plan.slots * trainer.plan.slot_size * _copies(cfg)
 
-        rehearse(cfg, data, RunFolder(folder), ranks, use)
-    _report_training(cfg, part, models[0], ranks.device, found)
+        try:
+            rehearse(cfg, data, RunFolder(folder), ranks, use)
+        except (Interrupted, KeyboardInterrupt):
+            _add_parts(part, found)
+            raise
+    _report_training(cfg, part, models[0], ranks.device, found, at)
     return models[0]
 
 
@@ -146,7 +165,9 @@ def _copies(cfg: CfgNode) -> int:
     return cfg.AUG.NUM_SAMPLE if cfg.AUG.ENABLE else 1
 
 
-def _time_steps(cfg: CfgNode, trainer: Trainer, steps: int, part: Slice) -> None:
+def _time_steps(
+    cfg: CfgNode, trainer: Trainer, steps: int, part: Slice, at: Callable[[str], None]
+) -> None:
     """So many steps, once what the workers had made while the model warmed up is used up."""
     workers = resolve_workers(cfg.DATA_LOADER.NUM_WORKERS)
     on_gpu = trainer.ranks.device.type == "cuda"
@@ -159,19 +180,23 @@ def _time_steps(cfg: CfgNode, trainer: Trainer, steps: int, part: Slice) -> None
         nonlocal started
         if len(part.laps) < warm_up + steps:
             part.laps.append(clock.lap())  # waits for a GPU
+            if (done := len(part.laps) - warm_up) < steps:
+                at(f"training: step {done + 1} of {steps}" if done >= 0 else "training: warming up")
             started = time.perf_counter()
         if len(part.laps) == warm_up + steps:  # what follows is waited for at its end alone
             trainer.mark = lambda name: None
         return True
 
-    trainer.try_steps(warm_up + steps * (2 if on_gpu else 1), goes_on)
-    trainer.readings.read()
-    wait_for(trainer.ranks.device)
-    if on_gpu:
-        part.free = (time.perf_counter() - started) / steps
-    timed = slice(warm_up, warm_up + steps)
-    part.laps = part.laps[timed]
-    part.decode, part.augment = part.decode[timed], part.augment[timed]
+    try:
+        trainer.try_steps(warm_up + steps * (2 if on_gpu else 1), goes_on)
+        trainer.readings.read()
+        wait_for(trainer.ranks.device)
+        if on_gpu:
+            part.free = (time.perf_counter() - started) / steps
+    finally:
+        timed = slice(warm_up, warm_up + steps)
+        part.laps = part.laps[timed]
+        part.decode, part.augment = part.decode[timed], part.augment[timed]
 
 
 def _loader_alone(cfg: CfgNode, trainer: Trainer, steps: int) -> Figure:
@@ -190,21 +215,36 @@ def _loader_alone(cfg: CfgNode, trainer: Trainer, steps: int) -> Figure:
     return Figure.of([clips / (came[-1] - came[skipped])], "clips/s")
 
 
-def _report_training(
-    cfg: CfgNode, part: Slice, model: RecognitionModel, device: torch.device, found: Measured
-) -> None:
-    names = list(dict.fromkeys(name for lap in part.laps for name in lap))
+def _add_parts(part: Slice, found: Measured) -> None:
+    """Add what was measured of the steps, which is less after an interrupt."""
+    if not part.laps:
+        return
+    found.add_seconds(
+        {
+            f"train/{name}": [lap.get(name, 0.0) for lap in part.laps]
+            for name in dict.fromkeys(name for lap in part.laps for name in lap)
+        }
+    )
     whole = [sum(lap.values()) for lap in part.laps] if part.free is None else [part.free]
-    for name in names:
-        found.figures[f"train/{name}"] = Figure.of_seconds(
-            [lap.get(name, 0.0) for lap in part.laps]
-        )
-    found.figures["train/whole step"] = Figure.of_seconds(whole)
-    found.figures["train/processes: open and decode"] = Figure.of_seconds(part.decode)
-    found.figures["train/processes: augment"] = Figure.of_seconds(part.augment)
-    assert part.loader is not None
-    found.figures["train/loader alone"] = part.loader
+    found.add_seconds({"train/whole step": whole})
+    for name, seconds in (("open and decode", part.decode), ("augment", part.augment)):
+        if seconds:  # they are read some steps later
+            found.add_seconds({f"train/processes: {name}": seconds})
+    if part.loader:
+        found.figures["train/loader alone"] = part.loader
+
+
+def _report_training(
+    cfg: CfgNode,
+    part: Slice,
+    model: RecognitionModel,
+    device: torch.device,
+    found: Measured,
+    at: Callable[[str], None],
+) -> None:
+    _add_parts(part, found)
     precision = choose_precision(cfg.TRAIN.PRECISION, device)
+    at(f"{limits.RATE}{precision}")
     rate = limits.rate_in(found, precision, device)
     forward = limits.forward_operations(model, clip_shape(cfg), found.notes.append)
     if forward:

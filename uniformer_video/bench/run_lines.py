@@ -22,7 +22,9 @@ def lines(found: Measured) -> list[str]:
             for name, figure in found.figures.items()
             if name.startswith(f"{phase}/")
         }
-        if own:
+        if any(
+            name.startswith(_PHASES[phase][0]) for name in own
+        ):  # not where that was interrupted
             told += ["", *_table(phase, own)]
     told += ["", *_rates(found)]
     return [*told, *found.notes]

@@ -1,13 +1,14 @@
 """Where the time of a multi-view test from files goes, by the loop of the tests themselves."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fvcore.common.config import CfgNode
 
 from uniformer_video.bench import limits
 from uniformer_video.bench.clock import PartClock
-from uniformer_video.bench.figures import Figure, Measured
+from uniformer_video.bench.figures import Measured
+from uniformer_video.bench.progress import of_rounds
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.protocol import Protocol
@@ -30,11 +31,13 @@ def time_test(
     ranks: Ranks,
     rounds: int,
     found: Measured,
+    at: Callable[[str], None],
 ) -> None:
     """Add the figures of the config's test of these videos to `found`, by a model that nobody needs any more.
 
     Each of the `rounds` is a test from its beginning, workers included, after one of a few videos that does
-    not count. Raises `ConfigError` where pixels have classes, `DataError` where nothing can be decoded.
+    not count; `found` has those that are complete. at: is told what is begun. Raises `ConfigError` where
+    pixels have classes, `DataError` where nothing can be decoded.
     """
     task = build_task(cfg)
     if task.scoring != "views":
@@ -55,26 +58,28 @@ def time_test(
         scores = score_records(cfg, ready, some, protocol, ranks, False, mark=clock.mark)
         return scores, time.perf_counter() - started
 
+    rate = limits.rate_in(found, precision, ranks.device)
     clock = PartClock(ranks.device)
+    at("test: warming up")
     score(records[: max(1, cfg.TEST.BATCH_SIZE // protocol.num_views)], clock)
     laps, wholes, reads = [], [], []
-    for _ in range(rounds):
+    count = len(records)
+
+    def add(name: str, seconds: Sequence[float]) -> None:
+        found.add_seconds({f"test/{name}": [each / count for each in seconds]})
+
+    for number in range(1, rounds + 1):
+        at(f"test: {of_rounds(number, rounds)}")
         scores, seconds = score(records, clock)
         check_decoded(scores.decoded, scores.failures, noun)
         laps.append(clock.lap())
         wholes.append(seconds)
         reads.append(scores.times.reads)
-    count = len(records)
-
-    def add(name: str, seconds: Sequence[float]) -> None:
-        found.figures[f"test/{name}"] = Figure.of_seconds([each / count for each in seconds])
-
-    for name in dict.fromkeys(name for lap in laps for name in lap):
-        add(name, [lap.get(name, 0.0) for lap in laps])
-    add(f"whole {noun}", wholes)
-    add("processes: open and decode", [sum(r.decode_seconds for r in each) for each in reads])
-    add("processes: scale and crop", [sum(r.crop_seconds for r in each) for each in reads])
-    rate = limits.rate_in(found, precision, ranks.device)
+        for name in dict.fromkeys(name for lap in laps for name in lap):
+            add(name, [lap.get(name, 0.0) for lap in laps])
+        add(f"whole {noun}", wholes)
+        add("processes: open and decode", [sum(r.decode_seconds for r in each) for each in reads])
+        add("processes: scale and crop", [sum(r.crop_seconds for r in each) for each in reads])
     if gflops:
         operations = 2e9 * gflops["gflops_view"] * protocol.num_views * count
         add("limit: forward", [operations / (1e9 * rate.high)])

@@ -1,6 +1,7 @@
 """Measure the speed of parts on this machine, and what inflation is worth."""
 
 import inspect
+import math
 import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -11,11 +12,13 @@ from uniformer_video.commands.bench_run import (
     add_record,
     begin,
     conclude,
+    measured,
     model,
     model_arguments,
     run,
     run_arguments,
     typed,
+    whole_numbers,
 )
 from uniformer_video.commands.options import CONFIG_HELP, Command, add_overrides
 from uniformer_video.commands.status import EXIT_INTERRUPTED
@@ -64,15 +67,26 @@ def _decode_arguments(parser: ArgumentParser) -> None:
 
 def _decode(args: Namespace) -> None:
     """Decoding of clips, one thread, opening included: against decord, torchcodec, pytorchvideo."""
-    from uniformer_video.bench.decode import run
+    from uniformer_video.bench.decode import Decoded, run
     from uniformer_video.bench.figures import Measured
     from uniformer_video.inference.records import records_at
 
+    whole_numbers(args, 1, "repeat")
     earlier = begin(args, "decode")
     videos = [Path(record.path) for record in records_at(args.videos)[0]]
-    found = Measured("decode", {"videos": len(videos)})
-    print("\n".join(run(videos, args.repeat, found.figures)))
-    conclude(found, args, earlier, ["decode", *args.videos, *typed(args, "repeat")])
+    found, decoded = Measured("decode", {"videos": len(videos)}), Decoded()
+
+    def tell() -> None:
+        print("\n".join(decoded.lines()))
+        conclude(found, args, earlier, ["decode", *args.videos, *typed(args, "repeat")])
+
+    measured(
+        args,
+        lambda: run(videos, args.repeat, found.figures, decoded),
+        tell,
+        lambda: decoded.measured,
+        found,
+    )
 
 
 def _loader_arguments(parser: ArgumentParser) -> None:
@@ -104,16 +118,29 @@ def _loader(args: Namespace) -> None:
     from uniformer_video.config.settings import load_config, set_values
 
     counts = loader.worker_counts(args.workers)
-    if min(args.clips, args.repeat) < 1 or args.clips_per_second_needed < 0:
-        raise UserError("--clips and --repeat are at least 1, --clips-per-second-needed at least 0")
+    whole_numbers(args, 1, "clips", "repeat")
+    if not 0 <= args.clips_per_second_needed < math.inf:
+        raise UserError(
+            f"--clips-per-second-needed is {args.clips_per_second_needed:g}; give a number from 0 on"
+        )
     earlier = begin(args, "loader")
     cfg = load_config(args.cfg, args.overrides)
     found = Measured("loader", {**set_values(cfg), "clips": args.clips})
-    times = loader.measure(cfg, args.clips, args.repeat, counts, args.baseline)
-    found.figures, found.notes = times.figures, left_out(cfg)
-    print("\n".join([*loader.report(times, args.clips_per_second_needed), *found.notes]))
+    found.notes = left_out(cfg)
+    times = loader.LoaderTimes(figures=found.figures)
     words = typed(args, "cfg", "clips", "repeat", "workers", "baseline")
-    conclude(found, args, earlier, ["loader", *words, *args.overrides])
+
+    def tell() -> None:
+        print("\n".join([*loader.report(times, args.clips_per_second_needed), *found.notes]))
+        conclude(found, args, earlier, ["loader", *words, *args.overrides])
+
+    measured(
+        args,
+        lambda: loader.measure(cfg, args.clips, args.repeat, counts, args.baseline, times),
+        tell,
+        lambda: times.ours,
+        found,
+    )
 
 
 def _overlap_arguments(parser: ArgumentParser) -> None:
@@ -125,9 +152,15 @@ def _overlap(args: Namespace) -> None:
     """What `prepare check --overlap` does: hashing videos, comparing cached, made-up fingerprints."""
     from uniformer_video.bench.overlap import comparing, hashing
 
-    if args.videos < 1 or args.threads < 0:
-        raise UserError("--videos is at least 1, --threads 1 or more, or 0 for one a core")
-    print("\n".join([*comparing(args.videos, args.threads), *hashing()]))
+    whole_numbers(args, 1, "videos")
+    whole_numbers(args, 0, "threads")
+    lines: list[str] = []
+
+    def measure() -> None:
+        lines.extend(comparing(args.videos, args.threads))
+        lines.extend(hashing())
+
+    measured(args, measure, lambda: print("\n".join(lines)), lambda: lines)
 
 
 def _predict_arguments(parser: ArgumentParser) -> None:
@@ -140,15 +173,25 @@ def _predict_arguments(parser: ArgumentParser) -> None:
 
 def _predict(args: Namespace) -> None:
     """Predictions of many videos: one by one, against batches over videos with decoding workers."""
-    from uniformer_video.bench.predict import run
+    from uniformer_video.bench.loader import MOST_WORKERS
+    from uniformer_video.bench.predict import Rounds, lines, run
     from uniformer_video.inference.predictor import Predictor
     from uniformer_video.inference.records import records_at
 
-    if args.repeat < 1 or args.workers < -1:
-        raise UserError("--repeat is at least 1, --workers at least 0, or -1 for one a core")
+    whole_numbers(args, 1, "repeat")
+    if not -1 <= args.workers <= MOST_WORKERS:
+        raise UserError(
+            f"--workers is {args.workers}; it is 0 to {MOST_WORKERS}, or -1 for one a core"
+        )
     predictor = Predictor.from_checkpoint(args.checkpoint, device=args.device)
     videos = [Path(record.path) for record in records_at(args.videos, predictor.medium)[0]]
-    print("\n".join(run(predictor, videos, args.workers, args.repeat)))
+    so_far = Rounds()
+    measured(
+        args,
+        lambda: run(predictor, videos, args.workers, args.repeat, so_far),
+        lambda: print("\n".join(lines(predictor, len(videos), args.workers, so_far))),
+        lambda: so_far.batched,
+    )
 
 
 def _inflation_arguments(parser: ArgumentParser) -> None:

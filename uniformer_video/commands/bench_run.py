@@ -1,8 +1,9 @@
 """`bench run` and `bench model`, and what all benches share: figures in a file, and a comparison with it."""
 
+import os
 import shlex
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from uniformer_video.commands.options import CONFIG_HELP, add_overrides
@@ -10,6 +11,8 @@ from uniformer_video.errors import UserError
 
 if TYPE_CHECKING:
     from uniformer_video.bench.figures import Measured
+
+_MOST = 1_000_000  # of rounds, steps, clips, videos
 
 
 def add_record(parser: ArgumentParser) -> None:
@@ -46,6 +49,42 @@ def begin(args: Namespace, bench: str) -> dict[str, Any] | None:
     return read_earlier(args.compare, bench) if args.compare else None
 
 
+def measured(
+    args: Namespace,
+    measure: Callable[[], object],
+    tell: Callable[[], None],
+    is_there: Callable[[], object],
+    found: "Measured | None" = None,
+) -> None:
+    """Measure and tell; an interrupt ends that once what was complete by then is told.
+
+    is_there: whether there is something to tell. found: is marked as interrupted, where there is one.
+    """
+    from uniformer_video.signals import Interrupted
+
+    try:
+        measure()
+    except (
+        KeyboardInterrupt,
+        Interrupted,
+    ):  # the second says that a run is saved, and this is none
+        if is_there():
+            print("INTERRUPTED: what was complete by then, some of it of fewer rounds")
+            if found:
+                found.interrupted = True
+            tell()
+            args.kept = "what was complete by then stands above"
+        raise KeyboardInterrupt from None
+    tell()
+
+
+def whole_numbers(args: Namespace, least: int, *names: str) -> None:
+    """Raise `UserError` for an option of these names that is less than that, or too large for anything."""
+    for name in names:
+        if not least <= (value := getattr(args, name)) <= _MOST:
+            raise UserError(f"--{name} is {value}; it is at least {least} and at most {_MOST}")
+
+
 def conclude(
     found: "Measured", args: Namespace, earlier: Mapping[str, Any] | None, words: Sequence[str]
 ) -> None:
@@ -55,7 +94,9 @@ def conclude(
 
     if earlier:
         print("\n".join(comparison(found, earlier, args.compare)))
-    if args.json:
+    if args.json and found.interrupted and os.path.exists(args.json):
+        print(f"Not written: {args.json} is there already, and stays as it is")
+    elif args.json:
         found.write(args.json, command(shlex.join(["bench", *words])))
         print(f"Written: {args.json}")
 
@@ -83,33 +124,61 @@ def model(args: Namespace) -> None:
     The limit is what its operations would take at the rate that this machine reaches with large matrix
     products.
     """
+    from uniformer_video.bench.figures import Measured
     from uniformer_video.bench.model import lines, measure
     from uniformer_video.config.settings import load_config
 
-    if min(args.batch, args.repeat) < 1:
-        raise UserError("--batch and --repeat are at least 1")
+    whole_numbers(args, 1, "batch", "repeat")
     if args.depthwise:
         return _depthwise(args)
     earlier = begin(args, "model")
     cfg = load_config(args.cfg, args.overrides)
-    found = measure(cfg, args.batch, args.repeat, args.precisions.split(","))
-    print("\n".join(lines(found)))
-    words = typed(args, "cfg", "batch", "repeat", "precisions")
-    conclude(found, args, earlier, ["model", *words, *args.overrides])
+    found, words = Measured("model", {}), typed(args, "cfg", "batch", "repeat", "precisions")
+
+    def tell() -> None:
+        print("\n".join(lines(found)))
+        conclude(found, args, earlier, ["model", *words, *args.overrides])
+
+    measured(
+        args,
+        lambda: measure(cfg, args.batch, args.repeat, _precisions(args), found),
+        tell,
+        lambda: found.figures,
+        found,
+    )
 
 
 def _depthwise(args: Namespace) -> None:
     from uniformer_video.bench.depthwise import lines, measure
+    from uniformer_video.bench.figures import Measured
 
     if args.cfg or args.overrides:
         raise UserError(
             "--depthwise times the layers of UniFormer-S; leave out --cfg and KEY VALUE"
         )
     earlier = begin(args, "model --depthwise")
-    found = measure(args.precisions.split(","), args.repeat, args.batch)
-    print("\n".join(lines(found)))
+    found = Measured("model --depthwise", {})
     words = typed(args, "depthwise", "batch", "precisions", "repeat")
-    conclude(found, args, earlier, ["model", *words])
+
+    def tell() -> None:
+        print("\n".join(lines(found)))
+        conclude(found, args, earlier, ["model", *words])
+
+    measured(
+        args,
+        lambda: measure(_precisions(args), args.repeat, args.batch, found),
+        tell,
+        lambda: found.figures,
+        found,
+    )
+
+
+def _precisions(args: Namespace) -> list[str]:
+    """As they are given, each once."""
+    return list(dict.fromkeys(args.precisions.split(",")))
+
+
+_OF_A_TEST = {"videos": 8, "repeat": 3}  # options that say something with --test alone
 
 
 def run_arguments(parser: ArgumentParser) -> None:
@@ -119,8 +188,8 @@ def run_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--test", action="store_true", help="time the config's multi-view test from files, too"
     )
-    parser.add_argument("--videos", type=int, default=8, metavar="N", help="of a test (8)")
-    parser.add_argument("--repeat", type=int, default=3, metavar="N", help="rounds of it (3)")
+    parser.add_argument("--videos", type=int, metavar="N", help="of a test (8)")
+    parser.add_argument("--repeat", type=int, metavar="N", help="rounds of it (3)")
     add_record(parser)
     add_overrides(parser)
 
@@ -134,21 +203,33 @@ def run(args: Namespace) -> None:
     products would take at the rate that this machine reaches with large ones. Nothing is written beside the
     data or into OUTPUT_DIR: clips are decoded without kept frames (DATA.CACHE_GB) and without an index.
     """
-    from uniformer_video.signals import Interrupted, delay_interrupts
+    from uniformer_video.signals import delay_interrupts
 
-    if min(args.steps, args.videos, args.repeat) < 1:
-        raise UserError("--steps, --videos and --repeat are at least 1")
+    for name, default in _OF_A_TEST.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+        elif not args.test:
+            raise UserError(f"--{name} is of a test; give --test too, or leave it out")
+    whole_numbers(args, 1, "steps", *_OF_A_TEST)
     with delay_interrupts():
+        from uniformer_video.bench.figures import Measured
         from uniformer_video.bench.run import measure
         from uniformer_video.bench.run_lines import lines
         from uniformer_video.config.settings import load_config
 
     earlier = begin(args, "run")
     cfg = load_config(args.cfg, args.overrides)
-    try:
-        found = measure(cfg, args.steps, args.videos if args.test else 0, args.repeat)
-    except Interrupted:  # says that the run is saved, and this is none
-        raise KeyboardInterrupt from None
-    print("\n".join(lines(found)))
-    words = typed(args, "cfg", "steps", "test", "videos", "repeat")
-    conclude(found, args, earlier, ["run", *words, *args.overrides])
+    found, videos = Measured("run", {}), args.videos if args.test else 0
+    words = typed(args, "cfg", "steps", "test", *(_OF_A_TEST if args.test else ()))
+
+    def tell() -> None:
+        print("\n".join(lines(found)))
+        conclude(found, args, earlier, ["run", *words, *args.overrides])
+
+    measured(
+        args,
+        lambda: measure(cfg, args.steps, videos, args.repeat, found),
+        tell,
+        lambda: found.figures,
+        found,
+    )

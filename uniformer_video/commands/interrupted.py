@@ -49,7 +49,7 @@ def _of_prepare(args: Namespace) -> str:
 
 
 def _of_bench(args: Namespace) -> str:
-    return _GOES_ON if args.what == "inflation" else _NOTHING_MEASURED
+    return _GOES_ON if args.what == "inflation" else getattr(args, "kept", _NOTHING_MEASURED)
 
 
 # Every command, so that a new one says what is true of it.
