@@ -19,21 +19,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from command_line import run_script
 from gpu_measure import arithmetic, choose_device
 from naive_uniformer import NaiveUniFormer
 from torch import nn
 
 from uniformer_video.bench.clock import PartClock
-from uniformer_video.bench.figures import Figure, Measured, check_target, comparison, read_earlier
+from uniformer_video.bench.figures import Figure, Measured, comparison
 from uniformer_video.bench.generated import generate_videos
+from uniformer_video.bench.progress import Progress, of_rounds
 from uniformer_video.bench.published_test import PublishedViews, published_scores
+from uniformer_video.commands.bench_run import begin, measured
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import EvalDataset
 from uniformer_video.data.loading.loader import resolve_workers
 from uniformer_video.data.sampling import ClipSampling
 from uniformer_video.distributed.ranks import Ranks
-from uniformer_video.errors import DataError, DecodeError, UserError
+from uniformer_video.errors import DataError, DecodeError
 from uniformer_video.evaluation.scoring import score_videos
 from uniformer_video.inference.records import records_at
 from uniformer_video.models.inference_mode import lay_out, prepare_for_inference
@@ -123,30 +126,37 @@ def measure(
     records: Sequence[VideoRecord],
     rounds: int,
     device: torch.device | None = None,
+    found: Measured | None = None,
 ) -> Measured:
     """Figures of each way in ms a video, of its parts, and how many times as fast as published it is.
 
-    device: where the ways compute, so that each part is waited for there.
+    device: where the ways compute, so that each part is waited for there. found: gets the figures
+    round by round, for whoever is interrupted; it is what is returned.
     """
-    found = Measured("four_clip_test", {"videos": len(records)})
+    found = found or Measured("four_clip_test", {})
+    found.what["videos"] = len(records)
+    at = Progress()
+    at(f"warming up, {plural(len(ways), 'side')}")
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     parts: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     scores = {name: way(records[:1], lambda part: None) for name, way in ways.items()}  # warms up
-    for _ in range(rounds):
+    for number in range(1, rounds + 1):
         for name, way in ways.items():
+            at(f"{name}, {of_rounds(number, rounds)}")
             clock = PartClock(device)
             started = time.perf_counter()
             scores[name] = way(records, clock.mark)
             seconds[name].append((time.perf_counter() - started) / len(records))
             parts[name].append({part: each / len(records) for part, each in clock.lap().items()})
-    for name in ways:
-        found.figures[name] = Figure.of_seconds(seconds[name])
-        for part in ("waiting for data", "forward"):
-            found.figures[f"{name}: {part}"] = Figure.of_seconds([own[part] for own in parts[name]])
+        for name in ways:
+            found.add_seconds({name: seconds[name]})
+            for part in ("waiting for data", "forward"):
+                found.add_seconds({f"{name}: {part}": [own[part] for own in parts[name]]})
+        for name in list(ways)[1:]:
+            ratios = [a / b for a, b in zip(seconds[PUBLISHED], seconds[name], strict=True)]
+            found.figures[f"{name}: times as fast"] = Figure.of(ratios, "x")
     base = scores[PUBLISHED]
     for name in list(ways)[1:]:
-        ratios = [a / b for a, b in zip(seconds[PUBLISHED], seconds[name], strict=True)]
-        found.figures[f"{name}: times as fast"] = Figure.of(ratios, "x")
         away = float(np.abs(scores[name] - base).max() / np.abs(base).max())
         found.notes.append(f"{name}: logits differ by {away:.1e} of the largest")
     return found
@@ -199,8 +209,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def run(args: argparse.Namespace, model: nn.Module) -> Measured:
-    """Measure on the videos that are given, or on generated ones."""
+def run(args: argparse.Namespace, model: nn.Module, found: Measured) -> None:
+    """Measure on the videos that are given, or on generated ones, and add that to `found`."""
     with tempfile.TemporaryDirectory() as folder:
         if args.videos:
             records = list(records_at(args.videos)[0])[: args.count]
@@ -208,19 +218,7 @@ def run(args: argparse.Namespace, model: nn.Module) -> Measured:
             records = generate_videos(folder, args.count)
         records, reasons = readable(records, args)
         with arithmetic("float32"):  # fp32 without TF32, which torch takes for convolutions
-            found = measure(sides(model, args), records, args.rounds, args.device)
-    told = (
-        "model",
-        "clips",
-        "frames",
-        "stride",
-        "size",
-        "batch",
-        "workers",
-        "precisions",
-    )
-    found.what |= {name: getattr(args, name) for name in told} | {"device": str(args.device)}
-    found.what["generated"] = not args.videos
+            measure(sides(model, args), records, args.rounds, args.device, found)
     found.notes.insert(
         0,
         f"{plural(len(records), 'video')}, {plural(args.clips, 'view')} of each, "
@@ -231,28 +229,44 @@ def run(args: argparse.Namespace, model: nn.Module) -> Measured:
         found.notes.append(
             f"{plural(len(reasons), 'video')} left out as broken: {name_some(reasons)}"
         )
-    return found
+
+
+def settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What decides what is measured."""
+    told = (
+        "model",
+        "clips",
+        "frames",
+        "stride",
+        "size",
+        "batch",
+        "workers",
+        "precisions",
+    )
+    given = {name: getattr(args, name) for name in told}
+    return {**given, "device": str(args.device), "generated": not args.videos}
+
+
+def compare() -> None:
+    args = options()
+    earlier = begin(args, "four_clip_test")
+    found = Measured("four_clip_test", settings(args))
+    torch.manual_seed(0)
+    model = build_network(args.model, 400).eval()
+
+    def tell() -> None:
+        print(table(found))
+        if earlier:
+            print("\n".join(comparison(found, earlier, args.compare)))
+        if args.json:
+            words = ["python", "benchmarks/four_clip_test.py", *sys.argv[1:]]
+            print(found.write(args.json, shlex.join(words)))
+
+    measured(args, lambda: run(args, model, found), tell, lambda: found.figures, found)
 
 
 def main() -> int:
-    args = options()
-    try:
-        if args.json:
-            check_target(args.json)
-        earlier = read_earlier(args.compare, "four_clip_test") if args.compare else None
-        torch.manual_seed(0)
-        found = run(args, build_network(args.model, 400).eval())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(table(found))
-    if earlier:
-        print("\n".join(comparison(found, earlier, args.compare)))
-    if args.json:
-        found.write(
-            args.json, shlex.join(["python", "benchmarks/four_clip_test.py", *sys.argv[1:]])
-        )
-    return 0
+    return run_script(compare)
 
 
 if __name__ == "__main__":

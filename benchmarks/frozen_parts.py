@@ -15,6 +15,7 @@ import time
 from statistics import median
 
 import torch
+from command_line import count, run_script, three_sizes
 
 from uniformer_video.config.settings import load_config
 from uniformer_video.distributed.ranks import Ranks
@@ -34,17 +35,21 @@ CASES = {
 }
 
 
-def main() -> None:
+def compare() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="uniformer_s")
-    parser.add_argument("--clip", default="16,112,112", help="frames, height, width")
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument(
+        "--clip", type=three_sizes, default="16,112,112", help="frames, height, width"
+    )
+    parser.add_argument("--batch", type=count, default=2)
+    parser.add_argument("--steps", type=count, default=4)
     parser.add_argument("--case", choices=CASES, help="measure this one here, in one line")
     args = parser.parse_args()
+    if args.steps < 2:
+        parser.error(f"--steps is {args.steps}; it is 2 or more, of which the first does not count")
     if args.case:
         print(measure(args))
-        return
+        return 0
     print(
         "| frozen | step, CPU s | of it backward, CPU s | memory of a step, GB | state of AdamW, MB |"
     )
@@ -52,18 +57,25 @@ def main() -> None:
     for case in CASES:
         done = subprocess.run(
             [sys.executable, __file__, *sys.argv[1:], "--case", case],
-            check=True,
+            check=False,
             stdout=subprocess.PIPE,
             text=True,
         )
         print(done.stdout, end="", flush=True)
+        if done.returncode:  # it has said why
+            return done.returncode
+    return 0
+
+
+def main() -> int:
+    return run_script(compare)
 
 
 def measure(args: argparse.Namespace) -> str:
     """A line of the table."""
     torch.manual_seed(0)
     cfg = load_config(overrides=["MODEL.MODEL_NAME", args.model, *CASES[args.case]])
-    frames, height, width = (int(side) for side in args.clip.split(","))
+    frames, height, width = args.clip
     family = find_model(args.model).family
     model = build_network(args.model, 400, **family.options_for_clip(frames, height))
     state = build_training.build_train_state(cfg, model, "fp32", Ranks(0, 1, torch.device("cpu")))
@@ -99,4 +111,4 @@ def peak() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

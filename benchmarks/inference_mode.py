@@ -12,10 +12,12 @@ import argparse
 import copy
 import gc
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
 import torch
+from command_line import count, run_script
 from torch import nn
 
 from uniformer_video.models.contract import RecognitionModel
@@ -124,11 +126,11 @@ def measure(name: str, args: argparse.Namespace) -> list[str]:
     return lines
 
 
-def main() -> None:
+def compare() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", nargs="+", default=MODELS)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batch", type=count, default=1)
+    parser.add_argument("--rounds", type=count, default=7)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
     args = parser.parse_args()
@@ -142,4 +144,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(compare))

@@ -10,20 +10,26 @@ turns. Beside them stands what the operations would take at the machine's rate o
 import argparse
 import shlex
 import sys
+from functools import partial
 
 import torch
+from command_line import count, run_script, three_sizes
 from naive_uniformer import NaiveUniFormer
 from torch.nn import functional as F
 
 from uniformer_video.bench import limits
 from uniformer_video.bench.figures import Figure, Measured, check_target, short
 from uniformer_video.bench.model import forward_pass
+from uniformer_video.bench.progress import Progress, of_rounds
+from uniformer_video.commands.bench_run import measured
+from uniformer_video.errors import choice_error
 from uniformer_video.training.precision import autocast_for
 from uniformer_video.training.turns import in_turn
 from uniformer_video.zoo.create import build_network
 
 CPU = torch.device("cpu")
 CLASSES = 400
+PRECISIONS = ("fp32", "bf16")
 WORKS = {
     "forward": 1,
     "training step": 1 + limits.BACKWARD,
@@ -75,10 +81,10 @@ def training_step(network, side, clips, precision):
 MAKE = {"forward": forward, "training step": training_step}
 
 
-def measure(kernel, frames, size, batch, rounds, precisions):
-    """The `Measured` with figures "PRECISION, WORK: SIDE", and limits."""
-    what = {"kernel": kernel, "frames": frames, "size": size, "batch": batch, "rounds": rounds}
-    found = Measured("published_model", what)
+def measure(kernel, frames, size, batch, rounds, precisions, found):
+    """Add figures "PRECISION, WORK: SIDE", and limits, to the `Measured`."""
+    at = Progress()
+    at("counting operations")
     shape = (3, frames, size, size)
     operations = limits.forward_operations(
         networks(kernel)["ours"], (1, *shape), found.notes.append
@@ -93,15 +99,19 @@ def measure(kernel, frames, size, batch, rounds, precisions):
                 side: MAKE[work](network, side, clips, precision)
                 for side, network in networks(kernel).items()
             }
-            for side, own in in_turn(runs, CPU, rounds).items():
-                found.figures[f"{precision}, {work}: {side}"] = Figure.of_seconds(own)
+            in_turn(
+                {f"{precision}, {work}: {side}": run for side, run in runs.items()},
+                CPU,
+                rounds,
+                begins=lambda name, number: at(f"{name}, {of_rounds(number, rounds)}"),
+                ends=found.add_seconds,
+            )
             rates[precision].append(limits.matrix_rate(precision, CPU, repeats=2).high)
     for precision, own in rates.items():
         for work, times in WORKS.items() if operations else ():
             limit = times * (1 if work == "forward" else batch) * operations / (1e9 * max(own))
             found.figures[f"{precision}, {work}: limit"] = Figure.of_seconds([limit])
         found.figures[f"matrix products, {precision}"] = Figure.of(own, "GFLOP/s")
-    return found
 
 
 def table(found):
@@ -117,28 +127,42 @@ def table(found):
     yield from found.notes
 
 
-def main():
+def compare():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kernel", default="5,5,5", help="local kernel, time first")
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--batch", type=int, default=2, help="clips of a training step")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--kernel", type=three_sizes, default="5,5,5", help="local kernel, time first"
+    )
+    parser.add_argument("--frames", type=count, default=16)
+    parser.add_argument("--size", type=count, default=224)
+    parser.add_argument("--batch", type=count, default=2, help="clips of a training step")
+    parser.add_argument("--rounds", type=count, default=5)
+    parser.add_argument("--threads", type=count, default=2)
     parser.add_argument("--precisions", default="fp32,bf16")
     parser.add_argument("--json", help="file for the figures, the machine and the command")
     args = parser.parse_args()
+    precisions = args.precisions.split(",")
+    for name in precisions:
+        if name not in PRECISIONS:
+            parser.error(str(choice_error("--precisions", name, PRECISIONS)))
     if args.json:
         check_target(args.json)
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    kernel = tuple(int(side) for side in args.kernel.split(","))
-    precisions = args.precisions.split(",")
-    found = measure(kernel, args.frames, args.size, args.batch, args.rounds, precisions)
-    print("\n".join(table(found)))
-    if args.json:
-        found.write(args.json, shlex.join(["python", *sys.argv]))
+    given = {name: getattr(args, name) for name in ("kernel", "frames", "size", "batch", "rounds")}
+    found = Measured("published_model", given)
+
+    def tell():
+        print("\n".join(table(found)))
+        if args.json:
+            print(found.write(args.json, shlex.join(["python", *sys.argv])))
+
+    work = partial(measure, **given, precisions=precisions, found=found)
+    measured(args, work, tell, lambda: found.figures, found)
+
+
+def main():
+    return run_script(compare)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,12 +6,14 @@ Both sides read the same segments of the same generated file, in one process, on
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import av
 import numpy as np
+from command_line import count, run_script
 
 from uniformer_video.data.decoding.opened import OpenReaders
 from uniformer_video.data.loading.dataset import decode_test_clips
@@ -40,10 +42,10 @@ def write_long(folder: Path, minutes: int) -> Path:
     return whole
 
 
-def main() -> None:
+def compare() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=int, default=20)
-    parser.add_argument("--segments", type=int, default=60)
+    parser.add_argument("--minutes", type=count, default=20)
+    parser.add_argument("--segments", type=count, default=60)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = write_long(Path(folder), args.minutes)
@@ -65,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(compare))

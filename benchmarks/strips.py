@@ -2,12 +2,14 @@
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import av
 import numpy as np
+from command_line import count, run_script
 
 from uniformer_video.data.clips.transforms import EvalViews
 from uniformer_video.data.lists.records import VideoRecord
@@ -43,10 +45,10 @@ def seconds(path: Path, strips: bool) -> float:
     return taken
 
 
-def main() -> None:
+def compare() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=count, default=9)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for height, width in ((256, 352), (720, 1280)):
@@ -62,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(compare))

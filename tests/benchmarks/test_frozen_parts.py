@@ -6,7 +6,9 @@ import pytest
 
 @pytest.mark.parametrize("case", ["nothing frozen", "all but the head", "FROZEN_BN"])
 def test_a_line_of_the_table(case):
-    options = argparse.Namespace(case=case, model="uniformer_xxs", clip="4,32,32", batch=2, steps=2)
+    options = argparse.Namespace(
+        case=case, model="uniformer_xxs", clip=(4, 32, 32), batch=2, steps=2
+    )
     name, _, _, _, held = (
         part.strip() for part in frozen_parts.measure(options).strip("|").split("|")
     )

@@ -69,8 +69,13 @@ class Measured:
         """Add figures by name, in ms, or put them in the place of those of fewer rounds."""
         self.figures |= {name: Figure.of_seconds(each) for name, each in seconds.items()}
 
-    def write(self, path: Path | str, typed: str) -> None:
-        """As JSON, with the machine, versions, and the command that was `typed`."""
+    def write(self, path: Path | str, typed: str) -> str:
+        """As JSON, with the machine, versions, and the command that was `typed`; what to say of that.
+
+        A file that is there already stays where this was interrupted: it may hold more.
+        """
+        if self.interrupted and os.path.exists(path):
+            return f"Not written: {path} is there already, and stays as it is"
         told = {
             "schema_version": SCHEMA_VERSION,
             "bench": self.bench,
@@ -83,6 +88,7 @@ class Measured:
             "notes": self.notes,
         }
         write_text(Path(path), simplejson.dumps(told, indent=1) + "\n")
+        return f"Written: {path}"
 
 
 def machine_facts() -> dict[str, Any]:

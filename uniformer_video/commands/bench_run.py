@@ -1,6 +1,5 @@
 """`bench run` and `bench model`, and what all benches share: figures in a file, and a comparison with it."""
 
-import os
 import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -94,11 +93,8 @@ def conclude(
 
     if earlier:
         print("\n".join(comparison(found, earlier, args.compare)))
-    if args.json and found.interrupted and os.path.exists(args.json):
-        print(f"Not written: {args.json} is there already, and stays as it is")
-    elif args.json:
-        found.write(args.json, command(shlex.join(["bench", *words])))
-        print(f"Written: {args.json}")
+    if args.json:
+        print(found.write(args.json, command(shlex.join(["bench", *words]))))
 
 
 def model_arguments(parser: ArgumentParser) -> None:
