@@ -98,6 +98,7 @@ def test_of_what_writes_no_file(interrupted, monkeypatch, call):
 
 
 def test_of_predictions(monkeypatch):
+    monkeypatch.setattr(predict, "_clips", lambda *_: None)
     monkeypatch.setattr(predict, "_one_by_one", after(1, lambda *_: [np.array([0.5])]))
     monkeypatch.setattr(predict, "_together", lambda *_: [np.array([0.25])])
     so_far = predict.Rounds()
@@ -129,10 +130,10 @@ def test_works_in_turn_tell_what_they_begin_and_each_round_that_counts():
 
 
 def test_what_a_benchmark_is_at_is_told_now_and_then(capsys, monkeypatch):
-    now = iter([0.0, 0.0, 1.0, 61.0])
+    now = iter([0.0, 0.0, 0.5, 61.0, 63.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(now))
     at = Progress()
-    for what in ("a", "b", "c"):
+    for what in ("a", "b", "c", "d"):
         at(what)
     assert capsys.readouterr().err == "[0 s] a\n[1 min 01 s] c\n"
 

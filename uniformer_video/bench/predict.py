@@ -20,9 +20,10 @@ from uniformer_video.data.clips.transforms import (
 from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.loading.dataset import decode_test_clips
 from uniformer_video.data.loading.loader import resolve_workers
+from uniformer_video.errors import DecodeError
 from uniformer_video.inference.predictor import Predictor
 from uniformer_video.tasks.prediction import Prediction
-from uniformer_video.words import plural
+from uniformer_video.words import name_some, one_line, plural
 
 Times = tuple[float, float]  # seconds by the clock, and of all processors, workers included
 
@@ -40,8 +41,13 @@ class _WholeClips(EvalViews):
 
 @dataclass
 class Rounds:
-    """Of each complete round: what one by one, and batches took, and the largest difference of both."""
+    """Of each complete round: what one by one, and batches took, and the largest difference of both.
 
+    videos: how many a round has. broken: why others were left out.
+    """
+
+    videos: int = 0
+    broken: list[str] = field(default_factory=list)
     alone: list[Times] = field(default_factory=list)
     batched: list[Times] = field(default_factory=list)
     differences: list[float] = field(default_factory=list)
@@ -56,12 +62,22 @@ def run(
 ) -> list[str]:
     """Lines on the seconds that both ways take, in turn, on the same videos; medians of some rounds.
 
-    workers: as of `Predictor.predict_records`. so_far: gets each round, for whoever is interrupted. Raises
-    `DecodeError` for a video that cannot be decoded.
+    workers: as of `Predictor.predict_records`. so_far: gets each round, for whoever is interrupted. A video
+    that cannot be decoded is left out and named; `DecodeError` where none is left.
     """
-    records = [VideoRecord(str(video), str(video), ()) for video in videos]
     so_far = so_far or Rounds()
     at = Progress()
+    at("reading the videos once")
+    records = []
+    for video in map(str, videos):
+        try:
+            _clips(predictor, video)
+            records.append(VideoRecord(video, video, ()))
+        except DecodeError as error:
+            so_far.broken.append(one_line(error))
+    if not records:
+        raise DecodeError(so_far.broken[0])
+    so_far.videos = len(records)
     for number in range(1, rounds + 1):
         at(f"one by one, {of_rounds(number, rounds)}")
         before, alone = _timed(lambda: _one_by_one(predictor, records))
@@ -71,15 +87,15 @@ def run(
         so_far.differences.append(max(float(np.abs(a - b).max()) for a, b in pairs))
         so_far.alone.append(alone)
         so_far.batched.append(batched)
-    return lines(predictor, len(records), workers, so_far)
+    return lines(predictor, workers, so_far)
 
 
-def lines(predictor: Predictor, count: int, workers: int, found: Rounds) -> list[str]:
-    """What was found in the rounds, of `count` videos each."""
+def lines(predictor: Predictor, workers: int, found: Rounds) -> list[str]:
+    """What was found in the rounds, and what was left out."""
     alone, batched = found.alone, found.batched
     clock, cpu = (median(a[k] for a in alone) / median(b[k] for b in batched) for k in (0, 1))
-    return [
-        f"{plural(count, 'video')}, {plural(predictor.protocol.num_views, 'view')} of each, "
+    told = [
+        f"{plural(found.videos, 'video')}, {plural(predictor.protocol.num_views, 'view')} of each, "
         f"{plural(resolve_workers(workers), 'worker')}, {predictor.device}, "
         f"{plural(os.cpu_count() or 1, 'core')}, medians of {plural(len(batched), 'round')}",
         _line("one by one", alone),
@@ -87,6 +103,21 @@ def lines(predictor: Predictor, count: int, workers: int, found: Rounds) -> list
         f"ratio: {clock:.2f} by the clock, {cpu:.2f} of processor seconds",
         f"largest difference of a probability: {max(found.differences):.2g}",
     ]
+    if found.broken:
+        count = plural(len(found.broken), "video")
+        told.append(f"{count} left out as broken: {name_some(found.broken)}")
+    return told
+
+
+def _clips(predictor: Predictor, path: str) -> np.ndarray:
+    protocol = predictor.protocol
+    return decode_test_clips(
+        path,
+        protocol.sampling,
+        protocol.num_clips,
+        backend=protocol.decoder,
+        decode_short_side=protocol.decode_short_side,
+    )[0]
 
 
 def _one_by_one(predictor: Predictor, records: Sequence[VideoRecord]) -> list[np.ndarray]:
@@ -96,14 +127,7 @@ def _one_by_one(predictor: Predictor, records: Sequence[VideoRecord]) -> list[np
     if type(views) is EvalViews:
         views = _WholeClips(views.short_side, views.crop_size, views.num_crops, views.normalise)
     for record in records:
-        clips, _ = decode_test_clips(
-            record.path,
-            protocol.sampling,
-            protocol.num_clips,
-            backend=protocol.decoder,
-            decode_short_side=protocol.decode_short_side,
-        )
-        scores = predictor.view_logits(views(clips))
+        scores = predictor.view_logits(views(_clips(predictor, record.path)))
         found.append(predictor.answer(record.path, scores).probabilities)
     return found
 

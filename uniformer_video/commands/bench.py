@@ -189,7 +189,7 @@ def _predict(args: Namespace) -> None:
     measured(
         args,
         lambda: run(predictor, videos, args.workers, args.repeat, so_far),
-        lambda: print("\n".join(lines(predictor, len(videos), args.workers, so_far))),
+        lambda: print("\n".join(lines(predictor, args.workers, so_far))),
         lambda: so_far.batched,
     )
 
