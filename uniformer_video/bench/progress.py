@@ -5,8 +5,8 @@ import time
 
 from uniformer_video.words import duration
 
-# Between two lines at least so many seconds, and that share of the time so far: what is begun soon shows soon,
-# and a long benchmark of fast pieces does not flood the screen.
+# Between two lines at least so many seconds, and that share of the time so far: what is begun soon shows
+# soon, and a long benchmark of fast pieces does not flood the screen.
 _EVERY, _SHARE = 1.0, 0.05
 
 

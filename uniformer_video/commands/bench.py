@@ -50,6 +50,9 @@ def bench_command(args: Namespace) -> int | None:
 
     Decoding, loading and predictions are timed beside the other side of a comparison, in one run: times of
     one machine at one time mean little; compare the ratios.
+
+    What is being measured is told on stderr. An interrupt (Ctrl-C, SIGTERM) prints what was complete by then,
+    and writes it with --json, marked as interrupted, unless that file is there already.
     """
     return args.measure(args)
 
