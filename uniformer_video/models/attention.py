@@ -10,8 +10,8 @@ fused form does not round them. Of attention alone the errors are about twice as
 units, and grow with them. In the output and the gradients of a whole model no difference is seen, since
 queries and keys have been rounded before.
 
-Each product is a piece of work for all threads, which wait for each other at its end; the fused form has one
-such piece. So where several threads have less than a core each, the products are the slower ones.
+After each product all threads wait for each other, within the fused form hardly ever. So where other processes
+take turns with them on their cores, what is gained is lost, and with many of them more than that.
 `benchmarks/README.md` has what was measured.
 """
 
