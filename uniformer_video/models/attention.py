@@ -10,8 +10,8 @@ fused form does not round them. Of attention alone the errors are about twice as
 units, and grow with them. In the output and the gradients of a whole model no difference is seen, since
 queries and keys have been rounded before.
 
-After each product all threads wait for each other, within the fused form hardly ever. So where other processes
-take turns with them on their cores, what is gained is lost, and with many of them more than that.
+After each product all threads wait for each other, within the fused form hardly ever. So where other
+processes take turns with them on their cores, the gain is lost, and with many of them more than that.
 `benchmarks/README.md` has what was measured.
 """
 
@@ -71,6 +71,8 @@ def _has_bfloat16_instructions() -> bool:
 class AttentionByProducts(torch.autograd.Function):
     """`apply(query, key, value, scale)`: as `attend` says. There is no second derivative.
 
+    All operations write into memory that is there, which autocast leaves as they are.
+
     With W = softmax(S) and S = scale Q K^T, a row a query, and G the gradient of the output W V (`of_mixed`):
 
         gradient of V = W^T G,   of W = G V^T,   of S = W * (of W - row sums of (W * of W)),
@@ -83,10 +85,9 @@ class AttentionByProducts(torch.autograd.Function):
         ctx.scale = scale
         queries, keys, values = (part.flatten(0, 1) for part in (query, key, value))
         mixed = _memory_like(queries)
-        with torch.autocast("cpu", enabled=False):
-            for heads, (weights,) in _some_heads(queries, keys):
-                _attention_weights(queries[heads], keys[heads], scale, weights)
-                _product(weights, values[heads], mixed[heads])
+        for heads, (weights,) in _some_heads(queries, keys):
+            _attention_weights(queries[heads], keys[heads], scale, weights)
+            _product(weights, values[heads], mixed[heads])
         return mixed.unflatten(0, query.shape[:2])
 
     @staticmethod
@@ -97,16 +98,16 @@ class AttentionByProducts(torch.autograd.Function):
         gradients = of_queries, of_keys, of_values = [
             _memory_like(part) for part in (queries, keys, values)
         ]
-        with torch.autocast("cpu", enabled=False):
-            for heads, (weights, of_weights) in _some_heads(queries, keys, tensors=2):
-                _attention_weights(queries[heads], keys[heads], ctx.scale, weights)
-                _product(weights.transpose(-2, -1), of_mixed[heads], of_values[heads])
-                _product(of_mixed[heads], values[heads].transpose(-2, -1), of_weights)
-                of_scores = torch.ops.aten._softmax_backward_data.out(
-                    of_weights, weights, -1, weights.dtype, grad_input=of_weights
-                )
-                _product(of_scores, keys[heads], of_queries[heads], ctx.scale)
-                _product(of_scores.transpose(-2, -1), queries[heads], of_keys[heads], ctx.scale)
+        for heads, (weights, of_weights) in _some_heads(queries, keys, tensors=2):
+            _attention_weights(queries[heads], keys[heads], ctx.scale, weights)
+            _product(weights.transpose(-2, -1), of_mixed[heads], of_values[heads])
+            _product(of_mixed[heads], values[heads].transpose(-2, -1), of_weights)
+            # in the memory of its operand
+            of_scores = torch.ops.aten._softmax_backward_data.out(
+                of_weights, weights, -1, weights.dtype, grad_input=of_weights
+            )
+            _product(of_scores, keys[heads], of_queries[heads], ctx.scale)
+            _product(of_scores.transpose(-2, -1), queries[heads], of_keys[heads], ctx.scale)
         return *(part.unflatten(0, gradient.shape[:2]) for part in gradients), None
 
 
