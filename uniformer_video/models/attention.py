@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 # Weights, queries times keys, that are in memory together: 5 MB, and as much for their gradient.
 _WEIGHTS_AT_ONCE = 2_500_000
-# One head has more in pictures of many pixels, where its weights would leave the cache and grow without end.
+# Where a single head has more, 32 MB, as in large pictures, the fused form is used: it needs no such memory.
 _MOST_OF_A_HEAD = 16_000_000
 
 
@@ -59,12 +59,9 @@ def _has_bfloat16_instructions() -> bool:
     """Whether the processor is of the kind on which the products were measured to be faster: AVX-512 with
     bfloat16. Not with AMX, where the fused form has kernels of its own that nobody has compared.
     """
-    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not hasattr(
-        torch.cpu,
-        "get_capabilities",  # missing in older releases
-    ):
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
-    has = torch.cpu.get_capabilities()
+    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older releases lack it
     return bool(has.get("avx512_bf16")) and not has.get("amx_tile")
 
 
