@@ -164,6 +164,29 @@ def test_a_mistyped_word_is_answered_with_the_nearest(call, arguments, nearest):
     assert f"it is {arguments[-1]!r}; allowed: " in errors
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            "predict --checkpoimt x y",
+            "arguments are required: --checkpoint; did you mean --checkpoint?",
+        ),
+        (
+            "predict --checkpoimt=x y",
+            "arguments are required: --checkpoint; did you mean --checkpoint?",
+        ),
+        ("predict --checkpoint=x", "arguments are required: VIDEO"),
+        ("predict --check x", "arguments are required: VIDEO"),
+        ("bench model --depthwyse --zzz", "--depthwyse --zzz; did you mean --depthwise?"),
+        ("doctor --zzz", "unrecognized arguments: --zzz"),
+    ],
+)
+def test_a_mistyped_option_is_answered_with_the_nearest(call, words, told):
+    status, _, errors = call(*words.split())
+    assert status == 2
+    assert errors.strip().endswith(told)
+
+
 def test_other_words_for_commands_mean_commands():
     assert set(cli._OTHER_WORDS.values()) <= set(cli._COMMANDS)
     assert not set(cli._OTHER_WORDS) & set(cli._COMMANDS)

@@ -9,8 +9,9 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from uniformer_video import __version__, program
 from uniformer_video.commands import (
@@ -89,7 +90,28 @@ def main(arguments: Sequence[str] | None = None, command: str | None = None) -> 
 
 
 class _Parser(argparse.ArgumentParser):
-    """Answers a word that is none of the choices, such as a mistyped command, with the nearest one."""
+    """Answers a word that is none of the choices, such as a mistyped command, with the nearest one.
+
+    So it does with a mistyped option, also where another one is missing for it. What it parses has
+    `known_options`, those of the command, or of the command within it.
+    """
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        self._given = args or ()
+        parsed, rest = super().parse_known_args(args, namespace)
+        if not hasattr(parsed, "known_options"):  # a command within has set it
+            parsed.known_options = list(self._option_string_actions)
+        return parsed, rest
+
+    def error(self, message: str) -> NoReturn:
+        known = list(self._option_string_actions)
+        if message.startswith("the following arguments are required"):
+            # argparse says so before it looks at words that are no options
+            wrong = [word for word in self._given if word.startswith("--")]
+            message += _meant(wrong, known)
+        super().error(message)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         # argparse's own hook. Without it the message would only lack the suggestion.
@@ -129,12 +151,23 @@ def _parse_arguments(
 ) -> argparse.Namespace:
     """The arguments; `KEY VALUE` pairs stand before and behind options, of which argparse takes the first."""
     parsed, rest = parser.parse_known_args(arguments)
+    options = vars(parsed).pop("known_options")
     unknown = [word for word in rest if word.startswith("-") and not _NUMBER.fullmatch(word)]
     if rest and (unknown or not hasattr(parsed, "overrides")):
-        parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
+        wrong = unknown or rest
+        parser.error(f"unrecognized arguments: {' '.join(wrong)}{_meant(wrong, options)}")
     if rest:
         parsed.overrides = [*parsed.overrides, *rest]
     return parsed
+
+
+def _meant(words: Sequence[str], options: Sequence[str]) -> str:
+    """ "; did you mean --option?", of the words that are near to one, and neither it nor its beginning."""
+    names = [word.partition("=")[0] for word in words]  # --option=value
+    wrong = [name for name in names if not any(option.startswith(name) for option in options)]
+    near = [get_close_matches(name, options, n=1) for name in wrong]
+    meant = dict.fromkeys(option for found in near for option in found)
+    return f"; did you mean {' '.join(meant)}?" if meant else ""
 
 
 def _import_plugins(parsed: argparse.Namespace) -> None:
