@@ -122,8 +122,8 @@ def export_model(
     """
     if preprocess and dynamic_size:
         raise ConfigError(
-            "--dynamic-size is of clips, and with --preprocess the file takes frames, of any size already: leave "
-            "--dynamic-size out; or leave --preprocess out for clips of sizes that vary"
+            "--dynamic-size is of clips, and with --preprocess the file takes frames, of any size already: "
+            "leave --dynamic-size out; or leave --preprocess out for clips of sizes that vary"
         )
     target = Path(target)
     chosen = choose_format(target, format_name)
