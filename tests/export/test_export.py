@@ -258,7 +258,8 @@ def test_words_that_do_not_fit(room, call, tmp_path, program):
         "--out", tmp_path / "m.XML"
     )
     missing = tmp_path / "none" / "m.pt2"
-    assert f"to write {missing} into" in errors("--out", missing)
+    assert f"--out {missing}: there is no folder {missing.parent}" in errors("--out", missing)
+    assert "--out is empty" in errors("--out", "")
     assert "--opset is for" in errors("--out", tmp_path / "m.pt2", "--opset", "20")
     assert "--opset is for" in errors("--out", tmp_path / "m.pt2", "--opset", "18")
     both = ("--preprocess", "--dynamic-size")
