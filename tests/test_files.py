@@ -2,13 +2,15 @@
 
 import errno
 import os
+import re
 import stat
 from types import SimpleNamespace
 
 import pytest
 
 from uniformer_video import files
-from uniformer_video.files import atomic_write
+from uniformer_video.errors import ConfigError
+from uniformer_video.files import atomic_write, check_new_file
 
 
 def test_new_content_appears_only_when_the_block_ends(tmp_path):
@@ -90,3 +92,29 @@ def test_an_error_of_the_system_without_a_file_names_one(tmp_path):
         with pytest.raises(OSError) as error, files.full_disk_told(tmp_path / "model.onnx", 1):
             raise OSError(errno.ENOSPC, "No space left on device", own)
         assert error.value.filename == (own or str(tmp_path / "model.onnx"))
+
+
+def test_a_place_that_takes_no_file_is_told_before_the_work(tmp_path, monkeypatch):
+    check_new_file(tmp_path / "new.csv")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "old.csv").write_text("kept")
+    check_new_file(tmp_path / "old.csv")
+    assert (tmp_path / "old.csv").read_text() == "kept"
+    for place, told in [
+        (tmp_path, f"--out {tmp_path} is a folder"),
+        (tmp_path / "old.csv" / "x.csv", "old.csv is a file"),
+        (tmp_path / "none" / "x.csv", f"there is no folder {tmp_path / 'none'}"),
+    ]:
+        with pytest.raises(ConfigError, match=re.escape(told)):
+            check_new_file(place)
+
+    def refuse(**_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "tmpabc")
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(ConfigError) as error:
+        check_new_file(tmp_path / "x.csv", "--json")
+    assert str(error.value) == (
+        f"--json {tmp_path / 'x.csv'}: no file can be written in the folder {tmp_path} "
+        f"({os.strerror(errno.EROFS)}); give a file in another one"
+    )

@@ -41,7 +41,7 @@ from uniformer_video.commands.options import Command
 from uniformer_video.commands.status import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from uniformer_video.cores import let_threads_rest
 from uniformer_video.distributed import environment
-from uniformer_video.errors import UserError, choice_error, is_want_of_gpu_memory
+from uniformer_video.errors import ConfigError, UserError, choice_error, is_want_of_gpu_memory
 from uniformer_video.signals import raise_interrupts
 from uniformer_video.words import one_line
 
@@ -158,6 +158,10 @@ def _parse_arguments(
         parser.error(f"unrecognized arguments: {' '.join(wrong)}{_meant(wrong, options)}")
     if rest:
         parsed.overrides = [*parsed.overrides, *rest]
+    if (
+        getattr(parsed, "out", None) == ""
+    ):  # a variable of a shell that is not set; a Path would say "."
+        raise ConfigError("--out is empty; give the name of what is to be written")
     return parsed
 
 

@@ -6,9 +6,12 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+from uniformer_video.errors import ConfigError
 
 METRICS_FILE = "metrics.jsonl"  # of a run: written by the training, drawn by the report
 _GRAPH_BYTES = (
@@ -40,6 +43,33 @@ def special_kind(path: Path | str) -> str:
         return ""
     unnamed = str(path).startswith("/dev/fd/") or not os.path.lexists(os.path.realpath(path))
     return "" if kind == _SPECIAL[0][1] and unnamed else kind
+
+
+def check_new_file(path: Path, option: str = "--out") -> None:
+    """Raise `ConfigError` where `path`, given as `option`, is no place for a file, before any work is done.
+
+    A file is made in its folder and removed again: rights alone tell neither of a file system that is mounted
+    read-only nor of one that takes no files, such as /proc.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{option} {path} is a folder; give a file in it")
+    if kind := special_kind(path):
+        raise ConfigError(f"{option} {path} is {kind}; give a file")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        if folder.exists():
+            raise ConfigError(f"{option} {path}: {folder} is a file; give a folder there")
+        raise ConfigError(
+            f"{option} {path}: there is no folder {path.parent}; make it, or give another"
+        )
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{option} {path}: no file can be written in the folder {folder} ({error.strerror}); "
+            "give a file in another one"
+        ) from None
 
 
 def remove_unfinished(folder: Path | str) -> None:

@@ -258,9 +258,12 @@ def test_words_that_do_not_fit(room, call, tmp_path, program):
         "--out", tmp_path / "m.XML"
     )
     missing = tmp_path / "none" / "m.pt2"
-    assert f"to write {missing} into" in errors("--out", missing)
+    assert f"--out {missing}: there is no folder {missing.parent}" in errors("--out", missing)
+    assert "--out is empty" in errors("--out", "")
     assert "--opset is for" in errors("--out", tmp_path / "m.pt2", "--opset", "20")
     assert "--opset is for" in errors("--out", tmp_path / "m.pt2", "--opset", "18")
+    both = ("--preprocess", "--dynamic-size")
+    assert "leave --dynamic-size out" in errors("--out", tmp_path / "m.onnx", *both)
     assert "from 18 to 25" in errors("--out", tmp_path / "m.onnx", "--opset", "9")
     assert "none.mp4" in errors("--out", tmp_path / "m.pt2", "--check", tmp_path / "none.mp4")
     assert not list(tmp_path.iterdir())

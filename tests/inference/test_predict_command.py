@@ -239,7 +239,7 @@ def test_a_full_disk_keeps_what_was_predicted(call, checkpoint, folder, tmp_path
         (["--batch-size", 0], "--batch-size is 0; it must be at least 1"),
         (["--workers", -2], "--workers is -2"),
         (["--out", "a.csv", "--json"], "--json prints and --out writes"),
-        (["--out", ""], "tells no form by its name"),
+        (["--out", ""], "--out is empty"),
     ],
 )
 def test_bad_input_is_one_line(call, checkpoint, folder, words, told, monkeypatch, tmp_path):

@@ -9,7 +9,8 @@ from charts import charts
 from processes import by_hand
 
 from uniformer_video.config.settings import load_config
-from uniformer_video.runs import find_rate
+from uniformer_video.errors import ConfigError
+from uniformer_video.runs import find_rate, rehearsal
 from uniformer_video.runs.find_rate import RateCurve
 
 RATES = [10 ** (-7 + 0.07 * step) for step in range(101)]  # 1e-7 to 1
@@ -121,6 +122,19 @@ def test_a_finder_that_diverges_is_an_error_in_a_line(command, tmp_path, call):
     found = json.loads((tmp_path / "run/find_lr.json").read_text())
     assert found["suggestion"] is None and found["diverged"] and len(found["losses"]) < 30
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"find_lr.json", "find_lr.svg"}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ConfigError("no such model")])
+def test_what_stops_early_leaves_no_empty_folder(command, tmp_path, call, monkeypatch, error):
+    def stop(*_, **__):
+        assert (tmp_path / "new/run/.rehearsal").is_dir()
+        raise error
+
+    monkeypatch.setattr(rehearsal, "fit", stop)
+    words = command(OUTPUT_DIR=tmp_path / "new/run")
+    assert call(*words)[0] != 0 and not (tmp_path / "new").exists()
+    (tmp_path / "new").mkdir()  # somebody's own stays
+    assert call(*words)[0] != 0 and not list((tmp_path / "new").iterdir())
 
 
 @pytest.mark.parametrize(

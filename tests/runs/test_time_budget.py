@@ -225,7 +225,7 @@ def test_an_error_while_timing_is_the_run_s(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(rehearsal, "fit", fail)
     with pytest.raises(ConfigError, match="as in the run itself"):
         go(tiny(TRAIN__MINUTES=1))
-    assert [path.name for path in (tmp_path / "run").iterdir()] == []
+    assert not (tmp_path / "run").exists()
 
 
 SLOW_RANKS = """

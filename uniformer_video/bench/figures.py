@@ -14,7 +14,7 @@ import torch
 
 from uniformer_video.cores import usable_cores
 from uniformer_video.errors import ConfigError
-from uniformer_video.files import special_kind, write_text
+from uniformer_video.files import check_new_file, write_text
 from uniformer_video.versions import device_name, versions
 from uniformer_video.words import name_some, one_line
 
@@ -150,17 +150,7 @@ def _read_figure(told: Mapping[str, Any]) -> Figure:
 
 def check_target(path: Path | str) -> None:
     """Raise `ConfigError` now where no JSON could be written to `path` after minutes of measuring."""
-    folder = Path(path).absolute().parent
-    if kind := special_kind(path):
-        raise ConfigError(f"--json {path} is {kind}; give a file")
-    if Path(path).is_dir():
-        raise ConfigError(f"--json {path} is a folder; name a file in it")
-    if not folder.is_dir():
-        raise ConfigError(
-            f"--json {path}: there is no folder {folder}; make it, or name another file"
-        )
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"--json {path}: {folder} may not be written; name another file")
+    check_new_file(Path(path), "--json")
 
 
 def comparison(now: Measured, earlier: Mapping[str, Any], name: str) -> list[str]:

@@ -29,7 +29,8 @@ def export_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dynamic-size",
         action="store_true",
-        help="clips may have other heights and widths, where the model allows it",
+        help="clips may have other heights and widths, where the model allows it; not with --preprocess, "
+        "whose frames always may",
     )
     parser.add_argument("--opset", type=int, metavar="N", help="of ONNX's operators (18)")
     parser.add_argument(

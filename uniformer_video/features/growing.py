@@ -24,7 +24,7 @@ from uniformer_video.features.table import (
     read_features,
     write_features,
 )
-from uniformer_video.files import special_kind
+from uniformer_video.files import check_new_file
 from uniformer_video.locks import lock_file
 
 _Key = tuple[str, float, float | None]
@@ -34,12 +34,7 @@ _EARLIER = {"earlier": True}  # marks the line of a failure of a run that is fin
 def check_target(path: Path) -> None:
     """Raise `ConfigError` where no file of features can be; nothing is written."""
     check_form(path)
-    if kind := special_kind(path):
-        raise ConfigError(f"--out {path} is {kind}; give a file")
-    if not path.parent.is_dir():
-        raise ConfigError(
-            f"--out {path}: there is no folder {path.parent}; make it, or give another"
-        )
+    check_new_file(path)
 
 
 class GrowingFeatures:

@@ -15,7 +15,7 @@ from uniformer_video.data.lists.records import VideoRecord
 from uniformer_video.data.protocol import Protocol
 from uniformer_video.errors import ConfigError, DataError
 from uniformer_video.evaluation.predictions import Column, check_parquet, write_parquet
-from uniformer_video.files import special_kind, write_text
+from uniformer_video.files import check_new_file, write_text
 from uniformer_video.inference.prediction_rows import (
     Key,
     Outcome,
@@ -43,18 +43,11 @@ _ROWS = ".rows.jsonl"
 
 def check_target(path: Path) -> None:
     """Raise `ConfigError` where no file of predictions can be, or another file is; nothing is written."""
-    if not str(path) or path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(
             f"--out {str(path)!r} tells no form by its name; call it .csv, .jsonl or .parquet"
         )
-    if path.is_dir():
-        raise ConfigError(f"--out {path} is a folder; give a file in it")
-    if kind := special_kind(path):
-        raise ConfigError(f"--out {path} is {kind}; give a file")
-    if not path.parent.is_dir():
-        raise ConfigError(
-            f"--out {path}: there is no folder {path.parent}; make it, or give another"
-        )
+    check_new_file(path)
     if path.suffix.lower() == ".parquet":
         check_parquet()
     if path.exists() and path.stat().st_size and not _beside(path).is_file():

@@ -109,7 +109,7 @@ def export_model(
         generate: makes videos to compare on where neither `videos` nor the run's test list are there.
         format_name: one of `formats.FORMATS`; None = by the suffix of `target`.
         preprocess: with the preparation inside, see `PreparedModel`.
-        dynamic_size: clips may have other heights and widths; frames that are prepared inside always may.
+        dynamic_size: clips may have other heights and widths; not with `preprocess`, whose frames always may.
         opset: of ONNX's operators; None = `OPSET`.
         videos: places of videos to compare on; None = the test list that the checkpoint's run had.
         tolerance: see `parity.Parity`.
@@ -120,6 +120,11 @@ def export_model(
     where `target` exists, or does by the end, see `place_files`; `ConfigError` where another process is
     exporting to it; other `UserError`s for arguments that do not fit.
     """
+    if preprocess and dynamic_size:
+        raise ConfigError(
+            "--dynamic-size is of clips, and with --preprocess the file takes frames, of any size already: "
+            "leave --dynamic-size out; or leave --preprocess out for clips of sizes that vary"
+        )
     target = Path(target)
     chosen = choose_format(target, format_name)
     for file in reversed(files_of(target)):  # the one that was asked for first

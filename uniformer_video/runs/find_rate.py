@@ -213,6 +213,7 @@ def _peak_of_one(cfg: CfgNode) -> float:
 
 def _write(curve: RateCurve, folder: RunFolder) -> None:
     """The numbers, and the curve where the library that draws it is installed; none of an earlier search."""
+    folder.make()
     (folder / CURVE_FILE).unlink(missing_ok=True)
     write_text(folder / NUMBERS_FILE, simplejson.dumps(curve.to_dict(), indent=1) + "\n")
     if not curve.rates:

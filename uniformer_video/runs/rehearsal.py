@@ -4,8 +4,8 @@ All is built as for the real one, by `fit` itself, in a folder of its own inside
 """
 
 import gc
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import torch
@@ -59,7 +59,12 @@ def rehearse(
 
 
 def _take(place: Path, folder: RunFolder, held: ExitStack) -> None:
-    """Have the folder `place`, empty, until `held` is closed, when it goes."""
+    """Have the folder `place`, empty, until `held` is closed, when it goes, and so do those made for it.
+
+    Whatever is to stay in `folder` makes it anew: of what was interrupted or refused no empty one is left.
+    """
+    missing = [each for each in (folder.path, *folder.path.parents) if not each.exists()]
+    held.callback(_remove_empty, missing)
     folder.make()
     try:
         held.enter_context(temporary_folder(place / LOCK_FILE, choose="another OUTPUT_DIR"))
@@ -67,6 +72,13 @@ def _take(place: Path, folder: RunFolder, held: ExitStack) -> None:
         raise ConfigError(
             f"cannot make the folder {place}: {error.strerror}; choose another OUTPUT_DIR"
         ) from None
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove these folders, the innermost first, up to the first that holds something by now."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def remove_leavings(folder: RunFolder) -> None:

@@ -12,6 +12,7 @@ from uniformer_video.data.lists.class_names import named_classes
 from uniformer_video.data.lists.media import IMAGE, VIDEO
 from uniformer_video.data.protocol import EARLIER_PARTS, Protocol, recorded_protocol
 from uniformer_video.errors import CheckpointError, ConfigError
+from uniformer_video.files import check_new_file
 from uniformer_video.models.contract import RecognitionModel
 from uniformer_video.program import command
 from uniformer_video.weights import dense, openmixup
@@ -232,11 +233,10 @@ def _export_dense(weights: Weights, target: Path | str, layout: str) -> list[str
 
 
 def check_target(target: Path | str) -> None:
-    """Refuse a file that exists, or whose folder does not."""
-    if Path(target).exists():
+    """Raise `CheckpointError` for a file that exists, `ConfigError` where none can be written."""
+    if Path(target).is_file():
         raise CheckpointError(f"{target} exists already; delete it, or choose another --out")
-    if not Path(target).absolute().parent.is_dir():
-        raise CheckpointError(f"there is no folder {Path(target).parent} to write {target} into")
+    check_new_file(Path(target))
 
 
 def _published_entry(source: Path | str, published: str | None) -> PublishedWeights | None:
