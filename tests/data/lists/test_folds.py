@@ -7,6 +7,7 @@ import pytest
 from uniformer_video.data.lists.columns import VideoColumns, as_columns
 from uniformer_video.data.lists.folds import assign_parts, hold_out, make_folds
 from uniformer_video.data.lists.groups import (
+    group_places,
     note_groups,
     note_shared_groups,
     with_groups,
@@ -230,6 +231,20 @@ def test_without_groups_the_same_videos_are_held_out_as_ever():
     given = videos(7, 5, 9)
     for seed in range(3):
         assert hold_out(given, 0.3, seed) == split_records(given, 0.3, seed)
+
+
+def test_the_groups_of_a_list_are_looked_for_once(monkeypatch):
+    looks = []
+
+    def look(columns):
+        looks.append(len(columns))
+        return group_places(columns)
+
+    monkeypatch.setattr("uniformer_video.data.lists.folds.group_places", look)
+    monkeypatch.setattr("uniformer_video.data.lists.groups.group_places", look)
+    given = videos(20, 20, groups=5)
+    train, val = hold_out(given, 0.2, 0)
+    assert looks == [40] and train and val
 
 
 def test_whole_groups_are_held_out_by_the_seed():

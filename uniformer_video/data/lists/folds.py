@@ -10,12 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from uniformer_video.data.lists.columns import VideoColumns, as_columns
-from uniformer_video.data.lists.groups import (
-    count_groups,
-    group_of,
-    group_places,
-    listed_names,
-)
+from uniformer_video.data.lists.groups import group_of, group_places, listed_names
 from uniformer_video.data.lists.records import VideoRecord, noun_of, split_records
 from uniformer_video.errors import DataError
 from uniformer_video.words import name_some, one_line, plural
@@ -33,12 +28,13 @@ def hold_out(
     Where no two videos belong together this is `split_records`. Where both parts can have a video, they do.
     """
     columns = as_columns(records)
-    groups = count_groups(columns)
+    first = group_places(columns)
+    groups = len(np.unique(first))
     if groups == len(columns) and (columns.labels.counts == 1).all():
         return split_records(columns, ratio, seed)
     if ratio in (0, 1) or groups < 2:
         return (columns[:0], columns) if ratio == 1 else (columns, columns[:0])
-    parts = assign_parts(columns, (1 - ratio, ratio), seed)
+    parts = _assign(_Groups(columns, first), (1 - ratio, ratio), seed)
     return columns.take(parts == 0), columns.take(parts == 1)
 
 
@@ -52,7 +48,7 @@ def make_folds(
     a video to train on.
     """
     columns = as_columns(records)
-    groups = _Groups(columns)
+    groups = _Groups(columns, group_places(columns))
     noun = noun_of(columns)
     what = "group" if columns.group.is_filled.any() else noun
     if len(groups.sizes) < folds:
@@ -90,11 +86,14 @@ def assign_parts(
     al., "On the Stratification of Multi-Label Data", 2011). Equal groups come in an order that follows from
     their names and `key`. With as many groups as parts, or more, no part is empty.
     """
-    return _assign(_Groups(as_columns(records)), shares, key)
+    columns = as_columns(records)
+    return _assign(_Groups(columns, group_places(columns)), shares, key)
 
 
 class _Groups:
     """The groups of videos, numbered by their first videos, and how many videos of each label they hold.
+
+    Made of the videos and their `group_places`, which takes longest and which a caller may have already.
 
     first, of_video: of each video the place of the first one in its group, and the group, `int64 [n]`.
     sizes: videos, `[groups]`. totals: videos of each label, of all groups; what has none counts as one more
@@ -102,9 +101,9 @@ class _Groups:
     holds, a number within `totals`, and in how many videos.
     """
 
-    def __init__(self, columns: VideoColumns) -> None:
+    def __init__(self, columns: VideoColumns, first: np.ndarray) -> None:
         self.columns = columns
-        self.first = group_places(columns)
+        self.first = first
         self._places, self.of_video, self.sizes = np.unique(
             self.first, return_inverse=True, return_counts=True
         )
