@@ -158,9 +158,8 @@ def _parse_arguments(
         parser.error(f"unrecognized arguments: {' '.join(wrong)}{_meant(wrong, options)}")
     if rest:
         parsed.overrides = [*parsed.overrides, *rest]
-    if (
-        getattr(parsed, "out", None) == ""
-    ):  # a variable of a shell that is not set; a Path would say "."
+    # a variable of a shell that is not set; a Path would say "."
+    if getattr(parsed, "out", None) == "":
         raise ConfigError("--out is empty; give the name of what is to be written")
     return parsed
 
