@@ -297,7 +297,7 @@ def test_nothing_is_overwritten(tmp_path):
     save(tmp_path / "a.pth", small().state_dict())
     with pytest.raises(CheckpointError, match="exists already"):
         convert_file(tmp_path / "a.pth", tmp_path / "a.pth", head_dim=8)
-    with pytest.raises(CheckpointError, match="no folder"):
+    with pytest.raises(ConfigError, match="no folder"):
         convert_file(tmp_path / "a.pth", tmp_path / "x/a.pt", head_dim=8)
 
 
