@@ -9,9 +9,11 @@ pass of the fused form and of ours, which keep no attention and compute it again
 
 import argparse
 import statistics
+import sys
 import time
 
 import torch
+from command_line import count, run_script
 from torch.nn import functional as F
 
 from uniformer_video.bench.limits import product_seconds
@@ -61,18 +63,16 @@ def errors(side, qkv):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=count, default=1)
+    parser.add_argument("--rounds", type=count, default=9)
     parser.add_argument("--quick", action="store_true", help="small: a check of the script")
     args = parser.parse_args()
-    if min(args.threads, args.rounds) < 1:
-        parser.error("--threads and --rounds are 1 or more")
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
-    side = 64 if args.quick else 1568
-    seconds = product_seconds(dtype, side, torch.device("cpu"), 6, time.process_time)
-    rate = 2 * side**3 / max(statistics.median(seconds), 1e-9)
+    size = 64 if args.quick else 1568
+    seconds = product_seconds(dtype, size, torch.device("cpu"), 6, time.process_time)
+    rate = 2 * size**3 / max(statistics.median(seconds), 1e-9)
     print(f"ms of CPU, {args.precision}, {args.threads} threads, torch {torch.__version__}")
     print(f"matrix products: {rate / 1e9:.0f} billion operations a second of CPU\n")
     print(
@@ -100,4 +100,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -11,6 +11,7 @@ import argparse
 import shlex
 import sys
 from functools import partial
+from pathlib import Path
 
 import torch
 from command_line import count, run_script, three_sizes
@@ -18,11 +19,12 @@ from naive_uniformer import NaiveUniFormer
 from torch.nn import functional as F
 
 from uniformer_video.bench import limits
-from uniformer_video.bench.figures import Figure, Measured, check_target, short
+from uniformer_video.bench.figures import Figure, Measured, short
 from uniformer_video.bench.model import forward_pass
 from uniformer_video.bench.progress import Progress, of_rounds
 from uniformer_video.commands.bench_run import measured
 from uniformer_video.errors import choice_error
+from uniformer_video.files import check_new_file
 from uniformer_video.training.precision import autocast_for
 from uniformer_video.training.turns import in_turn
 from uniformer_video.zoo.create import build_network
@@ -145,7 +147,7 @@ def compare():
         if name not in PRECISIONS:
             parser.error(str(choice_error("--precisions", name, PRECISIONS)))
     if args.json:
-        check_target(args.json)
+        check_new_file(Path(args.json), "--json")
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     given = {name: getattr(args, name) for name in ("kernel", "frames", "size", "batch", "rounds")}

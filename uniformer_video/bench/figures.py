@@ -14,7 +14,7 @@ import torch
 
 from uniformer_video.cores import usable_cores
 from uniformer_video.errors import ConfigError
-from uniformer_video.files import check_new_file, write_text
+from uniformer_video.files import write_text
 from uniformer_video.versions import device_name, versions
 from uniformer_video.words import name_some, one_line
 
@@ -146,11 +146,6 @@ def _read_figure(told: Mapping[str, Any]) -> Figure:
         if not math.isfinite(number):
             raise ValueError(f"{number} is no measurement")
     return figure
-
-
-def check_target(path: Path | str) -> None:
-    """Raise `ConfigError` now where no JSON could be written to `path` after minutes of measuring."""
-    check_new_file(Path(path), "--json")
 
 
 def comparison(now: Measured, earlier: Mapping[str, Any], name: str) -> list[str]:

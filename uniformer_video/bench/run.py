@@ -75,10 +75,9 @@ def measure(
     """Time so many `steps` of the training that a config asks for, and with `videos` the test of so many.
 
     A config that names no data gets generated videos. The figures are "train/PART", ms a step, and
-    "test/PART", ms a video: medians over steps, and over `rounds` of the test. found: gets
-    the figures of the training, and then of each round, for whoever is interrupted; it is what is returned.
-    Raises what a run raises, and
-    `ConfigError` for several processes.
+    "test/PART", ms a video: medians over steps, and over `rounds` of the test. found: gets the figures of the
+    training, and then of each round, for whoever is interrupted; it is what is returned. Raises what a run
+    raises, and `ConfigError` for several processes.
     """
     if not cfg.TRAIN.ENABLE:
         raise ConfigError("`bench run` times a training, and TRAIN.ENABLE is False: set it to True")

@@ -11,10 +11,10 @@ from uniformer_video.commands.bench_run import (
     add_config,
     add_record,
     begin,
-    conclude,
     measured,
     model,
     model_arguments,
+    record,
     run,
     run_arguments,
     typed,
@@ -78,17 +78,13 @@ def _decode(args: Namespace) -> None:
     earlier = begin(args, "decode")
     videos = [Path(record.path) for record in records_at(args.videos)[0]]
     found, decoded = Measured("decode", {"videos": len(videos)}), Decoded()
-
-    def tell() -> None:
-        print("\n".join(decoded.lines()))
-        conclude(found, args, earlier, ["decode", *args.videos, *typed(args, "repeat")])
-
-    measured(
+    record(
         args,
-        lambda: run(videos, args.repeat, found.figures, decoded),
-        tell,
-        lambda: decoded.measured,
         found,
+        lambda: run(videos, args.repeat, found.figures, decoded),
+        decoded.lines,
+        earlier,
+        ["decode", *args.videos, *typed(args, "repeat")],
     )
 
 
@@ -132,17 +128,13 @@ def _loader(args: Namespace) -> None:
     found.notes = left_out(cfg)
     times = loader.LoaderTimes(figures=found.figures)
     words = typed(args, "cfg", "clips", "repeat", "workers", "baseline")
-
-    def tell() -> None:
-        print("\n".join([*loader.report(times, args.clips_per_second_needed), *found.notes]))
-        conclude(found, args, earlier, ["loader", *words, *args.overrides])
-
-    measured(
+    record(
         args,
-        lambda: loader.measure(cfg, args.clips, args.repeat, counts, args.baseline, times),
-        tell,
-        lambda: times.ours,
         found,
+        lambda: loader.measure(cfg, args.clips, args.repeat, counts, args.baseline, times),
+        lambda: [*loader.report(times, args.clips_per_second_needed), *found.notes],
+        earlier,
+        ["loader", *words, *args.overrides],
     )
 
 

@@ -2,7 +2,8 @@
 
 import shlex
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uniformer_video.commands.options import CONFIG_HELP, add_overrides
@@ -41,10 +42,11 @@ def typed(args: Namespace, *names: str) -> list[str]:
 
 def begin(args: Namespace, bench: str) -> dict[str, Any] | None:
     """Before anything is measured: what to compare with, or None. Raises `ConfigError`, also for --json."""
-    from uniformer_video.bench.figures import check_target, read_earlier
+    from uniformer_video.bench.figures import read_earlier
+    from uniformer_video.files import check_new_file
 
     if args.json:
-        check_target(args.json)
+        check_new_file(Path(args.json), "--json")
     return read_earlier(args.compare, bench) if args.compare else None
 
 
@@ -84,17 +86,29 @@ def whole_numbers(args: Namespace, least: int, *names: str) -> None:
             raise UserError(f"--{name} is {value}; it is at least {least} and at most {_MOST}")
 
 
-def conclude(
-    found: "Measured", args: Namespace, earlier: Mapping[str, Any] | None, words: Sequence[str]
+def record(
+    args: Namespace,
+    found: "Measured",
+    measure: Callable[[], object],
+    lines: Callable[[], Iterable[str]],
+    earlier: Mapping[str, Any] | None,
+    words: Sequence[str],
 ) -> None:
-    """Compare and write what was measured, as far as that is asked for; words: of the command."""
+    """Measure into `found`; then, and of what an interrupt leaves, print the `lines`, compare it, write it.
+
+    earlier: what `begin` has read. words: what was typed behind `bench`, for who wants to repeat it.
+    """
     from uniformer_video.bench.figures import comparison
     from uniformer_video.program import command
 
-    if earlier:
-        print("\n".join(comparison(found, earlier, args.compare)))
-    if args.json:
-        print(found.write(args.json, command(shlex.join(["bench", *words]))))
+    def tell() -> None:
+        print("\n".join(lines()))
+        if earlier:
+            print("\n".join(comparison(found, earlier, args.compare)))
+        if args.json:
+            print(found.write(args.json, command(shlex.join(["bench", *words]))))
+
+    measured(args, measure, tell, lambda: found.figures, found)
 
 
 def model_arguments(parser: ArgumentParser) -> None:
@@ -130,17 +144,13 @@ def model(args: Namespace) -> None:
     earlier = begin(args, "model")
     cfg = load_config(args.cfg, args.overrides)
     found, words = Measured("model", {}), typed(args, "cfg", "batch", "repeat", "precisions")
-
-    def tell() -> None:
-        print("\n".join(lines(found)))
-        conclude(found, args, earlier, ["model", *words, *args.overrides])
-
-    measured(
+    record(
         args,
-        lambda: measure(cfg, args.batch, args.repeat, _precisions(args), found),
-        tell,
-        lambda: found.figures,
         found,
+        lambda: measure(cfg, args.batch, args.repeat, _precisions(args), found),
+        lambda: lines(found),
+        earlier,
+        ["model", *words, *args.overrides],
     )
 
 
@@ -154,18 +164,13 @@ def _depthwise(args: Namespace) -> None:
         )
     earlier = begin(args, "model --depthwise")
     found = Measured("model --depthwise", {})
-    words = typed(args, "depthwise", "batch", "precisions", "repeat")
-
-    def tell() -> None:
-        print("\n".join(lines(found)))
-        conclude(found, args, earlier, ["model", *words])
-
-    measured(
+    record(
         args,
-        lambda: measure(_precisions(args), args.repeat, args.batch, found),
-        tell,
-        lambda: found.figures,
         found,
+        lambda: measure(_precisions(args), args.repeat, args.batch, found),
+        lambda: lines(found),
+        earlier,
+        ["model", *typed(args, "depthwise", "batch", "precisions", "repeat")],
     )
 
 
@@ -217,15 +222,11 @@ def run(args: Namespace) -> None:
     cfg = load_config(args.cfg, args.overrides)
     found, videos = Measured("run", {}), args.videos if args.test else 0
     words = typed(args, "cfg", "steps", "test", *(_OF_A_TEST if args.test else ()))
-
-    def tell() -> None:
-        print("\n".join(lines(found)))
-        conclude(found, args, earlier, ["run", *words, *args.overrides])
-
-    measured(
+    record(
         args,
-        lambda: measure(cfg, args.steps, videos, args.repeat, found),
-        tell,
-        lambda: found.figures,
         found,
+        lambda: measure(cfg, args.steps, videos, args.repeat, found),
+        lambda: lines(found),
+        earlier,
+        ["run", *words, *args.overrides],
     )
