@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.nn import functional as F
 
 from uniformer_video.program import install
@@ -121,15 +121,15 @@ def _like_weight_gradient(
     return tokens.new_empty((tokens.shape[-1], 1, *kernel), dtype=_summed_in(tokens))
 
 
-# What `torch.library.custom_op` does; but calling one of those imports the compiler, of 65 MB and a second.
+# What torch's `custom_op` does; but calling one of those imports the compiler, of 65 MB and a second.
 _OPERATOR = "uniformer_video::depthwise_weight_gradient"
-torch.library.define(
+library.define(
     _OPERATOR,
     "(Tensor tokens, Tensor gradient, SymInt[] kernel, bool by_numba) -> Tensor",
     tags=torch.Tag.pt2_compliant_tag,
 )
-torch.library.impl(_OPERATOR, "default", _weight_gradient)
-torch.library.register_fake(_OPERATOR, _like_weight_gradient)
+library.impl(_OPERATOR, "default", _weight_gradient)
+library.register_fake(_OPERATOR, _like_weight_gradient)
 
 
 def _by_torch(tokens: Tensor, gradient: Tensor, kernel: list[int]) -> Tensor:

@@ -5,9 +5,9 @@ import shutil
 import zlib
 from multiprocessing import get_context
 
-import av
 import numpy as np
 import pytest
+from av import library_versions
 from shard_files import pack as write_tar
 
 from uniformer_video.data.decoding import open_video
@@ -101,7 +101,7 @@ def test_another_video_of_the_same_size_and_date_is_listed_anew(make_video, stor
 def test_another_ffmpeg_lists_anew(make_video, store, monkeypatch):
     path = make_video(frames=5)
     look(path, store)
-    monkeypatch.setitem(av.library_versions, "libavcodec", (1, 2, 3))
+    monkeypatch.setitem(library_versions, "libavcodec", (1, 2, 3))
     assert look(path, store)[0] == "written"
 
 

@@ -194,16 +194,16 @@ class Identity:
 
     def to_dict(self) -> dict[str, Any]:
         """All that must be the same for a listing to be that of the video."""
-        import av
+        from av import __version__, library_versions
 
-        libraries = [".".join(map(str, av.library_versions[name])) for name in _LISTED_BY]
+        libraries = [".".join(map(str, library_versions[name])) for name in _LISTED_BY]
         return {
             "version": _VERSION,
             "path": self.path,
             "size": self.size,
             "changed": self.changed,
             "ends": self.ends,
-            "libraries": [av.__version__, *libraries],
+            "libraries": [__version__, *libraries],
         }
 
 
